@@ -1,0 +1,27 @@
+# make verify   sets everything up, then runs the main job: pytest --env=sandbox
+# make test     sets everything up, then runs the project's own tests
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: verify test lint clean
+verify: .venv/sandbox.stamp
+	@$(BIN)/pytest --env=sandbox
+
+test: .venv/dev.stamp lint
+	@$(BIN)/python -m pytest tests
+
+lint: .venv/dev.stamp
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+# One stamp a requirements file: what is installed is installed again only when the pins change.
+.venv/%.stamp: requirements/%.txt requirements/product.txt requirements/sandbox.txt pyproject.toml
+	@test -x $(BIN)/python || { echo "setting up .venv ..."; $(PYTHON) -m venv .venv; }
+	@echo "installing $< ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r $<
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info

@@ -1,0 +1,359 @@
+"""`environments.toml` into typed, frozen models: the only place that knows what an environment consists of.
+
+Source of truth: the comments in `environments.toml`. A key that is not known, a wrong type or a missing one raises
+`UsageError` with the file, the key and the mend.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from gli.errors import UsageError
+
+Vantage = Literal["internet", "vpc"]
+FILE = "environments.toml"
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+class Table(BaseModel):
+    """One table of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Repository(Table):
+    name: str
+
+
+class Aws(Table):
+    region: str
+    role: str = "*"
+    account_id: Annotated[str, Field(pattern=r"^\d{12}$")] | None = None
+    profile: str | None = None
+    endpoint_url: str | None = None
+    credentials_file: str | None = None
+
+
+class Git(Table):
+    remote: str
+
+    def of(self, repository: str) -> str:
+        """The remote of one repository."""
+        return self.remote.replace("{repository}", repository)
+
+
+class Dns(Table):
+    zone: str | None = None
+    resolvers: tuple[str, ...] = ()
+
+
+class Tls(Table):
+    block_below_days: int = 7
+    ca_file: str | None = None
+
+
+class LoadBalancer(Table):
+    name: str
+    ports_open_to_the_world: tuple[int, ...] = (80, 443)
+
+
+class Endpoint(Table):
+    """One read-only endpoint and what it must answer."""
+
+    path: str
+    status: int = 200
+    content_type: str = "application/json"
+    keys: tuple[str, ...] = ()
+
+
+class Echo(Table):
+    send: str
+    expect: str
+
+
+class Ecs(Table):
+    cluster: str
+    service: str
+    container: str
+    port: int
+
+
+class Reachable(Table):
+    """What a user reaches under a URL."""
+
+    url: str
+    repository: str
+
+    @field_validator("url")
+    @classmethod
+    def _url_has_a_host(cls, url: str) -> str:
+        parts = urlsplit(url)
+        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+            raise ValueError("must be a URL with a host, as in https://api.example.com")
+        return url
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        parts = urlsplit(self.url)
+        return parts.port or _DEFAULT_PORTS[parts.scheme]
+
+    @property
+    def secure(self) -> bool:
+        return urlsplit(self.url).scheme in ("https", "wss")
+
+    @property
+    def websocket(self) -> bool:
+        return urlsplit(self.url).scheme in ("ws", "wss")
+
+
+class Service(Reachable):
+    name: str
+    image: str | None = None
+    health_path: str = "/health/"
+    deep_health_path: str | None = None
+    deep_health_secret: str | None = None
+    version_path: str | None = None
+    protected_path: str | None = None
+    error_path: str | None = None
+    cors_path: str | None = None
+    contract: tuple[Endpoint, ...] = ()
+    echo: Echo | None = None
+    ecs: Ecs | None = None
+
+
+class Frontend(Reachable):
+    name: str
+    bucket: str | None = None
+    mount: str = "app"
+    route: str | None = None
+
+
+class Sqlite(Table):
+    path: str
+
+
+class Database(Table):
+    instance: str
+    secret: str
+    verify_secret: str
+    migrations: str
+    ingress_from: tuple[str, ...]
+
+
+class Cache(Table):
+    replication_group: str
+    secret: str
+    verify_secret: str
+    security_group: str
+    ingress_from: tuple[str, ...]
+
+
+class Broker(Table):
+    secret: str
+    queues: tuple[str, ...] = ()
+    absent: str | None = None
+    """Why there is none here, and how to install one; its checks are then not applicable and say this."""
+
+
+class Logs(Table):
+    groups: tuple[str, ...]
+    minimum_retention_days: int = 7
+
+
+class Alarms(Table):
+    prefix: str
+    topics: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+
+
+class Environment(Table):
+    """One environment, whole: what `--env` names, with `extends` and the overlay merged in."""
+
+    name: str
+    branch: str
+    counterpart: str | None = None
+    vantage: Vantage = "internet"
+    extends: str | None = None
+    provider: str | None = None
+    overlay: str | None = None
+    repositories: tuple[Repository, ...] = ()
+    aws: Aws | None = None
+    git: Git | None = None
+    dns: Dns = Dns()
+    tls: Tls = Tls()
+    load_balancer: LoadBalancer | None = None
+    services: Mapping[str, Service] = {}
+    frontends: Mapping[str, Frontend] = {}
+    sqlite: Sqlite | None = None
+    database: Database | None = None
+    cache: Cache | None = None
+    broker: Broker | None = None
+    logs: Logs | None = None
+    alarms: Alarms | None = None
+    connect_to: Mapping[str, str] = {}
+    """`host:port` to `address:port`: where to connect instead, with the name kept for TLS, SNI and Host (like curl's
+    `--connect-to`)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_entries(cls, tables: Any) -> Any:
+        if isinstance(tables, dict):
+            for group in ("services", "frontends"):
+                entries = tables.get(group)
+                if isinstance(entries, dict):
+                    tables = tables | {
+                        group: {k: {"name": k, **v} if isinstance(v, dict) else v for k, v in entries.items()}
+                    }
+        return tables
+
+    @model_validator(mode="after")
+    def _every_repository_is_known(self) -> Environment:
+        known = {r.name for r in self.repositories}
+        built = [(f"services.{s.name}", s.repository) for s in self.services.values()]
+        built += [(f"frontends.{f.name}", f.repository) for f in self.frontends.values()]
+        for where, repository in built:
+            if repository not in known:
+                raise ValueError(f"{where}.repository is {repository!r}, which no [[repositories]] entry names")
+        return self
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The public host names, sorted."""
+        return tuple(sorted({r.host for r in self._reachable}))
+
+    @property
+    def secure_hosts(self) -> tuple[str, ...]:
+        """The public host names that speak TLS, sorted."""
+        return tuple(sorted({r.host for r in self._reachable if r.secure}))
+
+    @cached_property
+    def _reachable(self) -> Sequence[Reachable]:
+        return [*self.services.values(), *self.frontends.values()]
+
+    def port_of(self, host: str) -> int:
+        """The port under which a public host is reached."""
+        return next(r.port for r in self._reachable if r.host == host)
+
+
+def load(root: Path, name: str, *, overlay: Mapping[str, Any] | None = None) -> Environment:
+    """The environment `name` of `root/environments.toml`, or `UsageError`.
+
+    `overlay` replaces the overlay file: a replay brings the one that the recorded run had.
+    """
+    tables = read_tables(root)
+    merged = _extended(tables, name, seen=())
+    if overlay is None:
+        overlay = read_overlay(root, merged) or {}
+    merged = _merged(merged, overlay)
+    merged.pop("provider_pid", None)
+    return _validated(name, merged, tables.get("repositories", []))
+
+
+def read_tables(root: Path) -> dict[str, Any]:
+    """The file as TOML tables; `UsageError` where it is missing or not TOML."""
+    path = root / FILE
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path} is missing; run from the project's root, or write one (README: environments.toml)") from None
+    except OSError as e:
+        raise UsageError(f"{path} can't be read: {e.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise UsageError(f"{FILE} is not valid TOML: {e}; mend that line") from None
+
+
+def names(root: Path) -> list[str]:
+    """The environments that the file describes, sorted."""
+    return sorted(k for k, v in read_tables(root).items() if isinstance(v, dict))
+
+
+def overlay_path(root: Path, merged: Mapping[str, Any]) -> Path | None:
+    """Where the environment's overlay lies, `${NAME-default}` replaced by the variable; None where it has none."""
+    template = merged.get("overlay")
+    if not isinstance(template, str):
+        return None
+    expanded = re.sub(r"\$\{(\w+)-(\w*)\}", lambda m: os.environ.get(m[1]) or m[2], template)
+    return root / expanded
+
+
+def read_overlay(root: Path, merged: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The overlay's tables; None where nothing wrote one."""
+    path = overlay_path(root, merged)
+    if path is None or not path.is_file():
+        return None
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as e:
+        raise UsageError(f"{path} is not valid TOML: {e}; start the environment again") from None
+
+
+def tables_of(root: Path, name: str) -> dict[str, Any]:
+    """The tables of one environment with `extends` merged in, before the overlay and before validation."""
+    return _extended(read_tables(root), name, seen=())
+
+
+def _extended(tables: Mapping[str, Any], name: str, *, seen: tuple[str, ...]) -> dict[str, Any]:
+    environments = sorted(k for k, v in tables.items() if isinstance(v, dict))
+    own = tables.get(name)
+    if not isinstance(own, dict):
+        where = f" ([{seen[-1]}] extends it)" if seen else ""
+        raise UsageError(f"{FILE} has no environment {name!r}{where}; it has: {', '.join(environments) or 'none'}")
+    if name in seen:
+        raise UsageError(f"{FILE}: [{name}] extends itself ({' -> '.join((*seen, name))}); take one `extends` out")
+    parent = own.get("extends")
+    if parent is None:
+        return dict(own)
+    if not isinstance(parent, str):
+        raise UsageError(f"{FILE}: [{name}] extends must be the name of an environment, in quotes")
+    return _merged(_extended(tables, parent, seen=(*seen, name)), own)
+
+
+def _merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """`change` on top of `base`, table by table; anything that is not a table is replaced whole."""
+    both = dict(base)
+    for key, value in change.items():
+        old = both.get(key)
+        both[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return both
+
+
+def _validated(name: str, merged: dict[str, Any], repositories: Any) -> Environment:
+    try:
+        return Environment.model_validate({**_tuples(merged), "name": name, "repositories": _tuples(repositories)})
+    except ValidationError as e:
+        raise UsageError(_sentence(name, e)) from None
+
+
+def _tuples(value: Any) -> Any:
+    """TOML's arrays as tuples, which frozen models keep."""
+    if isinstance(value, dict):
+        return {k: _tuples(v) for k, v in value.items()}
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def _sentence(name: str, error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    keys = [str(part) for part in first["loc"]]
+    table, key = ".".join([name, *keys[:-1]]), keys[-1] if keys else ""
+    more = f" ({error.error_count() - 1} more after it)" if error.error_count() > 1 else ""
+    if not key:
+        return f"{FILE}: [{name}] {first['msg'].removeprefix('Value error, ')}{more}"
+    if first["type"] == "missing":
+        return f"{FILE}: [{table}] {key} is missing; write it{more}"
+    if first["type"] == "extra_forbidden":
+        return f"{FILE}: [{table}] {key} is not a known key; mend its spelling or take it out{more}"
+    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    return f"{FILE}: [{table}] {key} = {first['input']!r} should be {message}; mend the value{more}"
