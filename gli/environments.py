@@ -239,6 +239,15 @@ class Environment(Table):
         """The public host names that speak TLS, sorted."""
         return tuple(sorted({r.host for r in self._reachable if r.secure}))
 
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The ids of every secret that the environment's parts name, sorted."""
+        ids = [s.deep_health_secret for s in self.services.values()]
+        for part in (self.database, self.cache):
+            ids += [part.secret, part.verify_secret] if part else []
+        ids += [self.broker.secret] if self.broker and not self.broker.absent else []
+        return tuple(sorted({i for i in ids if i}))
+
     @cached_property
     def _reachable(self) -> Sequence[Reachable]:
         return [*self.services.values(), *self.frontends.values()]
@@ -268,7 +277,7 @@ def read_tables(root: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"{path} is missing; run from the project's root, or write one (README: environments.toml)") from None
+        raise UsageError(f"{path} is missing; run from the project's root, or write one (see the README)") from None
     except OSError as e:
         raise UsageError(f"{path} can't be read: {e.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:

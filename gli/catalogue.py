@@ -1,0 +1,196 @@
+"""The catalogue: what each check is, apart from its assertion, and which targets of an environment it is asked of.
+
+The check `sg-db-ingress` is the function `test_sg_db_ingress`, and its row `[sg-db-ingress]` in
+`checklists/checks.toml` holds the rest. A case is one check on one target: the unit that must report.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+from gli.environments import Environment, Table, Vantage
+from gli.errors import UsageError
+
+FILE = Path("checklists/checks.toml")
+PHASES = ("pre-deploy", "post-deploy", "on-call")
+Phase = Literal["pre-deploy", "post-deploy", "on-call"]
+Severity = Literal["block", "warn"]
+
+
+# A group is a set of targets of one kind, by name. A check says which group it is asked of.
+GROUPS: Mapping[str, Callable[[Environment], Mapping[str, Any]]] = {
+    "account": lambda e: {e.aws.region: e.aws} if e.aws else {},
+    "hosts": lambda e: {h: h for h in e.hosts},
+    "secure-hosts": lambda e: {h: h for h in e.secure_hosts},
+    "zone": lambda e: {e.dns.zone: e.dns} if e.dns.zone else {},
+    "apis": lambda e: {s.name: s for s in e.services.values() if not s.websocket},
+    "websockets": lambda e: {s.name: s for s in e.services.values() if s.websocket},
+    "services": lambda e: dict(e.services),
+    "frontends": lambda e: dict(e.frontends),
+    "pages": lambda e: {**{n: s for n, s in e.services.items() if not s.websocket}, **e.frontends},
+    "load-balancer": lambda e: {e.load_balancer.name: e.load_balancer} if e.load_balancer else {},
+    "database": lambda e: {e.database.instance: e.database} if e.database else {},
+    "cache": lambda e: {e.cache.replication_group: e.cache} if e.cache else {},
+    "broker": lambda e: {e.broker.secret: e.broker} if e.broker else {},
+    "secrets": lambda e: {s: s for s in e.secrets},
+    "log-groups": lambda e: {g: g for g in e.logs.groups} if e.logs else {},
+    "alarms": lambda e: {e.alarms.prefix: e.alarms} if e.alarms else {},
+    "topics": lambda e: {t: t for t in e.alarms.topics} if e.alarms else {},
+    "repositories": lambda e: {r.name: r.name for r in e.repositories} if e.git else {},
+}
+
+
+class Remedy(Table):
+    """What to do when the check is red: one sentence for a tired person."""
+
+    en: str
+    ko: str
+
+    def of(self, language: str) -> str:
+        return self.ko if language == "ko" else self.en
+
+
+class Check(Table):
+    """One row of the catalogue."""
+
+    id: str
+    layer: str
+    phase: Literal["pre-deploy", "post-deploy", "both", "on-call"]
+    severity: Severity
+    vantage: Vantage
+    each: str
+    """The group of targets that it is asked of, one case each."""
+    needs: tuple[str, ...] = ()
+    """Keys that a target must have to be asked at all."""
+    causes: tuple[str, ...] = ()
+    """Checks that explain this one: where one of them is red, this red is a symptom."""
+    remedy: Remedy
+    iam: tuple[str, ...] = ()
+    """The IAM actions that its observations need."""
+
+    @property
+    def function(self) -> str:
+        return "test_" + self.id.replace("-", "_")
+
+    def runs_in(self, phase: str | None) -> bool:
+        """Whether the check belongs to a run of that phase; a run without one, and the on-call run, take all."""
+        return phase in (None, "on-call") or self.phase in (phase, "both")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One check on one target: what must report an outcome."""
+
+    check: Check
+    target: str
+    subjects: frozenset[str]
+    """Every name that the target goes by; empty where the target is shared by the whole environment."""
+    not_applicable: str | None = None
+    """Why the case can't be judged here, by the environment's own declaration."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.check.id, self.target
+
+    @property
+    def label(self) -> str:
+        return f"{self.check.id}[{self.target}]"
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Every check by id, and the digest of the file that they were read from."""
+
+    checks: Mapping[str, Check]
+    sha256: str
+
+    def targets(self, check: Check, environment: Environment) -> dict[str, Any]:
+        """The targets of a check in an environment: name to table, sorted by name."""
+        found = GROUPS[check.each](environment)
+        return {n: found[n] for n in sorted(found) if all(getattr(found[n], key, None) for key in check.needs)}
+
+    def cases(self, environment: Environment, phase: str | None) -> tuple[Case, ...]:
+        """Every case that a run of the phase must report on, in the catalogue's order."""
+        return tuple(
+            Case(check, name, _subjects(check, table), _not_applicable(table))
+            for check in self.checks.values()
+            if check.runs_in(phase)
+            for name, table in self.targets(check, environment).items()
+        )
+
+
+def load(root: Path) -> Catalogue:
+    """The catalogue of `root`; raises `UsageError` for anything that is not as it should be."""
+    path = root / FILE
+    try:
+        content = path.read_bytes()
+        rows = tomllib.loads(content.decode("utf-8"))
+    except OSError as e:
+        raise UsageError(f"{FILE} can't be read: {e.strerror}; it describes every check") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise UsageError(f"{FILE} is not valid TOML: {e}; mend that line") from None
+    checks = {id_: _check(id_, row) for id_, row in rows.items()}
+    _refuse_unknown_causes(checks)
+    _refuse_cycles(checks)
+    return Catalogue(checks=checks, sha256=hashlib.sha256(content).hexdigest())
+
+
+def _check(id_: str, row: Any) -> Check:
+    if not isinstance(row, dict):
+        raise UsageError(f"{FILE}: {id_} must be a table, as in [{id_}]")
+    listed = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+    try:
+        check = Check.model_validate({**listed, "id": id_})
+    except ValidationError as e:
+        error = e.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in error["loc"])
+        raise UsageError(f"{FILE}: [{id_}] {key}: {error['msg']}; mend the row") from None
+    if check.each not in GROUPS:
+        raise UsageError(
+            f"{FILE}: [{id_}] each = {check.each!r} is no group of targets; there are: {', '.join(GROUPS)}"
+        )
+    return check
+
+
+def _refuse_unknown_causes(checks: Mapping[str, Check]) -> None:
+    for check in checks.values():
+        for cause in check.causes:
+            if cause not in checks:
+                raise UsageError(f"{FILE}: [{check.id}] causes names {cause!r}, which is no check; mend its spelling")
+
+
+def _refuse_cycles(checks: Mapping[str, Check]) -> None:
+    done: set[str] = set()
+
+    def walk(id_: str, path: tuple[str, ...]) -> None:
+        if id_ in path:
+            circle = " -> ".join((*path[path.index(id_) :], id_))
+            raise UsageError(f"{FILE}: causes go in a circle: {circle}; take one of them out")
+        if id_ not in done:
+            for cause in checks[id_].causes:
+                walk(cause, (*path, id_))
+            done.add(id_)
+
+    for id_ in checks:
+        walk(id_, ())
+
+
+def _subjects(check: Check, table: Any) -> frozenset[str]:
+    """A service goes by its name and its host, a frontend also by its bucket; what there is one of is everybody's."""
+    if isinstance(table, str):
+        return frozenset({table})
+    if check.each in ("apis", "websockets", "services", "frontends", "pages"):
+        names = (getattr(table, key, None) for key in ("name", "host", "bucket", "repository", "deep_health_secret"))
+        return frozenset(str(n) for n in names if n)
+    return frozenset()
+
+
+def _not_applicable(table: Any) -> str | None:
+    return getattr(table, "absent", None)

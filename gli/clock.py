@@ -1,0 +1,15 @@
+"""The one place for time: an aware UTC now, and RFC 3339 for everything that is written."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def now() -> datetime:
+    """This moment, UTC."""
+    return datetime.now(UTC)
+
+
+def rfc3339(moment: datetime) -> str:
+    """`2026-01-31T09:00:00.123Z`: sortable as text, and what `verdict.json` holds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,80 @@
+"""From many reds to few roots, along the catalogue's cause edges.
+
+A red with a red cause is a symptom. The roots of a red are the reds that it leads to which have no red cause
+themselves. A root that failed explains: what it explains is `blocked`. A root that is only `unknown` explains
+nothing: what leads to it keeps its outcome and says "cause unknown".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gli.catalogue import Case
+from gli.judge.outcome import Outcome, Result
+
+Key = tuple[str, str]
+
+
+@dataclass
+class Root:
+    """A red that no other red explains, and what it explains."""
+
+    result: Result
+    explains: list[str] = field(default_factory=list)
+
+
+def triage(cases: Sequence[Case], results: Mapping[Key, Result]) -> tuple[dict[Key, Result], list[Root]]:
+    """The results with symptoms marked `blocked`, and the roots: failures first, in the order of the cases."""
+    reds = [c for c in cases if results[c.key].outcome in (Outcome.FAILED, Outcome.UNKNOWN)]
+    causes = {c.key: [r for r in _causes(c, reds) if r.key != c.key] for c in reds}
+    marked = dict(results)
+    roots = {c.key: Root(results[c.key]) for c in reds if not causes[c.key]}
+    for case in reds:
+        if not causes[case.key]:
+            continue
+        leads_to = _roots(case.key, causes)
+        failed = [key for key in leads_to if results[key].outcome is Outcome.FAILED]
+        for key in failed or leads_to:
+            roots[key].explains.append(case.label)
+        marked[case.key] = _marked(results[case.key], [results[key] for key in failed], [results[k] for k in leads_to])
+    for case in cases:
+        blocker = results[case.key].blocked_by
+        for root in roots.values():
+            if blocker is not None and blocker.startswith(root.result.check):
+                root.explains.append(case.label)
+    ordered = sorted(roots.values(), key=lambda r: r.result.outcome.rank)
+    return marked, ordered
+
+
+def _marked(result: Result, failed: Sequence[Result], leads_to: Sequence[Result]) -> Result:
+    if failed:
+        return result.but(outcome=Outcome.BLOCKED, blocked_by=failed[0].label)
+    unseen = ", ".join(sorted(r.label for r in leads_to))
+    return result.but(message=f"{result.message} (cause unknown: {unseen} could not be observed)")
+
+
+def _causes(case: Case, reds: Iterable[Case]) -> list[Case]:
+    """The red cases that the catalogue names as causes and that share a target with this one."""
+    return [red for red in reds if red.check.id in case.check.causes and related(case, red)]
+
+
+def related(one: Case, other: Case) -> bool:
+    """Whether two cases are about the same thing: a shared name, or one of them is about the whole environment."""
+    return not one.subjects or not other.subjects or bool(one.subjects & other.subjects)
+
+
+def _roots(key: Key, causes: Mapping[Key, Sequence[Case]]) -> list[Key]:
+    """Every red without a red cause that can be reached along the causes, in a stable order."""
+    found: dict[Key, None] = {}
+    seen: set[Key] = set()
+    waiting = [key]
+    while waiting:
+        here = waiting.pop(0)
+        if here in seen:
+            continue
+        seen.add(here)
+        if not causes[here]:
+            found[here] = None
+        waiting += [c.key for c in causes[here]]
+    return list(found)

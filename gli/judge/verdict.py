@@ -1,0 +1,203 @@
+"""The verdict: a pure function of what should have reported and what did.
+
+Green has to be earned: every case of the catalogue for this environment and phase must have reported, every
+blocking one as passed (or waived, or not applicable). What did not report is `missing`, and nothing missing is
+green. The shape is the contract that other programs read: `schema` grows when it changes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from gli.catalogue import Case
+from gli.judge.outcome import Outcome, Result, worst
+from gli.judge.triage import Root, triage
+
+VALID_FOR_HOURS = 2
+GO: Literal["GO"] = "GO"
+NO_GO: Literal["NO-GO"] = "NO-GO"
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Suite(Part):
+    """Which suite judged."""
+
+    version: str
+    revision: str | None
+    catalogue_sha256: str
+
+
+class CheckLine(Part):
+    """One case in the verdict."""
+
+    id: str
+    target: str
+    outcome: Outcome
+    severity: str
+    phase: str
+    blocked_by: str | None = None
+    message: str = ""
+    hint: str = ""
+    attempts: int = 1
+    duration_s: float = 0.0
+    facts: tuple[str, ...] = ()
+
+
+class RootCause(Part):
+    """A red that no other red explains."""
+
+    check: str
+    target: str
+    message: str
+    hint: str
+    explains: tuple[str, ...] = ()
+
+
+class SinceLast(Part):
+    """Labels of reds compared with the run before."""
+
+    new: tuple[str, ...] = ()
+    still: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
+
+
+class Verdict(Part):
+    """What `verdict.json` holds."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    schema_: Literal[1] = 1
+    verdict: Literal["GO", "NO-GO"]
+    reasons: tuple[str, ...]
+    environment: str
+    phase: str | None
+    vantage: str
+    started: str
+    finished: str
+    expires: str
+    suite: Suite
+    account: str | None = None
+    manifest: dict[str, dict[str, str]] = {}
+    served: dict[str, str | None] = {}
+    counts: dict[str, int] = {}
+    requests: dict[str, int] = {}
+    checks: tuple[CheckLine, ...] = ()
+    root_causes: tuple[RootCause, ...] = ()
+    checklist: tuple[dict[str, Any], ...] = ()
+    since_last: SinceLast = SinceLast()
+
+    @property
+    def go(self) -> bool:
+        return self.verdict == GO
+
+    def document(self) -> dict[str, Any]:
+        """As `verdict.json` has it."""
+        whole = self.model_dump(mode="json")
+        return {"schema": whole.pop("schema_"), **whole}
+
+
+class Judgement(Part):
+    """The part of a verdict that follows from the outcomes alone."""
+
+    verdict: Literal["GO", "NO-GO"]
+    reasons: tuple[str, ...]
+    counts: dict[str, int]
+    checks: tuple[CheckLine, ...]
+    root_causes: tuple[RootCause, ...]
+
+
+def judge(
+    cases: Sequence[Case],
+    reports: Iterable[Result],
+    *,
+    language: str = "en",
+    interrupted: str | None = None,
+    partial: str | None = None,
+) -> Judgement:
+    """GO or NO-GO for the cases that should have reported, with the reasons, worst first.
+
+    `interrupted` says why the run did not come to its end, `partial` how it was narrowed; either is NO-GO.
+    """
+    results = reconciled(cases, reports)
+    marked, roots = triage(cases, results)
+    by_label = {c.label: c for c in cases}
+    lines = tuple(_line(c, marked[c.key], language) for c in cases)
+    reasons = [*([f"incomplete: {interrupted}"] if interrupted else []), *([f"partial: {partial}"] if partial else [])]
+    reasons += _reasons(cases, marked, roots)
+    if not cases:
+        reasons.append("nothing to judge: the environment has no target for any check of this phase")
+    counts = Counter(r.outcome.value for r in marked.values())
+    return Judgement(
+        verdict=NO_GO if reasons else GO,
+        reasons=tuple(reasons),
+        counts={o.value: counts[o.value] for o in Outcome if counts[o.value]},
+        checks=tuple(sorted(lines, key=lambda line: line.outcome.rank)),
+        root_causes=tuple(_root(by_label[r.result.label], marked[r.result.key], r, language) for r in roots),
+    )
+
+
+def reconciled(cases: Sequence[Case], reports: Iterable[Result]) -> dict[tuple[str, str], Result]:
+    """One result for each case: the worst that it reported, or `missing`. Reports on no case are not counted."""
+    by_key: dict[tuple[str, str], list[Result]] = {c.key: [] for c in cases}
+    for report in reports:
+        if report.key in by_key:
+            by_key[report.key].append(report)
+    silent = "it did not report: it was not run, or its report was lost"
+    return {
+        (check, target): worst(found)
+        if found
+        else Result(check=check, target=target, outcome=Outcome.MISSING, message=silent)
+        for (check, target), found in by_key.items()
+    }
+
+
+def _reasons(cases: Sequence[Case], marked: Mapping[tuple[str, str], Result], roots: Sequence[Root]) -> Iterable[str]:
+    missing = [c.label for c in cases if marked[c.key].outcome is Outcome.MISSING]
+    if missing:
+        yield f"{len(missing)} of {len(cases)} cases did not report: {_some(missing)}"
+    holding = [c for c in cases if c.check.severity == "block" and marked[c.key].outcome.red]
+    named = {r.result.key for r in roots}
+    for outcome in (Outcome.FAILED, Outcome.UNKNOWN):
+        found = [c for c in holding if marked[c.key].outcome is outcome]
+        for case in sorted(found, key=lambda c: c.key not in named):
+            yield f"{case.label} {outcome.value}: {marked[case.key].message}"
+    blocked = [c.label for c in holding if marked[c.key].outcome is Outcome.BLOCKED]
+    if blocked:
+        yield f"{len(blocked)} more blocked by these: {_some(blocked)}"
+
+
+def _some(labels: Sequence[str], most: int = 5) -> str:
+    return ", ".join(labels[:most]) + (f" and {len(labels) - most} more" if len(labels) > most else "")
+
+
+def _line(case: Case, result: Result, language: str) -> CheckLine:
+    return CheckLine(
+        id=case.check.id,
+        target=case.target,
+        outcome=result.outcome,
+        severity=case.check.severity,
+        phase=case.check.phase,
+        blocked_by=result.blocked_by,
+        message=result.message,
+        hint=case.check.remedy.of(language) if result.outcome.red else "",
+        attempts=result.attempts,
+        duration_s=result.duration_s,
+        facts=result.facts,
+    )
+
+
+def _root(case: Case, result: Result, root: Root, language: str) -> RootCause:
+    return RootCause(
+        check=case.check.id,
+        target=case.target,
+        message=result.message,
+        hint=case.check.remedy.of(language),
+        explains=tuple(root.explains),
+    )

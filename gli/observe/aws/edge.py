@@ -1,0 +1,160 @@
+"""The edge as AWS describes it: Route 53 records, ACM certificates, CloudFront distributions.
+
+Source of truth: route53 ListResourceRecordSets, acm DescribeCertificate, cloudfront ListDistributions and
+GetDistribution.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Any
+
+from gli.clock import now
+from gli.environments import Frontend
+from gli.observe.aws.balancer import balancer
+from gli.observe.aws.session import AwsError
+from gli.observe.observation import Observation, unknown
+from gli.observe.probe import Observer, probe
+
+
+class Zone(Observation):
+    """A hosted zone: where each name points, normalised (lower case, no trailing dot, no `dualstack.`)."""
+
+    name: str
+    aliases: dict[str, str]
+    """Name to the DNS name that its alias record points at."""
+    records: tuple[str, ...]
+    """Every name that has an address record of any kind."""
+
+
+class Distribution(Observation):
+    """A CloudFront distribution."""
+
+    id: str
+    arn: str
+    domain_name: str
+    status: str
+    enabled: bool
+    aliases: tuple[str, ...]
+    certificate: str | None = None
+    root_object: str | None = None
+    origins: tuple[str, ...] = ()
+
+
+class AcmCertificate(Observation):
+    """A certificate that a listener or a distribution uses; `status` is MISSING where ACM knows none."""
+
+    arn: str
+    status: str
+    names: tuple[str, ...] = ()
+    not_after: datetime | None = None
+    days_left: float | None = None
+    renewal: str | None = None
+
+
+def normalised(name: str) -> str:
+    """A DNS name for comparison."""
+    return name.lower().rstrip(".").removeprefix("dualstack.").replace("\\052", "*")
+
+
+@probe()
+async def zone(observer: Observer) -> Zone:
+    """The environment's hosted zone."""
+    wanted = observer.environment.dns.zone
+    assert wanted is not None, "asked only of environments with a zone"
+    answer = await observer.aws.call(observer, "route53", "list_hosted_zones_by_name", DNSName=wanted, MaxItems="5")
+    ids = [z["Id"] for z in answer["HostedZones"] if normalised(z["Name"]) == normalised(wanted)]
+    if not ids:
+        raise unknown("not-found", f"Route 53 has no hosted zone {wanted}")
+    answer = await observer.aws.call(observer, "route53", "list_resource_record_sets", HostedZoneId=ids[0])
+    records = [r for r in answer["ResourceRecordSets"] if r["Type"] in ("A", "AAAA", "CNAME")]
+    aliases = {
+        normalised(r["Name"]): normalised(r["AliasTarget"]["DNSName"])
+        for r in sorted(records, key=lambda r: str(r["Type"]), reverse=True)  # an A record counts over its AAAA twin
+        if "AliasTarget" in r
+    }
+    return Zone(name=wanted, aliases=aliases, records=tuple(sorted({normalised(r["Name"]) for r in records})))
+
+
+@probe(deadline=20)
+async def distributions(observer: Observer) -> tuple[Distribution, ...]:
+    """Every distribution of the account, with its configuration."""
+    answer = await observer.aws.call(observer, "cloudfront", "list_distributions")
+    items = answer.get("DistributionList", {}).get("Items") or []
+    found = await asyncio.gather(
+        *[observer.aws.call(observer, "cloudfront", "get_distribution", Id=item["Id"]) for item in items]
+    )
+    return tuple(_distribution(f["Distribution"]) for f in found)
+
+
+@probe()
+async def distribution(observer: Observer, frontend: Frontend) -> Distribution:
+    """The distribution that serves a frontend's host."""
+    for each in await observer.see(distributions):
+        if frontend.host in each.aliases:
+            return each
+    raise unknown("not-found", f"no CloudFront distribution has the alias {frontend.host}")
+
+
+@probe(deadline=20)
+async def certificates(observer: Observer) -> tuple[AcmCertificate, ...]:
+    """Every ACM certificate that the environment's listeners and distributions use."""
+    used: dict[str, str] = {}
+    aws = observer.environment.aws
+    assert aws is not None
+    if observer.environment.load_balancer:
+        described = await observer.see(balancer, observer.environment.load_balancer)
+        used |= {arn: aws.region for listener in described.listeners for arn in listener.certificates}
+    hosts = {f.host for f in observer.environment.frontends.values()}
+    for each in await observer.see(distributions):
+        if each.certificate and hosts & set(each.aliases):
+            used[each.certificate] = "us-east-1"  # the only region that CloudFront takes certificates from
+    return tuple(await asyncio.gather(*[_certificate(observer, arn, region) for arn, region in sorted(used.items())]))
+
+
+@probe()
+async def alias_targets(observer: Observer) -> dict[str, str | None]:
+    """For each public host, the DNS name that its record should point at: the balancer's or its distribution's."""
+    environment = observer.environment
+    targets: dict[str, str | None] = {}
+    if environment.load_balancer:
+        described = await observer.see(balancer, environment.load_balancer)
+        dns_name = normalised(described.dns_name) if described.dns_name else None
+        targets |= {s.host: dns_name for s in environment.services.values()}
+    served = {alias: normalised(d.domain_name) for d in await observer.see(distributions) for alias in d.aliases}
+    return targets | {f.host: served.get(f.host) for f in environment.frontends.values()}
+
+
+async def _certificate(observer: Observer, arn: str, region: str) -> AcmCertificate:
+    try:
+        answer = await observer.aws.call(observer, "acm", "describe_certificate", region=region, CertificateArn=arn)
+    except AwsError as e:
+        if e.code == "ResourceNotFoundException":
+            return AcmCertificate(arn=arn, status="MISSING")
+        raise
+    found = answer["Certificate"]
+    not_after = found.get("NotAfter")
+    return AcmCertificate(
+        arn=arn,
+        status=found["Status"],
+        names=tuple(sorted({found["DomainName"], *found.get("SubjectAlternativeNames", [])})),
+        not_after=not_after,
+        days_left=round((not_after - now()).total_seconds() / 86400, 2) if not_after else None,
+        renewal=(found.get("RenewalSummary") or {}).get("RenewalStatus"),
+    )
+
+
+def _distribution(described: dict[str, Any]) -> Distribution:
+    config = described["DistributionConfig"]
+    return Distribution(
+        id=described["Id"],
+        arn=described["ARN"],
+        domain_name=described["DomainName"],
+        status=described["Status"],
+        enabled=config["Enabled"],
+        aliases=tuple(sorted((config.get("Aliases") or {}).get("Items") or [])),
+        certificate=(config.get("ViewerCertificate") or {}).get("ACMCertificateArn"),
+        root_object=config.get("DefaultRootObject") or None,
+        origins=tuple(o["DomainName"] for o in (config.get("Origins") or {}).get("Items") or []),
+    )

@@ -1,0 +1,296 @@
+"""HTTP as a user's browser would speak it: one exchange is one fact, a refused connection included.
+
+Source of truth: RFC 9110, RFC 6797 (HSTS), the Fetch standard (CORS).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from gli.environments import Frontend, Service
+from gli.observe.guard import refuse_http_writes
+from gli.observe.observation import Observation
+from gli.observe.probe import Observer, probe
+from gli.observe.secrets import secret
+
+if TYPE_CHECKING:
+    import httpx
+
+    from gli.observe.dial import Dial
+
+TIMEOUT_S = 5.0
+BODY_LIMIT = 200_000
+_ATTEMPTS = 3
+_SPACING_S = 0.5
+_VERSION_REQUESTS = 10
+EVIL_ORIGIN = "https://evil.invalid"
+
+
+class HttpExchange(Observation):
+    """One request and what came back: an answer, or the error that stood in its place."""
+
+    method: str
+    url: str
+    status: int | None = None
+    headers: Mapping[str, str] = {}
+    body: str = ""
+    seconds: float
+    attempts: int = 1
+    error: str | None = None
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def document(self) -> Any:
+        """The body as JSON; None where it is none."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+    @property
+    def seen(self) -> str:
+        """The answer in a few words: `503 application/json` or `connection refused`."""
+        return self.error or f"{self.status} {self.content_type}".strip()
+
+
+class Revisions(Observation):
+    """What a service said it runs, asked several times on fresh connections: one count a revision."""
+
+    counts: Mapping[str, int]
+    errors: tuple[str, ...] = ()
+
+    @property
+    def only(self) -> str | None:
+        """The one revision that every answer named; None where they differ or there was none."""
+        return next(iter(self.counts)) if len(self.counts) == 1 and not self.errors else None
+
+
+class Preflights(Observation):
+    """The answer to a CORS preflight for each origin that was tried."""
+
+    allowed: Mapping[str, HttpExchange]
+    foreign: Mapping[str, HttpExchange]
+
+
+def client(dial: Dial) -> httpx.AsyncClient:
+    """An HTTP client that connects through `dial`, refuses writes, follows no redirect and keeps no cookie."""
+    import httpcore
+    import httpx
+
+    class Backend(httpcore.AsyncNetworkBackend):
+        """Connects where the dial says; the name stays in Host and SNI."""
+
+        def __init__(self) -> None:
+            self._real = httpcore.AnyIOBackend()
+
+        async def connect_tcp(self, host: str, port: int, *rest: Any, **options: Any) -> httpcore.AsyncNetworkStream:
+            return await self._real.connect_tcp(*dial.address(host, port), *rest, **options)
+
+        async def sleep(self, seconds: float) -> None:
+            await asyncio.sleep(seconds)
+
+    class Body(httpx.AsyncByteStream):
+        def __init__(self, stream: Any) -> None:
+            self._stream = stream
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            async for part in self._stream:
+                yield part
+
+        async def aclose(self) -> None:
+            await self._stream.aclose()
+
+    class Transport(httpx.AsyncBaseTransport):
+        def __init__(self) -> None:
+            self._pool = httpcore.AsyncConnectionPool(
+                ssl_context=dial.trust, network_backend=Backend(), max_connections=40, max_keepalive_connections=20
+            )
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            refuse_http_writes(request.method)
+            url = httpcore.URL(
+                scheme=request.url.raw_scheme,
+                host=request.url.raw_host,
+                port=request.url.port,
+                target=request.url.raw_path,
+            )
+            sent = httpcore.Request(
+                request.method,
+                url,
+                headers=request.headers.raw,
+                content=request.stream,
+                extensions=request.extensions,
+            )
+            answer = await self._pool.handle_async_request(sent)
+            return httpx.Response(answer.status, headers=answer.headers, stream=Body(answer.stream))
+
+        async def aclose(self) -> None:
+            await self._pool.aclose()
+
+    return httpx.AsyncClient(
+        transport=Transport(), timeout=TIMEOUT_S, headers={"User-Agent": "gli-verify"}, trust_env=False, cookies=None
+    )
+
+
+async def fetch(
+    observer: Observer,
+    url: str,
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    fresh: bool = False,
+    attempts: int = 1,
+) -> HttpExchange:
+    """One exchange. Any failure of the network is part of the fact, not an exception.
+
+    `fresh` asks on a connection of its own; `attempts` tries again after an error or a 5xx answer, and the fact
+    says how often it was tried.
+    """
+    sent = dict(headers or {}) | ({"Connection": "close"} if fresh else {})
+    for attempt in range(1, attempts + 1):
+        exchange = await _once(observer, url, method, sent, attempt)
+        if exchange.status is not None and exchange.status < 500:
+            break
+        if attempt < attempts:
+            await asyncio.sleep(_SPACING_S)
+    observer.attempts = max(observer.attempts, exchange.attempts)
+    return exchange
+
+
+async def _once(observer: Observer, url: str, method: str, headers: dict[str, str], attempt: int) -> HttpExchange:
+    import httpcore
+    import httpx
+
+    observer.count("http")
+    begun = time.monotonic()
+    marks: dict[str, float] = {}
+
+    async def trace(event: str, _: Mapping[str, Any]) -> None:
+        marks[event] = time.monotonic()
+
+    def exchange(**fields: Any) -> HttpExchange:
+        seconds = round(time.monotonic() - begun, 4)
+        return HttpExchange(method=method, url=url, seconds=seconds, attempts=attempt, **fields)
+
+    try:
+        answer = await observer.dial.http.request(method, url, headers=headers, extensions={"trace": trace})
+    except (httpx.HTTPError, httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as e:
+        return exchange(error=_why(e))
+    finally:
+        _keep_phases(observer, marks)
+    return exchange(
+        status=answer.status_code,
+        headers={k.lower(): v for k, v in answer.headers.items()},
+        body=answer.text[:BODY_LIMIT],
+    )
+
+
+def _keep_phases(observer: Observer, marks: Mapping[str, float]) -> None:
+    spans = {
+        "connect": "connection.connect_tcp",
+        "tls": "connection.start_tls",
+        "first_byte": "http11.receive_response_headers",
+        "body": "http11.receive_response_body",
+    }
+    for phase, span in spans.items():
+        begun, ended = marks.get(f"{span}.started"), marks.get(f"{span}.complete")
+        if begun is not None and ended is not None:
+            observer.phases_s[phase] = round(ended - begun, 4)
+
+
+def _why(error: Exception) -> str:
+    kind = type(error).__name__
+    text = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return "TLS: " + text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
+    if kind == "ConnectTimeout":
+        return f"no connection within {TIMEOUT_S:g} s"
+    if kind == "ReadTimeout":
+        return f"no answer within {TIMEOUT_S:g} s"
+    if kind == "ConnectError" and "All connection attempts failed" in text:
+        return "connection refused"
+    return f"{kind}: {text}" if text else kind
+
+
+@probe(deadline=TIMEOUT_S * _ATTEMPTS + 2)
+async def landing(observer: Observer, page: Service | Frontend) -> HttpExchange:
+    """The first thing a user meets: a service's health endpoint, a frontend's index page. Tried up to three times."""
+    path = page.health_path if isinstance(page, Service) else "/"
+    return await fetch(observer, page.url.rstrip("/") + path, attempts=_ATTEMPTS)
+
+
+@probe()
+async def deep_health(observer: Observer, service: Service) -> HttpExchange:
+    """The service's own view of what it depends on, opened with the token of its secret."""
+    headers = {}
+    if service.deep_health_secret:
+        await observer.see(secret, service.deep_health_secret)
+        headers["X-Health-Token"] = observer.vault.document(service.deep_health_secret).get("health_token", "")
+    return await fetch(observer, f"{service.url}{service.deep_health_path}", headers=headers)
+
+
+@probe(deadline=20)
+async def served_revisions(observer: Observer, service: Service) -> Revisions:
+    """`{"revision": …}` of the version endpoint, asked ten times on fresh connections: every task gets its turn."""
+    asked = [fetch(observer, f"{service.url}{service.version_path}", fresh=True) for _ in range(_VERSION_REQUESTS)]
+    counts: dict[str, int] = {}
+    errors = []
+    for answer in await asyncio.gather(*asked):
+        document = answer.document
+        revision = document.get("revision") if isinstance(document, dict) else None
+        if answer.status == 200 and isinstance(revision, str) and revision:
+            counts[revision] = counts.get(revision, 0) + 1
+        else:
+            errors.append(answer.seen if answer.status != 200 else "an answer without a revision")
+    return Revisions(counts=counts, errors=tuple(errors))
+
+
+@probe(deadline=20)
+async def contract_answers(observer: Observer, service: Service) -> tuple[HttpExchange, ...]:
+    """One exchange for each endpoint of the service's contract, in its order."""
+    return tuple(await asyncio.gather(*[fetch(observer, f"{service.url}{e.path}") for e in service.contract]))
+
+
+@probe()
+async def anonymous_answer(observer: Observer, service: Service) -> HttpExchange:
+    """A protected endpoint, asked without a token."""
+    return await fetch(observer, f"{service.url}{service.protected_path}")
+
+
+@probe()
+async def error_page(observer: Observer, service: Service) -> HttpExchange:
+    """A page that does not exist."""
+    return await fetch(observer, f"{service.url}{service.error_path}")
+
+
+@probe()
+async def plain_http_answer(observer: Observer, host: str) -> HttpExchange:
+    """`http://host/`, no redirect followed."""
+    return await fetch(observer, f"http://{host}/")
+
+
+@probe(deadline=15)
+async def preflights(observer: Observer, service: Service) -> Preflights:
+    """A CORS preflight of every frontend's origin, and of origins that must not be allowed."""
+    own = [f.url.rstrip("/") for f in observer.environment.frontends.values()]
+    foreign = [EVIL_ORIGIN, "http://localhost:3000"]
+
+    async def ask(origin: str) -> HttpExchange:
+        headers = {
+            "Origin": origin,
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization,content-type",
+        }
+        return await fetch(observer, f"{service.url}{service.cors_path}", method="OPTIONS", headers=headers)
+
+    answers = await asyncio.gather(*[ask(origin) for origin in (*own, *foreign)])
+    return Preflights(
+        allowed=dict(zip(own, answers, strict=False)), foreign=dict(zip(foreign, answers[len(own) :], strict=True))
+    )

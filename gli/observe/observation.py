@@ -1,0 +1,86 @@
+"""The words of observing: an observation is a fact, or an `Unknown` that says why there is none.
+
+Both are frozen and JSON-serialisable, so that a run can be recorded and judged again.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Cause = Literal[
+    "access-denied",  # the credentials may not ask; `action` names the missing permission
+    "no-credentials",  # there is nothing to ask with
+    "wrong-account",  # the credentials belong elsewhere
+    "unreachable",  # no path from this vantage
+    "throttled",
+    "timed-out",
+    "too-little-data",
+    "not-found",  # what should be asked about is not there
+    "dependency",  # another observation that this one builds on is unknown
+    "vantage",  # this runner stands where it can't see it
+    "not-recorded",  # a replayed file does not hold it
+    "error",  # the target, or the suite itself, answered in a way that nobody foresaw
+]
+
+
+class Observation(BaseModel):
+    """What a probe saw: a frozen fact."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Unknown(Observation):
+    """A fact that could not be had, and why. Never a pass, never a failed assertion."""
+
+    cause: Cause
+    message: str
+    action: str | None = None
+    """The IAM action that was denied, as in `ecs:DescribeServices`."""
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Unobserved(Exception):
+    """Raised where an observation is wanted and there is only an `Unknown`."""
+
+    def __init__(self, unknown: Unknown) -> None:
+        super().__init__(unknown.message)
+        self.unknown = unknown
+
+
+def unknown(cause: Cause, message: str, *, action: str | None = None) -> Unobserved:
+    """The exception to raise in a probe for a fact that can't be had."""
+    return Unobserved(Unknown(cause=cause, message=message, action=action))
+
+
+class Record(BaseModel):
+    """One observation as `facts.jsonl` keeps it: what was asked, when, how long it took, what came back."""
+
+    model_config = ConfigDict(frozen=True)
+
+    probe: str
+    target: str = ""
+    """The name of what was observed; empty for the environment as a whole."""
+    started: datetime
+    duration_s: float
+    attempts: int = 1
+    requests: dict[str, int] = Field(default_factory=dict)
+    """How many requests were sent, by protocol or AWS service."""
+    phases_s: dict[str, float] = Field(default_factory=dict)
+    """Seconds by phase, where the protocol has any: resolve, connect, tls, first_byte, total."""
+    observation: Any = None
+    unknown: Unknown | None = None
+
+    @property
+    def fact(self) -> str:
+        """How a verdict refers to this record: `probe[target]`."""
+        return fact_name(self.probe, self.target)
+
+
+def fact_name(probe: str, target: str) -> str:
+    """`probe[target]`, or `probe` for one of the whole environment."""
+    return f"{probe}[{target}]" if target else probe

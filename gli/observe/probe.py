@@ -1,0 +1,110 @@
+"""What a probe is, and what it may use: an async function that observes one thing, with a deadline, reading only.
+
+    @probe(deadline=5)
+    async def websocket_session(observer: Observer, service: Service) -> WebSocketSession:
+        ...
+
+A probe with one parameter observes the environment as a whole, one with two observes a target of it. It returns a
+fact or raises `Unobserved`; a fixture of the same name waits for it (see `gli.plugin.fixture_for`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, get_type_hints
+
+from pydantic import TypeAdapter
+
+if TYPE_CHECKING:
+    from gli.environments import Environment
+    from gli.observe.aws.session import AwsSession
+    from gli.observe.dial import Dial
+    from gli.observe.vault import Vault
+
+Seen = TypeVar("Seen")
+PROBES: dict[str, Probe[Any]] = {}
+
+
+@dataclass(frozen=True)
+class Probe(Generic[Seen]):
+    """A probe function with its name and its deadline in seconds."""
+
+    name: str
+    run: Callable[..., Awaitable[Seen]]
+    deadline: float
+    per_target: bool
+    preliminary: bool = False
+    """Runs before the identity is confirmed: it is what confirms it."""
+
+    def load(self, recorded: Any) -> Seen:
+        """The observation from its JSON form; raises `pydantic.ValidationError` where it is another's."""
+        adapter: TypeAdapter[Seen] = TypeAdapter(get_type_hints(self.run)["return"])
+        return adapter.validate_python(recorded)
+
+
+def probe(
+    *, deadline: float = 10.0, preliminary: bool = False
+) -> Callable[[Callable[..., Awaitable[Seen]]], Probe[Seen]]:
+    """Makes a probe of an async function and registers it under the function's name."""
+
+    def register(run: Callable[..., Awaitable[Seen]]) -> Probe[Seen]:
+        name = run.__name__
+        if name in PROBES:
+            raise ValueError(f"two probes are named {name}: {PROBES[name].run.__module__} and {run.__module__}")
+        per_target = len(inspect.signature(run).parameters) == 2
+        PROBES[name] = Probe(name, run, deadline, per_target, preliminary)
+        return PROBES[name]
+
+    return register
+
+
+class Sees(Protocol):
+    """What lets a probe build on another's observation: the observatory."""
+
+    async def observe(self, probe: Probe[Seen], target: Any = None) -> Seen: ...
+
+
+@dataclass
+class Observer:
+    """What one running probe works with; it counts what the probe sends and how long each phase takes."""
+
+    environment: Environment
+    dial: Dial
+    aws: AwsSession
+    vault: Vault
+    sees: Sees
+    patience_s: float = 0.0
+    """How long this run waits for a rollout to end (`--await-rollout`)."""
+    timeout: asyncio.Timeout | None = None
+    requests: dict[str, int] = field(default_factory=dict)
+    phases_s: dict[str, float] = field(default_factory=dict)
+    attempts: int = 1
+
+    async def see(self, probe: Probe[Seen], target: Any = None) -> Seen:
+        """Another probe's observation, made once for all; raises `Unobserved` where there is none.
+
+        Waiting for it does not count against this probe's own deadline.
+        """
+        begun = time.monotonic()
+        observation = await self.sees.observe(probe, target)
+        if self.timeout is not None and (when := self.timeout.when()) is not None:
+            self.timeout.reschedule(when + time.monotonic() - begun)
+        return observation
+
+    def count(self, kind: str, n: int = 1) -> None:
+        """Adds to the requests that this observation took."""
+        self.requests[kind] = self.requests.get(kind, 0) + n
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Times one phase of the observation."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.phases_s[name] = round(time.monotonic() - begun, 4)

@@ -1,0 +1,91 @@
+"""What a run leaves behind: `reports/<env>/<run id>/verdict.json` and `facts.jsonl`, and `latest` pointing there.
+
+Everything passes the redactor and is written whole or not at all. A NO-GO stands there from the first moment, so
+that a killed run leaves one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from gli.errors import UsageError
+from gli.report.redact import Redactor
+
+VERDICT, FACTS, LATEST = "verdict.json", "facts.jsonl", "latest"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run; its name sorts by time and is unique among runs that start at once."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, reports: Path, environment: str, started: datetime) -> RunFolder:
+        """A new folder; raises `UsageError` where none can be made."""
+        run_id = f"{started:%Y%m%dT%H%M%S.%f}"[:-3] + f"-{os.getpid()}"
+        path = reports / environment / run_id
+        try:
+            path.mkdir(parents=True)
+        except OSError as e:
+            raise UsageError(f"the report can't be written: {e}; choose a folder with --report-dir") from None
+        return cls(path)
+
+    def write_verdict(self, document: Mapping[str, Any], redactor: Redactor) -> None:
+        """`verdict.json`, replaced atomically."""
+        text = json.dumps(redactor.document(document), ensure_ascii=False, indent=1)
+        write_whole(self.path / VERDICT, text + "\n")
+
+    def write_facts(self, header: Mapping[str, Any], records: Iterable[Mapping[str, Any]], redactor: Redactor) -> None:
+        """`facts.jsonl`: a header line that a replay needs, then one line an observation."""
+        lines = (json.dumps(redactor.document(line), ensure_ascii=False) for line in (header, *records))
+        write_whole(self.path / FACTS, "".join(f"{line}\n" for line in lines))
+
+    def point_latest_here(self) -> None:
+        """`reports/<env>/latest`: a symbolic link, replaced atomically."""
+        link = self.path.parent / LATEST
+        fresh = self.path.parent / f".latest-{os.getpid()}"
+        with contextlib.suppress(FileNotFoundError):
+            fresh.unlink()
+        fresh.symlink_to(self.path.name)
+        fresh.replace(link)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """The file has either its old content or all of the new one, also after a power cut."""
+    fresh = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        with fresh.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            fresh.unlink()
+        raise
+
+
+def read_facts(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a recorded run, header first; raises `UsageError` for a file that is none."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as e:
+        raise UsageError(f"--replay {path}: can't be read ({e}); give the facts.jsonl of a run") from None
+    if not lines:
+        raise UsageError(f"--replay {path}: the file is empty; give the facts.jsonl of a run")
+    for number, line in enumerate(lines, 1):
+        try:
+            document = json.loads(line)
+        except ValueError:
+            raise UsageError(f"--replay {path}: line {number} is not JSON; the file is damaged") from None
+        if not isinstance(document, dict):
+            raise UsageError(f"--replay {path}: line {number} is no record; the file is damaged")
+        yield document

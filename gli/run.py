@@ -1,0 +1,250 @@
+"""One run, from `--env` to its verdict: what the plugin's hooks put together, without pytest.
+
+A run begins by leaving a NO-GO on disk and ends by replacing it: killed at any moment, it leaves no GO behind.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import gli
+from gli import clock
+from gli.catalogue import GROUPS, Case, Catalogue
+from gli.environments import Environment
+from gli.errors import UsageError
+from gli.judge.outcome import Outcome, Result
+from gli.judge.verdict import VALID_FOR_HOURS, Judgement, Suite, Verdict, judge
+from gli.observe.observation import Record, Unknown, Unobserved, fact_name
+from gli.observe.observatory import Observatory, Replay
+from gli.report.files import RunFolder
+from gli.report.redact import Redactor
+
+RECORD_SCHEMA = 1
+IDENTITY = "aws-caller-identity"
+
+
+class Run:
+    """The state of one run in the controlling process."""
+
+    def __init__(
+        self,
+        root: Path,
+        environment: Environment,
+        catalogue: Catalogue,
+        *,
+        phase: str | None,
+        language: str,
+        reports: Path,
+        overlay: Mapping[str, Any],
+        replayed: Sequence[Record] | None = None,
+        patience_s: float = 0.0,
+    ) -> None:
+        self.root, self.environment, self.catalogue = root, environment, catalogue
+        self.phase, self.language, self.overlay = phase, language, overlay
+        self.started = clock.now()
+        self.cases = catalogue.cases(environment, phase)
+        self.redactor = Redactor()
+        self.results: list[Result] = []
+        self.collected: set[tuple[str, str]] | None = None
+        self.refused: Unknown | None = None
+        self.folder = RunFolder.create(reports, environment.name, self.started)
+        self._write(self._judged(interrupted="the run has not ended"))
+        self.folder.point_latest_here()
+        self.observatory = self._observe(patience_s) if replayed is None else Replay(replayed)
+
+    def _observe(self, patience_s: float) -> Observatory:
+        if self.environment.aws is None:
+            return Observatory(self.environment, patience_s=patience_s)
+        from gli.observe.aws.identity import confirmed_identity
+
+        return Observatory(self.environment, first=confirmed_identity, patience_s=patience_s)
+
+    def target(self, group: str, name: str) -> Any:
+        """The table of a target by its group and name; None for the environment as a whole."""
+        return GROUPS[group](self.environment)[name] if group else None
+
+    def record(self, name: str) -> Record | None:
+        """What was recorded under `probe[target]`."""
+        return next((r for r in reversed(self.observatory.records) if r.fact == name), None)
+
+    def report(self, result: Result) -> None:
+        """Takes one report of a case."""
+        self.results.append(result)
+
+    def redact(self, text: str) -> str:
+        """The text without any secret that the run has seen so far."""
+        if isinstance(self.observatory, Observatory):
+            self.redactor.learn(self.observatory.vault.values)
+        return self.redactor.text(text)
+
+    def redacted(self, document: Any) -> Any:
+        """A JSON document without any secret that the run has seen so far."""
+        self.redact("")
+        return self.redactor.document(document)
+
+    def begin_manifest(self) -> None:
+        """Starts what every whole verdict records beside its checks: commit and tree of each repository."""
+        if self.environment.git is not None and self.partial is None:
+            from gli.observe.git import revision
+
+            for repository in self.environment.repositories:
+                self.observatory.begin(revision, repository.name)
+
+    def confirm_identity(self) -> bool:
+        """Whether the credentials are the environment's. Where not, nothing else is asked, and every case says so."""
+        if self.environment.aws is None:
+            return True
+        from gli.observe.aws.identity import confirmed_identity
+
+        try:
+            self.observatory.wait(confirmed_identity)
+        except Unobserved as e:
+            self.refused = e.unknown
+            self.results = [_not_asked(case, e.unknown) for case in self.cases]
+            return False
+        return True
+
+    @property
+    def partial(self) -> str | None:
+        """How the selection falls short of the catalogue; None where it is whole, or not known yet."""
+        if self.collected is None:
+            return None
+        left_out = [c.label for c in self.cases if c.key not in self.collected]
+        if not left_out:
+            return None
+        return f"{len(self.cases) - len(left_out)} of {len(self.cases)} cases were selected"
+
+    def finish(self, *, interrupted: str | None) -> Verdict:
+        """Observes what is still wanted, judges, writes, closes; the verdict, free of secrets."""
+        self._await_manifest()
+        self.observatory.close()
+        self.results = [self._with_attempts(r) for r in self.results]
+        verdict = self._judged(interrupted=interrupted)
+        clean = Verdict.model_validate(self.redacted(verdict.model_dump(mode="json")))
+        self.folder.write_facts(self._header(), self._lines(), self.redactor)
+        self._write(clean)
+        return clean
+
+    def _await_manifest(self) -> None:
+        if self.environment.git is None or self.partial is not None or self.refused is not None:
+            return
+        from gli.observe.git import revision
+
+        for repository in self.environment.repositories:
+            try:
+                self.observatory.wait(revision, repository.name)
+            except Unobserved:
+                continue  # its record says why, and the manifest lacks it
+
+    def _with_attempts(self, result: Result) -> Result:
+        records = [r for name in result.facts if (r := self.record(name)) is not None]
+        attempts = max((r.attempts for r in records), default=1)
+        message = result.message
+        if result.outcome is Outcome.PASSED and attempts > 1:
+            message = f"passed on attempt {attempts}"
+        return result.but(attempts=attempts, message=message)
+
+    def _judged(self, *, interrupted: str | None) -> Verdict:
+        partial = None if interrupted or self.refused else self.partial
+        judgement = judge(self.cases, self.results, language=self.language, interrupted=interrupted, partial=partial)
+        return self._verdict(judgement)
+
+    def _verdict(self, judgement: Judgement) -> Verdict:
+        finished = clock.now()
+        records: list[Record] = getattr(getattr(self, "observatory", None), "records", [])
+        manifest, incomplete = self._manifest(records)
+        reasons = judgement.reasons
+        if judgement.verdict == "GO" and incomplete:
+            reasons = (f"the manifest is incomplete: {', '.join(incomplete)} could not be read",)
+        identity = next((r.observation for r in records if r.probe == "caller_identity" and r.observation), None)
+        return Verdict(
+            verdict="NO-GO" if reasons else "GO",
+            reasons=reasons,
+            environment=self.environment.name,
+            phase=self.phase,
+            vantage=self.environment.vantage,
+            started=clock.rfc3339(self.started),
+            finished=clock.rfc3339(finished),
+            expires=clock.rfc3339(finished + timedelta(hours=VALID_FOR_HOURS)),
+            suite=Suite(version=gli.__version__, revision=_revision(self.root), catalogue_sha256=self.catalogue.sha256),
+            account=identity["account"] if identity else None,
+            manifest=manifest,
+            served=_served(records),
+            counts=judgement.counts,
+            requests=_requests(records),
+            checks=judgement.checks,
+            root_causes=judgement.root_causes,
+        )
+
+    def _manifest(self, records: Iterable[Record]) -> tuple[dict[str, dict[str, str]], list[str]]:
+        seen = {r.target: dict(r.observation) for r in records if r.probe == "revision" and r.observation}
+        wanted = [r.name for r in self.environment.repositories] if self.environment.git else []
+        return {n: seen[n] for n in wanted if n in seen}, [n for n in wanted if n not in seen]
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "schema": RECORD_SCHEMA,
+            "environment": self.environment.name,
+            "phase": self.phase,
+            "vantage": self.environment.vantage,
+            "started": clock.rfc3339(self.started),
+            "overlay": dict(self.overlay),
+        }
+
+    def _lines(self) -> Iterable[dict[str, Any]]:
+        return [r.model_dump(mode="json", exclude_none=True) for r in self.observatory.records]
+
+    def _write(self, verdict: Verdict) -> None:
+        try:
+            self.folder.write_verdict(verdict.document(), self.redactor)
+        except OSError as e:
+            raise UsageError(f"the verdict can't be written to {self.folder.path}: {e.strerror}") from None
+
+
+def _not_asked(case: Case, why: Unknown) -> Result:
+    if case.check.id == IDENTITY:
+        outcome = Outcome.FAILED if why.cause in ("wrong-account", "no-credentials") else Outcome.UNKNOWN
+        return Result(check=case.check.id, target=case.target, outcome=outcome, message=why.message, cause=why.cause)
+    message = "not asked: the identity of the run is not confirmed"
+    blocker = f"{IDENTITY}[{case.target}]" if not case.subjects else IDENTITY
+    return Result(check=case.check.id, target=case.target, outcome=Outcome.BLOCKED, message=message, blocked_by=blocker)
+
+
+def _served(records: Iterable[Record]) -> dict[str, str | None]:
+    """What each service said it runs; None where the answers differ."""
+    served: dict[str, str | None] = {}
+    for record in records:
+        if record.probe == "served_revisions" and record.observation:
+            counts = record.observation["counts"]
+            served[record.target] = next(iter(counts)) if len(counts) == 1 else None
+        elif record.probe == "index" and record.observation:
+            served[record.target] = record.observation["build"]
+    return dict(sorted(served.items()))
+
+
+def _requests(records: Iterable[Record]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for record in records:
+        for kind, n in record.requests.items():
+            total[kind] = total.get(kind, 0) + n
+    return dict(sorted(total.items()))
+
+
+def _revision(root: Path) -> str | None:
+    """The suite's own commit; None outside a checkout."""
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() or None
+
+
+def fact_names(probes: Iterable[Any], target: str) -> tuple[str, ...]:
+    """The records that a case's fixtures stand for."""
+    return tuple(fact_name(p.name, target if p.per_target else "") for p in probes)

@@ -1,0 +1,57 @@
+"""Security groups: who may reach what. An opening is an opening, however it is written."""
+
+from gli.environments import Cache, Database, LoadBalancer
+from gli.observe.aws.balancer import Balancer
+from gli.observe.aws.data import DatabaseInstance
+from gli.observe.aws.network import Opening, SecurityGroup, SecurityGroups
+from gli.saying import listed, saw
+
+SENSITIVE_PORTS = (22, 3389, 5432, 6379, 5671, 5672, 8000, 8080, 15671, 15672)
+
+
+def test_sg_db_ingress(security_groups: SecurityGroups, database_instance: DatabaseInstance, target: Database) -> None:
+    """The database's port takes the groups that the environment names, and nobody else."""
+    groups = [security_groups.with_id(i) for i in database_instance.security_groups]
+    _only_from(groups, database_instance.port or 5432, target.ingress_from)
+
+
+def test_sg_redis_ingress(security_groups: SecurityGroups, target: Cache) -> None:
+    """The cache's port takes the groups that the environment names, and nobody else."""
+    _only_from([security_groups.named(target.security_group)], 6379, target.ingress_from)
+
+
+def test_sg_no_world_ports(security_groups: SecurityGroups) -> None:
+    """Nothing sensitive is open to everybody: SSH, RDP, databases, brokers, container ports."""
+    open_ports = [
+        f"{group.name} takes {opening}"
+        for group in security_groups.groups
+        for opening in group.openings
+        if opening.world and any(opening.reaches(port) for port in SENSITIVE_PORTS)
+    ]
+    assert not open_ports, saw(listed(open_ports), expected="no sensitive port open to everybody")
+
+
+def test_sg_alb_ingress(security_groups: SecurityGroups, balancer: Balancer, target: LoadBalancer) -> None:
+    """The load balancer takes its public ports, and no other."""
+    openings = [o for i in balancer.security_groups for o in security_groups.with_id(i).openings]
+    allowed = set(target.ports_open_to_the_world)
+    closed = sorted(port for port in allowed if not any(o.reaches(port) for o in openings))
+    assert not closed, saw(f"{listed(closed)} closed", expected=f"{listed(sorted(allowed))} open")
+    strange = [o for o in openings if o.protocol != "tcp" or o.first_port != o.last_port or o.first_port not in allowed]
+    assert not strange, saw(listed(strange), expected=f"nothing open but {listed(sorted(allowed))}")
+
+
+def _only_from(groups: list[SecurityGroup], port: int, allowed: tuple[str, ...]) -> None:
+    """`port` of the groups takes exactly the security groups of the names `allowed`."""
+    names = listed(g.name for g in groups)
+    assert groups, saw("no security group", expected=f"a security group that guards port {port}")
+    openings = [o for g in groups for o in g.reaching(port)]
+    strangers = [o for o in openings if not _is_group(o) or o.source not in allowed]
+    assert not strangers, saw(f"{port} open to {listed(strangers)}", expected=f"{names} to take only {listed(allowed)}")
+    missing = sorted(set(allowed) - {o.source for o in openings})
+    assert not missing, saw(f"{port} closed to {listed(missing)}", expected=f"{names} to take {listed(allowed)}")
+
+
+def _is_group(opening: Opening) -> bool:
+    """A CIDR block or a prefix list can't pass for a group by its name."""
+    return opening.source_id.startswith("sg-")

@@ -1,0 +1,39 @@
+"""The frontends' buckets: there, private, and readable by their distribution alone."""
+
+from gli.environments import Environment, Frontend
+from gli.observe.aws.edge import Distribution
+from gli.observe.aws.storage import Bucket, BucketPolicy, PublicAccessBlock
+from gli.saying import listed, saw
+
+
+def test_s3_bucket_exists(bucket: Bucket, environment: Environment) -> None:
+    """The bucket exists, is ours and stands in the environment's region."""
+    assert environment.aws is not None
+    assert bucket.exists, saw("none", expected=f"the bucket {bucket.name}")
+    assert not bucket.denied, saw(
+        "403: another account's, or s3:ListBucket is denied", expected=f"{bucket.name} to be ours"
+    )
+    assert bucket.region in (None, environment.aws.region), saw(bucket.region, expected=environment.aws.region)
+
+
+def test_s3_public_access_block(public_access_block: PublicAccessBlock, target: Frontend) -> None:
+    """All four public access blocks of the bucket are on."""
+    assert not public_access_block.off, saw(
+        f"{listed(public_access_block.off)} off", expected=f"all four public access blocks of {target.bucket} on"
+    )
+
+
+def test_s3_policy_oac_only(bucket_policy: BucketPolicy, distribution: Distribution, target: Frontend) -> None:
+    """The bucket's policy lets its own distribution read objects, and nobody else do anything."""
+    expected = f"only cloudfront.amazonaws.com, s3:GetObject, for {distribution.id}"
+    assert bucket_policy.exists, saw(f"no policy on {target.bucket}", expected=expected)
+    assert bucket_policy.grants, saw("no Allow statement", expected=expected)
+    for grant in bucket_policy.grants:
+        assert grant.principals == ("cloudfront.amazonaws.com",), saw(
+            f"{listed(grant.principals)} let in", expected=expected
+        )
+        assert grant.actions == ("s3:GetObject",), saw(f"{listed(grant.actions)} allowed", expected=expected)
+        own = [arn for arn in grant.source_arns if arn.rpartition("/")[2] == distribution.id]
+        assert len(own) == len(grant.source_arns) == 1, saw(
+            f"a grant to {listed(grant.source_arns) if grant.source_arns else 'any distribution'}", expected=expected
+        )

@@ -1,0 +1,100 @@
+"""The HTTP API as its users and the frontends call it."""
+
+from collections.abc import Sequence
+
+from gli.environments import Frontend, Service
+from gli.observe.git import Release
+from gli.observe.http import HttpExchange, Preflights, Revisions
+from gli.saying import listed, saw
+
+HEALTH_BUDGET_S = 2.0
+_DEBUG_MARKS = ("Traceback (most recent call last)", "DEBUG = True", "Django settings file", "URLconf defined in")
+
+
+def test_api_health(landing: HttpExchange) -> None:
+    """The health endpoint answers 200 through DNS, TLS and the load balancer, within 2 seconds."""
+    assert landing.status == 200, saw(landing.seen, expected=f"200 from {landing.url}")
+    assert landing.seconds <= HEALTH_BUDGET_S, saw(
+        f"{landing.seconds:.2f} s", expected=f"{landing.url} to answer within {HEALTH_BUDGET_S:g} s"
+    )
+
+
+def test_api_deep_health(deep_health: HttpExchange) -> None:
+    """The API itself reaches its database, its cache and its broker."""
+    document = deep_health.document
+    parts = document if isinstance(document, dict) else {}
+    broken = {name: state for name, state in parts.items() if state not in ("ok", "absent")}
+    assert not broken, saw(listed(f"{n}: {s}" for n, s in broken.items()), expected="every part ok")
+    assert deep_health.status == 200, saw(deep_health.seen, expected=f"200 from {deep_health.url}")
+    assert {"database", "cache"} <= set(parts), saw(listed(parts), expected="a state of database and of cache")
+
+
+def test_api_version(served_revisions: Revisions, release: Release, target: Service) -> None:
+    """Every task behind the load balancer answers with the commit at the head of the environment's branch."""
+    expected = release.commit_of(target.repository)
+    seen = [f"{commit} ({n} of 10)" for commit, n in sorted(served_revisions.counts.items())]
+    assert served_revisions.only == expected, saw(
+        listed([*seen, *served_revisions.errors]), expected=f"{expected} from every task"
+    )
+
+
+def test_api_endpoints_contract(contract_answers: Sequence[HttpExchange], target: Service) -> None:
+    """Every endpoint of the contract answers with its status, its content type and its keys."""
+    for endpoint, answer in zip(target.contract, contract_answers, strict=True):
+        agreed = f"{endpoint.status} {endpoint.content_type}"
+        assert answer.seen == agreed, saw(answer.seen, expected=f"{agreed} from {endpoint.path}")
+        keys = answer.document if isinstance(answer.document, dict) else {}
+        missing = [key for key in endpoint.keys if key not in keys]
+        assert not missing, saw(listed(keys), expected=f"{listed(missing)} in the answer of {endpoint.path}")
+
+
+def test_api_auth_enforced(anonymous_answer: HttpExchange) -> None:
+    """A protected endpoint refuses an anonymous call, and does not break on it."""
+    assert anonymous_answer.status in (401, 403), saw(
+        anonymous_answer.seen, expected=f"401 or 403 from {anonymous_answer.url} without a token"
+    )
+
+
+def test_http_debug_off(error_page: HttpExchange) -> None:
+    """A page that does not exist answers 404 without a debug page or a traceback."""
+    assert error_page.status == 404, saw(error_page.seen, expected=f"404 from {error_page.url}")
+    marks = [mark for mark in _DEBUG_MARKS if mark in error_page.body]
+    assert not marks, saw(f"a debug page ({listed(marks)})", expected="a plain 404")
+
+
+def test_http_hsts(landing: HttpExchange, target: Service | Frontend) -> None:
+    """Every page and API answer tells browsers to use HTTPS only (RFC 6797)."""
+    header = landing.headers.get("strict-transport-security", "")
+    directives = dict(part.strip().partition("=")[::2] for part in header.lower().split(";"))
+    age = directives.get("max-age", "").strip('"')
+    assert age.isdigit() and int(age) > 0, saw(
+        header or landing.error or "no such header", expected=f"Strict-Transport-Security from {target.host}"
+    )
+
+
+def test_cors_preflight_allowed(preflights: Preflights) -> None:
+    """Each frontend may call the API: its origin, the POST method and the headers it sends are allowed."""
+    for origin, answer in preflights.allowed.items():
+        allowed = answer.headers.get("access-control-allow-origin")
+        assert answer.status in (200, 204), saw(answer.seen, expected=f"200 or 204 to a preflight of {origin}")
+        assert allowed == origin, saw(allowed or "no such header", expected=f"Access-Control-Allow-Origin: {origin}")
+        methods = _tokens(answer, "access-control-allow-methods")
+        assert methods & {"post", "*"}, saw(listed(sorted(methods)), expected=f"POST allowed for {origin}")
+        missing = {"authorization", "content-type"} - _tokens(answer, "access-control-allow-headers")
+        assert not missing, saw(
+            f"no {listed(sorted(missing))}", expected=f"the frontend's headers allowed for {origin}"
+        )
+
+
+def test_cors_foreign_denied(preflights: Preflights) -> None:
+    """No other origin may call the API from a browser."""
+    for origin, answer in preflights.foreign.items():
+        allowed = answer.headers.get("access-control-allow-origin")
+        assert answer.status is not None, saw(answer.seen, expected=f"an answer to a preflight of {origin}")
+        assert allowed not in (origin, "*", "null"), saw(
+            f"Access-Control-Allow-Origin: {allowed}", expected=f"{origin} not to be allowed"
+        )
+
+
+def _tokens(answer: HttpExchange, header: str) -> set[str]:
+    return {token.strip().lower() for token in answer.headers.get(header, "").split(",") if token.strip()}

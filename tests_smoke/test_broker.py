@@ -1,0 +1,25 @@
+"""RabbitMQ from where the application stands; nothing is published or consumed."""
+
+from gli.observe.amqp import BrokerState
+from gli.saying import listed, saw
+
+MOST_READY = 1000
+
+
+def test_mq_amqp_login(broker_state: BrokerState) -> None:
+    """The application's credentials open a session in its virtual host."""
+    assert broker_state.ok, saw(broker_state.error, expected=f"a session with {broker_state.secret}")
+
+
+def test_mq_consumers(broker_state: BrokerState) -> None:
+    """Every work queue is there and has somebody who works on it."""
+    assert broker_state.ok, saw(broker_state.error, expected="a session to ask with")
+    idle = [f"{q.name}: {q.error or 'no consumer'}" for q in broker_state.queues if q.error or not q.consumers]
+    assert not idle, saw(listed(idle), expected="a consumer on each work queue")
+
+
+def test_mq_queue_depth(broker_state: BrokerState) -> None:
+    """No work queue has a backlog."""
+    assert broker_state.ok, saw(broker_state.error, expected="a session to ask with")
+    deep = [f"{q.name}: {q.messages}" for q in broker_state.queues if q.messages > MOST_READY]
+    assert not deep, saw(listed(deep), expected=f"at most {MOST_READY} messages ready in each queue")

@@ -1,0 +1,31 @@
+"""Redis from where the application stands."""
+
+from gli.observe.redis import CacheState
+from gli.saying import saw
+
+MOST_USED = 0.8
+_LOSES_SESSIONS = ("allkeys-random", "allkeys-lru", "allkeys-lfu")
+
+
+def test_redis_ping(application_cache: CacheState) -> None:
+    """The cache answers the application's own credentials, encrypted as its secret says."""
+    assert application_cache.pong, saw(
+        application_cache.error or "no PONG", expected=f"PONG with {application_cache.secret}"
+    )
+
+
+def test_redis_role_writable(cache_state: CacheState) -> None:
+    """The application's endpoint is the primary: after a failover an old address is a read-only replica."""
+    assert cache_state.role == "master", saw(cache_state.error or cache_state.role, expected="the role master")
+
+
+def test_redis_memory(cache_state: CacheState) -> None:
+    """There is memory left, and what is evicted first is not sessions."""
+    assert cache_state.policy is not None, saw(cache_state.error, expected="the memory policy of the cache")
+    assert cache_state.policy not in _LOSES_SESSIONS, saw(
+        cache_state.policy, expected="a policy that keeps sessions (noeviction, volatile-*)"
+    )
+    used, most = cache_state.used_bytes, cache_state.max_bytes
+    assert most == 0 or used <= most * MOST_USED, saw(
+        f"{used} of {most} bytes", expected=f"at most {MOST_USED:.0%} of the memory in use"
+    )

@@ -1,0 +1,49 @@
+"""PostgreSQL from where the application stands: the port, the application's own login, the schema, the room left."""
+
+from collections.abc import Sequence
+
+from gli.observe.postgres import DatabaseState, Login
+from gli.observe.tcp import TcpConnection
+from gli.saying import listed, saw
+
+MOST_USED = 0.7
+
+
+def test_db_tcp_reachable(database_port: TcpConnection) -> None:
+    """The database's port opens from where the application runs."""
+    assert database_port.opened, saw(
+        database_port.error, expected=f"a connection to {database_port.host}:{database_port.port}"
+    )
+
+
+def test_db_credentials_valid(application_login: Login) -> None:
+    """The credentials that the application finds in Secrets Manager really log in."""
+    assert application_login.ok, saw(
+        application_login.error, expected=f"{application_login.user} to log in with {application_login.secret}"
+    )
+
+
+def test_db_tls_in_use(application_login: Login) -> None:
+    """The application's session is encrypted."""
+    assert application_login.encrypted, saw(
+        application_login.error or "a plain session", expected="a session encrypted with TLS"
+    )
+
+
+def test_db_migrations_applied(database_state: DatabaseState, code_migrations: Sequence[tuple[str, str]]) -> None:
+    """The database has every migration of the deployed code, and none that the code lacks."""
+    own = {app for app, _ in code_migrations}
+    in_code = {f"{app}.{name}" for app, name in code_migrations}
+    in_database = {f"{app}.{name}" for app, name in database_state.applied if app in own}
+    assert in_code, saw("none", expected="migrations in the code")
+    pending, unknown = sorted(in_code - in_database), sorted(in_database - in_code)
+    assert not pending, saw(f"{listed(pending)} pending", expected="every migration of the code applied")
+    assert not unknown, saw(f"{listed(unknown)}, which the code lacks", expected="only migrations of the code")
+
+
+def test_db_connection_headroom(database_state: DatabaseState) -> None:
+    """There is room for the connections of a rolling deploy, which doubles the tasks."""
+    used, most = database_state.connections, database_state.max_connections
+    assert used <= most * MOST_USED, saw(
+        f"{used} of {most}", expected=f"at most {MOST_USED:.0%} of the connections in use"
+    )

@@ -1,0 +1,59 @@
+"""The frontends as a browser loads them: the page, its hashed assets, its routes, the hosts it talks to."""
+
+from collections.abc import Sequence
+
+from gli.environments import Environment, Frontend
+from gli.observe.frontend import Asset, Index, read_index
+from gli.observe.git import Release
+from gli.observe.http import HttpExchange
+from gli.saying import listed, saw
+
+
+def test_cdn_index_200(landing: HttpExchange, index: Index, target: Frontend) -> None:
+    """The application's page is served as HTML and holds the node that it mounts on."""
+    assert landing.seen == "200 text/html", saw(landing.seen, expected=f"200 text/html from {landing.url}")
+    assert target.mount in index.ids, saw(listed(index.ids), expected=f'an element with id="{target.mount}"')
+
+
+def test_cdn_index_fresh(index: Index, release: Release, target: Frontend) -> None:
+    """Viewers get the page of the commit at the head of the environment's branch, not an older one from a cache."""
+    expected = release.commit_of(target.repository)
+    assert index.build == expected, saw(index.build or "no build tag", expected=f"the build {expected}")
+
+
+def test_cdn_assets_resolve(assets: Sequence[Asset], index: Index) -> None:
+    """Every script and style that the page refers to loads as what it is; an HTML page in its place is a 404 in disguise."""
+    assert assets, saw("none", expected="at least one script or style in the page")
+    broken = [f"{a.url}: {a.seen}" for a in assets if not a.genuine]
+    assert not broken, saw(listed(broken), expected=f"all {len(index.assets)} scripts and styles with their real type")
+
+
+def test_cdn_spa_deep_link(deep_link: HttpExchange, index: Index) -> None:
+    """A client-side route survives a reload: it serves the same build of the same page."""
+    assert deep_link.seen == "200 text/html", saw(deep_link.seen, expected=f"200 text/html from {deep_link.url}")
+    build = read_index(deep_link).build
+    assert build == index.build, saw(build, expected=f"the build of the index page, {index.build}")
+
+
+def test_cdn_missing_asset_404(missing_asset: HttpExchange) -> None:
+    """A missing asset is an error, not the page of the application."""
+    assert missing_asset.status in (403, 404), saw(missing_asset.seen, expected="403 or 404 for a missing script")
+
+
+def test_cdn_api_base_correct(assets: Sequence[Asset], environment: Environment, target: Frontend) -> None:
+    """The bundle talks to this environment's API and WebSocket hosts, and to no other environment's."""
+    named = {origin for a in assets for origin in a.origins}
+    wanted = {s.url.partition("://")[0] + "://" + s.host for s in environment.services.values()}
+    assert wanted <= named, saw(listed(sorted(named)), expected=f"{listed(sorted(wanted))} in the bundle")
+    zone = environment.dns.zone or ""
+    own = {*environment.hosts}
+    strangers = sorted(o for o in named if _strange(o.partition("://")[2].partition(":")[0], zone, own))
+    assert not strangers, saw(
+        listed(strangers), expected=f"only hosts of {environment.name} in the bundle of {target.name}"
+    )
+
+
+def _strange(host: str, zone: str, own: set[str]) -> bool:
+    """Another environment's host, or a developer's own machine."""
+    foreign = bool(zone) and (host == zone or host.endswith(f".{zone}")) and host not in own
+    return foreign or host in ("localhost", "127.0.0.1")

@@ -1,0 +1,34 @@
+"""TLS as a browser meets it on port 443 of every public host."""
+
+import pytest
+
+from gli.environments import Environment
+from gli.observe.observation import unknown
+from gli.observe.tls import Certificate, TlsSession
+from gli.saying import listed, saw
+
+
+@pytest.fixture
+def certificate(tls_session: TlsSession) -> Certificate:
+    """The served certificate, of a refused session too."""
+    if tls_session.certificate is None:
+        raise unknown("dependency", f"{tls_session.host} served no certificate: {tls_session.error}")
+    return tls_session.certificate
+
+
+def test_tls_handshake(tls_session: TlsSession) -> None:
+    """A TLS session with verified chain and name opens."""
+    assert tls_session.error is None, saw(tls_session.error, expected=f"a verified TLS session with {tls_session.host}")
+
+
+def test_tls_cert_expiry(certificate: Certificate, environment: Environment) -> None:
+    """The served certificate has more days left than the environment's limit."""
+    left, limit = certificate.days_left, environment.tls.block_below_days
+    assert left >= limit, saw(
+        f"{left:.1f} (until {certificate.not_after:%Y-%m-%d %H:%M} UTC)", expected=f"at least {limit} days left"
+    )
+
+
+def test_tls_san_covers_host(certificate: Certificate, target: str) -> None:
+    """The certificate's names cover the exact host; a wildcard covers one label and never the apex."""
+    assert certificate.covers(target), saw(listed(certificate.names), expected=f"a name that covers {target}")
