@@ -6,6 +6,7 @@ The check `sg-db-ingress` is the function `test_sg_db_ingress`, and its row `[sg
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import tomllib
 from collections.abc import Callable, Mapping
@@ -140,6 +141,30 @@ def load(root: Path) -> Catalogue:
     _refuse_unknown_causes(checks)
     _refuse_cycles(checks)
     return Catalogue(checks=checks, sha256=hashlib.sha256(content).hexdigest())
+
+
+def docstrings(root: Path) -> dict[str, str]:
+    """What each check proves: the docstring of every test function, read without importing anything.
+
+    Raises `UsageError` for a name that is taken twice: Python would drop the first function without a word, and the
+    check with it.
+    """
+    proved: dict[str, str] = {}
+    for path in sorted([*root.glob("tests_smoke/**/*.py"), *root.glob("tests_infra/**/*.py")]):
+        for node in ast.walk(_parsed(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test"):
+                if node.name in proved:
+                    where = path.relative_to(root)
+                    raise UsageError(f"{where}: {node.name} is defined a second time; give each check its own name")
+                proved[node.name] = " ".join((ast.get_docstring(node) or "").split())
+    return proved
+
+
+def _parsed(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError):
+        return ast.Module(body=[], type_ignores=[])  # collecting it will say what is wrong, with the line
 
 
 def _check(id_: str, row: Any) -> Check:

@@ -25,7 +25,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
 class Table(BaseModel):
-    """One table of the file."""
+    """One table of the file. What can be a check's target has a `name`, under which its outcomes are reported."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -41,6 +41,10 @@ class Aws(Table):
     profile: str | None = None
     endpoint_url: str | None = None
     credentials_file: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.region
 
 
 class Git(Table):
@@ -98,7 +102,7 @@ class Reachable(Table):
     def _url_has_a_host(cls, url: str) -> str:
         parts = urlsplit(url)
         if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-            raise ValueError("must be a URL with a host, as in https://api.example.com")
+            raise ValueError("a URL with a host, as in https://api.example.com")
         return url
 
     @property
@@ -152,6 +156,10 @@ class Database(Table):
     migrations: str
     ingress_from: tuple[str, ...]
 
+    @property
+    def name(self) -> str:
+        return self.instance
+
 
 class Cache(Table):
     replication_group: str
@@ -160,12 +168,20 @@ class Cache(Table):
     security_group: str
     ingress_from: tuple[str, ...]
 
+    @property
+    def name(self) -> str:
+        return self.replication_group
+
 
 class Broker(Table):
     secret: str
     queues: tuple[str, ...] = ()
     absent: str | None = None
     """Why there is none here, and how to install one; its checks are then not applicable and say this."""
+
+    @property
+    def name(self) -> str:
+        return self.secret
 
 
 class Logs(Table):
@@ -177,6 +193,10 @@ class Alarms(Table):
     prefix: str
     topics: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.prefix
 
 
 class Environment(Table):

@@ -95,8 +95,13 @@ def pytest_cmdline_main(
 
 
 def _finished(run: Run, config: pytest.Config) -> Verdict | None:
+    """The verdict, written; None where it could not be, and then nothing is GO."""
     code = config.stash.get(_CODE, 3)
-    return run.finish(interrupted=None if run.refused else _CODES.get(code))
+    try:
+        return run.finish(interrupted=None if run.refused else _CODES.get(code))
+    except (OSError, UsageError) as e:
+        print(f"ERROR: the report could not be written to {run.folder.path}: {e}", file=sys.stderr, flush=True)
+        return None
 
 
 _CODE = pytest.StashKey[int]()
@@ -130,6 +135,7 @@ def _configure(config: pytest.Config) -> None:
         raise UsageError("python -O takes assertions out: no check could fail; run without -O and PYTHONOPTIMIZE")
     root, name = config.rootpath, config.option.env
     catalogue = catalogues.load(root)
+    catalogues.docstrings(root)
     replayed, overlay = _replayed(config, name) if config.option.replay else (None, None)
     if replayed is None:
         tables = environments.tables_of(root, name)
@@ -291,6 +297,15 @@ class Checking:
             target = self.side.catalogue.targets(case.check, self.side.environment)[case.target]
             for probe in _probes(item):
                 self.side.seen.begin(probe, target if probe.per_target else None)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
+        """Calls the check; one that returns something (`return ok`, or a coroutine) asserts nothing."""
+        arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+        returned = pyfuncitem.obj(**arguments)
+        if returned is not None:
+            raise TypeError(f"a check asserts and returns nothing; this one returned {type(returned).__name__}")
+        return True
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         unjudgeable = self._unjudgeable(item.stash[CASE])

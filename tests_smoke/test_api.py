@@ -4,18 +4,17 @@ from collections.abc import Sequence
 
 from gli.environments import Frontend, Service
 from gli.observe.git import Release
-from gli.observe.http import HttpExchange, Preflights, Revisions
+from gli.observe.http import BUDGET_S, HttpExchange, Preflights, Revisions
 from gli.saying import listed, saw
 
-HEALTH_BUDGET_S = 2.0
 _DEBUG_MARKS = ("Traceback (most recent call last)", "DEBUG = True", "Django settings file", "URLconf defined in")
 
 
 def test_api_health(landing: HttpExchange) -> None:
     """The health endpoint answers 200 through DNS, TLS and the load balancer, within 2 seconds."""
     assert landing.status == 200, saw(landing.seen, expected=f"200 from {landing.url}")
-    assert landing.seconds <= HEALTH_BUDGET_S, saw(
-        f"{landing.seconds:.2f} s", expected=f"{landing.url} to answer within {HEALTH_BUDGET_S:g} s"
+    assert landing.seconds <= BUDGET_S, saw(
+        f"{landing.seconds:.2f} s", expected=f"{landing.url} to answer within {BUDGET_S:g} s"
     )
 
 

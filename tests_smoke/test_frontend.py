@@ -22,7 +22,7 @@ def test_cdn_index_fresh(index: Index, release: Release, target: Frontend) -> No
 
 
 def test_cdn_assets_resolve(assets: Sequence[Asset], index: Index) -> None:
-    """Every script and style that the page refers to loads as what it is; an HTML page in its place is a 404 in disguise."""
+    """Every script and style of the page loads as what it is; an HTML page in its place is a 404 in disguise."""
     assert assets, saw("none", expected="at least one script or style in the page")
     broken = [f"{a.url}: {a.seen}" for a in assets if not a.genuine]
     assert not broken, saw(listed(broken), expected=f"all {len(index.assets)} scripts and styles with their real type")

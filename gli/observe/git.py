@@ -61,8 +61,9 @@ async def heads(observer: Observer, repository: str) -> Heads:
     """Every branch and tag of a repository, in one connection."""
     assert observer.environment.git is not None, "asked only of environments with a git table"
     remote = observer.environment.git.of(repository)
+    observer.count("git")
     try:
-        listing = await _git(observer, "ls-remote", "--heads", "--tags", "--", remote)
+        listing = await _git("ls-remote", "--heads", "--tags", "--", remote)
     except GitFailed as e:
         return Heads(repository=repository, error=str(e))
     refs = {ref: commit for commit, _, ref in (line.partition("\t") for line in listing.splitlines())}
@@ -91,17 +92,19 @@ async def revision(observer: Observer, repository: str) -> Revision:
     with tempfile.TemporaryDirectory(prefix="gli-git-") as folder:
         await _fetch(observer, folder, repository, commit, "tree:0")
         # cat-file, not rev-parse ^{tree}: a partial clone would go back to the remote for the tree itself
-        tree = (await _git(observer, "-C", folder, "cat-file", "commit", commit)).split()[1]
+        tree = (await _git("-C", folder, "cat-file", "commit", commit)).split()[1]
     return Revision(branch=observer.environment.branch, commit=commit, tree=tree)
 
 
 @probe(deadline=_TIMEOUT_S)
-async def code_migrations(observer: Observer, repository: str) -> tuple[tuple[str, str], ...]:
-    """(app, migration) of every `*/migrations/NNNN_*.py` at the head of the environment's branch, sorted."""
+async def code_migrations(observer: Observer) -> tuple[tuple[str, str], ...]:
+    """(app, migration) of every `*/migrations/NNNN_*.py` that the database should have, sorted."""
+    assert observer.environment.database is not None, "asked only of environments with a database"
+    repository = observer.environment.database.migrations
     commit = (await observer.see(release)).commit_of(repository)
     with tempfile.TemporaryDirectory(prefix="gli-git-") as folder:
         await _fetch(observer, folder, repository, commit, "blob:none")
-        listing = await _git(observer, "-C", folder, "ls-tree", "-r", "--name-only", commit)
+        listing = await _git("-C", folder, "ls-tree", "-r", "--name-only", commit)
     found = [m for line in listing.splitlines() if (m := _MIGRATION.search(line))]
     return tuple(sorted((m["app"], m["name"]) for m in found))
 
@@ -110,17 +113,17 @@ async def _fetch(observer: Observer, folder: str, repository: str, commit: str, 
     """One commit into a temporary bare repository, without its history and without what `without` filters."""
     assert observer.environment.git is not None
     remote = observer.environment.git.of(repository)
+    observer.count("git")
     try:
-        await _git(observer, "init", "--quiet", "--bare", folder)
+        await _git("init", "--quiet", "--bare", folder)
         fetch = ("fetch", "--quiet", "--depth=1", "--no-tags", f"--filter={without}", "--", remote, commit)
-        await _git(observer, "-C", folder, *fetch)
+        await _git("-C", folder, *fetch)
     except GitFailed as e:
         raise unknown("unreachable", f"{repository} can't be read from {remote}: {e}") from None
 
 
-async def _git(observer: Observer, *arguments: str) -> str:
+async def _git(*arguments: str) -> str:
     """What git printed; raises `GitFailed`. It may never ask for a password."""
-    observer.count("git")
     process = await asyncio.create_subprocess_exec(
         "git",
         *arguments,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from gli.observe.dial import Dial
 
 TIMEOUT_S = 5.0
+BUDGET_S = 2.0
 BODY_LIMIT = 200_000
 _ATTEMPTS = 3
 _SPACING_S = 0.5
@@ -147,16 +148,17 @@ async def fetch(
     headers: Mapping[str, str] | None = None,
     fresh: bool = False,
     attempts: int = 1,
+    within_s: float = TIMEOUT_S,
 ) -> HttpExchange:
     """One exchange. Any failure of the network is part of the fact, not an exception.
 
-    `fresh` asks on a connection of its own; `attempts` tries again after an error or a 5xx answer, and the fact
-    says how often it was tried.
+    `fresh` asks on a connection of its own; `attempts` tries again after an error, a 5xx answer or one that took
+    longer than `within_s`, and the fact says how often it was tried.
     """
     sent = dict(headers or {}) | ({"Connection": "close"} if fresh else {})
     for attempt in range(1, attempts + 1):
         exchange = await _once(observer, url, method, sent, attempt)
-        if exchange.status is not None and exchange.status < 500:
+        if exchange.status is not None and exchange.status < 500 and exchange.seconds <= within_s:
             break
         if attempt < attempts:
             await asyncio.sleep(_SPACING_S)
@@ -223,7 +225,7 @@ def _why(error: Exception) -> str:
 async def landing(observer: Observer, page: Service | Frontend) -> HttpExchange:
     """The first thing a user meets: a service's health endpoint, a frontend's index page. Tried up to three times."""
     path = page.health_path if isinstance(page, Service) else "/"
-    return await fetch(observer, page.url.rstrip("/") + path, attempts=_ATTEMPTS)
+    return await fetch(observer, page.url.rstrip("/") + path, attempts=_ATTEMPTS, within_s=BUDGET_S)
 
 
 @probe()

@@ -12,7 +12,7 @@ from gli.judge.outcome import Outcome
 from gli.judge.verdict import CheckLine, RootCause, Verdict
 
 _WIDTH = 80
-_NOTED = (Outcome.MISSING, Outcome.FAILED, Outcome.UNKNOWN)
+_NOTED = (Outcome.FAILED, Outcome.UNKNOWN)
 
 
 def summary(verdict: Verdict, report: str) -> Iterator[str]:
@@ -24,11 +24,12 @@ def summary(verdict: Verdict, report: str) -> Iterator[str]:
         if line.outcome in _NOTED and (line.id, line.target) not in known:
             yield from _paragraph(f"{line.outcome.value}: {line.id}[{line.target}]: {line.message}")
     yield from _not_applicable(verdict.checks)
+    told = tuple(f"{line.id}[{line.target}] {line.outcome.value}:" for line in verdict.checks)
     for reason in verdict.reasons:
-        if reason.startswith(("incomplete:", "partial:", "nothing")):
+        if not reason.startswith(told):
             yield from _paragraph(reason)
     counts = ", ".join(f"{n} {outcome}" for outcome, n in verdict.counts.items()) or "nothing judged"
-    warned = sum(line.severity == "warn" and line.outcome.red for line in verdict.checks)
+    warned = sum(line.severity == "warn" and line.outcome in (*_NOTED, Outcome.BLOCKED) for line in verdict.checks)
     yield f"{counts}" + (f" ({warned} of them warnings, which do not hold a verdict)" if warned else "")
     yield f"report: {report}"
 

@@ -1,0 +1,45 @@
+"""GLI's API: a small Django + DRF application under waitress (`python -m sandbox.api`), one process a task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # a task is started by this package too, and needs nothing of the site but these variables
+    from sandbox.site import Site
+
+
+def task_environment(
+    site: Site,
+    *,
+    port: int,
+    revision: str,
+    database_url: str,
+    redis_url: str,
+    amqp_url: str | None,
+    ca_file: Path,
+    breakage_file: Path,
+) -> dict[str, str]:
+    """The environment variables of one task, on top of PATH and the like.
+
+    The URLs are `postgresql://`, `redis(s)://` and `amqp(s)://`; TLS ones are verified against `ca_file` (PostgreSQL's
+    with `?sslmode=verify-full`). `breakage_file` (state_dir/api-breakage, need not exist) holds the names of what is
+    broken on purpose, one a line, and is read on every request: a fault needs no restart.
+    """
+    api = site.stg.services["api"]
+    return {
+        "DJANGO_SETTINGS_MODULE": "sandbox.api.settings",
+        "PORT": str(port),
+        "ENVIRONMENT": site.stg.name,
+        "SERVICE": api.image or api.name,
+        "REVISION": revision,
+        "DATABASE_URL": database_url,
+        "REDIS_URL": redis_url,
+        "AMQP_URL": amqp_url or "",
+        "CA_FILE": str(ca_file),
+        "HEALTH_TOKEN": site.credentials.health_token,
+        "SECRET_KEY": site.credentials.secret_key,
+        "ALLOWED_HOSTS": api.host,
+        "CORS_ORIGINS": " ".join(f.url for f in site.stg.frontends.values()),
+        "BREAKAGE_FILE": str(breakage_file),
+    }

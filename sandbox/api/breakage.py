@@ -1,0 +1,55 @@
+"""What the sandbox's faults break in this application: each name is a mistake that a release could ship.
+
+The file that `BREAKAGE_FILE` names holds the active ones, one a line; it is read on every request.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from http import HTTPStatus
+from pathlib import Path
+
+from django.http import Http404, HttpRequest, HttpResponse
+from django.views.debug import technical_404_response
+
+Handler = Callable[[HttpRequest], HttpResponse]
+_file = Path(os.environ.get("BREAKAGE_FILE", os.devnull))
+
+
+def has(name: str) -> bool:
+    """Whether that is broken now."""
+    try:
+        return name in _file.read_text(encoding="utf-8").split()
+    except FileNotFoundError:
+        return False
+
+
+def fail_if(name: str) -> None:
+    """Raise where that is broken: an exception that nobody catches."""
+    if has(name):
+        raise RuntimeError(f"{name}, as a fault of the sandbox asked for")
+
+
+def break_on_purpose(get_response: Handler) -> Handler:
+    """The outermost middleware: spoils what the healthy application answered."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        response = get_response(request)
+        if has("notices-lose-a-key") and request.path == "/api/v1/notices/":
+            body = json.loads(response.content)
+            body.pop("count", None)
+            _say(response, json.dumps(body).encode())
+        if has("debug-is-on") and response.status_code == HTTPStatus.NOT_FOUND:
+            _say(response, technical_404_response(request, Http404()).content)
+        if has("hsts-is-missing"):
+            del response["Strict-Transport-Security"]
+        return response
+
+    return middleware
+
+
+def _say(response: HttpResponse, body: bytes) -> None:
+    response.content = body
+    response["Content-Length"] = str(len(body))

@@ -1,0 +1,1 @@
+"""Notices to GLI's users: the application's one model."""

@@ -1,0 +1,21 @@
+# ruff: noqa: RUF012 - the shape that Django generates
+
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    initial = True
+
+    dependencies: list[tuple[str, str]] = []
+
+    operations = [
+        migrations.CreateModel(
+            name="Notice",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("title", models.CharField(max_length=200)),
+                ("published", models.DateTimeField(db_index=True)),
+            ],
+            options={"ordering": ("-published",)},
+        ),
+    ]

@@ -1,0 +1,55 @@
+"""Health, version, status, and the one endpoint that needs a login."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, JsonResponse
+from rest_framework.permissions import AllowAny, IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from sandbox.api import breakage, dependencies
+
+
+def health(request: HttpRequest) -> JsonResponse:
+    """The load balancer's question: is it alive? It asks nothing else: a slow database must not end all tasks."""
+    breakage.fail_if("health-fails")
+    return JsonResponse({"status": "ok"})
+
+
+def deep_health(request: HttpRequest) -> JsonResponse:
+    """The suite's question: does this task reach what it needs? Costs connections, so it needs the token."""
+    breakage.fail_if("health-fails")
+    token = request.headers.get("X-Health-Token", "")
+    if not secrets.compare_digest(token.encode(), settings.HEALTH_TOKEN.encode()):
+        return JsonResponse({"detail": "X-Health-Token is missing or wrong"}, status=403)
+    states = dependencies.ask()
+    return JsonResponse(states, status=200 if dependencies.all_well(states) else 503)
+
+
+def version(request: HttpRequest) -> JsonResponse:
+    """Which commit answers."""
+    return JsonResponse(
+        {"revision": settings.REVISION, "service": settings.SERVICE, "environment": settings.ENVIRONMENT}
+    )
+
+
+def status(request: HttpRequest) -> JsonResponse:
+    """Who answers, and when."""
+    breakage.fail_if("status-fails")
+    return JsonResponse({"service": settings.SERVICE, "time": datetime.now(UTC).isoformat()})
+
+
+class Me(APIView):
+    """The caller's own account."""
+
+    def get_permissions(self) -> list[Any]:
+        return [AllowAny() if breakage.has("me-is-open") else IsAuthenticated()]
+
+    def get(self, request: Request) -> Response:
+        return Response({"username": request.user.get_username()})

@@ -1,0 +1,56 @@
+"""Clients of the seeded account, as an administrator has them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import boto3
+from botocore.config import Config
+
+_CONFIG = Config(
+    retries={"max_attempts": 0},  # what moto does not implement answers 500, which is not worth asking again
+    max_pool_connections=8,
+    parameter_validation=False,
+    disable_request_compression=True,
+    connect_timeout=5,
+    read_timeout=30,
+    s3={"addressing_style": "path"},
+)
+EDGE_REGION = "us-east-1"
+"""Where CloudFront takes its certificates and metrics from."""
+
+
+class Account:
+    """Clients by service and region, each made once. moto takes any key for the administrator's."""
+
+    def __init__(self, endpoint: str, region: str) -> None:
+        self.endpoint, self.region = endpoint, region
+        self._session = boto3.Session("sandbox", "sandbox", region_name=region)
+        self._clients: dict[tuple[str, str], Any] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, service: str, region: str | None = None) -> Any:
+        """The client of one service."""
+        key = (service, region or self.region)
+        with self._lock:  # making clients is not thread-safe, using them is
+            if key not in self._clients:
+                self._clients[key] = self._session.client(
+                    service, region_name=key[1], endpoint_url=self.endpoint, config=_CONFIG
+                )
+            return self._clients[key]
+
+    def wait(self, seconds: float = 20.0) -> None:
+        """Until the server answers."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                with urlopen(f"{self.endpoint}/moto-api/"):
+                    return
+            except (URLError, ConnectionError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)

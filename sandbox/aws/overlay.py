@@ -1,0 +1,104 @@
+"""What AWS does by itself and its API can't be asked to do: a failed rollout, an unhealthy target, an unconfirmed mail.
+
+Each action sets attributes of moto's own objects and returns what they were, as the arguments that undo it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.ecs.models import ecs_backends
+from moto.elasticache.models import elasticache_backends
+from moto.elbv2.models import elbv2_backends
+from moto.s3.models import s3_backends
+from moto.sns.models import sns_backends
+
+from sandbox.aws import patches
+
+
+def ecs_deployment(region: str, cluster: str, service: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Change fields of a service's PRIMARY deployment, named as DescribeServices names them."""
+    deployment = _service(region, cluster, service).deployments[0]
+    before = {key: deployment.get(key) for key in changes}
+    deployment.update(changes)
+    return {"region": region, "cluster": cluster, "service": service, "changes": before}
+
+
+def ecs_counts(region: str, cluster: str, service: str, running: int, pending: int) -> dict[str, Any]:
+    """Set how many tasks a service has, whatever it wants."""
+    found = _service(region, cluster, service)
+    before = {"running": found.running_count, "pending": found.pending_count}
+    found.running_count, found.pending_count = running, pending
+    return {"region": region, "cluster": cluster, "service": service, **before}
+
+
+def ecs_cluster(region: str, cluster: str, status: str) -> dict[str, Any]:
+    """Set a cluster's status."""
+    found = ecs_backends[DEFAULT_ACCOUNT_ID][region].clusters[cluster]
+    before, found.status = found.status, status
+    return {"region": region, "cluster": cluster, "status": before}
+
+
+def target_health(
+    region: str, target_group: str, state: str | None = None, reason: str | None = None, description: str | None = None
+) -> dict[str, Any]:
+    """Every target of that group is in this state; without one, moto's own view again."""
+    key = (region, target_group)
+    before = patches.TARGET_HEALTH.pop(key, (None, None, None))
+    if state is not None:
+        patches.TARGET_HEALTH[key] = (state, reason, description)
+    arguments = dict(zip(("state", "reason", "description"), before, strict=True))
+    return {"region": region, "target_group": target_group, **arguments}
+
+
+def load_balancer(region: str, name: str, state: str) -> dict[str, Any]:
+    """Set a load balancer's state."""
+    balancers = elbv2_backends[DEFAULT_ACCOUNT_ID][region].load_balancers.values()
+    found = next(b for b in balancers if b.name == name)
+    before, found.state = found.state, state
+    return {"region": region, "name": name, "state": before}
+
+
+def replication_group(region: str, name: str, status: str) -> dict[str, Any]:
+    """Set the status of an ElastiCache replication group."""
+    found = elasticache_backends[DEFAULT_ACCOUNT_ID][region].replication_groups[name]
+    before, found.status = found.status, status
+    return {"region": region, "name": name, "status": before}
+
+
+def subscription(region: str, arn: str, shown_as: str | None = None) -> dict[str, Any]:
+    """Show a subscription under another ARN, as SNS shows `PendingConfirmation` until somebody confirms."""
+    found = sns_backends[DEFAULT_ACCOUNT_ID][region].subscriptions[arn]
+    found.arn = shown_as or arn
+    return {"region": region, "arn": arn}
+
+
+def bucket(name: str, exists: bool) -> dict[str, Any]:
+    """Take a bucket away with everything in it, or put it back: the API can't delete one that holds objects."""
+    buckets, owners = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets, s3_backends.bucket_accounts
+    before = name in buckets
+    if before and not exists:
+        _hidden_buckets[name] = (buckets.pop(name), owners.pop(name))
+    elif exists and not before:
+        buckets[name], owners[name] = _hidden_buckets.pop(name)
+    return {"name": name, "exists": before}
+
+
+_hidden_buckets: dict[str, Any] = {}
+
+ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {
+    "ecs-deployment": ecs_deployment,
+    "ecs-counts": ecs_counts,
+    "ecs-cluster": ecs_cluster,
+    "target-health": target_health,
+    "load-balancer": load_balancer,
+    "replication-group": replication_group,
+    "subscription": subscription,
+    "bucket": bucket,
+}
+
+
+def _service(region: str, cluster: str, service: str) -> Any:
+    return ecs_backends[DEFAULT_ACCOUNT_ID][region].services[f"{cluster}:{service}"]

@@ -1,0 +1,93 @@
+"""Where moto's answer differs from AWS's in something that a check reads, and no API call can mend it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from moto.cloudfront.models import DefaultCacheBehaviour, Origin
+from moto.ecs.models import EC2ContainerServiceBackend, Service
+from moto.elbv2.models import FakeHealthStatus, FakeTargetGroup
+
+TARGET_HEALTH: dict[tuple[str, str], tuple[str | None, str | None, str | None]] = {}
+"""(region, target group) to the state, reason and description that all its targets have."""
+
+
+def apply() -> None:
+    """Patch moto in this process, once."""
+    _services_converge()
+    _target_health_can_be_set()
+    _distributions_keep_their_functions()
+    _origins_keep_their_access_control()
+
+
+def _services_converge() -> None:
+    """A service has the tasks it wants at once, and its PRIMARY deployment is the one that was asked for last."""
+    create, update = Service.__init__, EC2ContainerServiceBackend.update_service
+
+    def created(self: Any, *args: Any, **kwargs: Any) -> None:
+        create(self, *args, **kwargs)
+        _converge(self)
+
+    def updated(self: Any, service_properties: dict[str, Any]) -> Any:
+        rescaled = service_properties.get("desired_count") is not None
+        service = update(self, service_properties)
+        if not rescaled:  # moto takes the service's tasks off the cluster's count, and adds them only after a scaling
+            self.update_cluster_resources(self._get_cluster(service.cluster_name), service.desired_count, "RUNNING")
+        if service.task_definition and not service.task_definition.startswith("arn:"):
+            service.task_definition = self.describe_task_definition(service.task_definition).arn
+        _converge(service)
+        return service
+
+    Service.__init__ = created
+    EC2ContainerServiceBackend.update_service = updated
+
+
+def _converge(service: Any) -> None:
+    service.running_count, service.pending_count = service.desired_count, 0
+    for deployment in service.deployments[:1]:
+        deployment |= {
+            "taskDefinition": service.task_definition,
+            "desiredCount": service.desired_count,
+            "runningCount": service.desired_count,
+            "pendingCount": 0,
+            "rolloutState": "COMPLETED",
+            "rolloutStateReason": f"ECS deployment {deployment['id']} completed.",
+        }
+
+
+def _target_health_can_be_set() -> None:
+    """moto calls every registered target healthy."""
+    health_for = FakeTargetGroup.health_for
+
+    def overlaid(self: Any, target: dict[str, Any], ec2_backend: Any) -> Any:
+        real = health_for(self, target, ec2_backend)
+        wanted = TARGET_HEALTH.get((self.region_name, self.name))
+        if wanted is None:
+            return real
+        return FakeHealthStatus(real.instance_id, real.port, real.health_check_port, *wanted)
+
+    FakeTargetGroup.health_for = overlaid
+
+
+def _distributions_keep_their_functions() -> None:
+    """moto drops FunctionAssociations."""
+    create = DefaultCacheBehaviour.__init__
+
+    def created(self: Any, config: dict[str, Any]) -> None:
+        create(self, config)
+        self.function_associations = config.get("FunctionAssociations") or {"Quantity": 0}
+
+    DefaultCacheBehaviour.__init__ = created
+
+
+def _origins_keep_their_access_control() -> None:
+    """moto drops OriginAccessControlId and an empty S3OriginConfig."""
+    create = Origin.__init__
+
+    def created(self: Any, origin: dict[str, Any]) -> None:
+        create(self, origin)
+        self.origin_access_control_id = origin.get("OriginAccessControlId") or ""
+        if "S3OriginConfig" in origin:
+            self.s3_origin_config = {"OriginAccessIdentity": self.s3_access_identity or ""}
+
+    Origin.__init__ = created

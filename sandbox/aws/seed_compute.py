@@ -1,0 +1,236 @@
+"""What runs GLI's code in one environment: load balancer, images, task definitions, services, roles, scaling."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gli.environments import Environment, Service
+from sandbox.aws.account import Account
+from sandbox.aws.seed_data import Data
+from sandbox.aws.seed_network import Network
+from sandbox.site import Site, required
+
+DESIRED = 2
+ADMIN_IMAGE = "gli-admin"
+"""A repository of the deployment overview that no service of environments.toml is deployed from."""
+_TASKS_TRUST = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        ],
+    }
+)
+
+
+@dataclass(frozen=True)
+class Balancer:
+    """The load balancer and, by service name, the target group of each."""
+
+    arn: str
+    dns_name: str
+    zone: str
+    target_groups: Mapping[str, str]
+
+
+def seed_shared(account: Account, site: Site) -> None:
+    """Both environments share the clusters and the registry."""
+    ecs, ecr = account("ecs"), account("ecr")
+    for service in site.stg.services.values():
+        ecs.create_cluster(
+            clusterName=required(service.ecs).cluster, settings=[{"name": "containerInsights", "value": "enabled"}]
+        )
+    images = {required(s.image): s.repository for s in site.stg.services.values()}
+    images[ADMIN_IMAGE] = site.stg.frontends["admin"].repository
+    for image, repository in images.items():
+        ecr.create_repository(
+            repositoryName=image,
+            imageTagMutability="IMMUTABLE",
+            imageScanningConfiguration={"scanOnPush": True},
+        )
+        for environment in (site.prod, site.stg):
+            push(account, image, site.revision(environment, repository))
+
+
+def push(account: Account, image: str, tag: str) -> None:
+    """An image whose manifest is as good as another for a registry: it has a digest of its own."""
+    layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "size": 1, "digest": f"sha256:{tag:0<64}"}
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": layer | {"mediaType": "application/vnd.oci.image.config.v1+json"},
+        "layers": [layer],
+    }
+    account("ecr").put_image(repositoryName=image, imageManifest=json.dumps(manifest), imageTag=tag)
+
+
+def seed_balancer(account: Account, environment: Environment, network: Network, certificate: str) -> Balancer:
+    """An ALB that sends each service's host to its own target group, and anything else to a 404."""
+    elbv2 = account("elbv2")
+    name = required(environment.load_balancer).name
+    balancer = elbv2.create_load_balancer(
+        Name=name, Subnets=list(network.public), SecurityGroups=[network.groups[name]], Scheme="internet-facing"
+    )["LoadBalancers"][0]
+    arn = balancer["LoadBalancerArn"]
+    attributes = {"idle_timeout.timeout_seconds": "300", "deletion_protection.enabled": "true"}
+    elbv2.modify_load_balancer_attributes(
+        LoadBalancerArn=arn, Attributes=[{"Key": k, "Value": v} for k, v in attributes.items()]
+    )
+    redirect = {"Protocol": "HTTPS", "Port": "443", "StatusCode": "HTTP_301"}
+    elbv2.create_listener(
+        LoadBalancerArn=arn,
+        Protocol="HTTP",
+        Port=80,
+        DefaultActions=[{"Type": "redirect", "RedirectConfig": redirect}],
+    )
+    listener = elbv2.create_listener(
+        LoadBalancerArn=arn,
+        Protocol="HTTPS",
+        Port=443,
+        SslPolicy="ELBSecurityPolicy-TLS13-1-2-2021-06",
+        Certificates=[{"CertificateArn": certificate}],
+        DefaultActions=[
+            {"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "404", "ContentType": "text/plain"}}
+        ],
+    )["Listeners"][0]["ListenerArn"]
+    groups = {}
+    for n, service in enumerate(environment.services.values(), start=1):
+        groups[service.name] = _target_group(elbv2, environment, network, service, n)
+        elbv2.create_rule(
+            ListenerArn=listener,
+            Priority=10 * n,
+            Conditions=[{"Field": "host-header", "HostHeaderConfig": {"Values": [service.host]}}],
+            Actions=[{"Type": "forward", "TargetGroupArn": groups[service.name]}],
+        )
+    return Balancer(arn, balancer["DNSName"], balancer["CanonicalHostedZoneId"], groups)
+
+
+def _target_group(elbv2: Any, environment: Environment, network: Network, service: Service, number: int) -> str:
+    port = required(service.ecs).port
+    short = "ws" if service.websocket else service.name
+    arn = elbv2.create_target_group(
+        Name=f"{required(environment.alarms).prefix}{short}-tg",
+        Protocol="HTTP",
+        Port=port,
+        VpcId=network.vpc,
+        TargetType="ip",
+        HealthCheckPath="/health" if service.websocket else service.health_path,
+        HealthCheckIntervalSeconds=15,
+        HealthyThresholdCount=2,
+        Matcher={"HttpCode": "200"},
+    )["TargetGroups"][0]["TargetGroupArn"]
+    targets = [{"Id": address, "Port": port} for address in network.addresses(20 + number)]
+    elbv2.register_targets(TargetGroupArn=arn, Targets=targets)
+    return str(arn)
+
+
+def seed_services(
+    account: Account, site: Site, environment: Environment, network: Network, balancer: Balancer, data: Data
+) -> None:
+    """A task definition and a service for each, with its roles and its scaling."""
+    prefix = required(environment.alarms).prefix
+    account_id = balancer.arn.split(":")[4]
+    roles = _roles(account, account_id, prefix, data.secrets.values())
+    registry = f"{account_id}.dkr.ecr.{account.region}.amazonaws.com"
+    for service in environment.services.values():
+        where = required(service.ecs)
+        definition = ""
+        # What runs, and before it what production runs: a rollback goes there.
+        for revision in dict.fromkeys(site.revision(e, service.repository) for e in (site.prod, environment)):
+            image = f"{registry}/{service.image}:{revision}"
+            container = _container(environment, service, image, account.region, data.secrets)
+            definition = _task_definition(account, where.service, container, *roles)
+        groups = [network.groups[f"{prefix}{service.name}-tasks"]]
+        vpc = {"subnets": list(network.private), "securityGroups": groups, "assignPublicIp": "DISABLED"}
+        target = {"targetGroupArn": balancer.target_groups[service.name]}
+        account("ecs").create_service(
+            cluster=where.cluster,
+            serviceName=where.service,
+            taskDefinition=definition,
+            desiredCount=DESIRED,
+            launchType="FARGATE",
+            networkConfiguration={"awsvpcConfiguration": vpc},
+            loadBalancers=[{**target, "containerName": where.container, "containerPort": where.port}],
+        )
+        _scaling(account, where.cluster, where.service)
+
+
+def _task_definition(account: Account, family: str, container: dict[str, Any], execution: str, task: str) -> str:
+    definition = account("ecs").register_task_definition(
+        family=family,
+        networkMode="awsvpc",
+        requiresCompatibilities=["FARGATE"],
+        cpu="512",
+        memory="1024",
+        executionRoleArn=execution,
+        taskRoleArn=task,
+        containerDefinitions=[container],
+    )
+    return str(definition["taskDefinition"]["taskDefinitionArn"])
+
+
+def log_group(environment: Environment, repository: str) -> str:
+    """The log group of what is built from that repository: gli_api-server logs to /gli/api-server/..."""
+    stem = repository.partition("_")[2]
+    return next(group for group in required(environment.logs).groups if stem in group.split("/"))
+
+
+def _container(
+    environment: Environment, service: Service, image: str, region: str, secrets: Mapping[str, str]
+) -> dict[str, Any]:
+    where = required(service.ecs)
+    valued = {name.rpartition("/")[2].upper(): arn for name, arn in secrets.items() if "verify" not in name}
+    return {
+        "name": where.container,
+        "image": image,
+        "essential": True,
+        "portMappings": [{"containerPort": where.port, "protocol": "tcp"}],
+        "environment": [{"name": "ENVIRONMENT", "value": environment.name}],
+        "secrets": [{"name": name, "valueFrom": arn} for name, arn in sorted(valued.items())],
+        "logConfiguration": {
+            "logDriver": "awslogs",
+            "options": {
+                "awslogs-group": log_group(environment, service.repository),
+                "awslogs-region": region,
+                "awslogs-stream-prefix": where.container,
+            },
+        },
+    }
+
+
+def _roles(account: Account, account_id: str, prefix: str, secrets: Iterable[str]) -> tuple[str, str]:
+    """The execution role, which pulls, logs and reads the secrets; and the task role, which may almost nothing."""
+    iam = account("iam")
+    pull = ["ecr:GetAuthorizationToken", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+    execution = [
+        {"Effect": "Allow", "Action": [*pull, "logs:CreateLogStream", "logs:PutLogEvents"], "Resource": "*"},
+        {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": sorted(secrets)},
+    ]
+    task = [{"Effect": "Allow", "Action": "cloudwatch:PutMetricData", "Resource": "*"}]
+    for kind, statements in (("execution", execution), ("task", task)):
+        iam.create_role(RoleName=f"{prefix}{kind}", AssumeRolePolicyDocument=_TASKS_TRUST)
+        document = json.dumps({"Version": "2012-10-17", "Statement": statements})
+        iam.put_role_policy(RoleName=f"{prefix}{kind}", PolicyName=kind, PolicyDocument=document)
+    return f"arn:aws:iam::{account_id}:role/{prefix}execution", f"arn:aws:iam::{account_id}:role/{prefix}task"
+
+
+def _scaling(account: Account, cluster: str, service: str) -> None:
+    scaling = account("application-autoscaling")
+    target = {
+        "ServiceNamespace": "ecs",
+        "ResourceId": f"service/{cluster}/{service}",
+        "ScalableDimension": "ecs:service:DesiredCount",
+    }
+    scaling.register_scalable_target(**target, MinCapacity=DESIRED, MaxCapacity=4 * DESIRED)
+    scaling.put_scaling_policy(
+        **target,
+        PolicyName=f"{service}-cpu",
+        PolicyType="TargetTrackingScaling",
+        TargetTrackingScalingPolicyConfiguration={
+            "TargetValue": 60.0,
+            "PredefinedMetricSpecification": {"PredefinedMetricType": "ECSServiceAverageCPUUtilization"},
+        },
+    )

@@ -1,0 +1,110 @@
+"""The data tier of one environment as AWS sees it: RDS, ElastiCache, and the secrets that log in to them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gli.environments import Environment
+from sandbox.aws.account import Account
+from sandbox.aws.seed_network import BROKER_PORT, CACHE_PORT, DATABASE_PORT, Network
+from sandbox.site import Credentials, Login, Site, required
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the data tier is reached, and the ARNs of its secrets by name."""
+
+    database_host: str
+    cache_host: str
+    cache_nodes: tuple[str, ...]
+    broker_host: str
+    secrets: Mapping[str, str]
+
+
+def seed(account: Account, site: Site, environment: Environment, credentials: Credentials, network: Network) -> Data:
+    """Make the instances, then the secrets that name their endpoints."""
+    database = _database(account, environment, network, site.database_name)
+    cache, nodes = _cache(account, environment, network)
+    broker = broker_host(environment)
+
+    def login(user: Login, host: str, port: int, **more: Any) -> dict[str, Any]:
+        return {"username": user.username, "password": user.password, "host": host, "port": port, **more}
+
+    d, c, b = required(environment.database), required(environment.cache), required(environment.broker)
+    api = required(environment.services["api"].deep_health_secret)
+    values = {
+        d.secret: login(credentials.database, database, DATABASE_PORT, dbname=site.database_name),
+        d.verify_secret: login(credentials.verify_database, database, DATABASE_PORT, dbname=site.database_name),
+        c.secret: login(credentials.redis, cache, CACHE_PORT, tls=True),
+        c.verify_secret: login(credentials.verify_redis, cache, CACHE_PORT, tls=True),
+        b.secret: login(credentials.amqp, broker, BROKER_PORT, vhost=site.vhost, tls=True),
+        api: {"health_token": credentials.health_token, "secret_key": credentials.secret_key},
+    }
+    secretsmanager = account("secretsmanager")
+    secrets = {
+        name: str(secretsmanager.create_secret(Name=name, SecretString=json.dumps(value))["ARN"])
+        for name, value in values.items()
+    }
+    return Data(database, cache, nodes, broker, secrets)
+
+
+def broker_host(environment: Environment) -> str:
+    """GLI runs RabbitMQ itself: a name in its own zone, which only the VPC resolves."""
+    return f"{environment.name}-mq.internal.{required(environment.dns.zone)}"
+
+
+def _database(account: Account, environment: Environment, network: Network, database_name: str) -> str:
+    rds = account("rds")
+    instance = required(environment.database).instance
+    rds.create_db_subnet_group(
+        DBSubnetGroupName=instance, DBSubnetGroupDescription="private subnets", SubnetIds=list(network.private)
+    )
+    answer = rds.create_db_instance(
+        DBInstanceIdentifier=instance,
+        DBName=database_name,
+        Engine="postgres",
+        EngineVersion="18.1",
+        DBInstanceClass="db.t4g.medium",
+        AllocatedStorage=100,
+        MaxAllocatedStorage=500,
+        MasterUsername="gli_master",
+        MasterUserPassword="kept-by-rds-and-used-by-nobody",
+        Port=DATABASE_PORT,
+        StorageEncrypted=True,
+        DeletionProtection=True,
+        MultiAZ=True,
+        PubliclyAccessible=False,
+        BackupRetentionPeriod=7,
+        DBSubnetGroupName=instance,
+        VpcSecurityGroupIds=[network.groups[instance]],
+    )
+    return str(answer["DBInstance"]["Endpoint"]["Address"])
+
+
+def _cache(account: Account, environment: Environment, network: Network) -> tuple[str, tuple[str, ...]]:
+    elasticache = account("elasticache")
+    cache = required(environment.cache)
+    elasticache.create_cache_subnet_group(
+        CacheSubnetGroupName=cache.replication_group,
+        CacheSubnetGroupDescription="private subnets",
+        SubnetIds=list(network.private),
+    )
+    group = elasticache.create_replication_group(
+        ReplicationGroupId=cache.replication_group,
+        ReplicationGroupDescription="cache and sessions",
+        Engine="redis",
+        CacheNodeType="cache.t4g.small",
+        NumCacheClusters=2,
+        AutomaticFailoverEnabled=True,
+        MultiAZEnabled=True,
+        TransitEncryptionEnabled=True,
+        AtRestEncryptionEnabled=True,
+        AuthToken="kept-by-elasticache-and-used-by-nobody",
+        SnapshotRetentionLimit=7,
+        CacheSubnetGroupName=cache.replication_group,
+        SecurityGroupIds=[network.groups[cache.security_group]],
+    )["ReplicationGroup"]
+    return str(group["NodeGroups"][0]["PrimaryEndpoint"]["Address"]), tuple(group["MemberClusters"])

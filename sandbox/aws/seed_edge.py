@@ -1,0 +1,182 @@
+"""What stands between a user and one environment: certificates, buckets, distributions, DNS records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gli.environments import Environment, Frontend
+from sandbox import frontends
+from sandbox.aws.account import EDGE_REGION, Account
+from sandbox.aws.seed_compute import Balancer
+from sandbox.site import Pems, Site, required
+
+CLOUDFRONT_ZONE = "Z2FDTNDATAQYW2"
+_SECURITY_HEADERS_POLICY = "67f7725c-6f97-4210-82d7-5512b31e9d03"  # managed by AWS: HSTS and its like
+_REWRITE = """\
+function handler(event) {
+  // A route of the application has no extension; a file that is missing stays missing.
+  if (!event.request.uri.includes(".")) event.request.uri = "/index.html";
+  return event.request;
+}
+"""
+
+
+@dataclass(frozen=True)
+class Edge:
+    """What both environments share: the certificates, the origin access control, the function, the zone."""
+
+    certificate: str
+    edge_certificate: str
+    access_control: str
+    function: str
+    zone: str
+
+
+def seed_shared(account: Account, site: Site, pems: Pems) -> Edge:
+    """Import the certificate where the load balancers and where CloudFront take it; make the zone."""
+    imported = {
+        "Certificate": pems.certificate.encode(),
+        "PrivateKey": pems.private_key.encode(),
+        "CertificateChain": pems.chain.encode(),
+    }
+    cloudfront = account("cloudfront", EDGE_REGION)
+    control = cloudfront.create_origin_access_control(
+        OriginAccessControlConfig={
+            "Name": "gli-frontends",
+            "SigningProtocol": "sigv4",
+            "SigningBehavior": "always",
+            "OriginAccessControlOriginType": "s3",
+        }
+    )["OriginAccessControl"]["Id"]
+    function = cloudfront.create_function(
+        Name="gli-frontends",
+        FunctionConfig={"Comment": "routes of the application are its index", "Runtime": "cloudfront-js-2.0"},
+        FunctionCode=_REWRITE.encode(),
+    )["FunctionSummary"]["FunctionMetadata"]["FunctionARN"]
+    zone = account("route53").create_hosted_zone(Name=required(site.stg.dns.zone), CallerReference="sandbox")
+    return Edge(
+        certificate=account("acm").import_certificate(**imported)["CertificateArn"],
+        edge_certificate=account("acm", EDGE_REGION).import_certificate(**imported)["CertificateArn"],
+        access_control=control,
+        function=function,
+        zone=zone["HostedZone"]["Id"].rpartition("/")[2],
+    )
+
+
+def seed_frontends(account: Account, site: Site, environment: Environment, edge: Edge) -> dict[str, str]:
+    """A private bucket with the build, and the distribution that alone may read it; {host: distribution's name}."""
+    return {f.host: _frontend(account, site, environment, f, edge) for f in environment.frontends.values()}
+
+
+def _frontend(account: Account, site: Site, environment: Environment, frontend: Frontend, edge: Edge) -> str:
+    bucket = required(frontend.bucket)
+    upload(account, bucket, frontends.build(environment, frontend, site.revision(environment, frontend.repository)))
+    config = _distribution_config(frontend, f"{bucket}.s3.{account.region}.amazonaws.com", edge)
+    cloudfront = account("cloudfront", EDGE_REGION)
+    distribution = cloudfront.create_distribution(DistributionConfig=config)["Distribution"]
+    account("s3").put_bucket_policy(Bucket=bucket, Policy=json.dumps(read_only_for(distribution["ARN"], bucket)))
+    return str(distribution["DomainName"])
+
+
+def upload(account: Account, bucket: str, assets: Mapping[str, frontends.Asset]) -> None:
+    """A private, versioned, encrypted bucket with a build in it."""
+    s3 = account("s3")
+    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": account.region})
+    blocks = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+    s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=dict.fromkeys(blocks, True))
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
+    s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
+    for key, asset in assets.items():
+        s3.put_object(
+            Bucket=bucket,
+            Key=key,
+            Body=asset.body,
+            ContentType=asset.content_type,
+            CacheControl=asset.cache_control,
+        )
+
+
+def read_only_for(distribution: str, bucket: str) -> dict[str, Any]:
+    """The bucket policy that lets one distribution read, and nobody else."""
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "OnlyTheDistribution",
+                "Effect": "Allow",
+                "Principal": {"Service": "cloudfront.amazonaws.com"},
+                "Action": "s3:GetObject",
+                "Resource": f"arn:aws:s3:::{bucket}/*",
+                "Condition": {"StringEquals": {"AWS:SourceArn": distribution}},
+            }
+        ],
+    }
+
+
+def _distribution_config(frontend: Frontend, origin: str, edge: Edge) -> dict[str, Any]:
+    """CloudFront in front of a private bucket: a route is rewritten to the index, a missing file is a 404."""
+    return {
+        "CallerReference": origin,
+        "Comment": frontend.host,
+        "Enabled": True,
+        "DefaultRootObject": "index.html",
+        "Aliases": {"Quantity": 1, "Items": [frontend.host]},
+        "Origins": {
+            "Quantity": 1,
+            "Items": [
+                {
+                    "Id": "bucket",
+                    "DomainName": origin,
+                    "OriginAccessControlId": edge.access_control,
+                    "S3OriginConfig": {"OriginAccessIdentity": ""},
+                }
+            ],
+        },
+        "DefaultCacheBehavior": {
+            "TargetOriginId": "bucket",
+            "ViewerProtocolPolicy": "redirect-to-https",
+            "Compress": True,
+            "ResponseHeadersPolicyId": _SECURITY_HEADERS_POLICY,
+            "FunctionAssociations": {
+                "Quantity": 1,
+                "Items": [{"FunctionARN": edge.function, "EventType": "viewer-request"}],
+            },
+        },
+        "CustomErrorResponses": {"Quantity": 2, "Items": [not_found(403), not_found(404)]},
+        "ViewerCertificate": {
+            "CloudFrontDefaultCertificate": False,
+            "ACMCertificateArn": edge.edge_certificate,
+            "SSLSupportMethod": "sni-only",
+            "MinimumProtocolVersion": "TLSv1.2_2021",
+        },
+    }
+
+
+def not_found(status: int) -> dict[str, Any]:
+    """S3 answers 403 for what is missing, since the distribution may not list: viewers see an honest 404."""
+    return {"ErrorCode": status, "ResponsePagePath": "/404.html", "ResponseCode": "404", "ErrorCachingMinTTL": 10}
+
+
+def seed_records(
+    account: Account, environment: Environment, edge: Edge, balancer: Balancer, distributions: Mapping[str, str]
+) -> None:
+    """An alias record for every public host: services at the balancer, frontends at their distribution."""
+    targets = {s.host: (balancer.dns_name, balancer.zone) for s in environment.services.values()}
+    targets |= {host: (name, CLOUDFRONT_ZONE) for host, name in distributions.items()}
+    changes = [
+        {"Action": "CREATE", "ResourceRecordSet": alias(host, target, zone)} for host, (target, zone) in targets.items()
+    ]
+    account("route53").change_resource_record_sets(HostedZoneId=edge.zone, ChangeBatch={"Changes": changes})
+
+
+def alias(host: str, target: str, zone: str) -> dict[str, Any]:
+    """An alias record as Route 53 takes it."""
+    return {
+        "Name": f"{host}.",
+        "Type": "A",
+        "AliasTarget": {"HostedZoneId": zone, "DNSName": f"{target}.", "EvaluateTargetHealth": False},
+    }

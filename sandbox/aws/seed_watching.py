@@ -1,0 +1,92 @@
+"""How one environment is watched: log groups with fresh events, alarms on live resources, and whom they notify."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from gli.environments import Environment
+from sandbox.aws.account import Account
+from sandbox.aws.seed_compute import Balancer
+from sandbox.aws.seed_data import Data
+from sandbox.site import required
+
+RETENTION_DAYS = 30
+
+
+def seed_logs(account: Account, environment: Environment) -> None:
+    """Every log group."""
+    for group in required(environment.logs).groups:
+        seed_log_group(account, group)
+
+
+def seed_log_group(account: Account, name: str) -> None:
+    """A log group, with a line from a moment ago."""
+    logs = account("logs")
+    logs.create_log_group(logGroupName=name)
+    logs.put_retention_policy(logGroupName=name, retentionInDays=RETENTION_DAYS)
+    logs.create_log_stream(logGroupName=name, logStreamName="task/1")
+    event = {"timestamp": int(time.time() * 1000), "message": "INFO started"}
+    logs.put_log_events(logGroupName=name, logStreamName="task/1", logEvents=[event])
+
+
+def seed_alarms(account: Account, environment: Environment, balancer: Balancer, data: Data) -> None:
+    """The topics, and an alarm for each metric of each resource."""
+    alarms = required(environment.alarms)
+    topics = [_topic(account, name) for name in alarms.topics]
+    cloudwatch = account("cloudwatch")
+    resources = _resources(environment, balancer, data)
+    for metric in alarms.metrics:
+        for (namespace, short), dimensions in resources.items():
+            if metric not in _METRICS[namespace]:
+                continue
+            cloudwatch.put_metric_alarm(
+                AlarmName=f"{alarms.prefix}{short}-{metric}",
+                Namespace=namespace,
+                MetricName=metric,
+                Dimensions=[{"Name": name, "Value": value} for name, value in dimensions.items()],
+                Statistic="Average",
+                Period=60,
+                EvaluationPeriods=3,
+                Threshold=_METRICS[namespace][metric],
+                ComparisonOperator=_FALLING if metric.startswith("Free") else _RISING,
+                TreatMissingData="notBreaching",
+                ActionsEnabled=True,
+                AlarmActions=topics,
+                OKActions=topics,
+            )
+
+
+_RISING, _FALLING = "GreaterThanOrEqualToThreshold", "LessThanOrEqualToThreshold"
+_METRICS = {
+    "AWS/ApplicationELB": {"HTTPCode_Target_5XX_Count": 5.0, "UnHealthyHostCount": 1.0},
+    "AWS/ECS": {"CPUUtilization": 80.0, "MemoryUtilization": 85.0},
+    "AWS/RDS": {"CPUUtilization": 80.0, "FreeStorageSpace": 10.0 * 2**30, "DatabaseConnections": 80.0},
+    "AWS/ElastiCache": {"DatabaseMemoryUsagePercentage": 80.0},
+}
+"""The metrics that can be watched, by namespace, and the threshold of each."""
+
+
+def _resources(environment: Environment, balancer: Balancer, data: Data) -> dict[tuple[str, str], dict[str, str]]:
+    """What there is to watch: (namespace, short name) to the dimensions that name it."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for service in environment.services.values():
+        where = required(service.ecs)
+        found["AWS/ECS", service.name] = {"ClusterName": where.cluster, "ServiceName": where.service}
+        found["AWS/ApplicationELB", service.name] = {
+            "LoadBalancer": balancer.arn.partition(":loadbalancer/")[2],
+            "TargetGroup": balancer.target_groups[service.name].rpartition(":")[2],
+        }
+    found["AWS/RDS", "database"] = {"DBInstanceIdentifier": required(environment.database).instance}
+    for node in data.cache_nodes:
+        found["AWS/ElastiCache", node.removeprefix(required(environment.alarms).prefix)] = {"CacheClusterId": node}
+    return found
+
+
+def _topic(account: Account, name: str) -> Any:
+    """A topic that writes to the people on call and to their chat."""
+    sns = account("sns")
+    arn = sns.create_topic(Name=name)["TopicArn"]
+    sns.subscribe(TopicArn=arn, Protocol="email", Endpoint="on-call@glibiz.com")
+    sns.subscribe(TopicArn=arn, Protocol="https", Endpoint="https://global.sns-api.chatbot.amazonaws.com")
+    return arn

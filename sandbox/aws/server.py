@@ -1,0 +1,86 @@
+"""The WSGI application of the moto process: moto itself, and `/_sandbox/<action>` for what the AWS API can't set."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import make_server
+
+from sandbox.aws import overlay, patches
+
+SERVICES = (
+    "ec2",
+    "ecs",
+    "acm",
+    "applicationautoscaling",
+    "cloudfront",
+    "cloudwatch",
+    "ecr",
+    "elasticache",
+    "elbv2",
+    "iam",
+    "logs",
+    "rds",
+    "route53",
+    "s3",
+    "secretsmanager",
+    "sns",
+    "sts",
+)
+_ROUTE = "/_sandbox/"
+
+
+class _Handler(MotoRequestHandler):  # type: ignore[misc]
+    """Keeps connections open, as AWS does, and sends an answer's parts without waiting for one another's receipt."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+
+class Application:
+    """One request at a time: moto's backends are plain dictionaries, and one interpreter gains nothing from more."""
+
+    def __init__(self) -> None:
+        self._moto = DomainDispatcherApplication(create_backend_app)
+        self._turn = threading.Lock()
+        for service in SERVICES:
+            self._moto.app_instances[service] = create_backend_app(service)
+        patches.apply()
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        if length:  # a slow sender must not hold up the others
+            environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(length))
+        with self._turn:
+            if environ["PATH_INFO"].startswith(_ROUTE):
+                return _act(environ, start_response)
+            return list(self._moto(environ, start_response))
+
+
+def serve(application: Application, port: int) -> None:
+    """Listen on loopback until the process ends."""
+    make_server("127.0.0.1", port, application, threaded=True, request_handler=_Handler).serve_forever()
+
+
+def _act(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    name = environ["PATH_INFO"].removeprefix(_ROUTE)
+    action = overlay.ACTIONS.get(name)
+    status = HTTPStatus.OK
+    if action is None:
+        status, answer = HTTPStatus.NOT_FOUND, {"error": f"no such action: {name}"}
+    else:
+        try:
+            answer = action(**json.loads(environ["wsgi.input"].read() or b"{}"))
+        except (KeyError, TypeError, LookupError) as e:
+            status, answer = HTTPStatus.BAD_REQUEST, {"error": f"{name}: {e!r}"}
+    body = json.dumps(answer).encode()
+    start_response(
+        f"{status} {status.phrase}", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+    )
+    return [body]

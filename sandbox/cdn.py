@@ -1,0 +1,209 @@
+"""CloudFront's habits on top of moto's S3: an ASGI application for uvicorn.
+
+Everything it does follows from what moto holds at that moment: the distribution whose alias is the Host, its function,
+error responses and default root object, the bucket's policy and its objects. Change those and the answers change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote
+from uuid import uuid4
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from sandbox.aws.account import EDGE_REGION, Account
+
+_CONFIGURATION_SECONDS = 0.3
+"""How old the copy of a distribution's configuration may be."""
+_SECURITY_HEADERS = {
+    "Strict-Transport-Security": "max-age=31536000",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Referrer-Policy": "strict-origin-when-cross-origin",
+}
+"""What CloudFront's managed SecurityHeadersPolicy adds, where a distribution has a response headers policy."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a viewer gets."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    stored: float | None = None
+    """When the edge stored this copy; None: it comes from the origin now."""
+
+
+@dataclass(frozen=True)
+class _Distribution:
+    """One distribution as it is configured now."""
+
+    config: Mapping[str, Any]
+    bucket: str
+    may_read: bool
+    """Whether the bucket's policy lets this distribution read."""
+    read: float
+
+    @property
+    def rewrites_routes(self) -> bool:
+        """A viewer-request function is attached: GLI's only one sends extension-less paths to the index."""
+        functions = self.config["DefaultCacheBehavior"].get("FunctionAssociations", {}).get("Items", [])
+        return any(f["EventType"] == "viewer-request" for f in functions)
+
+    def error_response(self, status: int) -> Mapping[str, Any] | None:
+        """How that status of the origin is shown to viewers, where the distribution says so."""
+        items = self.config.get("CustomErrorResponses", {}).get("Items", [])
+        return next((item for item in items if item["ErrorCode"] == status), None)
+
+
+class Cdn:
+    """Serves every host that is an alias of a distribution. Run it with `lifespan="off", server_header=False`."""
+
+    def __init__(self, aws_endpoint: str, region: str) -> None:
+        self._account = Account(aws_endpoint, region)
+        self._distributions: dict[str, _Distribution] = {}
+        self._reading = threading.Lock()
+        self._pinned: dict[tuple[str, str], Answer] = {}
+        self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="cdn")
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer one request."""
+        sent = {name.decode().lower(): value.decode("latin-1") for name, value in scope["headers"]}
+        host = sent.get("host", "").partition(":")[0]
+        loop = asyncio.get_running_loop()
+        if scope["method"] in ("GET", "HEAD"):
+            answer = await loop.run_in_executor(self._pool, self._answer, host, scope["path"])
+        else:
+            answer = _refusal("This distribution is not configured to allow the HTTP request method.")
+        headers = answer.headers
+        if answer.status == HTTPStatus.OK and sent.get("if-none-match") == headers.get("ETag"):
+            answer = replace(answer, status=HTTPStatus.NOT_MODIFIED, body=b"")
+        headers = {**headers, **_edge_headers(answer), "Content-Length": str(len(answer.body))}
+        pairs = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+        await send({"type": "http.response.start", "status": int(answer.status), "headers": pairs})
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
+
+    def pin(self, host: str, path: str) -> None:
+        """Keep serving the copy of `path` that `host` serves now, whatever the origin gets. Blocking."""
+        self._pinned[host, path] = replace(self._answer(host, path), stored=time.time())
+
+    def unpin(self, host: str, path: str) -> None:
+        """Ask the origin again."""
+        self._pinned.pop((host, path), None)
+
+    async def close(self) -> None:
+        """Finish what is being answered."""
+        await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
+
+    def _answer(self, host: str, path: str) -> Answer:
+        try:
+            return self._served(host, path)
+        except BotoCoreError:
+            return replace(_refusal("CloudFront wasn't able to connect to the origin."), status=HTTPStatus.BAD_GATEWAY)
+
+    def _served(self, host: str, path: str) -> Answer:
+        distribution = self._distribution(host)
+        if distribution is None or not distribution.config["Enabled"]:
+            return _refusal("The distribution does not match the host name, or is disabled.")
+        path = unquote(path)
+        if distribution.rewrites_routes and "." not in path:
+            path = "/index.html"
+        elif path == "/":
+            path += distribution.config.get("DefaultRootObject", "")
+        pinned = self._pinned.get((host, path))
+        return pinned or self._from_origin(distribution, path)
+
+    def _from_origin(self, distribution: _Distribution, path: str) -> Answer:
+        answer = self._object(distribution, path)
+        error = distribution.error_response(answer.status)
+        if error is not None and error.get("ResponsePagePath"):
+            page = self._object(distribution, error["ResponsePagePath"])
+            if page.status == HTTPStatus.OK:
+                answer = replace(page, status=int(error["ResponseCode"]))
+        if distribution.config["DefaultCacheBehavior"].get("ResponseHeadersPolicyId"):
+            answer = replace(answer, headers={**answer.headers, **_SECURITY_HEADERS})
+        return answer
+
+    def _object(self, distribution: _Distribution, path: str) -> Answer:
+        """What S3 answers to the distribution: 403 for what it may not read, and for what is not there."""
+        if not distribution.may_read:
+            return _refusal("Access Denied")
+        try:
+            got = self._account("s3").get_object(Bucket=distribution.bucket, Key=path.lstrip("/"))
+        except ClientError as e:
+            missing = e.response["Error"]["Code"] == "NoSuchBucket"
+            return replace(_refusal("Access Denied"), status=HTTPStatus.NOT_FOUND if missing else HTTPStatus.FORBIDDEN)
+        headers = {
+            "Content-Type": got["ContentType"],
+            "ETag": got["ETag"],
+            "Last-Modified": got["ResponseMetadata"]["HTTPHeaders"]["last-modified"],
+        }
+        if "CacheControl" in got:
+            headers["Cache-Control"] = got["CacheControl"]
+        return Answer(HTTPStatus.OK, headers, got["Body"].read())
+
+    def _distribution(self, host: str) -> _Distribution | None:
+        """The distribution whose aliases hold that host, as moto has it, or had it a moment ago."""
+        with self._reading:
+            known = self._distributions.get(host)
+            if known is not None and time.monotonic() - known.read < _CONFIGURATION_SECONDS:
+                return known
+            found = self._read_distribution(host)
+            if found is None:
+                self._distributions.pop(host, None)
+            else:
+                self._distributions[host] = found
+            return found
+
+    def _read_distribution(self, host: str) -> _Distribution | None:
+        cloudfront = self._account("cloudfront", EDGE_REGION)
+        for item in cloudfront.list_distributions()["DistributionList"].get("Items", []):
+            if host in item["Aliases"].get("Items", []):
+                config = cloudfront.get_distribution_config(Id=item["Id"])["DistributionConfig"]
+                bucket = config["Origins"]["Items"][0]["DomainName"].partition(".s3.")[0]
+                return _Distribution(config, bucket, self._may_read(item["ARN"], bucket), time.monotonic())
+        return None
+
+    def _may_read(self, distribution: str, bucket: str) -> bool:
+        try:
+            policy = json.loads(self._account("s3").get_bucket_policy(Bucket=bucket)["Policy"])
+        except ClientError as e:
+            return bool(e.response["Error"]["Code"] == "NoSuchBucket")  # told apart where the object is asked for
+        return any(_allows(statement, distribution) for statement in policy["Statement"])
+
+
+def _allows(statement: Mapping[str, Any], distribution: str) -> bool:
+    principal = statement.get("Principal")
+    everybody = principal == "*" or (isinstance(principal, Mapping) and principal.get("AWS") == "*")
+    source = statement.get("Condition", {}).get("StringEquals", {}).get("AWS:SourceArn", distribution)
+    actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+    return (
+        statement["Effect"] == "Allow"
+        and (everybody or principal == {"Service": "cloudfront.amazonaws.com"})
+        and source == distribution
+        and not {"s3:GetObject", "s3:*", "*"}.isdisjoint(actions)
+    )
+
+
+def _refusal(reason: str) -> Answer:
+    body = f"<!doctype html><title>ERROR: The request could not be satisfied</title><p>{reason}</p>\n"
+    return Answer(HTTPStatus.FORBIDDEN, {"Content-Type": "text/html"}, body.encode())
+
+
+def _edge_headers(answer: Answer) -> dict[str, str]:
+    """What CloudFront says of itself, and of where the answer comes from."""
+    headers = {"Via": "1.1 sandbox.cloudfront.net (CloudFront)", "X-Amz-Cf-Pop": "ICN57-P1", "X-Amz-Cf-Id": uuid4().hex}
+    if answer.stored is not None:
+        return {**headers, "X-Cache": "Hit from cloudfront", "Age": str(int(time.time() - answer.stored))}
+    failed = answer.status >= HTTPStatus.BAD_REQUEST
+    return {**headers, "X-Cache": "Error from cloudfront" if failed else "Miss from cloudfront"}

@@ -1,0 +1,43 @@
+"""Runs the CDN's ASGI application inside the supervisor's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from sandbox.cdn import Cdn
+from sandbox.processes import LOOPBACK
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Signals are the supervisor's."""
+        yield
+
+
+class EdgeServer:
+    """The CDN on a port of its own."""
+
+    def __init__(self, cdn: Cdn) -> None:
+        self._cdn = cdn
+        configuration = uvicorn.Config(cdn, lifespan="off", log_config=None, access_log=False, server_header=False)
+        self._server = _Server(configuration)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> int:
+        """Listen; the port."""
+        listener = socket.create_server((LOOPBACK, 0))
+        self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
+        return int(listener.getsockname()[1])
+
+    async def stop(self) -> None:
+        """Close every connection."""
+        if self._task is not None:
+            self._server.should_exit = self._server.force_exit = True
+            await self._task
+            await self._cdn.close()

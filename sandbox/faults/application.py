@@ -1,0 +1,136 @@
+"""Faults of what GLI's own code serves: the API, the WebSocket server, and the redirect in front of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sandbox.faults import Sandbox, fault
+
+
+@contextmanager
+def _broken(sandbox: Sandbox, name: str) -> Iterator[None]:
+    """The API makes that mistake (`sandbox.api.breakage`)."""
+    file = sandbox.state_dir / "api-breakage"
+    names = file.read_text(encoding="utf-8").split() if file.exists() else []
+    file.write_text("\n".join([*names, name]), encoding="utf-8")
+    try:
+        yield
+    finally:
+        names = [other for other in file.read_text(encoding="utf-8").split() if other != name]
+        file.write_text("\n".join(names), encoding="utf-8")
+
+
+@fault("api-health-fails", turns_red=["api-health", "api-deep-health"])
+def api_health_fails(sandbox: Sandbox) -> Iterator[None]:
+    """The API's health views raise, and answer 500."""
+    with _broken(sandbox, "health-fails"):
+        yield
+
+
+@fault("api-status-fails", turns_red=["api-endpoints-contract"])
+def api_status_fails(sandbox: Sandbox) -> Iterator[None]:
+    """An endpoint of the contract answers 500."""
+    with _broken(sandbox, "status-fails"):
+        yield
+
+
+@fault("api-loses-a-key", turns_red=["api-endpoints-contract"])
+def api_loses_a_key(sandbox: Sandbox) -> Iterator[None]:
+    """An endpoint of the contract answers 200 without one of its keys."""
+    with _broken(sandbox, "notices-lose-a-key"):
+        yield
+
+
+@fault("api-open-to-anybody", turns_red=["api-auth-enforced"])
+def api_open_to_anybody(sandbox: Sandbox) -> Iterator[None]:
+    """The endpoint that needs a login answers without one."""
+    with _broken(sandbox, "me-is-open"):
+        yield
+
+
+@fault("api-debug-on", turns_red=["http-debug-off"])
+def api_debug_on(sandbox: Sandbox) -> Iterator[None]:
+    """DEBUG is on: an unknown path shows Django's debug page."""
+    with _broken(sandbox, "debug-is-on"):
+        yield
+
+
+@fault("api-without-hsts", turns_red=["http-hsts"])
+def api_without_hsts(sandbox: Sandbox) -> Iterator[None]:
+    """The API sends no Strict-Transport-Security."""
+    with _broken(sandbox, "hsts-is-missing"):
+        yield
+
+
+@fault("cors-forgets-the-frontends", turns_red=["cors-preflight-allowed"])
+def cors_forgets_the_frontends(sandbox: Sandbox) -> Iterator[None]:
+    """The API's CORS settings no longer name the frontends."""
+    with _broken(sandbox, "cors-forgets-the-frontends"):
+        yield
+
+
+@fault("cors-reflects-any-origin", turns_red=["cors-foreign-denied"])
+def cors_reflects_any_origin(sandbox: Sandbox) -> Iterator[None]:
+    """The API allows every Origin, with credentials."""
+    with _broken(sandbox, "cors-reflects-any-origin"):
+        yield
+
+
+@fault("api-old-revision", turns_red=["api-version"])
+def api_old_revision(sandbox: Sandbox) -> Iterator[None]:
+    """Every API task runs the release before this one."""
+    api = sandbox.environment.services["api"]
+    sandbox.run(sandbox.api.deploy(sandbox.site.revision(sandbox.site.prod, api.repository)))
+    yield
+    sandbox.run(sandbox.api.deploy(sandbox.site.revision(sandbox.environment, api.repository)))
+
+
+@fault("api-mixed-revisions", turns_red=["api-version"])
+def api_mixed_revisions(sandbox: Sandbox) -> Iterator[None]:
+    """Beside the new API task an old one still answers every other connection."""
+    api = sandbox.environment.services["api"]
+    task = sandbox.run(sandbox.api.add(sandbox.site.revision(sandbox.site.prod, api.repository)))
+    yield
+    sandbox.run(sandbox.api.remove(task))
+
+
+@fault("http-not-redirected", turns_red=["http-redirects-to-https"])
+def http_not_redirected(sandbox: Sandbox) -> Iterator[None]:
+    """Port 80 leads to the application instead of to a redirect."""
+    relay = sandbox.relay("http")
+    before, relay.upstreams = relay.upstreams, [task.port for task in sandbox.api.running]
+    yield
+    relay.upstreams = before
+
+
+@fault("websocket-unavailable", turns_red=["ws-handshake"])
+def websocket_unavailable(sandbox: Sandbox) -> Iterator[None]:
+    """The WebSocket server answers every upgrade with 503."""
+    sandbox.websocket.unavailable = True
+    yield
+    sandbox.websocket.unavailable = False
+
+
+@fault("websocket-without-pongs", turns_red=["ws-ping-pong"])
+def websocket_without_pongs(sandbox: Sandbox) -> Iterator[None]:
+    """The WebSocket server never answers a ping frame."""
+    sandbox.websocket.no_pong = True
+    yield
+    sandbox.websocket.no_pong = False
+
+
+@fault("websocket-mute", turns_red=["ws-app-echo"])
+def websocket_mute(sandbox: Sandbox) -> Iterator[None]:
+    """The WebSocket server upgrades and then never answers a message."""
+    sandbox.websocket.mute = True
+    yield
+    sandbox.websocket.mute = False
+
+
+@fault("websocket-any-origin", turns_red=["ws-origin-policy"])
+def websocket_any_origin(sandbox: Sandbox) -> Iterator[None]:
+    """The WebSocket server serves pages of any site."""
+    sandbox.websocket.any_origin = True
+    yield
+    sandbox.websocket.any_origin = False

@@ -1,0 +1,176 @@
+"""Faults of the security groups: who may reach what, however it is written, and who no longer can."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sandbox.faults import Sandbox, fault
+from sandbox.site import required
+
+_DATABASE, _CACHE = 5432, 6379
+_STRANGER, _STRANGERS_V6 = "203.0.113.7/32", "2001:db8::/64"
+_WORLD, _WORLD_V6 = "0.0.0.0/0", "::/0"
+
+
+def _tcp(first: int, last: int | None = None, **sources: Any) -> dict[str, Any]:
+    return {"IpProtocol": "tcp", "FromPort": first, "ToPort": last or first, **sources}
+
+
+def _v4(block: str) -> dict[str, Any]:
+    return {"IpRanges": [{"CidrIp": block}]}
+
+
+def _v6(block: str) -> dict[str, Any]:
+    return {"Ipv6Ranges": [{"CidrIpv6": block}]}
+
+
+def _id(sandbox: Sandbox, name: str) -> str:
+    filters = [{"Name": "group-name", "Values": [name]}]
+    return str(sandbox.aws("ec2").describe_security_groups(Filters=filters)["SecurityGroups"][0]["GroupId"])
+
+
+def _group(sandbox: Sandbox, name: str) -> dict[str, Any]:
+    return {"UserIdGroupPairs": [{"GroupId": _id(sandbox, name)}]}
+
+
+@contextmanager
+def _opened(sandbox: Sandbox, name: str, permission: dict[str, Any]) -> Iterator[None]:
+    """A security group that lets in one more."""
+    ec2, change = sandbox.aws("ec2"), {"GroupId": _id(sandbox, name), "IpPermissions": [permission]}
+    ec2.authorize_security_group_ingress(**change)
+    try:
+        yield
+    finally:
+        ec2.revoke_security_group_ingress(**change)
+
+
+@contextmanager
+def _closed(sandbox: Sandbox, name: str, permission: dict[str, Any]) -> Iterator[None]:
+    """A security group that lets in one less."""
+    ec2, change = sandbox.aws("ec2"), {"GroupId": _id(sandbox, name), "IpPermissions": [permission]}
+    ec2.revoke_security_group_ingress(**change)
+    try:
+        yield
+    finally:
+        ec2.authorize_security_group_ingress(**change)
+
+
+def _database(sandbox: Sandbox) -> str:
+    return required(sandbox.environment.database).instance
+
+
+def _cache(sandbox: Sandbox) -> str:
+    return required(sandbox.environment.cache).security_group
+
+
+def _balancer(sandbox: Sandbox) -> str:
+    return required(sandbox.environment.load_balancer).name
+
+
+def _only_of(wider: Sequence[str], narrower: Sequence[str]) -> str:
+    """The group that may reach the one and not the other."""
+    return next(name for name in wider if name not in narrower)
+
+
+@fault("database-open-to-an-address", turns_red=["sg-db-ingress"])
+def database_open_to_an_address(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody opened the database to an address of theirs."""
+    with _opened(sandbox, _database(sandbox), _tcp(_DATABASE, **_v4(_STRANGER))):
+        yield
+
+
+@fault("database-open-over-ipv6", turns_red=["sg-db-ingress"])
+def database_open_over_ipv6(sandbox: Sandbox) -> Iterator[None]:
+    """The database is open to an IPv6 network."""
+    with _opened(sandbox, _database(sandbox), _tcp(_DATABASE, **_v6(_STRANGERS_V6))):
+        yield
+
+
+@fault("database-open-by-a-range", turns_red=["sg-db-ingress"])
+def database_open_by_a_range(sandbox: Sandbox) -> Iterator[None]:
+    """A range of ports that is open to an address contains the database's."""
+    with _opened(sandbox, _database(sandbox), _tcp(5000, 6000, **_v4(_STRANGER))):
+        yield
+
+
+@fault("database-open-to-any-protocol", turns_red=["sg-db-ingress"])
+def database_open_to_any_protocol(sandbox: Sandbox) -> Iterator[None]:
+    """An address may reach the database's group with any protocol, which names no port at all."""
+    with _opened(sandbox, _database(sandbox), {"IpProtocol": "-1", **_v4(_STRANGER)}):
+        yield
+
+
+@fault("database-open-to-a-prefix-list", turns_red=["sg-db-ingress"])
+def database_open_to_a_prefix_list(sandbox: Sandbox) -> Iterator[None]:
+    """The database is open to a prefix list."""
+    ec2 = sandbox.aws("ec2")
+    offices = ec2.create_managed_prefix_list(
+        PrefixListName="offices", MaxEntries=1, AddressFamily="IPv4", Entries=[{"Cidr": _STRANGER}]
+    )["PrefixList"]["PrefixListId"]
+    with _opened(sandbox, _database(sandbox), _tcp(_DATABASE, PrefixListIds=[{"PrefixListId": offices}])):
+        yield
+    ec2.delete_managed_prefix_list(PrefixListId=offices)
+
+
+@fault("database-open-to-another-group", turns_red=["sg-db-ingress"])
+def database_open_to_another_group(sandbox: Sandbox) -> Iterator[None]:
+    """The WebSocket server's tasks may reach the database."""
+    cache, database = required(sandbox.environment.cache), required(sandbox.environment.database)
+    stranger = _only_of(cache.ingress_from, database.ingress_from)
+    with _opened(sandbox, _database(sandbox), _tcp(_DATABASE, **_group(sandbox, stranger))):
+        yield
+
+
+@fault("database-closed-to-the-api", turns_red=["sg-db-ingress"])
+def database_closed_to_the_api(sandbox: Sandbox) -> Iterator[None]:
+    """The API's tasks may no longer reach the database."""
+    api = required(sandbox.environment.database).ingress_from[0]
+    with _closed(sandbox, _database(sandbox), _tcp(_DATABASE, **_group(sandbox, api))):
+        yield
+
+
+@fault("database-open-to-the-world", turns_red=["sg-db-ingress", "sg-no-world-ports"])
+def database_open_to_the_world(sandbox: Sandbox) -> Iterator[None]:
+    """Everybody may reach the database."""
+    with _opened(sandbox, _database(sandbox), _tcp(_DATABASE, **_v4(_WORLD))):
+        yield
+
+
+@fault("cache-open-to-an-address", turns_red=["sg-redis-ingress"])
+def cache_open_to_an_address(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody opened Redis to an address of theirs."""
+    with _opened(sandbox, _cache(sandbox), _tcp(_CACHE, **_v4(_STRANGER))):
+        yield
+
+
+@fault("cache-closed-to-the-websocket", turns_red=["sg-redis-ingress"])
+def cache_closed_to_the_websocket(sandbox: Sandbox) -> Iterator[None]:
+    """The WebSocket server's tasks may no longer reach Redis."""
+    cache, database = required(sandbox.environment.cache), required(sandbox.environment.database)
+    websocket = _only_of(cache.ingress_from, database.ingress_from)
+    with _closed(sandbox, _cache(sandbox), _tcp(_CACHE, **_group(sandbox, websocket))):
+        yield
+
+
+@fault("ssh-open-to-the-world", turns_red=["sg-no-world-ports"])
+def ssh_open_to_the_world(sandbox: Sandbox) -> Iterator[None]:
+    """A range of low ports that contains 22 is open to all of IPv6."""
+    verify = required(sandbox.environment.database).ingress_from[-1]
+    with _opened(sandbox, verify, _tcp(20, 30, **_v6(_WORLD_V6))):
+        yield
+
+
+@fault("balancer-opens-another-port", turns_red=["sg-alb-ingress"])
+def balancer_opens_another_port(sandbox: Sandbox) -> Iterator[None]:
+    """The load balancer takes more from the world than HTTP and HTTPS."""
+    with _opened(sandbox, _balancer(sandbox), _tcp(9090, **_v4(_WORLD))):
+        yield
+
+
+@fault("balancer-closed", turns_red=["sg-alb-ingress"])
+def balancer_closed(sandbox: Sandbox) -> Iterator[None]:
+    """The load balancer no longer takes HTTPS from the world."""
+    with _closed(sandbox, _balancer(sandbox), _tcp(443, **_v4(_WORLD), **_v6(_WORLD_V6))):
+        yield

@@ -1,0 +1,89 @@
+"""Runs a supervisor in this process until somebody stops it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+from sandbox.moto import Moto
+from sandbox.processes import PartFailed
+from sandbox.state import State
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+Say = Callable[[str], None]
+
+
+def keep(root: Path, name: str, latency: float, say: Say) -> NoReturn:
+    """Start a sandbox, wait for a signal or `down`, end everything, and the process with it.
+
+    Raises what `State.claim` does where it may not start at all.
+    """
+    begun = time.monotonic()
+    _open_standard_streams()
+    state = State.claim(root, name)
+    try:
+        code = asyncio.run(_keep(root, state, latency, begun, say))
+    finally:
+        state.remove()
+    with suppress(OSError, AttributeError):
+        sys.stdout.flush()
+    os._exit(code)  # a thread that still asks a server which is gone must not hold up the end
+
+
+async def _keep(root: Path, state: State, latency: float, begun: float, say: Say) -> int:
+    """The exit code."""
+    stop_requested = _on_signals()
+    moto = Moto(state.path)
+    await moto.start()
+    # Only now: these imports take a second, in which the longest part of all is already on its way.
+    from sandbox.supervisor import Supervisor
+
+    supervisor = Supervisor(root, state, moto, stop_requested, latency, say)
+    boot = asyncio.create_task(supervisor.boot())
+    stop = asyncio.create_task(stop_requested.wait())
+    try:
+        await asyncio.wait({boot, stop}, return_when=asyncio.FIRST_COMPLETED)
+        if boot.done():
+            boot.result()
+            for line in supervisor.summary():
+                say(line)
+            say(f"sandbox ready in {time.monotonic() - begun:.1f} s; Ctrl-C stops it")
+            await stop
+        return 0
+    except (PartFailed, ExceptionGroup) as e:
+        print(f"the sandbox can't start: {_first(e)}", file=sys.stderr, flush=True)
+        return 1
+    finally:
+        boot.cancel()
+        await asyncio.wait({boot})
+        await supervisor.stop()
+
+
+def _on_signals() -> asyncio.Event:
+    """What a signal to end sets."""
+    requested = asyncio.Event()
+    for sign in _SIGNALS:
+        if not (sign == signal.SIGHUP and signal.getsignal(sign) is signal.SIG_IGN):  # nohup
+            asyncio.get_running_loop().add_signal_handler(sign, requested.set)
+    return requested
+
+
+def _first(failure: Exception) -> Exception:
+    """What went wrong first, where parts that start together fail together."""
+    while isinstance(failure, ExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure
+
+
+def _open_standard_streams() -> None:
+    """Fill the places of closed standard streams, or the next file to be opened would be printed into."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(fd, True)
+    os.close(fd)

@@ -1,0 +1,87 @@
+"""What a frontend's build puts into its bucket: an `index.html` that is never cached, assets named by their hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import NamedTuple
+
+from gli.environments import Environment, Frontend
+
+_HTML = "text/html; charset=utf-8"
+_NEVER = "no-cache"
+_FOREVER = "public, max-age=31536000, immutable"
+
+
+class Asset(NamedTuple):
+    """One object of the bucket."""
+
+    body: bytes
+    content_type: str
+    cache_control: str
+
+
+def build(environment: Environment, frontend: Frontend, revision: str) -> dict[str, Asset]:
+    """The build of one frontend for one environment: {key: asset}."""
+    assets: dict[str, Asset] = {}
+
+    def bundle(stem: str, suffix: str, content_type: str, text: str) -> str:
+        body = text.encode()
+        key = f"assets/{stem}-{hashlib.sha256(body).hexdigest()[:8]}.{suffix}"
+        assets[key] = Asset(body, content_type, _FOREVER)
+        return f"/{key}"
+
+    vendor = bundle("vendor", "js", "text/javascript", _VENDOR)
+    script = bundle("index", "js", "text/javascript", _script(environment, frontend, vendor))
+    style = bundle("index", "css", "text/css", f"#{frontend.mount} {{ font-family: sans-serif; }}\n")
+    page = _page(frontend, revision, script=script, style=style, vendor=vendor)
+    assets["index.html"] = Asset(page.encode(), _HTML, _NEVER)
+    assets["404.html"] = Asset(b"<!doctype html><title>Not found</title><p>Not found</p>\n", _HTML, _NEVER)
+    return assets
+
+
+def _page(frontend: Frontend, revision: str, *, script: str, style: str, vendor: str) -> str:
+    return f"""\
+<!doctype html>
+<html lang="ko">
+  <head>
+    <meta charset="utf-8">
+    <meta name="build" content="{revision}">
+    <title>GLI {frontend.name}</title>
+    <link rel="modulepreload" href="{vendor}">
+    <link rel="stylesheet" href="{style}">
+    <script type="module" src="{script}"></script>
+  </head>
+  <body>
+    <div id="{frontend.mount}"></div>
+  </body>
+</html>
+"""
+
+
+def _script(environment: Environment, frontend: Frontend, vendor: str) -> str:
+    """The entry chunk, with the environment's addresses compiled in as a bundler does it."""
+    api, websocket = environment.services["api"].url, environment.services["websocket"].url
+    return f"""\
+import {{ mount }} from "{vendor.replace("/assets", ".")}";
+const addresses = {json.dumps({"api": api, "websocket": websocket})};
+async function notices() {{
+  const answer = await fetch(`${{addresses.api}}/api/v1/notices/`, {{ credentials: "include" }});
+  return (await answer.json()).results;
+}}
+mount("{frontend.mount}", "{frontend.name}", notices, () => new WebSocket(addresses.websocket));
+"""
+
+
+_VENDOR = """\
+export async function mount(id, title, load, connect) {
+  const root = document.getElementById(id);
+  root.textContent = title;
+  const list = root.appendChild(document.createElement("ul"));
+  for (const { title } of await load()) {
+    list.appendChild(document.createElement("li")).textContent = title;
+  }
+  const socket = connect();
+  socket.addEventListener("open", () => socket.send(JSON.stringify({ type: "ping", id: "hello" })));
+}
+"""

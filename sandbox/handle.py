@@ -1,0 +1,96 @@
+"""What a fault (and the supervisor's own checks) may reach of a running sandbox, from a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from collections.abc import Coroutine
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gli.environments import Environment
+
+if TYPE_CHECKING:
+    import psycopg
+    import redis
+
+    from sandbox.aws.account import Account
+    from sandbox.cdn import Cdn
+    from sandbox.certificates import Authority
+    from sandbox.nameserver import NameServer
+    from sandbox.rabbitmq import RabbitMQ
+    from sandbox.redirect import Redirect
+    from sandbox.relay import Relay
+    from sandbox.site import Site
+    from sandbox.tasks import ApiTasks
+    from sandbox.websocket import WebSocketServer
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A running sandbox, as faults see it. Its methods block: faults run in a thread of their own.
+
+    What is a coroutine (of `relay(...)`, `api`, ...) belongs to the supervisor's loop: pass it to `run`.
+    """
+
+    site: Site
+    state_dir: Path
+    loop: asyncio.AbstractEventLoop
+    account: Account
+    """AWS as an administrator has it, asked of moto itself and not through the relay."""
+    postgres_dsn: str
+    redis_url: str
+    relays: dict[str, Relay]
+    api: ApiTasks
+    cdn: Cdn
+    websocket: WebSocketServer
+    nameserver: NameServer
+    repositories: Path
+    """The folder that holds the bare repositories, NAME.git each."""
+    authority: Authority
+    redirect: Redirect
+    broker: RabbitMQ | None
+
+    @property
+    def environment(self) -> Environment:
+        """Staging: the environment that runs here."""
+        return self.site.stg
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """The result of a coroutine of the supervisor's loop: `run(sandbox.relay("api").set_mode("refuse"))`."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout=30)
+
+    def aws(self, service: str, region: str | None = None) -> Any:
+        """A boto3 client with an administrator's credentials; the environment's region unless told."""
+        return self.account(service, region)
+
+    def aws_overlay(self, action: str, **parameters: Any) -> Any:
+        """Have the moto process do what the AWS API can't: POST its `/_sandbox/ACTION`; the JSON answer."""
+        request = urllib.request.Request(
+            f"{self.account.endpoint}/_sandbox/{action}",
+            data=json.dumps(parameters).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.loads(answer.read() or "null")
+
+    def postgres(self) -> AbstractContextManager[psycopg.Connection[Any]]:
+        """A superuser's connection to GLI's database, in autocommit: `with sandbox.postgres() as connection:`."""
+        import psycopg
+
+        return psycopg.connect(self.postgres_dsn, autocommit=True)
+
+    def redis(self) -> redis.Redis:
+        """A client with all rights."""
+        import redis
+
+        return redis.Redis.from_url(self.redis_url, decode_responses=True)
+
+    def relay(self, name: str) -> Relay:
+        """The relay in front of one port: `api`, `websocket`, `user`, `admin`, `database`, `cache`, `aws`, ..."""
+        return self.relays[name]

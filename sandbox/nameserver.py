@@ -1,0 +1,120 @@
+"""A DNS server, UDP and TCP, that answers from moto's Route 53."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+import time
+from collections.abc import Set
+from contextlib import suppress
+from typing import Any, cast
+
+import dns.exception
+import dns.flags
+import dns.message
+import dns.rcode
+import dns.rdatatype
+import dns.rrset
+
+from sandbox.aws.account import Account
+
+_TTL = 60
+_ZONE_SECONDS = 0.3
+"""How old the copy of the zone may be."""
+_LOOPBACK = "127.0.0.1"
+
+
+class NameServer:
+    """Every name that the zones hold resolves to loopback, where the relays are; any other is NXDOMAIN."""
+
+    def __init__(self, aws_endpoint: str, region: str) -> None:
+        self._account = Account(aws_endpoint, region)
+        self._names: Set[str] = frozenset()
+        self._read = float("-inf")
+        self._reading = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._udp: asyncio.DatagramTransport | None = None
+        self._tcp: asyncio.Server | None = None
+
+    async def start(self, host: str = _LOOPBACK, port: int = 0) -> int:
+        """Listen on UDP and TCP; the port, the same for both."""
+        loop = asyncio.get_running_loop()
+        self._tcp = await asyncio.start_server(self._over_tcp, host, port)
+        port = int(self._tcp.sockets[0].getsockname()[1])
+        self._udp, _ = await loop.create_datagram_endpoint(lambda: _Datagrams(self), local_addr=(host, port))
+        return port
+
+    async def stop(self) -> None:
+        """Close both."""
+        if self._udp is not None:
+            self._udp.close()
+        if self._tcp is not None:
+            self._tcp.close()
+            await self._tcp.wait_closed()
+
+    def over_udp(self, data: bytes, sender: Any, transport: asyncio.DatagramTransport) -> None:
+        """Answer a datagram, once moto was asked."""
+
+        async def answer() -> None:
+            reply = await self._reply(data)
+            if reply is not None:
+                transport.sendto(reply, sender)
+
+        task = asyncio.ensure_future(answer())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _over_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                (length,) = struct.unpack("!H", await reader.readexactly(2))
+                reply = await self._reply(await reader.readexactly(length))
+                if reply is None:
+                    break
+                writer.write(struct.pack("!H", len(reply)) + reply)
+                await writer.drain()
+        writer.close()
+
+    async def _reply(self, data: bytes) -> bytes | None:
+        try:
+            query = dns.message.from_wire(data)
+        except dns.exception.DNSException:
+            return None
+        reply = dns.message.make_response(query, recursion_available=True)
+        question = query.question[0] if query.question else None
+        if question is None:
+            reply.set_rcode(dns.rcode.FORMERR)
+        elif question.name.to_text().lower() not in await self._known():
+            reply.set_rcode(dns.rcode.NXDOMAIN)
+        elif question.rdtype == dns.rdatatype.A:
+            reply.answer.append(dns.rrset.from_text(question.name, _TTL, "IN", "A", _LOOPBACK))
+        return reply.to_wire()
+
+    async def _known(self) -> Set[str]:
+        """The names that Route 53 has records for now, or had a moment ago."""
+        async with self._reading:
+            if time.monotonic() - self._read > _ZONE_SECONDS:
+                self._names = await asyncio.to_thread(self._read_names)
+                self._read = time.monotonic()
+        return self._names
+
+    def _read_names(self) -> Set[str]:
+        route53 = self._account("route53")
+        names = set()
+        for zone in route53.list_hosted_zones()["HostedZones"]:
+            records = route53.list_resource_record_sets(HostedZoneId=zone["Id"])["ResourceRecordSets"]
+            names |= {record["Name"].lower() for record in records if record["Type"] in ("A", "AAAA", "CNAME")}
+        return names
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    def __init__(self, server: NameServer) -> None:
+        self._server = server
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        if self._transport is not None:
+            self._server.over_udp(data, addr, self._transport)

@@ -1,0 +1,105 @@
+"""The network of a sandbox: every relay, and under which public name each is reached."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gli.environments import Environment, Reachable
+from sandbox.aws.seed import Seeded
+from sandbox.certificates import Authority
+from sandbox.postgres import Postgres
+from sandbox.rabbitmq import RabbitMQ
+from sandbox.redis import Redis
+from sandbox.relay import DatagramRelay, Flavour, Relay
+
+_HTTP_PORT, _POSTGRES_PORT, _REDIS_PORT, _AMQPS_PORT = 80, 5432, 6379, 5671
+_BROKER_PATIENCE = 20.0
+"""Seconds for which a connection to a broker that is still starting is held."""
+
+
+class Network:
+    """One relay for each public host, one for port 80, one for AWS, and one for each server of the data tier.
+
+    The API has relays of its own to the data tier, plain and without latency: it stands next to it.
+    """
+
+    def __init__(self, environment: Environment, authority: Authority, latency: float) -> None:
+        self._authority = authority
+        self._latency = latency
+        self.public: dict[str, Reachable] = {**environment.services, **environment.frontends}
+        """What users reach, by the name of the service or frontend, which is also the name of its relay."""
+        self.certificate = authority.issue(_public_names(environment))
+        """What the public hosts present; AWS Certificate Manager holds the same."""
+        self.relays: dict[str, Relay] = {}
+        self.datagrams: DatagramRelay | None = None
+
+    async def open(self, postgres: Postgres, redis: Redis, broker: RabbitMQ | None, aws_port: int) -> None:
+        """Listen everywhere. Who starts later is added as an upstream then."""
+        public = self.certificate.context()
+        for name in self.public:
+            self._add(Relay(name, flavour=Flavour.TLS, certificate=public, latency=self._latency))
+        self._add(Relay("http", latency=self._latency))
+        self._add(Relay("aws", aws_port, latency=self._latency))
+        self._add(Relay("database", postgres.port, flavour=Flavour.POSTGRES, latency=self._latency))
+        self._add(Relay("cache", redis.port, flavour=Flavour.TLS, latency=self._latency))
+        self._add(Relay("api-database", postgres.port))
+        self._add(Relay("api-cache", redis.port))
+        if broker is not None:
+            self._add(
+                Relay(
+                    "broker", broker.port, flavour=Flavour.TLS, latency=self._latency, ready=lambda: _patience(broker)
+                )
+            )
+            self._add(Relay("api-broker", broker.port))
+        await asyncio.gather(*(relay.start() for relay in self.relays.values()))
+
+    async def open_dns(self, port: int) -> str:
+        """Listen for DNS, which has TCP and UDP on the same port; the address."""
+        tcp = Relay("dns", port, latency=self._latency)
+        await tcp.start()
+        self._add(tcp)
+        self.datagrams = DatagramRelay(port, self._latency)
+        await self.datagrams.start(tcp.port)
+        return tcp.address
+
+    def _add(self, relay: Relay) -> None:
+        self.relays[relay.name] = relay
+
+    def certify_data_tier(self, seeded: Seeded) -> None:
+        """Give the data tier its certificate, for the names that AWS has given it."""
+        names = [seeded.database_host, seeded.cache_host, seeded.broker_host]
+        context = self._authority.issue(names).context()
+        for name in ("database", "cache", "broker"):
+            if name in self.relays:
+                self.relays[name].certificate = context
+
+    def connect_to(self, seeded: Seeded) -> dict[str, str]:
+        """`host:port` as the world knows it to where it listens here."""
+        at = {name: relay.address for name, relay in self.relays.items()}
+        places = {f"{r.host}:{r.port}": at[name] for name, r in self.public.items()}
+        places |= {f"{r.host}:{_HTTP_PORT}": at["http"] for r in self.public.values()}
+        places[f"{seeded.database_host}:{_POSTGRES_PORT}"] = at["database"]
+        places[f"{seeded.cache_host}:{_REDIS_PORT}"] = at["cache"]
+        if "broker" in at:
+            places[f"{seeded.broker_host}:{_AMQPS_PORT}"] = at["broker"]
+        return places
+
+    async def close(self) -> None:
+        """Cut everything."""
+        for relay in self.relays.values():
+            await relay.stop()
+        if self.datagrams is not None:
+            self.datagrams.stop()
+
+
+def _public_names(environment: Environment) -> list[str]:
+    """The zone, everything in it, and the hosts that lie elsewhere."""
+    zone = environment.dns.zone
+    if zone is None:
+        return list(environment.hosts)
+    return [zone, f"*.{zone}", *(h for h in environment.hosts if h != zone and h.partition(".")[2] != zone)]
+
+
+async def _patience(broker: RabbitMQ) -> None:
+    async with asyncio.timeout(_BROKER_PATIENCE):
+        await broker.ready.wait()

@@ -1,0 +1,39 @@
+"""What `environments.toml` can't know of a sandbox: the tables that are merged on top of `[sandbox]`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sandbox.aws.seed import Seeded
+
+PROFILE = "gli-verify"
+
+
+def toml(tables: Mapping[str, Any]) -> str:
+    """Tables of strings, numbers and lists of strings as TOML: plain keys first, then one section a table."""
+    plain = [_line(key, value) for key, value in tables.items() if not isinstance(value, dict)]
+    sections = [line for key, value in tables.items() if isinstance(value, dict) for line in _section(key, value)]
+    return "\n".join([*plain, *sections, ""])
+
+
+def _section(name: str, table: Mapping[str, Any]) -> Iterator[str]:
+    yield f"\n[{name}]"
+    for key, value in table.items():
+        yield _line(key, value)
+
+
+def _line(key: str, value: Any) -> str:
+    # A JSON string without the surrogate escapes of non-ASCII text is a TOML basic string.
+    return f"{json.dumps(key)} = {json.dumps(value, ensure_ascii=False)}"
+
+
+def credentials_file(seeded: Seeded) -> str:
+    """An AWS credentials file with the session of the verification role."""
+    return (
+        f"[{PROFILE}]\n"
+        f"aws_access_key_id = {seeded.access_key_id}\n"
+        f"aws_secret_access_key = {seeded.secret_access_key}\n"
+        f"aws_session_token = {seeded.session_token}\n"
+    )

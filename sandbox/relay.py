@@ -1,0 +1,321 @@
+"""One relay in front of every port: latency, TLS, round robin over upstreams, and most network faults.
+
+A relay belongs to the event loop that started it; call it from there only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import struct
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from enum import StrEnum
+from itertools import count
+from typing import Literal
+
+from sandbox.processes import LOOPBACK, reserve_port
+
+Mode = Literal["pass", "refuse", "blackhole", "reset"]
+"""What becomes of a connection: relayed; refused (nobody listens); accepted and never answered; accepted and reset."""
+
+
+class Flavour(StrEnum):
+    """How a connection begins."""
+
+    PLAIN = "plain"
+    """No TLS."""
+    TLS = "tls"
+    """TLS from the first byte on: HTTPS, WSS, rediss, amqps."""
+    POSTGRES = "postgres"
+    """The client may ask for TLS with an SSLRequest; one that does not is relayed as it is."""
+
+
+_HANDSHAKE_SECONDS = 10.0
+_SSL_REQUEST = struct.pack("!II", 8, 80877103)
+_GSS_REQUEST = struct.pack("!II", 8, 80877104)
+
+
+class Relay:
+    """Listens on a port of its own and passes each connection to one of its upstreams, in turn."""
+
+    def __init__(
+        self,
+        name: str,
+        *upstreams: int,
+        flavour: Flavour = Flavour.PLAIN,
+        certificate: ssl.SSLContext | None = None,
+        latency: float = 0.0,
+        ready: Callable[[], Awaitable[object]] | None = None,
+    ) -> None:
+        self.name = name
+        self.upstreams = list(upstreams)
+        """Ports on this machine; change the list to deploy another version behind the same address."""
+        self.flavour = flavour
+        self.certificate = certificate
+        """What new connections are answered with; may be replaced at any time."""
+        self.latency = latency
+        """Seconds by which everything that the upstream sends is delayed."""
+        self.mode: Mode = "pass"
+        self._ready = ready
+        self._reserved = reserve_port()
+        self._turn = count()
+        self._server: asyncio.Server | None = None
+        self._connections: set[_Connection] = set()
+
+    @property
+    def port(self) -> int:
+        """Where it listens; the same for its whole life, whatever the mode."""
+        return int(self._reserved.getsockname()[1])
+
+    @property
+    def address(self) -> str:
+        """`host:port` of the same."""
+        return f"{LOOPBACK}:{self.port}"
+
+    async def start(self) -> None:
+        """Listen."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._accept, LOOPBACK, self.port, reuse_address=True, backlog=512)
+
+    async def stop(self) -> None:
+        """Close the listener and every connection."""
+        self._close()
+        self._reserved.close()
+
+    async def set_mode(self, mode: Mode) -> None:
+        """Treat connections so from now on. Those that are open are cut: a fault is not for newcomers only."""
+        self._close()
+        self.mode = mode
+        if mode != "refuse":
+            await self.start()
+
+    def _close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for connection in list(self._connections):
+            connection.abort()
+
+    def _accept(self) -> asyncio.Protocol:
+        connection = _Connection(self)
+        self._connections.add(connection)
+        connection.task = asyncio.ensure_future(self._serve(connection))
+        return connection.client
+
+    async def _serve(self, connection: _Connection) -> None:
+        try:
+            await connection.client.connected.wait()
+            if self.mode == "reset":
+                connection.client.reset()
+            if self.mode == "pass":
+                async with asyncio.timeout(_HANDSHAKE_SECONDS):
+                    await connection.shake_hands()
+                if self._ready is not None:
+                    await self._ready()
+                await connection.reach(self.upstreams[next(self._turn) % len(self.upstreams)])
+            await connection.closed.wait()
+        except (OSError, TimeoutError, ZeroDivisionError):  # no upstream, or the peer broke off: so do we
+            pass
+        finally:
+            connection.abort()
+            self._connections.discard(connection)
+
+
+class _Connection:
+    """A client's connection and, once it is open, the one to its upstream."""
+
+    def __init__(self, relay: Relay) -> None:
+        self.relay = relay
+        self.closed = asyncio.Event()
+        self.client = _End(self, delay=lambda: relay.latency)
+        self.upstream = _End(self, delay=lambda: 0.0)
+        self.task: asyncio.Future[None] | None = None
+
+    async def shake_hands(self) -> None:
+        """Whatever has to be said before bytes can be relayed."""
+        secure = self.relay.flavour is not Flavour.PLAIN
+        if self.relay.flavour is Flavour.POSTGRES:
+            secure = await self._asks_for_tls()
+        if secure:
+            assert self.relay.certificate is not None
+            transport = await asyncio.get_running_loop().start_tls(
+                self.client.transport, self.client, self.relay.certificate, server_side=True
+            )
+            if transport is None:  # the client left in the middle of it
+                raise ConnectionResetError
+            self.client.transport = transport
+
+    async def _asks_for_tls(self) -> bool:
+        """PostgreSQL's start: answers an SSLRequest; anything else is kept for the server."""
+        while True:
+            first = await self.client.first(8)
+            if first == _GSS_REQUEST:
+                self.client.transport.write(b"N")
+            elif first == _SSL_REQUEST:
+                self.client.transport.write(b"S")
+                return True
+            else:
+                self.client.keep(first)
+                return False
+
+    async def reach(self, port: int) -> None:
+        """Connect to the upstream, and let the bytes flow."""
+        await asyncio.get_running_loop().create_connection(lambda: self.upstream, LOOPBACK, port)
+        self.client.join(self.upstream)
+        self.upstream.join(self.client)
+
+    def abort(self) -> None:
+        """Cut both ends."""
+        self.closed.set()
+        self.client.abort()
+        self.upstream.abort()
+
+
+class _End(asyncio.Protocol):
+    """One end of a connection. What it receives goes to the other end; what it is sent leaves after its delay."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, connection: _Connection, delay: Callable[[], float]) -> None:
+        self.connected = asyncio.Event()
+        self._connection = connection
+        self._delay = delay
+        self._other: _End | None = None
+        self._kept = bytearray()
+        self._arrived = asyncio.Event()
+        self._ended = False
+        self._due = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.pause_reading()  # until it is known what to do with what comes
+        self.connected.set()
+
+    async def first(self, size: int) -> bytes:
+        """The first bytes that came, at most `size` of them."""
+        self.transport.resume_reading()
+        while len(self._kept) < size and not self._ended:
+            self._arrived.clear()
+            await self._arrived.wait()
+        self.transport.pause_reading()
+        first = bytes(self._kept[:size])
+        del self._kept[:size]
+        return first
+
+    def keep(self, data: bytes) -> None:
+        """Put back what `first` took."""
+        self._kept[:0] = data
+
+    def join(self, other: _End) -> None:
+        """From now on, pass on to `other` what comes here, beginning with what came already."""
+        self._other = other
+        if self._kept:
+            other.send(bytes(self._kept))
+        if self._ended:
+            other.finish()
+        with suppress(RuntimeError):  # closed meanwhile
+            self.transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        if self._other is None:
+            self._kept += data
+            self._arrived.set()
+        else:
+            self._other.send(data)
+
+    def eof_received(self) -> bool:
+        self._ended = True
+        self._arrived.set()
+        if self._other is not None:
+            self._other.finish()
+        return False
+
+    def connection_lost(self, exception: Exception | None) -> None:
+        self._ended = True
+        self._arrived.set()
+        self._connection.closed.set() if self._other is None else self._other.finish()
+
+    def pause_writing(self) -> None:
+        if self._other is not None:
+            self._other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self._other is not None and not self._other.transport.is_closing():
+            self._other.transport.resume_reading()
+
+    def send(self, data: bytes) -> None:
+        """Write `data`, after the delay."""
+        self._later(lambda: self.transport.write(data))
+
+    def finish(self) -> None:
+        """Close, after what was sent before."""
+        self._later(self._close)
+
+    def _close(self) -> None:
+        self.transport.close()
+        self._connection.closed.set()
+
+    def _later(self, act: Callable[[], None]) -> None:
+        """Run `act` when its delay is over. Delays overlap, like packets on a long line, and never change the order."""
+        loop = asyncio.get_running_loop()
+        now, delay = loop.time(), self._delay()
+        if not delay and self._due <= now:
+            act()
+        else:
+            self._due = max(now + delay, self._due + 1e-6)
+            loop.call_at(self._due, act)
+
+    def reset(self) -> None:
+        """Close so that the peer sees a reset."""
+        self._linger_zero()
+        self.transport.abort()
+
+    def _linger_zero(self) -> None:
+        sock: socket.socket = self.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    def abort(self) -> None:
+        """Cut it off."""
+        if self.connected.is_set():
+            self.transport.abort()
+
+
+class DatagramRelay(asyncio.DatagramProtocol):
+    """The same for questions and answers over UDP: every datagram is passed on, and its answer back after the latency."""
+
+    def __init__(self, upstream: int, latency: float) -> None:
+        self.latency = latency
+        self.mode: Mode = "pass"
+        """Any other than `pass` is silence."""
+        self._upstream = upstream
+        self._transport: asyncio.DatagramTransport
+        self._asked: set[asyncio.Future[None]] = set()
+
+    async def start(self, port: int) -> None:
+        """Listen on that port."""
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(LOOPBACK, port))
+
+    def datagram_received(self, data: bytes, sender: tuple[str, int]) -> None:
+        asking = asyncio.ensure_future(self._pass_on(data, sender))
+        self._asked.add(asking)
+        asking.add_done_callback(self._asked.discard)
+
+    async def _pass_on(self, data: bytes, sender: tuple[str, int]) -> None:
+        if self.mode != "pass":
+            return
+        loop = asyncio.get_running_loop()
+        with socket.socket(type=socket.SOCK_DGRAM) as upstream, suppress(OSError, TimeoutError):
+            upstream.setblocking(False)
+            upstream.connect((LOOPBACK, self._upstream))
+            await loop.sock_sendall(upstream, data)
+            async with asyncio.timeout(10):
+                answer = await loop.sock_recv(upstream, 65535)
+            loop.call_later(self.latency, self._transport.sendto, answer, sender)
+
+    def stop(self) -> None:
+        """Stop listening."""
+        self._transport.close()

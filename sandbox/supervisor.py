@@ -1,0 +1,261 @@
+"""The supervisor: starts every part as soon as what it needs is there, answers the commands, ends everything."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gli import environments
+from gli.errors import UsageError
+from sandbox import control, repositories
+from sandbox.api import task_environment
+from sandbox.aws.account import Account
+from sandbox.aws.seed import Seeded
+from sandbox.cdn import Cdn
+from sandbox.certificates import Authority
+from sandbox.edge import EdgeServer
+from sandbox.faults import FaultError, Runner, Sandbox
+from sandbox.moto import Moto
+from sandbox.nameserver import NameServer
+from sandbox.network import Network
+from sandbox.overlay import PROFILE, credentials_file, toml
+from sandbox.postgres import Postgres
+from sandbox.processes import PartFailed
+from sandbox.rabbitmq import ABSENT, RabbitMQ
+from sandbox.redirect import Redirect
+from sandbox.redis import Redis
+from sandbox.site import Site, required
+from sandbox.state import State
+from sandbox.tasks import ApiTasks
+from sandbox.websocket import WebSocketServer
+
+T = TypeVar("T")
+
+
+class Supervisor:
+    """One sandbox."""
+
+    _site: Site
+    _postgres: Postgres
+    _redis: Redis
+    _broker: RabbitMQ | None
+    _api: ApiTasks
+    _websocket: WebSocketServer
+    _resolver: str
+
+    def __init__(
+        self,
+        root: Path,
+        state: State,
+        moto: Moto,
+        stop_requested: asyncio.Event,
+        latency: float,
+        say: Callable[[str], None],
+    ) -> None:
+        self._stop_requested = stop_requested
+        self._root = root
+        self._state = state
+        self._moto = moto
+        self._say = say
+        self._stops: list[Callable[[], Awaitable[None]]] = [moto.stop]
+        self._background: list[asyncio.Task[None]] = []
+        self._faults: Runner | None = None
+        self._status: dict[str, Any] = {}
+        self._stg = environments.load(root, "stg")
+        self._region = required(self._stg.aws).region
+        self._authority = Authority()
+        self._network = Network(self._stg, self._authority, latency)
+        self._repositories = state.path / "git"
+        self._redirect = Redirect()
+        self._cdn = Cdn(self._moto.url, self._region)
+        self._nameserver = NameServer(self._moto.url, self._region)
+
+    async def boot(self) -> None:
+        """Start everything. When this returns the sandbox is ready; the broker may still be on its way."""
+        await control.serve(self._state.control, self._answer)
+        self._authority.write(self._state.path / "ca.pem")
+        await self._part("repositories", self._make_site())
+        async with asyncio.TaskGroup() as parts:
+            seeded = parts.create_task(self._part("aws", self._moto.seed(self._site, self._network.certificate.pems())))
+            parts.create_task(self._start_servers())
+            parts.create_task(self._part("edge", self._start_edge()))
+        await self._publish(seeded.result())
+
+    async def _part(self, name: str, start: Awaitable[T]) -> T:
+        """The result of starting one part; tells how long it took. Whatever went wrong is a `PartFailed`."""
+        begun = time.monotonic()
+        try:
+            result = await start
+        except PartFailed:
+            raise
+        except Exception as e:
+            raise PartFailed(f"{name} failed: {type(e).__name__}: {e}") from e
+        self._say(f"{name} ready {time.monotonic() - begun:.1f} s")
+        return result
+
+    async def _make_site(self) -> None:
+        names = [r.name for r in self._stg.repositories]
+        revisions = await asyncio.to_thread(repositories.create, self._repositories, names)
+        self._site = Site.of(self._root, revisions)
+
+    async def _start_servers(self) -> None:
+        """The data tier, and then the API, which migrates the database."""
+        self._postgres = Postgres(self._state.path / "postgres", self._site)
+        self._redis = Redis(self._state.path / "redis", self._site)
+        self._broker = RabbitMQ(self._state.path / "rabbitmq", self._site) if RabbitMQ.installed() else None
+        self._stops += [self._postgres.stop, self._redis.stop, self._network.close]
+        await self._network.open(self._postgres, self._redis, self._broker, self._moto.port)
+        if self._broker is not None:
+            self._stops.append(self._broker.stop)
+            self._background.append(asyncio.create_task(self._start_broker(self._broker)))
+        async with asyncio.TaskGroup() as data:
+            data.create_task(self._part("postgres", self._postgres.start()))
+            data.create_task(self._part("redis", self._redis.start()))
+        await self._part("api", self._start_api())
+
+    async def _start_broker(self, broker: RabbitMQ) -> None:
+        """Nobody waits for it, so what goes wrong with it is only told."""
+        try:
+            await self._part("rabbitmq", broker.start())
+        except PartFailed as e:
+            self._say(str(e))
+
+    async def _start_api(self) -> None:
+        self._api = ApiTasks(self._network.relays["api"], self._state.path, self._task_environment)
+        self._stops.append(self._api.stop)
+        await self._api.add(self._revision("api"))
+        await asyncio.to_thread(self._postgres.grant_verify)
+
+    def _task_environment(self, port: int, revision: str) -> Mapping[str, str]:
+        at = {name: relay.port for name, relay in self._network.relays.items()}
+        return task_environment(
+            self._site,
+            port=port,
+            revision=revision,
+            database_url=self._postgres.application_dsn(at["api-database"]),
+            redis_url=self._redis.application_url(at["api-cache"]),
+            amqp_url=self._broker.application_url(at["api-broker"]) if self._broker else None,
+            ca_file=self._state.path / "ca.pem",
+            breakage_file=self._state.path / "api-breakage",
+        )
+
+    def _revision(self, service: str) -> str:
+        return self._site.revision(self._stg, self._stg.services[service].repository)
+
+    async def _start_edge(self) -> None:
+        """What stands between the users and the frontends and services: CDN, redirect, WebSocket server, DNS."""
+        edge = EdgeServer(self._cdn)
+        self._websocket = WebSocketServer(self._stg, self._revision("websocket"))
+        self._stops += [edge.stop, self._redirect.stop, self._websocket.stop, self._nameserver.stop]
+        cdn, redirect, websocket, dns = await asyncio.gather(
+            edge.start(), self._redirect.start(), self._websocket.start(), self._nameserver.start()
+        )
+        relays = self._network.relays
+        relays["http"].upstreams = [redirect]
+        relays["websocket"].upstreams = [websocket]
+        for frontend in self._stg.frontends:
+            relays[frontend].upstreams = [cdn]
+        self._resolver = await self._network.open_dns(dns)
+
+    async def _publish(self, seeded: Seeded) -> None:
+        """Write down how it is reached: the last step, because who sees the overlay may begin."""
+        self._network.certify_data_tier(seeded)
+        self._faults = Runner(self._handle())
+        credentials = self._state.write("aws-credentials", credentials_file(seeded))
+        git = f"file://{self._repositories}/{{repository}}.git"
+        overlay: dict[str, Any] = {
+            "provider_pid": os.getpid(),
+            "vantage": "vpc",
+            "aws": {
+                "endpoint_url": f"http://{self._network.relays['aws'].address}",
+                "account_id": seeded.account_id,
+                "credentials_file": str(credentials),
+                "profile": PROFILE,
+            },
+            "tls": {"ca_file": str(self._state.path / "ca.pem")},
+            "dns": {"resolvers": [self._resolver]},
+            "git": {"remote": git},
+            "connect_to": self._network.connect_to(seeded),
+        }
+        if self._broker is None:
+            overlay["broker"] = {"absent": ABSENT}
+        self._status = self._addresses(seeded)
+        self._state.write("environment.toml", toml(overlay))
+
+    def _handle(self) -> Sandbox:
+        return Sandbox(
+            site=self._site,
+            state_dir=self._state.path,
+            loop=asyncio.get_running_loop(),
+            account=Account(self._moto.url, self._region),
+            postgres_dsn=self._postgres.dsn,
+            redis_url=self._redis.url,
+            relays=self._network.relays,
+            api=self._api,
+            cdn=self._cdn,
+            websocket=self._websocket,
+            nameserver=self._nameserver,
+            repositories=self._repositories,
+            authority=self._authority,
+            redirect=self._redirect,
+            broker=self._broker,
+        )
+
+    def _addresses(self, seeded: Seeded) -> dict[str, Any]:
+        """What any other tool needs to connect, as an administrator."""
+        hosts = {r.host: self._network.relays[name].address for name, r in self._network.public.items()}
+        names = [r.name for r in self._stg.repositories]
+        return {
+            "aws_endpoint_url": self._moto.url,
+            "aws_region": seeded.region,
+            "postgres_dsn": self._postgres.dsn,
+            "redis_url": self._redis.url,
+            "amqp_url": self._broker.url if self._broker else None,
+            "hosts": hosts,
+            "ca_file": str(self._state.path / "ca.pem"),
+            "git_remotes": {name: str(repositories.path(self._repositories, name)) for name in names},
+        }
+
+    def status(self) -> dict[str, Any]:
+        """What `status --json` prints."""
+        return {
+            "ready": self._faults is not None,
+            "name": self._state.name,
+            "pid": os.getpid(),
+            "state_dir": str(self._state.path),
+            "faults": self._faults.active if self._faults else [],
+            **self._status,
+        }
+
+    def summary(self) -> list[str]:
+        """The addresses for people, one a line."""
+        hosts = [f"  {host} at {address}" for host, address in self._status["hosts"].items()]
+        broker = self._status["amqp_url"] or ABSENT
+        urls = [self._status[key] for key in ("postgres_dsn", "redis_url", "aws_endpoint_url")]
+        return [*hosts, *(f"  {url}" for url in urls), f"  {broker}"]
+
+    async def _answer(self, request: dict[str, Any]) -> control.Answer:
+        """The answer to one command."""
+        do, ids = request.get("do"), request.get("faults", [])
+        if do == "status":
+            return {"ok": True, "status": self.status()}
+        if do == "stop":
+            self._stop_requested.set()
+            return {"ok": True}
+        if self._faults is None:
+            return {"ok": False, "error": "the sandbox is still starting"}
+        act = {"break": self._faults.make, "heal": self._faults.heal}[str(do)]
+        try:
+            return {"ok": True, "lines": await asyncio.to_thread(act, ids)}
+        except (FaultError, UsageError) as e:
+            return {"ok": False, "error": str(e)}
+
+    async def stop(self) -> None:
+        """End everything, all at once."""
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*(stop() for stop in self._stops), return_exceptions=True)

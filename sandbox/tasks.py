@@ -1,0 +1,69 @@
+"""The API's tasks: one process each, side by side behind the API's relay, as ECS runs them behind the load balancer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from socket import socket
+
+from sandbox.processes import Child, listens, reserve_port
+from sandbox.relay import Relay
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """One running task."""
+
+    revision: str
+    port: int
+    child: Child
+    reserved: socket
+
+
+class ApiTasks:
+    """Starts and stops tasks, and tells the relay which there are."""
+
+    def __init__(self, relay: Relay, folder: Path, environment: Callable[[int, str], Mapping[str, str]]) -> None:
+        self._relay = relay
+        self._folder = folder
+        self._environment = environment
+        """From a port and a revision to the environment variables of a task."""
+        self._number = count(1)
+        self.running: list[Task] = []
+
+    async def add(self, revision: str) -> Task:
+        """Start another task, and send it its share of the connections once it listens."""
+        reserved = reserve_port()
+        port = int(reserved.getsockname()[1])
+        name = f"api-{next(self._number)}"
+        log = self._folder / f"{name}.log"
+        child = await Child.start_module(name, "sandbox.api", log=log, env=self._environment(port, revision))
+        task = Task(revision, port, child, reserved)
+        self.running.append(task)
+        await child.until(lambda: listens(port))
+        self._balance()
+        return task
+
+    async def remove(self, task: Task) -> None:
+        """Take a task out of the rotation and end it."""
+        self.running.remove(task)
+        self._balance()
+        await task.child.stop()
+        task.reserved.close()
+
+    async def deploy(self, revision: str) -> None:
+        """Replace what runs by one task of that revision, without a gap."""
+        before = list(self.running)
+        await self.add(revision)
+        for task in before:
+            await self.remove(task)
+
+    async def stop(self) -> None:
+        """End them all."""
+        for task in list(self.running):
+            await self.remove(task)
+
+    def _balance(self) -> None:
+        self._relay.upstreams = [task.port for task in self.running]

@@ -1,0 +1,120 @@
+"""GLI's WebSocket server: echoes application pings, to pages of GLI's own frontends only."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.datastructures import Headers
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+
+from gli.environments import Environment
+
+_HEALTH, _VERSION = "/health", "/version"
+
+
+class WebSocketServer:
+    """Plain `ws://` on a port of its own; TLS is the relay's. The attributes are what faults change at run time."""
+
+    def __init__(self, environment: Environment, revision: str) -> None:
+        service = environment.services["websocket"]
+        self._path = urlsplit(service.url).path
+        self._origins = {frontend.url for frontend in environment.frontends.values()}
+        self._name = service.image or service.name
+        self._environment = environment.name
+        self._server: Server | None = None
+        self.revision = revision
+        """The commit that it says it was built from."""
+        self.mute = False
+        """It upgrades, but never answers a message."""
+        self.no_pong = False
+        """It never answers a ping frame."""
+        self.unavailable = False
+        """It refuses to upgrade, with 503."""
+        self.any_origin = False
+        """It serves pages of anybody."""
+
+    async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
+        """Listen; the port, which the system chooses where it is 0."""
+        self._server = await serve(
+            self._talk,
+            host,
+            port,
+            process_request=self._before_upgrade,
+            process_response=self._with_headers,
+            server_header=None,
+            compression=None,
+            ping_interval=None,
+        )
+        return int(next(iter(self._server.sockets)).getsockname()[1])
+
+    async def stop(self) -> None:
+        """Close the listener and every connection."""
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    def _before_upgrade(self, connection: ServerConnection, request: Request) -> Response | None:
+        """Plain requests are answered here, and upgrades refused where the Origin or the path is not GLI's."""
+        path = urlsplit(request.path).path
+        if path == _HEALTH:
+            return _json(HTTPStatus.OK, {"status": "ok"})
+        if path == _VERSION:
+            body = {"revision": self.revision, "service": self._name, "environment": self._environment}
+            return _json(HTTPStatus.OK, body)
+        if path != self._path:
+            return _json(HTTPStatus.NOT_FOUND, {"detail": "there is nothing here"})
+        if self.unavailable:
+            return _json(HTTPStatus.SERVICE_UNAVAILABLE, {"detail": "too busy"})
+        if request.headers.get("Origin") not in self._origins and not self.any_origin:
+            return _json(HTTPStatus.FORBIDDEN, {"detail": "this Origin may not connect"})
+        if self.no_pong:
+            _swallow_pongs(connection)
+        return None
+
+    def _with_headers(self, connection: ServerConnection, request: Request, response: Response) -> None:
+        response.headers["X-Build-Sha"] = self.revision
+        response.headers["Strict-Transport-Security"] = "max-age=31536000"
+
+    async def _talk(self, connection: ServerConnection) -> None:
+        try:
+            async for text in connection:
+                answer = _answer_to(text)
+                if answer is not None and not self.mute:
+                    await connection.send(json.dumps(answer))
+        except ConnectionClosed:
+            return
+
+
+def _answer_to(text: str | bytes) -> dict[str, Any] | None:
+    """`{"type": "ping", "id": X}` is answered by its pong; anything else by nothing."""
+    try:
+        message = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(message, dict) or message.get("type") != "ping":
+        return None
+    return {"type": "pong", "id": message.get("id")}
+
+
+def _json(status: HTTPStatus, body: dict[str, str]) -> Response:
+    data = json.dumps(body).encode()
+    headers = Headers({"Content-Type": "application/json", "Content-Length": str(len(data)), "Connection": "close"})
+    return Response(status.value, status.phrase, headers, data)
+
+
+def _swallow_pongs(connection: ServerConnection) -> None:
+    """The library answers pings by itself: keep its pongs from being sent."""
+    protocol: Any = connection.protocol
+    send_frame = protocol.send_frame
+
+    def without_pongs(frame: Frame) -> None:
+        if frame.opcode is not Opcode.PONG:
+            send_frame(frame)
+
+    protocol.send_frame = without_pongs

@@ -1,0 +1,86 @@
+"""The GitHub Actions workflow that each deployable repository holds, with the steps of the deployment overview."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+FILE = ".github/workflows/deploy-staging.yml"
+
+
+class Step(NamedTuple):
+    """One step: its name, and what it runs or uses."""
+
+    name: str
+    line: str
+
+
+_CHECKOUT = Step("Check out the code", "uses: actions/checkout@v4")
+_PYTHON = Step("Set up Python", "uses: actions/setup-python@v5")
+_NODE = Step("Set up Node.js", "uses: actions/setup-node@v4")
+_IMAGE = Step("Build the Docker image", 'run: docker build --tag "$IMAGE:$GITHUB_SHA" .')
+_PUSH = Step("Upload to ECR", 'run: docker push "$IMAGE:$GITHUB_SHA"')
+_UPDATE = Step(
+    "Update the ECS service",
+    'run: aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --task-definition "$TASK_DEFINITION"',
+)
+
+_API = (
+    _CHECKOUT,
+    _PYTHON,
+    Step("Install dependencies and test", "run: pip install -r requirements.txt && pytest"),
+    _IMAGE,
+    _PUSH,
+    Step("Migrate the database", 'run: ./scripts/run-task.sh "$CLUSTER" "python manage.py migrate"'),
+    _UPDATE,
+    Step("Health check", 'run: curl --fail --retry 10 "$API_URL/health/"'),
+)
+_WEBSOCKET = (
+    _CHECKOUT,
+    _NODE,
+    _IMAGE,
+    _PUSH,
+    _UPDATE,
+    Step("Connection test", 'run: node scripts/connect.js "$WS_URL"'),
+)
+_FRONTEND = (
+    _CHECKOUT,
+    _NODE,
+    Step("Install dependencies and build", "run: npm ci && npm run build"),
+    Step("Upload to S3", 'run: aws s3 sync dist "s3://$BUCKET"'),
+    Step(
+        "Invalidate the CloudFront cache",
+        'run: aws cloudfront create-invalidation --distribution-id "$DISTRIBUTION" --paths "/*"',
+    ),
+    Step("Confirm the deployment", 'run: curl --fail "$SITE_URL"'),
+)
+_STEPS: dict[str, Sequence[Step]] = {"_api-server": _API, "_websocket": _WEBSOCKET, "-frontend": _FRONTEND}
+
+
+def of(repository: str) -> dict[str, str]:
+    """The workflow file of a repository, {path: content}; empty where nothing is deployed from it."""
+    for suffix, steps in _STEPS.items():
+        if repository.endswith(suffix):
+            return {FILE: _workflow(steps)}
+    return {}
+
+
+def _workflow(steps: Sequence[Step]) -> str:
+    lines = [
+        "name: deploy",
+        "on:",
+        "  push:",
+        "    branches: [stg, main]",
+        "concurrency: deploy-${{ github.ref_name }}",
+        "permissions:",
+        "  id-token: write",
+        "  contents: read",
+        "jobs:",
+        "  deploy:",
+        "    runs-on: ubuntu-latest",
+        "    environment: ${{ github.ref_name == 'main' && 'production' || 'staging' }}",
+        "    steps:",
+    ]
+    for step in steps:
+        lines += [f"      - name: {step.name}", f"        {step.line}"]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,192 @@
+"""What the project's own tests stand on: a real sandbox, real runs in processes of their own, small projects."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTEST = [sys.executable, "-m", "pytest"]
+SANDBOX = [sys.executable, "-m", "sandbox"]
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A run in a process of its own."""
+
+    code: int
+    output: str
+    verdict: dict[str, Any] | None
+    folder: Path | None
+
+    @property
+    def last_line(self) -> str:
+        return self.output.rstrip().splitlines()[-1]
+
+    def outcomes(self, *outcomes: str) -> set[str]:
+        """The ids of the checks with one of these outcomes on any target."""
+        assert self.verdict is not None
+        return {c["id"] for c in self.verdict["checks"] if c["outcome"] in outcomes}
+
+    @property
+    def red(self) -> set[str]:
+        return self.outcomes("failed", "unknown", "blocked", "missing")
+
+    @property
+    def roots(self) -> set[str]:
+        assert self.verdict is not None
+        return {r["check"] for r in self.verdict["root_causes"]}
+
+
+def run(
+    *arguments: str,
+    root: Path,
+    reports: Path,
+    env: dict[str, str] | None = None,
+    timeout: float = 120,
+) -> Ran:
+    """`pytest ARGUMENTS` in `root`, with its verdict."""
+    process = subprocess.run(
+        [*PYTEST, "-p", "no:hypothesispytest", f"--report-dir={reports}", *arguments],
+        cwd=root,
+        env=clean_environment() | (env or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return Ran(process.returncode, process.stdout, *latest(reports))
+
+
+def latest(reports: Path) -> tuple[dict[str, Any] | None, Path | None]:
+    """The newest verdict below a folder of reports, and its folder."""
+    found = sorted(reports.glob("*/*/verdict.json"), key=lambda p: p.parent.name)
+    found = [p for p in found if p.parent.name != "latest"]
+    return (json.loads(found[-1].read_text()), found[-1].parent) if found else (None, None)
+
+
+def clean_environment() -> dict[str, str]:
+    """This process's environment without what would leak into a run."""
+    dropped = ("PYTEST_", "AWS_", "GLI_SANDBOX", "COLUMNS")
+    return {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A sandbox that the tests share."""
+
+    name: str
+    status: dict[str, Any]
+
+    def call(self, *arguments: str, check: bool = True) -> str:
+        """`gli sandbox ARGUMENTS`; its output."""
+        done = subprocess.run(
+            [*SANDBOX, *arguments, "--name", self.name],
+            cwd=ROOT,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=90,
+            check=False,
+        )
+        assert not check or done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def verify(self, *arguments: str, reports: Path, env: dict[str, str] | None = None) -> Ran:
+        """`pytest --env=sandbox ARGUMENTS` against it."""
+        return run("--env=sandbox", *arguments, root=ROOT, reports=reports, env={"GLI_SANDBOX": self.name} | (env or {}))
+
+    def aws(self, service: str) -> Any:
+        """A boto3 client with other credentials than the suite's, as any other tool would make it."""
+        import boto3
+
+        return boto3.client(
+            service,
+            region_name=self.status["aws_region"],
+            endpoint_url=self.status["aws_endpoint_url"],
+            aws_access_key_id="another",
+            aws_secret_access_key="tool",
+        )
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    """One sandbox for all tests that need one; every test leaves it as it found it."""
+    name = f"tests-{os.getpid()}"
+    started = subprocess.run(
+        [*SANDBOX, "up", "--detach", "--name", name],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert started.returncode == 0, started.stdout + started.stderr
+    handle = Sandbox(name, {})
+    try:
+        status = json.loads(handle.call("status", "--json"))
+        yield Sandbox(name, status)
+    finally:
+        handle.call("down", check=False)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """A small project of its own: one environment, two checks, no network."""
+    return Project(tmp_path / "project")
+
+
+class Project:
+    """A project whose checks can be written as a test needs them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "tests_smoke").mkdir(parents=True)
+        (root / "tests_infra").mkdir()
+        (root / "checklists").mkdir()
+        self.write("pytest.ini", (ROOT / "pytest.ini").read_text())
+        self.write("environments.toml", ENVIRONMENT)
+        self.rows("first-check", "second-check")
+        self.write("conftest.py", "")
+        self.checks("def test_first_check(target): pass\ndef test_second_check(target): pass\n")
+
+    def write(self, path: str, text: str) -> None:
+        (self.root / path).write_text(text)
+
+    def checks(self, text: str) -> None:
+        self.write("tests_smoke/test_own.py", text)
+
+    def rows(self, *ids: str, **keys: str) -> None:
+        self.write("checklists/checks.toml", "\n".join(row(i, **keys) for i in ids))
+
+    def run(self, *arguments: str, env: dict[str, str] | None = None) -> Ran:
+        return run("--env=own", *arguments, root=self.root, reports=self.root / "reports", env=env)
+
+
+ENVIRONMENT = """
+[[repositories]]
+name = "app"
+[own]
+branch = "main"
+[own.services.api]
+url = "http://127.0.0.1:9"
+repository = "app"
+"""
+
+
+def row(id_: str, severity: str = "block", phase: str = "both", each: str = "apis", causes: str = "[]") -> str:
+    """One row of a catalogue."""
+    return (
+        f'[{id_}]\nlayer = "http"\nphase = "{phase}"\nseverity = "{severity}"\nvantage = "internet"\n'
+        f'each = "{each}"\ncauses = {causes}\nremedy.en = "Mend {id_}."\nremedy.ko = "{id_}을 고치세요."\n'
+    )

@@ -1,0 +1,53 @@
+"""Every check can fail: each fault of the sandbox turns what it names red, nothing unrelated, and heals green."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, SANDBOX, Sandbox, clean_environment
+
+from gli import catalogue
+
+FAULTS = {
+    f["id"]: f
+    for f in json.loads(
+        subprocess.run(
+            [*SANDBOX, "faults", "--json"], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=True
+        ).stdout
+    )
+}
+
+
+def test_every_check_has_a_fault() -> None:
+    checks = set(catalogue.load(ROOT).checks)
+    turned = {check for fault in FAULTS.values() for check in fault["turns_red"]}
+    assert checks - turned == set(), "these checks have no fault that turns them red"
+    assert turned - checks == set(), "these faults name checks that there are not"
+
+
+def test_a_healthy_sandbox_is_go_twenty_times_in_a_row(sandbox: Sandbox, tmp_path: Path) -> None:
+    for _ in range(20):
+        ran = sandbox.verify(reports=tmp_path)
+        assert (ran.red, ran.last_line) == (set(), "VERDICT sandbox: GO"), ran.output
+
+
+@pytest.mark.parametrize("fault", sorted(FAULTS))
+def test_a_fault_turns_its_checks_red_and_nothing_else(sandbox: Sandbox, tmp_path: Path, fault: str) -> None:
+    """What else is red must be explained by it: a root that it does not name, or one that an earlier fault left
+    behind, fails here.
+    """
+    sandbox.call("break", fault)
+    try:
+        ran = sandbox.verify(reports=tmp_path)
+    finally:
+        sandbox.call("heal", fault)
+    named = set(FAULTS[fault]["turns_red"])
+    assert named <= ran.red, ran.output
+    assert ran.roots <= named, ran.output
+
+
+def test_everything_is_healed(sandbox: Sandbox, tmp_path: Path) -> None:
+    assert sandbox.verify(reports=tmp_path).last_line == "VERDICT sandbox: GO"
