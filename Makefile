@@ -2,6 +2,8 @@
 # make test     sets everything up, then runs the project's own tests
 PYTHON ?= python3
 BIN := .venv/bin
+# Python keeps what it compiled: without that every run compiles every library again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: verify test lint clean
 verify: .venv/sandbox.stamp

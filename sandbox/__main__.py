@@ -133,9 +133,6 @@ def heal(ids: tuple[str, ...], name: str) -> None:
 
 
 def _act(do: str, ids: tuple[str, ...], name: str) -> None:
-    from sandbox.faults import find
-
-    find(ids)
     answer = _ask(running(project_root(), checked_name(name)), {"do": do, "faults": ids}, name)
     for line in answer["lines"] or ["no fault is active"]:
         _say(line)
@@ -149,6 +146,8 @@ def _ask(path: Path, request: dict[str, Any], name: str) -> control.Answer:
     except OSError:
         raise NotUp(name) from None
     if not answer["ok"]:
+        if answer.get("usage"):
+            raise UsageError(answer["error"])
         _refuse(answer["error"])
     return answer
 

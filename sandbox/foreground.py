@@ -29,12 +29,13 @@ def keep(root: Path, name: str, latency: float, say: Say) -> NoReturn:
     _open_standard_streams()
     state = State.claim(root, name)
     try:
-        code = asyncio.run(_keep(root, state, latency, begun, say))
+        # Not asyncio.run: a thread that still asks a server which is gone must not hold up the end.
+        code = asyncio.new_event_loop().run_until_complete(_keep(root, state, latency, begun, say))
     finally:
         state.remove()
     with suppress(OSError, AttributeError):
         sys.stdout.flush()
-    os._exit(code)  # a thread that still asks a server which is gone must not hold up the end
+    os._exit(code)
 
 
 async def _keep(root: Path, state: State, latency: float, begun: float, say: Say) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sandbox.nameserver import NameServer
     from sandbox.rabbitmq import RabbitMQ
     from sandbox.redirect import Redirect
-    from sandbox.relay import Relay
+    from sandbox.relay import DatagramRelay, Relay
     from sandbox.site import Site
     from sandbox.tasks import ApiTasks
     from sandbox.websocket import WebSocketServer
@@ -46,6 +46,8 @@ class Sandbox:
     postgres_dsn: str
     redis_url: str
     relays: dict[str, Relay]
+    datagrams: DatagramRelay
+    """DNS over UDP; over TCP it is the relay `dns`."""
     api: ApiTasks
     cdn: Cdn
     websocket: WebSocketServer
@@ -93,4 +95,6 @@ class Sandbox:
 
     def relay(self, name: str) -> Relay:
         """The relay in front of one port: `api`, `websocket`, `user`, `admin`, `database`, `cache`, `aws`, ..."""
+        if name not in self.relays:
+            raise LookupError(f"there is no {name} in this sandbox")
         return self.relays[name]

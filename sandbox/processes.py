@@ -127,9 +127,16 @@ def listens(port: int) -> bool:
     return False
 
 
-async def run(argv: Sequence[str | Path], *, name: str, log: Path, user: str | None = None) -> None:
+async def run(
+    argv: Sequence[str | Path],
+    *,
+    name: str,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    user: str | None = None,
+) -> None:
     """Run a command to its end; `PartFailed` where it fails."""
-    child = await Child.start(name, argv, log=log, user=user)
+    child = await Child.start(name, argv, log=log, env=env, user=user)
     try:
         if await child.process.wait() != 0:
             raise PartFailed(f"{name} failed: {child.tail()}")

@@ -13,12 +13,13 @@ from urllib.parse import quote
 import pika
 import pika.exceptions
 
-from sandbox.processes import LOOPBACK, Child, listens, reserve_port
+from sandbox.processes import LOOPBACK, Child, listens, reserve_port, run
 from sandbox.site import Login, Site
 
 ABSENT = "rabbitmq-server is not installed; install it with `apt-get install rabbitmq-server`"
-# Debian's command of that name in the PATH changes to its own user; the script behind it runs as whoever calls it.
-_SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
+# Debian's commands in the PATH change to a user of their own; the scripts behind them run as whoever calls them.
+_SCRIPTS = Path("/usr/lib/rabbitmq/bin")
+_NODE = "gli@localhost"
 _BOOT_SECONDS = 90.0
 
 
@@ -29,7 +30,7 @@ class RabbitMQ:
         assert site.stg.broker is not None
         self._folder = folder
         self._site = site
-        self._queues = site.stg.broker.queues
+        self.queues = site.stg.broker.queues
         self._admin = Login.named("admin")
         self._reserved = [reserve_port() for _ in range(3)]
         self.port, self._dist_port, self._epmd_port = (int(r.getsockname()[1]) for r in self._reserved)
@@ -39,7 +40,11 @@ class RabbitMQ:
     @staticmethod
     def installed() -> bool:
         """Whether this machine has it."""
-        return _SCRIPT.exists() and shutil.which("erl") is not None and shutil.which("epmd") is not None
+        return (
+            (_SCRIPTS / "rabbitmq-server").exists()
+            and shutil.which("erl") is not None
+            and shutil.which("epmd") is not None
+        )
 
     @property
     def url(self) -> str:
@@ -66,7 +71,7 @@ class RabbitMQ:
         await self._start("epmd", ["epmd", "-port", str(self._epmd_port), "-address", LOOPBACK])
         # Schedulers that don't spin while they wait for work: two cores are shared with everything else.
         quiet = ["-noinput", "+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none"]
-        node = await self._start("rabbitmq", [_SCRIPT, *quiet])
+        node = await self._start("rabbitmq", [_SCRIPTS / "rabbitmq-server", *quiet])
         await node.until(lambda: listens(self.port), seconds=_BOOT_SECONDS)
         self._loop = asyncio.get_running_loop()
         self.consume()
@@ -93,7 +98,7 @@ class RabbitMQ:
             "RABBITMQ_LOGS": "-",
             "RABBITMQ_LOG_BASE": str(self._folder),
             "RABBITMQ_MNESIA_BASE": str(self._folder / "mnesia"),
-            "RABBITMQ_NODENAME": "gli@localhost",
+            "RABBITMQ_NODENAME": _NODE,
             "RABBITMQ_NODE_IP_ADDRESS": LOOPBACK,
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_PID_FILE": str(self._folder / "pid"),
@@ -115,7 +120,7 @@ class RabbitMQ:
             ],
             "queues": [
                 {"name": queue, "vhost": vhost, "durable": True, "auto_delete": False, "arguments": {}}
-                for queue in self._queues
+                for queue in self.queues
             ],
         }
 
@@ -128,7 +133,7 @@ class RabbitMQ:
         with suppress(pika.exceptions.AMQPError, OSError):  # the broker ended
             self._connection = pika.BlockingConnection(pika.URLParameters(self.application_url(self.port)))
             channel = self._connection.channel()
-            for queue in self._queues:
+            for queue in self.queues:
                 channel.basic_consume(queue, lambda *_: None, auto_ack=True)
             self._loop.call_soon_threadsafe(self.ready.set)
             channel.start_consuming()
@@ -138,6 +143,13 @@ class RabbitMQ:
         connection = self._connection
         connection.add_callback_threadsafe(connection.close)
         self._workers.join(timeout=5)
+
+    async def change_password(self, password: str) -> None:
+        """Give the application's user another password; sessions that are open stay so."""
+        user = self._site.credentials.amqp.username
+        command = [_SCRIPTS / "rabbitmqctl", "--node", _NODE, "change_password", user, password]
+        log = self._folder / "rabbitmqctl.log"
+        await run(command, name="rabbitmqctl", log=log, env=self._environment())
 
     async def stop(self) -> None:
         """End the node, and then the epmd that it used."""

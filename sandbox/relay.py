@@ -284,7 +284,7 @@ class _End(asyncio.Protocol):
 
 
 class DatagramRelay(asyncio.DatagramProtocol):
-    """The same for questions and answers over UDP: every datagram is passed on, and its answer back after the latency."""
+    """The same for questions over UDP: each is passed on, and its answer passed back after the latency."""
 
     def __init__(self, upstream: int, latency: float) -> None:
         self.latency = latency

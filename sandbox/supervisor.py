@@ -195,6 +195,7 @@ class Supervisor:
             postgres_dsn=self._postgres.dsn,
             redis_url=self._redis.url,
             relays=self._network.relays,
+            datagrams=required(self._network.datagrams),
             api=self._api,
             cdn=self._cdn,
             websocket=self._websocket,
@@ -252,7 +253,7 @@ class Supervisor:
         try:
             return {"ok": True, "lines": await asyncio.to_thread(act, ids)}
         except (FaultError, UsageError) as e:
-            return {"ok": False, "error": str(e)}
+            return {"ok": False, "error": str(e), "usage": isinstance(e, UsageError)}
 
     async def stop(self) -> None:
         """End everything, all at once."""

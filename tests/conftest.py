@@ -103,7 +103,9 @@ class Sandbox:
 
     def verify(self, *arguments: str, reports: Path, env: dict[str, str] | None = None) -> Ran:
         """`pytest --env=sandbox ARGUMENTS` against it."""
-        return run("--env=sandbox", *arguments, root=ROOT, reports=reports, env={"GLI_SANDBOX": self.name} | (env or {}))
+        return run(
+            "--env=sandbox", *arguments, root=ROOT, reports=reports, env={"GLI_SANDBOX": self.name} | (env or {})
+        )
 
     def aws(self, service: str) -> Any:
         """A boto3 client with other credentials than the suite's, as any other tool would make it."""

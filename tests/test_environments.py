@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import ENVIRONMENT, ROOT, Project
 
+from conftest import ENVIRONMENT, ROOT, Project
 from gli import environments
 from gli.errors import UsageError
 

@@ -7,15 +7,20 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, SANDBOX, Sandbox, clean_environment
 
+from conftest import ROOT, SANDBOX, Sandbox, clean_environment
 from gli import catalogue
 
 FAULTS = {
     f["id"]: f
     for f in json.loads(
         subprocess.run(
-            [*SANDBOX, "faults", "--json"], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=True
+            [*SANDBOX, "faults", "--json"],
+            cwd=ROOT,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout
     )
 }

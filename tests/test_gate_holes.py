@@ -12,6 +12,7 @@ import subprocess
 import time
 
 import pytest
+
 from conftest import PYTEST, Project, Ran, clean_environment, latest
 
 FAILS = "def test_first_check(target): assert False, 'expected 1, saw 2'\ndef test_second_check(target): pass\n"
@@ -143,7 +144,9 @@ def test_a_selection_by_the_environment(project: Project) -> None:
     held(project.run(env={"PYTEST_ADDOPTS": "-k second"}), "partial: 1 of 2 cases were selected")
 
 
-@pytest.mark.parametrize("option", ["--collect-only", "--setup-plan", "--setup-only", "--fixtures-per-test", "--fixtures"])
+@pytest.mark.parametrize(
+    "option", ["--collect-only", "--setup-plan", "--setup-only", "--fixtures-per-test", "--fixtures"]
+)
 def test_options_that_run_nothing(project: Project, option: str) -> None:
     project.checks(FAILS)
     assert project.run(option).code != 0

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gli.environments import Frontend, Service
+from gli.observe.aws.compute import ecs_services
 from gli.observe.guard import refuse_http_writes
 from gli.observe.observation import Observation
 from gli.observe.probe import Observer, probe
@@ -241,6 +242,8 @@ async def deep_health(observer: Observer, service: Service) -> HttpExchange:
 @probe(deadline=20)
 async def served_revisions(observer: Observer, service: Service) -> Revisions:
     """`{"revision": …}` of the version endpoint, asked ten times on fresh connections: every task gets its turn."""
+    if observer.patience_s and service.ecs:
+        await observer.see(ecs_services)  # first the rollout has to end
     asked = [fetch(observer, f"{service.url}{service.version_path}", fresh=True) for _ in range(_VERSION_REQUESTS)]
     counts: dict[str, int] = {}
     errors = []

@@ -96,6 +96,12 @@ class Observer:
             self.timeout.reschedule(when + time.monotonic() - begun)
         return observation
 
+    async def pause(self, seconds: float) -> None:
+        """Waits for the target to change; that does not count against the probe's deadline."""
+        if self.timeout is not None and (when := self.timeout.when()) is not None:
+            self.timeout.reschedule(when + seconds)
+        await asyncio.sleep(seconds)
+
     def count(self, kind: str, n: int = 1) -> None:
         """Adds to the requests that this observation took."""
         self.requests[kind] = self.requests.get(kind, 0) + n

@@ -25,6 +25,15 @@ class TcpConnection(Observation):
     error: str | None = None
 
 
+def why(error: OSError) -> str:
+    """An error of the network in words: a refusal means that nothing listens there."""
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused: nothing listens there"
+    if isinstance(error, ConnectionResetError):
+        return "the connection was reset"
+    return error.strerror or str(error) or type(error).__name__
+
+
 async def open_port(observer: Observer, host: str, port: int) -> TcpConnection:
     """Opens and closes one connection within 3 seconds."""
     observer.count("tcp")
@@ -37,7 +46,7 @@ async def open_port(observer: Observer, host: str, port: int) -> TcpConnection:
     except TimeoutError:
         error = f"no connection within {TIMEOUT_S:g} s: no path (security group, route), or the host is gone"
     except OSError as e:
-        error = f"{e.strerror or e}: nothing listens there" if isinstance(e, ConnectionRefusedError) else str(e)
+        error = why(e)
     return TcpConnection(
         host=host, port=port, opened=error is None, seconds=round(time.monotonic() - begun, 4), error=error
     )

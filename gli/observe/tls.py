@@ -12,6 +12,7 @@ from datetime import datetime
 from gli.clock import now
 from gli.observe.observation import Observation
 from gli.observe.probe import Observer, probe
+from gli.observe.tcp import why
 
 
 class Certificate(Observation):
@@ -62,7 +63,7 @@ async def tls_session(observer: Observer, host: str) -> TlsSession:
     except TimeoutError:
         return TlsSession(host=host, error="no TLS session within 5 s")
     except OSError as e:
-        return TlsSession(host=host, error=f"no connection: {e.strerror or e}")
+        return TlsSession(host=host, error=why(e))
     try:
         _, der = await _handshake(observer, host, observer.dial.no_trust)
         return TlsSession(host=host, error=error, certificate=_certificate(der))

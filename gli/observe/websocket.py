@@ -14,6 +14,7 @@ from gli.environments import Service
 from gli.observe.http import EVIL_ORIGIN
 from gli.observe.observation import Observation
 from gli.observe.probe import Observer, probe
+from gli.observe.tcp import why
 
 HANDSHAKE_TIMEOUT_S = 5.0
 PONG_TIMEOUT_S = 1.0
@@ -88,7 +89,7 @@ async def _session(observer: Observer, service: Service, origin: str, *, talk: b
     except TimeoutError:
         seen["error"] = f"no handshake within {HANDSHAKE_TIMEOUT_S:g} s"
     except OSError as e:
-        seen["error"] = f"no connection: {e.strerror or e}"
+        seen["error"] = why(e)
     return WebSocketSession(**seen)
 
 

@@ -10,7 +10,7 @@ from importlib import import_module
 
 def main() -> None:
     """One task of the service. TLS ends in front of it, as at GLI's load balancer."""
-    gc.disable()  # nothing of what the imports make goes away again: looking for garbage would take a third of their time
+    gc.disable()  # what the imports make stays: looking for garbage in it would take a third of their time
     import django
     from django.conf import settings
     from django.core.management import call_command

@@ -21,7 +21,7 @@ def main() -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
 
-    gc.disable()  # nothing of what the imports make goes away again: looking for garbage would take half of their time
+    gc.disable()  # what the imports make stays: looking for garbage in it would take a third of their time
     from sandbox.aws.server import Application, serve
 
     application = Application()

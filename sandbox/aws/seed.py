@@ -56,11 +56,6 @@ def seed(endpoint: str, site: Site, pems: Pems) -> Seeded:
     )
 
 
-def broker_host(site: Site) -> str:
-    """The name under which staging's broker is reached, known before the seed (for certificates)."""
-    return seed_data.broker_host(site.stg)
-
-
 def _seed_environment(
     pool: ThreadPoolExecutor,
     account: Account,

@@ -52,10 +52,10 @@ def seed_shared(account: Account, site: Site) -> None:
             imageScanningConfiguration={"scanOnPush": True},
         )
         for environment in (site.prod, site.stg):
-            push(account, image, site.revision(environment, repository))
+            _push(account, image, site.revision(environment, repository))
 
 
-def push(account: Account, image: str, tag: str) -> None:
+def _push(account: Account, image: str, tag: str) -> None:
     """An image whose manifest is as good as another for a registry: it has a digest of its own."""
     layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "size": 1, "digest": f"sha256:{tag:0<64}"}
     manifest = {
@@ -172,7 +172,7 @@ def _task_definition(account: Account, family: str, container: dict[str, Any], e
     return str(definition["taskDefinition"]["taskDefinitionArn"])
 
 
-def log_group(environment: Environment, repository: str) -> str:
+def _log_group(environment: Environment, repository: str) -> str:
     """The log group of what is built from that repository: gli_api-server logs to /gli/api-server/..."""
     stem = repository.partition("_")[2]
     return next(group for group in required(environment.logs).groups if stem in group.split("/"))
@@ -193,7 +193,7 @@ def _container(
         "logConfiguration": {
             "logDriver": "awslogs",
             "options": {
-                "awslogs-group": log_group(environment, service.repository),
+                "awslogs-group": _log_group(environment, service.repository),
                 "awslogs-region": region,
                 "awslogs-stream-prefix": where.container,
             },

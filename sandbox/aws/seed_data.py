@@ -28,7 +28,7 @@ def seed(account: Account, site: Site, environment: Environment, credentials: Cr
     """Make the instances, then the secrets that name their endpoints."""
     database = _database(account, environment, network, site.database_name)
     cache, nodes = _cache(account, environment, network)
-    broker = broker_host(environment)
+    broker = _broker_host(environment)
 
     def login(user: Login, host: str, port: int, **more: Any) -> dict[str, Any]:
         return {"username": user.username, "password": user.password, "host": host, "port": port, **more}
@@ -51,7 +51,7 @@ def seed(account: Account, site: Site, environment: Environment, credentials: Cr
     return Data(database, cache, nodes, broker, secrets)
 
 
-def broker_host(environment: Environment) -> str:
+def _broker_host(environment: Environment) -> str:
     """GLI runs RabbitMQ itself: a name in its own zone, which only the VPC resolves."""
     return f"{environment.name}-mq.internal.{required(environment.dns.zone)}"
 

@@ -73,15 +73,15 @@ def seed_frontends(account: Account, site: Site, environment: Environment, edge:
 
 def _frontend(account: Account, site: Site, environment: Environment, frontend: Frontend, edge: Edge) -> str:
     bucket = required(frontend.bucket)
-    upload(account, bucket, frontends.build(environment, frontend, site.revision(environment, frontend.repository)))
+    _upload(account, bucket, frontends.build(environment, frontend, site.revision(environment, frontend.repository)))
     config = _distribution_config(frontend, f"{bucket}.s3.{account.region}.amazonaws.com", edge)
     cloudfront = account("cloudfront", EDGE_REGION)
     distribution = cloudfront.create_distribution(DistributionConfig=config)["Distribution"]
-    account("s3").put_bucket_policy(Bucket=bucket, Policy=json.dumps(read_only_for(distribution["ARN"], bucket)))
+    account("s3").put_bucket_policy(Bucket=bucket, Policy=json.dumps(_read_only_for(distribution["ARN"], bucket)))
     return str(distribution["DomainName"])
 
 
-def upload(account: Account, bucket: str, assets: Mapping[str, frontends.Asset]) -> None:
+def _upload(account: Account, bucket: str, assets: Mapping[str, frontends.Asset]) -> None:
     """A private, versioned, encrypted bucket with a build in it."""
     s3 = account("s3")
     s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": account.region})
@@ -100,7 +100,7 @@ def upload(account: Account, bucket: str, assets: Mapping[str, frontends.Asset])
         )
 
 
-def read_only_for(distribution: str, bucket: str) -> dict[str, Any]:
+def _read_only_for(distribution: str, bucket: str) -> dict[str, Any]:
     """The bucket policy that lets one distribution read, and nobody else."""
     return {
         "Version": "2012-10-17",
@@ -146,7 +146,7 @@ def _distribution_config(frontend: Frontend, origin: str, edge: Edge) -> dict[st
                 "Items": [{"FunctionARN": edge.function, "EventType": "viewer-request"}],
             },
         },
-        "CustomErrorResponses": {"Quantity": 2, "Items": [not_found(403), not_found(404)]},
+        "CustomErrorResponses": {"Quantity": 2, "Items": [_not_found(403), _not_found(404)]},
         "ViewerCertificate": {
             "CloudFrontDefaultCertificate": False,
             "ACMCertificateArn": edge.edge_certificate,
@@ -156,7 +156,7 @@ def _distribution_config(frontend: Frontend, origin: str, edge: Edge) -> dict[st
     }
 
 
-def not_found(status: int) -> dict[str, Any]:
+def _not_found(status: int) -> dict[str, Any]:
     """S3 answers 403 for what is missing, since the distribution may not list: viewers see an honest 404."""
     return {"ErrorCode": status, "ResponsePagePath": "/404.html", "ResponseCode": "404", "ErrorCachingMinTTL": 10}
 
@@ -168,12 +168,13 @@ def seed_records(
     targets = {s.host: (balancer.dns_name, balancer.zone) for s in environment.services.values()}
     targets |= {host: (name, CLOUDFRONT_ZONE) for host, name in distributions.items()}
     changes = [
-        {"Action": "CREATE", "ResourceRecordSet": alias(host, target, zone)} for host, (target, zone) in targets.items()
+        {"Action": "CREATE", "ResourceRecordSet": _alias(host, target, zone)}
+        for host, (target, zone) in targets.items()
     ]
     account("route53").change_resource_record_sets(HostedZoneId=edge.zone, ChangeBatch={"Changes": changes})
 
 
-def alias(host: str, target: str, zone: str) -> dict[str, Any]:
+def _alias(host: str, target: str, zone: str) -> dict[str, Any]:
     """An alias record as Route 53 takes it."""
     return {
         "Name": f"{host}.",

@@ -15,6 +15,7 @@ from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
 
 _PER_CALL = 10  # DescribeServices takes no more
+_POLL_S = 15.0
 
 
 class Deployment(Observation):
@@ -88,7 +89,21 @@ async def clusters(observer: Observer) -> tuple[Cluster, ...]:
 
 @probe()
 async def ecs_services(observer: Observer) -> dict[str, EcsService]:
-    """Every ECS service of the environment by the name it has there, one call a cluster."""
+    """Every ECS service of the environment by the name it has there; waits for rollouts as long as the run may."""
+    waited = 0.0
+    while True:
+        described = await _described(observer)
+        rolling = any(d.rollout == "IN_PROGRESS" for s in described.values() for d in s.deployments)
+        pause = min(_POLL_S, observer.patience_s - waited)
+        if not rolling or pause <= 0:
+            return described
+        await observer.pause(pause)
+        waited += pause
+        observer.attempts += 1
+
+
+async def _described(observer: Observer) -> dict[str, EcsService]:
+    """Every service as it is now, one call a cluster."""
     wanted: dict[str, list[Service]] = {}
     for service in observer.environment.services.values():
         if service.ecs:

@@ -1,0 +1,52 @@
+"""Faults of the broker. Where none is installed they can't be made, and say so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pika
+
+from sandbox.faults import Sandbox, fault
+from sandbox.rabbitmq import ABSENT, RabbitMQ
+
+_BACKLOG = 1200
+
+
+@fault("broker-password-changed", turns_red=["mq-amqp-login", "mq-consumers", "mq-queue-depth", "api-deep-health"])
+def broker_password_changed(sandbox: Sandbox) -> Iterator[None]:
+    """The application's user has another password in the broker than in its secret."""
+    broker = _broker(sandbox)
+    sandbox.run(broker.change_password("not-the-one-in-the-secret"))
+    yield
+    sandbox.run(broker.change_password(sandbox.site.credentials.amqp.password))
+
+
+@fault("queues-without-consumers", turns_red=["mq-consumers"])
+def queues_without_consumers(sandbox: Sandbox) -> Iterator[None]:
+    """The workers are gone: nobody consumes from any work queue."""
+    broker = _broker(sandbox)
+    broker.leave_the_queues()
+    yield
+    broker.consume()
+
+
+@fault("queue-backlog", turns_red=["mq-consumers", "mq-queue-depth"])
+def queue_backlog(sandbox: Sandbox) -> Iterator[None]:
+    """The workers are gone, and the first work queue has more messages than anybody will work off soon."""
+    broker = _broker(sandbox)
+    broker.leave_the_queues()
+    connection = pika.BlockingConnection(pika.URLParameters(broker.url))
+    channel = connection.channel()
+    for _ in range(_BACKLOG):
+        channel.basic_publish("", broker.queues[0], b"{}")
+    connection.close()
+    yield
+    broker.consume()
+
+
+def _broker(sandbox: Sandbox) -> RabbitMQ:
+    if sandbox.broker is None:
+        raise LookupError(ABSENT)
+    if not sandbox.broker.ready.is_set():
+        raise LookupError("the broker is still starting")
+    return sandbox.broker

@@ -1,0 +1,190 @@
+"""The judgement as a pure function: what makes it GO, what it calls a root, and what it never hides."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gli.catalogue import Case, Check, Remedy
+from gli.judge.outcome import Outcome, Result, worst
+from gli.judge.triage import triage
+from gli.judge.verdict import judge, reconciled
+
+GREEN = (Outcome.PASSED, Outcome.WAIVED, Outcome.NOT_APPLICABLE)
+
+
+def case(
+    id_: str, target: str = "api", causes: tuple[str, ...] = (), severity: str = "block", shared: bool = False
+) -> Case:
+    check = Check.model_validate(
+        {
+            "id": id_,
+            "layer": "http",
+            "phase": "both",
+            "severity": severity,
+            "vantage": "internet",
+            "each": "apis",
+            "causes": causes,
+            "remedy": Remedy(en=f"Mend {id_}.", ko="고치세요."),
+        }
+    )
+    return Case(check, target, frozenset() if shared else frozenset({target}))
+
+
+def result(of: Case, outcome: Outcome, message: str = "") -> Result:
+    return Result(
+        check=of.check.id, target=of.target, outcome=outcome, message=message or f"{of.check.id} is {outcome}"
+    )
+
+
+def outcomes(cases: list[Case], reports: list[Result]) -> dict[str, Outcome]:
+    marked, _ = triage(cases, reconciled(cases, reports))
+    return {f"{check}[{target}]": r.outcome for (check, target), r in marked.items()}
+
+
+def test_every_case_passed_is_go() -> None:
+    one, two = case("one"), case("two")
+    judged = judge([one, two], [result(one, Outcome.PASSED), result(two, Outcome.PASSED)])
+    assert (judged.verdict, judged.reasons, judged.counts) == ("GO", (), {"passed": 2})
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.UNKNOWN, Outcome.BLOCKED])
+def test_one_red_blocking_case_is_no_go(outcome: Outcome) -> None:
+    one, two = case("one"), case("two")
+    assert judge([one, two], [result(one, Outcome.PASSED), result(two, outcome)]).verdict == "NO-GO"
+
+
+def test_a_case_that_did_not_report_is_missing_whatever_its_severity() -> None:
+    one, two = case("one"), case("two", severity="warn")
+    judged = judge([one, two], [result(one, Outcome.PASSED)])
+    assert judged.verdict == "NO-GO"
+    assert judged.reasons == ("1 of 2 cases did not report: two[api]",)
+
+
+def test_nothing_to_judge_is_no_go() -> None:
+    assert judge([], []).verdict == "NO-GO"
+
+
+def test_a_report_on_no_case_counts_for_nothing() -> None:
+    one = case("one")
+    assert judge([one], [result(case("two"), Outcome.PASSED)]).verdict == "NO-GO"
+
+
+def test_of_two_reports_on_a_case_the_worse_counts() -> None:
+    one = case("one")
+    assert worst([result(one, Outcome.PASSED), result(one, Outcome.FAILED)]).outcome is Outcome.FAILED
+
+
+@pytest.mark.parametrize("words", [{"interrupted": "Ctrl-C"}, {"partial": "1 of 2"}])
+def test_a_run_that_is_not_whole_is_no_go_though_all_passed(words: dict[str, str]) -> None:
+    one = case("one")
+    assert judge([one], [result(one, Outcome.PASSED)], **words).verdict == "NO-GO"
+
+
+def test_a_symptom_is_blocked_by_its_root() -> None:
+    root, middle, leaf = case("root"), case("middle", causes=("root",)), case("leaf", causes=("middle",))
+    reports = [result(c, Outcome.FAILED) for c in (root, middle, leaf)]
+    judged = judge([leaf, middle, root], reports)
+    assert [(r.check, r.explains) for r in judged.root_causes] == [("root", ("leaf[api]", "middle[api]"))]
+    assert {c.id: c.blocked_by for c in judged.checks} == {"root": None, "middle": "root[api]", "leaf": "root[api]"}
+
+
+def test_three_independent_failures_are_three_roots() -> None:
+    cases = [case(name) for name in ("one", "two", "three")]
+    judged = judge(cases, [result(c, Outcome.FAILED) for c in cases])
+    assert [r.check for r in judged.root_causes] == ["one", "two", "three"]
+
+
+def test_another_targets_failure_explains_nothing() -> None:
+    root, leaf = case("root", target="user"), case("leaf", target="admin", causes=("root",))
+    assert outcomes([root, leaf], [result(root, Outcome.FAILED), result(leaf, Outcome.FAILED)]) == {
+        "root[user]": Outcome.FAILED,
+        "leaf[admin]": Outcome.FAILED,
+    }
+
+
+def test_what_there_is_one_of_explains_every_target() -> None:
+    root, leaf = case("root", target="db", shared=True), case("leaf", causes=("root",))
+    found = outcomes([root, leaf], [result(root, Outcome.FAILED), result(leaf, Outcome.UNKNOWN)])
+    assert found["leaf[api]"] is Outcome.BLOCKED
+
+
+def test_a_cause_that_could_not_be_observed_explains_nothing() -> None:
+    root, leaf = case("root"), case("leaf", causes=("root",))
+    judged = judge([root, leaf], [result(root, Outcome.UNKNOWN), result(leaf, Outcome.FAILED, "expected 1, saw 2")])
+    line = next(c for c in judged.checks if c.id == "leaf")
+    assert line.outcome is Outcome.FAILED
+    assert line.message == "expected 1, saw 2 (cause unknown: root[api] could not be observed)"
+
+
+def test_the_hint_comes_in_the_asked_language() -> None:
+    one = case("one")
+    judged = judge([one], [result(one, Outcome.FAILED)], language="ko")
+    assert judged.root_causes[0].hint == "고치세요."
+
+
+@st.composite
+def judged_graphs(draw: st.DrawFn) -> tuple[list[Case], list[Result]]:
+    """Random acyclic causes, severities and targets, and random reports on some of the cases."""
+    ids = [f"check-{n}" for n in range(draw(st.integers(1, 10)))]
+    cases = []
+    for n, id_ in enumerate(ids):
+        causes = tuple(draw(st.lists(st.sampled_from(ids[:n]), unique=True, max_size=3))) if n else ()
+        severity = draw(st.sampled_from(["block", "block", "warn"]))
+        shared = draw(st.booleans())
+        for target in draw(st.sampled_from([("one",), ("one", "two")])):
+            cases.append(case(id_, target, causes, severity, shared))
+    reports = [
+        result(c, outcome) for c in cases for outcome in draw(st.lists(st.sampled_from(list(Outcome)), max_size=2))
+    ]
+    return cases, reports
+
+
+@settings(max_examples=400, deadline=None)
+@given(judged_graphs())
+def test_go_means_that_every_case_reported_and_every_blocking_one_is_green(
+    graph: tuple[list[Case], list[Result]],
+) -> None:
+    cases, reports = graph
+    judged = judge(cases, reports)
+    known = reconciled(cases, reports)
+    proven = all(r.outcome is not Outcome.MISSING for r in known.values()) and all(
+        known[c.key].outcome in GREEN for c in cases if c.check.severity == "block"
+    )
+    assert (judged.verdict == "GO") == proven
+    assert (judged.verdict == "GO") == (not judged.reasons)
+
+
+@settings(max_examples=400, deadline=None)
+@given(judged_graphs())
+def test_blocked_never_hides_a_root(graph: tuple[list[Case], list[Result]]) -> None:
+    cases, reports = graph
+    known = reconciled(cases, reports)
+    marked, roots = triage(cases, known)
+    labels = {r.result.label for r in roots}
+    for key, seen in marked.items():
+        before = known[key].outcome
+        assert seen.outcome is before or (
+            seen.outcome is Outcome.BLOCKED and before in (Outcome.FAILED, Outcome.UNKNOWN)
+        )
+        if seen.blocked_by is not None:
+            assert seen.blocked_by in labels
+            assert marked[_key(seen.blocked_by)].outcome is Outcome.FAILED
+    if any(r.outcome is Outcome.FAILED for r in known.values()):
+        assert any(m.outcome is Outcome.FAILED for m in marked.values())
+
+
+@settings(max_examples=200, deadline=None)
+@given(judged_graphs(), st.randoms())
+def test_the_order_of_the_reports_does_not_matter(graph: tuple[list[Case], list[Result]], random: object) -> None:
+    cases, reports = graph
+    shuffled = list(reports)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    # Two reports of the same outcome carry the same message here, so that nothing but the order differs.
+    assert judge(cases, shuffled) == judge(cases, reports)
+
+
+def _key(label: str) -> tuple[str, str]:
+    check, _, target = label.partition("[")
+    return check, target.removesuffix("]")

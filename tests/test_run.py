@@ -1,0 +1,196 @@
+"""The main job against a real sandbox: verdict, facts, replay, workers, identity, latency."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tomllib
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import ROOT, Ran, Sandbox, run
+
+NO_METADATA = {"AWS_EC2_METADATA_DISABLED": "true"}
+
+
+@pytest.fixture(scope="module")
+def healthy(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """One run of a healthy sandbox that several tests look at."""
+    return sandbox.verify(reports=tmp_path_factory.mktemp("healthy"))
+
+
+def verdict_of(ran: Ran) -> dict[str, Any]:
+    assert ran.verdict is not None
+    return ran.verdict
+
+
+def test_a_healthy_sandbox_is_go(healthy: Ran) -> None:
+    assert (healthy.code, healthy.last_line) == (0, "VERDICT sandbox: GO")
+
+
+def test_the_verdict_holds_what_the_contract_says(healthy: Ran) -> None:
+    verdict = verdict_of(healthy)
+    assert set(verdict) == {
+        *("schema", "verdict", "reasons", "environment", "phase", "vantage", "started", "finished", "expires", "suite"),
+        *("account", "manifest", "served", "counts", "requests", "checks", "root_causes", "checklist", "since_last"),
+    }
+    assert verdict["schema"] == 1
+    assert (verdict["environment"], verdict["phase"], verdict["vantage"]) == ("sandbox", None, "vpc")
+    assert len(verdict["manifest"]) == 8
+    assert {tuple(sorted(part)) for part in verdict["manifest"].values()} == {("branch", "commit", "tree")}
+    assert set(verdict["suite"]) == {"version", "revision", "catalogue_sha256"}
+    assert datetime.fromisoformat(verdict["started"]) < datetime.fromisoformat(verdict["finished"])
+    assert datetime.fromisoformat(verdict["finished"]) < datetime.fromisoformat(verdict["expires"])
+    check = {"id", "target", "outcome", "severity", "phase", "blocked_by", "message", "hint", "attempts", "duration_s"}
+    assert {frozenset(c) for c in verdict["checks"]} == {frozenset(check | {"facts"})}
+    assert verdict["account"] == "123456789012"
+
+
+def test_every_service_says_that_it_runs_the_head_of_the_branch(healthy: Ran) -> None:
+    verdict = verdict_of(healthy)
+    assert verdict["served"]["api"] == verdict["manifest"]["gli_api-server"]["commit"]
+    assert verdict["served"]["user"] == verdict["manifest"]["gli_user-frontend"]["commit"]
+
+
+def test_every_fact_behind_a_check_is_recorded_once(healthy: Ran) -> None:
+    assert healthy.folder is not None
+    header, *records = [json.loads(line) for line in (healthy.folder / "facts.jsonl").read_text().splitlines()]
+    names = [f"{r['probe']}[{r['target']}]" if r["target"] else r["probe"] for r in records]
+    assert header["environment"] == "sandbox"
+    assert len(names) == len(set(names))
+    behind = {fact for c in verdict_of(healthy)["checks"] for fact in c["facts"]}
+    assert behind <= set(names)
+
+
+def test_latest_points_at_the_newest_run(healthy: Ran) -> None:
+    assert healthy.folder is not None
+    assert (healthy.folder.parent / "latest").resolve() == healthy.folder
+
+
+def test_workers_give_the_same_verdict_with_the_same_requests(sandbox: Sandbox, healthy: Ran, tmp_path: Path) -> None:
+    shared = sandbox.verify("-n4", reports=tmp_path)
+    one, other = verdict_of(healthy), verdict_of(shared)
+    assert shared.last_line == "VERDICT sandbox: GO"
+    assert other["requests"] == one["requests"]
+    assert other["counts"] == one["counts"]
+
+
+def test_a_replay_judges_without_a_network(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.call("break", "database-open-to-an-address")
+    try:
+        recorded = sandbox.verify(reports=tmp_path / "recorded")
+    finally:
+        sandbox.call("heal")
+    assert recorded.folder is not None
+    offline = run(
+        "--env=sandbox",
+        f"--replay={recorded.folder / 'facts.jsonl'}",
+        root=ROOT,
+        reports=tmp_path / "offline",
+        env={"GLI_SANDBOX": "none-of-that-name"},
+    )
+    one, other = verdict_of(recorded), verdict_of(offline)
+    assert one["root_causes"] == other["root_causes"] != []
+    assert [(c["id"], c["target"], c["outcome"]) for c in one["checks"]] == [
+        (c["id"], c["target"], c["outcome"]) for c in other["checks"]
+    ]
+    assert offline.code == 1
+
+
+@pytest.mark.parametrize("phase", ["pre-deploy", "post-deploy"])
+def test_a_phase_judges_its_own_checks(sandbox: Sandbox, tmp_path: Path, phase: str) -> None:
+    ran = sandbox.verify(f"--phase={phase}", reports=tmp_path)
+    assert ran.last_line == "VERDICT sandbox: GO"
+    assert {c["phase"] for c in verdict_of(ran)["checks"]} <= {phase, "both"}
+
+
+def test_from_the_internet_the_private_checks_are_unknown_and_hold_the_verdict(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    ran = sandbox.verify("--vantage=internet", reports=tmp_path)
+    assert ran.code == 1
+    unseen = [c for c in verdict_of(ran)["checks"] if c["outcome"] == "unknown"]
+    assert {"db-credentials-valid", "redis-ping"} <= {c["id"] for c in unseen}
+    assert "--vantage=vpc" in unseen[0]["message"]
+
+
+def test_a_delay_of_every_answer_is_survived(tmp_path: Path) -> None:
+    """How long it takes is measured in benchmarks/."""
+    ran = run("--env=sandbox", root=ROOT, reports=tmp_path, env={"GLI_SANDBOX": f"boot-{uuid.uuid4().hex[:6]}"})
+    assert ran.last_line == "VERDICT sandbox: GO"
+    assert "starting one for this run" in ran.output
+
+
+Overlaid = Callable[..., str]
+
+
+@pytest.fixture
+def overlaid(sandbox: Sandbox) -> Iterator[Overlaid]:
+    """Names an environment like the sandbox, with parts of its overlay's `aws` table replaced."""
+    made: list[Path] = []
+
+    def overlay(**aws: str) -> str:
+        tables = tomllib.loads((ROOT / ".sandbox" / sandbox.name / "environment.toml").read_text())
+        tables["aws"] |= aws
+        folder = ROOT / ".sandbox" / f"overlaid-{uuid.uuid4().hex[:8]}"
+        made.append(folder)
+        folder.mkdir()
+        (folder / "environment.toml").write_text(_toml(tables))
+        return folder.name
+
+    yield overlay
+    for folder in made:
+        shutil.rmtree(folder)
+
+
+def _toml(tables: dict[str, Any]) -> str:
+    top = [f"{k} = {json.dumps(v)}" for k, v in tables.items() if not isinstance(v, dict)]
+    for name, table in tables.items():
+        if isinstance(table, dict):
+            top += [f"[{name}]", *(f"{json.dumps(k)} = {json.dumps(v)}" for k, v in table.items())]
+    return "\n".join(top) + "\n"
+
+
+def refused(name: str, tmp_path: Path, *arguments: str) -> Ran:
+    """A run whose identity is not confirmed: one sentence, code 4, NO-GO, and nothing else was asked."""
+    env = NO_METADATA | {"GLI_SANDBOX": name}
+    ran = run("--env=sandbox", *arguments, root=ROOT, reports=tmp_path, env=env)
+    assert ran.code == 4, ran.output
+    assert "Traceback" not in ran.output
+    verdict = verdict_of(ran)
+    assert verdict["verdict"] == "NO-GO"
+    assert set(verdict["requests"]) <= {"sts"}
+    assert ran.roots == {"aws-caller-identity"}
+    assert ran.outcomes("failed") == {"aws-caller-identity"}
+    return ran
+
+
+@pytest.mark.parametrize("workers", ["", "-n2"])
+def test_a_wrong_account_is_one_sentence_and_nothing_is_asked(overlaid: Overlaid, tmp_path: Path, workers: str) -> None:
+    ran = refused(overlaid(account_id="210987654321"), tmp_path, *filter(None, [workers]))
+    said = " ".join(ran.output.split())
+    assert "wrong AWS account: [sandbox] is account 210987654321, these credentials belong to 123456789012" in said
+
+
+def test_a_wrong_role_is_one_sentence(overlaid: Overlaid, tmp_path: Path) -> None:
+    ran = refused(overlaid(role="arn:aws:sts::*:assumed-role/somebody-else/*"), tmp_path)
+    assert "wrong AWS role: [sandbox] is verified as" in " ".join(ran.output.split())
+
+
+def test_no_credentials_are_one_sentence(overlaid: Overlaid, tmp_path: Path) -> None:
+    ran = refused(overlaid(credentials_file=os.devnull, profile="gone"), tmp_path)
+    assert "no AWS credentials for [sandbox]: profile 'gone' gives none" in " ".join(ran.output.split())
+
+
+def test_aws_out_of_reach_is_unknown_and_no_go(overlaid: Overlaid, tmp_path: Path) -> None:
+    name = overlaid(endpoint_url="http://127.0.0.1:9")
+    ran = run("--env=sandbox", root=ROOT, reports=tmp_path, env=NO_METADATA | {"GLI_SANDBOX": name})
+    assert ran.code == 1
+    assert ran.outcomes("unknown") == {"aws-caller-identity"}
+    assert "AWS can't be reached for sts:get_caller_identity" in " ".join(ran.output.split())
