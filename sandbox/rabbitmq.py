@@ -147,7 +147,7 @@ class RabbitMQ:
     async def change_password(self, password: str) -> None:
         """Give the application's user another password; sessions that are open stay so."""
         user = self._site.credentials.amqp.username
-        command = [_SCRIPTS / "rabbitmqctl", "--node", _NODE, "change_password", user, password]
+        command: list[str | Path] = [_SCRIPTS / "rabbitmqctl", "--node", _NODE, "change_password", user, password]
         log = self._folder / "rabbitmqctl.log"
         await run(command, name="rabbitmqctl", log=log, env=self._environment())
 

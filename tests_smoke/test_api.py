@@ -19,13 +19,12 @@ def test_api_health(landing: HttpExchange) -> None:
 
 
 def test_api_deep_health(deep_health: HttpExchange) -> None:
-    """The API itself reaches its database, its cache and its broker."""
+    """The API itself reaches its database and its cache. (Its broker may be late: that has checks of its own.)"""
     document = deep_health.document
     parts = document if isinstance(document, dict) else {}
-    broken = {name: state for name, state in parts.items() if state not in ("ok", "absent")}
-    assert not broken, saw(listed(f"{n}: {s}" for n, s in broken.items()), expected="every part ok")
-    assert deep_health.status == 200, saw(deep_health.seen, expected=f"200 from {deep_health.url}")
-    assert {"database", "cache"} <= set(parts), saw(listed(parts), expected="a state of database and of cache")
+    needed = {part: parts.get(part, "not mentioned") for part in ("database", "cache")}
+    seen = listed(f"{part}: {state}" for part, state in needed.items()) if parts else deep_health.seen
+    assert set(needed.values()) == {"ok"}, saw(seen, expected=f"database and cache ok from {deep_health.url}")
 
 
 def test_api_version(served_revisions: Revisions, release: Release, target: Service) -> None:

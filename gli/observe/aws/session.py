@@ -91,7 +91,7 @@ class AwsSession:
             raise _told_apart(service, operation, error) from None
         except (e.ConnectTimeoutError, e.ReadTimeoutError) as error:
             raise unknown("timed-out", f"{service}:{operation}: {error}") from None
-        except e.HTTPClientError as error:
+        except (e.ConnectionError, e.HTTPClientError) as error:
             raise unknown("unreachable", f"AWS can't be reached for {service}:{operation}: {error}") from None
         except e.BotoCoreError as error:
             raise unknown("error", f"{service}:{operation}: {error}") from None
