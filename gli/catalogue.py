@@ -35,7 +35,7 @@ GROUPS: Mapping[str, Callable[[Environment], Mapping[str, Any]]] = {
     "websockets": lambda e: {s.name: s for s in e.services.values() if s.websocket},
     "services": lambda e: dict(e.services),
     "frontends": lambda e: dict(e.frontends),
-    "pages": lambda e: {**{n: s for n, s in e.services.items() if not s.websocket}, **e.frontends},
+    "secure-pages": lambda e: {n: p for n, p in {**e.services, **e.frontends}.items() if p.secure and not p.websocket},
     "load-balancer": lambda e: {e.load_balancer.name: e.load_balancer} if e.load_balancer else {},
     "database": lambda e: {e.database.instance: e.database} if e.database else {},
     "cache": lambda e: {e.cache.replication_group: e.cache} if e.cache else {},
@@ -211,7 +211,7 @@ def _subjects(check: Check, table: Any) -> frozenset[str]:
     """A service goes by its name and its host, a frontend also by its bucket; what there is one of is everybody's."""
     if isinstance(table, str):
         return frozenset({table})
-    if check.each in ("apis", "websockets", "services", "frontends", "pages"):
+    if check.each in ("apis", "websockets", "services", "frontends", "secure-pages"):
         names = (getattr(table, key, None) for key in ("name", "host", "bucket", "repository", "deep_health_secret"))
         return frozenset(str(n) for n in names if n)
     return frozenset()

@@ -17,6 +17,7 @@ from gli import environments
 from gli.observe import guard
 from gli.observe.dial import Dial
 from gli.observe.guard import WriteRefused
+from gli.observe.http_client import HttpClient
 
 
 @pytest.fixture
@@ -95,11 +96,11 @@ def test_an_http_method_that_may_change_something_is_not_sent(
     environment: environments.Environment, method: str
 ) -> None:
     async def send() -> httpx.Response:
-        dial = Dial(environment)
+        client = HttpClient(Dial(environment))
         try:
-            return await dial.http.request(method, "https://stg-api.glibiz.com/api/v1/notices/")
+            return await client.request(method, "https://stg-api.glibiz.com/api/v1/notices/")
         finally:
-            await dial.close()
+            await client.close()
 
     with pytest.raises(WriteRefused, match=f"HTTP method {method} may change the target"):
         asyncio.run(send())

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import httpx
-
     from gli.environments import Environment
 
 
@@ -18,7 +16,6 @@ class Dial:
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._http: httpx.AsyncClient | None = None
 
     def address(self, host: str, port: int) -> tuple[str, int]:
         """Where to connect for `host:port`: the mapped address, or the name itself for the system to resolve."""
@@ -45,20 +42,6 @@ class Dial:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
-
-    @property
-    def http(self) -> httpx.AsyncClient:
-        """The HTTP client of the run; opens connections through this dial and keeps them for later requests."""
-        if self._http is None:
-            from gli.observe.http import client
-
-            self._http = client(self)
-        return self._http
-
-    async def close(self) -> None:
-        """Closes what is kept open."""
-        if self._http is not None:
-            await self._http.aclose()
 
     @property
     def system_roots(self) -> str:

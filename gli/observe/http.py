@@ -8,22 +8,16 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from gli.environments import Frontend, Service
 from gli.observe.aws.compute import ecs_services
-from gli.observe.guard import refuse_http_writes
+from gli.observe.http_client import TIMEOUT_S
 from gli.observe.observation import Observation
 from gli.observe.probe import Observer, probe
 from gli.observe.secrets import secret
 
-if TYPE_CHECKING:
-    import httpx
-
-    from gli.observe.dial import Dial
-
-TIMEOUT_S = 5.0
 BUDGET_S = 2.0
 BODY_LIMIT = 200_000
 _ATTEMPTS = 3
@@ -81,66 +75,6 @@ class Preflights(Observation):
     foreign: Mapping[str, HttpExchange]
 
 
-def client(dial: Dial) -> httpx.AsyncClient:
-    """An HTTP client that connects through `dial`, refuses writes, follows no redirect and keeps no cookie."""
-    import httpcore
-    import httpx
-
-    class Backend(httpcore.AsyncNetworkBackend):
-        """Connects where the dial says; the name stays in Host and SNI."""
-
-        def __init__(self) -> None:
-            self._real = httpcore.AnyIOBackend()
-
-        async def connect_tcp(self, host: str, port: int, *rest: Any, **options: Any) -> httpcore.AsyncNetworkStream:
-            return await self._real.connect_tcp(*dial.address(host, port), *rest, **options)
-
-        async def sleep(self, seconds: float) -> None:
-            await asyncio.sleep(seconds)
-
-    class Body(httpx.AsyncByteStream):
-        def __init__(self, stream: Any) -> None:
-            self._stream = stream
-
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            async for part in self._stream:
-                yield part
-
-        async def aclose(self) -> None:
-            await self._stream.aclose()
-
-    class Transport(httpx.AsyncBaseTransport):
-        def __init__(self) -> None:
-            self._pool = httpcore.AsyncConnectionPool(
-                ssl_context=dial.trust, network_backend=Backend(), max_connections=40, max_keepalive_connections=20
-            )
-
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            refuse_http_writes(request.method)
-            url = httpcore.URL(
-                scheme=request.url.raw_scheme,
-                host=request.url.raw_host,
-                port=request.url.port,
-                target=request.url.raw_path,
-            )
-            sent = httpcore.Request(
-                request.method,
-                url,
-                headers=request.headers.raw,
-                content=request.stream,
-                extensions=request.extensions,
-            )
-            answer = await self._pool.handle_async_request(sent)
-            return httpx.Response(answer.status, headers=answer.headers, stream=Body(answer.stream))
-
-        async def aclose(self) -> None:
-            await self._pool.aclose()
-
-    return httpx.AsyncClient(
-        transport=Transport(), timeout=TIMEOUT_S, headers={"User-Agent": "gli-verify"}, trust_env=False, cookies=None
-    )
-
-
 async def fetch(
     observer: Observer,
     url: str,
@@ -183,7 +117,7 @@ async def _once(observer: Observer, url: str, method: str, headers: dict[str, st
         return HttpExchange(method=method, url=url, seconds=seconds, attempts=attempt, **fields)
 
     try:
-        answer = await observer.dial.http.request(method, url, headers=headers, extensions={"trace": trace})
+        answer = await observer.http.request(method, url, headers=headers, extensions={"trace": trace})
     except (httpx.HTTPError, httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as e:
         return exchange(error=_why(e))
     finally:

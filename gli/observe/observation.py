@@ -6,7 +6,7 @@ Both are frozen and JSON-serialisable, so that a run can be recorded and judged 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -55,6 +55,12 @@ class Unobserved(Exception):
 def unknown(cause: Cause, message: str, *, action: str | None = None) -> Unobserved:
     """The exception to raise in a probe for a fact that can't be had."""
     return Unobserved(Unknown(cause=cause, message=message, action=action))
+
+
+class Counts(Protocol):
+    """What counts the requests that an observation takes."""
+
+    def count(self, kind: str, n: int = 1) -> None: ...
 
 
 class Record(BaseModel):

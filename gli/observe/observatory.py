@@ -23,6 +23,7 @@ from gli.clock import now
 from gli.environments import Environment
 from gli.observe.aws.session import AwsSession
 from gli.observe.dial import Dial
+from gli.observe.http_client import HttpClient
 from gli.observe.observation import Record, Unknown, Unobserved, fact_name, unknown
 from gli.observe.probe import Observer, Probe
 from gli.observe.vault import Vault
@@ -60,6 +61,7 @@ class Observatory:
         self._first = first
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._dial = Dial(environment)
+        self._http = HttpClient(self._dial)
         self._aws = AwsSession(environment)
         self._context = start_blocking_portal("asyncio", name="observatory")
         self._portal: BlockingPortal = self._context.__enter__()
@@ -108,7 +110,7 @@ class Observatory:
     async def _run(self, probe: Probe[Seen], target: Any) -> Seen:
         if self._first is not None and not probe.preliminary:
             await self.observe(self._first)  # identity first: nothing is asked of an account that is not confirmed
-        observer = Observer(self.environment, self._dial, self._aws, self.vault, self, self._patience_s)
+        observer = Observer(self.environment, self._dial, self._http, self._aws, self.vault, self, self._patience_s)
         started, begun = now(), time.monotonic()
         observation: Seen | None = None
         missing: Unknown | None = None
@@ -151,7 +153,7 @@ class Observatory:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        await self._dial.close()
+        await self._http.close()
 
 
 class Replay:

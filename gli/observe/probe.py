@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gli.environments import Environment
     from gli.observe.aws.session import AwsSession
     from gli.observe.dial import Dial
+    from gli.observe.http_client import HttpClient
     from gli.observe.vault import Vault
 
 Seen = TypeVar("Seen")
@@ -75,6 +76,7 @@ class Observer:
 
     environment: Environment
     dial: Dial
+    http: HttpClient
     aws: AwsSession
     vault: Vault
     sees: Sees

@@ -13,11 +13,10 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 from gli.observe.guard import refuse_aws_writes
-from gli.observe.observation import Unobserved, unknown
+from gli.observe.observation import Counts, Unobserved, unknown
 
 if TYPE_CHECKING:
     from gli.environments import Environment
-    from gli.observe.probe import Observer
 
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 10
@@ -42,7 +41,7 @@ _IAM_ACTION = {
     ("s3", "GetPublicAccessBlock"): "s3:GetBucketPublicAccessBlock",
 }
 
-_counting: contextvars.ContextVar[tuple[Observer, str]] = contextvars.ContextVar("counting")
+_counting: contextvars.ContextVar[tuple[Counts, str]] = contextvars.ContextVar("counting")
 
 
 class AwsError(Exception):
@@ -66,7 +65,7 @@ class AwsSession:
             self._turns[service] = asyncio.Semaphore(1)
 
     async def call(
-        self, observer: Observer, service: str, operation: str, /, *, region: str | None = None, **parameters: Any
+        self, observer: Counts, service: str, operation: str, /, *, region: str | None = None, **parameters: Any
     ) -> dict[str, Any]:
         """The answer of one operation (`describe_services`), all pages joined.
 
