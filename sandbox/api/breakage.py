@@ -37,7 +37,7 @@ def break_on_purpose(get_response: Handler) -> Handler:
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
-        if has("notices-lose-a-key") and request.path == "/api/v1/notices/":
+        if has("notices-lose-a-key") and request.method == "GET" and request.path == "/api/v1/notices/":
             body = json.loads(response.content)
             body.pop("count", None)
             _say(response, json.dumps(body).encode())

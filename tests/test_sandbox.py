@@ -1,0 +1,170 @@
+"""The sandbox's life: it comes up beside another, tells how to reach it, and leaves nothing behind however it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+import redis
+
+from conftest import ROOT, SANDBOX, Sandbox, clean_environment
+
+
+class Own:
+    """A sandbox in the foreground, in a process of its own."""
+
+    def __init__(self, *options: str) -> None:
+        self.name = f"life-{uuid.uuid4().hex[:8]}"
+        self.process = subprocess.Popen(
+            [*SANDBOX, "up", "--name", self.name, *options],
+            cwd=ROOT,
+            env=clean_environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.said: list[str] = []
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said.append(line.rstrip())
+            if "sandbox ready" in line:
+                break
+        assert self.process.poll() is None, self.said
+        self.folder = (ROOT / ".sandbox" / self.name).resolve()
+        self.children = psutil.Process(self.process.pid).children(recursive=True)
+
+    def end(self, sent: signal.Signals) -> None:
+        os.kill(self.process.pid, sent)
+        self.process.communicate(timeout=30)
+
+    def left_behind(self) -> list[str]:
+        """Processes and files that are still there a moment later."""
+        gone_by = time.monotonic() + 8
+        while time.monotonic() < gone_by and (found := self._found()):
+            time.sleep(0.1)
+        return found
+
+    def _found(self) -> list[str]:
+        alive = [f"process {p.pid}" for p in self.children if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+        link = ROOT / ".sandbox" / self.name
+        return alive + [str(p) for p in (self.folder, link) if os.path.lexists(p)]
+
+
+@pytest.fixture
+def own() -> Iterator[Own]:
+    sandbox = Own()
+    yield sandbox
+    if sandbox.process.poll() is None:
+        sandbox.end(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_it_leaves_nothing_behind(own: Own, sent: signal.Signals) -> None:
+    assert len(own.children) >= 4
+    own.end(sent)
+    assert own.left_behind() == []
+
+
+def test_the_status_is_what_any_other_tool_needs(sandbox: Sandbox) -> None:
+    status = sandbox.status
+    assert set(status) >= {
+        *("aws_endpoint_url", "aws_region", "postgres_dsn", "redis_url", "amqp_url"),
+        *("hosts", "ca_file", "git_remotes", "state_dir"),
+    }
+    with psycopg.connect(status["postgres_dsn"]) as connection:
+        assert connection.execute("SELECT count(*) FROM django_migrations").fetchone() != (0,)
+    with redis.Redis.from_url(status["redis_url"]) as connection:
+        assert connection.ping()
+    assert len(sandbox.aws("ecs").list_clusters()["clusterArns"]) >= 2
+    assert len(status["git_remotes"]) == 8
+    for path in status["git_remotes"].values():
+        heads = subprocess.run(["git", "ls-remote", "--heads", path], capture_output=True, text=True, check=True)
+        assert {line.rpartition("/")[2] for line in heads.stdout.splitlines()} == {"dev", "stg", "main"}
+
+
+def test_curl_reaches_a_host_with_the_ca_that_the_status_names(sandbox: Sandbox) -> None:
+    address = sandbox.status["hosts"]["stg-api.glibiz.com"]
+    asked = ["curl", "-sS", "--cacert", sandbox.status["ca_file"], "--connect-to", f"stg-api.glibiz.com:443:{address}"]
+    answer = subprocess.run([*asked, "https://stg-api.glibiz.com/version"], capture_output=True, text=True, check=True)
+    assert json.loads(answer.stdout)["revision"]
+
+
+def test_production_is_seeded_beside_staging(sandbox: Sandbox) -> None:
+    instances = sandbox.aws("rds").describe_db_instances()["DBInstances"]
+    assert {i["DBInstanceIdentifier"] for i in instances} == {"stg-gli-database", "prod-gli-database"}
+
+
+def test_two_run_side_by_side(sandbox: Sandbox, own: Own) -> None:
+    other = json.loads(
+        subprocess.run(
+            [*SANDBOX, "status", "--json", "--name", own.name],
+            cwd=ROOT,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    )
+    assert other["postgres_dsn"] != sandbox.status["postgres_dsn"]
+    assert other["hosts"] != sandbox.status["hosts"]
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    asked = [*SANDBOX, *arguments]
+    return subprocess.run(asked, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False)
+
+
+
+def test_a_second_one_of_the_same_name_is_refused(sandbox: Sandbox) -> None:
+    done = command("up", "--detach", "--name", sandbox.name)
+    assert done.returncode == 1
+    assert "is already up" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["down"], ["heal"], ["break", "rolled-back"]])
+def test_without_a_sandbox_a_command_says_so(arguments: list[str]) -> None:
+    done = command(*arguments, "--name", "none-of-that-name")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert len((done.stdout + done.stderr).strip().splitlines()) == 1
+
+
+def test_status_json_without_a_sandbox_is_json() -> None:
+    done = command("status", "--json", "--name", "none-of-that-name")
+    assert (done.returncode, json.loads(done.stdout)) == (1, {"ready": False})
+
+
+def test_an_unknown_fault_names_its_neighbours(sandbox: Sandbox) -> None:
+    done = command("break", "rolled-bak", "--name", sandbox.name)
+    assert done.returncode == 2
+    assert "rolled-back" in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_option_is_one_sentence() -> None:
+    done = command("up", "--latency", "soon")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_faults_are_listed_with_what_they_turn_red(sandbox: Sandbox) -> None:
+    faults = json.loads(sandbox.call("faults", "--json"))
+    assert {"id", "turns_red", "description", "active"} <= set(faults[0])
+    assert len(faults) > 70
+
+
+def test_heal_without_a_name_heals_all(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.call("break", "alarm-rings", "ssh-open-to-the-world", "logs-kept-for-a-day")
+    broken = sandbox.verify(reports=tmp_path)
+    sandbox.call("heal")
+    assert broken.roots == {"alarms-quiet", "sg-no-world-ports", "logs-retention"}
+    assert sandbox.verify(reports=tmp_path).last_line == "VERDICT sandbox: GO"
