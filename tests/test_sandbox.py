@@ -120,8 +120,9 @@ def test_two_run_side_by_side(sandbox: Sandbox, own: Own) -> None:
 
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     asked = [*SANDBOX, *arguments]
-    return subprocess.run(asked, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False)
-
+    return subprocess.run(
+        asked, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 def test_a_second_one_of_the_same_name_is_refused(sandbox: Sandbox) -> None:
