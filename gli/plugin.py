@@ -290,13 +290,16 @@ class Checking:
         """Starts every observation that the selected checks need."""
         if session.config.option.collectonly:
             return
+        wanted: list[tuple[Probe[Any], Any]] = []
         for item in session.items:
             case = item.stash.get(CASE, None)
             if case is None or self._unjudgeable(case) is not None:
                 continue
             target = self.side.catalogue.targets(case.check, self.side.environment)[case.target]
-            for probe in _probes(item):
-                self.side.seen.begin(probe, target if probe.per_target else None)
+            wanted += [(probe, target if probe.per_target else None) for probe in _probes(item)]
+        first = [(early, None) for probe, _ in wanted for early in probe.after]
+        for probe, target in (*first, *wanted):
+            self.side.seen.begin(probe, target)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:

@@ -15,12 +15,15 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
+from botocore.exceptions import BotoCoreError, ClientError
 
 from sandbox.aws.account import Account
 
 _TTL = 60
 _ZONE_SECONDS = 0.3
-"""How old the copy of the zone may be."""
+"""How old the copy of the zones may be."""
+_PATIENCE = 1.0
+"""Seconds after which an older copy is better than none: clients give up on a resolver soon."""
 _LOOPBACK = "127.0.0.1"
 
 
@@ -29,9 +32,9 @@ class NameServer:
 
     def __init__(self, aws_endpoint: str, region: str) -> None:
         self._account = Account(aws_endpoint, region)
-        self._names: Set[str] = frozenset()
+        self._names: Set[str] | None = None
         self._read = float("-inf")
-        self._reading = asyncio.Lock()
+        self._reading: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._udp: asyncio.DatagramTransport | None = None
         self._tcp: asyncio.Server | None = None
@@ -82,21 +85,33 @@ class NameServer:
             return None
         reply = dns.message.make_response(query, recursion_available=True)
         question = query.question[0] if query.question else None
+        names = await self._known()
         if question is None:
             reply.set_rcode(dns.rcode.FORMERR)
-        elif question.name.to_text().lower() not in await self._known():
+        elif names is None:
+            reply.set_rcode(dns.rcode.SERVFAIL)
+        elif question.name.to_text().lower() not in names:
             reply.set_rcode(dns.rcode.NXDOMAIN)
         elif question.rdtype == dns.rdatatype.A:
             reply.answer.append(dns.rrset.from_text(question.name, _TTL, "IN", "A", _LOOPBACK))
         return reply.to_wire()
 
-    async def _known(self) -> Set[str]:
-        """The names that Route 53 has records for now, or had a moment ago."""
-        async with self._reading:
-            if time.monotonic() - self._read > _ZONE_SECONDS:
-                self._names = await asyncio.to_thread(self._read_names)
-                self._read = time.monotonic()
+    async def _known(self) -> Set[str] | None:
+        """The names that Route 53 has records for now, or had a moment ago; None where it never answered."""
+        if self._reading is None and time.monotonic() - self._read > _ZONE_SECONDS:
+            self._reading = asyncio.create_task(self._read_again())
+        if self._reading is not None:
+            await asyncio.wait({self._reading}, timeout=None if self._names is None else _PATIENCE)
         return self._names
+
+    async def _read_again(self) -> None:
+        try:
+            self._names = await asyncio.to_thread(self._read_names)
+        except (BotoCoreError, ClientError):
+            pass  # what was known stays known
+        finally:
+            self._read = time.monotonic()
+            self._reading = None
 
     def _read_names(self) -> Set[str]:
         route53 = self._account("route53")

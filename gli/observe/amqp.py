@@ -6,12 +6,13 @@ Source of truth: AMQP 0-9-1 (Connection.Open, passive Queue.Declare).
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from gli.environments import Broker
 from gli.observe.observation import Observation
 from gli.observe.probe import Observer, probe
-from gli.observe.secrets import secret
+from gli.observe.secrets import secret, secrets
 
 _TIMEOUT_S = 5
 
@@ -34,7 +35,7 @@ class BrokerState(Observation):
     queues: tuple[Queue, ...] = ()
 
 
-@probe(deadline=30)
+@probe(deadline=30, after=[secrets])
 async def broker_state(observer: Observer, broker: Broker) -> BrokerState:
     """Login with the application's credentials, its virtual host, and every configured queue asked passively."""
     known = (await observer.see(secret, broker.secret)).public
@@ -69,22 +70,27 @@ def _session(observer: Observer, broker: Broker, host: str, port: int) -> Broker
     except (AMQPError, OSError) as e:
         return BrokerState(secret=broker.secret, ok=False, error=_why(e))
     try:
-        queues = tuple(_queue(connection, name) for name in broker.queues)
+        queues = _queues(connection, broker.queues)
     finally:
         connection.close()
     return BrokerState(secret=broker.secret, ok=True, queues=queues)
 
 
-def _queue(connection: Any, name: str) -> Queue:
+def _queues(connection: Any, names: Sequence[str]) -> tuple[Queue, ...]:
+    """Each queue, declared passively; a refusal closes its channel, and the next queue gets a new one."""
     from pika.exceptions import AMQPError
 
-    channel = connection.channel()
-    try:
-        declared = channel.queue_declare(name, passive=True).method
-    except AMQPError as e:
-        return Queue(name=name, error=_why(e))
-    channel.close()
-    return Queue(name=name, messages=declared.message_count, consumers=declared.consumer_count)
+    channel, found = None, []
+    for name in names:
+        channel = channel or connection.channel()
+        try:
+            declared = channel.queue_declare(name, passive=True).method
+        except AMQPError as e:
+            channel = None
+            found.append(Queue(name=name, error=_why(e)))
+        else:
+            found.append(Queue(name=name, messages=declared.message_count, consumers=declared.consumer_count))
+    return tuple(found)
 
 
 def _why(error: Exception) -> str:

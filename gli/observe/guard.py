@@ -31,7 +31,7 @@ AWS_READS: dict[str, frozenset[str]] = {
     "rds": frozenset({"DescribeDBInstances"}),
     "route53": frozenset({"ListHostedZonesByName", "ListResourceRecordSets"}),
     "s3": frozenset({"GetBucketPolicy", "GetPublicAccessBlock", "HeadBucket", "HeadObject"}),
-    "secretsmanager": frozenset({"DescribeSecret", "GetSecretValue"}),
+    "secretsmanager": frozenset({"BatchGetSecretValue", "ListSecrets"}),
     "sns": frozenset({"ListSubscriptionsByTopic", "ListTopics"}),
     "sts": frozenset({"GetCallerIdentity"}),
 }

@@ -16,7 +16,7 @@ from gli.observe.aws.compute import ecs_services
 from gli.observe.http_client import TIMEOUT_S
 from gli.observe.observation import Observation
 from gli.observe.probe import Observer, probe
-from gli.observe.secrets import secret
+from gli.observe.secrets import secret, secrets
 
 BUDGET_S = 2.0
 BODY_LIMIT = 200_000
@@ -163,7 +163,7 @@ async def landing(observer: Observer, page: Service | Frontend) -> HttpExchange:
     return await fetch(observer, page.url.rstrip("/") + path, attempts=_ATTEMPTS, within_s=BUDGET_S)
 
 
-@probe()
+@probe(after=[secrets])
 async def deep_health(observer: Observer, service: Service) -> HttpExchange:
     """The service's own view of what it depends on, opened with the token of its secret."""
     headers = {}

@@ -12,7 +12,7 @@ from gli.environments import Database
 from gli.observe.guard import refuse_sql_writes
 from gli.observe.observation import Cause, Observation, unknown
 from gli.observe.probe import Observer, probe
-from gli.observe.secrets import secret
+from gli.observe.secrets import secret, secrets
 from gli.observe.tcp import TcpConnection, open_port
 
 if TYPE_CHECKING:
@@ -53,20 +53,20 @@ class DatabaseState(Observation):
     """(app, migration) of every row of django_migrations, sorted."""
 
 
-@probe(deadline=8)
+@probe(deadline=8, after=[secrets])
 async def database_port(observer: Observer, database: Database) -> TcpConnection:
     """Whether the database's port opens; where it stands is what the application's secret says."""
     host, port = await _endpoint(observer, database.secret)
     return await open_port(observer, host, port)
 
 
-@probe(deadline=10)
+@probe(deadline=10, after=[secrets])
 async def application_login(observer: Observer, database: Database) -> Login:
     """The application's own credentials log in and run `SELECT 1`."""
     return await _login(observer, database.secret, "SELECT 1")
 
 
-@probe(deadline=10)
+@probe(deadline=10, after=[secrets])
 async def database_state(observer: Observer, database: Database) -> DatabaseState:
     """Connections and applied migrations, in one round trip, with the suite's own credentials."""
     statement = (

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, get_type_hints
@@ -41,6 +41,8 @@ class Probe(Generic[Seen]):
     per_target: bool
     preliminary: bool = False
     """Runs before the identity is confirmed: it is what confirms it."""
+    after: tuple[Probe[Any], ...] = ()
+    """Probes of the whole environment that it waits for: they start before all others, so that nobody waits long."""
 
     def load(self, recorded: Any) -> Seen:
         """The observation from its JSON form; raises `pydantic.ValidationError` where it is another's."""
@@ -49,7 +51,7 @@ class Probe(Generic[Seen]):
 
 
 def probe(
-    *, deadline: float = 10.0, preliminary: bool = False
+    *, deadline: float = 10.0, preliminary: bool = False, after: Sequence[Probe[Any]] = ()
 ) -> Callable[[Callable[..., Awaitable[Seen]]], Probe[Seen]]:
     """Makes a probe of an async function and registers it under the function's name."""
 
@@ -58,7 +60,7 @@ def probe(
         if name in PROBES:
             raise ValueError(f"two probes are named {name}: {PROBES[name].run.__module__} and {run.__module__}")
         per_target = len(inspect.signature(run).parameters) == 2
-        PROBES[name] = Probe(name, run, deadline, per_target, preliminary)
+        PROBES[name] = Probe(name, run, deadline, per_target, preliminary, tuple(after))
         return PROBES[name]
 
     return register

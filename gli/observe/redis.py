@@ -12,7 +12,7 @@ from gli.environments import Cache
 from gli.observe.guard import refuse_redis_writes
 from gli.observe.observation import Observation
 from gli.observe.probe import Observer, probe
-from gli.observe.secrets import secret
+from gli.observe.secrets import secret, secrets
 
 _TIMEOUT_S = 5.0
 
@@ -31,13 +31,13 @@ class CacheState(Observation):
     policy: str | None = None
 
 
-@probe(deadline=8)
+@probe(deadline=8, after=[secrets])
 async def application_cache(observer: Observer, cache: Cache) -> CacheState:
     """PING with the application's own credentials, over TLS where the secret says so."""
     return await _session(observer, cache.secret, look=False)
 
 
-@probe(deadline=8)
+@probe(deadline=8, after=[secrets])
 async def cache_state(observer: Observer, cache: Cache) -> CacheState:
     """Role and memory, with the suite's own credentials."""
     return await _session(observer, cache.verify_secret, look=True)
@@ -73,7 +73,7 @@ async def _session(observer: Observer, secret_id: str, *, look: bool) -> CacheSt
         observer.count("redis")
         with observer.phase("connect"):
             await connection.connect()
-        pong = await _command(observer, connection, "PING") in (b"PONG", "PONG")
+        pong = not look and await _command(observer, connection, "PING") in (b"PONG", "PONG")
         info = _info(await _command(observer, connection, "INFO")) if look else {}
     except (RedisError, OSError, TimeoutError) as e:
         return CacheState(secret=secret_id, error=_why(e))

@@ -1,6 +1,6 @@
 """Secrets Manager: what a secret holds, without what it hides.
 
-Source of truth: secretsmanager GetSecretValue and DescribeSecret.
+Source of truth: secretsmanager ListSecrets and BatchGetSecretValue: two calls, however many secrets there are.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
-from gli.observe.aws.session import AwsError
 from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
 
@@ -32,37 +32,67 @@ class Secret(Observation):
 
 
 @probe()
-async def secret_state(observer: Observer, secret_id: str) -> Secret:
-    """Whether the secret is there, stays there and has a current version; its value is not asked for."""
-    try:
-        state = await observer.aws.call(observer, "secretsmanager", "describe_secret", SecretId=secret_id)
-    except AwsError as e:
-        if e.code == "ResourceNotFoundException":
-            return Secret(id=secret_id, exists=False)
-        raise
-    current = any("AWSCURRENT" in stages for stages in state.get("VersionIdsToStages", {}).values())
-    return Secret(id=secret_id, exists=True, deleted_on=state.get("DeletedDate"), has_current_version=current)
+async def secret_states(observer: Observer) -> Mapping[str, Secret]:
+    """Which of the environment's secrets are there, stay there and have a current version; no value is asked for."""
+    wanted = observer.environment.secrets
+    answer = await observer.aws.call(
+        observer,
+        "secretsmanager",
+        "list_secrets",
+        IncludePlannedDeletion=True,
+        Filters=[{"Key": "name", "Values": list(wanted)}],  # takes names by prefix
+    )
+    found = {s["Name"]: s for s in answer["SecretList"]}
+    return {id_: _state(id_, found.get(id_)) for id_ in wanted}
 
 
 @probe()
+async def secret_state(observer: Observer, secret_id: str) -> Secret:
+    """One secret's state, out of the call made for all."""
+    return (await observer.see(secret_states))[secret_id]
+
+
+@probe()
+async def secrets(observer: Observer) -> Mapping[str, Secret | str]:
+    """Every secret of the environment in one call: its public side, or why it can't be had.
+
+    The values go to the vault; the observation keeps the fields' names and the values that hide nothing.
+    """
+    wanted = observer.environment.secrets
+    answer = await observer.aws.call(observer, "secretsmanager", "batch_get_secret_value", SecretIdList=list(wanted))
+    refused = {e["SecretId"]: f"{e.get('ErrorCode')}: {e.get('Message', '')}" for e in answer.get("Errors", [])}
+    found: dict[str, Secret | str] = {id_: refused.get(id_, "it does not exist") for id_ in wanted}
+    for value in answer["SecretValues"]:
+        found[value["Name"]] = _opened(observer, value["Name"], value.get("SecretString", ""))
+    return found
+
+
+@probe(after=[secrets])
 async def secret(observer: Observer, secret_id: str) -> Secret:
-    """The fields of a secret. Its values go to the vault; the observation keeps the names and the public values."""
-    try:
-        answer = await observer.aws.call(observer, "secretsmanager", "get_secret_value", SecretId=secret_id)
-    except AwsError as e:
-        if e.code == "ResourceNotFoundException":
-            raise unknown("not-found", f"the secret {secret_id} does not exist or has no current value") from None
-        if e.code == "InvalidRequestException":
-            raise unknown("not-found", f"the secret {secret_id} is scheduled for deletion") from None
-        raise
-    text = answer.get("SecretString", "")
+    """One secret, out of the call made for all; raises `Unobserved` where its value can't be had."""
+    found = (await observer.see(secrets))[secret_id]
+    if isinstance(found, str):
+        denied = "AccessDenied" in found
+        action = "secretsmanager:GetSecretValue" if denied else None
+        raise unknown("access-denied" if denied else "not-found", f"the secret {secret_id}: {found}", action=action)
+    return found
+
+
+def _state(secret_id: str, listed: Mapping[str, Any] | None) -> Secret:
+    if listed is None:
+        return Secret(id=secret_id, exists=False)
+    current = any("AWSCURRENT" in stages for stages in listed.get("SecretVersionsToStages", {}).values())
+    return Secret(id=secret_id, exists=True, deleted_on=listed.get("DeletedDate"), has_current_version=current)
+
+
+def _opened(observer: Observer, secret_id: str, text: str) -> Secret | str:
     observer.vault.hide(text)
     try:
         document = json.loads(text)
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise unknown("error", f"the secret {secret_id} holds no JSON object")
+        return "it holds no JSON object"
     fields = {str(k): _text(v) for k, v in document.items()}
     observer.vault.keep(secret_id, fields, public=PUBLIC_FIELDS)
     public = {k: v for k, v in fields.items() if k in PUBLIC_FIELDS}
