@@ -22,7 +22,7 @@ from gli.errors import UsageError
 FILE = Path("checklists/checks.toml")
 PHASES = ("pre-deploy", "post-deploy", "on-call")
 Phase = Literal["pre-deploy", "post-deploy", "on-call"]
-Severity = Literal["block", "warn"]
+Severity = Literal["block", "block-prod", "warn"]
 
 
 # A group is a set of targets of one kind, by name. A check says which group it is asked of.
@@ -80,6 +80,12 @@ class Check(Table):
     def function(self) -> str:
         return "test_" + self.id.replace("-", "_")
 
+    def severity_in(self, environment: Environment) -> Literal["block", "warn"]:
+        """`block-prod` blocks in production and warns elsewhere."""
+        if self.severity == "block-prod":
+            return "block" if environment.production else "warn"
+        return self.severity
+
     def runs_in(self, phase: str | None) -> bool:
         """Whether the check belongs to a run of that phase; a run without one, and the on-call run, take all."""
         return phase in (None, "on-call") or self.phase in (phase, "both")
@@ -91,6 +97,8 @@ class Case:
 
     check: Check
     target: str
+    severity: Literal["block", "warn"]
+    """What the check's severity comes to in this environment."""
     subjects: frozenset[str]
     """Every name that the target goes by; empty where the target is shared by the whole environment."""
     not_applicable: str | None = None
@@ -120,7 +128,7 @@ class Catalogue:
     def cases(self, environment: Environment, phase: str | None) -> tuple[Case, ...]:
         """Every case that a run of the phase must report on, in the catalogue's order."""
         return tuple(
-            Case(check, name, _subjects(check, table), _not_applicable(table))
+            Case(check, name, check.severity_in(environment), _subjects(check, table), _not_applicable(table))
             for check in self.checks.values()
             if check.runs_in(phase)
             for name, table in self.targets(check, environment).items()

@@ -204,6 +204,7 @@ class Environment(Table):
 
     name: str
     branch: str
+    production: bool = False
     counterpart: str | None = None
     vantage: Vantage = "internet"
     extends: str | None = None

@@ -162,7 +162,7 @@ def _reasons(cases: Sequence[Case], marked: Mapping[tuple[str, str], Result], ro
     missing = [c.label for c in cases if marked[c.key].outcome is Outcome.MISSING]
     if missing:
         yield f"{len(missing)} of {len(cases)} cases did not report: {_some(missing)}"
-    holding = [c for c in cases if c.check.severity == "block" and marked[c.key].outcome.red]
+    holding = [c for c in cases if c.severity == "block" and marked[c.key].outcome.red]
     named = {r.result.key for r in roots}
     for outcome in (Outcome.FAILED, Outcome.UNKNOWN):
         found = [c for c in holding if marked[c.key].outcome is outcome]
@@ -182,7 +182,7 @@ def _line(case: Case, result: Result, language: str) -> CheckLine:
         id=case.check.id,
         target=case.target,
         outcome=result.outcome,
-        severity=case.check.severity,
+        severity=case.severity,
         phase=case.check.phase,
         blocked_by=result.blocked_by,
         message=result.message,

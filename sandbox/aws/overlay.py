@@ -26,6 +26,19 @@ def ecs_deployment(region: str, cluster: str, service: str, changes: Mapping[str
     return {"region": region, "cluster": cluster, "service": service, "changes": before}
 
 
+def ecs_old_deployment(region: str, cluster: str, service: str, there: bool) -> dict[str, Any]:
+    """Keep an ACTIVE deployment beside the PRIMARY one, as ECS does until the last old task has drained."""
+    deployments = _service(region, cluster, service).deployments
+    before = len(deployments) > 1
+    if there and not before:
+        deployments.append(
+            {**deployments[0], "id": "ecs-svc/0", "status": "ACTIVE", "desiredCount": 0, "runningCount": 1}
+        )
+    elif not there:
+        del deployments[1:]
+    return {"region": region, "cluster": cluster, "service": service, "there": before}
+
+
 def ecs_counts(region: str, cluster: str, service: str, running: int, pending: int) -> dict[str, Any]:
     """Set how many tasks a service has, whatever it wants."""
     found = _service(region, cluster, service)
@@ -90,6 +103,7 @@ _hidden_buckets: dict[str, Any] = {}
 
 ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "ecs-deployment": ecs_deployment,
+    "ecs-old-deployment": ecs_old_deployment,
     "ecs-counts": ecs_counts,
     "ecs-cluster": ecs_cluster,
     "target-health": target_health,

@@ -77,6 +77,14 @@ def rollout_in_progress(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("old-tasks-linger", turns_red=["ecs-single-deployment"])
+def old_tasks_linger(sandbox: Sandbox) -> Iterator[None]:
+    """The API's deployment is complete, and the one before it still carries traffic."""
+    where = required(_api(sandbox).ecs)
+    with _overlaid(sandbox, "ecs-old-deployment", cluster=where.cluster, service=where.service, there=True):
+        yield
+
+
 @fault("rolled-back", turns_red=["ecs-expected-image"])
 def rolled_back(sandbox: Sandbox) -> Iterator[None]:
     """The API's service is stable again, on the task definition of the release before."""
@@ -119,18 +127,28 @@ def target_unhealthy(sandbox: Sandbox) -> Iterator[None]:
 @fault("https-listener-elsewhere", turns_red=["alb-https-listener"])
 def https_listener_elsewhere(sandbox: Sandbox) -> Iterator[None]:
     """The load balancer takes HTTPS on another port than 443."""
-    listener = _https_listener(sandbox)
+    listener = _listener(sandbox, "HTTPS")
     change = {"ListenerArn": listener["ListenerArn"], "DefaultActions": listener["DefaultActions"]}
     sandbox.aws("elbv2").modify_listener(**change, Port=8443)
     yield
     sandbox.aws("elbv2").modify_listener(**change, Port=listener["Port"])
 
 
+@fault("http-listener-answers", turns_red=["alb-http-redirect"])
+def http_listener_answers(sandbox: Sandbox) -> Iterator[None]:
+    """The load balancer answers plain HTTP itself, and redirects nobody."""
+    listener = _listener(sandbox, "HTTP")
+    answer = {"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "200", "ContentType": "text/plain"}}
+    sandbox.aws("elbv2").modify_listener(ListenerArn=listener["ListenerArn"], DefaultActions=[answer])
+    yield
+    sandbox.aws("elbv2").modify_listener(ListenerArn=listener["ListenerArn"], DefaultActions=listener["DefaultActions"])
+
+
 @fault("hosts-swapped", turns_red=["alb-host-routing"])
 def hosts_swapped(sandbox: Sandbox) -> Iterator[None]:
     """The load balancer sends the API's host to the WebSocket server's targets."""
     api, elbv2 = _api(sandbox), sandbox.aws("elbv2")
-    rules = elbv2.describe_rules(ListenerArn=_https_listener(sandbox)["ListenerArn"])["Rules"]
+    rules = elbv2.describe_rules(ListenerArn=_listener(sandbox, "HTTPS")["ListenerArn"])["Rules"]
     rule = next(r for r in rules if any(api.host in c["HostHeaderConfig"]["Values"] for c in r["Conditions"]))
     other = next(arn for name, arn in _target_groups(sandbox).items() if name != api.name)
     elbv2.modify_rule(RuleArn=rule["RuleArn"], Actions=[{"Type": "forward", "TargetGroupArn": other}])
@@ -138,12 +156,12 @@ def hosts_swapped(sandbox: Sandbox) -> Iterator[None]:
     elbv2.modify_rule(RuleArn=rule["RuleArn"], Actions=rule["Actions"])
 
 
-def _https_listener(sandbox: Sandbox) -> dict[str, Any]:
+def _listener(sandbox: Sandbox, protocol: str) -> dict[str, Any]:
     elbv2 = sandbox.aws("elbv2")
     name = required(sandbox.environment.load_balancer).name
     arn = elbv2.describe_load_balancers(Names=[name])["LoadBalancers"][0]["LoadBalancerArn"]
     listeners: list[dict[str, Any]] = elbv2.describe_listeners(LoadBalancerArn=arn)["Listeners"]
-    return next(listener for listener in listeners if listener["Protocol"] == "HTTPS")
+    return next(listener for listener in listeners if listener["Protocol"] == protocol)
 
 
 def _target_groups(sandbox: Sandbox) -> dict[str, str]:

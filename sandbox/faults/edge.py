@@ -94,6 +94,21 @@ def acm_certificate_expiring(sandbox: Sandbox) -> Iterator[None]:
     acm.delete_certificate(CertificateArn=expiring)
 
 
+@fault("cdn-certificate-of-another-name", turns_red=["cdn-aliases-and-cert"])
+def cdn_certificate_of_another_name(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's distribution has a certificate that does not cover its host."""
+    acm = sandbox.aws("acm", EDGE_REGION)
+    pems = sandbox.authority.issue([sandbox.environment.services["api"].host]).pems()
+    other = acm.import_certificate(
+        Certificate=pems.certificate.encode(),
+        PrivateKey=pems.private_key.encode(),
+        CertificateChain=pems.chain.encode(),
+    )["CertificateArn"]
+    with _distribution(sandbox, lambda config: config["ViewerCertificate"].update(ACMCertificateArn=other)):
+        yield
+    acm.delete_certificate(CertificateArn=other)
+
+
 @contextmanager
 def _distribution(sandbox: Sandbox, change: Callable[[dict[str, Any]], object]) -> Iterator[None]:
     """The user frontend's distribution, configured otherwise."""
