@@ -10,13 +10,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
 import gli
-from gli import catalogue
+from gli import catalogue, environments
 from gli.catalogue import Check
 from gli.errors import UsageError
+from gli.policy import policy
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -57,6 +59,18 @@ def checks(check_id: str | None, as_json: bool) -> None:
             click.echo(f"{c.id:{width}}  {c.layer:9}  {c.phase:11}  {c.severity:5}  {c.vantage:8}  {c.each}")
 
 
+@main.command("iam-policy")
+@click.option("--env", "name", required=True, metavar="NAME", help="An environment of environments.toml.")
+def iam_policy(name: str) -> None:
+    """Print the least-privilege IAM policy that verifying an environment needs."""
+    root = Path.cwd()
+    try:
+        document = policy(catalogue.load(root), environments.load(root, name))
+    except UsageError as e:
+        _refuse(e)
+    click.echo(json.dumps(document, indent=1))
+
+
 def _explained(check: Check, proves: str) -> list[str]:
     """One check in full."""
     rows = {
@@ -74,6 +88,6 @@ def _explained(check: Check, proves: str) -> list[str]:
     return [check.id, *(f"  {name}: {value}" for name, value in rows.items())]
 
 
-def _refuse(error: UsageError) -> None:
+def _refuse(error: UsageError) -> NoReturn:
     click.echo(f"gli: {error}", err=True)
     sys.exit(2)

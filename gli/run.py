@@ -120,7 +120,8 @@ class Run:
 
     def finish(self, *, interrupted: str | None) -> Verdict:
         """Observes what is still wanted, judges, writes, closes; the verdict, free of secrets."""
-        self._await_manifest()
+        if interrupted is None:
+            self._await_manifest()
         self.observatory.close()
         self.results = [self._with_attempts(r) for r in self.results]
         verdict = self._judged(interrupted=interrupted)

@@ -1,0 +1,93 @@
+"""The `gli` command."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, clean_environment, row
+from gli import catalogue
+from gli.observe.aws.session import iam_action
+from gli.observe.guard import AWS_READS
+
+
+def gli(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    asked = [sys.executable, "-c", "from gli.cli import main; main(prog_name='gli')", *arguments]
+    return subprocess.run(
+        asked, cwd=cwd, env=clean_environment(), capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_help_teaches_and_names_every_command() -> None:
+    said = " ".join(gli("--help").stdout.split())
+    assert "pytest --env=stg" in said
+    for command in ("sandbox", "checks", "iam-policy"):
+        assert command in said
+
+
+def test_checks_lists_the_catalogue() -> None:
+    lines = gli("checks").stdout.splitlines()
+    assert len(lines) == len(catalogue.load(ROOT).checks)
+    assert max(map(len, lines)) <= 110
+
+
+def test_checks_for_machines() -> None:
+    listed = json.loads(gli("checks", "--json").stdout)
+    assert {c["id"] for c in listed} == set(catalogue.load(ROOT).checks)
+    assert all(c["proves"] and c["remedy"]["en"] and c["remedy"]["ko"] for c in listed)
+
+
+def test_one_check_is_explained_in_full() -> None:
+    said = gli("checks", "sg-db-ingress").stdout
+    for word in ("proves:", "explained by:", "to do:", "할 일:", "IAM: ", "ec2:DescribeSecurityGroups"):
+        assert word in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["checks", "nope"], "gli: no check is called 'nope'; `gli checks` lists them"),
+        (["iam-policy", "--env", "nowhere"], "gli: environments.toml has no environment 'nowhere'"),
+        (["iam-policy", "--env", "dev"], "gli: environments.toml: [dev] has no aws table: it needs no policy"),
+    ],
+)
+def test_wrong_usage_is_one_sentence_and_code_2(arguments: list[str], sentence: str) -> None:
+    done = gli(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(sentence)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("x", "checklists/checks.toml is not valid TOML"),
+        (row("one", severity="fatal"), "checklists/checks.toml: [one] severity: "),
+        (row("one", each="nobody"), "checklists/checks.toml: [one] each = 'nobody' is no group of targets"),
+        (row("one", causes='["two"]'), "checklists/checks.toml: [one] causes names 'two', which is no check"),
+        (
+            row("one", causes='["two"]') + row("two", causes='["one"]'),
+            "checklists/checks.toml: causes go in a circle: one -> two -> one",
+        ),
+    ],
+)
+def test_a_broken_catalogue_is_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+    (tmp_path / "checklists").mkdir()
+    (tmp_path / "checklists/checks.toml").write_text(text)
+    done = gli("checks", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"gli: {sentence}")
+
+
+def test_the_policy_allows_what_the_guard_lets_through_and_nothing_else() -> None:
+    statements = json.loads(gli("iam-policy", "--env", "stg").stdout)["Statement"]
+    allowed = {action for s in statements for action in s["Action"]}
+    asked = {iam_action(service, operation) for service, operations in AWS_READS.items() for operation in operations}
+    # GetCallerIdentity needs no permission; BatchGetSecretValue also needs the permission of each value.
+    assert allowed == (asked - {"sts:GetCallerIdentity"}) | {"secretsmanager:GetSecretValue"}
+    scoped = {a for s in statements if s["Resource"] != ["*"] for a in s["Action"]}
+    assert {"s3:GetObject", "secretsmanager:GetSecretValue"} & allowed <= scoped
