@@ -97,6 +97,8 @@ def _why(error: Exception) -> str:
     text = " ".join(str(a) for a in error.args) or type(error).__name__
     if "ACCESS_REFUSED" in text or type(error).__name__ == "ProbableAuthenticationError":
         return f"access refused: user, password or permission ({text})"
+    if "no queue" in text:
+        return f"there is no such queue ({text})"
     if "vhost" in text or type(error).__name__ == "ProbableAccessDeniedError":
         return f"the virtual host is not there or not allowed ({text})"
     return f"{type(error).__name__}: {text}"
