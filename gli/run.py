@@ -17,7 +17,7 @@ from gli.catalogue import GROUPS, Case, Catalogue
 from gli.environments import Environment
 from gli.errors import UsageError
 from gli.judge.outcome import Outcome, Result
-from gli.judge.verdict import VALID_FOR_HOURS, Judgement, Suite, Verdict, judge
+from gli.judge.verdict import VALID_FOR_HOURS, Judgement, SinceLast, Suite, Verdict, compared, judge
 from gli.observe.observation import Record, Unknown, Unobserved, fact_name
 from gli.observe.observatory import Observatory, Replay
 from gli.report.files import RunFolder
@@ -152,9 +152,10 @@ class Run:
     def _judged(self, *, interrupted: str | None) -> Verdict:
         partial = None if interrupted or self.refused else self.partial
         judgement = judge(self.cases, self.results, language=self.language, interrupted=interrupted, partial=partial)
-        return self._verdict(judgement)
+        since = SinceLast() if interrupted else self._since_last(judgement)
+        return self._verdict(judgement, since)
 
-    def _verdict(self, judgement: Judgement) -> Verdict:
+    def _verdict(self, judgement: Judgement, since: SinceLast) -> Verdict:
         finished = clock.now()
         records: list[Record] = getattr(getattr(self, "observatory", None), "records", [])
         manifest, incomplete = self._manifest(records)
@@ -179,7 +180,12 @@ class Run:
             requests=_requests(records),
             checks=judgement.checks,
             root_causes=judgement.root_causes,
+            since_last=since,
         )
+
+    def _since_last(self, judgement: Judgement) -> SinceLast:
+        last = self.folder.last_whole(self.phase)
+        return compared(last["checks"], judgement.checks) if last is not None else SinceLast()
 
     def _manifest(self, records: Iterable[Record]) -> tuple[dict[str, dict[str, str]], list[str]]:
         seen = {r.target: dict(r.observation) for r in records if r.probe == "revision" and r.observation}

@@ -332,3 +332,24 @@ def test_a_replay_of_something_else_is_one_sentence(project: Project, case: str)
     assert ran.code == 4
     assert sentence in ran.output
     assert "Traceback" not in ran.output
+
+
+def test_a_run_is_compared_with_the_last_whole_one(project: Project) -> None:
+    project.checks(FAILS)
+    project.run()
+    project.run("-k", "second")  # partial: nothing to compare with
+    project.checks("def test_first_check(target): pass\ndef test_second_check(target): assert False, 'now this'\n")
+    ran = project.run()
+    assert ran.verdict is not None
+    assert ran.verdict["since_last"] == {"new": ["second-check[api]"], "still": [], "fixed": ["first-check[api]"]}
+    assert "since the last whole run: 1 new, 1 fixed" in ran.output
+    again = project.run()
+    assert again.verdict is not None
+    assert again.verdict["since_last"] == {"new": [], "still": ["second-check[api]"], "fixed": []}
+
+
+def test_a_damaged_earlier_verdict_is_passed_over(project: Project) -> None:
+    first = project.run()
+    assert first.folder is not None
+    (first.folder / "verdict.json").write_text('{"reasons": [3]}')
+    assert project.run().last_line == "VERDICT own: GO"

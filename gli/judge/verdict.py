@@ -143,6 +143,22 @@ def judge(
     )
 
 
+def compared(before: Iterable[Mapping[str, Any]], now: Sequence[CheckLine]) -> SinceLast:
+    """The reds of this run beside those of an earlier one (the `checks` of its `verdict.json`)."""
+    was_red = {_label(c["id"], c["target"]) for c in before if Outcome(c["outcome"]).red}
+    red = [_label(c.id, c.target) for c in now if c.outcome.red]
+    green = {_label(c.id, c.target) for c in now if c.outcome.green}
+    return SinceLast(
+        new=tuple(label for label in red if label not in was_red),
+        still=tuple(label for label in red if label in was_red),
+        fixed=tuple(sorted(was_red & green)),
+    )
+
+
+def _label(check: str, target: str) -> str:
+    return f"{check}[{target}]"
+
+
 def reconciled(cases: Sequence[Case], reports: Iterable[Result]) -> dict[tuple[str, str], Result]:
     """One result for each case: the worst that it reported, or `missing`. Reports on no case are not counted."""
     by_key: dict[tuple[str, str], list[Result]] = {c.key: [] for c in cases}

@@ -38,6 +38,19 @@ class RunFolder:
             raise UsageError(f"the report can't be written: {e}; choose a folder with --report-dir") from None
         return cls(path)
 
+    def last_whole(self, phase: str | None) -> dict[str, Any] | None:
+        """The verdict of the newest earlier run of the same phase that came to its end with every check."""
+        earlier = (p for p in self.path.parent.glob(f"*/{VERDICT}") if p.parent.name not in (LATEST, self.path.name))
+        for path in sorted(earlier, key=lambda p: p.parent.name, reverse=True):
+            try:
+                document = json.loads(path.read_text(encoding="utf-8"))
+                whole = not any(r.startswith(("incomplete:", "partial:")) for r in document["reasons"])
+                if whole and document["phase"] == phase and document["checks"]:
+                    return dict(document)
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                continue  # not a verdict of ours, or one that somebody damaged: nothing to compare with
+        return None
+
     def write_verdict(self, document: Mapping[str, Any], redactor: Redactor) -> None:
         """`verdict.json`, replaced atomically."""
         text = json.dumps(redactor.document(document), ensure_ascii=False, indent=1)
