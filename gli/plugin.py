@@ -107,15 +107,23 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(e)) from None
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Checks without an environment to check: one sentence instead of an error for each."""
+    checks = [item for item in items if item.path.parent.name in ("tests_smoke", "tests_infra")]
+    if checks and not config.option.env:
+        known = ", ".join(environments.names(config.rootpath))
+        raise pytest.UsageError(f"say which environment to verify: pytest --env=NAME, one of {known}")
+
+
 def _configure(config: pytest.Config) -> None:
     if sys.flags.optimize:
         raise UsageError("python -O takes assertions out: no check could fail; run without -O and PYTHONOPTIMIZE")
     root, name = config.rootpath, config.option.env
+    tables = environments.tables_of(root, name)
     catalogue = catalogues.load(root)
     catalogues.docstrings(root)
     replayed, overlay = _replayed(config, name) if config.option.replay else (None, None)
     if replayed is None:
-        tables = environments.tables_of(root, name)
         config.stash[PROVIDER] = provider.ensure(root, tables, say=lambda text: print(text, flush=True))
         overlay = environments.read_overlay(root, tables) or {}
     assert overlay is not None

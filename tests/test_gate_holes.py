@@ -353,3 +353,11 @@ def test_a_damaged_earlier_verdict_is_passed_over(project: Project) -> None:
     assert first.folder is not None
     (first.folder / "verdict.json").write_text('{"reasons": [3]}')
     assert project.run().last_line == "VERDICT own: GO"
+
+
+def test_without_an_environment_one_sentence_asks_for_it(project: Project) -> None:
+    done = subprocess.run(
+        [*PYTEST], cwd=project.root, env=clean_environment(), capture_output=True, text=True, timeout=30, check=False
+    )
+    assert done.returncode == 4
+    assert "say which environment to verify: pytest --env=NAME, one of own" in done.stdout + done.stderr
