@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from gli.checking import CASE, Checking, Side
 from gli.controlling import EXIT_STATUS, Controlling
 from gli.environments import Environment
 from gli.errors import UsageError
-from gli.judge.verdict import Verdict
+from gli.judge.verdict import NO_GO, Verdict
 from gli.observe.observation import Record
 from gli.observe.probe import Probe
 from gli.report import files, terminal
@@ -67,11 +67,21 @@ def pytest_cmdline_main(
         verdict = _finished(run, config) if run is not None else None
         if started is not None:
             started.stop()
-    if run is None or verdict is None:
+    if run is None:
         return code if any(getattr(config.option, o, False) for o in ("help", "version")) else code or 1
-    print("\n".join(terminal.summary(verdict, _relative(run.folder.path / files.VERDICT))))
-    print(terminal.last_line(verdict), flush=True)
-    return _exit_code(code, verdict, run)
+    print("\n".join(_said(run, verdict)))
+    print(terminal.last_line(run.environment.name, verdict.verdict if verdict else NO_GO), flush=True)
+    return _exit_code(code, verdict, run) if verdict else code or 1
+
+
+def _said(run: Run, verdict: Verdict | None) -> Iterable[str]:
+    """What the run says before its last line."""
+    report = _relative(run.folder.path / files.VERDICT)
+    if verdict is None:
+        return [f"ERROR: the report could not be written to {run.folder.path}: {run.unwritten}"]
+    if run.refused is not None:
+        return terminal.refusal(run.redact(run.refused.message), report)
+    return terminal.summary(verdict, report)
 
 
 def _finished(run: Run, config: pytest.Config) -> Verdict | None:
@@ -80,7 +90,7 @@ def _finished(run: Run, config: pytest.Config) -> Verdict | None:
     try:
         return run.finish(interrupted=None if run.refused else _INTERRUPTED.get(code))
     except (OSError, UsageError) as e:
-        print(f"ERROR: the report could not be written to {run.folder.path}: {e}", file=sys.stderr, flush=True)
+        run.unwritten = e
         return None
 
 

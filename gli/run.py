@@ -51,6 +51,7 @@ class Run:
         self.results: list[Result] = []
         self.collected: set[tuple[str, str]] | None = None
         self.refused: Unknown | None = None
+        self.unwritten: Exception | None = None
         self.folder = RunFolder.create(reports, environment.name, self.started)
         self._write(self._judged(interrupted="the run has not ended"))
         self.folder.point_latest_here()

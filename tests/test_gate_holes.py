@@ -301,6 +301,7 @@ def test_a_disk_that_is_full_at_the_end(project: Project) -> None:
     ran = project.run()
     assert ran.code == 1
     assert "No space left on device" in ran.output
+    assert ran.last_line == "VERDICT own: NO-GO"
     assert "Traceback" not in ran.output
     assert ran.verdict is not None
     assert ran.verdict["reasons"][0] == "incomplete: the run has not ended"

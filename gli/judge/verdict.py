@@ -177,7 +177,7 @@ def reconciled(cases: Sequence[Case], reports: Iterable[Result]) -> dict[tuple[s
 def _reasons(cases: Sequence[Case], marked: Mapping[tuple[str, str], Result], roots: Sequence[Root]) -> Iterable[str]:
     missing = [c.label for c in cases if marked[c.key].outcome is Outcome.MISSING]
     if missing:
-        yield f"{len(missing)} of {len(cases)} cases did not report: {_some(missing)}"
+        yield f"{len(missing)} of {len(cases)} cases did not report: {some(missing)}"
     holding = [c for c in cases if c.severity == "block" and marked[c.key].outcome.red]
     named = {r.result.key for r in roots}
     for outcome in (Outcome.FAILED, Outcome.UNKNOWN):
@@ -186,10 +186,11 @@ def _reasons(cases: Sequence[Case], marked: Mapping[tuple[str, str], Result], ro
             yield f"{case.label} {outcome.value}: {marked[case.key].message}"
     blocked = [c.label for c in holding if marked[c.key].outcome is Outcome.BLOCKED]
     if blocked:
-        yield f"{len(blocked)} more blocked by these: {_some(blocked)}"
+        yield f"{len(blocked)} more blocked by these: {some(blocked)}"
 
 
-def _some(labels: Sequence[str], most: int = 5) -> str:
+def some(labels: Sequence[str], most: int = 5) -> str:
+    """The first few labels, and how many more there are."""
     return ", ".join(labels[:most]) + (f" and {len(labels) - most} more" if len(labels) > most else "")
 
 

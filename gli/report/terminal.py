@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Iterator
 
 from gli.judge.outcome import Outcome
-from gli.judge.verdict import CheckLine, RootCause, Verdict
+from gli.judge.verdict import CheckLine, RootCause, Verdict, some
 
 _WIDTH = 80
 _NOTED = (Outcome.FAILED, Outcome.UNKNOWN)
@@ -39,9 +39,16 @@ def summary(verdict: Verdict, report: str) -> Iterator[str]:
     yield f"report: {report}"
 
 
-def last_line(verdict: Verdict) -> str:
+def refusal(sentence: str, report: str) -> Iterator[str]:
+    """The lines of a run that asked nothing, because it is not who it should be."""
+    yield from _paragraph(f"ERROR: {sentence}")
+    yield "Nothing else was asked."
+    yield f"report: {report}"
+
+
+def last_line(environment: str, verdict: str) -> str:
     """`VERDICT stg: GO`, the last line of every run."""
-    return f"VERDICT {verdict.environment}: {verdict.verdict}"
+    return f"VERDICT {environment}: {verdict}"
 
 
 def _root(root: RootCause) -> Iterator[str]:
@@ -49,7 +56,7 @@ def _root(root: RootCause) -> Iterator[str]:
     yield from _paragraph(f"  {root.message}", indent="  ")
     yield from _paragraph(f"  to do: {root.hint}", indent="  ")
     if root.explains:
-        yield from _paragraph(f"  explains: {', '.join(root.explains)}", indent="  ")
+        yield from _paragraph(f"  explains: {some(root.explains)}", indent="  ")
 
 
 def _not_applicable(lines: tuple[CheckLine, ...]) -> Iterator[str]:
