@@ -75,10 +75,19 @@ def test_latest_points_at_the_newest_run(healthy: Ran) -> None:
 
 def test_workers_give_the_same_verdict_with_the_same_requests(sandbox: Sandbox, healthy: Ran, tmp_path: Path) -> None:
     shared = sandbox.verify("-n4", reports=tmp_path)
-    one, other = verdict_of(healthy), verdict_of(shared)
     assert shared.last_line == "VERDICT sandbox: GO"
-    assert other["requests"] == one["requests"]
-    assert other["counts"] == one["counts"]
+    assert verdict_of(shared)["counts"] == verdict_of(healthy)["counts"]
+    one, other = requests_of(healthy), requests_of(shared)
+    assert set(one) == set(other)
+    retried = {fact for fact in one if None in (one[fact], other[fact])}
+    assert {f: r for f, r in one.items() if f not in retried} == {f: r for f, r in other.items() if f not in retried}
+
+
+def requests_of(ran: Ran) -> dict[str, dict[str, int] | None]:
+    """The requests behind each fact; None for one that was tried again, as a busy machine makes it happen."""
+    assert ran.folder is not None
+    _, *records = [json.loads(line) for line in (ran.folder / "facts.jsonl").read_text().splitlines()]
+    return {f"{r['probe']}[{r['target']}]": r["requests"] if r["attempts"] == 1 else None for r in records}
 
 
 def test_a_replay_judges_without_a_network(sandbox: Sandbox, tmp_path: Path) -> None:

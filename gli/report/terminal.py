@@ -30,9 +30,8 @@ def summary(verdict: Verdict, report: str) -> Iterator[str]:
             yield from _paragraph(reason)
     since = verdict.since_last
     if since.new or since.fixed:
-        told = [f"{len(labels)} {word}" for word, labels in (("new", since.new), ("still", since.still)) if labels]
-        told += [f"{len(since.fixed)} fixed"] if since.fixed else []
-        yield f"since the last whole run: {', '.join(told)}"
+        parts = {"new": since.new, "still": since.still, "fixed": since.fixed}
+        yield "since the last whole run: " + ", ".join(f"{len(v)} {word}" for word, v in parts.items() if v)
     counts = ", ".join(f"{n} {outcome}" for outcome, n in verdict.counts.items()) or "nothing judged"
     warned = sum(line.severity == "warn" and line.outcome in (*_NOTED, Outcome.BLOCKED) for line in verdict.checks)
     yield f"{counts}" + (f" ({warned} of them warnings, which do not hold a verdict)" if warned else "")
