@@ -27,6 +27,8 @@ Severity = Literal["block", "block-prod", "warn"]
 
 # A group is a set of targets of one kind, by name. A check says which group it is asked of.
 GROUPS: Mapping[str, Callable[[Environment], Mapping[str, Any]]] = {
+    "environment": lambda e: {e.name: e},
+    "counterpart": lambda e: {e.other.name: e.other} if e.other else {},
     "account": lambda e: {e.aws.region: e.aws} if e.aws else {},
     "hosts": lambda e: {h: h for h in e.hosts},
     "secure-hosts": lambda e: {h: h for h in e.secure_hosts},
@@ -37,6 +39,7 @@ GROUPS: Mapping[str, Callable[[Environment], Mapping[str, Any]]] = {
     "frontends": lambda e: dict(e.frontends),
     "secure-pages": lambda e: {n: p for n, p in {**e.services, **e.frontends}.items() if p.secure and not p.websocket},
     "load-balancer": lambda e: {e.load_balancer.name: e.load_balancer} if e.load_balancer else {},
+    "sqlite": lambda e: {e.sqlite.name: e.sqlite} if e.sqlite else {},
     "database": lambda e: {e.database.instance: e.database} if e.database else {},
     "cache": lambda e: {e.cache.replication_group: e.cache} if e.cache else {},
     "broker": lambda e: {e.broker.secret: e.broker} if e.broker else {},
@@ -45,6 +48,10 @@ GROUPS: Mapping[str, Callable[[Environment], Mapping[str, Any]]] = {
     "alarms": lambda e: {e.alarms.prefix: e.alarms} if e.alarms else {},
     "topics": lambda e: {t: t for t in e.alarms.topics} if e.alarms else {},
     "repositories": lambda e: {r.name: r.name for r in e.repositories} if e.git else {},
+    "built-repositories": lambda e: {r: r for r in e.built} if e.git else {},
+    "pipelines": lambda e: {r.name: r for r in e.repositories if r.workflow} if e.git and e.github else {},
+    "deployment-log": lambda e: {e.git.log_repository: e.git.log_repository} if e.git and e.git.log_repository else {},
+    "migrations": lambda e: {e.database.migrations: e.database.migrations} if e.git and e.database else {},
 }
 
 
@@ -219,7 +226,7 @@ def _subjects(check: Check, table: Any) -> frozenset[str]:
     """A service goes by its name and its host, a frontend also by its bucket; what there is one of is everybody's."""
     if isinstance(table, str):
         return frozenset({table})
-    if check.each in ("apis", "websockets", "services", "frontends", "secure-pages"):
+    if check.each in ("apis", "websockets", "services", "frontends", "secure-pages", "pipelines"):
         names = (getattr(table, key, None) for key in ("name", "host", "bucket", "repository", "deep_health_secret"))
         return frozenset(str(n) for n in names if n)
     return frozenset()

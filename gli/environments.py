@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from gli.errors import UsageError
 
@@ -32,6 +32,10 @@ class Table(BaseModel):
 
 class Repository(Table):
     name: str
+    workflow: str | None = None
+    steps: tuple[tuple[str, ...], ...] = ()
+    migrate: tuple[str, ...] = ()
+    serve: tuple[str, ...] = ()
 
 
 class Aws(Table):
@@ -49,10 +53,21 @@ class Aws(Table):
 
 class Git(Table):
     remote: str
+    deploy_tag: str = "deploy-%Y%m%d-%H%M%S"
+    log_repository: str | None = None
+    log_path: str = "deployment.log"
+    backmerge_hours: int = 24
 
     def of(self, repository: str) -> str:
         """The remote of one repository."""
         return self.remote.replace("{repository}", repository)
+
+
+class Github(Table):
+    owner: str
+    environment: str
+    api_url: str = "https://api.github.com"
+    token_variable: str | None = None
 
 
 class Dns(Table):
@@ -84,11 +99,23 @@ class Echo(Table):
     expect: str
 
 
+class Cookies(Table):
+    path: str
+    readable: tuple[str, ...] = ()
+
+
 class Ecs(Table):
     cluster: str
     service: str
     container: str
     port: int
+    minimum_tasks: int = 1
+
+
+class Registry(Table):
+    most_critical: int = 0
+    most_high: int = 10
+    rollback_releases: int = 3
 
 
 class Reachable(Table):
@@ -133,8 +160,14 @@ class Service(Reachable):
     protected_path: str | None = None
     error_path: str | None = None
     cors_path: str | None = None
+    cookies: Cookies | None = None
     contract: tuple[Endpoint, ...] = ()
     echo: Echo | None = None
+    heartbeat_s: int = 30
+    subprotocols: tuple[str, ...] = ()
+    idle_hold_s: Annotated[float, Field(gt=0, le=75)] | None = None
+    """No longer than a run may take (`gli.observe.observatory.RUN_DEADLINE_S`)."""
+    log_group: str | None = None
     ecs: Ecs | None = None
 
 
@@ -147,6 +180,15 @@ class Frontend(Reachable):
 
 class Sqlite(Table):
     path: str
+    code: str
+
+    @property
+    def name(self) -> str:
+        return Path(self.path).name
+
+    def below(self, root: Path) -> Sqlite:
+        """The same with both paths resolved from the folder of the file."""
+        return self.model_copy(update={"path": str(root / self.path), "code": str(root / self.code)})
 
 
 class Database(Table):
@@ -155,6 +197,10 @@ class Database(Table):
     verify_secret: str
     migrations: str
     ingress_from: tuple[str, ...]
+    minimum_backup_days: int = 7
+    longest_transaction_s: float = 300.0
+    longest_idle_transaction_s: float = 60.0
+    longest_lock_wait_s: float = 5.0
 
     @property
     def name(self) -> str:
@@ -176,6 +222,11 @@ class Cache(Table):
 class Broker(Table):
     secret: str
     queues: tuple[str, ...] = ()
+    dead_letter_queues: tuple[str, ...] = ()
+    most_dead_letters: int = 0
+    amazon_mq: str | None = None
+    security_group: str | None = None
+    ingress_from: tuple[str, ...] = ()
     absent: str | None = None
     """Why there is none here, and how to install one; its checks are then not applicable and say this."""
 
@@ -187,6 +238,13 @@ class Broker(Table):
 class Logs(Table):
     groups: tuple[str, ...]
     minimum_retention_days: int = 7
+
+
+class Metrics(Table):
+    window_minutes: int = 15
+    least_requests: int = 100
+    most_cpu_percent: float = 70.0
+    most_memory_percent: float = 80.0
 
 
 class Alarms(Table):
@@ -213,6 +271,7 @@ class Environment(Table):
     repositories: tuple[Repository, ...] = ()
     aws: Aws | None = None
     git: Git | None = None
+    github: Github | None = None
     dns: Dns = Dns()
     tls: Tls = Tls()
     load_balancer: LoadBalancer | None = None
@@ -224,9 +283,12 @@ class Environment(Table):
     broker: Broker | None = None
     logs: Logs | None = None
     alarms: Alarms | None = None
+    registry: Registry = Registry()
+    metrics: Metrics = Metrics()
     connect_to: Mapping[str, str] = {}
     """`host:port` to `address:port`: where to connect instead, with the name kept for TLS, SNI and Host (like curl's
     `--connect-to`)."""
+    _other: Environment | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
     @classmethod
@@ -251,6 +313,11 @@ class Environment(Table):
         return self
 
     @property
+    def other(self) -> Environment | None:
+        """The environment that `counterpart` names, as the file has it: no overlay, no counterpart of its own."""
+        return self._other
+
+    @property
     def hosts(self) -> tuple[str, ...]:
         """The public host names, sorted."""
         return tuple(sorted({r.host for r in self._reachable}))
@@ -259,6 +326,12 @@ class Environment(Table):
     def secure_hosts(self) -> tuple[str, ...]:
         """The public host names that speak TLS, sorted."""
         return tuple(sorted({r.host for r in self._reachable if r.secure}))
+
+    @property
+    def built(self) -> tuple[str, ...]:
+        """The repositories of everything that says which commit it was built from, sorted."""
+        says = [s.repository for s in self.services.values() if s.version_path or (s.ecs and s.image)]
+        return tuple(sorted({*says, *(f.repository for f in self.frontends.values() if f.bucket)}))
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -289,7 +362,14 @@ def load(root: Path, name: str, *, overlay: Mapping[str, Any] | None = None) -> 
         overlay = read_overlay(root, merged) or {}
     merged = _merged(merged, overlay)
     merged.pop("provider_pid", None)
-    return _validated(name, merged, tables.get("repositories", []))
+    repositories = tables.get("repositories", [])
+    environment = _validated(name, merged, repositories)
+    if environment.sqlite is not None:
+        environment = environment.model_copy(update={"sqlite": environment.sqlite.below(root)})
+    if environment.counterpart is not None:
+        other = _extended(tables, environment.counterpart, seen=())
+        environment._other = _validated(environment.counterpart, other, repositories)
+    return environment
 
 
 def read_tables(root: Path) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class Run:
     def begin_manifest(self) -> None:
         """Starts what every whole verdict records beside its checks: commit and tree of each repository."""
         if self.environment.git is not None and self.partial is None:
-            from gli.observe.git import revision
+            from gli.observe.history import revision
 
             for repository in self.environment.repositories:
                 self.observatory.begin(revision, repository.name)
@@ -134,7 +134,7 @@ class Run:
     def _await_manifest(self) -> None:
         if self.environment.git is None or self.partial is not None or self.refused is not None:
             return
-        from gli.observe.git import revision
+        from gli.observe.history import revision
 
         for repository in self.environment.repositories:
             try:

@@ -170,26 +170,28 @@ class Cdn:
         for item in cloudfront.list_distributions()["DistributionList"].get("Items", []):
             if host in item["Aliases"].get("Items", []):
                 config = cloudfront.get_distribution_config(Id=item["Id"])["DistributionConfig"]
-                bucket = config["Origins"]["Items"][0]["DomainName"].partition(".s3.")[0]
-                return _Distribution(config, bucket, self._may_read(item["ARN"], bucket), time.monotonic())
+                origin = config["Origins"]["Items"][0]
+                bucket = origin["DomainName"].partition(".s3.")[0]
+                signs = bool(origin.get("OriginAccessControlId"))  # without one it asks as anybody does
+                return _Distribution(config, bucket, self._may_read(item["ARN"], bucket, signs), time.monotonic())
         return None
 
-    def _may_read(self, distribution: str, bucket: str) -> bool:
+    def _may_read(self, distribution: str, bucket: str, signs: bool) -> bool:
         try:
             policy = json.loads(self._account("s3").get_bucket_policy(Bucket=bucket)["Policy"])
         except ClientError as e:
             return bool(e.response["Error"]["Code"] == "NoSuchBucket")  # told apart where the object is asked for
-        return any(_allows(statement, distribution) for statement in policy["Statement"])
+        return any(_allows(statement, distribution, signs) for statement in policy["Statement"])
 
 
-def _allows(statement: Mapping[str, Any], distribution: str) -> bool:
+def _allows(statement: Mapping[str, Any], distribution: str, signs: bool) -> bool:
     principal = statement.get("Principal")
     everybody = principal == "*" or (isinstance(principal, Mapping) and principal.get("AWS") == "*")
     source = statement.get("Condition", {}).get("StringEquals", {}).get("AWS:SourceArn", distribution)
     actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
     return (
         statement["Effect"] == "Allow"
-        and (everybody or principal == {"Service": "cloudfront.amazonaws.com"})
+        and (everybody or (signs and principal == {"Service": "cloudfront.amazonaws.com"}))
         and source == distribution
         and not {"s3:GetObject", "s3:*", "*"}.isdisjoint(actions)
     )

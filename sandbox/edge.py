@@ -1,4 +1,4 @@
-"""Runs the CDN's ASGI application inside the supervisor's own event loop."""
+"""Runs an ASGI application (the CDN, S3's own endpoint) inside the supervisor's own event loop."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, Protocol
 
 import uvicorn
 
-from sandbox.cdn import Cdn
 from sandbox.processes import LOOPBACK
 
 
@@ -20,12 +20,22 @@ class _Server(uvicorn.Server):
         yield
 
 
-class EdgeServer:
-    """The CDN on a port of its own."""
+class Application(Protocol):
+    """What it serves."""
 
-    def __init__(self, cdn: Cdn) -> None:
-        self._cdn = cdn
-        configuration = uvicorn.Config(cdn, lifespan="off", log_config=None, access_log=False, server_header=False)
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class EdgeServer:
+    """One application on a port of its own."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        configuration = uvicorn.Config(
+            application, lifespan="off", log_config=None, access_log=False, server_header=False
+        )
         self._server = _Server(configuration)
         self._task: asyncio.Task[None] | None = None
 
@@ -40,4 +50,4 @@ class EdgeServer:
         if self._task is not None:
             self._server.should_exit = self._server.force_exit = True
             await self._task
-            await self._cdn.close()
+            await self._application.close()

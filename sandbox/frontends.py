@@ -61,15 +61,16 @@ def _page(frontend: Frontend, revision: str, *, script: str, style: str, vendor:
 
 def _script(environment: Environment, frontend: Frontend, vendor: str) -> str:
     """The entry chunk, with the environment's addresses compiled in as a bundler does it."""
-    api, websocket = environment.services["api"].url, environment.services["websocket"].url
+    api, websocket = environment.services["api"].url, environment.services["websocket"]
     return f"""\
 import {{ mount }} from "{vendor.replace("/assets", ".")}";
-const addresses = {json.dumps({"api": api, "websocket": websocket})};
+const addresses = {json.dumps({"api": api, "websocket": websocket.url})};
+const protocols = {json.dumps(websocket.subprotocols)};
 async function notices() {{
   const answer = await fetch(`${{addresses.api}}/api/v1/notices/`, {{ credentials: "include" }});
   return (await answer.json()).results;
 }}
-mount("{frontend.mount}", "{frontend.name}", notices, () => new WebSocket(addresses.websocket));
+mount("{frontend.mount}", "{frontend.name}", notices, () => new WebSocket(addresses.websocket, protocols));
 """
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sandbox.aws.account import Account
     from sandbox.cdn import Cdn
     from sandbox.certificates import Authority
+    from sandbox.github import GitHub
     from sandbox.nameserver import NameServer
     from sandbox.rabbitmq import RabbitMQ
     from sandbox.redirect import Redirect
@@ -56,6 +57,7 @@ class Sandbox:
     """The folder that holds the bare repositories, NAME.git each."""
     authority: Authority
     redirect: Redirect
+    github: GitHub
     broker: RabbitMQ | None
 
     @property

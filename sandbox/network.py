@@ -11,14 +11,15 @@ from sandbox.postgres import Postgres
 from sandbox.rabbitmq import RabbitMQ
 from sandbox.redis import Redis
 from sandbox.relay import DatagramRelay, Flavour, Relay
+from sandbox.site import required
 
-_HTTP_PORT, _POSTGRES_PORT, _REDIS_PORT, _AMQPS_PORT = 80, 5432, 6379, 5671
+_HTTP_PORT, _HTTPS_PORT, _POSTGRES_PORT, _REDIS_PORT, _AMQPS_PORT = 80, 443, 5432, 6379, 5671
 _BROKER_PATIENCE = 20.0
 """Seconds for which a connection to a broker that is still starting is held."""
 
 
 class Network:
-    """One relay for each public host, one for port 80, one for AWS, and one for each server of the data tier.
+    """One relay for each public host, one each for port 80, S3 and AWS, and one for each server of the data tier.
 
     The API has relays of its own to the data tier, plain and without latency: it stands next to it.
     """
@@ -28,6 +29,8 @@ class Network:
         self._latency = latency
         self.public: dict[str, Reachable] = {**environment.services, **environment.frontends}
         """What users reach, by the name of the service or frontend, which is also the name of its relay."""
+        self.buckets = _bucket_hosts(environment)
+        """The names under which S3 itself serves the frontends' buckets."""
         self.certificate = authority.issue(_public_names(environment))
         """What the public hosts present; AWS Certificate Manager holds the same."""
         self.relays: dict[str, Relay] = {}
@@ -39,6 +42,8 @@ class Network:
         for name in self.public:
             self._add(Relay(name, flavour=Flavour.TLS, certificate=public, latency=self._latency))
         self._add(Relay("http", latency=self._latency))
+        s3 = self._authority.issue(self.buckets).context()
+        self._add(Relay("s3", flavour=Flavour.TLS, certificate=s3, latency=self._latency))
         self._add(Relay("aws", aws_port, latency=self._latency))
         self._add(Relay("database", postgres.port, flavour=Flavour.POSTGRES, latency=self._latency))
         self._add(Relay("cache", redis.port, flavour=Flavour.TLS, latency=self._latency))
@@ -78,6 +83,7 @@ class Network:
         at = {name: relay.address for name, relay in self.relays.items()}
         places = {f"{r.host}:{r.port}": at[name] for name, r in self.public.items()}
         places |= {f"{r.host}:{_HTTP_PORT}": at["http"] for r in self.public.values()}
+        places |= {f"{host}:{_HTTPS_PORT}": at["s3"] for host in self.buckets}
         places[f"{seeded.database_host}:{_POSTGRES_PORT}"] = at["database"]
         places[f"{seeded.cache_host}:{_REDIS_PORT}"] = at["cache"]
         if "broker" in at:
@@ -98,6 +104,11 @@ def _public_names(environment: Environment) -> list[str]:
     if zone is None:
         return list(environment.hosts)
     return [zone, f"*.{zone}", *(h for h in environment.hosts if h != zone and h.partition(".")[2] != zone)]
+
+
+def _bucket_hosts(environment: Environment) -> list[str]:
+    region = required(environment.aws).region
+    return [f"{f.bucket}.s3.{region}.amazonaws.com" for f in environment.frontends.values() if f.bucket]
 
 
 async def _patience(broker: RabbitMQ) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 from sandbox.aws.seed import Seeded
 
 PROFILE = "gli-verify"
+IDLE_HOLD_S = 1.0
+"""How long a quiet WebSocket session must hold here: nobody waits for a real load balancer's idle timeout."""
 
 
 def toml(tables: Mapping[str, Any]) -> str:

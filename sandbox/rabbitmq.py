@@ -31,6 +31,7 @@ class RabbitMQ:
         self._folder = folder
         self._site = site
         self.queues = site.stg.broker.queues
+        self.dead_letter_queues = site.stg.broker.dead_letter_queues
         self._admin = Login.named("admin")
         self._reserved = [reserve_port() for _ in range(3)]
         self.port, self._dist_port, self._epmd_port = (int(r.getsockname()[1]) for r in self._reserved)
@@ -120,7 +121,7 @@ class RabbitMQ:
             ],
             "queues": [
                 {"name": queue, "vhost": vhost, "durable": True, "auto_delete": False, "arguments": {}}
-                for queue in self.queues
+                for queue in (*self.queues, *self.dead_letter_queues)
             ],
         }
 

@@ -51,18 +51,35 @@ def path(folder: Path, name: str) -> Path:
     return folder / f"{name}.git"
 
 
+def refs(repository: Path, under: str) -> dict[str, str]:
+    """What stands under `refs/heads` or `refs/tags`: the short name to the object itself, a tag unpeeled."""
+    form = "--format=%(refname:lstrip=2) %(objectname)"
+    return dict(line.split() for line in _git(repository, "for-each-ref", form, under).splitlines())
+
+
+def set_ref(repository: Path, ref: str, target: str | None) -> None:
+    """Move a ref, or delete it."""
+    _git(repository, "update-ref", *(["-d", ref] if target is None else [ref, target]))
+
+
+def push(repository: Path, branch: str, message: str, tree: Tree, at: datetime, merged: str | None = None) -> str:
+    """One more commit on a branch, which merges another one where told; its hash."""
+    start = f"refs/heads/{branch}^0" + (f"\nmerge {merged}" if merged else "")
+    _git(repository, "fast-import", "--quiet", stream=_commit(branch, 1, message, tree, at, parent=start))
+    return refs(repository, f"refs/heads/{branch}")[branch]
+
+
+def _git(repository: Path, *arguments: str, stream: bytes | None = None) -> str:
+    done = subprocess.run(
+        ["git", "--git-dir", str(repository), *arguments], input=stream, check=True, capture_output=True
+    )
+    return done.stdout.decode()
+
+
 def _create(repository: Path, name: str, tag: str, now: datetime) -> dict[str, str]:
     _initialise(repository)
-    git = ["git", "--git-dir", str(repository)]
-    stream = _history(name, tag, now)
-    subprocess.run([*git, "fast-import", "--quiet"], input=stream, check=True, capture_output=True)
-    refs = subprocess.run(
-        [*git, "for-each-ref", "--format=%(refname:short) %(objectname)", "refs/heads"],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return dict(line.split() for line in refs.stdout.splitlines())
+    _git(repository, "fast-import", "--quiet", stream=_history(name, tag, now))
+    return refs(repository, "refs/heads")
 
 
 def _initialise(repository: Path) -> None:
@@ -77,32 +94,35 @@ def _history(name: str, tag: str, now: datetime) -> bytes:
     """The whole history as a fast-import stream."""
     released = {"CHANGELOG.md": f"# {name}\n\n- The release on main.\n"}
     if name.endswith("_root"):
-        released["deployment.log"] = f"{tag} main deployed\n"
+        deployed = (now - _SINCE_RELEASE).strftime("%Y-%m-%dT%H:%M:%SZ")
+        released["deployment.log"] = f"{deployed} {tag} main deployed by {_AUTHOR.partition(' <')[0]}\n"
     staged = {"CHANGELOG.md": f"# {name}\n\n- What staging tests.\n- The release on main.\n"}
+    first, newest = _migrations() if name.endswith("_api-server") else ({}, {})
     started = {"NEXT.md": "What is being built.\n"}
     lines = [
-        _commit("main", 1, "Set up the service", _first_tree(name), now - timedelta(days=30)),
-        _commit("main", 2, "Release", released, now - _SINCE_RELEASE, parent=1),
+        _commit("main", 1, "Set up the service", _first_tree(name) | first, now - timedelta(days=30)),
+        _commit("main", 2, "Release", released, now - _SINCE_RELEASE, parent=":1"),
         _tag(tag, 2, now - _SINCE_RELEASE),
-        _commit("stg", 3, "Prepare the next release", staged, now - timedelta(days=1), parent=2),
-        _commit("dev", 4, "Start on what comes after", started, now - timedelta(hours=2), parent=3),
+        _commit("stg", 3, "Prepare the next release", staged | newest, now - timedelta(days=1), parent=":2"),
+        _commit("dev", 4, "Start on what comes after", started, now - timedelta(hours=2), parent=":3"),
     ]
     return b"".join(lines)
 
 
-def _first_tree(name: str) -> Tree:
-    tree = {"README.md": f"# {name}\n"} | workflows.of(name)
-    if name.endswith("_api-server"):
-        tree |= {
-            str(file.relative_to(_API)): file.read_text(encoding="utf-8")
-            for file in sorted(_API.glob("*/migrations/*.py"))
-        }
-    return tree
+def _first_tree(name: str) -> dict[str, str]:
+    return {"README.md": f"# {name}\n"} | workflows.of(name)
 
 
-def _commit(branch: str, mark: int, message: str, tree: Tree, at: datetime, parent: int | None = None) -> bytes:
+def _migrations() -> tuple[dict[str, str], dict[str, str]]:
+    """The API's migrations: those of the release on main, and the newest one, which staging tests."""
+    files = {str(f.relative_to(_API)): f.read_text(encoding="utf-8") for f in sorted(_API.glob("*/migrations/*.py"))}
+    newest = max(file for file in files if not file.endswith("__init__.py"))
+    return {file: text for file, text in files.items() if file != newest}, {newest: files[newest]}
+
+
+def _commit(branch: str, mark: int, message: str, tree: Tree, at: datetime, parent: str | None = None) -> bytes:
     head = f"commit refs/heads/{branch}\nmark :{mark}\ncommitter {_AUTHOR} {int(at.timestamp())} +0000\n"
-    start = f"from :{parent}\n" if parent else ""
+    start = f"from {parent}\n" if parent else ""
     files = "".join(f"M 100644 inline {file}\n{_data(content)}" for file, content in tree.items())
     return (head + _data(message + "\n") + start + files).encode()
 

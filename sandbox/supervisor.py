@@ -15,14 +15,16 @@ from sandbox import control, repositories
 from sandbox.api import task_environment
 from sandbox.aws.account import Account
 from sandbox.aws.seed import Seeded
+from sandbox.buckets import BucketEndpoint
 from sandbox.cdn import Cdn
 from sandbox.certificates import Authority
 from sandbox.edge import EdgeServer
 from sandbox.faults import FaultError, Runner, Sandbox
+from sandbox.github import GitHub
 from sandbox.moto import Moto
 from sandbox.nameserver import NameServer
 from sandbox.network import Network
-from sandbox.overlay import PROFILE, credentials_file, toml
+from sandbox.overlay import IDLE_HOLD_S, PROFILE, credentials_file, toml
 from sandbox.postgres import Postgres
 from sandbox.processes import PartFailed
 from sandbox.rabbitmq import ABSENT, RabbitMQ
@@ -71,6 +73,7 @@ class Supervisor:
         self._network = Network(self._stg, self._authority, latency)
         self._repositories = state.path / "git"
         self._redirect = Redirect()
+        self._github = GitHub(required(self._stg.github).owner)
         self._cdn = Cdn(self._moto.url, self._region)
         self._nameserver = NameServer(self._moto.url, self._region)
 
@@ -101,6 +104,9 @@ class Supervisor:
         names = [r.name for r in self._stg.repositories]
         revisions = await asyncio.to_thread(repositories.create, self._repositories, names)
         self._site = Site.of(self._root, revisions)
+        self._github.deployed(revisions, [self._site.stg.branch, self._site.prod.branch])
+        self._stops.append(self._github.stop)
+        await self._github.start()
 
     async def _start_servers(self) -> None:
         """The data tier, and then the API, which migrates the database."""
@@ -148,14 +154,15 @@ class Supervisor:
 
     async def _start_edge(self) -> None:
         """What stands between the users and the frontends and services: CDN, redirect, WebSocket server, DNS."""
-        edge = EdgeServer(self._cdn)
+        edge, s3 = EdgeServer(self._cdn), EdgeServer(BucketEndpoint(self._moto.url, self._region))
         self._websocket = WebSocketServer(self._stg, self._revision("websocket"))
-        self._stops += [edge.stop, self._redirect.stop, self._websocket.stop, self._nameserver.stop]
-        cdn, redirect, websocket, dns = await asyncio.gather(
-            edge.start(), self._redirect.start(), self._websocket.start(), self._nameserver.start()
+        self._stops += [edge.stop, s3.stop, self._redirect.stop, self._websocket.stop, self._nameserver.stop]
+        cdn, buckets, redirect, websocket, dns = await asyncio.gather(
+            edge.start(), s3.start(), self._redirect.start(), self._websocket.start(), self._nameserver.start()
         )
         relays = self._network.relays
         relays["http"].upstreams = [redirect]
+        relays["s3"].upstreams = [buckets]
         relays["websocket"].upstreams = [websocket]
         for frontend in self._stg.frontends:
             relays[frontend].upstreams = [cdn]
@@ -179,7 +186,9 @@ class Supervisor:
             "tls": {"ca_file": str(self._state.path / "ca.pem")},
             "dns": {"resolvers": [self._resolver]},
             "git": {"remote": git},
+            "github": {"api_url": self._github.url},
             "connect_to": self._network.connect_to(seeded),
+            "services.websocket": {"idle_hold_s": IDLE_HOLD_S},
         }
         if self._broker is None:
             overlay["broker"] = {"absent": ABSENT}
@@ -203,6 +212,7 @@ class Supervisor:
             repositories=self._repositories,
             authority=self._authority,
             redirect=self._redirect,
+            github=self._github,
             broker=self._broker,
         )
 

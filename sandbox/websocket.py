@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,10 +14,12 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
 
 from gli.environments import Environment
 
 _HEALTH, _VERSION = "/health", "/version"
+_UNAUTHORIZED = 4401
 
 
 class WebSocketServer:
@@ -24,6 +28,8 @@ class WebSocketServer:
     def __init__(self, environment: Environment, revision: str) -> None:
         service = environment.services["websocket"]
         self._path = urlsplit(service.url).path
+        self._protected = service.protected_path
+        self._subprotocols = service.subprotocols
         self._origins = {frontend.url for frontend in environment.frontends.values()}
         self._name = service.image or service.name
         self._environment = environment.name
@@ -38,6 +44,12 @@ class WebSocketServer:
         """It refuses to upgrade, with 503."""
         self.any_origin = False
         """It serves pages of anybody."""
+        self.open_to_anybody = False
+        """It asks nobody for a token."""
+        self.no_subprotocol = False
+        """It takes none of the subprotocols that it is offered."""
+        self.patience_s: float | None = None
+        """It is cut off, as by a load balancer, after that long without a message."""
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
         """Listen; the port, which the system chooses where it is 0."""
@@ -47,6 +59,7 @@ class WebSocketServer:
             port,
             process_request=self._before_upgrade,
             process_response=self._with_headers,
+            select_subprotocol=self._subprotocol,
             server_header=None,
             compression=None,
             ping_interval=None,
@@ -67,7 +80,7 @@ class WebSocketServer:
         if path == _VERSION:
             body = {"revision": self.revision, "service": self._name, "environment": self._environment}
             return _json(HTTPStatus.OK, body)
-        if path != self._path:
+        if path not in (self._path, self._protected):
             return _json(HTTPStatus.NOT_FOUND, {"detail": "there is nothing here"})
         if self.unavailable:
             return _json(HTTPStatus.SERVICE_UNAVAILABLE, {"detail": "too busy"})
@@ -81,14 +94,24 @@ class WebSocketServer:
         response.headers["X-Build-Sha"] = self.revision
         response.headers["Strict-Transport-Security"] = "max-age=31536000"
 
+    def _subprotocol(self, connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+        return next((p for p in offered if p in self._subprotocols and not self.no_subprotocol), None)
+
     async def _talk(self, connection: ServerConnection) -> None:
+        path = urlsplit(connection.request.path).path if connection.request else ""
+        if path == self._protected and not self.open_to_anybody:  # nobody has an account here, so nobody has a token
+            await connection.close(_UNAUTHORIZED, "no token")
+            return
         try:
-            async for text in connection:
-                answer = _answer_to(text)
+            while True:
+                async with asyncio.timeout(self.patience_s):
+                    answer = _answer_to(await connection.recv())
                 if answer is not None and not self.mute:
                     await connection.send(json.dumps(answer))
         except ConnectionClosed:
             return
+        except TimeoutError:
+            connection.transport.abort()
 
 
 def _answer_to(text: str | bytes) -> dict[str, Any] | None:

@@ -1,4 +1,7 @@
-"""The GitHub Actions workflow that each deployable repository holds, with the steps of the deployment overview."""
+"""The GitHub Actions workflow that each deployable repository holds, with the steps of the deployment overview.
+
+Its names come from the GitHub environment that the branch maps to, and are the variables of that environment.
+"""
 
 from __future__ import annotations
 
@@ -54,6 +57,8 @@ _FRONTEND = (
     ),
     Step("Confirm the deployment", 'run: curl --fail "$SITE_URL"'),
 )
+ENVIRONMENT = "${{ github.ref_name == 'main' && 'production' || 'staging' }}"
+_VARIABLES = ("IMAGE", "CLUSTER", "SERVICE", "BUCKET", "DISTRIBUTION", "API_URL", "WS_URL", "SITE_URL")
 _STEPS: dict[str, Sequence[Step]] = {"_api-server": _API, "_websocket": _WEBSOCKET, "-frontend": _FRONTEND}
 
 
@@ -78,7 +83,9 @@ def _workflow(steps: Sequence[Step]) -> str:
         "jobs:",
         "  deploy:",
         "    runs-on: ubuntu-latest",
-        "    environment: ${{ github.ref_name == 'main' && 'production' || 'staging' }}",
+        f"    environment: {ENVIRONMENT}",
+        "    env:",
+        *(f"      {name}: ${{{{ vars.{name} }}}}" for name in _VARIABLES),
         "    steps:",
     ]
     for step in steps:

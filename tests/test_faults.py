@@ -26,10 +26,14 @@ FAULTS = {
 }
 
 
+# Checks of what the sandbox does not have, and where their faults are played instead.
+ELSEWHERE = {"sqlite-integrity": "tests/test_dev.py", "sqlite-migrations-applied": "tests/test_dev.py"}
+
+
 def test_every_check_has_a_fault() -> None:
     checks = set(catalogue.load(ROOT).checks)
     turned = {check for fault in FAULTS.values() for check in fault["turns_red"]}
-    assert checks - turned == set(), "these checks have no fault that turns them red"
+    assert checks - turned - set(ELSEWHERE) == set(), "these checks have no fault that turns them red"
     assert turned - checks == set(), "these faults name checks that there are not"
 
 

@@ -1,10 +1,12 @@
-"""ECS, ECR and the load balancer: what should run, what runs, and where it is reached."""
+"""ECS and the load balancer: what should run, what runs, and where it is reached."""
 
 from collections.abc import Mapping, Sequence
 
-from gli.environments import Service
-from gli.observe.aws.balancer import Balancer, TargetGroupHealth
-from gli.observe.aws.compute import Cluster, EcsService, RegistryImage, RunningImage
+from gli.environments import Environment, Service
+from gli.observe.aws.balancer import Balancer, BalancerAttributes, HealthCheck, TargetGroupHealth
+from gli.observe.aws.compute import Cluster, EcsService
+from gli.observe.aws.definition import TaskDefinition
+from gli.observe.aws.registry import RunningImage
 from gli.saying import listed, saw
 
 
@@ -50,11 +52,37 @@ def test_ecs_expected_image(running_image: RunningImage) -> None:
     )
 
 
-def test_ecr_image_exists(registry_image: RegistryImage) -> None:
-    """The image of the branch's head is in the registry."""
-    assert registry_image.digest is not None, saw(
-        registry_image.failure, expected=f"{registry_image.repository}:{registry_image.tag} in ECR"
+def test_ecs_circuit_breaker(ecs_service: EcsService, environment: Environment) -> None:
+    """A deploy that fails stops by itself and goes back to what ran before; in production it takes no task away."""
+    expected = f"the deployment circuit breaker of {ecs_service.name} to stop a bad deploy and roll it back"
+    assert ecs_service.circuit_breaker, saw("none", expected=expected)
+    assert ecs_service.rolls_back, saw("one that does not roll back", expected=expected)
+    assert not environment.production or ecs_service.minimum_healthy_percent >= 100, saw(
+        f"minimumHealthyPercent {ecs_service.minimum_healthy_percent}",
+        expected=f"all tasks of {ecs_service.name} to be kept during a deploy",
     )
+
+
+def test_ecs_taskdef_contract(
+    task_definition: TaskDefinition, dangling_references: Mapping[str, str], target: Service, environment: Environment
+) -> None:
+    """The task definition can be deployed: Fargate, both roles, the service's log group, secrets by reference only."""
+    name = task_definition.name
+    fits = "FARGATE" in task_definition.compatibilities and task_definition.network_mode == "awsvpc"
+    assert fits, saw(
+        f"{listed(task_definition.compatibilities)} with {task_definition.network_mode}",
+        expected=f"{name} for FARGATE with awsvpc",
+    )
+    assert task_definition.execution_role, saw("none", expected=f"an execution role for {name}")
+    assert task_definition.task_role, saw("none", expected=f"a task role for {name}")
+    groups = (target.log_group,) if target.log_group else environment.logs.groups if environment.logs else ()
+    lost = [f"{c.name} logging to {c.log_driver} {c.log_group}" for c in task_definition.containers]
+    written = all(c.log_driver == "awslogs" and c.log_group in groups for c in task_definition.containers)
+    assert written, saw(listed(lost), expected=f"{name} to write to {' or '.join(groups)} with awslogs")
+    plain = [variable for c in task_definition.containers for variable in c.plain_secrets]
+    assert not plain, saw(f"{listed(plain)} in plain text", expected=f"{name} to refer to its secrets")
+    dangling = [f"{variable}, which {why}" for variable, why in dangling_references.items()]
+    assert not dangling, saw(listed(dangling), expected=f"every secret of {name} to be found")
 
 
 def test_alb_active(balancer: Balancer) -> None:
@@ -97,6 +125,34 @@ def test_alb_targets_healthy(target_health: TargetGroupHealth, ecs_service: EcsS
     assert not sick, saw(listed(sick), expected="every target healthy")
     assert len(live) >= max(1, ecs_service.desired), saw(
         f"{len(live)} healthy", expected=f"at least {max(1, ecs_service.desired)} healthy targets of {ecs_service.name}"
+    )
+
+
+def test_alb_health_check_config(
+    health_checks: Mapping[str, HealthCheck], ecs_service: EcsService, target: Service
+) -> None:
+    """The load balancer asks the service's own health path, wants a 200, and is done before ECS loses patience."""
+    checks = [health_checks[arn] for arn in ecs_service.target_groups if arn in health_checks]
+    assert checks, saw("no target group", expected=f"{ecs_service.name} behind one")
+    for check in checks:
+        assert (check.path, check.codes) == (target.health_path, "200"), saw(
+            f"{check.path} answering {check.codes}", expected=f"{check.group} to ask {target.health_path} for a 200"
+        )
+        assert check.healthy_after_s <= ecs_service.grace_s, saw(
+            f"a grace period of {ecs_service.grace_s} s",
+            expected=f"{ecs_service.name} to be given the {check.healthy_after_s} s that {check.group} takes",
+        )
+
+
+def test_alb_idle_timeout(balancer_attributes: BalancerAttributes, environment: Environment) -> None:
+    """A WebSocket connection outlives two silent heartbeats; in production the load balancer can't be deleted."""
+    silence = 2 * max((s.heartbeat_s for s in environment.services.values() if s.websocket), default=0)
+    assert balancer_attributes.idle_timeout_s >= silence, saw(
+        f"{balancer_attributes.idle_timeout_s} s",
+        expected=f"{balancer_attributes.name} to keep an idle connection for {silence} s at least",
+    )
+    assert not environment.production or balancer_attributes.deletion_protection, saw(
+        "none", expected=f"deletion protection of {balancer_attributes.name}"
     )
 
 

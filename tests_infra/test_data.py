@@ -1,10 +1,16 @@
 """RDS, ElastiCache and the secrets that lead to them."""
 
-from gli.environments import Environment
-from gli.observe.aws.data import DatabaseInstance, ReplicationGroup
+from gli.environments import Broker, Database, Environment
+from gli.observe.aws.data import DatabaseInstance, ReplicationGroup, Snapshot
+from gli.observe.aws.messaging import AmazonMq
+from gli.observe.aws.metrics import Metrics
 from gli.observe.secrets import Secret
 from gli.saying import listed, saw
 
+LEAST_FREE = 0.1
+MOST_LAG_S = 30
+RESTORABLE_WITHIN_S = 15 * 60
+SNAPSHOT_WITHIN_S = 25 * 3600  # a day, and the hour that the next daily one may take
 _BUSY_BUT_SERVING = ("available", "backing-up", "modifying", "snapshotting", "storage-optimization")
 
 
@@ -15,11 +21,80 @@ def test_db_instance_available(database_instance: DatabaseInstance) -> None:
     )
 
 
+def test_db_protection(database_instance: DatabaseInstance, environment: Environment) -> None:
+    """The database is encrypted, can't be deleted by mistake, has no public address, and in production a standby."""
+    wanted = {
+        "deletion protection": database_instance.protected,
+        "encrypted storage": database_instance.encrypted,
+        "no public address": not database_instance.public,
+        "a standby in another zone": database_instance.multi_az or not environment.production,
+    }
+    missing = [what for what, there in wanted.items() if not there]
+    assert not missing, saw(f"it without {listed(missing)}", expected=f"{database_instance.id} to be protected")
+
+
+def test_db_backup_pitr(database_instance: DatabaseInstance, target: Database) -> None:
+    """Backups are kept, and the database can be restored to a moment ago."""
+    kept, age = database_instance.backup_days, database_instance.restorable_s
+    assert kept >= target.minimum_backup_days, saw(
+        f"{kept} days", expected=f"backups of {database_instance.id} for at least {target.minimum_backup_days} days"
+    )
+    assert age is not None and age <= RESTORABLE_WITHIN_S, saw(
+        "no such moment" if age is None else f"{age / 60:.0f} min ago",
+        expected=f"{database_instance.id} to be restorable to {RESTORABLE_WITHIN_S // 60} min ago or later",
+    )
+
+
+def test_db_predeploy_snapshot(newest_snapshot: Snapshot) -> None:
+    """There is a snapshot to go back to, no older than a day."""
+    assert newest_snapshot.id is not None, saw("none", expected=f"a snapshot of {newest_snapshot.database}")
+    assert newest_snapshot.age_s <= SNAPSHOT_WITHIN_S, saw(
+        f"{newest_snapshot.id}, {newest_snapshot.age_s / 3600:.0f} h old",
+        expected=f"a snapshot of {newest_snapshot.database} from the last {SNAPSHOT_WITHIN_S // 3600} h",
+    )
+
+
+def test_db_storage_free(database_instance: DatabaseInstance, metrics: Metrics) -> None:
+    """The disk does not fill during the deploy, and where it grows by itself there is room to grow."""
+    free = metrics.latest(database_instance.id, "FreeStorageSpace") / 2**30
+    allocated, ceiling = database_instance.allocated_gib, database_instance.ceiling_gib
+    assert free >= allocated * LEAST_FREE, saw(
+        f"{free:.1f} of {allocated} GiB", expected=f"at least {LEAST_FREE:.0%} of {database_instance.id} free"
+    )
+    assert ceiling is None or ceiling > allocated, saw(
+        f"{allocated} GiB, up to {ceiling}", expected=f"room for the storage of {database_instance.id} to grow"
+    )
+
+
+def test_db_replication_lag(database_instance: DatabaseInstance, metrics: Metrics) -> None:
+    """Every read replica is close behind; passes where RDS knows of none."""
+    lags = {replica: metrics.latest(replica, "ReplicaLag") for replica in database_instance.replicas}
+    late = [f"{replica} {lag:.0f} s behind" for replica, lag in lags.items() if lag > MOST_LAG_S]
+    late += [f"{replica} not replicating" for replica, lag in lags.items() if lag < 0]  # RDS says -1
+    assert not late, saw(listed(late), expected=f"each replica of {database_instance.id} within {MOST_LAG_S} s")
+
+
 def test_redis_available(replication_group: ReplicationGroup) -> None:
     """The cache is there and serves."""
     assert replication_group.status in _BUSY_BUT_SERVING, saw(
         replication_group.status, expected=f"{replication_group.id} available"
     )
+
+
+def test_redis_encryption_auth(replication_group: ReplicationGroup) -> None:
+    """The cache encrypts what it sends and stores, and lets nobody in without a password."""
+    wanted = {
+        "encryption in transit": replication_group.encrypted_in_transit,
+        "encryption at rest": replication_group.encrypted_at_rest,
+        "authentication": replication_group.authenticated,
+    }
+    missing = [what for what, there in wanted.items() if not there]
+    assert not missing, saw(f"it without {listed(missing)}", expected=f"{replication_group.id} to be protected")
+
+
+def test_mq_broker_running(amazon_mq: AmazonMq, target: Broker) -> None:
+    """Amazon MQ runs the broker and asks for nothing."""
+    assert amazon_mq.state == "RUNNING", saw(amazon_mq.state, expected=f"the broker {target.amazon_mq} RUNNING")
 
 
 def test_secret_exists(secret_state: Secret) -> None:

@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 
+from gli.clock import rfc3339
 from gli.environments import Environment, Frontend
-from gli.observe.aws.edge import AcmCertificate, Distribution, Zone
+from gli.observe.aws.edge import AcmCertificate, Distribution, Invalidations, Zone
+from gli.observe.aws.storage import IndexObject
 from gli.saying import listed, saw
 
 LEAST_DAYS = 30
+LONGEST_ERROR_S = 10
 
 
 def test_dns_alias_target(zone: Zone, alias_targets: Mapping[str, str | None], target: str) -> None:
@@ -52,6 +55,45 @@ def test_cdn_deployed(distribution: Distribution, target: Frontend) -> None:
         "disabled", expected=f"the distribution {distribution.id} of {target.host} enabled"
     )
     assert distribution.status == "Deployed", saw(distribution.status, expected=f"{distribution.id} Deployed")
+
+
+def test_cdn_origin_oac(distribution: Distribution, environment: Environment, target: Frontend) -> None:
+    """The distribution reads the private bucket with an identity of its own, not a website that anybody may read."""
+    assert environment.aws is not None
+    rest = {f"{target.bucket}.s3.{environment.aws.region}.amazonaws.com", f"{target.bucket}.s3.amazonaws.com"}
+    strangers = [o.domain_name for o in distribution.origins if o.domain_name not in rest]
+    expected = f"{distribution.id} to read {sorted(rest)[-1]}"
+    assert distribution.origins and not strangers, saw(listed(strangers), expected=expected)
+    open_ = [o.domain_name for o in distribution.origins if not o.access_control]
+    assert not open_, saw("no origin access control", expected=f"{expected} through one")
+    assert distribution.root_object == "index.html", saw(
+        distribution.root_object or "none", expected=f"index.html as the root object of {distribution.id}"
+    )
+
+
+def test_cdn_error_mapping(distribution: Distribution) -> None:
+    """Routes lead to the page, by a function or by mapping 403 and 404, and an error is forgotten within seconds."""
+    to_the_page = {e.status for e in distribution.errors if (e.page, e.shown_as) == ("/index.html", 200)}
+    assert distribution.rewrites or {403, 404} <= to_the_page, saw(
+        listed(f"{status} mapped" for status in sorted(to_the_page)),
+        expected=f"a viewer-request function on {distribution.id}, or 403 and 404 mapped to /index.html",
+    )
+    kept = [f"{e.status} kept for {e.cached_s} s" for e in distribution.errors if e.cached_s > LONGEST_ERROR_S]
+    assert not kept, saw(listed(kept), expected=f"errors of {distribution.id} kept for {LONGEST_ERROR_S} s at most")
+
+
+def test_cdn_invalidation_complete(invalidations: Invalidations, index_object: IndexObject) -> None:
+    """The deploy told CloudFront to forget the page after uploading it, and every edge has done so."""
+    which = invalidations.distribution
+    assert not invalidations.running, saw(
+        f"{listed(invalidations.running)} in progress", expected=f"every invalidation of {which} completed"
+    )
+    assert invalidations.newest is not None, saw("none", expected=f"an invalidation of {which}")
+    uploaded, newest = index_object.modified, invalidations.newest
+    assert uploaded is None or newest >= uploaded, saw(
+        f"index.html uploaded at {rfc3339(uploaded or newest)}, and the newest invalidation at {rfc3339(newest)}",
+        expected=f"an invalidation of {which} after the upload",
+    )
 
 
 def test_cdn_aliases_and_cert(

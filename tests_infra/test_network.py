@@ -1,9 +1,10 @@
 """Security groups: who may reach what. An opening is an opening, however it is written."""
 
-from gli.environments import Cache, Database, LoadBalancer
+from gli.environments import Broker, Cache, Database, LoadBalancer, Service
 from gli.observe.aws.balancer import Balancer
 from gli.observe.aws.data import DatabaseInstance
 from gli.observe.aws.network import Opening, SecurityGroup, SecurityGroups
+from gli.observe.aws.subnets import Subnets, TaskIngress
 from gli.saying import listed, saw
 
 SENSITIVE_PORTS = (22, 3389, 5432, 6379, 5671, 5672, 8000, 8080, 15671, 15672)
@@ -18,6 +19,16 @@ def test_sg_db_ingress(security_groups: SecurityGroups, database_instance: Datab
 def test_sg_redis_ingress(security_groups: SecurityGroups, target: Cache) -> None:
     """The cache's port takes the groups that the environment names, and nobody else."""
     _only_from([security_groups.named(target.security_group)], 6379, target.ingress_from)
+
+
+def test_sg_mq_ingress(security_groups: SecurityGroups, target: Broker) -> None:
+    """The broker's port takes the groups that the environment names, and nobody else; nor does its console."""
+    group = security_groups.named(str(target.security_group))
+    _only_from([group], 5671, target.ingress_from)
+    strangers = [o for o in group.reaching(15671) if not _is_group(o) or o.source not in target.ingress_from]
+    assert not strangers, saw(
+        f"15671 open to {listed(strangers)}", expected=f"{group.name} to take only {listed(target.ingress_from)}"
+    )
 
 
 def test_sg_no_world_ports(security_groups: SecurityGroups) -> None:
@@ -39,6 +50,26 @@ def test_sg_alb_ingress(security_groups: SecurityGroups, balancer: Balancer, tar
     assert not closed, saw(f"{listed(closed)} closed", expected=f"{listed(sorted(allowed))} open")
     strange = [o for o in openings if o.protocol != "tcp" or o.first_port != o.last_port or o.first_port not in allowed]
     assert not strange, saw(listed(strange), expected=f"nothing open but {listed(sorted(allowed))}")
+
+
+def test_sg_tasks_ingress_alb_only(task_ingress: TaskIngress, target: Service) -> None:
+    """The containers' port takes the load balancer's security group, and nobody else."""
+    groups = listed(task_ingress.groups) or target.name
+    strangers = [o for o in task_ingress.openings if o.source_id not in task_ingress.balancer_groups]
+    expected = f"{groups} to take only the load balancer's security group on {task_ingress.port}"
+    assert not strangers, saw(f"open to {listed(strangers)}", expected=expected)
+    assert task_ingress.openings, saw("open to nobody", expected=expected)
+
+
+def test_net_private_subnets(network_subnets: Subnets, target: Database) -> None:
+    """No route leads from the internet to the data tier, and a rolling deploy finds addresses for its new tasks."""
+    public = [f"{s.id} with a route to {s.gateway}" for s in network_subnets.database if s.gateway]
+    assert network_subnets.database, saw("none", expected=f"subnets of {target.instance}")
+    assert not public, saw(listed(public), expected=f"{target.instance} in private subnets")
+    free, needed = sum(s.free for s in network_subnets.tasks), 2 * network_subnets.desired
+    assert free >= needed, saw(
+        f"{free} in {listed(s.id for s in network_subnets.tasks)}", expected=f"{needed} free addresses for a deploy"
+    )
 
 
 def _only_from(groups: list[SecurityGroup], port: int, allowed: tuple[str, ...]) -> None:

@@ -1,6 +1,9 @@
-"""The eight repositories as git has them."""
+"""The eight repositories as git has them: can what staging tested go to production, and is there a way back?"""
 
-from gli.observe.git import BRANCHES, Heads
+from gli.environments import Environment
+from gli.observe.evidence import Evidence, WayBack
+from gli.observe.git import BRANCHES, DEVELOPED, LIVE, STAGED, Deployments, Heads
+from gli.observe.history import History
 from gli.saying import listed, saw
 
 
@@ -9,3 +12,74 @@ def test_git_remote_branches(heads: Heads) -> None:
     assert heads.error is None, saw(heads.error, expected=f"to list the branches of {heads.repository}")
     missing = [b for b in BRANCHES if b not in heads.branches]
     assert not missing, saw(f"no {listed(missing)}", expected=f"{listed(BRANCHES)} in {heads.repository}")
+
+
+def test_git_main_in_stg(history: History) -> None:
+    """A merge of the two branches is what staging tested: production has nothing, a hotfix say, that staging lacks."""
+    gap = history.gap(STAGED)
+    assert not gap.lost, saw(
+        f"{gap.commits} commits only on {LIVE}, the newest {gap.newest}",
+        expected=f"all that is on {LIVE} of {history.repository} in {STAGED}",
+    )
+
+
+def test_git_merge_clean(history: History) -> None:
+    """The staged branch merges into the live one without a conflict."""
+    conflicts = history.gap(STAGED).conflicts
+    assert not conflicts, saw(
+        f"conflicts in {listed(conflicts)}", expected=f"{STAGED} of {history.repository} to merge into {LIVE}"
+    )
+
+
+def test_git_tested_sha(evidence: Evidence) -> None:
+    """What would be merged is what runs: every service and page built from the repository is its branch's head."""
+    others = {name: seen for name, seen in evidence.running.items() if seen != (evidence.head,)}
+    assert not others, saw(
+        listed(f"{name} at {listed(seen)}" for name, seen in sorted(others.items())),
+        expected=f"{evidence.head} of {evidence.repository} running",
+    )
+
+
+def test_git_deploy_tag(heads: Heads, deployments: Deployments) -> None:
+    """The head of main has the deploy tag of the release that production is at, the same in every repository."""
+    head = heads.commit_of(LIVE)
+    own = [t for t in deployments.tags.get(heads.repository, ()) if heads.tags[t] == head]
+    assert own, saw(f"{head[:12]} without one", expected=f"a deploy tag at the head of {heads.repository}'s {LIVE}")
+    assert deployments.current in own, saw(
+        listed(own),
+        expected=f"{deployments.current or 'one tag'} at {heads.repository}'s {LIVE}, as in most repositories",
+    )
+
+
+def test_git_rollback_target(way_back: WayBack) -> None:
+    """There is a release to go back to: its tag in this repository, and its images in the registry."""
+    assert way_back.commit is not None, saw(
+        "none", expected=f"the tag {way_back.tag or 'of a deployment'} in {way_back.repository}"
+    )
+    assert not way_back.without_image, saw(
+        f"no image in {listed(way_back.without_image)}", expected=f"the images of {way_back.tag} in ECR"
+    )
+
+
+def test_git_deployment_log(history: History, deployments: Deployments) -> None:
+    """The last deployment in the log is the one that production is at."""
+    last = history.logged[-1] if history.logged else None
+    assert last is not None and last == deployments.current, saw(
+        last or "no deployment", expected=f"{deployments.current or 'a deploy tag'} as the last entry of the log"
+    )
+
+
+def test_git_hotfix_backmerge(history: History, environment: Environment) -> None:
+    """What was pushed to main in an emergency has reached stg and dev in time."""
+    assert environment.git is not None
+    within = environment.git.backmerge_hours
+    late = [g for g in map(history.gap, (STAGED, DEVELOPED)) if g.lost and g.age_h > within]
+    assert not late, saw(
+        listed(f"{g.branch} without {g.newest} after {g.age_h:.0f} h" for g in late),
+        expected=f"hotfixes of {history.repository} merged back within {within} h",
+    )
+
+
+def test_db_migration_review(history: History) -> None:
+    """No migration about to ship takes away or renames what the running code uses, lacks a way back, or forks."""
+    assert not history.findings, saw(listed(history.findings), expected="migrations that the running code survives")

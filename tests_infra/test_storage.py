@@ -2,7 +2,10 @@
 
 from gli.environments import Environment, Frontend
 from gli.observe.aws.edge import Distribution
-from gli.observe.aws.storage import Bucket, BucketPolicy, PublicAccessBlock
+from gli.observe.aws.storage import Bucket, BucketPolicy, IndexObject, PublicAccessBlock
+from gli.observe.frontend import Index
+from gli.observe.git import Release
+from gli.observe.http import HttpExchange
 from gli.saying import listed, saw
 
 
@@ -14,6 +17,19 @@ def test_s3_bucket_exists(bucket: Bucket, environment: Environment) -> None:
         "403: another account's, or s3:ListBucket is denied", expected=f"{bucket.name} to be ours"
     )
     assert bucket.region in (None, environment.aws.region), saw(bucket.region, expected=environment.aws.region)
+
+
+def test_s3_index_object(
+    index_object: IndexObject, landing: HttpExchange, index: Index, release: Release, target: Frontend
+) -> None:
+    """The deploy uploaded its page as HTML. Where viewers get just this object, it is the page of the branch's head."""
+    name = f"{target.bucket}/index.html"
+    assert index_object.exists, saw("none", expected=name)
+    kind = index_object.content_type.partition(";")[0].strip()
+    assert kind == "text/html", saw(kind, expected=f"{name} as text/html")
+    if landing.headers.get("etag", "").removeprefix("W/") == index_object.etag:
+        expected = release.commit_of(target.repository)
+        assert index.build == expected, saw(index.build or "no build tag", expected=f"the build {expected} in {name}")
 
 
 def test_s3_public_access_block(public_access_block: PublicAccessBlock, target: Frontend) -> None:

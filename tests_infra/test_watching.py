@@ -3,9 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 from gli.environments import Alarms, Environment
+from gli.observe.aws.logs import FRESH, LogErrors, LogTail
+from gli.observe.aws.metrics import Comparison
 from gli.observe.aws.watching import Alarm, LogGroup, Topic
 from gli.saying import listed, saw
 
+MOST_ERRORS, MOST_ERRORS_GROW, ERRORS_AT_REST = 0.01, 2.0, 0.002
+SLOWEST_S, SLOWEST_GROWS, NEVER_SLOW_S = 1.0, 1.5, 0.2
+MOST_ERROR_LINES, ERROR_LINES_GROW = 5, 3.0
 _SCALES_DOWN = "AlarmLow"  # target tracking keeps such alarms in ALARM while a service idles
 
 
@@ -22,6 +27,47 @@ def test_logs_retention(log_groups: Mapping[str, LogGroup], target: str, environ
     assert days >= least, saw(f"{days} days", expected=f"at least {least} days on {target}")
 
 
+def test_logs_recent_ingestion(log_tail: LogTail) -> None:
+    """The service's tasks write to their log group, now."""
+    age = log_tail.age_s
+    assert age is not None and age <= FRESH.total_seconds(), saw(
+        "none" if age is None else f"the newest {age / 60:.0f} min ago",
+        expected=f"an event of the last {FRESH.total_seconds() / 60:.0f} min in {log_tail.group}",
+    )
+
+
+def test_logs_error_scan(log_errors: LogErrors) -> None:
+    """The service does not log more errors since its deploy than before."""
+    most = ERROR_LINES_GROW * log_errors.per_minute_before
+    more = "" if log_errors.complete else "more than "
+    assert log_errors.lines <= MOST_ERROR_LINES or log_errors.per_minute <= most, saw(
+        f"{more}{log_errors.lines} ({log_errors.per_minute:.1f} a minute), new: {listed(log_errors.new)}",
+        expected=f"at most {most:.1f} error lines a minute in {log_errors.group} since {log_errors.since:%H:%M} UTC",
+    )
+
+
+def test_metric_5xx_rate(error_rate: Comparison) -> None:
+    """Requests end no more often in a server error than before the deploy, and seldom at all."""
+    most = MOST_ERRORS
+    if error_rate.before is not None:
+        most = min(most, MOST_ERRORS_GROW * error_rate.before + ERRORS_AT_REST)
+    assert error_rate.now <= most, saw(
+        f"{error_rate.now:.2%} of {error_rate.requests:.0f} requests since {error_rate.since:%H:%M} UTC",
+        expected=f"at most {most:.2%} server errors from {error_rate.service}",
+    )
+
+
+def test_metric_p95_latency(latency: Comparison) -> None:
+    """Answers are not slower than before the deploy, and fast at all: the p95 of the slowest five minutes."""
+    most = SLOWEST_S
+    if latency.before is not None:
+        most = min(most, max(SLOWEST_GROWS * latency.before, NEVER_SLOW_S))
+    assert latency.now <= most, saw(
+        f"{latency.now:.2f} s since {latency.since:%H:%M} UTC",
+        expected=f"a p95 of at most {most:.2f} s from {latency.service}",
+    )
+
+
 def test_alarms_exist(alarms: Sequence[Alarm], target: Alarms, live_dimensions: Sequence[str]) -> None:
     """Every metric that must be watched has an alarm, on resources that live."""
     missing = sorted(set(target.metrics) - {a.metric for a in alarms})
@@ -33,13 +79,15 @@ def test_alarms_exist(alarms: Sequence[Alarm], target: Alarms, live_dimensions: 
 
 
 def test_alarms_quiet(alarms: Sequence[Alarm]) -> None:
-    """Nothing is in alarm now."""
+    """Nothing is in alarm now, of what is watched at all."""
+    assert alarms, saw("no alarm", expected="alarms that could ring")
     loud = [f"{a.name}: {a.reason}" for a in alarms if a.state == "ALARM" and _SCALES_DOWN not in a.name]
     assert not loud, saw(listed(loud), expected="no alarm in state ALARM")
 
 
 def test_alarms_actions(alarms: Sequence[Alarm], topics: Mapping[str, Topic]) -> None:
-    """Every alarm is switched on and notifies a topic that exists."""
+    """Every metric alarm is switched on and notifies a topic that exists."""
+    alarms = [a for a in alarms if a.metric]
     arns = {t.arn for t in topics.values() if t.arn}
     assert alarms, saw("no alarm", expected="alarms that notify")
     mute = [f"{a.name} is switched off" for a in alarms if not a.enabled]

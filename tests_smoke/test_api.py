@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from gli.environments import Frontend, Service
+from gli.environments import Environment, Frontend, Service
 from gli.observe.git import Release
-from gli.observe.http import BUDGET_S, HttpExchange, Preflights, Revisions
+from gli.observe.http import BUDGET_S, Burst, Cookie, HttpExchange, Preflights, Revisions
 from gli.saying import listed, saw
 
 _DEBUG_MARKS = ("Traceback (most recent call last)", "DEBUG = True", "Django settings file", "URLconf defined in")
@@ -60,6 +60,27 @@ def test_http_debug_off(error_page: HttpExchange) -> None:
     assert not marks, saw(f"a debug page ({listed(marks)})", expected="a plain 404")
 
 
+def test_http_cookie_flags(cookie_answer: HttpExchange, environment: Environment, target: Service) -> None:
+    """Cookies travel over HTTPS only, hide from scripts, stay on this site and never reach the other environment."""
+    cookies = cookie_answer.cookies
+    assert target.cookies is not None and cookies, saw(
+        f"{cookie_answer.seen} without a cookie", expected=f"cookies from {cookie_answer.url}"
+    )
+    other = environment.other.hosts if environment.other and not environment.production else ()
+    faults = [
+        f"{c.name} {fault}" for c in cookies for fault in _cookie_faults(c, target.cookies.readable, target.host, other)
+    ]
+    assert not faults, saw(listed(faults), expected=f"every cookie of {cookie_answer.url} Secure, HttpOnly, SameSite")
+
+
+def test_http_no_5xx_burst(burst: Burst, target: Service) -> None:
+    """No single bad task hides behind the load balancer."""
+    seen = [f"{n} times {failure}" for failure, n in sorted(burst.failures.items())]
+    assert not seen, saw(
+        listed(seen), expected=f"{burst.requests} requests to {target.host} without a 5xx or a lost connection"
+    )
+
+
 def test_http_hsts(landing: HttpExchange, target: Service | Frontend) -> None:
     """Every page and API answer tells browsers to use HTTPS only (RFC 6797)."""
     header = landing.headers.get("strict-transport-security", "")
@@ -92,6 +113,20 @@ def test_cors_foreign_denied(preflights: Preflights) -> None:
         assert allowed not in (origin, "*", "null"), saw(
             f"Access-Control-Allow-Origin: {allowed}", expected=f"{origin} not to be allowed"
         )
+
+
+def _cookie_faults(cookie: Cookie, readable: Sequence[str], host: str, other: Sequence[str]) -> list[str]:
+    """What is wrong with one cookie of `host`; `other` are hosts that it must not be sent to."""
+    domain = cookie.domain or ""
+    reached = [h for h in other if domain and (h == domain or h.endswith(f".{domain}"))]
+    faults = {
+        "is not Secure": not cookie.secure,
+        "is not HttpOnly": not cookie.http_only and cookie.name not in readable,
+        "has no SameSite": cookie.same_site not in ("lax", "strict", "none"),
+        f"has the foreign Domain {domain}": bool(domain) and host != domain and not host.endswith(f".{domain}"),
+        f"reaches {listed(reached)} with Domain {domain}": bool(reached),
+    }
+    return [fault for fault, there in faults.items() if there]
 
 
 def _tokens(answer: HttpExchange, header: str) -> set[str]:

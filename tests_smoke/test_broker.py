@@ -1,5 +1,6 @@
 """RabbitMQ from where the application stands; nothing is published or consumed."""
 
+from gli.environments import Broker
 from gli.observe.amqp import BrokerState
 from gli.saying import listed, saw
 
@@ -23,3 +24,11 @@ def test_mq_queue_depth(broker_state: BrokerState) -> None:
     assert broker_state.ok, saw(broker_state.error, expected="a session to ask with")
     deep = [f"{q.name}: {q.messages}" for q in broker_state.queues if q.messages > MOST_READY]
     assert not deep, saw(listed(deep), expected=f"at most {MOST_READY} messages ready in each queue")
+
+
+def test_mq_dlq_empty(broker_state: BrokerState, target: Broker) -> None:
+    """No message was given up: the dead-letter queues hold no more than the environment allows."""
+    assert broker_state.ok, saw(broker_state.error, expected="a session to ask with")
+    most = target.most_dead_letters
+    full = [f"{q.name}: {q.error or q.messages}" for q in broker_state.dead_letters if q.error or q.messages > most]
+    assert not full, saw(listed(full), expected=f"at most {most} messages in each dead-letter queue")

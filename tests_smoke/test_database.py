@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from gli.observe.postgres import DatabaseState, Login
+from gli.environments import Database
+from gli.observe.postgres import DatabaseState, Login, Session
 from gli.observe.tcp import TcpConnection
 from gli.saying import listed, saw
 
@@ -47,3 +48,22 @@ def test_db_connection_headroom(database_state: DatabaseState) -> None:
     assert used <= most * MOST_USED, saw(
         f"{used} of {most}", expected=f"at most {MOST_USED:.0%} of the connections in use"
     )
+
+
+def test_db_long_transactions(sessions: Sequence[Session], target: Database) -> None:
+    """No transaction is open for so long that a migration would wait for it, and everybody else for the migration."""
+    most = {True: target.longest_idle_transaction_s, False: target.longest_transaction_s}
+    old = [f"{s}, {s.open_s:.0f} s{' and idle' if s.idle else ''}" for s in sessions if s.open_s > most[s.idle]]
+    assert not old, saw(
+        listed(old), expected=f"no transaction open for {most[False]:.0f} s, or idle and open for {most[True]:.0f} s"
+    )
+
+
+def test_db_blocking_locks(sessions: Sequence[Session], target: Database) -> None:
+    """Nobody is stuck behind another session's lock."""
+    stuck = [
+        f"{s} waits for {listed(f'pid {pid}' for pid in s.blocked_by)} since {s.waits_s:.0f} s"
+        for s in sessions
+        if s.waits_s > target.longest_lock_wait_s
+    ]
+    assert not stuck, saw(listed(stuck), expected=f"nobody to wait {target.longest_lock_wait_s:.0f} s for a lock")

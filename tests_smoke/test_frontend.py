@@ -1,12 +1,17 @@
 """The frontends as a browser loads them: the page, its hashed assets, its routes, the hosts it talks to."""
 
+import re
 from collections.abc import Sequence
 
 from gli.environments import Environment, Frontend
 from gli.observe.frontend import Asset, Index, read_index
 from gli.observe.git import Release
-from gli.observe.http import HttpExchange
+from gli.observe.http import HttpExchange, directives, seconds
 from gli.saying import listed, saw
+
+LONGEST_PAGE_S = 60
+YEAR_S = 31_536_000
+_HASHED = re.compile(r"[-.](?=\w*\d)\w{8,}\.(?:js|mjs|css)$")  # app-4f9a1c2b.js
 
 
 def test_cdn_index_200(landing: HttpExchange, index: Index, target: Frontend) -> None:
@@ -38,6 +43,29 @@ def test_cdn_spa_deep_link(deep_link: HttpExchange, index: Index) -> None:
 def test_cdn_missing_asset_404(missing_asset: HttpExchange) -> None:
     """A missing asset is an error, not the page of the application."""
     assert missing_asset.status in (403, 404), saw(missing_asset.seen, expected="403 or 404 for a missing script")
+
+
+def test_cdn_index_cache_control(landing: HttpExchange, assets: Sequence[Asset]) -> None:
+    """Browsers ask for the page again and again, and keep for good what is named by its hash."""
+    header = landing.headers.get("cache-control", "")
+    page = directives(header)
+    kept_s = seconds(page, "max-age")
+    assert {"no-cache", "no-store"} & page.keys() or (kept_s is not None and kept_s <= LONGEST_PAGE_S), saw(
+        header or "no Cache-Control", expected=f"no-cache, or max-age of at most {LONGEST_PAGE_S}, on {landing.url}"
+    )
+    short = [
+        f"{a.cache_control or 'no Cache-Control'} on {a.url}"
+        for a in assets
+        if a.genuine and _HASHED.search(a.url) and (seconds(directives(a.cache_control), "max-age") or 0) < YEAR_S
+    ]
+    assert not short, saw(listed(short), expected=f"max-age of at least {YEAR_S} on what is named by its hash")
+
+
+def test_s3_direct_access_denied(bucket_answer: HttpExchange, target: Frontend) -> None:
+    """Nobody reads the bucket around CloudFront."""
+    assert bucket_answer.status == 403, saw(
+        bucket_answer.seen, expected=f"403 from S3 for index.html of {target.bucket}, asked without credentials"
+    )
 
 
 def test_cdn_api_base_correct(assets: Sequence[Asset], environment: Environment, target: Frontend) -> None:

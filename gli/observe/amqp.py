@@ -33,6 +33,7 @@ class BrokerState(Observation):
     ok: bool
     error: str | None = None
     queues: tuple[Queue, ...] = ()
+    dead_letters: tuple[Queue, ...] = ()
 
 
 @probe(deadline=30, after=[secrets])
@@ -71,9 +72,10 @@ def _session(observer: Observer, broker: Broker, host: str, port: int) -> Broker
         return BrokerState(secret=broker.secret, ok=False, error=_why(e))
     try:
         queues = _queues(connection, broker.queues)
+        dead_letters = _queues(connection, broker.dead_letter_queues)
     finally:
         connection.close()
-    return BrokerState(secret=broker.secret, ok=True, queues=queues)
+    return BrokerState(secret=broker.secret, ok=True, queues=queues, dead_letters=dead_letters)
 
 
 def _queues(connection: Any, names: Sequence[str]) -> tuple[Queue, ...]:

@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit
 
 from gli.environments import Frontend
 from gli.observe.http import HttpExchange, fetch, landing
-from gli.observe.observation import Observation
+from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
 
 SCRIPT, STYLE = "script", "style"
@@ -39,6 +39,7 @@ class Asset(Observation):
     seen: str
     genuine: bool
     """200 with the content type of its kind: a single-page fallback answers 200 text/html for a missing file."""
+    cache_control: str = ""
     origins: tuple[str, ...] = ()
     """The origins (`https://api…`, `wss://ws…`) that its text names, sorted."""
 
@@ -99,7 +100,14 @@ async def assets(observer: Observer, frontend: Frontend) -> tuple[Asset, ...]:
         answer = await fetch(observer, url)
         genuine = answer.status == 200 and answer.content_type in _MIME[kind] and answer.body != ""
         origins = tuple(sorted(set(_URL.findall(answer.body)))) if genuine else ()
-        return Asset(url=url, kind=kind, seen=answer.seen, genuine=genuine, origins=origins)
+        return Asset(
+            url=url,
+            kind=kind,
+            seen=answer.seen,
+            genuine=genuine,
+            cache_control=answer.headers.get("cache-control", ""),
+            origins=origins,
+        )
 
     return tuple(await asyncio.gather(*[get(url, kind) for url, kind in found.assets]))
 
@@ -108,6 +116,17 @@ async def assets(observer: Observer, frontend: Frontend) -> tuple[Asset, ...]:
 async def deep_link(observer: Observer, frontend: Frontend) -> HttpExchange:
     """A client-side route, loaded as if the page was reloaded there."""
     return await fetch(observer, frontend.url.rstrip("/") + str(frontend.route))
+
+
+@probe()
+async def bucket_answer(observer: Observer, frontend: Frontend) -> HttpExchange:
+    """The index page asked of S3 itself, around CloudFront and without credentials."""
+    assert observer.environment.aws is not None, "asked only of environments with an aws table"
+    host = f"{frontend.bucket}.s3.{observer.environment.aws.region}.amazonaws.com"
+    answer = await fetch(observer, f"https://{host}/index.html")
+    if answer.status is None:
+        raise unknown("unreachable", f"S3 can't be reached under {host}: {answer.seen}")
+    return answer
 
 
 @probe()

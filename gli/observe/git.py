@@ -1,24 +1,25 @@
-"""The release as git has it: where the branches of every repository stand, and what their trees hold.
+"""The release as git has it: where the branches and tags of every repository stand.
 
-git is called as a program, in a temporary bare repository: nobody's clone is touched. Source of truth: git-ls-remote,
-git-fetch with a partial clone filter (gitprotocol-v2).
+git is called as a program, in a temporary bare repository where it needs one: nobody's clone is touched. Source of
+truth: git-ls-remote. What the commits hold, and what lies between them, is in `gli.observe.history`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import re
-import tempfile
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
+from gli.environments import Git
 from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
 
 BRANCHES = ("dev", "stg", "main")
-_TIMEOUT_S = 20.0
+DEVELOPED, STAGED, LIVE = BRANCHES
+TIMEOUT_S = 20.0
 _QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oConnectTimeout=5", "LC_ALL": "C"}
-_MIGRATION = re.compile(r"(?:^|/)(?P<app>\w+)/migrations/(?P<name>\d{4}_\w+)\.py$")
 
 
 class Heads(Observation):
@@ -30,13 +31,11 @@ class Heads(Observation):
     """Tag to the commit it stands for (annotated tags peeled)."""
     error: str | None = None
 
-
-class Revision(Observation):
-    """One repository's part of a manifest."""
-
-    branch: str
-    commit: str
-    tree: str
+    def commit_of(self, branch: str) -> str:
+        """The head of a branch; raises `Unobserved` where there is none."""
+        if branch not in self.branches:
+            raise unknown("dependency", f"{self.repository} has no readable branch {branch}")
+        return self.branches[branch]
 
 
 class Release(Observation):
@@ -52,18 +51,29 @@ class Release(Observation):
         return self.commits[repository]
 
 
+class Deployments(Observation):
+    """What the deploy tags of all repositories say together; a repository that differs from most is the odd one."""
+
+    tags: Mapping[str, tuple[str, ...]]
+    """The deploy tags of each repository, newest first."""
+    current: str | None
+    """The newest deploy tag that stands at the head of the live branch in most repositories."""
+    way_back: str | None
+    """The newest deploy tag that most repositories have: where a rollback goes once the next release is live."""
+
+
 class GitFailed(Exception):
     """git ended with an error; the text is its last line."""
 
 
-@probe(deadline=_TIMEOUT_S)
+@probe(deadline=TIMEOUT_S)
 async def heads(observer: Observer, repository: str) -> Heads:
     """Every branch and tag of a repository, in one connection."""
     assert observer.environment.git is not None, "asked only of environments with a git table"
     remote = observer.environment.git.of(repository)
     observer.count("git")
     try:
-        listing = await _git("ls-remote", "--heads", "--tags", "--", remote)
+        listing = await git("ls-remote", "--heads", "--tags", "--", remote)
     except GitFailed as e:
         return Heads(repository=repository, error=str(e))
     refs = {ref: commit for commit, _, ref in (line.partition("\t") for line in listing.splitlines())}
@@ -76,69 +86,69 @@ async def heads(observer: Observer, repository: str) -> Heads:
     return Heads(repository=repository, branches=branches, tags=tags)
 
 
-@probe(deadline=_TIMEOUT_S)
+@probe(deadline=TIMEOUT_S)
 async def release(observer: Observer) -> Release:
     """The heads of the environment's branch in all repositories, asked at once."""
-    environment = observer.environment
-    found = await asyncio.gather(*[observer.see(heads, r.name) for r in environment.repositories])
-    commits = {h.repository: h.branches[environment.branch] for h in found if environment.branch in h.branches}
-    return Release(branch=environment.branch, commits=commits)
+    branch = observer.environment.branch
+    commits = {h.repository: h.branches[branch] for h in await _all_heads(observer) if branch in h.branches}
+    return Release(branch=branch, commits=commits)
 
 
-@probe(deadline=_TIMEOUT_S)
-async def revision(observer: Observer, repository: str) -> Revision:
-    """Commit and tree at the head of the environment's branch: a repository's part of the manifest."""
-    commit = (await observer.see(release)).commit_of(repository)
-    with tempfile.TemporaryDirectory(prefix="gli-git-") as folder:
-        await _fetch(observer, folder, repository, commit, "tree:0")
-        # cat-file, not rev-parse ^{tree}: a partial clone would go back to the remote for the tree itself
-        tree = (await _git("-C", folder, "cat-file", "commit", commit)).split()[1]
-    return Revision(branch=observer.environment.branch, commit=commit, tree=tree)
+@probe(deadline=TIMEOUT_S)
+async def deployments(observer: Observer) -> Deployments:
+    """The deploy tags of all repositories, and which of them is the release that most are at."""
+    assert observer.environment.git is not None, "asked only of environments with a git table"
+    found = [h for h in await _all_heads(observer) if h.error is None]
+    tags = {h.repository: deploy_tags(h, observer.environment.git) for h in found}
+    live = {h.repository: [t for t in tags[h.repository] if h.tags[t] == h.branches.get(LIVE)] for h in found}
+    return Deployments(tags=tags, current=_common(list(live.values())), way_back=_common(list(tags.values())))
 
 
-@probe(deadline=_TIMEOUT_S)
-async def code_migrations(observer: Observer) -> tuple[tuple[str, str], ...]:
-    """(app, migration) of every `*/migrations/NNNN_*.py` that the database should have, sorted."""
-    assert observer.environment.database is not None, "asked only of environments with a database"
-    repository = observer.environment.database.migrations
-    commit = (await observer.see(release)).commit_of(repository)
-    with tempfile.TemporaryDirectory(prefix="gli-git-") as folder:
-        await _fetch(observer, folder, repository, commit, "blob:none")
-        listing = await _git("-C", folder, "ls-tree", "-r", "--name-only", commit)
-    found = [m for line in listing.splitlines() if (m := _MIGRATION.search(line))]
-    return tuple(sorted((m["app"], m["name"]) for m in found))
+def deploy_tags(heads: Heads, table: Git) -> tuple[str, ...]:
+    """The tags of one repository that are deploy tags, newest first."""
+    return tuple(sorted((t for t in heads.tags if is_time(t, table.deploy_tag)), reverse=True))
 
 
-async def _fetch(observer: Observer, folder: str, repository: str, commit: str, without: str) -> None:
-    """One commit into a temporary bare repository, without its history and without what `without` filters."""
-    assert observer.environment.git is not None
-    remote = observer.environment.git.of(repository)
-    observer.count("git")
+def is_time(tag: str, form: str) -> bool:
+    """Whether a tag is a moment in this form of `strftime`."""
     try:
-        await _git("init", "--quiet", "--bare", folder)
-        fetch = ("fetch", "--quiet", "--depth=1", "--no-tags", f"--filter={without}", "--", remote, commit)
-        await _git("-C", folder, *fetch)
-    except GitFailed as e:
-        raise unknown("unreachable", f"{repository} can't be read from {remote}: {e}") from None
+        return datetime.strptime(tag, form).strftime(form) == tag  # noqa: DTZ007 - only its shape is of interest
+    except ValueError:
+        return False
 
 
-async def _git(*arguments: str) -> str:
-    """What git printed; raises `GitFailed`. It may never ask for a password."""
+def _common(tags: Sequence[Sequence[str]]) -> str | None:
+    """The newest tag that more than half of the repositories have."""
+    counts = Counter(tag for of_one in tags for tag in of_one)
+    return max((tag for tag, n in counts.items() if 2 * n > len(tags)), default=None)
+
+
+async def _all_heads(observer: Observer) -> list[Heads]:
+    return await asyncio.gather(*[observer.see(heads, r.name) for r in observer.environment.repositories])
+
+
+async def git(*arguments: str, says: str | None = None, accept: Sequence[int] = (0,)) -> str:
+    """What git printed, as text; see `git_bytes`."""
+    return (await git_bytes(*arguments, says=says, accept=accept)).decode(errors="replace")
+
+
+async def git_bytes(*arguments: str, says: str | None = None, accept: Sequence[int] = (0,)) -> bytes:
+    """What git printed, told `says`; raises `GitFailed` for any other exit code. It may never ask for a password."""
     process = await asyncio.create_subprocess_exec(
         "git",
         *arguments,
-        stdin=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.DEVNULL if says is None else asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=os.environ | _QUIET,
     )
     try:
-        output, errors = await process.communicate()
+        output, errors = await process.communicate(None if says is None else says.encode())
     except asyncio.CancelledError:
         process.kill()
         await process.wait()
         raise
-    if process.returncode:
+    if process.returncode not in accept:
         lines = errors.decode(errors="replace").strip().splitlines() or ["git failed"]
         raise GitFailed(next((line for line in lines if line.startswith(("fatal", "error"))), lines[-1]))
-    return output.decode(errors="replace")
+    return output

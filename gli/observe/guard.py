@@ -11,11 +11,21 @@ from typing import Any
 
 AWS_READS: dict[str, frozenset[str]] = {
     "acm": frozenset({"DescribeCertificate"}),
+    "application-autoscaling": frozenset({"DescribeScalableTargets", "DescribeScalingPolicies"}),
     "cloudfront": frozenset({"GetDistribution", "GetDistributionConfig", "ListDistributions", "ListInvalidations"}),
     "cloudwatch": frozenset({"DescribeAlarms", "GetMetricData"}),
     "ec2": frozenset({"DescribeSecurityGroups", "DescribeSubnets", "DescribeRouteTables"}),
-    "ecr": frozenset({"BatchGetImage", "DescribeImages", "DescribeRepositories"}),
-    "ecs": frozenset({"DescribeClusters", "DescribeServices", "DescribeTaskDefinition"}),
+    "ecr": frozenset({"BatchGetImage", "DescribeImageScanFindings", "DescribeImages", "DescribeRepositories"}),
+    "ecs": frozenset(
+        {
+            "DescribeClusters",
+            "DescribeServices",
+            "DescribeTaskDefinition",
+            "DescribeTasks",
+            "ListServiceDeployments",
+            "ListTasks",
+        }
+    ),
     "elasticache": frozenset({"DescribeCacheClusters", "DescribeReplicationGroups"}),
     "elbv2": frozenset(
         {
@@ -27,8 +37,10 @@ AWS_READS: dict[str, frozenset[str]] = {
             "DescribeTargetHealth",
         }
     ),
-    "logs": frozenset({"DescribeLogGroups"}),
-    "rds": frozenset({"DescribeDBInstances"}),
+    "iam": frozenset({"GetAccountAuthorizationDetails"}),
+    "logs": frozenset({"DescribeLogGroups", "DescribeLogStreams", "FilterLogEvents"}),
+    "mq": frozenset({"ListBrokers"}),
+    "rds": frozenset({"DescribeDBInstances", "DescribeDBSnapshots"}),
     "route53": frozenset({"ListHostedZonesByName", "ListResourceRecordSets"}),
     "s3": frozenset({"GetBucketPolicy", "GetPublicAccessBlock", "HeadBucket", "HeadObject"}),
     "secretsmanager": frozenset({"BatchGetSecretValue", "ListSecrets"}),

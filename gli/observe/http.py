@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 from gli.environments import Frontend, Service
 from gli.observe.aws.compute import ecs_services
 from gli.observe.http_client import TIMEOUT_S
-from gli.observe.observation import Observation
+from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
 from gli.observe.secrets import secret, secrets
 
@@ -23,7 +24,19 @@ BODY_LIMIT = 200_000
 _ATTEMPTS = 3
 _SPACING_S = 0.5
 _VERSION_REQUESTS = 10
+_BURST_REQUESTS = 30
+_BURST_AT_ONCE = 6
 EVIL_ORIGIN = "https://evil.invalid"
+
+
+class Cookie(Observation):
+    """A cookie that an answer sets; its value is nobody's business."""
+
+    name: str
+    secure: bool = False
+    http_only: bool = False
+    same_site: str | None = None
+    domain: str | None = None
 
 
 class HttpExchange(Observation):
@@ -33,6 +46,8 @@ class HttpExchange(Observation):
     url: str
     status: int | None = None
     headers: Mapping[str, str] = {}
+    """Without Set-Cookie, which may hold a session."""
+    cookies: tuple[Cookie, ...] = ()
     body: str = ""
     seconds: float
     attempts: int = 1
@@ -68,11 +83,31 @@ class Revisions(Observation):
         return next(iter(self.counts)) if len(self.counts) == 1 and not self.errors else None
 
 
+class Burst(Observation):
+    """Many requests, each on a connection of its own."""
+
+    requests: int
+    failures: Mapping[str, int] = {}
+    """How often something went wrong, by what was seen: an answer of 500 or above, or none."""
+
+
 class Preflights(Observation):
     """The answer to a CORS preflight for each origin that was tried."""
 
     allowed: Mapping[str, HttpExchange]
     foreign: Mapping[str, HttpExchange]
+
+
+def directives(header: str) -> dict[str, str]:
+    """The directives of Cache-Control and its like: `{"max-age": "60", "immutable": ""}`."""
+    parts = (part.strip().partition("=") for part in header.lower().replace(";", ",").split(",") if part.strip())
+    return {name: value.strip('"') for name, _, value in parts}
+
+
+def seconds(found: Mapping[str, str], directive: str) -> int | None:
+    """A directive's number of seconds; None where there is none."""
+    value = found.get(directive, "")
+    return int(value) if value.isdigit() else None
 
 
 async def fetch(
@@ -124,8 +159,22 @@ async def _once(observer: Observer, url: str, method: str, headers: dict[str, st
         _keep_phases(observer, marks)
     return exchange(
         status=answer.status_code,
-        headers={k.lower(): v for k, v in answer.headers.items()},
+        headers={k.lower(): v for k, v in answer.headers.items() if k.lower() != "set-cookie"},
+        cookies=tuple(map(_cookie, answer.headers.get_list("set-cookie"))),
         body=answer.text[:BODY_LIMIT],
+    )
+
+
+def _cookie(line: str) -> Cookie:
+    """A Set-Cookie header, read as RFC 6265 section 5.2 does."""
+    pair, *rest = line.split(";")
+    attributes = {name.strip().lower(): value.strip() for name, _, value in (part.partition("=") for part in rest)}
+    return Cookie(
+        name=pair.partition("=")[0].strip(),
+        secure="secure" in attributes,
+        http_only="httponly" in attributes,
+        same_site=attributes.get("samesite", "").lower() or None,
+        domain=attributes.get("domain", "").lower().lstrip(".") or None,
     )
 
 
@@ -195,6 +244,32 @@ async def served_revisions(observer: Observer, service: Service) -> Revisions:
 async def contract_answers(observer: Observer, service: Service) -> tuple[HttpExchange, ...]:
     """One exchange for each endpoint of the service's contract, in its order."""
     return tuple(await asyncio.gather(*[fetch(observer, f"{service.url}{e.path}") for e in service.contract]))
+
+
+@probe(deadline=TIMEOUT_S * _BURST_REQUESTS / _BURST_AT_ONCE + 2)
+async def burst(observer: Observer, service: Service) -> Burst:
+    """Thirty requests on fresh connections, in turn to the health endpoint and to those of the contract."""
+    first = await observer.see(landing, service)
+    if first.status is None:
+        raise unknown("dependency", f"{service.host} does not answer at all: {first.seen}")
+    paths = [service.health_path, *(e.path for e in service.contract)]
+    turns = asyncio.Semaphore(_BURST_AT_ONCE)
+
+    async def ask(path: str) -> HttpExchange:
+        async with turns:
+            return await fetch(observer, f"{service.url}{path}", fresh=True)
+
+    answers = await asyncio.gather(*[ask(paths[i % len(paths)]) for i in range(_BURST_REQUESTS)])
+    failed = [f"{a.seen} from {a.url}" for a in answers if a.status is None or a.status >= 500]
+    return Burst(requests=_BURST_REQUESTS, failures=Counter(failed))
+
+
+@probe()
+async def cookie_answer(observer: Observer, service: Service) -> HttpExchange:
+    """The endpoint that sets the service's cookies; what it says beside them may hold a token, and is not kept."""
+    assert service.cookies is not None, "asked only of services with cookies"
+    answer = await fetch(observer, f"{service.url}{service.cookies.path}")
+    return answer.model_copy(update={"body": ""})
 
 
 @probe()

@@ -44,6 +44,24 @@ class Login(Observation):
     error: str | None = None
 
 
+class Session(Observation):
+    """A client's session that has a transaction open, or waits for a lock."""
+
+    pid: int
+    user: str | None
+    application: str | None
+    idle: bool
+    """Idle in transaction: it holds its locks and does nothing."""
+    open_s: float
+    """How long its transaction is open."""
+    waits_s: float
+    """How long it has been waiting for a lock; 0: it does not."""
+    blocked_by: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} ({self.user}, {self.application or 'no application name'})"
+
+
 class DatabaseState(Observation):
     """What the server says of itself, seen by the suite's own role."""
 
@@ -51,6 +69,21 @@ class DatabaseState(Observation):
     max_connections: int
     applied: tuple[tuple[str, str], ...]
     """(app, migration) of every row of django_migrations, sorted."""
+    hidden: int
+    """Sessions of which the suite's role may see nothing."""
+    sessions: tuple[Session, ...]
+
+
+_SESSIONS = (
+    "(SELECT coalesce(json_agg(json_build_object('pid', pid, 'user', usename, 'application', application_name, "
+    "'idle', state LIKE 'idle in transaction%', "
+    "'open_s', greatest(extract(epoch FROM clock_timestamp() - xact_start), 0), "
+    "'waits_s', CASE WHEN wait_event_type = 'Lock' "
+    "THEN greatest(extract(epoch FROM clock_timestamp() - query_start), 0) ELSE 0 END, "
+    "'blocked_by', CASE WHEN wait_event_type = 'Lock' THEN pg_blocking_pids(pid) ELSE '{}' END) ORDER BY pid), '[]') "
+    "FROM pg_stat_activity WHERE xact_start IS NOT NULL AND backend_type = 'client backend' "
+    "AND pid <> pg_backend_pid())"
+)
 
 
 @probe(deadline=8, after=[secrets])
@@ -68,11 +101,12 @@ async def application_login(observer: Observer, database: Database) -> Login:
 
 @probe(deadline=10, after=[secrets])
 async def database_state(observer: Observer, database: Database) -> DatabaseState:
-    """Connections and applied migrations, in one round trip, with the suite's own credentials."""
+    """Connections, applied migrations and open transactions, in one round trip, with the suite's own credentials."""
     statement = (
         "SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), "
         "current_setting('max_connections')::int, "
-        "(SELECT coalesce(json_agg(json_build_array(app, name) ORDER BY app, name), '[]') FROM django_migrations)"
+        "(SELECT coalesce(json_agg(json_build_array(app, name) ORDER BY app, name), '[]') FROM django_migrations), "
+        "(SELECT count(*) FROM pg_stat_activity WHERE query = '<insufficient privilege>'), " + _SESSIONS
     )
     await observer.see(secret, database.verify_secret)
     import psycopg
@@ -85,8 +119,24 @@ async def database_state(observer: Observer, database: Database) -> DatabaseStat
         cause: Cause = "access-denied" if state in ("28P01", "28000", "42501") else "unreachable"
         raise unknown(cause, f"the suite's own role ({database.verify_secret}) could not look: {why}") from None
     return DatabaseState(
-        connections=row[0], max_connections=row[1], applied=tuple((str(app), str(name)) for app, name in row[2])
+        connections=row[0],
+        max_connections=row[1],
+        applied=tuple((str(app), str(name)) for app, name in row[2]),
+        hidden=row[3],
+        sessions=tuple(Session.model_validate(session) for session in row[4]),
     )
+
+
+@probe(deadline=10)
+async def sessions(observer: Observer, database: Database) -> tuple[Session, ...]:
+    """Every client's session with an open transaction; unknown where the suite's role may not see all of them."""
+    state = await observer.see(database_state, database)
+    if state.hidden:
+        raise unknown(
+            "access-denied",
+            f"the role of {database.verify_secret} sees nothing of {state.hidden} sessions: grant it pg_monitor",
+        )
+    return state.sessions
 
 
 async def _login(observer: Observer, secret_id: str, statement: str) -> Login:

@@ -23,6 +23,11 @@ class Secret(Observation):
     exists: bool
     deleted_on: datetime | None = None
     has_current_version: bool = False
+    current_since: datetime | None = None
+    """When its current value came to be; known where the value was asked for."""
+    arn: str | None = None
+    rotates: bool = False
+    rotates_next: datetime | None = None
     fields: tuple[str, ...] = ()
     public: Mapping[str, str] = {}
 
@@ -63,7 +68,7 @@ async def secrets(observer: Observer) -> Mapping[str, Secret | str]:
     refused = {e["SecretId"]: f"{e.get('ErrorCode')}: {e.get('Message', '')}" for e in answer.get("Errors", [])}
     found: dict[str, Secret | str] = {id_: refused.get(id_, "it does not exist") for id_ in wanted}
     for value in answer["SecretValues"]:
-        found[value["Name"]] = _opened(observer, value["Name"], value.get("SecretString", ""))
+        found[value["Name"]] = _opened(observer, value["Name"], value.get("SecretString", ""), value.get("CreatedDate"))
     return found
 
 
@@ -82,10 +87,18 @@ def _state(secret_id: str, listed: Mapping[str, Any] | None) -> Secret:
     if listed is None:
         return Secret(id=secret_id, exists=False)
     current = any("AWSCURRENT" in stages for stages in listed.get("SecretVersionsToStages", {}).values())
-    return Secret(id=secret_id, exists=True, deleted_on=listed.get("DeletedDate"), has_current_version=current)
+    return Secret(
+        id=secret_id,
+        exists=True,
+        deleted_on=listed.get("DeletedDate"),
+        has_current_version=current,
+        arn=listed["ARN"],
+        rotates=bool(listed.get("RotationEnabled")),
+        rotates_next=listed.get("NextRotationDate"),
+    )
 
 
-def _opened(observer: Observer, secret_id: str, text: str) -> Secret | str:
+def _opened(observer: Observer, secret_id: str, text: str, since: datetime | None) -> Secret | str:
     observer.vault.hide(text)
     try:
         document = json.loads(text)
@@ -96,7 +109,14 @@ def _opened(observer: Observer, secret_id: str, text: str) -> Secret | str:
     fields = {str(k): _text(v) for k, v in document.items()}
     observer.vault.keep(secret_id, fields, public=PUBLIC_FIELDS)
     public = {k: v for k, v in fields.items() if k in PUBLIC_FIELDS}
-    return Secret(id=secret_id, exists=True, has_current_version=True, fields=tuple(sorted(fields)), public=public)
+    return Secret(
+        id=secret_id,
+        exists=True,
+        has_current_version=True,
+        current_since=since,
+        fields=tuple(sorted(fields)),
+        public=public,
+    )
 
 
 def _text(value: object) -> str:

@@ -43,6 +43,11 @@ def break_on_purpose(get_response: Handler) -> Handler:
             _say(response, json.dumps(body).encode())
         if has("debug-is-on") and response.status_code == HTTPStatus.NOT_FOUND:
             _say(response, technical_404_response(request, Http404()).content)
+        for cookie in response.cookies.values():
+            if has("cookies-are-insecure"):
+                cookie["secure"] = cookie["httponly"] = ""
+            if has("cookies-reach-production"):
+                cookie["domain"] = request.get_host().partition(".")[2]
         if has("hsts-is-missing"):
             del response["Strict-Transport-Security"]
         return response

@@ -13,5 +13,6 @@ urlpatterns = [
     path("version", views.version),
     path("api/v1/notices/", Notices.as_view()),
     path("api/v1/status/", views.status),
+    path("api/v1/session/", views.session),
     path("api/v1/me/", views.Me.as_view()),
 ]

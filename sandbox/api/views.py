@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import secrets
 from datetime import UTC, datetime
+from itertools import count
 from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, JsonResponse
+from django.middleware.csrf import get_token
 from rest_framework.permissions import AllowAny, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -15,10 +17,14 @@ from rest_framework.views import APIView
 
 from sandbox.api import breakage, dependencies
 
+_asked = count()
+
 
 def health(request: HttpRequest) -> JsonResponse:
     """The load balancer's question: is it alive? It asks nothing else: a slow database must not end all tasks."""
     breakage.fail_if("health-fails")
+    if next(_asked) % 5 == 4:
+        breakage.fail_if("health-is-flaky")
     return JsonResponse({"status": "ok"})
 
 
@@ -43,6 +49,13 @@ def status(request: HttpRequest) -> JsonResponse:
     """Who answers, and when."""
     breakage.fail_if("status-fails")
     return JsonResponse({"service": settings.SERVICE, "time": datetime.now(UTC).isoformat()})
+
+
+def session(request: HttpRequest) -> JsonResponse:
+    """What a frontend asks for before its first form: a session, and the token against forgery."""
+    request.session.set_expiry(60)
+    request.session["asked"] = True
+    return JsonResponse({"csrf_token": get_token(request)})
 
 
 class Me(APIView):

@@ -8,14 +8,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from moto.cloudfront.models import cloudfront_backends
 from moto.core import DEFAULT_ACCOUNT_ID
+from moto.ecr.models import ecr_backends
 from moto.ecs.models import ecs_backends
 from moto.elasticache.models import elasticache_backends
 from moto.elbv2.models import elbv2_backends
+from moto.mq.models import mq_backends
+from moto.rds.models import rds_backends
 from moto.s3.models import s3_backends
+from moto.secretsmanager.models import secretsmanager_backends
 from moto.sns.models import sns_backends
 
-from sandbox.aws import patches
+from sandbox.aws import front, measuring, patches, played_tasks
 
 
 def ecs_deployment(region: str, cluster: str, service: str, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,6 +71,32 @@ def target_health(
     return {"region": region, "target_group": target_group, **arguments}
 
 
+def scan_findings(region: str, repository: str, counts: Mapping[str, int] | None = None) -> dict[str, Any]:
+    """The scan of every image of the repository found so many, by severity; without counts, what moto finds."""
+    for image in ecr_backends[DEFAULT_ACCOUNT_ID][region].repositories[repository].images:
+        image.scan_finding_results.clear()
+        image.scan_finding_results_queue.clear()
+        if counts is not None:
+            image.scan_finding_results_queue.append(
+                {
+                    "repositoryName": repository,
+                    "imageId": image.image_id,
+                    "imageScanStatus": {"status": "COMPLETE"},
+                    "imageScanFindings": {"findingSeverityCounts": dict(counts)},
+                }
+            )
+    return {"region": region, "repository": repository}
+
+
+def secret_rotation(region: str, name: str, rotates: bool, due: int | None = None) -> dict[str, Any]:
+    """Whether a secret rotates, and when it should do so next (seconds of the epoch)."""
+    found = secretsmanager_backends[DEFAULT_ACCOUNT_ID][region].secrets[name]
+    before = {"rotates": found.rotation_enabled, "due": found.next_rotation_date}
+    found.rotation_requested = found.rotation_enabled = rotates
+    found.next_rotation_date = due
+    return {"region": region, "name": name, **before}
+
+
 def load_balancer(region: str, name: str, state: str) -> dict[str, Any]:
     """Set a load balancer's state."""
     balancers = elbv2_backends[DEFAULT_ACCOUNT_ID][region].load_balancers.values()
@@ -74,11 +105,23 @@ def load_balancer(region: str, name: str, state: str) -> dict[str, Any]:
     return {"region": region, "name": name, "state": before}
 
 
-def replication_group(region: str, name: str, status: str) -> dict[str, Any]:
-    """Set the status of an ElastiCache replication group."""
+def replication_group(region: str, name: str, **changes: Any) -> dict[str, Any]:
+    """Set attributes of an ElastiCache replication group, such as `status`."""
     found = elasticache_backends[DEFAULT_ACCOUNT_ID][region].replication_groups[name]
-    before, found.status = found.status, status
-    return {"region": region, "name": name, "status": before}
+    return {"region": region, "name": name, **_changed(found, changes)}
+
+
+def recovery(region: str, instance: str, stalled_for_s: float) -> dict[str, Any]:
+    """The newest moment that a database can be restored to is so long ago."""
+    found = rds_backends[DEFAULT_ACCOUNT_ID][region].databases[instance]
+    return {"region": region, "instance": instance, **_changed(found, {"stalled_for_s": stalled_for_s})}
+
+
+def amazon_mq(region: str, name: str, state: str) -> dict[str, Any]:
+    """Set the state of a broker of Amazon MQ."""
+    brokers = mq_backends[DEFAULT_ACCOUNT_ID][region].brokers.values()
+    found = next(b for b in brokers if b.name == name)
+    return {"region": region, "name": name, **_changed(found, {"state": state})}
 
 
 def subscription(region: str, arn: str, shown_as: str | None = None) -> dict[str, Any]:
@@ -101,18 +144,46 @@ def bucket(name: str, exists: bool) -> dict[str, Any]:
 
 _hidden_buckets: dict[str, Any] = {}
 
+
+def invalidation(distribution: str, status: str) -> dict[str, Any]:
+    """Set the status of a distribution's newest invalidation: moto's are completed at once."""
+    newest = cloudfront_backends[DEFAULT_ACCOUNT_ID]["aws"].invalidations[distribution][-1]
+    before, newest.status = newest.status, status
+    return {"distribution": distribution, "status": before}
+
+
 ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {
+    "requests": front.requests,
+    "refuse": front.refuse,
     "ecs-deployment": ecs_deployment,
     "ecs-old-deployment": ecs_old_deployment,
     "ecs-counts": ecs_counts,
     "ecs-cluster": ecs_cluster,
+    "ecs-task-digest": played_tasks.task_digest,
+    "ecs-task-stopped": played_tasks.task_stopped,
+    "ecs-service-deployment": played_tasks.deployment,
+    "scan-findings": scan_findings,
+    "secret-rotation": secret_rotation,
     "target-health": target_health,
     "load-balancer": load_balancer,
     "replication-group": replication_group,
+    "amazon-mq": amazon_mq,
+    "recovery": recovery,
     "subscription": subscription,
     "bucket": bucket,
+    "invalidation": invalidation,
+    "metric-data": measuring.metric_data,
+    "log-group": measuring.log_group,
 }
 
 
 def _service(region: str, cluster: str, service: str) -> Any:
     return ecs_backends[DEFAULT_ACCOUNT_ID][region].services[f"{cluster}:{service}"]
+
+
+def _changed(found: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Set attributes; what they were."""
+    before = {name: getattr(found, name) for name in changes}
+    for name, value in changes.items():
+        setattr(found, name, value)
+    return before

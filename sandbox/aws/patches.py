@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from moto.cloudfront.models import DefaultCacheBehaviour, Origin
+from moto.core.utils import utcnow
+from moto.ecr.models import ECRBackend
 from moto.ecs.models import EC2ContainerServiceBackend, Service
+from moto.elasticache.models import ElastiCacheBackend
 from moto.elbv2.models import FakeHealthStatus, FakeTargetGroup
+from moto.rds.models import DBInstance
+from moto.secretsmanager.models import SecretsManagerBackend
+
+from sandbox.aws import measuring, played_tasks
 
 TARGET_HEALTH: dict[tuple[str, str], tuple[str | None, str | None, str | None]] = {}
 """(region, target group) to the state, reason and description that all its targets have."""
@@ -18,6 +26,12 @@ def apply() -> None:
     _target_health_can_be_set()
     _distributions_keep_their_functions()
     _origins_keep_their_access_control()
+    _cache_nodes_are_described()
+    _recovery_can_stall()
+    _current_version_can_be_moved()
+    _images_are_scanned_on_push()
+    measuring.apply()
+    played_tasks.apply()
 
 
 def _services_converge() -> None:
@@ -53,6 +67,33 @@ def _converge(service: Any) -> None:
             "rolloutState": "COMPLETED",
             "rolloutStateReason": f"ECS deployment {deployment['id']} completed.",
         }
+    played_tasks.start(service)
+
+
+def _current_version_can_be_moved() -> None:
+    """moto goes on answering with the value that was current before the stage AWSCURRENT moved."""
+    move = SecretsManagerBackend.update_secret_version_stage
+
+    def moved(self: Any, secret_id: str, version_stage: str, **versions: str) -> tuple[str, str]:
+        answer: tuple[str, str] = move(self, secret_id=secret_id, version_stage=version_stage, **versions)
+        if version_stage == "AWSCURRENT":
+            self.secrets[secret_id].set_default_version_id(versions["move_to_version_id"])
+        return answer
+
+    SecretsManagerBackend.update_secret_version_stage = moved
+
+
+def _images_are_scanned_on_push() -> None:
+    """moto scans an image only where it is told to."""
+    put = ECRBackend.put_image
+
+    def pushed(self: Any, repository_name: str, *args: Any, **kwargs: Any) -> Any:
+        image = put(self, repository_name, *args, **kwargs)
+        if self.repositories[repository_name].image_scanning_configuration.get("scanOnPush"):
+            image.last_scan = datetime.now(UTC)
+        return image
+
+    ECRBackend.put_image = pushed
 
 
 def _target_health_can_be_set() -> None:
@@ -67,6 +108,34 @@ def _target_health_can_be_set() -> None:
         return FakeHealthStatus(real.instance_id, real.port, real.health_check_port, *wanted)
 
     FakeTargetGroup.health_for = overlaid
+
+
+def _recovery_can_stall() -> None:
+    """moto says that a database can always be restored to this moment."""
+    DBInstance.stalled_for_s = 0.0
+    DBInstance.latest_restorable_time = property(lambda self: utcnow() - timedelta(seconds=self.stalled_for_s))
+
+
+def _cache_nodes_are_described() -> None:
+    """moto describes no node of a replication group."""
+    describe = ElastiCacheBackend.describe_cache_clusters
+
+    def described(self: Any, cache_cluster_id: str | None = None) -> Any:
+        nodes = [
+            {
+                "CacheClusterId": member,
+                "ReplicationGroupId": group.replication_group_id,
+                "CacheClusterStatus": group.status,
+                "Engine": group.engine,
+                "EngineVersion": group.engine_version,
+            }
+            for group in self.replication_groups.values()
+            for member in group.member_clusters
+        ]
+        named = [node for node in nodes if node["CacheClusterId"] == cache_cluster_id]
+        return named or [*describe(self, cache_cluster_id), *(nodes if cache_cluster_id is None else [])]
+
+    ElastiCacheBackend.describe_cache_clusters = described
 
 
 def _distributions_keep_their_functions() -> None:

@@ -74,6 +74,8 @@ def _seed_environment(
     distributions = pool.submit(seed_edge.seed_frontends, account, site, environment, edge)
     balancer = seed_compute.seed_balancer(account, environment, network, edge.certificate)
     alarms = pool.submit(seed_watching.seed_alarms, account, environment, balancer, data)
+    if not environment.production:  # nobody looks at what is measured there
+        seed_watching.seed_metrics(account, environment, balancer, data)
     shared_compute.result()
     seed_compute.seed_services(account, site, environment, network, balancer, data)
     seed_edge.seed_records(account, environment, edge, balancer, distributions.result())

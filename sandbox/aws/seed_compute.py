@@ -16,6 +16,11 @@ from sandbox.site import Site, required
 DESIRED = 2
 ADMIN_IMAGE = "gli-admin"
 """A repository of the deployment overview that no service of environments.toml is deployed from."""
+_DEPLOYMENT = {
+    "deploymentCircuitBreaker": {"enable": True, "rollback": True},
+    "minimumHealthyPercent": 100,
+    "maximumPercent": 200,
+}
 _TASKS_TRUST = json.dumps(
     {
         "Version": "2012-10-17",
@@ -117,7 +122,7 @@ def _target_group(elbv2: Any, environment: Environment, network: Network, servic
         Port=port,
         VpcId=network.vpc,
         TargetType="ip",
-        HealthCheckPath="/health" if service.websocket else service.health_path,
+        HealthCheckPath=service.health_path,
         HealthCheckIntervalSeconds=15,
         HealthyThresholdCount=2,
         Matcher={"HttpCode": "200"},
@@ -153,6 +158,8 @@ def seed_services(
             desiredCount=DESIRED,
             launchType="FARGATE",
             networkConfiguration={"awsvpcConfiguration": vpc},
+            deploymentConfiguration=_DEPLOYMENT,
+            healthCheckGracePeriodSeconds=60,
             loadBalancers=[{**target, "containerName": where.container, "containerPort": where.port}],
         )
         _scaling(account, where.cluster, where.service)

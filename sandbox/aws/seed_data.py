@@ -29,6 +29,7 @@ def seed(account: Account, site: Site, environment: Environment, credentials: Cr
     database = _database(account, environment, network, site.database_name)
     cache, nodes = _cache(account, environment, network)
     broker = _broker_host(environment)
+    _amazon_mq(account, environment, network, credentials.amqp)
 
     def login(user: Login, host: str, port: int, **more: Any) -> dict[str, Any]:
         return {"username": user.username, "password": user.password, "host": host, "port": port, **more}
@@ -52,7 +53,7 @@ def seed(account: Account, site: Site, environment: Environment, credentials: Cr
 
 
 def _broker_host(environment: Environment) -> str:
-    """GLI runs RabbitMQ itself: a name in its own zone, which only the VPC resolves."""
+    """A name in GLI's own zone, which only the VPC resolves."""
     return f"{environment.name}-mq.internal.{required(environment.dns.zone)}"
 
 
@@ -81,7 +82,31 @@ def _database(account: Account, environment: Environment, network: Network, data
         DBSubnetGroupName=instance,
         VpcSecurityGroupIds=[network.groups[instance]],
     )
+    seed_snapshot(account, environment)
     return str(answer["DBInstance"]["Endpoint"]["Address"])
+
+
+def seed_snapshot(account: Account, environment: Environment) -> None:
+    """The snapshot that somebody took before the release."""
+    instance = required(environment.database).instance
+    account("rds").create_db_snapshot(DBSnapshotIdentifier=f"{instance}-before-release", DBInstanceIdentifier=instance)
+
+
+def _amazon_mq(account: Account, environment: Environment, network: Network, login: Login) -> None:
+    """The broker as Amazon MQ lists it; what answers under its name is RabbitMQ on this machine."""
+    broker = required(environment.broker)
+    account("mq").create_broker(
+        BrokerName=required(broker.amazon_mq),
+        EngineType="RABBITMQ",
+        EngineVersion="4.2",
+        HostInstanceType="mq.m7g.medium",
+        DeploymentMode="CLUSTER_MULTI_AZ",
+        PubliclyAccessible=False,
+        AutoMinorVersionUpgrade=True,
+        SubnetIds=list(network.private),
+        SecurityGroups=[network.groups[required(broker.security_group)]],
+        Users=[{"Username": login.username, "Password": login.password}],
+    )
 
 
 def _cache(account: Account, environment: Environment, network: Network) -> tuple[str, tuple[str, ...]]:
@@ -96,6 +121,7 @@ def _cache(account: Account, environment: Environment, network: Network) -> tupl
         ReplicationGroupId=cache.replication_group,
         ReplicationGroupDescription="cache and sessions",
         Engine="redis",
+        EngineVersion="7.1",
         CacheNodeType="cache.t4g.small",
         NumCacheClusters=2,
         AutomaticFailoverEnabled=True,

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from gli.environments import Environment, Frontend
 from sandbox import frontends
@@ -78,7 +79,15 @@ def _frontend(account: Account, site: Site, environment: Environment, frontend: 
     cloudfront = account("cloudfront", EDGE_REGION)
     distribution = cloudfront.create_distribution(DistributionConfig=config)["Distribution"]
     account("s3").put_bucket_policy(Bucket=bucket, Policy=json.dumps(_read_only_for(distribution["ARN"], bucket)))
+    invalidate(account, distribution["Id"])
     return str(distribution["DomainName"])
+
+
+def invalidate(account: Account, distribution: str) -> None:
+    """Have the edges forget the index page, as the last step of a deploy does."""
+    paths = ["/", "/index.html"]
+    batch = {"Paths": {"Quantity": len(paths), "Items": paths}, "CallerReference": uuid4().hex}
+    account("cloudfront", EDGE_REGION).create_invalidation(DistributionId=distribution, InvalidationBatch=batch)
 
 
 def _upload(account: Account, bucket: str, assets: Mapping[str, frontends.Asset]) -> None:

@@ -77,9 +77,10 @@ def _security_groups(ec2: Any, environment: Environment, vpc: str) -> dict[str, 
     balancer = required(environment.load_balancer)
     database, cache = required(environment.database), required(environment.cache)
     tasks = [(f"{prefix}{s.name}-tasks", required(s.ecs).port) for s in environment.services.values()]
-    broker = f"{prefix}mq"
-    names = {balancer.name, database.instance, cache.security_group, broker, *(name for name, _ in tasks)}
-    names |= {*database.ingress_from, *cache.ingress_from}
+    broker = required(environment.broker)
+    guarded = required(broker.security_group)
+    names = {balancer.name, database.instance, cache.security_group, guarded, *(name for name, _ in tasks)}
+    names |= {*database.ingress_from, *cache.ingress_from, *broker.ingress_from}
     groups = {
         name: str(ec2.create_security_group(GroupName=name, Description=name, VpcId=vpc)["GroupId"])
         for name in sorted(names)
@@ -96,7 +97,7 @@ def _security_groups(ec2: Any, environment: Environment, vpc: str) -> dict[str, 
         allow(name, from_groups(port, [balancer.name]))
     allow(database.instance, from_groups(DATABASE_PORT, database.ingress_from))
     allow(cache.security_group, from_groups(CACHE_PORT, cache.ingress_from))
-    allow(broker, from_groups(BROKER_PORT, cache.ingress_from))
+    allow(guarded, from_groups(BROKER_PORT, broker.ingress_from))
     return groups
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gli.environments import Environment
@@ -21,13 +22,19 @@ def seed_logs(account: Account, environment: Environment) -> None:
 
 
 def seed_log_group(account: Account, name: str) -> None:
-    """A log group, with a line from a moment ago."""
+    """A log group, with one stream."""
     logs = account("logs")
     logs.create_log_group(logGroupName=name)
     logs.put_retention_policy(logGroupName=name, retentionInDays=RETENTION_DAYS)
-    logs.create_log_stream(logGroupName=name, logStreamName="task/1")
-    event = {"timestamp": int(time.time() * 1000), "message": "INFO started"}
-    logs.put_log_events(logGroupName=name, logStreamName="task/1", logEvents=[event])
+    seed_log_stream(account, name, "task/1")
+
+
+def seed_log_stream(account: Account, group: str, name: str, *, age_ms: int = 0) -> None:
+    """A stream of a log group, with a line from a moment ago, or of that age."""
+    logs = account("logs")
+    logs.create_log_stream(logGroupName=group, logStreamName=name)
+    event = {"timestamp": int(time.time() * 1000) - age_ms, "message": "INFO started"}
+    logs.put_log_events(logGroupName=group, logStreamName=name, logEvents=[event])
 
 
 def seed_alarms(account: Account, environment: Environment, balancer: Balancer, data: Data) -> None:
@@ -65,6 +72,33 @@ _METRICS = {
     "AWS/ElastiCache": {"DatabaseMemoryUsagePercentage": 80.0},
 }
 """The metrics that can be watched, by namespace, and the threshold of each."""
+
+
+def seed_metrics(account: Account, environment: Environment, balancer: Balancer, data: Data) -> None:
+    """What CloudWatch has measured since yesterday, and goes on measuring (`measuring.py`)."""
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    resources = _resources(environment, balancer, data)
+    for namespace, measured in _MEASURED.items():
+        points = [
+            {
+                "MetricName": metric,
+                "Dimensions": [{"Name": name, "Value": value} for name, value in dimensions.items()],
+                "Timestamp": yesterday,
+                "Value": value,
+            }
+            for (space, _), dimensions in resources.items()
+            if space == namespace
+            for metric, value in measured.items()
+        ]
+        account("cloudwatch").put_metric_data(Namespace=namespace, MetricData=points)
+
+
+_MEASURED = {
+    "AWS/ApplicationELB": {"RequestCount": 3000.0, "HTTPCode_Target_5XX_Count": 2.0, "TargetResponseTime": 0.06},
+    "AWS/ECS": {"CPUUtilization": 22.0, "MemoryUtilization": 41.0},
+    "AWS/RDS": {"FreeStorageSpace": 64.0 * 2**30},
+}
+"""What is measured in any five minutes, by namespace."""
 
 
 def _resources(environment: Environment, balancer: Balancer, data: Data) -> dict[tuple[str, str], dict[str, str]]:

@@ -13,6 +13,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import make_server
 
 from sandbox.aws import overlay, patches
+from sandbox.aws.front import FRONT
 
 SERVICES = (
     "ec2",
@@ -26,6 +27,7 @@ SERVICES = (
     "elbv2",
     "iam",
     "logs",
+    "mq",
     "rds",
     "route53",
     "s3",
@@ -60,6 +62,8 @@ class Application:
         with self._turn:
             if environ["PATH_INFO"].startswith(_ROUTE):
                 return _act(environ, start_response)
+            if (refusal := FRONT.meet(environ)) is not None:
+                return _answer(start_response, *refusal)
             return list(self._moto(environ, start_response))
 
 
@@ -79,8 +83,10 @@ def _act(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
             answer = action(**json.loads(environ["wsgi.input"].read() or b"{}"))
         except (KeyError, TypeError, LookupError) as e:
             status, answer = HTTPStatus.BAD_REQUEST, {"error": f"{name}: {e!r}"}
-    body = json.dumps(answer).encode()
-    start_response(
-        f"{status} {status.phrase}", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-    )
+    return _answer(start_response, status, "application/json", json.dumps(answer).encode())
+
+
+def _answer(start_response: Any, status: int, kind: str, body: bytes) -> Iterable[bytes]:
+    line = f"{status:d} {HTTPStatus(status).phrase}"
+    start_response(line, [("Content-Type", kind), ("Content-Length", str(len(body)))])
     return [body]

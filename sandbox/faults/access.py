@@ -43,3 +43,27 @@ def git_branch_missing(sandbox: Sandbox) -> Iterator[None]:
     subprocess.run([*git, "update-ref", "-d", branch], check=True)
     yield
     subprocess.run([*git, "update-ref", branch, commit], check=True)
+
+
+@fault("aws-denies-ecs", turns_red=["ecs-cluster-active"])
+def aws_denies_ecs(sandbox: Sandbox) -> Iterator[None]:
+    """The suite's role may not ask ECS anything: what it would have seen is unknown, not failed."""
+    undo = sandbox.aws_overlay("refuse", service="ecs", code="AccessDeniedException")
+    yield
+    sandbox.aws_overlay("refuse", **undo)
+
+
+@fault("aws-throttles-rds", turns_red=["db-instance-available"])
+def aws_throttles_rds(sandbox: Sandbox) -> Iterator[None]:
+    """RDS has enough of requests."""
+    undo = sandbox.aws_overlay("refuse", service="rds", code="Throttling")
+    yield
+    sandbox.aws_overlay("refuse", **undo)
+
+
+@fault("aws-denies-secrets", turns_red=["secret-exists", "secret-fields"])
+def aws_denies_secrets(sandbox: Sandbox) -> Iterator[None]:
+    """The suite's role may not look at secrets; whoever logs in with them can't be judged."""
+    undo = sandbox.aws_overlay("refuse", service="secretsmanager", code="AccessDeniedException")
+    yield
+    sandbox.aws_overlay("refuse", **undo)

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sandbox.faults import Sandbox, fault
+from sandbox.faults.configuration import rewritten_overlay
+from sandbox.overlay import IDLE_HOLD_S
 
 
 @contextmanager
@@ -60,6 +62,27 @@ def api_debug_on(sandbox: Sandbox) -> Iterator[None]:
 def api_without_hsts(sandbox: Sandbox) -> Iterator[None]:
     """The API sends no Strict-Transport-Security."""
     with _broken(sandbox, "hsts-is-missing"):
+        yield
+
+
+@fault("cookies-insecure", turns_red=["http-cookie-flags"])
+def cookies_insecure(sandbox: Sandbox) -> Iterator[None]:
+    """The API's cookies travel over plain HTTP too, and scripts may read them."""
+    with _broken(sandbox, "cookies-are-insecure"):
+        yield
+
+
+@fault("cookies-reach-production", turns_red=["http-cookie-flags"])
+def cookies_reach_production(sandbox: Sandbox) -> Iterator[None]:
+    """The API's cookies are for the whole zone, production's hosts included."""
+    with _broken(sandbox, "cookies-reach-production"):
+        yield
+
+
+@fault("api-flaky", turns_red=["http-no-5xx-burst"])
+def api_flaky(sandbox: Sandbox) -> Iterator[None]:
+    """Every fifth answer of the API's health endpoint is a 500."""
+    with _broken(sandbox, "health-is-flaky"):
         yield
 
 
@@ -126,6 +149,32 @@ def websocket_mute(sandbox: Sandbox) -> Iterator[None]:
     sandbox.websocket.mute = True
     yield
     sandbox.websocket.mute = False
+
+
+@fault("websocket-open-to-anybody", turns_red=["ws-auth-enforced"])
+def websocket_open_to_anybody(sandbox: Sandbox) -> Iterator[None]:
+    """The WebSocket server's protected path takes whoever comes, without a token."""
+    sandbox.websocket.open_to_anybody = True
+    yield
+    sandbox.websocket.open_to_anybody = False
+
+
+@fault("websocket-without-subprotocol", turns_red=["ws-subprotocol"])
+def websocket_without_subprotocol(sandbox: Sandbox) -> Iterator[None]:
+    """The WebSocket server takes none of the subprotocols that the frontends offer."""
+    sandbox.websocket.no_subprotocol = True
+    yield
+    sandbox.websocket.no_subprotocol = False
+
+
+@fault("websocket-idle-cut", turns_red=["ws-idle-survives"])
+def websocket_idle_cut(sandbox: Sandbox) -> Iterator[None]:
+    """A WebSocket session without a message is cut off, as by a load balancer with a short idle timeout."""
+    hold = f'"idle_hold_s" = {IDLE_HOLD_S}'
+    sandbox.websocket.patience_s = 2.5  # on a busy machine, a session that talks takes a while to say its first word
+    with rewritten_overlay(sandbox, hold, '"idle_hold_s" = 3.0'):
+        yield
+    sandbox.websocket.patience_s = None
 
 
 @fault("websocket-any-origin", turns_red=["ws-origin-policy"])

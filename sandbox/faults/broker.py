@@ -8,11 +8,12 @@ import pika
 
 from sandbox.faults import Sandbox, fault
 from sandbox.rabbitmq import ABSENT, RabbitMQ
+from sandbox.site import required
 
 _BACKLOG = 1200
 
 
-@fault("broker-password-changed", turns_red=["mq-amqp-login", "mq-consumers", "mq-queue-depth", "api-deep-health"])
+@fault("broker-password-changed", turns_red=["mq-amqp-login", "mq-consumers", "mq-queue-depth"])
 def broker_password_changed(sandbox: Sandbox) -> Iterator[None]:
     """The application's user has another password in the broker than in its secret."""
     broker = _broker(sandbox)
@@ -42,6 +43,32 @@ def queue_backlog(sandbox: Sandbox) -> Iterator[None]:
     connection.close()
     yield
     broker.consume()
+
+
+@fault("dead-letters", turns_red=["mq-dlq-empty"])
+def dead_letters(sandbox: Sandbox) -> Iterator[None]:
+    """A message that nobody could work off lies in the dead-letter queue."""
+    broker = _broker(sandbox)
+    queue = broker.dead_letter_queues[0]
+    connection = pika.BlockingConnection(pika.URLParameters(broker.url))
+    channel = connection.channel()
+    channel.confirm_delivery()
+    channel.basic_publish("", queue, b"{}")
+    connection.close()
+    yield
+    connection = pika.BlockingConnection(pika.URLParameters(broker.url))
+    connection.channel().queue_purge(queue)
+    connection.close()
+
+
+@fault("broker-wants-action", turns_red=["mq-broker-running"])
+def broker_wants_action(sandbox: Sandbox) -> Iterator[None]:
+    """Amazon MQ can't run the broker on, until somebody does what it says."""
+    aws, broker = required(sandbox.environment.aws), required(sandbox.environment.broker)
+    state = "CRITICAL_ACTION_REQUIRED"
+    undo = sandbox.aws_overlay("amazon-mq", region=aws.region, name=broker.amazon_mq, state=state)
+    yield
+    sandbox.aws_overlay("amazon-mq", **undo)
 
 
 def _broker(sandbox: Sandbox) -> RabbitMQ:

@@ -86,6 +86,17 @@ def cache_not_available(sandbox: Sandbox) -> Iterator[None]:
     sandbox.aws_overlay("replication-group", **undo)
 
 
+@fault("cache-in-the-clear", turns_red=["redis-encryption-auth"])
+def cache_in_the_clear(sandbox: Sandbox) -> Iterator[None]:
+    """The cache was made again without encryption in transit."""
+    aws, cache = required(sandbox.environment.aws), required(sandbox.environment.cache)
+    undo = sandbox.aws_overlay(
+        "replication-group", region=aws.region, name=cache.replication_group, transit_encryption_enabled=False
+    )
+    yield
+    sandbox.aws_overlay("replication-group", **undo)
+
+
 @fault("cache-user-off", turns_red=["redis-ping", "api-deep-health"])
 def cache_user_off(sandbox: Sandbox) -> Iterator[None]:
     """Redis no longer lets the application's user in."""
@@ -147,14 +158,19 @@ def secret_scheduled_for_deletion(sandbox: Sandbox) -> Iterator[None]:
 def _rewritten(sandbox: Sandbox, name: str, change: Callable[[dict[str, Any]], None]) -> Iterator[None]:
     """A secret with another value."""
     client = sandbox.aws("secretsmanager")
-    before = client.get_secret_value(SecretId=name)["SecretString"]
-    value = json.loads(before)
+    before = client.get_secret_value(SecretId=name)
+    value = json.loads(before["SecretString"])
     change(value)
-    client.put_secret_value(SecretId=name, SecretString=json.dumps(value))
+    after = client.put_secret_value(SecretId=name, SecretString=json.dumps(value))
     try:
         yield
-    finally:
-        client.put_secret_value(SecretId=name, SecretString=before)
+    finally:  # the version that tasks started with is current again
+        client.update_secret_version_stage(
+            SecretId=name,
+            VersionStage="AWSCURRENT",
+            RemoveFromVersionId=after["VersionId"],
+            MoveToVersionId=before["VersionId"],
+        )
 
 
 @fault("secret-of-production", turns_red=["secret-fields"])

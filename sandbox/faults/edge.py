@@ -12,9 +12,11 @@ from typing import Any
 from gli.environments import Environment, Frontend
 from sandbox import frontends
 from sandbox.aws.account import EDGE_REGION
+from sandbox.aws.seed_edge import invalidate
 from sandbox.faults import Sandbox, fault
 from sandbox.site import required
 
+_PAGE = "index.html"
 _SETTLED = 0.5
 """Seconds after which the CDN and the name server have seen a change of what AWS holds."""
 
@@ -109,13 +111,16 @@ def cdn_certificate_of_another_name(sandbox: Sandbox) -> Iterator[None]:
     acm.delete_certificate(CertificateArn=other)
 
 
+def _distribution_id(sandbox: Sandbox) -> str:
+    items = sandbox.aws("cloudfront", EDGE_REGION).list_distributions()["DistributionList"]["Items"]
+    host = _frontend(sandbox).host
+    return next(str(item["Id"]) for item in items if host in item["Aliases"].get("Items", []))
+
+
 @contextmanager
 def _distribution(sandbox: Sandbox, change: Callable[[dict[str, Any]], object]) -> Iterator[None]:
     """The user frontend's distribution, configured otherwise."""
-    cloudfront = sandbox.aws("cloudfront", EDGE_REGION)
-    items = cloudfront.list_distributions()["DistributionList"]["Items"]
-    host = _frontend(sandbox).host
-    identifier = next(item["Id"] for item in items if host in item["Aliases"].get("Items", []))
+    cloudfront, identifier = sandbox.aws("cloudfront", EDGE_REGION), _distribution_id(sandbox)
 
     def configure(change: Callable[[dict[str, Any]], object]) -> None:
         now = cloudfront.get_distribution_config(Id=identifier)
@@ -138,7 +143,35 @@ def cdn_disabled(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@fault("cdn-routes-lost", turns_red=["cdn-spa-deep-link"])
+@fault("cdn-origin-without-access-control", turns_red=["cdn-origin-oac", "cdn-index-200"])
+def cdn_origin_without_access_control(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's distribution asks its bucket as anybody does."""
+
+    def unsigned(config: dict[str, Any]) -> None:
+        config["Origins"]["Items"][0]["OriginAccessControlId"] = ""
+
+    with _distribution(sandbox, unsigned):
+        yield
+
+
+@fault("cdn-errors-kept", turns_red=["cdn-error-mapping"])
+def cdn_errors_kept(sandbox: Sandbox) -> Iterator[None]:
+    """The edge keeps an error of the origin for five minutes."""
+    with _distribution(
+        sandbox, lambda config: config["CustomErrorResponses"]["Items"][0].update(ErrorCachingMinTTL=300)
+    ):
+        yield
+
+
+@fault("cdn-invalidation-running", turns_red=["cdn-invalidation-complete"])
+def cdn_invalidation_running(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's newest invalidation has not reached every edge."""
+    undo = sandbox.aws_overlay("invalidation", distribution=_distribution_id(sandbox), status="InProgress")
+    yield
+    sandbox.aws_overlay("invalidation", **undo)
+
+
+@fault("cdn-routes-lost", turns_red=["cdn-error-mapping", "cdn-spa-deep-link"])
 def cdn_routes_lost(sandbox: Sandbox) -> Iterator[None]:
     """The function that sends the application's routes to its index is no longer attached."""
     nothing = {"FunctionAssociations": {"Quantity": 0}}
@@ -169,7 +202,7 @@ def _deleted(sandbox: Sandbox, key: str) -> Iterator[None]:
         s3.delete_object(Bucket=bucket, Key=key, VersionId=marker)
 
 
-@fault("cdn-index-deleted", turns_red=["cdn-index-200", "cdn-spa-deep-link"])
+@fault("cdn-index-deleted", turns_red=["s3-index-object", "cdn-index-200", "cdn-spa-deep-link"])
 def cdn_index_deleted(sandbox: Sandbox) -> Iterator[None]:
     """The user frontend's index.html is not in its bucket."""
     with _deleted(sandbox, "index.html"):
@@ -201,8 +234,8 @@ def _build(sandbox: Sandbox, of: Environment) -> dict[str, frontends.Asset]:
 
 
 @contextmanager
-def _uploaded(sandbox: Sandbox, assets: dict[str, frontends.Asset]) -> Iterator[None]:
-    """Those objects on top of what the user frontend's bucket holds."""
+def _uploaded(sandbox: Sandbox, assets: dict[str, frontends.Asset], *, invalidated: bool = True) -> Iterator[None]:
+    """Those objects on top of what the user frontend's bucket holds, and by default an invalidation after them."""
     s3, bucket = sandbox.aws("s3"), required(_frontend(sandbox).bucket)
     versions = {}
     for key, asset in assets.items():
@@ -210,6 +243,8 @@ def _uploaded(sandbox: Sandbox, assets: dict[str, frontends.Asset]) -> Iterator[
             Bucket=bucket, Key=key, Body=asset.body, ContentType=asset.content_type, CacheControl=asset.cache_control
         )
         versions[key] = answer["VersionId"]
+    if invalidated:
+        invalidate(sandbox.account, _distribution_id(sandbox))
     try:
         yield
     finally:
@@ -224,16 +259,62 @@ def cdn_build_of_production(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("cdn-old-build-uploaded", turns_red=["s3-index-object", "cdn-index-fresh"])
+def cdn_old_build_uploaded(sandbox: Sandbox) -> Iterator[None]:
+    """The deploy uploaded the user frontend of the release before."""
+    with _uploaded(sandbox, {_PAGE: _old_page(sandbox)}):
+        yield
+
+
+@fault("cdn-page-of-another-type", turns_red=["s3-index-object", "cdn-index-200"])
+def cdn_page_of_another_type(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's index.html was uploaded without its content type."""
+    page = _build(sandbox, sandbox.environment)[_PAGE]
+    with _uploaded(sandbox, {_PAGE: page._replace(content_type="binary/octet-stream")}):
+        yield
+
+
+@fault("cdn-page-kept-for-a-day", turns_red=["cdn-index-cache-control"])
+def cdn_page_kept_for_a_day(sandbox: Sandbox) -> Iterator[None]:
+    """Browsers may keep the user frontend's index.html for a day."""
+    page = _build(sandbox, sandbox.environment)[_PAGE]
+    with _uploaded(sandbox, {_PAGE: page._replace(cache_control="max-age=86400")}):
+        yield
+
+
+@fault("cdn-assets-not-kept", turns_red=["cdn-index-cache-control"])
+def cdn_assets_not_kept(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's stylesheet was uploaded without Cache-Control: max-age=31536000."""
+    key = _stylesheet(sandbox)
+    asset = _build(sandbox, sandbox.environment)[key]
+    with _uploaded(sandbox, {key: asset._replace(cache_control="max-age=300")}):
+        yield
+
+
+@fault("cdn-not-invalidated", turns_red=["cdn-invalidation-complete"])
+def cdn_not_invalidated(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's page was uploaded again, and nobody told the edge to forget the one before."""
+    time.sleep(1.1)  # S3 tells the time of an upload in whole seconds
+    page = _build(sandbox, sandbox.environment)[_PAGE]
+    with _uploaded(sandbox, {_PAGE: page}, invalidated=False):
+        yield
+
+
 @fault("cdn-index-stale", turns_red=["cdn-index-fresh"])
 def cdn_index_stale(sandbox: Sandbox) -> Iterator[None]:
-    """The edge still serves the index of the release before: the deploy's invalidation is missing."""
-    frontend, page = _frontend(sandbox), "index.html"
-    before = sandbox.site.revision(sandbox.site.prod, frontend.repository)
-    old = frontends.build(sandbox.environment, frontend, before)[page]
-    with _uploaded(sandbox, {page: old}):
-        sandbox.cdn.pin(frontend.host, f"/{page}")
+    """The edge still serves the index of the release before."""
+    host = _frontend(sandbox).host
+    with _uploaded(sandbox, {_PAGE: _old_page(sandbox)}):
+        sandbox.cdn.pin(host, f"/{_PAGE}")
     yield
-    sandbox.cdn.unpin(frontend.host, f"/{page}")
+    sandbox.cdn.unpin(host, f"/{_PAGE}")
+
+
+def _old_page(sandbox: Sandbox) -> frontends.Asset:
+    """The page of the release before."""
+    frontend = _frontend(sandbox)
+    before = sandbox.site.revision(sandbox.site.prod, frontend.repository)
+    return frontends.build(sandbox.environment, frontend, before)[_PAGE]
 
 
 @fault("bucket-missing", turns_red=["s3-bucket-exists", "cdn-index-200"])
@@ -275,6 +356,19 @@ def bucket_readable_by_the_world(sandbox: Sandbox) -> Iterator[None]:
     """The user frontend's bucket policy lets everybody read."""
     with _policy(sandbox, lambda statement: (statement.update(Principal="*"), statement.pop("Condition"))):
         yield
+
+
+@fault(
+    "bucket-open-to-the-world", turns_red=["s3-public-access-block", "s3-policy-oac-only", "s3-direct-access-denied"]
+)
+def bucket_open_to_the_world(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's bucket policy lets everybody read, and no public access block overrides it."""
+    s3, bucket = sandbox.aws("s3"), required(_frontend(sandbox).bucket)
+    before = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
+    s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=dict.fromkeys(before, False))
+    with _policy(sandbox, lambda statement: (statement.update(Principal="*"), statement.pop("Condition"))):
+        yield
+    s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=before)
 
 
 @fault("bucket-closed-to-the-cdn", turns_red=["s3-policy-oac-only", "cdn-index-200"])

@@ -77,6 +77,16 @@ def database_without_tls(sandbox: Sandbox) -> Iterator[None]:
     relay.flavour = before
 
 
+@fault(
+    "runner-outside-the-vpc",
+    turns_red=["vantage-vpc-reachable", "db-tcp-reachable", "db-credentials-valid", "redis-ping", "mq-amqp-login"],
+)
+def runner_outside_the_vpc(sandbox: Sandbox) -> Iterator[None]:
+    """Nothing of the data tier opens to the runner, and everything to the API."""
+    with _mode(sandbox, "refuse", *({"database", "cache", "broker"} & sandbox.relays.keys())):
+        yield
+
+
 @fault("redis-unreachable", turns_red=[*_CACHE, "api-deep-health"])
 def redis_unreachable(sandbox: Sandbox) -> Iterator[None]:
     """Nobody, the API included, gets a connection to Redis."""
@@ -132,7 +142,7 @@ def certificate_untrusted(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@fault("broker-unreachable", turns_red=[*_BROKER, "api-deep-health"])
+@fault("broker-unreachable", turns_red=_BROKER)
 def broker_unreachable(sandbox: Sandbox) -> Iterator[None]:
     """Nobody, the API included, gets a connection to the broker."""
     with _mode(sandbox, "refuse", "broker", "api-broker"):

@@ -9,7 +9,7 @@ from typing import Any
 from sandbox.faults import Sandbox, fault
 from sandbox.site import required
 
-_DATABASE, _CACHE = 5432, 6379
+_DATABASE, _CACHE, _BROKER, _CONSOLE = 5432, 6379, 5671, 15671
 _STRANGER, _STRANGERS_V6 = "203.0.113.7/32", "2001:db8::/64"
 _WORLD, _WORLD_V6 = "0.0.0.0/0", "::/0"
 
@@ -63,6 +63,10 @@ def _database(sandbox: Sandbox) -> str:
 
 def _cache(sandbox: Sandbox) -> str:
     return required(sandbox.environment.cache).security_group
+
+
+def _broker(sandbox: Sandbox) -> str:
+    return required(required(sandbox.environment.broker).security_group)
 
 
 def _balancer(sandbox: Sandbox) -> str:
@@ -151,6 +155,28 @@ def cache_closed_to_the_websocket(sandbox: Sandbox) -> Iterator[None]:
     cache, database = required(sandbox.environment.cache), required(sandbox.environment.database)
     websocket = _only_of(cache.ingress_from, database.ingress_from)
     with _closed(sandbox, _cache(sandbox), _tcp(_CACHE, **_group(sandbox, websocket))):
+        yield
+
+
+@fault("broker-open-to-an-address", turns_red=["sg-mq-ingress"])
+def broker_open_to_an_address(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody opened the broker to an address of theirs."""
+    with _opened(sandbox, _broker(sandbox), _tcp(_BROKER, **_v4(_STRANGER))):
+        yield
+
+
+@fault("broker-console-open", turns_red=["sg-mq-ingress"])
+def broker_console_open(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody opened the broker's console to an address of theirs."""
+    with _opened(sandbox, _broker(sandbox), _tcp(_CONSOLE, **_v4(_STRANGER))):
+        yield
+
+
+@fault("broker-closed-to-the-api", turns_red=["sg-mq-ingress"])
+def broker_closed_to_the_api(sandbox: Sandbox) -> Iterator[None]:
+    """The API's tasks may no longer reach the broker."""
+    api = required(sandbox.environment.broker).ingress_from[0]
+    with _closed(sandbox, _broker(sandbox), _tcp(_BROKER, **_group(sandbox, api))):
         yield
 
 

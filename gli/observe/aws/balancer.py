@@ -1,6 +1,7 @@
 """The load balancer: its state, its listeners and rules, and the health of what stands behind it.
 
-Source of truth: elbv2 DescribeLoadBalancers, DescribeListeners, DescribeRules, DescribeTargetHealth.
+Source of truth: elbv2 DescribeLoadBalancers, DescribeLoadBalancerAttributes, DescribeListeners, DescribeRules,
+DescribeTargetGroups, DescribeTargetHealth.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import asyncio
 from typing import Any
 
 from gli.environments import LoadBalancer, Service
-from gli.observe.aws.compute import ecs_service
+from gli.observe.aws.compute import ecs_service, ecs_services
 from gli.observe.aws.session import AwsError
 from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
@@ -38,6 +39,30 @@ class Balancer(Observation):
     zones: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
     listeners: tuple[Listener, ...] = ()
+
+
+class BalancerAttributes(Observation):
+    """What a load balancer does to connections, and whether it can be deleted by mistake."""
+
+    name: str
+    idle_timeout_s: int
+    deletion_protection: bool
+
+
+class HealthCheck(Observation):
+    """How the load balancer asks the targets of a group whether they are well."""
+
+    group: str
+    path: str | None
+    codes: str | None
+    interval_s: int
+    threshold: int
+    """So many good answers in a row make a target healthy."""
+
+    @property
+    def healthy_after_s(self) -> int:
+        """The least time that a new target takes to be healthy."""
+        return self.interval_s * self.threshold
 
 
 class Target(Observation):
@@ -101,6 +126,41 @@ async def target_health(observer: Observer, service: Service) -> TargetGroupHeal
         answer = await observer.aws.call(observer, "elbv2", "describe_target_health", TargetGroupArn=arn)
         targets += [_target(t) for t in answer["TargetHealthDescriptions"]]
     return TargetGroupHealth(targets=tuple(targets))
+
+
+@probe(deadline=15)
+async def balancer_attributes(observer: Observer, load_balancer: LoadBalancer) -> BalancerAttributes:
+    """The load balancer's attributes."""
+    arn = (await observer.see(balancer, load_balancer)).arn
+    if arn is None:
+        raise unknown("not-found", f"there is no load balancer {load_balancer.name}")
+    answer = await observer.aws.call(observer, "elbv2", "describe_load_balancer_attributes", LoadBalancerArn=arn)
+    values = {a["Key"]: a["Value"] for a in answer["Attributes"]}
+    return BalancerAttributes(
+        name=load_balancer.name,
+        idle_timeout_s=int(values.get("idle_timeout.timeout_seconds", 60)),
+        deletion_protection=values.get("deletion_protection.enabled") == "true",
+    )
+
+
+@probe(deadline=15)
+async def health_checks(observer: Observer) -> dict[str, HealthCheck]:
+    """The health check of every group that a service of the environment registers in, by ARN, in one call."""
+    services = await observer.see(ecs_services)
+    wanted = sorted({arn for service in services.values() for arn in service.target_groups})
+    if not wanted:
+        return {}
+    answer = await observer.aws.call(observer, "elbv2", "describe_target_groups", TargetGroupArns=wanted)
+    return {
+        g["TargetGroupArn"]: HealthCheck(
+            group=g["TargetGroupName"],
+            path=g.get("HealthCheckPath"),
+            codes=(g.get("Matcher") or {}).get("HttpCode"),
+            interval_s=g["HealthCheckIntervalSeconds"],
+            threshold=g["HealthyThresholdCount"],
+        )
+        for g in answer["TargetGroups"]
+    }
 
 
 async def _listener(observer: Observer, listener: dict[str, Any]) -> Listener:

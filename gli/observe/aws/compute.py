@@ -1,16 +1,15 @@
-"""ECS and ECR: what should run, what runs, and which build it is.
+"""ECS: what should run, what runs, and how a deploy of it goes.
 
-A service that is stable may be stable on the OLD revision, after the circuit breaker rolled back: `deployments` and
-the image of the PRIMARY one tell, `runningCount` does not. Source of truth: ecs DescribeClusters, DescribeServices,
-DescribeTaskDefinition; ecr BatchGetImage.
+A service that is stable may be stable on the OLD revision, after the circuit breaker rolled back: `deployments` tell,
+`runningCount` does not. Source of truth: ecs DescribeClusters, DescribeServices.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
-from gli.environments import Service
-from gli.observe.git import release
+from gli.environments import Environment, Service
 from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
 
@@ -29,6 +28,8 @@ class Deployment(Observation):
     task_definition: str
     running: int
     desired: int
+    created: datetime | None = None
+    """When it was asked for: the time of the deploy."""
 
 
 class EcsService(Observation):
@@ -42,6 +43,14 @@ class EcsService(Observation):
     pending: int = 0
     deployments: tuple[Deployment, ...] = ()
     target_groups: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    subnets: tuple[str, ...] = ()
+    grace_s: int = 0
+    """How long after its start a task is left alone by the load balancer's health checks."""
+    circuit_breaker: bool = False
+    rolls_back: bool = False
+    """Whether the circuit breaker goes back to what ran before."""
+    minimum_healthy_percent: int = 100
 
     @property
     def primary(self) -> Deployment:
@@ -55,27 +64,6 @@ class EcsService(Observation):
 class Cluster(Observation):
     name: str
     status: str
-
-
-class RunningImage(Observation):
-    """The image that the PRIMARY deployment's task definition names."""
-
-    image: str
-    expected_tag: str
-    """The commit at the head of the environment's branch."""
-
-    @property
-    def tag(self) -> str:
-        return self.image.rpartition(":")[2] if ":" in self.image.rpartition("/")[2] else ""
-
-
-class RegistryImage(Observation):
-    """Whether the registry has an image for a tag."""
-
-    repository: str
-    tag: str
-    digest: str | None
-    failure: str | None = None
 
 
 @probe()
@@ -92,7 +80,7 @@ async def ecs_services(observer: Observer) -> dict[str, EcsService]:
     """Every ECS service of the environment by the name it has there; waits for rollouts as long as the run may."""
     waited = 0.0
     while True:
-        described = await _described(observer)
+        described = await described_services(observer, observer.environment)
         rolling = any(d.rollout == "IN_PROGRESS" for s in described.values() for d in s.deployments)
         pause = min(_POLL_S, observer.patience_s - waited)
         if not rolling or pause <= 0:
@@ -102,10 +90,10 @@ async def ecs_services(observer: Observer) -> dict[str, EcsService]:
         observer.attempts += 1
 
 
-async def _described(observer: Observer) -> dict[str, EcsService]:
-    """Every service as it is now, one call a cluster."""
+async def described_services(observer: Observer, environment: Environment) -> dict[str, EcsService]:
+    """Every service of an environment as it is now, one call a cluster."""
     wanted: dict[str, list[Service]] = {}
-    for service in observer.environment.services.values():
+    for service in environment.services.values():
         if service.ecs:
             wanted.setdefault(service.ecs.cluster, []).append(service)
     described: dict[str, EcsService] = {}
@@ -129,41 +117,13 @@ async def ecs_service(observer: Observer, service: Service) -> EcsService:
     return (await observer.see(ecs_services))[service.name]
 
 
-@probe(deadline=15)
-async def running_image(observer: Observer, service: Service) -> RunningImage:
-    """The image that the PRIMARY deployment runs, beside the commit that it should be built from."""
-    primary = (await observer.see(ecs_service, service)).primary
-    answer = await observer.aws.call(
-        observer, "ecs", "describe_task_definition", taskDefinition=primary.task_definition
-    )
-    containers = {c["name"]: c["image"] for c in answer["taskDefinition"]["containerDefinitions"]}
-    name = service.ecs.container if service.ecs else ""
-    if name not in containers:
-        raise unknown("not-found", f"{primary.task_definition} has no container {name}; it has {', '.join(containers)}")
-    heads = await observer.see(release)
-    return RunningImage(image=containers[name], expected_tag=heads.commit_of(service.repository))
-
-
-@probe(deadline=15)
-async def registry_image(observer: Observer, service: Service) -> RegistryImage:
-    """The image for the head of the environment's branch, in the service's ECR repository."""
-    tag = (await observer.see(release)).commit_of(service.repository)
-    answer = await observer.aws.call(
-        observer, "ecr", "batch_get_image", repositoryName=str(service.image), imageIds=[{"imageTag": tag}]
-    )
-    images: list[dict[str, Any]] = answer.get("images") or []
-    if images:
-        return RegistryImage(repository=str(service.image), tag=tag, digest=images[0]["imageId"].get("imageDigest"))
-    failures: list[dict[str, Any]] = answer.get("failures") or [{}]
-    return RegistryImage(
-        repository=str(service.image), tag=tag, digest=None, failure=failures[0].get("failureCode", "no image")
-    )
-
-
 def _service(cluster: str, name: str, found: dict[str, dict[str, Any]]) -> EcsService:
     service = found.get(name)
     if service is None:
         return EcsService(name=name, cluster=cluster, status="MISSING")
+    network = (service.get("networkConfiguration") or {}).get("awsvpcConfiguration") or {}
+    configuration = service.get("deploymentConfiguration") or {}
+    breaker = configuration.get("deploymentCircuitBreaker") or {}
     return EcsService(
         name=name,
         cluster=cluster,
@@ -179,10 +139,17 @@ def _service(cluster: str, name: str, found: dict[str, dict[str, Any]]) -> EcsSe
                 task_definition=d["taskDefinition"],
                 running=d.get("runningCount", 0),
                 desired=d.get("desiredCount", 0),
+                created=d.get("createdAt"),
             )
             for d in service.get("deployments", [])
         ),
         target_groups=tuple(
             sorted(lb["targetGroupArn"] for lb in service.get("loadBalancers", []) if "targetGroupArn" in lb)
         ),
+        security_groups=tuple(sorted(network.get("securityGroups") or [])),
+        subnets=tuple(sorted(network.get("subnets") or [])),
+        grace_s=service.get("healthCheckGracePeriodSeconds") or 0,
+        circuit_breaker=bool(breaker.get("enable")),
+        rolls_back=bool(breaker.get("rollback")),
+        minimum_healthy_percent=int(configuration.get("minimumHealthyPercent", 100)),
     )

@@ -1,11 +1,17 @@
 """The data tier as AWS describes it: RDS and ElastiCache.
 
-Source of truth: rds DescribeDBInstances, elasticache DescribeReplicationGroups.
+Source of truth: rds DescribeDBInstances and DescribeDBSnapshots, elasticache DescribeReplicationGroups and
+DescribeCacheClusters.
 """
 
 from __future__ import annotations
 
-from gli.environments import Cache, Database
+import asyncio
+from datetime import datetime
+from typing import Any
+
+from gli.clock import now
+from gli.environments import Cache, Database, Environment
 from gli.observe.aws.session import AwsError
 from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
@@ -21,7 +27,22 @@ class DatabaseInstance(Observation):
     port: int | None = None
     vpc: str | None = None
     security_groups: tuple[str, ...] = ()
+    subnets: tuple[str, ...] = ()
     public: bool = False
+    engine: str = ""
+    """Name and version, as in `postgres 18.1`."""
+    protected: bool = False
+    """Against deletion."""
+    encrypted: bool = False
+    multi_az: bool = False
+    backup_days: int = 0
+    """How long automatic backups are kept; 0: there are none."""
+    restorable_s: float | None = None
+    """Age of the newest moment that can be restored; None: there is none."""
+    allocated_gib: int = 0
+    ceiling_gib: int | None = None
+    """Up to where the storage grows by itself; None: it does not."""
+    replicas: tuple[str, ...] = ()
 
 
 class ReplicationGroup(Observation):
@@ -33,21 +54,50 @@ class ReplicationGroup(Observation):
     address: str | None = None
     port: int | None = None
     members: tuple[str, ...] = ()
+    encrypted_in_transit: bool = False
+    encrypted_at_rest: bool = False
+    authenticated: bool = False
+    """Whether a token or a group of users opens it."""
+
+
+class Snapshot(Observation):
+    """The newest usable snapshot of a database, manual or automatic; `id` is None where there is none."""
+
+    database: str
+    id: str | None = None
+    age_s: float = 0.0
+
+
+class Engines(Observation):
+    """What the data tier of two environments runs on, by part: `postgres 18.1`."""
+
+    environment: str
+    counterpart: str
+    own: dict[str, str]
+    other: dict[str, str]
+
+
+@probe()
+async def database_instances(observer: Observer) -> dict[str, DatabaseInstance]:
+    """The instances of the environment and of its counterpart, by id; one of another account is not among them."""
+    both = (observer.environment, observer.environment.other)
+    wanted = sorted({e.database.instance for e in both if e and e.database})
+    answer = await observer.aws.call(
+        observer, "rds", "describe_db_instances", Filters=[{"Name": "db-instance-id", "Values": wanted}]
+    )
+    taken = now()
+    return {i["DBInstanceIdentifier"]: _instance(i, taken) for i in answer["DBInstances"]}
 
 
 @probe()
 async def database_instance(observer: Observer, database: Database) -> DatabaseInstance:
     """The environment's database instance."""
-    try:
-        answer = await observer.aws.call(
-            observer, "rds", "describe_db_instances", DBInstanceIdentifier=database.instance
-        )
-    except AwsError as e:
-        if e.code in ("DBInstanceNotFound", "DBInstanceNotFoundFault"):
-            return DatabaseInstance(id=database.instance, status="missing")
-        raise
-    instance = answer["DBInstances"][0]
-    endpoint = instance.get("Endpoint") or {}
+    found = await observer.see(database_instances)
+    return found.get(database.instance) or DatabaseInstance(id=database.instance, status="missing")
+
+
+def _instance(instance: dict[str, Any], taken: datetime) -> DatabaseInstance:
+    endpoint, restorable = instance.get("Endpoint") or {}, instance.get("LatestRestorableTime")
     return DatabaseInstance(
         id=instance["DBInstanceIdentifier"],
         status=instance["DBInstanceStatus"],
@@ -55,8 +105,31 @@ async def database_instance(observer: Observer, database: Database) -> DatabaseI
         port=endpoint.get("Port"),
         vpc=(instance.get("DBSubnetGroup") or {}).get("VpcId"),
         security_groups=tuple(sorted(g["VpcSecurityGroupId"] for g in instance.get("VpcSecurityGroups", []))),
+        subnets=tuple(sorted(n["SubnetIdentifier"] for n in (instance.get("DBSubnetGroup") or {}).get("Subnets", []))),
         public=bool(instance.get("PubliclyAccessible")),
+        engine=f"{instance['Engine']} {instance['EngineVersion']}",
+        protected=bool(instance.get("DeletionProtection")),
+        encrypted=bool(instance.get("StorageEncrypted")),
+        multi_az=bool(instance.get("MultiAZ")),
+        backup_days=int(instance.get("BackupRetentionPeriod") or 0),
+        restorable_s=(taken - restorable).total_seconds() if restorable else None,
+        allocated_gib=int(instance.get("AllocatedStorage") or 0),
+        ceiling_gib=instance.get("MaxAllocatedStorage"),
+        replicas=tuple(sorted(instance.get("ReadReplicaDBInstanceIdentifiers") or [])),
     )
+
+
+@probe()
+async def newest_snapshot(observer: Observer, database: Database) -> Snapshot:
+    """The newest snapshot of the database that can be restored."""
+    answer = await observer.aws.call(observer, "rds", "describe_db_snapshots", DBInstanceIdentifier=database.instance)
+    taken = now()
+    usable = [s for s in answer["DBSnapshots"] if s["Status"] == "available" and s.get("SnapshotCreateTime")]
+    if not usable:
+        return Snapshot(database=database.instance)
+    newest = max(usable, key=lambda s: s["SnapshotCreateTime"])
+    age = (taken - newest["SnapshotCreateTime"]).total_seconds()
+    return Snapshot(database=database.instance, id=newest["DBSnapshotIdentifier"], age_s=age)
 
 
 @probe()
@@ -81,6 +154,41 @@ async def replication_group(observer: Observer, cache: Cache) -> ReplicationGrou
         address=endpoint.get("Address"),
         port=endpoint.get("Port"),
         members=tuple(sorted(groups[0].get("MemberClusters") or [])),
+        encrypted_in_transit=bool(groups[0].get("TransitEncryptionEnabled")),
+        encrypted_at_rest=bool(groups[0].get("AtRestEncryptionEnabled")),
+        authenticated=bool(groups[0].get("AuthTokenEnabled") or groups[0].get("UserGroupIds")),
+    )
+
+
+@probe()
+async def engines(observer: Observer) -> Engines:
+    """The engines of the environment's data tier and of its counterpart's; one call for all cache nodes."""
+    other = observer.environment.other
+    assert other is not None, "asked only of environments with a counterpart"
+    instances, nodes = await asyncio.gather(
+        observer.see(database_instances), observer.aws.call(observer, "elasticache", "describe_cache_clusters")
+    )
+    versions = {
+        n["ReplicationGroupId"]: f"{n['Engine']} {n['EngineVersion']}"
+        for n in nodes["CacheClusters"]
+        if n.get("ReplicationGroupId") and n.get("EngineVersion")
+    }
+
+    versions |= {id_: instance.engine for id_, instance in instances.items()}
+
+    def of(environment: Environment) -> dict[str, str]:
+        parts = {"database": environment.database, "cache": environment.cache}
+        names = {part: table.name for part, table in parts.items() if table}
+        missing = [name for name in names.values() if name not in versions]
+        if missing:
+            raise unknown("not-found", f"this account has no {missing[0]}, or does not say which version it runs")
+        return {part: versions[name] for part, name in names.items()}
+
+    return Engines(
+        environment=observer.environment.name,
+        counterpart=other.name,
+        own=of(observer.environment),
+        other=of(other),
     )
 
 

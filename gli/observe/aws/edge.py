@@ -1,7 +1,7 @@
 """The edge as AWS describes it: Route 53 records, ACM certificates, CloudFront distributions.
 
-Source of truth: route53 ListResourceRecordSets, acm DescribeCertificate, cloudfront ListDistributions and
-GetDistribution.
+Source of truth: route53 ListResourceRecordSets, acm DescribeCertificate, cloudfront ListDistributions,
+GetDistribution and ListInvalidations.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from gli.observe.aws.session import AwsError
 from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
 
+_NEWEST_INVALIDATIONS = 100  # one page
+_DEFAULT_ERROR_CACHING_S = 10
+
 
 class Zone(Observation):
     """A hosted zone: where each name points, normalised (lower case, no trailing dot, no `dualstack.`)."""
@@ -26,6 +29,23 @@ class Zone(Observation):
     """Name to the DNS name that its alias record points at."""
     records: tuple[str, ...]
     """Every name that has an address record of any kind."""
+
+
+class Origin(Observation):
+    """Where a distribution takes its objects from."""
+
+    domain_name: str
+    access_control: str | None
+    """Its origin access control, or the older origin access identity; None: it asks as anybody does."""
+
+
+class ErrorResponse(Observation):
+    """How a distribution shows an error of its origin."""
+
+    status: int
+    page: str | None
+    shown_as: int | None
+    cached_s: int
 
 
 class Distribution(Observation):
@@ -39,7 +59,20 @@ class Distribution(Observation):
     aliases: tuple[str, ...]
     certificate: str | None = None
     root_object: str | None = None
-    origins: tuple[str, ...] = ()
+    origins: tuple[Origin, ...] = ()
+    rewrites: bool = False
+    """A function sees each request of a viewer before the cache does."""
+    errors: tuple[ErrorResponse, ...] = ()
+
+
+class Invalidations(Observation):
+    """What a distribution was told to forget."""
+
+    distribution: str
+    newest: datetime | None = None
+    """When the newest was asked for; None where there is none."""
+    running: tuple[str, ...] = ()
+    """The ids of those that have not reached every edge."""
 
 
 class AcmCertificate(Observation):
@@ -95,6 +128,25 @@ async def distribution(observer: Observer, frontend: Frontend) -> Distribution:
         if frontend.host in each.aliases:
             return each
     raise unknown("not-found", f"no CloudFront distribution has the alias {frontend.host}")
+
+
+@probe(deadline=20)
+async def invalidations(observer: Observer, frontend: Frontend) -> Invalidations:
+    """The newest invalidations of the distribution that serves a frontend's host."""
+    served_by = await observer.see(distribution, frontend)
+    answer = await observer.aws.call(
+        observer,
+        "cloudfront",
+        "list_invalidations",
+        DistributionId=served_by.id,
+        PaginationConfig={"MaxItems": _NEWEST_INVALIDATIONS},  # CloudFront lists the newest first
+    )
+    items = answer.get("InvalidationList", {}).get("Items") or []
+    return Invalidations(
+        distribution=served_by.id,
+        newest=max((item["CreateTime"] for item in items), default=None),
+        running=tuple(item["Id"] for item in items if item["Status"] == "InProgress"),
+    )
 
 
 @probe(deadline=20)
@@ -156,5 +208,33 @@ def _distribution(described: dict[str, Any]) -> Distribution:
         aliases=tuple(sorted((config.get("Aliases") or {}).get("Items") or [])),
         certificate=(config.get("ViewerCertificate") or {}).get("ACMCertificateArn"),
         root_object=config.get("DefaultRootObject") or None,
-        origins=tuple(o["DomainName"] for o in (config.get("Origins") or {}).get("Items") or []),
+        origins=tuple(map(_origin, _items(config.get("Origins")))),
+        rewrites=_rewrites(config.get("DefaultCacheBehavior") or {}),
+        errors=tuple(map(_error_response, _items(config.get("CustomErrorResponses")))),
+    )
+
+
+def _items(listing: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """CloudFront's lists have a Quantity, and no Items where it is 0."""
+    return (listing or {}).get("Items") or []
+
+
+def _origin(described: dict[str, Any]) -> Origin:
+    identity = (described.get("S3OriginConfig") or {}).get("OriginAccessIdentity")
+    return Origin(
+        domain_name=described["DomainName"], access_control=described.get("OriginAccessControlId") or identity or None
+    )
+
+
+def _rewrites(behavior: dict[str, Any]) -> bool:
+    functions = _items(behavior.get("FunctionAssociations")) + _items(behavior.get("LambdaFunctionAssociations"))
+    return any(f["EventType"] == "viewer-request" for f in functions)
+
+
+def _error_response(described: dict[str, Any]) -> ErrorResponse:
+    return ErrorResponse(
+        status=described["ErrorCode"],
+        page=described.get("ResponsePagePath") or None,
+        shown_as=int(described["ResponseCode"]) if described.get("ResponseCode") else None,
+        cached_s=described.get("ErrorCachingMinTTL", _DEFAULT_ERROR_CACHING_S),
     )

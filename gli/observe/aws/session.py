@@ -76,12 +76,20 @@ class AwsSession:
         async with self._turns[service]:
             return await asyncio.to_thread(self._call, service, operation, region, parameters)
 
-    def _call(self, service: str, operation: str, region: str | None, parameters: dict[str, Any]) -> dict[str, Any]:
+    async def page(self, observer: Counts, service: str, operation: str, /, **parameters: Any) -> dict[str, Any]:
+        """One page of an answer that may have any number of them; raises what `call` does."""
+        _counting.set((observer, service))
+        async with self._turns[service]:
+            return await asyncio.to_thread(self._call, service, operation, None, parameters, joined=False)
+
+    def _call(
+        self, service: str, operation: str, region: str | None, parameters: dict[str, Any], *, joined: bool = True
+    ) -> dict[str, Any]:
         from botocore import exceptions as e
 
         try:
             client = self._client(service, region or self._aws.region)
-            if client.can_paginate(operation):
+            if joined and client.can_paginate(operation):
                 return dict(client.get_paginator(operation).paginate(**parameters).build_full_result())
             return dict(getattr(client, operation)(**parameters))
         except _no_credentials_errors() as error:

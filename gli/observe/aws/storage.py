@@ -1,11 +1,12 @@
 """S3 buckets: there, private, and readable by their distribution alone.
 
-Source of truth: s3 HeadBucket, GetPublicAccessBlock, GetBucketPolicy.
+Source of truth: s3 HeadBucket, HeadObject, GetPublicAccessBlock, GetBucketPolicy.
 """
 
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any
 
 from gli.environments import Frontend
@@ -22,6 +23,15 @@ class Bucket(Observation):
     region: str | None = None
     denied: bool = False
     """It exists, but belongs to somebody else, or this role may not look."""
+
+
+class IndexObject(Observation):
+    """The index page as the bucket holds it."""
+
+    exists: bool
+    content_type: str = ""
+    etag: str | None = None
+    modified: datetime | None = None
 
 
 class PublicAccessBlock(Observation):
@@ -61,6 +71,20 @@ async def bucket(observer: Observer, frontend: Frontend) -> Bucket:
         raise
     headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return Bucket(name=name, exists=True, region=answer.get("BucketRegion") or headers.get("x-amz-bucket-region"))
+
+
+@probe()
+async def index_object(observer: Observer, frontend: Frontend) -> IndexObject:
+    """The frontend's index.html, without its content."""
+    try:
+        answer = await observer.aws.call(observer, "s3", "head_object", Bucket=str(frontend.bucket), Key="index.html")
+    except AwsError as e:
+        if e.code in ("404", "NoSuchKey", "NoSuchBucket"):
+            return IndexObject(exists=False)
+        raise
+    return IndexObject(
+        exists=True, content_type=answer["ContentType"], etag=answer["ETag"], modified=answer["LastModified"]
+    )
 
 
 @probe()

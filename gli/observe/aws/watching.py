@@ -5,6 +5,8 @@ Source of truth: logs DescribeLogGroups, cloudwatch DescribeAlarms, sns ListTopi
 
 from __future__ import annotations
 
+from typing import Any
+
 from gli.observe.aws.balancer import balancer
 from gli.observe.aws.compute import clusters, ecs_services
 from gli.observe.aws.data import database_instance, replication_group
@@ -22,10 +24,11 @@ class LogGroup(Observation):
 
 
 class Alarm(Observation):
-    """A metric alarm."""
+    """An alarm."""
 
     name: str
     metric: str
+    """Empty for a composite alarm, which watches other alarms."""
     state: str
     reason: str
     enabled: bool
@@ -60,19 +63,23 @@ async def alarms(observer: Observer) -> tuple[Alarm, ...]:
     answer = await observer.aws.call(
         observer, "cloudwatch", "describe_alarms", AlarmNamePrefix=prefix, AlarmTypes=["MetricAlarm", "CompositeAlarm"]
     )
-    metric = [
-        Alarm(
-            name=a["AlarmName"],
-            metric=a.get("MetricName", ""),
-            state=a["StateValue"],
-            reason=a.get("StateReason", ""),
-            enabled=a["ActionsEnabled"],
-            actions=tuple(a.get("AlarmActions", [])),
-            dimensions={d["Name"]: d["Value"] for d in a.get("Dimensions", [])},
-        )
-        for a in answer.get("MetricAlarms", [])
-    ]
-    return tuple(sorted(metric, key=lambda a: a.name))
+    found = [_alarm(a) for a in (*answer.get("MetricAlarms", []), *answer.get("CompositeAlarms", []))]
+    return tuple(sorted(found, key=lambda a: a.name))
+
+
+def _alarm(described: dict[str, Any]) -> Alarm:
+    """A metric alarm, one on an expression over metrics, or a composite one."""
+    metrics = [m["MetricStat"]["Metric"] for m in described.get("Metrics", []) if "MetricStat" in m]
+    watched = [described, *metrics]
+    return Alarm(
+        name=described["AlarmName"],
+        metric=next((w["MetricName"] for w in watched if w.get("MetricName")), ""),
+        state=described["StateValue"],
+        reason=described.get("StateReason", ""),
+        enabled=described.get("ActionsEnabled", True),
+        actions=tuple(described.get("AlarmActions", [])),
+        dimensions={d["Name"]: d["Value"] for w in watched for d in w.get("Dimensions", [])},
+    )
 
 
 @probe()

@@ -1,0 +1,195 @@
+"""IAM roles of the tasks: who may take them, and what they allow.
+
+A policy is read as IAM does, as far as that goes without a request: an action and a resource are allowed where a
+statement allows them and none denies them. A condition is taken as met where it allows, and as not met where it denies.
+Source of truth: iam GetAccountAuthorizationDetails, one paged call for all roles and the policies attached to them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from gli.environments import Service
+from gli.observe.aws.definition import TaskDefinition, task_definition
+from gli.observe.observation import Observation
+from gli.observe.probe import Observer, probe
+
+TASKS = "ecs-tasks.amazonaws.com"
+_PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+_LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
+_FOR_TASKS = "AmazonECSTaskExecutionRolePolicy"  # AWS's own: pulls and logs, everywhere
+_FOR_ADMINISTRATORS = frozenset({"AdministratorAccess", "PowerUserAccess"})
+
+
+class Statement(Observation):
+    """One statement of a policy."""
+
+    allows: bool
+    actions: tuple[str, ...]
+    except_actions: tuple[str, ...] = ()
+    resources: tuple[str, ...]
+    except_resources: tuple[str, ...] = ()
+    conditional: bool = False
+
+    def covers(self, action: str, resource: str) -> bool:
+        """Whether the statement is about that action on that resource."""
+        named = _matches(action, self.actions) if self.actions else not _matches(action, self.except_actions)
+        there = _matches(resource, self.resources) if self.resources else not _matches(resource, self.except_resources)
+        return named and there
+
+    @property
+    def wide(self) -> tuple[str, ...]:
+        """Actions that stand for everything, or for all of a service, on every resource; sorted."""
+        if not self.allows or self.conditional or not (self.except_resources or "*" in self.resources):
+            return ()
+        named = [a for a in self.actions if a == "*" or a.endswith(":*")]
+        return tuple(sorted(named + [f"all but {a}" for a in self.except_actions]))
+
+
+class Role(Observation):
+    """An IAM role; `exists` is false where IAM knows none with that ARN."""
+
+    arn: str
+    exists: bool
+    trusted: tuple[str, ...] = ()
+    """The services that may take it."""
+    attached: tuple[str, ...] = ()
+    """Names of the managed policies attached to it."""
+    statements: tuple[Statement, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.arn.rpartition("/")[2]
+
+    @property
+    def administrative(self) -> tuple[str, ...]:
+        """What lets it do nearly everything: policies for administrators, and actions on every resource."""
+        attached = [name for name in self.attached if name in _FOR_ADMINISTRATORS]
+        return tuple(attached + [action for statement in self.statements for action in statement.wide])
+
+    def may(self, action: str, resource: str) -> bool:
+        """Whether its policies allow that action on that resource."""
+        about = [s for s in self.statements if s.covers(action, resource)]
+        if any(not s.allows and not s.conditional for s in about):
+            return False
+        by_aws = _FOR_TASKS in self.attached and action.startswith(("ecr:", "logs:"))
+        return by_aws or any(s.allows for s in about)
+
+
+class ExecutionRole(Observation):
+    """The role that ECS starts a service's tasks with, and what it would need beside what it has."""
+
+    definition: str
+    role: Role | None
+    missing: tuple[str, ...]
+    """`action on resource` for everything that the task definition needs and the role does not allow."""
+
+
+@probe(deadline=15)
+async def iam_roles(observer: Observer) -> dict[str, Role]:
+    """Every role that a task definition of the environment names, by ARN."""
+    services = [s for s in observer.environment.services.values() if s.ecs]
+    definitions = [await observer.see(task_definition, service) for service in services]
+    wanted = sorted({arn for d in definitions for arn in (d.execution_role, d.task_role) if arn})
+    answer = await observer.aws.call(
+        observer,
+        "iam",
+        "get_account_authorization_details",
+        Filter=["Role", "LocalManagedPolicy", "AWSManagedPolicy"],
+        PaginationConfig={"PageSize": 1000},
+    )
+    found = {role["Arn"]: role for role in answer.get("RoleDetailList") or []}
+    policies = {policy["Arn"]: policy for policy in answer.get("Policies") or []}
+    return {arn: _role(arn, found.get(arn), policies) for arn in wanted}
+
+
+@probe(deadline=20)
+async def execution_role(observer: Observer, service: Service) -> ExecutionRole:
+    """The execution role of the service's tasks, held against what they need to start."""
+    definition = await observer.see(task_definition, service)
+    if definition.execution_role is None:
+        return ExecutionRole(definition=definition.name, role=None, missing=())
+    role = (await observer.see(iam_roles))[definition.execution_role]
+    needs = dict.fromkeys(_needs(definition))
+    missing = [f"{action} on {resource}" for action, resource in needs if not role.may(action, resource)]
+    return ExecutionRole(definition=definition.name, role=role, missing=tuple(missing))
+
+
+@probe(deadline=20)
+async def task_role(observer: Observer, service: Service) -> Role | None:
+    """The role that the service's own code has; None where its task definition names none."""
+    arn = (await observer.see(task_definition, service)).task_role
+    return (await observer.see(iam_roles))[arn] if arn else None
+
+
+def _needs(definition: TaskDefinition) -> Iterator[tuple[str, str]]:
+    """Every (action, resource) that ECS needs to start tasks of the definition."""
+    partition, _, region, account = definition.arn.split(":")[1:5]
+    for container in definition.containers:
+        registry, _, path = container.image.partition("/")
+        if ".dkr.ecr." in registry:
+            owner, where = registry.split(".")[0], registry.split(".")[3]
+            yield "ecr:GetAuthorizationToken", "*"
+            repository = path.partition("@")[0].partition(":")[0]
+            for action in _PULL:
+                yield action, f"arn:{partition}:ecr:{where}:{owner}:repository/{repository}"
+        if container.log_driver == "awslogs":
+            for action in _LOG:
+                yield action, f"arn:{partition}:logs:{region}:{account}:log-group:{container.log_group}:log-stream:*"
+        for reference in container.references:
+            if reference.secret:
+                yield "secretsmanager:GetSecretValue", reference.arn
+
+
+def _role(arn: str, role: Mapping[str, Any] | None, policies: Mapping[str, Mapping[str, Any]]) -> Role:
+    if role is None:
+        return Role(arn=arn, exists=False)
+    attached = role.get("AttachedManagedPolicies") or []
+    documents = [p["PolicyDocument"] for p in role.get("RolePolicyList") or []]
+    for policy in attached:
+        versions = policies.get(policy["PolicyArn"], {}).get("PolicyVersionList") or []
+        documents += [v["Document"] for v in versions if v.get("IsDefaultVersion")]
+    return Role(
+        arn=arn,
+        exists=True,
+        trusted=_trusted(role.get("AssumeRolePolicyDocument") or {}),
+        attached=tuple(sorted(p["PolicyName"] for p in attached)),
+        statements=tuple(_statement(s) for document in documents for s in _statements(document)),
+    )
+
+
+def _trusted(document: Any) -> tuple[str, ...]:
+    allowed = [s for s in _statements(document) if s.get("Effect") == "Allow"]
+    principals = [s.get("Principal") for s in allowed]
+    services = {service for p in principals if isinstance(p, dict) for service in _listed(p.get("Service"))}
+    return tuple(sorted(services))
+
+
+def _statement(statement: Mapping[str, Any]) -> Statement:
+    return Statement(
+        allows=statement.get("Effect") == "Allow",
+        actions=_listed(statement.get("Action")),
+        except_actions=_listed(statement.get("NotAction")),
+        resources=_listed(statement.get("Resource")),
+        except_resources=_listed(statement.get("NotResource")),
+        conditional=bool(statement.get("Condition")),
+    )
+
+
+def _statements(document: Any) -> list[dict[str, Any]]:
+    """botocore decodes a policy document; anything else hands it over as text."""
+    parsed = json.loads(document) if isinstance(document, str) else document
+    found = parsed.get("Statement") or []
+    return [found] if isinstance(found, dict) else list(found)
+
+
+def _listed(value: Any) -> tuple[str, ...]:
+    return () if value is None else (value,) if isinstance(value, str) else tuple(value)
+
+
+def _matches(text: str, patterns: tuple[str, ...]) -> bool:
+    """IAM's wildcards: * and ?; brackets mean themselves. Actions know no case, and ARNs that differ in it are rare."""
+    return any(fnmatchcase(text.lower(), pattern.lower().replace("[", "[[]")) for pattern in patterns)

@@ -1,0 +1,103 @@
+"""What the data tier and the tasks stand in: subnets, where they lead, and how much room they have.
+
+Source of truth: ec2 DescribeSubnets and DescribeRouteTables.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gli.environments import Service
+from gli.observe.aws.balancer import balancer
+from gli.observe.aws.compute import ecs_service, ecs_services
+from gli.observe.aws.data import database_instance
+from gli.observe.aws.network import Opening, security_groups
+from gli.observe.observation import Observation, unknown
+from gli.observe.probe import Observer, probe
+
+
+class Subnet(Observation):
+    """One subnet."""
+
+    id: str
+    free: int
+    """Addresses that nothing uses."""
+    gateway: str | None
+    """The internet gateway that its routes lead to; None where nobody on the internet can reach it."""
+
+
+class Subnets(Observation):
+    """The subnets of the environment's network, by what stands in them."""
+
+    database: tuple[Subnet, ...]
+    tasks: tuple[Subnet, ...]
+    desired: int
+    """How many tasks all services of the environment want."""
+
+
+class TaskIngress(Observation):
+    """Who reaches the port of a service's containers."""
+
+    groups: tuple[str, ...]
+    """The security groups of the tasks, by name."""
+    port: int
+    openings: tuple[Opening, ...]
+    balancer_groups: tuple[str, ...]
+    """The security groups of the load balancer, by id."""
+
+
+@probe(deadline=15)
+async def network_subnets(observer: Observer) -> Subnets:
+    """The subnets of the database and of the tasks."""
+    database = observer.environment.database
+    assert database is not None, "asked only of environments with a database"
+    instance, services = await observer.see(database_instance, database), await observer.see(ecs_services)
+    if instance.vpc is None:
+        raise unknown("dependency", f"{database.instance} stands in no VPC that RDS names")
+    filters = [{"Name": "vpc-id", "Values": [instance.vpc]}]
+    found = (await observer.aws.call(observer, "ec2", "describe_subnets", Filters=filters))["Subnets"]
+    tables = (await observer.aws.call(observer, "ec2", "describe_route_tables", Filters=filters))["RouteTables"]
+    known = {
+        s["SubnetId"]: Subnet(
+            id=s["SubnetId"], free=s["AvailableIpAddressCount"], gateway=_gateway(_table_of(s["SubnetId"], tables))
+        )
+        for s in found
+    }
+    wanted = sorted({subnet for service in services.values() for subnet in service.subnets})
+    return Subnets(
+        database=tuple(known[i] for i in instance.subnets if i in known),
+        tasks=tuple(known[i] for i in wanted if i in known),
+        desired=sum(service.desired for service in services.values()),
+    )
+
+
+@probe(deadline=15)
+async def task_ingress(observer: Observer, service: Service) -> TaskIngress:
+    """What the security groups of the service's tasks let through to its port."""
+    load_balancer = observer.environment.load_balancer
+    assert service.ecs is not None and load_balancer is not None, "asked only of services behind a load balancer"
+    described, known = await observer.see(ecs_service, service), await observer.see(security_groups)
+    groups = [known.with_id(i) for i in described.security_groups]
+    return TaskIngress(
+        groups=tuple(g.name for g in groups),
+        port=service.ecs.port,
+        openings=tuple(opening for group in groups for opening in group.reaching(service.ecs.port)),
+        balancer_groups=(await observer.see(balancer, load_balancer)).security_groups,
+    )
+
+
+def _table_of(subnet: str, tables: list[dict[str, Any]]) -> dict[str, Any]:
+    """The route table that is associated with the subnet, or else its VPC's main one."""
+    main: dict[str, Any] = {}
+    for table in tables:
+        for association in table.get("Associations", []):
+            if association.get("SubnetId") == subnet:
+                return table
+            if association.get("Main"):
+                main = table
+    return main
+
+
+def _gateway(table: dict[str, Any]) -> str | None:
+    gateways = [str(route.get("GatewayId") or "") for route in table.get("Routes", [])]
+    return next((g for g in gateways if g.startswith("igw-")), None)

@@ -1,0 +1,70 @@
+"""What stands before moto: it counts what the suite asks, and answers for AWS where a fault has it refuse.
+
+A refusal has the shape that the service's protocol gives it, so that botocore parses it as it would AWS's own.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+SUITE = "gli-verify"
+"""The user agent that the suite's requests carry, and no other tool's."""
+
+_SCOPE = re.compile(r"Credential=[^/]+/\d{8}/[^/]+/(?P<service>[^/]+)/aws4_request")
+_NAMES = {"elasticloadbalancing": "elbv2", "monitoring": "cloudwatch"}
+"""Services that are signed under another name than boto3 calls them by."""
+_JSON = frozenset({"acm", "application-autoscaling", "ecr", "ecs", "logs", "secretsmanager"})
+_XML = (
+    "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
+)
+_EC2 = "<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors></Response>"
+_MESSAGE = "as a fault of the sandbox asked for"
+
+Refusal = tuple[int, str, bytes]
+"""Status, content type and body of an answer."""
+
+
+class Front:
+    """Counts and refuses; one for the whole process."""
+
+    def __init__(self) -> None:
+        self.requests: Counter[str] = Counter()
+        self.refused: dict[str, str] = {}
+        """Service to the error code that the suite gets from it."""
+
+    def meet(self, environ: Mapping[str, Any]) -> Refusal | None:
+        """Counts a request of the suite; its refusal where a fault wants one."""
+        if SUITE not in environ.get("HTTP_USER_AGENT", ""):
+            return None
+        scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
+        service = _NAMES.get(scope["service"], scope["service"]) if scope else "unsigned"
+        self.requests[service] += 1
+        code = self.refused.get(service)
+        return _refusal(service, code) if code else None
+
+
+def _refusal(service: str, code: str) -> Refusal:
+    if service in _JSON:
+        return 400, "application/x-amz-json-1.1", json.dumps({"__type": code, "message": _MESSAGE}).encode()
+    text = _EC2 if service == "ec2" else _XML
+    return 403, "text/xml", text.format(code=code, message=_MESSAGE).encode()
+
+
+FRONT = Front()
+
+
+def requests() -> dict[str, Any]:
+    """How many requests the suite has sent since the start, by service."""
+    return {"requests": dict(sorted(FRONT.requests.items()))}
+
+
+def refuse(service: str, code: str | None) -> dict[str, Any]:
+    """Answer the suite's requests of a service with an error code; with none, as usual again."""
+    before = FRONT.refused.pop(service, None)
+    if code is not None:
+        FRONT.refused[service] = code
+    return {"service": service, "code": before}

@@ -1,0 +1,157 @@
+"""What moto's ECS lacks: the tasks that a service has, the settings of its deploys, and the deploys it went through.
+
+Played on moto's own objects and answered through moto's serialiser, so that boto3 gets what AWS would send.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import NAMESPACE_URL, uuid5
+
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.responses import ActionResult
+from moto.core.utils import utcnow
+from moto.ecr.models import ecr_backends
+from moto.ecs.models import ecs_backends
+from moto.ecs.responses import EC2ContainerServiceResponse as Responses
+
+
+def apply() -> None:
+    """Patch moto in this process, once."""
+    create = Responses.create_service
+
+    def created(self: Any) -> ActionResult:
+        answer = create(self)
+        service = answer.result["service"]
+        service.deployment_configuration = self._get_param("deploymentConfiguration")
+        service.health_check_grace_period_seconds = self._get_param("healthCheckGracePeriodSeconds")
+        return answer
+
+    Responses.create_service = created
+    Responses.list_tasks = _list_tasks
+    Responses.describe_tasks = _describe_tasks
+    Responses.list_service_deployments = _list_service_deployments
+
+
+def start(service: Any) -> None:
+    """Give a service the tasks that it wants, all of them new; what stopped stays on record."""
+    running = [_task(service, n) for n in range(service.desired_count)] if service.task_definition else []
+    service.played_tasks = [*running, *(t for t in stopped(service))]
+
+
+def stopped(service: Any) -> list[dict[str, Any]]:
+    """The tasks that ended, as ECS remembers them."""
+    return [t for t in getattr(service, "played_tasks", []) if t["desiredStatus"] == "STOPPED"]
+
+
+def running(service: Any) -> list[dict[str, Any]]:
+    """The tasks that run: as many as the service says that it has."""
+    found = [t for t in getattr(service, "played_tasks", []) if t["desiredStatus"] == "RUNNING"]
+    return found[: service.running_count]
+
+
+def _task(service: Any, number: int) -> dict[str, Any]:
+    definition = service._backend.describe_task_definition(service.task_definition)
+    identifier = uuid5(NAMESPACE_URL, f"{definition.arn} {number}").hex
+    return {
+        "taskArn": service.arn.replace(
+            f":service/{service.cluster_name}/{service.name}", f":task/{service.cluster_name}/{identifier}"
+        ),
+        "clusterArn": service.cluster_arn,
+        "group": f"service:{service.name}",
+        "taskDefinitionArn": definition.arn,
+        "launchType": "FARGATE",
+        "desiredStatus": "RUNNING",
+        "lastStatus": "RUNNING",
+        "startedAt": utcnow(),
+        "containers": [
+            {
+                "name": c["name"],
+                "image": c["image"],
+                "imageDigest": _digest(service, c["image"]),
+                "lastStatus": "RUNNING",
+            }
+            for c in definition.container_definitions
+        ],
+    }
+
+
+def _digest(service: Any, image: str) -> str | None:
+    """The digest that the image's tag has in the registry now: what a task pulls when it starts."""
+    name, _, tag = image.partition("/")[2].partition(":")
+    repositories = ecr_backends[service._account_id][service.region_name].repositories
+    images = repositories[name].images if name in repositories else []
+    return next((i.get_image_digest() for i in images if tag in i.image_tags), None)
+
+
+def _services(responses: Any) -> list[Any]:
+    cluster = str(responses._get_param("cluster", "default")).rpartition("/")[2]
+    services = ecs_backends[responses.current_account][responses.region].services.values()
+    return [s for s in services if s.cluster_name == cluster]
+
+
+def _list_tasks(self: Any) -> ActionResult:
+    wanted = running if self._get_param("desiredStatus", "RUNNING") == "RUNNING" else stopped
+    name = self._get_param("serviceName")
+    found = [t["taskArn"] for s in _services(self) if name in (None, s.name, s.arn) for t in wanted(s)]
+    return ActionResult({"taskArns": found})
+
+
+def _describe_tasks(self: Any) -> ActionResult:
+    wanted = set(self._get_param("tasks", []))
+    known = [t for s in _services(self) for t in getattr(s, "played_tasks", [])]
+    return ActionResult({"tasks": [t for t in known if t["taskArn"] in wanted], "failures": []})
+
+
+def _list_service_deployments(self: Any) -> ActionResult:
+    name = self._get_param("service")
+    found = [_deployment(s) for s in _services(self) if name in (s.name, s.arn)]
+    return ActionResult({"serviceDeployments": found})
+
+
+def _deployment(service: Any) -> dict[str, Any]:
+    """The one deploy that a service remembers; a fault may say how it ended."""
+    primary = service.deployments[0]
+    status, reason = getattr(service, "played_deployment", ("SUCCESSFUL", None))
+    return {
+        "serviceDeploymentArn": service.arn.replace(":service/", ":service-deployment/") + "/1",
+        "serviceArn": service.arn,
+        "clusterArn": service.cluster_arn,
+        "createdAt": primary["createdAt"],
+        "startedAt": primary["createdAt"],
+        "status": status,
+        "statusReason": reason,
+    }
+
+
+# Actions of the overlay (sandbox.aws.overlay): each returns the arguments that undo it.
+
+
+def task_digest(region: str, cluster: str, service: str, digest: str | None) -> dict[str, Any]:
+    """The first running task runs an image with that digest."""
+    container = running(_found(region, cluster, service))[0]["containers"][0]
+    before, container["imageDigest"] = container["imageDigest"], digest
+    return {"region": region, "cluster": cluster, "service": service, "digest": before}
+
+
+def task_stopped(region: str, cluster: str, service: str, ends: list[dict[str, Any]]) -> dict[str, Any]:
+    """The tasks that stopped a moment ago are these, each with what DescribeTasks says of its end."""
+    found = _found(region, cluster, service)
+    found.played_tasks = [t for t in found.played_tasks if t["desiredStatus"] == "RUNNING"]
+    for number, end in enumerate(ends, start=1000):
+        task = {**_task(found, number), "desiredStatus": "STOPPED", "lastStatus": "STOPPED", "stoppedAt": utcnow()}
+        container = task["containers"][0] | end.pop("container", {})
+        found.played_tasks.append({**task, **end, "containers": [container]})
+    return {"region": region, "cluster": cluster, "service": service, "ends": []}
+
+
+def deployment(region: str, cluster: str, service: str, status: str, reason: str | None = None) -> dict[str, Any]:
+    """The service's last deploy ended so."""
+    found = _found(region, cluster, service)
+    before = getattr(found, "played_deployment", ("SUCCESSFUL", None))
+    found.played_deployment = (status, reason)
+    return {"region": region, "cluster": cluster, "service": service, "status": before[0], "reason": before[1]}
+
+
+def _found(region: str, cluster: str, service: str) -> Any:
+    return ecs_backends[DEFAULT_ACCOUNT_ID][region].services[f"{cluster}:{service}"]

@@ -1,0 +1,172 @@
+"""Faults of the database as RDS keeps it, and of those who hold it up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from sandbox.aws.seed_data import seed_snapshot
+from sandbox.faults import Sandbox, fault
+from sandbox.site import required
+
+_ANY_KEY = 4711
+_TIMES = ("xact_start", "query_start")
+
+
+def _instance(sandbox: Sandbox) -> str:
+    return required(sandbox.environment.database).instance
+
+
+@contextmanager
+def _modified(sandbox: Sandbox, **changes: Any) -> Iterator[None]:
+    """The instance with other settings."""
+    rds, instance = sandbox.aws("rds"), _instance(sandbox)
+    described = rds.describe_db_instances(DBInstanceIdentifier=instance)["DBInstances"][0]
+    rds.modify_db_instance(DBInstanceIdentifier=instance, ApplyImmediately=True, **changes)
+    try:
+        yield
+    finally:
+        before = {name: described[name] for name in changes}
+        rds.modify_db_instance(DBInstanceIdentifier=instance, ApplyImmediately=True, **before)
+
+
+@contextmanager
+def _measured(sandbox: Sandbox, instance: str, metric: str, value: float) -> Iterator[None]:
+    """CloudWatch measures another value from now on."""
+    undo = sandbox.aws_overlay(
+        "metric-data",
+        region=required(sandbox.environment.aws).region,
+        namespace="AWS/RDS",
+        metric=metric,
+        dimensions={"DBInstanceIdentifier": instance},
+        value=value,
+    )
+    try:
+        yield
+    finally:
+        sandbox.aws_overlay("metric-data", **undo)
+
+
+@fault("database-unprotected", turns_red=["db-protection"])
+def database_unprotected(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody switched deletion protection off, and forgot."""
+    with _modified(sandbox, DeletionProtection=False):
+        yield
+
+
+@fault("database-public", turns_red=["db-protection"])
+def database_public(sandbox: Sandbox) -> Iterator[None]:
+    """The database has a public address."""
+    with _modified(sandbox, PubliclyAccessible=True):
+        yield
+
+
+@fault("backups-off", turns_red=["db-backup-pitr"])
+def backups_off(sandbox: Sandbox) -> Iterator[None]:
+    """Automatic backups are switched off."""
+    with _modified(sandbox, BackupRetentionPeriod=0):
+        yield
+
+
+@fault("recovery-stalled", turns_red=["db-backup-pitr"])
+def recovery_stalled(sandbox: Sandbox) -> Iterator[None]:
+    """The database can be restored to two hours ago, and not later."""
+    region = required(sandbox.environment.aws).region
+    undo = sandbox.aws_overlay("recovery", region=region, instance=_instance(sandbox), stalled_for_s=7200.0)
+    yield
+    sandbox.aws_overlay("recovery", **undo)
+
+
+@fault("snapshot-missing", turns_red=["db-predeploy-snapshot"])
+def snapshot_missing(sandbox: Sandbox) -> Iterator[None]:
+    """Nobody took a snapshot before the release."""
+    rds = sandbox.aws("rds")
+    for snapshot in rds.describe_db_snapshots(DBInstanceIdentifier=_instance(sandbox))["DBSnapshots"]:
+        rds.delete_db_snapshot(DBSnapshotIdentifier=snapshot["DBSnapshotIdentifier"])
+    yield
+    seed_snapshot(sandbox.account, sandbox.environment)
+
+
+@fault("database-disk-full", turns_red=["db-storage-free"])
+def database_disk_full(sandbox: Sandbox) -> Iterator[None]:
+    """The database's disk is nearly full."""
+    with _measured(sandbox, _instance(sandbox), "FreeStorageSpace", 3.0 * 2**30):
+        yield
+
+
+@fault("replica-behind", turns_red=["db-replication-lag"])
+def replica_behind(sandbox: Sandbox) -> Iterator[None]:
+    """The database has a read replica, and that is ten minutes behind."""
+    rds, source = sandbox.aws("rds"), _instance(sandbox)
+    replica = f"{source}-replica"
+    rds.create_db_instance_read_replica(
+        DBInstanceIdentifier=replica, SourceDBInstanceIdentifier=source, DeletionProtection=False
+    )
+    with _measured(sandbox, replica, "ReplicaLag", 600.0):
+        yield
+    rds.delete_db_instance(DBInstanceIdentifier=replica, SkipFinalSnapshot=True)
+
+
+@contextmanager
+def _aged(sandbox: Sandbox, pid: int, column: str) -> Iterator[None]:
+    """One session looks ten minutes older to the suite's role: its pg_stat_activity is a view, put before the real one.
+
+    It began a moment ago, and a fault can't wait until it is old.
+    """
+    role = sql.Identifier(sandbox.site.credentials.verify_database.username)
+    columns = ("pid", "usename", "application_name", "state", "backend_type", "wait_event_type", "query", *_TIMES)
+    shown = [
+        sql.SQL("{0} - CASE WHEN pid = {1} THEN interval '10 minutes' ELSE '0' END AS {0}").format(
+            sql.Identifier(name), pid
+        )
+        if name == column
+        else sql.Identifier(name)
+        for name in columns
+    ]
+    view = sql.SQL("CREATE VIEW aged.pg_stat_activity AS SELECT {} FROM pg_catalog.pg_stat_activity")
+    with sandbox.postgres() as connection:
+        connection.execute("CREATE SCHEMA aged")
+        connection.execute(view.format(sql.SQL(", ").join(shown)))
+        connection.execute(sql.SQL("GRANT USAGE ON SCHEMA aged TO {}").format(role))
+        connection.execute(sql.SQL("GRANT SELECT ON aged.pg_stat_activity TO {}").format(role))
+        connection.execute(sql.SQL("ALTER ROLE {} SET search_path = aged, pg_catalog, public").format(role))
+    try:
+        yield
+    finally:
+        with sandbox.postgres() as connection:
+            connection.execute(sql.SQL("ALTER ROLE {} RESET search_path").format(role))
+            connection.execute("DROP SCHEMA aged CASCADE")
+
+
+@fault("transaction-left-open", turns_red=["db-long-transactions"])
+def transaction_left_open(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody's session sits idle in a transaction."""
+    with sandbox.postgres() as connection:
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM django_migrations")
+        with _aged(sandbox, connection.info.backend_pid, "xact_start"):
+            yield
+        connection.execute("ROLLBACK")
+
+
+@fault("lock-held", turns_red=["db-blocking-locks"])
+def lock_held(sandbox: Sandbox) -> Iterator[None]:
+    """A session waits for a lock that another one does not let go of."""
+    with sandbox.postgres() as holder, sandbox.postgres() as waiter:
+        holder.execute("SELECT pg_advisory_lock(%s)", (_ANY_KEY,))
+
+        def wait() -> None:
+            with suppress(psycopg.Error):  # its session may end first
+                waiter.execute("SELECT pg_advisory_lock(%s)", (_ANY_KEY,))
+
+        waiting = threading.Thread(target=wait, daemon=True)
+        waiting.start()
+        with _aged(sandbox, waiter.info.backend_pid, "query_start"):
+            yield
+        holder.execute("SELECT pg_advisory_unlock(%s)", (_ANY_KEY,))
+        waiting.join(timeout=5)

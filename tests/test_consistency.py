@@ -1,0 +1,49 @@
+"""What speaks against an environment's description, by the project's own file and by ways to get it wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from conftest import ROOT
+from gli import environments
+from gli.consistency import objections
+
+
+@pytest.mark.parametrize("name", environments.names(ROOT))
+def test_nothing_speaks_against_the_projects_own_environments(name: str) -> None:
+    assert objections(environments.load(ROOT, name, overlay={})) == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "objection"),
+    [
+        ("stg", {"cache": {"secret": "prod/gli/redis"}}, "cache.secret names prod/gli/redis, which is prod's"),
+        (
+            "stg",
+            {"services": {"api": {"url": "https://api.glibiz.com"}}},
+            "services.api.url names api.glibiz.com, which is prod's",
+        ),
+        (
+            "stg",
+            {"connect_to": {"glibiz.com:443": "127.0.0.1:9"}},
+            "connect_to names glibiz.com, which is prod's",
+        ),
+        ("stg", {"branch": "main"}, "branch = 'main' is prod's branch too"),
+        ("stg", {"production": True}, "production = true here and in prod"),
+        ("stg", {"dns": {"zone": "example.com"}}, "stg.glibiz.com is not in the zone example.com"),
+        (
+            "prod",
+            {"frontends": {"admin": {"bucket": "prod-gli-user-frontend"}}},
+            "two parts have the bucket prod-gli-user-frontend",
+        ),
+        (
+            "prod",
+            {"database": {"instance": "stg-gli-database"}},
+            "database.instance names stg-gli-database, which is stg's",
+        ),
+    ],
+)
+def test_a_mistake_is_said(name: str, change: dict[str, Any], objection: str) -> None:
+    assert objection in objections(environments.load(ROOT, name, overlay=change))

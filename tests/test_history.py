@@ -1,0 +1,131 @@
+"""What lies between the branches of a repository: told from real repositories, as a promotion would find them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from gli import environments
+from gli.observe.git import deployments
+from gli.observe.history import Gap, History, history
+from gli.observe.observation import Unobserved
+from gli.observe.observatory import Observatory
+from sandbox import repositories
+
+GIT = """
+[[repositories]]
+name = "app"
+[[repositories]]
+name = "other_root"
+[own]
+branch = "stg"
+[own.git]
+remote = "file://{folder}/{{repository}}.git"
+log_repository = "other_root"
+"""
+NAMES = ("app", "other_root")
+
+
+class Remote:
+    """The repositories of a small project, and what is seen of them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.commits = repositories.create(root / "git", NAMES)
+        self.app = repositories.path(root / "git", "app")
+        (root / environments.FILE).write_text(GIT.format(folder=root / "git"), encoding="utf-8")
+
+    def push(self, branch: str, tree: Mapping[str, str], hours_ago: float = 2, merged: str | None = None) -> str:
+        at = datetime.now(UTC) - timedelta(hours=hours_ago)
+        return repositories.push(self.app, branch, f"Push to {branch}", tree, at, merged)
+
+    def observatory(self) -> Observatory:
+        return Observatory(environments.load(self.root, "own"))
+
+    def history(self, name: str = "app") -> History:
+        observatory = self.observatory()
+        try:
+            return observatory.wait(history, name)
+        finally:
+            observatory.close()
+
+    def gap(self, branch: str = "stg") -> Gap:
+        return self.history().gap(branch)
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Remote:
+    return Remote(tmp_path)
+
+
+def test_a_release_in_order_has_no_gap(remote: Remote) -> None:
+    seen = remote.history()
+    assert seen.gaps == (Gap(branch="dev", commits=0), Gap(branch="stg", commits=0))
+    assert seen.commits == {branch: heads["app"] for branch, heads in remote.commits.items()}
+    assert len(set(seen.trees.values())) == 3
+
+
+def test_a_hotfix_is_lost_until_it_is_merged_back(remote: Remote) -> None:
+    fix = {"fix.txt": "fixed\n"}
+    commit = remote.push("main", fix, hours_ago=30)
+    gap = remote.gap()
+    assert (gap.commits, gap.lost, gap.conflicts) == (1, True, ())
+    assert gap.newest == f"{commit[:7]} Push to main"
+    assert 29.9 < gap.age_h < 30.1
+    remote.push("stg", fix, merged=commit)
+    assert (remote.gap("stg").lost, remote.gap("dev").lost) == (False, True)
+
+
+def test_the_same_change_made_twice_is_not_lost(remote: Remote) -> None:
+    remote.push("main", {"fix.txt": "fixed\n"})
+    remote.push("stg", {"fix.txt": "fixed\n", "more.txt": "more\n"})
+    assert (remote.gap().commits, remote.gap().lost) == (1, False)
+
+
+def test_the_merge_commit_of_a_release_is_not_lost(remote: Remote) -> None:
+    staged = {"CHANGELOG.md": "# app\n\n- What staging tests.\n- The release on main.\n"}
+    remote.push("main", staged, merged=remote.commits["stg"]["app"])
+    assert (remote.gap().commits, remote.gap().lost) == (1, False)
+
+
+def test_a_release_that_was_rolled_back_by_a_commit_would_vanish_from_the_next_merge(remote: Remote) -> None:
+    staged = {"CHANGELOG.md": "# app\n\n- What staging tests.\n- The release on main.\n"}
+    remote.push("main", staged, merged=remote.commits["stg"]["app"])
+    remote.push("main", {"CHANGELOG.md": "# app\n\n- The release on main.\n"})
+    gap = remote.gap()
+    assert gap.lost
+    assert gap.conflicts == ()
+
+
+def test_a_conflict_names_its_files(remote: Remote) -> None:
+    remote.push("main", {"CHANGELOG.md": "# app\n\n- A hotfix.\n", "fine.txt": "fine\n"})
+    gap = remote.gap()
+    assert (gap.conflicts, gap.lost) == (("CHANGELOG.md",), True)
+
+
+def test_a_branch_that_is_missing_is_unknown_and_no_conflict(remote: Remote) -> None:
+    repositories.set_ref(remote.app, "refs/heads/main", None)
+    with pytest.raises(Unobserved, match="app lacks stg or main"):
+        remote.gap()
+
+
+def test_the_log_names_its_deployments(remote: Remote) -> None:
+    (tag,) = repositories.refs(remote.app, "refs/tags")
+    assert remote.history("other_root").logged == (tag,)
+    assert remote.history("app").logged == ()
+
+
+def test_a_repository_that_differs_from_most_is_the_odd_one(remote: Remote) -> None:
+    (tag,) = repositories.refs(remote.app, "refs/tags")
+    for odd in ("deploy-20260230-000000", "deploy-later", "v1"):
+        repositories.set_ref(remote.app, f"refs/tags/{odd}", remote.commits["main"]["app"])
+    observatory = remote.observatory()
+    try:
+        seen = observatory.wait(deployments)
+    finally:
+        observatory.close()
+    assert (seen.current, seen.way_back) == (tag, tag)
+    assert seen.tags == dict.fromkeys(NAMES, (tag,))

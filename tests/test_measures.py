@@ -1,0 +1,49 @@
+"""What is made of metrics and log lines: no number from no data, and nothing particular of anybody's error."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from gli.observe.aws.logs import _kind
+from gli.observe.aws.metrics import STEP, Metrics, _step
+from gli.observe.observation import Unobserved
+
+TAKEN = datetime(2026, 1, 31, 9, 2, 30, tzinfo=UTC)
+
+
+def _metrics(*ages: timedelta) -> Metrics:
+    points = tuple((_step(TAKEN) - age, float(n)) for n, age in enumerate(ages))
+    return Metrics(taken=TAKEN, series={"api RequestCount": points})
+
+
+def test_steps_are_aligned_as_cloudwatch_aligns_them() -> None:
+    assert _step(TAKEN) == datetime(2026, 1, 31, 9, 0, tzinfo=UTC)
+    assert _step(_step(TAKEN)) == _step(TAKEN)
+
+
+def test_the_newest_value_is_one_of_the_last_minutes() -> None:
+    assert _metrics(2 * STEP, STEP).latest("api", "RequestCount") == 1.0
+    with pytest.raises(Unobserved, match="no RequestCount of api in the last 15 min"):
+        _metrics(12 * STEP).latest("api", "RequestCount")
+
+
+def test_what_was_not_asked_for_is_not_zero() -> None:
+    with pytest.raises(Unobserved, match="could not be asked for"):
+        _metrics().between("websocket", "RequestCount", TAKEN - STEP, TAKEN)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ERROR order 17 could not be paid: KeyError 'currency'",
+        'ERROR order 4711 could not be paid: KeyError "amount"\n  File "/app/pay.py", line 3',
+    ],
+)
+def test_errors_of_one_kind_are_told_without_their_particulars(line: str) -> None:
+    assert _kind(line) == "ERROR order … could not be paid: KeyError …"
+
+
+def test_a_mail_address_or_a_path_stays_out_of_the_report() -> None:
+    assert _kind("ERROR no account for kim@example.com at /users/kim") == "ERROR no account for … at …"

@@ -1,0 +1,82 @@
+"""The review of migrations: what a rolling deploy or a rollback would not survive."""
+
+from __future__ import annotations
+
+import pytest
+
+from gli.observe.review import review
+
+HEAD = "from django.db import migrations, models\n\n\nclass Migration(migrations.Migration):\n"
+
+
+def migration(operations: str, after: str | None = "0001_initial", replaces: str = "") -> str:
+    dependencies = [("shop", after)] if after else []
+    return f"{HEAD}    dependencies = {dependencies}\n    {replaces}\n    operations = [{operations}]\n"
+
+
+def found(operations: str) -> list[str]:
+    files = {
+        "shop/migrations/0001_initial.py": migration("", after=None),
+        "shop/migrations/0002_next.py": migration(operations),
+    }
+    return [f.what for f in review(files, ["shop/migrations/0002_next.py"])]
+
+
+@pytest.mark.parametrize(
+    ("operations", "what"),
+    [
+        ('migrations.RemoveField(model_name="order", name="total")', "RemoveField order.total"),
+        ('migrations.RemoveField("Order", "total")', "RemoveField order.total"),
+        ('migrations.DeleteModel(name="Order")', "DeleteModel order"),
+        ('migrations.RenameField("order", old_name="a", new_name="b")', "RenameField order.a"),
+        ('migrations.RenameModel("Order", "Purchase")', "RenameModel order.purchase"),
+        ('migrations.AlterField("order", "total", models.TextField())', "AlterField order.total"),
+        ('migrations.RunSQL("DROP TABLE x")', "RunSQL without reverse_sql"),
+        (
+            'migrations.SeparateDatabaseAndState(database_operations=[migrations.DeleteModel("Order")])',
+            "DeleteModel order",
+        ),
+    ],
+)
+def test_what_the_running_code_does_not_survive_is_found(operations: str, what: str) -> None:
+    (only,) = found(operations)
+    assert only.startswith(what)
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        'migrations.AddField("order", "note", models.TextField(null=True))',
+        'migrations.CreateModel("Invoice", fields=[])',
+        'migrations.RunSQL("CREATE VIEW v AS SELECT 1", "DROP VIEW v")',
+        'migrations.RunSQL("CREATE VIEW v AS SELECT 1", reverse_sql=migrations.RunSQL.noop)',
+        'migrations.SeparateDatabaseAndState(state_operations=[migrations.DeleteModel("Order")])',
+    ],
+)
+def test_what_it_survives_is_not(operations: str) -> None:
+    assert found(operations) == []
+
+
+def test_only_what_is_added_is_reviewed() -> None:
+    files = {"shop/migrations/0001_initial.py": migration('migrations.DeleteModel("Order")', after=None)}
+    assert review(files, []) == ()
+
+
+def test_two_ends_are_found_and_a_merge_or_a_squash_joins_them() -> None:
+    folder = "shop/migrations"
+    files = {
+        f"{folder}/0001_initial.py": migration("", after=None),
+        f"{folder}/0002_left.py": migration(""),
+        f"{folder}/0002_right.py": migration(""),
+    }
+    (fork,) = review(files, [f"{folder}/0002_right.py"])
+    assert "0002_left and 0002_right" in fork.what
+    merge = HEAD + '    dependencies = [("shop", "0002_left"), ("shop", "0002_right")]\n    operations = []\n'
+    assert review(files | {f"{folder}/0003_merge.py": merge}, [f"{folder}/0003_merge.py"]) == ()
+    squash = migration("", replaces='replaces = [("shop", "0002_left"), ("shop", "0002_right")]')
+    assert review(files | {f"{folder}/0001_squashed.py": squash}, [f"{folder}/0001_squashed.py"]) == ()
+
+
+def test_what_is_no_python_is_said() -> None:
+    (only,) = review({"shop/migrations/0002_next.py": "<<<<<<< HEAD\n"}, ["shop/migrations/0002_next.py"])
+    assert only.what == "can't be parsed"

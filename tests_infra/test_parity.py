@@ -1,0 +1,37 @@
+"""Whether the two environments are alike where it matters: what was tested must be what will run."""
+
+from collections.abc import Sequence
+
+from gli.environments import Environment
+from gli.observe.aws.data import Engines
+from gli.observe.aws.parity import Configuration
+from gli.saying import listed, saw
+
+
+def test_parity_config(configurations: Sequence[Configuration], environment: Environment, target: Environment) -> None:
+    """Both environments give a service the same variables and secrets, by name."""
+    different = [
+        f"{c.service}: {name} only in {(environment if name in c.own else target).name}"
+        for c in configurations
+        for name in sorted(set(c.own) ^ set(c.other))
+    ]
+    assert not different, saw(
+        listed(different), expected=f"the same variables in the tasks of {environment.name} and {target.name}"
+    )
+
+
+def test_parity_engines(engines: Engines) -> None:
+    """Database and cache have the same major version in both environments."""
+    different = [
+        f"{part} {engines.own[part]} and {engines.other[part]}"
+        for part in sorted(set(engines.own) & set(engines.other))
+        if _major(engines.own[part]) != _major(engines.other[part])
+    ]
+    assert not different, saw(
+        listed(different), expected=f"the same major versions in {engines.environment} and {engines.counterpart}"
+    )
+
+
+def _major(engine: str) -> str:
+    """`postgres 18` of `postgres 18.1`."""
+    return engine.partition(".")[0]

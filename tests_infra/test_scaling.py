@@ -1,0 +1,37 @@
+"""Scaling: each service may grow, within bounds, and something makes it."""
+
+from collections.abc import Mapping, Sequence
+
+from gli.environments import Service
+from gli.observe.aws.compute import EcsService
+from gli.observe.aws.scaling import ScalableTarget, ScalingPolicy
+from gli.saying import listed, saw
+
+
+def test_scaling_registered(
+    scalable_targets: Mapping[str, ScalableTarget], ecs_service: EcsService, target: Service
+) -> None:
+    """The service scales between bounds that leave room, holds to them now, and nobody switched it off."""
+    assert target.ecs is not None
+    bounds, least = scalable_targets[target.name], target.ecs.minimum_tasks
+    assert bounds.registered, saw("none", expected=f"a scalable target for {bounds.service}")
+    within = f"{bounds.minimum} to {bounds.maximum}"
+    assert bounds.minimum >= least and bounds.maximum >= 2 * bounds.minimum, saw(
+        within, expected=f"{bounds.service} to scale from {least} or more to twice as many at least"
+    )
+    assert bounds.minimum <= ecs_service.desired <= bounds.maximum, saw(
+        f"{ecs_service.desired} wanted", expected=f"{bounds.service} to want {within} tasks"
+    )
+    assert not bounds.suspended, saw(listed(bounds.suspended), expected=f"no scaling of {bounds.service} suspended")
+
+
+def test_scaling_policies(scaling_policies: Mapping[str, Sequence[ScalingPolicy]], target: Service) -> None:
+    """The service grows with its load, and the alarms that make it are there."""
+    assert target.ecs is not None
+    policies, service = scaling_policies[target.name], target.ecs.service
+    followed = [f"{p.name} by {listed(p.metrics)}" for p in policies]
+    assert any(p.follows_load for p in policies), saw(
+        listed(followed), expected=f"a policy that scales {service} by CPU or by requests"
+    )
+    missing = [alarm for p in policies for alarm in p.missing_alarms]
+    assert not missing, saw(f"no {listed(missing)}", expected=f"the alarms that scale {service}")

@@ -1,0 +1,20 @@
+"""The run itself: whether its target is described as it can be, and whether it stands where it says."""
+
+from collections.abc import Mapping
+
+from gli.environments import Environment
+from gli.observe.tcp import TcpConnection
+from gli.observe.vantage import Configuration
+from gli.saying import listed, saw
+
+
+def test_env_config_valid(configuration: Configuration, target: Environment) -> None:
+    """environments.toml can be right: nothing named twice, nothing outside the zone, nothing of the counterpart."""
+    objections = configuration.objections
+    assert not objections, saw(listed(objections), expected=f"a description of {target.name} that can be right")
+
+
+def test_vantage_vpc_reachable(private_ports: Mapping[str, TcpConnection]) -> None:
+    """The runner stands inside the VPC: something of the data tier opens to it (what stays shut has its own check)."""
+    shut = [f"{name}: {port.error}" for name, port in private_ports.items() if not port.opened]
+    assert len(shut) < len(private_ports), saw(listed(shut), expected="the data tier to open from this runner")
