@@ -227,7 +227,10 @@ def _subjects(check: Check, table: Any) -> frozenset[str]:
     if isinstance(table, str):
         return frozenset({table})
     if check.each in ("apis", "websockets", "services", "frontends", "secure-pages", "pipelines"):
-        names = (getattr(table, key, None) for key in ("name", "host", "bucket", "repository", "deep_health_secret"))
+        names = (
+            getattr(table, key, None)
+            for key in ("name", "host", "bucket", "repository", "deep_health_secret", "log_group")
+        )
         return frozenset(str(n) for n in names if n)
     return frozenset()
 

@@ -118,6 +118,14 @@ def test_a_cause_that_could_not_be_observed_explains_nothing() -> None:
     assert line.message == "expected 1, saw 2 (cause unknown: root[api] could not be observed)"
 
 
+def test_what_is_unknown_for_the_same_reason_is_one_root() -> None:
+    one, two, three = case("one"), case("two"), case("three", severity="warn")
+    reports = [result(c, Outcome.UNKNOWN, "ecs:DescribeServices is denied") for c in (one, two, three)]
+    judged = judge([one, two, three], reports)
+    assert [(r.check, r.explains) for r in judged.root_causes] == [("one", ("two[api]", "three[api]"))]
+    assert judged.counts == {"unknown": 3}
+
+
 def test_the_hint_comes_in_the_asked_language() -> None:
     one = case("one")
     judged = judge([one], [result(one, Outcome.FAILED)], language="ko")

@@ -43,8 +43,20 @@ def triage(cases: Sequence[Case], results: Mapping[Key, Result]) -> tuple[dict[K
         for root in roots.values():
             if blocker is not None and blocker.startswith(root.result.check):
                 root.explains.append(case.label)
-    ordered = sorted(roots.values(), key=lambda r: r.result.outcome.rank)
-    return marked, ordered
+    return marked, _folded(sorted(roots.values(), key=lambda r: r.result.outcome.rank))
+
+
+def _folded(roots: Iterable[Root]) -> list[Root]:
+    """What is unknown for one and the same reason is one root: a denied action is not fifteen problems."""
+    kept: dict[object, Root] = {}
+    for root in roots:
+        unknown = root.result.outcome is Outcome.UNKNOWN
+        first = kept.setdefault((root.result.cause, root.result.message) if unknown else root.result.key, root)
+        if first is not root:
+            first.explains += [root.result.label, *root.explains]
+    for root in kept.values():
+        root.explains = list(dict.fromkeys(root.explains))
+    return list(kept.values())
 
 
 def _marked(result: Result, failed: Sequence[Result], leads_to: Sequence[Result]) -> Result:

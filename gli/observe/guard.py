@@ -12,10 +12,10 @@ from typing import Any
 AWS_READS: dict[str, frozenset[str]] = {
     "acm": frozenset({"DescribeCertificate"}),
     "application-autoscaling": frozenset({"DescribeScalableTargets", "DescribeScalingPolicies"}),
-    "cloudfront": frozenset({"GetDistribution", "GetDistributionConfig", "ListDistributions", "ListInvalidations"}),
+    "cloudfront": frozenset({"GetDistribution", "ListDistributions", "ListInvalidations"}),
     "cloudwatch": frozenset({"DescribeAlarms", "GetMetricData"}),
     "ec2": frozenset({"DescribeSecurityGroups", "DescribeSubnets", "DescribeRouteTables"}),
-    "ecr": frozenset({"BatchGetImage", "DescribeImageScanFindings", "DescribeImages", "DescribeRepositories"}),
+    "ecr": frozenset({"BatchGetImage", "DescribeImageScanFindings", "DescribeRepositories"}),
     "ecs": frozenset(
         {
             "DescribeClusters",

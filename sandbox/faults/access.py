@@ -45,7 +45,7 @@ def git_branch_missing(sandbox: Sandbox) -> Iterator[None]:
     subprocess.run([*git, "update-ref", branch, commit], check=True)
 
 
-@fault("aws-denies-ecs", turns_red=["ecs-cluster-active"])
+@fault("aws-denies-ecs", turns_red=["ecs-cluster-active", "secret-rotation-state"])
 def aws_denies_ecs(sandbox: Sandbox) -> Iterator[None]:
     """The suite's role may not ask ECS anything: what it would have seen is unknown, not failed."""
     undo = sandbox.aws_overlay("refuse", service="ecs", code="AccessDeniedException")
@@ -61,7 +61,7 @@ def aws_throttles_rds(sandbox: Sandbox) -> Iterator[None]:
     sandbox.aws_overlay("refuse", **undo)
 
 
-@fault("aws-denies-secrets", turns_red=["secret-exists", "secret-fields"])
+@fault("aws-denies-secrets", turns_red=["secret-exists", "secret-fields", "ecs-taskdef-contract"])
 def aws_denies_secrets(sandbox: Sandbox) -> Iterator[None]:
     """The suite's role may not look at secrets; whoever logs in with them can't be judged."""
     undo = sandbox.aws_overlay("refuse", service="secretsmanager", code="AccessDeniedException")

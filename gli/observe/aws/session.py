@@ -176,13 +176,11 @@ def _told_apart(service: str, operation: str, error: Any) -> Unobserved | AwsErr
     code = str(error.response.get("Error", {}).get("Code", ""))
     message = str(error.response.get("Error", {}).get("Message", "")) or code
     name = error.operation_name
-    if code in _DENIED or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 403:
-        if code in _BAD_CREDENTIALS:
-            return unknown("no-credentials", f"AWS refused the credentials: {code}: {message}")
-        action = iam_action(service, name)
-        return unknown("access-denied", f"{action} is denied to this role: {message}", action=action)
-    if code in _BAD_CREDENTIALS:
-        return unknown("no-credentials", f"AWS refused the credentials: {code}: {message}")
     if code in _THROTTLED:
         return unknown("throttled", f"{service}:{name} was throttled: {message}")
+    if code in _BAD_CREDENTIALS:
+        return unknown("no-credentials", f"AWS refused the credentials: {code}: {message}")
+    if code in _DENIED or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 403:
+        action = iam_action(service, name)
+        return unknown("access-denied", f"{action} is denied to this role: {message}", action=action)
     return AwsError(service, name, code, message)
