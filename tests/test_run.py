@@ -68,6 +68,20 @@ def test_every_fact_behind_a_check_is_recorded_once(healthy: Ran) -> None:
     assert behind <= set(names)
 
 
+def test_no_secret_of_the_environment_is_in_any_sink(sandbox: Sandbox, healthy: Ran) -> None:
+    manager, public = sandbox.aws("secretsmanager"), ("username", "host", "port", "dbname", "vhost", "tls")
+    documents = [
+        json.loads(manager.get_secret_value(SecretId=s["Name"])["SecretString"])
+        for s in manager.list_secrets()["SecretList"]
+    ]
+    values = {str(v) for d in documents for k, v in d.items() if k not in public}
+    assert len(values) >= 6
+    assert healthy.folder is not None
+    written = [path.read_text() for path in healthy.folder.iterdir()]
+    for text in (healthy.output, *written):
+        assert [v for v in values if v in text] == []
+
+
 def test_latest_points_at_the_newest_run(healthy: Ran) -> None:
     assert healthy.folder is not None
     assert (healthy.folder.parent / "latest").resolve() == healthy.folder
