@@ -15,7 +15,7 @@ from typing import NoReturn
 import click
 
 import gli
-from gli import catalogue, environments
+from gli import catalogue, clock, environments
 from gli.catalogue import Check
 from gli.errors import UsageError
 from gli.policy import policy
@@ -57,6 +57,32 @@ def checks(check_id: str | None, as_json: bool) -> None:
         width = max(len(c.id) for c in chosen)
         for c in chosen:
             click.echo(f"{c.id:{width}}  {c.layer:9}  {c.phase:11}  {c.severity:5}  {c.vantage:8}  {c.each}")
+
+
+@main.command()
+@click.option("--env", "name", required=True, metavar="NAME", help="An environment of environments.toml.")
+@click.option("--phase", type=click.Choice(["pre-deploy", "post-deploy"]), help="The phase that was judged.")
+@click.option("--report-dir", type=click.Path(path_type=Path), default=Path("reports"), help="Where the reports are.")
+def gate(name: str, phase: str | None, report_dir: Path) -> None:
+    """Say whether the newest verdict lets a promotion through: exit code 0 yes, 1 refused, 3 cannot tell."""
+    from gli.release import gate as gates
+
+    root = Path.cwd()
+    try:
+        environment = environments.load(root, name)
+        sha256 = catalogue.load(root).sha256
+    except UsageError as e:
+        _refuse(e)
+    decision = gates.decide(
+        gates.newest(report_dir, name, phase),
+        environment=name,
+        phase=phase,
+        catalogue_sha256=sha256,
+        commits=gates.heads(environment),
+        now=clock.now(),
+    )
+    click.echo(f"{'yes' if decision.code == gates.YES else 'no'}: {decision.reason}")
+    sys.exit(decision.code)
 
 
 @main.command("iam-policy")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from gli.environments import Database
+from gli.observe.migrations import Migration, difference
 from gli.observe.postgres import DatabaseState, Login, Session
 from gli.observe.tcp import TcpConnection
 from gli.saying import listed, saw
@@ -31,13 +32,10 @@ def test_db_tls_in_use(application_login: Login) -> None:
     )
 
 
-def test_db_migrations_applied(database_state: DatabaseState, code_migrations: Sequence[tuple[str, str]]) -> None:
+def test_db_migrations_applied(database_state: DatabaseState, code_migrations: Sequence[Migration]) -> None:
     """The database has every migration of the deployed code, and none that the code lacks."""
-    own = {app for app, _ in code_migrations}
-    in_code = {f"{app}.{name}" for app, name in code_migrations}
-    in_database = {f"{app}.{name}" for app, name in database_state.applied if app in own}
-    assert in_code, saw("none", expected="migrations in the code")
-    pending, unknown = sorted(in_code - in_database), sorted(in_database - in_code)
+    assert code_migrations, saw("none", expected="migrations in the code")
+    pending, unknown = difference(code_migrations, database_state.applied)
     assert not pending, saw(f"{listed(pending)} pending", expected="every migration of the code applied")
     assert not unknown, saw(f"{listed(unknown)}, which the code lacks", expected="only migrations of the code")
 

@@ -1,0 +1,145 @@
+"""The gate: yes only for a fresh GO of this environment, phase, catalogue and these commits; else no, and why."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import ROOT, Project, Sandbox, clean_environment
+from gli.judge.verdict import Suite, Verdict
+from gli.release.gate import Decision, decide
+
+NOW = datetime(2026, 1, 31, 9, 0, tzinfo=UTC)
+HEADS = {"app": "a" * 40, "web": "b" * 40}
+
+
+def verdict(**changes: Any) -> Verdict:
+    whole: dict[str, Any] = {
+        "verdict": "GO",
+        "reasons": (),
+        "environment": "stg",
+        "phase": None,
+        "vantage": "vpc",
+        "started": "2026-01-31T08:00:00.000Z",
+        "finished": "2026-01-31T08:00:03.000Z",
+        "expires": "2026-01-31T10:00:03.000Z",
+        "suite": Suite(version="1", revision=None, catalogue_sha256="same"),
+        "manifest": {r: {"branch": "stg", "commit": c, "tree": "t"} for r, c in HEADS.items()},
+    }
+    return Verdict.model_validate(whole | changes)
+
+
+def decided(of: Verdict | None, **changes: Any) -> Decision:
+    asked: dict[str, Any] = {
+        "environment": "stg",
+        "phase": None,
+        "catalogue_sha256": "same",
+        "commits": HEADS,
+        "now": NOW,
+    }
+    return decide(of, **(asked | changes))
+
+
+def test_a_fresh_go_of_these_commits_is_yes() -> None:
+    assert decided(verdict()).code == 0
+
+
+REFUSALS: dict[str, tuple[Verdict | None, dict[str, Any], int, str]] = {
+    "nothing to read": (None, {}, 3, "there is no readable verdict for stg: run pytest --env=stg"),
+    "another environment": (verdict(environment="dev"), {}, 1, "was earned on dev"),
+    "a failed check": (
+        verdict(verdict="NO-GO", reasons=("api-health[api] failed: no", "x")),
+        {},
+        1,
+        "is NO-GO: api-health[api] failed: no (and 1 more reasons)",
+    ),
+    "a partial run": (verdict(verdict="NO-GO", reasons=("partial: 1 of 2",)), {}, 1, "is NO-GO: partial: 1 of 2"),
+    "a killed run": (verdict(verdict="NO-GO", reasons=("incomplete: killed",)), {}, 3, "did not come to its end"),
+    "an old one": (verdict(), {"now": NOW + timedelta(hours=2)}, 3, "expired at 2026-01-31T10:00:03.000Z"),
+    "another catalogue": (verdict(), {"catalogue_sha256": "other"}, 1, "was judged by another catalogue"),
+    "a branch that moved": (
+        verdict(),
+        {"commits": HEADS | {"web": "c" * 40}},
+        1,
+        "other commits than the heads now of web",
+    ),
+    "a repository more": (
+        verdict(),
+        {"commits": HEADS | {"new": "c" * 40}},
+        1,
+        "other commits than the heads now of new",
+    ),
+    "remotes that are down": (verdict(), {"commits": None}, 3, "the heads of the repositories can't be read now"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_everything_else_is_refused_with_its_own_sentence(case: str) -> None:
+    of, asked, code, sentence = REFUSALS[case]
+    decision = decided(of, **asked)
+    assert decision.code == code
+    assert sentence in decision.reason
+
+
+def gate(root: Path, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    asked = [sys.executable, "-c", "from gli.cli import main; main(prog_name='gli')", "gate", *arguments]
+    return subprocess.run(
+        asked, cwd=root, env=clean_environment() | (env or {}), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_the_newest_run_counts_and_a_later_no_go_revokes(project: Project) -> None:
+    assert gate(project.root, "--env", "own").returncode == 3
+    project.run()
+    assert gate(project.root, "--env", "own").returncode == 0
+    project.run("-k", "second")
+    done = gate(project.root, "--env", "own")
+    assert (done.returncode, "partial" in done.stdout) == (1, True)
+    project.run()
+    assert gate(project.root, "--env", "own").returncode == 0
+
+
+def test_a_run_of_another_phase_does_not_count(project: Project) -> None:
+    project.run("--phase=post-deploy")
+    assert gate(project.root, "--env", "own").returncode == 3
+    assert gate(project.root, "--env", "own", "--phase", "post-deploy").returncode == 0
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"schema": 2}'])
+def test_a_damaged_newest_verdict_is_not_passed_over_for_an_older_one(project: Project, text: str) -> None:
+    project.run()
+    second = project.run()
+    assert second.folder is not None
+    (second.folder / "verdict.json").write_text(text)
+    done = gate(project.root, "--env", "own")
+    assert done.returncode == 3
+    assert "Traceback" not in done.stderr
+
+
+def test_against_real_remotes_a_commit_more_closes_the_gate(sandbox: Sandbox, tmp_path: Path) -> None:
+    asked = ("--env", "sandbox", "--report-dir", str(tmp_path))
+    env = {"GLI_SANDBOX": sandbox.name}
+    assert sandbox.verify(reports=tmp_path).code == 0
+    assert gate(ROOT, *asked, env=env).returncode == 0
+    git = ["git", "--git-dir", sandbox.status["git_remotes"]["gli_redis"]]
+    heads = subprocess.run([*git, "rev-parse", "stg", "dev"], capture_output=True, text=True, check=True).stdout.split()
+    subprocess.run([*git, "update-ref", "refs/heads/stg", heads[1]], check=True)
+    try:
+        done = gate(ROOT, *asked, env=env)
+    finally:
+        subprocess.run([*git, "update-ref", "refs/heads/stg", heads[0]], check=True)
+    assert done.returncode == 1
+    assert "other commits than the heads now of gli_redis" in done.stdout
+
+
+def test_wrong_usage_is_one_sentence(project: Project) -> None:
+    done = gate(project.root, "--env", "nowhere")
+    assert done.returncode == 2
+    assert done.stderr.startswith("gli: environments.toml has no environment 'nowhere'")
+    assert json.dumps(done.stdout) == '""'
