@@ -10,7 +10,7 @@ verify: .venv/sandbox.stamp
 	@$(BIN)/pytest --env=sandbox
 
 test: .venv/dev.stamp lint
-	@$(BIN)/python -m pytest tests
+	@$(BIN)/python -m pytest tests -n 2 --dist worksteal
 
 lint: .venv/dev.stamp
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
