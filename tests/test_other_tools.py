@@ -34,7 +34,8 @@ def deleted_asset(sandbox: Sandbox) -> Iterator[None]:
     body = kept["Body"].read()
     s3.delete_object(Bucket="stg-gli-admin-frontend", Key=key)
     yield
-    s3.put_object(Bucket="stg-gli-admin-frontend", Key=key, Body=body, ContentType=kept["ContentType"])
+    headers = {name: kept[name] for name in ("ContentType", "CacheControl") if name in kept}
+    s3.put_object(Bucket="stg-gli-admin-frontend", Key=key, Body=body, **headers)
 
 
 @contextmanager
