@@ -14,16 +14,19 @@ IDLE_HOLD_S = 1.0
 
 
 def toml(tables: Mapping[str, Any]) -> str:
-    """Tables of strings, numbers and lists of strings as TOML: plain keys first, then one section a table."""
-    plain = [_line(key, value) for key, value in tables.items() if not isinstance(value, dict)]
-    sections = [line for key, value in tables.items() if isinstance(value, dict) for line in _section(key, value)]
-    return "\n".join([*plain, *sections, ""])
+    """Tables of strings, numbers, lists of strings and tables as TOML: plain keys first, then one section a table."""
+    return "\n".join([*_lines("", tables), ""])
 
 
-def _section(name: str, table: Mapping[str, Any]) -> Iterator[str]:
-    yield f"\n[{name}]"
+def _lines(name: str, table: Mapping[str, Any]) -> Iterator[str]:
+    if name:
+        yield f"\n[{name}]"
     for key, value in table.items():
-        yield _line(key, value)
+        if not isinstance(value, dict):
+            yield _line(key, value)
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _lines(f"{name}.{key}" if name else key, value)
 
 
 def _line(key: str, value: Any) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from conftest import ROOT, Ran, Sandbox, run
+from sandbox.overlay import toml
 
 NO_METADATA = {"AWS_EC2_METADATA_DISABLED": "true"}
 
@@ -164,20 +165,12 @@ def overlaid(sandbox: Sandbox) -> Iterator[Overlaid]:
         folder = ROOT / ".sandbox" / f"overlaid-{uuid.uuid4().hex[:8]}"
         made.append(folder)
         folder.mkdir()
-        (folder / "environment.toml").write_text(_toml(tables))
+        (folder / "environment.toml").write_text(toml(tables))
         return folder.name
 
     yield overlay
     for folder in made:
         shutil.rmtree(folder)
-
-
-def _toml(tables: dict[str, Any]) -> str:
-    top = [f"{k} = {json.dumps(v)}" for k, v in tables.items() if not isinstance(v, dict)]
-    for name, table in tables.items():
-        if isinstance(table, dict):
-            top += [f"[{name}]", *(f"{json.dumps(k)} = {json.dumps(v)}" for k, v in table.items())]
-    return "\n".join(top) + "\n"
 
 
 def refused(name: str, tmp_path: Path, *arguments: str) -> Ran:
