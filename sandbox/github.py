@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from sandbox import workflows
 from sandbox.processes import LOOPBACK
+from sandbox.relay import SUITE_HEADER
 from sandbox.site import Revisions
 
 _MAX_HEADERS = 16 * 1024
@@ -25,6 +26,8 @@ class GitHub:
         """The runs of each repository, oldest first, as GitHub describes them."""
         self.url = ""
         """Where it listens."""
+        self.requests = 0
+        """Requests of the suite."""
         self._owner = owner
         self._server: asyncio.Server | None = None
 
@@ -69,6 +72,7 @@ class GitHub:
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
             async with asyncio.timeout(10):
                 request = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            self.requests += request.count(SUITE_HEADER.decode())
             status, document = self._answer(request.split(" ", 2)[1])
             body = json.dumps(document).encode()
             head = f"HTTP/1.1 {status}\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: {len(body)}"

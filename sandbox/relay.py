@@ -33,6 +33,8 @@ class Flavour(StrEnum):
 
 
 _HANDSHAKE_SECONDS = 10.0
+SUITE_HEADER = b"User-Agent: gli-verify\r\n"
+"""What the suite's HTTP requests carry once each, and no other tool's."""
 _SSL_REQUEST = struct.pack("!II", 8, 80877103)
 _GSS_REQUEST = struct.pack("!II", 8, 80877104)
 
@@ -58,6 +60,8 @@ class Relay:
         self.latency = latency
         """Seconds by which everything that the upstream sends is delayed."""
         self.mode: Mode = "pass"
+        self.requests = 0
+        """HTTP requests and WebSocket handshakes of the suite that came through."""
         self._ready = ready
         self._reserved = reserve_port()
         self._turn = count()
@@ -130,8 +134,11 @@ class _Connection:
         self.relay = relay
         self.closed = asyncio.Event()
         self.client = _End(self, delay=lambda: relay.latency)
-        self.upstream = _End(self, delay=lambda: 0.0)
+        self.upstream = _End(self, delay=lambda: 0.0, passing=self._count)
         self.task: asyncio.Future[None] | None = None
+
+    def _count(self, data: bytes) -> None:
+        self.relay.requests += data.count(SUITE_HEADER)
 
     async def shake_hands(self) -> None:
         """Whatever has to be said before bytes can be relayed."""
@@ -178,10 +185,13 @@ class _End(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, connection: _Connection, delay: Callable[[], float]) -> None:
+    def __init__(
+        self, connection: _Connection, delay: Callable[[], float], passing: Callable[[bytes], None] | None = None
+    ) -> None:
         self.connected = asyncio.Event()
         self._connection = connection
         self._delay = delay
+        self._passing = passing
         self._other: _End | None = None
         self._kept = bytearray()
         self._arrived = asyncio.Event()
@@ -248,6 +258,8 @@ class _End(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         """Write `data`, after the delay."""
+        if self._passing is not None:
+            self._passing(data)
         self._later(lambda: self.transport.write(data))
 
     def finish(self) -> None:

@@ -239,6 +239,7 @@ class Supervisor:
             "pid": os.getpid(),
             "state_dir": str(self._state.path),
             "faults": self._faults.active if self._faults else [],
+            "requests": sum(relay.requests for relay in self._network.relays.values()) + self._github.requests,
             **self._status,
         }
 

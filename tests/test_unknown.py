@@ -35,14 +35,21 @@ def test_what_aws_refuses_to_tell_is_unknown_and_names_the_action(sandbox: Sandb
     assert needing & ran.outcomes("passed") == set(), "a check passed without what it needs to see"
 
 
-def test_the_report_counts_the_requests_that_aws_counted(sandbox: Sandbox, tmp_path: Path) -> None:
-    before = counted(sandbox)
+def test_the_report_counts_the_requests_that_the_sandbox_counted(sandbox: Sandbox, tmp_path: Path) -> None:
+    aws, web = counted(sandbox), web_requests(sandbox)
     ran = sandbox.verify(reports=tmp_path)
-    after = counted(sandbox)
+    aws_after, web_after = counted(sandbox), web_requests(sandbox)
     assert ran.verdict is not None
-    sent = {service: n - before.get(service, 0) for service, n in after.items() if n != before.get(service, 0)}
-    assert sent == {s: n for s, n in ran.verdict["requests"].items() if s in sent}
+    reported = ran.verdict["requests"]
+    sent = {service: n - aws.get(service, 0) for service, n in aws_after.items() if n != aws.get(service, 0)}
+    assert sent == {service: n for service, n in reported.items() if service in sent}
     assert sum(sent.values()) <= 100, "AWS calls of one environment"
+    assert web_after - web == reported["http"] + reported["websocket"]
+
+
+def web_requests(sandbox: Sandbox) -> int:
+    """HTTP requests and WebSocket handshakes of the suite, as the sandbox counted them."""
+    return int(json.loads(sandbox.call("status", "--json"))["requests"])
 
 
 def counted(sandbox: Sandbox) -> dict[str, Any]:
