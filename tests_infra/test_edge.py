@@ -106,3 +106,11 @@ def test_cdn_aliases_and_cert(
     )
     wildcard = "*." + target.host.partition(".")[2]
     assert {target.host, wildcard} & set(own[0].names), saw(listed(own[0].names), expected=f"a name for {target.host}")
+
+
+def test_cdn_viewer_https(distribution: Distribution, target: Frontend) -> None:
+    """The distribution serves no viewer in the clear, and compresses what it serves."""
+    assert distribution.viewers in ("redirect-to-https", "https-only"), saw(
+        distribution.viewers, expected=f"viewers of {target.host} to be redirected to HTTPS"
+    )
+    assert distribution.compresses, saw("no compression", expected=f"{distribution.id} to compress")

@@ -2,7 +2,7 @@
 
 from gli.environments import Environment, Frontend
 from gli.observe.aws.edge import Distribution
-from gli.observe.aws.storage import Bucket, BucketPolicy, IndexObject, PublicAccessBlock
+from gli.observe.aws.storage import Bucket, BucketPolicy, BucketSettings, IndexObject, PublicAccessBlock
 from gli.observe.frontend import Index
 from gli.observe.git import Release
 from gli.observe.http import HttpExchange
@@ -53,3 +53,17 @@ def test_s3_policy_oac_only(bucket_policy: BucketPolicy, distribution: Distribut
         assert len(own) == len(grant.source_arns) == 1, saw(
             f"a grant to {listed(grant.source_arns) if grant.source_arns else 'any distribution'}", expected=expected
         )
+
+
+def test_s3_versioning(bucket_settings: BucketSettings) -> None:
+    """Objects of an earlier release can be brought back."""
+    assert bucket_settings.versioning == "Enabled", saw(
+        bucket_settings.versioning, expected=f"versioning of {bucket_settings.name} Enabled"
+    )
+
+
+def test_s3_encryption(bucket_settings: BucketSettings) -> None:
+    """Objects are encrypted at rest by default."""
+    assert bucket_settings.encryption in ("AES256", "aws:kms", "aws:kms:dsse"), saw(
+        bucket_settings.encryption or "none", expected=f"a default encryption of {bucket_settings.name}"
+    )

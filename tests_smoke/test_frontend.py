@@ -68,6 +68,13 @@ def test_s3_direct_access_denied(bucket_answer: HttpExchange, target: Frontend) 
     )
 
 
+def test_cdn_no_source_maps(source_maps: Sequence[HttpExchange]) -> None:
+    """The bundle's source code is not public: no script has its source map beside it."""
+    assert source_maps, saw("none", expected="at least one script in the page")
+    served = [answer.url for answer in source_maps if answer.status not in (403, 404)]
+    assert not served, saw(f"{listed(served)} answered", expected="403 or 404 for every source map")
+
+
 def test_cdn_api_base_correct(assets: Sequence[Asset], environment: Environment, target: Frontend) -> None:
     """The bundle talks to this environment's API and WebSocket hosts, and to no other environment's."""
     named = {origin for a in assets for origin in a.origins}

@@ -130,6 +130,14 @@ async def bucket_answer(observer: Observer, frontend: Frontend) -> HttpExchange:
 
 
 @probe()
+async def source_maps(observer: Observer, frontend: Frontend) -> tuple[HttpExchange, ...]:
+    """The source map beside each script of the page, asked for."""
+    found = await observer.see(index, frontend)
+    scripts = [url for url, kind in found.assets if kind == SCRIPT]
+    return tuple(await asyncio.gather(*[fetch(observer, f"{url}.map") for url in scripts]))
+
+
+@probe()
 async def missing_asset(observer: Observer, frontend: Frontend) -> HttpExchange:
     """A script that can't exist."""
     return await fetch(observer, f"{frontend.url.rstrip('/')}/assets/gli-verify-{secrets.token_hex(6)}.js")

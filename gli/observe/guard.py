@@ -42,7 +42,16 @@ AWS_READS: dict[str, frozenset[str]] = {
     "mq": frozenset({"ListBrokers"}),
     "rds": frozenset({"DescribeDBInstances", "DescribeDBSnapshots"}),
     "route53": frozenset({"ListHostedZonesByName", "ListResourceRecordSets"}),
-    "s3": frozenset({"GetBucketPolicy", "GetPublicAccessBlock", "HeadBucket", "HeadObject"}),
+    "s3": frozenset(
+        {
+            "GetBucketEncryption",
+            "GetBucketVersioning",
+            "GetBucketPolicy",
+            "GetPublicAccessBlock",
+            "HeadBucket",
+            "HeadObject",
+        }
+    ),
     "secretsmanager": frozenset({"BatchGetSecretValue", "ListSecrets"}),
     "sns": frozenset({"ListSubscriptionsByTopic", "ListTopics"}),
     "sts": frozenset({"GetCallerIdentity"}),

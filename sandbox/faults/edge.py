@@ -171,6 +171,14 @@ def cdn_invalidation_running(sandbox: Sandbox) -> Iterator[None]:
     sandbox.aws_overlay("invalidation", **undo)
 
 
+@fault("cdn-serves-plain-http", turns_red=["cdn-viewer-https"])
+def cdn_serves_plain_http(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's distribution serves plain HTTP too."""
+    plain = {"ViewerProtocolPolicy": "allow-all"}
+    with _distribution(sandbox, lambda config: config["DefaultCacheBehavior"].update(plain)):
+        yield
+
+
 @fault("cdn-routes-lost", turns_red=["cdn-error-mapping", "cdn-spa-deep-link"])
 def cdn_routes_lost(sandbox: Sandbox) -> Iterator[None]:
     """The function that sends the application's routes to its index is no longer attached."""

@@ -63,6 +63,9 @@ class Distribution(Observation):
     rewrites: bool = False
     """A function sees each request of a viewer before the cache does."""
     errors: tuple[ErrorResponse, ...] = ()
+    viewers: str | None = None
+    """What happens to plain HTTP: `redirect-to-https`, `https-only` or `allow-all`."""
+    compresses: bool = False
 
 
 class Invalidations(Observation):
@@ -211,6 +214,8 @@ def _distribution(described: dict[str, Any]) -> Distribution:
         origins=tuple(map(_origin, _items(config.get("Origins")))),
         rewrites=_rewrites(config.get("DefaultCacheBehavior") or {}),
         errors=tuple(map(_error_response, _items(config.get("CustomErrorResponses")))),
+        viewers=(config.get("DefaultCacheBehavior") or {}).get("ViewerProtocolPolicy"),
+        compresses=bool((config.get("DefaultCacheBehavior") or {}).get("Compress")),
     )
 
 

@@ -39,6 +39,7 @@ _IAM_ACTION = {
     ("s3", "HeadBucket"): "s3:ListBucket",
     ("s3", "HeadObject"): "s3:GetObject",
     ("s3", "GetPublicAccessBlock"): "s3:GetBucketPublicAccessBlock",
+    ("s3", "GetBucketEncryption"): "s3:GetEncryptionConfiguration",
 }
 
 _counting: contextvars.ContextVar[tuple[Counts, str]] = contextvars.ContextVar("counting")

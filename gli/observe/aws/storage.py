@@ -40,6 +40,16 @@ class PublicAccessBlock(Observation):
     off: tuple[str, ...]
 
 
+class BucketSettings(Observation):
+    """How a bucket keeps its objects."""
+
+    name: str
+    versioning: str
+    """`Enabled`, `Suspended`, or `never enabled`."""
+    encryption: str | None = None
+    """The default algorithm, `AES256` or `aws:kms`; None where it has none."""
+
+
 class Grant(Observation):
     """One Allow statement of a bucket policy."""
 
@@ -99,6 +109,22 @@ async def public_access_block(observer: Observer, frontend: Frontend) -> PublicA
         raise
     configuration = answer["PublicAccessBlockConfiguration"]
     return PublicAccessBlock(off=tuple(s for s in settings if not configuration.get(s)))
+
+
+@probe()
+async def bucket_settings(observer: Observer, frontend: Frontend) -> BucketSettings:
+    """Versioning and default encryption of the bucket."""
+    name = str(frontend.bucket)
+    versioning = await observer.aws.call(observer, "s3", "get_bucket_versioning", Bucket=name)
+    encryption = None
+    try:
+        answer = await observer.aws.call(observer, "s3", "get_bucket_encryption", Bucket=name)
+        rule = answer["ServerSideEncryptionConfiguration"]["Rules"][0]
+        encryption = rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"]
+    except AwsError as e:
+        if e.code != "ServerSideEncryptionConfigurationNotFoundError":
+            raise
+    return BucketSettings(name=name, versioning=versioning.get("Status", "never enabled"), encryption=encryption)
 
 
 @probe()
