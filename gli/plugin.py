@@ -8,6 +8,7 @@ they report `gli.controlling`'s, and judging `gli.run`'s.
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 from collections.abc import Generator, Iterable
@@ -32,6 +33,7 @@ from gli.run import Run
 RUN = pytest.StashKey[Run]()
 SIDE = pytest.StashKey[Side]()
 PROVIDER = pytest.StashKey[provider.Provider | None]()
+_GARBAGE = 50_000  # a run is short and allocates much: collecting garbage every 700 objects costs a tenth of it
 _INTERRUPTED = {
     2: "interrupted, or a check could not be collected",
     3: "the suite itself failed (INTERNALERROR above)",
@@ -108,6 +110,7 @@ def _exit_code(code: int, verdict: Verdict, run: Run) -> int:
 def pytest_configure(config: pytest.Config) -> None:
     if not config.option.env or any(getattr(config.option, o, False) for o in _LOOK_ONLY):
         return
+    gc.set_threshold(_GARBAGE)
     try:
         if hasattr(config, "workerinput"):
             _configure_worker(config)
