@@ -267,6 +267,8 @@ def test_a_run_that_is_killed_leaves_no_go(project: Project, sent: signal.Signal
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # A shell's background job hands an ignored SIGINT down.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 20
     while latest(project.root / "reports")[0] is None and time.monotonic() < deadline:
