@@ -33,7 +33,7 @@ class Side:
     """What both sides have, the controlling process and each xdist worker: the environment and its observations."""
 
     def __init__(self, environment: Environment, catalogue: Catalogue, phase: str | None, seen: Observations) -> None:
-        self.environment, self.catalogue, self.phase, self.seen = environment, catalogue, phase, seen
+        self.environment, self.catalogue, self.seen = environment, catalogue, seen
         self.by_function = {c.function: c for c in catalogue.checks.values()}
         self.cases = {c.key: c for c in catalogue.cases(environment, phase)}
 

@@ -124,17 +124,8 @@ class Sandbox:
 def sandbox() -> Iterator[Sandbox]:
     """One sandbox for all tests that need one; every test leaves it as it found it."""
     name = f"tests-{os.getpid()}"
-    started = subprocess.run(
-        [*SANDBOX, "up", "--detach", "--name", name],
-        cwd=ROOT,
-        env=clean_environment(),
-        capture_output=True,
-        text=True,
-        timeout=90,
-        check=False,
-    )
-    assert started.returncode == 0, started.stdout + started.stderr
     handle = Sandbox(name, {})
+    handle.call("up", "--detach")
     try:
         status = json.loads(handle.call("status", "--json"))
         yield Sandbox(name, status)

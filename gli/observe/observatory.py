@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
@@ -66,7 +66,6 @@ class Observatory:
         self._context = start_blocking_portal("asyncio", name="observatory")
         self._portal: BlockingPortal = self._context.__enter__()
         self._portal.call(self._widen)
-        self.on_record: Callable[[Record], None] = lambda record: None
         if first is not None:
             self.begin(first)
 
@@ -84,10 +83,6 @@ class Observatory:
             raise unknown(
                 "timed-out", f"{fact_name(probe.name, target_name(target))} was not there after {RUN_DEADLINE_S:.0f} s"
             ) from None
-
-    def waiting_for(self) -> Sequence[str]:
-        """The observations that are still under way."""
-        return [name for name, task in list(self._tasks.items()) if not task.done()]
 
     def close(self) -> None:
         """Ends what still runs and closes every connection."""
@@ -128,7 +123,7 @@ class Observatory:
             missing = Unknown(cause="error", message=f"the probe {probe.name} failed: {type(e).__name__}: {e}")
             raise Unobserved(missing) from e
         finally:
-            self._record(
+            self.records.append(
                 Record(
                     probe=probe.name,
                     target=target_name(target),
@@ -141,10 +136,6 @@ class Observatory:
                     unknown=missing,
                 )
             )
-
-    def _record(self, record: Record) -> None:
-        self.records.append(record)
-        self.on_record(record)
 
     async def _widen(self) -> None:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="observe"))
