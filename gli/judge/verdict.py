@@ -34,6 +34,15 @@ class Suite(Part):
     catalogue_sha256: str
 
 
+class Accepted(Part):
+    """The waiver that a red check carries: it stays red, and does not hold the verdict until it expires."""
+
+    reason: str
+    owner: str
+    expires: str
+    """RFC 3339."""
+
+
 class CheckLine(Part):
     """One case in the verdict."""
 
@@ -48,6 +57,9 @@ class CheckLine(Part):
     attempts: int = 1
     duration_s: float = 0.0
     facts: tuple[str, ...] = ()
+    waiver: Accepted | None = None
+    before_deploy: bool = False
+    """Post-deploy: it was red in the pre-deploy run of the same environment already."""
 
 
 class RootCause(Part):
@@ -66,6 +78,29 @@ class SinceLast(Part):
     new: tuple[str, ...] = ()
     still: tuple[str, ...] = ()
     fixed: tuple[str, ...] = ()
+
+
+class SignOff(Part):
+    """How far an item that people confirm has come."""
+
+    needed: int
+    """How many distinct people have to sign."""
+    by: tuple[str, ...] = ()
+    """Who did, for these commits and not too long ago: `Name <e-mail>`."""
+
+
+class ItemLine(Part):
+    """One item of the checklist."""
+
+    item: str
+    heading: str
+    text: str
+    outcome: Literal["missing", "failed", "unknown", "blocked", "pending", "waived", "not-applicable", "passed"]
+    """The worst of its checks; `pending` where only a sign-off is lacking."""
+    checks: tuple[str, ...] = ()
+    """The labels of the cases that prove it, `api-health[api]`."""
+    sign_off: SignOff | None = None
+    """None where machines prove it alone."""
 
 
 class Verdict(Part):
@@ -90,8 +125,10 @@ class Verdict(Part):
     requests: dict[str, int] = {}
     checks: tuple[CheckLine, ...] = ()
     root_causes: tuple[RootCause, ...] = ()
-    checklist: tuple[dict[str, Any], ...] = ()
+    checklist: tuple[ItemLine, ...] = ()
     since_last: SinceLast = SinceLast()
+    since_pre_deploy: SinceLast | None = None
+    """Post-deploy: compared with the pre-deploy run of the same environment."""
 
     @property
     def go(self) -> bool:
