@@ -16,10 +16,13 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from gli import checklists
+from gli.checklists import Checklist, Text
 from gli.environments import Environment, Table, Vantage
 from gli.errors import UsageError
 
 FILE = Path("checklists/checks.toml")
+WAIVERS = Path("checklists/waivers.toml")
 PHASES = ("pre-deploy", "post-deploy", "on-call")
 Phase = Literal["pre-deploy", "post-deploy", "on-call"]
 Severity = Literal["block", "block-prod", "warn"]
@@ -55,16 +58,6 @@ GROUPS: Mapping[str, Callable[[Environment], Mapping[str, Any]]] = {
 }
 
 
-class Remedy(Table):
-    """What to do when the check is red: one sentence for a tired person."""
-
-    en: str
-    ko: str
-
-    def of(self, language: str) -> str:
-        return self.ko if language == "ko" else self.en
-
-
 class Check(Table):
     """One row of the catalogue."""
 
@@ -79,7 +72,8 @@ class Check(Table):
     """Keys that a target must have to be asked at all."""
     causes: tuple[str, ...] = ()
     """Checks that explain this one: where one of them is red, this red is a symptom."""
-    remedy: Remedy
+    remedy: Text
+    """What to do when the check is red: one sentence for a tired person."""
     iam: tuple[str, ...] = ()
     """The IAM actions that its observations need."""
 
@@ -94,7 +88,7 @@ class Check(Table):
         return self.severity
 
     def runs_in(self, phase: str | None) -> bool:
-        """Whether the check belongs to a run of that phase; a run without one, and the on-call run, take all."""
+        """Whether the check is of that phase; a run without one, and the on-call run, take all."""
         return phase in (None, "on-call") or self.phase in (phase, "both")
 
 
@@ -122,10 +116,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Every check by id, and the digest of the file that they were read from."""
+    """Every check by id, and what a deployment needs of them."""
 
     checks: Mapping[str, Check]
+    checklists: Mapping[str, Checklist]
+    """The checklist of each phase."""
     sha256: str
+    """Of every file that says what is required: the catalogue, the checklists, the waivers."""
 
     def targets(self, check: Check, environment: Environment) -> dict[str, Any]:
         """The targets of a check in an environment: name to table, sorted by name."""
@@ -133,11 +130,14 @@ class Catalogue:
         return {n: found[n] for n in sorted(found) if all(getattr(found[n], key, None) for key in check.needs)}
 
     def cases(self, environment: Environment, phase: str | None) -> tuple[Case, ...]:
-        """Every case that a run of the phase must report on, in the catalogue's order."""
+        """Every case that a run of the phase must report on, in the catalogue's order: the checks of the phase, and
+        those that an item of its checklist needs here.
+        """
+        checklist = self.checklists.get(phase or "")
         return tuple(
             Case(check, name, check.severity_in(environment), _subjects(check, table), _not_applicable(table))
             for check in self.checks.values()
-            if check.runs_in(phase)
+            if check.runs_in(phase) or (checklist is not None and checklist.asks(check.id, environment))
             for name, table in self.targets(check, environment).items()
         )
 
@@ -155,7 +155,19 @@ def load(root: Path) -> Catalogue:
     checks = {id_: _check(id_, row) for id_, row in rows.items()}
     _refuse_unknown_causes(checks)
     _refuse_cycles(checks)
-    return Catalogue(checks=checks, sha256=hashlib.sha256(content).hexdigest())
+    listed = checklists.load(root)
+    for checklist in listed.values():
+        _refuse_gaps(checks, checklist)
+    return Catalogue(checks=checks, checklists=listed, sha256=_digest(root))
+
+
+def _digest(root: Path) -> str:
+    """One digest of all files that say what is required."""
+    digest = hashlib.sha256()
+    for file in (FILE, WAIVERS, *map(checklists.file_of, checklists.PHASES)):
+        path = root / file
+        digest.update(hashlib.sha256(path.read_bytes() if path.is_file() else b"").digest())
+    return digest.hexdigest()
 
 
 def docstrings(root: Path) -> dict[str, str]:
@@ -204,6 +216,17 @@ def _refuse_unknown_causes(checks: Mapping[str, Check]) -> None:
         for cause in check.causes:
             if cause not in checks:
                 raise UsageError(f"{FILE}: [{check.id}] causes names {cause!r}, which is no check; mend its spelling")
+
+
+def _refuse_gaps(checks: Mapping[str, Check], checklist: Checklist) -> None:
+    """Both directions: an item names checks that there are, and every check of the phase stands in an item."""
+    named = {id_: item.id for item in checklist.items.values() for id_ in item.checks}
+    for id_, item in named.items():
+        if id_ not in checks:
+            raise UsageError(f"{checklist.path}: [{item}] checks names {id_!r}, which is no check; mend its spelling")
+    for check in checks.values():
+        if check.runs_in(checklist.phase) and check.id not in named:
+            raise UsageError(f"{checklist.path}: the check {check.id} stands in no item; add it to the one it proves")
 
 
 def _refuse_cycles(checks: Mapping[str, Check]) -> None:

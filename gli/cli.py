@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "checks": "catalogue",
         "iam-policy": "catalogue",
         "gate": "gate",
+        "sign": "gate",
     }
 )
 """Each command, and the module of `gli.commands` that holds it."""

@@ -257,6 +257,27 @@ class Alarms(Table):
         return self.prefix
 
 
+class Signatures(Table):
+    allowed_signers: str
+    required: bool = False
+
+
+class Notify(Table):
+    """Who is told of a NO-GO, a recovery and a deployment (`gli.report.notify`)."""
+
+    url_variables: tuple[str, ...]
+    quiet_minutes: Annotated[int, Field(ge=0)] = 60
+    most_per_hour: Annotated[int, Field(ge=1)] = 6
+
+
+class Retention(Table):
+    """Which runs `gli reports prune` keeps."""
+
+    keep_days: Annotated[int, Field(ge=1)] = 30
+    keep_failures_days: Annotated[int, Field(ge=1)] = 90
+    keep_runs: Annotated[int, Field(ge=1)] = 50
+
+
 class Environment(Table):
     """One environment, whole: what `--env` names, with `extends` and the overlay merged in."""
 
@@ -283,6 +304,9 @@ class Environment(Table):
     broker: Broker | None = None
     logs: Logs | None = None
     alarms: Alarms | None = None
+    signatures: Signatures | None = None
+    notify: Notify | None = None
+    reports: Retention = Retention()
     registry: Registry = Registry()
     metrics: Metrics = Metrics()
     connect_to: Mapping[str, str] = {}

@@ -83,7 +83,8 @@ def _said(run: Run, verdict: Verdict | None) -> Iterable[str]:
         return [f"ERROR: the report could not be written to {run.folder.path}: {run.unwritten}"]
     if run.refused is not None:
         return terminal.refusal(run.redact(run.refused.message), report)
-    return terminal.summary(verdict, report)
+    said = list(terminal.summary(verdict, report))
+    return [*said, f"WARNING: {run.unsigned}"] if run.unsigned else said
 
 
 def _finished(run: Run, config: pytest.Config) -> Verdict | None:

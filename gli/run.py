@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import gli
-from gli import clock
+from gli import clock, sign_offs, signing, waivers
 from gli.catalogue import GROUPS, Case, Catalogue
 from gli.environments import Environment
 from gli.errors import UsageError
+from gli.judge.checklist import item_lines
 from gli.judge.outcome import Outcome, Result
-from gli.judge.verdict import VALID_FOR_HOURS, Judgement, SinceLast, Suite, Verdict, compared, judge
+from gli.judge.verdict import VALID_FOR_HOURS, CheckLine, Judgement, SinceLast, Suite, Verdict, compared, judge
 from gli.observe.observation import Record, Unknown, Unobserved, fact_name
 from gli.observe.observatory import Observatory, Replay
-from gli.report.files import RunFolder
+from gli.report.files import VERDICT, RunFolder
 from gli.report.redact import Redactor
 
 RECORD_SCHEMA = 1
@@ -43,6 +44,7 @@ class Run:
         replayed: Sequence[Record] | None = None,
         patience_s: float = 0.0,
     ) -> None:
+        self.waivers = waivers.load(root, catalogue, environment, clock.now())
         self.root, self.environment, self.catalogue = root, environment, catalogue
         self.phase, self.language, self.overlay = phase, language, overlay
         self.started = clock.now()
@@ -52,6 +54,7 @@ class Run:
         self.collected: set[tuple[str, str]] | None = None
         self.refused: Unknown | None = None
         self.unwritten: Exception | None = None
+        self.unsigned: str | None = None
         self.folder = RunFolder.create(reports, environment.name, self.started)
         self._write(self._judged(interrupted="the run has not ended"))
         self.folder.point_latest_here()
@@ -129,7 +132,18 @@ class Run:
         clean = Verdict.model_validate(self.redacted(verdict.model_dump(mode="json")))
         self.folder.write_facts(self._header(), self._lines(), self.redactor)
         self._write(clean)
+        self._sign()
         return clean
+
+    def _sign(self) -> None:
+        """Signs the verdict where the run has a key. One that does not sign leaves a verdict without a signature."""
+        key = signing.run_key()
+        if key is None:
+            return
+        try:
+            signing.sign(self.folder.path / VERDICT, signing.VERDICT, key)
+        except UsageError as e:
+            self.unsigned = str(e)
 
     def _await_manifest(self) -> None:
         if self.environment.git is None or self.partial is not None or self.refused is not None:
@@ -152,17 +166,24 @@ class Run:
 
     def _judged(self, *, interrupted: str | None) -> Verdict:
         partial = None if interrupted or self.refused else self.partial
-        judgement = judge(self.cases, self.results, language=self.language, interrupted=interrupted, partial=partial)
-        since = SinceLast() if interrupted else self._since_last(judgement)
-        return self._verdict(judgement, since)
+        judgement = judge(
+            self.cases,
+            self.results,
+            language=self.language,
+            interrupted=interrupted,
+            partial=partial,
+            waivers=self.waivers,
+        )
+        return self._verdict(judgement, compare=not interrupted)
 
-    def _verdict(self, judgement: Judgement, since: SinceLast) -> Verdict:
+    def _verdict(self, judgement: Judgement, *, compare: bool) -> Verdict:
         finished = clock.now()
         records: list[Record] = getattr(getattr(self, "observatory", None), "records", [])
         manifest, incomplete = self._manifest(records)
         reasons = judgement.reasons
         if judgement.verdict == "GO" and incomplete:
             reasons = (f"the manifest is incomplete: {', '.join(incomplete)} could not be read",)
+        before = self._since("pre-deploy", judgement) if compare and self.phase == "post-deploy" else None
         identity = next((r.observation for r in records if r.probe == "caller_identity" and r.observation), None)
         return Verdict(
             verdict="NO-GO" if reasons else "GO",
@@ -179,14 +200,26 @@ class Run:
             served=_served(records),
             counts=judgement.counts,
             requests=_requests(records),
-            checks=judgement.checks,
+            checks=_marked(judgement.checks, before),
             root_causes=judgement.root_causes,
-            since_last=since,
+            checklist=item_lines(
+                self.catalogue, self.environment, self.phase, judgement.checks, self._signed(manifest), self.language
+            ),
+            since_last=(self._since(self.phase, judgement) if compare else None) or SinceLast(),
+            since_pre_deploy=before,
         )
 
-    def _since_last(self, judgement: Judgement) -> SinceLast:
-        last = self.folder.last_whole(self.phase)
-        return compared(last["checks"], judgement.checks) if last is not None else SinceLast()
+    def _since(self, phase: str | None, judgement: Judgement) -> SinceLast | None:
+        """Compared with the last whole run of a phase; None where there is none."""
+        last = self.folder.last_whole(phase)
+        return compared(last["checks"], judgement.checks) if last is not None else None
+
+    def _signed(self, manifest: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
+        """Who signed which item for these commits."""
+        if not manifest or self.environment.counterpart is None:
+            return {}
+        commits = {name: part["commit"] for name, part in manifest.items()}
+        return sign_offs.by_item(sign_offs.read(self.root, self.environment, commits, clock.now()))
 
     def _manifest(self, records: Iterable[Record]) -> tuple[dict[str, dict[str, str]], list[str]]:
         seen = {r.target: dict(r.observation) for r in records if r.probe == "revision" and r.observation}
@@ -220,6 +253,12 @@ def _not_asked(case: Case, why: Unknown) -> Result:
     message = "not asked: the identity of the run is not confirmed"
     blocker = f"{IDENTITY}[{case.target}]" if not case.subjects else IDENTITY
     return Result(check=case.check.id, target=case.target, outcome=Outcome.BLOCKED, message=message, blocked_by=blocker)
+
+
+def _marked(checks: Sequence[CheckLine], before: SinceLast | None) -> tuple[CheckLine, ...]:
+    """The lines, with those marked that were red before the deployment already."""
+    still = before.still if before is not None else ()
+    return tuple(c.model_copy(update={"before_deploy": f"{c.id}[{c.target}]" in still}) for c in checks)
 
 
 def _served(records: Iterable[Record]) -> dict[str, str | None]:

@@ -161,6 +161,9 @@ class Project:
 
     def rows(self, *ids: str, **keys: str) -> None:
         self.write("checklists/checks.toml", "\n".join(row(i, **keys) for i in ids))
+        for phase in ("pre-deploy", "post-deploy"):
+            proved = ids if keys.get("phase", "both") in (phase, "both") else ()
+            self.write(f"checklists/{phase}.toml", checklist(*proved))
 
     def run(self, *arguments: str, env: dict[str, str] | None = None) -> Ran:
         return run("--env=own", *arguments, root=self.root, reports=self.root / "reports", env=env)
@@ -175,6 +178,12 @@ branch = "main"
 url = "http://127.0.0.1:9"
 repository = "app"
 """
+
+
+def checklist(*ids: str) -> str:
+    """A checklist of one item, which these checks prove."""
+    item = f'[ITEM-1]\nheading = "all"\ntext.en = "It works"\ntext.ko = "동작한다"\nchecks = {json.dumps(ids)}\n'
+    return '[headings.all]\nen = "All"\nko = "전체"\n' + (item if ids else "")
 
 
 def row(id_: str, severity: str = "block", phase: str = "both", each: str = "apis", causes: str = "[]") -> str:

@@ -10,13 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_judge import case
 
 from conftest import ROOT, Project, Sandbox, clean_environment
 from gli.judge.verdict import Suite, Verdict
-from gli.release.gate import Decision, decide
+from gli.release.gate import Decision, Evidence, judged
 
 NOW = datetime(2026, 1, 31, 9, 0, tzinfo=UTC)
 HEADS = {"app": "a" * 40, "web": "b" * 40}
+CASE = case("one")
+LINE = {"id": "one", "target": "api", "outcome": "failed", "severity": "block", "phase": "both"}
+WAIVER = {"reason": "known", "owner": "Ada", "expires": "2026-01-31T00:00:00.000Z"}
 
 
 def verdict(**changes: Any) -> Verdict:
@@ -36,14 +40,10 @@ def verdict(**changes: Any) -> Verdict:
 
 
 def decided(of: Verdict | None, **changes: Any) -> Decision:
-    asked: dict[str, Any] = {
-        "environment": "stg",
-        "phase": None,
-        "catalogue_sha256": "same",
-        "commits": HEADS,
-        "now": NOW,
-    }
-    return decide(of, **(asked | changes))
+    asked: dict[str, Any] = {"catalogue_sha256": "same", "now": NOW}
+    asked |= {k: changes.pop(k) for k in ("catalogue_sha256", "now") if k in changes}
+    evidence: dict[str, Any] = {"environment": "stg", "phase": "pre-deploy", "verdict": of, "commits": HEADS}
+    return judged(Evidence(**(evidence | changes)), **asked)
 
 
 def test_a_fresh_go_of_these_commits_is_yes() -> None:
@@ -51,7 +51,7 @@ def test_a_fresh_go_of_these_commits_is_yes() -> None:
 
 
 REFUSALS: dict[str, tuple[Verdict | None, dict[str, Any], int, str]] = {
-    "nothing to read": (None, {}, 3, "there is no readable verdict for stg: run pytest --env=stg"),
+    "nothing to read": (None, {}, 3, "there is no readable verdict for stg: run pytest --env=stg --phase=pre-deploy"),
     "another environment": (verdict(environment="dev"), {}, 1, "was earned on dev"),
     "a failed check": (
         verdict(verdict="NO-GO", reasons=("api-health[api] failed: no", "x")),
@@ -63,6 +63,23 @@ REFUSALS: dict[str, tuple[Verdict | None, dict[str, Any], int, str]] = {
     "a killed run": (verdict(verdict="NO-GO", reasons=("incomplete: killed",)), {}, 3, "did not come to its end"),
     "an old one": (verdict(), {"now": NOW + timedelta(hours=2)}, 3, "expired at 2026-01-31T10:00:03.000Z"),
     "another catalogue": (verdict(), {"catalogue_sha256": "other"}, 1, "was judged by another catalogue"),
+    "an edited file": (verdict(), {"whole": False}, 1, "was edited after the run wrote it"),
+    "no signature": (verdict(), {"must_be_signed": True}, 1, "carries no good signature of an allowed signer"),
+    "one from the future": (verdict(), {"now": NOW - timedelta(hours=2)}, 3, "is from the future"),
+    "an expiry put off": (
+        verdict(expires="2026-02-28T10:00:03.000Z"),
+        {"now": NOW + timedelta(hours=2)},
+        3,
+        "expired at 2026-02-28",
+    ),
+    "a case without proof": (verdict(), {"cases": [CASE]}, 1, "says GO without the proof of one[api]"),
+    "a case that is red": (verdict(checks=[LINE]), {"cases": [CASE]}, 1, "says GO without the proof of one[api]"),
+    "a waiver that ended": (
+        verdict(checks=[LINE | {"outcome": "waived", "waiver": WAIVER}]),
+        {"cases": [CASE]},
+        1,
+        "rests on a waiver that has expired, of one",
+    ),
     "a branch that moved": (
         verdict(),
         {"commits": HEADS | {"web": "c" * 40}},
@@ -75,7 +92,7 @@ REFUSALS: dict[str, tuple[Verdict | None, dict[str, Any], int, str]] = {
         1,
         "other commits than the heads now of new",
     ),
-    "remotes that are down": (verdict(), {"commits": None}, 3, "the heads of the repositories can't be read now"),
+    "remotes that are down": (verdict(), {"commits": None}, 3, "the heads of stg's repositories can't be read now"),
 }
 
 
@@ -111,6 +128,12 @@ def test_a_run_of_another_phase_does_not_count(project: Project) -> None:
     assert gate(project.root, "--env", "own", "--phase", "post-deploy").returncode == 0
 
 
+def test_a_run_of_all_phases_speaks_for_each(project: Project) -> None:
+    project.run()
+    assert gate(project.root, "--env", "own").returncode == 0
+    assert gate(project.root, "--env", "own", "--phase", "post-deploy").returncode == 0
+
+
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"schema": 2}'])
 def test_a_damaged_newest_verdict_is_not_passed_over_for_an_older_one(project: Project, text: str) -> None:
     project.run()
@@ -123,7 +146,7 @@ def test_a_damaged_newest_verdict_is_not_passed_over_for_an_older_one(project: P
 
 
 def test_against_real_remotes_a_commit_more_closes_the_gate(sandbox: Sandbox, tmp_path: Path) -> None:
-    asked = ("--env", "sandbox", "--report-dir", str(tmp_path))
+    asked = ("--env", "sandbox", "--phase", "post-deploy", "--report-dir", str(tmp_path))
     env = {"GLI_SANDBOX": sandbox.name}
     assert sandbox.verify(reports=tmp_path).code == 0
     assert gate(ROOT, *asked, env=env).returncode == 0

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gli.catalogue import Case, Check, Remedy
+from gli.catalogue import Case, Check
+from gli.checklists import Text
 from gli.judge.outcome import Outcome, Result, worst
 from gli.judge.triage import triage
 from gli.judge.verdict import judge, reconciled
@@ -26,7 +27,7 @@ def case(
             "vantage": "internet",
             "each": "apis",
             "causes": causes,
-            "remedy": Remedy(en=f"Mend {id_}.", ko="고치세요."),
+            "remedy": Text(en=f"Mend {id_}.", ko="고치세요."),
         }
     )
     return Case(check, target, check.severity, frozenset() if shared else frozenset({target}))

@@ -40,6 +40,7 @@ def test_the_verdict_holds_what_the_contract_says(healthy: Ran) -> None:
     assert set(verdict) == {
         *("schema", "verdict", "reasons", "environment", "phase", "vantage", "started", "finished", "expires", "suite"),
         *("account", "manifest", "served", "counts", "requests", "checks", "root_causes", "checklist", "since_last"),
+        *("since_pre_deploy", "digest"),
     }
     assert verdict["schema"] == 1
     assert (verdict["environment"], verdict["phase"], verdict["vantage"]) == ("sandbox", None, "vpc")
@@ -49,7 +50,7 @@ def test_the_verdict_holds_what_the_contract_says(healthy: Ran) -> None:
     assert datetime.fromisoformat(verdict["started"]) < datetime.fromisoformat(verdict["finished"])
     assert datetime.fromisoformat(verdict["finished"]) < datetime.fromisoformat(verdict["expires"])
     check = {"id", "target", "outcome", "severity", "phase", "blocked_by", "message", "hint", "attempts", "duration_s"}
-    assert {frozenset(c) for c in verdict["checks"]} == {frozenset(check | {"facts"})}
+    assert {frozenset(c) for c in verdict["checks"]} == {frozenset(check | {"facts", "waiver", "before_deploy"})}
     assert verdict["account"] == "123456789012"
 
 
@@ -131,7 +132,9 @@ def test_a_replay_judges_without_a_network(sandbox: Sandbox, tmp_path: Path) -> 
 def test_a_phase_judges_its_own_checks(sandbox: Sandbox, tmp_path: Path, phase: str) -> None:
     ran = sandbox.verify(f"--phase={phase}", reports=tmp_path)
     assert ran.last_line == "VERDICT sandbox: GO"
-    assert {c["phase"] for c in verdict_of(ran)["checks"]} <= {phase, "both"}
+    listed = tomllib.loads((ROOT / f"checklists/{phase}.toml").read_text())
+    needed = {check for item in listed.values() for check in item.get("checks", ())}
+    assert {c["id"] for c in verdict_of(ran)["checks"] if c["phase"] not in (phase, "both")} <= needed
 
 
 def test_from_the_internet_the_private_checks_are_unknown_and_hold_the_verdict(

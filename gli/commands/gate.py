@@ -1,4 +1,4 @@
-"""`gli gate`: whether a promotion may go ahead."""
+"""`gli gate` and `gli sign`: whether a promotion may go ahead, and what people add to that."""
 
 from __future__ import annotations
 
@@ -7,28 +7,78 @@ from pathlib import Path
 
 import click
 
-from gli import catalogue, clock, environments
+from gli import catalogue, clock, environments, sign_offs
 from gli.commands import sentences
+from gli.errors import UsageError
 from gli.release import gate as gates
+
+_env = click.option("--env", "name", required=True, metavar="NAME", help="An environment of environments.toml.")
+_phase = click.option(
+    "--phase",
+    type=click.Choice(["pre-deploy", "post-deploy"]),
+    default="pre-deploy",
+    show_default=True,
+    help="Before or after the deployment.",
+)
 
 
 @click.command()
-@click.option("--env", "name", required=True, metavar="NAME", help="An environment of environments.toml.")
-@click.option("--phase", type=click.Choice(["pre-deploy", "post-deploy"]), help="The phase that was judged.")
+@_env
+@_phase
 @click.option("--report-dir", type=click.Path(path_type=Path), default=Path("reports"), help="Where the reports are.")
 @sentences
-def gate(name: str, phase: str | None, report_dir: Path) -> None:
-    """Say whether the newest verdict lets a promotion through: exit code 0 yes, 1 refused, 3 cannot tell."""
+def gate(name: str, phase: str, report_dir: Path) -> None:
+    """Say whether a promotion may go ahead: exit code 0 yes, 1 refused, 3 cannot tell.
+
+    Reads the newest verdict of the environment, and before a deployment that of its counterpart in production too;
+    joins the sign-offs of people. A verdict counts for two hours, for the commits that it was earned on.
+    """
     root = Path.cwd()
-    environment = environments.load(root, name)
-    sha256 = catalogue.load(root).sha256
-    decision = gates.decide(
-        gates.newest(report_dir, name, phase),
-        environment=name,
-        phase=phase,
-        catalogue_sha256=sha256,
-        commits=gates.heads(environment),
-        now=clock.now(),
-    )
+    decision = gates.decision(root, catalogue.load(root), environments.load(root, name), phase, report_dir, clock.now())
     click.echo(f"{'yes' if decision.code == gates.YES else 'no'}: {decision.reason}")
+    for note in decision.notes:
+        click.echo(f"  {note}")
     sys.exit(decision.code)
+
+
+@click.command()
+@click.argument("item_id", metavar="ITEM")
+@_env
+@click.option("--note", required=True, help="What was looked at, and where the evidence is.")
+@click.option("--reject", is_flag=True, help="Say no: the gate stays closed for these commits.")
+@sentences
+def sign(item_id: str, name: str, note: str, reject: bool) -> None:
+    """Confirm an item of the checklist, for the commits that the environment's branch holds now.
+
+    Counts for 24 hours, under your name in git, and is signed with your key (GLI_SIGNING_KEY, or the one that signs
+    your commits) where you have one. Commit the file: that is how it reaches the gate.
+    """
+    root = Path.cwd()
+    environment, known = environments.load(root, name), catalogue.load(root)
+    checklist = next((c for c in known.checklists.values() if item_id in c.items), None)
+    if checklist is None:
+        raise UsageError(
+            f"no item is called {item_id!r}; the items stand in checklists/pre-deploy.toml and post-deploy.toml"
+        )
+    if not checklist.signed_in(checklist.items[item_id], environment):
+        raise UsageError(_unsigned(checklist.items[item_id].people, item_id, environment.production))
+    if not note.strip():
+        raise UsageError("--note is empty; say what was looked at")
+    commits = gates.heads(environment)
+    if commits is None:
+        click.echo("the heads of the repositories can't be read now, so there is nothing to sign for", err=True)
+        sys.exit(gates.CANNOT_TELL)
+    path, record, is_signed = sign_offs.write(
+        root, name, item_id, rejected=reject, note=note, commits=commits, now=clock.now()
+    )
+    click.echo(
+        f"{item_id} {record.result} by {record.by} until {record.expires}" + ("" if is_signed else ", not signed")
+    )
+    click.echo(f"commit {path.relative_to(root)}")
+
+
+def _unsigned(people: int, item: str, production: bool) -> str:
+    if not people:
+        return f"{item} is proven by checks alone; nobody signs it"
+    other = "staging" if production else "production"
+    return f"{item} is signed for {other}, not for this environment; mend --env"

@@ -7,15 +7,21 @@ green. The shape is the contract that other programs read: `schema` grows when i
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from gli.catalogue import Case
+from gli.clock import rfc3339
 from gli.judge.outcome import Outcome, Result, worst
 from gli.judge.triage import Root, triage
+from gli.judge.waiver import accepted, no_longer_needed
+from gli.waivers import Waiver
 
 VALID_FOR_HOURS = 2
 GO: Literal["GO"] = "GO"
@@ -129,6 +135,8 @@ class Verdict(Part):
     since_last: SinceLast = SinceLast()
     since_pre_deploy: SinceLast | None = None
     """Post-deploy: compared with the pre-deploy run of the same environment."""
+    digest: str = ""
+    """Of the rest of the document, as it was written."""
 
     @property
     def go(self) -> bool:
@@ -138,6 +146,12 @@ class Verdict(Part):
         """As `verdict.json` has it."""
         whole = self.model_dump(mode="json")
         return {"schema": whole.pop("schema_"), **whole}
+
+
+def digest(document: Mapping[str, Any]) -> str:
+    """SHA-256 of a verdict's document without its own `digest`: what tells an edited file from the one a run wrote."""
+    rest = {k: v for k, v in document.items() if k != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
 class Judgement(Part):
@@ -157,6 +171,7 @@ def judge(
     language: str = "en",
     interrupted: str | None = None,
     partial: str | None = None,
+    waivers: Mapping[tuple[str, str], Waiver] = MappingProxyType({}),
 ) -> Judgement:
     """GO or NO-GO for the cases that should have reported, with the reasons, worst first.
 
@@ -164,10 +179,13 @@ def judge(
     """
     results = reconciled(cases, reports)
     marked, roots = triage(cases, results)
+    marked = accepted(marked, waivers)
+    roots = [r for r in roots if r.explains or marked[r.result.key].outcome is not Outcome.WAIVED]
     by_label = {c.label: c for c in cases}
-    lines = tuple(_line(c, marked[c.key], language) for c in cases)
+    lines = tuple(_line(c, marked[c.key], waivers.get(c.key), language) for c in cases)
     reasons = [*([f"incomplete: {interrupted}"] if interrupted else []), *([f"partial: {partial}"] if partial else [])]
     reasons += _reasons(cases, marked, roots)
+    reasons += no_longer_needed(marked, waivers)
     if not cases:
         reasons.append("nothing to judge: the environment has no target for any check of this phase")
     counts = Counter(r.outcome.value for r in marked.values())
@@ -182,14 +200,19 @@ def judge(
 
 def compared(before: Iterable[Mapping[str, Any]], now: Sequence[CheckLine]) -> SinceLast:
     """The reds of this run beside those of an earlier one (the `checks` of its `verdict.json`)."""
-    was_red = {_label(c["id"], c["target"]) for c in before if Outcome(c["outcome"]).red}
-    red = [_label(c.id, c.target) for c in now if c.outcome.red]
-    green = {_label(c.id, c.target) for c in now if c.outcome.green}
+    was_red = {_label(c["id"], c["target"]) for c in before if not _clean(Outcome(c["outcome"]))}
+    red = [_label(c.id, c.target) for c in now if not _clean(c.outcome)]
+    green = {_label(c.id, c.target) for c in now if _clean(c.outcome)}
     return SinceLast(
         new=tuple(label for label in red if label not in was_red),
         still=tuple(label for label in red if label in was_red),
         fixed=tuple(sorted(was_red & green)),
     )
+
+
+def _clean(outcome: Outcome) -> bool:
+    """Whether there is nothing to mend: a waived failure holds no verdict, and is there all the same."""
+    return outcome.green and outcome is not Outcome.WAIVED
 
 
 def _label(check: str, target: str) -> str:
@@ -223,7 +246,7 @@ def _reasons(cases: Sequence[Case], marked: Mapping[tuple[str, str], Result], ro
             yield f"{case.label} {outcome.value}: {marked[case.key].message}"
     blocked = [c.label for c in holding if marked[c.key].outcome is Outcome.BLOCKED]
     if blocked:
-        yield f"{len(blocked)} more blocked by these: {some(blocked)}"
+        yield f"{len(blocked)} blocked by root causes: {some(blocked)}"
 
 
 def some(labels: Sequence[str], most: int = 5) -> str:
@@ -231,7 +254,8 @@ def some(labels: Sequence[str], most: int = 5) -> str:
     return ", ".join(labels[:most]) + (f" and {len(labels) - most} more" if len(labels) > most else "")
 
 
-def _line(case: Case, result: Result, language: str) -> CheckLine:
+def _line(case: Case, result: Result, waiver: Waiver | None, language: str) -> CheckLine:
+    waived = waiver if result.outcome is Outcome.WAIVED else None
     return CheckLine(
         id=case.check.id,
         target=case.target,
@@ -240,10 +264,11 @@ def _line(case: Case, result: Result, language: str) -> CheckLine:
         phase=case.check.phase,
         blocked_by=result.blocked_by,
         message=result.message,
-        hint=case.check.remedy.of(language) if result.outcome.red else "",
+        hint=case.check.remedy.of(language) if result.outcome.red or waived else "",
         attempts=result.attempts,
         duration_s=result.duration_s,
         facts=result.facts,
+        waiver=Accepted(reason=waived.reason, owner=waived.owner, expires=rfc3339(waived.ends)) if waived else None,
     )
 
 

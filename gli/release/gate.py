@@ -1,28 +1,36 @@
 """The gate: reads the newest verdict of an environment and says yes or no, with the reason.
 
-A verdict is worth what it was earned on: this environment and phase, this catalogue, these commits, not long ago.
-`decide` is a pure function; `newest` and `heads` fetch what it needs. Exit codes as everywhere: 0 yes, 1 refused, 3
-can't tell.
+A verdict is worth what it was earned on: this environment and phase, this catalogue, these commits, not long ago, as
+the run wrote it. The gate to production asks for two of them, staging's (what will land was proven) and production's
+(it is safe to land there), and for the sign-offs of people. `judged` and `signed` are pure functions; the rest fetches
+what they need. Exit codes as everywhere: 0 yes, 1 refused, 3 can't tell.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from gli import environments, sign_offs, signing
+from gli.catalogue import Case, Catalogue
+from gli.checklists import Item
 from gli.environments import Environment
-from gli.judge.verdict import GO, Verdict
+from gli.judge.outcome import Outcome
+from gli.judge.verdict import GO, VALID_FOR_HOURS, Verdict, digest, some
 from gli.observe.git import release
 from gli.observe.observation import Unobserved
 from gli.observe.observatory import Observatory
+from gli.report.files import RUN_IDS, VERDICT
+from gli.sign_offs import Signed
 
 YES, REFUSED, CANNOT_TELL = 0, 1, 3
+_CLOCKS_DIFFER = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
@@ -31,71 +39,181 @@ class Decision:
 
     code: int
     reason: str
+    verdict: Verdict | None = None
+    """The verdict of what would land, where it is good: its manifest is what may be moved."""
+    notes: tuple[str, ...] = ()
+    """What the reader should know besides."""
 
 
-def decide(
-    verdict: Verdict | None,
-    *,
-    environment: str,
-    phase: str | None,
-    catalogue_sha256: str,
-    commits: Mapping[str, str] | None,
-    now: datetime,
-) -> Decision:
-    """Whether the verdict lets a promotion through; the first thing that speaks against it is the reason.
+@dataclass(frozen=True)
+class Evidence:
+    """The newest verdict of one environment, and what is true now of what it was earned on."""
 
-    `commits` are the heads of the environment's branch now; None where they could not be read.
-    """
-    again = f"run pytest --env={environment}" + (f" --phase={phase}" if phase else "")
+    environment: str
+    phase: str
+    verdict: Verdict | None
+    whole: bool = True
+    """Whether the file is as the run wrote it."""
+    signer: str | None = None
+    """Whose good signature it carries."""
+    must_be_signed: bool = False
+    cases: Sequence[Case] = ()
+    """What a run of its phase must report, as the catalogue is now."""
+    commits: Mapping[str, str] | None = field(default_factory=dict)
+    """The heads of the environment's branch now; None where they could not be read."""
+
+
+def judged(evidence: Evidence, *, catalogue_sha256: str, now: datetime) -> Decision:
+    """Whether one verdict is worth its GO; the first thing that speaks against it is the reason."""
+    verdict = evidence.verdict
+    again = f"run pytest --env={evidence.environment} --phase={evidence.phase}"
     if verdict is None:
-        return Decision(CANNOT_TELL, f"there is no readable verdict for {environment}: {again}")
-    what = f"the newest verdict for {environment} ({verdict.finished})"
-    if verdict.environment != environment:
+        return Decision(CANNOT_TELL, f"there is no readable verdict for {evidence.environment}: {again}")
+    what = f"the newest verdict for {evidence.environment} ({verdict.finished})"
+    if verdict.environment != evidence.environment:
         return Decision(REFUSED, f"{what} was earned on {verdict.environment}: {again}")
+    if not evidence.whole:
+        return Decision(REFUSED, f"{what} was edited after the run wrote it: {again}")
+    if evidence.must_be_signed and evidence.signer is None:
+        return Decision(REFUSED, f"{what} carries no good signature of an allowed signer: {again} with a signing key")
     if any(reason.startswith("incomplete:") for reason in verdict.reasons):
         return Decision(CANNOT_TELL, f"{what} is of a run that did not come to its end: {again}")
     if not verdict.go:
-        first, more = verdict.reasons[0], len(verdict.reasons) - 1
-        return Decision(REFUSED, f"{what} is NO-GO: {first}" + (f" (and {more} more reasons)" if more else ""))
-    if now > datetime.fromisoformat(verdict.expires):
+        first, more = next(iter(verdict.reasons), "without a reason"), len(verdict.reasons) - 1
+        return Decision(REFUSED, f"{what} is NO-GO: {first}" + (f" (and {more} more reasons)" if more > 0 else ""))
+    return _fresh(evidence, verdict, now, what, again) or _same(evidence, verdict, catalogue_sha256, what, again)
+
+
+def _fresh(evidence: Evidence, verdict: Verdict, now: datetime, what: str, again: str) -> Decision | None:
+    finished = datetime.fromisoformat(verdict.finished)
+    if finished > now + _CLOCKS_DIFFER:
+        return Decision(CANNOT_TELL, f"{what} is from the future; set the clocks right, then {again}")
+    expires = min(datetime.fromisoformat(verdict.expires), finished + timedelta(hours=VALID_FOR_HOURS))
+    if now > expires:
         return Decision(CANNOT_TELL, f"{what} expired at {verdict.expires}: {again}")
-    if verdict.suite.catalogue_sha256 != catalogue_sha256:
-        return Decision(REFUSED, f"{what} was judged by another catalogue than checklists/checks.toml is now: {again}")
-    return _same_commits(verdict, commits, what, again)
-
-
-def _same_commits(verdict: Verdict, commits: Mapping[str, str] | None, what: str, again: str) -> Decision:
-    if commits is None:
-        return Decision(CANNOT_TELL, "the heads of the repositories can't be read now, so nobody knows what would land")
-    earned = {repository: part["commit"] for repository, part in verdict.manifest.items()}
-    moved = sorted(r for r in {*earned, *commits} if earned.get(r) != commits.get(r))
-    if moved:
-        return Decision(REFUSED, f"{what} is of other commits than the heads now of {', '.join(moved)}: {again}")
-    return Decision(YES, f"{what} is {GO}, of the {len(earned)} commits that are the heads now")
-
-
-def newest(reports: Path, environment: str, phase: str | None) -> Verdict | None:
-    """The newest verdict of the environment and phase, a later NO-GO before an earlier GO; None where there is none.
-
-    A file that is no verdict counts as the newest that can't be read: it is never passed over for an older one.
-    """
-    found = sorted(
-        (p for p in (reports / environment).glob("*/verdict.json") if not p.parent.is_symlink()), reverse=True
-    )
-    for path in found:
-        verdict = read(path)
-        if verdict is None or verdict.phase == phase:
-            return verdict
+    waived = [c for c in verdict.checks if c.outcome is Outcome.WAIVED]
+    ended = [c.id for c in waived if c.waiver is None or now >= datetime.fromisoformat(c.waiver.expires)]
+    if ended:
+        return Decision(REFUSED, f"{what} rests on a waiver that has expired, of {some(ended)}: {again}")
     return None
 
 
-def read(path: Path) -> Verdict | None:
-    """A `verdict.json`; None where it is none, or of another schema."""
+def _same(evidence: Evidence, verdict: Verdict, catalogue_sha256: str, what: str, again: str) -> Decision:
+    if verdict.suite.catalogue_sha256 != catalogue_sha256:
+        return Decision(REFUSED, f"{what} was judged by another catalogue than checklists/ holds now: {again}")
+    green = {(c.id, c.target) for c in verdict.checks if c.outcome.green or c.severity == "warn"}
+    unproven = [c.label for c in evidence.cases if c.key not in green]
+    if unproven:
+        return Decision(REFUSED, f"{what} says {GO} without the proof of {some(unproven)}: {again}")
+    if evidence.commits is None:
+        return Decision(
+            CANNOT_TELL,
+            f"the heads of {evidence.environment}'s repositories can't be read now, so nobody knows what would land",
+        )
+    earned = {repository: part["commit"] for repository, part in verdict.manifest.items()}
+    moved = sorted(r for r in {*earned, *evidence.commits} if earned.get(r) != evidence.commits.get(r))
+    if moved:
+        return Decision(REFUSED, f"{what} is of other commits than the heads now of {', '.join(moved)}: {again}")
+    return Decision(YES, f"{what} is {GO}, of the {len(earned)} commits that are the heads now", verdict)
+
+
+def signed(items: Iterable[Item], given: Sequence[Signed], environment: str) -> Decision:
+    """Whether people confirmed every item that needs them."""
+    refused = [s.record for s in given if s.record.result == "rejected"]
+    if refused:
+        first = refused[0]
+        return Decision(REFUSED, f"{first.item} was rejected by {first.by}: {first.note}")
+    by = sign_offs.by_item(given)
+    pending = [(i, len(by.get(i.id, ()))) for i in items if len(by.get(i.id, ())) < i.people]
+    if pending:
+        waiting = ", ".join(f"{i.id} ({n} of {i.people})" for i, n in pending)
+        how = f"gli sign {pending[0][0].id} --env {environment} --note ..."
+        return Decision(CANNOT_TELL, f"pending, people have not signed for these commits: {waiting}; {how}")
+    return Decision(YES, "people signed every item that needs them")
+
+
+def decision(
+    root: Path, catalogue: Catalogue, environment: Environment, phase: str, reports: Path, now: datetime
+) -> Decision:
+    """Yes or no for an environment and phase. Before a deployment the environment's counterpart in production has to
+    be ready too. Raises `UsageError` for a sign-off that is none.
+    """
+    sides = [environment]
+    if phase == "pre-deploy" and environment.other is not None and environment.other.production:
+        sides.append(environments.load(root, environment.other.name))
+    notes: list[str] = []
+    found: list[Decision] = []
+    for side in sides:
+        evidence = gathered(root, catalogue, side, phase, reports)
+        found.append(judged(evidence, catalogue_sha256=catalogue.sha256, now=now))
+        if found[-1].code == YES:
+            notes.append(f"{side.name}: " + (f"signed by {evidence.signer}" if evidence.signer else "not signed"))
+    notes += [f"waived: {c.id}[{c.target}] ({c.waiver.owner}: {c.waiver.reason})" for c in _waived(found) if c.waiver]
+    first = found[0]
+    if first.verdict is not None and environment.counterpart is not None:
+        commits = {repository: part["commit"] for repository, part in first.verdict.manifest.items()}
+        checklist = catalogue.checklists[phase]
+        items = [i for i in checklist.items.values() if checklist.signed_in(i, environment)]
+        given = sign_offs.read(root, environment, commits, now)
+        found.append(signed(items, given, environment.name))
+        notes += [f"{s.record.item}: {s.record.by}" + ("" if s.signer else ", asserted, not signed") for s in given]
+    against = [d for d in found if d.code != YES]
+    if against:
+        worst = min(against, key=lambda d: d.code)
+        others = [d.reason for d in against if d is not worst]
+        return Decision(worst.code, worst.reason, notes=tuple(others))
+    return Decision(YES, "; ".join(d.reason for d in found), first.verdict, tuple(notes))
+
+
+def _waived(decisions: Iterable[Decision]) -> Iterable[Any]:
+    verdicts = [d.verdict for d in decisions if d.verdict is not None]
+    return [c for v in verdicts for c in v.checks if c.outcome is Outcome.WAIVED]
+
+
+def gathered(root: Path, catalogue: Catalogue, environment: Environment, phase: str, reports: Path) -> Evidence:
+    """The newest verdict of an environment that speaks for the phase, and what it is measured against."""
+    path = newest(reports, environment.name, phase)
+    verdict, whole = read(path) if path is not None else (None, True)
+    signatures = environment.signatures
+    return Evidence(
+        environment=environment.name,
+        phase=phase,
+        verdict=verdict,
+        whole=whole,
+        signer=signing.signer(path, signing.VERDICT, root / signatures.allowed_signers)
+        if path and signatures
+        else None,
+        must_be_signed=signatures is not None and signatures.required,
+        cases=[c for c in catalogue.cases(environment, phase) if c.severity == "block"],
+        commits=heads(environment) if verdict is not None and verdict.go else {},
+    )
+
+
+def newest(reports: Path, environment: str, phase: str) -> Path | None:
+    """The newest verdict of the environment that speaks for the phase: a run of it, or of all phases. A later NO-GO
+    comes before an earlier GO.
+
+    A file that is no verdict counts as the newest that can't be read: it is never passed over for an older one.
+    """
+    for folder in sorted((reports / environment).glob(RUN_IDS), reverse=True):
+        path = folder / VERDICT
+        verdict, _ = read(path)
+        if verdict is None or verdict.phase in (None, phase):
+            return path
+    return None
+
+
+def read(path: Path) -> tuple[Verdict | None, bool]:
+    """A `verdict.json`, and whether it is as it was written; None where it is none, or of another schema."""
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return Verdict.model_validate({**document, "schema_": document.pop("schema")})
+        verdict = Verdict.model_validate(
+            {**{k: v for k, v in document.items() if k != "schema"}, "schema_": document["schema"]}
+        )
+        datetime.fromisoformat(verdict.finished), datetime.fromisoformat(verdict.expires)
     except (OSError, ValueError, KeyError, AttributeError, TypeError, ValidationError):
-        return None
+        return None, True
+    return verdict, verdict.digest == digest(document)
 
 
 def heads(environment: Environment) -> Mapping[str, str] | None:

@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from gli.errors import UsageError
+from gli.judge.verdict import digest
 from gli.report.redact import Redactor
 
 VERDICT, FACTS, LATEST = "verdict.json", "facts.jsonl", "latest"
+RUN_IDS = "[0-9]*T[0-9]*-*"
+"""What the folders of runs are called, as a glob."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,8 @@ class RunFolder:
 
     def write_verdict(self, document: Mapping[str, Any], redactor: Redactor) -> None:
         """`verdict.json`, replaced atomically."""
-        text = json.dumps(redactor.document(document), ensure_ascii=False, indent=1)
+        clean = redactor.document(document)
+        text = json.dumps({**clean, "digest": digest(clean)}, ensure_ascii=False, indent=1)
         write_whole(self.path / VERDICT, text + "\n")
 
     def write_facts(self, header: Mapping[str, Any], records: Iterable[Mapping[str, Any]], redactor: Redactor) -> None:

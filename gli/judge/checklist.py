@@ -1,0 +1,72 @@
+"""How far the items of a checklist have come, from the outcomes of their checks and from who signed them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+from gli.catalogue import Catalogue
+from gli.checklists import Checklist, Item
+from gli.environments import Environment
+from gli.judge.outcome import Outcome
+from gli.judge.verdict import CheckLine, ItemLine, SignOff
+
+Signatures = Mapping[str, Sequence[str]]
+"""Item to the distinct persons who signed it: `Name <e-mail>`."""
+PENDING: Literal["pending"] = "pending"
+
+
+def item_lines(
+    catalogue: Catalogue,
+    environment: Environment,
+    phase: str | None,
+    checks: Sequence[CheckLine],
+    signed: Signatures,
+    language: str,
+) -> tuple[ItemLine, ...]:
+    """The lines of every item that a run of this phase says something about. An environment that takes part in no
+    promotion has none, and neither has the on-call run.
+    """
+    if environment.counterpart is None:
+        return ()
+    lists = [c for c in catalogue.checklists.values() if phase in (None, c.phase)]
+    return tuple(
+        _line(c, item, environment, checks, signed, language) for c in lists for item in c.shown_in(environment)
+    )
+
+
+def _line(
+    checklist: Checklist,
+    item: Item,
+    environment: Environment,
+    checks: Iterable[CheckLine],
+    signed: Signatures,
+    language: str,
+) -> ItemLine:
+    proofs = [c for c in checks if c.id in item.checks] if item.asked_in(environment) else []
+    sign_off = None
+    if checklist.signed_in(item, environment):
+        sign_off = SignOff(needed=item.people, by=tuple(signed.get(item.id, ())))
+    return ItemLine(
+        item=item.id,
+        heading=checklist.headings[item.heading].of(language),
+        text=item.text.of(language),
+        outcome=_outcome(proofs, sign_off),
+        checks=tuple(f"{c.id}[{c.target}]" for c in proofs),
+        sign_off=sign_off,
+    )
+
+
+def _outcome(
+    proofs: Sequence[CheckLine], sign_off: SignOff | None
+) -> Literal["missing", "failed", "unknown", "blocked", "pending", "waived", "not-applicable", "passed"]:
+    """The worst of the checks that hold a verdict; a warning holds no item either."""
+    holding = [c.outcome for c in proofs if c.severity == "block" or c.outcome.green]
+    worst = min(holding, key=lambda o: o.rank, default=Outcome.PASSED)
+    if worst.green and sign_off is not None and len(sign_off.by) < sign_off.needed:
+        return PENDING
+    if holding and worst is Outcome.NOT_APPLICABLE and any(o is Outcome.PASSED for o in holding):
+        return "passed"
+    if not proofs and sign_off is None:
+        return "not-applicable"
+    return worst.value

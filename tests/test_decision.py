@@ -1,0 +1,357 @@
+"""The gate to production: staging's run, production's run, and what people signed; every kind of tampering refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import Project, clean_environment
+from gli import sign_offs
+from gli.judge.verdict import digest
+
+HEAD = '[headings.all]\nen = "All"\nko = "전체"\n'
+PRE = (
+    HEAD
+    + '[PRE-1]\nheading = "all"\ntext.en = "It works"\ntext.ko = "동작"\nchecks = ["first-check", "second-check"]\n'
+    + '[PRE-2]\nheading = "all"\ntext.en = "Two agree"\ntext.ko = "동의"\npeople = 2\n'
+)
+ENVIRONMENTS = """
+[[repositories]]
+name = "app"
+[[repositories]]
+name = "web"
+[own]
+branch = "stg"
+counterpart = "live"
+[own.git]
+remote = "{root}/git/{{repository}}.git"
+[own.services.api]
+url = "http://127.0.0.1:9"
+repository = "app"
+[live]
+extends = "own"
+branch = "main"
+counterpart = "own"
+production = true
+"""
+SIGNED = '[own.signatures]\nallowed_signers = "checklists/allowed_signers"\nrequired = true\n'
+ADA, BOB = "ada@glibiz.com", "bob@glibiz.com"
+
+
+class Release:
+    """A project with two environments and two real repositories, as it stands before a promotion."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.write("environments.toml", ENVIRONMENTS.format(root=root))
+
+    def write(self, path: str, text: str) -> None:
+        (self.root / path).write_text(text, encoding="utf-8")
+
+    def gli(self, *arguments: str, mail: str = ADA, **env: str) -> subprocess.CompletedProcess[str]:
+        who = {"GIT_COMMITTER_NAME": mail.partition("@")[0].title(), "GIT_COMMITTER_EMAIL": mail}
+        return subprocess.run(
+            [sys.executable, "-c", "from gli.cli import main; main(prog_name='gli')", *arguments],
+            cwd=self.root,
+            env=clean_environment() | who | env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def verify(self, environment: str, *arguments: str, **env: str) -> int:
+        return subprocess.run(
+            [sys.executable, "-m", "pytest", "-p", "no:hypothesispytest", f"--env={environment}", *arguments],
+            cwd=self.root,
+            env=clean_environment() | env,
+            capture_output=True,
+            timeout=60,
+            check=False,
+        ).returncode
+
+    def sign(self, *arguments: str, mail: str = ADA, item: str = "PRE-2", **env: str) -> Path:
+        done = self.gli("sign", item, "--env", "own", "--note", "seen", *arguments, mail=mail, **env)
+        assert done.returncode == 0, done.stderr
+        found = re.search(r"commit (\S+\.json)", done.stdout)
+        assert found is not None
+        return self.root / found[1]
+
+    def gate(self) -> tuple[int, str]:
+        done = self.gli("gate", "--env", "own")
+        assert done.stderr == ""
+        return done.returncode, done.stdout
+
+    def commit(self, repository: str, branch: str) -> None:
+        git(
+            self.root / f"git/{repository}.git",
+            "commit-tree",
+            "-m",
+            "more",
+            "-p",
+            branch,
+            f"{branch}^{{tree}}",
+            then=branch,
+        )
+
+    def verdict(self, environment: str) -> Path:
+        return next(self.root.glob(f"reports/{environment}/[0-9]*/verdict.json"))
+
+    def edit(self, environment: str, /, *, reseal: bool = False, **changes: Any) -> None:
+        path = self.verdict(environment)
+        document = json.loads(path.read_text()) | changes
+        if reseal:
+            document["digest"] = digest(document)
+        path.write_text(json.dumps(document))
+
+
+def git(repository: Path, *arguments: str, then: str | None = None) -> str:
+    who = {f"GIT_{role}_{what}": "dev@glibiz.com" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    told = ["git", "--git-dir", str(repository)]
+    done = subprocess.run(
+        [*told, *arguments], env=clean_environment() | who, capture_output=True, text=True, check=True
+    )
+    if then is not None:
+        subprocess.run([*told, "update-ref", f"refs/heads/{then}", done.stdout.strip()], check=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both environments verified, nothing signed yet."""
+    root = tmp_path_factory.mktemp("release") / "project"
+    project = Project(root)
+    project.write("checklists/pre-deploy.toml", PRE)
+    for name in ("app", "web"):
+        repository = root / f"git/{name}.git"
+        subprocess.run(["git", "init", "--quiet", "--bare", str(repository)], check=True)
+        git(repository, "config", "uploadpack.allowFilter", "true")
+        tree = git(repository, "write-tree")
+        first = git(repository, "commit-tree", "-m", "first", tree, then="main")
+        git(repository, "commit-tree", "-m", "next", "-p", first, tree, then="stg")
+    release = Release(root)
+    assert release.verify("own", "--phase=pre-deploy") == 0
+    assert release.verify("live", "--phase=pre-deploy") == 0
+    return root
+
+
+@pytest.fixture
+def release(template: Path, tmp_path: Path) -> Release:
+    shutil.copytree(template, tmp_path / "project", symlinks=True)
+    return Release(tmp_path / "project")
+
+
+def test_yes_needs_both_runs_and_two_people(release: Release) -> None:
+    code, said = release.gate()
+    assert (code, "pending" in said, "PRE-2 (0 of 2)" in said) == (3, True, True)
+    release.sign()
+    release.sign("--note", "seen again")
+    assert "PRE-2 (1 of 2)" in release.gate()[1], "one person counts once"
+    release.sign(mail=BOB)
+    code, said = release.gate()
+    assert code == 0, said
+    assert said.startswith("yes: the newest verdict for own")
+    assert f"PRE-2: Ada <{ADA}>, asserted, not signed" in said
+
+
+@pytest.fixture(scope="module")
+def allowed_template(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, signed by two people: the gate says yes."""
+    root = tmp_path_factory.mktemp("allowed") / "project"
+    shutil.copytree(template, root, symlinks=True)
+    release = Release(root)
+    release.sign()
+    release.sign(mail=BOB)
+    assert release.gate()[0] == 0
+    return root
+
+
+@pytest.fixture
+def allowed(allowed_template: Path, tmp_path: Path) -> Release:
+    shutil.copytree(allowed_template, tmp_path / "project", symlinks=True)
+    return Release(tmp_path / "project")
+
+
+def stale(release: Release) -> None:
+    past = datetime.now(UTC) - timedelta(hours=3)
+    release.edit("own", reseal=True, finished=past.isoformat(), expires=(past + timedelta(hours=9)).isoformat())
+
+
+def forget_the_red(release: Release) -> None:
+    checks = json.loads(release.verdict("own").read_text())["checks"][1:]
+    release.edit("own", reseal=True, checks=checks)
+
+
+def old_sign_off(release: Release) -> None:
+    path = next(release.root.glob("checklists/sign-offs/own/*/PRE-2-ada*.json"))
+    past = datetime.now(UTC) - timedelta(hours=25)
+    record = json.loads(path.read_text()) | {"at": past.isoformat(), "expires": "2100-01-01T00:00:00Z"}
+    path.write_text(json.dumps(record))
+
+
+def sign_off_of_another_release(release: Release) -> None:
+    path = next(release.root.glob("checklists/sign-offs/own/*/PRE-2-ada*.json"))
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"commits": dict.fromkeys(record["commits"], "f" * 40)}))
+
+
+def a_third_check(release: Release) -> None:
+    (release.root / "checklists/waivers.toml").write_text("# nothing is waived\n")
+
+
+AGAINST: dict[str, tuple[Callable[[Release], object], int, str]] = {
+    "staging moved on": (lambda r: r.commit("web", "stg"), 1, "other commits than the heads now of web"),
+    "production moved on": (lambda r: r.commit("app", "main"), 1, "verdict for live"),
+    "production was never looked at": (lambda r: shutil.rmtree(r.root / "reports/live"), 3, "verdict for live"),
+    "production has turned red": (
+        lambda r: (r.write("tests_smoke/test_own.py", RED), r.verify("live", "--phase=pre-deploy")),
+        1,
+        "second-check[api] failed",
+    ),
+    "another phase": (lambda r: r.edit("own", reseal=True, phase="post-deploy"), 3, "no readable verdict for own"),
+    "another environment": (lambda r: r.edit("own", reseal=True, environment="live"), 1, "was earned on live"),
+    "an edited file": (lambda r: r.edit("own", account="999"), 1, "was edited after the run wrote it"),
+    "no digest": (lambda r: r.edit("live", digest=""), 1, "was edited after the run wrote it"),
+    "a red taken out": (forget_the_red, 1, "says GO without the proof of first-check[api]"),
+    "a stale verdict": (stale, 3, "expired at"),
+    "a partial run": (lambda r: r.verify("own", "--phase=pre-deploy", "-k", "first"), 1, "partial: 1 of 2"),
+    "another catalogue": (a_third_check, 1, "was judged by another catalogue"),
+    "an old sign-off": (old_sign_off, 3, "PRE-2 (1 of 2)"),
+    "a sign-off of another release": (sign_off_of_another_release, 3, "PRE-2 (1 of 2)"),
+    "a rejection": (lambda r: r.sign("--reject", mail="eve@glibiz.com"), 1, "PRE-2 was rejected by Eve"),
+    "a remote that is gone": (lambda r: shutil.rmtree(r.root / "git/web.git"), 3, "can't be read now"),
+}
+RED = "def test_first_check(target): pass\ndef test_second_check(target): assert False, 'broken'\n"
+
+
+@pytest.mark.parametrize("case", AGAINST)
+def test_each_kind_of_tampering_or_staleness_is_refused_with_its_own_sentence(allowed: Release, case: str) -> None:
+    change, code, sentence = AGAINST[case]
+    change(allowed)
+    refused, said = allowed.gate()
+    assert (refused, sentence in said) == (code, True), said
+
+
+def test_a_new_commit_voids_the_sign_offs(allowed: Release) -> None:
+    allowed.commit("web", "stg")
+    assert allowed.verify("own", "--phase=pre-deploy") == 0
+    assert "PRE-2 (0 of 2)" in allowed.gate()[1]
+
+
+def test_a_damaged_sign_off_is_named(release: Release) -> None:
+    path = release.sign()
+    path.write_text("{")
+    done = release.gli("gate", "--env", "own")
+    assert done.returncode == 2
+    assert f"{path.relative_to(release.root)} is no sign-off" in done.stderr
+
+
+USAGE = {
+    "an unknown item": (("PRE-9", "--env", "own", "--note", "x"), "no item is called 'PRE-9'"),
+    "an item of checks": (("PRE-1", "--env", "own", "--note", "x"), "PRE-1 is proven by checks alone"),
+    "the wrong environment": (("PRE-2", "--env", "live", "--note", "x"), "PRE-2 is signed for staging"),
+    "an empty note": (("PRE-2", "--env", "own", "--note", " "), "--note is empty"),
+}
+
+
+@pytest.mark.parametrize("case", USAGE)
+def test_signing_wrongly_is_one_sentence(release: Release, case: str) -> None:
+    arguments, sentence = USAGE[case]
+    done = release.gli("sign", *arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"gli: {sentence}")
+    assert not (release.root / "checklists/sign-offs").exists()
+
+
+def test_who_git_does_not_know_can_not_sign(release: Release) -> None:
+    done = release.gli("sign", "PRE-2", "--env", "own", "--note", "x", mail="nobody")
+    assert done.returncode == 2
+    assert "git does not know who you are" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("keys")
+    found = {}
+    for name in ("ci", "ada", "bob", "stranger"):
+        found[name] = folder / name
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(found[name])], check=True)
+    return found
+
+
+@pytest.fixture
+def strict(release: Release, keys: dict[str, Path]) -> Release:
+    """The same, where the gate demands signatures and has them."""
+    names = {"ci": "ci@glibiz.com", "ada": ADA, "bob": BOB}
+    lines = [f"{mail} {keys[name].with_suffix('.pub').read_text().strip()}" for name, mail in names.items()]
+    release.write("checklists/allowed_signers", "\n".join(lines) + "\n")
+    release.write("environments.toml", ENVIRONMENTS.format(root=release.root) + SIGNED)
+    for environment in ("own", "live"):
+        signed = subprocess.run(
+            ["ssh-keygen", "-Y", "sign", "-f", str(keys["ci"]), "-n", "gli-verdict", str(release.verdict(environment))],
+            capture_output=True,
+            check=True,
+        )
+        assert signed.returncode == 0
+    for name, mail in (("ada", ADA), ("bob", BOB)):
+        release.sign(mail=mail, GLI_SIGNING_KEY=str(keys[name]))
+    assert release.gate()[0] == 0, release.gate()
+    return release
+
+
+def resign(release: Release, key: Path, namespace: str) -> None:
+    path = release.verdict("own")
+    path.with_name("verdict.json.sig").unlink()
+    subprocess.run(
+        ["ssh-keygen", "-Y", "sign", "-f", str(key), "-n", namespace, str(path)], capture_output=True, check=True
+    )
+
+
+FORGED: dict[str, tuple[Callable[[Release, dict[str, Path]], object], int, str]] = {
+    "no signature": (lambda r, k: r.verdict("own").with_name("verdict.json.sig").unlink(), 1, "no good signature"),
+    "a key that nobody allowed": (lambda r, k: resign(r, k["stranger"], "gli-verdict"), 1, "no good signature"),
+    "a signature of something else": (lambda r, k: resign(r, k["ci"], "gli-sign-off"), 1, "no good signature"),
+    "a resealed edit": (lambda r, k: r.edit("own", reseal=True, account="999"), 1, "no good signature"),
+    "an unsigned sign-off": (lambda r, k: r.sign(), 3, "PRE-2 (1 of 2)"),
+    "a sign-off under another name": (
+        lambda r, k: r.sign(mail=ADA, GLI_SIGNING_KEY=str(k["bob"])),
+        3,
+        "PRE-2 (1 of 2)",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FORGED)
+def test_where_signatures_are_demanded_a_forged_one_is_refused(
+    strict: Release, keys: dict[str, Path], case: str
+) -> None:
+    change, code, sentence = FORGED[case]
+    change(strict, keys)
+    refused, said = strict.gate()
+    assert (refused, sentence in said) == (code, True), said
+
+
+def test_a_run_with_a_key_signs_its_verdict(strict: Release, keys: dict[str, Path]) -> None:
+    assert strict.verify("own", "--phase=pre-deploy", GLI_SIGNING_KEY=str(keys["ci"])) == 0
+    code, said = strict.gate()
+    assert code == 0, said
+    assert "own: signed by ci@glibiz.com" in said
+
+
+def test_a_key_that_does_not_sign_leaves_a_verdict_without_signature(strict: Release, tmp_path: Path) -> None:
+    assert strict.verify("own", "--phase=pre-deploy", GLI_SIGNING_KEY=str(tmp_path / "none")) == 0
+    assert "no good signature" in strict.gate()[1]
+
+
+def test_a_manifest_has_one_name_whatever_its_order() -> None:
+    assert sign_offs.manifest_id({"a": "1", "b": "2"}) == sign_offs.manifest_id({"b": "2", "a": "1"})
+    assert sign_offs.manifest_id({"a": "1"}) != sign_offs.manifest_id({"a": "2"})
