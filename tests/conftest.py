@@ -11,7 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
+
+from sandbox import control
+from sandbox.state import running
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTEST = [sys.executable, "-m", "pytest"]
@@ -106,6 +110,19 @@ class Sandbox:
         return run(
             "--env=sandbox", *arguments, root=ROOT, reports=reports, env={"GLI_SANDBOX": self.name} | (env or {})
         )
+
+    def verify_often(self, *, reports: Path) -> Ran:
+        """The same, without what a new process costs: for hundreds of runs."""
+        output = reports / "output.txt"
+        arguments = ["-p", "no:hypothesispytest", f"--report-dir={reports}", "--env=sandbox"]
+        env = clean_environment() | {"GLI_SANDBOX": self.name}
+        code = forked.run(arguments, root=ROOT, env=env, output=output, timeout=120)
+        return Ran(code, output.read_text(), *latest(reports))
+
+    def ask(self, do: str, *faults: str) -> None:
+        """`gli sandbox break` or `heal`, without a process."""
+        answer = control.ask(running(ROOT, self.name) / "control", {"do": do, "faults": faults})
+        assert answer["ok"], answer["error"]
 
     def aws(self, service: str) -> Any:
         """A boto3 client with other credentials than the suite's, as any other tool would make it."""

@@ -39,20 +39,20 @@ def test_every_check_has_a_fault() -> None:
 
 def test_a_healthy_sandbox_is_go_twenty_times_in_a_row(sandbox: Sandbox, tmp_path: Path) -> None:
     for _ in range(20):
-        ran = sandbox.verify(reports=tmp_path)
+        ran = sandbox.verify_often(reports=tmp_path)
         assert (ran.red, ran.last_line) == (set(), "VERDICT sandbox: GO"), ran.output
 
 
-@pytest.mark.parametrize("fault", sorted(FAULTS))
+@pytest.mark.parametrize("fault", sorted(f for f in FAULTS if not FAULTS[f]["production"]))
 def test_a_fault_turns_its_checks_red_and_nothing_else(sandbox: Sandbox, tmp_path: Path, fault: str) -> None:
     """What else is red must be explained by it: a root that it does not name, or one that an earlier fault left
     behind, fails here.
     """
-    sandbox.call("break", fault)
+    sandbox.ask("break", fault)
     try:
-        ran = sandbox.verify(reports=tmp_path)
+        ran = sandbox.verify_often(reports=tmp_path)
     finally:
-        sandbox.call("heal", fault)
+        sandbox.ask("heal", fault)
     named = set(FAULTS[fault]["turns_red"])
     assert named <= ran.red, ran.output
     assert ran.roots <= named, ran.output
