@@ -18,9 +18,12 @@ import gli
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "checks": "catalogue",
+        "pull": "pull",
         "iam-policy": "catalogue",
         "gate": "gate",
         "sign": "gate",
+        "report": "report",
+        "reports": "report",
     }
 )
 """Each command, and the module of `gli.commands` that holds it."""

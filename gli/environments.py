@@ -6,21 +6,23 @@ Source of truth: the comments in `environments.toml`. A key that is not known, a
 
 from __future__ import annotations
 
-import os
-import re
-import tomllib
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from gli.errors import UsageError
+from gli.tables import FILE, extended, names, overlay_path, read_overlay, read_tables, tables_of, whole
+
+__all__ = ["FILE", "Environment", "load", "names", "overlay_path", "read_overlay", "read_tables", "tables_of"]
 
 Vantage = Literal["internet", "vpc"]
-FILE = "environments.toml"
+_MOMENT = r"^(Mon|Tue|Wed|Thu|Fri|Sat|Sun|\d{4}-\d\d-\d\d) ([01]\d|2[0-3]):[0-5]\d$"
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
@@ -32,6 +34,8 @@ class Table(BaseModel):
 
 class Repository(Table):
     name: str
+    remote: str | None = None
+    path: str | None = None
     workflow: str | None = None
     steps: tuple[tuple[str, ...], ...] = ()
     migrate: tuple[str, ...] = ()
@@ -51,12 +55,44 @@ class Aws(Table):
         return self.region
 
 
+class Freeze(Table):
+    """When nothing is promoted to production: weekly (`Fri 17:00`) or dated (`2026-12-20 00:00`), in wall-clock time."""
+
+    reason: str
+    begins: Annotated[str, Field(pattern=_MOMENT)]
+    ends: Annotated[str, Field(pattern=_MOMENT)]
+    """The first minute that is free again."""
+
+    @model_validator(mode="after")
+    def _is_a_window(self) -> Freeze:
+        if self.begins[:1].isdigit() != self.ends[:1].isdigit() or self.begins == self.ends:
+            raise ValueError("begins and ends must be two different moments, both of the week or both with a date")
+        if self.begins[:1].isdigit():
+            if datetime.fromisoformat(self.begins) > datetime.fromisoformat(self.ends):
+                raise ValueError("begins is after ends")
+        return self
+
+
 class Git(Table):
     remote: str
     deploy_tag: str = "deploy-%Y%m%d-%H%M%S"
     log_repository: str | None = None
+    log_branch: str = "deployments"
     log_path: str = "deployment.log"
     backmerge_hours: int = 24
+    workspace: str = ".."
+    state: str = ".release"
+    timezone: str = "UTC"
+    freeze: tuple[Freeze, ...] = ()
+
+    @field_validator("timezone")
+    @classmethod
+    def _timezone_is_known(cls, timezone: str) -> str:
+        try:
+            ZoneInfo(timezone)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError("a name of the IANA time zone database, as in Asia/Seoul") from None
+        return timezone
 
     def of(self, repository: str) -> str:
         """The remote of one repository."""
@@ -196,6 +232,7 @@ class Database(Table):
     secret: str
     verify_secret: str
     migrations: str
+    tables: tuple[str, ...] = ()
     ingress_from: tuple[str, ...]
     minimum_backup_days: int = 7
     longest_transaction_s: float = 300.0
@@ -381,87 +418,16 @@ def load(root: Path, name: str, *, overlay: Mapping[str, Any] | None = None) -> 
     `overlay` replaces the overlay file: a replay brings the one that the recorded run had.
     """
     tables = read_tables(root)
-    merged = _extended(tables, name, seen=())
-    if overlay is None:
-        overlay = read_overlay(root, merged) or {}
-    merged = _merged(merged, overlay)
+    merged = whole(root, tables, name, overlay=overlay)
     merged.pop("provider_pid", None)
     repositories = tables.get("repositories", [])
     environment = _validated(name, merged, repositories)
     if environment.sqlite is not None:
         environment = environment.model_copy(update={"sqlite": environment.sqlite.below(root)})
     if environment.counterpart is not None:
-        other = _extended(tables, environment.counterpart, seen=())
+        other = extended(tables, environment.counterpart)
         environment._other = _validated(environment.counterpart, other, repositories)
     return environment
-
-
-def read_tables(root: Path) -> dict[str, Any]:
-    """The file as TOML tables; `UsageError` where it is missing or not TOML."""
-    path = root / FILE
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path} is missing; run from the project's root, or write one (see the README)") from None
-    except OSError as e:
-        raise UsageError(f"{path} can't be read: {e.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise UsageError(f"{FILE} is not valid TOML: {e}; mend that line") from None
-
-
-def names(root: Path) -> list[str]:
-    """The environments that the file describes, sorted."""
-    return sorted(k for k, v in read_tables(root).items() if isinstance(v, dict))
-
-
-def overlay_path(root: Path, merged: Mapping[str, Any]) -> Path | None:
-    """Where the environment's overlay lies, `${NAME-default}` replaced by the variable; None where it has none."""
-    template = merged.get("overlay")
-    if not isinstance(template, str):
-        return None
-    expanded = re.sub(r"\$\{(\w+)-(\w*)\}", lambda m: os.environ.get(m[1]) or m[2], template)
-    return root / expanded
-
-
-def read_overlay(root: Path, merged: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The overlay's tables; None where nothing wrote one."""
-    path = overlay_path(root, merged)
-    if path is None or not path.is_file():
-        return None
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as e:
-        raise UsageError(f"{path} is not valid TOML: {e}; start the environment again") from None
-
-
-def tables_of(root: Path, name: str) -> dict[str, Any]:
-    """The tables of one environment with `extends` merged in, before the overlay and before validation."""
-    return _extended(read_tables(root), name, seen=())
-
-
-def _extended(tables: Mapping[str, Any], name: str, *, seen: tuple[str, ...]) -> dict[str, Any]:
-    environments = sorted(k for k, v in tables.items() if isinstance(v, dict))
-    own = tables.get(name)
-    if not isinstance(own, dict):
-        where = f" ([{seen[-1]}] extends it)" if seen else ""
-        raise UsageError(f"{FILE} has no environment {name!r}{where}; it has: {', '.join(environments) or 'none'}")
-    if name in seen:
-        raise UsageError(f"{FILE}: [{name}] extends itself ({' -> '.join((*seen, name))}); take one `extends` out")
-    parent = own.get("extends")
-    if parent is None:
-        return dict(own)
-    if not isinstance(parent, str):
-        raise UsageError(f"{FILE}: [{name}] extends must be the name of an environment, in quotes")
-    return _merged(_extended(tables, parent, seen=(*seen, name)), own)
-
-
-def _merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """`change` on top of `base`, table by table; anything that is not a table is replaced whole."""
-    both = dict(base)
-    for key, value in change.items():
-        old = both.get(key)
-        both[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return both
 
 
 def _validated(name: str, merged: dict[str, Any], repositories: Any) -> Environment:

@@ -26,8 +26,10 @@ from gli.environments import Environment
 from gli.errors import UsageError
 from gli.judge.verdict import NO_GO, Verdict
 from gli.observe.observation import Record
+from gli.observe.observatory import Observatory
 from gli.observe.probe import Probe
-from gli.report import files, terminal
+from gli.report import files, sinks, terminal, texts
+from gli.report.progress import Progress
 from gli.run import Run
 
 RUN = pytest.StashKey[Run]()
@@ -51,7 +53,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--await-rollout", metavar="SECONDS", type=float, default=0.0, help="wait this long for rollouts to end"
     )
-    group.addoption("--lang", choices=("en", "ko"), default="en", help="language of the hints (default: en)")
+    group.addoption(
+        "--lang", choices=texts.LANGUAGES, help="language of the reports (default: ko where LANG says so, else en)"
+    )
     group.addoption("--report-dir", metavar="DIR", type=Path, help="where reports go (default: reports)")
 
 
@@ -71,20 +75,23 @@ def pytest_cmdline_main(
             started.stop()
     if run is None:
         return code if any(getattr(config.option, o, False) for o in ("help", "version")) else code or 1
-    print("\n".join(_said(run, verdict)))
-    print(terminal.last_line(run.environment.name, verdict.verdict if verdict else NO_GO), flush=True)
+    paint = terminal.paint_of(config.option.color)
+    terminal.say(_said(run, verdict, config.option.verbose, paint))
+    terminal.say([terminal.last_line(run.environment.name, verdict.verdict if verdict else NO_GO, paint)])
     return _exit_code(code, verdict, run) if verdict else code or 1
 
 
-def _said(run: Run, verdict: Verdict | None) -> Iterable[str]:
+def _said(run: Run, verdict: Verdict | None, verbosity: int, paint: terminal.Paint) -> Iterable[str]:
     """What the run says before its last line."""
-    report = _relative(run.folder.path / files.VERDICT)
+    page = run.folder.path / sinks.PAGE
+    report = _relative(page if page.exists() else run.folder.path / files.VERDICT)
     if verdict is None:
         return [f"ERROR: the report could not be written to {run.folder.path}: {run.unwritten}"]
+    warnings = [f"WARNING: {problem}" for problem in run.problems]
     if run.refused is not None:
-        return terminal.refusal(run.redact(run.refused.message), report)
-    said = list(terminal.summary(verdict, report))
-    return [*said, f"WARNING: {run.unsigned}"] if run.unsigned else said
+        return [*terminal.refusal(run.redact(run.refused.message), report, language=run.language), *warnings]
+    said = terminal.summary(verdict, report, language=run.language, verbosity=verbosity, paint=paint)
+    return [*said, *warnings]
 
 
 def _finished(run: Run, config: pytest.Config) -> Verdict | None:
@@ -138,7 +145,7 @@ def _configure(config: pytest.Config) -> None:
     catalogues.docstrings(root)
     replayed, overlay = _replayed(config, name) if config.option.replay else (None, None)
     if replayed is None:
-        config.stash[PROVIDER] = provider.ensure(root, tables, say=lambda text: print(text, flush=True))
+        config.stash[PROVIDER] = provider.ensure(root, name, tables, say=lambda text: print(text, flush=True))
         overlay = environments.read_overlay(root, tables) or {}
     assert overlay is not None
     environment = _environment(config, name, overlay)
@@ -147,7 +154,7 @@ def _configure(config: pytest.Config) -> None:
         environment,
         catalogue,
         phase=config.option.phase,
-        language=config.option.lang,
+        language=texts.chosen(config.option.lang),
         reports=config.option.report_dir or root / "reports",
         overlay=overlay,
         replayed=replayed,
@@ -156,6 +163,9 @@ def _configure(config: pytest.Config) -> None:
     config.stash[SIDE] = Side(environment, catalogue, config.option.phase, run.observatory)
     signal.signal(signal.SIGTERM, _interrupt)
     config.pluginmanager.register(Controlling(config, run), "gli-controlling")
+    if config.option.verbose >= 0 and isinstance(run.observatory, Observatory):
+        progress = Progress(config, run.observatory.awaited, run.language)
+        config.pluginmanager.register(progress, "gli-progress")
     config.pluginmanager.register(Checking(config.stash[SIDE]), "gli-checking")
 
 

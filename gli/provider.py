@@ -1,4 +1,4 @@
-"""Environments that can be started on this machine: `python -m PROVIDER up`, for as long as a run needs one.
+"""Environments that can be started on this machine: `python -m PROVIDER up --env NAME`, while a run needs one.
 
 The provider writes the environment's overlay as its last step; an overlay whose process is alive is an environment
 that is up, and is used as it is.
@@ -41,17 +41,18 @@ class Provider:
             self._process.wait()
 
 
-def ensure(root: Path, tables: Mapping[str, Any], say: Callable[[str], None]) -> Provider | None:
-    """Starts the environment when none is up; None where there is nothing to start.
+def ensure(root: Path, name: str, tables: Mapping[str, Any], say: Callable[[str], None]) -> Provider | None:
+    """Starts the environment `name` when none is up; None where there is nothing to start.
 
     Raises `UsageError` with what the provider said where it does not come up.
     """
     module = tables.get("provider")
     if not isinstance(module, str) or _is_up(root, tables):
         return None
-    say(f"no {module} is up: starting one for this run ...")
+    say(f"no {name} is up: starting one for this run ...")
+    command = [module, "up", "--env", name]
     process = subprocess.Popen(
-        [sys.executable, "-m", module, "up"],
+        [sys.executable, "-m", *command],
         cwd=root,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -61,14 +62,14 @@ def ensure(root: Path, tables: Mapping[str, Any], say: Callable[[str], None]) ->
     )
     provider = Provider(process)
     try:
-        _await(process, root, tables, module)
+        _await(process, root, tables, " ".join(command))
     except BaseException:
         provider.stop()
         raise
     return provider
 
 
-def _await(process: subprocess.Popen[bytes], root: Path, tables: Mapping[str, Any], module: str) -> None:
+def _await(process: subprocess.Popen[bytes], root: Path, tables: Mapping[str, Any], command: str) -> None:
     assert process.stdout is not None
     os.set_blocking(process.stdout.fileno(), False)
     said = b""
@@ -78,9 +79,9 @@ def _await(process: subprocess.Popen[bytes], root: Path, tables: Mapping[str, An
         if process.poll() is not None:
             said += process.stdout.read() or b""
             last = said.decode(errors="replace").strip().splitlines()[-3:]
-            raise UsageError(f"`python -m {module} up` ended with code {process.returncode}: {' / '.join(last)}")
+            raise UsageError(f"`python -m {command}` ended with code {process.returncode}: {' / '.join(last)}")
         if time.monotonic() > deadline:
-            raise UsageError(f"`python -m {module} up` was not ready within {START_TIMEOUT_S:.0f} s")
+            raise UsageError(f"`python -m {command}` was not ready within {START_TIMEOUT_S:.0f} s")
         time.sleep(0.05)
 
 

@@ -21,6 +21,7 @@ from gli.judge.outcome import Outcome, Result
 from gli.judge.verdict import VALID_FOR_HOURS, CheckLine, Judgement, SinceLast, Suite, Verdict, compared, judge
 from gli.observe.observation import Record, Unknown, Unobserved, fact_name
 from gli.observe.observatory import Observatory, Replay
+from gli.report import notify, sinks
 from gli.report.files import VERDICT, RunFolder
 from gli.report.redact import Redactor
 
@@ -49,12 +50,12 @@ class Run:
         self.phase, self.language, self.overlay = phase, language, overlay
         self.started = clock.now()
         self.cases = catalogue.cases(environment, phase)
-        self.redactor = Redactor()
+        self.redactor = Redactor(notify.secrets(environment.notify))
         self.results: list[Result] = []
         self.collected: set[tuple[str, str]] | None = None
         self.refused: Unknown | None = None
         self.unwritten: Exception | None = None
-        self.unsigned: str | None = None
+        self.problems: list[str] = []  # what went wrong beside the verdict: a report, a signature, a message
         self.folder = RunFolder.create(reports, environment.name, self.started)
         self._write(self._judged(interrupted="the run has not ended"))
         self.folder.point_latest_here()
@@ -130,10 +131,20 @@ class Run:
         self.results = [self._with_attempts(r) for r in self.results]
         verdict = self._judged(interrupted=interrupted)
         clean = Verdict.model_validate(self.redacted(verdict.model_dump(mode="json")))
-        self.folder.write_facts(self._header(), self._lines(), self.redactor)
+        lines = [self.redactor.document(line) for line in self._lines()]
+        self.folder.write_facts(self._header(), lines, self.redactor)
         self._write(clean)
         self._sign()
+        self._report(clean, lines)
         return clean
+
+    def _report(self, verdict: Verdict, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Writes the other reports and tells whom it concerns. What fails is a problem, and the verdict stays."""
+        environment, folder = self.environment, self.folder.path
+        self.problems += sinks.write(folder, verdict, lines, environment, self.cases, language=self.language)
+        if isinstance(self.observatory, Observatory):  # what was recorded once is no news
+            self.problems += sinks.tell(folder, verdict, environment.notify, language=self.language)
+        self.problems = [self.redact(problem) for problem in self.problems]
 
     def _sign(self) -> None:
         """Signs the verdict where the run has a key. One that does not sign leaves a verdict without a signature."""
@@ -143,7 +154,7 @@ class Run:
         try:
             signing.sign(self.folder.path / VERDICT, signing.VERDICT, key)
         except UsageError as e:
-            self.unsigned = str(e)
+            self.problems.append(str(e))
 
     def _await_manifest(self) -> None:
         if self.environment.git is None or self.partial is not None or self.refused is not None:

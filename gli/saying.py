@@ -10,6 +10,12 @@ def saw(seen: object, *, expected: object) -> str:
     return " ".join(f"expected {expected}, saw {seen}".split())
 
 
+def parted(message: str) -> tuple[str, str] | None:
+    """What was expected and what was seen, of a sentence that `saw` made; None for any other."""
+    expected, comma, seen = message.partition(", saw ")
+    return (expected.removeprefix("expected "), seen) if comma and expected.startswith("expected ") else None
+
+
 def listed(items: Iterable[object], *, most: int = 5) -> str:
     """`a, b and c`; long lists end in their count."""
     texts = [str(i) for i in items]

@@ -1,4 +1,4 @@
-"""`python -m sandbox`: a replica of staging on this machine."""
+"""`python -m sandbox`: a replica of staging, or of production, on this machine."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
+from collections.abc import Callable
+from functools import wraps
 from typing import Any, NoReturn
 
 import click
 
 from gli.errors import UsageError
 from sandbox import control
-from sandbox.state import AlreadyUp, NotUp, checked_name, project_root, running
+from sandbox.state import ENVIRONMENT, AlreadyUp, NotUp, Place, running
 
 _READY = "sandbox ready in "
 _STOP_SECONDS = 15.0
@@ -34,38 +35,50 @@ class _Latency(click.ParamType[float]):
         return float(match[1]) / (1000 if match[2] == "ms" else 1)
 
 
-_name = click.option(
-    "--name", envvar="GLI_SANDBOX", default="default", show_default=True, help="Which sandbox, where several are up."
-)
+Command = Callable[..., None]
+
+
+def _placed(command: Command) -> Command:
+    """A command about one sandbox: its options become the command's `place`."""
+
+    @click.option(
+        "--name", envvar="GLI_SANDBOX", default="default", show_default=True, help="Which one, where several are up."
+    )
+    @click.option("--env", metavar="NAME", default=ENVIRONMENT, show_default=True, help="Which environment it plays.")
+    @wraps(command)
+    def called(name: str, env: str, **options: Any) -> None:
+        command(place=Place.of(name, env), **options)
+
+    return called
+
+
 _json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 
 @click.group()
 def cli() -> None:
-    """A faithful replica of staging on this machine, and faults to break it with."""
+    """A faithful replica of staging or production on this machine, and faults to break it with."""
 
 
 @cli.command()
 @click.option("--detach", is_flag=True, help="Return when it is ready; `down` ends it.")
 @click.option("--latency", type=_Latency(), default="0ms", show_default=True, help="Delay every answer by this much.")
-@_name
-def up(detach: bool, latency: float, name: str) -> None:
+@_placed
+def up(detach: bool, latency: float, place: Place) -> None:
     """Start a sandbox and keep it until Ctrl-C."""
-    root = project_root()
-    checked_name(name)
     if detach:
-        _detach(latency, name)
+        _detach(latency, place)
     from sandbox.foreground import keep
 
-    keep(root, name, latency, _say)
+    keep(place, latency, _say)
 
 
 @cli.command()
-@_name
-def down(name: str) -> None:
+@_placed
+def down(place: Place) -> None:
     """End a sandbox."""
-    path = running(project_root(), checked_name(name))
-    _ask(path, {"do": "stop"}, name)
+    path, name = running(place), place.link.name
+    _ask(place, {"do": "stop"})
     deadline = time.monotonic() + _STOP_SECONDS
     while path.exists():
         if time.monotonic() > deadline:
@@ -76,12 +89,11 @@ def down(name: str) -> None:
 
 @cli.command()
 @_json
-@_name
-def status(as_json: bool, name: str) -> None:
+@_placed
+def status(as_json: bool, place: Place) -> None:
     """Print how to connect to a sandbox. Exit code 1 where none is ready."""
-    root = project_root()
     try:
-        found = _ask(running(root, checked_name(name)), {"do": "status"}, name)["status"]
+        found = _ask(place, {"do": "status"})["status"]
     except NotUp:
         if not as_json:
             raise
@@ -96,55 +108,69 @@ def status(as_json: bool, name: str) -> None:
 
 @cli.command()
 @_json
-@_name
-def faults(as_json: bool, name: str) -> None:
+@_placed
+def faults(as_json: bool, place: Place) -> None:
     """List the faults that there are, and which checks each turns red."""
     from sandbox.faults import registry
 
     try:
-        active = _ask(running(project_root(), checked_name(name)), {"do": "status"}, name)["status"]["faults"]
+        active = _ask(place, {"do": "status"})["status"]["faults"]
     except NotUp:
         active = []
     if as_json:
         listed = [
-            {"id": f.id, "turns_red": f.turns_red, "description": f.description, "active": f.id in active}
+            {
+                "id": f.id,
+                "turns_red": f.turns_red,
+                "description": f.description,
+                "active": f.id in active,
+                "production": f.production,
+            }
             for f in registry().values()
         ]
         _say(json.dumps(listed, indent=2))
         return
     for one in registry().values():
-        _say(f"{'*' if one.id in active else ' '} {one.id}: {one.description} [{', '.join(one.turns_red)}]")
+        checks = ", ".join(one.turns_red) + ("; production only" if one.production else "")
+        _say(f"{'*' if one.id in active else ' '} {one.id}: {one.description} [{checks}]")
 
 
 @cli.command("break")
 @click.argument("ids", metavar="FAULT...", nargs=-1, required=True)
-@_name
-def break_(ids: tuple[str, ...], name: str) -> None:
+@_placed
+def break_(ids: tuple[str, ...], place: Place) -> None:
     """Break something."""
-    _act("break", ids, name)
+    _act(place, {"do": "break", "faults": ids})
 
 
 @cli.command()
 @click.argument("ids", metavar="[FAULT]...", nargs=-1)
-@_name
-def heal(ids: tuple[str, ...], name: str) -> None:
+@_placed
+def heal(ids: tuple[str, ...], place: Place) -> None:
     """Heal what was broken; all of it where no fault is named."""
-    _act("heal", ids, name)
+    _act(place, {"do": "heal", "faults": ids})
 
 
-def _act(do: str, ids: tuple[str, ...], name: str) -> None:
-    answer = _ask(running(project_root(), checked_name(name)), {"do": do, "faults": ids}, name)
+@cli.command()
+@_placed
+def deploy(place: Place) -> None:
+    """Deploy what the heads of the environment's branch are now, as its workflows do on a push."""
+    _act(place, {"do": "deploy"})
+
+
+def _act(place: Place, request: dict[str, Any]) -> None:
+    answer = _ask(place, request)
     for line in answer["lines"] or ["no fault is active"]:
         _say(line)
 
 
-def _ask(path: Path, request: dict[str, Any], name: str) -> control.Answer:
+def _ask(place: Place, request: dict[str, Any]) -> control.Answer:
     try:
-        answer = control.ask(path / "control", request)
+        answer = control.ask(running(place) / "control", request)
     except TimeoutError:
-        _refuse(f"sandbox {name!r} does not answer")
+        _refuse(f"sandbox {place.link.name!r} does not answer")
     except OSError:
-        raise NotUp(name) from None
+        raise NotUp(place) from None
     if not answer["ok"]:
         if answer.get("usage"):
             raise UsageError(answer["error"])
@@ -161,9 +187,10 @@ def _lines(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _detach(latency: float, name: str) -> NoReturn:
+def _detach(latency: float, place: Place) -> NoReturn:
     """Start the same command in a session of its own, pass on what it says, leave it alone when it is ready."""
-    argv = [sys.executable, "-m", "sandbox", "up", "--name", name, "--latency", f"{latency}s"]
+    which = ["--name", place.name, "--env", place.environment]
+    argv = [sys.executable, "-m", "sandbox", "up", *which, "--latency", f"{latency}s"]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryFile("w+") as errors:  # not our own stderr: whoever reads that would wait for the sandbox
         child = subprocess.Popen(
@@ -175,7 +202,7 @@ def _detach(latency: float, name: str) -> NoReturn:
             for line in child.stdout:
                 ready = line.startswith(_READY)
                 if ready:
-                    _say(f"{line.partition(';')[0]}; `python -m sandbox down` stops it")
+                    _say(f"{line.partition(';')[0]}; `python -m sandbox down{place.options}` stops it")
                     sys.exit(0)
                 _say(line.rstrip("\n"))
         finally:

@@ -9,28 +9,27 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import NoReturn
 
 from sandbox.moto import Moto
 from sandbox.processes import PartFailed
-from sandbox.state import State
+from sandbox.state import Place, State
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Say = Callable[[str], None]
 
 
-def keep(root: Path, name: str, latency: float, say: Say) -> NoReturn:
+def keep(place: Place, latency: float, say: Say) -> NoReturn:
     """Start a sandbox, wait for a signal or `down`, end everything, and the process with it.
 
     Raises what `State.claim` does where it may not start at all.
     """
     begun = time.monotonic()
     _open_standard_streams()
-    state = State.claim(root, name)
+    state = State.claim(place)
     try:
         # Not asyncio.run: a thread that still asks a server which is gone must not hold up the end.
-        code = asyncio.new_event_loop().run_until_complete(_keep(root, state, latency, begun, say))
+        code = asyncio.new_event_loop().run_until_complete(_keep(state, latency, begun, say))
     finally:
         state.remove()
     with suppress(OSError, AttributeError):
@@ -38,7 +37,7 @@ def keep(root: Path, name: str, latency: float, say: Say) -> NoReturn:
     os._exit(code)
 
 
-async def _keep(root: Path, state: State, latency: float, begun: float, say: Say) -> int:
+async def _keep(state: State, latency: float, begun: float, say: Say) -> int:
     """The exit code."""
     stop_requested = _on_signals()
     moto = Moto(state.path)
@@ -46,7 +45,7 @@ async def _keep(root: Path, state: State, latency: float, begun: float, say: Say
     # Only now: these imports take a second, in which the longest part of all is already on its way.
     from sandbox.supervisor import Supervisor
 
-    supervisor = Supervisor(root, state, moto, stop_requested, latency, say)
+    supervisor = Supervisor(state, moto, stop_requested, latency, say)
     boot = asyncio.create_task(supervisor.boot())
     stop = asyncio.create_task(stop_requested.wait())
     try:

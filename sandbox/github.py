@@ -1,18 +1,21 @@
-"""GitHub's REST API as far as a release asks it: the runs of a repository's workflows for one commit."""
+"""GitHub's REST API as far as a release asks it: the runs of a repository's workflows for one commit.
+
+The runs are files, one each, beside the remotes: whoever plays an environment over the same remotes sees the same.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+import re
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from sandbox import workflows
 from sandbox.processes import LOOPBACK
 from sandbox.relay import SUITE_HEADER
-from sandbox.site import Revisions
 
 _MAX_HEADERS = 16 * 1024
 Run = dict[str, Any]
@@ -21,42 +24,58 @@ Run = dict[str, Any]
 class GitHub:
     """Answers `GET /repos/OWNER/NAME/actions/runs`. The runs are what faults change at run time."""
 
-    def __init__(self, owner: str) -> None:
-        self.runs: dict[str, list[Run]] = {}
-        """The runs of each repository, oldest first, as GitHub describes them."""
+    def __init__(self, owner: str, folder: Path) -> None:
         self.url = ""
         """Where it listens."""
         self.requests = 0
         """Requests of the suite."""
         self._owner = owner
+        self._folder = folder
         self._server: asyncio.Server | None = None
 
-    def deployed(self, revisions: Revisions, branches: Sequence[str]) -> None:
-        """Every repository that has a workflow was deployed from the head of these branches."""
-        for branch in branches:
-            for repository, commit in revisions[branch].items():
-                if workflows.of(repository):
-                    self.run(repository, branch, commit)
+    def deployed(self, repository: str, branch: str, commit: str) -> None:
+        """A repository that has a workflow was deployed from that head of the branch."""
+        ran = any((r["head_branch"], r["head_sha"]) == (branch, commit) for r in self.runs(repository))
+        if workflows.of(repository) and not ran:
+            self.run(repository, branch, commit)
+
+    def runs(self, repository: str) -> list[Run]:
+        """The runs of a repository, oldest first, as GitHub describes them."""
+        found = (self._folder / repository).glob("*.json")
+        return sorted((json.loads(file.read_text(encoding="utf-8")) for file in found), key=lambda run: run["id"])
 
     def run(self, repository: str, branch: str, commit: str, conclusion: str = "success") -> Run:
         """One more run of a repository's deploy workflow, which has ended."""
-        runs = self.runs.setdefault(repository, [])
-        url = f"https://github.com/{self._owner}/{repository}/actions/runs/{len(runs) + 1}"
-        runs.append(
-            {
-                "id": len(runs) + 1,
-                "run_number": len(runs) + 1,
-                "run_attempt": 1,
-                "path": workflows.FILE,
-                "event": "push",
-                "head_branch": branch,
-                "head_sha": commit,
-                "status": "completed",
-                "conclusion": conclusion,
-                "html_url": url,
-            }
-        )
-        return runs[-1]
+        (self._folder / repository).mkdir(parents=True, exist_ok=True)
+        number = max((run["id"] for run in self.runs(repository)), default=0) + 1
+        run = {
+            "id": number,
+            "run_number": number,
+            "run_attempt": 1,
+            "path": workflows.FILE,
+            "event": "push",
+            "head_branch": branch,
+            "head_sha": commit,
+            "status": "completed",
+            "conclusion": conclusion,
+            "html_url": f"https://github.com/{self._owner}/{repository}/actions/runs/{number}",
+        }
+        self.change(repository, run)
+        return run
+
+    def change(self, repository: str, run: Run, **fields: str) -> None:
+        """A run with other fields."""
+        file = self._file(repository, run)
+        fresh = file.with_suffix(".new")
+        fresh.write_text(json.dumps(run | fields), encoding="utf-8")
+        fresh.replace(file)
+
+    def forget(self, repository: str, run: Run) -> None:
+        """As if a run had never been."""
+        self._file(repository, run).unlink()
+
+    def _file(self, repository: str, run: Run) -> Path:
+        return self._folder / repository / f"{run['id']}.json"
 
     async def start(self) -> None:
         """Listen, on a port that the system chooses."""
@@ -83,11 +102,11 @@ class GitHub:
     def _answer(self, target: str) -> tuple[str, dict[str, Any]]:
         url = urlsplit(target)
         _, repos, owner, repository, *rest = [*url.path.split("/"), "", "", ""]
-        known = repos == "repos" and owner == self._owner and repository in self.runs
-        if not known or rest[:2] != ["actions", "runs"]:
+        runs = self.runs(repository) if re.fullmatch(r"\w[\w.-]*", repository) else []
+        if repos != "repos" or owner != self._owner or rest[:2] != ["actions", "runs"] or not runs:
             return "404 Not Found", {"message": "Not Found", "status": "404"}
         asked = {key: values[0] for key, values in parse_qs(url.query).items()}
         fields = {"head_sha": "head_sha", "branch": "head_branch", "event": "event"}
         wanted = {field: asked[key] for key, field in fields.items() if key in asked}
-        found = [run for run in self.runs[repository] if all(run[f] == value for f, value in wanted.items())]
+        found = [run for run in runs if all(run[f] == value for f, value in wanted.items())]
         return "200 OK", {"total_count": len(found), "workflow_runs": found[::-1]}

@@ -62,8 +62,8 @@ class Sandbox:
 
     @property
     def environment(self) -> Environment:
-        """Staging: the environment that runs here."""
-        return self.site.stg
+        """The environment that runs here."""
+        return self.site.environment
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The result of a coroutine of the supervisor's loop: `run(sandbox.relay("api").set_mode("refuse"))`."""

@@ -14,7 +14,7 @@ import pika
 import pika.exceptions
 
 from sandbox.processes import LOOPBACK, Child, listens, reserve_port, run
-from sandbox.site import Login, Site
+from sandbox.site import Login, Site, required
 
 ABSENT = "rabbitmq-server is not installed; install it with `apt-get install rabbitmq-server`"
 # Debian's commands in the PATH change to a user of their own; the scripts behind them run as whoever calls them.
@@ -27,11 +27,11 @@ class RabbitMQ:
     """A broker on a port of its own, with a consumer on each of the work queues. It takes longer than all the rest."""
 
     def __init__(self, folder: Path, site: Site) -> None:
-        assert site.stg.broker is not None
+        broker = required(site.environment.broker)
         self._folder = folder
         self._site = site
-        self.queues = site.stg.broker.queues
-        self.dead_letter_queues = site.stg.broker.dead_letter_queues
+        self.queues = broker.queues
+        self.dead_letter_queues = broker.dead_letter_queues
         self._admin = Login.named("admin")
         self._reserved = [reserve_port() for _ in range(3)]
         self.port, self._dist_port, self._epmd_port = (int(r.getsockname()[1]) for r in self._reserved)

@@ -1,24 +1,29 @@
 """GLI's eight repositories as bare git repositories on disk: `dev`, `stg`, `main` and one deploy tag in each.
 
 `main` is what production runs, `stg` is one commit ahead of it, `dev` one ahead of `stg`; the tag names the release on
-`main`, so it is where a rollback would go once `stg` is released.
+`main`, so it is where a rollback would go once `stg` is released. From then on they are anybody's to push to.
 """
 
 from __future__ import annotations
 
+import io
 import subprocess
+import tarfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from sandbox import workflows
+from sandbox.site import TAGS, Revisions
 
 Tree = Mapping[str, str]
 """Path to content, as added or replaced by a commit."""
 
 _API = Path(__file__).parent / "api"
 _SINCE_RELEASE = timedelta(days=8)
+_REMEMBERED = 6
 _AUTHOR = "GLI Developer <developer@glibiz.com>"
 _CONFIG = """\
 [core]
@@ -32,18 +37,35 @@ _CONFIG = """\
 """
 
 
-def create(folder: Path, names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Make `folder/NAME.git` for every name, all at once; the commit of each branch: {branch: {repository: sha}}."""
+def create(folder: Path, names: Sequence[str]) -> None:
+    """Make `folder/NAME.git` for every name, all at once."""
     now = datetime.now(UTC).replace(microsecond=0)
     tag = (now - _SINCE_RELEASE).strftime("deploy-%Y%m%d-%H%M%S")
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor() as pool:
-        heads = pool.map(lambda name: _create(path(folder, name), name, tag, now), names)
-    branches: dict[str, dict[str, str]] = {"dev": {}, "stg": {}, "main": {}}
-    for name, commits in zip(names, heads, strict=True):
-        for branch, sha in commits.items():
-            branches[branch][name] = sha
-    return branches
+        list(pool.map(lambda name: _create(path(folder, name), name, tag, now), names))
+
+
+def revisions(folder: Path, names: Sequence[str], branches: Sequence[str]) -> Revisions:
+    """What was merged or pushed to each of these branches (the first parents of its head), and what is tagged, now."""
+    asked = {branch: ("--first-parent", f"refs/heads/{branch}") for branch in branches}
+    asked[TAGS] = ("--no-walk", "--tags")
+
+    def commits(which: Sequence[str], name: str) -> list[str]:
+        return _git(path(folder, name), "rev-list", f"--max-count={_REMEMBERED}", *which).split()
+
+    with ThreadPoolExecutor() as pool:
+        found = {key: pool.map(partial(commits, which), names) for key, which in asked.items()}
+        return {key: dict(zip(names, listings, strict=True)) for key, listings in found.items()}
+
+
+def check_out(repository: Path, commit: str, folder: Path) -> None:
+    """Write the files of a commit below a folder."""
+    done = subprocess.run(
+        ["git", "--git-dir", str(repository), "archive", "--format=tar", commit], check=True, capture_output=True
+    )
+    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
+        archive.extractall(folder)
 
 
 def path(folder: Path, name: str) -> Path:
@@ -76,10 +98,9 @@ def _git(repository: Path, *arguments: str, stream: bytes | None = None) -> str:
     return done.stdout.decode()
 
 
-def _create(repository: Path, name: str, tag: str, now: datetime) -> dict[str, str]:
+def _create(repository: Path, name: str, tag: str, now: datetime) -> None:
     _initialise(repository)
     _git(repository, "fast-import", "--quiet", stream=_history(name, tag, now))
-    return refs(repository, "refs/heads")
 
 
 def _initialise(repository: Path) -> None:

@@ -1,9 +1,9 @@
-"""What the parts of the sandbox agree on: which environments exist, which revisions they run, and who may log in."""
+"""What the parts of the sandbox agree on: which environment runs, which revisions it runs, and who may log in."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -12,8 +12,9 @@ from gli import environments
 from gli.environments import Environment
 from gli.errors import UsageError
 
-Revisions = Mapping[str, Mapping[str, str]]
-"""Branch to repository to commit."""
+Revisions = Mapping[str, Mapping[str, Sequence[str]]]
+"""Branch to repository to the commits that were its head, newest first; under `TAGS` the commits that are tagged."""
+TAGS = "refs/tags"
 
 T = TypeVar("T")
 
@@ -78,25 +79,46 @@ class Pems:
 
 @dataclass(frozen=True)
 class Site:
-    """GLI as the sandbox plays it: staging, which really runs here, and production, which is seeded beside it."""
+    """GLI as the sandbox plays it: an environment that really runs here, and its counterpart, seeded beside it."""
 
-    stg: Environment
-    prod: Environment
-    revisions: Revisions
+    environment: Environment
+    other: Environment
+    revisions: dict[str, Mapping[str, Sequence[str]]]
+    """What is deployed, and what was before; `deploy` replaces it."""
     credentials: Credentials
     database_name: str = "gli"
     vhost: str = "gli"
 
     @classmethod
-    def of(cls, root: Path, revisions: Revisions) -> Site:
-        """The site that `root/environments.toml` describes, with fresh credentials."""
-        return cls(
-            stg=environments.load(root, "stg"),
-            prod=environments.load(root, "prod"),
-            revisions=revisions,
-            credentials=Credentials.generate(),
-        )
+    def of(cls, environment: Environment, other: Environment, revisions: Revisions) -> Site:
+        """The site of these two, with fresh credentials."""
+        return cls(environment, other, dict(revisions), Credentials.generate())
+
+    @property
+    def staging(self) -> Environment:
+        """The one of the two whose branch is merged into the other's."""
+        return self.other if self.environment.production else self.environment
+
+    @property
+    def production(self) -> Environment:
+        """The other one."""
+        return self.environment if self.environment.production else self.other
 
     def revision(self, environment: Environment, repository: str) -> str:
         """The commit of that repository which the environment runs: the head of its branch."""
-        return self.revisions[environment.branch][repository]
+        return self.revisions[environment.branch][repository][0]
+
+    def before(self, repository: str) -> str:
+        """The commit of that repository which ran here before; itself where it is the first."""
+        return self.revisions[self.environment.branch][repository][:2][-1]
+
+    def images(self, repository: str) -> list[str]:
+        """Every commit of that repository that either environment runs or could go back to."""
+        return list(dict.fromkeys(c for commits in self.revisions.values() for c in commits[repository]))
+
+
+def played(root: Path, name: str) -> tuple[Environment, Environment]:
+    """The environment that `name` extends and its counterpart, as `root/environments.toml` has them."""
+    extended = environments.load(root, name, overlay={}).extends
+    environment = environments.load(root, str(extended))
+    return environment, environments.load(root, str(environment.counterpart))

@@ -1,7 +1,8 @@
 """Where a running sandbox keeps what it must: a private folder, found by its name, gone when it ends.
 
-`.sandbox/NAME` beside `environments.toml` is a link to the folder. The supervisor holds a lock in it as long as it
-lives, so that what a dead one left behind is told from what is in use.
+Where the overlay of `environments.toml` lies is a link to the folder. The supervisor holds a lock in it as long as it
+lives, so that what a dead one left behind is told from what is in use. `.sandbox/NAME.git` is of all environments of
+one name: whoever plays one of them holds a lock in it, and it goes with the last of them.
 """
 
 from __future__ import annotations
@@ -12,13 +13,18 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from gli.environments import FILE
 from gli.errors import UsageError
+from gli.tables import FILE, overlay_path, tables_of
 
-_FOLDER = ".sandbox"
+PROVIDER = "sandbox"
+"""What `environments.toml` calls this package, as the `provider` of the environments that it plays."""
+ENVIRONMENT = "sandbox"
+"""The environment that is played where none is named."""
 _PREFIX = "gli-sandbox-"
 # A supervisor that is killed can't tidy up, so a shell waits for the end of its pipe and does: for both kinds of end.
 # The servers may write until they die too, hence the second, third, ... attempt.
@@ -26,25 +32,63 @@ _JANITOR = """
 trap '' HUP INT TERM
 cat >/dev/null
 [ "$(readlink "$2")" = "$1" ] && rm -f "$2"
-rmdir "${2%/*}" 2>/dev/null
+[ -d "$3" ] && flock --nonblock "$3/lock" rm -rf "$3"
 for attempt in 1 2 3 4 5 6 7 8 9 10; do
     rm -rf "$1" 2>/dev/null && break
     sleep 0.1
 done
+rmdir "${2%/*}" 2>/dev/null
 """
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which sandbox: its name, and the environment of `environments.toml` that it plays."""
+
+    root: Path
+    name: str
+    environment: str
+    link: Path
+    """Leads to the folder of the one that is up."""
+
+    @classmethod
+    def of(cls, name: str, environment: str) -> Place:
+        """The place of that name in the project around the working directory; `UsageError` where there can't be one."""
+        if not re.fullmatch(r"\w[\w.-]{0,63}", name):
+            raise UsageError(f"{name!r} can't name a sandbox; use letters, digits, '-', '_' and '.'")
+        root = project_root()
+        tables = tables_of(root, environment)
+        overlay = overlay_path(root, tables, {"GLI_SANDBOX": name})
+        if tables.get("provider") != PROVIDER or overlay is None or "extends" not in tables:
+            raise UsageError(
+                f"{FILE}: [{environment}] is no environment that is played here; it needs extends, overlay and "
+                f'provider = "{PROVIDER}"'
+            )
+        return cls(root, name, environment, overlay.parent)
+
+    @property
+    def shared(self) -> Path:
+        """The folder of what all environments of this name have in common: git's remotes, and GitHub's runs."""
+        return self.link.with_name(f"{self.name}.git")
+
+    @property
+    def options(self) -> str:
+        """What a command adds to mean this environment."""
+        return "" if self.environment == ENVIRONMENT else f" --env {self.environment}"
 
 
 class NotUp(Exception):
     """No sandbox of that name is up."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(f"no sandbox {name!r} is up; start one with `python -m sandbox up`")
+    def __init__(self, place: Place) -> None:
+        super().__init__(f"no sandbox {place.link.name!r} is up; start one with `python -m sandbox up{place.options}`")
 
 
 class AlreadyUp(Exception):
     """One of that name is."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, place: Place) -> None:
+        name = place.link.name
         super().__init__(f"a sandbox {name!r} is already up; `down` ends it, `--name` starts another beside it")
 
 
@@ -57,31 +101,23 @@ def project_root() -> Path:
     raise UsageError(f"there is no {FILE} in {here} or above it; run from the project's root")
 
 
-def checked_name(name: str) -> str:
-    """A name that can be a file's."""
-    if not re.fullmatch(r"\w[\w.-]{0,63}", name):
-        raise UsageError(f"{name!r} can't name a sandbox; use letters, digits, '-', '_' and '.'")
-    return name
-
-
-def running(root: Path, name: str) -> Path:
-    """The folder of the sandbox of that name, or `NotUp`."""
-    link = root / _FOLDER / name
-    if not _in_use(link):
-        raise NotUp(name)
-    return link.resolve()
+def running(place: Place) -> Path:
+    """The folder of the sandbox that is up there, or `NotUp`."""
+    if not _in_use(place.link):
+        raise NotUp(place)
+    return place.link.resolve()
 
 
 class State:
     """The folder of one sandbox, as its supervisor holds it."""
 
-    def __init__(self, path: Path, link: Path, lock: int) -> None:
+    def __init__(self, path: Path, place: Place, lock: int) -> None:
         self.path = path
-        self.name = link.name
+        self.place = place
         self.control = path / "control"
-        self._lock = lock
+        self._locks = [lock]
         self._janitor = subprocess.Popen(
-            ["sh", "-c", _JANITOR, "sh", path, link],
+            ["sh", "-c", _JANITOR, "sh", path, place.link, place.shared],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -89,21 +125,19 @@ class State:
         )
 
     @classmethod
-    def claim(cls, root: Path, name: str) -> State:
+    def claim(cls, place: Place) -> State:
         """Make the folder and take the name, or `AlreadyUp`. What dead sandboxes left is removed first."""
-        folder = root / _FOLDER
-        link = folder / name
         try:
-            _sweep(folder)
+            _sweep(place.link.parent)
             path = Path(tempfile.mkdtemp(prefix=_PREFIX))
             path.chmod(0o711)  # a server under another user finds its own folder in it
             lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX)
-            state = cls(path, link, lock)
+            state = cls(path, place, lock)
         except OSError as e:
             raise UsageError(f"{e.filename} can't be used: {e.strerror}; mend its permissions") from None
         try:
-            _link(link, path)
+            _link(place, path)
         except BaseException:
             state.remove()
             raise
@@ -118,22 +152,69 @@ class State:
         fresh.replace(path)
         return path
 
+    def share(self, make: Callable[[Path], None]) -> bool:
+        """Hold on to the shared folder; whether it was `make` that filled it just now. Blocking.
+
+        What is found is of another sandbox of this name that is up, or else a dead one's, and made again.
+        """
+        while True:
+            lock = _shared_lock(self.place.shared)
+            made = _filled(self.place.shared, lock, make)
+            fcntl.flock(lock, fcntl.LOCK_SH)  # waits for another one that is filling it
+            if _is_at(lock, self.place.shared / "lock") and (self.place.shared / "ready").exists():
+                self._locks.append(lock)
+                return made
+            os.close(lock)  # it was given up meanwhile
+
     def remove(self) -> None:
         """Give up the name and remove the folder. Nothing of it may be in use any more."""
         assert self._janitor.stdin is not None
+        for shared in self._locks[1:]:
+            os.close(shared)
         self._janitor.stdin.close()
         self._janitor.wait()
-        os.close(self._lock)
+        os.close(self._locks[0])
 
 
-def _link(link: Path, target: Path) -> None:
+def _shared_lock(folder: Path) -> int:
+    while True:
+        with suppress(FileNotFoundError):  # the last one that held it took it along
+            folder.mkdir(parents=True, exist_ok=True)
+            return os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def _filled(folder: Path, lock: int, make: Callable[[Path], None]) -> bool:
+    """Fill a folder that nobody else holds; False where somebody does."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    for left in folder.iterdir():
+        if left.is_dir():
+            shutil.rmtree(left)
+        elif left.name != "lock":
+            left.unlink()
+    make(folder)
+    (folder / "ready").touch()
+    return True
+
+
+def _is_at(lock: int, path: Path) -> bool:
+    """Whether that open file is still the one of that name."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(lock), path.stat())
+    return False
+
+
+def _link(place: Place, target: Path) -> None:
+    link = place.link
     for _ in range(10):
         link.parent.mkdir(exist_ok=True)
         try:
             link.symlink_to(target)
             return
         except FileExistsError:
-            raise AlreadyUp(link.name) from None
+            raise AlreadyUp(place) from None
         except FileNotFoundError:  # another sandbox ended and took the empty folder along
             continue
         except OSError as e:
@@ -165,3 +246,7 @@ def _sweep(folder: Path) -> None:
             if target.name.startswith(_PREFIX):
                 with suppress(OSError):
                     shutil.rmtree(target)
+    for shared in folder.glob("*.git/lock"):
+        with suppress(OSError), shared.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(shared.parent)

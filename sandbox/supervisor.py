@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gli import environments
+from gli.environments import Environment
 from gli.errors import UsageError
 from sandbox import control, repositories
 from sandbox.api import task_environment
+from sandbox.aws import rollout
 from sandbox.aws.account import Account
 from sandbox.aws.seed import Seeded
 from sandbox.buckets import BucketEndpoint
@@ -30,7 +31,7 @@ from sandbox.processes import PartFailed
 from sandbox.rabbitmq import ABSENT, RabbitMQ
 from sandbox.redirect import Redirect
 from sandbox.redis import Redis
-from sandbox.site import Site, required
+from sandbox.site import Revisions, Site, played, required
 from sandbox.state import State
 from sandbox.tasks import ApiTasks
 from sandbox.websocket import WebSocketServer
@@ -51,7 +52,6 @@ class Supervisor:
 
     def __init__(
         self,
-        root: Path,
         state: State,
         moto: Moto,
         stop_requested: asyncio.Event,
@@ -59,7 +59,6 @@ class Supervisor:
         say: Callable[[str], None],
     ) -> None:
         self._stop_requested = stop_requested
-        self._root = root
         self._state = state
         self._moto = moto
         self._say = say
@@ -67,13 +66,13 @@ class Supervisor:
         self._background: list[asyncio.Task[None]] = []
         self._faults: Runner | None = None
         self._status: dict[str, Any] = {}
-        self._stg = environments.load(root, "stg")
-        self._region = required(self._stg.aws).region
+        self._environment, self._other = played(state.place.root, state.place.environment)
+        self._region = required(self._environment.aws).region
         self._authority = Authority()
-        self._network = Network(self._stg, self._authority, latency)
-        self._repositories = state.path / "git"
+        self._network = Network(self._environment, self._authority, latency)
+        self._repositories = state.place.shared / "git"
         self._redirect = Redirect()
-        self._github = GitHub(required(self._stg.github).owner)
+        self._github = GitHub(required(self._environment.github).owner, state.place.shared / "runs")
         self._cdn = Cdn(self._moto.url, self._region)
         self._nameserver = NameServer(self._moto.url, self._region)
 
@@ -101,12 +100,19 @@ class Supervisor:
         return result
 
     async def _make_site(self) -> None:
-        names = [r.name for r in self._stg.repositories]
-        revisions = await asyncio.to_thread(repositories.create, self._repositories, names)
-        self._site = Site.of(self._root, revisions)
-        self._github.deployed(revisions, [self._site.stg.branch, self._site.prod.branch])
+        names = [r.name for r in self._environment.repositories]
+        made = await asyncio.to_thread(self._state.share, lambda _: repositories.create(self._repositories, names))
+        self._site = Site.of(self._environment, self._other, await self._heads())
+        self._record_runs(self._environment)
+        if made:  # else its own sandbox, or a deploy there, has recorded them
+            self._record_runs(self._other)
         self._stops.append(self._github.stop)
         await self._github.start()
+
+    async def _heads(self) -> Revisions:
+        names = [r.name for r in self._environment.repositories]
+        branches = (self._environment.branch, self._other.branch)
+        return await asyncio.to_thread(repositories.revisions, self._repositories, names, branches)
 
     async def _start_servers(self) -> None:
         """The data tier, and then the API, which migrates the database."""
@@ -147,15 +153,24 @@ class Supervisor:
             amqp_url=self._broker.application_url(at["api-broker"]) if self._broker else None,
             ca_file=self._state.path / "ca.pem",
             breakage_file=self._state.path / "api-breakage",
+            code=self._code(revision),
         )
 
+    def _code(self, revision: str) -> Path:
+        """The API as its repository has it at that commit: its migrations are the ones that a task applies."""
+        folder = self._state.path / "code" / revision
+        if not folder.exists():
+            name = self._environment.services["api"].repository
+            repositories.check_out(repositories.path(self._repositories, name), revision, folder)
+        return folder
+
     def _revision(self, service: str) -> str:
-        return self._site.revision(self._stg, self._stg.services[service].repository)
+        return self._site.revision(self._environment, self._environment.services[service].repository)
 
     async def _start_edge(self) -> None:
         """What stands between the users and the frontends and services: CDN, redirect, WebSocket server, DNS."""
         edge, s3 = EdgeServer(self._cdn), EdgeServer(BucketEndpoint(self._moto.url, self._region))
-        self._websocket = WebSocketServer(self._stg, self._revision("websocket"))
+        self._websocket = WebSocketServer(self._environment, self._revision("websocket"))
         self._stops += [edge.stop, s3.stop, self._redirect.stop, self._websocket.stop, self._nameserver.stop]
         cdn, buckets, redirect, websocket, dns = await asyncio.gather(
             edge.start(), s3.start(), self._redirect.start(), self._websocket.start(), self._nameserver.start()
@@ -164,7 +179,7 @@ class Supervisor:
         relays["http"].upstreams = [redirect]
         relays["s3"].upstreams = [buckets]
         relays["websocket"].upstreams = [websocket]
-        for frontend in self._stg.frontends:
+        for frontend in self._environment.frontends:
             relays[frontend].upstreams = [cdn]
         self._resolver = await self._network.open_dns(dns)
 
@@ -219,7 +234,7 @@ class Supervisor:
     def _addresses(self, seeded: Seeded) -> dict[str, Any]:
         """What any other tool needs to connect, as an administrator."""
         hosts = {r.host: self._network.relays[name].address for name, r in self._network.public.items()}
-        names = [r.name for r in self._stg.repositories]
+        names = [r.name for r in self._environment.repositories]
         return {
             "aws_endpoint_url": self._moto.url,
             "aws_region": seeded.region,
@@ -235,7 +250,8 @@ class Supervisor:
         """What `status --json` prints."""
         return {
             "ready": self._faults is not None,
-            "name": self._state.name,
+            "name": self._state.place.name,
+            "environment": self._state.place.environment,
             "pid": os.getpid(),
             "state_dir": str(self._state.path),
             "faults": self._faults.active if self._faults else [],
@@ -260,11 +276,39 @@ class Supervisor:
             return {"ok": True}
         if self._faults is None:
             return {"ok": False, "error": "the sandbox is still starting"}
-        act = {"break": self._faults.make, "heal": self._faults.heal}[str(do)]
         try:
+            if do == "deploy":
+                return {"ok": True, "lines": await self._deploy(self._faults)}
+            act = {"break": self._faults.make, "heal": self._faults.heal}[str(do)]
             return {"ok": True, "lines": await asyncio.to_thread(act, ids)}
-        except (FaultError, UsageError) as e:
+        except (FaultError, PartFailed, UsageError) as e:
             return {"ok": False, "error": str(e), "usage": isinstance(e, UsageError)}
+
+    async def _deploy(self, faults: Runner) -> list[str]:
+        """Run what the heads of the environment's branch are now; a line on each that was not run."""
+        if faults.active:
+            raise FaultError(f"{faults.active[0]} is active; heal it before a deploy")
+        names = [r.name for r in self._environment.repositories]
+        before = {name: self._site.revision(self._environment, name) for name in names}
+        await self._part("deploy", self._roll_out())
+        heads = {name: self._site.revision(self._environment, name) for name in names}
+        moved = [f"{name} {before[name][:12]} -> {heads[name][:12]}" for name in names if before[name] != heads[name]]
+        return moved or ["everything runs the head of its branch"]
+
+    async def _roll_out(self) -> None:
+        """What the workflows do on a push: images, services and pages, and the tasks with the API's migrations."""
+        self._site.revisions.update(await self._heads())
+        await asyncio.to_thread(rollout.deploy, Account(self._moto.url, self._region), self._site)
+        if any(task.revision != self._revision("api") for task in self._api.running):
+            await self._api.deploy(self._revision("api"))
+        self._websocket.revision = self._revision("websocket")
+        self._record_runs(self._environment)
+
+    def _record_runs(self, environment: Environment) -> None:
+        """GitHub has a run for each commit that the environment runs."""
+        for repository in environment.repositories:
+            commit = self._site.revision(environment, repository.name)
+            self._github.deployed(repository.name, environment.branch, commit)
 
     async def stop(self) -> None:
         """End everything, all at once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -39,7 +40,8 @@ class ApiTasks:
         port = int(reserved.getsockname()[1])
         name = f"api-{next(self._number)}"
         log = self._folder / f"{name}.log"
-        child = await Child.start_module(name, "sandbox.api", log=log, env=self._environment(port, revision))
+        environment = await asyncio.to_thread(self._environment, port, revision)
+        child = await Child.start_module(name, "sandbox.api", log=log, env=environment)
         task = Task(revision, port, child, reserved)
         self.running.append(task)
         await child.until(lambda: listens(port))

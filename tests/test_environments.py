@@ -11,16 +11,18 @@ from gli import environments
 from gli.errors import UsageError
 
 
-def test_the_projects_own_file_describes_its_four_environments() -> None:
-    assert environments.names(ROOT) == ["dev", "prod", "sandbox", "stg"]
+def test_the_projects_own_file_describes_its_five_environments() -> None:
+    assert environments.names(ROOT) == ["dev", "prod", "sandbox", "sandbox-prod", "stg"]
     for name in environments.names(ROOT):
         environments.load(ROOT, name, overlay={})
 
 
-def test_the_sandbox_is_staging_with_other_addresses() -> None:
-    staging, sandbox = (environments.load(ROOT, name, overlay={}) for name in ("stg", "sandbox"))
-    differs = {k for k in type(staging).model_fields if getattr(staging, k) != getattr(sandbox, k)}
-    assert differs == {"name", "extends", "provider", "overlay"}
+@pytest.mark.parametrize(("real", "played"), [("stg", "sandbox"), ("prod", "sandbox-prod")])
+def test_a_sandbox_is_what_it_extends_with_other_addresses(real: str, played: str) -> None:
+    one, other = (environments.load(ROOT, name, overlay={}) for name in (real, played))
+    differs = {k for k in type(one).model_fields if getattr(one, k) != getattr(other, k)}
+    assert differs == {"name", "extends", "counterpart", "provider", "overlay"}
+    assert {one.counterpart, other.counterpart} in ({"prod", "sandbox-prod"}, {"stg", "sandbox"})
 
 
 def test_an_overlay_is_merged_on_top() -> None:

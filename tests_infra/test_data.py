@@ -1,9 +1,13 @@
 """RDS, ElastiCache and the secrets that lead to them."""
 
+from collections.abc import Sequence
+
+from gli.clock import rfc3339
 from gli.environments import Broker, Database, Environment
-from gli.observe.aws.data import DatabaseInstance, ReplicationGroup, Snapshot
+from gli.observe.aws.data import DatabaseInstance, Maintenance, ReplicationGroup, Snapshot
 from gli.observe.aws.messaging import AmazonMq
 from gli.observe.aws.metrics import Metrics
+from gli.observe.observation import unknown
 from gli.observe.secrets import Secret
 from gli.saying import listed, saw
 
@@ -11,6 +15,12 @@ LEAST_FREE = 0.1
 MOST_LAG_S = 30
 RESTORABLE_WITHIN_S = 15 * 60
 SNAPSHOT_WITHIN_S = 25 * 3600  # a day, and the hour that the next daily one may take
+MOST_CPU_PERCENT = 80.0
+SLOWEST_DISK_S = 0.02
+LEAST_CREDITS = 20.0
+QUIET_FOR_S = 24 * 3600
+LEAST_CERTIFICATE_DAYS = 60
+RETIRED_AUTHORITY = "rds-ca-2019"  # it ended in August 2024
 _BUSY_BUT_SERVING = ("available", "backing-up", "modifying", "snapshotting", "storage-optimization")
 
 
@@ -66,12 +76,52 @@ def test_db_storage_free(database_instance: DatabaseInstance, metrics: Metrics) 
     )
 
 
+def test_db_cpu_and_io(database_instance: DatabaseInstance, metrics: Metrics) -> None:
+    """The database is not saturated: CPU, disk and, where it lives on them, CPU credits leave room for a migration."""
+    name = database_instance.id
+    cpu = _mean(metrics.lately(name, "CPUUtilization"))
+    slowest = max(_mean(metrics.lately(name, metric)) for metric in ("ReadLatency", "WriteLatency"))
+    assert cpu <= MOST_CPU_PERCENT and slowest <= SLOWEST_DISK_S, saw(
+        f"{cpu:.0f} % CPU and {slowest * 1000:.0f} ms on disk",
+        expected=f"{name} to take at most {MOST_CPU_PERCENT:.0f} % CPU and {SLOWEST_DISK_S * 1000:.0f} ms on disk",
+    )
+    credits = metrics.latest(name, "CPUCreditBalance") if database_instance.burstable else None
+    assert credits is None or credits >= LEAST_CREDITS, saw(
+        f"{credits:.0f}", expected=f"at least {LEAST_CREDITS:.0f} CPU credits of {name}"
+    )
+
+
 def test_db_replication_lag(database_instance: DatabaseInstance, metrics: Metrics) -> None:
     """Every read replica is close behind; passes where RDS knows of none."""
     lags = {replica: metrics.latest(replica, "ReplicaLag") for replica in database_instance.replicas}
     late = [f"{replica} {lag:.0f} s behind" for replica, lag in lags.items() if lag > MOST_LAG_S]
     late += [f"{replica} not replicating" for replica, lag in lags.items() if lag < 0]  # RDS says -1
     assert not late, saw(listed(late), expected=f"each replica of {database_instance.id} within {MOST_LAG_S} s")
+
+
+def test_db_pending_changes(
+    database_instance: DatabaseInstance, maintenance: Sequence[Maintenance], target: Database
+) -> None:
+    """Nothing is about to restart the database by itself: no change that waits, no maintenance within a day."""
+    waiting = [*(f"{setting} pending" for setting in database_instance.pending), *database_instance.unapplied]
+    waiting += [
+        f"{m.action} at {rfc3339(m.at)}" for m in maintenance if m.at and m.in_s is not None and m.in_s <= QUIET_FOR_S
+    ]
+    assert not waiting, saw(listed(waiting), expected=f"nothing to surprise {target.instance} during the release")
+
+
+def test_db_ca_valid(database_instance: DatabaseInstance) -> None:
+    """The server's certificate outlives the next two months: clients that verify it lose the database when it ends."""
+    name, left = database_instance.id, database_instance.certificate_days_left
+    assert database_instance.authority != RETIRED_AUTHORITY, saw(
+        RETIRED_AUTHORITY, expected=f"a certificate authority of {name} that has not ended"
+    )
+    if left is None:
+        raise unknown("too-little-data", f"RDS does not say how long the certificate of {name} is valid")
+    assert left >= LEAST_CERTIFICATE_DAYS, saw(
+        f"{left:.0f} (until {database_instance.certificate_until:%Y-%m-%d})",
+        expected=f"at least {LEAST_CERTIFICATE_DAYS} days left on the server certificate of {name}",
+    )
 
 
 def test_redis_available(replication_group: ReplicationGroup) -> None:
@@ -90,6 +140,29 @@ def test_redis_encryption_auth(replication_group: ReplicationGroup) -> None:
     }
     missing = [what for what, there in wanted.items() if not there]
     assert not missing, saw(f"it without {listed(missing)}", expected=f"{replication_group.id} to be protected")
+
+
+def test_redis_evictions(replication_group: ReplicationGroup, metrics: Metrics) -> None:
+    """No node of the cache throws keys out for want of memory, or is busy all the time."""
+    assert replication_group.members, saw("none", expected=f"nodes of {replication_group.id}")
+    for node in replication_group.members:
+        evicted, cpu = sum(metrics.lately(node, "Evictions")), _mean(metrics.lately(node, "EngineCPUUtilization"))
+        assert evicted == 0 and cpu <= MOST_CPU_PERCENT, saw(
+            f"{evicted:.0f} keys evicted and {cpu:.0f} % of the engine's CPU",
+            expected=f"{node} to evict nothing and to take at most {MOST_CPU_PERCENT:.0f} %",
+        )
+
+
+def test_redis_failover(replication_group: ReplicationGroup, environment: Environment) -> None:
+    """A replica takes over by itself where there is one; in production there is, in another zone, and snapshots too."""
+    group = replication_group
+    wanted = {
+        "automatic failover": group.failover == "enabled" or (len(group.members) < 2 and not environment.production),
+        "a replica in another zone": group.multi_az or not environment.production,
+        "daily snapshots": group.snapshot_days >= 1 or not environment.production,
+    }
+    missing = [what for what, there in wanted.items() if not there]
+    assert not missing, saw(f"it without {listed(missing)}", expected=f"{group.id} to survive the loss of a node")
 
 
 def test_mq_broker_running(amazon_mq: AmazonMq, target: Broker) -> None:
@@ -118,3 +191,7 @@ def test_secret_fields(secret: Secret, environment: Environment, endpoints: dict
             secret.public["host"], expected=f"{secret.id} to lead to {host}, the endpoint of {environment.name}"
         )
     assert secret.fields, saw("no field", expected=f"fields in {secret.id}")
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

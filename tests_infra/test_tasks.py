@@ -1,14 +1,18 @@
 """Tasks and deploys: did the new build stay, is it what the registry has, what died, who works with old secrets."""
 
+import re
 from collections.abc import Sequence
 
 from gli.clock import rfc3339
 from gli.environments import Environment, Service
+from gli.observe.aws.compute import EcsService
 from gli.observe.aws.metrics import Utilisation
 from gli.observe.aws.registry import RegistryImage
 from gli.observe.aws.tasks import SecretUse, ServiceDeployment, ServiceTasks, Task
+from gli.observe.observation import unknown
 from gli.saying import listed, saw
 
+_TROUBLE = re.compile(r"\b(unable|failed|unhealthy|rolling back|throttled|unavailable)\b", re.IGNORECASE)
 _NOT_UNDONE = (None, "PENDING", "IN_PROGRESS", "SUCCESSFUL")
 
 
@@ -36,6 +40,31 @@ def test_ecs_stopped_task_reasons(dead_tasks: Sequence[Task], target: Service) -
     """No task died since the newest deploy began; exit code 137 is memory, CannotPull an image or the network."""
     assert target.ecs is not None
     assert not dead_tasks, saw(listed(dead_tasks), expected=f"no task of {target.ecs.service} to die")
+
+
+def test_ecs_placement_events(ecs_service: EcsService) -> None:
+    """ECS finds a place for the service's tasks and keeps them: no trouble since the newest deploy, or for an hour."""
+    trouble = [e.message for e in ecs_service.events if _TROUBLE.search(e.message)]
+    assert not trouble, saw(
+        listed(dict.fromkeys(trouble), most=2), expected=f"events of {ecs_service.name} without trouble"
+    )
+
+
+def test_ecs_task_health(service_tasks: ServiceTasks) -> None:
+    """No running task fails its containers' own health checks; a task without any is not judged."""
+    sick = [f"{t.id[:8]} {t.health}" for t in service_tasks.running if t.health == "UNHEALTHY"]
+    assert not sick, saw(listed(sick), expected=f"no task of {service_tasks.service} to fail its own health check")
+
+
+def test_ecs_az_spread(service_tasks: ServiceTasks) -> None:
+    """Two tasks or more stand in two zones at least: one zone may go. A single task is another check's."""
+    zones = {t.zone for t in service_tasks.running}
+    if None in zones:
+        raise unknown("too-little-data", f"ECS names no zone for a task of {service_tasks.service}")
+    assert len(service_tasks.running) < 2 or len(zones) >= 2, saw(
+        f"{len(service_tasks.running)} in {listed(sorted(z for z in zones if z))}",
+        expected=f"tasks of {service_tasks.service} in two zones",
+    )
 
 
 def test_ecs_cpu_mem_headroom(utilisation: Utilisation, environment: Environment) -> None:

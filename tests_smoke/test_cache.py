@@ -1,9 +1,11 @@
 """Redis from where the application stands."""
 
+from gli.observe.observation import unknown
 from gli.observe.redis import CacheState
 from gli.saying import saw
 
 MOST_USED = 0.8
+MOST_CLIENTS = 0.8
 _LOSES_SESSIONS = ("allkeys-random", "allkeys-lru", "allkeys-lfu")
 
 
@@ -28,4 +30,15 @@ def test_redis_memory(cache_state: CacheState) -> None:
     used, most = cache_state.used_bytes, cache_state.max_bytes
     assert most == 0 or used <= most * MOST_USED, saw(
         f"{used} of {most} bytes", expected=f"at most {MOST_USED:.0%} of the memory in use"
+    )
+
+
+def test_redis_clients(cache_state: CacheState) -> None:
+    """There is room for more clients: at the limit Redis refuses every new one, those of a deploy's tasks too."""
+    assert cache_state.error is None, saw(cache_state.error, expected="the number of the cache's clients")
+    used, most = cache_state.clients, cache_state.max_clients
+    if not most:
+        raise unknown("too-little-data", "the cache does not say how many clients it takes")
+    assert used <= most * MOST_CLIENTS, saw(
+        f"{used} of {most}", expected=f"at most {MOST_CLIENTS:.0%} of the cache's clients in use"
     )

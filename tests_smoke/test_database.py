@@ -40,6 +40,18 @@ def test_db_migrations_applied(database_state: DatabaseState, code_migrations: S
     assert not unknown, saw(f"{listed(unknown)}, which the code lacks", expected="only migrations of the code")
 
 
+def test_db_schema_expected(database_state: DatabaseState, target: Database) -> None:
+    """The tables that the database is known for exist: migrations can be on record that never ran (--fake)."""
+    missing = sorted(set(target.tables) - set(database_state.tables))
+    assert not missing, saw(f"no {listed(missing)}", expected=f"the tables of {target.instance}")
+
+
+def test_db_invalid_indexes(database_state: DatabaseState) -> None:
+    """No index was left half built: it costs every write, and no query uses it."""
+    invalid = database_state.invalid_indexes
+    assert not invalid, saw(f"{listed(invalid)} invalid", expected="indexes that were built to their end")
+
+
 def test_db_connection_headroom(database_state: DatabaseState) -> None:
     """There is room for the connections of a rolling deploy, which doubles the tasks."""
     used, most = database_state.connections, database_state.max_connections

@@ -40,7 +40,7 @@ AWS_READS: dict[str, frozenset[str]] = {
     "iam": frozenset({"GetAccountAuthorizationDetails"}),
     "logs": frozenset({"DescribeLogGroups", "DescribeLogStreams", "FilterLogEvents"}),
     "mq": frozenset({"ListBrokers"}),
-    "rds": frozenset({"DescribeDBInstances", "DescribeDBSnapshots"}),
+    "rds": frozenset({"DescribeDBInstances", "DescribeDBSnapshots", "DescribePendingMaintenanceActions"}),
     "route53": frozenset({"ListHostedZonesByName", "ListResourceRecordSets"}),
     "s3": frozenset(
         {

@@ -84,6 +84,10 @@ class Observatory:
                 "timed-out", f"{fact_name(probe.name, target_name(target))} was not there after {RUN_DEADLINE_S:.0f} s"
             ) from None
 
+    def awaited(self) -> list[str]:
+        """The facts that are still being observed; may be asked from any thread."""
+        return [name for name, task in list(self._tasks.items()) if not task.done()]
+
     def close(self) -> None:
         """Ends what still runs and closes every connection."""
         self._portal.call(self._close)

@@ -72,6 +72,10 @@ class DatabaseState(Observation):
     hidden: int
     """Sessions of which the suite's role may see nothing."""
     sessions: tuple[Session, ...]
+    tables: tuple[str, ...]
+    """The names of all tables and views, sorted; those of PostgreSQL itself are left out."""
+    invalid_indexes: tuple[str, ...]
+    """Indexes that are kept up and never used; one that is being built now is not among them."""
 
 
 _SESSIONS = (
@@ -83,6 +87,16 @@ _SESSIONS = (
     "'blocked_by', CASE WHEN wait_event_type = 'Lock' THEN pg_blocking_pids(pid) ELSE '{}' END) ORDER BY pid), '[]') "
     "FROM pg_stat_activity WHERE xact_start IS NOT NULL AND backend_type = 'client backend' "
     "AND pid <> pg_backend_pid())"
+)
+
+# the catalogues say this of every schema: information_schema hides what the role has no right to
+_TABLES = (
+    "(SELECT coalesce(json_agg(DISTINCT relname), '[]') FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
+    "WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND nspname <> 'information_schema' AND nspname !~ '^pg_')"
+)
+_INVALID_INDEXES = (
+    "(SELECT coalesce(json_agg(indexrelid::regclass::text), '[]') FROM pg_index WHERE NOT indisvalid "
+    "AND indexrelid NOT IN (SELECT index_relid FROM pg_stat_progress_create_index))"
 )
 
 
@@ -101,12 +115,13 @@ async def application_login(observer: Observer, database: Database) -> Login:
 
 @probe(deadline=10, after=[secrets])
 async def database_state(observer: Observer, database: Database) -> DatabaseState:
-    """Connections, applied migrations and open transactions, in one round trip, with the suite's own credentials."""
+    """Connections, migrations, open transactions and the schema, in one round trip, with the suite's credentials."""
     statement = (
         "SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), "
         "current_setting('max_connections')::int, "
         "(SELECT coalesce(json_agg(json_build_array(app, name) ORDER BY app, name), '[]') FROM django_migrations), "
-        "(SELECT count(*) FROM pg_stat_activity WHERE query = '<insufficient privilege>'), " + _SESSIONS
+        "(SELECT count(*) FROM pg_stat_activity WHERE query = '<insufficient privilege>'), "
+        + ", ".join((_SESSIONS, _TABLES, _INVALID_INDEXES))
     )
     await observer.see(secret, database.verify_secret)
     import psycopg
@@ -124,6 +139,8 @@ async def database_state(observer: Observer, database: Database) -> DatabaseStat
         applied=tuple((str(app), str(name)) for app, name in row[2]),
         hidden=row[3],
         sessions=tuple(Session.model_validate(session) for session in row[4]),
+        tables=tuple(row[5]),
+        invalid_indexes=tuple(row[6]),
     )
 
 

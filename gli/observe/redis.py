@@ -29,6 +29,9 @@ class CacheState(Observation):
     max_bytes: int = 0
     """0 is no limit of its own."""
     policy: str | None = None
+    clients: int = 0
+    max_clients: int = 0
+    """0: the server does not say."""
 
 
 @probe(deadline=8, after=[secrets])
@@ -39,7 +42,7 @@ async def application_cache(observer: Observer, cache: Cache) -> CacheState:
 
 @probe(deadline=8, after=[secrets])
 async def cache_state(observer: Observer, cache: Cache) -> CacheState:
-    """Role and memory, with the suite's own credentials."""
+    """Role, memory and clients, with the suite's own credentials."""
     return await _session(observer, cache.verify_secret, look=True)
 
 
@@ -87,6 +90,8 @@ async def _session(observer: Observer, secret_id: str, *, look: bool) -> CacheSt
         used_bytes=int(info.get("used_memory", 0)),
         max_bytes=int(info.get("maxmemory", 0)),
         policy=info.get("maxmemory_policy"),
+        clients=int(info.get("connected_clients", 0)),
+        max_clients=int(info.get("maxclients", 0)),
     )
 
 

@@ -1,72 +1,194 @@
-"""The verdict on a terminal: root causes first, then what else is not green, then one line that says it all.
+"""The verdict on a terminal: a summary that fits a screen, root causes first, and one last line that says it all.
 
-Plain text that fits 80 columns and loses nothing without colour.
+Plain text of 80 columns that loses nothing without colour: a long word stands on a line of its own, whole. `-q` leaves
+the root causes and the counts, `-qq` the last line, `-v` cuts nothing short.
 """
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterator
+import os
+import sys
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
 
-from gli.judge.outcome import Outcome
-from gli.judge.verdict import CheckLine, RootCause, Verdict, some
+from gli.judge.verdict import ItemLine, Verdict
+from gli.report import texts, wording
+from gli.report.wording import Root, Words, label
 
-_WIDTH = 80
-_NOTED = (Outcome.FAILED, Outcome.UNKNOWN)
+WIDTH = 80
+_IN_FULL, _IN_SHORT = 3, 5
+"""So many root causes are told in full, and so many more in a line; the rest by name."""
+_MARKS = {"passed": "ok", "waived": "ok", "not-applicable": "--", "pending": "..", "unknown": "??", "missing": "??"}
+_COLOURS = {"red": 31, "green": 32, "yellow": 33, "bold": 1}
+Paint = Callable[[str, str], str]
 
 
-def summary(verdict: Verdict, report: str) -> Iterator[str]:
+def plain(text: str, colour: str) -> str:
+    """The text without colour."""
+    return text
+
+
+def coloured(text: str, colour: str) -> str:
+    """The text in a colour of ANSI terminals."""
+    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[0m"
+
+
+def paint_of(setting: str) -> Paint:
+    """How to colour for pytest's `--color` (`yes`, `no`, `auto`): on a terminal only, and not against `NO_COLOR`."""
+    wanted = sys.stdout.isatty() and not os.environ.get("NO_COLOR") if setting == "auto" else setting == "yes"
+    return coloured if wanted else plain
+
+
+def say(lines: Iterable[str]) -> None:
+    """Prints, also where the terminal's encoding lacks a character."""
+    encoding = sys.stdout.encoding or "utf-8"
+    text = "\n".join(lines).encode(encoding, "backslashreplace").decode(encoding)
+    print(text, flush=True)
+
+
+def summary(
+    verdict: Verdict, report: str, *, language: str = "en", verbosity: int = 0, paint: Paint = plain
+) -> Iterator[str]:
     """The lines of the summary, without the verdict's own line."""
-    known = {(r.check, r.target) for r in verdict.root_causes}
-    for root in verdict.root_causes:
-        yield from _root(root)
-    for line in verdict.checks:
-        if line.outcome in _NOTED and (line.id, line.target) not in known:
-            yield from _paragraph(f"{line.outcome.value}: {line.id}[{line.target}]: {line.message}")
-    yield from _not_applicable(verdict.checks)
-    told = tuple(f"{line.id}[{line.target}] {line.outcome.value}:" for line in verdict.checks)
-    for reason in verdict.reasons:
-        if not reason.startswith(told):
-            yield from _paragraph(reason)
-    since = verdict.since_last
-    if since.new or since.fixed:
-        parts = {"new": since.new, "still": since.still, "fixed": since.fixed}
-        yield "since the last whole run: " + ", ".join(f"{len(v)} {word}" for word, v in parts.items() if v)
-    counts = ", ".join(f"{n} {outcome}" for outcome, n in verdict.counts.items()) or "nothing judged"
-    warned = sum(line.severity == "warn" and line.outcome in (*_NOTED, Outcome.BLOCKED) for line in verdict.checks)
-    yield f"{counts}" + (f" ({warned} of them warnings, which do not hold a verdict)" if warned else "")
-    yield f"report: {report}"
+    if verbosity < -1:
+        return
+    words = texts.of(language)
+    yield _rule(verdict, words, paint)
+    yield from _roots(verdict, words, verbosity, paint)
+    most = len(verdict.checks) if verbosity > 0 else _IN_SHORT
+    lines = wording.symptoms(verdict)
+    for line in lines[:most]:
+        yield from wrapped(f"{words[line.outcome.value]}: {label(line)}: {line.message}")
+    if lines[most:]:
+        yield from wrapped("  " + wording.some([label(c) for c in lines[most:]], words))
+    for reason in wording.other_reasons(verdict, language):
+        yield from wrapped(reason)
+    if verbosity >= 0:
+        yield from _asides(verdict, words, most, paint)
+        yield from _checklist(verdict.checklist, words, verbosity, paint)
+    yield from _counted(verdict, words, verbosity, most)
+    yield f"{words['report']}: {report}"
 
 
-def refusal(sentence: str, report: str) -> Iterator[str]:
+def refusal(sentence: str, report: str, *, language: str = "en") -> Iterator[str]:
     """The lines of a run that asked nothing, because it is not who it should be."""
-    yield from _paragraph(f"ERROR: {sentence}")
-    yield "Nothing else was asked."
-    yield f"report: {report}"
+    words = texts.of(language)
+    yield from wrapped(f"{words['error']}: {sentence}")
+    yield words["not asked"]
+    yield f"{words['report']}: {report}"
 
 
-def last_line(environment: str, verdict: str) -> str:
-    """`VERDICT stg: GO`, the last line of every run."""
-    return f"VERDICT {environment}: {verdict}"
+def last_line(environment: str, verdict: str, paint: Paint = plain) -> str:
+    """`VERDICT stg: GO`, the last line of every run, in every language."""
+    return f"VERDICT {environment}: {paint(verdict, 'green' if verdict == 'GO' else 'red')}"
 
 
-def _root(root: RootCause) -> Iterator[str]:
-    yield from _paragraph(f"ROOT CAUSE {root.check}[{root.target}]", indent="  ")
-    yield from _paragraph(f"  {root.message}", indent="  ")
-    yield from _paragraph(f"  to do: {root.hint}", indent="  ")
-    if root.explains:
-        yield from _paragraph(f"  explains: {some(root.explains)}", indent="  ")
+def _rule(verdict: Verdict, words: Words, paint: Paint) -> str:
+    title = f" {words[verdict.verdict]}: {wording.scope(verdict, words)} "
+    left = (WIDTH - columns(title)) // 2
+    rule = "=" * left + title + "=" * (WIDTH - columns(title) - left)
+    return paint(rule, "green" if verdict.go else "red")
 
 
-def _not_applicable(lines: tuple[CheckLine, ...]) -> Iterator[str]:
-    """One line for each reason, with the checks that it stands for."""
-    reasons: dict[str, list[str]] = {}
-    for line in lines:
-        if line.outcome is Outcome.NOT_APPLICABLE:
-            reasons.setdefault(line.message, []).append(line.id)
-    for reason, ids in reasons.items():
-        yield from _paragraph(f"not applicable: {', '.join(ids)}: {reason}")
+def _roots(verdict: Verdict, words: Words, verbosity: int, paint: Paint) -> Iterator[str]:
+    """The first roots in full, more of them and the warnings in a line each, the rest by name."""
+    roots = wording.roots(verdict)
+    in_full = [r for r in roots if verbosity > 0 or r.holds][: None if verbosity > 0 else _IN_FULL]
+    for root in in_full:
+        yield from _root(root, words, verbosity, paint)
+    others = [r for r in roots if r not in in_full]
+    for root in others[:_IN_SHORT]:
+        yield from wrapped(f"{_headed(root, words, paint)}: {root.cause.message}")
+    if others[_IN_SHORT:]:
+        names = ", ".join(label(r.cause) for r in others[_IN_SHORT:])
+        yield from wrapped(f"{words['root causes'].upper()} {names}")
 
 
-def _paragraph(text: str, indent: str = "  ") -> list[str]:
-    return textwrap.wrap(text, _WIDTH, subsequent_indent=indent + "  ", break_on_hyphens=False) or [""]
+def _headed(root: Root, words: Words, paint: Paint) -> str:
+    return f"{paint(root.headed(words).upper(), 'red' if root.holds else 'yellow')} {label(root.cause)}"
+
+
+def _root(root: Root, words: Words, verbosity: int, paint: Paint) -> Iterator[str]:
+    early = f" ({words['before the deploy']})" if root.before_deploy else ""
+    yield from wrapped(_headed(root, words, paint) + early)
+    for word, text in wording.said(root.cause.message, root.cause.hint, words):
+        yield from wrapped(f"  {word}: {text}", indent=4)
+    explains = root.cause.explains
+    if explains:
+        most = len(explains) if verbosity > 0 else 5
+        yield from wrapped(f"  {words['explains']}: {wording.some(explains, words, most)}", indent=4)
+
+
+def _asides(verdict: Verdict, words: Words, most: int, paint: Paint) -> Iterator[str]:
+    """What was accepted, and what does not apply, one line a reason."""
+    lines = wording.waived(verdict)
+    for line in lines[:most]:
+        badge = paint(f"[{words['waived'].upper()}]", "yellow")
+        yield from wrapped(f"{badge} {label(line)}: {wording.acceptance(line, words)}")
+    if lines[most:]:
+        yield from wrapped(f"  {wording.some([label(c) for c in lines[most:]], words)}")
+    for reason, ids in wording.not_applicable(verdict.checks).items():
+        yield from wrapped(f"{words['not-applicable']}: {wording.some(ids, words, most)}: {reason}")
+
+
+def _checklist(items: Iterable[ItemLine], words: Words, verbosity: int, paint: Paint) -> Iterator[str]:
+    """One line a heading, and the items below it that are not green; those that only people hold up in one line."""
+    unsigned: list[str] = []
+    for heading, below in wording.headings(items).items():
+        red = [i for i in below if i.outcome not in wording.GREEN_ITEMS]
+        worst = next((i.outcome for i in red if _mark(i.outcome) == "NO"), red[0].outcome if red else "passed")
+        yield from wrapped(f"{_boxed(worst, paint)} {heading} ({len(below) - len(red)}/{len(below)})", indent=5)
+        for item in red:
+            if item.outcome == "pending" and verbosity < 1:
+                unsigned.append(item.item)
+                continue
+            signed = wording.sign_off(item, words)
+            why = f" ({signed})" if signed and item.outcome == "pending" else ""
+            yield from wrapped(f"     {item.item} {words[item.outcome]}: {item.text}{why}", indent=9)
+    if unsigned:
+        yield from wrapped(f"{words['to sign']}: {', '.join(unsigned)}")
+
+
+def _mark(outcome: str) -> str:
+    return _MARKS.get(outcome, "NO")
+
+
+def _boxed(outcome: str, paint: Paint) -> str:
+    mark = _mark(outcome)
+    return paint(f"[{mark}]", {"ok": "green", "NO": "red"}.get(mark, "yellow"))
+
+
+def _counted(verdict: Verdict, words: Words, verbosity: int, most: int) -> Iterator[str]:
+    for name, since in wording.comparisons(verdict, words):
+        yield f"{name}: {wording.compared(since, words)}"
+        for key, labels in (("new", since.new), ("fixed", since.fixed)):
+            if labels and verbosity >= 0:
+                yield from wrapped(f"  {words[key]}: {wording.some(labels, words, most)}", indent=4)
+    warned = wording.warnings(verdict, words)
+    yield from wrapped(wording.counts(verdict, words) + (f" ({warned})" if warned else ""))
+
+
+def columns(text: str) -> int:
+    """How many columns a terminal takes for the text: two for each wide character, none for colours."""
+    shown = _without_colours(text)
+    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in shown)
+
+
+def _without_colours(text: str) -> str:
+    if "\x1b" not in text:
+        return text
+    head, *rest = text.split("\x1b[")
+    return head + "".join(part.partition("m")[2] for part in rest)
+
+
+def wrapped(text: str, *, indent: int = 2) -> list[str]:
+    """The text in lines of at most `WIDTH` columns, continued with an indent; no word is broken."""
+    lead = len(text) - len(text.lstrip(" "))
+    lines, line = [], " " * lead
+    for n, word in enumerate(text.split()):
+        if n and columns(line) + 1 + columns(word) > WIDTH:
+            lines.append(line)
+            line = " " * indent + word
+        else:
+            line += word if n == 0 else f" {word}"
+    return [*lines, line]

@@ -19,18 +19,20 @@ def task_environment(
     amqp_url: str | None,
     ca_file: Path,
     breakage_file: Path,
+    code: Path,
 ) -> dict[str, str]:
     """The environment variables of one task, on top of PATH and the like.
 
     The URLs are `postgresql://`, `redis(s)://` and `amqp(s)://`; TLS ones are verified against `ca_file` (PostgreSQL's
     with `?sslmode=verify-full`). `breakage_file` (state_dir/api-breakage, need not exist) holds the names of what is
-    broken on purpose, one a line, and is read on every request: a fault needs no restart.
+    broken on purpose, one a line, and is read on every request: a fault needs no restart. `code` is the repository's
+    working tree at that revision, of which a task takes its migrations.
     """
-    api = site.stg.services["api"]
+    api = site.environment.services["api"]
     return {
         "DJANGO_SETTINGS_MODULE": "sandbox.api.settings",
         "PORT": str(port),
-        "ENVIRONMENT": site.stg.name,
+        "ENVIRONMENT": site.environment.name,
         "SERVICE": api.image or api.name,
         "REVISION": revision,
         "DATABASE_URL": database_url,
@@ -40,6 +42,7 @@ def task_environment(
         "HEALTH_TOKEN": site.credentials.health_token,
         "SECRET_KEY": site.credentials.secret_key,
         "ALLOWED_HOSTS": api.host,
-        "CORS_ORIGINS": " ".join(f.url for f in site.stg.frontends.values()),
+        "CORS_ORIGINS": " ".join(f.url for f in site.environment.frontends.values()),
         "BREAKAGE_FILE": str(breakage_file),
+        "CODE": str(code),
     }

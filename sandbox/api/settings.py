@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -39,6 +40,8 @@ SECRET_KEY = os.environ["SECRET_KEY"]
 ALLOWED_HOSTS = os.environ["ALLOWED_HOSTS"].split()
 ROOT_URLCONF = "sandbox.api.urls"
 INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "rest_framework", "sandbox.api.notices"]
+sys.path.append(os.environ["CODE"])
+MIGRATION_MODULES = {"notices": "notices.migrations"}  # of the revision, not of this copy
 MIDDLEWARE = [
     "sandbox.api.breakage.break_on_purpose",
     "sandbox.api.middleware.name_the_build",

@@ -111,10 +111,10 @@ def replication_group(region: str, name: str, **changes: Any) -> dict[str, Any]:
     return {"region": region, "name": name, **_changed(found, changes)}
 
 
-def recovery(region: str, instance: str, stalled_for_s: float) -> dict[str, Any]:
-    """The newest moment that a database can be restored to is so long ago."""
+def database(region: str, instance: str, **changes: Any) -> dict[str, Any]:
+    """Set attributes of a database instance that `sandbox.aws.patches` gives it, such as `stalled_for_s`."""
     found = rds_backends[DEFAULT_ACCOUNT_ID][region].databases[instance]
-    return {"region": region, "instance": instance, **_changed(found, {"stalled_for_s": stalled_for_s})}
+    return {"region": region, "instance": instance, **_changed(found, changes)}
 
 
 def amazon_mq(region: str, name: str, state: str) -> dict[str, Any]:
@@ -160,7 +160,9 @@ ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "ecs-counts": ecs_counts,
     "ecs-cluster": ecs_cluster,
     "ecs-task-digest": played_tasks.task_digest,
+    "ecs-task-fields": played_tasks.task_fields,
     "ecs-task-stopped": played_tasks.task_stopped,
+    "ecs-events": played_tasks.events,
     "ecs-service-deployment": played_tasks.deployment,
     "scan-findings": scan_findings,
     "secret-rotation": secret_rotation,
@@ -168,7 +170,7 @@ ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "load-balancer": load_balancer,
     "replication-group": replication_group,
     "amazon-mq": amazon_mq,
-    "recovery": recovery,
+    "database": database,
     "subscription": subscription,
     "bucket": bucket,
     "invalidation": invalidation,

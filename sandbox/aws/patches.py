@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from moto.cloudfront.models import DefaultCacheBehaviour, Origin
+from moto.core.responses import ActionResult
 from moto.core.utils import utcnow
 from moto.ecr.models import ECRBackend
 from moto.ecs.models import EC2ContainerServiceBackend, Service
 from moto.elasticache.models import ElastiCacheBackend
 from moto.elbv2.models import FakeHealthStatus, FakeTargetGroup
 from moto.rds.models import DBInstance
+from moto.rds.responses import RDSResponse
 from moto.secretsmanager.models import SecretsManagerBackend
 
 from sandbox.aws import measuring, played_tasks
@@ -28,6 +31,7 @@ def apply() -> None:
     _origins_keep_their_access_control()
     _cache_nodes_are_described()
     _recovery_can_stall()
+    _databases_say_what_awaits_them()
     _current_version_can_be_moved()
     _images_are_scanned_on_push()
     measuring.apply()
@@ -114,6 +118,35 @@ def _recovery_can_stall() -> None:
     """moto says that a database can always be restored to this moment."""
     DBInstance.stalled_for_s = 0.0
     DBInstance.latest_restorable_time = property(lambda self: utcnow() - timedelta(seconds=self.stalled_for_s))
+
+
+def _databases_say_what_awaits_them() -> None:
+    """moto knows no pending change, no maintenance and no server certificate of a database."""
+    DBInstance.played_maintenance = ()
+    DBInstance.pending_modified_values = {}
+    DBInstance.certificate_lasts_days = 900.0
+    DBInstance.certificate_details = property(
+        lambda self: {
+            "CAIdentifier": self.ca_certificate_identifier,
+            "ValidTill": utcnow() + timedelta(days=self.certificate_lasts_days),
+        }
+    )
+    RDSResponse.describe_pending_maintenance_actions = _pending_maintenance
+
+
+def _pending_maintenance(self: Any) -> ActionResult:
+    wanted = {value for f in self.params.get("Filters", []) for value in f["Values"]}
+    actions = [
+        {"ResourceIdentifier": d.db_instance_arn, "PendingMaintenanceActionDetails": _due(d.played_maintenance)}
+        for d in self.backend.databases.values()
+        if d.played_maintenance and (not wanted or d.db_instance_identifier in wanted)
+    ]
+    return ActionResult({"PendingMaintenanceActions": actions})
+
+
+def _due(played: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
+    """Actions, each with the hours until it is applied."""
+    return [{"Action": action, "CurrentApplyDate": utcnow() + timedelta(hours=hours)} for action, hours in played]
 
 
 def _cache_nodes_are_described() -> None:

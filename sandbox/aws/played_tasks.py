@@ -11,6 +11,7 @@ from uuid import NAMESPACE_URL, uuid5
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.responses import ActionResult
 from moto.core.utils import utcnow
+from moto.ec2.models import ec2_backends
 from moto.ecr.models import ecr_backends
 from moto.ecs.models import ecs_backends
 from moto.ecs.responses import EC2ContainerServiceResponse as Responses
@@ -53,6 +54,8 @@ def running(service: Any) -> list[dict[str, Any]]:
 def _task(service: Any, number: int) -> dict[str, Any]:
     definition = service._backend.describe_task_definition(service.task_definition)
     identifier = uuid5(NAMESPACE_URL, f"{definition.arn} {number}").hex
+    zones = _zones(service)
+    checked = any("healthCheck" in c for c in definition.container_definitions)
     return {
         "taskArn": service.arn.replace(
             f":service/{service.cluster_name}/{service.name}", f":task/{service.cluster_name}/{identifier}"
@@ -64,6 +67,8 @@ def _task(service: Any, number: int) -> dict[str, Any]:
         "desiredStatus": "RUNNING",
         "lastStatus": "RUNNING",
         "startedAt": utcnow(),
+        "availabilityZone": zones[number % len(zones)],
+        "healthStatus": "HEALTHY" if checked else "UNKNOWN",
         "containers": [
             {
                 "name": c["name"],
@@ -74,6 +79,13 @@ def _task(service: Any, number: int) -> dict[str, Any]:
             for c in definition.container_definitions
         ],
     }
+
+
+def _zones(service: Any) -> list[str]:
+    """The zones of the service's subnets, in which ECS spreads its tasks."""
+    subnets = (service.network_configuration or {}).get("awsvpcConfiguration", {}).get("subnets", [])
+    known = ec2_backends[service._account_id][service.region_name].describe_subnets(subnet_ids=subnets or None)
+    return sorted({subnet.availability_zone for subnet in known})
 
 
 def _digest(service: Any, image: str) -> str | None:
@@ -132,6 +144,23 @@ def task_digest(region: str, cluster: str, service: str, digest: str | None) -> 
     container = running(_found(region, cluster, service))[0]["containers"][0]
     before, container["imageDigest"] = container["imageDigest"], digest
     return {"region": region, "cluster": cluster, "service": service, "digest": before}
+
+
+def task_fields(region: str, cluster: str, service: str, changes: list[dict[str, Any]]) -> dict[str, Any]:
+    """The running tasks, in their order, have these fields, named as DescribeTasks names them."""
+    before = []
+    for task, change in zip(running(_found(region, cluster, service)), changes, strict=False):
+        before.append({key: task[key] for key in change})
+        task.update(change)
+    return {"region": region, "cluster": cluster, "service": service, "changes": before}
+
+
+def events(region: str, cluster: str, service: str, messages: list[str]) -> dict[str, Any]:
+    """ECS said this of the service a moment ago, and nothing else."""
+    _found(region, cluster, service).events = [
+        {"id": uuid5(NAMESPACE_URL, message).hex, "createdAt": utcnow(), "message": message} for message in messages
+    ]
+    return {"region": region, "cluster": cluster, "service": service, "messages": []}
 
 
 def task_stopped(region: str, cluster: str, service: str, ends: list[dict[str, Any]]) -> dict[str, Any]:

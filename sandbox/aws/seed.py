@@ -29,7 +29,7 @@ class Seeded:
 
 def seed(endpoint: str, site: Site, pems: Pems) -> Seeded:
     """Seed both environments, blocking (run it in a thread). The server may still be starting: waits for it."""
-    account = Account(endpoint, required(site.stg.aws).region)
+    account = Account(endpoint, required(site.environment.aws).region)
     account.wait()
     with ThreadPoolExecutor(max_workers=6) as pool:
         edge = pool.submit(seed_edge.seed_shared, account, site, pems)
@@ -37,11 +37,11 @@ def seed(endpoint: str, site: Site, pems: Pems) -> Seeded:
         stacks = [
             pool.submit(_seed_environment, pool, account, site, environment, credentials, octet, edge, compute)
             for environment, credentials, octet in (
-                (site.stg, site.credentials, 10),
-                (site.prod, Credentials.generate(), 20),  # nobody logs in there, but its secrets are its own
+                (site.environment, site.credentials, 10),
+                (site.other, Credentials.generate(), 20),  # nobody logs in there, but its secrets are its own
             )
         ]
-        keys = pool.submit(_assume_verify_role, account, site.stg)
+        keys = pool.submit(_assume_verify_role, account, site.environment)
         data, _ = (stack.result() for stack in stacks)
         account_id, access_key_id, secret_access_key, session_token = keys.result()
     return Seeded(
@@ -74,7 +74,7 @@ def _seed_environment(
     distributions = pool.submit(seed_edge.seed_frontends, account, site, environment, edge)
     balancer = seed_compute.seed_balancer(account, environment, network, edge.certificate)
     alarms = pool.submit(seed_watching.seed_alarms, account, environment, balancer, data)
-    if not environment.production:  # nobody looks at what is measured there
+    if environment is site.environment:  # nobody looks at what is measured elsewhere
         seed_watching.seed_metrics(account, environment, balancer, data)
     shared_compute.result()
     seed_compute.seed_services(account, site, environment, network, balancer, data)

@@ -44,23 +44,23 @@ class Balancer:
 def seed_shared(account: Account, site: Site) -> None:
     """Both environments share the clusters and the registry."""
     ecs, ecr = account("ecs"), account("ecr")
-    for service in site.stg.services.values():
+    for service in site.environment.services.values():
         ecs.create_cluster(
             clusterName=required(service.ecs).cluster, settings=[{"name": "containerInsights", "value": "enabled"}]
         )
-    images = {required(s.image): s.repository for s in site.stg.services.values()}
-    images[ADMIN_IMAGE] = site.stg.frontends["admin"].repository
+    images = {required(s.image): s.repository for s in site.environment.services.values()}
+    images[ADMIN_IMAGE] = site.environment.frontends["admin"].repository
     for image, repository in images.items():
         ecr.create_repository(
             repositoryName=image,
             imageTagMutability="IMMUTABLE",
             imageScanningConfiguration={"scanOnPush": True},
         )
-        for environment in (site.prod, site.stg):
-            _push(account, image, site.revision(environment, repository))
+        for revision in site.images(repository):
+            push(account, image, revision)
 
 
-def _push(account: Account, image: str, tag: str) -> None:
+def push(account: Account, image: str, tag: str) -> None:
     """An image whose manifest is as good as another for a registry: it has a digest of its own."""
     layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "size": 1, "digest": f"sha256:{tag:0<64}"}
     manifest = {
@@ -143,11 +143,13 @@ def seed_services(
     for service in environment.services.values():
         where = required(service.ecs)
         definition = ""
-        # What runs, and before it what production runs: a rollback goes there.
-        for revision in dict.fromkeys(site.revision(e, service.repository) for e in (site.prod, environment)):
+        revisions = [site.revision(environment, service.repository)]
+        if environment is site.environment:  # a rollback goes to what ran before
+            revisions = list(dict.fromkeys([site.before(service.repository), *revisions]))
+        for revision in revisions:
             image = f"{registry}/{service.image}:{revision}"
             container = _container(environment, service, image, account.region, data.secrets)
-            definition = _task_definition(account, where.service, container, *roles)
+            definition = task_definition(account, where.service, container, *roles)
         groups = [network.groups[f"{prefix}{service.name}-tasks"]]
         vpc = {"subnets": list(network.private), "securityGroups": groups, "assignPublicIp": "DISABLED"}
         target = {"targetGroupArn": balancer.target_groups[service.name]}
@@ -165,7 +167,8 @@ def seed_services(
         _scaling(account, where.cluster, where.service)
 
 
-def _task_definition(account: Account, family: str, container: dict[str, Any], execution: str, task: str) -> str:
+def task_definition(account: Account, family: str, container: dict[str, Any], execution: str, task: str) -> str:
+    """One more revision of a task definition; its ARN."""
     definition = account("ecs").register_task_definition(
         family=family,
         networkMode="awsvpc",
@@ -195,6 +198,9 @@ def _container(
         "image": image,
         "essential": True,
         "portMappings": [{"containerPort": where.port, "protocol": "tcp"}],
+        "healthCheck": {
+            "command": ["CMD-SHELL", f"curl --fail http://localhost:{where.port}{service.health_path} || exit 1"]
+        },
         "environment": [{"name": "ENVIRONMENT", "value": environment.name}],
         "secrets": [{"name": name, "valueFrom": arn} for name, arn in sorted(valued.items())],
         "logConfiguration": {

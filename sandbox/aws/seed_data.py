@@ -79,6 +79,7 @@ def _database(account: Account, environment: Environment, network: Network, data
         MultiAZ=True,
         PubliclyAccessible=False,
         BackupRetentionPeriod=7,
+        CACertificateIdentifier="rds-ca-rsa2048-g1",
         DBSubnetGroupName=instance,
         VpcSecurityGroupIds=[network.groups[instance]],
     )
@@ -123,7 +124,8 @@ def _cache(account: Account, environment: Environment, network: Network) -> tupl
         Engine="redis",
         EngineVersion="7.1",
         CacheNodeType="cache.t4g.small",
-        NumCacheClusters=2,
+        NumNodeGroups=1,
+        ReplicasPerNodeGroup=1,
         AutomaticFailoverEnabled=True,
         MultiAZEnabled=True,
         TransitEncryptionEnabled=True,

@@ -15,6 +15,7 @@ from sandbox.aws.seed_compute import Balancer
 from sandbox.site import Pems, Site, required
 
 CLOUDFRONT_ZONE = "Z2FDTNDATAQYW2"
+INDEX = "index.html"
 _SECURITY_HEADERS_POLICY = "67f7725c-6f97-4210-82d7-5512b31e9d03"  # managed by AWS: HSTS and its like
 _REWRITE = """\
 function handler(event) {
@@ -57,7 +58,7 @@ def seed_shared(account: Account, site: Site, pems: Pems) -> Edge:
         FunctionConfig={"Comment": "routes of the application are its index", "Runtime": "cloudfront-js-2.0"},
         FunctionCode=_REWRITE.encode(),
     )["FunctionSummary"]["FunctionMetadata"]["FunctionARN"]
-    zone = account("route53").create_hosted_zone(Name=required(site.stg.dns.zone), CallerReference="sandbox")
+    zone = account("route53").create_hosted_zone(Name=required(site.environment.dns.zone), CallerReference="sandbox")
     return Edge(
         certificate=account("acm").import_certificate(**imported)["CertificateArn"],
         edge_certificate=account("acm", EDGE_REGION).import_certificate(**imported)["CertificateArn"],
@@ -74,7 +75,8 @@ def seed_frontends(account: Account, site: Site, environment: Environment, edge:
 
 def _frontend(account: Account, site: Site, environment: Environment, frontend: Frontend, edge: Edge) -> str:
     bucket = required(frontend.bucket)
-    _upload(account, bucket, frontends.build(environment, frontend, site.revision(environment, frontend.repository)))
+    _bucket(account, bucket)
+    upload(account, bucket, frontends.build(environment, frontend, site.revision(environment, frontend.repository)))
     config = _distribution_config(frontend, f"{bucket}.s3.{account.region}.amazonaws.com", edge)
     cloudfront = account("cloudfront", EDGE_REGION)
     distribution = cloudfront.create_distribution(DistributionConfig=config)["Distribution"]
@@ -90,8 +92,8 @@ def invalidate(account: Account, distribution: str) -> None:
     account("cloudfront", EDGE_REGION).create_invalidation(DistributionId=distribution, InvalidationBatch=batch)
 
 
-def _upload(account: Account, bucket: str, assets: Mapping[str, frontends.Asset]) -> None:
-    """A private, versioned, encrypted bucket with a build in it."""
+def _bucket(account: Account, bucket: str) -> None:
+    """A private, versioned, encrypted bucket."""
     s3 = account("s3")
     s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": account.region})
     blocks = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
@@ -99,8 +101,12 @@ def _upload(account: Account, bucket: str, assets: Mapping[str, frontends.Asset]
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     rule = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}
     s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [rule]})
+
+
+def upload(account: Account, bucket: str, assets: Mapping[str, frontends.Asset]) -> None:
+    """Put a build into a bucket."""
     for key, asset in assets.items():
-        s3.put_object(
+        account("s3").put_object(
             Bucket=bucket,
             Key=key,
             Body=asset.body,

@@ -96,7 +96,14 @@ def seed_metrics(account: Account, environment: Environment, balancer: Balancer,
 _MEASURED = {
     "AWS/ApplicationELB": {"RequestCount": 3000.0, "HTTPCode_Target_5XX_Count": 2.0, "TargetResponseTime": 0.06},
     "AWS/ECS": {"CPUUtilization": 22.0, "MemoryUtilization": 41.0},
-    "AWS/RDS": {"FreeStorageSpace": 64.0 * 2**30},
+    "AWS/RDS": {
+        "FreeStorageSpace": 64.0 * 2**30,
+        "CPUUtilization": 18.0,
+        "ReadLatency": 0.0008,
+        "WriteLatency": 0.0021,
+        "CPUCreditBalance": 570.0,
+    },
+    "AWS/ElastiCache": {"Evictions": 0.0, "EngineCPUUtilization": 3.0},
 }
 """What is measured in any five minutes, by namespace."""
 

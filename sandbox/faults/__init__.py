@@ -38,19 +38,21 @@ class Fault:
     """The checks that fail while it is active, as its root cause or as a symptom."""
     description: str
     make: Break
+    production: bool = False
+    """Whether it only turns them red in production."""
 
 
 _registry: dict[str, Fault] = {}
 
 
-def fault(id: str, *, turns_red: Sequence[str]) -> Callable[[Break], Break]:
+def fault(id: str, *, turns_red: Sequence[str], production: bool = False) -> Callable[[Break], Break]:
     """Register the decorated generator function under `id`; the first line of its docstring describes it."""
 
     def register(make: Break) -> Break:
         if id in _registry:
             raise ValueError(f"two faults are called {id}")
         description = (make.__doc__ or "").strip().partition("\n")[0]
-        _registry[id] = Fault(id, tuple(turns_red), description, make)
+        _registry[id] = Fault(id, tuple(turns_red), description, make, production)
         return make
 
     return register
@@ -109,6 +111,8 @@ class Runner:
     def _make(self, one: Fault) -> str:
         if one.id in self._active:
             return f"{one.id} is already active"
+        if one.production and not self._sandbox.environment.production:
+            raise UsageError(f"{one.id} only turns production red; break it where production is played (`--env`)")
         generator = one.make(self._sandbox)
         try:
             next(generator)

@@ -104,7 +104,7 @@ def cors_reflects_any_origin(sandbox: Sandbox) -> Iterator[None]:
 def api_old_revision(sandbox: Sandbox) -> Iterator[None]:
     """Every API task runs the release before this one."""
     api = sandbox.environment.services["api"]
-    sandbox.run(sandbox.api.deploy(sandbox.site.revision(sandbox.site.prod, api.repository)))
+    sandbox.run(sandbox.api.deploy(sandbox.site.before(api.repository)))
     yield
     sandbox.run(sandbox.api.deploy(sandbox.site.revision(sandbox.environment, api.repository)))
 
@@ -113,7 +113,7 @@ def api_old_revision(sandbox: Sandbox) -> Iterator[None]:
 def api_mixed_revisions(sandbox: Sandbox) -> Iterator[None]:
     """Beside the new API task an old one still answers every other connection."""
     api = sandbox.environment.services["api"]
-    task = sandbox.run(sandbox.api.add(sandbox.site.revision(sandbox.site.prod, api.repository)))
+    task = sandbox.run(sandbox.api.add(sandbox.site.before(api.repository)))
     yield
     sandbox.run(sandbox.api.remove(task))
 

@@ -26,6 +26,6 @@ def rewritten_overlay(sandbox: Sandbox, text: str, by: str) -> Iterator[None]:
 def production_in_the_overlay(sandbox: Sandbox) -> Iterator[None]:
     """The sandbox's overlay names a host of production."""
     section = "[connect_to]\n"
-    line = f'"{sandbox.site.prod.services["api"].host}:443" = "127.0.0.1:9"\n'
+    line = f'"{sandbox.site.other.services["api"].host}:443" = "127.0.0.1:9"\n'
     with rewritten_overlay(sandbox, section, section + line):
         yield

@@ -13,6 +13,7 @@ from psycopg import sql
 from sandbox.faults import Sandbox, fault
 from sandbox.site import required
 
+_FEW_CLIENTS = 100
 _NOBODY = 1  # a port on which nothing listens
 
 
@@ -97,6 +98,44 @@ def cache_in_the_clear(sandbox: Sandbox) -> Iterator[None]:
     sandbox.aws_overlay("replication-group", **undo)
 
 
+@fault("cache-without-failover", turns_red=["redis-failover"])
+def cache_without_failover(sandbox: Sandbox) -> Iterator[None]:
+    """The cache has a replica, and nothing makes it the primary when that is lost."""
+    aws, cache = required(sandbox.environment.aws), required(sandbox.environment.cache)
+    undo = sandbox.aws_overlay(
+        "replication-group", region=aws.region, name=cache.replication_group, automatic_failover="disabled"
+    )
+    yield
+    sandbox.aws_overlay("replication-group", **undo)
+
+
+@fault("cache-evicting", turns_red=["redis-evictions"])
+def cache_evicting(sandbox: Sandbox) -> Iterator[None]:
+    """A node of the cache throws keys out for want of memory."""
+    aws, cache = required(sandbox.environment.aws), required(sandbox.environment.cache)
+    groups = sandbox.aws("elasticache").describe_replication_groups(ReplicationGroupId=cache.replication_group)
+    undo = sandbox.aws_overlay(
+        "metric-data",
+        region=aws.region,
+        namespace="AWS/ElastiCache",
+        metric="Evictions",
+        dimensions={"CacheClusterId": groups["ReplicationGroups"][0]["MemberClusters"][0]},
+        value=120.0,
+    )
+    yield
+    sandbox.aws_overlay("metric-data", **undo)
+
+
+@fault("cache-clients-leak", turns_red=["redis-clients"])
+def cache_clients_leak(sandbox: Sandbox) -> Iterator[None]:
+    """A leaking pool holds nearly all the clients that Redis takes."""
+    with ExitStack() as pool, _configured(sandbox, "maxclients", lambda _: _FEW_CLIENTS):
+        free = _FEW_CLIENTS - 15 - int(pool.enter_context(sandbox.redis()).info("clients")["connected_clients"])
+        for _ in range(free):
+            pool.enter_context(sandbox.redis()).ping()
+        yield
+
+
 @fault("cache-user-off", turns_red=["redis-ping", "api-deep-health"])
 def cache_user_off(sandbox: Sandbox) -> Iterator[None]:
     """Redis no longer lets the application's user in."""
@@ -176,7 +215,7 @@ def _rewritten(sandbox: Sandbox, name: str, change: Callable[[dict[str, Any]], N
 @fault("secret-of-production", turns_red=["secret-fields"])
 def secret_of_production(sandbox: Sandbox) -> Iterator[None]:
     """The application's database secret names production's host."""
-    instance = required(sandbox.site.prod.database).instance
+    instance = required(sandbox.site.other.database).instance
     described = sandbox.aws("rds").describe_db_instances(DBInstanceIdentifier=instance)
     host = described["DBInstances"][0]["Endpoint"]["Address"]
     with _rewritten(sandbox, required(sandbox.environment.database).secret, lambda value: value.update(host=host)):

@@ -36,6 +36,17 @@ def _modified(sandbox: Sandbox, **changes: Any) -> Iterator[None]:
 
 
 @contextmanager
+def _overlaid(sandbox: Sandbox, **changes: Any) -> Iterator[None]:
+    """The instance in a state that nobody can ask AWS for."""
+    region = required(sandbox.environment.aws).region
+    undo = sandbox.aws_overlay("database", region=region, instance=_instance(sandbox), **changes)
+    try:
+        yield
+    finally:
+        sandbox.aws_overlay("database", **undo)
+
+
+@contextmanager
 def _measured(sandbox: Sandbox, instance: str, metric: str, value: float) -> Iterator[None]:
     """CloudWatch measures another value from now on."""
     undo = sandbox.aws_overlay(
@@ -59,6 +70,13 @@ def database_unprotected(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("database-without-standby", turns_red=["db-protection"], production=True)
+def database_without_standby(sandbox: Sandbox) -> Iterator[None]:
+    """The database has no standby in another zone."""
+    with _modified(sandbox, MultiAZ=False):
+        yield
+
+
 @fault("database-public", turns_red=["db-protection"])
 def database_public(sandbox: Sandbox) -> Iterator[None]:
     """The database has a public address."""
@@ -73,13 +91,39 @@ def backups_off(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("backups-kept-for-three-days", turns_red=["db-backup-pitr"], production=True)
+def backups_kept_for_three_days(sandbox: Sandbox) -> Iterator[None]:
+    """Automatic backups are kept for three days, which is enough for staging."""
+    with _modified(sandbox, BackupRetentionPeriod=3):
+        yield
+
+
 @fault("recovery-stalled", turns_red=["db-backup-pitr"])
 def recovery_stalled(sandbox: Sandbox) -> Iterator[None]:
     """The database can be restored to two hours ago, and not later."""
-    region = required(sandbox.environment.aws).region
-    undo = sandbox.aws_overlay("recovery", region=region, instance=_instance(sandbox), stalled_for_s=7200.0)
-    yield
-    sandbox.aws_overlay("recovery", **undo)
+    with _overlaid(sandbox, stalled_for_s=7200.0):
+        yield
+
+
+@fault("database-maintenance-tonight", turns_red=["db-pending-changes"])
+def database_maintenance_tonight(sandbox: Sandbox) -> Iterator[None]:
+    """AWS will update the database's operating system in five hours; another update is due next month."""
+    with _overlaid(sandbox, played_maintenance=[("system-update", 5.0), ("db-upgrade", 720.0)]):
+        yield
+
+
+@fault("database-change-waits", turns_red=["db-pending-changes"])
+def database_change_waits(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody made the database larger, from the next maintenance window on."""
+    with _overlaid(sandbox, pending_modified_values={"DBInstanceClass": "db.m8g.large"}):
+        yield
+
+
+@fault("database-certificate-ending", turns_red=["db-ca-valid"])
+def database_certificate_ending(sandbox: Sandbox) -> Iterator[None]:
+    """The certificate of the database's server ends in three weeks."""
+    with _overlaid(sandbox, certificate_lasts_days=21.0):
+        yield
 
 
 @fault("snapshot-missing", turns_red=["db-predeploy-snapshot"])
@@ -97,6 +141,42 @@ def database_disk_full(sandbox: Sandbox) -> Iterator[None]:
     """The database's disk is nearly full."""
     with _measured(sandbox, _instance(sandbox), "FreeStorageSpace", 3.0 * 2**30):
         yield
+
+
+@fault("database-disk-slow", turns_red=["db-cpu-and-io"])
+def database_disk_slow(sandbox: Sandbox) -> Iterator[None]:
+    """A write to the database's disk takes a tenth of a second."""
+    with _measured(sandbox, _instance(sandbox), "WriteLatency", 0.1):
+        yield
+
+
+@fault("database-credits-used-up", turns_red=["db-cpu-and-io"])
+def database_credits_used_up(sandbox: Sandbox) -> Iterator[None]:
+    """The database lives on CPU credits, and has none left."""
+    with _measured(sandbox, _instance(sandbox), "CPUCreditBalance", 0.0):
+        yield
+
+
+@fault("index-half-built", turns_red=["db-invalid-indexes"])
+def index_half_built(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody cancelled CREATE INDEX CONCURRENTLY, and the half of an index that it left slows down every write."""
+    with sandbox.postgres() as connection:
+        connection.execute("CREATE TABLE doubled AS SELECT 1 AS id UNION ALL SELECT 1")
+        with suppress(psycopg.errors.UniqueViolation):
+            connection.execute("CREATE UNIQUE INDEX CONCURRENTLY doubled_id ON doubled (id)")
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute("DROP TABLE doubled")
+
+
+@fault("table-lost", turns_red=["db-schema-expected", "api-endpoints-contract"])
+def table_lost(sandbox: Sandbox) -> Iterator[None]:
+    """Every migration is on record, and the notices' table is not there: somebody ran migrate --fake."""
+    with sandbox.postgres() as connection:
+        connection.execute("ALTER TABLE notices_notice RENAME TO notices_notice_before")
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute("ALTER TABLE notices_notice_before RENAME TO notices_notice")
 
 
 @fault("replica-behind", turns_red=["db-replication-lag"])

@@ -69,7 +69,7 @@ def dns_alias_of_a_ghost(sandbox: Sandbox) -> Iterator[None]:
 @fault("dns-crossed-with-production", turns_red=["dns-env-not-crossed", "dns-alias-target"])
 def dns_crossed_with_production(sandbox: Sandbox) -> Iterator[None]:
     """The API's record points at production's load balancer."""
-    name = required(sandbox.site.prod.load_balancer).name
+    name = required(sandbox.site.other.load_balancer).name
     balancer = sandbox.aws("elbv2").describe_load_balancers(Names=[name])["LoadBalancers"][0]
     with _api_record(sandbox, lambda alias: {**alias, "DNSName": f"{balancer['DNSName']}."}):
         yield
@@ -263,7 +263,7 @@ def _uploaded(sandbox: Sandbox, assets: dict[str, frontends.Asset], *, invalidat
 @fault("cdn-build-of-production", turns_red=["cdn-api-base-correct"])
 def cdn_build_of_production(sandbox: Sandbox) -> Iterator[None]:
     """Staging serves a user frontend that was built for production's addresses."""
-    with _uploaded(sandbox, _build(sandbox, sandbox.site.prod)):
+    with _uploaded(sandbox, _build(sandbox, sandbox.site.other)):
         yield
 
 
@@ -321,7 +321,7 @@ def cdn_index_stale(sandbox: Sandbox) -> Iterator[None]:
 def _old_page(sandbox: Sandbox) -> frontends.Asset:
     """The page of the release before."""
     frontend = _frontend(sandbox)
-    before = sandbox.site.revision(sandbox.site.prod, frontend.repository)
+    before = sandbox.site.before(frontend.repository)
     return frontends.build(sandbox.environment, frontend, before)[_PAGE]
 
 

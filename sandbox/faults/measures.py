@@ -97,7 +97,7 @@ def errors_in_the_log(sandbox: Sandbox) -> Iterator[None]:
 @fault("variable-missing-in-production", turns_red=["parity-config"])
 def variable_missing_in_production(sandbox: Sandbox) -> Iterator[None]:
     """Production's API was deployed without a variable that staging's has."""
-    ecs, where = sandbox.aws("ecs"), required(sandbox.site.prod.services["api"].ecs)
+    ecs, where = sandbox.aws("ecs"), required(sandbox.site.other.services["api"].ecs)
     service = ecs.describe_services(cluster=where.cluster, services=[where.service])["services"][0]
     before = service["taskDefinition"]
     definition = ecs.describe_task_definition(taskDefinition=before)["taskDefinition"]
@@ -115,7 +115,7 @@ def variable_missing_in_production(sandbox: Sandbox) -> Iterator[None]:
 @fault("production-behind", turns_red=["parity-engines"])
 def production_behind(sandbox: Sandbox) -> Iterator[None]:
     """Production's database is a major version behind."""
-    rds, instance = sandbox.aws("rds"), required(sandbox.site.prod.database).instance
+    rds, instance = sandbox.aws("rds"), required(sandbox.site.other.database).instance
     described = rds.describe_db_instances(DBInstanceIdentifier=instance)["DBInstances"][0]
 
     def run(version: str) -> None:

@@ -41,11 +41,11 @@ def _tagged(sandbox: Sandbox, name: str, tag: str, target: str | None) -> Iterat
 
 
 def _live(sandbox: Sandbox) -> str:
-    return sandbox.site.prod.branch
+    return sandbox.site.production.branch
 
 
 def _staged(sandbox: Sandbox) -> str:
-    return sandbox.environment.branch
+    return sandbox.site.staging.branch
 
 
 def _newest_tag(sandbox: Sandbox, name: str) -> str:
@@ -94,16 +94,16 @@ def deployment_not_logged(sandbox: Sandbox) -> Iterator[None]:
     tag = (datetime.now(UTC) - timedelta(hours=1)).strftime(form)
     with ExitStack() as stack:
         for repository in sandbox.environment.repositories:
-            live = sandbox.site.revisions[_live(sandbox)][repository.name]
+            live = sandbox.site.revision(sandbox.site.production, repository.name)
             stack.enter_context(_tagged(sandbox, repository.name, tag, live))
         yield
 
 
 @fault("staging-moved-on", turns_red=["git-tested-sha", "wf-run-success"])
 def staging_moved_on(sandbox: Sandbox) -> Iterator[None]:
-    """Somebody pushed to staging's branch of the WebSocket server, and no deploy has started."""
+    """Somebody pushed to the environment's branch of the WebSocket server, and no deploy has started."""
     name = sandbox.environment.services["websocket"].repository
-    with _pushed(sandbox, name, _staged(sandbox), {"NEWS.md": "One more change.\n"}):
+    with _pushed(sandbox, name, sandbox.environment.branch, {"NEWS.md": "One more change.\n"}):
         yield
 
 
@@ -111,28 +111,30 @@ def staging_moved_on(sandbox: Sandbox) -> Iterator[None]:
 def run_failed(sandbox: Sandbox) -> Iterator[None]:
     """The API's deploy workflow ran again for the same commit, and failed."""
     name = sandbox.environment.services["api"].repository
-    sandbox.github.run(name, _staged(sandbox), sandbox.site.revision(sandbox.environment, name), "failure")
+    commit = sandbox.site.revision(sandbox.environment, name)
+    run = sandbox.github.run(name, sandbox.environment.branch, commit, "failure")
     yield
-    sandbox.github.runs[name].pop()
+    sandbox.github.forget(name, run)
 
 
 @fault("run-cancelled", turns_red=["wf-run-success"])
 def run_cancelled(sandbox: Sandbox) -> Iterator[None]:
     """The deploy of the user frontend was cancelled."""
     name = sandbox.environment.frontends["user"].repository
-    run = next(r for r in sandbox.github.runs[name] if r["head_branch"] == _staged(sandbox))
-    run["conclusion"] = "cancelled"
+    commit = sandbox.site.revision(sandbox.environment, name)
+    run = next(r for r in sandbox.github.runs(name) if r["head_sha"] == commit)
+    sandbox.github.change(name, run, conclusion="cancelled")
     yield
-    run["conclusion"] = "success"
+    sandbox.github.change(name, run)
 
 
 @contextmanager
 def _workflow(sandbox: Sandbox, name: str, before: str, after: str) -> Iterator[str]:
-    """A changed workflow on staging's branch; the commit."""
+    """A changed workflow on the environment's branch; the commit."""
     text = workflows.of(name)[workflows.FILE]
     if before not in text:
         raise LookupError(f"the workflow of {name} has no {before!r}")
-    with _pushed(sandbox, name, _staged(sandbox), {workflows.FILE: text.replace(before, after)}) as commit:
+    with _pushed(sandbox, name, sandbox.environment.branch, {workflows.FILE: text.replace(before, after)}) as commit:
         yield commit
 
 
@@ -155,11 +157,11 @@ def workflow_not_for_main(sandbox: Sandbox) -> Iterator[None]:
 @fault("workflow-deploys-elsewhere", turns_red=["wf-env-mapping"])
 def workflow_deploys_elsewhere(sandbox: Sandbox) -> Iterator[None]:
     """The user frontend's workflow was green, and uploaded staging's build to production's bucket."""
-    name, bucket = sandbox.environment.frontends["user"].repository, sandbox.site.prod.frontends["user"].bucket
+    name, bucket = sandbox.environment.frontends["user"].repository, sandbox.site.production.frontends["user"].bucket
     with _workflow(sandbox, name, "s3://$BUCKET", f"s3://{bucket}") as commit:
-        sandbox.github.run(name, _staged(sandbox), commit)
+        run = sandbox.github.run(name, sandbox.environment.branch, commit)
         yield
-        sandbox.github.runs[name].pop()
+        sandbox.github.forget(name, run)
 
 
 @fault("workflow-not-protected", turns_red=["wf-env-mapping"])
@@ -167,9 +169,9 @@ def workflow_not_protected(sandbox: Sandbox) -> Iterator[None]:
     """The user frontend's workflow deploys both branches to the GitHub environment of staging."""
     name = sandbox.environment.frontends["user"].repository
     with _workflow(sandbox, name, workflows.ENVIRONMENT, "staging") as commit:
-        sandbox.github.run(name, _staged(sandbox), commit)
+        run = sandbox.github.run(name, sandbox.environment.branch, commit)
         yield
-        sandbox.github.runs[name].pop()
+        sandbox.github.forget(name, run)
 
 
 @fault("migration-after-update", turns_red=["wf-migration-order", "wf-run-success"])

@@ -109,7 +109,7 @@ def taskdef_unknown_secret(sandbox: Sandbox) -> Iterator[None]:
 @fault("taskdef-logs-of-production", turns_red=["ecs-taskdef-contract"])
 def taskdef_logs_of_production(sandbox: Sandbox) -> Iterator[None]:
     """The API writes to production's log group."""
-    group = {"awslogs-group": required(sandbox.site.prod.logs).groups[0]}
+    group = {"awslogs-group": required(sandbox.site.other.logs).groups[0]}
     with _redefined(sandbox, lambda container: container["logConfiguration"]["options"].update(group)):
         yield
 
@@ -119,6 +119,15 @@ def circuit_breaker_off(sandbox: Sandbox) -> Iterator[None]:
     """The API's deploys no longer stop by themselves."""
     off = {"deploymentCircuitBreaker": {"enable": False, "rollback": False}, "minimumHealthyPercent": 100}
     with _updated(sandbox, deploymentConfiguration=off):
+        yield
+
+
+@fault("deploys-take-tasks-away", turns_red=["ecs-circuit-breaker"], production=True)
+def deploys_take_tasks_away(sandbox: Sandbox) -> Iterator[None]:
+    """A deploy of the API may stop half of its tasks before the new ones serve."""
+    breaker = _described(sandbox)["deploymentConfiguration"]["deploymentCircuitBreaker"]
+    half = {"deploymentCircuitBreaker": breaker, "minimumHealthyPercent": 50}
+    with _updated(sandbox, deploymentConfiguration=half):
         yield
 
 
@@ -139,19 +148,32 @@ def health_check_too_deep(sandbox: Sandbox) -> Iterator[None]:
     elbv2.modify_target_group(TargetGroupArn=arn, HealthCheckPath=before)
 
 
-@fault("idle-timeout-short", turns_red=["alb-idle-timeout"])
-def idle_timeout_short(sandbox: Sandbox) -> Iterator[None]:
-    """The load balancer cuts WebSocket connections that are silent for half a minute."""
-    elbv2, name, key = sandbox.aws("elbv2"), required(sandbox.environment.load_balancer).name, _IDLE_TIMEOUT
+@contextmanager
+def _balancer_attribute(sandbox: Sandbox, key: str, value: str) -> Iterator[None]:
+    """The load balancer with another value of one attribute."""
+    elbv2, name = sandbox.aws("elbv2"), required(sandbox.environment.load_balancer).name
     arn = elbv2.describe_load_balancers(Names=[name])["LoadBalancers"][0]["LoadBalancerArn"]
     attributes = elbv2.describe_load_balancer_attributes(LoadBalancerArn=arn)["Attributes"]
     before = [a for a in attributes if a["Key"] == key]
-    elbv2.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=[{"Key": key, "Value": "30"}])
-    yield
-    elbv2.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=before)
+    elbv2.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=[{"Key": key, "Value": value}])
+    try:
+        yield
+    finally:
+        elbv2.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=before)
 
 
-_IDLE_TIMEOUT = "idle_timeout.timeout_seconds"
+@fault("idle-timeout-short", turns_red=["alb-idle-timeout"])
+def idle_timeout_short(sandbox: Sandbox) -> Iterator[None]:
+    """The load balancer cuts WebSocket connections that are silent for half a minute."""
+    with _balancer_attribute(sandbox, "idle_timeout.timeout_seconds", "30"):
+        yield
+
+
+@fault("balancer-unprotected", turns_red=["alb-idle-timeout"], production=True)
+def balancer_unprotected(sandbox: Sandbox) -> Iterator[None]:
+    """The load balancer can be deleted by mistake."""
+    with _balancer_attribute(sandbox, "deletion_protection.enabled", "false"):
+        yield
 
 
 @fault("deploy-rolled-back", turns_red=["ecs-no-rollback"])
@@ -190,6 +212,29 @@ def task_without_image(sandbox: Sandbox) -> Iterator[None]:
     }
     replaced = {"stopCode": "ServiceSchedulerInitiated", "stoppedReason": "Scaling activity initiated by deployment"}
     with _overlaid(sandbox, "ecs-task-stopped", ends=[failed, replaced]):
+        yield
+
+
+@fault("task-not-placed", turns_red=["ecs-placement-events"])
+def task_not_placed(sandbox: Sandbox) -> Iterator[None]:
+    """ECS finds no capacity for one more task of the API, and goes on trying."""
+    name = _where(sandbox).service
+    trouble = f"(service {name}) was unable to place a task. Reason: Capacity is unavailable at this time."
+    with _overlaid(sandbox, "ecs-events", messages=[f"(service {name}) has started 1 tasks.", trouble]):
+        yield
+
+
+@fault("task-unhealthy", turns_red=["ecs-task-health"])
+def task_unhealthy(sandbox: Sandbox) -> Iterator[None]:
+    """One of the API's tasks fails its own health check."""
+    with _overlaid(sandbox, "ecs-task-fields", changes=[{"healthStatus": "UNHEALTHY"}]):
+        yield
+
+
+@fault("tasks-in-one-zone", turns_red=["ecs-az-spread"])
+def tasks_in_one_zone(sandbox: Sandbox) -> Iterator[None]:
+    """All of the API's tasks run in one zone."""
+    with _overlaid(sandbox, "ecs-task-fields", changes=[{"availabilityZone": f"{_region(sandbox)}a"}] * 2):
         yield
 
 
@@ -264,7 +309,7 @@ def registry_tags_mutable(sandbox: Sandbox) -> Iterator[None]:
 def rollback_image_gone(sandbox: Sandbox) -> Iterator[None]:
     """A lifecycle policy expired the image of the release that production runs."""
     api, ecr = _api(sandbox), sandbox.aws("ecr")
-    tag = sandbox.site.revision(sandbox.site.prod, api.repository)
+    tag = sandbox.site.revision(sandbox.site.production, api.repository)
     wanted = {"repositoryName": required(api.image), "imageIds": [{"imageTag": tag}]}
     image = ecr.batch_get_image(**wanted)["images"][0]
     ecr.batch_delete_image(**wanted)

@@ -123,6 +123,17 @@ def scaling_without_room(sandbox: Sandbox) -> Iterator[None]:
     scaling.register_scalable_target(**target, MaxCapacity=before["MaxCapacity"])
 
 
+@fault("scaling-down-to-one", turns_red=["scaling-registered"], production=True)
+def scaling_down_to_one(sandbox: Sandbox) -> Iterator[None]:
+    """The API may shrink to a single task."""
+    scaling, target = sandbox.aws("application-autoscaling"), _scalable(sandbox)
+    known = scaling.describe_scalable_targets(ServiceNamespace="ecs", ResourceIds=[target["ResourceId"]])
+    before = known["ScalableTargets"][0]
+    scaling.register_scalable_target(**target, MinCapacity=1)
+    yield
+    scaling.register_scalable_target(**target, MinCapacity=before["MinCapacity"])
+
+
 @fault("scaling-policy-gone", turns_red=["scaling-policies"])
 def scaling_policy_gone(sandbox: Sandbox) -> Iterator[None]:
     """Nothing makes the API scale."""

@@ -6,15 +6,17 @@ A service that is stable may be stable on the OLD revision, after the circuit br
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from gli.clock import now
 from gli.environments import Environment, Service
 from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
 
 _PER_CALL = 10  # DescribeServices takes no more
 _POLL_S = 15.0
+_REMEMBERED = timedelta(hours=1)  # ECS keeps the last 100 events, which may be of last month
 
 
 class Deployment(Observation):
@@ -30,6 +32,13 @@ class Deployment(Observation):
     desired: int
     created: datetime | None = None
     """When it was asked for: the time of the deploy."""
+
+
+class Event(Observation):
+    """Something that ECS has to say about a service."""
+
+    created: datetime
+    message: str
 
 
 class EcsService(Observation):
@@ -51,6 +60,8 @@ class EcsService(Observation):
     rolls_back: bool = False
     """Whether the circuit breaker goes back to what ran before."""
     minimum_healthy_percent: int = 100
+    events: tuple[Event, ...] = ()
+    """What ECS said of it since its newest deploy began, in the last hour at most; newest first."""
 
     @property
     def primary(self) -> Deployment:
@@ -152,4 +163,12 @@ def _service(cluster: str, name: str, found: dict[str, dict[str, Any]]) -> EcsSe
         circuit_breaker=bool(breaker.get("enable")),
         rolls_back=bool(breaker.get("rollback")),
         minimum_healthy_percent=int(configuration.get("minimumHealthyPercent", 100)),
+        events=_events(service),
     )
+
+
+def _events(service: dict[str, Any]) -> tuple[Event, ...]:
+    deployed = [d["createdAt"] for d in service.get("deployments", []) if d["status"] == "PRIMARY" and "createdAt" in d]
+    since = max([now() - _REMEMBERED, *deployed])
+    events = [Event(created=e["createdAt"], message=e["message"]) for e in service.get("events") or []]
+    return tuple(sorted((e for e in events if e.created >= since), key=lambda e: e.created, reverse=True))

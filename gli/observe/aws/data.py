@@ -1,13 +1,13 @@
 """The data tier as AWS describes it: RDS and ElastiCache.
 
-Source of truth: rds DescribeDBInstances and DescribeDBSnapshots, elasticache DescribeReplicationGroups and
-DescribeCacheClusters.
+Source of truth: rds DescribeDBInstances, DescribeDBSnapshots and DescribePendingMaintenanceActions, elasticache
+DescribeReplicationGroups and DescribeCacheClusters.
 """
 
 from __future__ import annotations
 
 import asyncio
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from gli.clock import now
@@ -15,6 +15,8 @@ from gli.environments import Cache, Database, Environment
 from gli.observe.aws.session import AwsError
 from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
+
+_IN_FORCE = "in-sync"
 
 
 class DatabaseInstance(Observation):
@@ -43,6 +45,33 @@ class DatabaseInstance(Observation):
     ceiling_gib: int | None = None
     """Up to where the storage grows by itself; None: it does not."""
     replicas: tuple[str, ...] = ()
+    instance_class: str = ""
+    """As in `db.t4g.medium`."""
+    pending: tuple[str, ...] = ()
+    """Settings that were changed and wait for the maintenance window or a restart, by their names in RDS."""
+    unapplied: tuple[str, ...] = ()
+    """Parameter groups that are not in force as they are: `NAME pending-reboot`."""
+    authority: str | None = None
+    """The certificate authority of the server's certificate, as in `rds-ca-rsa2048-g1`."""
+    certificate_until: datetime | None = None
+    certificate_days_left: float | None = None
+    """None: RDS does not say how long the server's certificate is valid."""
+
+    @property
+    def burstable(self) -> bool:
+        """Whether it saves up CPU credits while it is idle, and is throttled without any."""
+        return self.instance_class.startswith("db.t")
+
+
+class Maintenance(Observation):
+    """Something that AWS will do to a database instance by itself."""
+
+    action: str
+    """As in `system-update` or `ca-certificate-rotation`."""
+    at: datetime | None = None
+    """When it will be applied; None: once somebody asks for it."""
+    in_s: float | None = None
+    """Seconds from the observation until then."""
 
 
 class ReplicationGroup(Observation):
@@ -58,6 +87,11 @@ class ReplicationGroup(Observation):
     encrypted_at_rest: bool = False
     authenticated: bool = False
     """Whether a token or a group of users opens it."""
+    failover: str | None = None
+    """Whether a replica takes over by itself: `enabled`, `disabled`, or on its way to either."""
+    multi_az: bool = False
+    snapshot_days: int = 0
+    """How long its daily snapshots are kept; 0: there are none."""
 
 
 class Snapshot(Observation):
@@ -98,6 +132,7 @@ async def database_instance(observer: Observer, database: Database) -> DatabaseI
 
 def _instance(instance: dict[str, Any], taken: datetime) -> DatabaseInstance:
     endpoint, restorable = instance.get("Endpoint") or {}, instance.get("LatestRestorableTime")
+    certificate_until = (instance.get("CertificateDetails") or {}).get("ValidTill")
     return DatabaseInstance(
         id=instance["DBInstanceIdentifier"],
         status=instance["DBInstanceStatus"],
@@ -116,7 +151,36 @@ def _instance(instance: dict[str, Any], taken: datetime) -> DatabaseInstance:
         allocated_gib=int(instance.get("AllocatedStorage") or 0),
         ceiling_gib=instance.get("MaxAllocatedStorage"),
         replicas=tuple(sorted(instance.get("ReadReplicaDBInstanceIdentifiers") or [])),
+        instance_class=instance.get("DBInstanceClass", ""),
+        pending=tuple(sorted(instance.get("PendingModifiedValues") or {})),
+        unapplied=tuple(
+            f"{g['DBParameterGroupName']} {g['ParameterApplyStatus']}"
+            for g in instance.get("DBParameterGroups", [])
+            if g.get("ParameterApplyStatus", _IN_FORCE) != _IN_FORCE
+        ),
+        authority=instance.get("CACertificateIdentifier"),
+        certificate_until=certificate_until,
+        certificate_days_left=_days(certificate_until - taken) if certificate_until else None,
     )
+
+
+def _days(span: timedelta) -> float:
+    return round(span.total_seconds() / 86400, 2)
+
+
+@probe()
+async def maintenance(observer: Observer, database: Database) -> tuple[Maintenance, ...]:
+    """What AWS will do to the instance by itself."""
+    wanted = [{"Name": "db-instance-id", "Values": [database.instance]}]
+    answer = await observer.aws.call(observer, "rds", "describe_pending_maintenance_actions", Filters=wanted)
+    taken = now()
+    details = [d for r in answer["PendingMaintenanceActions"] for d in r.get("PendingMaintenanceActionDetails") or []]
+    return tuple(_maintenance(detail, taken) for detail in details)
+
+
+def _maintenance(detail: dict[str, Any], taken: datetime) -> Maintenance:
+    at = detail.get("CurrentApplyDate")  # whoever decided it: the window, an opt-in, or AWS by force
+    return Maintenance(action=detail["Action"], at=at, in_s=round((at - taken).total_seconds(), 1) if at else None)
 
 
 @probe()
@@ -157,6 +221,9 @@ async def replication_group(observer: Observer, cache: Cache) -> ReplicationGrou
         encrypted_in_transit=bool(groups[0].get("TransitEncryptionEnabled")),
         encrypted_at_rest=bool(groups[0].get("AtRestEncryptionEnabled")),
         authenticated=bool(groups[0].get("AuthTokenEnabled") or groups[0].get("UserGroupIds")),
+        failover=groups[0].get("AutomaticFailover"),
+        multi_az=groups[0].get("MultiAZ") == "enabled",
+        snapshot_days=int(groups[0].get("SnapshotRetentionLimit") or 0),
     )
 
 

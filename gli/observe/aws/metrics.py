@@ -19,7 +19,7 @@ from gli.environments import Metrics as Windows
 from gli.environments import Service
 from gli.observe.aws.balancer import balancer
 from gli.observe.aws.compute import EcsService, ecs_service, ecs_services
-from gli.observe.aws.data import database_instance
+from gli.observe.aws.data import database_instance, replication_group
 from gli.observe.observation import Observation, Unobserved, unknown
 from gli.observe.probe import Observer, probe
 
@@ -58,11 +58,15 @@ class Metrics(Observation):
 
     def latest(self, subject: str, metric: str) -> float:
         """The newest value; raises `Unobserved` where nothing was measured lately."""
+        return self.lately(subject, metric)[-1]
+
+    def lately(self, subject: str, metric: str) -> tuple[float, ...]:
+        """The values of the last quarter of an hour, at least one; raises `Unobserved` where there is none."""
         values = self.between(subject, metric, self.taken - _LATELY, self.taken)
         if not values:
             minutes = _LATELY // timedelta(minutes=1)
             raise unknown("too-little-data", f"CloudWatch has no {metric} of {subject} in the last {minutes} min")
-        return values[-1]
+        return values
 
     def between(self, subject: str, metric: str, start: datetime, end: datetime) -> tuple[float, ...]:
         """The values of the steps that start in `start` <= t < `end`."""
@@ -158,7 +162,7 @@ async def utilisation(observer: Observer, service: Service) -> Utilisation:
 
 async def _queries(observer: Observer) -> list[Query]:
     """What there is to ask for; what a part belongs to and could not be seen leaves its metrics out."""
-    parts = await asyncio.gather(_of_services(observer), _of_the_database(observer))
+    parts = await asyncio.gather(_of_services(observer), _of_the_database(observer), _of_the_cache(observer))
     return [query for part in parts for query in part]
 
 
@@ -206,11 +210,37 @@ async def _of_the_database(observer: Observer) -> list[Query]:
         instance = await observer.see(database_instance, observer.environment.database)
     except Unobserved:
         return []
-    found = [_query(instance.id, "AWS/RDS", "FreeStorageSpace", "Minimum", [("DBInstanceIdentifier", instance.id)])]
-    return found + [
+    own = [("DBInstanceIdentifier", instance.id)]
+    load = {**_OF_A_DATABASE, **({"CPUCreditBalance": "Minimum"} if instance.burstable else {})}
+    return [_query(instance.id, "AWS/RDS", metric, statistic, own) for metric, statistic in load.items()] + [
         _query(replica, "AWS/RDS", "ReplicaLag", "Average", [("DBInstanceIdentifier", replica)])
         for replica in instance.replicas
     ]
+
+
+_OF_A_DATABASE = {
+    "FreeStorageSpace": "Minimum",
+    "CPUUtilization": "Average",
+    "ReadLatency": "Average",
+    "WriteLatency": "Average",
+}
+
+
+async def _of_the_cache(observer: Observer) -> list[Query]:
+    if observer.environment.cache is None:
+        return []
+    try:
+        group = await observer.see(replication_group, observer.environment.cache)
+    except Unobserved:
+        return []
+    return [
+        _query(node, "AWS/ElastiCache", metric, statistic, [("CacheClusterId", node)])
+        for node in group.members
+        for metric, statistic in _OF_A_NODE.items()
+    ]
+
+
+_OF_A_NODE = {"Evictions": "Sum", "EngineCPUUtilization": "Average"}
 
 
 def _query(subject: str, namespace: str, metric: str, statistic: str, dimensions: Iterable[tuple[str, str]]) -> Query:

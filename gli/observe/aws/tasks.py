@@ -35,6 +35,10 @@ class Task(Observation):
 
     id: str
     started: datetime | None = None
+    zone: str | None = None
+    """The availability zone that it runs in."""
+    health: str | None = None
+    """HEALTHY or UNHEALTHY by its containers' own health checks; UNKNOWN where they have none, or not yet."""
     digests: Mapping[str, str | None] = {}
     """Container to the digest of the image that it runs."""
     stopped: datetime | None = None
@@ -169,6 +173,8 @@ def _task(described: Mapping[str, Any]) -> Task:
     return Task(
         id=described["taskArn"].rpartition("/")[2],
         started=described.get("startedAt"),
+        zone=described.get("availabilityZone"),
+        health=described.get("healthStatus"),
         digests={c["name"]: c.get("imageDigest") for c in containers},
         stopped=described.get("stoppedAt"),
         stop_code=described.get("stopCode"),
