@@ -15,7 +15,7 @@ import forked
 import pytest
 
 from sandbox import control
-from sandbox.state import running
+from sandbox.state import Place, running
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTEST = [sys.executable, "-m", "pytest"]
@@ -121,7 +121,7 @@ class Sandbox:
 
     def ask(self, do: str, *faults: str) -> None:
         """`gli sandbox break` or `heal`, without a process."""
-        answer = control.ask(running(ROOT, self.name) / "control", {"do": do, "faults": faults})
+        answer = control.ask(running(Place.of(self.name, "sandbox")) / "control", {"do": do, "faults": faults})
         assert answer["ok"], answer["error"]
 
     def aws(self, service: str) -> Any:
