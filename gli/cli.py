@@ -19,6 +19,11 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "checks": "catalogue",
         "pull": "pull",
+        "promote": "release",
+        "rollback": "release",
+        "push": "release",
+        "log": "log",
+        "doctor": "log",
         "iam-policy": "catalogue",
         "gate": "gate",
         "sign": "gate",

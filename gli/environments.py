@@ -14,7 +14,16 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from gli.errors import UsageError
 from gli.tables import FILE, extended, names, overlay_path, read_overlay, read_tables, tables_of, whole
@@ -26,6 +35,17 @@ _MOMENT = r"^(Mon|Tue|Wed|Thu|Fri|Sat|Sun|\d{4}-\d\d-\d\d) ([01]\d|2[0-3]):[0-5]
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
+def _known_timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError("a name of the IANA time zone database, as in Asia/Seoul") from None
+    return name
+
+
+Timezone = Annotated[str, AfterValidator(_known_timezone)]
+
+
 class Table(BaseModel):
     """One table of the file. What can be a check's target has a `name`, under which its outcomes are reported."""
 
@@ -34,7 +54,6 @@ class Table(BaseModel):
 
 class Repository(Table):
     name: str
-    remote: str | None = None
     path: str | None = None
     workflow: str | None = None
     steps: tuple[tuple[str, ...], ...] = ()
@@ -56,20 +75,21 @@ class Aws(Table):
 
 
 class Freeze(Table):
-    """When nothing is promoted to production: weekly (`Fri 17:00`) or dated (`2026-12-20 00:00`), in wall-clock time."""
+    """When nothing is promoted to production: weekly (`Fri 17:00`) or dated (`2026-12-20 00:00`)."""
 
     reason: str
     begins: Annotated[str, Field(pattern=_MOMENT)]
     ends: Annotated[str, Field(pattern=_MOMENT)]
     """The first minute that is free again."""
+    timezone: Timezone = "UTC"
 
     @model_validator(mode="after")
     def _is_a_window(self) -> Freeze:
-        if self.begins[:1].isdigit() != self.ends[:1].isdigit() or self.begins == self.ends:
+        dated = self.begins[:1].isdigit()
+        if dated != self.ends[:1].isdigit() or self.begins == self.ends:
             raise ValueError("begins and ends must be two different moments, both of the week or both with a date")
-        if self.begins[:1].isdigit():
-            if datetime.fromisoformat(self.begins) > datetime.fromisoformat(self.ends):
-                raise ValueError("begins is after ends")
+        if dated and datetime.fromisoformat(self.begins) > datetime.fromisoformat(self.ends):
+            raise ValueError("begins is after ends; mend one of them")
         return self
 
 
@@ -82,17 +102,8 @@ class Git(Table):
     backmerge_hours: int = 24
     workspace: str = ".."
     state: str = ".release"
-    timezone: str = "UTC"
+    timezone: Timezone = "UTC"
     freeze: tuple[Freeze, ...] = ()
-
-    @field_validator("timezone")
-    @classmethod
-    def _timezone_is_known(cls, timezone: str) -> str:
-        try:
-            ZoneInfo(timezone)
-        except (ZoneInfoNotFoundError, ValueError):
-            raise ValueError("a name of the IANA time zone database, as in Asia/Seoul") from None
-        return timezone
 
     def of(self, repository: str) -> str:
         """The remote of one repository."""

@@ -11,6 +11,10 @@ import click
 
 from gli.errors import UsageError
 
+env = click.option(
+    "--env", "name", default="stg", envvar="GLI_ENV", metavar="NAME", help="Where the repositories are; default: stg."
+)
+"""Of every command on the eight repositories: the environment that says where they live."""
 P = ParamSpec("P")
 R = TypeVar("R")
 

@@ -1,0 +1,108 @@
+"""`gli log` and `gli doctor`: what was released, and whether all is in order."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from gli import environments
+from gli.commands import env, sentences
+from gli.environments import Git
+from gli.errors import UsageError
+from gli.release import doctor as doctors
+from gli.release import lock, repositories
+from gli.release import log as logs
+from gli.release.mirror import Mirror
+from gli.release.repositories import GitFailed, Repository
+from gli.release.session import on_each
+
+
+@click.command()
+@click.option("--rebuild", is_flag=True, help="From the tags of the repositories alone, not from what was written.")
+@click.option("--publish", is_flag=True, help="Push the lines that the log repository lacks.")
+@env
+@sentences
+def log(rebuild: bool, publish: bool, name: str) -> None:
+    """Print the deployment log: exit code 0, or 3 where only this machine's part of it can be read.
+
+    A line an operation: when, its tag or id, how it ended, the branches, the release before and after, who, who
+    approved, on which verdict, and why not.
+    """
+    root = Path.cwd()
+    table, known = _known(root, name)
+    state = root / table.state
+    if rebuild:
+        with _mirrors(state, known) as mirrors:
+            sys.exit(_rebuilt(mirrors, table))
+    home, branch, path = _home(table, known), table.log_branch, table.log_path
+    ours, code = logs.entries(state), 0
+    try:
+        if publish:
+            logs.publish(home, state, branch=branch, path=path)
+        lines = logs.joined(logs.published(home, state, branch=branch, path=path), ours)
+    except GitFailed as e:
+        click.echo(f"gli: {home.name} can't be reached, so this is only what this machine did: {e}", err=True)
+        lines, code = [str(entry) for entry in ours], 3
+    for line in lines:
+        click.echo(line)
+    sys.exit(code)
+
+
+@click.command()
+@env
+@sentences
+def doctor(name: str) -> None:
+    """Say what is not in order, and its mend: exit code 0 all well, 1 something is wrong, 3 something can't be told.
+
+    Tips of main that no operation made, tags that are missing or were moved, operations left half-finished, debts of
+    emergency pushes, branch rules that are missing, clones that are behind.
+    """
+    root = Path.cwd()
+    table, known = _known(root, name)
+    state, found = root / table.state, []
+    with _mirrors(state, known) as mirrors:
+        patient = doctors.Patient(state, table, environments.load(root, name).github, {m.name: m for m in mirrors})
+        for finding in doctors.findings(patient):
+            click.echo(f"{finding.text}\n  mend: {finding.mend}")
+            found.append(finding)
+    click.echo(f"{len(found)} to mend" if found else f"all {len(known)} repositories are in order")
+    sys.exit(doctors.exit_code(found))
+
+
+def _rebuilt(mirrors: list[Mirror], table: Git) -> int:
+    """Print what the tags say; the exit code."""
+    failed = {n: e for n, e in on_each(mirrors, Mirror.fetch).items() if isinstance(e, GitFailed)}
+    for name, error in failed.items():
+        click.echo(f"gli: {name} can't be reached, so its tags may be old: {error}", err=True)
+    for entry in logs.rebuilt(mirrors, table.deploy_tag):
+        click.echo(str(entry))
+    return 3 if failed else 0
+
+
+def _known(root: Path, name: str) -> tuple[Git, list[Repository]]:
+    table, known = environments.load(root, name).git, repositories.of(root, name)
+    assert table is not None, "repositories.of refuses an environment without"
+    return table, known
+
+
+def _home(table: Git, known: list[Repository]) -> Repository:
+    """The repository that keeps the deployment log."""
+    home = next((repository for repository in known if repository.name == table.log_repository), None)
+    if home is None:
+        raise UsageError(f"{environments.FILE}: git.log_repository names none of [[repositories]]; mend it")
+    return home
+
+
+@contextmanager
+def _mirrors(state: Path, known: list[Repository]) -> Iterator[list[Mirror]]:
+    """Mirrors that nobody else is at work in; ends the command with exit code 3 where somebody is."""
+    try:
+        with lock.local(state, "gli log or doctor") as fd:
+            yield [Mirror(r, state / "mirrors" / f"{r.name}.git", (fd,)) for r in known]
+    except lock.Busy as e:
+        click.echo(f"gli: {e}", err=True)
+        sys.exit(3)

@@ -1,0 +1,322 @@
+"""`gli promote`, `gli rollback` and `gli push`: what moves branches, and how people say yes to it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from gli import tables
+from gli.clock import now
+from gli.commands import env, sentences
+from gli.errors import UsageError
+from gli.release import emergency, repositories
+from gli.release import promote as promotions
+from gli.release.engine import Operation
+from gli.release.plan import LIVE, MERGE_BACK, STAGED, Refused
+from gli.release.repositories import BRANCHES, GitFailed
+from gli.release.session import Approval, Approve, Request, Session, Settings, session
+
+_WIDTH = 80
+
+
+def _approving(command: Callable[..., None]) -> Callable[..., None]:
+    """The options with which somebody says yes."""
+    options = (
+        click.option("--dry-run", is_flag=True, help="Everything up to the first push, and nothing of it."),
+        click.option("--yes", is_flag=True, help="Answer the first question; the second one of production stays."),
+        click.option("--approve", "approved_id", metavar="ID", help="In CI: the id that --dry-run printed."),
+        click.option("--approved-by", metavar="NAME", help="Who approves it; somebody else than who runs this."),
+    )
+    for option in options:
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("source", metavar="[FROM", type=click.Choice(BRANCHES), required=False)
+@click.argument("target", metavar="TO]", type=click.Choice(BRANCHES), required=False)
+@click.option("--resume", "how", flag_value="resume", help="Finish what a crash left.")
+@click.option("--undo", "how", flag_value="undo", help="Take back what a crash left.")
+@click.option("--reinstate", is_flag=True, help="Bring back a release that was rolled back.")
+@click.option("--override-freeze", metavar="REASON", help="Why it may go ahead in a freeze window; it is recorded.")
+@click.option("--report-dir", type=click.Path(path_type=Path), default=Path("reports"), help="Where the reports are.")
+@_approving
+@env
+@sentences
+def promote(
+    source: str | None,
+    target: str | None,
+    how: Literal["resume", "undo"] | None,
+    reinstate: bool,
+    override_freeze: str | None,
+    report_dir: Path,
+    dry_run: bool,
+    yes: bool,
+    approved_id: str | None,
+    approved_by: str | None,
+    name: str,
+) -> None:
+    """Merge FROM into TO in all repositories, or in none: exit code 0 done, 1 refused or undone, 3 cannot tell.
+
+    dev stg, stg main (asks the gate first), and the two back-merges main stg and stg dev. --resume and --undo, without
+    branches, end what a crash left.
+    """
+    root = Path.cwd()
+    if how is not None:
+        if source is not None:
+            raise UsageError(f"--{how} takes no branches: it ends what was left half-finished")
+        with _released(root, name) as opened:
+            ended = promotions.recover(opened, how)
+            click.echo("nothing is half-finished" if ended is None else _done(ended))
+        return
+    if source is None or target is None:
+        raise UsageError("say from where to where, as in: gli promote dev stg")
+    with _released(root, name) as opened:
+        operation = promotions.promote(
+            opened,
+            source,
+            target,
+            approve=_asking(yes, approved_id, approved_by),
+            gate=lambda: _gate(root, name, report_dir),
+            frozen=_frozen(root, name) if target == LIVE else None,
+            choices=promotions.Choices(dry_run, reinstate, override_freeze),
+        )
+        click.echo(_done(operation))
+    if target == LIVE:
+        _after(root, name)
+
+
+@click.command()
+@click.argument("tag", required=False)
+@click.option("--previous", is_flag=True, help="To the release before what is live.")
+@click.option("-m", "--reason", required=True, help="Why; it stands in the log and in the tag.")
+@click.option(
+    "--mode",
+    type=click.Choice(["forward", "reset"]),
+    default="forward",
+    show_default=True,
+    help="A commit with the old tree, or main itself put back: needs --approved-by, and a remote that lets it.",
+)
+@click.option("--ack-migrations", is_flag=True, help="The old code works with the migrations that the database keeps.")
+@_approving
+@env
+@sentences
+def rollback(
+    tag: str | None,
+    previous: bool,
+    reason: str,
+    mode: Literal["forward", "reset"],
+    ack_migrations: bool,
+    dry_run: bool,
+    yes: bool,
+    approved_id: str | None,
+    approved_by: str | None,
+    name: str,
+) -> None:
+    """Take main of all repositories back to a release, or of none.
+
+    Exit code 0 done, 1 refused or undone, 3 cannot tell. TAG is a deploy tag. The release that is taken off main is on
+    hold: gli promote refuses it without --reinstate.
+    """
+    from gli.release import rollback as rollbacks
+
+    if previous == (tag is not None):
+        raise UsageError("say where to: a deploy tag, or --previous")
+    root = Path.cwd()
+    with _released(root, name) as opened:
+        operation = rollbacks.rollback(
+            opened,
+            tag,
+            reason=reason,
+            approve=_asking(yes, approved_id, approved_by),
+            mode=mode,
+            acknowledge_migrations=ack_migrations,
+            dry_run=dry_run,
+        )
+        click.echo(_done(operation))
+    _after(root, name)
+
+
+@click.command()
+@click.argument("branch", type=click.Choice([STAGED, LIVE]))
+@click.option("-m", "--reason", default="", help="Why it can't wait; it stands in the log and in the tag.")
+@click.option("--acknowledge", metavar="TAG", help="Say, as somebody else, that this emergency push was seen.")
+@_approving
+@env
+@sentences
+def push(
+    branch: str,
+    reason: str,
+    acknowledge: str | None,
+    dry_run: bool,
+    yes: bool,
+    approved_id: str | None,
+    approved_by: str | None,
+    name: str,
+) -> None:
+    """In an emergency: push what the clones have on BRANCH, past the gate, in all of them or in none.
+
+    Exit code 0 done, 1 refused or undone, 3 cannot tell. On main it opens a debt: normal promotions are refused until
+    main is merged back into stg and dev, and somebody else has acknowledged it (or approved it at once, --approved-by).
+    """
+    root = Path.cwd()
+    with _released(root, name) as opened:
+        if acknowledge is not None:
+            click.echo(f"done: {emergency.acknowledge(opened, acknowledge)}")
+            return
+        frozen = _frozen(root, name) if branch == LIVE else None
+        asking = _asking(yes, approved_id, approved_by)
+        operation = emergency.push(opened, branch, reason=reason, approve=asking, frozen=frozen, dry_run=dry_run)
+        click.echo(_done(operation))
+    if branch == LIVE:
+        _say(f"not verified, and lacking in {STAGED} and dev; merge it back: {MERGE_BACK}", "")
+        _after(root, name)
+
+
+def settings(root: Path, name: str) -> Settings:
+    """What environments.toml says about releases."""
+    table, known = _table(root, name), repositories.of(root, name)
+    given = {key: table[key] for key in ("deploy_tag", "timezone", "log_branch", "log_path") if key in table}
+    state = root / table.get("state", ".release")
+    return Settings(tuple(known), state, table.get("log_repository", known[0].name), **given)
+
+
+def _table(root: Path, name: str) -> Mapping[str, Any]:
+    return repositories.git_table(root, tables.read_tables(root), name)
+
+
+@contextmanager
+def _released(root: Path, name: str) -> Iterator[Session]:
+    """A session whose end is told: the reasons of a refusal, the exit code, and the log."""
+    chosen = settings(root, name)
+    try:
+        with session(chosen, click.echo) as opened:
+            try:
+                yield opened
+            except Refused as e:
+                if e.code == 1:
+                    _publish(opened)
+                raise
+            _publish(opened)
+    except Refused as e:
+        for reason in e.reasons:
+            _say(reason, "" if e.code == 0 else "no: ")
+        sys.exit(e.code)
+    except KeyboardInterrupt:
+        _say("interrupted; gli doctor says how it stands", "no: ")
+        sys.exit(1)
+
+
+def _publish(opened: Session) -> None:
+    """The log, here and on its branch; where that can't be reached the next operation brings what is missing."""
+    from gli.release import log
+
+    chosen = opened.settings
+    home = next(r for r in chosen.repositories if r.name == chosen.log_repository)
+    try:
+        log.publish(home, chosen.state, branch=chosen.log_branch, path=chosen.log_path, fds=opened.fds)
+    except GitFailed as e:
+        click.echo(f"gli: the log is written here, but not on {home.name}: {e}", err=True)
+
+
+def _asking(yes: bool, approved_id: str | None, approved_by: str | None) -> Approve:
+    """How this call gets its yes: from options, or from whoever sits there."""
+    if approved_id is not None and approved_by is None:
+        raise UsageError("--approve needs --approved-by NAME: who approves it")
+
+    def approve(request: Request) -> Approval:
+        if approved_by is not None and _same_person(approved_by, request.requested_by):
+            raise Refused(f"{request.requested_by} runs this; --approved-by must be somebody else")
+        if request.second_person == "now" and approved_by is None:
+            raise Refused("this needs two people: --approved-by NAME, somebody else than who runs this")
+        click.echo(f"{request.title}  (id {request.id})")
+        if approved_id is not None:
+            if approved_id != request.id:
+                raise Refused(f"--approve {approved_id} is of other commits; what would move now is {request.id}")
+        else:
+            _ask(request, yes)
+        return Approval(approved_by or (None if request.second_person else request.requested_by))
+
+    return approve
+
+
+def _ask(request: Request, yes: bool) -> None:
+    """One question; for production two, the typed id and the summary. Raises `Refused` for a no."""
+    try:
+        if request.production and not yes and click.prompt("type the id to go on").strip() != request.id:
+            raise Refused("that is another id; nothing has moved")
+        for line in request.lines:
+            click.echo(f"  {line}")
+        if request.production or not yes:
+            click.confirm("move all of them?", abort=True)
+    except click.Abort:
+        raise Refused("not confirmed; nothing has moved") from None
+
+
+def _same_person(one: str, other: str) -> bool:
+    """Whether two of `Name <e-mail>`, a name, an e-mail address may be the same person."""
+
+    def parts(person: str) -> set[str]:
+        name, _, mail = person.lower().replace(">", "").partition("<")
+        return {part.strip() for part in (name, mail) if part.strip()}
+
+    return bool(parts(one) & parts(other))
+
+
+def _gate(root: Path, name: str, reports: Path) -> promotions.Evidence:
+    """The gate's yes; raises `Refused` with its reason."""
+    from gli import catalogue, environments
+    from gli.release import gate
+
+    known, environment = catalogue.load(root), environments.load(root, name)
+    decision = gate.decision(root, known, environment, "pre-deploy", reports, now())
+    if decision.code != gate.YES or decision.verdict is None:
+        raise Refused(f"the gate says no: {decision.reason}", *decision.notes, code=decision.code or 1)
+    verdict = decision.verdict
+    about = {"environment": verdict.environment, "finished": verdict.finished, "digest": verdict.digest}
+    return promotions.Evidence(verdict.manifest, about)
+
+
+def _frozen(root: Path, name: str) -> str | None:
+    """The freeze window that is open now, as a sentence."""
+    from gli import environments
+    from gli.release import freeze
+
+    table = environments.load(root, name).git
+    window = freeze.frozen(table.freeze, now()) if table is not None else None
+    return freeze.says(window) if window is not None else None
+
+
+def _after(root: Path, name: str) -> None:
+    """What comes after a deployment: the checklist, and the run that proves it."""
+    from gli import catalogue, environments
+
+    environment = environments.load(root, name)
+    live = environment.other
+    if live is None:
+        return
+    items = catalogue.load(root).checklists["post-deploy"].shown_in(live)
+    click.echo("now, the checklist after a deployment:")
+    for item in items:
+        _say(item.text.en, f"  {item.id}  ")
+    run = ["pytest", f"--env={live.name}", "--phase=post-deploy"]
+    click.echo(f"it is proven by: {' '.join(run)}")
+    if sys.stdin.isatty() and click.confirm("run it now?"):
+        subprocess.run([sys.executable, "-m", *run], cwd=root, check=False)
+
+
+def _done(operation: Operation) -> str:
+    moved = sum(move.moves for move in operation.moves.values())
+    return f"done: {operation.tag or operation.id}, {moved} of {len(operation.moves)} repositories moved"
+
+
+def _say(text: str, mark: str) -> None:
+    """A sentence at 80 columns, its marks kept apart."""
+    click.echo("\n".join(textwrap.wrap(text, _WIDTH, initial_indent=mark, subsequent_indent=" " * len(mark))))

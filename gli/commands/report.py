@@ -1,0 +1,157 @@
+"""`gli report` shows a run again, `gli reports prune` removes old ones."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+from pydantic import ValidationError
+
+from gli import catalogue as catalogues
+from gli import clock, environments
+from gli.catalogue import Catalogue
+from gli.commands import sentences
+from gli.environments import Retention
+from gli.errors import UsageError
+from gli.judge.verdict import CheckLine, ItemLine, Verdict
+from gli.observe.observation import Record
+from gli.report import files, markdown, prometheus, retention, texts
+
+FORMATS = ("md", "html", "line", "json", "prometheus")
+_REPORTS = click.option(
+    "--report-dir", type=click.Path(path_type=Path), default=Path("reports"), help="Where the reports are."
+)
+
+
+@click.command()
+@click.argument("run")
+@click.option("--format", "kind", type=click.Choice(FORMATS), default="md", help="What to print (default: md).")
+@click.option("--lang", type=click.Choice(texts.LANGUAGES), help="Language (default: ko where LANG says so, else en).")
+@_REPORTS
+@sentences
+def report(run: str, kind: str, lang: str | None, report_dir: Path) -> None:
+    """Show a run again: its folder, or ENV/latest below the reports."""
+    folder = _folder(run, report_dir)
+    text, verdict = _verdict(folder / files.VERDICT)
+    language = texts.chosen(lang)
+    if kind == "json":
+        click.echo(text, nl=False)
+    elif kind == "prometheus":
+        click.echo(prometheus.prometheus(verdict), nl=False)
+    elif kind == "html":
+        click.echo(_page(folder, _translated(verdict, language), language), nl=False)
+    elif kind == "line":
+        click.echo(markdown.line(verdict, language=language))
+    else:
+        click.echo(markdown.markdown(_translated(verdict, language), language=language), nl=False)
+
+
+@click.group()
+def reports() -> None:
+    """Look after the folder of reports."""
+
+
+@reports.command()
+@click.option("--env", "name", metavar="NAME", help="Only this environment (default: all that have reports).")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@_REPORTS
+@sentences
+def prune(name: str | None, dry_run: bool, report_dir: Path) -> None:
+    """Remove the runs that [ENV.reports] does not keep any longer; the newest always stays."""
+    root, now = Path.cwd(), clock.now()
+    known = environments.names(root)
+    if name is not None and name not in known:
+        raise UsageError(f"environments.toml has no environment {name!r}; it has: {', '.join(known)}")
+    found = [name] if name else sorted(p.name for p in report_dir.glob("*") if p.is_dir())
+    removed = 0
+    for environment in found:
+        settings = environments.load(root, environment, overlay={}).reports if environment in known else Retention()
+        for folder in retention.expired(report_dir / environment, settings, now):
+            click.echo(f"{'would remove' if dry_run else 'removed'} {folder}")
+            removed += 1
+            if not dry_run:
+                _remove(folder)
+    click.echo(f"{removed} {'runs would go' if dry_run else 'runs removed'}")
+    if removed and not dry_run:
+        from gli.report import index
+
+        index.write(report_dir)
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except OSError as e:
+        raise UsageError(f"{folder} can't be removed: {e.strerror}; remove it by hand") from None
+
+
+def _folder(run: str, report_dir: Path) -> Path:
+    """The folder that a run's name means: a path, or one below the reports."""
+    for path in (Path(run), report_dir / run):
+        if path.is_dir() and (path / files.VERDICT).is_file():
+            return path
+        if path.is_file() and path.name == files.VERDICT:
+            return path.parent
+    raise UsageError(f"{run} is no run: give its folder, or ENV/latest below {report_dir}")
+
+
+def _verdict(path: Path) -> tuple[str, Verdict]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        document: dict[str, Any] = json.loads(text)
+        return text, Verdict.model_validate({**document, "schema_": document["schema"]})
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as e:
+        raise UsageError(f"{path} is no verdict of schema 1 ({type(e).__name__}); run pytest --env again") from None
+
+
+def _page(folder: Path, verdict: Verdict, language: str) -> str:
+    """The page of a run, with its environment drawn as the file describes it now."""
+    from gli.report import html, topology
+
+    facts = folder / files.FACTS
+    header, *lines = files.read_facts(facts) if facts.is_file() else [{}]
+    try:
+        records = [Record.model_validate(line) for line in lines]
+    except ValidationError:
+        raise UsageError(f"{facts} holds a line that is no record; the file is damaged") from None
+    try:
+        root = Path.cwd()
+        environment = environments.load(root, verdict.environment, overlay=header.get("overlay", {}))
+        cases = catalogues.load(root).cases(environment, verdict.phase)
+    except UsageError:  # the environment is not described here, or not any more
+        return html.page(verdict, records, None, language)
+    return html.page(verdict, records, topology.topology(environment, cases), language)
+
+
+def _translated(verdict: Verdict, language: str) -> Verdict:
+    """The verdict with what to do and what the items say in the language, where the catalogue is the run's own."""
+    try:
+        catalogue = catalogues.load(Path.cwd())
+    except UsageError:
+        return verdict
+    if catalogue.sha256 != verdict.suite.catalogue_sha256:
+        return verdict
+
+    def hint(check: str, given: str) -> str:
+        return catalogue.checks[check].remedy.of(language) if given and check in catalogue.checks else given
+
+    roots = tuple(r.model_copy(update={"hint": hint(r.check, r.hint)}) for r in verdict.root_causes)
+    checks = tuple(_hinted(c, hint(c.id, c.hint)) for c in verdict.checks)
+    items = tuple(_said(i, catalogue, language) for i in verdict.checklist)
+    return verdict.model_copy(update={"root_causes": roots, "checks": checks, "checklist": items})
+
+
+def _hinted(line: CheckLine, hint: str) -> CheckLine:
+    return line if line.hint == hint else line.model_copy(update={"hint": hint})
+
+
+def _said(line: ItemLine, catalogue: Catalogue, language: str) -> ItemLine:
+    for checklist in catalogue.checklists.values():
+        item = checklist.items.get(line.item)
+        if item is not None:
+            heading = checklist.headings[item.heading].of(language)
+            return line.model_copy(update={"heading": heading, "text": item.text.of(language)})
+    return line

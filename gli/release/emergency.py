@@ -1,0 +1,124 @@
+"""Emergency push: commits of people's own clones straight to stg or main, past the gate, and never marked verified.
+
+On main it makes a tag `emergency-…` and opens a debt: until main is merged back into stg and dev, and somebody else has
+acknowledged it, normal promotions are refused.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from gli.clock import now, rfc3339
+from gli.errors import UsageError
+from gli.release import plan
+from gli.release.engine import Operation
+from gli.release.mirror import Commit, Mirror, Refs, trailer
+from gli.release.plan import LIVE, STAGED, Move, Refused
+from gli.release.promote import summary
+from gli.release.repositories import GitFailed, git
+from gli.release.session import Approve, Request, Session, collected, on_each
+
+
+def push(
+    session: Session, branch: str, *, reason: str, approve: Approve, frozen: str | None = None, dry_run: bool = False
+) -> Operation:
+    """Push what the clones have on `branch` and the remotes lack, in all of them or in none.
+
+    `frozen` is the freeze window that is open now: it does not hold an emergency, and is recorded. Raises `UsageError`
+    for another branch or without a reason, `Refused` with every reason against it.
+    """
+    if branch not in (STAGED, LIVE):
+        raise UsageError(f"only {STAGED} and {LIVE} are pushed to directly, not {branch!r}")
+    if not reason.strip():
+        raise UsageError('an emergency push needs its reason: -m "Why it can not wait"')
+    kind = "emergency" if branch == LIVE else "push"
+    with session.operation(kind=kind, source="clones", branch=branch, reason=reason, dry_run=dry_run) as operation:
+        refs = session.fetch(operation)
+        found = on_each(operation.mirrors.values(), lambda mirror: _move(mirror, refs[mirror.name], branch))
+        against = [e for e in found.values() if isinstance(e, Refused)]
+        against += [Refused(f"{name}: {e}", code=3) for name, e in found.items() if isinstance(e, GitFailed)]
+        if against:
+            raise collected(against)
+        moves = {name: move for name, move in found.items() if isinstance(move, Move)}
+        if not any(move.moves for move in moves.values()):
+            raise Refused(f"no clone has a commit on {branch} that its remote lacks; commit first, then push")
+        manifest = plan.manifest_id({n: {"commit": m.new, "tree": m.tree} for n, m in moves.items()})
+        planned: dict[str, Any] = {"manifest": manifest, "trees": plan.trees_id({n: m.tree for n, m in moves.items()})}
+        if frozen:
+            planned["override_freeze"] = {"window": frozen, "reason": reason}
+        live, lines = branch == LIVE, summary(operation, moves)
+        title = f"clones to {branch}, not verified: {reason}"
+        request = Request(manifest, title, lines, live, session.actor, "later" if live else "")
+        tag = session.tag_name("emergency", operation, refs) if branch == LIVE else None
+        session.carry_out(operation, refs, moves, planned, approve, request, tag=tag, tag_all=False, dry_run=dry_run)
+        return operation
+
+
+def acknowledge(session: Session, tag: str) -> str:
+    """Say, as somebody else than who pushed it, that an emergency was seen; the tag that says so.
+
+    Raises `Refused` for a tag that nobody knows, for one's own, and for one that was acknowledged.
+    """
+    with session.operation(kind="acknowledgement", source=tag, branch=LIVE) as operation:
+        refs = session.fetch(operation)
+        holders = {name: found.tags[tag] for name, found in refs.items() if tag in found.tags}
+        if not tag.startswith("emergency-") or not holders:
+            raise Refused(f"no repository has an emergency {tag}; gli doctor lists them")
+        said = trailer(next(iter(holders.values())).message) or {}
+        if said.get("actor") == session.actor:
+            raise Refused(f"{tag} was pushed by {session.actor}; somebody else has to acknowledge it")
+        made = tag.replace("emergency-", "acknowledged-", 1)
+        mirror = operation.mirrors[operation.log_repository]
+        if made in refs[mirror.name].tags:
+            raise Refused(f"{tag} is acknowledged")
+        document = {"kind": "acknowledgement", "of": tag, "actor": session.actor, "at": rfc3339(now())}
+        head = plan.tip(mirror, refs[mirror.name], LIVE).id
+        object_ = mirror.make_tag(made, head, f"Acknowledged {tag}\n\n{json.dumps(document, ensure_ascii=False)}\n")
+        try:
+            mirror.push({f"refs/tags/{made}": (object_, "")})
+        except GitFailed as e:
+            raise Refused(f"{mirror.name}: {e}", code=3) from None
+        operation.journal.append("done", tag=made)
+        return made
+
+
+def _move(mirror: Mirror, refs: Refs, branch: str) -> Move | Refused:
+    """What the clone's branch adds to the remote's."""
+    clone = mirror.repository.clone
+    try:
+        theirs = plan.tip(mirror, refs, branch)
+        if not clone.is_dir():
+            return _as_it_is(branch, theirs)
+        head = git("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", cwd=clone, accept=(0, 1)).strip()
+        _all_committed(mirror, clone, branch)
+        if head in ("", theirs.id):
+            return _as_it_is(branch, theirs)
+        mirror.git("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(clone), head)
+        if mirror.contains(theirs.id, head):
+            return _as_it_is(branch, theirs)
+        if not mirror.contains(head, theirs.id):
+            raise Refused(
+                f"{mirror.name}: the clone's {branch} lacks what the remote has; merge that first"
+            )
+        new = mirror.commit(head)
+    except Refused as e:
+        return e
+    return Move("push", branch, theirs.id, new.id, new.tree, theirs.tree, new.id)
+
+
+def _all_committed(mirror: Mirror, clone: Path, branch: str) -> None:
+    """Raises `Refused` where the clone is on the branch with changes that a push would leave out."""
+    if git("symbolic-ref", "--quiet", "--short", "HEAD", cwd=clone, accept=(0, 1)).strip() != branch:
+        return
+    asked = ("--no-optional-locks", "status", "--porcelain", "--untracked-files=no")
+    changed = git(*asked, cwd=clone).splitlines()
+    if changed:
+        raise Refused(
+            f"{mirror.name}: {len(changed)} changed files are not committed on {branch}; commit them first"
+        )
+
+
+def _as_it_is(branch: str, tip: Commit) -> Move:
+    return Move("noop", branch, tip.id, tip.id, tip.tree, tip.tree, tip.id)

@@ -1,0 +1,379 @@
+"""All or nothing: eight pushes that end with every branch moved, or with every branch at the tree that it had.
+
+    parking -> pushing -> decided commit -> done
+                       -> decided abort  -> restoring -> undone
+
+Parking pushes each new commit to a ref of its own, `refs/promotions/ID/BRANCH`, and asks in the same connection whether
+the branches still stand where they stood. One atomic push a repository then moves the branch with a pinned lease, makes
+the tag, and takes the parked ref away. So a repository has all of it or nothing; and as a push can land only while its
+parked ref is there, whoever takes that ref away first decides: a push that nobody saw the end of can't land any more.
+
+A refusal that will not pass (a hook, a rule, a branch that moved) decides for abort; what may pass (an unreachable
+remote) is tried again for a minute first. To abort puts the old tree on top of what landed; it never rewrites, and it
+never touches a branch that somebody else has moved on: then a person has to look. Source of truth: git-push,
+gitprotocol-pack (every command carries the id that the ref must have).
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from gli.release import lock, plan
+from gli.release.journal import Journal
+from gli.release.mirror import Mirror
+from gli.release.plan import Move, Refused
+from gli.release.repositories import GitFailed, each, ls_remote
+
+T = TypeVar("T")
+PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+_MAY_PASS: tuple[str, ...] = (
+    "atomic push fail",
+    "transaction failed",
+    "failed to update ref",
+    "cannot lock",
+    "failed to lock",
+)
+_REFUSAL = re.compile(r"! \[(?:remote )?rejected\].* -> (?P<ref>\S+) \((?P<why>.*)\)")
+
+
+class Stuck(Refused):
+    """Neither end was reached; a later `--resume` or `--undo`, or a person, has to go on. Exit code 3."""
+
+
+@dataclass
+class Operation:
+    """One operation under way: what its journal says, and the mirrors that it works in."""
+
+    journal: Journal
+    mirrors: Mapping[str, Mirror]
+    log_repository: str
+    say: Callable[[str], None]
+    patience: Sequence[float] = PATIENCE_S
+    """Seconds to wait before each further attempt at what may pass."""
+    moves: Mapping[str, Move] = field(default_factory=dict)
+    tag: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Repository to the tag's object. A repository that is not here gets no tag."""
+    lock: str = ""
+    """The object that the lock ref points at."""
+    landed: dict[str, bool] = field(default_factory=dict)
+    """Repository to whether its push landed; a push whose end nobody saw is not here."""
+
+    @property
+    def id(self) -> str:
+        return self.journal.id
+
+    def parked(self, name: str) -> str:
+        """The ref that holds a new commit before its branch moves."""
+        return f"refs/promotions/{self.id}/{self.moves[name].branch}"
+
+    def archive(self, name: str) -> str:
+        """The ref that keeps what a reset takes off a branch."""
+        return f"refs/archive/{self.id}/{self.moves[name].branch}"
+
+    def go(self, taken_over: str | None) -> None:
+        """From parking to the end. Raises `Refused` where nothing moved or all of it was taken back, `Stuck` else.
+
+        `taken_over` is the object of a lock ref that may be replaced.
+        """
+        self._park(taken_over)
+        self.push()
+
+    def push(self, *, first: bool = True) -> None:
+        """Move every branch, then say that it is done; or take back what moved. Not the `first` time, what landed
+        earlier is asked for."""
+        with _uninterrupted():
+            self.journal.append("pushing")
+            against = self._push_all(first)
+            if against:
+                self.abort(against)
+            self.journal.append("decided", decision="commit", reason="")
+            self.finish()
+
+    def finish(self) -> None:
+        """What follows the decision that it is done."""
+        self._unlock()
+        self.journal.append("done", tag=self.tag)
+
+    def abort(self, reason: str) -> None:
+        """Decide that nothing of it stays, and take back what moved; always raises."""
+        with _uninterrupted():
+            self.journal.append("decided", decision="abort", reason=reason)
+            self.restore(reason)
+
+    def restore(self, reason: str) -> None:
+        """Take back what moved; always raises: `Refused` at the end, `Stuck` where it can't be reached."""
+        back = sorted(self._restore_all())
+        self._unlock()
+        self.journal.append("undone", reason=reason, moved=back)
+        what = f"undone in {', '.join(back)}" if back else "nothing has moved"
+        raise Refused(f"{reason}; {what}")
+
+    def close_unmoved(self, reason: str) -> None:
+        """End an operation that came no further than parking."""
+        if self.tags or self.lock:
+            self._unpark(self.moves)
+        self.journal.append("refused", reason=reason, code=1)
+
+    def _park(self, taken_over: str | None) -> None:
+        self.journal.append("parking", tag=self.tag, tags=dict(self.tags), lock=self.lock)
+        try:
+            failed = _failures(self._each(self.moves, lambda name: self._park_one(name, taken_over)))
+        except KeyboardInterrupt:
+            failed = {"": GitFailed(("push",), 130, "interrupted")}
+        if failed:
+            self._unpark(self.moves)
+            raise Refused(*(self._why_not_parked(n, e) for n, e in failed.items()), code=_code(failed.values()))
+
+    def _park_one(self, name: str, taken_over: str | None) -> None:
+        move = self.moves[name]
+        specs = {f"refs/heads/{move.branch}": (move.old, move.old)}
+        if move.guard:
+            specs[f"refs/heads/{move.guard}"] = (move.source, move.source)
+        if move.action == "reset":
+            specs[self.archive(name)] = (move.old, "")
+        if self._has_part(name):
+            specs[self.parked(name)] = (move.new, "")
+        if name == self.log_repository:
+            specs[lock.REF] = (self.lock, taken_over or "")
+        self.mirrors[name].push(specs)
+
+    def _why_not_parked(self, name: str, error: GitFailed) -> str:
+        if not name:
+            return "interrupted; nothing has moved"
+        text = error.stderr
+        if "(stale info)" not in text:
+            return f"{name}: {_short(error)}; nothing has moved"
+        if f"-> {lock.REF} (stale info)" in text:
+            return f"another operation holds {lock.REF} of {name}; try again when it has ended"
+        return f"{name}: a branch moved while this was being prepared; start again"
+
+    def _push_all(self, first: bool) -> str:
+        """Empty where all landed; else the reason why they can't."""
+        waiting = set(self.moves)
+        for pause in (0.0, *self.patience):
+            if _interrupted(pause):
+                return "interrupted"
+            failed = _failures(self._each(waiting, partial(self._push_one, first=first)))
+            lasting = {name: e for name, e in failed.items() if is_lasting(e)}
+            if lasting:
+                return "; ".join(f"{name}: {_short(e)}" for name, e in lasting.items())
+            if not failed:
+                return ""
+            waiting, first = set(failed), False
+        return "; ".join(f"{name}: {_short(e)}" for name, e in failed.items())
+
+    def _push_one(self, name: str, first: bool) -> None:
+        move = self.moves[name]
+        try:
+            if self._has_part(name) and (first or not self._landed(name, self._look(name))):
+                specs = {f"refs/heads/{move.branch}": (move.new, move.old), self.parked(name): ("", move.new)}
+                if name in self.tags:
+                    specs[f"refs/tags/{self.tag}"] = (self.tags[name], "")
+                self.mirrors[name].push(specs)
+        except GitFailed as e:
+            sure = first and is_lasting(e)  # a later attempt may have been refused because an earlier one landed
+            if sure:
+                self.landed[name] = False
+            self.journal.append("failed", repository=name, reason=_short(e), sure=sure)
+            self.say(f"{name}: {_short(e)}")
+            raise
+        self.landed[name] = True
+        self.journal.append("pushed", repository=name)
+        self.say(f"{name}: {'moved' if move.moves else 'as it was'}")
+
+    def _restore_all(self) -> set[str]:
+        """Every repository looked at, and taken back where it landed; those that were taken back now or before."""
+        back: set[str] = set()
+        hopeless: dict[str, GitFailed] = {}
+        waiting = set(self.moves)
+        for pause in (0.0, *self.patience):
+            if _interrupted(pause):
+                break
+            results = self._each(waiting, self._restore_one)
+            failed = _failures(results)
+            back |= {name for name, result in results.items() if result is True}
+            hopeless |= {name: e for name, e in failed.items() if isinstance(e, _MovedOn) or is_lasting(e)}
+            waiting = failed.keys() - hopeless.keys()
+            if not waiting:
+                break
+        if waiting or hopeless:
+            self._stuck(failed | hopeless)
+        return back
+
+    def _stuck(self, failed: Mapping[str, GitFailed]) -> None:
+        reasons = [f"{name}: {_short(e)}" for name, e in failed.items()]
+        self.journal.append("stuck", repositories=sorted(failed), reason="; ".join(reasons))
+        raise Stuck(*reasons, "the other repositories are as they were; mend that, then: gli promote --undo", code=3)
+
+    def _restore_one(self, name: str) -> bool:
+        """Whether it had landed and is taken back; raises `GitFailed`."""
+        if not self._has_part(name):
+            return False
+        if name not in self.landed:
+            return self._withdrawn_or_restored(name, self._look(name))
+        if not self.landed[name]:
+            self.mirrors[name].push({self.parked(name): ("", None)})
+            return False
+        try:
+            return self._put_back(name, self._as_pushed(name))
+        except GitFailed as e:
+            if not is_lasting(e):
+                raise
+        return self._withdrawn_or_restored(name, self._look(name))  # taken back already, or moved on
+
+    def _withdrawn_or_restored(self, name: str, refs: Mapping[str, str]) -> bool:
+        move = self.moves[name]
+        if self.parked(name) in refs:
+            try:
+                self.mirrors[name].push({self.parked(name): ("", move.new)})
+                return False
+            except GitFailed as e:
+                refs = self._look(name)
+                if not is_lasting(e) or self.parked(name) in refs:
+                    raise
+        if move.moves and refs.get(f"refs/heads/{move.branch}") == plan.restore(self.mirrors[name], move, self.id):
+            return move.action != "reset"
+        return self._landed(name, refs) and self._put_back(name, refs)
+
+    def _put_back(self, name: str, refs: Mapping[str, str]) -> bool:
+        move, head = self.moves[name], f"refs/heads/{self.moves[name].branch}"
+        if not move.moves or refs.get(head) == move.old:
+            self._push_back(name, {}, refs)
+            return False
+        if refs.get(head) != move.new:
+            raise _MovedOn(("push",), 1, f"{move.branch} has been moved on since, to {refs.get(head)}")
+        back = plan.restore(self.mirrors[name], move, self.id)
+        self.journal.append("restoring", repository=name, restore=back)
+        self._push_back(name, {head: (back, move.new)}, refs)
+        self.journal.append("restored", repository=name)
+        self.say(f"{name}: taken back")
+        return True
+
+    def _push_back(self, name: str, specs: dict[str, tuple[str, str | None]], refs: Mapping[str, str]) -> None:
+        """The push that takes back, and the tag with it where the remote lets tags be deleted."""
+        tag = f"refs/tags/{self.tag}"
+        tagged = name in self.tags and refs.get(tag) == self.tags[name]
+        if not tagged and not specs:
+            return
+        try:
+            self.mirrors[name].push(specs | ({tag: ("", self.tags[name])} if tagged else {}))
+        except GitFailed as e:
+            if not tagged or not is_lasting(e):
+                raise
+            if specs:
+                self.mirrors[name].push(specs)
+            self.say(f"{name}: the tag {self.tag} can't be deleted there and stays")
+
+    def _as_pushed(self, name: str) -> dict[str, str]:
+        """What the remote has after the push, unless somebody else moved it."""
+        move = self.moves[name]
+        tag = {f"refs/tags/{self.tag}": self.tags[name]} if name in self.tags else {}
+        return {f"refs/heads/{move.branch}": move.new, **tag}
+
+    def _look(self, name: str) -> Mapping[str, str]:
+        """What the remote has of this operation; raises `GitFailed`."""
+        refs = [f"refs/heads/{self.moves[name].branch}", self.parked(name)]
+        mirror = self.mirrors[name]
+        return ls_remote(mirror.repository, [*refs, f"refs/tags/{self.tag}"], pass_fds=mirror.fds)
+
+    def _landed(self, name: str, refs: Mapping[str, str]) -> bool:
+        """Whether the push of a repository landed, by what its remote has now; raises `GitFailed`."""
+        move, mirror = self.moves[name], self.mirrors[name]
+        head = refs.get(f"refs/heads/{move.branch}", "")
+        if self.parked(name) in refs:
+            return False
+        if name in self.tags:
+            return refs.get(f"refs/tags/{self.tag}") == self.tags[name]
+        if head in (move.old, move.new):
+            return head == move.new
+        mirror.git("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", mirror.repository.url, head)
+        return mirror.contains(head, move.new)
+
+    def _has_part(self, name: str) -> bool:
+        """Whether anything is pushed to the repository at all."""
+        return self.moves[name].moves or name in self.tags
+
+    def _unpark(self, names: Iterable[str]) -> None:
+        """Take the parked refs and the lock away; what can't be reached keeps them, which moves nothing."""
+        self._each(filter(self._has_part, names), lambda name: self.mirrors[name].push({self.parked(name): ("", None)}))
+        self._unlock()
+
+    def _unlock(self) -> None:
+        """Free the lock ref, if it is ours. Where that fails it ends with its deadline."""
+        if self.lock:
+            self._each([self.log_repository], lambda name: self.mirrors[name].push({lock.REF: ("", self.lock)}))
+
+    def _each(self, names: Iterable[str], work: Callable[[str], T]) -> dict[str, T | GitFailed]:
+        wanted = set(names)
+        chosen = [mirror.repository for name, mirror in self.mirrors.items() if name in wanted]
+        return each(chosen, lambda repository: work(repository.name))
+
+
+class _MovedOn(GitFailed):
+    """A branch that landed and that somebody else moved since."""
+
+
+def is_lasting(error: GitFailed) -> bool:
+    """Whether to try the push again is useless: a hook, a rule or a lease refused it."""
+    refusals = [line.lower() for line in error.stderr.splitlines() if "rejected]" in line and "!" in line]
+    return any(not any(passing in line for passing in _MAY_PASS) for line in refusals)
+
+
+def _failures(results: Mapping[str, T | GitFailed]) -> dict[str, GitFailed]:
+    return {name: result for name, result in results.items() if isinstance(result, GitFailed)}
+
+
+def _code(errors: Iterable[GitFailed]) -> int:
+    """1 where somebody refused, 3 where a remote could not be asked."""
+    return 1 if all(is_lasting(e) or e.code == 130 for e in errors) else 3
+
+
+def _short(error: GitFailed) -> str:
+    """The one line of what git said that says why."""
+    lines = [line.strip() for line in error.stderr.splitlines() if line.strip()] or [f"git ended with {error.code}"]
+    for line in lines:
+        refusal = _REFUSAL.search(line)
+        if refusal and "atomic push fail" not in line:
+            return f"{refusal['ref']} was refused ({refusal['why']})"
+    return next((line for line in lines if line.startswith(("fatal", "error"))), lines[-1])
+
+
+def _main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits: git's processes would get it too, and die in the middle of a push."""
+    if not _main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _interrupted(pause_s: float) -> bool:
+    """Wait between two attempts; whether Ctrl-C came."""
+    if not pause_s or not _main_thread():
+        time.sleep(pause_s)
+        return False
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        time.sleep(pause_s)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return False

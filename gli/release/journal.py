@@ -1,0 +1,210 @@
+"""The journal of one operation: a JSON line an event, on disk before the effect that it announces.
+
+A file `ID.jsonl` in `.release/journal/`; whoever finds it after a crash knows what was meant and how far it came. Every
+line carries its own hash over its content and the hash of the line before, so an edit shows. A last line without its
+newline was torn by a crash, before its effect: it is dropped. Anything else that does not fit is refused.
+
+Events, in the order in which they can come; `detail` holds what is named here:
+
+    opened      kind, source, branch, environment: what was asked for
+    planned     manifest (the id), trees (their digest), moves {repository: see gli.release.plan.Move}, and what the
+                operation adds: verdict, reason, to, ...
+    refused     reason, code: it ended before anything moved                                                   (final)
+    approved    requested_by, approved_by, at
+    parking     tag, tags {repository: tag object}, lock (object): from here on remotes may hold something of it
+    pushing     from here on branches may move
+    pushed      repository
+    failed      repository, reason, sure: whether it certainly did not land
+    decided     decision "commit" | "abort", reason
+    restoring   repository, restore: the commit that takes it back
+    restored    repository
+    stuck       repositories, reason: a person has to look
+    done        tag                                                                                            (final)
+    undone      reason, moved [repository]: those that had moved, and are back at the tree that they had        (final)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gli.clock import now, rfc3339
+from gli.errors import UsageError
+
+FINAL = ("refused", "done", "undone")
+_START = "0" * 64
+_ESCAPED = "backslashreplace"  # of what git printed and is no UTF-8: JSON reads it back
+
+
+@dataclass(frozen=True)
+class Event:
+    """One line."""
+
+    seq: int
+    at: str
+    """RFC 3339, UTC."""
+    id: str
+    event: str
+    actor: str
+    host: str
+    pid: int
+    detail: Mapping[str, Any]
+    prev: str
+    """The hash of the line before; zeros in the first."""
+    hash: str = ""
+    """SHA-256 of everything above."""
+
+
+@dataclass
+class Journal:
+    """A journal that is being written. `append` returns when the line is on disk, and may be called from threads."""
+
+    path: Path
+    actor: str
+    events: list[Event]
+    _file: int
+    _writing: threading.Lock = field(default_factory=threading.Lock)
+
+    @classmethod
+    def create(cls, folder: Path, id_: str, actor: str) -> Journal:
+        """A new journal; raises `FileExistsError` for an id that was used, `UsageError` where it can't be written."""
+        path = folder / f"{id_}.jsonl"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+            _sync_folder(folder)
+        except FileExistsError:
+            raise
+        except OSError as e:
+            raise UsageError(f"{path} can't be written: {e.strerror}; nothing was moved") from None
+        return cls(path, actor, [], file)
+
+    @classmethod
+    def reopen(cls, path: Path, actor: str) -> Journal:
+        """An existing journal to go on with, a torn last line cut off; raises `UsageError` as `read` does."""
+        events, whole = _parsed(path)
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        os.ftruncate(file, whole)
+        os.fsync(file)
+        return cls(path, actor, events, file)
+
+    @property
+    def id(self) -> str:
+        return self.path.stem
+
+    @property
+    def head(self) -> str:
+        """The hash of the last line."""
+        return self.events[-1].hash if self.events else _START
+
+    def append(self, event: str, **detail: Any) -> Event:
+        """Write one line and wait until it is on disk; raises `OSError` where it is not."""
+        with self._writing:
+            line = Event(
+                seq=len(self.events) + 1,
+                at=rfc3339(now()),
+                id=self.id,
+                event=event,
+                actor=self.actor,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                detail=detail,
+                prev=self.head,
+            )
+            body = _body(line)
+            line = Event(**{**body, "hash": _hash(body)})
+            text = json.dumps({**body, "hash": line.hash}, ensure_ascii=False).encode(errors=_ESCAPED) + b"\n"
+            if os.write(self._file, text) != len(text):
+                raise OSError(f"{self.path}: the disk took only a part of a line")
+            os.fsync(self._file)
+            self.events.append(line)
+            return line
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+def folder(state: Path) -> Path:
+    """Where the journals of a state folder lie."""
+    return state / "journal"
+
+
+def read(path: Path) -> list[Event]:
+    """The events of a journal; raises `UsageError` where a line was changed, lost or put in.
+
+    A torn last line is left out.
+    """
+    return _parsed(path)[0]
+
+
+def all_in(state: Path) -> Iterator[tuple[Path, list[Event]]]:
+    """Every journal of a state folder, oldest first (the ids sort by time); raises as `read` does."""
+    for path in sorted(folder(state).glob("*.jsonl")):
+        yield path, read(path)
+
+
+def is_final(events: Sequence[Event]) -> bool:
+    """Whether the operation came to its end, good or bad; an empty journal announced nothing."""
+    return not events or events[-1].event in FINAL
+
+
+def last(events: Sequence[Event], name: str) -> Mapping[str, Any] | None:
+    """What the last event of that name said."""
+    return next((e.detail for e in reversed(events) if e.event == name), None)
+
+
+def _parsed(path: Path) -> tuple[list[Event], int]:
+    """The events, and how many bytes they take."""
+    try:
+        content = path.read_bytes()
+    except OSError as e:
+        raise UsageError(f"{path} can't be read: {e.strerror}") from None
+    whole = content.rfind(b"\n") + 1
+    events: list[Event] = []
+    for number, line in enumerate(content[:whole].split(b"\n")[:-1], 1):
+        event = _event(line)
+        if event is None or event.seq != number or event.id != path.stem:
+            raise _broken(path, number)
+        if event.prev != (events[-1].hash if events else _START):
+            raise _broken(path, number)
+        events.append(event)
+    return events, whole
+
+
+def _event(line: bytes) -> Event | None:
+    try:
+        event = Event(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
+    return event if event.hash == _hash(_body(event)) else None
+
+
+def _broken(path: Path, number: int) -> UsageError:
+    return UsageError(
+        f"{path}: line {number} is not as it was written, so nobody knows what happened; compare the branches by hand "
+        "(gli doctor), then move the file away"
+    )
+
+
+def _body(event: Event) -> dict[str, Any]:
+    return {k: v for k, v in vars(event).items() if k != "hash"}
+
+
+def _hash(body: Mapping[str, Any]) -> str:
+    text = json.dumps(body, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode(errors=_ESCAPED)).hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,286 @@
+"""`deployment.log`: a line an operation, for people: when, what, how it ended, from where to where, who, which verdict.
+
+Rendered from the journals, never written by hand; what landed can be rebuilt from the tags of the repositories alone.
+The file lies in the state folder, and on a branch of its own in the log repository: on main it would change the tree
+that was verified. A line there is one commit, pushed with a pinned lease; nothing on that branch is ever rewritten.
+Source of truth: the events of `gli.release.journal`, the JSON in the tags.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from gli.clock import rfc3339
+from gli.errors import UsageError
+from gli.observe.git import is_time
+from gli.release import journal as journals
+from gli.release.journal import Event
+from gli.release.mirror import Mirror, trailer
+from gli.release.repositories import GitFailed, Repository, git, ls_remote
+
+FILE = "deployment.log"
+_DONE = {
+    "deploy": "deployed",
+    "merge": "merged",
+    "rollback": "rolled back",
+    "reset": "reset",
+    "emergency": "pushed unverified",
+    "push": "pushed",
+    "acknowledgement": "acknowledged",
+}
+_PREFIXES = ("rollback-", "reset-", "emergency-")
+_ATTEMPTS = 5
+_TAG = "%00".join(
+    (
+        "%(refname:lstrip=2)",
+        "%(*objectname)",
+        "%(objectname)",
+        "%(creatordate:unix)",
+        "%(taggername) %(taggeremail)",
+        "%(contents)%01",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line."""
+
+    at: str
+    """When it began: RFC 3339, UTC."""
+    name: str
+    """The tag of what landed, the operation's id of anything else."""
+    outcome: str
+    way: str
+    """`stg -> main`."""
+    actor: str
+    approved_by: str | None = None
+    verdict: str | None = None
+    """When the verdict that it rested on was finished."""
+    before: Mapping[str, str] | None = None
+    """The commit of each repository's branch; None where the operation did not come so far."""
+    after: Mapping[str, str] | None = None
+    reason: str = ""
+
+    @property
+    def key(self) -> str:
+        """What names the line: no two have it."""
+        return f"{self.at} {self.name} {self.outcome.replace(' ', '-')}"
+
+    def __str__(self) -> str:
+        parts = [self.key, self.way]
+        if self.before and self.after:
+            moved = sum(self.before.get(name) != commit for name, commit in self.after.items())
+            parts.append(f"{release_id(self.before)} -> {release_id(self.after)} ({moved} of {len(self.after)} moved)")
+        parts.append(f"by {self.actor}")
+        parts += [f"approved by {self.approved_by}"] if self.approved_by else []
+        parts += [f"verdict {self.verdict}"] if self.verdict else []
+        return " ".join((" ".join(filter(None, parts)) + (f": {self.reason}" if self.reason else "")).split())
+
+
+def release_id(commits: Mapping[str, str]) -> str:
+    """What names the commits of all repositories together: so a line's `after` is found as the next one's `before`."""
+    return hashlib.sha256(json.dumps(commits, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def is_release(tag: str) -> bool:
+    """Whether a tag is of an operation that changed the live branch, other than a deployment (see `is_time`)."""
+    return tag.startswith(_PREFIXES)
+
+
+def entries(state: Path) -> list[Entry]:
+    """What the journals of a state folder say, oldest first; a journal that was changed is an entry that says so."""
+    found = []
+    for path in sorted(journals.folder(state).glob("*.jsonl")):
+        try:
+            events = journals.read(path)
+        except UsageError as e:
+            at = rfc3339(datetime.strptime(path.stem[:15] + "+0000", "%Y%m%d-%H%M%S%z"))
+            found.append(Entry(at, path.stem, "unreadable", "", "somebody", reason=str(e)))
+        else:
+            found += [_of_journal(events)] if events else []
+    return found
+
+
+def rebuilt(mirrors: Iterable[Mirror], deploy_tag: str) -> list[Entry]:
+    """What the tags say that the mirrors hold: everything that landed on the live branch, oldest first.
+
+    `deploy_tag` is the form of a deploy tag. Of one that was made by hand no more is known than its moment, its commits
+    and whoever made it.
+    """
+    commits: dict[str, dict[str, str]] = {}
+    about: dict[str, tuple[str, str, str]] = {}
+    for mirror in mirrors:
+        listing = mirror.git("for-each-ref", f"--format={_TAG}", "refs/tags")
+        for record in listing.split("\1\n")[:-1]:
+            name, peeled, object_, at, tagger, message = record.split("\0", 5)
+            if is_time(name, deploy_tag) or is_release(name):
+                commits.setdefault(name, {})[mirror.name] = peeled or object_
+                about[name] = (at, tagger, message)
+    found = [_of_tag(name, commits[name], *about[name]) for name in commits]
+    return sorted(found, key=lambda entry: entry.key)
+
+
+def write(state: Path) -> Path:
+    """Render the journals into the state folder's file; its path."""
+    path = state / FILE
+    state.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(_text(map(str, entries(state))), encoding="utf-8")
+    part.replace(path)
+    return path
+
+
+def published(repository: Repository, state: Path, *, branch: str, path: str) -> list[str]:
+    """The lines that the branch of the log repository has; raises `GitFailed` where it can't be asked."""
+    return _Branch(repository, state, branch, path).look()
+
+
+def joined(lines: Sequence[str], ours: Iterable[Entry]) -> list[str]:
+    """The lines of the branch, and those of this machine that it lacks."""
+    there = {_key(line) for line in lines}
+    return [*lines, *(str(entry) for entry in ours if entry.key not in there)]
+
+
+def lacking(repository: Repository, state: Path, *, branch: str, path: str) -> list[Entry]:
+    """What this machine did and the branch does not say; raises `GitFailed` where it can't be asked."""
+    return _Branch(repository, state, branch, path).lacks()
+
+
+def publish(repository: Repository, state: Path, *, branch: str, path: str, fds: Sequence[int] = ()) -> list[str]:
+    """Write the file of this machine, and push every line that the branch lacks; the lines that it lacked.
+
+    Raises `GitFailed` where the branch can't be reached or pushed: then the next call brings what is missing.
+    """
+    write(state)
+    remote = _Branch(repository, state, branch, path, tuple(fds))
+    for attempt in range(_ATTEMPTS):
+        missing = remote.lacks()
+        if not missing:
+            return []
+        try:
+            remote.append(missing)
+        except GitFailed as e:  # somebody else's line came first: look again
+            if "(stale info)" not in e.stderr or attempt == _ATTEMPTS - 1:
+                raise
+        else:
+            break
+    return [str(entry) for entry in missing]
+
+
+@dataclass
+class _Branch:
+    """The branch of the log repository, and a bare repository of our own to build its commits in."""
+
+    repository: Repository
+    state: Path
+    branch: str
+    path: str
+    fds: tuple[int, ...] = ()
+    tip: str = ""
+    content: str = ""
+
+    @property
+    def ref(self) -> str:
+        return f"refs/heads/{self.branch}"
+
+    def look(self) -> list[str]:
+        """The lines that are there now."""
+        self.tip = ls_remote(self.repository, [self.ref], pass_fds=self.fds).get(self.ref, "")
+        self.content = ""
+        if self.tip:
+            quiet = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--depth=1")
+            self._git("fetch", *quiet, self.repository.url, self.ref)
+            if self._git("ls-tree", self.tip, "--", self.path):
+                self.content = self._git("cat-file", "blob", f"{self.tip}:{self.path}")
+        return self.content.splitlines()
+
+    def lacks(self) -> list[Entry]:
+        """The entries of this machine's ended operations that are not there now."""
+        there = {_key(line) for line in self.look()}
+        return [e for e in entries(self.state) if e.key not in there and e.outcome != "unfinished"]
+
+    def append(self, missing: Sequence[Entry]) -> None:
+        """One commit a line, all in one push."""
+        tip, lines = self.tip, self.content.splitlines()
+        for entry in missing:
+            lines.append(str(entry))
+            blob = self._git("hash-object", "-w", "--stdin", says=_text(lines)).strip()
+            others = self._git("ls-tree", tip).splitlines() if tip else []
+            kept = [other for other in others if other.partition("\t")[2] != self.path]
+            tree = self._git("mktree", says=_text([*kept, f"100644 blob {blob}\t{self.path}"])).strip()
+            parent = ("-p", tip) if tip else ()
+            tip = self._git("commit-tree", tree, *parent, says=f"{entry.name} {entry.outcome}\n").strip()
+        lease = f"--force-with-lease={self.ref}:{self.tip}"
+        self._git("push", "--no-verify", lease, self.repository.url, f"{tip}:{self.ref}")
+
+    def _git(self, *arguments: str, says: str | None = None) -> str:
+        folder = self.state / "log.git"
+        if not (folder / "HEAD").is_file():
+            git("init", "--quiet", "--bare", "--template=", str(folder))
+        return git(*arguments, git_dir=folder, says=says, pass_fds=self.fds)
+
+
+def _of_journal(events: Sequence[Event]) -> Entry:
+    first, last = events[0], events[-1]
+    opened, planned = first.detail, journals.last(events, "planned") or {}
+    approved = journals.last(events, "approved") or {}
+    done = last.event == "done"
+    moves = planned.get("moves", {})
+    before = {name: move["old"] for name, move in moves.items()}
+    outcome = _DONE.get(opened["kind"], opened["kind"]) if done else last.event
+    undecided = last.event not in (*journals.FINAL, "stuck")
+    said = last.detail.get("reason", "") if not done else {**opened, **planned}.get("reason", "")
+    return Entry(
+        at=first.at,
+        name=last.detail.get("tag") or first.id if done else first.id,
+        outcome="unfinished" if undecided else outcome,
+        way=_way(opened),
+        actor=first.actor,
+        approved_by=approved.get("approved_by"),
+        verdict=_finished(planned),
+        before=before if done else None,
+        after={name: move["new"] for name, move in moves.items()} if done else None,
+        reason=str(said),
+    )
+
+
+def _of_tag(name: str, commits: Mapping[str, str], at: str, tagger: str, message: str) -> Entry:
+    said = trailer(message)
+    if said is None or "moves" not in said:
+        moment = rfc3339(datetime.fromtimestamp(int(at), UTC))
+        return Entry(moment, name, "tagged", "main", tagger.strip() or "somebody", after=commits)
+    return Entry(
+        at=said["at"],
+        name=name,
+        outcome=_DONE.get(said["kind"], said["kind"]),
+        way=_way(said),
+        actor=said["actor"],
+        approved_by=said.get("approved_by"),
+        verdict=_finished(said),
+        before={repository: move["old"] for repository, move in said["moves"].items()},
+        after={repository: move["new"] for repository, move in said["moves"].items()},
+        reason=str(said.get("reason", "")),
+    )
+
+
+def _way(opened: Mapping[str, Any]) -> str:
+    return " -> ".join(part for part in (opened.get("source"), opened.get("branch")) if part)
+
+
+def _finished(planned: Mapping[str, Any]) -> str | None:
+    return (planned.get("verdict") or {}).get("finished")
+
+
+def _key(line: str) -> str:
+    return " ".join(line.split()[:3])
+
+
+def _text(lines: Iterable[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,167 @@
+"""A repository's bare mirror in `.release/mirrors/`: everything that an operation reads and builds, it does there.
+
+Nobody's clone is touched: merges are made with git-merge-tree and commits with git-commit-tree, without a work tree.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gli.release.repositories import BRANCHES, GitFailed, Repository, git
+
+_CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n"
+_FETCHED = (*(f"refs/heads/{branch}" for branch in BRANCHES), "refs/tags/*", "refs/gli/*")
+_FIELDS = "%00".join(
+    ("%(refname)", "%(objecttype)", "%(objectname)", "%(tree)", "%(*objectname)", "%(*tree)", "%(contents)", "%01")
+)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The tip of a branch, or what a tag stands for."""
+
+    id: str
+    tree: str
+    message: str
+    """Of the commit; of the tag where the tag is annotated."""
+
+    @property
+    def short(self) -> str:
+        return self.id[:8]
+
+
+@dataclass(frozen=True)
+class Refs:
+    """What a repository had when it was fetched."""
+
+    branches: Mapping[str, Commit]
+    tags: Mapping[str, Commit]
+    lock: str | None
+    """The object of the lock ref; only the log repository has one."""
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """The mirror of one repository. Every git inherits `fds`, the lock of this machine."""
+
+    repository: Repository
+    folder: Path
+    fds: tuple[int, ...] = ()
+    identity: Mapping[str, str] = field(default_factory=dict)
+    """GIT_AUTHOR_* and GIT_COMMITTER_*, the date included: the same operation always builds the same objects."""
+
+    @property
+    def name(self) -> str:
+        return self.repository.name
+
+    def git(self, *arguments: str, says: str | None = None, accept: Sequence[int] = (0,)) -> str:
+        """git in the mirror; raises `GitFailed`."""
+        return git(
+            *arguments, git_dir=self.folder, says=says, accept=accept, pass_fds=self.fds, env=dict(self.identity)
+        )
+
+    def fetch(self) -> Refs:
+        """The three branches, all tags and the lock, in one connection; raises `GitFailed`."""
+        if not (self.folder / "HEAD").is_file():
+            self._create()
+        quiet = ("--quiet", "--no-tags", "--prune", "--no-write-fetch-head", "--no-recurse-submodules")
+        self.git("fetch", *quiet, self.repository.url, *(f"+{ref}:{ref}" for ref in _FETCHED))
+        return self.refs()
+
+    def push(self, specs: Mapping[str, tuple[str, str | None]]) -> None:
+        """One atomic push {ref: (object, expected)}; an empty object deletes, an empty `expected` only creates.
+
+        Each ref is pinned to what is expected there, so nothing of somebody else's is overwritten; None only where a
+        ref of our own is taken away. Raises `GitFailed`.
+        """
+        pinned = {ref: expected for ref, (_, expected) in specs.items() if expected is not None}
+        leases = [f"--force-with-lease={ref}:{expected}" for ref, expected in pinned.items()]
+        refspecs = [f"{new}:{ref}" for ref, (new, _) in specs.items()]
+        self.git("push", "--atomic", "--no-verify", *leases, self.repository.url, *refspecs)
+
+    def refs(self) -> Refs:
+        """What the last fetch brought."""
+        branches, tags, lock = {}, {}, None
+        for record in self.git("for-each-ref", f"--format={_FIELDS}").split("\0\1\n")[:-1]:
+            ref, kind, object_, tree, peeled, peeled_tree, message = record.split("\0", 6)
+            commit = Commit(peeled or object_, peeled_tree or tree, message)
+            if ref.startswith("refs/heads/"):
+                branches[ref.removeprefix("refs/heads/")] = commit
+            elif ref.startswith("refs/tags/") and (peeled or kind == "commit"):
+                tags[ref.removeprefix("refs/tags/")] = commit
+            lock = object_ if ref == "refs/gli/lock" else lock
+        return Refs(branches, tags, lock)
+
+    def commit(self, name: str) -> Commit:
+        """A commit by its name; raises `GitFailed` where there is none."""
+        whole = self.git("show", "--no-patch", "--no-show-signature", "--format=%H%x00%T%x00%B", f"{name}^{{commit}}")
+        id_, tree, message = whole.split("\0", 2)
+        return Commit(id_, tree, message)
+
+    def contains(self, holder: str, commit: str) -> bool:
+        """Whether `commit` is in the history of `holder`."""
+        try:
+            self.git("merge-base", "--is-ancestor", commit, holder)
+        except GitFailed as e:
+            if e.code == 1:
+                return False
+            raise
+        return True
+
+    def merge(self, ours: str, theirs: str) -> tuple[str, tuple[str, ...]]:
+        """The tree of a merge, and the files that conflict; raises `GitFailed` where it can't be tried."""
+        options = ("--write-tree", "-z", "--name-only", "--no-messages")
+        answer = self.git("merge-tree", *options, ours, theirs, accept=(0, 1))
+        tree, *conflicts = [part for part in answer.split("\0") if part] or [""]
+        if not tree:  # a bad name ends with 1 as a conflict does, and prints nothing
+            raise GitFailed(("merge-tree", ours, theirs), 1, "printed nothing: one of the two is no commit")
+        return tree, tuple(dict.fromkeys(conflicts))
+
+    def differing(self, one: str, other: str) -> tuple[str, ...]:
+        """The files that two trees do not have in common."""
+        listing = self.git("diff-tree", "-r", "-z", "--name-only", "--no-renames", one, other)
+        return tuple(path for path in listing.split("\0") if path)
+
+    def files(self, tree: str) -> tuple[str, ...]:
+        """Every path of a tree."""
+        return tuple(path for path in self.git("ls-tree", "-r", "-z", "--name-only", tree).split("\0") if path)
+
+    def make_commit(self, tree: str, parents: Sequence[str], message: str) -> str:
+        """A new commit; its id. The same input always makes the same one."""
+        parented = [part for parent in parents for part in ("-p", parent)]
+        return self.git("commit-tree", tree, *parented, says=message).strip()
+
+    def make_tag(self, name: str, commit: str, message: str) -> str:
+        """An annotated tag as an object, without a ref; its id."""
+        who, date = self.identity["GIT_COMMITTER_NAME"], self.identity["GIT_COMMITTER_DATE"]
+        tagger = f"{who} <{self.identity['GIT_COMMITTER_EMAIL']}> {date}"
+        return self.git(
+            "mktag", says=f"object {commit}\ntype commit\ntag {name}\ntagger {tagger}\n\n{message.rstrip()}\n"
+        ).strip()
+
+    def make_blob(self, text: str) -> str:
+        """A file's content as an object; its id."""
+        return self.git("hash-object", "-w", "--stdin", says=text).strip()
+
+    def _create(self) -> None:
+        """What `git init --bare` makes, without a process and without the user's templates."""
+        for part in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
+            (self.folder / part).mkdir(parents=True, exist_ok=True)
+        (self.folder / "config").write_text(_CONFIG, encoding="utf-8")
+        (self.folder / "HEAD").write_text("ref: refs/heads/main\n", encoding="utf-8")
+
+
+def trailer(message: str) -> dict[str, Any] | None:
+    """The JSON at the end of a tag's message; None where it has none."""
+    start = message.find("\n{")
+    if start < 0:
+        return None
+    try:
+        document, _ = json.JSONDecoder().raw_decode(message, start + 1)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None

@@ -1,0 +1,194 @@
+"""What an operation will do to each repository, worked out in the mirrors before anything moves.
+
+A promotion is planned from commits, never from branch names. Its result is a merge commit whose tree is, on the way to
+main, exactly the tree that was verified. A branch that was taken back (by a rollback, or by an undone promotion) holds
+a commit with an old tree on top of the new history; git's own merge would then leave the change out in silence. So a
+merge is made with what a branch *effectively* is: the release that its tree was taken back to, with what came later.
+
+Commits of ours carry trailers: `Release-Id`, and `Restores` where the tree is an earlier commit's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gli.release.mirror import Commit, Mirror, Refs, trailer
+from gli.release.repositories import BRANCHES
+
+DEVELOPED, STAGED, LIVE = BRANCHES
+PATHS = ((DEVELOPED, STAGED), (STAGED, LIVE), (LIVE, STAGED), (STAGED, DEVELOPED))
+"""What may be promoted to where; the last two are back-merges."""
+MERGE_BACK = f"gli promote {LIVE} {STAGED}, then gli promote {STAGED} {DEVELOPED}"
+_OURS = re.compile(r"^Release-Id: (?P<id>\S+)$", re.MULTILINE)
+_RESTORES = re.compile(r"^Restores: (?P<commit>[0-9a-f]{40,64})$", re.MULTILINE)
+
+
+class Refused(Exception):
+    """An operation that may not go on, and why; `code` is the exit code of `gli`."""
+
+    def __init__(self, *reasons: str, code: int = 1) -> None:
+        super().__init__("\n".join(reasons))
+        self.reasons = reasons
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Move:
+    """What happens to one repository."""
+
+    action: str
+    """merge, reinstate (a merge over a rollback), noop, rollback, reset, push."""
+    branch: str
+    old: str
+    new: str
+    tree: str
+    """Of `new`."""
+    old_tree: str
+    source: str
+    """The commit that is brought; for a rollback the one that is gone back to."""
+    guard: str = ""
+    """The branch whose tip `source` must still be; empty where it is not a tip."""
+
+    @property
+    def moves(self) -> bool:
+        return self.new != self.old
+
+
+Moves = Mapping[str, Move]
+
+
+def promotion(mirror: Mirror, refs: Refs, source: str, target: str, id_: str) -> Move:
+    """The merge of `source` into `target`; raises `Refused` with what stands against it."""
+    theirs, ours = tip(mirror, refs, source), tip(mirror, refs, target)
+    base = effective(mirror, ours)
+    tree, conflicts = mirror.merge(base, effective(mirror, theirs))
+    if conflicts:
+        raise Refused(f"{mirror.name}: {source} and {target} conflict in {', '.join(conflicts)}")
+    if target == LIVE and tree != theirs.tree:
+        files = mirror.differing(tree, theirs.tree)
+        raise Refused(
+            f"{mirror.name}: {target} holds what {source} lacks ({', '.join(files)}): merge back first: {MERGE_BACK}"
+        )
+    if tree == ours.tree and mirror.contains(ours.id, theirs.id):
+        return Move("noop", target, ours.id, ours.id, ours.tree, ours.tree, theirs.id, source)
+    message = f"Merge {source} into {target}\n\nRelease-Id: {id_}\n"
+    new = mirror.make_commit(tree, (ours.id, theirs.id), message)
+    return Move("merge" if base == ours.id else "reinstate", target, ours.id, new, tree, ours.tree, theirs.id, source)
+
+
+def forward(mirror: Mirror, refs: Refs, to: Commit, message: str) -> Move:
+    """A commit on top of the live branch with the tree of an earlier release: nothing is rewritten or lost."""
+    ours = tip(mirror, refs, LIVE)
+    if ours.tree == to.tree:
+        return Move("noop", LIVE, ours.id, ours.id, ours.tree, ours.tree, to.id)
+    new = mirror.make_commit(to.tree, (ours.id,), message + f"Restores: {to.id}\n")
+    return Move("rollback", LIVE, ours.id, new, to.tree, ours.tree, to.id)
+
+
+def reset(mirror: Mirror, refs: Refs, to: Commit) -> Move:
+    """The live branch itself put back to an earlier release."""
+    ours = tip(mirror, refs, LIVE)
+    return Move("noop" if ours.id == to.id else "reset", LIVE, ours.id, to.id, to.tree, ours.tree, to.id)
+
+
+def restore(mirror: Mirror, move: Move, id_: str) -> str:
+    """The commit that takes a move back: the old one where that is a step forward, else its tree on top of the new."""
+    if move.action == "reset":
+        return move.old
+    message = f"Undo {id_}\n\nRelease-Id: {id_}\nRestores: {move.old}\n"
+    return mirror.make_commit(move.old_tree, (move.new,), message)
+
+
+def tip(mirror: Mirror, refs: Refs, branch: str) -> Commit:
+    """The head of a branch; raises `Refused` where there is none."""
+    if branch not in refs.branches:
+        raise Refused(f"{mirror.name} has no branch {branch}")
+    return refs.branches[branch]
+
+
+def effective(mirror: Mirror, commit: Commit) -> str:
+    """The commit to merge with in place of `commit`: the one that a rollback went back to, with what came after it."""
+    newest = _newest_of_ours(mirror, commit)
+    restored = newest and _RESTORES.search(newest.message)
+    if not newest or not restored:
+        return commit.id
+    earlier = mirror.commit(restored["commit"])
+    if earlier.tree != newest.tree:  # not what it says: somebody copied the message
+        return commit.id
+    base = effective(mirror, earlier)
+    if newest.tree == commit.tree:
+        return base
+    return mirror.make_commit(commit.tree, (base,), "What came after a rollback\n")
+
+
+def _newest_of_ours(mirror: Mirror, commit: Commit) -> Commit | None:
+    """The newest commit of an operation on the branch that ends in `commit`."""
+    if _OURS.search(commit.message):
+        return commit
+    lines = ("--first-parent", "--max-count=1", "--grep=^Release-Id: ", commit.id)
+    found = mirror.git("rev-list", *lines).strip()
+    return mirror.commit(found) if found else None
+
+
+def manifest_id(manifest: Mapping[str, Mapping[str, str]]) -> str:
+    """What names a manifest {repository: {commit, tree}}: the first 16 hexadecimal digits of its SHA-256."""
+    whole = {name: {"commit": part["commit"], "tree": part["tree"]} for name, part in manifest.items()}
+    return _digest(whole)
+
+
+def trees_id(trees: Mapping[str, str]) -> str:
+    """What names the content of a release, {repository: tree}, whatever commits it is in."""
+    return _digest(trees)
+
+
+def open_debts(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> list[str]:
+    """Emergency pushes that staging or development still lack, or that nobody has acknowledged; one sentence each."""
+    acknowledged = {tag for r in refs.values() for tag in r.tags if tag.startswith("acknowledged-")}
+    debts = []
+    for mirror in mirrors.values():
+        tags = {t: c for t, c in refs[mirror.name].tags.items() if t.startswith("emergency-")}
+        for branch in (STAGED, DEVELOPED) if tags else ():
+            form, ref = "--format=%(refname:lstrip=2)", f"refs/heads/{branch}"
+            lacking = mirror.git("for-each-ref", form, "--no-merged", ref, "refs/tags/emergency-*").split()
+            debts += [f"{mirror.name}: {branch} lacks {tag}; {MERGE_BACK}" for tag in lacking]
+        for tag, commit in tags.items():
+            alone = not (trailer(commit.message) or {}).get("approved_by")
+            if alone and tag.replace("emergency-", "acknowledged-", 1) not in acknowledged:
+                debts.append(f"{mirror.name}: nobody else has acknowledged {tag}: gli push {LIVE} --acknowledge {tag}")
+    return debts
+
+
+def on_hold(tags: Mapping[str, Commit], trees: str) -> str | None:
+    """The rollback that took this content (see `trees_id`) off main, where it has not been reinstated since."""
+    hold = None
+    for tag in sorted(tags, key=_stamp):
+        said = trailer(tags[tag].message) or {}
+        if said.get("held") == trees:
+            hold = tag
+        elif said.get("kind") == "deploy" and said.get("trees") == trees:
+            hold = None
+    return hold
+
+
+def document(moves: Moves) -> dict[str, Any]:
+    """The moves as a journal and a tag hold them."""
+    return {name: asdict(move) for name, move in moves.items()}
+
+
+def parsed(moves: Mapping[str, Mapping[str, Any]]) -> dict[str, Move]:
+    """What `document` made."""
+    return {name: Move(**move) for name, move in moves.items()}
+
+
+def _stamp(tag: str) -> str:
+    return tag.partition("-")[2]
+
+
+def _digest(whole: Any) -> str:
+    text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,213 @@
+"""Promotion: one branch of all repositories into the next, gated on the way to production; and what a crash left.
+
+dev to stg and the two back-merges are merges that one person confirms. stg to main asks the gate, and moves exactly the
+commits of the verdict's manifest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gli.errors import UsageError
+from gli.release import journal as journals
+from gli.release import plan
+from gli.release.engine import Operation
+from gli.release.journal import Event, Journal
+from gli.release.mirror import Mirror, Refs
+from gli.release.plan import DEVELOPED, LIVE, PATHS, STAGED, Move, Moves, Refused
+from gli.release.session import Approve, Request, Session, collected, half_finished, on_each
+
+_NORMAL = ((DEVELOPED, STAGED), (STAGED, LIVE))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A gate's yes: the manifest that a verdict was earned on, {repository: {commit, tree}}, and which verdict."""
+
+    manifest: Mapping[str, Mapping[str, str]]
+    verdict: Mapping[str, str]
+
+
+Gate = Callable[[], Evidence]
+"""Asks the gate; raises `Refused` with its reason and exit code."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the person who starts a promotion may decide."""
+
+    dry_run: bool = False
+    reinstate: bool = False
+    """Bring back a release that was rolled back."""
+    override_freeze: str | None = None
+    """Why it may go ahead in a freeze window."""
+
+
+def promote(
+    session: Session,
+    source: str,
+    target: str,
+    *,
+    approve: Approve,
+    gate: Gate,
+    frozen: str | None,
+    choices: Choices = Choices(),
+) -> Operation:
+    """Merge `source` into `target` in every repository, or in none.
+
+    `frozen` is the freeze window that is open now. Raises `UsageError` for branches between which nothing is promoted,
+    `Refused` with every reason against it.
+    """
+    if (source, target) not in PATHS:
+        ways = ", ".join(f"{s} {t}" for s, t in PATHS)
+        raise UsageError(f"nothing is promoted from {source!r} to {target!r}; there is: {ways}")
+    kind = "deploy" if target == LIVE else "merge"
+    with session.operation(kind=kind, source=source, branch=target, dry_run=choices.dry_run) as operation:
+        refs = session.fetch(operation)
+        against: list[Refused] = []
+        evidence = None
+        if target == LIVE:
+            evidence = _answer(gate, refs, against)
+            against += _freeze(frozen, choices)
+        if (source, target) in _NORMAL:
+            against += [Refused(debt) for debt in plan.open_debts(operation.mirrors, refs)]
+        moves = _planned(operation, refs, source, target, against)
+        manifest, trees = _identity(refs, source)
+        if target == LIVE:
+            against += _hold(operation, refs, trees, choices)
+        if against:
+            raise collected(against)
+        if not any(move.moves for move in moves.values()):
+            raise Refused(f"{target} has all of {source} in every repository; there is nothing to promote")
+        planned: dict[str, Any] = {"manifest": manifest, "trees": trees}
+        if evidence is not None:
+            planned["verdict"] = dict(evidence.verdict)
+        if frozen and choices.override_freeze:
+            planned["override_freeze"] = {"window": frozen, "reason": choices.override_freeze}
+        request = Request(manifest, f"{source} to {target}", summary(operation, moves), target == LIVE, session.actor)
+        tag = session.tag_name("deploy", operation, refs) if target == LIVE else None
+        session.carry_out(operation, refs, moves, planned, approve, request, tag=tag, dry_run=choices.dry_run)
+        return operation
+
+
+def recover(session: Session, how: Literal["resume", "undo"]) -> Operation | None:
+    """Finish or undo what a crash left; None where nothing was. Raises `Refused` where it ends with nothing moved.
+
+    A promotion of which no branch may have moved yet is closed in either case: its gate and its approval are old.
+    """
+    path = half_finished(session.settings.state)
+    if path is None:
+        return None
+    journal = Journal.reopen(path, session.actor)
+    try:
+        operation = reopened(session, journal)
+        _recovered(operation, how, session.actor)
+        return operation
+    finally:
+        journal.close()
+
+
+def reopened(session: Session, journal: Journal) -> Operation:
+    """The operation of a journal, with all that is known of it."""
+    operation = session.around(journal)
+    planned, parking = journals.last(journal.events, "planned"), journals.last(journal.events, "parking")
+    if planned is not None and parking is not None:
+        operation.moves = plan.parsed(planned["moves"])
+        operation.tag, operation.tags, operation.lock = parking["tag"], parking["tags"], parking["lock"]
+    operation.landed = _known(journal.events)
+    return operation
+
+
+def _recovered(operation: Operation, how: Literal["resume", "undo"], who: str) -> None:
+    journal = operation.journal
+    if journals.last(journal.events, "pushing") is None:
+        operation.close_unmoved("left before anything moved")
+        raise Refused(f"{journal.id}: nothing had moved, and it is closed now; start it again")
+    decided = journals.last(journal.events, "decided")
+    if decided is None and how == "resume":
+        operation.push(first=False)
+    elif decided is None:
+        operation.abort(f"undone by {who}")
+    elif decided["decision"] == "abort":
+        operation.restore(decided["reason"])
+    else:
+        operation.finish()
+        if how == "undo":
+            raise Refused(f"{journal.id} had landed in every repository, and is done; gli rollback takes it back")
+
+
+def _known(events: Sequence[Event]) -> dict[str, bool]:
+    """Which pushes certainly landed, and which certainly did not."""
+    landed: dict[str, bool] = {}
+    for event in events:
+        if event.event == "pushing":
+            landed = {name: True for name, it_did in landed.items() if it_did}
+        elif event.event == "pushed":
+            landed[event.detail["repository"]] = True
+        elif event.event == "failed" and event.detail["sure"]:
+            landed[event.detail["repository"]] = False
+    return landed
+
+
+def summary(operation: Operation, moves: Moves) -> tuple[str, ...]:
+    """One line a repository: what would happen to it."""
+    width = max(len(name) for name in moves)
+    return tuple(
+        f"{name:{width}}  {move.action:9}  {move.old[:8]} -> {move.new[:8]}"
+        if move.moves
+        else f"{name:{width}}  {'as it is':9}  {move.old[:8]}"
+        for name, move in moves.items()
+    )
+
+
+def _answer(gate: Gate, refs: Mapping[str, Refs], against: list[Refused]) -> Evidence | None:
+    """The gate's yes, held against what the remotes have now."""
+    try:
+        evidence = gate()
+    except Refused as e:
+        against.append(e)
+        return None
+    for name, found in refs.items():
+        tip = found.branches.get(STAGED)
+        proven = evidence.manifest.get(name, {})
+        if tip is None or (proven.get("commit"), proven.get("tree")) != (tip.id, tip.tree):
+            against.append(Refused(f"{name}: {STAGED} is not at the commit that was verified; verify again"))
+    return evidence
+
+
+def _freeze(frozen: str | None, choices: Choices) -> list[Refused]:
+    if frozen is None or choices.override_freeze:
+        return []
+    return [Refused(f"{frozen}; wait, or say why it can't: --override-freeze REASON")]
+
+
+def _hold(operation: Operation, refs: Mapping[str, Refs], trees: str, choices: Choices) -> list[Refused]:
+    hold = plan.on_hold(refs[operation.log_repository].tags, trees)
+    if hold is None or choices.reinstate:
+        return []
+    return [Refused(f"this release was taken off {LIVE} by {hold}; to bring it back: --reinstate")]
+
+
+def _planned(
+    operation: Operation, refs: Mapping[str, Refs], source: str, target: str, against: list[Refused]
+) -> dict[str, Move]:
+    def one(mirror: Mirror) -> Move | Refused:
+        try:
+            return plan.promotion(mirror, refs[mirror.name], source, target, operation.id)
+        except Refused as e:
+            return e
+
+    found = on_each(operation.mirrors.values(), one)
+    against += [result for result in found.values() if isinstance(result, Refused)]
+    failed = {name: e for name, e in found.items() if isinstance(e, Exception) and not isinstance(e, Refused)}
+    against += [Refused(f"{name}: {e}", code=3) for name, e in failed.items()]
+    return {name: result for name, result in found.items() if isinstance(result, Move)}
+
+
+def _identity(refs: Mapping[str, Refs], source: str) -> tuple[str, str]:
+    """What names the commits, and what names their content."""
+    tips = {name: found.branches[source] for name, found in refs.items() if source in found.branches}
+    manifest = plan.manifest_id({name: {"commit": tip.id, "tree": tip.tree} for name, tip in tips.items()})
+    return manifest, plan.trees_id({name: tip.tree for name, tip in tips.items()})

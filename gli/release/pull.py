@@ -1,0 +1,155 @@
+"""`gli pull`: one branch brought forward in every clone, all at once, and nothing of anybody's overwritten.
+
+One connection a repository: a fetch asks first where the branch stands (protocol v2, ls-refs) and asks for objects only
+where that is news, so a look of its own would only wait twice. A branch that is checked out moves by `merge --ff-only`,
+where no tracked file is changed; any other one as a ref. What can't be brought forward so is left as it is, and said.
+Source of truth: git-fetch, git-status (porcelain v2), git-merge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from gli.release.repositories import GitFailed, Repository, as_they_end, git
+
+STATES = ("updated", "up to date", "left alone", "unreachable")
+FETCH_S = 600.0
+_FETCH = ("fetch", "--quiet", "--no-auto-maintenance", "--no-recurse-submodules", "--no-write-fetch-head")
+_STATUS = ("--no-optional-locks", "status", "--porcelain=v2", "--branch", "--ahead-behind", "--untracked-files=no")
+_MERGE = ("-c", "maintenance.auto=false", "merge", "--ff-only", "--quiet", "--no-autostash")
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What became of one clone."""
+
+    state: str
+    """One of `STATES`."""
+    text: str
+    code: int = 0
+    """0 where the clone has what the remote has, 1 where it was left alone, 3 where the remote could not be asked."""
+
+
+@dataclass(frozen=True)
+class _Tree:
+    """Where somebody's work tree stands."""
+
+    branch: str | None
+    """None where HEAD is detached."""
+    head: str
+    """The commit, abbreviated."""
+    changed: int
+    """So many tracked files are changed."""
+    ahead_behind: tuple[int, int] | None
+    """The checked-out branch against its upstream; None where it has none."""
+    upstream: str
+
+
+def pull(repositories: Sequence[Repository], branch: str, *, clone: bool = False) -> Iterator[tuple[str, Pulled]]:
+    """The branch of every repository's clone brought forward to what `origin` has, in the repositories' order.
+
+    `clone` makes the clones that are missing.
+    """
+    for name, result in as_they_end(repositories, lambda repository: _pull(repository, branch, clone)):
+        yield name, Pulled("left alone", str(result), 1) if isinstance(result, GitFailed) else result
+
+
+def summary(branch: str, pulled: Sequence[Pulled]) -> str:
+    """`main: 2 updated, 6 up to date`."""
+    states = [p.state for p in pulled]
+    return f"{branch}: " + ", ".join(f"{states.count(state)} {state}" for state in STATES if state in states)
+
+
+def _pull(repository: Repository, branch: str, clone: bool) -> Pulled:
+    if not (repository.clone / ".git").exists():
+        return _cloned(repository, branch) if clone else _alone(f"no clone at {repository.clone}; --clone makes one")
+    ours, theirs = f"refs/heads/{branch}", f"refs/remotes/origin/{branch}"
+    try:
+        _in(repository, *_FETCH, "origin", f"+{ours}:{theirs}", interruptible=True)
+    except GitFailed as e:
+        return _not_fetched(e, branch)
+    tree = _tree(repository)
+    ahead_behind = tree.ahead_behind
+    if tree.branch != branch or tree.upstream != f"origin/{branch}" or ahead_behind is None:
+        if not _in(repository, "for-each-ref", ours):
+            return _created(repository, branch, tree)
+        counts = _in(repository, "rev-list", "--left-right", "--count", f"{ours}...{theirs}").split()
+        ahead_behind = int(counts[0]), int(counts[1])
+    return _moved(repository, branch, tree, *ahead_behind)
+
+
+def _moved(repository: Repository, branch: str, tree: _Tree, ahead: int, behind: int) -> Pulled:
+    ours, theirs = f"refs/heads/{branch}", f"refs/remotes/origin/{branch}"
+    if not behind:
+        return Pulled("up to date", "up to date" + (f", {_commits(ahead)} not pushed" if ahead else ""))
+    if tree.branch is None:
+        return _alone(f"HEAD is detached at {tree.head}, {_commits(behind)} behind; switch to {branch}")
+    if ahead:
+        return _alone(f"diverged: {_commits(ahead)} here, {_commits(behind)} there")
+    if tree.branch != branch:
+        _in(repository, *_FETCH, ".", f"{theirs}:{ours}")
+    elif tree.changed:
+        changes = "1 file is changed" if tree.changed == 1 else f"{tree.changed} files are changed"
+        return _alone(f"{changes}, {_commits(behind)} behind; commit or stash first")
+    else:
+        _in(repository, *_MERGE, theirs)
+    return Pulled("updated", f"{_commits(behind)}{_elsewhere(tree, branch)}")
+
+
+def _created(repository: Repository, branch: str, tree: _Tree) -> Pulled:
+    """The branch made where the clone has none. In a clone without any commit it may be the one checked out."""
+    theirs = f"refs/remotes/origin/{branch}"
+    command = _MERGE if tree.branch == branch else ("branch", "--quiet", "--track", branch)
+    _in(repository, *command, theirs)
+    return Pulled("updated", f"new branch{_elsewhere(tree, branch)}")
+
+
+def _cloned(repository: Repository, branch: str) -> Pulled:
+    options = ("--quiet", "--origin", "origin", "--branch", branch)
+    try:
+        git("clone", *options, "--", repository.url, str(repository.clone), timeout=FETCH_S, interruptible=True)
+    except GitFailed as e:
+        return _not_fetched(e, branch)
+    return Pulled("updated", f"cloned to {repository.clone}")
+
+
+def _not_fetched(error: GitFailed, branch: str) -> Pulled:
+    if "couldn't find remote ref" in error.stderr or "not found in upstream origin" in error.stderr:
+        return _alone(f"the remote has no branch {branch}")
+    why = next((line for line in error.stderr.splitlines() if line.startswith("ssh: ")), str(error))
+    return Pulled("unreachable", why.strip(), 3)
+
+
+def _tree(repository: Repository) -> _Tree:
+    head, branch, upstream, counts, changed = "", "", "", None, 0
+    for line in _in(repository, *_STATUS).splitlines():
+        words = line.split(" ")
+        if words[:2] == ["#", "branch.oid"]:
+            head = words[2][:7]
+        elif words[:2] == ["#", "branch.head"]:
+            branch = words[2]
+        elif words[:2] == ["#", "branch.upstream"]:
+            upstream = words[2]
+        elif words[:2] == ["#", "branch.ab"]:
+            counts = int(words[2]), -int(words[3])
+        elif words[0] != "#":
+            changed += 1
+    return _Tree(None if branch == "(detached)" else branch, head, changed, counts, upstream)
+
+
+def _in(repository: Repository, *arguments: str, interruptible: bool = False) -> str:
+    """git in somebody's clone."""
+    return git(*arguments, cwd=repository.clone, timeout=FETCH_S, interruptible=interruptible)
+
+
+def _alone(text: str) -> Pulled:
+    return Pulled("left alone", text, 1)
+
+
+def _elsewhere(tree: _Tree, branch: str) -> str:
+    return "" if tree.branch == branch else f" (the work tree is on {tree.branch or tree.head})"
+
+
+def _commits(number: int) -> str:
+    return f"{number} commit" + ("" if number == 1 else "s")

@@ -1,0 +1,203 @@
+"""The eight repositories, and git as a program: where each lives, one command in one of them, one job in all of them.
+
+git may never ask for a password: it runs in a session of its own, without a terminal, so Ctrl-C does not reach it
+either; whoever started it decides what becomes of it. Source of truth: git(1), git-ls-remote.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from gli import tables
+from gli.errors import UsageError
+
+T = TypeVar("T")
+BRANCHES = ("dev", "stg", "main")
+JOBS = 32
+"""So many connections at once; more gained nothing with 64 repositories at 250 ms."""
+TIMEOUT_S = 300.0
+LOOK_S = 30.0
+_QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C"}
+_OF_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
+_USERINFO = re.compile(r"://[^/@\s]+@")
+_interruptible: set[subprocess.Popen[str]] = set()
+
+
+@dataclass(frozen=True)
+class Repository:
+    """One repository of the release."""
+
+    name: str
+    url: str
+    """Its remote."""
+    clone: Path
+    """Where somebody's own clone lies, if there is one."""
+
+
+class GitFailed(Exception):
+    """git ended with an error; the text is the line of it that says why."""
+
+    def __init__(self, command: Sequence[str], code: int, stderr: str) -> None:
+        stderr = _USERINFO.sub("://", stderr)
+        lines = [line.strip() for line in stderr.splitlines() if line.strip()] or [f"git ended with {code}"]
+        super().__init__(next((line for line in lines if line.startswith(("fatal", "error"))), lines[-1]))
+        self.command = tuple(command)
+        self.code = code
+        self.stderr = stderr
+
+
+def of(root: Path, name: str) -> list[Repository]:
+    """The repositories of an environment, in the order of `[[repositories]]`; `UsageError` where it has none."""
+    file = tables.read_tables(root)
+    table = git_table(root, file, name)
+    entries = file.get("repositories", [])
+    if not isinstance(entries, list) or not entries:
+        raise UsageError(f"{tables.FILE} has no [[repositories]]; name each of them in one")
+    return [_repository(root, name, table, entry) for entry in entries]
+
+
+def git_table(root: Path, file: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The `[git]` table of an environment of the file; `UsageError` where there is none."""
+    table = tables.whole(root, file, name).get("git")
+    if not isinstance(table, dict):
+        raise UsageError(f"{tables.FILE}: [{name}] has no table `git`, so nobody knows where its repositories are")
+    return table
+
+
+def _repository(root: Path, environment: str, table: Mapping[str, Any], entry: Any) -> Repository:
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
+        raise UsageError(f"{tables.FILE}: an entry of [[repositories]] has no `name`; write it")
+    name = str(entry["name"])
+    remote, workspace, folder = table.get("remote"), table.get("workspace", ".."), entry.get("path", name)
+    for key, value in (("remote", remote), ("workspace", workspace), ("path", folder)):
+        if not isinstance(value, str):
+            raise UsageError(f"{tables.FILE}: [{environment}.git] {key} of {name} is missing or no text; write it")
+    return Repository(name, str(remote).replace("{repository}", name), root / workspace / folder)
+
+
+def git(
+    *arguments: str,
+    git_dir: Path | None = None,
+    cwd: Path | None = None,
+    says: str | None = None,
+    accept: Sequence[int] = (0,),
+    pass_fds: Sequence[int] = (),
+    env: Mapping[str, str] | None = None,
+    timeout: float = TIMEOUT_S,
+    interruptible: bool = False,
+) -> str:
+    """What git printed, told `says` on stdin; raises `GitFailed` for a code not in `accept`, or after `timeout` s.
+
+    Every process of it inherits `pass_fds`. Ctrl-C in `each` ends it only where it is `interruptible`: a fetch can be
+    ended at any moment, a merge leaves half a work tree behind.
+    """
+    command = ["git", *([f"--git-dir={git_dir}"] if git_dir else []), *arguments]
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL if says is None else subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="surrogateescape",
+            env={**_inherited(), **_QUIET, **(env or {})},
+            pass_fds=pass_fds,
+            start_new_session=True,
+        )
+    except FileNotFoundError as e:
+        if cwd is not None and not cwd.is_dir():
+            raise GitFailed(arguments, 128, f"fatal: {cwd} is no folder") from None
+        raise UsageError("git is not installed, or not on the PATH") from e
+    if interruptible:
+        _interruptible.add(process)
+    try:
+        output, errors = process.communicate(says, timeout)
+    except subprocess.TimeoutExpired:
+        _end(process)
+        raise GitFailed(arguments, -signal.SIGTERM, f"fatal: no answer within {timeout:g} s") from None
+    except BaseException:
+        _end(process)
+        raise
+    finally:
+        _interruptible.discard(process)
+    if process.returncode not in accept:
+        raise GitFailed(arguments, process.returncode, errors)
+    return output
+
+
+def ls_remote(
+    repository: Repository, patterns: Sequence[str] = (), *, pass_fds: Sequence[int] = (), timeout: float = LOOK_S
+) -> dict[str, str]:
+    """{ref: object} of the remote, in one connection; raises `GitFailed`. An annotated tag `t` comes with `t^{}`."""
+    listing = git("ls-remote", "--", repository.url, *patterns, pass_fds=pass_fds, timeout=timeout, interruptible=True)
+    return {ref: object_ for object_, _, ref in (line.partition("\t") for line in listing.splitlines())}
+
+
+def each(
+    repositories: Sequence[Repository], work: Callable[[Repository], T], jobs: int = JOBS
+) -> dict[str, T | GitFailed]:
+    """`work` for every repository, side by side, in their order; a `GitFailed` is a result, any other error is raised.
+
+    See `as_they_end` for what Ctrl-C does.
+    """
+    return dict(as_they_end(repositories, work, jobs))
+
+
+def as_they_end(
+    repositories: Sequence[Repository], work: Callable[[Repository], T], jobs: int = JOBS
+) -> Iterator[tuple[str, T | GitFailed]]:
+    """As `each`, one by one: each result as soon as it and those before it are there.
+
+    Ctrl-C starts nothing more, ends every git that may be interrupted and waits for the others.
+    """
+
+    def attempt(repository: Repository) -> T | GitFailed:
+        try:
+            return work(repository)
+        except GitFailed as e:
+            return e
+
+    with ThreadPoolExecutor(max(1, min(len(repositories), jobs))) as pool:
+        futures = {r.name: pool.submit(attempt, r) for r in repositories}
+        try:
+            for name, future in futures.items():
+                yield name, future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            while not all(future.done() for future in futures.values()):
+                for process in list(_interruptible):
+                    _signal(process, signal.SIGTERM)
+                time.sleep(0.05)
+            raise
+
+
+def _inherited() -> dict[str, str]:
+    """The environment without what a hook of git sets: it would lead git to another repository."""
+    return {k: v for k, v in os.environ.items() if k not in _OF_HOOKS}
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End git with all that it started. It takes its lock files away first, so it is asked before it is killed."""
+    _signal(process, signal.SIGTERM)
+    try:
+        process.communicate(timeout=2.0)
+    except subprocess.TimeoutExpired:
+        _signal(process, signal.SIGKILL)
+        process.communicate()
+
+
+def _signal(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    if process.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)

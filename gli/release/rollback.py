@@ -1,0 +1,113 @@
+"""Rollback: every repository back to an earlier release, as one operation with the same all or nothing.
+
+Forward, which is the default, puts a commit with the old tree on top of main: it passes branch protection, rewrites
+nothing, and what it takes off stays in history. Reset puts main itself back, as `git reset --hard TAG` and a push with
+a lease would, and needs two people; what it takes off is kept under `refs/archive/`. Either puts the release that it
+takes off on hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from gli.observe.git import is_time
+from gli.observe.migrations import in_paths
+from gli.release import plan
+from gli.release.engine import Operation
+from gli.release.mirror import Mirror, Refs
+from gli.release.plan import LIVE, Move, Refused
+from gli.release.promote import summary
+from gli.release.repositories import GitFailed
+from gli.release.session import Approve, Request, Session, on_each
+
+Mode = Literal["forward", "reset"]
+
+
+def rollback(
+    session: Session,
+    to: str | None,
+    *,
+    reason: str,
+    approve: Approve,
+    mode: Mode = "forward",
+    acknowledge_migrations: bool = False,
+    dry_run: bool = False,
+) -> Operation:
+    """Back to the release of the tag `to`; without it, to the one before what is live now.
+
+    Raises `Refused` with every reason against it; above all where the database keeps migrations that the old code does
+    not know, unless they are acknowledged.
+    """
+    kind = "rollback" if mode == "forward" else "reset"
+    with session.operation(kind=kind, source=to, branch=LIVE, reason=reason, dry_run=dry_run) as operation:
+        refs = session.fetch(operation)
+        target = to or previous(session, operation, refs)
+        lacking = [name for name, found in refs.items() if target not in found.tags]
+        if lacking:
+            raise Refused(f"there is no tag {target} in {', '.join(lacking)}, so not all can go back to it")
+        message = f"Roll back to {target}\n\nReason: {' '.join(reason.split())}\nRelease-Id: {operation.id}\n"
+        moves = _moves(operation, refs, target, mode, message)
+        if not any(move.moves for move in moves.values()):
+            raise Refused(f"{LIVE} is at {target} in every repository")
+        kept = _kept_migrations(operation, moves)
+        if kept and not acknowledge_migrations:
+            raise Refused(
+                f"the database keeps migrations that {target} does not know: {', '.join(kept)}; code goes back, data "
+                "does not: see that the old code works with them, then --ack-migrations"
+            )
+        manifest = plan.manifest_id({n: {"commit": m.source, "tree": m.tree} for n, m in moves.items()})
+        planned: dict[str, Any] = {
+            "manifest": manifest,
+            "trees": plan.trees_id({n: m.tree for n, m in moves.items()}),
+            "held": plan.trees_id({n: m.old_tree for n, m in moves.items()}),
+            "to": target,
+            "migrations_kept": kept,
+        }
+        lines = (*summary(operation, moves), *(f"the database keeps {migration}" for migration in kept))
+        second: Literal["", "now"] = "now" if mode == "reset" else ""
+        request = Request(manifest, f"{LIVE} back to {target} ({mode})", lines, True, session.actor, second)
+        tag = session.tag_name("rollback", operation, refs)
+        session.carry_out(operation, refs, moves, planned, approve, request, tag=tag, dry_run=dry_run)
+        return operation
+
+
+def previous(session: Session, operation: Operation, refs: Mapping[str, Refs]) -> str:
+    """The newest release before what is live, by content: neither what main holds now, nor one that was taken off it.
+
+    Raises `Refused` where there is none. A rollback is never itself a target.
+    """
+    form = session.settings.deploy_tag
+    in_all = sorted(set.intersection(*({t for t in found.tags if is_time(t, form)} for found in refs.values())))
+    live = plan.trees_id({n: plan.tip(operation.mirrors[n], found, LIVE).tree for n, found in refs.items()})
+    trees = {tag: plan.trees_id({name: found.tags[tag].tree for name, found in refs.items()}) for tag in in_all}
+    current = max((tag for tag in in_all if trees[tag] == live), default=None)
+    history = refs[operation.log_repository].tags
+    for tag in reversed(in_all):
+        if (current is None or tag < current) and trees[tag] != live and plan.on_hold(history, trees[tag]) is None:
+            return tag
+    raise Refused(f"there is no release before {current or 'what is live'} that every repository has a tag of")
+
+
+def _moves(operation: Operation, refs: Mapping[str, Refs], target: str, mode: Mode, message: str) -> dict[str, Move]:
+    def one(mirror: Mirror) -> Move:
+        here = refs[mirror.name]
+        to = here.tags[target]
+        return plan.forward(mirror, here, to, message) if mode == "forward" else plan.reset(mirror, here, to)
+
+    found = on_each(operation.mirrors.values(), one)
+    failed = {name: e for name, e in found.items() if isinstance(e, GitFailed)}
+    if failed:
+        raise Refused(*(f"{name}: {e}" for name, e in failed.items()), code=3)
+    return found
+
+
+def _kept_migrations(operation: Operation, moves: Mapping[str, Move]) -> list[str]:
+    """Migrations that are in what is taken off and not in what is gone back to."""
+    kept = []
+    for name, move in moves.items():
+        if move.old_tree != move.tree:
+            files = operation.mirrors[name].files
+            gone = set(in_paths(files(move.old_tree))) - set(in_paths(files(move.tree)))
+            kept += [f"{name} {app}.{migration}" for app, migration in sorted(gone)]
+    return kept

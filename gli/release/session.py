@@ -1,0 +1,288 @@
+"""What every operation on the eight repositories begins and ends with.
+
+A session holds the lock of this machine; an operation in it has a journal. What was left half-finished by a crash has
+to be finished or undone before anything new begins.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+from zoneinfo import ZoneInfo
+
+from gli.clock import now
+from gli.errors import UsageError
+from gli.release import journal as journals
+from gli.release import lock, plan
+from gli.release.engine import PATIENCE_S, Operation
+from gli.release.journal import Journal
+from gli.release.mirror import Mirror, Refs
+from gli.release.plan import Move, Refused
+from gli.release.repositories import GitFailed, Repository, each, git
+
+T = TypeVar("T")
+_TITLES = {
+    "deploy": "Deployed to production",
+    "rollback": "Rolled back",
+    "reset": "Rolled back by reset",
+    "emergency": "Pushed to production, not verified",
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What environments.toml says about releases."""
+
+    repositories: tuple[Repository, ...]
+    state: Path
+    """Journals, mirrors and the lock."""
+    log_repository: str
+    deploy_tag: str = "deploy-%Y%m%d-%H%M%S"
+    timezone: str = "UTC"
+    """Of the moment in a tag's name."""
+    log_branch: str = "deployments"
+    log_path: str = "deployment.log"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What somebody is asked to approve."""
+
+    id: str
+    """Of the manifest: what has to be typed, or given to --approve."""
+    title: str
+    lines: tuple[str, ...]
+    production: bool
+    requested_by: str
+    second_person: Literal["", "now", "later"] = ""
+    """Whether somebody else has to approve: at once, or later by an acknowledgement."""
+
+
+@dataclass(frozen=True)
+class Approval:
+    """Who said yes; None for an emergency that nobody else has seen yet."""
+
+    approved_by: str | None
+
+
+Approve = Callable[[Request], Approval]
+"""Asks, and returns; raises `Refused` for a no."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """The repositories, and the lock of this machine."""
+
+    settings: Settings
+    actor: str
+    """`Name <e-mail>` of the git identity."""
+    fds: tuple[int, ...]
+    say: Callable[[str], None]
+    patience: Sequence[float] = PATIENCE_S
+
+    @contextmanager
+    def operation(self, *, dry_run: bool = False, **asked: Any) -> Iterator[Operation]:
+        """A new operation with its journal; what ends it with `Refused` is written there. A dry run leaves no trace.
+
+        Raises `Refused` where an earlier one is half-finished.
+        """
+        self._nothing_half_finished()
+        with tempfile.TemporaryDirectory() as nowhere:
+            journal = self._journal(Path(nowhere) if dry_run else journals.folder(self.settings.state))
+            journal.append("opened", **asked)
+            operation = self.around(journal)
+            try:
+                yield operation
+            except Refused as e:
+                if not journals.is_final(journal.events) and journals.last(journal.events, "stuck") is None:
+                    journal.append("refused", reason=str(e), code=e.code)
+                raise
+            except KeyboardInterrupt:
+                if journals.last(journal.events, "parking") is None:
+                    journal.append("refused", reason="interrupted", code=1)
+                raise
+            finally:
+                journal.close()
+
+    def around(self, journal: Journal) -> Operation:
+        """The operation of a journal, before its moves are known."""
+        moment = _moment(journal.id)
+        name, _, mail = self.actor.rpartition(" <")
+        date = f"{int(moment.timestamp())} +0000"
+        identity = {
+            f"GIT_{who}_{what}": value
+            for who in ("AUTHOR", "COMMITTER")
+            for what, value in (
+                ("NAME", name),
+                ("EMAIL", mail.rstrip(">")),
+                ("DATE", date),
+            )
+        }
+        folder = self.settings.state / "mirrors"
+        mirrors = {r.name: Mirror(r, folder / f"{r.name}.git", self.fds, identity) for r in self.settings.repositories}
+        return Operation(journal, mirrors, self.settings.log_repository, self.say, self.patience)
+
+    def fetch(self, operation: Operation) -> dict[str, Refs]:
+        """What every repository has now; raises `Refused` with code 3 where one can't be reached."""
+        found = on_each(operation.mirrors.values(), Mirror.fetch)
+        failed = {name: result for name, result in found.items() if isinstance(result, GitFailed)}
+        if failed:
+            raise Refused(*(f"{name}: {e}" for name, e in failed.items()), code=3)
+        return {name: result for name, result in found.items() if isinstance(result, Refs)}
+
+    def carry_out(
+        self,
+        operation: Operation,
+        refs: Mapping[str, Refs],
+        moves: Mapping[str, Move],
+        planned: Mapping[str, Any],
+        approve: Approve,
+        request: Request,
+        *,
+        tag: str | None = None,
+        tag_all: bool = True,
+        dry_run: bool = False,
+    ) -> None:
+        """Journal the plan, ask for the approval, make the tags and go. `planned` is what journal and tags hold of
+        it."""
+        taken_over = self._lock(operation, refs)
+        operation.moves = moves
+        operation.journal.append("planned", **planned, moves=plan.document(moves), tag=tag)
+        if dry_run:
+            for line in (f"{request.title}  (id {request.id})", *request.lines):
+                self.say(line)
+            raise Refused("dry run: nothing was pushed", code=0)
+        approval = approve(request)
+        operation.journal.append(
+            "approved", requested_by=request.requested_by, approved_by=approval.approved_by, approved=request.id
+        )
+        if tag is not None:
+            operation.tag = tag
+            message = self._message(operation, planned, moves, tag, approval)
+            tagged = [m for m in operation.mirrors.values() if tag_all or moves[m.name].moves]
+            operation.tags = on_each(tagged, lambda m: m.make_tag(tag, moves[m.name].new, message))
+        holder = lock.Holder.this_process(operation.id, self.actor)
+        operation.lock = operation.mirrors[operation.log_repository].make_blob(holder.text)
+        operation.go(taken_over)
+
+    def tag_name(self, kind: str, operation: Operation, refs: Mapping[str, Refs]) -> str:
+        """The name of a new tag: the moment at which the operation began, or the next second that no tag has."""
+        taken = {tag for r in refs.values() for tag in r.tags}
+        moment = _moment(operation.id).astimezone(ZoneInfo(self.settings.timezone))
+        form = self.settings.deploy_tag if kind == "deploy" else f"{kind}-%Y%m%d-%H%M%S"
+        while moment.strftime(form) in taken:
+            moment += timedelta(seconds=1)
+        return moment.strftime(form)
+
+    def _journal(self, folder: Path) -> Journal:
+        while True:
+            moment = now()
+            fraction = moment.microsecond * 0x10000 // 1_000_000  # so that the ids of one second sort by time too
+            try:
+                return Journal.create(folder, f"{moment:%Y%m%d-%H%M%S}-{fraction:04x}", self.actor)
+            except FileExistsError:
+                continue
+
+    def _nothing_half_finished(self) -> None:
+        path = half_finished(self.settings.state)
+        if path is None:
+            return
+        journal = Journal.reopen(path, self.actor)
+        try:
+            if journals.last(journal.events, "parking") is not None:
+                raise Refused(f"{path.stem} was left half-finished: gli promote --resume, or gli promote --undo")
+            journal.append("refused", reason="left before anything moved", code=1)
+        finally:
+            journal.close()
+
+    def _lock(self, operation: Operation, refs: Mapping[str, Refs]) -> str | None:
+        """The object of a lock ref that may be taken over, None where there is none; raises `Refused` for another."""
+        found = refs[operation.log_repository].lock
+        if found is None:
+            return None
+        holder = lock.Holder.parsed(operation.mirrors[operation.log_repository].git("cat-file", "blob", found))
+        ours = holder is not None and (journals.folder(self.settings.state) / f"{holder.id}.jsonl").exists()
+        if holder is not None and not ours and not holder.expired:
+            raise Refused(f"{holder} is releasing {holder.id}; try again when that has ended, or after {holder.until}")
+        return found
+
+    def _message(
+        self,
+        operation: Operation,
+        planned: Mapping[str, Any],
+        moves: Mapping[str, Move],
+        tag: str,
+        approval: Approval,
+    ) -> str:
+        """What a tag says, to people and, as JSON, to whoever rebuilds the log or plans the next operation."""
+        opened = operation.journal.events[0]
+        document = {
+            "id": operation.id,
+            "at": opened.at,
+            "tag": tag,
+            **opened.detail,
+            **planned,
+            "actor": self.actor,
+            "approved_by": approval.approved_by,
+            "journal": operation.journal.head,
+            "moves": {n: {"action": m.action, "old": m.old, "new": m.new, "tree": m.tree} for n, m in moves.items()},
+        }
+        return f"{_TITLES[document['kind']]}\n\n{json.dumps(document, ensure_ascii=False, indent=1)}\n"
+
+
+@contextmanager
+def session(
+    settings: Settings, say: Callable[[str], None], patience: Sequence[float] = PATIENCE_S
+) -> Iterator[Session]:
+    """The lock of this machine; raises `Refused` where somebody else has it."""
+    actor = identity()
+    try:
+        with lock.local(settings.state, actor) as fd:
+            yield Session(settings, actor, (fd,), say, patience)
+    except lock.Busy as e:
+        raise Refused(str(e)) from None
+
+
+def identity() -> str:
+    """`Name <e-mail>` of whoever runs this, as git knows it; raises `UsageError` where git does not."""
+    try:
+        name, _, rest = git("var", "GIT_COMMITTER_IDENT").partition(" <")
+    except GitFailed:
+        raise UsageError("git does not know who you are; set user.name and user.email with git config") from None
+    return f"{name} <{rest.partition('>')[0]}>"
+
+
+def half_finished(state: Path) -> Path | None:
+    """The journal of an operation that came to no end; None where there is none."""
+    for path in sorted(journals.folder(state).glob("*.jsonl"), reverse=True):
+        lines = path.read_bytes().split(b"\n")[:-1]
+        try:
+            ended = bool(lines) and json.loads(lines[-1]).get("event") in journals.FINAL
+        except (ValueError, AttributeError):
+            ended = False
+        if not ended:
+            return path
+    return None
+
+
+def on_each(mirrors: Iterable[Mirror], work: Callable[[Mirror], T]) -> dict[str, T]:
+    """`work` for every mirror, side by side; a `GitFailed` is a result."""
+    by_name = {m.name: m for m in mirrors}
+    found = each([m.repository for m in by_name.values()], lambda repository: work(by_name[repository.name]))
+    return dict(found)  # type: ignore[arg-type]
+
+
+def collected(refusals: Sequence[Refused]) -> Refused:
+    """Several refusals as one: everything that stands against it, at once."""
+    reasons = dict.fromkeys(reason for refusal in refusals for reason in refusal.reasons)
+    return Refused(*reasons, code=min(refusal.code for refusal in refusals))
+
+
+def _moment(id_: str) -> datetime:
+    return datetime.strptime(f"{id_[:15]}+0000", "%Y%m%d-%H%M%S%z")

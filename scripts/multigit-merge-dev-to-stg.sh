@@ -1,0 +1,3 @@
+#!/bin/sh
+# dev of all eight repositories merged into stg, or of none: gli promote --help
+cd "$(dirname "$(readlink -f "$0")")/.." && exec .venv/bin/gli promote dev stg "$@"

@@ -1,0 +1,3 @@
+#!/bin/sh
+# The branch stg of all eight repositories brought forward in their clones: gli pull --help
+cd "$(dirname "$(readlink -f "$0")")/.." && exec .venv/bin/gli pull stg "$@"

@@ -1,0 +1,297 @@
+"""Eight small bare repositories with dev, stg and main, and what can be done to them: the rig of the release tests.
+
+Everything is real git on disk; only the gate is a function, which says yes to what stg holds (its own tests are in
+test_gate.py). `Rig.reset` puts every ref back without starting a process, so hundreds of rounds stay cheap.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gli.release import journal as journals
+from gli.release import lock
+from gli.release.engine import Operation
+from gli.release.journal import Event, Journal
+from gli.release.plan import Refused
+from gli.release.promote import Choices, Evidence, promote, recover, reopened
+from gli.release.repositories import Repository
+from gli.release.session import Approval, Request, Session, Settings, session
+
+NAMES = (
+    "gli_root",
+    "gli_api-server",
+    "gli_user-frontend",
+    "gli_admin-frontend",
+    "gli_websocket",
+    "gli_database",
+    "gli_redis",
+    "gli_rabbitmq",
+)
+SECOND = "Second Person <second@glibiz.com>"
+REFUSE = "#!/bin/sh\nwhile read old new ref; do case $ref in refs/heads/*) echo not today; exit 1;; esac; done\n"
+SLOW = "#!/bin/sh\nwhile read old new ref; do case $ref in refs/heads/*) sleep 0.2;; esac; done\n"
+FIRST_TAG = "deploy-20260101-090000"
+_CONFIG = """\
+[core]
+	repositoryformatversion = 0
+	bare = true
+	fsync = none
+[gc]
+	auto = 0
+[receive]
+	autogc = false
+[uploadpack]
+	allowAnySHA1InWant = true
+	allowFilter = true
+"""
+_AUTHOR = "GLI Developer <developer@glibiz.com>"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How an operation ended."""
+
+    code: int
+    said: str
+    operation: Operation | None = None
+
+
+@dataclass
+class Rig:
+    """The repositories below `root/remotes`, and the state of a promoter in `root/state`."""
+
+    root: Path
+    state: Path
+    first: Mapping[str, str] = field(default_factory=dict)
+    """Each repository's `packed-refs` as it was made, or as `keep` found it."""
+    _trees: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> Settings:
+        repositories = tuple(Repository(n, str(self.bare(n)), self.root / "clones" / n) for n in NAMES)
+        return Settings(repositories, self.state, "gli_root")
+
+    def bare(self, name: str) -> Path:
+        return self.root / "remotes" / f"{name}.git"
+
+    def reset(self) -> None:
+        """Every ref of every remote as it was at first, no hooks, no journals."""
+        for name in NAMES:
+            bare = self.bare(name)
+            shutil.rmtree(bare / "refs")
+            (bare / "refs" / "heads").mkdir(parents=True)
+            (bare / "refs" / "tags").mkdir()
+            (bare / "packed-refs").write_text(self.first[name])
+            (bare / "hooks" / "pre-receive").unlink(missing_ok=True)
+        shutil.rmtree(journals.folder(self.state), ignore_errors=True)
+
+    def keep(self) -> None:
+        """What `reset` goes back to from now on."""
+        self.first = {
+            name: "".join(f"{commit} {ref}\n" for ref, commit in sorted(self.refs(name).items())) for name in NAMES
+        }
+
+    def git(self, name: str, *arguments: str, says: str | None = None) -> str:
+        """git in a remote; its output."""
+        done = subprocess.run(
+            ["git", "--git-dir", str(self.bare(name)), *arguments],
+            input=says,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        return done.stdout.strip()
+
+    def refs(self, name: str) -> dict[str, str]:
+        """Every ref of a remote, read from its files."""
+        bare, found = self.bare(name), {}
+        for line in (bare / "packed-refs").read_text().splitlines():
+            if not line.startswith(("#", "^")):
+                found[line[41:]] = line[:40]
+        for path in (bare / "refs").rglob("*"):
+            if path.is_file() and path.suffix != ".lock":
+                found[str(path.relative_to(bare))] = path.read_text().strip()
+        return found
+
+    def heads(self, branch: str = "main") -> dict[str, str]:
+        return {name: self.refs(name)[f"refs/heads/{branch}"] for name in NAMES}
+
+    def trees(self, branch: str = "main") -> dict[str, str]:
+        """The tree of a branch in every repository."""
+        return {name: self.tree(name, commit) for name, commit in self.heads(branch).items()}
+
+    def tree(self, name: str, commit: str) -> str:
+        key = (name, commit)
+        if key not in self._trees:
+            self._trees[key] = self.git(name, "rev-parse", f"{commit}^{{tree}}")
+        return self._trees[key]
+
+    def commit(self, name: str, branch: str, files: Mapping[str, str | None], message: str = "Work") -> str:
+        """One more commit on a branch, by somebody else; its hash. A file of None is taken out."""
+        at = int(time.time())
+        lines = [f"commit refs/heads/{branch}\ncommitter {_AUTHOR} {at} +0000\n{_data(message)}"]
+        lines.append(f"from refs/heads/{branch}^0\n")
+        lines += [f"D {f}\n" if text is None else f"M 100644 inline {f}\n{_data(text)}" for f, text in files.items()]
+        self.git(name, "fast-import", "--quiet", says="".join(lines))
+        return self.refs(name)[f"refs/heads/{branch}"]
+
+    def hook(self, name: str, script: str) -> None:
+        """What the remote asks before it takes a push."""
+        path = self.bare(name) / "hooks" / "pre-receive"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(script)
+        path.chmod(0o755)
+
+    @contextmanager
+    def down(self, name: str) -> Iterator[None]:
+        """The remote can't be reached."""
+        away = self.bare(name).with_suffix(".away")
+        self.bare(name).rename(away)
+        try:
+            yield
+        finally:
+            away.rename(self.bare(name))
+
+    def gate(self) -> Evidence:
+        """A yes for what stg holds now."""
+        heads = self.heads("stg")
+        return Evidence(
+            {name: {"commit": commit, "tree": self.tree(name, commit)} for name, commit in heads.items()},
+            {"environment": "stg", "finished": "2026-01-31T09:00:00.000Z"},
+        )
+
+    def promote(
+        self,
+        source: str = "stg",
+        target: str = "main",
+        *,
+        choices: Choices = Choices(),  # noqa: B008 - frozen
+        frozen: str | None = None,
+        approve: Callable[[Request], Approval] = lambda request: Approval(SECOND),
+        gate: Callable[[], Evidence] | None = None,
+    ) -> Ended:
+        return self.ends(
+            lambda s: promote(
+                s, source, target, approve=approve, gate=gate or self.gate, frozen=frozen, choices=choices
+            )
+        )
+
+    def recover(self, how: Any, patience: Sequence[float] = (0.01,)) -> Ended:
+        return self.ends(lambda s: recover(s, how), patience)
+
+    def ends(self, work: Callable[[Session], Operation | None], patience: Sequence[float] = (0.01,)) -> Ended:
+        """An operation in a session of its own, and how it ended."""
+        try:
+            with session(self.settings, lambda line: None, patience=patience) as opened:
+                return Ended(0, "", work(opened))
+        except Refused as e:
+            return Ended(e.code, str(e))
+
+    def wait_for_orphans(self) -> None:
+        """Until the processes that a killed promoter left have ended."""
+        with lock.local(self.state, SECOND):
+            pass
+
+    def journal(self) -> list[Event]:
+        """The newest journal."""
+        return list(journals.all_in(self.state))[-1][1]
+
+    def names(self) -> list[str]:
+        """The events of the newest journal."""
+        return [event.event for event in self.journal()]
+
+    def leftovers(self) -> set[str]:
+        """Refs that no operation may leave behind."""
+        return {ref for n in NAMES for ref in self.refs(n) if ref.startswith(("refs/promotions/", "refs/gli/"))}
+
+    def verdict_of_git(self, old: Mapping[str, str], new: Mapping[str, str]) -> str:
+        """`old` or `new` where main of all eight repositories has that tree; else which has what."""
+        trees = self.trees()
+        if trees == old:
+            return "old"
+        return "new" if trees == new else f"mixed: {[n for n in NAMES if trees[n] == new[n]]} are new"
+
+
+def make(root: Path) -> Rig:
+    """A rig with one release on main, stg one commit ahead of it in every repository, and dev one ahead of stg."""
+    rig = Rig(root, root / "state")
+    first = {}
+    for name in NAMES:
+        bare = rig.bare(name)
+        for folder in ("objects/info", "objects/pack", "refs/heads", "refs/tags", "hooks"):
+            (bare / folder).mkdir(parents=True)
+        (bare / "HEAD").write_text("ref: refs/heads/main\n")
+        (bare / "config").write_text(_CONFIG)
+        rig.git(name, "fast-import", "--quiet", says=_history(name))
+        first[name] = rig.git(name, "show-ref") + "\n"
+    rig.first = first
+    rig.reset()
+    return rig
+
+
+def park(rig: Rig) -> Path:
+    """A promotion that was parked and no more, kept so that it can be pushed again and again; its journal."""
+    push_for_real, Operation.push = Operation.push, lambda self: None  # type: ignore[assignment, method-assign]
+    try:
+        ended = rig.promote()
+    finally:
+        Operation.push = push_for_real  # type: ignore[method-assign]
+    assert ended.code == 0, ended.said
+    rig.keep()
+    return next(journals.folder(rig.state).glob("*.jsonl"))
+
+
+def restart(rig: Rig, journal: bytes) -> Path:
+    """The rig as it was parked, with that journal."""
+    rig.reset()
+    path = journals.folder(rig.state) / f"{json.loads(journal.splitlines()[0])['id']}.jsonl"
+    path.parent.mkdir()
+    path.write_bytes(journal)
+    return path
+
+
+def push(rig: Rig, path: Path) -> Ended:
+    """Go on with a parked promotion."""
+
+    def pushed(opened: Session) -> Operation:
+        journal = Journal.reopen(path, opened.actor)
+        operation = reopened(opened, journal)
+        try:
+            operation.push()
+        finally:
+            journal.close()
+        return operation
+
+    return rig.ends(pushed)
+
+
+def _history(name: str) -> str:
+    released = {"README.md": f"# {name}\n", "app.txt": "one\ntwo\nthree\n"}
+    staged, developed = {"app.txt": "one\ntwo\nTHREE\n"}, {"next.txt": "next\n"}
+    if name == "gli_api-server":
+        released["notices/migrations/0001_initial.py"] = "1\n"
+        staged["notices/migrations/0002_more.py"] = "2\n"
+    lines = [
+        _commit("main", 1, "Release", released, ""),
+        f"tag {FIRST_TAG}\nfrom :1\ntagger {_AUTHOR} 1767258000 +0000\n{_data('Deployed to production')}",
+        _commit("stg", 2, "Prepare the next release", staged, "from :1\n"),
+        _commit("dev", 3, "Start on what comes after", developed, "from :2\n"),
+    ]
+    return "".join(lines)
+
+
+def _commit(branch: str, mark: int, message: str, files: Mapping[str, str], start: str) -> str:
+    head = f"commit refs/heads/{branch}\nmark :{mark}\ncommitter {_AUTHOR} {1767258000 + mark} +0000\n{_data(message)}"
+    return head + start + "".join(f"M 100644 inline {file}\n{_data(text)}" for file, text in files.items())
+
+
+def _data(text: str) -> str:
+    return f"data {len(text.encode())}\n{text}\n"

@@ -1,0 +1,250 @@
+"""Killed at any line of its journal, a promotion is finished or undone by the next command; nothing lands afterwards.
+
+The promoter runs in a child process, which kills itself with SIGKILL right before a line of its journal is written (the
+effect before it has happened, nobody noted it) or right after (it is announced, the effect has not begun). git's own
+processes are left behind, as they would be.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import release_rig
+from gli.errors import UsageError
+from gli.release import journal as journals
+from gli.release import lock
+from gli.release.engine import Operation
+from gli.release.journal import Event, Journal
+from gli.release.mirror import Mirror
+from release_rig import NAMES, REFUSE, SLOW, Ended, Rig
+
+SLOW_ONES = ("gli_root", "gli_websocket", "gli_rabbitmq")
+REFUSING = ("gli_api-server", "gli_redis")
+LANDING = len(NAMES) - len(REFUSING)
+
+# The lines of a journal: opened planned approved parking | pushing, 8 pushed, decided, done
+ALL_LAND = [("after", n) for n in range(5, 15)] + [("before", n) for n in (6, 7, 13, 14, 15)]
+# | pushing, 8 pushed or failed, decided, restoring and restored of each, undone
+LAST = 5 + 8 + 1 + 2 * LANDING + 1
+SOME_REFUSE = [("after", n) for n in range(13, LAST)] + [("before", n) for n in (15, 16, 17, LAST - 2, LAST - 1, LAST)]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Rig:
+    return release_rig.make(tmp_path_factory.mktemp("rig"))
+
+
+@pytest.fixture
+def rig(made: Rig) -> Iterator[Rig]:
+    made.reset()
+    yield made
+    made.reset()
+
+
+@pytest.fixture(scope="module")
+def parked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rig, bytes]:
+    """A rig with a promotion that was parked and no more, and its journal."""
+    rig = release_rig.make(tmp_path_factory.mktemp("parked"))
+    return rig, release_rig.park(rig).read_bytes()
+
+
+def killed(work: Callable[[], Any], when: str, line: int) -> bool:
+    """Run `work` in a child that kills itself at a line of the journal; whether it came to that line."""
+    child = os.fork()
+    if child == 0:
+        try:
+            _kill_at(when, line)
+            work()
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def _kill_at(when: str, line: int) -> None:
+    write, one_by_one = Journal.append, threading.Lock()
+
+    def append(self: Journal, event: str, **detail: Any) -> Event:
+        with one_by_one:
+            if when == "before" and len(self.events) + 1 == line:
+                os.kill(os.getpid(), signal.SIGKILL)
+            written = write(self, event, **detail)
+            if when == "after" and written.seq == line:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return written
+
+    Journal.append = append  # type: ignore[method-assign]
+
+
+def judge(rig: Rig, ended: Ended, old: dict[str, str], new: dict[str, str]) -> str:
+    """All old or all new, the journal and the exit code say which, and nothing is left behind."""
+    what = rig.verdict_of_git(old, new)
+    assert {"done": "new", "undone": "old", "refused": "old"}[rig.names()[-1]] == what, ended.said
+    assert ended.code == (0 if what == "new" else 1)
+    assert rig.leftovers() == set()
+    assert rig.recover("resume") == Ended(0, "", None), "nothing is half-finished any more"
+    return what
+
+
+@pytest.mark.parametrize("how", ["resume", "undo"])
+@pytest.mark.parametrize(("when", "line"), [("after", n) for n in (1, 2, 3, 4)] + [("before", n) for n in (2, 5)])
+def test_killed_before_anything_moved_it_is_closed(rig: Rig, when: str, line: int, how: str) -> None:
+    old, new = rig.trees(), rig.trees("stg")
+    assert killed(rig.promote, when, line)
+    ended = rig.recover(how)
+    assert "nothing had moved" in ended.said
+    assert judge(rig, ended, old, new) == "old"
+
+
+@pytest.mark.parametrize("how", ["resume", "undo"])
+@pytest.mark.parametrize(("when", "line"), ALL_LAND)
+def test_killed_while_all_land(parked: tuple[Rig, bytes], when: str, line: int, how: str) -> None:
+    rig, journal = parked
+    path = release_rig.restart(rig, journal)
+    old, new = rig.trees(), rig.trees("stg")
+    for name in SLOW_ONES:
+        rig.hook(name, SLOW)
+    assert killed(lambda: release_rig.push(rig, path), when, line)
+    ended = rig.recover(how)
+    if rig.names()[-1] == "done" and how == "undo":
+        assert "had landed in every repository" in ended.said
+        ended = Ended(0, ended.said)
+    what = judge(rig, ended, old, new)
+    decided = line >= 14 and (when, line) != ("before", 14)
+    assert what == ("new" if how == "resume" or decided else "old")
+
+
+@pytest.mark.parametrize("how", ["resume", "undo"])
+@pytest.mark.parametrize(("when", "line"), SOME_REFUSE)
+def test_killed_while_some_refuse(parked: tuple[Rig, bytes], when: str, line: int, how: str) -> None:
+    rig, journal = parked
+    path = release_rig.restart(rig, journal)
+    old, new = rig.trees(), rig.trees("stg")
+    for name in REFUSING:
+        rig.hook(name, REFUSE)
+    assert killed(lambda: release_rig.push(rig, path), when, line)
+    assert judge(rig, rig.recover(how), old, new) == "old"
+
+
+def undone_then_waited(rig: Rig, journal: bytes) -> tuple[Ended, str]:
+    """Kill a promoter while slow pushes are under way, undo at once, and look once more when those would be through."""
+    path = release_rig.restart(rig, journal)
+    old, new = rig.trees(), rig.trees("stg")
+    for name in SLOW_ONES:
+        rig.hook(name, SLOW)
+    assert killed(lambda: release_rig.push(rig, path), "after", 6)
+    ended = rig.recover("undo", patience=(0.2, 0.2, 0.2))
+    time.sleep(0.5)
+    return ended, rig.verdict_of_git(old, new)
+
+
+@pytest.mark.parametrize("fence", ["both", "the parked ref alone"])
+def test_what_a_killed_promoter_left_running_can_not_land_after_the_undo(
+    parked: tuple[Rig, bytes], fence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_down(monkeypatch, lock_too=fence == "the parked ref alone", parked_ref_too=False)
+    ended, what = undone_then_waited(*parked)
+    assert (ended.code, what) == (1, "old"), ended.said
+
+
+def test_without_either_fence_it_would(parked: tuple[Rig, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    take_down(monkeypatch, lock_too=True, parked_ref_too=True)
+    _, what = undone_then_waited(*parked)
+    assert what.startswith("mixed"), "the test above can fail"
+
+
+def take_down(patch: pytest.MonkeyPatch, *, lock_too: bool, parked_ref_too: bool) -> None:
+    git, push = Mirror.git, Operation._push
+
+    def pushed(self: Operation, name: str, specs: dict[str, Any]) -> None:
+        moving = any(ref.startswith("refs/heads/") for ref in specs)
+        push(self, name, {ref: s for ref, s in specs.items() if not (moving and ref.startswith("refs/promotions/"))})
+
+    if lock_too:
+        patch.setattr(Mirror, "git", lambda self, *a, **k: git(replace(self, fds=()), *a, **k))
+    if parked_ref_too:
+        patch.setattr(Operation, "_push", pushed)
+
+
+def test_a_living_promoter_is_named_and_a_dead_ones_processes_are_waited_for(tmp_path: Path) -> None:
+    with (
+        lock.local(tmp_path, "First Person <first@glibiz.com>"),
+        pytest.raises(lock.Busy, match=rf"First Person .* \(process {os.getpid()}, since .*\) is at work"),
+        lock.local(tmp_path, "Second"),
+    ):
+        pass
+    child = os.fork()
+    if child == 0:
+        with lock.local(tmp_path, "A promoter that dies") as fd:
+            subprocess.Popen(["sleep", "0.3"], pass_fds=(fd,))
+            os._exit(0)
+    os.waitpid(child, 0)
+    with pytest.raises(lock.Busy, match="git processes that A promoter"), lock.local(tmp_path, "Too early", 0.05):
+        pass
+    with lock.local(tmp_path, "Patient", 10):
+        pass
+
+
+def test_a_line_that_was_torn_by_a_crash_is_dropped_and_the_promotion_goes_on(parked: tuple[Rig, bytes]) -> None:
+    rig, journal = parked
+    path = release_rig.restart(rig, journal)
+    old, new = rig.trees(), rig.trees("stg")
+    assert killed(lambda: release_rig.push(rig, path), "after", 9)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-40])
+    assert len(journals.read(path)) == whole.count(b"\n") - 1
+    assert judge(rig, rig.recover("resume"), old, new) == "new"
+    assert path.read_bytes().startswith(whole[: whole.rstrip().rfind(b"\n")])
+
+
+TAMPERED: dict[str, Callable[[list[bytes]], list[bytes]]] = {
+    "a changed commit": lambda lines: [line.replace(b'"noop"', b'"merge"').replace(b"old", b"odd") for line in lines],
+    "a changed last line": lambda lines: [*lines[:-1], lines[-1].replace(b"pushed", b"failed")],
+    "a line less": lambda lines: [*lines[:2], *lines[3:]],
+    "a line twice": lambda lines: [*lines[:3], *lines[2:]],
+    "two lines the other way round": lambda lines: [lines[1], lines[0], *lines[2:]],
+    "no JSON in the middle": lambda lines: [lines[0], b"{", *lines[2:]],
+    "another operation's": lambda lines: [line.replace(b'"id": "2', b'"id": "3') for line in lines],
+}
+
+
+@pytest.mark.parametrize("how", TAMPERED)
+def test_a_journal_that_was_edited_is_refused_and_nothing_is_touched(parked: tuple[Rig, bytes], how: str) -> None:
+    rig, journal = parked
+    path = release_rig.restart(rig, journal)
+    assert killed(lambda: release_rig.push(rig, path), "after", 9)
+    rig.wait_for_orphans()
+    path.write_bytes(b"".join(line + b"\n" for line in TAMPERED[how](path.read_bytes().splitlines())))
+    before = [rig.refs(name) for name in NAMES]
+    with pytest.raises(UsageError, match=r"line \d+ is not as it was written"):
+        rig.recover("resume")
+    assert [rig.refs(name) for name in NAMES] == before
+
+
+def test_a_journal_that_cannot_be_written_stops_before_the_next_effect(parked: tuple[Rig, bytes]) -> None:
+    rig, journal = parked
+    path = release_rig.restart(rig, journal)
+    old, new = rig.trees(), rig.trees("stg")
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(journal) + 20, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large|only a part"):
+            release_rig.push(rig, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert rig.verdict_of_git(old, new) == "old"
+    ended = rig.recover("resume")
+    assert "nothing had moved" in ended.said
+    assert judge(rig, ended, old, new) == "old"

@@ -1,0 +1,252 @@
+"""`gli doctor`: what is not in order is said with its mend, and the mend mends it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+import release_rig
+from click.testing import CliRunner
+from release_rig import FIRST_TAG, NAMES, REFUSE, SECOND, Rig
+from test_release_log import FILE, WHERE, home
+
+from gli.cli import main
+from gli.release import emergency, log, rollback
+from gli.release import journal as journals
+from gli.release.session import Approval
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Rig:
+    return release_rig.make(tmp_path_factory.mktemp("doctor"))
+
+
+@pytest.fixture
+def rig(made: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    monkeypatch.chdir(made.root)
+    monkeypatch.setenv("GLI_ENV", "own")
+    project(made)
+    made.reset()
+    yield made
+    made.reset()
+
+
+def project(rig: Rig, more: str = "") -> None:
+    tables = "".join(f'[[repositories]]\nname = "{name}"\n' for name in NAMES)
+    (rig.root / "environments.toml").write_text(tables + FILE.format(root=rig.root) + more)
+
+
+def doctor() -> tuple[int, list[str]]:
+    """The exit code of `gli doctor`, and what it printed."""
+    ended = CliRunner().invoke(main, ["doctor"])
+    assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exception
+    return ended.exit_code, ended.output.splitlines()
+
+
+def healthy(rig: Rig) -> bool:
+    return doctor() == (0, ["all 8 repositories are in order"])
+
+
+def mends(lines: list[str]) -> list[str]:
+    return [line.removeprefix("  mend: ") for line in lines if line.startswith("  mend: ")]
+
+
+def test_after_any_operation_all_is_in_order(rig: Rig) -> None:
+    assert healthy(rig)
+    assert rig.promote().code == 0
+    rig.commit("gli_redis", "stg", {"more.txt": "more\n"})
+    rig.commit("gli_websocket", "stg", {"more.txt": "more\n"})
+    rig.hook("gli_websocket", REFUSE)
+    assert rig.promote().code == 1
+    log.publish(home(rig), rig.state, **WHERE)
+    assert healthy(rig)
+    (rig.bare("gli_websocket") / "hooks" / "pre-receive").unlink()
+    yes = Approval(SECOND)
+    back = rig.ends(
+        lambda s: rollback.rollback(s, FIRST_TAG, reason="it broke", approve=lambda r: yes, acknowledge_migrations=True)
+    )
+    assert back.code == 0, back.said
+    log.publish(home(rig), rig.state, **WHERE)
+    assert healthy(rig)
+    journals.folder(rig.state).rename(rig.root / "elsewhere")
+    try:
+        assert healthy(rig), "on another machine, which has no journals, too"
+    finally:
+        (rig.root / "elsewhere").rename(journals.folder(rig.state))
+
+
+def test_what_was_pushed_past_the_gate_is_found(rig: Rig) -> None:
+    commit = rig.commit("gli_redis", "main", {"quick.txt": "quick\n"}, "Restores: " + rig.heads()["gli_redis"])
+    code, lines = doctor()
+    assert code == 1
+    assert lines[0] == f"gli_redis: main is at {commit[:8]}, which no tag and no journal knows"
+    assert mends(lines) == ["find out who pushed it; gli promote main stg, then gli promote stg dev, or gli rollback"]
+    assert lines[-1] == "1 to mend"
+
+
+def test_a_missing_tag_and_one_that_was_moved_are_found_and_the_mend_is_a_command(rig: Rig) -> None:
+    assert rig.promote().code == 0
+    log.publish(home(rig), rig.state, **WHERE)
+    tag = rig.journal()[-1].detail["tag"]
+    meant = rig.heads()
+    rig.git("gli_redis", "update-ref", "-d", f"refs/tags/{tag}")
+    rig.git("gli_websocket", "update-ref", f"refs/tags/{tag}", rig.refs("gli_websocket")["refs/heads/dev"])
+    code, lines = doctor()
+    assert code == 1
+    assert f"gli_redis lacks the tag {tag}" in lines
+    assert any(line.startswith(f"gli_websocket: {tag} is at ") for line in lines)
+    mend = next(mend for mend in mends(lines) if mend.startswith("git "))
+    subprocess.run(shlex.split(mend), check=True, capture_output=True)
+    assert rig.refs("gli_redis")[f"refs/tags/{tag}"] == meant["gli_redis"]
+    rig.git("gli_websocket", "update-ref", f"refs/tags/{tag}", meant["gli_websocket"])
+    assert healthy(rig)
+
+
+def test_what_a_crash_left_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GLI_ENV", "own")
+    rig = release_rig.make(tmp_path)
+    project(rig)
+    path = release_rig.park(rig)
+    code, lines = doctor()
+    assert code == 1
+    assert lines[0] == f"{path.stem} was left half-finished"
+    assert mends(lines) == ["gli promote --resume, or gli promote --undo"]
+
+
+def test_an_edited_journal_is_found(rig: Rig) -> None:
+    assert rig.promote().code == 0
+    (path,) = journals.folder(rig.state).glob("*.jsonl")
+    path.write_text(path.read_text().replace("Second Person", "Another Person"))
+    code, lines = doctor()
+    assert code == 1
+    assert lines[0] == f"the journal {path.stem} was changed"
+
+
+def test_an_emergency_is_a_debt_until_it_is_merged_back_and_seen_by_somebody_else(rig: Rig) -> None:
+    clone = rig.root / "clones" / "gli_redis"
+    subprocess.run(["git", "clone", "--quiet", "--template=", rig.bare("gli_redis"), clone], check=True)
+    try:
+        (clone / "fix.txt").write_text("fixed\n")
+        who = ["-c", "user.name=A", "-c", "user.email=a@glibiz.com"]
+        subprocess.run(["git", "add", "fix.txt"], cwd=clone, check=True)
+        subprocess.run(["git", *who, "commit", "--quiet", "-m", "Fix"], cwd=clone, check=True)
+        ended = rig.ends(lambda s: emergency.push(s, "main", reason="it burns", approve=lambda r: Approval(None)))
+    finally:
+        subprocess.run(["rm", "-r", clone.parent], check=True)
+    assert ended.code == 0, ended.said
+    log.publish(home(rig), rig.state, **WHERE)
+    tag = rig.journal()[-1].detail["tag"]
+    code, lines = doctor()
+    assert code == 1
+    merge, see = "gli promote main stg, then gli promote stg dev", f"gli push main --acknowledge {tag}"
+    assert mends(lines) == [merge, merge, see]
+    assert lines[0] == f"gli_redis: stg lacks {tag}"
+    assert rig.promote("main", "stg").code == rig.promote("stg", "dev").code == 0
+    log.publish(home(rig), rig.state, **WHERE)
+    assert mends(doctor()[1]) == [see]
+
+
+def test_lines_that_the_log_lacks_are_found_and_published(rig: Rig) -> None:
+    assert rig.promote().code == 0
+    code, lines = doctor()
+    assert (code, lines[0]) == (1, "1 line of this machine's operations are not in the deployment log")
+    assert mends(lines) == ["gli log --publish"]
+    assert CliRunner().invoke(main, shlex.split(mends(lines)[0])[1:]).exit_code == 0
+    assert healthy(rig)
+
+
+def test_clones_that_are_behind_are_found_and_pulled(rig: Rig) -> None:
+    clones = rig.root / "clones"
+    clones.mkdir()
+    try:
+        for name in ("gli_redis", "gli_root", "gli_database"):
+            clone = ["git", "clone", "--quiet", "--template=", "--branch=stg", rig.bare(name), clones / name]
+            subprocess.run(clone, check=True)
+        rig.commit("gli_redis", "stg", {"more.txt": "more\n"})
+        rig.commit("gli_root", "stg", {"more.txt": "more\n"})
+        code, lines = doctor()
+        assert (code, lines[0]) == (1, "the clones of gli_root, gli_redis are behind on stg")
+        assert mends(lines) == ["gli pull stg"]
+        CliRunner().invoke(main, shlex.split(mends(lines)[0])[1:])
+        assert healthy(rig)
+    finally:
+        subprocess.run(["rm", "-r", clones], check=True)
+
+
+def test_a_remote_that_is_down_can_not_be_told_and_what_is_wrong_elsewhere_still_is(rig: Rig) -> None:
+    with rig.down("gli_redis"):
+        code, lines = doctor()
+        assert code == 3
+        assert lines[0].startswith("gli_redis can't be fetched: fatal: ")
+        rig.commit("gli_websocket", "main", {"quick.txt": "quick\n"})
+        assert doctor()[0] == 1
+    with rig.down("gli_root"):
+        assert any("the deployment log in gli_root can't be read" in line for line in doctor()[1])
+
+
+RULES = [{"type": "deletion"}, {"type": "non_fast_forward"}, {"type": "required_status_checks"}]
+
+
+@pytest.fixture
+def github() -> Iterator[tuple[str, dict[str, object]]]:
+    """GitHub's answer about branch rules, on loopback: (address, {"repository/branch": rules})."""
+    answers: dict[str, object] = {f"{name}/{branch}": RULES for name in NAMES for branch in ("stg", "main")}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            _, _, owner, repository, *rest, branch = self.path.partition("?")[0].split("/")
+            known = owner == "gli" and rest == ["rules", "branches"] and self.headers["Authorization"] == "Bearer t0k3n"
+            body = json.dumps(answers[f"{repository}/{branch}"] if known else {"message": "Not Found"}).encode()
+            self.send_response(200 if known else 404)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", answers
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_branches_without_protection_are_found(
+    rig: Rig, github: tuple[str, dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, answers = github
+    keys = {"owner": "gli", "environment": "staging", "api_url": url, "token_variable": "GLI_TEST_TOKEN"}
+    project(rig, "".join(f'github.{key} = "{value}"\n' for key, value in keys.items()))
+    code, lines = doctor()
+    assert code == 3
+    assert lines[0] == "gli_root: its branch rules can't be read: GitHub answered 404"
+    assert mends(lines)[0] == "set GLI_TEST_TOKEN to a token that may read the repositories"
+    monkeypatch.setenv("GLI_TEST_TOKEN", "t0k3n")
+    assert healthy(rig)
+    answers["gli_redis/main"] = [{"type": "deletion"}]
+    answers["gli_root/stg"] = []
+    code, lines = doctor()
+    assert code == 1
+    assert [line for line in lines if "protects" in line] == [
+        "gli_root: nothing protects stg from being deleted and being rewritten",
+        "gli_redis: nothing protects main from being rewritten and pushes without a verdict",
+    ]
+    assert mends(lines)[1] == "add these rules to a ruleset for main: non_fast_forward, required_status_checks"
+
+
+def test_while_somebody_is_at_work_nothing_can_be_told(rig: Rig) -> None:
+    from gli.release import lock
+
+    with lock.local(rig.state, "Somebody <somebody@glibiz.com>"):
+        ended = CliRunner().invoke(main, ["doctor"])
+    assert ended.exit_code == 3
+    assert "Somebody <somebody@glibiz.com>" in ended.stderr

@@ -1,0 +1,204 @@
+"""`deployment.log`: a line an operation, from the journals or from the tags alone, and on a branch of its own."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+import release_rig
+from click.testing import CliRunner, Result
+from release_rig import FIRST_TAG, NAMES, REFUSE, SECOND, Rig
+
+from gli.cli import main
+from gli.release import emergency, log, rollback
+from gli.release import journal as journals
+from gli.release.repositories import GitFailed, Repository
+from gli.release.session import Approval
+
+WHERE = {"branch": "deployments", "path": "deployment.log"}
+FILE = """
+[own]
+branch = "stg"
+git.remote = "{root}/remotes/{{repository}}.git"
+git.workspace = "clones"
+git.state = "state"
+git.log_repository = "gli_root"
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Rig:
+    rig = release_rig.make(tmp_path_factory.mktemp("log"))
+    tables = "".join(f'[[repositories]]\nname = "{name}"\n' for name in NAMES)
+    (rig.root / "environments.toml").write_text(tables + FILE.format(root=rig.root))
+    return rig
+
+
+@pytest.fixture
+def rig(made: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    monkeypatch.chdir(made.root)
+    monkeypatch.setenv("GLI_ENV", "own")
+    made.reset()
+    yield made
+    made.reset()
+
+
+def gli(*arguments: str) -> Result:
+    """`gli ARGUMENTS` in this process."""
+    ended = CliRunner().invoke(main, arguments)
+    assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exception
+    return ended
+
+
+def home(rig: Rig) -> Repository:
+    return rig.settings.repositories[0]
+
+
+def there(rig: Rig) -> list[str]:
+    """The log as its branch has it, read by git alone."""
+    return rig.git("gli_root", "show", "deployments:deployment.log").splitlines()
+
+
+def a_day(rig: Rig) -> None:
+    """A promotion to stg, one to main, one that was refused, one that was undone, a rollback."""
+    assert rig.promote("dev", "stg").code == 0
+    assert rig.promote().code == 0
+    assert rig.promote().code == 1
+    for name in ("gli_redis", "gli_websocket"):
+        rig.commit(name, "stg", {"more.txt": "more\n"})
+    rig.hook("gli_websocket", REFUSE)
+    assert rig.promote().code == 1
+    (rig.bare("gli_websocket") / "hooks" / "pre-receive").unlink()
+    yes = Approval(SECOND)
+    back = rig.ends(
+        lambda s: rollback.rollback(s, FIRST_TAG, reason="it broke", approve=lambda r: yes, acknowledge_migrations=True)
+    )
+    assert back.code == 0, back.said
+
+
+def test_every_operation_is_one_line_that_says_when_what_who_and_how_it_ended(rig: Rig) -> None:
+    a_day(rig)
+    lines = log.write(rig.state).read_text().splitlines()
+    moment = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d\d\dZ"
+    id_, moved = r"\d{8}-\d{6}-[0-9a-f]{4}", r"[0-9a-f]{8} -> [0-9a-f]{8} \(%d of 8 moved\)"
+    who = r"by .+ <.+> approved by Second Person <second@glibiz\.com>"
+    said = [
+        rf"{moment} {id_} merged dev -> stg {moved % 8} {who}",
+        rf"{moment} deploy-\d{{8}}-\d{{6}} deployed stg -> main {moved % 8} {who} verdict 2026-01-31T09:00:00\.000Z",
+        rf"{moment} {id_} refused stg -> main by .+ <.+>: main has all of stg .+",
+        rf"{moment} {id_} undone stg -> main by .+ <.+>.*: gli_websocket: main was refused .+",
+        rf"{moment} rollback-\d{{8}}-\d{{6}} rolled-back {FIRST_TAG} -> main {moved % 8} {who}: it broke",
+    ]
+    assert len(lines) == len(said)
+    for line, expected in zip(lines, said, strict=True):
+        assert re.fullmatch(expected, line), (line, expected)
+    release = re.compile(r"([0-9a-f]{8}) -> ([0-9a-f]{8}) \(")
+    (_, deployed), (before, _) = (release.search(lines[i]).groups() for i in (1, 4))  # type: ignore[union-attr]
+    assert deployed == before, "what one line leaves is what the next one finds"
+
+
+def test_what_landed_on_main_can_be_rebuilt_from_the_tags_alone(rig: Rig) -> None:
+    a_day(rig)
+    landed = [
+        line for line in log.write(rig.state).read_text().splitlines() if " deployed " in line or "rolled" in line
+    ]
+    (rig.state / "deployment.log").unlink()
+    journals.folder(rig.state).rename(rig.root / "lost")
+    ended = gli("log", "--rebuild")
+    (rig.root / "lost").rename(journals.folder(rig.state))
+    assert ended.exit_code == 0
+    first, *rest = ended.output.splitlines()
+    assert first.startswith(f"2026-01-01T09:00:00.000Z {FIRST_TAG} tagged main by GLI Developer")
+    assert rest == landed
+
+
+def test_the_branch_gets_every_line_once_and_main_is_not_touched(rig: Rig) -> None:
+    rig.promote("dev", "stg")
+    before = rig.heads()
+    assert len(log.publish(home(rig), rig.state, **WHERE)) == 1
+    assert log.publish(home(rig), rig.state, **WHERE) == []
+    rig.promote()
+    after = rig.heads()
+    log.publish(home(rig), rig.state, **WHERE)
+    assert there(rig) == log.write(rig.state).read_text().splitlines()
+    assert len(there(rig)) == 2
+    assert rig.heads() == after != before
+    assert rig.git("gli_root", "rev-list", "--count", "deployments") == "2", "a commit a line"
+    assert rig.git("gli_root", "rev-list", "--count", "main..deployments") == "2", "with a history of its own"
+
+
+def test_lines_of_another_machine_and_other_files_of_the_branch_stay(rig: Rig) -> None:
+    by_hand = "2025-12-31T09:00:00Z deploy-20251231-090000 deployed main by hand"
+    seeded = "commit refs/heads/deployments\ncommitter A <a@glibiz.com> 0 +0000\ndata 4\nSeed\n"
+    files = {"deployment.log": f"{by_hand}\n", "README.md": "What this is.\n"}
+    seeded += "".join(f"M 100644 inline {f}\ndata {len(text)}\n{text}\n" for f, text in files.items())
+    rig.git("gli_root", "fast-import", "--quiet", says=seeded)
+    rig.promote()
+    log.publish(home(rig), rig.state, **WHERE)
+    assert there(rig)[0] == by_hand
+    assert " deployed stg -> main " in there(rig)[1]
+    assert rig.git("gli_root", "show", "deployments:README.md") == "What this is."
+    printed = gli("log")
+    assert (printed.exit_code, printed.output.splitlines()) == (0, there(rig))
+
+
+def test_a_line_of_somebody_else_that_comes_first_is_kept(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.promote()
+    other = "2026-01-01T00:00:00.000Z 20260101-000000-abcd refused stg -> main by Other <other@glibiz.com>: no"
+    append = log._Branch.append
+
+    def late(branch: log._Branch, missing: list[log.Entry]) -> None:
+        if not branch.tip:
+            stream = "commit refs/heads/deployments\ncommitter O <o@glibiz.com> 0 +0000\ndata 1\nO\n"
+            stream += f"M 100644 inline deployment.log\ndata {len(other) + 1}\n{other}\n\n"
+            rig.git("gli_root", "fast-import", "--quiet", says=stream)
+        append(branch, missing)
+
+    monkeypatch.setattr(log._Branch, "append", late)
+    log.publish(home(rig), rig.state, **WHERE)
+    assert there(rig)[0] == other
+    assert len(there(rig)) == 2
+
+
+def test_what_could_not_be_pushed_is_written_here_and_comes_with_the_next(rig: Rig) -> None:
+    rig.promote("dev", "stg")
+    with rig.down("gli_root"):
+        with pytest.raises(GitFailed):
+            log.publish(home(rig), rig.state, **WHERE)
+        ended = gli("log")
+    assert ended.exit_code == 3
+    assert "gli_root can't be reached" in ended.stderr
+    assert len(ended.stdout.splitlines()) == 1
+    assert " merged dev -> stg " in (rig.state / "deployment.log").read_text()
+    assert gli("log", "--publish").exit_code == 0
+    assert len(there(rig)) == 1
+
+
+def test_a_journal_that_was_edited_says_so_in_its_line(rig: Rig) -> None:
+    rig.promote()
+    (path,) = journals.folder(rig.state).glob("*.jsonl")
+    path.write_text(path.read_text().replace("Second Person", "Another Person"))
+    (line,) = log.write(rig.state).read_text().splitlines()
+    assert f" {path.stem} unreadable " in line
+    assert "is not as it was written" in line
+
+
+def test_an_emergency_is_never_called_deployed(rig: Rig) -> None:
+    clone = rig.root / "clones" / "gli_redis"
+    subprocess.run(["git", "clone", "--quiet", "--template=", rig.bare("gli_redis"), clone], check=True)
+    (clone / "fix.txt").write_text("fixed\n")
+    who = ["-c", "user.name=A", "-c", "user.email=a@glibiz.com"]
+    subprocess.run(["git", "add", "fix.txt"], cwd=clone, check=True)
+    subprocess.run(["git", *who, "commit", "--quiet", "-m", "Fix"], cwd=clone, check=True)
+    ended = rig.ends(lambda s: emergency.push(s, "main", reason="it burns", approve=lambda request: Approval(None)))
+    subprocess.run(["rm", "-r", clone.parent], check=True)
+    assert ended.code == 0, ended.said
+    (line,) = log.write(rig.state).read_text().splitlines()
+    assert re.search(
+        r" emergency-\d{8}-\d{6} pushed-unverified clones -> main .* \(1 of 8 moved\) by .*: it burns$", line
+    )
+    assert "approved" not in line
+    assert "verdict" not in line
+    assert gli("log", "--rebuild").output.splitlines()[-1] == line

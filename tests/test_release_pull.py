@@ -1,0 +1,283 @@
+"""`gli pull`: every clone brought forward at once, and nothing of anybody's overwritten."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import release_rig
+from click.testing import CliRunner
+from release_rig import NAMES, Rig
+
+from conftest import clean_environment
+from gli.cli import main
+
+FILE = """
+[own]
+branch = "stg"
+git.remote = "{remotes}/{{repository}}.git"
+git.workspace = "clones"
+"""
+
+
+class Workspace:
+    """The clones of the rig's repositories, each with main checked out, and a project that names them."""
+
+    def __init__(self, rig: Rig) -> None:
+        self.rig = rig
+        self.clones = rig.root / "clones"
+        self.remotes(str(rig.root / "remotes"))
+
+    def remotes(self, where: str) -> None:
+        tables = "".join(f'[[repositories]]\nname = "{name}"\n' for name in NAMES)
+        (self.rig.root / "environments.toml").write_text(tables + FILE.format(remotes=where))
+
+    def git(self, name: str, *arguments: str) -> str:
+        done = subprocess.run(
+            ["git", *arguments], cwd=self.clones / name, check=True, capture_output=True, text=True, env=self.env
+        )
+        return done.stdout.strip()
+
+    @property
+    def env(self) -> dict[str, str]:
+        who = {
+            f"GIT_{w}_{k}": v for w in ("AUTHOR", "COMMITTER") for k, v in (("NAME", "A"), ("EMAIL", "a@glibiz.com"))
+        }
+        return clean_environment() | who
+
+    def commit(self, name: str, file: str = "mine.txt") -> str:
+        """A commit of the clone's owner."""
+        (self.clones / name / file).write_text("mine\n")
+        self.git(name, "add", file)
+        self.git(name, "commit", "--quiet", "--message", "Mine")
+        return self.git(name, "rev-parse", "HEAD")
+
+    def pull(self, *arguments: str) -> tuple[int, list[str]]:
+        """Exit code, and what was printed."""
+        ended = CliRunner().invoke(main, ["pull", "--env", "own", *arguments])
+        assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exception
+        return ended.exit_code, ended.output.splitlines()
+
+    def heads(self, ref: str = "refs/heads/main") -> dict[str, str]:
+        return {name: self.git(name, "rev-parse", ref) for name in NAMES}
+
+    def everything(self, name: str) -> dict[str, bytes]:
+        """What belongs to the clone's owner: the work tree, the index, the branches, HEAD and the stash."""
+        clone = self.clones / name
+        refs = self.git(name, "for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/stash")
+        files = [f for f in clone.rglob("*") if f.is_file() and ".git" not in f.relative_to(clone).parts]
+        files += [clone / ".git" / part for part in ("HEAD", "index")]
+        return {"refs": refs.encode()} | {str(f): f.read_bytes() for f in files}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    rig = release_rig.make(tmp_path_factory.mktemp("pull"))
+    workspace = Workspace(rig)
+    workspace.clones.mkdir()
+    for name in NAMES:
+        clone = ["git", "clone", "--quiet", "--template=", "--branch=main", str(rig.bare(name)), name]
+        subprocess.run(clone, cwd=workspace.clones, check=True)
+    _copy(workspace.clones, rig.root / "first")
+    return workspace
+
+
+@pytest.fixture
+def workspace(made: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    monkeypatch.chdir(made.rig.root)
+    yield made
+    made.rig.reset()
+    made.remotes(str(made.rig.root / "remotes"))
+    shutil.rmtree(made.clones)
+    _copy(made.rig.root / "first", made.clones)
+
+
+def _copy(source: Path, target: Path) -> None:
+    subprocess.run(["cp", "-a", source, target], check=True)
+
+
+def test_every_clone_gets_what_its_remote_has_and_the_second_time_nothing_is_left_to_do(workspace: Workspace) -> None:
+    for name in NAMES[1:]:
+        workspace.rig.commit(name, "main", {"new.txt": "new\n"})
+    workspace.rig.commit(NAMES[2], "main", {"new.txt": "newer\n"})
+    code, lines = workspace.pull("main")
+    assert (code, lines) == (
+        0,
+        [
+            "gli_root            up to date",
+            "gli_api-server      1 commit",
+            "gli_user-frontend   2 commits",
+            "gli_admin-frontend  1 commit",
+            "gli_websocket       1 commit",
+            "gli_database        1 commit",
+            "gli_redis           1 commit",
+            "gli_rabbitmq        1 commit",
+            "main: 7 updated, 1 up to date",
+        ],
+    )
+    assert workspace.heads() == workspace.heads("refs/remotes/origin/main") == workspace.rig.heads()
+    assert (workspace.clones / NAMES[2] / "new.txt").read_text() == "newer\n"
+    assert all(workspace.git(name, "status", "--porcelain") == "" for name in NAMES)
+    assert workspace.pull("main")[1][-1] == "main: 8 up to date"
+
+
+def test_what_belongs_to_somebody_is_reported_and_left_as_it_is_and_the_others_are_pulled(workspace: Workspace) -> None:
+    rig, clones = workspace.rig, workspace.clones
+    for name in NAMES:
+        rig.commit(name, "main", {"app.txt": "theirs\n"})
+    (clones / "gli_root" / "app.txt").write_text("changed\n")
+    (clones / "gli_api-server" / "app.txt").write_text("stashed\n")
+    workspace.git("gli_api-server", "stash")
+    (clones / "gli_api-server" / "staged.txt").write_text("staged\n")
+    (clones / "gli_api-server" / "README.md").write_text("changed\n")
+    workspace.git("gli_api-server", "add", "staged.txt")
+    workspace.commit("gli_user-frontend")
+    workspace.git("gli_admin-frontend", "switch", "--quiet", "--detach")
+    detached = workspace.git("gli_admin-frontend", "rev-parse", "HEAD")[:7]
+    shutil.rmtree(clones / "gli_websocket")
+    workspace.git("gli_redis", "switch", "--quiet", "--create", "feature")
+    alone = ("gli_root", "gli_api-server", "gli_user-frontend", "gli_admin-frontend", "gli_database")
+    before = {name: workspace.everything(name) for name in alone}
+    with rig.down("gli_database"):
+        code, lines = workspace.pull("main")
+    assert {name: workspace.everything(name) for name in alone} == before
+    assert code == 3
+    assert lines[:4] == [
+        "gli_root            left alone: 1 file is changed, 1 commit behind; commit or",
+        "                    stash first",
+        "gli_api-server      left alone: 2 files are changed, 1 commit behind; commit or",
+        "                    stash first",
+    ]
+    text = "\n".join(lines)
+    assert "gli_user-frontend   left alone: diverged: 1 commit here, 1 commit there" in lines
+    assert f"gli_admin-frontend  left alone: HEAD is detached at {detached}, 1 commit behind;" in lines
+    assert "gli_websocket       left alone: no clone at" in text
+    assert "gli_database        unreachable: fatal: " in text
+    assert "gli_redis           1 commit (the work tree is on feature)" in lines
+    assert "gli_rabbitmq        1 commit" in lines
+    assert lines[-1] == "main: 2 updated, 5 left alone, 1 unreachable"
+    assert all(len(line) <= 80 for line in lines)
+    for name in ("gli_redis", "gli_rabbitmq"):
+        assert workspace.git(name, "rev-parse", "main") == rig.heads()[name]
+    assert workspace.git("gli_redis", "symbolic-ref", "--short", "HEAD") == "feature"
+
+
+def test_one_that_was_left_alone_is_exit_code_1(workspace: Workspace) -> None:
+    workspace.rig.commit("gli_redis", "main", {"app.txt": "theirs\n"})
+    workspace.git("gli_redis", "switch", "--quiet", "--detach")
+    assert workspace.pull("main")[0] == 1
+
+
+def test_changes_and_commits_of_ones_own_are_fine_where_nothing_waits(workspace: Workspace) -> None:
+    workspace.commit("gli_redis")
+    (workspace.clones / "gli_redis" / "app.txt").write_text("changed\n")
+    code, lines = workspace.pull("main")
+    assert code == 0
+    assert "gli_redis           up to date, 1 commit not pushed" in lines
+
+
+def test_an_untracked_file_in_the_way_stays(workspace: Workspace) -> None:
+    workspace.rig.commit("gli_redis", "main", {"new.txt": "theirs\n"})
+    (workspace.clones / "gli_redis" / "new.txt").write_text("mine\n")
+    code, lines = workspace.pull("main")
+    assert code == 1
+    assert "gli_redis           left alone: error: The following untracked working tree" in lines
+    assert (workspace.clones / "gli_redis" / "new.txt").read_text() == "mine\n"
+
+
+def test_a_branch_in_another_work_tree_is_not_pulled_away_under_it(workspace: Workspace) -> None:
+    workspace.rig.commit("gli_redis", "main", {"app.txt": "theirs\n"})
+    workspace.git("gli_redis", "switch", "--quiet", "--create", "feature")
+    workspace.git("gli_redis", "worktree", "add", "--quiet", "../other", "main")
+    before = workspace.git("gli_redis", "rev-parse", "main")
+    code, lines = workspace.pull("main")
+    assert code == 1
+    assert "left alone: fatal: refusing to fetch into branch" in " ".join(lines)
+    assert workspace.git("gli_redis", "rev-parse", "main") == before
+
+
+def test_a_branch_that_a_clone_does_not_have_yet_is_made_and_one_that_the_remote_lacks_is_said(
+    workspace: Workspace,
+) -> None:
+    workspace.rig.git("gli_redis", "update-ref", "-d", "refs/heads/stg")
+    code, lines = workspace.pull("stg")
+    assert code == 1
+    assert "gli_redis           left alone: the remote has no branch stg" in lines
+    assert "gli_root            new branch (the work tree is on main)" in lines
+    assert workspace.git("gli_root", "rev-parse", "stg") == workspace.rig.refs("gli_root")["refs/heads/stg"]
+
+
+def test_what_is_missing_is_cloned_where_that_is_asked_for(workspace: Workspace) -> None:
+    shutil.rmtree(workspace.clones / "gli_redis")
+    code, lines = workspace.pull("dev", "--clone")
+    assert code == 0
+    assert "gli_redis           cloned to" in "\n".join(lines)
+    assert workspace.git("gli_redis", "symbolic-ref", "--short", "HEAD") == "dev"
+    assert workspace.heads("refs/heads/dev") == workspace.rig.heads("dev")
+
+
+def test_a_hook_may_call_it(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace.rig.commit("gli_redis", "main", {"app.txt": "theirs\n"})
+    monkeypatch.setenv("GIT_DIR", str(workspace.clones / "gli_root" / ".git"))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(workspace.clones / "gli_root" / ".git" / "index"))
+    assert workspace.pull("main")[1][-1] == "main: 1 updated, 7 up to date"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["live"], "'live' is not one of 'dev', 'stg', 'main'"),
+        (["main", "--env", "own2"], "environments.toml has no environment 'own2'; it has: own"),
+    ],
+)
+def test_bad_input_is_one_sentence(workspace: Workspace, arguments: list[str], sentence: str) -> None:
+    code, lines = workspace.pull(*arguments)
+    assert code == 2
+    assert sentence in lines[-1]
+
+
+def test_ctrl_c_leaves_no_process_and_no_lock_and_the_next_pull_does_it(workspace: Workspace, tmp_path: Path) -> None:
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/$$.pid\nexec sleep 60\n")
+    ssh.chmod(0o755)
+    for name in NAMES:
+        workspace.rig.commit(name, "main", {"app.txt": "theirs\n"})
+        workspace.git(name, "remote", "set-url", "origin", f"ssh://glibiz.invalid{workspace.rig.bare(name)}")
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from gli.cli import main; main()", "pull", "main", "--env", "own"],
+        cwd=workspace.rig.root,
+        env=workspace.env | {"GIT_SSH_COMMAND": str(ssh)},
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("*.pid"))) < len(NAMES) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(30) == 1
+    assert len(list(tmp_path.glob("*.pid"))) == len(NAMES)
+    assert not any(_alive(int(pid.stem)) for pid in tmp_path.glob("*.pid"))
+    assert not list(workspace.clones.rglob("*.lock"))
+    for name in NAMES:
+        workspace.git(name, "remote", "set-url", "origin", str(workspace.rig.bare(name)))
+    assert workspace.pull("main")[1][-1] == "main: 8 updated"
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process runs; one that waits for its parent to take notice does not."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except FileNotFoundError:
+        return False
+
+
+def test_it_starts_without_what_it_does_not_need() -> None:
+    program = "import sys, gli.cli, gli.commands.pull; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"pydantic", "boto3", "anyio", "httpx", "pytest"} & set(done.stdout.split())

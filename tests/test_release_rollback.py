@@ -1,0 +1,158 @@
+"""A rollback takes all eight repositories back to a release, loses nothing, and can itself be taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import release_rig
+from gli.release.promote import Choices
+from gli.release.rollback import rollback
+from gli.release.session import Approval
+from release_rig import FIRST_TAG, NAMES, REFUSE, Ended, Rig
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Rig:
+    """A rig with a second release on main."""
+    rig = release_rig.make(tmp_path_factory.mktemp("rig"))
+    assert rig.promote().code == 0
+    rig.keep()
+    return rig
+
+
+@pytest.fixture
+def rig(made: Rig) -> Iterator[Rig]:
+    made.reset()
+    yield made
+    made.reset()
+
+
+def back(rig: Rig, to: str | None = None, **options: Any) -> Ended:
+    asked: dict[str, Any] = {
+        "reason": "500s",
+        "approve": lambda request: Approval(release_rig.SECOND),
+        "acknowledge_migrations": True,
+    }
+    return rig.ends(lambda s: rollback(s, to, **(asked | options)))
+
+
+def first_trees(rig: Rig) -> dict[str, str]:
+    return {name: rig.tree(name, FIRST_TAG) for name in NAMES}
+
+
+def test_forward_puts_the_old_tree_on_top_and_passes_where_history_may_not_be_rewritten(rig: Rig) -> None:
+    for name in NAMES:
+        rig.git(name, "config", "receive.denyNonFastForwards", "true")
+    bad = rig.heads()
+    try:
+        ended = back(rig)
+    finally:
+        for name in NAMES:
+            rig.git(name, "config", "--unset", "receive.denyNonFastForwards")
+    assert ended.code == 0, ended.said
+    assert rig.trees() == first_trees(rig)
+    for name, head in rig.heads().items():
+        assert rig.git(name, "rev-parse", f"{head}^") == bad[name], "nothing is lost"
+    tag = rig.journal()[-1].detail["tag"]
+    assert tag.startswith("rollback-")
+    assert {rig.git(n, "rev-parse", f"{tag}^{{commit}}") for n in NAMES} == set(rig.heads().values())
+    message = rig.git("gli_root", "log", "-1", "--format=%B", "main")
+    assert "Reason: 500s" in message and f"Roll back to {FIRST_TAG}" in message
+
+
+def test_migrations_that_the_database_keeps_have_to_be_acknowledged(rig: Rig) -> None:
+    ended = back(rig, acknowledge_migrations=False)
+    assert ended.code == 1
+    assert "gli_api-server notices.0002_more" in ended.said and "--ack-migrations" in ended.said
+    assert rig.names() == ["opened", "refused"]
+
+
+def test_what_was_rolled_back_is_on_hold_until_it_is_reinstated_whole(rig: Rig) -> None:
+    staged = rig.trees("stg")
+    assert back(rig).code == 0
+    held = rig.promote()
+    assert (held.code, "this release was taken off main by rollback-" in held.said) == (1, True), held.said
+    assert rig.trees() == first_trees(rig)
+    ended = rig.promote(choices=Choices(reinstate=True))
+    assert ended.code == 0, ended.said
+    assert rig.trees() == staged, "git's own merge would have left the release out"
+    assert {m["action"] for m in rig.journal()[1].detail["moves"].values()} == {"reinstate"}
+
+
+def test_a_release_with_anything_new_is_not_on_hold_and_brings_what_was_rolled_back(rig: Rig) -> None:
+    assert back(rig).code == 0
+    rig.commit("gli_redis", "stg", {"fix.txt": "fixed\n"})
+    ended = rig.promote()
+    assert ended.code == 0, ended.said
+    assert rig.trees() == rig.trees("stg")
+
+
+def test_a_hotfix_on_top_of_a_rollback_is_merged_back_without_the_rollback(rig: Rig) -> None:
+    staged = rig.trees("stg")
+    assert back(rig).code == 0
+    rig.commit("gli_redis", "main", {"hotfix.txt": "hot\n"})
+    refused = rig.promote(choices=Choices(reinstate=True))
+    assert (refused.code, "gli_redis: main holds what stg lacks (hotfix.txt)" in refused.said) == (1, True)
+    assert rig.promote("main", "stg").code == 0
+    merged = rig.trees("stg")
+    assert {n for n in NAMES if merged[n] != staged[n]} == {"gli_redis"}
+    assert "hotfix.txt" in rig.git("gli_redis", "ls-tree", "--name-only", "stg")
+    assert "THREE" in rig.git("gli_redis", "show", "stg:app.txt"), "the release is still in staging"
+    assert rig.promote(choices=Choices(reinstate=True)).code == 0
+    assert rig.trees() == merged
+
+
+def test_previous_is_told_by_content_and_passes_over_what_was_taken_off(rig: Rig) -> None:
+    assert back(rig).code == 0
+    nothing = back(rig)
+    assert (nothing.code, f"no release before {FIRST_TAG}" in nothing.said) == (1, True), nothing.said
+    good = rig.commit("gli_redis", "stg", {"fix.txt": "fixed\n"})
+    assert rig.promote().code == 0
+    assert back(rig).code == 0
+    assert rig.trees() == first_trees(rig), "not the release that was taken off"
+    assert good in rig.git("gli_redis", "rev-list", "main")
+
+
+def test_a_tag_that_one_repository_lacks_is_no_target(rig: Rig) -> None:
+    rig.git("gli_redis", "update-ref", "-d", f"refs/tags/{FIRST_TAG}")
+    ended = back(rig, FIRST_TAG)
+    assert (ended.code, f"there is no tag {FIRST_TAG} in gli_redis" in ended.said) == (1, True), ended.said
+    assert "no release before" in back(rig).said
+    ended = back(rig, "deploy-20990101-000000")
+    assert all(name in ended.said for name in NAMES)
+
+
+def test_reset_puts_main_itself_back_and_keeps_what_it_takes_off(rig: Rig) -> None:
+    bad = rig.heads()
+    ended = back(rig, mode="reset")
+    assert ended.code == 0, ended.said
+    for name, head in rig.heads().items():
+        assert head == rig.git(name, "rev-parse", f"{FIRST_TAG}^{{commit}}")
+        assert rig.refs(name)[f"refs/archive/{rig.journal()[0].id}/main"] == bad[name]
+    assert rig.leftovers() == set()
+    assert (rig.promote().code, rig.promote(choices=Choices(reinstate=True)).code) == (1, 0)
+    assert rig.trees() == rig.trees("stg")
+
+
+def test_reset_where_the_rules_of_one_repository_forbid_it_changes_none(rig: Rig) -> None:
+    bad = rig.heads()
+    rig.git("gli_redis", "config", "receive.denyNonFastForwards", "true")
+    ended = back(rig, mode="reset")
+    rig.git("gli_redis", "config", "--unset", "receive.denyNonFastForwards")
+    assert ended.code == 1
+    assert "gli_redis: main was refused (non-fast-forward)" in ended.said
+    assert rig.heads() == bad and rig.leftovers() == set()
+
+
+def test_a_rollback_that_one_repository_refuses_is_undone_in_all(rig: Rig) -> None:
+    bad = rig.trees()
+    rig.hook("gli_database", REFUSE)
+    ended = back(rig)
+    assert (ended.code, rig.names()[-1]) == (1, "undone")
+    assert rig.trees() == bad
+    (rig.bare("gli_database") / "hooks" / "pre-receive").unlink()
+    assert back(rig).code == 0
+    assert rig.trees() == first_trees(rig)
