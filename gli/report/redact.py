@@ -2,7 +2,8 @@
 
 It knows the values that the run fetched as secrets and hides them in every form that they travel in: as they are,
 JSON-escaped, URL-encoded and base64. What nobody knew of goes too where its place gives it away: passwords in URLs
-and DSNs, headers that carry credentials, cookies, tokens of a known shape, private keys; URL-encoded and in base64 as well.
+and DSNs, headers that carry credentials, cookies, tokens of a known shape, private keys; percent-encoded and in base64
+too.
 """
 
 from __future__ import annotations

@@ -1,0 +1,106 @@
+"""`report.html`: one run as one page, for whoever opens it, offline and years later.
+
+A pure function of the verdict, the records that it rests on and the topology of its environment. The page is one file;
+without its script everything can be read but the facts, which the script unfolds from the data inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from types import MappingProxyType
+from typing import Any
+
+from gli.judge.outcome import Outcome
+from gli.judge.verdict import CheckLine, Verdict
+from gli.observe.observation import Record
+from gli.report import drawing, texts, waterfall, web, wording
+from gli.report.topology import Topology
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+_FOLDED = (Outcome.PASSED, Outcome.NOT_APPLICABLE)
+_SCRIPT_WORDS = (
+    *("outcome", "severity", "phase", "blocked by", "to do", "proves", "duration", "not recorded"),
+    *("shown", "only part", "holds the verdict", "warning", "tries", "requests"),
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One check of the list, with what the comparison says of it."""
+
+    index: int
+    line: CheckLine
+    label: str
+    since: str | None
+    """`new` or `still`, compared with the last whole run."""
+
+
+def page(
+    verdict: Verdict,
+    records: Sequence[Record],
+    topology: Topology | None,
+    language: str = "en",
+    *,
+    proves: Mapping[str, str] = NOTHING,
+) -> str:
+    """The page of one run; `topology` is None where its environment is not described any more.
+
+    `proves` says what a check proves, by its id. Verdict and records have to be free of secrets already.
+    """
+    words = texts.of(language)
+    rows = _rows(verdict)
+    outcomes = {row.label: row.line.outcome.value for row in rows}
+    drawn = drawing.with_the_rest(topology, list(outcomes)) if topology else None
+    facts = {record.fact: record for record in records}
+    return web.render(
+        "report.html",
+        script="report.js",
+        language=language,
+        t=words,
+        v=verdict,
+        wording=wording,
+        proves=proves,
+        reasons=wording.other_reasons(verdict, language),
+        took=(web.instant(verdict.finished) - web.instant(verdict.started)).total_seconds(),
+        shares=web.shares(verdict.counts),
+        red=sum(line.outcome.red for line in verdict.checks),
+        outcomes=outcomes,
+        groups=[
+            (outcome.value, list(group), outcome in _FOLDED)
+            for outcome, group in groupby(rows, key=lambda row: row.line.outcome)
+        ],
+        drawings=[("broad", drawing.broad(drawn, outcomes)), ("tall", drawing.tall(drawn, outcomes))] if drawn else [],
+        fall=waterfall.of(list(facts.values())),
+        data=_data(rows, facts, drawn, words, proves),
+    )
+
+
+def _rows(verdict: Verdict) -> list[Row]:
+    new, still = set(verdict.since_last.new), set(verdict.since_last.still)
+    rows = []
+    for index, line in enumerate(sorted(verdict.checks, key=lambda c: c.outcome.rank)):
+        label = wording.label(line)
+        rows.append(Row(index, line, label, "new" if label in new else "still" if label in still else None))
+    return rows
+
+
+def _data(
+    rows: Iterable[Row],
+    facts: Mapping[str, Record],
+    topology: Topology | None,
+    words: Mapping[str, str],
+    proves: Mapping[str, str],
+) -> dict[str, Any]:
+    """What the script unfolds; a fact stands in it once, however many checks rest on it."""
+    nodes = topology.nodes if topology else ()
+    return {
+        "checks": [row.line.model_dump(mode="json") for row in rows],
+        "facts": {name: record.model_dump(mode="json", exclude_none=True) for name, record in facts.items()},
+        "nodes": [{"name": node.name or words[f"node {node.kind}"], "cases": node.cases} for node in nodes],
+        "proves": dict(proves),
+        "words": {key: words[key] for key in _SCRIPT_WORDS},
+        "outcomes": {outcome.value: words[outcome.value] for outcome in Outcome},
+        "phases": {phase: words[f"phase {phase}"] for phase in waterfall.PHASES},
+    }

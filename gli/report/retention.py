@@ -1,0 +1,57 @@
+"""Which runs may go: `[ENV.reports]` says how long a run is kept, and failures are kept longer.
+
+The newest run of each phase always stays, what `latest` points at too, and the newest `keep_runs` of the environment.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from gli.environments import Retention
+from gli.report.files import LATEST, RUN_IDS, VERDICT
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A run that is there, as far as its verdict can be read."""
+
+    folder: Path
+    begun: datetime
+    go: bool
+    """False for a verdict that can't be read, too: what nobody understands is kept as long as a failure."""
+    phase: str | None
+
+
+def expired(folder: Path, settings: Retention, now: datetime) -> list[Path]:
+    """The runs below `reports/<env>` that may go, oldest first."""
+    runs = sorted(_runs(folder), key=lambda run: run.folder.name, reverse=True)
+    latest = (folder / LATEST).resolve()
+    seen: set[str | None] = set()
+    gone: list[Path] = []
+    for number, run in enumerate(runs):
+        newest_of_phase = run.phase not in seen
+        seen.add(run.phase)
+        days = settings.keep_days if run.go else settings.keep_failures_days
+        young = now - run.begun <= timedelta(days=days)
+        if not (newest_of_phase or young or number < settings.keep_runs or run.folder.resolve() == latest):
+            gone.append(run.folder)
+    return gone[::-1]
+
+
+def _runs(folder: Path) -> Iterable[Kept]:
+    for path in folder.glob(RUN_IDS):
+        if path.is_symlink() or not path.is_dir():
+            continue
+        try:
+            begun = datetime.strptime(path.name[:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+        except ValueError:
+            continue  # not a run of ours
+        try:
+            verdict = json.loads((path / VERDICT).read_text(encoding="utf-8"))
+            yield Kept(path, begun, go=verdict["verdict"] == "GO", phase=verdict["phase"])
+        except (OSError, ValueError, KeyError, TypeError):
+            yield Kept(path, begun, go=False, phase="unreadable")

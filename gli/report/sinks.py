@@ -1,0 +1,109 @@
+"""Every file that a run leaves beside its verdict, at its end, and the messages that it sends.
+
+The verdict is written before any of this and nothing here changes it: a report that fails is one sentence.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gli.catalogue import Case
+from gli.environments import Environment, Notify
+from gli.judge.verdict import Verdict
+from gli.observe.observation import Record
+from gli.report import notify, texts
+from gli.report.files import write_whole
+from gli.report.junit import junit
+from gli.report.markdown import COMMENT_LIMIT, markdown
+
+JUNIT, PAGE, MARKDOWN, INDEX = "junit.xml", "report.html", "report.md", "index.html"
+SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
+_SUMMARY_LIMIT = 1024 * 1024
+_LEAST = 4_000
+
+
+def write(
+    folder: Path,
+    verdict: Verdict,
+    lines: Sequence[Mapping[str, Any]],
+    environment: Environment,
+    cases: Sequence[Case],
+    *,
+    language: str,
+) -> list[str]:
+    """Writes the reports into the run's folder and renews the index above it; what failed, a sentence each.
+
+    The verdict and the `lines` of facts.jsonl have to be free of secrets already.
+    """
+
+    def page() -> None:
+        from gli.report import html, topology  # jinja2 with it: only at the end of a run
+
+        records = [Record.model_validate(line) for line in lines]
+        drawn = topology.topology(environment, cases)
+        write_whole(folder / PAGE, html.page(verdict, records, drawn, language))
+
+    def index() -> None:
+        from gli.report import index
+
+        index.write(folder.parent.parent, language)
+
+    steps: list[tuple[str, Callable[[], None]]] = [
+        (JUNIT, lambda: write_whole(folder / JUNIT, junit(verdict, language=language))),
+        (MARKDOWN, lambda: write_whole(folder / MARKDOWN, markdown(verdict, language=language))),
+        (PAGE, page),
+        (SUMMARY_VARIABLE, lambda: _append_summary(verdict, language)),
+        (INDEX, index),
+    ]
+    return [problem for name, step in steps for problem in attempt(name, step, language)]
+
+
+def tell(folder: Path, verdict: Verdict, receivers: Notify | None, *, language: str) -> list[str]:
+    """Tells whom `[ENV.notify]` names of the verdict; what could not be told, a sentence each."""
+    if receivers is None or not receivers.url_variables:
+        return []
+    problems: list[str] = []
+
+    def step() -> None:
+        told = notify.verdict(verdict, receivers, folder.parent, report=str(folder / PAGE), language=language)
+        problems.extend(told)
+
+    return [*attempt(notify.STATE, step, language), *problems]
+
+
+def tell_deployment(environment: Environment, tag: str, text: str, reports: Path, *, language: str) -> list[str]:
+    """Tells whom `[ENV.notify]` names of a deployment, once for its tag; what could not be told, a sentence each."""
+    receivers = environment.notify
+    if receivers is None or not receivers.url_variables:
+        return []
+    problems: list[str] = []
+
+    def step() -> None:
+        folder = reports / environment.name
+        problems.extend(notify.deployment(tag, text, environment.name, receivers, folder, language=language))
+
+    return [*attempt(notify.STATE, step, language), *problems]
+
+
+def attempt(name: str, step: Callable[[], None], language: str) -> list[str]:
+    """Runs a step; the sentence of how it failed, if it did."""
+    try:
+        step()
+    except Exception as e:  # noqa: BLE001 - no report may change how a run ends
+        return [texts.of(language)["unwritten"].format(file=name, why=f"{type(e).__name__}: {e}")]
+    return []
+
+
+def _append_summary(verdict: Verdict, language: str) -> None:
+    """Adds the report to the summary of a GitHub job, which takes 1 MiB in all."""
+    path = os.environ.get(SUMMARY_VARIABLE)
+    if not path:
+        return
+    with Path(path).open("a", encoding="utf-8") as file:
+        free = _SUMMARY_LIMIT - file.tell() - 1
+        if free < _LEAST:
+            raise OSError(f"{_SUMMARY_LIMIT} bytes are all that it takes, and {max(free, 0)} are left")
+        file.write(markdown(verdict, language=language, limit=min(free, COMMENT_LIMIT)) + "\n")

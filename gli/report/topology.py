@@ -1,0 +1,182 @@
+"""What an environment consists of, as a drawing shows it: DNS, the edge, services, data, and what stands around them.
+
+Made from `environments.toml` and the catalogue alone. Every case of a run belongs to exactly one node, so that the
+health of the nodes adds up to the verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from gli.catalogue import Case
+from gli.environments import Broker, Cache, Database, Environment, Service
+
+Tier = Literal["zone", "host", "edge", "service", "data", "around"]
+TIERS: tuple[Tier, ...] = ("zone", "host", "edge", "service", "data")
+"""From a user to the data. What belongs to no path (`around`) stands below."""
+Kind = Literal[
+    "zone",
+    "host",
+    "balancer",
+    "cdn",
+    "service",
+    "frontend",
+    "bucket",
+    "database",
+    "cache",
+    "broker",
+    "target",
+    "secrets",
+    "registry",
+    "release",
+    "pipelines",
+    "logs",
+    "alarms",
+    "parity",
+    "other",
+]
+
+# What a layer of the catalogue is about, where its cases are not about a node of their target.
+_AROUND: dict[str, Kind] = {
+    "vantage": "target",
+    "tls": "target",
+    "secrets": "secrets",
+    "registry": "registry",
+    "release": "release",
+    "pipeline": "pipelines",
+    "logs": "logs",
+    "metrics": "alarms",
+    "alarms": "alarms",
+    "parity": "parity",
+}
+_NEVER_ON_THE_PATH = ("registry", "logs", "metrics", "release", "pipeline", "secrets")
+
+
+class Node(BaseModel):
+    """One part of the environment, and the cases that are about it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    kind: Kind
+    name: str
+    """What it is called in `environments.toml`; empty for what stands around."""
+    tier: Tier
+    cases: tuple[str, ...] = ()
+    """Labels, `api-health[api]`."""
+
+
+class Topology(BaseModel):
+    """The nodes, tier by tier, and what passes requests on to what."""
+
+    model_config = ConfigDict(frozen=True)
+
+    nodes: tuple[Node, ...]
+    edges: tuple[tuple[str, str], ...]
+    """Pairs of node ids."""
+
+
+def topology(environment: Environment, cases: Sequence[Case]) -> Topology:
+    """The drawing of an environment: its parts with the cases that are about each."""
+    parts = {node.id: node for node in _parts(environment)}
+    labels: dict[str, list[str]] = {}
+    for case in cases:
+        node = _node_of(case, environment, parts)
+        parts.setdefault(node.id, node)
+        labels.setdefault(node.id, []).append(case.label)
+    nodes = [node.model_copy(update={"cases": tuple(labels.get(node.id, ()))}) for node in parts.values()]
+    known = {node.id for node in nodes}
+    edges = [(a, b) for a, b in dict.fromkeys(_edges(environment)) if a in known and b in known]
+    return Topology(nodes=tuple(nodes), edges=tuple(edges))
+
+
+def _node(kind: Kind, name: str, tier: Tier) -> Node:
+    return Node(id=f"{kind}:{name}", kind=kind, name=name, tier=tier)
+
+
+def _parts(environment: Environment) -> Iterator[Node]:
+    if environment.dns.zone:
+        yield _node("zone", environment.dns.zone, "zone")
+    for _, _, host in _hosts(environment):
+        if host in environment.secure_hosts:
+            yield _node("host", host, "host")
+    if environment.load_balancer:
+        yield _node("balancer", environment.load_balancer.name, "edge")
+    for service in environment.services.values():
+        yield _node("service", service.name, "service")
+    for frontend in environment.frontends.values():
+        if frontend.bucket:
+            yield _node("cdn", frontend.name, "edge")
+            yield _node("bucket", frontend.bucket, "service")
+        else:
+            yield _node("frontend", frontend.name, "service")
+    for kind, part in _data(environment):
+        yield _node(kind, part.name, "data")
+    if environment.sqlite:
+        yield _node("database", environment.sqlite.name, "data")
+
+
+def _data(environment: Environment) -> Iterator[tuple[Kind, Database | Cache | Broker]]:
+    if environment.database:
+        yield "database", environment.database
+    if environment.cache:
+        yield "cache", environment.cache
+    if environment.broker:
+        yield "broker", environment.broker
+
+
+def _node_of(case: Case, environment: Environment, parts: dict[str, Node]) -> Node:
+    """Where a case belongs: to the part that is its target, else to what stands around."""
+    if case.check.layer not in _NEVER_ON_THE_PATH:
+        for id_ in _candidates(case, environment):
+            if id_ in parts:
+                return parts[id_]
+    kind = "release" if case.check.each == "migrations" else _AROUND.get(case.check.layer, "target")
+    return _node(kind, "", "around")
+
+
+def _candidates(case: Case, environment: Environment) -> Iterable[str]:
+    name = case.target
+    frontend = environment.frontends.get(name)
+    if case.check.each in ("hosts", "secure-hosts"):
+        # a host without TLS has no node of its own: its checks are about what answers there
+        return (f"host:{name}", *(f"{kind}:{n}" for kind, n, host in _hosts(environment) if host == name))
+    if frontend is not None and case.check.each in ("frontends", "secure-pages"):
+        return (f"bucket:{frontend.bucket}",) if case.check.layer == "storage" else (f"cdn:{name}", f"frontend:{name}")
+    kinds = ("service", "balancer", "database", "cache", "broker", "zone")
+    return [f"{kind}:{name}" for kind in kinds]
+
+
+def _hosts(environment: Environment) -> Iterator[tuple[Kind, str, str]]:
+    """What answers under each host."""
+    for service in environment.services.values():
+        yield "service", service.name, service.host
+    for frontend in environment.frontends.values():
+        yield ("cdn" if frontend.bucket else "frontend"), frontend.name, frontend.host
+
+
+def _edges(environment: Environment) -> Iterator[tuple[str, str]]:
+    balancer = f"balancer:{environment.load_balancer.name}" if environment.load_balancer else None
+    for service in environment.services.values():
+        yield f"zone:{environment.dns.zone}", f"host:{service.host}"
+        yield f"host:{service.host}", balancer or f"service:{service.name}"
+        if balancer:
+            yield balancer, f"service:{service.name}"
+        yield from ((f"service:{service.name}", part) for part in _used_by(service, environment))
+    for frontend in environment.frontends.values():
+        yield f"zone:{environment.dns.zone}", f"host:{frontend.host}"
+        yield f"host:{frontend.host}", (f"cdn:{frontend.name}" if frontend.bucket else f"frontend:{frontend.name}")
+        yield f"cdn:{frontend.name}", f"bucket:{frontend.bucket}"
+
+
+def _used_by(service: Service, environment: Environment) -> Iterator[str]:
+    """The data that a service may reach: those whose `ingress_from` names its tasks' security group."""
+    own = service.ecs.service if service.ecs else None
+    for kind, part in _data(environment):
+        if own is None or not part.ingress_from or any(group.startswith(own) for group in part.ingress_from):
+            yield f"{kind}:{part.name}"
+    if environment.sqlite:
+        yield f"database:{environment.sqlite.name}"

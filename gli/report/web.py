@@ -1,0 +1,103 @@
+"""What both pages are made with: templates that escape everything, and files that need nothing but themselves.
+
+A page loads nothing, sends nothing and runs no script but its own: a Content-Security-Policy names the digest of its
+script and of its style (W3C CSP Level 3), so that text out of a target stays text.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from gli.judge.outcome import Outcome
+
+_TEMPLATES = Path(__file__).parent / "templates"
+MARKS = {
+    "missing": "!",
+    "failed": "✕",
+    "unknown": "?",
+    "blocked": "⊘",
+    "pending": "…",
+    "waived": "≈",
+    "not-applicable": "–",
+    "passed": "✓",
+}
+"""The sign before the word of each outcome, of an item of the checklist too."""
+
+
+def render(template: str, *, script: str | None = None, **context: Any) -> str:
+    """A whole page from `templates/`, with the style and, where it has any, the script inside."""
+    style = _source("page.css")
+    code = _source(script) if script else ""
+    policy = ["default-src 'none'", f"style-src {_digest(style)}", "img-src data:"]
+    policy += [f"script-src {_digest(code)}"] if code else []
+    policy += ["base-uri 'none'", "form-action 'none'"]
+    # style and script are the project's own files: no text of a run is in them
+    own = {"style": Markup(style), "script": Markup(code), "policy": "; ".join(policy), "marks": MARKS}
+    return _templates().get_template(template).render(**own, **context)
+
+
+def duration(seconds: float) -> str:
+    """`0.4 ms`, `85 ms`, `1.52 s`, `2 min 5 s`."""
+    if seconds < 0.0995:
+        return f"{seconds * 1000:.1f} ms" if seconds < 0.00995 else f"{seconds * 1000:.0f} ms"
+    if seconds < 99.5:
+        return f"{seconds:.2f} s" if seconds < 9.995 else f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+
+
+def moment(rfc3339: str) -> str:
+    """`2026-01-31 08:00:03 UTC` of a verdict's `2026-01-31T08:00:03.000Z`."""
+    return f"{rfc3339[:10]} {rfc3339[11:19]} UTC" if rfc3339[10:11] == "T" else rfc3339
+
+
+def instant(rfc3339: str) -> datetime:
+    """The moment that a verdict names."""
+    return datetime.fromisoformat(rfc3339)
+
+
+def worst(outcomes: Iterable[str]) -> str:
+    """The worst of some outcomes."""
+    return min(outcomes, key=lambda o: Outcome(o).rank)
+
+
+def shares(counts: Mapping[str, int]) -> list[tuple[str, float, float]]:
+    """Each outcome's part of a line, worst first: where it begins and how long it is, in percent."""
+    total, at, parts = sum(counts.values()), 0, []
+    for outcome, n in sorted(counts.items(), key=lambda pair: Outcome(pair[0]).rank):
+        parts.append((outcome, round(100 * at / total, 3), round(100 * n / total, 3)))
+        at += n
+    return parts
+
+
+@cache
+def _source(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _digest(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+@cache
+def _templates() -> Environment:
+    templates = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "separators": (",", ":")}
+    templates.filters["duration"] = duration
+    templates.filters["moment"] = moment
+    templates.filters["cap"] = lambda text: text[:1].upper() + text[1:]
+    return templates

@@ -1,0 +1,148 @@
+"""What several reports say in the same words: counts, comparisons, sign-offs, and what is worth a line of its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from gli.judge.outcome import Outcome
+from gli.judge.verdict import CheckLine, ItemLine, RootCause, SinceLast, Verdict
+from gli.report import texts
+from gli.saying import parted
+
+Words = Mapping[str, str]
+_BLOCKED = re.compile(r"\d+ blocked by root causes: ")
+GREEN_ITEMS = ("passed", "waived", "not-applicable")
+
+
+def label(line: CheckLine | RootCause) -> str:
+    """`api-health[api]`."""
+    return f"{line.id if isinstance(line, CheckLine) else line.check}[{line.target}]"
+
+
+def scope(verdict: Verdict, words: Words) -> str:
+    """`stg, pre-deploy`: what was judged."""
+    return f"{verdict.environment}, {words[verdict.phase or 'all phases']}"
+
+
+def said(message: str, hint: str, words: Words) -> Iterator[tuple[str, str]]:
+    """What a red says, a pair of word and text each: what was expected and seen, and what to do."""
+    parts = parted(message)
+    if parts is not None:
+        yield words["expected"], parts[0]
+    yield words["seen"], parts[1] if parts is not None else message
+    if hint:
+        yield words["to do"], hint
+
+
+def some(labels: Sequence[str], words: Words, most: int = 5) -> str:
+    """The first few labels, and how many more there are."""
+    more = len(labels) - most
+    return ", ".join(labels[:most]) + (f" {words['and more'].format(n=more)}" if more > 0 else "")
+
+
+def counts(verdict: Verdict, words: Words) -> str:
+    """`1 failed, 272 passed`, worst first."""
+    told = (words["count"].format(n=n, what=words[outcome]) for outcome, n in verdict.counts.items())
+    return ", ".join(told) or words["nothing judged"]
+
+
+def warnings(verdict: Verdict, words: Words) -> str | None:
+    """How many of the reds are only warnings; None where there is none."""
+    n = sum(line.severity == "warn" and line.outcome.red for line in verdict.checks)
+    return words["warnings"].format(n=n) if n else None
+
+
+def compared(since: SinceLast, words: Words) -> str:
+    """`1 new, 2 fixed`; empty where nothing was or is red."""
+    parts = {"new": since.new, "still": since.still, "fixed": since.fixed}
+    return ", ".join(words["count"].format(n=len(labels), what=words[key]) for key, labels in parts.items() if labels)
+
+
+def comparisons(verdict: Verdict, words: Words) -> Iterator[tuple[str, SinceLast]]:
+    """Each comparison that says something, under its name."""
+    for name, since in (("since the last run", verdict.since_last), ("since pre-deploy", verdict.since_pre_deploy)):
+        if since is not None and (since.new or since.still or since.fixed):
+            yield words[name], since
+
+
+def other_reasons(verdict: Verdict, language: str) -> list[str]:
+    """The reasons that neither a red check nor what a root explains tells: an incomplete run, what is missing, ..."""
+    told = tuple(f"{label(line)} {line.outcome.value}:" for line in verdict.checks)
+    reasons = [r for r in verdict.reasons if not r.startswith(told)]
+    if verdict.root_causes:
+        reasons = [r for r in reasons if not _BLOCKED.match(r)]
+    return [texts.reason(r, language) for r in reasons]
+
+
+def symptoms(verdict: Verdict) -> list[CheckLine]:
+    """What failed or is unknown without being a root: its cause could not be observed."""
+    roots = {(r.check, r.target) for r in verdict.root_causes}
+    noted = (Outcome.FAILED, Outcome.UNKNOWN)
+    return [c for c in verdict.checks if c.outcome in noted and (c.id, c.target) not in roots]
+
+
+def waived(verdict: Verdict) -> list[CheckLine]:
+    return [line for line in verdict.checks if line.outcome is Outcome.WAIVED]
+
+
+def acceptance(line: CheckLine, words: Words) -> str:
+    """Who accepted a waived red, until when and why."""
+    w = line.waiver
+    return words["waiver"].format(owner=w.owner, expires=w.expires, reason=w.reason) if w else words["waived"]
+
+
+def not_applicable(lines: Iterable[CheckLine]) -> dict[str, list[str]]:
+    """Each reason why checks do not apply, with their ids."""
+    reasons: dict[str, list[str]] = {}
+    for line in lines:
+        if line.outcome is Outcome.NOT_APPLICABLE:
+            ids = reasons.setdefault(line.message, [])
+            if line.id not in ids:
+                ids.append(line.id)
+    return reasons
+
+
+def headings(items: Iterable[ItemLine]) -> dict[str, list[ItemLine]]:
+    """The items under their headings, both in their order."""
+    found: dict[str, list[ItemLine]] = {}
+    for item in items:
+        found.setdefault(item.heading, []).append(item)
+    return found
+
+
+def sign_off(item: ItemLine, words: Words) -> str | None:
+    """Who signed an item; None where nobody has to."""
+    if item.sign_off is None:
+        return None
+    n, needed = len(item.sign_off.by), item.sign_off.needed
+    if not n:
+        return words["unsigned"].format(needed=needed)
+    return words["signed"].format(by=", ".join(item.sign_off.by), n=n, needed=needed)
+
+
+@dataclass(frozen=True)
+class Root:
+    """A root cause, and what its own case says of it."""
+
+    cause: RootCause
+    holds: bool
+    """Whether it, or what it explains, holds the verdict; a warning does not."""
+    before_deploy: bool
+
+    def headed(self, words: Words) -> str:
+        """`root cause`, or `warning` for one that holds no verdict."""
+        return words["root cause" if self.holds else "warning"]
+
+
+def roots(verdict: Verdict) -> list[Root]:
+    """The root causes, worst first: what holds the verdict before what only warns."""
+    lines = {label(c): c for c in verdict.checks}
+    found = []
+    for cause in verdict.root_causes:
+        own = lines.get(label(cause))
+        about = [lines[name] for name in (label(cause), *cause.explains) if name in lines]
+        holds = not about or any(c.severity == "block" and c.outcome.red for c in about)
+        found.append(Root(cause, holds, own is not None and own.before_deploy))
+    return sorted(found, key=lambda r: not r.holds)
