@@ -1,0 +1,53 @@
+"""What the deploy workflows do in AWS on a push: image, task definition and service; bucket and cache of the edge."""
+
+from __future__ import annotations
+
+from gli.environments import Frontend, Service
+from sandbox import frontends
+from sandbox.aws.account import EDGE_REGION, Account
+from sandbox.aws.seed_compute import push, task_definition
+from sandbox.aws.seed_edge import INDEX, invalidate, upload
+from sandbox.site import Site, required
+
+
+def deploy(account: Account, site: Site) -> None:
+    """Bring every service and frontend of the environment to its revision. Blocking; what is there already stays."""
+    for service in site.environment.services.values():
+        _push_images(account, site, service)
+        _deploy_service(account, site, service)
+    for frontend in site.environment.frontends.values():
+        _deploy_frontend(account, site, frontend)
+
+
+def _push_images(account: Account, site: Site, service: Service) -> None:
+    """The registry is of both environments: what the other one's workflow builds lies in it too."""
+    image = required(service.image)
+    known = {i.get("imageTag") for i in account("ecr").list_images(repositoryName=image, maxResults=1000)["imageIds"]}
+    for revision in site.images(service.repository):
+        if revision not in known:
+            push(account, image, revision)
+
+
+def _deploy_service(account: Account, site: Site, service: Service) -> None:
+    ecs, where = account("ecs"), required(service.ecs)
+    running = ecs.describe_services(cluster=where.cluster, services=[where.service])["services"][0]["taskDefinition"]
+    definition = ecs.describe_task_definition(taskDefinition=running)["taskDefinition"]
+    container = definition["containerDefinitions"][0]
+    registry, _, tag = container["image"].rpartition(":")
+    revision = site.revision(site.environment, service.repository)
+    if tag == revision:
+        return
+    container = container | {"image": f"{registry}:{revision}"}
+    roles = (definition["executionRoleArn"], definition["taskRoleArn"])
+    arn = task_definition(account, where.service, container, *roles)
+    ecs.update_service(cluster=where.cluster, service=where.service, taskDefinition=arn)
+
+
+def _deploy_frontend(account: Account, site: Site, frontend: Frontend) -> None:
+    bucket = required(frontend.bucket)
+    build = frontends.build(site.environment, frontend, site.revision(site.environment, frontend.repository))
+    if account("s3").get_object(Bucket=bucket, Key=INDEX)["Body"].read() == build[INDEX].body:
+        return
+    upload(account, bucket, build)
+    items = account("cloudfront", EDGE_REGION).list_distributions()["DistributionList"]["Items"]
+    invalidate(account, next(i["Id"] for i in items if frontend.host in i["Aliases"].get("Items", [])))
