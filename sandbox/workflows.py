@@ -25,7 +25,8 @@ _IMAGE = Step("Build the Docker image", 'run: docker build --tag "$IMAGE:$GITHUB
 _PUSH = Step("Upload to ECR", 'run: docker push "$IMAGE:$GITHUB_SHA"')
 _UPDATE = Step(
     "Update the ECS service",
-    'run: aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --task-definition "$TASK_DEFINITION"',
+    'run: aws ecs update-service --cluster "$CLUSTER" --service "$SERVICE" --task-definition "$TASK_DEFINITION"'
+    ' && aws ecs wait services-stable --cluster "$CLUSTER" --services "$SERVICE"',
 )
 
 _API = (

@@ -21,7 +21,7 @@ def test_the_projects_own_file_describes_its_five_environments() -> None:
 def test_a_sandbox_is_what_it_extends_with_other_addresses(real: str, played: str) -> None:
     one, other = (environments.load(ROOT, name, overlay={}) for name in (real, played))
     differs = {k for k in type(one).model_fields if getattr(one, k) != getattr(other, k)}
-    assert differs == {"name", "extends", "counterpart", "provider", "overlay"}
+    assert differs == {"name", "extends", "counterpart", "provider", "overlay", "notify"}
     assert {one.counterpart, other.counterpart} in ({"prod", "sandbox-prod"}, {"stg", "sandbox"})
 
 

@@ -63,7 +63,11 @@ def remote(tmp_path: Path) -> Remote:
 
 def test_a_release_in_order_has_no_gap(remote: Remote) -> None:
     seen = remote.history()
-    assert seen.gaps == (Gap(branch="dev", commits=0), Gap(branch="stg", commits=0))
+    assert seen.gaps == (
+        Gap(branch="dev", of="main", commits=0),
+        Gap(branch="stg", of="main", commits=0),
+        Gap(branch="dev", of="stg", commits=0),
+    )
     assert seen.commits == {branch: heads["app"] for branch, heads in remote.commits.items()}
     assert len(set(seen.trees.values())) == 3
 

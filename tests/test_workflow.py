@@ -72,3 +72,39 @@ def test_steps_are_found_in_order_also_in_a_called_workflow() -> None:
     assert api.first(["checkout"], 1) is None
     called = read("x", "on: push\njobs:\n  a:\n    uses: org/x/.github/workflows/deploy.yml@v1\n", FOREIGN)
     assert called.first(["deploy.yml"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("guard", "serial"),
+    [
+        ("concurrency: deploy", True),
+        ("concurrency:\n  group: deploy\n  cancel-in-progress: false", True),
+        ("concurrency:\n  group: deploy\n  cancel-in-progress: true", False),
+        ("concurrency:\n  cancel-in-progress: false", False),
+        ("permissions: write-all", False),
+    ],
+)
+def test_deploys_follow_each_other_only_where_none_is_cut_off(guard: str, serial: bool) -> None:
+    assert workflow(f"on: push\n{guard}").serial == serial
+    assert workflow(job=f"    {guard}\n".replace("\n  ", "\n      ")).serial == serial
+
+
+def test_a_token_may_be_asked_for_by_the_workflow_or_by_its_job() -> None:
+    assert workflow("on: push\npermissions:\n  id-token: write").assumes_role
+    assert workflow(job="    permissions: {id-token: write}\n").assumes_role
+    assert not workflow("on: push\npermissions:\n  id-token: write", job="    permissions: read-all\n").assumes_role
+    assert not workflow().assumes_role
+
+
+def test_aws_keys_are_stored_unless_an_earlier_step_asked_for_them() -> None:
+    stored = "      - uses: aws-actions/configure-aws-credentials@v4\n        with: {aws-access-key-id: '${{ secrets.ID }}'}\n"
+    assert workflow(steps=stored).static_keys == ("aws-access-key-id",)
+    asked = "      - run: deploy\n        env: {AWS_SECRET_ACCESS_KEY: '${{ steps.role.outputs.secret }}'}\n"
+    assert workflow(steps=asked).static_keys == ()
+
+
+def test_waiting_for_stable_tasks_is_a_command_or_an_actions_input() -> None:
+    assert workflow(steps="      - run: aws ecs wait services-stable --services api\n").waits
+    action = "      - uses: aws-actions/amazon-ecs-deploy-task-definition@v2\n        with: {wait-for-service-stability: %s}\n"
+    assert workflow(steps=action % "true").waits
+    assert not workflow(steps=action % "false").waits

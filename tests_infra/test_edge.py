@@ -1,5 +1,6 @@
 """Route 53, ACM and CloudFront: what leads a user to this environment."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from gli.clock import rfc3339
@@ -9,6 +10,7 @@ from gli.observe.aws.storage import IndexObject
 from gli.saying import listed, saw
 
 LEAST_DAYS = 30
+_REFUSES_OLD_TLS = re.compile(r"TLSv1\.[23]_\d{4}|ELBSecurityPolicy-(TLS13-1-[23]|TLS-1-2|FS-1-2)-.+")
 LONGEST_ERROR_S = 10
 
 
@@ -47,6 +49,21 @@ def test_acm_certificate_valid(certificates: Sequence[AcmCertificate]) -> None:
         assert each.days_left is not None and each.days_left >= LEAST_DAYS, saw(
             f"{each.days_left}", expected=f"at least {LEAST_DAYS} days left on {each.arn}"
         )
+
+
+def test_acm_validation_record(certificates: Sequence[AcmCertificate], zone: Zone) -> None:
+    """The records that ACM renews by are still in the zone: without them a certificate ends where nobody looks."""
+    wanted = {name: value for each in certificates for name, value in each.validation.items() if _within(name, zone)}
+    lost = [f"{name} as {zone.cnames.get(name, 'nothing')}" for name in wanted if zone.cnames.get(name) != wanted[name]]
+    assert not lost, saw(listed(lost), expected=f"the validation records of the certificates in {zone.name}")
+
+
+def test_tls_min_version(tls_policies: Mapping[str, str | None], target: str) -> None:
+    """TLS 1.0 and 1.1 are refused: by the listener's security policy, or the distribution's."""
+    policy = tls_policies.get(target)
+    assert policy is not None and _REFUSES_OLD_TLS.fullmatch(policy), saw(
+        policy or "none", expected=f"a policy for {target} that takes TLS 1.2 and later"
+    )
 
 
 def test_cdn_deployed(distribution: Distribution, target: Frontend) -> None:
@@ -114,3 +131,7 @@ def test_cdn_viewer_https(distribution: Distribution, target: Frontend) -> None:
         distribution.viewers, expected=f"viewers of {target.host} to be redirected to HTTPS"
     )
     assert distribution.compresses, saw("no compression", expected=f"{distribution.id} to compress")
+
+
+def _within(name: str, zone: Zone) -> bool:
+    return name == zone.name or name.endswith(f".{zone.name}")

@@ -7,6 +7,7 @@ from gli.observe.aws.network import Opening, SecurityGroup, SecurityGroups
 from gli.observe.aws.subnets import Subnets, TaskIngress
 from gli.saying import listed, saw
 
+_NEEDED_TO_START = ("ecr.api", "ecr.dkr", "logs", "s3", "secretsmanager")
 SENSITIVE_PORTS = (22, 3389, 5432, 6379, 5671, 5672, 8000, 8080, 15671, 15672)
 
 
@@ -69,6 +70,17 @@ def test_net_private_subnets(network_subnets: Subnets, target: Database) -> None
     free, needed = sum(s.free for s in network_subnets.tasks), 2 * network_subnets.desired
     assert free >= needed, saw(
         f"{free} in {listed(s.id for s in network_subnets.tasks)}", expected=f"{needed} free addresses for a deploy"
+    )
+
+
+def test_net_task_egress(network_subnets: Subnets) -> None:
+    """A new task reaches the registry, its secrets and its log: by its default route, or by endpoints in the VPC."""
+    stranded = [s.id for s in network_subnets.tasks if s.way_out is None]
+    missing = [name for name in _NEEDED_TO_START if name not in network_subnets.endpoints]
+    assert network_subnets.tasks, saw("none", expected="subnets of the tasks")
+    assert not stranded or not missing, saw(
+        f"no live default route in {listed(stranded)}, and no endpoint of {listed(missing)}",
+        expected="a way from the tasks' subnets to AWS",
     )
 
 

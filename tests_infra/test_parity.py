@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from gli.environments import Environment
 from gli.observe.aws.data import Engines
-from gli.observe.aws.parity import Configuration
+from gli.observe.aws.parity import Configuration, Edges
 from gli.saying import listed, saw
 
 
@@ -18,6 +18,17 @@ def test_parity_config(configurations: Sequence[Configuration], environment: Env
     assert not different, saw(
         listed(different), expected=f"the same variables in the tasks of {environment.name} and {target.name}"
     )
+
+
+def test_parity_edge(edges: Edges, environment: Environment, target: Environment) -> None:
+    """Listeners, redirects, TLS policies and error pages are the same in front of both environments."""
+    different = [
+        f"{part}: {setting} only in {(environment if setting in own else target).name}"
+        for part in sorted(edges.own.keys() & edges.other.keys())
+        for own, other in [(edges.own[part], edges.other[part])]
+        for setting in sorted(set(own) ^ set(other))
+    ]
+    assert not different, saw(listed(different), expected=f"the same in front of {environment.name} and {target.name}")
 
 
 def test_parity_engines(engines: Engines) -> None:

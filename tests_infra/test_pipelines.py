@@ -6,6 +6,8 @@ from gli.observe.git import LIVE, STAGED
 from gli.observe.workflow import Workflow
 from gli.saying import listed, saw
 
+_UPDATES_ECS = ("update-service", "ecs-deploy")
+
 
 def test_wf_contract(workflow: Workflow, target: Repository) -> None:
     """The deploy workflow is there, starts on a push to stg and to main, and has all steps in their order."""
@@ -22,6 +24,20 @@ def test_wf_contract(workflow: Workflow, target: Repository) -> None:
         at = step
     assert not target.migrate or workflow.first(target.migrate) is not None, saw(
         "none", expected=f"a step with {' or '.join(target.migrate)} in {target.name}"
+    )
+
+
+def test_wf_guards(workflow: Workflow, target: Repository) -> None:
+    """Deploys of a branch follow each other whole, take a role instead of stored keys, and wait for the new tasks."""
+    wanted = {
+        "a concurrency group that cuts no deploy off": workflow.serial,
+        "id-token: write": workflow.assumes_role,
+        "a wait until the service is stable": workflow.waits or workflow.first(_UPDATES_ECS) is None,
+    }
+    missing = [what for what, there in wanted.items() if not there]
+    assert not missing, saw(f"it without {listed(missing)}", expected=f"{workflow.path} of {target.name} to be guarded")
+    assert not workflow.static_keys, saw(
+        listed(workflow.static_keys), expected=f"no stored AWS keys in {workflow.path} of {target.name}"
     )
 
 

@@ -3,7 +3,7 @@
 from gli.environments import Environment
 from gli.observe.evidence import Evidence, WayBack
 from gli.observe.git import BRANCHES, DEVELOPED, LIVE, STAGED, Deployments, Heads
-from gli.observe.history import History
+from gli.observe.history import Difference, History
 from gli.saying import listed, saw
 
 
@@ -28,6 +28,22 @@ def test_git_merge_clean(history: History) -> None:
     conflicts = history.gap(STAGED).conflicts
     assert not conflicts, saw(
         f"conflicts in {listed(conflicts)}", expected=f"{STAGED} of {history.repository} to merge into {LIVE}"
+    )
+
+
+def test_git_stg_in_dev(history: History) -> None:
+    """Nothing was fixed on the staged branch alone: the next release, which starts from dev, would lose it."""
+    gap = history.gap(DEVELOPED, of=STAGED)
+    assert not gap.lost, saw(
+        f"{gap.commits} commits only on {STAGED}, the newest {gap.newest}",
+        expected=f"all that is on {STAGED} of {history.repository} in {DEVELOPED}",
+    )
+
+
+def test_git_release_diff(difference: Difference) -> None:
+    """There is something to release: the staged branch differs from the live one in at least one repository."""
+    assert difference.changed, saw(
+        f"the same content in all {len(difference.same)} repositories", expected=f"something on {STAGED} to release"
     )
 
 

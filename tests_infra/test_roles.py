@@ -1,7 +1,25 @@
-"""IAM roles of the tasks: enough to start, and not enough to harm."""
+"""IAM roles: the tasks' have enough to start and not enough to harm, this run's looks, GitHub's deploy GLI alone."""
 
-from gli.observe.aws.roles import TASKS, ExecutionRole, Role
+import re
+
+from gli.environments import Environment
+from gli.observe.aws.roles import TASKS, ExecutionRole, Role, Roles
+from gli.observe.observation import unknown
 from gli.saying import listed, saw
+
+_CHANGES = (
+    "ecs:UpdateService",
+    "ecs:RunTask",
+    "rds:ModifyDBInstance",
+    "rds:DeleteDBInstance",
+    "s3:PutObject",
+    "s3:DeleteObject",
+    "ec2:AuthorizeSecurityGroupIngress",
+    "secretsmanager:PutSecretValue",
+    "route53:ChangeResourceRecordSets",
+    "cloudfront:UpdateDistribution",
+    "iam:PutRolePolicy",
+)
 
 
 def test_iam_execution_role(execution_role: ExecutionRole) -> None:
@@ -23,3 +41,31 @@ def test_iam_task_role_least(task_role: Role | None) -> None:
     assert not task_role.administrative, saw(
         listed(task_role.administrative), expected=f"{task_role.name} to allow single actions on named resources"
     )
+
+
+def test_suite_role_readonly(iam_roles: Roles) -> None:
+    """The role of this run may change nothing: a mistake in the suite, or its stolen keys, must be harmless."""
+    own = iam_roles.own
+    if own is None:
+        raise unknown(
+            "not-found", "these credentials belong to no role of the account, so what they may do is not known"
+        )
+    changes = [action for action in _CHANGES if own.might(action)]
+    assert not changes, saw(f"it allowed {listed(changes)}", expected=f"{own.name} to look and nothing else")
+
+
+def test_iam_github_oidc(iam_roles: Roles, environment: Environment) -> None:
+    """GitHub's workflows may take a role only from GLI's repositories, for a branch or an environment that deploys."""
+    pair = [e for e in (environment, environment.other) if e is not None]
+    owner = "|".join(sorted({re.escape(e.github.owner) for e in pair if e.github}))
+    places = [f"environment:{re.escape(e.github.environment)}" for e in pair if e.github]
+    places += [f"ref:refs/heads/{re.escape(e.branch)}" for e in pair]
+    own = re.compile(rf"repo:({owner})/[^:]+:({'|'.join(places)})")
+    for federation in iam_roles.federations:
+        assert federation.audiences == ("sts.amazonaws.com",), saw(
+            listed(federation.audiences), expected=f"{federation.role} to ask for the audience sts.amazonaws.com"
+        )
+        wide = [s for s in federation.subjects if not own.fullmatch(s)] if federation.subjects else ["any subject"]
+        assert not wide, saw(
+            listed(wide), expected=f"{federation.role} to name repositories of GLI with a branch or an environment"
+        )

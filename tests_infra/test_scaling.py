@@ -25,6 +25,17 @@ def test_scaling_registered(
     assert not bounds.suspended, saw(listed(bounds.suspended), expected=f"no scaling of {bounds.service} suspended")
 
 
+def test_scaling_not_maxed(
+    scalable_targets: Mapping[str, ScalableTarget], ecs_service: EcsService, target: Service
+) -> None:
+    """The service can still grow: at its upper bound more load has nowhere to go."""
+    bounds = scalable_targets[target.name]
+    assert bounds.registered and ecs_service.desired < bounds.maximum, saw(
+        f"{ecs_service.desired} of at most {bounds.maximum} tasks" if bounds.registered else "no scalable target",
+        expected=f"room for {bounds.service} to grow",
+    )
+
+
 def test_scaling_policies(scaling_policies: Mapping[str, Sequence[ScalingPolicy]], target: Service) -> None:
     """The service grows with its load, and the alarms that make it are there."""
     assert target.ecs is not None

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 
 from gli.environments import Alarms, Environment
 from gli.observe.aws.logs import FRESH, LogErrors, LogTail
-from gli.observe.aws.metrics import Comparison
+from gli.observe.aws.metrics import Comparison, Traffic
 from gli.observe.aws.watching import Alarm, LogGroup, Topic
 from gli.saying import listed, saw
 
 MOST_ERRORS, MOST_ERRORS_GROW, ERRORS_AT_REST = 0.01, 2.0, 0.002
 SLOWEST_S, SLOWEST_GROWS, NEVER_SLOW_S = 1.0, 1.5, 0.2
+LEAST_OF_THE_USUAL = 0.5
 MOST_ERROR_LINES, ERROR_LINES_GROW = 5, 3.0
 _SCALES_DOWN = "AlarmLow"  # target tracking keeps such alarms in ALARM while a service idles
 
@@ -65,6 +66,15 @@ def test_metric_p95_latency(latency: Comparison) -> None:
     assert latency.now <= most, saw(
         f"{latency.now:.2f} s since {latency.since:%H:%M} UTC",
         expected=f"a p95 of at most {most:.2f} s from {latency.service}",
+    )
+
+
+def test_metric_traffic_volume(traffic: Traffic) -> None:
+    """Users still come: a break of DNS, the CDN or the frontend shows as silence, and silence has no errors."""
+    least = LEAST_OF_THE_USUAL * traffic.usual
+    assert traffic.requests >= least, saw(
+        f"{traffic.requests:.0f} requests since {traffic.since:%H:%M} UTC",
+        expected=f"at least {least:.0f} to {traffic.service}, half of what is usual at this hour",
     )
 
 

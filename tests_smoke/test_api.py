@@ -91,6 +91,21 @@ def test_http_hsts(landing: HttpExchange, target: Service | Frontend) -> None:
     )
 
 
+def test_http_security_headers(landing: HttpExchange, target: Service | Frontend) -> None:
+    """Browsers take content for what it is said to be; no page can be framed by a stranger, or tells where one was."""
+    headers, page = landing.headers, landing.content_type == "text/html"
+    framing = headers.get("x-frame-options", "").lower() in ("deny", "sameorigin")
+    framing = framing or "frame-ancestors" in headers.get("content-security-policy", "").lower()
+    wanted = {
+        "X-Content-Type-Options: nosniff": headers.get("x-content-type-options", "").lower() == "nosniff",
+        "X-Frame-Options or frame-ancestors": framing or not page,
+        "Referrer-Policy": bool(headers.get("referrer-policy")) or not page,
+    }
+    missing = [what for what, there in wanted.items() if not there]
+    assert landing.error is None, saw(landing.error, expected=f"an answer of {target.host}")
+    assert not missing, saw(f"no {listed(missing)}", expected=f"{listed(wanted)} from {target.host}")
+
+
 def test_cors_preflight_allowed(preflights: Preflights) -> None:
     """Each frontend may call the API: its origin, the POST method and the headers it sends are allowed."""
     for origin, answer in preflights.allowed.items():

@@ -14,7 +14,7 @@ AWS_READS: dict[str, frozenset[str]] = {
     "application-autoscaling": frozenset({"DescribeScalableTargets", "DescribeScalingPolicies"}),
     "cloudfront": frozenset({"GetDistribution", "ListDistributions", "ListInvalidations"}),
     "cloudwatch": frozenset({"DescribeAlarms", "GetMetricData"}),
-    "ec2": frozenset({"DescribeSecurityGroups", "DescribeSubnets", "DescribeRouteTables"}),
+    "ec2": frozenset({"DescribeSecurityGroups", "DescribeSubnets", "DescribeRouteTables", "DescribeVpcEndpoints"}),
     "ecr": frozenset({"BatchGetImage", "DescribeImageScanFindings", "DescribeRepositories"}),
     "ecs": frozenset(
         {

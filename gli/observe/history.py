@@ -6,6 +6,7 @@ for them. Source of truth: git-fetch --filter, git-merge-tree --write-tree, gitp
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from gli.clock import now
 from gli.environments import Git
-from gli.observe.git import BRANCHES, DEVELOPED, LIVE, STAGED, TIMEOUT_S, GitFailed, git, git_bytes, heads, is_time
+from gli.observe.git import BRANCHES, LIVE, STAGED, TIMEOUT_S, GitFailed, git, git_bytes, heads, is_time
 from gli.observe.migrations import in_paths
 from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
@@ -37,12 +38,14 @@ _CONFIG = """\
 
 
 class Gap(Observation):
-    """What the live branch has and another one lacks."""
+    """What a later branch of the promotion has and an earlier one lacks."""
 
     branch: str
     """The branch that may lack it."""
+    of: str
+    """The branch that has it."""
     commits: int
-    """How many commits of the live branch are not in its history."""
+    """How many commits of that one are not in its history."""
     newest: str = ""
     """The newest of them: `1a2b3c4 Fix the login`."""
     age_h: float = 0.0
@@ -82,12 +85,20 @@ class History(Observation):
     findings: tuple[Finding, ...] = ()
     """What the review of these says."""
 
-    def gap(self, branch: str) -> Gap:
-        """What a branch lacks of the live one; raises `Unobserved` where one of the two is missing."""
+    def gap(self, branch: str, of: str = LIVE) -> Gap:
+        """What a branch lacks of a later one; raises `Unobserved` where one of the two is missing."""
         for gap in self.gaps:
-            if gap.branch == branch:
+            if (gap.branch, gap.of) == (branch, of):
                 return gap
-        raise unknown("dependency", f"{self.repository} lacks {branch} or {LIVE}, so they can't be compared")
+        raise unknown("dependency", f"{self.repository} lacks {branch} or {of}, so they can't be compared")
+
+
+class Difference(Observation):
+    """What a promotion of the staged branch would change on the live one."""
+
+    changed: tuple[str, ...]
+    """The repositories whose trees differ, in the order of `environments.toml`."""
+    same: tuple[str, ...]
 
 
 @probe(deadline=TIMEOUT_S)
@@ -120,6 +131,18 @@ async def revision(observer: Observer, repository: str) -> Revision:
     if branch not in seen.trees:
         raise unknown("dependency", f"{repository} has no readable branch {branch}")
     return Revision(branch=branch, commit=seen.commits[branch], tree=seen.trees[branch])
+
+
+@probe(deadline=TIMEOUT_S)
+async def difference(observer: Observer) -> Difference:
+    """Which repositories the next release changes: by content, since a merge commit alone changes nothing."""
+    names = [r.name for r in observer.environment.repositories]
+    histories = await asyncio.gather(*[observer.see(history, name) for name in names])
+    for seen in histories:
+        if not {STAGED, LIVE} <= set(seen.trees):
+            raise unknown("dependency", f"{seen.repository} lacks {STAGED} or {LIVE}, so they can't be compared")
+    changed = tuple(seen.repository for seen in histories if seen.trees[STAGED] != seen.trees[LIVE])
+    return Difference(changed=changed, same=tuple(name for name in names if name not in changed))
 
 
 @probe(deadline=TIMEOUT_S)
@@ -211,17 +234,20 @@ def _deploy_tags(log: str, table: Git) -> tuple[str, ...]:
 
 
 async def _gaps(bare: _Bare, commits: Mapping[str, str]) -> tuple[Gap, ...]:
-    """What the branches before the live one lack of it."""
-    if LIVE not in commits:
-        return ()
-    names = await bare.git("for-each-ref", "--format=%(refname:lstrip=2)", "--contains", commits[LIVE], "refs/heads")
-    holders = set(names.split())
-    branches = [b for b in (DEVELOPED, STAGED) if b in commits]
-    return tuple([Gap(branch=b, commits=0) if b in holders else await _gap(bare, b) for b in branches])
+    """What each branch lacks of those that come after it in the promotion."""
+    found = []
+    for later in (LIVE, STAGED):
+        earlier = [b for b in BRANCHES[: BRANCHES.index(later)] if {b, later} <= commits.keys()]
+        if not earlier:
+            continue
+        holding = ("for-each-ref", "--format=%(refname:lstrip=2)", "--contains", commits[later], "refs/heads")
+        holders = set((await bare.git(*holding)).split())
+        found += [Gap(branch=b, of=later, commits=0) if b in holders else await _gap(bare, b, later) for b in earlier]
+    return tuple(found)
 
 
-async def _gap(bare: _Bare, branch: str) -> Gap:
-    ours, theirs = f"refs/heads/{branch}", f"refs/heads/{LIVE}"
+async def _gap(bare: _Bare, branch: str, of: str) -> Gap:
+    ours, theirs = f"refs/heads/{branch}", f"refs/heads/{of}"
     # rev-list, not log: nobody's configuration changes what it prints
     log = await bare.git("rev-list", "--no-commit-header", "--format=%ct %h %s", f"{ours}..{theirs}")
     missing = [line.split(" ", 1) for line in log.splitlines()]
@@ -230,10 +256,11 @@ async def _gap(bare: _Bare, branch: str) -> Gap:
     answer = await bare.git(*merge, accept=(0, 1))
     tree, *conflicts = [part for part in answer.split("\0") if part] or [""]
     if not tree:  # a bad ref ends with 1 as a conflict does, and prints nothing
-        raise GitFailed(f"git merge-tree of {branch} and {LIVE} printed nothing")
+        raise GitFailed(f"git merge-tree of {branch} and {of} printed nothing")
     own = (await bare.git("rev-parse", f"{ours}^{{tree}}")).strip()
     return Gap(
         branch=branch,
+        of=of,
         commits=len(missing),
         newest=missing[0][1],
         age_h=round((now() - oldest).total_seconds() / 3600, 2),

@@ -15,6 +15,7 @@ from typing import Any
 from gli.observe.observation import Observation
 
 _EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
+_KEYS = frozenset({"aws-access-key-id", "aws-secret-access-key"})
 _TOKEN = re.compile(r"\s*(?:'((?:[^']|'')*)'|(&&|\|\||==|!=|!|\(|\))|([\w.-]+))")
 
 
@@ -39,6 +40,14 @@ class Workflow(Observation):
     steps: tuple[str, ...] = ()
     """Name, `uses`, `with` and `run` of every step, in lower case, in the file's order."""
     targets: tuple[Target, ...] = ()
+    serial: bool = False
+    """A deploy waits for the one before it, and is not cut off by the next."""
+    assumes_role: bool = False
+    """A job may ask for the token that AWS takes for a role (`id-token: write`)."""
+    static_keys: tuple[str, ...] = ()
+    """The names under which it is given AWS keys that are stored somewhere, sorted."""
+    waits: bool = False
+    """It waits until ECS has replaced the tasks."""
 
     def first(self, words: Collection[str], start: int = 0) -> int | None:
         """The first step from `start` on that has one of the words."""
@@ -64,7 +73,43 @@ def read(path: str, text: str | None, foreign: Mapping[str, Collection[str]]) ->
         pushes=tuple(b for b in foreign if _starts(document.get("on", document.get(True)), b)),
         steps=tuple(" ".join(_texts(step)).lower() for job in jobs for step in _steps(job)),
         targets=tuple(_target(document, jobs, branch, names) for branch, names in foreign.items()),
+        serial=_queues(document.get("concurrency")) or all(_queues(job.get("concurrency")) for job in jobs),
+        assumes_role=any(_may_ask_for_a_token(job.get("permissions", document.get("permissions"))) for job in jobs),
+        static_keys=tuple(sorted({key for key, value in _pairs(document) if _is_stored_key(key, value)})),
+        waits=any(_is_waiting(key, value) for job in jobs for key, value in _pairs(job)),
     )
+
+
+def _queues(concurrency: Any) -> bool:
+    """Whether runs of a group wait for each other: `cancel-in-progress` would leave a deploy half done."""
+    if isinstance(concurrency, dict):
+        return bool(concurrency.get("group")) and concurrency.get("cancel-in-progress") is not True
+    return bool(concurrency)
+
+
+def _may_ask_for_a_token(permissions: Any) -> bool:
+    return permissions == "write-all" or (isinstance(permissions, dict) and permissions.get("id-token") == "write")
+
+
+def _is_stored_key(key: str, value: str) -> bool:
+    """Half of a pair of AWS keys; one that an earlier step asked for is not stored."""
+    return key.lower().replace("_", "-") in _KEYS and not re.search(r"\b(steps|needs)\.", value)
+
+
+def _is_waiting(key: str, value: str) -> bool:
+    return "services-stable" in value or (key == "wait-for-service-stability" and value.lower() == "true")
+
+
+def _pairs(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """Every value in a part of the document as text, with the key that it stands under."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _pairs(inner, str(name))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _pairs(inner, key)
+    elif value is not None:
+        yield key, str(value)
 
 
 def _starts(on: Any, branch: str) -> bool:
@@ -133,14 +178,7 @@ def _resolved(text: str, branch: str) -> str:
 
 def _texts(value: Any) -> Iterator[str]:
     """Every value in a part of the document, as text."""
-    if isinstance(value, dict):
-        for inner in value.values():
-            yield from _texts(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _texts(inner)
-    elif value is not None:
-        yield str(value)
+    return (text for _, text in _pairs(value))
 
 
 class _Unresolved(Exception):

@@ -139,6 +139,7 @@ def seed_services(
     prefix = required(environment.alarms).prefix
     account_id = balancer.arn.split(":")[4]
     roles = _roles(account, account_id, prefix, data.secrets.values())
+    _deploy_role(account, account_id, environment)
     registry = f"{account_id}.dkr.ecr.{account.region}.amazonaws.com"
     for service in environment.services.values():
         where = required(service.ecs)
@@ -228,6 +229,28 @@ def _roles(account: Account, account_id: str, prefix: str, secrets: Iterable[str
         document = json.dumps({"Version": "2012-10-17", "Statement": statements})
         iam.put_role_policy(RoleName=f"{prefix}{kind}", PolicyName=kind, PolicyDocument=document)
     return f"arn:aws:iam::{account_id}:role/{prefix}execution", f"arn:aws:iam::{account_id}:role/{prefix}task"
+
+
+def deploy_role(environment: Environment) -> str:
+    """The role that the deploy workflows take."""
+    return f"{required(environment.alarms).prefix}deploy"
+
+
+def _deploy_role(account: Account, account_id: str, environment: Environment) -> None:
+    """Only a job of GLI's repositories that runs in the environment's GitHub environment may take it."""
+    github = required(environment.github)
+    issuer = "token.actions.githubusercontent.com"
+    trust = {
+        "Effect": "Allow",
+        "Principal": {"Federated": f"arn:aws:iam::{account_id}:oidc-provider/{issuer}"},
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Condition": {
+            "StringEquals": {f"{issuer}:aud": "sts.amazonaws.com"},
+            "StringLike": {f"{issuer}:sub": f"repo:{github.owner}/gli_*:environment:{github.environment}"},
+        },
+    }
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    account("iam").create_role(RoleName=deploy_role(environment), AssumeRolePolicyDocument=document)
 
 
 def _scaling(account: Account, cluster: str, service: str) -> None:

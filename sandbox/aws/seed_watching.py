@@ -75,15 +75,15 @@ _METRICS = {
 
 
 def seed_metrics(account: Account, environment: Environment, balancer: Balancer, data: Data) -> None:
-    """What CloudWatch has measured since yesterday, and goes on measuring (`measuring.py`)."""
-    yesterday = datetime.now(UTC) - timedelta(days=1)
+    """What CloudWatch has measured for more than a week, and goes on measuring (`measuring.py`)."""
+    began = datetime.now(UTC) - timedelta(days=8)
     resources = _resources(environment, balancer, data)
     for namespace, measured in _MEASURED.items():
         points = [
             {
                 "MetricName": metric,
                 "Dimensions": [{"Name": name, "Value": value} for name, value in dimensions.items()],
-                "Timestamp": yesterday,
+                "Timestamp": began,
                 "Value": value,
             }
             for (space, _), dimensions in resources.items()

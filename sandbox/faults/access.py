@@ -6,6 +6,7 @@ import configparser
 import json
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 from sandbox.faults import Sandbox, fault
 from sandbox.overlay import PROFILE
@@ -45,25 +46,53 @@ def git_branch_missing(sandbox: Sandbox) -> Iterator[None]:
     subprocess.run([*git, "update-ref", branch, commit], check=True)
 
 
+@contextmanager
+def _refusing(sandbox: Sandbox, service: str, code: str) -> Iterator[None]:
+    """AWS answers the suite's requests of a service with an error code."""
+    undo = sandbox.aws_overlay("refuse", service=service, code=code)
+    try:
+        yield
+    finally:
+        sandbox.aws_overlay("refuse", **undo)
+
+
 @fault("aws-denies-ecs", turns_red=["ecs-cluster-active", "secret-rotation-state"])
 def aws_denies_ecs(sandbox: Sandbox) -> Iterator[None]:
     """The suite's role may not ask ECS anything: what it would have seen is unknown, not failed."""
-    undo = sandbox.aws_overlay("refuse", service="ecs", code="AccessDeniedException")
-    yield
-    sandbox.aws_overlay("refuse", **undo)
+    with _refusing(sandbox, "ecs", "AccessDeniedException"):
+        yield
 
 
 @fault("aws-throttles-rds", turns_red=["db-instance-available"])
 def aws_throttles_rds(sandbox: Sandbox) -> Iterator[None]:
     """RDS has enough of requests."""
-    undo = sandbox.aws_overlay("refuse", service="rds", code="Throttling")
-    yield
-    sandbox.aws_overlay("refuse", **undo)
+    with _refusing(sandbox, "rds", "Throttling"):
+        yield
 
 
 @fault("aws-denies-secrets", turns_red=["secret-exists", "secret-fields", "ecs-taskdef-contract"])
 def aws_denies_secrets(sandbox: Sandbox) -> Iterator[None]:
     """The suite's role may not look at secrets; whoever logs in with them can't be judged."""
-    undo = sandbox.aws_overlay("refuse", service="secretsmanager", code="AccessDeniedException")
-    yield
-    sandbox.aws_overlay("refuse", **undo)
+    with _refusing(sandbox, "secretsmanager", "AccessDeniedException"):
+        yield
+
+
+@fault("aws-denies-metrics", turns_red=["db-storage-free", "alarms-exist"])
+def aws_denies_metrics(sandbox: Sandbox) -> Iterator[None]:
+    """The suite's role may ask CloudWatch neither for metrics nor for alarms."""
+    with _refusing(sandbox, "cloudwatch", "AccessDenied"):
+        yield
+
+
+@fault("aws-denies-buckets", turns_red=["s3-bucket-exists", "s3-encryption"])
+def aws_denies_buckets(sandbox: Sandbox) -> Iterator[None]:
+    """The suite's role may look at no bucket; what S3 refuses to a HEAD request has no body to say why."""
+    with _refusing(sandbox, "s3", "AccessDenied"):
+        yield
+
+
+@fault("aws-throttles-dns", turns_red=["dns-alias-target"])
+def aws_throttles_dns(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody else uses up the five requests a second that Route 53 gives to an account."""
+    with _refusing(sandbox, "route53", "Throttling"):
+        yield

@@ -1,11 +1,18 @@
-"""Faults of how a bucket keeps its objects, and of one that should not be in it."""
+"""Faults of a bucket: who may read it, how it keeps its objects, and one that should not be in it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from sandbox.faults import Sandbox, fault
 from sandbox.site import required
+
+_SETTLED = 0.5
+"""Seconds after which the CDN has seen a change of a bucket's policy."""
 
 
 def _bucket(sandbox: Sandbox) -> str:
@@ -40,3 +47,65 @@ def source_map_uploaded(sandbox: Sandbox) -> Iterator[None]:
     s3.put_object(Bucket=bucket, Key=source_map, Body=b"{}", ContentType="application/json")
     yield
     s3.delete_object(Bucket=bucket, Key=source_map)
+
+
+@fault("bucket-missing", turns_red=["s3-bucket-exists", "cdn-index-200"])
+def bucket_missing(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's bucket does not exist."""
+    undo = sandbox.aws_overlay("bucket", name=_bucket(sandbox), exists=False)
+    yield
+    sandbox.aws_overlay("bucket", **undo)
+
+
+@fault("bucket-may-be-public", turns_red=["s3-public-access-block"])
+def bucket_may_be_public(sandbox: Sandbox) -> Iterator[None]:
+    """One of the user frontend's public access blocks is off."""
+    s3, bucket = sandbox.aws("s3"), _bucket(sandbox)
+    before = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
+    s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration={**before, "RestrictPublicBuckets": False})
+    yield
+    s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=before)
+
+
+@contextmanager
+def _policy(sandbox: Sandbox, change: Callable[[dict[str, Any]], object]) -> Iterator[None]:
+    """The user frontend's bucket policy, with its one statement changed."""
+    s3, bucket = sandbox.aws("s3"), _bucket(sandbox)
+    before = s3.get_bucket_policy(Bucket=bucket)["Policy"]
+    policy = json.loads(before)
+    change(policy["Statement"][0])
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+    time.sleep(_SETTLED)
+    try:
+        yield
+    finally:
+        s3.put_bucket_policy(Bucket=bucket, Policy=before)
+        time.sleep(_SETTLED)
+
+
+@fault("bucket-readable-by-the-world", turns_red=["s3-policy-oac-only"])
+def bucket_readable_by_the_world(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's bucket policy lets everybody read."""
+    with _policy(sandbox, lambda statement: (statement.update(Principal="*"), statement.pop("Condition"))):
+        yield
+
+
+@fault(
+    "bucket-open-to-the-world", turns_red=["s3-public-access-block", "s3-policy-oac-only", "s3-direct-access-denied"]
+)
+def bucket_open_to_the_world(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's bucket policy lets everybody read, and no public access block overrides it."""
+    s3, bucket = sandbox.aws("s3"), _bucket(sandbox)
+    before = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
+    s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=dict.fromkeys(before, False))
+    with _policy(sandbox, lambda statement: (statement.update(Principal="*"), statement.pop("Condition"))):
+        yield
+    s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=before)
+
+
+@fault("bucket-closed-to-the-cdn", turns_red=["s3-policy-oac-only", "cdn-index-200"])
+def bucket_closed_to_the_cdn(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's bucket policy names a distribution that was replaced."""
+    ghost = {"StringEquals": {"AWS:SourceArn": "arn:aws:cloudfront::123456789012:distribution/EREPLACED"}}
+    with _policy(sandbox, lambda statement: statement.update(Condition=ghost)):
+        yield

@@ -1,12 +1,10 @@
-"""Faults between a user and GLI: DNS records, certificates, distributions, buckets and what is in them."""
+"""Faults of the distributions, and of the builds that they serve."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 
 from gli.environments import Environment, Frontend
@@ -18,82 +16,11 @@ from sandbox.site import required
 
 _PAGE = "index.html"
 _SETTLED = 0.5
-"""Seconds after which the CDN and the name server have seen a change of what AWS holds."""
+"""Seconds after which the CDN has seen a change of what AWS holds."""
 
 
 def _frontend(sandbox: Sandbox) -> Frontend:
     return sandbox.environment.frontends["user"]
-
-
-@contextmanager
-def _api_record(sandbox: Sandbox, target: Callable[[dict[str, Any]], dict[str, Any] | None]) -> Iterator[None]:
-    """The API's alias record with another target; without a record where `target` gives None."""
-    route53 = sandbox.aws("route53")
-    zone = route53.list_hosted_zones_by_name(DNSName=required(sandbox.environment.dns.zone))["HostedZones"][0]["Id"]
-    name = f"{sandbox.environment.services['api'].host}."
-    records = route53.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
-    before = next(r for r in records if r["Name"] == name)
-    record = {key: before[key] for key in ("Name", "Type", "AliasTarget")}
-
-    def change(action: str, record: dict[str, Any]) -> None:
-        changes = [{"Action": action, "ResourceRecordSet": record}]
-        route53.change_resource_record_sets(HostedZoneId=zone, ChangeBatch={"Changes": changes})
-        time.sleep(_SETTLED)
-
-    alias = target(record["AliasTarget"])
-    if alias is None:
-        change("DELETE", record)
-    else:
-        change("UPSERT", {**record, "AliasTarget": alias})
-    try:
-        yield
-    finally:
-        change("UPSERT", record)
-
-
-@fault("dns-record-deleted", turns_red=["dns-host-resolves", "dns-alias-target"])
-def dns_record_deleted(sandbox: Sandbox) -> Iterator[None]:
-    """The API's host has no record."""
-    with _api_record(sandbox, lambda _: None):
-        yield
-
-
-@fault("dns-alias-of-a-ghost", turns_red=["dns-alias-target"])
-def dns_alias_of_a_ghost(sandbox: Sandbox) -> Iterator[None]:
-    """The API's record points at a load balancer that was replaced."""
-    ghost = f"replaced-1.{required(sandbox.environment.aws).region}.elb.amazonaws.com."
-    with _api_record(sandbox, lambda alias: {**alias, "DNSName": ghost}):
-        yield
-
-
-@fault("dns-crossed-with-production", turns_red=["dns-env-not-crossed", "dns-alias-target"])
-def dns_crossed_with_production(sandbox: Sandbox) -> Iterator[None]:
-    """The API's record points at production's load balancer."""
-    name = required(sandbox.site.other.load_balancer).name
-    balancer = sandbox.aws("elbv2").describe_load_balancers(Names=[name])["LoadBalancers"][0]
-    with _api_record(sandbox, lambda alias: {**alias, "DNSName": f"{balancer['DNSName']}."}):
-        yield
-
-
-@fault("acm-certificate-expiring", turns_red=["acm-certificate-valid"])
-def acm_certificate_expiring(sandbox: Sandbox) -> Iterator[None]:
-    """The load balancer's listener has a certificate that expires in two days, and nobody renews it."""
-    pems = sandbox.authority.issue(sandbox.environment.hosts, expires_in=timedelta(days=2)).pems()
-    acm, elbv2 = sandbox.aws("acm"), sandbox.aws("elbv2")
-    expiring = acm.import_certificate(
-        Certificate=pems.certificate.encode(),
-        PrivateKey=pems.private_key.encode(),
-        CertificateChain=pems.chain.encode(),
-    )["CertificateArn"]
-    name = required(sandbox.environment.load_balancer).name
-    balancer = elbv2.describe_load_balancers(Names=[name])["LoadBalancers"][0]["LoadBalancerArn"]
-    listeners = elbv2.describe_listeners(LoadBalancerArn=balancer)["Listeners"]
-    listener = next(each for each in listeners if each["Protocol"] == "HTTPS")
-    change = {"ListenerArn": listener["ListenerArn"], "DefaultActions": listener["DefaultActions"]}
-    elbv2.modify_listener(**change, Certificates=[{"CertificateArn": expiring}])
-    yield
-    elbv2.modify_listener(**change, Certificates=listener["Certificates"])
-    acm.delete_certificate(CertificateArn=expiring)
 
 
 @fault("cdn-certificate-of-another-name", turns_red=["cdn-aliases-and-cert"])
@@ -176,6 +103,13 @@ def cdn_serves_plain_http(sandbox: Sandbox) -> Iterator[None]:
     """The user frontend's distribution serves plain HTTP too."""
     plain = {"ViewerProtocolPolicy": "allow-all"}
     with _distribution(sandbox, lambda config: config["DefaultCacheBehavior"].update(plain)):
+        yield
+
+
+@fault("cdn-without-security-headers", turns_red=["http-security-headers", "http-hsts"])
+def cdn_without_security_headers(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's distribution adds no security headers any more."""
+    with _distribution(sandbox, lambda config: config["DefaultCacheBehavior"].update(ResponseHeadersPolicyId="")):
         yield
 
 
@@ -323,65 +257,3 @@ def _old_page(sandbox: Sandbox) -> frontends.Asset:
     frontend = _frontend(sandbox)
     before = sandbox.site.before(frontend.repository)
     return frontends.build(sandbox.environment, frontend, before)[_PAGE]
-
-
-@fault("bucket-missing", turns_red=["s3-bucket-exists", "cdn-index-200"])
-def bucket_missing(sandbox: Sandbox) -> Iterator[None]:
-    """The user frontend's bucket does not exist."""
-    undo = sandbox.aws_overlay("bucket", name=required(_frontend(sandbox).bucket), exists=False)
-    yield
-    sandbox.aws_overlay("bucket", **undo)
-
-
-@fault("bucket-may-be-public", turns_red=["s3-public-access-block"])
-def bucket_may_be_public(sandbox: Sandbox) -> Iterator[None]:
-    """One of the user frontend's public access blocks is off."""
-    s3, bucket = sandbox.aws("s3"), required(_frontend(sandbox).bucket)
-    before = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
-    s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration={**before, "RestrictPublicBuckets": False})
-    yield
-    s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=before)
-
-
-@contextmanager
-def _policy(sandbox: Sandbox, change: Callable[[dict[str, Any]], object]) -> Iterator[None]:
-    """The user frontend's bucket policy, with its one statement changed."""
-    s3, bucket = sandbox.aws("s3"), required(_frontend(sandbox).bucket)
-    before = s3.get_bucket_policy(Bucket=bucket)["Policy"]
-    policy = json.loads(before)
-    change(policy["Statement"][0])
-    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
-    time.sleep(_SETTLED)
-    try:
-        yield
-    finally:
-        s3.put_bucket_policy(Bucket=bucket, Policy=before)
-        time.sleep(_SETTLED)
-
-
-@fault("bucket-readable-by-the-world", turns_red=["s3-policy-oac-only"])
-def bucket_readable_by_the_world(sandbox: Sandbox) -> Iterator[None]:
-    """The user frontend's bucket policy lets everybody read."""
-    with _policy(sandbox, lambda statement: (statement.update(Principal="*"), statement.pop("Condition"))):
-        yield
-
-
-@fault(
-    "bucket-open-to-the-world", turns_red=["s3-public-access-block", "s3-policy-oac-only", "s3-direct-access-denied"]
-)
-def bucket_open_to_the_world(sandbox: Sandbox) -> Iterator[None]:
-    """The user frontend's bucket policy lets everybody read, and no public access block overrides it."""
-    s3, bucket = sandbox.aws("s3"), required(_frontend(sandbox).bucket)
-    before = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
-    s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=dict.fromkeys(before, False))
-    with _policy(sandbox, lambda statement: (statement.update(Principal="*"), statement.pop("Condition"))):
-        yield
-    s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=before)
-
-
-@fault("bucket-closed-to-the-cdn", turns_red=["s3-policy-oac-only", "cdn-index-200"])
-def bucket_closed_to_the_cdn(sandbox: Sandbox) -> Iterator[None]:
-    """The user frontend's bucket policy names a distribution that was replaced."""
-    ghost = {"StringEquals": {"AWS:SourceArn": "arn:aws:cloudfront::123456789012:distribution/EREPLACED"}}
-    with _policy(sandbox, lambda statement: statement.update(Condition=ghost)):
-        yield

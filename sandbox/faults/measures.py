@@ -13,6 +13,7 @@ from sandbox.faults import Sandbox, fault
 from sandbox.site import required
 
 _ERROR_LINES = 40
+_TWO_HOURS_S = 7200
 _AN_HOUR_MS = 3_600_000
 
 
@@ -21,8 +22,8 @@ def _api(sandbox: Sandbox) -> Service:
 
 
 @contextmanager
-def _traffic(sandbox: Sandbox, metric: str, value: float) -> Iterator[None]:
-    """The load balancer measures another value of the API from now on."""
+def _traffic(sandbox: Sandbox, metric: str, value: float, for_s: int = 0) -> Iterator[None]:
+    """The load balancer measures another value of the API from now on, and for so long already."""
     where, elbv2 = required(_api(sandbox).ecs), sandbox.aws("elbv2")
     service = sandbox.aws("ecs").describe_services(cluster=where.cluster, services=[where.service])["services"][0]
     name = required(sandbox.environment.load_balancer).name
@@ -37,6 +38,7 @@ def _traffic(sandbox: Sandbox, metric: str, value: float) -> Iterator[None]:
             "TargetGroup": service["loadBalancers"][0]["targetGroupArn"].rpartition(":")[2],
         },
         value=value,
+        for_s=for_s,
     )
     try:
         yield
@@ -62,6 +64,13 @@ def slow_since_the_deploy(sandbox: Sandbox) -> Iterator[None]:
 def slower_than_before(sandbox: Sandbox) -> Iterator[None]:
     """The API answers in half a second, many times what it took before the deploy."""
     with _traffic(sandbox, "TargetResponseTime", 0.5):
+        yield
+
+
+@fault("users-stay-away", turns_red=["metric-traffic-volume"])
+def users_stay_away(sandbox: Sandbox) -> Iterator[None]:
+    """The API has had a third of its usual requests for two hours."""
+    with _traffic(sandbox, "RequestCount", 1000.0, for_s=_TWO_HOURS_S):
         yield
 
 

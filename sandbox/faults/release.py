@@ -31,6 +31,16 @@ def _pushed(
 
 
 @contextmanager
+def _developed(sandbox: Sandbox, name: str, branch: str, tree: Mapping[str, str]) -> Iterator[str]:
+    """One more commit on a branch and, where that is staging's, on dev as well; its hash."""
+    with ExitStack() as stack:
+        commit = stack.enter_context(_pushed(sandbox, name, branch, tree))
+        if branch == _staged(sandbox):
+            stack.enter_context(_pushed(sandbox, name, "dev", tree, merged=commit))
+        yield commit
+
+
+@contextmanager
 def _tagged(sandbox: Sandbox, name: str, tag: str, target: str | None) -> Iterator[None]:
     """A tag on another object, or gone."""
     repository, ref = repositories.path(sandbox.repositories, name), f"refs/tags/{tag}"
@@ -68,7 +78,7 @@ def hotfix_conflicts(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@fault("hotfix-missing-in-dev", turns_red=["git-hotfix-backmerge", "git-deploy-tag"])
+@fault("hotfix-missing-in-dev", turns_red=["git-hotfix-backmerge", "git-stg-in-dev", "git-deploy-tag"])
 def hotfix_missing_in_dev(sandbox: Sandbox) -> Iterator[None]:
     """A hotfix of yesterday was merged back to staging, but not to dev."""
     name, fix = sandbox.environment.repositories[-1].name, {"hotfix.conf": "fixed = true\n"}
@@ -77,6 +87,28 @@ def hotfix_missing_in_dev(sandbox: Sandbox) -> Iterator[None]:
         _pushed(sandbox, name, _staged(sandbox), fix, merged=commit),
     ):
         yield
+
+
+@fault("fixed-on-staging-alone", turns_red=["git-stg-in-dev"])
+def fixed_on_staging_alone(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody fixed the Redis settings on staging's branch, and dev does not have it."""
+    name = sandbox.environment.repositories[-2].name
+    with _pushed(sandbox, name, _staged(sandbox), {"redis.conf": "maxmemory-policy volatile-lru\n"}):
+        yield
+
+
+@fault("released-already", turns_red=["git-release-diff", "git-deploy-tag", "git-deployment-log"])
+def released_already(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody merged staging's branch into the live one in every repository, and tagged none."""
+    moved = []
+    for repository in sandbox.environment.repositories:
+        path = repositories.path(sandbox.repositories, repository.name)
+        heads = repositories.refs(path, "refs/heads")
+        moved.append((path, heads[_live(sandbox)]))
+        repositories.set_ref(path, f"refs/heads/{_live(sandbox)}", heads[_staged(sandbox)])
+    yield
+    for path, before in moved:
+        repositories.set_ref(path, f"refs/heads/{_live(sandbox)}", before)
 
 
 @fault("deploy-tag-missing", turns_red=["git-deploy-tag", "git-rollback-target"])
@@ -103,7 +135,7 @@ def deployment_not_logged(sandbox: Sandbox) -> Iterator[None]:
 def staging_moved_on(sandbox: Sandbox) -> Iterator[None]:
     """Somebody pushed to the environment's branch of the WebSocket server, and no deploy has started."""
     name = sandbox.environment.services["websocket"].repository
-    with _pushed(sandbox, name, sandbox.environment.branch, {"NEWS.md": "One more change.\n"}):
+    with _developed(sandbox, name, sandbox.environment.branch, {"NEWS.md": "One more change.\n"}):
         yield
 
 
@@ -134,7 +166,8 @@ def _workflow(sandbox: Sandbox, name: str, before: str, after: str) -> Iterator[
     text = workflows.of(name)[workflows.FILE]
     if before not in text:
         raise LookupError(f"the workflow of {name} has no {before!r}")
-    with _pushed(sandbox, name, sandbox.environment.branch, {workflows.FILE: text.replace(before, after)}) as commit:
+    tree = {workflows.FILE: text.replace(before, after)}
+    with _developed(sandbox, name, sandbox.environment.branch, tree) as commit:
         yield commit
 
 
@@ -143,6 +176,24 @@ def workflow_step_missing(sandbox: Sandbox) -> Iterator[None]:
     """The admin frontend's workflow invalidates no cache any more."""
     name = sandbox.environment.frontends["admin"].repository
     with _workflow(sandbox, name, "aws cloudfront create-invalidation", "echo"):
+        yield
+
+
+@fault("workflow-cuts-deploys-off", turns_red=["wf-guards", "wf-run-success"])
+def workflow_cuts_deploys_off(sandbox: Sandbox) -> Iterator[None]:
+    """A second push of the WebSocket server cancels the deploy of the first, wherever that is."""
+    name, group = sandbox.environment.services["websocket"].repository, "deploy-${{ github.ref_name }}"
+    guard = f"concurrency:\n  group: {group}\n  cancel-in-progress: true"
+    with _workflow(sandbox, name, f"concurrency: {group}", guard):
+        yield
+
+
+@fault("workflow-with-stored-keys", turns_red=["wf-guards", "wf-run-success"])
+def workflow_with_stored_keys(sandbox: Sandbox) -> Iterator[None]:
+    """The WebSocket server's workflow brings AWS keys that are kept as secrets of the repository."""
+    name = sandbox.environment.services["websocket"].repository
+    keys = "    env:\n      AWS_ACCESS_KEY_ID: ${{ secrets.AWS_ACCESS_KEY_ID }}"
+    with _workflow(sandbox, name, "    env:", keys):
         yield
 
 
@@ -193,7 +244,7 @@ def _migration(sandbox: Sandbox, name: str, operation: str, after: str = "0002_f
         f'    dependencies = [("notices", "{after}")]\n    operations = [{operation}]\n'
     )
     repository = sandbox.environment.services["api"].repository
-    with _pushed(sandbox, repository, _staged(sandbox), {f"notices/migrations/{name}.py": text}):
+    with _developed(sandbox, repository, _staged(sandbox), {f"notices/migrations/{name}.py": text}):
         yield
 
 

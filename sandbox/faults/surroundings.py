@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from gli.environments import Ecs
+from sandbox.aws.seed_compute import deploy_role
 from sandbox.faults import Sandbox, fault
 from sandbox.site import required
 
@@ -52,6 +53,28 @@ def execution_role_without_secrets(sandbox: Sandbox) -> Iterator[None]:
     """The execution role may no longer read the secrets."""
     with _role_policy(sandbox, "executionRoleArn", lambda statements: statements.pop()):
         yield
+
+
+@fault("suite-may-deploy", turns_red=["suite-role-readonly"])
+def suite_may_deploy(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody gave the suite's role the right to update any ECS service, to try something."""
+    iam, role = sandbox.aws("iam"), f"gli-verify-{sandbox.environment.name}"
+    statement = {"Effect": "Allow", "Action": ["ecs:Describe*", "ecs:Update*"], "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": statement})
+    iam.put_role_policy(RoleName=role, PolicyName="just-for-once", PolicyDocument=document)
+    yield
+    iam.delete_role_policy(RoleName=role, PolicyName="just-for-once")
+
+
+@fault("deploy-role-open", turns_red=["iam-github-oidc"])
+def deploy_role_open(sandbox: Sandbox) -> Iterator[None]:
+    """Any branch of a repository may deploy, that of a pull request too."""
+    iam, name = sandbox.aws("iam"), deploy_role(sandbox.environment)
+    before = json.dumps(iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"])
+    place = f":environment:{required(sandbox.environment.github).environment}"
+    iam.update_assume_role_policy(RoleName=name, PolicyDocument=before.replace(place, ":*"))
+    yield
+    iam.update_assume_role_policy(RoleName=name, PolicyDocument=before)
 
 
 @fault("execution-role-denied", turns_red=["iam-execution-role"])
@@ -134,6 +157,18 @@ def scaling_down_to_one(sandbox: Sandbox) -> Iterator[None]:
     scaling.register_scalable_target(**target, MinCapacity=before["MinCapacity"])
 
 
+@fault("scaling-at-its-limit", turns_red=["scaling-not-maxed"])
+def scaling_at_its_limit(sandbox: Sandbox) -> Iterator[None]:
+    """The API has as many tasks as it may have."""
+    scaling, target = sandbox.aws("application-autoscaling"), _scalable(sandbox)
+    known = scaling.describe_scalable_targets(ServiceNamespace="ecs", ResourceIds=[target["ResourceId"]])
+    before = {key: known["ScalableTargets"][0][key] for key in ("MinCapacity", "MaxCapacity")}
+    wanted = _described(sandbox)["desiredCount"]
+    scaling.register_scalable_target(**target, MinCapacity=wanted // 2, MaxCapacity=wanted)
+    yield
+    scaling.register_scalable_target(**target, **before)
+
+
 @fault("scaling-policy-gone", turns_red=["scaling-policies"])
 def scaling_policy_gone(sandbox: Sandbox) -> Iterator[None]:
     """Nothing makes the API scale."""
@@ -202,3 +237,15 @@ def database_subnet_public(sandbox: Sandbox) -> Iterator[None]:
     ec2.create_route(**route, GatewayId=gateway)
     yield
     ec2.delete_route(**route)
+
+
+@fault("tasks-without-a-way-out", turns_red=["net-task-egress"])
+def tasks_without_a_way_out(sandbox: Sandbox) -> Iterator[None]:
+    """The default route of the tasks' subnets is gone: those that run go on, and no new one can start."""
+    ec2, subnets = sandbox.aws("ec2"), _described(sandbox)["networkConfiguration"]["awsvpcConfiguration"]["subnets"]
+    tables = ec2.describe_route_tables(Filters=[{"Name": "association.subnet-id", "Values": subnets}])["RouteTables"]
+    default = next(r for r in tables[0]["Routes"] if r["DestinationCidrBlock"] == "0.0.0.0/0")
+    route = {"RouteTableId": tables[0]["RouteTableId"], "DestinationCidrBlock": "0.0.0.0/0"}
+    ec2.delete_route(**route)
+    yield
+    ec2.create_route(**route, NatGatewayId=default["NatGatewayId"])

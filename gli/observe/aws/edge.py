@@ -7,6 +7,7 @@ GetDistribution and ListInvalidations.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from gli.observe.aws.session import AwsError
 from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
 
+_HTTPS = 443
 _NEWEST_INVALIDATIONS = 100  # one page
 _DEFAULT_ERROR_CACHING_S = 10
 
@@ -29,6 +31,8 @@ class Zone(Observation):
     """Name to the DNS name that its alias record points at."""
     records: tuple[str, ...]
     """Every name that has an address record of any kind."""
+    cnames: dict[str, str]
+    """Name to the name that its CNAME record gives."""
 
 
 class Origin(Observation):
@@ -66,6 +70,8 @@ class Distribution(Observation):
     viewers: str | None = None
     """What happens to plain HTTP: `redirect-to-https`, `https-only` or `allow-all`."""
     compresses: bool = False
+    tls_policy: str | None = None
+    """The oldest TLS that it takes and the ciphers with it, as in `TLSv1.2_2021`."""
 
 
 class Invalidations(Observation):
@@ -87,6 +93,8 @@ class AcmCertificate(Observation):
     not_after: datetime | None = None
     days_left: float | None = None
     renewal: str | None = None
+    validation: Mapping[str, str] = {}
+    """The CNAME records by which ACM sees whose domain it is, now and at every renewal: name to value."""
 
 
 def normalised(name: str) -> str:
@@ -110,7 +118,13 @@ async def zone(observer: Observer) -> Zone:
         for r in sorted(records, key=lambda r: str(r["Type"]), reverse=True)  # an A record counts over its AAAA twin
         if "AliasTarget" in r
     }
-    return Zone(name=wanted, aliases=aliases, records=tuple(sorted({normalised(r["Name"]) for r in records})))
+    cnames = {
+        normalised(r["Name"]): normalised(r["ResourceRecords"][0]["Value"])
+        for r in records
+        if r["Type"] == "CNAME" and r.get("ResourceRecords")
+    }
+    names = tuple(sorted({normalised(r["Name"]) for r in records}))
+    return Zone(name=wanted, aliases=aliases, records=names, cnames=cnames)
 
 
 @probe(deadline=20)
@@ -181,6 +195,19 @@ async def alias_targets(observer: Observer) -> dict[str, str | None]:
     return targets | {f.host: served.get(f.host) for f in environment.frontends.values()}
 
 
+@probe()
+async def tls_policies(observer: Observer) -> dict[str, str | None]:
+    """For each public host that speaks TLS, the policy of the listener or the distribution that it ends at."""
+    environment = observer.environment
+    policies: dict[str, str | None] = {}
+    if environment.load_balancer:
+        listeners = (await observer.see(balancer, environment.load_balancer)).listeners
+        policy = next((each.policy for each in listeners if each.port == _HTTPS), None)
+        policies |= {s.host: policy for s in environment.services.values()}
+    served = {alias: d.tls_policy for d in await observer.see(distributions) for alias in d.aliases}
+    return policies | {f.host: served.get(f.host) for f in environment.frontends.values()}
+
+
 async def _certificate(observer: Observer, arn: str, region: str) -> AcmCertificate:
     try:
         answer = await observer.aws.call(observer, "acm", "describe_certificate", region=region, CertificateArn=arn)
@@ -197,7 +224,14 @@ async def _certificate(observer: Observer, arn: str, region: str) -> AcmCertific
         not_after=not_after,
         days_left=round((not_after - now()).total_seconds() / 86400, 2) if not_after else None,
         renewal=(found.get("RenewalSummary") or {}).get("RenewalStatus"),
+        validation={normalised(r["Name"]): normalised(r["Value"]) for r in _validation_records(found)},
     )
+
+
+def _validation_records(certificate: dict[str, Any]) -> list[dict[str, str]]:
+    """Those of a certificate that is validated by DNS; an imported one has none."""
+    options = certificate.get("DomainValidationOptions") or []
+    return [o["ResourceRecord"] for o in options if o.get("ResourceRecord")]
 
 
 def _distribution(described: dict[str, Any]) -> Distribution:
@@ -216,6 +250,7 @@ def _distribution(described: dict[str, Any]) -> Distribution:
         errors=tuple(map(_error_response, _items(config.get("CustomErrorResponses")))),
         viewers=(config.get("DefaultCacheBehavior") or {}).get("ViewerProtocolPolicy"),
         compresses=bool((config.get("DefaultCacheBehavior") or {}).get("Compress")),
+        tls_policy=(config.get("ViewerCertificate") or {}).get("MinimumProtocolVersion"),
     )
 
 

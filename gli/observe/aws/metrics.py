@@ -25,6 +25,7 @@ from gli.observe.probe import Observer, probe
 
 STEP = timedelta(minutes=5)
 _LATELY = 3 * STEP
+_SAME_MINUTES = (timedelta(days=1), timedelta(days=7))
 SPAN = timedelta(hours=3)  # beyond it CloudWatch halves what it lets one account ask
 
 
@@ -84,6 +85,16 @@ class Comparison(Observation):
     """None: nothing was measured before."""
 
 
+class Traffic(Observation):
+    """The requests to one service, now and in the same minutes of an earlier day."""
+
+    service: str
+    since: datetime
+    requests: float
+    usual: float
+    """A day or a week ago: the smaller of the two, for no weekday is like the one before it."""
+
+
 class Utilisation(Observation):
     """How much of their CPU and memory a service's tasks took, on average over a quarter of an hour, in percent."""
 
@@ -110,6 +121,50 @@ async def metrics(observer: Observer) -> Metrics:
     for result in answer["MetricDataResults"]:
         found[queries[result["Id"]].name] += zip(result["Timestamps"], result["Values"], strict=True)
     return Metrics(taken=taken, series={name: tuple(sorted(points)) for name, points in found.items()})
+
+
+@probe(deadline=20)
+async def earlier_requests(observer: Observer) -> dict[str, tuple[float, ...]]:
+    """For each service, how many requests there were a day and a week ago in the same minutes; a call for each."""
+    taken = (await observer.see(metrics)).taken
+    queries = [q for q in await _of_services(observer) if q.metric == "RequestCount"]
+    asked = [_asked(f"m{n}", query) for n, query in enumerate(queries)]
+    if not asked:
+        raise unknown("dependency", "RequestCount could not be asked for: what it belongs to is unknown")
+    start, end = _window(observer, taken)
+    answers = await asyncio.gather(
+        *[
+            observer.aws.call(
+                observer,
+                "cloudwatch",
+                "get_metric_data",
+                MetricDataQueries=asked,
+                StartTime=start - ago,
+                EndTime=end - ago,
+            )
+            for ago in _SAME_MINUTES
+        ]
+    )
+    sums = [{r["Id"]: sum(r["Values"]) for r in answer["MetricDataResults"]} for answer in answers]
+    return {query.subject: tuple(of.get(f"m{n}", 0.0) for of in sums) for n, query in enumerate(queries)}
+
+
+@probe(deadline=20)
+async def traffic(observer: Observer, service: Service) -> Traffic:
+    """The requests of the last whole five-minute steps, over the environment's window."""
+    seen, windows = await observer.see(metrics), observer.environment.metrics
+    usual = [n for n in (await observer.see(earlier_requests)).get(service.name, ()) if n >= windows.least_requests]
+    start, end = _window(observer, seen.taken)
+    if not usual:
+        raise _too_few(service, 0, start - _SAME_MINUTES[-1], windows)
+    requests = sum(seen.between(service.name, "RequestCount", start, end))
+    return Traffic(service=service.name, since=start, requests=requests, usual=min(usual))
+
+
+def _window(observer: Observer, taken: datetime) -> tuple[datetime, datetime]:
+    """(start, end) of the environment's window, in steps that are over: the running one would look like a collapse."""
+    end = _step(taken) - STEP  # a datapoint takes minutes to arrive
+    return end - timedelta(minutes=observer.environment.metrics.window_minutes), end
 
 
 @probe(deadline=20)

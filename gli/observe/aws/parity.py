@@ -1,15 +1,19 @@
-"""What an environment's tasks are configured with, beside its counterpart's: names alone, never a value.
+"""An environment beside its counterpart: what their tasks are configured with (names alone, never a value), and how
+what stands in front of them is set up.
 
-Source of truth: ecs DescribeServices and DescribeTaskDefinition of both.
+Source of truth: of both, ecs DescribeServices and DescribeTaskDefinition, elbv2 DescribeListeners, cloudfront
+GetDistribution.
 """
 
 from __future__ import annotations
 
 import asyncio
 
-from gli.environments import Service
+from gli.environments import Environment, Service
+from gli.observe.aws.balancer import Listener, balancer
 from gli.observe.aws.compute import described_services
 from gli.observe.aws.definition import TaskDefinition, described_definition, task_definition
+from gli.observe.aws.edge import Distribution, distributions
 from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
 
@@ -21,6 +25,13 @@ class Configuration(Observation):
     own: tuple[str, ...]
     """Names of environment variables and secrets, sorted."""
     other: tuple[str, ...]
+
+
+class Edges(Observation):
+    """How each part in front of two environments is set up, without the names that are its own: part to settings."""
+
+    own: dict[str, tuple[str, ...]]
+    other: dict[str, tuple[str, ...]]
 
 
 @probe(deadline=20)
@@ -49,3 +60,45 @@ async def configurations(observer: Observer) -> tuple[Configuration, ...]:
 def _variables(definition: TaskDefinition, service: Service) -> tuple[str, ...]:
     assert service.ecs is not None
     return definition.container(service.ecs.container).variables
+
+
+@probe(deadline=20)
+async def edges(observer: Observer) -> Edges:
+    """The load balancers and the distributions of both; three calls more than one of them takes."""
+    other = observer.environment.other
+    assert other is not None, "asked only of environments with a counterpart"
+    own, its = await asyncio.gather(_edge(observer, observer.environment), _edge(observer, other))
+    return Edges(own=own, other=its)
+
+
+async def _edge(observer: Observer, environment: Environment) -> dict[str, tuple[str, ...]]:
+    parts: dict[str, tuple[str, ...]] = {}
+    if environment.load_balancer is not None:
+        described = await observer.see(balancer, environment.load_balancer)
+        if described.arn is None:
+            raise unknown("not-found", f"this account has no load balancer {described.name} of {environment.name}")
+        parts["load balancer"] = tuple(sorted(map(_listener, described.listeners)))
+    served = {alias: each for each in await observer.see(distributions) for alias in each.aliases}
+    for frontend in environment.frontends.values():
+        if frontend.bucket is None:
+            continue
+        if frontend.host not in served:
+            raise unknown("not-found", f"this account has no distribution for {frontend.host} of {environment.name}")
+        parts[f"{frontend.name} frontend"] = _distribution(served[frontend.host])
+    return parts
+
+
+def _listener(listener: Listener) -> str:
+    does = f"redirecting to {listener.redirects_to}" if listener.redirects_to else f"with {listener.policy}"
+    return f"{listener.protocol}:{listener.port} {does}"
+
+
+def _distribution(described: Distribution) -> tuple[str, ...]:
+    errors = [f"{e.status} shown as {e.shown_as} {e.page}, kept for {e.cached_s} s" for e in described.errors]
+    switches = {
+        "a viewer-request function": described.rewrites,
+        "compression": described.compresses,
+        f"the root object {described.root_object}": described.root_object is not None,
+    }
+    on = [name for name, there in switches.items() if there]
+    return tuple(sorted([*errors, *on, f"viewers {described.viewers}", f"TLS {described.tls_policy}"]))

@@ -1,4 +1,4 @@
-"""IAM roles of the tasks: who may take them, and what they allow.
+"""IAM roles of the tasks, of this run and of the deploys: who may take them, and what they allow.
 
 A policy is read as IAM does, as far as that goes without a request: an action and a resource are allowed where a
 statement allows them and none denies them. A condition is taken as met where it allows, and as not met where it denies.
@@ -14,12 +14,15 @@ from typing import Any
 
 from gli.environments import Service
 from gli.observe.aws.definition import TaskDefinition, task_definition
+from gli.observe.aws.identity import caller_identity
 from gli.observe.observation import Observation
 from gli.observe.probe import Observer, probe
 
 TASKS = "ecs-tasks.amazonaws.com"
 _PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 _LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
+_GITHUB = "token.actions.githubusercontent.com"
+_ASKING = frozenset({"StringEquals", "StringEqualsIgnoreCase", "StringLike"})
 _FOR_TASKS = "AmazonECSTaskExecutionRolePolicy"  # AWS's own: pulls and logs, everywhere
 _FOR_ADMINISTRATORS = frozenset({"AdministratorAccess", "PowerUserAccess"})
 
@@ -36,9 +39,12 @@ class Statement(Observation):
 
     def covers(self, action: str, resource: str) -> bool:
         """Whether the statement is about that action on that resource."""
-        named = _matches(action, self.actions) if self.actions else not _matches(action, self.except_actions)
         there = _matches(resource, self.resources) if self.resources else not _matches(resource, self.except_resources)
-        return named and there
+        return self.names(action) and there
+
+    def names(self, action: str) -> bool:
+        """Whether the statement is about that action, on whatever resource."""
+        return _matches(action, self.actions) if self.actions else not _matches(action, self.except_actions)
 
     @property
     def wide(self) -> tuple[str, ...]:
@@ -78,6 +84,32 @@ class Role(Observation):
         by_aws = _FOR_TASKS in self.attached and action.startswith(("ecr:", "logs:"))
         return by_aws or any(s.allows for s in about)
 
+    def might(self, action: str) -> bool:
+        """Whether its policies allow that action on anything at all."""
+        named = [s for s in self.statements if s.names(action)]
+        if any(not s.allows and not s.conditional and "*" in s.resources for s in named):
+            return False
+        return any(s.allows for s in named)
+
+
+class Federation(Observation):
+    """A role that GitHub's workflows may take, and which of them."""
+
+    role: str
+    audiences: tuple[str, ...]
+    subjects: tuple[str, ...]
+    """Patterns such as `repo:OWNER/NAME:environment:staging`; none: any repository of anybody."""
+
+
+class Roles(Observation):
+    """The roles of the account that matter to the environment."""
+
+    of_tasks: dict[str, Role]
+    """Every role that a task definition names, by ARN."""
+    own: Role | None
+    """The role that this run has; None where it runs as something else."""
+    federations: tuple[Federation, ...]
+
 
 class ExecutionRole(Observation):
     """The role that ECS starts a service's tasks with, and what it would need beside what it has."""
@@ -89,8 +121,8 @@ class ExecutionRole(Observation):
 
 
 @probe(deadline=15)
-async def iam_roles(observer: Observer) -> dict[str, Role]:
-    """Every role that a task definition of the environment names, by ARN."""
+async def iam_roles(observer: Observer) -> Roles:
+    """The roles of the tasks, of this run, and of whoever deploys from GitHub; one call."""
     services = [s for s in observer.environment.services.values() if s.ecs]
     definitions = [await observer.see(task_definition, service) for service in services]
     wanted = sorted({arn for d in definitions for arn in (d.execution_role, d.task_role) if arn})
@@ -103,7 +135,12 @@ async def iam_roles(observer: Observer) -> dict[str, Role]:
     )
     found = {role["Arn"]: role for role in answer.get("RoleDetailList") or []}
     policies = {policy["Arn"]: policy for policy in answer.get("Policies") or []}
-    return {arn: _role(arn, found.get(arn), policies) for arn in wanted}
+    own = _assumed((await observer.see(caller_identity)).arn, found)
+    return Roles(
+        of_tasks={arn: _role(arn, found.get(arn), policies) for arn in wanted},
+        own=_role(own, found[own], policies) if own else None,
+        federations=tuple(f for arn in sorted(found) for f in _federations(found[arn])),
+    )
 
 
 @probe(deadline=20)
@@ -112,7 +149,7 @@ async def execution_role(observer: Observer, service: Service) -> ExecutionRole:
     definition = await observer.see(task_definition, service)
     if definition.execution_role is None:
         return ExecutionRole(definition=definition.name, role=None, missing=())
-    role = (await observer.see(iam_roles))[definition.execution_role]
+    role = (await observer.see(iam_roles)).of_tasks[definition.execution_role]
     needs = dict.fromkeys(_needs(definition))
     missing = [f"{action} on {resource}" for action, resource in needs if not role.may(action, resource)]
     return ExecutionRole(definition=definition.name, role=role, missing=tuple(missing))
@@ -122,7 +159,7 @@ async def execution_role(observer: Observer, service: Service) -> ExecutionRole:
 async def task_role(observer: Observer, service: Service) -> Role | None:
     """The role that the service's own code has; None where its task definition names none."""
     arn = (await observer.see(task_definition, service)).task_role
-    return (await observer.see(iam_roles))[arn] if arn else None
+    return (await observer.see(iam_roles)).of_tasks[arn] if arn else None
 
 
 def _needs(definition: TaskDefinition) -> Iterator[tuple[str, str]]:
@@ -166,6 +203,35 @@ def _trusted(document: Any) -> tuple[str, ...]:
     principals = [s.get("Principal") for s in allowed]
     services = {service for p in principals if isinstance(p, dict) for service in _listed(p.get("Service"))}
     return tuple(sorted(services))
+
+
+def _assumed(arn: str, roles: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The role behind `arn:aws:sts::ACCOUNT:assumed-role/NAME/SESSION`: a session's ARN leaves out a role's path."""
+    kind, _, rest = arn.rpartition(":")[2].partition("/")
+    name = rest.partition("/")[0]
+    return next((a for a, role in roles.items() if kind == "assumed-role" and role["RoleName"] == name), None)
+
+
+def _federations(role: Mapping[str, Any]) -> Iterator[Federation]:
+    """One for each statement of its trust policy that lets GitHub in: they are alternatives."""
+    for statement in _statements(role.get("AssumeRolePolicyDocument") or {}):
+        principal = statement.get("Principal")
+        providers = _listed(principal.get("Federated")) if isinstance(principal, dict) else ()
+        if statement.get("Effect") == "Allow" and any(p.endswith(f"/{_GITHUB}") for p in providers):
+            yield Federation(
+                role=role["RoleName"],
+                audiences=_required(statement, f"{_GITHUB}:aud"),
+                subjects=_required(statement, f"{_GITHUB}:sub"),
+            )
+
+
+def _required(statement: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """The values that a statement's conditions ask of a key, of which one must fit."""
+    conditions = (statement.get("Condition") or {}).items()
+    asking = [values for operator, values in conditions if operator.rpartition(":")[2] in _ASKING]
+    return tuple(
+        sorted(v for values in asking for name in values if name.lower() == key for v in _listed(values[name]))
+    )
 
 
 def _statement(statement: Mapping[str, Any]) -> Statement:

@@ -1,6 +1,6 @@
 """What the data tier and the tasks stand in: subnets, where they lead, and how much room they have.
 
-Source of truth: ec2 DescribeSubnets and DescribeRouteTables.
+Source of truth: ec2 DescribeSubnets, DescribeRouteTables and DescribeVpcEndpoints.
 """
 
 from __future__ import annotations
@@ -15,6 +15,15 @@ from gli.observe.aws.network import Opening, security_groups
 from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
 
+_TARGETS = (
+    "NatGatewayId",
+    "GatewayId",
+    "TransitGatewayId",
+    "NetworkInterfaceId",
+    "InstanceId",
+    "VpcPeeringConnectionId",
+)
+
 
 class Subnet(Observation):
     """One subnet."""
@@ -24,6 +33,8 @@ class Subnet(Observation):
     """Addresses that nothing uses."""
     gateway: str | None
     """The internet gateway that its routes lead to; None where nobody on the internet can reach it."""
+    way_out: str | None
+    """What its default route leads to, a NAT gateway say; None where there is none, or what it led to is gone."""
 
 
 class Subnets(Observation):
@@ -33,6 +44,8 @@ class Subnets(Observation):
     tasks: tuple[Subnet, ...]
     desired: int
     """How many tasks all services of the environment want."""
+    endpoints: tuple[str, ...] = ()
+    """AWS's services that are reached inside the VPC, as in `ecr.api`; asked only where a task has no way out."""
 
 
 class TaskIngress(Observation):
@@ -57,17 +70,29 @@ async def network_subnets(observer: Observer) -> Subnets:
     filters = [{"Name": "vpc-id", "Values": [instance.vpc]}]
     found = (await observer.aws.call(observer, "ec2", "describe_subnets", Filters=filters))["Subnets"]
     tables = (await observer.aws.call(observer, "ec2", "describe_route_tables", Filters=filters))["RouteTables"]
-    known = {
-        s["SubnetId"]: Subnet(
-            id=s["SubnetId"], free=s["AvailableIpAddressCount"], gateway=_gateway(_table_of(s["SubnetId"], tables))
-        )
-        for s in found
-    }
+    known = {s["SubnetId"]: _subnet(s, _table_of(s["SubnetId"], tables)) for s in found}
     wanted = sorted({subnet for service in services.values() for subnet in service.subnets})
+    tasks = tuple(known[i] for i in wanted if i in known)
     return Subnets(
         database=tuple(known[i] for i in instance.subnets if i in known),
-        tasks=tuple(known[i] for i in wanted if i in known),
+        tasks=tasks,
         desired=sum(service.desired for service in services.values()),
+        endpoints=() if all(s.way_out for s in tasks) else await _endpoints(observer, filters),
+    )
+
+
+async def _endpoints(observer: Observer, filters: list[dict[str, Any]]) -> tuple[str, ...]:
+    found = (await observer.aws.call(observer, "ec2", "describe_vpc_endpoints", Filters=filters))["VpcEndpoints"]
+    live = [e["ServiceName"] for e in found if e["State"].lower() == "available"]
+    return tuple(sorted(name.split(".", 3)[3] for name in live if name.startswith("com.amazonaws.")))
+
+
+def _subnet(described: dict[str, Any], table: dict[str, Any]) -> Subnet:
+    return Subnet(
+        id=described["SubnetId"],
+        free=described["AvailableIpAddressCount"],
+        gateway=_gateway(table),
+        way_out=_way_out(table),
     )
 
 
@@ -101,3 +126,9 @@ def _table_of(subnet: str, tables: list[dict[str, Any]]) -> dict[str, Any]:
 def _gateway(table: dict[str, Any]) -> str | None:
     gateways = [str(route.get("GatewayId") or "") for route in table.get("Routes", [])]
     return next((g for g in gateways if g.startswith("igw-")), None)
+
+
+def _way_out(table: dict[str, Any]) -> str | None:
+    defaults = [r for r in table.get("Routes", []) if r.get("DestinationCidrBlock") == "0.0.0.0/0"]
+    live = [r for r in defaults if r.get("State") == "active"]  # a route to what was deleted is a blackhole
+    return next((str(r[key]) for r in live for key in _TARGETS if r.get(key)), None)
