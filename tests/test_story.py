@@ -1,0 +1,158 @@
+"""A whole day on the sandbox, with nothing played: feature, staging, verification, production, rollback, reinstatement.
+
+The same commands that people type, in a project of its own: both environments of one sandbox, its eight repositories,
+the gate with its two verdicts and its signatures, the promotion, and the verdict after the deployment.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, clean_environment
+
+PARTS = ("environments.toml", "conftest.py", "pytest.ini", "checklists", "tests_smoke", "tests_infra")
+ADA, BOB = "ada@glibiz.com", "bob@glibiz.com"
+
+
+class Day:
+    """The project, and who sits before it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def run(self, *command: str, says: str = "", mail: str = ADA) -> subprocess.CompletedProcess[str]:
+        name = mail.partition("@")[0].title()
+        who = {f"GIT_{role}_{k}": v for role in ("AUTHOR", "COMMITTER") for k, v in (("NAME", name), ("EMAIL", mail))}
+        return subprocess.run(
+            command,
+            cwd=self.root,
+            env=clean_environment() | who | {"GLI_SANDBOX": "story"},
+            input=says,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+
+    def gli(self, *arguments: str, code: int = 0, says: str = "", mail: str = ADA) -> str:
+        main = "from gli.cli import main; main(prog_name='gli')"
+        done = self.run(sys.executable, "-c", main, *arguments, says=says, mail=mail)
+        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def sandbox(self, *arguments: str) -> str:
+        done = self.run(sys.executable, "-m", "sandbox", *arguments)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def verify(self, environment: str, phase: str) -> None:
+        done = self.run(
+            sys.executable, "-m", "pytest", "-p", "no:hypothesispytest", f"--env={environment}", f"--phase={phase}"
+        )
+        assert done.stdout.rstrip().endswith(f"VERDICT {environment}: GO"), done.stdout + done.stderr
+
+    @property
+    def remotes(self) -> list[Path]:
+        return sorted((self.root / ".sandbox/story.git/git").glob("*.git"))
+
+    def heads(self, name: str) -> list[str]:
+        """What a revision is in each repository."""
+        return [self.git(remote, "rev-parse", name) for remote in self.remotes]
+
+    def git(self, remote: Path, *arguments: str) -> str:
+        done = self.run("git", "--git-dir", str(remote), *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
+
+    def feature(self) -> None:
+        """One more file on dev, in every repository."""
+        for remote in self.remotes:
+            blob = self.run(
+                "git", "--git-dir", str(remote), "hash-object", "-w", "--stdin", says="new\n"
+            ).stdout.strip()
+            tree = self.git(remote, "ls-tree", "dev") + f"\n100644 blob {blob}\tFEATURE.md\n"
+            made = self.run("git", "--git-dir", str(remote), "mktree", says=tree).stdout.strip()
+            commit = self.git(remote, "commit-tree", made, "-p", "dev", "-m", "Build a feature")
+            self.git(remote, "update-ref", "refs/heads/dev", commit)
+
+    def proven(self) -> None:
+        """Both environments verified, and every item signed by whom it needs."""
+        self.verify("sandbox", "pre-deploy")
+        self.verify("sandbox-prod", "pre-deploy")
+        pending = self.gli("gate", "--env", "sandbox", code=3)
+        for item, needed in re.findall(r"(PRE-\d+) \(0 of (\d)\)", pending):
+            for mail in (ADA, BOB)[: int(needed)]:
+                self.gli("sign", item, "--env", "sandbox", "--note", "seen on the sandbox", mail=mail)
+        assert self.gli("gate", "--env", "sandbox").startswith("yes: ")
+
+    def to_production(self, *options: str) -> str:
+        """The promotion that the gate lets through, with the id that it asks for."""
+        promotion = ("promote", "stg", "main", "--env", "sandbox", *options)
+        asked = self.gli(*promotion, "--dry-run", code=0)
+        found = re.search(r"\(id (\w+)\)", asked) or re.search(r"\b([0-9a-f]{16})\b", asked)
+        assert found is not None, asked
+        return self.gli(*promotion, says=f"{found[1]}\ny\n")
+
+
+@pytest.fixture
+def day(tmp_path: Path) -> Iterator[Day]:
+    for part in PARTS:
+        whole = ROOT / part
+        (shutil.copytree if whole.is_dir() else shutil.copy2)(whole, tmp_path / part)
+    day = Day(tmp_path)
+    try:
+        day.sandbox("up", "--detach")
+        day.sandbox("up", "--detach", "--env", "sandbox-prod")
+        yield day
+    finally:
+        day.run(sys.executable, "-m", "sandbox", "down", "--env", "sandbox-prod")
+        day.run(sys.executable, "-m", "sandbox", "down")
+
+
+def test_a_whole_day(day: Day) -> None:
+    released = day.heads("main^{tree}")
+
+    day.feature()
+    assert "8 of 8 repositories moved" in day.gli("promote", "dev", "stg", "--env", "sandbox", says="y\n")
+    assert day.heads("stg^{tree}") == day.heads("dev^{tree}")
+    assert "no: " in day.gli("promote", "stg", "main", "--env", "sandbox", code=3), "nothing is proven yet"
+    assert day.heads("main^{tree}") == released
+
+    day.sandbox("deploy")
+    day.proven()
+    assert "8 of 8 repositories moved" in day.to_production()
+    built = day.heads("stg^{tree}")
+    assert day.heads("main^{tree}") == built, "what was verified is what ships"
+    tag = day.git(day.remotes[0], "describe", "--exact-match", "main")
+    assert all(day.git(remote, "describe", "--exact-match", "main") == tag for remote in day.remotes)
+
+    day.sandbox("deploy", "--env", "sandbox-prod")
+    day.verify("sandbox-prod", "post-deploy")
+    assert tag in day.gli("log", "--env", "sandbox")
+
+    day.gli(
+        "rollback",
+        "--previous",
+        "-m",
+        "the feature breaks the login",
+        "--ack-migrations",
+        "--env",
+        "sandbox",
+        "--yes",
+        says="y\n",
+    )
+    assert day.heads("main^{tree}") == released
+
+    day.sandbox("deploy", "--env", "sandbox-prod")
+    day.proven()
+    held = day.gli("promote", "stg", "main", "--env", "sandbox", code=1)
+    assert "--reinstate" in held
+    day.to_production("--reinstate")
+    assert day.heads("main^{tree}") == built, "the release is whole again: a merge would have dropped it in silence"
