@@ -120,7 +120,9 @@ def test_a_deploy_brings_production_to_what_was_pushed(
     assert pushed.outcomes("failed", "blocked") >= {"git-tested-sha", "wf-run-success", "ecs-expected-image"}
     assert pushed.last_line == "VERDICT sandbox-prod: NO-GO"
     assert len(said) == 8
-    assert deployed.red == {"git-deployment-log"}, deployed.output  # nobody wrote the new tag into the log
+    assert deployed.last_line == "VERDICT sandbox-prod: GO", deployed.output
+    # Warnings: nobody wrote the new tag into the log, and no repository has anything left to release.
+    assert deployed.red == {"git-deployment-log", "git-release-diff"}, deployed.output
     assert applied(production) == second
 
 
