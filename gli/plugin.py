@@ -142,7 +142,7 @@ def _configure(config: pytest.Config) -> None:
     root, name = config.rootpath, config.option.env
     tables = environments.tables_of(root, name)
     catalogue = catalogues.load(root)
-    catalogues.docstrings(root)
+    docstrings = catalogues.docstrings(root)
     replayed, overlay = _replayed(config, name) if config.option.replay else (None, None)
     if replayed is None:
         config.stash[PROVIDER] = provider.ensure(root, name, tables, say=lambda text: print(text, flush=True))
@@ -157,6 +157,7 @@ def _configure(config: pytest.Config) -> None:
         language=texts.chosen(config.option.lang),
         reports=config.option.report_dir or root / "reports",
         overlay=overlay,
+        proves={c.id: docstrings.get(c.function, "") for c in catalogue.checks.values()},
         replayed=replayed,
         patience_s=config.option.await_rollout,
     )

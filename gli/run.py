@@ -23,7 +23,7 @@ from gli.observe.observation import Record, Unknown, Unobserved, fact_name
 from gli.observe.observatory import Observatory, Replay
 from gli.report import notify, sinks
 from gli.report.files import VERDICT, RunFolder
-from gli.report.redact import Redactor
+from gli.report.redact import Redactor, carried
 
 RECORD_SCHEMA = 1
 IDENTITY = "aws-caller-identity"
@@ -42,15 +42,17 @@ class Run:
         language: str,
         reports: Path,
         overlay: Mapping[str, Any],
+        proves: Mapping[str, str],
         replayed: Sequence[Record] | None = None,
         patience_s: float = 0.0,
     ) -> None:
         self.waivers = waivers.load(root, catalogue, environment, clock.now())
         self.root, self.environment, self.catalogue = root, environment, catalogue
         self.phase, self.language, self.overlay = phase, language, overlay
+        self.proves = proves
         self.started = clock.now()
         self.cases = catalogue.cases(environment, phase)
-        self.redactor = Redactor(notify.secrets(environment.notify))
+        self.redactor = Redactor([*carried(), *notify.secrets(environment.notify)])
         self.results: list[Result] = []
         self.collected: set[tuple[str, str]] | None = None
         self.refused: Unknown | None = None
@@ -141,7 +143,9 @@ class Run:
     def _report(self, verdict: Verdict, lines: Sequence[Mapping[str, Any]]) -> None:
         """Writes the other reports and tells whom it concerns. What fails is a problem, and the verdict stays."""
         environment, folder = self.environment, self.folder.path
-        self.problems += sinks.write(folder, verdict, lines, environment, self.cases, language=self.language)
+        self.problems += sinks.write(
+            folder, verdict, lines, environment, self.cases, proves=self.proves, language=self.language
+        )
         if isinstance(self.observatory, Observatory):  # what was recorded once is no news
             self.problems += sinks.tell(folder, verdict, environment.notify, language=self.language)
         self.problems = [self.redact(problem) for problem in self.problems]

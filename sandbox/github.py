@@ -18,11 +18,15 @@ from sandbox.processes import LOOPBACK
 from sandbox.relay import SUITE_HEADER
 
 _MAX_HEADERS = 16 * 1024
+_RULES = ("deletion", "non_fast_forward", "required_status_checks")
 Run = dict[str, Any]
 
 
 class GitHub:
-    """Answers `GET /repos/OWNER/NAME/actions/runs`. The runs are what faults change at run time."""
+    """Answers `GET /repos/OWNER/NAME/actions/runs` and `.../rules/branches/BRANCH`, which are in order.
+
+    The runs are what faults change at run time.
+    """
 
     def __init__(self, owner: str, folder: Path) -> None:
         self.url = ""
@@ -99,9 +103,11 @@ class GitHub:
             await writer.drain()
         writer.close()
 
-    def _answer(self, target: str) -> tuple[str, dict[str, Any]]:
+    def _answer(self, target: str) -> tuple[str, Any]:
         url = urlsplit(target)
         _, repos, owner, repository, *rest = [*url.path.split("/"), "", "", ""]
+        if repos == "repos" and owner == self._owner and rest[:2] == ["rules", "branches"]:
+            return "200 OK", [{"type": rule} for rule in _RULES]
         runs = self.runs(repository) if re.fullmatch(r"\w[\w.-]*", repository) else []
         if repos != "repos" or owner != self._owner or rest[:2] != ["actions", "runs"] or not runs:
             return "404 Not Found", {"message": "Not Found", "status": "404"}

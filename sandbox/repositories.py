@@ -1,7 +1,8 @@
 """GLI's eight repositories as bare git repositories on disk: `dev`, `stg`, `main` and one deploy tag in each.
 
 `main` is what production runs, `stg` is one commit ahead of it, `dev` one ahead of `stg`; the tag names the release on
-`main`, so it is where a rollback would go once `stg` is released. From then on they are anybody's to push to.
+`main`, so it is where a rollback would go once `stg` is released. From then on they are anybody's to push to. The root
+repository has the deployment log too, on a branch of its own.
 """
 
 from __future__ import annotations
@@ -114,9 +115,6 @@ def _initialise(repository: Path) -> None:
 def _history(name: str, tag: str, now: datetime) -> bytes:
     """The whole history as a fast-import stream."""
     released = {"CHANGELOG.md": f"# {name}\n\n- The release on main.\n"}
-    if name.endswith("_root"):
-        deployed = (now - _SINCE_RELEASE).strftime("%Y-%m-%dT%H:%M:%SZ")
-        released["deployment.log"] = f"{deployed} {tag} main deployed by {_AUTHOR.partition(' <')[0]}\n"
     staged = {"CHANGELOG.md": f"# {name}\n\n- What staging tests.\n- The release on main.\n"}
     first, newest = _migrations() if name.endswith("_api-server") else ({}, {})
     started = {"NEXT.md": "What is being built.\n"}
@@ -127,6 +125,10 @@ def _history(name: str, tag: str, now: datetime) -> bytes:
         _commit("stg", 3, "Prepare the next release", staged | newest, now - timedelta(days=1), parent=":2"),
         _commit("dev", 4, "Start on what comes after", started, now - timedelta(hours=2), parent=":3"),
     ]
+    if name.endswith("_root"):
+        at = now - _SINCE_RELEASE
+        line = f"{at:%Y-%m-%dT%H:%M:%S}.000Z {tag} deployed stg -> main by {_AUTHOR}\n"
+        lines.append(_commit("deployments", 5, f"{tag} deployed", {"deployment.log": line}, at))
     return b"".join(lines)
 
 

@@ -200,7 +200,11 @@ class Supervisor:
             },
             "tls": {"ca_file": str(self._state.path / "ca.pem")},
             "dns": {"resolvers": [self._resolver]},
-            "git": {"remote": git},
+            "git": {
+                "remote": git,
+                "workspace": str(self._repositories.with_name("clones")),
+                "state": str(self._repositories.with_name("release")),
+            },
             "github": {"api_url": self._github.url},
             "connect_to": self._network.connect_to(seeded),
             "services.websocket": {"idle_hold_s": IDLE_HOLD_S},

@@ -11,7 +11,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,10 @@ class Rig:
         lines = [f"commit refs/heads/{branch}\ncommitter {_AUTHOR} {at} +0000\n{_data(message)}"]
         lines.append(f"from refs/heads/{branch}^0\n")
         lines += [f"D {f}\n" if text is None else f"M 100644 inline {f}\n{_data(text)}" for f, text in files.items()]
-        self.git(name, "fast-import", "--quiet", says="".join(lines))
+        for _ in range(50):  # a push that is under way may have moved the branch in between
+            with suppress(subprocess.CalledProcessError):
+                self.git(name, "fast-import", "--quiet", says="".join(lines))
+                break
         return self.refs(name)[f"refs/heads/{branch}"]
 
     def hook(self, name: str, script: str) -> None:

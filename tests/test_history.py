@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gli import environments
-from gli.observe.git import deployments
-from gli.observe.history import Gap, History, history
+from gli.observe.git import BRANCHES, DEVELOPED, STAGED, deployments
+from gli.observe.history import Difference, Gap, History, difference, history
 from gli.observe.observation import Unobserved
 from gli.observe.observatory import Observatory
 from sandbox import repositories
@@ -34,7 +34,9 @@ class Remote:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.commits = repositories.create(root / "git", NAMES)
+        repositories.create(root / "git", NAMES)
+        heads = {name: repositories.refs(repositories.path(root / "git", name), "refs/heads") for name in NAMES}
+        self.commits = {branch: {name: heads[name][branch] for name in NAMES} for branch in BRANCHES}
         self.app = repositories.path(root / "git", "app")
         (root / environments.FILE).write_text(GIT.format(folder=root / "git"), encoding="utf-8")
 
@@ -49,6 +51,13 @@ class Remote:
         observatory = self.observatory()
         try:
             return observatory.wait(history, name)
+        finally:
+            observatory.close()
+
+    def difference(self) -> Difference:
+        observatory = self.observatory()
+        try:
+            return observatory.wait(difference)
         finally:
             observatory.close()
 
@@ -133,3 +142,20 @@ def test_a_repository_that_differs_from_most_is_the_odd_one(remote: Remote) -> N
         observatory.close()
     assert (seen.current, seen.way_back) == (tag, tag)
     assert seen.tags == dict.fromkeys(NAMES, (tag,))
+
+
+def test_a_fix_of_the_staged_branch_alone_is_what_dev_lacks_of_it(remote: Remote) -> None:
+    fix = remote.push("stg", {"fix.txt": "fixed\n"})
+    gap = remote.history().gap(DEVELOPED, of=STAGED)
+    assert (gap.lost, gap.commits, gap.conflicts) == (True, 1, ())
+    remote.push("dev", {"fix.txt": "fixed\n"}, merged=fix)
+    assert not remote.history().gap(DEVELOPED, of=STAGED).lost
+
+
+def test_a_release_is_what_differs_in_content(remote: Remote) -> None:
+    assert remote.difference() == Difference(changed=NAMES, same=())
+    for name in NAMES:
+        where = repositories.path(remote.root / "git", name)
+        repositories.set_ref(where, "refs/heads/main", remote.commits["stg"][name])
+    remote.push("stg", {})  # a commit that changes nothing
+    assert remote.difference() == Difference(changed=(), same=NAMES)

@@ -38,6 +38,17 @@ def test_a_known_value_is_hidden_in_every_form(form: str) -> None:
         ("rediss://:hunter22@cache/0", "rediss://***@cache/0"),
         ("host=db password=hunter22 dbname=gli", "host=db password=*** dbname=gli"),
         ("Authorization: Bearer abcdef123456.x", "Authorization: Bearer ***"),
+        ("X-Api-Key: hunter22, Accept: */*", "X-Api-Key: ***, Accept: */*"),
+        ("Set-Cookie: sessionid=hunter22; Path=/", "Set-Cookie: ***"),
+        ("GET /v1?page=2&access_token=hunter22#top", "GET /v1?page=2&access_token=***#top"),
+        ("AWS_SECRET_ACCESS_KEY=hunter22 aws s3 ls", "AWS_SECRET_ACCESS_KEY=*** aws s3 ls"),
+        ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl was sent", "*** was sent"),
+        ("saw postgresql%3A%2F%2Fapp%3Ahunter22%40db%2Fgli", "saw ***"),
+        (f"saw {base64.b64encode(b'password=hunter22').decode()}", "saw ***"),
+        (
+            "expected Vary: Cookie, Origin; saw secret stg/gli/api",
+            "expected Vary: Cookie, Origin; saw secret stg/gli/api",
+        ),
     ],
 )
 def test_a_password_that_nobody_knew_of_is_hidden_too(text: str, hidden: str) -> None:

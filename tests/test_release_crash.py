@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 import release_rig
+from release_rig import NAMES, REFUSE, SLOW, Ended, Rig
+
 from gli.errors import UsageError
 from gli.release import journal as journals
 from gli.release import lock
 from gli.release.engine import Operation
 from gli.release.journal import Event, Journal
 from gli.release.mirror import Mirror
-from release_rig import NAMES, REFUSE, SLOW, Ended, Rig
 
 SLOW_ONES = ("gli_root", "gli_websocket", "gli_rabbitmq")
 REFUSING = ("gli_api-server", "gli_redis")
@@ -240,7 +240,7 @@ def test_a_journal_that_cannot_be_written_stops_before_the_next_effect(parked: t
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(journal) + 20, before[1]))
     try:
-        with pytest.raises(OSError, match="File too large|only a part"):
+        with pytest.raises(OSError, match=r"File too large|only a part"):
             release_rig.push(rig, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-
 import release_rig
+from release_rig import NAMES, REFUSE, Ended, Rig
+
 from gli.errors import UsageError
 from gli.release.emergency import acknowledge, push
 from gli.release.mirror import trailer
 from gli.release.session import Approval
-from release_rig import NAMES, REFUSE, Ended, Rig
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +43,9 @@ def fix(rig: Rig) -> Iterator[Clone]:
         (clone / file).write_text("hot\n")
         for command in (["add", file], ["commit", "-q", "-m", "Hotfix"]):
             subprocess.run(["git", "-C", str(clone), *command], check=True)
-        done = subprocess.run(["git", "-C", str(clone), "rev-parse", "HEAD"], check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            ["git", "-C", str(clone), "rev-parse", "HEAD"], check=True, capture_output=True, text=True
+        )
         return done.stdout.strip()
 
     yield fixed
@@ -68,7 +69,9 @@ def test_the_clones_commits_land_tagged_as_an_emergency_and_the_clones_stay_as_t
     said = trailer(rig.git("gli_redis", "for-each-ref", "--format=%(contents)", f"refs/tags/{tag}")) or {}
     assert said["reason"] == "Login is down" and "verdict" not in said
     status = ["git", "-C", str(rig.root / "clones" / "gli_redis"), "status", "--porcelain", "--branch"]
-    assert subprocess.run(status, check=True, capture_output=True, text=True).stdout == "## main...origin/main [ahead 1]\n"
+    assert (
+        subprocess.run(status, check=True, capture_output=True, text=True).stdout == "## main...origin/main [ahead 1]\n"
+    )
 
 
 def test_the_debt_stops_promotions_until_main_is_in_stg_and_dev(rig: Rig, fix: Clone) -> None:

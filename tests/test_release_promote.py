@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 import release_rig
+from release_rig import NAMES, REFUSE, Ended, Rig
+
 from conftest import ROOT
 from gli import clock
 from gli.errors import UsageError
@@ -27,7 +27,6 @@ from gli.release.plan import Refused
 from gli.release.promote import Choices, Evidence
 from gli.release.repositories import GitFailed
 from gli.release.session import Approval, Request
-from release_rig import NAMES, REFUSE, Ended, Rig
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +39,25 @@ def rig(made: Rig) -> Iterator[Rig]:
     made.reset()
     yield made
     made.reset()
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], Any]], None]:
+    """Does something right after the first line of that name has been written."""
+    write = Journal.append
+
+    def register(step: str, action: Callable[[], Any]) -> None:
+        waiting = [action]
+
+        def append(self: Journal, event: str, **detail: Any) -> Event:
+            written = write(self, event, **detail)
+            if event == step and waiting:
+                waiting.pop()()
+            return written
+
+        monkeypatch.setattr(Journal, "append", append)
+
+    return register
 
 
 def test_the_tree_that_was_verified_lands_on_main_with_its_tag_and_the_history_of_both(rig: Rig) -> None:
@@ -89,27 +107,205 @@ def test_each_subset_of_the_repositories_may_refuse_and_all_or_nothing_moves(tmp
         assert all(name in ended.said for name in refusing)
 
 
+def test_conflicts_are_listed_with_their_files_before_anything_moves(rig: Rig) -> None:
+    for name in ("gli_redis", "gli_websocket"):
+        rig.commit(name, "main", {"app.txt": "one\ntwo\nthird\n"})
+    before = [rig.refs(name) for name in NAMES]
+    ended = rig.promote()
+    assert ended.code == 1
+    assert ended.said == (
+        "gli_websocket: stg and main conflict in app.txt\ngli_redis: stg and main conflict in app.txt"
+    )
+    assert [rig.refs(name) for name in NAMES] == before
+
+
+def test_main_with_a_change_that_stg_lacks_is_refused_until_it_is_merged_back(rig: Rig) -> None:
+    rig.commit("gli_redis", "main", {"hotfix.txt": "hot\n"})
+    ended = rig.promote()
+    assert ended.code == 1
+    assert "gli_redis: main holds what stg lacks (hotfix.txt): merge back first: gli promote main stg" in ended.said
+    assert rig.promote("main", "stg").code == 0
+    assert rig.promote().code == 0
+    assert rig.trees() == rig.trees("stg")
+
+
+def test_a_name_that_is_no_commit_is_no_conflict(rig: Rig) -> None:
+    rig.promote()
+    mirror = Mirror(rig.settings.repositories[0], rig.state / "mirrors" / "gli_root.git")
+    with pytest.raises(GitFailed, match="one of the two is no commit"):
+        mirror.merge("main", "nothing-of-this-name")
+
+
+def test_a_repository_without_the_branch_is_named(rig: Rig) -> None:
+    rig.git("gli_redis", "update-ref", "-d", "refs/heads/stg")
+    ended = rig.promote("dev", "stg")
+    assert (ended.code, "gli_redis" in ended.said and "stg" in ended.said) == (3, True), ended.said
+
+
+def test_everything_that_stands_against_it_is_said_at_once(rig: Rig) -> None:
+    rig.commit("gli_redis", "main", {"app.txt": "one\ntwo\nthird\n"})
+
+    def no() -> Evidence:
+        raise Refused("the gate says no: NO-GO", code=3)
+
+    ended = rig.promote(frozen="frozen from Fri to Mon", gate=no)
+    assert ended.code == 1
+    for reason in ("the gate says no", "frozen from Fri to Mon; wait", "gli_redis: stg and main conflict"):
+        assert reason in ended.said
+    assert rig.promote("dev", "stg", frozen="frozen", gate=no).code == 0, "staging asks no gate and is never frozen"
+
+
+def test_only_the_commits_of_the_verdict_are_moved(rig: Rig) -> None:
+    earned = rig.gate()
+    rig.commit("gli_redis", "stg", {"later.txt": "not verified\n"})
+    ended = rig.promote(gate=lambda: earned)
+    assert (ended.code, ended.said) == (1, "gli_redis: stg is not at the commit that was verified; verify again")
+    part = earned.manifest["gli_redis"] | {"tree": "0" * 40, "commit": rig.heads("stg")["gli_redis"]}
+    assert rig.promote(gate=lambda: Evidence(dict(earned.manifest) | {"gli_redis": part}, {})).code == 1
+    fewer = {name: part for name, part in rig.gate().manifest.items() if name != "gli_redis"}
+    assert rig.promote(gate=lambda: Evidence(fewer, {})).code == 1
+
+
+def test_a_freeze_can_be_overridden_and_that_is_recorded(rig: Rig) -> None:
+    ended = rig.promote(frozen="frozen from Fri to Mon", choices=Choices(override_freeze="CVE-2026-1"))
+    assert ended.code == 0, ended.said
+    message = rig.git(
+        "gli_redis", "for-each-ref", "--format=%(contents)", f"refs/tags/{rig.journal()[-1].detail['tag']}"
+    )
+    assert (trailer(message) or {})["override_freeze"] == {"window": "frozen from Fri to Mon", "reason": "CVE-2026-1"}
+
+
+def test_a_dry_run_says_what_would_be_and_leaves_nothing(rig: Rig) -> None:
+    before = [rig.refs(name) for name in NAMES]
+
+    def never(request: Request) -> Approval:
+        raise AssertionError("nobody is asked")
+
+    ended = rig.promote(choices=Choices(dry_run=True), approve=never)
+    assert (ended.code, ended.said) == (0, "dry run: nothing was pushed")
+    assert [rig.refs(name) for name in NAMES] == before
+    assert not list(rig.state.glob("journal/*"))
+
+
+def test_a_no_moves_nothing_and_is_in_the_journal(rig: Rig) -> None:
+    def no(request: Request) -> Approval:
+        raise Refused("not confirmed")
+
+    before = [rig.refs(name) for name in NAMES]
+    assert rig.promote(approve=no) == Ended(1, "not confirmed")
+    assert rig.names() == ["opened", "planned", "refused"]
+    assert [rig.refs(name) for name in NAMES] == before
+
+
+def test_what_is_there_already_is_not_promoted_again(rig: Rig) -> None:
+    assert rig.promote().code == 0
+    ended = rig.promote()
+    assert (ended.code, "there is nothing to promote" in ended.said) == (1, True)
+
+
+def test_an_undone_promotion_does_not_make_the_next_merge_leave_the_change_out(rig: Rig) -> None:
+    developed, staged = rig.trees("dev"), rig.trees("stg")
+    rig.hook("gli_redis", REFUSE)
+    assert rig.promote("dev", "stg").code == 1
+    assert rig.trees("stg") == staged
+    assert rig.promote("stg", "dev").code == 0, "and a merge back does not take it away from dev"
+    assert rig.trees("dev") == developed
+    (rig.bare("gli_redis") / "hooks" / "pre-receive").unlink()
+    assert rig.promote("dev", "stg").code == 0
+    assert rig.trees("stg") == developed
+
+
+def test_the_second_of_a_tag_that_exists_is_the_next_one(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    moment = clock.now().replace(microsecond=0)
+    monkeypatch.setattr("gli.release.session.now", lambda: moment)
+    rig.git("gli_redis", "tag", f"{moment:deploy-%Y%m%d-%H%M%S}", "main")
+    assert rig.promote().code == 0
+    assert rig.journal()[-1].detail["tag"] == f"{moment + timedelta(seconds=1):deploy-%Y%m%d-%H%M%S}"
+
+
+def held(rig: Rig, holder: lock.Holder) -> None:
+    """The lock ref, as another machine has made it."""
+    blob = rig.git("gli_root", "hash-object", "-w", "--stdin", says=holder.text)
+    rig.git("gli_root", "update-ref", lock.REF, blob)
+
+
+def test_a_lock_of_another_machine_is_respected_with_its_holders_name_until_its_deadline(rig: Rig) -> None:
+    theirs = replace(lock.Holder.this_process("20260101-000000-0000", "First Person <first@glibiz.com>"), host="laptop")
+    held(rig, theirs)
+    ended = rig.promote()
+    assert ended.code == 1
+    assert "First Person <first@glibiz.com> on laptop" in ended.said and theirs.until in ended.said
+    held(rig, replace(theirs, until="2026-01-01T00:00:00.000Z"))
+    assert rig.promote().code == 0
+    assert rig.leftovers() == set()
+
+
+def test_a_lock_that_this_machine_left_is_taken_over_at_once(rig: Rig) -> None:
+    rig.promote(gate=lambda: Evidence({}, {}))
+    held(rig, lock.Holder.this_process(rig.journal()[0].id, "First Person <first@glibiz.com>"))
+    assert rig.promote().code == 0
+    assert rig.leftovers() == set()
+
+
+def test_a_lock_that_is_made_in_between_refuses_the_later_one(rig: Rig, at: Callable[..., None]) -> None:
+    at("planned", lambda: held(rig, lock.Holder.this_process("x", "First Person <first@glibiz.com>")))
+    ended = rig.promote()
+    assert (ended.code, "another operation holds refs/gli/lock of gli_root" in ended.said) == (1, True), ended.said
+    assert "pushing" not in rig.names()
+    assert rig.leftovers() == {lock.REF}, "theirs"
+
+
+def test_no_push_is_forced(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A `+` or `--force` would switch the leases off, so none stands in any push, and every ref has a lease."""
+    pushes: list[tuple[str, ...]] = []
+    git = Mirror.git
+
+    def watched(self: Mirror, *arguments: str, **options: Any) -> str:
+        pushes.extend([arguments] if arguments[0] == "push" else [])
+        return git(self, *arguments, **options)
+
+    monkeypatch.setattr(Mirror, "git", watched)
+    rig.hook("gli_redis", REFUSE)
+    rig.promote()
+    (rig.bare("gli_redis") / "hooks" / "pre-receive").unlink()
+    assert rig.promote().code == 0
+    assert len(pushes) > 40
+    for arguments in pushes:
+        assert not any(a in ("--force", "-f", "--mirror") or a.startswith("+") for a in arguments)
+        leased = {a.removeprefix("--force-with-lease=").rpartition(":")[0] for a in arguments if "lease=" in a}
+        unleased = {a.rpartition(":")[2] for a in arguments if ":refs/" in a and "lease" not in a} - leased
+        assert all(ref.startswith("refs/promotions/") for ref in unleased), arguments
+    for path in (ROOT / "gli").rglob("*.py"):
+        assert not re.search(r"""["'](--force|-f|--mirror|--force-with-lease)["']""", path.read_text()), path
+
+
+def test_ctrl_c_while_branches_move_lets_them_finish(rig: Rig, at: Callable[..., None]) -> None:
+    rig.hook("gli_redis", release_rig.SLOW)
+    at("pushing", lambda: threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start())
+    assert rig.promote().code == 0
+    assert rig.trees() == rig.trees("stg")
+
+
+def test_ctrl_c_before_that_moves_nothing(rig: Rig, at: Callable[..., None]) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    before = [rig.refs(name) for name in NAMES]
+    at("approved", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        rig.promote()
+    assert rig.names()[-1] == "refused"
+    assert [rig.refs(name) for name in NAMES] == before
+
+
+def test_nothing_is_promoted_between_branches_that_are_not_neighbours(rig: Rig) -> None:
+    for way in (("dev", "main"), ("main", "dev"), ("stg", "stg")):
+        with pytest.raises(UsageError, match="nothing is promoted from"):
+            rig.promote(*way)
+
+
 STEPS = ("opened", "planned", "approved", "parking", "pushing", "pushed", "decided")
 """Lines of the journal: what happens at a step happens right after its line."""
-
-
-@pytest.fixture
-def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], Any]], None]:
-    """Does something right after the first line of that name has been written."""
-    write = Journal.append
-
-    def register(step: str, action: Callable[[], Any]) -> None:
-        waiting = [action]
-
-        def append(self: Journal, event: str, **detail: Any) -> Event:
-            written = write(self, event, **detail)
-            if event == step and waiting:
-                waiting.pop()()
-            return written
-
-        monkeypatch.setattr(Journal, "append", append)
-
-    return register
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -120,7 +316,8 @@ def test_a_branch_that_moves_at_any_step_is_never_overwritten(
     old, new = rig.trees(), rig.trees("stg")
     theirs: list[str] = []
     at(step, lambda: theirs.append(rig.commit("gli_redis", branch, {"theirs.txt": "theirs\n"})))
-    ended = rig.promote()
+    gate = rig.gate()
+    ended = rig.promote(gate=lambda: gate)
     assert theirs[0] in rig.git("gli_redis", "rev-list", branch), "what somebody pushed is still there"
     assert rig.leftovers() == set()
     trees = rig.trees()
@@ -210,7 +407,7 @@ def test_two_promoters_at_once_a_hundred_times(tmp_path: Path) -> None:
             codes = sorted(e.code for e in ended)
             what = rig.verdict_of_git(old, new)
             assert what == ("new" if 0 in codes else "old"), ended
-            assert codes in ([0, 1], [1, 1]), "one wins, or each stopped the other before anything moved"
+            assert codes in ([0, 1], [1, 1]), ended  # one wins, or each stopped the other before anything moved
             ends = [n for r in ((rig, other) if number % 2 else (rig,)) for n in all_ends(r)]
             assert ends.count("done") == codes.count(0) and set(ends) <= {"done", "undone", "refused"}
             assert rig.leftovers() == set()

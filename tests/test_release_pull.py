@@ -218,7 +218,7 @@ def test_what_is_missing_is_cloned_where_that_is_asked_for(workspace: Workspace)
     shutil.rmtree(workspace.clones / "gli_redis")
     code, lines = workspace.pull("dev", "--clone")
     assert code == 0
-    assert "gli_redis           cloned to" in "\n".join(lines)
+    assert "gli_redis           cloned" in "\n".join(lines)
     assert workspace.git("gli_redis", "symbolic-ref", "--short", "HEAD") == "dev"
     assert workspace.heads("refs/heads/dev") == workspace.rig.heads("dev")
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-
 import release_rig
+from release_rig import FIRST_TAG, NAMES, REFUSE, Ended, Rig
+
 from gli.release.promote import Choices
 from gli.release.rollback import rollback
 from gli.release.session import Approval
-from release_rig import FIRST_TAG, NAMES, REFUSE, Ended, Rig
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,9 @@ REFUSED = {
     "aws-denies-ecs": ("ecs", "ecs:DescribeClusters is denied to this role"),
     "aws-throttles-rds": ("rds", "rds:DescribeDBInstances was throttled"),
     "aws-denies-secrets": ("secretsmanager", "secretsmanager:ListSecrets is denied to this role"),
+    "aws-denies-metrics": ("cloudwatch", "cloudwatch:GetMetricData is denied to this role"),
+    "aws-denies-buckets": ("s3", "s3:ListBucket is denied on stg-gli-user-frontend, or it is another account's"),
+    "aws-throttles-dns": ("route53", "route53:ListHostedZonesByName was throttled"),
 }
 
 

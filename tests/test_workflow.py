@@ -97,7 +97,7 @@ def test_a_token_may_be_asked_for_by_the_workflow_or_by_its_job() -> None:
 
 
 def test_aws_keys_are_stored_unless_an_earlier_step_asked_for_them() -> None:
-    stored = "      - uses: aws-actions/configure-aws-credentials@v4\n        with: {aws-access-key-id: '${{ secrets.ID }}'}\n"
+    stored = "      - uses: aws-actions/configure\n        with: {aws-access-key-id: '${{ secrets.ID }}'}\n"
     assert workflow(steps=stored).static_keys == ("aws-access-key-id",)
     asked = "      - run: deploy\n        env: {AWS_SECRET_ACCESS_KEY: '${{ steps.role.outputs.secret }}'}\n"
     assert workflow(steps=asked).static_keys == ()
@@ -105,6 +105,6 @@ def test_aws_keys_are_stored_unless_an_earlier_step_asked_for_them() -> None:
 
 def test_waiting_for_stable_tasks_is_a_command_or_an_actions_input() -> None:
     assert workflow(steps="      - run: aws ecs wait services-stable --services api\n").waits
-    action = "      - uses: aws-actions/amazon-ecs-deploy-task-definition@v2\n        with: {wait-for-service-stability: %s}\n"
+    action = "      - uses: aws-actions/ecs-deploy@v2\n        with: {wait-for-service-stability: %s}\n"
     assert workflow(steps=action % "true").waits
     assert not workflow(steps=action % "false").waits

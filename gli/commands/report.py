@@ -120,10 +120,13 @@ def _page(folder: Path, verdict: Verdict, language: str) -> str:
     try:
         root = Path.cwd()
         environment = environments.load(root, verdict.environment, overlay=header.get("overlay", {}))
-        cases = catalogues.load(root).cases(environment, verdict.phase)
+        catalogue = catalogues.load(root)
+        docstrings = catalogues.docstrings(root)
     except UsageError:  # the environment is not described here, or not any more
         return html.page(verdict, records, None, language)
-    return html.page(verdict, records, topology.topology(environment, cases), language)
+    proves = {c.id: docstrings.get(c.function, "") for c in catalogue.checks.values()}
+    drawn = topology.topology(environment, catalogue.cases(environment, verdict.phase))
+    return html.page(verdict, records, drawn, language, proves=proves)
 
 
 def _translated(verdict: Verdict, language: str) -> Verdict:

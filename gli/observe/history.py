@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gli.clock import now
 from gli.environments import Git
-from gli.observe.git import BRANCHES, LIVE, STAGED, TIMEOUT_S, GitFailed, git, git_bytes, heads, is_time
+from gli.observe.git import BRANCHES, LIVE, STAGED, TIMEOUT_S, GitFailed, Heads, git, git_bytes, heads, is_time
 from gli.observe.migrations import in_paths
 from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
@@ -77,7 +77,7 @@ class History(Observation):
     workflow: str | None = None
     """The deploy workflow at the head of the environment's branch."""
     logged: tuple[str, ...] = ()
-    """The deploy tags that the deployment log on the live branch names, in its order."""
+    """The deploy tags that the deployment log names, in its order."""
     migrations: tuple[tuple[str, str], ...] = ()
     """(app, migration) of every `*/migrations/NNNN_*.py` of the environment's branch, sorted."""
     added: tuple[str, ...] = ()
@@ -115,7 +115,7 @@ async def history(observer: Observer, repository: str) -> History:
     with tempfile.TemporaryDirectory(prefix="gli-git-") as folder:
         bare = _Bare(observer, Path(folder), environment.git.of(repository))
         try:
-            await bare.fetch(commits)
+            await bare.fetch(commits | _log_branch(environment.git, known))
             return await _read(observer, bare, repository, commits)
         except GitFailed as e:
             raise unknown(
@@ -211,7 +211,7 @@ async def _read(observer: Observer, bare: _Bare, repository: str, commits: Mappi
     path = next(r.workflow for r in environment.repositories if r.name == repository)
     workflow = f"refs/heads/{environment.branch}:{path}" if path else ""
     logs = repository == environment.git.log_repository
-    log = f"refs/heads/{LIVE}:{environment.git.log_path}" if logs else ""
+    log = f"refs/heads/{environment.git.log_branch}:{environment.git.log_path}" if logs else ""
     contents = await bare.read([*commits.values(), *filter(None, (workflow, log))])
     migrated = environment.database is not None and repository == environment.database.migrations
     migrations, added, findings = await _migrations(bare, environment.branch, commits) if migrated else ((), (), ())
@@ -227,6 +227,13 @@ async def _read(observer: Observer, bare: _Bare, repository: str, commits: Mappi
         added=added,
         findings=findings,
     )
+
+
+def _log_branch(table: Git, known: Heads) -> dict[str, str]:
+    """The branch that the deployment log lies on, in the repository that keeps it."""
+    if known.repository != table.log_repository or table.log_branch not in known.branches:
+        return {}
+    return {table.log_branch: known.branches[table.log_branch]}
 
 
 def _deploy_tags(log: str, table: Git) -> tuple[str, ...]:

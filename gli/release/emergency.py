@@ -99,9 +99,7 @@ def _move(mirror: Mirror, refs: Refs, branch: str) -> Move | Refused:
         if mirror.contains(theirs.id, head):
             return _as_it_is(branch, theirs)
         if not mirror.contains(head, theirs.id):
-            raise Refused(
-                f"{mirror.name}: the clone's {branch} lacks what the remote has; merge that first"
-            )
+            raise Refused(f"{mirror.name}: the clone's {branch} lacks what the remote has; merge that first")
         new = mirror.commit(head)
     except Refused as e:
         return e
@@ -115,9 +113,7 @@ def _all_committed(mirror: Mirror, clone: Path, branch: str) -> None:
     asked = ("--no-optional-locks", "status", "--porcelain", "--untracked-files=no")
     changed = git(*asked, cwd=clone).splitlines()
     if changed:
-        raise Refused(
-            f"{mirror.name}: {len(changed)} changed files are not committed on {branch}; commit them first"
-        )
+        raise Refused(f"{mirror.name}: {len(changed)} changed files are not committed on {branch}; commit them first")
 
 
 def _as_it_is(branch: str, tip: Commit) -> Move:

@@ -125,8 +125,14 @@ class Operation:
 
     def _park(self, taken_over: str | None) -> None:
         self.journal.append("parking", tag=self.tag, tags=dict(self.tags), lock=self.lock)
+        waiting = set(self.moves)
         try:
-            failed = _failures(self._each(self.moves, lambda name: self._park_one(name, taken_over)))
+            for pause in (0.0, *self.patience[:1]):  # two that make the lock at once may both be turned away
+                time.sleep(pause)
+                failed = _failures(self._each(waiting, lambda name: self._park_one(name, taken_over)))
+                waiting = {name for name, e in failed.items() if not is_lasting(e)}
+                if not waiting or waiting != failed.keys():
+                    break
         except KeyboardInterrupt:
             failed = {"": GitFailed(("push",), 130, "interrupted")}
         if failed:

@@ -8,8 +8,6 @@ Source of truth: the events of `gli.release.journal`, the JSON in the tags.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +20,7 @@ from gli.observe.git import is_time
 from gli.release import journal as journals
 from gli.release.journal import Event
 from gli.release.mirror import Mirror, trailer
+from gli.release.plan import trees_id
 from gli.release.repositories import GitFailed, Repository, git, ls_remote
 
 FILE = "deployment.log"
@@ -39,8 +38,6 @@ _ATTEMPTS = 5
 _TAG = "%00".join(
     (
         "%(refname:lstrip=2)",
-        "%(*objectname)",
-        "%(objectname)",
         "%(creatordate:unix)",
         "%(taggername) %(taggeremail)",
         "%(contents)%01",
@@ -64,7 +61,7 @@ class Entry:
     verdict: str | None = None
     """When the verdict that it rested on was finished."""
     before: Mapping[str, str] | None = None
-    """The commit of each repository's branch; None where the operation did not come so far."""
+    """The tree of each repository's branch; None where nothing landed."""
     after: Mapping[str, str] | None = None
     reason: str = ""
 
@@ -76,17 +73,12 @@ class Entry:
     def __str__(self) -> str:
         parts = [self.key, self.way]
         if self.before and self.after:
-            moved = sum(self.before.get(name) != commit for name, commit in self.after.items())
-            parts.append(f"{release_id(self.before)} -> {release_id(self.after)} ({moved} of {len(self.after)} moved)")
+            moved = sum(self.before.get(name) != tree for name, tree in self.after.items())
+            parts.append(f"{_release(self.before)} -> {_release(self.after)} ({moved} of {len(self.after)} changed)")
         parts.append(f"by {self.actor}")
-        parts += [f"approved by {self.approved_by}"] if self.approved_by else []
+        parts += [f"approved by {self.approved_by}"] if self.approved_by not in (None, self.actor) else []
         parts += [f"verdict {self.verdict}"] if self.verdict else []
         return " ".join((" ".join(filter(None, parts)) + (f": {self.reason}" if self.reason else "")).split())
-
-
-def release_id(commits: Mapping[str, str]) -> str:
-    """What names the commits of all repositories together: so a line's `after` is found as the next one's `before`."""
-    return hashlib.sha256(json.dumps(commits, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def is_release(tag: str) -> bool:
@@ -111,20 +103,17 @@ def entries(state: Path) -> list[Entry]:
 def rebuilt(mirrors: Iterable[Mirror], deploy_tag: str) -> list[Entry]:
     """What the tags say that the mirrors hold: everything that landed on the live branch, oldest first.
 
-    `deploy_tag` is the form of a deploy tag. Of one that was made by hand no more is known than its moment, its commits
-    and whoever made it.
+    `deploy_tag` is the form of a deploy tag. Of one that was made by hand no more is known than its moment and
+    whoever made it.
     """
-    commits: dict[str, dict[str, str]] = {}
     about: dict[str, tuple[str, str, str]] = {}
     for mirror in mirrors:
         listing = mirror.git("for-each-ref", f"--format={_TAG}", "refs/tags")
         for record in listing.split("\1\n")[:-1]:
-            name, peeled, object_, at, tagger, message = record.split("\0", 5)
+            name, at, tagger, message = record.split("\0", 3)
             if is_time(name, deploy_tag) or is_release(name):
-                commits.setdefault(name, {})[mirror.name] = peeled or object_
                 about[name] = (at, tagger, message)
-    found = [_of_tag(name, commits[name], *about[name]) for name in commits]
-    return sorted(found, key=lambda entry: entry.key)
+    return sorted((_of_tag(name, *said) for name, said in about.items()), key=lambda entry: entry.key)
 
 
 def write(state: Path) -> Path:
@@ -167,7 +156,7 @@ def publish(repository: Repository, state: Path, *, branch: str, path: str, fds:
         try:
             remote.append(missing)
         except GitFailed as e:  # somebody else's line came first: look again
-            if "(stale info)" not in e.stderr or attempt == _ATTEMPTS - 1:
+            if "rejected]" not in e.stderr or attempt == _ATTEMPTS - 1:
                 raise
         else:
             break
@@ -233,7 +222,6 @@ def _of_journal(events: Sequence[Event]) -> Entry:
     approved = journals.last(events, "approved") or {}
     done = last.event == "done"
     moves = planned.get("moves", {})
-    before = {name: move["old"] for name, move in moves.items()}
     outcome = _DONE.get(opened["kind"], opened["kind"]) if done else last.event
     undecided = last.event not in (*journals.FINAL, "stuck")
     said = last.detail.get("reason", "") if not done else {**opened, **planned}.get("reason", "")
@@ -245,17 +233,17 @@ def _of_journal(events: Sequence[Event]) -> Entry:
         actor=first.actor,
         approved_by=approved.get("approved_by"),
         verdict=_finished(planned),
-        before=before if done else None,
-        after={name: move["new"] for name, move in moves.items()} if done else None,
+        before=_trees(moves, "old_tree") if done else None,
+        after=_trees(moves, "tree") if done else None,
         reason=str(said),
     )
 
 
-def _of_tag(name: str, commits: Mapping[str, str], at: str, tagger: str, message: str) -> Entry:
+def _of_tag(name: str, at: str, tagger: str, message: str) -> Entry:
     said = trailer(message)
     if said is None or "moves" not in said:
         moment = rfc3339(datetime.fromtimestamp(int(at), UTC))
-        return Entry(moment, name, "tagged", "main", tagger.strip() or "somebody", after=commits)
+        return Entry(moment, name, "tagged", "main", tagger.strip() or "somebody")
     return Entry(
         at=said["at"],
         name=name,
@@ -264,10 +252,22 @@ def _of_tag(name: str, commits: Mapping[str, str], at: str, tagger: str, message
         actor=said["actor"],
         approved_by=said.get("approved_by"),
         verdict=_finished(said),
-        before={repository: move["old"] for repository, move in said["moves"].items()},
-        after={repository: move["new"] for repository, move in said["moves"].items()},
+        before=_trees(said["moves"], "old_tree"),
+        after=_trees(said["moves"], "tree"),
         reason=str(said.get("reason", "")),
     )
+
+
+def _trees(moves: Mapping[str, Mapping[str, str]], key: str) -> dict[str, str] | None:
+    return (
+        {name: move[key] for name, move in moves.items()} if moves and all(key in m for m in moves.values()) else None
+    )
+
+
+def _release(trees: Mapping[str, str]) -> str:
+    """What names the content of all repositories together: one line's `after` is found as the next one's `before`, and
+    a rollback's as that of the release which it went back to."""
+    return trees_id(trees)[:8]
 
 
 def _way(opened: Mapping[str, Any]) -> str:

@@ -8,20 +8,22 @@ Source of truth: git-fetch, git-status (porcelain v2), git-merge.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
+from gli.release import repositories
 from gli.release.repositories import GitFailed, Repository, as_they_end, git
 
 STATES = ("updated", "up to date", "left alone", "unreachable")
+WIDTH = 80
 FETCH_S = 600.0
 _FETCH = ("fetch", "--quiet", "--no-auto-maintenance", "--no-recurse-submodules", "--no-write-fetch-head")
 _STATUS = ("--no-optional-locks", "status", "--porcelain=v2", "--branch", "--ahead-behind", "--untracked-files=no")
 _MERGE = ("-c", "maintenance.auto=false", "merge", "--ff-only", "--quiet", "--no-autostash")
 
 
-@dataclass(frozen=True)
-class Pulled:
+class Pulled(NamedTuple):
     """What became of one clone."""
 
     state: str
@@ -31,8 +33,7 @@ class Pulled:
     """0 where the clone has what the remote has, 1 where it was left alone, 3 where the remote could not be asked."""
 
 
-@dataclass(frozen=True)
-class _Tree:
+class _Tree(NamedTuple):
     """Where somebody's work tree stands."""
 
     branch: str | None
@@ -46,12 +47,33 @@ class _Tree:
     upstream: str
 
 
-def pull(repositories: Sequence[Repository], branch: str, *, clone: bool = False) -> Iterator[tuple[str, Pulled]]:
+def told(root: Path, name: str, branch: str, say: Callable[[str], object], *, clone: bool = False) -> int:
+    """Pull a branch of the repositories of environment `name`, and say a line for each; the exit code."""
+    known = repositories.of(root, name)
+    indent = max(len(repository.name) for repository in known) + 2
+    pulled = []
+    for repository, result in pull(known, branch, clone=clone):
+        text = f"{result.state}: {result.text}" if result.code else result.text
+        say("\n".join(_wrapped(f"{repository:{indent}}", text)))
+        pulled.append(result)
+    say(summary(branch, pulled))
+    return max(result.code for result in pulled)
+
+
+def _wrapped(mark: str, text: str) -> list[str]:
+    if len(mark + text) <= WIDTH:
+        return [mark + text]
+    import textwrap  # seldom needed
+
+    return textwrap.wrap(text, WIDTH, initial_indent=mark, subsequent_indent=" " * len(mark))
+
+
+def pull(known: Sequence[Repository], branch: str, *, clone: bool = False) -> Iterator[tuple[str, Pulled]]:
     """The branch of every repository's clone brought forward to what `origin` has, in the repositories' order.
 
     `clone` makes the clones that are missing.
     """
-    for name, result in as_they_end(repositories, lambda repository: _pull(repository, branch, clone)):
+    for name, result in as_they_end(known, lambda repository: _pull(repository, branch, clone)):
         yield name, Pulled("left alone", str(result), 1) if isinstance(result, GitFailed) else result
 
 
@@ -111,7 +133,7 @@ def _cloned(repository: Repository, branch: str) -> Pulled:
         git("clone", *options, "--", repository.url, str(repository.clone), timeout=FETCH_S, interruptible=True)
     except GitFailed as e:
         return _not_fetched(e, branch)
-    return Pulled("updated", f"cloned to {repository.clone}")
+    return Pulled("updated", "cloned")
 
 
 def _not_fetched(error: GitFailed, branch: str) -> Pulled:

@@ -10,13 +10,12 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from gli import tables
 from gli.errors import UsageError
@@ -33,8 +32,7 @@ _USERINFO = re.compile(r"://[^/@\s]+@")
 _interruptible: set[subprocess.Popen[str]] = set()
 
 
-@dataclass(frozen=True)
-class Repository:
+class Repository(NamedTuple):
     """One repository of the release."""
 
     name: str
@@ -159,27 +157,40 @@ def as_they_end(
 ) -> Iterator[tuple[str, T | GitFailed]]:
     """As `each`, one by one: each result as soon as it and those before it are there.
 
+    Threads of our own, because a pool brings the logging module along, and `gli pull` should start at once.
     Ctrl-C starts nothing more, ends every git that may be interrupted and waits for the others.
     """
 
-    def attempt(repository: Repository) -> T | GitFailed:
-        try:
-            return work(repository)
-        except GitFailed as e:
-            return e
+    results: dict[str, T | GitFailed] = {}
+    raised: list[BaseException] = []
+    slots = threading.Semaphore(jobs)
 
-    with ThreadPoolExecutor(max(1, min(len(repositories), jobs))) as pool:
-        futures = {r.name: pool.submit(attempt, r) for r in repositories}
-        try:
-            for name, future in futures.items():
-                yield name, future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            while not all(future.done() for future in futures.values()):
-                for process in list(_interruptible):
-                    _signal(process, signal.SIGTERM)
-                time.sleep(0.05)
-            raise
+    def attempt(repository: Repository) -> None:
+        with slots:
+            try:
+                if not raised:
+                    results[repository.name] = work(repository)
+            except GitFailed as e:
+                results[repository.name] = e
+            except BaseException as e:  # noqa: BLE001 - it is raised where the results are waited for
+                raised.append(e)
+
+    threads = [threading.Thread(target=attempt, args=(repository,)) for repository in repositories]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread, repository in zip(threads, repositories, strict=True):
+            thread.join()
+            if raised:
+                raise raised[0]
+            yield repository.name, results[repository.name]
+    except BaseException as e:
+        raised.append(e)
+        while any(thread.is_alive() for thread in threads):
+            for process in list(_interruptible):
+                _signal(process, signal.SIGTERM)
+            time.sleep(0.05)
+        raise
 
 
 def _inherited() -> dict[str, str]:

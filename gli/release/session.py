@@ -101,7 +101,7 @@ class Session:
                 yield operation
             except Refused as e:
                 if not journals.is_final(journal.events) and journals.last(journal.events, "stuck") is None:
-                    journal.append("refused", reason=str(e), code=e.code)
+                    journal.append("refused", reason="; ".join(e.reasons), code=e.code)
                 raise
             except KeyboardInterrupt:
                 if journals.last(journal.events, "parking") is None:
@@ -231,7 +231,10 @@ class Session:
             "actor": self.actor,
             "approved_by": approval.approved_by,
             "journal": operation.journal.head,
-            "moves": {n: {"action": m.action, "old": m.old, "new": m.new, "tree": m.tree} for n, m in moves.items()},
+            "moves": {
+                n: {"action": m.action, "old": m.old, "new": m.new, "old_tree": m.old_tree, "tree": m.tree}
+                for n, m in moves.items()
+            },
         }
         return f"{_TITLES[document['kind']]}\n\n{json.dumps(document, ensure_ascii=False, indent=1)}\n"
 

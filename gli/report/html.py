@@ -6,6 +6,7 @@ without its script everything can be read but the facts, which the script unfold
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -51,6 +52,7 @@ def page(
     """
     words = texts.of(language)
     rows = _rows(verdict)
+    counts = Counter(row.line.outcome.value for row in rows)
     outcomes = {row.label: row.line.outcome.value for row in rows}
     drawn = drawing.with_the_rest(topology, list(outcomes)) if topology else None
     facts = {record.fact: record for record in records}
@@ -63,8 +65,9 @@ def page(
         wording=wording,
         proves=proves,
         reasons=wording.other_reasons(verdict, language),
-        took=(web.instant(verdict.finished) - web.instant(verdict.started)).total_seconds(),
-        shares=web.shares(verdict.counts),
+        took=_took(verdict),
+        counts=counts,
+        shares=web.shares(counts),
         red=sum(line.outcome.red for line in verdict.checks),
         outcomes=outcomes,
         groups=[
@@ -75,6 +78,13 @@ def page(
         fall=waterfall.of(list(facts.values())),
         data=_data(rows, facts, drawn, words, proves),
     )
+
+
+def _took(verdict: Verdict) -> float | None:
+    try:
+        return web.seconds_between(verdict.started, verdict.finished)
+    except ValueError:
+        return None  # an old verdict that somebody edited is worth a page all the same
 
 
 def _rows(verdict: Verdict) -> list[Row]:

@@ -189,7 +189,7 @@ def _read(folder: Path) -> Digest:
             verdict=v["verdict"],
             phase=v["phase"],
             started=v["started"],
-            seconds=(web.instant(v["finished"]) - web.instant(v["started"])).total_seconds(),
+            seconds=web.seconds_between(v["started"], v["finished"]),
             expires=v["expires"],
             counts=v["counts"],
             about=(roots or reasons or [""])[0] if v["verdict"] != "GO" else "",

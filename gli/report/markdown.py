@@ -64,6 +64,8 @@ def _sections(verdict: Verdict, words: Words, language: str) -> Iterator[_Sectio
     yield _Section("", waived, "\n")
     warned = wording.warnings(verdict, words)
     rows = [wording.counts(verdict, words) + (f" ({warned})" if warned else "") + "\n\n"]
+    retried = wording.retried(verdict)
+    rows += [f"{words['later attempt']}: {_text(wording.some(retried, words))}\n\n"] if retried else []
     rows += [f"{name}: {wording.compared(since, words)}\n\n" for name, since in wording.comparisons(verdict, words)]
     yield _Section("", rows)
     if verdict.checklist:

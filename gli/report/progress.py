@@ -37,11 +37,10 @@ class Progress:
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtestloop(self) -> Generator[None, object, object]:
-        if self._reporter is None:
+        self._out = _stdout()
+        if self._reporter is None or self._out is None:
             return (yield)
         self._begun = self._spoke = time.monotonic()
-        # A descriptor of its own: while a check runs, pytest captures what goes to the other.
-        self._out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding=sys.stdout.encoding, errors="backslashreplace")
         thread = threading.Thread(target=self._watch, name="progress", daemon=True)
         thread.start()
         try:
@@ -120,3 +119,14 @@ class Progress:
         assert self._out is not None
         self._out.write(text)
         self._out.flush()
+
+
+def _stdout() -> TextIO | None:
+    """Standard output on a descriptor of its own, since pytest captures the other while a check runs; None where it is
+    no file.
+    """
+    try:
+        descriptor = os.dup(sys.stdout.fileno())
+    except (OSError, ValueError):
+        return None
+    return os.fdopen(descriptor, "w", encoding=sys.stdout.encoding, errors="backslashreplace")

@@ -11,12 +11,20 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import os
 import re
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
 MASK = "***"
+_CARRIED = (
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+    "GITHUB_TOKEN",
+    "PGPASSWORD",
+)
 _SHORTEST = 6  # a shorter value would mask ordinary words
 _HEADERS = r"(?:proxy-)?authorization|(?:x-)?api-?key|x-[a-z0-9-]*(?:token|secret|key|signature)"
 _NAMED = r"[a-z0-9_]*(?:secret|token|password|api_?key|access_key)[a-z0-9_]*"
@@ -57,6 +65,11 @@ _KEYS = re.compile(
 )
 _PERCENT = re.compile(r"[^\s'\"<>]*%[0-9A-Fa-f]{2}[^\s'\"<>]*")
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_-]{16,}={0,2}")
+
+
+def carried() -> list[str]:
+    """The credentials that this process's own environment variables hold."""
+    return [os.environ[name] for name in _CARRIED if name in os.environ]
 
 
 class Redactor:

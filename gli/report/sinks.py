@@ -32,11 +32,12 @@ def write(
     environment: Environment,
     cases: Sequence[Case],
     *,
+    proves: Mapping[str, str],
     language: str,
 ) -> list[str]:
     """Writes the reports into the run's folder and renews the index above it; what failed, a sentence each.
 
-    The verdict and the `lines` of facts.jsonl have to be free of secrets already.
+    `proves` says what each check proves. The verdict and the `lines` of facts.jsonl have to be free of secrets already.
     """
 
     def page() -> None:
@@ -44,7 +45,7 @@ def write(
 
         records = [Record.model_validate(line) for line in lines]
         drawn = topology.topology(environment, cases)
-        write_whole(folder / PAGE, html.page(verdict, records, drawn, language))
+        write_whole(folder / PAGE, html.page(verdict, records, drawn, language, proves=proves))
 
     def index() -> None:
         from gli.report import index

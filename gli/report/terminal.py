@@ -98,10 +98,16 @@ def _roots(verdict: Verdict, words: Words, verbosity: int, paint: Paint) -> Iter
         yield from _root(root, words, verbosity, paint)
     others = [r for r in roots if r not in in_full]
     for root in others[:_IN_SHORT]:
-        yield from wrapped(f"{_headed(root, words, paint)}: {root.cause.message}")
-    if others[_IN_SHORT:]:
-        names = ", ".join(label(r.cause) for r in others[_IN_SHORT:])
-        yield from wrapped(f"{words['root causes'].upper()} {names}")
+        yield from wrapped(f"{_headed(root, words, paint)}: {_short(root.cause.message)}")
+    for holds, word in ((True, "root causes"), (False, "warning")):
+        names = [label(r.cause) for r in others[_IN_SHORT:] if r.holds == holds]
+        if names:
+            yield from wrapped(f"{words[word].upper()} {', '.join(names)}")
+
+
+def _short(message: str) -> str:
+    """At most two lines of a message; the report and `-v` have all of it."""
+    return message if len(message) <= 2 * WIDTH else f"{message[: 2 * WIDTH]}..."
 
 
 def _headed(root: Root, words: Words, paint: Paint) -> str:
@@ -120,13 +126,16 @@ def _root(root: Root, words: Words, verbosity: int, paint: Paint) -> Iterator[st
 
 
 def _asides(verdict: Verdict, words: Words, most: int, paint: Paint) -> Iterator[str]:
-    """What was accepted, and what does not apply, one line a reason."""
+    """What was accepted, what took more than one attempt, and what does not apply, one line a reason."""
     lines = wording.waived(verdict)
     for line in lines[:most]:
         badge = paint(f"[{words['waived'].upper()}]", "yellow")
         yield from wrapped(f"{badge} {label(line)}: {wording.acceptance(line, words)}")
     if lines[most:]:
         yield from wrapped(f"  {wording.some([label(c) for c in lines[most:]], words)}")
+    retried = wording.retried(verdict)
+    if retried:
+        yield from wrapped(f"{words['later attempt']}: {wording.some(retried, words, most)}")
     for reason, ids in wording.not_applicable(verdict.checks).items():
         yield from wrapped(f"{words['not-applicable']}: {wording.some(ids, words, most)}: {reason}")
 

@@ -68,6 +68,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "not green": ("not green", "통과하지 못한 검사"),
     "attempts": ("passed on attempt {n}", "{n}번째 시도에서 통과"),
     "count": ("{n} {what}", "{what} {n}"),
+    "later attempt": ("passed on a later attempt", "재시도 후 통과"),
     "nothing judged": ("nothing judged", "판정한 것 없음"),
     # compared with earlier runs
     "since the last run": ("since the last whole run", "직전 전체 실행 대비"),

@@ -45,6 +45,11 @@ class Waterfall:
     phases: tuple[str, ...]
     """Those that occur."""
 
+    @property
+    def more(self) -> bool:
+        """Whether only the slowest are shown at first."""
+        return any(bar.more for bar in self.bars)
+
 
 def of(records: Sequence[Record]) -> Waterfall:
     """The waterfall of a run's records."""

@@ -59,9 +59,9 @@ def moment(rfc3339: str) -> str:
     return f"{rfc3339[:10]} {rfc3339[11:19]} UTC" if rfc3339[10:11] == "T" else rfc3339
 
 
-def instant(rfc3339: str) -> datetime:
-    """The moment that a verdict names."""
-    return datetime.fromisoformat(rfc3339)
+def seconds_between(begun: str, ended: str) -> float:
+    """The seconds between two moments in RFC 3339; raises `ValueError` for what is none."""
+    return (datetime.fromisoformat(ended) - datetime.fromisoformat(begun)).total_seconds()
 
 
 def worst(outcomes: Iterable[str]) -> str:
@@ -70,11 +70,16 @@ def worst(outcomes: Iterable[str]) -> str:
 
 
 def shares(counts: Mapping[str, int]) -> list[tuple[str, float, float]]:
-    """Each outcome's part of a line, worst first: where it begins and how long it is, in percent."""
-    total, at, parts = sum(counts.values()), 0, []
-    for outcome, n in sorted(counts.items(), key=lambda pair: Outcome(pair[0]).rank):
-        parts.append((outcome, round(100 * at / total, 3), round(100 * n / total, 3)))
-        at += n
+    """Each outcome's part of a line, worst first: where it begins and how long it is, in percent.
+
+    None is so short that nobody sees it: two reds among hundreds are what the line is for.
+    """
+    least = sum(counts.values()) / 100
+    lengths = {outcome: max(counts[outcome], least) for outcome in sorted(counts, key=lambda o: Outcome(o).rank)}
+    total, at, parts = sum(lengths.values()), 0.0, []
+    for outcome, length in lengths.items():
+        parts.append((outcome, round(100 * at / total, 3), round(100 * length / total, 3)))
+        at += length
     return parts
 
 

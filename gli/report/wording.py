@@ -87,6 +87,11 @@ def waived(verdict: Verdict) -> list[CheckLine]:
     return [line for line in verdict.checks if line.outcome is Outcome.WAIVED]
 
 
+def retried(verdict: Verdict) -> list[str]:
+    """The labels of what passed, and not at once."""
+    return [label(line) for line in verdict.checks if line.outcome is Outcome.PASSED and line.attempts > 1]
+
+
 def acceptance(line: CheckLine, words: Words) -> str:
     """Who accepted a waived red, until when and why."""
     w = line.waiver

@@ -17,8 +17,7 @@ SUITE = "gli-verify"
 _SCOPE = re.compile(r"Credential=[^/]+/\d{8}/[^/]+/(?P<service>[^/]+)/aws4_request")
 _NAMES = {"elasticloadbalancing": "elbv2", "monitoring": "cloudwatch"}
 """Services that are signed under another name than boto3 calls them by."""
-_JSON = frozenset({"acm", "application-autoscaling", "ecr", "ecs", "logs", "secretsmanager"})
-_CBOR = frozenset({"cloudwatch"})
+_JSON = frozenset({"acm", "application-autoscaling", "cloudwatch", "ecr", "ecs", "logs", "secretsmanager"})
 _XML = (
     "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
 )
@@ -26,8 +25,8 @@ _S3 = "<Error><Code>{code}</Code><Message>{message}</Message></Error>"
 _EC2 = "<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors></Response>"
 _MESSAGE = "as a fault of the sandbox asked for"
 
-Refusal = tuple[int, dict[str, str], bytes]
-"""Status, headers and body of an answer."""
+Refusal = tuple[int, str, bytes]
+"""Status, content type and body of an answer."""
 
 
 class Front:
@@ -48,25 +47,15 @@ class Front:
         code = self.refused.get(service)
         if not code:
             return None
-        status, headers, body = _refusal(service, code)
-        return status, headers, b"" if environ["REQUEST_METHOD"] == "HEAD" else body
+        status, kind, body = _refusal(service, code)
+        return status, kind, b"" if environ["REQUEST_METHOD"] == "HEAD" else body
 
 
 def _refusal(service: str, code: str) -> Refusal:
     if service in _JSON:
-        body = json.dumps({"__type": code, "message": _MESSAGE}).encode()
-        return 400, {"Content-Type": "application/x-amz-json-1.1"}, body
-    if service in _CBOR:
-        body = _cbor({"__type": code, "message": _MESSAGE})
-        return 400, {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"}, body
+        return 400, "application/x-amz-json-1.1", json.dumps({"__type": code, "message": _MESSAGE}).encode()
     text = {"ec2": _EC2, "s3": _S3}.get(service, _XML)
-    return 403, {"Content-Type": "text/xml"}, text.format(code=code, message=_MESSAGE).encode()
-
-
-def _cbor(texts: Mapping[str, str]) -> bytes:
-    """A map of short texts as RFC 8949 writes it."""
-    parts = [part.encode() for pair in texts.items() for part in pair]
-    return bytes([0xA0 + len(texts)]) + b"".join(bytes([0x78, len(part)]) + part for part in parts)
+    return 403, "text/xml", text.format(code=code, message=_MESSAGE).encode()
 
 
 FRONT = Front()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
@@ -83,10 +83,10 @@ def _act(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
             answer = action(**json.loads(environ["wsgi.input"].read() or b"{}"))
         except (KeyError, TypeError, LookupError) as e:
             status, answer = HTTPStatus.BAD_REQUEST, {"error": f"{name}: {e!r}"}
-    return _answer(start_response, status, {"Content-Type": "application/json"}, json.dumps(answer).encode())
+    return _answer(start_response, status, "application/json", json.dumps(answer).encode())
 
 
-def _answer(start_response: Any, status: int, headers: Mapping[str, str], body: bytes) -> Iterable[bytes]:
+def _answer(start_response: Any, status: int, kind: str, body: bytes) -> Iterable[bytes]:
     line = f"{status:d} {HTTPStatus(status).phrase}"
-    start_response(line, [*headers.items(), ("Content-Length", str(len(body)))])
+    start_response(line, [("Content-Type", kind), ("Content-Length", str(len(body)))])
     return [body]

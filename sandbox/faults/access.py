@@ -77,7 +77,7 @@ def aws_denies_secrets(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@fault("aws-denies-metrics", turns_red=["db-storage-free", "alarms-exist"])
+@fault("aws-denies-metrics", turns_red=["ecs-cpu-mem-headroom", "alarms-exist"])
 def aws_denies_metrics(sandbox: Sandbox) -> Iterator[None]:
     """The suite's role may ask CloudWatch neither for metrics nor for alarms."""
     with _refusing(sandbox, "cloudwatch", "AccessDenied"):

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import Any
 
 from gli.environments import Service
 from gli.observe.aws.definition import TaskDefinition, task_definition
 from gli.observe.aws.identity import caller_identity
-from gli.observe.observation import Observation
+from gli.observe.observation import Observation, Unobserved
 from gli.observe.probe import Observer, probe
 
 TASKS = "ecs-tasks.amazonaws.com"
@@ -123,8 +124,10 @@ class ExecutionRole(Observation):
 @probe(deadline=15)
 async def iam_roles(observer: Observer) -> Roles:
     """The roles of the tasks, of this run, and of whoever deploys from GitHub; one call."""
-    services = [s for s in observer.environment.services.values() if s.ecs]
-    definitions = [await observer.see(task_definition, service) for service in services]
+    definitions = []
+    for service in observer.environment.services.values():
+        with suppress(Unobserved):  # whoever wants the roles of this one's tasks asks for it too
+            definitions += [await observer.see(task_definition, service)] if service.ecs else []
     wanted = sorted({arn for d in definitions for arn in (d.execution_role, d.task_role) if arn})
     answer = await observer.aws.call(
         observer,

@@ -11,7 +11,7 @@ from typing import Any
 
 from gli.environments import Frontend
 from gli.observe.aws.session import AwsError
-from gli.observe.observation import Observation, Unobserved
+from gli.observe.observation import Observation, Unobserved, unknown
 from gli.observe.probe import Observer, probe
 
 
@@ -21,8 +21,6 @@ class Bucket(Observation):
     name: str
     exists: bool
     region: str | None = None
-    denied: bool = False
-    """It exists, but belongs to somebody else, or this role may not look."""
 
 
 class IndexObject(Observation):
@@ -76,9 +74,11 @@ async def bucket(observer: Observer, frontend: Frontend) -> Bucket:
             return Bucket(name=name, exists=False)
         raise
     except Unobserved as e:
-        if e.unknown.cause == "access-denied":
-            return Bucket(name=name, exists=True, denied=True)
-        raise
+        if e.unknown.cause != "access-denied":
+            raise
+        # the answer to a HEAD request has no body to tell the two apart
+        why = f"{e.unknown.action} is denied on {name}, or it is another account's"
+        raise unknown("access-denied", why, action=e.unknown.action) from None
     headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return Bucket(name=name, exists=True, region=answer.get("BucketRegion") or headers.get("x-amz-bucket-region"))
 

@@ -1,0 +1,33 @@
+"""Where `gli` starts: all is `gli.cli`'s but `gli pull BRANCH`, which is typed all day and does not wait for click."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from gli.errors import UsageError
+from gli.release.repositories import BRANCHES
+
+
+def main() -> None:
+    """Run the command of this process's arguments."""
+    if len(sys.argv) == 3 and sys.argv[1] == "pull" and sys.argv[2] in BRANCHES:
+        sys.exit(_pull(sys.argv[2]))
+    from gli.cli import main as cli
+
+    cli()
+
+
+def _pull(branch: str) -> int:
+    """As `gli.commands.pull` without options; the exit code."""
+    from gli.release import pull
+
+    try:
+        return pull.told(Path.cwd(), os.environ.get("GLI_ENV") or "stg", branch, print)
+    except UsageError as e:
+        print(f"gli: {e}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nAborted!", file=sys.stderr)
+        return 1

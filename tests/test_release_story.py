@@ -1,0 +1,185 @@
+"""A whole day, as people type it: feature, staging, verification, production, rollback, emergency, and its log."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import release_rig
+from release_rig import FIRST_TAG, NAMES
+
+from conftest import Project, clean_environment
+
+SECOND = {"GIT_COMMITTER_NAME": "Second Person", "GIT_COMMITTER_EMAIL": "second@glibiz.com"}
+
+
+class Day:
+    """The rig's eight repositories, a project that verifies what stg holds, and `gli` in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.rig = release_rig.make(root)
+        project = self.project = Project(root / "project")
+        repositories = "".join(f'[[repositories]]\nname = "{name}"\n' for name in NAMES)
+        project.write(
+            "environments.toml",
+            f'{repositories}[own]\nbranch = "stg"\n[own.git]\nremote = "{root}/remotes/{{repository}}.git"\n'
+            'log_repository = "gli_root"\nworkspace = "../clones"\n'
+            '[own.services.api]\nurl = "http://127.0.0.1:9"\nrepository = "gli_api-server"\n',
+        )
+        self.rig.state = project.root / ".release"
+
+    def gli(self, *arguments: str, says: str = "", code: int = 0, env: Mapping[str, str] | None = None) -> str:
+        """What `gli` said, answered with `says`; it must end with `code`."""
+        command = [sys.executable, "-c", "from gli.cli import main; main(prog_name='gli')", *arguments]
+        done = subprocess.run(
+            command,
+            cwd=self.project.root,
+            env=clean_environment() | {"GLI_ENV": "own"} | (env or {}),
+            input=says,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
+        assert "Traceback" not in done.stderr
+        assert all(len(line) <= 80 for line in done.stdout.splitlines() if arguments[0] != "log"), done.stdout
+        return re.sub(r"\n +", " ", done.stdout + done.stderr)  # sentences as they were before they were wrapped
+
+    def id(self, *arguments: str) -> str:
+        """What has to be typed to approve it."""
+        found = re.search(r"id ([0-9a-f]{16})", self.gli(*arguments, "--dry-run"))
+        assert found is not None
+        return found[1]
+
+    def tags(self, kind: str) -> list[str]:
+        """The tags of that kind that all eight repositories have at main now."""
+        at_main = [
+            {t for t in self.rig.git(n, "tag", "--points-at", "main").split() if t.startswith(kind)} for n in NAMES
+        ]
+        return sorted(set.intersection(*at_main))
+
+
+@pytest.fixture(scope="module")
+def day(tmp_path_factory: pytest.TempPathFactory) -> Day:
+    return Day(tmp_path_factory.mktemp("day"))
+
+
+def test_a_whole_day(day: Day) -> None:
+    rig, gli = day.rig, day.gli
+    first = rig.trees()
+
+    # a feature, to staging
+    for name in ("gli_api-server", "gli_user-frontend"):
+        rig.commit(name, "dev", {"feature.txt": "new\n"})
+    assert "not confirmed" in gli("promote", "dev", "stg", says="n\n", code=1)
+    assert "8 of 8 repositories moved" in gli("promote", "dev", "stg", says="y\n")
+    assert rig.trees("stg") == rig.trees("dev")
+
+    # to production: not before it is verified, and not without both answers
+    assert "there is no readable verdict for own" in gli("promote", "stg", "main", code=3)
+    assert rig.trees() == first
+    assert day.project.run("--phase=pre-deploy").code == 0
+    id_ = day.id("promote", "stg", "main")
+    assert "that is another id" in gli("promote", "stg", "main", says="yes\n", code=1)
+    assert "not confirmed" in gli("promote", "stg", "main", "--yes", code=1)
+    assert "not confirmed" in gli("promote", "stg", "main", says=f"{id_}\nn\n", code=1)
+    assert rig.trees() == first and rig.leftovers() == set()
+    gli("promote", "stg", "main", says=f"{id_}\ny\n")
+    release = rig.trees("stg")
+    assert rig.trees() == release
+    (tag,) = day.tags("deploy-")
+    assert re.search(rf"^\S+Z {tag} deployed stg -> main .* verdict \S+Z$", gli("log"), re.MULTILINE)
+
+    # back, and forward again
+    refused = gli("rollback", "--previous", "-m", "500s", code=1)
+    assert "0002_more" in refused and "--ack-migrations" in refused
+    back = ("rollback", "--previous", "-m", "500s", "--ack-migrations")
+    gli(*back, says=f"{day.id(*back)}\ny\n")
+    assert rig.trees() == first
+    (rollback,) = day.tags("rollback-")
+    assert f"this release was taken off main by {rollback}" in gli("promote", "stg", "main", code=1)
+    id_ = day.id("promote", "stg", "main", "--reinstate")
+    gli("promote", "stg", "main", "--reinstate", "--approve", id_, "--approved-by", "Second Person")
+    assert rig.trees() == release
+
+    # an emergency, and its debt
+    clone = rig.root / "clones" / "gli_redis"
+    subprocess.run(["git", "clone", "-q", "-b", "main", str(rig.bare("gli_redis")), str(clone)], check=True)
+    (clone / "hotfix.txt").write_text("hot\n")
+    subprocess.run(["git", "-C", str(clone), "add", "hotfix.txt"], check=True)
+    subprocess.run(["git", "-C", str(clone), "commit", "-q", "-m", "Hotfix"], check=True)
+    urgent = ("push", "main", "-m", "긴급 수정: 세션이 지워짐")
+    gli(*urgent, says=f"{day.id(*urgent)}\ny\n")
+    emergency = next(t for t in rig.git("gli_redis", "tag").split() if t.startswith("emergency-"))
+    owing = gli("promote", "dev", "stg", "--yes", code=1)
+    assert f"gli_redis: stg lacks {emergency}" in owing and f"gli_redis: dev lacks {emergency}" in owing
+    gli("promote", "main", "stg", "--yes")
+    gli("promote", "stg", "dev", "--yes")
+    assert rig.git("gli_redis", "show", "dev:hotfix.txt") == "hot"
+    gli("push", "main", "--acknowledge", emergency, code=1)
+    gli("push", "main", "--acknowledge", emergency, env=SECOND)
+
+    # the next release has the hotfix, once it is verified
+    assert "other commits than the heads" in gli("promote", "stg", "main", code=1)
+    assert day.project.run("--phase=pre-deploy").code == 0
+    id_ = day.id("promote", "stg", "main")
+    gli("promote", "stg", "main", "--approve", id_, "--approved-by", "Second Person")
+    assert rig.trees() == rig.trees("stg")
+    assert rig.git("gli_redis", "show", "main:hotfix.txt") == "hot"
+
+    log = gli("log")
+    told = [tag, rollback, emergency, *day.tags("deploy-")]
+    assert [line.split()[1] for line in log.splitlines() if line.split()[1] in told] == told
+    for said in ("merged dev -> stg", "refused stg -> main", "rolled-back main", "긴급 수정"):
+        assert said in log, log
+    rebuilt = gli("log", "--rebuild")
+    assert [line.split()[1] for line in rebuilt.splitlines() if FIRST_TAG not in line and "deploy-" in line] != []
+
+
+REFUSED: dict[str, tuple[list[str], int, str]] = {
+    "no way from dev to main": (["promote", "dev", "main"], 2, "nothing is promoted from 'dev' to 'main'"),
+    "no branches": (["promote"], 2, "say from where to where"),
+    "branches with resume": (["promote", "dev", "stg", "--resume"], 2, "--resume takes no branches"),
+    "nothing to resume": (["promote", "--undo"], 0, "nothing is half-finished"),
+    "an approval by nobody": (["promote", "stg", "main", "--approve", "1"], 2, "--approve needs --approved-by"),
+    "both targets": (["rollback", FIRST_TAG, "--previous", "-m", "x"], 2, "a deploy tag, or --previous"),
+    "no reason": (["push", "main"], 2, "needs its reason"),
+    "an unknown environment": (["promote", "dev", "stg", "--env", "nowhere"], 2, "has no environment 'nowhere'"),
+    "a reset by one": (["rollback", FIRST_TAG, "-m", "x", "--mode", "reset"], 1, "is at deploy-20260101-090000"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_everything_else_is_one_sentence_and_its_exit_code(tmp_path: Path, case: str) -> None:
+    arguments, code, sentence = REFUSED[case]
+    assert sentence in Day(tmp_path).gli(*arguments, code=code)
+
+
+def test_whoever_runs_it_does_not_approve_it(tmp_path: Path) -> None:
+    day = Day(tmp_path)
+    assert day.project.run("--phase=pre-deploy").code == 0
+    id_ = day.id("promote", "stg", "main")
+    first = {"GIT_COMMITTER_NAME": "First Person", "GIT_COMMITTER_EMAIL": "first@glibiz.com"}
+    for approver in ("First Person", "first@glibiz.com", "FIRST PERSON <other@glibiz.com>"):
+        said = day.gli("promote", "stg", "main", "--approve", id_, "--approved-by", approver, code=1, env=first)
+        assert "must be somebody else" in said
+    said = day.gli("promote", "stg", "main", "--approve", "0" * 16, "--approved-by", "Second", code=1, env=first)
+    assert "is of other commits" in said
+    assert day.rig.names() == ["opened", "planned", "refused"]
+    day.gli("promote", "stg", "main", "--approve", id_, "--approved-by", "Second", env=first)
+
+
+def test_one_of_eight_that_fails_is_an_honest_exit_code(tmp_path: Path) -> None:
+    day = Day(tmp_path)
+    old = day.rig.trees("stg")
+    day.rig.hook("gli_rabbitmq", release_rig.REFUSE)
+    said = day.gli("promote", "dev", "stg", "--yes", code=1)
+    assert "gli_rabbitmq: stg was refused" in said and "undone in" in said
+    assert day.rig.trees("stg") == old
+    with day.rig.down("gli_websocket"):
+        assert "gli_websocket" in day.gli("promote", "dev", "stg", "--yes", code=3)
