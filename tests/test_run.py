@@ -147,11 +147,23 @@ def test_from_the_internet_the_private_checks_are_unknown_and_hold_the_verdict(
     assert "--vantage=vpc" in unseen[0]["message"]
 
 
+def test_a_run_starts_a_sandbox_where_none_is_up_and_ends_it(tmp_path: Path) -> None:
+    name = f"boot-{uuid.uuid4().hex[:6]}"
+    ran = run("--env=sandbox", root=ROOT, reports=tmp_path, env={"GLI_SANDBOX": name})
+    assert ran.last_line == "VERDICT sandbox: GO", ran.output
+    assert "starting one for this run" in ran.output
+    assert not (ROOT / ".sandbox" / name).exists()
+
+
 def test_a_delay_of_every_answer_is_survived(tmp_path: Path) -> None:
     """How long it takes is measured in benchmarks/."""
-    ran = run("--env=sandbox", root=ROOT, reports=tmp_path, env={"GLI_SANDBOX": f"boot-{uuid.uuid4().hex[:6]}"})
-    assert ran.last_line == "VERDICT sandbox: GO"
-    assert "starting one for this run" in ran.output
+    slow = Sandbox(f"slow-{uuid.uuid4().hex[:6]}", {})
+    slow.call("up", "--detach", "--latency", "100ms")
+    try:
+        ran = slow.verify(reports=tmp_path)
+    finally:
+        slow.call("down")
+    assert ran.last_line == "VERDICT sandbox: GO", ran.output
 
 
 Overlaid = Callable[..., str]
