@@ -25,7 +25,6 @@ from release_rig import NAMES, REFUSE, SLOW, Ended, Rig
 from gli.errors import UsageError
 from gli.release import journal as journals
 from gli.release import lock
-from gli.release.engine import Operation
 from gli.release.journal import Event, Journal
 from gli.release.mirror import Mirror
 
@@ -164,16 +163,16 @@ def test_without_either_fence_it_would(parked: tuple[Rig, bytes], monkeypatch: p
 
 
 def take_down(patch: pytest.MonkeyPatch, *, lock_too: bool, parked_ref_too: bool) -> None:
-    git, push = Mirror.git, Operation._push
+    git, push = Mirror.git, Mirror.push
 
-    def pushed(self: Operation, name: str, specs: dict[str, Any]) -> None:
+    def pushed(self: Mirror, specs: dict[str, Any]) -> None:
         moving = any(ref.startswith("refs/heads/") for ref in specs)
-        push(self, name, {ref: s for ref, s in specs.items() if not (moving and ref.startswith("refs/promotions/"))})
+        push(self, {ref: s for ref, s in specs.items() if not (moving and s[0] == "" and "promotions" in ref)})
 
     if lock_too:
         patch.setattr(Mirror, "git", lambda self, *a, **k: git(replace(self, fds=()), *a, **k))
     if parked_ref_too:
-        patch.setattr(Operation, "_push", pushed)
+        patch.setattr(Mirror, "push", pushed)
 
 
 def test_a_living_promoter_is_named_and_a_dead_ones_processes_are_waited_for(tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ ARTEFACTS = Path(__file__).parent / "artefacts"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 BEGUN = datetime(2026, 1, 31, 9, 0, tzinfo=UTC)
 browses = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
+WAIT_MS = 15_000  # for a busy machine; nothing waits so long unless it is broken
+expect.set_options(timeout=WAIT_MS)
 Open = Callable[..., Page]
 
 
@@ -52,6 +54,7 @@ def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
 
     def new(**options: Any) -> Page:
         page = browser.new_page(**options)
+        page.set_default_timeout(WAIT_MS)
         page.on("console", lambda message: errors.append(message.text))
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.on("request", lambda request: requests.append(request.url.partition("#")[0]))
