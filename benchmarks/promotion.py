@@ -11,6 +11,7 @@ seconds, medians of the rounds; the ratio is to `gli`. A way that is not install
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import statistics
@@ -131,7 +132,12 @@ class Way:
         """How long it took; raises `RuntimeError` where it failed."""
         start = time.perf_counter()
         done = subprocess.run(
-            [*self.command, *more], cwd=self.workspace, env=self.environment, capture_output=True, text=True, check=False
+            [*self.command, *more],
+            cwd=self.workspace,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         took = time.perf_counter() - start
         if done.returncode:
@@ -180,7 +186,9 @@ def pulling(remotes: Remotes, root: Path) -> list[Way]:
         elif name == "gita":
             environment["GITA_PROJECT_HOME"] = str(root / "gita-configuration")
             environment["XDG_CONFIG_HOME"] = str(root / "gita-configuration")
-            subprocess.run(["gita", "add", *remotes.names], cwd=workspace, env=environment, check=True, capture_output=True)
+            subprocess.run(
+                ["gita", "add", *remotes.names], cwd=workspace, env=environment, check=True, capture_output=True
+            )
             command = ["gita", "pull"]
         elif name == "mu-repo":
             register = ["mu", "register", *remotes.names]
@@ -229,7 +237,7 @@ def promotions(delay_ms: int, rounds: int, root: Path) -> dict[str, list[float]]
     project(remotes, root / "gli", "none")
     who = {"GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@glibiz.com"}
     who |= {key.replace("AUTHOR", "COMMITTER"): value for key, value in who.items()}
-    promote = [sys.executable, __file__, "--promote", *remotes.names]
+    promote = [sys.executable, __file__, "--promote"]
     ways = [
         Way("gli", root / "gli", remotes.environment | who, promote),
         Way("loop", root / "loop", remotes.environment | who, ["sh", "-c", SEED, "sh"]),
@@ -238,6 +246,11 @@ def promotions(delay_ms: int, rounds: int, root: Path) -> dict[str, list[float]]
     for number in range(-1, rounds):
         for way in _turn(ways, number):
             remotes.commit("stg", f"{way.name} {number}")
+            manifest = {
+                n: {"commit": _head(remotes.bare(n), "stg"), "tree": _tree(remotes.bare(n), "stg")}
+                for n in remotes.names
+            }
+            (root / "gli" / "manifest.json").write_text(json.dumps(manifest))
             took = way.seconds(*([f"release-{number}"] if way.name == "loop" else []))
             trees = [{n: _tree(remotes.bare(n), branch) for n in remotes.names} for branch in ("main", "stg")]
             if trees[0] != trees[1]:
@@ -259,10 +272,19 @@ def _turn(ways: list[Way], number: int) -> list[Way]:
 
 
 def promote_once() -> None:
-    """The process that `promotions` measures: what `gli promote stg main --yes` does, with a gate that says yes."""
-    from gli.commands import release
+    """The process that `promotions` measures: what `gli promote stg main` does, with a gate and a person who say yes."""
+    from gli.commands.release import settings
+    from gli.release import log
+    from gli.release.promote import Evidence, promote
+    from gli.release.session import Approval, session
 
-    release.promote_for_benchmark()  # type: ignore[attr-defined]
+    chosen = settings(Path.cwd(), "stg")
+    evidence = Evidence(json.loads(Path("manifest.json").read_text()), {"finished": "2026-01-31T09:00:00.000Z"})
+    with session(chosen, lambda line: None) as opened:
+        yes = Approval("Second Person <second@glibiz.com>")
+        promote(opened, "stg", "main", approve=lambda request: yes, gate=lambda: evidence, frozen=None)
+        home = next(r for r in chosen.repositories if r.name == chosen.log_repository)
+        log.publish(home, chosen.state, branch=chosen.log_branch, path=chosen.log_path, fds=opened.fds)
 
 
 def told(title: str, seen: Mapping[str, Sequence[float]]) -> None:
@@ -271,7 +293,9 @@ def told(title: str, seen: Mapping[str, Sequence[float]]) -> None:
     print(f"\n{title}")
     for name, seconds in sorted(seen.items(), key=lambda item: statistics.median(item[1])):
         median = statistics.median(seconds)
-        print(f"  {name:8}  {median:7.3f} s  {median / ours:5.2f}    {min(seconds):.3f} to {max(seconds):.3f}", flush=True)
+        print(
+            f"  {name:8}  {median:7.3f} s  {median / ours:5.2f}    {min(seconds):.3f} to {max(seconds):.3f}", flush=True
+        )
 
 
 def _in_a_folder(work: Callable[[Path], None]) -> None:

@@ -13,3 +13,11 @@ def now() -> datetime:
 def rfc3339(moment: datetime) -> str:
     """`2026-01-31T09:00:00.123Z`: sortable as text, and what `verdict.json` holds."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def is_time(tag: str, form: str) -> bool:
+    """Whether a tag is a moment in this form of `strftime`."""
+    try:
+        return datetime.strptime(tag, form).strftime(form) == tag  # noqa: DTZ007 - only its shape is of interest
+    except ValueError:
+        return False

@@ -10,8 +10,8 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
+from gli.clock import is_time
 from gli.environments import Git
 from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
@@ -107,14 +107,6 @@ async def deployments(observer: Observer) -> Deployments:
 def deploy_tags(heads: Heads, table: Git) -> tuple[str, ...]:
     """The tags of one repository that are deploy tags, newest first."""
     return tuple(sorted((t for t in heads.tags if is_time(t, table.deploy_tag)), reverse=True))
-
-
-def is_time(tag: str, form: str) -> bool:
-    """Whether a tag is a moment in this form of `strftime`."""
-    try:
-        return datetime.strptime(tag, form).strftime(form) == tag  # noqa: DTZ007 - only its shape is of interest
-    except ValueError:
-        return False
 
 
 def _common(tags: Sequence[Sequence[str]]) -> str | None:

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gli.clock import now
+from gli.clock import is_time, now
 from gli.environments import Git
-from gli.observe.git import BRANCHES, LIVE, STAGED, TIMEOUT_S, GitFailed, Heads, git, git_bytes, heads, is_time
+from gli.observe.git import BRANCHES, LIVE, STAGED, TIMEOUT_S, GitFailed, Heads, git, git_bytes, heads
 from gli.observe.migrations import in_paths
 from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe

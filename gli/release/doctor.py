@@ -16,9 +16,9 @@ from typing import Any
 
 import httpx
 
+from gli.clock import is_time
 from gli.environments import Git, Github
 from gli.errors import UsageError
-from gli.observe.git import is_time
 from gli.release import journal as journals
 from gli.release import log, plan
 from gli.release.mirror import Mirror, Refs, trailer

@@ -20,6 +20,9 @@ _FIELDS = "%00".join(
 )
 
 
+_ONE = ("rev-list", "--max-count=1", "--no-commit-header", "--format=%H%x00%T%x00%B")
+
+
 @dataclass(frozen=True)
 class Commit:
     """The tip of a branch, or what a tag stands for."""
@@ -68,8 +71,8 @@ class Mirror:
         """The three branches, all tags and the lock, in one connection; raises `GitFailed`."""
         if not (self.folder / "HEAD").is_file():
             self._create()
-        quiet = ("--quiet", "--no-tags", "--prune", "--no-write-fetch-head", "--no-recurse-submodules")
-        self.git("fetch", *quiet, self.repository.url, *(f"+{ref}:{ref}" for ref in _FETCHED))
+        quiet = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-maintenance")
+        self.git("fetch", *quiet, "--prune", self.repository.url, *(f"+{ref}:{ref}" for ref in _FETCHED))
         return self.refs()
 
     def push(self, specs: Mapping[str, tuple[str, str | None]]) -> None:
@@ -98,9 +101,12 @@ class Mirror:
 
     def commit(self, name: str) -> Commit:
         """A commit by its name; raises `GitFailed` where there is none."""
-        whole = self.git("show", "--no-patch", "--no-show-signature", "--format=%H%x00%T%x00%B", f"{name}^{{commit}}")
-        id_, tree, message = whole.split("\0", 2)
-        return Commit(id_, tree, message)
+        return _commit(self.git(*_ONE, f"{name}^{{commit}}"))
+
+    def newest(self, tip: str, pattern: str) -> Commit | None:
+        """The newest commit whose message has a line that matches, on the first-parent line that ends in `tip`."""
+        found = self.git(*_ONE, "--first-parent", f"--grep={pattern}", tip)
+        return _commit(found) if found else None
 
     def contains(self, holder: str, commit: str) -> bool:
         """Whether `commit` is in the history of `holder`."""
@@ -153,6 +159,10 @@ class Mirror:
             (self.folder / part).mkdir(parents=True, exist_ok=True)
         (self.folder / "config").write_text(_CONFIG, encoding="utf-8")
         (self.folder / "HEAD").write_text("ref: refs/heads/main\n", encoding="utf-8")
+
+
+def _commit(text: str) -> Commit:
+    return Commit(*text.split("\0", 2))
 
 
 def trailer(message: str) -> dict[str, Any] | None:

@@ -128,11 +128,7 @@ def effective(mirror: Mirror, commit: Commit) -> str:
 
 def _newest_of_ours(mirror: Mirror, commit: Commit) -> Commit | None:
     """The newest commit of an operation on the branch that ends in `commit`."""
-    if _OURS.search(commit.message):
-        return commit
-    lines = ("--first-parent", "--max-count=1", "--grep=^Release-Id: ", commit.id)
-    found = mirror.git("rev-list", *lines).strip()
-    return mirror.commit(found) if found else None
+    return commit if _OURS.search(commit.message) else mirror.newest(commit.id, "^Release-Id: ")
 
 
 def manifest_id(manifest: Mapping[str, Mapping[str, str]]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from gli.observe.git import is_time
+from gli.clock import is_time
 from gli.observe.migrations import in_paths
 from gli.release import plan
 from gli.release.engine import Operation
