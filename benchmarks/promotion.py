@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
@@ -227,7 +228,11 @@ def pulls(count: int, delay_ms: int, rounds: int, root: Path) -> dict[str, dict[
 
 
 def promotions(delay_ms: int, rounds: int, root: Path) -> dict[str, list[float]]:
-    """{way: seconds of each round}: stg into main of eight repositories, with a tag; what a gate takes is not in it."""
+    """{way: seconds of each round}: stg into main of eight repositories, with a tag; what a gate takes is not in it.
+
+    `gli` is until its prompt is back, `gli moved` until the last branch had moved: what follows is the lock and the
+    log, and the loop has neither.
+    """
     remotes = Remotes(root / "remotes", [f"repository{n}" for n in range(8)], delay_ms)
     (root / "ssh").write_text(SSH)
     (root / "ssh").chmod(0o755)
@@ -251,13 +256,23 @@ def promotions(delay_ms: int, rounds: int, root: Path) -> dict[str, list[float]]
                 for n in remotes.names
             }
             (root / "gli" / "manifest.json").write_text(json.dumps(manifest))
+            started = time.time()
             took = way.seconds(*([f"release-{number}"] if way.name == "loop" else []))
             trees = [{n: _tree(remotes.bare(n), branch) for n in remotes.names} for branch in ("main", "stg")]
             if trees[0] != trees[1]:
                 raise RuntimeError(f"{way.name} did not promote everything")
             if number >= 0:
                 seen.setdefault(way.name, []).append(took)
+            if number >= 0 and way.name == "gli":
+                seen.setdefault("gli moved", []).append(_decided(root / "gli") - started)
     return seen
+
+
+def _decided(folder: Path) -> float:
+    """When the newest operation had moved the last branch, as its journal says: seconds since 1970."""
+    newest = max((folder / ".release" / "journal").iterdir())
+    events = [json.loads(line) for line in newest.read_text().splitlines()]
+    return datetime.fromisoformat(next(e["at"] for e in events if e["event"] == "decided")).timestamp()
 
 
 def _tree(repository: Path, branch: str) -> str:
@@ -272,7 +287,7 @@ def _turn(ways: list[Way], number: int) -> list[Way]:
 
 
 def promote_once() -> None:
-    """The process that `promotions` measures: what `gli promote stg main` does, with a gate and a person who say yes."""
+    """The process that `promotions` measures: `gli promote stg main`, with a gate and a person who say yes."""
     from gli.commands.release import settings
     from gli.release import log
     from gli.release.promote import Evidence, promote
@@ -294,7 +309,7 @@ def told(title: str, seen: Mapping[str, Sequence[float]]) -> None:
     for name, seconds in sorted(seen.items(), key=lambda item: statistics.median(item[1])):
         median = statistics.median(seconds)
         print(
-            f"  {name:8}  {median:7.3f} s  {median / ours:5.2f}    {min(seconds):.3f} to {max(seconds):.3f}", flush=True
+            f"  {name:9}  {median:7.3f} s  {median / ours:5.2f}    {min(seconds):.3f} to {max(seconds):.3f}", flush=True
         )
 
 

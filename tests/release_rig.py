@@ -215,9 +215,9 @@ class Rig:
         """Refs that no operation may leave behind."""
         return {ref for n in NAMES for ref in self.refs(n) if ref.startswith(("refs/promotions/", "refs/gli/"))}
 
-    def verdict_of_git(self, old: Mapping[str, str], new: Mapping[str, str]) -> str:
-        """`old` or `new` where main of all eight repositories has that tree; else which has what."""
-        trees = self.trees()
+    def verdict_of_git(self, old: Mapping[str, str], new: Mapping[str, str], branch: str = "main") -> str:
+        """`old` or `new` where the branch of all eight repositories has that tree; else which has what."""
+        trees = self.trees(branch)
         if trees == old:
             return "old"
         return "new" if trees == new else f"mixed: {[n for n in NAMES if trees[n] == new[n]]} are new"
@@ -240,11 +240,11 @@ def make(root: Path) -> Rig:
     return rig
 
 
-def park(rig: Rig) -> Path:
+def park(rig: Rig, *way: str) -> Path:
     """A promotion that was parked and no more, kept so that it can be pushed again and again; its journal."""
     push_for_real, Operation.push = Operation.push, lambda self: None  # type: ignore[assignment, method-assign]
     try:
-        ended = rig.promote()
+        ended = rig.promote(*way)
     finally:
         Operation.push = push_for_real  # type: ignore[method-assign]
     assert ended.code == 0, ended.said

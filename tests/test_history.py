@@ -144,6 +144,25 @@ def test_a_repository_that_differs_from_most_is_the_odd_one(remote: Remote) -> N
     assert seen.tags == dict.fromkeys(NAMES, (tag,))
 
 
+def test_a_rollback_is_the_release_that_production_is_at(remote: Remote) -> None:
+    (tag,) = repositories.refs(remote.app, "refs/tags")
+    back, emergency = ("rollback-20990101-000000", "emergency-20990102-000000")
+    for name in NAMES:
+        where = repositories.path(remote.root / "git", name)
+        repositories.set_ref(where, f"refs/tags/{back}", remote.commits["main"][name])
+        repositories.set_ref(where, f"refs/tags/{emergency}", remote.commits["main"][name])
+    home = repositories.path(remote.root / "git", "other_root")
+    log = f"2099-01-01T00:00:00Z {tag} deployed\n2099-01-01T00:00:00Z {back} rolled-back {tag} -> main\n"
+    repositories.push(home, "deployments", "Rolled back", {"deployment.log": log}, datetime.now(UTC))
+    observatory = remote.observatory()
+    try:
+        seen = observatory.wait(deployments)
+    finally:
+        observatory.close()
+    assert (seen.current, seen.way_back) == (back, back)
+    assert remote.history("other_root").logged == (tag, back)
+
+
 def test_a_fix_of_the_staged_branch_alone_is_what_dev_lacks_of_it(remote: Remote) -> None:
     fix = remote.push("stg", {"fix.txt": "fixed\n"})
     gap = remote.history().gap(DEVELOPED, of=STAGED)

@@ -85,9 +85,9 @@ def _kill_at(when: str, line: int) -> None:
     Journal.append = append  # type: ignore[method-assign]
 
 
-def judge(rig: Rig, ended: Ended, old: dict[str, str], new: dict[str, str]) -> str:
+def judge(rig: Rig, ended: Ended, old: dict[str, str], new: dict[str, str], branch: str = "main") -> str:
     """All old or all new, the journal and the exit code say which, and nothing is left behind."""
-    what = rig.verdict_of_git(old, new)
+    what = rig.verdict_of_git(old, new, branch)
     assert {"done": "new", "undone": "old", "refused": "old"}[rig.names()[-1]] == what, ended.said
     assert ended.code == (0 if what == "new" else 1)
     assert rig.leftovers() == set()
@@ -133,6 +133,46 @@ def test_killed_while_some_refuse(parked: tuple[Rig, bytes], when: str, line: in
         rig.hook(name, REFUSE)
     assert killed(lambda: release_rig.push(rig, path), when, line)
     assert judge(rig, rig.recover(how), old, new) == "old"
+
+
+@pytest.fixture(scope="module")
+def tagless(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rig, bytes]:
+    """As `parked`, of a promotion that makes no tags: what landed is told by the parked refs."""
+    rig = release_rig.make(tmp_path_factory.mktemp("tagless"))
+    return rig, release_rig.park(rig, "dev", "stg").read_bytes()
+
+
+@pytest.mark.parametrize("how", ["resume", "undo"])
+@pytest.mark.parametrize(("when", "line"), [("after", 5), ("after", 7), ("after", 10), ("before", 14), ("after", 14)])
+def test_killed_without_tags(tagless: tuple[Rig, bytes], when: str, line: int, how: str) -> None:
+    rig, journal = tagless
+    path = release_rig.restart(rig, journal)
+    old, new = rig.trees("stg"), rig.trees("dev")
+    for name in SLOW_ONES:
+        rig.hook(name, SLOW)
+    assert killed(lambda: release_rig.push(rig, path), when, line)
+    ended = rig.recover(how)
+    if rig.names()[-1] == "done" and how == "undo":
+        ended = Ended(0, ended.said)
+    assert judge(rig, ended, old, new, "stg") == ("new" if how == "resume" or (when, line) == ("after", 14) else "old")
+
+
+@pytest.mark.parametrize("how", ["resume", "undo"])
+def test_killed_and_then_moved_on_by_somebody_else(tagless: tuple[Rig, bytes], how: str) -> None:
+    rig, journal = tagless
+    path = release_rig.restart(rig, journal)
+    old, new = rig.trees("stg"), rig.trees("dev")
+    assert killed(lambda: release_rig.push(rig, path), "before", 14)
+    theirs = rig.commit("gli_redis", "stg", {"theirs.txt": "on top\n"})
+    ended = rig.recover(how)
+    assert rig.heads("stg")["gli_redis"] == theirs, "never overwritten"
+    others = {n: tree for n, tree in rig.trees("stg").items() if n != "gli_redis"}
+    if how == "resume":
+        assert ended.code == 0
+        assert others == {n: new[n] for n in others}
+    else:
+        assert (ended.code, "gli_redis: stg has been moved on since" in ended.said) == (3, True), ended.said
+        assert others == {n: old[n] for n in others}
 
 
 def undone_then_waited(rig: Rig, journal: bytes) -> tuple[Ended, str]:
@@ -239,7 +279,7 @@ def test_a_journal_that_cannot_be_written_stops_before_the_next_effect(parked: t
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(journal) + 20, before[1]))
     try:
-        with pytest.raises(OSError, match=r"File too large|only a part"):
+        with pytest.raises(UsageError, match=r"can't be written: (File too large|the disk took only a part)"):
             release_rig.push(rig, path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

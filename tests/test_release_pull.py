@@ -19,6 +19,7 @@ from release_rig import NAMES, Rig
 from conftest import clean_environment
 from gli.cli import main
 
+START = "from gli.start import main; main()"
 FILE = """
 [own]
 branch = "stg"
@@ -251,9 +252,9 @@ def test_ctrl_c_leaves_no_process_and_no_lock_and_the_next_pull_does_it(workspac
         workspace.rig.commit(name, "main", {"app.txt": "theirs\n"})
         workspace.git(name, "remote", "set-url", "origin", f"ssh://glibiz.invalid{workspace.rig.bare(name)}")
     process = subprocess.Popen(
-        [sys.executable, "-c", "from gli.cli import main; main()", "pull", "main", "--env", "own"],
+        [sys.executable, "-c", START, "pull", "main"],
         cwd=workspace.rig.root,
-        env=workspace.env | {"GIT_SSH_COMMAND": str(ssh)},
+        env=workspace.env | {"GIT_SSH_COMMAND": str(ssh), "GLI_ENV": "own"},
         start_new_session=True,
     )
     deadline = time.monotonic() + 60
@@ -277,7 +278,26 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def test_it_starts_without_what_it_does_not_need() -> None:
-    program = "import sys, gli.cli, gli.commands.pull; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert not {"pydantic", "boto3", "anyio", "httpx", "pytest"} & set(done.stdout.split())
+def test_as_it_is_typed_it_starts_without_what_it_does_not_need_and_does_the_same(workspace: Workspace) -> None:
+    def typed(*arguments: str, environment: str) -> subprocess.CompletedProcess[str]:
+        program = f"import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); {START}"
+        return subprocess.run(
+            [sys.executable, "-c", program, "pull", *arguments],
+            cwd=workspace.rig.root,
+            env=workspace.env | {"GLI_ENV": environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    workspace.git("gli_redis", "switch", "--quiet", "--detach")
+    workspace.rig.commit("gli_redis", "main", {"app.txt": "theirs\n"})
+    light, whole = typed("main", environment="own"), typed("main", "--env", "own", environment="own2")
+    assert (light.returncode, light.stdout) == (whole.returncode, whole.stdout)
+    assert light.returncode == 1
+    heavy = {"click", "pydantic", "boto3", "anyio", "logging", "inspect"}
+    assert not heavy & set(light.stderr.split())
+    assert "click" in whole.stderr.split()
+    light, whole = typed("main", environment="own2"), typed("main", "--env", "own2", environment="own")
+    assert (light.returncode, light.stderr.splitlines()[0]) == (whole.returncode, whole.stderr.splitlines()[0])
+    assert light.returncode == 2

@@ -65,7 +65,8 @@ def doctor(name: str) -> None:
     table, known = _known(root, name)
     state, found = root / table.state, []
     with _mirrors(state, known) as mirrors:
-        patient = doctors.Patient(state, table, environments.load(root, name).github, {m.name: m for m in mirrors})
+        by_name, github = {m.name: m for m in mirrors}, environments.load(root, name).github
+        patient = doctors.Patient(state, table, github, by_name, _home(table, known))
         for finding in doctors.findings(patient):
             click.echo(f"{finding.text}\n  mend: {finding.mend}")
             found.append(finding)
@@ -90,8 +91,9 @@ def _known(root: Path, name: str) -> tuple[Git, list[Repository]]:
 
 
 def _home(table: Git, known: list[Repository]) -> Repository:
-    """The repository that keeps the deployment log."""
-    home = next((repository for repository in known if repository.name == table.log_repository), None)
+    """The repository that keeps the deployment log: the first one, where none is named."""
+    name = table.log_repository or known[0].name
+    home = next((repository for repository in known if repository.name == name), None)
     if home is None:
         raise UsageError(f"{environments.FILE}: git.log_repository names none of [[repositories]]; mend it")
     return home

@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +17,8 @@ from gli import tables
 from gli.clock import now
 from gli.commands import env, sentences
 from gli.errors import UsageError
-from gli.release import emergency, repositories
 from gli.release import promote as promotions
+from gli.release import repositories
 from gli.release.engine import Operation
 from gli.release.plan import LIVE, MERGE_BACK, STAGED, Refused
 from gli.release.repositories import BRANCHES, GitFailed
@@ -166,6 +167,8 @@ def push(
     Exit code 0 done, 1 refused or undone, 3 cannot tell. On main it opens a debt: normal promotions are refused until
     main is merged back into stg and dev, and somebody else has acknowledged it (or approved it at once, --approved-by).
     """
+    from gli.release import emergency
+
     root = Path.cwd()
     with _released(root, name) as opened:
         if acknowledge is not None:
@@ -281,7 +284,7 @@ def _gate(root: Path, name: str, reports: Path) -> promotions.Evidence:
         raise Refused(f"the gate says no: {decision.reason}", *decision.notes, code=decision.code or 1)
     verdict = decision.verdict
     about = {"environment": verdict.environment, "finished": verdict.finished, "digest": verdict.digest}
-    return promotions.Evidence(verdict.manifest, about)
+    return promotions.Evidence(verdict.manifest, about, datetime.fromisoformat(verdict.expires))
 
 
 def _frozen(root: Path, name: str) -> str | None:

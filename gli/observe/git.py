@@ -18,6 +18,7 @@ from gli.observe.probe import Observer, probe
 
 BRANCHES = ("dev", "stg", "main")
 DEVELOPED, STAGED, LIVE = BRANCHES
+ROLLBACK_TAG = "rollback-%Y%m%d-%H%M%S"
 TIMEOUT_S = 20.0
 _QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oConnectTimeout=5", "LC_ALL": "C"}
 
@@ -105,14 +106,27 @@ async def deployments(observer: Observer) -> Deployments:
 
 
 def deploy_tags(heads: Heads, table: Git) -> tuple[str, ...]:
-    """The tags of one repository that are deploy tags, newest first."""
-    return tuple(sorted((t for t in heads.tags if is_time(t, table.deploy_tag)), reverse=True))
+    """The tags of one repository that name a release of production, newest first."""
+    return tuple(sorted((t for t in heads.tags if is_release(t, table)), key=_moment, reverse=True))
+
+
+def is_release(tag: str, table: Git) -> bool:
+    """Whether a tag names a release of production: a deployment, or a rollback, which makes an earlier one live again.
+
+    A push in an emergency is none: nobody has verified it.
+    """
+    return is_time(tag, table.deploy_tag) or is_time(tag, ROLLBACK_TAG)
 
 
 def _common(tags: Sequence[Sequence[str]]) -> str | None:
     """The newest tag that more than half of the repositories have."""
     counts = Counter(tag for of_one in tags for tag in of_one)
-    return max((tag for tag, n in counts.items() if 2 * n > len(tags)), default=None)
+    return max((tag for tag, n in counts.items() if 2 * n > len(tags)), key=_moment, default=None)
+
+
+def _moment(tag: str) -> str:
+    """The digits of a tag: in the order of time, whatever stands before them."""
+    return "".join(filter(str.isdigit, tag))
 
 
 async def _all_heads(observer: Observer) -> list[Heads]:

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from gli.clock import is_time, now
+from gli.clock import now
 from gli.environments import Git
-from gli.observe.git import BRANCHES, LIVE, STAGED, TIMEOUT_S, GitFailed, Heads, git, git_bytes, heads
+from gli.observe.git import BRANCHES, LIVE, STAGED, TIMEOUT_S, GitFailed, Heads, git, git_bytes, heads, is_release
 from gli.observe.migrations import in_paths
 from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
@@ -237,7 +237,9 @@ def _log_branch(table: Git, known: Heads) -> dict[str, str]:
 
 
 def _deploy_tags(log: str, table: Git) -> tuple[str, ...]:
-    return tuple(word for word in log.split() if is_time(word, table.deploy_tag))
+    """The release that each line is about. The line of a rollback names the one that it went back to after its own."""
+    found = ([word for word in line.split() if is_release(word, table)] for line in log.splitlines())
+    return tuple(tags[0] for tags in found if tags)
 
 
 async def _gaps(bare: _Bare, commits: Mapping[str, str]) -> tuple[Gap, ...]:

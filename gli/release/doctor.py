@@ -57,6 +57,8 @@ class Patient:
     github: Github | None
     mirrors: Mapping[str, Mirror]
     """By the name of the repository."""
+    home: Repository
+    """The one that keeps the deployment log."""
 
 
 def findings(patient: Patient) -> Iterator[Finding]:
@@ -149,12 +151,9 @@ def _tags(patient: Patient, mirrors: Mapping[str, Mirror], refs: Mapping[str, Re
 
 
 def _log(patient: Patient) -> Iterator[Finding]:
-    table = patient.table
-    home = patient.mirrors.get(table.log_repository or "")
-    if home is None:
-        return
+    table, home = patient.table, patient.home
     try:
-        lacking = log.lacking(home.repository, patient.state, branch=table.log_branch, path=table.log_path)
+        lacking = log.lacking(home, patient.state, branch=table.log_branch, path=table.log_path)
     except GitFailed as e:
         yield Finding(f"the deployment log in {home.name} can't be read: {e}", "see that its remote answers", UNSURE)
         return

@@ -17,8 +17,8 @@ from gli.release.engine import Operation
 from gli.release.mirror import Commit, Mirror, Refs, trailer
 from gli.release.plan import LIVE, STAGED, Move, Refused
 from gli.release.promote import summary
-from gli.release.repositories import GitFailed, git
-from gli.release.session import Approve, Request, Session, collected, on_each
+from gli.release.repositories import git
+from gli.release.session import Approve, Request, Session, answers, collected, on_each
 
 
 def push(
@@ -36,9 +36,8 @@ def push(
     kind = "emergency" if branch == LIVE else "push"
     with session.operation(kind=kind, source="clones", branch=branch, reason=reason, dry_run=dry_run) as operation:
         refs = session.fetch(operation)
-        found = on_each(operation.mirrors.values(), lambda mirror: _move(mirror, refs[mirror.name], branch))
+        found = answers(on_each(operation.mirrors.values(), lambda m: _move(m, refs[m.name], branch)))
         against = [e for e in found.values() if isinstance(e, Refused)]
-        against += [Refused(f"{name}: {e}", code=3) for name, e in found.items() if isinstance(e, GitFailed)]
         if against:
             raise collected(against)
         moves = {name: move for name, move in found.items() if isinstance(move, Move)}
@@ -76,10 +75,7 @@ def acknowledge(session: Session, tag: str) -> str:
         document = {"kind": "acknowledgement", "of": tag, "actor": session.actor, "at": rfc3339(now())}
         head = plan.tip(mirror, refs[mirror.name], LIVE).id
         object_ = mirror.make_tag(made, head, f"Acknowledged {tag}\n\n{json.dumps(document, ensure_ascii=False)}\n")
-        try:
-            mirror.push({f"refs/tags/{made}": (object_, "")})
-        except GitFailed as e:
-            raise Refused(f"{mirror.name}: {e}", code=3) from None
+        mirror.push({f"refs/tags/{made}": (object_, "")})
         operation.journal.append("done", tag=made)
         return made
 

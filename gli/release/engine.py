@@ -58,6 +58,8 @@ class Operation:
     say: Callable[[str], None]
     patience: Sequence[float] = PATIENCE_S
     """Seconds to wait before each further attempt at what may pass."""
+    later: Callable[[Callable[[], object]], object] = lambda work: work()
+    """Does what nothing waits for beside what follows."""
     moves: Mapping[str, Move] = field(default_factory=dict)
     tag: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -316,7 +318,10 @@ class Operation:
     def _unlock(self) -> None:
         """Free the lock ref, if it is ours. Where that fails it ends with its deadline."""
         if self.lock:
-            self._each([self.log_repository], lambda name: self.mirrors[name].push({lock.REF: ("", self.lock)}))
+            self.later(self._push_unlocked)
+
+    def _push_unlocked(self) -> None:
+        self._each([self.log_repository], lambda name: self.mirrors[name].push({lock.REF: ("", self.lock)}))
 
     def _each(self, names: Iterable[str], work: Callable[[str], T]) -> dict[str, T | GitFailed]:
         wanted = set(names)

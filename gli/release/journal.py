@@ -70,6 +70,8 @@ class Journal:
     actor: str
     events: list[Event]
     _file: int
+    _torn: bool = False
+    """A line could not be written whole: nothing may follow it."""
     _writing: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -105,7 +107,7 @@ class Journal:
         return self.events[-1].hash if self.events else _START
 
     def append(self, event: str, **detail: Any) -> Event:
-        """Write one line and wait until it is on disk; raises `OSError` where it is not."""
+        """Write one line and wait until it is on disk; raises `UsageError` where it is not, and ever after."""
         with self._writing:
             line = Event(
                 seq=len(self.events) + 1,
@@ -121,14 +123,24 @@ class Journal:
             body = _body(line)
             line = Event(**{**body, "hash": _hash(body)})
             text = json.dumps({**body, "hash": line.hash}, ensure_ascii=False).encode(errors=_ESCAPED) + b"\n"
-            if os.write(self._file, text) != len(text):
-                raise OSError(f"{self.path}: the disk took only a part of a line")
-            os.fsync(self._file)
+            self._write(text)
             self.events.append(line)
             return line
 
     def close(self) -> None:
         os.close(self._file)
+
+    def _write(self, line: bytes) -> None:
+        why = "a line before could not be written"
+        try:
+            if not self._torn and os.write(self._file, line) == len(line):
+                os.fsync(self._file)
+                return
+            why = why if self._torn else "the disk took only a part of a line"
+        except OSError as e:
+            why = e.strerror or str(e)
+        self._torn = True
+        raise UsageError(f"{self.path} can't be written: {why}; make room, then gli promote --resume, or --undo")
 
 
 def folder(state: Path) -> Path:

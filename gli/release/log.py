@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gli.clock import is_time, rfc3339
+from gli.clock import is_time, now, rfc3339
 from gli.errors import UsageError
 from gli.release import journal as journals
 from gli.release.journal import Event
@@ -189,7 +189,8 @@ class _Branch:
 
     def remembered(self) -> list[str]:
         """The lines that were there when this machine pushed last; asks where it never did."""
-        return self._read(self.ref) if self._folder.is_dir() and self._git("for-each-ref", self.ref) else self.look()
+        known = self._folder.is_dir() and self._git("rev-parse", "--verify", "--quiet", self.ref, accept=(0, 1)).strip()
+        return self._read(known) if known else self.look()
 
     def lacks(self, *, asking: bool = True) -> list[Entry]:
         """The entries of this machine's ended operations that are not there, as it is now or was last."""
@@ -198,22 +199,23 @@ class _Branch:
 
     def append(self, missing: Sequence[Entry]) -> None:
         """One commit a line, all in one push."""
-        who = self._git("var", "GIT_COMMITTER_IDENT").strip()
         text, stream = self.content, [f"reset {_NEXT}\n" + (f"from {self.tip}\n\n" if self.tip else "")]
         for entry in missing:
             text += f"{entry}\n"
-            stream.append(f"commit {_NEXT}\ncommitter {who}\n{_data(f'{entry.name} {entry.outcome}')}")
+            who = entry.actor if entry.actor.endswith(">") else f"{entry.actor} <>"
+            message = _data(f"{entry.name} {entry.outcome}")
+            stream.append(f"commit {_NEXT}\ncommitter {who} {int(now().timestamp())} +0000\n{message}")
             stream.append(f"M 100644 inline {self.path}\n{_data(text)}")
         self._git("fast-import", "--quiet", "--force", says="".join(stream))
         lease = f"--force-with-lease={self.ref}:{self.tip}"
         self._git("push", "--no-verify", lease, self.repository.url, f"{_NEXT}:{self.ref}")
         self._git("update-ref", self.ref, _NEXT)
 
-    def _read(self, name: str) -> list[str]:
+    def _read(self, tip: str) -> list[str]:
         """The lines of a commit's file; remembers both."""
-        self.tip = self._git("rev-parse", "--verify", name).strip() if name else ""
+        self.tip = tip
         # 128 where the branch has no such file yet
-        self.content = self._git("cat-file", "blob", f"{self.tip}:{self.path}", accept=(0, 128)) if name else ""
+        self.content = self._git("cat-file", "blob", f"{tip}:{self.path}", accept=(0, 128)) if tip else ""
         return self.content.splitlines()
 
     @property

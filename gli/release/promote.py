@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
+from gli.clock import now
 from gli.errors import UsageError
 from gli.release import journal as journals
 from gli.release import plan
@@ -17,7 +19,7 @@ from gli.release.engine import Operation
 from gli.release.journal import Event, Journal
 from gli.release.mirror import Mirror, Refs
 from gli.release.plan import DEVELOPED, LIVE, PATHS, STAGED, Move, Moves, Refused
-from gli.release.session import Approve, Request, Session, collected, half_finished, on_each
+from gli.release.session import Approval, Approve, Request, Session, answers, collected, half_finished, on_each
 
 _NORMAL = ((DEVELOPED, STAGED), (STAGED, LIVE))
 
@@ -28,6 +30,7 @@ class Evidence:
 
     manifest: Mapping[str, Mapping[str, str]]
     verdict: Mapping[str, str]
+    expires: datetime | None = None
 
 
 Gate = Callable[[], Evidence]
@@ -65,15 +68,16 @@ def promote(
         raise UsageError(f"nothing is promoted from {source!r} to {target!r}; there is: {ways}")
     kind = "deploy" if target == LIVE else "merge"
     with session.operation(kind=kind, source=source, branch=target, dry_run=choices.dry_run) as operation:
-        refs = session.fetch(operation)
-        against: list[Refused] = []
+        found = session.fetch_and(operation, lambda m, refs: _planned(m, refs, source, target, operation.id))
+        refs = {name: fetched for name, (fetched, _) in found.items()}
+        against = [planned for _, planned in found.values() if isinstance(planned, Refused)]
         evidence = None
         if target == LIVE:
             evidence = _answer(gate, refs, against)
             against += _freeze(frozen, choices)
         if (source, target) in _NORMAL:
             against += [Refused(debt) for debt in plan.open_debts(operation.mirrors, refs)]
-        moves = _planned(operation, refs, source, target, against)
+        moves = {name: move for name, (_, move) in found.items() if isinstance(move, Move)}
         manifest, trees = _identity(refs, source)
         if target == LIVE:
             against += _hold(operation, refs, trees, choices)
@@ -88,7 +92,8 @@ def promote(
             planned["override_freeze"] = {"window": frozen, "reason": choices.override_freeze}
         request = Request(manifest, f"{source} to {target}", summary(operation, moves), target == LIVE, session.actor)
         tag = session.tag_name("deploy", operation, refs) if target == LIVE else None
-        session.carry_out(operation, refs, moves, planned, approve, request, tag=tag, dry_run=choices.dry_run)
+        still = _while_it_counts(approve, evidence)
+        session.carry_out(operation, refs, moves, planned, still, request, tag=tag, dry_run=choices.dry_run)
         return operation
 
 
@@ -103,6 +108,9 @@ def recover(session: Session, how: Literal["resume", "undo"]) -> Operation | Non
     journal = Journal.reopen(path, session.actor)
     try:
         operation = reopened(session, journal)
+        if operation.lock:
+            home = operation.mirrors[operation.log_repository]
+            session.lock_of_another(operation, answers(on_each([home], Mirror.fetch))[home.name])
         _recovered(operation, how, session.actor)
         return operation
     finally:
@@ -177,6 +185,18 @@ def _answer(gate: Gate, refs: Mapping[str, Refs], against: list[Refused]) -> Evi
     return evidence
 
 
+def _while_it_counts(approve: Approve, evidence: Evidence | None) -> Approve:
+    """The approval, which may have waited for so long that the verdict has expired."""
+
+    def still(request: Request) -> Approval:
+        approval = approve(request)
+        if evidence is not None and evidence.expires is not None and now() > evidence.expires:
+            raise Refused("the verdict expired before this was approved; verify again")
+        return approval
+
+    return still
+
+
 def _freeze(frozen: str | None, choices: Choices) -> list[Refused]:
     if frozen is None or choices.override_freeze:
         return []
@@ -184,26 +204,19 @@ def _freeze(frozen: str | None, choices: Choices) -> list[Refused]:
 
 
 def _hold(operation: Operation, refs: Mapping[str, Refs], trees: str, choices: Choices) -> list[Refused]:
-    hold = plan.on_hold(refs[operation.log_repository].tags, trees)
+    everywhere = set.intersection(*(set(found.tags) for found in refs.values()))
+    tags = {tag: commit for tag, commit in refs[operation.log_repository].tags.items() if tag in everywhere}
+    hold = plan.on_hold(tags, trees)
     if hold is None or choices.reinstate:
         return []
     return [Refused(f"this release was taken off {LIVE} by {hold}; to bring it back: --reinstate")]
 
 
-def _planned(
-    operation: Operation, refs: Mapping[str, Refs], source: str, target: str, against: list[Refused]
-) -> dict[str, Move]:
-    def one(mirror: Mirror) -> Move | Refused:
-        try:
-            return plan.promotion(mirror, refs[mirror.name], source, target, operation.id)
-        except Refused as e:
-            return e
-
-    found = on_each(operation.mirrors.values(), one)
-    against += [result for result in found.values() if isinstance(result, Refused)]
-    failed = {name: e for name, e in found.items() if isinstance(e, Exception) and not isinstance(e, Refused)}
-    against += [Refused(f"{name}: {e}", code=3) for name, e in failed.items()]
-    return {name: result for name, result in found.items() if isinstance(result, Move)}
+def _planned(mirror: Mirror, refs: Refs, source: str, target: str, id_: str) -> Move | Refused:
+    try:
+        return plan.promotion(mirror, refs, source, target, id_)
+    except Refused as e:
+        return e
 
 
 def _identity(refs: Mapping[str, Refs], source: str) -> tuple[str, str]:

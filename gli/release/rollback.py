@@ -18,8 +18,7 @@ from gli.release.engine import Operation
 from gli.release.mirror import Mirror, Refs
 from gli.release.plan import LIVE, Move, Refused
 from gli.release.promote import summary
-from gli.release.repositories import GitFailed
-from gli.release.session import Approve, Request, Session, on_each
+from gli.release.session import Approve, Request, Session, answers, on_each
 
 Mode = Literal["forward", "reset"]
 
@@ -95,11 +94,7 @@ def _moves(operation: Operation, refs: Mapping[str, Refs], target: str, mode: Mo
         to = here.tags[target]
         return plan.forward(mirror, here, to, message) if mode == "forward" else plan.reset(mirror, here, to)
 
-    found = on_each(operation.mirrors.values(), one)
-    failed = {name: e for name, e in found.items() if isinstance(e, GitFailed)}
-    if failed:
-        raise Refused(*(f"{name}: {e}" for name, e in failed.items()), code=3)
-    return found
+    return answers(on_each(operation.mirrors.values(), one))
 
 
 def _kept_migrations(operation: Operation, moves: Mapping[str, Move]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -84,6 +85,7 @@ class Session:
     """`Name <e-mail>` of the git identity."""
     fds: tuple[int, ...]
     say: Callable[[str], None]
+    background: Executor
     patience: Sequence[float] = PATIENCE_S
 
     @contextmanager
@@ -93,20 +95,16 @@ class Session:
         Raises `Refused` where an earlier one is half-finished.
         """
         self._nothing_half_finished()
-        with tempfile.TemporaryDirectory() as nowhere:
-            journal = self._journal(Path(nowhere) if dry_run else journals.folder(self.settings.state))
+        with _folder(None if dry_run else journals.folder(self.settings.state)) as folder:
+            journal = self._journal(folder)
             journal.append("opened", **asked)
-            operation = self.around(journal)
             try:
-                yield operation
-            except Refused as e:
-                if not journals.is_final(journal.events) and journals.last(journal.events, "stuck") is None:
-                    journal.append("refused", reason="; ".join(e.reasons), code=e.code)
-                raise
-            except KeyboardInterrupt:
-                if journals.last(journal.events, "parking") is None:
-                    journal.append("refused", reason="interrupted", code=1)
-                raise
+                yield self.around(journal)
+            except (Refused, GitFailed, KeyboardInterrupt) as e:
+                refused = e if isinstance(e, Refused) else Refused(str(e) or "interrupted", code=3)
+                if journals.last(journal.events, "pushing") is None and not journals.is_final(journal.events):
+                    journal.append("refused", reason="; ".join(refused.reasons), code=refused.code)
+                raise e if isinstance(e, KeyboardInterrupt) else refused from None
             finally:
                 journal.close()
 
@@ -124,17 +122,23 @@ class Session:
                 ("DATE", date),
             )
         }
-        folder = self.settings.state / "mirrors"
-        mirrors = {r.name: Mirror(r, folder / f"{r.name}.git", self.fds, identity) for r in self.settings.repositories}
-        return Operation(journal, mirrors, self.settings.log_repository, self.say, self.patience)
+        known, folder = self.settings.repositories, self.settings.state / "mirrors"
+        mirrors = {r.name: Mirror(r, folder / f"{r.name}.git", self.fds, identity) for r in known}
+        home, later = self.settings.log_repository, self.background.submit
+        return Operation(journal, mirrors, home, self.say, self.patience, later)
 
     def fetch(self, operation: Operation) -> dict[str, Refs]:
         """What every repository has now; raises `Refused` with code 3 where one can't be reached."""
-        found = on_each(operation.mirrors.values(), Mirror.fetch)
-        failed = {name: result for name, result in found.items() if isinstance(result, GitFailed)}
-        if failed:
-            raise Refused(*(f"{name}: {e}" for name, e in failed.items()), code=3)
-        return {name: result for name, result in found.items() if isinstance(result, Refs)}
+        return {name: refs for name, (refs, _) in self.fetch_and(operation, lambda mirror, refs: None).items()}
+
+    def fetch_and(self, operation: Operation, work: Callable[[Mirror, Refs], T]) -> dict[str, tuple[Refs, T]]:
+        """As `fetch`, and what `work` made of each as soon as it was there."""
+
+        def one(mirror: Mirror) -> tuple[Refs, T]:
+            refs = mirror.fetch()
+            return refs, work(mirror, refs)
+
+        return answers(on_each(operation.mirrors.values(), one))
 
     def carry_out(
         self,
@@ -151,7 +155,7 @@ class Session:
     ) -> None:
         """Journal the plan, ask for the approval, make the tags and go. `planned` is what journal and tags hold of
         it."""
-        taken_over = self._lock(operation, refs)
+        taken_over = self.lock_of_another(operation, refs[operation.log_repository])
         operation.moves = moves
         operation.journal.append("planned", **planned, moves=plan.document(moves), tag=tag)
         if dry_run:
@@ -166,7 +170,7 @@ class Session:
             operation.tag = tag
             message = self._message(operation, planned, moves, tag, approval)
             tagged = [m for m in operation.mirrors.values() if tag_all or moves[m.name].moves]
-            operation.tags = on_each(tagged, lambda m: m.make_tag(tag, moves[m.name].new, message))
+            operation.tags = answers(on_each(tagged, lambda m: m.make_tag(tag, moves[m.name].new, message)))
         holder = lock.Holder.this_process(operation.id, self.actor)
         operation.lock = operation.mirrors[operation.log_repository].make_blob(holder.text)
         operation.go(taken_over)
@@ -201,16 +205,19 @@ class Session:
         finally:
             journal.close()
 
-    def _lock(self, operation: Operation, refs: Mapping[str, Refs]) -> str | None:
-        """The object of a lock ref that may be taken over, None where there is none; raises `Refused` for another."""
-        found = refs[operation.log_repository].lock
-        if found is None:
+    def lock_of_another(self, operation: Operation, refs: Refs) -> str | None:
+        """The object of a lock ref that may be taken over, None where there is none; raises `Refused` for one that is
+        held."""
+        if refs.lock is None:
             return None
-        holder = lock.Holder.parsed(operation.mirrors[operation.log_repository].git("cat-file", "blob", found))
-        ours = holder is not None and (journals.folder(self.settings.state) / f"{holder.id}.jsonl").exists()
-        if holder is not None and not ours and not holder.expired:
+        mirror = operation.mirrors[operation.log_repository]
+        holder = lock.Holder.parsed(mirror.git("cat-file", "-p", refs.lock))
+        if holder is None:
+            raise Refused(f"{lock.REF} of {mirror.name} names no holder; find out whose it is, then delete it")
+        ours = (journals.folder(self.settings.state) / f"{holder.id}.jsonl").exists()
+        if not ours and not holder.expired:
             raise Refused(f"{holder} is releasing {holder.id}; try again when that has ended, or after {holder.until}")
-        return found
+        return refs.lock
 
     def _message(
         self,
@@ -246,8 +253,8 @@ def session(
     """The lock of this machine; raises `Refused` where somebody else has it."""
     actor = identity()
     try:
-        with lock.local(settings.state, actor) as fd:
-            yield Session(settings, actor, (fd,), say, patience)
+        with lock.local(settings.state, actor) as fd, ThreadPoolExecutor(1) as background:
+            yield Session(settings, actor, (fd,), say, background, patience)
     except lock.Busy as e:
         raise Refused(str(e)) from None
 
@@ -274,17 +281,34 @@ def half_finished(state: Path) -> Path | None:
     return None
 
 
-def on_each(mirrors: Iterable[Mirror], work: Callable[[Mirror], T]) -> dict[str, T]:
+def on_each(mirrors: Iterable[Mirror], work: Callable[[Mirror], T]) -> dict[str, T | GitFailed]:
     """`work` for every mirror, side by side; a `GitFailed` is a result."""
     by_name = {m.name: m for m in mirrors}
-    found = each([m.repository for m in by_name.values()], lambda repository: work(by_name[repository.name]))
-    return dict(found)  # type: ignore[arg-type]
+    return each([m.repository for m in by_name.values()], lambda repository: work(by_name[repository.name]))
+
+
+def answers(found: Mapping[str, T | GitFailed]) -> dict[str, T]:
+    """What `on_each` found; raises `Refused` with code 3 where git failed in one of them."""
+    failed = {name: e for name, e in found.items() if isinstance(e, GitFailed)}
+    if failed:
+        raise Refused(*(f"{name}: {e}" for name, e in failed.items()), code=3)
+    return {name: result for name, result in found.items() if not isinstance(result, GitFailed)}
 
 
 def collected(refusals: Sequence[Refused]) -> Refused:
     """Several refusals as one: everything that stands against it, at once."""
     reasons = dict.fromkeys(reason for refusal in refusals for reason in refusal.reasons)
     return Refused(*reasons, code=min(refusal.code for refusal in refusals))
+
+
+@contextmanager
+def _folder(folder: Path | None) -> Iterator[Path]:
+    """Where a journal goes; without a folder, to one that is gone afterwards."""
+    if folder is not None:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as nowhere:
+        yield Path(nowhere)
 
 
 def _moment(id_: str) -> datetime:
