@@ -156,12 +156,12 @@ class Rig:
     @contextmanager
     def down(self, name: str) -> Iterator[None]:
         """The remote can't be reached."""
-        away = self.bare(name).with_suffix(".away")
-        self.bare(name).rename(away)
+        head = self.bare(name) / "HEAD"  # without it git says that there is no repository; what runs is not torn
+        head.rename(head.with_suffix(".away"))
         try:
             yield
         finally:
-            away.rename(self.bare(name))
+            head.with_suffix(".away").rename(head)
 
     def gate(self) -> Evidence:
         """A yes for what stg holds now."""

@@ -113,6 +113,20 @@ def test_a_release_that_was_rolled_back_by_a_commit_would_vanish_from_the_next_m
     assert gap.conflicts == ()
 
 
+@pytest.mark.parametrize(("restores", "lost"), [("the release", False), ("something else", True)])
+def test_a_rollback_that_says_what_it_restores_is_nothing_that_staging_lacks(
+    remote: Remote, restores: str, lost: bool
+) -> None:
+    """A promotion leaves it out: merged back, it would drop the release from staging too."""
+    released = remote.commits["main"]["app"]
+    staged = {"CHANGELOG.md": "# app\n\n- What staging tests.\n- The release on main.\n"}
+    deployed = remote.push("main", staged, merged=remote.commits["stg"]["app"])
+    trailers = f"Release-Id: 1\nRestores: {released if restores == 'the release' else deployed}"
+    files = {"CHANGELOG.md": "# app\n\n- The release on main.\n"}
+    repositories.push(remote.app, "main", f"Roll back\n\n{trailers}", files, datetime.now(UTC))
+    assert remote.gap().lost is lost
+
+
 def test_a_conflict_names_its_files(remote: Remote) -> None:
     remote.push("main", {"CHANGELOG.md": "# app\n\n- A hotfix.\n", "fine.txt": "fine\n"})
     gap = remote.gap()

@@ -341,14 +341,13 @@ def test_a_remote_that_goes_down_at_any_step_leaves_all_or_nothing(
     rig: Rig, at: Callable[..., None], name: str, step: str
 ) -> None:
     old, new = rig.trees(), rig.trees("stg")
-    down = rig.bare(name).with_suffix(".down")
+    gate, down = rig.gate(), rig.down(name)
     if step == "before":
-        rig.bare(name).rename(down)
+        down.__enter__()
     else:
-        at(step, lambda: rig.bare(name).rename(down))
-    gate = rig.gate() if step != "before" else Evidence({}, {})
+        at(step, down.__enter__)
     ended = rig.promote(gate=lambda: gate)
-    down.rename(rig.bare(name))
+    down.__exit__(None, None, None)
     if rig.names()[-1] == "stuck":
         assert ended.code == 3 and name in ended.said and "gli promote --undo" in ended.said
         assert rig.recover("undo").code == 1
@@ -360,17 +359,19 @@ def test_a_remote_that_goes_down_at_any_step_leaves_all_or_nothing(
     assert rig.recover("resume") == Ended(0, "", None)
 
 
-def test_a_remote_that_comes_back_in_time_does_not_stop_the_promotion(rig: Rig, at: Callable[..., None]) -> None:
-    new, down = rig.trees("stg"), rig.bare("gli_redis").with_suffix(".down")
-    at("pushing", lambda: rig.bare("gli_redis").rename(down))
-    failed = Journal.append
+def test_a_remote_that_comes_back_in_time_does_not_stop_the_promotion(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, write, down = rig.trees("stg"), Journal.append, rig.down("gli_redis")
 
     def append(self: Journal, event: str, **detail: Any) -> Event:
-        if event == "failed":
-            down.rename(rig.bare("gli_redis"))
-        return failed(self, event, **detail)
+        if event == "pushing":
+            down.__enter__()
+        elif event == "failed":
+            down.__exit__(None, None, None)
+        return write(self, event, **detail)
 
-    Journal.append = append  # type: ignore[method-assign]  # monkeypatch takes it back with the other
+    monkeypatch.setattr(Journal, "append", append)
     assert rig.promote().code == 0
     assert rig.trees() == new
     assert "failed" in rig.names()

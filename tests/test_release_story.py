@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import release_rig
@@ -32,8 +33,12 @@ class Day:
         )
         self.rig.state = project.root / ".release"
 
-    def gli(self, *arguments: str, says: str = "", code: int = 0, env: Mapping[str, str] | None = None) -> str:
-        """What `gli` said, answered with `says`; it must end with `code`."""
+    def gli(self, *arguments: str, **how: Any) -> str:
+        """What `gli` printed, its sentences as they were before they were wrapped."""
+        return re.sub(r"\n +", " ", self.printed(*arguments, **how))
+
+    def printed(self, *arguments: str, says: str = "", code: int = 0, env: Mapping[str, str] | None = None) -> str:
+        """What `gli` printed, answered with `says`; it must end with `code`."""
         command = [sys.executable, "-c", "from gli.cli import main; main(prog_name='gli')", *arguments]
         done = subprocess.run(
             command,
@@ -48,11 +53,11 @@ class Day:
         assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
         assert "Traceback" not in done.stderr
         assert all(len(line) <= 80 for line in done.stdout.splitlines() if arguments[0] != "log"), done.stdout
-        return re.sub(r"\n +", " ", done.stdout + done.stderr)  # sentences as they were before they were wrapped
+        return done.stdout + done.stderr
 
     def id(self, *arguments: str) -> str:
         """What has to be typed to approve it."""
-        found = re.search(r"id ([0-9a-f]{16})", self.gli(*arguments, "--dry-run"))
+        found = re.search(r"^id ([0-9a-f]{16})$", self.gli(*arguments, "--dry-run"), re.MULTILINE)
         assert found is not None
         return found[1]
 
@@ -183,3 +188,36 @@ def test_one_of_eight_that_fails_is_an_honest_exit_code(tmp_path: Path) -> None:
     assert day.rig.trees("stg") == old
     with day.rig.down("gli_websocket"):
         assert "gli_websocket" in day.gli("promote", "dev", "stg", "--yes", code=3)
+
+
+PRINTED = """\
+dev to stg
+id ID
+  gli_root            merge      COMMIT -> COMMIT
+  gli_api-server      merge      COMMIT -> COMMIT
+  gli_user-frontend   merge      COMMIT -> COMMIT
+  gli_admin-frontend  merge      COMMIT -> COMMIT
+  gli_websocket       merge      COMMIT -> COMMIT
+  gli_database        merge      COMMIT -> COMMIT
+  gli_redis           as it is   COMMIT
+  gli_rabbitmq        merge      COMMIT -> COMMIT
+gli_admin-frontend: moved
+gli_api-server: moved
+gli_database: moved
+gli_rabbitmq: moved
+gli_redis: as it was
+gli_root: moved
+gli_user-frontend: moved
+gli_websocket: moved
+done: OPERATION, 7 of 8 repositories moved
+"""
+
+
+def test_what_a_promotion_prints(tmp_path: Path) -> None:
+    day = Day(tmp_path)
+    day.rig.git("gli_redis", "update-ref", "refs/heads/dev", "refs/heads/stg")
+    said = day.printed("promote", "dev", "stg", "--yes")
+    for form, word in ((r"\d{8}-\d{6}-[0-9a-f]{4}", "OPERATION"), (r"[0-9a-f]{16}", "ID"), (r"[0-9a-f]{8}", "COMMIT")):
+        said = re.sub(rf"\b{form}\b", word, said)
+    lines = said.splitlines(keepends=True)
+    assert "".join([*lines[:10], *sorted(lines[10:18]), *lines[18:]]) == PRINTED  # they land in any order

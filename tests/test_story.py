@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -74,31 +75,39 @@ class Day:
     def feature(self) -> None:
         """One more file on dev, in every repository."""
         for remote in self.remotes:
-            blob = self.run(
-                "git", "--git-dir", str(remote), "hash-object", "-w", "--stdin", says="new\n"
-            ).stdout.strip()
-            tree = self.git(remote, "ls-tree", "dev") + f"\n100644 blob {blob}\tFEATURE.md\n"
-            made = self.run("git", "--git-dir", str(remote), "mktree", says=tree).stdout.strip()
+            git = ("git", "--git-dir", str(remote))
+            blob = self.run(*git, "hash-object", "-w", "--stdin", says="new\n").stdout.strip()
+            tree = self.git(remote, "ls-tree", "dev") + f"\n100644 blob {blob}\tFEATURE-{uuid4().hex[:8]}.md\n"
+            made = self.run(*git, "mktree", says=tree).stdout.strip()
             commit = self.git(remote, "commit-tree", made, "-p", "dev", "-m", "Build a feature")
             self.git(remote, "update-ref", "refs/heads/dev", commit)
 
+    def deploy(self) -> None:
+        """What a push to main starts; each half has a registry of its own, and the images are kept in both."""
+        self.sandbox("deploy", "--env", "sandbox-prod")
+        self.sandbox("deploy")
+
     def proven(self) -> None:
-        """Both environments verified, and every item signed by whom it needs."""
+        """Both environments verified."""
         self.verify("sandbox", "pre-deploy")
         self.verify("sandbox-prod", "pre-deploy")
+
+    def signed(self) -> None:
+        """Every item signed by as many people as it needs."""
         pending = self.gli("gate", "--env", "sandbox", code=3)
         for item, needed in re.findall(r"(PRE-\d+) \(0 of (\d)\)", pending):
             for mail in (ADA, BOB)[: int(needed)]:
                 self.gli("sign", item, "--env", "sandbox", "--note", "seen on the sandbox", mail=mail)
         assert self.gli("gate", "--env", "sandbox").startswith("yes: ")
 
+    def confirmed(self, *command: str) -> str:
+        """A command on production, with the id that it asks for and the yes that it asks for then."""
+        found = re.search(r"\bid (\w+)", self.gli(*command, "--dry-run"))
+        assert found is not None
+        return self.gli(*command, says=f"{found[1]}\ny\n")
+
     def to_production(self, *options: str) -> str:
-        """The promotion that the gate lets through, with the id that it asks for."""
-        promotion = ("promote", "stg", "main", "--env", "sandbox", *options)
-        asked = self.gli(*promotion, "--dry-run", code=0)
-        found = re.search(r"\(id (\w+)\)", asked) or re.search(r"\b([0-9a-f]{16})\b", asked)
-        assert found is not None, asked
-        return self.gli(*promotion, says=f"{found[1]}\ny\n")
+        return self.confirmed("promote", "stg", "main", "--env", "sandbox", *options)
 
 
 @pytest.fixture
@@ -127,13 +136,14 @@ def test_a_whole_day(day: Day) -> None:
 
     day.sandbox("deploy")
     day.proven()
+    day.signed()
     assert "8 of 8 repositories moved" in day.to_production()
     built = day.heads("stg^{tree}")
     assert day.heads("main^{tree}") == built, "what was verified is what ships"
     tag = day.git(day.remotes[0], "describe", "--exact-match", "main")
     assert all(day.git(remote, "describe", "--exact-match", "main") == tag for remote in day.remotes)
 
-    day.sandbox("deploy", "--env", "sandbox-prod")
+    day.deploy()
     day.verify("sandbox-prod", "post-deploy")
     assert tag in day.gli("log", "--env", "sandbox")
 
@@ -150,9 +160,35 @@ def test_a_whole_day(day: Day) -> None:
     )
     assert day.heads("main^{tree}") == released
 
-    day.sandbox("deploy", "--env", "sandbox-prod")
+    day.deploy()
     day.proven()
     held = day.gli("promote", "stg", "main", "--env", "sandbox", code=1)
     assert "--reinstate" in held
     day.to_production("--reinstate")
     assert day.heads("main^{tree}") == built, "the release is whole again: a merge would have dropped it in silence"
+
+    emergency(day)
+
+
+def emergency(day: Day) -> None:
+    """A hotfix past the gate stops normal promotions, until it is merged back and somebody else has seen it."""
+    assert "cloned" in day.gli("pull", "main", "--clone", "--env", "sandbox")
+    clone = day.root / ".sandbox/story.git/clones/gli_websocket"
+    (clone / "HOTFIX.md").write_text("hot\n")
+    day.run("git", "-C", str(clone), "add", "HOTFIX.md")
+    day.run("git", "-C", str(clone), "commit", "-m", "Hotfix")
+    pushed = day.confirmed("push", "main", "-m", "Login is down", "--env", "sandbox")
+    tag = re.search(r"emergency-[\d-]+", pushed)
+    assert tag is not None, pushed
+    assert "not verified" in pushed
+
+    day.feature()
+    assert tag[0] in day.gli("promote", "dev", "stg", "--env", "sandbox", code=1, says="y\n")
+    day.gli("promote", "main", "stg", "--env", "sandbox", says="y\n")
+    day.gli("promote", "stg", "dev", "--env", "sandbox", says="y\n")
+    assert "acknowledged" in day.gli("promote", "dev", "stg", "--env", "sandbox", code=1, says="y\n")
+    day.gli("push", "main", "--acknowledge", tag[0], "--env", "sandbox", mail=BOB)
+    day.gli("promote", "dev", "stg", "--env", "sandbox", says="y\n")
+    websocket = next(remote for remote in day.remotes if remote.name == "gli_websocket.git")
+    assert day.git(websocket, "show", "stg:HOTFIX.md") == "hot"
+    assert "emergency" in day.gli("log", "--env", "sandbox")

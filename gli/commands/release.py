@@ -200,7 +200,7 @@ def _released(root: Path, name: str) -> Iterator[Session]:
     """A session whose end is told: the reasons of a refusal, the exit code, and the log."""
     chosen = settings(root, name)
     try:
-        with session(chosen, click.echo) as opened:
+        with session(chosen, lambda line: _say(line, "")) as opened:
             try:
                 yield opened
             except Refused as e:
@@ -212,6 +212,9 @@ def _released(root: Path, name: str) -> Iterator[Session]:
         for reason in e.reasons:
             _say(reason, "" if e.code == 0 else "no: ")
         sys.exit(e.code)
+    except GitFailed as e:
+        _say(str(e), "no: ")
+        sys.exit(3)
     except KeyboardInterrupt:
         _say("interrupted; gli doctor says how it stands", "no: ")
         sys.exit(1)
@@ -239,7 +242,8 @@ def _asking(yes: bool, approved_id: str | None, approved_by: str | None) -> Appr
             raise Refused(f"{request.requested_by} runs this; --approved-by must be somebody else")
         if request.second_person == "now" and approved_by is None:
             raise Refused("this needs two people: --approved-by NAME, somebody else than who runs this")
-        click.echo(f"{request.title}  (id {request.id})")
+        _say(request.title, "")
+        click.echo(f"id {request.id}")
         if approved_id is not None:
             if approved_id != request.id:
                 raise Refused(f"--approve {approved_id} is of other commits; what would move now is {request.id}")

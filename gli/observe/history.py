@@ -19,6 +19,7 @@ from gli.observe.migrations import in_paths
 from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
 from gli.observe.review import Finding, review
+from gli.trailers import RESTORES
 
 _CONFIG = """\
 [core]
@@ -249,14 +250,31 @@ async def _gaps(bare: _Bare, commits: Mapping[str, str]) -> tuple[Gap, ...]:
         earlier = [b for b in BRANCHES[: BRANCHES.index(later)] if {b, later} <= commits.keys()]
         if not earlier:
             continue
-        holding = ("for-each-ref", "--format=%(refname:lstrip=2)", "--contains", commits[later], "refs/heads")
+        theirs = await _effective(bare, commits[later])
+        holding = ("for-each-ref", "--format=%(refname:lstrip=2)", "--contains", theirs, "refs/heads")
         holders = set((await bare.git(*holding)).split())
-        found += [Gap(branch=b, of=later, commits=0) if b in holders else await _gap(bare, b, later) for b in earlier]
+        for branch in earlier:
+            held = branch in holders
+            found.append(Gap(branch=branch, of=later, commits=0) if held else await _gap(bare, branch, later, theirs))
     return tuple(found)
 
 
-async def _gap(bare: _Bare, branch: str, of: str) -> Gap:
-    ours, theirs = f"refs/heads/{branch}", f"refs/heads/{of}"
+async def _effective(bare: _Bare, commit: str) -> str:
+    """The release that a rollback of ours went back to, in place of the rollback: what that took off the branch is on
+    hold, and nothing that another branch lacks.
+    """
+    text = str((await bare.read([commit]))[commit])
+    restored = RESTORES.search(text)
+    if restored is None or restored["commit"] not in (await bare.git("rev-list", commit)).split():
+        return commit
+    earlier = str((await bare.read([restored["commit"]]))[restored["commit"]])
+    if earlier.split()[1] != text.split()[1]:  # not what it says: somebody copied the message
+        return commit
+    return await _effective(bare, restored["commit"])
+
+
+async def _gap(bare: _Bare, branch: str, of: str, theirs: str) -> Gap:
+    ours = f"refs/heads/{branch}"
     # rev-list, not log: nobody's configuration changes what it prints
     log = await bare.git("rev-list", "--no-commit-header", "--format=%ct %h %s", f"{ours}..{theirs}")
     missing = [line.split(" ", 1) for line in log.splitlines()]

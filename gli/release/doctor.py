@@ -8,7 +8,6 @@ protects the branches GitHub's "Get rules for a branch" (REST API, repos/rules).
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from gli.release.mirror import Mirror, Refs, trailer
 from gli.release.plan import LIVE, MERGE_BACK, STAGED
 from gli.release.repositories import BRANCHES, GitFailed, Repository, each, git
 from gli.release.session import half_finished, on_each
+from gli.trailers import RESTORES
 
 UNSURE = 3
 _ANSWER_S = 10.0
@@ -35,7 +35,6 @@ _MEANS = {
     "non_fast_forward": "being rewritten",
     "required_status_checks": "pushes without a verdict",
 }
-_RESTORES = re.compile(r"^Restores: (?P<commit>[0-9a-f]{40,64})$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def _explained(mirror: Mirror, commit: str, refs: Refs, known: set[str], form: s
     if commit in known or any(commit == found.id for tag, found in refs.tags.items() if _of_operation(tag, form)):
         return True
     whole = mirror.commit(commit)
-    restored = _RESTORES.search(whole.message)
+    restored = RESTORES.search(whole.message)
     if restored is None:
         return False
     try:

@@ -41,7 +41,7 @@ _MAY_PASS: tuple[str, ...] = (
     "cannot lock",
     "failed to lock",
 )
-_REFUSAL = re.compile(r"! \[(?:remote )?rejected\].* -> (?P<ref>\S+) \((?P<why>.*)\)")
+_REFUSAL = re.compile(r"! \[(?:remote )?rejected\] +(?:.* -> )?(?P<ref>\S+) \((?P<why>.*)\)")
 
 
 class Stuck(Refused):

@@ -12,20 +12,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from gli.release.mirror import Commit, Mirror, Refs, trailer
 from gli.release.repositories import BRANCHES
+from gli.trailers import RELEASE_ID, RESTORES
 
 DEVELOPED, STAGED, LIVE = BRANCHES
 PATHS = ((DEVELOPED, STAGED), (STAGED, LIVE), (LIVE, STAGED), (STAGED, DEVELOPED))
 """What may be promoted to where; the last two are back-merges."""
 MERGE_BACK = f"gli promote {LIVE} {STAGED}, then gli promote {STAGED} {DEVELOPED}"
-_OURS = re.compile(r"^Release-Id: (?P<id>\S+)$", re.MULTILINE)
-_RESTORES = re.compile(r"^Restores: (?P<commit>[0-9a-f]{40,64})$", re.MULTILINE)
 
 
 class Refused(Exception):
@@ -114,7 +112,7 @@ def tip(mirror: Mirror, refs: Refs, branch: str) -> Commit:
 def effective(mirror: Mirror, commit: Commit) -> str:
     """The commit to merge with in place of `commit`: the one that a rollback went back to, with what came after it."""
     newest = _newest_of_ours(mirror, commit)
-    restored = newest and _RESTORES.search(newest.message)
+    restored = newest and RESTORES.search(newest.message)
     if not newest or not restored:
         return commit.id
     earlier = mirror.commit(restored["commit"])
@@ -128,7 +126,7 @@ def effective(mirror: Mirror, commit: Commit) -> str:
 
 def _newest_of_ours(mirror: Mirror, commit: Commit) -> Commit | None:
     """The newest commit of an operation on the branch that ends in `commit`."""
-    return commit if _OURS.search(commit.message) else mirror.newest(commit.id, "^Release-Id: ")
+    return commit if RELEASE_ID.search(commit.message) else mirror.newest(commit.id, "^Release-Id: ")
 
 
 def manifest_id(manifest: Mapping[str, Mapping[str, str]]) -> str:

@@ -159,7 +159,7 @@ class Session:
         operation.moves = moves
         operation.journal.append("planned", **planned, moves=plan.document(moves), tag=tag)
         if dry_run:
-            for line in (f"{request.title}  (id {request.id})", *request.lines):
+            for line in (request.title, f"id {request.id}", *request.lines):
                 self.say(line)
             raise Refused("dry run: nothing was pushed", code=0)
         approval = approve(request)
