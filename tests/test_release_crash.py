@@ -180,10 +180,10 @@ def undone_then_waited(rig: Rig, journal: bytes) -> tuple[Ended, str]:
     path = release_rig.restart(rig, journal)
     old, new = rig.trees(), rig.trees("stg")
     for name in SLOW_ONES:
-        rig.hook(name, SLOW)
+        rig.hook(name, SLOW.replace("0.2", "1"))
     assert killed(lambda: release_rig.push(rig, path), "after", 6)
-    ended = rig.recover("undo", patience=(0.2, 0.2, 0.2))
-    time.sleep(0.5)
+    ended = rig.recover("undo", patience=(0.5, 0.5, 0.5))
+    time.sleep(1.5)
     return ended, rig.verdict_of_git(old, new)
 
 

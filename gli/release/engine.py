@@ -345,7 +345,7 @@ def _failures(results: Mapping[str, T | GitFailed]) -> dict[str, GitFailed]:
 
 def _code(errors: Iterable[GitFailed]) -> int:
     """1 where somebody refused, 3 where a remote could not be asked."""
-    return 1 if all(is_lasting(e) or e.code == 130 for e in errors) else 3
+    return 1 if all("rejected]" in e.stderr or e.code == 130 for e in errors) else 3
 
 
 def _short(error: GitFailed) -> str:
