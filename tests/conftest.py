@@ -18,6 +18,10 @@ from sandbox import control
 from sandbox.state import Place, running
 
 ROOT = Path(__file__).resolve().parent.parent
+# A machine on which git knows nobody (a fresh one) has an identity for the tests.
+for _role in ("AUTHOR", "COMMITTER"):
+    os.environ.setdefault(f"GIT_{_role}_NAME", "GLI Developer")
+    os.environ.setdefault(f"GIT_{_role}_EMAIL", "developer@glibiz.com")
 PYTEST = [sys.executable, "-m", "pytest"]
 SANDBOX = [sys.executable, "-m", "sandbox"]
 

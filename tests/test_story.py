@@ -15,6 +15,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from test_report_notify import Hook
 
 from conftest import ROOT, clean_environment
 
@@ -25,8 +26,13 @@ ADA, BOB = "ada@glibiz.com", "bob@glibiz.com"
 class Day:
     """The project, and who sits before it."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, hook: Hook) -> None:
+        self.root, self.hook = root, hook
+        file = root / "environments.toml"
+        text = file.read_text().replace(
+            "notify = { url_variables = [] }", 'notify = { url_variables = ["STORY_HOOK"] }'
+        )
+        file.write_text(text)
 
     def run(self, *command: str, says: str = "", mail: str = ADA) -> subprocess.CompletedProcess[str]:
         name = mail.partition("@")[0].title()
@@ -34,13 +40,17 @@ class Day:
         return subprocess.run(
             command,
             cwd=self.root,
-            env=clean_environment() | who | {"GLI_SANDBOX": "story"},
+            env=clean_environment() | who | self.about,
             input=says,
             capture_output=True,
             text=True,
             timeout=180,
             check=False,
         )
+
+    @property
+    def about(self) -> dict[str, str]:
+        return {"GLI_SANDBOX": "story", "STORY_HOOK": f"json://127.0.0.1:{self.hook.port}/hook"}
 
     def gli(self, *arguments: str, code: int = 0, says: str = "", mail: str = ADA) -> str:
         main = "from gli.cli import main; main(prog_name='gli')"
@@ -115,7 +125,7 @@ def day(tmp_path: Path) -> Iterator[Day]:
     for part in PARTS:
         whole = ROOT / part
         (shutil.copytree if whole.is_dir() else shutil.copy2)(whole, tmp_path / part)
-    day = Day(tmp_path)
+    day = Day(tmp_path, Hook())
     try:
         day.sandbox("up", "--detach")
         day.sandbox("up", "--detach", "--env", "sandbox-prod")
@@ -123,6 +133,7 @@ def day(tmp_path: Path) -> Iterator[Day]:
     finally:
         day.run(sys.executable, "-m", "sandbox", "down", "--env", "sandbox-prod")
         day.run(sys.executable, "-m", "sandbox", "down")
+        day.hook.close()
 
 
 def test_a_whole_day(day: Day) -> None:
@@ -146,6 +157,8 @@ def test_a_whole_day(day: Day) -> None:
     day.deploy()
     day.verify("sandbox-prod", "post-deploy")
     assert tag in day.gli("log", "--env", "sandbox")
+    told = [str(message["body"]) for message in day.hook.got]
+    assert [tag in body for body in told] == [True], "of a deployment people are told once, and nothing was ever red"
 
     day.gli(
         "rollback",

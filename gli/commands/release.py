@@ -91,7 +91,7 @@ def promote(
         )
         click.echo(_done(operation))
     if target == LIVE:
-        _after(root, name)
+        _after(root, name, operation)
 
 
 @click.command()
@@ -142,7 +142,7 @@ def rollback(
             dry_run=dry_run,
         )
         click.echo(_done(operation))
-    _after(root, name)
+    _after(root, name, operation)
 
 
 @click.command()
@@ -180,7 +180,7 @@ def push(
         click.echo(_done(operation))
     if branch == LIVE:
         _say(f"not verified, and lacking in {STAGED} and dev; merge it back: {MERGE_BACK}", "")
-        _after(root, name)
+        _after(root, name, operation)
 
 
 def settings(root: Path, name: str) -> Settings:
@@ -301,14 +301,18 @@ def _frozen(root: Path, name: str) -> str | None:
     return freeze.says(window) if window is not None else None
 
 
-def _after(root: Path, name: str) -> None:
-    """What comes after a deployment: the checklist, and the run that proves it."""
+def _after(root: Path, name: str, operation: Operation) -> None:
+    """What comes after a deployment: whoever is to be told, the checklist, and the run that proves it."""
     from gli import catalogue, environments
+    from gli.report import sinks, texts
 
     environment = environments.load(root, name)
     live = environment.other
     if live is None:
         return
+    tag = str(operation.tag)
+    for problem in sinks.tell_deployment(live, tag, _done(operation), root / "reports", language=texts.chosen(None)):
+        _say(problem, "WARNING: ")
     items = catalogue.load(root).checklists["post-deploy"].shown_in(live)
     click.echo("now, the checklist after a deployment:")
     for item in items:
