@@ -1,4 +1,4 @@
-"""A whole day, as people type it: feature, staging, verification, production, rollback, emergency, and its log."""
+"""The commands of a release as people type them: what they print, ask and refuse. A whole day is in test_story.py."""
 
 from __future__ import annotations
 
@@ -72,78 +72,6 @@ class Day:
 @pytest.fixture(scope="module")
 def day(tmp_path_factory: pytest.TempPathFactory) -> Day:
     return Day(tmp_path_factory.mktemp("day"))
-
-
-def test_a_whole_day(day: Day) -> None:
-    rig, gli = day.rig, day.gli
-    first = rig.trees()
-
-    # a feature, to staging
-    for name in ("gli_api-server", "gli_user-frontend"):
-        rig.commit(name, "dev", {"feature.txt": "new\n"})
-    assert "not confirmed" in gli("promote", "dev", "stg", says="n\n", code=1)
-    assert "8 of 8 repositories moved" in gli("promote", "dev", "stg", says="y\n")
-    assert rig.trees("stg") == rig.trees("dev")
-
-    # to production: not before it is verified, and not without both answers
-    assert "there is no readable verdict for own" in gli("promote", "stg", "main", code=3)
-    assert rig.trees() == first
-    assert day.project.run("--phase=pre-deploy").code == 0
-    id_ = day.id("promote", "stg", "main")
-    assert "that is another id" in gli("promote", "stg", "main", says="yes\n", code=1)
-    assert "not confirmed" in gli("promote", "stg", "main", "--yes", code=1)
-    assert "not confirmed" in gli("promote", "stg", "main", says=f"{id_}\nn\n", code=1)
-    assert rig.trees() == first and rig.leftovers() == set()
-    gli("promote", "stg", "main", says=f"{id_}\ny\n")
-    release = rig.trees("stg")
-    assert rig.trees() == release
-    (tag,) = day.tags("deploy-")
-    assert re.search(rf"^\S+Z {tag} deployed stg -> main .* verdict \S+Z$", gli("log"), re.MULTILINE)
-
-    # back, and forward again
-    refused = gli("rollback", "--previous", "-m", "500s", code=1)
-    assert "0002_more" in refused and "--ack-migrations" in refused
-    back = ("rollback", "--previous", "-m", "500s", "--ack-migrations")
-    gli(*back, says=f"{day.id(*back)}\ny\n")
-    assert rig.trees() == first
-    (rollback,) = day.tags("rollback-")
-    assert f"this release was taken off main by {rollback}" in gli("promote", "stg", "main", code=1)
-    id_ = day.id("promote", "stg", "main", "--reinstate")
-    gli("promote", "stg", "main", "--reinstate", "--approve", id_, "--approved-by", "Second Person")
-    assert rig.trees() == release
-
-    # an emergency, and its debt
-    clone = rig.root / "clones" / "gli_redis"
-    subprocess.run(["git", "clone", "-q", "-b", "main", str(rig.bare("gli_redis")), str(clone)], check=True)
-    (clone / "hotfix.txt").write_text("hot\n")
-    subprocess.run(["git", "-C", str(clone), "add", "hotfix.txt"], check=True)
-    subprocess.run(["git", "-C", str(clone), "commit", "-q", "-m", "Hotfix"], check=True)
-    urgent = ("push", "main", "-m", "긴급 수정: 세션이 지워짐")
-    gli(*urgent, says=f"{day.id(*urgent)}\ny\n")
-    emergency = next(t for t in rig.git("gli_redis", "tag").split() if t.startswith("emergency-"))
-    owing = gli("promote", "dev", "stg", "--yes", code=1)
-    assert f"gli_redis: stg lacks {emergency}" in owing and f"gli_redis: dev lacks {emergency}" in owing
-    gli("promote", "main", "stg", "--yes")
-    gli("promote", "stg", "dev", "--yes")
-    assert rig.git("gli_redis", "show", "dev:hotfix.txt") == "hot"
-    gli("push", "main", "--acknowledge", emergency, code=1)
-    gli("push", "main", "--acknowledge", emergency, env=SECOND)
-
-    # the next release has the hotfix, once it is verified
-    assert "other commits than the heads" in gli("promote", "stg", "main", code=1)
-    assert day.project.run("--phase=pre-deploy").code == 0
-    id_ = day.id("promote", "stg", "main")
-    gli("promote", "stg", "main", "--approve", id_, "--approved-by", "Second Person")
-    assert rig.trees() == rig.trees("stg")
-    assert rig.git("gli_redis", "show", "main:hotfix.txt") == "hot"
-
-    log = gli("log")
-    told = [tag, rollback, emergency, *day.tags("deploy-")]
-    assert [line.split()[1] for line in log.splitlines() if line.split()[1] in told] == told
-    for said in ("merged dev -> stg", "refused stg -> main", "rolled-back main", "긴급 수정"):
-        assert said in log, log
-    rebuilt = gli("log", "--rebuild")
-    assert [line.split()[1] for line in rebuilt.splitlines() if FIRST_TAG not in line and "deploy-" in line] != []
 
 
 REFUSED: dict[str, tuple[list[str], int, str]] = {
