@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +24,7 @@ from gli.judge.verdict import (
     Verdict,
     some,
 )
-from gli.report import junit, markdown, prometheus, terminal
+from gli.report import html, junit, markdown, prometheus, terminal
 
 GOLDEN = Path(__file__).parent / "golden"
 FOLDER = GOLDEN / "verdicts"
@@ -291,6 +292,14 @@ SAMPLES: dict[str, tuple[int, Verdict]] = {
 """Name to exit code and verdict."""
 
 
+def _page(name: str) -> str:
+    """What a browser would show, without the style and the script, which are the same in every page."""
+    whole = html.page(SAMPLES[name][1], (), None, "en")
+    for part in ("style", "script"):
+        whole = re.sub(rf"(<{part}[^>]*>).*?(</{part}>)", r"\1\2", whole, flags=re.DOTALL)
+    return re.sub(r"sha256-[^']+", "sha256-...", whole)
+
+
 def _terminal(name: str, language: str, verbosity: int = 0) -> str:
     """What a run prints at its end, as the plugin puts it together."""
     verdict, report = SAMPLES[name][1], "reports/stg/20260131T090000.000-4711/report.html"
@@ -302,6 +311,7 @@ def _terminal(name: str, language: str, verbosity: int = 0) -> str:
 
 
 FORMATS: dict[str, Callable[[str], str]] = {
+    "html": _page,
     "txt": lambda name: _terminal(name, "en"),
     "ko.txt": lambda name: _terminal(name, "ko"),
     "q.txt": lambda name: _terminal(name, "en", -1),
