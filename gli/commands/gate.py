@@ -28,7 +28,7 @@ _phase = click.option(
 @click.option("--report-dir", type=click.Path(path_type=Path), default=Path("reports"), help="Where the reports are.")
 @sentences
 def gate(name: str, phase: str, report_dir: Path) -> None:
-    """Say whether a promotion may go ahead: exit code 0 yes, 1 refused, 3 cannot tell.
+    """Say whether a promotion may go ahead. Exit code 0 yes, 1 refused, 3 cannot tell.
 
     Reads the newest verdict of the environment, and before a deployment that of its counterpart in production too;
     joins the sign-offs of people. A verdict counts for two hours, for the commits that it was earned on.

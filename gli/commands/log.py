@@ -27,7 +27,7 @@ from gli.release.session import on_each
 @env
 @sentences
 def log(rebuild: bool, publish: bool, name: str) -> None:
-    """Print the deployment log: exit code 0, or 3 where only this machine's part of it can be read.
+    """Print the deployment log. Exit code 0, or 3 where only this machine's part of it can be read.
 
     A line an operation: when, its tag or id, how it ended, the branches, the release before and after, who, who
     approved, on which verdict, and why not.
@@ -56,7 +56,7 @@ def log(rebuild: bool, publish: bool, name: str) -> None:
 @env
 @sentences
 def doctor(name: str) -> None:
-    """Say what is not in order, and its mend: exit code 0 all well, 1 something is wrong, 3 something can't be told.
+    """Say what is not in order, and its mend. Exit code 0 all well, 1 something is wrong, 3 something can't be told.
 
     Tips of main that no operation made, tags that are missing or were moved, operations left half-finished, debts of
     emergency pushes, branch rules that are missing, clones that are behind.

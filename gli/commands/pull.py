@@ -18,7 +18,7 @@ from gli.release.repositories import BRANCHES
 @env
 @sentences
 def pull(branch: str, clone: bool, name: str) -> None:
-    """Bring BRANCH of all clones forward: exit code 0 all, 1 some were left alone, 3 some could not be asked.
+    """Bring BRANCH of all clones forward. Exit code 0 all, 1 some were left alone, 3 some could not be asked.
 
     All at once, and by fast-forward alone: a clone with changed files, with commits of its own beside the remote's, or
     with a detached HEAD is reported and left as it is.

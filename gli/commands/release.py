@@ -64,7 +64,7 @@ def promote(
     approved_by: str | None,
     name: str,
 ) -> None:
-    """Merge FROM into TO in all repositories, or in none: exit code 0 done, 1 refused or undone, 3 cannot tell.
+    """Merge FROM into TO in all repositories, or in none. Exit code 0 done, 1 refused or undone, 3 cannot tell.
 
     dev stg, stg main (asks the gate first), and the two back-merges main stg and stg dev. --resume and --undo, without
     branches, end what a crash left.
