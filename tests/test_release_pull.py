@@ -256,6 +256,7 @@ def test_ctrl_c_leaves_no_process_and_no_lock_and_the_next_pull_does_it(workspac
         cwd=workspace.rig.root,
         env=workspace.env | {"GIT_SSH_COMMAND": str(ssh), "GLI_ENV": "own"},
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell may ignore it
     )
     deadline = time.monotonic() + 60
     while len(list(tmp_path.glob("*.pid"))) < len(NAMES) and time.monotonic() < deadline:
