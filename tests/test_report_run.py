@@ -87,7 +87,8 @@ def outcome(project: Project, name: str) -> Ran:
         project.checks("def test_first_check(target, denied): pass\ndef test_second_check(target): pass\n")
     if name == "incomplete":
         project.checks(
-            "import os, signal\nsignal.signal(2, signal.default_int_handler)\ndef test_first_check(target): os.kill(os.getpid(), 2)\ndef test_second_check(target): 0\n"
+            "import os, signal\nsignal.signal(2, signal.default_int_handler)\n"
+            "def test_first_check(target): os.kill(os.getpid(), 2)\ndef test_second_check(target): 0\n"
         )
     if name == "refused":
         project.rows("first-check", "second-check", "aws-caller-identity")
