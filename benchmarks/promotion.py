@@ -289,7 +289,6 @@ def _turn(ways: list[Way], number: int) -> list[Way]:
 def promote_once() -> None:
     """The process that `promotions` measures: `gli promote stg main`, with a gate and a person who say yes."""
     from gli.commands.release import settings
-    from gli.release import log
     from gli.release.promote import Evidence, promote
     from gli.release.session import Approval, session
 
@@ -298,8 +297,6 @@ def promote_once() -> None:
     with session(chosen, lambda line: None) as opened:
         yes = Approval("Second Person <second@glibiz.com>")
         promote(opened, "stg", "main", approve=lambda request: yes, gate=lambda: evidence, frozen=None)
-        home = next(r for r in chosen.repositories if r.name == chosen.log_repository)
-        log.publish(home, chosen.state, branch=chosen.log_branch, path=chosen.log_path, fds=opened.fds)
 
 
 def told(title: str, seen: Mapping[str, Sequence[float]]) -> None:

@@ -35,6 +35,8 @@ NAMES = (
     "gli_redis",
     "gli_rabbitmq",
 )
+HOME = "gli_root"
+"""The log repository: it moves last."""
 SECOND = "Second Person <second@glibiz.com>"
 REFUSE = "#!/bin/sh\nwhile read old new ref; do case $ref in refs/heads/*) echo not today; exit 1;; esac; done\n"
 SLOW = "#!/bin/sh\nwhile read old new ref; do case $ref in refs/heads/*) sleep 0.2;; esac; done\n"
@@ -77,7 +79,7 @@ class Rig:
     @property
     def settings(self) -> Settings:
         repositories = tuple(Repository(n, str(self.bare(n)), self.root / "clones" / n) for n in NAMES)
-        return Settings(repositories, self.state, "gli_root")
+        return Settings(repositories, self.state, HOME)
 
     def bare(self, name: str) -> Path:
         return self.root / "remotes" / f"{name}.git"
@@ -120,6 +122,10 @@ class Rig:
             if path.is_file() and path.suffix != ".lock":
                 found[str(path.relative_to(bare))] = path.read_text().strip()
         return found
+
+    def everything(self) -> dict[str, dict[str, str]]:
+        """Every ref of every remote, but for the log, which also says what was refused."""
+        return {n: {ref: o for ref, o in self.refs(n).items() if not ref.endswith("/deployments")} for n in NAMES}
 
     def heads(self, branch: str = "main") -> dict[str, str]:
         return {name: self.refs(name)[f"refs/heads/{branch}"] for name in NAMES}

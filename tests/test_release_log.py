@@ -14,10 +14,9 @@ from release_rig import FIRST_TAG, NAMES, REFUSE, SECOND, Rig
 from gli.cli import main
 from gli.release import emergency, log, rollback
 from gli.release import journal as journals
-from gli.release.repositories import GitFailed, Repository
+from gli.release.mirror import Mirror
 from gli.release.session import Approval
 
-WHERE = {"branch": "deployments", "path": "deployment.log"}
 FILE = """
 [own]
 branch = "stg"
@@ -52,8 +51,9 @@ def gli(*arguments: str) -> Result:
     return ended
 
 
-def home(rig: Rig) -> Repository:
-    return rig.settings.repositories[0]
+def branch(rig: Rig) -> log.Branch:
+    """Where the log lies, as a command finds it."""
+    return log.Branch(Mirror(rig.settings.repositories[0], rig.state / "mirrors" / "gli_root.git"), rig.state)
 
 
 def there(rig: Rig) -> list[str]:
@@ -117,11 +117,11 @@ def test_what_landed_on_main_can_be_rebuilt_from_the_tags_alone(rig: Rig) -> Non
 def test_the_branch_gets_every_line_once_and_main_is_not_touched(rig: Rig) -> None:
     rig.promote("dev", "stg")
     before = rig.heads()
-    assert len(log.publish(home(rig), rig.state, **WHERE)) == 1
-    assert log.publish(home(rig), rig.state, **WHERE) == []
+    assert len(there(rig)) == 1
+    assert log.publish(branch(rig)) == []
     rig.promote()
     after = rig.heads()
-    log.publish(home(rig), rig.state, **WHERE)
+    assert there(rig) == (rig.state / "deployment.log").read_text().splitlines()
     assert there(rig) == log.write(rig.state).read_text().splitlines()
     assert len(there(rig)) == 2
     assert rig.heads() == after != before
@@ -136,7 +136,6 @@ def test_lines_of_another_machine_and_other_files_of_the_branch_stay(rig: Rig) -
     seeded += "".join(f"M 100644 inline {f}\ndata {len(text)}\n{text}\n" for f, text in files.items())
     rig.git("gli_root", "fast-import", "--quiet", says=seeded)
     rig.promote()
-    log.publish(home(rig), rig.state, **WHERE)
     assert there(rig)[0] == by_hand
     assert " deployed stg -> main " in there(rig)[1]
     assert rig.git("gli_root", "show", "deployments:README.md") == "What this is."
@@ -153,27 +152,38 @@ def test_a_line_of_somebody_else_that_comes_first_is_kept(rig: Rig) -> None:
         "--quiet",
         says=f"{stream}M 100644 inline deployment.log\ndata {len(other) + 1}\n{other}\n\n",
     )
-    rig.promote()
     late = rig.bare("gli_root") / "hooks" / "update"  # as if the other push had landed between our look and ours
-    late.write_text("#!/bin/sh\nrm $0\ngit update-ref refs/heads/deployments refs/heads/other\n")
+    late.write_text(
+        "#!/bin/sh\n[ $1 = refs/heads/main ] || exit 0\nrm $0\ngit update-ref refs/heads/deployments refs/heads/other\n"
+    )
     late.chmod(0o755)
-    log.publish(home(rig), rig.state, **WHERE)
+    assert rig.promote().code == 0
     assert there(rig)[0] == other
     assert len(there(rig)) == 2
 
 
 def test_what_could_not_be_pushed_is_written_here_and_comes_with_the_next(rig: Rig) -> None:
-    rig.promote("dev", "stg")
+    rig.hook("gli_root", "#!/bin/sh\n! grep -q refs/heads/deployments\n")
+    assert rig.promote("dev", "stg").code == 0
     with rig.down("gli_root"):
-        with pytest.raises(GitFailed):
-            log.publish(home(rig), rig.state, **WHERE)
         ended = gli("log")
     assert ended.exit_code == 3
     assert "gli_root can't be reached" in ended.stderr
     assert len(ended.stdout.splitlines()) == 1
     assert " merged dev -> stg " in (rig.state / "deployment.log").read_text()
+    assert gli("log", "--publish").exit_code == 3
+    (rig.bare("gli_root") / "hooks" / "pre-receive").unlink()
     assert gli("log", "--publish").exit_code == 0
     assert len(there(rig)) == 1
+
+
+def test_the_journals_of_years_are_not_read_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(3):
+        rig.promote("dev", "stg")
+    read, seen = journals.read, []
+    monkeypatch.setattr(journals, "read", lambda path: [seen.append(path), read(path)][1])
+    rig.promote()
+    assert len(set(seen)) == 2, "its own, and the last one, whose line was there"
 
 
 def test_a_journal_that_was_edited_says_so_in_its_line(rig: Rig) -> None:

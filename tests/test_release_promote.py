@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import release_rig
-from release_rig import NAMES, REFUSE, Ended, Rig
+from release_rig import HOME, NAMES, REFUSE, Ended, Rig
 
 from conftest import ROOT
 from gli import clock
@@ -85,6 +85,56 @@ def test_the_tag_says_who_what_and_on_which_verdict_and_names_a_line_of_the_jour
     assert said["journal"] == next(e for e in events if e.event == "approved").hash
 
 
+RECORD = """\
+#!/bin/sh
+cat >>"$GIT_DIR/pushed"; echo >>"$GIT_DIR/pushed"
+for name in {others}; do git --git-dir="$GIT_DIR/../$name.git" rev-parse main; done >"$GIT_DIR/others"
+"""
+
+
+@pytest.mark.parametrize("hooks", ["can be executed", "can not be executed"])
+def test_the_log_repository_moves_last_in_one_push_with_the_line_of_the_log_and_the_lock(
+    tmp_path: Path, hooks: str
+) -> None:
+    rig = release_rig.make(tmp_path)
+    if hooks == "can not be executed":  # as on a file system that is mounted so: git would not ask the hook
+        hook = rig.state / "mirrors" / f"{HOME}.git" / "hooks" / "pre-push"
+        hook.parent.mkdir(parents=True)
+        hook.write_text("")
+    others = [name for name in NAMES if name != HOME]
+    rig.hook("gli_redis", release_rig.SLOW)
+    rig.hook(HOME, RECORD.format(others=" ".join(others)))
+    ended = rig.promote()
+    assert ended.code == 0, ended.said
+    heads = rig.heads()
+    assert (rig.bare(HOME) / "others").read_text().split() == [heads[name] for name in others]
+    _, last, *more = (rig.bare(HOME) / "pushed").read_text().split("\n\n")
+    tag, id_ = rig.journal()[-1].detail["tag"], rig.journal()[0].id
+    assert {line.split()[2] for line in last.splitlines()} == {
+        "refs/heads/main",
+        f"refs/tags/{tag}",
+        f"refs/promotions/{id_}/main",
+        "refs/heads/deployments",
+        lock.REF,
+    }
+    assert not "".join(more), "and there is no further push"
+    assert f" {tag} deployed stg -> main " in rig.git(HOME, "show", "deployments:deployment.log")
+
+
+def test_a_log_that_may_not_be_pushed_does_not_stop_a_release(rig: Rig) -> None:
+    new = rig.trees("stg")
+    rig.hook(HOME, "#!/bin/sh\n! grep -q refs/heads/deployments\n")
+    ended = rig.promote()
+    assert ended.code == 0, ended.said
+    assert rig.trees() == new and rig.leftovers() == set()
+    (rig.bare(HOME) / "hooks" / "pre-receive").unlink()
+    assert rig.promote().code == 1
+    assert [line.split()[2] for line in rig.git(HOME, "show", "deployments:deployment.log").splitlines()] == [
+        "deployed",
+        "refused",
+    ]
+
+
 def test_nobodys_clone_is_looked_at(rig: Rig) -> None:
     assert not (rig.root / "clones").exists()
     assert rig.promote().code == 0
@@ -105,19 +155,20 @@ def test_each_subset_of_the_repositories_may_refuse_and_all_or_nothing_moves(tmp
         assert (ended.code, what) == ((1, "old") if refusing else (0, "new")), (refusing, ended.said, what)
         assert rig.names()[-1] == ("undone" if refusing else "done"), "the journal says which"
         assert rig.leftovers() == set()
-        assert all(name in ended.said for name in refusing)
+        asked = [name for name in refusing if name != HOME] or refusing  # HOME's turn comes when all others have moved
+        assert all(name in ended.said for name in asked)
 
 
 def test_conflicts_are_listed_with_their_files_before_anything_moves(rig: Rig) -> None:
     for name in ("gli_redis", "gli_websocket"):
         rig.commit(name, "main", {"app.txt": "one\ntwo\nthird\n"})
-    before = [rig.refs(name) for name in NAMES]
+    before = rig.everything()
     ended = rig.promote()
     assert ended.code == 1
     assert ended.said == (
         "gli_websocket: stg and main conflict in app.txt\ngli_redis: stg and main conflict in app.txt"
     )
-    assert [rig.refs(name) for name in NAMES] == before
+    assert rig.everything() == before
 
 
 def test_main_with_a_change_that_stg_lacks_is_refused_until_it_is_merged_back(rig: Rig) -> None:
@@ -177,14 +228,14 @@ def test_a_freeze_can_be_overridden_and_that_is_recorded(rig: Rig) -> None:
 
 
 def test_a_dry_run_says_what_would_be_and_leaves_nothing(rig: Rig) -> None:
-    before = [rig.refs(name) for name in NAMES]
+    before = rig.everything()
 
     def never(request: Request) -> Approval:
         raise AssertionError("nobody is asked")
 
     ended = rig.promote(choices=Choices(dry_run=True), approve=never)
     assert (ended.code, ended.said) == (0, "dry run: nothing was pushed")
-    assert [rig.refs(name) for name in NAMES] == before
+    assert rig.everything() == before
     assert not list(rig.state.glob("journal/*"))
 
 
@@ -192,10 +243,10 @@ def test_a_no_moves_nothing_and_is_in_the_journal(rig: Rig) -> None:
     def no(request: Request) -> Approval:
         raise Refused("not confirmed")
 
-    before = [rig.refs(name) for name in NAMES]
+    before = rig.everything()
     assert rig.promote(approve=no) == Ended(1, "not confirmed")
     assert rig.names() == ["opened", "planned", "refused"]
-    assert [rig.refs(name) for name in NAMES] == before
+    assert rig.everything() == before
 
 
 def test_what_is_there_already_is_not_promoted_again(rig: Rig) -> None:
@@ -262,7 +313,7 @@ def test_no_push_is_forced(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     git = Mirror.git
 
     def watched(self: Mirror, *arguments: str, **options: Any) -> str:
-        pushes.extend([arguments] if arguments[0] == "push" else [])
+        pushes.extend([arguments] if "push" in arguments else [])
         return git(self, *arguments, **options)
 
     monkeypatch.setattr(Mirror, "git", watched)
@@ -278,7 +329,7 @@ def test_no_push_is_forced(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
         assert all(ref.startswith("refs/promotions/") for ref in unleased), arguments
     lines = [line for path in (ROOT / "gli").rglob("*.py") for line in path.read_text().splitlines()]
     written = [line for line in lines if re.search(r"""git\(.*["']push["']""", line)]
-    assert len(written) == 2, "in Mirror.push, and where the log is published"
+    assert len(written) == 2, "both in Mirror.push"
     assert not any(re.search(r"""--force["']|["']-f["']|["']\+|--mirror""", line) for line in written)
 
 
@@ -293,12 +344,12 @@ def test_ctrl_c_before_that_moves_nothing(rig: Rig, at: Callable[..., None]) -> 
     def interrupt() -> None:
         raise KeyboardInterrupt
 
-    before = [rig.refs(name) for name in NAMES]
+    before = rig.everything()
     at("approved", interrupt)
     with pytest.raises(KeyboardInterrupt):
         rig.promote()
     assert rig.names()[-1] == "refused"
-    assert [rig.refs(name) for name in NAMES] == before
+    assert rig.everything() == before
 
 
 def test_nothing_is_promoted_between_branches_that_are_not_neighbours(rig: Rig) -> None:

@@ -38,15 +38,15 @@ def log(rebuild: bool, publish: bool, name: str) -> None:
     if rebuild:
         with _mirrors(state, known) as mirrors:
             sys.exit(_rebuilt(mirrors, table))
-    home, branch, path = _home(table, known), table.log_branch, table.log_path
-    ours, code = logs.entries(state), 0
+    branch, code = _branch(state, table, known), 0
+    logs.write(state)
     try:
         if publish:
-            logs.publish(home, state, branch=branch, path=path)
-        lines = logs.joined(logs.published(home, state, branch=branch, path=path), ours)
+            logs.publish(branch)
+        lines = logs.joined(branch.look(), state)
     except GitFailed as e:
-        click.echo(f"gli: {home.name} can't be reached, so this is only what this machine did: {e}", err=True)
-        lines, code = [str(entry) for entry in ours], 3
+        click.echo(f"gli: {branch.mirror.name} can't be reached, so this is only what this machine did: {e}", err=True)
+        lines, code = [str(entry) for entry in logs.entries(state)], 3
     for line in lines:
         click.echo(line)
     sys.exit(code)
@@ -66,7 +66,7 @@ def doctor(name: str) -> None:
     state, found = root / table.state, []
     with _mirrors(state, known) as mirrors:
         by_name, github = {m.name: m for m in mirrors}, environments.load(root, name).github
-        patient = doctors.Patient(state, table, github, by_name, _home(table, known))
+        patient = doctors.Patient(state, table, github, by_name, _branch(state, table, known))
         for finding in doctors.findings(patient):
             click.echo(f"{finding.text}\n  mend: {finding.mend}")
             found.append(finding)
@@ -90,13 +90,13 @@ def _known(root: Path, name: str) -> tuple[Git, list[Repository]]:
     return table, known
 
 
-def _home(table: Git, known: list[Repository]) -> Repository:
-    """The repository that keeps the deployment log: the first one, where none is named."""
+def _branch(state: Path, table: Git, known: list[Repository]) -> logs.Branch:
+    """Where the deployment log lies: in the first repository, where none is named."""
     name = table.log_repository or known[0].name
     home = next((repository for repository in known if repository.name == name), None)
     if home is None:
         raise UsageError(f"{environments.FILE}: git.log_repository names none of [[repositories]]; mend it")
-    return home
+    return logs.Branch(Mirror(home, state / "mirrors" / f"{name}.git"), state, table.log_branch, table.log_path)
 
 
 @contextmanager

@@ -201,13 +201,7 @@ def _released(root: Path, name: str) -> Iterator[Session]:
     chosen = settings(root, name)
     try:
         with session(chosen, lambda line: _say(line, "")) as opened:
-            try:
-                yield opened
-            except Refused as e:
-                if e.code == 1:
-                    _publish(opened)
-                raise
-            _publish(opened)
+            yield opened
     except Refused as e:
         for reason in e.reasons:
             _say(reason, "" if e.code == 0 else "no: ")
@@ -218,18 +212,6 @@ def _released(root: Path, name: str) -> Iterator[Session]:
     except KeyboardInterrupt:
         _say("interrupted; gli doctor says how it stands", "no: ")
         sys.exit(1)
-
-
-def _publish(opened: Session) -> None:
-    """The log, here and on its branch; where that can't be reached the next operation brings what is missing."""
-    from gli.release import log
-
-    chosen = opened.settings
-    home = next(r for r in chosen.repositories if r.name == chosen.log_repository)
-    try:
-        log.publish(home, chosen.state, branch=chosen.log_branch, path=chosen.log_path, fds=opened.fds)
-    except GitFailed as e:
-        click.echo(f"gli: the log is written here, but not on {home.name}: {e}", err=True)
 
 
 def _asking(yes: bool, approved_id: str | None, approved_by: str | None) -> Approve:

@@ -56,8 +56,7 @@ class Patient:
     github: Github | None
     mirrors: Mapping[str, Mirror]
     """By the name of the repository."""
-    home: Repository
-    """The one that keeps the deployment log."""
+    log: log.Branch
 
 
 def findings(patient: Patient) -> Iterator[Finding]:
@@ -150,11 +149,11 @@ def _tags(patient: Patient, mirrors: Mapping[str, Mirror], refs: Mapping[str, Re
 
 
 def _log(patient: Patient) -> Iterator[Finding]:
-    table, home = patient.table, patient.home
     try:
-        lacking = log.lacking(home, patient.state, branch=table.log_branch, path=table.log_path)
+        lacking = patient.log.lacks(patient.log.look())
     except GitFailed as e:
-        yield Finding(f"the deployment log in {home.name} can't be read: {e}", "see that its remote answers", UNSURE)
+        home = patient.log.mirror.name
+        yield Finding(f"the deployment log in {home} can't be read: {e}", "see that its remote answers", UNSURE)
         return
     if lacking:
         lines = "1 line" if len(lacking) == 1 else f"{len(lacking)} lines"

@@ -69,7 +69,7 @@ def acknowledge(session: Session, tag: str) -> str:
         if said.get("actor") == session.actor:
             raise Refused(f"{tag} was pushed by {session.actor}; somebody else has to acknowledge it")
         made = tag.replace("emergency-", "acknowledged-", 1)
-        mirror = operation.mirrors[operation.log_repository]
+        mirror = operation.mirrors[operation.home]
         if made in refs[mirror.name].tags:
             raise Refused(f"{tag} is acknowledged")
         document = {"kind": "acknowledgement", "of": tag, "actor": session.actor, "at": rfc3339(now())}

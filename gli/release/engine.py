@@ -8,6 +8,10 @@ the branches still stand where they stood. One atomic push a repository then mov
 the tag, and takes the parked ref away. So a repository has all of it or nothing; and as a push can land only while its
 parked ref is there, whoever takes that ref away first decides: a push that nobody saw the end of can't land any more.
 
+The log repository moves last, when all others have (see `gli.release.turn`), and its push also adds the line to the
+deployment log and frees the lock. So that push is the point at which an operation is done: for whoever reads the
+remotes, in one instant.
+
 A refusal that will not pass (a hook, a rule, a branch that moved) decides for abort; what may pass (an unreachable
 remote) is tried again for a minute first. To abort puts the old tree on top of what landed; it never rewrites, and it
 never touches a branch that somebody else has moved on: then a person has to look. Source of truth: git-push,
@@ -16,32 +20,23 @@ gitprotocol-pack (every command carries the id that the ref must have).
 
 from __future__ import annotations
 
-import re
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TypeVar
 
-from gli.release import lock, plan
+from gli.release import lock, log, plan
+from gli.release.interrupts import interrupted, uninterrupted
 from gli.release.journal import Journal
-from gli.release.mirror import Mirror
+from gli.release.mirror import Mirror, Specs
 from gli.release.plan import Move, Refused
+from gli.release.refusals import exit_code, failures, is_lasting, sentences, short
 from gli.release.repositories import GitFailed, each, ls_remote
+from gli.release.turn import NotItsTurn, Turn
 
 T = TypeVar("T")
 PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-_MAY_PASS: tuple[str, ...] = (
-    "atomic push fail",
-    "transaction failed",
-    "failed to update ref",
-    "cannot lock",
-    "failed to lock",
-)
-_REFUSAL = re.compile(r"! \[(?:remote )?rejected\] +(?:.* -> )?(?P<ref>\S+) \((?P<why>.*)\)")
 
 
 class Stuck(Refused):
@@ -54,12 +49,10 @@ class Operation:
 
     journal: Journal
     mirrors: Mapping[str, Mirror]
-    log_repository: str
+    log: log.Branch
     say: Callable[[str], None]
     patience: Sequence[float] = PATIENCE_S
     """Seconds to wait before each further attempt at what may pass."""
-    later: Callable[[Callable[[], object]], object] = lambda work: work()
-    """Does what nothing waits for beside what follows."""
     moves: Mapping[str, Move] = field(default_factory=dict)
     tag: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -72,6 +65,11 @@ class Operation:
     @property
     def id(self) -> str:
         return self.journal.id
+
+    @property
+    def home(self) -> str:
+        """The log repository: it holds the lock, and moves last."""
+        return self.log.mirror.name
 
     def parked(self, name: str) -> str:
         """The ref that holds a new commit before its branch moves."""
@@ -92,22 +90,29 @@ class Operation:
     def push(self, *, first: bool = True) -> None:
         """Move every branch, then say that it is done; or take back what moved. Not the `first` time, what landed
         earlier is asked for."""
-        with _uninterrupted():
+        with uninterrupted():
             self.journal.append("pushing")
             against = self._push_all(first)
             if against:
                 self.abort(against)
-            self.journal.append("decided", decision="commit", reason="")
             self.finish()
 
+    def has_landed(self, name: str) -> bool:
+        """Whether the push of a repository has landed, or there is none; raises `GitFailed`. With the log repository's
+        the operation has."""
+        if self.landed.get(name) or not (self._has_part(name) or name == self.home):
+            return True
+        return self._landed(name, self._look(name))
+
     def finish(self) -> None:
-        """What follows the decision that it is done."""
+        """Say that it is done: every push has landed."""
+        self.journal.append("decided", decision="commit", reason="")
         self._unlock()
         self.journal.append("done", tag=self.tag)
 
     def abort(self, reason: str) -> None:
         """Decide that nothing of it stays, and take back what moved; always raises."""
-        with _uninterrupted():
+        with uninterrupted():
             self.journal.append("decided", decision="abort", reason=reason)
             self.restore(reason)
 
@@ -131,7 +136,7 @@ class Operation:
         try:
             for pause in (0.0, *self.patience[:1]):  # two that make the lock at once may both be turned away
                 time.sleep(pause)
-                failed = _failures(self._each(waiting, lambda name: self._park_one(name, taken_over)))
+                failed = failures(self._each(waiting, lambda name: self._park_one(name, taken_over)))
                 waiting = {name for name, e in failed.items() if not is_lasting(e)}
                 if not waiting or waiting != failed.keys():
                     break
@@ -139,7 +144,7 @@ class Operation:
             failed = {"": GitFailed(("push",), 130, "interrupted")}
         if failed:
             self._unpark(self.moves)
-            raise Refused(*(self._why_not_parked(n, e) for n, e in failed.items()), code=_code(failed.values()))
+            raise Refused(*(self._why_not_parked(n, e) for n, e in failed.items()), code=exit_code(failed.values()))
 
     def _park_one(self, name: str, taken_over: str | None) -> None:
         move = self.moves[name]
@@ -150,7 +155,7 @@ class Operation:
             specs[self.archive(name)] = (move.old, "")
         if self._has_part(name):
             specs[self.parked(name)] = (move.new, "")
-        if name == self.log_repository:
+        if name == self.home:
             specs[lock.REF] = (self.lock, taken_over or "")
         self.mirrors[name].push(specs)
 
@@ -159,7 +164,7 @@ class Operation:
             return "interrupted; nothing has moved"
         text = error.stderr
         if "(stale info)" not in text:
-            return f"{name}: {_short(error)}; nothing has moved"
+            return f"{name}: {short(error)}; nothing has moved"
         if f"-> {lock.REF} (stale info)" in text:
             return f"another operation holds {lock.REF} of {name}; try again when it has ended"
         return f"{name}: a branch moved while this was being prepared; start again"
@@ -168,35 +173,69 @@ class Operation:
         """Empty where all landed; else the reason why they can't."""
         waiting = set(self.moves)
         for pause in (0.0, *self.patience):
-            if _interrupted(pause):
+            if interrupted(pause):
                 return "interrupted"
-            failed = _failures(self._each(waiting, partial(self._push_one, first=first)))
+            failed = self._push_each(waiting, first)
             lasting = {name: e for name, e in failed.items() if is_lasting(e)}
             if lasting:
-                return "; ".join(f"{name}: {_short(e)}" for name, e in lasting.items())
+                return "; ".join(sentences(lasting))
             if not failed:
                 return ""
-            waiting, first = set(failed), False
-        return "; ".join(f"{name}: {_short(e)}" for name, e in failed.items())
+            waiting, first = {*failed, self.home}, False
+        return "; ".join(sentences(failed))
 
-    def _push_one(self, name: str, first: bool) -> None:
-        move = self.moves[name]
+    def _push_each(self, waiting: Collection[str], first: bool) -> dict[str, GitFailed]:
+        """One attempt in each of these, the log repository among them; those in which it failed."""
+        with Turn(len(waiting) - 1) as turn:
+            failed = failures(self._each(waiting, lambda name: self._push_one(name, turn, first)))
+        return {name: error for name, error in failed.items() if not isinstance(error, NotItsTurn)}
+
+    def _push_one(self, name: str, turn: Turn, first: bool) -> None:
+        last = name == self.home
+        with nullcontext() if last else turn.one_of_the_others():
+            try:
+                if first or not self.has_landed(name):
+                    self._push_last(turn) if last else self._push_moves(name)
+            except NotItsTurn:
+                raise
+            except GitFailed as e:
+                sure = first and is_lasting(e)  # a later attempt may have been refused because an earlier one landed
+                if sure:
+                    self.landed[name] = False
+                self.journal.append("failed", repository=name, reason=short(e), sure=sure)
+                self.say(f"{name}: {short(e)}")
+                raise
+            self.landed[name] = True
+            self.journal.append("pushed", repository=name)
+            self.say(f"{name}: {'moved' if self.moves[name].moves else 'as it was'}")
+
+    def _push_moves(self, name: str) -> None:
+        """The push of what happens to the repository, if anything does."""
+        specs = self._specs(name)
+        if specs:
+            self.mirrors[name].push(specs)
+
+    def _push_last(self, turn: Turn) -> None:
+        """The push to the log repository, with the line of the log and the lock."""
+        line = log.foreseen(self.journal, tag=self.tag)
+        closing = {**self.log.closing(line), lock.REF: ("", self.lock)}
         try:
-            if self._has_part(name) and (first or not self._landed(name, self._look(name))):
-                specs = {f"refs/heads/{move.branch}": (move.new, move.old), self.parked(name): ("", move.new)}
-                if name in self.tags:
-                    specs[f"refs/tags/{self.tag}"] = (self.tags[name], "")
-                self.mirrors[name].push(specs)
+            self.mirrors[self.home].push({**self._specs(self.home), **closing}, turn)
         except GitFailed as e:
-            sure = first and is_lasting(e)  # a later attempt may have been refused because an earlier one landed
-            if sure:
-                self.landed[name] = False
-            self.journal.append("failed", repository=name, reason=_short(e), sure=sure)
-            self.say(f"{name}: {_short(e)}")
-            raise
-        self.landed[name] = True
-        self.journal.append("pushed", repository=name)
-        self.say(f"{name}: {'moved' if move.moves else 'as it was'}")
+            if isinstance(e, NotItsTurn) or not is_lasting(e):
+                raise
+            self._push_moves(self.home)  # neither the log nor the lock stops a release
+        else:
+            self.log.added()
+            self.lock = ""
+
+    def _specs(self, name: str) -> Specs:
+        """What moves the repository, in one push: the branch, its tag, and away with what was parked."""
+        move = self.moves[name]
+        if not self._has_part(name):
+            return {}
+        tag = {f"refs/tags/{self.tag}": (self.tags[name], "")} if name in self.tags else {}
+        return {f"refs/heads/{move.branch}": (move.new, move.old), self.parked(name): ("", move.new), **tag}
 
     def _restore_all(self) -> set[str]:
         """Every repository looked at, and taken back where it landed; those that were taken back now or before."""
@@ -204,10 +243,10 @@ class Operation:
         hopeless: dict[str, GitFailed] = {}
         waiting = set(self.moves)
         for pause in (0.0, *self.patience):
-            if _interrupted(pause):
+            if interrupted(pause):
                 break
             results = self._each(waiting, self._restore_one)
-            failed = _failures(results)
+            failed = failures(results)
             back |= {name for name, result in results.items() if result is True}
             hopeless |= {name: e for name, e in failed.items() if isinstance(e, _MovedOn) or is_lasting(e)}
             waiting = failed.keys() - hopeless.keys()
@@ -218,7 +257,7 @@ class Operation:
         return back
 
     def _stuck(self, failed: Mapping[str, GitFailed]) -> None:
-        reasons = [f"{name}: {_short(e)}" for name, e in failed.items()]
+        reasons = sentences(failed)
         self.journal.append("stuck", repositories=sorted(failed), reason="; ".join(reasons))
         raise Stuck(*reasons, "the other repositories are as they were; mend that, then: gli promote --undo", code=3)
 
@@ -289,9 +328,9 @@ class Operation:
 
     def _look(self, name: str) -> Mapping[str, str]:
         """What the remote has of this operation; raises `GitFailed`."""
-        refs = [f"refs/heads/{self.moves[name].branch}", self.parked(name)]
+        refs = [f"refs/heads/{self.moves[name].branch}", self.parked(name), f"refs/tags/{self.tag}", lock.REF]
         mirror = self.mirrors[name]
-        return ls_remote(mirror.repository, [*refs, f"refs/tags/{self.tag}"], pass_fds=mirror.fds)
+        return ls_remote(mirror.repository, refs, pass_fds=mirror.fds)
 
     def _landed(self, name: str, refs: Mapping[str, str]) -> bool:
         """Whether the push of a repository landed, by what its remote has now; raises `GitFailed`."""
@@ -301,6 +340,8 @@ class Operation:
             return False
         if name in self.tags:
             return refs.get(f"refs/tags/{self.tag}") == self.tags[name]
+        if not move.moves:
+            return refs.get(lock.REF) != self.lock
         if head in (move.old, move.new):
             return head == move.new
         mirror.git("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", mirror.repository.url, head)
@@ -318,10 +359,7 @@ class Operation:
     def _unlock(self) -> None:
         """Free the lock ref, if it is ours. Where that fails it ends with its deadline."""
         if self.lock:
-            self.later(self._push_unlocked)
-
-    def _push_unlocked(self) -> None:
-        self._each([self.log_repository], lambda name: self.mirrors[name].push({lock.REF: ("", self.lock)}))
+            self._each([self.home], lambda name: self.mirrors[name].push({lock.REF: ("", self.lock)}))
 
     def _each(self, names: Iterable[str], work: Callable[[str], T]) -> dict[str, T | GitFailed]:
         wanted = set(names)
@@ -331,60 +369,3 @@ class Operation:
 
 class _MovedOn(GitFailed):
     """A branch that landed and that somebody else moved since."""
-
-
-def is_lasting(error: GitFailed) -> bool:
-    """Whether to try the push again is useless: a hook, a rule or a lease refused it."""
-    refusals = [line.lower() for line in error.stderr.splitlines() if "rejected]" in line and "!" in line]
-    return any(not any(passing in line for passing in _MAY_PASS) for line in refusals)
-
-
-def _failures(results: Mapping[str, T | GitFailed]) -> dict[str, GitFailed]:
-    return {name: result for name, result in results.items() if isinstance(result, GitFailed)}
-
-
-def _code(errors: Iterable[GitFailed]) -> int:
-    """1 where somebody refused, 3 where a remote could not be asked."""
-    return 1 if all("rejected]" in e.stderr or e.code == 130 for e in errors) else 3
-
-
-def _short(error: GitFailed) -> str:
-    """The one line of what git said that says why."""
-    lines = [line.strip() for line in error.stderr.splitlines() if line.strip()] or [f"git ended with {error.code}"]
-    for line in lines:
-        refusal = _REFUSAL.search(line)
-        if refusal and "atomic push fail" not in line:
-            return f"{refusal['ref']} was refused ({refusal['why']})"
-    return next((line for line in lines if line.startswith(("fatal", "error"))), lines[-1])
-
-
-def _main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits: git's processes would get it too, and die in the middle of a push."""
-    if not _main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _interrupted(pause_s: float) -> bool:
-    """Wait between two attempts; whether Ctrl-C came."""
-    if not pause_s or not _main_thread():
-        time.sleep(pause_s)
-        return False
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        time.sleep(pause_s)
-    except KeyboardInterrupt:
-        return True
-    finally:
-        signal.signal(signal.SIGINT, before)
-    return False

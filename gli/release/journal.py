@@ -28,7 +28,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -115,7 +114,7 @@ class Journal:
                 id=self.id,
                 event=event,
                 actor=self.actor,
-                host=socket.gethostname(),
+                host=os.uname().nodename,
                 pid=os.getpid(),
                 detail=detail,
                 prev=self.head,

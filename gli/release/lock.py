@@ -12,7 +12,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +46,7 @@ class Holder:
     @classmethod
     def this_process(cls, id_: str, actor: str) -> Holder:
         moment = now()
-        return cls(id_, actor, socket.gethostname(), os.getpid(), rfc3339(moment), rfc3339(moment + VALID_FOR))
+        return cls(id_, actor, os.uname().nodename, os.getpid(), rfc3339(moment), rfc3339(moment + VALID_FOR))
 
     @classmethod
     def parsed(cls, text: str) -> Holder | None:
@@ -107,7 +106,7 @@ def _acquire(file: int, path: Path, patience_s: float) -> None:
 
 
 def _alive(holder: Holder) -> bool:
-    if holder.host != socket.gethostname():
+    if holder.host != os.uname().nodename:
         return True
     try:
         os.kill(holder.pid, 0)

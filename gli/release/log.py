@@ -8,8 +8,8 @@ Source of truth: the events of `gli.release.journal`, the JSON in the tags.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ from typing import Any
 from gli.clock import is_time, now, rfc3339
 from gli.errors import UsageError
 from gli.release import journal as journals
-from gli.release.journal import Event
-from gli.release.mirror import Mirror, trailer
+from gli.release.journal import Event, Journal
+from gli.release.mirror import QUIET_FETCH, Mirror, Refs, Specs, trailer
 from gli.release.plan import trees_id
-from gli.release.repositories import GitFailed, Repository, git, ls_remote
+from gli.release.repositories import GitFailed, ls_remote
 
 FILE = "deployment.log"
 _DONE = {
@@ -34,7 +34,8 @@ _DONE = {
 }
 _PREFIXES = ("rollback-", "reset-", "emergency-")
 _ATTEMPTS = 5
-_NEXT = "refs/heads/next"
+_NEXT = "refs/next/log"
+_UNFINISHED = "unfinished"
 _TAG = "%00".join(
     (
         "%(refname:lstrip=2)",
@@ -88,16 +89,12 @@ def is_release(tag: str) -> bool:
 
 def entries(state: Path) -> list[Entry]:
     """What the journals of a state folder say, oldest first; a journal that was changed is an entry that says so."""
-    found = []
-    for path in sorted(journals.folder(state).glob("*.jsonl")):
-        try:
-            events = journals.read(path)
-        except UsageError as e:
-            at = rfc3339(datetime.strptime(path.stem[:15] + "+0000", "%Y%m%d-%H%M%S%z"))
-            found.append(Entry(at, path.stem, "unreadable", "", "somebody", reason=str(e)))
-        else:
-            found += [_of_journal(events)] if events else []
-    return found
+    return _lacking(state, ())
+
+
+def foreseen(journal: Journal, **detail: Any) -> Entry:
+    """The line of an operation under way, as it will be when it is `done` with that detail."""
+    return _of_journal([*journal.events, replace(journal.events[-1], event="done", detail=detail)])
 
 
 def rebuilt(mirrors: Iterable[Mirror], deploy_tag: str) -> list[Entry]:
@@ -126,106 +123,138 @@ def write(state: Path) -> Path:
     return path
 
 
-def published(repository: Repository, state: Path, *, branch: str, path: str) -> list[str]:
-    """The lines that the branch of the log repository has; raises `GitFailed` where it can't be asked."""
-    return _Branch(repository, state, branch, path).look()
+def note(state: Path) -> None:
+    """Append to the state folder's file what it lacks of the operations that have ended."""
+    path = state / FILE
+    there = {_key(line) for line in path.read_text(encoding="utf-8").splitlines()} if path.is_file() else set()
+    with path.open("a", encoding="utf-8") as file:
+        file.write(_text(map(str, _ended(_lacking(state, there)))))
 
 
-def joined(lines: Sequence[str], ours: Iterable[Entry]) -> list[str]:
+def joined(lines: Sequence[str], state: Path) -> list[str]:
     """The lines of the branch, and those of this machine that it lacks."""
-    there = {_key(line) for line in lines}
-    return [*lines, *(str(entry) for entry in ours if entry.key not in there)]
-
-
-def lacking(repository: Repository, state: Path, *, branch: str, path: str) -> list[Entry]:
-    """What this machine did and the branch does not say; raises `GitFailed` where it can't be asked."""
-    return _Branch(repository, state, branch, path).lacks()
-
-
-def publish(repository: Repository, state: Path, *, branch: str, path: str, fds: Sequence[int] = ()) -> list[str]:
-    """Write the file of this machine, and push every line that the branch lacks; the lines that it lacked.
-
-    Raises `GitFailed` where the branch can't be reached or pushed: then the next call brings what is missing.
-    """
-    write(state)
-    remote = _Branch(repository, state, branch, path, tuple(fds))
-    for attempt in range(_ATTEMPTS):
-        missing = remote.lacks(asking=attempt > 0)
-        if not missing:
-            return []
-        try:
-            remote.append(missing)
-        except GitFailed as e:  # somebody else's line came first: look again
-            if "rejected]" not in e.stderr or attempt == _ATTEMPTS - 1:
-                raise
-        else:
-            break
-    return [str(entry) for entry in missing]
+    return [*lines, *map(str, _lacking(state, {_key(line) for line in lines}))]
 
 
 @dataclass
-class _Branch:
-    """The branch of the log repository, and a bare repository of our own to build its commits in."""
+class Branch:
+    """The branch of the log repository: read and built in that repository's mirror."""
 
-    repository: Repository
+    mirror: Mirror
     state: Path
-    branch: str
-    path: str
-    fds: tuple[int, ...] = ()
-    tip: str = ""
-    content: str = ""
+    """Where this machine's journals are."""
+    name: str = "deployments"
+    path: str = FILE
+    tip: str | None = None
+    """Its commit when it was seen last; empty where there is no such branch, None where nobody has looked."""
+    _text: str = ""
+    """The file at `tip`."""
+    _read: str | None = None
+    """The commit that `_text` is of."""
 
     @property
     def ref(self) -> str:
-        return f"refs/heads/{self.branch}"
+        return f"refs/heads/{self.name}"
+
+    def saw(self, refs: Refs) -> None:
+        """What a fetch of the repository brought."""
+        there = refs.branches.get(self.name)
+        self.tip = there.id if there else ""
 
     def look(self) -> list[str]:
-        """The lines that are there now."""
-        tip = ls_remote(self.repository, [self.ref], pass_fds=self.fds).get(self.ref, "")
+        """The lines that are there now; raises `GitFailed` where it can't be asked."""
+        tip = ls_remote(self.mirror.repository, [self.ref], pass_fds=self.mirror.fds).get(self.ref, "")
         if tip:
-            quiet = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--depth=1")
-            self._git("fetch", *quiet, self.repository.url, self.ref)
-        return self._read(tip)
+            self.mirror.git("fetch", *QUIET_FETCH, self.mirror.repository.url, self.ref)
+        self.tip = tip
+        return self.lines()
 
-    def remembered(self) -> list[str]:
-        """The lines that were there when this machine pushed last; asks where it never did."""
-        known = self._folder.is_dir() and self._git("rev-parse", "--verify", "--quiet", self.ref, accept=(0, 1)).strip()
-        return self._read(known) if known else self.look()
+    def lines(self) -> list[str]:
+        """The lines that were there when it was seen last; looks where it never was."""
+        if self.tip is None:
+            return self.look()
+        if self._read != self.tip:
+            # 128 where the branch has no such file yet
+            blob = ("cat-file", "blob", f"{self.tip}:{self.path}")
+            self._text = self.mirror.git(*blob, accept=(0, 128)) if self.tip else ""
+            self._read = self.tip
+        return self._text.splitlines()
 
-    def lacks(self, *, asking: bool = True) -> list[Entry]:
-        """The entries of this machine's ended operations that are not there, as it is now or was last."""
-        there = {_key(line) for line in (self.look() if asking else self.remembered())}
-        return [e for e in entries(self.state) if e.key not in there and e.outcome != "unfinished"]
+    def lacks(self, lines: Iterable[str]) -> list[Entry]:
+        """The entries of this machine's ended operations that are not among its lines."""
+        return _ended(_lacking(self.state, {_key(line) for line in lines}))
 
-    def append(self, missing: Sequence[Entry]) -> None:
-        """One commit a line, all in one push."""
-        text, stream = self.content, [f"reset {_NEXT}\n" + (f"from {self.tip}\n\n" if self.tip else "")]
+    def closing(self, line: Entry) -> Specs:
+        """What a push has to hold to add the line of an operation that it ends, with what was missing before."""
+        return self.adding([*self.lacks(self.lines()), line])
+
+    def adding(self, missing: Sequence[Entry]) -> Specs:
+        """What a push has to hold to add these lines to those that were seen last: one commit a line."""
+        self.lines()
+        text, stream = self._text, [f"reset {_NEXT}\n" + (f"from {self.tip}\n\n" if self.tip else "")]
         for entry in missing:
             text += f"{entry}\n"
             who = entry.actor if entry.actor.endswith(">") else f"{entry.actor} <>"
             message = _data(f"{entry.name} {entry.outcome}")
-            stream.append(f"commit {_NEXT}\ncommitter {who} {int(now().timestamp())} +0000\n{message}")
+            stream.append(f"commit {_NEXT}\nmark :1\ncommitter {who} {int(now().timestamp())} +0000\n{message}")
             stream.append(f"M 100644 inline {self.path}\n{_data(text)}")
-        self._git("fast-import", "--quiet", "--force", says="".join(stream))
-        lease = f"--force-with-lease={self.ref}:{self.tip}"
-        self._git("push", "--no-verify", lease, self.repository.url, f"{_NEXT}:{self.ref}")
-        self._git("update-ref", self.ref, _NEXT)
+        stream.append("get-mark :1\n")
+        made = self.mirror.git("fast-import", "--quiet", "--force", says="".join(stream)).strip()
+        self._made = made, text
+        return {self.ref: (made, self.tip or "")}
 
-    def _read(self, tip: str) -> list[str]:
-        """The lines of a commit's file; remembers both."""
-        self.tip = tip
-        # 128 where the branch has no such file yet
-        self.content = self._git("cat-file", "blob", f"{tip}:{self.path}", accept=(0, 128)) if tip else ""
-        return self.content.splitlines()
+    def added(self) -> None:
+        """The push of what `adding` made has landed."""
+        self.tip, self._text = self._made
+        self._read = self.tip
 
-    @property
-    def _folder(self) -> Path:
-        return self.state / "log.git"
 
-    def _git(self, *arguments: str, says: str | None = None, accept: Sequence[int] = (0,)) -> str:
-        if not (self._folder / "HEAD").is_file():
-            git("init", "--quiet", "--bare", "--template=", str(self._folder))
-        return git(*arguments, git_dir=self._folder, says=says, accept=accept, pass_fds=self.fds)
+def publish(branch: Branch) -> list[str]:
+    """Push every line of this machine's ended operations that the branch lacks; the lines that it lacked.
+
+    Raises `GitFailed` where the branch can't be reached or pushed: then the next call brings what is missing.
+    """
+    for attempt in range(_ATTEMPTS):
+        missing = branch.lacks(branch.look() if attempt else branch.lines())
+        if not missing:
+            return []
+        try:
+            branch.mirror.push(branch.adding(missing))
+        except GitFailed as e:  # somebody else's line came first: look again
+            if "rejected]" not in e.stderr or attempt == _ATTEMPTS - 1:
+                raise
+        else:
+            branch.added()
+            break
+    return [str(entry) for entry in missing]
+
+
+def _lacking(state: Path, there: Container[str]) -> list[Entry]:
+    """The entries of the journals that are not among these keys, oldest first.
+
+    The newest are read first, until one that is there: what was before it had been brought along with it.
+    """
+    found: list[Entry] = []
+    for path in sorted(journals.folder(state).glob("*.jsonl"), reverse=True):
+        entry = _entry(path)
+        if entry is not None and entry.key in there:
+            break
+        found += [entry] if entry is not None else []
+    return found[::-1]
+
+
+def _ended(found: Iterable[Entry]) -> list[Entry]:
+    return [entry for entry in found if entry.outcome != _UNFINISHED]
+
+
+def _entry(path: Path) -> Entry | None:
+    """The line of a journal; None for one that announced nothing."""
+    try:
+        events = journals.read(path)
+    except UsageError as e:
+        at = rfc3339(datetime.strptime(path.stem[:15] + "+0000", "%Y%m%d-%H%M%S%z"))
+        return Entry(at, path.stem, "unreadable", "", "somebody", reason=str(e))
+    return _of_journal(events) if events else None
 
 
 def _data(text: str) -> str:
@@ -244,7 +273,7 @@ def _of_journal(events: Sequence[Event]) -> Entry:
     return Entry(
         at=first.at,
         name=last.detail.get("tag") or first.id if done else first.id,
-        outcome="unfinished" if undecided else outcome,
+        outcome=_UNFINISHED if undecided else outcome,
         way=_way(opened),
         actor=first.actor,
         approved_by=approved.get("approved_by"),

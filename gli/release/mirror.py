@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from gli.release.repositories import BRANCHES, GitFailed, Repository, git
+from gli.release.turn import Turn
 
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n"
 _FETCHED = (*(f"refs/heads/{branch}" for branch in BRANCHES), "refs/tags/*", "refs/gli/*")
 _FIELDS = "%00".join(
     ("%(refname)", "%(objecttype)", "%(objectname)", "%(tree)", "%(*objectname)", "%(*tree)", "%(contents)", "%01")
 )
-
-
+Specs = Mapping[str, tuple[str, str | None]]
+"""What a push does: {ref: (object, expected)}. An empty object deletes, an empty `expected` only creates."""
+QUIET_FETCH = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-maintenance")
 _ONE = ("rev-list", "--max-count=1", "--no-commit-header", "--format=%H%x00%T%x00%B")
 
 
@@ -56,27 +58,43 @@ class Mirror:
     fds: tuple[int, ...] = ()
     identity: Mapping[str, str] = field(default_factory=dict)
     """GIT_AUTHOR_* and GIT_COMMITTER_*, the date included: the same operation always builds the same objects."""
+    also: str = ""
+    """One more branch to fetch, where the remote has it."""
 
     @property
     def name(self) -> str:
         return self.repository.name
 
-    def git(self, *arguments: str, says: str | None = None, accept: Sequence[int] = (0,)) -> str:
-        """git in the mirror; raises `GitFailed`."""
+    def git(
+        self,
+        *arguments: str,
+        says: str | None = None,
+        accept: Sequence[int] = (0,),
+        fds: Sequence[int] = (),
+        env: Mapping[str, str] | None = None,
+    ) -> str:
+        """git in the mirror, with more file descriptors and variables; raises `GitFailed`."""
+        if not (self.folder / "HEAD").is_file():
+            self._create()
         return git(
-            *arguments, git_dir=self.folder, says=says, accept=accept, pass_fds=self.fds, env=dict(self.identity)
+            *arguments,
+            git_dir=self.folder,
+            says=says,
+            accept=accept,
+            pass_fds=(*self.fds, *fds),
+            env={**self.identity, **(env or {})},
         )
 
     def fetch(self) -> Refs:
         """The three branches, all tags and the lock, in one connection; raises `GitFailed`."""
-        if not (self.folder / "HEAD").is_file():
-            self._create()
-        quiet = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-maintenance")
-        self.git("fetch", *quiet, "--prune", self.repository.url, *(f"+{ref}:{ref}" for ref in _FETCHED))
+        # A branch that may be missing is asked for as a pattern: a name would have to exist.
+        more = (f"refs/heads/{self.also}*",) if self.also else ()
+        refspecs = [f"+{ref}:{ref}" for ref in (*_FETCHED, *more)]
+        self.git("fetch", *QUIET_FETCH, "--prune", self.repository.url, *refspecs)
         return self.refs()
 
-    def push(self, specs: Mapping[str, tuple[str, str | None]]) -> None:
-        """One atomic push {ref: (object, expected)}; an empty object deletes, an empty `expected` only creates.
+    def push(self, specs: Specs, turn: Turn | None = None) -> None:
+        """One atomic push; with a `turn`, it sends nothing before that has come (raises `NotItsTurn` if it never did).
 
         Each ref is pinned to what is expected there, so nothing of somebody else's is overwritten; None only where a
         ref of our own is taken away. Raises `GitFailed`.
@@ -84,7 +102,12 @@ class Mirror:
         pinned = {ref: expected for ref, (_, expected) in specs.items() if expected is not None}
         leases = [f"--force-with-lease={ref}:{expected}" for ref, expected in pinned.items()]
         refspecs = [f"{new}:{ref}" for ref, (new, _) in specs.items()]
-        self.git("push", "--atomic", "--no-verify", *leases, self.repository.url, *refspecs)
+        arguments = ("--atomic", *leases, self.repository.url, *refspecs)
+        if turn is None:
+            self.git("push", "--no-verify", *arguments)
+            return
+        with turn.awaited(self.folder) as (options, more):
+            self.git(*options, "push", *arguments, **more)
 
     def refs(self) -> Refs:
         """What the last fetch brought."""

@@ -64,7 +64,7 @@ def promotion(mirror: Mirror, refs: Refs, source: str, target: str, id_: str) ->
     """The merge of `source` into `target`; raises `Refused` with what stands against it."""
     theirs, ours = tip(mirror, refs, source), tip(mirror, refs, target)
     base = effective(mirror, ours)
-    tree, conflicts = mirror.merge(base, effective(mirror, theirs))
+    tree, conflicts = _merged(mirror, base, theirs, target)
     if conflicts:
         raise Refused(f"{mirror.name}: {source} and {target} conflict in {', '.join(conflicts)}")
     if target == LIVE and tree != theirs.tree:
@@ -77,6 +77,15 @@ def promotion(mirror: Mirror, refs: Refs, source: str, target: str, id_: str) ->
     message = f"Merge {source} into {target}\n\nRelease-Id: {id_}\n"
     new = mirror.make_commit(tree, (ours.id, theirs.id), message)
     return Move("merge" if base == ours.id else "reinstate", target, ours.id, new, tree, ours.tree, theirs.id, source)
+
+
+def _merged(mirror: Mirror, base: str, theirs: Commit, target: str) -> tuple[str, tuple[str, ...]]:
+    """The tree of the merge, and the files that conflict."""
+    if target == LIVE:  # only exactly their tree may land: where git's own merge is that, nothing more has to be asked
+        tree, conflicts = mirror.merge(base, theirs.id)
+        if tree == theirs.tree and not conflicts:
+            return tree, conflicts
+    return mirror.merge(base, effective(mirror, theirs))
 
 
 def forward(mirror: Mirror, refs: Refs, to: Commit, message: str) -> Move:

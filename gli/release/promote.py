@@ -108,10 +108,13 @@ def recover(session: Session, how: Literal["resume", "undo"]) -> Operation | Non
     journal = Journal.reopen(path, session.actor)
     try:
         operation = reopened(session, journal)
-        if operation.lock:
-            home = operation.mirrors[operation.log_repository]
-            session.lock_of_another(operation, answers(on_each([home], Mirror.fetch))[home.name])
-        _recovered(operation, how, session.actor)
+        with session.logged(operation):
+            if operation.lock:
+                home = operation.mirrors[operation.home]
+                refs = answers(on_each([home], Mirror.fetch))[home.name]
+                operation.log.saw(refs)
+                session.lock_of_another(operation, refs)
+            _recovered(operation, how, session.actor)
         return operation
     finally:
         journal.close()
@@ -134,16 +137,16 @@ def _recovered(operation: Operation, how: Literal["resume", "undo"], who: str) -
         operation.close_unmoved("left before anything moved")
         raise Refused(f"{journal.id}: nothing had moved, and it is closed now; start it again")
     decided = journals.last(journal.events, "decided")
-    if decided is None and how == "resume":
-        operation.push(first=False)
-    elif decided is None:
-        operation.abort(f"undone by {who}")
-    elif decided["decision"] == "abort":
+    if decided is not None and decided["decision"] == "abort":
         operation.restore(decided["reason"])
-    else:
+    elif decided is not None or operation.has_landed(operation.home):
         operation.finish()
         if how == "undo":
             raise Refused(f"{journal.id} had landed in every repository, and is done; gli rollback takes it back")
+    elif how == "resume":
+        operation.push(first=False)
+    else:
+        operation.abort(f"undone by {who}")
 
 
 def _known(events: Sequence[Event]) -> dict[str, bool]:
@@ -205,7 +208,7 @@ def _freeze(frozen: str | None, choices: Choices) -> list[Refused]:
 
 def _hold(operation: Operation, refs: Mapping[str, Refs], trees: str, choices: Choices) -> list[Refused]:
     everywhere = set.intersection(*(set(found.tags) for found in refs.values()))
-    tags = {tag: commit for tag, commit in refs[operation.log_repository].tags.items() if tag in everywhere}
+    tags = {tag: commit for tag, commit in refs[operation.home].tags.items() if tag in everywhere}
     hold = plan.on_hold(tags, trees)
     if hold is None or choices.reinstate:
         return []

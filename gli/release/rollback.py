@@ -81,7 +81,7 @@ def previous(session: Session, operation: Operation, refs: Mapping[str, Refs]) -
     live = plan.trees_id({n: plan.tip(operation.mirrors[n], found, LIVE).tree for n, found in refs.items()})
     trees = {tag: plan.trees_id({name: found.tags[tag].tree for name, found in refs.items()}) for tag in in_all}
     current = max((tag for tag in in_all if trees[tag] == live), default=None)
-    history = refs[operation.log_repository].tags
+    history = refs[operation.home].tags
     for tag in reversed(in_all):
         if (current is None or tag < current) and trees[tag] != live and plan.on_hold(history, trees[tag]) is None:
             return tag

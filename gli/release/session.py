@@ -7,20 +7,17 @@ to be finished or undone before anything new begins.
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, Literal, TypeVar
-from zoneinfo import ZoneInfo
 
 from gli.clock import now
 from gli.errors import UsageError
 from gli.release import journal as journals
-from gli.release import lock, plan
+from gli.release import lock, log, plan
 from gli.release.engine import PATIENCE_S, Operation
 from gli.release.journal import Journal
 from gli.release.mirror import Mirror, Refs
@@ -85,7 +82,6 @@ class Session:
     """`Name <e-mail>` of the git identity."""
     fds: tuple[int, ...]
     say: Callable[[str], None]
-    background: Executor
     patience: Sequence[float] = PATIENCE_S
 
     @contextmanager
@@ -97,16 +93,43 @@ class Session:
         self._nothing_half_finished()
         with _folder(None if dry_run else journals.folder(self.settings.state)) as folder:
             journal = self._journal(folder)
+            operation = self.around(journal)
             journal.append("opened", **asked)
             try:
-                yield self.around(journal)
-            except (Refused, GitFailed, KeyboardInterrupt) as e:
-                refused = e if isinstance(e, Refused) else Refused(str(e) or "interrupted", code=3)
-                if journals.last(journal.events, "pushing") is None and not journals.is_final(journal.events):
-                    journal.append("refused", reason="; ".join(refused.reasons), code=refused.code)
-                raise e if isinstance(e, KeyboardInterrupt) else refused from None
+                with self.logged(operation, dry_run=dry_run):
+                    yield from self._refusing(operation)
             finally:
                 journal.close()
+
+    def _refusing(self, operation: Operation) -> Iterator[Operation]:
+        """What ends the operation before anything was pushed ends its journal; raises `Refused` for an error of git."""
+        journal = operation.journal
+        try:
+            yield operation
+        except (Refused, GitFailed, KeyboardInterrupt) as e:
+            refused = e if isinstance(e, Refused) else Refused(str(e) or "interrupted", code=3)
+            if journals.last(journal.events, "pushing") is None and not journals.is_final(journal.events):
+                journal.append("refused", reason="; ".join(refused.reasons), code=refused.code)
+            raise e if isinstance(e, KeyboardInterrupt) else refused from None
+
+    @contextmanager
+    def logged(self, operation: Operation, *, dry_run: bool = False) -> Iterator[None]:
+        """However the block ends the operation, its line comes into the log, here and on the log's branch."""
+        try:
+            yield
+        except Refused as e:
+            if e.code == 1 and not dry_run:
+                self._publish(operation.log)
+            raise
+        self._publish(operation.log)
+
+    def _publish(self, branch: log.Branch) -> None:
+        """Where the branch can't be reached, the next operation brings what is missing."""
+        log.note(self.settings.state)
+        try:
+            log.publish(branch)
+        except GitFailed as e:
+            self.say(f"the log is written here, but not on {branch.mirror.name}: {e}")
 
     def around(self, journal: Journal) -> Operation:
         """The operation of a journal, before its moves are known."""
@@ -122,10 +145,19 @@ class Session:
                 ("DATE", date),
             )
         }
-        known, folder = self.settings.repositories, self.settings.state / "mirrors"
-        mirrors = {r.name: Mirror(r, folder / f"{r.name}.git", self.fds, identity) for r in known}
-        home, later = self.settings.log_repository, self.background.submit
-        return Operation(journal, mirrors, home, self.say, self.patience, later)
+        chosen = self.settings
+        mirrors = {
+            r.name: Mirror(
+                r,
+                chosen.state / "mirrors" / f"{r.name}.git",
+                self.fds,
+                identity,
+                chosen.log_branch if r.name == chosen.log_repository else "",
+            )
+            for r in chosen.repositories
+        }
+        branch = log.Branch(mirrors[chosen.log_repository], chosen.state, chosen.log_branch, chosen.log_path)
+        return Operation(journal, mirrors, branch, self.say, self.patience)
 
     def fetch(self, operation: Operation) -> dict[str, Refs]:
         """What every repository has now; raises `Refused` with code 3 where one can't be reached."""
@@ -136,6 +168,8 @@ class Session:
 
         def one(mirror: Mirror) -> tuple[Refs, T]:
             refs = mirror.fetch()
+            if mirror is operation.log.mirror:
+                operation.log.saw(refs)
             return refs, work(mirror, refs)
 
         return answers(on_each(operation.mirrors.values(), one))
@@ -155,7 +189,7 @@ class Session:
     ) -> None:
         """Journal the plan, ask for the approval, make the tags and go. `planned` is what journal and tags hold of
         it."""
-        taken_over = self.lock_of_another(operation, refs[operation.log_repository])
+        taken_over = self.lock_of_another(operation, refs[operation.home])
         operation.moves = moves
         operation.journal.append("planned", **planned, moves=plan.document(moves), tag=tag)
         if dry_run:
@@ -172,13 +206,13 @@ class Session:
             tagged = [m for m in operation.mirrors.values() if tag_all or moves[m.name].moves]
             operation.tags = answers(on_each(tagged, lambda m: m.make_tag(tag, moves[m.name].new, message)))
         holder = lock.Holder.this_process(operation.id, self.actor)
-        operation.lock = operation.mirrors[operation.log_repository].make_blob(holder.text)
+        operation.lock = operation.mirrors[operation.home].make_blob(holder.text)
         operation.go(taken_over)
 
     def tag_name(self, kind: str, operation: Operation, refs: Mapping[str, Refs]) -> str:
         """The name of a new tag: the moment at which the operation began, or the next second that no tag has."""
         taken = {tag for r in refs.values() for tag in r.tags}
-        moment = _moment(operation.id).astimezone(ZoneInfo(self.settings.timezone))
+        moment = _moment(operation.id).astimezone(_zone(self.settings.timezone))
         form = self.settings.deploy_tag if kind == "deploy" else f"{kind}-%Y%m%d-%H%M%S"
         while moment.strftime(form) in taken:
             moment += timedelta(seconds=1)
@@ -210,7 +244,7 @@ class Session:
         held."""
         if refs.lock is None:
             return None
-        mirror = operation.mirrors[operation.log_repository]
+        mirror = operation.mirrors[operation.home]
         holder = lock.Holder.parsed(mirror.git("cat-file", "-p", refs.lock))
         if holder is None:
             raise Refused(f"{lock.REF} of {mirror.name} names no holder; find out whose it is, then delete it")
@@ -253,8 +287,8 @@ def session(
     """The lock of this machine; raises `Refused` where somebody else has it."""
     actor = identity()
     try:
-        with lock.local(settings.state, actor) as fd, ThreadPoolExecutor(1) as background:
-            yield Session(settings, actor, (fd,), say, background, patience)
+        with lock.local(settings.state, actor) as fd:
+            yield Session(settings, actor, (fd,), say, patience)
     except lock.Busy as e:
         raise Refused(str(e)) from None
 
@@ -307,8 +341,18 @@ def _folder(folder: Path | None) -> Iterator[Path]:
     if folder is not None:
         yield folder
         return
+    import tempfile  # only a dry run needs it
+
     with tempfile.TemporaryDirectory() as nowhere:
         yield Path(nowhere)
+
+
+def _zone(name: str) -> tzinfo:
+    if name == "UTC":
+        return UTC
+    from zoneinfo import ZoneInfo  # only another zone needs its tables
+
+    return ZoneInfo(name)
 
 
 def _moment(id_: str) -> datetime:

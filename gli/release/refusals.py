@@ -1,0 +1,53 @@
+"""What git said when a push failed: whether it is worth trying again, and in one line why.
+
+Source of truth: git-push, "OUTPUT" (`! [remote rejected] FROM -> TO (REASON)`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from gli.release.repositories import GitFailed
+
+T = TypeVar("T")
+_MAY_PASS: tuple[str, ...] = (
+    "atomic push fail",
+    "transaction failed",
+    "failed to update ref",
+    "cannot lock",
+    "failed to lock",
+)
+_REFUSAL = re.compile(r"! \[(?:remote )?rejected\] +(?:.* -> )?(?P<ref>\S+) \((?P<why>.*)\)")
+
+
+def is_lasting(error: GitFailed) -> bool:
+    """Whether to try the push again is useless: a hook, a rule or a lease refused it."""
+    refusals = [line.lower() for line in error.stderr.splitlines() if "rejected]" in line and "!" in line]
+    return any(not any(passing in line for passing in _MAY_PASS) for line in refusals)
+
+
+def short(error: GitFailed) -> str:
+    """The one line of what git said that says why."""
+    lines = [line.strip() for line in error.stderr.splitlines() if line.strip()] or [f"git ended with {error.code}"]
+    for line in lines:
+        refusal = _REFUSAL.search(line)
+        if refusal and "atomic push fail" not in line:
+            return f"{refusal['ref']} was refused ({refusal['why']})"
+    return next((line for line in lines if line.startswith(("fatal", "error"))), lines[-1])
+
+
+def sentences(failed: Mapping[str, GitFailed]) -> list[str]:
+    """`NAME: WHY` of each repository."""
+    return [f"{name}: {short(error)}" for name, error in failed.items()]
+
+
+def failures(results: Mapping[str, T | GitFailed]) -> dict[str, GitFailed]:
+    """The repositories in which git failed."""
+    return {name: result for name, result in results.items() if isinstance(result, GitFailed)}
+
+
+def exit_code(errors: Iterable[GitFailed]) -> int:
+    """1 where somebody refused, 3 where a remote could not be asked."""
+    return 1 if all("rejected]" in e.stderr or e.code == 130 for e in errors) else 3

@@ -1,0 +1,99 @@
+"""The last of several pushes: it connects while the others are under way, and sends nothing before all have landed.
+
+git asks the hook `pre-push` after it has connected and has read what the remote has, and before it sends anything. The
+hook waits at a pipe for the word to go on; where the pipe is closed instead, because another push failed or because
+the promoter died, git ends without having sent anything. Source of truth: githooks(5), pipe(7).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gli.release.repositories import GitFailed
+
+_GO = b"go\n"
+_HOOK = """\
+#!/bin/sh
+read -r answer <"/dev/fd/$GLI_TURN" && test "$answer" = go
+"""
+
+
+class NotItsTurn(GitFailed):
+    """The push was held back, because another one did not land. Nothing of it was sent."""
+
+
+class Turn:
+    """The turn of one push, which comes when each of `others` has landed."""
+
+    def __init__(self, others: int) -> None:
+        self._left = others
+        self._counting = threading.Lock()
+        self._reads, self._writes = os.pipe()
+        self._may_come = True
+        if not others:
+            self._come()
+
+    def __enter__(self) -> Turn:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._shut()
+        os.close(self._reads)
+
+    @contextmanager
+    def one_of_the_others(self) -> Iterator[None]:
+        """Counts one that landed when the block ends; an error in it means that the turn never comes."""
+        try:
+            yield
+        except BaseException:
+            self._shut()
+            raise
+        with self._counting:
+            self._left -= 1
+            if not self._left:
+                self._come()
+
+    @contextmanager
+    def awaited(self, folder: Path) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+        """What a `git push` in the mirror `folder` needs to wait for its turn: options of git, options of `git()`.
+
+        Raises `NotItsTurn` where it did not come.
+        """
+        hooks = _hooks(folder)
+        if hooks is None and os.read(self._reads, len(_GO)) != _GO:
+            raise NotItsTurn(("push",), 1, "held back")
+        options = ("-c", f"core.hooksPath={hooks or os.devnull}")
+        try:
+            yield options, {"fds": (self._reads,), "env": {"GLI_TURN": str(self._reads)}}
+        except GitFailed:
+            if self._may_come:
+                raise
+            raise NotItsTurn(("push",), 1, "held back") from None
+
+    def _come(self) -> None:
+        os.write(self._writes, _GO)
+
+    def _shut(self) -> None:
+        with self._counting:
+            if self._writes >= 0:
+                self._may_come = self._left == 0
+                os.close(self._writes)
+                self._writes = -1
+
+
+def _hooks(folder: Path) -> Path | None:
+    """The folder of the mirror's hooks; None where nothing can be executed there, and git would not ask."""
+    hooks = folder / "hooks"
+    hook = hooks / "pre-push"
+    if not hook.exists():
+        hooks.mkdir(exist_ok=True)
+        part = hooks / "pre-push.part"
+        part.write_text(_HOOK, encoding="utf-8")
+        part.chmod(0o755)
+        part.replace(hook)
+    return hooks if os.access(hook, os.X_OK) else None
