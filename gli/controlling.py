@@ -59,6 +59,12 @@ class Controlling:
         """Identity first: where it is not confirmed nothing is asked, and no check is run."""
         return None if self.run.confirm_identity() else True
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Keeps why a module could not be collected: with --tb=no nobody else says it."""
+        if report.failed:
+            lines = [line.removeprefix("E ").strip() for line in report.longreprtext.splitlines() if line.strip()]
+            self.run.uncollected[report.nodeid] = self.run.redact(lines[-1] if lines else "")
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Redacts what every later sink would print, and keeps what the case reported."""

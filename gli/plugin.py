@@ -37,7 +37,7 @@ SIDE = pytest.StashKey[Side]()
 PROVIDER = pytest.StashKey[provider.Provider | None]()
 _GARBAGE = 50_000  # a run is short and allocates much: collecting garbage every 700 objects costs a tenth of it
 _INTERRUPTED = {
-    2: "interrupted, or a check could not be collected",
+    2: "interrupted",
     3: "the suite itself failed (INTERNALERROR above)",
     4: "pytest was called in a way it does not know",
 }
@@ -98,10 +98,15 @@ def _finished(run: Run, config: pytest.Config) -> Verdict | None:
     """The verdict, written; None where it could not be, and then nothing is GO."""
     code = config.stash.get(EXIT_STATUS, 3)
     try:
-        return run.finish(interrupted=None if run.refused else _INTERRUPTED.get(code))
+        return run.finish(interrupted=None if run.refused else _uncollected(run) or _INTERRUPTED.get(code))
     except (OSError, UsageError) as e:
         run.unwritten = e
         return None
+
+
+def _uncollected(run: Run) -> str:
+    """Which modules could not be collected, and why; empty where all were."""
+    return "; ".join(f"{module} could not be collected: {why}" for module, why in sorted(run.uncollected.items()))
 
 
 def _exit_code(code: int, verdict: Verdict, run: Run) -> int:

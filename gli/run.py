@@ -57,6 +57,8 @@ class Run:
         self.collected: set[tuple[str, str]] | None = None
         self.refused: Unknown | None = None
         self.unwritten: Exception | None = None
+        self.uncollected: dict[str, str] = {}
+        """Modules that could not be imported, and why."""
         self.problems: list[str] = []  # what went wrong beside the verdict: a report, a signature, a message
         self.folder = RunFolder.create(reports, environment.name, self.started)
         self._write(self._judged(interrupted="the run has not ended"))

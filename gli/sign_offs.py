@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import ValidationError
 
-from gli import clock, signing
+from gli import clock, people, signing
 from gli.environments import Environment, Table
 from gli.errors import UsageError
+from gli.manifest import manifest_id
 
 FOLDER = Path("checklists/sign-offs")
 VALID_FOR = timedelta(hours=24)
@@ -50,11 +49,6 @@ class Signed:
     signer: str | None
 
 
-def manifest_id(commits: Mapping[str, str]) -> str:
-    """16 hexadecimal digits that stand for a set of commits: {repository: commit}."""
-    return sha256(json.dumps(dict(sorted(commits.items())), separators=(",", ":")).encode()).hexdigest()[:16]
-
-
 def write(
     root: Path, environment: str, item: str, *, rejected: bool, note: str, commits: Mapping[str, str], now: datetime
 ) -> tuple[Path, Record, bool]:
@@ -62,7 +56,7 @@ def write(
 
     Raises `UsageError` where git knows no identity, or the key does not sign.
     """
-    by = _identity()
+    by = people.identity()
     record = Record(
         item=item,
         environment=environment,
@@ -73,7 +67,7 @@ def write(
         note=note,
         commits=dict(commits),
     )
-    mail = re.sub(r"[^\w.@+-]", "_", _mail(by))
+    mail = re.sub(r"[^\w.@+-]", "_", people.mail(by))
     path = root / FOLDER / environment / manifest_id(commits) / f"{item}-{mail}.json"
     key = signing.own_key()
     try:
@@ -105,22 +99,22 @@ def read(root: Path, environment: Environment, commits: Mapping[str, str], now: 
         if not _in_time(record, now):
             continue
         signer = signing.signer(path, signing.SIGN_OFF, root / allowed) if allowed else None
-        if signer is not None and signer.casefold() != _mail(record.by).casefold():
+        if signer is not None and signer.casefold() != people.mail(record.by).casefold():
             signer = None  # somebody else's key under this name
         if required and signer is None:
             continue
-        counting[record.item, _mail(record.by).casefold()] = Signed(record, signer)
+        counting[record.item, people.mail(record.by).casefold()] = Signed(record, signer)
     return list(counting.values())
 
 
 def by_item(signed: Iterable[Signed]) -> dict[str, list[str]]:
     """Item to everybody who confirmed it; an item that anybody rejected is confirmed by nobody."""
-    people: dict[str, list[str]] = {}
+    confirmed: dict[str, list[str]] = {}
     refused = {s.record.item for s in signed if s.record.result == "rejected"}
     for one in signed:
         if one.record.item not in refused:
-            people.setdefault(one.record.item, []).append(one.record.by)
-    return people
+            confirmed.setdefault(one.record.item, []).append(one.record.by)
+    return confirmed
 
 
 def _in_time(record: Record, now: datetime) -> bool:
@@ -139,23 +133,3 @@ def _record(path: Path, root: Path) -> Record:
     except (OSError, ValueError, ValidationError) as e:
         raise UsageError(f"{where} is no sign-off ({str(e).splitlines()[0]}); take it out, and sign again") from None
     return record
-
-
-def _identity() -> str:
-    """Who git says is at work: `Name <e-mail>`."""
-    try:
-        done: Any = subprocess.run(
-            ["git", "var", "GIT_COMMITTER_IDENT"], capture_output=True, text=True, timeout=5, check=False
-        )
-    except (OSError, subprocess.SubprocessError):
-        done = None
-    found = (
-        re.match(r"(.+ <[^<>\s]+@[^<>\s]+>) \d+ ", done.stdout) if done is not None and not done.returncode else None
-    )
-    if found is None:
-        raise UsageError("git does not know who you are: set user.name and user.email, then sign again")
-    return found[1]
-
-
-def _mail(by: str) -> str:
-    return by.rpartition("<")[2].rstrip(">")

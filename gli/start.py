@@ -6,8 +6,8 @@ import os
 import sys
 from pathlib import Path
 
+from gli.branches import BRANCHES
 from gli.errors import UsageError
-from gli.release.repositories import BRANCHES
 
 
 def main() -> None:

@@ -109,7 +109,11 @@ def test_a_module_that_can_not_be_imported(project: Project, option: list[str]) 
     project.write("tests_smoke/test_broken.py", "import nothing_of_that_name\ndef test_first_check(target): pass\n")
     ran = project.run(*option)
     assert ran.code != 0
-    assert ran.verdict is None or ran.verdict["verdict"] == "NO-GO"
+    assert ran.verdict is not None and ran.verdict["verdict"] == "NO-GO"
+    assert ran.verdict["reasons"][0] == (
+        "incomplete: tests_smoke/test_broken.py could not be collected: "
+        "ModuleNotFoundError: No module named 'nothing_of_that_name'"
+    )
 
 
 @pytest.mark.parametrize("where", ["setup", "teardown"])

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from gli import environments
-from gli.observe.git import BRANCHES, DEVELOPED, STAGED, deployments
+from gli.branches import BRANCHES, DEVELOPED, STAGED
+from gli.observe.git import deployments
 from gli.observe.history import Difference, Gap, History, difference, history
 from gli.observe.observation import Unobserved
 from gli.observe.observatory import Observatory

@@ -1,8 +1,8 @@
 """The deploy workflows: do they do what the deployment overview says, and did they?"""
 
+from gli.branches import LIVE, STAGED
 from gli.environments import Environment, Repository
 from gli.observe.actions import WorkflowRun
-from gli.observe.git import LIVE, STAGED
 from gli.observe.workflow import Workflow
 from gli.saying import listed, saw
 

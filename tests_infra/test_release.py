@@ -1,8 +1,9 @@
 """The eight repositories as git has them: can what staging tested go to production, and is there a way back?"""
 
+from gli.branches import BRANCHES, DEVELOPED, LIVE, STAGED
 from gli.environments import Environment
 from gli.observe.evidence import Evidence, WayBack
-from gli.observe.git import BRANCHES, DEVELOPED, LIVE, STAGED, Deployments, Heads
+from gli.observe.git import Deployments, Heads
 from gli.observe.history import Difference, History
 from gli.saying import listed, saw
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from gli.branches import BRANCHES
 from gli.commands import env, sentences
 from gli.release import pull as pulls
-from gli.release.repositories import BRANCHES
 
 
 @click.command()

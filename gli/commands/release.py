@@ -8,36 +8,52 @@ import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
+from functools import wraps
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import click
 
-from gli import tables
+from gli import people, tables
+from gli.branches import BRANCHES, LIVE, STAGED
 from gli.clock import now
 from gli.commands import env, sentences
 from gli.errors import UsageError
 from gli.release import promote as promotions
 from gli.release import repositories
 from gli.release.engine import Operation
-from gli.release.plan import LIVE, MERGE_BACK, STAGED, Refused
-from gli.release.repositories import BRANCHES, GitFailed
+from gli.release.plan import MERGE_BACK, Refused
+from gli.release.repositories import GitFailed
 from gli.release.session import Approval, Approve, Request, Session, Settings, session
 
 _WIDTH = 80
 
 
+class Asked(NamedTuple):
+    """How a call gets its yes."""
+
+    approve: Approve
+    dry_run: bool
+
+
 def _approving(command: Callable[..., None]) -> Callable[..., None]:
-    """The options with which somebody says yes."""
+    """The options with which somebody says yes; the command gets them as one, `asked`."""
+
+    @wraps(command)
+    def told(
+        *arguments: Any, dry_run: bool, yes: bool, approved_id: str | None, approved_by: str | None, **more: Any
+    ) -> None:
+        command(*arguments, asked=Asked(_asking(yes, approved_id, approved_by), dry_run), **more)
+
     options = (
         click.option("--dry-run", is_flag=True, help="Everything up to the first push, and nothing of it."),
         click.option("--yes", is_flag=True, help="Answer the first question; the second one of production stays."),
         click.option("--approve", "approved_id", metavar="ID", help="In CI: the id that --dry-run printed."),
         click.option("--approved-by", metavar="NAME", help="Who approves it; somebody else than who runs this."),
     )
-    for option in options:
-        command = option(command)
-    return command
+    for option in reversed(options):
+        told = option(told)
+    return told
 
 
 @click.command()
@@ -48,9 +64,9 @@ def _approving(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--reinstate", is_flag=True, help="Bring back a release that was rolled back.")
 @click.option("--override-freeze", metavar="REASON", help="Why it may go ahead in a freeze window; it is recorded.")
 @click.option("--report-dir", type=click.Path(path_type=Path), default=Path("reports"), help="Where the reports are.")
-@_approving
 @env
 @sentences
+@_approving
 def promote(
     source: str | None,
     target: str | None,
@@ -58,10 +74,7 @@ def promote(
     reinstate: bool,
     override_freeze: str | None,
     report_dir: Path,
-    dry_run: bool,
-    yes: bool,
-    approved_id: str | None,
-    approved_by: str | None,
+    asked: Asked,
     name: str,
 ) -> None:
     """Merge FROM into TO in all repositories, or in none. Exit code 0 done, 1 refused or undone, 3 cannot tell.
@@ -84,10 +97,10 @@ def promote(
             opened,
             source,
             target,
-            approve=_asking(yes, approved_id, approved_by),
+            approve=asked.approve,
             gate=lambda: _gate(root, name, report_dir),
             frozen=_frozen(root, name) if target == LIVE else None,
-            choices=promotions.Choices(dry_run, reinstate, override_freeze),
+            choices=promotions.Choices(asked.dry_run, reinstate, override_freeze),
         )
         click.echo(_done(operation))
     if target == LIVE:
@@ -106,19 +119,16 @@ def promote(
     help="A commit with the old tree, or main itself put back: needs --approved-by, and a remote that lets it.",
 )
 @click.option("--ack-migrations", is_flag=True, help="The old code works with the migrations that the database keeps.")
-@_approving
 @env
 @sentences
+@_approving
 def rollback(
     tag: str | None,
     previous: bool,
     reason: str,
     mode: Literal["forward", "reset"],
     ack_migrations: bool,
-    dry_run: bool,
-    yes: bool,
-    approved_id: str | None,
-    approved_by: str | None,
+    asked: Asked,
     name: str,
 ) -> None:
     """Take main of all repositories back to a release, or of none.
@@ -136,10 +146,10 @@ def rollback(
             opened,
             tag,
             reason=reason,
-            approve=_asking(yes, approved_id, approved_by),
+            approve=asked.approve,
             mode=mode,
             acknowledge_migrations=ack_migrations,
-            dry_run=dry_run,
+            dry_run=asked.dry_run,
         )
         click.echo(_done(operation))
     _after(root, name, operation)
@@ -149,17 +159,14 @@ def rollback(
 @click.argument("branch", type=click.Choice([STAGED, LIVE]))
 @click.option("-m", "--reason", default="", help="Why it can't wait; it stands in the log and in the tag.")
 @click.option("--acknowledge", metavar="TAG", help="Say, as somebody else, that this emergency push was seen.")
-@_approving
 @env
 @sentences
+@_approving
 def push(
     branch: str,
     reason: str,
     acknowledge: str | None,
-    dry_run: bool,
-    yes: bool,
-    approved_id: str | None,
-    approved_by: str | None,
+    asked: Asked,
     name: str,
 ) -> None:
     """In an emergency: push what the clones have on BRANCH, past the gate, in all of them or in none.
@@ -175,8 +182,9 @@ def push(
             click.echo(f"done: {emergency.acknowledge(opened, acknowledge)}")
             return
         frozen = _frozen(root, name) if branch == LIVE else None
-        asking = _asking(yes, approved_id, approved_by)
-        operation = emergency.push(opened, branch, reason=reason, approve=asking, frozen=frozen, dry_run=dry_run)
+        operation = emergency.push(
+            opened, branch, reason=reason, approve=asked.approve, frozen=frozen, dry_run=asked.dry_run
+        )
         click.echo(_done(operation))
     if branch == LIVE:
         _say(f"not verified, and lacking in {STAGED} and dev; merge it back: {MERGE_BACK}", "")
@@ -220,7 +228,7 @@ def _asking(yes: bool, approved_id: str | None, approved_by: str | None) -> Appr
         raise UsageError("--approve needs --approved-by NAME: who approves it")
 
     def approve(request: Request) -> Approval:
-        if approved_by is not None and _same_person(approved_by, request.requested_by):
+        if approved_by is not None and people.may_be_one(approved_by, request.requested_by):
             raise Refused(f"{request.requested_by} runs this; --approved-by must be somebody else")
         if request.second_person == "now" and approved_by is None:
             raise Refused("this needs two people: --approved-by NAME, somebody else than who runs this")
@@ -247,16 +255,6 @@ def _ask(request: Request, yes: bool) -> None:
             click.confirm("move all of them?", abort=True)
     except click.Abort:
         raise Refused("not confirmed; nothing has moved") from None
-
-
-def _same_person(one: str, other: str) -> bool:
-    """Whether two of `Name <e-mail>`, a name, an e-mail address may be the same person."""
-
-    def parts(person: str) -> set[str]:
-        name, _, mail = person.lower().replace(">", "").partition("<")
-        return {part.strip() for part in (name, mail) if part.strip()}
-
-    return bool(parts(one) & parts(other))
 
 
 def _gate(root: Path, name: str, reports: Path) -> promotions.Evidence:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 
+from gli.branches import LIVE, STAGED
 from gli.consistency import own_names
 from gli.environments import Environment, Repository
-from gli.observe.git import LIVE, STAGED, TIMEOUT_S, release
+from gli.observe.git import TIMEOUT_S, release
 from gli.observe.history import history, revision
 from gli.observe.http import HttpExchange, fetch
 from gli.observe.observation import Observation, unknown

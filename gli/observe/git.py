@@ -11,13 +11,12 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from gli.branches import LIVE
 from gli.clock import is_time
 from gli.environments import Git
 from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
 
-BRANCHES = ("dev", "stg", "main")
-DEVELOPED, STAGED, LIVE = BRANCHES
 ROLLBACK_TAG = "rollback-%Y%m%d-%H%M%S"
 TIMEOUT_S = 20.0
 _QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oConnectTimeout=5", "LC_ALL": "C"}

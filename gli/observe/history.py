@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gli.branches import BRANCHES, LIVE, STAGED
 from gli.clock import now
 from gli.environments import Git
-from gli.observe.git import BRANCHES, LIVE, STAGED, TIMEOUT_S, GitFailed, Heads, git, git_bytes, heads, is_release
+from gli.observe.git import TIMEOUT_S, GitFailed, Heads, git, git_bytes, heads, is_release
 from gli.observe.migrations import in_paths
 from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe

@@ -15,14 +15,15 @@ from typing import Any
 
 import httpx
 
+from gli.branches import BRANCHES, LIVE, STAGED
 from gli.clock import is_time
 from gli.environments import Git, Github
 from gli.errors import UsageError
 from gli.release import journal as journals
 from gli.release import log, plan
 from gli.release.mirror import Mirror, Refs, trailer
-from gli.release.plan import LIVE, MERGE_BACK, STAGED
-from gli.release.repositories import BRANCHES, GitFailed, Repository, each, git
+from gli.release.plan import MERGE_BACK
+from gli.release.repositories import GitFailed, Repository, each, git
 from gli.release.session import half_finished, on_each
 from gli.trailers import RESTORES
 

@@ -10,12 +10,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+from gli.branches import LIVE, STAGED
 from gli.clock import now, rfc3339
 from gli.errors import UsageError
+from gli.manifest import manifest_id
 from gli.release import plan
 from gli.release.engine import Operation
 from gli.release.mirror import Commit, Mirror, Refs, trailer
-from gli.release.plan import LIVE, STAGED, Move, Refused
+from gli.release.plan import Move, Refused
 from gli.release.promote import summary
 from gli.release.repositories import git
 from gli.release.session import Approve, Request, Session, answers, collected, on_each
@@ -43,8 +45,8 @@ def push(
         moves = {name: move for name, move in found.items() if isinstance(move, Move)}
         if not any(move.moves for move in moves.values()):
             raise Refused(f"no clone has a commit on {branch} that its remote lacks; commit first, then push")
-        manifest = plan.manifest_id({n: {"commit": m.new, "tree": m.tree} for n, m in moves.items()})
-        planned: dict[str, Any] = {"manifest": manifest, "trees": plan.trees_id({n: m.tree for n, m in moves.items()})}
+        manifest = manifest_id({n: m.new for n, m in moves.items()})
+        planned: dict[str, Any] = {"manifest": manifest, "trees": manifest_id({n: m.tree for n, m in moves.items()})}
         if frozen:
             planned["override_freeze"] = {"window": frozen, "reason": reason}
         live, lines = branch == LIVE, summary(operation, moves)

@@ -16,10 +16,10 @@ from typing import Any
 
 from gli.clock import is_time, now, rfc3339
 from gli.errors import UsageError
+from gli.manifest import manifest_id
 from gli.release import journal as journals
 from gli.release.journal import Event, Journal
 from gli.release.mirror import QUIET_FETCH, Mirror, Refs, Specs, trailer
-from gli.release.plan import trees_id
 from gli.release.repositories import GitFailed, ls_remote
 
 FILE = "deployment.log"
@@ -312,7 +312,7 @@ def _trees(moves: Mapping[str, Mapping[str, str]], key: str) -> dict[str, str] |
 def _release(trees: Mapping[str, str]) -> str:
     """What names the content of all repositories together: one line's `after` is found as the next one's `before`, and
     a rollback's as that of the release which it went back to."""
-    return trees_id(trees)[:8]
+    return manifest_id(trees)[:8]
 
 
 def _way(opened: Mapping[str, Any]) -> str:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gli.release.repositories import BRANCHES, GitFailed, Repository, git
+from gli.branches import BRANCHES
+from gli.release.repositories import GitFailed, Repository, git
 from gli.release.turn import Turn
 
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n"

@@ -10,17 +10,14 @@ Commits of ours carry trailers: `Release-Id`, and `Restores` where the tree is a
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from gli.branches import DEVELOPED, LIVE, STAGED
 from gli.release.mirror import Commit, Mirror, Refs, trailer
-from gli.release.repositories import BRANCHES
 from gli.trailers import RELEASE_ID, RESTORES
 
-DEVELOPED, STAGED, LIVE = BRANCHES
 PATHS = ((DEVELOPED, STAGED), (STAGED, LIVE), (LIVE, STAGED), (STAGED, DEVELOPED))
 """What may be promoted to where; the last two are back-merges."""
 MERGE_BACK = f"gli promote {LIVE} {STAGED}, then gli promote {STAGED} {DEVELOPED}"
@@ -138,17 +135,6 @@ def _newest_of_ours(mirror: Mirror, commit: Commit) -> Commit | None:
     return commit if RELEASE_ID.search(commit.message) else mirror.newest(commit.id, "^Release-Id: ")
 
 
-def manifest_id(manifest: Mapping[str, Mapping[str, str]]) -> str:
-    """What names a manifest {repository: {commit, tree}}: the first 16 hexadecimal digits of its SHA-256."""
-    whole = {name: {"commit": part["commit"], "tree": part["tree"]} for name, part in manifest.items()}
-    return _digest(whole)
-
-
-def trees_id(trees: Mapping[str, str]) -> str:
-    """What names the content of a release, {repository: tree}, whatever commits it is in."""
-    return _digest(trees)
-
-
 def open_debts(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> list[str]:
     """Emergency pushes that staging or development still lack, or that nobody has acknowledged; one sentence each."""
     acknowledged = {tag for r in refs.values() for tag in r.tags if tag.startswith("acknowledged-")}
@@ -167,7 +153,8 @@ def open_debts(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> list[
 
 
 def on_hold(tags: Mapping[str, Commit], trees: str) -> str | None:
-    """The rollback that took this content (see `trees_id`) off main, where it has not been reinstated since."""
+    """The rollback that took this content off main, where it has not been reinstated since. `trees` is the
+    `manifest_id` of its trees."""
     hold = None
     for tag in sorted(tags, key=_stamp):
         said = trailer(tags[tag].message) or {}
@@ -190,8 +177,3 @@ def parsed(moves: Mapping[str, Mapping[str, Any]]) -> dict[str, Move]:
 
 def _stamp(tag: str) -> str:
     return tag.partition("-")[2]
-
-
-def _digest(whole: Any) -> str:
-    text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from gli.branches import DEVELOPED, LIVE, STAGED
 from gli.clock import now
 from gli.errors import UsageError
+from gli.manifest import manifest_id
 from gli.release import journal as journals
 from gli.release import plan
 from gli.release.engine import Operation
 from gli.release.journal import Event, Journal
 from gli.release.mirror import Mirror, Refs
-from gli.release.plan import DEVELOPED, LIVE, PATHS, STAGED, Move, Moves, Refused
+from gli.release.plan import PATHS, Move, Moves, Refused
 from gli.release.session import Approval, Approve, Request, Session, answers, collected, half_finished, on_each
 
 _NORMAL = ((DEVELOPED, STAGED), (STAGED, LIVE))
@@ -225,5 +227,5 @@ def _planned(mirror: Mirror, refs: Refs, source: str, target: str, id_: str) -> 
 def _identity(refs: Mapping[str, Refs], source: str) -> tuple[str, str]:
     """What names the commits, and what names their content."""
     tips = {name: found.branches[source] for name, found in refs.items() if source in found.branches}
-    manifest = plan.manifest_id({name: {"commit": tip.id, "tree": tip.tree} for name, tip in tips.items()})
-    return manifest, plan.trees_id({name: tip.tree for name, tip in tips.items()})
+    commits, trees = {n: tip.id for n, tip in tips.items()}, {n: tip.tree for n, tip in tips.items()}
+    return manifest_id(commits), manifest_id(trees)

@@ -21,7 +21,6 @@ from gli import tables
 from gli.errors import UsageError
 
 T = TypeVar("T")
-BRANCHES = ("dev", "stg", "main")
 JOBS = 64
 """So many connections at once: they wait more than they work."""
 TIMEOUT_S = 300.0

@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from gli.branches import LIVE
 from gli.clock import is_time
+from gli.manifest import manifest_id
 from gli.observe.migrations import in_paths
 from gli.release import plan
 from gli.release.engine import Operation
 from gli.release.mirror import Mirror, Refs
-from gli.release.plan import LIVE, Move, Refused
+from gli.release.plan import Move, Refused
 from gli.release.promote import summary
 from gli.release.session import Approve, Request, Session, answers, on_each
 
@@ -55,11 +57,11 @@ def rollback(
                 f"the database keeps migrations that {target} does not know: {', '.join(kept)}; code goes back, data "
                 "does not: see that the old code works with them, then --ack-migrations"
             )
-        manifest = plan.manifest_id({n: {"commit": m.source, "tree": m.tree} for n, m in moves.items()})
+        manifest = manifest_id({n: m.source for n, m in moves.items()})
         planned: dict[str, Any] = {
             "manifest": manifest,
-            "trees": plan.trees_id({n: m.tree for n, m in moves.items()}),
-            "held": plan.trees_id({n: m.old_tree for n, m in moves.items()}),
+            "trees": manifest_id({n: m.tree for n, m in moves.items()}),
+            "held": manifest_id({n: m.old_tree for n, m in moves.items()}),
             "to": target,
             "migrations_kept": kept,
         }
@@ -78,8 +80,8 @@ def previous(session: Session, operation: Operation, refs: Mapping[str, Refs]) -
     """
     form = session.settings.deploy_tag
     in_all = sorted(set.intersection(*({t for t in found.tags if is_time(t, form)} for found in refs.values())))
-    live = plan.trees_id({n: plan.tip(operation.mirrors[n], found, LIVE).tree for n, found in refs.items()})
-    trees = {tag: plan.trees_id({name: found.tags[tag].tree for name, found in refs.items()}) for tag in in_all}
+    live = manifest_id({n: plan.tip(operation.mirrors[n], found, LIVE).tree for n, found in refs.items()})
+    trees = {tag: manifest_id({name: found.tags[tag].tree for name, found in refs.items()}) for tag in in_all}
     current = max((tag for tag in in_all if trees[tag] == live), default=None)
     history = refs[operation.home].tags
     for tag in reversed(in_all):

@@ -14,15 +14,15 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from gli import people
 from gli.clock import now
-from gli.errors import UsageError
 from gli.release import journal as journals
 from gli.release import lock, log, plan
 from gli.release.engine import PATIENCE_S, Operation
 from gli.release.journal import Journal
 from gli.release.mirror import Mirror, Refs
 from gli.release.plan import Move, Refused
-from gli.release.repositories import GitFailed, Repository, each, git
+from gli.release.repositories import GitFailed, Repository, each
 
 T = TypeVar("T")
 _TITLES = {
@@ -285,21 +285,12 @@ def session(
     settings: Settings, say: Callable[[str], None], patience: Sequence[float] = PATIENCE_S
 ) -> Iterator[Session]:
     """The lock of this machine; raises `Refused` where somebody else has it."""
-    actor = identity()
+    actor = people.identity()
     try:
         with lock.local(settings.state, actor) as fd:
             yield Session(settings, actor, (fd,), say, patience)
     except lock.Busy as e:
         raise Refused(str(e)) from None
-
-
-def identity() -> str:
-    """`Name <e-mail>` of whoever runs this, as git knows it; raises `UsageError` where git does not."""
-    try:
-        name, _, rest = git("var", "GIT_COMMITTER_IDENT").partition(" <")
-    except GitFailed:
-        raise UsageError("git does not know who you are; set user.name and user.email with git config") from None
-    return f"{name} <{rest.partition('>')[0]}>"
 
 
 def half_finished(state: Path) -> Path | None:
