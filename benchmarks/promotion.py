@@ -39,14 +39,26 @@ SEED = """\
 set -e
 for clone in */; do
     cd "$clone"
-    git checkout --quiet stg && git pull --quiet
-    git checkout --quiet main && git pull --quiet
-    git merge --quiet --no-edit stg
-    git push --quiet origin main
-    git tag "$1" && git push --quiet origin "$1"
+    git checkout --quiet $1 && git pull --quiet
+    git checkout --quiet $2 && git pull --quiet
+    git merge --quiet --no-edit $1
+    git push --quiet origin $2
+    [ $2 = stg ] || { git tag "$3" && git push --quiet origin "$3"; }
     cd ..
 done
 """
+TO_MAIN = """\
+import json
+from pathlib import Path
+from gli.commands.release import settings
+from gli.release.promote import Evidence, promote
+from gli.release.session import Approval, session
+evidence = Evidence(json.loads(Path("manifest.json").read_text()), {"finished": "2026-01-31T09:00:00.000Z"})
+yes = Approval("Second Person <second@glibiz.com>")
+with session(settings(Path.cwd(), "stg"), print) as opened:
+    promote(opened, "stg", "main", approve=lambda request: yes, gate=lambda heads: evidence, frozen=None)
+"""
+"""What `gli promote stg main` runs, with a gate and a person who say yes: a loop has neither."""
 _AUTHOR = "GLI Developer <developer@glibiz.com>"
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n[receive]\n\tautogc = false\n[gc]\n\tauto = 0\n"
 
@@ -227,43 +239,41 @@ def pulls(count: int, delay_ms: int, rounds: int, root: Path) -> dict[str, dict[
     return seen
 
 
-def promotions(delay_ms: int, rounds: int, root: Path) -> dict[str, list[float]]:
-    """{way: seconds of each round}: stg into main of eight repositories, with a tag; what a gate takes is not in it.
+def promotions(way: tuple[str, str], delay_ms: int, rounds: int, root: Path) -> dict[str, list[float]]:
+    """{way: seconds of each round}: one branch of eight repositories into the next; into main with a tag.
 
-    `gli` is until its prompt is back, `gli moved` until the last branch had moved: what follows is the lock and the
-    log, and the loop has neither.
+    `gli moved` is until the last branch had moved; what follows is the end of its process.
     """
+    source, target = way
     remotes = Remotes(root / "remotes", [f"repository{n}" for n in range(8)], delay_ms)
     (root / "ssh").write_text(SSH)
     (root / "ssh").chmod(0o755)
     remotes.make()
-    cloned(remotes, root / "loop", ("main", "stg"))
+    cloned(remotes, root / "loop", (target, source))
     (root / "gli").mkdir()
     project(remotes, root / "gli", "none")
     who = {"GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@glibiz.com"}
     who |= {key.replace("AUTHOR", "COMMITTER"): value for key, value in who.items()}
-    promote = [sys.executable, __file__, "--promote"]
+    promote = [sys.executable, "-c", TO_MAIN] if target == "main" else ["gli", "promote", source, target, "--yes"]
     ways = [
         Way("gli", root / "gli", remotes.environment | who, promote),
-        Way("loop", root / "loop", remotes.environment | who, ["sh", "-c", SEED, "sh"]),
+        Way("loop", root / "loop", remotes.environment | who, ["sh", "-c", SEED, "sh", source, target]),
     ]
     seen: dict[str, list[float]] = {}
     for number in range(-1, rounds):
-        for way in _turn(ways, number):
-            remotes.commit("stg", f"{way.name} {number}")
-            manifest = {
-                n: {"commit": _head(remotes.bare(n), "stg"), "tree": _tree(remotes.bare(n), "stg")}
-                for n in remotes.names
-            }
+        for one in _turn(ways, number):
+            remotes.commit(source, f"{one.name} {number}")
+            commits = remotes.heads(source)
+            manifest = {n: {"commit": c, "tree": _tree(remotes.bare(n), source)} for n, c in commits.items()}
             (root / "gli" / "manifest.json").write_text(json.dumps(manifest))
             started = time.time()
-            took = way.seconds(*([f"release-{number}"] if way.name == "loop" else []))
-            trees = [{n: _tree(remotes.bare(n), branch) for n in remotes.names} for branch in ("main", "stg")]
+            took = one.seconds(*([f"release-{number}"] if one.name == "loop" else []))
+            trees = [{n: _tree(remotes.bare(n), branch) for n in remotes.names} for branch in way]
             if trees[0] != trees[1]:
-                raise RuntimeError(f"{way.name} did not promote everything")
+                raise RuntimeError(f"{one.name} did not promote everything")
             if number >= 0:
-                seen.setdefault(way.name, []).append(took)
-            if number >= 0 and way.name == "gli":
+                seen.setdefault(one.name, []).append(took)
+            if number >= 0 and one.name == "gli":
                 seen.setdefault("gli moved", []).append(_decided(root / "gli") - started)
     return seen
 
@@ -284,19 +294,6 @@ def _turn(ways: list[Way], number: int) -> list[Way]:
     """The ways, each round beginning with another one."""
     start = number % len(ways)
     return ways[start:] + ways[:start]
-
-
-def promote_once() -> None:
-    """The process that `promotions` measures: `gli promote stg main`, with a gate and a person who say yes."""
-    from gli.commands.release import settings
-    from gli.release.promote import Evidence, promote
-    from gli.release.session import Approval, session
-
-    chosen = settings(Path.cwd(), "stg")
-    evidence = Evidence(json.loads(Path("manifest.json").read_text()), {"finished": "2026-01-31T09:00:00.000Z"})
-    with session(chosen, lambda line: None) as opened:
-        yes = Approval("Second Person <second@glibiz.com>")
-        promote(opened, "stg", "main", approve=lambda request: yes, gate=lambda: evidence, frozen=None)
 
 
 def told(title: str, seen: Mapping[str, Sequence[float]]) -> None:
@@ -326,13 +323,15 @@ def main() -> None:
                     told(f"pull, {count} repositories, {delay_ms} ms a connection, {what}", seen)
 
             _in_a_folder(pulled)
-    for delay_ms in (0, DELAY_MS):
+    for way in (("stg", "main"), ("dev", "stg")):
+        for delay_ms in (0, DELAY_MS):
 
-        def promoted(root: Path, delay_ms: int = delay_ms) -> None:
-            told(f"promotion of 8 to main, {delay_ms} ms a connection", promotions(delay_ms, rounds, root))
+            def promoted(root: Path, way: tuple[str, str] = way, delay_ms: int = delay_ms) -> None:
+                title = f"promotion of 8, {way[0]} to {way[1]}, {delay_ms} ms a connection"
+                told(title, promotions(way, delay_ms, rounds, root))
 
-        _in_a_folder(promoted)
+            _in_a_folder(promoted)
 
 
 if __name__ == "__main__":
-    promote_once() if sys.argv[1:2] == ["--promote"] else main()
+    main()

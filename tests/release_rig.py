@@ -21,7 +21,7 @@ from gli.release import lock
 from gli.release.engine import Operation
 from gli.release.journal import Event, Journal
 from gli.release.plan import Refused
-from gli.release.promote import Choices, Evidence, promote, recover, reopened
+from gli.release.promote import Choices, Evidence, Heads, promote, recover, reopened
 from gli.release.repositories import Repository
 from gli.release.session import Approval, Request, Session, Settings, session
 
@@ -185,11 +185,17 @@ class Rig:
         choices: Choices = Choices(),  # noqa: B008 - frozen
         frozen: str | None = None,
         approve: Callable[[Request], Approval] = lambda request: Approval(SECOND),
-        gate: Callable[[], Evidence] | None = None,
+        gate: Callable[[Heads], Evidence] | None = None,
     ) -> Ended:
         return self.ends(
             lambda s: promote(
-                s, source, target, approve=approve, gate=gate or self.gate, frozen=frozen, choices=choices
+                s,
+                source,
+                target,
+                approve=approve,
+                gate=gate or (lambda heads: self.gate()),
+                frozen=frozen,
+                choices=choices,
             )
         )
 

@@ -24,7 +24,7 @@ from gli.release import lock
 from gli.release.journal import Event, Journal
 from gli.release.mirror import Mirror, trailer
 from gli.release.plan import Refused
-from gli.release.promote import Choices, Evidence
+from gli.release.promote import Choices, Evidence, Heads
 from gli.release.repositories import GitFailed
 from gli.release.session import Approval, Request
 
@@ -197,7 +197,7 @@ def test_a_repository_without_the_branch_is_named(rig: Rig) -> None:
 def test_everything_that_stands_against_it_is_said_at_once(rig: Rig) -> None:
     rig.commit("gli_redis", "main", {"app.txt": "one\ntwo\nthird\n"})
 
-    def no() -> Evidence:
+    def no(heads: Heads) -> Evidence:
         raise Refused("the gate says no: NO-GO", code=3)
 
     ended = rig.promote(frozen="frozen from Fri to Mon", gate=no)
@@ -210,12 +210,12 @@ def test_everything_that_stands_against_it_is_said_at_once(rig: Rig) -> None:
 def test_only_the_commits_of_the_verdict_are_moved(rig: Rig) -> None:
     earned = rig.gate()
     rig.commit("gli_redis", "stg", {"later.txt": "not verified\n"})
-    ended = rig.promote(gate=lambda: earned)
+    ended = rig.promote(gate=lambda heads: earned)
     assert (ended.code, ended.said) == (1, "gli_redis: stg is not at the commit that was verified; verify again")
     part = earned.manifest["gli_redis"] | {"tree": "0" * 40, "commit": rig.heads("stg")["gli_redis"]}
-    assert rig.promote(gate=lambda: Evidence(dict(earned.manifest) | {"gli_redis": part}, {})).code == 1
+    assert rig.promote(gate=lambda heads: Evidence(dict(earned.manifest) | {"gli_redis": part}, {})).code == 1
     fewer = {name: part for name, part in rig.gate().manifest.items() if name != "gli_redis"}
-    assert rig.promote(gate=lambda: Evidence(fewer, {})).code == 1
+    assert rig.promote(gate=lambda heads: Evidence(fewer, {})).code == 1
 
 
 def test_a_freeze_can_be_overridden_and_that_is_recorded(rig: Rig) -> None:
@@ -293,7 +293,7 @@ def test_a_lock_of_another_machine_is_respected_with_its_holders_name_until_its_
 
 
 def test_a_lock_that_this_machine_left_is_taken_over_at_once(rig: Rig) -> None:
-    rig.promote(gate=lambda: Evidence({}, {}))
+    rig.promote(gate=lambda heads: Evidence({}, {}))
     held(rig, lock.Holder.this_process(rig.journal()[0].id, "First Person <first@glibiz.com>"))
     assert rig.promote().code == 0
     assert rig.leftovers() == set()
@@ -371,7 +371,7 @@ def test_a_branch_that_moves_at_any_step_is_never_overwritten(
     theirs: list[str] = []
     at(step, lambda: theirs.append(rig.commit("gli_redis", branch, {"theirs.txt": "theirs\n"})))
     gate = rig.gate()
-    ended = rig.promote(gate=lambda: gate)
+    ended = rig.promote(gate=lambda heads: gate)
     assert theirs[0] in rig.git("gli_redis", "rev-list", branch), "what somebody pushed is still there"
     assert rig.leftovers() == set()
     trees = rig.trees()
@@ -397,7 +397,7 @@ def test_a_remote_that_goes_down_at_any_step_leaves_all_or_nothing(
         down.__enter__()
     else:
         at(step, down.__enter__)
-    ended = rig.promote(gate=lambda: gate)
+    ended = rig.promote(gate=lambda heads: gate)
     down.__exit__(None, None, None)
     if rig.names()[-1] == "stuck":
         assert ended.code == 3 and name in ended.said and "gli promote --undo" in ended.said
@@ -457,7 +457,7 @@ def test_two_promoters_at_once_a_hundred_times(tmp_path: Path, quarter: int) -> 
 
             def run(promoter: Rig, start: threading.Barrier = start) -> Ended:
                 start.wait()
-                return promoter.promote(gate=lambda: gate)
+                return promoter.promote(gate=lambda heads: gate)
 
             ended = list(pool.map(run, (rig, other if number % 2 else rig)))
             codes = sorted(e.code for e in ended)

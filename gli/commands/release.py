@@ -98,7 +98,7 @@ def promote(
             source,
             target,
             approve=asked.approve,
-            gate=lambda: _gate(root, name, report_dir),
+            gate=lambda heads: _gate(root, name, report_dir, heads),
             frozen=_frozen(root, name) if target == LIVE else None,
             choices=promotions.Choices(asked.dry_run, reinstate, override_freeze),
         )
@@ -257,13 +257,20 @@ def _ask(request: Request, yes: bool) -> None:
         raise Refused("not confirmed; nothing has moved") from None
 
 
-def _gate(root: Path, name: str, reports: Path) -> promotions.Evidence:
-    """The gate's yes; raises `Refused` with its reason."""
+def _gate(root: Path, name: str, reports: Path, fetched: promotions.Heads) -> promotions.Evidence:
+    """The gate's yes; raises `Refused` with its reason. What was fetched is not asked for again."""
     from gli import catalogue, environments
     from gli.release import gate
 
     known, environment = catalogue.load(root), environments.load(root, name)
-    decision = gate.decision(root, known, environment, "pre-deploy", reports, now())
+
+    def heads(of: environments.Environment) -> Mapping[str, str] | None:
+        if of.git is None or environment.git is None or of.git.remote != environment.git.remote:
+            return gate.heads(of)
+        commits = fetched(of.branch)
+        return commits if len(commits) == len(of.repositories) else None
+
+    decision = gate.decision(root, known, environment, "pre-deploy", reports, now(), heads)
     if decision.code != gate.YES or decision.verdict is None:
         raise Refused(f"the gate says no: {decision.reason}", *decision.notes, code=decision.code or 1)
     verdict = decision.verdict

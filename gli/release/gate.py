@@ -9,7 +9,7 @@ what they need. Exit codes as everywhere: 0 yes, 1 refused, 3 can't tell.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -132,11 +132,33 @@ def signed(items: Iterable[Item], given: Sequence[Signed], environment: str) -> 
     return Decision(YES, "people signed every item that needs them")
 
 
+def heads(environment: Environment) -> Mapping[str, str] | None:
+    """The head of the environment's branch in every repository; None where one of them can't be read."""
+    if environment.git is None:
+        return {}
+    observatory = Observatory(environment)
+    try:
+        commits = observatory.wait(release).commits
+    except Unobserved:
+        return None
+    finally:
+        observatory.close()
+    return commits if len(commits) == len(environment.repositories) else None
+
+
 def decision(
-    root: Path, catalogue: Catalogue, environment: Environment, phase: str, reports: Path, now: datetime
+    root: Path,
+    catalogue: Catalogue,
+    environment: Environment,
+    phase: str,
+    reports: Path,
+    now: datetime,
+    heads: Callable[[Environment], Mapping[str, str] | None] = heads,
 ) -> Decision:
     """Yes or no for an environment and phase. Before a deployment the environment's counterpart in production has to
     be ready too. Raises `UsageError` for a sign-off that is none.
+
+    `heads` tells where the branches stand now, to whoever knows it already.
     """
     sides = [environment]
     if phase == "pre-deploy" and environment.other is not None and environment.other.production:
@@ -144,7 +166,7 @@ def decision(
     notes: list[str] = []
     found: list[Decision] = []
     for side in sides:
-        evidence = gathered(root, catalogue, side, phase, reports)
+        evidence = gathered(root, catalogue, side, phase, reports, heads)
         found.append(judged(evidence, catalogue_sha256=catalogue.sha256, now=now))
         if found[-1].code == YES:
             notes.append(f"{side.name}: " + (f"signed by {evidence.signer}" if evidence.signer else "not signed"))
@@ -170,7 +192,14 @@ def _waived(decisions: Iterable[Decision]) -> Iterable[Any]:
     return [c for v in verdicts for c in v.checks if c.outcome is Outcome.WAIVED]
 
 
-def gathered(root: Path, catalogue: Catalogue, environment: Environment, phase: str, reports: Path) -> Evidence:
+def gathered(
+    root: Path,
+    catalogue: Catalogue,
+    environment: Environment,
+    phase: str,
+    reports: Path,
+    heads: Callable[[Environment], Mapping[str, str] | None],
+) -> Evidence:
     """The newest verdict of an environment that speaks for the phase, and what it is measured against."""
     path = newest(reports, environment.name, phase)
     verdict, whole = read(path) if path is not None else (None, True)
@@ -214,17 +243,3 @@ def read(path: Path) -> tuple[Verdict | None, bool]:
     except (OSError, ValueError, KeyError, AttributeError, TypeError, ValidationError):
         return None, True
     return verdict, verdict.digest == digest(document)
-
-
-def heads(environment: Environment) -> Mapping[str, str] | None:
-    """The head of the environment's branch in every repository; None where one of them can't be read."""
-    if environment.git is None:
-        return {}
-    observatory = Observatory(environment)
-    try:
-        commits = observatory.wait(release).commits
-    except Unobserved:
-        return None
-    finally:
-        observatory.close()
-    return commits if len(commits) == len(environment.repositories) else None

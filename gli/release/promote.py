@@ -35,8 +35,10 @@ class Evidence:
     expires: datetime | None = None
 
 
-Gate = Callable[[], Evidence]
-"""Asks the gate; raises `Refused` with its reason and exit code."""
+Heads = Callable[[str], Mapping[str, str]]
+"""{repository: commit} of a branch, in the repositories that have it."""
+Gate = Callable[[Heads], Evidence]
+"""Asks the gate, which is told what the remotes have now; raises `Refused` with its reason and exit code."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +180,7 @@ def summary(operation: Operation, moves: Moves) -> tuple[str, ...]:
 def _answer(gate: Gate, refs: Mapping[str, Refs], against: list[Refused]) -> Evidence | None:
     """The gate's yes, held against what the remotes have now."""
     try:
-        evidence = gate()
+        evidence = gate(lambda branch: {n: r.branches[branch].id for n, r in refs.items() if branch in r.branches})
     except Refused as e:
         against.append(e)
         return None
