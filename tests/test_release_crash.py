@@ -32,13 +32,20 @@ SLOW_ONES = ("gli_root", "gli_websocket", "gli_rabbitmq")
 REFUSING = ("gli_api-server", "gli_redis")
 LANDING = len(NAMES) - len(REFUSING) - 1  # the log repository's turn does not come
 
-# The lines of a journal: opened planned approved parking | pushing, 8 pushed, decided, done
-ALL_LAND = [("after", n) for n in range(5, 15)] + [("before", n) for n in (6, 7, 12, 13, 14, 15)]
-LANDED = 13
-"""Before this line the log repository has moved, last of all: nothing is undone any more."""
-# | pushing, 7 pushed or failed, decided, restoring and restored of each, undone
-LAST = 5 + 7 + 1 + 2 * LANDING + 1
-SOME_REFUSE = [("after", n) for n in range(12, LAST)] + [("before", n) for n in (14, 15, 16, LAST - 2, LAST - 1, LAST)]
+# The lines of a journal: opened, planned, approved, parking, parked, then
+PUSHING = 6
+# and 8 pushed, the log repository last of all: from here on nothing is undone any more. Then decided, done.
+LANDED = PUSHING + len(NAMES)
+DONE = LANDED + 2
+ALL_LAND = [("after", n) for n in range(PUSHING, DONE)] + [
+    ("before", n) for n in (PUSHING + 1, PUSHING + 2, LANDED - 1, LANDED, LANDED + 1, DONE)
+]
+# Where some refuse: 7 pushed or failed, decided, restoring and restored of each, undone
+DECIDED = PUSHING + len(NAMES)
+UNDONE = DECIDED + 2 * LANDING + 1
+SOME_REFUSE = [("after", n) for n in range(DECIDED - 1, UNDONE)] + [
+    ("before", n) for n in (*range(DECIDED + 1, DECIDED + 4), UNDONE - 2, UNDONE - 1, UNDONE)
+]
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +105,7 @@ def judge(rig: Rig, ended: Ended, old: dict[str, str], new: dict[str, str], bran
 
 
 @pytest.mark.parametrize("how", ["resume", "undo"])
-@pytest.mark.parametrize(("when", "line"), [("after", n) for n in (1, 2, 3, 4)] + [("before", n) for n in (2, 5)])
+@pytest.mark.parametrize(("when", "line"), [("after", n) for n in (1, 2, 3, 4, 5)] + [("before", n) for n in (2, 5, 6)])
 def test_killed_before_anything_moved_it_is_closed(rig: Rig, when: str, line: int, how: str) -> None:
     old, new = rig.trees(), rig.trees("stg")
     assert killed(rig.promote, when, line)
@@ -144,7 +151,7 @@ def tagless(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rig, bytes]:
 
 
 @pytest.mark.parametrize("how", ["resume", "undo"])
-@pytest.mark.parametrize(("when", "line"), [("after", n) for n in (5, 7, 10, 12, 14)] + [("before", 13)])
+@pytest.mark.parametrize(("when", "line"), [("after", PUSHING + n) for n in (0, 2, 5, 7, 9)] + [("before", LANDED)])
 def test_killed_without_tags(tagless: tuple[Rig, bytes], when: str, line: int, how: str) -> None:
     rig, journal = tagless
     path = release_rig.restart(rig, journal)
@@ -182,7 +189,7 @@ def undone_then_waited(rig: Rig, journal: bytes) -> tuple[Ended, str]:
     old, new = rig.trees(), rig.trees("stg")
     for name in SLOW_ONES:
         rig.hook(name, SLOW.replace("0.2", "1"))
-    assert killed(lambda: release_rig.push(rig, path), "after", 6)
+    assert killed(lambda: release_rig.push(rig, path), "after", PUSHING + 1)
     ended = rig.recover("undo", patience=(0.5, 0.5, 0.5))
     time.sleep(1.5)
     return ended, rig.verdict_of_git(old, new)
@@ -239,7 +246,7 @@ def test_a_line_that_was_torn_by_a_crash_is_dropped_and_the_promotion_goes_on(pa
     rig, journal = parked
     path = release_rig.restart(rig, journal)
     old, new = rig.trees(), rig.trees("stg")
-    assert killed(lambda: release_rig.push(rig, path), "after", 9)
+    assert killed(lambda: release_rig.push(rig, path), "after", PUSHING + 4)
     whole = path.read_bytes()
     path.write_bytes(whole[:-40])
     assert len(journals.read(path)) == whole.count(b"\n") - 1
@@ -262,7 +269,7 @@ TAMPERED: dict[str, Callable[[list[bytes]], list[bytes]]] = {
 def test_a_journal_that_was_edited_is_refused_and_nothing_is_touched(parked: tuple[Rig, bytes], how: str) -> None:
     rig, journal = parked
     path = release_rig.restart(rig, journal)
-    assert killed(lambda: release_rig.push(rig, path), "after", 9)
+    assert killed(lambda: release_rig.push(rig, path), "after", PUSHING + 4)
     rig.wait_for_orphans()
     path.write_bytes(b"".join(line + b"\n" for line in TAMPERED[how](path.read_bytes().splitlines())))
     before = [rig.refs(name) for name in NAMES]

@@ -358,7 +358,7 @@ def test_nothing_is_promoted_between_branches_that_are_not_neighbours(rig: Rig) 
             rig.promote(*way)
 
 
-STEPS = ("opened", "planned", "approved", "parking", "pushing", "pushed", "decided")
+STEPS = ("opened", "planned", "approved", "parking", "parked", "pushing", "pushed", "decided")
 """Lines of the journal: what happens at a step happens right after its line."""
 
 

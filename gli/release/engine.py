@@ -55,8 +55,12 @@ class Operation:
     """Seconds to wait before each further attempt at what may pass."""
     moves: Mapping[str, Move] = field(default_factory=dict)
     tag: str | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
-    """Repository to the tag's object. A repository that is not here gets no tag."""
+    tagged: Collection[str] = ()
+    """The repositories that get the tag."""
+    message: str = ""
+    """Of the tag."""
+    tags: dict[str, str] = field(default_factory=dict)
+    """Repository to the tag's object, once it is made."""
     lock: str = ""
     """The object that the lock ref points at."""
     landed: dict[str, bool] = field(default_factory=dict)
@@ -126,12 +130,12 @@ class Operation:
 
     def close_unmoved(self, reason: str) -> None:
         """End an operation that came no further than parking."""
-        if self.tags or self.lock:
+        if self.lock:
             self._unpark(self.moves)
         self.journal.append("refused", reason=reason, code=1)
 
     def _park(self, taken_over: str | None) -> None:
-        self.journal.append("parking", tag=self.tag, tags=dict(self.tags), lock=self.lock)
+        self.journal.append("parking", tag=self.tag, tagged=sorted(self.tagged), lock=self.lock)
         waiting = set(self.moves)
         try:
             for pause in (0.0, *self.patience[:1]):  # two that make the lock at once may both be turned away
@@ -145,6 +149,7 @@ class Operation:
         if failed:
             self._unpark(self.moves)
             raise Refused(*(self._why_not_parked(n, e) for n, e in failed.items()), code=exit_code(failed.values()))
+        self.journal.append("parked", tags=self.tags)
 
     def _park_one(self, name: str, taken_over: str | None) -> None:
         move = self.moves[name]
@@ -158,6 +163,8 @@ class Operation:
         if name == self.home:
             specs[lock.REF] = (self.lock, taken_over or "")
         self.mirrors[name].push(specs)
+        if name in self.tagged:
+            self.tags[name] = self.mirrors[name].make_tag(str(self.tag), move.new, self.message)
 
     def _why_not_parked(self, name: str, error: GitFailed) -> str:
         if not name:
@@ -234,7 +241,7 @@ class Operation:
         move = self.moves[name]
         if not self._has_part(name):
             return {}
-        tag = {f"refs/tags/{self.tag}": (self.tags[name], "")} if name in self.tags else {}
+        tag = {f"refs/tags/{self.tag}": (self.tags[name], "")} if name in self.tagged else {}
         return {f"refs/heads/{move.branch}": (move.new, move.old), self.parked(name): ("", move.new), **tag}
 
     def _restore_all(self) -> set[str]:
@@ -308,7 +315,7 @@ class Operation:
     def _push_back(self, name: str, specs: dict[str, tuple[str, str | None]], refs: Mapping[str, str]) -> None:
         """The push that takes back, and the tag with it where the remote lets tags be deleted."""
         tag = f"refs/tags/{self.tag}"
-        tagged = name in self.tags and refs.get(tag) == self.tags[name]
+        tagged = name in self.tagged and refs.get(tag) == self.tags[name]
         if not tagged and not specs:
             return
         try:
@@ -323,7 +330,7 @@ class Operation:
     def _as_pushed(self, name: str) -> dict[str, str]:
         """What the remote has after the push, unless somebody else moved it."""
         move = self.moves[name]
-        tag = {f"refs/tags/{self.tag}": self.tags[name]} if name in self.tags else {}
+        tag = {f"refs/tags/{self.tag}": self.tags[name]} if name in self.tagged else {}
         return {f"refs/heads/{move.branch}": move.new, **tag}
 
     def _look(self, name: str) -> Mapping[str, str]:
@@ -338,7 +345,7 @@ class Operation:
         head = refs.get(f"refs/heads/{move.branch}", "")
         if self.parked(name) in refs:
             return False
-        if name in self.tags:
+        if name in self.tagged:
             return refs.get(f"refs/tags/{self.tag}") == self.tags[name]
         if not move.moves:
             return refs.get(lock.REF) != self.lock
@@ -349,7 +356,7 @@ class Operation:
 
     def _has_part(self, name: str) -> bool:
         """Whether anything is pushed to the repository at all."""
-        return self.moves[name].moves or name in self.tags
+        return self.moves[name].moves or name in self.tagged
 
     def _unpark(self, names: Iterable[str]) -> None:
         """Take the parked refs and the lock away; what can't be reached keeps them, which moves nothing."""

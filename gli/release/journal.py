@@ -11,7 +11,8 @@ Events, in the order in which they can come; `detail` holds what is named here:
                 operation adds: verdict, reason, to, ...
     refused     reason, code: it ended before anything moved                                                   (final)
     approved    requested_by, approved_by, at
-    parking     tag, tags {repository: tag object}, lock (object): from here on remotes may hold something of it
+    parking     tag, tagged [repository], lock (object): from here on remotes may hold something of it
+    parked      tags {repository: tag object}
     pushing     from here on branches may move
     pushed      repository
     failed      repository, reason, sure: whether it certainly did not land

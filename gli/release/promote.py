@@ -130,7 +130,8 @@ def reopened(session: Session, journal: Journal) -> Operation:
     planned, parking = journals.last(journal.events, "planned"), journals.last(journal.events, "parking")
     if planned is not None and parking is not None:
         operation.moves = plan.parsed(planned["moves"])
-        operation.tag, operation.tags, operation.lock = parking["tag"], parking["tags"], parking["lock"]
+        operation.tag, operation.tagged, operation.lock = parking["tag"], parking["tagged"], parking["lock"]
+        operation.tags = dict((journals.last(journal.events, "parked") or {"tags": {}})["tags"])
     operation.landed = _known(journal.events)
     return operation
 

@@ -187,7 +187,7 @@ class Session:
         tag_all: bool = True,
         dry_run: bool = False,
     ) -> None:
-        """Journal the plan, ask for the approval, make the tags and go. `planned` is what journal and tags hold of
+        """Journal the plan, ask for the approval, and go. `planned` is what journal and tags hold of
         it."""
         taken_over = self.lock_of_another(operation, refs[operation.home])
         operation.moves = moves
@@ -201,10 +201,8 @@ class Session:
             "approved", requested_by=request.requested_by, approved_by=approval.approved_by, approved=request.id
         )
         if tag is not None:
-            operation.tag = tag
-            message = self._message(operation, planned, moves, tag, approval)
-            tagged = [m for m in operation.mirrors.values() if tag_all or moves[m.name].moves]
-            operation.tags = answers(on_each(tagged, lambda m: m.make_tag(tag, moves[m.name].new, message)))
+            operation.tag, operation.message = tag, self._message(operation, planned, moves, tag, approval)
+            operation.tagged = [name for name, move in moves.items() if tag_all or move.moves]
         holder = lock.Holder.this_process(operation.id, self.actor)
         operation.lock = operation.mirrors[operation.home].make_blob(holder.text)
         operation.go(taken_over)
