@@ -21,6 +21,7 @@ from gli.judge.outcome import Outcome, Result
 from gli.judge.verdict import VALID_FOR_HOURS, CheckLine, Judgement, SinceLast, Suite, Verdict, compared, judge
 from gli.observe.observation import Record, Unknown, Unobserved, fact_name
 from gli.observe.observatory import Observatory, Replay
+from gli.observe.probe import Probe
 from gli.report import notify, sinks
 from gli.report.files import VERDICT, RunFolder
 from gli.report.redact import Redactor, carried
@@ -66,11 +67,17 @@ class Run:
         self.observatory = self._observe(patience_s) if replayed is None else Replay(replayed)
 
     def _observe(self, patience_s: float) -> Observatory:
-        if self.environment.aws is None:
-            return Observatory(self.environment, patience_s=patience_s)
-        from gli.observe.aws.identity import confirmed_identity
+        first: Probe[Any] | None = None
+        rollout: Probe[Any] | None = None
+        if self.environment.aws is not None:
+            from gli.observe.aws.identity import confirmed_identity
 
-        return Observatory(self.environment, first=confirmed_identity, patience_s=patience_s)
+            first = confirmed_identity
+        if patience_s > 0:
+            from gli.observe.rollout import rolled_out
+
+            rollout = rolled_out
+        return Observatory(self.environment, first=first, rolled_out=rollout, patience_s=patience_s)
 
     def target(self, group: str, name: str) -> Any:
         """The table of a target by its group and name; None for the environment as a whole."""

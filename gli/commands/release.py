@@ -27,6 +27,8 @@ from gli.release.repositories import GitFailed
 from gli.release.session import Approval, Approve, Request, Session, Settings, session
 
 _WIDTH = 80
+_ROLLOUT_S = 1800
+"""So long the run after a deployment waits for the workflows that the push has started."""
 
 
 class Asked(NamedTuple):
@@ -304,7 +306,7 @@ def _after(root: Path, name: str, operation: Operation) -> None:
     click.echo("now, the checklist after a deployment:")
     for item in items:
         _say(item.text.en, f"  {item.id}  ")
-    run = ["pytest", f"--env={live.name}", "--phase=post-deploy"]
+    run = ["pytest", f"--env={live.name}", "--phase=post-deploy", f"--await-rollout={_ROLLOUT_S}"]
     click.echo(f"it is proven by: {' '.join(run)}")
     if sys.stdin.isatty() and click.confirm("run it now?"):
         subprocess.run([sys.executable, "-m", *run], cwd=root, check=False)

@@ -5,6 +5,7 @@ Source of truth: the file at the head of the environment's branch; GitHub REST, 
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 from gli.branches import LIVE, STAGED
@@ -18,6 +19,8 @@ from gli.observe.probe import Observer, probe
 from gli.observe.workflow import Workflow, read
 
 _RUNS = 10  # GitHub describes a run in some 15 kB
+_POLL_S = 5.0
+_APPEARS_S = 60.0  # after a push; a run that is not there by then was not started
 
 
 class WorkflowRun(Observation):
@@ -30,6 +33,11 @@ class WorkflowRun(Observation):
     conclusion: str | None = None
     """`success`, `failure`, `cancelled`, `skipped`, ...; None as long as it is not completed."""
     url: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is a run, and it is over."""
+        return self.status == "completed"
 
 
 @probe(deadline=TIMEOUT_S)
@@ -47,9 +55,23 @@ def _foreign_names(environment: Environment) -> dict[str, set[str]]:
     return {STAGED: live - staged, LIVE: staged - live}
 
 
-@probe(deadline=15)
+@probe(deadline=15, early=True)
 async def workflow_run(observer: Observer, repository: Repository) -> WorkflowRun:
-    """How the deploy of the branch's head went, asked of GitHub."""
+    """How the deploy of the branch's head went, asked of GitHub; waits for its end as long as the run may."""
+    while True:
+        run = await _newest_run(observer, repository)
+        if run.ended or not await observer.try_again(_POLL_S, *(() if run.status else (_APPEARS_S,))):
+            return run
+
+
+async def workflows_ended(observer: Observer) -> list[WorkflowRun]:
+    """The deploy of every repository that has one; those that can't be asked for are not among them."""
+    asked = [r for r in observer.environment.repositories if r.workflow] if observer.environment.github else []
+    found = await asyncio.gather(*[observer.see(workflow_run, r) for r in asked], return_exceptions=True)
+    return [run for run in found if isinstance(run, WorkflowRun)]
+
+
+async def _newest_run(observer: Observer, repository: Repository) -> WorkflowRun:
     github, branch = observer.environment.github, observer.environment.branch
     assert github is not None, "asked only of environments with a github table"
     commit = (await observer.see(release)).commit_of(repository.name)

@@ -66,7 +66,7 @@ class GitFailed(Exception):
     """git ended with an error; the text is its last line."""
 
 
-@probe(deadline=TIMEOUT_S)
+@probe(deadline=TIMEOUT_S, early=True)
 async def heads(observer: Observer, repository: str) -> Heads:
     """Every branch and tag of a repository, in one connection."""
     assert observer.environment.git is not None, "asked only of environments with a git table"
@@ -86,7 +86,7 @@ async def heads(observer: Observer, repository: str) -> Heads:
     return Heads(repository=repository, branches=branches, tags=tags)
 
 
-@probe(deadline=TIMEOUT_S)
+@probe(deadline=TIMEOUT_S, early=True)
 async def release(observer: Observer) -> Release:
     """The heads of the environment's branch in all repositories, asked at once."""
     branch = observer.environment.branch

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from gli.environments import Frontend, Service
-from gli.observe.aws.compute import ecs_services
 from gli.observe.http_client import TIMEOUT_S
 from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
@@ -225,8 +224,6 @@ async def deep_health(observer: Observer, service: Service) -> HttpExchange:
 @probe(deadline=20)
 async def served_revisions(observer: Observer, service: Service) -> Revisions:
     """`{"revision": …}` of the version endpoint, asked ten times on fresh connections: every task gets its turn."""
-    if observer.patience_s and service.ecs:
-        await observer.see(ecs_services)  # first the rollout has to end
     asked = [fetch(observer, f"{service.url}{service.version_path}", fresh=True) for _ in range(_VERSION_REQUESTS)]
     counts: dict[str, int] = {}
     errors = []

@@ -51,14 +51,24 @@ def target_name(target: Any) -> str:
 class Observatory:
     """Observes one environment. Thread-safe from outside; inside, one event loop in a thread of its own."""
 
-    def __init__(self, environment: Environment, *, first: Probe[Any] | None = None, patience_s: float = 0.0) -> None:
-        """`first` runs before every probe that is not preliminary; `patience_s` is how long a rollout may take."""
+    def __init__(
+        self,
+        environment: Environment,
+        *,
+        first: Probe[Any] | None = None,
+        rolled_out: Probe[Any] | None = None,
+        patience_s: float = 0.0,
+    ) -> None:
+        """`first` runs before every probe that is not preliminary, `rolled_out` before every one that is not early.
+
+        `patience_s` is how long `rolled_out` may take.
+        """
         self.environment = environment
         self.vault = Vault()
         self.records: list[Record] = []
         self.deadline = time.monotonic() + RUN_DEADLINE_S + patience_s
-        self._patience_s = patience_s
-        self._first = first
+        self._patient_until = time.monotonic() + patience_s
+        self._first, self._rolled_out = first, rolled_out
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._dial = Dial(environment)
         self._http = HttpClient(self._dial)
@@ -109,7 +119,9 @@ class Observatory:
     async def _run(self, probe: Probe[Seen], target: Any) -> Seen:
         if self._first is not None and not probe.preliminary:
             await self.observe(self._first)  # identity first: nothing is asked of an account that is not confirmed
-        observer = Observer(self.environment, self._dial, self._http, self._aws, self.vault, self, self._patience_s)
+        if self._rolled_out is not None and not (probe.preliminary or probe.early):
+            await self.observe(self._rolled_out)
+        observer = Observer(self.environment, self._dial, self._http, self._aws, self.vault, self, self._patient_until)
         started, begun = now(), time.monotonic()
         observation: Seen | None = None
         missing: Unknown | None = None

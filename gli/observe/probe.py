@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,8 @@ class Probe(Generic[Seen]):
     per_target: bool
     preliminary: bool = False
     """Runs before the identity is confirmed: it is what confirms it."""
+    early: bool = False
+    """Runs before a rollout has ended, where the run waits for one: it tells what is rolled out, and how far it is."""
     after: tuple[Probe[Any], ...] = ()
     """Probes of the whole environment that it waits for: they start before all others, so that nobody waits long."""
 
@@ -51,7 +54,7 @@ class Probe(Generic[Seen]):
 
 
 def probe(
-    *, deadline: float = 10.0, preliminary: bool = False, after: Sequence[Probe[Any]] = ()
+    *, deadline: float = 10.0, preliminary: bool = False, early: bool = False, after: Sequence[Probe[Any]] = ()
 ) -> Callable[[Callable[..., Awaitable[Seen]]], Probe[Seen]]:
     """Makes a probe of an async function and registers it under the function's name."""
 
@@ -60,7 +63,7 @@ def probe(
         if name in PROBES:
             raise ValueError(f"two probes are named {name}: {PROBES[name].run.__module__} and {run.__module__}")
         per_target = len(inspect.signature(run).parameters) == 2
-        PROBES[name] = Probe(name, run, deadline, per_target, preliminary, tuple(after))
+        PROBES[name] = Probe(name, run, deadline, per_target, preliminary, early, tuple(after))
         return PROBES[name]
 
     return register
@@ -82,12 +85,13 @@ class Observer:
     aws: AwsSession
     vault: Vault
     sees: Sees
-    patience_s: float = 0.0
-    """How long this run waits for a rollout to end (`--await-rollout`)."""
+    patient_until: float = 0.0
+    """Until when this run waits for a rollout to end (`--await-rollout`), in seconds of `time.monotonic`."""
     timeout: asyncio.Timeout | None = None
     requests: dict[str, int] = field(default_factory=dict)
     phases_s: dict[str, float] = field(default_factory=dict)
     attempts: int = 1
+    _waited_s: float = 0.0
 
     async def see(self, probe: Probe[Seen], target: Any = None) -> Seen:
         """Another probe's observation, made once for all; raises `Unobserved` where there is none.
@@ -100,11 +104,26 @@ class Observer:
             self.timeout.reschedule(when + time.monotonic() - begun)
         return observation
 
-    async def pause(self, seconds: float) -> None:
-        """Waits for the target to change; that does not count against the probe's deadline."""
+    @property
+    def is_patient(self) -> bool:
+        """Whether the run still waits for a rollout to end."""
+        return time.monotonic() < self.patient_until
+
+    async def try_again(self, after_s: float, at_most_s: float = math.inf) -> bool:
+        """Waits for a rollout to go on; False where the run's patience has ended, or that much time of this probe.
+
+        The wait does not count against the probe's deadline.
+        """
+        begun = time.monotonic()
+        pause = min(after_s, self.patient_until - begun, at_most_s - self._waited_s)
+        if pause <= 0:
+            return False
         if self.timeout is not None and (when := self.timeout.when()) is not None:
-            self.timeout.reschedule(when + seconds)
-        await asyncio.sleep(seconds)
+            self.timeout.reschedule(when + pause)
+        await asyncio.sleep(pause)
+        self._waited_s += pause
+        self.attempts += 1
+        return True
 
     def count(self, kind: str, n: int = 1) -> None:
         """Adds to the requests that this observation took."""

@@ -149,6 +149,17 @@ def run_failed(sandbox: Sandbox) -> Iterator[None]:
     sandbox.github.forget(name, run)
 
 
+@fault("run-in-progress", turns_red=["wf-run-success"])
+def run_in_progress(sandbox: Sandbox) -> Iterator[None]:
+    """The API's deploy workflow is at work again for the same commit."""
+    name = sandbox.environment.services["api"].repository
+    commit = sandbox.site.revision(sandbox.environment, name)
+    run = sandbox.github.run(name, sandbox.environment.branch, commit)
+    sandbox.github.change(name, run, status="in_progress", conclusion="")
+    yield
+    sandbox.github.forget(name, run)
+
+
 @fault("run-cancelled", turns_red=["wf-run-success"])
 def run_cancelled(sandbox: Sandbox) -> Iterator[None]:
     """The deploy of the user frontend was cancelled."""

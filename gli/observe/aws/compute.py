@@ -11,11 +11,12 @@ from typing import Any
 
 from gli.clock import now
 from gli.environments import Environment, Service
+from gli.observe.actions import workflows_ended
 from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
 
 _PER_CALL = 10  # DescribeServices takes no more
-_POLL_S = 15.0
+_POLL_S = 5.0
 _REMEMBERED = timedelta(hours=1)  # ECS keeps the last 100 events, which may be of last month
 
 
@@ -86,19 +87,16 @@ async def clusters(observer: Observer) -> tuple[Cluster, ...]:
     return tuple(Cluster(name=name, status=found.get(name, "MISSING")) for name in wanted)
 
 
-@probe()
+@probe(early=True)
 async def ecs_services(observer: Observer) -> dict[str, EcsService]:
     """Every ECS service of the environment by the name it has there; waits for rollouts as long as the run may."""
-    waited = 0.0
+    if observer.is_patient:
+        await workflows_ended(observer)  # before that ECS shows the rollout of the release before
     while True:
         described = await described_services(observer, observer.environment)
         rolling = any(d.rollout == "IN_PROGRESS" for s in described.values() for d in s.deployments)
-        pause = min(_POLL_S, observer.patience_s - waited)
-        if not rolling or pause <= 0:
+        if not rolling or not await observer.try_again(_POLL_S):
             return described
-        await observer.pause(pause)
-        waited += pause
-        observer.attempts += 1
 
 
 async def described_services(observer: Observer, environment: Environment) -> dict[str, EcsService]:

@@ -1,0 +1,74 @@
+"""`--await-rollout`: a run after a deployment judges what is there when that has ended, and waits no longer than it may."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from conftest import Ran, Sandbox
+
+EARLY = {
+    *("caller_identity", "confirmed_identity"),
+    *("heads", "release", "workflow_run", "ecs_services", "rolled_out"),
+}
+"""What says whom a run looks at, what is deployed, and how far that is."""
+DEPLOYING = ("run-in-progress", "rollout-in-progress")
+
+
+def facts(ran: Ran) -> dict[str, dict[str, Any]]:
+    """What was observed, by `probe[target]`."""
+    assert ran.folder is not None
+    lines = [json.loads(line) for line in (ran.folder / "facts.jsonl").read_text().splitlines()]
+    return {f"{f['probe']}[{f['target']}]": f for f in lines if "probe" in f}
+
+
+def ended(fact: dict[str, Any]) -> float:
+    return began(fact) + float(fact["duration_s"])
+
+
+def began(fact: dict[str, Any]) -> float:
+    return datetime.fromisoformat(fact["started"]).timestamp()
+
+
+def test_a_run_waits_for_the_workflows_then_for_ecs_and_then_observes_all_else(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    def deployed() -> None:
+        for step in DEPLOYING:
+            time.sleep(3)
+            sandbox.ask("heal", step)
+
+    sandbox.ask("break", *DEPLOYING)
+    deploying = threading.Thread(target=deployed)
+    deploying.start()
+    try:
+        ran = sandbox.verify("--await-rollout=60", reports=tmp_path)
+    finally:
+        deploying.join()
+    assert (ran.code, ran.last_line) == (0, "VERDICT sandbox: GO"), ran.output
+    seen = facts(ran)
+    workflow, rollout = seen["workflow_run[gli_api-server]"], seen["ecs_services[]"]
+    assert workflow["attempts"] > 1
+    assert ended(workflow) <= ended(rollout)
+    assert seen["rolled_out[]"]["observation"] == {"unfinished": []}
+    later = {name: fact for name, fact in seen.items() if fact["probe"] not in EARLY}
+    assert len(later) > 100
+    assert [name for name, fact in later.items() if began(fact) < ended(rollout) - 0.01] == []
+    passed = {c["id"]: c["message"] for c in (ran.verdict or {})["checks"] if c["target"] == "gli_api-server"}
+    assert passed["wf-run-success"] == f"passed on attempt {workflow['attempts']}"
+
+
+def test_what_has_not_ended_when_the_patience_has_is_red(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.ask("break", *DEPLOYING)
+    try:
+        ran = sandbox.verify("--await-rollout=0.5", reports=tmp_path)
+    finally:
+        sandbox.ask("heal", *DEPLOYING)
+    assert ran.code == 1
+    assert ran.roots == {"wf-run-success", "ecs-rollout-completed"}
+    unfinished = facts(ran)["rolled_out[]"]["observation"]["unfinished"]
+    assert unfinished == ["gli_api-server: in_progress", "stg-gli-api: IN_PROGRESS"]
