@@ -115,6 +115,7 @@ class Github(Table):
     environment: str
     api_url: str = "https://api.github.com"
     token_variable: str | None = None
+    status_variable: str | None = None
 
 
 class Dns(Table):

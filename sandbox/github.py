@@ -18,7 +18,11 @@ from sandbox.processes import LOOPBACK
 from sandbox.relay import SUITE_HEADER
 
 _MAX_HEADERS = 16 * 1024
-_RULES = ("deletion", "non_fast_forward", "required_status_checks")
+_RULES = [
+    {"type": "deletion"},
+    {"type": "non_fast_forward"},
+    {"type": "required_status_checks", "parameters": {"required_status_checks": [{"context": "gli/verdict"}]}},
+]
 Run = dict[str, Any]
 
 
@@ -107,7 +111,7 @@ class GitHub:
         url = urlsplit(target)
         _, repos, owner, repository, *rest = [*url.path.split("/"), "", "", ""]
         if repos == "repos" and owner == self._owner and rest[:2] == ["rules", "branches"]:
-            return "200 OK", [{"type": rule} for rule in _RULES]
+            return "200 OK", _RULES
         runs = self.runs(repository) if re.fullmatch(r"\w[\w.-]*", repository) else []
         if repos != "repos" or owner != self._owner or rest[:2] != ["actions", "runs"] or not runs:
             return "404 Not Found", {"message": "Not Found", "status": "404"}

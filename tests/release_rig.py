@@ -24,6 +24,7 @@ from gli.release.plan import Refused
 from gli.release.promote import Choices, Evidence, Heads, promote, recover, reopened
 from gli.release.repositories import Repository
 from gli.release.session import Approval, Request, Session, Settings, session
+from gli.release.statuses import Statuses
 
 NAMES = (
     "gli_root",
@@ -74,12 +75,13 @@ class Rig:
     state: Path
     first: Mapping[str, str] = field(default_factory=dict)
     """Each repository's `packed-refs` as it was made, or as `keep` found it."""
+    statuses: Statuses | None = None
     _trees: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def settings(self) -> Settings:
         repositories = tuple(Repository(n, str(self.bare(n)), self.root / "clones" / n) for n in NAMES)
-        return Settings(repositories, self.state, HOME)
+        return Settings(repositories, self.state, HOME, statuses=self.statuses)
 
     def bare(self, name: str) -> Path:
         return self.root / "remotes" / f"{name}.git"

@@ -188,7 +188,11 @@ def test_a_remote_that_is_down_can_not_be_told_and_what_is_wrong_elsewhere_still
         assert any("the deployment log in gli_root can't be read" in line for line in doctor()[1])
 
 
-RULES = [{"type": "deletion"}, {"type": "non_fast_forward"}, {"type": "required_status_checks"}]
+VERDICT = {
+    "type": "required_status_checks",
+    "parameters": {"required_status_checks": [{"context": "gli/verdict", "integration_id": 7}]},
+}
+RULES = [{"type": "deletion"}, {"type": "non_fast_forward"}, VERDICT]
 
 
 @pytest.fixture
@@ -237,7 +241,11 @@ def test_branches_without_protection_are_found(
         "gli_root: nothing protects stg from being deleted and being rewritten",
         "gli_redis: nothing protects main from being rewritten and pushes without a verdict",
     ]
-    assert mends(lines)[1] == "add these rules to a ruleset for main: non_fast_forward, required_status_checks"
+    assert mends(lines)[1] == (
+        "add these rules to a ruleset for main: non_fast_forward, required_status_checks (gli/verdict)"
+    )
+    answers["gli_redis/main"] = [*RULES[:2], VERDICT | {"parameters": {"required_status_checks": [{"context": "ci"}]}}]
+    assert "gli_redis: nothing protects main from pushes without a verdict" in doctor()[1]
 
 
 def test_while_somebody_is_at_work_nothing_can_be_told(rig: Rig) -> None:

@@ -143,7 +143,7 @@ def test_reset_where_the_rules_of_one_repository_forbid_it_changes_none(rig: Rig
     ended = back(rig, mode="reset")
     rig.git("gli_redis", "config", "--unset", "receive.denyNonFastForwards")
     assert ended.code == 1
-    assert "gli_redis: main was refused (non-fast-forward)" in ended.said
+    assert "gli_redis: main was refused (non-fast-forward: error: denying non-fast-forward" in ended.said
     assert rig.heads() == bad and rig.leftovers() == set()
 
 

@@ -1,4 +1,4 @@
-"""`--await-rollout`: a run after a deployment judges what is there when that has ended, and waits no longer than it may."""
+"""`--await-rollout`: a run judges what is there when a deployment has ended, and waits no longer than it may."""
 
 from __future__ import annotations
 

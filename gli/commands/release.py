@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -25,6 +26,7 @@ from gli.release.engine import Operation
 from gli.release.plan import MERGE_BACK, Refused
 from gli.release.repositories import GitFailed
 from gli.release.session import Approval, Approve, Request, Session, Settings, session
+from gli.release.statuses import GITHUB, Statuses
 
 _WIDTH = 80
 _ROLLOUT_S = 1800
@@ -195,14 +197,19 @@ def push(
 
 def settings(root: Path, name: str) -> Settings:
     """What environments.toml says about releases."""
-    table, known = _table(root, name), repositories.of(root, name)
+    file = tables.read_tables(root)
+    table, known = repositories.git_table(root, file, name), repositories.of(root, name)
     given = {key: table[key] for key in ("deploy_tag", "timezone", "log_branch", "log_path") if key in table}
     state = root / table.get("state", ".release")
-    return Settings(tuple(known), state, table.get("log_repository", known[0].name), **given)
+    github = tables.whole(root, file, name).get("github")
+    statuses = _statuses(github) if isinstance(github, dict) else None
+    return Settings(tuple(known), state, table.get("log_repository", known[0].name), statuses=statuses, **given)
 
 
-def _table(root: Path, name: str) -> Mapping[str, Any]:
-    return repositories.git_table(root, tables.read_tables(root), name)
+def _statuses(github: Mapping[str, Any]) -> Statuses | None:
+    """Where GitHub is told what was verified, if somebody has set the token for it."""
+    token = os.environ.get(github.get("status_variable") or "", "")
+    return Statuses(github.get("api_url", GITHUB), github["owner"], token) if token else None
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from gli.release.mirror import Mirror, Refs, trailer
 from gli.release.plan import MERGE_BACK
 from gli.release.repositories import GitFailed, Repository, each, git
 from gli.release.session import half_finished, on_each
+from gli.release.statuses import CONTEXT
 from gli.trailers import RESTORES
 
 UNSURE = 3
@@ -176,7 +177,9 @@ def _rules(patient: Patient) -> Iterator[Finding]:
             if open_to:
                 text = f"{name}: nothing protects {branch} from {' and '.join(open_to)}"
                 yield Finding(
-                    text, f"add these rules to a ruleset for {branch}: {', '.join(sorted(_RULES[branch] - types))}"
+                    text,
+                    f"add these rules to a ruleset for {branch}: {', '.join(sorted(_RULES[branch] - types))}"
+                    + (f" ({CONTEXT})" if "required_status_checks" in _RULES[branch] - types else ""),
                 )
 
 
@@ -192,8 +195,16 @@ def _asked(client: httpx.Client, github: Github, repository: Repository) -> dict
             return type(e).__name__
         if not isinstance(rules, list):
             return f"GitHub answered {answer.status_code}"
-        types[branch] = {str(rule.get("type")) for rule in rules if isinstance(rule, dict)}
+        types[branch] = {str(rule.get("type")) for rule in rules if isinstance(rule, dict) and _protects(rule)}
     return types
+
+
+def _protects(rule: Mapping[str, Any]) -> bool:
+    """Whether a rule does what its type promises: one about statuses has to demand the verdict's."""
+    if rule.get("type") != "required_status_checks":
+        return True
+    demanded = (rule.get("parameters") or {}).get("required_status_checks", [])
+    return any(check.get("context") == CONTEXT for check in demanded)
 
 
 def _headers(github: Github) -> dict[str, str]:

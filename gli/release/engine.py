@@ -83,12 +83,17 @@ class Operation:
         """The ref that keeps what a reset takes off a branch."""
         return f"refs/archive/{self.id}/{self.moves[name].branch}"
 
-    def go(self, taken_over: str | None) -> None:
+    def go(self, taken_over: str | None, before_moving: Callable[[], None] = lambda: None) -> None:
         """From parking to the end. Raises `Refused` where nothing moved or all of it was taken back, `Stuck` else.
 
-        `taken_over` is the object of a lock ref that may be replaced.
+        `taken_over` is the object of a lock ref that may be replaced; `before_moving` is done when all is parked.
         """
         self._park(taken_over)
+        try:
+            before_moving()
+        except (Refused, KeyboardInterrupt):
+            self._unpark(self.moves)
+            raise
         self.push()
 
     def push(self, *, first: bool = True) -> None:

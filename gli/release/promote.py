@@ -97,7 +97,14 @@ def promote(
         request = Request(manifest, f"{source} to {target}", summary(operation, moves), target == LIVE, session.actor)
         tag = session.tag_name("deploy", operation, refs) if target == LIVE else None
         still = _while_it_counts(approve, evidence)
-        session.carry_out(operation, refs, moves, planned, still, request, tag=tag, dry_run=choices.dry_run)
+
+        def tell() -> None:
+            if target == LIVE:
+                session.tell_github(moves, f"verified on {source}, manifest {manifest}")
+
+        session.carry_out(
+            operation, refs, moves, planned, still, request, tag=tag, before_moving=tell, dry_run=choices.dry_run
+        )
         return operation
 
 

@@ -19,6 +19,7 @@ _MAY_PASS: tuple[str, ...] = (
     "cannot lock",
     "failed to lock",
 )
+_WORDS = 300
 _REFUSAL = re.compile(r"! \[(?:remote )?rejected\] +(?:.* -> )?(?P<ref>\S+) \((?P<why>.*)\)")
 
 
@@ -29,12 +30,14 @@ def is_lasting(error: GitFailed) -> bool:
 
 
 def short(error: GitFailed) -> str:
-    """The one line of what git said that says why."""
+    """What git said of why, in one line, with what the remote said of it."""
     lines = [line.strip() for line in error.stderr.splitlines() if line.strip()] or [f"git ended with {error.code}"]
     for line in lines:
         refusal = _REFUSAL.search(line)
         if refusal and "atomic push fail" not in line:
-            return f"{refusal['ref']} was refused ({refusal['why']})"
+            words = " ".join(said.removeprefix("remote:").strip() for said in lines if said.startswith("remote:"))
+            why = f"{refusal['why']}: {words[:_WORDS]}" if words else refusal["why"]
+            return f"{refusal['ref']} was refused ({why})"
     return next((line for line in lines if line.startswith(("fatal", "error"))), lines[-1])
 
 

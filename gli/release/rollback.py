@@ -69,7 +69,16 @@ def rollback(
         second: Literal["", "now"] = "now" if mode == "reset" else ""
         request = Request(manifest, f"{LIVE} back to {target} ({mode})", lines, True, session.actor, second)
         tag = session.tag_name("rollback", operation, refs)
-        session.carry_out(operation, refs, moves, planned, approve, request, tag=tag, dry_run=dry_run)
+
+        def tell() -> None:
+            try:
+                session.tell_github(moves, f"back to {target}")
+            except Refused as e:  # a way back must not need GitHub's API: its rules decide at the push
+                session.say(f"{e}; going on without")
+
+        session.carry_out(
+            operation, refs, moves, planned, approve, request, tag=tag, before_moving=tell, dry_run=dry_run
+        )
         return operation
 
 

@@ -23,6 +23,7 @@ from gli.release.journal import Journal
 from gli.release.mirror import Mirror, Refs
 from gli.release.plan import Move, Refused
 from gli.release.repositories import GitFailed, Repository, each
+from gli.release.statuses import Statuses
 
 T = TypeVar("T")
 _TITLES = {
@@ -46,6 +47,8 @@ class Settings:
     """Of the moment in a tag's name."""
     log_branch: str = "deployments"
     log_path: str = "deployment.log"
+    statuses: Statuses | None = None
+    """Where GitHub is told what was verified; None where it is not."""
 
 
 @dataclass(frozen=True)
@@ -185,10 +188,11 @@ class Session:
         *,
         tag: str | None = None,
         tag_all: bool = True,
+        before_moving: Callable[[], None] = lambda: None,
         dry_run: bool = False,
     ) -> None:
-        """Journal the plan, ask for the approval, and go. `planned` is what journal and tags hold of
-        it."""
+        """Journal the plan, ask for the approval, and go. `planned` is what journal and tags hold of it, and
+        `before_moving` is done when the new commits are parked."""
         taken_over = self.lock_of_another(operation, refs[operation.home])
         operation.moves = moves
         operation.journal.append("planned", **planned, moves=plan.document(moves), tag=tag)
@@ -205,7 +209,13 @@ class Session:
             operation.tagged = [name for name, move in moves.items() if tag_all or move.moves]
         holder = lock.Holder.this_process(operation.id, self.actor)
         operation.lock = operation.mirrors[operation.home].make_blob(holder.text)
-        operation.go(taken_over)
+        operation.go(taken_over, before_moving)
+
+    def tell_github(self, moves: Mapping[str, Move], description: str) -> None:
+        """That the new commits were verified, where anybody is to be told; raises `Refused` where that fails."""
+        if self.settings.statuses is not None:
+            commits = {name: move.new for name, move in moves.items() if move.moves}
+            self.settings.statuses.give(commits, description, self.settings.repositories)
 
     def tag_name(self, kind: str, operation: Operation, refs: Mapping[str, Refs]) -> str:
         """The name of a new tag: the moment at which the operation began, or the next second that no tag has."""

@@ -1,0 +1,60 @@
+"""What GitHub is told of the commits that are about to become main: the commit status `gli/verdict`.
+
+They are parked by then, so GitHub knows them; a ruleset of main that requires the status lets their push through, and
+no other. Source of truth: GitHub's "Create a commit status" (REST API, repos/statuses), "Require status checks to pass
+before merging" (rulesets).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gli.release.plan import Refused
+from gli.release.repositories import Repository, each
+
+CONTEXT = "gli/verdict"
+GITHUB = "https://api.github.com"
+_ANSWER_S = 10.0
+_LONGEST = 140  # of a description
+
+
+@dataclass(frozen=True)
+class Statuses:
+    """Where statuses are written, and who may."""
+
+    api_url: str
+    owner: str
+    token: str
+
+    def give(self, commits: Mapping[str, str], description: str, known: tuple[Repository, ...]) -> None:
+        """Write `success` on the commit of each repository; raises `Refused` with every reason why one has none.
+
+        Exit code 1 where GitHub refused, 3 where it can't be reached.
+        """
+        import httpx  # most operations tell GitHub nothing
+
+        headers = {
+            "Accept": "application/vnd.github+json",
+            "Authorization": f"Bearer {self.token}",
+            "X-GitHub-Api-Version": "2022-11-28",
+        }
+        body = {"state": "success", "context": CONTEXT, "description": description[:_LONGEST]}
+        with httpx.Client(headers=headers, timeout=_ANSWER_S) as client:
+
+            def one(repository: Repository) -> tuple[str, int]:
+                commit = commits[repository.name]
+                url = f"{self.api_url}/repos/{self.owner}/{repository.name}/statuses/{commit}"
+                try:
+                    answer = client.post(url, json=body)
+                except httpx.HTTPError as e:
+                    return f"GitHub can't be told of {commit[:8]}: {type(e).__name__}", 3
+                if answer.status_code == 201:
+                    return "", 0
+                return f"GitHub answered {answer.status_code} to the status {CONTEXT} of {commit[:8]}", 1
+
+            said = each([r for r in known if r.name in commits], one)
+        against = {name: answer for name, answer in said.items() if isinstance(answer, tuple) and answer[1]}
+        if against:
+            reasons = [f"{name}: {text}" for name, (text, _) in against.items()]
+            raise Refused(*reasons, code=min(code for _, code in against.values()))

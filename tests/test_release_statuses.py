@@ -1,0 +1,146 @@
+"""GitHub is told of what becomes main while it is parked, and a rule that demands a verdict lets it through."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import release_rig
+from release_rig import FIRST_TAG, NAMES, Ended, Rig
+
+from gli.release.rollback import rollback
+from gli.release.session import Approval
+from gli.release.statuses import CONTEXT, Statuses
+
+TOKEN = "ghs_a-token-that-writes-statuses"
+RULE = """\
+#!/bin/sh
+# As a ruleset of GitHub: no push to main without the status.
+while read old new ref; do
+    [ "$ref" != refs/heads/main ] || [ -e "{folder}/$new" ] || {{
+        echo 'GH013: Repository rule violations found: Required status check "gli/verdict" is expected.'
+        exit 1
+    }}
+done
+"""
+
+
+class GitHub(HTTPServer):
+    """Takes statuses as GitHub does: only of commits that the repository has, and only with the token."""
+
+    def __init__(self, rig: Rig, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.rig, self.folder, self.given, self.refuses = rig, folder, dict[str, dict[str, Any]](), set[str]()
+
+
+class Answers(BaseHTTPRequestHandler):
+    server: GitHub
+
+    def do_POST(self) -> None:
+        _, _, _, name, _, commit = self.path.split("/")
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.headers["Authorization"] != f"Bearer {TOKEN}" or name in self.server.refuses:
+            status = 403
+        elif commit not in self.server.rig.refs(name).values():
+            status = 422
+        else:
+            status, self.server.given[name] = 201, body | {"commit": commit}
+            (self.server.folder / commit).touch()
+        self.send_response(status)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def github(tmp_path: Path) -> Iterator[GitHub]:
+    """Eight repositories whose main demands the status, and a promoter who may write it."""
+    rig = release_rig.make(tmp_path)
+    folder = tmp_path / "statuses"
+    folder.mkdir()
+    for name in NAMES:
+        rig.hook(name, RULE.format(folder=folder))
+    server = GitHub(rig, folder)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    rig.statuses = Statuses(f"http://127.0.0.1:{server.server_port}", "gli", TOKEN)
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def back(rig: Rig) -> Ended:
+    yes = Approval(release_rig.SECOND)
+    return rig.ends(
+        lambda s: rollback(s, FIRST_TAG, reason="500s", approve=lambda request: yes, acknowledge_migrations=True)
+    )
+
+
+def test_the_status_is_given_to_what_then_lands_and_the_rule_lets_it_through(github: GitHub) -> None:
+    rig = github.rig
+    ended = rig.promote()
+    assert ended.code == 0, ended.said
+    assert {name: said["commit"] for name, said in github.given.items()} == rig.heads()
+    (said,) = {(said["context"], said["state"], said["description"]) for said in github.given.values()}
+    assert said[:2] == (CONTEXT, "success")
+    assert said[2] == f"verified on stg, manifest {rig.journal()[1].detail['manifest']}"
+    assert back(rig).code == 0
+    assert {name: said["commit"] for name, said in github.given.items()} == rig.heads()
+
+
+def test_without_it_the_rule_refuses_and_nothing_moves(github: GitHub) -> None:
+    rig = github.rig
+    old, rig.statuses = rig.heads(), None
+    ended = rig.promote()
+    assert ended.code == 1
+    assert "gli_redis: main was refused (pre-receive hook declined: GH013: Repository rule violations" in ended.said
+    assert rig.heads() == old and rig.leftovers() == set()
+
+
+def test_where_github_refuses_one_of_eight_nothing_moves(github: GitHub) -> None:
+    rig, old = github.rig, github.rig.heads()
+    github.refuses.add("gli_redis")
+    ended = rig.promote()
+    assert ended.code == 1
+    assert ended.said.startswith("gli_redis: GitHub answered 403 to the status gli/verdict of ")
+    assert rig.names()[-2:] == ["parked", "refused"]
+    assert rig.heads() == old and rig.leftovers() == set()
+
+
+def test_where_github_is_down_nothing_is_promoted_but_a_way_back_is_tried(github: GitHub) -> None:
+    rig, old = github.rig, github.rig.heads()
+    assert rig.promote().code == 0
+    new = rig.heads()
+    rig.statuses = Statuses("http://127.0.0.1:9", "gli", TOKEN)
+    rig.commit("gli_redis", "stg", {"more.txt": "more\n"})
+    ended = rig.promote()
+    assert (ended.code, "gli_redis: GitHub can't be told of" in ended.said) == (3, True), ended.said
+    assert rig.heads() == new and rig.leftovers() == set()
+    assert back(rig).code == 1, "here the rule still stands"
+    for name in NAMES:
+        (rig.bare(name) / "hooks" / "pre-receive").unlink()
+    assert back(rig).code == 0
+    assert {name: rig.tree(name, head) for name, head in old.items()} == rig.trees()
+
+
+def test_an_environment_says_which_variable_holds_the_token(
+    github: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gli.commands.release import settings
+
+    (tmp_path / "environments.toml").write_text(
+        '[[repositories]]\nname = "gli_root"\n[own]\nbranch = "stg"\n[own.git]\nremote = "x/{repository}.git"\n'
+        '[own.github]\nowner = "gli"\nenvironment = "staging"\nstatus_variable = "STATUS_TOKEN"\n'
+    )
+    assert settings(tmp_path, "own").statuses is None
+    monkeypatch.setenv("STATUS_TOKEN", TOKEN)
+    assert settings(tmp_path, "own").statuses == Statuses("https://api.github.com", "gli", TOKEN)
