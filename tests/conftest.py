@@ -13,6 +13,8 @@ from typing import Any
 
 import forked
 import pytest
+import release_rig
+from release_rig import Rig
 
 from sandbox import control
 from sandbox.state import Place, running
@@ -152,6 +154,20 @@ def sandbox() -> Iterator[Sandbox]:
         yield Sandbox(name, status)
     finally:
         handle.call("down", check=False)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Rig:
+    """Eight repositories for the release tests of one module."""
+    return release_rig.make(tmp_path_factory.mktemp("rig"))
+
+
+@pytest.fixture
+def rig(made: Rig) -> Iterator[Rig]:
+    """The repositories as they were made."""
+    made.reset()
+    yield made
+    made.reset()
 
 
 @pytest.fixture

@@ -23,6 +23,7 @@ from gli.release.journal import Event, Journal
 from gli.release.plan import Refused
 from gli.release.promote import Choices, Evidence, Heads, promote, recover, reopened
 from gli.release.repositories import Repository
+from gli.release.rollback import rollback
 from gli.release.session import Approval, Request, Session, Settings, session
 from gli.release.statuses import Statuses
 
@@ -201,6 +202,15 @@ class Rig:
             )
         )
 
+    def roll_back(self, to: str | None = None, **options: Any) -> Ended:
+        """Back to a release, agreed to by a second person who knows of the migrations."""
+        asked: dict[str, Any] = {
+            "reason": "it broke",
+            "approve": lambda request: Approval(SECOND),
+            "acknowledge_migrations": True,
+        }
+        return self.ends(lambda s: rollback(s, to, **(asked | options)))
+
     def recover(self, how: Any, patience: Sequence[float] = (0.01,)) -> Ended:
         return self.ends(lambda s: recover(s, how), patience)
 
@@ -254,16 +264,16 @@ def make(root: Path) -> Rig:
     return rig
 
 
-def park(rig: Rig, *way: str) -> Path:
-    """A promotion that was parked and no more, kept so that it can be pushed again and again; its journal."""
+def park(rig: Rig, work: Callable[[], Ended]) -> Path:
+    """An operation that was parked and no more, kept so that it can be pushed again and again; its journal."""
     push_for_real, Operation.push = Operation.push, lambda self: None  # type: ignore[assignment, method-assign]
     try:
-        ended = rig.promote(*way)
+        ended = work()
     finally:
         Operation.push = push_for_real  # type: ignore[method-assign]
     assert ended.code == 0, ended.said
     rig.keep()
-    return next(journals.folder(rig.state).glob("*.jsonl"))
+    return max(journals.folder(rig.state).glob("*.jsonl"))
 
 
 def restart(rig: Rig, journal: bytes) -> Path:

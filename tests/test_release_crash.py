@@ -7,26 +7,29 @@ processes are left behind, as they would be.
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import release_rig
-from release_rig import NAMES, REFUSE, SLOW, Ended, Rig
+from release_rig import FIRST_TAG, HOME, NAMES, REFUSE, SLOW, Ended, Rig
 
 from gli.errors import UsageError
 from gli.release import journal as journals
 from gli.release import lock
+from gli.release.emergency import push
 from gli.release.journal import Event, Journal
 from gli.release.mirror import Mirror
+from gli.release.session import Approval
 
 SLOW_ONES = ("gli_root", "gli_websocket", "gli_rabbitmq")
 REFUSING = ("gli_api-server", "gli_redis")
@@ -49,22 +52,10 @@ SOME_REFUSE = [("after", n) for n in range(DECIDED - 1, UNDONE)] + [
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Rig:
-    return release_rig.make(tmp_path_factory.mktemp("rig"))
-
-
-@pytest.fixture
-def rig(made: Rig) -> Iterator[Rig]:
-    made.reset()
-    yield made
-    made.reset()
-
-
-@pytest.fixture(scope="module")
 def parked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rig, bytes]:
     """A rig with a promotion that was parked and no more, and its journal."""
     rig = release_rig.make(tmp_path_factory.mktemp("parked"))
-    return rig, release_rig.park(rig).read_bytes()
+    return rig, release_rig.park(rig, rig.promote).read_bytes()
 
 
 def killed(work: Callable[[], Any], when: str, line: int) -> bool:
@@ -147,7 +138,7 @@ def test_killed_while_some_refuse(parked: tuple[Rig, bytes], when: str, line: in
 def tagless(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rig, bytes]:
     """As `parked`, of a promotion that makes no tags: what landed is told by the parked refs."""
     rig = release_rig.make(tmp_path_factory.mktemp("tagless"))
-    return rig, release_rig.park(rig, "dev", "stg").read_bytes()
+    return rig, release_rig.park(rig, lambda: rig.promote("dev", "stg")).read_bytes()
 
 
 @pytest.mark.parametrize("how", ["resume", "undo"])
@@ -163,6 +154,61 @@ def test_killed_without_tags(tagless: tuple[Rig, bytes], when: str, line: int, h
     if rig.names()[-1] == "done" and how == "undo":
         ended = Ended(0, ended.said)
     assert judge(rig, ended, old, new, "stg") == ("new" if how == "resume" or line >= LANDED else "old")
+
+
+@dataclass(frozen=True)
+class Other:
+    """An operation that is no promotion, parked: its rig and journal, and main's trees before and after it."""
+
+    rig: Rig
+    journal: bytes
+    old: dict[str, str]
+    new: dict[str, str]
+
+
+def pushed_in_an_emergency(rig: Rig) -> Ended:
+    for name in ("gli_redis", HOME):
+        clone = rig.root / "clones" / name
+        git = ("git", "-C", str(clone))
+        subprocess.run(["git", "clone", "-q", "--template=", "-b", "main", rig.bare(name), clone], check=True)
+        (clone / "hotfix.txt").write_text("hot\n")
+        subprocess.run([*git, "add", "hotfix.txt"], check=True)
+        subprocess.run([*git, "commit", "-q", "-m", "Hotfix"], check=True)
+    return rig.ends(lambda s: push(s, "main", reason="Login is down", approve=lambda request: Approval(None)))
+
+
+OTHERS: dict[str, Callable[[Rig], Ended]] = {
+    "rollback": lambda rig: rig.roll_back(FIRST_TAG),
+    "reset": lambda rig: rig.roll_back(FIRST_TAG, mode="reset"),
+    "emergency": pushed_in_an_emergency,
+}
+
+
+@pytest.fixture(scope="module", params=OTHERS)
+def other(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Other:
+    rig = release_rig.make(tmp_path_factory.mktemp(request.param))
+    assert rig.promote().code == 0
+    old = rig.trees()
+    journal = release_rig.park(rig, lambda: OTHERS[request.param](rig)).read_bytes()
+    planned = json.loads(journal.splitlines()[1])["detail"]["moves"]
+    return Other(rig, journal, old, {name: move["tree"] for name, move in planned.items()})
+
+
+@pytest.mark.parametrize("how", ["resume", "undo"])
+@pytest.mark.parametrize(
+    ("when", "line"), [("after", n) for n in range(PUSHING, DONE)] + [("before", LANDED), ("before", DONE)]
+)
+def test_a_rollback_a_reset_or_an_emergency_is_finished_or_undone_as_well(
+    other: Other, when: str, line: int, how: str
+) -> None:
+    rig, path = other.rig, release_rig.restart(other.rig, other.journal)
+    for name in SLOW_ONES:
+        rig.hook(name, SLOW)
+    assert killed(lambda: release_rig.push(rig, path), when, line)
+    ended = rig.recover(how)
+    if rig.names()[-1] == "done" and how == "undo":
+        ended = Ended(0, ended.said)
+    assert judge(rig, ended, other.old, other.new) == ("new" if how == "resume" or line >= LANDED else "old")
 
 
 @pytest.mark.parametrize("how", ["resume", "undo"])

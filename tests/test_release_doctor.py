@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import release_rig
 from click.testing import CliRunner
-from release_rig import FIRST_TAG, NAMES, REFUSE, SECOND, Rig
+from release_rig import FIRST_TAG, NAMES, REFUSE, Rig
 from test_release_log import FILE
 
 from gli.cli import main
-from gli.release import emergency, rollback
+from gli.release import emergency
 from gli.release import journal as journals
 from gli.release.session import Approval
 
@@ -66,10 +66,7 @@ def test_after_any_operation_all_is_in_order(rig: Rig) -> None:
     assert rig.promote().code == 1
     assert healthy(rig)
     (rig.bare("gli_websocket") / "hooks" / "pre-receive").unlink()
-    yes = Approval(SECOND)
-    back = rig.ends(
-        lambda s: rollback.rollback(s, FIRST_TAG, reason="it broke", approve=lambda r: yes, acknowledge_migrations=True)
-    )
+    back = rig.roll_back(FIRST_TAG)
     assert back.code == 0, back.said
     assert healthy(rig)
     journals.folder(rig.state).rename(rig.root / "elsewhere")
@@ -110,7 +107,7 @@ def test_what_a_crash_left_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("GLI_ENV", "own")
     rig = release_rig.make(tmp_path)
     project(rig)
-    path = release_rig.park(rig)
+    path = release_rig.park(rig, rig.promote)
     code, lines = doctor()
     assert code == 1
     assert lines[0] == f"{path.stem} was left half-finished"

@@ -15,19 +15,6 @@ from gli.release.emergency import acknowledge, push
 from gli.release.mirror import trailer
 from gli.release.session import Approval
 
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Rig:
-    return release_rig.make(tmp_path_factory.mktemp("rig"))
-
-
-@pytest.fixture
-def rig(made: Rig) -> Iterator[Rig]:
-    made.reset()
-    yield made
-    made.reset()
-
-
 Clone = Callable[..., str]
 
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 import release_rig
-from release_rig import FIRST_TAG, NAMES, REFUSE, Ended, Rig
+from release_rig import FIRST_TAG, NAMES, REFUSE, Rig
 
 from gli.release.promote import Choices
-from gli.release.rollback import rollback
-from gli.release.session import Approval
 
 
 @pytest.fixture(scope="module")
@@ -23,22 +18,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Rig:
     return rig
 
 
-@pytest.fixture
-def rig(made: Rig) -> Iterator[Rig]:
-    made.reset()
-    yield made
-    made.reset()
-
-
-def back(rig: Rig, to: str | None = None, **options: Any) -> Ended:
-    asked: dict[str, Any] = {
-        "reason": "500s",
-        "approve": lambda request: Approval(release_rig.SECOND),
-        "acknowledge_migrations": True,
-    }
-    return rig.ends(lambda s: rollback(s, to, **(asked | options)))
-
-
 def first_trees(rig: Rig) -> dict[str, str]:
     return {name: rig.tree(name, FIRST_TAG) for name in NAMES}
 
@@ -48,7 +27,7 @@ def test_forward_puts_the_old_tree_on_top_and_passes_where_history_may_not_be_re
         rig.git(name, "config", "receive.denyNonFastForwards", "true")
     bad = rig.heads()
     try:
-        ended = back(rig)
+        ended = rig.roll_back()
     finally:
         for name in NAMES:
             rig.git(name, "config", "--unset", "receive.denyNonFastForwards")
@@ -60,11 +39,11 @@ def test_forward_puts_the_old_tree_on_top_and_passes_where_history_may_not_be_re
     assert tag.startswith("rollback-")
     assert {rig.git(n, "rev-parse", f"{tag}^{{commit}}") for n in NAMES} == set(rig.heads().values())
     message = rig.git("gli_root", "log", "-1", "--format=%B", "main")
-    assert "Reason: 500s" in message and f"Roll back to {FIRST_TAG}" in message
+    assert "Reason: it broke" in message and f"Roll back to {FIRST_TAG}" in message
 
 
 def test_migrations_that_the_database_keeps_have_to_be_acknowledged(rig: Rig) -> None:
-    ended = back(rig, acknowledge_migrations=False)
+    ended = rig.roll_back(acknowledge_migrations=False)
     assert ended.code == 1
     assert "gli_api-server notices.0002_more" in ended.said and "--ack-migrations" in ended.said
     assert rig.names() == ["opened", "refused"]
@@ -72,7 +51,7 @@ def test_migrations_that_the_database_keeps_have_to_be_acknowledged(rig: Rig) ->
 
 def test_what_was_rolled_back_is_on_hold_until_it_is_reinstated_whole(rig: Rig) -> None:
     staged = rig.trees("stg")
-    assert back(rig).code == 0
+    assert rig.roll_back().code == 0
     held = rig.promote()
     assert (held.code, "this release was taken off main by rollback-" in held.said) == (1, True), held.said
     assert rig.trees() == first_trees(rig)
@@ -83,7 +62,7 @@ def test_what_was_rolled_back_is_on_hold_until_it_is_reinstated_whole(rig: Rig) 
 
 
 def test_a_release_with_anything_new_is_not_on_hold_and_brings_what_was_rolled_back(rig: Rig) -> None:
-    assert back(rig).code == 0
+    assert rig.roll_back().code == 0
     rig.commit("gli_redis", "stg", {"fix.txt": "fixed\n"})
     ended = rig.promote()
     assert ended.code == 0, ended.said
@@ -92,7 +71,7 @@ def test_a_release_with_anything_new_is_not_on_hold_and_brings_what_was_rolled_b
 
 def test_a_hotfix_on_top_of_a_rollback_is_merged_back_without_the_rollback(rig: Rig) -> None:
     staged = rig.trees("stg")
-    assert back(rig).code == 0
+    assert rig.roll_back().code == 0
     rig.commit("gli_redis", "main", {"hotfix.txt": "hot\n"})
     refused = rig.promote(choices=Choices(reinstate=True))
     assert (refused.code, "gli_redis: main holds what stg lacks (hotfix.txt)" in refused.said) == (1, True)
@@ -106,28 +85,28 @@ def test_a_hotfix_on_top_of_a_rollback_is_merged_back_without_the_rollback(rig: 
 
 
 def test_previous_is_told_by_content_and_passes_over_what_was_taken_off(rig: Rig) -> None:
-    assert back(rig).code == 0
-    nothing = back(rig)
+    assert rig.roll_back().code == 0
+    nothing = rig.roll_back()
     assert (nothing.code, f"no release before {FIRST_TAG}" in nothing.said) == (1, True), nothing.said
     good = rig.commit("gli_redis", "stg", {"fix.txt": "fixed\n"})
     assert rig.promote().code == 0
-    assert back(rig).code == 0
+    assert rig.roll_back().code == 0
     assert rig.trees() == first_trees(rig), "not the release that was taken off"
     assert good in rig.git("gli_redis", "rev-list", "main")
 
 
 def test_a_tag_that_one_repository_lacks_is_no_target(rig: Rig) -> None:
     rig.git("gli_redis", "update-ref", "-d", f"refs/tags/{FIRST_TAG}")
-    ended = back(rig, FIRST_TAG)
+    ended = rig.roll_back(FIRST_TAG)
     assert (ended.code, f"there is no tag {FIRST_TAG} in gli_redis" in ended.said) == (1, True), ended.said
-    assert "no release before" in back(rig).said
-    ended = back(rig, "deploy-20990101-000000")
+    assert "no release before" in rig.roll_back().said
+    ended = rig.roll_back("deploy-20990101-000000")
     assert all(name in ended.said for name in NAMES)
 
 
 def test_reset_puts_main_itself_back_and_keeps_what_it_takes_off(rig: Rig) -> None:
     bad = rig.heads()
-    ended = back(rig, mode="reset")
+    ended = rig.roll_back(mode="reset")
     assert ended.code == 0, ended.said
     for name, head in rig.heads().items():
         assert head == rig.git(name, "rev-parse", f"{FIRST_TAG}^{{commit}}")
@@ -140,7 +119,7 @@ def test_reset_puts_main_itself_back_and_keeps_what_it_takes_off(rig: Rig) -> No
 def test_reset_where_the_rules_of_one_repository_forbid_it_changes_none(rig: Rig) -> None:
     bad = rig.heads()
     rig.git("gli_redis", "config", "receive.denyNonFastForwards", "true")
-    ended = back(rig, mode="reset")
+    ended = rig.roll_back(mode="reset")
     rig.git("gli_redis", "config", "--unset", "receive.denyNonFastForwards")
     assert ended.code == 1
     assert "gli_redis: main was refused (non-fast-forward: error: denying non-fast-forward" in ended.said
@@ -150,9 +129,9 @@ def test_reset_where_the_rules_of_one_repository_forbid_it_changes_none(rig: Rig
 def test_a_rollback_that_one_repository_refuses_is_undone_in_all(rig: Rig) -> None:
     bad = rig.trees()
     rig.hook("gli_database", REFUSE)
-    ended = back(rig)
+    ended = rig.roll_back()
     assert (ended.code, rig.names()[-1]) == (1, "undone")
     assert rig.trees() == bad
     (rig.bare("gli_database") / "hooks" / "pre-receive").unlink()
-    assert back(rig).code == 0
+    assert rig.roll_back().code == 0
     assert rig.trees() == first_trees(rig)

@@ -11,10 +11,8 @@ from typing import Any
 
 import pytest
 import release_rig
-from release_rig import FIRST_TAG, NAMES, Ended, Rig
+from release_rig import FIRST_TAG, NAMES, Rig
 
-from gli.release.rollback import rollback
-from gli.release.session import Approval
 from gli.release.statuses import CONTEXT, Statuses
 
 TOKEN = "ghs_a-token-that-writes-statuses"
@@ -78,13 +76,6 @@ def github(tmp_path: Path) -> Iterator[GitHub]:
     server.server_close()
 
 
-def back(rig: Rig) -> Ended:
-    yes = Approval(release_rig.SECOND)
-    return rig.ends(
-        lambda s: rollback(s, FIRST_TAG, reason="500s", approve=lambda request: yes, acknowledge_migrations=True)
-    )
-
-
 def test_the_status_is_given_to_what_then_lands_and_the_rule_lets_it_through(github: GitHub) -> None:
     rig = github.rig
     ended = rig.promote()
@@ -93,7 +84,7 @@ def test_the_status_is_given_to_what_then_lands_and_the_rule_lets_it_through(git
     (said,) = {(said["context"], said["state"], said["description"]) for said in github.given.values()}
     assert said[:2] == (CONTEXT, "success")
     assert said[2] == f"verified on stg, manifest {rig.journal()[1].detail['manifest']}"
-    assert back(rig).code == 0
+    assert rig.roll_back(FIRST_TAG).code == 0
     assert {name: said["commit"] for name, said in github.given.items()} == rig.heads()
 
 
@@ -125,10 +116,10 @@ def test_where_github_is_down_nothing_is_promoted_but_a_way_back_is_tried(github
     ended = rig.promote()
     assert (ended.code, "gli_redis: GitHub can't be told of" in ended.said) == (3, True), ended.said
     assert rig.heads() == new and rig.leftovers() == set()
-    assert back(rig).code == 1, "here the rule still stands"
+    assert rig.roll_back(FIRST_TAG).code == 1, "here the rule still stands"
     for name in NAMES:
         (rig.bare(name) / "hooks" / "pre-receive").unlink()
-    assert back(rig).code == 0
+    assert rig.roll_back(FIRST_TAG).code == 0
     assert {name: rig.tree(name, head) for name, head in old.items()} == rig.trees()
 
 

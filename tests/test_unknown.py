@@ -27,7 +27,7 @@ def test_what_aws_refuses_to_tell_is_unknown_and_names_the_action(sandbox: Sandb
     service, sentence = REFUSED[fault]
     sandbox.call("break", fault)
     try:
-        ran = sandbox.verify(reports=tmp_path)
+        ran = sandbox.verify_often(reports=tmp_path)
     finally:
         sandbox.call("heal", fault)
     assert ran.verdict is not None
@@ -40,7 +40,7 @@ def test_what_aws_refuses_to_tell_is_unknown_and_names_the_action(sandbox: Sandb
 
 def test_the_report_counts_the_requests_that_the_sandbox_counted(sandbox: Sandbox, tmp_path: Path) -> None:
     aws, web = counted(sandbox), web_requests(sandbox)
-    ran = sandbox.verify(reports=tmp_path)
+    ran = sandbox.verify_often(reports=tmp_path)
     aws_after, web_after = counted(sandbox), web_requests(sandbox)
     assert ran.verdict is not None
     reported = ran.verdict["requests"]
