@@ -1,8 +1,8 @@
 """Runs of pytest in forks of one process that has imported what every run imports.
 
-A run in a process of its own spends a third of its time on importing. The tests that break something and look what turns
-red make two hundred and fifty runs: they take the rest of it, unchanged, from here. All other tests start `python -m
-pytest`, as a user does.
+A run in a process of its own spends a third of its time on importing. The tests that break something and look what
+turns red make two hundred and fifty runs: they take the rest of it, unchanged, from here. All other tests start
+`python -m pytest`, as a user does.
 """
 
 from __future__ import annotations

@@ -77,6 +77,8 @@ class Rig:
     first: Mapping[str, str] = field(default_factory=dict)
     """Each repository's `packed-refs` as it was made, or as `keep` found it."""
     statuses: Statuses | None = None
+    told: list[str] = field(default_factory=list)
+    """What the operations have said on their way."""
     _trees: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @property
@@ -217,7 +219,7 @@ class Rig:
     def ends(self, work: Callable[[Session], Operation | None], patience: Sequence[float] = (0.01,)) -> Ended:
         """An operation in a session of its own, and how it ended."""
         try:
-            with session(self.settings, lambda line: None, patience=patience) as opened:
+            with session(self.settings, self.told.append, patience=patience) as opened:
                 return Ended(0, "", work(opened))
         except Refused as e:
             return Ended(e.code, str(e))

@@ -123,6 +123,13 @@ def test_a_log_that_may_not_be_pushed_does_not_stop_a_release(rig: Rig) -> None:
     ]
 
 
+def test_for_whom_one_waits_is_said(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gli.release.repositories.WAITING_S", 0.3)
+    rig.hook("gli_redis", release_rig.SLOW.replace("0.2", "1"))
+    assert rig.promote().code == 0
+    assert "waiting for gli_root, gli_redis ..." in rig.told, "gli_root's turn comes after gli_redis"
+
+
 def test_nobodys_clone_is_looked_at(rig: Rig) -> None:
     assert not (rig.root / "clones").exists()
     assert rig.promote().code == 0

@@ -66,7 +66,7 @@ def doctor(name: str) -> None:
     state, found = root / table.state, []
     with _mirrors(state, known) as mirrors:
         by_name, github = {m.name: m for m in mirrors}, environments.load(root, name).github
-        patient = doctors.Patient(state, table, github, by_name, _branch(state, table, known))
+        patient = doctors.Patient(state, table, github, by_name, _branch(state, table, known), click.echo)
         for finding in doctors.findings(patient):
             click.echo(f"{finding.text}\n  mend: {finding.mend}")
             found.append(finding)

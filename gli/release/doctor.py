@@ -8,7 +8,7 @@ protects the branches GitHub's "Get rules for a branch" (REST API, repos/rules).
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,12 +59,14 @@ class Patient:
     mirrors: Mapping[str, Mirror]
     """By the name of the repository."""
     log: log.Branch
+    say: Callable[[str], object]
+    """Hears for whom is waited long."""
 
 
 def findings(patient: Patient) -> Iterator[Finding]:
     """Everything that is not in order, the most urgent first."""
     yield from _journals(patient.state)
-    fetched = on_each(patient.mirrors.values(), Mirror.fetch)
+    fetched = on_each(patient.mirrors.values(), Mirror.fetch, say=patient.say)
     for name, result in fetched.items():
         if isinstance(result, GitFailed):
             yield Finding(f"{name} can't be fetched: {result}", "see that its remote can be reached", UNSURE)

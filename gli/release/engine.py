@@ -376,7 +376,7 @@ class Operation:
     def _each(self, names: Iterable[str], work: Callable[[str], T]) -> dict[str, T | GitFailed]:
         wanted = set(names)
         chosen = [mirror.repository for name, mirror in self.mirrors.items() if name in wanted]
-        return each(chosen, lambda repository: work(repository.name))
+        return each(chosen, lambda repository: work(repository.name), say=self.say)
 
 
 class _MovedOn(GitFailed):

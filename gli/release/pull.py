@@ -52,7 +52,7 @@ def told(root: Path, name: str, branch: str, say: Callable[[str], object], *, cl
     known = repositories.of(root, name)
     indent = max(len(repository.name) for repository in known) + 2
     pulled = []
-    for repository, result in pull(known, branch, clone=clone):
+    for repository, result in pull(known, branch, clone=clone, say=lambda line: say("\n".join(_wrapped("", line)))):
         text = f"{result.state}: {result.text}" if result.code else result.text
         say("\n".join(_wrapped(f"{repository:{indent}}", text)))
         pulled.append(result)
@@ -68,12 +68,18 @@ def _wrapped(mark: str, text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, initial_indent=mark, subsequent_indent=" " * len(mark))
 
 
-def pull(known: Sequence[Repository], branch: str, *, clone: bool = False) -> Iterator[tuple[str, Pulled]]:
+def pull(
+    known: Sequence[Repository],
+    branch: str,
+    *,
+    clone: bool = False,
+    say: Callable[[str], object] = lambda line: None,
+) -> Iterator[tuple[str, Pulled]]:
     """The branch of every repository's clone brought forward to what `origin` has, in the repositories' order.
 
-    `clone` makes the clones that are missing.
+    `clone` makes the clones that are missing; `say` hears for whom is waited long.
     """
-    for name, result in as_they_end(known, lambda repository: _pull(repository, branch, clone)):
+    for name, result in as_they_end(known, lambda repository: _pull(repository, branch, clone), say=say):
         yield name, Pulled("left alone", str(result), 1) if isinstance(result, GitFailed) else result
 
 

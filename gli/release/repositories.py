@@ -25,6 +25,8 @@ JOBS = 64
 """So many connections at once: they wait more than they work."""
 TIMEOUT_S = 300.0
 LOOK_S = 30.0
+WAITING_S = 5.0
+"""After so much silence it is said for whom is waited."""
 _QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C"}
 _OF_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
 _USERINFO = re.compile(r"://[^/@\s]+@")
@@ -142,27 +144,34 @@ def ls_remote(
 
 
 def each(
-    repositories: Sequence[Repository], work: Callable[[Repository], T], jobs: int = JOBS
+    repositories: Sequence[Repository],
+    work: Callable[[Repository], T],
+    *,
+    say: Callable[[str], object] = lambda line: None,
 ) -> dict[str, T | GitFailed]:
     """`work` for every repository, side by side, in their order; a `GitFailed` is a result, any other error is raised.
 
-    See `as_they_end` for what Ctrl-C does.
+    See `as_they_end` for what is said and what Ctrl-C does.
     """
-    return dict(as_they_end(repositories, work, jobs))
+    return dict(as_they_end(repositories, work, say=say))
 
 
 def as_they_end(
-    repositories: Sequence[Repository], work: Callable[[Repository], T], jobs: int = JOBS
+    repositories: Sequence[Repository],
+    work: Callable[[Repository], T],
+    *,
+    say: Callable[[str], object] = lambda line: None,
 ) -> Iterator[tuple[str, T | GitFailed]]:
     """As `each`, one by one: each result as soon as it and those before it are there.
 
-    Threads of our own, because a pool brings the logging module along, and `gli pull` should start at once.
-    Ctrl-C starts nothing more, ends every git that may be interrupted and waits for the others.
+    `say` hears now and then for whom is still being waited. Threads of our own, because a pool brings the logging
+    module along, and `gli pull` should start at once. Ctrl-C starts nothing more, ends every git that may be
+    interrupted and waits for the others.
     """
 
     results: dict[str, T | GitFailed] = {}
     raised: list[BaseException] = []
-    slots = threading.Semaphore(jobs)
+    slots = threading.Semaphore(JOBS)
 
     def attempt(repository: Repository) -> None:
         with slots:
@@ -174,12 +183,17 @@ def as_they_end(
             except BaseException as e:  # noqa: BLE001 - it is raised where the results are waited for
                 raised.append(e)
 
-    threads = [threading.Thread(target=attempt, args=(repository,)) for repository in repositories]
+    threads = [threading.Thread(target=attempt, args=(r,), name=r.name) for r in repositories]
+    speaks = time.monotonic() + WAITING_S
     try:
         for thread in threads:
             thread.start()
         for thread, repository in zip(threads, repositories, strict=True):
-            thread.join()
+            while thread.is_alive():
+                thread.join(max(0.0, speaks - time.monotonic()))
+                if thread.is_alive():
+                    say(f"waiting for {', '.join(t.name for t in threads if t.is_alive())} ...")
+                    speaks = time.monotonic() + WAITING_S
             if raised:
                 raise raised[0]
             yield repository.name, results[repository.name]

@@ -175,7 +175,7 @@ class Session:
                 operation.log.saw(refs)
             return refs, work(mirror, refs)
 
-        return answers(on_each(operation.mirrors.values(), one))
+        return answers(on_each(operation.mirrors.values(), one, say=self.say))
 
     def carry_out(
         self,
@@ -314,10 +314,12 @@ def half_finished(state: Path) -> Path | None:
     return None
 
 
-def on_each(mirrors: Iterable[Mirror], work: Callable[[Mirror], T]) -> dict[str, T | GitFailed]:
-    """`work` for every mirror, side by side; a `GitFailed` is a result."""
+def on_each(
+    mirrors: Iterable[Mirror], work: Callable[[Mirror], T], *, say: Callable[[str], object] = lambda line: None
+) -> dict[str, T | GitFailed]:
+    """`work` for every mirror, side by side; a `GitFailed` is a result. `say` hears for whom is waited long."""
     by_name = {m.name: m for m in mirrors}
-    return each([m.repository for m in by_name.values()], lambda repository: work(by_name[repository.name]))
+    return each([m.repository for m in by_name.values()], lambda repository: work(by_name[repository.name]), say=say)
 
 
 def answers(found: Mapping[str, T | GitFailed]) -> dict[str, T]:
