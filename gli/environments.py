@@ -55,6 +55,7 @@ class Table(BaseModel):
 class Repository(Table):
     name: str
     path: str | None = None
+    first: bool = False
     workflow: str | None = None
     steps: tuple[tuple[str, ...], ...] = ()
     migrate: tuple[str, ...] = ()

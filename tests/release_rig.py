@@ -10,7 +10,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,14 +77,17 @@ class Rig:
     first: Mapping[str, str] = field(default_factory=dict)
     """Each repository's `packed-refs` as it was made, or as `keep` found it."""
     statuses: Statuses | None = None
+    moves_first: Collection[str] = ()
+    """The repositories that move before the others."""
     told: list[str] = field(default_factory=list)
     """What the operations have said on their way."""
     _trees: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def settings(self) -> Settings:
-        repositories = tuple(Repository(n, str(self.bare(n)), self.root / "clones" / n) for n in NAMES)
-        return Settings(repositories, self.state, HOME, statuses=self.statuses)
+        clones = self.root / "clones"
+        repositories = [Repository(n, str(self.bare(n)), clones / n, n in self.moves_first) for n in NAMES]
+        return Settings(tuple(repositories), self.state, HOME, statuses=self.statuses)
 
     def bare(self, name: str) -> Path:
         return self.root / "remotes" / f"{name}.git"

@@ -30,6 +30,7 @@ from gli.release.emergency import push
 from gli.release.journal import Event, Journal
 from gli.release.mirror import Mirror
 from gli.release.session import Approval
+from gli.release.turn import Turn
 
 SLOW_ONES = ("gli_root", "gli_websocket", "gli_rabbitmq")
 REFUSING = ("gli_api-server", "gli_redis")
@@ -259,9 +260,9 @@ def test_without_either_fence_it_would(parked: tuple[Rig, bytes], monkeypatch: p
 def take_down(patch: pytest.MonkeyPatch, *, lock_too: bool, parked_ref_too: bool) -> None:
     git, push = Mirror.git, Mirror.push
 
-    def pushed(self: Mirror, specs: dict[str, Any]) -> None:
+    def pushed(self: Mirror, specs: dict[str, Any], turn: Turn | None = None) -> None:
         moving = any(ref.startswith("refs/heads/") for ref in specs)
-        push(self, {ref: s for ref, s in specs.items() if not (moving and s[0] == "" and "promotions" in ref)})
+        push(self, {ref: s for ref, s in specs.items() if not (moving and s[0] == "" and "promotions" in ref)}, turn)
 
     if lock_too:
         patch.setattr(Mirror, "git", lambda self, *a, **k: git(replace(self, fds=()), *a, **k))

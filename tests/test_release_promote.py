@@ -109,6 +109,40 @@ def test_the_log_repository_moves_last_in_one_push_with_the_line_of_the_log_and_
     assert f" {tag} deployed stg -> main " in rig.git(HOME, "show", "deployments:deployment.log")
 
 
+FIRST = "gli_database"
+
+
+def test_what_moves_first_is_there_before_any_other_one_is_sent(tmp_path: Path) -> None:
+    rig = release_rig.make(tmp_path)
+    rig.moves_first = [FIRST]
+    rig.hook(FIRST, release_rig.SLOW)
+    for name in NAMES:
+        if name != FIRST:
+            rig.hook(name, RECORD.format(others=FIRST))
+    assert rig.promote().code == 0
+    for name in NAMES:
+        if name != FIRST:
+            assert (rig.bare(name) / "others").read_text().strip() == rig.heads()[FIRST], name
+    assert next(e.detail["repository"] for e in rig.journal() if e.event == "pushed") == FIRST
+    assert rig.leftovers() == set()
+
+
+def test_where_what_moves_first_is_refused_nothing_has_moved(tmp_path: Path) -> None:
+    rig = release_rig.make(tmp_path)
+    rig.moves_first = [FIRST]
+    rig.hook(FIRST, REFUSE)
+    before = rig.heads()
+    ended = rig.promote()
+    assert ended.code == 1
+    assert ended.said == f"{FIRST}: main was refused (pre-receive hook declined: not today); nothing has moved"
+    assert rig.heads() == before, "not even by a commit that takes it back"
+    assert rig.leftovers() == set()
+    (rig.bare(FIRST) / "hooks" / "pre-receive").unlink()
+    with rig.down("gli_redis"):
+        assert rig.promote().code == 3
+    assert rig.promote().code == 0
+
+
 def test_a_log_that_may_not_be_pushed_does_not_stop_a_release(rig: Rig) -> None:
     new = rig.trees("stg")
     rig.hook(HOME, "#!/bin/sh\n! grep -q refs/heads/deployments\n")

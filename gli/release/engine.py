@@ -8,9 +8,9 @@ the branches still stand where they stood. One atomic push a repository then mov
 the tag, and takes the parked ref away. So a repository has all of it or nothing; and as a push can land only while its
 parked ref is there, whoever takes that ref away first decides: a push that nobody saw the end of can't land any more.
 
-The log repository moves last, when all others have (see `gli.release.turn`), and its push also adds the line to the
-deployment log and frees the lock. So that push is the point at which an operation is done: for whoever reads the
-remotes, in one instant.
+Repositories that are marked so move before the others: if one of them refuses, nothing has moved. The log repository
+moves last, when all others have (see `gli.release.turn`), and its push also adds the line to the deployment log and
+frees the lock. So that push is the point at which an operation is done: for whoever reads the remotes, in one instant.
 
 A refusal that will not pass (a hook, a rule, a branch that moved) decides for abort; what may pass (an unreachable
 remote) is tried again for a minute first. To abort puts the old tree on top of what landed; it never rewrites, and it
@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -198,16 +198,25 @@ class Operation:
 
     def _push_each(self, waiting: Collection[str], first: bool) -> dict[str, GitFailed]:
         """One attempt in each of these, the log repository among them; those in which it failed."""
-        with Turn(len(waiting) - 1) as turn:
-            failed = failures(self._each(waiting, lambda name: self._push_one(name, turn, first)))
+        with ExitStack() as stack:
+            turns = {name: stack.enter_context(Turn(others)) for name, others in self._order(waiting).items()}
+            failed = failures(self._each(waiting, lambda name: self._push_one(name, turns, first)))
         return {name: error for name, error in failed.items() if not isinstance(error, NotItsTurn)}
 
-    def _push_one(self, name: str, turn: Turn, first: bool) -> None:
-        last = name == self.home
-        with nullcontext() if last else turn.one_of_the_others():
+    def _order(self, waiting: Collection[str]) -> dict[str, set[str]]:
+        """Each repository that comes after others, and which: the log repository after all, any other after those that
+        move first."""
+        first = {name for name in waiting if self.mirrors[name].repository.first} - {self.home}
+        after = dict.fromkeys({*waiting} - first - {self.home}, first) if first else {}
+        return {**after, self.home: {*waiting} - {self.home}}
+
+    def _push_one(self, name: str, turns: Mapping[str, Turn], first: bool) -> None:
+        with ExitStack() as stack:
+            for turn in turns.values():
+                stack.enter_context(turn.after(name))
             try:
                 if first or not self.has_landed(name):
-                    self._push_last(turn) if last else self._push_moves(name)
+                    self._push_last(turns[name]) if name == self.home else self._push_moves(name, turns.get(name))
             except NotItsTurn:
                 raise
             except GitFailed as e:
@@ -221,11 +230,11 @@ class Operation:
             self.journal.append("pushed", repository=name)
             self.say(f"{name}: {'moved' if self.moves[name].moves else 'as it was'}")
 
-    def _push_moves(self, name: str) -> None:
+    def _push_moves(self, name: str, turn: Turn | None = None) -> None:
         """The push of what happens to the repository, if anything does."""
         specs = self._specs(name)
         if specs:
-            self.mirrors[name].push(specs)
+            self.mirrors[name].push(specs, turn)
 
     def _push_last(self, turn: Turn) -> None:
         """The push to the log repository, with the line of the log and the lock."""
@@ -376,6 +385,7 @@ class Operation:
     def _each(self, names: Iterable[str], work: Callable[[str], T]) -> dict[str, T | GitFailed]:
         wanted = set(names)
         chosen = [mirror.repository for name, mirror in self.mirrors.items() if name in wanted]
+        chosen.sort(key=lambda repository: not repository.first)  # whoever is waited for is started before who waits
         return each(chosen, lambda repository: work(repository.name), say=self.say)
 
 

@@ -41,6 +41,8 @@ class Repository(NamedTuple):
     """Its remote."""
     clone: Path
     """Where somebody's own clone lies, if there is one."""
+    first: bool = False
+    """Whether it moves before the others."""
 
 
 class GitFailed(Exception):
@@ -81,7 +83,10 @@ def _repository(root: Path, environment: str, table: Mapping[str, Any], entry: A
     for key, value in (("remote", remote), ("workspace", workspace), ("path", folder)):
         if not isinstance(value, str):
             raise UsageError(f"{tables.FILE}: [{environment}.git] {key} of {name} is missing or no text; write it")
-    return Repository(name, str(remote).replace("{repository}", name), root / workspace / folder)
+    first = entry.get("first", False)
+    if not isinstance(first, bool):
+        raise UsageError(f"{tables.FILE}: `first` of {name} in [[repositories]] must be true or false")
+    return Repository(name, str(remote).replace("{repository}", name), root / workspace / folder, first)
 
 
 def git(
@@ -174,19 +179,21 @@ def as_they_end(
     slots = threading.Semaphore(JOBS)
 
     def attempt(repository: Repository) -> None:
-        with slots:
-            try:
-                if not raised:
-                    results[repository.name] = work(repository)
-            except GitFailed as e:
-                results[repository.name] = e
-            except BaseException as e:  # noqa: BLE001 - it is raised where the results are waited for
-                raised.append(e)
+        try:
+            if not raised:
+                results[repository.name] = work(repository)
+        except GitFailed as e:
+            results[repository.name] = e
+        except BaseException as e:  # noqa: BLE001 - it is raised where the results are waited for
+            raised.append(e)
+        finally:
+            slots.release()
 
     threads = [threading.Thread(target=attempt, args=(r,), name=r.name) for r in repositories]
     speaks = time.monotonic() + WAITING_S
     try:
         for thread in threads:
+            slots.acquire()
             thread.start()
         for thread, repository in zip(threads, repositories, strict=True):
             while thread.is_alive():

@@ -1,4 +1,4 @@
-"""The last of several pushes: it connects while the others are under way, and sends nothing before all have landed.
+"""A push that comes after others: it connects while they are under way, and sends nothing before all have landed.
 
 git asks the hook `pre-push` after it has connected and has read what the remote has, and before it sends anything. The
 hook waits at a pipe for the word to go on; where the pipe is closed instead, because another push failed or because
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,10 @@ class NotItsTurn(GitFailed):
 
 
 class Turn:
-    """The turn of one push, which comes when each of `others` has landed."""
+    """The turn of one push, which comes when each of the `others` has landed."""
 
-    def __init__(self, others: int) -> None:
-        self._left = others
+    def __init__(self, others: Collection[str]) -> None:
+        self._left = set(others)
         self._counting = threading.Lock()
         self._reads, self._writes = os.pipe()
         self._may_come = True
@@ -46,15 +46,19 @@ class Turn:
         os.close(self._reads)
 
     @contextmanager
-    def one_of_the_others(self) -> Iterator[None]:
-        """Counts one that landed when the block ends; an error in it means that the turn never comes."""
+    def after(self, name: str) -> Iterator[None]:
+        """The push of one of the others, which has landed when the block ends; an error in it means that the turn never
+        comes. Of any other push nothing is noticed."""
+        if name not in self._left:
+            yield
+            return
         try:
             yield
         except BaseException:
             self._shut()
             raise
         with self._counting:
-            self._left -= 1
+            self._left.remove(name)
             if not self._left:
                 self._come()
 
@@ -81,7 +85,7 @@ class Turn:
     def _shut(self) -> None:
         with self._counting:
             if self._writes >= 0:
-                self._may_come = self._left == 0
+                self._may_come = not self._left
                 os.close(self._writes)
                 self._writes = -1
 
