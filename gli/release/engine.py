@@ -243,7 +243,7 @@ class Operation:
         try:
             self.mirrors[self.home].push({**self._specs(self.home), **closing}, turn)
         except GitFailed as e:
-            if isinstance(e, NotItsTurn) or not is_lasting(e):
+            if not (turn.has_come and is_lasting(e)):
                 raise
             self._push_moves(self.home)  # neither the log nor the lock stops a release
         else:

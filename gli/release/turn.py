@@ -45,6 +45,11 @@ class Turn:
         self._shut()
         os.close(self._reads)
 
+    @property
+    def has_come(self) -> bool:
+        """Whether all the others have landed."""
+        return not self._left
+
     @contextmanager
     def after(self, name: str) -> Iterator[None]:
         """The push of one of the others, which has landed when the block ends; an error in it means that the turn never
@@ -85,7 +90,7 @@ class Turn:
     def _shut(self) -> None:
         with self._counting:
             if self._writes >= 0:
-                self._may_come = not self._left
+                self._may_come = self.has_come
                 os.close(self._writes)
                 self._writes = -1
 
