@@ -1,0 +1,35 @@
+"""The benchmark of promotions measures what it says: every way does the whole work. How long that takes is no test."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("promotion_benchmark", ROOT / "benchmarks" / "promotion.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("way", [("stg", "main"), ("dev", "stg")])
+def test_a_promotion_is_measured_beside_a_loop(benchmark: ModuleType, tmp_path: Path, way: tuple[str, str]) -> None:
+    seen = benchmark.promotions(way, 10, 1, tmp_path)
+    assert set(seen) == {"gli", "gli moved", "loop"}
+    assert all(len(seconds) == 1 for seconds in seen.values())
+
+
+def test_a_pull_is_measured_beside_what_is_installed(benchmark: ModuleType, tmp_path: Path) -> None:
+    seen = benchmark.pulls(2, 10, 1, tmp_path)
+    assert set(seen) == {"one commit", "nothing new"}
+    assert all({"gli", "loop"} <= set(ways) for ways in seen.values())
