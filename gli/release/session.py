@@ -127,8 +127,11 @@ class Session:
         self._publish(operation.log)
 
     def _publish(self, branch: log.Branch) -> None:
-        """Where the branch can't be reached, the next operation brings what is missing."""
-        log.note(self.settings.state)
+        """Where it can't be written or the branch can't be reached, the next operation brings what is missing."""
+        try:
+            log.note(self.settings.state)
+        except OSError as e:
+            self.say(f"{self.settings.state / log.FILE} can't be written: {e.strerror}")
         try:
             log.publish(branch)
         except GitFailed as e:
