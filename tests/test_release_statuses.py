@@ -13,6 +13,7 @@ import pytest
 import release_rig
 from release_rig import FIRST_TAG, NAMES, Rig
 
+from gli.errors import UsageError
 from gli.release.statuses import CONTEXT, Statuses
 
 TOKEN = "ghs_a-token-that-writes-statuses"
@@ -135,3 +136,7 @@ def test_an_environment_says_which_variable_holds_the_token(
     assert settings(tmp_path, "own").statuses is None
     monkeypatch.setenv("STATUS_TOKEN", TOKEN)
     assert settings(tmp_path, "own").statuses == Statuses("https://api.github.com", "gli", TOKEN)
+    file = tmp_path / "environments.toml"
+    file.write_text(file.read_text().replace('owner = "gli"\n', ""))
+    with pytest.raises(UsageError, match="a `github` table has no `owner`; write whose"):
+        settings(tmp_path, "own")

@@ -208,8 +208,10 @@ def settings(root: Path, name: str) -> Settings:
 
 def _statuses(github: Mapping[str, Any]) -> Statuses | None:
     """Where GitHub is told what was verified, if somebody has set the token for it."""
-    token = os.environ.get(github.get("status_variable") or "", "")
-    return Statuses(github.get("api_url", GITHUB), github["owner"], token) if token else None
+    token, owner = os.environ.get(str(github.get("status_variable", "")), ""), github.get("owner")
+    if token and not isinstance(owner, str):
+        raise UsageError(f"{tables.FILE}: a `github` table has no `owner`; write whose repositories they are")
+    return Statuses(github.get("api_url", GITHUB), str(owner), token) if token else None
 
 
 @contextmanager

@@ -6,6 +6,7 @@ Source of truth: the file at the head of the environment's branch; GitHub REST, 
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 
 from gli.branches import LIVE, STAGED
@@ -60,7 +61,8 @@ async def workflow_run(observer: Observer, repository: Repository) -> WorkflowRu
     """How the deploy of the branch's head went, asked of GitHub; waits for its end as long as the run may."""
     while True:
         run = await _newest_run(observer, repository)
-        if run.ended or not await observer.try_again(_POLL_S, *(() if run.status else (_APPEARS_S,))):
+        longest = math.inf if run.status else _APPEARS_S
+        if run.ended or not await observer.try_again(_POLL_S, longest):
             return run
 
 

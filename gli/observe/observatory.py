@@ -13,6 +13,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -120,7 +121,8 @@ class Observatory:
         if self._first is not None and not probe.preliminary:
             await self.observe(self._first)  # identity first: nothing is asked of an account that is not confirmed
         if self._rolled_out is not None and not (probe.preliminary or probe.early):
-            await self.observe(self._rolled_out)
+            with suppress(Unobserved):
+                await self.observe(self._rolled_out)
         observer = Observer(self.environment, self._dial, self._http, self._aws, self.vault, self, self._patient_until)
         started, begun = now(), time.monotonic()
         observation: Seen | None = None
