@@ -50,12 +50,12 @@ done
 TO_MAIN = """\
 import json
 from pathlib import Path
-from gli.commands.release import settings
+from gli.release import settings
 from gli.release.promote import Evidence, promote
 from gli.release.session import Approval, session
 evidence = Evidence(json.loads(Path("manifest.json").read_text()), {"finished": "2026-01-31T09:00:00.000Z"})
 yes = Approval("Second Person <second@glibiz.com>")
-with session(settings(Path.cwd(), "stg"), print) as opened:
+with session(settings.read(Path.cwd(), "stg"), print) as opened:
     promote(opened, "stg", "main", approve=lambda request: yes, gate=lambda heads: evidence, frozen=None)
 """
 """What `gli promote stg main` runs, with a gate and a person who say yes: a loop has neither."""

@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
     AfterValidator,
@@ -25,6 +24,7 @@ from pydantic import (
     model_validator,
 )
 
+from gli import git_names
 from gli.errors import UsageError
 from gli.tables import FILE, extended, names, overlay_path, read_overlay, read_tables, tables_of, whole
 
@@ -35,15 +35,9 @@ _MOMENT = r"^(Mon|Tue|Wed|Thu|Fri|Sat|Sun|\d{4}-\d\d-\d\d) ([01]\d|2[0-3]):[0-5]
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
-def _known_timezone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise ValueError("a name of the IANA time zone database, as in Asia/Seoul") from None
-    return name
-
-
-Timezone = Annotated[str, AfterValidator(_known_timezone)]
+Folder = Annotated[str, AfterValidator(git_names.folder)]
+RepositoryName = Annotated[str, AfterValidator(git_names.repository)]
+Timezone = Annotated[str, AfterValidator(git_names.timezone)]
 
 
 class Table(BaseModel):
@@ -53,8 +47,8 @@ class Table(BaseModel):
 
 
 class Repository(Table):
-    name: str
-    path: str | None = None
+    name: RepositoryName
+    path: Folder | None = None
     first: bool = False
     workflow: str | None = None
     steps: tuple[tuple[str, ...], ...] = ()
@@ -95,14 +89,14 @@ class Freeze(Table):
 
 
 class Git(Table):
-    remote: str
-    deploy_tag: str = "deploy-%Y%m%d-%H%M%S"
-    log_repository: str | None = None
-    log_branch: str = "deployments"
-    log_path: str = "deployment.log"
+    remote: Annotated[str, AfterValidator(git_names.remote)]
+    deploy_tag: Annotated[str, AfterValidator(git_names.deploy_tag)] = "deploy-%Y%m%d-%H%M%S"
+    log_repository: RepositoryName | None = None
+    log_branch: Annotated[str, AfterValidator(git_names.log_branch)] = "deployments"
+    log_path: Annotated[str, AfterValidator(git_names.log_path)] = "deployment.log"
     backmerge_hours: int = 24
-    workspace: str = ".."
-    state: str = ".release"
+    workspace: Folder = ".."
+    state: Folder = ".release"
     timezone: Timezone = "UTC"
     freeze: tuple[Freeze, ...] = ()
 
@@ -378,12 +372,15 @@ class Environment(Table):
 
     @model_validator(mode="after")
     def _every_repository_is_known(self) -> Environment:
+        git_names.all_different([r.name for r in self.repositories])
         known = {r.name for r in self.repositories}
-        built = [(f"services.{s.name}", s.repository) for s in self.services.values()]
-        built += [(f"frontends.{f.name}", f.repository) for f in self.frontends.values()]
-        for where, repository in built:
+        named = [(f"services.{s.name}.repository", s.repository) for s in self.services.values()]
+        named += [(f"frontends.{f.name}.repository", f.repository) for f in self.frontends.values()]
+        if self.git is not None and self.git.log_repository is not None:
+            named.append(("git.log_repository", self.git.log_repository))
+        for where, repository in named:
             if repository not in known:
-                raise ValueError(f"{where}.repository is {repository!r}, which no [[repositories]] entry names")
+                raise ValueError(f"{where} is {repository!r}, which no [[repositories]] entry names")
         return self
 
     @property

@@ -24,7 +24,8 @@ from gli.release.plan import Refused
 from gli.release.promote import Choices, Evidence, Heads, promote, recover, reopened
 from gli.release.repositories import Repository
 from gli.release.rollback import rollback
-from gli.release.session import Approval, Request, Session, Settings, session
+from gli.release.session import Approval, Request, Session, session
+from gli.release.settings import Settings
 from gli.release.statuses import Statuses
 
 NAMES = (

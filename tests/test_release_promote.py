@@ -127,6 +127,20 @@ def test_what_moves_first_is_there_before_any_other_one_is_sent(tmp_path: Path) 
     assert rig.leftovers() == set()
 
 
+def test_why_it_was_refused_is_told_without_colours_and_control_characters(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, key in enumerate(("color.ui", "color.push", "color.remote", "color.transport")):
+        monkeypatch.setenv(f"GIT_CONFIG_KEY_{number}", key)
+        monkeypatch.setenv(f"GIT_CONFIG_VALUE_{number}", "always")
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "4")
+    rig.hook(FIRST, REFUSE.replace("echo not today", r"printf '\033[31mnot\033[0m\a today\n'"))
+    ended = rig.promote()
+    assert ended.code == 1
+    assert f"{FIRST}: main was refused (pre-receive hook declined: not today)" in ended.said
+    assert not [line for line in (ended.said, *rig.told) if not line.replace("\n", "").isprintable()]
+
+
 def test_where_what_moves_first_is_refused_nothing_has_moved(tmp_path: Path) -> None:
     rig = release_rig.make(tmp_path)
     rig.moves_first = [FIRST]

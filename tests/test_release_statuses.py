@@ -127,16 +127,16 @@ def test_where_github_is_down_nothing_is_promoted_but_a_way_back_is_tried(github
 def test_an_environment_says_which_variable_holds_the_token(
     github: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gli.commands.release import settings
+    from gli.release import settings
 
     (tmp_path / "environments.toml").write_text(
         '[[repositories]]\nname = "gli_root"\n[own]\nbranch = "stg"\n[own.git]\nremote = "x/{repository}.git"\n'
         '[own.github]\nowner = "gli"\nenvironment = "staging"\nstatus_variable = "STATUS_TOKEN"\n'
     )
-    assert settings(tmp_path, "own").statuses is None
+    assert settings.read(tmp_path, "own").statuses is None
     monkeypatch.setenv("STATUS_TOKEN", TOKEN)
-    assert settings(tmp_path, "own").statuses == Statuses("https://api.github.com", "gli", TOKEN)
+    assert settings.read(tmp_path, "own").statuses == Statuses("https://api.github.com", "gli", TOKEN)
     file = tmp_path / "environments.toml"
     file.write_text(file.read_text().replace('owner = "gli"\n', ""))
     with pytest.raises(UsageError, match="a `github` table has no `owner`; write whose"):
-        settings(tmp_path, "own")
+        settings.read(tmp_path, "own")

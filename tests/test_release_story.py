@@ -77,7 +77,9 @@ def day(tmp_path_factory: pytest.TempPathFactory) -> Day:
 REFUSED: dict[str, tuple[list[str], int, str]] = {
     "no way from dev to main": (["promote", "dev", "main"], 2, "nothing is promoted from 'dev' to 'main'"),
     "no branches": (["promote"], 2, "say from where to where"),
-    "branches with resume": (["promote", "dev", "stg", "--resume"], 2, "--resume takes no branches"),
+    "branches with resume": (["promote", "dev", "stg", "--resume"], 2, "--resume or --undo stands alone"),
+    "resume and undo": (["promote", "--resume", "--undo"], 2, "--resume or --undo stands alone"),
+    "rollback without a reason": (["rollback", "--previous", "-m", " "], 2, "a rollback needs its reason"),
     "nothing to resume": (["promote", "--undo"], 0, "nothing is half-finished"),
     "an approval by nobody": (["promote", "stg", "main", "--approve", "1"], 2, "--approve needs --approved-by"),
     "both targets": (["rollback", FIRST_TAG, "--previous", "-m", "x"], 2, "a deploy tag, or --previous"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,14 +11,13 @@ import click
 
 from gli import environments
 from gli.commands import env, sentences
-from gli.environments import Git
-from gli.errors import UsageError
 from gli.release import doctor as doctors
-from gli.release import lock, repositories
+from gli.release import lock, settings
 from gli.release import log as logs
 from gli.release.mirror import Mirror
-from gli.release.repositories import GitFailed, Repository
+from gli.release.repositories import GitFailed
 from gli.release.session import on_each
+from gli.release.settings import Settings
 
 
 @click.command()
@@ -32,13 +31,12 @@ def log(rebuild: bool, publish: bool, name: str) -> None:
     A line an operation: when, its tag or id, how it ended, the branches, the release before and after, who, who
     approved, on which verdict, and why not.
     """
-    root = Path.cwd()
-    table, known = _known(root, name)
-    state = root / table.state
+    chosen = settings.read(Path.cwd(), name)
+    state = chosen.state
     if rebuild:
-        with _mirrors(state, known) as mirrors:
-            sys.exit(_rebuilt(mirrors, table))
-    branch, code = _branch(state, table, known), 0
+        with _mirrors(chosen) as mirrors:
+            sys.exit(_rebuilt(mirrors, chosen.deploy_tag))
+    branch, code = chosen.log_in(chosen.mirrors()), 0
     logs.write(state)
     try:
         if publish:
@@ -62,49 +60,32 @@ def doctor(name: str) -> None:
     emergency pushes, branch rules that are missing, clones that are behind.
     """
     root = Path.cwd()
-    table, known = _known(root, name)
-    state, found = root / table.state, []
-    with _mirrors(state, known) as mirrors:
-        by_name, github = {m.name: m for m in mirrors}, environments.load(root, name).github
-        patient = doctors.Patient(state, table, github, by_name, _branch(state, table, known), click.echo)
+    chosen, github, found = settings.read(root, name), environments.load(root, name).github, []
+    with _mirrors(chosen) as mirrors:
+        patient = doctors.Patient(chosen, github, mirrors, chosen.log_in(mirrors), click.echo)
         for finding in doctors.findings(patient):
             click.echo(f"{finding.text}\n  mend: {finding.mend}")
             found.append(finding)
-    click.echo(f"{len(found)} to mend" if found else f"all {len(known)} repositories are in order")
+    click.echo(f"{len(found)} to mend" if found else f"all {len(chosen.repositories)} repositories are in order")
     sys.exit(doctors.exit_code(found))
 
 
-def _rebuilt(mirrors: list[Mirror], table: Git) -> int:
+def _rebuilt(mirrors: Mapping[str, Mirror], deploy_tag: str) -> int:
     """Print what the tags say; the exit code."""
-    failed = {n: e for n, e in on_each(mirrors, Mirror.fetch).items() if isinstance(e, GitFailed)}
+    failed = {n: e for n, e in on_each(mirrors.values(), Mirror.fetch).items() if isinstance(e, GitFailed)}
     for name, error in failed.items():
         click.echo(f"gli: {name} can't be reached, so its tags may be old: {error}", err=True)
-    for entry in logs.rebuilt(mirrors, table.deploy_tag):
+    for entry in logs.rebuilt(mirrors.values(), deploy_tag):
         click.echo(str(entry))
     return 3 if failed else 0
 
 
-def _known(root: Path, name: str) -> tuple[Git, list[Repository]]:
-    table, known = environments.load(root, name).git, repositories.of(root, name)
-    assert table is not None, "repositories.of refuses an environment without"
-    return table, known
-
-
-def _branch(state: Path, table: Git, known: list[Repository]) -> logs.Branch:
-    """Where the deployment log lies: in the first repository, where none is named."""
-    name = table.log_repository or known[0].name
-    home = next((repository for repository in known if repository.name == name), None)
-    if home is None:
-        raise UsageError(f"{environments.FILE}: git.log_repository names none of [[repositories]]; mend it")
-    return logs.Branch(Mirror(home, state / "mirrors" / f"{name}.git"), state, table.log_branch, table.log_path)
-
-
 @contextmanager
-def _mirrors(state: Path, known: list[Repository]) -> Iterator[list[Mirror]]:
+def _mirrors(chosen: Settings) -> Iterator[dict[str, Mirror]]:
     """Mirrors that nobody else is at work in; ends the command with exit code 3 where somebody is."""
     try:
-        with lock.local(state, "gli log or doctor") as fd:
-            yield [Mirror(r, state / "mirrors" / f"{r.name}.git", (fd,)) for r in known]
+        with lock.local(chosen.state, "gli log or doctor") as fd:
+            yield chosen.mirrors((fd,))
     except lock.Busy as e:
         click.echo(f"gli: {e}", err=True)
         sys.exit(3)

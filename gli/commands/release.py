@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -15,18 +14,17 @@ from typing import Any, Literal, NamedTuple
 
 import click
 
-from gli import people, tables
+from gli import people
 from gli.branches import BRANCHES, LIVE, STAGED
 from gli.clock import now
 from gli.commands import env, sentences
 from gli.errors import UsageError
 from gli.release import promote as promotions
-from gli.release import repositories
+from gli.release import settings
 from gli.release.engine import Operation
 from gli.release.plan import MERGE_BACK, Refused
 from gli.release.repositories import GitFailed
-from gli.release.session import Approval, Approve, Request, Session, Settings, session
-from gli.release.statuses import GITHUB, Statuses
+from gli.release.session import Approval, Approve, Request, Session, session
 
 _WIDTH = 80
 _ROLLOUT_S = 1800
@@ -63,8 +61,8 @@ def _approving(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @click.argument("source", metavar="[FROM", type=click.Choice(BRANCHES), required=False)
 @click.argument("target", metavar="TO]", type=click.Choice(BRANCHES), required=False)
-@click.option("--resume", "how", flag_value="resume", help="Finish what a crash left.")
-@click.option("--undo", "how", flag_value="undo", help="Take back what a crash left.")
+@click.option("--resume", is_flag=True, help="Finish what a crash left.")
+@click.option("--undo", is_flag=True, help="Take back what a crash left.")
 @click.option("--reinstate", is_flag=True, help="Bring back a release that was rolled back.")
 @click.option("--override-freeze", metavar="REASON", help="Why it may go ahead in a freeze window; it is recorded.")
 @click.option("--report-dir", type=click.Path(path_type=Path), default=Path("reports"), help="Where the reports are.")
@@ -74,7 +72,8 @@ def _approving(command: Callable[..., None]) -> Callable[..., None]:
 def promote(
     source: str | None,
     target: str | None,
-    how: Literal["resume", "undo"] | None,
+    resume: bool,
+    undo: bool,
     reinstate: bool,
     override_freeze: str | None,
     report_dir: Path,
@@ -87,11 +86,11 @@ def promote(
     branches, end what a crash left.
     """
     root = Path.cwd()
-    if how is not None:
-        if source is not None:
-            raise UsageError(f"--{how} takes no branches: it ends what was left half-finished")
+    if resume or undo:
+        if source is not None or resume == undo:
+            raise UsageError("--resume or --undo stands alone, without branches: it ends what was left half-finished")
         with _released(root, name) as opened:
-            ended = promotions.recover(opened, how)
+            ended = promotions.recover(opened, "resume" if resume else "undo")
             click.echo("nothing is half-finished" if ended is None else _done(ended))
         return
     if source is None or target is None:
@@ -195,29 +194,10 @@ def push(
         _after(root, name, operation)
 
 
-def settings(root: Path, name: str) -> Settings:
-    """What environments.toml says about releases."""
-    file = tables.read_tables(root)
-    table, known = repositories.git_table(root, file, name), repositories.of(root, name)
-    given = {key: table[key] for key in ("deploy_tag", "timezone", "log_branch", "log_path") if key in table}
-    state = root / table.get("state", ".release")
-    github = tables.whole(root, file, name).get("github")
-    statuses = _statuses(github) if isinstance(github, dict) else None
-    return Settings(tuple(known), state, table.get("log_repository", known[0].name), statuses=statuses, **given)
-
-
-def _statuses(github: Mapping[str, Any]) -> Statuses | None:
-    """Where GitHub is told what was verified, if somebody has set the token for it."""
-    token, owner = os.environ.get(str(github.get("status_variable", "")), ""), github.get("owner")
-    if token and not isinstance(owner, str):
-        raise UsageError(f"{tables.FILE}: a `github` table has no `owner`; write whose repositories they are")
-    return Statuses(github.get("api_url", GITHUB), str(owner), token) if token else None
-
-
 @contextmanager
 def _released(root: Path, name: str) -> Iterator[Session]:
     """A session whose end is told: the reasons of a refusal, the exit code, and the log."""
-    chosen = settings(root, name)
+    chosen = settings.read(root, name)
     try:
         with session(chosen, lambda line: _say(line, "")) as opened:
             yield opened

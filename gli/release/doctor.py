@@ -17,7 +17,7 @@ import httpx
 
 from gli.branches import BRANCHES, LIVE, STAGED
 from gli.clock import is_time
-from gli.environments import Git, Github
+from gli.environments import Github
 from gli.errors import UsageError
 from gli.release import journal as journals
 from gli.release import log, plan
@@ -25,6 +25,7 @@ from gli.release.mirror import Mirror, Refs, trailer
 from gli.release.plan import MERGE_BACK
 from gli.release.repositories import GitFailed, Repository, each, git
 from gli.release.session import half_finished, on_each
+from gli.release.settings import Settings
 from gli.release.statuses import CONTEXT
 from gli.trailers import RESTORES
 
@@ -53,8 +54,7 @@ class Finding:
 class Patient:
     """What is looked at."""
 
-    state: Path
-    table: Git
+    settings: Settings
     github: Github | None
     mirrors: Mapping[str, Mirror]
     """By the name of the repository."""
@@ -65,16 +65,16 @@ class Patient:
 
 def findings(patient: Patient) -> Iterator[Finding]:
     """Everything that is not in order, the most urgent first."""
-    yield from _journals(patient.state)
+    yield from _journals(patient.settings.state)
     fetched = on_each(patient.mirrors.values(), Mirror.fetch, say=patient.say)
     for name, result in fetched.items():
         if isinstance(result, GitFailed):
             yield Finding(f"{name} can't be fetched: {result}", "see that its remote can be reached", UNSURE)
     refs = {name: result for name, result in fetched.items() if isinstance(result, Refs)}
     mirrors = {name: patient.mirrors[name] for name in refs}
-    known = _commits_of(patient.state)
+    known = _commits_of(patient.settings.state)
     for name, mirror in mirrors.items():
-        yield from _tip(mirror, refs[name], known, patient.table.deploy_tag)
+        yield from _tip(mirror, refs[name], known, patient.settings.deploy_tag)
     yield from _tags(patient, mirrors, refs)
     for debt in plan.open_debts(mirrors, refs):
         text, _, mend = debt.partition("; ") if "; " in debt else debt.partition(": gli ")
@@ -132,7 +132,7 @@ def _of_operation(tag: str, form: str) -> bool:
 
 def _tags(patient: Patient, mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> Iterator[Finding]:
     """Tags of operations that some repositories lack, or have elsewhere."""
-    form = patient.table.deploy_tag
+    form = patient.settings.deploy_tag
     every = {tag for found in refs.values() for tag in found.tags if _of_operation(tag, form)}
     for number, tag in enumerate(sorted(every, key=lambda tag: tag.partition("-")[2], reverse=True)):
         holders = {name: found.tags[tag] for name, found in refs.items() if tag in found.tags}

@@ -16,7 +16,7 @@ from gli.errors import UsageError
 from gli.manifest import manifest_id
 from gli.release import plan
 from gli.release.engine import Operation
-from gli.release.mirror import Commit, Mirror, Refs, trailer
+from gli.release.mirror import QUIET_FETCH, Commit, Mirror, Refs, trailer
 from gli.release.plan import Move, Refused
 from gli.release.promote import summary
 from gli.release.repositories import git
@@ -93,7 +93,7 @@ def _move(mirror: Mirror, refs: Refs, branch: str) -> Move | Refused:
         _all_committed(mirror, clone, branch)
         if head in ("", theirs.id):
             return _as_it_is(branch, theirs)
-        mirror.git("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", str(clone), head)
+        mirror.git("fetch", *QUIET_FETCH, "--", str(clone), head)
         if mirror.contains(theirs.id, head):
             return _as_it_is(branch, theirs)
         if not mirror.contains(head, theirs.id):

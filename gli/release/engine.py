@@ -29,7 +29,7 @@ from typing import TypeVar
 from gli.release import lock, log, plan
 from gli.release.interrupts import interrupted, uninterrupted
 from gli.release.journal import Journal
-from gli.release.mirror import Mirror, Specs
+from gli.release.mirror import QUIET_FETCH, Mirror, Specs
 from gli.release.plan import Move, Refused
 from gli.release.refusals import exit_code, failures, is_lasting, sentences, short
 from gli.release.repositories import GitFailed, each, ls_remote
@@ -365,7 +365,7 @@ class Operation:
             return refs.get(lock.REF) != self.lock
         if head in (move.old, move.new):
             return head == move.new
-        mirror.git("fetch", "--quiet", "--no-tags", "--no-write-fetch-head", mirror.repository.url, head)
+        mirror.git("fetch", *QUIET_FETCH, "--", mirror.repository.url, head)
         return mirror.contains(head, move.new)
 
     def _has_part(self, name: str) -> bool:

@@ -165,7 +165,7 @@ class Branch:
         """The lines that are there now; raises `GitFailed` where it can't be asked."""
         tip = ls_remote(self.mirror.repository, [self.ref], pass_fds=self.mirror.fds).get(self.ref, "")
         if tip:
-            self.mirror.git("fetch", *QUIET_FETCH, self.mirror.repository.url, self.ref)
+            self.mirror.git("fetch", *QUIET_FETCH, "--", self.mirror.repository.url, self.ref)
         self.tip = tip
         return self.lines()
 

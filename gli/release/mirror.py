@@ -91,7 +91,7 @@ class Mirror:
         # A branch that may be missing is asked for as a pattern: a name would have to exist.
         more = (f"refs/heads/{self.also}*",) if self.also else ()
         refspecs = [f"+{ref}:{ref}" for ref in (*_FETCHED, *more)]
-        self.git("fetch", *QUIET_FETCH, "--prune", self.repository.url, *refspecs)
+        self.git("fetch", *QUIET_FETCH, "--prune", "--", self.repository.url, *refspecs)
         return self.refs()
 
     def push(self, specs: Specs, turn: Turn | None = None) -> None:
@@ -103,7 +103,7 @@ class Mirror:
         pinned = {ref: expected for ref, (_, expected) in specs.items() if expected is not None}
         leases = [f"--force-with-lease={ref}:{expected}" for ref, expected in pinned.items()]
         refspecs = [f"{new}:{ref}" for ref, (new, _) in specs.items()]
-        arguments = ("--atomic", *leases, self.repository.url, *refspecs)
+        arguments = ("--atomic", *leases, "--", self.repository.url, *refspecs)
         if turn is None:
             self.git("push", "--no-verify", *arguments)
             return

@@ -156,8 +156,8 @@ def on_hold(tags: Mapping[str, Commit], trees: str) -> str | None:
     """The rollback that took this content off main, where it has not been reinstated since. `trees` is the
     `manifest_id` of its trees."""
     hold = None
-    for tag in sorted(tags, key=_stamp):
-        said = trailer(tags[tag].message) or {}
+    said_of = {tag: trailer(commit.message) or {} for tag, commit in tags.items()}
+    for tag, said in sorted(said_of.items(), key=lambda tagged: str(tagged[1].get("at", ""))):
         if said.get("held") == trees:
             hold = tag
         elif said.get("kind") == "deploy" and said.get("trees") == trees:
@@ -173,7 +173,3 @@ def document(moves: Moves) -> dict[str, Any]:
 def parsed(moves: Mapping[str, Mapping[str, Any]]) -> dict[str, Move]:
     """What `document` made."""
     return {name: Move(**move) for name, move in moves.items()}
-
-
-def _stamp(tag: str) -> str:
-    return tag.partition("-")[2]

@@ -12,12 +12,12 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from gli import tables
+from gli import git_names, tables
 from gli.errors import UsageError
 
 T = TypeVar("T")
@@ -28,7 +28,29 @@ LOOK_S = 30.0
 WAITING_S = 5.0
 """After so much silence it is said for whom is waited."""
 _QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C"}
-_OF_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR")
+_OF_ANOTHER = (
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_DIR",
+    "GIT_GRAFT_FILE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_NAMESPACE",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_QUARANTINE_PATH",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_SHALLOW_FILE",
+    "GIT_WORK_TREE",
+)
+"""What `git rev-parse --local-env-vars` lists but for configuration, and what hooks get: all of one repository."""
+GIT_KEYS = (*git_names.TABLE, "backmerge_hours", "freeze")
+"""Of a `git` table."""
+ENTRY_KEYS = ("name", "path", "first", "workflow", "steps", "migrate", "serve")
+"""Of an entry of `[[repositories]]`."""
+_COLOURS = re.compile(r"\x1b\[[0-9;]*[mK]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""With other control characters: a remote's hooks may send what it likes to our terminal."""
 _USERINFO = re.compile(r"://[^/@\s]+@")
 _interruptible: set[subprocess.Popen[str]] = set()
 
@@ -49,7 +71,7 @@ class GitFailed(Exception):
     """git ended with an error; the text is the line of it that says why."""
 
     def __init__(self, command: Sequence[str], code: int, stderr: str) -> None:
-        stderr = _USERINFO.sub("://", stderr)
+        stderr = _USERINFO.sub("://", _COLOURS.sub("", stderr))
         lines = [line.strip() for line in stderr.splitlines() if line.strip()] or [f"git ended with {code}"]
         super().__init__(next((line for line in lines if line.startswith(("fatal", "error"))), lines[-1]))
         self.command = tuple(command)
@@ -64,29 +86,57 @@ def of(root: Path, name: str) -> list[Repository]:
     entries = file.get("repositories", [])
     if not isinstance(entries, list) or not entries:
         raise UsageError(f"{tables.FILE} has no [[repositories]]; name each of them in one")
-    return [_repository(root, name, table, entry) for entry in entries]
+    known = [_repository(root, table, entry) for entry in entries]
+    try:
+        git_names.all_different([repository.name for repository in known])
+    except ValueError as e:
+        raise UsageError(f"{tables.FILE}: {e}") from None
+    return known
 
 
 def git_table(root: Path, file: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The `[git]` table of an environment of the file; `UsageError` where there is none."""
+    """The `[git]` table of an environment of the file, its texts looked at; `UsageError` where there is none."""
     table = tables.whole(root, file, name).get("git")
     if not isinstance(table, dict):
         raise UsageError(f"{tables.FILE}: [{name}] has no table `git`, so nobody knows where its repositories are")
+    where = f"[{name}.git]"
+    _only(where, table, GIT_KEYS)
+    for key, proven in git_names.TABLE.items():
+        if key in table:
+            _text(where, key, table[key], proven)
+    if "remote" not in table:
+        raise UsageError(f"{tables.FILE}: {where} remote is missing; write it")
     return table
 
 
-def _repository(root: Path, environment: str, table: Mapping[str, Any], entry: Any) -> Repository:
-    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):
-        raise UsageError(f"{tables.FILE}: an entry of [[repositories]] has no `name`; write it")
-    name = str(entry["name"])
-    remote, workspace, folder = table.get("remote"), table.get("workspace", ".."), entry.get("path", name)
-    for key, value in (("remote", remote), ("workspace", workspace), ("path", folder)):
-        if not isinstance(value, str):
-            raise UsageError(f"{tables.FILE}: [{environment}.git] {key} of {name} is missing or no text; write it")
+def _repository(root: Path, table: Mapping[str, Any], entry: Any) -> Repository:
+    where = "[[repositories]]"
+    if not isinstance(entry, dict) or "name" not in entry:
+        raise UsageError(f"{tables.FILE}: an entry of {where} has no `name`; write it")
+    _only(where, entry, ENTRY_KEYS)
+    name = _text(where, "name", entry["name"], git_names.repository)
+    folder = _text(where, "path", entry.get("path", name), git_names.folder)
     first = entry.get("first", False)
     if not isinstance(first, bool):
-        raise UsageError(f"{tables.FILE}: `first` of {name} in [[repositories]] must be true or false")
-    return Repository(name, str(remote).replace("{repository}", name), root / workspace / folder, first)
+        raise UsageError(f"{tables.FILE}: `first` of {name} in {where} must be true or false")
+    remote, workspace = str(table["remote"]), str(table.get("workspace", ".."))
+    return Repository(name, remote.replace("{repository}", name), root / workspace / folder, first)
+
+
+def _only(where: str, table: Mapping[str, Any], known: Collection[str]) -> None:
+    """Raises `UsageError` for a key that nobody knows: a misspelled one would be left out in silence."""
+    for key in table:
+        if key not in known:
+            raise UsageError(f"{tables.FILE}: {where} {key} is not a known key; mend its spelling or take it out")
+
+
+def _text(where: str, key: str, value: Any, proven: Callable[[str], str]) -> str:
+    try:
+        if not isinstance(value, str):
+            raise ValueError("a text")
+        return proven(value)
+    except ValueError as e:
+        raise UsageError(f"{tables.FILE}: {where} {key} = {value!r} should be {e}; mend the value") from None
 
 
 def git(
@@ -215,7 +265,7 @@ def as_they_end(
 
 def _inherited() -> dict[str, str]:
     """The environment without what a hook of git sets: it would lead git to another repository."""
-    return {k: v for k, v in os.environ.items() if k not in _OF_HOOKS}
+    return {k: v for k, v in os.environ.items() if k not in _OF_ANOTHER}
 
 
 def _end(process: subprocess.Popen[str]) -> None:

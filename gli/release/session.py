@@ -22,8 +22,8 @@ from gli.release.engine import PATIENCE_S, Operation
 from gli.release.journal import Journal
 from gli.release.mirror import Mirror, Refs
 from gli.release.plan import Move, Refused
-from gli.release.repositories import GitFailed, Repository, each
-from gli.release.statuses import Statuses
+from gli.release.repositories import GitFailed, each
+from gli.release.settings import Settings
 
 T = TypeVar("T")
 _TITLES = {
@@ -32,23 +32,6 @@ _TITLES = {
     "reset": "Rolled back by reset",
     "emergency": "Pushed to production, not verified",
 }
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What environments.toml says about releases."""
-
-    repositories: tuple[Repository, ...]
-    state: Path
-    """Journals, mirrors and the lock."""
-    log_repository: str
-    deploy_tag: str = "deploy-%Y%m%d-%H%M%S"
-    timezone: str = "UTC"
-    """Of the moment in a tag's name."""
-    log_branch: str = "deployments"
-    log_path: str = "deployment.log"
-    statuses: Statuses | None = None
-    """Where GitHub is told what was verified; None where it is not."""
 
 
 @dataclass(frozen=True)
@@ -152,18 +135,8 @@ class Session:
             )
         }
         chosen = self.settings
-        mirrors = {
-            r.name: Mirror(
-                r,
-                chosen.state / "mirrors" / f"{r.name}.git",
-                self.fds,
-                identity,
-                chosen.log_branch if r.name == chosen.log_repository else "",
-            )
-            for r in chosen.repositories
-        }
-        branch = log.Branch(mirrors[chosen.log_repository], chosen.state, chosen.log_branch, chosen.log_path)
-        return Operation(journal, mirrors, branch, self.say, self.patience)
+        mirrors = chosen.mirrors(self.fds, identity)
+        return Operation(journal, mirrors, chosen.log_in(mirrors), self.say, self.patience)
 
     def fetch(self, operation: Operation) -> dict[str, Refs]:
         """What every repository has now; raises `Refused` with code 3 where one can't be reached."""

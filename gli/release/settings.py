@@ -1,0 +1,75 @@
+"""What environments.toml says about releases: where the repositories are, and where operations keep what they need.
+
+Read without models, so that a promotion starts at once. Source of truth: the comments at `[stg.git]` in
+environments.toml.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gli import tables
+from gli.errors import UsageError
+from gli.release import log, repositories
+from gli.release.mirror import Mirror
+from gli.release.repositories import Repository
+from gli.release.statuses import GITHUB, Statuses
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What environments.toml says about releases."""
+
+    repositories: tuple[Repository, ...]
+    state: Path
+    """Journals, mirrors and the lock."""
+    log_repository: str
+    deploy_tag: str = "deploy-%Y%m%d-%H%M%S"
+    timezone: str = "UTC"
+    """Of the moment in a tag's name."""
+    log_branch: str = "deployments"
+    log_path: str = "deployment.log"
+    statuses: Statuses | None = None
+    """Where GitHub is told what was verified; None where it is not."""
+
+    def mirrors(self, fds: tuple[int, ...] = (), identity: Mapping[str, str] | None = None) -> dict[str, Mirror]:
+        """{repository: its mirror}; see there for `fds` and `identity`."""
+        return {
+            known.name: Mirror(
+                known,
+                self.state / "mirrors" / f"{known.name}.git",
+                fds,
+                identity or {},
+                self.log_branch if known.name == self.log_repository else "",
+            )
+            for known in self.repositories
+        }
+
+    def log_in(self, mirrors: Mapping[str, Mirror]) -> log.Branch:
+        """The branch of the deployment log, in one of the mirrors."""
+        return log.Branch(mirrors[self.log_repository], self.state, self.log_branch, self.log_path)
+
+
+def read(root: Path, name: str) -> Settings:
+    """What environments.toml says for an environment; raises `UsageError`."""
+    file = tables.read_tables(root)
+    table, known = repositories.git_table(root, file, name), repositories.of(root, name)
+    given = {key: table[key] for key in ("deploy_tag", "timezone", "log_branch", "log_path") if key in table}
+    home = table.get("log_repository", known[0].name)
+    if home not in [repository.name for repository in known]:
+        raise UsageError(f"{tables.FILE}: git.log_repository is {home!r}, which no [[repositories]] entry names")
+    github = tables.whole(root, file, name).get("github")
+    statuses = _statuses(github) if isinstance(github, dict) else None
+    return Settings(tuple(known), root / table.get("state", ".release"), home, statuses=statuses, **given)
+
+
+def _statuses(github: Mapping[str, Any]) -> Statuses | None:
+    """Where GitHub is told what was verified, if somebody has set the token for it."""
+    token, owner = os.environ.get(str(github.get("status_variable", "")), ""), github.get("owner")
+    if token and not isinstance(owner, str):
+        raise UsageError(f"{tables.FILE}: a `github` table has no `owner`; write whose repositories they are")
+    return Statuses(github.get("api_url", GITHUB), str(owner), token) if token else None
