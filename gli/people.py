@@ -15,12 +15,12 @@ def identity() -> str:
     """Whoever git says is at work; raises `UsageError` where it knows nobody. Source of truth: git-var(1)."""
     command = ["git", "var", "GIT_COMMITTER_IDENT"]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=_ASKED_S, check=False).stdout
+        done = subprocess.run(command, capture_output=True, timeout=_ASKED_S, check=False)
     except FileNotFoundError:
         raise UsageError("git is not installed, or not on the PATH") from None
     except (OSError, subprocess.SubprocessError):
-        said = ""
-    found = _PERSON.match(said)
+        done = None
+    found = _PERSON.match(done.stdout.decode(errors="replace")) if done else None
     if found is None:
         raise UsageError("git does not know who you are; set user.name and user.email with git config")
     return found[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from gli.errors import UsageError
 
 def main() -> None:
     """Run the command of this process's arguments."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: no name may stop what is under way
     if len(sys.argv) == 3 and sys.argv[1] == "pull" and sys.argv[2] in BRANCHES:
         sys.exit(_pull(sys.argv[2]))
     from gli.cli import main as cli

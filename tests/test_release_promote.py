@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -224,6 +225,17 @@ def test_main_with_a_change_that_stg_lacks_is_refused_until_it_is_merged_back(ri
     assert rig.trees() == rig.trees("stg")
 
 
+def test_a_file_whose_name_is_no_utf8_is_named_all_the_same(rig: Rig) -> None:
+    for branch in ("dev", "stg"):
+        lines = f"commit refs/heads/{branch}\ncommitter A <a@glibiz.com> 1 +0000\ndata 0\nfrom refs/heads/{branch}^0\n"
+        command = ["git", "--git-dir", str(rig.bare("gli_redis")), "fast-import", "--quiet"]
+        file = lines.encode() + b"M 100644 inline \xc7\xd1.txt\ndata 3\n" + branch.encode()
+        subprocess.run(command, input=file, check=True)
+    ended = rig.promote("dev", "stg")
+    assert (ended.code, ended.said) == (1, r"gli_redis: dev and stg conflict in \xc7\xd1.txt")
+    assert r"\xc7\xd1.txt" in (rig.state / "deployment.log").read_text()
+
+
 def test_a_name_that_is_no_commit_is_no_conflict(rig: Rig) -> None:
     rig.promote()
     mirror = Mirror(rig.settings.repositories[0], rig.state / "mirrors" / "gli_root.git")
@@ -231,10 +243,26 @@ def test_a_name_that_is_no_commit_is_no_conflict(rig: Rig) -> None:
         mirror.merge("main", "nothing-of-this-name")
 
 
-def test_a_repository_without_the_branch_is_named(rig: Rig) -> None:
-    rig.git("gli_redis", "update-ref", "-d", "refs/heads/stg")
+def test_a_repository_without_the_branch_is_named_though_it_once_had_it(rig: Rig) -> None:
+    assert rig.promote("dev", "stg").code == 0
+    for branch in ("dev", "stg"):
+        rig.git("gli_redis", "update-ref", "-d", f"refs/heads/{branch}")
+    assert rig.promote("dev", "stg") == Ended(1, "gli_redis has no branch dev")
+    rig.git("gli_redis", "update-ref", "refs/heads/dev", "main")
     ended = rig.promote("dev", "stg")
-    assert (ended.code, "gli_redis" in ended.said and "stg" in ended.said) == (3, True), ended.said
+    assert (ended.code, ended.said) == (1, "gli_redis has no branch stg")
+
+
+def _hashed(rig: Rig, commit: str) -> str:
+    return rig.git("gli_redis", "hash-object", "-t", "commit", "-w", "--stdin", says=commit)
+
+
+def test_branches_without_a_commit_in_common_are_refused(rig: Rig) -> None:
+    tree = rig.git("gli_redis", "rev-parse", "dev^{tree}")
+    alone = "author A <a@glibiz.com> 1 +0000\ncommitter A <a@glibiz.com> 1 +0000\n\nAlone\n"
+    rig.git("gli_redis", "update-ref", "refs/heads/dev", _hashed(rig, f"tree {tree}\n{alone}"))
+    ended = rig.promote("dev", "stg")
+    assert (ended.code, ended.said) == (1, "gli_redis: dev and stg have no commit in common")
 
 
 def test_everything_that_stands_against_it_is_said_at_once(rig: Rig) -> None:

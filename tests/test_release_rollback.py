@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import release_rig
 from release_rig import FIRST_TAG, NAMES, REFUSE, Rig
@@ -40,6 +42,15 @@ def test_forward_puts_the_old_tree_on_top_and_passes_where_history_may_not_be_re
     assert {rig.git(n, "rev-parse", f"{tag}^{{commit}}") for n in NAMES} == set(rig.heads().values())
     message = rig.git("gli_root", "log", "-1", "--format=%B", "main")
     assert "Reason: it broke" in message and f"Roll back to {FIRST_TAG}" in message
+
+
+def test_a_reason_that_is_no_utf8_stops_nothing(rig: Rig) -> None:
+    reason = os.fsdecode("고장".encode("euc-kr"))
+    assert rig.roll_back(reason=reason).code == 0
+    assert rig.journal()[0].detail["reason"] == reason
+    (line,) = (rig.state / "deployment.log").read_text(errors="surrogateescape").splitlines()[-1:]
+    assert line.endswith(f": {reason}")
+    assert rig.roll_back(FIRST_TAG).code == 1, "the next one reads that line, and writes its own"
 
 
 def test_migrations_that_the_database_keeps_have_to_be_acknowledged(rig: Rig) -> None:

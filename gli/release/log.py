@@ -34,6 +34,7 @@ _DONE = {
 }
 _PREFIXES = ("rollback-", "reset-", "emergency-")
 _ATTEMPTS = 5
+_ESCAPED = "surrogateescape"  # a reason may hold bytes that are no UTF-8
 _NEXT = "refs/next/log"
 _UNFINISHED = "unfinished"
 _TAG = "%00".join(
@@ -118,7 +119,7 @@ def write(state: Path) -> Path:
     path = state / FILE
     state.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    part.write_text(_text(map(str, entries(state))), encoding="utf-8")
+    part.write_text(_text(map(str, entries(state))), encoding="utf-8", errors=_ESCAPED)
     part.replace(path)
     return path
 
@@ -126,8 +127,9 @@ def write(state: Path) -> Path:
 def note(state: Path) -> None:
     """Append to the state folder's file what it lacks of the operations that have ended."""
     path = state / FILE
-    there = {_key(line) for line in path.read_text(encoding="utf-8").splitlines()} if path.is_file() else set()
-    with path.open("a", encoding="utf-8") as file:
+    text = path.read_text(encoding="utf-8", errors=_ESCAPED) if path.is_file() else ""
+    there = {_key(line) for line in text.splitlines()}
+    with path.open("a", encoding="utf-8", errors=_ESCAPED) as file:
         file.write(_text(map(str, _ended(_lacking(state, there)))))
 
 

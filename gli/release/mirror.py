@@ -6,13 +6,14 @@ Nobody's clone is touched: merges are made with git-merge-tree and commits with 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gli.branches import BRANCHES
-from gli.release.repositories import GitFailed, Repository, git
+from gli.release.repositories import GitFailed, Repository, git, shown
 from gli.release.turn import Turn
 
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n"
@@ -20,6 +21,7 @@ _FETCHED = (*(f"refs/heads/{branch}" for branch in BRANCHES), "refs/tags/*", "re
 _FIELDS = "%00".join(
     ("%(refname)", "%(objecttype)", "%(objectname)", "%(tree)", "%(*objectname)", "%(*tree)", "%(contents)", "%01")
 )
+_MISSING = re.compile(r"couldn't find remote ref (?P<ref>\S+)$", re.MULTILINE)
 Specs = Mapping[str, tuple[str, str | None]]
 """What a push does: {ref: (object, expected)}. An empty object deletes, an empty `expected` only creates."""
 QUIET_FETCH = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-maintenance")
@@ -87,12 +89,23 @@ class Mirror:
         )
 
     def fetch(self) -> Refs:
-        """The three branches, all tags and the lock, in one connection; raises `GitFailed`."""
-        # A branch that may be missing is asked for as a pattern: a name would have to exist.
-        more = (f"refs/heads/{self.also}*",) if self.also else ()
-        refspecs = [f"+{ref}:{ref}" for ref in (*_FETCHED, *more)]
-        self.git("fetch", *QUIET_FETCH, "--prune", "--", self.repository.url, *refspecs)
-        return self.refs()
+        """The three branches, all tags and the lock, in one connection; raises `GitFailed`.
+
+        A branch that the remote does not have is not among what is returned.
+        """
+        more = (f"refs/heads/{self.also}*",) if self.also else ()  # a pattern may match nothing, a name may not
+        wanted = [*_FETCHED, *more]
+        while True:
+            refspecs = [f"+{ref}:{ref}" for ref in wanted]
+            try:
+                self.git("fetch", *QUIET_FETCH, "--prune", "--", self.repository.url, *refspecs)
+                return self.refs()
+            except GitFailed as e:
+                missing = _MISSING.search(e.stderr)
+                if missing is None or missing["ref"] not in wanted:
+                    raise
+            wanted.remove(missing["ref"])
+            self.git("update-ref", "-d", missing["ref"])
 
     def push(self, specs: Specs, turn: Turn | None = None) -> None:
         """One atomic push; with a `turn`, it sends nothing before that has come (raises `NotItsTurn` if it never did).
@@ -149,12 +162,12 @@ class Mirror:
         tree, *conflicts = [part for part in answer.split("\0") if part] or [""]
         if not tree:  # a bad name ends with 1 as a conflict does, and prints nothing
             raise GitFailed(("merge-tree", ours, theirs), 1, "printed nothing: one of the two is no commit")
-        return tree, tuple(dict.fromkeys(conflicts))
+        return tree, tuple(dict.fromkeys(map(shown, conflicts)))
 
     def differing(self, one: str, other: str) -> tuple[str, ...]:
         """The files that two trees do not have in common."""
         listing = self.git("diff-tree", "-r", "-z", "--name-only", "--no-renames", one, other)
-        return tuple(path for path in listing.split("\0") if path)
+        return tuple(shown(path) for path in listing.split("\0") if path)
 
     def files(self, tree: str) -> tuple[str, ...]:
         """Every path of a tree."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from gli.branches import DEVELOPED, LIVE, STAGED
 from gli.release.mirror import Commit, Mirror, Refs, trailer
+from gli.release.repositories import GitFailed
 from gli.trailers import RELEASE_ID, RESTORES
 
 PATHS = ((DEVELOPED, STAGED), (STAGED, LIVE), (LIVE, STAGED), (STAGED, DEVELOPED))
@@ -61,7 +62,12 @@ def promotion(mirror: Mirror, refs: Refs, source: str, target: str, id_: str) ->
     """The merge of `source` into `target`; raises `Refused` with what stands against it."""
     theirs, ours = tip(mirror, refs, source), tip(mirror, refs, target)
     base = effective(mirror, ours)
-    tree, conflicts = _merged(mirror, base, theirs, target)
+    try:
+        tree, conflicts = _merged(mirror, base, theirs, target)
+    except GitFailed as e:
+        if "unrelated histories" not in e.stderr:
+            raise
+        raise Refused(f"{mirror.name}: {source} and {target} have no commit in common") from None
     if conflicts:
         raise Refused(f"{mirror.name}: {source} and {target} conflict in {', '.join(conflicts)}")
     if target == LIVE and tree != theirs.tree:
@@ -141,7 +147,8 @@ def open_debts(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> list[
     debts = []
     for mirror in mirrors.values():
         tags = {t: c for t, c in refs[mirror.name].tags.items() if t.startswith("emergency-")}
-        for branch in (STAGED, DEVELOPED) if tags else ():
+        here = refs[mirror.name].branches if tags else {}
+        for branch in (b for b in (STAGED, DEVELOPED) if b in here):
             form, ref = "--format=%(refname:lstrip=2)", f"refs/heads/{branch}"
             lacking = mirror.git("for-each-ref", form, "--no-merged", ref, "refs/tags/emergency-*").split()
             debts += [f"{mirror.name}: {branch} lacks {tag}; {MERGE_BACK}" for tag in lacking]

@@ -50,7 +50,7 @@ GIT_KEYS = (*git_names.TABLE, "backmerge_hours", "freeze")
 ENTRY_KEYS = ("name", "path", "first", "workflow", "steps", "migrate", "serve")
 """Of an entry of `[[repositories]]`."""
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[mK]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-"""With other control characters: a remote's hooks may send what it likes to our terminal."""
+"""With other control characters."""
 _USERINFO = re.compile(r"://[^/@\s]+@")
 _interruptible: set[subprocess.Popen[str]] = set()
 
@@ -71,12 +71,18 @@ class GitFailed(Exception):
     """git ended with an error; the text is the line of it that says why."""
 
     def __init__(self, command: Sequence[str], code: int, stderr: str) -> None:
-        stderr = _USERINFO.sub("://", _COLOURS.sub("", stderr))
+        stderr = _USERINFO.sub("://", shown(stderr))
         lines = [line.strip() for line in stderr.splitlines() if line.strip()] or [f"git ended with {code}"]
         super().__init__(next((line for line in lines if line.startswith(("fatal", "error"))), lines[-1]))
         self.command = tuple(command)
         self.code = code
         self.stderr = stderr
+
+
+def shown(text: str) -> str:
+    """What git or a remote said, as it may go to a terminal: without colours and control characters but the ends of
+    lines, and bytes that are no UTF-8 as `\\xNN`."""
+    return _COLOURS.sub("", text).encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def of(root: Path, name: str) -> list[Repository]:
