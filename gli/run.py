@@ -61,9 +61,11 @@ class Run:
         self.uncollected: dict[str, str] = {}
         """Modules that could not be imported, and why."""
         self.problems: list[str] = []  # what went wrong beside the verdict: a report, a signature, a message
-        self.folder = RunFolder.create(reports, environment.name, self.started)
+        self.replayed = replayed is not None
+        self.folder = RunFolder.create(reports, environment.name, self.started, replay=self.replayed)
         self._write(self._judged(interrupted="the run has not ended"))
-        self.folder.point_latest_here()
+        if not self.replayed:
+            self.folder.point_latest_here()
         self.observatory = self._observe(patience_s) if replayed is None else Replay(replayed)
 
     def _observe(self, patience_s: float) -> Observatory:
@@ -155,14 +157,14 @@ class Run:
         self.problems += sinks.write(
             folder, verdict, lines, environment, self.cases, proves=self.proves, language=self.language
         )
-        if isinstance(self.observatory, Observatory):  # what was recorded once is no news
+        if not self.replayed:  # what was recorded once is no news
             self.problems += sinks.tell(folder, verdict, environment.notify, language=self.language)
         self.problems = [self.redact(problem) for problem in self.problems]
 
     def _sign(self) -> None:
         """Signs the verdict where the run has a key. One that does not sign leaves a verdict without a signature."""
         key = signing.run_key()
-        if key is None:
+        if key is None or self.replayed:  # a signature says that it was so when it was signed
             return
         try:
             signing.sign(self.folder.path / VERDICT, signing.VERDICT, key)
@@ -198,7 +200,7 @@ class Run:
             partial=partial,
             waivers=self.waivers,
         )
-        return self._verdict(judgement, compare=not interrupted)
+        return self._verdict(judgement, compare=not interrupted and not self.replayed)
 
     def _verdict(self, judgement: Judgement, *, compare: bool) -> Verdict:
         finished = clock.now()
@@ -215,6 +217,7 @@ class Run:
             environment=self.environment.name,
             phase=self.phase,
             vantage=self.environment.vantage,
+            replayed=self.replayed,
             started=clock.rfc3339(self.started),
             finished=clock.rfc3339(finished),
             expires=clock.rfc3339(finished + timedelta(hours=VALID_FOR_HOURS)),

@@ -79,7 +79,7 @@ def run(
 
 def latest(reports: Path) -> tuple[dict[str, Any] | None, Path | None]:
     """The newest verdict below a folder of reports, and its folder."""
-    found = sorted(reports.glob("*/*/verdict.json"), key=lambda p: p.parent.name)
+    found = sorted(reports.glob("*/*/verdict.json"), key=lambda p: p.parent.name.removeprefix("replay-"))
     found = [p for p in found if p.parent.name != "latest"]
     return (json.loads(found[-1].read_text()), found[-1].parent) if found else (None, None)
 

@@ -14,8 +14,10 @@ import time
 import pytest
 
 from conftest import PYTEST, Project, Ran, clean_environment, latest
+from gli.release import gate
 
 FAILS = "def test_first_check(target): assert False, 'expected 1, saw 2'\ndef test_second_check(target): pass\n"
+PASSES = "def test_first_check(target): pass\ndef test_second_check(target): pass\n"
 
 
 def held(ran: Ran, *words: str) -> None:
@@ -318,6 +320,25 @@ def test_a_replay_needs_no_network_and_gives_the_same_verdict(project: Project) 
     assert first.folder is not None
     again = project.run(f"--replay={first.folder / 'facts.jsonl'}")
     assert (again.code, again.last_line) == (0, "VERDICT own: GO")
+
+
+def test_a_replay_is_no_run_of_now_for_the_gate_or_the_next_run(project: Project) -> None:
+    first = project.run()
+    project.checks(FAILS)
+    red = project.run()
+    project.checks(PASSES)
+    assert first.folder is not None and red.folder is not None
+    again = project.run(f"--replay={first.folder / 'facts.jsonl'}")
+    assert again.folder is not None and again.verdict is not None
+    assert "GO: own, all phases, judged again from a recording" in again.output
+    assert (again.verdict["verdict"], again.verdict["replayed"]) == ("GO", True)
+    reports = red.folder.parent
+    assert (reports / "latest").resolve() == red.folder
+    assert gate.newest(reports.parent, "own", "pre-deploy") == red.folder / "verdict.json"
+    again.folder.rename(reports / again.folder.name.removeprefix("replay-"))
+    assert gate.newest(reports.parent, "own", "pre-deploy") == red.folder / "verdict.json", "whatever it is called"
+    after = project.run()
+    assert after.verdict is not None and after.verdict["since_last"]["fixed"] == ["first-check[api]"]
 
 
 REPLAYS = {

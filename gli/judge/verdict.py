@@ -120,6 +120,8 @@ class Verdict(Part):
     environment: str
     phase: str | None
     vantage: str
+    replayed: bool = False
+    """Judged from a recorded run: no gate takes it."""
     started: str
     finished: str
     expires: str

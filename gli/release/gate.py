@@ -220,14 +220,14 @@ def gathered(
 
 def newest(reports: Path, environment: str, phase: str) -> Path | None:
     """The newest verdict of the environment that speaks for the phase: a run of it, or of all phases. A later NO-GO
-    comes before an earlier GO.
+    comes before an earlier GO; a replay says nothing of now.
 
     A file that is no verdict counts as the newest that can't be read: it is never passed over for an older one.
     """
     for folder in sorted((reports / environment).glob(RUN_IDS), reverse=True):
         path = folder / VERDICT
         verdict, _ = read(path)
-        if verdict is None or verdict.phase in (None, phase):
+        if verdict is None or (verdict.phase in (None, phase) and not verdict.replayed):
             return path
     return None
 

@@ -21,7 +21,8 @@ from gli.report.redact import Redactor
 
 VERDICT, FACTS, LATEST = "verdict.json", "facts.jsonl", "latest"
 RUN_IDS = "[0-9]*T[0-9]*-*"
-"""What the folders of runs are called, as a glob."""
+"""What the folders of runs are called, as a glob. Those of replays are none of them: they begin with `REPLAY`."""
+REPLAY = "replay-"
 
 
 @dataclass(frozen=True)
@@ -31,10 +32,10 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, reports: Path, environment: str, started: datetime) -> RunFolder:
+    def create(cls, reports: Path, environment: str, started: datetime, *, replay: bool) -> RunFolder:
         """A new folder; raises `UsageError` where none can be made."""
         run_id = f"{started:%Y%m%dT%H%M%S.%f}"[:-3] + f"-{os.getpid()}"
-        path = reports / environment / run_id
+        path = reports / environment / (REPLAY + run_id if replay else run_id)
         try:
             path.mkdir(parents=True)
         except OSError as e:
@@ -43,12 +44,12 @@ class RunFolder:
 
     def last_whole(self, phase: str | None) -> dict[str, Any] | None:
         """The verdict of the newest earlier run of the same phase that came to its end with every check."""
-        earlier = (p for p in self.path.parent.glob(f"*/{VERDICT}") if p.parent.name not in (LATEST, self.path.name))
+        earlier = (p for p in self.path.parent.glob(f"{RUN_IDS}/{VERDICT}") if p.parent.name != self.path.name)
         for path in sorted(earlier, key=lambda p: p.parent.name, reverse=True):
             try:
                 document = json.loads(path.read_text(encoding="utf-8"))
                 whole = not any(r.startswith(("incomplete:", "partial:")) for r in document["reasons"])
-                if whole and document["phase"] == phase and document["checks"]:
+                if whole and document["phase"] == phase and document["checks"] and not document.get("replayed"):
                     return dict(document)
             except (OSError, ValueError, KeyError, TypeError, AttributeError):
                 continue  # not a verdict of ours, or one that somebody damaged: nothing to compare with

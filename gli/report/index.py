@@ -18,7 +18,7 @@ from typing import Any
 
 from gli.judge.outcome import Outcome
 from gli.report import texts, web
-from gli.report.files import FACTS, VERDICT, write_whole
+from gli.report.files import FACTS, RUN_IDS, VERDICT, write_whole
 
 PAGE, _DIGESTS, _SCHEMA = "index.html", ".index.json", 1
 MOST_RUNS = 50
@@ -138,8 +138,8 @@ def history(environment: str, runs: Sequence[Digest]) -> History:
 
 
 def _newest(folder: Path) -> list[Path]:
-    """The newest run folders of an environment; `latest` is only another name for one of them."""
-    runs = (p.parent for p in folder.glob(f"*/{VERDICT}") if not p.parent.is_symlink())
+    """The newest run folders of an environment."""
+    runs = (p.parent for p in folder.glob(f"{RUN_IDS}/{VERDICT}"))
     return sorted(runs, key=lambda p: p.name, reverse=True)[:MOST_RUNS]
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from gli.environments import Retention
-from gli.report.files import LATEST, RUN_IDS, VERDICT
+from gli.report.files import LATEST, REPLAY, RUN_IDS, VERDICT
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,16 @@ def expired(folder: Path, settings: Retention, now: datetime) -> list[Path]:
 
 
 def _runs(folder: Path) -> Iterable[Kept]:
-    for path in folder.glob(RUN_IDS):
+    for path in (*folder.glob(RUN_IDS), *folder.glob(REPLAY + RUN_IDS)):
         if path.is_symlink() or not path.is_dir():
             continue
         try:
-            begun = datetime.strptime(path.name[:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
+            begun = datetime.strptime(path.name.removeprefix(REPLAY)[:15], "%Y%m%dT%H%M%S").replace(tzinfo=UTC)
         except ValueError:
             continue  # not a run of ours
         try:
             verdict = json.loads((path / VERDICT).read_text(encoding="utf-8"))
-            yield Kept(path, begun, go=verdict["verdict"] == "GO", phase=verdict["phase"])
+            phase = REPLAY if path.name.startswith(REPLAY) else verdict["phase"]
+            yield Kept(path, begun, go=verdict["verdict"] == "GO", phase=phase)
         except (OSError, ValueError, KeyError, TypeError):
             yield Kept(path, begun, go=False, phase="unreadable")

@@ -27,6 +27,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "GO": ("GO", "GO(배포 가능)"),
     "NO-GO": ("NO-GO", "NO-GO(배포 불가)"),
     "all phases": ("all phases", "모든 단계"),
+    "replayed": ("judged again from a recording", "기록으로 다시 판정"),
     "pre-deploy": ("pre-deploy", "배포 전"),
     "post-deploy": ("post-deploy", "배포 후"),
     "on-call": ("on-call", "당직 진단"),

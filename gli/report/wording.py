@@ -23,7 +23,8 @@ def label(line: CheckLine | RootCause) -> str:
 
 def scope(verdict: Verdict, words: Words) -> str:
     """`stg, pre-deploy`: what was judged."""
-    return f"{verdict.environment}, {words[verdict.phase or 'all phases']}"
+    judged = f"{verdict.environment}, {words[verdict.phase or 'all phases']}"
+    return f"{judged}, {words['replayed']}" if verdict.replayed else judged
 
 
 def said(message: str, hint: str, words: Words) -> Iterator[tuple[str, str]]:
