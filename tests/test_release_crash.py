@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,42 @@ def test_killed_while_some_refuse(parked: tuple[Rig, bytes], when: str, line: in
     assert judge(rig, rig.recover(how), old, new) == "old"
 
 
+def elsewhere(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Rig:
+    """The same remotes from another machine, an hour later: it may take a lock over."""
+    later = lock.now() + timedelta(hours=1)
+    monkeypatch.setattr(lock, "now", lambda: later)
+    return replace(rig, state=rig.root / "elsewhere")
+
+
+@pytest.mark.parametrize("how", ["resume", "undo"])
+def test_what_another_machine_may_have_gone_on_from_is_not_taken_back(
+    rig: Rig, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert killed(rig.promote, "after", PUSHING + 3)
+    rig.wait_for_orphans()
+    new = rig.trees("stg")
+    assert rig.trees() != new
+    assert elsewhere(rig, monkeypatch).promote().code == 0
+    ended = rig.recover(how)
+    assert (ended.code, "refs/gli/lock was taken over since; nothing is taken back" in ended.said) == (3, True)
+    assert rig.trees() == new
+    (rig.state / "journal" / f"{rig.journal()[0].id}.jsonl").rename(rig.state / "away")
+    assert rig.recover(how) == Ended(0, "", None), "as the sentence says"
+
+
+def test_what_had_not_moved_when_another_machine_took_over_moves_no_more(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = rig.trees()
+    assert killed(rig.promote, "after", PUSHING)
+    rig.wait_for_orphans()
+    assert elsewhere(rig, monkeypatch).promote("dev", "stg").code == 0
+    ended = rig.recover("resume")
+    assert (ended.code, ended.said) == (1, "its lock was taken over; nothing has moved")
+    assert rig.trees() == old
+    assert rig.leftovers() == set()
+
+
 @pytest.fixture(scope="module")
 def tagless(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rig, bytes]:
     """As `parked`, of a promotion that makes no tags: what landed is told by the parked refs."""
@@ -155,6 +192,22 @@ def test_killed_without_tags(tagless: tuple[Rig, bytes], when: str, line: int, h
     if rig.names()[-1] == "done" and how == "undo":
         ended = Ended(0, ended.said)
     assert judge(rig, ended, old, new, "stg") == ("new" if how == "resume" or line >= LANDED else "old")
+
+
+@pytest.mark.parametrize("line", [DECIDED + 1, DECIDED + 2, DECIDED + 4, UNDONE - 1])
+def test_somebody_else_may_undo_what_a_crash_left(
+    tagless: tuple[Rig, bytes], line: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig, journal = tagless
+    path = release_rig.restart(rig, journal)
+    old, new = rig.trees("stg"), rig.trees("dev")
+    for name in REFUSING:
+        rig.hook(name, REFUSE)
+    assert killed(lambda: release_rig.push(rig, path), "after", line)
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "Whoever is on call")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "oncall@glibiz.com")
+    assert judge(rig, rig.recover("undo"), old, new, "stg") == "old"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import threading
@@ -14,10 +15,11 @@ import pytest
 import release_rig
 from click.testing import CliRunner
 from release_rig import FIRST_TAG, NAMES, REFUSE, Rig
+from test_release_crash import PUSHING, killed
 from test_release_log import FILE
 
 from gli.cli import main
-from gli.release import emergency
+from gli.release import emergency, lock
 from gli.release import journal as journals
 from gli.release.session import Approval
 
@@ -55,6 +57,28 @@ def healthy(rig: Rig) -> bool:
 
 def mends(lines: list[str]) -> list[str]:
     return [line.removeprefix("  mend: ") for line in lines if line.startswith("  mend: ")]
+
+
+def test_what_another_machine_left_is_named_with_the_machine_and_its_tags_are_left_alone(rig: Rig) -> None:
+    assert killed(rig.promote, "after", PUSHING + 3)
+    rig.wait_for_orphans()
+    journal = journals.folder(rig.state)
+    journal.rename(rig.state / "of-another-machine")
+    code, lines = doctor()
+    assert (code, len(lines)) == (1, 3), lines
+    assert "GLI Developer <developer@glibiz.com> on" in lines[0] and "or left it half-finished" in lines[0]
+    assert f"gli promote --resume or --undo on {os.uname().nodename}" in lines[1]
+    (rig.state / "of-another-machine").rename(journal)
+    code, lines = doctor()
+    assert (code, mends(lines)) == (1, ["gli promote --resume, or gli promote --undo"]), lines
+    assert rig.recover("resume").code == 0
+    assert healthy(rig)
+
+
+def test_a_lock_that_names_nobody_is_found(rig: Rig) -> None:
+    rig.git("gli_root", "update-ref", lock.REF, "main")
+    code, lines = doctor()
+    assert (code, lines[0]) == (1, "refs/gli/lock of gli_root names no holder")
 
 
 def test_after_any_operation_all_is_in_order(rig: Rig) -> None:
@@ -246,8 +270,6 @@ def test_branches_without_protection_are_found(
 
 
 def test_while_somebody_is_at_work_nothing_can_be_told(rig: Rig) -> None:
-    from gli.release import lock
-
     with lock.local(rig.state, "Somebody <somebody@glibiz.com>"):
         ended = CliRunner().invoke(main, ["doctor"])
     assert ended.exit_code == 3

@@ -91,7 +91,7 @@ def promote(
             raise UsageError("--resume or --undo stands alone, without branches: it ends what was left half-finished")
         with _released(root, name) as opened:
             ended = promotions.recover(opened, "resume" if resume else "undo")
-            click.echo("nothing is half-finished" if ended is None else _done(ended))
+            click.echo("nothing is half-finished on this machine" if ended is None else _done(ended))
         return
     if source is None or target is None:
         raise UsageError("say from where to where, as in: gli promote dev stg")

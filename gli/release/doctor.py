@@ -20,7 +20,7 @@ from gli.clock import is_time
 from gli.environments import Github
 from gli.errors import UsageError
 from gli.release import journal as journals
-from gli.release import log, plan
+from gli.release import lock, log, plan
 from gli.release.mirror import Mirror, Refs, trailer
 from gli.release.plan import MERGE_BACK
 from gli.release.repositories import GitFailed, Repository, each, git
@@ -75,6 +75,7 @@ def findings(patient: Patient) -> Iterator[Finding]:
     known = _commits_of(patient.settings.state)
     for name, mirror in mirrors.items():
         yield from _tip(mirror, refs[name], known, patient.settings.deploy_tag)
+    yield from _lock(patient, mirrors, refs)
     yield from _tags(patient, mirrors, refs)
     for debt in plan.open_debts(mirrors, refs):
         text, _, mend = debt.partition("; ") if "; " in debt else debt.partition(": gli ")
@@ -130,13 +131,38 @@ def _of_operation(tag: str, form: str) -> bool:
     return log.is_release(tag) or is_time(tag, form)
 
 
+def _lock(patient: Patient, mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> Iterator[Finding]:
+    """What another machine has under way, or has left."""
+    home = patient.settings.log_repository
+    if home not in refs or refs[home].lock is None:
+        return
+    holder = _holder(patient, mirrors, refs)
+    if holder is None:
+        yield Finding(f"{lock.REF} of {home} names no holder", "find out whose it is, then delete it")
+    elif not journals.of(patient.settings.state, holder.id).exists():
+        yield Finding(
+            f"{holder} is releasing {holder.id}, or left it half-finished",
+            f"wait until {holder.until}; if it has not ended by then, gli promote --resume or --undo on {holder.host}",
+        )
+
+
+def _holder(patient: Patient, mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> lock.Holder | None:
+    home = patient.settings.log_repository
+    object_ = refs[home].lock if home in refs else None
+    return lock.Holder.of(mirrors[home], object_) if object_ else None
+
+
 def _tags(patient: Patient, mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> Iterator[Finding]:
     """Tags of operations that some repositories lack, or have elsewhere."""
     form = patient.settings.deploy_tag
+    left, holder = half_finished(patient.settings.state), _holder(patient, mirrors, refs)
+    unended = {left.stem if left else "", holder.id if holder else ""}  # their tags may still come, or go
     every = {tag for found in refs.values() for tag in found.tags if _of_operation(tag, form)}
     for number, tag in enumerate(sorted(every, key=lambda tag: tag.partition("-")[2], reverse=True)):
         holders = {name: found.tags[tag] for name, found in refs.items() if tag in found.tags}
         said = trailer(next(iter(holders.values())).message) or {}
+        if said.get("id") in unended:
+            continue
         if not said and number:  # made by hand, long ago: perhaps before there was such a repository
             continue
         meant = {name: move["new"] for name, move in said.get("moves", {}).items() if name in refs}

@@ -133,6 +133,22 @@ class Operation:
         what = f"undone in {', '.join(back)}" if back else "nothing has moved"
         raise Refused(f"{reason}; {what}")
 
+    def refuse_if_moved(self) -> None:
+        """Raises `Stuck` where any push of it has landed and was not taken back."""
+        found = self._each(filter(self._has_part, self.moves), lambda name: self._stands(name, self._look(name)))
+        failed = failures(found)
+        if failed:
+            raise Refused(*sentences(failed), code=exit_code(failed.values()))
+        moved = [name for name, stands in found.items() if stands is True]
+        if moved:
+            self.journal.append("stuck", repositories=moved, reason="its lock was taken over")
+            raise Stuck(
+                f"{self.id} has moved {', '.join(moved)}, and {lock.REF} was taken over since; nothing is taken back, "
+                "for somebody may have gone on from there",
+                f"see gli log and gli doctor; when all is in order, move {self.journal.path} away",
+                code=3,
+            )
+
     def close_unmoved(self, reason: str) -> None:
         """End an operation that came no further than parking."""
         if self.lock:
@@ -308,9 +324,18 @@ class Operation:
                 refs = self._look(name)
                 if not is_lasting(e) or self.parked(name) in refs:
                     raise
-        if move.moves and refs.get(f"refs/heads/{move.branch}") == plan.restore(self.mirrors[name], move, self.id):
+        if self._is_back(name, refs):
             return move.action != "reset"
         return self._landed(name, refs) and self._put_back(name, refs)
+
+    def _stands(self, name: str, refs: Mapping[str, str]) -> bool:
+        return self._landed(name, refs) and not self._is_back(name, refs)
+
+    def _is_back(self, name: str, refs: Mapping[str, str]) -> bool:
+        """Whether the branch is at the commit that took it back: the journal said which before it was pushed."""
+        head = refs.get(f"refs/heads/{self.moves[name].branch}")
+        said = [e.detail for e in self.journal.events if e.event == "restoring"]
+        return any((detail["repository"], detail["restore"]) == (name, head) for detail in said)
 
     def _put_back(self, name: str, refs: Mapping[str, str]) -> bool:
         move, head = self.moves[name], f"refs/heads/{self.moves[name].branch}"

@@ -148,6 +148,11 @@ def folder(state: Path) -> Path:
     return state / "journal"
 
 
+def of(state: Path, id_: str) -> Path:
+    """Where the journal of an operation lies."""
+    return folder(state) / f"{id_}.jsonl"
+
+
 def read(path: Path) -> list[Event]:
     """The events of a journal; raises `UsageError` where a line was changed, lost or put in.
 

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from gli.clock import now, rfc3339
 from gli.errors import UsageError
+from gli.release.mirror import Mirror
 
 REF = "refs/gli/lock"
 VALID_FOR = timedelta(minutes=30)
@@ -55,6 +56,11 @@ class Holder:
             return cls(**json.loads(text))
         except (ValueError, TypeError):
             return None
+
+    @classmethod
+    def of(cls, mirror: Mirror, object_: str) -> Holder | None:
+        """The holder that the object of a lock ref names; raises `GitFailed`."""
+        return cls.parsed(mirror.git("cat-file", "-p", object_))
 
     @property
     def text(self) -> str:

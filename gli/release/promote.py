@@ -120,12 +120,14 @@ def recover(session: Session, how: Literal["resume", "undo"]) -> Operation | Non
     try:
         operation = reopened(session, journal)
         with session.logged(operation):
+            held = not operation.lock
             if operation.lock:
                 home = operation.mirrors[operation.home]
                 refs = answers(on_each([home], Mirror.fetch))[home.name]
                 operation.log.saw(refs)
                 session.lock_of_another(operation, refs)
-            _recovered(operation, how, session.actor)
+                held = refs.lock == operation.lock
+            _recovered(operation, how, session.actor, held)
         return operation
     finally:
         journal.close()
@@ -143,22 +145,26 @@ def reopened(session: Session, journal: Journal) -> Operation:
     return operation
 
 
-def _recovered(operation: Operation, how: Literal["resume", "undo"], who: str) -> None:
+def _recovered(operation: Operation, how: Literal["resume", "undo"], who: str, held: bool) -> None:
+    """`held` says whether the lock is still the operation's own. Where it is not, nothing more of it lands."""
     journal = operation.journal
     if journals.last(journal.events, "pushing") is None:
         operation.close_unmoved("left before anything moved")
         raise Refused(f"{journal.id}: nothing had moved, and it is closed now; start it again")
-    decided = journals.last(journal.events, "decided")
-    if decided is not None and decided["decision"] == "abort":
-        operation.restore(decided["reason"])
-    elif decided is not None or operation.has_landed(operation.home):
+    decided = journals.last(journal.events, "decided") or {"decision": ""}
+    if decided["decision"] == "commit" or (not decided["decision"] and operation.has_landed(operation.home)):
         operation.finish()
         if how == "undo":
             raise Refused(f"{journal.id} had landed in every repository, and is done; gli rollback takes it back")
-    elif how == "resume":
+        return
+    if not held:
+        operation.refuse_if_moved()
+    if decided["decision"] == "abort":
+        operation.restore(decided["reason"])
+    elif how == "resume" and held:
         operation.push(first=False)
     else:
-        operation.abort(f"undone by {who}")
+        operation.abort(f"undone by {who}" if held else "its lock was taken over")
 
 
 def _known(events: Sequence[Event]) -> dict[str, bool]:

@@ -229,10 +229,10 @@ class Session:
         if refs.lock is None:
             return None
         mirror = operation.mirrors[operation.home]
-        holder = lock.Holder.parsed(mirror.git("cat-file", "-p", refs.lock))
+        holder = lock.Holder.of(mirror, refs.lock)
         if holder is None:
             raise Refused(f"{lock.REF} of {mirror.name} names no holder; find out whose it is, then delete it")
-        ours = (journals.folder(self.settings.state) / f"{holder.id}.jsonl").exists()
+        ours = journals.of(self.settings.state, holder.id).exists()
         if not ours and not holder.expired:
             raise Refused(f"{holder} is releasing {holder.id}; try again when that has ended, or after {holder.until}")
         return refs.lock
