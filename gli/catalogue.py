@@ -149,7 +149,7 @@ def load(root: Path) -> Catalogue:
         content = path.read_bytes()
         rows = tomllib.loads(content.decode("utf-8"))
     except OSError as e:
-        raise UsageError(f"{FILE} can't be read: {e.strerror}; it describes every check") from None
+        raise UsageError(f"{FILE} can't be read: {e.strerror}; run from the project's root") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise UsageError(f"{FILE} is not valid TOML: {e}; mend that line") from None
     checks = {id_: _check(id_, row) for id_, row in rows.items()}

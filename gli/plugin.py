@@ -117,7 +117,7 @@ def _exit_code(code: int, verdict: Verdict, run: Run) -> int:
         return code
     if verdict.go:
         return 0 if code in (0, 1) else code  # 1: only warnings failed, and they do not hold a verdict
-    return code or 1
+    return 1 if code in (0, 5) else code  # 5: nothing was selected, which is partial like any other selection
 
 
 def pytest_configure(config: pytest.Config) -> None:

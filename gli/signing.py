@@ -42,7 +42,7 @@ def sign(path: Path, namespace: str, key: str, *, ask: bool = False) -> Path:
         done = _ssh_keygen(told, ask=ask)
     if done is None or done.returncode != 0 or not signature.is_file():
         why = "ssh-keygen is not installed" if done is None else (done.stderr.strip().splitlines() or ["no reason"])[-1]
-        raise UsageError(f"{path.name} can't be signed with {KEY_VARIABLE} {key}: {why}")
+        raise UsageError(f"{path.name} can't be signed with {key}: {why}; see {KEY_VARIABLE} or git's user.signingkey")
     return signature
 
 

@@ -233,9 +233,13 @@ class Rig:
         with lock.local(self.state, SECOND):
             pass
 
+    def journals(self) -> list[list[Event]]:
+        """Every journal, oldest first."""
+        return [journals.read(path) for path in sorted(journals.folder(self.state).glob("*.jsonl"))]
+
     def journal(self) -> list[Event]:
         """The newest journal."""
-        return list(journals.all_in(self.state))[-1][1]
+        return self.journals()[-1]
 
     def names(self) -> list[str]:
         """The events of the newest journal."""

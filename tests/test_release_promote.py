@@ -544,4 +544,4 @@ def test_two_promoters_at_once_a_hundred_times(tmp_path: Path, quarter: int) -> 
 
 
 def all_ends(rig: Rig) -> list[str]:
-    return [events[-1].event for _, events in release_rig.journals.all_in(rig.state)]
+    return [events[-1].event for events in rig.journals()]

@@ -59,8 +59,8 @@ def _approving(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command()
-@click.argument("source", metavar="[FROM", type=click.Choice(BRANCHES), required=False)
-@click.argument("target", metavar="TO]", type=click.Choice(BRANCHES), required=False)
+@click.argument("source", metavar="FROM", type=click.Choice(BRANCHES), required=False)
+@click.argument("target", metavar="TO", type=click.Choice(BRANCHES), required=False)
 @click.option("--resume", is_flag=True, help="Finish what a crash left.")
 @click.option("--undo", is_flag=True, help="Take back what a crash left.")
 @click.option("--reinstate", is_flag=True, help="Bring back a release that was rolled back.")

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from gli.branches import LIVE
 from gli.clock import is_time
@@ -19,7 +21,7 @@ from gli.observe.probe import Observer, probe
 
 ROLLBACK_TAG = "rollback-%Y%m%d-%H%M%S"
 TIMEOUT_S = 20.0
-_QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_SSH_COMMAND": "ssh -oBatchMode=yes -oConnectTimeout=5", "LC_ALL": "C"}
+_QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C"}
 
 
 class Heads(Observation):
@@ -138,7 +140,11 @@ async def git(*arguments: str, says: str | None = None, accept: Sequence[int] = 
 
 
 async def git_bytes(*arguments: str, says: str | None = None, accept: Sequence[int] = (0,)) -> bytes:
-    """What git printed, told `says`; raises `GitFailed` for any other exit code. It may never ask for a password."""
+    """What git printed, told `says`; raises `GitFailed` for any other exit code.
+
+    It may never ask for a password, so it has a session of its own, without a terminal; it and the ssh that it started
+    end with whoever waits for it.
+    """
     process = await asyncio.create_subprocess_exec(
         "git",
         *arguments,
@@ -146,11 +152,13 @@ async def git_bytes(*arguments: str, says: str | None = None, accept: Sequence[i
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env=os.environ | _QUIET,
+        start_new_session=True,
     )
     try:
         output, errors = await process.communicate(None if says is None else says.encode())
     except asyncio.CancelledError:
-        process.kill()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
         raise
     if process.returncode not in accept:

@@ -77,7 +77,7 @@ class Record(BaseModel):
     requests: dict[str, int] = Field(default_factory=dict)
     """How many requests were sent, by protocol or AWS service."""
     phases_s: dict[str, float] = Field(default_factory=dict)
-    """Seconds by phase, where the protocol has any: resolve, connect, tls, first_byte, total."""
+    """Seconds by phase, where the protocol has any: resolve, connect, tls, handshake, first_byte, query, body."""
     observation: Any = None
     unknown: Unknown | None = None
 

@@ -67,7 +67,8 @@ class Observatory:
         self.environment = environment
         self.vault = Vault()
         self.records: list[Record] = []
-        self.deadline = time.monotonic() + RUN_DEADLINE_S + patience_s
+        self._longest_s = RUN_DEADLINE_S + patience_s
+        self.deadline = time.monotonic() + self._longest_s
         self._patient_until = time.monotonic() + patience_s
         self._first, self._rolled_out = first, rolled_out
         self._tasks: dict[str, asyncio.Task[Any]] = {}
@@ -92,7 +93,7 @@ class Observatory:
         except TimeoutError:
             future.cancel()
             raise unknown(
-                "timed-out", f"{fact_name(probe.name, target_name(target))} was not there after {RUN_DEADLINE_S:.0f} s"
+                "timed-out", f"{fact_name(probe.name, target_name(target))} was not there after {self._longest_s:.0f} s"
             ) from None
 
     def awaited(self) -> list[str]:

@@ -33,8 +33,7 @@ def push(
     """
     if branch not in (STAGED, LIVE):
         raise UsageError(f"only {STAGED} and {LIVE} are pushed to directly, not {branch!r}")
-    if not reason.strip():
-        raise UsageError('an emergency push needs its reason: -m "Why it can not wait"')
+    plan.because(reason, 'an emergency push needs its reason: -m "Why it can not wait"')
     kind = "emergency" if branch == LIVE else "push"
     with session.operation(kind=kind, source="clones", branch=branch, reason=reason, dry_run=dry_run) as operation:
         refs = session.fetch(operation)

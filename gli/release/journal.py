@@ -6,11 +6,11 @@ newline was torn by a crash, before its effect: it is dropped. Anything else tha
 
 Events, in the order in which they can come; `detail` holds what is named here:
 
-    opened      kind, source, branch, environment: what was asked for
-    planned     manifest (the id), trees (their digest), moves {repository: see gli.release.plan.Move}, and what the
-                operation adds: verdict, reason, to, ...
+    opened      kind, source, branch, reason: what was asked for
+    planned     manifest (the id), trees (their digest), tag, moves {repository: see gli.release.plan.Move}, and what
+                the operation adds: verdict, held, to, ...
     refused     reason, code: it ended before anything moved                                                   (final)
-    approved    requested_by, approved_by, at
+    approved    requested_by, approved_by, approved (the id)
     parking     tag, tagged [repository], lock (object): from here on remotes may hold something of it
     parked      tags {repository: tag object}
     pushing     from here on branches may move
@@ -30,7 +30,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,12 +159,6 @@ def read(path: Path) -> list[Event]:
     A torn last line is left out.
     """
     return _parsed(path)[0]
-
-
-def all_in(state: Path) -> Iterator[tuple[Path, list[Event]]]:
-    """Every journal of a state folder, oldest first (the ids sort by time); raises as `read` does."""
-    for path in sorted(folder(state).glob("*.jsonl")):
-        yield path, read(path)
 
 
 def is_final(events: Sequence[Event]) -> bool:

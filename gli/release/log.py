@@ -32,7 +32,7 @@ _DONE = {
     "push": "pushed",
     "acknowledgement": "acknowledged",
 }
-_PREFIXES = ("rollback-", "reset-", "emergency-")
+_PREFIXES = ("rollback-", "emergency-")
 _ATTEMPTS = 5
 _ESCAPED = "surrogateescape"  # a reason may hold bytes that are no UTF-8
 _NEXT = "refs/next/log"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gli.branches import BRANCHES
+from gli.errors import UsageError
 from gli.release.repositories import GitFailed, Repository, git, shown
 from gli.release.turn import Turn
 
@@ -158,7 +159,12 @@ class Mirror:
     def merge(self, ours: str, theirs: str) -> tuple[str, tuple[str, ...]]:
         """The tree of a merge, and the files that conflict; raises `GitFailed` where it can't be tried."""
         options = ("--write-tree", "-z", "--name-only", "--no-messages")
-        answer = self.git("merge-tree", *options, ours, theirs, accept=(0, 1))
+        try:
+            answer = self.git("merge-tree", *options, ours, theirs, accept=(0, 1))
+        except GitFailed as e:
+            if "usage: git merge-tree" in e.stderr:
+                raise UsageError("this git can't merge without a work tree; install git 2.38 or newer") from None
+            raise
         tree, *conflicts = [part for part in answer.split("\0") if part] or [""]
         if not tree:  # a bad name ends with 1 as a conflict does, and prints nothing
             raise GitFailed(("merge-tree", ours, theirs), 1, "printed nothing: one of the two is no commit")

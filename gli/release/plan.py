@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gli.branches import DEVELOPED, LIVE, STAGED
+from gli.errors import UsageError
 from gli.release.mirror import Commit, Mirror, Refs, trailer
 from gli.release.repositories import GitFailed
 from gli.trailers import RELEASE_ID, RESTORES
@@ -31,6 +32,13 @@ class Refused(Exception):
         super().__init__("\n".join(reasons))
         self.reasons = reasons
         self.code = code
+
+
+def because(reason: str, asks: str) -> str:
+    """The reason that somebody gave; raises `UsageError` for none, and for what was meant as an option."""
+    if not reason.strip() or reason.startswith("-"):
+        raise UsageError(f"{asks}, and it comes first after -m")
+    return reason
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from typing import Any, Literal
 
 from gli.branches import LIVE
 from gli.clock import is_time
-from gli.errors import UsageError
 from gli.manifest import manifest_id
 from gli.observe.migrations import in_paths
 from gli.release import plan
@@ -41,8 +40,7 @@ def rollback(
     Raises `UsageError` without a reason, `Refused` with every reason against it; above all where the database keeps
     migrations that the old code does not know, unless they are acknowledged.
     """
-    if not reason.strip():
-        raise UsageError('a rollback needs its reason: -m "What is wrong with this release"')
+    plan.because(reason, 'a rollback needs its reason: -m "What is wrong with this release"')
     kind = "rollback" if mode == "forward" else "reset"
     with session.operation(kind=kind, source=to, branch=LIVE, reason=reason, dry_run=dry_run) as operation:
         refs = session.fetch(operation)

@@ -100,7 +100,8 @@ class Session:
 
     @contextmanager
     def logged(self, operation: Operation, *, dry_run: bool = False) -> Iterator[None]:
-        """However the block ends the operation, its line comes into the log, here and on the log's branch."""
+        """Where the block ends the operation with 0 or 1, its line comes into the log, here and on the log's branch;
+        what ended otherwise is brought by the next operation."""
         try:
             yield
         except Refused as e:
