@@ -56,7 +56,7 @@ from gli.release.session import Approval, session
 evidence = Evidence(json.loads(Path("manifest.json").read_text()), {"finished": "2026-01-31T09:00:00.000Z"})
 yes = Approval("Second Person <second@glibiz.com>")
 with session(settings.read(Path.cwd(), "stg"), print) as opened:
-    promote(opened, "stg", "main", approve=lambda request: yes, gate=lambda heads: evidence, frozen=None)
+    promote(opened, "stg", "main", approve=lambda request: yes, gate=lambda heads: evidence, frozen=lambda: None)
 """
 """What `gli promote stg main` runs, with a gate and a person who say yes: a loop has neither."""
 _AUTHOR = "GLI Developer <developer@glibiz.com>"

@@ -88,7 +88,8 @@ class Rig:
     def settings(self) -> Settings:
         clones = self.root / "clones"
         repositories = [Repository(n, str(self.bare(n)), clones / n, n in self.moves_first) for n in NAMES]
-        return Settings(tuple(repositories), self.state, HOME, statuses=self.statuses)
+        remote = f"{self.root}/remotes/{{repository}}.git"
+        return Settings(tuple(repositories), self.state, HOME, remote=remote, statuses=self.statuses)
 
     def bare(self, name: str) -> Path:
         return self.root / "remotes" / f"{name}.git"
@@ -203,7 +204,7 @@ class Rig:
                 target,
                 approve=approve,
                 gate=gate or (lambda heads: self.gate()),
-                frozen=frozen,
+                frozen=lambda: frozen,
                 choices=choices,
             )
         )

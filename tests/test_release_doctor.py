@@ -21,6 +21,7 @@ from test_release_log import FILE
 from gli.cli import main
 from gli.release import emergency, lock
 from gli.release import journal as journals
+from gli.release.mirror import trailer
 from gli.release.session import Approval
 
 
@@ -120,8 +121,10 @@ def test_a_missing_tag_and_one_that_was_moved_are_found_and_the_mend_is_a_comman
     assert f"gli_redis lacks the tag {tag}" in lines
     assert any(line.startswith(f"gli_websocket: {tag} is at ") for line in lines)
     mend = next(mend for mend in mends(lines) if mend.startswith("git "))
-    subprocess.run(shlex.split(mend), check=True, capture_output=True)
-    assert rig.refs("gli_redis")[f"refs/tags/{tag}"] == meant["gli_redis"]
+    subprocess.run(mend, shell=True, check=True, capture_output=True)
+    assert rig.git("gli_redis", "rev-parse", f"{tag}^{{commit}}") == meant["gli_redis"]
+    said = [trailer(rig.git(n, "for-each-ref", "--format=%(contents)", f"refs/tags/{tag}")) for n in NAMES[:1]]
+    assert said == [trailer(rig.git("gli_redis", "for-each-ref", "--format=%(contents)", f"refs/tags/{tag}"))]
     rig.git("gli_websocket", "update-ref", f"refs/tags/{tag}", meant["gli_websocket"])
     assert healthy(rig)
 

@@ -125,7 +125,7 @@ def test_what_cannot_go_as_it_is_is_refused_with_every_reason(rig: Rig, fix: Clo
     before = rig.heads()
     ended = pushed(rig)
     assert ended.code == 1
-    assert "gli_redis: 1 changed files are not committed on main" in ended.said
+    assert "gli_redis: 1 changed file is not committed on main" in ended.said
     assert "gli_websocket: the clone's main lacks what the remote has" in ended.said
     assert rig.heads() == before
 

@@ -65,7 +65,7 @@ def test_the_first_window_that_holds_says_why() -> None:
 def test_what_is_no_window_is_one_sentence(tmp_path: Path, change: dict[str, str], sentence: str) -> None:
     keys = {"reason": "nobody is there", "begins": "Fri 17:00", "ends": "Mon 09:00"} | change
     window = "".join(f'{key} = "{value}"\n' for key, value in keys.items())
-    text = f'[own]\nbranch = "stg"\ngit.remote = "x"\n[[own.git.freeze]]\n{window}'
+    text = f'[own]\nbranch = "stg"\ngit.remote = "x/{{repository}}"\n[[own.git.freeze]]\n{window}'
     (tmp_path / environments.FILE).write_text(text)
     with pytest.raises(UsageError) as raised:
         environments.load(tmp_path, "own")

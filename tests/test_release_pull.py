@@ -193,6 +193,18 @@ def test_an_untracked_file_in_the_way_stays(workspace: Workspace) -> None:
     assert (workspace.clones / "gli_redis" / "new.txt").read_text() == "mine\n"
 
 
+def test_an_ignored_file_in_the_way_stays(workspace: Workspace) -> None:
+    exclude = workspace.clones / "gli_redis" / ".git" / "info" / "exclude"
+    exclude.parent.mkdir(exist_ok=True)
+    exclude.write_text(".env\n")
+    (workspace.clones / "gli_redis" / ".env").write_text("SECRET=mine\n")
+    workspace.rig.commit("gli_redis", "main", {".env": "SECRET=theirs\n"})
+    code, lines = workspace.pull("main")
+    assert code == 1
+    assert any(line.startswith("gli_redis") and "left alone" in line for line in lines)
+    assert (workspace.clones / "gli_redis" / ".env").read_text() == "SECRET=mine\n"
+
+
 def test_a_branch_in_another_work_tree_is_not_pulled_away_under_it(workspace: Workspace) -> None:
     workspace.rig.commit("gli_redis", "main", {"app.txt": "theirs\n"})
     workspace.git("gli_redis", "switch", "--quiet", "--create", "feature")

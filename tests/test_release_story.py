@@ -80,7 +80,11 @@ REFUSED: dict[str, tuple[list[str], int, str]] = {
     "branches with resume": (["promote", "dev", "stg", "--resume"], 2, "--resume or --undo stands alone"),
     "resume and undo": (["promote", "--resume", "--undo"], 2, "--resume or --undo stands alone"),
     "rollback without a reason": (["rollback", "--previous", "-m", " "], 2, "a rollback needs its reason"),
-    "an option for a reason": (["push", "stg", "-m", "--dry-run"], 2, "it comes first after -m"),
+    "an option for a reason": (
+        ["push", "stg", "-m", "--dry-run"],
+        2,
+        "--dry-run is no reason; an emergency push needs",
+    ),
     "nothing to resume": (["promote", "--undo"], 0, "nothing is half-finished"),
     "an approval by nobody": (["promote", "stg", "main", "--approve", "1"], 2, "--approve needs --approved-by"),
     "both targets": (["rollback", FIRST_TAG, "--previous", "-m", "x"], 2, "a deploy tag, or --previous"),

@@ -10,6 +10,7 @@ from typing import NoReturn, ParamSpec, TypeVar
 import click
 
 from gli.errors import UsageError
+from gli.release.repositories import GitFailed
 
 env = click.option(
     "--env", "name", default="stg", envvar="GLI_ENV", metavar="NAME", help="Where the repositories are; default: stg."
@@ -26,7 +27,8 @@ def refuse(error: UsageError) -> NoReturn:
 
 
 def sentences(command: Callable[P, R]) -> Callable[P, R]:
-    """A command whose `UsageError`s end it with their sentence, without a traceback."""
+    """A command whose errors end it with their sentence: exit code 2 for a `UsageError` and for a file or folder that
+    can't be used, 3 where git failed."""
 
     @wraps(command)
     def told(*arguments: P.args, **options: P.kwargs) -> R:
@@ -34,5 +36,12 @@ def sentences(command: Callable[P, R]) -> Callable[P, R]:
             return command(*arguments, **options)
         except UsageError as e:
             refuse(e)
+        except BrokenPipeError:
+            raise  # click's: whoever read has gone
+        except OSError as e:
+            refuse(UsageError(f"{e.filename or 'a file'} can't be used: {e.strerror or e}"))
+        except GitFailed as e:
+            click.echo(f"gli: {e}", err=True)
+            sys.exit(3)
 
     return told

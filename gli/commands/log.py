@@ -37,7 +37,12 @@ def log(rebuild: bool, publish: bool, name: str) -> None:
         with _mirrors(chosen) as mirrors:
             sys.exit(_rebuilt(mirrors, chosen.deploy_tag))
     branch, code = chosen.log_in(chosen.mirrors()), 0
-    logs.write(state)
+    try:
+        if state.is_dir():
+            chosen.claim()
+        logs.write(state)
+    except OSError as e:
+        click.echo(f"gli: {state / logs.FILE} can't be written: {e.strerror}", err=True)
     try:
         if publish:
             logs.publish(branch)
@@ -85,6 +90,7 @@ def _mirrors(chosen: Settings) -> Iterator[dict[str, Mirror]]:
     """Mirrors that nobody else is at work in; ends the command with exit code 3 where somebody is."""
     try:
         with lock.local(chosen.state, "gli log or doctor") as fd:
+            chosen.claim()
             yield chosen.mirrors((fd,))
     except lock.Busy as e:
         click.echo(f"gli: {e}", err=True)

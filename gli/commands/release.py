@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import click
 
@@ -22,9 +23,12 @@ from gli.errors import UsageError
 from gli.release import promote as promotions
 from gli.release import settings
 from gli.release.engine import Operation
-from gli.release.plan import MERGE_BACK, Refused
+from gli.release.plan import MERGE_BACK, Refused, because
 from gli.release.repositories import GitFailed
 from gli.release.session import Approval, Approve, Request, Session, session
+
+if TYPE_CHECKING:
+    from gli.environments import Environment
 
 _WIDTH = 80
 _ROLLOUT_S = 1800
@@ -87,12 +91,14 @@ def promote(
     """
     root = Path.cwd()
     if resume or undo:
-        if source is not None or resume == undo:
+        if source is not None or resume == undo or asked.dry_run:
             raise UsageError("--resume or --undo stands alone, without branches: it ends what was left half-finished")
         with _released(root, name) as opened:
             ended = promotions.recover(opened, "resume" if resume else "undo")
             click.echo("nothing is half-finished on this machine" if ended is None else _done(ended))
         return
+    if override_freeze is not None:
+        because(override_freeze, 'an override needs its reason: --override-freeze "Why it can not wait"')
     if source is None or target is None:
         raise UsageError("say from where to where, as in: gli promote dev stg")
     with _released(root, name) as opened:
@@ -102,7 +108,7 @@ def promote(
             target,
             approve=asked.approve,
             gate=lambda heads: _gate(root, name, report_dir, heads),
-            frozen=_frozen(root, name) if target == LIVE else None,
+            frozen=lambda: _frozen(root, name) if target == LIVE else None,
             choices=promotions.Choices(asked.dry_run, reinstate, override_freeze),
         )
         click.echo(_done(operation))
@@ -182,6 +188,8 @@ def push(
     root = Path.cwd()
     with _released(root, name) as opened:
         if acknowledge is not None:
+            if asked.dry_run:
+                raise UsageError("--acknowledge has no --dry-run: it makes one tag, and moves nothing")
             click.echo(f"done: {emergency.acknowledge(opened, acknowledge)}")
             return
         frozen = _frozen(root, name) if branch == LIVE else None
@@ -199,7 +207,7 @@ def _released(root: Path, name: str) -> Iterator[Session]:
     """A session whose end is told: the reasons of a refusal, the exit code, and the log."""
     chosen = settings.read(root, name)
     try:
-        with session(chosen, lambda line: _say(line, "")) as opened:
+        with session(chosen, _told) as opened:
             yield opened
     except Refused as e:
         for reason in e.reasons:
@@ -215,6 +223,8 @@ def _released(root: Path, name: str) -> Iterator[Session]:
 
 def _asking(yes: bool, approved_id: str | None, approved_by: str | None) -> Approve:
     """How this call gets its yes: from options, or from whoever sits there."""
+    if approved_by is not None and not approved_by.strip():
+        raise UsageError("--approved-by is empty; say who approves it")
     if approved_id is not None and approved_by is None:
         raise UsageError("--approve needs --approved-by NAME: who approves it")
 
@@ -280,14 +290,22 @@ def _frozen(root: Path, name: str) -> str | None:
 
 
 def _after(root: Path, name: str, operation: Operation) -> None:
-    """What comes after a deployment: whoever is to be told, the checklist, and the run that proves it."""
-    from gli import catalogue, environments
+    """What comes after a deployment: whoever is to be told, the checklist, and the run that proves it. The operation is
+    done by then: what can't be told of it is a warning."""
+    from gli import environments
+
+    try:
+        live = environments.load(root, name).other
+        if live is not None:
+            _tell_after(root, live, operation)
+    except UsageError as e:
+        _say(str(e), "WARNING: ")
+
+
+def _tell_after(root: Path, live: Environment, operation: Operation) -> None:
+    from gli import catalogue
     from gli.report import sinks, texts
 
-    environment = environments.load(root, name)
-    live = environment.other
-    if live is None:
-        return
     tag = str(operation.tag)
     for problem in sinks.tell_deployment(live, tag, _done(operation), root / "reports", language=texts.chosen(None)):
         _say(problem, "WARNING: ")
@@ -297,13 +315,26 @@ def _after(root: Path, name: str, operation: Operation) -> None:
         _say(item.text.en, f"  {item.id}  ")
     run = ["pytest", f"--env={live.name}", "--phase=post-deploy", f"--await-rollout={_ROLLOUT_S}"]
     click.echo(f"it is proven by: {' '.join(run)}")
-    if sys.stdin.isatty() and click.confirm("run it now?"):
+    try:
+        run_now = sys.stdin.isatty() and click.confirm("run it now?")
+    except click.Abort:
+        run_now = False
+    if run_now:
         subprocess.run([sys.executable, "-m", *run], cwd=root, check=False)
 
 
 def _done(operation: Operation) -> str:
     moved = sum(move.moves for move in operation.moves.values())
     return f"done: {operation.tag or operation.id}, {moved} of {len(operation.moves)} repositories moved"
+
+
+def _told(text: str) -> None:
+    """A sentence on the way. That nobody reads it any more stops nothing that is under way."""
+    try:
+        _say(text, "")
+    except OSError:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - as Python's documentation has it
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _say(text: str, mark: str) -> None:

@@ -13,13 +13,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from gli.branches import LIVE
+from gli.branches import LIVE, ROLLBACK_TAG
 from gli.clock import is_time
 from gli.environments import Git
 from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
 
-ROLLBACK_TAG = "rollback-%Y%m%d-%H%M%S"
 TIMEOUT_S = 20.0
 _QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C"}
 

@@ -21,7 +21,7 @@ from gli.environments import Github
 from gli.errors import UsageError
 from gli.release import journal as journals
 from gli.release import lock, log, plan
-from gli.release.mirror import Mirror, Refs, trailer
+from gli.release.mirror import Mirror, Refs
 from gli.release.plan import MERGE_BACK
 from gli.release.repositories import GitFailed, Repository, each, git
 from gli.release.session import half_finished, on_each
@@ -75,6 +75,9 @@ def findings(patient: Patient) -> Iterator[Finding]:
     known = _commits_of(patient.settings.state)
     for name, mirror in mirrors.items():
         yield from _tip(mirror, refs[name], known, patient.settings.deploy_tag)
+    for name, found in refs.items():
+        for branch in (b for b in BRANCHES if b not in found.branches and b != LIVE):
+            yield Finding(f"{name} has no branch {branch}", "find out who deleted it, and push it again")
     yield from _lock(patient, mirrors, refs)
     yield from _tags(patient, mirrors, refs)
     for debt in plan.open_debts(mirrors, refs):
@@ -91,7 +94,7 @@ def exit_code(found: Sequence[Finding]) -> int:
 
 
 def _journals(state: Path) -> Iterator[Finding]:
-    for path in sorted(journals.folder(state).glob("*.jsonl")):
+    for path in journals.paths(state):
         try:
             journals.read(path)
         except UsageError as e:
@@ -154,13 +157,17 @@ def _holder(patient: Patient, mirrors: Mapping[str, Mirror], refs: Mapping[str, 
 
 def _tags(patient: Patient, mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> Iterator[Finding]:
     """Tags of operations that some repositories lack, or have elsewhere."""
-    form = patient.settings.deploy_tag
+    form, said_by = patient.settings.deploy_tag, plan.said_by_tags(refs)
     left, holder = half_finished(patient.settings.state), _holder(patient, mirrors, refs)
     unended = {left.stem if left else "", holder.id if holder else ""}  # their tags may still come, or go
+    for name, found in refs.items():
+        for ref in (ref for ref in found.parked if ref.split("/")[2] not in unended):
+            push = _push(mirrors[name], f":{ref}")
+            yield Finding(f"{name} still has {ref}, of an operation that is over", push)
     every = {tag for found in refs.values() for tag in found.tags if _of_operation(tag, form)}
     for number, tag in enumerate(sorted(every, key=lambda tag: tag.partition("-")[2], reverse=True)):
         holders = {name: found.tags[tag] for name, found in refs.items() if tag in found.tags}
-        said = trailer(next(iter(holders.values())).message) or {}
+        said = said_by.get(tag, {})
         if said.get("id") in unended:
             continue
         if not said and number:  # made by hand, long ago: perhaps before there was such a repository
@@ -170,12 +177,23 @@ def _tags(patient: Patient, mirrors: Mapping[str, Mirror], refs: Mapping[str, Re
         for name in refs:
             move = said.get("moves", {}).get(name, {})
             if name not in holders and not (only_moved and move.get("old") == move.get("new")):
-                where = f"git --git-dir={mirrors[name].folder} push {mirrors[name].repository.url}"
-                mend = f"{where} {meant[name]}:refs/tags/{tag}" if name in meant else f"tag the commit of {tag} there"
-                yield Finding(f"{name} lacks the tag {tag}", mend)
+                there = next(iter(holders))
+                mend = _made_again(mirrors[name], mirrors[there], tag, meant[name]) if name in meant else ""
+                yield Finding(f"{name} lacks the tag {tag}", mend or f"tag the commit of {tag} there")
             elif name in holders and meant.get(name, holders[name].id) != holders[name].id:
                 text = f"{name}: {tag} is at {holders[name].short}, and was made at {meant[name][:8]}"
                 yield Finding(text, f"find out who moved it, and put it back to {meant[name]}")
+
+
+def _made_again(mirror: Mirror, holder: Mirror, tag: str, commit: str) -> str:
+    """The command that makes a tag in one repository as another one has it, with all that it says."""
+    read = f"git --git-dir={holder.folder} cat-file tag {tag}"
+    made = f"{read} | sed '1s/.*/object {commit}/' | git --git-dir={mirror.folder} mktag"
+    return _push(mirror, f'"$({made})":refs/tags/{tag}')
+
+
+def _push(mirror: Mirror, refspec: str) -> str:
+    return f"git --git-dir={mirror.folder} push --no-verify {mirror.repository.url} {refspec}"
 
 
 def _log(patient: Patient) -> Iterator[Finding]:
@@ -280,7 +298,7 @@ def _is_behind(mirror: Mirror, ours: str, theirs: str) -> bool:
 def _commits_of(state: Path) -> set[str]:
     """Every commit that an operation of this machine brought to a branch."""
     found = set()
-    for path in journals.folder(state).glob("*.jsonl"):
+    for path in journals.paths(state):
         try:
             events = journals.read(path)
         except UsageError:

@@ -10,8 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gli.branches import LIVE, STAGED
-from gli.clock import now, rfc3339
+from gli import people
+from gli.branches import EMERGENCY_TAG, LIVE, STAGED
+from gli.clock import is_time, now, rfc3339
 from gli.errors import UsageError
 from gli.manifest import manifest_id
 from gli.release import plan
@@ -50,7 +51,7 @@ def push(
             planned["override_freeze"] = {"window": frozen, "reason": reason}
         live, lines = branch == LIVE, summary(operation, moves)
         title = f"clones to {branch}, not verified: {reason}"
-        request = Request(manifest, title, lines, live, session.actor, "later" if live else "")
+        request = Request(plan.approval_id(moves), title, lines, live, session.actor, "later" if live else "")
         tag = session.tag_name("emergency", operation, refs) if branch == LIVE else None
         session.carry_out(operation, refs, moves, planned, approve, request, tag=tag, tag_all=False, dry_run=dry_run)
         return operation
@@ -64,10 +65,10 @@ def acknowledge(session: Session, tag: str) -> str:
     with session.operation(kind="acknowledgement", source=tag, branch=LIVE) as operation:
         refs = session.fetch(operation)
         holders = {name: found.tags[tag] for name, found in refs.items() if tag in found.tags}
-        if not tag.startswith("emergency-") or not holders:
+        if not is_time(tag, EMERGENCY_TAG) or not holders:
             raise Refused(f"no repository has an emergency {tag}; gli doctor lists them")
         said = trailer(next(iter(holders.values())).message) or {}
-        if said.get("actor") == session.actor:
+        if people.may_be_one(str(said.get("actor", "")), session.actor):
             raise Refused(f"{tag} was pushed by {session.actor}; somebody else has to acknowledge it")
         made = tag.replace("emergency-", "acknowledged-", 1)
         mirror = operation.mirrors[operation.home]
@@ -86,8 +87,10 @@ def _move(mirror: Mirror, refs: Refs, branch: str) -> Move | Refused:
     clone = mirror.repository.clone
     try:
         theirs = plan.tip(mirror, refs, branch)
-        if not clone.is_dir():
+        if not clone.exists():
             return _as_it_is(branch, theirs)
+        if not clone.is_dir():
+            raise Refused(f"{mirror.name}: {clone} is no folder, so nobody knows what it should push")
         head = git("rev-parse", "--verify", "--quiet", f"refs/heads/{branch}", cwd=clone, accept=(0, 1)).strip()
         _all_committed(mirror, clone, branch)
         if head in ("", theirs.id):
@@ -97,6 +100,11 @@ def _move(mirror: Mirror, refs: Refs, branch: str) -> Move | Refused:
             return _as_it_is(branch, theirs)
         if not mirror.contains(head, theirs.id):
             raise Refused(f"{mirror.name}: the clone's {branch} lacks what the remote has; merge that first")
+        if mirror.holds_archived(head, theirs.id):
+            raise Refused(
+                f"{mirror.name}: the clone's {branch} still has what a reset took off the remote's; put your commits "
+                f"on top of origin/{branch} first"
+            )
         new = mirror.commit(head)
     except Refused as e:
         return e
@@ -104,13 +112,30 @@ def _move(mirror: Mirror, refs: Refs, branch: str) -> Move | Refused:
 
 
 def _all_committed(mirror: Mirror, clone: Path, branch: str) -> None:
-    """Raises `Refused` where the clone is on the branch with changes that a push would leave out."""
-    if git("symbolic-ref", "--quiet", "--short", "HEAD", cwd=clone, accept=(0, 1)).strip() != branch:
-        return
-    asked = ("--no-optional-locks", "status", "--porcelain", "--untracked-files=no")
-    changed = git(*asked, cwd=clone).splitlines()
-    if changed:
-        raise Refused(f"{mirror.name}: {len(changed)} changed files are not committed on {branch}; commit them first")
+    """Raises `Refused` where a work tree of the clone is on the branch with changes that a push would leave out, or is
+    in the middle of a rebase of it."""
+    for part in git("worktree", "list", "--porcelain", cwd=clone).split("\n\n"):
+        lines = part.splitlines()
+        tree = Path(lines[0].removeprefix("worktree ")) if lines else None
+        if tree is None or not tree.is_dir():
+            continue
+        if _is_rebased(tree, branch):
+            raise Refused(f"{mirror.name}: a rebase of {branch} is under way in {tree}; end it first")
+        if f"branch refs/heads/{branch}" in lines:
+            asked = ("--no-optional-locks", "status", "--porcelain", "--untracked-files=no")
+            changed = git(*asked, cwd=tree).splitlines()
+            if changed:
+                files = "1 changed file is" if len(changed) == 1 else f"{len(changed)} changed files are"
+                raise Refused(f"{mirror.name}: {files} not committed on {branch}; commit first")
+
+
+def _is_rebased(tree: Path, branch: str) -> bool:
+    paths = ("rebase-merge/head-name", "rebase-apply/head-name")
+    listing = git("rev-parse", *(part for path in paths for part in ("--git-path", path)), cwd=tree)
+    return any(
+        (tree / path).is_file() and (tree / path).read_text().strip() == f"refs/heads/{branch}"
+        for path in listing.splitlines()
+    )
 
 
 def _as_it_is(branch: str, tip: Commit) -> Move:

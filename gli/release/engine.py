@@ -31,12 +31,14 @@ from gli.release.interrupts import interrupted, uninterrupted
 from gli.release.journal import Journal
 from gli.release.mirror import QUIET_FETCH, Mirror, Specs
 from gli.release.plan import Move, Refused
-from gli.release.refusals import exit_code, failures, is_lasting, sentences, short
+from gli.release.refusals import exit_code, failures, impossible, is_lasting, sentences, short
 from gli.release.repositories import GitFailed, each, ls_remote
 from gli.release.turn import NotItsTurn, Turn
 
 T = TypeVar("T")
 PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+LONGEST_S = 120.0
+"""After it nothing is tried again: a remote that hangs must not keep the others half moved."""
 
 
 class Stuck(Refused):
@@ -199,10 +201,12 @@ class Operation:
 
     def _push_all(self, first: bool) -> str:
         """Empty where all landed; else the reason why they can't."""
-        waiting = set(self.moves)
+        waiting, until = set(self.moves), time.monotonic() + LONGEST_S
         for pause in (0.0, *self.patience):
             if interrupted(pause):
                 return "interrupted"
+            if pause and time.monotonic() > until:
+                break
             failed = self._push_each(waiting, first)
             lasting = {name: e for name, e in failed.items() if is_lasting(e)}
             if lasting:
@@ -259,7 +263,7 @@ class Operation:
         try:
             self.mirrors[self.home].push({**self._specs(self.home), **closing}, turn)
         except GitFailed as e:
-            if not (turn.has_come and is_lasting(e)):
+            if not (turn.has_come and (is_lasting(e) or impossible(e) == {self.log.ref})):
                 raise
             self._push_moves(self.home)  # neither the log nor the lock stops a release
         else:
@@ -278,9 +282,9 @@ class Operation:
         """Every repository looked at, and taken back where it landed; those that were taken back now or before."""
         back: set[str] = set()
         hopeless: dict[str, GitFailed] = {}
-        waiting = set(self.moves)
+        waiting, until = set(self.moves), time.monotonic() + LONGEST_S
         for pause in (0.0, *self.patience):
-            if interrupted(pause):
+            if interrupted(pause) or (pause and time.monotonic() > until):
                 break
             results = self._each(waiting, self._restore_one)
             failed = failures(results)
@@ -296,7 +300,7 @@ class Operation:
     def _stuck(self, failed: Mapping[str, GitFailed]) -> None:
         reasons = sentences(failed)
         self.journal.append("stuck", repositories=sorted(failed), reason="; ".join(reasons))
-        raise Stuck(*reasons, "the other repositories are as they were; mend that, then: gli promote --undo", code=3)
+        raise Stuck(*reasons, "mend that, then: gli promote --undo", code=3)
 
     def _restore_one(self, name: str) -> bool:
         """Whether it had landed and is taken back; raises `GitFailed`."""
@@ -343,6 +347,9 @@ class Operation:
             self._push_back(name, {}, refs)
             return False
         if refs.get(head) != move.new:
+            if self._is_put_back_by_hand(name, refs.get(head, "")):
+                self._push_back(name, {}, refs)
+                return True
             raise _MovedOn(("push",), 1, f"{move.branch} has been moved on since, to {refs.get(head)}")
         back = plan.restore(self.mirrors[name], move, self.id)
         self.journal.append("restoring", repository=name, restore=back)
@@ -350,6 +357,14 @@ class Operation:
         self.journal.append("restored", repository=name)
         self.say(f"{name}: taken back")
         return True
+
+    def _is_put_back_by_hand(self, name: str, head: str) -> bool:
+        """Whether somebody has put a branch that moved back to the tree that it had."""
+        mirror = self.mirrors[name]
+        if not head:
+            return False
+        mirror.git("fetch", *QUIET_FETCH, "--", mirror.repository.url, head)
+        return mirror.commit(head).tree == self.moves[name].old_tree
 
     def _push_back(self, name: str, specs: dict[str, tuple[str, str | None]], refs: Mapping[str, str]) -> None:
         """The push that takes back, and the tag with it where the remote lets tags be deleted."""

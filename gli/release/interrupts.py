@@ -1,4 +1,4 @@
-"""Ctrl-C while branches move: it waits until they have, and is heard between two attempts."""
+"""Ctrl-C, SIGTERM and a terminal that closes, while branches move: they wait, and are heard between two attempts."""
 
 from __future__ import annotations
 
@@ -8,34 +8,31 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_LOOKS_S = 0.1
+_came: list[int] = []
+
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits: git's processes would get it too, and die in the middle of a push."""
-    if not _main_thread():
+    """These signals are only noted: to end in the middle of a push would leave some repositories moved."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {number: signal.signal(number, lambda number, _: _came.append(number)) for number in _SIGNALS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def interrupted(pause_s: float) -> bool:
-    """Wait between two attempts; whether Ctrl-C came."""
-    if not pause_s or not _main_thread():
-        time.sleep(pause_s)
-        return False
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        time.sleep(pause_s)
-    except KeyboardInterrupt:
-        return True
-    finally:
-        signal.signal(signal.SIGINT, before)
-    return False
-
-
-def _main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
+    """Wait between two attempts; whether a signal came since the last one."""
+    until = time.monotonic() + pause_s
+    while pause_s and not _came and time.monotonic() < until:
+        time.sleep(min(_LOOKS_S, pause_s))
+    came = bool(pause_s and _came)
+    if came:
+        _came.clear()
+    return came

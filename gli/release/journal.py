@@ -29,6 +29,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ from gli.clock import now, rfc3339
 from gli.errors import UsageError
 
 FINAL = ("refused", "done", "undone")
+_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 _START = "0" * 64
 _ESCAPED = "backslashreplace"  # of what git printed and is no UTF-8: JSON reads it back
 
@@ -79,12 +81,13 @@ class Journal:
         """A new journal; raises `FileExistsError` for an id that was used, `UsageError` where it can't be written."""
         path = folder / f"{id_}.jsonl"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            if not folder.is_dir():
+                folder.mkdir(parents=True)
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
             _sync_folder(folder)
-        except FileExistsError:
-            raise
         except OSError as e:
+            if isinstance(e, FileExistsError) and folder.is_dir():
+                raise
             raise UsageError(f"{path} can't be written: {e.strerror}; nothing was moved") from None
         return cls(path, actor, [], file)
 
@@ -92,7 +95,10 @@ class Journal:
     def reopen(cls, path: Path, actor: str) -> Journal:
         """An existing journal to go on with, a torn last line cut off; raises `UsageError` as `read` does."""
         events, whole = _parsed(path)
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        except OSError as e:
+            raise UsageError(f"{path} can't be written: {e.strerror}; let whoever ends it write there") from None
         os.ftruncate(file, whole)
         os.fsync(file)
         return cls(path, actor, events, file)
@@ -146,6 +152,16 @@ class Journal:
 def folder(state: Path) -> Path:
     """Where the journals of a state folder lie."""
     return state / "journal"
+
+
+def ids(folder: Path) -> list[str]:
+    """The ids of the journals in a folder, oldest first: they sort by time."""
+    return sorted(path.stem for path in folder.glob("*.jsonl") if _ID.fullmatch(path.stem) and path.is_file())
+
+
+def paths(state: Path) -> list[Path]:
+    """The journals of a state folder, oldest first."""
+    return [of(state, id_) for id_ in ids(folder(state))]
 
 
 def of(state: Path, id_: str) -> Path:

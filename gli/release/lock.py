@@ -53,9 +53,12 @@ class Holder:
     def parsed(cls, text: str) -> Holder | None:
         """The holder that a lock names; None where it is not ours to read."""
         try:
-            return cls(**json.loads(text))
+            holder = cls(**json.loads(text))
+            aware = datetime.fromisoformat(holder.until).tzinfo is not None if holder.until else not holder.id
         except (ValueError, TypeError):
             return None
+        texts = (holder.id, holder.actor, holder.host, holder.since, holder.until)
+        return holder if aware and isinstance(holder.pid, int) and all(isinstance(t, str) for t in texts) else None
 
     @classmethod
     def of(cls, mirror: Mirror, object_: str) -> Holder | None:
@@ -103,7 +106,7 @@ def _acquire(file: int, path: Path, patience_s: float) -> None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             return
         except BlockingIOError:
-            holder = Holder.parsed(path.read_text(encoding="utf-8"))
+            holder = Holder.parsed(path.read_text(encoding="utf-8", errors="replace"))
         if holder is not None and _alive(holder):
             raise Busy(f"{holder} is at work in {path.parent}; wait until that has ended")
         if time.monotonic() > deadline:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from gli.branches import EMERGENCY_TAG, ROLLBACK_TAG
 from gli.clock import is_time, now, rfc3339
 from gli.errors import UsageError
 from gli.manifest import manifest_id
@@ -32,8 +33,8 @@ _DONE = {
     "push": "pushed",
     "acknowledgement": "acknowledged",
 }
-_PREFIXES = ("rollback-", "emergency-")
 _ATTEMPTS = 5
+_LONGEST = 1000  # of a reason: a thousand conflicts are no line
 _ESCAPED = "surrogateescape"  # a reason may hold bytes that are no UTF-8
 _NEXT = "refs/next/log"
 _UNFINISHED = "unfinished"
@@ -80,12 +81,13 @@ class Entry:
         parts.append(f"by {self.actor}")
         parts += [f"approved by {self.approved_by}"] if self.approved_by not in (None, self.actor) else []
         parts += [f"verdict {self.verdict}"] if self.verdict else []
-        return " ".join((" ".join(filter(None, parts)) + (f": {self.reason}" if self.reason else "")).split())
+        reason = self.reason if len(self.reason) <= _LONGEST else f"{self.reason[:_LONGEST]} ..."
+        return " ".join((" ".join(filter(None, parts)) + (f": {reason}" if reason else "")).split())
 
 
 def is_release(tag: str) -> bool:
-    """Whether a tag is of an operation that changed the live branch, other than a deployment (see `is_time`)."""
-    return tag.startswith(_PREFIXES)
+    """Whether a tag is of an operation that changed the live branch, other than a deployment."""
+    return any(is_time(tag, form) for form in (ROLLBACK_TAG, EMERGENCY_TAG))
 
 
 def entries(state: Path) -> list[Entry]:
@@ -111,7 +113,8 @@ def rebuilt(mirrors: Iterable[Mirror], deploy_tag: str) -> list[Entry]:
             name, at, tagger, message = record.split("\0", 3)
             if is_time(name, deploy_tag) or is_release(name):
                 about[name] = (at, tagger, message)
-    return sorted((_of_tag(name, *said) for name, said in about.items()), key=lambda entry: entry.key)
+    found = (_of_tag(name, *said) for name, said in about.items())
+    return sorted((entry for entry in found if entry is not None), key=lambda entry: entry.key)
 
 
 def write(state: Path) -> Path:
@@ -130,6 +133,7 @@ def note(state: Path) -> None:
     text = path.read_text(encoding="utf-8", errors=_ESCAPED) if path.is_file() else ""
     there = {_key(line) for line in text.splitlines()}
     with path.open("a", encoding="utf-8", errors=_ESCAPED) as file:
+        file.write("" if text.endswith("\n") or not text else "\n")
         file.write(_text(map(str, _ended(_lacking(state, there)))))
 
 
@@ -176,11 +180,18 @@ class Branch:
         if self.tip is None:
             return self.look()
         if self._read != self.tip:
-            # 128 where the branch has no such file yet
-            blob = ("cat-file", "blob", f"{self.tip}:{self.path}")
-            self._text = self.mirror.git(*blob, accept=(0, 128)) if self.tip else ""
+            text = self._file() if self.tip else ""
+            self._text = text if text.endswith("\n") or not text else f"{text}\n"  # somebody has edited it by hand
             self._read = self.tip
         return self._text.splitlines()
+
+    def _file(self) -> str:
+        try:
+            return self.mirror.git("cat-file", "blob", f"{self.tip}:{self.path}")
+        except GitFailed as e:
+            if "does not exist in" in e.stderr:  # a branch that was made by hand
+                return ""
+            raise
 
     def lacks(self, lines: Iterable[str]) -> list[Entry]:
         """The entries of this machine's ended operations that are not among its lines."""
@@ -237,7 +248,7 @@ def _lacking(state: Path, there: Container[str]) -> list[Entry]:
     The newest are read first, until one that is there: what was before it had been brought along with it.
     """
     found: list[Entry] = []
-    for path in sorted(journals.folder(state).glob("*.jsonl"), reverse=True):
+    for path in reversed(journals.paths(state)):
         entry = _entry(path)
         if entry is not None and entry.key in there:
             break
@@ -286,10 +297,14 @@ def _of_journal(events: Sequence[Event]) -> Entry:
     )
 
 
-def _of_tag(name: str, at: str, tagger: str, message: str) -> Entry:
+def _of_tag(name: str, at: str, tagger: str, message: str) -> Entry | None:
+    """The line of a tag; None for one that has no moment, which is no release's."""
     said = trailer(message)
     if said is None or "moves" not in said:
-        moment = rfc3339(datetime.fromtimestamp(int(at), UTC))
+        try:
+            moment = rfc3339(datetime.fromtimestamp(int(at), UTC))
+        except (ValueError, OverflowError, OSError):
+            return None
         return Entry(moment, name, "tagged", "main", tagger.strip() or "somebody")
     return Entry(
         at=said["at"],

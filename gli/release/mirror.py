@@ -18,7 +18,13 @@ from gli.release.repositories import GitFailed, Repository, git, shown
 from gli.release.turn import Turn
 
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n"
-_FETCHED = (*(f"refs/heads/{branch}" for branch in BRANCHES), "refs/tags/*", "refs/gli/*")
+_FETCHED = (
+    *(f"refs/heads/{branch}" for branch in BRANCHES),
+    "refs/tags/*",
+    "refs/gli/*",
+    "refs/promotions/*",
+    "refs/archive/*",
+)
 _FIELDS = "%00".join(
     ("%(refname)", "%(objecttype)", "%(objectname)", "%(tree)", "%(*objectname)", "%(*tree)", "%(contents)", "%01")
 )
@@ -51,6 +57,8 @@ class Refs:
     tags: Mapping[str, Commit]
     lock: str | None
     """The object of the lock ref; only the log repository has one."""
+    parked: Mapping[str, str]
+    """Ref to commit of what operations have parked."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +134,7 @@ class Mirror:
 
     def refs(self) -> Refs:
         """What the last fetch brought."""
-        branches, tags, lock = {}, {}, None
+        branches, tags, parked, lock = {}, {}, {}, None
         for record in self.git("for-each-ref", f"--format={_FIELDS}").split("\0\1\n")[:-1]:
             ref, kind, object_, tree, peeled, peeled_tree, message = record.split("\0", 6)
             commit = Commit(peeled or object_, peeled_tree or tree, message)
@@ -134,16 +142,20 @@ class Mirror:
                 branches[ref.removeprefix("refs/heads/")] = commit
             elif ref.startswith("refs/tags/") and (peeled or kind == "commit"):
                 tags[ref.removeprefix("refs/tags/")] = commit
+            elif ref.startswith("refs/promotions/"):
+                parked[ref] = object_
             lock = object_ if ref == "refs/gli/lock" else lock
-        return Refs(branches, tags, lock)
+        return Refs(branches, tags, lock, parked)
 
     def commit(self, name: str) -> Commit:
         """A commit by its name; raises `GitFailed` where there is none."""
         return _commit(self.git(*_ONE, f"{name}^{{commit}}"))
 
-    def newest(self, tip: str, pattern: str) -> Commit | None:
-        """The newest commit whose message has a line that matches, on the first-parent line that ends in `tip`."""
-        found = self.git(*_ONE, "--first-parent", f"--grep={pattern}", tip)
+    def newest(self, tip: str, pattern: str, *, first_parent: bool = False, beyond: str | None = None) -> Commit | None:
+        """The newest commit in the history of `tip` whose message has a line that matches: of the `first_parent` line
+        alone, of what the commit `beyond` does not hold."""
+        line = ("--first-parent",) if first_parent else ("--topo-order",)
+        found = self.git(*_ONE, *line, f"--grep={pattern}", tip, *([f"^{beyond}"] if beyond else []))
         return _commit(found) if found else None
 
     def contains(self, holder: str, commit: str) -> bool:
@@ -155,6 +167,11 @@ class Mirror:
                 return False
             raise
         return True
+
+    def holds_archived(self, holder: str, beyond: str) -> bool:
+        """Whether any commit in the history of `holder`, and not in that of `beyond`, was taken off by a reset."""
+        new = self.git("rev-list", "--count", holder, f"^{beyond}")
+        return new != self.git("rev-list", "--count", holder, f"^{beyond}", "--not", "--glob=refs/archive/*")
 
     def merge(self, ours: str, theirs: str) -> tuple[str, tuple[str, ...]]:
         """The tree of a merge, and the files that conflict; raises `GitFailed` where it can't be tried."""
@@ -209,7 +226,7 @@ def _commit(text: str) -> Commit:
 
 
 def trailer(message: str) -> dict[str, Any] | None:
-    """The JSON at the end of a tag's message; None where it has none."""
+    """The JSON at the end of a tag's message; None where it has none that an operation could have written."""
     start = message.find("\n{")
     if start < 0:
         return None
@@ -217,4 +234,14 @@ def trailer(message: str) -> dict[str, Any] | None:
         document, _ = json.JSONDecoder().raw_decode(message, start + 1)
     except ValueError:
         return None
-    return document if isinstance(document, dict) else None
+    return document if isinstance(document, dict) and _is_of_operation(document) else None
+
+
+def _is_of_operation(document: Mapping[str, Any]) -> bool:
+    moves, verdict = document.get("moves", {}), document.get("verdict", {})
+    if not (isinstance(moves, dict) and isinstance(verdict, dict)):
+        return False
+    texts = [document.get(key) for key in ("kind", "at", "actor")]
+    for move in moves.values():
+        texts += [move.get(key) if isinstance(move, dict) else None for key in ("old", "new", "old_tree", "tree")]
+    return all(isinstance(text, str) for text in texts)

@@ -14,8 +14,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gli.branches import DEVELOPED, LIVE, STAGED
+from gli.branches import DEVELOPED, EMERGENCY_TAG, LIVE, STAGED
+from gli.clock import is_time
 from gli.errors import UsageError
+from gli.manifest import manifest_id
 from gli.release.mirror import Commit, Mirror, Refs, trailer
 from gli.release.repositories import GitFailed
 from gli.trailers import RELEASE_ID, RESTORES
@@ -36,8 +38,10 @@ class Refused(Exception):
 
 def because(reason: str, asks: str) -> str:
     """The reason that somebody gave; raises `UsageError` for none, and for what was meant as an option."""
-    if not reason.strip() or reason.startswith("-"):
-        raise UsageError(f"{asks}, and it comes first after -m")
+    if not reason.strip():
+        raise UsageError(asks)
+    if reason.startswith("-"):
+        raise UsageError(f"{reason} is no reason; {asks}")
     return reason
 
 
@@ -135,8 +139,12 @@ def effective(mirror: Mirror, commit: Commit) -> str:
     restored = newest and RESTORES.search(newest.message)
     if not newest or not restored:
         return commit.id
-    earlier = mirror.commit(restored["commit"])
-    if earlier.tree != newest.tree:  # not what it says: somebody copied the message
+    # Where it is not what it says, somebody has copied the message.
+    try:
+        earlier = mirror.commit(restored["commit"])
+    except GitFailed:
+        return commit.id
+    if earlier.tree != newest.tree:
         return commit.id
     base = effective(mirror, earlier)
     if newest.tree == commit.tree:
@@ -145,8 +153,13 @@ def effective(mirror: Mirror, commit: Commit) -> str:
 
 
 def _newest_of_ours(mirror: Mirror, commit: Commit) -> Commit | None:
-    """The newest commit of an operation on the branch that ends in `commit`."""
-    return commit if RELEASE_ID.search(commit.message) else mirror.newest(commit.id, "^Release-Id: ")
+    """The newest commit of an operation on the branch that ends in `commit`; before it, one that took a branch back and
+    was merged in from the side since, as `git pull` does."""
+    if RELEASE_ID.search(commit.message):
+        return commit
+    on_it = mirror.newest(commit.id, "^Release-Id: ", first_parent=True)
+    aside = mirror.newest(commit.id, "^Release-Id: ", beyond=on_it.id if on_it else None)
+    return aside if aside and RESTORES.search(aside.message) else on_it
 
 
 def open_debts(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> list[str]:
@@ -154,12 +167,12 @@ def open_debts(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> list[
     acknowledged = {tag for r in refs.values() for tag in r.tags if tag.startswith("acknowledged-")}
     debts = []
     for mirror in mirrors.values():
-        tags = {t: c for t, c in refs[mirror.name].tags.items() if t.startswith("emergency-")}
+        tags = {t: c for t, c in refs[mirror.name].tags.items() if is_time(t, EMERGENCY_TAG)}
         here = refs[mirror.name].branches if tags else {}
         for branch in (b for b in (STAGED, DEVELOPED) if b in here):
             form, ref = "--format=%(refname:lstrip=2)", f"refs/heads/{branch}"
             lacking = mirror.git("for-each-ref", form, "--no-merged", ref, "refs/tags/emergency-*").split()
-            debts += [f"{mirror.name}: {branch} lacks {tag}; {MERGE_BACK}" for tag in lacking]
+            debts += [f"{mirror.name}: {branch} lacks {tag}; {MERGE_BACK}" for tag in lacking if tag in tags]
         for tag, commit in tags.items():
             alone = not (trailer(commit.message) or {}).get("approved_by")
             if alone and tag.replace("emergency-", "acknowledged-", 1) not in acknowledged:
@@ -167,17 +180,31 @@ def open_debts(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> list[
     return debts
 
 
-def on_hold(tags: Mapping[str, Commit], trees: str) -> str | None:
-    """The rollback that took this content off main, where it has not been reinstated since. `trees` is the
-    `manifest_id` of its trees."""
+def said_by_tags(refs: Mapping[str, Refs]) -> dict[str, dict[str, Any]]:
+    """What the tags of operations say, by tag; a tag counts that any repository has."""
+    found: dict[str, dict[str, Any]] = {}
+    for of_one in refs.values():
+        for tag, commit in of_one.tags.items():
+            if tag not in found and (said := trailer(commit.message)):
+                found[tag] = said
+    return found
+
+
+def on_hold(said_by: Mapping[str, Mapping[str, Any]], trees: str) -> str | None:
+    """The rollback that took this content off main, where it has not come back since. `trees` is the `manifest_id` of
+    its trees, `said_by` what the tags say."""
     hold = None
-    said_of = {tag: trailer(commit.message) or {} for tag, commit in tags.items()}
-    for tag, said in sorted(said_of.items(), key=lambda tagged: str(tagged[1].get("at", ""))):
+    for tag, said in sorted(said_by.items(), key=lambda tagged: str(tagged[1].get("at", ""))):
         if said.get("held") == trees:
             hold = tag
-        elif said.get("kind") == "deploy" and said.get("trees") == trees:
+        elif said.get("trees") == trees and said.get("kind") in ("deploy", "rollback", "reset"):
             hold = None
     return hold
+
+
+def approval_id(moves: Moves) -> str:
+    """What names what an approval is of: what is done to which branch, from which commit, to which content."""
+    return manifest_id({name: f"{m.action} {m.branch} {m.old} {m.tree}" for name, m in moves.items()})
 
 
 def document(moves: Moves) -> dict[str, Any]:

@@ -59,13 +59,13 @@ def promote(
     *,
     approve: Approve,
     gate: Gate,
-    frozen: str | None,
+    frozen: Callable[[], str | None],
     choices: Choices = Choices(),
 ) -> Operation:
     """Merge `source` into `target` in every repository, or in none.
 
-    `frozen` is the freeze window that is open now. Raises `UsageError` for branches between which nothing is promoted,
-    `Refused` with every reason against it.
+    `frozen` tells the freeze window that is open when it is asked. Raises `UsageError` for branches between which
+    nothing is promoted, `Refused` with every reason against it.
     """
     if (source, target) not in PATHS:
         ways = ", ".join(f"{s} {t}" for s, t in PATHS)
@@ -75,16 +75,17 @@ def promote(
         found = session.fetch_and(operation, lambda m, refs: _planned(m, refs, source, target, operation.id))
         refs = {name: fetched for name, (fetched, _) in found.items()}
         against = [planned for _, planned in found.values() if isinstance(planned, Refused)]
-        evidence = None
+        evidence, window = None, None
         if target == LIVE:
             evidence = _answer(gate, refs, against)
-            against += _freeze(frozen, choices)
+            window = frozen()
+            against += _freeze(window, choices)
         if (source, target) in _NORMAL:
             against += [Refused(debt) for debt in plan.open_debts(operation.mirrors, refs)]
         moves = {name: move for name, (_, move) in found.items() if isinstance(move, Move)}
         manifest, trees = _identity(refs, source)
         if target == LIVE:
-            against += _hold(operation, refs, trees, choices)
+            against += _hold(refs, trees, choices)
         if against:
             raise collected(against)
         if not any(move.moves for move in moves.values()):
@@ -92,11 +93,13 @@ def promote(
         planned: dict[str, Any] = {"manifest": manifest, "trees": trees}
         if evidence is not None:
             planned["verdict"] = dict(evidence.verdict)
-        if frozen and choices.override_freeze:
-            planned["override_freeze"] = {"window": frozen, "reason": choices.override_freeze}
-        request = Request(manifest, f"{source} to {target}", summary(operation, moves), target == LIVE, session.actor)
+        if window and choices.override_freeze:
+            planned["override_freeze"] = {"window": window, "reason": choices.override_freeze}
+        request = Request(
+            plan.approval_id(moves), f"{source} to {target}", summary(operation, moves), target == LIVE, session.actor
+        )
         tag = session.tag_name("deploy", operation, refs) if target == LIVE else None
-        still = _while_it_counts(approve, evidence)
+        still = _while_it_counts(approve, evidence, lambda: _freeze(frozen(), choices) if target == LIVE else [])
 
         def tell() -> None:
             if target == LIVE:
@@ -206,13 +209,15 @@ def _answer(gate: Gate, refs: Mapping[str, Refs], against: list[Refused]) -> Evi
     return evidence
 
 
-def _while_it_counts(approve: Approve, evidence: Evidence | None) -> Approve:
-    """The approval, which may have waited for so long that the verdict has expired."""
+def _while_it_counts(approve: Approve, evidence: Evidence | None, freeze: Callable[[], list[Refused]]) -> Approve:
+    """The approval, which may have waited for so long that the verdict has expired, or that a freeze has begun."""
 
     def still(request: Request) -> Approval:
         approval = approve(request)
         if evidence is not None and evidence.expires is not None and now() > evidence.expires:
             raise Refused("the verdict expired before this was approved; verify again")
+        if frozen := freeze():
+            raise collected(frozen)
         return approval
 
     return still
@@ -224,10 +229,8 @@ def _freeze(frozen: str | None, choices: Choices) -> list[Refused]:
     return [Refused(f"{frozen}; wait, or say why it can't: --override-freeze REASON")]
 
 
-def _hold(operation: Operation, refs: Mapping[str, Refs], trees: str, choices: Choices) -> list[Refused]:
-    everywhere = set.intersection(*(set(found.tags) for found in refs.values()))
-    tags = {tag: commit for tag, commit in refs[operation.home].tags.items() if tag in everywhere}
-    hold = plan.on_hold(tags, trees)
+def _hold(refs: Mapping[str, Refs], trees: str, choices: Choices) -> list[Refused]:
+    hold = plan.on_hold(plan.said_by_tags(refs), trees)
     if hold is None or choices.reinstate:
         return []
     return [Refused(f"this release was taken off {LIVE} by {hold}; to bring it back: --reinstate")]

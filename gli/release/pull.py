@@ -20,7 +20,7 @@ WIDTH = 80
 FETCH_S = 600.0
 _FETCH = ("fetch", "--quiet", "--no-auto-maintenance", "--no-recurse-submodules", "--no-write-fetch-head")
 _STATUS = ("--no-optional-locks", "status", "--porcelain=v2", "--branch", "--ahead-behind", "--untracked-files=no")
-_MERGE = ("-c", "maintenance.auto=false", "merge", "--ff-only", "--quiet", "--no-autostash")
+_MERGE = ("-c", "maintenance.auto=false", "merge", "--ff-only", "--quiet", "--no-autostash", "--no-overwrite-ignore")
 
 
 class Pulled(NamedTuple):

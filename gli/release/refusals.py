@@ -20,6 +20,7 @@ _MAY_PASS: tuple[str, ...] = (
     "failed to lock",
 )
 _WORDS = 300
+_IN_THE_WAY = re.compile(r"cannot lock ref '([^']+)': '[^']+' exists; cannot create")
 _REFUSAL = re.compile(r"! \[(?:remote )?rejected\] +(?:.* -> )?(?P<ref>\S+) \((?P<why>.*)\)")
 
 
@@ -39,6 +40,11 @@ def short(error: GitFailed) -> str:
             why = f"{refusal['why']}: {words[:_WORDS]}" if words else refusal["why"]
             return f"{refusal['ref']} was refused ({why})"
     return next((line for line in lines if line.startswith(("fatal", "error"))), lines[-1])
+
+
+def impossible(error: GitFailed) -> set[str]:
+    """The refs of a push that can't be made, because another one is in their way (`a` where there is `a/b`)."""
+    return set(_IN_THE_WAY.findall(error.stderr))
 
 
 def sentences(failed: Mapping[str, GitFailed]) -> list[str]:

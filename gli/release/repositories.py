@@ -71,7 +71,7 @@ class GitFailed(Exception):
     """git ended with an error; the text is the line of it that says why."""
 
     def __init__(self, command: Sequence[str], code: int, stderr: str) -> None:
-        stderr = _USERINFO.sub("://", shown(stderr))
+        stderr = without_secrets(shown(stderr))
         lines = [line.strip() for line in stderr.splitlines() if line.strip()] or [f"git ended with {code}"]
         super().__init__(next((line for line in lines if line.startswith(("fatal", "error"))), lines[-1]))
         self.command = tuple(command)
@@ -83,6 +83,11 @@ def shown(text: str) -> str:
     """What git or a remote said, as it may go to a terminal: without colours and control characters but the ends of
     lines, and bytes that are no UTF-8 as `\\xNN`."""
     return _COLOURS.sub("", text).encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def without_secrets(text: str) -> str:
+    """A text with addresses, without the user and the password in them."""
+    return _USERINFO.sub("://", text)
 
 
 def of(root: Path, name: str) -> list[Repository]:

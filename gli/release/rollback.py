@@ -48,6 +48,10 @@ def rollback(
         lacking = [name for name, found in refs.items() if target not in found.tags]
         if lacking:
             raise Refused(f"there is no tag {target} in {', '.join(lacking)}, so not all can go back to it")
+        said_by = plan.said_by_tags(refs)
+        moved = _moved_tags(refs, target, said_by)
+        if moved:
+            raise Refused(f"{target} was moved in {', '.join(moved)} since it was made; gli doctor says where it was")
         message = f"Roll back to {target}\n\nReason: {' '.join(reason.split())}\nRelease-Id: {operation.id}\n"
         moves = _moves(operation, refs, target, mode, message)
         if not any(move.moves for move in moves.values()):
@@ -68,7 +72,9 @@ def rollback(
         }
         lines = (*summary(operation, moves), *(f"the database keeps {migration}" for migration in kept))
         second: Literal["", "now"] = "now" if mode == "reset" else ""
-        request = Request(manifest, f"{LIVE} back to {target} ({mode})", lines, True, session.actor, second)
+        request = Request(
+            plan.approval_id(moves), f"{LIVE} back to {target} ({mode})", lines, True, session.actor, second
+        )
         tag = session.tag_name("rollback", operation, refs)
 
         def tell() -> None:
@@ -86,18 +92,36 @@ def rollback(
 def previous(session: Session, operation: Operation, refs: Mapping[str, Refs]) -> str:
     """The newest release before what is live, by content: neither what main holds now, nor one that was taken off it.
 
-    Raises `Refused` where there is none. A rollback is never itself a target.
+    What is newer is what lies further up in main's history, not what a clock said. Raises `Refused` where there is
+    none. A rollback is never itself a target.
     """
-    form = session.settings.deploy_tag
-    in_all = sorted(set.intersection(*({t for t in found.tags if is_time(t, form)} for found in refs.values())))
-    live = manifest_id({n: plan.tip(operation.mirrors[n], found, LIVE).tree for n, found in refs.items()})
+    form, mirrors = session.settings.deploy_tag, operation.mirrors
+    in_all = set.intersection(*({t for t in found.tags if is_time(t, form)} for found in refs.values()))
+    live = {n: plan.tip(mirrors[n], found, LIVE) for n, found in refs.items()}
     trees = {tag: manifest_id({name: found.tags[tag].tree for name, found in refs.items()}) for tag in in_all}
-    current = max((tag for tag in in_all if trees[tag] == live), default=None)
-    history = refs[operation.home].tags
-    for tag in reversed(in_all):
-        if (current is None or tag < current) and trees[tag] != live and plan.on_hold(history, trees[tag]) is None:
+    histories = answers(on_each(mirrors.values(), lambda mirror: _places(mirror, live[mirror.name].id)))
+    below = {tag: [histories[n].get(found.tags[tag].id) for n, found in refs.items()] for tag in in_all}
+    deep = {tag: sum(filter(None, places)) for tag, places in below.items() if None not in places}
+    newest_first = sorted(deep, key=lambda tag: (-deep[tag], tag), reverse=True)
+    now = manifest_id({name: commit.tree for name, commit in live.items()})
+    current = next((number for number, tag in enumerate(newest_first) if trees[tag] == now), -1)
+    said_by = plan.said_by_tags(refs)
+    for tag in newest_first[current + 1 :]:
+        if trees[tag] != now and plan.on_hold(said_by, trees[tag]) is None:
             return tag
-    raise Refused(f"there is no release before {current or 'what is live'} that every repository has a tag of")
+    before = newest_first[current] if current >= 0 else "what is live"
+    raise Refused(f"there is no release before {before} that every repository has a tag of")
+
+
+def _places(mirror: Mirror, tip: str) -> dict[str, int]:
+    """How far below a commit each one of its history lies."""
+    return {commit: number for number, commit in enumerate(mirror.git("rev-list", "--topo-order", tip).split())}
+
+
+def _moved_tags(refs: Mapping[str, Refs], tag: str, said_by: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The repositories in which a tag is not where its operation made it."""
+    moves = said_by.get(tag, {}).get("moves", {})
+    return [name for name, found in refs.items() if name in moves and found.tags[tag].id != moves[name]["new"]]
 
 
 def _moves(operation: Operation, refs: Mapping[str, Refs], target: str, mode: Mode, message: str) -> dict[str, Move]:

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from gli import people
 from gli.clock import now
+from gli.errors import UsageError
 from gli.release import journal as journals
 from gli.release import lock, log, plan
 from gli.release.engine import PATIENCE_S, Operation
@@ -39,7 +40,7 @@ class Request:
     """What somebody is asked to approve."""
 
     id: str
-    """Of the manifest: what has to be typed, or given to --approve."""
+    """What has to be typed, or given to --approve: see `plan.approval_id`."""
     title: str
     lines: tuple[str, ...]
     production: bool
@@ -204,11 +205,14 @@ class Session:
         return moment.strftime(form)
 
     def _journal(self, folder: Path) -> Journal:
+        """A new one, whose id comes after all that are there, also where the clock was put back."""
         while True:
             moment = now()
-            fraction = moment.microsecond * 0x10000 // 1_000_000  # so that the ids of one second sort by time too
+            newest = max(journals.ids(folder), default="")
+            if newest >= _id(moment):
+                moment = _moment(newest) + timedelta(seconds=1)
             try:
-                return Journal.create(folder, f"{moment:%Y%m%d-%H%M%S}-{fraction:04x}", self.actor)
+                return Journal.create(folder, _id(moment), self.actor)
             except FileExistsError:
                 continue
 
@@ -273,6 +277,7 @@ def session(
     actor = people.identity()
     try:
         with lock.local(settings.state, actor) as fd:
+            settings.claim()
             yield Session(settings, actor, (fd,), say, patience)
     except lock.Busy as e:
         raise Refused(str(e)) from None
@@ -280,8 +285,11 @@ def session(
 
 def half_finished(state: Path) -> Path | None:
     """The journal of an operation that came to no end; None where there is none."""
-    for path in sorted(journals.folder(state).glob("*.jsonl"), reverse=True):
-        lines = path.read_bytes().split(b"\n")[:-1]
+    for path in reversed(journals.paths(state)):
+        try:
+            lines = path.read_bytes().split(b"\n")[:-1]
+        except OSError as e:
+            raise UsageError(f"{path} can't be read: {e.strerror}; so nobody knows whether it has ended") from None
         try:
             ended = bool(lines) and json.loads(lines[-1]).get("event") in journals.FINAL
         except (ValueError, AttributeError):
@@ -331,6 +339,11 @@ def _zone(name: str) -> tzinfo:
     from zoneinfo import ZoneInfo  # only another zone needs its tables
 
     return ZoneInfo(name)
+
+
+def _id(moment: datetime) -> str:
+    fraction = moment.microsecond * 0x10000 // 1_000_000  # so that the ids of one second sort by time too
+    return f"{moment:%Y%m%d-%H%M%S}-{fraction:04x}"
 
 
 def _moment(id_: str) -> datetime:

@@ -33,8 +33,24 @@ class Settings:
     """Of the moment in a tag's name."""
     log_branch: str = "deployments"
     log_path: str = "deployment.log"
+    remote: str = ""
+    """Where the repositories live, as far as it is no secret."""
     statuses: Statuses | None = None
     """Where GitHub is told what was verified; None where it is not."""
+
+    def claim(self) -> None:
+        """Note whose operations the state folder holds; raises `UsageError` where they are those of other remotes."""
+        path = self.state / "remote"
+        try:
+            noted = path.read_text(encoding="utf-8").strip()
+        except FileNotFoundError:
+            path.write_text(f"{self.remote}\n", encoding="utf-8")
+            return
+        if noted != self.remote:
+            raise UsageError(
+                f"{self.state} holds operations on {noted}; give this environment a `state` of its own in "
+                f"{tables.FILE}, or delete {path} where these remotes have moved"
+            )
 
     def mirrors(self, fds: tuple[int, ...] = (), identity: Mapping[str, str] | None = None) -> dict[str, Mirror]:
         """{repository: its mirror}; see there for `fds` and `identity`."""
@@ -64,7 +80,9 @@ def read(root: Path, name: str) -> Settings:
         raise UsageError(f"{tables.FILE}: git.log_repository is {home!r}, which no [[repositories]] entry names")
     github = tables.whole(root, file, name).get("github")
     statuses = _statuses(github) if isinstance(github, dict) else None
-    return Settings(tuple(known), root / table.get("state", ".release"), home, statuses=statuses, **given)
+    remote = repositories.shown(repositories.without_secrets(table["remote"]))
+    state = root / table.get("state", ".release")
+    return Settings(tuple(known), state, home, remote=remote, statuses=statuses, **given)
 
 
 def _statuses(github: Mapping[str, Any]) -> Statuses | None:
