@@ -26,13 +26,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from gli.release import lock, log, plan
+from gli.release import lock, log
 from gli.release.interrupts import interrupted, uninterrupted
 from gli.release.journal import Journal
-from gli.release.mirror import QUIET_FETCH, Mirror, Specs
+from gli.release.mirror import Mirror, Specs
+from gli.release.part import MovedOn, Part
 from gli.release.plan import Move, Refused
 from gli.release.refusals import exit_code, failures, impossible, is_lasting, sentences, short
-from gli.release.repositories import GitFailed, each, ls_remote
+from gli.release.repositories import GitFailed, each
 from gli.release.turn import NotItsTurn, Turn
 
 T = TypeVar("T")
@@ -77,13 +78,10 @@ class Operation:
         """The log repository: it holds the lock, and moves last."""
         return self.log.mirror.name
 
-    def parked(self, name: str) -> str:
-        """The ref that holds a new commit before its branch moves."""
-        return f"refs/promotions/{self.id}/{self.moves[name].branch}"
-
-    def archive(self, name: str) -> str:
-        """The ref that keeps what a reset takes off a branch."""
-        return f"refs/archive/{self.id}/{self.moves[name].branch}"
+    def part(self, name: str) -> Part:
+        """What happens to one repository."""
+        tag, object_ = (str(self.tag), self.tags.get(name, "")) if name in self.tagged else ("", "")
+        return Part(self.mirrors[name], self.moves[name], self.journal, self.say, tag, object_, self.lock)
 
     def go(self, taken_over: str | None, before_moving: Callable[[], None] = lambda: None) -> None:
         """From parking to the end. Raises `Refused` where nothing moved or all of it was taken back, `Stuck` else.
@@ -94,7 +92,7 @@ class Operation:
         try:
             before_moving()
         except (Refused, KeyboardInterrupt):
-            self._unpark(self.moves)
+            self._unpark()
             raise
         self.push()
 
@@ -111,9 +109,8 @@ class Operation:
     def has_landed(self, name: str) -> bool:
         """Whether the push of a repository has landed, or there is none; raises `GitFailed`. With the log repository's
         the operation has."""
-        if self.landed.get(name) or not (self._has_part(name) or name == self.home):
-            return True
-        return self._landed(name, self._look(name))
+        part = self.part(name)
+        return bool(self.landed.get(name)) or not (part.pushes or name == self.home) or part.landed(part.look())
 
     def finish(self) -> None:
         """Say that it is done: every push has landed."""
@@ -137,7 +134,7 @@ class Operation:
 
     def refuse_if_moved(self) -> None:
         """Raises `Stuck` where any push of it has landed and was not taken back."""
-        found = self._each(filter(self._has_part, self.moves), lambda name: self._stands(name, self._look(name)))
+        found = self._each(self._pushed(), lambda name: self.part(name).stands(self.part(name).look()))
         failed = failures(found)
         if failed:
             raise Refused(*sentences(failed), code=exit_code(failed.values()))
@@ -154,7 +151,7 @@ class Operation:
     def close_unmoved(self, reason: str) -> None:
         """End an operation that came no further than parking."""
         if self.lock:
-            self._unpark(self.moves)
+            self._unpark()
         self.journal.append("refused", reason=reason, code=1)
 
     def _park(self, taken_over: str | None) -> None:
@@ -170,24 +167,15 @@ class Operation:
         except KeyboardInterrupt:
             failed = {"": GitFailed(("push",), 130, "interrupted")}
         if failed:
-            self._unpark(self.moves)
+            self._unpark()
             raise Refused(*(self._why_not_parked(n, e) for n, e in failed.items()), code=exit_code(failed.values()))
         self.journal.append("parked", tags=self.tags)
 
     def _park_one(self, name: str, taken_over: str | None) -> None:
-        move = self.moves[name]
-        specs = {f"refs/heads/{move.branch}": (move.old, move.old)}
-        if move.guard:
-            specs[f"refs/heads/{move.guard}"] = (move.source, move.source)
-        if move.action == "reset":
-            specs[self.archive(name)] = (move.old, "")
-        if self._has_part(name):
-            specs[self.parked(name)] = (move.new, "")
-        if name == self.home:
-            specs[lock.REF] = (self.lock, taken_over or "")
-        self.mirrors[name].push(specs)
+        held: Specs = {lock.REF: (self.lock, taken_over or "")} if name == self.home else {}
+        self.mirrors[name].push({**self.part(name).parking(), **held})
         if name in self.tagged:
-            self.tags[name] = self.mirrors[name].make_tag(str(self.tag), move.new, self.message)
+            self.tags[name] = self.mirrors[name].make_tag(str(self.tag), self.moves[name].new, self.message)
 
     def _why_not_parked(self, name: str, error: GitFailed) -> str:
         if not name:
@@ -252,7 +240,7 @@ class Operation:
 
     def _push_moves(self, name: str, turn: Turn | None = None) -> None:
         """The push of what happens to the repository, if anything does."""
-        specs = self._specs(name)
+        specs = self.part(name).moving()
         if specs:
             self.mirrors[name].push(specs, turn)
 
@@ -261,7 +249,7 @@ class Operation:
         line = log.foreseen(self.journal, tag=self.tag)
         closing = {**self.log.closing(line), lock.REF: ("", self.lock)}
         try:
-            self.mirrors[self.home].push({**self._specs(self.home), **closing}, turn)
+            self.mirrors[self.home].push({**self.part(self.home).moving(), **closing}, turn)
         except GitFailed as e:
             if not (turn.has_come and (is_lasting(e) or impossible(e) == {self.log.ref})):
                 raise
@@ -269,14 +257,6 @@ class Operation:
         else:
             self.log.added()
             self.lock = ""
-
-    def _specs(self, name: str) -> Specs:
-        """What moves the repository, in one push: the branch, its tag, and away with what was parked."""
-        move = self.moves[name]
-        if not self._has_part(name):
-            return {}
-        tag = {f"refs/tags/{self.tag}": (self.tags[name], "")} if name in self.tagged else {}
-        return {f"refs/heads/{move.branch}": (move.new, move.old), self.parked(name): ("", move.new), **tag}
 
     def _restore_all(self) -> set[str]:
         """Every repository looked at, and taken back where it landed; those that were taken back now or before."""
@@ -286,10 +266,10 @@ class Operation:
         for pause in (0.0, *self.patience):
             if interrupted(pause) or (pause and time.monotonic() > until):
                 break
-            results = self._each(waiting, self._restore_one)
+            results = self._each(waiting, lambda name: self.part(name).take_back(self.landed.get(name)))
             failed = failures(results)
             back |= {name for name, result in results.items() if result is True}
-            hopeless |= {name: e for name, e in failed.items() if isinstance(e, _MovedOn) or is_lasting(e)}
+            hopeless |= {name: e for name, e in failed.items() if isinstance(e, MovedOn) or is_lasting(e)}
             waiting = failed.keys() - hopeless.keys()
             if not waiting:
                 break
@@ -302,119 +282,13 @@ class Operation:
         self.journal.append("stuck", repositories=sorted(failed), reason="; ".join(reasons))
         raise Stuck(*reasons, "mend that, then: gli promote --undo", code=3)
 
-    def _restore_one(self, name: str) -> bool:
-        """Whether it had landed and is taken back; raises `GitFailed`."""
-        if not self._has_part(name):
-            return False
-        if name not in self.landed:
-            return self._withdrawn_or_restored(name, self._look(name))
-        if not self.landed[name]:
-            self.mirrors[name].push({self.parked(name): ("", None)})
-            return False
-        try:
-            return self._put_back(name, self._as_pushed(name))
-        except GitFailed as e:
-            if not is_lasting(e):
-                raise
-        return self._withdrawn_or_restored(name, self._look(name))  # taken back already, or moved on
+    def _pushed(self) -> list[str]:
+        """The repositories to which anything is pushed."""
+        return [name for name in self.moves if self.part(name).pushes]
 
-    def _withdrawn_or_restored(self, name: str, refs: Mapping[str, str]) -> bool:
-        move = self.moves[name]
-        if self.parked(name) in refs:
-            try:
-                self.mirrors[name].push({self.parked(name): ("", move.new)})
-                return False
-            except GitFailed as e:
-                refs = self._look(name)
-                if not is_lasting(e) or self.parked(name) in refs:
-                    raise
-        if self._is_back(name, refs):
-            return move.action != "reset"
-        return self._landed(name, refs) and self._put_back(name, refs)
-
-    def _stands(self, name: str, refs: Mapping[str, str]) -> bool:
-        return self._landed(name, refs) and not self._is_back(name, refs)
-
-    def _is_back(self, name: str, refs: Mapping[str, str]) -> bool:
-        """Whether the branch is at the commit that took it back: the journal said which before it was pushed."""
-        head = refs.get(f"refs/heads/{self.moves[name].branch}")
-        said = [e.detail for e in self.journal.events if e.event == "restoring"]
-        return any((detail["repository"], detail["restore"]) == (name, head) for detail in said)
-
-    def _put_back(self, name: str, refs: Mapping[str, str]) -> bool:
-        move, head = self.moves[name], f"refs/heads/{self.moves[name].branch}"
-        if not move.moves or refs.get(head) == move.old:
-            self._push_back(name, {}, refs)
-            return False
-        if refs.get(head) != move.new:
-            if self._is_put_back_by_hand(name, refs.get(head, "")):
-                self._push_back(name, {}, refs)
-                return True
-            raise _MovedOn(("push",), 1, f"{move.branch} has been moved on since, to {refs.get(head)}")
-        back = plan.restore(self.mirrors[name], move, self.id)
-        self.journal.append("restoring", repository=name, restore=back)
-        self._push_back(name, {head: (back, move.new)}, refs)
-        self.journal.append("restored", repository=name)
-        self.say(f"{name}: taken back")
-        return True
-
-    def _is_put_back_by_hand(self, name: str, head: str) -> bool:
-        """Whether somebody has put a branch that moved back to the tree that it had."""
-        mirror = self.mirrors[name]
-        if not head:
-            return False
-        mirror.git("fetch", *QUIET_FETCH, "--", mirror.repository.url, head)
-        return mirror.commit(head).tree == self.moves[name].old_tree
-
-    def _push_back(self, name: str, specs: dict[str, tuple[str, str | None]], refs: Mapping[str, str]) -> None:
-        """The push that takes back, and the tag with it where the remote lets tags be deleted."""
-        tag = f"refs/tags/{self.tag}"
-        tagged = name in self.tagged and refs.get(tag) == self.tags[name]
-        if not tagged and not specs:
-            return
-        try:
-            self.mirrors[name].push(specs | ({tag: ("", self.tags[name])} if tagged else {}))
-        except GitFailed as e:
-            if not tagged or not is_lasting(e):
-                raise
-            if specs:
-                self.mirrors[name].push(specs)
-            self.say(f"{name}: the tag {self.tag} can't be deleted there and stays")
-
-    def _as_pushed(self, name: str) -> dict[str, str]:
-        """What the remote has after the push, unless somebody else moved it."""
-        move = self.moves[name]
-        tag = {f"refs/tags/{self.tag}": self.tags[name]} if name in self.tagged else {}
-        return {f"refs/heads/{move.branch}": move.new, **tag}
-
-    def _look(self, name: str) -> Mapping[str, str]:
-        """What the remote has of this operation; raises `GitFailed`."""
-        refs = [f"refs/heads/{self.moves[name].branch}", self.parked(name), f"refs/tags/{self.tag}", lock.REF]
-        mirror = self.mirrors[name]
-        return ls_remote(mirror.repository, refs, pass_fds=mirror.fds)
-
-    def _landed(self, name: str, refs: Mapping[str, str]) -> bool:
-        """Whether the push of a repository landed, by what its remote has now; raises `GitFailed`."""
-        move, mirror = self.moves[name], self.mirrors[name]
-        head = refs.get(f"refs/heads/{move.branch}", "")
-        if self.parked(name) in refs:
-            return False
-        if name in self.tagged:
-            return refs.get(f"refs/tags/{self.tag}") == self.tags[name]
-        if not move.moves:
-            return refs.get(lock.REF) != self.lock
-        if head in (move.old, move.new):
-            return head == move.new
-        mirror.git("fetch", *QUIET_FETCH, "--", mirror.repository.url, head)
-        return mirror.contains(head, move.new)
-
-    def _has_part(self, name: str) -> bool:
-        """Whether anything is pushed to the repository at all."""
-        return self.moves[name].moves or name in self.tagged
-
-    def _unpark(self, names: Iterable[str]) -> None:
+    def _unpark(self) -> None:
         """Take the parked refs and the lock away; what can't be reached keeps them, which moves nothing."""
-        self._each(filter(self._has_part, names), lambda name: self.mirrors[name].push({self.parked(name): ("", None)}))
+        self._each(self._pushed(), lambda name: self.part(name).withdraw())
         self._unlock()
 
     def _unlock(self) -> None:
@@ -427,7 +301,3 @@ class Operation:
         chosen = [mirror.repository for name, mirror in self.mirrors.items() if name in wanted]
         chosen.sort(key=lambda repository: not repository.first)  # whoever is waited for is started before who waits
         return each(chosen, lambda repository: work(repository.name), say=self.say)
-
-
-class _MovedOn(GitFailed):
-    """A branch that landed and that somebody else moved since."""
