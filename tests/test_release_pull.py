@@ -193,6 +193,15 @@ def test_an_untracked_file_in_the_way_stays(workspace: Workspace) -> None:
     assert (workspace.clones / "gli_redis" / "new.txt").read_text() == "mine\n"
 
 
+def test_a_clone_that_is_not_as_it_should_be_is_left_alone_and_no_remote_is_blamed(workspace: Workspace) -> None:
+    workspace.git("gli_redis", "remote", "rename", "origin", "elsewhere")
+    (workspace.clones / "gli_database" / ".git" / "HEAD").unlink()
+    code, lines = workspace.pull("main")
+    assert code == 1
+    for name in ("gli_redis", "gli_database"):
+        assert any(line.startswith(name) and "left alone: " in line for line in lines), lines
+
+
 def test_an_ignored_file_in_the_way_stays(workspace: Workspace) -> None:
     exclude = workspace.clones / "gli_redis" / ".git" / "info" / "exclude"
     exclude.parent.mkdir(exist_ok=True)

@@ -20,6 +20,11 @@ WIDTH = 80
 FETCH_S = 600.0
 _FETCH = ("fetch", "--quiet", "--no-auto-maintenance", "--no-recurse-submodules", "--no-write-fetch-head")
 _STATUS = ("--no-optional-locks", "status", "--porcelain=v2", "--branch", "--ahead-behind", "--untracked-files=no")
+_OF_THE_CLONE = (
+    "'origin' does not appear to be a git repository",
+    "not a git repository",
+    "is not an empty directory",
+)
 _MERGE = ("-c", "maintenance.auto=false", "merge", "--ff-only", "--quiet", "--no-autostash", "--no-overwrite-ignore")
 
 
@@ -145,6 +150,8 @@ def _cloned(repository: Repository, branch: str) -> Pulled:
 def _not_fetched(error: GitFailed, branch: str) -> Pulled:
     if "couldn't find remote ref" in error.stderr or "not found in upstream origin" in error.stderr:
         return _alone(f"the remote has no branch {branch}")
+    if any(fault in error.stderr for fault in _OF_THE_CLONE):
+        return _alone(str(error).removeprefix("fatal: "))
     why = next((line for line in error.stderr.splitlines() if line.startswith("ssh: ")), str(error))
     return Pulled("unreachable", why.strip(), 3)
 
