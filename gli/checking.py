@@ -6,6 +6,7 @@ into an outcome of its case.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from typing import Any
 
@@ -23,6 +24,7 @@ from gli.run import fact_names
 
 RESULT = "gli-result"
 CASE = pytest.StashKey[Case]()
+NO_ASSERTIONS = "python -O takes assertions out: no check could fail; run without -O and PYTHONOPTIMIZE"
 
 
 class NotApplicable(Skipped):
@@ -114,6 +116,8 @@ class Checking:
             raise unjudgeable
 
     def _unjudgeable(self, case: Case) -> BaseException | None:
+        if sys.flags.optimize:  # a worker's own: xdist would start one that refuses to begin again and again
+            return unknown("error", NO_ASSERTIONS)
         if case.not_applicable is not None:
             return NotApplicable(case.not_applicable)
         if case.check.vantage == "vpc" and self.side.environment.vantage != "vpc":

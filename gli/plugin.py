@@ -20,7 +20,7 @@ import pytest
 from gli import catalogue as catalogues
 from gli import environments, provider
 from gli.catalogue import GROUPS, PHASES
-from gli.checking import CASE, Checking, Side
+from gli.checking import CASE, NO_ASSERTIONS, Checking, Side
 from gli.controlling import EXIT_STATUS, Controlling
 from gli.environments import Environment
 from gli.errors import UsageError
@@ -143,7 +143,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _configure(config: pytest.Config) -> None:
     if sys.flags.optimize:
-        raise UsageError("python -O takes assertions out: no check could fail; run without -O and PYTHONOPTIMIZE")
+        raise UsageError(NO_ASSERTIONS)
     root, name = config.rootpath, config.option.env
     tables = environments.tables_of(root, name)
     catalogue = catalogues.load(root)

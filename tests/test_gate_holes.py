@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -188,6 +189,13 @@ def test_assertions_taken_out(project: Project) -> None:
     ran = project.run(env={"PYTHONOPTIMIZE": "1"})
     assert ran.code == 4
     assert "python -O takes assertions out" in ran.output
+
+
+def test_assertions_taken_out_in_a_worker_alone(project: Project) -> None:
+    project.checks(FAILS)
+    ran = project.run("--dist=load", f"--tx=popen//python={sys.executable} -O")
+    held(ran, "first-check[api] unknown: python -O takes assertions out")
+    assert (ran.code, ran.outcomes("unknown")) == (1, {"first-check", "second-check"})
 
 
 def test_a_conftest_that_is_left_out_does_not_take_the_verdict_along(project: Project) -> None:
