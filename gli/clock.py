@@ -15,6 +15,17 @@ def rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def moment(text: str) -> datetime:
+    """The moment that a text of RFC 3339 names, UTC; raises `ValueError` for any other, and for one without a zone."""
+    found = datetime.fromisoformat(text)
+    if found.tzinfo is None:
+        raise ValueError(f"{text} has no time zone")
+    try:
+        return found.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{text} is beyond the calendar") from None
+
+
 def is_time(tag: str, form: str) -> bool:
     """Whether a tag is a moment in this form of `strftime`."""
     try:

@@ -13,7 +13,7 @@ from typing import Any
 
 import gli
 from gli import clock, sign_offs, signing, waivers
-from gli.catalogue import GROUPS, Case, Catalogue
+from gli.catalogue import GROUPS, Case, Catalogue, Phase
 from gli.environments import Environment
 from gli.errors import UsageError
 from gli.judge.checklist import item_lines
@@ -39,7 +39,7 @@ class Run:
         environment: Environment,
         catalogue: Catalogue,
         *,
-        phase: str | None,
+        phase: Phase | None,
         language: str,
         reports: Path,
         overlay: Mapping[str, Any],

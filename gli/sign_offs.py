@@ -15,9 +15,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
 from gli import clock, people, signing
+from gli.documents import parsed
 from gli.environments import Environment, Table
 from gli.errors import UsageError
 from gli.manifest import manifest_id
@@ -119,17 +118,15 @@ def by_item(signed: Iterable[Signed]) -> dict[str, list[str]]:
 
 def _in_time(record: Record, now: datetime) -> bool:
     """Whether it counts now: never for longer than 24 hours, whatever the file says."""
-    at = datetime.fromisoformat(record.at)
-    return at <= now < min(datetime.fromisoformat(record.expires), at + VALID_FOR)
+    at = clock.moment(record.at)
+    return at <= now < min(clock.moment(record.expires), at + VALID_FOR)
 
 
 def _record(path: Path, root: Path) -> Record:
     where = path.relative_to(root)
     try:
-        record = Record.model_validate(json.loads(path.read_text(encoding="utf-8")))
-        for moment in (record.at, record.expires):
-            if datetime.fromisoformat(moment).tzinfo is None:
-                raise ValueError(f"{moment} has no time zone")
-    except (OSError, ValueError, ValidationError) as e:
+        record = Record.model_validate(parsed(path.read_text(encoding="utf-8")))
+        clock.moment(record.at), clock.moment(record.expires)
+    except (OSError, ValueError) as e:
         raise UsageError(f"{where} is no sign-off ({str(e).splitlines()[0]}); take it out, and sign again") from None
     return record

@@ -247,9 +247,10 @@ def test_a_new_commit_voids_the_sign_offs(allowed: Release) -> None:
     assert "PRE-2 (0 of 2)" in allowed.gate()[1]
 
 
-def test_a_damaged_sign_off_is_named(release: Release) -> None:
+@pytest.mark.parametrize("text", ["{", "[" * 200_000, '"\\ud800"'])
+def test_a_damaged_sign_off_is_named(release: Release, text: str) -> None:
     path = release.sign()
-    path.write_text("{")
+    path.write_text(text)
     done = release.gli("gate", "--env", "own")
     assert done.returncode == 2
     assert f"{path.relative_to(release.root)} is no sign-off" in done.stderr

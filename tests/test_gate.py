@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 from test_judge import case
+from test_report_commands import gli
 
 from conftest import ROOT, Project, Sandbox, clean_environment
-from gli.judge.verdict import Suite, Verdict
+from gli.judge.verdict import Suite, Verdict, digest
 from gli.release.gate import Decision, Evidence, judged
 
 NOW = datetime(2026, 1, 31, 9, 0, tzinfo=UTC)
@@ -143,6 +144,33 @@ def test_a_damaged_newest_verdict_is_not_passed_over_for_an_older_one(project: P
     done = gate(project.root, "--env", "own")
     assert done.returncode == 3
     assert "Traceback" not in done.stderr
+
+
+DAMAGED = {
+    "a time without a zone": {"finished": "2026-01-31T08:00:03"},
+    "a bare date": {"expires": "2026-01-31"},
+    "a waiver's end that is none": {"checks": [LINE | {"outcome": "waived", "waiver": WAIVER | {"expires": "soon"}}]},
+    "a repository without a commit": {"manifest": {"gli_root": {}}},
+    "a phase that is none": {"phase": "xx"},
+    "an outcome that is none": {"counts": {"x": 1}},
+    "half a pair": {"account": "\ud800"},
+    "half a pair where nobody looks": {"other": "\ud800"},
+    "something deep": {"other": json.loads("[" * 150 + "]" * 150)},
+}
+
+
+@pytest.mark.parametrize("case", [*DAMAGED, "nothing but brackets"])
+def test_a_sealed_verdict_that_holds_nonsense_is_none(project: Project, case: str) -> None:
+    ran = project.run()
+    assert ran.folder is not None
+    document = (ran.verdict or {}) | DAMAGED.get(case, {})
+    sealed = document | {"digest": digest(document) if "pair" not in case else ""}
+    (ran.folder / "verdict.json").write_text(json.dumps(sealed) if case in DAMAGED else "[" * 200_000)
+    done = gate(project.root, "--env", "own")
+    assert (done.returncode, done.stderr) == (3, "")
+    shown = gli("report", "own/latest", cwd=project.root)
+    assert (shown.exit_code, shown.stderr.count("\n"), "no verdict of schema 1" in shown.stderr) == (2, 1, True)
+    assert gli("reports", "prune", cwd=project.root).exit_code == 0
 
 
 def test_against_real_remotes_a_commit_more_closes_the_gate(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -349,13 +349,34 @@ def test_a_replay_is_no_run_of_now_for_the_gate_or_the_next_run(project: Project
     assert after.verdict is not None and after.verdict["since_last"]["fixed"] == ["first-check[api]"]
 
 
+HEADER = json.dumps({"schema": 1, "environment": "own"}) + "\n"
+RECORD = (
+    '{{"probe": "landing", "target": "x", "started": "2026-01-31T08:00:00Z", "duration_s": 1, "observation": {seen}}}\n'
+)
 REPLAYS = {
     "no file": (None, "can't be read"),
     "an empty file": ("", "the file is empty"),
     "no JSON": ("x\n", "line 1 is not JSON"),
     "no header": ("{}\n", "the first line is no header"),
     "another environment": (json.dumps({"schema": 1, "environment": "prod"}) + "\n", "it was recorded on prod"),
-    "a damaged record": (json.dumps({"schema": 1, "environment": "own"}) + '\n{"probe": 3}\n', "a line is no record"),
+    "a damaged record": (HEADER + '{"probe": 3}\n', "line 2 is no record"),
+    "an overlay that is none": (
+        json.dumps({"schema": 1, "environment": "own", "overlay": 5}) + "\n",
+        "an overlay or a",
+    ),
+    "a vantage that is none": (
+        json.dumps({"schema": 1, "environment": "own", "vantage": 5}) + "\n",
+        "a vantage that is",
+    ),
+    "a list": ("[]\n", "line 1 is no record"),
+    "a deep line": (HEADER + "[" * 200_000 + "\n", "line 2 is not JSON"),
+    "a line too deep to be written again": (HEADER + "[" * 300 + "]" * 300 + "\n", "line 2 is not JSON"),
+    "half a pair": (HEADER + RECORD.format(seen='"\\ud800"'), "line 2 is not JSON"),
+    "a time without a zone": (HEADER + RECORD.format(seen=1).replace("Z", ""), "a time that is none"),
+    "a fact twice": (
+        HEADER + RECORD.format(seen=1) + RECORD.format(seen=2),
+        "line 3 says something else of landing[x]",
+    ),
 }
 
 
@@ -368,6 +389,12 @@ def test_a_replay_of_something_else_is_one_sentence(project: Project, case: str)
     assert ran.code == 4
     assert sentence in ran.output
     assert "Traceback" not in ran.output
+
+
+def test_a_replay_takes_a_line_for_a_line_whatever_is_in_it(project: Project) -> None:
+    record = RECORD.format(seen=json.dumps("one\u2028two\x85three", ensure_ascii=False))
+    project.write("facts.jsonl", HEADER + record + record)
+    assert project.run("--replay=facts.jsonl").last_line == "VERDICT own: GO"
 
 
 def test_a_run_is_compared_with_the_last_whole_one(project: Project) -> None:

@@ -76,6 +76,14 @@ def test_what_is_no_run_is_one_sentence(content: str | None, sentence: str, tmp_
     assert "Traceback" not in shown.stderr
 
 
+@pytest.mark.parametrize("header", ["[]", '{"schema": 1, "environment": "stg", "overlay": 5}', "{" * 200_000])
+def test_facts_that_are_none_are_one_sentence(header: str, kept: Path, tmp_path: Path) -> None:
+    shutil.copytree(kept / "stg", tmp_path / "stg", symlinks=True)
+    (tmp_path / "stg/latest/facts.jsonl").write_text(header + "\n")
+    shown = gli("report", "stg/latest", "--format", "html", "--report-dir", str(tmp_path), cwd=ROOT)
+    assert (shown.exit_code, shown.stderr.count("\n"), "facts.jsonl" in shown.stderr) == (2, 1, True)
+
+
 NOW = datetime.now(UTC)
 
 

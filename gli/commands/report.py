@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import click
-from pydantic import ValidationError
 
 from gli import catalogue as catalogues
 from gli import clock, environments
 from gli.catalogue import Catalogue
 from gli.commands import sentences
+from gli.documents import parsed
 from gli.environments import Retention
 from gli.errors import UsageError
 from gli.judge.verdict import CheckLine, ItemLine, Verdict
-from gli.observe.observation import Record
 from gli.report import files, markdown, prometheus, retention, texts
 
 FORMATS = ("md", "html", "line", "json", "prometheus")
@@ -101,9 +98,8 @@ def _folder(run: str, report_dir: Path) -> Path:
 def _verdict(path: Path) -> tuple[str, Verdict]:
     try:
         text = path.read_text(encoding="utf-8")
-        document: dict[str, Any] = json.loads(text)
-        return text, Verdict.model_validate({**document, "schema_": document["schema"]})
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as e:
+        return text, Verdict.of(parsed(text))
+    except (OSError, ValueError) as e:
         raise UsageError(f"{path} is no verdict of schema 1 ({type(e).__name__}); run pytest --env again") from None
 
 
@@ -112,11 +108,7 @@ def _page(folder: Path, verdict: Verdict, language: str) -> str:
     from gli.report import html, topology
 
     facts = folder / files.FACTS
-    header, *lines = files.read_facts(facts) if facts.is_file() else [{}]
-    try:
-        records = [Record.model_validate(line) for line in lines]
-    except ValidationError:
-        raise UsageError(f"{facts} holds a line that is no record; the file is damaged") from None
+    header, records = files.read_facts(facts) if facts.is_file() else ({}, [])
     try:
         root = Path.cwd()
         environment = environments.load(root, verdict.environment, overlay=header.get("overlay", {}))

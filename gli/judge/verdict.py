@@ -12,11 +12,12 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
-from gli.catalogue import Case
+from gli import clock
+from gli.catalogue import Case, Phase
 from gli.clock import rfc3339
 from gli.judge.outcome import Outcome, Result, worst
 from gli.judge.triage import Root, triage
@@ -28,8 +29,24 @@ GO: Literal["GO"] = "GO"
 NO_GO: Literal["NO-GO"] = "NO-GO"
 
 
+def _is_moment(text: str) -> str:
+    clock.moment(text)
+    return text
+
+
+def _is_commit(part: dict[str, str]) -> dict[str, str]:
+    lacking = sorted({"branch", "commit", "tree"} - part.keys())
+    if lacking:
+        raise ValueError(f"it lacks {', '.join(lacking)}")
+    return part
+
+
+Moment = Annotated[str, AfterValidator(_is_moment)]
+"""RFC 3339, with its zone."""
+
+
 class Part(BaseModel):
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
 class Suite(Part):
@@ -45,8 +62,7 @@ class Accepted(Part):
 
     reason: str
     owner: str
-    expires: str
-    """RFC 3339."""
+    expires: Moment
 
 
 class CheckLine(Part):
@@ -55,7 +71,7 @@ class CheckLine(Part):
     id: str
     target: str
     outcome: Outcome
-    severity: str
+    severity: Literal["block", "warn"]
     phase: str
     blocked_by: str | None = None
     message: str = ""
@@ -118,18 +134,18 @@ class Verdict(Part):
     verdict: Literal["GO", "NO-GO"]
     reasons: tuple[str, ...]
     environment: str
-    phase: str | None
+    phase: Phase | None
     vantage: str
     replayed: bool = False
     """Judged from a recorded run: no gate takes it."""
-    started: str
-    finished: str
-    expires: str
+    started: Moment
+    finished: Moment
+    expires: Moment
     suite: Suite
     account: str | None = None
-    manifest: dict[str, dict[str, str]] = {}
+    manifest: dict[str, Annotated[dict[str, str], AfterValidator(_is_commit)]] = {}
     served: dict[str, str | None] = {}
-    counts: dict[str, int] = {}
+    counts: dict[Outcome, int] = {}
     requests: dict[str, int] = {}
     checks: tuple[CheckLine, ...] = ()
     root_causes: tuple[RootCause, ...] = ()
@@ -149,6 +165,13 @@ class Verdict(Part):
         whole = self.model_dump(mode="json")
         return {"schema": whole.pop("schema_"), **whole}
 
+    @classmethod
+    def of(cls, document: Any) -> Verdict:
+        """The verdict that a document holds; raises `ValueError` for one that is none, or of another schema."""
+        if not isinstance(document, dict) or "schema" not in document:
+            raise ValueError("it has no schema")
+        return cls.model_validate({**document, "schema_": document["schema"]})
+
 
 def digest(document: Mapping[str, Any]) -> str:
     """SHA-256 of a verdict's document without its own `digest`: what tells an edited file from the one a run wrote."""
@@ -161,7 +184,7 @@ class Judgement(Part):
 
     verdict: Literal["GO", "NO-GO"]
     reasons: tuple[str, ...]
-    counts: dict[str, int]
+    counts: dict[Outcome, int]
     checks: tuple[CheckLine, ...]
     root_causes: tuple[RootCause, ...]
 
@@ -190,11 +213,11 @@ def judge(
     reasons += no_longer_needed(marked, waivers)
     if not cases:
         reasons.append("nothing to judge: the environment has no target for any check of this phase")
-    counts = Counter(r.outcome.value for r in marked.values())
+    counts = Counter(r.outcome for r in marked.values())
     return Judgement(
         verdict=NO_GO if reasons else GO,
         reasons=tuple(reasons),
-        counts={o.value: counts[o.value] for o in Outcome if counts[o.value]},
+        counts={o: counts[o] for o in Outcome if counts[o]},
         checks=tuple(sorted(lines, key=lambda line: line.outcome.rank)),
         root_causes=tuple(_root(by_label[r.result.label], marked[r.result.key], r, language) for r in roots),
     )

@@ -8,18 +8,16 @@ what they need. Exit codes as everywhere: 0 yes, 1 refused, 3 can't tell.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from gli import environments, sign_offs, signing
+from gli import clock, environments, sign_offs, signing
 from gli.catalogue import Case, Catalogue
 from gli.checklists import Item
+from gli.documents import parsed
 from gli.environments import Environment
 from gli.judge.outcome import Outcome
 from gli.judge.verdict import GO, VALID_FOR_HOURS, Verdict, digest, some
@@ -85,14 +83,14 @@ def judged(evidence: Evidence, *, catalogue_sha256: str, now: datetime) -> Decis
 
 
 def _fresh(evidence: Evidence, verdict: Verdict, now: datetime, what: str, again: str) -> Decision | None:
-    finished = datetime.fromisoformat(verdict.finished)
+    finished = clock.moment(verdict.finished)
     if finished > now + _CLOCKS_DIFFER:
         return Decision(CANNOT_TELL, f"{what} is from the future; set the clocks right, then {again}")
-    expires = min(datetime.fromisoformat(verdict.expires), finished + timedelta(hours=VALID_FOR_HOURS))
+    expires = min(clock.moment(verdict.expires), finished + timedelta(hours=VALID_FOR_HOURS))
     if now > expires:
         return Decision(CANNOT_TELL, f"{what} expired at {verdict.expires}: {again}")
     waived = [c for c in verdict.checks if c.outcome is Outcome.WAIVED]
-    ended = [c.id for c in waived if c.waiver is None or now >= datetime.fromisoformat(c.waiver.expires)]
+    ended = [c.id for c in waived if c.waiver is None or now >= clock.moment(c.waiver.expires)]
     if ended:
         return Decision(REFUSED, f"{what} rests on a waiver that has expired, of {some(ended)}: {again}")
     return None
@@ -235,11 +233,8 @@ def newest(reports: Path, environment: str, phase: str) -> Path | None:
 def read(path: Path) -> tuple[Verdict | None, bool]:
     """A `verdict.json`, and whether it is as it was written; None where it is none, or of another schema."""
     try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        verdict = Verdict.model_validate(
-            {**{k: v for k, v in document.items() if k != "schema"}, "schema_": document["schema"]}
-        )
-        datetime.fromisoformat(verdict.finished), datetime.fromisoformat(verdict.expires)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError, ValidationError):
+        document = parsed(path.read_text(encoding="utf-8"))
+        verdict = Verdict.of(document)
+    except (OSError, ValueError):
         return None, True
     return verdict, verdict.digest == digest(document)

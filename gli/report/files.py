@@ -9,14 +9,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from gli.documents import parsed
 from gli.errors import UsageError
 from gli.judge.verdict import digest
+from gli.observe.observation import Record
 from gli.report.redact import Redactor
 
 VERDICT, FACTS, LATEST = "verdict.json", "facts.jsonl", "latest"
@@ -47,7 +50,7 @@ class RunFolder:
         earlier = (p for p in self.path.parent.glob(f"{RUN_IDS}/{VERDICT}") if p.parent.name != self.path.name)
         for path in sorted(earlier, key=lambda p: p.parent.name, reverse=True):
             try:
-                document = json.loads(path.read_text(encoding="utf-8"))
+                document = parsed(path.read_text(encoding="utf-8"))
                 whole = not any(r.startswith(("incomplete:", "partial:")) for r in document["reasons"])
                 if whole and document["phase"] == phase and document["checks"] and not document.get("replayed"):
                     return dict(document)
@@ -91,19 +94,40 @@ def write_whole(path: Path, text: str) -> None:
         raise
 
 
-def read_facts(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a recorded run, header first; raises `UsageError` for a file that is none."""
+def read_facts(path: Path) -> tuple[dict[str, Any], list[Record]]:
+    """The header of a recorded run and its records; raises `UsageError` for a file that is none.
+
+    A fact that stands there twice must say the same: checks could otherwise rest on either.
+    """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
-        raise UsageError(f"--replay {path}: can't be read ({e}); give the facts.jsonl of a run") from None
-    if not lines:
-        raise UsageError(f"--replay {path}: the file is empty; give the facts.jsonl of a run")
-    for number, line in enumerate(lines, 1):
+        raise UsageError(f"{path} can't be read ({e}); give the facts.jsonl of a run") from None
+    if not text:
+        raise UsageError(f"{path}: the file is empty; give the facts.jsonl of a run")
+    header, *lines = (_line(path, number, line) for number, line in enumerate(text.rstrip("\n").split("\n"), 1))
+    if header.get("schema") != 1 or not isinstance(header.get("environment"), str):
+        raise UsageError(f"{path}: the first line is no header of a recorded run; give its facts.jsonl")
+    if not isinstance(header.get("overlay", {}), dict) or header.get("vantage") not in (None, "internet", "vpc"):
+        raise UsageError(f"{path}: the first line has an overlay or a vantage that is none; the file is damaged")
+    records: dict[str, Record] = {}
+    for number, line in enumerate(lines, 2):
         try:
-            document = json.loads(line)
-        except ValueError:
-            raise UsageError(f"--replay {path}: line {number} is not JSON; the file is damaged") from None
-        if not isinstance(document, dict):
-            raise UsageError(f"--replay {path}: line {number} is no record; the file is damaged")
-        yield document
+            record = Record.model_validate(line)
+            if record.started.tzinfo is None or not all(map(isfinite, (record.duration_s, *record.phases_s.values()))):
+                raise ValueError("a time that is none")
+        except ValueError as e:
+            raise UsageError(f"{path}: line {number} is no record ({str(e).splitlines()[0]}); it is damaged") from None
+        if records.setdefault(record.fact, record) != record:
+            raise UsageError(f"{path}: line {number} says something else of {record.fact} than a line before it")
+    return header, list(records.values())
+
+
+def _line(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        document = parsed(line)
+    except ValueError:
+        raise UsageError(f"{path}: line {number} is not JSON; the file is damaged") from None
+    if not isinstance(document, dict):
+        raise UsageError(f"{path}: line {number} is no record; the file is damaged")
+    return document

@@ -16,7 +16,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from gli.documents import parsed
 from gli.judge.outcome import Outcome
+from gli.judge.verdict import Verdict
 from gli.report import texts, web
 from gli.report.files import FACTS, RUN_IDS, VERDICT, write_whole
 
@@ -145,7 +147,7 @@ def _newest(folder: Path) -> list[Path]:
 
 def _known(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = parsed(path.read_text(encoding="utf-8"))
         return dict(document["runs"]) if document["schema"] == _SCHEMA else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
@@ -179,21 +181,20 @@ def _read(folder: Path) -> Digest:
     """A run's own files; a verdict that is damaged, or of another schema, is a run all the same."""
     opened = "report.html" if (folder / "report.html").is_file() else VERDICT
     try:
-        v = json.loads((folder / VERDICT).read_text(encoding="utf-8"))
-        reasons = v["reasons"]
-        roots = [f"{r['check']}[{r['target']}]" for r in v["root_causes"]]
-        commits = sorted(f"{name} {at['commit']}" for name, at in v["manifest"].items())
-        checks = [(f"{c['id']}[{c['target']}]", Outcome(c["outcome"]), c["attempts"]) for c in v["checks"]]
+        v = Verdict.of(parsed((folder / VERDICT).read_text(encoding="utf-8")))
+        roots = [f"{r.check}[{r.target}]" for r in v.root_causes]
+        commits = sorted(f"{name} {at['commit']}" for name, at in v.manifest.items())
+        checks = [(f"{c.id}[{c.target}]", c.outcome, c.attempts) for c in v.checks]
         return Digest(
             run=folder.name,
-            verdict=v["verdict"],
-            phase=v["phase"],
-            started=v["started"],
-            seconds=web.seconds_between(v["started"], v["finished"]),
-            expires=v["expires"],
-            counts=v["counts"],
-            about=(roots or reasons or [""])[0] if v["verdict"] != "GO" else "",
-            whole=bool(checks) and not any(r.startswith(("incomplete:", "partial:")) for r in reasons),
+            verdict=v.verdict,
+            phase=v.phase,
+            started=v.started,
+            seconds=web.seconds_between(v.started, v.finished),
+            expires=v.expires,
+            counts={outcome.value: n for outcome, n in v.counts.items()},
+            about=[*roots, *v.reasons, ""][0] if not v.go else "",
+            whole=bool(checks) and not any(r.startswith(("incomplete:", "partial:")) for r in v.reasons),
             commits=hashlib.sha256("\n".join(commits).encode()).hexdigest() if commits else "",
             red=[label for label, outcome, _ in checks if outcome.red],
             retried=[label for label, outcome, attempts in checks if outcome is Outcome.PASSED and attempts > 1],
@@ -206,11 +207,11 @@ def _read(folder: Path) -> Digest:
 
 def _seconds_of(path: Path) -> Iterator[tuple[str, float]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()[1:]
+        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")[1:]
     except OSError:
         return
     for line in lines:
-        record = json.loads(line)
+        record = parsed(line)
         target = record.get("target")
         yield (f"{record['probe']}[{target}]" if target else record["probe"]), float(record["duration_s"])
 

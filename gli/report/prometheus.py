@@ -32,7 +32,7 @@ def _families(verdict: Verdict) -> Iterator[tuple[str, str, Iterable[Sample]]]:
     yield "verdict_finished_timestamp_seconds", "When the run ended.", [({}, finished)]
     yield "verdict_expires_timestamp_seconds", "Until when the gate takes the verdict.", [({}, expires)]
     yield "run_duration_seconds", "How long the run took.", [({}, finished - started)]
-    counts = [({"outcome": o.value}, float(verdict.counts.get(o.value, 0))) for o in Outcome]
+    counts = [({"outcome": o.value}, float(verdict.counts.get(o, 0))) for o in Outcome]
     yield "cases", "Cases by outcome.", counts
     yield "root_causes", "Reds that no other red explains.", [({}, float(len(verdict.root_causes)))]
     green = (

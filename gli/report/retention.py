@@ -5,13 +5,14 @@ The newest run of each phase always stays, what `latest` points at too, and the 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from gli.documents import parsed
 from gli.environments import Retention
+from gli.judge.verdict import Verdict
 from gli.report.files import LATEST, REPLAY, RUN_IDS, VERDICT
 
 
@@ -51,8 +52,8 @@ def _runs(folder: Path) -> Iterable[Kept]:
         except ValueError:
             continue  # not a run of ours
         try:
-            verdict = json.loads((path / VERDICT).read_text(encoding="utf-8"))
-            phase = REPLAY if path.name.startswith(REPLAY) else verdict["phase"]
-            yield Kept(path, begun, go=verdict["verdict"] == "GO", phase=phase)
-        except (OSError, ValueError, KeyError, TypeError):
+            verdict = Verdict.of(parsed((path / VERDICT).read_text(encoding="utf-8")))
+            phase = REPLAY if path.name.startswith(REPLAY) else verdict.phase
+            yield Kept(path, begun, go=verdict.go, phase=phase)
+        except (OSError, ValueError):
             yield Kept(path, begun, go=False, phase="unreadable")
