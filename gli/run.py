@@ -212,6 +212,7 @@ class Run:
         before = self._since("pre-deploy", judgement) if compare and self.phase == "post-deploy" else None
         identity = next((r.observation for r in records if r.probe == "caller_identity" and r.observation), None)
         return Verdict(
+            run=self.folder.path.name,
             verdict="NO-GO" if reasons else "GO",
             reasons=reasons,
             environment=self.environment.name,

@@ -62,6 +62,7 @@ def verdict(*changed: CheckLine, go: bool = False, reasons: tuple[str, ...] = ()
     checks = sorted([*changed, *passing], key=lambda c: c.outcome.rank)
     counts = Counter(c.outcome.value for c in checks)
     fields: dict[str, Any] = {
+        "run": "20260131T090000.000-4711",
         "environment": "stg",
         "phase": "pre-deploy",
         "vantage": "vpc",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -144,6 +146,83 @@ def test_a_damaged_newest_verdict_is_not_passed_over_for_an_older_one(project: P
     done = gate(project.root, "--env", "own")
     assert done.returncode == 3
     assert "Traceback" not in done.stderr
+
+
+def renamed(go: Path, red: Path) -> None:
+    red.rename(red.with_name("20200101T000000.000-1"))
+
+
+def renamed_out_of_sight(go: Path, red: Path) -> None:
+    red.rename(red.with_name("old"))
+
+
+def copied(go: Path, red: Path) -> None:
+    shutil.copytree(go, go.with_name("99990101T000000.000-1"))
+
+
+def linked(go: Path, red: Path) -> None:
+    go.with_name("99990101T000000.000-1").symlink_to(go.name)
+
+
+def a_replay_by_its_name(go: Path, red: Path) -> None:
+    red.rename(red.with_name(f"replay-{red.name}"))
+
+
+def without_its_verdict(go: Path, red: Path) -> None:
+    (red / "verdict.json").unlink()
+
+
+def edited_to_be_older(go: Path, red: Path) -> None:
+    edited(red, started="2026-01-31T08:00:00Z")
+
+
+def edited_to_be_a_replay(go: Path, red: Path) -> None:
+    edited(red, replayed=True)
+
+
+def edited(run: Path, **changes: Any) -> None:
+    path = run / "verdict.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+MISPLACED: dict[Callable[[Path, Path], None], tuple[int, str]] = {
+    renamed: (
+        3,
+        "nobody knows which verdict for own is the newest: reports/own/20200101T000000.000-1 holds the verdict",
+    ),
+    renamed_out_of_sight: (3, "reports/own/old holds the verdict of the run 2"),
+    copied: (3, "reports/own/99990101T000000.000-1 holds the verdict of the run 2"),
+    linked: (3, "reports/own/99990101T000000.000-1 is a link; remove it"),
+    a_replay_by_its_name: (3, "holds the verdict of the run 2"),
+    without_its_verdict: (3, "holds no verdict; remove it"),
+    edited_to_be_older: (1, "was edited after the run wrote it"),
+    edited_to_be_a_replay: (1, "was edited after the run wrote it"),
+}
+
+
+@pytest.mark.parametrize("change", MISPLACED, ids=lambda change: change.__name__)
+def test_a_later_no_go_is_never_hidden_by_what_a_folder_is_called(
+    project: Project, change: Callable[[Path, Path], None]
+) -> None:
+    go, red = project.run(), project.run("-k", "second")
+    assert go.folder is not None and red.folder is not None
+    assert gate(project.root, "--env", "own").returncode == 1
+    change(go.folder, red.folder)
+    done = gate(project.root, "--env", "own")
+    code, sentence = MISPLACED[change]
+    assert (done.returncode, sentence in done.stdout) == (code, True), done.stdout
+
+
+def test_latest_as_a_copy_is_the_run_that_it_is_a_copy_of(project: Project) -> None:
+    go, red = project.run(), project.run("-k", "second")
+    assert go.folder is not None and red.folder is not None
+    latest = go.folder.with_name("latest")
+    latest.unlink()
+    shutil.copytree(go.folder, latest)
+    assert gate(project.root, "--env", "own").returncode == 1
+    shutil.rmtree(latest)
+    red.folder.rename(latest)
+    assert gate(project.root, "--env", "own").returncode == 1
 
 
 DAMAGED = {

@@ -38,7 +38,20 @@ def test_a_healthy_sandbox_is_go(healthy: Ran) -> None:
 def test_the_verdict_holds_what_the_contract_says(healthy: Ran) -> None:
     verdict = verdict_of(healthy)
     assert set(verdict) == {
-        *("schema", "verdict", "reasons", "environment", "phase", "vantage", "started", "finished", "expires", "suite"),
+        *(
+            "schema",
+            "run",
+            "replayed",
+            "verdict",
+            "reasons",
+            "environment",
+            "phase",
+            "vantage",
+            "started",
+            "finished",
+            "expires",
+            "suite",
+        ),
         *("account", "manifest", "served", "counts", "requests", "checks", "root_causes", "checklist", "since_last"),
         *("since_pre_deploy", "digest"),
     }

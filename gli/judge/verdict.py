@@ -131,6 +131,9 @@ class Verdict(Part):
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     schema_: Literal[1] = 1
+    run: str = ""
+    """The name of the folder that the run wrote it to: a copy under another name is told by it. Empty in verdicts of
+    old."""
     verdict: Literal["GO", "NO-GO"]
     reasons: tuple[str, ...]
     environment: str

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from gli.judge.verdict import GO, VALID_FOR_HOURS, Verdict, digest, some
 from gli.observe.git import release
 from gli.observe.observation import Unobserved
 from gli.observe.observatory import Observatory
-from gli.report.files import RUN_IDS, VERDICT
+from gli.report.files import LATEST, RUN_IDS, VERDICT
 from gli.sign_offs import Signed
 
 YES, REFUSED, CANNOT_TELL = 0, 1, 3
@@ -44,12 +45,24 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Found:
+    """A verdict on disk."""
+
+    path: Path
+    verdict: Verdict
+    whole: bool
+    """Whether the file is as the run wrote it."""
+
+
+@dataclass(frozen=True)
 class Evidence:
     """The newest verdict of one environment, and what is true now of what it was earned on."""
 
     environment: str
     phase: str
     verdict: Verdict | None
+    unplaced: str = ""
+    """A sentence on what lies among the verdicts and can't be placed, so that nobody knows which one is the newest."""
     whole: bool = True
     """Whether the file is as the run wrote it."""
     signer: str | None = None
@@ -65,6 +78,10 @@ def judged(evidence: Evidence, *, catalogue_sha256: str, now: datetime) -> Decis
     """Whether one verdict is worth its GO; the first thing that speaks against it is the reason."""
     verdict = evidence.verdict
     again = f"run pytest --env={evidence.environment} --phase={evidence.phase}"
+    if evidence.unplaced:
+        return Decision(
+            CANNOT_TELL, f"nobody knows which verdict for {evidence.environment} is the newest: {evidence.unplaced}"
+        )
     if verdict is None:
         return Decision(CANNOT_TELL, f"there is no readable verdict for {evidence.environment}: {again}")
     what = f"the newest verdict for {evidence.environment} ({verdict.finished})"
@@ -199,16 +216,21 @@ def gathered(
     heads: Callable[[Environment], Mapping[str, str] | None],
 ) -> Evidence:
     """The newest verdict of an environment that speaks for the phase, and what it is measured against."""
-    path = newest(reports, environment.name, phase)
-    verdict, whole = read(path) if path is not None else (None, True)
+    found, unplaced = None, ""
+    try:
+        found = newest(reports, environment.name, phase)
+    except ValueError as e:
+        unplaced = str(e)
+    verdict = found.verdict if found else None
     signatures = environment.signatures
     return Evidence(
         environment=environment.name,
         phase=phase,
         verdict=verdict,
-        whole=whole,
-        signer=signing.signer(path, signing.VERDICT, root / signatures.allowed_signers)
-        if path and signatures
+        unplaced=unplaced,
+        whole=found is None or found.whole,
+        signer=signing.signer(found.path, signing.VERDICT, root / signatures.allowed_signers)
+        if found and signatures
         else None,
         must_be_signed=signatures is not None and signatures.required,
         cases=[c for c in catalogue.cases(environment, phase) if c.severity == "block"],
@@ -216,25 +238,36 @@ def gathered(
     )
 
 
-def newest(reports: Path, environment: str, phase: str) -> Path | None:
+def newest(reports: Path, environment: str, phase: str) -> Found | None:
     """The newest verdict of the environment that speaks for the phase: a run of it, or of all phases. A later NO-GO
     comes before an earlier GO; a replay says nothing of now.
 
-    A file that is no verdict counts as the newest that can't be read: it is never passed over for an older one.
+    What a folder is called decides nothing: verdicts are ordered by when their runs started, and one that was edited
+    comes before all, since nobody knows when its run was. Raises `ValueError` with a sentence for a folder that can't
+    be placed: it is never passed over for another.
     """
-    for folder in sorted((reports / environment).glob(RUN_IDS), reverse=True):
-        path = folder / VERDICT
-        verdict, _ = read(path)
-        if verdict is None or (verdict.phase in (None, phase) and not verdict.replayed):
-            return path
-    return None
+    folders = sorted((reports / environment).iterdir()) if (reports / environment).is_dir() else []
+    found = [one for one in map(_found, folders) if one is not None]
+    speaking = [f for f in found if not f.whole or (f.verdict.phase in (None, phase) and not f.verdict.replayed)]
+    return max(speaking, key=lambda f: (not f.whole, clock.moment(f.verdict.started), not f.verdict.go), default=None)
 
 
-def read(path: Path) -> tuple[Verdict | None, bool]:
-    """A `verdict.json`, and whether it is as it was written; None where it is none, or of another schema."""
+def _found(folder: Path) -> Found | None:
+    """The verdict in a folder; None where it is no run's."""
+    path, latest = folder / VERDICT, folder.name == LATEST
+    if latest and folder.is_symlink():
+        return None
     try:
         document = parsed(path.read_text(encoding="utf-8"))
         verdict = Verdict.of(document)
+    except (FileNotFoundError, NotADirectoryError):
+        if not fnmatch(folder.name, RUN_IDS):
+            return None
+        raise ValueError(f"{folder} holds no verdict; remove it") from None
     except (OSError, ValueError):
-        return None, True
-    return verdict, verdict.digest == digest(document)
+        raise ValueError(f"{folder} holds no verdict that can be read; remove it") from None
+    if folder.is_symlink():
+        raise ValueError(f"{folder} is a link; remove it")
+    if verdict.run not in ("", folder.name) and not latest:  # where links can't be kept, `latest` is a copy
+        raise ValueError(f"{folder} holds the verdict of the run {verdict.run}; give it its name again, or remove it")
+    return Found(path, verdict, verdict.digest == digest(document))
