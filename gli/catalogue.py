@@ -11,6 +11,7 @@ import hashlib
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 
 from gli import checklists
 from gli.checklists import Checklist, Text
+from gli.environments import FILE as ENVIRONMENTS
 from gli.environments import Environment, Table, Vantage
 from gli.errors import UsageError
 
@@ -121,8 +123,14 @@ class Catalogue:
     checks: Mapping[str, Check]
     checklists: Mapping[str, Checklist]
     """The checklist of each phase."""
-    sha256: str
-    """Of every file that says what is required: the catalogue, the checklists, the waivers."""
+    root: Path
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of every file that decides what a verdict means: the catalogue, the checklists, the waivers, the
+        environments, the checks, and this package. As they are when it is first asked for.
+        """
+        return _digest(self.root)
 
     def targets(self, check: Check, environment: Environment) -> dict[str, Any]:
         """The targets of a check in an environment: name to table, sorted by name."""
@@ -158,15 +166,20 @@ def load(root: Path) -> Catalogue:
     listed = checklists.load(root)
     for checklist in listed.values():
         _refuse_gaps(checks, checklist)
-    return Catalogue(checks=checks, checklists=listed, sha256=_digest(root))
+    return Catalogue(checks=checks, checklists=listed, root=root)
 
 
 def _digest(root: Path) -> str:
-    """One digest of all files that say what is required."""
+    """One digest of all files that decide what a verdict means, with their names."""
+    package = Path(__file__).parent
+    files = [root / f for f in (FILE, WAIVERS, *map(checklists.file_of, checklists.PHASES))]
+    files += [root / ENVIRONMENTS, root / "conftest.py"]
+    files += sorted([*root.glob("tests_smoke/**/*.py"), *root.glob("tests_infra/**/*.py")])
+    named = [(path.relative_to(root), path) for path in files]
+    named += [(path.relative_to(package.parent), path) for path in sorted(package.glob("**/*.py"))]
     digest = hashlib.sha256()
-    for file in (FILE, WAIVERS, *map(checklists.file_of, checklists.PHASES)):
-        path = root / file
-        digest.update(hashlib.sha256(path.read_bytes() if path.is_file() else b"").digest())
+    for name, path in named:
+        digest.update(f"{name}\n".encode() + hashlib.sha256(path.read_bytes() if path.is_file() else b"").digest())
     return digest.hexdigest()
 
 

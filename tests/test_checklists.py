@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from conftest import Project, checklist
+from conftest import ENVIRONMENT, Project, checklist
 
 HEAD = '[headings.all]\nen = "All"\nko = "전체"\n'
 ITEM = '[ITEM-1]\nheading = "all"\ntext.en = "It works"\ntext.ko = "동작한다"\n'
@@ -117,9 +117,13 @@ def test_the_digest_covers_every_file_that_says_what_is_required(project: Projec
         lambda: project.rows("first-check", "second-check", severity="warn"),
         lambda: project.write("checklists/post-deploy.toml", checklist("second-check", "first-check")),
         lambda: project.write("checklists/waivers.toml", "# none\n"),
+        lambda: project.write("environments.toml", ENVIRONMENT + "# longer\n"),
+        lambda: project.write("conftest.py", "# a fixture\n"),
+        lambda: project.checks("def test_first_check(target): 1\ndef test_second_check(target): 2\n"),
+        lambda: project.write("tests_infra/helper.py", ""),
     ):
         change()
         ran = project.run()
         assert ran.verdict is not None, json.dumps(ran.output)
         digests.add(ran.verdict["suite"]["catalogue_sha256"])
-    assert len(digests) == 4
+    assert len(digests) == 8

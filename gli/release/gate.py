@@ -115,7 +115,8 @@ def _fresh(evidence: Evidence, verdict: Verdict, now: datetime, what: str, again
 
 def _same(evidence: Evidence, verdict: Verdict, catalogue_sha256: str, what: str, again: str) -> Decision:
     if verdict.suite.catalogue_sha256 != catalogue_sha256:
-        return Decision(REFUSED, f"{what} was judged by another catalogue than checklists/ holds now: {again}")
+        changed = "checklists/, environments.toml, the checks or gli itself have changed"
+        return Decision(REFUSED, f"{what} was judged by another catalogue than now ({changed}): {again}")
     green = {(c.id, c.target) for c in verdict.checks if c.outcome.green or c.severity == "warn"}
     unproven = [c.label for c in evidence.cases if c.key not in green]
     if unproven:
