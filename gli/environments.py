@@ -6,6 +6,7 @@ Source of truth: the comments in `environments.toml`. A key that is not known, a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
@@ -20,7 +21,6 @@ from pydantic import (
     Field,
     PrivateAttr,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
@@ -31,10 +31,44 @@ from gli.tables import FILE, extended, names, overlay_path, read_overlay, read_t
 __all__ = ["FILE", "Environment", "load", "names", "overlay_path", "read_overlay", "read_tables", "tables_of"]
 
 Vantage = Literal["internet", "vpc"]
-_MOMENT = r"^(Mon|Tue|Wed|Thu|Fri|Sat|Sun|\d{4}-\d\d-\d\d) ([01]\d|2[0-3]):[0-5]\d$"
+_MOMENT = r"^(Mon|Tue|Wed|Thu|Fri|Sat|Sun|[0-9]{4}-[0-9]{2}-[0-9]{2}) ([01][0-9]|2[0-3]):[0-5][0-9]$"
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
+def _url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole or parts.scheme not in _DEFAULT_PORTS:
+        raise ValueError("a URL with a host, and with a port from 1 to 65535 if any, as in https://api.example.com")
+    return url
+
+
+def _address(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+        raise ValueError("host:port, with a port from 1 to 65535")
+    return address
+
+
+def _resolver(address: str) -> str:
+    return _address(address) if address.count(":") == 1 else address
+
+
+# Limits: one that is no number, or below what can be, would switch off the check that it is for.
+Count = Annotated[int, Field(ge=0)]
+Least = Annotated[int, Field(ge=1)]
+Days = Annotated[int, Field(ge=1, le=36_500)]
+Hours = Annotated[int, Field(ge=1, le=8_760)]
+Minutes = Annotated[int, Field(ge=1, le=525_600)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Percent = Annotated[float, Field(gt=0, le=100)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+Url = Annotated[str, AfterValidator(_url)]
+Address = Annotated[str, AfterValidator(_address)]
+Resolver = Annotated[str, AfterValidator(_resolver)]
 Folder = Annotated[str, AfterValidator(git_names.folder)]
 RepositoryName = Annotated[str, AfterValidator(git_names.repository)]
 Timezone = Annotated[str, AfterValidator(git_names.timezone)]
@@ -43,7 +77,7 @@ Timezone = Annotated[str, AfterValidator(git_names.timezone)]
 class Table(BaseModel):
     """One table of the file. What can be a check's target has a `name`, under which its outcomes are reported."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Repository(Table):
@@ -59,9 +93,9 @@ class Repository(Table):
 class Aws(Table):
     region: str
     role: str = "*"
-    account_id: Annotated[str, Field(pattern=r"^\d{12}$")] | None = None
+    account_id: Annotated[str, Field(pattern=r"^[0-9]{12}$")] | None = None
     profile: str | None = None
-    endpoint_url: str | None = None
+    endpoint_url: Url | None = None
     credentials_file: str | None = None
 
     @property
@@ -94,7 +128,7 @@ class Git(Table):
     log_repository: RepositoryName | None = None
     log_branch: Annotated[str, AfterValidator(git_names.log_branch)] = "deployments"
     log_path: Annotated[str, AfterValidator(git_names.log_path)] = "deployment.log"
-    backmerge_hours: int = 24
+    backmerge_hours: Hours = 24
     workspace: Folder = ".."
     state: Folder = ".release"
     timezone: Timezone = "UTC"
@@ -108,31 +142,31 @@ class Git(Table):
 class Github(Table):
     owner: str
     environment: str
-    api_url: str = "https://api.github.com"
+    api_url: Url = "https://api.github.com"
     token_variable: str | None = None
     status_variable: str | None = None
 
 
 class Dns(Table):
     zone: str | None = None
-    resolvers: tuple[str, ...] = ()
+    resolvers: tuple[Resolver, ...] = ()
 
 
 class Tls(Table):
-    block_below_days: int = 7
+    block_below_days: Days = 7
     ca_file: str | None = None
 
 
 class LoadBalancer(Table):
     name: str
-    ports_open_to_the_world: tuple[int, ...] = (80, 443)
+    ports_open_to_the_world: tuple[Port, ...] = (80, 443)
 
 
 class Endpoint(Table):
     """One read-only endpoint and what it must answer."""
 
     path: str
-    status: int = 200
+    status: Annotated[int, Field(ge=100, le=599)] = 200
     content_type: str = "application/json"
     keys: tuple[str, ...] = ()
 
@@ -151,29 +185,21 @@ class Ecs(Table):
     cluster: str
     service: str
     container: str
-    port: int
-    minimum_tasks: int = 1
+    port: Port
+    minimum_tasks: Least = 1
 
 
 class Registry(Table):
-    most_critical: int = 0
-    most_high: int = 10
-    rollback_releases: int = 3
+    most_critical: Count = 0
+    most_high: Count = 10
+    rollback_releases: Least = 3
 
 
 class Reachable(Table):
     """What a user reaches under a URL."""
 
-    url: str
+    url: Url
     repository: str
-
-    @field_validator("url")
-    @classmethod
-    def _url_has_a_host(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
-            raise ValueError("a URL with a host, as in https://api.example.com")
-        return url
 
     @property
     def host(self) -> str:
@@ -206,7 +232,7 @@ class Service(Reachable):
     cookies: Cookies | None = None
     contract: tuple[Endpoint, ...] = ()
     echo: Echo | None = None
-    heartbeat_s: int = 30
+    heartbeat_s: Annotated[int, Field(ge=1, le=86_400)] = 30
     subprotocols: tuple[str, ...] = ()
     idle_hold_s: Annotated[float, Field(gt=0, le=75)] | None = None
     """No longer than a run may take (`gli.observe.observatory.RUN_DEADLINE_S`)."""
@@ -241,10 +267,10 @@ class Database(Table):
     migrations: str
     tables: tuple[str, ...] = ()
     ingress_from: tuple[str, ...]
-    minimum_backup_days: int = 7
-    longest_transaction_s: float = 300.0
-    longest_idle_transaction_s: float = 60.0
-    longest_lock_wait_s: float = 5.0
+    minimum_backup_days: Days = 7
+    longest_transaction_s: Seconds = 300.0
+    longest_idle_transaction_s: Seconds = 60.0
+    longest_lock_wait_s: Seconds = 5.0
 
     @property
     def name(self) -> str:
@@ -267,7 +293,7 @@ class Broker(Table):
     secret: str
     queues: tuple[str, ...] = ()
     dead_letter_queues: tuple[str, ...] = ()
-    most_dead_letters: int = 0
+    most_dead_letters: Count = 0
     amazon_mq: str | None = None
     security_group: str | None = None
     ingress_from: tuple[str, ...] = ()
@@ -281,14 +307,14 @@ class Broker(Table):
 
 class Logs(Table):
     groups: tuple[str, ...]
-    minimum_retention_days: int = 7
+    minimum_retention_days: Days = 7
 
 
 class Metrics(Table):
-    window_minutes: int = 15
-    least_requests: int = 100
-    most_cpu_percent: float = 70.0
-    most_memory_percent: float = 80.0
+    window_minutes: Minutes = 15
+    least_requests: Least = 100
+    most_cpu_percent: Percent = 70.0
+    most_memory_percent: Percent = 80.0
 
 
 class Alarms(Table):
@@ -310,16 +336,16 @@ class Notify(Table):
     """Who is told of a NO-GO, a recovery and a deployment (`gli.report.notify`)."""
 
     url_variables: tuple[str, ...]
-    quiet_minutes: Annotated[int, Field(ge=0)] = 60
-    most_per_hour: Annotated[int, Field(ge=1)] = 6
+    quiet_minutes: Annotated[int, Field(ge=0, le=525_600)] = 60
+    most_per_hour: Least = 6
 
 
 class Retention(Table):
     """Which runs `gli reports prune` keeps."""
 
-    keep_days: Annotated[int, Field(ge=1)] = 30
-    keep_failures_days: Annotated[int, Field(ge=1)] = 90
-    keep_runs: Annotated[int, Field(ge=1)] = 50
+    keep_days: Days = 30
+    keep_failures_days: Days = 90
+    keep_runs: Least = 50
 
 
 class Environment(Table):
@@ -353,7 +379,7 @@ class Environment(Table):
     reports: Retention = Retention()
     registry: Registry = Registry()
     metrics: Metrics = Metrics()
-    connect_to: Mapping[str, str] = {}
+    connect_to: Mapping[Address, Address] = {}
     """`host:port` to `address:port`: where to connect instead, with the name kept for TLS, SNI and Host (like curl's
     `--connect-to`)."""
     _other: Environment | None = PrivateAttr(default=None)
@@ -459,11 +485,12 @@ def _sentence(name: str, error: ValidationError) -> str:
     keys = [str(part) for part in first["loc"]]
     table, key = ".".join([name, *keys[:-1]]), keys[-1] if keys else ""
     more = f" ({error.error_count() - 1} more after it)" if error.error_count() > 1 else ""
-    if not key:
-        return f"{FILE}: [{name}] {first['msg'].removeprefix('Value error, ')}{more}"
+    message, own = first["msg"].removeprefix("Value error, "), first["type"] == "value_error"
+    if not key or (own and isinstance(first["input"], dict)):
+        return f"{FILE}: [{'.'.join([name, *keys])}] {message}{more}"
     if first["type"] == "missing":
         return f"{FILE}: [{table}] {key} is missing; write it{more}"
     if first["type"] == "extra_forbidden":
         return f"{FILE}: [{table}] {key} is not a known key; mend its spelling or take it out{more}"
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return f"{FILE}: [{table}] {key} = {first['input']!r} should be {message}; mend the value{more}"
+    should = f"be {message}" if own else message.partition(" should ")[2] or f"be valid: {message}"
+    return f"{FILE}: [{table}] {key} = {first['input']!r} should {should}; mend the value{more}"

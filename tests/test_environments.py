@@ -65,7 +65,17 @@ BROKEN = {
     ),
     "an account that is no account": (
         ENVIRONMENT + '[own.aws]\nregion = "r"\naccount_id = "12"\n',
-        "environments.toml: [own.aws] account_id = '12' should be",
+        "environments.toml: [own.aws] account_id = '12' should match pattern '^[0-9]{12}$'; mend",
+    ),
+    "an account in other digits": (
+        ENVIRONMENT + '[own.aws]\nregion = "r"\naccount_id = "١٢٣٤٥٦٧٨٩٠١٢"\n',
+        "environments.toml: [own.aws] account_id = '١٢٣٤٥٦٧٨٩٠١٢' should match pattern",
+    ),
+    "a window that ends before it begins": (
+        ENVIRONMENT
+        + '[own.git]\nremote = "/{repository}"\n[[own.git.freeze]]\nreason = "x"\n'
+        + 'begins = "2026-12-24 00:00"\nends = "2026-12-20 00:00"\n',
+        "environments.toml: [own.git.freeze.0] begins is after ends; mend one of them\n",
     ),
     "no TOML": ("[own\n", "environments.toml is not valid TOML: "),
     "a circle": (ENVIRONMENT.replace("[own]", '[own]\nextends = "own"'), "environments.toml: [own] extends itself"),
@@ -74,6 +84,35 @@ BROKEN = {
         "environments.toml has no environment 'nowhere' ([own] extends it); it has: own",
     ),
 }
+
+
+NO_LIMITS = {
+    "own.metrics": (
+        "most_cpu_percent = nan",
+        "most_memory_percent = 101.0",
+        "window_minutes = -1",
+        "least_requests = 0",
+    ),
+    "own.registry": ("most_critical = -1", "rollback_releases = 0"),
+    "own.tls": ("block_below_days = 0", "block_below_days = 99999999999999"),
+    "own.database": ("longest_transaction_s = inf", "longest_lock_wait_s = -1.0", "minimum_backup_days = 0"),
+    "own.load_balancer": ("ports_open_to_the_world = [0]", "ports_open_to_the_world = [70000]"),
+    "own.dns": ('resolvers = ["127.0.0.1:0"]',),
+    "own.connect_to": ('"a:1" = "b:70000"', '"a" = "b:1"'),
+    "own.services.api": ("heartbeat_s = 0", 'url = "https://a:99999"', 'url = "https://a:0"', 'url = "https://[::1"'),
+}
+
+
+@pytest.mark.parametrize(("table", "line"), [(t, line) for t, lines in NO_LIMITS.items() for line in lines])
+def test_a_limit_that_would_switch_its_check_off_is_refused(tmp_path: Path, table: str, line: str) -> None:
+    key = line.partition(" ")[0]
+    whole = {"own.database": 'instance = "i"\nsecret = "s"\nverify_secret = "s"\nmigrations = "m"\ningress_from = []\n'}
+    text = ENVIRONMENT.replace('url = "http://127.0.0.1:9"\n', "") if key == "url" else ENVIRONMENT
+    text += "" if table == "own.services.api" else f"[{table}]\n{whole.get(table, '')}"
+    text += 'name = "n"\n' if table == "own.load_balancer" else ""
+    (tmp_path / "environments.toml").write_text(f"{text}{line}\n")
+    with pytest.raises(UsageError, match=rf"environments\.toml: \[{table}.* should ((?!should).)*; mend the value$"):
+        environments.load(tmp_path, "own", overlay={})
 
 
 @pytest.mark.parametrize("case", BROKEN)
