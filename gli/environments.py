@@ -443,6 +443,16 @@ class Environment(Table):
     def _reachable(self) -> Sequence[Reachable]:
         return [*self.services.values(), *self.frontends.values()]
 
+    def signers(self, root: Path) -> Path | None:
+        """The file of allowed signers; None where nobody signs. Raises `UsageError` where it is none."""
+        if self.signatures is None:
+            return None
+        path = root / self.signatures.allowed_signers
+        if not path.is_file():
+            key = f"[{self.name}.signatures] allowed_signers = {self.signatures.allowed_signers!r}"
+            raise UsageError(f"{FILE}: {key} is no file; write it, or mend the key")
+        return path
+
     def port_of(self, host: str) -> int:
         """The port under which a public host is reached."""
         return next(r.port for r in self._reachable if r.host == host)

@@ -154,6 +154,7 @@ def _configure(config: pytest.Config) -> None:
         overlay = environments.read_overlay(root, tables) or {}
     assert overlay is not None
     environment = _environment(config, name, overlay)
+    environment.signers(root)  # at the end, where sign-offs are read, it would be late to say so
     run = config.stash[RUN] = Run(
         root,
         environment,

@@ -247,7 +247,7 @@ class Run:
         if not manifest or self.environment.counterpart is None:
             return {}
         commits = {name: part["commit"] for name, part in manifest.items()}
-        return sign_offs.by_item(sign_offs.read(self.root, self.environment, commits, clock.now()))
+        return sign_offs.by_item(sign_offs.read(self.root, self.environment, commits, clock.now()).counting)
 
     def _manifest(self, records: Iterable[Record]) -> tuple[dict[str, dict[str, str]], list[str]]:
         seen = {r.target: dict(r.observation) for r in records if r.probe == "revision" and r.observation}

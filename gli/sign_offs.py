@@ -13,7 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from gli import clock, people, signing
 from gli.documents import parsed
@@ -31,7 +33,7 @@ class Record(Table):
     item: str
     environment: str
     result: Literal["ok", "rejected"]
-    by: str
+    by: Annotated[str, Field(pattern=r"^[^<>\s][^<>\n]* <[^<>\s]+@[^<>\s]+>$")]
     """`Name <e-mail>`, as git knows the author."""
     at: str
     expires: str
@@ -66,7 +68,7 @@ def write(
         note=note,
         commits=dict(commits),
     )
-    mail = re.sub(r"[^\w.@+-]", "_", people.mail(by))
+    mail = re.sub(r"[^\w.@+-]", "_", people.mail(by).casefold())
     path = root / FOLDER / environment / manifest_id(commits) / f"{item}-{mail}.json"
     key = signing.own_key()
     try:
@@ -84,26 +86,38 @@ def write(
     return path, record, key is not None
 
 
-def read(root: Path, environment: Environment, commits: Mapping[str, str], now: datetime) -> list[Signed]:
-    """Every sign-off that counts: of this environment, of exactly these commits, not expired, one a person and item,
-    signed where the environment demands it. Raises `UsageError` for a file that is none.
+@dataclass(frozen=True)
+class Given:
+    """The sign-offs of one set of commits."""
+
+    counting: tuple[Signed, ...]
+    dropped: tuple[str, ...]
+    """What does not count, and why: a sentence each."""
+
+
+def read(root: Path, environment: Environment, commits: Mapping[str, str], now: datetime) -> Given:
+    """Every sign-off that counts: of this environment, of exactly these commits, not expired, the last one of a person
+    for an item, and signed where the environment demands it; a rejection needs no signature. Raises `UsageError` for a
+    file that is none.
     """
-    allowed = environment.signatures.allowed_signers if environment.signatures else None
+    allowed = environment.signers(root)
     required = environment.signatures is not None and environment.signatures.required
     counting: dict[tuple[str, str], Signed] = {}
+    dropped: list[str] = []
     for path in sorted((root / FOLDER / environment.name / manifest_id(commits)).glob("*.json")):
         record = _record(path, root)
-        if (record.environment, dict(record.commits)) != (environment.name, dict(commits)):
-            continue
-        if not _in_time(record, now):
-            continue
-        signer = signing.signer(path, signing.SIGN_OFF, root / allowed) if allowed else None
+        signer = signing.signer(path, signing.SIGN_OFF, allowed) if allowed else None
         if signer is not None and signer.casefold() != people.mail(record.by).casefold():
             signer = None  # somebody else's key under this name
-        if required and signer is None:
+        why = _against(record, environment, commits, now)
+        if why is None and required and signer is None and record.result == "ok":
+            why = "it is not signed with a key that is allowed for them"
+        if why is not None:
+            dropped.append(f"{record.item}: the {record.result} of {record.by} does not count: {why}")
             continue
-        counting[record.item, people.mail(record.by).casefold()] = Signed(record, signer)
-    return list(counting.values())
+        key = record.item, people.mail(record.by).casefold()
+        counting[key] = max([Signed(record, signer), *filter(None, [counting.get(key)])], key=_last)
+    return Given(tuple(counting.values()), tuple(dropped))
 
 
 def by_item(signed: Iterable[Signed]) -> dict[str, list[str]]:
@@ -116,10 +130,21 @@ def by_item(signed: Iterable[Signed]) -> dict[str, list[str]]:
     return confirmed
 
 
-def _in_time(record: Record, now: datetime) -> bool:
-    """Whether it counts now: never for longer than 24 hours, whatever the file says."""
+def _last(signed: Signed) -> tuple[datetime, bool]:
+    """Of two records of one person the later counts, and of two of one moment the rejection."""
+    return clock.moment(signed.record.at), signed.record.result == "rejected"
+
+
+def _against(record: Record, environment: Environment, commits: Mapping[str, str], now: datetime) -> str | None:
+    """Why a record does not count here and now, if so: never for longer than 24 hours, whatever the file says."""
+    if (record.environment, dict(record.commits)) != (environment.name, dict(commits)):
+        return "it is of another environment or of other commits"
     at = clock.moment(record.at)
-    return at <= now < min(clock.moment(record.expires), at + VALID_FOR)
+    if now >= clock.moment(record.expires) or now - VALID_FOR >= at:
+        return "it has expired"
+    if at > now and record.result == "ok":
+        return "it is from the future"
+    return None
 
 
 def _record(path: Path, root: Path) -> Record:

@@ -262,6 +262,55 @@ def test_a_damaged_sign_off_is_named(release: Release, text: str) -> None:
     assert f"{path.relative_to(release.root)} is no sign-off" in done.stderr
 
 
+def record(release: Release, mail: str, **changes: Any) -> Path:
+    """One more sign-off of Ada's, under another spelling of her address."""
+    path = next(release.root.glob("checklists/sign-offs/own/*/PRE-2-ada@*.json"))
+    document = json.loads(path.read_text()) | {"by": f"Ada <{mail}>"} | changes
+    other = path.with_name(f"PRE-2-{mail}.json")
+    other.write_text(json.dumps(document))
+    return other
+
+
+def test_a_persons_last_word_counts_in_whatever_order_the_files_lie(allowed: Release) -> None:
+    at = json.loads(next(allowed.root.glob("checklists/sign-offs/own/*/PRE-2-ada@*.json")).read_text())["at"]
+    later = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+    other = record(allowed, "ADA@glibiz.com", result="rejected")
+    assert allowed.gate()[0] == 1, "of two at one moment the rejection"
+    other.unlink()
+    other = record(allowed, "ADA@glibiz.com", result="rejected", at=later)
+    assert allowed.gate()[0] == 1
+    record(
+        allowed, "ADA@glibiz.com", result="rejected", at=(datetime.fromisoformat(at) - timedelta(hours=1)).isoformat()
+    )
+    assert allowed.gate()[0] == 0
+    allowed.sign(mail="Ada@GLIBIZ.com")
+    assert {p.name for p in other.parent.glob("*ada*")} == {f"PRE-2-{ADA}.json"}, "one file a person"
+
+
+def test_who_signed_must_be_a_person(allowed: Release) -> None:
+    path = record(allowed, "ada@glibiz.com", by="Ada")
+    done = allowed.gli("gate", "--env", "own")
+    assert (done.returncode, f"{path.relative_to(allowed.root)} is no sign-off" in done.stderr) == (2, True)
+
+
+def test_a_rejection_needs_no_signature_and_what_is_left_out_is_told(strict: Release) -> None:
+    strict.sign()
+    code, said = strict.gate()
+    assert (code, "PRE-2: the ok of Ada <ada@glibiz.com> does not count: it is not signed" in said) == (3, True), said
+    strict.sign("--reject", mail="eve@glibiz.com")
+    code, said = strict.gate()
+    assert (code, "PRE-2 was rejected by Eve" in said) == (1, True), said
+
+
+@pytest.mark.parametrize("allowed_signers", ["checklists/nowhere", "checklists"])
+def test_allowed_signers_that_are_no_file_are_named(release: Release, allowed_signers: str) -> None:
+    release.write("environments.toml", ENVIRONMENTS + SIGNED.replace("checklists/allowed_signers", allowed_signers))
+    done = release.gli("gate", "--env", "own")
+    sentence = f"environments.toml: [own.signatures] allowed_signers = '{allowed_signers}' is no file; write it"
+    assert (done.returncode, sentence in done.stderr) == (2, True)
+    assert release.verify("own") == 4
+
+
 USAGE = {
     "an unknown item": (("PRE-9", "--env", "own", "--note", "x"), "no item is called 'PRE-9'"),
     "an item of checks": (("PRE-1", "--env", "own", "--note", "x"), "PRE-1 is proven by checks alone"),

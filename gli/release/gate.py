@@ -172,7 +172,7 @@ def decision(
     heads: Callable[[Environment], Mapping[str, str] | None] = heads,
 ) -> Decision:
     """Yes or no for an environment and phase. Before a deployment the environment's counterpart in production has to
-    be ready too. Raises `UsageError` for a sign-off that is none.
+    be ready too. Raises `UsageError` for a sign-off or a list of allowed signers that is none.
 
     `heads` tells where the branches stand now, to whoever knows it already.
     """
@@ -180,6 +180,7 @@ def decision(
     if phase == "pre-deploy" and environment.other is not None and environment.other.production:
         sides.append(environments.load(root, environment.other.name))
     notes: list[str] = []
+    dropped: tuple[str, ...] = ()
     found: list[Decision] = []
     for side in sides:
         evidence = gathered(root, catalogue, side, phase, reports, heads)
@@ -193,14 +194,16 @@ def decision(
         checklist = catalogue.checklists[phase]
         items = [i for i in checklist.items.values() if checklist.signed_in(i, environment)]
         given = sign_offs.read(root, environment, commits, now)
-        found.append(signed(items, given, environment.name))
-        notes += [f"{s.record.item}: {s.record.by}" + ("" if s.signer else ", asserted, not signed") for s in given]
+        dropped = given.dropped
+        found.append(signed(items, given.counting, environment.name))
+        asserted = ", asserted, not signed"
+        notes += [f"{s.record.item}: {s.record.by}{'' if s.signer else asserted}" for s in given.counting]
     against = [d for d in found if d.code != YES]
     if against:
         worst = min(against, key=lambda d: d.code)
         others = [d.reason for d in against if d is not worst]
-        return Decision(worst.code, worst.reason, notes=tuple(others))
-    return Decision(YES, "; ".join(d.reason for d in found), first.verdict, tuple(notes))
+        return Decision(worst.code, worst.reason, notes=(*others, *dropped))
+    return Decision(YES, "; ".join(d.reason for d in found), first.verdict, (*notes, *dropped))
 
 
 def _waived(decisions: Iterable[Decision]) -> Iterable[Any]:
@@ -223,16 +226,14 @@ def gathered(
     except ValueError as e:
         unplaced = str(e)
     verdict = found.verdict if found else None
-    signatures = environment.signatures
+    allowed, signatures = environment.signers(root), environment.signatures
     return Evidence(
         environment=environment.name,
         phase=phase,
         verdict=verdict,
         unplaced=unplaced,
         whole=found is None or found.whole,
-        signer=signing.signer(found.path, signing.VERDICT, root / signatures.allowed_signers)
-        if found and signatures
-        else None,
+        signer=signing.signer(found.path, signing.VERDICT, allowed) if found and allowed else None,
         must_be_signed=signatures is not None and signatures.required,
         cases=[c for c in catalogue.cases(environment, phase) if c.severity == "block"],
         commits=heads(environment) if verdict is not None and verdict.go else {},
