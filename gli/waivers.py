@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import StringConstraints, ValidationError
 
 from gli import environments
 from gli.catalogue import WAIVERS, Catalogue
@@ -20,7 +20,7 @@ from gli.environments import Environment, Table
 from gli.errors import UsageError
 
 LONGEST = timedelta(days=30)
-Words = Annotated[str, Field(min_length=3)]
+Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3)]
 
 
 class Waiver(Table):
@@ -97,10 +97,10 @@ def _refuse_invalid(waiver: Waiver, catalogue: Catalogue, known: list[str], now:
         raise UsageError(_says(waiver, "is of no check that there is; mend its spelling, or take it out"))
     if waiver.environment not in known:
         raise UsageError(_says(waiver, f"is for {waiver.environment!r}, which is none of {', '.join(known)}"))
+    if datetime.combine(waiver.expires, time(), UTC) > now + LONGEST:  # first: the last day that there is has no end
+        raise UsageError(_says(waiver, f"expires on {waiver.expires}; at most {LONGEST.days} days ahead are accepted"))
     if waiver.ends <= now:
         raise UsageError(_says(waiver, f"expired after {waiver.expires}; mend the failure, or have it accepted again"))
-    if waiver.ends > now + LONGEST + timedelta(days=1):
-        raise UsageError(_says(waiver, f"expires on {waiver.expires}; at most {LONGEST.days} days ahead are accepted"))
 
 
 def _says(waiver: Waiver, what: str) -> str:

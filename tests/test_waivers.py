@@ -53,6 +53,9 @@ def test_a_waived_failure_stays_red_and_lets_the_verdict_be_go(project: Project)
 REFUSED = {
     "expired": (waiver(expires=str(TODAY - timedelta(days=1))), "expired after"),
     "too long": (waiver(expires=str(TODAY + timedelta(days=31))), "at most 30 days ahead"),
+    "the last day that there is": (waiver(expires="9999-12-31"), "expires on 9999-12-31; at most 30 days ahead"),
+    "an owner of blanks": (waiver(owner='"    "'), "waiver 1, first-check[api]: owner: String should have at least 3"),
+    "a reason of blanks": (waiver(reason='" \\t  "'), "waiver 1, first-check[api]: reason: String should have"),
     "no such check": (waiver(check='"third-check"'), "waiver of third-check[api] in own is of no check"),
     "no such target": (waiver(target='"web"'), "waiver of first-check[web] in own matches nothing"),
     "no such environment": (waiver(environment='"nowhere"'), "is for 'nowhere', which is none of own"),
