@@ -36,6 +36,7 @@ RUN = pytest.StashKey[Run]()
 SIDE = pytest.StashKey[Side]()
 PROVIDER = pytest.StashKey[provider.Provider | None]()
 _GARBAGE = 50_000  # a run is short and allocates much: collecting garbage every 700 objects costs a tenth of it
+_LONGEST_ROLLOUT_S = 24 * 60 * 60
 _INTERRUPTED = {
     2: "interrupted",
     3: "the suite itself failed (INTERNALERROR above)",
@@ -144,6 +145,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _configure(config: pytest.Config) -> None:
     if sys.flags.optimize:
         raise UsageError(NO_ASSERTIONS)
+    patience_s = config.option.await_rollout
+    if not 0 <= patience_s <= _LONGEST_ROLLOUT_S:  # nan is neither
+        raise UsageError(f"--await-rollout={patience_s:g} is no time to wait; give 0 to {_LONGEST_ROLLOUT_S} seconds")
     root, name = config.rootpath, config.option.env
     tables = environments.tables_of(root, name)
     catalogue = catalogues.load(root)
@@ -165,7 +169,7 @@ def _configure(config: pytest.Config) -> None:
         overlay=overlay,
         proves={c.id: docstrings.get(c.function, "") for c in catalogue.checks.values()},
         replayed=replayed,
-        patience_s=config.option.await_rollout,
+        patience_s=patience_s,
     )
     config.stash[SIDE] = Side(environment, catalogue, config.option.phase, run.observatory)
     signal.signal(signal.SIGTERM, _interrupt)
