@@ -68,6 +68,8 @@ def pytest_cmdline_main(
         return (yield)
     try:
         code = int((yield) or 0)
+    except KeyboardInterrupt:  # pytest takes one of them, and none while it ends
+        code = config.stash[EXIT_STATUS] = 2
     finally:
         started = config.stash.get(PROVIDER, None)
         run = config.stash.get(RUN, None)
@@ -99,7 +101,13 @@ def _finished(run: Run, config: pytest.Config) -> Verdict | None:
     """The verdict, written; None where it could not be, and then nothing is GO."""
     code = config.stash.get(EXIT_STATUS, 3)
     try:
-        return run.finish(interrupted=None if run.refused else _uncollected(run) or _INTERRUPTED.get(code))
+        try:
+            verdict = run.finish(interrupted=None if run.refused else _uncollected(run) or _INTERRUPTED.get(code))
+            _interrupt_no_more()
+        except KeyboardInterrupt:
+            _interrupt_no_more()
+            return run.cut_short(interrupted=_INTERRUPTED[2])
+        return verdict
     except (OSError, UsageError) as e:
         run.unwritten = e
         return None
@@ -216,7 +224,14 @@ def _group_of(environment: Environment, target: Any) -> str:
 
 def _interrupt(*_: Any) -> None:
     """SIGTERM, as a cancelled CI job sends it, ends the run like Ctrl-C: with a verdict."""
+    signal.signal(signal.SIGTERM, lambda *_: None)
     raise KeyboardInterrupt("SIGTERM")
+
+
+def _interrupt_no_more() -> None:
+    """What is left to do is short, and a verdict that is written must be told."""
+    for sent in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sent, lambda *_: None)
 
 
 def _relative(path: Path) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -149,6 +150,15 @@ class Run:
         self._write(clean)
         self._sign()
         self._report(clean, lines)
+        return clean
+
+    def cut_short(self, *, interrupted: str) -> Verdict:
+        """The NO-GO of a run that was interrupted while it finished, in place of what may be written already."""
+        verdict = self._judged(interrupted=interrupted)
+        clean = Verdict.model_validate(self.redacted(verdict.model_dump(mode="json")))
+        self._write(clean)
+        with suppress(Exception):  # it may be closed, or half so
+            self.observatory.close()
         return clean
 
     def _report(self, verdict: Verdict, lines: Sequence[Mapping[str, Any]]) -> None:

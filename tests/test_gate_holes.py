@@ -299,6 +299,23 @@ def test_a_run_that_is_killed_leaves_no_go(project: Project, sent: signal.Signal
         assert output.rstrip().endswith("VERDICT own: NO-GO")
 
 
+SELF = "import os, signal, time\ndef stop(*_):\n    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(0.1)\n"
+ENDINGS = {
+    "while pytest ends": "def pytest_sessionfinish(): stop()",
+    "when the verdict is made": "import gli.run\ndef pytest_sessionfinish(): gli.run.Run._await_manifest = stop",
+    "when the verdict is written": "import gli.run\ndef pytest_sessionfinish(): gli.run.Run._report = stop",
+    "twice": "import gli.run\ndef pytest_sessionfinish():\n    gli.run.Run._report = stop\n    stop()",
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_run_that_is_stopped_while_it_ends_is_no_go(project: Project, ending: str) -> None:
+    project.write("conftest.py", f"{SELF}{ENDINGS[ending]}\n")
+    ran = project.run()
+    held(ran, "incomplete: interrupted")
+    assert (ran.last_line, "Traceback" in ran.output) == ("VERDICT own: NO-GO", False), ran.output
+
+
 def test_the_report_can_not_be_written(project: Project) -> None:
     project.write("reports", "a file where a folder should be")
     ran = project.run()
