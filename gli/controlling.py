@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -76,7 +75,7 @@ class Controlling:
         properties = []
         for key, value in report.user_properties:
             if key == RESULT:
-                result = Result.model_validate(self.run.redacted(json.loads(str(value))))
+                result = Result.model_validate_json(str(value), context=self.run.redact)
                 self.run.report(result)
                 value = f"{result.model_dump_json()}"
             properties.append((key, value if key == RESULT else self.run.redact(str(value))))

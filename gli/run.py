@@ -96,14 +96,10 @@ class Run:
 
     def redact(self, text: str) -> str:
         """The text without any secret that the run has seen so far."""
-        if isinstance(self.observatory, Observatory):
-            self.redactor.learn(self.observatory.vault.values)
+        seen = getattr(self, "observatory", None)  # the first verdict is written before anything is seen
+        if isinstance(seen, Observatory):
+            self.redactor.learn(seen.vault.values)
         return self.redactor.text(text)
-
-    def redacted(self, document: Any) -> Any:
-        """A JSON document without any secret that the run has seen so far."""
-        self.redact("")
-        return self.redactor.document(document)
 
     def begin_manifest(self) -> None:
         """Starts what every whole verdict records beside its checks: commit and tree of each repository."""
@@ -144,19 +140,16 @@ class Run:
         self.observatory.close()
         self.results = [self._with_attempts(r) for r in self.results]
         verdict = self._judged(interrupted=interrupted)
-        clean = Verdict.model_validate(self.redacted(verdict.model_dump(mode="json")))
-        lines = [self.redactor.document(line) for line in self._lines()]
-        self.folder.write_facts(self._header(), lines, self.redactor)
-        self._write(clean)
+        lines = list(self._lines())
+        self.folder.write_facts(self._header(), lines)
+        clean = self._write(verdict)
         self._sign()
         self._report(clean, lines)
         return clean
 
     def cut_short(self, *, interrupted: str) -> Verdict:
         """The NO-GO of a run that was interrupted while it finished, in place of what may be written already."""
-        verdict = self._judged(interrupted=interrupted)
-        clean = Verdict.model_validate(self.redacted(verdict.model_dump(mode="json")))
-        self._write(clean)
+        clean = self._write(self._judged(interrupted=interrupted))
         with suppress(Exception):  # it may be closed, or half so
             self.observatory.close()
         return clean
@@ -271,17 +264,29 @@ class Run:
             "phase": self.phase,
             "vantage": self.environment.vantage,
             "started": clock.rfc3339(self.started),
-            "overlay": dict(self.overlay),
+            "overlay": self.redactor.document(dict(self.overlay)),
         }
 
     def _lines(self) -> Iterable[dict[str, Any]]:
-        return [r.model_dump(mode="json", exclude_none=True) for r in self.observatory.records]
+        """The records without secrets: all that was seen or said, under names that a replay knows."""
+        self.redact("")
+        for record in self.observatory.records:
+            line = record.model_dump(mode="json", exclude_none=True)
+            if record.observation is not None:
+                line["observation"] = self.redactor.document(line["observation"])
+            if record.unknown is not None:
+                line["unknown"]["message"] = self.redactor.text(record.unknown.message)
+            yield line
 
-    def _write(self, verdict: Verdict) -> None:
+    def _write(self, verdict: Verdict) -> Verdict:
+        """The verdict without any secret that the run has seen so far, as it is written."""
+        self.redact("")
+        clean = verdict.without(self.redactor.text)
         try:
-            self.folder.write_verdict(verdict.document(), self.redactor)
+            self.folder.write_verdict(clean.document())
         except OSError as e:
             raise UsageError(f"the verdict can't be written to {self.folder.path}: {e.strerror}") from None
+        return clean
 
 
 def _not_asked(case: Case, why: Unknown) -> Result:

@@ -89,3 +89,50 @@ def test_a_secret_that_a_check_lets_slip_appears_in_no_sink(project: Project, ho
     assert "unter22canary" not in ran.output
     for path in (project.root / "reports").rglob("*"):
         assert not path.is_file() or "unter22canary" not in path.read_text()
+
+
+WORDS = ("passed", "failed", "verdict", "reasons", "first-check", "pre-deploy", "internet", "partial", "observation")
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_secret_that_is_spelt_like_a_word_of_the_verdict_leaves_the_verdict_whole(
+    project: Project, word: str
+) -> None:
+    project.write("conftest.py", PROBE)
+    project.checks(
+        "def test_first_check(target, seen_one): pass\n"
+        f"def test_second_check(target): assert False, 'saw {word} here'\n"
+    )
+    ran = project.run("--phase=pre-deploy", env={"PGPASSWORD": word})
+    assert (ran.code, ran.last_line, "Traceback" in ran.output) == (1, "VERDICT own: NO-GO", False), ran.output
+    assert "WARNING" not in ran.output
+    assert ran.verdict is not None and ran.folder is not None
+    assert ran.verdict["counts"] == {"failed": 1, "passed": 1}
+    assert {c["id"]: c["message"] for c in ran.verdict["checks"]}["second-check"] == "saw *** here"
+    header, fact = map(json.loads, (ran.folder / "facts.jsonl").read_text().splitlines())
+    assert (header["environment"], fact["probe"], fact["observation"]["text"]) == ("own", "seen_one", "it is ***")
+    again = project.run("--phase=pre-deploy", f"--replay={ran.folder / 'facts.jsonl'}", env={"PGPASSWORD": word})
+    assert again.verdict is not None and again.verdict["counts"] == {"failed": 1, "passed": 1}
+
+
+def test_what_kind_of_no_go_it_is_can_be_read_whatever_is_a_secret(project: Project) -> None:
+    ran = project.run("-k", "second", "-n2", env={"PGPASSWORD": "partial"})
+    assert ran.verdict is not None
+    assert ran.verdict["reasons"][0] == "partial: 1 of 2 cases were selected"
+
+
+PROBE = """
+import os
+from gli.observe.observation import Observation
+from gli.observe.probe import Observer, probe
+from gli.plugin import fixture_for
+
+class Seen(Observation):
+    text: str
+
+@probe(deadline=30)
+async def seen_one(observer: Observer, service: object) -> Seen:
+    return Seen(text="it is " + os.environ["PGPASSWORD"])
+
+seen = fixture_for(seen_one)
+"""

@@ -7,9 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+
+
+def _hidden(text: str, info: ValidationInfo) -> str:
+    return str(info.context(text)) if info.context else text
+
+
+Words = Annotated[str, AfterValidator(_hidden)]
+"""Text for people. What hides secrets is given as the context of a validation and reaches these fields alone: a
+secret that is spelt like an outcome, an id or a field's name leaves those as they are.
+"""
 
 
 class Outcome(StrEnum):
@@ -47,7 +57,7 @@ class Result(BaseModel):
     check: str
     target: str
     outcome: Outcome
-    message: str = ""
+    message: Words = ""
     cause: str | None = None
     """For `unknown`: why (see `gli.observe.observation.Cause`)."""
     attempts: int = 1

@@ -10,16 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
 from gli import clock
 from gli.catalogue import Case, Phase
 from gli.clock import rfc3339
-from gli.judge.outcome import Outcome, Result, worst
+from gli.judge.outcome import Outcome, Result, Words, worst
 from gli.judge.triage import Root, triage
 from gli.judge.waiver import accepted, no_longer_needed
 from gli.waivers import Waiver
@@ -41,6 +41,15 @@ def _is_commit(part: dict[str, str]) -> dict[str, str]:
     return part
 
 
+def _hidden(reason: str, info: ValidationInfo) -> str:
+    """Its first word may say what kind it is: that is no text."""
+    kind, colon, rest = reason.partition(": ")
+    if not info.context:
+        return reason
+    return f"{kind}{colon}{info.context(rest)}" if kind in ("incomplete", "partial") else str(info.context(reason))
+
+
+Reason = Annotated[str, AfterValidator(_hidden)]
 Moment = Annotated[str, AfterValidator(_is_moment)]
 """RFC 3339, with its zone."""
 
@@ -60,8 +69,8 @@ class Suite(Part):
 class Accepted(Part):
     """The waiver that a red check carries: it stays red, and does not hold the verdict until it expires."""
 
-    reason: str
-    owner: str
+    reason: Words
+    owner: Words
     expires: Moment
 
 
@@ -74,8 +83,8 @@ class CheckLine(Part):
     severity: Literal["block", "warn"]
     phase: str
     blocked_by: str | None = None
-    message: str = ""
-    hint: str = ""
+    message: Words = ""
+    hint: Words = ""
     attempts: int = 1
     duration_s: float = 0.0
     facts: tuple[str, ...] = ()
@@ -89,8 +98,8 @@ class RootCause(Part):
 
     check: str
     target: str
-    message: str
-    hint: str
+    message: Words
+    hint: Words
     explains: tuple[str, ...] = ()
 
 
@@ -107,7 +116,7 @@ class SignOff(Part):
 
     needed: int
     """How many distinct people have to sign."""
-    by: tuple[str, ...] = ()
+    by: tuple[Words, ...] = ()
     """Who did, for these commits and not too long ago: `Name <e-mail>`."""
 
 
@@ -115,8 +124,8 @@ class ItemLine(Part):
     """One item of the checklist."""
 
     item: str
-    heading: str
-    text: str
+    heading: Words
+    text: Words
     outcome: Literal["missing", "failed", "unknown", "blocked", "pending", "waived", "not-applicable", "passed"]
     """The worst of its checks; `pending` where only a sign-off is lacking."""
     checks: tuple[str, ...] = ()
@@ -135,7 +144,7 @@ class Verdict(Part):
     """The name of the folder that the run wrote it to: a copy under another name is told by it. Empty in verdicts of
     old."""
     verdict: Literal["GO", "NO-GO"]
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     environment: str
     phase: Phase | None
     vantage: str
@@ -147,7 +156,7 @@ class Verdict(Part):
     suite: Suite
     account: str | None = None
     manifest: dict[str, Annotated[dict[str, str], AfterValidator(_is_commit)]] = {}
-    served: dict[str, str | None] = {}
+    served: dict[str, Words | None] = {}
     counts: dict[Outcome, int] = {}
     requests: dict[str, int] = {}
     checks: tuple[CheckLine, ...] = ()
@@ -167,6 +176,10 @@ class Verdict(Part):
         """As `verdict.json` has it."""
         whole = self.model_dump(mode="json")
         return {"schema": whole.pop("schema_"), **whole}
+
+    def without(self, hide: Callable[[str], str]) -> Verdict:
+        """The same with everything that is text for people passed through `hide`."""
+        return Verdict.model_validate(self.model_dump(), context=hide)
 
     @classmethod
     def of(cls, document: Any) -> Verdict:

@@ -1,7 +1,6 @@
 """What a run leaves behind: `reports/<env>/<run id>/verdict.json` and `facts.jsonl`, and `latest` pointing there.
 
-Everything passes the redactor and is written whole or not at all. A NO-GO stands there from the first moment, so
-that a killed run leaves one.
+Everything is written whole or not at all. A NO-GO stands there from the first moment, so that a killed run leaves one.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from gli.documents import parsed
 from gli.errors import UsageError
 from gli.judge.verdict import digest
 from gli.observe.observation import Record
-from gli.report.redact import Redactor
 
 VERDICT, FACTS, LATEST = "verdict.json", "facts.jsonl", "latest"
 RUN_IDS = "[0-9]*T[0-9]*-*"
@@ -58,15 +56,14 @@ class RunFolder:
                 continue  # not a verdict of ours, or one that somebody damaged: nothing to compare with
         return None
 
-    def write_verdict(self, document: Mapping[str, Any], redactor: Redactor) -> None:
-        """`verdict.json`, replaced atomically."""
-        clean = redactor.document(document)
-        text = json.dumps({**clean, "digest": digest(clean)}, ensure_ascii=False, indent=1)
+    def write_verdict(self, document: Mapping[str, Any]) -> None:
+        """`verdict.json`, replaced atomically, of a document that has to be free of secrets already."""
+        text = json.dumps({**document, "digest": digest(document)}, ensure_ascii=False, indent=1)
         write_whole(self.path / VERDICT, text + "\n")
 
-    def write_facts(self, header: Mapping[str, Any], records: Iterable[Mapping[str, Any]], redactor: Redactor) -> None:
-        """`facts.jsonl`: a header line that a replay needs, then one line an observation."""
-        lines = (json.dumps(redactor.document(line), ensure_ascii=False) for line in (header, *records))
+    def write_facts(self, header: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) -> None:
+        """`facts.jsonl`: a header line that a replay needs, then one line an observation; free of secrets already."""
+        lines = (json.dumps(line, ensure_ascii=False) for line in (header, *records))
         write_whole(self.path / FACTS, "".join(f"{line}\n" for line in lines))
 
     def point_latest_here(self) -> None:
