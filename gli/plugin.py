@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import signal
 import sys
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,15 @@ from gli.judge.verdict import NO_GO, Verdict
 from gli.observe.observation import Record
 from gli.observe.observatory import Observatory
 from gli.observe.probe import Probe
-from gli.report import files, sinks, terminal, texts
+from gli.report import files, logs, sinks, terminal, texts
 from gli.report.progress import Progress
+from gli.report.redact import Redactor, carried
 from gli.run import Run
 
 RUN = pytest.StashKey[Run]()
 SIDE = pytest.StashKey[Side]()
 PROVIDER = pytest.StashKey[provider.Provider | None]()
+LOGS = pytest.StashKey[Callable[[], None]]()
 _GARBAGE = 50_000  # a run is short and allocates much: collecting garbage every 700 objects costs a tenth of it
 _LONGEST_ROLLOUT_S = 24 * 60 * 60
 _INTERRUPTED = {
@@ -76,6 +78,7 @@ def pytest_cmdline_main(
         verdict = _finished(run, config) if run is not None else None
         if started is not None:
             started.stop()
+        config.stash.get(LOGS, lambda: None)()
     if run is None:
         return code if any(getattr(config.option, o, False) for o in ("help", "version")) else code or 1
     paint = terminal.paint_of(config.option.color)
@@ -179,6 +182,7 @@ def _configure(config: pytest.Config) -> None:
         replayed=replayed,
         patience_s=patience_s,
     )
+    config.stash[LOGS] = logs.redacted_by(run.redact)
     config.stash[SIDE] = Side(environment, catalogue, config.option.phase, run.observatory)
     signal.signal(signal.SIGTERM, _interrupt)
     config.pluginmanager.register(Controlling(config, run), "gli-controlling")
@@ -197,6 +201,7 @@ def _configure_worker(config: pytest.Config) -> None:
     seen = Remote(told["ticket"], group_of=lambda target: _group_of(environment, target))
     config.stash[SIDE] = Side(environment, catalogue, config.option.phase, seen)
     config.pluginmanager.register(Checking(config.stash[SIDE]), "gli-checking")
+    logs.redacted_by(Redactor(carried()).text)  # what was fetched as a secret never comes here; the process ends
 
 
 def _environment(config: pytest.Config, name: str, overlay: Any) -> Environment:

@@ -136,3 +136,27 @@ async def seen_one(observer: Observer, service: object) -> Seen:
 
 seen = fixture_for(seen_one)
 """
+
+
+LOGGING = {
+    "the message": "log.warning(dsn)",
+    "an argument": "log.info('as %s', dsn)",
+    "wrong arguments": "log.info('as', dsn)",
+    "an exception": """
+    try: raise OSError(dsn)
+    except OSError: log.exception("no")""",
+    "an answer, at DEBUG": "logging.getLogger('botocore.parsers').debug('hunter22canary')",
+}
+
+
+@pytest.mark.parametrize("what", LOGGING)
+def test_no_secret_is_logged(project: Project, what: str) -> None:
+    body = "import logging; log = logging.getLogger('x'); dsn = 'postgresql://app:hunter22canary@db/gli'"
+    how = f"\n    {LOGGING[what].strip()}"
+    project.checks(f"def test_first_check(target):\n    {body}{how}\ndef test_second_check(target): pass\n")
+    file = project.root / "log.txt"
+    for shown in ("--log-cli-level=DEBUG", "-olog_cli=true", "-n1"):
+        ran = project.run("-s", shown, "--log-level=DEBUG", f"--log-file={file}", "--log-file-level=DEBUG")
+        assert ran.last_line == "VERDICT own: GO", ran.output
+        assert "unter22canary" not in ran.output + file.read_text()
+        assert ("***" in file.read_text()) == ("DEBUG" not in what)

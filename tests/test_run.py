@@ -84,6 +84,24 @@ def test_every_fact_behind_a_check_is_recorded_once(healthy: Ran) -> None:
 
 
 def test_no_secret_of_the_environment_is_in_any_sink(sandbox: Sandbox, healthy: Ran) -> None:
+    assert healthy.folder is not None
+    written = [path.read_text() for path in healthy.folder.iterdir()]
+    for text in (healthy.output, *written):
+        assert [v for v in secrets_of(sandbox) if v in text] == []
+
+
+def test_no_secret_of_the_environment_is_logged(sandbox: Sandbox, tmp_path: Path) -> None:
+    file = tmp_path / "log.txt"
+    asked = ["-s", "-olog_cli=true", "--log-cli-level=DEBUG", f"--log-file={file}", "--log-file-level=DEBUG"]
+    ran = sandbox.verify(*asked, reports=tmp_path / "reports")
+    assert ran.last_line == "VERDICT sandbox: GO"
+    for text in (ran.output, file.read_text()):
+        assert "HTTP Request: GET" in text, "httpx logs each request at INFO"
+        assert [v for v in secrets_of(sandbox) if v in text] == []
+
+
+def secrets_of(sandbox: Sandbox) -> set[str]:
+    """Every value of the environment's secrets that hides something."""
     manager, public = sandbox.aws("secretsmanager"), ("username", "host", "port", "dbname", "vhost", "tls")
     documents = [
         json.loads(manager.get_secret_value(SecretId=s["Name"])["SecretString"])
@@ -91,10 +109,7 @@ def test_no_secret_of_the_environment_is_in_any_sink(sandbox: Sandbox, healthy: 
     ]
     values = {str(v) for d in documents for k, v in d.items() if k not in public}
     assert len(values) >= 6
-    assert healthy.folder is not None
-    written = [path.read_text() for path in healthy.folder.iterdir()]
-    for text in (healthy.output, *written):
-        assert [v for v in values if v in text] == []
+    return values
 
 
 def test_latest_points_at_the_newest_run(healthy: Ran) -> None:

@@ -13,6 +13,7 @@ import binascii
 import json
 import os
 import re
+import threading
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
@@ -73,28 +74,31 @@ def carried() -> list[str]:
 
 
 class Redactor:
-    """Hides secrets in text. Values can be added while a run goes on."""
+    """Hides secrets in text. Values can be added while a run goes on, from any thread."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         self._known: frozenset[str] = frozenset()
         self._pattern: re.Pattern[str] | None = None
         self._hidden: dict[str, str] = {}
+        self._learning = threading.Lock()
         self.learn(values)
 
     def learn(self, values: Iterable[str]) -> None:
         """Values that must not leave from now on."""
-        known = self._known | {v for v in values if len(v) >= _SHORTEST}
-        if known != self._known:
-            self._known, self._hidden = known, {}
-            forms = {form for value in known for form in _forms(value)}
-            self._pattern = re.compile("|".join(re.escape(f) for f in sorted(forms, key=len, reverse=True)))
+        with self._learning:
+            known = self._known | {v for v in values if len(v) >= _SHORTEST}
+            if known != self._known:
+                forms = {form for value in known for form in _forms(value)}
+                self._pattern = re.compile("|".join(re.escape(f) for f in sorted(forms, key=len, reverse=True)))
+                self._known, self._hidden = known, {}  # last: what is kept from now on was hidden by the new pattern
 
     def text(self, text: str) -> str:
         """The text without secrets; always an exact `str`."""
         text = f"{text}"
-        hidden = self._hidden.get(text)  # a verdict says the same words over and over
+        kept = self._hidden  # a verdict says the same words over and over
+        hidden = kept.get(text)
         if hidden is None:
-            hidden = self._hidden[text] = self._without(text)
+            hidden = kept[text] = self._without(text)
         return hidden
 
     def _without(self, text: str) -> str:
