@@ -1,4 +1,4 @@
-"""What libraries log, without secrets: pytest shows and writes it where it is asked to (--log-cli-level, --log-file)."""
+"""What libraries log, without secrets: pytest shows and writes it where --log-cli-level and --log-file ask it to."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ _SETTLED = 0.5
 
 
 @contextmanager
-def _api_record(sandbox: Sandbox, target: Callable[[dict[str, Any]], dict[str, Any] | None]) -> Iterator[None]:
-    """The API's alias record with another target; without a record where `target` gives None."""
+def _api_records(sandbox: Sandbox, instead: Callable[[dict[str, Any]], list[dict[str, Any]]]) -> Iterator[None]:
+    """Those records in place of the API's alias record."""
     route53 = sandbox.aws("route53")
     zone = route53.list_hosted_zones_by_name(DNSName=required(sandbox.environment.dns.zone))["HostedZones"][0]["Id"]
     name = f"{sandbox.environment.services['api'].host}."
@@ -26,43 +26,70 @@ def _api_record(sandbox: Sandbox, target: Callable[[dict[str, Any]], dict[str, A
     before = next(r for r in records if r["Name"] == name)
     record = {key: before[key] for key in ("Name", "Type", "AliasTarget")}
 
-    def change(action: str, record: dict[str, Any]) -> None:
-        changes = [{"Action": action, "ResourceRecordSet": record}]
+    def exchange(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> None:
+        changes = [{"Action": "DELETE", "ResourceRecordSet": each} for each in old]
+        changes += [{"Action": "UPSERT", "ResourceRecordSet": each} for each in new]
         route53.change_resource_record_sets(HostedZoneId=zone, ChangeBatch={"Changes": changes})
         time.sleep(_SETTLED)
 
-    alias = target(record["AliasTarget"])
-    if alias is None:
-        change("DELETE", record)
-    else:
-        change("UPSERT", {**record, "AliasTarget": alias})
+    exchange([record], instead(record))
     try:
         yield
     finally:
-        change("UPSERT", record)
+        exchange(instead(record), [record])
+
+
+def _to(record: dict[str, Any], target: str, **changes: Any) -> dict[str, Any]:
+    """The record with another target."""
+    return {**record, "AliasTarget": {**record["AliasTarget"], "DNSName": f"{target}."}, **changes}
+
+
+def _balancer_of_production(sandbox: Sandbox) -> str:
+    name = required(sandbox.site.other.load_balancer).name
+    return str(sandbox.aws("elbv2").describe_load_balancers(Names=[name])["LoadBalancers"][0]["DNSName"])
 
 
 @fault("dns-record-deleted", turns_red=["dns-host-resolves", "dns-alias-target"])
 def dns_record_deleted(sandbox: Sandbox) -> Iterator[None]:
     """The API's host has no record."""
-    with _api_record(sandbox, lambda _: None):
+    with _api_records(sandbox, lambda _: []):
         yield
 
 
 @fault("dns-alias-of-a-ghost", turns_red=["dns-alias-target"])
 def dns_alias_of_a_ghost(sandbox: Sandbox) -> Iterator[None]:
     """The API's record points at a load balancer that was replaced."""
-    ghost = f"replaced-1.{required(sandbox.environment.aws).region}.elb.amazonaws.com."
-    with _api_record(sandbox, lambda alias: {**alias, "DNSName": ghost}):
+    ghost = f"replaced-1.{required(sandbox.environment.aws).region}.elb.amazonaws.com"
+    with _api_records(sandbox, lambda record: [_to(record, ghost)]):
         yield
 
 
 @fault("dns-crossed-with-production", turns_red=["dns-env-not-crossed", "dns-alias-target"])
 def dns_crossed_with_production(sandbox: Sandbox) -> Iterator[None]:
     """The API's record points at production's load balancer."""
-    name = required(sandbox.site.other.load_balancer).name
-    balancer = sandbox.aws("elbv2").describe_load_balancers(Names=[name])["LoadBalancers"][0]
-    with _api_record(sandbox, lambda alias: {**alias, "DNSName": f"{balancer['DNSName']}."}):
+    other = _balancer_of_production(sandbox)
+    with _api_records(sandbox, lambda record: [_to(record, other)]):
+        yield
+
+
+@fault("dns-crossed-over-ipv6", turns_red=["dns-env-not-crossed", "dns-alias-target"])
+def dns_crossed_over_ipv6(sandbox: Sandbox) -> Iterator[None]:
+    """The API has a AAAA record too, and that one points at production's load balancer."""
+    other = _balancer_of_production(sandbox)
+    with _api_records(sandbox, lambda record: [record, _to(record, other, Type="AAAA")]):
+        yield
+
+
+@fault("dns-crossed-by-weight", turns_red=["dns-env-not-crossed", "dns-alias-target"])
+def dns_crossed_by_weight(sandbox: Sandbox) -> Iterator[None]:
+    """The API's record has a weighted twin that sends one of ten users to production's load balancer."""
+    other = _balancer_of_production(sandbox)
+
+    def weighted(record: dict[str, Any]) -> list[dict[str, Any]]:
+        here = {**record, "SetIdentifier": "here", "Weight": 90}
+        return [here, _to(record, other, SetIdentifier="there", Weight=10)]
+
+    with _api_records(sandbox, weighted):
         yield
 
 

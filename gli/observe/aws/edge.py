@@ -7,7 +7,7 @@ GetDistribution and ListInvalidations.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -27,12 +27,14 @@ class Zone(Observation):
     """A hosted zone: where each name points, normalised (lower case, no trailing dot, no `dualstack.`)."""
 
     name: str
-    aliases: dict[str, str]
-    """Name to the DNS name that its alias record points at."""
-    records: tuple[str, ...]
-    """Every name that has an address record of any kind."""
-    cnames: dict[str, str]
-    """Name to the name that its CNAME record gives."""
+    aliases: dict[str, tuple[str, ...]]
+    """Name to every DNS name that its alias records point at: A and AAAA, weighted or not."""
+    values: dict[str, tuple[str, ...]]
+    """Name to everything that its other A, AAAA and CNAME records give."""
+
+    def targets(self, name: str) -> tuple[str, ...]:
+        """All that a resolver may be led to."""
+        return (*self.aliases.get(name, ()), *self.values.get(name, ()))
 
 
 class Origin(Observation):
@@ -113,18 +115,11 @@ async def zone(observer: Observer) -> Zone:
         raise unknown("not-found", f"Route 53 has no hosted zone {wanted}")
     answer = await observer.aws.call(observer, "route53", "list_resource_record_sets", HostedZoneId=ids[0])
     records = [r for r in answer["ResourceRecordSets"] if r["Type"] in ("A", "AAAA", "CNAME")]
-    aliases = {
-        normalised(r["Name"]): normalised(r["AliasTarget"]["DNSName"])
-        for r in sorted(records, key=lambda r: str(r["Type"]), reverse=True)  # an A record counts over its AAAA twin
-        if "AliasTarget" in r
-    }
-    cnames = {
-        normalised(r["Name"]): normalised(r["ResourceRecords"][0]["Value"])
-        for r in records
-        if r["Type"] == "CNAME" and r.get("ResourceRecords")
-    }
-    names = tuple(sorted({normalised(r["Name"]) for r in records}))
-    return Zone(name=wanted, aliases=aliases, records=names, cnames=cnames)
+    return Zone(
+        name=wanted,
+        aliases=_by_name((r["Name"], r["AliasTarget"]["DNSName"]) for r in records if "AliasTarget" in r),
+        values=_by_name((r["Name"], each["Value"]) for r in records for each in r.get("ResourceRecords") or []),
+    )
 
 
 @probe(deadline=20)
@@ -206,6 +201,14 @@ async def tls_policies(observer: Observer) -> dict[str, str | None]:
         policies |= {s.host: policy for s in environment.services.values()}
     served = {alias: d.tls_policy for d in await observer.see(distributions) for alias in d.aliases}
     return policies | {f.host: served.get(f.host) for f in environment.frontends.values()}
+
+
+def _by_name(pairs: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
+    """A name may have several records of a type, each for a part of the resolvers (weights, regions, failover)."""
+    found: dict[str, set[str]] = {}
+    for name, target in pairs:
+        found.setdefault(normalised(name), set()).add(normalised(target))
+    return {name: tuple(sorted(targets)) for name, targets in found.items()}
 
 
 async def _certificate(observer: Observer, arn: str, region: str) -> AcmCertificate:
