@@ -1,5 +1,7 @@
 """Security groups: who may reach what. An opening is an opening, however it is written."""
 
+from collections.abc import Sequence
+
 from gli.environments import Broker, Cache, Database, LoadBalancer, Service
 from gli.observe.aws.balancer import Balancer
 from gli.observe.aws.data import DatabaseInstance
@@ -17,18 +19,26 @@ def test_sg_db_ingress(security_groups: SecurityGroups, database_instance: Datab
     _only_from(groups, database_instance.port or 5432, target.ingress_from)
 
 
-def test_sg_redis_ingress(security_groups: SecurityGroups, target: Cache) -> None:
-    """The cache's port takes the groups that the environment names, and nobody else."""
-    _only_from([security_groups.named(target.security_group)], 6379, target.ingress_from)
+def test_sg_redis_ingress(security_groups: SecurityGroups, cache_groups: Sequence[str], target: Cache) -> None:
+    """The cache's port takes the groups that the environment names, and nobody else, whatever group is attached."""
+    groups = [security_groups.with_id(i) for i in cache_groups]
+    _attached(groups, target.security_group)
+    _only_from(groups, 6379, target.ingress_from)
 
 
-def test_sg_mq_ingress(security_groups: SecurityGroups, target: Broker) -> None:
+def test_sg_mq_ingress(security_groups: SecurityGroups, broker_groups: Sequence[str] | None, target: Broker) -> None:
     """The broker's port takes the groups that the environment names, and nobody else; nor does its console."""
-    group = security_groups.named(str(target.security_group))
-    _only_from([group], 5671, target.ingress_from)
-    strangers = [o for o in group.reaching(15671) if not _is_group(o) or o.source not in target.ingress_from]
+    name = str(target.security_group)
+    if broker_groups is None:  # GLI runs RabbitMQ itself, and nobody but the environment says behind which group
+        groups = [security_groups.named(name)]
+    else:
+        groups = [security_groups.with_id(i) for i in broker_groups]
+        _attached(groups, name)
+    _only_from(groups, 5671, target.ingress_from)
+    openings = [o for g in groups for o in g.reaching(15671)]
+    strangers = [o for o in openings if not _is_group(o) or o.source not in target.ingress_from]
     assert not strangers, saw(
-        f"15671 open to {listed(strangers)}", expected=f"{group.name} to take only {listed(target.ingress_from)}"
+        f"15671 open to {listed(strangers)}", expected=f"{name} to take only {listed(target.ingress_from)}"
     )
 
 
@@ -93,6 +103,12 @@ def _only_from(groups: list[SecurityGroup], port: int, allowed: tuple[str, ...])
     assert not strangers, saw(f"{port} open to {listed(strangers)}", expected=f"{names} to take only {listed(allowed)}")
     missing = sorted(set(allowed) - {o.source for o in openings})
     assert not missing, saw(f"{port} closed to {listed(missing)}", expected=f"{names} to take {listed(allowed)}")
+
+
+def _attached(groups: list[SecurityGroup], name: str) -> None:
+    """The group that the environment names is among those attached."""
+    names = [g.name for g in groups]
+    assert name in names, saw(f"{listed(names)} attached", expected=f"the security group {name}")
 
 
 def _is_group(opening: Opening) -> bool:

@@ -39,7 +39,7 @@ AWS_READS: dict[str, frozenset[str]] = {
     ),
     "iam": frozenset({"GetAccountAuthorizationDetails"}),
     "logs": frozenset({"DescribeLogGroups", "DescribeLogStreams", "FilterLogEvents"}),
-    "mq": frozenset({"ListBrokers"}),
+    "mq": frozenset({"DescribeBroker", "ListBrokers"}),
     "rds": frozenset({"DescribeDBInstances", "DescribeDBSnapshots", "DescribePendingMaintenanceActions"}),
     "route53": frozenset({"ListHostedZonesByName", "ListResourceRecordSets"}),
     "s3": frozenset(

@@ -161,6 +161,7 @@ def _cache_nodes_are_described() -> None:
                 "CacheClusterStatus": group.status,
                 "Engine": group.engine,
                 "EngineVersion": group.engine_version,
+                "SecurityGroups": [{"SecurityGroupId": i, "Status": "active"} for i in group.security_group_ids],
             }
             for group in self.replication_groups.values()
             for member in group.member_clusters

@@ -158,6 +158,63 @@ def cache_closed_to_the_websocket(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _another_group(sandbox: Sandbox, like: str, permission: dict[str, Any]) -> Iterator[str]:
+    """The id of a new group beside the one of that name, with everything that lets in and one more."""
+    ec2 = sandbox.aws("ec2")
+    before = ec2.describe_security_groups(GroupIds=[_id(sandbox, like)])["SecurityGroups"][0]
+    new = ec2.create_security_group(GroupName=f"{like}-new", Description="a trial", VpcId=before["VpcId"])["GroupId"]
+    ec2.authorize_security_group_ingress(GroupId=new, IpPermissions=[*before["IpPermissions"], permission])
+    try:
+        yield str(new)
+    finally:
+        ec2.delete_security_group(GroupId=new)
+
+
+@fault("cache-in-another-group", turns_red=["sg-redis-ingress"])
+def cache_in_another_group(sandbox: Sandbox) -> Iterator[None]:
+    """The cache got a second security group, which takes an address; the one with its name is as it was."""
+    aws, cache = required(sandbox.environment.aws), required(sandbox.environment.cache)
+    with _another_group(sandbox, _cache(sandbox), _tcp(_CACHE, **_v4(_STRANGER))) as another:
+        groups = [_id(sandbox, _cache(sandbox)), another]
+        undo = sandbox.aws_overlay(
+            "replication-group", region=aws.region, name=cache.replication_group, security_group_ids=groups
+        )
+        yield
+        sandbox.aws_overlay("replication-group", **undo)
+
+
+@contextmanager
+def _broker_behind(sandbox: Sandbox, *groups: str) -> Iterator[None]:
+    """The broker with those security groups, by id."""
+    mq, name = sandbox.aws("mq"), required(sandbox.environment.broker).amazon_mq
+    broker = next(b["BrokerId"] for b in mq.list_brokers()["BrokerSummaries"] if b["BrokerName"] == name)
+    before = mq.describe_broker(BrokerId=broker)["SecurityGroups"]
+    mq.update_broker(BrokerId=broker, SecurityGroups=list(groups))
+    try:
+        yield
+    finally:
+        mq.update_broker(BrokerId=broker, SecurityGroups=before)
+
+
+@fault("broker-in-another-group", turns_red=["sg-mq-ingress"])
+def broker_in_another_group(sandbox: Sandbox) -> Iterator[None]:
+    """The broker got a second security group, which takes an address; the one with its name is as it was."""
+    named = _id(sandbox, _broker(sandbox))
+    with (
+        _another_group(sandbox, _broker(sandbox), _tcp(_BROKER, **_v4(_STRANGER))) as another,
+        _broker_behind(sandbox, named, another),
+    ):
+        yield
+
+
+@fault("broker-without-its-group", turns_red=["sg-mq-ingress"])
+def broker_without_its_group(sandbox: Sandbox) -> Iterator[None]:
+    """The broker stands behind the cache's security group, and the one with its name guards nothing."""
+    with _broker_behind(sandbox, _id(sandbox, _cache(sandbox))):
+        yield
+
+
 @fault("broker-open-to-an-address", turns_red=["sg-mq-ingress"])
 def broker_open_to_an_address(sandbox: Sandbox) -> Iterator[None]:
     """Somebody opened the broker to an address of theirs."""

@@ -94,6 +94,16 @@ class ReplicationGroup(Observation):
     """How long its daily snapshots are kept; 0: there are none."""
 
 
+class CacheNode(Observation):
+    """A node of ElastiCache."""
+
+    id: str
+    replication_group: str | None
+    engine: str | None
+    """Name and version, as in `redis 7.1`."""
+    security_groups: tuple[str, ...]
+
+
 class Snapshot(Observation):
     """The newest usable snapshot of a database, manual or automatic; `id` is None where there is none."""
 
@@ -228,19 +238,36 @@ async def replication_group(observer: Observer, cache: Cache) -> ReplicationGrou
 
 
 @probe()
+async def cache_nodes(observer: Observer) -> tuple[CacheNode, ...]:
+    """Every cache node of the account; one call."""
+    answer = await observer.aws.call(observer, "elasticache", "describe_cache_clusters")
+    return tuple(
+        CacheNode(
+            id=n["CacheClusterId"],
+            replication_group=n.get("ReplicationGroupId"),
+            engine=f"{n['Engine']} {n['EngineVersion']}" if n.get("EngineVersion") else None,
+            security_groups=tuple(sorted(g["SecurityGroupId"] for g in n.get("SecurityGroups") or [])),
+        )
+        for n in answer["CacheClusters"]
+    )
+
+
+@probe()
+async def cache_groups(observer: Observer, cache: Cache) -> tuple[str, ...]:
+    """The ids of the security groups attached to the nodes of the environment's cache."""
+    nodes = [n for n in await observer.see(cache_nodes) if n.replication_group == cache.replication_group]
+    if not nodes:
+        raise unknown("not-found", f"ElastiCache has no node of {cache.replication_group}")
+    return tuple(sorted({group for node in nodes for group in node.security_groups}))
+
+
+@probe()
 async def engines(observer: Observer) -> Engines:
     """The engines of the environment's data tier and of its counterpart's; one call for all cache nodes."""
     other = observer.environment.other
     assert other is not None, "asked only of environments with a counterpart"
-    instances, nodes = await asyncio.gather(
-        observer.see(database_instances), observer.aws.call(observer, "elasticache", "describe_cache_clusters")
-    )
-    versions = {
-        n["ReplicationGroupId"]: f"{n['Engine']} {n['EngineVersion']}"
-        for n in nodes["CacheClusters"]
-        if n.get("ReplicationGroupId") and n.get("EngineVersion")
-    }
-
+    instances, nodes = await asyncio.gather(observer.see(database_instances), observer.see(cache_nodes))
+    versions = {n.replication_group: n.engine for n in nodes if n.replication_group and n.engine}
     versions |= {id_: instance.engine for id_, instance in instances.items()}
 
     def of(environment: Environment) -> dict[str, str]:

@@ -1,9 +1,9 @@
-"""The message broker as AWS sees it. Source of truth: mq ListBrokers."""
+"""The message broker as AWS sees it. Source of truth: mq ListBrokers and DescribeBroker."""
 
 from __future__ import annotations
 
 from gli.environments import Broker
-from gli.observe.observation import Observation
+from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
 
 
@@ -13,6 +13,7 @@ class AmazonMq(Observation):
     name: str
     state: str
     """As Amazon MQ names it (`RUNNING`, `CRITICAL_ACTION_REQUIRED`, …), or `missing`."""
+    id: str | None = None
 
 
 @probe()
@@ -20,5 +21,17 @@ async def amazon_mq(observer: Observer, broker: Broker) -> AmazonMq:
     """The environment's broker, where Amazon MQ runs it."""
     name = str(broker.amazon_mq)
     answer = await observer.aws.call(observer, "mq", "list_brokers")
-    states = {b["BrokerName"]: b["BrokerState"] for b in answer["BrokerSummaries"]}
-    return AmazonMq(name=name, state=states.get(name, "missing"))
+    found = next((b for b in answer["BrokerSummaries"] if b["BrokerName"] == name), None)
+    return AmazonMq(name=name, state=found["BrokerState"] if found else "missing", id=found and found["BrokerId"])
+
+
+@probe()
+async def broker_groups(observer: Observer, broker: Broker) -> tuple[str, ...] | None:
+    """The ids of the security groups attached to the broker; None where Amazon MQ does not run it."""
+    if broker.amazon_mq is None:
+        return None
+    listed = await observer.see(amazon_mq, broker)
+    if listed.id is None:
+        raise unknown("not-found", f"Amazon MQ has no broker {listed.name}")
+    described = await observer.aws.call(observer, "mq", "describe_broker", BrokerId=listed.id)
+    return tuple(sorted(described.get("SecurityGroups") or []))
