@@ -1,16 +1,22 @@
 """Security groups: who may reach what. An opening is an opening, however it is written."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from gli.environments import Broker, Cache, Database, LoadBalancer, Service
 from gli.observe.aws.balancer import Balancer
 from gli.observe.aws.data import DatabaseInstance
-from gli.observe.aws.network import Opening, SecurityGroup, SecurityGroups
+from gli.observe.aws.network import Opening, SecurityGroup, SecurityGroups, is_world
 from gli.observe.aws.subnets import Subnets, TaskIngress
 from gli.saying import listed, saw
 
 _NEEDED_TO_START = ("ecr.api", "ecr.dkr", "logs", "s3", "secretsmanager")
-SENSITIVE_PORTS = (22, 3389, 5432, 6379, 5671, 5672, 8000, 8080, 15671, 15672)
+SENSITIVE_PORTS = (
+    *(20, 21, 22, 23, 445, 2049, 3389, 5900, 5985, 5986),  # files and shells
+    *(1433, 1521, 3306, 5432, 5984, 6379, 7000, 7001, 9042, 9200, 9300, 11211, 27017, 27018, 27019),  # data
+    *(1883, 4369, 5671, 5672, 9092, 15671, 15672, 25672, 61616),  # brokers
+    *(2375, 2376, 2379, 2380, 6443, 10250),  # who runs the containers
+    *(8000, 8080),  # the containers
+)
 
 
 def test_sg_db_ingress(security_groups: SecurityGroups, database_instance: DatabaseInstance, target: Database) -> None:
@@ -42,13 +48,16 @@ def test_sg_mq_ingress(security_groups: SecurityGroups, broker_groups: Sequence[
     )
 
 
-def test_sg_no_world_ports(security_groups: SecurityGroups) -> None:
-    """Nothing sensitive is open to everybody: SSH, RDP, databases, brokers, container ports."""
+def test_sg_no_world_ports(security_groups: SecurityGroups, prefix_lists: Mapping[str, Sequence[str]]) -> None:
+    """Nothing sensitive is open to everybody: shells, databases, brokers, containers and what runs them.
+
+    Nor to a prefix list that holds everybody, or of which nobody says what it holds.
+    """
     open_ports = [
         f"{group.name} takes {opening}"
         for group in security_groups.groups
         for opening in group.openings
-        if opening.world and any(opening.reaches(port) for port in SENSITIVE_PORTS)
+        if any(opening.reaches(port) for port in SENSITIVE_PORTS) and _open_to_the_world(opening, prefix_lists)
     ]
     assert not open_ports, saw(listed(open_ports), expected="no sensitive port open to everybody")
 
@@ -103,6 +112,11 @@ def _only_from(groups: list[SecurityGroup], port: int, allowed: tuple[str, ...])
     assert not strangers, saw(f"{port} open to {listed(strangers)}", expected=f"{names} to take only {listed(allowed)}")
     missing = sorted(set(allowed) - {o.source for o in openings})
     assert not missing, saw(f"{port} closed to {listed(missing)}", expected=f"{names} to take {listed(allowed)}")
+
+
+def _open_to_the_world(opening: Opening, lists: Mapping[str, Sequence[str]]) -> bool:
+    blocks = lists.get(opening.source_id)
+    return opening.world or (opening.prefix_list and (blocks is None or any(is_world(block) for block in blocks)))
 
 
 def _attached(groups: list[SecurityGroup], name: str) -> None:

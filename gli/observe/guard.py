@@ -14,7 +14,15 @@ AWS_READS: dict[str, frozenset[str]] = {
     "application-autoscaling": frozenset({"DescribeScalableTargets", "DescribeScalingPolicies"}),
     "cloudfront": frozenset({"GetDistribution", "ListDistributions", "ListInvalidations"}),
     "cloudwatch": frozenset({"DescribeAlarms", "GetMetricData"}),
-    "ec2": frozenset({"DescribeSecurityGroups", "DescribeSubnets", "DescribeRouteTables", "DescribeVpcEndpoints"}),
+    "ec2": frozenset(
+        {
+            "DescribeSecurityGroups",
+            "DescribeSubnets",
+            "DescribeRouteTables",
+            "DescribeVpcEndpoints",
+            "GetManagedPrefixListEntries",
+        }
+    ),
     "ecr": frozenset({"BatchGetImage", "DescribeImageScanFindings", "DescribeRepositories"}),
     "ecs": frozenset(
         {

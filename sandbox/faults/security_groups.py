@@ -106,16 +106,27 @@ def database_open_to_any_protocol(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _prefix_list(sandbox: Sandbox, *blocks: str) -> Iterator[dict[str, Any]]:
+    """A managed prefix list of those blocks, as a source."""
+    ec2 = sandbox.aws("ec2")
+    id_ = ec2.create_managed_prefix_list(
+        PrefixListName="offices", MaxEntries=len(blocks), AddressFamily="IPv4", Entries=[{"Cidr": b} for b in blocks]
+    )["PrefixList"]["PrefixListId"]
+    try:
+        yield {"PrefixListIds": [{"PrefixListId": id_}]}
+    finally:
+        ec2.delete_managed_prefix_list(PrefixListId=id_)
+
+
 @fault("database-open-to-a-prefix-list", turns_red=["sg-db-ingress"])
 def database_open_to_a_prefix_list(sandbox: Sandbox) -> Iterator[None]:
     """The database is open to a prefix list."""
-    ec2 = sandbox.aws("ec2")
-    offices = ec2.create_managed_prefix_list(
-        PrefixListName="offices", MaxEntries=1, AddressFamily="IPv4", Entries=[{"Cidr": _STRANGER}]
-    )["PrefixList"]["PrefixListId"]
-    with _opened(sandbox, _database(sandbox), _tcp(_DATABASE, PrefixListIds=[{"PrefixListId": offices}])):
+    with (
+        _prefix_list(sandbox, _STRANGER) as offices,
+        _opened(sandbox, _database(sandbox), _tcp(_DATABASE, **offices)),
+    ):
         yield
-    ec2.delete_managed_prefix_list(PrefixListId=offices)
 
 
 @fault("database-open-to-another-group", turns_red=["sg-db-ingress"])
@@ -242,6 +253,22 @@ def ssh_open_to_the_world(sandbox: Sandbox) -> Iterator[None]:
     """A range of low ports that contains 22 is open to all of IPv6."""
     verify = required(sandbox.environment.database).ingress_from[-1]
     with _opened(sandbox, verify, _tcp(20, 30, **_v6(_WORLD_V6))):
+        yield
+
+
+@fault("docker-open-to-the-world", turns_red=["sg-no-world-ports"])
+def docker_open_to_the_world(sandbox: Sandbox) -> Iterator[None]:
+    """Everybody may reach Docker's own port."""
+    verify = required(sandbox.environment.database).ingress_from[-1]
+    with _opened(sandbox, verify, _tcp(2375, **_v4(_WORLD))):
+        yield
+
+
+@fault("ssh-open-to-a-list-of-the-world", turns_red=["sg-no-world-ports"])
+def ssh_open_to_a_list_of_the_world(sandbox: Sandbox) -> Iterator[None]:
+    """A prefix list that may use SSH holds everybody, beside an office."""
+    verify = required(sandbox.environment.database).ingress_from[-1]
+    with _prefix_list(sandbox, _STRANGER, _WORLD) as everybody, _opened(sandbox, verify, _tcp(22, **everybody)):
         yield
 
 

@@ -1,19 +1,29 @@
 """Security groups as what they are for: who may reach which port.
 
 An opening is an opening, however it is written: an IPv4 or IPv6 range, a port range that contains the port, protocol
--1, a prefix list, another security group. Source of truth: ec2 DescribeSecurityGroups.
+-1, a prefix list, another security group. Source of truth: ec2 DescribeSecurityGroups and GetManagedPrefixListEntries.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from gli.observe.aws.data import database_instance
+from gli.observe.aws.session import AwsError
 from gli.observe.observation import Observation, unknown
 from gli.observe.probe import Observer, probe
 
 ALL_PORTS = (0, 65535)
 WORLD = frozenset({"0.0.0.0/0", "::/0"})
+_MOST_LISTS = 5
+"""Each prefix list costs a call, and a run has a hundred of them."""
+
+
+def is_world(block: str) -> bool:
+    """Whether a CIDR block is the whole of IPv4 or IPv6, or so large that it comes to the same."""
+    network, _, bits = block.partition("/")
+    return block in WORLD or (bits.isdigit() and int(bits) <= (8 if ":" not in network else 16))
 
 
 class Opening(Observation):
@@ -35,8 +45,12 @@ class Opening(Observation):
     @property
     def world(self) -> bool:
         """Open to everybody: the whole of IPv4 or IPv6, or a block so large that it comes to the same."""
-        block, _, bits = self.source_id.partition("/")
-        return self.source_id in WORLD or (bits.isdigit() and int(bits) <= (8 if ":" not in block else 16))
+        return is_world(self.source_id)
+
+    @property
+    def prefix_list(self) -> bool:
+        """Whether the source is a prefix list, whose blocks are kept elsewhere."""
+        return self.source_id.startswith("pl-")
 
     def __str__(self) -> str:
         if (self.first_port, self.last_port) == ALL_PORTS:
@@ -99,6 +113,18 @@ async def security_groups(observer: Observer) -> SecurityGroups:
         for g in found
     ]
     return SecurityGroups(vpc=vpc, groups=tuple(sorted(groups, key=lambda g: g.name)))
+
+
+@probe(deadline=20)
+async def prefix_lists(observer: Observer) -> dict[str, tuple[str, ...]]:
+    """The blocks in the prefix lists that the groups let in, by id; a list that can't be read is not among them."""
+    openings = [o for group in (await observer.see(security_groups)).groups for o in group.openings]
+    found: dict[str, tuple[str, ...]] = {}
+    for id_ in sorted({o.source_id for o in openings if o.prefix_list})[:_MOST_LISTS]:
+        with suppress(AwsError):
+            answer = await observer.aws.call(observer, "ec2", "get_managed_prefix_list_entries", PrefixListId=id_)
+            found[id_] = tuple(sorted(entry["Cidr"] for entry in answer["Entries"]))
+    return found
 
 
 def _openings(permissions: list[dict[str, Any]], names: dict[str, str]) -> tuple[Opening, ...]:
