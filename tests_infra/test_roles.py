@@ -4,22 +4,12 @@ import re
 
 from gli.environments import Environment
 from gli.observe.aws.roles import TASKS, ExecutionRole, Role, Roles
+from gli.observe.aws.session import iam_action
+from gli.observe.guard import AWS_READS
 from gli.observe.observation import unknown
 from gli.saying import listed, saw
 
-_CHANGES = (
-    "ecs:UpdateService",
-    "ecs:RunTask",
-    "rds:ModifyDBInstance",
-    "rds:DeleteDBInstance",
-    "s3:PutObject",
-    "s3:DeleteObject",
-    "ec2:AuthorizeSecurityGroupIngress",
-    "secretsmanager:PutSecretValue",
-    "route53:ChangeResourceRecordSets",
-    "cloudfront:UpdateDistribution",
-    "iam:PutRolePolicy",
-)
+_ASKED = frozenset(iam_action(service, operation) for service, all_ in AWS_READS.items() for operation in all_)
 
 
 def test_iam_execution_role(execution_role: ExecutionRole) -> None:
@@ -43,15 +33,26 @@ def test_iam_task_role_least(task_role: Role | None) -> None:
     )
 
 
-def test_suite_role_readonly(iam_roles: Roles) -> None:
-    """The role of this run may change nothing: a mistake in the suite, or its stolen keys, must be harmless."""
+def test_suite_role_readonly(iam_roles: Roles, environment: Environment) -> None:
+    """The role of this run may look, and read the environment's secrets, and nothing else: stolen keys do no harm.
+
+    To look is what `gli iam-policy` prints, and whatever is called Get, List, Describe or Head.
+    """
     own = iam_roles.own
     if own is None:
         raise unknown(
             "not-found", "these credentials belong to no role of the account, so what they may do is not known"
         )
-    changes = [action for action in _CHANGES if own.might(action)]
-    assert not changes, saw(f"it allowed {listed(changes)}", expected=f"{own.name} to look and nothing else")
+    beyond = own.beyond(_ASKED)
+    assert not beyond, saw(f"it allowed {listed(beyond)}", expected=f"{own.name} to look and nothing else")
+    names = "|".join(map(re.escape, environment.secrets))
+    own_secret = re.compile(rf"arn:[^:]+:secretsmanager:[^:]*:[^:]*:secret:(?:{names})-(?:\?{{6}}|\w{{6}})")
+    others = [arn for arn in own.resources("secretsmanager:GetSecretValue") if not own_secret.fullmatch(arn)]
+    assert not others, saw(
+        f"it allowed the values of {listed(others)}", expected=f"{own.name} to read the secrets of {environment.name}"
+    )
+    if own.unread:
+        raise unknown("not-found", f"IAM does not say what {listed(own.unread)} allows, attached to {own.name}")
 
 
 def test_iam_github_oidc(iam_roles: Roles, environment: Environment) -> None:

@@ -55,15 +55,38 @@ def execution_role_without_secrets(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _suite_may(sandbox: Sandbox, *actions: str, on: str = "*") -> Iterator[None]:
+    """The role of the suite with more than it needs."""
+    iam, role = sandbox.aws("iam"), f"gli-verify-{sandbox.environment.name}"
+    statement = {"Effect": "Allow", "Action": list(actions), "Resource": on}
+    document = json.dumps({"Version": "2012-10-17", "Statement": statement})
+    iam.put_role_policy(RoleName=role, PolicyName="just-for-once", PolicyDocument=document)
+    try:
+        yield
+    finally:
+        iam.delete_role_policy(RoleName=role, PolicyName="just-for-once")
+
+
 @fault("suite-may-deploy", turns_red=["suite-role-readonly"])
 def suite_may_deploy(sandbox: Sandbox) -> Iterator[None]:
     """Somebody gave the suite's role the right to update any ECS service, to try something."""
-    iam, role = sandbox.aws("iam"), f"gli-verify-{sandbox.environment.name}"
-    statement = {"Effect": "Allow", "Action": ["ecs:Describe*", "ecs:Update*"], "Resource": "*"}
-    document = json.dumps({"Version": "2012-10-17", "Statement": statement})
-    iam.put_role_policy(RoleName=role, PolicyName="just-for-once", PolicyDocument=document)
-    yield
-    iam.delete_role_policy(RoleName=role, PolicyName="just-for-once")
+    with _suite_may(sandbox, "ecs:Describe*", "ecs:Update*"):
+        yield
+
+
+@fault("suite-may-take-roles", turns_red=["suite-role-readonly"])
+def suite_may_take_roles(sandbox: Sandbox) -> Iterator[None]:
+    """The suite's role may take the role of a deploy."""
+    with _suite_may(sandbox, "sts:AssumeRole", on=f"arn:aws:iam::*:role/{deploy_role(sandbox.environment)}"):
+        yield
+
+
+@fault("suite-may-read-any-secret", turns_red=["suite-role-readonly"])
+def suite_may_read_any_secret(sandbox: Sandbox) -> Iterator[None]:
+    """The suite's role may read every secret of the account."""
+    with _suite_may(sandbox, "secretsmanager:Get*"):
+        yield
 
 
 @fault("deploy-role-open", turns_red=["iam-github-oidc"])
@@ -100,6 +123,14 @@ def execution_role_untrusting(sandbox: Sandbox) -> Iterator[None]:
 def task_role_may_anything(sandbox: Sandbox) -> Iterator[None]:
     """The API's own role may do anything with any bucket."""
     everything = {"Effect": "Allow", "Action": ["s3:*"], "Resource": "*"}
+    with _role_policy(sandbox, "taskRoleArn", lambda statements: statements.append(everything)):
+        yield
+
+
+@fault("task-role-may-anything-by-arn", turns_red=["iam-task-role-least"])
+def task_role_may_anything_by_arn(sandbox: Sandbox) -> Iterator[None]:
+    """The API's own role may do anything with anything, in as many words."""
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "arn:aws:*:*:*:*"}
     with _role_policy(sandbox, "taskRoleArn", lambda statements: statements.append(everything)):
         yield
 

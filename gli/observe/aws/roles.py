@@ -8,7 +8,8 @@ Source of truth: iam GetAccountAuthorizationDetails, one paged call for all role
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import Any
@@ -25,6 +26,9 @@ _LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
 _GITHUB = "token.actions.githubusercontent.com"
 _ASKING = frozenset({"StringEquals", "StringEqualsIgnoreCase", "StringLike"})
 _FOR_TASKS = "AmazonECSTaskExecutionRolePolicy"  # AWS's own: pulls and logs, everywhere
+_LOOKING = re.compile(r"[a-z0-9-]+:(?:get|list|describe|head)[a-z0-9*?]*", re.IGNORECASE)
+_EVERY_ACTION = re.compile(r"\*+|[^:]*:\*+")
+_EVERY_RESOURCE = re.compile(r"[*?]+|arn(?::[^:]*){0,4}:[*?]+")  # of a service, where the ARN names one
 _FOR_ADMINISTRATORS = frozenset({"AdministratorAccess", "PowerUserAccess"})
 
 
@@ -50,9 +54,9 @@ class Statement(Observation):
     @property
     def wide(self) -> tuple[str, ...]:
         """Actions that stand for everything, or for all of a service, on every resource; sorted."""
-        if not self.allows or self.conditional or not (self.except_resources or "*" in self.resources):
+        if not self.allows or self.conditional or not (self.except_resources or any(map(_every, self.resources))):
             return ()
-        named = [a for a in self.actions if a == "*" or a.endswith(":*")]
+        named = [a for a in self.actions if _EVERY_ACTION.fullmatch(a)]
         return tuple(sorted(named + [f"all but {a}" for a in self.except_actions]))
 
 
@@ -65,6 +69,8 @@ class Role(Observation):
     """The services that may take it."""
     attached: tuple[str, ...] = ()
     """Names of the managed policies attached to it."""
+    unread: tuple[str, ...] = ()
+    """Those of them of which IAM does not say what they hold."""
     statements: tuple[Statement, ...] = ()
 
     @property
@@ -85,12 +91,26 @@ class Role(Observation):
         by_aws = _FOR_TASKS in self.attached and action.startswith(("ecr:", "logs:"))
         return by_aws or any(s.allows for s in about)
 
-    def might(self, action: str) -> bool:
-        """Whether its policies allow that action on anything at all."""
-        named = [s for s in self.statements if s.names(action)]
-        if any(not s.allows and not s.conditional and "*" in s.resources for s in named):
-            return False
-        return any(s.allows for s in named)
+    def beyond(self, known: Collection[str]) -> tuple[str, ...]:
+        """What its policies allow beside the `known` actions and those that look by their verb; sorted.
+
+        A pattern counts whole, whatever other statements deny of it: only a single action can be taken as denied.
+        """
+        looked = {action.lower() for action in known}
+        allowing = [s for s in self.statements if s.allows]
+        found = {a for s in allowing for a in s.actions if a.lower() not in looked and not _LOOKING.fullmatch(a)}
+        found |= {f"all but {a}" for s in allowing for a in s.except_actions}
+        return tuple(sorted(action for action in found if not self._denies(action)))
+
+    def resources(self, action: str) -> tuple[str, ...]:
+        """The patterns of what its policies allow that action on; sorted."""
+        about = [s for s in self.statements if s.allows and s.names(action)]
+        found = {r for s in about for r in s.resources} | {f"all but {r}" for s in about for r in s.except_resources}
+        return tuple(sorted(found))
+
+    def _denies(self, action: str) -> bool:
+        denying = [s for s in self.statements if not s.allows and not s.conditional and "*" in s.resources]
+        return not {"*", "?", " "} & set(action) and any(s.names(action) for s in denying)
 
 
 class Federation(Observation):
@@ -140,8 +160,8 @@ async def iam_roles(observer: Observer) -> Roles:
     policies = {policy["Arn"]: policy for policy in answer.get("Policies") or []}
     own = _assumed((await observer.see(caller_identity)).arn, found)
     return Roles(
-        of_tasks={arn: _role(arn, found.get(arn), policies) for arn in wanted},
-        own=_role(own, found[own], policies) if own else None,
+        of_tasks={arn: read_role(arn, found.get(arn), policies) for arn in wanted},
+        own=read_role(own, found[own], policies) if own else None,
         federations=tuple(f for arn in sorted(found) for f in _federations(found[arn])),
     )
 
@@ -184,19 +204,24 @@ def _needs(definition: TaskDefinition) -> Iterator[tuple[str, str]]:
                 yield "secretsmanager:GetSecretValue", reference.arn
 
 
-def _role(arn: str, role: Mapping[str, Any] | None, policies: Mapping[str, Mapping[str, Any]]) -> Role:
+def read_role(arn: str, role: Mapping[str, Any] | None, policies: Mapping[str, Mapping[str, Any]]) -> Role:
+    """A role as IAM describes it, with the managed policies of the account by ARN."""
     if role is None:
         return Role(arn=arn, exists=False)
     attached = role.get("AttachedManagedPolicies") or []
     documents = [p["PolicyDocument"] for p in role.get("RolePolicyList") or []]
+    unread = []
     for policy in attached:
         versions = policies.get(policy["PolicyArn"], {}).get("PolicyVersionList") or []
-        documents += [v["Document"] for v in versions if v.get("IsDefaultVersion")]
+        defaults = [v["Document"] for v in versions if v.get("IsDefaultVersion")]
+        documents += defaults
+        unread += [] if defaults else [policy["PolicyName"]]
     return Role(
         arn=arn,
         exists=True,
         trusted=_trusted(role.get("AssumeRolePolicyDocument") or {}),
         attached=tuple(sorted(p["PolicyName"] for p in attached)),
+        unread=tuple(sorted(unread)),
         statements=tuple(_statement(s) for document in documents for s in _statements(document)),
     )
 
@@ -257,6 +282,11 @@ def _statements(document: Any) -> list[dict[str, Any]]:
 
 def _listed(value: Any) -> tuple[str, ...]:
     return () if value is None else (value,) if isinstance(value, str) else tuple(value)
+
+
+def _every(resource: str) -> bool:
+    """Whether a pattern leaves nothing out."""
+    return _EVERY_RESOURCE.fullmatch(resource) is not None
 
 
 def _matches(text: str, patterns: tuple[str, ...]) -> bool:
