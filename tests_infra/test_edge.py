@@ -126,11 +126,17 @@ def test_cdn_aliases_and_cert(
 
 
 def test_cdn_viewer_https(distribution: Distribution, target: Frontend) -> None:
-    """The distribution serves no viewer in the clear, and compresses what it serves."""
-    assert distribution.viewers in ("redirect-to-https", "https-only"), saw(
-        distribution.viewers, expected=f"viewers of {target.host} to be redirected to HTTPS"
+    """The distribution serves no viewer in the clear, and compresses what it serves, whatever the path."""
+    plain = [
+        f"{each.viewers} for {each.path}"
+        for each in distribution.behaviors
+        if each.viewers not in ("redirect-to-https", "https-only")
+    ]
+    assert distribution.behaviors and not plain, saw(
+        listed(plain), expected=f"viewers of {target.host} to be redirected to HTTPS"
     )
-    assert distribution.compresses, saw("no compression", expected=f"{distribution.id} to compress")
+    whole = [each.path for each in distribution.behaviors if not each.compresses]
+    assert not whole, saw(f"no compression of {listed(whole)}", expected=f"{distribution.id} to compress")
 
 
 def _within(name: str, zone: Zone) -> bool:

@@ -106,6 +106,18 @@ def cdn_serves_plain_http(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("cdn-serves-a-path-over-plain-http", turns_red=["cdn-viewer-https"])
+def cdn_serves_a_path_over_plain_http(sandbox: Sandbox) -> Iterator[None]:
+    """A behaviour for one path of the user frontend's distribution serves plain HTTP too."""
+
+    def plain(config: dict[str, Any]) -> None:
+        another = {"PathPattern": "/downloads/*", "ViewerProtocolPolicy": "allow-all"}
+        config["CacheBehaviors"] = {"Quantity": 1, "Items": [{**config["DefaultCacheBehavior"], **another}]}
+
+    with _distribution(sandbox, plain):
+        yield
+
+
 @fault("cdn-without-security-headers", turns_red=["http-security-headers", "http-hsts"])
 def cdn_without_security_headers(sandbox: Sandbox) -> Iterator[None]:
     """The user frontend's distribution adds no security headers any more."""

@@ -54,6 +54,15 @@ class ErrorResponse(Observation):
     cached_s: int
 
 
+class Behavior(Observation):
+    """What a distribution does with the requests for some paths."""
+
+    path: str
+    viewers: str | None
+    """What happens to plain HTTP: `redirect-to-https`, `https-only` or `allow-all`."""
+    compresses: bool
+
+
 class Distribution(Observation):
     """A CloudFront distribution."""
 
@@ -69,9 +78,8 @@ class Distribution(Observation):
     rewrites: bool = False
     """A function sees each request of a viewer before the cache does."""
     errors: tuple[ErrorResponse, ...] = ()
-    viewers: str | None = None
-    """What happens to plain HTTP: `redirect-to-https`, `https-only` or `allow-all`."""
-    compresses: bool = False
+    behaviors: tuple[Behavior, ...] = ()
+    """The default one, `*`, and then those of their own paths."""
     tls_policy: str | None = None
     """The oldest TLS that it takes and the ciphers with it, as in `TLSv1.2_2021`."""
 
@@ -251,8 +259,14 @@ def _distribution(described: dict[str, Any]) -> Distribution:
         origins=tuple(map(_origin, _items(config.get("Origins")))),
         rewrites=_rewrites(config.get("DefaultCacheBehavior") or {}),
         errors=tuple(map(_error_response, _items(config.get("CustomErrorResponses")))),
-        viewers=(config.get("DefaultCacheBehavior") or {}).get("ViewerProtocolPolicy"),
-        compresses=bool((config.get("DefaultCacheBehavior") or {}).get("Compress")),
+        behaviors=tuple(
+            Behavior(
+                path=behavior.get("PathPattern", "*"),
+                viewers=behavior.get("ViewerProtocolPolicy"),
+                compresses=bool(behavior.get("Compress")),
+            )
+            for behavior in (config.get("DefaultCacheBehavior") or {}, *_items(config.get("CacheBehaviors")))
+        ),
         tls_policy=(config.get("ViewerCertificate") or {}).get("MinimumProtocolVersion"),
     )
 

@@ -97,8 +97,9 @@ def _distribution(described: Distribution) -> tuple[str, ...]:
     errors = [f"{e.status} shown as {e.shown_as} {e.page}, kept for {e.cached_s} s" for e in described.errors]
     switches = {
         "a viewer-request function": described.rewrites,
-        "compression": described.compresses,
+        **{f"compression of {b.path}": b.compresses for b in described.behaviors},
         f"the root object {described.root_object}": described.root_object is not None,
     }
     on = [name for name, there in switches.items() if there]
-    return tuple(sorted([*errors, *on, f"viewers {described.viewers}", f"TLS {described.tls_policy}"]))
+    viewers = [f"viewers of {b.path} {b.viewers}" for b in described.behaviors]
+    return tuple(sorted([*errors, *on, *viewers, f"TLS {described.tls_policy}"]))
