@@ -46,6 +46,8 @@ def break_on_purpose(get_response: Handler) -> Handler:
         for cookie in response.cookies.values():
             if has("cookies-are-insecure"):
                 cookie["secure"] = cookie["httponly"] = ""
+            if has("cookies-cross-sites"):
+                cookie["samesite"] = "None"
             if has("cookies-reach-production"):
                 cookie["domain"] = request.get_host().partition(".")[2]
         if has("hsts-is-missing"):

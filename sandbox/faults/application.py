@@ -72,6 +72,13 @@ def cookies_insecure(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("cookies-cross-sites", turns_red=["http-cookie-flags"])
+def cookies_cross_sites(sandbox: Sandbox) -> Iterator[None]:
+    """Browsers send the API's cookies along with whatever another site's page asks of it."""
+    with _broken(sandbox, "cookies-cross-sites"):
+        yield
+
+
 @fault("cookies-reach-production", turns_red=["http-cookie-flags"])
 def cookies_reach_production(sandbox: Sandbox) -> Iterator[None]:
     """The API's cookies are for the whole zone, production's hosts included."""
