@@ -31,6 +31,15 @@ _SECURITY_HEADERS = {
     "Referrer-Policy": "strict-origin-when-cross-origin",
 }
 """What CloudFront's managed SecurityHeadersPolicy adds, where a distribution has a response headers policy."""
+LOOSE_POLICY = "loose"
+_LOOSE_HEADERS = {
+    "Strict-Transport-Security": "max-age=1",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+    "Content-Security-Policy": "frame-ancestors *",
+    "Referrer-Policy": "unsafe-url",
+}
+"""What a response headers policy of that id adds: every header, and none that does any good."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +139,10 @@ class Cdn:
             page = self._object(distribution, error["ResponsePagePath"])
             if page.status == HTTPStatus.OK:
                 answer = replace(page, status=int(error["ResponseCode"]))
-        if distribution.config["DefaultCacheBehavior"].get("ResponseHeadersPolicyId"):
-            answer = replace(answer, headers={**answer.headers, **_SECURITY_HEADERS})
+        policy = distribution.config["DefaultCacheBehavior"].get("ResponseHeadersPolicyId")
+        if policy:
+            added = _LOOSE_HEADERS if policy == LOOSE_POLICY else _SECURITY_HEADERS
+            answer = replace(answer, headers={**answer.headers, **added})
         return answer
 
     def _object(self, distribution: _Distribution, path: str) -> Answer:

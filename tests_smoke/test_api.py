@@ -4,9 +4,21 @@ from collections.abc import Sequence
 
 from gli.environments import Environment, Frontend, Service
 from gli.observe.git import Release
-from gli.observe.http import BUDGET_S, Burst, Cookie, HttpExchange, Preflights, Revisions
+from gli.observe.http import (
+    BUDGET_S,
+    REFERRER_POLICIES,
+    Burst,
+    Cookie,
+    HttpExchange,
+    Preflights,
+    Revisions,
+    framers,
+    hsts_age,
+    referrer_policy,
+)
 from gli.saying import listed, saw
 
+LEAST_HSTS_S = 15_552_000  # 180 days
 _DEBUG_MARKS = ("Traceback (most recent call last)", "DEBUG = True", "Django settings file", "URLconf defined in")
 
 
@@ -84,24 +96,23 @@ def test_http_no_5xx_burst(burst: Burst, target: Service) -> None:
 
 
 def test_http_hsts(landing: HttpExchange, target: Service | Frontend) -> None:
-    """Every page and API answer tells browsers to use HTTPS only (RFC 6797)."""
+    """Every page and API answer tells browsers to use HTTPS only, for half a year at least (RFC 6797)."""
     header = landing.headers.get("strict-transport-security", "")
-    directives = dict(part.strip().partition("=")[::2] for part in header.lower().split(";"))
-    age = directives.get("max-age", "").strip('"')
-    assert age.isdigit() and int(age) > 0, saw(
-        header or landing.error or "no such header", expected=f"Strict-Transport-Security from {target.host}"
+    age = hsts_age(header)
+    assert age is not None and age >= LEAST_HSTS_S, saw(
+        header or landing.error or "no such header",
+        expected=f"Strict-Transport-Security from {target.host} with one max-age of at least {LEAST_HSTS_S}",
     )
 
 
-def test_http_security_headers(landing: HttpExchange, target: Service | Frontend) -> None:
-    """Browsers take content for what it is said to be; no page can be framed by a stranger, or tells where one was."""
+def test_http_security_headers(landing: HttpExchange, environment: Environment, target: Service | Frontend) -> None:
+    """Browsers take content for what it is said to be; no stranger frames a page, or is told where on it one was."""
     headers, page = landing.headers, landing.content_type == "text/html"
-    framing = headers.get("x-frame-options", "").lower() in ("deny", "sameorigin")
-    framing = framing or "frame-ancestors" in headers.get("content-security-policy", "").lower()
+    referrer, own = referrer_policy(headers), {"'self'", *(f"https://{host}" for host in environment.hosts)}
     wanted = {
         "X-Content-Type-Options: nosniff": headers.get("x-content-type-options", "").lower() == "nosniff",
-        "X-Frame-Options or frame-ancestors": framing or not page,
-        "Referrer-Policy": bool(headers.get("referrer-policy")) or not page,
+        "X-Frame-Options or frame-ancestors without strangers": not page or any(f <= own for f in framers(headers)),
+        "Referrer-Policy for other sites": not page or (referrer is not None and not REFERRER_POLICIES[referrer]),
     }
     missing = [what for what, there in wanted.items() if not there]
     assert landing.error is None, saw(landing.error, expected=f"an answer of {target.host}")

@@ -25,6 +25,19 @@ _SPACING_S = 0.5
 _VERSION_REQUESTS = 10
 _BURST_REQUESTS = 30
 _BURST_AT_ONCE = 6
+_MOST_DIGITS = 18
+"""int() refuses thousands of them, and no number of seconds has so many."""
+REFERRER_POLICIES = {
+    "no-referrer": False,
+    "no-referrer-when-downgrade": True,
+    "origin": False,
+    "origin-when-cross-origin": False,
+    "same-origin": False,
+    "strict-origin": False,
+    "strict-origin-when-cross-origin": False,
+    "unsafe-url": True,
+}
+"""Those of the Referrer Policy standard, and whether one tells other sites the whole address of a page."""
 EVIL_ORIGIN = "https://evil.invalid"
 
 
@@ -105,8 +118,46 @@ def directives(header: str) -> dict[str, str]:
 
 def seconds(found: Mapping[str, str], directive: str) -> int | None:
     """A directive's number of seconds; None where there is none."""
-    value = found.get(directive, "")
-    return int(value) if value.isdigit() else None
+    return _whole(found.get(directive, ""))
+
+
+def hsts_age(header: str) -> int | None:
+    """How long a browser asks for HTTPS after the header; None where it must ignore it (RFC 6797 section 6.1)."""
+    pairs = [[half.strip() for half in part.lower().partition("=")] for part in header.split(";") if part.strip()]
+    ages = [value for name, _, value in pairs if name == "max-age"]
+    once = len({name for name, *_ in pairs}) == len(pairs)
+    return _whole(ages[0].removeprefix('"').removesuffix('"')) if ages and once else None
+
+
+def framers(headers: Mapping[str, str]) -> tuple[frozenset[str], ...]:
+    """Who may frame the page, by each policy that says so, as `frame-ancestors` does; whoever frames it satisfies all.
+
+    X-Frame-Options counts where no Content-Security-Policy says it; nothing: anybody may.
+    """
+    policies = map(_ancestors, headers.get("content-security-policy", "").lower().split(","))
+    named = tuple(policy for policy in policies if policy is not None)
+    option = {"deny": frozenset[str](), "sameorigin": frozenset({"'self'"})}.get(
+        headers.get("x-frame-options", "").strip().lower()
+    )
+    return named or (() if option is None else (option,))
+
+
+def _ancestors(policy: str) -> frozenset[str] | None:
+    for directive in policy.split(";"):
+        name, *sources = directive.split() or [""]
+        if name == "frame-ancestors":
+            return frozenset(sources) - {"'none'"}
+    return None
+
+
+def referrer_policy(headers: Mapping[str, str]) -> str | None:
+    """The policy that a browser follows, the last of those that it knows; None where it knows none of them."""
+    tokens = [token.strip().lower() for token in headers.get("referrer-policy", "").split(",")]
+    return next((token for token in reversed(tokens) if token in REFERRER_POLICIES), None)
+
+
+def _whole(digits: str) -> int | None:
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) <= _MOST_DIGITS else None
 
 
 async def fetch(

@@ -11,6 +11,7 @@ from gli.environments import Environment, Frontend
 from sandbox import frontends
 from sandbox.aws.account import EDGE_REGION
 from sandbox.aws.seed_edge import invalidate
+from sandbox.cdn import LOOSE_POLICY
 from sandbox.faults import Sandbox, fault
 from sandbox.site import required
 
@@ -122,6 +123,14 @@ def cdn_serves_a_path_over_plain_http(sandbox: Sandbox) -> Iterator[None]:
 def cdn_without_security_headers(sandbox: Sandbox) -> Iterator[None]:
     """The user frontend's distribution adds no security headers any more."""
     with _distribution(sandbox, lambda config: config["DefaultCacheBehavior"].update(ResponseHeadersPolicyId="")):
+        yield
+
+
+@fault("cdn-loose-security-headers", turns_red=["http-security-headers", "http-hsts"])
+def cdn_loose_security_headers(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's distribution adds every security header, with values that protect nobody."""
+    loose = {"ResponseHeadersPolicyId": LOOSE_POLICY}
+    with _distribution(sandbox, lambda config: config["DefaultCacheBehavior"].update(loose)):
         yield
 
 
