@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Iterable
 
 from gli.observe.observation import Observation
 from gli.observe.probe import Observer, probe
@@ -25,10 +26,11 @@ class Addresses(Observation):
 @probe(deadline=8)
 async def addresses(observer: Observer, host: str) -> Addresses:
     """The host's A and AAAA records."""
-    observer.count("dns")
     with observer.phase("resolve"):
         if observer.environment.dns.resolvers:
-            return await _asked(observer, host)
+            observer.count("dns", 2)
+            return await asked(observer.environment.dns.resolvers, host)
+        observer.count("dns")
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 found = await asyncio.get_running_loop().getaddrinfo(host, 443, type=socket.SOCK_STREAM)
@@ -39,20 +41,24 @@ async def addresses(observer: Observer, host: str) -> Addresses:
     return Addresses(host=host, addresses=tuple(sorted({str(entry[4][0]) for entry in found})))
 
 
-async def _asked(observer: Observer, host: str) -> Addresses:
+async def asked(resolvers: Iterable[str], host: str) -> Addresses:
+    """What these resolvers say, and not this machine's own."""
     import dns.asyncresolver
     import dns.exception
     import dns.nameserver
 
     resolver = dns.asyncresolver.Resolver(configure=False)
-    servers = [_split(r) for r in observer.environment.dns.resolvers]
+    servers = [_split(r) for r in resolvers]
     resolver.nameservers = [dns.nameserver.Do53Nameserver(address, port) for address, port in servers]
     resolver.lifetime = _TIMEOUT_S
     try:
-        answer = await resolver.resolve(host, "A", search=False)
+        answers = await asyncio.gather(
+            *[resolver.resolve(host, kind, search=False, raise_on_no_answer=False) for kind in ("A", "AAAA")]
+        )
     except dns.exception.DNSException as e:
         return Addresses(host=host, error=" ".join(str(e).split()))
-    return Addresses(host=host, addresses=tuple(sorted(r.to_text() for r in answer)))
+    found = tuple(sorted(record.to_text() for answer in answers for record in answer))
+    return Addresses(host=host, addresses=found, error=None if found else "neither an A nor an AAAA record")
 
 
 def _split(resolver: str) -> tuple[str, int]:

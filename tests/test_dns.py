@@ -1,0 +1,57 @@
+"""What resolvers answer, of either family."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+
+import dns.message
+import dns.rdatatype
+import dns.rrset
+import pytest
+
+from gli.observe.dns import asked
+
+RECORDS = {
+    "six.example.": ["AAAA 2001:db8::1"],
+    "both.example.": ["A 192.0.2.1", "AAAA 2001:db8::1"],
+    "no.example.": [],
+}
+
+
+@pytest.fixture
+def resolver() -> Iterator[str]:
+    """A name server on loopback that knows RECORDS."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        thread = threading.Thread(target=_serve, args=[server])
+        thread.start()
+        yield f"127.0.0.1:{server.getsockname()[1]}"
+        server.sendto(b"", server.getsockname())
+        thread.join()
+
+
+def _serve(server: socket.socket) -> None:
+    while True:
+        data, sender = server.recvfrom(512)
+        if not data:
+            return
+        query = dns.message.from_wire(data)
+        reply, question = dns.message.make_response(query, recursion_available=True), query.question[0]
+        for record in RECORDS[question.name.to_text()]:
+            kind, value = record.split()
+            if dns.rdatatype.from_text(kind) == question.rdtype:
+                reply.answer.append(dns.rrset.from_text(question.name, 60, "IN", kind, value))
+        server.sendto(reply.to_wire(), sender)
+
+
+def test_both_families_are_asked_for(resolver: str) -> None:
+    assert asyncio.run(asked([resolver], "both.example")).addresses == ("192.0.2.1", "2001:db8::1")
+    assert asyncio.run(asked([resolver], "six.example")).addresses == ("2001:db8::1",)
+
+
+def test_a_name_without_an_address_says_so(resolver: str) -> None:
+    found = asyncio.run(asked([resolver], "no.example"))
+    assert (found.addresses, found.error) == ((), "neither an A nor an AAAA record")
