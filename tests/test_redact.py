@@ -9,7 +9,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from conftest import Project
-from gli.report.redact import Redactor
+from gli.report.redact import Redactor, carried
 
 CANARY = 'c4n4ry/+"s3cret&é'
 FORMS = {
@@ -160,3 +160,9 @@ def test_no_secret_is_logged(project: Project, what: str) -> None:
         assert ran.last_line == "VERDICT own: GO", ran.output
         assert "unter22canary" not in ran.output + file.read_text()
         assert ("***" in file.read_text()) == ("DEBUG" not in what)
+
+
+def test_the_credentials_of_the_run_s_own_environment_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GITHUB_TOKEN", "GLI_STATUS_TOKEN", "AWS_SESSION_TOKEN"):
+        monkeypatch.setenv(name, f"hunter22-{name}")
+        assert Redactor(carried()).text(f"saw hunter22-{name}") == "saw ***"

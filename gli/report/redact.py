@@ -24,6 +24,7 @@ _CARRIED = (
     "AWS_SESSION_TOKEN",
     "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
     "GITHUB_TOKEN",
+    "GLI_STATUS_TOKEN",
     "PGPASSWORD",
 )
 _SHORTEST = 6  # a shorter value would mask ordinary words
