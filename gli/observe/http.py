@@ -341,8 +341,11 @@ async def plain_http_answer(observer: Observer, host: str) -> HttpExchange:
 @probe(deadline=15)
 async def preflights(observer: Observer, service: Service) -> Preflights:
     """A CORS preflight of every frontend's origin, and of origins that must not be allowed."""
-    own = [f.url.rstrip("/") for f in observer.environment.frontends.values()]
-    foreign = [EVIL_ORIGIN, "http://localhost:3000"]
+    frontends = observer.environment.frontends.values()
+    own = [f.url.rstrip("/") for f in frontends]
+    # A sandboxed page of anybody's is "null"; the others are what a pattern that is not anchored lets in.
+    alike = [origin for f in frontends for origin in (f"https://{f.host}.evil.invalid", f"https://evil{f.host}")]
+    foreign = [o for o in (EVIL_ORIGIN, "http://localhost:3000", "null", *alike) if o not in own]
 
     async def ask(origin: str) -> HttpExchange:
         headers = {

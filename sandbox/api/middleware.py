@@ -49,4 +49,8 @@ def allow_the_frontends(get_response: Handler) -> Handler:
 def _may_read(origin: str) -> bool:
     if breakage.has("cors-forgets-the-frontends"):
         return False
+    if breakage.has("cors-matches-a-part") and any(origin.startswith(own) for own in settings.CORS_ORIGINS):
+        return True
+    if breakage.has("cors-allows-null") and origin == "null":
+        return True
     return origin in settings.CORS_ORIGINS or breakage.has("cors-reflects-any-origin")

@@ -107,6 +107,20 @@ def cors_reflects_any_origin(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("cors-matches-a-part", turns_red=["cors-foreign-denied"])
+def cors_matches_a_part(sandbox: Sandbox) -> Iterator[None]:
+    """The API allows every Origin that begins like a frontend's."""
+    with _broken(sandbox, "cors-matches-a-part"):
+        yield
+
+
+@fault("cors-allows-null", turns_red=["cors-foreign-denied"])
+def cors_allows_null(sandbox: Sandbox) -> Iterator[None]:
+    """The API allows the Origin `null`, which the sandboxed page of any site has."""
+    with _broken(sandbox, "cors-allows-null"):
+        yield
+
+
 @fault("api-old-revision", turns_red=["api-version"])
 def api_old_revision(sandbox: Sandbox) -> Iterator[None]:
     """Every API task runs the release before this one."""
