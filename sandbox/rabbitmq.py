@@ -21,6 +21,7 @@ ABSENT = "rabbitmq-server is not installed; install it with `apt-get install rab
 _SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 _NODE = "gli@localhost"
 _BOOT_SECONDS = 90.0
+_AGAIN_S = 0.5
 
 
 class RabbitMQ:
@@ -37,6 +38,7 @@ class RabbitMQ:
         self.port, self._dist_port, self._epmd_port = (int(r.getsockname()[1]) for r in self._reserved)
         self._children: list[Child] = []
         self.ready = asyncio.Event()
+        self._left = threading.Event()
 
     @staticmethod
     def installed() -> bool:
@@ -127,22 +129,28 @@ class RabbitMQ:
 
     def consume(self) -> None:
         """Start the workers, where there are none: a consumer on each queue, that takes every message."""
+        self._left.clear()
         self._workers = threading.Thread(target=self._work, daemon=True)
         self._workers.start()
 
     def _work(self) -> None:
-        with suppress(pika.exceptions.AMQPError, OSError):  # the broker ended
-            self._connection = pika.BlockingConnection(pika.URLParameters(self.application_url(self.port)))
-            channel = self._connection.channel()
-            for queue in self.queues:
-                channel.basic_consume(queue, lambda *_: None, auto_ack=True)
-            self._loop.call_soon_threadsafe(self.ready.set)
-            channel.start_consuming()
+        while not self._left.is_set():  # a worker that loses its connection comes again
+            with suppress(pika.exceptions.AMQPError, OSError):
+                self._connection = pika.BlockingConnection(pika.URLParameters(self.application_url(self.port)))
+                channel = self._connection.channel()
+                for queue in self.queues:
+                    channel.basic_consume(queue, lambda *_: None, auto_ack=True)
+                if not self.ready.is_set():
+                    self._loop.call_soon_threadsafe(self.ready.set)
+                channel.start_consuming()
+            self._left.wait(_AGAIN_S)
 
     def leave_the_queues(self) -> None:
         """Stop the workers: messages stay in the queues."""
+        self._left.set()
         connection = self._connection
-        connection.add_callback_threadsafe(connection.close)
+        with suppress(pika.exceptions.AMQPError):  # lost already
+            connection.add_callback_threadsafe(connection.close)
         self._workers.join(timeout=5)
 
     async def change_password(self, password: str) -> None:
@@ -154,6 +162,7 @@ class RabbitMQ:
 
     async def stop(self) -> None:
         """End the node, and then the epmd that it used."""
+        self._left.set()
         for child in reversed(self._children):
             await child.stop()
         for reserved in self._reserved:

@@ -8,9 +8,10 @@ protects the branches GitHub's "Get rules for a branch" (REST API, repos/rules).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import httpx
@@ -79,7 +80,9 @@ def findings(patient: Patient) -> Iterator[Finding]:
         for branch in (b for b in BRANCHES if b not in found.branches and b != LIVE):
             yield Finding(f"{name} has no branch {branch}", "find out who deleted it, and push it again")
     yield from _lock(patient, mirrors, refs)
-    yield from _tags(patient, mirrors, refs)
+    unended = _unended(patient, mirrors, refs)
+    yield from _parked(mirrors, refs, unended)
+    yield from _tags(patient, mirrors, refs, unended)
     for debt in plan.open_debts(mirrors, refs):
         text, _, mend = debt.partition("; ") if "; " in debt else debt.partition(": gli ")
         yield Finding(text, mend if "; " in debt else f"gli {mend}")
@@ -155,15 +158,24 @@ def _holder(patient: Patient, mirrors: Mapping[str, Mirror], refs: Mapping[str, 
     return lock.Holder.of(mirrors[home], object_) if object_ else None
 
 
-def _tags(patient: Patient, mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> Iterator[Finding]:
-    """Tags of operations that some repositories lack, or have elsewhere."""
-    form, said_by = patient.settings.deploy_tag, plan.said_by_tags(refs)
+def _unended(patient: Patient, mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> set[str]:
+    """The ids of operations that are not over: what they have parked and tagged may still come, or go."""
     left, holder = half_finished(patient.settings.state), _holder(patient, mirrors, refs)
-    unended = {left.stem if left else "", holder.id if holder else ""}  # their tags may still come, or go
+    return {left.stem if left else "", holder.id if holder else ""}
+
+
+def _parked(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], unended: Container[str]) -> Iterator[Finding]:
+    """What operations that are over have left parked; it moves nothing."""
     for name, found in refs.items():
         for ref in (ref for ref in found.parked if ref.split("/")[2] not in unended):
-            push = _push(mirrors[name], f":{ref}")
-            yield Finding(f"{name} still has {ref}, of an operation that is over", push)
+            yield Finding(f"{name} still has {ref}, of an operation that is over", _push(mirrors[name], f":{ref}"))
+
+
+def _tags(
+    patient: Patient, mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], unended: Container[str]
+) -> Iterator[Finding]:
+    """Tags of operations that some repositories lack, or have elsewhere."""
+    form, said_by = patient.settings.deploy_tag, plan.said_by_tags(refs)
     every = {tag for found in refs.values() for tag in found.tags if _of_operation(tag, form)}
     for number, tag in enumerate(sorted(every, key=lambda tag: tag.partition("-")[2], reverse=True)):
         holders = {name: found.tags[tag] for name, found in refs.items() if tag in found.tags}
@@ -187,13 +199,13 @@ def _tags(patient: Patient, mirrors: Mapping[str, Mirror], refs: Mapping[str, Re
 
 def _made_again(mirror: Mirror, holder: Mirror, tag: str, commit: str) -> str:
     """The command that makes a tag in one repository as another one has it, with all that it says."""
-    read = f"git --git-dir={holder.folder} cat-file tag {tag}"
-    made = f"{read} | sed '1s/.*/object {commit}/' | git --git-dir={mirror.folder} mktag"
+    read = f"git --git-dir={quote(str(holder.folder))} cat-file tag {tag}"
+    made = f"{read} | sed '1s/.*/object {commit}/' | git --git-dir={quote(str(mirror.folder))} mktag"
     return _push(mirror, f'"$({made})":refs/tags/{tag}')
 
 
 def _push(mirror: Mirror, refspec: str) -> str:
-    return f"git --git-dir={mirror.folder} push --no-verify {mirror.repository.url} {refspec}"
+    return f"git --git-dir={quote(str(mirror.folder))} push --no-verify {quote(mirror.repository.url)} {refspec}"
 
 
 def _log(patient: Patient) -> Iterator[Finding]:

@@ -48,8 +48,7 @@ def rollback(
         lacking = [name for name, found in refs.items() if target not in found.tags]
         if lacking:
             raise Refused(f"there is no tag {target} in {', '.join(lacking)}, so not all can go back to it")
-        said_by = plan.said_by_tags(refs)
-        moved = _moved_tags(refs, target, said_by)
+        moved = _moved_tags(refs, target)
         if moved:
             raise Refused(f"{target} was moved in {', '.join(moved)} since it was made; gli doctor says where it was")
         message = f"Roll back to {target}\n\nReason: {' '.join(reason.split())}\nRelease-Id: {operation.id}\n"
@@ -118,9 +117,9 @@ def _places(mirror: Mirror, tip: str) -> dict[str, int]:
     return {commit: number for number, commit in enumerate(mirror.git("rev-list", "--topo-order", tip).split())}
 
 
-def _moved_tags(refs: Mapping[str, Refs], tag: str, said_by: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _moved_tags(refs: Mapping[str, Refs], tag: str) -> list[str]:
     """The repositories in which a tag is not where its operation made it."""
-    moves = said_by.get(tag, {}).get("moves", {})
+    moves = plan.said_by_tags(refs).get(tag, {}).get("moves", {})
     return [name for name, found in refs.items() if name in moves and found.tags[tag].id != moves[name]["new"]]
 
 
