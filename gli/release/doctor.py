@@ -79,8 +79,9 @@ def findings(patient: Patient) -> Iterator[Finding]:
     for name, found in refs.items():
         for branch in (b for b in BRANCHES if b not in found.branches and b != LIVE):
             yield Finding(f"{name} has no branch {branch}", "find out who deleted it, and push it again")
-    yield from _lock(patient, mirrors, refs)
-    unended = _unended(patient, mirrors, refs)
+    holder = _holder(patient, mirrors, refs)
+    yield from _lock(patient, refs, holder)
+    unended = _unended(patient, holder)
     yield from _parked(mirrors, refs, unended)
     yield from _tags(patient, mirrors, refs, unended)
     for debt in plan.open_debts(mirrors, refs):
@@ -137,12 +138,11 @@ def _of_operation(tag: str, form: str) -> bool:
     return log.is_release(tag) or is_time(tag, form)
 
 
-def _lock(patient: Patient, mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> Iterator[Finding]:
+def _lock(patient: Patient, refs: Mapping[str, Refs], holder: lock.Holder | None) -> Iterator[Finding]:
     """What another machine has under way, or has left."""
     home = patient.settings.log_repository
     if home not in refs or refs[home].lock is None:
         return
-    holder = _holder(patient, mirrors, refs)
     if holder is None:
         yield Finding(f"{lock.REF} of {home} names no holder", "find out whose it is, then delete it")
     elif not journals.of(patient.settings.state, holder.id).exists():
@@ -158,9 +158,9 @@ def _holder(patient: Patient, mirrors: Mapping[str, Mirror], refs: Mapping[str, 
     return lock.Holder.of(mirrors[home], object_) if object_ else None
 
 
-def _unended(patient: Patient, mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> set[str]:
+def _unended(patient: Patient, holder: lock.Holder | None) -> set[str]:
     """The ids of operations that are not over: what they have parked and tagged may still come, or go."""
-    left, holder = half_finished(patient.settings.state), _holder(patient, mirrors, refs)
+    left = half_finished(patient.settings.state)
     return {left.stem if left else "", holder.id if holder else ""}
 
 

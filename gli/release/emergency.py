@@ -17,7 +17,7 @@ from gli.errors import UsageError
 from gli.manifest import manifest_id
 from gli.release import plan
 from gli.release.engine import Operation
-from gli.release.mirror import QUIET_FETCH, Commit, Mirror, Refs, trailer
+from gli.release.mirror import QUIET_FETCH, Commit, Mirror, Refs
 from gli.release.plan import Move, Refused
 from gli.release.promote import summary
 from gli.release.repositories import git
@@ -64,10 +64,9 @@ def acknowledge(session: Session, tag: str) -> str:
     """
     with session.operation(kind="acknowledgement", source=tag, branch=LIVE) as operation:
         refs = session.fetch(operation)
-        holders = {name: found.tags[tag] for name, found in refs.items() if tag in found.tags}
-        if not is_time(tag, EMERGENCY_TAG) or not holders:
+        if not is_time(tag, EMERGENCY_TAG) or not any(tag in found.tags for found in refs.values()):
             raise Refused(f"no repository has an emergency {tag}; gli doctor lists them")
-        said = trailer(next(iter(holders.values())).message) or {}
+        said = plan.said_by_tags(refs).get(tag, {})
         if people.may_be_one(str(said.get("actor", "")), session.actor):
             raise Refused(f"{tag} was pushed by {session.actor}; somebody else has to acknowledge it")
         made = tag.replace("emergency-", "acknowledged-", 1)

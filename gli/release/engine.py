@@ -21,7 +21,7 @@ gitprotocol-pack (every command carries the id that the ref must have).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -189,12 +189,10 @@ class Operation:
 
     def _push_all(self, first: bool) -> str:
         """Empty where all landed; else the reason why they can't."""
-        waiting, until = set(self.moves), time.monotonic() + LONGEST_S
-        for pause in (0.0, *self.patience):
-            if interrupted(pause):
+        waiting = set(self.moves)
+        for came in self._attempts():
+            if came:
                 return "interrupted"
-            if pause and time.monotonic() > until:
-                break
             failed = self._push_each(waiting, first)
             lasting = {name: e for name, e in failed.items() if is_lasting(e)}
             if lasting:
@@ -203,6 +201,15 @@ class Operation:
                 return ""
             waiting, first = {*failed, self.home}, False
         return "; ".join(sentences(failed))
+
+    def _attempts(self) -> Iterator[bool]:
+        """Each attempt that is worth making, when its time has come: whether a signal came while it was waited for."""
+        until = time.monotonic() + LONGEST_S
+        for pause in (0.0, *self.patience):
+            came = interrupted(pause)
+            if pause and not came and time.monotonic() > until:
+                return
+            yield came
 
     def _push_each(self, waiting: Collection[str], first: bool) -> dict[str, GitFailed]:
         """One attempt in each of these, the log repository among them; those in which it failed."""
@@ -262,9 +269,9 @@ class Operation:
         """Every repository looked at, and taken back where it landed; those that were taken back now or before."""
         back: set[str] = set()
         hopeless: dict[str, GitFailed] = {}
-        waiting, until = set(self.moves), time.monotonic() + LONGEST_S
-        for pause in (0.0, *self.patience):
-            if interrupted(pause) or (pause and time.monotonic() > until):
+        waiting = set(self.moves)
+        for came in self._attempts():
+            if came:
                 break
             results = self._each(waiting, lambda name: self.part(name).take_back(self.landed.get(name)))
             failed = failures(results)

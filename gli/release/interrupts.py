@@ -19,12 +19,18 @@ def uninterrupted() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, lambda number, _: _came.append(number)) for number in _SIGNALS}
+    before = {number: signal.signal(number, _note) for number in _SIGNALS}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if before[signal.SIGINT] is not _note:  # the outermost: what came is of this operation, not of the next one
+            _came.clear()
+
+
+def _note(number: int, _: object) -> None:
+    _came.append(number)
 
 
 def interrupted(pause_s: float) -> bool:

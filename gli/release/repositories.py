@@ -93,7 +93,11 @@ def without_secrets(text: str) -> str:
 def of(root: Path, name: str) -> list[Repository]:
     """The repositories of an environment, in the order of `[[repositories]]`; `UsageError` where it has none."""
     file = tables.read_tables(root)
-    table = git_table(root, file, name)
+    return listed(root, file, git_table(root, file, name))
+
+
+def listed(root: Path, file: Mapping[str, Any], table: Mapping[str, Any]) -> list[Repository]:
+    """As `of`, from the file's tables and the environment's `[git]` table."""
     entries = file.get("repositories", [])
     if not isinstance(entries, list) or not entries:
         raise UsageError(f"{tables.FILE} has no [[repositories]]; name each of them in one")

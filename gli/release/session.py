@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from gli import people
+from gli.branches import EMERGENCY_TAG, ROLLBACK_TAG
 from gli.clock import now
 from gli.errors import UsageError
 from gli.release import journal as journals
@@ -199,7 +200,7 @@ class Session:
         """The name of a new tag: the moment at which the operation began, or the next second that no tag has."""
         taken = {tag for r in refs.values() for tag in r.tags}
         moment = _moment(operation.id).astimezone(_zone(self.settings.timezone))
-        form = self.settings.deploy_tag if kind == "deploy" else f"{kind}-%Y%m%d-%H%M%S"
+        form = {"deploy": self.settings.deploy_tag, "rollback": ROLLBACK_TAG, "emergency": EMERGENCY_TAG}[kind]
         while moment.strftime(form) in taken:
             moment += timedelta(seconds=1)
         return moment.strftime(form)

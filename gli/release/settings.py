@@ -73,7 +73,8 @@ class Settings:
 def read(root: Path, name: str) -> Settings:
     """What environments.toml says for an environment; raises `UsageError`."""
     file = tables.read_tables(root)
-    table, known = repositories.git_table(root, file, name), repositories.of(root, name)
+    table = repositories.git_table(root, file, name)
+    known = repositories.listed(root, file, table)
     given = {key: table[key] for key in ("deploy_tag", "timezone", "log_branch", "log_path") if key in table}
     home = table.get("log_repository", known[0].name)
     if home not in [repository.name for repository in known]:

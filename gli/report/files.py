@@ -17,7 +17,7 @@ from typing import Any
 
 from gli.documents import parsed
 from gli.errors import UsageError
-from gli.judge.verdict import digest
+from gli.judge.verdict import Verdict, digest
 from gli.observe.observation import Record
 
 VERDICT, FACTS, LATEST = "verdict.json", "facts.jsonl", "latest"
@@ -89,6 +89,11 @@ def write_whole(path: Path, text: str) -> None:
         with contextlib.suppress(OSError):
             fresh.unlink()
         raise
+
+
+def read_verdict(path: Path) -> Verdict:
+    """A `verdict.json`; raises `OSError` or `ValueError` for a file that is none."""
+    return Verdict.of(parsed(path.read_text(encoding="utf-8")))
 
 
 def read_facts(path: Path) -> tuple[dict[str, Any], list[Record]]:

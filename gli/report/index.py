@@ -18,9 +18,8 @@ from typing import Any
 
 from gli.documents import parsed
 from gli.judge.outcome import Outcome
-from gli.judge.verdict import Verdict
 from gli.report import texts, web
-from gli.report.files import FACTS, RUN_IDS, VERDICT, write_whole
+from gli.report.files import FACTS, RUN_IDS, VERDICT, read_verdict, write_whole
 
 PAGE, _DIGESTS, _SCHEMA = "index.html", ".index.json", 1
 MOST_RUNS = 50
@@ -181,7 +180,7 @@ def _read(folder: Path) -> Digest:
     """A run's own files; a verdict that is damaged, or of another schema, is a run all the same."""
     opened = "report.html" if (folder / "report.html").is_file() else VERDICT
     try:
-        v = Verdict.of(parsed((folder / VERDICT).read_text(encoding="utf-8")))
+        v = read_verdict(folder / VERDICT)
         roots = [f"{r.check}[{r.target}]" for r in v.root_causes]
         commits = sorted(f"{name} {at['commit']}" for name, at in v.manifest.items())
         checks = [(f"{c.id}[{c.target}]", c.outcome, c.attempts) for c in v.checks]

@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gli.documents import parsed
 from gli.environments import Retention
-from gli.judge.verdict import Verdict
-from gli.report.files import LATEST, REPLAY, RUN_IDS, VERDICT
+from gli.report.files import LATEST, REPLAY, RUN_IDS, VERDICT, read_verdict
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ def _runs(folder: Path) -> Iterable[Kept]:
         except ValueError:
             continue  # not a run of ours
         try:
-            verdict = Verdict.of(parsed((path / VERDICT).read_text(encoding="utf-8")))
+            verdict = read_verdict(path / VERDICT)
             phase = REPLAY if path.name.startswith(REPLAY) else verdict.phase
             yield Kept(path, begun, go=verdict.go, phase=phase)
         except (OSError, ValueError):
