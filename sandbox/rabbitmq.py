@@ -22,10 +22,12 @@ _SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 _NODE = "gli@localhost"
 _BOOT_SECONDS = 90.0
 _AGAIN_S = 0.5
+_LOOKS_S = 0.1
+_SETTLES_S = 10.0
 
 
 class RabbitMQ:
-    """A broker on a port of its own, with a consumer on each of the work queues. It takes longer than all the rest."""
+    """A broker on a port of its own, with workers: a consumer on each work queue, that takes every message. It takes longer than all the rest."""
 
     def __init__(self, folder: Path, site: Site) -> None:
         broker = required(site.environment.broker)
@@ -39,6 +41,7 @@ class RabbitMQ:
         self._children: list[Child] = []
         self.ready = asyncio.Event()
         self._left = threading.Event()
+        self._working = threading.Event()
 
     @staticmethod
     def installed() -> bool:
@@ -62,7 +65,7 @@ class RabbitMQ:
         return f"amqp://{login.username}:{quote(login.password)}@{LOOPBACK}:{port}/{self._site.vhost}"
 
     async def start(self) -> None:
-        """Start the node and its consumers, as a background job of the machine: the rest of the sandbox goes first."""
+        """Start the node and its workers, as a background job of the machine: the rest of the sandbox goes first."""
         self._folder.mkdir(mode=0o700)
         self._write("definitions.json", json.dumps(self._definitions()))
         self._write("enabled_plugins", "[].\n")
@@ -77,7 +80,7 @@ class RabbitMQ:
         node = await self._start("rabbitmq", [_SCRIPTS / "rabbitmq-server", *quiet])
         await node.until(lambda: listens(self.port), seconds=_BOOT_SECONDS)
         self._loop = asyncio.get_running_loop()
-        self.consume()
+        self._start_workers()
 
     async def _start(self, name: str, argv: list[str | Path]) -> Child:
         child = await Child.start(name, argv, log=self._folder / f"{name}.log", env=self._environment(), nice=15)
@@ -128,30 +131,37 @@ class RabbitMQ:
         }
 
     def consume(self) -> None:
-        """Start the workers, where there are none: a consumer on each queue, that takes every message."""
+        """Start the workers again, and wait for them. Raises TimeoutError where they don't come."""
+        self._start_workers()
+        if not self._working.wait(_SETTLES_S):
+            raise TimeoutError(f"the workers did not take up the queues in {_SETTLES_S:g} s")
+
+    def _start_workers(self) -> None:
         self._left.clear()
+        self._working.clear()
         self._workers = threading.Thread(target=self._work, daemon=True)
         self._workers.start()
 
     def _work(self) -> None:
         while not self._left.is_set():  # a worker that loses its connection comes again
             with suppress(pika.exceptions.AMQPError, OSError):
-                self._connection = pika.BlockingConnection(pika.URLParameters(self.application_url(self.port)))
-                channel = self._connection.channel()
-                for queue in self.queues:
-                    channel.basic_consume(queue, lambda *_: None, auto_ack=True)
-                if not self.ready.is_set():
+                with pika.BlockingConnection(pika.URLParameters(self.application_url(self.port))) as connection:
+                    channel = connection.channel()
+                    for queue in self.queues:
+                        channel.basic_consume(queue, lambda *_: None, auto_ack=True)
+                    self._working.set()
                     self._loop.call_soon_threadsafe(self.ready.set)
-                channel.start_consuming()
+                    # Looked at between messages: told from outside, a worker that just connects would not hear it.
+                    while not self._left.is_set():
+                        connection.process_data_events(time_limit=_LOOKS_S)
             self._left.wait(_AGAIN_S)
 
     def leave_the_queues(self) -> None:
-        """Stop the workers: messages stay in the queues."""
+        """Stop the workers: messages stay in the queues. Raises TimeoutError where they don't stop."""
         self._left.set()
-        connection = self._connection
-        with suppress(pika.exceptions.AMQPError):  # lost already
-            connection.add_callback_threadsafe(connection.close)
-        self._workers.join(timeout=5)
+        self._workers.join(timeout=_SETTLES_S)
+        if self._workers.is_alive():
+            raise TimeoutError(f"the workers did not leave the queues in {_SETTLES_S:g} s")
 
     async def change_password(self, password: str) -> None:
         """Give the application's user another password; sessions that are open stay so."""
