@@ -27,7 +27,10 @@ _SETTLES_S = 10.0
 
 
 class RabbitMQ:
-    """A broker on a port of its own, with workers: a consumer on each work queue, that takes every message. It takes longer than all the rest."""
+    """A broker on a port of its own, with workers: a consumer on each work queue, that takes every message.
+
+    It takes longer than all the rest.
+    """
 
     def __init__(self, folder: Path, site: Site) -> None:
         broker = required(site.environment.broker)
@@ -145,16 +148,19 @@ class RabbitMQ:
     def _work(self) -> None:
         while not self._left.is_set():  # a worker that loses its connection comes again
             with suppress(pika.exceptions.AMQPError, OSError):
-                with pika.BlockingConnection(pika.URLParameters(self.application_url(self.port))) as connection:
-                    channel = connection.channel()
-                    for queue in self.queues:
-                        channel.basic_consume(queue, lambda *_: None, auto_ack=True)
-                    self._working.set()
-                    self._loop.call_soon_threadsafe(self.ready.set)
-                    # Looked at between messages: told from outside, a worker that just connects would not hear it.
-                    while not self._left.is_set():
-                        connection.process_data_events(time_limit=_LOOKS_S)
+                self._work_until_told()
             self._left.wait(_AGAIN_S)
+
+    def _work_until_told(self) -> None:
+        with pika.BlockingConnection(pika.URLParameters(self.application_url(self.port))) as connection:
+            channel = connection.channel()
+            for queue in self.queues:
+                channel.basic_consume(queue, lambda *_: None, auto_ack=True)
+            self._working.set()
+            self._loop.call_soon_threadsafe(self.ready.set)
+            # Looked at between messages: told from outside, a worker that just connects would not hear it.
+            while not self._left.is_set():
+                connection.process_data_events(time_limit=_LOOKS_S)
 
     def leave_the_queues(self) -> None:
         """Stop the workers: messages stay in the queues. Raises TimeoutError where they don't stop."""
