@@ -8,6 +8,7 @@ they report `gli.controlling`'s, and judging `gli.run`'s.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import signal
 import sys
@@ -37,7 +38,7 @@ RUN = pytest.StashKey[Run]()
 SIDE = pytest.StashKey[Side]()
 PROVIDER = pytest.StashKey[provider.Provider | None]()
 LOGS = pytest.StashKey[Callable[[], None]]()
-_GARBAGE = 50_000  # a run is short and allocates much: collecting garbage every 700 objects costs a tenth of it
+_GARBAGE = 10_000_000  # a run is short and allocates much: collecting garbage every 700 objects costs a tenth of it
 _LONGEST_ROLLOUT_S = 24 * 60 * 60
 _INTERRUPTED = {
     2: "interrupted",
@@ -136,6 +137,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.option.env or any(getattr(config.option, o, False) for o in _LOOK_ONLY):
         return
     gc.set_threshold(_GARBAGE)
+    atexit.register(gc.freeze)  # or the interpreter, as it ends, looks for garbage in all that a run has made
     try:
         if hasattr(config, "workerinput"):
             _configure_worker(config)
