@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,19 @@ def run(
     return Ran(process.returncode, process.stdout, *latest(reports))
 
 
+def run_forked(*arguments: str, root: Path, reports: Path, env: dict[str, str] | None = None) -> Ran:
+    """The same in a fork of a process that has imported what every run imports."""
+    with tempfile.NamedTemporaryFile("r", prefix="gli-run-") as output:
+        code = forked.run(
+            ["-p", "no:hypothesispytest", f"--report-dir={reports}", *arguments],
+            root=root,
+            env=clean_environment() | (env or {}),
+            output=Path(output.name),
+            timeout=120,
+        )
+        return Ran(code, output.read(), *latest(reports))
+
+
 def latest(reports: Path) -> tuple[dict[str, Any] | None, Path | None]:
     """The newest verdict below a folder of reports, and its folder."""
     found = sorted(reports.glob("*/*/verdict.json"), key=lambda p: p.parent.name.removeprefix("replay-"))
@@ -119,11 +133,7 @@ class Sandbox:
 
     def verify_often(self, *, reports: Path) -> Ran:
         """The same, without what a new process costs: for hundreds of runs."""
-        output = reports / "output.txt"
-        arguments = ["-p", "no:hypothesispytest", f"--report-dir={reports}", "--env=sandbox"]
-        env = clean_environment() | {"GLI_SANDBOX": self.name}
-        code = forked.run(arguments, root=ROOT, env=env, output=output, timeout=120)
-        return Ran(code, output.read_text(), *latest(reports))
+        return run_forked("--env=sandbox", root=ROOT, reports=reports, env={"GLI_SANDBOX": self.name})
 
     def ask(self, do: str, *faults: str) -> None:
         """`gli sandbox break` or `heal`, without a process."""
@@ -203,7 +213,7 @@ class Project:
             self.write(f"checklists/{phase}.toml", checklist(*proved))
 
     def run(self, *arguments: str, env: dict[str, str] | None = None) -> Ran:
-        return run("--env=own", *arguments, root=self.root, reports=self.root / "reports", env=env)
+        return run_forked("--env=own", *arguments, root=self.root, reports=self.root / "reports", env=env)
 
 
 ENVIRONMENT = """

@@ -1,8 +1,8 @@
 """Runs of pytest in forks of one process that has imported what every run imports.
 
 A run in a process of its own spends a third of its time on importing. The tests that break something and look what
-turns red make two hundred and fifty runs: they take the rest of it, unchanged, from here. All other tests start
-`python -m pytest`, as a user does.
+turns red make some six hundred runs: they take the rest of it, unchanged, from here. What is about the process itself,
+and what shows the tool as a user has it, starts `python -m pytest`.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from conftest import PYTEST, Project, Ran, clean_environment, latest
+from conftest import PYTEST, Project, Ran, clean_environment, latest, run
 from gli.release import gate
 
 FAILS = "def test_first_check(target): assert False, 'expected 1, saw 2'\ndef test_second_check(target): pass\n"
@@ -186,7 +186,8 @@ def test_a_check_that_nobody_awaits(project: Project) -> None:
 
 def test_assertions_taken_out(project: Project) -> None:
     project.checks(FAILS)
-    ran = project.run(env={"PYTHONOPTIMIZE": "1"})
+    reports = project.root / "reports"
+    ran = run("--env=own", root=project.root, reports=reports, env={"PYTHONOPTIMIZE": "1"})
     assert ran.code == 4
     assert "python -O takes assertions out" in ran.output
 
