@@ -3,9 +3,9 @@
     .venv/bin/pip install -r requirements/benchmarks.txt      # gita and mu; mr is the Debian package myrepos
     .venv/bin/python benchmarks/promotion.py [ROUNDS]
 
-Each way works in clones of its own, of the same remotes, and takes its turn in every round: one new commit on main of
-every remote, then a pull by each; then a pull by each again, with nothing new. A connection is local, or an ssh that
-waits 250 ms before it connects, the same one for all. After every turn all clones must be where their remotes are. Wall
+Each way works in clones of its own, for pulls of the same remotes, and takes its turn in every round: one new commit on
+main of every remote, then a pull by each; then a pull by each again, with nothing new. A connection is local, or an ssh
+that waits 250 ms before it connects, the same one for all. After every turn every branch must be where it should. Wall
 seconds, medians of the rounds; the ratio is to `gli`. A way that is not installed is left out by name.
 """
 
@@ -50,6 +50,8 @@ done
 TO_MAIN = """\
 import json
 from pathlib import Path
+from gli import start
+start.spare_garbage()
 from gli.release import settings
 from gli.release.promote import Evidence, promote
 from gli.release.session import Approval, session
@@ -183,6 +185,15 @@ def project(remotes: Remotes, folder: Path, workspace: str) -> None:
     (folder / "environments.toml").write_text(f'{tables}[stg]\nbranch = "stg"\n[stg.git]\n{git}')
 
 
+def _remotes(root: Path, count: int, delay_ms: int) -> Remotes:
+    """So many remotes below a folder, and the ssh that reaches them."""
+    remotes = Remotes(root / "remotes", [f"repository{n:02}" for n in range(count)], delay_ms)
+    remotes.make()
+    (root / "ssh").write_text(SSH)
+    (root / "ssh").chmod(0o755)
+    return remotes
+
+
 def pulling(remotes: Remotes, root: Path) -> list[Way]:
     """Every way to pull that is installed, each with its workspace and what it wants to know."""
     found = []
@@ -219,10 +230,7 @@ def pulling(remotes: Remotes, root: Path) -> list[Way]:
 
 def pulls(count: int, delay_ms: int, rounds: int, root: Path) -> dict[str, dict[str, list[float]]]:
     """{what: {way: seconds of each round}} of one case."""
-    remotes = Remotes(root / "remotes", [f"repository{n:02}" for n in range(count)], delay_ms)
-    (root / "ssh").write_text(SSH)
-    (root / "ssh").chmod(0o755)
-    remotes.make()
+    remotes = _remotes(root, count, delay_ms)
     ways = pulling(remotes, root)
     seen: dict[str, dict[str, list[float]]] = {"one commit": {}, "nothing new": {}}
     for number in range(-1, rounds):
@@ -242,39 +250,42 @@ def pulls(count: int, delay_ms: int, rounds: int, root: Path) -> dict[str, dict[
 def promotions(way: tuple[str, str], delay_ms: int, rounds: int, root: Path) -> dict[str, list[float]]:
     """{way: seconds of each round}: one branch of eight repositories into the next; into main with a tag.
 
-    `gli moved` is until the last branch had moved; what follows is the end of its process.
+    Each way has remotes of its own, for nobody releases by both. `gli moved` is until the last branch had moved; what
+    follows is the end of its process.
     """
     source, target = way
-    remotes = Remotes(root / "remotes", [f"repository{n}" for n in range(8)], delay_ms)
-    (root / "ssh").write_text(SSH)
-    (root / "ssh").chmod(0o755)
-    remotes.make()
-    cloned(remotes, root / "loop", (target, source))
-    (root / "gli").mkdir()
-    project(remotes, root / "gli", "none")
     who = {"GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@glibiz.com"}
     who |= {key.replace("AUTHOR", "COMMITTER"): value for key, value in who.items()}
     promote = [sys.executable, "-c", TO_MAIN] if target == "main" else ["gli", "promote", source, target, "--yes"]
-    ways = [
-        Way("gli", root / "gli", remotes.environment | who, promote),
-        Way("loop", root / "loop", remotes.environment | who, ["sh", "-c", SEED, "sh", source, target]),
-    ]
+    commands = {"gli": promote, "loop": ["sh", "-c", SEED, "sh", source, target]}
+    ways, theirs = [], {}
+    for name, command in commands.items():
+        remotes = _remotes(root / name, 8, delay_ms)
+        workspace = root / name / "workspace"
+        ways.append(Way(name, workspace, remotes.environment | who, command))
+        theirs[name] = remotes
+        if name == "loop":
+            cloned(remotes, workspace, (target, source))
+        else:
+            workspace.mkdir()
+            project(remotes, workspace, "none")
     seen: dict[str, list[float]] = {}
     for number in range(-1, rounds):
         for one in _turn(ways, number):
-            remotes.commit(source, f"{one.name} {number}")
+            remotes = theirs[one.name]
+            remotes.commit(source, f"{number}")
             commits = remotes.heads(source)
             manifest = {n: {"commit": c, "tree": _tree(remotes.bare(n), source)} for n, c in commits.items()}
-            (root / "gli" / "manifest.json").write_text(json.dumps(manifest))
+            (one.workspace / "manifest.json").write_text(json.dumps(manifest))
             started = time.time()
             took = one.seconds(*([f"release-{number}"] if one.name == "loop" else []))
             trees = [{n: _tree(remotes.bare(n), branch) for n in remotes.names} for branch in way]
             if trees[0] != trees[1]:
                 raise RuntimeError(f"{one.name} did not promote everything")
-            if number >= 0:
+            if number >= 0:  # the first round fills caches
                 seen.setdefault(one.name, []).append(took)
-            if number >= 0 and one.name == "gli":
-                seen.setdefault("gli moved", []).append(_decided(root / "gli") - started)
+                if one.name == "gli":
+                    seen.setdefault("gli moved", []).append(_decided(one.workspace) - started)
     return seen
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import io
 import os
 import sys
@@ -13,6 +15,7 @@ from gli.errors import UsageError
 
 def main() -> None:
     """Run the command of this process's arguments."""
+    spare_garbage()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: no name may stop what is under way
     if len(sys.argv) == 3 and sys.argv[1] == "pull" and sys.argv[2] in BRANCHES:
@@ -20,6 +23,12 @@ def main() -> None:
     from gli.cli import main as cli
 
     cli()
+
+
+def spare_garbage() -> None:
+    """Never look for garbage, at the end neither: a command lives shorter than that is worth."""
+    gc.disable()
+    atexit.register(gc.freeze)
 
 
 def _pull(branch: str) -> int:
