@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -187,11 +188,24 @@ def _configure(config: pytest.Config) -> None:
     config.stash[LOGS] = logs.redacted_by(run.redact)
     config.stash[SIDE] = Side(environment, catalogue, config.option.phase, run.observatory)
     signal.signal(signal.SIGTERM, _interrupt)
+    config.add_cleanup(_never_ends_as_go())
     config.pluginmanager.register(Controlling(config, run), "gli-controlling")
     if config.option.verbose >= 0 and isinstance(run.observatory, Observatory):
         progress = Progress(config, run.observatory.awaited, run.language)
         config.pluginmanager.register(progress, "gli-progress")
     config.pluginmanager.register(Checking(config.stash[SIDE]), "gli-checking")
+
+
+def _never_ends_as_go() -> Callable[[], None]:
+    """`os._exit(0)` in a check would end the process as a GO does, with nothing judged: it ends with 3, until what is
+    returned is called."""
+    end, process = os._exit, os.getpid()
+
+    def end_at_once(status: int) -> NoReturn:
+        end(status or 3 if os.getpid() == process else status)  # a fork's end is its own affair
+
+    os._exit = end_at_once
+    return lambda: setattr(os, "_exit", end)
 
 
 def _configure_worker(config: pytest.Config) -> None:

@@ -272,6 +272,13 @@ def test_the_on_call_run_has_the_code_of_its_tests(project: Project) -> None:
     assert project.run("--phase=on-call").code == 1
 
 
+def test_a_check_that_ends_the_process(project: Project) -> None:
+    project.checks("import os\ndef test_first_check(target): os._exit(0)\ndef test_second_check(target): pass\n")
+    ran = run("--env=own", root=project.root, reports=project.root / "reports")
+    held(ran, "incomplete: ")
+    assert ran.code == 3
+
+
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_is_killed_leaves_no_go(project: Project, sent: signal.Signals) -> None:
     project.checks("import time\ndef test_first_check(target): time.sleep(60)\ndef test_second_check(target): pass\n")
