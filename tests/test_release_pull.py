@@ -181,7 +181,7 @@ def test_changes_and_commits_of_ones_own_are_fine_where_nothing_waits(workspace:
     (workspace.clones / "gli_redis" / "app.txt").write_text("changed\n")
     code, lines = workspace.pull("main")
     assert code == 0
-    assert "gli_redis           up to date, 1 commit not pushed" in lines
+    assert "gli_redis           up to date, with 1 commit that the remote lacks" in lines
 
 
 def test_an_untracked_file_in_the_way_stays(workspace: Workspace) -> None:

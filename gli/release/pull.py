@@ -115,7 +115,7 @@ def _pull(repository: Repository, branch: str, clone: bool) -> Pulled:
 def _moved(repository: Repository, branch: str, tree: _Tree, ahead: int, behind: int) -> Pulled:
     ours, theirs = f"refs/heads/{branch}", f"refs/remotes/origin/{branch}"
     if not behind:
-        return Pulled("up to date", "up to date" + (f", {_commits(ahead)} not pushed" if ahead else ""))
+        return Pulled("up to date", "up to date" + (f", with {_commits(ahead)} that the remote lacks" if ahead else ""))
     if tree.branch is None:
         return _alone(f"HEAD is detached at {tree.head}, {_commits(behind)} behind; switch to {branch}")
     if ahead:
