@@ -39,7 +39,7 @@ RUN = pytest.StashKey[Run]()
 SIDE = pytest.StashKey[Side]()
 PROVIDER = pytest.StashKey[provider.Provider | None]()
 LOGS = pytest.StashKey[Callable[[], None]]()
-_GARBAGE = 10_000_000  # a run is short and allocates much: collecting garbage every 700 objects costs a tenth of it
+_GARBAGE = 50_000  # a run is short and allocates much: collecting garbage every 700 objects costs a tenth of it
 _LONGEST_ROLLOUT_S = 24 * 60 * 60
 _INTERRUPTED = {
     2: "interrupted",
