@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
@@ -82,12 +82,12 @@ class Observatory:
             self.begin(first)
 
     def begin(self, probe: Probe[Any], target: Any = None) -> None:
-        """Starts an observation, unless it runs already; returns at once."""
-        self._portal.start_task_soon(self._begun, probe, target)
+        """Starts an observation, unless it runs already; returns at once. Raises `Unobserved` after the end."""
+        self._soon(self._begun, probe, target)
 
     def wait(self, probe: Probe[Seen], target: Any = None) -> Seen:
         """The observation, when it is there; raises `Unobserved` where it can't be had in time."""
-        future: Future[Seen] = self._portal.start_task_soon(self.observe, probe, target)
+        future: Future[Seen] = self._soon(self.observe, probe, target)
         try:
             return future.result(timeout=max(0.0, self.deadline - time.monotonic()))
         except TimeoutError:
@@ -95,6 +95,12 @@ class Observatory:
             raise unknown(
                 "timed-out", f"{fact_name(probe.name, target_name(target))} was not there after {self._longest_s:.0f} s"
             ) from None
+
+    def _soon(self, work: Callable[..., Awaitable[Any]], *arguments: Any) -> Future[Any]:
+        try:
+            return self._portal.start_task_soon(work, *arguments)
+        except RuntimeError:  # anyio's word for a loop that has ended
+            raise unknown("error", "the run has ended, and observes nothing more") from None
 
     def awaited(self) -> list[str]:
         """The facts that are still being observed; may be asked from any thread."""

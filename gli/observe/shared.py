@@ -62,7 +62,7 @@ class Share:
             threading.Thread(target=self._serve, args=(connection,), name="share-worker", daemon=True).start()
 
     def _serve(self, connection: Connection[Any, Any]) -> None:
-        with suppress(EOFError, OSError):
+        with connection, suppress(EOFError, OSError, Unobserved):  # a worker may ask until it hears of the end
             while True:
                 asked = json.loads(connection.recv_bytes())
                 if "begin" in asked:

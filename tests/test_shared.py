@@ -1,0 +1,39 @@
+"""Workers that ask the controlling process while it ends: they hear so, and nobody sees a traceback."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from conftest import Project
+from gli import environments
+from gli.observe.observation import Unobserved
+from gli.observe.observatory import Observatory
+from gli.observe.shared import Remote, Share
+from gli.observe.vantage import configuration
+
+
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_worker_that_asks_after_the_end_is_told_so(
+    project: Project, monkeypatch: pytest.MonkeyPatch, begins: bool
+) -> None:
+    died: list[object] = []
+    monkeypatch.setattr(threading, "excepthook", died.append)
+    environment = environments.load(project.root, "own")
+    observatory = Observatory(environment)
+    share = Share(observatory, lambda fact: None, lambda group, target: None)
+    worker = Remote(share.ticket, group_of=lambda target: "")
+    observatory.close()
+    if begins:
+        worker.begin(configuration)
+    with pytest.raises(Unobserved) as told:
+        worker.wait(configuration)
+    words = "the observing process is gone" if begins else "the run has ended, and observes nothing more"
+    assert words in told.value.unknown.message
+    share.close()
+    for thread in threading.enumerate():
+        if thread.name == "share-worker":
+            worker.close()
+            thread.join(timeout=5)
+    assert died == []
