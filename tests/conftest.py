@@ -215,6 +215,10 @@ class Project:
     def run(self, *arguments: str, env: dict[str, str] | None = None) -> Ran:
         return run_forked("--env=own", *arguments, root=self.root, reports=self.root / "reports", env=env)
 
+    def run_alone(self, *arguments: str, env: dict[str, str] | None = None) -> Ran:
+        """The same in a process of its own, for what is about the process."""
+        return run("--env=own", *arguments, root=self.root, reports=self.root / "reports", env=env)
+
 
 ENVIRONMENT = """
 [[repositories]]

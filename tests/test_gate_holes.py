@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from conftest import PYTEST, Project, Ran, clean_environment, latest, run
+from conftest import PYTEST, Project, Ran, clean_environment, latest
 from gli.release import gate
 
 FAILS = "def test_first_check(target): assert False, 'expected 1, saw 2'\ndef test_second_check(target): pass\n"
@@ -186,8 +186,7 @@ def test_a_check_that_nobody_awaits(project: Project) -> None:
 
 def test_assertions_taken_out(project: Project) -> None:
     project.checks(FAILS)
-    reports = project.root / "reports"
-    ran = run("--env=own", root=project.root, reports=reports, env={"PYTHONOPTIMIZE": "1"})
+    ran = project.run_alone(env={"PYTHONOPTIMIZE": "1"})
     assert ran.code == 4
     assert "python -O takes assertions out" in ran.output
 
@@ -274,7 +273,7 @@ def test_the_on_call_run_has_the_code_of_its_tests(project: Project) -> None:
 
 def test_a_check_that_ends_the_process(project: Project) -> None:
     project.checks("import os\ndef test_first_check(target): os._exit(0)\ndef test_second_check(target): pass\n")
-    ran = run("--env=own", root=project.root, reports=project.root / "reports")
+    ran = project.run_alone()
     held(ran, "incomplete: ")
     assert ran.code == 3
 
