@@ -1,47 +1,37 @@
 """Every observation that a check can ask for, by name.
 
 A fixture here waits for the probe of the same name, which the observatory started for all selected checks at once
-before the first of them ran. `target` is what the check is asked of, `environment` what --env names (gli.plugin).
+before the first of them ran. `target` is what the check is asked of, `environment` what --env names (gli.run.plugin).
 """
 
-from gli.observe import (
-    actions,
-    amqp,
-    dns,
-    frontend,
-    git,
-    http,
-    postgres,
-    redis,
-    secrets,
-    sqlite,
-    tls,
-    vantage,
-    websocket,
-)
-from gli.observe import evidence as evidence_probes
-from gli.observe import history as history_probes
-from gli.observe.aws import balancer as elb
 from gli.observe.aws import (
-    compute,
-    data,
-    definition,
-    edge,
+    acm,
+    autoscaling,
+    cloudfront,
+    cloudwatch,
+    cloudwatch_alarms,
+    data_tier,
+    ec2_security_groups,
+    ecr,
+    ecs_services,
+    ecs_tasks,
+    elasticache,
+    iam,
     identity,
+    load_balancer,
     logs,
-    messaging,
-    network,
+    mq,
     parity,
-    registry,
-    roles,
-    scaling,
-    storage,
+    rds,
+    route53,
+    s3,
     subnets,
-    tasks,
-    watching,
+    task_definitions,
 )
-from gli.observe.aws import metrics as cloudwatch
-from gli.plugin import fixture_for
+from gli.observe.data import amqp, postgres, redis, secrets, sqlite, vantage
+from gli.observe.edge import dns, frontend, http, tls, websocket
+from gli.observe.release import git_history, git_refs, github_runs, running_revisions
+from gli.run.plugin import fixture_for
 
 # what is verified, before anything is
 configuration = fixture_for(vantage.configuration)
@@ -84,62 +74,62 @@ broker_state = fixture_for(amqp.broker_state)
 # the AWS control plane
 caller_identity = fixture_for(identity.caller_identity)
 private_ports = fixture_for(vantage.private_ports)
-security_groups = fixture_for(network.security_groups)
-prefix_lists = fixture_for(network.prefix_lists)
-database_instance = fixture_for(data.database_instance)
-amazon_mq = fixture_for(messaging.amazon_mq)
-broker_groups = fixture_for(messaging.broker_groups)
-maintenance = fixture_for(data.maintenance)
-newest_snapshot = fixture_for(data.newest_snapshot)
-engines = fixture_for(data.engines)
+security_groups = fixture_for(ec2_security_groups.security_groups)
+prefix_lists = fixture_for(ec2_security_groups.prefix_lists)
+database_instance = fixture_for(rds.database_instance)
+amazon_mq = fixture_for(mq.amazon_mq)
+broker_groups = fixture_for(mq.broker_groups)
+maintenance = fixture_for(rds.maintenance)
+newest_snapshot = fixture_for(rds.newest_snapshot)
+engines = fixture_for(data_tier.engines)
 configurations = fixture_for(parity.configurations)
-replication_group = fixture_for(data.replication_group)
-cache_groups = fixture_for(data.cache_groups)
-endpoints = fixture_for(data.endpoints)
+replication_group = fixture_for(elasticache.replication_group)
+cache_groups = fixture_for(elasticache.cache_groups)
+endpoints = fixture_for(data_tier.endpoints)
 secret_state = fixture_for(secrets.secret_state)
 secret = fixture_for(secrets.secret)
-clusters = fixture_for(compute.clusters)
-ecs_service = fixture_for(compute.ecs_service)
-task_definition = fixture_for(definition.task_definition)
-dangling_references = fixture_for(definition.dangling_references)
+clusters = fixture_for(ecs_services.clusters)
+ecs_service = fixture_for(ecs_services.ecs_service)
+task_definition = fixture_for(task_definitions.task_definition)
+dangling_references = fixture_for(task_definitions.dangling_references)
 edges = fixture_for(parity.edges)
-running_image = fixture_for(registry.running_image)
-registry_image = fixture_for(registry.registry_image)
-registry_repositories = fixture_for(registry.registry_repositories)
-image_scan = fixture_for(registry.image_scan)
-service_tasks = fixture_for(tasks.service_tasks)
-service_deployment = fixture_for(tasks.service_deployment)
-dead_tasks = fixture_for(tasks.dead_tasks)
-secret_use = fixture_for(tasks.secret_use)
-execution_role = fixture_for(roles.execution_role)
-iam_roles = fixture_for(roles.iam_roles)
-task_role = fixture_for(roles.task_role)
-scalable_targets = fixture_for(scaling.scalable_targets)
-scaling_policies = fixture_for(scaling.scaling_policies)
+running_image = fixture_for(ecr.running_image)
+registry_image = fixture_for(ecr.registry_image)
+registry_repositories = fixture_for(ecr.registry_repositories)
+image_scan = fixture_for(ecr.image_scan)
+service_tasks = fixture_for(ecs_tasks.service_tasks)
+service_deployment = fixture_for(ecs_tasks.service_deployment)
+dead_tasks = fixture_for(ecs_tasks.dead_tasks)
+secret_use = fixture_for(ecs_tasks.secret_use)
+execution_role = fixture_for(iam.execution_role)
+iam_roles = fixture_for(iam.iam_roles)
+task_role = fixture_for(iam.task_role)
+scalable_targets = fixture_for(autoscaling.scalable_targets)
+scaling_policies = fixture_for(autoscaling.scaling_policies)
 network_subnets = fixture_for(subnets.network_subnets)
 task_ingress = fixture_for(subnets.task_ingress)
-balancer = fixture_for(elb.balancer)
-routes = fixture_for(elb.routes)
-target_health = fixture_for(elb.target_health)
-balancer_attributes = fixture_for(elb.balancer_attributes)
-health_checks = fixture_for(elb.health_checks)
-zone = fixture_for(edge.zone)
-alias_targets = fixture_for(edge.alias_targets)
-tls_policies = fixture_for(edge.tls_policies)
-distribution = fixture_for(edge.distribution)
-invalidations = fixture_for(edge.invalidations)
-certificates = fixture_for(edge.certificates)
-bucket = fixture_for(storage.bucket)
-index_object = fixture_for(storage.index_object)
-public_access_block = fixture_for(storage.public_access_block)
-bucket_settings = fixture_for(storage.bucket_settings)
-bucket_policy = fixture_for(storage.bucket_policy)
-log_groups = fixture_for(watching.log_groups)
+balancer = fixture_for(load_balancer.balancer)
+routes = fixture_for(load_balancer.routes)
+target_health = fixture_for(load_balancer.target_health)
+balancer_attributes = fixture_for(load_balancer.balancer_attributes)
+health_checks = fixture_for(load_balancer.health_checks)
+zone = fixture_for(route53.zone)
+alias_targets = fixture_for(route53.alias_targets)
+tls_policies = fixture_for(acm.tls_policies)
+distribution = fixture_for(cloudfront.distribution)
+invalidations = fixture_for(cloudfront.invalidations)
+certificates = fixture_for(acm.certificates)
+bucket = fixture_for(s3.bucket)
+index_object = fixture_for(s3.index_object)
+public_access_block = fixture_for(s3.public_access_block)
+bucket_settings = fixture_for(s3.bucket_settings)
+bucket_policy = fixture_for(s3.bucket_policy)
+log_groups = fixture_for(cloudwatch_alarms.log_groups)
 log_tail = fixture_for(logs.log_tail)
 log_errors = fixture_for(logs.log_errors)
-alarms = fixture_for(watching.alarms)
-topics = fixture_for(watching.topics)
-live_dimensions = fixture_for(watching.live_dimensions)
+alarms = fixture_for(cloudwatch_alarms.alarms)
+topics = fixture_for(cloudwatch_alarms.topics)
+live_dimensions = fixture_for(cloudwatch_alarms.live_dimensions)
 metrics = fixture_for(cloudwatch.metrics)
 error_rate = fixture_for(cloudwatch.error_rate)
 latency = fixture_for(cloudwatch.latency)
@@ -147,13 +137,13 @@ traffic = fixture_for(cloudwatch.traffic)
 utilisation = fixture_for(cloudwatch.utilisation)
 
 # the release
-heads = fixture_for(git.heads)
-release = fixture_for(git.release)
-deployments = fixture_for(git.deployments)
-history = fixture_for(history_probes.history)
-difference = fixture_for(history_probes.difference)
-code_migrations = fixture_for(history_probes.code_migrations)
-evidence = fixture_for(evidence_probes.evidence)
-way_back = fixture_for(evidence_probes.way_back)
-workflow = fixture_for(actions.workflow)
-workflow_run = fixture_for(actions.workflow_run)
+heads = fixture_for(git_refs.heads)
+release = fixture_for(git_refs.release)
+deployments = fixture_for(git_refs.deployments)
+history = fixture_for(git_history.history)
+difference = fixture_for(git_history.difference)
+code_migrations = fixture_for(git_history.code_migrations)
+evidence = fixture_for(running_revisions.evidence)
+way_back = fixture_for(running_revisions.way_back)
+workflow = fixture_for(github_runs.workflow)
+workflow_run = fixture_for(github_runs.workflow_run)

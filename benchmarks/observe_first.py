@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 # A plugin that takes `begin` away: every fixture then makes its own observation when its check asks for it.
-ONE_BY_ONE = "from gli.observe.observatory import Observatory\nObservatory.begin = lambda *a, **k: None\n"
+ONE_BY_ONE = "from gli.observe.engine.observatory import Observatory\nObservatory.begin = lambda *a, **k: None\n"
 WAYS = {"observe first": [], "workers": ["-n2"], "one by one": ["-p", "gli_one_by_one"]}
 
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from gli import catalogue, environments
+from gli.config import catalogue, environments
 from gli.judge.outcome import Outcome
 from gli.judge.verdict import CheckLine, Suite, Verdict
-from gli.observe.observation import Record
+from gli.observe.engine.observation import Record
 from gli.report import html
 from gli.report.topology import topology
 

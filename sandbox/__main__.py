@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
-from gli.errors import UsageError
+from gli.common.errors import UsageError
 from sandbox import control
 from sandbox.state import ENVIRONMENT, AlreadyUp, NotUp, Place, running
 

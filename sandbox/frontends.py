@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import NamedTuple
 
-from gli.environments import Environment, Frontend
+from gli.config.environments import Environment, Frontend
 
 _HTML = "text/html; charset=utf-8"
 _NEVER = "no-cache"

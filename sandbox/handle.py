@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gli.environments import Environment
+from gli.config.environments import Environment
 
 if TYPE_CHECKING:
     import psycopg

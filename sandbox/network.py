@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gli.environments import Environment, Reachable
+from gli.config.environments import Environment, Reachable
 from sandbox.aws.seed import Seeded
 from sandbox.certificates import Authority
 from sandbox.postgres import Postgres

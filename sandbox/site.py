@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from gli import environments
-from gli.environments import Environment
-from gli.errors import UsageError
+from gli.common.errors import UsageError
+from gli.config import environments
+from gli.config.environments import Environment
 
 Revisions = Mapping[str, Mapping[str, Sequence[str]]]
 """Branch to repository to the commits that were its head, newest first; under `TAGS` the commits that are tagged."""

@@ -18,8 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gli.errors import UsageError
-from gli.tables import FILE, overlay_path, tables_of
+from gli.common.errors import UsageError
+from gli.config.toml_tables import FILE, overlay_path, tables_of
 
 PROVIDER = "sandbox"
 """What `environments.toml` calls this package, as the `provider` of the environments that it plays."""

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from gli.environments import Environment
-from gli.errors import UsageError
+from gli.common.errors import UsageError
+from gli.config.environments import Environment
 from sandbox import control, repositories
 from sandbox.api import task_environment
 from sandbox.aws import rollout

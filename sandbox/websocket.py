@@ -16,7 +16,7 @@ from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
-from gli.environments import Environment
+from gli.config.environments import Environment
 
 _HEALTH, _VERSION = "/health", "/version"
 _UNAUTHORIZED = 4401

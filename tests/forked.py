@@ -16,7 +16,13 @@ from pathlib import Path
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CLIENTS = ("boto3", "dns.resolver", "httpx", "pika", "psycopg", "redis", "websockets.asyncio.client")
-_OWN = ("gli.observe.aws.session", "gli.observe.history", "gli.observe.http", "gli.observe.postgres", "gli.plugin")
+_OWN = (
+    "gli.observe.engine.aws_session",
+    "gli.observe.release.git_history",
+    "gli.observe.edge.http",
+    "gli.observe.data.postgres",
+    "gli.run.plugin",
+)
 _REPORTS = ("gli.report.html", "gli.report.index", "gli.report.junit", "gli.report.markdown", "gli.report.sinks")
 _CONTEXT.set_forkserver_preload(["pytest", *_CLIENTS, *_OWN, *_REPORTS])
 

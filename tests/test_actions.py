@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from gli.observe.actions import runs_in
-from gli.observe.http import HttpExchange
-from gli.observe.observation import Unobserved
+from gli.observe.edge.http import HttpExchange
+from gli.observe.engine.observation import Unobserved
+from gli.observe.release.github_runs import runs_in
 
 
 def answer(status: int | None, body: str = "{}", **headers: str) -> HttpExchange:

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, clean_environment, row
-from gli import catalogue
-from gli.observe.aws.session import iam_action
-from gli.observe.guard import AWS_READS
+from gli.config import catalogue
+from gli.observe.engine.aws_session import iam_action
+from gli.observe.engine.guard import AWS_READS
 
 
 def gli(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    asked = [sys.executable, "-c", "from gli.cli import main; main(prog_name='gli')", *arguments]
+    asked = [sys.executable, "-c", "from gli.cli.group import main; main(prog_name='gli')", *arguments]
     return subprocess.run(
         asked, cwd=cwd, env=clean_environment(), capture_output=True, text=True, timeout=30, check=False
     )

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from conftest import ROOT
-from gli import environments
-from gli.consistency import objections
+from gli.config import environments
+from gli.config.environment_consistency import objections
 
 
 @pytest.mark.parametrize("name", environments.names(ROOT))

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from conftest import Project, clean_environment
+from gli.common.manifest import manifest_id
 from gli.judge.verdict import digest
-from gli.manifest import manifest_id
 
 HEAD = '[headings.all]\nen = "All"\nko = "전체"\n'
 PRE = (
@@ -66,7 +66,7 @@ class Release:
     def gli(self, *arguments: str, mail: str = ADA, **env: str) -> subprocess.CompletedProcess[str]:
         who = {"GIT_COMMITTER_NAME": mail.partition("@")[0].title(), "GIT_COMMITTER_EMAIL": mail}
         return subprocess.run(
-            [sys.executable, "-c", "from gli.cli import main; main(prog_name='gli')", *arguments],
+            [sys.executable, "-c", "from gli.cli.group import main; main(prog_name='gli')", *arguments],
             cwd=self.root,
             env=clean_environment() | self.where | who | env,
             capture_output=True,

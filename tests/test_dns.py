@@ -12,7 +12,7 @@ import dns.rdatatype
 import dns.rrset
 import pytest
 
-from gli.observe.dns import asked
+from gli.observe.edge.dns import asked
 
 RECORDS = {
     "six.example.": ["AAAA 2001:db8::1"],

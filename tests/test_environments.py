@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from conftest import ENVIRONMENT, ROOT, Project
-from gli import environments
-from gli.errors import UsageError
+from gli.common.errors import UsageError
+from gli.config import environments
 
 
 def test_the_projects_own_file_describes_its_five_environments() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, SANDBOX, Sandbox, clean_environment
-from gli import catalogue
+from gli.config import catalogue
 
 FAULTS = {
     f["id"]: f

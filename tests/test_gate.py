@@ -16,8 +16,8 @@ from test_judge import case
 from test_report_commands import gli
 
 from conftest import ROOT, Project, Sandbox, clean_environment
+from gli.gate.gate import Decision, Evidence, judged
 from gli.judge.verdict import Suite, Verdict, digest
-from gli.release.gate import Decision, Evidence, judged
 
 NOW = datetime(2026, 1, 31, 9, 0, tzinfo=UTC)
 HEADS = {"app": "a" * 40, "web": "b" * 40}
@@ -108,7 +108,7 @@ def test_everything_else_is_refused_with_its_own_sentence(case: str) -> None:
 
 
 def gate(root: Path, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    asked = [sys.executable, "-c", "from gli.cli import main; main(prog_name='gli')", "gate", *arguments]
+    asked = [sys.executable, "-c", "from gli.cli.group import main; main(prog_name='gli')", "gate", *arguments]
     return subprocess.run(
         asked, cwd=root, env=clean_environment() | (env or {}), capture_output=True, text=True, timeout=60, check=False
     )

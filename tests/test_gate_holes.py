@@ -15,7 +15,7 @@ import time
 import pytest
 
 from conftest import PYTEST, Project, Ran, clean_environment, latest
-from gli.release import gate
+from gli.gate import gate
 
 FAILS = "def test_first_check(target): assert False, 'expected 1, saw 2'\ndef test_second_check(target): pass\n"
 PASSES = "def test_first_check(target): pass\ndef test_second_check(target): pass\n"
@@ -309,9 +309,9 @@ def test_a_run_that_is_killed_leaves_no_go(project: Project, sent: signal.Signal
 SELF = "import os, signal, time\ndef stop(*_):\n    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(0.1)\n"
 ENDINGS = {
     "while pytest ends": "def pytest_sessionfinish(): stop()",
-    "when the verdict is made": "import gli.run\ndef pytest_sessionfinish(): gli.run.Run._await_manifest = stop",
-    "when the verdict is written": "import gli.run\ndef pytest_sessionfinish(): gli.run.Run._report = stop",
-    "twice": "import gli.run\ndef pytest_sessionfinish():\n    gli.run.Run._report = stop\n    stop()",
+    "when the verdict is made": "from gli.run.run import Run\ndef pytest_sessionfinish(): Run._await_manifest = stop",
+    "when the verdict is written": "from gli.run.run import Run\ndef pytest_sessionfinish(): Run._report = stop",
+    "twice": "from gli.run.run import Run\ndef pytest_sessionfinish():\n    Run._report = stop\n    stop()",
 }
 
 

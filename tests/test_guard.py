@@ -13,11 +13,11 @@ import psycopg
 import pytest
 
 from conftest import ROOT, Sandbox
-from gli import environments
-from gli.observe import guard
-from gli.observe.dial import Dial
-from gli.observe.guard import WriteRefused
-from gli.observe.http_client import HttpClient
+from gli.config import environments
+from gli.observe.engine import guard
+from gli.observe.engine.dial import Dial
+from gli.observe.engine.guard import WriteRefused
+from gli.observe.engine.http_client import HttpClient
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def environment(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> environmen
 def test_an_aws_operation_that_is_no_listed_read_is_not_sent(
     environment: environments.Environment, service: str, operation: str, parameters: dict[str, Any]
 ) -> None:
-    from gli.observe.aws.session import AwsSession
+    from gli.observe.engine.aws_session import AwsSession
 
     client = AwsSession(environment)._client(service, "ap-northeast-2")
     with pytest.raises(WriteRefused, match=f"{service}:.* is not on the list of reads"):

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from gli import environments
-from gli.branches import BRANCHES, DEVELOPED, STAGED
-from gli.observe.git import deployments
-from gli.observe.history import Difference, Gap, History, difference, history
-from gli.observe.observation import Unobserved
-from gli.observe.observatory import Observatory
+from gli.config import environments
+from gli.git.branches import BRANCHES, DEVELOPED, STAGED
+from gli.observe.engine.observation import Unobserved
+from gli.observe.engine.observatory import Observatory
+from gli.observe.release.git_history import Difference, Gap, History, difference, history
+from gli.observe.release.git_refs import deployments
 from sandbox import repositories
 
 GIT = """

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gli.catalogue import Case, Check
-from gli.checklists import Text
+from gli.config.catalogue import Case, Check
+from gli.config.checklists import Text
 from gli.judge.outcome import Outcome, Result, worst
 from gli.judge.triage import triage
 from gli.judge.verdict import judge, reconciled

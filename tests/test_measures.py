@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from gli.observe.aws.cloudwatch import STEP, Metrics, _step
 from gli.observe.aws.logs import _kind
-from gli.observe.aws.metrics import STEP, Metrics, _step
-from gli.observe.observation import Unobserved
+from gli.observe.engine.observation import Unobserved
 
 TAKEN = datetime(2026, 1, 31, 9, 2, 30, tzinfo=UTC)
 

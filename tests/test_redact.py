@@ -123,9 +123,9 @@ def test_what_kind_of_no_go_it_is_can_be_read_whatever_is_a_secret(project: Proj
 
 PROBE = """
 import os
-from gli.observe.observation import Observation
-from gli.observe.probe import Observer, probe
-from gli.plugin import fixture_for
+from gli.observe.engine.observation import Observation
+from gli.observe.engine.probe import Observer, probe
+from gli.run.plugin import fixture_for
 
 class Seen(Observation):
     text: str

@@ -24,14 +24,14 @@ import pytest
 import release_rig
 from release_rig import FIRST_TAG, HOME, NAMES, REFUSE, SLOW, Ended, Rig
 
-from gli.errors import UsageError
+from gli.common.errors import UsageError
 from gli.release import journal as journals
 from gli.release import lock
 from gli.release.emergency import push
 from gli.release.journal import Event, Journal
 from gli.release.mirror import Mirror
+from gli.release.push_order import Turn
 from gli.release.session import Approval
-from gli.release.turn import Turn
 
 SLOW_ONES = ("gli_root", "gli_websocket", "gli_rabbitmq")
 REFUSING = ("gli_api-server", "gli_redis")

@@ -18,7 +18,7 @@ from release_rig import FIRST_TAG, NAMES, REFUSE, Rig
 from test_release_crash import PUSHING, killed
 from test_release_log import FILE
 
-from gli.cli import main
+from gli.cli.group import main
 from gli.release import emergency, lock
 from gli.release import journal as journals
 from gli.release.mirror import trailer

@@ -10,7 +10,7 @@ import pytest
 import release_rig
 from release_rig import NAMES, REFUSE, Ended, Rig
 
-from gli.errors import UsageError
+from gli.common.errors import UsageError
 from gli.release.emergency import acknowledge, push
 from gli.release.mirror import trailer
 from gli.release.session import Approval

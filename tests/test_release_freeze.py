@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gli import environments
-from gli.environments import Freeze
-from gli.errors import UsageError
+from gli.common.errors import UsageError
+from gli.config import environments
+from gli.config.environments import Freeze
 from gli.release.freeze import frozen, says
 
 WEEKEND = Freeze(reason="nobody is there", begins="Fri 17:00", ends="Mon 09:00", timezone="Asia/Seoul")

@@ -11,7 +11,7 @@ import release_rig
 from click.testing import CliRunner, Result
 from release_rig import FIRST_TAG, NAMES, REFUSE, Rig
 
-from gli.cli import main
+from gli.cli.group import main
 from gli.release import emergency, log
 from gli.release import journal as journals
 from gli.release.mirror import Mirror

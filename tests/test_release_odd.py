@@ -21,9 +21,9 @@ from test_release_emergency import pushed
 from test_release_promote import at
 from test_release_story import Day
 
-from gli import clock
-from gli.cli import main
-from gli.errors import UsageError
+from gli.cli.group import main
+from gli.common import clock
+from gli.common.errors import UsageError
 from gli.release import emergency, engine, lock, log, session
 from gli.release import journal as journals
 from gli.release.promote import Choices

@@ -19,8 +19,8 @@ import release_rig
 from release_rig import HOME, NAMES, REFUSE, Ended, Rig
 
 from conftest import ROOT
-from gli import clock
-from gli.errors import UsageError
+from gli.common import clock
+from gli.common.errors import UsageError
 from gli.release import lock
 from gli.release.journal import Event, Journal
 from gli.release.mirror import Mirror, trailer

@@ -17,9 +17,9 @@ from click.testing import CliRunner
 from release_rig import NAMES, Rig
 
 from conftest import clean_environment
-from gli.cli import main
+from gli.cli.group import main
 
-START = "from gli.start import main; main()"
+START = "from gli.cli.entry import main; main()"
 FILE = """
 [own]
 branch = "stg"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from gli import environments
-from gli.environments import Git, Repository
-from gli.errors import UsageError
+from gli.common.errors import UsageError
+from gli.config import environments
+from gli.config.environments import Git, Repository
 from gli.release import settings
 from gli.release.repositories import ENTRY_KEYS, GIT_KEYS
 

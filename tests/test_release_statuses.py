@@ -13,7 +13,7 @@ import pytest
 import release_rig
 from release_rig import FIRST_TAG, NAMES, Rig
 
-from gli.errors import UsageError
+from gli.common.errors import UsageError
 from gli.release.statuses import CONTEXT, Statuses
 
 TOKEN = "ghs_a-token-that-writes-statuses"

@@ -39,7 +39,7 @@ class Day:
 
     def printed(self, *arguments: str, says: str = "", code: int = 0, env: Mapping[str, str] | None = None) -> str:
         """What `gli` printed, answered with `says`; it must end with `code`."""
-        command = [sys.executable, "-c", "from gli.cli import main; main(prog_name='gli')", *arguments]
+        command = [sys.executable, "-c", "from gli.cli.group import main; main(prog_name='gli')", *arguments]
         done = subprocess.run(
             command,
             cwd=self.project.root,

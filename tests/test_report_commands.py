@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sample_verdicts import FOLDER, SAMPLES, golden
 
 from conftest import ENVIRONMENT, ROOT, Project
-from gli.cli import main
+from gli.cli.group import main
 
 
 def gli(*arguments: str, cwd: Path) -> Result:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from conftest import ROOT
-from gli import catalogue, environments
-from gli.observe.observation import Record
+from gli.config import catalogue, environments
+from gli.observe.engine.observation import Record
 from gli.report import drawing, waterfall, web
 from gli.report.topology import Topology, topology
 

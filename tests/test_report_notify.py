@@ -18,8 +18,8 @@ from aiosmtpd.handlers import Message
 from sample_verdicts import DENIED, INGRESS, MEND_INGRESS, SAMPLES, STALE, reasons_of, root, verdict
 
 from conftest import ENVIRONMENT, ROOT, Project
-from gli import environments
-from gli.environments import Notify
+from gli.config import environments
+from gli.config.environments import Notify
 from gli.judge.verdict import Verdict
 from gli.report import notify, sinks
 

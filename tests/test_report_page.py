@@ -19,10 +19,10 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sample_verdicts import SAMPLES, check, root, verdict
 
 from conftest import ROOT, Project
-from gli import catalogue, environments
+from gli.config import catalogue, environments
 from gli.judge.outcome import Outcome
 from gli.judge.verdict import Verdict
-from gli.observe.observation import Record, Unknown
+from gli.observe.engine.observation import Record, Unknown
 from gli.report import html, index
 from gli.report.topology import Topology, topology
 

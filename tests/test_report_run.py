@@ -31,9 +31,9 @@ PASSES = "def test_first_check(target): pass\ndef test_second_check(target): pas
 FAILS = "def test_first_check(target): assert False, 'expected 200, saw 503'\ndef test_second_check(target): pass\n"
 PROBES = """
 import asyncio
-from gli.observe.observation import Observation, unknown
-from gli.observe.probe import Observer, probe
-from gli.plugin import fixture_for
+from gli.observe.engine.observation import Observation, unknown
+from gli.observe.engine.probe import Observer, probe
+from gli.run.plugin import fixture_for
 
 class Seen(Observation):
     text: str

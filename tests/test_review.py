@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gli.observe.review import review
+from gli.observe.release.migration_review import review
 
 HEAD = "from django.db import migrations, models\n\n\nclass Migration(migrations.Migration):\n"
 

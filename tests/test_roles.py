@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from conftest import ROOT
-from gli import catalogue, environments
-from gli.observe.aws.roles import Role, Statement, read_role
-from gli.observe.aws.session import iam_action
-from gli.observe.guard import AWS_READS
-from gli.policy import policy
+from gli.config import catalogue, environments
+from gli.config.iam_policy import policy
+from gli.observe.aws.iam import Role, Statement, read_role
+from gli.observe.engine.aws_session import iam_action
+from gli.observe.engine.guard import AWS_READS
 
 ASKED = {iam_action(service, operation) for service, operations in AWS_READS.items() for operation in operations}
 

@@ -7,11 +7,11 @@ import threading
 import pytest
 
 from conftest import Project
-from gli import environments
-from gli.observe.observation import Unobserved
-from gli.observe.observatory import Observatory
-from gli.observe.shared import Remote, Share
-from gli.observe.vantage import configuration
+from gli.config import environments
+from gli.observe.data.vantage import configuration
+from gli.observe.engine.observation import Unobserved
+from gli.observe.engine.observatory import Observatory
+from gli.observe.engine.worker_sharing import Remote, Share
 
 
 @pytest.mark.parametrize("begins", [True, False])

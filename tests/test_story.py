@@ -53,7 +53,7 @@ class Day:
         return {"GLI_SANDBOX": "story", "STORY_HOOK": f"json://127.0.0.1:{self.hook.port}/hook"}
 
     def gli(self, *arguments: str, code: int = 0, says: str = "", mail: str = ADA) -> str:
-        main = "from gli.cli import main; main(prog_name='gli')"
+        main = "from gli.cli.group import main; main(prog_name='gli')"
         done = self.run(sys.executable, "-c", main, *arguments, says=says, mail=mail)
         assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout

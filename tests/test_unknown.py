@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from conftest import ROOT, Sandbox
-from gli import catalogue
+from gli.config import catalogue
 
 REFUSED = {
     "aws-denies-ecs": ("ecs", "ecs:DescribeClusters is denied to this role"),

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from test_judge import GREEN, judged_graphs
 
 from conftest import Project, Ran
+from gli.config.waivers import Waiver
 from gli.judge.outcome import Outcome
 from gli.judge.verdict import judge
-from gli.waivers import Waiver
 
 TODAY = datetime.now(UTC).date()
 FAILS = "def test_first_check(target): assert False, 'slow today'\ndef test_second_check(target): pass\n"
@@ -86,7 +86,8 @@ def test_a_waiver_that_is_no_longer_needed_holds_the_verdict_until_it_is_taken_o
 
 def test_what_could_not_be_observed_can_not_be_waived(project: Project) -> None:
     raises = (
-        "from gli.observe.observation import unknown\ndef test_first_check(target): raise unknown('timeout', 'no')\n"
+        "from gli.observe.engine.observation import unknown\n"
+        "def test_first_check(target): raise unknown('timeout', 'no')\n"
     )
     ran = ran_with(project, waiver(), checks=raises + "def test_second_check(target): pass\n")
     assert ran.code == 1

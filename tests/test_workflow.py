@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gli.observe.workflow import Workflow, read
+from gli.observe.release.workflow import Workflow, read
 from sandbox import workflows
 
 FOREIGN = {"stg": {"prod-bucket", "example.com"}, "main": {"stg-bucket", "stg.example.com"}}

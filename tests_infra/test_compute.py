@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from gli.environments import Environment, Service
-from gli.observe.aws.balancer import Balancer, BalancerAttributes, HealthCheck, TargetGroupHealth
-from gli.observe.aws.compute import Cluster, EcsService
-from gli.observe.aws.definition import TaskDefinition
-from gli.observe.aws.registry import RunningImage
-from gli.saying import listed, saw
+from gli.common.sentences import listed, saw
+from gli.config.environments import Environment, Service
+from gli.observe.aws.ecr import RunningImage
+from gli.observe.aws.ecs_services import Cluster, EcsService
+from gli.observe.aws.load_balancer import Balancer, BalancerAttributes, HealthCheck, TargetGroupHealth
+from gli.observe.aws.task_definitions import TaskDefinition
 
 
 def test_ecs_cluster_active(clusters: Sequence[Cluster], target: Service) -> None:

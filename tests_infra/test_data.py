@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 
-from gli.clock import rfc3339
-from gli.environments import Broker, Database, Environment
-from gli.observe.aws.data import DatabaseInstance, Maintenance, ReplicationGroup, Snapshot
-from gli.observe.aws.messaging import AmazonMq
-from gli.observe.aws.metrics import Metrics
-from gli.observe.observation import unknown
-from gli.observe.secrets import Secret
-from gli.saying import listed, saw
+from gli.common.clock import rfc3339
+from gli.common.sentences import listed, saw
+from gli.config.environments import Broker, Database, Environment
+from gli.observe.aws.cloudwatch import Metrics
+from gli.observe.aws.elasticache import ReplicationGroup
+from gli.observe.aws.mq import AmazonMq
+from gli.observe.aws.rds import DatabaseInstance, Maintenance, Snapshot
+from gli.observe.data.secrets import Secret
+from gli.observe.engine.observation import unknown
 
 LEAST_FREE = 0.1
 MOST_LAG_S = 30

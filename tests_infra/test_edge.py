@@ -3,11 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from gli.clock import rfc3339
-from gli.environments import Environment, Frontend
-from gli.observe.aws.edge import AcmCertificate, Distribution, Invalidations, Zone
-from gli.observe.aws.storage import IndexObject
-from gli.saying import listed, saw
+from gli.common.clock import rfc3339
+from gli.common.sentences import listed, saw
+from gli.config.environments import Environment, Frontend
+from gli.observe.aws.acm import AcmCertificate
+from gli.observe.aws.cloudfront import Distribution, Invalidations
+from gli.observe.aws.route53 import Zone
+from gli.observe.aws.s3 import IndexObject
 
 LEAST_DAYS = 30
 _REFUSES_OLD_TLS = re.compile(r"TLSv1\.[23]_\d{4}|ELBSecurityPolicy-(TLS13-1-[23]|TLS-1-2|FS-1-2)-.+")

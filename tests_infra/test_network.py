@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from gli.environments import Broker, Cache, Database, LoadBalancer, Service
-from gli.observe.aws.balancer import Balancer
-from gli.observe.aws.data import DatabaseInstance
-from gli.observe.aws.network import Opening, SecurityGroup, SecurityGroups, is_world
+from gli.common.sentences import listed, saw
+from gli.config.environments import Broker, Cache, Database, LoadBalancer, Service
+from gli.observe.aws.ec2_security_groups import Opening, SecurityGroup, SecurityGroups, is_world
+from gli.observe.aws.load_balancer import Balancer
+from gli.observe.aws.rds import DatabaseInstance
 from gli.observe.aws.subnets import Subnets, TaskIngress
-from gli.saying import listed, saw
 
 _NEEDED_TO_START = ("ecr.api", "ecr.dkr", "logs", "s3", "secretsmanager")
 SENSITIVE_PORTS = (

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from gli.environments import Environment
-from gli.observe.aws.data import Engines
+from gli.common.sentences import listed, saw
+from gli.config.environments import Environment
+from gli.observe.aws.data_tier import Engines
 from gli.observe.aws.parity import Configuration, Edges
-from gli.saying import listed, saw
 
 
 def test_parity_config(configurations: Sequence[Configuration], environment: Environment, target: Environment) -> None:

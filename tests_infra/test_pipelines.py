@@ -1,10 +1,10 @@
 """The deploy workflows: do they do what the deployment overview says, and did they?"""
 
-from gli.branches import LIVE, STAGED
-from gli.environments import Environment, Repository
-from gli.observe.actions import WorkflowRun
-from gli.observe.workflow import Workflow
-from gli.saying import listed, saw
+from gli.common.sentences import listed, saw
+from gli.config.environments import Environment, Repository
+from gli.git.branches import LIVE, STAGED
+from gli.observe.release.github_runs import WorkflowRun
+from gli.observe.release.workflow import Workflow
 
 _UPDATES_ECS = ("update-service", "ecs-deploy")
 

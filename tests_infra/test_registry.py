@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from gli.environments import Environment, Service
-from gli.observe.aws.registry import RegistryImage, RegistryRepository, Scan
-from gli.saying import listed, saw
+from gli.common.sentences import listed, saw
+from gli.config.environments import Environment, Service
+from gli.observe.aws.ecr import RegistryImage, RegistryRepository, Scan
 
 
 def test_ecr_image_exists(registry_image: RegistryImage) -> None:

@@ -1,11 +1,11 @@
 """The eight repositories as git has them: can what staging tested go to production, and is there a way back?"""
 
-from gli.branches import BRANCHES, DEVELOPED, LIVE, STAGED
-from gli.environments import Environment
-from gli.observe.evidence import Evidence, WayBack
-from gli.observe.git import Deployments, Heads
-from gli.observe.history import Difference, History
-from gli.saying import listed, saw
+from gli.common.sentences import listed, saw
+from gli.config.environments import Environment
+from gli.git.branches import BRANCHES, DEVELOPED, LIVE, STAGED
+from gli.observe.release.git_history import Difference, History
+from gli.observe.release.git_refs import Deployments, Heads
+from gli.observe.release.running_revisions import Evidence, WayBack
 
 
 def test_git_remote_branches(heads: Heads) -> None:

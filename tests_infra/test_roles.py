@@ -2,12 +2,12 @@
 
 import re
 
-from gli.environments import Environment
-from gli.observe.aws.roles import TASKS, ExecutionRole, Role, Roles
-from gli.observe.aws.session import iam_action
-from gli.observe.guard import AWS_READS
-from gli.observe.observation import unknown
-from gli.saying import listed, saw
+from gli.common.sentences import listed, saw
+from gli.config.environments import Environment
+from gli.observe.aws.iam import TASKS, ExecutionRole, Role, Roles
+from gli.observe.engine.aws_session import iam_action
+from gli.observe.engine.guard import AWS_READS
+from gli.observe.engine.observation import unknown
 
 _ASKED = frozenset(iam_action(service, operation) for service, all_ in AWS_READS.items() for operation in all_)
 

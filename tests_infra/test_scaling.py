@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from gli.environments import Service
-from gli.observe.aws.compute import EcsService
-from gli.observe.aws.scaling import ScalableTarget, ScalingPolicy
-from gli.saying import listed, saw
+from gli.common.sentences import listed, saw
+from gli.config.environments import Service
+from gli.observe.aws.autoscaling import ScalableTarget, ScalingPolicy
+from gli.observe.aws.ecs_services import EcsService
 
 
 def test_scaling_registered(

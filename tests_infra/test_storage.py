@@ -1,12 +1,12 @@
 """The frontends' buckets: there, private, and readable by their distribution alone."""
 
-from gli.environments import Environment, Frontend
-from gli.observe.aws.edge import Distribution
-from gli.observe.aws.storage import Bucket, BucketPolicy, BucketSettings, IndexObject, PublicAccessBlock
-from gli.observe.frontend import Index
-from gli.observe.git import Release
-from gli.observe.http import HttpExchange
-from gli.saying import listed, saw
+from gli.common.sentences import listed, saw
+from gli.config.environments import Environment, Frontend
+from gli.observe.aws.cloudfront import Distribution
+from gli.observe.aws.s3 import Bucket, BucketPolicy, BucketSettings, IndexObject, PublicAccessBlock
+from gli.observe.edge.frontend import Index
+from gli.observe.edge.http import HttpExchange
+from gli.observe.release.git_refs import Release
 
 
 def test_s3_bucket_exists(bucket: Bucket, environment: Environment) -> None:

@@ -3,14 +3,14 @@
 import re
 from collections.abc import Sequence
 
-from gli.clock import rfc3339
-from gli.environments import Environment, Service
-from gli.observe.aws.compute import EcsService
-from gli.observe.aws.metrics import Utilisation
-from gli.observe.aws.registry import RegistryImage
-from gli.observe.aws.tasks import SecretUse, ServiceDeployment, ServiceTasks, Task
-from gli.observe.observation import unknown
-from gli.saying import listed, saw
+from gli.common.clock import rfc3339
+from gli.common.sentences import listed, saw
+from gli.config.environments import Environment, Service
+from gli.observe.aws.cloudwatch import Utilisation
+from gli.observe.aws.ecr import RegistryImage
+from gli.observe.aws.ecs_services import EcsService
+from gli.observe.aws.ecs_tasks import SecretUse, ServiceDeployment, ServiceTasks, Task
+from gli.observe.engine.observation import unknown
 
 _TROUBLE = re.compile(r"\b(unable|failed|unhealthy|rolling back|throttled|unavailable)\b", re.IGNORECASE)
 _NOT_UNDONE = (None, "PENDING", "IN_PROGRESS", "SUCCESSFUL")

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 
-from gli.environments import Alarms, Environment
+from gli.common.sentences import listed, saw
+from gli.config.environments import Alarms, Environment
+from gli.observe.aws.cloudwatch import Comparison, Traffic
+from gli.observe.aws.cloudwatch_alarms import Alarm, LogGroup, Topic
 from gli.observe.aws.logs import FRESH, LogErrors, LogTail
-from gli.observe.aws.metrics import Comparison, Traffic
-from gli.observe.aws.watching import Alarm, LogGroup, Topic
-from gli.saying import listed, saw
 
 MOST_ERRORS, MOST_ERRORS_GROW, ERRORS_AT_REST = 0.01, 2.0, 0.002
 SLOWEST_S, SLOWEST_GROWS, NEVER_SLOW_S = 1.0, 1.5, 0.2

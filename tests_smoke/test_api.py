@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from gli.environments import Environment, Frontend, Service
-from gli.observe.git import Release
-from gli.observe.http import (
+from gli.common.sentences import listed, saw
+from gli.config.environments import Environment, Frontend, Service
+from gli.observe.edge.http import (
     BUDGET_S,
     REFERRER_POLICIES,
     Burst,
@@ -16,7 +16,7 @@ from gli.observe.http import (
     hsts_age,
     referrer_policy,
 )
-from gli.saying import listed, saw
+from gli.observe.release.git_refs import Release
 
 LEAST_HSTS_S = 15_552_000  # 180 days
 _DEBUG_MARKS = ("Traceback (most recent call last)", "DEBUG = True", "Django settings file", "URLconf defined in")

@@ -1,8 +1,8 @@
 """RabbitMQ from where the application stands; nothing is published or consumed."""
 
-from gli.environments import Broker
-from gli.observe.amqp import BrokerState
-from gli.saying import listed, saw
+from gli.common.sentences import listed, saw
+from gli.config.environments import Broker
+from gli.observe.data.amqp import BrokerState
 
 MOST_READY = 1000
 

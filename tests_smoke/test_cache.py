@@ -1,8 +1,8 @@
 """Redis from where the application stands."""
 
-from gli.observe.observation import unknown
-from gli.observe.redis import CacheState
-from gli.saying import saw
+from gli.common.sentences import saw
+from gli.observe.data.redis import CacheState
+from gli.observe.engine.observation import unknown
 
 MOST_USED = 0.8
 MOST_CLIENTS = 0.8

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from gli.environments import Database
-from gli.observe.migrations import Migration, difference
-from gli.observe.postgres import DatabaseState, Login, Session
-from gli.observe.tcp import TcpConnection
-from gli.saying import listed, saw
+from gli.common.sentences import listed, saw
+from gli.config.environments import Database
+from gli.observe.data.postgres import DatabaseState, Login, Session
+from gli.observe.edge.tcp import TcpConnection
+from gli.observe.release.migrations import Migration, difference
 
 MOST_USED = 0.7
 

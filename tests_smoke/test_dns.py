@@ -1,7 +1,7 @@
 """Names, as the environment's resolvers answer them."""
 
-from gli.observe.dns import Addresses
-from gli.saying import saw
+from gli.common.sentences import saw
+from gli.observe.edge.dns import Addresses
 
 
 def test_dns_host_resolves(addresses: Addresses) -> None:

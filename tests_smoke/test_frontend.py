@@ -3,11 +3,11 @@
 import re
 from collections.abc import Sequence
 
-from gli.environments import Environment, Frontend
-from gli.observe.frontend import Asset, Index, read_index
-from gli.observe.git import Release
-from gli.observe.http import HttpExchange, directives, seconds
-from gli.saying import listed, saw
+from gli.common.sentences import listed, saw
+from gli.config.environments import Environment, Frontend
+from gli.observe.edge.frontend import Asset, Index, read_index
+from gli.observe.edge.http import HttpExchange, directives, seconds
+from gli.observe.release.git_refs import Release
 
 LONGEST_PAGE_S = 60
 YEAR_S = 31_536_000

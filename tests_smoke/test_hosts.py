@@ -1,7 +1,7 @@
 """What every public host does, whatever stands behind it."""
 
-from gli.observe.http import HttpExchange
-from gli.saying import saw
+from gli.common.sentences import saw
+from gli.observe.edge.http import HttpExchange
 
 
 def test_http_redirects_to_https(plain_http_answer: HttpExchange, target: str) -> None:

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from gli.observe.migrations import Migration, difference
-from gli.observe.sqlite import SqliteState
-from gli.saying import listed, saw
+from gli.common.sentences import listed, saw
+from gli.observe.data.sqlite import SqliteState
+from gli.observe.release.migrations import Migration, difference
 
 
 def test_sqlite_integrity(sqlite_state: SqliteState) -> None:

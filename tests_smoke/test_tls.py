@@ -2,10 +2,10 @@
 
 import pytest
 
-from gli.environments import Environment
-from gli.observe.observation import unknown
-from gli.observe.tls import Certificate, TlsSession
-from gli.saying import listed, saw
+from gli.common.sentences import listed, saw
+from gli.config.environments import Environment
+from gli.observe.edge.tls import Certificate, TlsSession
+from gli.observe.engine.observation import unknown
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from gli.environments import Environment
-from gli.observe.tcp import TcpConnection
-from gli.observe.vantage import Configuration
-from gli.saying import listed, saw
+from gli.common.sentences import listed, saw
+from gli.config.environments import Environment
+from gli.observe.data.vantage import Configuration
+from gli.observe.edge.tcp import TcpConnection
 
 
 def test_env_config_valid(configuration: Configuration, target: Environment) -> None:

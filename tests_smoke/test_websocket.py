@@ -1,8 +1,8 @@
 """WebSocket sessions as the frontends open them."""
 
-from gli.environments import Service
-from gli.observe.websocket import PONG_TIMEOUT_S, WebSocketSession
-from gli.saying import listed, saw
+from gli.common.sentences import listed, saw
+from gli.config.environments import Service
+from gli.observe.edge.websocket import PONG_TIMEOUT_S, WebSocketSession
 
 _UNAUTHORIZED = (1008, 3000, 3003, 4401, 4403)  # policy violation; unauthorized and forbidden, by IANA and by custom
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from gli.catalogue import Catalogue
-from gli.checklists import Checklist, Item
-from gli.environments import Environment
+from gli.config.catalogue import Catalogue
+from gli.config.checklists import Checklist, Item
+from gli.config.environments import Environment
 from gli.judge.outcome import Outcome
 from gli.judge.verdict import CheckLine, ItemLine, SignOff
 

@@ -59,7 +59,7 @@ class Result(BaseModel):
     outcome: Outcome
     message: Words = ""
     cause: str | None = None
-    """For `unknown`: why (see `gli.observe.observation.Cause`)."""
+    """For `unknown`: why (see `gli.observe.engine.observation.Cause`)."""
     attempts: int = 1
     duration_s: float = 0.0
     facts: tuple[str, ...] = ()

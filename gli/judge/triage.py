@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from gli.catalogue import Case
+from gli.config.catalogue import Case
 from gli.judge.outcome import Outcome, Result
 
 Key = tuple[str, str]

@@ -16,13 +16,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
-from gli import clock
-from gli.catalogue import Case, Phase
-from gli.clock import rfc3339
+from gli.common import clock
+from gli.common.clock import rfc3339
+from gli.config.catalogue import Case, Phase
+from gli.config.waivers import Waiver
 from gli.judge.outcome import Outcome, Result, Words, worst
 from gli.judge.triage import Root, triage
 from gli.judge.waiver import accepted, no_longer_needed
-from gli.waivers import Waiver
 
 VALID_FOR_HOURS = 2
 GO: Literal["GO"] = "GO"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from gli.config.waivers import Waiver
 from gli.judge.outcome import Outcome, Result
-from gli.waivers import Waiver
 
 Key = tuple[str, str]
 

@@ -16,10 +16,11 @@ from typing import Any
 
 import httpx
 
-from gli.branches import BRANCHES, LIVE, STAGED
-from gli.clock import is_time
-from gli.environments import Github
-from gli.errors import UsageError
+from gli.common.clock import is_time
+from gli.common.errors import UsageError
+from gli.config.environments import Github
+from gli.git.branches import BRANCHES, LIVE, STAGED
+from gli.git.trailers import RESTORES
 from gli.release import journal as journals
 from gli.release import lock, log, plan
 from gli.release.mirror import Mirror, Refs
@@ -28,7 +29,6 @@ from gli.release.repositories import GitFailed, Repository, each, git
 from gli.release.session import half_finished, on_each
 from gli.release.settings import Settings
 from gli.release.statuses import CONTEXT
-from gli.trailers import RESTORES
 
 UNSURE = 3
 _ANSWER_S = 10.0

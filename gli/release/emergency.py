@@ -10,11 +10,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gli import people
-from gli.branches import EMERGENCY_TAG, LIVE, STAGED
-from gli.clock import is_time, now, rfc3339
-from gli.errors import UsageError
-from gli.manifest import manifest_id
+from gli.common.clock import is_time, now, rfc3339
+from gli.common.errors import UsageError
+from gli.common.manifest import manifest_id
+from gli.git import identity
+from gli.git.branches import EMERGENCY_TAG, LIVE, STAGED
 from gli.release import plan
 from gli.release.engine import Operation
 from gli.release.mirror import QUIET_FETCH, Commit, Mirror, Refs
@@ -67,7 +67,7 @@ def acknowledge(session: Session, tag: str) -> str:
         if not is_time(tag, EMERGENCY_TAG) or not any(tag in found.tags for found in refs.values()):
             raise Refused(f"no repository has an emergency {tag}; gli doctor lists them")
         said = plan.said_by_tags(refs).get(tag, {})
-        if people.may_be_one(str(said.get("actor", "")), session.actor):
+        if identity.may_be_one(str(said.get("actor", "")), session.actor):
             raise Refused(f"{tag} was pushed by {session.actor}; somebody else has to acknowledge it")
         made = tag.replace("emergency-", "acknowledged-", 1)
         mirror = operation.mirrors[operation.home]

@@ -9,8 +9,8 @@ the tag, and takes the parked ref away. So a repository has all of it or nothing
 parked ref is there, whoever takes that ref away first decides: a push that nobody saw the end of can't land any more.
 
 Repositories that are marked so move before the others: if one of them refuses, nothing has moved. The log repository
-moves last, when all others have (see `gli.release.turn`), and its push also adds the line to the deployment log and
-frees the lock. So that push is the point at which an operation is done: for whoever reads the remotes, in one instant.
+moves last, when all others have (see `gli.release.push_order`), and its push also adds the line to the deployment
+log and frees the lock. That push is the point at which an operation is done, for every reader of the remotes at once.
 
 A refusal that will not pass (a hook, a rule, a branch that moved) decides for abort; what may pass (an unreachable
 remote) is tried again for a minute first. To abort puts the old tree on top of what landed; it never rewrites, and it
@@ -30,11 +30,11 @@ from gli.release import lock, log
 from gli.release.interrupts import interrupted, uninterrupted
 from gli.release.journal import Journal
 from gli.release.mirror import Mirror, Specs
-from gli.release.part import MovedOn, Part
 from gli.release.plan import Move, Refused
+from gli.release.push_order import NotItsTurn, Turn
 from gli.release.refusals import exit_code, failures, impossible, is_lasting, sentences, short
 from gli.release.repositories import GitFailed, each
-from gli.release.turn import NotItsTurn, Turn
+from gli.release.repository_operation import MovedOn, Part
 
 T = TypeVar("T")
 PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)

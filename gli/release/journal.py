@@ -36,8 +36,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gli.clock import now, rfc3339
-from gli.errors import UsageError
+from gli.common.clock import now, rfc3339
+from gli.common.errors import UsageError
 
 FINAL = ("refused", "done", "undone")
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")

@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from gli.clock import now, rfc3339
-from gli.errors import UsageError
+from gli.common.clock import now, rfc3339
+from gli.common.errors import UsageError
 from gli.release.mirror import Mirror
 
 REF = "refs/gli/lock"

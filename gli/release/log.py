@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gli.branches import EMERGENCY_TAG, ROLLBACK_TAG
-from gli.clock import is_time, now, rfc3339
-from gli.errors import UsageError
-from gli.manifest import manifest_id
+from gli.common.clock import is_time, now, rfc3339
+from gli.common.errors import UsageError
+from gli.common.manifest import manifest_id
+from gli.git.branches import EMERGENCY_TAG, ROLLBACK_TAG
 from gli.release import journal as journals
 from gli.release.journal import Event, Journal
 from gli.release.mirror import QUIET_FETCH, Mirror, Refs, Specs, trailer

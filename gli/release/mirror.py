@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gli.branches import BRANCHES
-from gli.errors import UsageError
+from gli.common.errors import UsageError
+from gli.git.branches import BRANCHES
+from gli.release.push_order import Turn
 from gli.release.repositories import GitFailed, Repository, git, shown
-from gli.release.turn import Turn
 
 _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n"
 _FETCHED = (

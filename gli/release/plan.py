@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gli.branches import DEVELOPED, EMERGENCY_TAG, LIVE, STAGED
-from gli.clock import is_time
-from gli.errors import UsageError
-from gli.manifest import manifest_id
+from gli.common.clock import is_time
+from gli.common.errors import UsageError
+from gli.common.manifest import manifest_id
+from gli.git.branches import DEVELOPED, EMERGENCY_TAG, LIVE, STAGED
+from gli.git.trailers import RELEASE_ID, RESTORES
 from gli.release.mirror import Commit, Mirror, Refs, trailer
 from gli.release.repositories import GitFailed
-from gli.trailers import RELEASE_ID, RESTORES
 
 PATHS = ((DEVELOPED, STAGED), (STAGED, LIVE), (LIVE, STAGED), (STAGED, DEVELOPED))
 """What may be promoted to where; the last two are back-merges."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from gli.branches import DEVELOPED, LIVE, STAGED
-from gli.clock import now
-from gli.errors import UsageError
-from gli.manifest import manifest_id
+from gli.common.clock import now
+from gli.common.errors import UsageError
+from gli.common.manifest import manifest_id
+from gli.git.branches import DEVELOPED, LIVE, STAGED
 from gli.release import journal as journals
 from gli.release import plan
 from gli.release.engine import Operation

@@ -17,8 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from gli import git_names, tables
-from gli.errors import UsageError
+from gli.common.errors import UsageError
+from gli.config import toml_tables
+from gli.git import name_rules
 
 T = TypeVar("T")
 JOBS = 64
@@ -45,7 +46,7 @@ _OF_ANOTHER = (
     "GIT_WORK_TREE",
 )
 """What `git rev-parse --local-env-vars` lists but for configuration, and what hooks get: all of one repository."""
-GIT_KEYS = (*git_names.TABLE, "backmerge_hours", "freeze")
+GIT_KEYS = (*name_rules.TABLE, "backmerge_hours", "freeze")
 """Of a `git` table."""
 ENTRY_KEYS = ("name", "path", "first", "workflow", "steps", "migrate", "serve")
 """Of an entry of `[[repositories]]`."""
@@ -92,7 +93,7 @@ def without_secrets(text: str) -> str:
 
 def of(root: Path, name: str) -> list[Repository]:
     """The repositories of an environment, in the order of `[[repositories]]`; `UsageError` where it has none."""
-    file = tables.read_tables(root)
+    file = toml_tables.read_tables(root)
     return listed(root, file, git_table(root, file, name))
 
 
@@ -100,40 +101,40 @@ def listed(root: Path, file: Mapping[str, Any], table: Mapping[str, Any]) -> lis
     """As `of`, from the file's tables and the environment's `[git]` table."""
     entries = file.get("repositories", [])
     if not isinstance(entries, list) or not entries:
-        raise UsageError(f"{tables.FILE} has no [[repositories]]; name each of them in one")
+        raise UsageError(f"{toml_tables.FILE} has no [[repositories]]; name each of them in one")
     known = [_repository(root, table, entry) for entry in entries]
     try:
-        git_names.all_different([repository.name for repository in known])
+        name_rules.all_different([repository.name for repository in known])
     except ValueError as e:
-        raise UsageError(f"{tables.FILE}: {e}") from None
+        raise UsageError(f"{toml_tables.FILE}: {e}") from None
     return known
 
 
 def git_table(root: Path, file: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """The `[git]` table of an environment of the file, its texts looked at; `UsageError` where there is none."""
-    table = tables.whole(root, file, name).get("git")
+    table = toml_tables.whole(root, file, name).get("git")
     if not isinstance(table, dict):
-        raise UsageError(f"{tables.FILE}: [{name}] has no table `git`, so nobody knows where its repositories are")
+        raise UsageError(f"{toml_tables.FILE}: [{name}] has no table `git`, so nobody knows where its repositories are")
     where = f"[{name}.git]"
     _only(where, table, GIT_KEYS)
-    for key, proven in git_names.TABLE.items():
+    for key, proven in name_rules.TABLE.items():
         if key in table:
             _text(where, key, table[key], proven)
     if "remote" not in table:
-        raise UsageError(f"{tables.FILE}: {where} remote is missing; write it")
+        raise UsageError(f"{toml_tables.FILE}: {where} remote is missing; write it")
     return table
 
 
 def _repository(root: Path, table: Mapping[str, Any], entry: Any) -> Repository:
     where = "[[repositories]]"
     if not isinstance(entry, dict) or "name" not in entry:
-        raise UsageError(f"{tables.FILE}: an entry of {where} has no `name`; write it")
+        raise UsageError(f"{toml_tables.FILE}: an entry of {where} has no `name`; write it")
     _only(where, entry, ENTRY_KEYS)
-    name = _text(where, "name", entry["name"], git_names.repository)
-    folder = _text(where, "path", entry.get("path", name), git_names.folder)
+    name = _text(where, "name", entry["name"], name_rules.repository)
+    folder = _text(where, "path", entry.get("path", name), name_rules.folder)
     first = entry.get("first", False)
     if not isinstance(first, bool):
-        raise UsageError(f"{tables.FILE}: `first` of {name} in {where} must be true or false")
+        raise UsageError(f"{toml_tables.FILE}: `first` of {name} in {where} must be true or false")
     remote, workspace = str(table["remote"]), str(table.get("workspace", ".."))
     return Repository(name, remote.replace("{repository}", name), root / workspace / folder, first)
 
@@ -142,7 +143,7 @@ def _only(where: str, table: Mapping[str, Any], known: Collection[str]) -> None:
     """Raises `UsageError` for a key that nobody knows: a misspelled one would be left out in silence."""
     for key in table:
         if key not in known:
-            raise UsageError(f"{tables.FILE}: {where} {key} is not a known key; mend its spelling or take it out")
+            raise UsageError(f"{toml_tables.FILE}: {where} {key} is not a known key; mend its spelling or take it out")
 
 
 def _text(where: str, key: str, value: Any, proven: Callable[[str], str]) -> str:
@@ -151,7 +152,7 @@ def _text(where: str, key: str, value: Any, proven: Callable[[str], str]) -> str
             raise ValueError("a text")
         return proven(value)
     except ValueError as e:
-        raise UsageError(f"{tables.FILE}: {where} {key} = {value!r} should be {e}; mend the value") from None
+        raise UsageError(f"{toml_tables.FILE}: {where} {key} = {value!r} should be {e}; mend the value") from None
 
 
 def git(

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from gli.branches import LIVE
-from gli.clock import is_time
-from gli.manifest import manifest_id
-from gli.observe.migrations import in_paths
+from gli.common.clock import is_time
+from gli.common.manifest import manifest_id
+from gli.git.branches import LIVE
+from gli.observe.release.migrations import in_paths
 from gli.release import plan
 from gli.release.engine import Operation
 from gli.release.mirror import Mirror, Refs

@@ -14,10 +14,10 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from gli import people
-from gli.branches import EMERGENCY_TAG, ROLLBACK_TAG
-from gli.clock import now
-from gli.errors import UsageError
+from gli.common.clock import now
+from gli.common.errors import UsageError
+from gli.git import identity
+from gli.git.branches import EMERGENCY_TAG, ROLLBACK_TAG
 from gli.release import journal as journals
 from gli.release import lock, log, plan
 from gli.release.engine import PATIENCE_S, Operation
@@ -275,7 +275,7 @@ def session(
     settings: Settings, say: Callable[[str], None], patience: Sequence[float] = PATIENCE_S
 ) -> Iterator[Session]:
     """The lock of this machine; raises `Refused` where somebody else has it."""
-    actor = people.identity()
+    actor = identity.identity()
     try:
         with lock.local(settings.state, actor) as fd:
             settings.claim()

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gli import tables
-from gli.errors import UsageError
+from gli.common.errors import UsageError
+from gli.config import toml_tables
 from gli.release import log, repositories
 from gli.release.mirror import Mirror
 from gli.release.repositories import Repository
@@ -49,7 +49,7 @@ class Settings:
         if noted != self.remote:
             raise UsageError(
                 f"{self.state} holds operations on {noted}; give this environment a `state` of its own in "
-                f"{tables.FILE}, or delete {path} where these remotes have moved"
+                f"{toml_tables.FILE}, or delete {path} where these remotes have moved"
             )
 
     def mirrors(self, fds: tuple[int, ...] = (), identity: Mapping[str, str] | None = None) -> dict[str, Mirror]:
@@ -72,14 +72,14 @@ class Settings:
 
 def read(root: Path, name: str) -> Settings:
     """What environments.toml says for an environment; raises `UsageError`."""
-    file = tables.read_tables(root)
+    file = toml_tables.read_tables(root)
     table = repositories.git_table(root, file, name)
     known = repositories.listed(root, file, table)
     given = {key: table[key] for key in ("deploy_tag", "timezone", "log_branch", "log_path") if key in table}
     home = table.get("log_repository", known[0].name)
     if home not in [repository.name for repository in known]:
-        raise UsageError(f"{tables.FILE}: git.log_repository is {home!r}, which no [[repositories]] entry names")
-    github = tables.whole(root, file, name).get("github")
+        raise UsageError(f"{toml_tables.FILE}: git.log_repository is {home!r}, which no [[repositories]] entry names")
+    github = toml_tables.whole(root, file, name).get("github")
     statuses = _statuses(github) if isinstance(github, dict) else None
     remote = repositories.shown(repositories.without_secrets(table["remote"]))
     state = root / table.get("state", ".release")
@@ -90,5 +90,5 @@ def _statuses(github: Mapping[str, Any]) -> Statuses | None:
     """Where GitHub is told what was verified, if somebody has set the token for it."""
     token, owner = os.environ.get(str(github.get("status_variable", "")), ""), github.get("owner")
     if token and not isinstance(owner, str):
-        raise UsageError(f"{tables.FILE}: a `github` table has no `owner`; write whose repositories they are")
+        raise UsageError(f"{toml_tables.FILE}: a `github` table has no `owner`; write whose repositories they are")
     return Statuses(github.get("api_url", GITHUB), str(owner), token) if token else None

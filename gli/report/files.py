@@ -15,10 +15,10 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from gli.documents import parsed
-from gli.errors import UsageError
+from gli.common.documents import parsed
+from gli.common.errors import UsageError
 from gli.judge.verdict import Verdict, digest
-from gli.observe.observation import Record
+from gli.observe.engine.observation import Record
 
 VERDICT, FACTS, LATEST = "verdict.json", "facts.jsonl", "latest"
 RUN_IDS = "[0-9]*T[0-9]*-*"

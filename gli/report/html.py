@@ -15,7 +15,7 @@ from typing import Any
 
 from gli.judge.outcome import Outcome
 from gli.judge.verdict import CheckLine, Verdict
-from gli.observe.observation import Record
+from gli.observe.engine.observation import Record
 from gli.report import drawing, texts, waterfall, web, wording
 from gli.report.topology import Topology
 

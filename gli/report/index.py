@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from gli.documents import parsed
+from gli.common.documents import parsed
 from gli.judge.outcome import Outcome
 from gli.report import texts, web
 from gli.report.files import FACTS, RUN_IDS, VERDICT, read_verdict, write_whole

@@ -22,8 +22,8 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, Field, ValidationError
 
-from gli import clock
-from gli.environments import Notify
+from gli.common import clock
+from gli.config.environments import Notify
 from gli.judge.verdict import Verdict
 from gli.report import markdown, texts, wording
 from gli.report.files import write_whole

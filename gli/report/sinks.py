@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gli.catalogue import Case
-from gli.environments import Environment, Notify
+from gli.config.catalogue import Case
+from gli.config.environments import Environment, Notify
 from gli.judge.verdict import Verdict
-from gli.observe.observation import Record
+from gli.observe.engine.observation import Record
 from gli.report import notify, texts
 from gli.report.files import write_whole
 from gli.report.junit import junit

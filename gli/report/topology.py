@@ -11,8 +11,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from gli.catalogue import Case
-from gli.environments import Broker, Cache, Database, Environment, Service
+from gli.config.catalogue import Case
+from gli.config.environments import Broker, Cache, Database, Environment, Service
 
 Tier = Literal["zone", "host", "edge", "service", "data", "around"]
 TIERS: tuple[Tier, ...] = ("zone", "host", "edge", "service", "data")

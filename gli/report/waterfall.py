@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gli.observe.observation import Record
+from gli.observe.engine.observation import Record
 
 PHASES = ("resolve", "connect", "tls", "handshake", "first_byte", "query", "body", "other", "rest")
 _SHOWN = 25

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from gli.common.sentences import parted
 from gli.judge.outcome import Outcome
 from gli.judge.verdict import CheckLine, ItemLine, RootCause, SinceLast, Verdict
 from gli.report import texts
-from gli.saying import parted
 
 Words = Mapping[str, str]
 _BLOCKED = re.compile(r"\d+ blocked by root causes: ")

@@ -136,7 +136,7 @@ def _deployment(service: Any) -> dict[str, Any]:
     }
 
 
-# Actions of the overlay (sandbox.aws.overlay): each returns the arguments that undo it.
+# Actions of the overlay (sandbox.aws.surgery): each returns the arguments that undo it.
 
 
 def task_digest(region: str, cluster: str, service: str, digest: str | None) -> dict[str, Any]:

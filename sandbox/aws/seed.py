@@ -6,7 +6,7 @@ import json
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from gli.environments import Environment
+from gli.config.environments import Environment
 from sandbox.aws import seed_compute, seed_data, seed_edge, seed_network, seed_watching
 from sandbox.aws.account import Account
 from sandbox.site import Credentials, Pems, Site, required

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gli.environments import Environment
+from gli.config.environments import Environment
 from sandbox.aws.account import Account
 from sandbox.aws.seed_network import BROKER_PORT, CACHE_PORT, DATABASE_PORT, Network
 from sandbox.site import Credentials, Login, Site, required

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from gli.environments import Environment, Frontend
+from gli.config.environments import Environment, Frontend
 from sandbox import frontends
 from sandbox.aws.account import EDGE_REGION, Account
 from sandbox.aws.seed_compute import Balancer

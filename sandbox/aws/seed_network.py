@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gli.environments import Environment
+from gli.config.environments import Environment
 from sandbox.aws.account import Account
 from sandbox.site import required
 

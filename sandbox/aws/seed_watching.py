@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gli.environments import Environment
+from gli.config.environments import Environment
 from sandbox.aws.account import Account
 from sandbox.aws.seed_compute import Balancer
 from sandbox.aws.seed_data import Data

@@ -12,7 +12,7 @@ from typing import Any
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
-from sandbox.aws import overlay, patches
+from sandbox.aws import patches, surgery
 from sandbox.aws.front import FRONT
 
 SERVICES = (
@@ -74,7 +74,7 @@ def serve(application: Application, port: int) -> None:
 
 def _act(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     name = environ["PATH_INFO"].removeprefix(_ROUTE)
-    action = overlay.ACTIONS.get(name)
+    action = surgery.ACTIONS.get(name)
     status = HTTPStatus.OK
     if action is None:
         status, answer = HTTPStatus.NOT_FOUND, {"error": f"no such action: {name}"}

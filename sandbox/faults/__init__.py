@@ -21,7 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
-from gli.errors import UsageError
+from gli.common.errors import UsageError
 from sandbox.handle import Sandbox
 
 __all__ = ["Fault", "Runner", "Sandbox", "fault", "find", "registry"]

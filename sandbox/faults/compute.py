@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gli.environments import Service
+from gli.config.environments import Service
 from sandbox.faults import Sandbox, fault
 from sandbox.site import required
 

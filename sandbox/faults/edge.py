@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gli.environments import Environment, Frontend
+from gli.config.environments import Environment, Frontend
 from sandbox import frontends
 from sandbox.aws.account import EDGE_REGION
 from sandbox.aws.seed_edge import invalidate

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from gli.environments import Environment
+from gli.config.environments import Environment
 from sandbox.faults import Sandbox, fault
 from sandbox.site import required
 

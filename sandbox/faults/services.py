@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gli.environments import Ecs, Service
+from gli.config.environments import Ecs, Service
 from sandbox.faults import Sandbox, fault
 from sandbox.site import required
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gli.environments import Ecs
+from gli.config.environments import Ecs
 from sandbox.aws.seed_compute import deploy_role
 from sandbox.faults import Sandbox, fault
 from sandbox.site import required

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
-from gli.observe.observation import Observation, Unknown, Unobserved
-from gli.observe.probe import Observer, probe
+from gli.observe.engine.observation import Observation, Unknown, Unobserved
+from gli.observe.engine.probe import Observer, probe
 
 
 class Identity(Observation):

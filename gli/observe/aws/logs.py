@@ -11,12 +11,12 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gli.clock import now
-from gli.environments import Service
-from gli.observe.aws.compute import ecs_service
-from gli.observe.aws.session import AwsError
-from gli.observe.observation import Observation
-from gli.observe.probe import Observer, probe
+from gli.common.clock import now
+from gli.config.environments import Service
+from gli.observe.aws.ecs_services import ecs_service
+from gli.observe.engine.aws_session import AwsError
+from gli.observe.engine.observation import Observation
+from gli.observe.engine.probe import Observer, probe
 
 FRESH = timedelta(minutes=10)
 _WINDOW = timedelta(minutes=60)

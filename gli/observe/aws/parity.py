@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 
-from gli.environments import Environment, Service
-from gli.observe.aws.balancer import Listener, balancer
-from gli.observe.aws.compute import described_services
-from gli.observe.aws.definition import TaskDefinition, described_definition, task_definition
-from gli.observe.aws.edge import Distribution, distributions
-from gli.observe.observation import Observation, unknown
-from gli.observe.probe import Observer, probe
+from gli.config.environments import Environment, Service
+from gli.observe.aws.cloudfront import Distribution, distributions
+from gli.observe.aws.ecs_services import described_services
+from gli.observe.aws.load_balancer import Listener, balancer
+from gli.observe.aws.task_definitions import TaskDefinition, described_definition, task_definition
+from gli.observe.engine.observation import Observation, unknown
+from gli.observe.engine.probe import Observer, probe
 
 
 class Configuration(Observation):

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from gli.environments import Service
-from gli.observe.aws.balancer import balancer
-from gli.observe.aws.compute import ecs_service, ecs_services
-from gli.observe.aws.data import database_instance
-from gli.observe.aws.network import Opening, security_groups
-from gli.observe.observation import Observation, unknown
-from gli.observe.probe import Observer, probe
+from gli.config.environments import Service
+from gli.observe.aws.ec2_security_groups import Opening, security_groups
+from gli.observe.aws.ecs_services import ecs_service, ecs_services
+from gli.observe.aws.load_balancer import balancer
+from gli.observe.aws.rds import database_instance
+from gli.observe.engine.observation import Observation, unknown
+from gli.observe.engine.probe import Observer, probe
 
 _TARGETS = (
     "NatGatewayId",

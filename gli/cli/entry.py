@@ -1,0 +1,45 @@
+"""The entry point of `gli`. `gli pull BRANCH` is typed all day, so it starts without importing click."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import io
+import os
+import sys
+from pathlib import Path
+
+from gli.common.errors import UsageError
+from gli.git.branches import BRANCHES
+
+
+def main() -> None:
+    """Run the command of this process's arguments."""
+    spare_garbage()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: no name may stop what is under way
+    if len(sys.argv) == 3 and sys.argv[1] == "pull" and sys.argv[2] in BRANCHES:
+        sys.exit(_pull(sys.argv[2]))
+    from gli.cli.group import main as cli
+
+    cli()
+
+
+def spare_garbage() -> None:
+    """Never look for garbage, at the end neither: a command lives shorter than that is worth."""
+    gc.disable()
+    atexit.register(gc.freeze)
+
+
+def _pull(branch: str) -> int:
+    """As `gli.cli.pull` without options; the exit code."""
+    from gli.release import pull
+
+    try:
+        return pull.told(Path.cwd(), os.environ.get("GLI_ENV") or "stg", branch, print)
+    except UsageError as e:
+        print(f"gli: {e}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nAborted!", file=sys.stderr)
+        return 1

@@ -1,0 +1,61 @@
+"""The `gli` command; no logic of its own.
+
+Exit codes: 0 yes, 1 no or refused, 2 wrong usage or configuration, 3 cannot tell.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from types import MappingProxyType
+
+import click
+
+import gli
+
+COMMANDS: Mapping[str, str] = MappingProxyType(
+    {
+        "checks": "checks",
+        "pull": "pull",
+        "promote": "release",
+        "rollback": "release",
+        "push": "release",
+        "log": "log",
+        "doctor": "log",
+        "iam-policy": "checks",
+        "gate": "gate",
+        "sign": "gate",
+        "report": "report",
+        "reports": "report",
+    }
+)
+"""Each command, and the module of `gli.cli` that holds it."""
+
+
+class _Lazy(click.Group):
+    """A group that imports a command when it is called, or when its help is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*COMMANDS, *super().list_commands(ctx)])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return super().get_command(ctx, cmd_name)
+        command: click.Command = getattr(import_module(f"gli.cli.{COMMANDS[cmd_name]}"), cmd_name.replace("-", "_"))
+        return command
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(gli.__version__, prog_name="gli")
+def main() -> None:
+    """GLI's deployment verification. The verdict itself comes from pytest: `pytest --env=stg`."""
+
+
+@main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def sandbox(arguments: Sequence[str]) -> None:
+    """Start, break and heal a local replica of staging (gli sandbox --help)."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "sandbox", *arguments])

@@ -1,0 +1,97 @@
+"""`gli log` and `gli doctor`: what was released, and whether all is in order."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+
+from gli.cli.options import env, sentences
+from gli.config import environments
+from gli.release import doctor as doctors
+from gli.release import lock, settings
+from gli.release import log as logs
+from gli.release.mirror import Mirror
+from gli.release.repositories import GitFailed
+from gli.release.session import on_each
+from gli.release.settings import Settings
+
+
+@click.command()
+@click.option("--rebuild", is_flag=True, help="From the tags of the repositories alone, not from what was written.")
+@click.option("--publish", is_flag=True, help="Push the lines that the log repository lacks.")
+@env
+@sentences
+def log(rebuild: bool, publish: bool, name: str) -> None:
+    """Print the deployment log. Exit code 0, or 3 where only this machine's part of it can be read.
+
+    A line an operation: when, its tag or id, how it ended, the branches, the release before and after, who, who
+    approved, on which verdict, and why not.
+    """
+    chosen = settings.read(Path.cwd(), name)
+    state = chosen.state
+    if rebuild:
+        with _mirrors(chosen) as mirrors:
+            sys.exit(_rebuilt(mirrors, chosen.deploy_tag))
+    branch, code = chosen.log_in(chosen.mirrors()), 0
+    try:
+        if state.is_dir():
+            chosen.claim()
+        logs.write(state)
+    except OSError as e:
+        click.echo(f"gli: {state / logs.FILE} can't be written: {e.strerror}", err=True)
+    try:
+        if publish:
+            logs.publish(branch)
+        lines = logs.joined(branch.look(), state)
+    except GitFailed as e:
+        click.echo(f"gli: {branch.mirror.name} can't be reached, so this is only what this machine did: {e}", err=True)
+        lines, code = [str(entry) for entry in logs.entries(state)], 3
+    for line in lines:
+        click.echo(line)
+    sys.exit(code)
+
+
+@click.command()
+@env
+@sentences
+def doctor(name: str) -> None:
+    """Say what is not in order, and its mend. Exit code 0 all well, 1 something is wrong, 3 something can't be told.
+
+    Tips of main that no operation made, tags that are missing or were moved, operations left half-finished, debts of
+    emergency pushes, branch rules that are missing, clones that are behind.
+    """
+    root = Path.cwd()
+    chosen, github, found = settings.read(root, name), environments.load(root, name).github, []
+    with _mirrors(chosen) as mirrors:
+        patient = doctors.Patient(chosen, github, mirrors, chosen.log_in(mirrors), click.echo)
+        for finding in doctors.findings(patient):
+            click.echo(f"{finding.text}\n  mend: {finding.mend}")
+            found.append(finding)
+    click.echo(f"{len(found)} to mend" if found else f"all {len(chosen.repositories)} repositories are in order")
+    sys.exit(doctors.exit_code(found))
+
+
+def _rebuilt(mirrors: Mapping[str, Mirror], deploy_tag: str) -> int:
+    """Print what the tags say; the exit code."""
+    failed = {n: e for n, e in on_each(mirrors.values(), Mirror.fetch).items() if isinstance(e, GitFailed)}
+    for name, error in failed.items():
+        click.echo(f"gli: {name} can't be reached, so its tags may be old: {error}", err=True)
+    for entry in logs.rebuilt(mirrors.values(), deploy_tag):
+        click.echo(str(entry))
+    return 3 if failed else 0
+
+
+@contextmanager
+def _mirrors(chosen: Settings) -> Iterator[dict[str, Mirror]]:
+    """Mirrors that nobody else is at work in; ends the command with exit code 3 where somebody is."""
+    try:
+        with lock.local(chosen.state, "gli log or doctor") as fd:
+            chosen.claim()
+            yield chosen.mirrors((fd,))
+    except lock.Busy as e:
+        click.echo(f"gli: {e}", err=True)
+        sys.exit(3)

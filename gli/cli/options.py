@@ -1,0 +1,47 @@
+"""The commands of `gli`, a module a subject. Each is imported when it is called: `gli pull` starts at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import NoReturn, ParamSpec, TypeVar
+
+import click
+
+from gli.common.errors import UsageError
+from gli.release.repositories import GitFailed
+
+env = click.option(
+    "--env", "name", default="stg", envvar="GLI_ENV", metavar="NAME", help="Where the repositories are; default: stg."
+)
+"""Of every command on the eight repositories: the environment that says where they live."""
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def refuse(error: UsageError) -> NoReturn:
+    """The error's sentence on stderr, and exit code 2."""
+    click.echo(f"gli: {error}", err=True)
+    sys.exit(2)
+
+
+def sentences(command: Callable[P, R]) -> Callable[P, R]:
+    """A command whose errors end it with their sentence: exit code 2 for a `UsageError` and for a file or folder that
+    can't be used, 3 where git failed."""
+
+    @wraps(command)
+    def told(*arguments: P.args, **options: P.kwargs) -> R:
+        try:
+            return command(*arguments, **options)
+        except UsageError as e:
+            refuse(e)
+        except BrokenPipeError:
+            raise  # click's: whoever read has gone
+        except OSError as e:
+            refuse(UsageError(f"{e.filename or 'a file'} can't be used: {e.strerror or e}"))
+        except GitFailed as e:
+            click.echo(f"gli: {e}", err=True)
+            sys.exit(3)
+
+    return told

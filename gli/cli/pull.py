@@ -1,0 +1,26 @@
+"""`gli pull`: one branch of every clone."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from gli.cli.options import env, sentences
+from gli.git.branches import BRANCHES
+from gli.release import pull as pulls
+
+
+@click.command()
+@click.argument("branch", type=click.Choice(BRANCHES))
+@click.option("--clone", is_flag=True, help="Clone what is missing.")
+@env
+@sentences
+def pull(branch: str, clone: bool, name: str) -> None:
+    """Bring BRANCH of all clones forward. Exit code 0 all, 1 some were left alone, 3 some could not be asked.
+
+    All at once, and by fast-forward alone: a clone with changed files, with commits of its own beside the remote's, or
+    with a detached HEAD is reported and left as it is.
+    """
+    sys.exit(pulls.told(Path.cwd(), name, branch, click.echo, clone=clone))

@@ -1,0 +1,342 @@
+"""`gli promote`, `gli rollback` and `gli push`: what moves branches, and how people say yes to it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import click
+
+from gli.cli.options import env, sentences
+from gli.common.clock import now
+from gli.common.errors import UsageError
+from gli.git import identity
+from gli.git.branches import BRANCHES, LIVE, STAGED
+from gli.release import promote as promotions
+from gli.release import settings
+from gli.release.engine import Operation
+from gli.release.plan import MERGE_BACK, Refused, because
+from gli.release.repositories import GitFailed
+from gli.release.session import Approval, Approve, Request, Session, session
+
+if TYPE_CHECKING:
+    from gli.config.environments import Environment
+
+_WIDTH = 80
+_ROLLOUT_S = 1800
+"""So long the run after a deployment waits for the workflows that the push has started."""
+
+
+class Asked(NamedTuple):
+    """How a call gets its yes."""
+
+    approve: Approve
+    dry_run: bool
+
+
+def _approving(command: Callable[..., None]) -> Callable[..., None]:
+    """The options with which somebody says yes; the command gets them as one, `asked`."""
+
+    @wraps(command)
+    def told(
+        *arguments: Any, dry_run: bool, yes: bool, approved_id: str | None, approved_by: str | None, **more: Any
+    ) -> None:
+        command(*arguments, asked=Asked(_asking(yes, approved_id, approved_by), dry_run), **more)
+
+    options = (
+        click.option("--dry-run", is_flag=True, help="Everything up to the first push, and nothing of it."),
+        click.option("--yes", is_flag=True, help="Answer the first question; the second one of production stays."),
+        click.option("--approve", "approved_id", metavar="ID", help="In CI: the id that --dry-run printed."),
+        click.option("--approved-by", metavar="NAME", help="Who approves it; somebody else than who runs this."),
+    )
+    for option in reversed(options):
+        told = option(told)
+    return told
+
+
+@click.command()
+@click.argument("source", metavar="FROM", type=click.Choice(BRANCHES), required=False)
+@click.argument("target", metavar="TO", type=click.Choice(BRANCHES), required=False)
+@click.option("--resume", is_flag=True, help="Finish what a crash left.")
+@click.option("--undo", is_flag=True, help="Take back what a crash left.")
+@click.option("--reinstate", is_flag=True, help="Bring back a release that was rolled back.")
+@click.option("--override-freeze", metavar="REASON", help="Why it may go ahead in a freeze window; it is recorded.")
+@click.option("--report-dir", type=click.Path(path_type=Path), default=Path("reports"), help="Where the reports are.")
+@env
+@sentences
+@_approving
+def promote(
+    source: str | None,
+    target: str | None,
+    resume: bool,
+    undo: bool,
+    reinstate: bool,
+    override_freeze: str | None,
+    report_dir: Path,
+    asked: Asked,
+    name: str,
+) -> None:
+    """Merge FROM into TO in all repositories, or in none. Exit code 0 done, 1 refused or undone, 3 cannot tell.
+
+    dev stg, stg main (asks the gate first), and the two back-merges main stg and stg dev. --resume and --undo, without
+    branches, end what a crash left.
+    """
+    root = Path.cwd()
+    if resume or undo:
+        if source is not None or resume == undo or asked.dry_run:
+            raise UsageError("--resume or --undo stands alone, without branches: it ends what was left half-finished")
+        with _released(root, name) as opened:
+            ended = promotions.recover(opened, "resume" if resume else "undo")
+            click.echo("nothing is half-finished on this machine" if ended is None else _done(ended))
+        return
+    if override_freeze is not None:
+        because(override_freeze, 'an override needs its reason: --override-freeze "Why it can not wait"')
+    if source is None or target is None:
+        raise UsageError("say from where to where, as in: gli promote dev stg")
+    with _released(root, name) as opened:
+        operation = promotions.promote(
+            opened,
+            source,
+            target,
+            approve=asked.approve,
+            gate=lambda heads: _gate(root, name, report_dir, heads),
+            frozen=lambda: _frozen(root, name) if target == LIVE else None,
+            choices=promotions.Choices(asked.dry_run, reinstate, override_freeze),
+        )
+        click.echo(_done(operation))
+    if target == LIVE:
+        _after(root, name, operation)
+
+
+@click.command()
+@click.argument("tag", required=False)
+@click.option("--previous", is_flag=True, help="To the release before what is live.")
+@click.option("-m", "--reason", required=True, help="Why; it stands in the log and in the tag.")
+@click.option(
+    "--mode",
+    type=click.Choice(["forward", "reset"]),
+    default="forward",
+    show_default=True,
+    help="A commit with the old tree, or main itself put back: needs --approved-by, and a remote that lets it.",
+)
+@click.option("--ack-migrations", is_flag=True, help="The old code works with the migrations that the database keeps.")
+@env
+@sentences
+@_approving
+def rollback(
+    tag: str | None,
+    previous: bool,
+    reason: str,
+    mode: Literal["forward", "reset"],
+    ack_migrations: bool,
+    asked: Asked,
+    name: str,
+) -> None:
+    """Take main of all repositories back to a release, or of none.
+
+    Exit code 0 done, 1 refused or undone, 3 cannot tell. TAG is a deploy tag. The release that is taken off main is on
+    hold: gli promote refuses it without --reinstate.
+    """
+    from gli.release import rollback as rollbacks
+
+    if previous == (tag is not None):
+        raise UsageError("say where to: a deploy tag, or --previous")
+    root = Path.cwd()
+    with _released(root, name) as opened:
+        operation = rollbacks.rollback(
+            opened,
+            tag,
+            reason=reason,
+            approve=asked.approve,
+            mode=mode,
+            acknowledge_migrations=ack_migrations,
+            dry_run=asked.dry_run,
+        )
+        click.echo(_done(operation))
+    _after(root, name, operation)
+
+
+@click.command()
+@click.argument("branch", type=click.Choice([STAGED, LIVE]))
+@click.option("-m", "--reason", default="", help="Why it can't wait; it stands in the log and in the tag.")
+@click.option("--acknowledge", metavar="TAG", help="Say, as somebody else, that this emergency push was seen.")
+@env
+@sentences
+@_approving
+def push(
+    branch: str,
+    reason: str,
+    acknowledge: str | None,
+    asked: Asked,
+    name: str,
+) -> None:
+    """In an emergency: push what the clones have on BRANCH, past the gate, in all of them or in none.
+
+    Exit code 0 done, 1 refused or undone, 3 cannot tell. On main it opens a debt: normal promotions are refused until
+    main is merged back into stg and dev, and somebody else has acknowledged it (or approved it at once, --approved-by).
+    """
+    from gli.release import emergency
+
+    root = Path.cwd()
+    with _released(root, name) as opened:
+        if acknowledge is not None:
+            if asked.dry_run:
+                raise UsageError("--acknowledge has no --dry-run: it makes one tag, and moves nothing")
+            click.echo(f"done: {emergency.acknowledge(opened, acknowledge)}")
+            return
+        frozen = _frozen(root, name) if branch == LIVE else None
+        operation = emergency.push(
+            opened, branch, reason=reason, approve=asked.approve, frozen=frozen, dry_run=asked.dry_run
+        )
+        click.echo(_done(operation))
+    if branch == LIVE:
+        _say(f"not verified, and lacking in {STAGED} and dev; merge it back: {MERGE_BACK}", "")
+        _after(root, name, operation)
+
+
+@contextmanager
+def _released(root: Path, name: str) -> Iterator[Session]:
+    """A session whose end is told: the reasons of a refusal, the exit code, and the log."""
+    chosen = settings.read(root, name)
+    try:
+        with session(chosen, _told) as opened:
+            yield opened
+    except Refused as e:
+        for reason in e.reasons:
+            _say(reason, "" if e.code == 0 else "no: ")
+        sys.exit(e.code)
+    except GitFailed as e:
+        _say(str(e), "no: ")
+        sys.exit(3)
+    except KeyboardInterrupt:
+        _say("interrupted; gli doctor says how it stands", "no: ")
+        sys.exit(1)
+
+
+def _asking(yes: bool, approved_id: str | None, approved_by: str | None) -> Approve:
+    """How this call gets its yes: from options, or from whoever sits there."""
+    if approved_by is not None and not approved_by.strip():
+        raise UsageError("--approved-by is empty; say who approves it")
+    if approved_id is not None and approved_by is None:
+        raise UsageError("--approve needs --approved-by NAME: who approves it")
+
+    def approve(request: Request) -> Approval:
+        if approved_by is not None and identity.may_be_one(approved_by, request.requested_by):
+            raise Refused(f"{request.requested_by} runs this; --approved-by must be somebody else")
+        if request.second_person == "now" and approved_by is None:
+            raise Refused("this needs two people: --approved-by NAME, somebody else than who runs this")
+        _say(request.title, "")
+        click.echo(f"id {request.id}")
+        if approved_id is not None:
+            if approved_id != request.id:
+                raise Refused(f"--approve {approved_id} is of other commits; what would move now is {request.id}")
+        else:
+            _ask(request, yes)
+        return Approval(approved_by or (None if request.second_person else request.requested_by))
+
+    return approve
+
+
+def _ask(request: Request, yes: bool) -> None:
+    """One question; for production two, the typed id and the summary. Raises `Refused` for a no."""
+    try:
+        if request.production and not yes and click.prompt("type the id to go on").strip() != request.id:
+            raise Refused("that is another id; nothing has moved")
+        for line in request.lines:
+            click.echo(f"  {line}")
+        if request.production or not yes:
+            click.confirm("move all of them?", abort=True)
+    except click.Abort:
+        raise Refused("not confirmed; nothing has moved") from None
+
+
+def _gate(root: Path, name: str, reports: Path, fetched: promotions.Heads) -> promotions.Evidence:
+    """The gate's yes; raises `Refused` with its reason. What was fetched is not asked for again."""
+    from gli.config import catalogue, environments
+    from gli.gate import gate
+
+    known, environment = catalogue.load(root), environments.load(root, name)
+
+    def heads(of: environments.Environment) -> Mapping[str, str] | None:
+        if of.git is None or environment.git is None or of.git.remote != environment.git.remote:
+            return gate.heads(of)
+        commits = fetched(of.branch)
+        return commits if len(commits) == len(of.repositories) else None
+
+    decision = gate.decision(root, known, environment, "pre-deploy", reports, now(), heads)
+    if decision.code != gate.YES or decision.verdict is None:
+        raise Refused(f"the gate says no: {decision.reason}", *decision.notes, code=decision.code or 1)
+    verdict = decision.verdict
+    about = {"environment": verdict.environment, "finished": verdict.finished, "digest": verdict.digest}
+    return promotions.Evidence(verdict.manifest, about, datetime.fromisoformat(verdict.expires))
+
+
+def _frozen(root: Path, name: str) -> str | None:
+    """The freeze window that is open now, as a sentence."""
+    from gli.config import environments
+    from gli.release import freeze
+
+    table = environments.load(root, name).git
+    window = freeze.frozen(table.freeze, now()) if table is not None else None
+    return freeze.says(window) if window is not None else None
+
+
+def _after(root: Path, name: str, operation: Operation) -> None:
+    """What comes after a deployment: whoever is to be told, the checklist, and the run that proves it. The operation is
+    done by then: what can't be told of it is a warning."""
+    from gli.config import environments
+
+    try:
+        live = environments.load(root, name).other
+        if live is not None:
+            _tell_after(root, live, operation)
+    except UsageError as e:
+        _say(str(e), "WARNING: ")
+
+
+def _tell_after(root: Path, live: Environment, operation: Operation) -> None:
+    from gli.config import catalogue
+    from gli.report import sinks, texts
+
+    tag = str(operation.tag)
+    for problem in sinks.tell_deployment(live, tag, _done(operation), root / "reports", language=texts.chosen(None)):
+        _say(problem, "WARNING: ")
+    items = catalogue.load(root).checklists["post-deploy"].shown_in(live)
+    click.echo("now, the checklist after a deployment:")
+    for item in items:
+        _say(item.text.en, f"  {item.id}  ")
+    run = ["pytest", f"--env={live.name}", "--phase=post-deploy", f"--await-rollout={_ROLLOUT_S}"]
+    click.echo(f"it is proven by: {' '.join(run)}")
+    try:
+        run_now = sys.stdin.isatty() and click.confirm("run it now?")
+    except click.Abort:
+        run_now = False
+    if run_now:
+        subprocess.run([sys.executable, "-m", *run], cwd=root, check=False)
+
+
+def _done(operation: Operation) -> str:
+    moved = sum(move.moves for move in operation.moves.values())
+    return f"done: {operation.tag or operation.id}, {moved} of {len(operation.moves)} repositories moved"
+
+
+def _told(text: str) -> None:
+    """A sentence on the way. That nobody reads it any more stops nothing that is under way."""
+    try:
+        _say(text, "")
+    except OSError:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - as Python's documentation has it
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def _say(text: str, mark: str) -> None:
+    """A sentence at 80 columns, its marks kept apart."""
+    click.echo("\n".join(textwrap.wrap(text, _WIDTH, initial_indent=mark, subsequent_indent=" " * len(mark))))

@@ -1,0 +1,153 @@
+"""`gli report` shows a run again, `gli reports prune` removes old ones."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+from gli.cli.options import sentences
+from gli.common import clock
+from gli.common.documents import parsed
+from gli.common.errors import UsageError
+from gli.config import catalogue as catalogues
+from gli.config import environments
+from gli.config.catalogue import Catalogue
+from gli.config.environments import Retention
+from gli.judge.verdict import CheckLine, ItemLine, Verdict
+from gli.report import files, markdown, prometheus, retention, texts
+
+FORMATS = ("md", "html", "line", "json", "prometheus")
+_REPORTS = click.option(
+    "--report-dir", type=click.Path(path_type=Path), default=Path("reports"), help="Where the reports are."
+)
+
+
+@click.command()
+@click.argument("run")
+@click.option("--format", "kind", type=click.Choice(FORMATS), default="md", help="What to print (default: md).")
+@click.option("--lang", type=click.Choice(texts.LANGUAGES), help="Language (default: ko where LANG says so, else en).")
+@_REPORTS
+@sentences
+def report(run: str, kind: str, lang: str | None, report_dir: Path) -> None:
+    """Show a run again: its folder, or ENV/latest below the reports."""
+    folder = _folder(run, report_dir)
+    text, verdict = _verdict(folder / files.VERDICT)
+    language = texts.chosen(lang)
+    if kind == "json":
+        click.echo(text, nl=False)
+    elif kind == "prometheus":
+        click.echo(prometheus.prometheus(verdict), nl=False)
+    elif kind == "html":
+        click.echo(_page(folder, _translated(verdict, language), language), nl=False)
+    elif kind == "line":
+        click.echo(markdown.line(verdict, language=language))
+    else:
+        click.echo(markdown.markdown(_translated(verdict, language), language=language), nl=False)
+
+
+@click.group()
+def reports() -> None:
+    """Look after the folder of reports."""
+
+
+@reports.command()
+@click.option("--env", "name", metavar="NAME", help="Only this environment (default: all that have reports).")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@_REPORTS
+@sentences
+def prune(name: str | None, dry_run: bool, report_dir: Path) -> None:
+    """Remove the runs that [ENV.reports] does not keep any longer; the newest always stays."""
+    root, now = Path.cwd(), clock.now()
+    known = environments.names(root)
+    if name is not None and name not in known:
+        raise UsageError(f"environments.toml has no environment {name!r}; it has: {', '.join(known)}")
+    found = [name] if name else sorted(p.name for p in report_dir.glob("*") if p.is_dir())
+    removed = 0
+    for environment in found:
+        settings = environments.load(root, environment, overlay={}).reports if environment in known else Retention()
+        for folder in retention.expired(report_dir / environment, settings, now):
+            click.echo(f"{'would remove' if dry_run else 'removed'} {folder}")
+            removed += 1
+            if not dry_run:
+                _remove(folder)
+    click.echo(f"{removed} {'runs would go' if dry_run else 'runs removed'}")
+    if removed and not dry_run:
+        from gli.report import index
+
+        index.write(report_dir)
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except OSError as e:
+        raise UsageError(f"{folder} can't be removed: {e.strerror}; remove it by hand") from None
+
+
+def _folder(run: str, report_dir: Path) -> Path:
+    """The folder that a run's name means: a path, or one below the reports."""
+    for path in (Path(run), report_dir / run):
+        if path.is_dir() and (path / files.VERDICT).is_file():
+            return path
+        if path.is_file() and path.name == files.VERDICT:
+            return path.parent
+    raise UsageError(f"{run} is no run: give its folder, or ENV/latest below {report_dir}")
+
+
+def _verdict(path: Path) -> tuple[str, Verdict]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return text, Verdict.of(parsed(text))
+    except (OSError, ValueError) as e:
+        raise UsageError(f"{path} is no verdict of schema 1 ({type(e).__name__}); run pytest --env again") from None
+
+
+def _page(folder: Path, verdict: Verdict, language: str) -> str:
+    """The page of a run, with its environment drawn as the file describes it now."""
+    from gli.report import html, topology
+
+    facts = folder / files.FACTS
+    header, records = files.read_facts(facts) if facts.is_file() else ({}, [])
+    try:
+        root = Path.cwd()
+        environment = environments.load(root, verdict.environment, overlay=header.get("overlay", {}))
+        catalogue = catalogues.load(root)
+        docstrings = catalogues.docstrings(root)
+    except UsageError:  # the environment is not described here, or not any more
+        return html.page(verdict, records, None, language)
+    proves = {c.id: docstrings.get(c.function, "") for c in catalogue.checks.values()}
+    drawn = topology.topology(environment, catalogue.cases(environment, verdict.phase))
+    return html.page(verdict, records, drawn, language, proves=proves)
+
+
+def _translated(verdict: Verdict, language: str) -> Verdict:
+    """The verdict with what to do and what the items say in the language, where the catalogue is the run's own."""
+    try:
+        catalogue = catalogues.load(Path.cwd())
+    except UsageError:
+        return verdict
+    if catalogue.sha256 != verdict.suite.catalogue_sha256:
+        return verdict
+
+    def hint(check: str, given: str) -> str:
+        return catalogue.checks[check].remedy.of(language) if given and check in catalogue.checks else given
+
+    roots = tuple(r.model_copy(update={"hint": hint(r.check, r.hint)}) for r in verdict.root_causes)
+    checks = tuple(_hinted(c, hint(c.id, c.hint)) for c in verdict.checks)
+    items = tuple(_said(i, catalogue, language) for i in verdict.checklist)
+    return verdict.model_copy(update={"root_causes": roots, "checks": checks, "checklist": items})
+
+
+def _hinted(line: CheckLine, hint: str) -> CheckLine:
+    return line if line.hint == hint else line.model_copy(update={"hint": hint})
+
+
+def _said(line: ItemLine, catalogue: Catalogue, language: str) -> ItemLine:
+    for checklist in catalogue.checklists.values():
+        item = checklist.items.get(line.item)
+        if item is not None:
+            heading = checklist.headings[item.heading].of(language)
+            return line.model_copy(update={"heading": heading, "text": item.text.of(language)})
+    return line

@@ -1,0 +1,276 @@
+"""The catalogue: what each check is, apart from its assertion, and which targets of an environment it is asked of.
+
+The check `sg-db-ingress` is the function `test_sg_db_ingress`, and its row `[sg-db-ingress]` in
+`checklists/checks.toml` holds the rest. A case is one check on one target: the unit that must report.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError
+
+import gli
+from gli.common.errors import UsageError
+from gli.config import checklists
+from gli.config.checklists import Checklist, Text
+from gli.config.environments import FILE as ENVIRONMENTS
+from gli.config.environments import Environment, Table, Vantage
+
+FILE = Path("checklists/checks.toml")
+WAIVERS = Path("checklists/waivers.toml")
+PHASES = ("pre-deploy", "post-deploy", "on-call")
+Phase = Literal["pre-deploy", "post-deploy", "on-call"]
+Severity = Literal["block", "block-prod", "warn"]
+
+
+# A group is a set of targets of one kind, by name. A check says which group it is asked of.
+GROUPS: Mapping[str, Callable[[Environment], Mapping[str, Any]]] = {
+    "environment": lambda e: {e.name: e},
+    "counterpart": lambda e: {e.other.name: e.other} if e.other else {},
+    "account": lambda e: {e.aws.region: e.aws} if e.aws else {},
+    "hosts": lambda e: {h: h for h in e.hosts},
+    "secure-hosts": lambda e: {h: h for h in e.secure_hosts},
+    "zone": lambda e: {e.dns.zone: e.dns} if e.dns.zone else {},
+    "apis": lambda e: {s.name: s for s in e.services.values() if not s.websocket},
+    "websockets": lambda e: {s.name: s for s in e.services.values() if s.websocket},
+    "services": lambda e: dict(e.services),
+    "frontends": lambda e: dict(e.frontends),
+    "secure-pages": lambda e: {n: p for n, p in {**e.services, **e.frontends}.items() if p.secure and not p.websocket},
+    "load-balancer": lambda e: {e.load_balancer.name: e.load_balancer} if e.load_balancer else {},
+    "sqlite": lambda e: {e.sqlite.name: e.sqlite} if e.sqlite else {},
+    "database": lambda e: {e.database.instance: e.database} if e.database else {},
+    "cache": lambda e: {e.cache.replication_group: e.cache} if e.cache else {},
+    "broker": lambda e: {e.broker.secret: e.broker} if e.broker else {},
+    "secrets": lambda e: {s: s for s in e.secrets},
+    "log-groups": lambda e: {g: g for g in e.logs.groups} if e.logs else {},
+    "alarms": lambda e: {e.alarms.prefix: e.alarms} if e.alarms else {},
+    "topics": lambda e: {t: t for t in e.alarms.topics} if e.alarms else {},
+    "repositories": lambda e: {r.name: r.name for r in e.repositories} if e.git else {},
+    "built-repositories": lambda e: {r: r for r in e.built} if e.git else {},
+    "pipelines": lambda e: {r.name: r for r in e.repositories if r.workflow} if e.git and e.github else {},
+    "deployment-log": lambda e: {e.git.log_repository: e.git.log_repository} if e.git and e.git.log_repository else {},
+    "migrations": lambda e: {e.database.migrations: e.database.migrations} if e.git and e.database else {},
+}
+
+
+class Check(Table):
+    """One row of the catalogue."""
+
+    id: str
+    layer: str
+    phase: Literal["pre-deploy", "post-deploy", "both", "on-call"]
+    severity: Severity
+    vantage: Vantage
+    each: str
+    """The group of targets that it is asked of, one case each."""
+    needs: tuple[str, ...] = ()
+    """Keys that a target must have to be asked at all."""
+    causes: tuple[str, ...] = ()
+    """Checks that explain this one: where one of them is red, this red is a symptom."""
+    remedy: Text
+    """What to do when the check is red: one sentence for a tired person."""
+    iam: tuple[str, ...] = ()
+    """The IAM actions that its observations need."""
+
+    @property
+    def function(self) -> str:
+        return "test_" + self.id.replace("-", "_")
+
+    def severity_in(self, environment: Environment) -> Literal["block", "warn"]:
+        """`block-prod` blocks in production and warns elsewhere."""
+        if self.severity == "block-prod":
+            return "block" if environment.production else "warn"
+        return self.severity
+
+    def runs_in(self, phase: str | None) -> bool:
+        """Whether the check is of that phase; a run without one, and the on-call run, take all."""
+        return phase in (None, "on-call") or self.phase in (phase, "both")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One check on one target: what must report an outcome."""
+
+    check: Check
+    target: str
+    severity: Literal["block", "warn"]
+    """What the check's severity comes to in this environment."""
+    subjects: frozenset[str]
+    """Every name that the target goes by; empty where the target is shared by the whole environment."""
+    not_applicable: str | None = None
+    """Why the case can't be judged here, by the environment's own declaration."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.check.id, self.target
+
+    @property
+    def label(self) -> str:
+        return f"{self.check.id}[{self.target}]"
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Every check by id, and what a deployment needs of them."""
+
+    checks: Mapping[str, Check]
+    checklists: Mapping[str, Checklist]
+    """The checklist of each phase."""
+    root: Path
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of every file that decides what a verdict means: the catalogue, the checklists, the waivers, the
+        environments, the checks, and this package. As they are when it is first asked for.
+        """
+        return _digest(self.root)
+
+    def targets(self, check: Check, environment: Environment) -> dict[str, Any]:
+        """The targets of a check in an environment: name to table, sorted by name."""
+        found = GROUPS[check.each](environment)
+        return {n: found[n] for n in sorted(found) if all(getattr(found[n], key, None) for key in check.needs)}
+
+    def cases(self, environment: Environment, phase: str | None) -> tuple[Case, ...]:
+        """Every case that a run of the phase must report on, in the catalogue's order: the checks of the phase, and
+        those that an item of its checklist needs here.
+        """
+        checklist = self.checklists.get(phase or "")
+        return tuple(
+            Case(check, name, check.severity_in(environment), _subjects(check, table), _not_applicable(table))
+            for check in self.checks.values()
+            if check.runs_in(phase) or (checklist is not None and checklist.asks(check.id, environment))
+            for name, table in self.targets(check, environment).items()
+        )
+
+
+def load(root: Path) -> Catalogue:
+    """The catalogue of `root`; raises `UsageError` for anything that is not as it should be."""
+    path = root / FILE
+    try:
+        content = path.read_bytes()
+        rows = tomllib.loads(content.decode("utf-8"))
+    except OSError as e:
+        raise UsageError(f"{FILE} can't be read: {e.strerror}; run from the project's root") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise UsageError(f"{FILE} is not valid TOML: {e}; mend that line") from None
+    checks = {id_: _check(id_, row) for id_, row in rows.items()}
+    _refuse_unknown_causes(checks)
+    _refuse_cycles(checks)
+    listed = checklists.load(root)
+    for checklist in listed.values():
+        _refuse_gaps(checks, checklist)
+    return Catalogue(checks=checks, checklists=listed, root=root)
+
+
+def _digest(root: Path) -> str:
+    """One digest of all files that decide what a verdict means, with their names."""
+    package = Path(gli.__file__).parent
+    files = [root / f for f in (FILE, WAIVERS, *map(checklists.file_of, checklists.PHASES))]
+    files += [root / ENVIRONMENTS, root / "conftest.py"]
+    files += sorted([*root.glob("tests_smoke/**/*.py"), *root.glob("tests_infra/**/*.py")])
+    named = [(path.relative_to(root), path) for path in files]
+    named += [(path.relative_to(package.parent), path) for path in sorted(package.glob("**/*.py"))]
+    digest = hashlib.sha256()
+    for name, path in named:
+        digest.update(f"{name}\n".encode() + hashlib.sha256(path.read_bytes() if path.is_file() else b"").digest())
+    return digest.hexdigest()
+
+
+def docstrings(root: Path) -> dict[str, str]:
+    """What each check proves: the docstring of every test function, read without importing anything.
+
+    Raises `UsageError` for a name that is taken twice: Python would drop the first function without a word, and the
+    check with it.
+    """
+    proved: dict[str, str] = {}
+    for path in sorted([*root.glob("tests_smoke/**/*.py"), *root.glob("tests_infra/**/*.py")]):
+        for node in ast.walk(_parsed(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test"):
+                if node.name in proved:
+                    where = path.relative_to(root)
+                    raise UsageError(f"{where}: {node.name} is defined a second time; give each check its own name")
+                proved[node.name] = " ".join((ast.get_docstring(node) or "").split())
+    return proved
+
+
+def _parsed(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError):
+        return ast.Module(body=[], type_ignores=[])  # collecting it will say what is wrong, with the line
+
+
+def _check(id_: str, row: Any) -> Check:
+    if not isinstance(row, dict):
+        raise UsageError(f"{FILE}: {id_} must be a table, as in [{id_}]")
+    listed = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+    try:
+        check = Check.model_validate({**listed, "id": id_})
+    except ValidationError as e:
+        error = e.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in error["loc"])
+        raise UsageError(f"{FILE}: [{id_}] {key}: {error['msg']}; mend the row") from None
+    if check.each not in GROUPS:
+        raise UsageError(
+            f"{FILE}: [{id_}] each = {check.each!r} is no group of targets; there are: {', '.join(GROUPS)}"
+        )
+    return check
+
+
+def _refuse_unknown_causes(checks: Mapping[str, Check]) -> None:
+    for check in checks.values():
+        for cause in check.causes:
+            if cause not in checks:
+                raise UsageError(f"{FILE}: [{check.id}] causes names {cause!r}, which is no check; mend its spelling")
+
+
+def _refuse_gaps(checks: Mapping[str, Check], checklist: Checklist) -> None:
+    """Both directions: an item names checks that there are, and every check of the phase stands in an item."""
+    named = {id_: item.id for item in checklist.items.values() for id_ in item.checks}
+    for id_, item in named.items():
+        if id_ not in checks:
+            raise UsageError(f"{checklist.path}: [{item}] checks names {id_!r}, which is no check; mend its spelling")
+    for check in checks.values():
+        if check.runs_in(checklist.phase) and check.id not in named:
+            raise UsageError(f"{checklist.path}: the check {check.id} stands in no item; add it to the one it proves")
+
+
+def _refuse_cycles(checks: Mapping[str, Check]) -> None:
+    done: set[str] = set()
+
+    def walk(id_: str, path: tuple[str, ...]) -> None:
+        if id_ in path:
+            circle = " -> ".join((*path[path.index(id_) :], id_))
+            raise UsageError(f"{FILE}: causes go in a circle: {circle}; take one of them out")
+        if id_ not in done:
+            for cause in checks[id_].causes:
+                walk(cause, (*path, id_))
+            done.add(id_)
+
+    for id_ in checks:
+        walk(id_, ())
+
+
+def _subjects(check: Check, table: Any) -> frozenset[str]:
+    """A service goes by its name and its host, a frontend also by its bucket; what there is one of is everybody's."""
+    if isinstance(table, str):
+        return frozenset({table})
+    if check.each in ("apis", "websockets", "services", "frontends", "secure-pages", "pipelines"):
+        names = (
+            getattr(table, key, None)
+            for key in ("name", "host", "bucket", "repository", "deep_health_secret", "log_group")
+        )
+        return frozenset(str(n) for n in names if n)
+    return frozenset()
+
+
+def _not_applicable(table: Any) -> str | None:
+    return getattr(table, "absent", None)

@@ -1,0 +1,124 @@
+"""The checklists: what has to be true before and after a deployment, and what proves each item.
+
+Source of truth: `checklists/pre-deploy.toml` and `checklists/post-deploy.toml`. An item is proven by checks, confirmed
+by people, or both. Nothing here asks anything; `gli.judge.checklist` says how far the items have come.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, ValidationError
+
+from gli.common.errors import UsageError
+from gli.config.environments import Environment, Table
+
+PHASES = ("pre-deploy", "post-deploy")
+T = TypeVar("T", bound=Table)
+
+
+class Text(Table):
+    """One sentence in both languages."""
+
+    en: str
+    ko: str
+
+    def of(self, language: str) -> str:
+        return self.ko if language == "ko" else self.en
+
+
+class Item(Table):
+    """One item of a checklist."""
+
+    id: str
+    heading: str
+    text: Text
+    checks: tuple[str, ...] = ()
+    """The checks that prove it."""
+    people: Annotated[int, Field(ge=0, le=9)] = 0
+    """How many distinct persons have to sign it."""
+    on: Literal["staging", "production"] | None = None
+    """Where its checks are asked; None: on both."""
+
+    def asked_in(self, environment: Environment) -> bool:
+        """Whether its checks are asked in this environment."""
+        return self.on is None or (self.on == "production") == environment.production
+
+
+@dataclass(frozen=True)
+class Checklist:
+    """The items of one phase, in their order, and the headings that they stand under."""
+
+    phase: str
+    headings: Mapping[str, Text]
+    items: Mapping[str, Item]
+
+    @property
+    def path(self) -> Path:
+        return file_of(self.phase)
+
+    def asks(self, check: str, environment: Environment) -> bool:
+        """Whether one of its items needs the check in this environment."""
+        return any(check in i.checks and i.asked_in(environment) for i in self.items.values())
+
+    def signed_in(self, item: Item, environment: Environment) -> bool:
+        """Whether people sign the item for this environment: before a deployment to production for what will land,
+        which is staging; after it for production.
+        """
+        return item.people > 0 and (self.phase == "post-deploy") == environment.production
+
+    def shown_in(self, environment: Environment) -> tuple[Item, ...]:
+        """The items that say something about this environment."""
+        shown = (
+            i for i in self.items.values() if (i.checks and i.asked_in(environment)) or self.signed_in(i, environment)
+        )
+        return tuple(shown)
+
+
+def file_of(phase: str) -> Path:
+    """The file of a phase's checklist, relative to the project's root."""
+    return Path("checklists") / f"{phase}.toml"
+
+
+def load(root: Path) -> dict[str, Checklist]:
+    """The checklist of each phase; raises `UsageError` for anything that is not as it should be, but for the ids of
+    checks, which the catalogue knows.
+    """
+    return {phase: _checklist(root, phase) for phase in PHASES}
+
+
+def _checklist(root: Path, phase: str) -> Checklist:
+    file = file_of(phase)
+    try:
+        tables = tomllib.loads((root / file).read_text(encoding="utf-8"))
+    except OSError as e:
+        raise UsageError(f"{file} can't be read: {e.strerror}; it says what proves a deployment") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise UsageError(f"{file} is not valid TOML: {e}; mend that line") from None
+    headings = tables.pop("headings", {})
+    if not isinstance(headings, dict):
+        raise UsageError(f"{file}: headings must be tables, as in [headings.staging]")
+    known = {name: _model(Text, file, f"headings.{name}", table) for name, table in headings.items()}
+    items = {id_: _model(Item, file, id_, table, id=id_) for id_, table in tables.items()}
+    for item in items.values():
+        if item.heading not in known:
+            raise UsageError(f"{file}: [{item.id}] heading = {item.heading!r} is none of: {', '.join(known) or 'none'}")
+        if not item.checks and not item.people:
+            raise UsageError(f"{file}: [{item.id}] is proven by nothing; give it checks, or people who sign it")
+    return Checklist(phase=phase, headings=known, items=items)
+
+
+def _model(model: type[T], file: Path, name: str, table: Any, **more: Any) -> T:
+    if not isinstance(table, dict):
+        raise UsageError(f"{file}: {name} must be a table, as in [{name}]")
+    listed = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+    try:
+        return model.model_validate({**listed, **more})
+    except ValidationError as e:
+        error = e.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in error["loc"])
+        raise UsageError(f"{file}: [{name}] {key}: {error['msg']}; mend the entry") from None

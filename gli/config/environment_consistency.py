@@ -1,0 +1,85 @@
+"""Whether an environment's description can be right: no name of its counterpart, nothing named twice.
+
+Pure: it reads models, and touches no file and no network.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from gli.config.environments import Environment
+
+_SHARED = frozenset({"dns.zone"})
+"""Keys whose value both environments may have, though it names a host of one: the zone's apex is production's."""
+
+
+def objections(environment: Environment) -> tuple[str, ...]:
+    """What speaks against the environment as `environments.toml` and its overlay describe it, a sentence each."""
+    found = [*_outside_the_zone(environment), *_named_twice(environment)]
+    if environment.other is not None:
+        found += [*_not_a_pair(environment, environment.other), *_foreign(environment, environment.other)]
+    return tuple(found)
+
+
+def _outside_the_zone(environment: Environment) -> Iterator[str]:
+    zone = environment.dns.zone
+    for host in environment.hosts if zone else ():
+        if host != zone and not host.endswith(f".{zone}"):
+            yield f"{host} is not in the zone {zone}"
+
+
+def _named_twice(environment: Environment) -> Iterator[str]:
+    reached = [*environment.services.values(), *environment.frontends.values()]
+    ecs = [s.ecs for s in environment.services.values() if s.ecs]
+    names = {
+        "url": [r.url.rstrip("/") for r in reached],
+        "bucket": [f.bucket for f in environment.frontends.values() if f.bucket],
+        "ECS service": [f"{e.cluster}/{e.service}" for e in ecs],
+    }
+    for kind, values in names.items():
+        yield from (f"two parts have the {kind} {value}" for value, n in Counter(values).items() if n > 1)
+
+
+def _not_a_pair(environment: Environment, other: Environment) -> Iterator[str]:
+    if environment.branch == other.branch:
+        yield f"branch = {environment.branch!r} is {other.name}'s branch too"
+    if environment.production == other.production:
+        yield f"production = {str(environment.production).lower()} here and in {other.name}"
+
+
+def _foreign(environment: Environment, other: Environment) -> Iterator[str]:
+    """Every value and every key that names what belongs to the counterpart."""
+    names = "|".join(map(re.escape, sorted(own_names(other), key=len, reverse=True)))
+    pattern = re.compile(rf"(?<![\w.-])(?:{names})(?![\w-]|\.\w)")
+    for path, text in _texts(environment.model_dump(), ""):
+        if path not in _SHARED and (match := pattern.search(text)):
+            yield f"{path} names {match[0]}, which is {other.name}'s"
+
+
+def own_names(environment: Environment) -> set[str]:
+    """The names of what an environment has for itself alone."""
+    e = environment
+    names: list[str | None] = [*e.hosts, *e.secrets, *(e.logs.groups if e.logs else ())]
+    names += [s.ecs.service for s in e.services.values() if s.ecs]
+    names += [f.bucket for f in e.frontends.values() if f.bucket]
+    names += [e.load_balancer.name] if e.load_balancer else []
+    names += [e.database.instance, *e.database.ingress_from] if e.database else []
+    names += [e.cache.replication_group, e.cache.security_group, *e.cache.ingress_from] if e.cache else []
+    names += [e.broker.amazon_mq, e.broker.security_group, *e.broker.ingress_from] if e.broker else []
+    names += [e.alarms.prefix, *e.alarms.topics] if e.alarms else []
+    return {name for name in names if name}
+
+
+def _texts(value: object, path: str) -> Iterator[tuple[str, str]]:
+    """Every text in a dumped model with the path to it; a key counts as a text of its table."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield path, str(key)
+            yield from _texts(inner, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, (tuple, list)):
+        for inner in value:
+            yield from _texts(inner, path)

@@ -1,0 +1,506 @@
+"""`environments.toml` into typed, frozen models: the only place that knows what an environment consists of.
+
+Source of truth: the comments in `environments.toml`. A key that is not known, a wrong type or a missing one raises
+`UsageError` with the file, the key and the mend.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
+
+from gli.common.errors import UsageError
+from gli.config.toml_tables import FILE, extended, names, overlay_path, read_overlay, read_tables, tables_of, whole
+from gli.git import name_rules
+
+__all__ = ["FILE", "Environment", "load", "names", "overlay_path", "read_overlay", "read_tables", "tables_of"]
+
+Vantage = Literal["internet", "vpc"]
+_MOMENT = r"^(Mon|Tue|Wed|Thu|Fri|Sat|Sun|[0-9]{4}-[0-9]{2}-[0-9]{2}) ([01][0-9]|2[0-3]):[0-5][0-9]$"
+_DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+def _url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole or parts.scheme not in _DEFAULT_PORTS:
+        raise ValueError("a URL with a host, and with a port from 1 to 65535 if any, as in https://api.example.com")
+    return url
+
+
+def _address(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+        raise ValueError("host:port, with a port from 1 to 65535")
+    return address
+
+
+def _resolver(address: str) -> str:
+    return _address(address) if address.count(":") == 1 else address
+
+
+# Limits: one that is no number, or below what can be, would switch off the check that it is for.
+Count = Annotated[int, Field(ge=0)]
+Least = Annotated[int, Field(ge=1)]
+Days = Annotated[int, Field(ge=1, le=36_500)]
+Hours = Annotated[int, Field(ge=1, le=8_760)]
+Minutes = Annotated[int, Field(ge=1, le=525_600)]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Percent = Annotated[float, Field(gt=0, le=100)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+Url = Annotated[str, AfterValidator(_url)]
+Address = Annotated[str, AfterValidator(_address)]
+Resolver = Annotated[str, AfterValidator(_resolver)]
+Folder = Annotated[str, AfterValidator(name_rules.folder)]
+RepositoryName = Annotated[str, AfterValidator(name_rules.repository)]
+Timezone = Annotated[str, AfterValidator(name_rules.timezone)]
+
+
+class Table(BaseModel):
+    """One table of the file. What can be a check's target has a `name`, under which its outcomes are reported."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Repository(Table):
+    name: RepositoryName
+    path: Folder | None = None
+    first: bool = False
+    workflow: str | None = None
+    steps: tuple[tuple[str, ...], ...] = ()
+    migrate: tuple[str, ...] = ()
+    serve: tuple[str, ...] = ()
+
+
+class Aws(Table):
+    region: str
+    role: str = "*"
+    account_id: Annotated[str, Field(pattern=r"^[0-9]{12}$")] | None = None
+    profile: str | None = None
+    endpoint_url: Url | None = None
+    credentials_file: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.region
+
+
+class Freeze(Table):
+    """When nothing is promoted to production: weekly (`Fri 17:00`) or dated (`2026-12-20 00:00`)."""
+
+    reason: str
+    begins: Annotated[str, Field(pattern=_MOMENT)]
+    ends: Annotated[str, Field(pattern=_MOMENT)]
+    """The first minute that is free again."""
+    timezone: Timezone = "UTC"
+
+    @model_validator(mode="after")
+    def _is_a_window(self) -> Freeze:
+        dated = self.begins[:1].isdigit()
+        if dated != self.ends[:1].isdigit() or self.begins == self.ends:
+            raise ValueError("begins and ends must be two different moments, both of the week or both with a date")
+        if dated and datetime.fromisoformat(self.begins) > datetime.fromisoformat(self.ends):
+            raise ValueError("begins is after ends; mend one of them")
+        return self
+
+
+class Git(Table):
+    remote: Annotated[str, AfterValidator(name_rules.remote)]
+    deploy_tag: Annotated[str, AfterValidator(name_rules.deploy_tag)] = "deploy-%Y%m%d-%H%M%S"
+    log_repository: RepositoryName | None = None
+    log_branch: Annotated[str, AfterValidator(name_rules.log_branch)] = "deployments"
+    log_path: Annotated[str, AfterValidator(name_rules.log_path)] = "deployment.log"
+    backmerge_hours: Hours = 24
+    workspace: Folder = ".."
+    state: Folder = ".release"
+    timezone: Timezone = "UTC"
+    freeze: tuple[Freeze, ...] = ()
+
+    def of(self, repository: str) -> str:
+        """The remote of one repository."""
+        return self.remote.replace("{repository}", repository)
+
+
+class Github(Table):
+    owner: str
+    environment: str
+    api_url: Url = "https://api.github.com"
+    token_variable: str | None = None
+    status_variable: str | None = None
+
+
+class Dns(Table):
+    zone: str | None = None
+    resolvers: tuple[Resolver, ...] = ()
+
+
+class Tls(Table):
+    block_below_days: Days = 7
+    ca_file: str | None = None
+
+
+class LoadBalancer(Table):
+    name: str
+    ports_open_to_the_world: tuple[Port, ...] = (80, 443)
+
+
+class Endpoint(Table):
+    """One read-only endpoint and what it must answer."""
+
+    path: str
+    status: Annotated[int, Field(ge=100, le=599)] = 200
+    content_type: str = "application/json"
+    keys: tuple[str, ...] = ()
+
+
+class Echo(Table):
+    send: str
+    expect: str
+
+
+class Cookies(Table):
+    path: str
+    readable: tuple[str, ...] = ()
+
+
+class Ecs(Table):
+    cluster: str
+    service: str
+    container: str
+    port: Port
+    minimum_tasks: Least = 1
+
+
+class Registry(Table):
+    most_critical: Count = 0
+    most_high: Count = 10
+    rollback_releases: Least = 3
+
+
+class Reachable(Table):
+    """What a user reaches under a URL."""
+
+    url: Url
+    repository: str
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        parts = urlsplit(self.url)
+        return parts.port or _DEFAULT_PORTS[parts.scheme]
+
+    @property
+    def secure(self) -> bool:
+        return urlsplit(self.url).scheme in ("https", "wss")
+
+    @property
+    def websocket(self) -> bool:
+        return urlsplit(self.url).scheme in ("ws", "wss")
+
+
+class Service(Reachable):
+    name: str
+    image: str | None = None
+    health_path: str = "/health/"
+    deep_health_path: str | None = None
+    deep_health_secret: str | None = None
+    version_path: str | None = None
+    protected_path: str | None = None
+    error_path: str | None = None
+    cors_path: str | None = None
+    cookies: Cookies | None = None
+    contract: tuple[Endpoint, ...] = ()
+    echo: Echo | None = None
+    heartbeat_s: Annotated[int, Field(ge=1, le=86_400)] = 30
+    subprotocols: tuple[str, ...] = ()
+    idle_hold_s: Annotated[float, Field(gt=0, le=75)] | None = None
+    """No longer than a run may take (`gli.observe.engine.observatory.RUN_DEADLINE_S`)."""
+    log_group: str | None = None
+    ecs: Ecs | None = None
+
+
+class Frontend(Reachable):
+    name: str
+    bucket: str | None = None
+    mount: str = "app"
+    route: str | None = None
+
+
+class Sqlite(Table):
+    path: str
+    code: str
+
+    @property
+    def name(self) -> str:
+        return Path(self.path).name
+
+    def below(self, root: Path) -> Sqlite:
+        """The same with both paths resolved from the folder of the file."""
+        return self.model_copy(update={"path": str(root / self.path), "code": str(root / self.code)})
+
+
+class Database(Table):
+    instance: str
+    secret: str
+    verify_secret: str
+    migrations: str
+    tables: tuple[str, ...] = ()
+    ingress_from: tuple[str, ...]
+    minimum_backup_days: Days = 7
+    longest_transaction_s: Seconds = 300.0
+    longest_idle_transaction_s: Seconds = 60.0
+    longest_lock_wait_s: Seconds = 5.0
+
+    @property
+    def name(self) -> str:
+        return self.instance
+
+
+class Cache(Table):
+    replication_group: str
+    secret: str
+    verify_secret: str
+    security_group: str
+    ingress_from: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.replication_group
+
+
+class Broker(Table):
+    secret: str
+    queues: tuple[str, ...] = ()
+    dead_letter_queues: tuple[str, ...] = ()
+    most_dead_letters: Count = 0
+    amazon_mq: str | None = None
+    security_group: str | None = None
+    ingress_from: tuple[str, ...] = ()
+    absent: str | None = None
+    """Why there is none here, and how to install one; its checks are then not applicable and say this."""
+
+    @property
+    def name(self) -> str:
+        return self.secret
+
+
+class Logs(Table):
+    groups: tuple[str, ...]
+    minimum_retention_days: Days = 7
+
+
+class Metrics(Table):
+    window_minutes: Minutes = 15
+    least_requests: Least = 100
+    most_cpu_percent: Percent = 70.0
+    most_memory_percent: Percent = 80.0
+
+
+class Alarms(Table):
+    prefix: str
+    topics: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.prefix
+
+
+class Signatures(Table):
+    allowed_signers: str
+    required: bool = False
+
+
+class Notify(Table):
+    """Who is told of a NO-GO, a recovery and a deployment (`gli.report.notify`)."""
+
+    url_variables: tuple[str, ...]
+    quiet_minutes: Annotated[int, Field(ge=0, le=525_600)] = 60
+    most_per_hour: Least = 6
+
+
+class Retention(Table):
+    """Which runs `gli reports prune` keeps."""
+
+    keep_days: Days = 30
+    keep_failures_days: Days = 90
+    keep_runs: Least = 50
+
+
+class Environment(Table):
+    """One environment, whole: what `--env` names, with `extends` and the overlay merged in."""
+
+    name: str
+    branch: str
+    production: bool = False
+    counterpart: str | None = None
+    vantage: Vantage = "internet"
+    extends: str | None = None
+    provider: str | None = None
+    overlay: str | None = None
+    repositories: tuple[Repository, ...] = ()
+    aws: Aws | None = None
+    git: Git | None = None
+    github: Github | None = None
+    dns: Dns = Dns()
+    tls: Tls = Tls()
+    load_balancer: LoadBalancer | None = None
+    services: Mapping[str, Service] = {}
+    frontends: Mapping[str, Frontend] = {}
+    sqlite: Sqlite | None = None
+    database: Database | None = None
+    cache: Cache | None = None
+    broker: Broker | None = None
+    logs: Logs | None = None
+    alarms: Alarms | None = None
+    signatures: Signatures | None = None
+    notify: Notify | None = None
+    reports: Retention = Retention()
+    registry: Registry = Registry()
+    metrics: Metrics = Metrics()
+    connect_to: Mapping[Address, Address] = {}
+    """`host:port` to `address:port`: where to connect instead, with the name kept for TLS, SNI and Host (like curl's
+    `--connect-to`)."""
+    _other: Environment | None = PrivateAttr(default=None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_entries(cls, tables: Any) -> Any:
+        if isinstance(tables, dict):
+            for group in ("services", "frontends"):
+                entries = tables.get(group)
+                if isinstance(entries, dict):
+                    tables = tables | {
+                        group: {k: {"name": k, **v} if isinstance(v, dict) else v for k, v in entries.items()}
+                    }
+        return tables
+
+    @model_validator(mode="after")
+    def _every_repository_is_known(self) -> Environment:
+        name_rules.all_different([r.name for r in self.repositories])
+        known = {r.name for r in self.repositories}
+        named = [(f"services.{s.name}.repository", s.repository) for s in self.services.values()]
+        named += [(f"frontends.{f.name}.repository", f.repository) for f in self.frontends.values()]
+        if self.git is not None and self.git.log_repository is not None:
+            named.append(("git.log_repository", self.git.log_repository))
+        for where, repository in named:
+            if repository not in known:
+                raise ValueError(f"{where} is {repository!r}, which no [[repositories]] entry names")
+        return self
+
+    @property
+    def other(self) -> Environment | None:
+        """The environment that `counterpart` names, as the file has it: no overlay, no counterpart of its own."""
+        return self._other
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The public host names, sorted."""
+        return tuple(sorted({r.host for r in self._reachable}))
+
+    @property
+    def secure_hosts(self) -> tuple[str, ...]:
+        """The public host names that speak TLS, sorted."""
+        return tuple(sorted({r.host for r in self._reachable if r.secure}))
+
+    @property
+    def built(self) -> tuple[str, ...]:
+        """The repositories of everything that says which commit it was built from, sorted."""
+        says = [s.repository for s in self.services.values() if s.version_path or (s.ecs and s.image)]
+        return tuple(sorted({*says, *(f.repository for f in self.frontends.values() if f.bucket)}))
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The ids of every secret that the environment's parts name, sorted."""
+        ids = [s.deep_health_secret for s in self.services.values()]
+        for part in (self.database, self.cache):
+            ids += [part.secret, part.verify_secret] if part else []
+        ids += [self.broker.secret] if self.broker and not self.broker.absent else []
+        return tuple(sorted({i for i in ids if i}))
+
+    @cached_property
+    def _reachable(self) -> Sequence[Reachable]:
+        return [*self.services.values(), *self.frontends.values()]
+
+    def signers(self, root: Path) -> Path | None:
+        """The file of allowed signers; None where nobody signs. Raises `UsageError` where it is none."""
+        if self.signatures is None:
+            return None
+        path = root / self.signatures.allowed_signers
+        if not path.is_file():
+            key = f"[{self.name}.signatures] allowed_signers = {self.signatures.allowed_signers!r}"
+            raise UsageError(f"{FILE}: {key} is no file; write it, or mend the key")
+        return path
+
+    def port_of(self, host: str) -> int:
+        """The port under which a public host is reached."""
+        return next(r.port for r in self._reachable if r.host == host)
+
+
+def load(root: Path, name: str, *, overlay: Mapping[str, Any] | None = None) -> Environment:
+    """The environment `name` of `root/environments.toml`, or `UsageError`.
+
+    `overlay` replaces the overlay file: a replay brings the one that the recorded run had.
+    """
+    tables = read_tables(root)
+    merged = whole(root, tables, name, overlay=overlay)
+    merged.pop("provider_pid", None)
+    repositories = tables.get("repositories", [])
+    environment = _validated(name, merged, repositories)
+    if environment.sqlite is not None:
+        environment = environment.model_copy(update={"sqlite": environment.sqlite.below(root)})
+    if environment.counterpart is not None:
+        other = extended(tables, environment.counterpart)
+        environment._other = _validated(environment.counterpart, other, repositories)
+    return environment
+
+
+def _validated(name: str, merged: dict[str, Any], repositories: Any) -> Environment:
+    try:
+        return Environment.model_validate({**_tuples(merged), "name": name, "repositories": _tuples(repositories)})
+    except ValidationError as e:
+        raise UsageError(_sentence(name, e)) from None
+
+
+def _tuples(value: Any) -> Any:
+    """TOML's arrays as tuples, which frozen models keep."""
+    if isinstance(value, dict):
+        return {k: _tuples(v) for k, v in value.items()}
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+
+
+def _sentence(name: str, error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    keys = [str(part) for part in first["loc"]]
+    table, key = ".".join([name, *keys[:-1]]), keys[-1] if keys else ""
+    more = f" ({error.error_count() - 1} more after it)" if error.error_count() > 1 else ""
+    message, own = first["msg"].removeprefix("Value error, "), first["type"] == "value_error"
+    if not key or (own and isinstance(first["input"], dict)):
+        return f"{FILE}: [{'.'.join([name, *keys])}] {message}{more}"
+    if first["type"] == "missing":
+        return f"{FILE}: [{table}] {key} is missing; write it{more}"
+    if first["type"] == "extra_forbidden":
+        return f"{FILE}: [{table}] {key} is not a known key; mend its spelling or take it out{more}"
+    should = f"be {message}" if own else message.partition(" should ")[2] or f"be valid: {message}"
+    return f"{FILE}: [{table}] {key} = {first['input']!r} should {should}; mend the value{more}"

@@ -1,0 +1,39 @@
+"""The least-privilege IAM policy of a run: exactly the actions that the checks of an environment name.
+
+Source of truth: the IAM service authorization reference. Most describe and list actions know no resources and take
+`*`; what can be scoped, buckets and the values of secrets, is scoped to what the environment names.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gli.common.errors import UsageError
+from gli.config.catalogue import Catalogue
+from gli.config.environments import Environment
+
+_OF_A_BUCKET = "s3:"
+_OF_A_SECRET = frozenset({"secretsmanager:GetSecretValue"})
+
+
+def policy(catalogue: Catalogue, environment: Environment) -> dict[str, Any]:
+    """The policy document; raises `UsageError` for an environment without AWS."""
+    if environment.aws is None:
+        raise UsageError(f"environments.toml: [{environment.name}] has no aws table: it needs no policy")
+    actions = {action for case in catalogue.cases(environment, None) for action in case.check.iam}
+    of_buckets = {a for a in actions if a.startswith(_OF_A_BUCKET)}
+    of_secrets = actions & _OF_A_SECRET
+    buckets = sorted(f.bucket for f in environment.frontends.values() if f.bucket)
+    account = environment.aws.account_id or "*"
+    secrets = f"arn:aws:secretsmanager:{environment.aws.region}:{account}:secret:"
+    statements = [
+        _allow("Look", actions - of_buckets - of_secrets, ["*"]),
+        _allow("Buckets", of_buckets, [arn for b in buckets for arn in (f"arn:aws:s3:::{b}", f"arn:aws:s3:::{b}/*")]),
+        # Secrets Manager adds a hyphen and six characters to a secret's name.
+        _allow("Secrets", of_secrets, [f"{secrets}{s}-??????" for s in environment.secrets]),
+    ]
+    return {"Version": "2012-10-17", "Statement": [s for s in statements if s["Action"] and s["Resource"]]}
+
+
+def _allow(sid: str, actions: set[str] | frozenset[str], resources: list[str]) -> dict[str, Any]:
+    return {"Sid": sid, "Effect": "Allow", "Action": sorted(actions), "Resource": resources}

@@ -1,0 +1,277 @@
+"""The gate: reads the newest verdict of an environment and says yes or no, with the reason.
+
+A verdict is worth what it was earned on: this environment and phase, this catalogue, these commits, not long ago, as
+the run wrote it. The gate to production asks for two of them, staging's (what will land was proven) and production's
+(it is safe to land there), and for the sign-offs of people. `judged` and `signed` are pure functions; the rest fetches
+what they need. Exit codes as everywhere: 0 yes, 1 refused, 3 can't tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from gli.common import clock
+from gli.common.documents import parsed
+from gli.config import environments
+from gli.config.catalogue import Case, Catalogue
+from gli.config.checklists import Item
+from gli.config.environments import Environment
+from gli.gate import sign_offs, signing
+from gli.gate.sign_offs import Signed
+from gli.judge.outcome import Outcome
+from gli.judge.verdict import GO, VALID_FOR_HOURS, Verdict, digest, some
+from gli.observe.engine.observation import Unobserved
+from gli.observe.engine.observatory import Observatory
+from gli.observe.release.git_refs import release
+from gli.report.files import LATEST, RUN_IDS, VERDICT
+
+YES, REFUSED, CANNOT_TELL = 0, 1, 3
+_CLOCKS_DIFFER = timedelta(minutes=2)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Yes or no, as an exit code and one sentence."""
+
+    code: int
+    reason: str
+    verdict: Verdict | None = None
+    """The verdict of what would land, where it is good: its manifest is what may be moved."""
+    notes: tuple[str, ...] = ()
+    """What the reader should know besides."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A verdict on disk."""
+
+    path: Path
+    verdict: Verdict
+    whole: bool
+    """Whether the file is as the run wrote it."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The newest verdict of one environment, and what is true now of what it was earned on."""
+
+    environment: str
+    phase: str
+    verdict: Verdict | None
+    unplaced: str = ""
+    """A sentence on what lies among the verdicts and can't be placed, so that nobody knows which one is the newest."""
+    whole: bool = True
+    """Whether the file is as the run wrote it."""
+    signer: str | None = None
+    """Whose good signature it carries."""
+    must_be_signed: bool = False
+    cases: Sequence[Case] = ()
+    """What a run of its phase must report, as the catalogue is now."""
+    commits: Mapping[str, str] | None = field(default_factory=dict)
+    """The heads of the environment's branch now; None where they could not be read."""
+
+
+def judged(evidence: Evidence, *, catalogue_sha256: str, now: datetime) -> Decision:
+    """Whether one verdict is worth its GO; the first thing that speaks against it is the reason."""
+    verdict = evidence.verdict
+    again = f"run pytest --env={evidence.environment} --phase={evidence.phase}"
+    if evidence.unplaced:
+        return Decision(
+            CANNOT_TELL, f"nobody knows which verdict for {evidence.environment} is the newest: {evidence.unplaced}"
+        )
+    if verdict is None:
+        return Decision(CANNOT_TELL, f"there is no readable verdict for {evidence.environment}: {again}")
+    what = f"the newest verdict for {evidence.environment} ({verdict.finished})"
+    if verdict.environment != evidence.environment:
+        return Decision(REFUSED, f"{what} was earned on {verdict.environment}: {again}")
+    if not evidence.whole:
+        return Decision(REFUSED, f"{what} was edited after the run wrote it: {again}")
+    if evidence.must_be_signed and evidence.signer is None:
+        return Decision(REFUSED, f"{what} carries no good signature of an allowed signer: {again} with a signing key")
+    if any(reason.startswith("incomplete:") for reason in verdict.reasons):
+        return Decision(CANNOT_TELL, f"{what} is of a run that did not come to its end: {again}")
+    if not verdict.go:
+        first, more = next(iter(verdict.reasons), "without a reason"), len(verdict.reasons) - 1
+        return Decision(REFUSED, f"{what} is NO-GO: {first}" + (f" (and {more} more reasons)" if more > 0 else ""))
+    return _fresh(evidence, verdict, now, what, again) or _same(evidence, verdict, catalogue_sha256, what, again)
+
+
+def _fresh(evidence: Evidence, verdict: Verdict, now: datetime, what: str, again: str) -> Decision | None:
+    finished = clock.moment(verdict.finished)
+    if finished > now + _CLOCKS_DIFFER:
+        return Decision(CANNOT_TELL, f"{what} is from the future; set the clocks right, then {again}")
+    expires = min(clock.moment(verdict.expires), finished + timedelta(hours=VALID_FOR_HOURS))
+    if now > expires:
+        return Decision(CANNOT_TELL, f"{what} expired at {verdict.expires}: {again}")
+    waived = [c for c in verdict.checks if c.outcome is Outcome.WAIVED]
+    ended = [c.id for c in waived if c.waiver is None or now >= clock.moment(c.waiver.expires)]
+    if ended:
+        return Decision(REFUSED, f"{what} rests on a waiver that has expired, of {some(ended)}: {again}")
+    return None
+
+
+def _same(evidence: Evidence, verdict: Verdict, catalogue_sha256: str, what: str, again: str) -> Decision:
+    if verdict.suite.catalogue_sha256 != catalogue_sha256:
+        changed = "checklists/, environments.toml, the checks or gli itself have changed"
+        return Decision(REFUSED, f"{what} was judged by another catalogue than now ({changed}): {again}")
+    green = {(c.id, c.target) for c in verdict.checks if c.outcome.green or c.severity == "warn"}
+    unproven = [c.label for c in evidence.cases if c.key not in green]
+    if unproven:
+        return Decision(REFUSED, f"{what} says {GO} without the proof of {some(unproven)}: {again}")
+    if evidence.commits is None:
+        return Decision(
+            CANNOT_TELL,
+            f"the heads of {evidence.environment}'s repositories can't be read now, so nobody knows what would land",
+        )
+    earned = {repository: part["commit"] for repository, part in verdict.manifest.items()}
+    moved = sorted(r for r in {*earned, *evidence.commits} if earned.get(r) != evidence.commits.get(r))
+    if moved:
+        return Decision(REFUSED, f"{what} is of other commits than the heads now of {', '.join(moved)}: {again}")
+    return Decision(YES, f"{what} is {GO}, of the {len(earned)} commits that are the heads now", verdict)
+
+
+def signed(items: Iterable[Item], given: Sequence[Signed], environment: str) -> Decision:
+    """Whether people confirmed every item that needs them."""
+    refused = [s.record for s in given if s.record.result == "rejected"]
+    if refused:
+        first = refused[0]
+        return Decision(REFUSED, f"{first.item} was rejected by {first.by}: {first.note}")
+    by = sign_offs.by_item(given)
+    pending = [(i, len(by.get(i.id, ()))) for i in items if len(by.get(i.id, ())) < i.people]
+    if pending:
+        waiting = ", ".join(f"{i.id} ({n} of {i.people})" for i, n in pending)
+        how = f"gli sign {pending[0][0].id} --env {environment} --note ..."
+        return Decision(CANNOT_TELL, f"pending, people have not signed for these commits: {waiting}; {how}")
+    return Decision(YES, "people signed every item that needs them")
+
+
+def heads(environment: Environment) -> Mapping[str, str] | None:
+    """The head of the environment's branch in every repository; None where one of them can't be read."""
+    if environment.git is None:
+        return {}
+    observatory = Observatory(environment)
+    try:
+        commits = observatory.wait(release).commits
+    except Unobserved:
+        return None
+    finally:
+        observatory.close()
+    return commits if len(commits) == len(environment.repositories) else None
+
+
+def decision(
+    root: Path,
+    catalogue: Catalogue,
+    environment: Environment,
+    phase: str,
+    reports: Path,
+    now: datetime,
+    heads: Callable[[Environment], Mapping[str, str] | None] = heads,
+) -> Decision:
+    """Yes or no for an environment and phase. Before a deployment the environment's counterpart in production has to
+    be ready too. Raises `UsageError` for a sign-off or a list of allowed signers that is none.
+
+    `heads` tells where the branches stand now, to whoever knows it already.
+    """
+    sides = [environment]
+    if phase == "pre-deploy" and environment.other is not None and environment.other.production:
+        sides.append(environments.load(root, environment.other.name))
+    notes: list[str] = []
+    dropped: tuple[str, ...] = ()
+    found: list[Decision] = []
+    for side in sides:
+        evidence = gathered(root, catalogue, side, phase, reports, heads)
+        found.append(judged(evidence, catalogue_sha256=catalogue.sha256, now=now))
+        if found[-1].code == YES:
+            notes.append(f"{side.name}: " + (f"signed by {evidence.signer}" if evidence.signer else "not signed"))
+    notes += [f"waived: {c.id}[{c.target}] ({c.waiver.owner}: {c.waiver.reason})" for c in _waived(found) if c.waiver]
+    first = found[0]
+    if first.verdict is not None and environment.counterpart is not None:
+        commits = {repository: part["commit"] for repository, part in first.verdict.manifest.items()}
+        checklist = catalogue.checklists[phase]
+        items = [i for i in checklist.items.values() if checklist.signed_in(i, environment)]
+        given = sign_offs.read(root, environment, commits, now)
+        dropped = given.dropped
+        found.append(signed(items, given.counting, environment.name))
+        asserted = ", asserted, not signed"
+        notes += [f"{s.record.item}: {s.record.by}{'' if s.signer else asserted}" for s in given.counting]
+    against = [d for d in found if d.code != YES]
+    if against:
+        worst = min(against, key=lambda d: d.code)
+        others = [d.reason for d in against if d is not worst]
+        return Decision(worst.code, worst.reason, notes=(*others, *dropped))
+    return Decision(YES, "; ".join(d.reason for d in found), first.verdict, (*notes, *dropped))
+
+
+def _waived(decisions: Iterable[Decision]) -> Iterable[Any]:
+    verdicts = [d.verdict for d in decisions if d.verdict is not None]
+    return [c for v in verdicts for c in v.checks if c.outcome is Outcome.WAIVED]
+
+
+def gathered(
+    root: Path,
+    catalogue: Catalogue,
+    environment: Environment,
+    phase: str,
+    reports: Path,
+    heads: Callable[[Environment], Mapping[str, str] | None],
+) -> Evidence:
+    """The newest verdict of an environment that speaks for the phase, and what it is measured against."""
+    found, unplaced = None, ""
+    try:
+        found = newest(reports, environment.name, phase)
+    except ValueError as e:
+        unplaced = str(e)
+    verdict = found.verdict if found else None
+    allowed, signatures = environment.signers(root), environment.signatures
+    return Evidence(
+        environment=environment.name,
+        phase=phase,
+        verdict=verdict,
+        unplaced=unplaced,
+        whole=found is None or found.whole,
+        signer=signing.signer(found.path, signing.VERDICT, allowed) if found and allowed else None,
+        must_be_signed=signatures is not None and signatures.required,
+        cases=[c for c in catalogue.cases(environment, phase) if c.severity == "block"],
+        commits=heads(environment) if verdict is not None and verdict.go else {},
+    )
+
+
+def newest(reports: Path, environment: str, phase: str) -> Found | None:
+    """The newest verdict of the environment that speaks for the phase: a run of it, or of all phases. A later NO-GO
+    comes before an earlier GO; a replay says nothing of now.
+
+    What a folder is called decides nothing: verdicts are ordered by when their runs started, and one that was edited
+    comes before all, since nobody knows when its run was. Raises `ValueError` with a sentence for a folder that can't
+    be placed: it is never passed over for another.
+    """
+    folders = sorted((reports / environment).iterdir()) if (reports / environment).is_dir() else []
+    found = [one for one in map(_found, folders) if one is not None]
+    speaking = [f for f in found if not f.whole or (f.verdict.phase in (None, phase) and not f.verdict.replayed)]
+    return max(speaking, key=lambda f: (not f.whole, clock.moment(f.verdict.started), not f.verdict.go), default=None)
+
+
+def _found(folder: Path) -> Found | None:
+    """The verdict in a folder; None where it is no run's."""
+    path, latest = folder / VERDICT, folder.name == LATEST
+    if latest and folder.is_symlink():
+        return None
+    try:
+        document = parsed(path.read_text(encoding="utf-8"))
+        verdict = Verdict.of(document)
+    except (FileNotFoundError, NotADirectoryError):
+        if not fnmatch(folder.name, RUN_IDS):
+            return None
+        raise ValueError(f"{folder} holds no verdict; remove it") from None
+    except (OSError, ValueError):
+        raise ValueError(f"{folder} holds no verdict that can be read; remove it") from None
+    if folder.is_symlink():
+        raise ValueError(f"{folder} is a link; remove it")
+    if verdict.run not in ("", folder.name) and not latest:  # where links can't be kept, `latest` is a copy
+        raise ValueError(f"{folder} holds the verdict of the run {verdict.run}; give it its name again, or remove it")
+    return Found(path, verdict, verdict.digest == digest(document))

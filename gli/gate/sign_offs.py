@@ -1,0 +1,159 @@
+"""Sign-offs: what people confirmed, for which commits, and until when.
+
+One JSON file each, `checklists/sign-offs/<environment>/<manifest>/<item>-<e-mail>.json`, with an SSH signature beside
+it where its author has a key. It arrives by commit or by review; without a signature it is an assertion, and whoever
+reads it is told so.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from gli.common import clock
+from gli.common.documents import parsed
+from gli.common.errors import UsageError
+from gli.common.manifest import manifest_id
+from gli.config.environments import Environment, Table
+from gli.gate import signing
+from gli.git import identity
+
+FOLDER = Path("checklists/sign-offs")
+VALID_FOR = timedelta(hours=24)
+
+
+class Record(Table):
+    """What one file says."""
+
+    item: str
+    environment: str
+    result: Literal["ok", "rejected"]
+    by: Annotated[str, Field(pattern=r"^[^<>\s][^<>\n]* <[^<>\s]+@[^<>\s]+>$")]
+    """`Name <e-mail>`, as git knows the author."""
+    at: str
+    expires: str
+    note: str
+    commits: Mapping[str, str]
+    """What was looked at: the head of each repository."""
+
+
+@dataclass(frozen=True)
+class Signed:
+    """A record that counts, and by whom it is signed; None where it is only asserted."""
+
+    record: Record
+    signer: str | None
+
+
+def write(
+    root: Path, environment: str, item: str, *, rejected: bool, note: str, commits: Mapping[str, str], now: datetime
+) -> tuple[Path, Record, bool]:
+    """A new sign-off by whoever git says is at work; its file, its content, and whether it is signed.
+
+    Raises `UsageError` where git knows no identity, or the key does not sign.
+    """
+    by = identity.identity()
+    record = Record(
+        item=item,
+        environment=environment,
+        result="rejected" if rejected else "ok",
+        by=by,
+        at=clock.rfc3339(now),
+        expires=clock.rfc3339(now + VALID_FOR),
+        note=note,
+        commits=dict(commits),
+    )
+    mail = re.sub(r"[^\w.@+-]", "_", identity.mail(by).casefold())
+    path = root / FOLDER / environment / manifest_id(commits) / f"{item}-{mail}.json"
+    key = signing.own_key()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record.model_dump(), ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    except OSError as e:
+        raise UsageError(f"{path} can't be written: {e.strerror}") from None
+    path.with_name(path.name + ".sig").unlink(missing_ok=True)
+    if key is not None:
+        try:
+            signing.sign(path, signing.SIGN_OFF, key, ask=True)
+        except UsageError:
+            path.unlink()
+            raise
+    return path, record, key is not None
+
+
+@dataclass(frozen=True)
+class Given:
+    """The sign-offs of one set of commits."""
+
+    counting: tuple[Signed, ...]
+    dropped: tuple[str, ...]
+    """What does not count, and why: a sentence each."""
+
+
+def read(root: Path, environment: Environment, commits: Mapping[str, str], now: datetime) -> Given:
+    """Every sign-off that counts: of this environment, of exactly these commits, not expired, the last one of a person
+    for an item, and signed where the environment demands it; a rejection needs no signature. Raises `UsageError` for a
+    file that is none.
+    """
+    allowed = environment.signers(root)
+    required = environment.signatures is not None and environment.signatures.required
+    counting: dict[tuple[str, str], Signed] = {}
+    dropped: list[str] = []
+    for path in sorted((root / FOLDER / environment.name / manifest_id(commits)).glob("*.json")):
+        record = _record(path, root)
+        signer = signing.signer(path, signing.SIGN_OFF, allowed) if allowed else None
+        if signer is not None and signer.casefold() != identity.mail(record.by).casefold():
+            signer = None  # somebody else's key under this name
+        why = _against(record, environment, commits, now)
+        if why is None and required and signer is None and record.result == "ok":
+            why = "it is not signed with a key that is allowed for them"
+        if why is not None:
+            dropped.append(f"{record.item}: the {record.result} of {record.by} does not count: {why}")
+            continue
+        key = record.item, identity.mail(record.by).casefold()
+        counting[key] = max([Signed(record, signer), *filter(None, [counting.get(key)])], key=_last)
+    return Given(tuple(counting.values()), tuple(dropped))
+
+
+def by_item(signed: Iterable[Signed]) -> dict[str, list[str]]:
+    """Item to everybody who confirmed it; an item that anybody rejected is confirmed by nobody."""
+    confirmed: dict[str, list[str]] = {}
+    refused = {s.record.item for s in signed if s.record.result == "rejected"}
+    for one in signed:
+        if one.record.item not in refused:
+            confirmed.setdefault(one.record.item, []).append(one.record.by)
+    return confirmed
+
+
+def _last(signed: Signed) -> tuple[datetime, bool]:
+    """Of two records of one person the later counts, and of two of one moment the rejection."""
+    return clock.moment(signed.record.at), signed.record.result == "rejected"
+
+
+def _against(record: Record, environment: Environment, commits: Mapping[str, str], now: datetime) -> str | None:
+    """Why a record does not count here and now, if so: never for longer than 24 hours, whatever the file says."""
+    if (record.environment, dict(record.commits)) != (environment.name, dict(commits)):
+        return "it is of another environment or of other commits"
+    at = clock.moment(record.at)
+    if now >= clock.moment(record.expires) or now - VALID_FOR >= at:
+        return "it has expired"
+    if at > now and record.result == "ok":
+        return "it is from the future"
+    return None
+
+
+def _record(path: Path, root: Path) -> Record:
+    where = path.relative_to(root)
+    try:
+        record = Record.model_validate(parsed(path.read_text(encoding="utf-8")))
+        clock.moment(record.at), clock.moment(record.expires)
+    except (OSError, ValueError) as e:
+        raise UsageError(f"{where} is no sign-off ({str(e).splitlines()[0]}); take it out, and sign again") from None
+    return record

@@ -1,0 +1,91 @@
+"""SSH signatures on files, as git makes them: `FILE.sig` beside the file, by `ssh-keygen -Y`.
+
+Source of truth: ssh-keygen(1), sections `-Y sign`, `-Y find-principals`, `-Y verify` and ALLOWED SIGNERS.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+from gli.common.errors import UsageError
+
+KEY_VARIABLE = "GLI_SIGNING_KEY"
+VERDICT, SIGN_OFF = "gli-verdict", "gli-sign-off"
+"""Namespaces: a signature of one kind of file is none of the other."""
+_TIMEOUT_S = 60.0  # somebody may have to type a passphrase
+
+
+def run_key() -> str | None:
+    """The key that a run signs its verdict with: the file that the variable names."""
+    return os.environ.get(KEY_VARIABLE) or None
+
+
+def own_key() -> str | None:
+    """The key that a person signs with: that file, or else the one that git signs this person's commits with."""
+    return run_key() or (_git_config("user.signingkey") if _git_config("gpg.format") == "ssh" else None)
+
+
+def sign(path: Path, namespace: str, key: str, *, ask: bool = False) -> Path:
+    """Writes `PATH.sig`; raises `UsageError` where the key does not sign. A passphrase is asked for only where told."""
+    signature = path.with_name(path.name + ".sig")
+    signature.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        file = key
+        if key.startswith(("key::", "ssh-", "ecdsa-", "sk-")):  # git also takes the public key itself
+            literal = Path(folder) / "key.pub"
+            literal.write_text(key.removeprefix("key::") + "\n", encoding="utf-8")
+            file = str(literal)
+        told = ["-Y", "sign", "-f", str(Path(file).expanduser()), "-n", namespace, str(path)]
+        done = _ssh_keygen(told, ask=ask)
+    if done is None or done.returncode != 0 or not signature.is_file():
+        why = "ssh-keygen is not installed" if done is None else (done.stderr.strip().splitlines() or ["no reason"])[-1]
+        raise UsageError(f"{path.name} can't be signed with {key}: {why}; see {KEY_VARIABLE} or git's user.signingkey")
+    return signature
+
+
+def signer(path: Path, namespace: str, allowed: Path) -> str | None:
+    """Whose good signature a file carries, by the list of allowed signers; None where it carries none."""
+    signature = path.with_name(path.name + ".sig")
+    if not signature.is_file() or not allowed.is_file():
+        return None
+    listing = ["-f", str(allowed), "-s", str(signature)]
+    found = _ssh_keygen(["-Y", "find-principals", *listing])
+    if found is None or found.returncode != 0:
+        return None
+    content = path.read_bytes()
+    for principal in found.stdout.splitlines():
+        checked = _ssh_keygen(["-Y", "verify", "-I", principal, "-n", namespace, *listing], says=content)
+        if checked is not None and checked.returncode == 0:
+            return principal
+    return None
+
+
+def _ssh_keygen(
+    arguments: list[str], *, says: bytes = b"", ask: bool = False
+) -> subprocess.CompletedProcess[str] | None:
+    never = {} if ask else {"SSH_ASKPASS_REQUIRE": "force", "SSH_ASKPASS": "false", "DISPLAY": ""}
+    try:
+        done = subprocess.run(
+            ["ssh-keygen", *arguments],
+            input=says,
+            capture_output=True,
+            timeout=_TIMEOUT_S,
+            check=False,
+            env=os.environ | never,
+        )
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None
+    return subprocess.CompletedProcess(
+        done.args, done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace")
+    )
+
+
+def _git_config(key: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "config", "--get", key], capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

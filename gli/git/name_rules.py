@@ -1,0 +1,93 @@
+"""What environments.toml may say where it becomes a ref, a file or an argument of git.
+
+Each function returns the value that it was given, or raises `ValueError` with what it should be. No models here: a
+command that needs a few keys starts at once. Source of truth: git-check-ref-format, gitcli(7).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gli.git.branches import BRANCHES
+
+_WORD = r"\w[\w.-]*"
+_TAG = re.compile(r"(?!rollback-|reset-|emergency-|acknowledged-)\w[\w.]*-%Y%m%d-%H%M%S")
+_BRANCH = re.compile(rf"(?!.*\.\.)(?!.*\.lock(/|$)){_WORD}(/{_WORD})*(?<!\.)")
+_PATH = re.compile(rf"(?!.*\.\.){_WORD}(/{_WORD})*")
+
+
+def repository(name: str) -> str:
+    """The name of a repository, which is a folder's too."""
+    if not re.fullmatch(_WORD, name):
+        raise ValueError("a name of letters, digits, '_', '.' and '-'")
+    return name
+
+
+def remote(address: str) -> str:
+    """Where repositories live, each under its own name."""
+    if "{repository}" not in address or address.startswith("-"):
+        raise ValueError("an address with {repository} in it, as in git@github.com:gli/{repository}.git")
+    return address
+
+
+def deploy_tag(form: str) -> str:
+    """The form of a deploy tag: names that sort by time, one for every second, and that no other operation gives."""
+    if not _TAG.fullmatch(form):
+        raise ValueError("a word of its own and the moment, as in deploy-%Y%m%d-%H%M%S")
+    return form
+
+
+def log_branch(name: str) -> str:
+    """The branch of the deployment log: none that a release moves through."""
+    if not _BRANCH.fullmatch(name) or name in BRANCHES:
+        raise ValueError(f"a branch of its own, as in deployments, and none of {', '.join(BRANCHES)}")
+    return name
+
+
+def log_path(path: str) -> str:
+    """The file of the deployment log on its branch."""
+    if not _PATH.fullmatch(path):
+        raise ValueError("the path of a file in a repository, as in deployment.log")
+    return path
+
+
+def folder(path: str) -> str:
+    """A folder, relative to environments.toml."""
+    if not path or "\0" in path:
+        raise ValueError("a folder, relative to environments.toml")
+    return path
+
+
+def timezone(name: str) -> str:
+    """A time zone."""
+    if name == "UTC":
+        return name
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError  # only another zone needs its tables
+
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError("a name of the IANA time zone database, as in Asia/Seoul") from None
+    return name
+
+
+TABLE: Mapping[str, Callable[[str], str]] = {
+    "remote": remote,
+    "workspace": folder,
+    "state": folder,
+    "deploy_tag": deploy_tag,
+    "timezone": timezone,
+    "log_repository": repository,
+    "log_branch": log_branch,
+    "log_path": log_path,
+}
+"""The texts of a `git` table."""
+
+
+def all_different(names: list[Any]) -> None:
+    """Raises `ValueError` for two repositories of one name: one of them would be left out in silence."""
+    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"[[repositories]] names {', '.join(twice)} more than once; each is one repository")

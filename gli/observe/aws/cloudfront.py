@@ -1,0 +1,165 @@
+"""CloudFront distributions as AWS describes them.
+
+Source of truth: cloudfront ListDistributions, GetDistribution and ListInvalidations.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import Any
+
+from gli.config.environments import Frontend
+from gli.observe.engine.observation import Observation, unknown
+from gli.observe.engine.probe import Observer, probe
+
+_NEWEST_INVALIDATIONS = 100  # one page
+_DEFAULT_ERROR_CACHING_S = 10
+
+
+class Origin(Observation):
+    """Where a distribution takes its objects from."""
+
+    domain_name: str
+    access_control: str | None
+    """Its origin access control, or the older origin access identity; None: it asks as anybody does."""
+
+
+class ErrorResponse(Observation):
+    """How a distribution shows an error of its origin."""
+
+    status: int
+    page: str | None
+    shown_as: int | None
+    cached_s: int
+
+
+class Behavior(Observation):
+    """What a distribution does with the requests for some paths."""
+
+    path: str
+    viewers: str | None
+    """What happens to plain HTTP: `redirect-to-https`, `https-only` or `allow-all`."""
+    compresses: bool
+
+
+class Distribution(Observation):
+    """A CloudFront distribution."""
+
+    id: str
+    arn: str
+    domain_name: str
+    status: str
+    enabled: bool
+    aliases: tuple[str, ...]
+    certificate: str | None = None
+    root_object: str | None = None
+    origins: tuple[Origin, ...] = ()
+    rewrites: bool = False
+    """A function sees each request of a viewer before the cache does."""
+    errors: tuple[ErrorResponse, ...] = ()
+    behaviors: tuple[Behavior, ...] = ()
+    """The default one, `*`, and then those of their own paths."""
+    tls_policy: str | None = None
+    """The oldest TLS that it takes and the ciphers with it, as in `TLSv1.2_2021`."""
+
+
+class Invalidations(Observation):
+    """What a distribution was told to forget."""
+
+    distribution: str
+    newest: datetime | None = None
+    """When the newest was asked for; None where there is none."""
+    running: tuple[str, ...] = ()
+    """The ids of those that have not reached every edge."""
+
+
+@probe(deadline=20)
+async def distributions(observer: Observer) -> tuple[Distribution, ...]:
+    """Every distribution of the account, with its configuration."""
+    answer = await observer.aws.call(observer, "cloudfront", "list_distributions")
+    items = answer.get("DistributionList", {}).get("Items") or []
+    found = await asyncio.gather(
+        *[observer.aws.call(observer, "cloudfront", "get_distribution", Id=item["Id"]) for item in items]
+    )
+    return tuple(_distribution(f["Distribution"]) for f in found)
+
+
+@probe()
+async def distribution(observer: Observer, frontend: Frontend) -> Distribution:
+    """The distribution that serves a frontend's host."""
+    for each in await observer.see(distributions):
+        if frontend.host in each.aliases:
+            return each
+    raise unknown("not-found", f"no CloudFront distribution has the alias {frontend.host}")
+
+
+@probe(deadline=20)
+async def invalidations(observer: Observer, frontend: Frontend) -> Invalidations:
+    """The newest invalidations of the distribution that serves a frontend's host."""
+    served_by = await observer.see(distribution, frontend)
+    answer = await observer.aws.call(
+        observer,
+        "cloudfront",
+        "list_invalidations",
+        DistributionId=served_by.id,
+        PaginationConfig={"MaxItems": _NEWEST_INVALIDATIONS},  # CloudFront lists the newest first
+    )
+    items = answer.get("InvalidationList", {}).get("Items") or []
+    return Invalidations(
+        distribution=served_by.id,
+        newest=max((item["CreateTime"] for item in items), default=None),
+        running=tuple(item["Id"] for item in items if item["Status"] == "InProgress"),
+    )
+
+
+def _distribution(described: dict[str, Any]) -> Distribution:
+    config = described["DistributionConfig"]
+    return Distribution(
+        id=described["Id"],
+        arn=described["ARN"],
+        domain_name=described["DomainName"],
+        status=described["Status"],
+        enabled=config["Enabled"],
+        aliases=tuple(sorted((config.get("Aliases") or {}).get("Items") or [])),
+        certificate=(config.get("ViewerCertificate") or {}).get("ACMCertificateArn"),
+        root_object=config.get("DefaultRootObject") or None,
+        origins=tuple(map(_origin, _items(config.get("Origins")))),
+        rewrites=_rewrites(config.get("DefaultCacheBehavior") or {}),
+        errors=tuple(map(_error_response, _items(config.get("CustomErrorResponses")))),
+        behaviors=tuple(
+            Behavior(
+                path=behavior.get("PathPattern", "*"),
+                viewers=behavior.get("ViewerProtocolPolicy"),
+                compresses=bool(behavior.get("Compress")),
+            )
+            for behavior in (config.get("DefaultCacheBehavior") or {}, *_items(config.get("CacheBehaviors")))
+        ),
+        tls_policy=(config.get("ViewerCertificate") or {}).get("MinimumProtocolVersion"),
+    )
+
+
+def _items(listing: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """CloudFront's lists have a Quantity, and no Items where it is 0."""
+    return (listing or {}).get("Items") or []
+
+
+def _origin(described: dict[str, Any]) -> Origin:
+    identity = (described.get("S3OriginConfig") or {}).get("OriginAccessIdentity")
+    return Origin(
+        domain_name=described["DomainName"], access_control=described.get("OriginAccessControlId") or identity or None
+    )
+
+
+def _rewrites(behavior: dict[str, Any]) -> bool:
+    functions = _items(behavior.get("FunctionAssociations")) + _items(behavior.get("LambdaFunctionAssociations"))
+    return any(f["EventType"] == "viewer-request" for f in functions)
+
+
+def _error_response(described: dict[str, Any]) -> ErrorResponse:
+    return ErrorResponse(
+        status=described["ErrorCode"],
+        page=described.get("ResponsePagePath") or None,
+        shown_as=int(described["ResponseCode"]) if described.get("ResponseCode") else None,
+        cached_s=described.get("ErrorCachingMinTTL", _DEFAULT_ERROR_CACHING_S),
+    )

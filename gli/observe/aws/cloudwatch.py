@@ -1,0 +1,344 @@
+"""What CloudWatch measured: one GetMetricData call for every metric that a run needs, three hours in five-minute steps.
+
+    (await observer.see(metrics)).latest("stg-gli-database", "FreeStorageSpace")
+
+A metric goes by its subject (a service, the load balancer, a database instance) and its name. Ratios are made here:
+metric math costs more and can't be told apart from no data. Source of truth: cloudwatch GetMetricData; a count that
+was zero all the time has no datapoint at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from gli.common.clock import now
+from gli.config.environments import Metrics as Windows
+from gli.config.environments import Service
+from gli.observe.aws.ecs_services import EcsService, ecs_service, ecs_services
+from gli.observe.aws.elasticache import replication_group
+from gli.observe.aws.load_balancer import balancer
+from gli.observe.aws.rds import database_instance
+from gli.observe.engine.observation import Observation, Unobserved, unknown
+from gli.observe.engine.probe import Observer, probe
+
+STEP = timedelta(minutes=5)
+_LATELY = 3 * STEP
+_SAME_MINUTES = (timedelta(days=1), timedelta(days=7))
+SPAN = timedelta(hours=3)  # beyond it CloudWatch halves what it lets one account ask
+
+
+class Query(Observation):
+    """One metric to ask for."""
+
+    subject: str
+    namespace: str
+    metric: str
+    statistic: str
+    """`Sum`, `Average`, `Maximum`, or a percentile as in `p95`."""
+    dimensions: tuple[tuple[str, str], ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.subject} {self.metric}"
+
+
+class Metrics(Observation):
+    """Every metric by `subject metric`: (start of the five minutes, value), oldest first."""
+
+    taken: datetime
+    series: dict[str, tuple[tuple[datetime, float], ...]]
+
+    def points(self, subject: str, metric: str) -> tuple[tuple[datetime, float], ...]:
+        """What was measured, perhaps nothing; raises `Unobserved` where the subject could not be asked about."""
+        name = f"{subject} {metric}"
+        if name not in self.series:
+            raise unknown("dependency", f"{metric} of {subject} could not be asked for: what it belongs to is unknown")
+        return self.series[name]
+
+    def latest(self, subject: str, metric: str) -> float:
+        """The newest value; raises `Unobserved` where nothing was measured lately."""
+        return self.lately(subject, metric)[-1]
+
+    def lately(self, subject: str, metric: str) -> tuple[float, ...]:
+        """The values of the last quarter of an hour, at least one; raises `Unobserved` where there is none."""
+        values = self.between(subject, metric, self.taken - _LATELY, self.taken)
+        if not values:
+            minutes = _LATELY // timedelta(minutes=1)
+            raise unknown("too-little-data", f"CloudWatch has no {metric} of {subject} in the last {minutes} min")
+        return values
+
+    def between(self, subject: str, metric: str, start: datetime, end: datetime) -> tuple[float, ...]:
+        """The values of the steps that start in `start` <= t < `end`."""
+        return tuple(value for t, value in self.points(subject, metric) if start <= t < end)
+
+
+class Comparison(Observation):
+    """A measure of one service since its deploy, at most over the environment's window, and as long before."""
+
+    service: str
+    since: datetime
+    requests: float
+    now: float
+    before: float | None
+    """None: nothing was measured before."""
+
+
+class Traffic(Observation):
+    """The requests to one service, now and in the same minutes of an earlier day."""
+
+    service: str
+    since: datetime
+    requests: float
+    usual: float
+    """A day or a week ago: the smaller of the two, for no weekday is like the one before it."""
+
+
+class Utilisation(Observation):
+    """How much of their CPU and memory a service's tasks took, on average over a quarter of an hour, in percent."""
+
+    service: str
+    cpu: float
+    memory: float
+
+
+@probe(deadline=20)
+async def metrics(observer: Observer) -> Metrics:
+    """Every metric of the environment, in one call."""
+    taken = now()
+    queries = {f"m{n}": query for n, query in enumerate(await _queries(observer))}
+    answer = await observer.aws.call(
+        observer,
+        "cloudwatch",
+        "get_metric_data",
+        MetricDataQueries=[_asked(key, query) for key, query in queries.items()],
+        StartTime=_step(taken) - SPAN,
+        EndTime=taken,
+        ScanBy="TimestampAscending",
+    )
+    found: dict[str, list[tuple[datetime, float]]] = {query.name: [] for query in queries.values()}
+    for result in answer["MetricDataResults"]:
+        found[queries[result["Id"]].name] += zip(result["Timestamps"], result["Values"], strict=True)
+    return Metrics(taken=taken, series={name: tuple(sorted(points)) for name, points in found.items()})
+
+
+@probe(deadline=20)
+async def earlier_requests(observer: Observer) -> dict[str, tuple[float, ...]]:
+    """For each service, how many requests there were a day and a week ago in the same minutes; a call for each."""
+    taken = (await observer.see(metrics)).taken
+    queries = [q for q in await _of_services(observer) if q.metric == "RequestCount"]
+    asked = [_asked(f"m{n}", query) for n, query in enumerate(queries)]
+    if not asked:
+        raise unknown("dependency", "RequestCount could not be asked for: what it belongs to is unknown")
+    start, end = _window(observer, taken)
+    answers = await asyncio.gather(
+        *[
+            observer.aws.call(
+                observer,
+                "cloudwatch",
+                "get_metric_data",
+                MetricDataQueries=asked,
+                StartTime=start - ago,
+                EndTime=end - ago,
+            )
+            for ago in _SAME_MINUTES
+        ]
+    )
+    sums = [{r["Id"]: sum(r["Values"]) for r in answer["MetricDataResults"]} for answer in answers]
+    return {query.subject: tuple(of.get(f"m{n}", 0.0) for of in sums) for n, query in enumerate(queries)}
+
+
+@probe(deadline=20)
+async def traffic(observer: Observer, service: Service) -> Traffic:
+    """The requests of the last whole five-minute steps, over the environment's window."""
+    seen, windows = await observer.see(metrics), observer.environment.metrics
+    usual = [n for n in (await observer.see(earlier_requests)).get(service.name, ()) if n >= windows.least_requests]
+    start, end = _window(observer, seen.taken)
+    if not usual:
+        raise _too_few(service, 0, start - _SAME_MINUTES[-1], windows)
+    requests = sum(seen.between(service.name, "RequestCount", start, end))
+    return Traffic(service=service.name, since=start, requests=requests, usual=min(usual))
+
+
+def _window(observer: Observer, taken: datetime) -> tuple[datetime, datetime]:
+    """(start, end) of the environment's window, in steps that are over: the running one would look like a collapse."""
+    end = _step(taken) - STEP  # a datapoint takes minutes to arrive
+    return end - timedelta(minutes=observer.environment.metrics.window_minutes), end
+
+
+@probe(deadline=20)
+async def error_rate(observer: Observer, service: Service) -> Comparison:
+    """The share of requests that ended in a 5XX of the service or, for want of it, of the load balancer."""
+    seen, windows = await observer.see(metrics), observer.environment.metrics
+    since, before = await _periods(observer, service, seen.taken)
+    asked, errors = _share(observer, service, seen, since, seen.taken)
+    if asked < windows.least_requests:
+        raise _too_few(service, asked, since, windows)
+    asked_before, errors_before = _share(observer, service, seen, before, since)
+    return Comparison(
+        service=service.name,
+        since=since,
+        requests=asked,
+        now=errors / asked,
+        before=errors_before / asked_before if asked_before >= windows.least_requests else None,
+    )
+
+
+@probe(deadline=20)
+async def latency(observer: Observer, service: Service) -> Comparison:
+    """The p95 of the slowest five minutes, in seconds."""
+    seen, windows = await observer.see(metrics), observer.environment.metrics
+    since, before = await _periods(observer, service, seen.taken)
+    asked = sum(seen.between(service.name, "RequestCount", since, seen.taken))
+    slow = seen.between(service.name, "TargetResponseTime", since, seen.taken)
+    if asked < windows.least_requests or not slow:
+        raise _too_few(service, asked, since, windows)
+    return Comparison(
+        service=service.name,
+        since=since,
+        requests=asked,
+        now=max(slow),
+        before=max(seen.between(service.name, "TargetResponseTime", before, since), default=None),
+    )
+
+
+@probe(deadline=20)
+async def utilisation(observer: Observer, service: Service) -> Utilisation:
+    """What the service's tasks took in the last three steps: one alone may be a deploy's start or a single job."""
+    seen = await observer.see(metrics)
+    start = _step(seen.taken) - 2 * STEP
+    taken = {m: seen.between(service.name, m, start, seen.taken) for m in _OF_TASKS}
+    if not all(taken.values()):
+        raise unknown("too-little-data", f"CloudWatch has no {' or '.join(_OF_TASKS)} of {service.name} since {start}")
+    cpu, memory = (sum(values) / len(values) for values in taken.values())
+    return Utilisation(service=service.ecs.service if service.ecs else service.name, cpu=cpu, memory=memory)
+
+
+async def _queries(observer: Observer) -> list[Query]:
+    """What there is to ask for; what a part belongs to and could not be seen leaves its metrics out."""
+    parts = await asyncio.gather(_of_services(observer), _of_the_database(observer), _of_the_cache(observer))
+    return [query for part in parts for query in part]
+
+
+async def _of_services(observer: Observer) -> list[Query]:
+    try:
+        described = await observer.see(ecs_services)
+    except Unobserved:
+        return []
+    queries = [query for name, service in described.items() for query in _of_tasks(name, service)]
+    load_balancer = observer.environment.load_balancer
+    if load_balancer is None:
+        return queries
+    try:
+        arn = (await observer.see(balancer, load_balancer)).arn or ""
+    except Unobserved:
+        return queries
+    front = ("LoadBalancer", arn.partition("loadbalancer/")[2])
+    if front[1]:
+        queries.append(_query(load_balancer.name, "AWS/ApplicationELB", "HTTPCode_ELB_5XX_Count", "Sum", [front]))
+        for name, service in described.items():
+            groups = [("TargetGroup", g.split(":")[-1]) for g in service.target_groups[:1]]
+            queries += [
+                _query(name, "AWS/ApplicationELB", metric, statistic, [front, *groups])
+                for metric, statistic in _OF_TRAFFIC.items()
+                if groups
+            ]
+    return queries
+
+
+_OF_TRAFFIC = {"RequestCount": "Sum", "HTTPCode_Target_5XX_Count": "Sum", "TargetResponseTime": "p95"}
+
+
+_OF_TASKS = ("CPUUtilization", "MemoryUtilization")
+
+
+def _of_tasks(name: str, service: EcsService) -> list[Query]:
+    where = [("ClusterName", service.cluster), ("ServiceName", service.name)]
+    return [_query(name, "AWS/ECS", metric, "Average", where) for metric in _OF_TASKS]
+
+
+async def _of_the_database(observer: Observer) -> list[Query]:
+    if observer.environment.database is None:
+        return []
+    try:
+        instance = await observer.see(database_instance, observer.environment.database)
+    except Unobserved:
+        return []
+    own = [("DBInstanceIdentifier", instance.id)]
+    load = {**_OF_A_DATABASE, **({"CPUCreditBalance": "Minimum"} if instance.burstable else {})}
+    return [_query(instance.id, "AWS/RDS", metric, statistic, own) for metric, statistic in load.items()] + [
+        _query(replica, "AWS/RDS", "ReplicaLag", "Average", [("DBInstanceIdentifier", replica)])
+        for replica in instance.replicas
+    ]
+
+
+_OF_A_DATABASE = {
+    "FreeStorageSpace": "Minimum",
+    "CPUUtilization": "Average",
+    "ReadLatency": "Average",
+    "WriteLatency": "Average",
+}
+
+
+async def _of_the_cache(observer: Observer) -> list[Query]:
+    if observer.environment.cache is None:
+        return []
+    try:
+        group = await observer.see(replication_group, observer.environment.cache)
+    except Unobserved:
+        return []
+    return [
+        _query(node, "AWS/ElastiCache", metric, statistic, [("CacheClusterId", node)])
+        for node in group.members
+        for metric, statistic in _OF_A_NODE.items()
+    ]
+
+
+_OF_A_NODE = {"Evictions": "Sum", "EngineCPUUtilization": "Average"}
+
+
+def _query(subject: str, namespace: str, metric: str, statistic: str, dimensions: Iterable[tuple[str, str]]) -> Query:
+    return Query(subject=subject, namespace=namespace, metric=metric, statistic=statistic, dimensions=tuple(dimensions))
+
+
+def _asked(key: str, query: Query) -> dict[str, Any]:
+    metric = {
+        "Namespace": query.namespace,
+        "MetricName": query.metric,
+        "Dimensions": [{"Name": name, "Value": value} for name, value in query.dimensions],
+    }
+    return {"Id": key, "MetricStat": {"Metric": metric, "Period": int(STEP.total_seconds()), "Stat": query.statistic}}
+
+
+def _step(moment: datetime) -> datetime:
+    """The start of the five minutes that `moment` falls in: datapoints are aligned to them."""
+    return moment - timedelta(minutes=moment.minute % 5, seconds=moment.second, microseconds=moment.microsecond)
+
+
+def _too_few(service: Service, asked: float, since: datetime, windows: Windows) -> Unobserved:
+    return unknown(
+        "too-little-data",
+        f"{service.name} had {asked:.0f} requests since {since:%H:%M} UTC; {windows.least_requests} tell something",
+    )
+
+
+async def _periods(observer: Observer, service: Service, taken: datetime) -> tuple[datetime, datetime]:
+    """(start of the window that is judged, start of the one before it); a deploy in between parts them."""
+    window = timedelta(minutes=observer.environment.metrics.window_minutes)
+    since = taken - window
+    deployed = (await observer.see(ecs_service, service)).primary.created
+    if deployed is not None and since < deployed <= taken:
+        since = deployed
+    return _step(since), _step(since) - window
+
+
+def _share(observer: Observer, service: Service, seen: Metrics, start: datetime, end: datetime) -> tuple[float, float]:
+    """(requests, errors): what the load balancer answered itself reached no target, and counts as both."""
+    load_balancer = observer.environment.load_balancer
+    assert load_balancer is not None, "asked only of environments with a load balancer"
+    own = sum(seen.between(load_balancer.name, "HTTPCode_ELB_5XX_Count", start, end))
+    requests = sum(seen.between(service.name, "RequestCount", start, end))
+    errors = sum(seen.between(service.name, "HTTPCode_Target_5XX_Count", start, end))
+    return requests + own, errors + own

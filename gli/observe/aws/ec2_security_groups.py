@@ -1,0 +1,152 @@
+"""Security groups as what they are for: who may reach which port.
+
+An opening is an opening, however it is written: an IPv4 or IPv6 range, a port range that contains the port, protocol
+-1, a prefix list, another security group. Source of truth: ec2 DescribeSecurityGroups and GetManagedPrefixListEntries.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+from gli.observe.aws.rds import database_instance
+from gli.observe.engine.aws_session import AwsError
+from gli.observe.engine.observation import Observation, unknown
+from gli.observe.engine.probe import Observer, probe
+
+ALL_PORTS = (0, 65535)
+WORLD = frozenset({"0.0.0.0/0", "::/0"})
+_MOST_LISTS = 5
+"""Each prefix list costs a call, and a run has a hundred of them."""
+
+
+def is_world(block: str) -> bool:
+    """Whether a CIDR block is the whole of IPv4 or IPv6, or so large that it comes to the same."""
+    network, _, bits = block.partition("/")
+    return block in WORLD or (bits.isdigit() and int(bits) <= (8 if ":" not in network else 16))
+
+
+class Opening(Observation):
+    """One source that a security group lets in, and to which ports."""
+
+    source: str
+    """A CIDR block, the name of a security group, or `prefix list pl-…`."""
+    source_id: str
+    """The same as AWS has it: the block, `sg-…`, `pl-…`."""
+    protocol: str
+    """`tcp`, `udp`, `icmp`, or `any` for -1."""
+    first_port: int
+    last_port: int
+
+    def reaches(self, port: int) -> bool:
+        """Whether TCP to `port` gets through."""
+        return self.protocol in ("tcp", "any") and self.first_port <= port <= self.last_port
+
+    @property
+    def world(self) -> bool:
+        """Open to everybody: the whole of IPv4 or IPv6, or a block so large that it comes to the same."""
+        return is_world(self.source_id)
+
+    @property
+    def prefix_list(self) -> bool:
+        """Whether the source is a prefix list, whose blocks are kept elsewhere."""
+        return self.source_id.startswith("pl-")
+
+    def __str__(self) -> str:
+        if (self.first_port, self.last_port) == ALL_PORTS:
+            ports = "all ports"
+        elif self.first_port == self.last_port:
+            ports = str(self.first_port)
+        else:
+            ports = f"{self.first_port}-{self.last_port}"
+        return f"{self.source} to {ports}" + (" of any protocol" if self.protocol == "any" else "")
+
+
+class SecurityGroup(Observation):
+    """A security group's name and what it lets in."""
+
+    id: str
+    name: str
+    openings: tuple[Opening, ...]
+
+    def reaching(self, port: int) -> tuple[Opening, ...]:
+        """The openings that let TCP through to `port`."""
+        return tuple(o for o in self.openings if o.reaches(port))
+
+
+class SecurityGroups(Observation):
+    """Every security group of the environment's network."""
+
+    vpc: str
+    groups: tuple[SecurityGroup, ...]
+
+    def named(self, name: str) -> SecurityGroup:
+        """The group of that name; raises `Unobserved` where there is none."""
+        for group in self.groups:
+            if group.name == name:
+                return group
+        raise unknown("not-found", f"no security group is named {name} in {self.vpc}")
+
+    def with_id(self, group_id: str) -> SecurityGroup:
+        """The group with that id; raises `Unobserved` where there is none."""
+        for group in self.groups:
+            if group.id == group_id:
+                return group
+        raise unknown("not-found", f"no security group {group_id} in {self.vpc}")
+
+
+@probe()
+async def security_groups(observer: Observer) -> SecurityGroups:
+    """The groups of the VPC that the database stands in, with what each lets in."""
+    database = observer.environment.database
+    assert database is not None, "asked only of environments with a database"
+    vpc = (await observer.see(database_instance, database)).vpc
+    if vpc is None:
+        raise unknown("dependency", f"{database.instance} stands in no VPC that RDS names")
+    answer = await observer.aws.call(
+        observer, "ec2", "describe_security_groups", Filters=[{"Name": "vpc-id", "Values": [vpc]}]
+    )
+    found = answer["SecurityGroups"]
+    names = {g["GroupId"]: g["GroupName"] for g in found}
+    groups = [
+        SecurityGroup(id=g["GroupId"], name=g["GroupName"], openings=_openings(g["IpPermissions"], names))
+        for g in found
+    ]
+    return SecurityGroups(vpc=vpc, groups=tuple(sorted(groups, key=lambda g: g.name)))
+
+
+@probe(deadline=20)
+async def prefix_lists(observer: Observer) -> dict[str, tuple[str, ...]]:
+    """The blocks in the prefix lists that the groups let in, by id; a list that can't be read is not among them."""
+    openings = [o for group in (await observer.see(security_groups)).groups for o in group.openings]
+    found: dict[str, tuple[str, ...]] = {}
+    for id_ in sorted({o.source_id for o in openings if o.prefix_list})[:_MOST_LISTS]:
+        with suppress(AwsError):
+            answer = await observer.aws.call(observer, "ec2", "get_managed_prefix_list_entries", PrefixListId=id_)
+            found[id_] = tuple(sorted(entry["Cidr"] for entry in answer["Entries"]))
+    return found
+
+
+def _openings(permissions: list[dict[str, Any]], names: dict[str, str]) -> tuple[Opening, ...]:
+    openings = []
+    for permission in permissions:
+        protocol = str(permission["IpProtocol"])
+        protocol = {"-1": "any", "6": "tcp", "17": "udp"}.get(protocol, protocol)
+        first, last = permission.get("FromPort"), permission.get("ToPort")
+        if protocol == "any" or first is None or last is None or first == -1:
+            first, last = ALL_PORTS
+        sources = [(r["CidrIp"], r["CidrIp"]) for r in permission.get("IpRanges", [])]
+        sources += [(r["CidrIpv6"], r["CidrIpv6"]) for r in permission.get("Ipv6Ranges", [])]
+        lists = [p["PrefixListId"] for p in permission.get("PrefixListIds", [])]
+        sources += [(f"prefix list {i}", i) for i in lists]
+        sources += [(names.get(i, i), i) for p in permission.get("UserIdGroupPairs", []) if (i := _pair_id(p))]
+        openings += [
+            Opening(source=source, source_id=source_id, protocol=protocol, first_port=first, last_port=last)
+            for source, source_id in sources
+        ]
+    return tuple(sorted(openings, key=str))
+
+
+def _pair_id(pair: dict[str, Any]) -> str:
+    """A group of another account or VPC has no name here; some answers carry only the name."""
+    return str(pair.get("GroupId") or pair.get("GroupName") or "")

@@ -1,0 +1,187 @@
+"""Tasks: which image each runs, why the last ones died, whether a deploy was undone, who works with old secrets.
+
+ECS forgets a stopped task about an hour after it stopped. Source of truth: ecs ListTasks, DescribeTasks and
+ListServiceDeployments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from gli.common.clock import now
+from gli.config.environments import Service
+from gli.observe.aws.task_definitions import reads, task_definition
+from gli.observe.data.secrets import secret, secret_state
+from gli.observe.engine.observation import Observation
+from gli.observe.engine.probe import Observer, probe
+
+_PER_CALL = 100  # DescribeTasks takes no more
+_DIED = frozenset({"TaskFailedToStart", "EssentialContainerExited"})  # all else is somebody's or ECS's own wish
+
+
+class Ended(Observation):
+    """A container that ended, and what ECS knows of it."""
+
+    name: str
+    exit_code: int | None = None
+    reason: str | None = None
+
+
+class Task(Observation):
+    """One task of a service, running or stopped."""
+
+    id: str
+    started: datetime | None = None
+    zone: str | None = None
+    """The availability zone that it runs in."""
+    health: str | None = None
+    """HEALTHY or UNHEALTHY by its containers' own health checks; UNKNOWN where they have none, or not yet."""
+    digests: Mapping[str, str | None] = {}
+    """Container to the digest of the image that it runs."""
+    stopped: datetime | None = None
+    stop_code: str | None = None
+    stopped_reason: str | None = None
+    ended: tuple[Ended, ...] = ()
+
+    @property
+    def died(self) -> bool:
+        """Whether it stopped for a reason of its own, and not because a deploy or a scaling replaced it."""
+        return self.stop_code in _DIED
+
+    def __str__(self) -> str:
+        exits = [f"{c.name} exited with {c.exit_code}" for c in self.ended if c.exit_code is not None]
+        reasons = [c.reason for c in self.ended if c.reason]
+        return (
+            f"{self.id[:8]} {self.stop_code}: {', '.join([self.stopped_reason or 'no reason given', *exits, *reasons])}"
+        )
+
+
+class ServiceTasks(Observation):
+    """The tasks of one service."""
+
+    service: str
+    running: tuple[Task, ...]
+    stopped: tuple[Task, ...]
+
+
+class ServiceDeployment(Observation):
+    """The newest deploy of a service; `status` is None where ECS knows none of the last 90 days."""
+
+    service: str
+    status: str | None = None
+    """PENDING, IN_PROGRESS, SUCCESSFUL, STOPPED, ROLLBACK_SUCCESSFUL, ..."""
+    reason: str | None = None
+    created: datetime | None = None
+
+
+class SecretUse(Observation):
+    """A secret's rotation, and the tasks that still work with the value from before the current one."""
+
+    id: str
+    rotates: bool
+    rotates_next: datetime | None
+    overdue: bool
+    """It rotates, and should have done so before now."""
+    current_since: datetime | None
+    outdated: dict[str, datetime]
+    """Service to the start of its oldest task, where that task started before the secret's current value was there."""
+
+
+@probe(deadline=15)
+async def service_tasks(observer: Observer, service: Service) -> ServiceTasks:
+    """The service's tasks, those that run and those that stopped in the last hour; three calls."""
+    assert service.ecs is not None, "asked only of services that run on ECS"
+    where = {"cluster": service.ecs.cluster, "serviceName": service.ecs.service}
+    running, stopped = await asyncio.gather(
+        *[
+            observer.aws.call(observer, "ecs", "list_tasks", **where, desiredStatus=status)
+            for status in ("RUNNING", "STOPPED")
+        ]
+    )
+    wanted = [*running["taskArns"], *stopped["taskArns"]][:_PER_CALL]
+    described: list[dict[str, Any]] = []
+    if wanted:
+        answer = await observer.aws.call(observer, "ecs", "describe_tasks", cluster=service.ecs.cluster, tasks=wanted)
+        described = answer["tasks"]
+    return ServiceTasks(
+        service=service.ecs.service,
+        running=tuple(_task(t) for t in described if t["desiredStatus"] != "STOPPED"),
+        stopped=tuple(_task(t) for t in described if t["desiredStatus"] == "STOPPED"),
+    )
+
+
+@probe()
+async def service_deployment(observer: Observer, service: Service) -> ServiceDeployment:
+    """The newest deploy: ECS keeps one that it rolled back, though the service looks as it did before."""
+    assert service.ecs is not None, "asked only of services that run on ECS"
+    answer = await observer.aws.call(
+        observer, "ecs", "list_service_deployments", cluster=service.ecs.cluster, service=service.ecs.service
+    )
+    known = answer["serviceDeployments"]
+    if not known:
+        return ServiceDeployment(service=service.ecs.service)
+    newest = max(known, key=lambda d: d["createdAt"])
+    return ServiceDeployment(
+        service=service.ecs.service,
+        status=newest["status"],
+        reason=newest.get("statusReason"),
+        created=newest["createdAt"],
+    )
+
+
+@probe(deadline=15)
+async def dead_tasks(observer: Observer, service: Service) -> tuple[Task, ...]:
+    """The tasks that died since the newest deploy began, newest first; all that ECS remembers where it knows none."""
+    seen, deployment = await asyncio.gather(
+        observer.see(service_tasks, service), observer.see(service_deployment, service)
+    )
+    since = deployment.created
+    died = [t for t in seen.stopped if t.died and (since is None or t.stopped is None or t.stopped >= since)]
+    return tuple(sorted(died, key=lambda t: t.stopped or now(), reverse=True))
+
+
+@probe(deadline=15)
+async def secret_use(observer: Observer, secret_id: str) -> SecretUse:
+    """Who reads the secret and since when: ECS fills environment variables when a task starts, and never again.
+
+    The time is the current version's own: LastChangedDate moves with every tag and description.
+    """
+    state = await observer.see(secret_state, secret_id)
+    since = (await observer.see(secret, secret_id)).current_since
+    outdated: dict[str, datetime] = {}
+    for service in observer.environment.services.values():
+        if service.ecs is None or not reads(await observer.see(task_definition, service), state):
+            continue
+        started = [t.started for t in (await observer.see(service_tasks, service)).running if t.started]
+        if since is not None and started and min(started) < since:
+            outdated[service.ecs.service] = min(started)
+    return SecretUse(
+        id=secret_id,
+        rotates=state.rotates,
+        rotates_next=state.rotates_next,
+        overdue=state.rotates and state.rotates_next is not None and state.rotates_next < now(),
+        current_since=since,
+        outdated=outdated,
+    )
+
+
+def _task(described: Mapping[str, Any]) -> Task:
+    containers = described.get("containers") or []
+    return Task(
+        id=described["taskArn"].rpartition("/")[2],
+        started=described.get("startedAt"),
+        zone=described.get("availabilityZone"),
+        health=described.get("healthStatus"),
+        digests={c["name"]: c.get("imageDigest") for c in containers},
+        stopped=described.get("stoppedAt"),
+        stop_code=described.get("stopCode"),
+        stopped_reason=described.get("stoppedReason"),
+        ended=tuple(
+            Ended(name=c["name"], exit_code=c.get("exitCode"), reason=c.get("reason"))
+            for c in containers
+            if c.get("exitCode") is not None or c.get("reason")
+        ),
+    )

@@ -1,0 +1,294 @@
+"""IAM roles of the tasks, of this run and of the deploys: who may take them, and what they allow.
+
+A policy is read as IAM does, as far as that goes without a request: an action and a resource are allowed where a
+statement allows them and none denies them. A condition is taken as met where it allows, and as not met where it denies.
+Source of truth: iam GetAccountAuthorizationDetails, one paged call for all roles and the policies attached to them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from fnmatch import fnmatchcase
+from typing import Any
+
+from gli.config.environments import Service
+from gli.observe.aws.identity import caller_identity
+from gli.observe.aws.task_definitions import TaskDefinition, task_definition
+from gli.observe.engine.observation import Observation, Unobserved
+from gli.observe.engine.probe import Observer, probe
+
+TASKS = "ecs-tasks.amazonaws.com"
+_PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+_LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
+_GITHUB = "token.actions.githubusercontent.com"
+_ASKING = frozenset({"StringEquals", "StringEqualsIgnoreCase", "StringLike"})
+_FOR_TASKS = "AmazonECSTaskExecutionRolePolicy"  # AWS's own: pulls and logs, everywhere
+_LOOKING = re.compile(r"[a-z0-9-]+:(?:get|list|describe|head)[a-z0-9*?]*", re.IGNORECASE)
+_EVERY_ACTION = re.compile(r"\*+|[^:]*:\*+")
+_EVERY_RESOURCE = re.compile(r"[*?]+|arn(?::[^:]*){0,4}:[*?]+")  # of a service, where the ARN names one
+_FOR_ADMINISTRATORS = frozenset({"AdministratorAccess", "PowerUserAccess"})
+
+
+class Statement(Observation):
+    """One statement of a policy."""
+
+    allows: bool
+    actions: tuple[str, ...]
+    except_actions: tuple[str, ...] = ()
+    resources: tuple[str, ...]
+    except_resources: tuple[str, ...] = ()
+    conditional: bool = False
+
+    def covers(self, action: str, resource: str) -> bool:
+        """Whether the statement is about that action on that resource."""
+        there = _matches(resource, self.resources) if self.resources else not _matches(resource, self.except_resources)
+        return self.names(action) and there
+
+    def names(self, action: str) -> bool:
+        """Whether the statement is about that action, on whatever resource."""
+        return _matches(action, self.actions) if self.actions else not _matches(action, self.except_actions)
+
+    @property
+    def wide(self) -> tuple[str, ...]:
+        """Actions that stand for everything, or for all of a service, on every resource; sorted."""
+        if not self.allows or self.conditional or not (self.except_resources or any(map(_every, self.resources))):
+            return ()
+        named = [a for a in self.actions if _EVERY_ACTION.fullmatch(a)]
+        return tuple(sorted(named + [f"all but {a}" for a in self.except_actions]))
+
+
+class Role(Observation):
+    """An IAM role; `exists` is false where IAM knows none with that ARN."""
+
+    arn: str
+    exists: bool
+    trusted: tuple[str, ...] = ()
+    """The services that may take it."""
+    attached: tuple[str, ...] = ()
+    """Names of the managed policies attached to it."""
+    unread: tuple[str, ...] = ()
+    """Those of them of which IAM does not say what they hold."""
+    statements: tuple[Statement, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.arn.rpartition("/")[2]
+
+    @property
+    def administrative(self) -> tuple[str, ...]:
+        """What lets it do nearly everything: policies for administrators, and actions on every resource."""
+        attached = [name for name in self.attached if name in _FOR_ADMINISTRATORS]
+        return tuple(attached + [action for statement in self.statements for action in statement.wide])
+
+    def may(self, action: str, resource: str) -> bool:
+        """Whether its policies allow that action on that resource."""
+        about = [s for s in self.statements if s.covers(action, resource)]
+        if any(not s.allows and not s.conditional for s in about):
+            return False
+        by_aws = _FOR_TASKS in self.attached and action.startswith(("ecr:", "logs:"))
+        return by_aws or any(s.allows for s in about)
+
+    def beyond(self, known: Collection[str]) -> tuple[str, ...]:
+        """What its policies allow beside the `known` actions and those that look by their verb; sorted.
+
+        A pattern counts whole, whatever other statements deny of it: only a single action can be taken as denied.
+        """
+        looked = {action.lower() for action in known}
+        allowing = [s for s in self.statements if s.allows]
+        found = {a for s in allowing for a in s.actions if a.lower() not in looked and not _LOOKING.fullmatch(a)}
+        found |= {f"all but {a}" for s in allowing for a in s.except_actions}
+        return tuple(sorted(action for action in found if not self._denies(action)))
+
+    def resources(self, action: str) -> tuple[str, ...]:
+        """The patterns of what its policies allow that action on; sorted."""
+        about = [s for s in self.statements if s.allows and s.names(action)]
+        found = {r for s in about for r in s.resources} | {f"all but {r}" for s in about for r in s.except_resources}
+        return tuple(sorted(found))
+
+    def _denies(self, action: str) -> bool:
+        denying = [s for s in self.statements if not s.allows and not s.conditional and "*" in s.resources]
+        return not {"*", "?", " "} & set(action) and any(s.names(action) for s in denying)
+
+
+class Federation(Observation):
+    """A role that GitHub's workflows may take, and which of them."""
+
+    role: str
+    audiences: tuple[str, ...]
+    subjects: tuple[str, ...]
+    """Patterns such as `repo:OWNER/NAME:environment:staging`; none: any repository of anybody."""
+
+
+class Roles(Observation):
+    """The roles of the account that matter to the environment."""
+
+    of_tasks: dict[str, Role]
+    """Every role that a task definition names, by ARN."""
+    own: Role | None
+    """The role that this run has; None where it runs as something else."""
+    federations: tuple[Federation, ...]
+
+
+class ExecutionRole(Observation):
+    """The role that ECS starts a service's tasks with, and what it would need beside what it has."""
+
+    definition: str
+    role: Role | None
+    missing: tuple[str, ...]
+    """`action on resource` for everything that the task definition needs and the role does not allow."""
+
+
+@probe(deadline=15)
+async def iam_roles(observer: Observer) -> Roles:
+    """The roles of the tasks, of this run, and of whoever deploys from GitHub; one call."""
+    definitions = []
+    for service in observer.environment.services.values():
+        with suppress(Unobserved):  # whoever wants the roles of this one's tasks asks for it too
+            definitions += [await observer.see(task_definition, service)] if service.ecs else []
+    wanted = sorted({arn for d in definitions for arn in (d.execution_role, d.task_role) if arn})
+    answer = await observer.aws.call(
+        observer,
+        "iam",
+        "get_account_authorization_details",
+        Filter=["Role", "LocalManagedPolicy", "AWSManagedPolicy"],
+        PaginationConfig={"PageSize": 1000},
+    )
+    found = {role["Arn"]: role for role in answer.get("RoleDetailList") or []}
+    policies = {policy["Arn"]: policy for policy in answer.get("Policies") or []}
+    own = _assumed((await observer.see(caller_identity)).arn, found)
+    return Roles(
+        of_tasks={arn: read_role(arn, found.get(arn), policies) for arn in wanted},
+        own=read_role(own, found[own], policies) if own else None,
+        federations=tuple(f for arn in sorted(found) for f in _federations(found[arn])),
+    )
+
+
+@probe(deadline=20)
+async def execution_role(observer: Observer, service: Service) -> ExecutionRole:
+    """The execution role of the service's tasks, held against what they need to start."""
+    definition = await observer.see(task_definition, service)
+    if definition.execution_role is None:
+        return ExecutionRole(definition=definition.name, role=None, missing=())
+    role = (await observer.see(iam_roles)).of_tasks[definition.execution_role]
+    needs = dict.fromkeys(_needs(definition))
+    missing = [f"{action} on {resource}" for action, resource in needs if not role.may(action, resource)]
+    return ExecutionRole(definition=definition.name, role=role, missing=tuple(missing))
+
+
+@probe(deadline=20)
+async def task_role(observer: Observer, service: Service) -> Role | None:
+    """The role that the service's own code has; None where its task definition names none."""
+    arn = (await observer.see(task_definition, service)).task_role
+    return (await observer.see(iam_roles)).of_tasks[arn] if arn else None
+
+
+def _needs(definition: TaskDefinition) -> Iterator[tuple[str, str]]:
+    """Every (action, resource) that ECS needs to start tasks of the definition."""
+    partition, _, region, account = definition.arn.split(":")[1:5]
+    for container in definition.containers:
+        registry, _, path = container.image.partition("/")
+        if ".dkr.ecr." in registry:
+            owner, where = registry.split(".")[0], registry.split(".")[3]
+            yield "ecr:GetAuthorizationToken", "*"
+            repository = path.partition("@")[0].partition(":")[0]
+            for action in _PULL:
+                yield action, f"arn:{partition}:ecr:{where}:{owner}:repository/{repository}"
+        if container.log_driver == "awslogs":
+            for action in _LOG:
+                yield action, f"arn:{partition}:logs:{region}:{account}:log-group:{container.log_group}:log-stream:*"
+        for reference in container.references:
+            if reference.secret:
+                yield "secretsmanager:GetSecretValue", reference.arn
+
+
+def read_role(arn: str, role: Mapping[str, Any] | None, policies: Mapping[str, Mapping[str, Any]]) -> Role:
+    """A role as IAM describes it, with the managed policies of the account by ARN."""
+    if role is None:
+        return Role(arn=arn, exists=False)
+    attached = role.get("AttachedManagedPolicies") or []
+    documents = [p["PolicyDocument"] for p in role.get("RolePolicyList") or []]
+    unread = []
+    for policy in attached:
+        versions = policies.get(policy["PolicyArn"], {}).get("PolicyVersionList") or []
+        defaults = [v["Document"] for v in versions if v.get("IsDefaultVersion")]
+        documents += defaults
+        unread += [] if defaults else [policy["PolicyName"]]
+    return Role(
+        arn=arn,
+        exists=True,
+        trusted=_trusted(role.get("AssumeRolePolicyDocument") or {}),
+        attached=tuple(sorted(p["PolicyName"] for p in attached)),
+        unread=tuple(sorted(unread)),
+        statements=tuple(_statement(s) for document in documents for s in _statements(document)),
+    )
+
+
+def _trusted(document: Any) -> tuple[str, ...]:
+    allowed = [s for s in _statements(document) if s.get("Effect") == "Allow"]
+    principals = [s.get("Principal") for s in allowed]
+    services = {service for p in principals if isinstance(p, dict) for service in _listed(p.get("Service"))}
+    return tuple(sorted(services))
+
+
+def _assumed(arn: str, roles: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The role behind `arn:aws:sts::ACCOUNT:assumed-role/NAME/SESSION`: a session's ARN leaves out a role's path."""
+    kind, _, rest = arn.rpartition(":")[2].partition("/")
+    name = rest.partition("/")[0]
+    return next((a for a, role in roles.items() if kind == "assumed-role" and role["RoleName"] == name), None)
+
+
+def _federations(role: Mapping[str, Any]) -> Iterator[Federation]:
+    """One for each statement of its trust policy that lets GitHub in: they are alternatives."""
+    for statement in _statements(role.get("AssumeRolePolicyDocument") or {}):
+        principal = statement.get("Principal")
+        providers = _listed(principal.get("Federated")) if isinstance(principal, dict) else ()
+        if statement.get("Effect") == "Allow" and any(p.endswith(f"/{_GITHUB}") for p in providers):
+            yield Federation(
+                role=role["RoleName"],
+                audiences=_required(statement, f"{_GITHUB}:aud"),
+                subjects=_required(statement, f"{_GITHUB}:sub"),
+            )
+
+
+def _required(statement: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """The values that a statement's conditions ask of a key, of which one must fit."""
+    conditions = (statement.get("Condition") or {}).items()
+    asking = [values for operator, values in conditions if operator.rpartition(":")[2] in _ASKING]
+    return tuple(
+        sorted(v for values in asking for name in values if name.lower() == key for v in _listed(values[name]))
+    )
+
+
+def _statement(statement: Mapping[str, Any]) -> Statement:
+    return Statement(
+        allows=statement.get("Effect") == "Allow",
+        actions=_listed(statement.get("Action")),
+        except_actions=_listed(statement.get("NotAction")),
+        resources=_listed(statement.get("Resource")),
+        except_resources=_listed(statement.get("NotResource")),
+        conditional=bool(statement.get("Condition")),
+    )
+
+
+def _statements(document: Any) -> list[dict[str, Any]]:
+    """botocore decodes a policy document; anything else hands it over as text."""
+    parsed = json.loads(document) if isinstance(document, str) else document
+    found = parsed.get("Statement") or []
+    return [found] if isinstance(found, dict) else list(found)
+
+
+def _listed(value: Any) -> tuple[str, ...]:
+    return () if value is None else (value,) if isinstance(value, str) else tuple(value)
+
+
+def _every(resource: str) -> bool:
+    """Whether a pattern leaves nothing out."""
+    return _EVERY_RESOURCE.fullmatch(resource) is not None
+
+
+def _matches(text: str, patterns: tuple[str, ...]) -> bool:
+    """IAM's wildcards: * and ?; brackets mean themselves. Actions know no case, and ARNs that differ in it are rare."""
+    return any(fnmatchcase(text.lower(), pattern.lower().replace("[", "[[]")) for pattern in patterns)

@@ -1,0 +1,37 @@
+"""The message broker as AWS sees it. Source of truth: mq ListBrokers and DescribeBroker."""
+
+from __future__ import annotations
+
+from gli.config.environments import Broker
+from gli.observe.engine.observation import Observation, unknown
+from gli.observe.engine.probe import Observer, probe
+
+
+class AmazonMq(Observation):
+    """A broker of Amazon MQ."""
+
+    name: str
+    state: str
+    """As Amazon MQ names it (`RUNNING`, `CRITICAL_ACTION_REQUIRED`, …), or `missing`."""
+    id: str | None = None
+
+
+@probe()
+async def amazon_mq(observer: Observer, broker: Broker) -> AmazonMq:
+    """The environment's broker, where Amazon MQ runs it."""
+    name = str(broker.amazon_mq)
+    answer = await observer.aws.call(observer, "mq", "list_brokers")
+    found = next((b for b in answer["BrokerSummaries"] if b["BrokerName"] == name), None)
+    return AmazonMq(name=name, state=found["BrokerState"] if found else "missing", id=found and found["BrokerId"])
+
+
+@probe()
+async def broker_groups(observer: Observer, broker: Broker) -> tuple[str, ...] | None:
+    """The ids of the security groups attached to the broker; None where Amazon MQ does not run it."""
+    if broker.amazon_mq is None:
+        return None
+    listed = await observer.see(amazon_mq, broker)
+    if listed.id is None:
+        raise unknown("not-found", f"Amazon MQ has no broker {listed.name}")
+    described = await observer.aws.call(observer, "mq", "describe_broker", BrokerId=listed.id)
+    return tuple(sorted(described.get("SecurityGroups") or []))

@@ -1,0 +1,164 @@
+"""S3 buckets: there, private, and readable by their distribution alone.
+
+Source of truth: s3 HeadBucket, HeadObject, GetPublicAccessBlock, GetBucketPolicy.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from gli.config.environments import Frontend
+from gli.observe.engine.aws_session import AwsError
+from gli.observe.engine.observation import Observation, Unobserved, unknown
+from gli.observe.engine.probe import Observer, probe
+
+
+class Bucket(Observation):
+    """Whether a bucket is there, and where."""
+
+    name: str
+    exists: bool
+    region: str | None = None
+
+
+class IndexObject(Observation):
+    """The index page as the bucket holds it."""
+
+    exists: bool
+    content_type: str = ""
+    etag: str | None = None
+    modified: datetime | None = None
+
+
+class PublicAccessBlock(Observation):
+    """The four settings that keep a bucket private; those that are off."""
+
+    off: tuple[str, ...]
+
+
+class BucketSettings(Observation):
+    """How a bucket keeps its objects."""
+
+    name: str
+    versioning: str
+    """`Enabled`, `Suspended`, or `never enabled`."""
+    encryption: str | None = None
+    """The default algorithm, `AES256` or `aws:kms`; None where it has none."""
+
+
+class Grant(Observation):
+    """One Allow statement of a bucket policy."""
+
+    principals: tuple[str, ...]
+    actions: tuple[str, ...]
+    source_arns: tuple[str, ...]
+
+
+class BucketPolicy(Observation):
+    """Who a bucket's policy lets in; `exists` is false where it has none."""
+
+    exists: bool
+    grants: tuple[Grant, ...] = ()
+
+
+@probe()
+async def bucket(observer: Observer, frontend: Frontend) -> Bucket:
+    """The frontend's bucket."""
+    name = str(frontend.bucket)
+    try:
+        answer = await observer.aws.call(observer, "s3", "head_bucket", Bucket=name)
+    except AwsError as e:
+        if e.code in ("404", "NoSuchBucket"):
+            return Bucket(name=name, exists=False)
+        raise
+    except Unobserved as e:
+        if e.unknown.cause != "access-denied":
+            raise
+        # the answer to a HEAD request has no body to tell the two apart
+        why = f"{e.unknown.action} is denied on {name}, or it is another account's"
+        raise unknown("access-denied", why, action=e.unknown.action) from None
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return Bucket(name=name, exists=True, region=answer.get("BucketRegion") or headers.get("x-amz-bucket-region"))
+
+
+@probe()
+async def index_object(observer: Observer, frontend: Frontend) -> IndexObject:
+    """The frontend's index.html, without its content."""
+    try:
+        answer = await observer.aws.call(observer, "s3", "head_object", Bucket=str(frontend.bucket), Key="index.html")
+    except AwsError as e:
+        if e.code in ("404", "NoSuchKey", "NoSuchBucket"):
+            return IndexObject(exists=False)
+        raise
+    return IndexObject(
+        exists=True, content_type=answer["ContentType"], etag=answer["ETag"], modified=answer["LastModified"]
+    )
+
+
+@probe()
+async def public_access_block(observer: Observer, frontend: Frontend) -> PublicAccessBlock:
+    """Which of the four public access blocks are off; all of them where there is no such configuration."""
+    settings = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+    try:
+        answer = await observer.aws.call(observer, "s3", "get_public_access_block", Bucket=str(frontend.bucket))
+    except AwsError as e:
+        if e.code == "NoSuchPublicAccessBlockConfiguration":
+            return PublicAccessBlock(off=settings)
+        raise
+    configuration = answer["PublicAccessBlockConfiguration"]
+    return PublicAccessBlock(off=tuple(s for s in settings if not configuration.get(s)))
+
+
+@probe()
+async def bucket_settings(observer: Observer, frontend: Frontend) -> BucketSettings:
+    """Versioning and default encryption of the bucket."""
+    name = str(frontend.bucket)
+    versioning = await observer.aws.call(observer, "s3", "get_bucket_versioning", Bucket=name)
+    encryption = None
+    try:
+        answer = await observer.aws.call(observer, "s3", "get_bucket_encryption", Bucket=name)
+        rule = answer["ServerSideEncryptionConfiguration"]["Rules"][0]
+        encryption = rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"]
+    except AwsError as e:
+        if e.code != "ServerSideEncryptionConfigurationNotFoundError":
+            raise
+    return BucketSettings(name=name, versioning=versioning.get("Status", "never enabled"), encryption=encryption)
+
+
+@probe()
+async def bucket_policy(observer: Observer, frontend: Frontend) -> BucketPolicy:
+    """The Allow statements of the bucket's policy."""
+    try:
+        answer = await observer.aws.call(observer, "s3", "get_bucket_policy", Bucket=str(frontend.bucket))
+    except AwsError as e:
+        if e.code == "NoSuchBucketPolicy":
+            return BucketPolicy(exists=False)
+        raise
+    statements = _listed(json.loads(answer["Policy"]).get("Statement"))
+    return BucketPolicy(exists=True, grants=tuple(_grant(s) for s in statements if s.get("Effect") == "Allow"))
+
+
+def _grant(statement: dict[str, Any]) -> Grant:
+    principal = statement.get("Principal", statement.get("NotPrincipal", "*"))
+    if isinstance(principal, dict):
+        principals = [p for value in principal.values() for p in _listed(value)]
+    else:
+        principals = _listed(principal)
+    if "NotPrincipal" in statement:
+        principals = ["*"]  # everybody but the named: as open as it gets
+    sources = [
+        arn
+        for operator, keys in statement.get("Condition", {}).items()
+        if operator.startswith(("StringEquals", "ArnEquals", "StringLike", "ArnLike"))
+        for key, value in keys.items()
+        if key.lower() == "aws:sourcearn"
+        for arn in _listed(value)
+    ]
+    actions = _listed(statement.get("Action", "*"))
+    return Grant(principals=tuple(principals), actions=tuple(actions), source_arns=tuple(sources))
+
+
+def _listed(value: Any) -> list[Any]:
+    return [] if value is None else value if isinstance(value, list) else [value]

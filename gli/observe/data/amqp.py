@@ -1,0 +1,106 @@
+"""RabbitMQ: login, and the state of the work queues. Nothing is published, consumed or declared into being.
+
+Source of truth: AMQP 0-9-1 (Connection.Open, passive Queue.Declare).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from gli.config.environments import Broker
+from gli.observe.data.secrets import secret, secrets
+from gli.observe.engine.observation import Observation
+from gli.observe.engine.probe import Observer, probe
+
+_TIMEOUT_S = 5
+
+
+class Queue(Observation):
+    """One work queue; `error` where it could not be asked about."""
+
+    name: str
+    messages: int = 0
+    consumers: int = 0
+    error: str | None = None
+
+
+class BrokerState(Observation):
+    """One session with the broker, or why there was none."""
+
+    secret: str
+    ok: bool
+    error: str | None = None
+    queues: tuple[Queue, ...] = ()
+    dead_letters: tuple[Queue, ...] = ()
+
+
+@probe(deadline=30, after=[secrets])
+async def broker_state(observer: Observer, broker: Broker) -> BrokerState:
+    """Login with the application's credentials, its virtual host, and every configured queue asked passively."""
+    known = (await observer.see(secret, broker.secret)).public
+    observer.count("amqp")
+    host, port = known.get("host", ""), known.get("port", "5671")
+    if not host or not port.isdigit():
+        return BrokerState(secret=broker.secret, ok=False, error="the secret names no usable host and port")
+    return await asyncio.to_thread(_session, observer, broker, host, int(port))
+
+
+def _session(observer: Observer, broker: Broker, host: str, port: int) -> BrokerState:
+    import pika
+    from pika.exceptions import AMQPError
+
+    document = observer.vault.document(broker.secret)
+    address, port = observer.dial.address(host, port)
+    encrypted = document.get("tls", "true") == "true"
+    parameters = pika.ConnectionParameters(
+        host=address,
+        port=port,
+        virtual_host=document.get("vhost", "/"),
+        credentials=pika.PlainCredentials(document.get("username", ""), document.get("password", "")),
+        ssl_options=pika.SSLOptions(observer.dial.trust, host) if encrypted else None,
+        socket_timeout=_TIMEOUT_S,
+        stack_timeout=20,  # a broker that is starting accepts late
+        blocked_connection_timeout=_TIMEOUT_S,
+        heartbeat=0,
+    )
+    try:
+        with observer.phase("connect"):
+            connection = pika.BlockingConnection(parameters)
+    except (AMQPError, OSError) as e:
+        return BrokerState(secret=broker.secret, ok=False, error=_why(e))
+    try:
+        queues = _queues(connection, broker.queues)
+        dead_letters = _queues(connection, broker.dead_letter_queues)
+    finally:
+        connection.close()
+    return BrokerState(secret=broker.secret, ok=True, queues=queues, dead_letters=dead_letters)
+
+
+def _queues(connection: Any, names: Sequence[str]) -> tuple[Queue, ...]:
+    """Each queue, declared passively; a refusal closes its channel, and the next queue gets a new one."""
+    from pika.exceptions import AMQPError
+
+    channel, found = None, []
+    for name in names:
+        channel = channel or connection.channel()
+        try:
+            declared = channel.queue_declare(name, passive=True).method
+        except AMQPError as e:
+            channel = None
+            found.append(Queue(name=name, error=_why(e)))
+        else:
+            found.append(Queue(name=name, messages=declared.message_count, consumers=declared.consumer_count))
+    return tuple(found)
+
+
+def _why(error: Exception) -> str:
+    text = " ".join(str(a) for a in error.args) or type(error).__name__
+    if "ACCESS_REFUSED" in text or type(error).__name__ == "ProbableAuthenticationError":
+        return f"access refused: user, password or permission ({text})"
+    if "no queue" in text:
+        return f"there is no such queue ({text})"
+    if "vhost" in text or type(error).__name__ == "ProbableAccessDeniedError":
+        return f"the virtual host is not there or not allowed ({text})"
+    return f"{type(error).__name__}: {text}"

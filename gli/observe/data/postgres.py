@@ -1,0 +1,225 @@
+"""PostgreSQL: the application's own login, and what a least-privilege role can see.
+
+Every session is read-only, with a statement timeout; every statement passes the guard. Source of truth: the
+PostgreSQL manual (error codes in appendix A, pg_stat_activity in chapter 27).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gli.config.environments import Database
+from gli.observe.data.secrets import secret, secrets
+from gli.observe.edge.tcp import TcpConnection, open_port
+from gli.observe.engine.guard import refuse_sql_writes
+from gli.observe.engine.observation import Cause, Observation, unknown
+from gli.observe.engine.probe import Observer, probe
+
+if TYPE_CHECKING:
+    import psycopg
+
+_OPTIONS = (
+    "-c default_transaction_read_only=on -c statement_timeout=5000 -c lock_timeout=500 "
+    "-c idle_in_transaction_session_timeout=10000"
+)
+_TIMEOUT_S = 5
+_MEANING = {
+    "28P01": "wrong password",
+    "28000": "the server refuses this user, host or a session without TLS (pg_hba)",
+    "3D000": "the database does not exist",
+    "53300": "too many connections",
+    "42501": "the role may not connect",
+    "57P03": "the server is starting up or shutting down",
+}
+
+
+class Login(Observation):
+    """Whether credentials logged in."""
+
+    secret: str
+    user: str
+    ok: bool
+    encrypted: bool = False
+    sqlstate: str | None = None
+    error: str | None = None
+
+
+class Session(Observation):
+    """A client's session that has a transaction open, or waits for a lock."""
+
+    pid: int
+    user: str | None
+    application: str | None
+    idle: bool
+    """Idle in transaction: it holds its locks and does nothing."""
+    open_s: float
+    """How long its transaction is open."""
+    waits_s: float
+    """How long it has been waiting for a lock; 0: it does not."""
+    blocked_by: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"pid {self.pid} ({self.user}, {self.application or 'no application name'})"
+
+
+class DatabaseState(Observation):
+    """What the server says of itself, seen by the suite's own role."""
+
+    connections: int
+    max_connections: int
+    applied: tuple[tuple[str, str], ...]
+    """(app, migration) of every row of django_migrations, sorted."""
+    hidden: int
+    """Sessions of which the suite's role may see nothing."""
+    sessions: tuple[Session, ...]
+    tables: tuple[str, ...]
+    """The names of all tables and views, sorted; those of PostgreSQL itself are left out."""
+    invalid_indexes: tuple[str, ...]
+    """Indexes that are kept up and never used; one that is being built now is not among them."""
+
+
+_SESSIONS = (
+    "(SELECT coalesce(json_agg(json_build_object('pid', pid, 'user', usename, 'application', application_name, "
+    "'idle', state LIKE 'idle in transaction%', "
+    "'open_s', greatest(extract(epoch FROM clock_timestamp() - xact_start), 0), "
+    "'waits_s', CASE WHEN wait_event_type = 'Lock' "
+    "THEN greatest(extract(epoch FROM clock_timestamp() - query_start), 0) ELSE 0 END, "
+    "'blocked_by', CASE WHEN wait_event_type = 'Lock' THEN pg_blocking_pids(pid) ELSE '{}' END) ORDER BY pid), '[]') "
+    "FROM pg_stat_activity WHERE xact_start IS NOT NULL AND backend_type = 'client backend' "
+    "AND pid <> pg_backend_pid())"
+)
+
+# the catalogues say this of every schema: information_schema hides what the role has no right to
+_TABLES = (
+    "(SELECT coalesce(json_agg(DISTINCT relname), '[]') FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
+    "WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND nspname <> 'information_schema' AND nspname !~ '^pg_')"
+)
+_INVALID_INDEXES = (
+    "(SELECT coalesce(json_agg(indexrelid::regclass::text), '[]') FROM pg_index WHERE NOT indisvalid "
+    "AND indexrelid NOT IN (SELECT index_relid FROM pg_stat_progress_create_index))"
+)
+
+
+@probe(deadline=8, after=[secrets])
+async def database_port(observer: Observer, database: Database) -> TcpConnection:
+    """Whether the database's port opens; where it stands is what the application's secret says."""
+    host, port = await _endpoint(observer, database.secret)
+    return await open_port(observer, host, port)
+
+
+@probe(deadline=10, after=[secrets])
+async def application_login(observer: Observer, database: Database) -> Login:
+    """The application's own credentials log in and run `SELECT 1`."""
+    return await _login(observer, database.secret, "SELECT 1")
+
+
+@probe(deadline=10, after=[secrets])
+async def database_state(observer: Observer, database: Database) -> DatabaseState:
+    """Connections, migrations, open transactions and the schema, in one round trip, with the suite's credentials."""
+    statement = (
+        "SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), "
+        "current_setting('max_connections')::int, "
+        "(SELECT coalesce(json_agg(json_build_array(app, name) ORDER BY app, name), '[]') FROM django_migrations), "
+        "(SELECT count(*) FROM pg_stat_activity WHERE query = '<insufficient privilege>'), "
+        + ", ".join((_SESSIONS, _TABLES, _INVALID_INDEXES))
+    )
+    await observer.see(secret, database.verify_secret)
+    import psycopg
+
+    try:
+        async with await _connect(observer, database.verify_secret) as connection:
+            row = await _row(observer, connection, statement)
+    except psycopg.Error as e:
+        state, why = _told_apart(e)
+        cause: Cause = "access-denied" if state in ("28P01", "28000", "42501") else "unreachable"
+        raise unknown(cause, f"the suite's own role ({database.verify_secret}) could not look: {why}") from None
+    return DatabaseState(
+        connections=row[0],
+        max_connections=row[1],
+        applied=tuple((str(app), str(name)) for app, name in row[2]),
+        hidden=row[3],
+        sessions=tuple(Session.model_validate(session) for session in row[4]),
+        tables=tuple(row[5]),
+        invalid_indexes=tuple(row[6]),
+    )
+
+
+@probe(deadline=10)
+async def sessions(observer: Observer, database: Database) -> tuple[Session, ...]:
+    """Every client's session with an open transaction; unknown where the suite's role may not see all of them."""
+    state = await observer.see(database_state, database)
+    if state.hidden:
+        raise unknown(
+            "access-denied",
+            f"the role of {database.verify_secret} sees nothing of {state.hidden} sessions: grant it pg_monitor",
+        )
+    return state.sessions
+
+
+async def _login(observer: Observer, secret_id: str, statement: str) -> Login:
+    import psycopg
+
+    await observer.see(secret, secret_id)
+    user = observer.vault.document(secret_id).get("username", "")
+    try:
+        async with await _connect(observer, secret_id) as connection:
+            await _row(observer, connection, statement)
+            return Login(secret=secret_id, user=user, ok=True, encrypted=bool(connection.pgconn.ssl_in_use))
+    except psycopg.Error as e:
+        state, why = _told_apart(e)
+        return Login(secret=secret_id, user=user, ok=False, sqlstate=state, error=why)
+
+
+async def _endpoint(observer: Observer, secret_id: str) -> tuple[str, int]:
+    known = (await observer.see(secret, secret_id)).public
+    if not known.get("host"):
+        raise unknown("dependency", f"the secret {secret_id} names no host")
+    port = known.get("port", "5432")
+    if not port.isdigit():
+        raise unknown("dependency", f"the secret {secret_id} names the port {port!r}, which is no number")
+    return known["host"], int(port)
+
+
+async def _connect(observer: Observer, secret_id: str) -> psycopg.AsyncConnection[Any]:
+    import psycopg
+
+    host, port = await _endpoint(observer, secret_id)
+    document = observer.vault.document(secret_id)
+    address, port = observer.dial.address(host, port)
+    observer.count("postgres")
+    with observer.phase("connect"):
+        return await psycopg.AsyncConnection.connect(
+            host=host,  # the name that the certificate must cover; hostaddr is where to connect
+            hostaddr=address if address != host else None,
+            port=port,
+            user=document.get("username"),
+            password=document.get("password"),
+            dbname=document.get("dbname"),
+            sslmode="verify-full",
+            sslrootcert=observer.dial.system_roots,
+            connect_timeout=_TIMEOUT_S,
+            options=_OPTIONS,
+            application_name="gli-verify",
+            autocommit=True,
+        )
+
+
+async def _row(observer: Observer, connection: psycopg.AsyncConnection[Any], statement: str) -> Any:
+    refuse_sql_writes(statement)
+    observer.count("postgres")
+    with observer.phase("query"):
+        cursor = await connection.execute(statement)
+        return await cursor.fetchone()
+
+
+def _told_apart(error: psycopg.Error) -> tuple[str | None, str]:
+    """(SQLSTATE, sentence). A refused connection carries no SQLSTATE in libpq: it is read off the message."""
+    text = " ".join(str(error).split())
+    state = error.sqlstate
+    if state is None:
+        marks = {"28P01": "password authentication failed", "3D000": "does not exist", "53300": "too many"}
+        marks["28000"] = "pg_hba"
+        marks["42501"] = "permission denied for database"
+        state = next((s for s, mark in marks.items() if mark in text), None)
+    meaning = _MEANING.get(state or "")
+    return state, f"{meaning} ({text})" if meaning else text

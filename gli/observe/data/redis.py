@@ -1,0 +1,128 @@
+"""Redis, seen by the suite's own ACL user: does it answer, is it the primary, has it room.
+
+Source of truth: the Redis command reference (PING, INFO), ElastiCache's user guide for the primary endpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gli.config.environments import Cache
+from gli.observe.data.secrets import secret, secrets
+from gli.observe.engine.guard import refuse_redis_writes
+from gli.observe.engine.observation import Observation
+from gli.observe.engine.probe import Observer, probe
+
+_TIMEOUT_S = 5.0
+
+
+class CacheState(Observation):
+    """One session with the cache, or why there was none."""
+
+    secret: str
+    pong: bool = False
+    encrypted: bool = False
+    error: str | None = None
+    role: str | None = None
+    used_bytes: int = 0
+    max_bytes: int = 0
+    """0 is no limit of its own."""
+    policy: str | None = None
+    clients: int = 0
+    max_clients: int = 0
+    """0: the server does not say."""
+
+
+@probe(deadline=8, after=[secrets])
+async def application_cache(observer: Observer, cache: Cache) -> CacheState:
+    """PING with the application's own credentials, over TLS where the secret says so."""
+    return await _session(observer, cache.secret, look=False)
+
+
+@probe(deadline=8, after=[secrets])
+async def cache_state(observer: Observer, cache: Cache) -> CacheState:
+    """Role, memory and clients, with the suite's own credentials."""
+    return await _session(observer, cache.verify_secret, look=True)
+
+
+async def _session(observer: Observer, secret_id: str, *, look: bool) -> CacheState:
+    import redis.asyncio
+    from redis.exceptions import RedisError
+
+    known = (await observer.see(secret, secret_id)).public
+    if not known.get("host") or not known.get("port", "6379").isdigit():
+        return CacheState(secret=secret_id, error="the secret names no usable host and port")
+    document = observer.vault.document(secret_id)
+    host, port = known["host"], int(known.get("port", "6379"))
+    encrypted = known.get("tls", "true") == "true"
+    address, port = observer.dial.address(host, port)
+    options: dict[str, Any] = {
+        "host": address,
+        "port": port,
+        "username": document.get("username"),
+        "password": document.get("password"),
+        "socket_timeout": _TIMEOUT_S,
+        "socket_connect_timeout": _TIMEOUT_S,
+        "protocol": 2,
+        "driver_info": None,
+    }
+    kind: Any = redis.asyncio.Connection
+    if encrypted:
+        kind = _dialled(redis.asyncio.SSLConnection, host)
+        options |= {"ssl_ca_certs": observer.dial.system_roots, "ssl_check_hostname": True}
+    connection = kind(**options)
+    try:
+        observer.count("redis")
+        with observer.phase("connect"):
+            await connection.connect()
+        pong = not look and await _command(observer, connection, "PING") in (b"PONG", "PONG")
+        info = _info(await _command(observer, connection, "INFO")) if look else {}
+    except (RedisError, OSError, TimeoutError) as e:
+        return CacheState(secret=secret_id, error=_why(e))
+    finally:
+        await connection.disconnect(nowait=True)
+    return CacheState(
+        secret=secret_id,
+        pong=pong,
+        encrypted=encrypted,
+        role=info.get("role"),
+        used_bytes=int(info.get("used_memory", 0)),
+        max_bytes=int(info.get("maxmemory", 0)),
+        policy=info.get("maxmemory_policy"),
+        clients=int(info.get("connected_clients", 0)),
+        max_clients=int(info.get("maxclients", 0)),
+    )
+
+
+async def _command(observer: Observer, connection: Any, command: str) -> Any:
+    refuse_redis_writes(command)
+    observer.count("redis")
+    await connection.send_command(command)
+    return await connection.read_response()
+
+
+def _dialled(base: Any, name: str) -> Any:
+    """A TLS connection whose certificate must cover `name`, whatever address it connects to."""
+
+    class Dialled(base):  # type: ignore[misc]
+        def _connection_arguments(self) -> Mapping[str, Any]:
+            return {**super()._connection_arguments(), "server_hostname": name}
+
+    return Dialled
+
+
+def _info(text: Any) -> dict[str, str]:
+    lines = (text.decode() if isinstance(text, bytes) else str(text)).splitlines()
+    return dict(line.split(":", 1) for line in lines if ":" in line and not line.startswith("#"))
+
+
+def _why(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    if "WRONGPASS" in text or "invalid username-password" in text:
+        return f"wrong user or password ({text})"
+    if "NOAUTH" in text:
+        return f"the server wants a password and got none ({text})"
+    if "NOPERM" in text or "no permissions" in text:
+        return f"the user may not do this ({text})"
+    return text

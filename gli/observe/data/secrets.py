@@ -1,0 +1,123 @@
+"""Secrets Manager: what a secret holds, without what it hides.
+
+Source of truth: secretsmanager ListSecrets and BatchGetSecretValue: two calls, however many secrets there are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from gli.observe.engine.observation import Observation, unknown
+from gli.observe.engine.probe import Observer, probe
+
+PUBLIC_FIELDS = frozenset({"username", "host", "port", "dbname", "vhost", "tls", "engine", "scheme"})
+
+
+class Secret(Observation):
+    """A secret's public side: its field names, and the values of those fields that hide nothing."""
+
+    id: str
+    exists: bool
+    deleted_on: datetime | None = None
+    has_current_version: bool = False
+    current_since: datetime | None = None
+    """When its current value came to be; known where the value was asked for."""
+    arn: str | None = None
+    rotates: bool = False
+    rotates_next: datetime | None = None
+    fields: tuple[str, ...] = ()
+    public: Mapping[str, str] = {}
+
+    @property
+    def usable(self) -> bool:
+        return self.exists and self.deleted_on is None and self.has_current_version
+
+
+@probe()
+async def secret_states(observer: Observer) -> Mapping[str, Secret]:
+    """Which of the environment's secrets are there, stay there and have a current version; no value is asked for."""
+    wanted = observer.environment.secrets
+    answer = await observer.aws.call(
+        observer,
+        "secretsmanager",
+        "list_secrets",
+        IncludePlannedDeletion=True,
+        Filters=[{"Key": "name", "Values": list(wanted)}],  # takes names by prefix
+    )
+    found = {s["Name"]: s for s in answer["SecretList"]}
+    return {id_: _state(id_, found.get(id_)) for id_ in wanted}
+
+
+@probe()
+async def secret_state(observer: Observer, secret_id: str) -> Secret:
+    """One secret's state, out of the call made for all."""
+    return (await observer.see(secret_states))[secret_id]
+
+
+@probe()
+async def secrets(observer: Observer) -> Mapping[str, Secret | str]:
+    """Every secret of the environment in one call: its public side, or why it can't be had.
+
+    The values go to the vault; the observation keeps the fields' names and the values that hide nothing.
+    """
+    wanted = observer.environment.secrets
+    answer = await observer.aws.call(observer, "secretsmanager", "batch_get_secret_value", SecretIdList=list(wanted))
+    refused = {e["SecretId"]: f"{e.get('ErrorCode')}: {e.get('Message', '')}" for e in answer.get("Errors", [])}
+    found: dict[str, Secret | str] = {id_: refused.get(id_, "it does not exist") for id_ in wanted}
+    for value in answer["SecretValues"]:
+        found[value["Name"]] = _opened(observer, value["Name"], value.get("SecretString", ""), value.get("CreatedDate"))
+    return found
+
+
+@probe(after=[secrets])
+async def secret(observer: Observer, secret_id: str) -> Secret:
+    """One secret, out of the call made for all; raises `Unobserved` where its value can't be had."""
+    found = (await observer.see(secrets))[secret_id]
+    if isinstance(found, str):
+        denied = "AccessDenied" in found
+        action = "secretsmanager:GetSecretValue" if denied else None
+        raise unknown("access-denied" if denied else "not-found", f"the secret {secret_id}: {found}", action=action)
+    return found
+
+
+def _state(secret_id: str, listed: Mapping[str, Any] | None) -> Secret:
+    if listed is None:
+        return Secret(id=secret_id, exists=False)
+    current = any("AWSCURRENT" in stages for stages in listed.get("SecretVersionsToStages", {}).values())
+    return Secret(
+        id=secret_id,
+        exists=True,
+        deleted_on=listed.get("DeletedDate"),
+        has_current_version=current,
+        arn=listed["ARN"],
+        rotates=bool(listed.get("RotationEnabled")),
+        rotates_next=listed.get("NextRotationDate"),
+    )
+
+
+def _opened(observer: Observer, secret_id: str, text: str, since: datetime | None) -> Secret | str:
+    observer.vault.hide(text)
+    try:
+        document = json.loads(text)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        return "it holds no JSON object"
+    fields = {str(k): _text(v) for k, v in document.items()}
+    observer.vault.keep(secret_id, fields, public=PUBLIC_FIELDS)
+    public = {k: v for k, v in fields.items() if k in PUBLIC_FIELDS}
+    return Secret(
+        id=secret_id,
+        exists=True,
+        has_current_version=True,
+        current_since=since,
+        fields=tuple(sorted(fields)),
+        public=public,
+    )
+
+
+def _text(value: object) -> str:
+    return json.dumps(value) if isinstance(value, bool | dict | list) else str(value)

@@ -1,0 +1,60 @@
+"""A developer's own database: a SQLite file, opened read-only.
+
+Source of truth: the SQLite documentation (URI file names with mode=ro, PRAGMA integrity_check).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
+
+from gli.config.environments import Sqlite
+from gli.observe.engine.guard import refuse_sql_writes
+from gli.observe.engine.observation import Observation
+from gli.observe.engine.probe import Observer, probe
+from gli.observe.release.migrations import Migration, in_paths
+
+_BUSY_S = 2.0
+
+
+class SqliteState(Observation):
+    """What a SQLite file says of itself, or why it could not be read."""
+
+    path: str
+    error: str | None = None
+    integrity: str | None = None
+    """`ok`, or the first thing that is wrong."""
+    applied: tuple[Migration, ...] = ()
+    """(app, migration) of every row of django_migrations, sorted."""
+
+
+@probe()
+async def sqlite_state(observer: Observer, sqlite: Sqlite) -> SqliteState:
+    """Integrity and applied migrations of the file."""
+    observer.count("sqlite")
+    return await asyncio.to_thread(_state, Path(sqlite.path))
+
+
+@probe()
+async def working_tree_migrations(observer: Observer, sqlite: Sqlite) -> tuple[Migration, ...]:
+    """(app, migration) of every migration file in the developer's working tree, sorted."""
+    tree = Path(sqlite.code)
+    paths = await asyncio.to_thread(lambda: [p.as_posix() for p in tree.rglob("migrations/*.py")])
+    return in_paths(paths)
+
+
+def _state(path: Path) -> SqliteState:
+    if not path.is_file():
+        return SqliteState(path=str(path), error="there is no such file")
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=_BUSY_S)) as connection:
+            integrity = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            statement = "SELECT app, name FROM django_migrations ORDER BY app, name"
+            refuse_sql_writes(statement)
+            rows = connection.execute(statement).fetchall()
+    except sqlite3.Error as e:
+        return SqliteState(path=str(path), error=str(e))
+    return SqliteState(path=str(path), integrity=integrity, applied=tuple((str(a), str(n)) for a, n in rows))

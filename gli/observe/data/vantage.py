@@ -1,0 +1,58 @@
+"""The run's own footing: whether the description of its target can be right, and whether it stands where it says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+
+from gli.config.environment_consistency import objections
+from gli.config.environments import Environment
+from gli.observe.data.postgres import database_port
+from gli.observe.data.secrets import secret, secrets
+from gli.observe.edge.tcp import TcpConnection, open_port
+from gli.observe.engine.observation import Observation, Unobserved, unknown
+from gli.observe.engine.probe import Observer, probe
+
+
+class Configuration(Observation):
+    """The environment's description, held against itself and against its counterpart's."""
+
+    objections: tuple[str, ...]
+
+
+@probe()
+async def configuration(observer: Observer) -> Configuration:
+    """What speaks against the environment as it is described."""
+    return Configuration(objections=objections(observer.environment))
+
+
+@probe(deadline=8, after=[secrets])
+async def private_ports(observer: Observer) -> dict[str, TcpConnection]:
+    """For each part of the data tier whose secret says where it stands, whether its port opens from here."""
+    asked = await asyncio.gather(*_askings(observer, observer.environment), return_exceptions=True)
+    failures = [a for a in asked if isinstance(a, BaseException) and not isinstance(a, Unobserved)]
+    if failures:
+        raise failures[0]
+    opened = [a for a in asked if isinstance(a, TcpConnection)]
+    if not opened:
+        raise unknown("dependency", "no secret says where the data tier stands")
+    return {f"{port.host}:{port.port}": port for port in opened}
+
+
+def _askings(observer: Observer, environment: Environment) -> list[Awaitable[TcpConnection]]:
+    asked: list[Awaitable[TcpConnection]] = []
+    if environment.database:
+        asked.append(observer.see(database_port, environment.database))
+    if environment.cache:
+        asked.append(_port(observer, environment.cache.secret, "6379"))
+    if environment.broker and not environment.broker.absent:
+        asked.append(_port(observer, environment.broker.secret, "5671"))
+    return asked
+
+
+async def _port(observer: Observer, secret_id: str, usual: str) -> TcpConnection:
+    known = (await observer.see(secret, secret_id)).public
+    host, port = known.get("host", ""), known.get("port", usual)
+    if not host or not port.isdigit():
+        raise unknown("dependency", f"the secret {secret_id} names no usable host and port")
+    return await open_port(observer, host, int(port))

@@ -1,0 +1,66 @@
+"""What a name resolves to, asked of the environment's resolvers or of this machine's own.
+
+Source of truth: RFC 1035.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterable
+
+from gli.observe.engine.observation import Observation
+from gli.observe.engine.probe import Observer, probe
+
+_TIMEOUT_S = 3.0
+
+
+class Addresses(Observation):
+    """The addresses of a host, sorted, or why there are none."""
+
+    host: str
+    addresses: tuple[str, ...] = ()
+    error: str | None = None
+
+
+@probe(deadline=8)
+async def addresses(observer: Observer, host: str) -> Addresses:
+    """The host's A and AAAA records."""
+    with observer.phase("resolve"):
+        if observer.environment.dns.resolvers:
+            observer.count("dns", 2)
+            return await asked(observer.environment.dns.resolvers, host)
+        observer.count("dns")
+        try:
+            async with asyncio.timeout(_TIMEOUT_S):
+                found = await asyncio.get_running_loop().getaddrinfo(host, 443, type=socket.SOCK_STREAM)
+        except TimeoutError:
+            return Addresses(host=host, error=f"no answer within {_TIMEOUT_S:g} s")
+        except socket.gaierror as e:
+            return Addresses(host=host, error=e.strerror or str(e))
+    return Addresses(host=host, addresses=tuple(sorted({str(entry[4][0]) for entry in found})))
+
+
+async def asked(resolvers: Iterable[str], host: str) -> Addresses:
+    """What these resolvers say, and not this machine's own."""
+    import dns.asyncresolver
+    import dns.exception
+    import dns.nameserver
+
+    resolver = dns.asyncresolver.Resolver(configure=False)
+    servers = [_split(r) for r in resolvers]
+    resolver.nameservers = [dns.nameserver.Do53Nameserver(address, port) for address, port in servers]
+    resolver.lifetime = _TIMEOUT_S
+    try:
+        answers = await asyncio.gather(
+            *[resolver.resolve(host, kind, search=False, raise_on_no_answer=False) for kind in ("A", "AAAA")]
+        )
+    except dns.exception.DNSException as e:
+        return Addresses(host=host, error=" ".join(str(e).split()))
+    found = tuple(sorted(record.to_text() for answer in answers for record in answer))
+    return Addresses(host=host, addresses=found, error=None if found else "neither an A nor an AAAA record")
+
+
+def _split(resolver: str) -> tuple[str, int]:
+    address, colon, port = resolver.rpartition(":")
+    return (address, int(port)) if colon and port.isdigit() else (resolver, 53)

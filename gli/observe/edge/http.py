@@ -1,0 +1,361 @@
+"""HTTP as a user's browser would speak it: one exchange is one fact, a refused connection included.
+
+Source of truth: RFC 9110, RFC 6797 (HSTS), the Fetch standard (CORS).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from gli.config.environments import Frontend, Service
+from gli.observe.data.secrets import secret, secrets
+from gli.observe.engine.http_client import TIMEOUT_S
+from gli.observe.engine.observation import Observation, unknown
+from gli.observe.engine.probe import Observer, probe
+
+BUDGET_S = 2.0
+BODY_LIMIT = 200_000
+_ATTEMPTS = 3
+_SPACING_S = 0.5
+_VERSION_REQUESTS = 10
+_BURST_REQUESTS = 30
+_BURST_AT_ONCE = 6
+_MOST_DIGITS = 18
+"""int() refuses thousands of them, and no number of seconds has so many."""
+REFERRER_POLICIES = {
+    "no-referrer": False,
+    "no-referrer-when-downgrade": True,
+    "origin": False,
+    "origin-when-cross-origin": False,
+    "same-origin": False,
+    "strict-origin": False,
+    "strict-origin-when-cross-origin": False,
+    "unsafe-url": True,
+}
+"""Those of the Referrer Policy standard, and whether one tells other sites the whole address of a page."""
+EVIL_ORIGIN = "https://evil.invalid"
+
+
+class Cookie(Observation):
+    """A cookie that an answer sets; its value is nobody's business."""
+
+    name: str
+    secure: bool = False
+    http_only: bool = False
+    same_site: str | None = None
+    domain: str | None = None
+
+
+class HttpExchange(Observation):
+    """One request and what came back: an answer, or the error that stood in its place."""
+
+    method: str
+    url: str
+    status: int | None = None
+    headers: Mapping[str, str] = {}
+    """Without Set-Cookie, which may hold a session."""
+    cookies: tuple[Cookie, ...] = ()
+    body: str = ""
+    seconds: float
+    attempts: int = 1
+    error: str | None = None
+
+    @property
+    def content_type(self) -> str:
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+    @property
+    def document(self) -> Any:
+        """The body as JSON; None where it is none."""
+        try:
+            return json.loads(self.body)
+        except ValueError:
+            return None
+
+    @property
+    def seen(self) -> str:
+        """The answer in a few words: `503 application/json` or `connection refused`."""
+        return self.error or f"{self.status} {self.content_type}".strip()
+
+
+class Revisions(Observation):
+    """What a service said it runs, asked several times on fresh connections: one count a revision."""
+
+    counts: Mapping[str, int]
+    errors: tuple[str, ...] = ()
+
+    @property
+    def only(self) -> str | None:
+        """The one revision that every answer named; None where they differ or there was none."""
+        return next(iter(self.counts)) if len(self.counts) == 1 and not self.errors else None
+
+
+class Burst(Observation):
+    """Many requests, each on a connection of its own."""
+
+    requests: int
+    failures: Mapping[str, int] = {}
+    """How often something went wrong, by what was seen: an answer of 500 or above, or none."""
+
+
+class Preflights(Observation):
+    """The answer to a CORS preflight for each origin that was tried."""
+
+    allowed: Mapping[str, HttpExchange]
+    foreign: Mapping[str, HttpExchange]
+
+
+def directives(header: str) -> dict[str, str]:
+    """The directives of Cache-Control and its like: `{"max-age": "60", "immutable": ""}`."""
+    parts = (part.strip().partition("=") for part in header.lower().replace(";", ",").split(",") if part.strip())
+    return {name: value.strip('"') for name, _, value in parts}
+
+
+def seconds(found: Mapping[str, str], directive: str) -> int | None:
+    """A directive's number of seconds; None where there is none."""
+    return _whole(found.get(directive, ""))
+
+
+def hsts_age(header: str) -> int | None:
+    """How long a browser asks for HTTPS after the header; None where it must ignore it (RFC 6797 section 6.1)."""
+    pairs = [[half.strip() for half in part.lower().partition("=")] for part in header.split(";") if part.strip()]
+    ages = [value for name, _, value in pairs if name == "max-age"]
+    once = len({name for name, *_ in pairs}) == len(pairs)
+    return _whole(ages[0].removeprefix('"').removesuffix('"')) if ages and once else None
+
+
+def framers(headers: Mapping[str, str]) -> tuple[frozenset[str], ...]:
+    """Who may frame the page, by each policy that says so, as `frame-ancestors` does; whoever frames it satisfies all.
+
+    X-Frame-Options counts where no Content-Security-Policy says it; nothing: anybody may.
+    """
+    policies = map(_ancestors, headers.get("content-security-policy", "").lower().split(","))
+    named = tuple(policy for policy in policies if policy is not None)
+    option = {"deny": frozenset[str](), "sameorigin": frozenset({"'self'"})}.get(
+        headers.get("x-frame-options", "").strip().lower()
+    )
+    return named or (() if option is None else (option,))
+
+
+def _ancestors(policy: str) -> frozenset[str] | None:
+    for directive in policy.split(";"):
+        name, *sources = directive.split() or [""]
+        if name == "frame-ancestors":
+            return frozenset(sources) - {"'none'"}
+    return None
+
+
+def referrer_policy(headers: Mapping[str, str]) -> str | None:
+    """The policy that a browser follows, the last of those that it knows; None where it knows none of them."""
+    tokens = [token.strip().lower() for token in headers.get("referrer-policy", "").split(",")]
+    return next((token for token in reversed(tokens) if token in REFERRER_POLICIES), None)
+
+
+def _whole(digits: str) -> int | None:
+    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) <= _MOST_DIGITS else None
+
+
+async def fetch(
+    observer: Observer,
+    url: str,
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    fresh: bool = False,
+    attempts: int = 1,
+    within_s: float = TIMEOUT_S,
+) -> HttpExchange:
+    """One exchange. Any failure of the network is part of the fact, not an exception.
+
+    `fresh` asks on a connection of its own; `attempts` tries again after an error, a 5xx answer or one that took
+    longer than `within_s`, and the fact says how often it was tried.
+    """
+    sent = dict(headers or {}) | ({"Connection": "close"} if fresh else {})
+    for attempt in range(1, attempts + 1):
+        exchange = await _once(observer, url, method, sent, attempt)
+        if exchange.status is not None and exchange.status < 500 and exchange.seconds <= within_s:
+            break
+        if attempt < attempts:
+            await asyncio.sleep(_SPACING_S)
+    observer.attempts = max(observer.attempts, exchange.attempts)
+    return exchange
+
+
+async def _once(observer: Observer, url: str, method: str, headers: dict[str, str], attempt: int) -> HttpExchange:
+    import httpcore
+    import httpx
+
+    observer.count("http")
+    begun = time.monotonic()
+    marks: dict[str, float] = {}
+
+    async def trace(event: str, _: Mapping[str, Any]) -> None:
+        marks[event] = time.monotonic()
+
+    def exchange(**fields: Any) -> HttpExchange:
+        seconds = round(time.monotonic() - begun, 4)
+        return HttpExchange(method=method, url=url, seconds=seconds, attempts=attempt, **fields)
+
+    try:
+        answer = await observer.http.request(method, url, headers=headers, extensions={"trace": trace})
+    except (httpx.HTTPError, httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as e:
+        return exchange(error=_why(e))
+    finally:
+        _keep_phases(observer, marks)
+    return exchange(
+        status=answer.status_code,
+        headers={k.lower(): v for k, v in answer.headers.items() if k.lower() != "set-cookie"},
+        cookies=tuple(map(_cookie, answer.headers.get_list("set-cookie"))),
+        body=answer.text[:BODY_LIMIT],
+    )
+
+
+def _cookie(line: str) -> Cookie:
+    """A Set-Cookie header, read as RFC 6265 section 5.2 does."""
+    pair, *rest = line.split(";")
+    attributes = {name.strip().lower(): value.strip() for name, _, value in (part.partition("=") for part in rest)}
+    return Cookie(
+        name=pair.partition("=")[0].strip(),
+        secure="secure" in attributes,
+        http_only="httponly" in attributes,
+        same_site=attributes.get("samesite", "").lower() or None,
+        domain=attributes.get("domain", "").lower().lstrip(".") or None,
+    )
+
+
+def _keep_phases(observer: Observer, marks: Mapping[str, float]) -> None:
+    spans = {
+        "connect": "connection.connect_tcp",
+        "tls": "connection.start_tls",
+        "first_byte": "http11.receive_response_headers",
+        "body": "http11.receive_response_body",
+    }
+    for phase, span in spans.items():
+        begun, ended = marks.get(f"{span}.started"), marks.get(f"{span}.complete")
+        if begun is not None and ended is not None:
+            observer.phases_s[phase] = round(ended - begun, 4)
+
+
+def _why(error: Exception) -> str:
+    kind = type(error).__name__
+    text = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return "TLS: " + text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
+    if kind == "ConnectTimeout":
+        return f"no connection within {TIMEOUT_S:g} s"
+    if kind == "ReadTimeout":
+        return f"no answer within {TIMEOUT_S:g} s"
+    if kind == "ConnectError" and "All connection attempts failed" in text:
+        return "connection refused"
+    return f"{kind}: {text}" if text else kind
+
+
+@probe(deadline=TIMEOUT_S * _ATTEMPTS + 2)
+async def landing(observer: Observer, page: Service | Frontend) -> HttpExchange:
+    """The first thing a user meets: a service's health endpoint, a frontend's index page. Tried up to three times."""
+    path = page.health_path if isinstance(page, Service) else "/"
+    return await fetch(observer, page.url.rstrip("/") + path, attempts=_ATTEMPTS, within_s=BUDGET_S)
+
+
+@probe(after=[secrets])
+async def deep_health(observer: Observer, service: Service) -> HttpExchange:
+    """The service's own view of what it depends on, opened with the token of its secret."""
+    headers = {}
+    if service.deep_health_secret:
+        await observer.see(secret, service.deep_health_secret)
+        headers["X-Health-Token"] = observer.vault.document(service.deep_health_secret).get("health_token", "")
+    return await fetch(observer, f"{service.url}{service.deep_health_path}", headers=headers)
+
+
+@probe(deadline=20)
+async def served_revisions(observer: Observer, service: Service) -> Revisions:
+    """`{"revision": …}` of the version endpoint, asked ten times on fresh connections: every task gets its turn."""
+    asked = [fetch(observer, f"{service.url}{service.version_path}", fresh=True) for _ in range(_VERSION_REQUESTS)]
+    counts: dict[str, int] = {}
+    errors = []
+    for answer in await asyncio.gather(*asked):
+        document = answer.document
+        revision = document.get("revision") if isinstance(document, dict) else None
+        if answer.status == 200 and isinstance(revision, str) and revision:
+            counts[revision] = counts.get(revision, 0) + 1
+        else:
+            errors.append(answer.seen if answer.status != 200 else "an answer without a revision")
+    return Revisions(counts=counts, errors=tuple(errors))
+
+
+@probe(deadline=20)
+async def contract_answers(observer: Observer, service: Service) -> tuple[HttpExchange, ...]:
+    """One exchange for each endpoint of the service's contract, in its order."""
+    return tuple(await asyncio.gather(*[fetch(observer, f"{service.url}{e.path}") for e in service.contract]))
+
+
+@probe(deadline=TIMEOUT_S * _BURST_REQUESTS / _BURST_AT_ONCE + 2)
+async def burst(observer: Observer, service: Service) -> Burst:
+    """Thirty requests on fresh connections, in turn to the health endpoint and to those of the contract."""
+    first = await observer.see(landing, service)
+    if first.status is None:
+        raise unknown("dependency", f"{service.host} does not answer at all: {first.seen}")
+    paths = [service.health_path, *(e.path for e in service.contract)]
+    turns = asyncio.Semaphore(_BURST_AT_ONCE)
+
+    async def ask(path: str) -> HttpExchange:
+        async with turns:
+            return await fetch(observer, f"{service.url}{path}", fresh=True)
+
+    answers = await asyncio.gather(*[ask(paths[i % len(paths)]) for i in range(_BURST_REQUESTS)])
+    failed = [f"{a.seen} from {a.url}" for a in answers if a.status is None or a.status >= 500]
+    return Burst(requests=_BURST_REQUESTS, failures=Counter(failed))
+
+
+@probe()
+async def cookie_answer(observer: Observer, service: Service) -> HttpExchange:
+    """The endpoint that sets the service's cookies; what it says beside them may hold a token, and is not kept."""
+    assert service.cookies is not None, "asked only of services with cookies"
+    answer = await fetch(observer, f"{service.url}{service.cookies.path}")
+    return answer.model_copy(update={"body": ""})
+
+
+@probe()
+async def anonymous_answer(observer: Observer, service: Service) -> HttpExchange:
+    """A protected endpoint, asked without a token."""
+    return await fetch(observer, f"{service.url}{service.protected_path}")
+
+
+@probe()
+async def error_page(observer: Observer, service: Service) -> HttpExchange:
+    """A page that does not exist."""
+    return await fetch(observer, f"{service.url}{service.error_path}")
+
+
+@probe()
+async def plain_http_answer(observer: Observer, host: str) -> HttpExchange:
+    """`http://host/`, no redirect followed."""
+    return await fetch(observer, f"http://{host}/")
+
+
+@probe(deadline=15)
+async def preflights(observer: Observer, service: Service) -> Preflights:
+    """A CORS preflight of every frontend's origin, and of origins that must not be allowed."""
+    frontends = observer.environment.frontends.values()
+    own = [f.url.rstrip("/") for f in frontends]
+    # A sandboxed page of anybody's is "null"; the others are what a pattern that is not anchored lets in.
+    alike = [origin for f in frontends for origin in (f"https://{f.host}.evil.invalid", f"https://evil{f.host}")]
+    foreign = [o for o in (EVIL_ORIGIN, "http://localhost:3000", "null", *alike) if o not in own]
+
+    async def ask(origin: str) -> HttpExchange:
+        headers = {
+            "Origin": origin,
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization,content-type",
+        }
+        return await fetch(observer, f"{service.url}{service.cors_path}", method="OPTIONS", headers=headers)
+
+    answers = await asyncio.gather(*[ask(origin) for origin in (*own, *foreign)])
+    return Preflights(
+        allowed=dict(zip(own, answers, strict=False)), foreign=dict(zip(foreign, answers[len(own) :], strict=True))
+    )

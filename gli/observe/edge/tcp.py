@@ -1,0 +1,52 @@
+"""Whether a port opens from where this runner stands.
+
+Source of truth: RFC 9293; the difference between a refusal and a silence is what tells a missing server from a
+missing path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from gli.observe.engine.observation import Observation
+from gli.observe.engine.probe import Observer
+
+TIMEOUT_S = 3.0
+
+
+class TcpConnection(Observation):
+    """A TCP connection that opened, or why it did not."""
+
+    host: str
+    port: int
+    opened: bool
+    seconds: float
+    error: str | None = None
+
+
+def why(error: OSError) -> str:
+    """An error of the network in words: a refusal means that nothing listens there."""
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused: nothing listens there"
+    if isinstance(error, ConnectionResetError):
+        return "the connection was reset"
+    return error.strerror or str(error) or type(error).__name__
+
+
+async def open_port(observer: Observer, host: str, port: int) -> TcpConnection:
+    """Opens and closes one connection within 3 seconds."""
+    observer.count("tcp")
+    begun = time.monotonic()
+    error = None
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            _, writer = await asyncio.open_connection(*observer.dial.address(host, port))
+        writer.transport.abort()
+    except TimeoutError:
+        error = f"no connection within {TIMEOUT_S:g} s: no path (security group, route), or the host is gone"
+    except OSError as e:
+        error = why(e)
+    return TcpConnection(
+        host=host, port=port, opened=error is None, seconds=round(time.monotonic() - begun, 4), error=error
+    )

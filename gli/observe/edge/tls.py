@@ -1,0 +1,102 @@
+"""TLS sessions and the certificates they serve.
+
+Source of truth: RFC 8446 for the session, RFC 5280 for the certificate, RFC 9525 for its names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from datetime import datetime
+
+from gli.common.clock import now
+from gli.observe.edge.tcp import why
+from gli.observe.engine.observation import Observation
+from gli.observe.engine.probe import Observer, probe
+
+
+class Certificate(Observation):
+    """A served leaf certificate."""
+
+    subject: str
+    issuer: str
+    names: tuple[str, ...]
+    """The DNS names and addresses of its subjectAltName."""
+    not_after: datetime
+    days_left: float
+    """At the moment of the observation."""
+
+    def covers(self, host: str) -> bool:
+        """RFC 9525: the exact name, or a wildcard for exactly one leftmost label."""
+        return any(_matches(name, host) for name in self.names)
+
+
+class TlsSession(Observation):
+    """A verified TLS session, or why there is none; with the certificate wherever one was served."""
+
+    host: str
+    error: str | None = None
+    version: str | None = None
+    certificate: Certificate | None = None
+
+
+def _matches(pattern: str, host: str) -> bool:
+    pattern, host = pattern.lower().rstrip("."), host.lower().rstrip(".")
+    if pattern.startswith("*."):
+        return host.partition(".")[2] == pattern[2:]
+    return pattern == host
+
+
+@probe(deadline=10)
+async def tls_session(observer: Observer, host: str) -> TlsSession:
+    """A handshake with chain and name verified, as a browser makes it.
+
+    Where that fails, a second handshake without verification looks at the certificate: why it failed is in there.
+    """
+    try:
+        version, der = await _handshake(observer, host, observer.dial.trust)
+        return TlsSession(host=host, version=version, certificate=_certificate(der))
+    except ssl.SSLCertVerificationError as e:
+        error = f"certificate refused: {e.verify_message}"
+    except ssl.SSLError as e:
+        error = f"TLS failed: {e.reason or e}"
+    except TimeoutError:
+        return TlsSession(host=host, error="no TLS session within 5 s")
+    except OSError as e:
+        return TlsSession(host=host, error=why(e))
+    try:
+        _, der = await _handshake(observer, host, observer.dial.no_trust)
+        return TlsSession(host=host, error=error, certificate=_certificate(der))
+    except (OSError, TimeoutError):
+        return TlsSession(host=host, error=error)
+
+
+async def _handshake(observer: Observer, host: str, context: ssl.SSLContext) -> tuple[str | None, bytes]:
+    observer.count("tls")
+    address, port = observer.dial.address(host, observer.environment.port_of(host))
+    async with asyncio.timeout(5):
+        with observer.phase("tls"):
+            _, writer = await asyncio.open_connection(address, port, ssl=context, server_hostname=host)
+    try:
+        session: ssl.SSLObject = writer.get_extra_info("ssl_object")
+        return session.version(), session.getpeercert(binary_form=True) or b""
+    finally:
+        writer.transport.abort()
+
+
+def _certificate(der: bytes) -> Certificate:
+    from cryptography import x509
+
+    leaf = x509.load_der_x509_certificate(der)
+    try:
+        san = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = [*san.get_values_for_type(x509.DNSName), *map(str, san.get_values_for_type(x509.IPAddress))]
+    except x509.ExtensionNotFound:
+        names = []
+    return Certificate(
+        subject=leaf.subject.rfc4514_string(),
+        issuer=leaf.issuer.rfc4514_string(),
+        names=tuple(names),
+        not_after=leaf.not_valid_after_utc,
+        days_left=round((leaf.not_valid_after_utc - now()).total_seconds() / 86400, 2),
+    )

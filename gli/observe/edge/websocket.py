@@ -1,0 +1,182 @@
+"""WebSocket sessions as a browser opens them.
+
+Source of truth: RFC 6455 (handshake section 4, ping and pong 5.5, close 7).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import urljoin
+
+from gli.config.environments import Service
+from gli.observe.edge.http import EVIL_ORIGIN
+from gli.observe.edge.tcp import why
+from gli.observe.engine.observation import Observation
+from gli.observe.engine.probe import Observer, probe
+
+HANDSHAKE_TIMEOUT_S = 5.0
+PONG_TIMEOUT_S = 1.0
+ECHO_TIMEOUT_S = 3.0
+REFUSAL_TIMEOUT_S = 5.0
+_PINGS = 3
+
+
+class WebSocketSession(Observation):
+    """One session from handshake to close."""
+
+    url: str
+    origin: str
+    upgraded: bool
+    error: str | None = None
+    """Why it was not upgraded, or why it broke."""
+    status: int | None = None
+    """The HTTP status of a refused handshake."""
+    close_code: int | None = None
+    """How the server, or something on the way, closed a socket that this side left open; 1006 is a cut connection."""
+    pongs_s: tuple[float, ...] = ()
+    """Seconds from each ping to its pong; a ping without a pong in time has none."""
+    pings: int = 0
+    sent: str | None = None
+    reply: str | None = None
+    """What the application answered to `sent`; None where it did not answer in time."""
+    subprotocol: str | None = None
+    """Which of the service's subprotocols, all of them offered, the server took."""
+    open_s: float | None = None
+    """How long a session that was left open was so."""
+
+
+@probe(deadline=30)
+async def websocket_session(observer: Observer, service: Service) -> WebSocketSession:
+    """Handshake with a frontend's origin, three pings, one application message, a clean close.
+
+    Tried a second time where a pong was late: the fact says so, as for every retry.
+    """
+    session = await _session(observer, service, service.url, lambda session: _talked(session, service))
+    if session.upgraded and len(session.pongs_s) < session.pings:
+        observer.attempts += 1
+        session = await _session(observer, service, service.url, lambda session: _talked(session, service))
+    return session
+
+
+@probe()
+async def foreign_websocket(observer: Observer, service: Service) -> WebSocketSession:
+    """A handshake with an origin that must not be let in (cross-site WebSocket hijacking)."""
+    return await _session(observer, service, service.url, _kept_open, origin=EVIL_ORIGIN)
+
+
+@probe(deadline=HANDSHAKE_TIMEOUT_S + REFUSAL_TIMEOUT_S + 2)
+async def anonymous_websocket(observer: Observer, service: Service) -> WebSocketSession:
+    """A session on the protected path without a token: refused, or given 5 seconds to be closed."""
+    url = urljoin(service.url, service.protected_path)
+    return await _session(observer, service, url, lambda session: _left_open(session, REFUSAL_TIMEOUT_S))
+
+
+@probe(deadline=85)
+async def quiet_websocket(observer: Observer, service: Service) -> WebSocketSession:
+    """A session on which this side says nothing for `idle_hold_s`: it only answers the server's pings."""
+    assert service.idle_hold_s is not None, "asked only of services with idle_hold_s"
+    hold_s = service.idle_hold_s
+    return await _session(observer, service, service.url, lambda session: _left_open(session, hold_s))
+
+
+def _own_origin(observer: Observer) -> str:
+    frontends = observer.environment.frontends
+    return next(iter(frontends.values())).url.rstrip("/") if frontends else ""
+
+
+async def _session(
+    observer: Observer,
+    service: Service,
+    url: str,
+    use: Callable[[Any], Awaitable[dict[str, Any]]],
+    *,
+    origin: str | None = None,
+) -> WebSocketSession:
+    """A session with `url`, by default with a frontend's origin; `use` tells what became of it once it was open."""
+    from websockets.asyncio.client import connect
+    from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+    observer.count("websocket")
+    origin = _own_origin(observer) if origin is None else origin
+    address, port = observer.dial.address(service.host, service.port)
+    seen: dict[str, Any] = {"url": url, "origin": origin, "upgraded": False}
+    options: dict[str, Any] = {"ssl": observer.dial.trust, "server_hostname": service.host} if service.secure else {}
+    try:
+        with observer.phase("handshake"):
+            session = await connect(
+                url,
+                origin=origin or None,  # type: ignore[arg-type]  # a NewType of str
+                subprotocols=service.subprotocols or None,  # type: ignore[arg-type]
+                host=address,
+                port=port,
+                open_timeout=HANDSHAKE_TIMEOUT_S,
+                ping_interval=None,
+                close_timeout=1,
+                user_agent_header="gli-verify",
+                proxy=None,
+                **options,
+            )
+        seen |= {"upgraded": True, "subprotocol": session.subprotocol}
+        async with session:
+            seen |= await use(session)
+    except InvalidStatus as e:
+        seen |= {"status": e.response.status_code, "error": f"the handshake was answered {e.response.status_code}"}
+    except (InvalidHandshake, ConnectionClosed) as e:
+        seen["error"] = str(e)
+    except TimeoutError:
+        seen["error"] = f"no handshake within {HANDSHAKE_TIMEOUT_S:g} s"
+    except OSError as e:
+        seen["error"] = why(e)
+    return WebSocketSession(**seen)
+
+
+async def _talked(session: Any, service: Service) -> dict[str, Any]:
+    pongs = []
+    for _ in range(_PINGS):
+        begun = time.monotonic()
+        try:
+            async with asyncio.timeout(PONG_TIMEOUT_S):
+                await (await session.ping(secrets.token_bytes(8)))
+        except TimeoutError:
+            break
+        pongs.append(round(time.monotonic() - begun, 4))
+    talk: dict[str, Any] = {"pings": _PINGS, "pongs_s": tuple(pongs)}
+    if service.echo is not None:
+        await session.send(service.echo.send)
+        talk["sent"] = service.echo.send
+        try:
+            async with asyncio.timeout(ECHO_TIMEOUT_S):
+                talk["reply"] = str(await session.recv())[:2000]
+        except TimeoutError:
+            pass
+    return talk
+
+
+async def _left_open(session: Any, seconds: float) -> dict[str, Any]:
+    """Listens that long, or until the other side ends it."""
+    from websockets.exceptions import ConnectionClosed
+
+    begun = time.monotonic()
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                await session.recv()
+    except TimeoutError:
+        return {"open_s": seconds}
+    except ConnectionClosed:
+        return {"open_s": round(time.monotonic() - begun, 2), "close_code": session.close_code}
+
+
+async def _kept_open(session: Any) -> dict[str, Any]:
+    """A server may upgrade and then close at once with 1008: wait a moment for that."""
+    try:
+        async with asyncio.timeout(0.5):
+            await session.wait_closed()
+    except TimeoutError:
+        return {}
+    code = session.close_code
+    return {"upgraded": False, "close_code": code, "error": f"closed at once with code {code}"}

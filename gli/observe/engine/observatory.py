@@ -1,0 +1,205 @@
+"""Runs probes: all that a run needs at once, each one once, with deadlines, on one event loop; records what they saw.
+
+    observatory.begin(probe, target)      # returns at once
+    observatory.wait(probe, target)       # the observation, or raises Unobserved
+
+`Observatory` asks the target, `Replay` reads a recorded file, and `gli.observe.engine.worker_sharing.Remote` (in an
+xdist worker) asks the observatory of the controlling process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+from pydantic import ValidationError
+from pydantic_core import to_jsonable_python
+
+from gli.common.clock import now
+from gli.config.environments import Environment
+from gli.observe.engine.aws_session import AwsSession
+from gli.observe.engine.dial import Dial
+from gli.observe.engine.http_client import HttpClient
+from gli.observe.engine.observation import Record, Unknown, Unobserved, fact_name, unknown
+from gli.observe.engine.probe import Observer, Probe
+from gli.observe.engine.vault import Vault
+
+Seen = TypeVar("Seen")
+RUN_DEADLINE_S = 90.0
+_THREADS = 24  # boto3 and AMQP block: as many calls as a run has in flight at its widest
+
+
+class Observations(Protocol):
+    """What the checks' fixtures need of an observatory."""
+
+    def begin(self, probe: Probe[Any], target: Any = None) -> None: ...
+
+    def wait(self, probe: Probe[Seen], target: Any = None) -> Seen: ...
+
+    def close(self) -> None: ...
+
+
+def target_name(target: Any) -> str:
+    """The name under which a target's observations are kept; empty for the whole environment."""
+    return "" if target is None else str(getattr(target, "name", target))
+
+
+class Observatory:
+    """Observes one environment. Thread-safe from outside; inside, one event loop in a thread of its own."""
+
+    def __init__(
+        self,
+        environment: Environment,
+        *,
+        first: Probe[Any] | None = None,
+        rolled_out: Probe[Any] | None = None,
+        patience_s: float = 0.0,
+    ) -> None:
+        """`first` runs before every probe that is not preliminary, `rolled_out` before every one that is not early.
+
+        `patience_s` is how long `rolled_out` may take.
+        """
+        self.environment = environment
+        self.vault = Vault()
+        self.records: list[Record] = []
+        self._longest_s = RUN_DEADLINE_S + patience_s
+        self.deadline = time.monotonic() + self._longest_s
+        self._patient_until = time.monotonic() + patience_s
+        self._first, self._rolled_out = first, rolled_out
+        self._tasks: dict[str, asyncio.Task[Any]] = {}
+        self._dial = Dial(environment)
+        self._http = HttpClient(self._dial)
+        self._aws = AwsSession(environment)
+        self._context = start_blocking_portal("asyncio", name="observatory")
+        self._portal: BlockingPortal = self._context.__enter__()
+        self._portal.call(self._widen)
+        if first is not None:
+            self.begin(first)
+
+    def begin(self, probe: Probe[Any], target: Any = None) -> None:
+        """Starts an observation, unless it runs already; returns at once. Raises `Unobserved` after the end."""
+        self._soon(self._begun, probe, target)
+
+    def wait(self, probe: Probe[Seen], target: Any = None) -> Seen:
+        """The observation, when it is there; raises `Unobserved` where it can't be had in time."""
+        future: Future[Seen] = self._soon(self.observe, probe, target)
+        try:
+            return future.result(timeout=max(0.0, self.deadline - time.monotonic()))
+        except TimeoutError:
+            future.cancel()
+            raise unknown(
+                "timed-out", f"{fact_name(probe.name, target_name(target))} was not there after {self._longest_s:.0f} s"
+            ) from None
+
+    def _soon(self, work: Callable[..., Awaitable[Any]], *arguments: Any) -> Future[Any]:
+        try:
+            return self._portal.start_task_soon(work, *arguments)
+        except RuntimeError:  # anyio's word for a loop that has ended
+            raise unknown("error", "the run has ended, and observes nothing more") from None
+
+    def awaited(self) -> list[str]:
+        """The facts that are still being observed; may be asked from any thread."""
+        return [name for name, task in list(self._tasks.items()) if not task.done()]
+
+    def close(self) -> None:
+        """Ends what still runs and closes every connection."""
+        self._portal.call(self._close)
+        self._context.__exit__(None, None, None)
+
+    async def observe(self, probe: Probe[Seen], target: Any = None) -> Seen:
+        """The observation, from inside the event loop (probes build on each other with it)."""
+        task = await self._begun(probe, target)
+        return await asyncio.shield(task)
+
+    async def _begun(self, probe: Probe[Seen], target: Any) -> asyncio.Task[Seen]:
+        name = fact_name(probe.name, target_name(target))
+        if name not in self._tasks:
+            task = asyncio.create_task(self._run(probe, target), name=name)
+            task.add_done_callback(lambda t: t.cancelled() or t.exception())  # seen, whether or not somebody waits
+            self._tasks[name] = task
+        return self._tasks[name]
+
+    async def _run(self, probe: Probe[Seen], target: Any) -> Seen:
+        if self._first is not None and not probe.preliminary:
+            await self.observe(self._first)  # identity first: nothing is asked of an account that is not confirmed
+        if self._rolled_out is not None and not (probe.preliminary or probe.early):
+            with suppress(Unobserved):
+                await self.observe(self._rolled_out)
+        observer = Observer(self.environment, self._dial, self._http, self._aws, self.vault, self, self._patient_until)
+        started, begun = now(), time.monotonic()
+        observation: Seen | None = None
+        missing: Unknown | None = None
+        try:
+            async with asyncio.timeout(probe.deadline) as observer.timeout:
+                observation = await (probe.run(observer, target) if probe.per_target else probe.run(observer))
+                return observation
+        except Unobserved as e:
+            missing = e.unknown
+            raise
+        except TimeoutError:
+            missing = Unknown(cause="timed-out", message=f"no answer within {probe.deadline:g} s")
+            raise Unobserved(missing) from None
+        except Exception as e:
+            missing = Unknown(cause="error", message=f"the probe {probe.name} failed: {type(e).__name__}: {e}")
+            raise Unobserved(missing) from e
+        finally:
+            self.records.append(
+                Record(
+                    probe=probe.name,
+                    target=target_name(target),
+                    started=started,
+                    duration_s=round(time.monotonic() - begun, 4),
+                    attempts=observer.attempts,
+                    requests=observer.requests,
+                    phases_s=observer.phases_s,
+                    observation=to_jsonable_python(observation),
+                    unknown=missing,
+                )
+            )
+
+    async def _widen(self) -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="observe"))
+
+    async def _close(self) -> None:
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self._http.close()
+
+
+class Replay:
+    """Answers from a recorded run; touches no network."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.records = list(records)
+        self._by_name: Mapping[str, Record] = {r.fact: r for r in records}
+
+    def begin(self, probe: Probe[Any], target: Any = None) -> None:
+        """Nothing to start: it has been observed."""
+
+    def wait(self, probe: Probe[Seen], target: Any = None) -> Seen:
+        """The recorded observation; raises `Unobserved` as the recorded run did, or where there is none."""
+        name = fact_name(probe.name, target_name(target))
+        record = self._by_name.get(name)
+        if record is None:
+            raise unknown("not-recorded", f"the recorded run did not observe {name}")
+        return observation_of(probe, record)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def observation_of(probe: Probe[Seen], record: Record) -> Seen:
+    """What a record holds, as the probe returned it; raises `Unobserved` for an unknown or a foreign shape."""
+    if record.unknown is not None:
+        raise Unobserved(record.unknown)
+    try:
+        return probe.load(record.observation)
+    except ValidationError as e:
+        why = e.errors()[0]["msg"]
+        raise unknown("error", f"the record of {record.fact} is not what {probe.name} returns: {why}") from e

@@ -1,0 +1,139 @@
+"""What a probe is, and what it may use: an async function that observes one thing, with a deadline, reading only.
+
+    @probe(deadline=5)
+    async def websocket_session(observer: Observer, service: Service) -> WebSocketSession:
+        ...
+
+A probe with one parameter observes the environment as a whole, one with two observes a target of it. It returns a
+fact or raises `Unobserved`; a fixture of the same name waits for it (see `gli.run.plugin.fixture_for`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, get_type_hints
+
+from pydantic import TypeAdapter
+
+if TYPE_CHECKING:
+    from gli.config.environments import Environment
+    from gli.observe.engine.aws_session import AwsSession
+    from gli.observe.engine.dial import Dial
+    from gli.observe.engine.http_client import HttpClient
+    from gli.observe.engine.vault import Vault
+
+Seen = TypeVar("Seen")
+PROBES: dict[str, Probe[Any]] = {}
+
+
+@dataclass(frozen=True)
+class Probe(Generic[Seen]):
+    """A probe function with its name and its deadline in seconds."""
+
+    name: str
+    run: Callable[..., Awaitable[Seen]]
+    deadline: float
+    per_target: bool
+    preliminary: bool = False
+    """Runs before the identity is confirmed: it is what confirms it."""
+    early: bool = False
+    """Runs before a rollout has ended, where the run waits for one: it tells what is rolled out, and how far it is."""
+    after: tuple[Probe[Any], ...] = ()
+    """Probes of the whole environment that it waits for: they start before all others, so that nobody waits long."""
+
+    def load(self, recorded: Any) -> Seen:
+        """The observation from its JSON form; raises `pydantic.ValidationError` where it is another's."""
+        adapter: TypeAdapter[Seen] = TypeAdapter(get_type_hints(self.run)["return"])
+        return adapter.validate_python(recorded)
+
+
+def probe(
+    *, deadline: float = 10.0, preliminary: bool = False, early: bool = False, after: Sequence[Probe[Any]] = ()
+) -> Callable[[Callable[..., Awaitable[Seen]]], Probe[Seen]]:
+    """Makes a probe of an async function and registers it under the function's name."""
+
+    def register(run: Callable[..., Awaitable[Seen]]) -> Probe[Seen]:
+        name = run.__name__
+        if name in PROBES:
+            raise ValueError(f"two probes are named {name}: {PROBES[name].run.__module__} and {run.__module__}")
+        per_target = len(inspect.signature(run).parameters) == 2
+        PROBES[name] = Probe(name, run, deadline, per_target, preliminary, early, tuple(after))
+        return PROBES[name]
+
+    return register
+
+
+class Sees(Protocol):
+    """What lets a probe build on another's observation: the observatory."""
+
+    async def observe(self, probe: Probe[Seen], target: Any = None) -> Seen: ...
+
+
+@dataclass
+class Observer:
+    """What one running probe works with; it counts what the probe sends and how long each phase takes."""
+
+    environment: Environment
+    dial: Dial
+    http: HttpClient
+    aws: AwsSession
+    vault: Vault
+    sees: Sees
+    patient_until: float = 0.0
+    """Until when this run waits for a rollout to end (`--await-rollout`), in seconds of `time.monotonic`."""
+    timeout: asyncio.Timeout | None = None
+    requests: dict[str, int] = field(default_factory=dict)
+    phases_s: dict[str, float] = field(default_factory=dict)
+    attempts: int = 1
+    _waited_s: float = 0.0
+
+    async def see(self, probe: Probe[Seen], target: Any = None) -> Seen:
+        """Another probe's observation, made once for all; raises `Unobserved` where there is none.
+
+        Waiting for it does not count against this probe's own deadline.
+        """
+        begun = time.monotonic()
+        observation = await self.sees.observe(probe, target)
+        if self.timeout is not None and (when := self.timeout.when()) is not None:
+            self.timeout.reschedule(when + time.monotonic() - begun)
+        return observation
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether the run still waits for a rollout to end."""
+        return time.monotonic() < self.patient_until
+
+    async def try_again(self, after_s: float, at_most_s: float = math.inf) -> bool:
+        """Waits for a rollout to go on; False where the run's patience has ended, or that much time of this probe.
+
+        The wait does not count against the probe's deadline.
+        """
+        begun = time.monotonic()
+        pause = min(after_s, self.patient_until - begun, at_most_s - self._waited_s)
+        if pause <= 0:
+            return False
+        if self.timeout is not None and (when := self.timeout.when()) is not None:
+            self.timeout.reschedule(when + pause)
+        await asyncio.sleep(pause)
+        self._waited_s += pause
+        self.attempts += 1
+        return True
+
+    def count(self, kind: str, n: int = 1) -> None:
+        """Adds to the requests that this observation took."""
+        self.requests[kind] = self.requests.get(kind, 0) + n
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Times one phase of the observation."""
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.phases_s[name] = round(time.monotonic() - begun, 4)

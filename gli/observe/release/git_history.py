@@ -1,0 +1,314 @@
+"""What the branches of a repository hold, and what lies between them: one fetch a repository answers all of it.
+
+The fetch takes commits and trees, no files (a partial clone): the few files that are of interest come when git asks
+for them. Source of truth: git-fetch --filter, git-merge-tree --write-tree, gitprotocol-v2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from gli.common.clock import now
+from gli.config.environments import Git
+from gli.git.branches import BRANCHES, LIVE, STAGED
+from gli.git.trailers import RESTORES
+from gli.observe.engine.observation import Observation, unknown
+from gli.observe.engine.probe import Observer, probe
+from gli.observe.release.git_refs import TIMEOUT_S, GitFailed, Heads, git, git_bytes, heads, is_release
+from gli.observe.release.migration_review import Finding, review
+from gli.observe.release.migrations import in_paths
+
+_CONFIG = """\
+[core]
+	repositoryformatversion = 1
+	bare = true
+[extensions]
+	partialClone = origin
+[remote "origin"]
+	url = "{url}"
+	promisor = true
+	partialclonefilter = blob:none
+[maintenance]
+	auto = false
+[gc]
+	auto = 0
+"""
+
+
+class Gap(Observation):
+    """What a later branch of the promotion has and an earlier one lacks."""
+
+    branch: str
+    """The branch that may lack it."""
+    of: str
+    """The branch that has it."""
+    commits: int
+    """How many commits of that one are not in its history."""
+    newest: str = ""
+    """The newest of them: `1a2b3c4 Fix the login`."""
+    age_h: float = 0.0
+    """Hours since the oldest of them was committed."""
+    conflicts: tuple[str, ...] = ()
+    """The files that conflict when the two are merged."""
+    lost: bool = False
+    """Whether a merge of the two would be anything else than what the branch holds now. A merge commit of a release,
+    or the same change made twice, is not."""
+
+
+class Revision(Observation):
+    """One repository's part of a manifest."""
+
+    branch: str
+    commit: str
+    tree: str
+
+
+class History(Observation):
+    """One repository, as far as a release is concerned."""
+
+    repository: str
+    commits: Mapping[str, str]
+    """The head of each branch of the promotion."""
+    trees: Mapping[str, str]
+    """The tree of each of these heads."""
+    gaps: tuple[Gap, ...] = ()
+    workflow: str | None = None
+    """The deploy workflow at the head of the environment's branch."""
+    logged: tuple[str, ...] = ()
+    """The deploy tags that the deployment log names, in its order."""
+    migrations: tuple[tuple[str, str], ...] = ()
+    """(app, migration) of every `*/migrations/NNNN_*.py` of the environment's branch, sorted."""
+    added: tuple[str, ...] = ()
+    """The paths of the migrations that the staged branch has and the live one lacks."""
+    findings: tuple[Finding, ...] = ()
+    """What the review of these says."""
+
+    def gap(self, branch: str, of: str = LIVE) -> Gap:
+        """What a branch lacks of a later one; raises `Unobserved` where one of the two is missing."""
+        for gap in self.gaps:
+            if (gap.branch, gap.of) == (branch, of):
+                return gap
+        raise unknown("dependency", f"{self.repository} lacks {branch} or {of}, so they can't be compared")
+
+
+class Difference(Observation):
+    """What a promotion of the staged branch would change on the live one."""
+
+    changed: tuple[str, ...]
+    """The repositories whose trees differ, in the order of `environments.toml`."""
+    same: tuple[str, ...]
+
+
+@probe(deadline=TIMEOUT_S)
+async def history(observer: Observer, repository: str) -> History:
+    """Everything that a check asks of the commits of one repository, out of one fetch."""
+    environment = observer.environment
+    assert environment.git is not None, "asked only of environments with a git table"
+    known = await observer.see(heads, repository)
+    if known.error is not None:
+        raise unknown("dependency", f"the branches of {repository} could not be listed: {known.error}")
+    commits = {b: known.branches[b] for b in (*BRANCHES, environment.branch) if b in known.branches}
+    if not commits:
+        raise unknown("dependency", f"{repository} has none of the branches {', '.join(BRANCHES)}")
+    with tempfile.TemporaryDirectory(prefix="gli-git-") as folder:
+        bare = _Bare(observer, Path(folder), environment.git.of(repository))
+        try:
+            await bare.fetch(commits | _log_branch(environment.git, known))
+            return await _read(observer, bare, repository, commits)
+        except GitFailed as e:
+            raise unknown(
+                "error" if bare.fetched else "unreachable", f"{repository} can't be read from {bare.remote}: {e}"
+            ) from None
+
+
+@probe(deadline=TIMEOUT_S)
+async def revision(observer: Observer, repository: str) -> Revision:
+    """Commit and tree at the head of the environment's branch: a repository's part of the manifest."""
+    branch = observer.environment.branch
+    seen = await observer.see(history, repository)
+    if branch not in seen.trees:
+        raise unknown("dependency", f"{repository} has no readable branch {branch}")
+    return Revision(branch=branch, commit=seen.commits[branch], tree=seen.trees[branch])
+
+
+@probe(deadline=TIMEOUT_S)
+async def difference(observer: Observer) -> Difference:
+    """Which repositories the next release changes: by content, since a merge commit alone changes nothing."""
+    names = [r.name for r in observer.environment.repositories]
+    histories = await asyncio.gather(*[observer.see(history, name) for name in names])
+    for seen in histories:
+        if not {STAGED, LIVE} <= set(seen.trees):
+            raise unknown("dependency", f"{seen.repository} lacks {STAGED} or {LIVE}, so they can't be compared")
+    changed = tuple(seen.repository for seen in histories if seen.trees[STAGED] != seen.trees[LIVE])
+    return Difference(changed=changed, same=tuple(name for name in names if name not in changed))
+
+
+@probe(deadline=TIMEOUT_S)
+async def code_migrations(observer: Observer) -> tuple[tuple[str, str], ...]:
+    """(app, migration) of every `*/migrations/NNNN_*.py` that the database should have, sorted."""
+    assert observer.environment.database is not None, "asked only of environments with a database"
+    repository = observer.environment.database.migrations
+    await observer.see(revision, repository)  # without the branch there is nothing to compare with
+    return (await observer.see(history, repository)).migrations
+
+
+class _Bare:
+    """A temporary bare repository that fetches missing files when git asks for them."""
+
+    def __init__(self, observer: Observer, folder: Path, remote: str) -> None:
+        self._observer, self._folder, self.remote = observer, folder, remote
+        self.fetched = False
+
+    async def fetch(self, commits: Mapping[str, str]) -> None:
+        """The history of these branches, without any file."""
+        for part in ("objects", "refs"):
+            (self._folder / part).mkdir()
+        (self._folder / "HEAD").write_text("ref: refs/heads/main\n", encoding="utf-8")
+        url = self.remote.replace("\\", "\\\\").replace('"', '\\"')
+        (self._folder / "config").write_text(_CONFIG.format(url=url), encoding="utf-8")
+        await self._fetch(f"{commit}:refs/heads/{branch}" for branch, commit in commits.items())
+        self.fetched = True
+
+    async def need(self, objects: Iterable[str]) -> None:
+        """Fetches files in one go that git would fetch one by one."""
+        await self._fetch(objects)
+
+    async def _fetch(self, wanted: Iterable[str]) -> None:
+        self._observer.count("git")
+        options = ("--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--filter=blob:none")
+        await self.git("fetch", *options, "--stdin", "origin", says="".join(f"{w}\n" for w in wanted))
+
+    async def git(self, *arguments: str, says: str | None = None, accept: Sequence[int] = (0,)) -> str:
+        return await git("--git-dir", str(self._folder), *arguments, says=says, accept=accept)
+
+    async def read(self, names: Sequence[str]) -> dict[str, str | None]:
+        """The content of each object, `commit` or `branch:path`, by that name; None for one that is not there."""
+        asked = "".join(f"{name}\n" for name in names)
+        rest = await git_bytes("--git-dir", str(self._folder), "cat-file", "--batch", says=asked)
+        contents: dict[str, str | None] = {}
+        for name in names:
+            header, _, rest = rest.partition(b"\n")
+            if header.endswith(b" missing"):
+                contents[name] = None
+                continue
+            size = int(header.rpartition(b" ")[2])
+            contents[name] = rest[:size].decode(errors="replace")
+            rest = rest[size + 1 :]
+        return contents
+
+    async def files(self, branch: str) -> dict[str, str]:
+        """Every file of a branch: path to object."""
+        listing = await self.git("ls-tree", "-r", "-z", f"refs/heads/{branch}")
+        entries = (entry.partition("\t") for entry in listing.split("\0") if entry)
+        return {path: about.split()[2] for about, _, path in entries}
+
+
+async def _read(observer: Observer, bare: _Bare, repository: str, commits: Mapping[str, str]) -> History:
+    environment = observer.environment
+    assert environment.git is not None
+    path = next(r.workflow for r in environment.repositories if r.name == repository)
+    workflow = f"refs/heads/{environment.branch}:{path}" if path else ""
+    logs = repository == environment.git.log_repository
+    log = f"refs/heads/{environment.git.log_branch}:{environment.git.log_path}" if logs else ""
+    contents = await bare.read([*commits.values(), *filter(None, (workflow, log))])
+    migrated = environment.database is not None and repository == environment.database.migrations
+    migrations, added, findings = await _migrations(bare, environment.branch, commits) if migrated else ((), (), ())
+    return History(
+        repository=repository,
+        commits=commits,
+        # the commit's own text, not rev-parse ^{tree}: a partial clone may go back to the remote for a tree
+        trees={branch: str(contents[commit]).split()[1] for branch, commit in commits.items()},
+        gaps=await _gaps(bare, commits),
+        workflow=contents.get(workflow),
+        logged=_deploy_tags(contents.get(log) or "", environment.git),
+        migrations=migrations,
+        added=added,
+        findings=findings,
+    )
+
+
+def _log_branch(table: Git, known: Heads) -> dict[str, str]:
+    """The branch that the deployment log lies on, in the repository that keeps it."""
+    if known.repository != table.log_repository or table.log_branch not in known.branches:
+        return {}
+    return {table.log_branch: known.branches[table.log_branch]}
+
+
+def _deploy_tags(log: str, table: Git) -> tuple[str, ...]:
+    """The release that each line is about. The line of a rollback names the one that it went back to after its own."""
+    found = ([word for word in line.split() if is_release(word, table)] for line in log.splitlines())
+    return tuple(tags[0] for tags in found if tags)
+
+
+async def _gaps(bare: _Bare, commits: Mapping[str, str]) -> tuple[Gap, ...]:
+    """What each branch lacks of those that come after it in the promotion."""
+    found = []
+    for later in (LIVE, STAGED):
+        earlier = [b for b in BRANCHES[: BRANCHES.index(later)] if {b, later} <= commits.keys()]
+        if not earlier:
+            continue
+        theirs = await _effective(bare, commits[later])
+        holding = ("for-each-ref", "--format=%(refname:lstrip=2)", "--contains", theirs, "refs/heads")
+        holders = set((await bare.git(*holding)).split())
+        for branch in earlier:
+            held = branch in holders
+            found.append(Gap(branch=branch, of=later, commits=0) if held else await _gap(bare, branch, later, theirs))
+    return tuple(found)
+
+
+async def _effective(bare: _Bare, commit: str) -> str:
+    """The release that a rollback of ours went back to, in place of the rollback: what that took off the branch is on
+    hold, and nothing that another branch lacks.
+    """
+    text = str((await bare.read([commit]))[commit])
+    restored = RESTORES.search(text)
+    if restored is None or restored["commit"] not in (await bare.git("rev-list", commit)).split():
+        return commit
+    earlier = str((await bare.read([restored["commit"]]))[restored["commit"]])
+    if earlier.split()[1] != text.split()[1]:  # not what it says: somebody copied the message
+        return commit
+    return await _effective(bare, restored["commit"])
+
+
+async def _gap(bare: _Bare, branch: str, of: str, theirs: str) -> Gap:
+    ours = f"refs/heads/{branch}"
+    # rev-list, not log: nobody's configuration changes what it prints
+    log = await bare.git("rev-list", "--no-commit-header", "--format=%ct %h %s", f"{ours}..{theirs}")
+    missing = [line.split(" ", 1) for line in log.splitlines()]
+    oldest = min(datetime.fromtimestamp(int(at), UTC) for at, _ in missing)
+    merge = ("merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", ours, theirs)
+    answer = await bare.git(*merge, accept=(0, 1))
+    tree, *conflicts = [part for part in answer.split("\0") if part] or [""]
+    if not tree:  # a bad ref ends with 1 as a conflict does, and prints nothing
+        raise GitFailed(f"git merge-tree of {branch} and {of} printed nothing")
+    own = (await bare.git("rev-parse", f"{ours}^{{tree}}")).strip()
+    return Gap(
+        branch=branch,
+        of=of,
+        commits=len(missing),
+        newest=missing[0][1],
+        age_h=round((now() - oldest).total_seconds() / 3600, 2),
+        conflicts=tuple(conflicts),
+        lost=bool(conflicts) or tree != own,
+    )
+
+
+async def _migrations(
+    bare: _Bare, branch: str, commits: Mapping[str, str]
+) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[Finding, ...]]:
+    """What the environment's branch has, what the staged one adds to the live one, and what is wrong with that."""
+    trees = {b: await bare.files(b) for b in dict.fromkeys((branch, STAGED, LIVE)) if b in commits}
+    every = in_paths(trees.get(branch, {}))
+    staged = {path: object_ for path, object_ in trees.get(STAGED, {}).items() if in_paths([path])}
+    added = tuple(sorted(staged.keys() - trees.get(LIVE, {}).keys()))
+    folders = {path.rpartition("/")[0] for path in added}
+    siblings = sorted(path for path in staged if path.rpartition("/")[0] in folders)
+    if not siblings:
+        return every, added, ()
+    await bare.need(sorted({staged[path] for path in siblings}))
+    texts = await bare.read([staged[path] for path in siblings])
+    return every, added, review({path: texts[staged[path]] or "" for path in siblings}, added)

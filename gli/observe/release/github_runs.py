@@ -1,0 +1,113 @@
+"""The deploy workflows: what their files say, and how their newest run for the release ended.
+
+Source of truth: the file at the head of the environment's branch; GitHub REST, "List workflow runs for a repository".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+
+from gli.config.environment_consistency import own_names
+from gli.config.environments import Environment, Repository
+from gli.git.branches import LIVE, STAGED
+from gli.observe.edge.http import HttpExchange, fetch
+from gli.observe.engine.observation import Observation, unknown
+from gli.observe.engine.probe import Observer, probe
+from gli.observe.release.git_history import history, revision
+from gli.observe.release.git_refs import TIMEOUT_S, release
+from gli.observe.release.workflow import Workflow, read
+
+_RUNS = 10  # GitHub describes a run in some 15 kB
+_POLL_S = 5.0
+_APPEARS_S = 60.0  # after a push; a run that is not there by then was not started
+
+
+class WorkflowRun(Observation):
+    """The newest run of a repository's deploy workflow for the head of the environment's branch."""
+
+    repository: str
+    commit: str
+    status: str | None = None
+    """`queued`, `in_progress`, `completed`, ...; None where there is no run."""
+    conclusion: str | None = None
+    """`success`, `failure`, `cancelled`, `skipped`, ...; None as long as it is not completed."""
+    url: str = ""
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is a run, and it is over."""
+        return self.status == "completed"
+
+
+@probe(deadline=TIMEOUT_S)
+async def workflow(observer: Observer, repository: Repository) -> Workflow:
+    """The deploy workflow at the head of the environment's branch."""
+    await observer.see(revision, repository.name)  # without the branch there is no file to miss
+    text = (await observer.see(history, repository.name)).workflow
+    return read(str(repository.workflow), text, _foreign_names(observer.environment))
+
+
+def _foreign_names(environment: Environment) -> dict[str, set[str]]:
+    """For the staged and the live branch, the names that only the other one's environment has."""
+    pair = {e.branch: own_names(e) for e in (environment, environment.other) if e is not None}
+    staged, live = pair.get(STAGED, set()), pair.get(LIVE, set())
+    return {STAGED: live - staged, LIVE: staged - live}
+
+
+@probe(deadline=15, early=True)
+async def workflow_run(observer: Observer, repository: Repository) -> WorkflowRun:
+    """How the deploy of the branch's head went, asked of GitHub; waits for its end as long as the run may."""
+    while True:
+        run = await _newest_run(observer, repository)
+        longest = math.inf if run.status else _APPEARS_S
+        if run.ended or not await observer.try_again(_POLL_S, longest):
+            return run
+
+
+async def workflows_ended(observer: Observer) -> list[WorkflowRun]:
+    """The deploy of every repository that has one; those that can't be asked for are not among them."""
+    asked = [r for r in observer.environment.repositories if r.workflow] if observer.environment.github else []
+    found = await asyncio.gather(*[observer.see(workflow_run, r) for r in asked], return_exceptions=True)
+    return [run for run in found if isinstance(run, WorkflowRun)]
+
+
+async def _newest_run(observer: Observer, repository: Repository) -> WorkflowRun:
+    github, branch = observer.environment.github, observer.environment.branch
+    assert github is not None, "asked only of environments with a github table"
+    commit = (await observer.see(release)).commit_of(repository.name)
+    headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+    token = os.environ.get(github.token_variable or "", "")
+    if token:
+        observer.vault.hide(token)
+        headers["Authorization"] = f"Bearer {token}"
+    url = f"{github.api_url}/repos/{github.owner}/{repository.name}/actions/runs"
+    answer = await fetch(
+        observer, f"{url}?head_sha={commit}&branch={branch}&event=push&per_page={_RUNS}", headers=headers
+    )
+    runs = [r for r in runs_in(answer, repository.name) if r.get("path", "").partition("@")[0] == repository.workflow]
+    if not runs:
+        return WorkflowRun(repository=repository.name, commit=commit)
+    newest = max(runs, key=lambda run: (run.get("run_number", 0), run.get("run_attempt", 0)))
+    return WorkflowRun(
+        repository=repository.name,
+        commit=commit,
+        status=newest.get("status"),
+        conclusion=newest.get("conclusion"),
+        url=newest.get("html_url") or "",
+    )
+
+
+def runs_in(answer: HttpExchange, repository: str) -> list[dict[str, str]]:
+    """The runs in GitHub's answer; raises `Unobserved` where it holds none because it is no such answer."""
+    if answer.status is None:
+        raise unknown("unreachable", f"GitHub can't be reached: {answer.error}")
+    if answer.status == 429 or answer.headers.get("x-ratelimit-remaining") == "0":
+        raise unknown("throttled", "GitHub answers no more questions for now: its rate limit is used up")
+    if answer.status in (401, 403, 404):  # 404: a private repository that the token may not see
+        raise unknown("access-denied", f"GitHub does not show the runs of {repository}: {answer.seen}; give it a token")
+    runs = answer.document.get("workflow_runs") if isinstance(answer.document, dict) else None
+    if answer.status != 200 or not isinstance(runs, list):
+        raise unknown("error", f"GitHub answered {answer.seen} instead of the runs of {repository}")
+    return runs

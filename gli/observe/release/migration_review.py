@@ -1,0 +1,113 @@
+"""A review of Django migrations that reads them and runs nothing: is each safe while the code before it still runs?
+
+A rolling deploy has old and new tasks side by side, so what a migration takes away or renames is missed by the old
+ones, and what has no way back makes a rollback of the code unsafe.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Collection, Iterator, Mapping
+
+from gli.observe.engine.observation import Observation
+
+_UNSAFE = {
+    "RemoveField": "the old code still reads that column",
+    "DeleteModel": "the old code still reads that table",
+    "RenameField": "the old code still uses the old name",
+    "RenameModel": "the old code still uses the old name",
+    "AlterField": "the old code still writes the old type, and the change may lock the table",
+}
+
+
+class Finding(Observation):
+    """One thing in one migration that a person has to look at."""
+
+    migration: str
+    """Its path, or the app's folder of migrations."""
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.migration}: {self.what}"
+
+
+def review(files: Mapping[str, str], added: Collection[str]) -> tuple[Finding, ...]:
+    """What is unsafe in the `added` ones of `files`, which hold every migration of the apps that have new ones."""
+    trees = {path: _parsed(text) for path, text in files.items()}
+    found = [Finding(migration=path, what=what) for path in sorted(added) for what in _unsafe(trees.get(path))]
+    folders = sorted({path.rpartition("/")[0] for path in added})
+    for folder in folders:
+        leaves = _leaves({p: t for p, t in trees.items() if p.rpartition("/")[0] == folder and t is not None})
+        if len(leaves) > 1:
+            found.append(Finding(migration=folder, what=f"has two ends, {' and '.join(leaves)}; migrate refuses that"))
+    return tuple(found)
+
+
+def _parsed(text: str) -> ast.Module | None:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError):
+        return None
+
+
+def _unsafe(tree: ast.Module | None) -> Iterator[str]:
+    if tree is None:
+        yield "can't be parsed"
+        return
+    for call in _operations(tree):
+        name = _name(call.func)
+        if name in _UNSAFE:
+            yield f"{name} {_subject(call)}: {_UNSAFE[name]}"
+        elif name == "RunSQL" and len(call.args) < 2 and not any(k.arg == "reverse_sql" for k in call.keywords):
+            yield "RunSQL without reverse_sql: there is no way back"
+
+
+def _operations(node: ast.AST) -> Iterator[ast.Call]:
+    """Every operation that touches the database; `state_operations` only tell Django what is there already."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.keyword) and child.arg == "state_operations":
+            continue
+        if isinstance(child, ast.Call):
+            yield child
+        yield from _operations(child)
+
+
+def _name(function: ast.expr) -> str:
+    """`RemoveField` of `migrations.RemoveField` and of `RemoveField`."""
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def _subject(call: ast.Call) -> str:
+    """`order.total`: the model and the field that the operation names."""
+    keys = ("model_name", "name", "old_name")
+    named = {k.arg: k.value for k in call.keywords}
+    values = [*call.args[:2], *(named[k] for k in keys if k in named)]
+    return ".".join(str(v.value) for v in values if isinstance(v, ast.Constant)).lower() or "something"
+
+
+def _leaves(trees: Mapping[str, ast.Module]) -> list[str]:
+    """The migrations of one app that no other one of it depends on or replaces, sorted."""
+    names = {path.rpartition("/")[2].removesuffix(".py"): tree for path, tree in trees.items()}
+    inner: set[str] = set()
+    for name, tree in names.items():
+        inner |= {other for other in _mentioned(tree) if other != name}
+    return sorted(names.keys() - inner)
+
+
+def _mentioned(tree: ast.Module) -> Iterator[str]:
+    """The migrations that `dependencies` and `replaces` of a Migration class name."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
+            continue
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        if any(isinstance(t, ast.Name) and t.id in ("dependencies", "replaces") for t in targets):
+            yield from filter(None, map(_reference, ast.walk(node.value)))
+
+
+def _reference(node: ast.AST) -> str | None:
+    """`0001_initial` of `("app", "0001_initial")`. The app is not compared: its label need not be the folder's name."""
+    if isinstance(node, ast.Tuple) and len(node.elts) == 2 and isinstance(node.elts[1], ast.Constant):
+        return str(node.elts[1].value)
+    return None

@@ -1,0 +1,68 @@
+"""What the environment runs, repository by repository: the evidence that a release was tested as it will be merged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gli.config.environments import Service
+from gli.observe.aws.ecr import registry_image, running_image
+from gli.observe.edge.frontend import index
+from gli.observe.edge.http import served_revisions
+from gli.observe.engine.observation import Observation
+from gli.observe.engine.probe import Observer, probe
+from gli.observe.release.git_refs import TIMEOUT_S, deployments, heads, release
+
+
+class Evidence(Observation):
+    """Which commits run, of those that a repository's branch could be."""
+
+    repository: str
+    head: str
+    """The commit at the head of the environment's branch."""
+    running: Mapping[str, tuple[str, ...]]
+    """What each service and frontend that is built from the repository says it runs; more than one in a rollout."""
+
+
+class WayBack(Observation):
+    """Where a rollback of one repository would go."""
+
+    repository: str
+    tag: str | None
+    """The newest deploy tag that most repositories have."""
+    commit: str | None
+    """What it stands for here; None where this repository lacks it."""
+    without_image: tuple[str, ...] = ()
+    """The images of that release that the registry has no more."""
+
+
+@probe(deadline=TIMEOUT_S)
+async def way_back(observer: Observer, repository: str) -> WayBack:
+    """The deploy tag to go back to, and whether the images of that release are still there."""
+    tag = (await observer.see(deployments)).way_back
+    commit = (await observer.see(heads, repository)).tags.get(tag or "")
+    built = [s for s in observer.environment.services.values() if s.repository == repository and s.ecs and s.image]
+    images = [await observer.see(registry_image, service) for service in built]
+    lost = tuple(i.repository for i in images if tag in i.without_way_back)
+    return WayBack(repository=repository, tag=tag, commit=commit, without_image=lost)
+
+
+@probe(deadline=20)
+async def evidence(observer: Observer, repository: str) -> Evidence:
+    """The revisions that run: a service's own word, or else its image's tag, and a page's build tag."""
+    environment = observer.environment
+    running: dict[str, tuple[str, ...]] = {}
+    for service in environment.services.values():
+        if service.repository == repository:
+            running[service.name] = await _of_service(observer, service)
+    for frontend in environment.frontends.values():
+        if frontend.repository == repository:
+            running[frontend.name] = ((await observer.see(index, frontend)).build or "no build tag",)
+    head = (await observer.see(release)).commit_of(repository)
+    return Evidence(repository=repository, head=head, running=running)
+
+
+async def _of_service(observer: Observer, service: Service) -> tuple[str, ...]:
+    if service.version_path:
+        seen = await observer.see(served_revisions, service)
+        return (*sorted(seen.counts), *seen.errors)
+    return ((await observer.see(running_image, service)).tag or "an image without a tag",)

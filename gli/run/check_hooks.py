@@ -1,0 +1,183 @@
+"""Collecting and running checks: the hooks of wherever they run, in the one process or in each xdist worker.
+
+A check is an ordinary pytest function. These hooks give it its target, start its observations, and turn how it ended
+into an outcome of its case.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from _pytest.outcomes import Skipped  # pytest.skip.Exception, under the name that type checkers know
+
+from gli.config import catalogue as catalogues
+from gli.config.catalogue import Case, Catalogue
+from gli.config.environments import Environment
+from gli.judge.outcome import Outcome, Result
+from gli.observe.engine.observation import Unobserved, unknown
+from gli.observe.engine.observatory import Observations
+from gli.observe.engine.probe import PROBES, Probe
+from gli.run.run import fact_names
+
+RESULT = "gli-result"
+CASE = pytest.StashKey[Case]()
+NO_ASSERTIONS = "python -O takes assertions out: no check could fail; run without -O and PYTHONOPTIMIZE"
+
+
+class NotApplicable(Skipped):
+    """The environment declares that there is nothing to check."""
+
+
+class Side:
+    """What both sides have, the controlling process and each xdist worker: the environment and its observations."""
+
+    def __init__(self, environment: Environment, catalogue: Catalogue, phase: str | None, seen: Observations) -> None:
+        self.environment, self.catalogue, self.seen = environment, catalogue, seen
+        self.by_function = {c.function: c for c in catalogue.checks.values()}
+        self.cases = {c.key: c for c in catalogue.cases(environment, phase)}
+
+
+class Checking:
+    """Hooks that run wherever checks run: in the one process, or in each xdist worker."""
+
+    def __init__(self, side: Side) -> None:
+        self.side = side
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        check = self.side.by_function.get(metafunc.function.__name__)
+        if check is not None:
+            names = list(self.side.catalogue.targets(check, self.side.environment))
+            metafunc.fixturenames.append("gli_target")
+            metafunc.parametrize("gli_target", names, ids=names)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(
+        self, session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
+        found = {_function(item) for item in items}
+        strangers = sorted(found - set(self.side.by_function))
+        if strangers:
+            raise pytest.UsageError(
+                f"{strangers[0]} has no row in {catalogues.FILE}; write [{_id(strangers[0])}] there"
+            )
+        silent = sorted(c.id for f, c in self.side.by_function.items() if f not in found)
+        broken = session.testsfailed  # a module that can't be imported: pytest says so, and its tests are not lacking
+        if silent and not broken and config.args_source is not pytest.Config.ArgsSource.ARGS:
+            raise pytest.UsageError(
+                f"{catalogues.FILE}: [{silent[0]}] has no test; write def test_{silent[0].replace('-', '_')}"
+            )
+        kept: list[pytest.Item] = []
+        dropped: list[pytest.Item] = []
+        for item in items:
+            case = self._case(item)
+            if case is not None:
+                item.stash[CASE] = case
+            (kept if case is not None else dropped).append(item)
+        items[:] = kept
+        if dropped:
+            config.hook.pytest_deselected(items=dropped)
+
+    def _case(self, item: pytest.Item) -> Case | None:
+        """The case of an item; None for another phase's, and for a check without a target in this environment."""
+        check = self.side.by_function[_function(item)]
+        target = item.callspec.params["gli_target"] if hasattr(item, "callspec") else None
+        return self.side.cases.get((check.id, target)) if isinstance(target, str) else None
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Starts every observation that the selected checks need."""
+        if session.config.option.collectonly:
+            return
+        wanted: list[tuple[Probe[Any], Any]] = []
+        for item in session.items:
+            case = item.stash.get(CASE, None)
+            if case is None or self._unjudgeable(case) is not None:
+                continue
+            target = self.side.catalogue.targets(case.check, self.side.environment)[case.target]
+            wanted += [(probe, target if probe.per_target else None) for probe in _probes(item)]
+        first = [(early, None) for probe, _ in wanted for early in probe.after]
+        for probe, target in (*first, *wanted):
+            self.side.seen.begin(probe, target)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
+        """Calls the check; one that returns something (`return ok`, or a coroutine) asserts nothing."""
+        arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+        returned = pyfuncitem.obj(**arguments)
+        if returned is not None:
+            raise TypeError(f"a check asserts and returns nothing; this one returned {type(returned).__name__}")
+        return True
+
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        unjudgeable = self._unjudgeable(item.stash[CASE])
+        if unjudgeable is not None:
+            raise unjudgeable
+
+    def _unjudgeable(self, case: Case) -> BaseException | None:
+        if sys.flags.optimize:  # a worker's own: xdist would start one that refuses to begin again and again
+            return unknown("error", NO_ASSERTIONS)
+        if case.not_applicable is not None:
+            return NotApplicable(case.not_applicable)
+        if case.check.vantage == "vpc" and self.side.environment.vantage != "vpc":
+            return unknown("vantage", "only a runner inside the VPC sees it: run with --vantage=vpc from there")
+        return None
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        result = _result(item, call, report)
+        if result is not None:
+            # Exact text: anything else in user_properties can be lost on its way out of an xdist worker.
+            report.user_properties.append((RESULT, f"{result.model_dump_json()}"))
+            if report.outcome != "passed" and result.cause != "error":
+                report.longrepr = result.message
+        return report
+
+
+def _function(item: pytest.Item) -> str:
+    return str(getattr(item, "originalname", item.name))
+
+
+def _id(function: str) -> str:
+    return function.removeprefix("test_").replace("_", "-")
+
+
+def _probes(item: pytest.Item) -> list[Probe[Any]]:
+    return [PROBES[name] for name in getattr(item, "fixturenames", ()) if name in PROBES]
+
+
+def _result(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> Result | None:
+    """What this step of the test says of its case; None where it says nothing yet."""
+    case, error = item.stash[CASE], call.excinfo.value if call.excinfo else None
+    if error is None and (call.when != "call" or report.outcome != "passed" or hasattr(report, "wasxfail")):
+        return None
+    outcome, message, cause = _judged(error, at=str(call.when))
+    return Result(
+        check=case.check.id,
+        target=case.target,
+        outcome=outcome,
+        message=message,
+        cause=cause,
+        duration_s=round(call.duration, 4),
+        facts=fact_names(_probes(item), case.target),
+    )
+
+
+def _judged(error: BaseException | None, *, at: str) -> tuple[Outcome, str, str | None]:
+    """Outcome, message and cause for how one step of a test ended."""
+    if error is None:
+        return Outcome.PASSED, "", None
+    if isinstance(error, Unobserved):
+        return Outcome.UNKNOWN, str(error), error.unknown.cause
+    if isinstance(error, NotApplicable):
+        return Outcome.NOT_APPLICABLE, str(error.msg), None
+    if isinstance(error, AssertionError) and at == "call":
+        # The first line is the check's own sentence; pytest adds the compared values below it.
+        return Outcome.FAILED, (str(error).splitlines() or ["the check failed without a word"])[0], None
+    if isinstance(error, Skipped):
+        return Outcome.MISSING, f"skipped: {error.msg}; a check may not skip itself", None
+    return Outcome.UNKNOWN, f"the check itself failed: {type(error).__name__}: {error}", "error"

@@ -1,0 +1,90 @@
+"""The controlling process: it confirms the identity, lends its observations to workers and gathers the reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from gli.judge.outcome import Result
+from gli.run.check_hooks import RESULT
+from gli.run.run import Run
+
+EXIT_STATUS = pytest.StashKey[int]()
+
+
+class Controlling:
+    """Hooks of the controlling process: it observes, gathers the reports and judges."""
+
+    def __init__(self, config: pytest.Config, run: Run) -> None:
+        self.config, self.run = config, run
+        self._share: Any = None
+        self._selected: set[tuple[str, str]] = set()
+
+    def pytest_report_header(self) -> list[str]:
+        environment, cases = self.run.environment, len(self.run.cases)
+        phase = self.run.phase or "all phases"
+        return [f"environment: {environment.name}, {phase}, {cases} cases, seen from {environment.vantage}"]
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """xdist: before a worker starts, it is told where to ask for observations."""
+        from gli.observe.engine.worker_sharing import Share
+
+        if self._share is None:
+            self._share = Share(self.run.observatory, self.run.record, self.run.target)
+        node.workerinput["gli"] = {"ticket": self._share.ticket, "overlay": dict(self.run.overlay)}
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
+        self._select(ids)
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        if not self.config.getoption("dist", "no") or self.config.getoption("dist", "no") == "no":
+            self._select([item.nodeid for item in session.items])
+
+    def _select(self, ids: Sequence[str]) -> None:
+        by_function = {c.function: c.id for c in self.run.catalogue.checks.values()}
+        for id_ in ids:
+            function, bracket, target = id_.rpartition("::")[2].partition("[")
+            if bracket and function in by_function:
+                self._selected.add((by_function[function], target.removesuffix("]")))
+        self.run.collected = self._selected
+        self.run.begin_manifest()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> bool | None:
+        """Identity first: where it is not confirmed nothing is asked, and no check is run."""
+        return None if self.run.confirm_identity() else True
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Keeps why a module could not be collected: with --tb=no nobody else says it."""
+        if report.failed:
+            lines = [line.removeprefix("E ").strip() for line in report.longreprtext.splitlines() if line.strip()]
+            self.run.uncollected[report.nodeid] = self.run.redact(lines[-1] if lines else "")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Redacts what every later sink would print, and keeps what the case reported."""
+        if isinstance(report.longrepr, tuple):
+            report.longrepr = (*report.longrepr[:2], self.run.redact(str(report.longrepr[2])))
+        elif report.longrepr is not None:
+            report.longrepr = self.run.redact(str(report.longrepr))
+        report.sections = [(title, self.run.redact(text)) for title, text in report.sections]
+        properties = []
+        for key, value in report.user_properties:
+            if key == RESULT:
+                result = Result.model_validate_json(str(value), context=self.run.redact)
+                self.run.report(result)
+                value = f"{result.model_dump_json()}"
+            properties.append((key, value if key == RESULT else self.run.redact(str(value))))
+        report.user_properties = properties
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, exitstatus: int) -> None:
+        self.config.stash[EXIT_STATUS] = int(exitstatus)
+
+    def pytest_unconfigure(self) -> None:
+        if self._share is not None:
+            self._share.close()

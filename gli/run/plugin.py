@@ -1,0 +1,287 @@
+"""The pytest integration: options, fixtures, and a verdict as the exit code.
+
+Registered as an entry point, so that --noconftest can't take the verdict away. Without --env it stays out of the
+way. pytest's own exit code is no gate: it says 0 for a run whose failing report was lost. Here every case of the
+catalogue has to report, and the code is 0 for GO alone. `gli.run.check_hooks` runs the checks, `gli.run.controller`
+gathers their reports, and `gli.run.run` judges them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import os
+import signal
+import sys
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from gli.common.errors import UsageError
+from gli.config import catalogue as catalogues
+from gli.config import environments
+from gli.config.catalogue import GROUPS, PHASES
+from gli.config.environments import Environment
+from gli.judge.verdict import NO_GO, Verdict
+from gli.observe.engine.observation import Record
+from gli.observe.engine.observatory import Observatory
+from gli.observe.engine.probe import Probe
+from gli.report import files, logs, sinks, terminal, texts
+from gli.report.progress import Progress
+from gli.report.redact import Redactor, carried
+from gli.run import provider
+from gli.run.check_hooks import CASE, NO_ASSERTIONS, Checking, Side
+from gli.run.controller import EXIT_STATUS, Controlling
+from gli.run.run import Run
+
+RUN = pytest.StashKey[Run]()
+SIDE = pytest.StashKey[Side]()
+PROVIDER = pytest.StashKey[provider.Provider | None]()
+LOGS = pytest.StashKey[Callable[[], None]]()
+_GARBAGE = 50_000  # a run is short and allocates much: collecting garbage every 700 objects costs a tenth of it
+_LONGEST_ROLLOUT_S = 24 * 60 * 60
+_INTERRUPTED = {
+    2: "interrupted",
+    3: "the suite itself failed (INTERNALERROR above)",
+    4: "pytest was called in a way it does not know",
+}
+_LOOK_ONLY = ("help", "version", "collectonly", "showfixtures", "show_fixtures_per_test", "markers", "cacheshow")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("gli", "deployment verification")
+    group.addoption("--env", metavar="NAME", help="verify this environment of environments.toml: dev, stg, prod, ...")
+    group.addoption("--phase", choices=PHASES, help="run the checks of one phase (default: all of them)")
+    group.addoption("--replay", metavar="FILE", type=Path, help="judge a recorded run (its facts.jsonl), offline")
+    group.addoption("--vantage", choices=("internet", "vpc"), help="where this runner stands (default: as configured)")
+    group.addoption(
+        "--await-rollout", metavar="SECONDS", type=float, default=0.0, help="wait this long for rollouts to end"
+    )
+    group.addoption(
+        "--lang", choices=texts.LANGUAGES, help="language of the reports (default: ko where LANG says so, else en)"
+    )
+    group.addoption("--report-dir", metavar="DIR", type=Path, help="where reports go (default: reports)")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_cmdline_main(
+    config: pytest.Config,
+) -> Generator[None, int | pytest.ExitCode | None, int | pytest.ExitCode | None]:
+    if not config.option.env or hasattr(config, "workerinput"):
+        return (yield)
+    try:
+        code = int((yield) or 0)
+    except KeyboardInterrupt:  # pytest takes one of them, and none while it ends
+        code = config.stash[EXIT_STATUS] = 2
+    finally:
+        started = config.stash.get(PROVIDER, None)
+        run = config.stash.get(RUN, None)
+        verdict = _finished(run, config) if run is not None else None
+        if started is not None:
+            started.stop()
+        config.stash.get(LOGS, lambda: None)()
+    if run is None:
+        return code if any(getattr(config.option, o, False) for o in ("help", "version")) else code or 1
+    paint = terminal.paint_of(config.option.color)
+    terminal.say(_said(run, verdict, config.option.verbose, paint))
+    terminal.say([terminal.last_line(run.environment.name, verdict.verdict if verdict else NO_GO, paint)])
+    return _exit_code(code, verdict, run) if verdict else code or 1
+
+
+def _said(run: Run, verdict: Verdict | None, verbosity: int, paint: terminal.Paint) -> Iterable[str]:
+    """What the run says before its last line."""
+    page = run.folder.path / sinks.PAGE
+    report = _relative(page if page.exists() else run.folder.path / files.VERDICT)
+    if verdict is None:
+        return [f"ERROR: the report could not be written to {run.folder.path}: {run.unwritten}"]
+    warnings = [f"WARNING: {problem}" for problem in run.problems]
+    if run.refused is not None:
+        return [*terminal.refusal(run.redact(run.refused.message), report, language=run.language), *warnings]
+    said = terminal.summary(verdict, report, language=run.language, verbosity=verbosity, paint=paint)
+    return [*said, *warnings]
+
+
+def _finished(run: Run, config: pytest.Config) -> Verdict | None:
+    """The verdict, written; None where it could not be, and then nothing is GO."""
+    code = config.stash.get(EXIT_STATUS, 3)
+    try:
+        try:
+            verdict = run.finish(interrupted=None if run.refused else _uncollected(run) or _INTERRUPTED.get(code))
+            _interrupt_no_more()
+        except KeyboardInterrupt:
+            _interrupt_no_more()
+            return run.cut_short(interrupted=_INTERRUPTED[2])
+        return verdict
+    except (OSError, UsageError) as e:
+        run.unwritten = e
+        return None
+
+
+def _uncollected(run: Run) -> str:
+    """Which modules could not be collected, and why; empty where all were."""
+    return "; ".join(f"{module} could not be collected: {why}" for module, why in sorted(run.uncollected.items()))
+
+
+def _exit_code(code: int, verdict: Verdict, run: Run) -> int:
+    """0 for GO alone. The on-call run, which no gate takes, keeps the code of the tests that it ran."""
+    if run.refused is not None:
+        return 4 if run.refused.cause in ("wrong-account", "no-credentials") else 1
+    if run.phase == "on-call":
+        return code
+    if verdict.go:
+        return 0 if code in (0, 1) else code  # 1: only warnings failed, and they do not hold a verdict
+    return 1 if code in (0, 5) else code  # 5: nothing was selected, which is partial like any other selection
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.option.env or any(getattr(config.option, o, False) for o in _LOOK_ONLY):
+        return
+    gc.set_threshold(_GARBAGE)
+    atexit.register(gc.freeze)  # or the interpreter, as it ends, looks for garbage in all that a run has made
+    try:
+        if hasattr(config, "workerinput"):
+            _configure_worker(config)
+        else:
+            _configure(config)
+    except UsageError as e:
+        raise pytest.UsageError(str(e)) from None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Checks without an environment to check: one sentence instead of an error for each."""
+    checks = [item for item in items if item.path.parent.name in ("tests_smoke", "tests_infra")]
+    if checks and not config.option.env:
+        known = ", ".join(environments.names(config.rootpath))
+        raise pytest.UsageError(f"say which environment to verify: pytest --env=NAME, one of {known}")
+
+
+def _configure(config: pytest.Config) -> None:
+    if sys.flags.optimize:
+        raise UsageError(NO_ASSERTIONS)
+    patience_s = config.option.await_rollout
+    if not 0 <= patience_s <= _LONGEST_ROLLOUT_S:  # nan is neither
+        raise UsageError(f"--await-rollout={patience_s:g} is no time to wait; give 0 to {_LONGEST_ROLLOUT_S} seconds")
+    root, name = config.rootpath, config.option.env
+    tables = environments.tables_of(root, name)
+    catalogue = catalogues.load(root)
+    docstrings = catalogues.docstrings(root)
+    replayed, overlay = _replayed(config, name) if config.option.replay else (None, None)
+    if replayed is None:
+        config.stash[PROVIDER] = provider.ensure(root, name, tables, say=lambda text: print(text, flush=True))
+        overlay = environments.read_overlay(root, tables) or {}
+    assert overlay is not None
+    environment = _environment(config, name, overlay)
+    environment.signers(root)  # at the end, where sign-offs are read, it would be late to say so
+    run = config.stash[RUN] = Run(
+        root,
+        environment,
+        catalogue,
+        phase=config.option.phase,
+        language=texts.chosen(config.option.lang),
+        reports=config.option.report_dir or root / "reports",
+        overlay=overlay,
+        proves={c.id: docstrings.get(c.function, "") for c in catalogue.checks.values()},
+        replayed=replayed,
+        patience_s=patience_s,
+    )
+    config.stash[LOGS] = logs.redacted_by(run.redact)
+    config.stash[SIDE] = Side(environment, catalogue, config.option.phase, run.observatory)
+    signal.signal(signal.SIGTERM, _interrupt)
+    config.add_cleanup(_never_ends_as_go())
+    config.pluginmanager.register(Controlling(config, run), "gli-controlling")
+    if config.option.verbose >= 0 and isinstance(run.observatory, Observatory):
+        progress = Progress(config, run.observatory.awaited, run.language)
+        config.pluginmanager.register(progress, "gli-progress")
+    config.pluginmanager.register(Checking(config.stash[SIDE]), "gli-checking")
+
+
+def _never_ends_as_go() -> Callable[[], None]:
+    """`os._exit(0)` in a check would end the process as a GO does, with nothing judged: it ends with 3, until what is
+    returned is called."""
+    end, process = os._exit, os.getpid()
+
+    def end_at_once(status: int) -> NoReturn:
+        end(status or 3 if os.getpid() == process else status)  # a fork's end is its own affair
+
+    os._exit = end_at_once
+    return lambda: setattr(os, "_exit", end)
+
+
+def _configure_worker(config: pytest.Config) -> None:
+    from gli.observe.engine.worker_sharing import Remote
+
+    told = config.workerinput["gli"]  # type: ignore[attr-defined]
+    environment = _environment(config, config.option.env, told["overlay"])
+    catalogue = catalogues.load(config.rootpath)
+    seen = Remote(told["ticket"], group_of=lambda target: _group_of(environment, target))
+    config.stash[SIDE] = Side(environment, catalogue, config.option.phase, seen)
+    config.pluginmanager.register(Checking(config.stash[SIDE]), "gli-checking")
+    logs.redacted_by(Redactor(carried()).text)  # what was fetched as a secret never comes here; the process ends
+
+
+def _environment(config: pytest.Config, name: str, overlay: Any) -> Environment:
+    environment = environments.load(config.rootpath, name, overlay=overlay)
+    vantage = config.option.vantage
+    return environment.model_copy(update={"vantage": vantage}) if vantage else environment
+
+
+def _replayed(config: pytest.Config, name: str) -> tuple[list[Record], dict[str, Any]]:
+    """The records and the overlay of a recorded run."""
+    path: Path = config.option.replay
+    header, records = files.read_facts(path)
+    if header["environment"] != name:
+        raise UsageError(f"--replay {path}: it was recorded on {header['environment']}, not on {name}; mend --env")
+    config.option.vantage = config.option.vantage or header.get("vantage")
+    return records, header.get("overlay", {})
+
+
+def _group_of(environment: Environment, target: Any) -> str:
+    """A group that holds the target, so that another process can find it by name."""
+    if target is None:
+        return ""
+    return next(group for group, members in GROUPS.items() if target in members(environment).values())
+
+
+def _interrupt(*_: Any) -> None:
+    """SIGTERM, as a cancelled CI job sends it, ends the run like Ctrl-C: with a verdict."""
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    raise KeyboardInterrupt("SIGTERM")
+
+
+def _interrupt_no_more() -> None:
+    """What is left to do is short, and a verdict that is written must be told."""
+    for sent in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(sent, lambda *_: None)
+
+
+def _relative(path: Path) -> str:
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def fixture_for(probe: Probe[Any]) -> Any:
+    """A fixture of the probe's name that waits for its observation of the check's target."""
+
+    def wait(request: pytest.FixtureRequest) -> Any:
+        target = request.getfixturevalue("target") if probe.per_target else None
+        return request.config.stash[SIDE].seen.wait(probe, target)
+
+    wait.__doc__ = probe.run.__doc__
+    return pytest.fixture(name=probe.name)(wait)
+
+
+@pytest.fixture
+def environment(pytestconfig: pytest.Config) -> Environment:
+    """The environment that --env names."""
+    return pytestconfig.stash[SIDE].environment
+
+
+@pytest.fixture
+def target(request: pytest.FixtureRequest) -> Any:
+    """The table of what the check is asked of: a service, a frontend, a host name, ..."""
+    side, case = request.config.stash[SIDE], request.node.stash[CASE]
+    return side.catalogue.targets(case.check, side.environment)[case.target]

@@ -1,0 +1,342 @@
+"""One run, from `--env` to its verdict: what the plugin's hooks put together, without pytest.
+
+A run begins by leaving a NO-GO on disk and ends by replacing it: killed at any moment, it leaves no GO behind.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import gli
+from gli.common import clock
+from gli.common.errors import UsageError
+from gli.config import waivers
+from gli.config.catalogue import GROUPS, Case, Catalogue, Phase
+from gli.config.environments import Environment
+from gli.gate import sign_offs, signing
+from gli.judge.checklist import item_lines
+from gli.judge.outcome import Outcome, Result
+from gli.judge.verdict import VALID_FOR_HOURS, CheckLine, Judgement, SinceLast, Suite, Verdict, compared, judge
+from gli.observe.engine.observation import Record, Unknown, Unobserved, fact_name
+from gli.observe.engine.observatory import Observatory, Replay
+from gli.observe.engine.probe import Probe
+from gli.report import notify, sinks
+from gli.report.files import VERDICT, RunFolder
+from gli.report.redact import Redactor, carried
+
+RECORD_SCHEMA = 1
+IDENTITY = "aws-caller-identity"
+
+
+class Run:
+    """The state of one run in the controlling process."""
+
+    def __init__(
+        self,
+        root: Path,
+        environment: Environment,
+        catalogue: Catalogue,
+        *,
+        phase: Phase | None,
+        language: str,
+        reports: Path,
+        overlay: Mapping[str, Any],
+        proves: Mapping[str, str],
+        replayed: Sequence[Record] | None = None,
+        patience_s: float = 0.0,
+    ) -> None:
+        self.waivers = waivers.load(root, catalogue, environment, clock.now())
+        self.root, self.environment, self.catalogue = root, environment, catalogue
+        self.phase, self.language, self.overlay = phase, language, overlay
+        self.proves = proves
+        self.started = clock.now()
+        self.cases = catalogue.cases(environment, phase)
+        self.redactor = Redactor([*carried(), *notify.secrets(environment.notify)])
+        self.results: list[Result] = []
+        self.collected: set[tuple[str, str]] | None = None
+        self.refused: Unknown | None = None
+        self.unwritten: Exception | None = None
+        self.uncollected: dict[str, str] = {}
+        """Modules that could not be imported, and why."""
+        self.problems: list[str] = []  # what went wrong beside the verdict: a report, a signature, a message
+        self.replayed = replayed is not None
+        self.folder = RunFolder.create(reports, environment.name, self.started, replay=self.replayed)
+        self._write(self._judged(interrupted="the run has not ended"))
+        if not self.replayed:
+            self.folder.point_latest_here()
+        self.observatory = self._observe(patience_s) if replayed is None else Replay(replayed)
+
+    def _observe(self, patience_s: float) -> Observatory:
+        first: Probe[Any] | None = None
+        rollout: Probe[Any] | None = None
+        if self.environment.aws is not None:
+            from gli.observe.aws.identity import confirmed_identity
+
+            first = confirmed_identity
+        if patience_s > 0:
+            from gli.observe.release.rollout import rolled_out
+
+            rollout = rolled_out
+        return Observatory(self.environment, first=first, rolled_out=rollout, patience_s=patience_s)
+
+    def target(self, group: str, name: str) -> Any:
+        """The table of a target by its group and name; None for the environment as a whole."""
+        return GROUPS[group](self.environment)[name] if group else None
+
+    def record(self, name: str) -> Record | None:
+        """What was recorded under `probe[target]`."""
+        return next((r for r in reversed(self.observatory.records) if r.fact == name), None)
+
+    def report(self, result: Result) -> None:
+        """Takes one report of a case."""
+        self.results.append(result)
+
+    def redact(self, text: str) -> str:
+        """The text without any secret that the run has seen so far."""
+        seen = getattr(self, "observatory", None)  # the first verdict is written before anything is seen
+        if isinstance(seen, Observatory):
+            self.redactor.learn(seen.vault.values)
+        return self.redactor.text(text)
+
+    def begin_manifest(self) -> None:
+        """Starts what every whole verdict records beside its checks: commit and tree of each repository."""
+        if self.environment.git is not None and self.partial is None:
+            from gli.observe.release.git_history import revision
+
+            for repository in self.environment.repositories:
+                self.observatory.begin(revision, repository.name)
+
+    def confirm_identity(self) -> bool:
+        """Whether the credentials are the environment's. Where not, nothing else is asked, and every case says so."""
+        if self.environment.aws is None:
+            return True
+        from gli.observe.aws.identity import confirmed_identity
+
+        try:
+            self.observatory.wait(confirmed_identity)
+        except Unobserved as e:
+            self.refused = e.unknown
+            self.results = [_not_asked(case, e.unknown) for case in self.cases]
+            return False
+        return True
+
+    @property
+    def partial(self) -> str | None:
+        """How the selection falls short of the catalogue; None where it is whole, or not known yet."""
+        if self.collected is None:
+            return None
+        left_out = [c.label for c in self.cases if c.key not in self.collected]
+        if not left_out:
+            return None
+        return f"{len(self.cases) - len(left_out)} of {len(self.cases)} cases were selected"
+
+    def finish(self, *, interrupted: str | None) -> Verdict:
+        """Observes what is still wanted, judges, writes, closes; the verdict, free of secrets."""
+        if interrupted is None:
+            self._await_manifest()
+        self.observatory.close()
+        self.results = [self._with_attempts(r) for r in self.results]
+        verdict = self._judged(interrupted=interrupted)
+        lines = list(self._lines())
+        self.folder.write_facts(self._header(), lines)
+        clean = self._write(verdict)
+        self._sign()
+        self._report(clean, lines)
+        return clean
+
+    def cut_short(self, *, interrupted: str) -> Verdict:
+        """The NO-GO of a run that was interrupted while it finished, in place of what may be written already."""
+        clean = self._write(self._judged(interrupted=interrupted))
+        with suppress(Exception):  # it may be closed, or half so
+            self.observatory.close()
+        return clean
+
+    def _report(self, verdict: Verdict, lines: Sequence[Mapping[str, Any]]) -> None:
+        """Writes the other reports and tells whom it concerns. What fails is a problem, and the verdict stays."""
+        environment, folder = self.environment, self.folder.path
+        self.problems += sinks.write(
+            folder, verdict, lines, environment, self.cases, proves=self.proves, language=self.language
+        )
+        if not self.replayed:  # what was recorded once is no news
+            self.problems += sinks.tell(folder, verdict, environment.notify, language=self.language)
+        self.problems = [self.redact(problem) for problem in self.problems]
+
+    def _sign(self) -> None:
+        """Signs the verdict where the run has a key. One that does not sign leaves a verdict without a signature."""
+        key = signing.run_key()
+        if key is None or self.replayed:  # a signature says that it was so when it was signed
+            return
+        try:
+            signing.sign(self.folder.path / VERDICT, signing.VERDICT, key)
+        except UsageError as e:
+            self.problems.append(str(e))
+
+    def _await_manifest(self) -> None:
+        if self.environment.git is None or self.partial is not None or self.refused is not None:
+            return
+        from gli.observe.release.git_history import revision
+
+        for repository in self.environment.repositories:
+            try:
+                self.observatory.wait(revision, repository.name)
+            except Unobserved:
+                continue  # its record says why, and the manifest lacks it
+
+    def _with_attempts(self, result: Result) -> Result:
+        records = [r for name in result.facts if (r := self.record(name)) is not None]
+        attempts = max((r.attempts for r in records), default=1)
+        message = result.message
+        if result.outcome is Outcome.PASSED and attempts > 1:
+            message = f"passed on attempt {attempts}"
+        return result.but(attempts=attempts, message=message)
+
+    def _judged(self, *, interrupted: str | None) -> Verdict:
+        partial = None if interrupted or self.refused else self.partial
+        judgement = judge(
+            self.cases,
+            self.results,
+            language=self.language,
+            interrupted=interrupted,
+            partial=partial,
+            waivers=self.waivers,
+        )
+        return self._verdict(judgement, compare=not interrupted and not self.replayed)
+
+    def _verdict(self, judgement: Judgement, *, compare: bool) -> Verdict:
+        finished = clock.now()
+        records: list[Record] = getattr(getattr(self, "observatory", None), "records", [])
+        manifest, incomplete = self._manifest(records)
+        reasons = judgement.reasons
+        if judgement.verdict == "GO" and incomplete:
+            reasons = (f"the manifest is incomplete: {', '.join(incomplete)} could not be read",)
+        before = self._since("pre-deploy", judgement) if compare and self.phase == "post-deploy" else None
+        identity = next((r.observation for r in records if r.probe == "caller_identity" and r.observation), None)
+        return Verdict(
+            run=self.folder.path.name,
+            verdict="NO-GO" if reasons else "GO",
+            reasons=reasons,
+            environment=self.environment.name,
+            phase=self.phase,
+            vantage=self.environment.vantage,
+            replayed=self.replayed,
+            started=clock.rfc3339(self.started),
+            finished=clock.rfc3339(finished),
+            expires=clock.rfc3339(finished + timedelta(hours=VALID_FOR_HOURS)),
+            suite=Suite(version=gli.__version__, revision=_revision(self.root), catalogue_sha256=self.catalogue.sha256),
+            account=identity["account"] if identity else None,
+            manifest=manifest,
+            served=_served(records),
+            counts=judgement.counts,
+            requests=_requests(records),
+            checks=_marked(judgement.checks, before),
+            root_causes=judgement.root_causes,
+            checklist=item_lines(
+                self.catalogue, self.environment, self.phase, judgement.checks, self._signed(manifest), self.language
+            ),
+            since_last=(self._since(self.phase, judgement) if compare else None) or SinceLast(),
+            since_pre_deploy=before,
+        )
+
+    def _since(self, phase: str | None, judgement: Judgement) -> SinceLast | None:
+        """Compared with the last whole run of a phase; None where there is none."""
+        last = self.folder.last_whole(phase)
+        return compared(last["checks"], judgement.checks) if last is not None else None
+
+    def _signed(self, manifest: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
+        """Who signed which item for these commits."""
+        if not manifest or self.environment.counterpart is None:
+            return {}
+        commits = {name: part["commit"] for name, part in manifest.items()}
+        return sign_offs.by_item(sign_offs.read(self.root, self.environment, commits, clock.now()).counting)
+
+    def _manifest(self, records: Iterable[Record]) -> tuple[dict[str, dict[str, str]], list[str]]:
+        seen = {r.target: dict(r.observation) for r in records if r.probe == "revision" and r.observation}
+        wanted = [r.name for r in self.environment.repositories] if self.environment.git else []
+        return {n: seen[n] for n in wanted if n in seen}, [n for n in wanted if n not in seen]
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "schema": RECORD_SCHEMA,
+            "environment": self.environment.name,
+            "phase": self.phase,
+            "vantage": self.environment.vantage,
+            "started": clock.rfc3339(self.started),
+            "overlay": self.redactor.document(dict(self.overlay)),
+        }
+
+    def _lines(self) -> Iterable[dict[str, Any]]:
+        """The records without secrets: all that was seen or said, under names that a replay knows."""
+        self.redact("")
+        for record in self.observatory.records:
+            line = record.model_dump(mode="json", exclude_none=True)
+            if record.observation is not None:
+                line["observation"] = self.redactor.document(line["observation"])
+            if record.unknown is not None:
+                line["unknown"]["message"] = self.redactor.text(record.unknown.message)
+            yield line
+
+    def _write(self, verdict: Verdict) -> Verdict:
+        """The verdict without any secret that the run has seen so far, as it is written."""
+        self.redact("")
+        clean = verdict.without(self.redactor.text)
+        try:
+            self.folder.write_verdict(clean.document())
+        except OSError as e:
+            raise UsageError(f"the verdict can't be written to {self.folder.path}: {e.strerror}") from None
+        return clean
+
+
+def _not_asked(case: Case, why: Unknown) -> Result:
+    if case.check.id == IDENTITY:
+        outcome = Outcome.FAILED if why.cause in ("wrong-account", "no-credentials") else Outcome.UNKNOWN
+        return Result(check=case.check.id, target=case.target, outcome=outcome, message=why.message, cause=why.cause)
+    message = "not asked: the identity of the run is not confirmed"
+    blocker = f"{IDENTITY}[{case.target}]" if not case.subjects else IDENTITY
+    return Result(check=case.check.id, target=case.target, outcome=Outcome.BLOCKED, message=message, blocked_by=blocker)
+
+
+def _marked(checks: Sequence[CheckLine], before: SinceLast | None) -> tuple[CheckLine, ...]:
+    """The lines, with those marked that were red before the deployment already."""
+    still = before.still if before is not None else ()
+    return tuple(c.model_copy(update={"before_deploy": f"{c.id}[{c.target}]" in still}) for c in checks)
+
+
+def _served(records: Iterable[Record]) -> dict[str, str | None]:
+    """What each service said it runs; None where the answers differ."""
+    served: dict[str, str | None] = {}
+    for record in records:
+        if record.probe == "served_revisions" and record.observation:
+            counts = record.observation["counts"]
+            served[record.target] = next(iter(counts)) if len(counts) == 1 else None
+        elif record.probe == "index" and record.observation:
+            served[record.target] = record.observation["build"]
+    return dict(sorted(served.items()))
+
+
+def _requests(records: Iterable[Record]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for record in records:
+        for kind, n in record.requests.items():
+            total[kind] = total.get(kind, 0) + n
+    return dict(sorted(total.items()))
+
+
+def _revision(root: Path) -> str | None:
+    """The suite's own commit; None outside a checkout."""
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip() or None
+
+
+def fact_names(probes: Iterable[Any], target: str) -> tuple[str, ...]:
+    """The records that a case's fixtures stand for."""
+    return tuple(fact_name(p.name, target if p.per_target else "") for p in probes)
