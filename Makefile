@@ -1,16 +1,20 @@
 # make verify   sets everything up, then runs the main job: pytest --env=sandbox
-# make test     sets everything up, then runs the project's own tests
+# make test     sets everything up, then runs the project's own tests: every behaviour once, in some minutes
+# make test-all runs the tests marked `exhaustive`: every fault alone, every line of the journal, every subset
 PYTHON ?= python3
 BIN := .venv/bin
 # Python keeps what it compiled: without that every run compiles every library again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: verify test lint clean
+.PHONY: verify test test-all lint clean
 verify: .venv/sandbox.stamp
 	@$(BIN)/pytest --env=sandbox
 
 test: .venv/dev.stamp .venv/npm.stamp lint
-	@$(BIN)/python -m pytest tests -n 2 --dist worksteal
+	@$(BIN)/python -m pytest tests -m "not exhaustive" -n 2 --dist worksteal
+
+test-all: .venv/dev.stamp .venv/npm.stamp
+	@$(BIN)/python -m pytest tests -m exhaustive -n 2 --dist worksteal
 
 lint: .venv/dev.stamp
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -37,6 +37,7 @@ def test_every_check_has_a_fault() -> None:
     assert turned - checks == set(), "these faults name checks that there are not"
 
 
+@pytest.mark.exhaustive
 def test_a_healthy_sandbox_is_go_ten_times_in_a_row(sandbox: Sandbox, tmp_path: Path) -> None:
     for _ in range(10):
         ran = sandbox.verify_often(reports=tmp_path)
