@@ -9,9 +9,9 @@ from sandbox.aws.seed import Seeded
 from sandbox.certificates import Authority
 from sandbox.postgres import Postgres
 from sandbox.rabbitmq import RabbitMQ
-from sandbox.redis import Redis
 from sandbox.relay import DatagramRelay, Flavour, Relay
 from sandbox.site import required
+from sandbox.valkey import Valkey
 
 _HTTP_PORT, _HTTPS_PORT, _POSTGRES_PORT, _REDIS_PORT, _AMQPS_PORT = 80, 443, 5432, 6379, 5671
 _BROKER_PATIENCE = 20.0
@@ -36,7 +36,7 @@ class Network:
         self.relays: dict[str, Relay] = {}
         self.datagrams: DatagramRelay | None = None
 
-    async def open(self, postgres: Postgres, redis: Redis, broker: RabbitMQ | None, aws_port: int) -> None:
+    async def open(self, postgres: Postgres, valkey: Valkey, broker: RabbitMQ | None, aws_port: int) -> None:
         """Listen everywhere. Who starts later is added as an upstream then."""
         public = self.certificate.context()
         for name in self.public:
@@ -46,9 +46,9 @@ class Network:
         self._add(Relay("s3", flavour=Flavour.TLS, certificate=s3, latency=self._latency))
         self._add(Relay("aws", aws_port, latency=self._latency))
         self._add(Relay("database", postgres.port, flavour=Flavour.POSTGRES, latency=self._latency))
-        self._add(Relay("cache", redis.port, flavour=Flavour.TLS, latency=self._latency))
+        self._add(Relay("cache", valkey.port, flavour=Flavour.TLS, latency=self._latency))
         self._add(Relay("api-database", postgres.port))
-        self._add(Relay("api-cache", redis.port))
+        self._add(Relay("api-cache", valkey.port))
         if broker is not None:
             self._add(
                 Relay(

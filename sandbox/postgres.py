@@ -16,6 +16,7 @@ from sandbox.processes import LOOPBACK, Child, PartFailed, listens, reserve_port
 from sandbox.site import Login, Site
 
 _UNPRIVILEGED = "nobody"
+_INSTALLATION = "pginstall18"  # the package also carries 16; staging and production run 18
 _SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
@@ -57,7 +58,7 @@ class Postgres:
         user = _UNPRIVILEGED if os.geteuid() == 0 else None
         self._folder.mkdir(mode=0o700)
         package = _package()
-        installation = package / "pginstall" if user is None else _linked(package, self._folder / "package")
+        installation = package / _INSTALLATION if user is None else _linked(package, self._folder / "package")
         binaries = installation / "bin"
         password = self._folder / "password"
         password.touch(0o600)
@@ -137,7 +138,8 @@ def _linked(package: Path, target: Path) -> Path:
             shutil.copy2(source, target)
 
     libraries = package.with_name(f"{package.name}.libs")
-    shutil.copytree(libraries, target / libraries.name, symlinks=True, copy_function=link)
-    installation = target / package.name / "pginstall"
-    shutil.copytree(package / "pginstall", installation, symlinks=True, copy_function=link)
+    if libraries.exists():  # in the wheels for Linux only
+        shutil.copytree(libraries, target / libraries.name, symlinks=True, copy_function=link)
+    installation = target / package.name / _INSTALLATION
+    shutil.copytree(package / _INSTALLATION, installation, symlinks=True, copy_function=link)
     return installation

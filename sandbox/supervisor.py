@@ -30,10 +30,10 @@ from sandbox.postgres import Postgres
 from sandbox.processes import PartFailed
 from sandbox.rabbitmq import ABSENT, RabbitMQ
 from sandbox.redirect import Redirect
-from sandbox.redis import Redis
 from sandbox.site import Revisions, Site, played, required
 from sandbox.state import State
 from sandbox.tasks import ApiTasks
+from sandbox.valkey import Valkey
 from sandbox.websocket import WebSocketServer
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class Supervisor:
 
     _site: Site
     _postgres: Postgres
-    _redis: Redis
+    _valkey: Valkey
     _broker: RabbitMQ | None
     _api: ApiTasks
     _websocket: WebSocketServer
@@ -117,16 +117,16 @@ class Supervisor:
     async def _start_servers(self) -> None:
         """The data tier, and then the API, which migrates the database."""
         self._postgres = Postgres(self._state.path / "postgres", self._site)
-        self._redis = Redis(self._state.path / "redis", self._site)
+        self._valkey = Valkey(self._state.path / "valkey", self._site)
         self._broker = RabbitMQ(self._state.path / "rabbitmq", self._site) if RabbitMQ.installed() else None
-        self._stops += [self._postgres.stop, self._redis.stop, self._network.close]
-        await self._network.open(self._postgres, self._redis, self._broker, self._moto.port)
+        self._stops += [self._postgres.stop, self._valkey.stop, self._network.close]
+        await self._network.open(self._postgres, self._valkey, self._broker, self._moto.port)
         if self._broker is not None:
             self._stops.append(self._broker.stop)
             self._background.append(asyncio.create_task(self._start_broker(self._broker)))
         async with asyncio.TaskGroup() as data:
             data.create_task(self._part("postgres", self._postgres.start()))
-            data.create_task(self._part("redis", self._redis.start()))
+            data.create_task(self._part("valkey", self._valkey.start()))
         await self._part("api", self._start_api())
 
     async def _start_broker(self, broker: RabbitMQ) -> None:
@@ -149,7 +149,7 @@ class Supervisor:
             port=port,
             revision=revision,
             database_url=self._postgres.application_dsn(at["api-database"]),
-            redis_url=self._redis.application_url(at["api-cache"]),
+            redis_url=self._valkey.application_url(at["api-cache"]),
             amqp_url=self._broker.application_url(at["api-broker"]) if self._broker else None,
             ca_file=self._state.path / "ca.pem",
             breakage_file=self._state.path / "api-breakage",
@@ -221,7 +221,7 @@ class Supervisor:
             loop=asyncio.get_running_loop(),
             account=Account(self._moto.url, self._region),
             postgres_dsn=self._postgres.dsn,
-            redis_url=self._redis.url,
+            redis_url=self._valkey.url,
             relays=self._network.relays,
             datagrams=required(self._network.datagrams),
             api=self._api,
@@ -243,7 +243,7 @@ class Supervisor:
             "aws_endpoint_url": self._moto.url,
             "aws_region": seeded.region,
             "postgres_dsn": self._postgres.dsn,
-            "redis_url": self._redis.url,
+            "redis_url": self._valkey.url,
             "amqp_url": self._broker.url if self._broker else None,
             "hosts": hosts,
             "ca_file": str(self._state.path / "ca.pem"),

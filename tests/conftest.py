@@ -26,6 +26,8 @@ for _role in ("AUTHOR", "COMMITTER"):
     os.environ.setdefault(f"GIT_{_role}_NAME", "GLI Developer")
     os.environ.setdefault(f"GIT_{_role}_EMAIL", "developer@glibiz.com")
 PYTEST = [sys.executable, "-m", "pytest"]
+UNUSED_PLUGINS = ("-p", "no:hypothesispytest", "-p", "no:valkey")
+"""Plugins of development packages: a run would import them for nothing."""
 SANDBOX = [sys.executable, "-m", "sandbox"]
 
 
@@ -66,7 +68,7 @@ def run(
 ) -> Ran:
     """`pytest ARGUMENTS` in `root`, with its verdict."""
     process = subprocess.run(
-        [*PYTEST, "-p", "no:hypothesispytest", f"--report-dir={reports}", *arguments],
+        [*PYTEST, *UNUSED_PLUGINS, f"--report-dir={reports}", *arguments],
         cwd=root,
         env=clean_environment() | (env or {}),
         stdout=subprocess.PIPE,
@@ -82,7 +84,7 @@ def run_forked(*arguments: str, root: Path, reports: Path, env: dict[str, str] |
     """The same in a fork of a process that has imported what every run imports."""
     with tempfile.NamedTemporaryFile("r", prefix="gli-run-") as output:
         code = forked.run(
-            ["-p", "no:hypothesispytest", f"--report-dir={reports}", *arguments],
+            [*UNUSED_PLUGINS, f"--report-dir={reports}", *arguments],
             root=root,
             env=clean_environment() | (env or {}),
             output=Path(output.name),

