@@ -23,10 +23,9 @@ lint: .venv/dev.stamp
 
 # One stamp a requirements file: what is installed is installed again only when the pins change.
 .venv/%.stamp: requirements/%.txt requirements/product.txt requirements/sandbox.txt pyproject.toml
-	@test -x $(BIN)/python || { echo "setting up .venv ..."; $(PYTHON) -m venv .venv; }
-	@echo "installing $< ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r $<
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null || \
+		{ echo "$(PYTHON) is not a Python from 3.11 to 3.14; name one: make $(or $(MAKECMDGOALS),verify) PYTHON=python3.13" >&2; exit 1; }
+	@$(PYTHON) scripts/set_up.py $<
 	@touch $@
 
 # The linter of workflows, for the tests: it runs on Node.js, and its test is skipped by name where there is none.
