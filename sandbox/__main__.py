@@ -111,7 +111,7 @@ def status(as_json: bool, place: Place) -> None:
 @_placed
 def faults(as_json: bool, place: Place) -> None:
     """List the faults that there are, and which checks each turns red."""
-    from sandbox.faults import registry
+    from sandbox.faults import known
 
     try:
         active = _ask(place, {"do": "status"})["status"]["faults"]
@@ -126,11 +126,11 @@ def faults(as_json: bool, place: Place) -> None:
                 "active": f.id in active,
                 "production": f.production,
             }
-            for f in registry().values()
+            for f in known().values()
         ]
         _say(json.dumps(listed, indent=2))
         return
-    for one in registry().values():
+    for one in known().values():
         checks = ", ".join(one.turns_red) + ("; production only" if one.production else "")
         _say(f"{'*' if one.id in active else ' '} {one.id}: {one.description} [{checks}]")
 

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, SANDBOX, Sandbox, clean_environment
+from conftest import ROOT, Sandbox
 from gli.config import catalogue
+from sandbox.faults import known
 
-FAULTS = {
-    f["id"]: f
-    for f in json.loads(
-        subprocess.run(
-            [*SANDBOX, "faults", "--json"],
-            cwd=ROOT,
-            env=clean_environment(),
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-    )
-}
+FAULTS = known()
 
 
 # Checks of what the sandbox does not have, and where their faults are played instead.
@@ -32,9 +19,15 @@ ELSEWHERE = {"sqlite-integrity": "tests/test_dev.py", "sqlite-migrations-applied
 
 def test_every_check_has_a_fault() -> None:
     checks = set(catalogue.load(ROOT).checks)
-    turned = {check for fault in FAULTS.values() for check in fault["turns_red"]}
+    turned = {check for fault in FAULTS.values() for check in fault.turns_red}
     assert checks - turned - set(ELSEWHERE) == set(), "these checks have no fault that turns them red"
     assert turned - checks == set(), "these faults name checks that there are not"
+
+
+def test_a_fault_stands_in_the_module_of_its_first_checks_layer() -> None:
+    layers = {id: check.layer for id, check in catalogue.load(ROOT).checks.items()}
+    stands = {id: fault.make.__module__.rpartition(".")[2] for id, fault in FAULTS.items()}
+    assert stands == {id: layers[fault.turns_red[0]] for id, fault in FAULTS.items()}
 
 
 @pytest.mark.exhaustive
@@ -44,7 +37,7 @@ def test_a_healthy_sandbox_is_go_ten_times_in_a_row(sandbox: Sandbox, tmp_path: 
         assert (ran.red, ran.last_line) == (set(), "VERDICT sandbox: GO"), ran.output
 
 
-@pytest.mark.parametrize("fault", sorted(f for f in FAULTS if not FAULTS[f]["production"]))
+@pytest.mark.parametrize("fault", sorted(f for f in FAULTS if not FAULTS[f].production))
 def test_a_fault_turns_its_checks_red_and_nothing_else(sandbox: Sandbox, tmp_path: Path, fault: str) -> None:
     """What else is red must be explained by it: a root that it does not name, or one that an earlier fault left
     behind, fails here.
@@ -54,7 +47,7 @@ def test_a_fault_turns_its_checks_red_and_nothing_else(sandbox: Sandbox, tmp_pat
         ran = sandbox.verify_often(reports=tmp_path)
     finally:
         sandbox.ask("heal", fault)
-    named = set(FAULTS[fault]["turns_red"])
+    named = set(FAULTS[fault].turns_red)
     assert named <= ran.red, ran.output
     assert ran.roots <= named, ran.output
 

@@ -172,3 +172,15 @@ def test_heal_without_a_name_heals_all(sandbox: Sandbox, tmp_path: Path) -> None
     sandbox.call("heal")
     assert broken.roots == {"alarms-quiet", "sg-no-world-ports", "logs-retention"}
     assert sandbox.verify(reports=tmp_path).last_line == "VERDICT sandbox: GO"
+
+
+def test_a_heal_that_fails_names_the_exception_and_heals_the_others(sandbox: Sandbox) -> None:
+    """The log stream that the fault made was deleted by somebody else meanwhile."""
+    sandbox.call("break", "alarm-rings", "errors-in-the-log", "bucket-forgets-versions")
+    group = "/gli/api-server/staging"
+    sandbox.aws("logs").delete_log_stream(logGroupName=group, logStreamName="task/errors")
+    done = command("heal", "--name", sandbox.name)
+    assert done.returncode == 1
+    assert done.stderr.startswith("errors-in-the-log could not be healed: ResourceNotFoundException: ")
+    assert done.stderr.endswith("; start the sandbox again\n")
+    assert json.loads(sandbox.call("status", "--json"))["faults"] == []

@@ -1,6 +1,7 @@
 """Faults: named, undoable ways to break one thing of the sandbox, and the handle through which they reach it.
 
-A fault is a generator: what stands before its `yield` breaks, what stands after it heals.
+A fault is a generator: what stands before its `yield` breaks, what stands after it heals. It stands in the module of
+the catalogue's layer that its first check is of.
 
     @fault("redis-user-off", turns_red=["redis-ping"])
     def redis_user_off(sandbox: Sandbox) -> Iterator[None]:
@@ -24,7 +25,7 @@ from functools import cache
 from gli.common.errors import UsageError
 from sandbox.handle import Sandbox
 
-__all__ = ["Fault", "Runner", "Sandbox", "fault", "find", "registry"]
+__all__ = ["Fault", "Runner", "Sandbox", "fault", "find", "known"]
 
 Break = Callable[[Sandbox], Iterator[None]]
 
@@ -59,7 +60,7 @@ def fault(id: str, *, turns_red: Sequence[str], production: bool = False) -> Cal
 
 
 @cache
-def registry() -> Mapping[str, Fault]:
+def known() -> Mapping[str, Fault]:
     """Every fault, sorted by id: those of all the modules of this package."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
@@ -68,14 +69,14 @@ def registry() -> Mapping[str, Fault]:
 
 def find(ids: Iterable[str]) -> list[Fault]:
     """The faults with these ids; an unknown one is a `UsageError` that names its neighbours."""
-    known = registry()
+    faults = known()
     found = []
     for id in ids:
-        if id not in known:
-            near = difflib.get_close_matches(id, known, n=3, cutoff=0.4)
+        if id not in faults:
+            near = difflib.get_close_matches(id, faults, n=3, cutoff=0.4)
             hint = f"did you mean {' or '.join(near)}?" if near else "`faults` lists them all."
             raise UsageError(f"there is no fault {id!r}; {hint}")
-        found.append(known[id])
+        found.append(faults[id])
     return found
 
 
@@ -105,8 +106,15 @@ class Runner:
         """Heal these, or all of them where none is named, the newest first; a line on each."""
         with self._lock:
             wanted = {one.id for one in find(ids)} if ids else set(self._active)
-            idle = [f"{id} was not active" for id in ids if id not in self._active]
-            return idle + [self._heal(id) for id in reversed(self.active) if id in wanted]
+            lines, failed = [f"{id} was not active" for id in ids if id not in self._active], []
+            for id in [id for id in reversed(self.active) if id in wanted]:
+                try:
+                    lines.append(self._heal(id))
+                except FaultError as e:  # the others are healed all the same
+                    failed.append(str(e))
+            if failed:
+                raise FaultError(f"{'; '.join(failed)}; start the sandbox again")
+            return lines
 
     def _make(self, one: Fault) -> str:
         if one.id in self._active:
@@ -126,9 +134,9 @@ class Runner:
             with suppress(StopIteration):
                 next(self._active.pop(id))
         except Exception as e:
-            raise FaultError(f"{id} could not be healed: {_told(e)}; start the sandbox again") from e
+            raise FaultError(f"{id} could not be healed: {_told(e)}") from e
         return f"{id} is healed"
 
 
 def _told(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    return " ".join(f"{type(error).__name__}: {error}".split())

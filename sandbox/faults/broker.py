@@ -7,10 +7,12 @@ from collections.abc import Iterator
 import pika
 
 from sandbox.faults import Sandbox, fault
+from sandbox.faults.common import relay_mode
 from sandbox.rabbitmq import ABSENT, RabbitMQ
 from sandbox.site import required
 
 _BACKLOG = 1200
+_BROKER = ["mq-amqp-login", "mq-consumers", "mq-queue-depth"]
 
 
 @fault("broker-password-changed", turns_red=["mq-amqp-login", "mq-consumers", "mq-queue-depth"])
@@ -77,3 +79,10 @@ def _broker(sandbox: Sandbox) -> RabbitMQ:
     if not sandbox.broker.ready.is_set():
         raise LookupError("the broker is still starting")
     return sandbox.broker
+
+
+@fault("broker-unreachable", turns_red=_BROKER)
+def broker_unreachable(sandbox: Sandbox) -> Iterator[None]:
+    """Nobody, the API included, gets a connection to the broker."""
+    with relay_mode(sandbox, "refuse", "broker", "api-broker"):
+        yield

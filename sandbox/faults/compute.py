@@ -1,28 +1,45 @@
-"""Faults of what runs the code: ECS, ECR, and the load balancer in front."""
+"""Faults of what runs the code: ECS services, their tasks and deploys, and the load balancer in front."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gli.config.environments import Service
 from sandbox.faults import Sandbox, fault
+from sandbox.faults.common import api_ecs, api_ecs_service, api_service, aws_region, refusing
 from sandbox.site import required
 
+_KEPT = (  # what DescribeTaskDefinition returns and RegisterTaskDefinition takes
+    "family",
+    "networkMode",
+    "requiresCompatibilities",
+    "cpu",
+    "memory",
+    "executionRoleArn",
+    "taskRoleArn",
+    "containerDefinitions",
+)
 
-def _api(sandbox: Sandbox) -> Service:
-    return sandbox.environment.services["api"]
+
+@fault("aws-denies-ecs", turns_red=["ecs-cluster-active", "secret-rotation-state"])
+def aws_denies_ecs(sandbox: Sandbox) -> Iterator[None]:
+    """The suite's role may not ask ECS anything: what it would have seen is unknown, not failed."""
+    with refusing(sandbox, "ecs", "AccessDeniedException"):
+        yield
 
 
-def _region(sandbox: Sandbox) -> str:
-    return required(sandbox.environment.aws).region
+@fault("aws-denies-metrics", turns_red=["ecs-cpu-mem-headroom", "alarms-exist"])
+def aws_denies_metrics(sandbox: Sandbox) -> Iterator[None]:
+    """The suite's role may ask CloudWatch neither for metrics nor for alarms."""
+    with refusing(sandbox, "cloudwatch", "AccessDenied"):
+        yield
 
 
 @contextmanager
 def _overlaid(sandbox: Sandbox, action: str, **parameters: Any) -> Iterator[None]:
     """AWS in a state that its API can't be asked for."""
-    undo = sandbox.aws_overlay(action, region=_region(sandbox), **parameters)
+    undo = sandbox.aws_overlay(action, region=aws_region(sandbox), **parameters)
     try:
         yield
     finally:
@@ -32,7 +49,7 @@ def _overlaid(sandbox: Sandbox, action: str, **parameters: Any) -> Iterator[None
 @contextmanager
 def _api_deployment(sandbox: Sandbox, **changes: object) -> Iterator[None]:
     """The API's PRIMARY deployment with these fields."""
-    where = required(_api(sandbox).ecs)
+    where = required(api_service(sandbox).ecs)
     with _overlaid(sandbox, "ecs-deployment", cluster=where.cluster, service=where.service, changes=changes):
         yield
 
@@ -40,14 +57,14 @@ def _api_deployment(sandbox: Sandbox, **changes: object) -> Iterator[None]:
 @fault("cluster-inactive", turns_red=["ecs-cluster-active"])
 def cluster_inactive(sandbox: Sandbox) -> Iterator[None]:
     """The API's ECS cluster is inactive."""
-    with _overlaid(sandbox, "ecs-cluster", cluster=required(_api(sandbox).ecs).cluster, status="INACTIVE"):
+    with _overlaid(sandbox, "ecs-cluster", cluster=required(api_service(sandbox).ecs).cluster, status="INACTIVE"):
         yield
 
 
 @fault("service-scaled-to-zero", turns_red=["ecs-service-active"])
 def service_scaled_to_zero(sandbox: Sandbox) -> Iterator[None]:
     """The API's ECS service wants no task."""
-    where, ecs = required(_api(sandbox).ecs), sandbox.aws("ecs")
+    where, ecs = required(api_service(sandbox).ecs), sandbox.aws("ecs")
     before = ecs.describe_services(cluster=where.cluster, services=[where.service])["services"][0]["desiredCount"]
     ecs.update_service(cluster=where.cluster, service=where.service, desiredCount=0)
     yield
@@ -57,7 +74,7 @@ def service_scaled_to_zero(sandbox: Sandbox) -> Iterator[None]:
 @fault("task-missing", turns_red=["ecs-running-count"])
 def task_missing(sandbox: Sandbox) -> Iterator[None]:
     """One of the API's tasks does not come up."""
-    where = required(_api(sandbox).ecs)
+    where = required(api_service(sandbox).ecs)
     with _overlaid(sandbox, "ecs-counts", cluster=where.cluster, service=where.service, running=1, pending=1):
         yield
 
@@ -80,7 +97,7 @@ def rollout_in_progress(sandbox: Sandbox) -> Iterator[None]:
 @fault("old-tasks-linger", turns_red=["ecs-single-deployment"])
 def old_tasks_linger(sandbox: Sandbox) -> Iterator[None]:
     """The API's deployment is complete, and the one before it still carries traffic."""
-    where = required(_api(sandbox).ecs)
+    where = required(api_service(sandbox).ecs)
     with _overlaid(sandbox, "ecs-old-deployment", cluster=where.cluster, service=where.service, there=True):
         yield
 
@@ -88,24 +105,12 @@ def old_tasks_linger(sandbox: Sandbox) -> Iterator[None]:
 @fault("rolled-back", turns_red=["ecs-expected-image"])
 def rolled_back(sandbox: Sandbox) -> Iterator[None]:
     """The API's service is stable again, on the task definition of the release before."""
-    where, ecs = required(_api(sandbox).ecs), sandbox.aws("ecs")
+    where, ecs = required(api_service(sandbox).ecs), sandbox.aws("ecs")
     current = ecs.describe_services(cluster=where.cluster, services=[where.service])["services"][0]["taskDefinition"]
     family, _, revision = current.rpartition(":")
     ecs.update_service(cluster=where.cluster, service=where.service, taskDefinition=f"{family}:{int(revision) - 1}")
     yield
     ecs.update_service(cluster=where.cluster, service=where.service, taskDefinition=current)
-
-
-@fault("image-missing", turns_red=["ecr-image-exists"])
-def image_missing(sandbox: Sandbox) -> Iterator[None]:
-    """The registry lost the image that the API should run."""
-    api, ecr = _api(sandbox), sandbox.aws("ecr")
-    tag = sandbox.site.revision(sandbox.environment, api.repository)
-    wanted = {"repositoryName": required(api.image), "imageIds": [{"imageTag": tag}]}
-    image = ecr.batch_get_image(**wanted)["images"][0]
-    ecr.batch_delete_image(**wanted)
-    yield
-    ecr.put_image(repositoryName=required(api.image), imageManifest=image["imageManifest"], imageTag=tag)
 
 
 @fault("balancer-failed", turns_red=["alb-active"])
@@ -118,7 +123,7 @@ def balancer_failed(sandbox: Sandbox) -> Iterator[None]:
 @fault("target-unhealthy", turns_red=["alb-targets-healthy"])
 def target_unhealthy(sandbox: Sandbox) -> Iterator[None]:
     """The load balancer's health checks of the API get an error."""
-    name = _target_groups(sandbox)[_api(sandbox).name].split("/")[1]
+    name = _target_groups(sandbox)[api_service(sandbox).name].split("/")[1]
     why = {"reason": "Target.ResponseCodeMismatch", "description": "Health checks failed with these codes: [500]"}
     with _overlaid(sandbox, "target-health", target_group=name, state="unhealthy", **why):
         yield
@@ -147,7 +152,7 @@ def http_listener_answers(sandbox: Sandbox) -> Iterator[None]:
 @fault("hosts-swapped", turns_red=["alb-host-routing"])
 def hosts_swapped(sandbox: Sandbox) -> Iterator[None]:
     """The load balancer sends the API's host to the WebSocket server's targets."""
-    api, elbv2 = _api(sandbox), sandbox.aws("elbv2")
+    api, elbv2 = api_service(sandbox), sandbox.aws("elbv2")
     rules = elbv2.describe_rules(ListenerArn=_listener(sandbox, "HTTPS")["ListenerArn"])["Rules"]
     rule = next(r for r in rules if any(api.host in c["HostHeaderConfig"]["Values"] for c in r["Conditions"]))
     other = next(arn for name, arn in _target_groups(sandbox).items() if name != api.name)
@@ -172,3 +177,232 @@ def _target_groups(sandbox: Sandbox) -> dict[str, str]:
         answer = sandbox.aws("ecs").describe_services(cluster=where.cluster, services=[where.service])
         groups[service.name] = answer["services"][0]["loadBalancers"][0]["targetGroupArn"]
     return groups
+
+
+def _definition(sandbox: Sandbox) -> dict[str, Any]:
+    arn = api_ecs_service(sandbox)["taskDefinition"]
+    definition: dict[str, Any] = sandbox.aws("ecs").describe_task_definition(taskDefinition=arn)["taskDefinition"]
+    return definition
+
+
+@contextmanager
+def _overlaid_service(sandbox: Sandbox, action: str, **parameters: Any) -> Iterator[None]:
+    """The API's ECS service in a state that nobody can ask AWS for."""
+    where = api_ecs(sandbox)
+    place = {"region": aws_region(sandbox), "cluster": where.cluster, "service": where.service}
+    undo = sandbox.aws_overlay(action, **place, **parameters)
+    try:
+        yield
+    finally:
+        sandbox.aws_overlay(action, **undo)
+
+
+@contextmanager
+def _updated(sandbox: Sandbox, **changes: Any) -> Iterator[None]:
+    """The API's ECS service with other settings."""
+    where, ecs, before = api_ecs(sandbox), sandbox.aws("ecs"), api_ecs_service(sandbox)
+    ecs.update_service(cluster=where.cluster, service=where.service, **changes)
+    try:
+        yield
+    finally:
+        ecs.update_service(cluster=where.cluster, service=where.service, **{key: before[key] for key in changes})
+
+
+@contextmanager
+def _redefined(sandbox: Sandbox, change: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+    """The API on a new revision of its task definition, whose container differs."""
+    ecs, before = sandbox.aws("ecs"), _definition(sandbox)
+    definition = {key: before[key] for key in _KEPT}
+    change(definition["containerDefinitions"][0])
+    arn = ecs.register_task_definition(**definition)["taskDefinition"]["taskDefinitionArn"]
+    try:
+        with _updated(sandbox, taskDefinition=arn):
+            yield
+    finally:
+        ecs.deregister_task_definition(taskDefinition=arn)
+
+
+@fault("taskdef-plain-secret", turns_red=["ecs-taskdef-contract"])
+def taskdef_plain_secret(sandbox: Sandbox) -> Iterator[None]:
+    """The API's task definition holds the password of the database in plain text, where it referred to its secret."""
+
+    def spell_out(container: dict[str, Any]) -> None:
+        name = container["secrets"].pop()["name"]
+        container["environment"].append({"name": name, "value": "postgres://gli_app:not-the-real-one@db.internal/gli"})
+
+    with _redefined(sandbox, spell_out):
+        yield
+
+
+@fault("taskdef-unknown-secret", turns_red=["ecs-taskdef-contract", "iam-execution-role"])
+def taskdef_unknown_secret(sandbox: Sandbox) -> Iterator[None]:
+    """The API's task definition refers to a secret that nobody made."""
+    account = _definition(sandbox)["taskDefinitionArn"].split(":")[4]
+    arn = f"arn:aws:secretsmanager:{aws_region(sandbox)}:{account}:secret:stg/gli/payments-a1B2c3"
+    with _redefined(sandbox, lambda container: container["secrets"][0].update(valueFrom=f"{arn}:key::")):
+        yield
+
+
+@fault("taskdef-logs-of-production", turns_red=["ecs-taskdef-contract"])
+def taskdef_logs_of_production(sandbox: Sandbox) -> Iterator[None]:
+    """The API writes to production's log group."""
+    group = {"awslogs-group": required(sandbox.site.other.logs).groups[0]}
+    with _redefined(sandbox, lambda container: container["logConfiguration"]["options"].update(group)):
+        yield
+
+
+@fault("circuit-breaker-off", turns_red=["ecs-circuit-breaker"])
+def circuit_breaker_off(sandbox: Sandbox) -> Iterator[None]:
+    """The API's deploys no longer stop by themselves."""
+    off = {"deploymentCircuitBreaker": {"enable": False, "rollback": False}, "minimumHealthyPercent": 100}
+    with _updated(sandbox, deploymentConfiguration=off):
+        yield
+
+
+@fault("deploys-take-tasks-away", turns_red=["ecs-circuit-breaker"], production=True)
+def deploys_take_tasks_away(sandbox: Sandbox) -> Iterator[None]:
+    """A deploy of the API may stop half of its tasks before the new ones serve."""
+    breaker = api_ecs_service(sandbox)["deploymentConfiguration"]["deploymentCircuitBreaker"]
+    half = {"deploymentCircuitBreaker": breaker, "minimumHealthyPercent": 50}
+    with _updated(sandbox, deploymentConfiguration=half):
+        yield
+
+
+@fault("grace-period-too-short", turns_red=["alb-health-check-config"])
+def grace_period_too_short(sandbox: Sandbox) -> Iterator[None]:
+    """ECS gives up on a new task of the API before the load balancer can find it healthy."""
+    with _updated(sandbox, healthCheckGracePeriodSeconds=5):
+        yield
+
+
+@fault("health-check-too-deep", turns_red=["alb-health-check-config"])
+def health_check_too_deep(sandbox: Sandbox) -> Iterator[None]:
+    """The load balancer asks the deep health path: when the database stumbles, every task is replaced."""
+    arn, elbv2 = api_ecs_service(sandbox)["loadBalancers"][0]["targetGroupArn"], sandbox.aws("elbv2")
+    before = elbv2.describe_target_groups(TargetGroupArns=[arn])["TargetGroups"][0]["HealthCheckPath"]
+    elbv2.modify_target_group(TargetGroupArn=arn, HealthCheckPath=api_service(sandbox).deep_health_path)
+    yield
+    elbv2.modify_target_group(TargetGroupArn=arn, HealthCheckPath=before)
+
+
+@contextmanager
+def _balancer_attribute(sandbox: Sandbox, key: str, value: str) -> Iterator[None]:
+    """The load balancer with another value of one attribute."""
+    elbv2, name = sandbox.aws("elbv2"), required(sandbox.environment.load_balancer).name
+    arn = elbv2.describe_load_balancers(Names=[name])["LoadBalancers"][0]["LoadBalancerArn"]
+    attributes = elbv2.describe_load_balancer_attributes(LoadBalancerArn=arn)["Attributes"]
+    before = [a for a in attributes if a["Key"] == key]
+    elbv2.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=[{"Key": key, "Value": value}])
+    try:
+        yield
+    finally:
+        elbv2.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=before)
+
+
+@fault("idle-timeout-short", turns_red=["alb-idle-timeout"])
+def idle_timeout_short(sandbox: Sandbox) -> Iterator[None]:
+    """The load balancer cuts WebSocket connections that are silent for half a minute."""
+    with _balancer_attribute(sandbox, "idle_timeout.timeout_seconds", "30"):
+        yield
+
+
+@fault("balancer-unprotected", turns_red=["alb-idle-timeout"], production=True)
+def balancer_unprotected(sandbox: Sandbox) -> Iterator[None]:
+    """The load balancer can be deleted by mistake."""
+    with _balancer_attribute(sandbox, "deletion_protection.enabled", "false"):
+        yield
+
+
+@fault("deploy-rolled-back", turns_red=["ecs-no-rollback"])
+def deploy_rolled_back(sandbox: Sandbox) -> Iterator[None]:
+    """The circuit breaker undid the API's newest deploy, and all is quiet again."""
+    reason = "Service deployment rolled back because the circuit breaker threshold was exceeded."
+    with _overlaid_service(sandbox, "ecs-service-deployment", status="ROLLBACK_SUCCESSFUL", reason=reason):
+        yield
+
+
+@fault("tag-pushed-again", turns_red=["ecs-task-digest"])
+def tag_pushed_again(sandbox: Sandbox) -> Iterator[None]:
+    """One of the API's tasks started before its image's tag was pushed again."""
+    with _overlaid_service(sandbox, "ecs-task-digest", digest=f"sha256:{'0' * 64}"):
+        yield
+
+
+@fault("task-out-of-memory", turns_red=["ecs-stopped-task-reasons"])
+def task_out_of_memory(sandbox: Sandbox) -> Iterator[None]:
+    """One of the API's tasks was killed because it took too much memory."""
+    end = {
+        "stopCode": "EssentialContainerExited",
+        "stoppedReason": "Essential container in task exited",
+        "container": {"exitCode": 137, "reason": "OutOfMemoryError: Container killed due to memory usage"},
+    }
+    with _overlaid_service(sandbox, "ecs-task-stopped", ends=[end]):
+        yield
+
+
+@fault("task-without-image", turns_red=["ecs-stopped-task-reasons"])
+def task_without_image(sandbox: Sandbox) -> Iterator[None]:
+    """A new task of the API could not pull its image; a task that a deploy replaced stopped too, as it should."""
+    failed = {
+        "stopCode": "TaskFailedToStart",
+        "stoppedReason": "CannotPullContainerError: pull image manifest has been retried 5 time(s): i/o timeout",
+    }
+    replaced = {"stopCode": "ServiceSchedulerInitiated", "stoppedReason": "Scaling activity initiated by deployment"}
+    with _overlaid_service(sandbox, "ecs-task-stopped", ends=[failed, replaced]):
+        yield
+
+
+@fault("task-not-placed", turns_red=["ecs-placement-events"])
+def task_not_placed(sandbox: Sandbox) -> Iterator[None]:
+    """ECS finds no capacity for one more task of the API, and goes on trying."""
+    name = api_ecs(sandbox).service
+    trouble = f"(service {name}) was unable to place a task. Reason: Capacity is unavailable at this time."
+    with _overlaid_service(sandbox, "ecs-events", messages=[f"(service {name}) has started 1 tasks.", trouble]):
+        yield
+
+
+@fault("task-unhealthy", turns_red=["ecs-task-health"])
+def task_unhealthy(sandbox: Sandbox) -> Iterator[None]:
+    """One of the API's tasks fails its own health check."""
+    with _overlaid_service(sandbox, "ecs-task-fields", changes=[{"healthStatus": "UNHEALTHY"}]):
+        yield
+
+
+@fault("tasks-in-one-zone", turns_red=["ecs-az-spread"])
+def tasks_in_one_zone(sandbox: Sandbox) -> Iterator[None]:
+    """All of the API's tasks run in one zone."""
+    with _overlaid_service(sandbox, "ecs-task-fields", changes=[{"availabilityZone": f"{aws_region(sandbox)}a"}] * 2):
+        yield
+
+
+@contextmanager
+def _taken(sandbox: Sandbox, metric: str, percent: float) -> Iterator[None]:
+    """The API's tasks have taken that much for half an hour."""
+    where, region = api_ecs(sandbox), aws_region(sandbox)
+    undo = sandbox.aws_overlay(
+        "metric-data",
+        region=region,
+        namespace="AWS/ECS",
+        metric=metric,
+        dimensions={"ClusterName": where.cluster, "ServiceName": where.service},
+        value=percent,
+        for_s=1800,
+    )
+    try:
+        yield
+    finally:
+        sandbox.aws_overlay("metric-data", **undo)
+
+
+@fault("tasks-saturated", turns_red=["ecs-cpu-mem-headroom"])
+def tasks_saturated(sandbox: Sandbox) -> Iterator[None]:
+    """The API's tasks compute without a pause."""
+    with _taken(sandbox, "CPUUtilization", 97.0):
+        yield
+
+
+@fault("tasks-full", turns_red=["ecs-cpu-mem-headroom"])
+def tasks_full(sandbox: Sandbox) -> Iterator[None]:
+    """The API's tasks have nearly filled their memory."""
+    with _taken(sandbox, "MemoryUtilization", 93.0):
+        yield

@@ -1,10 +1,11 @@
-"""Faults of the database as RDS keeps it, and of those who hold it up."""
+"""Faults of PostgreSQL, and of what RDS says about it."""
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import psycopg
@@ -12,10 +13,79 @@ from psycopg import sql
 
 from sandbox.aws.seed_data import seed_snapshot
 from sandbox.faults import Sandbox, fault
+from sandbox.faults.common import developed, refusing, relay_mode, staged
+from sandbox.relay import Flavour
 from sandbox.site import required
 
 _ANY_KEY = 4711
 _TIMES = ("xact_start", "query_start")
+_DATABASE = ["db-tcp-reachable", "db-credentials-valid", "db-migrations-applied", "db-connection-headroom"]
+
+
+@fault("aws-throttles-rds", turns_red=["db-instance-available"])
+def aws_throttles_rds(sandbox: Sandbox) -> Iterator[None]:
+    """RDS has enough of requests."""
+    with refusing(sandbox, "rds", "Throttling"):
+        yield
+
+
+@fault("database-stopped", turns_red=["db-instance-available"])
+def database_stopped(sandbox: Sandbox) -> Iterator[None]:
+    """RDS says that the database instance is stopped."""
+    instance = required(sandbox.environment.database).instance
+    sandbox.aws("rds").stop_db_instance(DBInstanceIdentifier=instance)
+    yield
+    sandbox.aws("rds").start_db_instance(DBInstanceIdentifier=instance)
+
+
+@fault("database-password-changed", turns_red=["db-credentials-valid", "api-deep-health"])
+def database_password_changed(sandbox: Sandbox) -> Iterator[None]:
+    """The application's password was changed in the database, but not in its secret."""
+    login = sandbox.site.credentials.database
+    statement = sql.SQL("ALTER ROLE {} PASSWORD {}")
+    with sandbox.postgres() as connection:
+        connection.execute(statement.format(sql.Identifier(login.username), secrets.token_urlsafe(18)))
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute(statement.format(sql.Identifier(login.username), login.password))
+
+
+@fault("migration-missing", turns_red=["db-migrations-applied"])
+def migration_missing(sandbox: Sandbox) -> Iterator[None]:
+    """The newest migration of the deployed code was not applied."""
+    with sandbox.postgres() as connection:
+        row = connection.execute(
+            "DELETE FROM django_migrations WHERE id = (SELECT max(id) FROM django_migrations WHERE app = 'notices')"
+            " RETURNING id, app, name, applied"
+        ).fetchone()
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute("INSERT INTO django_migrations (id, app, name, applied) VALUES (%s, %s, %s, %s)", row)
+
+
+@fault("migration-from-the-future", turns_red=["db-migrations-applied"])
+def migration_from_the_future(sandbox: Sandbox) -> Iterator[None]:
+    """The database has a migration that the deployed code lacks, as after a rollback of the code alone."""
+    name = "0099_from_the_future"
+    with sandbox.postgres() as connection:
+        connection.execute("INSERT INTO django_migrations (app, name, applied) VALUES ('notices', %s, now())", (name,))
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute("DELETE FROM django_migrations WHERE name = %s", (name,))
+
+
+@fault("database-connections-taken", turns_red=["db-connection-headroom"])
+def database_connections_taken(sandbox: Sandbox) -> Iterator[None]:
+    """A leaking pool holds more than nine tenths of the database's connections."""
+    with ExitStack() as pool:
+        look = pool.enter_context(sandbox.postgres())
+        query = (
+            "SELECT current_setting('max_connections')::int, count(*) FROM pg_stat_activity WHERE datname IS NOT NULL"
+        )
+        limit, used = look.execute(query).fetchone() or (0, 0)
+        for _ in range(limit * 92 // 100 - used):
+            pool.enter_context(sandbox.postgres())
+        yield
 
 
 def _instance(sandbox: Sandbox) -> str:
@@ -250,3 +320,60 @@ def lock_held(sandbox: Sandbox) -> Iterator[None]:
             yield
         holder.execute("SELECT pg_advisory_unlock(%s)", (_ANY_KEY,))
         waiting.join(timeout=5)
+
+
+@fault("database-unreachable", turns_red=[*_DATABASE, "api-deep-health"])
+def database_unreachable(sandbox: Sandbox) -> Iterator[None]:
+    """Nobody, the API included, gets a connection to the database."""
+    with relay_mode(sandbox, "refuse", "database", "api-database"):
+        yield
+
+
+@fault("database-blackhole", turns_red=[*_DATABASE[1:], "api-deep-health"])
+def database_blackhole(sandbox: Sandbox) -> Iterator[None]:
+    """The database accepts connections and never says a word, as behind an exhausted proxy."""
+    with relay_mode(sandbox, "blackhole", "database", "api-database"):
+        yield
+
+
+@fault("database-without-tls", turns_red=["db-credentials-valid", "db-tls-in-use"])
+def database_without_tls(sandbox: Sandbox) -> Iterator[None]:
+    """The database speaks no TLS any more: a client that insists on it can't log in."""
+    relay = sandbox.relay("database")
+    before, relay.flavour = relay.flavour, Flavour.PLAIN
+    yield
+    relay.flavour = before
+
+
+@contextmanager
+def _migration(sandbox: Sandbox, name: str, operation: str, after: str = "0002_first_notices") -> Iterator[None]:
+    """One more migration of the API's notices on staging's branch."""
+    text = (
+        "from django.db import migrations\n\n\nclass Migration(migrations.Migration):\n"
+        f'    dependencies = [("notices", "{after}")]\n    operations = [{operation}]\n'
+    )
+    repository = sandbox.environment.services["api"].repository
+    with developed(sandbox, repository, staged(sandbox), {f"notices/migrations/{name}.py": text}):
+        yield
+
+
+@fault("migration-destructive", turns_red=["db-migration-review", "wf-run-success"])
+def migration_destructive(sandbox: Sandbox) -> Iterator[None]:
+    """The next release drops a column that the running code reads."""
+    operation = 'migrations.RemoveField(model_name="notice", name="title")'
+    with _migration(sandbox, "0003_remove_title", operation):
+        yield
+
+
+@fault("migration-without-way-back", turns_red=["db-migration-review", "wf-run-success"])
+def migration_without_way_back(sandbox: Sandbox) -> Iterator[None]:
+    """The next release runs SQL that can't be undone."""
+    with _migration(sandbox, "0003_upper", 'migrations.RunSQL("UPDATE notices_notice SET title = upper(title)")'):
+        yield
+
+
+@fault("migration-forked", turns_red=["db-migration-review", "wf-run-success"])
+def migration_forked(sandbox: Sandbox) -> Iterator[None]:
+    """Two branches of work were merged, and both end the API's migrations."""
+    with _migration(sandbox, "0002_in_the_other_branch", "", after="0001_initial"):
+        yield

@@ -1,19 +1,25 @@
-"""Faults of names and certificates: DNS records, what a listener serves, and whether it will be renewed."""
+"""Faults of DNS records, and of the name server."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 
-from gli.config.environments import Environment
 from sandbox.faults import Sandbox, fault
+from sandbox.faults.common import refusing, relay_mode
 from sandbox.site import required
 
 _SETTLED = 0.5
 """Seconds after which the name server has seen a change of what Route 53 holds."""
+
+
+@fault("aws-throttles-dns", turns_red=["dns-alias-target"])
+def aws_throttles_dns(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody else uses up the five requests a second that Route 53 gives to an account."""
+    with refusing(sandbox, "route53", "Throttling"):
+        yield
 
 
 @contextmanager
@@ -93,55 +99,11 @@ def dns_crossed_by_weight(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@fault("acm-certificate-expiring", turns_red=["acm-certificate-valid"])
-def acm_certificate_expiring(sandbox: Sandbox) -> Iterator[None]:
-    """The load balancer's listener has a certificate that expires in two days, and nobody renews it."""
-    pems = sandbox.authority.issue(sandbox.environment.hosts, expires_in=timedelta(days=2)).pems()
-    acm = sandbox.aws("acm")
-    expiring = acm.import_certificate(
-        Certificate=pems.certificate.encode(),
-        PrivateKey=pems.private_key.encode(),
-        CertificateChain=pems.chain.encode(),
-    )["CertificateArn"]
-    with _listener(sandbox, sandbox.environment, Certificates=[{"CertificateArn": expiring}]):
+@fault("dns-silent", turns_red=["dns-host-resolves"])
+def dns_silent(sandbox: Sandbox) -> Iterator[None]:
+    """The name server answers nobody, over UDP or TCP."""
+    datagrams = sandbox.datagrams
+    datagrams.mode = "blackhole"
+    with relay_mode(sandbox, "blackhole", "dns"):
         yield
-    acm.delete_certificate(CertificateArn=expiring)
-
-
-@contextmanager
-def _listener(sandbox: Sandbox, of: Environment, **changes: Any) -> Iterator[None]:
-    """The HTTPS listener of an environment's load balancer with other settings."""
-    elbv2, name = sandbox.aws("elbv2"), required(of.load_balancer).name
-    balancer = elbv2.describe_load_balancers(Names=[name])["LoadBalancers"][0]["LoadBalancerArn"]
-    listeners = elbv2.describe_listeners(LoadBalancerArn=balancer)["Listeners"]
-    listener = next(each for each in listeners if each["Protocol"] == "HTTPS")
-    kept = {"ListenerArn": listener["ListenerArn"], "DefaultActions": listener["DefaultActions"]}
-    elbv2.modify_listener(**kept, **changes)
-    try:
-        yield
-    finally:
-        elbv2.modify_listener(**kept, **{key: listener[key] for key in changes})
-
-
-@fault("acm-validation-record-gone", turns_red=["acm-validation-record", "acm-certificate-valid"])
-def acm_validation_record_gone(sandbox: Sandbox) -> Iterator[None]:
-    """The load balancer's certificate can't be validated: somebody cleared the zone of records that looked odd."""
-    acm, host = sandbox.aws("acm"), sandbox.environment.services["api"].host
-    pending = acm.request_certificate(DomainName=host, ValidationMethod="DNS")["CertificateArn"]
-    with _listener(sandbox, sandbox.environment, Certificates=[{"CertificateArn": pending}]):
-        yield
-    acm.delete_certificate(CertificateArn=pending)
-
-
-@fault("listener-takes-old-tls", turns_red=["tls-min-version", "parity-edge"])
-def listener_takes_old_tls(sandbox: Sandbox) -> Iterator[None]:
-    """The load balancer takes TLS 1.0, by the policy that a new listener used to have."""
-    with _listener(sandbox, sandbox.environment, SslPolicy="ELBSecurityPolicy-2016-08"):
-        yield
-
-
-@fault("counterpart-of-another-policy", turns_red=["parity-edge"])
-def counterpart_of_another_policy(sandbox: Sandbox) -> Iterator[None]:
-    """The other environment's load balancer got a stricter TLS policy, which nobody tested here."""
-    with _listener(sandbox, sandbox.site.other, SslPolicy="ELBSecurityPolicy-TLS13-1-3-2021-06"):
-        yield
+    datagrams.mode = "pass"

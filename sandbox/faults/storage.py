@@ -1,4 +1,4 @@
-"""Faults of a bucket: who may read it, how it keeps its objects, and one that should not be in it."""
+"""Faults of a bucket: who may read it, and how it keeps its objects."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from contextlib import contextmanager
 from typing import Any
 
 from sandbox.faults import Sandbox, fault
-from sandbox.site import required
-
-_SETTLED = 0.5
-"""Seconds after which the CDN has seen a change of a bucket's policy."""
+from sandbox.faults.common import CDN_SETTLED, refusing, user_bucket
 
 
-def _bucket(sandbox: Sandbox) -> str:
-    return required(sandbox.environment.frontends["user"].bucket)
+@fault("aws-denies-buckets", turns_red=["s3-bucket-exists", "s3-encryption"])
+def aws_denies_buckets(sandbox: Sandbox) -> Iterator[None]:
+    """The suite's role may look at no bucket; what S3 refuses to a HEAD request has no body to say why."""
+    with refusing(sandbox, "s3", "AccessDenied"):
+        yield
 
 
 @fault("bucket-forgets-versions", turns_red=["s3-versioning"])
 def bucket_forgets_versions(sandbox: Sandbox) -> Iterator[None]:
     """The user frontend's bucket keeps no earlier versions."""
-    s3, bucket = sandbox.aws("s3"), _bucket(sandbox)
+    s3, bucket = sandbox.aws("s3"), user_bucket(sandbox)
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
     yield
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
@@ -31,28 +31,17 @@ def bucket_forgets_versions(sandbox: Sandbox) -> Iterator[None]:
 @fault("bucket-in-the-clear", turns_red=["s3-encryption"])
 def bucket_in_the_clear(sandbox: Sandbox) -> Iterator[None]:
     """The user frontend's bucket has no default encryption."""
-    s3, bucket = sandbox.aws("s3"), _bucket(sandbox)
+    s3, bucket = sandbox.aws("s3"), user_bucket(sandbox)
     before = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]
     s3.delete_bucket_encryption(Bucket=bucket)
     yield
     s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration=before)
 
 
-@fault("source-map-uploaded", turns_red=["cdn-no-source-maps"])
-def source_map_uploaded(sandbox: Sandbox) -> Iterator[None]:
-    """A source map was uploaded beside its script."""
-    s3, bucket = sandbox.aws("s3"), _bucket(sandbox)
-    keys = [o["Key"] for o in s3.list_objects_v2(Bucket=bucket, Prefix="assets/index-")["Contents"]]
-    source_map = next(key for key in keys if key.endswith(".js")) + ".map"
-    s3.put_object(Bucket=bucket, Key=source_map, Body=b"{}", ContentType="application/json")
-    yield
-    s3.delete_object(Bucket=bucket, Key=source_map)
-
-
 @fault("bucket-missing", turns_red=["s3-bucket-exists", "cdn-index-200"])
 def bucket_missing(sandbox: Sandbox) -> Iterator[None]:
     """The user frontend's bucket does not exist."""
-    undo = sandbox.aws_overlay("bucket", name=_bucket(sandbox), exists=False)
+    undo = sandbox.aws_overlay("bucket", name=user_bucket(sandbox), exists=False)
     yield
     sandbox.aws_overlay("bucket", **undo)
 
@@ -60,7 +49,7 @@ def bucket_missing(sandbox: Sandbox) -> Iterator[None]:
 @fault("bucket-may-be-public", turns_red=["s3-public-access-block"])
 def bucket_may_be_public(sandbox: Sandbox) -> Iterator[None]:
     """One of the user frontend's public access blocks is off."""
-    s3, bucket = sandbox.aws("s3"), _bucket(sandbox)
+    s3, bucket = sandbox.aws("s3"), user_bucket(sandbox)
     before = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
     s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration={**before, "RestrictPublicBuckets": False})
     yield
@@ -70,17 +59,17 @@ def bucket_may_be_public(sandbox: Sandbox) -> Iterator[None]:
 @contextmanager
 def _policy(sandbox: Sandbox, change: Callable[[dict[str, Any]], object]) -> Iterator[None]:
     """The user frontend's bucket policy, with its one statement changed."""
-    s3, bucket = sandbox.aws("s3"), _bucket(sandbox)
+    s3, bucket = sandbox.aws("s3"), user_bucket(sandbox)
     before = s3.get_bucket_policy(Bucket=bucket)["Policy"]
     policy = json.loads(before)
     change(policy["Statement"][0])
     s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
-    time.sleep(_SETTLED)
+    time.sleep(CDN_SETTLED)
     try:
         yield
     finally:
         s3.put_bucket_policy(Bucket=bucket, Policy=before)
-        time.sleep(_SETTLED)
+        time.sleep(CDN_SETTLED)
 
 
 @fault("bucket-readable-by-the-world", turns_red=["s3-policy-oac-only"])
@@ -95,7 +84,7 @@ def bucket_readable_by_the_world(sandbox: Sandbox) -> Iterator[None]:
 )
 def bucket_open_to_the_world(sandbox: Sandbox) -> Iterator[None]:
     """The user frontend's bucket policy lets everybody read, and no public access block overrides it."""
-    s3, bucket = sandbox.aws("s3"), _bucket(sandbox)
+    s3, bucket = sandbox.aws("s3"), user_bucket(sandbox)
     before = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
     s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=dict.fromkeys(before, False))
     with _policy(sandbox, lambda statement: (statement.update(Principal="*"), statement.pop("Condition"))):

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gli.config.environments import Environment, Frontend
+from gli.config.environments import Environment
 from sandbox import frontends
 from sandbox.aws.account import EDGE_REGION
 from sandbox.aws.seed_edge import invalidate
-from sandbox.cdn import LOOSE_POLICY
 from sandbox.faults import Sandbox, fault
+from sandbox.faults.common import changed_distribution, distribution_id, user_bucket, user_frontend
 from sandbox.site import required
 
 _PAGE = "index.html"
-_SETTLED = 0.5
-"""Seconds after which the CDN has seen a change of what AWS holds."""
 
 
-def _frontend(sandbox: Sandbox) -> Frontend:
-    return sandbox.environment.frontends["user"]
+@fault("source-map-uploaded", turns_red=["cdn-no-source-maps"])
+def source_map_uploaded(sandbox: Sandbox) -> Iterator[None]:
+    """A source map was uploaded beside its script."""
+    s3, bucket = sandbox.aws("s3"), user_bucket(sandbox)
+    keys = [o["Key"] for o in s3.list_objects_v2(Bucket=bucket, Prefix="assets/index-")["Contents"]]
+    source_map = next(key for key in keys if key.endswith(".js")) + ".map"
+    s3.put_object(Bucket=bucket, Key=source_map, Body=b"{}", ContentType="application/json")
+    yield
+    s3.delete_object(Bucket=bucket, Key=source_map)
 
 
 @fault("cdn-certificate-of-another-name", turns_red=["cdn-aliases-and-cert"])
@@ -34,40 +39,15 @@ def cdn_certificate_of_another_name(sandbox: Sandbox) -> Iterator[None]:
         PrivateKey=pems.private_key.encode(),
         CertificateChain=pems.chain.encode(),
     )["CertificateArn"]
-    with _distribution(sandbox, lambda config: config["ViewerCertificate"].update(ACMCertificateArn=other)):
+    with changed_distribution(sandbox, lambda config: config["ViewerCertificate"].update(ACMCertificateArn=other)):
         yield
     acm.delete_certificate(CertificateArn=other)
-
-
-def _distribution_id(sandbox: Sandbox) -> str:
-    items = sandbox.aws("cloudfront", EDGE_REGION).list_distributions()["DistributionList"]["Items"]
-    host = _frontend(sandbox).host
-    return next(str(item["Id"]) for item in items if host in item["Aliases"].get("Items", []))
-
-
-@contextmanager
-def _distribution(sandbox: Sandbox, change: Callable[[dict[str, Any]], object]) -> Iterator[None]:
-    """The user frontend's distribution, configured otherwise."""
-    cloudfront, identifier = sandbox.aws("cloudfront", EDGE_REGION), _distribution_id(sandbox)
-
-    def configure(change: Callable[[dict[str, Any]], object]) -> None:
-        now = cloudfront.get_distribution_config(Id=identifier)
-        change(now["DistributionConfig"])
-        cloudfront.update_distribution(Id=identifier, IfMatch=now["ETag"], DistributionConfig=now["DistributionConfig"])
-        time.sleep(_SETTLED)
-
-    before = cloudfront.get_distribution_config(Id=identifier)["DistributionConfig"]
-    configure(change)
-    try:
-        yield
-    finally:
-        configure(lambda config: config.update(before))
 
 
 @fault("cdn-disabled", turns_red=["cdn-deployed", "cdn-index-200"])
 def cdn_disabled(sandbox: Sandbox) -> Iterator[None]:
     """The user frontend's distribution is disabled."""
-    with _distribution(sandbox, lambda config: config.update(Enabled=False)):
+    with changed_distribution(sandbox, lambda config: config.update(Enabled=False)):
         yield
 
 
@@ -78,14 +58,14 @@ def cdn_origin_without_access_control(sandbox: Sandbox) -> Iterator[None]:
     def unsigned(config: dict[str, Any]) -> None:
         config["Origins"]["Items"][0]["OriginAccessControlId"] = ""
 
-    with _distribution(sandbox, unsigned):
+    with changed_distribution(sandbox, unsigned):
         yield
 
 
 @fault("cdn-errors-kept", turns_red=["cdn-error-mapping"])
 def cdn_errors_kept(sandbox: Sandbox) -> Iterator[None]:
     """The edge keeps an error of the origin for five minutes."""
-    with _distribution(
+    with changed_distribution(
         sandbox, lambda config: config["CustomErrorResponses"]["Items"][0].update(ErrorCachingMinTTL=300)
     ):
         yield
@@ -94,7 +74,7 @@ def cdn_errors_kept(sandbox: Sandbox) -> Iterator[None]:
 @fault("cdn-invalidation-running", turns_red=["cdn-invalidation-complete"])
 def cdn_invalidation_running(sandbox: Sandbox) -> Iterator[None]:
     """The user frontend's newest invalidation has not reached every edge."""
-    undo = sandbox.aws_overlay("invalidation", distribution=_distribution_id(sandbox), status="InProgress")
+    undo = sandbox.aws_overlay("invalidation", distribution=distribution_id(sandbox), status="InProgress")
     yield
     sandbox.aws_overlay("invalidation", **undo)
 
@@ -103,7 +83,7 @@ def cdn_invalidation_running(sandbox: Sandbox) -> Iterator[None]:
 def cdn_serves_plain_http(sandbox: Sandbox) -> Iterator[None]:
     """The user frontend's distribution serves plain HTTP too."""
     plain = {"ViewerProtocolPolicy": "allow-all"}
-    with _distribution(sandbox, lambda config: config["DefaultCacheBehavior"].update(plain)):
+    with changed_distribution(sandbox, lambda config: config["DefaultCacheBehavior"].update(plain)):
         yield
 
 
@@ -115,22 +95,7 @@ def cdn_serves_a_path_over_plain_http(sandbox: Sandbox) -> Iterator[None]:
         another = {"PathPattern": "/downloads/*", "ViewerProtocolPolicy": "allow-all"}
         config["CacheBehaviors"] = {"Quantity": 1, "Items": [{**config["DefaultCacheBehavior"], **another}]}
 
-    with _distribution(sandbox, plain):
-        yield
-
-
-@fault("cdn-without-security-headers", turns_red=["http-security-headers", "http-hsts"])
-def cdn_without_security_headers(sandbox: Sandbox) -> Iterator[None]:
-    """The user frontend's distribution adds no security headers any more."""
-    with _distribution(sandbox, lambda config: config["DefaultCacheBehavior"].update(ResponseHeadersPolicyId="")):
-        yield
-
-
-@fault("cdn-loose-security-headers", turns_red=["http-security-headers", "http-hsts"])
-def cdn_loose_security_headers(sandbox: Sandbox) -> Iterator[None]:
-    """The user frontend's distribution adds every security header, with values that protect nobody."""
-    loose = {"ResponseHeadersPolicyId": LOOSE_POLICY}
-    with _distribution(sandbox, lambda config: config["DefaultCacheBehavior"].update(loose)):
+    with changed_distribution(sandbox, plain):
         yield
 
 
@@ -138,7 +103,7 @@ def cdn_loose_security_headers(sandbox: Sandbox) -> Iterator[None]:
 def cdn_routes_lost(sandbox: Sandbox) -> Iterator[None]:
     """The function that sends the application's routes to its index is no longer attached."""
     nothing = {"FunctionAssociations": {"Quantity": 0}}
-    with _distribution(sandbox, lambda config: config["DefaultCacheBehavior"].update(nothing)):
+    with changed_distribution(sandbox, lambda config: config["DefaultCacheBehavior"].update(nothing)):
         yield
 
 
@@ -150,14 +115,14 @@ def _fall_back_to_the_index(config: dict[str, Any]) -> None:
 @fault("cdn-blanket-fallback", turns_red=["cdn-missing-asset-404"])
 def cdn_blanket_fallback(sandbox: Sandbox) -> Iterator[None]:
     """Whatever is missing is answered with the index page and 200."""
-    with _distribution(sandbox, _fall_back_to_the_index):
+    with changed_distribution(sandbox, _fall_back_to_the_index):
         yield
 
 
 @contextmanager
 def _deleted(sandbox: Sandbox, key: str) -> Iterator[None]:
     """An object of the user frontend's bucket, deleted; the bucket is versioned, so it comes back as it was."""
-    s3, bucket = sandbox.aws("s3"), required(_frontend(sandbox).bucket)
+    s3, bucket = sandbox.aws("s3"), required(user_frontend(sandbox).bucket)
     marker = s3.delete_object(Bucket=bucket, Key=key)["VersionId"]
     try:
         yield
@@ -165,7 +130,7 @@ def _deleted(sandbox: Sandbox, key: str) -> Iterator[None]:
         s3.delete_object(Bucket=bucket, Key=key, VersionId=marker)
 
 
-@fault("cdn-index-deleted", turns_red=["s3-index-object", "cdn-index-200", "cdn-spa-deep-link"])
+@fault("cdn-index-deleted", turns_red=["cdn-index-200", "cdn-spa-deep-link", "s3-index-object"])
 def cdn_index_deleted(sandbox: Sandbox) -> Iterator[None]:
     """The user frontend's index.html is not in its bucket."""
     with _deleted(sandbox, "index.html"):
@@ -182,7 +147,7 @@ def cdn_asset_deleted(sandbox: Sandbox) -> Iterator[None]:
 @fault("cdn-asset-disguised", turns_red=["cdn-assets-resolve", "cdn-missing-asset-404"])
 def cdn_asset_disguised(sandbox: Sandbox) -> Iterator[None]:
     """The index names an asset that is missing, and the fallback answers it with the index page and 200."""
-    with _deleted(sandbox, _stylesheet(sandbox)), _distribution(sandbox, _fall_back_to_the_index):
+    with _deleted(sandbox, _stylesheet(sandbox)), changed_distribution(sandbox, _fall_back_to_the_index):
         yield
 
 
@@ -192,14 +157,14 @@ def _stylesheet(sandbox: Sandbox) -> str:
 
 def _build(sandbox: Sandbox, of: Environment) -> dict[str, frontends.Asset]:
     """The user frontend at staging's revision, built for one environment or the other."""
-    frontend = of.frontends[_frontend(sandbox).name]
+    frontend = of.frontends[user_frontend(sandbox).name]
     return frontends.build(of, frontend, sandbox.site.revision(sandbox.environment, frontend.repository))
 
 
 @contextmanager
 def _uploaded(sandbox: Sandbox, assets: dict[str, frontends.Asset], *, invalidated: bool = True) -> Iterator[None]:
     """Those objects on top of what the user frontend's bucket holds, and by default an invalidation after them."""
-    s3, bucket = sandbox.aws("s3"), required(_frontend(sandbox).bucket)
+    s3, bucket = sandbox.aws("s3"), required(user_frontend(sandbox).bucket)
     versions = {}
     for key, asset in assets.items():
         answer = s3.put_object(
@@ -207,7 +172,7 @@ def _uploaded(sandbox: Sandbox, assets: dict[str, frontends.Asset], *, invalidat
         )
         versions[key] = answer["VersionId"]
     if invalidated:
-        invalidate(sandbox.account, _distribution_id(sandbox))
+        invalidate(sandbox.account, distribution_id(sandbox))
     try:
         yield
     finally:
@@ -222,14 +187,14 @@ def cdn_build_of_production(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@fault("cdn-old-build-uploaded", turns_red=["s3-index-object", "cdn-index-fresh"])
+@fault("cdn-old-build-uploaded", turns_red=["cdn-index-fresh", "s3-index-object"])
 def cdn_old_build_uploaded(sandbox: Sandbox) -> Iterator[None]:
     """The deploy uploaded the user frontend of the release before."""
     with _uploaded(sandbox, {_PAGE: _old_page(sandbox)}):
         yield
 
 
-@fault("cdn-page-of-another-type", turns_red=["s3-index-object", "cdn-index-200"])
+@fault("cdn-page-of-another-type", turns_red=["cdn-index-200", "s3-index-object"])
 def cdn_page_of_another_type(sandbox: Sandbox) -> Iterator[None]:
     """The user frontend's index.html was uploaded without its content type."""
     page = _build(sandbox, sandbox.environment)[_PAGE]
@@ -266,7 +231,7 @@ def cdn_not_invalidated(sandbox: Sandbox) -> Iterator[None]:
 @fault("cdn-index-stale", turns_red=["cdn-index-fresh"])
 def cdn_index_stale(sandbox: Sandbox) -> Iterator[None]:
     """The edge still serves the index of the release before."""
-    host = _frontend(sandbox).host
+    host = user_frontend(sandbox).host
     with _uploaded(sandbox, {_PAGE: _old_page(sandbox)}):
         sandbox.cdn.pin(host, f"/{_PAGE}")
     yield
@@ -275,6 +240,6 @@ def cdn_index_stale(sandbox: Sandbox) -> Iterator[None]:
 
 def _old_page(sandbox: Sandbox) -> frontends.Asset:
     """The page of the release before."""
-    frontend = _frontend(sandbox)
+    frontend = user_frontend(sandbox)
     before = sandbox.site.before(frontend.repository)
     return frontends.build(sandbox.environment, frontend, before)[_PAGE]

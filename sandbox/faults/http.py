@@ -1,13 +1,13 @@
-"""Faults of what GLI's own code serves: the API, the WebSocket server, and the redirect in front of them."""
+"""Faults of what the API and the redirect answer."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sandbox.cdn import LOOSE_POLICY
 from sandbox.faults import Sandbox, fault
-from sandbox.faults.configuration import rewritten_overlay
-from sandbox.overlay import IDLE_HOLD_S
+from sandbox.faults.common import changed_distribution, relay_mode
 
 
 @contextmanager
@@ -148,59 +148,25 @@ def http_not_redirected(sandbox: Sandbox) -> Iterator[None]:
     relay.upstreams = before
 
 
-@fault("websocket-unavailable", turns_red=["ws-handshake"])
-def websocket_unavailable(sandbox: Sandbox) -> Iterator[None]:
-    """The WebSocket server answers every upgrade with 503."""
-    sandbox.websocket.unavailable = True
-    yield
-    sandbox.websocket.unavailable = False
-
-
-@fault("websocket-without-pongs", turns_red=["ws-ping-pong"])
-def websocket_without_pongs(sandbox: Sandbox) -> Iterator[None]:
-    """The WebSocket server never answers a ping frame."""
-    sandbox.websocket.no_pong = True
-    yield
-    sandbox.websocket.no_pong = False
-
-
-@fault("websocket-mute", turns_red=["ws-app-echo"])
-def websocket_mute(sandbox: Sandbox) -> Iterator[None]:
-    """The WebSocket server upgrades and then never answers a message."""
-    sandbox.websocket.mute = True
-    yield
-    sandbox.websocket.mute = False
-
-
-@fault("websocket-open-to-anybody", turns_red=["ws-auth-enforced"])
-def websocket_open_to_anybody(sandbox: Sandbox) -> Iterator[None]:
-    """The WebSocket server's protected path takes whoever comes, without a token."""
-    sandbox.websocket.open_to_anybody = True
-    yield
-    sandbox.websocket.open_to_anybody = False
-
-
-@fault("websocket-without-subprotocol", turns_red=["ws-subprotocol"])
-def websocket_without_subprotocol(sandbox: Sandbox) -> Iterator[None]:
-    """The WebSocket server takes none of the subprotocols that the frontends offer."""
-    sandbox.websocket.no_subprotocol = True
-    yield
-    sandbox.websocket.no_subprotocol = False
-
-
-@fault("websocket-idle-cut", turns_red=["ws-idle-survives"])
-def websocket_idle_cut(sandbox: Sandbox) -> Iterator[None]:
-    """A WebSocket session without a message is cut off, as by a load balancer with a short idle timeout."""
-    hold = f'"idle_hold_s" = {IDLE_HOLD_S}'
-    sandbox.websocket.patience_s = 2.5  # on a busy machine, a session that talks takes a while to say its first word
-    with rewritten_overlay(sandbox, hold, '"idle_hold_s" = 3.0'):
+@fault("cdn-without-security-headers", turns_red=["http-security-headers", "http-hsts"])
+def cdn_without_security_headers(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's distribution adds no security headers any more."""
+    with changed_distribution(
+        sandbox, lambda config: config["DefaultCacheBehavior"].update(ResponseHeadersPolicyId="")
+    ):
         yield
-    sandbox.websocket.patience_s = None
 
 
-@fault("websocket-any-origin", turns_red=["ws-origin-policy"])
-def websocket_any_origin(sandbox: Sandbox) -> Iterator[None]:
-    """The WebSocket server serves pages of any site."""
-    sandbox.websocket.any_origin = True
-    yield
-    sandbox.websocket.any_origin = False
+@fault("cdn-loose-security-headers", turns_red=["http-security-headers", "http-hsts"])
+def cdn_loose_security_headers(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's distribution adds every security header, with values that protect nobody."""
+    loose = {"ResponseHeadersPolicyId": LOOSE_POLICY}
+    with changed_distribution(sandbox, lambda config: config["DefaultCacheBehavior"].update(loose)):
+        yield
+
+
+@fault("redirect-refuses", turns_red=["http-redirects-to-https"])
+def redirect_refuses(sandbox: Sandbox) -> Iterator[None]:
+    """Nobody listens on port 80, so who types a bare host name gets nothing."""
+    with relay_mode(sandbox, "refuse", "http"):
+        yield

@@ -1,12 +1,10 @@
-"""Faults of the watch: log groups, alarms, and the topic that they notify."""
+"""Faults of the alarms, and the topic that they notify."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from sandbox.aws.seed_watching import seed_log_group
 from sandbox.faults import Sandbox, fault
 from sandbox.site import required
 
@@ -25,47 +23,6 @@ _ALARM_FIELDS = (
     "AlarmActions",
     "OKActions",
 )
-
-
-def _log_group(sandbox: Sandbox) -> str:
-    return required(sandbox.environment.logs).groups[0]
-
-
-@fault("log-group-missing", turns_red=["logs-groups-exist"])
-def log_group_missing(sandbox: Sandbox) -> Iterator[None]:
-    """The API's log group does not exist."""
-    sandbox.aws("logs").delete_log_group(logGroupName=_log_group(sandbox))
-    yield
-    seed_log_group(sandbox.account, _log_group(sandbox))
-
-
-@contextmanager
-def _retention(sandbox: Sandbox, days: int | None) -> Iterator[None]:
-    """The API's log group keeps its events that long; None: for ever."""
-    logs, name = sandbox.aws("logs"), _log_group(sandbox)
-    before = logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"][0]["retentionInDays"]
-    if days is None:
-        logs.delete_retention_policy(logGroupName=name)
-    else:
-        logs.put_retention_policy(logGroupName=name, retentionInDays=days)
-    try:
-        yield
-    finally:
-        logs.put_retention_policy(logGroupName=name, retentionInDays=before)
-
-
-@fault("logs-kept-for-ever", turns_red=["logs-retention"])
-def logs_kept_for_ever(sandbox: Sandbox) -> Iterator[None]:
-    """The API's log group never expires."""
-    with _retention(sandbox, None):
-        yield
-
-
-@fault("logs-kept-for-a-day", turns_red=["logs-retention"])
-def logs_kept_for_a_day(sandbox: Sandbox) -> Iterator[None]:
-    """The API's log group forgets after a day."""
-    with _retention(sandbox, 1):
-        yield
 
 
 def _alarm(sandbox: Sandbox, metric: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Faults of the security groups: who may reach what, however it is written, and who no longer can."""
+"""Faults of security groups and routes: who may reach what, however it is written, and who no longer can."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sandbox.faults import Sandbox, fault
+from sandbox.faults.common import api_ecs, api_ecs_service
 from sandbox.site import required
 
 _DATABASE, _CACHE, _BROKER, _CONSOLE = 5432, 6379, 5671, 15671
@@ -65,7 +66,7 @@ def _cache(sandbox: Sandbox) -> str:
     return required(sandbox.environment.cache).security_group
 
 
-def _broker(sandbox: Sandbox) -> str:
+def _broker_group(sandbox: Sandbox) -> str:
     return required(required(sandbox.environment.broker).security_group)
 
 
@@ -211,9 +212,9 @@ def _broker_behind(sandbox: Sandbox, *groups: str) -> Iterator[None]:
 @fault("broker-in-another-group", turns_red=["sg-mq-ingress"])
 def broker_in_another_group(sandbox: Sandbox) -> Iterator[None]:
     """The broker got a second security group, which takes an address; the one with its name is as it was."""
-    named = _id(sandbox, _broker(sandbox))
+    named = _id(sandbox, _broker_group(sandbox))
     with (
-        _another_group(sandbox, _broker(sandbox), _tcp(_BROKER, **_v4(_STRANGER))) as another,
+        _another_group(sandbox, _broker_group(sandbox), _tcp(_BROKER, **_v4(_STRANGER))) as another,
         _broker_behind(sandbox, named, another),
     ):
         yield
@@ -229,14 +230,14 @@ def broker_without_its_group(sandbox: Sandbox) -> Iterator[None]:
 @fault("broker-open-to-an-address", turns_red=["sg-mq-ingress"])
 def broker_open_to_an_address(sandbox: Sandbox) -> Iterator[None]:
     """Somebody opened the broker to an address of theirs."""
-    with _opened(sandbox, _broker(sandbox), _tcp(_BROKER, **_v4(_STRANGER))):
+    with _opened(sandbox, _broker_group(sandbox), _tcp(_BROKER, **_v4(_STRANGER))):
         yield
 
 
 @fault("broker-console-open", turns_red=["sg-mq-ingress"])
 def broker_console_open(sandbox: Sandbox) -> Iterator[None]:
     """Somebody opened the broker's console to an address of theirs."""
-    with _opened(sandbox, _broker(sandbox), _tcp(_CONSOLE, **_v4(_STRANGER))):
+    with _opened(sandbox, _broker_group(sandbox), _tcp(_CONSOLE, **_v4(_STRANGER))):
         yield
 
 
@@ -244,7 +245,7 @@ def broker_console_open(sandbox: Sandbox) -> Iterator[None]:
 def broker_closed_to_the_api(sandbox: Sandbox) -> Iterator[None]:
     """The API's tasks may no longer reach the broker."""
     api = required(sandbox.environment.broker).ingress_from[0]
-    with _closed(sandbox, _broker(sandbox), _tcp(_BROKER, **_group(sandbox, api))):
+    with _closed(sandbox, _broker_group(sandbox), _tcp(_BROKER, **_group(sandbox, api))):
         yield
 
 
@@ -284,3 +285,59 @@ def balancer_closed(sandbox: Sandbox) -> Iterator[None]:
     """The load balancer no longer takes HTTPS from the world."""
     with _closed(sandbox, _balancer(sandbox), _tcp(443, **_v4(_WORLD), **_v6(_WORLD_V6))):
         yield
+
+
+def _tasks_group(sandbox: Sandbox) -> str:
+    groups = api_ecs_service(sandbox)["networkConfiguration"]["awsvpcConfiguration"]["securityGroups"]
+    return str(groups[0])
+
+
+@fault("tasks-open-to-a-stranger", turns_red=["sg-tasks-ingress-alb-only"])
+def tasks_open_to_a_stranger(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody who debugged the API from home can still reach its tasks, past the load balancer."""
+    port, ec2 = api_ecs(sandbox).port, sandbox.aws("ec2")
+    permission = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": [{"CidrIp": _STRANGER}]}
+    change = {"GroupId": _tasks_group(sandbox), "IpPermissions": [permission]}
+    ec2.authorize_security_group_ingress(**change)
+    yield
+    ec2.revoke_security_group_ingress(**change)
+
+
+@fault("tasks-closed-to-the-balancer", turns_red=["sg-tasks-ingress-alb-only"])
+def tasks_closed_to_the_balancer(sandbox: Sandbox) -> Iterator[None]:
+    """The API's tasks no longer take connections from the load balancer."""
+    group, ec2 = _tasks_group(sandbox), sandbox.aws("ec2")
+    before = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["IpPermissions"]
+    ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=before)
+    yield
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=before)
+
+
+@fault("database-subnet-public", turns_red=["net-private-subnets"])
+def database_subnet_public(sandbox: Sandbox) -> Iterator[None]:
+    """A route leads from the internet into the database's subnets."""
+    ec2, instance = sandbox.aws("ec2"), required(sandbox.environment.database).instance
+    group = sandbox.aws("rds").describe_db_instances(DBInstanceIdentifier=instance)["DBInstances"][0]["DBSubnetGroup"]
+    subnet = group["Subnets"][0]["SubnetIdentifier"]
+    tables = ec2.describe_route_tables(Filters=[{"Name": "association.subnet-id", "Values": [subnet]}])["RouteTables"]
+    gateways = ec2.describe_internet_gateways(Filters=[{"Name": "attachment.vpc-id", "Values": [group["VpcId"]]}])
+    gateway = gateways["InternetGateways"][0]["InternetGatewayId"]
+    route = {"RouteTableId": tables[0]["RouteTableId"], "DestinationCidrBlock": "198.51.100.0/24"}
+    ec2.create_route(**route, GatewayId=gateway)
+    yield
+    ec2.delete_route(**route)
+
+
+@fault("tasks-without-a-way-out", turns_red=["net-task-egress"])
+def tasks_without_a_way_out(sandbox: Sandbox) -> Iterator[None]:
+    """The default route of the tasks' subnets is gone: those that run go on, and no new one can start."""
+    ec2, subnets = (
+        sandbox.aws("ec2"),
+        api_ecs_service(sandbox)["networkConfiguration"]["awsvpcConfiguration"]["subnets"],
+    )
+    tables = ec2.describe_route_tables(Filters=[{"Name": "association.subnet-id", "Values": subnets}])["RouteTables"]
+    default = next(r for r in tables[0]["Routes"] if r["DestinationCidrBlock"] == "0.0.0.0/0")
+    route = {"RouteTableId": tables[0]["RouteTableId"], "DestinationCidrBlock": "0.0.0.0/0"}
+    ec2.delete_route(**route)
+    yield
+    ec2.create_route(**route, NatGatewayId=default["NatGatewayId"])

@@ -1,0 +1,130 @@
+"""Faults of Redis, and of what ElastiCache says about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from sandbox.faults import Sandbox, fault
+from sandbox.faults.common import relay_mode
+from sandbox.site import required
+
+_FEW_CLIENTS = 100
+_NOBODY = 1  # a port on which nothing listens
+_CACHE = ["redis-ping", "redis-role-writable", "redis-memory"]
+
+
+@fault("cache-not-available", turns_red=["redis-available"])
+def cache_not_available(sandbox: Sandbox) -> Iterator[None]:
+    """ElastiCache could not bring the replication group up."""
+    aws, cache = required(sandbox.environment.aws), required(sandbox.environment.cache)
+    undo = sandbox.aws_overlay(
+        "replication-group", region=aws.region, name=cache.replication_group, status="create-failed"
+    )
+    yield
+    sandbox.aws_overlay("replication-group", **undo)
+
+
+@fault("cache-in-the-clear", turns_red=["redis-encryption-auth"])
+def cache_in_the_clear(sandbox: Sandbox) -> Iterator[None]:
+    """The cache was made again without encryption in transit."""
+    aws, cache = required(sandbox.environment.aws), required(sandbox.environment.cache)
+    undo = sandbox.aws_overlay(
+        "replication-group", region=aws.region, name=cache.replication_group, transit_encryption_enabled=False
+    )
+    yield
+    sandbox.aws_overlay("replication-group", **undo)
+
+
+@fault("cache-without-failover", turns_red=["redis-failover"])
+def cache_without_failover(sandbox: Sandbox) -> Iterator[None]:
+    """The cache has a replica, and nothing makes it the primary when that is lost."""
+    aws, cache = required(sandbox.environment.aws), required(sandbox.environment.cache)
+    undo = sandbox.aws_overlay(
+        "replication-group", region=aws.region, name=cache.replication_group, automatic_failover="disabled"
+    )
+    yield
+    sandbox.aws_overlay("replication-group", **undo)
+
+
+@fault("cache-evicting", turns_red=["redis-evictions"])
+def cache_evicting(sandbox: Sandbox) -> Iterator[None]:
+    """A node of the cache throws keys out for want of memory."""
+    aws, cache = required(sandbox.environment.aws), required(sandbox.environment.cache)
+    groups = sandbox.aws("elasticache").describe_replication_groups(ReplicationGroupId=cache.replication_group)
+    undo = sandbox.aws_overlay(
+        "metric-data",
+        region=aws.region,
+        namespace="AWS/ElastiCache",
+        metric="Evictions",
+        dimensions={"CacheClusterId": groups["ReplicationGroups"][0]["MemberClusters"][0]},
+        value=120.0,
+    )
+    yield
+    sandbox.aws_overlay("metric-data", **undo)
+
+
+@fault("cache-clients-leak", turns_red=["redis-clients"])
+def cache_clients_leak(sandbox: Sandbox) -> Iterator[None]:
+    """A leaking pool holds nearly all the clients that Redis takes."""
+    with ExitStack() as pool, _configured(sandbox, "maxclients", lambda _: _FEW_CLIENTS):
+        free = _FEW_CLIENTS - 15 - int(pool.enter_context(sandbox.redis()).info("clients")["connected_clients"])
+        for _ in range(free):
+            pool.enter_context(sandbox.redis()).ping()
+        yield
+
+
+@fault("cache-user-off", turns_red=["redis-ping", "api-deep-health"])
+def cache_user_off(sandbox: Sandbox) -> Iterator[None]:
+    """Redis no longer lets the application's user in."""
+    name = sandbox.site.credentials.redis.username
+    with sandbox.redis() as redis:
+        redis.execute_command("ACL SETUSER", name, "off")
+    yield
+    with sandbox.redis() as redis:
+        redis.execute_command("ACL SETUSER", name, "on")
+
+
+@fault("cache-is-a-replica", turns_red=["redis-role-writable"])
+def cache_is_a_replica(sandbox: Sandbox) -> Iterator[None]:
+    """The node behind the primary endpoint is a replica, as after a failover that the endpoint did not follow."""
+    with sandbox.redis() as redis:
+        redis.replicaof("127.0.0.1", _NOBODY)
+    yield
+    with sandbox.redis() as redis:
+        redis.replicaof("NO", "ONE")
+
+
+@contextmanager
+def _configured(sandbox: Sandbox, setting: str, value: Callable[[Any], object]) -> Iterator[None]:
+    """Redis with another value of one setting, made from its INFO memory."""
+    with sandbox.redis() as redis:
+        before = redis.config_get(setting)[setting]
+        redis.config_set(setting, str(value(redis.info("memory"))))
+    try:
+        yield
+    finally:
+        with sandbox.redis() as redis:
+            redis.config_set(setting, before)
+
+
+@fault("cache-memory-full", turns_red=["redis-memory"])
+def cache_memory_full(sandbox: Sandbox) -> Iterator[None]:
+    """Redis uses nearly all the memory that it may use."""
+    with _configured(sandbox, "maxmemory", lambda memory: int(memory["used_memory"] * 1.1)):
+        yield
+
+
+@fault("cache-evicts-anything", turns_red=["redis-memory"])
+def cache_evicts_anything(sandbox: Sandbox) -> Iterator[None]:
+    """Redis may evict any key to make room, sessions too."""
+    with _configured(sandbox, "maxmemory-policy", lambda _: "allkeys-random"):
+        yield
+
+
+@fault("redis-unreachable", turns_red=[*_CACHE, "api-deep-health"])
+def redis_unreachable(sandbox: Sandbox) -> Iterator[None]:
+    """Nobody, the API included, gets a connection to Redis."""
+    with relay_mode(sandbox, "refuse", "cache", "api-cache"):
+        yield

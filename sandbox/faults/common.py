@@ -1,0 +1,161 @@
+"""What faults of several layers stand on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from gli.config.environments import Ecs, Environment, Frontend, Service
+from sandbox import repositories
+from sandbox.aws.account import EDGE_REGION
+from sandbox.faults import Sandbox
+from sandbox.relay import Mode
+from sandbox.site import required
+
+CDN_SETTLED = 0.5
+"""Seconds after which the CDN has seen a change of what AWS holds."""
+
+
+@contextmanager
+def refusing(sandbox: Sandbox, service: str, code: str) -> Iterator[None]:
+    """AWS answers the suite's requests of a service with an error code."""
+    undo = sandbox.aws_overlay("refuse", service=service, code=code)
+    try:
+        yield
+    finally:
+        sandbox.aws_overlay("refuse", **undo)
+
+
+def user_bucket(sandbox: Sandbox) -> str:
+    """The name of the user frontend's bucket."""
+    return required(sandbox.environment.frontends["user"].bucket)
+
+
+@contextmanager
+def rewritten_overlay(sandbox: Sandbox, text: str, by: str) -> Iterator[None]:
+    """The overlay with one text replaced, for the runs that start from now on."""
+    overlay = sandbox.state_dir / "environment.toml"
+    before = overlay.read_text(encoding="utf-8")
+    if text not in before:
+        raise LookupError(f"the overlay has no {text.strip()}")
+    overlay.write_text(before.replace(text, by), encoding="utf-8")
+    try:
+        yield
+    finally:
+        overlay.write_text(before, encoding="utf-8")
+
+
+def user_frontend(sandbox: Sandbox) -> Frontend:
+    """The frontend that the faults of a frontend break."""
+    return sandbox.environment.frontends["user"]
+
+
+def distribution_id(sandbox: Sandbox) -> str:
+    """The id of the user frontend's distribution."""
+    items = sandbox.aws("cloudfront", EDGE_REGION).list_distributions()["DistributionList"]["Items"]
+    host = user_frontend(sandbox).host
+    return next(str(item["Id"]) for item in items if host in item["Aliases"].get("Items", []))
+
+
+@contextmanager
+def changed_distribution(sandbox: Sandbox, change: Callable[[dict[str, Any]], object]) -> Iterator[None]:
+    """The user frontend's distribution, configured otherwise."""
+    cloudfront, identifier = sandbox.aws("cloudfront", EDGE_REGION), distribution_id(sandbox)
+
+    def configure(change: Callable[[dict[str, Any]], object]) -> None:
+        now = cloudfront.get_distribution_config(Id=identifier)
+        change(now["DistributionConfig"])
+        cloudfront.update_distribution(Id=identifier, IfMatch=now["ETag"], DistributionConfig=now["DistributionConfig"])
+        time.sleep(CDN_SETTLED)
+
+    before = cloudfront.get_distribution_config(Id=identifier)["DistributionConfig"]
+    configure(change)
+    try:
+        yield
+    finally:
+        configure(lambda config: config.update(before))
+
+
+@contextmanager
+def changed_listener(sandbox: Sandbox, of: Environment, **changes: Any) -> Iterator[None]:
+    """The HTTPS listener of an environment's load balancer with other settings."""
+    elbv2, name = sandbox.aws("elbv2"), required(of.load_balancer).name
+    balancer = elbv2.describe_load_balancers(Names=[name])["LoadBalancers"][0]["LoadBalancerArn"]
+    listeners = elbv2.describe_listeners(LoadBalancerArn=balancer)["Listeners"]
+    listener = next(each for each in listeners if each["Protocol"] == "HTTPS")
+    kept = {"ListenerArn": listener["ListenerArn"], "DefaultActions": listener["DefaultActions"]}
+    elbv2.modify_listener(**kept, **changes)
+    try:
+        yield
+    finally:
+        elbv2.modify_listener(**kept, **{key: listener[key] for key in changes})
+
+
+@contextmanager
+def relay_mode(sandbox: Sandbox, mode: Mode, *names: str) -> Iterator[None]:
+    """These relays treat connections so, for a while."""
+    relays = [sandbox.relay(name) for name in names]
+    before = [relay.mode for relay in relays]
+    for relay in relays:
+        sandbox.run(relay.set_mode(mode))
+    yield
+    for relay, old in zip(relays, before, strict=True):
+        sandbox.run(relay.set_mode(old))
+
+
+@contextmanager
+def pushed(
+    sandbox: Sandbox,
+    name: str,
+    branch: str,
+    tree: Mapping[str, str],
+    ago: timedelta = timedelta(hours=1),
+    merged: str | None = None,
+) -> Iterator[str]:
+    """One more commit on a branch; its hash."""
+    repository = repositories.path(sandbox.repositories, name)
+    before = repositories.refs(repository, f"refs/heads/{branch}")[branch]
+    at = datetime.now(UTC) - ago
+    yield repositories.push(repository, branch, "Pushed by a fault", tree, at, merged)
+    repositories.set_ref(repository, f"refs/heads/{branch}", before)
+
+
+@contextmanager
+def developed(sandbox: Sandbox, name: str, branch: str, tree: Mapping[str, str]) -> Iterator[str]:
+    """One more commit on a branch and, where that is staging's, on dev as well; its hash."""
+    with ExitStack() as stack:
+        commit = stack.enter_context(pushed(sandbox, name, branch, tree))
+        if branch == staged(sandbox):
+            stack.enter_context(pushed(sandbox, name, "dev", tree, merged=commit))
+        yield commit
+
+
+def staged(sandbox: Sandbox) -> str:
+    """The branch that staging runs."""
+    return sandbox.site.staging.branch
+
+
+def api_service(sandbox: Sandbox) -> Service:
+    """The API as environments.toml has it."""
+    return sandbox.environment.services["api"]
+
+
+def api_ecs(sandbox: Sandbox) -> Ecs:
+    """Where the API runs in ECS."""
+    return required(api_service(sandbox).ecs)
+
+
+def aws_region(sandbox: Sandbox) -> str:
+    """The region of the environment."""
+    return required(sandbox.environment.aws).region
+
+
+def api_ecs_service(sandbox: Sandbox) -> dict[str, Any]:
+    """The API's ECS service, as `ecs:DescribeServices` has it now."""
+    where = api_ecs(sandbox)
+    answer = sandbox.aws("ecs").describe_services(cluster=where.cluster, services=[where.service])
+    service: dict[str, Any] = answer["services"][0]
+    return service

@@ -1,0 +1,134 @@
+"""Faults of roles and their policies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sandbox.aws.seed_compute import deploy_role
+from sandbox.faults import Sandbox, fault
+from sandbox.faults.common import api_ecs_service
+from sandbox.site import required
+
+
+def _role(sandbox: Sandbox, kind: str) -> str:
+    """The name of a role of the API's tasks: `executionRoleArn` or `taskRoleArn`."""
+    arn = api_ecs_service(sandbox)["taskDefinition"]
+    definition = sandbox.aws("ecs").describe_task_definition(taskDefinition=arn)["taskDefinition"]
+    return str(definition[kind]).rpartition("/")[2]
+
+
+@contextmanager
+def _role_policy(sandbox: Sandbox, role: str, change: Callable[[list[dict[str, Any]]], object]) -> Iterator[None]:
+    """The first inline policy of a role of the API's tasks with other statements."""
+    iam, name = sandbox.aws("iam"), _role(sandbox, role)
+    policy = iam.list_role_policies(RoleName=name)["PolicyNames"][0]
+    before = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
+    after = json.loads(json.dumps(before))
+    change(after["Statement"])
+    iam.put_role_policy(RoleName=name, PolicyName=policy, PolicyDocument=json.dumps(after))
+    try:
+        yield
+    finally:
+        iam.put_role_policy(RoleName=name, PolicyName=policy, PolicyDocument=json.dumps(before))
+
+
+@fault("execution-role-without-secrets", turns_red=["iam-execution-role"])
+def execution_role_without_secrets(sandbox: Sandbox) -> Iterator[None]:
+    """The execution role may no longer read the secrets."""
+    with _role_policy(sandbox, "executionRoleArn", lambda statements: statements.pop()):
+        yield
+
+
+@contextmanager
+def _suite_may(sandbox: Sandbox, *actions: str, on: str = "*") -> Iterator[None]:
+    """The role of the suite with more than it needs."""
+    iam, role = sandbox.aws("iam"), f"gli-verify-{sandbox.environment.name}"
+    statement = {"Effect": "Allow", "Action": list(actions), "Resource": on}
+    document = json.dumps({"Version": "2012-10-17", "Statement": statement})
+    iam.put_role_policy(RoleName=role, PolicyName="just-for-once", PolicyDocument=document)
+    try:
+        yield
+    finally:
+        iam.delete_role_policy(RoleName=role, PolicyName="just-for-once")
+
+
+@fault("suite-may-deploy", turns_red=["suite-role-readonly"])
+def suite_may_deploy(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody gave the suite's role the right to update any ECS service, to try something."""
+    with _suite_may(sandbox, "ecs:Describe*", "ecs:Update*"):
+        yield
+
+
+@fault("suite-may-take-roles", turns_red=["suite-role-readonly"])
+def suite_may_take_roles(sandbox: Sandbox) -> Iterator[None]:
+    """The suite's role may take the role of a deploy."""
+    with _suite_may(sandbox, "sts:AssumeRole", on=f"arn:aws:iam::*:role/{deploy_role(sandbox.environment)}"):
+        yield
+
+
+@fault("suite-may-read-any-secret", turns_red=["suite-role-readonly"])
+def suite_may_read_any_secret(sandbox: Sandbox) -> Iterator[None]:
+    """The suite's role may read every secret of the account."""
+    with _suite_may(sandbox, "secretsmanager:Get*"):
+        yield
+
+
+@fault("deploy-role-open", turns_red=["iam-github-oidc"])
+def deploy_role_open(sandbox: Sandbox) -> Iterator[None]:
+    """Any branch of a repository may deploy, that of a pull request too."""
+    iam, name = sandbox.aws("iam"), deploy_role(sandbox.environment)
+    before = json.dumps(iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"])
+    place = f":environment:{required(sandbox.environment.github).environment}"
+    iam.update_assume_role_policy(RoleName=name, PolicyDocument=before.replace(place, ":*"))
+    yield
+    iam.update_assume_role_policy(RoleName=name, PolicyDocument=before)
+
+
+@fault("execution-role-denied", turns_red=["iam-execution-role"])
+def execution_role_denied(sandbox: Sandbox) -> Iterator[None]:
+    """The execution role is allowed to pull images, and denied it by another statement."""
+    denial = {"Effect": "Deny", "Action": "ecr:*", "NotResource": "arn:aws:ecr:*:*:repository/somebody-elses"}
+    with _role_policy(sandbox, "executionRoleArn", lambda statements: statements.append(denial)):
+        yield
+
+
+@fault("execution-role-untrusting", turns_red=["iam-execution-role"])
+def execution_role_untrusting(sandbox: Sandbox) -> Iterator[None]:
+    """The execution role lets EC2 take it, and ECS no longer."""
+    iam, name = sandbox.aws("iam"), _role(sandbox, "executionRoleArn")
+    before = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
+    after = json.loads(json.dumps(before).replace("ecs-tasks.", "ec2."))
+    iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(after))
+    yield
+    iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(before))
+
+
+@fault("task-role-may-anything", turns_red=["iam-task-role-least"])
+def task_role_may_anything(sandbox: Sandbox) -> Iterator[None]:
+    """The API's own role may do anything with any bucket."""
+    everything = {"Effect": "Allow", "Action": ["s3:*"], "Resource": "*"}
+    with _role_policy(sandbox, "taskRoleArn", lambda statements: statements.append(everything)):
+        yield
+
+
+@fault("task-role-may-anything-by-arn", turns_red=["iam-task-role-least"])
+def task_role_may_anything_by_arn(sandbox: Sandbox) -> Iterator[None]:
+    """The API's own role may do anything with anything, in as many words."""
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "arn:aws:*:*:*:*"}
+    with _role_policy(sandbox, "taskRoleArn", lambda statements: statements.append(everything)):
+        yield
+
+
+@fault("task-role-of-administrators", turns_red=["iam-task-role-least"])
+def task_role_of_administrators(sandbox: Sandbox) -> Iterator[None]:
+    """A managed policy that allows everything is attached to the API's own role."""
+    iam, name = sandbox.aws("iam"), _role(sandbox, "taskRoleArn")
+    everything = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
+    arn = iam.create_policy(PolicyName="gli-everything", PolicyDocument=json.dumps(everything))["Policy"]["Arn"]
+    iam.attach_role_policy(RoleName=name, PolicyArn=arn)
+    yield
+    iam.detach_role_policy(RoleName=name, PolicyArn=arn)
+    iam.delete_policy(PolicyArn=arn)

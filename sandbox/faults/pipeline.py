@@ -1,0 +1,118 @@
+"""Faults of the workflows on GitHub, and of their runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sandbox import workflows
+from sandbox.faults import Sandbox, fault
+from sandbox.faults.common import developed
+
+
+@fault("run-failed", turns_red=["wf-run-success"])
+def run_failed(sandbox: Sandbox) -> Iterator[None]:
+    """The API's deploy workflow ran again for the same commit, and failed."""
+    name = sandbox.environment.services["api"].repository
+    commit = sandbox.site.revision(sandbox.environment, name)
+    run = sandbox.github.run(name, sandbox.environment.branch, commit, "failure")
+    yield
+    sandbox.github.forget(name, run)
+
+
+@fault("run-in-progress", turns_red=["wf-run-success"])
+def run_in_progress(sandbox: Sandbox) -> Iterator[None]:
+    """The API's deploy workflow is at work again for the same commit."""
+    name = sandbox.environment.services["api"].repository
+    commit = sandbox.site.revision(sandbox.environment, name)
+    run = sandbox.github.run(name, sandbox.environment.branch, commit)
+    sandbox.github.change(name, run, status="in_progress", conclusion="")
+    yield
+    sandbox.github.forget(name, run)
+
+
+@fault("run-cancelled", turns_red=["wf-run-success"])
+def run_cancelled(sandbox: Sandbox) -> Iterator[None]:
+    """The deploy of the user frontend was cancelled."""
+    name = sandbox.environment.frontends["user"].repository
+    commit = sandbox.site.revision(sandbox.environment, name)
+    run = next(r for r in sandbox.github.runs(name) if r["head_sha"] == commit)
+    sandbox.github.change(name, run, conclusion="cancelled")
+    yield
+    sandbox.github.change(name, run)
+
+
+@contextmanager
+def _workflow(sandbox: Sandbox, name: str, before: str, after: str) -> Iterator[str]:
+    """A changed workflow on the environment's branch; the commit."""
+    text = workflows.of(name)[workflows.FILE]
+    if before not in text:
+        raise LookupError(f"the workflow of {name} has no {before!r}")
+    tree = {workflows.FILE: text.replace(before, after)}
+    with developed(sandbox, name, sandbox.environment.branch, tree) as commit:
+        yield commit
+
+
+@fault("workflow-step-missing", turns_red=["wf-contract"])
+def workflow_step_missing(sandbox: Sandbox) -> Iterator[None]:
+    """The admin frontend's workflow invalidates no cache any more."""
+    name = sandbox.environment.frontends["admin"].repository
+    with _workflow(sandbox, name, "aws cloudfront create-invalidation", "echo"):
+        yield
+
+
+@fault("workflow-cuts-deploys-off", turns_red=["wf-guards", "wf-run-success"])
+def workflow_cuts_deploys_off(sandbox: Sandbox) -> Iterator[None]:
+    """A second push of the WebSocket server cancels the deploy of the first, wherever that is."""
+    name, group = sandbox.environment.services["websocket"].repository, "deploy-${{ github.ref_name }}"
+    guard = f"concurrency:\n  group: {group}\n  cancel-in-progress: true"
+    with _workflow(sandbox, name, f"concurrency: {group}", guard):
+        yield
+
+
+@fault("workflow-with-stored-keys", turns_red=["wf-guards", "wf-run-success"])
+def workflow_with_stored_keys(sandbox: Sandbox) -> Iterator[None]:
+    """The WebSocket server's workflow brings AWS keys that are kept as secrets of the repository."""
+    name = sandbox.environment.services["websocket"].repository
+    keys = "    env:\n      AWS_ACCESS_KEY_ID: ${{ secrets.AWS_ACCESS_KEY_ID }}"
+    with _workflow(sandbox, name, "    env:", keys):
+        yield
+
+
+@fault("workflow-not-for-main", turns_red=["wf-contract"])
+def workflow_not_for_main(sandbox: Sandbox) -> Iterator[None]:
+    """A push to main of the admin frontend deploys nothing."""
+    name = sandbox.environment.frontends["admin"].repository
+    with _workflow(sandbox, name, "branches: [stg, main]", "branches: [stg]"):
+        yield
+
+
+@fault("workflow-deploys-elsewhere", turns_red=["wf-env-mapping"])
+def workflow_deploys_elsewhere(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's workflow was green, and uploaded staging's build to production's bucket."""
+    name, bucket = sandbox.environment.frontends["user"].repository, sandbox.site.production.frontends["user"].bucket
+    with _workflow(sandbox, name, "s3://$BUCKET", f"s3://{bucket}") as commit:
+        run = sandbox.github.run(name, sandbox.environment.branch, commit)
+        yield
+        sandbox.github.forget(name, run)
+
+
+@fault("workflow-not-protected", turns_red=["wf-env-mapping"])
+def workflow_not_protected(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's workflow deploys both branches to the GitHub environment of staging."""
+    name = sandbox.environment.frontends["user"].repository
+    with _workflow(sandbox, name, workflows.ENVIRONMENT, "staging") as commit:
+        run = sandbox.github.run(name, sandbox.environment.branch, commit)
+        yield
+        sandbox.github.forget(name, run)
+
+
+@fault("migration-after-update", turns_red=["wf-migration-order", "wf-run-success"])
+def migration_after_update(sandbox: Sandbox) -> Iterator[None]:
+    """The API's workflow migrates the database after the new tasks took over, as the deployment overview lists it."""
+    name = sandbox.environment.services["api"].repository
+    text = workflows.of(name)[workflows.FILE]
+    migrate = text[text.index("      - name: Migrate") : text.index("      - name: Update")]
+    update = text[text.index("      - name: Update") : text.index("      - name: Health")]
+    with _workflow(sandbox, name, migrate + update, update + migrate):
+        yield

@@ -1,0 +1,52 @@
+"""Faults of the images in ECR."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sandbox.faults import Sandbox, fault
+from sandbox.faults.common import api_service, aws_region
+from sandbox.site import required
+
+
+@fault("image-missing", turns_red=["ecr-image-exists"])
+def image_missing(sandbox: Sandbox) -> Iterator[None]:
+    """The registry lost the image that the API should run."""
+    api, ecr = api_service(sandbox), sandbox.aws("ecr")
+    tag = sandbox.site.revision(sandbox.environment, api.repository)
+    wanted = {"repositoryName": required(api.image), "imageIds": [{"imageTag": tag}]}
+    image = ecr.batch_get_image(**wanted)["images"][0]
+    ecr.batch_delete_image(**wanted)
+    yield
+    ecr.put_image(repositoryName=required(api.image), imageManifest=image["imageManifest"], imageTag=tag)
+
+
+@fault("registry-tags-mutable", turns_red=["ecr-repo-settings"])
+def registry_tags_mutable(sandbox: Sandbox) -> Iterator[None]:
+    """A tag of the API's image can be pushed again."""
+    ecr, name = sandbox.aws("ecr"), required(api_service(sandbox).image)
+    ecr.put_image_tag_mutability(repositoryName=name, imageTagMutability="MUTABLE")
+    yield
+    ecr.put_image_tag_mutability(repositoryName=name, imageTagMutability="IMMUTABLE")
+
+
+@fault("rollback-image-gone", turns_red=["ecr-repo-settings"])
+def rollback_image_gone(sandbox: Sandbox) -> Iterator[None]:
+    """A lifecycle policy expired the image of the release that production runs."""
+    api, ecr = api_service(sandbox), sandbox.aws("ecr")
+    tag = sandbox.site.revision(sandbox.site.production, api.repository)
+    wanted = {"repositoryName": required(api.image), "imageIds": [{"imageTag": tag}]}
+    image = ecr.batch_get_image(**wanted)["images"][0]
+    ecr.batch_delete_image(**wanted)
+    yield
+    ecr.put_image(repositoryName=required(api.image), imageManifest=image["imageManifest"], imageTag=tag)
+
+
+@fault("image-with-holes", turns_red=["ecr-scan"])
+def image_with_holes(sandbox: Sandbox) -> Iterator[None]:
+    """The scan of the API's image found critical holes."""
+    counts = {"CRITICAL": 2, "HIGH": 3}
+    place = {"region": aws_region(sandbox), "repository": required(api_service(sandbox).image)}
+    undo = sandbox.aws_overlay("scan-findings", **place, counts=counts)
+    yield
+    sandbox.aws_overlay("scan-findings", **undo)

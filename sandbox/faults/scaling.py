@@ -1,0 +1,91 @@
+"""Faults of how the API scales."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sandbox.faults import Sandbox, fault
+from sandbox.faults.common import api_ecs, api_ecs_service
+
+
+def _scalable(sandbox: Sandbox) -> dict[str, str]:
+    where = api_ecs(sandbox)
+    return {
+        "ServiceNamespace": "ecs",
+        "ResourceId": f"service/{where.cluster}/{where.service}",
+        "ScalableDimension": "ecs:service:DesiredCount",
+    }
+
+
+@fault("scaling-suspended", turns_red=["scaling-registered"])
+def scaling_suspended(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody suspended the API's scaling during an incident, and forgot it."""
+    scaling, target = sandbox.aws("application-autoscaling"), _scalable(sandbox)
+    states = ("DynamicScalingInSuspended", "DynamicScalingOutSuspended", "ScheduledScalingSuspended")
+    scaling.register_scalable_target(**target, SuspendedState=dict.fromkeys(states, True))
+    yield
+    scaling.register_scalable_target(**target, SuspendedState=dict.fromkeys(states, False))
+
+
+@fault("scaling-without-room", turns_red=["scaling-registered"])
+def scaling_without_room(sandbox: Sandbox) -> Iterator[None]:
+    """The API may not grow beyond the tasks that it has."""
+    scaling, target = sandbox.aws("application-autoscaling"), _scalable(sandbox)
+    known = scaling.describe_scalable_targets(ServiceNamespace="ecs", ResourceIds=[target["ResourceId"]])
+    before = known["ScalableTargets"][0]
+    scaling.register_scalable_target(**target, MaxCapacity=before["MinCapacity"])
+    yield
+    scaling.register_scalable_target(**target, MaxCapacity=before["MaxCapacity"])
+
+
+@fault("scaling-down-to-one", turns_red=["scaling-registered"], production=True)
+def scaling_down_to_one(sandbox: Sandbox) -> Iterator[None]:
+    """The API may shrink to a single task."""
+    scaling, target = sandbox.aws("application-autoscaling"), _scalable(sandbox)
+    known = scaling.describe_scalable_targets(ServiceNamespace="ecs", ResourceIds=[target["ResourceId"]])
+    before = known["ScalableTargets"][0]
+    scaling.register_scalable_target(**target, MinCapacity=1)
+    yield
+    scaling.register_scalable_target(**target, MinCapacity=before["MinCapacity"])
+
+
+@fault("scaling-at-its-limit", turns_red=["scaling-not-maxed"])
+def scaling_at_its_limit(sandbox: Sandbox) -> Iterator[None]:
+    """The API has as many tasks as it may have."""
+    scaling, target = sandbox.aws("application-autoscaling"), _scalable(sandbox)
+    known = scaling.describe_scalable_targets(ServiceNamespace="ecs", ResourceIds=[target["ResourceId"]])
+    before = {key: known["ScalableTargets"][0][key] for key in ("MinCapacity", "MaxCapacity")}
+    wanted = api_ecs_service(sandbox)["desiredCount"]
+    scaling.register_scalable_target(**target, MinCapacity=wanted // 2, MaxCapacity=wanted)
+    yield
+    scaling.register_scalable_target(**target, **before)
+
+
+@fault("scaling-policy-gone", turns_red=["scaling-policies"])
+def scaling_policy_gone(sandbox: Sandbox) -> Iterator[None]:
+    """Nothing makes the API scale."""
+    scaling, target = sandbox.aws("application-autoscaling"), _scalable(sandbox)
+    policy = _policy(sandbox)
+    scaling.delete_scaling_policy(**target, PolicyName=policy["PolicyName"])
+    yield
+    kept = ("PolicyName", "PolicyType", "TargetTrackingScalingPolicyConfiguration")
+    scaling.put_scaling_policy(**target, **{key: policy[key] for key in kept})
+
+
+@fault("scaling-alarm-gone", turns_red=["scaling-policies"])
+def scaling_alarm_gone(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody deleted the alarm that makes the API grow."""
+    cloudwatch, name = sandbox.aws("cloudwatch"), _policy(sandbox)["Alarms"][0]["AlarmName"]
+    alarm = cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]
+    cloudwatch.delete_alarms(AlarmNames=[name])
+    yield
+    kept = ("AlarmName", "Namespace", "MetricName", "Dimensions", "Statistic", "Period", "EvaluationPeriods",
+            "Threshold", "ComparisonOperator", "AlarmActions", "AlarmDescription")  # fmt: skip
+    cloudwatch.put_metric_alarm(**{key: alarm[key] for key in kept if key in alarm})
+
+
+def _policy(sandbox: Sandbox) -> dict[str, Any]:
+    resource = _scalable(sandbox)["ResourceId"]
+    known = sandbox.aws("application-autoscaling").describe_scaling_policies(ServiceNamespace="ecs")["ScalingPolicies"]
+    return next(p for p in known if p["ResourceId"] == resource)

@@ -1,0 +1,90 @@
+"""Faults of the secrets that services log in with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sandbox.faults import Sandbox, fault
+from sandbox.faults.common import aws_region, refusing
+from sandbox.site import required
+
+
+@fault("aws-denies-secrets", turns_red=["secret-exists", "secret-fields", "ecs-taskdef-contract"])
+def aws_denies_secrets(sandbox: Sandbox) -> Iterator[None]:
+    """The suite's role may not look at secrets; whoever logs in with them can't be judged."""
+    with refusing(sandbox, "secretsmanager", "AccessDeniedException"):
+        yield
+
+
+@fault("secret-scheduled-for-deletion", turns_red=["secret-exists"])
+def secret_scheduled_for_deletion(sandbox: Sandbox) -> Iterator[None]:
+    """The application's database secret will be deleted in a week."""
+    name = required(sandbox.environment.database).secret
+    sandbox.aws("secretsmanager").delete_secret(SecretId=name, RecoveryWindowInDays=7)
+    yield
+    sandbox.aws("secretsmanager").restore_secret(SecretId=name)
+
+
+@contextmanager
+def _rewritten(sandbox: Sandbox, name: str, change: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+    """A secret with another value."""
+    client = sandbox.aws("secretsmanager")
+    before = client.get_secret_value(SecretId=name)
+    value = json.loads(before["SecretString"])
+    change(value)
+    after = client.put_secret_value(SecretId=name, SecretString=json.dumps(value))
+    try:
+        yield
+    finally:  # the version that tasks started with is current again
+        client.update_secret_version_stage(
+            SecretId=name,
+            VersionStage="AWSCURRENT",
+            RemoveFromVersionId=after["VersionId"],
+            MoveToVersionId=before["VersionId"],
+        )
+
+
+@fault("secret-of-production", turns_red=["secret-fields"])
+def secret_of_production(sandbox: Sandbox) -> Iterator[None]:
+    """The application's database secret names production's host."""
+    instance = required(sandbox.site.other.database).instance
+    described = sandbox.aws("rds").describe_db_instances(DBInstanceIdentifier=instance)
+    host = described["DBInstances"][0]["Endpoint"]["Address"]
+    with _rewritten(sandbox, required(sandbox.environment.database).secret, lambda value: value.update(host=host)):
+        yield
+
+
+@fault("secret-without-a-password", turns_red=["secret-fields"])
+def secret_without_a_password(sandbox: Sandbox) -> Iterator[None]:
+    """The application's Redis secret lacks its password."""
+    with _rewritten(sandbox, required(sandbox.environment.cache).secret, lambda value: value.pop("password")):
+        yield
+
+
+@fault("secret-changed-under-tasks", turns_red=["secret-rotation-state"])
+def secret_changed_under_tasks(sandbox: Sandbox) -> Iterator[None]:
+    """The broker's secret got a new version, and no task was started since."""
+    client, name = sandbox.aws("secretsmanager"), required(sandbox.environment.broker).secret
+    before = client.get_secret_value(SecretId=name)
+    after = client.put_secret_value(SecretId=name, SecretString=before["SecretString"])
+    yield
+    client.update_secret_version_stage(
+        SecretId=name,
+        VersionStage="AWSCURRENT",
+        RemoveFromVersionId=after["VersionId"],
+        MoveToVersionId=before["VersionId"],
+    )
+
+
+@fault("rotation-overdue", turns_red=["secret-rotation-state"])
+def rotation_overdue(sandbox: Sandbox) -> Iterator[None]:
+    """The database's secret should have rotated yesterday, and did not."""
+    due = int((datetime.now(UTC) - timedelta(days=1)).timestamp())
+    name = required(sandbox.environment.database).secret
+    undo = sandbox.aws_overlay("secret-rotation", region=aws_region(sandbox), name=name, rotates=True, due=due)
+    yield
+    sandbox.aws_overlay("secret-rotation", **undo)
