@@ -57,6 +57,12 @@ def _resolver(address: str) -> str:
     return _address(address) if address.count(":") == 1 else address
 
 
+def _role_arn(arn: str) -> str:
+    if not re.fullmatch(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+", arn):
+        raise ValueError("the ARN of a role, as in arn:aws:iam::123456789012:role/gli-verify")
+    return arn
+
+
 # Limits: one that is no number, or below what can be, would switch off the check that it is for.
 Count = Annotated[int, Field(ge=0)]
 Least = Annotated[int, Field(ge=1)]
@@ -69,6 +75,7 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 Url = Annotated[str, AfterValidator(_url)]
 Address = Annotated[str, AfterValidator(_address)]
 Resolver = Annotated[str, AfterValidator(_resolver)]
+RoleArn = Annotated[str, AfterValidator(_role_arn)]
 Folder = Annotated[str, AfterValidator(name_rules.folder)]
 RepositoryName = Annotated[str, AfterValidator(name_rules.repository)]
 Timezone = Annotated[str, AfterValidator(name_rules.timezone)]
@@ -90,9 +97,23 @@ class Repository(Table):
     serve: tuple[str, ...] = ()
 
 
+class Roles(Table):
+    """For what lies in an account of its own, the role to take there."""
+
+    counterpart: RoleArn | None = None
+    dns: RoleArn | None = None
+    images: RoleArn | None = None
+
+    def get(self, part: str) -> str | None:
+        """The ARN of a part's role; None where the part lies in the environment's own account."""
+        found: str | None = getattr(self, part)
+        return found
+
+
 class Aws(Table):
     region: str
     role: str = "*"
+    roles: Roles = Roles()
     account_id: Annotated[str, Field(pattern=r"^[0-9]{12}$")] | None = None
     profile: str | None = None
     endpoint_url: Url | None = None

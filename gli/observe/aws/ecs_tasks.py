@@ -94,7 +94,7 @@ class SecretUse(Observation):
 async def service_tasks(observer: Observer, service: Service) -> ServiceTasks:
     """The service's tasks, those that run and those that stopped in the last hour; three calls."""
     assert service.ecs is not None, "asked only of services that run on ECS"
-    where = {"cluster": service.ecs.cluster, "serviceName": service.ecs.service}
+    where: dict[str, Any] = {"cluster": service.ecs.cluster, "serviceName": service.ecs.service}
     running, stopped = await asyncio.gather(
         *[
             observer.aws.call(observer, "ecs", "list_tasks", **where, desiredStatus=status)

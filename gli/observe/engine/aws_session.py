@@ -7,32 +7,47 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import os
+import re
 import threading
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
+from gli.observe.engine.aws_credentials import (
+    credential_errors,
+    loads_credentials,
+    not_given,
+    session_as,
+    session_of,
+)
 from gli.observe.engine.guard import refuse_aws_writes
 from gli.observe.engine.observation import Counts, Unobserved, unknown
 
 if TYPE_CHECKING:
-    from gli.config.environments import Environment
+    from gli.config.environments import Aws, Environment
+
+Part = Literal["counterpart", "dns", "images"]
+"""What may lie in an account of its own: the keys of `aws.roles`."""
 
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 10
-_SERIAL = {"cloudfront", "iam", "logs", "route53"}  # hard or undocumented low limits: one call at a time
+_SLOW_S = {"iam": 60, "logs": 30}  # one answer may hold megabytes, or the search of a busy hour
 _AT_ONCE = 4
+_FEW = {"cloudfront": 1, "iam": 1, "logs": 2, "route53": 1}  # at once: hard or undocumented low limits
 _DENIED = {
     "AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "Forbidden", "403",
     "AuthFailure", "NotAuthorized",
 }  # fmt: skip
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 _BAD_CREDENTIALS = {
-    "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId", "RequestExpired",
-    "SignatureDoesNotMatch", "UnrecognizedClientException",
+    "IncompleteSignature", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidToken", "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
 }  # fmt: skip
 _THROTTLED = {
-    "PriorRequestNotComplete", "RequestLimitExceeded", "SlowDown", "Throttling", "ThrottlingException",
-    "TooManyRequestsException",
+    "BandwidthLimitExceeded", "EC2ThrottledException", "LimitExceededException", "PriorRequestNotComplete",
+    "ProvisionedThroughputExceededException", "RequestLimitExceeded", "RequestThrottled", "RequestThrottledException",
+    "SlowDown", "ThrottledException", "Throttling", "ThrottlingException", "TooManyRequestsException",
+    "TransactionInProgressException",
 }  # fmt: skip
 _IAM_PREFIX = {"elbv2": "elasticloadbalancing"}
 _IAM_ACTION = {
@@ -41,8 +56,11 @@ _IAM_ACTION = {
     ("s3", "GetPublicAccessBlock"): "s3:GetBucketPublicAccessBlock",
     ("s3", "GetBucketEncryption"): "s3:GetEncryptionConfiguration",
 }
+_NOT_AUTHORIZED = re.compile(r"not authorized to perform:? *([a-z0-9-]+:[A-Za-z0-9]+)")
+_PART_OF: dict[str, Part] = {"route53": "dns", "ecr": "images"}
+"""Services of which everything lies in one part's account."""
 
-_counting: contextvars.ContextVar[tuple[Counts, str]] = contextvars.ContextVar("counting")
+_counting: contextvars.ContextVar[Counts] = contextvars.ContextVar("counting")
 
 
 class AwsError(Exception):
@@ -54,118 +72,188 @@ class AwsError(Exception):
 
 
 class AwsSession:
-    """One boto3 session for one environment, made at the first call; its clients are shared."""
+    """The boto3 clients of one environment, made when they are first needed: of its own account, and of those whose
+    roles `aws.roles` names."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
-        self._session: Any = None
-        self._clients: dict[tuple[str, str], Any] = {}
+        self._sessions: dict[str | None, Any] = {}
+        self._clients: dict[tuple[str | None, str, str], Any] = {}
         self._lock = threading.Lock()  # creating clients is not thread-safe in botocore
         self._turns: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
-        for service in _SERIAL:
-            self._turns[service] = asyncio.Semaphore(1)
+        for service, at_once in _FEW.items():
+            self._turns[service] = asyncio.Semaphore(at_once)
+        self._answered = False
 
     async def call(
-        self, observer: Counts, service: str, operation: str, /, *, region: str | None = None, **parameters: Any
+        self,
+        observer: Counts,
+        service: str,
+        operation: str,
+        /,
+        *,
+        region: str | None = None,
+        part: Part | None = None,
+        **parameters: Any,
     ) -> dict[str, Any]:
         """The answer of one operation (`describe_services`), all pages joined.
 
-        Raises `Unobserved` where the fact can't be had (denied, throttled, unreachable) and `AwsError` for any other
-        error answer.
+        `part` asks the account of the role that `aws.roles` names for it, where there is one. Raises `Unobserved`
+        where the fact can't be had (denied, throttled, unreachable) and `AwsError` for any other error answer.
         """
-        _counting.set((observer, service))
-        async with self._turns[service]:
-            return await asyncio.to_thread(self._call, service, operation, region, parameters)
+        return await self._in_turn(observer, service, operation, region, part, parameters, joined=True)
 
-    async def page(self, observer: Counts, service: str, operation: str, /, **parameters: Any) -> dict[str, Any]:
+    async def page(
+        self, observer: Counts, service: str, operation: str, /, *, part: Part | None = None, **parameters: Any
+    ) -> dict[str, Any]:
         """One page of an answer that may have any number of them; raises what `call` does."""
-        _counting.set((observer, service))
-        async with self._turns[service]:
-            return await asyncio.to_thread(self._call, service, operation, None, parameters, joined=False)
+        return await self._in_turn(observer, service, operation, None, part, parameters, joined=False)
+
+    def elsewhere(self, part: Part) -> str:
+        """What to do where something of a part is not in the account that was asked: the end of a sentence."""
+        role = self._role(part)
+        if role is not None:
+            return f"asked as {role}, which [{self._environment.name}.aws.roles] {part} names"
+        return (
+            f"where it lies in another account, name a role that may look there as {part} in "
+            f"[{self._environment.name}.aws.roles]"
+        )
+
+    async def _in_turn(
+        self,
+        observer: Counts,
+        service: str,
+        operation: str,
+        region: str | None,
+        part: Part | None,
+        parameters: dict[str, Any],
+        *,
+        joined: bool,
+    ) -> dict[str, Any]:
+        _counting.set(observer)
+        role = self._role(part or _PART_OF.get(service))
+        turn = self._turns[service]
+        with observer.waiting():
+            await turn.acquire()
+        try:
+            return await asyncio.to_thread(self._call, service, operation, region, role, parameters, joined=joined)
+        finally:
+            turn.release()
+
+    def _role(self, part: Part | None) -> str | None:
+        return None if part is None else self._aws.roles.get(part)
 
     def _call(
-        self, service: str, operation: str, region: str | None, parameters: dict[str, Any], *, joined: bool = True
+        self,
+        service: str,
+        operation: str,
+        region: str | None,
+        role: str | None,
+        parameters: dict[str, Any],
+        *,
+        joined: bool,
     ) -> dict[str, Any]:
         from botocore import exceptions as e
 
         try:
-            client = self._client(service, region or self._aws.region)
+            client = self._client(service, region or self._aws.region, role)
             if joined and client.can_paginate(operation):
-                return dict(client.get_paginator(operation).paginate(**parameters).build_full_result())
-            return dict(getattr(client, operation)(**parameters))
-        except _no_credentials_errors() as error:
-            raise unknown("no-credentials", self._no_credentials(error)) from None
+                answer = dict(client.get_paginator(operation).paginate(**parameters).build_full_result())
+            else:
+                answer = dict(getattr(client, operation)(**parameters))
+        except credential_errors() as error:
+            raise not_given(error, self._environment.name, self._aws, renewing=self._answered) from None
         except e.ClientError as error:
-            raise _told_apart(service, operation, error) from None
+            raise self._told_apart(service, role, error) from None
         except (e.ConnectTimeoutError, e.ReadTimeoutError) as error:
             raise unknown("timed-out", f"{service}:{operation}: {error}") from None
         except (e.ConnectionError, e.HTTPClientError) as error:
             raise unknown("unreachable", f"AWS can't be reached for {service}:{operation}: {error}") from None
         except e.BotoCoreError as error:
             raise unknown("error", f"{service}:{operation}: {error}") from None
+        self._answered = True
+        return answer
 
     @property
-    def _aws(self) -> Any:
+    def _aws(self) -> Aws:
         if self._environment.aws is None:
             raise unknown("error", f"environments.toml: [{self._environment.name}] has no aws table")
         return self._environment.aws
 
-    def _client(self, service: str, region: str) -> Any:
+    def _client(self, service: str, region: str, role: str | None = None) -> Any:
         with self._lock:
-            if (service, region) not in self._clients:
-                self._clients[service, region] = self._new_client(service, region)
-            return self._clients[service, region]
+            if (role, service, region) not in self._clients:
+                self._clients[role, service, region] = self._guarded(self._session(role), service, region)
+            return self._clients[role, service, region]
 
-    def _new_client(self, service: str, region: str) -> Any:
+    def _guarded(self, session: Any, service: str, region: str) -> Any:
+        """A client that sends nothing but reads, and counts what it sends."""
         from botocore.config import Config
 
         retries = {"mode": "standard", "total_max_attempts": 1 if self._aws.endpoint_url else 5}
         config = Config(
             retries=retries,
             connect_timeout=CONNECT_TIMEOUT_S,
-            read_timeout=READ_TIMEOUT_S,
+            read_timeout=_SLOW_S.get(service, READ_TIMEOUT_S),
             max_pool_connections=_AT_ONCE,
             user_agent_extra="gli-verify",
             s3={"addressing_style": "path"} if self._aws.endpoint_url else None,
             proxies={} if self._aws.endpoint_url else None,
         )
-        return self._boto().client(service, region_name=region, endpoint_url=self._aws.endpoint_url, config=config)
+        client = session.client(service, region_name=region, endpoint_url=self._aws.endpoint_url, config=config)
+        # First, so that a write is refused before anything else looks at it.
+        client.meta.events.register_first("before-call.*.*", refuse_aws_writes)
+        client.meta.events.register("before-send.*.*", partial(_count, service))
+        return client
 
-    def _boto(self) -> Any:
-        if self._session is None:
-            import boto3
-            import botocore.session
+    def _session(self, role: str | None) -> Any:
+        if role not in self._sessions:
+            import boto3.session
 
-            core = botocore.session.Session(profile=self._aws.profile)
-            if self._aws.credentials_file:
-                core.set_config_variable("credentials_file", self._aws.credentials_file)
-                core.set_config_variable("config_file", os.devnull)
-            self._session = boto3.session.Session(botocore_session=core)
-            # First, so that a write is refused before anything else looks at it.
-            self._session.events.register_first("before-call.*.*", refuse_aws_writes)
-            self._session.events.register("before-send.*.*", _count)
-        return self._session
+            core = (
+                session_of(self._environment, self._aws)
+                if role is None
+                else session_as(self._session(None), role, self._aws)
+            )
+            session = boto3.session.Session(botocore_session=core)
+            if role is not None:
+                self._confirm(session, role)
+            self._sessions[role] = session
+        return self._sessions[role]
 
-    def _no_credentials(self, error: Exception) -> str:
-        profile = self._aws.profile
-        if profile:
-            return f"no AWS credentials for [{self._environment.name}]: profile {profile!r} gives none ({error})"
-        return (
-            f"no AWS credentials for [{self._environment.name}]: set AWS_PROFILE, or `aws.profile` in the file "
-            "(in CI, assume the role first)"
-        )
+    def _confirm(self, session: Any, role: str) -> None:
+        """Identity first, in each account: raises where the role that was taken is not in the account it names."""
+        found = str(self._guarded(session, "sts", self._aws.region).get_caller_identity()["Account"])
+        if found != role.split(":")[4]:
+            raise unknown("wrong-account", f"{role} was taken, and the credentials belong to account {found}")
+
+    def _told_apart(self, service: str, role: str | None, error: Any) -> Unobserved | AwsError:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        message = str(error.response.get("Error", {}).get("Message", "")) or code
+        name = error.operation_name
+        if loads_credentials(error):
+            if role is not None and not self._answered_as(role):
+                return unknown("no-credentials", f"the role {role} can't be taken: {code}: {message}")
+            return not_given(error, self._environment.name, self._aws, renewing=self._answered)
+        if code in _THROTTLED:
+            return unknown("throttled", f"{service}:{name} was throttled: {message}")
+        if code in _EXPIRED and self._answered:
+            return unknown("no-credentials", f"the AWS credentials expired in the middle of the run: {code}: {message}")
+        if code in _BAD_CREDENTIALS | _EXPIRED:
+            return unknown("no-credentials", f"AWS refused the credentials: {code}: {message}")
+        if code in _DENIED or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 403:
+            action = denied_action(message) or iam_action(service, name)
+            who = "this role" if role is None else role
+            return unknown("access-denied", f"{action} is denied to {who}: {message}", action=action)
+        return AwsError(service, name, code, message)
+
+    def _answered_as(self, role: str) -> bool:
+        return role in self._sessions
 
 
-def _no_credentials_errors() -> tuple[type[Exception], ...]:
-    from botocore import exceptions as e
-
-    return e.NoCredentialsError, e.PartialCredentialsError, e.CredentialRetrievalError, e.ProfileNotFound
-
-
-def _count(**_: Any) -> None:
+def _count(service: str, **_: Any) -> None:
     """botocore's `before-send` event: once for each HTTP request, retries included."""
-    observer, service = _counting.get()
-    observer.count(service)
+    _counting.get().count(service)
 
 
 def iam_action(service: str, operation: str) -> str:
@@ -173,15 +261,9 @@ def iam_action(service: str, operation: str) -> str:
     return _IAM_ACTION.get((service, operation), f"{_IAM_PREFIX.get(service, service)}:{operation}")
 
 
-def _told_apart(service: str, operation: str, error: Any) -> Unobserved | AwsError:
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    message = str(error.response.get("Error", {}).get("Message", "")) or code
-    name = error.operation_name
-    if code in _THROTTLED:
-        return unknown("throttled", f"{service}:{name} was throttled: {message}")
-    if code in _BAD_CREDENTIALS:
-        return unknown("no-credentials", f"AWS refused the credentials: {code}: {message}")
-    if code in _DENIED or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 403:
-        action = iam_action(service, name)
-        return unknown("access-denied", f"{action} is denied to this role: {message}", action=action)
-    return AwsError(service, name, code, message)
+def denied_action(message: str) -> str | None:
+    """The action that AWS names in a denial: it may be another than the one asked for, such as `kms:Decrypt`."""
+    if "Access to KMS is not allowed" in message:
+        return "kms:Decrypt"
+    named = _NOT_AUTHORIZED.search(message)
+    return named[1] if named else None

@@ -5,6 +5,7 @@ Both are frozen and JSON-serialisable, so that a run can be recorded and judged 
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
@@ -58,9 +59,18 @@ def unknown(cause: Cause, message: str, *, action: str | None = None) -> Unobser
 
 
 class Counts(Protocol):
-    """What counts the requests that an observation takes."""
+    """Counts the requests that an observation takes, and stops the clock of its deadline while it waits its turn."""
 
     def count(self, kind: str, n: int = 1) -> None: ...
+
+    def waiting(self) -> AbstractContextManager[None]: ...
+
+
+def one_of(known: frozenset[str], value: str, what: str) -> str:
+    """The value, where it is one that this suite knows; else raises `Unobserved`: AWS adds values as it grows."""
+    if value not in known:
+        raise unknown("error", f"{what} is {value!r}, a value that this suite does not know")
+    return value
 
 
 class Record(BaseModel):

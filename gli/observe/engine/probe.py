@@ -15,7 +15,7 @@ import inspect
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, get_type_hints
 
@@ -92,17 +92,34 @@ class Observer:
     phases_s: dict[str, float] = field(default_factory=dict)
     attempts: int = 1
     _waited_s: float = 0.0
+    _waits: int = 0
+    _left_s: float = 0.0
 
     async def see(self, probe: Probe[Seen], target: Any = None) -> Seen:
         """Another probe's observation, made once for all; raises `Unobserved` where there is none.
 
         Waiting for it does not count against this probe's own deadline.
         """
-        begun = time.monotonic()
-        observation = await self.sees.observe(probe, target)
-        if self.timeout is not None and (when := self.timeout.when()) is not None:
-            self.timeout.reschedule(when + time.monotonic() - begun)
-        return observation
+        with self.waiting():
+            return await self.sees.observe(probe, target)
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Stops the clock of the probe's deadline: a deadline counts the probe's own work, not a queue before it.
+
+        Several waits at once are one: the clock goes on when the last of them has ended.
+        """
+        self._waits += 1
+        if self._waits == 1 and self.timeout is not None and (when := self.timeout.when()) is not None:
+            self._left_s = when - asyncio.get_running_loop().time()
+            self.timeout.reschedule(None)
+        try:
+            yield
+        finally:
+            self._waits -= 1
+            if self._waits == 0 and self.timeout is not None:
+                with suppress(RuntimeError):  # the probe has ended, and left this wait behind
+                    self.timeout.reschedule(asyncio.get_running_loop().time() + self._left_s)
 
     @property
     def is_patient(self) -> bool:
@@ -118,9 +135,8 @@ class Observer:
         pause = min(after_s, self.patient_until - begun, at_most_s - self._waited_s)
         if pause <= 0:
             return False
-        if self.timeout is not None and (when := self.timeout.when()) is not None:
-            self.timeout.reschedule(when + pause)
-        await asyncio.sleep(pause)
+        with self.waiting():
+            await asyncio.sleep(pause)
         self._waited_s += pause
         self.attempts += 1
         return True

@@ -1,0 +1,160 @@
+"""Credentials of a run, as boto3 finds them: variables, profiles, SSO, web identity, processes, containers, instances.
+
+What loads credentials is no probe: it calls sts, sso and sso-oidc on clients of its own, which the guard of the
+probes' clients does not see. Source of truth: the AWS SDKs and Tools Reference Guide, "Standardized credential
+providers".
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from gli.observe.engine.observation import Unobserved, unknown
+
+if TYPE_CHECKING:
+    from gli.config.environments import Aws, Environment
+
+_ROLE_SESSION = "gli-verify"
+_NONE = "no AWS credentials for [{}]"
+_LOADING = frozenset(
+    {"AssumeRole", "AssumeRoleWithWebIdentity", "AssumeRoleWithSAML", "CreateToken", "CreateOAuth2Token"}
+    | {"GetRoleCredentials"}
+)
+"""Operations that load credentials; no probe asks for one of them."""
+
+
+def session_of(environment: Environment, aws: Aws) -> Any:
+    """A botocore session with the credentials of the environment's profile, or of the usual chain.
+
+    Raises `Unobserved` where there are none, or where they can't be had without a person.
+    """
+    import botocore.session
+    from botocore import exceptions as e
+
+    core = botocore.session.Session(profile=aws.profile)
+    if aws.credentials_file:
+        core.set_config_variable("credentials_file", aws.credentials_file)
+        core.set_config_variable("config_file", os.devnull)
+    try:
+        if core.get_config_variable("region") is None:  # of STS and SSO; botocore does not read AWS_REGION
+            core.set_config_variable("region", os.environ.get("AWS_REGION") or aws.region)
+        found = core.get_credentials()
+        if found is None:
+            raise e.NoCredentialsError
+        if found.method == "assume-role":
+            _refuse_prompts(core, environment.name)
+        found.get_frozen_credentials()
+    except (e.BotoCoreError, e.ClientError) as error:
+        raise not_given(error, environment.name, aws) from None
+    return core
+
+
+def session_as(source: Any, role: str, aws: Aws) -> Any:
+    """A botocore session that takes `role` with the credentials of a boto3 session, and renews it before it expires."""
+    import botocore.session
+    from botocore.credentials import (
+        AssumeRoleCredentialFetcher,
+        CredentialProvider,
+        CredentialResolver,
+        DeferredRefreshableCredentials,
+    )
+
+    def client(service: str, **keys: Any) -> Any:
+        return source.client(service, region_name=aws.region, endpoint_url=aws.endpoint_url, **keys)
+
+    fetcher = AssumeRoleCredentialFetcher(
+        client_creator=client,
+        source_credentials=source.get_credentials(),
+        role_arn=role,
+        extra_args={"RoleSessionName": _ROLE_SESSION},
+    )
+
+    class Taken(CredentialProvider):  # type: ignore[misc]
+        METHOD = "assume-role"
+
+        def load(self) -> Any:
+            return DeferredRefreshableCredentials(fetcher.fetch_credentials, self.METHOD)
+
+    session = botocore.session.Session()
+    session.register_component("credential_provider", CredentialResolver([Taken()]))
+    return session
+
+
+def loads_credentials(error: Any) -> bool:
+    """Whether an error answer is that of an operation that loads credentials, not of the one that a probe asked."""
+    return getattr(error, "operation_name", "") in _LOADING
+
+
+def credential_errors() -> tuple[type[Exception], ...]:
+    """What botocore raises where credentials can't be had or renewed."""
+    from botocore import exceptions as e
+
+    return (
+        e.NoCredentialsError,
+        e.PartialCredentialsError,
+        e.CredentialRetrievalError,
+        e.MetadataRetrievalError,
+        e.ProfileNotFound,
+        e.InvalidConfigError,
+        e.ConfigParseError,
+        e.SSOError,
+        e.TokenRetrievalError,
+        e.LoginError,
+        e.RefreshWithMFAUnsupportedError,
+    )
+
+
+def not_given(error: Exception, name: str, aws: Aws, *, renewing: bool = False) -> Unobserved:
+    """The `Unobserved` for credentials that can't be had, or that can't be renewed in the middle of a run."""
+    from botocore import exceptions as e
+
+    profile = aws.profile or os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
+    named = f" of the profile {profile!r}" if profile else ""
+    if isinstance(error, e.SSOError | e.TokenRetrievalError):
+        command = "aws sso login" + (f" --profile {profile}" if profile else "")
+        why = f"the SSO session{named} has ended or was never begun: run `{command}` ({error})"
+    elif isinstance(error, e.LoginError):
+        why = f"the login session{named} has ended: run `aws login` again ({error})"
+    elif isinstance(error, e.ProfileNotFound) or (isinstance(error, e.NoCredentialsError) and profile):
+        why = f"profile {profile!r} gives none ({error})"
+    elif isinstance(error, e.NoCredentialsError):
+        why = "set AWS_PROFILE, or `aws.profile` in the file (in CI, assume the role first)"
+    elif isinstance(error, e.ClientError):
+        why = f"{_taken(error)} was refused{named}: {_answer(error)}"
+    else:
+        why = f"the credentials{named} can't be loaded: {error}"
+    lead = "the AWS credentials expired in the middle of the run, and can't be renewed" if renewing else _NONE
+    return unknown("no-credentials", f"{lead.format(name)}: {why}")
+
+
+def _taken(error: Any) -> str:
+    operation = str(error.operation_name)
+    return {
+        "AssumeRole": "taking the role (sts:AssumeRole)",
+        "AssumeRoleWithWebIdentity": "taking the role with a web identity token (sts:AssumeRoleWithWebIdentity)",
+        "GetRoleCredentials": "the role of the SSO account (sso:GetRoleCredentials)",
+    }.get(operation, operation)
+
+
+def _answer(error: Any) -> str:
+    found = error.response.get("Error", {})
+    return f"{found.get('Code', '')}: {found.get('Message', '')}"
+
+
+def _refuse_prompts(core: Any, environment: str) -> None:
+    """Raises where a profile on the way to the role wants an MFA code: nobody sits at a run to type one."""
+    profiles: Mapping[str, Mapping[str, str]] = core.full_config.get("profiles", {})
+    name: str | None = core.profile or "default"
+    seen: set[str] = set()
+    while name and name not in seen:
+        seen.add(name)
+        if profiles.get(name, {}).get("mfa_serial"):
+            own = f"aws configure export-credentials --profile {core.profile or 'default'} --format env"
+            raise unknown(
+                "no-credentials",
+                f"{_NONE.format(environment)}: the profile {name!r} wants an MFA code, and a run asks nobody for one: "
+                f'get them first, with `eval "$({own})"`, and run without AWS_PROFILE and `aws.profile`',
+            )
+        name = profiles.get(name, {}).get("source_profile")
