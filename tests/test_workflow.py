@@ -108,3 +108,96 @@ def test_waiting_for_stable_tasks_is_a_command_or_an_actions_input() -> None:
     action = "      - uses: aws-actions/ecs-deploy@v2\n        with: {wait-for-service-stability: %s}\n"
     assert workflow(steps=action % "true").waits
     assert not workflow(steps=action % "false").waits
+
+
+def step_of(run: str, **step: object) -> str:
+    lines = [f"        {key}: {value}\n" for key, value in step.items()]
+    return "      - run: |\n" + "".join(f"          {line}\n" for line in run.splitlines()) + "".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("run", "excuse"),
+    [
+        ("aws ecs update-service", None),
+        ("aws ecs update-service || true", "|| true"),
+        ("aws ecs update-service || : # later", "|| : # later"),
+        ("aws ecs update-service ||\\\n  echo failed", "|| echo failed"),
+        ("aws ecs update-service || exit 0", "|| exit 0"),
+        ("aws ecs update-service || { echo failed; exit 1; }", None),
+        ("aws ecs update-service || echo failed && exit 1", None),
+        ("aws ecs update-service | tee log", "a pipe without pipefail"),
+        ("set -o pipefail\naws ecs update-service | tee log", None),
+        ("set -euo pipefail\naws ecs update-service | tee log", None),
+        ("set +e\naws ecs update-service\necho done", "set +e"),
+        ("set +e\ntrue\nset -e\naws ecs update-service", None),
+        ('echo "$PASSWORD" | docker login --password-stdin\naws ecs update-service', None),
+        ("curl -X POST $SLACK || true\naws ecs update-service", None),
+    ],
+)
+def test_a_command_whose_failure_is_swallowed_is_told(run: str, excuse: str | None) -> None:
+    (step,) = workflow(steps=step_of(run)).steps
+    assert step.excuse(["ecs update-service"]) == excuse
+
+
+def test_shell_bash_sets_pipefail() -> None:
+    piped = step_of("aws ecs update-service | tee log", shell="bash")
+    assert workflow(steps=piped).steps[0].excuse(["update-service"]) is None
+    by_default = workflow("on: push\ndefaults:\n  run:\n    shell: bash", steps=piped.replace("shell", "name"))
+    assert by_default.steps[0].excuse(["update-service"]) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "excused"), [("true", True), ("false", False), ("${{ github.ref_name == 'stg' }}", True)]
+)
+def test_continue_on_error_excuses_a_step_and_all_steps_of_a_job(value: str, excused: bool) -> None:
+    steps = step_of("make", **{"continue-on-error": value})
+    assert (workflow(steps=steps).steps[0].excuse(["make"]) is not None) == excused
+    job = f"    continue-on-error: {value}\n"
+    assert (workflow(job=job, steps=step_of("make")).steps[0].excuse(["make"]) is not None) == excused
+
+
+@pytest.mark.parametrize(
+    ("condition", "branches"),
+    [
+        ("github.ref == 'refs/heads/stg'", ("stg",)),
+        ("success() && github.ref_name == 'main'", ("main",)),
+        ("always()", ("stg", "main")),
+        ("failure()", ()),
+        ("false", ()),
+        ("github.event_name == 'workflow_dispatch'", ()),
+        ("startsWith(github.ref, 'refs/heads/')", ("stg", "main")),
+        ("contains(github.ref_name, 'old')", ()),
+        ("vars.DEPLOY == 'yes'", ("stg", "main")),
+    ],
+)
+def test_which_branches_run_a_step(condition: str, branches: tuple[str, ...]) -> None:
+    assert workflow(steps=f"      - run: make\n        if: {condition}\n").steps[0].branches == branches
+
+
+@pytest.mark.parametrize(
+    ("given", "builds"),
+    [
+        ("{fetch-depth: 0}", ()),
+        ("{ref: '${{ github.sha }}'}", ()),
+        ("{ref: '${{ inputs.ref || github.ref }}'}", ()),
+        ("{ref: '${{ github.ref_name }}'}", ()),
+        ("{ref: main}", ("main",)),
+        ("{ref: v1.2.0}", ("v1.2.0",)),
+        ("{ref: main, repository: org/tools}", ()),
+        ("{ref: main, path: tools}", ()),
+    ],
+)
+def test_a_fixed_ref_is_built_in_place_of_what_was_pushed(given: str, builds: tuple[str, ...]) -> None:
+    checkout = f"      - uses: actions/checkout@v4\n        with: {given}\n"
+    assert {t.branch: t.builds for t in workflow(steps=checkout).targets}["stg"] == builds
+
+
+def test_jobs_are_read_in_the_order_of_their_needs() -> None:
+    text = "on: push\njobs:\n  deploy: {needs: [build], steps: [{run: deploy}]}\n"
+    text += "  build: {needs: test, steps: [{run: build}]}\n  test: {steps: [{run: test}]}\n"
+    assert [s.text for s in read("x", text, FOREIGN).steps] == ["test", "build", "deploy"]
+
+
+def test_jobs_that_need_each_other_are_read_all_the_same() -> None:
+    text = "on: push\njobs:\n  a: {needs: b, steps: [{run: a}]}\n  b: {needs: a, steps: [{run: b}]}\n"
+    assert {s.text for s in read("x", text, FOREIGN).steps} == {"a", "b"}

@@ -21,10 +21,33 @@ def test_wf_contract(workflow: Workflow, target: Repository) -> None:
         assert step is not None, saw(
             "none in that place", expected=f"a step with {' or '.join(words)} in {target.name}"
         )
+        lacking = {STAGED, LIVE} - set(workflow.steps[step].branches)
+        assert not lacking, saw(
+            f"no such step for {listed(sorted(lacking))}",
+            expected=f"the step with {' or '.join(words)} in {target.name} on a push to {STAGED} and {LIVE}",
+        )
         at = step
     assert not target.migrate or workflow.first(target.migrate) is not None, saw(
         "none", expected=f"a step with {' or '.join(target.migrate)} in {target.name}"
     )
+
+
+def test_wf_can_fail(workflow: Workflow, target: Repository) -> None:
+    """A step of the deploy that fails makes the run fail, so that a green run means a deploy."""
+    for words in (*target.steps, *filter(None, (target.migrate, target.serve))):
+        for step in workflow.steps:
+            excuse = step.excuse(words) if step.has([w.lower() for w in words]) else None
+            assert excuse is None, saw(
+                excuse, expected=f"a failure of {' or '.join(words)} to fail the workflow of {target.name}"
+            )
+
+
+def test_wf_builds_what_was_pushed(workflow: Workflow, target: Repository) -> None:
+    """The workflow checks out the commit that was pushed, not a fixed branch, tag or commit."""
+    for goes in workflow.targets:
+        assert not goes.builds, saw(
+            f"ref {listed(goes.builds)}", expected=f"a push to {goes.branch} of {target.name} to build its own commit"
+        )
 
 
 def test_wf_guards(workflow: Workflow, target: Repository) -> None:

@@ -116,3 +116,35 @@ def migration_after_update(sandbox: Sandbox) -> Iterator[None]:
     update = text[text.index("      - name: Update") : text.index("      - name: Health")]
     with _workflow(sandbox, name, migrate + update, update + migrate):
         yield
+
+
+@fault("workflow-step-for-one-branch", turns_red=["wf-contract", "wf-run-success"])
+def workflow_step_for_one_branch(sandbox: Sandbox) -> Iterator[None]:
+    """The WebSocket server is updated on a push to stg only: a push to main is green and deploys nothing."""
+    name, step = sandbox.environment.services["websocket"].repository, "      - name: Update the ECS service"
+    with _workflow(sandbox, name, step, f"{step}\n        if: github.ref == 'refs/heads/stg'"):
+        yield
+
+
+@fault("workflow-step-may-fail", turns_red=["wf-can-fail", "wf-run-success"])
+def workflow_step_may_fail(sandbox: Sandbox) -> Iterator[None]:
+    """The API's workflow goes on where the migration failed, and ends green."""
+    name, step = sandbox.environment.services["api"].repository, "      - name: Migrate the database"
+    with _workflow(sandbox, name, step, f"{step}\n        continue-on-error: true"):
+        yield
+
+
+@fault("workflow-swallows-a-failure", turns_red=["wf-can-fail", "wf-run-success"])
+def workflow_swallows_a_failure(sandbox: Sandbox) -> Iterator[None]:
+    """The upload of the user frontend may fail without a word: `|| true`."""
+    name = sandbox.environment.frontends["user"].repository
+    with _workflow(sandbox, name, 'aws s3 sync dist "s3://$BUCKET"', 'aws s3 sync dist "s3://$BUCKET" || true'):
+        yield
+
+
+@fault("workflow-builds-a-fixed-ref", turns_red=["wf-builds-what-was-pushed", "wf-run-success"])
+def workflow_builds_a_fixed_ref(sandbox: Sandbox) -> Iterator[None]:
+    """The API's workflow checks out main, whatever branch was pushed."""
+    name, checkout = sandbox.environment.services["api"].repository, "uses: actions/checkout@v4"
+    with _workflow(sandbox, name, checkout, f"{checkout}\n        with:\n          ref: main"):
+        yield

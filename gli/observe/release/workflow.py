@@ -13,10 +13,43 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from gli.observe.engine.observation import Observation
+from gli.observe.release.workflow_expressions import Expression, Unresolved
 
 _EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
+_CHECKOUT = re.compile(r"actions/checkout(@|$)", re.IGNORECASE)
+_SETS = re.compile(r"set\s+[-+]")
+_SWALLOWS = re.compile(r"\|\|\s*(true|:|exit\s+0|(echo|printf)\b(?!.*\b(exit\s+[1-9]|false)).*)\s*;?\s*(#.*)?$")
+_PIPE = re.compile(r"[^|&>]\|(?![|&])")
 _KEYS = frozenset({"aws-access-key-id", "aws-secret-access-key"})
-_TOKEN = re.compile(r"\s*(?:'((?:[^']|'')*)'|(&&|\|\||==|!=|!|\(|\))|([\w.-]+))")
+
+
+class Excuse(Observation):
+    """A command whose failure does not fail the run."""
+
+    command: str
+    """The command, in lower case; empty for all commands of the step."""
+    why: str
+    """`continue-on-error`, `|| true`, `set +e`, `a pipe without pipefail`."""
+
+
+class Step(Observation):
+    """One step of a job, or a job that calls another workflow."""
+
+    text: str
+    """Name, `uses`, `with` and `run`, in lower case."""
+    branches: tuple[str, ...] = ()
+    """The branches, of those that were asked about, whose push runs it; where its `if` can't be worked out, all."""
+    excuses: tuple[Excuse, ...] = ()
+
+    def has(self, words: Collection[str]) -> bool:
+        """Whether one of the words, in lower case, is in it."""
+        return any(word in self.text for word in words)
+
+    def excuse(self, words: Collection[str]) -> str | None:
+        """Why a failure of the command with one of the words would not fail the run; None where it would."""
+        return next(
+            (e.why for e in self.excuses if not e.command or any(word.lower() in e.command for word in words)), None
+        )
 
 
 class Target(Observation):
@@ -27,6 +60,8 @@ class Target(Observation):
     """The GitHub environments of the jobs that run for it."""
     foreign: tuple[str, ...]
     """The names in it that belong to another branch's environment."""
+    builds: tuple[str, ...] = ()
+    """The refs that it checks out in place of the commit that was pushed."""
 
 
 class Workflow(Observation):
@@ -37,8 +72,8 @@ class Workflow(Observation):
     """Why it can't be read."""
     pushes: tuple[str, ...] = ()
     """The branches, of those that were asked about, whose push starts it."""
-    steps: tuple[str, ...] = ()
-    """Name, `uses`, `with` and `run` of every step, in lower case, in the file's order."""
+    steps: tuple[Step, ...] = ()
+    """Every step, in the order in which jobs wait for each other (`needs`), else in the file's."""
     targets: tuple[Target, ...] = ()
     serial: bool = False
     """A deploy waits for the one before it, and is not cut off by the next."""
@@ -52,7 +87,7 @@ class Workflow(Observation):
     def first(self, words: Collection[str], start: int = 0) -> int | None:
         """The first step from `start` on that has one of the words."""
         wanted = [w.lower() for w in words]
-        return next((i for i in range(start, len(self.steps)) if any(w in self.steps[i] for w in wanted)), None)
+        return next((i for i in range(start, len(self.steps)) if self.steps[i].has(wanted)), None)
 
 
 def read(path: str, text: str | None, foreign: Mapping[str, Collection[str]]) -> Workflow:
@@ -67,11 +102,11 @@ def read(path: str, text: str | None, foreign: Mapping[str, Collection[str]]) ->
         return Workflow(path=path, error=f"it is not valid YAML: {' '.join(str(e).split())[:120]}")
     if not isinstance(document, dict) or not isinstance(document.get("jobs"), dict):
         return Workflow(path=path, error="it has no jobs")
-    jobs = [job for job in document["jobs"].values() if isinstance(job, dict)]
+    jobs = _in_order({name: job for name, job in document["jobs"].items() if isinstance(job, dict)})
     return Workflow(
         path=path,
         pushes=tuple(b for b in foreign if _starts(document.get("on", document.get(True)), b)),
-        steps=tuple(" ".join(_texts(step)).lower() for job in jobs for step in _steps(job)),
+        steps=tuple(_step(document, job, step, tuple(foreign)) for job in jobs for step in _steps(job)),
         targets=tuple(_target(document, jobs, branch, names) for branch, names in foreign.items()),
         serial=_queues(document.get("concurrency")) or all(_queues(job.get("concurrency")) for job in jobs),
         assumes_role=any(_may_ask_for_a_token(job.get("permissions", document.get("permissions"))) for job in jobs),
@@ -132,6 +167,85 @@ def _steps(job: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [s for s in steps if isinstance(s, dict)] if isinstance(steps, list) else []
 
 
+def _in_order(jobs: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """The jobs, each after those that it `needs`; in the file's order where nothing says otherwise."""
+    ordered: dict[str, dict[str, Any]] = {}
+    left = dict(jobs)
+    while left:
+        ready = next((name for name, job in left.items() if not _needs(job) & left.keys()), next(iter(left)))
+        ordered[ready] = left.pop(ready)
+    return list(ordered.values())
+
+
+def _needs(job: Mapping[str, Any]) -> set[str]:
+    needs = job.get("needs") or []
+    return {needs} if isinstance(needs, str) else {str(name) for name in needs}
+
+
+def _step(
+    document: Mapping[str, Any], job: Mapping[str, Any], step: Mapping[str, Any], branches: Sequence[str]
+) -> Step:
+    excuses = [Excuse(command="", why="continue-on-error") for part in (job, step) if _is_excused(part)]
+    run = step.get("run")
+    if isinstance(run, str):
+        shells = [part.get("shell") for part in (step, _run_defaults(job), _run_defaults(document))]
+        excuses += _excuses(run.lower(), next((str(shell) for shell in shells if shell), ""))
+    return Step(
+        text=" ".join(_texts(step)).lower(),
+        branches=tuple(b for b in branches if _runs(job, b) and _runs(step, b)),
+        excuses=tuple(excuses),
+    )
+
+
+def _run_defaults(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    defaults = part.get("defaults")
+    run = defaults.get("run") if isinstance(defaults, dict) else None
+    return run if isinstance(run, dict) else {}
+
+
+def _is_excused(part: Mapping[str, Any]) -> bool:
+    """An expression may come to true, so it is no proof that a failure counts."""
+    value = part.get("continue-on-error", False)
+    return value is True or (isinstance(value, str) and value.strip().lower() != "false")
+
+
+def _excuses(run: str, shell: str) -> list[Excuse]:
+    """What in a shell script lets it go on after a failure.
+
+    Without `shell`, GitHub starts `bash -e`; with `shell: bash`, it starts `bash -eo pipefail`.
+    """
+    piping = shell == "bash" or "pipefail" in shell
+    stopping = shell in ("", "bash", "sh") or "-e" in shell
+    excuses: list[Excuse] = []
+    for line in run.replace("\\\n", " ").splitlines():
+        command = " ".join(line.split())
+        if _SETS.match(command):
+            piping = piping or "pipefail" in command
+            stopping = (stopping or bool(re.search(r"\s-[a-z]*e", command))) and not re.search(r"\s\+[a-z]*e", command)
+        elif swallowed := _SWALLOWS.search(command):
+            excuses.append(Excuse(command=command[: swallowed.start()], why=swallowed[0].strip()))
+        elif not stopping:
+            excuses.append(Excuse(command=command, why="set +e"))
+        elif not piping and (pipe := _PIPE.search(command)):
+            excuses.append(Excuse(command=command[: pipe.start() + 1], why="a pipe without pipefail"))
+    return excuses
+
+
+def _builds(steps: Sequence[Mapping[str, Any]], branch: str) -> tuple[str, ...]:
+    """Refs that take the place of the pushed commit. A second checkout, of another repository or to a folder of its
+    own, is no such ref; nor is an expression that only GitHub can work out."""
+    refs = []
+    for step in steps:
+        given = step.get("with")
+        if not _CHECKOUT.match(str(step.get("uses", ""))) or not isinstance(given, dict):
+            continue
+        ref = _resolved(str(given.get("ref") or ""), branch)
+        own = ref in ("", branch, f"refs/heads/{branch}") or "${{" in ref
+        if not own and not given.get("repository") and not given.get("path"):
+            refs.append(ref)
+    return tuple(refs)
+
+
 def _target(
     document: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]], branch: str, names: Collection[str]
 ) -> Target:
@@ -143,7 +257,13 @@ def _target(
         texts += [text for step in _steps(job) if _runs(step, branch) for text in _texts(step)]
     everything = "\n".join(_resolved(text, branch) for text in texts)
     found = [n for n in names if re.search(rf"(?<![\w.-]){re.escape(n)}(?![\w-]|\.\w)", everything)]
-    return Target(branch=branch, environments=tuple(sorted(environments)), foreign=tuple(sorted(found)))
+    steps = [step for job in running for step in _steps(job) if _runs(step, branch)]
+    return Target(
+        branch=branch,
+        environments=tuple(sorted(environments)),
+        foreign=tuple(sorted(found)),
+        builds=_builds(steps, branch),
+    )
 
 
 def _environment(job: Mapping[str, Any]) -> str:
@@ -159,8 +279,8 @@ def _runs(part: Mapping[str, Any], branch: str) -> bool:
     text = str(condition).strip()
     inner = _EXPRESSION.fullmatch(text)
     try:
-        return bool(_Expression(inner[1] if inner else text, branch).value())
-    except _Unresolved:
+        return bool(Expression(inner[1] if inner else text, branch).value())
+    except Unresolved:
         return True
 
 
@@ -169,8 +289,8 @@ def _resolved(text: str, branch: str) -> str:
 
     def value(match: re.Match[str]) -> str:
         try:
-            return str(_Expression(match[1], branch).value())
-        except _Unresolved:
+            return str(Expression(match[1], branch).value())
+        except Unresolved:
             return match[0]
 
     return _EXPRESSION.sub(value, text)
@@ -179,78 +299,3 @@ def _resolved(text: str, branch: str) -> str:
 def _texts(value: Any) -> Iterator[str]:
     """Every value in a part of the document, as text."""
     return (text for _, text in _pairs(value))
-
-
-class _Unresolved(Exception):
-    """The expression needs what only GitHub knows."""
-
-
-class _Expression:
-    """`a == b && c || d`, as GitHub evaluates it: `&&` and `||` return one of their sides."""
-
-    def __init__(self, text: str, branch: str) -> None:
-        self._known: dict[str, str | bool] = {
-            "github.ref_name": branch,
-            "github.ref": f"refs/heads/{branch}",
-            "github.event_name": "push",
-            "true": True,
-            "false": False,
-        }
-        self._tokens: list[tuple[str, str, str]] = []
-        position = 0
-        while text[position:].strip():
-            token = _TOKEN.match(text, position)
-            if token is None:
-                raise _Unresolved
-            self._tokens.append((token[0].strip(), token[1] or "", token[3] or ""))
-            position = token.end()
-
-    def value(self) -> str | bool:
-        """What the whole expression comes to; raises `_Unresolved`."""
-        result = self._or()
-        if self._tokens:
-            raise _Unresolved
-        return result
-
-    def _take(self, *operators: str) -> str | None:
-        if self._tokens and self._tokens[0][0] in operators:
-            return self._tokens.pop(0)[0]
-        return None
-
-    def _or(self) -> str | bool:
-        left = self._and()
-        while self._take("||"):
-            right = self._and()
-            left = left or right
-        return left
-
-    def _and(self) -> str | bool:
-        left = self._equal()
-        while self._take("&&"):
-            right = self._equal()
-            left = left and right
-        return left
-
-    def _equal(self) -> str | bool:
-        left = self._one()
-        while operator := self._take("==", "!="):
-            same = str(left).lower() == str(self._one()).lower()  # GitHub ignores case when it compares
-            left = same if operator == "==" else not same
-        return left
-
-    def _one(self) -> str | bool:
-        if self._take("!"):
-            return not self._one()
-        if self._take("("):
-            inner = self._or()
-            if not self._take(")"):
-                raise _Unresolved
-            return inner
-        if not self._tokens:
-            raise _Unresolved
-        whole, literal, name = self._tokens.pop(0)
-        if whole.startswith("'"):
-            return literal.replace("''", "'")
-        if name not in self._known:
-            raise _Unresolved
-        return self._known[name]
