@@ -62,13 +62,19 @@ def test_sg_no_world_ports(security_groups: SecurityGroups, prefix_lists: Mappin
     assert not open_ports, saw(listed(open_ports), expected="no sensitive port open to everybody")
 
 
-def test_sg_alb_ingress(security_groups: SecurityGroups, balancer: Balancer, target: LoadBalancer) -> None:
-    """The load balancer takes its public ports, and no other."""
+def test_sg_alb_ingress(
+    security_groups: SecurityGroups,
+    balancer: Balancer,
+    target: LoadBalancer,
+    prefix_lists: Mapping[str, Sequence[str]],
+) -> None:
+    """The load balancer takes its public ports, and no other; its test port takes named sources, not the world."""
     openings = [o for i in balancer.security_groups for o in security_groups.with_id(i).openings]
     allowed = set(target.ports_open_to_the_world)
     closed = sorted(port for port in allowed if not any(o.reaches(port) for o in openings))
     assert not closed, saw(f"{listed(closed)} closed", expected=f"{listed(sorted(allowed))} open")
-    strange = [o for o in openings if o.protocol != "tcp" or o.first_port != o.last_port or o.first_port not in allowed]
+    tests = [o for o in openings if _single(o) == target.test_port and not _open_to_the_world(o, prefix_lists)]
+    strange = [o for o in openings if _single(o) not in allowed and o not in tests]
     assert not strange, saw(listed(strange), expected=f"nothing open but {listed(sorted(allowed))}")
 
 
@@ -117,6 +123,11 @@ def _only_from(groups: list[SecurityGroup], port: int, allowed: tuple[str, ...])
 def _open_to_the_world(opening: Opening, lists: Mapping[str, Sequence[str]]) -> bool:
     blocks = lists.get(opening.source_id)
     return opening.world or (opening.prefix_list and (blocks is None or any(is_world(block) for block in blocks)))
+
+
+def _single(opening: Opening) -> int | None:
+    """The one TCP port that it opens; None where it opens more, or something else."""
+    return opening.first_port if opening.protocol == "tcp" and opening.first_port == opening.last_port else None
 
 
 def _attached(groups: list[SecurityGroup], name: str) -> None:

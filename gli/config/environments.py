@@ -181,6 +181,8 @@ class Tls(Table):
 class LoadBalancer(Table):
     name: str
     ports_open_to_the_world: tuple[Port, ...] = (80, 443)
+    test_port: Port | None = None
+    """The listener that shows a revision before users see it; None where there is none."""
 
 
 class Endpoint(Table):

@@ -13,6 +13,7 @@ from sandbox.site import required
 _WORLD = {"IpRanges": [{"CidrIp": "0.0.0.0/0"}], "Ipv6Ranges": [{"CidrIpv6": "::/0"}]}
 DATABASE_PORT, CACHE_PORT, BROKER_PORT = 5432, 6379, 5671
 _PRIVATE = 10
+_NAT = "198.51.100.10/32"
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,8 @@ def _security_groups(ec2: Any, environment: Environment, vpc: str) -> dict[str, 
         return {**_port(port), "UserIdGroupPairs": [{"GroupId": groups[source]} for source in sources]}
 
     allow(balancer.name, *({**_port(port), **_WORLD} for port in balancer.ports_open_to_the_world))
+    if balancer.test_port:  # the suite's runner, as it comes out of the NAT gateway
+        allow(balancer.name, {**_port(balancer.test_port), "IpRanges": [{"CidrIp": _NAT}]})
     for name, port in tasks:
         allow(name, from_groups(port, [balancer.name]))
     allow(database.instance, from_groups(DATABASE_PORT, database.ingress_from))

@@ -280,6 +280,13 @@ def balancer_opens_another_port(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("test-listener-open-to-the-world", turns_red=["sg-alb-ingress"])
+def test_listener_open_to_the_world(sandbox: Sandbox) -> Iterator[None]:
+    """Everybody sees a revision before it was verified."""
+    with _opened(sandbox, _balancer(sandbox), _tcp(8443, **_v4(_WORLD))):
+        yield
+
+
 @fault("balancer-closed", turns_red=["sg-alb-ingress"])
 def balancer_closed(sandbox: Sandbox) -> Iterator[None]:
     """The load balancer no longer takes HTTPS from the world."""
