@@ -1,20 +1,29 @@
 # make verify   sets everything up, then runs the main job: pytest --env=sandbox
 # make test     sets everything up, then runs the project's own tests: every behaviour once, in some minutes
+# make infra-test applies infrastructure/ on this machine, phase by phase
 # make test-all runs the tests marked `exhaustive`: every fault alone, every line of the journal, every subset
 PYTHON ?= python3
 BIN := .venv/bin
 # Python keeps what it compiled: without that every run compiles every library again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: verify test test-all lint clean
+.PHONY: verify test test-all infra-test infra-lint lint clean
 verify: .venv/sandbox.stamp
 	@$(BIN)/pytest --env=sandbox
 
-test: .venv/dev.stamp .venv/npm.stamp lint
+test: .venv/dev.stamp .venv/npm.stamp .venv/infra.stamp lint
 	@$(BIN)/python -m pytest tests -m "not exhaustive" -n 2 --dist worksteal
 
-test-all: .venv/dev.stamp .venv/npm.stamp
+test-all: .venv/dev.stamp .venv/npm.stamp .venv/infra.stamp infra-lint
 	@$(BIN)/python -m pytest tests -m exhaustive -n 2 --dist worksteal
+
+# The templates of infrastructure/, created, updated, compared and deleted on a CloudFormation of this machine.
+infra-test: .venv/dev.stamp .venv/infra.stamp
+	@$(BIN)/python -m pytest -s tests/test_infra_apply.py
+
+# What AWS's best practices say of the templates; each exception stands in infrastructure/checkov.yml with its reason.
+infra-lint: .venv/checkov.stamp
+	@.venv/checkov/bin/checkov --config-file infrastructure/checkov.yml --directory infrastructure
 
 lint: .venv/dev.stamp
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -31,6 +40,13 @@ lint: .venv/dev.stamp
 	esac; \
 	echo "$(PYTHON) $$problem; name a Python from 3.11 to 3.14: make $(or $(MAKECMDGOALS),verify) PYTHON=PATH" >&2; exit 1
 	@$(PYTHON) scripts/set_up.py $<
+	@touch $@
+
+# What looks at templates and applies them, apart from the product: each pins a boto3 of its own.
+.venv/infra.stamp .venv/checkov.stamp: .venv/%.stamp: requirements/%.txt
+	@test -x .venv/$*/bin/python || $(PYTHON) -m venv .venv/$*
+	@echo "installing $< ..."
+	@.venv/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r $<
 	@touch $@
 
 # The linter of workflows, for the tests: it runs on Node.js, and its test is skipped by name where there is none.

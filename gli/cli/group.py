@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "log": "log",
         "doctor": "log",
         "iam-policy": "checks",
+        "infra": "infra",
         "gate": "gate",
         "sign": "gate",
         "report": "report",
