@@ -6,6 +6,7 @@ It lacks some resource types (`LACKING`). The templates are reduced by exactly t
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -139,7 +140,7 @@ class Project:
 def project(folder: Path, aws: Ministack, environment: str = "stg") -> Project:
     """The project's own files, for the account that ministack plays."""
     shutil.copytree(ROOT / "infrastructure", folder / "infrastructure")
-    text = (ROOT / "environments.toml").read_text()
+    text = re.sub(r"(?m)^account_id = .*\n", "", (ROOT / "environments.toml").read_text())
     text = text.replace("[stg.aws]\n", f'[stg.aws]\naccount_id = "{ACCOUNT}"\nendpoint_url = "{aws.url}"\n')
     (folder / "environments.toml").write_text(text)
     stacks = folder / "infrastructure" / "stacks.toml"

@@ -94,8 +94,11 @@ def test_a_difference_is_told(what: str, tmp_path: Path) -> None:
 def test_the_verifying_role_may_do_what_iam_policy_prints_and_no_more(environment: str) -> None:
     """A check that asks AWS for more changes `gli iam-policy`; the role in infrastructure/access.yaml must follow."""
     (role,) = [r for r in declared(ROOT, environment).of("AWS::IAM::Role") if "verify" in r.properties["RoleName"]]
-    document = json.dumps(role.properties["Policies"][0]["PolicyDocument"]).replace("${AWS::AccountId}", "*")
-    printed = policy(catalogue.load(ROOT), environments.load(ROOT, environment))
+    named = environments.load(ROOT, environment)
+    account = named.aws.account_id if named.aws else None
+    document = json.dumps(role.properties["Policies"][0]["PolicyDocument"])
+    document = document.replace("${AWS::AccountId}", account or "*")
+    printed = policy(catalogue.load(ROOT), named)
     assert _sets(json.loads(document)) == _sets(printed)
 
 
@@ -275,6 +278,16 @@ def test_cloudformation_takes_the_file_as_it_is(path: Path) -> None:
     text = path.read_text()
     assert len(text.encode()) <= MOST_BYTES
     assert not re.search(r"(^|\s)[&*][a-z-]+\s*$", text, re.MULTILINE), "CloudFormation reads no YAML anchors"
+
+
+@pytest.mark.parametrize("page", ["overview.md", "infrastructure.md", "infrastructure.ko.md"])
+def test_a_page_names_files_resources_and_stacks_that_exist(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text()
+    paths = set(re.findall(r"`((?:infrastructure|scripts|gli|tests|checklists)/[^`* ]*)`", text))
+    assert paths
+    assert {path for path in paths if not (ROOT / path).exists()} == set()
+    known = {n.partition("/")[2] for n in declared(ROOT, "prod").resources}
+    assert set(re.findall(r"`([A-Z][a-z]+Dashboard)`", text)) <= known
 
 
 def test_cfn_lint_has_something_to_say_of_a_broken_template_alone(tmp_path: Path) -> None:
