@@ -86,7 +86,7 @@ def usable(account: Account, stack: Stack) -> bool:
     todo = (
         "find out why in its events, delete the stack, and apply again"
         if status == "ROLLBACK_COMPLETE"
-        else ("continue its rollback in the CloudFormation console, then apply again")
+        else "mend it in the CloudFormation console, then apply again"
     )
     raise ProvisionError(f"{stack.name} is {status}: {todo}")
 
