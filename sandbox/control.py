@@ -14,6 +14,7 @@ from typing import Any
 Answer = dict[str, Any]
 Handler = Callable[[dict[str, Any]], Awaitable[Answer]]
 _LIMIT = 1 << 20
+_PATIENCE_S = 240.0  # more than a part of the sandbox may take to come up: a command may start one
 
 
 async def serve(path: Path, handler: Handler) -> asyncio.Server:
@@ -33,7 +34,7 @@ async def serve(path: Path, handler: Handler) -> asyncio.Server:
         os.umask(mask)
 
 
-def ask(path: Path, request: dict[str, Any], *, seconds: float = 60.0) -> Answer:
+def ask(path: Path, request: dict[str, Any], *, seconds: float = _PATIENCE_S) -> Answer:
     """The answer of the supervisor whose socket that is. `OSError` when there is none."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(seconds)

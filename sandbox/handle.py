@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gli.config.environments import Environment
+from sandbox.processes import PATIENCE_S
 
 if TYPE_CHECKING:
     import psycopg
@@ -67,7 +68,7 @@ class Sandbox:
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """The result of a coroutine of the supervisor's loop: `run(sandbox.relay("api").set_mode("refuse"))`."""
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout=30)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout=PATIENCE_S)
 
     def aws(self, service: str, region: str | None = None) -> Any:
         """A boto3 client with an administrator's credentials; the environment's region unless told."""

@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sandbox.processes import LOOPBACK, Child, PartFailed, reserve_port
+from sandbox.processes import LOOPBACK, Child, PartFailed, ReservedPort
 
 if TYPE_CHECKING:
     from sandbox.aws.seed import Seeded
@@ -18,8 +18,8 @@ class Moto:
 
     def __init__(self, folder: Path) -> None:
         self._log = folder / "aws.log"
-        self._reserved = reserve_port()
-        self.port = int(self._reserved.getsockname()[1])
+        self._reserved = ReservedPort()
+        self.port = self._reserved.port
         self.url = f"http://{LOOPBACK}:{self.port}"
         self._child: Child | None = None
 
@@ -29,9 +29,11 @@ class Moto:
 
     async def seed(self, site: Site, pems: Pems) -> Seeded:
         """Make GLI's stack in it; `PartFailed` when the process ends meanwhile."""
+        from sandbox.aws.account import answers
         from sandbox.aws.seed import seed
 
         assert self._child is not None
+        await self._child.until(lambda: answers(self.url), "its API to answer")
         seeding = asyncio.ensure_future(asyncio.to_thread(seed, self.url, site, pems))
         ended = asyncio.ensure_future(self._child.process.wait())
         await asyncio.wait({seeding, ended}, return_when=asyncio.FIRST_COMPLETED)

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from sandbox.processes import LOOPBACK, Child, PartFailed, listens, reserve_port, run
+from sandbox.processes import LOOPBACK, Child, PartFailed, ReservedPort, run
 from sandbox.site import Login, Site
 
 _UNPRIVILEGED = "nobody"
@@ -35,8 +35,8 @@ class Postgres:
         self._folder = folder
         self._site = site
         self._superuser = Login.named("postgres")
-        self._reserved = reserve_port()
-        self.port = int(self._reserved.getsockname()[1])
+        self._reserved = ReservedPort()
+        self.port = self._reserved.port
         self.child: Child | None = None
 
     @property
@@ -79,8 +79,8 @@ class Postgres:
             user=user,
             dies_by=signal.SIGQUIT,  # an immediate shutdown, which unlike SIGKILL takes the shared memory along
         )
-        await self.child.until(lambda: listens(self.port))
-        await self.child.until(self._is_set_up)
+        await self.child.until_it_listens(self.port)
+        await self.child.until(self._is_set_up, "it to let its superuser in")
 
     def _is_set_up(self) -> bool:
         """Make the database and the roles; False while the server is still starting."""

@@ -3,47 +3,79 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
 import pwd
+import random
 import signal
 import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import cycle
 from pathlib import Path
+
+from gli.common.bound_process import Bond
 
 LOOPBACK = "127.0.0.1"
 SOURCE = Path(__file__).resolve().parents[1]
 """The folder that this very copy of the `sandbox` package is imported from."""
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None, use_errno=True)
+PATIENCE_S = 180.0
+"""Seconds for which a part whose process is alive is waited for: a machine that does much else needs minutes."""
+_HELD_WHILE_BOUND = sys.platform == "linux"
+# Below the ports that Linux and macOS take for outgoing connections.
+_PORTS = range(20_000, 32_000)
+_ports_in_turn = cycle(random.sample(_PORTS, len(_PORTS)))  # at random among sandboxes, each once within one
 
 
 class PartFailed(Exception):
     """A part did not start, or ended; one sentence."""
 
 
-def reserve_port() -> socket.socket:
-    """A port of this machine that nobody else gets while the returned socket is open.
+class ReservedPort:
+    """A port of this machine for a server of the sandbox; connecting to the port while no server runs is refused.
 
-    The socket is bound but never listens, so that a server with SO_REUSEADDR (all of ours) can take the port, also
-    again after a restart, and connecting to it while no server runs is refused.
+    On Linux nobody else gets the port until `close`: a socket is bound to it but never listens, and a server with
+    SO_REUSEADDR (all of ours) can take the port, also again after a restart. Elsewhere such a socket would keep our own
+    server out (BSD's SO_REUSEADDR; tried on Linux, not on macOS), so the port is one that was free a moment ago.
     """
-    reserved = socket.socket()
-    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    reserved.bind((LOOPBACK, 0))
-    return reserved
+
+    def __init__(self) -> None:
+        self._socket = socket.socket()
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if _HELD_WHILE_BOUND:
+            self._socket.bind((LOOPBACK, 0))
+        else:
+            self._bind_any()
+        self.port = int(self._socket.getsockname()[1])
+        if not _HELD_WHILE_BOUND:
+            self._socket.close()
+
+    def _bind_any(self) -> None:
+        for _ in _PORTS:
+            with suppress(OSError):
+                self._socket.bind((LOOPBACK, next(_ports_in_turn)))
+                return
+        raise PartFailed(f"no port from {_PORTS[0]} to {_PORTS[-1]} is free")
+
+    def close(self) -> None:
+        """Give the port up."""
+        self._socket.close()
 
 
 class Child:
     """One process. Its output goes to a log file."""
 
-    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path, bond: Bond) -> None:
         self.name = name
         self.process = process
         self.log = log
+        self._gone = asyncio.create_task(self._end(bond))
+
+    async def _end(self, bond: Bond) -> int:
+        code = await self.process.wait()
+        bond.release()
+        return code
 
     @classmethod
     async def start(
@@ -55,30 +87,31 @@ class Child:
         env: Mapping[str, str] | None = None,
         cwd: Path = Path("/"),
         user: str | None = None,
-        nice: int = 0,
         dies_by: signal.Signals = signal.SIGKILL,
     ) -> Child:
         """Start `argv`, away from the terminal's signals; `dies_by` reaches it when this process is gone."""
         fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        bond = Bond(dies_by)
         try:
             process = await asyncio.create_subprocess_exec(
-                *map(str, argv),
-                stdin=asyncio.subprocess.DEVNULL,
+                *bond.command(argv),
+                stdin=bond.stdin,
                 stdout=fd,
                 stderr=fd,
                 cwd=cwd,
                 env=None if env is None else {**os.environ, **env},
                 start_new_session=True,
-                preexec_fn=_bound_to(os.getpid(), dies_by, nice),
                 user=user,
                 group=None if user is None else pwd.getpwnam(user).pw_gid,
                 extra_groups=None if user is None else [],
             )
         except OSError as e:
+            bond.release()
             raise PartFailed(f"{name} can't be started: {e.strerror}: {e.filename or argv[0]}") from None
         finally:
+            bond.started()
             os.close(fd)
-        return cls(name, process, log)
+        return cls(name, process, log, bond)
 
     @classmethod
     async def start_module(
@@ -92,15 +125,35 @@ class Child:
     def alive(self) -> bool:
         return self.process.returncode is None
 
-    async def until(self, ready: Callable[[], bool], seconds: float = 20.0) -> None:
-        """Wait until `ready()`, asked in a thread, is true; `PartFailed` when the process ends first or time is up."""
+    async def until_it_listens(self, port: int) -> None:
+        """Wait until somebody accepts connections on that port of this machine; raises like `until`."""
+        await self.until(lambda: listens(port), f"it to listen on port {port}")
+
+    async def until(self, ready: Callable[[], bool], what: str, seconds: float = PATIENCE_S) -> None:
+        """Wait for `what`: until `ready()`, asked in a thread, is true.
+
+        Raises `PartFailed` as soon as the process has ended, or after `seconds`.
+        """
         deadline = time.monotonic() + seconds
         while not await asyncio.to_thread(ready):
             if not self.alive:
                 raise PartFailed(f"{self.name} ended with {self.process.returncode}: {self.tail()}")
             if time.monotonic() > deadline:
-                raise PartFailed(f"{self.name} is not ready after {seconds:.0f} s: {self.tail()}")
+                raise self._late(what, seconds)
             await asyncio.sleep(0.02)
+
+    async def until_it_ends(self, seconds: float = PATIENCE_S) -> int:
+        """The process's exit code; raises `PartFailed` after `seconds`."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await asyncio.shield(self._gone)
+        except TimeoutError:
+            raise self._late("it to end", seconds) from None
+
+    def _late(self, what: str, seconds: float) -> PartFailed:
+        return PartFailed(
+            f"{self.name}: waited {seconds:g} s for {what}; the process runs, and its log ends with: {self.tail(1)}"
+        )
 
     async def stop(self, by: signal.Signals = signal.SIGKILL, seconds: float = 2.0) -> None:
         """End it and wait until it is gone; what does not go in time is killed."""
@@ -109,7 +162,7 @@ class Child:
                 self.process.send_signal(sign)
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    await self.process.wait()
+                    await asyncio.shield(self._gone)
                     return
 
     def tail(self, lines: int = 3) -> str:
@@ -138,19 +191,7 @@ async def run(
     """Run a command to its end; `PartFailed` where it fails."""
     child = await Child.start(name, argv, log=log, env=env, user=user)
     try:
-        if await child.process.wait() != 0:
+        if await child.until_it_ends() != 0:
             raise PartFailed(f"{name} failed: {child.tail()}")
     finally:
         await child.stop()
-
-
-def _bound_to(parent: int, sign: signal.Signals, nice: int) -> Callable[[], None]:
-    """For `preexec_fn`: the kernel sends `sign` to this process when `parent`, or the thread that forked it, ends."""
-
-    def bind() -> None:
-        _libc.prctl(_PR_SET_PDEATHSIG, int(sign), 0, 0, 0)
-        if os.getppid() != parent:  # it ended between fork and here
-            os._exit(1)
-        os.nice(nice)
-
-    return bind

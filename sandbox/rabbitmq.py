@@ -13,14 +13,13 @@ from urllib.parse import quote
 import pika
 import pika.exceptions
 
-from sandbox.processes import LOOPBACK, Child, listens, reserve_port, run
+from sandbox.processes import LOOPBACK, Child, ReservedPort, run
 from sandbox.site import Login, Site, required
 
 ABSENT = "rabbitmq-server is not installed; install it with `apt-get install rabbitmq-server`"
 # Debian's commands in the PATH change to a user of their own; the scripts behind them run as whoever calls them.
 _SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 _NODE = "gli@localhost"
-_BOOT_SECONDS = 90.0
 _AGAIN_S = 0.5
 _LOOKS_S = 0.1
 _SETTLES_S = 10.0
@@ -39,8 +38,8 @@ class RabbitMQ:
         self.queues = broker.queues
         self.dead_letter_queues = broker.dead_letter_queues
         self._admin = Login.named("admin")
-        self._reserved = [reserve_port() for _ in range(3)]
-        self.port, self._dist_port, self._epmd_port = (int(r.getsockname()[1]) for r in self._reserved)
+        self._reserved = [ReservedPort() for _ in range(3)]
+        self.port, self._dist_port, self._epmd_port = (r.port for r in self._reserved)
         self._children: list[Child] = []
         self.ready = asyncio.Event()
         self._left = threading.Event()
@@ -81,12 +80,13 @@ class RabbitMQ:
         # Schedulers that don't spin while they wait for work: two cores are shared with everything else.
         quiet = ["-noinput", "+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none"]
         node = await self._start("rabbitmq", [_SCRIPTS / "rabbitmq-server", *quiet])
-        await node.until(lambda: listens(self.port), seconds=_BOOT_SECONDS)
+        await node.until_it_listens(self.port)
         self._loop = asyncio.get_running_loop()
         self._start_workers()
 
     async def _start(self, name: str, argv: list[str | Path]) -> Child:
-        child = await Child.start(name, argv, log=self._folder / f"{name}.log", env=self._environment(), nice=15)
+        argv = ["nice", "-n", "15", *argv]
+        child = await Child.start(name, argv, log=self._folder / f"{name}.log", env=self._environment())
         self._children.append(child)
         return child
 

@@ -15,7 +15,7 @@ from enum import StrEnum
 from itertools import count
 from typing import Literal
 
-from sandbox.processes import LOOPBACK, reserve_port
+from sandbox.processes import LOOPBACK, ReservedPort
 
 Mode = Literal["pass", "refuse", "blackhole", "reset"]
 """What becomes of a connection: relayed; refused (nobody listens); accepted and never answered; accepted and reset."""
@@ -63,7 +63,7 @@ class Relay:
         self.requests = 0
         """HTTP requests and WebSocket handshakes of the suite that came through."""
         self._ready = ready
-        self._reserved = reserve_port()
+        self._reserved = ReservedPort()
         self._turn = count()
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
@@ -71,7 +71,7 @@ class Relay:
     @property
     def port(self) -> int:
         """Where it listens; the same for its whole life, whatever the mode."""
-        return int(self._reserved.getsockname()[1])
+        return self._reserved.port
 
     @property
     def address(self) -> str:

@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -32,12 +33,19 @@ _JANITOR = """
 trap '' HUP INT TERM
 cat >/dev/null
 [ "$(readlink "$2")" = "$1" ] && rm -f "$2"
-[ -d "$3" ] && flock --nonblock "$3/lock" rm -rf "$3"
+[ -d "$3" ] && "$4" -ISc "$5" "$3"
 for attempt in 1 2 3 4 5 6 7 8 9 10; do
     rm -rf "$1" 2>/dev/null && break
     sleep 0.1
 done
 rmdir "${2%/*}" 2>/dev/null
+"""
+# Remove the shared folder, unless another sandbox holds it. Not flock(1): macOS has none.
+_REMOVE_UNUSED = """
+import fcntl, shutil, sys
+with open(sys.argv[1] + "/lock") as lock:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    shutil.rmtree(sys.argv[1])
 """
 
 
@@ -117,7 +125,7 @@ class State:
         self.control = path / "control"
         self._locks = [lock]
         self._janitor = subprocess.Popen(
-            ["sh", "-c", _JANITOR, "sh", path, place.link, place.shared],
+            ["sh", "-c", _JANITOR, "sh", path, place.link, place.shared, sys.executable, _REMOVE_UNUSED],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

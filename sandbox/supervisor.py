@@ -37,6 +37,8 @@ from sandbox.valkey import Valkey
 from sandbox.websocket import WebSocketServer
 
 T = TypeVar("T")
+_SAYS_S = 10.0
+"""Seconds between two lines about a part that is still coming up: whoever started the sandbox sees that it lives."""
 
 
 class Supervisor:
@@ -88,16 +90,24 @@ class Supervisor:
         await self._publish(seeded.result())
 
     async def _part(self, name: str, start: Awaitable[T]) -> T:
-        """The result of starting one part; tells how long it took. Whatever went wrong is a `PartFailed`."""
+        """The result of starting one part; says how long it took. Whatever went wrong is a `PartFailed`."""
         begun = time.monotonic()
+        saying = asyncio.create_task(self._say_that_it_takes_long(name, begun))
         try:
             result = await start
         except PartFailed:
             raise
         except Exception as e:
             raise PartFailed(f"{name} failed: {type(e).__name__}: {e}") from e
+        finally:
+            saying.cancel()
         self._say(f"{name} ready {time.monotonic() - begun:.1f} s")
         return result
+
+    async def _say_that_it_takes_long(self, name: str, begun: float) -> None:
+        while True:
+            await asyncio.sleep(_SAYS_S)
+            self._say(f"still waiting for {name}, {time.monotonic() - begun:.0f} s so far")
 
     async def _make_site(self) -> None:
         names = [r.name for r in self._environment.repositories]

@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from socket import socket
 
-from sandbox.processes import Child, listens, reserve_port
+from sandbox.processes import Child, ReservedPort
 from sandbox.relay import Relay
 
 
@@ -20,7 +19,7 @@ class Task:
     revision: str
     port: int
     child: Child
-    reserved: socket
+    reserved: ReservedPort
 
 
 class ApiTasks:
@@ -36,15 +35,15 @@ class ApiTasks:
 
     async def add(self, revision: str) -> Task:
         """Start another task, and send it its share of the connections once it listens."""
-        reserved = reserve_port()
-        port = int(reserved.getsockname()[1])
+        reserved = ReservedPort()
+        port = reserved.port
         name = f"api-{next(self._number)}"
         log = self._folder / f"{name}.log"
         environment = await asyncio.to_thread(self._environment, port, revision)
         child = await Child.start_module(name, "sandbox.api", log=log, env=environment)
         task = Task(revision, port, child, reserved)
         self.running.append(task)
-        await child.until(lambda: listens(port))
+        await child.until_it_listens(port)
         self._balance()
         return task
 

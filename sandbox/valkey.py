@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
-from sandbox.processes import LOOPBACK, Child, PartFailed, listens, reserve_port
+from sandbox.processes import LOOPBACK, Child, PartFailed, ReservedPort
 from sandbox.site import Login, Site
 
 
@@ -17,8 +17,8 @@ class Valkey:
         self._folder = folder
         self._site = site
         self._admin = Login.named("default")
-        self._reserved = reserve_port()
-        self.port = int(self._reserved.getsockname()[1])
+        self._reserved = ReservedPort()
+        self.port = self._reserved.port
         self.child: Child | None = None
 
     @property
@@ -49,7 +49,7 @@ class Valkey:
             f"user {verify.username} on >{verify.password} -@all +ping +info +role\n"
         )
         self.child = await Child.start("valkey", [_binary(), configuration], log=self._folder / "log")
-        await self.child.until(lambda: listens(self.port))
+        await self.child.until_it_listens(self.port)
 
     async def stop(self) -> None:
         """End it at once."""

@@ -6,7 +6,6 @@ that is up, and is used as it is.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -16,19 +15,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from gli.common.bound_process import Bond
 from gli.common.errors import UsageError
 from gli.config.environments import overlay_path, read_overlay
 
-START_TIMEOUT_S = 60.0
+SILENCE_S = 180.0
+"""Seconds for which a provider that is starting may say nothing: a machine that does much else needs minutes."""
+LONGEST_S = 900.0
+"""Seconds after which it is given up, whatever it says."""
 _STOP_TIMEOUT_S = 15.0
-_PR_SET_PDEATHSIG = 1
 
 
 class Provider:
     """One started environment; `stop` ends it."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], bond: Bond) -> None:
         self._process = process
+        self._bond = bond
 
     def stop(self) -> None:
         """Ends the environment and waits until it is gone."""
@@ -39,6 +42,7 @@ class Provider:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._bond.release()
 
 
 def ensure(root: Path, name: str, tables: Mapping[str, Any], say: Callable[[str], None]) -> Provider | None:
@@ -51,16 +55,17 @@ def ensure(root: Path, name: str, tables: Mapping[str, Any], say: Callable[[str]
         return None
     say(f"no {name} is up: starting one for this run ...")
     command = [module, "up", "--env", name]
+    bond = Bond(signal.SIGTERM)
     process = subprocess.Popen(
-        [sys.executable, "-m", *command],
+        bond.command([sys.executable, "-m", *command]),
         cwd=root,
-        stdin=subprocess.DEVNULL,
+        stdin=bond.stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        preexec_fn=_die_with_parent,
         start_new_session=True,  # Ctrl-C reaches the run, and the run ends its environment
     )
-    provider = Provider(process)
+    bond.started()
+    provider = Provider(process, bond)
     try:
         _await(process, root, tables, " ".join(command))
     except BaseException:
@@ -73,16 +78,25 @@ def _await(process: subprocess.Popen[bytes], root: Path, tables: Mapping[str, An
     assert process.stdout is not None
     os.set_blocking(process.stdout.fileno(), False)
     said = b""
-    deadline = time.monotonic() + START_TIMEOUT_S
+    begun = heard = time.monotonic()
     while not _is_up(root, tables):
-        said += process.stdout.read() or b""
+        if new := process.stdout.read():
+            said += new
+            heard = time.monotonic()
         if process.poll() is not None:
             said += process.stdout.read() or b""
-            last = said.decode(errors="replace").strip().splitlines()[-3:]
-            raise UsageError(f"`python -m {command}` ended with code {process.returncode}: {' / '.join(last)}")
-        if time.monotonic() > deadline:
-            raise UsageError(f"`python -m {command}` was not ready within {START_TIMEOUT_S:.0f} s")
+            raise UsageError(f"`python -m {command}` ended with code {process.returncode}: {_end(said, lines=3)}")
+        now = time.monotonic()
+        if now > min(heard + SILENCE_S, begun + LONGEST_S):
+            raise UsageError(
+                f"`python -m {command}` is not ready after {now - begun:.0f} s; the last that it said, "
+                f"{now - heard:.0f} s ago: {_end(said, lines=1) or 'nothing'}"
+            )
         time.sleep(0.05)
+
+
+def _end(said: bytes, lines: int) -> str:
+    return " / ".join(said.decode(errors="replace").strip().splitlines()[-lines:])
 
 
 def _is_up(root: Path, tables: Mapping[str, Any]) -> bool:
@@ -101,9 +115,3 @@ def _alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
-
-
-def _die_with_parent() -> None:
-    """Linux: the provider gets SIGTERM when this process dies, however it dies."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

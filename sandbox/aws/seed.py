@@ -28,9 +28,8 @@ class Seeded:
 
 
 def seed(endpoint: str, site: Site, pems: Pems) -> Seeded:
-    """Seed both environments, blocking (run it in a thread). The server may still be starting: waits for it."""
+    """Seed both environments, blocking (run it in a thread)."""
     account = Account(endpoint, required(site.environment.aws).region)
-    account.wait()
     with ThreadPoolExecutor(max_workers=6) as pool:
         edge = pool.submit(seed_edge.seed_shared, account, site, pems)
         compute = pool.submit(seed_compute.seed_shared, account, site)
