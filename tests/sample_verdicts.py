@@ -12,19 +12,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from gli.common.sentences import expected_and_seen, listed, phrase, saw
 from gli.judge.outcome import Outcome
 from gli.judge.verdict import (
     Accepted,
     CheckLine,
     ItemLine,
+    Reason,
     RootCause,
     SignOff,
     SinceLast,
     Suite,
     Verdict,
-    some,
 )
 from gli.report import html, junit, markdown, prometheus, terminal
+from gli.report.korean import translated
 
 GOLDEN = Path(__file__).parent / "golden"
 FOLDER = GOLDEN / "verdicts"
@@ -39,7 +41,14 @@ PASSING = (
     *("ws-ping-pong[websocket]", "spa-assets-resolve[user]", "spa-assets-resolve[admin]", "git-tested-sha[stg]"),
     *("alarm-resources-watched[stg-gli-]", "mq-consumers[stg/gli/rabbitmq]", "ecs-rollout-completed[api]"),
 )
-OPENED = "expected stg-gli-database to take only stg-gli-api-tasks and stg-gli-verify, saw 5432 open to 203.0.113.7/32"
+OPENED = saw(
+    phrase("{port} open to {strangers}", port=5432, strangers="203.0.113.7/32"),
+    expected=phrase(
+        "{names} to take only {allowed}",
+        names="stg-gli-database",
+        allowed=listed(["stg-gli-api-tasks", "stg-gli-verify"]),
+    ),
+)
 MEND_INGRESS = "Restore the security group: the named groups on the database's port, nothing else."
 
 
@@ -48,16 +57,18 @@ def check(label: str, outcome: str = "passed", message: str = "", **more: Any) -
     id_, _, target = label.removesuffix("]").partition("[")
     facts = (f"{id_.partition('-')[0]}_observation[{target}]",)
     fields = {"severity": "block", "phase": "both", "duration_s": 0.0123, "facts": facts} | more
-    return CheckLine(id=id_, target=target, outcome=Outcome(outcome), message=message, **fields)
+    expected, seen = expected_and_seen(message)
+    said = {"message": str(message), "expected": expected, "seen": seen}
+    return CheckLine(id=id_, target=target, outcome=Outcome(outcome), **said, **fields)
 
 
 def root(line: CheckLine, *explains: str) -> RootCause:
     return RootCause(check=line.id, target=line.target, message=line.message, hint=line.hint, explains=explains)
 
 
-def verdict(*changed: CheckLine, go: bool = False, reasons: tuple[str, ...] = (), **more: Any) -> Verdict:
+def verdict(*changed: CheckLine, go: bool = False, reasons: tuple[Reason, ...] = (), **more: Any) -> Verdict:
     """A verdict of `stg` with these cases changed, worst first."""
-    labels = {f"{c.id}[{c.target}]" for c in changed}
+    labels = {str(c.key) for c in changed}
     passing = [check(p) for p in PASSING if p not in labels]
     checks = sorted([*changed, *passing], key=lambda c: c.outcome.rank)
     counts = Counter(c.outcome.value for c in checks)
@@ -81,7 +92,8 @@ def verdict(*changed: CheckLine, go: bool = False, reasons: tuple[str, ...] = ()
         "checks": tuple(checks),
         "checklist": items(checks),
     }
-    return Verdict(verdict="GO" if go else "NO-GO", reasons=reasons, **(fields | more))
+    said = {"reasons": tuple(str(r.message) for r in reasons), "held_by": reasons}
+    return Verdict(verdict="GO" if go else "NO-GO", **(said | fields | more))
 
 
 ITEMS = (
@@ -119,7 +131,7 @@ def items(checks: list[CheckLine]) -> tuple[ItemLine, ...]:
                 heading=heading,
                 text=text,
                 outcome=outcome,
-                checks=tuple(f"{c.id}[{c.target}]" for c in proofs),
+                checks=tuple(str(c.key) for c in proofs),
                 sign_off=SignOff(needed=needed, by=signed) if needed else None,
             )
         )
@@ -130,14 +142,17 @@ INGRESS = check("sg-db-ingress[stg-gli-database]", "failed", OPENED, hint=MEND_I
 SYMPTOMS = tuple(
     check(label, "blocked", message, blocked_by="sg-db-ingress[stg-gli-database]", hint="Look at its cause first.")
     for label, message in (
-        ("db-tcp-reachable[stg-gli-database]", "expected a connection to 10.0.3.17:5432, saw connection timed out"),
+        (
+            "db-tcp-reachable[stg-gli-database]",
+            saw("connection timed out", expected=phrase("a connection to {place}", place="10.0.3.17:5432")),
+        ),
         ("db-credentials-valid[stg-gli-database]", "the database did not answer"),
-        ("api-deep-health[api]", "expected 200, saw 503 application/json"),
+        ("api-deep-health[api]", saw("503 application/json", expected=200)),
     )
 )
 STALE = check(
     *("spa-assets-resolve[user]", "failed"),
-    "expected every asset of index.html, saw /assets/index-4f1c.js answer text/html",
+    saw("/assets/index-4f1c.js answer text/html", expected="every asset of index.html"),
     hint="Upload the assets before index.html, then invalidate /index.html.",
 )
 DENIED = check(
@@ -147,7 +162,7 @@ DENIED = check(
 )
 ROLLED_BACK = check(
     *("ecs-rollout-completed[api]", "failed"),
-    "expected revision 2222222 on every task, saw 1111111 after a rollback",
+    saw("1111111 after a rollback", expected="revision 2222222 on every task"),
     hint="Read the service's events; mend what made the new tasks unhealthy, then deploy again.",
 )
 LATE = check("tls-chain-valid[stg.glibiz.com]", "failed", "the certificate ends in 12 days", severity="warn")
@@ -167,23 +182,36 @@ ABSENT = check(
 )
 
 
-def reasons_of(*lines: CheckLine) -> tuple[str, ...]:
-    return tuple(f"{c.id}[{c.target}] {c.outcome.value}: {c.message}" for c in lines)
+def reasons_of(*lines: CheckLine) -> tuple[Reason, ...]:
+    """As `gli.judge.verdict` says them."""
+    made = []
+    for line in lines:
+        message = line.seen if line.expected is None else saw(line.seen, expected=line.expected)
+        said = phrase(f"{{case}} {line.outcome.value}: {{message}}", case=line.key, message=message)
+        made.append(Reason(kind=line.outcome.value, labels=(str(line.key),), message=said))
+    return tuple(made)
 
 
-def held_back(lines: Sequence[CheckLine]) -> str:
-    return f"{len(lines)} blocked by root causes: {some([f'{c.id}[{c.target}]' for c in lines])}"
+def held_back(labels: Sequence[str]) -> Reason:
+    said = phrase("{n} blocked by root causes: {labels}", n=len(labels), labels=listed(labels))
+    return Reason(kind="blocked", labels=labels, message=said)
 
 
-def silent(labels: Sequence[str]) -> str:
-    return f"{len(labels)} of {len(PASSING)} cases did not report: {some(labels)}"
+def silent(labels: Sequence[str]) -> Reason:
+    of = {"n": len(labels), "all": len(PASSING), "labels": listed(labels)}
+    return Reason(kind="missing", labels=labels, message=phrase("{n} of {all} cases did not report: {labels}", **of))
+
+
+def not_whole(kind: str, why: str, **values: object) -> Reason:
+    """`kind` is `incomplete` or `partial`."""
+    return Reason(kind=kind, message=phrase(kind + ": {why}", why=phrase(why, **values)))
 
 
 def unjudged(outcome: str, message: str, **more: Any) -> list[CheckLine]:
     return [check(label, outcome, message, **more) for label in PASSING]
 
 
-SILENT = "it did not report: it was not run, or its report was lost"
+SILENT = phrase("it did not report: it was not run, or its report was lost")
 WRONG = (
     "wrong AWS account: [stg] is account 123456789012, these credentials belong to 210987654321; "
     "check AWS_PROFILE or the role"
@@ -208,15 +236,15 @@ SAMPLES: dict[str, tuple[int, Verdict]] = {
             *(INGRESS, STALE, LATE, ABSENT, *SYMPTOMS),
             reasons=(
                 *reasons_of(INGRESS, STALE),
-                held_back(SYMPTOMS),
+                held_back([str(c.key) for c in SYMPTOMS]),
             ),
             root_causes=(
-                root(INGRESS, *(f"{c.id}[{c.target}]" for c in SYMPTOMS)),
+                root(INGRESS, *(str(c.key) for c in SYMPTOMS)),
                 root(STALE),
                 root(LATE),
             ),
             since_last=SinceLast(
-                new=("sg-db-ingress[stg-gli-database]", *(f"{c.id}[{c.target}]" for c in SYMPTOMS)),
+                new=("sg-db-ingress[stg-gli-database]", *(str(c.key) for c in SYMPTOMS)),
                 still=("spa-assets-resolve[user]",),
                 fixed=("redis-ping[stg-gli-redis]",),
             ),
@@ -229,9 +257,9 @@ SAMPLES: dict[str, tuple[int, Verdict]] = {
             *(INGRESS, *SYMPTOMS),
             reasons=(
                 *reasons_of(INGRESS),
-                held_back(SYMPTOMS),
+                held_back([str(c.key) for c in SYMPTOMS]),
             ),
-            root_causes=(root(INGRESS, *(f"{c.id}[{c.target}]" for c in SYMPTOMS)),),
+            root_causes=(root(INGRESS, *(str(c.key) for c in SYMPTOMS)),),
         ),
     ),
     "waived": (0, verdict(WAIVED, go=True)),
@@ -241,7 +269,7 @@ SAMPLES: dict[str, tuple[int, Verdict]] = {
             *unjudged("missing", SILENT)[1:],
             phase=None,
             reasons=(
-                "partial: 1 of 17 cases were selected",
+                not_whole("partial", "{n} of {all} cases were selected", n=1, all=17),
                 silent(PASSING[1:]),
             ),
             manifest={},
@@ -252,7 +280,7 @@ SAMPLES: dict[str, tuple[int, Verdict]] = {
         verdict(
             *unjudged("missing", SILENT),
             reasons=(
-                "incomplete: interrupted",
+                not_whole("incomplete", "interrupted"),
                 silent(PASSING),
             ),
             **EMPTY,
@@ -263,11 +291,13 @@ SAMPLES: dict[str, tuple[int, Verdict]] = {
         verdict(
             IDENTITY,
             *unjudged(
-                *("blocked", "not asked: the identity of the run is not confirmed"), blocked_by="aws-caller-identity"
+                "blocked",
+                phrase("not asked: the identity of the run is not confirmed"),
+                blocked_by="aws-caller-identity[ap-northeast-2]",
             ),
             reasons=(
                 *reasons_of(IDENTITY),
-                f"17 blocked by root causes: {some(PASSING)}",
+                held_back(PASSING),
             ),
             root_causes=(root(IDENTITY, *PASSING),),
             **(EMPTY | {"account": None, "requests": {"sts": 1}}),
@@ -307,7 +337,7 @@ def _terminal(name: str, language: str, verbosity: int = 0) -> str:
     if name == "refused":
         said = terminal.refusal(WRONG, report, language=language)
     else:
-        said = terminal.summary(verdict, report, language=language, verbosity=verbosity)
+        said = terminal.summary(translated(verdict, language, None), report, language=language, verbosity=verbosity)
     return "\n".join([*said, terminal.last_line(verdict.environment, verdict.verdict)]) + "\n"
 
 
@@ -318,7 +348,7 @@ FORMATS: dict[str, Callable[[str], str]] = {
     "q.txt": lambda name: _terminal(name, "en", -1),
     "v.txt": lambda name: _terminal(name, "en", 1),
     "md": lambda name: markdown.markdown(SAMPLES[name][1]),
-    "ko.md": lambda name: markdown.markdown(SAMPLES[name][1], language="ko"),
+    "ko.md": lambda name: markdown.markdown(translated(SAMPLES[name][1], "ko", None), language="ko"),
     "line": lambda name: markdown.line(SAMPLES[name][1]) + "\n",
     "junit.xml": lambda name: junit.junit(SAMPLES[name][1]),
     "prom": lambda name: prometheus.prometheus(SAMPLES[name][1]),

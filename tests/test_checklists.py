@@ -17,10 +17,14 @@ BROKEN = {
     "an unknown check": (HEAD + ITEM + 'checks = ["first-chek"]', "[ITEM-1] checks names 'first-chek', which is no"),
     "an item without proof": (HEAD + ITEM, "[ITEM-1] is proven by nothing; give it checks, or people who sign it"),
     "an unknown heading": (ITEM + BOTH, "[ITEM-1] heading = 'all' is none of: none"),
-    "a wrong type": (HEAD + ITEM + BOTH + 'people = "two"', "[ITEM-1] people: Input should be a valid integer"),
-    "an unknown key": (HEAD + ITEM + BOTH + "signed = 2", "[ITEM-1] signed: Extra inputs are not permitted"),
-    "an unknown place": (HEAD + ITEM + BOTH + 'on = "dev"', "[ITEM-1] on: Input should be 'staging' or 'production'"),
-    "one language": (HEAD + ITEM.replace("text.ko", "text.kr") + BOTH, "[ITEM-1] text.ko: Field required"),
+    "a wrong type": (HEAD + ITEM + BOTH + 'people = "two"', "[ITEM-1] people = 'two' should be a valid integer"),
+    "an unknown key": (HEAD + ITEM + BOTH + "signed = 2", "[ITEM-1] signed is not a known key; mend its spelling"),
+    "an unknown place": (HEAD + ITEM + BOTH + 'on = "dev"', "[ITEM-1] on = 'dev' should be 'staging' or 'production'"),
+    "another language": (HEAD + ITEM.replace("text.ko", "text.kr") + BOTH, "[ITEM-1.text] kr is not a known key"),
+    "no English": (
+        HEAD + ITEM.replace('text.en = "It works"\n', "") + BOTH,
+        "[ITEM-1.text] en is missing; write it",
+    ),
     "no table": ("ITEM = 1", "ITEM must be a table, as in [ITEM]"),
     "no TOML": ("[", "is not valid TOML"),
 }
@@ -40,7 +44,7 @@ def test_a_checklist_that_is_missing_stops_the_run(project: Project) -> None:
     (project.root / "checklists/post-deploy.toml").unlink()
     ran = project.run()
     assert ran.code == 4
-    assert "checklists/post-deploy.toml can't be read: No such file" in ran.output
+    assert "checklists/post-deploy.toml is missing; it says what proves a deployment" in ran.output
 
 
 PROMOTED = """
@@ -83,7 +87,9 @@ def test_an_item_is_as_good_as_its_checks_and_waits_for_people(project: Project)
     }
     assert lines["BOTH"]["checks"] == ["first-check[api]"]
     assert lines["PEOPLE"]["sign_off"] == {"needed": 2, "by": []}
-    assert (lines["PROVEN"]["heading"], lines["PROVEN"]["text"]) == ("전체", "동작한다")
+    assert (lines["PROVEN"]["heading"], lines["PROVEN"]["text"]) == ("All", "It works")
+    (report,) = project.root.glob("reports/own/latest/report.md")
+    assert "**전체**\n- [x] PROVEN: 동작한다\n" in report.read_text(encoding="utf-8")
 
 
 def test_a_check_that_an_item_needs_is_asked_there_whatever_its_phase(project: Project) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from conftest import ENVIRONMENT, ROOT, Project
 from gli.common.errors import UsageError
-from gli.config import environments
+from gli.config import environments, toml_tables
 
 
 def test_the_projects_own_file_describes_its_five_environments() -> None:
@@ -37,9 +37,9 @@ def test_the_overlay_of_a_named_sandbox_is_found_by_its_variable(
 ) -> None:
     tables = {"overlay": ".sandbox/${GLI_SANDBOX-default}/environment.toml"}
     monkeypatch.delenv("GLI_SANDBOX", raising=False)
-    assert environments.overlay_path(tmp_path, tables) == tmp_path / ".sandbox/default/environment.toml"
+    assert toml_tables.overlay_path(tmp_path, tables) == tmp_path / ".sandbox/default/environment.toml"
     monkeypatch.setenv("GLI_SANDBOX", "two")
-    assert environments.overlay_path(tmp_path, tables) == tmp_path / ".sandbox/two/environment.toml"
+    assert toml_tables.overlay_path(tmp_path, tables) == tmp_path / ".sandbox/two/environment.toml"
 
 
 BROKEN = {

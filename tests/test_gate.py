@@ -63,7 +63,12 @@ REFUSALS: dict[str, tuple[Verdict | None, dict[str, Any], int, str]] = {
         "is NO-GO: api-health[api] failed: no (and 1 more reasons)",
     ),
     "a partial run": (verdict(verdict="NO-GO", reasons=("partial: 1 of 2",)), {}, 1, "is NO-GO: partial: 1 of 2"),
-    "a killed run": (verdict(verdict="NO-GO", reasons=("incomplete: killed",)), {}, 3, "did not come to its end"),
+    "a killed run": (
+        verdict(verdict="NO-GO", reasons=("killed",), held_by=({"kind": "incomplete", "message": "killed"},)),
+        {},
+        3,
+        "did not come to its end",
+    ),
     "an old one": (verdict(), {"now": NOW + timedelta(hours=2)}, 3, "expired at 2026-01-31T10:00:03.000Z"),
     "another catalogue": (verdict(), {"catalogue_sha256": "other"}, 1, "was judged by another catalogue"),
     "an edited file": (verdict(), {"whole": False}, 1, "was edited after the run wrote it"),

@@ -34,14 +34,12 @@ def case(
 
 
 def result(of: Case, outcome: Outcome, message: str = "") -> Result:
-    return Result(
-        check=of.check.id, target=of.target, outcome=outcome, message=message or f"{of.check.id} is {outcome}"
-    )
+    return Result(check=of.check.id, target=of.target, outcome=outcome, seen=message or f"{of.check.id} is {outcome}")
 
 
 def outcomes(cases: list[Case], reports: list[Result]) -> dict[str, Outcome]:
     marked, _ = triage(cases, reconciled(cases, reports))
-    return {f"{check}[{target}]": r.outcome for (check, target), r in marked.items()}
+    return {str(key): r.outcome for key, r in marked.items()}
 
 
 def test_every_case_passed_is_go() -> None:
@@ -60,7 +58,9 @@ def test_a_case_that_did_not_report_is_missing_whatever_its_severity() -> None:
     one, two = case("one"), case("two", severity="warn")
     judged = judge([one, two], [result(one, Outcome.PASSED)])
     assert judged.verdict == "NO-GO"
-    assert judged.reasons == ("1 of 2 cases did not report: two[api]",)
+    assert [(r.kind, r.labels, str(r.message)) for r in judged.reasons] == [
+        ("missing", ("two[api]",), "1 of 2 cases did not report: two[api]")
+    ]
 
 
 def test_nothing_to_judge_is_no_go() -> None:
@@ -127,10 +127,29 @@ def test_what_is_unknown_for_the_same_reason_is_one_root() -> None:
     assert judged.counts == {"unknown": 3}
 
 
-def test_the_hint_comes_in_the_asked_language() -> None:
+def test_what_was_expected_and_seen_stays_data_up_to_the_verdict() -> None:
+    """Also where one of them reads like the words between them, or like how a run ended."""
     one = case("one")
-    judged = judge([one], [result(one, Outcome.FAILED)], language="ko")
-    assert judged.root_causes[0].hint == "고치세요."
+    said = {"expected": "x, saw y", "seen": "incomplete: b"}
+    judged = judge([one], [Result(check="one", target="api", outcome=Outcome.FAILED, **said)])
+    line = judged.checks[0]
+    assert (line.expected, line.seen, line.message) == (
+        "x, saw y",
+        "incomplete: b",
+        "expected x, saw y, saw incomplete: b",
+    )
+    assert [r.kind for r in judged.reasons] == ["failed"]
+
+
+def test_a_blocker_explains_what_it_blocks_and_no_check_of_a_longer_name() -> None:
+    short, long, blocked = case("api-health"), case("api-health-deep"), case("other")
+    reports = [result(c, Outcome.FAILED) for c in (short, long)]
+    reports.append(result(blocked, Outcome.BLOCKED).but(blocked_by=long.key))
+    judged = judge([short, long, blocked], reports)
+    assert {r.check: r.explains for r in judged.root_causes} == {
+        "api-health": (),
+        "api-health-deep": ("other[api]",),
+    }
 
 
 @st.composite
@@ -171,15 +190,15 @@ def test_blocked_never_hides_a_root(graph: tuple[list[Case], list[Result]]) -> N
     cases, reports = graph
     known = reconciled(cases, reports)
     marked, roots = triage(cases, known)
-    labels = {r.result.label for r in roots}
+    keys = {r.result.key for r in roots}
     for key, seen in marked.items():
         before = known[key].outcome
         assert seen.outcome is before or (
             seen.outcome is Outcome.BLOCKED and before in (Outcome.FAILED, Outcome.UNKNOWN)
         )
         if seen.blocked_by is not None:
-            assert seen.blocked_by in labels
-            assert marked[_key(seen.blocked_by)].outcome is Outcome.FAILED
+            assert seen.blocked_by in keys
+            assert marked[seen.blocked_by].outcome is Outcome.FAILED
     if any(r.outcome is Outcome.FAILED for r in known.values()):
         assert any(m.outcome is Outcome.FAILED for m in marked.values())
 
@@ -192,8 +211,3 @@ def test_the_order_of_the_reports_does_not_matter(graph: tuple[list[Case], list[
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     # Two reports of the same outcome carry the same message here, so that nothing but the order differs.
     assert judge(cases, shuffled) == judge(cases, reports)
-
-
-def _key(label: str) -> tuple[str, str]:
-    check, _, target = label.partition("[")
-    return check, target.removesuffix("]")

@@ -27,7 +27,7 @@ def test_every_case_belongs_to_one_part_and_every_line_joins_two(name: str) -> N
     cases = catalogue.load(ROOT).cases(environment, None)
     made = topology(environment, cases)
     labels = [label for node in made.nodes for label in node.cases]
-    assert sorted(labels) == sorted(case.label for case in cases)
+    assert sorted(labels) == sorted(str(case.key) for case in cases)
     ids = {node.id for node in made.nodes}
     assert len(ids) == len(made.nodes)
     assert all(a in ids and b in ids for a, b in made.edges)

@@ -221,13 +221,6 @@ def test_every_word_is_there_in_both_languages() -> None:
     }
 
 
-@pytest.mark.parametrize("name", SAMPLES)
-def test_every_reason_has_korean_words(name: str) -> None:
-    for reason in SAMPLES[name][1].reasons:
-        assert re.search("[가-힣]", texts.reason(reason, "ko")), reason
-        assert texts.reason(reason, "en") == reason
-
-
 @pytest.mark.parametrize(
     ("option", "lang", "language"),
     [

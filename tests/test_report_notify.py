@@ -136,7 +136,7 @@ def test_other_roots_are_news_and_the_same_ones_are_not(hook: Hook, tmp_path: Pa
         assert tell(sample, tmp_path) == []
     assert [p["body"]["title"].partition("deploy: ")[2] for p in hook.got] == [
         "sg-db-ingress[stg-gli-database]",
-        "sg-db-ingress[stg-gli-database], spa-assets-resolve[user]",
+        "sg-db-ingress[stg-gli-database] and spa-assets-resolve[user]",
         "alarm-resources-watched[stg-gli-]",
     ]
 

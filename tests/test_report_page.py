@@ -20,8 +20,9 @@ from sample_verdicts import SAMPLES, check, root, verdict
 
 from conftest import ROOT, Project
 from gli.config import catalogue, environments
+from gli.common.sentences import saw
 from gli.judge.outcome import Outcome
-from gli.judge.verdict import Verdict
+from gli.judge.verdict import Reason, Verdict
 from gli.observe.engine.observation import Record, Unknown
 from gli.report import html, index
 from gli.report.topology import Topology, topology
@@ -257,8 +258,14 @@ HOSTILE = "</script><script>window.hurt = 1</script><img src=x onerror='window.h
 
 @browses
 def test_text_of_a_target_stays_text(open_page: Open) -> None:
-    bad = check(f"db-tcp-reachable[{HOSTILE}]", "failed", f"expected quiet, saw {HOSTILE}", hint=HOSTILE)
-    sample = verdict(bad, reasons=(HOSTILE,), root_causes=(root(bad, HOSTILE),), account=HOSTILE, environment=HOSTILE)
+    bad = check(f"db-tcp-reachable[{HOSTILE}]", "failed", saw(HOSTILE, expected="quiet"), hint=HOSTILE)
+    sample = verdict(
+        bad,
+        reasons=(Reason(kind="nothing", message=HOSTILE),),
+        root_causes=(root(bad, HOSTILE),),
+        account=HOSTILE,
+        environment=HOSTILE,
+    )
     seen = Record(probe="seen", target=HOSTILE, started=BEGUN, duration_s=1, observation={HOSTILE: HOSTILE})
     denied = Record(
         probe="x", started=BEGUN, duration_s=1, unknown=Unknown(cause="error", message=HOSTILE), phases_s={HOSTILE: 1}

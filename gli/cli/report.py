@@ -15,8 +15,9 @@ from gli.config import catalogue as catalogues
 from gli.config import environments
 from gli.config.catalogue import Catalogue
 from gli.config.environments import Retention
-from gli.judge.verdict import CheckLine, ItemLine, Verdict
+from gli.judge.verdict import Verdict
 from gli.report import files, markdown, prometheus, retention, texts
+from gli.report.korean import translated
 
 FORMATS = ("md", "html", "line", "json", "prometheus")
 _REPORTS = click.option(
@@ -35,16 +36,17 @@ def report(run: str, kind: str, lang: str | None, report_dir: Path) -> None:
     folder = _folder(run, report_dir)
     text, verdict = _verdict(folder / files.VERDICT)
     language = texts.chosen(lang)
+    shown = translated(verdict, language, _catalogue())
     if kind == "json":
         click.echo(text, nl=False)
     elif kind == "prometheus":
         click.echo(prometheus.prometheus(verdict), nl=False)
     elif kind == "html":
-        click.echo(_page(folder, _translated(verdict, language), language), nl=False)
+        click.echo(_page(folder, shown, language), nl=False)
     elif kind == "line":
-        click.echo(markdown.line(verdict, language=language))
+        click.echo(markdown.line(shown, language=language))
     else:
-        click.echo(markdown.markdown(_translated(verdict, language), language=language), nl=False)
+        click.echo(markdown.markdown(shown, language=language), nl=False)
 
 
 @click.group()
@@ -104,6 +106,14 @@ def _verdict(path: Path) -> tuple[str, Verdict]:
         raise UsageError(f"{path} is no verdict of schema 1 ({type(e).__name__}); run pytest --env again") from None
 
 
+def _catalogue() -> Catalogue | None:
+    """The project's catalogue; None where there is none that can be read."""
+    try:
+        return catalogues.load(Path.cwd())
+    except UsageError:
+        return None
+
+
 def _page(folder: Path, verdict: Verdict, language: str) -> str:
     """The page of a run, with its environment drawn as the file describes it now."""
     from gli.report import html, topology
@@ -114,40 +124,8 @@ def _page(folder: Path, verdict: Verdict, language: str) -> str:
         root = Path.cwd()
         environment = environments.load(root, verdict.environment, overlay=header.get("overlay", {}))
         catalogue = catalogues.load(root)
-        docstrings = catalogues.docstrings(root)
+        proves = catalogues.proved(root, catalogue, language)
     except UsageError:  # the environment is not described here, or not any more
         return html.page(verdict, records, None, language)
-    proves = {c.id: docstrings.get(c.function, "") for c in catalogue.checks.values()}
     drawn = topology.topology(environment, catalogue.cases(environment, verdict.phase))
     return html.page(verdict, records, drawn, language, proves=proves)
-
-
-def _translated(verdict: Verdict, language: str) -> Verdict:
-    """The verdict with what to do and what the items say in the language, where the catalogue is the run's own."""
-    try:
-        catalogue = catalogues.load(Path.cwd())
-    except UsageError:
-        return verdict
-    if catalogue.sha256 != verdict.suite.catalogue_sha256:
-        return verdict
-
-    def hint(check: str, given: str) -> str:
-        return catalogue.checks[check].remedy.of(language) if given and check in catalogue.checks else given
-
-    roots = tuple(r.model_copy(update={"hint": hint(r.check, r.hint)}) for r in verdict.root_causes)
-    checks = tuple(_hinted(c, hint(c.id, c.hint)) for c in verdict.checks)
-    items = tuple(_said(i, catalogue, language) for i in verdict.checklist)
-    return verdict.model_copy(update={"root_causes": roots, "checks": checks, "checklist": items})
-
-
-def _hinted(line: CheckLine, hint: str) -> CheckLine:
-    return line if line.hint == hint else line.model_copy(update={"hint": hint})
-
-
-def _said(line: ItemLine, catalogue: Catalogue, language: str) -> ItemLine:
-    for checklist in catalogue.checklists.values():
-        item = checklist.items.get(line.item)
-        if item is not None:
-            heading = checklist.headings[item.heading].of(language)
-            return line.model_copy(update={"heading": heading, "text": item.text.of(language)})
-    return line

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ValidationError
-
 import gli
+from gli.common.case_key import CaseKey
 from gli.common.errors import UsageError
-from gli.config import checklists
+from gli.config import checklists, toml_tables
 from gli.config.checklists import Checklist, Text
 from gli.config.environments import FILE as ENVIRONMENTS
-from gli.config.environments import Environment, Table, Vantage
+from gli.config.environments import Environment, Vantage
+from gli.config.toml_models import Table, validated
 
 FILE = Path("checklists/checks.toml")
 WAIVERS = Path("checklists/waivers.toml")
@@ -61,6 +60,12 @@ GROUPS: Mapping[str, Callable[[Environment], Mapping[str, Any]]] = {
 }
 
 
+class Proves(Table):
+    """What a check proves, in the languages that its docstring is not in."""
+
+    ko: str = ""
+
+
 class Check(Table):
     """One row of the catalogue."""
 
@@ -77,6 +82,7 @@ class Check(Table):
     """Checks that explain this one: where one of them is red, this red is a symptom."""
     remedy: Text
     """What to do when the check is red: one sentence for a tired person."""
+    proves: Proves = Proves()
     iam: tuple[str, ...] = ()
     """The IAM actions that its observations need."""
 
@@ -109,12 +115,8 @@ class Case:
     """Why the case can't be judged here, by the environment's own declaration."""
 
     @property
-    def key(self) -> tuple[str, str]:
-        return self.check.id, self.target
-
-    @property
-    def label(self) -> str:
-        return f"{self.check.id}[{self.target}]"
+    def key(self) -> CaseKey:
+        return CaseKey(self.check.id, self.target)
 
 
 @dataclass(frozen=True)
@@ -153,14 +155,7 @@ class Catalogue:
 
 def load(root: Path) -> Catalogue:
     """The catalogue of `root`; raises `UsageError` for anything that is not as it should be."""
-    path = root / FILE
-    try:
-        content = path.read_bytes()
-        rows = tomllib.loads(content.decode("utf-8"))
-    except OSError as e:
-        raise UsageError(f"{FILE} can't be read: {e.strerror}; run from the project's root") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise UsageError(f"{FILE} is not valid TOML: {e}; mend that line") from None
+    rows = toml_tables.read(root / FILE, FILE, missing="run from the project's root")
     checks = {id_: _check(id_, row) for id_, row in rows.items()}
     _refuse_unknown_causes(checks)
     _refuse_cycles(checks)
@@ -182,6 +177,13 @@ def _digest(root: Path) -> str:
     for name, path in named:
         digest.update(f"{name}\n".encode() + hashlib.sha256(path.read_bytes() if path.is_file() else b"").digest())
     return digest.hexdigest()
+
+
+def proved(root: Path, catalogue: Catalogue, language: str) -> dict[str, str]:
+    """What each check proves, by its id: its row's sentence in the language, or else its function's docstring."""
+    english = docstrings(root)
+    korean = {c.id: c.proves.ko for c in catalogue.checks.values()} if language == "ko" else {}
+    return {c.id: korean.get(c.id) or english.get(c.function, "") for c in catalogue.checks.values()}
 
 
 def docstrings(root: Path) -> dict[str, str]:
@@ -209,15 +211,7 @@ def _parsed(path: Path) -> ast.Module:
 
 
 def _check(id_: str, row: Any) -> Check:
-    if not isinstance(row, dict):
-        raise UsageError(f"{FILE}: {id_} must be a table, as in [{id_}]")
-    listed = {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
-    try:
-        check = Check.model_validate({**listed, "id": id_})
-    except ValidationError as e:
-        error = e.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in error["loc"])
-        raise UsageError(f"{FILE}: [{id_}] {key}: {error['msg']}; mend the row") from None
+    check = validated(Check, row, file=FILE, name=id_, id=id_)
     if check.each not in GROUPS:
         raise UsageError(
             f"{FILE}: [{id_}] each = {check.each!r} is no group of targets; there are: {', '.join(GROUPS)}"

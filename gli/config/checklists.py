@@ -6,29 +6,30 @@ by people, or both. Nothing here asks anything; `gli.judge.checklist` says how f
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from gli.common.errors import UsageError
-from gli.config.environments import Environment, Table
+from gli.config import toml_tables
+from gli.config.environments import Environment
+from gli.config.toml_models import Table, validated
 
 PHASES = ("pre-deploy", "post-deploy")
-T = TypeVar("T", bound=Table)
 
 
 class Text(Table):
-    """One sentence in both languages."""
+    """One sentence in English and, where its author writes Korean, in Korean."""
 
     en: str
-    ko: str
+    ko: str = ""
 
     def of(self, language: str) -> str:
-        return self.ko if language == "ko" else self.en
+        """The sentence in the language, in English where there is no other."""
+        return (self.ko if language == "ko" else "") or self.en
 
 
 class Item(Table):
@@ -85,40 +86,23 @@ def file_of(phase: str) -> Path:
 
 
 def load(root: Path) -> dict[str, Checklist]:
-    """The checklist of each phase; raises `UsageError` for anything that is not as it should be, but for the ids of
-    checks, which the catalogue knows.
+    """The checklist of each phase; raises `UsageError` for anything wrong but an unknown check's id, which
+    `gli.config.catalogue` finds.
     """
     return {phase: _checklist(root, phase) for phase in PHASES}
 
 
 def _checklist(root: Path, phase: str) -> Checklist:
     file = file_of(phase)
-    try:
-        tables = tomllib.loads((root / file).read_text(encoding="utf-8"))
-    except OSError as e:
-        raise UsageError(f"{file} can't be read: {e.strerror}; it says what proves a deployment") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise UsageError(f"{file} is not valid TOML: {e}; mend that line") from None
+    tables = toml_tables.read(root / file, file, missing="it says what proves a deployment")
     headings = tables.pop("headings", {})
     if not isinstance(headings, dict):
         raise UsageError(f"{file}: headings must be tables, as in [headings.staging]")
-    known = {name: _model(Text, file, f"headings.{name}", table) for name, table in headings.items()}
-    items = {id_: _model(Item, file, id_, table, id=id_) for id_, table in tables.items()}
+    known = {name: validated(Text, table, file=file, name=f"headings.{name}") for name, table in headings.items()}
+    items = {id_: validated(Item, table, file=file, name=id_, id=id_) for id_, table in tables.items()}
     for item in items.values():
         if item.heading not in known:
             raise UsageError(f"{file}: [{item.id}] heading = {item.heading!r} is none of: {', '.join(known) or 'none'}")
         if not item.checks and not item.people:
             raise UsageError(f"{file}: [{item.id}] is proven by nothing; give it checks, or people who sign it")
     return Checklist(phase=phase, headings=known, items=items)
-
-
-def _model(model: type[T], file: Path, name: str, table: Any, **more: Any) -> T:
-    if not isinstance(table, dict):
-        raise UsageError(f"{file}: {name} must be a table, as in [{name}]")
-    listed = {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
-    try:
-        return model.model_validate({**listed, **more})
-    except ValidationError as e:
-        error = e.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in error["loc"])
-        raise UsageError(f"{file}: [{name}] {key}: {error['msg']}; mend the entry") from None

@@ -14,21 +14,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from gli.common.errors import UsageError
-from gli.config.toml_tables import FILE, extended, names, overlay_path, read_overlay, read_tables, tables_of, whole
+from gli.config.toml_models import Table, validated
+from gli.config.toml_tables import FILE, extended, names, read_tables, whole
 from gli.git import name_rules
 
-__all__ = ["FILE", "Environment", "load", "names", "overlay_path", "read_overlay", "read_tables", "tables_of"]
+__all__ = ["FILE", "Environment", "load", "names"]
 
 Vantage = Literal["internet", "vpc"]
 _MOMENT = r"^(Mon|Tue|Wed|Thu|Fri|Sat|Sun|[0-9]{4}-[0-9]{2}-[0-9]{2}) ([01][0-9]|2[0-3]):[0-5][0-9]$"
@@ -63,7 +56,7 @@ def _role_arn(arn: str) -> str:
     return arn
 
 
-# Limits: one that is no number, or below what can be, would switch off the check that it is for.
+# Limits. NaN and impossible values are rejected: they would silently disable the check that uses the limit.
 Count = Annotated[int, Field(ge=0)]
 Least = Annotated[int, Field(ge=1)]
 Days = Annotated[int, Field(ge=1, le=36_500)]
@@ -79,12 +72,6 @@ RoleArn = Annotated[str, AfterValidator(_role_arn)]
 Folder = Annotated[str, AfterValidator(name_rules.folder)]
 RepositoryName = Annotated[str, AfterValidator(name_rules.repository)]
 Timezone = Annotated[str, AfterValidator(name_rules.timezone)]
-
-
-class Table(BaseModel):
-    """One table of the file. What can be a check's target has a `name`, under which its outcomes are reported."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Repository(Table):
@@ -279,7 +266,7 @@ class Sqlite(Table):
         return Path(self.path).name
 
     def below(self, root: Path) -> Sqlite:
-        """The same with both paths resolved from the folder of the file."""
+        """The same with both paths resolved against `root`."""
         return self.model_copy(update={"path": str(root / self.path), "code": str(root / self.code)})
 
 
@@ -481,12 +468,15 @@ class Environment(Table):
         return next(r.port for r in self._reachable if r.host == host)
 
 
-def load(root: Path, name: str, *, overlay: Mapping[str, Any] | None = None) -> Environment:
+def load(
+    root: Path, name: str, *, overlay: Mapping[str, Any] | None = None, tables: Mapping[str, Any] | None = None
+) -> Environment:
     """The environment `name` of `root/environments.toml`, or `UsageError`.
 
-    `overlay` replaces the overlay file: a replay brings the one that the recorded run had.
+    `overlay` replaces the overlay file: a replay brings the one that the recorded run had. `tables` is the file for a
+    caller that has read it already.
     """
-    tables = read_tables(root)
+    tables = read_tables(root) if tables is None else tables
     merged = whole(root, tables, name, overlay=overlay)
     merged.pop("provider_pid", None)
     repositories = tables.get("repositories", [])
@@ -500,30 +490,5 @@ def load(root: Path, name: str, *, overlay: Mapping[str, Any] | None = None) -> 
 
 
 def _validated(name: str, merged: dict[str, Any], repositories: Any) -> Environment:
-    try:
-        return Environment.model_validate({**_tuples(merged), "name": name, "repositories": _tuples(repositories)})
-    except ValidationError as e:
-        raise UsageError(_sentence(name, e)) from None
-
-
-def _tuples(value: Any) -> Any:
-    """TOML's arrays as tuples, which frozen models keep."""
-    if isinstance(value, dict):
-        return {k: _tuples(v) for k, v in value.items()}
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
-
-
-def _sentence(name: str, error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    keys = [str(part) for part in first["loc"]]
-    table, key = ".".join([name, *keys[:-1]]), keys[-1] if keys else ""
-    more = f" ({error.error_count() - 1} more after it)" if error.error_count() > 1 else ""
-    message, own = first["msg"].removeprefix("Value error, "), first["type"] == "value_error"
-    if not key or (own and isinstance(first["input"], dict)):
-        return f"{FILE}: [{'.'.join([name, *keys])}] {message}{more}"
-    if first["type"] == "missing":
-        return f"{FILE}: [{table}] {key} is missing; write it{more}"
-    if first["type"] == "extra_forbidden":
-        return f"{FILE}: [{table}] {key} is not a known key; mend its spelling or take it out{more}"
-    should = f"be {message}" if own else message.partition(" should ")[2] or f"be valid: {message}"
-    return f"{FILE}: [{table}] {key} = {first['input']!r} should {should}; mend the value{more}"
+    whole = {**merged, "name": name, "repositories": repositories}
+    return validated(Environment, whole, file=FILE, name=name)

@@ -1,7 +1,7 @@
-"""`environments.toml` as plain tables, with `extends` and overlays merged in.
+"""TOML files as plain tables: the one reader, and `environments.toml` with `extends` and overlays merged in.
 
-`gli.config.environments` validates the tables. This module imports no models, so that a command that needs only a few
-keys starts at once.
+`gli.config.toml_models` validates tables. This module imports no models: a command that needs only a few keys starts at
+once.
 """
 
 from __future__ import annotations
@@ -18,22 +18,34 @@ from gli.common.errors import UsageError
 FILE = "environments.toml"
 
 
-def read_tables(root: Path) -> dict[str, Any]:
-    """The file as TOML tables; `UsageError` where it is missing or not TOML."""
-    path = root / FILE
+def read(path: Path, name: str | Path, *, missing: str = "write it", mend: str = "mend that line") -> dict[str, Any]:
+    """The tables of a TOML file that messages call `name`.
+
+    Raises `UsageError` where it is not there (`missing` says what to do), can't be read, or is not TOML (`mend`).
+    """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UsageError(f"{path} is missing; run from the project's root, or write one (see the README)") from None
+        raise UsageError(f"{name} is missing; {missing}") from None
     except OSError as e:
-        raise UsageError(f"{path} can't be read: {e.strerror}") from None
+        raise UsageError(f"{name} can't be read: {e.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise UsageError(f"{FILE} is not valid TOML: {e}; mend that line") from None
+        raise UsageError(f"{name} is not valid TOML: {e}; {mend}") from None
+
+
+def read_tables(root: Path) -> dict[str, Any]:
+    """The tables of `environments.toml`; raises `UsageError` as `read` does."""
+    return read(root / FILE, FILE, missing="run from the project's root, or write one (see the README)")
+
+
+def environment_names(tables: Mapping[str, Any]) -> list[str]:
+    """The environments that the tables of the file describe, sorted."""
+    return sorted(k for k, v in tables.items() if isinstance(v, dict))
 
 
 def names(root: Path) -> list[str]:
     """The environments that the file describes, sorted."""
-    return sorted(k for k, v in read_tables(root).items() if isinstance(v, dict))
+    return environment_names(read_tables(root))
 
 
 def overlay_path(root: Path, merged: Mapping[str, Any], variables: Mapping[str, str] = os.environ) -> Path | None:
@@ -50,10 +62,7 @@ def read_overlay(root: Path, merged: Mapping[str, Any]) -> dict[str, Any] | None
     path = overlay_path(root, merged)
     if path is None or not path.is_file():
         return None
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as e:
-        raise UsageError(f"{path} is not valid TOML: {e}; start the environment again") from None
+    return read(path, path, mend="start the environment again")
 
 
 def tables_of(root: Path, name: str) -> dict[str, Any]:
@@ -74,7 +83,7 @@ def whole(
 
 def extended(tables: Mapping[str, Any], name: str, *, seen: tuple[str, ...] = ()) -> dict[str, Any]:
     """One environment of the file's tables with `extends` merged in; `UsageError` where there is none of that name."""
-    environments = sorted(k for k, v in tables.items() if isinstance(v, dict))
+    environments = environment_names(tables)
     own = tables.get(name)
     if not isinstance(own, dict):
         where = f" ([{seen[-1]}] extends it)" if seen else ""

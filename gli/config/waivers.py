@@ -1,23 +1,24 @@
 """Waivers: failures that somebody accepted, with reason, owner and expiry.
 
 Source of truth: `checklists/waivers.toml`. A waiver that is malformed, expired, too long or matches nothing stops the
-run with one sentence that names it. A file that is not there is no waiver.
+run with one sentence that names it. Without the file there are no waivers.
 """
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import StringConstraints, ValidationError
+from pydantic import StringConstraints
 
+from gli.common.case_key import CaseKey
 from gli.common.errors import UsageError
-from gli.config import environments
+from gli.config import toml_tables
 from gli.config.catalogue import WAIVERS, Catalogue
-from gli.config.environments import Environment, Table
+from gli.config.environments import Environment
+from gli.config.toml_models import Table, validated
 
 LONGEST = timedelta(days=30)
 Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3)]
@@ -35,12 +36,8 @@ class Waiver(Table):
     """The last day on which it counts, in UTC."""
 
     @property
-    def key(self) -> tuple[str, str]:
-        return self.check, self.target
-
-    @property
-    def label(self) -> str:
-        return f"{self.check}[{self.target}]"
+    def key(self) -> CaseKey:
+        return CaseKey(self.check, self.target)
 
     @property
     def ends(self) -> datetime:
@@ -48,12 +45,13 @@ class Waiver(Table):
         return datetime.combine(self.expires, time(), UTC) + timedelta(days=1)
 
 
-def load(root: Path, catalogue: Catalogue, environment: Environment, now: datetime) -> dict[tuple[str, str], Waiver]:
-    """The waivers of one environment by check and target; raises `UsageError` for the first one that is not valid,
-    of whichever environment it is.
+def load(
+    root: Path, catalogue: Catalogue, environment: Environment, known: Sequence[str], now: datetime
+) -> dict[CaseKey, Waiver]:
+    """The waivers of one environment by their case; raises `UsageError` for the first one of any environment that is
+    not valid. `known` are the names of all environments.
     """
-    known = environments.names(root)
-    found: dict[tuple[str, str], Waiver] = {}
+    found: dict[CaseKey, Waiver] = {}
     for number, entry in enumerate(_entries(root), 1):
         waiver = _waiver(number, entry)
         _refuse_invalid(waiver, catalogue, known, now)
@@ -68,31 +66,21 @@ def load(root: Path, catalogue: Catalogue, environment: Environment, now: dateti
 
 
 def _entries(root: Path) -> list[Any]:
-    try:
-        tables = tomllib.loads((root / WAIVERS).read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not (root / WAIVERS).exists():
         return []
-    except OSError as e:
-        raise UsageError(f"{WAIVERS} can't be read: {e.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
-        raise UsageError(f"{WAIVERS} is not valid TOML: {e}; mend that line") from None
+    tables = toml_tables.read(root / WAIVERS, WAIVERS)
     entries = tables.pop("waiver", [])
     if tables or not isinstance(entries, list):
         raise UsageError(f"{WAIVERS}: every entry is a [[waiver]]; {next(iter(tables), 'waiver')!r} is none")
     return entries
 
 
-def _waiver(number: int, entry: Mapping[str, Any]) -> Waiver:
-    try:
-        return Waiver.model_validate(entry)
-    except ValidationError as e:
-        error = e.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in error["loc"])
-        about = f"{entry.get('check')}[{entry.get('target')}]" if isinstance(entry, dict) else "?"
-        raise UsageError(f"{WAIVERS}: waiver {number}, {about}: {key}: {error['msg']}; mend the entry") from None
+def _waiver(number: int, entry: Any) -> Waiver:
+    about = CaseKey(f"{entry.get('check')}", f"{entry.get('target')}") if isinstance(entry, dict) else "?"
+    return validated(Waiver, entry, file=WAIVERS, name=str(about), heading=f"waiver {number}, {{}}:")
 
 
-def _refuse_invalid(waiver: Waiver, catalogue: Catalogue, known: list[str], now: datetime) -> None:
+def _refuse_invalid(waiver: Waiver, catalogue: Catalogue, known: Sequence[str], now: datetime) -> None:
     if waiver.check not in catalogue.checks:
         raise UsageError(_says(waiver, "is of no check that there is; mend its spelling, or take it out"))
     if waiver.environment not in known:
@@ -104,4 +92,4 @@ def _refuse_invalid(waiver: Waiver, catalogue: Catalogue, known: list[str], now:
 
 
 def _says(waiver: Waiver, what: str) -> str:
-    return f"{WAIVERS}: the waiver of {waiver.label} in {waiver.environment} {what}"
+    return f"{WAIVERS}: the waiver of {waiver.key} in {waiver.environment} {what}"

@@ -17,6 +17,7 @@ from typing import Any
 
 from gli.common import clock
 from gli.common.documents import parsed
+from gli.common.sentences import listed
 from gli.config import environments
 from gli.config.catalogue import Case, Catalogue
 from gli.config.checklists import Item
@@ -24,7 +25,7 @@ from gli.config.environments import Environment
 from gli.gate import sign_offs, signing
 from gli.gate.sign_offs import Signed
 from gli.judge.outcome import Outcome
-from gli.judge.verdict import GO, VALID_FOR_HOURS, Verdict, digest, some
+from gli.judge.verdict import GO, VALID_FOR_HOURS, Verdict, digest
 from gli.observe.engine.observation import Unobserved
 from gli.observe.engine.observatory import Observatory
 from gli.observe.release.git_refs import release
@@ -93,7 +94,7 @@ def judged(evidence: Evidence, *, catalogue_sha256: str, now: datetime) -> Decis
         return Decision(REFUSED, f"{what} was edited after the run wrote it: {again}")
     if evidence.must_be_signed and evidence.signer is None:
         return Decision(REFUSED, f"{what} carries no good signature of an allowed signer: {again} with a signing key")
-    if any(reason.startswith("incomplete:") for reason in verdict.reasons):
+    if verdict.is_held_by("incomplete"):
         return Decision(CANNOT_TELL, f"{what} is of a run that did not come to its end: {again}")
     if not verdict.go:
         first, more = next(iter(verdict.reasons), "without a reason"), len(verdict.reasons) - 1
@@ -111,7 +112,7 @@ def _fresh(evidence: Evidence, verdict: Verdict, now: datetime, what: str, again
     waived = [c for c in verdict.checks if c.outcome is Outcome.WAIVED]
     ended = [c.id for c in waived if c.waiver is None or now >= clock.moment(c.waiver.expires)]
     if ended:
-        return Decision(REFUSED, f"{what} rests on a waiver that has expired, of {some(ended)}: {again}")
+        return Decision(REFUSED, f"{what} rests on a waiver that has expired, of {listed(ended)}: {again}")
     return None
 
 
@@ -119,10 +120,10 @@ def _same(evidence: Evidence, verdict: Verdict, catalogue_sha256: str, what: str
     if verdict.suite.catalogue_sha256 != catalogue_sha256:
         changed = "checklists/, environments.toml, the checks or gli itself have changed"
         return Decision(REFUSED, f"{what} was judged by another catalogue than now ({changed}): {again}")
-    green = {(c.id, c.target) for c in verdict.checks if c.outcome.green or c.severity == "warn"}
-    unproven = [c.label for c in evidence.cases if c.key not in green]
+    green = {c.key for c in verdict.checks if c.outcome.green or c.severity == "warn"}
+    unproven = [str(c.key) for c in evidence.cases if c.key not in green]
     if unproven:
-        return Decision(REFUSED, f"{what} says {GO} without the proof of {some(unproven)}: {again}")
+        return Decision(REFUSED, f"{what} says {GO} without the proof of {listed(unproven)}: {again}")
     if evidence.commits is None:
         return Decision(
             CANNOT_TELL,
@@ -189,7 +190,7 @@ def decision(
         found.append(judged(evidence, catalogue_sha256=catalogue.sha256, now=now))
         if found[-1].code == YES:
             notes.append(f"{side.name}: " + (f"signed by {evidence.signer}" if evidence.signer else "not signed"))
-    notes += [f"waived: {c.id}[{c.target}] ({c.waiver.owner}: {c.waiver.reason})" for c in _waived(found) if c.waiver]
+    notes += [f"waived: {c.key} ({c.waiver.owner}: {c.waiver.reason})" for c in _waived(found) if c.waiver]
     first = found[0]
     if first.verdict is not None and environment.counterpart is not None:
         commits = {repository: part["commit"] for repository, part in first.verdict.manifest.items()}

@@ -21,7 +21,8 @@ from gli.common import clock
 from gli.common.documents import parsed
 from gli.common.errors import UsageError
 from gli.common.manifest import manifest_id
-from gli.config.environments import Environment, Table
+from gli.config.environments import Environment
+from gli.config.toml_models import Table
 from gli.gate import signing
 from gli.git import identity
 

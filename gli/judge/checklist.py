@@ -1,4 +1,4 @@
-"""How far the items of a checklist have come, from the outcomes of their checks and from who signed them."""
+"""The state of each item of a checklist, from the outcomes of its checks and from who signed it."""
 
 from __future__ import annotations
 
@@ -22,17 +22,14 @@ def item_lines(
     phase: str | None,
     checks: Sequence[CheckLine],
     signed: Signatures,
-    language: str,
 ) -> tuple[ItemLine, ...]:
-    """The lines of every item that a run of this phase says something about. An environment that takes part in no
-    promotion has none, and neither has the on-call run.
+    """A line for every item that a run of this phase can prove. There are none for an environment without a
+    counterpart, which takes part in no promotion, and none for the on-call run.
     """
     if environment.counterpart is None:
         return ()
     lists = [c for c in catalogue.checklists.values() if phase in (None, c.phase)]
-    return tuple(
-        _line(c, item, environment, checks, signed, language) for c in lists for item in c.shown_in(environment)
-    )
+    return tuple(_line(c, item, environment, checks, signed) for c in lists for item in c.shown_in(environment))
 
 
 def _line(
@@ -41,7 +38,6 @@ def _line(
     environment: Environment,
     checks: Iterable[CheckLine],
     signed: Signatures,
-    language: str,
 ) -> ItemLine:
     proofs = [c for c in checks if c.id in item.checks] if item.asked_in(environment) else []
     sign_off = None
@@ -49,10 +45,10 @@ def _line(
         sign_off = SignOff(needed=item.people, by=tuple(signed.get(item.id, ())))
     return ItemLine(
         item=item.id,
-        heading=checklist.headings[item.heading].of(language),
-        text=item.text.of(language),
+        heading=checklist.headings[item.heading].en,
+        text=item.text.en,
         outcome=_outcome(proofs, sign_off),
-        checks=tuple(f"{c.id}[{c.target}]" for c in proofs),
+        checks=tuple(str(c.key) for c in proofs),
         sign_off=sign_off,
     )
 
@@ -60,7 +56,7 @@ def _line(
 def _outcome(
     proofs: Sequence[CheckLine], sign_off: SignOff | None
 ) -> Literal["missing", "failed", "unknown", "blocked", "pending", "waived", "not-applicable", "passed"]:
-    """The worst of the checks that hold a verdict; a warning holds no item either."""
+    """The worst outcome of the item's blocking checks; a warning does not hold an item."""
     holding = [c.outcome for c in proofs if c.severity == "block" or c.outcome.green]
     worst = min(holding, key=lambda o: o.rank, default=Outcome.PASSED)
     if worst.green and sign_off is not None and len(sign_off.by) < sign_off.needed:

@@ -11,14 +11,17 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
 
+from gli.common.case_key import CaseKey
+from gli.common.sentences import Phrase, Said, of, saw
+
 
 def _hidden(text: str, info: ValidationInfo) -> str:
     return str(info.context(text)) if info.context else text
 
 
 Words = Annotated[str, AfterValidator(_hidden)]
-"""Text for people. What hides secrets is given as the context of a validation and reaches these fields alone: a
-secret that is spelt like an outcome, an id or a field's name leaves those as they are.
+"""Text for people. The function that hides secrets is the context of a validation, and reaches only fields of this
+type and of `Said`: a secret that is spelt like an outcome, an id or a field's name leaves those as they are.
 """
 
 
@@ -30,7 +33,7 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"  # it could not be observed
     BLOCKED = "blocked"  # it failed or could not be observed, and another failure explains why
     WAIVED = "waived"  # it failed, and somebody accepted that until a date
-    NOT_APPLICABLE = "not-applicable"  # the environment declares that there is none
+    NOT_APPLICABLE = "not-applicable"  # the environment declares that it has no such part
     PASSED = "passed"
 
     @property
@@ -57,21 +60,24 @@ class Result(BaseModel):
     check: str
     target: str
     outcome: Outcome
-    message: Words = ""
+    expected: Said | None = None
+    seen: Said = ""
+    """What was seen; why, where nothing was."""
     cause: str | None = None
     """For `unknown`: why (see `gli.observe.engine.observation.Cause`)."""
     attempts: int = 1
     duration_s: float = 0.0
     facts: tuple[str, ...] = ()
-    blocked_by: str | None = None
+    blocked_by: CaseKey | None = None
 
     @property
-    def key(self) -> tuple[str, str]:
-        return self.check, self.target
+    def key(self) -> CaseKey:
+        return CaseKey(self.check, self.target)
 
     @property
-    def label(self) -> str:
-        return f"{self.check}[{self.target}]"
+    def sentence(self) -> Phrase:
+        """What was expected and seen, as one sentence."""
+        return of(self.seen) if self.expected is None else saw(self.seen, expected=self.expected)
 
     def but(self, **changes: Any) -> Result:
         """A copy with other values."""

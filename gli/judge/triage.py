@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from gli.common.case_key import CaseKey
+from gli.common.sentences import listed, phrase
 from gli.config.catalogue import Case
 from gli.judge.outcome import Outcome, Result
-
-Key = tuple[str, str]
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Root:
     explains: list[str] = field(default_factory=list)
 
 
-def triage(cases: Sequence[Case], results: Mapping[Key, Result]) -> tuple[dict[Key, Result], list[Root]]:
+def triage(cases: Sequence[Case], results: Mapping[CaseKey, Result]) -> tuple[dict[CaseKey, Result], list[Root]]:
     """The results with symptoms marked `blocked`, and the roots: failures first, in the order of the cases."""
     reds = [c for c in cases if results[c.key].outcome in (Outcome.FAILED, Outcome.UNKNOWN)]
     causes = {c.key: [r for r in _causes(c, reds) if r.key != c.key] for c in reds}
@@ -36,24 +36,23 @@ def triage(cases: Sequence[Case], results: Mapping[Key, Result]) -> tuple[dict[K
         leads_to = _roots(case.key, causes)
         failed = [key for key in leads_to if results[key].outcome is Outcome.FAILED]
         for key in failed or leads_to:
-            roots[key].explains.append(case.label)
+            roots[key].explains.append(str(case.key))
         marked[case.key] = _marked(results[case.key], [results[key] for key in failed], [results[k] for k in leads_to])
     for case in cases:
         blocker = results[case.key].blocked_by
-        for root in roots.values():
-            if blocker is not None and blocker.startswith(root.result.check):
-                root.explains.append(case.label)
+        if blocker is not None and blocker in roots:
+            roots[blocker].explains.append(str(case.key))
     return marked, _folded(sorted(roots.values(), key=lambda r: r.result.outcome.rank))
 
 
 def _folded(roots: Iterable[Root]) -> list[Root]:
-    """What is unknown for one and the same reason is one root: a denied action is not fifteen problems."""
+    """Joins the roots that are unknown for the same reason: one denied action is one problem, not fifteen."""
     kept: dict[object, Root] = {}
     for root in roots:
         unknown = root.result.outcome is Outcome.UNKNOWN
-        first = kept.setdefault((root.result.cause, root.result.message) if unknown else root.result.key, root)
+        first = kept.setdefault((root.result.cause, root.result.seen) if unknown else root.result.key, root)
         if first is not root:
-            first.explains += [root.result.label, *root.explains]
+            first.explains += [str(root.result.key), *root.explains]
     for root in kept.values():
         root.explains = list(dict.fromkeys(root.explains))
     return list(kept.values())
@@ -61,9 +60,10 @@ def _folded(roots: Iterable[Root]) -> list[Root]:
 
 def _marked(result: Result, failed: Sequence[Result], leads_to: Sequence[Result]) -> Result:
     if failed:
-        return result.but(outcome=Outcome.BLOCKED, blocked_by=failed[0].label)
-    unseen = ", ".join(sorted(r.label for r in leads_to))
-    return result.but(message=f"{result.message} (cause unknown: {unseen} could not be observed)")
+        return result.but(outcome=Outcome.BLOCKED, blocked_by=failed[0].key)
+    unseen = listed(sorted(str(r.key) for r in leads_to))
+    seen = phrase("{seen} (cause unknown: {labels} could not be observed)", seen=result.seen, labels=unseen)
+    return result.but(seen=seen)
 
 
 def _causes(case: Case, reds: Iterable[Case]) -> list[Case]:
@@ -76,10 +76,10 @@ def related(one: Case, other: Case) -> bool:
     return not one.subjects or not other.subjects or bool(one.subjects & other.subjects)
 
 
-def _roots(key: Key, causes: Mapping[Key, Sequence[Case]]) -> list[Key]:
+def _roots(key: CaseKey, causes: Mapping[CaseKey, Sequence[Case]]) -> list[CaseKey]:
     """Every red without a red cause that can be reached along the causes, in a stable order."""
-    found: dict[Key, None] = {}
-    seen: set[Key] = set()
+    found: dict[CaseKey, None] = {}
+    seen: set[CaseKey] = set()
     waiting = [key]
     while waiting:
         here = waiting.pop(0)

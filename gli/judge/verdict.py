@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from gli.common import clock
+from gli.common.case_key import CaseKey
 from gli.common.clock import rfc3339
+from gli.common.sentences import Said, listed, phrase
 from gli.config.catalogue import Case, Phase
 from gli.config.waivers import Waiver
 from gli.judge.outcome import Outcome, Result, Words, worst
@@ -27,6 +29,10 @@ from gli.judge.waiver import accepted, no_longer_needed
 VALID_FOR_HOURS = 2
 GO: Literal["GO"] = "GO"
 NO_GO: Literal["NO-GO"] = "NO-GO"
+_RED: tuple[tuple[Outcome, Literal["failed", "unknown"], str], ...] = (
+    (Outcome.FAILED, "failed", "{case} failed: {message}"),
+    (Outcome.UNKNOWN, "unknown", "{case} unknown: {message}"),
+)
 
 
 def _is_moment(text: str) -> str:
@@ -41,15 +47,6 @@ def _is_commit(part: dict[str, str]) -> dict[str, str]:
     return part
 
 
-def _hidden(reason: str, info: ValidationInfo) -> str:
-    """Its first word may say what kind it is: that is no text."""
-    kind, colon, rest = reason.partition(": ")
-    if not info.context:
-        return reason
-    return f"{kind}{colon}{info.context(rest)}" if kind in ("incomplete", "partial") else str(info.context(reason))
-
-
-Reason = Annotated[str, AfterValidator(_hidden)]
 Moment = Annotated[str, AfterValidator(_is_moment)]
 """RFC 3339, with its zone."""
 
@@ -64,6 +61,26 @@ class Suite(Part):
     version: str
     revision: str | None
     catalogue_sha256: str
+
+
+class Reason(Part):
+    """One thing that holds the verdict."""
+
+    kind: Literal[
+        "incomplete",  # the run did not come to its end
+        "partial",  # the run did not select every case
+        "missing",  # cases did not report
+        "failed",
+        "unknown",
+        "blocked",
+        "waiver",  # a waived case is green without its waiver
+        "nothing",  # there was no case to judge
+        "manifest",  # a repository's commit could not be read
+    ]
+    labels: tuple[str, ...] = ()
+    """The cases that it is about, `api-health[api]`; for `manifest`, the repositories."""
+    message: Said
+    """The sentence of it that `reasons` holds, and what that was made from."""
 
 
 class Accepted(Part):
@@ -84,6 +101,9 @@ class CheckLine(Part):
     phase: str
     blocked_by: str | None = None
     message: Words = ""
+    """What was expected and seen, as one sentence."""
+    expected: Said | None = None
+    seen: Said = ""
     hint: Words = ""
     attempts: int = 1
     duration_s: float = 0.0
@@ -91,6 +111,10 @@ class CheckLine(Part):
     waiver: Accepted | None = None
     before_deploy: bool = False
     """Post-deploy: it was red in the pre-deploy run of the same environment already."""
+
+    @property
+    def key(self) -> CaseKey:
+        return CaseKey(self.id, self.target)
 
 
 class RootCause(Part):
@@ -101,6 +125,10 @@ class RootCause(Part):
     message: Words
     hint: Words
     explains: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> CaseKey:
+        return CaseKey(self.check, self.target)
 
 
 class SinceLast(Part):
@@ -141,10 +169,12 @@ class Verdict(Part):
 
     schema_: Literal[1] = 1
     run: str = ""
-    """The name of the folder that the run wrote it to: a copy under another name is told by it. Empty in verdicts of
-    old."""
+    """The name of the folder that the run wrote it to: it tells a copy under another name. Empty in old verdicts."""
     verdict: Literal["GO", "NO-GO"]
-    reasons: tuple[Reason, ...]
+    reasons: tuple[Words, ...]
+    """Sentences, worst first; empty for GO."""
+    held_by: tuple[Reason, ...] = ()
+    """The same reasons, each with its kind and its cases. Empty in old verdicts."""
     environment: str
     phase: Phase | None
     vantage: str
@@ -168,9 +198,24 @@ class Verdict(Part):
     digest: str = ""
     """Of the rest of the document, as it was written."""
 
+    @model_validator(mode="after")
+    def _reasons_agree(self) -> Verdict:
+        if self.held_by and tuple(map(str, (r.message for r in self.held_by))) != self.reasons:
+            raise ValueError("reasons and held_by do not say the same")
+        return self
+
     @property
     def go(self) -> bool:
         return self.verdict == GO
+
+    def is_held_by(self, *kinds: str) -> bool:
+        """Whether one of its reasons is of these kinds."""
+        return any(reason.kind in kinds for reason in self.held_by)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the run came to its end with every case; False where the verdict does not say."""
+        return (self.go or bool(self.held_by)) and not self.is_held_by("incomplete", "partial")
 
     def document(self) -> dict[str, Any]:
         """As `verdict.json` has it."""
@@ -199,7 +244,7 @@ class Judgement(Part):
     """The part of a verdict that follows from the outcomes alone."""
 
     verdict: Literal["GO", "NO-GO"]
-    reasons: tuple[str, ...]
+    reasons: tuple[Reason, ...]
     counts: dict[Outcome, int]
     checks: tuple[CheckLine, ...]
     root_causes: tuple[RootCause, ...]
@@ -209,10 +254,9 @@ def judge(
     cases: Sequence[Case],
     reports: Iterable[Result],
     *,
-    language: str = "en",
     interrupted: str | None = None,
     partial: str | None = None,
-    waivers: Mapping[tuple[str, str], Waiver] = MappingProxyType({}),
+    waivers: Mapping[CaseKey, Waiver] = MappingProxyType({}),
 ) -> Judgement:
     """GO or NO-GO for the cases that should have reported, with the reasons, worst first.
 
@@ -222,28 +266,37 @@ def judge(
     marked, roots = triage(cases, results)
     marked = accepted(marked, waivers)
     roots = [r for r in roots if r.explains or marked[r.result.key].outcome is not Outcome.WAIVED]
-    by_label = {c.label: c for c in cases}
-    lines = tuple(_line(c, marked[c.key], waivers.get(c.key), language) for c in cases)
-    reasons = [*([f"incomplete: {interrupted}"] if interrupted else []), *([f"partial: {partial}"] if partial else [])]
+    by_key = {c.key: c for c in cases}
+    lines = tuple(_line(c, marked[c.key], waivers.get(c.key)) for c in cases)
+    reasons: list[Reason] = []
+    if interrupted:
+        reasons.append(Reason(kind="incomplete", message=phrase("incomplete: {why}", why=interrupted)))
+    if partial:
+        reasons.append(Reason(kind="partial", message=phrase("partial: {why}", why=partial)))
     reasons += _reasons(cases, marked, roots)
-    reasons += no_longer_needed(marked, waivers)
+    for key, outcome in no_longer_needed(marked, waivers).items():
+        said = phrase(
+            "the waiver of {case} is no longer needed: it is {outcome}; take it out", case=key, outcome=phrase(outcome)
+        )
+        reasons.append(Reason(kind="waiver", labels=(str(key),), message=said))
     if not cases:
-        reasons.append("nothing to judge: the environment has no target for any check of this phase")
+        nothing = phrase("nothing to judge: the environment has no target for any check of this phase")
+        reasons.append(Reason(kind="nothing", message=nothing))
     counts = Counter(r.outcome for r in marked.values())
     return Judgement(
         verdict=NO_GO if reasons else GO,
         reasons=tuple(reasons),
         counts={o: counts[o] for o in Outcome if counts[o]},
         checks=tuple(sorted(lines, key=lambda line: line.outcome.rank)),
-        root_causes=tuple(_root(by_label[r.result.label], marked[r.result.key], r, language) for r in roots),
+        root_causes=tuple(_root(by_key[r.result.key], marked[r.result.key], r) for r in roots),
     )
 
 
-def compared(before: Iterable[Mapping[str, Any]], now: Sequence[CheckLine]) -> SinceLast:
-    """The reds of this run beside those of an earlier one (the `checks` of its `verdict.json`)."""
-    was_red = {_label(c["id"], c["target"]) for c in before if not _clean(Outcome(c["outcome"]))}
-    red = [_label(c.id, c.target) for c in now if not _clean(c.outcome)]
-    green = {_label(c.id, c.target) for c in now if _clean(c.outcome)}
+def compared(before: Iterable[CheckLine], now: Sequence[CheckLine]) -> SinceLast:
+    """The reds of this run beside those of an earlier one."""
+    was_red = {str(c.key) for c in before if not _clean(c.outcome)}
+    red = [str(c.key) for c in now if not _clean(c.outcome)]
+    green = {str(c.key) for c in now if _clean(c.outcome)}
     return SinceLast(
         new=tuple(label for label in red if label not in was_red),
         still=tuple(label for label in red if label in was_red),
@@ -252,50 +305,43 @@ def compared(before: Iterable[Mapping[str, Any]], now: Sequence[CheckLine]) -> S
 
 
 def _clean(outcome: Outcome) -> bool:
-    """Whether there is nothing to mend: a waived failure holds no verdict, and is there all the same."""
+    """Whether there is nothing to mend: a waived failure does not hold the verdict, but still waits to be mended."""
     return outcome.green and outcome is not Outcome.WAIVED
 
 
-def _label(check: str, target: str) -> str:
-    return f"{check}[{target}]"
-
-
-def reconciled(cases: Sequence[Case], reports: Iterable[Result]) -> dict[tuple[str, str], Result]:
+def reconciled(cases: Sequence[Case], reports: Iterable[Result]) -> dict[CaseKey, Result]:
     """One result for each case: the worst that it reported, or `missing`. Reports on no case are not counted."""
-    by_key: dict[tuple[str, str], list[Result]] = {c.key: [] for c in cases}
+    by_key: dict[CaseKey, list[Result]] = {c.key: [] for c in cases}
     for report in reports:
         if report.key in by_key:
             by_key[report.key].append(report)
-    silent = "it did not report: it was not run, or its report was lost"
+    silent = phrase("it did not report: it was not run, or its report was lost")
     return {
-        (check, target): worst(found)
-        if found
-        else Result(check=check, target=target, outcome=Outcome.MISSING, message=silent)
-        for (check, target), found in by_key.items()
+        key: worst(found) if found else Result(check=key.check, target=key.target, outcome=Outcome.MISSING, seen=silent)
+        for key, found in by_key.items()
     }
 
 
-def _reasons(cases: Sequence[Case], marked: Mapping[tuple[str, str], Result], roots: Sequence[Root]) -> Iterable[str]:
-    missing = [c.label for c in cases if marked[c.key].outcome is Outcome.MISSING]
+def _reasons(cases: Sequence[Case], marked: Mapping[CaseKey, Result], roots: Sequence[Root]) -> Iterable[Reason]:
+    missing = [str(c.key) for c in cases if marked[c.key].outcome is Outcome.MISSING]
     if missing:
-        yield f"{len(missing)} of {len(cases)} cases did not report: {some(missing)}"
+        of = {"n": len(missing), "all": len(cases), "labels": listed(missing)}
+        said = phrase("{n} of {all} cases did not report: {labels}", **of)
+        yield Reason(kind="missing", labels=tuple(missing), message=said)
     holding = [c for c in cases if c.severity == "block" and marked[c.key].outcome.red]
     named = {r.result.key for r in roots}
-    for outcome in (Outcome.FAILED, Outcome.UNKNOWN):
+    for outcome, kind, template in _RED:
         found = [c for c in holding if marked[c.key].outcome is outcome]
         for case in sorted(found, key=lambda c: c.key not in named):
-            yield f"{case.label} {outcome.value}: {marked[case.key].message}"
-    blocked = [c.label for c in holding if marked[c.key].outcome is Outcome.BLOCKED]
+            said = phrase(template, case=case.key, message=marked[case.key].sentence)
+            yield Reason(kind=kind, labels=(str(case.key),), message=said)
+    blocked = [str(c.key) for c in holding if marked[c.key].outcome is Outcome.BLOCKED]
     if blocked:
-        yield f"{len(blocked)} blocked by root causes: {some(blocked)}"
+        said = phrase("{n} blocked by root causes: {labels}", n=len(blocked), labels=listed(blocked))
+        yield Reason(kind="blocked", labels=tuple(blocked), message=said)
 
 
-def some(labels: Sequence[str], most: int = 5) -> str:
-    """The first few labels, and how many more there are."""
-    return ", ".join(labels[:most]) + (f" and {len(labels) - most} more" if len(labels) > most else "")
-
-
-def _line(case: Case, result: Result, waiver: Waiver | None, language: str) -> CheckLine:
+def _line(case: Case, result: Result, waiver: Waiver | None) -> CheckLine:
     waived = waiver if result.outcome is Outcome.WAIVED else None
     return CheckLine(
         id=case.check.id,
@@ -303,9 +349,11 @@ def _line(case: Case, result: Result, waiver: Waiver | None, language: str) -> C
         outcome=result.outcome,
         severity=case.severity,
         phase=case.check.phase,
-        blocked_by=result.blocked_by,
-        message=result.message,
-        hint=case.check.remedy.of(language) if result.outcome.red or waived else "",
+        blocked_by=str(result.blocked_by) if result.blocked_by else None,
+        message=str(result.sentence),
+        expected=result.expected,
+        seen=result.seen,
+        hint=case.check.remedy.en if result.outcome.red or waived else "",
         attempts=result.attempts,
         duration_s=result.duration_s,
         facts=result.facts,
@@ -313,11 +361,11 @@ def _line(case: Case, result: Result, waiver: Waiver | None, language: str) -> C
     )
 
 
-def _root(case: Case, result: Result, root: Root, language: str) -> RootCause:
+def _root(case: Case, result: Result, root: Root) -> RootCause:
     return RootCause(
         check=case.check.id,
         target=case.target,
-        message=result.message,
-        hint=case.check.remedy.of(language),
+        message=str(result.sentence),
+        hint=case.check.remedy.en,
         explains=tuple(root.explains),
     )

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
+from gli.common.case_key import CaseKey
 from gli.config.waivers import Waiver
 from gli.judge.outcome import Outcome, Result
 
-Key = tuple[str, str]
 
-
-def accepted(results: Mapping[Key, Result], waivers: Mapping[Key, Waiver]) -> dict[Key, Result]:
-    """The results with waived failures marked. What is `unknown`, `missing` or `blocked` was not seen to fail by
-    itself: a waiver does not reach it.
+def accepted(results: Mapping[CaseKey, Result], waivers: Mapping[CaseKey, Waiver]) -> dict[CaseKey, Result]:
+    """The results with waived failures marked. A waiver accepts only a failure that was seen: a case that is `unknown`,
+    `missing` or `blocked` keeps its outcome.
     """
     return {
         key: result.but(outcome=Outcome.WAIVED) if result.outcome is Outcome.FAILED and key in waivers else result
@@ -20,9 +19,7 @@ def accepted(results: Mapping[Key, Result], waivers: Mapping[Key, Waiver]) -> di
     }
 
 
-def no_longer_needed(results: Mapping[Key, Result], waivers: Mapping[Key, Waiver]) -> Iterator[str]:
-    """A sentence for each waiver of a check that is green without it."""
-    for key, waiver in waivers.items():
-        result = results.get(key)
-        if result is not None and result.outcome in (Outcome.PASSED, Outcome.NOT_APPLICABLE):
-            yield f"the waiver of {waiver.label} is no longer needed: it is {result.outcome.value}; take it out"
+def no_longer_needed(results: Mapping[CaseKey, Result], waivers: Iterable[CaseKey]) -> dict[CaseKey, Outcome]:
+    """The waived cases that are green without their waiver."""
+    green = (Outcome.PASSED, Outcome.NOT_APPLICABLE)
+    return {key: results[key].outcome for key in waivers if key in results and results[key].outcome in green}

@@ -22,7 +22,7 @@ from gli.observe.engine.observation import Record
 
 VERDICT, FACTS, LATEST = "verdict.json", "facts.jsonl", "latest"
 RUN_IDS = "[0-9]*T[0-9]*-*"
-"""What the folders of runs are called, as a glob. Those of replays are none of them: they begin with `REPLAY`."""
+"""The names of run folders, as a glob. The folders of replays begin with `REPLAY` and do not match."""
 REPLAY = "replay-"
 
 
@@ -33,27 +33,28 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, reports: Path, environment: str, started: datetime, *, replay: bool) -> RunFolder:
-        """A new folder; raises `UsageError` where none can be made."""
+    def of(cls, reports: Path, environment: str, started: datetime, *, replay: bool) -> RunFolder:
+        """The folder of a run that starts now. It is not made yet."""
         run_id = f"{started:%Y%m%dT%H%M%S.%f}"[:-3] + f"-{os.getpid()}"
-        path = reports / environment / (REPLAY + run_id if replay else run_id)
+        return cls(reports / environment / (REPLAY + run_id if replay else run_id))
+
+    def make(self) -> None:
+        """Makes the folder; raises `UsageError` where that fails."""
         try:
-            path.mkdir(parents=True)
+            self.path.mkdir(parents=True)
         except OSError as e:
             raise UsageError(f"the report can't be written: {e}; choose a folder with --report-dir") from None
-        return cls(path)
 
-    def last_whole(self, phase: str | None) -> dict[str, Any] | None:
-        """The verdict of the newest earlier run of the same phase that came to its end with every check."""
+    def last_whole(self, phase: str | None) -> Verdict | None:
+        """The verdict of the newest earlier run of the phase that came to its end with every check."""
         earlier = (p for p in self.path.parent.glob(f"{RUN_IDS}/{VERDICT}") if p.parent.name != self.path.name)
         for path in sorted(earlier, key=lambda p: p.parent.name, reverse=True):
             try:
-                document = parsed(path.read_text(encoding="utf-8"))
-                whole = not any(r.startswith(("incomplete:", "partial:")) for r in document["reasons"])
-                if whole and document["phase"] == phase and document["checks"] and not document.get("replayed"):
-                    return dict(document)
-            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                verdict = Verdict.of(parsed(path.read_text(encoding="utf-8")))
+            except (OSError, ValueError):
                 continue  # not a verdict of ours, or one that somebody damaged: nothing to compare with
+            if verdict.whole and verdict.phase == phase and verdict.checks and not verdict.replayed:
+                return verdict
         return None
 
     def write_verdict(self, document: Mapping[str, Any]) -> None:
@@ -92,12 +93,12 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def read_verdict(path: Path) -> Verdict:
-    """A `verdict.json`; raises `OSError` or `ValueError` for a file that is none."""
+    """A `verdict.json`; raises `OSError` or `ValueError` for any other file."""
     return Verdict.of(parsed(path.read_text(encoding="utf-8")))
 
 
 def read_facts(path: Path) -> tuple[dict[str, Any], list[Record]]:
-    """The header of a recorded run and its records; raises `UsageError` for a file that is none.
+    """The header of a recorded run and its records; raises `UsageError` for any other file.
 
     A fact that stands there twice must say the same: checks could otherwise rest on either.
     """

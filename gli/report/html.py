@@ -64,7 +64,7 @@ def page(
         v=verdict,
         wording=wording,
         proves=proves,
-        reasons=wording.other_reasons(verdict, language),
+        reasons=wording.other_reasons(verdict),
         took=_took(verdict),
         counts=counts,
         shares=web.shares(counts),
@@ -78,6 +78,12 @@ def page(
         fall=waterfall.of(list(facts.values())),
         data=_data(rows, facts, drawn, words, proves),
     )
+
+
+def _unfolded(line: CheckLine, words: Mapping[str, str]) -> dict[str, Any]:
+    """What the script shows of a check."""
+    whole = line.model_dump(mode="json", exclude={"expected", "seen"})
+    return {**whole, "phase": words.get(line.phase, line.phase)}
 
 
 def _took(verdict: Verdict) -> float | None:
@@ -106,7 +112,7 @@ def _data(
     """What the script unfolds; a fact stands in it once, however many checks rest on it."""
     nodes = topology.nodes if topology else ()
     return {
-        "checks": [row.line.model_dump(mode="json") for row in rows],
+        "checks": [_unfolded(row.line, words) for row in rows],
         "facts": {name: record.model_dump(mode="json", exclude_none=True) for name, record in facts.items()},
         "nodes": [{"name": node.name or words[f"node {node.kind}"], "cases": node.cases} for node in nodes],
         "proves": dict(proves),

@@ -17,11 +17,12 @@ from statistics import median
 from typing import Any
 
 from gli.common.documents import parsed
+from gli.common.sentences import of, read
 from gli.judge.outcome import Outcome
-from gli.report import texts, web
+from gli.report import korean, texts, web
 from gli.report.files import FACTS, RUN_IDS, VERDICT, read_verdict, write_whole
 
-PAGE, _DIGESTS, _SCHEMA = "index.html", ".index.json", 1
+PAGE, _DIGESTS, _SCHEMA = "index.html", ".index.json", 2
 MOST_RUNS = 50
 _SLOWEST, _FLAKIEST = 8, 8
 
@@ -39,8 +40,8 @@ class Digest:
     seconds: float = 0.0
     expires: str = ""
     counts: Mapping[str, int] | None = None
-    about: str = ""
-    """The first root cause, or else the first reason."""
+    about: str | Mapping[str, Any] = ""
+    """The label of the first root cause, or else the first reason, as JSON holds a phrase."""
     whole: bool = False
     """It came to its end with every check."""
     commits: str = ""
@@ -120,7 +121,7 @@ def page(histories: Sequence[History], language: str) -> str:
         "index.html",
         language=language,
         t=texts.of(language),
-        reason=lambda text: texts.reason(text, language),
+        said=lambda about: korean.said(read(about), language),
         histories=histories,
         most=MOST_RUNS,
     )
@@ -159,9 +160,10 @@ def _digest(folder: Path, known: Mapping[str, Any], kept: dict[str, dict[str, An
     entry: dict[str, Any] = known.get(key, {})
     try:
         if entry["stamp"] == stamp:
+            read(entry["digest"].get("about", ""))
             kept[key] = entry
             return Digest(**entry["digest"])
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, AttributeError, ValueError):
         pass  # somebody damaged it: read the run itself
     digest = _read(folder)
     kept[key] = {"stamp": stamp, "digest": vars(digest)}
@@ -181,9 +183,9 @@ def _read(folder: Path) -> Digest:
     opened = "report.html" if (folder / "report.html").is_file() else VERDICT
     try:
         v = read_verdict(folder / VERDICT)
-        roots = [f"{r.check}[{r.target}]" for r in v.root_causes]
+        roots = [str(r.key) for r in v.root_causes]
         commits = sorted(f"{name} {at['commit']}" for name, at in v.manifest.items())
-        checks = [(f"{c.id}[{c.target}]", c.outcome, c.attempts) for c in v.checks]
+        checks = [(str(c.key), c.outcome, c.attempts) for c in v.checks]
         return Digest(
             run=folder.name,
             verdict=v.verdict,
@@ -192,8 +194,8 @@ def _read(folder: Path) -> Digest:
             seconds=web.seconds_between(v.started, v.finished),
             expires=v.expires,
             counts={outcome.value: n for outcome, n in v.counts.items()},
-            about=[*roots, *v.reasons, ""][0] if not v.go else "",
-            whole=bool(checks) and not any(r.startswith(("incomplete:", "partial:")) for r in v.reasons),
+            about=([*roots, *(of(r.message).document() for r in v.held_by), *v.reasons, ""][0] if not v.go else ""),
+            whole=bool(checks) and v.whole,
             commits=hashlib.sha256("\n".join(commits).encode()).hexdigest() if commits else "",
             red=[label for label, outcome, _ in checks if outcome.red],
             retried=[label for label, outcome, attempts in checks if outcome is Outcome.PASSED and attempts > 1],

@@ -17,7 +17,8 @@ from xml.etree.ElementTree import Element, SubElement
 from gli.judge.outcome import Outcome
 from gli.judge.verdict import CheckLine, Verdict
 from gli.report import texts, wording
-from gli.report.wording import Words, label
+from gli.report.texts import Words
+from gli.report.wording import label
 
 _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TAGS = {
@@ -34,7 +35,7 @@ def junit(verdict: Verdict, *, language: str = "en") -> str:
     """The verdict as JUnit XML, worst check first."""
     words = texts.of(language)
     suites = Element("testsuites")
-    _verdict(suites, verdict, language)
+    _verdict(suites, verdict)
     by_check: dict[str, list[CheckLine]] = {}
     for line in verdict.checks:
         by_check.setdefault(line.id, []).append(line)
@@ -50,10 +51,10 @@ def junit(verdict: Verdict, *, language: str = "en") -> str:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(suites, encoding="unicode")}\n'
 
 
-def _verdict(suites: Element, verdict: Verdict, language: str) -> None:
+def _verdict(suites: Element, verdict: Verdict) -> None:
     case = Element("testcase", name="verdict", classname=_clean(f"{verdict.environment}.verdict"), time="0.0000")
     if not verdict.go:
-        reasons = [_clean(texts.reason(r, language)) for r in verdict.reasons]
+        reasons = [_clean(r) for r in verdict.reasons]
         failure = SubElement(case, "failure", message=reasons[0] if reasons else verdict.verdict, type="NO-GO")
         failure.text = "\n".join(reasons)
     properties = {
@@ -105,15 +106,18 @@ def _case(verdict: Verdict, line: CheckLine, words: Words) -> Element:
     tag = _TAGS.get(line.outcome)
     if tag is None:
         return case
-    message = line.message
+    message, expected, seen = line.message, line.expected, line.seen
     if line.blocked_by:
         message = f"{words['blocked by']} {line.blocked_by}: {message}"
+        expected, seen = None, message
     if line.outcome is Outcome.WAIVED:
         message = f"{words['waived']}: {wording.acceptance(line, words)}: {message}"
     detail = SubElement(case, tag, message=_clean(message))
     if tag != "skipped":
         detail.set("type", line.outcome.value)
-        detail.text = _clean("\n".join(f"{word}: {text}" for word, text in wording.said(message, line.hint, words)))
+        detail.text = _clean(
+            "\n".join(f"{word}: {text}" for word, text in wording.said(expected, seen or message, line.hint, words))
+        )
     return case
 
 

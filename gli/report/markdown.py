@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from gli.judge.outcome import Outcome
 from gli.judge.verdict import ItemLine, Verdict
 from gli.report import texts, wording
-from gli.report.wording import Root, Words, label
+from gli.report.texts import Words
+from gli.report.wording import Root, label
 
 COMMENT_LIMIT = 65_536
 _LONGEST = 1_000
@@ -35,7 +36,7 @@ class _Section:
 def markdown(verdict: Verdict, *, language: str = "en", limit: int = COMMENT_LIMIT) -> str:
     """The report in GitHub's Markdown, of at most `limit` bytes of UTF-8 (at least 4,000)."""
     words = texts.of(language)
-    return _fitted([*_sections(verdict, words, language)], words, limit)
+    return _fitted([*_sections(verdict, words)], words, limit)
 
 
 def line(verdict: Verdict, *, language: str = "en") -> str:
@@ -47,15 +48,15 @@ def line(verdict: Verdict, *, language: str = "en") -> str:
         more = f" ({words['and more'].format(n=len(holding) - 1)})" if holding[1:] else ""
         said += f"{label(holding[0])}{more}: {holding[0].message}; "
     elif not verdict.go:
-        said += "; ".join(wording.other_reasons(verdict, language)[:1]) + "; "
+        said += "; ".join(wording.other_reasons(verdict)[:1]) + "; "
     return " ".join(f"{said}{wording.counts(verdict, words)}".split())
 
 
-def _sections(verdict: Verdict, words: Words, language: str) -> Iterator[_Section]:
+def _sections(verdict: Verdict, words: Words) -> Iterator[_Section]:
     """What the report says, the most important first."""
     yield _Section(f"## {words[verdict.verdict]}: {_text(wording.scope(verdict, words))}\n\n", ())
     yield _Section("", [_root(root, words) for root in wording.roots(verdict)])
-    reasons = wording.other_reasons(verdict, language)
+    reasons = wording.other_reasons(verdict)
     yield _Section("", [f"- {_text(r)}\n" for r in reasons], "\n")
     waived = [
         f"- **[{words['waived']}]** `{label(c)}`: {_text(wording.acceptance(c, words))}\n"
@@ -72,7 +73,9 @@ def _sections(verdict: Verdict, words: Words, language: str) -> Iterator[_Sectio
         yield _Section(f"### {words['checklist']}\n\n", [*_checklist(verdict.checklist, words)])
     yield from _tables(verdict, words)
     times = (("started", verdict.started), ("finished", verdict.finished), ("expires", verdict.expires))
-    facts = [f"{words[key]} {value}" for key, value in times] + [f"{words['vantage']} {verdict.vantage}"]
+    facts = [f"{words[key]} {value}" for key, value in times] + [
+        f"{words['vantage']} {words.get(verdict.vantage, verdict.vantage)}"
+    ]
     yield _Section("", [f"<sub>{_text(', '.join(facts))}</sub>\n"])
 
 
@@ -80,7 +83,9 @@ def _tables(verdict: Verdict, words: Words) -> Iterator[_Section]:
     """The checks that are not green and the commits, folded."""
     red = [c for c in verdict.checks if c.outcome.red or c.outcome is Outcome.WAIVED]
     if red:
-        rows = [f"| `{label(c)}` | {words[c.outcome.value]} | {c.severity} | {_text(c.message)} |\n" for c in red]
+        rows = [
+            f"| `{label(c)}` | {words[c.outcome.value]} | {words[c.severity]} | {_text(c.message)} |\n" for c in red
+        ]
         columns = [words[k] for k in ("check", "outcome", "severity", "message")]
         yield _Section(_folded(f"{words['not green']} ({len(red)})", columns), rows, "\n</details>\n\n")
     if verdict.manifest:
@@ -96,7 +101,7 @@ def _folded(title: str, columns: Sequence[str]) -> str:
 def _root(root: Root, words: Words) -> str:
     early = f" ({words['before the deploy']})" if root.before_deploy else ""
     rows = [f"**{words['root cause'] if root.holds else words['warning']}** `{label(root.cause)}`{early}\n"]
-    rows += [f"- {word}: {_text(text)}\n" for word, text in wording.said(root.cause.message, root.cause.hint, words)]
+    rows += [f"- {word}: {_text(text)}\n" for word, text in root.said(words)]
     if root.cause.explains:
         rows.append(f"- {words['explains']}: {_text(wording.some(root.cause.explains, words))}\n")
     return "".join(rows) + "\n"

@@ -66,7 +66,7 @@ def verdict(verdict: Verdict, notify: Notify, folder: Path, *, report: str, lang
     `folder` is `reports/<env>`, `report` where the run's report is. A partial run and the on-call run tell nobody: no
     gate takes their verdict.
     """
-    partial = any(r.startswith("partial:") for r in verdict.reasons)
+    partial = verdict.is_held_by("partial")
     if not notify.url_variables or partial or verdict.phase == "on-call":
         return []
     problems: list[str] = []
@@ -138,7 +138,7 @@ def _tell_verdict(
 def _roots(verdict: Verdict) -> list[str]:
     """What tells one NO-GO from another: its root causes, or what kind of NO-GO it is."""
     found = sorted(label(root.cause) for root in wording.roots(verdict) if root.holds)
-    return found or [reason.partition(":")[0] for reason in verdict.reasons]
+    return found or [reason.kind for reason in verdict.held_by] or list(verdict.reasons)
 
 
 def _failure(verdict: Verdict, report: str, language: str) -> Message:
@@ -147,10 +147,10 @@ def _failure(verdict: Verdict, report: str, language: str) -> Message:
     lines: list[str] = []
     for root in roots[:_MOST_ROOTS]:
         lines.append(f"{root.headed(words)}: {label(root.cause)}")
-        lines += [f"  {word}: {text}" for word, text in wording.said(root.cause.message, root.cause.hint, words)]
+        lines += [f"  {word}: {text}" for word, text in root.said(words)]
     if roots[_MOST_ROOTS:]:
         lines.append(words["and more"].format(n=len(roots) - _MOST_ROOTS))
-    lines += wording.other_reasons(verdict, language)
+    lines += wording.other_reasons(verdict)
     named = wording.some([label(r.cause) for r in roots], words, most=2)
     title = f"{words[verdict.verdict]}: {wording.scope(verdict, words)}" + (f": {named}" if named else "")
     return Message("failure", title, _body([*lines, wording.counts(verdict, words)], report, words))

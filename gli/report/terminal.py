@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from gli.judge.verdict import ItemLine, Verdict
 from gli.report import texts, wording
-from gli.report.wording import Root, Words, label
+from gli.report.texts import Words
+from gli.report.wording import Root, label
 
 WIDTH = 80
 _IN_FULL, _IN_SHORT = 3, 5
@@ -61,7 +62,7 @@ def summary(
         yield from wrapped(f"{words[line.outcome.value]}: {label(line)}: {line.message}")
     if lines[most:]:
         yield from wrapped("  " + wording.some([label(c) for c in lines[most:]], words))
-    for reason in wording.other_reasons(verdict, language):
+    for reason in wording.other_reasons(verdict):
         yield from wrapped(reason)
     if verbosity >= 0:
         yield from _asides(verdict, words, most, paint)
@@ -117,7 +118,7 @@ def _headed(root: Root, words: Words, paint: Paint) -> str:
 def _root(root: Root, words: Words, verbosity: int, paint: Paint) -> Iterator[str]:
     early = f" ({words['before the deploy']})" if root.before_deploy else ""
     yield from wrapped(_headed(root, words, paint) + early)
-    for word, text in wording.said(root.cause.message, root.cause.hint, words):
+    for word, text in root.said(words):
         yield from wrapped(f"  {word}: {text}", indent=4)
     explains = root.cause.explains
     if explains:

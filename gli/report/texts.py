@@ -1,14 +1,10 @@
-"""The fixed words of every report, in English and Korean: one table.
-
-A message says what a check saw and stays as the check wrote it; what is said around it comes from here.
-"""
+"""The fixed words of every report, in English and Korean: one table. `gli.report.korean` says the rest in Korean."""
 
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping
-from types import MappingProxyType
+from functools import cache
 
 LANGUAGES = ("en", "ko")
 
@@ -62,6 +58,11 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "outcome": ("outcome", "결과"),
     "outcomes": ("outcomes", "결과"),
     "severity": ("severity", "심각도"),
+    "block": ("block", "차단"),
+    "warn": ("warn", "경고"),
+    "both": ("both", "배포 전후"),
+    "internet": ("internet", "인터넷"),
+    "vpc": ("vpc", "VPC"),
     "message": ("message", "내용"),
     "warning": ("warning", "경고"),
     "warnings": ("{n} of them warnings, which do not hold a verdict", "그중 {n}건은 판정을 막지 않는 경고"),
@@ -198,47 +199,22 @@ _WORDS: Mapping[str, tuple[str, str]] = {
 }
 # fmt: on
 
-# What `gli.judge.verdict` says as a reason, in Korean. A reason that is not here is a check's own sentence.
-_REASONS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern, re.DOTALL), korean)
-    for pattern, korean in (
-        (r"incomplete: the run has not ended", "미완료: 실행이 끝나지 않음"),
-        (r"incomplete: interrupted, or a check could not be collected", "미완료: 중단되었거나 검사를 수집하지 못함"),
-        (
-            r"incomplete: the suite itself failed \(INTERNALERROR above\)",
-            "미완료: 점검 도구 자체의 오류(위의 INTERNALERROR)",
-        ),
-        (r"incomplete: pytest was called in a way it does not know", "미완료: pytest가 모르는 방식으로 호출됨"),
-        (r"incomplete: (.+)", r"미완료: \1"),
-        (r"partial: (\d+) of (\d+) cases were selected", r"부분 실행: \2건 중 \1건만 선택됨"),
-        (r"(\d+) of (\d+) cases did not report: (.+)", r"\2건 중 \1건이 보고하지 않음: \3"),
-        (r"(\d+) blocked by root causes: (.+)", r"근본 원인에 막힌 검사 \1건: \2"),
-        (r"nothing to judge: .+", "판정할 것이 없음: 이 환경에는 이 단계의 검사 대상이 없음"),
-        (r"the manifest is incomplete: (.+) could not be read", r"매니페스트가 불완전함: \1을(를) 읽지 못함"),
-        (r"(\S+\[.+?\]) failed: (.+)", r"\1 실패: \2"),
-        (r"(\S+\[.+?\]) unknown: (.+)", r"\1 확인 불가: \2"),
-    )
-)
-_MORE = re.compile(r" and (\d+) more$")
+
+class Words(dict[str, str]):
+    """The fixed words of a language."""
+
+    language: str
 
 
-def of(language: str) -> Mapping[str, str]:
+@cache
+def of(language: str) -> Words:
     """Every fixed word in the language; English where it is not one of `LANGUAGES`."""
     at = 1 if language == "ko" else 0
-    return MappingProxyType({key: pair[at] for key, pair in _WORDS.items()})
+    words = Words((key, pair[at]) for key, pair in _WORDS.items())
+    words.language = language
+    return words
 
 
 def chosen(language: str | None) -> str:
     """The language of a run: what `--lang` says, else Korean where `LANG` does, else English."""
     return language or ("ko" if os.environ.get("LANG", "").startswith("ko") else "en")
-
-
-def reason(text: str, language: str) -> str:
-    """A reason of a verdict in the language; one that no pattern knows stays as it is."""
-    if language != "ko":
-        return text
-    for pattern, korean in _REASONS:
-        found = pattern.fullmatch(text)
-        if found is not None:
-            return _MORE.sub(r" 외 \1건", found.expand(korean))
-    return text

@@ -86,7 +86,7 @@ def topology(environment: Environment, cases: Sequence[Case]) -> Topology:
     for case in cases:
         node = _node_of(case, environment, parts)
         parts.setdefault(node.id, node)
-        labels.setdefault(node.id, []).append(case.label)
+        labels.setdefault(node.id, []).append(str(case.key))
     nodes = [node.model_copy(update={"cases": tuple(labels.get(node.id, ()))}) for node in parts.values()]
     known = {node.id for node in nodes}
     edges = [(a, b) for a, b in dict.fromkeys(_edges(environment)) if a in known and b in known]

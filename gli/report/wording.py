@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from gli.common.sentences import parted
+from gli.common.sentences import listed
 from gli.judge.outcome import Outcome
 from gli.judge.verdict import CheckLine, ItemLine, RootCause, SinceLast, Verdict
-from gli.report import texts
+from gli.report import korean
+from gli.report.texts import Words
 
-Words = Mapping[str, str]
-_BLOCKED = re.compile(r"\d+ blocked by root causes: ")
 GREEN_ITEMS = ("passed", "waived", "not-applicable")
 
 
 def label(line: CheckLine | RootCause) -> str:
     """`api-health[api]`."""
-    return f"{line.id if isinstance(line, CheckLine) else line.check}[{line.target}]"
+    return str(line.key)
 
 
 def scope(verdict: Verdict, words: Words) -> str:
@@ -27,20 +25,18 @@ def scope(verdict: Verdict, words: Words) -> str:
     return f"{judged}, {words['replayed']}" if verdict.replayed else judged
 
 
-def said(message: str, hint: str, words: Words) -> Iterator[tuple[str, str]]:
+def said(expected: str | None, seen: str, hint: str, words: Words) -> Iterator[tuple[str, str]]:
     """What a red says, a pair of word and text each: what was expected and seen, and what to do."""
-    parts = parted(message)
-    if parts is not None:
-        yield words["expected"], parts[0]
-    yield words["seen"], parts[1] if parts is not None else message
+    if expected is not None:
+        yield words["expected"], expected
+    yield words["seen"], seen
     if hint:
         yield words["to do"], hint
 
 
 def some(labels: Sequence[str], words: Words, most: int = 5) -> str:
     """The first few labels, and how many more there are."""
-    more = len(labels) - most
-    return ", ".join(labels[:most]) + (f" {words['and more'].format(n=more)}" if more > 0 else "")
+    return korean.said(listed(labels, most=most), words.language) if labels else ""
 
 
 def counts(verdict: Verdict, words: Words) -> str:
@@ -68,20 +64,19 @@ def comparisons(verdict: Verdict, words: Words) -> Iterator[tuple[str, SinceLast
             yield words[name], since
 
 
-def other_reasons(verdict: Verdict, language: str) -> list[str]:
+def other_reasons(verdict: Verdict) -> list[str]:
     """The reasons that neither a red check nor what a root explains tells: an incomplete run, what is missing, ..."""
-    told = tuple(f"{label(line)} {line.outcome.value}:" for line in verdict.checks)
-    reasons = [r for r in verdict.reasons if not r.startswith(told)]
-    if verdict.root_causes:
-        reasons = [r for r in reasons if not _BLOCKED.match(r)]
-    return [texts.reason(r, language) for r in reasons]
+    told = ("failed", "unknown", "blocked") if verdict.root_causes else ("failed", "unknown")
+    if not verdict.held_by:
+        return list(verdict.reasons)
+    return [str(r.message) for r in verdict.held_by if r.kind not in told]
 
 
 def symptoms(verdict: Verdict) -> list[CheckLine]:
     """What failed or is unknown without being a root: its cause could not be observed."""
-    roots = {(r.check, r.target) for r in verdict.root_causes}
+    roots = {r.key for r in verdict.root_causes}
     noted = (Outcome.FAILED, Outcome.UNKNOWN)
-    return [c for c in verdict.checks if c.outcome in noted and (c.id, c.target) not in roots]
+    return [c for c in verdict.checks if c.outcome in noted and c.key not in roots]
 
 
 def waived(verdict: Verdict) -> list[CheckLine]:
@@ -133,6 +128,8 @@ class Root:
     """A root cause, and what its own case says of it."""
 
     cause: RootCause
+    expected: str | None
+    seen: str
     holds: bool
     """Whether it, or what it explains, holds the verdict; a warning does not."""
     before_deploy: bool
@@ -140,6 +137,10 @@ class Root:
     def headed(self, words: Words) -> str:
         """`root cause`, or `warning` for one that holds no verdict."""
         return words["root cause" if self.holds else "warning"]
+
+    def said(self, words: Words) -> Iterator[tuple[str, str]]:
+        """What was expected and seen, and what to do, a pair of word and text each."""
+        return said(self.expected, self.seen, self.cause.hint, words)
 
 
 def roots(verdict: Verdict) -> list[Root]:
@@ -150,5 +151,6 @@ def roots(verdict: Verdict) -> list[Root]:
         own = lines.get(label(cause))
         about = [lines[name] for name in (label(cause), *cause.explains) if name in lines]
         holds = not about or any(c.severity == "block" and c.outcome.red for c in about)
-        found.append(Root(cause, holds, own is not None and own.before_deploy))
+        expected, seen = (own.expected, own.seen) if own is not None else (None, "")
+        found.append(Root(cause, expected, seen or cause.message, holds, own is not None and own.before_deploy))
     return sorted(found, key=lambda r: not r.holds)

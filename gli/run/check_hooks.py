@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from _pytest.outcomes import Skipped  # pytest.skip.Exception, under the name that type checkers know
 
+from gli.common.case_key import CaseKey
+from gli.common.sentences import Phrase, expected_and_seen, phrase
 from gli.config import catalogue as catalogues
 from gli.config.catalogue import Case, Catalogue
 from gli.config.environments import Environment
@@ -84,7 +86,7 @@ class Checking:
         """The case of an item; None for another phase's, and for a check without a target in this environment."""
         check = self.side.by_function[_function(item)]
         target = item.callspec.params["gli_target"] if hasattr(item, "callspec") else None
-        return self.side.cases.get((check.id, target)) if isinstance(target, str) else None
+        return self.side.cases.get(CaseKey(check.id, target)) if isinstance(target, str) else None
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Starts every observation that the selected checks need."""
@@ -117,11 +119,12 @@ class Checking:
 
     def _unjudgeable(self, case: Case) -> BaseException | None:
         if sys.flags.optimize:  # a worker's own: xdist would start one that refuses to begin again and again
-            return unknown("error", NO_ASSERTIONS)
+            return unknown("error", phrase(NO_ASSERTIONS))
         if case.not_applicable is not None:
             return NotApplicable(case.not_applicable)
         if case.check.vantage == "vpc" and self.side.environment.vantage != "vpc":
-            return unknown("vantage", "only a runner inside the VPC sees it: run with --vantage=vpc from there")
+            why = phrase("only a runner inside the VPC sees it: run with --vantage=vpc from there")
+            return unknown("vantage", why)
         return None
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -134,7 +137,7 @@ class Checking:
             # Exact text: anything else in user_properties can be lost on its way out of an xdist worker.
             report.user_properties.append((RESULT, f"{result.model_dump_json()}"))
             if report.outcome != "passed" and result.cause != "error":
-                report.longrepr = result.message
+                report.longrepr = str(result.sentence)
         return report
 
 
@@ -155,12 +158,14 @@ def _result(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestR
     case, error = item.stash[CASE], call.excinfo.value if call.excinfo else None
     if error is None and (call.when != "call" or report.outcome != "passed" or hasattr(report, "wasxfail")):
         return None
-    outcome, message, cause = _judged(error, at=str(call.when))
+    outcome, said, cause = _judged(error, at=str(call.when))
+    expected, seen = expected_and_seen(said)
     return Result(
         check=case.check.id,
         target=case.target,
         outcome=outcome,
-        message=message,
+        expected=expected,
+        seen=seen,
         cause=cause,
         duration_s=round(call.duration, 4),
         facts=fact_names(_probes(item), case.target),
@@ -168,16 +173,20 @@ def _result(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestR
 
 
 def _judged(error: BaseException | None, *, at: str) -> tuple[Outcome, str, str | None]:
-    """Outcome, message and cause for how one step of a test ended."""
+    """Outcome, what is said of it, and cause, for how one step of a test ended."""
     if error is None:
         return Outcome.PASSED, "", None
     if isinstance(error, Unobserved):
-        return Outcome.UNKNOWN, str(error), error.unknown.cause
+        return Outcome.UNKNOWN, error.unknown.message, error.unknown.cause
     if isinstance(error, NotApplicable):
         return Outcome.NOT_APPLICABLE, str(error.msg), None
     if isinstance(error, AssertionError) and at == "call":
+        said = error.args[0] if error.args else ""
+        if isinstance(said, Phrase):  # what `saw` returned
+            return Outcome.FAILED, said, None
         # The first line is the check's own sentence; pytest adds the compared values below it.
-        return Outcome.FAILED, (str(error).splitlines() or ["the check failed without a word"])[0], None
+        return Outcome.FAILED, next(iter(str(error).splitlines()), phrase("the check failed without a word")), None
     if isinstance(error, Skipped):
-        return Outcome.MISSING, f"skipped: {error.msg}; a check may not skip itself", None
-    return Outcome.UNKNOWN, f"the check itself failed: {type(error).__name__}: {error}", "error"
+        return Outcome.MISSING, phrase("skipped: {why}; a check may not skip itself", why=error.msg), None
+    failed = phrase("the check itself failed: {kind}: {why}", kind=type(error).__name__, why=error)
+    return Outcome.UNKNOWN, failed, "error"

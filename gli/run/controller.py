@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gli.common.case_key import CaseKey
 from gli.judge.outcome import Result
 from gli.run.check_hooks import RESULT
 from gli.run.run import Run
@@ -20,7 +21,7 @@ class Controlling:
     def __init__(self, config: pytest.Config, run: Run) -> None:
         self.config, self.run = config, run
         self._share: Any = None
-        self._selected: set[tuple[str, str]] = set()
+        self._selected: set[CaseKey] = set()
 
     def pytest_report_header(self) -> list[str]:
         environment, cases = self.run.environment, len(self.run.cases)
@@ -49,7 +50,7 @@ class Controlling:
         for id_ in ids:
             function, bracket, target = id_.rpartition("::")[2].partition("[")
             if bracket and function in by_function:
-                self._selected.add((by_function[function], target.removesuffix("]")))
+                self._selected.add(CaseKey(by_function[function], target.removesuffix("]")))
         self.run.collected = self._selected
         self.run.begin_manifest()
 

@@ -19,9 +19,11 @@ from typing import Any, NoReturn
 
 import pytest
 
+from gli.common import clock
 from gli.common.errors import UsageError
+from gli.common.sentences import listed, of, phrase
 from gli.config import catalogue as catalogues
-from gli.config import environments
+from gli.config import environments, toml_tables, waivers
 from gli.config.catalogue import GROUPS, PHASES
 from gli.config.environments import Environment
 from gli.judge.verdict import NO_GO, Verdict
@@ -29,6 +31,7 @@ from gli.observe.engine.observation import Record
 from gli.observe.engine.observatory import Observatory
 from gli.observe.engine.probe import Probe
 from gli.report import files, logs, sinks, terminal, texts
+from gli.report.korean import said
 from gli.report.progress import Progress
 from gli.report.redact import Redactor, carried
 from gli.run import provider
@@ -43,9 +46,9 @@ LOGS = pytest.StashKey[Callable[[], None]]()
 _GARBAGE = 50_000  # a run is short and allocates much: collecting garbage every 700 objects costs a tenth of it
 _LONGEST_ROLLOUT_S = 24 * 60 * 60
 _INTERRUPTED = {
-    2: "interrupted",
-    3: "the suite itself failed (INTERNALERROR above)",
-    4: "pytest was called in a way it does not know",
+    2: phrase("interrupted"),
+    3: phrase("the suite itself failed (INTERNALERROR above)"),
+    4: phrase("pytest was called in a way it does not know"),
 }
 _LOOK_ONLY = ("help", "version", "collectonly", "showfixtures", "show_fixtures_per_test", "markers", "cacheshow")
 
@@ -98,9 +101,10 @@ def _said(run: Run, verdict: Verdict | None, verbosity: int, paint: terminal.Pai
         return [f"ERROR: the report could not be written to {run.folder.path}: {run.unwritten}"]
     warnings = [f"WARNING: {problem}" for problem in run.problems]
     if run.refused is not None:
-        return [*terminal.refusal(run.redact(run.refused.message), report, language=run.language), *warnings]
-    said = terminal.summary(verdict, report, language=run.language, verbosity=verbosity, paint=paint)
-    return [*said, *warnings]
+        why = said(of(run.refused.message).without(run.redact), run.language)
+        return [*terminal.refusal(why, report, language=run.language), *warnings]
+    lines = terminal.summary(run.shown(verdict), report, language=run.language, verbosity=verbosity, paint=paint)
+    return [*lines, *warnings]
 
 
 def _finished(run: Run, config: pytest.Config) -> Verdict | None:
@@ -121,7 +125,8 @@ def _finished(run: Run, config: pytest.Config) -> Verdict | None:
 
 def _uncollected(run: Run) -> str:
     """Which modules could not be collected, and why; empty where all were."""
-    return "; ".join(f"{module} could not be collected: {why}" for module, why in sorted(run.uncollected.items()))
+    found = sorted(run.uncollected.items())
+    return listed(phrase("{module} could not be collected: {why}", module=m, why=w) for m, w in found) if found else ""
 
 
 def _exit_code(code: int, verdict: Verdict, run: Run) -> int:
@@ -164,17 +169,18 @@ def _configure(config: pytest.Config) -> None:
     if not 0 <= patience_s <= _LONGEST_ROLLOUT_S:  # nan is neither
         raise UsageError(f"--await-rollout={patience_s:g} is no time to wait; give 0 to {_LONGEST_ROLLOUT_S} seconds")
     root, name = config.rootpath, config.option.env
-    tables = environments.tables_of(root, name)
+    file = toml_tables.read_tables(root)
+    tables = toml_tables.extended(file, name)
     catalogue = catalogues.load(root)
-    docstrings = catalogues.docstrings(root)
+    catalogues.docstrings(root)  # refuses a name that is taken twice
     replayed, overlay = _replayed(config, name) if config.option.replay else (None, None)
     if replayed is None:
         config.stash[PROVIDER] = provider.ensure(root, name, tables, say=lambda text: print(text, flush=True))
-        overlay = environments.read_overlay(root, tables) or {}
+        overlay = toml_tables.read_overlay(root, tables) or {}
     assert overlay is not None
-    environment = _environment(config, name, overlay)
+    environment = _environment(config, name, overlay, file)
     environment.signers(root)  # at the end, where sign-offs are read, it would be late to say so
-    run = config.stash[RUN] = Run(
+    run = Run(
         root,
         environment,
         catalogue,
@@ -182,10 +188,12 @@ def _configure(config: pytest.Config) -> None:
         language=texts.chosen(config.option.lang),
         reports=config.option.report_dir or root / "reports",
         overlay=overlay,
-        proves={c.id: docstrings.get(c.function, "") for c in catalogue.checks.values()},
+        waivers=waivers.load(root, catalogue, environment, toml_tables.environment_names(file), clock.now()),
         replayed=replayed,
         patience_s=patience_s,
     )
+    run.begin()
+    config.stash[RUN] = run
     config.stash[LOGS] = logs.redacted_by(run.redact)
     config.stash[SIDE] = Side(environment, catalogue, config.option.phase, run.observatory)
     signal.signal(signal.SIGTERM, _interrupt)
@@ -221,8 +229,8 @@ def _configure_worker(config: pytest.Config) -> None:
     logs.redacted_by(Redactor(carried()).text)  # what was fetched as a secret never comes here; the process ends
 
 
-def _environment(config: pytest.Config, name: str, overlay: Any) -> Environment:
-    environment = environments.load(config.rootpath, name, overlay=overlay)
+def _environment(config: pytest.Config, name: str, overlay: Any, tables: Any = None) -> Environment:
+    environment = environments.load(config.rootpath, name, overlay=overlay, tables=tables)
     vantage = config.option.vantage
     return environment.model_copy(update={"vantage": vantage}) if vantage else environment
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from gli.common.bound_process import Bond
 from gli.common.errors import UsageError
-from gli.config.environments import overlay_path, read_overlay
+from gli.config.toml_tables import overlay_path, read_overlay
 
 SILENCE_S = 180.0
 """Seconds for which a provider that is starting may say nothing: a machine that does much else needs minutes."""

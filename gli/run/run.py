@@ -14,19 +14,22 @@ from typing import Any
 
 import gli
 from gli.common import clock
+from gli.common.case_key import CaseKey
 from gli.common.errors import UsageError
-from gli.config import waivers
-from gli.config.catalogue import GROUPS, Case, Catalogue, Phase
+from gli.common.sentences import listed, phrase
+from gli.config.catalogue import GROUPS, Case, Catalogue, Phase, proved
 from gli.config.environments import Environment
+from gli.config.waivers import Waiver
 from gli.gate import sign_offs, signing
 from gli.judge.checklist import item_lines
 from gli.judge.outcome import Outcome, Result
-from gli.judge.verdict import VALID_FOR_HOURS, CheckLine, Judgement, SinceLast, Suite, Verdict, compared, judge
+from gli.judge.verdict import VALID_FOR_HOURS, CheckLine, Judgement, Reason, SinceLast, Suite, Verdict, compared, judge
 from gli.observe.engine.observation import Record, Unknown, Unobserved, fact_name
 from gli.observe.engine.observatory import Observatory, Replay
 from gli.observe.engine.probe import Probe
 from gli.report import notify, sinks
 from gli.report.files import VERDICT, RunFolder
+from gli.report.korean import translated
 from gli.report.redact import Redactor, carried
 
 RECORD_SCHEMA = 1
@@ -46,43 +49,49 @@ class Run:
         language: str,
         reports: Path,
         overlay: Mapping[str, Any],
-        proves: Mapping[str, str],
+        waivers: Mapping[CaseKey, Waiver],
         replayed: Sequence[Record] | None = None,
         patience_s: float = 0.0,
     ) -> None:
-        self.waivers = waivers.load(root, catalogue, environment, clock.now())
+        """A run that has done nothing yet: `begin` writes and observes."""
         self.root, self.environment, self.catalogue = root, environment, catalogue
         self.phase, self.language, self.overlay = phase, language, overlay
-        self.proves = proves
+        self.waivers = waivers
         self.started = clock.now()
         self.cases = catalogue.cases(environment, phase)
         self.redactor = Redactor([*carried(), *notify.secrets(environment.notify)])
         self.results: list[Result] = []
-        self.collected: set[tuple[str, str]] | None = None
+        self.collected: set[CaseKey] | None = None
         self.refused: Unknown | None = None
         self.unwritten: Exception | None = None
         self.uncollected: dict[str, str] = {}
         """Modules that could not be imported, and why."""
         self.problems: list[str] = []  # what went wrong beside the verdict: a report, a signature, a message
         self.replayed = replayed is not None
-        self.folder = RunFolder.create(reports, environment.name, self.started, replay=self.replayed)
-        self._write(self._judged(interrupted="the run has not ended"))
+        self.folder = RunFolder.of(reports, environment.name, self.started, replay=self.replayed)
+        self.observatory: Observatory | Replay = Replay(())
+        self._recorded, self._patience_s = replayed, patience_s
+
+    def begin(self) -> None:
+        """Leaves a NO-GO on disk, then starts to observe; raises `UsageError` where nothing can be written."""
+        self.folder.make()
+        self._write(self._judged(interrupted=phrase("the run has not ended")))
         if not self.replayed:
             self.folder.point_latest_here()
-        self.observatory = self._observe(patience_s) if replayed is None else Replay(replayed)
+        self.observatory = self._observing() if self._recorded is None else Replay(self._recorded)
 
-    def _observe(self, patience_s: float) -> Observatory:
+    def _observing(self) -> Observatory:
         first: Probe[Any] | None = None
         rollout: Probe[Any] | None = None
         if self.environment.aws is not None:
             from gli.observe.aws.identity import confirmed_identity
 
             first = confirmed_identity
-        if patience_s > 0:
+        if self._patience_s > 0:
             from gli.observe.release.rollout import rolled_out
 
             rollout = rolled_out
-        return Observatory(self.environment, first=first, rolled_out=rollout, patience_s=patience_s)
+        return Observatory(self.environment, first=first, rolled_out=rollout, patience_s=self._patience_s)
 
     def target(self, group: str, name: str) -> Any:
         """The table of a target by its group and name; None for the environment as a whole."""
@@ -98,9 +107,8 @@ class Run:
 
     def redact(self, text: str) -> str:
         """The text without any secret that the run has seen so far."""
-        seen = getattr(self, "observatory", None)  # the first verdict is written before anything is seen
-        if isinstance(seen, Observatory):
-            self.redactor.learn(seen.vault.values)
+        if isinstance(self.observatory, Observatory):
+            self.redactor.learn(self.observatory.vault.values)
         return self.redactor.text(text)
 
     def begin_manifest(self) -> None:
@@ -121,7 +129,7 @@ class Run:
             self.observatory.wait(confirmed_identity)
         except Unobserved as e:
             self.refused = e.unknown
-            self.results = [_not_asked(case, e.unknown) for case in self.cases]
+            self.results = [_not_asked(case, e.unknown, self.environment.aws.region) for case in self.cases]
             return False
         return True
 
@@ -130,10 +138,10 @@ class Run:
         """How the selection falls short of the catalogue; None where it is whole, or not known yet."""
         if self.collected is None:
             return None
-        left_out = [c.label for c in self.cases if c.key not in self.collected]
-        if not left_out:
+        selected = sum(c.key in self.collected for c in self.cases)
+        if selected == len(self.cases):
             return None
-        return f"{len(self.cases) - len(left_out)} of {len(self.cases)} cases were selected"
+        return phrase("{n} of {all} cases were selected", n=selected, all=len(self.cases))
 
     def finish(self, *, interrupted: str | None) -> Verdict:
         """Observes what is still wanted, judges, writes, closes; the verdict, free of secrets."""
@@ -159,12 +167,18 @@ class Run:
     def _report(self, verdict: Verdict, lines: Sequence[Mapping[str, Any]]) -> None:
         """Writes the other reports and tells whom it concerns. What fails is a problem, and the verdict stays."""
         environment, folder = self.environment, self.folder.path
+        shown = self.shown(verdict)
+        proves = proved(self.root, self.catalogue, self.language)
         self.problems += sinks.write(
-            folder, verdict, lines, environment, self.cases, proves=self.proves, language=self.language
+            folder, shown, lines, environment, self.cases, proves=proves, language=self.language
         )
         if not self.replayed:  # what was recorded once is no news
-            self.problems += sinks.tell(folder, verdict, environment.notify, language=self.language)
+            self.problems += sinks.tell(folder, shown, environment.notify, language=self.language)
         self.problems = [self.redact(problem) for problem in self.problems]
+
+    def shown(self, verdict: Verdict) -> Verdict:
+        """The verdict as reports show it: in the language of the run."""
+        return translated(verdict, self.language, self.catalogue)
 
     def _sign(self) -> None:
         """Signs the verdict where the run has a key. One that does not sign leaves a verdict without a signature."""
@@ -190,17 +204,15 @@ class Run:
     def _with_attempts(self, result: Result) -> Result:
         records = [r for name in result.facts if (r := self.record(name)) is not None]
         attempts = max((r.attempts for r in records), default=1)
-        message = result.message
         if result.outcome is Outcome.PASSED and attempts > 1:
-            message = f"passed on attempt {attempts}"
-        return result.but(attempts=attempts, message=message)
+            return result.but(attempts=attempts, seen=phrase("passed on attempt {n}", n=attempts))
+        return result.but(attempts=attempts)
 
     def _judged(self, *, interrupted: str | None) -> Verdict:
         partial = None if interrupted or self.refused else self.partial
         judgement = judge(
             self.cases,
             self.results,
-            language=self.language,
             interrupted=interrupted,
             partial=partial,
             waivers=self.waivers,
@@ -209,17 +221,19 @@ class Run:
 
     def _verdict(self, judgement: Judgement, *, compare: bool) -> Verdict:
         finished = clock.now()
-        records: list[Record] = getattr(getattr(self, "observatory", None), "records", [])
-        manifest, incomplete = self._manifest(records)
-        reasons = judgement.reasons
-        if judgement.verdict == "GO" and incomplete:
-            reasons = (f"the manifest is incomplete: {', '.join(incomplete)} could not be read",)
+        records = self.observatory.records
+        manifest, unread = self._manifest(records)
+        held_by = judgement.reasons
+        if judgement.verdict == "GO" and unread:
+            said = phrase("the manifest is incomplete: {repositories} could not be read", repositories=listed(unread))
+            held_by = (Reason(kind="manifest", labels=tuple(unread), message=said),)
         before = self._since("pre-deploy", judgement) if compare and self.phase == "post-deploy" else None
         identity = next((r.observation for r in records if r.probe == "caller_identity" and r.observation), None)
         return Verdict(
             run=self.folder.path.name,
-            verdict="NO-GO" if reasons else "GO",
-            reasons=reasons,
+            verdict="NO-GO" if held_by else "GO",
+            reasons=tuple(str(r.message) for r in held_by),
+            held_by=held_by,
             environment=self.environment.name,
             phase=self.phase,
             vantage=self.environment.vantage,
@@ -236,7 +250,7 @@ class Run:
             checks=_marked(judgement.checks, before),
             root_causes=judgement.root_causes,
             checklist=item_lines(
-                self.catalogue, self.environment, self.phase, judgement.checks, self._signed(manifest), self.language
+                self.catalogue, self.environment, self.phase, judgement.checks, self._signed(manifest)
             ),
             since_last=(self._since(self.phase, judgement) if compare else None) or SinceLast(),
             since_pre_deploy=before,
@@ -245,7 +259,7 @@ class Run:
     def _since(self, phase: str | None, judgement: Judgement) -> SinceLast | None:
         """Compared with the last whole run of a phase; None where there is none."""
         last = self.folder.last_whole(phase)
-        return compared(last["checks"], judgement.checks) if last is not None else None
+        return compared(last.checks, judgement.checks) if last is not None else None
 
     def _signed(self, manifest: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
         """Who signed which item for these commits."""
@@ -291,19 +305,20 @@ class Run:
         return clean
 
 
-def _not_asked(case: Case, why: Unknown) -> Result:
+def _not_asked(case: Case, why: Unknown, region: str) -> Result:
+    """What a case reports where the identity is not confirmed: its own check says why, and blocks all others."""
     if case.check.id == IDENTITY:
         outcome = Outcome.FAILED if why.cause in ("wrong-account", "no-credentials") else Outcome.UNKNOWN
-        return Result(check=case.check.id, target=case.target, outcome=outcome, message=why.message, cause=why.cause)
-    message = "not asked: the identity of the run is not confirmed"
-    blocker = f"{IDENTITY}[{case.target}]" if not case.subjects else IDENTITY
-    return Result(check=case.check.id, target=case.target, outcome=Outcome.BLOCKED, message=message, blocked_by=blocker)
+        return Result(check=case.check.id, target=case.target, outcome=outcome, seen=why.message, cause=why.cause)
+    seen = phrase("not asked: the identity of the run is not confirmed")
+    blocker = CaseKey(IDENTITY, region)
+    return Result(check=case.check.id, target=case.target, outcome=Outcome.BLOCKED, seen=seen, blocked_by=blocker)
 
 
 def _marked(checks: Sequence[CheckLine], before: SinceLast | None) -> tuple[CheckLine, ...]:
     """The lines, with those marked that were red before the deployment already."""
     still = before.still if before is not None else ()
-    return tuple(c.model_copy(update={"before_deploy": f"{c.id}[{c.target}]" in still}) for c in checks)
+    return tuple(c.model_copy(update={"before_deploy": str(c.key) in still}) for c in checks)
 
 
 def _served(records: Iterable[Record]) -> dict[str, str | None]:

@@ -11,6 +11,8 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gli.common.sentences import Said
+
 Cause = Literal[
     "access-denied",  # the credentials may not ask; `action` names the missing permission
     "no-credentials",  # there is nothing to ask with
@@ -37,7 +39,7 @@ class Unknown(Observation):
     """A fact that could not be had, and why. Never a pass, never a failed assertion."""
 
     cause: Cause
-    message: str
+    message: Said
     action: str | None = None
     """The IAM action that was denied, as in `ecs:DescribeServices`."""
 

@@ -40,8 +40,7 @@
   };
   const link = (label) => {
     const a = make("a");
-    const id = $(label) ? label : document.querySelector(`.check[id^="${CSS.escape(label)}\\["]`)?.id;
-    a.href = `#${encodeURIComponent(id || label)}`;
+    a.href = `#${encodeURIComponent(label)}`;
     a.append(make("code", label));
     return a;
   };
