@@ -42,11 +42,11 @@ PASSING = (
     *("alarm-resources-watched[stg-gli-]", "mq-consumers[stg/gli/rabbitmq]", "ecs-rollout-completed[api]"),
 )
 OPENED = saw(
-    phrase("{port} open to {strangers}", port=5432, strangers="203.0.113.7/32"),
+    phrase("{} open to {}", 5432, "203.0.113.7/32"),
     expected=phrase(
-        "{names} to take only {allowed}",
-        names="stg-gli-database",
-        allowed=listed(["stg-gli-api-tasks", "stg-gli-verify"]),
+        "{} to take only {}",
+        "stg-gli-database",
+        listed(["stg-gli-api-tasks", "stg-gli-verify"]),
     ),
 )
 MEND_INGRESS = "Restore the security group: the named groups on the database's port, nothing else."
@@ -144,7 +144,7 @@ SYMPTOMS = tuple(
     for label, message in (
         (
             "db-tcp-reachable[stg-gli-database]",
-            saw("connection timed out", expected=phrase("a connection to {place}", place="10.0.3.17:5432")),
+            saw("connection timed out", expected=phrase("a connection to {}", "10.0.3.17:5432")),
         ),
         ("db-credentials-valid[stg-gli-database]", "the database did not answer"),
         ("api-deep-health[api]", saw("503 application/json", expected=200)),
@@ -187,24 +187,24 @@ def reasons_of(*lines: CheckLine) -> tuple[Reason, ...]:
     made = []
     for line in lines:
         message = line.seen if line.expected is None else saw(line.seen, expected=line.expected)
-        said = phrase(f"{{case}} {line.outcome.value}: {{message}}", case=line.key, message=message)
+        said = phrase(f"{{}} {line.outcome.value}: {{}}", line.key, message)
         made.append(Reason(kind=line.outcome.value, labels=(str(line.key),), message=said))
     return tuple(made)
 
 
 def held_back(labels: Sequence[str]) -> Reason:
-    said = phrase("{n} blocked by root causes: {labels}", n=len(labels), labels=listed(labels))
+    said = phrase("{} blocked by root causes: {}", len(labels), listed(labels))
     return Reason(kind="blocked", labels=labels, message=said)
 
 
 def silent(labels: Sequence[str]) -> Reason:
-    of = {"n": len(labels), "all": len(PASSING), "labels": listed(labels)}
-    return Reason(kind="missing", labels=labels, message=phrase("{n} of {all} cases did not report: {labels}", **of))
+    said = phrase("{} of {} cases did not report: {}", len(labels), len(PASSING), listed(labels))
+    return Reason(kind="missing", labels=labels, message=said)
 
 
-def not_whole(kind: str, why: str, **values: object) -> Reason:
+def not_whole(kind: str, why: str, *values: object) -> Reason:
     """`kind` is `incomplete` or `partial`."""
-    return Reason(kind=kind, message=phrase(kind + ": {why}", why=phrase(why, **values)))
+    return Reason(kind=kind, message=phrase(kind + ": {}", phrase(why, *values)))
 
 
 def unjudged(outcome: str, message: str, **more: Any) -> list[CheckLine]:
@@ -269,7 +269,7 @@ SAMPLES: dict[str, tuple[int, Verdict]] = {
             *unjudged("missing", SILENT)[1:],
             phase=None,
             reasons=(
-                not_whole("partial", "{n} of {all} cases were selected", n=1, all=17),
+                not_whole("partial", "{} of {} cases were selected", 1, 17),
                 silent(PASSING[1:]),
             ),
             manifest={},

@@ -19,8 +19,8 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sample_verdicts import SAMPLES, check, root, verdict
 
 from conftest import ROOT, Project
-from gli.config import catalogue, environments
 from gli.common.sentences import saw
+from gli.config import catalogue, environments
 from gli.judge.outcome import Outcome
 from gli.judge.verdict import Reason, Verdict
 from gli.observe.engine.observation import Record, Unknown

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from gli.common.sentences import listed, saw
+from gli.common.sentences import either, listed, phrase, saw
 from gli.config.environments import Environment, Service
 from gli.observe.aws.ecr import RunningImage
 from gli.observe.aws.ecs_services import Cluster, EcsService
@@ -14,19 +14,21 @@ def test_ecs_cluster_active(clusters: Sequence[Cluster], target: Service) -> Non
     """The service's cluster exists and is active."""
     assert target.ecs is not None
     status = {c.name: c.status for c in clusters}[target.ecs.cluster]
-    assert status == "ACTIVE", saw(status, expected=f"the cluster {target.ecs.cluster} ACTIVE")
+    assert status == "ACTIVE", saw(status, expected=phrase("the cluster {} ACTIVE", target.ecs.cluster))
 
 
 def test_ecs_service_active(ecs_service: EcsService) -> None:
     """The service exists, is active and wants tasks."""
-    assert ecs_service.status == "ACTIVE", saw(ecs_service.status, expected=f"{ecs_service.name} ACTIVE")
-    assert ecs_service.desired >= 1, saw("scaled to 0", expected=f"{ecs_service.name} to want at least one task")
+    assert ecs_service.status == "ACTIVE", saw(ecs_service.status, expected=phrase("{} ACTIVE", ecs_service.name))
+    assert ecs_service.desired >= 1, saw(
+        phrase("scaled to 0"), expected=phrase("{} to want at least one task", ecs_service.name)
+    )
 
 
 def test_ecs_running_count(ecs_service: EcsService) -> None:
     """All wanted tasks run, and none is still starting."""
-    seen = f"{ecs_service.running} running and {ecs_service.pending} pending of {ecs_service.desired}"
-    expected = f"{ecs_service.desired} running tasks of {ecs_service.name}"
+    seen = phrase("{} running and {} pending of {}", ecs_service.running, ecs_service.pending, ecs_service.desired)
+    expected = phrase("{} running tasks of {}", ecs_service.desired, ecs_service.name)
     assert ecs_service.running == ecs_service.desired and ecs_service.pending == 0, saw(seen, expected=expected)
 
 
@@ -34,32 +36,37 @@ def test_ecs_rollout_completed(ecs_service: EcsService) -> None:
     """The PRIMARY deployment finished; a count that fits can hold while it is still in progress."""
     primary = ecs_service.primary
     assert primary.rollout == "COMPLETED", saw(
-        f"{primary.rollout}: {primary.reason or 'no reason given'}",
-        expected=f"the rollout of {ecs_service.name} COMPLETED",
+        phrase("{}: {}", primary.rollout, primary.reason or phrase("no reason given")),
+        expected=phrase("the rollout of {} COMPLETED", ecs_service.name),
     )
 
 
 def test_ecs_single_deployment(ecs_service: EcsService) -> None:
     """No old deployment still carries traffic."""
-    seen = [f"{d.status} {d.task_definition.rpartition('/')[2]} ({d.running} running)" for d in ecs_service.deployments]
-    assert len(ecs_service.deployments) == 1, saw(listed(seen), expected=f"one deployment of {ecs_service.name}")
+    seen = [
+        phrase("{} {} ({} running)", d.status, d.task_definition.rpartition("/")[2], d.running)
+        for d in ecs_service.deployments
+    ]
+    assert len(ecs_service.deployments) == 1, saw(
+        listed(seen), expected=phrase("one deployment of {}", ecs_service.name)
+    )
 
 
 def test_ecs_expected_image(running_image: RunningImage) -> None:
     """The PRIMARY deployment runs the build of the branch's head; a rolled-back service is stable, on the OLD one."""
     assert running_image.tag == running_image.expected_tag, saw(
-        running_image.image, expected=f"an image tagged {running_image.expected_tag}"
+        running_image.image, expected=phrase("an image tagged {}", running_image.expected_tag)
     )
 
 
 def test_ecs_circuit_breaker(ecs_service: EcsService, environment: Environment) -> None:
     """A deploy that fails stops by itself and goes back to what ran before; in production it takes no task away."""
-    expected = f"the deployment circuit breaker of {ecs_service.name} to stop a bad deploy and roll it back"
-    assert ecs_service.circuit_breaker, saw("none", expected=expected)
-    assert ecs_service.rolls_back, saw("one that does not roll back", expected=expected)
+    expected = phrase("the deployment circuit breaker of {} to stop a bad deploy and roll it back", ecs_service.name)
+    assert ecs_service.circuit_breaker, saw(phrase("none"), expected=expected)
+    assert ecs_service.rolls_back, saw(phrase("one that does not roll back"), expected=expected)
     assert not environment.production or ecs_service.minimum_healthy_percent >= 100, saw(
-        f"minimumHealthyPercent {ecs_service.minimum_healthy_percent}",
-        expected=f"all tasks of {ecs_service.name} to be kept during a deploy",
+        phrase("minimumHealthyPercent {}", ecs_service.minimum_healthy_percent),
+        expected=phrase("all tasks of {} to be kept during a deploy", ecs_service.name),
     )
 
 
@@ -70,42 +77,49 @@ def test_ecs_taskdef_contract(
     name = task_definition.name
     fits = "FARGATE" in task_definition.compatibilities and task_definition.network_mode == "awsvpc"
     assert fits, saw(
-        f"{listed(task_definition.compatibilities)} with {task_definition.network_mode}",
-        expected=f"{name} for FARGATE with awsvpc",
+        phrase("{} with {}", listed(task_definition.compatibilities), task_definition.network_mode),
+        expected=phrase("{} for FARGATE with awsvpc", name),
     )
-    assert task_definition.execution_role, saw("none", expected=f"an execution role for {name}")
-    assert task_definition.task_role, saw("none", expected=f"a task role for {name}")
+    assert task_definition.execution_role, saw(phrase("none"), expected=phrase("an execution role for {}", name))
+    assert task_definition.task_role, saw(phrase("none"), expected=phrase("a task role for {}", name))
     groups = (target.log_group,) if target.log_group else environment.logs.groups if environment.logs else ()
-    lost = [f"{c.name} logging to {c.log_driver} {c.log_group}" for c in task_definition.containers]
+    lost = [phrase("{} logging to {} {}", c.name, c.log_driver, c.log_group) for c in task_definition.containers]
     written = all(c.log_driver == "awslogs" and c.log_group in groups for c in task_definition.containers)
-    assert written, saw(listed(lost), expected=f"{name} to write to {' or '.join(groups)} with awslogs")
+    assert written, saw(listed(lost), expected=phrase("{} to write to {} with awslogs", name, either(groups)))
     plain = [variable for c in task_definition.containers for variable in c.plain_secrets]
-    assert not plain, saw(f"{listed(plain)} in plain text", expected=f"{name} to refer to its secrets")
-    dangling = [f"{variable}, which {why}" for variable, why in dangling_references.items()]
-    assert not dangling, saw(listed(dangling), expected=f"every secret of {name} to be found")
+    assert not plain, saw(
+        phrase("{} in plain text", listed(plain)), expected=phrase("{} to refer to its secrets", name)
+    )
+    dangling = [phrase("{}, which {}", variable, why) for variable, why in dangling_references.items()]
+    assert not dangling, saw(listed(dangling), expected=phrase("every secret of {} to be found", name))
 
 
 def test_alb_active(balancer: Balancer) -> None:
     """The load balancer is active in at least two zones."""
-    assert balancer.state == "active", saw(balancer.state, expected=f"{balancer.name} active")
-    assert len(balancer.zones) >= 2, saw(listed(balancer.zones), expected=f"{balancer.name} in at least two zones")
+    assert balancer.state == "active", saw(balancer.state, expected=phrase("{} active", balancer.name))
+    assert len(balancer.zones) >= 2, saw(
+        listed(balancer.zones), expected=phrase("{} in at least two zones", balancer.name)
+    )
 
 
 def test_alb_https_listener(balancer: Balancer) -> None:
     """One HTTPS listener on 443, with a certificate."""
     secure = [x for x in balancer.listeners if x.port == 443]
     assert len(secure) == 1 and secure[0].protocol == "HTTPS", saw(
-        listed(f"{x.protocol}:{x.port}" for x in balancer.listeners), expected=f"HTTPS:443 on {balancer.name}"
+        listed(phrase("{}:{}", x.protocol, x.port) for x in balancer.listeners),
+        expected=phrase("HTTPS:443 on {}", balancer.name),
     )
-    assert secure[0].certificates, saw("none", expected=f"a certificate on HTTPS:443 of {balancer.name}")
+    assert secure[0].certificates, saw(
+        phrase("none"), expected=phrase("a certificate on HTTPS:443 of {}", balancer.name)
+    )
 
 
 def test_alb_http_redirect(balancer: Balancer) -> None:
     """The listener on 80 does nothing but redirect to HTTPS for good."""
     plain = [x for x in balancer.listeners if x.port == 80]
     assert plain and plain[0].redirects_to == "HTTPS HTTP_301", saw(
-        (plain[0].redirects_to or "no redirect") if plain else "no listener on 80",
-        expected="80 redirecting: HTTPS HTTP_301",
+        (plain[0].redirects_to or phrase("no redirect")) if plain else phrase("no listener on 80"),
+        expected=phrase("80 redirecting: HTTPS HTTP_301"),
     )
 
 
@@ -114,17 +128,19 @@ def test_alb_host_routing(routes: Mapping[str, set[str]], ecs_service: EcsServic
     forwarded = routes.get(target.host, set())
     wanted = set(ecs_service.target_groups)
     assert wanted and forwarded == wanted, saw(
-        listed(sorted(map(_short, forwarded))), expected=f"{target.host} to go to {listed(sorted(map(_short, wanted)))}"
+        listed(sorted(map(_short, forwarded))),
+        expected=phrase("{} to go to {}", target.host, listed(sorted(map(_short, wanted)))),
     )
 
 
 def test_alb_targets_healthy(target_health: TargetGroupHealth, ecs_service: EcsService) -> None:
     """As many targets pass their health check as tasks are wanted, and none fails it."""
     live = [t for t in target_health.targets if t.state != "draining"]
-    sick = [f"{t.id} {t.state} ({t.reason}: {t.description})" for t in live if t.state != "healthy"]
-    assert not sick, saw(listed(sick), expected="every target healthy")
+    sick = [phrase("{} {} ({}: {})", t.id, t.state, t.reason, t.description) for t in live if t.state != "healthy"]
+    assert not sick, saw(listed(sick), expected=phrase("every target healthy"))
     assert len(live) >= max(1, ecs_service.desired), saw(
-        f"{len(live)} healthy", expected=f"at least {max(1, ecs_service.desired)} healthy targets of {ecs_service.name}"
+        phrase("{} healthy", len(live)),
+        expected=phrase("at least {} healthy targets of {}", max(1, ecs_service.desired), ecs_service.name),
     )
 
 
@@ -133,14 +149,17 @@ def test_alb_health_check_config(
 ) -> None:
     """The load balancer asks the service's own health path, wants a 200, and is done before ECS loses patience."""
     checks = [health_checks[arn] for arn in ecs_service.target_groups if arn in health_checks]
-    assert checks, saw("no target group", expected=f"{ecs_service.name} behind one")
+    assert checks, saw(phrase("no target group"), expected=phrase("{} behind one", ecs_service.name))
     for check in checks:
         assert (check.path, check.codes) == (target.health_path, "200"), saw(
-            f"{check.path} answering {check.codes}", expected=f"{check.group} to ask {target.health_path} for a 200"
+            phrase("{} answering {}", check.path, check.codes),
+            expected=phrase("{} to ask {} for a 200", check.group, target.health_path),
         )
         assert check.healthy_after_s <= ecs_service.grace_s, saw(
-            f"a grace period of {ecs_service.grace_s} s",
-            expected=f"{ecs_service.name} to be given the {check.healthy_after_s} s that {check.group} takes",
+            phrase("a grace period of {} s", ecs_service.grace_s),
+            expected=phrase(
+                "{} to be given the {} s that {} takes", ecs_service.name, check.healthy_after_s, check.group
+            ),
         )
 
 
@@ -148,11 +167,11 @@ def test_alb_idle_timeout(balancer_attributes: BalancerAttributes, environment: 
     """A WebSocket connection outlives two silent heartbeats; in production the load balancer can't be deleted."""
     silence = 2 * max((s.heartbeat_s for s in environment.services.values() if s.websocket), default=0)
     assert balancer_attributes.idle_timeout_s >= silence, saw(
-        f"{balancer_attributes.idle_timeout_s} s",
-        expected=f"{balancer_attributes.name} to keep an idle connection for {silence} s at least",
+        phrase("{} s", balancer_attributes.idle_timeout_s),
+        expected=phrase("{} to keep an idle connection for {} s at least", balancer_attributes.name, silence),
     )
     assert not environment.production or balancer_attributes.deletion_protection, saw(
-        "none", expected=f"deletion protection of {balancer_attributes.name}"
+        phrase("none"), expected=phrase("deletion protection of {}", balancer_attributes.name)
     )
 
 

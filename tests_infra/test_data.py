@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from gli.common.clock import rfc3339
-from gli.common.sentences import listed, saw
+from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Broker, Database, Environment
 from gli.observe.aws.cloudwatch import Metrics
 from gli.observe.aws.elasticache import ReplicationGroup
@@ -28,40 +28,45 @@ _BUSY_BUT_SERVING = ("available", "backing-up", "modifying", "snapshotting", "st
 def test_db_instance_available(database_instance: DatabaseInstance) -> None:
     """The database instance is there and serves."""
     assert database_instance.status in _BUSY_BUT_SERVING, saw(
-        database_instance.status, expected=f"{database_instance.id} available"
+        database_instance.status, expected=phrase("{} available", database_instance.id)
     )
 
 
 def test_db_protection(database_instance: DatabaseInstance, environment: Environment) -> None:
     """The database is encrypted, can't be deleted by mistake, has no public address, and in production a standby."""
     wanted = {
-        "deletion protection": database_instance.protected,
-        "encrypted storage": database_instance.encrypted,
-        "no public address": not database_instance.public,
-        "a standby in another zone": database_instance.multi_az or not environment.production,
+        phrase("deletion protection"): database_instance.protected,
+        phrase("encrypted storage"): database_instance.encrypted,
+        phrase("no public address"): not database_instance.public,
+        phrase("a standby in another zone"): database_instance.multi_az or not environment.production,
     }
     missing = [what for what, there in wanted.items() if not there]
-    assert not missing, saw(f"it without {listed(missing)}", expected=f"{database_instance.id} to be protected")
+    assert not missing, saw(
+        phrase("it without {}", listed(missing)), expected=phrase("{} to be protected", database_instance.id)
+    )
 
 
 def test_db_backup_pitr(database_instance: DatabaseInstance, target: Database) -> None:
     """Backups are kept, and the database can be restored to a moment ago."""
     kept, age = database_instance.backup_days, database_instance.restorable_s
     assert kept >= target.minimum_backup_days, saw(
-        f"{kept} days", expected=f"backups of {database_instance.id} for at least {target.minimum_backup_days} days"
+        phrase("{} days", kept),
+        expected=phrase("backups of {} for at least {} days", database_instance.id, target.minimum_backup_days),
     )
     assert age is not None and age <= RESTORABLE_WITHIN_S, saw(
-        "no such moment" if age is None else f"{age / 60:.0f} min ago",
-        expected=f"{database_instance.id} to be restorable to {RESTORABLE_WITHIN_S // 60} min ago or later",
+        phrase("no such moment") if age is None else phrase("{:.0f} min ago", age / 60),
+        expected=phrase("{} to be restorable to {} min ago or later", database_instance.id, RESTORABLE_WITHIN_S // 60),
     )
 
 
 def test_db_predeploy_snapshot(newest_snapshot: Snapshot) -> None:
     """There is a snapshot to go back to, no older than a day."""
-    assert newest_snapshot.id is not None, saw("none", expected=f"a snapshot of {newest_snapshot.database}")
+    assert newest_snapshot.id is not None, saw(
+        phrase("none"), expected=phrase("a snapshot of {}", newest_snapshot.database)
+    )
     assert newest_snapshot.age_s <= SNAPSHOT_WITHIN_S, saw(
-        f"{newest_snapshot.id}, {newest_snapshot.age_s / 3600:.0f} h old",
-        expected=f"a snapshot of {newest_snapshot.database} from the last {SNAPSHOT_WITHIN_S // 3600} h",
+        phrase("{}, {:.0f} h old", newest_snapshot.id, newest_snapshot.age_s / 3600),
+        expected=phrase("a snapshot of {} from the last {} h", newest_snapshot.database, SNAPSHOT_WITHIN_S // 3600),
     )
 
 
@@ -70,10 +75,12 @@ def test_db_storage_free(database_instance: DatabaseInstance, metrics: Metrics) 
     free = metrics.latest(database_instance.id, "FreeStorageSpace") / 2**30
     allocated, ceiling = database_instance.allocated_gib, database_instance.ceiling_gib
     assert free >= allocated * LEAST_FREE, saw(
-        f"{free:.1f} of {allocated} GiB", expected=f"at least {LEAST_FREE:.0%} of {database_instance.id} free"
+        phrase("{:.1f} of {} GiB", free, allocated),
+        expected=phrase("at least {:.0%} of {} free", LEAST_FREE, database_instance.id),
     )
     assert ceiling is None or ceiling > allocated, saw(
-        f"{allocated} GiB, up to {ceiling}", expected=f"room for the storage of {database_instance.id} to grow"
+        phrase("{} GiB, up to {}", allocated, ceiling),
+        expected=phrase("room for the storage of {} to grow", database_instance.id),
     )
 
 
@@ -83,74 +90,84 @@ def test_db_cpu_and_io(database_instance: DatabaseInstance, metrics: Metrics) ->
     cpu = _mean(metrics.lately(name, "CPUUtilization"))
     slowest = max(_mean(metrics.lately(name, metric)) for metric in ("ReadLatency", "WriteLatency"))
     assert cpu <= MOST_CPU_PERCENT and slowest <= SLOWEST_DISK_S, saw(
-        f"{cpu:.0f} % CPU and {slowest * 1000:.0f} ms on disk",
-        expected=f"{name} to take at most {MOST_CPU_PERCENT:.0f} % CPU and {SLOWEST_DISK_S * 1000:.0f} ms on disk",
+        phrase("{:.0f} % CPU and {:.0f} ms on disk", cpu, slowest * 1000),
+        expected=phrase(
+            "{} to take at most {:.0f} % CPU and {:.0f} ms on disk", name, MOST_CPU_PERCENT, SLOWEST_DISK_S * 1000
+        ),
     )
     credits = metrics.latest(name, "CPUCreditBalance") if database_instance.burstable else None
     assert credits is None or credits >= LEAST_CREDITS, saw(
-        f"{credits:.0f}", expected=f"at least {LEAST_CREDITS:.0f} CPU credits of {name}"
+        phrase("{:.0f}", credits), expected=phrase("at least {:.0f} CPU credits of {}", LEAST_CREDITS, name)
     )
 
 
 def test_db_replication_lag(database_instance: DatabaseInstance, metrics: Metrics) -> None:
     """Every read replica is close behind; passes where RDS knows of none."""
     lags = {replica: metrics.latest(replica, "ReplicaLag") for replica in database_instance.replicas}
-    late = [f"{replica} {lag:.0f} s behind" for replica, lag in lags.items() if lag > MOST_LAG_S]
-    late += [f"{replica} not replicating" for replica, lag in lags.items() if lag < 0]  # RDS says -1
-    assert not late, saw(listed(late), expected=f"each replica of {database_instance.id} within {MOST_LAG_S} s")
+    late = [phrase("{} {:.0f} s behind", replica, lag) for replica, lag in lags.items() if lag > MOST_LAG_S]
+    late += [phrase("{} not replicating", replica) for replica, lag in lags.items() if lag < 0]  # RDS says -1
+    assert not late, saw(
+        listed(late), expected=phrase("each replica of {} within {} s", database_instance.id, MOST_LAG_S)
+    )
 
 
 def test_db_pending_changes(
     database_instance: DatabaseInstance, maintenance: Sequence[Maintenance], target: Database
 ) -> None:
     """Nothing is about to restart the database by itself: no change that waits, no maintenance within a day."""
-    waiting = [*(f"{setting} pending" for setting in database_instance.pending), *database_instance.unapplied]
+    waiting = [*(phrase("{} pending", setting) for setting in database_instance.pending), *database_instance.unapplied]
     waiting += [
-        f"{m.action} at {rfc3339(m.at)}" for m in maintenance if m.at and m.in_s is not None and m.in_s <= QUIET_FOR_S
+        phrase("{} at {}", m.action, rfc3339(m.at))
+        for m in maintenance
+        if m.at and m.in_s is not None and m.in_s <= QUIET_FOR_S
     ]
-    assert not waiting, saw(listed(waiting), expected=f"nothing to surprise {target.instance} during the release")
+    assert not waiting, saw(
+        listed(waiting), expected=phrase("nothing to surprise {} during the release", target.instance)
+    )
 
 
 def test_db_ca_valid(database_instance: DatabaseInstance) -> None:
     """The server's certificate outlives the next two months: clients that verify it lose the database when it ends."""
     name, left = database_instance.id, database_instance.certificate_days_left
     assert database_instance.authority != RETIRED_AUTHORITY, saw(
-        RETIRED_AUTHORITY, expected=f"a certificate authority of {name} that has not ended"
+        RETIRED_AUTHORITY, expected=phrase("a certificate authority of {} that has not ended", name)
     )
     if left is None:
-        raise unknown("too-little-data", f"RDS does not say how long the certificate of {name} is valid")
+        raise unknown("too-little-data", phrase("RDS does not say how long the certificate of {} is valid", name))
     assert left >= LEAST_CERTIFICATE_DAYS, saw(
-        f"{left:.0f} (until {database_instance.certificate_until:%Y-%m-%d})",
-        expected=f"at least {LEAST_CERTIFICATE_DAYS} days left on the server certificate of {name}",
+        phrase("{:.0f} (until {:%Y-%m-%d})", left, database_instance.certificate_until),
+        expected=phrase("at least {} days left on the server certificate of {}", LEAST_CERTIFICATE_DAYS, name),
     )
 
 
 def test_redis_available(replication_group: ReplicationGroup) -> None:
     """The cache is there and serves."""
     assert replication_group.status in _BUSY_BUT_SERVING, saw(
-        replication_group.status, expected=f"{replication_group.id} available"
+        replication_group.status, expected=phrase("{} available", replication_group.id)
     )
 
 
 def test_redis_encryption_auth(replication_group: ReplicationGroup) -> None:
     """The cache encrypts what it sends and stores, and lets nobody in without a password."""
     wanted = {
-        "encryption in transit": replication_group.encrypted_in_transit,
-        "encryption at rest": replication_group.encrypted_at_rest,
-        "authentication": replication_group.authenticated,
+        phrase("encryption in transit"): replication_group.encrypted_in_transit,
+        phrase("encryption at rest"): replication_group.encrypted_at_rest,
+        phrase("authentication"): replication_group.authenticated,
     }
     missing = [what for what, there in wanted.items() if not there]
-    assert not missing, saw(f"it without {listed(missing)}", expected=f"{replication_group.id} to be protected")
+    assert not missing, saw(
+        phrase("it without {}", listed(missing)), expected=phrase("{} to be protected", replication_group.id)
+    )
 
 
 def test_redis_evictions(replication_group: ReplicationGroup, metrics: Metrics) -> None:
     """No node of the cache throws keys out for want of memory, or is busy all the time."""
-    assert replication_group.members, saw("none", expected=f"nodes of {replication_group.id}")
+    assert replication_group.members, saw(phrase("none"), expected=phrase("nodes of {}", replication_group.id))
     for node in replication_group.members:
         evicted, cpu = sum(metrics.lately(node, "Evictions")), _mean(metrics.lately(node, "EngineCPUUtilization"))
         assert evicted == 0 and cpu <= MOST_CPU_PERCENT, saw(
-            f"{evicted:.0f} keys evicted and {cpu:.0f} % of the engine's CPU",
-            expected=f"{node} to evict nothing and to take at most {MOST_CPU_PERCENT:.0f} %",
+            phrase("{:.0f} keys evicted and {:.0f} % of the engine's CPU", evicted, cpu),
+            expected=phrase("{} to evict nothing and to take at most {:.0f} %", node, MOST_CPU_PERCENT),
         )
 
 
@@ -158,27 +175,34 @@ def test_redis_failover(replication_group: ReplicationGroup, environment: Enviro
     """A replica takes over by itself where there is one; in production there is, in another zone, and snapshots too."""
     group = replication_group
     wanted = {
-        "automatic failover": group.failover == "enabled" or (len(group.members) < 2 and not environment.production),
-        "a replica in another zone": group.multi_az or not environment.production,
-        "daily snapshots": group.snapshot_days >= 1 or not environment.production,
+        phrase("automatic failover"): group.failover == "enabled"
+        or (len(group.members) < 2 and not environment.production),
+        phrase("a replica in another zone"): group.multi_az or not environment.production,
+        phrase("daily snapshots"): group.snapshot_days >= 1 or not environment.production,
     }
     missing = [what for what, there in wanted.items() if not there]
-    assert not missing, saw(f"it without {listed(missing)}", expected=f"{group.id} to survive the loss of a node")
+    assert not missing, saw(
+        phrase("it without {}", listed(missing)), expected=phrase("{} to survive the loss of a node", group.id)
+    )
 
 
 def test_mq_broker_running(amazon_mq: AmazonMq, target: Broker) -> None:
     """Amazon MQ runs the broker and asks for nothing."""
-    assert amazon_mq.state == "RUNNING", saw(amazon_mq.state, expected=f"the broker {target.amazon_mq} RUNNING")
+    assert amazon_mq.state == "RUNNING", saw(
+        amazon_mq.state, expected=phrase("the broker {} RUNNING", target.amazon_mq)
+    )
 
 
 def test_secret_exists(secret_state: Secret) -> None:
     """The secret exists, is not scheduled for deletion and has a current version."""
-    assert secret_state.exists, saw("none", expected=f"the secret {secret_state.id}")
+    assert secret_state.exists, saw(phrase("none"), expected=phrase("the secret {}", secret_state.id))
     assert secret_state.deleted_on is None, saw(
-        f"scheduled for deletion ({secret_state.deleted_on:%Y-%m-%d})" if secret_state.deleted_on else "",
-        expected=f"the secret {secret_state.id} to stay",
+        phrase("scheduled for deletion ({:%Y-%m-%d})", secret_state.deleted_on) if secret_state.deleted_on else "",
+        expected=phrase("the secret {} to stay", secret_state.id),
     )
-    assert secret_state.has_current_version, saw("none", expected=f"a current version of {secret_state.id}")
+    assert secret_state.has_current_version, saw(
+        phrase("none"), expected=phrase("a current version of {}", secret_state.id)
+    )
 
 
 def test_secret_fields(secret: Secret, environment: Environment, endpoints: dict[str, str | None]) -> None:
@@ -186,12 +210,15 @@ def test_secret_fields(secret: Secret, environment: Environment, endpoints: dict
     if secret.id in endpoints:
         wanted = {"username", "password", "host", "port"}
         missing = sorted(wanted - set(secret.fields))
-        assert not missing, saw(f"no {listed(missing)}", expected=f"{listed(sorted(wanted))} in {secret.id}")
+        assert not missing, saw(
+            phrase("no {}", listed(missing)), expected=phrase("{} in {}", listed(sorted(wanted)), secret.id)
+        )
         host = endpoints[secret.id]
         assert host is None or secret.public["host"] == host, saw(
-            secret.public["host"], expected=f"{secret.id} to lead to {host}, the endpoint of {environment.name}"
+            secret.public["host"],
+            expected=phrase("{} to lead to {}, the endpoint of {}", secret.id, host, environment.name),
         )
-    assert secret.fields, saw("no field", expected=f"fields in {secret.id}")
+    assert secret.fields, saw(phrase("no field"), expected=phrase("fields in {}", secret.id))
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from gli.common.clock import rfc3339
-from gli.common.sentences import listed, saw
+from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Environment, Frontend
 from gli.observe.aws.acm import AcmCertificate
 from gli.observe.aws.cloudfront import Distribution, Invalidations
@@ -19,9 +19,13 @@ LONGEST_ERROR_S = 10
 def test_dns_alias_target(zone: Zone, alias_targets: Mapping[str, str | None], target: str) -> None:
     """The host's records are aliases of this environment's load balancer or distribution as it is now, all of them."""
     wanted, found = alias_targets.get(target), zone.targets(target)
-    assert wanted is not None, saw("no load balancer or distribution", expected=f"something that serves {target}")
-    assert zone.aliases.get(target), saw("no alias record", expected=f"{target} to be an alias of {wanted}")
-    assert found == (wanted,), saw(listed(found), expected=f"{target} to be an alias of {wanted} alone")
+    assert wanted is not None, saw(
+        phrase("no load balancer or distribution"), expected=phrase("something that serves {}", target)
+    )
+    assert zone.aliases.get(target), saw(
+        phrase("no alias record"), expected=phrase("{} to be an alias of {}", target, wanted)
+    )
+    assert found == (wanted,), saw(listed(found), expected=phrase("{} to be an alias of {} alone", target, wanted))
 
 
 def test_dns_env_not_crossed(zone: Zone, alias_targets: Mapping[str, str | None], environment: Environment) -> None:
@@ -29,26 +33,30 @@ def test_dns_env_not_crossed(zone: Zone, alias_targets: Mapping[str, str | None]
     own = {t: host for host, t in alias_targets.items() if t}
     names = {*zone.aliases, *zone.values}
     foreign = {points_at: name for name in sorted(names - {*environment.hosts}) for points_at in zone.targets(name)}
-    crossed = [f"{foreign[t]} points at {t}, which serves {own[t]}" for t in sorted(foreign.keys() & own.keys())]
+    crossed = [
+        phrase("{} points at {}, which serves {}", foreign[t], t, own[t]) for t in sorted(foreign.keys() & own.keys())
+    ]
     crossed += [
-        f"{host} points at {points_at}, which serves {foreign[points_at]}"
+        phrase("{} points at {}, which serves {}", host, points_at, foreign[points_at])
         for host in environment.hosts
         for points_at in zone.targets(host)
         if points_at in foreign and points_at not in own
     ]
-    assert not crossed, saw(listed(crossed), expected="targets of their own for each environment")
+    assert not crossed, saw(listed(crossed), expected=phrase("targets of their own for each environment"))
 
 
 def test_acm_certificate_valid(certificates: Sequence[AcmCertificate]) -> None:
     """Every certificate that the edge uses is issued, renews itself and lasts for 30 days more."""
-    assert certificates, saw("none", expected="a certificate on the load balancer and on each distribution")
+    assert certificates, saw(
+        phrase("none"), expected=phrase("a certificate on the load balancer and on each distribution")
+    )
     for each in certificates:
-        assert each.status == "ISSUED", saw(each.status, expected=f"{each.arn} to be ISSUED")
+        assert each.status == "ISSUED", saw(each.status, expected=phrase("{} to be ISSUED", each.arn))
         assert each.renewal not in ("FAILED", "PENDING_VALIDATION"), saw(
-            f"renewal {each.renewal}", expected=f"{each.arn} to renew itself"
+            phrase("renewal {}", each.renewal), expected=phrase("{} to renew itself", each.arn)
         )
         assert each.days_left is not None and each.days_left >= LEAST_DAYS, saw(
-            f"{each.days_left}", expected=f"at least {LEAST_DAYS} days left on {each.arn}"
+            each.days_left, expected=phrase("at least {} days left on {}", LEAST_DAYS, each.arn)
         )
 
 
@@ -56,24 +64,24 @@ def test_acm_validation_record(certificates: Sequence[AcmCertificate], zone: Zon
     """The records that ACM renews by are still in the zone: without them a certificate ends where nobody looks."""
     wanted = {name: value for each in certificates for name, value in each.validation.items() if _within(name, zone)}
     found = {name: zone.values.get(name, ()) for name in wanted}
-    lost = [f"{name} as {listed(found[name])}" for name in wanted if wanted[name] not in found[name]]
-    assert not lost, saw(listed(lost), expected=f"the validation records of the certificates in {zone.name}")
+    lost = [phrase("{} as {}", name, listed(found[name])) for name in wanted if wanted[name] not in found[name]]
+    assert not lost, saw(listed(lost), expected=phrase("the validation records of the certificates in {}", zone.name))
 
 
 def test_tls_min_version(tls_policies: Mapping[str, str | None], target: str) -> None:
     """TLS 1.0 and 1.1 are refused: by the listener's security policy, or the distribution's."""
     policy = tls_policies.get(target)
     assert policy is not None and _REFUSES_OLD_TLS.fullmatch(policy), saw(
-        policy or "none", expected=f"a policy for {target} that takes TLS 1.2 and later"
+        policy or phrase("none"), expected=phrase("a policy for {} that takes TLS 1.2 and later", target)
     )
 
 
 def test_cdn_deployed(distribution: Distribution, target: Frontend) -> None:
     """The distribution is enabled and its configuration has reached every edge."""
     assert distribution.enabled, saw(
-        "disabled", expected=f"the distribution {distribution.id} of {target.host} enabled"
+        phrase("disabled"), expected=phrase("the distribution {} of {} enabled", distribution.id, target.host)
     )
-    assert distribution.status == "Deployed", saw(distribution.status, expected=f"{distribution.id} Deployed")
+    assert distribution.status == "Deployed", saw(distribution.status, expected=phrase("{} Deployed", distribution.id))
 
 
 def test_cdn_origin_oac(distribution: Distribution, environment: Environment, target: Frontend) -> None:
@@ -81,12 +89,13 @@ def test_cdn_origin_oac(distribution: Distribution, environment: Environment, ta
     assert environment.aws is not None
     rest = {f"{target.bucket}.s3.{environment.aws.region}.amazonaws.com", f"{target.bucket}.s3.amazonaws.com"}
     strangers = [o.domain_name for o in distribution.origins if o.domain_name not in rest]
-    expected = f"{distribution.id} to read {sorted(rest)[-1]}"
+    expected = phrase("{} to read {}", distribution.id, sorted(rest)[-1])
     assert distribution.origins and not strangers, saw(listed(strangers), expected=expected)
     open_ = [o.domain_name for o in distribution.origins if not o.access_control]
-    assert not open_, saw("no origin access control", expected=f"{expected} through one")
+    assert not open_, saw(phrase("no origin access control"), expected=phrase("{} through one", expected))
     assert distribution.root_object == "index.html", saw(
-        distribution.root_object or "none", expected=f"index.html as the root object of {distribution.id}"
+        distribution.root_object or phrase("none"),
+        expected=phrase("index.html as the root object of {}", distribution.id),
     )
 
 
@@ -94,24 +103,31 @@ def test_cdn_error_mapping(distribution: Distribution) -> None:
     """Routes lead to the page, by a function or by mapping 403 and 404, and an error is forgotten within seconds."""
     to_the_page = {e.status for e in distribution.errors if (e.page, e.shown_as) == ("/index.html", 200)}
     assert distribution.rewrites or {403, 404} <= to_the_page, saw(
-        listed(f"{status} mapped" for status in sorted(to_the_page)),
-        expected=f"a viewer-request function on {distribution.id}, or 403 and 404 mapped to /index.html",
+        listed(phrase("{} mapped", status) for status in sorted(to_the_page)),
+        expected=phrase("a viewer-request function on {}, or 403 and 404 mapped to /index.html", distribution.id),
     )
-    kept = [f"{e.status} kept for {e.cached_s} s" for e in distribution.errors if e.cached_s > LONGEST_ERROR_S]
-    assert not kept, saw(listed(kept), expected=f"errors of {distribution.id} kept for {LONGEST_ERROR_S} s at most")
+    kept = [
+        phrase("{} kept for {} s", e.status, e.cached_s) for e in distribution.errors if e.cached_s > LONGEST_ERROR_S
+    ]
+    assert not kept, saw(
+        listed(kept), expected=phrase("errors of {} kept for {} s at most", distribution.id, LONGEST_ERROR_S)
+    )
 
 
 def test_cdn_invalidation_complete(invalidations: Invalidations, index_object: IndexObject) -> None:
     """The deploy told CloudFront to forget the page after uploading it, and every edge has done so."""
     which = invalidations.distribution
     assert not invalidations.running, saw(
-        f"{listed(invalidations.running)} in progress", expected=f"every invalidation of {which} completed"
+        phrase("{} in progress", listed(invalidations.running)),
+        expected=phrase("every invalidation of {} completed", which),
     )
-    assert invalidations.newest is not None, saw("none", expected=f"an invalidation of {which}")
+    assert invalidations.newest is not None, saw(phrase("none"), expected=phrase("an invalidation of {}", which))
     uploaded, newest = index_object.modified, invalidations.newest
     assert uploaded is None or newest >= uploaded, saw(
-        f"index.html uploaded at {rfc3339(uploaded or newest)}, and the newest invalidation at {rfc3339(newest)}",
-        expected=f"an invalidation of {which} after the upload",
+        phrase(
+            "index.html uploaded at {}, and the newest invalidation at {}", rfc3339(uploaded or newest), rfc3339(newest)
+        ),
+        expected=phrase("an invalidation of {} after the upload", which),
     )
 
 
@@ -121,24 +137,29 @@ def test_cdn_aliases_and_cert(
     """The distribution's certificate covers the host that it serves."""
     own = [c for c in certificates if c.arn == distribution.certificate]
     assert own, saw(
-        distribution.certificate or "CloudFront's default", expected=f"an ACM certificate for {target.host}"
+        distribution.certificate or phrase("CloudFront's default"),
+        expected=phrase("an ACM certificate for {}", target.host),
     )
     wildcard = "*." + target.host.partition(".")[2]
-    assert {target.host, wildcard} & set(own[0].names), saw(listed(own[0].names), expected=f"a name for {target.host}")
+    assert {target.host, wildcard} & set(own[0].names), saw(
+        listed(own[0].names), expected=phrase("a name for {}", target.host)
+    )
 
 
 def test_cdn_viewer_https(distribution: Distribution, target: Frontend) -> None:
     """The distribution serves no viewer in the clear, and compresses what it serves, whatever the path."""
     plain = [
-        f"{each.viewers} for {each.path}"
+        phrase("{} for {}", each.viewers, each.path)
         for each in distribution.behaviors
         if each.viewers not in ("redirect-to-https", "https-only")
     ]
     assert distribution.behaviors and not plain, saw(
-        listed(plain), expected=f"viewers of {target.host} to be redirected to HTTPS"
+        listed(plain), expected=phrase("viewers of {} to be redirected to HTTPS", target.host)
     )
     whole = [each.path for each in distribution.behaviors if not each.compresses]
-    assert not whole, saw(f"no compression of {listed(whole)}", expected=f"{distribution.id} to compress")
+    assert not whole, saw(
+        phrase("no compression of {}", listed(whole)), expected=phrase("{} to compress", distribution.id)
+    )
 
 
 def _within(name: str, zone: Zone) -> bool:

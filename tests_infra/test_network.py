@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from gli.common.sentences import listed, saw
+from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Broker, Cache, Database, LoadBalancer, Service
 from gli.observe.aws.ec2_security_groups import Opening, SecurityGroup, SecurityGroups, is_world
 from gli.observe.aws.load_balancer import Balancer
@@ -44,7 +44,8 @@ def test_sg_mq_ingress(security_groups: SecurityGroups, broker_groups: Sequence[
     openings = [o for g in groups for o in g.reaching(15671)]
     strangers = [o for o in openings if not _is_group(o) or o.source not in target.ingress_from]
     assert not strangers, saw(
-        f"15671 open to {listed(strangers)}", expected=f"{name} to take only {listed(target.ingress_from)}"
+        phrase("15671 open to {}", listed(strangers)),
+        expected=phrase("{} to take only {}", name, listed(target.ingress_from)),
     )
 
 
@@ -54,12 +55,12 @@ def test_sg_no_world_ports(security_groups: SecurityGroups, prefix_lists: Mappin
     Nor to a prefix list that holds everybody, or of which nobody says what it holds.
     """
     open_ports = [
-        f"{group.name} takes {opening}"
+        phrase("{} takes {}", group.name, opening)
         for group in security_groups.groups
         for opening in group.openings
         if any(opening.reaches(port) for port in SENSITIVE_PORTS) and _open_to_the_world(opening, prefix_lists)
     ]
-    assert not open_ports, saw(listed(open_ports), expected="no sensitive port open to everybody")
+    assert not open_ports, saw(listed(open_ports), expected=phrase("no sensitive port open to everybody"))
 
 
 def test_sg_alb_ingress(
@@ -72,29 +73,30 @@ def test_sg_alb_ingress(
     openings = [o for i in balancer.security_groups for o in security_groups.with_id(i).openings]
     allowed = set(target.ports_open_to_the_world)
     closed = sorted(port for port in allowed if not any(o.reaches(port) for o in openings))
-    assert not closed, saw(f"{listed(closed)} closed", expected=f"{listed(sorted(allowed))} open")
+    assert not closed, saw(phrase("{} closed", listed(closed)), expected=phrase("{} open", listed(sorted(allowed))))
     tests = [o for o in openings if _single(o) == target.test_port and not _open_to_the_world(o, prefix_lists)]
     strange = [o for o in openings if _single(o) not in allowed and o not in tests]
-    assert not strange, saw(listed(strange), expected=f"nothing open but {listed(sorted(allowed))}")
+    assert not strange, saw(listed(strange), expected=phrase("nothing open but {}", listed(sorted(allowed))))
 
 
 def test_sg_tasks_ingress_alb_only(task_ingress: TaskIngress, target: Service) -> None:
     """The containers' port takes the load balancer's security group, and nobody else."""
     groups = listed(task_ingress.groups) or target.name
     strangers = [o for o in task_ingress.openings if o.source_id not in task_ingress.balancer_groups]
-    expected = f"{groups} to take only the load balancer's security group on {task_ingress.port}"
-    assert not strangers, saw(f"open to {listed(strangers)}", expected=expected)
-    assert task_ingress.openings, saw("open to nobody", expected=expected)
+    expected = phrase("{} to take only the load balancer's security group on {}", groups, task_ingress.port)
+    assert not strangers, saw(phrase("open to {}", listed(strangers)), expected=expected)
+    assert task_ingress.openings, saw(phrase("open to nobody"), expected=expected)
 
 
 def test_net_private_subnets(network_subnets: Subnets, target: Database) -> None:
     """No route leads from the internet to the data tier, and a rolling deploy finds addresses for its new tasks."""
-    public = [f"{s.id} with a route to {s.gateway}" for s in network_subnets.database if s.gateway]
-    assert network_subnets.database, saw("none", expected=f"subnets of {target.instance}")
-    assert not public, saw(listed(public), expected=f"{target.instance} in private subnets")
+    public = [phrase("{} with a route to {}", s.id, s.gateway) for s in network_subnets.database if s.gateway]
+    assert network_subnets.database, saw(phrase("none"), expected=phrase("subnets of {}", target.instance))
+    assert not public, saw(listed(public), expected=phrase("{} in private subnets", target.instance))
     free, needed = sum(s.free for s in network_subnets.tasks), 2 * network_subnets.desired
     assert free >= needed, saw(
-        f"{free} in {listed(s.id for s in network_subnets.tasks)}", expected=f"{needed} free addresses for a deploy"
+        phrase("{} in {}", free, listed(s.id for s in network_subnets.tasks)),
+        expected=phrase("{} free addresses for a deploy", needed),
     )
 
 
@@ -102,22 +104,26 @@ def test_net_task_egress(network_subnets: Subnets) -> None:
     """A new task reaches the registry, its secrets and its log: by its default route, or by endpoints in the VPC."""
     stranded = [s.id for s in network_subnets.tasks if s.way_out is None]
     missing = [name for name in _NEEDED_TO_START if name not in network_subnets.endpoints]
-    assert network_subnets.tasks, saw("none", expected="subnets of the tasks")
+    assert network_subnets.tasks, saw(phrase("none"), expected=phrase("subnets of the tasks"))
     assert not stranded or not missing, saw(
-        f"no live default route in {listed(stranded)}, and no endpoint of {listed(missing)}",
-        expected="a way from the tasks' subnets to AWS",
+        phrase("no live default route in {}, and no endpoint of {}", listed(stranded), listed(missing)),
+        expected=phrase("a way from the tasks' subnets to AWS"),
     )
 
 
 def _only_from(groups: list[SecurityGroup], port: int, allowed: tuple[str, ...]) -> None:
     """`port` of the groups takes exactly the security groups of the names `allowed`."""
     names = listed(g.name for g in groups)
-    assert groups, saw("no security group", expected=f"a security group that guards port {port}")
+    assert groups, saw(phrase("no security group"), expected=phrase("a security group that guards port {}", port))
     openings = [o for g in groups for o in g.reaching(port)]
     strangers = [o for o in openings if not _is_group(o) or o.source not in allowed]
-    assert not strangers, saw(f"{port} open to {listed(strangers)}", expected=f"{names} to take only {listed(allowed)}")
+    assert not strangers, saw(
+        phrase("{} open to {}", port, listed(strangers)), expected=phrase("{} to take only {}", names, listed(allowed))
+    )
     missing = sorted(set(allowed) - {o.source for o in openings})
-    assert not missing, saw(f"{port} closed to {listed(missing)}", expected=f"{names} to take {listed(allowed)}")
+    assert not missing, saw(
+        phrase("{} closed to {}", port, listed(missing)), expected=phrase("{} to take {}", names, listed(allowed))
+    )
 
 
 def _open_to_the_world(opening: Opening, lists: Mapping[str, Sequence[str]]) -> bool:
@@ -133,7 +139,7 @@ def _single(opening: Opening) -> int | None:
 def _attached(groups: list[SecurityGroup], name: str) -> None:
     """The group that the environment names is among those attached."""
     names = [g.name for g in groups]
-    assert name in names, saw(f"{listed(names)} attached", expected=f"the security group {name}")
+    assert name in names, saw(phrase("{} attached", listed(names)), expected=phrase("the security group {}", name))
 
 
 def _is_group(opening: Opening) -> bool:

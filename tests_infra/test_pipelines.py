@@ -1,6 +1,6 @@
 """The deploy workflows: do they do what the deployment overview says, and did they?"""
 
-from gli.common.sentences import listed, saw
+from gli.common.sentences import either, listed, phrase, saw
 from gli.config.environments import Environment, Repository
 from gli.git.branches import LIVE, STAGED
 from gli.observe.release.github_runs import WorkflowRun
@@ -11,24 +11,27 @@ _UPDATES_ECS = ("update-service", "ecs-deploy")
 
 def test_wf_contract(workflow: Workflow, target: Repository) -> None:
     """The deploy workflow is there, starts on a push to stg and to main, and has all steps in their order."""
-    assert workflow.error is None, saw(workflow.error, expected=f"{workflow.path} in {target.name}")
+    assert workflow.error is None, saw(workflow.error, expected=phrase("{} in {}", workflow.path, target.name))
     assert {STAGED, LIVE} <= set(workflow.pushes), saw(
-        f"only {listed(workflow.pushes)}", expected=f"{target.name} to be deployed on a push to {STAGED} and {LIVE}"
+        phrase("only {}", listed(workflow.pushes)),
+        expected=phrase("{} to be deployed on a push to {} and {}", target.name, STAGED, LIVE),
     )
     at = 0
     for words in target.steps:
         step = workflow.first(words, at)
         assert step is not None, saw(
-            "none in that place", expected=f"a step with {' or '.join(words)} in {target.name}"
+            phrase("none in that place"), expected=phrase("a step with {} in {}", either(words), target.name)
         )
         lacking = {STAGED, LIVE} - set(workflow.steps[step].branches)
         assert not lacking, saw(
-            f"no such step for {listed(sorted(lacking))}",
-            expected=f"the step with {' or '.join(words)} in {target.name} on a push to {STAGED} and {LIVE}",
+            phrase("no such step for {}", listed(sorted(lacking))),
+            expected=phrase(
+                "the step with {} in {} on a push to {} and {}", " or ".join(words), target.name, STAGED, LIVE
+            ),
         )
         at = step
     assert not target.migrate or workflow.first(target.migrate) is not None, saw(
-        "none", expected=f"a step with {' or '.join(target.migrate)} in {target.name}"
+        phrase("none"), expected=phrase("a step with {} in {}", either(target.migrate), target.name)
     )
 
 
@@ -38,7 +41,7 @@ def test_wf_can_fail(workflow: Workflow, target: Repository) -> None:
         for step in workflow.steps:
             excuse = step.excuse(words) if step.has([w.lower() for w in words]) else None
             assert excuse is None, saw(
-                excuse, expected=f"a failure of {' or '.join(words)} to fail the workflow of {target.name}"
+                excuse, expected=phrase("a failure of {} to fail the workflow of {}", " or ".join(words), target.name)
             )
 
 
@@ -46,21 +49,24 @@ def test_wf_builds_what_was_pushed(workflow: Workflow, target: Repository) -> No
     """The workflow checks out the commit that was pushed, not a fixed branch, tag or commit."""
     for goes in workflow.targets:
         assert not goes.builds, saw(
-            f"ref {listed(goes.builds)}", expected=f"a push to {goes.branch} of {target.name} to build its own commit"
+            phrase("ref {}", listed(goes.builds)),
+            expected=phrase("a push to {} of {} to build its own commit", goes.branch, target.name),
         )
 
 
 def test_wf_guards(workflow: Workflow, target: Repository) -> None:
     """Deploys of a branch follow each other whole, take a role instead of stored keys, and wait for the new tasks."""
     wanted = {
-        "a concurrency group that cuts no deploy off": workflow.serial,
+        phrase("a concurrency group that cuts no deploy off"): workflow.serial,
         "id-token: write": workflow.assumes_role,
-        "a wait until the service is stable": workflow.waits or workflow.first(_UPDATES_ECS) is None,
+        phrase("a wait until the service is stable"): workflow.waits or workflow.first(_UPDATES_ECS) is None,
     }
     missing = [what for what, there in wanted.items() if not there]
-    assert not missing, saw(f"it without {listed(missing)}", expected=f"{workflow.path} of {target.name} to be guarded")
+    assert not missing, saw(
+        phrase("it without {}", listed(missing)), expected=phrase("{} of {} to be guarded", workflow.path, target.name)
+    )
     assert not workflow.static_keys, saw(
-        listed(workflow.static_keys), expected=f"no stored AWS keys in {workflow.path} of {target.name}"
+        listed(workflow.static_keys), expected=phrase("no stored AWS keys in {} of {}", workflow.path, target.name)
     )
 
 
@@ -68,8 +74,8 @@ def test_wf_migration_order(workflow: Workflow, target: Repository) -> None:
     """The database is migrated before new code is served."""
     migrate, serve = workflow.first(target.migrate), workflow.first(target.serve)
     assert migrate is not None and serve is not None and migrate < serve, saw(
-        "the update of the service first" if migrate is not None else "no migration",
-        expected=f"{target.name} to migrate before it updates the service",
+        phrase("the update of the service first") if migrate is not None else phrase("no migration"),
+        expected=phrase("{} to migrate before it updates the service", target.name),
     )
 
 
@@ -79,19 +85,22 @@ def test_wf_env_mapping(workflow: Workflow, environment: Environment, target: Re
     for goes in workflow.targets:
         own = known.get(goes.branch)
         assert own is None or goes.environments == (own.environment,), saw(
-            listed(goes.environments), expected=f"{goes.branch} of {target.name} in the environment {own.environment}"
+            listed(goes.environments),
+            expected=phrase("{} of {} in the environment {}", goes.branch, target.name, own.environment),
         )
         assert not goes.foreign, saw(
             listed(goes.foreign),
-            expected=f"nothing of another environment in what {goes.branch} of {target.name} deploys",
+            expected=phrase("nothing of another environment in what {} of {} deploys", goes.branch, target.name),
         )
 
 
 def test_wf_run_success(workflow_run: WorkflowRun) -> None:
     """The deploy workflow ran for the branch's head, to its end and with success."""
-    seen = f"{workflow_run.status}: {workflow_run.conclusion or 'no conclusion'} {workflow_run.url}".strip()
+    seen = phrase(
+        "{}: {} {}", workflow_run.status, workflow_run.conclusion or phrase("no conclusion"), workflow_run.url
+    )
     done = workflow_run.status == "completed" and workflow_run.conclusion == "success"
     assert done, saw(
-        seen if workflow_run.status else "no run",
-        expected=f"a successful deploy of {workflow_run.repository} at {workflow_run.commit[:12]}",
+        seen if workflow_run.status else phrase("no run"),
+        expected=phrase("a successful deploy of {} at {}", workflow_run.repository, workflow_run.commit[:12]),
     )

@@ -1,6 +1,6 @@
 """The eight repositories as git has them: can what staging tested go to production, and is there a way back?"""
 
-from gli.common.sentences import listed, saw
+from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Environment
 from gli.git.branches import BRANCHES, DEVELOPED, LIVE, STAGED
 from gli.observe.release.git_history import Difference, History
@@ -10,17 +10,19 @@ from gli.observe.release.running_revisions import Evidence, WayBack
 
 def test_git_remote_branches(heads: Heads) -> None:
     """The repository can be read and has every branch of the promotion."""
-    assert heads.error is None, saw(heads.error, expected=f"to list the branches of {heads.repository}")
+    assert heads.error is None, saw(heads.error, expected=phrase("to list the branches of {}", heads.repository))
     missing = [b for b in BRANCHES if b not in heads.branches]
-    assert not missing, saw(f"no {listed(missing)}", expected=f"{listed(BRANCHES)} in {heads.repository}")
+    assert not missing, saw(
+        phrase("no {}", listed(missing)), expected=phrase("{} in {}", listed(BRANCHES), heads.repository)
+    )
 
 
 def test_git_main_in_stg(history: History) -> None:
     """A merge of the two branches is what staging tested: production has nothing, a hotfix say, that staging lacks."""
     gap = history.gap(STAGED)
     assert not gap.lost, saw(
-        f"{gap.commits} commits only on {LIVE}, the newest {gap.newest}",
-        expected=f"all that is on {LIVE} of {history.repository} in {STAGED}",
+        phrase("{} commits only on {}, the newest {}", gap.commits, LIVE, gap.newest),
+        expected=phrase("all that is on {} of {} in {}", LIVE, history.repository, STAGED),
     )
 
 
@@ -28,7 +30,8 @@ def test_git_merge_clean(history: History) -> None:
     """The staged branch merges into the live one without a conflict."""
     conflicts = history.gap(STAGED).conflicts
     assert not conflicts, saw(
-        f"conflicts in {listed(conflicts)}", expected=f"{STAGED} of {history.repository} to merge into {LIVE}"
+        phrase("conflicts in {}", listed(conflicts)),
+        expected=phrase("{} of {} to merge into {}", STAGED, history.repository, LIVE),
     )
 
 
@@ -36,15 +39,16 @@ def test_git_stg_in_dev(history: History) -> None:
     """Nothing was fixed on the staged branch alone: the next release, which starts from dev, would lose it."""
     gap = history.gap(DEVELOPED, of=STAGED)
     assert not gap.lost, saw(
-        f"{gap.commits} commits only on {STAGED}, the newest {gap.newest}",
-        expected=f"all that is on {STAGED} of {history.repository} in {DEVELOPED}",
+        phrase("{} commits only on {}, the newest {}", gap.commits, STAGED, gap.newest),
+        expected=phrase("all that is on {} of {} in {}", STAGED, history.repository, DEVELOPED),
     )
 
 
 def test_git_release_diff(difference: Difference) -> None:
     """There is something to release: the staged branch differs from the live one in at least one repository."""
     assert difference.changed, saw(
-        f"the same content in all {len(difference.same)} repositories", expected=f"something on {STAGED} to release"
+        phrase("the same content in all {} repositories", len(difference.same)),
+        expected=phrase("something on {} to release", STAGED),
     )
 
 
@@ -52,8 +56,8 @@ def test_git_tested_sha(evidence: Evidence) -> None:
     """What would be merged is what runs: every service and page built from the repository is its branch's head."""
     others = {name: seen for name, seen in evidence.running.items() if seen != (evidence.head,)}
     assert not others, saw(
-        listed(f"{name} at {listed(seen)}" for name, seen in sorted(others.items())),
-        expected=f"{evidence.head} of {evidence.repository} running",
+        listed(phrase("{} at {}", name, listed(seen)) for name, seen in sorted(others.items())),
+        expected=phrase("{} of {} running", evidence.head, evidence.repository),
     )
 
 
@@ -61,20 +65,27 @@ def test_git_deploy_tag(heads: Heads, deployments: Deployments) -> None:
     """The head of main has the deploy tag of the release that production is at, the same in every repository."""
     head = heads.commit_of(LIVE)
     own = [t for t in deployments.tags.get(heads.repository, ()) if heads.tags[t] == head]
-    assert own, saw(f"{head[:12]} without one", expected=f"a deploy tag at the head of {heads.repository}'s {LIVE}")
+    assert own, saw(
+        phrase("{} without one", head[:12]),
+        expected=phrase("a deploy tag at the head of {}'s {}", heads.repository, LIVE),
+    )
     assert deployments.current in own, saw(
         listed(own),
-        expected=f"{deployments.current or 'one tag'} at {heads.repository}'s {LIVE}, as in most repositories",
+        expected=phrase(
+            "{} at {}'s {}, as in most repositories", deployments.current or phrase("one tag"), heads.repository, LIVE
+        ),
     )
 
 
 def test_git_rollback_target(way_back: WayBack) -> None:
     """There is a release to go back to: its tag in this repository, and its images in the registry."""
     assert way_back.commit is not None, saw(
-        "none", expected=f"the tag {way_back.tag or 'of a deployment'} in {way_back.repository}"
+        phrase("none"),
+        expected=phrase("the tag {} in {}", way_back.tag or phrase("of a deployment"), way_back.repository),
     )
     assert not way_back.without_image, saw(
-        f"no image in {listed(way_back.without_image)}", expected=f"the images of {way_back.tag} in ECR"
+        phrase("no image in {}", listed(way_back.without_image)),
+        expected=phrase("the images of {} in ECR", way_back.tag),
     )
 
 
@@ -82,7 +93,8 @@ def test_git_deployment_log(history: History, deployments: Deployments) -> None:
     """The last deployment in the log is the one that production is at."""
     last = history.logged[-1] if history.logged else None
     assert last is not None and last == deployments.current, saw(
-        last or "no deployment", expected=f"{deployments.current or 'a deploy tag'} as the last entry of the log"
+        last or phrase("no deployment"),
+        expected=phrase("{} as the last entry of the log", deployments.current or phrase("a deploy tag")),
     )
 
 
@@ -92,11 +104,13 @@ def test_git_hotfix_backmerge(history: History, environment: Environment) -> Non
     within = environment.git.backmerge_hours
     late = [g for g in map(history.gap, (STAGED, DEVELOPED)) if g.lost and g.age_h > within]
     assert not late, saw(
-        listed(f"{g.branch} without {g.newest} after {g.age_h:.0f} h" for g in late),
-        expected=f"hotfixes of {history.repository} merged back within {within} h",
+        listed(phrase("{} without {} after {:.0f} h", g.branch, g.newest, g.age_h) for g in late),
+        expected=phrase("hotfixes of {} merged back within {} h", history.repository, within),
     )
 
 
 def test_db_migration_review(history: History) -> None:
     """No migration about to ship takes away or renames what the running code uses, lacks a way back, or forks."""
-    assert not history.findings, saw(listed(history.findings), expected="migrations that the running code survives")
+    assert not history.findings, saw(
+        listed(history.findings), expected=phrase("migrations that the running code survives")
+    )

@@ -2,7 +2,7 @@
 
 import re
 
-from gli.common.sentences import listed, saw
+from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Environment
 from gli.observe.aws.iam import TASKS, ExecutionRole, Role, Roles
 from gli.observe.engine.aws_session import iam_action
@@ -15,21 +15,24 @@ _ASKED = frozenset(iam_action(service, operation) for service, all_ in AWS_READS
 def test_iam_execution_role(execution_role: ExecutionRole) -> None:
     """ECS may take the execution role, and with it pull the image, write the log and read every secret referred to."""
     role = execution_role.role
-    assert role is not None, saw("none", expected=f"an execution role for {execution_role.definition}")
-    assert role.exists, saw("no such role", expected=f"the execution role {role.name} of {execution_role.definition}")
-    assert TASKS in role.trusted, saw(listed(role.trusted), expected=f"{role.name} to trust {TASKS}")
+    assert role is not None, saw(phrase("none"), expected=phrase("an execution role for {}", execution_role.definition))
+    assert role.exists, saw(
+        phrase("no such role"), expected=phrase("the execution role {} of {}", role.name, execution_role.definition)
+    )
+    assert TASKS in role.trusted, saw(listed(role.trusted), expected=phrase("{} to trust {}", role.name, TASKS))
     assert not execution_role.missing, saw(
-        f"no {listed(execution_role.missing, most=2)}",
-        expected=f"{role.name} to allow what {execution_role.definition} needs",
+        phrase("no {}", listed(execution_role.missing, most=2)),
+        expected=phrase("{} to allow what {} needs", role.name, execution_role.definition),
     )
 
 
 def test_iam_task_role_least(task_role: Role | None) -> None:
     """The service's own role exists and is no administrator's: no wildcard action on every resource."""
-    assert task_role is not None, saw("none", expected="a task role")
-    assert task_role.exists, saw("no such role", expected=f"the task role {task_role.name}")
+    assert task_role is not None, saw(phrase("none"), expected=phrase("a task role"))
+    assert task_role.exists, saw(phrase("no such role"), expected=phrase("the task role {}", task_role.name))
     assert not task_role.administrative, saw(
-        listed(task_role.administrative), expected=f"{task_role.name} to allow single actions on named resources"
+        listed(task_role.administrative),
+        expected=phrase("{} to allow single actions on named resources", task_role.name),
     )
 
 
@@ -41,18 +44,23 @@ def test_suite_role_readonly(iam_roles: Roles, environment: Environment) -> None
     own = iam_roles.own
     if own is None:
         raise unknown(
-            "not-found", "these credentials belong to no role of the account, so what they may do is not known"
+            "not-found", phrase("these credentials belong to no role of the account, so what they may do is not known")
         )
     beyond = own.beyond(_ASKED)
-    assert not beyond, saw(f"it allowed {listed(beyond)}", expected=f"{own.name} to look and nothing else")
+    assert not beyond, saw(
+        phrase("it allowed {}", listed(beyond)), expected=phrase("{} to look and nothing else", own.name)
+    )
     names = "|".join(map(re.escape, environment.secrets))
     own_secret = re.compile(rf"arn:[^:]+:secretsmanager:[^:]*:[^:]*:secret:(?:{names})-(?:\?{{6}}|\w{{6}})")
     others = [arn for arn in own.resources("secretsmanager:GetSecretValue") if not own_secret.fullmatch(arn)]
     assert not others, saw(
-        f"it allowed the values of {listed(others)}", expected=f"{own.name} to read the secrets of {environment.name}"
+        phrase("it allowed the values of {}", listed(others)),
+        expected=phrase("{} to read the secrets of {}", own.name, environment.name),
     )
     if own.unread:
-        raise unknown("not-found", f"IAM does not say what {listed(own.unread)} allows, attached to {own.name}")
+        raise unknown(
+            "not-found", phrase("IAM does not say what {} allows, attached to {}", listed(own.unread), own.name)
+        )
 
 
 def test_iam_github_oidc(iam_roles: Roles, environment: Environment) -> None:
@@ -64,9 +72,13 @@ def test_iam_github_oidc(iam_roles: Roles, environment: Environment) -> None:
     own = re.compile(rf"repo:({owner})/[^:]+:({'|'.join(places)})")
     for federation in iam_roles.federations:
         assert federation.audiences == ("sts.amazonaws.com",), saw(
-            listed(federation.audiences), expected=f"{federation.role} to ask for the audience sts.amazonaws.com"
+            listed(federation.audiences),
+            expected=phrase("{} to ask for the audience sts.amazonaws.com", federation.role),
         )
-        wide = [s for s in federation.subjects if not own.fullmatch(s)] if federation.subjects else ["any subject"]
+        wide = (
+            [s for s in federation.subjects if not own.fullmatch(s)] if federation.subjects else [phrase("any subject")]
+        )
         assert not wide, saw(
-            listed(wide), expected=f"{federation.role} to name repositories of GLI with a branch or an environment"
+            listed(wide),
+            expected=phrase("{} to name repositories of GLI with a branch or an environment", federation.role),
         )

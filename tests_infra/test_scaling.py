@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from gli.common.sentences import listed, saw
+from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Service
 from gli.observe.aws.autoscaling import ScalableTarget, ScalingPolicy
 from gli.observe.aws.ecs_services import EcsService
@@ -14,15 +14,17 @@ def test_scaling_registered(
     """The service scales between bounds that leave room, holds to them now, and nobody switched it off."""
     assert target.ecs is not None
     bounds, least = scalable_targets[target.name], target.ecs.minimum_tasks
-    assert bounds.registered, saw("none", expected=f"a scalable target for {bounds.service}")
-    within = f"{bounds.minimum} to {bounds.maximum}"
+    assert bounds.registered, saw(phrase("none"), expected=phrase("a scalable target for {}", bounds.service))
+    within = phrase("{} to {}", bounds.minimum, bounds.maximum)
     assert bounds.minimum >= least and bounds.maximum >= 2 * bounds.minimum, saw(
-        within, expected=f"{bounds.service} to scale from {least} or more to twice as many at least"
+        within, expected=phrase("{} to scale from {} or more to twice as many at least", bounds.service, least)
     )
     assert bounds.minimum <= ecs_service.desired <= bounds.maximum, saw(
-        f"{ecs_service.desired} wanted", expected=f"{bounds.service} to want {within} tasks"
+        phrase("{} wanted", ecs_service.desired), expected=phrase("{} to want {} tasks", bounds.service, within)
     )
-    assert not bounds.suspended, saw(listed(bounds.suspended), expected=f"no scaling of {bounds.service} suspended")
+    assert not bounds.suspended, saw(
+        listed(bounds.suspended), expected=phrase("no scaling of {} suspended", bounds.service)
+    )
 
 
 def test_scaling_not_maxed(
@@ -31,8 +33,10 @@ def test_scaling_not_maxed(
     """The service can still grow: at its upper bound more load has nowhere to go."""
     bounds = scalable_targets[target.name]
     assert bounds.registered and ecs_service.desired < bounds.maximum, saw(
-        f"{ecs_service.desired} of at most {bounds.maximum} tasks" if bounds.registered else "no scalable target",
-        expected=f"room for {bounds.service} to grow",
+        phrase("{} of at most {} tasks", ecs_service.desired, bounds.maximum)
+        if bounds.registered
+        else phrase("no scalable target"),
+        expected=phrase("room for {} to grow", bounds.service),
     )
 
 
@@ -40,9 +44,9 @@ def test_scaling_policies(scaling_policies: Mapping[str, Sequence[ScalingPolicy]
     """The service grows with its load, and the alarms that make it are there."""
     assert target.ecs is not None
     policies, service = scaling_policies[target.name], target.ecs.service
-    followed = [f"{p.name} by {listed(p.metrics)}" for p in policies]
+    followed = [phrase("{} by {}", p.name, listed(p.metrics)) for p in policies]
     assert any(p.follows_load for p in policies), saw(
-        listed(followed), expected=f"a policy that scales {service} by CPU or by requests"
+        listed(followed), expected=phrase("a policy that scales {} by CPU or by requests", service)
     )
     missing = [alarm for p in policies for alarm in p.missing_alarms]
-    assert not missing, saw(f"no {listed(missing)}", expected=f"the alarms that scale {service}")
+    assert not missing, saw(phrase("no {}", listed(missing)), expected=phrase("the alarms that scale {}", service))

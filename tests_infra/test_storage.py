@@ -1,6 +1,6 @@
 """The frontends' buckets: there, private, and readable by their distribution alone."""
 
-from gli.common.sentences import listed, saw
+from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Environment, Frontend
 from gli.observe.aws.cloudfront import Distribution
 from gli.observe.aws.s3 import Bucket, BucketPolicy, BucketSettings, IndexObject, PublicAccessBlock
@@ -12,7 +12,7 @@ from gli.observe.release.git_refs import Release
 def test_s3_bucket_exists(bucket: Bucket, environment: Environment) -> None:
     """The bucket exists, is ours and stands in the environment's region."""
     assert environment.aws is not None
-    assert bucket.exists, saw("none", expected=f"the bucket {bucket.name}")
+    assert bucket.exists, saw(phrase("none"), expected=phrase("the bucket {}", bucket.name))
     assert bucket.region in (None, environment.aws.region), saw(bucket.region, expected=environment.aws.region)
 
 
@@ -21,46 +21,51 @@ def test_s3_index_object(
 ) -> None:
     """The deploy uploaded its page as HTML. Where viewers get just this object, it is the page of the branch's head."""
     name = f"{target.bucket}/index.html"
-    assert index_object.exists, saw("none", expected=name)
+    assert index_object.exists, saw(phrase("none"), expected=name)
     kind = index_object.content_type.partition(";")[0].strip()
-    assert kind == "text/html", saw(kind, expected=f"{name} as text/html")
+    assert kind == "text/html", saw(kind, expected=phrase("{} as text/html", name))
     if landing.headers.get("etag", "").removeprefix("W/") == index_object.etag:
         expected = release.commit_of(target.repository)
-        assert index.build == expected, saw(index.build or "no build tag", expected=f"the build {expected} in {name}")
+        assert index.build == expected, saw(
+            index.build or phrase("no build tag"), expected=phrase("the build {} in {}", expected, name)
+        )
 
 
 def test_s3_public_access_block(public_access_block: PublicAccessBlock, target: Frontend) -> None:
     """All four public access blocks of the bucket are on."""
     assert not public_access_block.off, saw(
-        f"{listed(public_access_block.off)} off", expected=f"all four public access blocks of {target.bucket} on"
+        phrase("{} off", listed(public_access_block.off)),
+        expected=phrase("all four public access blocks of {} on", target.bucket),
     )
 
 
 def test_s3_policy_oac_only(bucket_policy: BucketPolicy, distribution: Distribution, target: Frontend) -> None:
     """The bucket's policy lets its own distribution read objects, and nobody else do anything."""
-    expected = f"only cloudfront.amazonaws.com, s3:GetObject, for {distribution.id}"
-    assert bucket_policy.exists, saw(f"no policy on {target.bucket}", expected=expected)
-    assert bucket_policy.grants, saw("no Allow statement", expected=expected)
+    expected = phrase("only cloudfront.amazonaws.com, s3:GetObject, for {}", distribution.id)
+    assert bucket_policy.exists, saw(phrase("no policy on {}", target.bucket), expected=expected)
+    assert bucket_policy.grants, saw(phrase("no Allow statement"), expected=expected)
     for grant in bucket_policy.grants:
         assert grant.principals == ("cloudfront.amazonaws.com",), saw(
-            f"{listed(grant.principals)} let in", expected=expected
+            phrase("{} let in", listed(grant.principals)), expected=expected
         )
-        assert grant.actions == ("s3:GetObject",), saw(f"{listed(grant.actions)} allowed", expected=expected)
+        assert grant.actions == ("s3:GetObject",), saw(phrase("{} allowed", listed(grant.actions)), expected=expected)
         own = [arn for arn in grant.source_arns if arn.rpartition("/")[2] == distribution.id]
         assert len(own) == len(grant.source_arns) == 1, saw(
-            f"a grant to {listed(grant.source_arns) if grant.source_arns else 'any distribution'}", expected=expected
+            phrase("a grant to {}", listed(grant.source_arns) if grant.source_arns else phrase("any distribution")),
+            expected=expected,
         )
 
 
 def test_s3_versioning(bucket_settings: BucketSettings) -> None:
     """Objects of an earlier release can be brought back."""
     assert bucket_settings.versioning == "Enabled", saw(
-        bucket_settings.versioning, expected=f"versioning of {bucket_settings.name} Enabled"
+        bucket_settings.versioning, expected=phrase("versioning of {} Enabled", bucket_settings.name)
     )
 
 
 def test_s3_encryption(bucket_settings: BucketSettings) -> None:
     """Objects are encrypted at rest by default."""
     assert bucket_settings.encryption in ("AES256", "aws:kms", "aws:kms:dsse"), saw(
-        bucket_settings.encryption or "none", expected=f"a default encryption of {bucket_settings.name}"
+        bucket_settings.encryption or phrase("none"),
+        expected=phrase("a default encryption of {}", bucket_settings.name),
     )

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from gli.common.clock import rfc3339
-from gli.common.sentences import listed, saw
+from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Environment, Service
 from gli.observe.aws.cloudwatch import Utilisation
 from gli.observe.aws.ecr import RegistryImage
@@ -19,8 +19,8 @@ _NOT_UNDONE = (None, "PENDING", "IN_PROGRESS", "SUCCESSFUL")
 def test_ecs_no_rollback(service_deployment: ServiceDeployment) -> None:
     """The newest deploy was not undone or stopped, by the circuit breaker, an alarm or a person."""
     assert service_deployment.status in _NOT_UNDONE, saw(
-        f"{service_deployment.status}: {service_deployment.reason or 'no reason given'}",
-        expected=f"the newest deploy of {service_deployment.service} to stay",
+        phrase("{}: {}", service_deployment.status, service_deployment.reason or phrase("no reason given")),
+        expected=phrase("the newest deploy of {} to stay", service_deployment.service),
     )
 
 
@@ -28,42 +28,48 @@ def test_ecs_task_digest(service_tasks: ServiceTasks, registry_image: RegistryIm
     """Every running task runs the very image that the registry has under the commit: a tag can be pushed again."""
     assert target.ecs is not None
     digests = {t.id: t.digests.get(target.ecs.container) for t in service_tasks.running}
-    strange = [f"{task[:8]} with {digest}" for task, digest in digests.items() if digest not in registry_image.digests]
-    expected = (
-        f"all tasks of {service_tasks.service} to run {registry_image.digest}, which is {registry_image.tag[:12]}"
+    strange = [
+        phrase("{} with {}", task[:8], digest)
+        for task, digest in digests.items()
+        if digest not in registry_image.digests
+    ]
+    expected = phrase(
+        "all tasks of {} to run {}, which is {}", service_tasks.service, registry_image.digest, registry_image.tag[:12]
     )
-    assert digests, saw("no running task", expected=expected)
+    assert digests, saw(phrase("no running task"), expected=expected)
     assert not strange, saw(listed(strange), expected=expected)
 
 
 def test_ecs_stopped_task_reasons(dead_tasks: Sequence[Task], target: Service) -> None:
     """No task died since the newest deploy began; exit code 137 is memory, CannotPull an image or the network."""
     assert target.ecs is not None
-    assert not dead_tasks, saw(listed(dead_tasks), expected=f"no task of {target.ecs.service} to die")
+    assert not dead_tasks, saw(listed(dead_tasks), expected=phrase("no task of {} to die", target.ecs.service))
 
 
 def test_ecs_placement_events(ecs_service: EcsService) -> None:
     """ECS finds a place for the service's tasks and keeps them: no trouble since the newest deploy, or for an hour."""
     trouble = [e.message for e in ecs_service.events if _TROUBLE.search(e.message)]
     assert not trouble, saw(
-        listed(dict.fromkeys(trouble), most=2), expected=f"events of {ecs_service.name} without trouble"
+        listed(dict.fromkeys(trouble), most=2), expected=phrase("events of {} without trouble", ecs_service.name)
     )
 
 
 def test_ecs_task_health(service_tasks: ServiceTasks) -> None:
     """No running task fails its containers' own health checks; a task without any is not judged."""
-    sick = [f"{t.id[:8]} {t.health}" for t in service_tasks.running if t.health == "UNHEALTHY"]
-    assert not sick, saw(listed(sick), expected=f"no task of {service_tasks.service} to fail its own health check")
+    sick = [phrase("{} {}", t.id[:8], t.health) for t in service_tasks.running if t.health == "UNHEALTHY"]
+    assert not sick, saw(
+        listed(sick), expected=phrase("no task of {} to fail its own health check", service_tasks.service)
+    )
 
 
 def test_ecs_az_spread(service_tasks: ServiceTasks) -> None:
     """Two tasks or more stand in two zones at least: one zone may go. A single task is another check's."""
     zones = {t.zone for t in service_tasks.running}
     if None in zones:
-        raise unknown("too-little-data", f"ECS names no zone for a task of {service_tasks.service}")
+        raise unknown("too-little-data", phrase("ECS names no zone for a task of {}", service_tasks.service))
     assert len(service_tasks.running) < 2 or len(zones) >= 2, saw(
-        f"{len(service_tasks.running)} in {listed(sorted(z for z in zones if z))}",
-        expected=f"tasks of {service_tasks.service} in two zones",
+        phrase("{} in {}", len(service_tasks.running), listed(sorted(z for z in zones if z))),
+        expected=phrase("tasks of {} in two zones", service_tasks.service),
     )
 
 
@@ -72,17 +78,23 @@ def test_ecs_cpu_mem_headroom(utilisation: Utilisation, environment: Environment
     assert environment.metrics is not None
     most_cpu, most_memory = environment.metrics.most_cpu_percent, environment.metrics.most_memory_percent
     assert utilisation.cpu <= most_cpu and utilisation.memory <= most_memory, saw(
-        f"{utilisation.cpu:.0f} % CPU and {utilisation.memory:.0f} % memory",
-        expected=f"{utilisation.service} to take at most {most_cpu:.0f} % CPU and {most_memory:.0f} % memory",
+        phrase("{:.0f} % CPU and {:.0f} % memory", utilisation.cpu, utilisation.memory),
+        expected=phrase(
+            "{} to take at most {:.0f} % CPU and {:.0f} % memory", utilisation.service, most_cpu, most_memory
+        ),
     )
 
 
 def test_secret_rotation_state(secret_use: SecretUse) -> None:
     """A secret that rotates did so in time, and no task still works with the value from before."""
-    due = rfc3339(secret_use.rotates_next) if secret_use.rotates_next else "never"
-    assert not secret_use.overdue, saw(f"a rotation due {due}", expected=f"{secret_use.id} to rotate when it is due")
-    outdated = [f"tasks of {service} from {rfc3339(started)}" for service, started in secret_use.outdated.items()]
-    since = f", which is from {rfc3339(secret_use.current_since)}" if secret_use.current_since else ""
-    assert not outdated, saw(
-        listed(outdated), expected=f"no task older than the current value of {secret_use.id}{since}"
+    due = rfc3339(secret_use.rotates_next) if secret_use.rotates_next else phrase("never")
+    assert not secret_use.overdue, saw(
+        phrase("a rotation due {}", due), expected=phrase("{} to rotate when it is due", secret_use.id)
     )
+    outdated = [
+        phrase("tasks of {} from {}", service, rfc3339(started)) for service, started in secret_use.outdated.items()
+    ]
+    current: object = secret_use.id
+    if secret_use.current_since:
+        current = phrase("{}, which is from {}", secret_use.id, rfc3339(secret_use.current_since))
+    assert not outdated, saw(listed(outdated), expected=phrase("no task older than the current value of {}", current))

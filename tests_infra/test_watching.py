@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from gli.common.sentences import listed, saw
+from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Alarms, Environment
 from gli.observe.aws.cloudwatch import Comparison, Traffic
 from gli.observe.aws.cloudwatch_alarms import Alarm, LogGroup, Topic
@@ -17,33 +17,37 @@ _SCALES_DOWN = "AlarmLow"  # target tracking keeps such alarms in ALARM while a 
 
 def test_logs_groups_exist(log_groups: Mapping[str, LogGroup], target: str) -> None:
     """The log group exists."""
-    assert log_groups[target].exists, saw("none", expected=f"the log group {target}")
+    assert log_groups[target].exists, saw(phrase("none"), expected=phrase("the log group {}", target))
 
 
 def test_logs_retention(log_groups: Mapping[str, LogGroup], target: str, environment: Environment) -> None:
     """Events are kept long enough to look into an incident, and not for ever."""
     assert environment.logs is not None
     days, least = log_groups[target].retention_days, environment.logs.minimum_retention_days
-    assert days is not None, saw("events that never expire, or no group", expected=f"a retention on {target}")
-    assert days >= least, saw(f"{days} days", expected=f"at least {least} days on {target}")
+    assert days is not None, saw(
+        phrase("events that never expire, or no group"), expected=phrase("a retention on {}", target)
+    )
+    assert days >= least, saw(phrase("{} days", days), expected=phrase("at least {} days on {}", least, target))
 
 
 def test_logs_recent_ingestion(log_tail: LogTail) -> None:
     """The service's tasks write to their log group, now."""
     age = log_tail.age_s
     assert age is not None and age <= FRESH.total_seconds(), saw(
-        "none" if age is None else f"the newest {age / 60:.0f} min ago",
-        expected=f"an event of the last {FRESH.total_seconds() / 60:.0f} min in {log_tail.group}",
+        phrase("none") if age is None else phrase("the newest {:.0f} min ago", age / 60),
+        expected=phrase("an event of the last {:.0f} min in {}", FRESH.total_seconds() / 60, log_tail.group),
     )
 
 
 def test_logs_error_scan(log_errors: LogErrors) -> None:
     """The service does not log more errors since its deploy than before."""
     most = ERROR_LINES_GROW * log_errors.per_minute_before
-    more = "" if log_errors.complete else "more than "
+    lines = log_errors.lines if log_errors.complete else phrase("more than {}", log_errors.lines)
     assert log_errors.lines <= MOST_ERROR_LINES or log_errors.per_minute <= most, saw(
-        f"{more}{log_errors.lines} ({log_errors.per_minute:.1f} a minute), new: {listed(log_errors.new)}",
-        expected=f"at most {most:.1f} error lines a minute in {log_errors.group} since {log_errors.since:%H:%M} UTC",
+        phrase("{} ({:.1f} a minute), new: {}", lines, log_errors.per_minute, listed(log_errors.new)),
+        expected=phrase(
+            "at most {:.1f} error lines a minute in {} since {:%H:%M} UTC", most, log_errors.group, log_errors.since
+        ),
     )
 
 
@@ -53,8 +57,8 @@ def test_metric_5xx_rate(error_rate: Comparison) -> None:
     if error_rate.before is not None:
         most = min(most, MOST_ERRORS_GROW * error_rate.before + ERRORS_AT_REST)
     assert error_rate.now <= most, saw(
-        f"{error_rate.now:.2%} of {error_rate.requests:.0f} requests since {error_rate.since:%H:%M} UTC",
-        expected=f"at most {most:.2%} server errors from {error_rate.service}",
+        phrase("{:.2%} of {:.0f} requests since {:%H:%M} UTC", error_rate.now, error_rate.requests, error_rate.since),
+        expected=phrase("at most {:.2%} server errors from {}", most, error_rate.service),
     )
 
 
@@ -64,8 +68,8 @@ def test_metric_p95_latency(latency: Comparison) -> None:
     if latency.before is not None:
         most = min(most, max(SLOWEST_GROWS * latency.before, NEVER_SLOW_S))
     assert latency.now <= most, saw(
-        f"{latency.now:.2f} s since {latency.since:%H:%M} UTC",
-        expected=f"a p95 of at most {most:.2f} s from {latency.service}",
+        phrase("{:.2f} s since {:%H:%M} UTC", latency.now, latency.since),
+        expected=phrase("a p95 of at most {:.2f} s from {}", most, latency.service),
     )
 
 
@@ -73,43 +77,52 @@ def test_metric_traffic_volume(traffic: Traffic) -> None:
     """Users still come: a break of DNS, the CDN or the frontend shows as silence, and silence has no errors."""
     least = LEAST_OF_THE_USUAL * traffic.usual
     assert traffic.requests >= least, saw(
-        f"{traffic.requests:.0f} requests since {traffic.since:%H:%M} UTC",
-        expected=f"at least {least:.0f} to {traffic.service}, half of what is usual at this hour",
+        phrase("{:.0f} requests since {:%H:%M} UTC", traffic.requests, traffic.since),
+        expected=phrase("at least {:.0f} to {}, half of what is usual at this hour", least, traffic.service),
     )
 
 
 def test_alarms_exist(alarms: Sequence[Alarm], target: Alarms, live_dimensions: Sequence[str]) -> None:
     """Every metric that must be watched has an alarm, on resources that live."""
     missing = sorted(set(target.metrics) - {a.metric for a in alarms})
-    assert not missing, saw(f"no alarm on {listed(missing)}", expected=f"an alarm of {target.prefix}* on each metric")
+    assert not missing, saw(
+        phrase("no alarm on {}", listed(missing)), expected=phrase("an alarm of {}* on each metric", target.prefix)
+    )
     ghosts = [
-        f"{a.name} watches {value}" for a in alarms for value in a.dimensions.values() if value not in live_dimensions
+        phrase("{} watches {}", a.name, value)
+        for a in alarms
+        for value in a.dimensions.values()
+        if value not in live_dimensions
     ]
-    assert not ghosts, saw(listed(ghosts), expected="alarms on resources that exist")
+    assert not ghosts, saw(listed(ghosts), expected=phrase("alarms on resources that exist"))
 
 
 def test_alarms_quiet(alarms: Sequence[Alarm]) -> None:
     """Nothing is in alarm now, of what is watched at all."""
-    assert alarms, saw("no alarm", expected="alarms that could ring")
-    loud = [f"{a.name}: {a.reason}" for a in alarms if a.state == "ALARM" and _SCALES_DOWN not in a.name]
-    assert not loud, saw(listed(loud), expected="no alarm in state ALARM")
+    assert alarms, saw(phrase("no alarm"), expected=phrase("alarms that could ring"))
+    loud = [phrase("{}: {}", a.name, a.reason) for a in alarms if a.state == "ALARM" and _SCALES_DOWN not in a.name]
+    assert not loud, saw(listed(loud), expected=phrase("no alarm in state ALARM"))
 
 
 def test_alarms_actions(alarms: Sequence[Alarm], topics: Mapping[str, Topic]) -> None:
     """Every metric alarm is switched on and notifies a topic that exists."""
     alarms = [a for a in alarms if a.metric]
     arns = {t.arn for t in topics.values() if t.arn}
-    assert alarms, saw("no alarm", expected="alarms that notify")
-    mute = [f"{a.name} is switched off" for a in alarms if not a.enabled]
-    mute += [f"{a.name} notifies {listed(a.actions)}" for a in alarms if a.enabled and not arns & set(a.actions)]
-    assert not mute, saw(listed(mute), expected=f"every alarm to notify {listed(sorted(topics))}")
+    assert alarms, saw(phrase("no alarm"), expected=phrase("alarms that notify"))
+    mute = [phrase("{} is switched off", a.name) for a in alarms if not a.enabled]
+    mute += [
+        phrase("{} notifies {}", a.name, listed(a.actions)) for a in alarms if a.enabled and not arns & set(a.actions)
+    ]
+    assert not mute, saw(listed(mute), expected=phrase("every alarm to notify {}", listed(sorted(topics))))
 
 
 def test_sns_subscribed(topics: Mapping[str, Topic], target: str) -> None:
     """The topic reaches people by mail and a chat by HTTPS or a function, and nobody still has to confirm."""
     topic = topics[target]
-    assert topic.arn is not None, saw("none", expected=f"the topic {target}")
-    assert not topic.pending, saw(f"{topic.pending} pending", expected=f"every subscription of {target} confirmed")
+    assert topic.arn is not None, saw(phrase("none"), expected=phrase("the topic {}", target))
+    assert not topic.pending, saw(
+        phrase("{} pending", topic.pending), expected=phrase("every subscription of {} confirmed", target)
+    )
     assert "email" in topic.confirmed and {"https", "lambda"} & set(topic.confirmed), saw(
-        listed(topic.confirmed), expected=f"{target} to reach email, and https or lambda"
+        listed(topic.confirmed), expected=phrase("{} to reach email, and https or lambda", target)
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gli.common.sentences import listed, saw
+from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Environment, Frontend, Service
 from gli.observe.edge.http import (
     BUDGET_S,
@@ -24,9 +24,9 @@ _DEBUG_MARKS = ("Traceback (most recent call last)", "DEBUG = True", "Django set
 
 def test_api_health(landing: HttpExchange) -> None:
     """The health endpoint answers 200 through DNS, TLS and the load balancer, within 2 seconds."""
-    assert landing.status == 200, saw(landing.seen, expected=f"200 from {landing.url}")
+    assert landing.status == 200, saw(landing.seen, expected=phrase("200 from {}", landing.url))
     assert landing.seconds <= BUDGET_S, saw(
-        f"{landing.seconds:.2f} s", expected=f"{landing.url} to answer within {BUDGET_S:g} s"
+        phrase("{:.2f} s", landing.seconds), expected=phrase("{} to answer within {:g} s", landing.url, BUDGET_S)
     )
 
 
@@ -34,64 +34,67 @@ def test_api_deep_health(deep_health: HttpExchange) -> None:
     """The API itself reaches its database and its cache. (Its broker may be late: that has checks of its own.)"""
     document = deep_health.document
     parts = document if isinstance(document, dict) else {}
-    needed = {part: parts.get(part, "not mentioned") for part in ("database", "cache")}
-    seen = listed(f"{part}: {state}" for part, state in needed.items()) if parts else deep_health.seen
-    assert set(needed.values()) == {"ok"}, saw(seen, expected=f"database and cache ok from {deep_health.url}")
+    needed = {part: parts.get(part, phrase("not mentioned")) for part in ("database", "cache")}
+    seen = listed(phrase("{}: {}", part, state) for part, state in needed.items()) if parts else deep_health.seen
+    assert set(needed.values()) == {"ok"}, saw(seen, expected=phrase("database and cache ok from {}", deep_health.url))
 
 
 def test_api_version(served_revisions: Revisions, release: Release, target: Service) -> None:
     """Every task behind the load balancer answers with the commit at the head of the environment's branch."""
     expected = release.commit_of(target.repository)
-    seen = [f"{commit} ({n} of 10)" for commit, n in sorted(served_revisions.counts.items())]
+    seen = [phrase("{} ({} of 10)", commit, n) for commit, n in sorted(served_revisions.counts.items())]
     assert served_revisions.only == expected, saw(
-        listed([*seen, *served_revisions.errors]), expected=f"{expected} from every task"
+        listed([*seen, *served_revisions.errors]), expected=phrase("{} from every task", expected)
     )
 
 
 def test_api_endpoints_contract(contract_answers: Sequence[HttpExchange], target: Service) -> None:
     """Every endpoint of the contract answers with its status, its content type and its keys."""
     for endpoint, answer in zip(target.contract, contract_answers, strict=True):
-        agreed = f"{endpoint.status} {endpoint.content_type}"
-        assert answer.seen == agreed, saw(answer.seen, expected=f"{agreed} from {endpoint.path}")
+        agreed = phrase("{} {}", endpoint.status, endpoint.content_type)
+        assert answer.seen == agreed, saw(answer.seen, expected=phrase("{} from {}", agreed, endpoint.path))
         keys = answer.document if isinstance(answer.document, dict) else {}
         missing = [key for key in endpoint.keys if key not in keys]
-        assert not missing, saw(listed(keys), expected=f"{listed(missing)} in the answer of {endpoint.path}")
+        assert not missing, saw(listed(keys), expected=phrase("{} in the answer of {}", listed(missing), endpoint.path))
 
 
 def test_api_auth_enforced(anonymous_answer: HttpExchange) -> None:
     """A protected endpoint refuses an anonymous call, and does not break on it."""
     assert anonymous_answer.status in (401, 403), saw(
-        anonymous_answer.seen, expected=f"401 or 403 from {anonymous_answer.url} without a token"
+        anonymous_answer.seen, expected=phrase("401 or 403 from {} without a token", anonymous_answer.url)
     )
 
 
 def test_http_debug_off(error_page: HttpExchange) -> None:
     """A page that does not exist answers 404 without a debug page or a traceback."""
-    assert error_page.status == 404, saw(error_page.seen, expected=f"404 from {error_page.url}")
+    assert error_page.status == 404, saw(error_page.seen, expected=phrase("404 from {}", error_page.url))
     marks = [mark for mark in _DEBUG_MARKS if mark in error_page.body]
-    assert not marks, saw(f"a debug page ({listed(marks)})", expected="a plain 404")
+    assert not marks, saw(phrase("a debug page ({})", listed(marks)), expected=phrase("a plain 404"))
 
 
 def test_http_cookie_flags(cookie_answer: HttpExchange, environment: Environment, target: Service) -> None:
     """Cookies travel over HTTPS only, hide from scripts, stay on this site and never reach the other environment."""
     cookies = cookie_answer.cookies
     assert target.cookies is not None and cookies, saw(
-        f"{cookie_answer.seen} without a cookie", expected=f"cookies from {cookie_answer.url}"
+        phrase("{} without a cookie", cookie_answer.seen), expected=phrase("cookies from {}", cookie_answer.url)
     )
     other = environment.other.hosts if environment.other and not environment.production else ()
     faults = [
-        f"{c.name} {fault}" for c in cookies for fault in _cookie_faults(c, target.cookies.readable, target.host, other)
+        phrase("{} {}", c.name, fault)
+        for c in cookies
+        for fault in _cookie_faults(c, target.cookies.readable, target.host, other)
     ]
     assert not faults, saw(
-        listed(faults), expected=f"every cookie of {cookie_answer.url} Secure, HttpOnly, SameSite=Lax"
+        listed(faults), expected=phrase("every cookie of {} Secure, HttpOnly, SameSite=Lax", cookie_answer.url)
     )
 
 
 def test_http_no_5xx_burst(burst: Burst, target: Service) -> None:
     """No single bad task hides behind the load balancer."""
-    seen = [f"{n} times {failure}" for failure, n in sorted(burst.failures.items())]
+    seen = [phrase("{} times {}", n, failure) for failure, n in burst.failures]
     assert not seen, saw(
-        listed(seen), expected=f"{burst.requests} requests to {target.host} without a 5xx or a lost connection"
+        listed(seen),
+        expected=phrase("{} requests to {} without a 5xx or a lost connection", burst.requests, target.host),
     )
 
 
@@ -100,8 +103,8 @@ def test_http_hsts(landing: HttpExchange, target: Service | Frontend) -> None:
     header = landing.headers.get("strict-transport-security", "")
     age = hsts_age(header)
     assert age is not None and age >= LEAST_HSTS_S, saw(
-        header or landing.error or "no such header",
-        expected=f"Strict-Transport-Security from {target.host} with one max-age of at least {LEAST_HSTS_S}",
+        header or landing.error or phrase("no such header"),
+        expected=phrase("Strict-Transport-Security from {} with one max-age of at least {}", target.host, LEAST_HSTS_S),
     )
 
 
@@ -111,25 +114,31 @@ def test_http_security_headers(landing: HttpExchange, environment: Environment, 
     referrer, own = referrer_policy(headers), {"'self'", *(f"https://{host}" for host in environment.hosts)}
     wanted = {
         "X-Content-Type-Options: nosniff": headers.get("x-content-type-options", "").lower() == "nosniff",
-        "X-Frame-Options or frame-ancestors without strangers": not page or any(f <= own for f in framers(headers)),
-        "Referrer-Policy for other sites": not page or (referrer is not None and not REFERRER_POLICIES[referrer]),
+        phrase("X-Frame-Options or frame-ancestors without strangers"): not page
+        or any(f <= own for f in framers(headers)),
+        phrase("Referrer-Policy for other sites"): not page
+        or (referrer is not None and not REFERRER_POLICIES[referrer]),
     }
     missing = [what for what, there in wanted.items() if not there]
-    assert landing.error is None, saw(landing.error, expected=f"an answer of {target.host}")
-    assert not missing, saw(f"no {listed(missing)}", expected=f"{listed(wanted)} from {target.host}")
+    assert landing.error is None, saw(landing.error, expected=phrase("an answer of {}", target.host))
+    assert not missing, saw(
+        phrase("no {}", listed(missing)), expected=phrase("{} from {}", listed(wanted), target.host)
+    )
 
 
 def test_cors_preflight_allowed(preflights: Preflights) -> None:
     """Each frontend may call the API: its origin, the POST method and the headers it sends are allowed."""
     for origin, answer in preflights.allowed.items():
         allowed = answer.headers.get("access-control-allow-origin")
-        assert answer.status in (200, 204), saw(answer.seen, expected=f"200 or 204 to a preflight of {origin}")
-        assert allowed == origin, saw(allowed or "no such header", expected=f"Access-Control-Allow-Origin: {origin}")
+        assert answer.status in (200, 204), saw(answer.seen, expected=phrase("200 or 204 to a preflight of {}", origin))
+        assert allowed == origin, saw(
+            allowed or phrase("no such header"), expected=phrase("Access-Control-Allow-Origin: {}", origin)
+        )
         methods = _tokens(answer, "access-control-allow-methods")
-        assert methods & {"post", "*"}, saw(listed(sorted(methods)), expected=f"POST allowed for {origin}")
+        assert methods & {"post", "*"}, saw(listed(sorted(methods)), expected=phrase("POST allowed for {}", origin))
         missing = {"authorization", "content-type"} - _tokens(answer, "access-control-allow-headers")
         assert not missing, saw(
-            f"no {listed(sorted(missing))}", expected=f"the frontend's headers allowed for {origin}"
+            phrase("no {}", listed(sorted(missing))), expected=phrase("the frontend's headers allowed for {}", origin)
         )
 
 
@@ -137,9 +146,9 @@ def test_cors_foreign_denied(preflights: Preflights) -> None:
     """No other origin may call the API from a browser."""
     for origin, answer in preflights.foreign.items():
         allowed = answer.headers.get("access-control-allow-origin")
-        assert answer.status is not None, saw(answer.seen, expected=f"an answer to a preflight of {origin}")
+        assert answer.status is not None, saw(answer.seen, expected=phrase("an answer to a preflight of {}", origin))
         assert allowed not in (origin, "*", "null"), saw(
-            f"Access-Control-Allow-Origin: {allowed}", expected=f"{origin} not to be allowed"
+            phrase("Access-Control-Allow-Origin: {}", allowed), expected=phrase("{} not to be allowed", origin)
         )
 
 
@@ -148,12 +157,14 @@ def _cookie_faults(cookie: Cookie, readable: Sequence[str], host: str, other: Se
     domain = cookie.domain or ""
     reached = [h for h in other if domain and (h == domain or h.endswith(f".{domain}"))]
     faults = {
-        "is not Secure": not cookie.secure,
-        "is not HttpOnly": not cookie.http_only and cookie.name not in readable,
-        "goes out with requests of other sites (SameSite=None)": cookie.same_site == "none",
-        "has no SameSite": cookie.same_site not in ("lax", "strict", "none"),
-        f"has the foreign Domain {domain}": bool(domain) and host != domain and not host.endswith(f".{domain}"),
-        f"reaches {listed(reached)} with Domain {domain}": bool(reached),
+        phrase("is not Secure"): not cookie.secure,
+        phrase("is not HttpOnly"): not cookie.http_only and cookie.name not in readable,
+        phrase("goes out with requests of other sites (SameSite=None)"): cookie.same_site == "none",
+        phrase("has no SameSite"): cookie.same_site not in ("lax", "strict", "none"),
+        phrase("has the foreign Domain {}", domain): bool(domain)
+        and host != domain
+        and not host.endswith(f".{domain}"),
+        phrase("reaches {} with Domain {}", listed(reached), domain): bool(reached),
     }
     return [fault for fault, there in faults.items() if there]
 

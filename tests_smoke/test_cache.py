@@ -1,6 +1,6 @@
 """Redis from where the application stands."""
 
-from gli.common.sentences import saw
+from gli.common.sentences import phrase, saw
 from gli.observe.data.redis import CacheState
 from gli.observe.engine.observation import unknown
 
@@ -12,33 +12,33 @@ _LOSES_SESSIONS = ("allkeys-random", "allkeys-lru", "allkeys-lfu")
 def test_redis_ping(application_cache: CacheState) -> None:
     """The cache answers the application's own credentials, encrypted as its secret says."""
     assert application_cache.pong, saw(
-        application_cache.error or "no PONG", expected=f"PONG with {application_cache.secret}"
+        application_cache.error or phrase("no PONG"), expected=phrase("PONG with {}", application_cache.secret)
     )
 
 
 def test_redis_role_writable(cache_state: CacheState) -> None:
     """The application's endpoint is the primary: after a failover an old address is a read-only replica."""
-    assert cache_state.role == "master", saw(cache_state.error or cache_state.role, expected="the role master")
+    assert cache_state.role == "master", saw(cache_state.error or cache_state.role, expected=phrase("the role master"))
 
 
 def test_redis_memory(cache_state: CacheState) -> None:
     """There is memory left, and what is evicted first is not sessions."""
-    assert cache_state.policy is not None, saw(cache_state.error, expected="the memory policy of the cache")
+    assert cache_state.policy is not None, saw(cache_state.error, expected=phrase("the memory policy of the cache"))
     assert cache_state.policy not in _LOSES_SESSIONS, saw(
-        cache_state.policy, expected="a policy that keeps sessions (noeviction, volatile-*)"
+        cache_state.policy, expected=phrase("a policy that keeps sessions (noeviction, volatile-*)")
     )
     used, most = cache_state.used_bytes, cache_state.max_bytes
     assert most == 0 or used <= most * MOST_USED, saw(
-        f"{used} of {most} bytes", expected=f"at most {MOST_USED:.0%} of the memory in use"
+        phrase("{} of {} bytes", used, most), expected=phrase("at most {:.0%} of the memory in use", MOST_USED)
     )
 
 
 def test_redis_clients(cache_state: CacheState) -> None:
     """There is room for more clients: at the limit Redis refuses every new one, those of a deploy's tasks too."""
-    assert cache_state.error is None, saw(cache_state.error, expected="the number of the cache's clients")
+    assert cache_state.error is None, saw(cache_state.error, expected=phrase("the number of the cache's clients"))
     used, most = cache_state.clients, cache_state.max_clients
     if not most:
-        raise unknown("too-little-data", "the cache does not say how many clients it takes")
+        raise unknown("too-little-data", phrase("the cache does not say how many clients it takes"))
     assert used <= most * MOST_CLIENTS, saw(
-        f"{used} of {most}", expected=f"at most {MOST_CLIENTS:.0%} of the cache's clients in use"
+        phrase("{} of {}", used, most), expected=phrase("at most {:.0%} of the cache's clients in use", MOST_CLIENTS)
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gli.common.sentences import listed, saw
+from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Database
 from gli.observe.data.postgres import DatabaseState, Login, Session
 from gli.observe.edge.tcp import TcpConnection
@@ -14,66 +14,80 @@ MOST_USED = 0.7
 def test_db_tcp_reachable(database_port: TcpConnection) -> None:
     """The database's port opens from where the application runs."""
     assert database_port.opened, saw(
-        database_port.error, expected=f"a connection to {database_port.host}:{database_port.port}"
+        database_port.error, expected=phrase("a connection to {}:{}", database_port.host, database_port.port)
     )
 
 
 def test_db_credentials_valid(application_login: Login) -> None:
     """The credentials that the application finds in Secrets Manager really log in."""
     assert application_login.ok, saw(
-        application_login.error, expected=f"{application_login.user} to log in with {application_login.secret}"
+        application_login.error,
+        expected=phrase("{} to log in with {}", application_login.user, application_login.secret),
     )
 
 
 def test_db_tls_in_use(application_login: Login) -> None:
     """The application's session is encrypted."""
     assert application_login.encrypted, saw(
-        application_login.error or "a plain session", expected="a session encrypted with TLS"
+        application_login.error or phrase("a plain session"), expected=phrase("a session encrypted with TLS")
     )
 
 
 def test_db_migrations_applied(database_state: DatabaseState, code_migrations: Sequence[Migration]) -> None:
     """The database has every migration of the deployed code, and none that the code lacks."""
-    assert code_migrations, saw("none", expected="migrations in the code")
+    assert code_migrations, saw(phrase("none"), expected=phrase("migrations in the code"))
     pending, unknown = difference(code_migrations, database_state.applied)
-    assert not pending, saw(f"{listed(pending)} pending", expected="every migration of the code applied")
-    assert not unknown, saw(f"{listed(unknown)}, which the code lacks", expected="only migrations of the code")
+    assert not pending, saw(
+        phrase("{} pending", listed(pending)), expected=phrase("every migration of the code applied")
+    )
+    assert not unknown, saw(
+        phrase("{}, which the code lacks", listed(unknown)), expected=phrase("only migrations of the code")
+    )
 
 
 def test_db_schema_expected(database_state: DatabaseState, target: Database) -> None:
     """The tables that the database is known for exist: migrations can be on record that never ran (--fake)."""
     missing = sorted(set(target.tables) - set(database_state.tables))
-    assert not missing, saw(f"no {listed(missing)}", expected=f"the tables of {target.instance}")
+    assert not missing, saw(phrase("no {}", listed(missing)), expected=phrase("the tables of {}", target.instance))
 
 
 def test_db_invalid_indexes(database_state: DatabaseState) -> None:
     """No index was left half built: it costs every write, and no query uses it."""
     invalid = database_state.invalid_indexes
-    assert not invalid, saw(f"{listed(invalid)} invalid", expected="indexes that were built to their end")
+    assert not invalid, saw(
+        phrase("{} invalid", listed(invalid)), expected=phrase("indexes that were built to their end")
+    )
 
 
 def test_db_connection_headroom(database_state: DatabaseState) -> None:
     """There is room for the connections of a rolling deploy, which doubles the tasks."""
     used, most = database_state.connections, database_state.max_connections
     assert used <= most * MOST_USED, saw(
-        f"{used} of {most}", expected=f"at most {MOST_USED:.0%} of the connections in use"
+        phrase("{} of {}", used, most), expected=phrase("at most {:.0%} of the connections in use", MOST_USED)
     )
 
 
 def test_db_long_transactions(sessions: Sequence[Session], target: Database) -> None:
     """No transaction is open for so long that a migration would wait for it, and everybody else for the migration."""
     most = {True: target.longest_idle_transaction_s, False: target.longest_transaction_s}
-    old = [f"{s}, {s.open_s:.0f} s{' and idle' if s.idle else ''}" for s in sessions if s.open_s > most[s.idle]]
+    old = [
+        phrase("{}, {:.0f} s and idle" if s.idle else "{}, {:.0f} s", s, s.open_s)
+        for s in sessions
+        if s.open_s > most[s.idle]
+    ]
     assert not old, saw(
-        listed(old), expected=f"no transaction open for {most[False]:.0f} s, or idle and open for {most[True]:.0f} s"
+        listed(old),
+        expected=phrase("no transaction open for {:.0f} s, or idle and open for {:.0f} s", most[False], most[True]),
     )
 
 
 def test_db_blocking_locks(sessions: Sequence[Session], target: Database) -> None:
     """Nobody is stuck behind another session's lock."""
     stuck = [
-        f"{s} waits for {listed(f'pid {pid}' for pid in s.blocked_by)} since {s.waits_s:.0f} s"
+        phrase("{} waits for {} since {:.0f} s", s, listed(phrase("pid {}", pid) for pid in s.blocked_by), s.waits_s)
         for s in sessions
         if s.waits_s > target.longest_lock_wait_s
     ]
-    assert not stuck, saw(listed(stuck), expected=f"nobody to wait {target.longest_lock_wait_s:.0f} s for a lock")
+    assert not stuck, saw(
+        listed(stuck), expected=phrase("nobody to wait {:.0f} s for a lock", target.longest_lock_wait_s)
+    )

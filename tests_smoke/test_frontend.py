@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from gli.common.sentences import listed, saw
+from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Environment, Frontend
 from gli.observe.edge.frontend import Asset, Index, read_index
 from gli.observe.edge.http import HttpExchange, directives, seconds
@@ -16,33 +16,41 @@ _HASHED = re.compile(r"[-.](?=\w*\d)\w{8,}\.(?:js|mjs|css)$")  # app-4f9a1c2b.js
 
 def test_cdn_index_200(landing: HttpExchange, index: Index, target: Frontend) -> None:
     """The application's page is served as HTML and holds the node that it mounts on."""
-    assert landing.seen == "200 text/html", saw(landing.seen, expected=f"200 text/html from {landing.url}")
-    assert target.mount in index.ids, saw(listed(index.ids), expected=f'an element with id="{target.mount}"')
+    assert landing.seen == "200 text/html", saw(landing.seen, expected=phrase("200 text/html from {}", landing.url))
+    assert target.mount in index.ids, saw(listed(index.ids), expected=phrase('an element with id="{}"', target.mount))
 
 
 def test_cdn_index_fresh(index: Index, release: Release, target: Frontend) -> None:
     """Viewers get the page of the commit at the head of the environment's branch, not an older one from a cache."""
     expected = release.commit_of(target.repository)
-    assert index.build == expected, saw(index.build or "no build tag", expected=f"the build {expected}")
+    assert index.build == expected, saw(
+        index.build or phrase("no build tag"), expected=phrase("the build {}", expected)
+    )
 
 
 def test_cdn_assets_resolve(assets: Sequence[Asset], index: Index) -> None:
     """Every script and style of the page loads as what it is; an HTML page in its place is a 404 in disguise."""
-    assert assets, saw("none", expected="at least one script or style in the page")
-    broken = [f"{a.url}: {a.seen}" for a in assets if not a.genuine]
-    assert not broken, saw(listed(broken), expected=f"all {len(index.assets)} scripts and styles with their real type")
+    assert assets, saw(phrase("none"), expected=phrase("at least one script or style in the page"))
+    broken = [phrase("{}: {}", a.url, a.seen) for a in assets if not a.genuine]
+    assert not broken, saw(
+        listed(broken), expected=phrase("all {} scripts and styles with their real type", len(index.assets))
+    )
 
 
 def test_cdn_spa_deep_link(deep_link: HttpExchange, index: Index) -> None:
     """A client-side route survives a reload: it serves the same build of the same page."""
-    assert deep_link.seen == "200 text/html", saw(deep_link.seen, expected=f"200 text/html from {deep_link.url}")
+    assert deep_link.seen == "200 text/html", saw(
+        deep_link.seen, expected=phrase("200 text/html from {}", deep_link.url)
+    )
     build = read_index(deep_link).build
-    assert build == index.build, saw(build, expected=f"the build of the index page, {index.build}")
+    assert build == index.build, saw(build, expected=phrase("the build of the index page, {}", index.build))
 
 
 def test_cdn_missing_asset_404(missing_asset: HttpExchange) -> None:
     """A missing asset is an error, not the page of the application."""
-    assert missing_asset.status in (403, 404), saw(missing_asset.seen, expected="403 or 404 for a missing script")
+    assert missing_asset.status in (403, 404), saw(
+        missing_asset.seen, expected=phrase("403 or 404 for a missing script")
+    )
 
 
 def test_cdn_index_cache_control(landing: HttpExchange, assets: Sequence[Asset]) -> None:
@@ -51,40 +59,42 @@ def test_cdn_index_cache_control(landing: HttpExchange, assets: Sequence[Asset])
     page = directives(header)
     kept_s = seconds(page, "max-age")
     assert {"no-cache", "no-store"} & page.keys() or (kept_s is not None and kept_s <= LONGEST_PAGE_S), saw(
-        header or "no Cache-Control", expected=f"no-cache, or max-age of at most {LONGEST_PAGE_S}, on {landing.url}"
+        header or phrase("no Cache-Control"),
+        expected=phrase("no-cache, or max-age of at most {}, on {}", LONGEST_PAGE_S, landing.url),
     )
     short = [
-        f"{a.cache_control or 'no Cache-Control'} on {a.url}"
+        phrase("{} on {}", a.cache_control or phrase("no Cache-Control"), a.url)
         for a in assets
         if a.genuine and _HASHED.search(a.url) and (seconds(directives(a.cache_control), "max-age") or 0) < YEAR_S
     ]
-    assert not short, saw(listed(short), expected=f"max-age of at least {YEAR_S} on what is named by its hash")
+    assert not short, saw(listed(short), expected=phrase("max-age of at least {} on what is named by its hash", YEAR_S))
 
 
 def test_s3_direct_access_denied(bucket_answer: HttpExchange, target: Frontend) -> None:
     """Nobody reads the bucket around CloudFront."""
     assert bucket_answer.status == 403, saw(
-        bucket_answer.seen, expected=f"403 from S3 for index.html of {target.bucket}, asked without credentials"
+        bucket_answer.seen,
+        expected=phrase("403 from S3 for index.html of {}, asked without credentials", target.bucket),
     )
 
 
 def test_cdn_no_source_maps(source_maps: Sequence[HttpExchange]) -> None:
     """The bundle's source code is not public: no script has its source map beside it."""
-    assert source_maps, saw("none", expected="at least one script in the page")
+    assert source_maps, saw(phrase("none"), expected=phrase("at least one script in the page"))
     served = [answer.url for answer in source_maps if answer.status not in (403, 404)]
-    assert not served, saw(f"{listed(served)} answered", expected="403 or 404 for every source map")
+    assert not served, saw(phrase("{} answered", listed(served)), expected=phrase("403 or 404 for every source map"))
 
 
 def test_cdn_api_base_correct(assets: Sequence[Asset], environment: Environment, target: Frontend) -> None:
     """The bundle talks to this environment's API and WebSocket hosts, and to no other environment's."""
     named = {origin for a in assets for origin in a.origins}
     wanted = {s.url.partition("://")[0] + "://" + s.host for s in environment.services.values()}
-    assert wanted <= named, saw(listed(sorted(named)), expected=f"{listed(sorted(wanted))} in the bundle")
+    assert wanted <= named, saw(listed(sorted(named)), expected=phrase("{} in the bundle", listed(sorted(wanted))))
     zone = environment.dns.zone or ""
     own = {*environment.hosts}
     strangers = sorted(o for o in named if _strange(o.partition("://")[2].partition(":")[0], zone, own))
     assert not strangers, saw(
-        listed(strangers), expected=f"only hosts of {environment.name} in the bundle of {target.name}"
+        listed(strangers), expected=phrase("only hosts of {} in the bundle of {}", environment.name, target.name)
     )
 
 

@@ -1,14 +1,14 @@
 """What every public host does, whatever stands behind it."""
 
-from gli.common.sentences import saw
+from gli.common.sentences import phrase, saw
 from gli.observe.edge.http import HttpExchange
 
 
 def test_http_redirects_to_https(plain_http_answer: HttpExchange, target: str) -> None:
     """Plain HTTP is redirected for good, to HTTPS on the same host."""
     location = plain_http_answer.headers.get("location", "")
-    expected = f"301 or 308 to https://{target}/"
+    expected = phrase("301 or 308 to https://{}/", target)
     assert plain_http_answer.status in (301, 308), saw(plain_http_answer.seen, expected=expected)
     assert location.startswith((f"https://{target}/", f"https://{target}:443/")), saw(
-        location or "no Location", expected=expected
+        location or phrase("no Location"), expected=expected
     )

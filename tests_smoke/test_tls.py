@@ -2,7 +2,7 @@
 
 import pytest
 
-from gli.common.sentences import listed, saw
+from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Environment
 from gli.observe.edge.tls import Certificate, TlsSession
 from gli.observe.engine.observation import unknown
@@ -12,23 +12,26 @@ from gli.observe.engine.observation import unknown
 def certificate(tls_session: TlsSession) -> Certificate:
     """The served certificate, of a refused session too."""
     if tls_session.certificate is None:
-        raise unknown("dependency", f"{tls_session.host} served no certificate: {tls_session.error}")
+        raise unknown("dependency", phrase("{} served no certificate: {}", tls_session.host, tls_session.error))
     return tls_session.certificate
 
 
 def test_tls_handshake(tls_session: TlsSession) -> None:
     """A TLS session with verified chain and name opens."""
-    assert tls_session.error is None, saw(tls_session.error, expected=f"a verified TLS session with {tls_session.host}")
+    assert tls_session.error is None, saw(
+        tls_session.error, expected=phrase("a verified TLS session with {}", tls_session.host)
+    )
 
 
 def test_tls_cert_expiry(certificate: Certificate, environment: Environment) -> None:
     """The served certificate has more days left than the environment's limit."""
     left, limit = certificate.days_left, environment.tls.block_below_days
     assert left >= limit, saw(
-        f"{left:.1f} (until {certificate.not_after:%Y-%m-%d %H:%M} UTC)", expected=f"at least {limit} days left"
+        phrase("{:.1f} (until {:%Y-%m-%d %H:%M} UTC)", left, certificate.not_after),
+        expected=phrase("at least {} days left", limit),
     )
 
 
 def test_tls_san_covers_host(certificate: Certificate, target: str) -> None:
     """The certificate's names cover the exact host; a wildcard covers one label and never the apex."""
-    assert certificate.covers(target), saw(listed(certificate.names), expected=f"a name that covers {target}")
+    assert certificate.covers(target), saw(listed(certificate.names), expected=phrase("a name that covers {}", target))

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from gli.common.sentences import listed, saw
+from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Environment
 from gli.observe.data.vantage import Configuration
 from gli.observe.edge.tcp import TcpConnection
@@ -11,10 +11,12 @@ from gli.observe.edge.tcp import TcpConnection
 def test_env_config_valid(configuration: Configuration, target: Environment) -> None:
     """environments.toml can be right: nothing named twice, nothing outside the zone, nothing of the counterpart."""
     objections = configuration.objections
-    assert not objections, saw(listed(objections), expected=f"a description of {target.name} that can be right")
+    assert not objections, saw(
+        listed(objections), expected=phrase("a description of {} that can be right", target.name)
+    )
 
 
 def test_vantage_vpc_reachable(private_ports: Mapping[str, TcpConnection]) -> None:
     """The runner stands inside the VPC: something of the data tier opens to it (what stays shut has its own check)."""
-    shut = [f"{name}: {port.error}" for name, port in private_ports.items() if not port.opened]
-    assert len(shut) < len(private_ports), saw(listed(shut), expected="the data tier to open from this runner")
+    shut = [phrase("{}: {}", name, port.error) for name, port in private_ports.items() if not port.opened]
+    assert len(shut) < len(private_ports), saw(listed(shut), expected=phrase("the data tier to open from this runner"))

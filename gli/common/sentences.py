@@ -1,87 +1,83 @@
 """Sentences that remember how they were made, so that a report can say them in another language.
 
-A `Phrase` is English text. It also holds the template and the named values that the text was made from. A check says
-`saw(answer.seen, expected=phrase("200 from {url}", url=answer.url))`. `gli.report.korean` has the Korean of each
-template. A plain string is a value (a name, a number, the words of a target) and is the same in every language.
+A `Phrase` is English text that also holds its template and the values in it. A check says
+`saw(answer.seen, expected=phrase("200 from {}", answer.url))`. `gli.report.phrases` has the Korean of each template.
+A plain string is a value (a name, a number, the words of a target) and is the same in every language.
 """
 
 from __future__ import annotations
 
 import string
-from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
 from typing import Annotated, Any
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import core_schema
 
-_SAW = "expected {expected}, saw {seen}"
+_SAW = "expected {}, saw {}"
 _NOTHING = "nothing"
-_MORE = "{items} and {more} more"
-_NO_VALUES: Mapping[str, Phrase] = MappingProxyType({})
+_MORE = "{} and {} more"
 _FORMATTER = string.Formatter()
 
 
 class Phrase(str):
     """English text of one line, with what it was made from.
 
-    It has a `template` with named `values`, or `items` of an enumeration, or neither: then it is a value itself.
+    It has a `template` whose fields the `values` fill in their order. A list has values and no template; a value has
+    neither.
     """
 
-    __slots__ = ("items", "template", "values")
+    __slots__ = ("template", "values")
     template: str
-    values: Mapping[str, Phrase]
-    items: tuple[Phrase, ...]
+    values: tuple[Phrase, ...]
 
-    def __new__(
-        cls,
-        text: str,
-        template: str = "",
-        values: Mapping[str, Phrase] = _NO_VALUES,
-        items: tuple[Phrase, ...] = (),
-    ) -> Phrase:
+    def __new__(cls, text: str, template: str = "", values: tuple[Phrase, ...] = ()) -> Phrase:
         made = super().__new__(cls, " ".join(text.split()))
-        made.template, made.values, made.items = template, values, items
+        made.template, made.values = template, values
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Phrase, (str(self), self.template, dict(self.values), self.items)
-
-    def filled(self, template: str, say: Callable[[Phrase], str] = str) -> str:
-        """The template, which may be of another language, with this phrase's values as `say` says them.
-
-        Raises `KeyError` for a field without a value.
-        """
-        parts = _FORMATTER.parse(template)
-        return "".join(text + (say(self.values[field]) if field is not None else "") for text, field, _, _ in parts)
+        return Phrase, (str(self), self.template, self.values)
 
     def without(self, hide: Callable[[str], str]) -> Phrase:
-        """The phrase with secrets hidden; only its text, where hiding its parts does not come to the same."""
-        text = hide(str(self))
-        parts = {name: value.without(hide) for name, value in self.values.items()}
-        return _agreeing(text, self.template, parts, tuple(item.without(hide) for item in self.items))
+        """The phrase with secrets hidden; only its text, where hiding its values does not come to the same."""
+        return _agreeing(hide(str(self)), self.template, tuple(value.without(hide) for value in self.values))
 
     def document(self) -> str | dict[str, Any]:
         """As JSON holds it: a value is its text, everything else also says what it was made from."""
-        if self.template:
-            values = {name: value.document() for name, value in self.values.items()}
-            return {"text": str(self), "template": self.template, "values": values}
-        if self.items:
-            return {"text": str(self), "items": [item.document() for item in self.items]}
-        return str(self)
+        if not self.values and not self.template:
+            return str(self)
+        return {"text": str(self), "template": self.template, "values": [value.document() for value in self.values]}
 
 
-def phrase(template: str, /, **values: object) -> Phrase:
-    """The template with the values in the places that name them: `phrase("{left:.1f} days", left=7.25)`.
+def phrase(template: str, /, *values: object) -> Phrase:
+    """The template with the values in its fields: `phrase("{:.1f} days, until {}", 7.25, until)`.
 
-    A value can be a phrase. Raises `KeyError` for a field of the template without a value.
+    A value can be a phrase. Raises `IndexError` where there are fewer values than fields.
     """
-    made: dict[str, Phrase] = {}
-    for _, field, spec, conversion in _FORMATTER.parse(template):
+    plain, made = "", list[Phrase]()
+    for text, field, spec, conversion in _FORMATTER.parse(template):
+        plain += text.replace("{", "{{").replace("}", "}}")
         if field is not None:
-            value = _FORMATTER.convert_field(values[field], conversion)
-            made[field] = of(format(value, spec) if spec else value)
-    return Phrase(Phrase("", template, made).filled(template), template, made)
+            value = _FORMATTER.convert_field(values[len(made)], conversion)
+            made.append(of(format(value, spec) if spec else value))
+            plain += "{}"
+    return Phrase(filled(plain, made), plain, tuple(made))
+
+
+def filled(template: str, values: Sequence[str]) -> str:
+    """The template with the values in its fields, in their order or as the fields number them: `{1}, {0}`.
+
+    Raises `IndexError` or `ValueError` for a field without a value.
+    """
+    text, at = "", 0
+    for literal, field, _, _ in _FORMATTER.parse(template):
+        text += literal
+        if field is not None:
+            text += values[int(field) if field else at]
+            at += 1
+    return text
 
 
 def of(value: object) -> Phrase:
@@ -92,42 +88,46 @@ def of(value: object) -> Phrase:
 
 def saw(seen: object, *, expected: object) -> Phrase:
     """`expected 200, saw 503 text/html`: one line, whatever the values hold."""
-    return phrase(_SAW, expected=expected, seen=seen)
+    return phrase(_SAW, expected, seen)
 
 
 def expected_and_seen(said: str) -> tuple[Phrase | None, Phrase]:
     """What was expected and what was seen, of what `saw` returned; any other text is what was seen."""
     if isinstance(said, Phrase) and said.template == _SAW:
-        return said.values["expected"], said.values["seen"]
+        expected, seen = said.values
+        return expected, seen
     return None, of(said)
 
 
 def listed(items: Iterable[object], *, most: int = 5) -> Phrase:
     """`a, b and c`; a long list ends in how many more there are, an empty one is `nothing`."""
     phrases = tuple(of(i) for i in items)
-    if not phrases:
-        return phrase(_NOTHING)
     if len(phrases) > most:
-        shown = Phrase(", ".join(phrases[:most]), items=phrases[:most])
-        return phrase(_MORE, items=shown, more=len(phrases) - most)
-    if len(phrases) == 1:
-        return phrases[0]
-    return Phrase(_enumerated(phrases), items=phrases)
+        return phrase(_MORE, Phrase(", ".join(phrases[:most]), values=phrases[:most]), len(phrases) - most)
+    if len(phrases) < 2:
+        return phrases[0] if phrases else phrase(_NOTHING)
+    return Phrase(_enumerated(phrases), values=phrases)
 
 
-def _enumerated(items: tuple[Phrase, ...]) -> str:
-    return " and ".join(filter(None, [", ".join(items[:-1]), items[-1]]))
+def either(items: Iterable[object]) -> Phrase:
+    """`a or b`."""
+    return of(reduce(lambda one, other: phrase("{} or {}", one, other), items))
 
 
-def _agreeing(text: str, template: str, values: Mapping[str, Phrase], items: tuple[Phrase, ...]) -> Phrase:
-    """The phrase of these parts where its text is theirs, else the text alone: each language says the same."""
-    made = Phrase(text, template, values, items)
+def _enumerated(values: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(values[:-1]), values[-1]]))
+
+
+def _agreeing(text: str, template: str, values: tuple[Phrase, ...]) -> Phrase:
+    """The phrase of these parts where its text is theirs, else the text alone: every language must say the same."""
+    made = Phrase(text, template, values)
     try:
-        agrees = not template or Phrase(made.filled(template)) == made
-    except (KeyError, ValueError):
+        if template:
+            agrees = made == Phrase(filled(template, values))
+        else:
+            agrees = not values or made in (Phrase(_enumerated(values)), Phrase(", ".join(values)))
+    except (IndexError, ValueError):
         agrees = False
-    if items:
-        agrees = not template and made in (_enumerated(items), ", ".join(items))
     return made if agrees else Phrase(text)
 
 
@@ -137,11 +137,10 @@ def read(value: Any) -> Phrase:
         return of(value)
     if not isinstance(value, dict) or not isinstance(value.get("text"), str):
         raise ValueError("a text, or an object with the text and what it was made from")
-    template, values, items = value.get("template", ""), value.get("values", {}), value.get("items", [])
-    if not (isinstance(template, str) and isinstance(values, dict) and isinstance(items, list | tuple)):
-        raise ValueError("a phrase has a template with values, or items")
-    parts = {str(name): read(part) for name, part in values.items()}
-    return _agreeing(value["text"], template, parts, tuple(read(item) for item in items))
+    template, values = value.get("template", ""), value.get("values", [])
+    if not isinstance(template, str) or not isinstance(values, list | tuple):
+        raise ValueError("what a text was made from is a template and a list of values")
+    return _agreeing(value["text"], template, tuple(read(part) for part in values))
 
 
 class _Said:
@@ -158,8 +157,7 @@ class _Said:
 
     @classmethod
     def __get_pydantic_json_schema__(cls, _schema: Any, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        parts = {"text": {"type": "string"}, "template": {"type": "string"}}
-        parts |= {"values": {"type": "object"}, "items": {"type": "array"}}
+        parts = {"text": {"type": "string"}, "template": {"type": "string"}, "values": {"type": "array"}}
         return {"anyOf": [{"type": "string"}, {"type": "object", "required": ["text"], "properties": parts}]}
 
 

@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
+from gli.common.sentences import phrase
 from gli.config.environments import Environment
 
 _SHARED = frozenset({"dns.zone"})
@@ -16,7 +17,7 @@ _SHARED = frozenset({"dns.zone"})
 
 
 def objections(environment: Environment) -> tuple[str, ...]:
-    """What speaks against the environment as `environments.toml` and its overlay describe it, a sentence each."""
+    """What is wrong with the environment as `environments.toml` and its overlay describe it, a sentence each."""
     found = [*_outside_the_zone(environment), *_named_twice(environment)]
     if environment.other is not None:
         found += [*_not_a_pair(environment, environment.other), *_foreign(environment, environment.other)]
@@ -27,7 +28,7 @@ def _outside_the_zone(environment: Environment) -> Iterator[str]:
     zone = environment.dns.zone
     for host in environment.hosts if zone else ():
         if host != zone and not host.endswith(f".{zone}"):
-            yield f"{host} is not in the zone {zone}"
+            yield phrase("{} is not in the zone {}", host, zone)
 
 
 def _named_twice(environment: Environment) -> Iterator[str]:
@@ -36,17 +37,17 @@ def _named_twice(environment: Environment) -> Iterator[str]:
     names = {
         "url": [r.url.rstrip("/") for r in reached],
         "bucket": [f.bucket for f in environment.frontends.values() if f.bucket],
-        "ECS service": [f"{e.cluster}/{e.service}" for e in ecs],
+        phrase("ECS service"): [f"{e.cluster}/{e.service}" for e in ecs],
     }
     for kind, values in names.items():
-        yield from (f"two parts have the {kind} {value}" for value, n in Counter(values).items() if n > 1)
+        yield from (phrase("two parts have the {} {}", kind, value) for value, n in Counter(values).items() if n > 1)
 
 
 def _not_a_pair(environment: Environment, other: Environment) -> Iterator[str]:
     if environment.branch == other.branch:
-        yield f"branch = {environment.branch!r} is {other.name}'s branch too"
+        yield phrase("branch = {!r} is {}'s branch too", environment.branch, other.name)
     if environment.production == other.production:
-        yield f"production = {str(environment.production).lower()} here and in {other.name}"
+        yield phrase("production = {} here and in {}", str(environment.production).lower(), other.name)
 
 
 def _foreign(environment: Environment, other: Environment) -> Iterator[str]:
@@ -55,7 +56,7 @@ def _foreign(environment: Environment, other: Environment) -> Iterator[str]:
     pattern = re.compile(rf"(?<![\w.-])(?:{names})(?![\w-]|\.\w)")
     for path, text in _texts(environment.model_dump(), ""):
         if path not in _SHARED and (match := pattern.search(text)):
-            yield f"{path} names {match[0]}, which is {other.name}'s"
+            yield phrase("{} names {}, which is {}'s", path, match[0], other.name)
 
 
 def own_names(environment: Environment) -> set[str]:

@@ -62,7 +62,7 @@ def _marked(result: Result, failed: Sequence[Result], leads_to: Sequence[Result]
     if failed:
         return result.but(outcome=Outcome.BLOCKED, blocked_by=failed[0].key)
     unseen = listed(sorted(str(r.key) for r in leads_to))
-    seen = phrase("{seen} (cause unknown: {labels} could not be observed)", seen=result.seen, labels=unseen)
+    seen = phrase("{} (cause unknown: {} could not be observed)", result.seen, unseen)
     return result.but(seen=seen)
 
 

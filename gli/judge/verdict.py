@@ -30,8 +30,8 @@ VALID_FOR_HOURS = 2
 GO: Literal["GO"] = "GO"
 NO_GO: Literal["NO-GO"] = "NO-GO"
 _RED: tuple[tuple[Outcome, Literal["failed", "unknown"], str], ...] = (
-    (Outcome.FAILED, "failed", "{case} failed: {message}"),
-    (Outcome.UNKNOWN, "unknown", "{case} unknown: {message}"),
+    (Outcome.FAILED, "failed", "{} failed: {}"),
+    (Outcome.UNKNOWN, "unknown", "{} unknown: {}"),
 )
 
 
@@ -270,14 +270,12 @@ def judge(
     lines = tuple(_line(c, marked[c.key], waivers.get(c.key)) for c in cases)
     reasons: list[Reason] = []
     if interrupted:
-        reasons.append(Reason(kind="incomplete", message=phrase("incomplete: {why}", why=interrupted)))
+        reasons.append(Reason(kind="incomplete", message=phrase("incomplete: {}", interrupted)))
     if partial:
-        reasons.append(Reason(kind="partial", message=phrase("partial: {why}", why=partial)))
+        reasons.append(Reason(kind="partial", message=phrase("partial: {}", partial)))
     reasons += _reasons(cases, marked, roots)
     for key, outcome in no_longer_needed(marked, waivers).items():
-        said = phrase(
-            "the waiver of {case} is no longer needed: it is {outcome}; take it out", case=key, outcome=phrase(outcome)
-        )
+        said = phrase("the waiver of {} is no longer needed: it is {}; take it out", key, phrase(outcome))
         reasons.append(Reason(kind="waiver", labels=(str(key),), message=said))
     if not cases:
         nothing = phrase("nothing to judge: the environment has no target for any check of this phase")
@@ -325,19 +323,18 @@ def reconciled(cases: Sequence[Case], reports: Iterable[Result]) -> dict[CaseKey
 def _reasons(cases: Sequence[Case], marked: Mapping[CaseKey, Result], roots: Sequence[Root]) -> Iterable[Reason]:
     missing = [str(c.key) for c in cases if marked[c.key].outcome is Outcome.MISSING]
     if missing:
-        of = {"n": len(missing), "all": len(cases), "labels": listed(missing)}
-        said = phrase("{n} of {all} cases did not report: {labels}", **of)
+        said = phrase("{} of {} cases did not report: {}", len(missing), len(cases), listed(missing))
         yield Reason(kind="missing", labels=tuple(missing), message=said)
     holding = [c for c in cases if c.severity == "block" and marked[c.key].outcome.red]
     named = {r.result.key for r in roots}
     for outcome, kind, template in _RED:
         found = [c for c in holding if marked[c.key].outcome is outcome]
         for case in sorted(found, key=lambda c: c.key not in named):
-            said = phrase(template, case=case.key, message=marked[case.key].sentence)
+            said = phrase(template, case.key, marked[case.key].sentence)
             yield Reason(kind=kind, labels=(str(case.key),), message=said)
     blocked = [str(c.key) for c in holding if marked[c.key].outcome is Outcome.BLOCKED]
     if blocked:
-        said = phrase("{n} blocked by root causes: {labels}", n=len(blocked), labels=listed(blocked))
+        said = phrase("{} blocked by root causes: {}", len(blocked), listed(blocked))
         yield Reason(kind="blocked", labels=tuple(blocked), message=said)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from gli.common.sentences import Phrase, of, saw
+from gli.common.sentences import Phrase, filled, of, saw
 from gli.config.catalogue import Catalogue
 from gli.judge.verdict import CheckLine, ItemLine, Verdict
 
@@ -23,11 +23,10 @@ def said(text: str, language: str) -> str:
 
 
 def _said(phrase: Phrase, table: Mapping[str, str]) -> str:
-    if phrase.items:
-        return ", ".join(_said(item, table) for item in phrase.items)
-    if not phrase.template:
-        return str(phrase)
-    return phrase.filled(table.get(phrase.template, phrase.template), lambda value: _said(value, table))
+    values = [_said(value, table) for value in phrase.values]
+    if phrase.template:
+        return filled(table.get(phrase.template, phrase.template), values)
+    return ", ".join(values) or str(phrase)
 
 
 def translated(verdict: Verdict, language: str, catalogue: Catalogue | None) -> Verdict:

@@ -187,6 +187,6 @@ def _judged(error: BaseException | None, *, at: str) -> tuple[Outcome, str, str 
         # The first line is the check's own sentence; pytest adds the compared values below it.
         return Outcome.FAILED, next(iter(str(error).splitlines()), phrase("the check failed without a word")), None
     if isinstance(error, Skipped):
-        return Outcome.MISSING, phrase("skipped: {why}; a check may not skip itself", why=error.msg), None
-    failed = phrase("the check itself failed: {kind}: {why}", kind=type(error).__name__, why=error)
+        return Outcome.MISSING, phrase("skipped: {}; a check may not skip itself", error.msg), None
+    failed = phrase("the check itself failed: {}: {}", type(error).__name__, error)
     return Outcome.UNKNOWN, failed, "error"

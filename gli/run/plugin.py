@@ -126,7 +126,7 @@ def _finished(run: Run, config: pytest.Config) -> Verdict | None:
 def _uncollected(run: Run) -> str:
     """Which modules could not be collected, and why; empty where all were."""
     found = sorted(run.uncollected.items())
-    return listed(phrase("{module} could not be collected: {why}", module=m, why=w) for m, w in found) if found else ""
+    return listed(phrase("{} could not be collected: {}", m, w) for m, w in found) if found else ""
 
 
 def _exit_code(code: int, verdict: Verdict, run: Run) -> int:

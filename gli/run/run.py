@@ -16,7 +16,7 @@ import gli
 from gli.common import clock
 from gli.common.case_key import CaseKey
 from gli.common.errors import UsageError
-from gli.common.sentences import listed, phrase
+from gli.common.sentences import listed, of, phrase
 from gli.config.catalogue import GROUPS, Case, Catalogue, Phase, proved
 from gli.config.environments import Environment
 from gli.config.waivers import Waiver
@@ -141,7 +141,7 @@ class Run:
         selected = sum(c.key in self.collected for c in self.cases)
         if selected == len(self.cases):
             return None
-        return phrase("{n} of {all} cases were selected", n=selected, all=len(self.cases))
+        return phrase("{} of {} cases were selected", selected, len(self.cases))
 
     def finish(self, *, interrupted: str | None) -> Verdict:
         """Observes what is still wanted, judges, writes, closes; the verdict, free of secrets."""
@@ -205,7 +205,7 @@ class Run:
         records = [r for name in result.facts if (r := self.record(name)) is not None]
         attempts = max((r.attempts for r in records), default=1)
         if result.outcome is Outcome.PASSED and attempts > 1:
-            return result.but(attempts=attempts, seen=phrase("passed on attempt {n}", n=attempts))
+            return result.but(attempts=attempts, seen=phrase("passed on attempt {}", attempts))
         return result.but(attempts=attempts)
 
     def _judged(self, *, interrupted: str | None) -> Verdict:
@@ -225,7 +225,7 @@ class Run:
         manifest, unread = self._manifest(records)
         held_by = judgement.reasons
         if judgement.verdict == "GO" and unread:
-            said = phrase("the manifest is incomplete: {repositories} could not be read", repositories=listed(unread))
+            said = phrase("the manifest is incomplete: {} could not be read", listed(unread))
             held_by = (Reason(kind="manifest", labels=tuple(unread), message=said),)
         before = self._since("pre-deploy", judgement) if compare and self.phase == "post-deploy" else None
         identity = next((r.observation for r in records if r.probe == "caller_identity" and r.observation), None)
@@ -291,7 +291,7 @@ class Run:
             if record.observation is not None:
                 line["observation"] = self.redactor.document(line["observation"])
             if record.unknown is not None:
-                line["unknown"]["message"] = self.redactor.text(record.unknown.message)
+                line["unknown"]["message"] = of(record.unknown.message).without(self.redactor.text).document()
             yield line
 
     def _write(self, verdict: Verdict) -> Verdict:

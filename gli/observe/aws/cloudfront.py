@@ -9,6 +9,7 @@ import asyncio
 from datetime import datetime
 from typing import Any
 
+from gli.common.sentences import phrase
 from gli.config.environments import Frontend
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
@@ -91,7 +92,7 @@ async def distribution(observer: Observer, frontend: Frontend) -> Distribution:
     for each in await observer.see(distributions):
         if frontend.host in each.aliases:
             return each
-    raise unknown("not-found", f"no CloudFront distribution has the alias {frontend.host}")
+    raise unknown("not-found", phrase("no CloudFront distribution has the alias {}", frontend.host))
 
 
 @probe(deadline=20)

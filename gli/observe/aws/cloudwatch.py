@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gli.common.clock import now
+from gli.common.sentences import phrase
 from gli.config.environments import Metrics as Windows
 from gli.config.environments import Service
 from gli.observe.aws.ecs_services import EcsService, ecs_service, ecs_services
@@ -55,7 +56,9 @@ class Metrics(Observation):
         """What was measured, perhaps nothing; raises `Unobserved` where the subject could not be asked about."""
         name = f"{subject} {metric}"
         if name not in self.series:
-            raise unknown("dependency", f"{metric} of {subject} could not be asked for: what it belongs to is unknown")
+            raise unknown(
+                "dependency", phrase("{} of {} could not be asked for: what it belongs to is unknown", metric, subject)
+            )
         return self.series[name]
 
     def latest(self, subject: str, metric: str) -> float:
@@ -67,7 +70,9 @@ class Metrics(Observation):
         values = self.between(subject, metric, self.taken - _LATELY, self.taken)
         if not values:
             minutes = _LATELY // timedelta(minutes=1)
-            raise unknown("too-little-data", f"CloudWatch has no {metric} of {subject} in the last {minutes} min")
+            raise unknown(
+                "too-little-data", phrase("CloudWatch has no {} of {} in the last {} min", metric, subject, minutes)
+            )
         return values
 
     def between(self, subject: str, metric: str, start: datetime, end: datetime) -> tuple[float, ...]:
@@ -131,7 +136,7 @@ async def earlier_requests(observer: Observer) -> dict[str, tuple[float, ...]]:
     queries = [q for q in await _of_services(observer) if q.metric == "RequestCount"]
     asked = [_asked(f"m{n}", query) for n, query in enumerate(queries)]
     if not asked:
-        raise unknown("dependency", "RequestCount could not be asked for: what it belongs to is unknown")
+        raise unknown("dependency", phrase("RequestCount could not be asked for: what it belongs to is unknown"))
     start, end = _window(observer, taken)
     answers = await asyncio.gather(
         *[
@@ -211,7 +216,10 @@ async def utilisation(observer: Observer, service: Service) -> Utilisation:
     start = _step(seen.taken) - 2 * STEP
     taken = {m: seen.between(service.name, m, start, seen.taken) for m in _OF_TASKS}
     if not all(taken.values()):
-        raise unknown("too-little-data", f"CloudWatch has no {' or '.join(_OF_TASKS)} of {service.name} since {start}")
+        raise unknown(
+            "too-little-data",
+            phrase("CloudWatch has no {} of {} since {}", " or ".join(_OF_TASKS), service.name, start),
+        )
     cpu, memory = (sum(values) / len(values) for values in taken.values())
     return Utilisation(service=service.ecs.service if service.ecs else service.name, cpu=cpu, memory=memory)
 
@@ -320,7 +328,13 @@ def _step(moment: datetime) -> datetime:
 def _too_few(service: Service, asked: float, since: datetime, windows: Windows) -> Unobserved:
     return unknown(
         "too-little-data",
-        f"{service.name} had {asked:.0f} requests since {since:%H:%M} UTC; {windows.least_requests} tell something",
+        phrase(
+            "{} had {:.0f} requests since {:%H:%M} UTC; {} tell something",
+            service.name,
+            asked,
+            since,
+            windows.least_requests,
+        ),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
+from gli.common.sentences import phrase
 from gli.config.environments import Environment
 from gli.observe.aws.elasticache import cache_nodes, replication_group
 from gli.observe.aws.rds import database_instance, database_instances
@@ -37,7 +38,9 @@ async def engines(observer: Observer) -> Engines:
         names = {part: table.name for part, table in parts.items() if table}
         missing = [name for name in names.values() if name not in versions]
         if missing:
-            raise unknown("not-found", f"this account has no {missing[0]}, or does not say which version it runs")
+            raise unknown(
+                "not-found", phrase("this account has no {}, or does not say which version it runs", missing[0])
+            )
         return {part: versions[name] for part, name in names.items()}
 
     return Engines(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
+from gli.common.sentences import phrase
 from gli.observe.aws.rds import database_instance
 from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation, unknown
@@ -54,12 +55,12 @@ class Opening(Observation):
 
     def __str__(self) -> str:
         if (self.first_port, self.last_port) == ALL_PORTS:
-            ports = "all ports"
+            ports: str = phrase("all ports")
         elif self.first_port == self.last_port:
             ports = str(self.first_port)
         else:
             ports = f"{self.first_port}-{self.last_port}"
-        return f"{self.source} to {ports}" + (" of any protocol" if self.protocol == "any" else "")
+        return phrase("{} to {} of any protocol" if self.protocol == "any" else "{} to {}", self.source, ports)
 
 
 class SecurityGroup(Observation):
@@ -85,14 +86,14 @@ class SecurityGroups(Observation):
         for group in self.groups:
             if group.name == name:
                 return group
-        raise unknown("not-found", f"no security group is named {name} in {self.vpc}")
+        raise unknown("not-found", phrase("no security group is named {} in {}", name, self.vpc))
 
     def with_id(self, group_id: str) -> SecurityGroup:
         """The group with that id; raises `Unobserved` where there is none."""
         for group in self.groups:
             if group.id == group_id:
                 return group
-        raise unknown("not-found", f"no security group {group_id} in {self.vpc}")
+        raise unknown("not-found", phrase("no security group {} in {}", group_id, self.vpc))
 
 
 @probe()
@@ -102,7 +103,7 @@ async def security_groups(observer: Observer) -> SecurityGroups:
     assert database is not None, "asked only of environments with a database"
     vpc = (await observer.see(database_instance, database)).vpc
     if vpc is None:
-        raise unknown("dependency", f"{database.instance} stands in no VPC that RDS names")
+        raise unknown("dependency", phrase("{} stands in no VPC that RDS names", database.instance))
     answer = await observer.aws.call(
         observer, "ec2", "describe_security_groups", Filters=[{"Name": "vpc-id", "Values": [vpc]}]
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from gli.common.sentences import Said, phrase
 from gli.config.environments import Service
 from gli.observe.aws.task_definitions import task_definition
 from gli.observe.engine.aws_session import AwsError
@@ -37,7 +38,7 @@ class RegistryImage(Observation):
     digest: str | None
     platform_digests: tuple[str, ...] = ()
     """What the digest stands for where it is an index of images for several platforms."""
-    failure: str | None = None
+    failure: Said | None = None
     without_way_back: tuple[str, ...] = ()
     """Of the last releases, those whose image is gone: deploy tags, newest first."""
 
@@ -87,14 +88,16 @@ async def registry_image(observer: Observer, service: Service) -> RegistryImage:
     wanted = [{"imageTag": t} for t in dict.fromkeys([tag, *(tags[r] for r in releases)])]
     answer = await observer.aws.call(observer, "ecr", "batch_get_image", repositoryName=repository, imageIds=wanted)
     images: dict[str, dict[str, Any]] = {i["imageId"].get("imageTag"): i for i in answer.get("images") or []}
-    failures = {f["imageId"].get("imageTag"): f.get("failureCode", "no image") for f in answer.get("failures") or []}
+    failures = {
+        f["imageId"].get("imageTag"): f.get("failureCode", phrase("no image")) for f in answer.get("failures") or []
+    }
     image = images.get(tag)
     return RegistryImage(
         repository=repository,
         tag=tag,
         digest=image["imageId"].get("imageDigest") if image else None,
         platform_digests=_platforms(image) if image else (),
-        failure=None if image else failures.get(tag, "no image"),
+        failure=None if image else failures.get(tag) or phrase("no image"),
         without_way_back=tuple(r for r in releases if tags[r] not in images),
     )
 
@@ -131,7 +134,7 @@ async def image_scan(observer: Observer, service: Service) -> Scan:
         )
     except AwsError as e:
         if e.code in ("ScanNotFoundException", "ImageNotFoundException", "RepositoryNotFoundException"):
-            raise unknown("not-found", f"ECR has no scan of {repository}:{tag} ({e.code})") from None
+            raise unknown("not-found", phrase("ECR has no scan of {}:{} ({})", repository, tag, e.code)) from None
         raise
     return Scan(
         repository=repository,

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gli.common.clock import now
+from gli.common.sentences import phrase
 from gli.config.environments import Environment, Service
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
@@ -70,7 +71,7 @@ class EcsService(Observation):
         for deployment in self.deployments:
             if deployment.status == "PRIMARY":
                 return deployment
-        raise unknown("not-found", f"{self.name} has no PRIMARY deployment")
+        raise unknown("not-found", phrase("{} has no PRIMARY deployment", self.name))
 
 
 class Cluster(Observation):

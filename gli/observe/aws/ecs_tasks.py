@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from gli.common.clock import now
+from gli.common.sentences import listed, phrase
 from gli.config.environments import Service
 from gli.observe.aws.task_definitions import reads, task_definition
 from gli.observe.data.secrets import secret, secret_state
@@ -52,11 +53,10 @@ class Task(Observation):
         return self.stop_code in _DIED
 
     def __str__(self) -> str:
-        exits = [f"{c.name} exited with {c.exit_code}" for c in self.ended if c.exit_code is not None]
+        exits = [phrase("{} exited with {}", c.name, c.exit_code) for c in self.ended if c.exit_code is not None]
         reasons = [c.reason for c in self.ended if c.reason]
-        return (
-            f"{self.id[:8]} {self.stop_code}: {', '.join([self.stopped_reason or 'no reason given', *exits, *reasons])}"
-        )
+        said = [self.stopped_reason or phrase("no reason given"), *exits, *reasons]
+        return phrase("{} {}: {}", self.id[:8], self.stop_code, listed(said, most=len(said)))
 
 
 class ServiceTasks(Observation):

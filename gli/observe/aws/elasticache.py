@@ -5,6 +5,7 @@ Source of truth: elasticache DescribeReplicationGroups and DescribeCacheClusters
 
 from __future__ import annotations
 
+from gli.common.sentences import phrase
 from gli.config.environments import Cache
 from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation, unknown
@@ -54,7 +55,7 @@ async def replication_group(observer: Observer, cache: Cache) -> ReplicationGrou
         raise
     groups = answer["ReplicationGroups"]
     if not groups:
-        raise unknown("error", f"ElastiCache described no group for {cache.replication_group}")
+        raise unknown("error", phrase("ElastiCache described no group for {}", cache.replication_group))
     nodes = groups[0].get("NodeGroups") or []
     endpoint = groups[0].get("ConfigurationEndpoint") or (nodes[0].get("PrimaryEndpoint") if nodes else None) or {}
     return ReplicationGroup(
@@ -92,5 +93,5 @@ async def cache_groups(observer: Observer, cache: Cache) -> tuple[str, ...]:
     """The ids of the security groups attached to the nodes of the environment's cache."""
     nodes = [n for n in await observer.see(cache_nodes) if n.replication_group == cache.replication_group]
     if not nodes:
-        raise unknown("not-found", f"ElastiCache has no node of {cache.replication_group}")
+        raise unknown("not-found", phrase("ElastiCache has no node of {}", cache.replication_group))
     return tuple(sorted({group for node in nodes for group in node.security_groups}))

@@ -14,6 +14,7 @@ from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import Any
 
+from gli.common.sentences import Said, phrase
 from gli.config.environments import Service
 from gli.observe.aws.identity import caller_identity
 from gli.observe.aws.task_definitions import TaskDefinition, task_definition
@@ -57,7 +58,7 @@ class Statement(Observation):
         if not self.allows or self.conditional or not (self.except_resources or any(map(_every, self.resources))):
             return ()
         named = [a for a in self.actions if _EVERY_ACTION.fullmatch(a)]
-        return tuple(sorted(named + [f"all but {a}" for a in self.except_actions]))
+        return tuple(sorted(named + [phrase("all but {}", a) for a in self.except_actions]))
 
 
 class Role(Observation):
@@ -99,13 +100,15 @@ class Role(Observation):
         looked = {action.lower() for action in known}
         allowing = [s for s in self.statements if s.allows]
         found = {a for s in allowing for a in s.actions if a.lower() not in looked and not _LOOKING.fullmatch(a)}
-        found |= {f"all but {a}" for s in allowing for a in s.except_actions}
+        found |= {phrase("all but {}", a) for s in allowing for a in s.except_actions}
         return tuple(sorted(action for action in found if not self._denies(action)))
 
     def resources(self, action: str) -> tuple[str, ...]:
         """The patterns of what its policies allow that action on; sorted."""
         about = [s for s in self.statements if s.allows and s.names(action)]
-        found = {r for s in about for r in s.resources} | {f"all but {r}" for s in about for r in s.except_resources}
+        found = {r for s in about for r in s.resources} | {
+            phrase("all but {}", r) for s in about for r in s.except_resources
+        }
         return tuple(sorted(found))
 
     def _denies(self, action: str) -> bool:
@@ -137,7 +140,7 @@ class ExecutionRole(Observation):
 
     definition: str
     role: Role | None
-    missing: tuple[str, ...]
+    missing: tuple[Said, ...]
     """`action on resource` for everything that the task definition needs and the role does not allow."""
 
 
@@ -174,7 +177,7 @@ async def execution_role(observer: Observer, service: Service) -> ExecutionRole:
         return ExecutionRole(definition=definition.name, role=None, missing=())
     role = (await observer.see(iam_roles)).of_tasks[definition.execution_role]
     needs = dict.fromkeys(_needs(definition))
-    missing = [f"{action} on {resource}" for action, resource in needs if not role.may(action, resource)]
+    missing = [phrase("{} on {}", action, resource) for action, resource in needs if not role.may(action, resource)]
     return ExecutionRole(definition=definition.name, role=role, missing=tuple(missing))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
+from gli.common.sentences import Said, phrase
 from gli.observe.engine.observation import Observation, Unknown, Unobserved
 from gli.observe.engine.probe import Observer, probe
 
@@ -17,7 +18,7 @@ class Identity(Observation):
     account: str
     arn: str
     region: str
-    objection: str | None = None
+    objection: Said | None = None
     """Why this is not the identity that the environment asks for, and what to do; None where it is."""
 
 
@@ -28,21 +29,25 @@ async def caller_identity(observer: Observer) -> Identity:
     assert aws is not None, "asked only of environments with an aws table"
     answer = await observer.aws.call(observer, "sts", "get_caller_identity")
     account, arn = str(answer["Account"]), str(answer["Arn"])
-    name, objection = observer.environment.name, None
+    name = observer.environment.name
+    objection: str | None = None
     if aws.account_id is None:
-        objection = (
-            f"environments.toml: [{name}.aws] account_id is not set; these credentials belong to account {account} "
-            f"({arn}): write it there if that is {name}"
+        objection = phrase(
+            "environments.toml: [{}.aws] account_id is not set; these credentials belong to account {} ({}): "
+            "write it there if that is {}",
+            *(name, account, arn, name),
         )
     elif account != aws.account_id:
-        objection = (
-            f"wrong AWS account: [{name}] is account {aws.account_id}, these credentials belong to {account} ({arn}); "
-            "check AWS_PROFILE, or the role that CI assumes"
+        objection = phrase(
+            "wrong AWS account: [{}] is account {}, these credentials belong to {} ({}); "
+            "check AWS_PROFILE, or the role that CI assumes",
+            *(name, aws.account_id, account, arn),
         )
     elif not fnmatchcase(arn, aws.role):
-        objection = (
-            f"wrong AWS role: [{name}] is verified as {aws.role}, these credentials are {arn}; "
-            "check AWS_PROFILE, or the role that CI assumes"
+        objection = phrase(
+            "wrong AWS role: [{}] is verified as {}, these credentials are {}; "
+            "check AWS_PROFILE, or the role that CI assumes",
+            *(name, aws.role, arn),
         )
     return Identity(account=account, arn=arn, region=aws.region, objection=objection)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from gli.common.sentences import phrase
 from gli.config.environments import LoadBalancer, Service
 from gli.observe.aws.ecs_services import ecs_service, ecs_services
 from gli.observe.engine.aws_session import AwsError
@@ -120,7 +121,7 @@ async def target_health(observer: Observer, service: Service) -> TargetGroupHeal
     """The health of every target in the groups that the service registers in."""
     described = await observer.see(ecs_service, service)
     if not described.target_groups:
-        raise unknown("not-found", f"{described.name} registers in no target group")
+        raise unknown("not-found", phrase("{} registers in no target group", described.name))
     targets = []
     for arn in described.target_groups:
         answer = await observer.aws.call(observer, "elbv2", "describe_target_health", TargetGroupArn=arn)
@@ -133,7 +134,7 @@ async def balancer_attributes(observer: Observer, load_balancer: LoadBalancer) -
     """The load balancer's attributes."""
     arn = (await observer.see(balancer, load_balancer)).arn
     if arn is None:
-        raise unknown("not-found", f"there is no load balancer {load_balancer.name}")
+        raise unknown("not-found", phrase("there is no load balancer {}", load_balancer.name))
     answer = await observer.aws.call(observer, "elbv2", "describe_load_balancer_attributes", LoadBalancerArn=arn)
     values = {a["Key"]: a["Value"] for a in answer["Attributes"]}
     return BalancerAttributes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gli.common.sentences import phrase
 from gli.config.environments import Broker
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
@@ -32,6 +33,6 @@ async def broker_groups(observer: Observer, broker: Broker) -> tuple[str, ...] |
         return None
     listed = await observer.see(amazon_mq, broker)
     if listed.id is None:
-        raise unknown("not-found", f"Amazon MQ has no broker {listed.name}")
+        raise unknown("not-found", phrase("Amazon MQ has no broker {}", listed.name))
     described = await observer.aws.call(observer, "mq", "describe_broker", BrokerId=listed.id)
     return tuple(sorted(described.get("SecurityGroups") or []))

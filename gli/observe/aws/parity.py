@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
+from gli.common.sentences import Said, phrase
 from gli.config.environments import Environment, Service
 from gli.observe.aws.cloudfront import Distribution, distributions
 from gli.observe.aws.ecs_services import described_services
@@ -16,6 +17,8 @@ from gli.observe.aws.load_balancer import Listener, balancer
 from gli.observe.aws.task_definitions import TaskDefinition, described_definition, task_definition
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
+
+LOAD_BALANCER = "load balancer"
 
 
 class Configuration(Observation):
@@ -28,10 +31,12 @@ class Configuration(Observation):
 
 
 class Edges(Observation):
-    """How each part in front of two environments is set up, without the names that are its own: part to settings."""
+    """How the load balancer (`LOAD_BALANCER`) and each frontend, by its name, are set up in two environments: part to
+    settings, without the names that an environment has for itself.
+    """
 
-    own: dict[str, tuple[str, ...]]
-    other: dict[str, tuple[str, ...]]
+    own: dict[str, tuple[Said, ...]]
+    other: dict[str, tuple[Said, ...]]
 
 
 @probe(deadline=20)
@@ -44,7 +49,7 @@ async def configurations(observer: Observer) -> tuple[Configuration, ...]:
     async def compared(service: Service) -> Configuration:
         counterpart = theirs[service.name]
         if counterpart.status != "ACTIVE":
-            raise unknown("not-found", f"{counterpart.name} of {other.name} is {counterpart.status}")
+            raise unknown("not-found", phrase("{} of {} is {}", counterpart.name, other.name, counterpart.status))
         own, its = await asyncio.gather(
             observer.see(task_definition, service),
             described_definition(observer, counterpart.primary.task_definition),
@@ -76,30 +81,37 @@ async def _edge(observer: Observer, environment: Environment) -> dict[str, tuple
     if environment.load_balancer is not None:
         described = await observer.see(balancer, environment.load_balancer)
         if described.arn is None:
-            raise unknown("not-found", f"this account has no load balancer {described.name} of {environment.name}")
-        parts["load balancer"] = tuple(sorted(map(_listener, described.listeners)))
+            raise unknown(
+                "not-found", phrase("this account has no load balancer {} of {}", described.name, environment.name)
+            )
+        parts[LOAD_BALANCER] = tuple(sorted(map(_listener, described.listeners)))
     served = {alias: each for each in await observer.see(distributions) for alias in each.aliases}
     for frontend in environment.frontends.values():
         if frontend.bucket is None:
             continue
         if frontend.host not in served:
-            raise unknown("not-found", f"this account has no distribution for {frontend.host} of {environment.name}")
-        parts[f"{frontend.name} frontend"] = _distribution(served[frontend.host])
+            raise unknown(
+                "not-found", phrase("this account has no distribution for {} of {}", frontend.host, environment.name)
+            )
+        parts[frontend.name] = _distribution(served[frontend.host])
     return parts
 
 
 def _listener(listener: Listener) -> str:
-    does = f"redirecting to {listener.redirects_to}" if listener.redirects_to else f"with {listener.policy}"
-    return f"{listener.protocol}:{listener.port} {does}"
+    if listener.redirects_to:
+        return phrase("{}:{} redirecting to {}", listener.protocol, listener.port, listener.redirects_to)
+    return phrase("{}:{} with {}", listener.protocol, listener.port, listener.policy)
 
 
 def _distribution(described: Distribution) -> tuple[str, ...]:
-    errors = [f"{e.status} shown as {e.shown_as} {e.page}, kept for {e.cached_s} s" for e in described.errors]
+    errors = [
+        phrase("{} shown as {} {}, kept for {} s", e.status, e.shown_as, e.page, e.cached_s) for e in described.errors
+    ]
     switches = {
-        "a viewer-request function": described.rewrites,
-        **{f"compression of {b.path}": b.compresses for b in described.behaviors},
-        f"the root object {described.root_object}": described.root_object is not None,
+        phrase("a viewer-request function"): described.rewrites,
+        **{phrase("compression of {}", b.path): b.compresses for b in described.behaviors},
+        phrase("the root object {}", described.root_object): described.root_object is not None,
     }
     on = [name for name, there in switches.items() if there]
-    viewers = [f"viewers of {b.path} {b.viewers}" for b in described.behaviors]
-    return tuple(sorted([*errors, *on, *viewers, f"TLS {described.tls_policy}"]))
+    viewers = [phrase("viewers of {} {}", b.path, b.viewers) for b in described.behaviors]
+    return tuple(sorted([*errors, *on, *viewers, phrase("TLS {}", described.tls_policy)]))

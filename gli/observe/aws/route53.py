@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gli.common.sentences import phrase
 from gli.observe.aws.cloudfront import distributions
 from gli.observe.aws.load_balancer import balancer
 from gli.observe.engine.observation import Observation, unknown
@@ -40,7 +41,7 @@ async def zone(observer: Observer) -> Zone:
     answer = await observer.aws.call(observer, "route53", "list_hosted_zones_by_name", DNSName=wanted, MaxItems="5")
     ids = [z["Id"] for z in answer["HostedZones"] if normalised(z["Name"]) == normalised(wanted)]
     if not ids:
-        raise unknown("not-found", f"Route 53 has no hosted zone {wanted}")
+        raise unknown("not-found", phrase("Route 53 has no hosted zone {}", wanted))
     answer = await observer.aws.call(observer, "route53", "list_resource_record_sets", HostedZoneId=ids[0])
     records = [r for r in answer["ResourceRecordSets"] if r["Type"] in ("A", "AAAA", "CNAME")]
     return Zone(

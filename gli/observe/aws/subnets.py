@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from gli.common.sentences import phrase
 from gli.config.environments import Service
 from gli.observe.aws.ec2_security_groups import Opening, security_groups
 from gli.observe.aws.ecs_services import ecs_service, ecs_services
@@ -66,7 +67,7 @@ async def network_subnets(observer: Observer) -> Subnets:
     assert database is not None, "asked only of environments with a database"
     instance, services = await observer.see(database_instance, database), await observer.see(ecs_services)
     if instance.vpc is None:
-        raise unknown("dependency", f"{database.instance} stands in no VPC that RDS names")
+        raise unknown("dependency", phrase("{} stands in no VPC that RDS names", database.instance))
     filters = [{"Name": "vpc-id", "Values": [instance.vpc]}]
     found = (await observer.aws.call(observer, "ec2", "describe_subnets", Filters=filters))["Subnets"]
     tables = (await observer.aws.call(observer, "ec2", "describe_route_tables", Filters=filters))["RouteTables"]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from gli.common.sentences import Said, phrase
 from gli.config.environments import Service
 from gli.observe.aws.ecs_services import ecs_service
 from gli.observe.data.secrets import Secret, secret_states
@@ -79,7 +80,8 @@ class TaskDefinition(Observation):
             if container.name == name:
                 return container
         raise unknown(
-            "not-found", f"{self.name} has no container {name}; it has {', '.join(c.name for c in self.containers)}"
+            "not-found",
+            phrase("{} has no container {}; it has {}", self.name, name, ", ".join(c.name for c in self.containers)),
         )
 
 
@@ -105,7 +107,7 @@ async def described_definition(observer: Observer, arn: str) -> TaskDefinition:
 
 
 @probe(deadline=15)
-async def dangling_references(observer: Observer, service: Service) -> dict[str, str]:
+async def dangling_references(observer: Observer, service: Service) -> dict[str, Said]:
     """Environment variable to what is wrong with the secret that it should be filled from.
 
     Whether the environment's own secrets exist is another check's: here they must be the ones that are referred to.
@@ -114,12 +116,13 @@ async def dangling_references(observer: Observer, service: Service) -> dict[str,
     states = await observer.see(secret_states)
     strangers = sorted({str(r.secret) for r in references} - set(states))
     others = await _listed(observer, strangers) if strangers else {}
-    dangling = {}
+    dangling: dict[str, str] = {}
+    problem: str | None
     for reference in references:
         own = states.get(str(reference.secret))
         if own is not None:
             wrong = own.exists and not _same(reference, str(own.arn))
-            problem = f"refers to {reference.arn}, but {own.id} is {own.arn}" if wrong else None
+            problem = phrase("refers to {}, but {} is {}", reference.arn, own.id, own.arn) if wrong else None
         else:
             problem = _problem(reference, others)
         if problem:
@@ -142,9 +145,9 @@ async def _listed(observer: Observer, names: list[str]) -> Mapping[str, Any]:
 def _problem(reference: Reference, listed: Mapping[str, Any]) -> str | None:
     found = next((secret for arn, secret in listed.items() if _same(reference, arn)), None)
     if found is None:
-        return f"refers to {reference.secret}, which does not exist"
+        return phrase("refers to {}, which does not exist", reference.secret)
     if found.get("DeletedDate"):
-        return f"refers to {reference.secret}, which is scheduled for deletion"
+        return phrase("refers to {}, which is scheduled for deletion", reference.secret)
     return None
 
 

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from gli.common.sentences import Said, phrase
 from gli.config.environments import Broker
 from gli.observe.data.secrets import secret, secrets
 from gli.observe.engine.observation import Observation
@@ -23,7 +24,7 @@ class Queue(Observation):
     name: str
     messages: int = 0
     consumers: int = 0
-    error: str | None = None
+    error: Said | None = None
 
 
 class BrokerState(Observation):
@@ -31,7 +32,7 @@ class BrokerState(Observation):
 
     secret: str
     ok: bool
-    error: str | None = None
+    error: Said | None = None
     queues: tuple[Queue, ...] = ()
     dead_letters: tuple[Queue, ...] = ()
 
@@ -43,7 +44,7 @@ async def broker_state(observer: Observer, broker: Broker) -> BrokerState:
     observer.count("amqp")
     host, port = known.get("host", ""), known.get("port", "5671")
     if not host or not port.isdigit():
-        return BrokerState(secret=broker.secret, ok=False, error="the secret names no usable host and port")
+        return BrokerState(secret=broker.secret, ok=False, error=phrase("the secret names no usable host and port"))
     return await asyncio.to_thread(_session, observer, broker, host, int(port))
 
 
@@ -98,9 +99,9 @@ def _queues(connection: Any, names: Sequence[str]) -> tuple[Queue, ...]:
 def _why(error: Exception) -> str:
     text = " ".join(str(a) for a in error.args) or type(error).__name__
     if "ACCESS_REFUSED" in text or type(error).__name__ == "ProbableAuthenticationError":
-        return f"access refused: user, password or permission ({text})"
+        return phrase("access refused: user, password or permission ({})", text)
     if "no queue" in text:
-        return f"there is no such queue ({text})"
+        return phrase("there is no such queue ({})", text)
     if "vhost" in text or type(error).__name__ == "ProbableAccessDeniedError":
-        return f"the virtual host is not there or not allowed ({text})"
+        return phrase("the virtual host is not there or not allowed ({})", text)
     return f"{type(error).__name__}: {text}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from gli.common.sentences import Said, phrase
 from gli.config.environments import Database
 from gli.observe.data.secrets import secret, secrets
 from gli.observe.edge.tcp import TcpConnection, open_port
@@ -24,12 +25,12 @@ _OPTIONS = (
 )
 _TIMEOUT_S = 5
 _MEANING = {
-    "28P01": "wrong password",
-    "28000": "the server refuses this user, host or a session without TLS (pg_hba)",
-    "3D000": "the database does not exist",
-    "53300": "too many connections",
-    "42501": "the role may not connect",
-    "57P03": "the server is starting up or shutting down",
+    "28P01": phrase("wrong password"),
+    "28000": phrase("the server refuses this user, host or a session without TLS (pg_hba)"),
+    "3D000": phrase("the database does not exist"),
+    "53300": phrase("too many connections"),
+    "42501": phrase("the role may not connect"),
+    "57P03": phrase("the server is starting up or shutting down"),
 }
 
 
@@ -41,7 +42,7 @@ class Login(Observation):
     ok: bool
     encrypted: bool = False
     sqlstate: str | None = None
-    error: str | None = None
+    error: Said | None = None
 
 
 class Session(Observation):
@@ -59,7 +60,7 @@ class Session(Observation):
     blocked_by: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        return f"pid {self.pid} ({self.user}, {self.application or 'no application name'})"
+        return phrase("pid {} ({}, {})", self.pid, self.user, self.application or phrase("no application name"))
 
 
 class DatabaseState(Observation):
@@ -132,7 +133,9 @@ async def database_state(observer: Observer, database: Database) -> DatabaseStat
     except psycopg.Error as e:
         state, why = _told_apart(e)
         cause: Cause = "access-denied" if state in ("28P01", "28000", "42501") else "unreachable"
-        raise unknown(cause, f"the suite's own role ({database.verify_secret}) could not look: {why}") from None
+        raise unknown(
+            cause, phrase("the suite's own role ({}) could not look: {}", database.verify_secret, why)
+        ) from None
     return DatabaseState(
         connections=row[0],
         max_connections=row[1],
@@ -151,7 +154,9 @@ async def sessions(observer: Observer, database: Database) -> tuple[Session, ...
     if state.hidden:
         raise unknown(
             "access-denied",
-            f"the role of {database.verify_secret} sees nothing of {state.hidden} sessions: grant it pg_monitor",
+            phrase(
+                "the role of {} sees nothing of {} sessions: grant it pg_monitor", database.verify_secret, state.hidden
+            ),
         )
     return state.sessions
 
@@ -173,10 +178,10 @@ async def _login(observer: Observer, secret_id: str, statement: str) -> Login:
 async def _endpoint(observer: Observer, secret_id: str) -> tuple[str, int]:
     known = (await observer.see(secret, secret_id)).public
     if not known.get("host"):
-        raise unknown("dependency", f"the secret {secret_id} names no host")
+        raise unknown("dependency", phrase("the secret {} names no host", secret_id))
     port = known.get("port", "5432")
     if not port.isdigit():
-        raise unknown("dependency", f"the secret {secret_id} names the port {port!r}, which is no number")
+        raise unknown("dependency", phrase("the secret {} names the port {!r}, which is no number", secret_id, port))
     return known["host"], int(port)
 
 
@@ -222,4 +227,4 @@ def _told_apart(error: psycopg.Error) -> tuple[str | None, str]:
         marks["42501"] = "permission denied for database"
         state = next((s for s, mark in marks.items() if mark in text), None)
     meaning = _MEANING.get(state or "")
-    return state, f"{meaning} ({text})" if meaning else text
+    return state, phrase("{} ({})", meaning, text) if meaning else text

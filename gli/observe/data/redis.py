@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from gli.common.sentences import Said, phrase
 from gli.config.environments import Cache
 from gli.observe.data.secrets import secret, secrets
 from gli.observe.engine.guard import refuse_redis_writes
@@ -23,7 +24,7 @@ class CacheState(Observation):
     secret: str
     pong: bool = False
     encrypted: bool = False
-    error: str | None = None
+    error: Said | None = None
     role: str | None = None
     used_bytes: int = 0
     max_bytes: int = 0
@@ -52,7 +53,7 @@ async def _session(observer: Observer, secret_id: str, *, look: bool) -> CacheSt
 
     known = (await observer.see(secret, secret_id)).public
     if not known.get("host") or not known.get("port", "6379").isdigit():
-        return CacheState(secret=secret_id, error="the secret names no usable host and port")
+        return CacheState(secret=secret_id, error=phrase("the secret names no usable host and port"))
     document = observer.vault.document(secret_id)
     host, port = known["host"], int(known.get("port", "6379"))
     encrypted = known.get("tls", "true") == "true"
@@ -120,9 +121,9 @@ def _info(text: Any) -> dict[str, str]:
 def _why(error: Exception) -> str:
     text = str(error) or type(error).__name__
     if "WRONGPASS" in text or "invalid username-password" in text:
-        return f"wrong user or password ({text})"
+        return phrase("wrong user or password ({})", text)
     if "NOAUTH" in text:
-        return f"the server wants a password and got none ({text})"
+        return phrase("the server wants a password and got none ({})", text)
     if "NOPERM" in text or "no permissions" in text:
-        return f"the user may not do this ({text})"
+        return phrase("the user may not do this ({})", text)
     return text

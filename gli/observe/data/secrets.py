@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from gli.common.sentences import Said, phrase
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
@@ -58,7 +59,7 @@ async def secret_state(observer: Observer, secret_id: str) -> Secret:
 
 
 @probe()
-async def secrets(observer: Observer) -> Mapping[str, Secret | str]:
+async def secrets(observer: Observer) -> Mapping[str, Secret | Said]:
     """Every secret of the environment in one call: its public side, or why it can't be had.
 
     The values go to the vault; the observation keeps the fields' names and the values that hide nothing.
@@ -66,7 +67,7 @@ async def secrets(observer: Observer) -> Mapping[str, Secret | str]:
     wanted = observer.environment.secrets
     answer = await observer.aws.call(observer, "secretsmanager", "batch_get_secret_value", SecretIdList=list(wanted))
     refused = {e["SecretId"]: f"{e.get('ErrorCode')}: {e.get('Message', '')}" for e in answer.get("Errors", [])}
-    found: dict[str, Secret | str] = {id_: refused.get(id_, "it does not exist") for id_ in wanted}
+    found: dict[str, Secret | str] = {id_: refused.get(id_, phrase("it does not exist")) for id_ in wanted}
     for value in answer["SecretValues"]:
         found[value["Name"]] = _opened(observer, value["Name"], value.get("SecretString", ""), value.get("CreatedDate"))
     return found
@@ -79,7 +80,9 @@ async def secret(observer: Observer, secret_id: str) -> Secret:
     if isinstance(found, str):
         denied = "AccessDenied" in found
         action = "secretsmanager:GetSecretValue" if denied else None
-        raise unknown("access-denied" if denied else "not-found", f"the secret {secret_id}: {found}", action=action)
+        raise unknown(
+            "access-denied" if denied else "not-found", phrase("the secret {}: {}", secret_id, found), action=action
+        )
     return found
 
 

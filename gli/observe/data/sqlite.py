@@ -11,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
+from gli.common.sentences import Said, phrase
 from gli.config.environments import Sqlite
 from gli.observe.engine.guard import refuse_sql_writes
 from gli.observe.engine.observation import Observation
@@ -24,7 +25,7 @@ class SqliteState(Observation):
     """What a SQLite file says of itself, or why it could not be read."""
 
     path: str
-    error: str | None = None
+    error: Said | None = None
     integrity: str | None = None
     """`ok`, or the first thing that is wrong."""
     applied: tuple[Migration, ...] = ()
@@ -48,7 +49,7 @@ async def working_tree_migrations(observer: Observer, sqlite: Sqlite) -> tuple[M
 
 def _state(path: Path) -> SqliteState:
     if not path.is_file():
-        return SqliteState(path=str(path), error="there is no such file")
+        return SqliteState(path=str(path), error=phrase("there is no such file"))
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=_BUSY_S)) as connection:
             integrity = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]

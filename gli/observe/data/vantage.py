@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 
+from gli.common.sentences import Said, phrase
 from gli.config.environment_consistency import objections
 from gli.config.environments import Environment
 from gli.observe.data.postgres import database_port
@@ -17,7 +18,7 @@ from gli.observe.engine.probe import Observer, probe
 class Configuration(Observation):
     """The environment's description, held against itself and against its counterpart's."""
 
-    objections: tuple[str, ...]
+    objections: tuple[Said, ...]
 
 
 @probe()
@@ -35,7 +36,7 @@ async def private_ports(observer: Observer) -> dict[str, TcpConnection]:
         raise failures[0]
     opened = [a for a in asked if isinstance(a, TcpConnection)]
     if not opened:
-        raise unknown("dependency", "no secret says where the data tier stands")
+        raise unknown("dependency", phrase("no secret says where the data tier stands"))
     return {f"{port.host}:{port.port}": port for port in opened}
 
 
@@ -54,5 +55,5 @@ async def _port(observer: Observer, secret_id: str, usual: str) -> TcpConnection
     known = (await observer.see(secret, secret_id)).public
     host, port = known.get("host", ""), known.get("port", usual)
     if not host or not port.isdigit():
-        raise unknown("dependency", f"the secret {secret_id} names no usable host and port")
+        raise unknown("dependency", phrase("the secret {} names no usable host and port", secret_id))
     return await open_port(observer, host, int(port))

@@ -9,6 +9,7 @@ import asyncio
 import socket
 from collections.abc import Iterable
 
+from gli.common.sentences import Said, phrase
 from gli.observe.engine.observation import Observation
 from gli.observe.engine.probe import Observer, probe
 
@@ -20,7 +21,7 @@ class Addresses(Observation):
 
     host: str
     addresses: tuple[str, ...] = ()
-    error: str | None = None
+    error: Said | None = None
 
 
 @probe(deadline=8)
@@ -35,7 +36,7 @@ async def addresses(observer: Observer, host: str) -> Addresses:
             async with asyncio.timeout(_TIMEOUT_S):
                 found = await asyncio.get_running_loop().getaddrinfo(host, 443, type=socket.SOCK_STREAM)
         except TimeoutError:
-            return Addresses(host=host, error=f"no answer within {_TIMEOUT_S:g} s")
+            return Addresses(host=host, error=phrase("no answer within {:g} s", _TIMEOUT_S))
         except socket.gaierror as e:
             return Addresses(host=host, error=e.strerror or str(e))
     return Addresses(host=host, addresses=tuple(sorted({str(entry[4][0]) for entry in found})))
@@ -58,7 +59,7 @@ async def asked(resolvers: Iterable[str], host: str) -> Addresses:
     except dns.exception.DNSException as e:
         return Addresses(host=host, error=" ".join(str(e).split()))
     found = tuple(sorted(record.to_text() for answer in answers for record in answer))
-    return Addresses(host=host, addresses=found, error=None if found else "neither an A nor an AAAA record")
+    return Addresses(host=host, addresses=found, error=None if found else phrase("neither an A nor an AAAA record"))
 
 
 def _split(resolver: str) -> tuple[str, int]:

@@ -8,6 +8,7 @@ import secrets
 from html.parser import HTMLParser
 from urllib.parse import urljoin, urlsplit
 
+from gli.common.sentences import Said, phrase
 from gli.config.environments import Frontend
 from gli.observe.edge.http import HttpExchange, fetch, landing
 from gli.observe.engine.observation import Observation, unknown
@@ -36,7 +37,7 @@ class Asset(Observation):
 
     url: str
     kind: str
-    seen: str
+    seen: Said
     genuine: bool
     """200 with the content type of its kind: a single-page fallback answers 200 text/html for a missing file."""
     cache_control: str = ""
@@ -125,7 +126,7 @@ async def bucket_answer(observer: Observer, frontend: Frontend) -> HttpExchange:
     host = f"{frontend.bucket}.s3.{observer.environment.aws.region}.amazonaws.com"
     answer = await fetch(observer, f"https://{host}/index.html")
     if answer.status is None:
-        raise unknown("unreachable", f"S3 can't be reached under {host}: {answer.seen}")
+        raise unknown("unreachable", phrase("S3 can't be reached under {}: {}", host, answer.seen))
     return answer
 
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from gli.common.sentences import Said, phrase
 from gli.config.environments import Frontend, Service
 from gli.observe.data.secrets import secret, secrets
 from gli.observe.engine.http_client import TIMEOUT_S
@@ -63,7 +64,7 @@ class HttpExchange(Observation):
     body: str = ""
     seconds: float
     attempts: int = 1
-    error: str | None = None
+    error: Said | None = None
 
     @property
     def content_type(self) -> str:
@@ -87,7 +88,7 @@ class Revisions(Observation):
     """What a service said it runs, asked several times on fresh connections: one count a revision."""
 
     counts: Mapping[str, int]
-    errors: tuple[str, ...] = ()
+    errors: tuple[Said, ...] = ()
 
     @property
     def only(self) -> str | None:
@@ -99,8 +100,8 @@ class Burst(Observation):
     """Many requests, each on a connection of its own."""
 
     requests: int
-    failures: Mapping[str, int] = {}
-    """How often something went wrong, by what was seen: an answer of 500 or above, or none."""
+    failures: tuple[tuple[Said, int], ...] = ()
+    """What went wrong, an answer of 500 or above or none, and how often; sorted."""
 
 
 class Preflights(Observation):
@@ -245,13 +246,13 @@ def _why(error: Exception) -> str:
     kind = type(error).__name__
     text = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:
-        return "TLS: " + text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0]
+        return phrase("TLS: {}", text.partition("certificate verify failed: ")[2].partition(" (_ssl")[0])
     if kind == "ConnectTimeout":
-        return f"no connection within {TIMEOUT_S:g} s"
+        return phrase("no connection within {:g} s", TIMEOUT_S)
     if kind == "ReadTimeout":
-        return f"no answer within {TIMEOUT_S:g} s"
+        return phrase("no answer within {:g} s", TIMEOUT_S)
     if kind == "ConnectError" and "All connection attempts failed" in text:
-        return "connection refused"
+        return phrase("connection refused")
     return f"{kind}: {text}" if text else kind
 
 
@@ -284,7 +285,7 @@ async def served_revisions(observer: Observer, service: Service) -> Revisions:
         if answer.status == 200 and isinstance(revision, str) and revision:
             counts[revision] = counts.get(revision, 0) + 1
         else:
-            errors.append(answer.seen if answer.status != 200 else "an answer without a revision")
+            errors.append(answer.seen if answer.status != 200 else phrase("an answer without a revision"))
     return Revisions(counts=counts, errors=tuple(errors))
 
 
@@ -299,7 +300,7 @@ async def burst(observer: Observer, service: Service) -> Burst:
     """Thirty requests on fresh connections, in turn to the health endpoint and to those of the contract."""
     first = await observer.see(landing, service)
     if first.status is None:
-        raise unknown("dependency", f"{service.host} does not answer at all: {first.seen}")
+        raise unknown("dependency", phrase("{} does not answer at all: {}", service.host, first.seen))
     paths = [service.health_path, *(e.path for e in service.contract)]
     turns = asyncio.Semaphore(_BURST_AT_ONCE)
 
@@ -308,8 +309,8 @@ async def burst(observer: Observer, service: Service) -> Burst:
             return await fetch(observer, f"{service.url}{path}", fresh=True)
 
     answers = await asyncio.gather(*[ask(paths[i % len(paths)]) for i in range(_BURST_REQUESTS)])
-    failed = [f"{a.seen} from {a.url}" for a in answers if a.status is None or a.status >= 500]
-    return Burst(requests=_BURST_REQUESTS, failures=Counter(failed))
+    failed = [phrase("{} from {}", a.seen, a.url) for a in answers if a.status is None or a.status >= 500]
+    return Burst(requests=_BURST_REQUESTS, failures=tuple(sorted(Counter(failed).items())))
 
 
 @probe()

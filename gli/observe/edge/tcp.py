@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+from gli.common.sentences import Said, phrase
 from gli.observe.engine.observation import Observation
 from gli.observe.engine.probe import Observer
 
@@ -22,15 +23,15 @@ class TcpConnection(Observation):
     port: int
     opened: bool
     seconds: float
-    error: str | None = None
+    error: Said | None = None
 
 
 def why(error: OSError) -> str:
     """An error of the network in words: a refusal means that nothing listens there."""
     if isinstance(error, ConnectionRefusedError):
-        return "connection refused: nothing listens there"
+        return phrase("connection refused: nothing listens there")
     if isinstance(error, ConnectionResetError):
-        return "the connection was reset"
+        return phrase("the connection was reset")
     return error.strerror or str(error) or type(error).__name__
 
 
@@ -38,13 +39,13 @@ async def open_port(observer: Observer, host: str, port: int) -> TcpConnection:
     """Opens and closes one connection within 3 seconds."""
     observer.count("tcp")
     begun = time.monotonic()
-    error = None
+    error: str | None = None
     try:
         async with asyncio.timeout(TIMEOUT_S):
             _, writer = await asyncio.open_connection(*observer.dial.address(host, port))
         writer.transport.abort()
     except TimeoutError:
-        error = f"no connection within {TIMEOUT_S:g} s: no path (security group, route), or the host is gone"
+        error = phrase("no connection within {:g} s: no path (security group, route), or the host is gone", TIMEOUT_S)
     except OSError as e:
         error = why(e)
     return TcpConnection(

@@ -10,6 +10,7 @@ import ssl
 from datetime import datetime
 
 from gli.common.clock import now
+from gli.common.sentences import Said, phrase
 from gli.observe.edge.tcp import why
 from gli.observe.engine.observation import Observation
 from gli.observe.engine.probe import Observer, probe
@@ -35,7 +36,7 @@ class TlsSession(Observation):
     """A verified TLS session, or why there is none; with the certificate wherever one was served."""
 
     host: str
-    error: str | None = None
+    error: Said | None = None
     version: str | None = None
     certificate: Certificate | None = None
 
@@ -57,11 +58,11 @@ async def tls_session(observer: Observer, host: str) -> TlsSession:
         version, der = await _handshake(observer, host, observer.dial.trust)
         return TlsSession(host=host, version=version, certificate=_certificate(der))
     except ssl.SSLCertVerificationError as e:
-        error = f"certificate refused: {e.verify_message}"
+        error = phrase("certificate refused: {}", e.verify_message)
     except ssl.SSLError as e:
-        error = f"TLS failed: {e.reason or e}"
+        error = phrase("TLS failed: {}", e.reason or e)
     except TimeoutError:
-        return TlsSession(host=host, error="no TLS session within 5 s")
+        return TlsSession(host=host, error=phrase("no TLS session within {} s", 5))
     except OSError as e:
         return TlsSession(host=host, error=why(e))
     try:

@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urljoin
 
+from gli.common.sentences import Said, phrase
 from gli.config.environments import Service
 from gli.observe.edge.http import EVIL_ORIGIN
 from gli.observe.edge.tcp import why
@@ -31,7 +32,7 @@ class WebSocketSession(Observation):
     url: str
     origin: str
     upgraded: bool
-    error: str | None = None
+    error: Said | None = None
     """Why it was not upgraded, or why it broke."""
     status: int | None = None
     """The HTTP status of a refused handshake."""
@@ -124,11 +125,12 @@ async def _session(
         async with session:
             seen |= await use(session)
     except InvalidStatus as e:
-        seen |= {"status": e.response.status_code, "error": f"the handshake was answered {e.response.status_code}"}
+        status = e.response.status_code
+        seen |= {"status": status, "error": phrase("the handshake was answered {}", status)}
     except (InvalidHandshake, ConnectionClosed) as e:
         seen["error"] = str(e)
     except TimeoutError:
-        seen["error"] = f"no handshake within {HANDSHAKE_TIMEOUT_S:g} s"
+        seen["error"] = phrase("no handshake within {:g} s", HANDSHAKE_TIMEOUT_S)
     except OSError as e:
         seen["error"] = why(e)
     return WebSocketSession(**seen)
@@ -179,4 +181,4 @@ async def _kept_open(session: Any) -> dict[str, Any]:
     except TimeoutError:
         return {}
     code = session.close_code
-    return {"upgraded": False, "close_code": code, "error": f"closed at once with code {code}"}
+    return {"upgraded": False, "close_code": code, "error": phrase("closed at once with code {}", code)}

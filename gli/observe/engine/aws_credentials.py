@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from gli.common.sentences import phrase
 from gli.observe.engine.observation import Unobserved, unknown
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def not_given(error: Exception, name: str, aws: Aws, *, renewing: bool = False) 
     else:
         why = f"the credentials{named} can't be loaded: {error}"
     lead = "the AWS credentials expired in the middle of the run, and can't be renewed" if renewing else _NONE
-    return unknown("no-credentials", f"{lead.format(name)}: {why}")
+    return unknown("no-credentials", phrase("{}: {}", lead.format(name), why))
 
 
 def _taken(error: Any) -> str:
@@ -154,7 +155,11 @@ def _refuse_prompts(core: Any, environment: str) -> None:
             own = f"aws configure export-credentials --profile {core.profile or 'default'} --format env"
             raise unknown(
                 "no-credentials",
-                f"{_NONE.format(environment)}: the profile {name!r} wants an MFA code, and a run asks nobody for one: "
-                f'get them first, with `eval "$({own})"`, and run without AWS_PROFILE and `aws.profile`',
+                phrase(
+                    '{}: the profile {!r} wants an MFA code, and a run asks nobody for one: get them first, with `eval "$({})"`, and run without AWS_PROFILE and `aws.profile`',
+                    _NONE.format(environment),
+                    name,
+                    own,
+                ),
             )
         name = profiles.get(name, {}).get("source_profile")

@@ -13,6 +13,7 @@ from collections import defaultdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from gli.common.sentences import phrase
 from gli.observe.engine.aws_credentials import (
     credential_errors,
     loads_credentials,
@@ -166,18 +167,20 @@ class AwsSession:
         except e.ClientError as error:
             raise self._told_apart(service, role, error) from None
         except (e.ConnectTimeoutError, e.ReadTimeoutError) as error:
-            raise unknown("timed-out", f"{service}:{operation}: {error}") from None
+            raise unknown("timed-out", phrase("{}:{}: {}", service, operation, error)) from None
         except (e.ConnectionError, e.HTTPClientError) as error:
-            raise unknown("unreachable", f"AWS can't be reached for {service}:{operation}: {error}") from None
+            raise unknown(
+                "unreachable", phrase("AWS can't be reached for {}:{}: {}", service, operation, error)
+            ) from None
         except e.BotoCoreError as error:
-            raise unknown("error", f"{service}:{operation}: {error}") from None
+            raise unknown("error", phrase("{}:{}: {}", service, operation, error)) from None
         self._answered = True
         return answer
 
     @property
     def _aws(self) -> Aws:
         if self._environment.aws is None:
-            raise unknown("error", f"environments.toml: [{self._environment.name}] has no aws table")
+            raise unknown("error", phrase("environments.toml: [{}] has no aws table", self._environment.name))
         return self._environment.aws
 
     def _client(self, service: str, region: str, role: str | None = None) -> Any:
@@ -225,7 +228,9 @@ class AwsSession:
         """Identity first, in each account: raises where the role that was taken is not in the account it names."""
         found = str(self._guarded(session, "sts", self._aws.region).get_caller_identity()["Account"])
         if found != role.split(":")[4]:
-            raise unknown("wrong-account", f"{role} was taken, and the credentials belong to account {found}")
+            raise unknown(
+                "wrong-account", phrase("{} was taken, and the credentials belong to account {}", role, found)
+            )
 
     def _told_apart(self, service: str, role: str | None, error: Any) -> Unobserved | AwsError:
         code = str(error.response.get("Error", {}).get("Code", ""))
@@ -233,18 +238,20 @@ class AwsSession:
         name = error.operation_name
         if loads_credentials(error):
             if role is not None and not self._answered_as(role):
-                return unknown("no-credentials", f"the role {role} can't be taken: {code}: {message}")
+                return unknown("no-credentials", phrase("the role {} can't be taken: {}: {}", role, code, message))
             return not_given(error, self._environment.name, self._aws, renewing=self._answered)
         if code in _THROTTLED:
-            return unknown("throttled", f"{service}:{name} was throttled: {message}")
+            return unknown("throttled", phrase("{}:{} was throttled: {}", service, name, message))
         if code in _EXPIRED and self._answered:
-            return unknown("no-credentials", f"the AWS credentials expired in the middle of the run: {code}: {message}")
+            return unknown(
+                "no-credentials", phrase("the AWS credentials expired in the middle of the run: {}: {}", code, message)
+            )
         if code in _BAD_CREDENTIALS | _EXPIRED:
-            return unknown("no-credentials", f"AWS refused the credentials: {code}: {message}")
+            return unknown("no-credentials", phrase("AWS refused the credentials: {}: {}", code, message))
         if code in _DENIED or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 403:
             action = denied_action(message) or iam_action(service, name)
             who = "this role" if role is None else role
-            return unknown("access-denied", f"{action} is denied to {who}: {message}", action=action)
+            return unknown("access-denied", phrase("{} is denied to {}: {}", action, who, message), action=action)
         return AwsError(service, name, code, message)
 
     def _answered_as(self, role: str) -> bool:

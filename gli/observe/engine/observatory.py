@@ -18,9 +18,9 @@ from typing import Any, Protocol, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from pydantic import ValidationError
-from pydantic_core import to_jsonable_python
 
 from gli.common.clock import now
+from gli.common.sentences import phrase
 from gli.config.environments import Environment
 from gli.observe.engine.aws_session import AwsSession
 from gli.observe.engine.dial import Dial
@@ -93,14 +93,15 @@ class Observatory:
         except TimeoutError:
             future.cancel()
             raise unknown(
-                "timed-out", f"{fact_name(probe.name, target_name(target))} was not there after {self._longest_s:.0f} s"
+                "timed-out",
+                phrase("{} was not there after {:.0f} s", fact_name(probe.name, target_name(target)), self._longest_s),
             ) from None
 
     def _soon(self, work: Callable[..., Awaitable[Any]], *arguments: Any) -> Future[Any]:
         try:
             return self._portal.start_task_soon(work, *arguments)
         except RuntimeError:  # anyio's word for a loop that has ended
-            raise unknown("error", "the run has ended, and observes nothing more") from None
+            raise unknown("error", phrase("the run has ended, and observes nothing more")) from None
 
     def awaited(self) -> list[str]:
         """The facts that are still being observed; may be asked from any thread."""
@@ -142,10 +143,12 @@ class Observatory:
             missing = e.unknown
             raise
         except TimeoutError:
-            missing = Unknown(cause="timed-out", message=f"no answer within {probe.deadline:g} s")
+            missing = Unknown(cause="timed-out", message=phrase("no answer within {:g} s", probe.deadline))
             raise Unobserved(missing) from None
         except Exception as e:
-            missing = Unknown(cause="error", message=f"the probe {probe.name} failed: {type(e).__name__}: {e}")
+            missing = Unknown(
+                cause="error", message=phrase("the probe {} failed: {}: {}", probe.name, type(e).__name__, e)
+            )
             raise Unobserved(missing) from e
         finally:
             self.records.append(
@@ -157,7 +160,7 @@ class Observatory:
                     attempts=observer.attempts,
                     requests=observer.requests,
                     phases_s=observer.phases_s,
-                    observation=to_jsonable_python(observation),
+                    observation=None if observation is None else probe.dump(observation),
                     unknown=missing,
                 )
             )
@@ -187,7 +190,7 @@ class Replay:
         name = fact_name(probe.name, target_name(target))
         record = self._by_name.get(name)
         if record is None:
-            raise unknown("not-recorded", f"the recorded run did not observe {name}")
+            raise unknown("not-recorded", phrase("the recorded run did not observe {}", name))
         return observation_of(probe, record)
 
     def close(self) -> None:
@@ -202,4 +205,6 @@ def observation_of(probe: Probe[Seen], record: Record) -> Seen:
         return probe.load(record.observation)
     except ValidationError as e:
         why = e.errors()[0]["msg"]
-        raise unknown("error", f"the record of {record.fact} is not what {probe.name} returns: {why}") from e
+        raise unknown(
+            "error", phrase("the record of {} is not what {} returns: {}", record.fact, probe.name, why)
+        ) from e

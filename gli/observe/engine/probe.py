@@ -17,6 +17,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter
@@ -47,10 +48,17 @@ class Probe(Generic[Seen]):
     after: tuple[Probe[Any], ...] = ()
     """Probes of the whole environment that it waits for: they start before all others, so that nobody waits long."""
 
+    def dump(self, observation: Seen) -> Any:
+        """The observation in its JSON form."""
+        return self._adapter.dump_python(observation, mode="json", warnings=False)
+
     def load(self, recorded: Any) -> Seen:
         """The observation from its JSON form; raises `pydantic.ValidationError` where it is another's."""
-        adapter: TypeAdapter[Seen] = TypeAdapter(get_type_hints(self.run)["return"])
-        return adapter.validate_python(recorded)
+        return self._adapter.validate_python(recorded)
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[Seen]:
+        return TypeAdapter(get_type_hints(self.run)["return"])
 
 
 def probe(

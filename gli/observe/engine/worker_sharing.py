@@ -16,6 +16,7 @@ from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from typing import Any, TypeVar
 
+from gli.common.sentences import phrase
 from gli.observe.engine.observation import Record, Unknown, Unobserved, fact_name, unknown
 from gli.observe.engine.observatory import Observations, observation_of, target_name
 from gli.observe.engine.probe import PROBES, Probe
@@ -82,7 +83,7 @@ class Share:
         if record is None:
             from gli.common.clock import now
 
-            missing = missing or Unknown(cause="error", message=f"{name} left no record")
+            missing = missing or Unknown(cause="error", message=phrase("{} left no record", name))
             return Record(probe=name, target=target_name(table), started=now(), duration_s=0, unknown=missing)
         return record
 
@@ -104,7 +105,7 @@ class Remote:
         try:
             record = Record.model_validate_json(self._connection.recv_bytes())
         except (EOFError, OSError) as e:
-            raise unknown("error", f"the observing process is gone: {e}") from None
+            raise unknown("error", phrase("the observing process is gone: {}", e)) from None
         return observation_of(probe, record)
 
     def close(self) -> None:
@@ -115,4 +116,4 @@ class Remote:
         try:
             self._connection.send_bytes(json.dumps(message).encode())
         except OSError as e:
-            raise unknown("error", f"the observing process is gone: {e}") from None
+            raise unknown("error", phrase("the observing process is gone: {}", e)) from None

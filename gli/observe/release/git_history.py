@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gli.common.clock import now
+from gli.common.sentences import phrase
 from gli.config.environments import Git
 from gli.git.branches import BRANCHES, LIVE, STAGED
 from gli.git.trailers import RESTORES
@@ -92,7 +93,7 @@ class History(Observation):
         for gap in self.gaps:
             if (gap.branch, gap.of) == (branch, of):
                 return gap
-        raise unknown("dependency", f"{self.repository} lacks {branch} or {of}, so they can't be compared")
+        raise unknown("dependency", phrase("{} lacks {} or {}, so they can't be compared", self.repository, branch, of))
 
 
 class Difference(Observation):
@@ -110,10 +111,10 @@ async def history(observer: Observer, repository: str) -> History:
     assert environment.git is not None, "asked only of environments with a git table"
     known = await observer.see(heads, repository)
     if known.error is not None:
-        raise unknown("dependency", f"the branches of {repository} could not be listed: {known.error}")
+        raise unknown("dependency", phrase("the branches of {} could not be listed: {}", repository, known.error))
     commits = {b: known.branches[b] for b in (*BRANCHES, environment.branch) if b in known.branches}
     if not commits:
-        raise unknown("dependency", f"{repository} has none of the branches {', '.join(BRANCHES)}")
+        raise unknown("dependency", phrase("{} has none of the branches {}", repository, ", ".join(BRANCHES)))
     with tempfile.TemporaryDirectory(prefix="gli-git-") as folder:
         bare = _Bare(observer, Path(folder), environment.git.of(repository))
         try:
@@ -121,7 +122,8 @@ async def history(observer: Observer, repository: str) -> History:
             return await _read(observer, bare, repository, commits)
         except GitFailed as e:
             raise unknown(
-                "error" if bare.fetched else "unreachable", f"{repository} can't be read from {bare.remote}: {e}"
+                "error" if bare.fetched else "unreachable",
+                phrase("{} can't be read from {}: {}", repository, bare.remote, e),
             ) from None
 
 
@@ -131,7 +133,7 @@ async def revision(observer: Observer, repository: str) -> Revision:
     branch = observer.environment.branch
     seen = await observer.see(history, repository)
     if branch not in seen.trees:
-        raise unknown("dependency", f"{repository} has no readable branch {branch}")
+        raise unknown("dependency", phrase("{} has no readable branch {}", repository, branch))
     return Revision(branch=branch, commit=seen.commits[branch], tree=seen.trees[branch])
 
 
@@ -142,7 +144,9 @@ async def difference(observer: Observer) -> Difference:
     histories = await asyncio.gather(*[observer.see(history, name) for name in names])
     for seen in histories:
         if not {STAGED, LIVE} <= set(seen.trees):
-            raise unknown("dependency", f"{seen.repository} lacks {STAGED} or {LIVE}, so they can't be compared")
+            raise unknown(
+                "dependency", phrase("{} lacks {} or {}, so they can't be compared", seen.repository, STAGED, LIVE)
+            )
     changed = tuple(seen.repository for seen in histories if seen.trees[STAGED] != seen.trees[LIVE])
     return Difference(changed=changed, same=tuple(name for name in names if name not in changed))
 

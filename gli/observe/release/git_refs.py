@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from gli.common.clock import is_time
+from gli.common.sentences import phrase
 from gli.config.environments import Git
 from gli.git.branches import LIVE, ROLLBACK_TAG
 from gli.observe.engine.observation import Observation, unknown
@@ -35,7 +36,7 @@ class Heads(Observation):
     def commit_of(self, branch: str) -> str:
         """The head of a branch; raises `Unobserved` where there is none."""
         if branch not in self.branches:
-            raise unknown("dependency", f"{self.repository} has no readable branch {branch}")
+            raise unknown("dependency", phrase("{} has no readable branch {}", self.repository, branch))
         return self.branches[branch]
 
 
@@ -48,7 +49,7 @@ class Release(Observation):
     def commit_of(self, repository: str) -> str:
         """The head of a repository's branch; raises `Unobserved` where it has none."""
         if repository not in self.commits:
-            raise unknown("dependency", f"{repository} has no readable branch {self.branch}")
+            raise unknown("dependency", phrase("{} has no readable branch {}", repository, self.branch))
         return self.commits[repository]
 
 

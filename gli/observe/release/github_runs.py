@@ -9,6 +9,7 @@ import asyncio
 import math
 import os
 
+from gli.common.sentences import phrase
 from gli.config.environment_consistency import own_names
 from gli.config.environments import Environment, Repository
 from gli.git.branches import LIVE, STAGED
@@ -102,12 +103,14 @@ async def _newest_run(observer: Observer, repository: Repository) -> WorkflowRun
 def runs_in(answer: HttpExchange, repository: str) -> list[dict[str, str]]:
     """The runs in GitHub's answer; raises `Unobserved` where it holds none because it is no such answer."""
     if answer.status is None:
-        raise unknown("unreachable", f"GitHub can't be reached: {answer.error}")
+        raise unknown("unreachable", phrase("GitHub can't be reached: {}", answer.error))
     if answer.status == 429 or answer.headers.get("x-ratelimit-remaining") == "0":
-        raise unknown("throttled", "GitHub answers no more questions for now: its rate limit is used up")
+        raise unknown("throttled", phrase("GitHub answers no more questions for now: its rate limit is used up"))
     if answer.status in (401, 403, 404):  # 404: a private repository that the token may not see
-        raise unknown("access-denied", f"GitHub does not show the runs of {repository}: {answer.seen}; give it a token")
+        raise unknown(
+            "access-denied", phrase("GitHub does not show the runs of {}: {}; give it a token", repository, answer.seen)
+        )
     runs = answer.document.get("workflow_runs") if isinstance(answer.document, dict) else None
     if answer.status != 200 or not isinstance(runs, list):
-        raise unknown("error", f"GitHub answered {answer.seen} instead of the runs of {repository}")
+        raise unknown("error", phrase("GitHub answered {} instead of the runs of {}", answer.seen, repository))
     return runs

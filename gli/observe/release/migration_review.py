@@ -9,14 +9,15 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterator, Mapping
 
+from gli.common.sentences import Said, listed, phrase
 from gli.observe.engine.observation import Observation
 
 _UNSAFE = {
-    "RemoveField": "the old code still reads that column",
-    "DeleteModel": "the old code still reads that table",
-    "RenameField": "the old code still uses the old name",
-    "RenameModel": "the old code still uses the old name",
-    "AlterField": "the old code still writes the old type, and the change may lock the table",
+    "RemoveField": phrase("the old code still reads that column"),
+    "DeleteModel": phrase("the old code still reads that table"),
+    "RenameField": phrase("the old code still uses the old name"),
+    "RenameModel": phrase("the old code still uses the old name"),
+    "AlterField": phrase("the old code still writes the old type, and the change may lock the table"),
 }
 
 
@@ -25,10 +26,10 @@ class Finding(Observation):
 
     migration: str
     """Its path, or the app's folder of migrations."""
-    what: str
+    what: Said
 
     def __str__(self) -> str:
-        return f"{self.migration}: {self.what}"
+        return phrase("{}: {}", self.migration, self.what)
 
 
 def review(files: Mapping[str, str], added: Collection[str]) -> tuple[Finding, ...]:
@@ -39,7 +40,8 @@ def review(files: Mapping[str, str], added: Collection[str]) -> tuple[Finding, .
     for folder in folders:
         leaves = _leaves({p: t for p, t in trees.items() if p.rpartition("/")[0] == folder and t is not None})
         if len(leaves) > 1:
-            found.append(Finding(migration=folder, what=f"has two ends, {' and '.join(leaves)}; migrate refuses that"))
+            what = phrase("has two ends, {}; migrate refuses that", listed(leaves, most=len(leaves)))
+            found.append(Finding(migration=folder, what=what))
     return tuple(found)
 
 
@@ -52,14 +54,14 @@ def _parsed(text: str) -> ast.Module | None:
 
 def _unsafe(tree: ast.Module | None) -> Iterator[str]:
     if tree is None:
-        yield "can't be parsed"
+        yield phrase("can't be parsed")
         return
     for call in _operations(tree):
         name = _name(call.func)
         if name in _UNSAFE:
-            yield f"{name} {_subject(call)}: {_UNSAFE[name]}"
+            yield phrase("{} {}: {}", name, _subject(call), _UNSAFE[name])
         elif name == "RunSQL" and len(call.args) < 2 and not any(k.arg == "reverse_sql" for k in call.keywords):
-            yield "RunSQL without reverse_sql: there is no way back"
+            yield phrase("RunSQL without reverse_sql: there is no way back")
 
 
 def _operations(node: ast.AST) -> Iterator[ast.Call]:
@@ -84,7 +86,7 @@ def _subject(call: ast.Call) -> str:
     keys = ("model_name", "name", "old_name")
     named = {k.arg: k.value for k in call.keywords}
     values = [*call.args[:2], *(named[k] for k in keys if k in named)]
-    return ".".join(str(v.value) for v in values if isinstance(v, ast.Constant)).lower() or "something"
+    return ".".join(str(v.value) for v in values if isinstance(v, ast.Constant)).lower() or phrase("something")
 
 
 def _leaves(trees: Mapping[str, ast.Module]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from gli.common.sentences import Said, phrase
 from gli.config.environments import Service
 from gli.observe.aws.ecr import registry_image, running_image
 from gli.observe.edge.frontend import index
@@ -19,7 +20,7 @@ class Evidence(Observation):
     repository: str
     head: str
     """The commit at the head of the environment's branch."""
-    running: Mapping[str, tuple[str, ...]]
+    running: Mapping[str, tuple[Said, ...]]
     """What each service and frontend that is built from the repository says it runs; more than one in a rollout."""
 
 
@@ -56,7 +57,7 @@ async def evidence(observer: Observer, repository: str) -> Evidence:
             running[service.name] = await _of_service(observer, service)
     for frontend in environment.frontends.values():
         if frontend.repository == repository:
-            running[frontend.name] = ((await observer.see(index, frontend)).build or "no build tag",)
+            running[frontend.name] = ((await observer.see(index, frontend)).build or phrase("no build tag"),)
     head = (await observer.see(release)).commit_of(repository)
     return Evidence(repository=repository, head=head, running=running)
 
@@ -65,4 +66,4 @@ async def _of_service(observer: Observer, service: Service) -> tuple[str, ...]:
     if service.version_path:
         seen = await observer.see(served_revisions, service)
         return (*sorted(seen.counts), *seen.errors)
-    return ((await observer.see(running_image, service)).tag or "an image without a tag",)
+    return ((await observer.see(running_image, service)).tag or phrase("an image without a tag"),)

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+from gli.common.sentences import Said, phrase
 from gli.observe.engine.observation import Observation
 from gli.observe.release.workflow_expressions import Expression, Unresolved
 
@@ -68,7 +69,7 @@ class Workflow(Observation):
     """One workflow file."""
 
     path: str
-    error: str | None = None
+    error: Said | None = None
     """Why it can't be read."""
     pushes: tuple[str, ...] = ()
     """The branches, of those that were asked about, whose push starts it."""
@@ -95,13 +96,13 @@ def read(path: str, text: str | None, foreign: Mapping[str, Collection[str]]) ->
     import yaml
 
     if text is None:
-        return Workflow(path=path, error="there is no such file")
+        return Workflow(path=path, error=phrase("there is no such file"))
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as e:
-        return Workflow(path=path, error=f"it is not valid YAML: {' '.join(str(e).split())[:120]}")
+        return Workflow(path=path, error=phrase("it is not valid YAML: {}", " ".join(str(e).split())[:120]))
     if not isinstance(document, dict) or not isinstance(document.get("jobs"), dict):
-        return Workflow(path=path, error="it has no jobs")
+        return Workflow(path=path, error=phrase("it has no jobs"))
     jobs = _in_order({name: job for name, job in document["jobs"].items() if isinstance(job, dict)})
     return Workflow(
         path=path,
