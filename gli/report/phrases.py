@@ -209,7 +209,8 @@ KOREAN: Mapping[str, str] = {
     "no Cache-Control": "Cache-Control 없음",
     "no-cache, or max-age of at most {}, on {}": "{1}에 no-cache 또는 {0} 이하의 max-age",
     "max-age of at least {} on what is named by its hash": "이름에 해시가 있는 파일에 {} 이상의 max-age",
-    "403 from S3 for index.html of {}, asked without credentials": "자격 증명 없이 {}의 index.html을 요청하면 S3에서 403",
+    "403 from S3 for index.html of {}, asked without credentials":
+        "자격 증명 없이 {}의 index.html을 요청하면 S3에서 403",
     "S3 can't be reached under {}: {}": "{}에서 S3에 연결할 수 없음: {}",
     "{} in the bundle": "번들에 {}",
     "only hosts of {} in the bundle of {}": "{1}의 번들에 {0}의 호스트만",
@@ -237,7 +238,8 @@ KOREAN: Mapping[str, str] = {
     "pid {} ({}, {})": "pid {} ({}, {})",
     "{}, {} s": "{}, {}초",
     "{}, {} s and idle": "{}, {}초, 유휴 상태",
-    "no transaction open for {} s, or idle and open for {} s": "{}초 이상 열린 트랜잭션이나 유휴 상태로 {}초 이상 열린 트랜잭션이 없음",
+    "no transaction open for {} s, or idle and open for {} s":
+        "{}초 이상 열린 트랜잭션이나 유휴 상태로 {}초 이상 열린 트랜잭션이 없음",
     "{} waits for {} since {} s": "{}이(가) {}을(를) {}초째 기다림",
     "nobody to wait {} s for a lock": "{}초 이상 잠금을 기다리는 세션이 없음",
     "the suite's own role ({}) could not look: {}": "점검용 역할({})로 조회하지 못함: {}",
@@ -292,10 +294,12 @@ KOREAN: Mapping[str, str] = {
         "environments.toml: [{}.aws] account_id가 없음. 이 자격 증명은 계정 {}의 것({}): {}의 계정이 맞으면 적으세요",
     "wrong AWS account: [{}] is account {}, these credentials belong to {} ({}); "
     "check AWS_PROFILE, or the role that CI assumes":
-        "AWS 계정이 다름: [{}]은(는) 계정 {}인데 이 자격 증명은 {}의 것({}). AWS_PROFILE 또는 CI가 맡는 역할을 확인하세요",
+        "AWS 계정이 다름: [{}]은(는) 계정 {}인데 이 자격 증명은 {}의 것({}). "
+        "AWS_PROFILE 또는 CI가 맡는 역할을 확인하세요",
     "wrong AWS role: [{}] is verified as {}, these credentials are {}; "
     "check AWS_PROFILE, or the role that CI assumes":
-        "AWS 역할이 다름: [{}]은(는) {}(으)로 점검하는데 이 자격 증명은 {}. AWS_PROFILE 또는 CI가 맡는 역할을 확인하세요",
+        "AWS 역할이 다름: [{}]은(는) {}(으)로 점검하는데 이 자격 증명은 {}. "
+        "AWS_PROFILE 또는 CI가 맡는 역할을 확인하세요",
     "environments.toml: [{}] has no aws table": "environments.toml: [{}]에 aws 테이블이 없음",
     "{} was not there after {} s": "{}을(를) {}초 안에 얻지 못함",
     "the run has ended, and observes nothing more": "실행이 끝나 더는 관측하지 않음",
@@ -342,7 +346,7 @@ KOREAN: Mapping[str, str] = {
     "no redirect": "리디렉션 없음",
     "no listener on 80": "80에 리스너 없음",
     "80 redirecting: HTTPS HTTP_301": "80의 리디렉션: HTTPS HTTP_301",
-    "{} to go to {}": "{} → {}",
+    "{} to go to {}": "{}이(가) {}(으)로 전달",
     "every target healthy": "모든 대상이 정상",
     "at least {} healthy targets of {}": "{1}의 정상 대상 {0}개 이상",
     "no target group": "대상 그룹 없음",
@@ -601,7 +605,7 @@ KOREAN: Mapping[str, str] = {
     "{} lacks {} or {}, so they can't be compared": "{}에 {} 또는 {}이(가) 없어 비교할 수 없음",
     # pipelines
     "it is not valid YAML: {}": "올바른 YAML이 아님: {}",
-    "it has no jobs": "작업(job)이 없음",
+    "it has no jobs": "작업이 없음",
     "{} to be deployed on a push to {} and {}": "{1}과(와) {2}에 푸시하면 {0}이(가) 배포됨",
     "none in that place": "그 자리에 없음",
     "a step with {} in {}": "{1}에 {0} 단계",
@@ -619,7 +623,9 @@ KOREAN: Mapping[str, str] = {
     "a successful deploy of {} at {}": "{1}의 {0} 배포 성공",
     "GitHub can't be reached: {}": "GitHub에 연결할 수 없음: {}",
     "GitHub answered {} instead of the runs of {}": "GitHub가 {1}의 실행 대신 {0}(으)로 응답함",
-    "GitHub answers no more questions for now: its rate limit is used up": "GitHub의 요청 한도를 다 써서 지금은 응답하지 않음",
-    "GitHub does not show the runs of {}: {}; give it a token": "GitHub가 {}의 실행을 보여 주지 않음: {}. 토큰을 주세요",
+    "GitHub answers no more questions for now: its rate limit is used up":
+        "GitHub의 요청 한도를 다 써서 지금은 응답하지 않음",
+    "GitHub does not show the runs of {}: {}; give it a token":
+        "GitHub가 {}의 실행을 보여 주지 않음: {}. 토큰을 주세요",
 }
 # fmt: on
