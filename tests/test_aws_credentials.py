@@ -271,7 +271,7 @@ def test_a_role_that_is_refused_is_told_as_that(home: Path, monkeypatch: pytest.
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", portal.url)
     configure(home, f"{KEYS}[profile stg]\nrole_arn = {ROLE}\nsource_profile = people\n")
     said = refused(session(profile="stg"))
-    assert "taking the role (sts:AssumeRole) was refused of the profile 'stg'" in said.replace("  ", " ")
+    assert "taking the role (sts:AssumeRole) was refused to the profile 'stg'" in said.replace("  ", " ")
 
 
 def error(code: str, message: str) -> str:

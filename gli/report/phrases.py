@@ -311,7 +311,33 @@ KOREAN: Mapping[str, str] = {
     "AWS can't be reached for {}:{}: {}": "AWS에 연결할 수 없음({}:{}): {}",
     "AWS refused the credentials: {}: {}": "AWS가 자격 증명을 거부함: {}: {}",
     "{}:{} was throttled: {}": "{}:{} 요청이 제한됨: {}",
-    "{} is denied to this role: {}": "이 역할에 {} 권한이 없음: {}",
+    "{} is denied to {}: {}": "{1}에 {0} 권한이 없음: {2}",
+    "this role": "이 역할",
+    "{} was taken, and the credentials belong to account {}": "{} 역할을 맡았지만 자격 증명이 계정 {}에 속함",
+    "the role {} can't be taken: {}: {}": "역할 {}을(를) 맡을 수 없음: {}: {}",
+    "no AWS credentials for [{}]": "[{}]의 AWS 자격 증명 없음",
+    "the AWS credentials expired in the middle of the run: {}: {}": "AWS 자격 증명이 실행 중에 만료됨: {}: {}",
+    "the AWS credentials expired in the middle of the run, and can't be renewed":
+        "AWS 자격 증명이 실행 중에 만료되었고 갱신할 수 없음",
+    "the environment": "환경",
+    "the profile {}": "프로필 {}",
+    "profile {} gives none ({})": "프로필 {}에서 얻지 못함({})",
+    "the SSO session of {} has ended or was never begun: run `{}` ({})":
+        "{}의 SSO 세션이 끝났거나 시작되지 않음: `{}`을(를) 실행하세요({})",
+    "the login session of {} has ended: run `aws login` again ({})":
+        "{}의 로그인 세션이 끝남: `aws login`을 다시 실행하세요({})",
+    "set AWS_PROFILE, or `aws.profile` in the file (in CI, assume the role first)":
+        "AWS_PROFILE을 설정하거나 파일에 `aws.profile`을 적으세요(CI에서는 먼저 역할을 맡으세요)",
+    "{} was refused to {}: {}": "{1}에서 {0}이(가) 거부됨: {2}",
+    "the credentials of {} can't be loaded: {}": "{}의 자격 증명을 읽을 수 없음: {}",
+    "taking the role (sts:AssumeRole)": "역할 맡기(sts:AssumeRole)",
+    "taking the role with a web identity token (sts:AssumeRoleWithWebIdentity)":
+        "웹 신원 토큰으로 역할 맡기(sts:AssumeRoleWithWebIdentity)",
+    "the role of the SSO account (sso:GetRoleCredentials)": "SSO 계정의 역할(sso:GetRoleCredentials)",
+    "{}: the profile {} wants an MFA code, and a run asks nobody for one: get them first, with "
+    "`eval \"$({})\"`, and run without AWS_PROFILE and `aws.profile`":
+        "{}: 프로필 {}에 MFA 코드가 필요하지만 실행은 묻지 않음: 먼저 `eval \"$({})\"`로 자격 증명을 얻고 "
+        "AWS_PROFILE과 `aws.profile` 없이 실행하세요",
     # ECS and the load balancer
     "the cluster {} ACTIVE": "클러스터 {}이(가) ACTIVE",
     "scaled to 0": "0개로 축소됨",

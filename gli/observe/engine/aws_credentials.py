@@ -112,30 +112,35 @@ def not_given(error: Exception, name: str, aws: Aws, *, renewing: bool = False) 
     from botocore import exceptions as e
 
     profile = aws.profile or os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
-    named = f" of the profile {profile!r}" if profile else ""
+    whose: str = phrase("the profile {!r}", profile) if profile else phrase("the environment")
     if isinstance(error, e.SSOError | e.TokenRetrievalError):
         command = "aws sso login" + (f" --profile {profile}" if profile else "")
-        why = f"the SSO session{named} has ended or was never begun: run `{command}` ({error})"
+        why: str = phrase("the SSO session of {} has ended or was never begun: run `{}` ({})", whose, command, error)
     elif isinstance(error, e.LoginError):
-        why = f"the login session{named} has ended: run `aws login` again ({error})"
+        why = phrase("the login session of {} has ended: run `aws login` again ({})", whose, error)
     elif isinstance(error, e.ProfileNotFound) or (isinstance(error, e.NoCredentialsError) and profile):
-        why = f"profile {profile!r} gives none ({error})"
+        why = phrase("profile {!r} gives none ({})", profile, error)
     elif isinstance(error, e.NoCredentialsError):
-        why = "set AWS_PROFILE, or `aws.profile` in the file (in CI, assume the role first)"
+        why = phrase("set AWS_PROFILE, or `aws.profile` in the file (in CI, assume the role first)")
     elif isinstance(error, e.ClientError):
-        why = f"{_taken(error)} was refused{named}: {_answer(error)}"
+        why = phrase("{} was refused to {}: {}", _taken(error), whose, _answer(error))
     else:
-        why = f"the credentials{named} can't be loaded: {error}"
-    lead = "the AWS credentials expired in the middle of the run, and can't be renewed" if renewing else _NONE
-    return unknown("no-credentials", phrase("{}: {}", lead.format(name), why))
+        why = phrase("the credentials of {} can't be loaded: {}", whose, error)
+    if renewing:
+        lead = phrase("the AWS credentials expired in the middle of the run, and can't be renewed")
+    else:
+        lead = phrase(_NONE, name)
+    return unknown("no-credentials", phrase("{}: {}", lead, why))
 
 
 def _taken(error: Any) -> str:
     operation = str(error.operation_name)
     return {
-        "AssumeRole": "taking the role (sts:AssumeRole)",
-        "AssumeRoleWithWebIdentity": "taking the role with a web identity token (sts:AssumeRoleWithWebIdentity)",
-        "GetRoleCredentials": "the role of the SSO account (sso:GetRoleCredentials)",
+        "AssumeRole": phrase("taking the role (sts:AssumeRole)"),
+        "AssumeRoleWithWebIdentity": phrase(
+            "taking the role with a web identity token (sts:AssumeRoleWithWebIdentity)"
+        ),
+        "GetRoleCredentials": phrase("the role of the SSO account (sso:GetRoleCredentials)"),
     }.get(operation, operation)
 
 
@@ -156,8 +161,9 @@ def _refuse_prompts(core: Any, environment: str) -> None:
             raise unknown(
                 "no-credentials",
                 phrase(
-                    '{}: the profile {!r} wants an MFA code, and a run asks nobody for one: get them first, with `eval "$({})"`, and run without AWS_PROFILE and `aws.profile`',
-                    _NONE.format(environment),
+                    "{}: the profile {!r} wants an MFA code, and a run asks nobody for one: get them first, with "
+                    '`eval "$({})"`, and run without AWS_PROFILE and `aws.profile`',
+                    phrase(_NONE, environment),
                     name,
                     own,
                 ),

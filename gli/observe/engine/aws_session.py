@@ -250,7 +250,7 @@ class AwsSession:
             return unknown("no-credentials", phrase("AWS refused the credentials: {}: {}", code, message))
         if code in _DENIED or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 403:
             action = denied_action(message) or iam_action(service, name)
-            who = "this role" if role is None else role
+            who: str = phrase("this role") if role is None else role
             return unknown("access-denied", phrase("{} is denied to {}: {}", action, who, message), action=action)
         return AwsError(service, name, code, message)
 
