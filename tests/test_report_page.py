@@ -257,6 +257,29 @@ HOSTILE = "</script><script>window.hurt = 1</script><img src=x onerror='window.h
 
 
 @browses
+@pytest.mark.parametrize("width", [1280, 390])
+def test_no_name_runs_over_its_box(open_page: Open, width: int) -> None:
+    names = ("W" * 60, "가" * 60, "stg-gli-a-websocket-application-with-a-long-name", "i" * 200)
+    nodes = [n.model_copy(update={"name": names[i % 4]} if n.name else {}) for i, n in enumerate(drawn().nodes)]
+    sample = SAMPLES["no-go"][1]
+    long = drawn().model_copy(update={"nodes": tuple(nodes)})
+    page = open_page(html.page(sample, records(sample), long), viewport={"width": width, "height": 900})
+    lines = page.locator("a.node:visible").evaluate_all(
+        """nodes => nodes.flatMap((node) => {
+            const box = node.querySelector("rect.box").getBoundingClientRect();
+            return [...node.querySelectorAll(".part > div")].map((line) => {
+                const r = line.getBoundingClientRect();
+                const inside = r.left >= box.left && r.right <= box.right && r.top >= box.top && r.bottom <= box.bottom;
+                return { text: line.textContent, inside, clipped: getComputedStyle(line).overflowX === "hidden",
+                         cut: line.scrollWidth > line.clientWidth };
+            });
+        })"""
+    )
+    assert [line for line in lines if not line["inside"] or not line["clipped"]] == []
+    assert {line["text"] for line in lines if line["cut"]} >= set(names)
+
+
+@browses
 def test_text_of_a_target_stays_text(open_page: Open) -> None:
     bad = check(f"db-tcp-reachable[{HOSTILE}]", "failed", saw(HOSTILE, expected="quiet"), hint=HOSTILE)
     sample = verdict(

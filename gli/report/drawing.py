@@ -44,8 +44,6 @@ class Placed:
     x: float
     y: float
     width: float
-    title: str
-    """The name, shortened to what fits."""
 
     @property
     def height(self) -> int:
@@ -187,13 +185,5 @@ def _drawing(
     edges: Sequence[str],
     captions: Sequence[tuple[float, float, str]],
 ) -> Drawing:
-    nodes = tuple(
-        Placed(i, node, health(node, outcomes), *places[i], title=_shortened(node.name, places[i][2]))
-        for i, node in enumerate(topology.nodes)
-    )
+    nodes = tuple(Placed(i, node, health(node, outcomes), *places[i]) for i, node in enumerate(topology.nodes))
     return Drawing(width, height + 2, nodes, tuple(edges), tuple(captions))
-
-
-def _shortened(name: str, width: float) -> str:
-    fits = int((width - 24) / 7.1)
-    return name if len(name) <= fits else f"{name[: fits - 1]}…"
