@@ -11,8 +11,7 @@ from gli.cli.options import sentences
 from gli.common import clock
 from gli.common.documents import parsed
 from gli.common.errors import UsageError
-from gli.config import catalogue as catalogues
-from gli.config import environments
+from gli.config import catalogue, environments
 from gli.config.catalogue import Catalogue
 from gli.config.environments import Retention
 from gli.judge.verdict import Verdict
@@ -109,7 +108,7 @@ def _verdict(path: Path) -> tuple[str, Verdict]:
 def _catalogue() -> Catalogue | None:
     """The project's catalogue; None where there is none that can be read."""
     try:
-        return catalogues.load(Path.cwd())
+        return catalogue.load(Path.cwd())
     except UsageError:
         return None
 
@@ -123,9 +122,9 @@ def _page(folder: Path, verdict: Verdict, language: str) -> str:
     try:
         root = Path.cwd()
         environment = environments.load(root, verdict.environment, overlay=header.get("overlay", {}))
-        catalogue = catalogues.load(root)
-        proves = catalogues.proved(root, catalogue, language)
+        known = catalogue.load(root)
+        proves = catalogue.proved(root, known, language)
     except UsageError:  # the environment is not described here, or not any more
         return html.page(verdict, records, None, language)
-    drawn = topology.topology(environment, catalogue.cases(environment, verdict.phase))
+    drawn = topology.topology(environment, known.cases(environment, verdict.phase))
     return html.page(verdict, records, drawn, language, proves=proves)

@@ -110,7 +110,7 @@ class Case:
     severity: Literal["block", "warn"]
     """What the check's severity comes to in this environment."""
     subjects: frozenset[str]
-    """Every name that the target goes by; empty where the target is shared by the whole environment."""
+    """Every name of the target; empty where the whole environment shares the target."""
     not_applicable: str | None = None
     """Why the case can't be judged here, by the environment's own declaration."""
 
@@ -130,8 +130,8 @@ class Catalogue:
 
     @cached_property
     def sha256(self) -> str:
-        """Of every file that decides what a verdict means: the catalogue, the checklists, the waivers, the
-        environments, the checks, and this package. As they are when it is first asked for.
+        """The digest of every file that decides what a verdict means: the catalogue, the checklists, the waivers, the
+        environments, the checks, and this package. The files are read when this is first used.
         """
         return _digest(self.root)
 
@@ -154,7 +154,7 @@ class Catalogue:
 
 
 def load(root: Path) -> Catalogue:
-    """The catalogue of `root`; raises `UsageError` for anything that is not as it should be."""
+    """The catalogue of `root`; raises `UsageError` for anything wrong in it."""
     rows = toml_tables.read(root / FILE, FILE, missing="run from the project's root")
     checks = {id_: _check(id_, row) for id_, row in rows.items()}
     _refuse_unknown_causes(checks)
@@ -227,7 +227,7 @@ def _refuse_unknown_causes(checks: Mapping[str, Check]) -> None:
 
 
 def _refuse_gaps(checks: Mapping[str, Check], checklist: Checklist) -> None:
-    """Both directions: an item names checks that there are, and every check of the phase stands in an item."""
+    """Refuses an item that names an unknown check, and a check of the phase that no item names."""
     named = {id_: item.id for item in checklist.items.values() for id_ in item.checks}
     for id_, item in named.items():
         if id_ not in checks:
@@ -254,7 +254,7 @@ def _refuse_cycles(checks: Mapping[str, Check]) -> None:
 
 
 def _subjects(check: Check, table: Any) -> frozenset[str]:
-    """A service goes by its name and its host, a frontend also by its bucket; what there is one of is everybody's."""
+    """The names of a target: a service's name and host, a frontend's bucket too. Other targets are shared: no names."""
     if isinstance(table, str):
         return frozenset({table})
     if check.each in ("apis", "websockets", "services", "frontends", "secure-pages", "pipelines"):

@@ -1,6 +1,6 @@
-"""The one place that says what an outcome is, and which of them are green.
+"""Defines the outcomes, and which of them are green.
 
-Seven outcomes; the first six come from a case, `missing` from its silence. Nothing here does I/O.
+There are seven. A case that reports has one of six; a case that does not report is `missing`. Nothing here does I/O.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Outcome(StrEnum):
 
     @property
     def red(self) -> bool:
-        """Whether this outcome wants an explanation."""
+        """Whether this outcome needs an explanation."""
         return not self.green
 
     @property
@@ -85,5 +85,5 @@ class Result(BaseModel):
 
 
 def worst(results: Iterable[Result]) -> Result:
-    """Of several reports on one case the worst counts: a pass never hides a failure."""
+    """The worst of several reports on one case: a pass never hides a failure."""
     return min(results, key=lambda r: r.outcome.rank)

@@ -1,8 +1,8 @@
 """The verdict: a pure function of what should have reported and what did.
 
-Green has to be earned: every case of the catalogue for this environment and phase must have reported, every
-blocking one as passed (or waived, or not applicable). What did not report is `missing`, and nothing missing is
-green. The shape is the contract that other programs read: `schema` grows when it changes.
+GO needs a report from every case of the catalogue for this environment and phase, and from every blocking one `passed`,
+`waived` or `not-applicable`. A case without a report is `missing`, which is not green. Other programs read this shape:
+`schema` grows when a field changes its meaning.
 """
 
 from __future__ import annotations

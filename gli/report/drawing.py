@@ -1,4 +1,4 @@
-"""Where the parts of an environment stand in the drawing, and how each of them is.
+"""The position of each part of an environment in the drawing, and its health.
 
 Two layouts of the same parts: `broad` from left to right for a desk, `tall` from top to bottom for a phone. Lengths are
 in the units of the SVG's viewBox, which are pixels at the drawing's natural width.
@@ -22,7 +22,7 @@ _AROUND_COLUMNS = 5
 
 @dataclass(frozen=True)
 class Health:
-    """How a part is: the worst outcome of its checks, and how many of them have it."""
+    """The health of a part: the worst outcome of its checks, and how many of them have it."""
 
     outcome: str
     """`none` where the run judged none of them."""
@@ -64,7 +64,7 @@ class Drawing:
 
 
 def with_the_rest(topology: Topology, labels: Sequence[str]) -> Topology:
-    """The topology with one more part for checks of the run that none of its parts claims."""
+    """The topology with one more part for those checks of the run that belong to none of its parts."""
     claimed = {label for node in topology.nodes for label in node.cases}
     rest = tuple(label for label in labels if label not in claimed)
     if not rest:
@@ -84,7 +84,7 @@ def health(node: Node, outcomes: Mapping[str, str]) -> Health:
 
 
 def broad(topology: Topology, outcomes: Mapping[str, str]) -> Drawing:
-    """From left to right, a column a tier; what stands around is below."""
+    """From left to right, one column for each tier; parts that belong to no path stand below."""
     tiers = _tiers(topology)
     step = min((_BROAD - _BROAD_NODE) / max(len(tiers) - 1, 1), 280)
     tallest = max((len(tier) for tier in tiers.values()), default=0)
@@ -139,7 +139,7 @@ def _around(
     columns: int,
     gap: int,
 ) -> float:
-    """Places what stands around below everything else; the new bottom."""
+    """Places the parts that belong to no path below everything else; returns the new bottom."""
     around = [i for i, node in enumerate(topology.nodes) if node.tier == "around"]
     if not around:
         return bottom

@@ -1,6 +1,6 @@
-"""What a run leaves behind: `reports/<env>/<run id>/verdict.json` and `facts.jsonl`, and `latest` pointing there.
+"""The files of a run: `reports/<env>/<run id>/verdict.json` and `facts.jsonl`, and `latest` pointing there.
 
-Everything is written whole or not at all. A NO-GO stands there from the first moment, so that a killed run leaves one.
+Everything is written whole or not at all. A run writes a NO-GO first, so that a killed run leaves one.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ class RunFolder:
         return None
 
     def write_verdict(self, document: Mapping[str, Any]) -> None:
-        """`verdict.json`, replaced atomically, of a document that has to be free of secrets already."""
+        """Writes `verdict.json`, replaced atomically. The document must not hold secrets any more."""
         text = json.dumps({**document, "digest": digest(document)}, ensure_ascii=False, indent=1)
         write_whole(self.path / VERDICT, text + "\n")
 
     def write_facts(self, header: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) -> None:
-        """`facts.jsonl`: a header line that a replay needs, then one line an observation; free of secrets already."""
+        """Writes `facts.jsonl`: a header line for replays, then one line for each observation, without secrets."""
         lines = (json.dumps(line, ensure_ascii=False) for line in (header, *records))
         write_whole(self.path / FACTS, "".join(f"{line}\n" for line in lines))
 

@@ -1,7 +1,7 @@
-"""`report.html`: one run as one page, for whoever opens it, offline and years later.
+"""`report.html`: one run as one page that can be opened offline, years later.
 
-A pure function of the verdict, the records that it rests on and the topology of its environment. The page is one file;
-without its script everything can be read but the facts, which the script unfolds from the data inside.
+A pure function of the verdict, its records and the topology of its environment. The page is one file. Without its
+script everything can be read but the facts, which the script shows from the data inside the page.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def page(
 ) -> str:
     """The page of one run; `topology` is None where its environment is not described any more.
 
-    `proves` says what a check proves, by its id. Verdict and records have to be free of secrets already.
+    `proves` says what a check proves, by its id. Verdict and records must not hold secrets any more.
     """
     words = texts.of(language)
     rows = _rows(verdict)
@@ -109,7 +109,7 @@ def _data(
     words: Mapping[str, str],
     proves: Mapping[str, str],
 ) -> dict[str, Any]:
-    """What the script unfolds; a fact stands in it once, however many checks rest on it."""
+    """The data that the script shows; each fact stands in it once, however many checks use it."""
     nodes = topology.nodes if topology else ()
     return {
         "checks": [_unfolded(row.line, words) for row in rows],

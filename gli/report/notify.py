@@ -1,9 +1,9 @@
-"""Tells people: of a NO-GO at once, of the recovery after it, of a deployment. Through apprise: Slack, e-mail, ...
+"""Sends messages about a NO-GO, the recovery after it, and a deployment, through apprise: Slack, e-mail, ...
 
-Each environment variable of `[ENV.notify] url_variables` is one receiver. It is told of the same root causes once in
-`quiet_minutes`, and of no more than `most_per_hour` NO-GOs; a recovery only follows a NO-GO that it was told of. What
-it was told stands in `reports/<env>/notified.json`. Nothing here changes a verdict: what could not be told comes back
-as a sentence.
+Each environment variable of `[ENV.notify] url_variables` is one receiver. It gets the same root causes once in
+`quiet_minutes`, and at most `most_per_hour` NO-GOs. It gets a recovery only after a NO-GO that it got. What each
+receiver got stands in `reports/<env>/notified.json`. Nothing here changes a verdict: a failure to send is returned as
+a sentence.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ class Receiver(BaseModel):
 
 
 def verdict(verdict: Verdict, notify: Notify, folder: Path, *, report: str, language: str = "en") -> list[str]:
-    """Tells the receivers of a run's verdict, those that have to be told; what could not be, a sentence each.
+    """Sends a run's verdict to the receivers that need it; returns a sentence for each failure to send.
 
-    `folder` is `reports/<env>`, `report` where the run's report is. A partial run and the on-call run tell nobody: no
+    `folder` is `reports/<env>`, `report` where the run's report is. A partial run and the on-call run send nothing: no
     gate takes their verdict.
     """
     partial = verdict.is_held_by("partial")
@@ -80,7 +80,7 @@ def verdict(verdict: Verdict, notify: Notify, folder: Path, *, report: str, lang
 def deployment(
     tag: str, text: str, environment: str, notify: Notify, folder: Path, *, language: str = "en"
 ) -> list[str]:
-    """Tells the receivers once of a deployment, by its tag; what could not be told, a sentence each."""
+    """Sends a deployment, by its tag, once to each receiver; returns a sentence for each failure to send."""
     words = texts.of(language)
     message = Message("info", f"{words['deployed']}: {environment}, {tag}", text)
     problems: list[str] = []
@@ -98,7 +98,7 @@ def deployment(
 
 
 def secrets(notify: Notify | None) -> set[str]:
-    """What must not leave of the receivers' URLs: each as a whole, its password and its tokens."""
+    """The secrets in the receivers' URLs: each URL as a whole, its password and its tokens."""
     values: set[str] = set()
     for variable in notify.url_variables if notify else ():
         url = os.environ.get(variable, "").strip()
@@ -112,7 +112,7 @@ def secrets(notify: Notify | None) -> set[str]:
 def _tell_verdict(
     receiver: Receiver, variable: str, verdict: Verdict, notify: Notify, report: str, language: str
 ) -> list[str]:
-    """Tells one receiver, if it has to be told, and remembers that it was."""
+    """Sends to one receiver, if it needs the message, and remembers what it got."""
     words, now, phase = texts.of(language), clock.now(), verdict.phase or "all"
     told = receiver.phases.get(phase)
     roots = [] if verdict.go else _roots(verdict)
@@ -136,7 +136,7 @@ def _tell_verdict(
 
 
 def _roots(verdict: Verdict) -> list[str]:
-    """What tells one NO-GO from another: its root causes, or what kind of NO-GO it is."""
+    """What makes one NO-GO different from another: its root causes, or its kind."""
     found = sorted(label(root.cause) for root in wording.roots(verdict) if root.holds)
     return found or [reason.kind for reason in verdict.held_by] or list(verdict.reasons)
 

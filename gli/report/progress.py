@@ -1,7 +1,6 @@
-"""What a run is waiting for, while it waits: a live line on a terminal, a plain line now and then elsewhere.
+"""Tells what a run is waiting for: a live line on a terminal, a plain line from time to time elsewhere.
 
-Checks wait for observations, so the silence between two reports is the time that is worth a word. A thread speaks in
-it; the lock keeps it out while pytest writes.
+Checks wait for observations. A thread prints while nothing else is printed; a lock keeps it out while pytest writes.
 """
 
 from __future__ import annotations

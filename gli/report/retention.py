@@ -1,6 +1,6 @@
-"""Which runs may go: `[ENV.reports]` says how long a run is kept, and failures are kept longer.
+"""Which runs may be removed: `[ENV.reports]` says how long a run is kept; failures are kept longer.
 
-The newest run of each phase always stays, what `latest` points at too, and the newest `keep_runs` of the environment.
+The newest run of each phase, the run that `latest` points at and the newest `keep_runs` of the environment always stay.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from gli.report.files import LATEST, REPLAY, RUN_IDS, VERDICT, read_verdict
 
 @dataclass(frozen=True)
 class Kept:
-    """A run that is there, as far as its verdict can be read."""
+    """A run on disk, as far as its verdict can be read."""
 
     folder: Path
     begun: datetime
     go: bool
-    """False for a verdict that can't be read, too: what nobody understands is kept as long as a failure."""
+    """False also for a verdict that can't be read: it is kept as long as a failure."""
     phase: str | None
 
 
 def expired(folder: Path, settings: Retention, now: datetime) -> list[Path]:
-    """The runs below `reports/<env>` that may go, oldest first."""
+    """The runs below `reports/<env>` that may be removed, oldest first."""
     runs = sorted(_runs(folder), key=lambda run: run.folder.name, reverse=True)
     latest = (folder / LATEST).resolve()
     seen: set[str | None] = set()

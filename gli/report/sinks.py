@@ -1,11 +1,12 @@
-"""Every file that a run leaves beside its verdict, at its end, and the messages that it sends.
+"""Writes the reports beside the verdict at the end of a run, and sends its messages.
 
-The verdict is written before any of this and nothing here changes it: a report that fails is one sentence.
+The verdict is written before, and nothing here changes it: a report that fails is reported in one sentence.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,9 @@ def write(
     proves: Mapping[str, str],
     language: str,
 ) -> list[str]:
-    """Writes the reports into the run's folder and renews the index above it; what failed, a sentence each.
+    """Writes the reports into the run's folder and renews the index above it; returns a sentence for each failure.
 
-    `proves` says what each check proves. The verdict and the `lines` of facts.jsonl have to be free of secrets already.
+    `proves` says what each check proves. The verdict and the `lines` of facts.jsonl must not hold secrets any more.
     """
 
     def page() -> None:
@@ -62,8 +63,19 @@ def write(
     return [problem for name, step in steps for problem in attempt(name, step, language)]
 
 
+def prepare() -> None:
+    """Imports and compiles in a thread what the page needs, while the run waits for its observations."""
+
+    def work() -> None:
+        from gli.report import html, web  # noqa: F401 - jinja2 with them
+
+        web.prepare()
+
+    threading.Thread(target=work, name="prepare-page", daemon=True).start()
+
+
 def tell(folder: Path, verdict: Verdict, receivers: Notify | None, *, language: str) -> list[str]:
-    """Tells whom `[ENV.notify]` names of the verdict; what could not be told, a sentence each."""
+    """Sends the verdict to the receivers of `[ENV.notify]`; returns a sentence for each failure."""
     if receivers is None or not receivers.url_variables:
         return []
     problems: list[str] = []
@@ -76,7 +88,7 @@ def tell(folder: Path, verdict: Verdict, receivers: Notify | None, *, language: 
 
 
 def tell_deployment(environment: Environment, tag: str, text: str, reports: Path, *, language: str) -> list[str]:
-    """Tells whom `[ENV.notify]` names of a deployment, once for its tag; what could not be told, a sentence each."""
+    """Sends a deployment to the receivers of `[ENV.notify]`, once for its tag; returns a sentence for each failure."""
     receivers = environment.notify
     if receivers is None or not receivers.url_variables:
         return []

@@ -18,7 +18,7 @@ from gli.report.wording import Root, label
 
 WIDTH = 80
 _IN_FULL, _IN_SHORT = 3, 5
-"""So many root causes are told in full, and so many more in a line; the rest by name."""
+"""How many root causes are shown in full, and how many more in one line each; the rest by name only."""
 _MARKS = {"passed": "ok", "waived": "ok", "not-applicable": "--", "pending": "..", "unknown": "??", "missing": "??"}
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "bold": 1}
 Paint = Callable[[str, str], str]
@@ -72,7 +72,7 @@ def summary(
 
 
 def refusal(sentence: str, report: str, *, language: str = "en") -> Iterator[str]:
-    """The lines of a run that asked nothing, because it is not who it should be."""
+    """The lines of a run that asked nothing, because its identity is not the expected one."""
     words = texts.of(language)
     yield from wrapped(f"{words['error']}: {sentence}")
     yield words["not asked"]
@@ -127,7 +127,7 @@ def _root(root: Root, words: Words, verbosity: int, paint: Paint) -> Iterator[st
 
 
 def _asides(verdict: Verdict, words: Words, most: int, paint: Paint) -> Iterator[str]:
-    """What was accepted, what took more than one attempt, and what does not apply, one line a reason."""
+    """Accepted failures, checks with more than one attempt, and checks that do not apply, one line for each reason."""
     lines = wording.waived(verdict)
     for line in lines[:most]:
         badge = paint(f"[{words['waived'].upper()}]", "yellow")

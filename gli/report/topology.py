@@ -16,7 +16,7 @@ from gli.config.environments import Broker, Cache, Database, Environment, Servic
 
 Tier = Literal["zone", "host", "edge", "service", "data", "around"]
 TIERS: tuple[Tier, ...] = ("zone", "host", "edge", "service", "data")
-"""From a user to the data. What belongs to no path (`around`) stands below."""
+"""From a user to the data. Parts on no such path (`around`) stand below."""
 Kind = Literal[
     "zone",
     "host",
@@ -39,7 +39,7 @@ Kind = Literal[
     "other",
 ]
 
-# What a layer of the catalogue is about, where its cases are not about a node of their target.
+# The node for a layer of the catalogue whose cases do not belong to a node of their target.
 _AROUND: dict[str, Kind] = {
     "vantage": "target",
     "tls": "target",

@@ -1,7 +1,7 @@
-"""When each observation of a run began, how long it took, and what it spent that time on.
+"""When each observation of a run began, how long it took, and how its time divides into phases.
 
-A bar begins where its observation began. Its phases stand at the beginning, in their order; a record says how long each
-took, not when it began, so the rest (waiting for another observation, further requests) is drawn after them.
+A bar begins where its observation began. A record says how long each phase took, not when it began: the phases are
+drawn first, in their order, and the rest of the time (waiting for another observation, further requests) after them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _SHOWN = 25
 _TICKS = 5
 _STEPS_S = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120)
 _STRAGGLER = 3.0
-"""A bar that ends so many times later than nearly all others is cut: it would press them to nothing."""
+"""A bar that ends this many times later than nearly all others is cut: the others would be too short to see."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Bar:
     cut: bool
     """It goes on beyond the axis."""
     more: bool
-    """It is none of the slowest, and shown when all are."""
+    """It is not among the slowest: it is shown only when all bars are."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""What both pages are made with: templates that escape everything, and files that need nothing but themselves.
+"""What both pages are made with: templates that escape everything, in files without external resources.
 
-A page loads nothing, sends nothing and runs no script but its own: a Content-Security-Policy names the digest of its
-script and of its style (W3C CSP Level 3), so that text out of a target stays text.
+A page loads nothing, sends nothing and runs only its own script: a Content-Security-Policy names the digests of its
+script and its style (W3C CSP Level 3), so that text from a target can't run as a script.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def moment(rfc3339: str) -> str:
 
 
 def seconds_between(begun: str, ended: str) -> float:
-    """The seconds between two moments in RFC 3339; raises `ValueError` for what is none."""
+    """The seconds between two moments in RFC 3339; raises `ValueError` for any other text."""
     return (datetime.fromisoformat(ended) - datetime.fromisoformat(begun)).total_seconds()
 
 
@@ -72,7 +72,7 @@ def worst(outcomes: Iterable[str]) -> str:
 def shares(counts: Mapping[str, int]) -> list[tuple[str, float, float]]:
     """Each outcome's part of a line, worst first: where it begins and how long it is, in percent.
 
-    None is so short that nobody sees it: two reds among hundreds are what the line is for.
+    Every part has a minimum length: two reds among hundreds must be visible.
     """
     least = sum(counts.values()) / 100
     lengths = {outcome: max(counts[outcome], least) for outcome in sorted(counts, key=lambda o: Outcome(o).rank)}
@@ -90,6 +90,15 @@ def _source(name: str) -> str:
 
 def _digest(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def prepare() -> None:
+    """Compiles the templates ahead of time. A run does so while it waits for observations.
+
+    Nothing is kept on disk: a cache file could be stale, or written by somebody else.
+    """
+    for name in ("report.html", "index.html"):
+        _templates().get_template(name)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What several reports say in the same words: counts, comparisons, sign-offs, and what is worth a line of its own."""
+"""Texts that several reports share: counts, comparisons, sign-offs, and which checks get a line of their own."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def comparisons(verdict: Verdict, words: Words) -> Iterator[tuple[str, SinceLast
 
 
 def other_reasons(verdict: Verdict) -> list[str]:
-    """The reasons that neither a red check nor what a root explains tells: an incomplete run, what is missing, ..."""
+    """The reasons that the lines of red checks and roots do not tell already: an incomplete run, missing cases, ..."""
     told = ("failed", "unknown", "blocked") if verdict.root_causes else ("failed", "unknown")
     if not verdict.held_by:
         return list(verdict.reasons)
@@ -73,7 +73,7 @@ def other_reasons(verdict: Verdict) -> list[str]:
 
 
 def symptoms(verdict: Verdict) -> list[CheckLine]:
-    """What failed or is unknown without being a root: its cause could not be observed."""
+    """The failed and unknown checks that are no root: their cause could not be observed."""
     roots = {r.key for r in verdict.root_causes}
     noted = (Outcome.FAILED, Outcome.UNKNOWN)
     return [c for c in verdict.checks if c.outcome in noted and c.key not in roots]
@@ -84,7 +84,7 @@ def waived(verdict: Verdict) -> list[CheckLine]:
 
 
 def retried(verdict: Verdict) -> list[str]:
-    """The labels of what passed, and not at once."""
+    """The labels of the checks that passed on a later attempt."""
     return [label(line) for line in verdict.checks if line.outcome is Outcome.PASSED and line.attempts > 1]
 
 

@@ -15,8 +15,7 @@ from _pytest.outcomes import Skipped  # pytest.skip.Exception, under the name th
 
 from gli.common.case_key import CaseKey
 from gli.common.sentences import Phrase, expected_and_seen, phrase
-from gli.config import catalogue as catalogues
-from gli.config.catalogue import Case, Catalogue
+from gli.config.catalogue import FILE, Case, Catalogue
 from gli.config.environments import Environment
 from gli.judge.outcome import Outcome, Result
 from gli.observe.engine.observation import Unobserved, unknown
@@ -62,15 +61,11 @@ class Checking:
         found = {_function(item) for item in items}
         strangers = sorted(found - set(self.side.by_function))
         if strangers:
-            raise pytest.UsageError(
-                f"{strangers[0]} has no row in {catalogues.FILE}; write [{_id(strangers[0])}] there"
-            )
+            raise pytest.UsageError(f"{strangers[0]} has no row in {FILE}; write [{_id(strangers[0])}] there")
         silent = sorted(c.id for f, c in self.side.by_function.items() if f not in found)
         broken = session.testsfailed  # a module that can't be imported: pytest says so, and its tests are not lacking
         if silent and not broken and config.args_source is not pytest.Config.ArgsSource.ARGS:
-            raise pytest.UsageError(
-                f"{catalogues.FILE}: [{silent[0]}] has no test; write def test_{silent[0].replace('-', '_')}"
-            )
+            raise pytest.UsageError(f"{FILE}: [{silent[0]}] has no test; write def test_{silent[0].replace('-', '_')}")
         kept: list[pytest.Item] = []
         dropped: list[pytest.Item] = []
         for item in items:

@@ -9,6 +9,7 @@ import pytest
 
 from gli.common.case_key import CaseKey
 from gli.judge.outcome import Result
+from gli.report import sinks
 from gli.run.check_hooks import RESULT
 from gli.run.run import Run
 
@@ -57,6 +58,7 @@ class Controlling:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> bool | None:
         """Identity first: where it is not confirmed nothing is asked, and no check is run."""
+        sinks.prepare()
         return None if self.run.confirm_identity() else True
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:

@@ -22,8 +22,7 @@ import pytest
 from gli.common import clock
 from gli.common.errors import UsageError
 from gli.common.sentences import listed, of, phrase
-from gli.config import catalogue as catalogues
-from gli.config import environments, toml_tables, waivers
+from gli.config import catalogue, environments, toml_tables, waivers
 from gli.config.catalogue import GROUPS, PHASES
 from gli.config.environments import Environment
 from gli.judge.verdict import NO_GO, Verdict
@@ -158,8 +157,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Checks without an environment to check: one sentence instead of an error for each."""
     checks = [item for item in items if item.path.parent.name in ("tests_smoke", "tests_infra")]
     if checks and not config.option.env:
-        known = ", ".join(environments.names(config.rootpath))
-        raise pytest.UsageError(f"say which environment to verify: pytest --env=NAME, one of {known}")
+        named = ", ".join(environments.names(config.rootpath))
+        raise pytest.UsageError(f"say which environment to verify: pytest --env=NAME, one of {named}")
 
 
 def _configure(config: pytest.Config) -> None:
@@ -171,8 +170,8 @@ def _configure(config: pytest.Config) -> None:
     root, name = config.rootpath, config.option.env
     file = toml_tables.read_tables(root)
     tables = toml_tables.extended(file, name)
-    catalogue = catalogues.load(root)
-    catalogues.docstrings(root)  # refuses a name that is taken twice
+    known = catalogue.load(root)
+    catalogue.docstrings(root)  # refuses a name that is taken twice
     replayed, overlay = _replayed(config, name) if config.option.replay else (None, None)
     if replayed is None:
         config.stash[PROVIDER] = provider.ensure(root, name, tables, say=lambda text: print(text, flush=True))
@@ -183,19 +182,19 @@ def _configure(config: pytest.Config) -> None:
     run = Run(
         root,
         environment,
-        catalogue,
+        known,
         phase=config.option.phase,
         language=texts.chosen(config.option.lang),
         reports=config.option.report_dir or root / "reports",
         overlay=overlay,
-        waivers=waivers.load(root, catalogue, environment, toml_tables.environment_names(file), clock.now()),
+        waivers=waivers.load(root, known, environment, toml_tables.environment_names(file), clock.now()),
         replayed=replayed,
         patience_s=patience_s,
     )
     run.begin()
     config.stash[RUN] = run
     config.stash[LOGS] = logs.redacted_by(run.redact)
-    config.stash[SIDE] = Side(environment, catalogue, config.option.phase, run.observatory)
+    config.stash[SIDE] = Side(environment, known, config.option.phase, run.observatory)
     signal.signal(signal.SIGTERM, _interrupt)
     config.add_cleanup(_never_ends_as_go())
     config.pluginmanager.register(Controlling(config, run), "gli-controlling")
@@ -222,9 +221,9 @@ def _configure_worker(config: pytest.Config) -> None:
 
     told = config.workerinput["gli"]  # type: ignore[attr-defined]
     environment = _environment(config, config.option.env, told["overlay"])
-    catalogue = catalogues.load(config.rootpath)
+    known = catalogue.load(config.rootpath)
     seen = Remote(told["ticket"], group_of=lambda target: _group_of(environment, target))
-    config.stash[SIDE] = Side(environment, catalogue, config.option.phase, seen)
+    config.stash[SIDE] = Side(environment, known, config.option.phase, seen)
     config.pluginmanager.register(Checking(config.stash[SIDE]), "gli-checking")
     logs.redacted_by(Redactor(carried()).text)  # what was fetched as a secret never comes here; the process ends
 

@@ -1,6 +1,6 @@
-"""One run, from `--env` to its verdict: what the plugin's hooks put together, without pytest.
+"""One run, from `--env` to its verdict, without pytest: the plugin's hooks call it.
 
-A run begins by leaving a NO-GO on disk and ends by replacing it: killed at any moment, it leaves no GO behind.
+A run first writes a NO-GO to disk and replaces it at its end: a run that is killed at any moment leaves no GO.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Run:
         return self.redactor.text(text)
 
     def begin_manifest(self) -> None:
-        """Starts what every whole verdict records beside its checks: commit and tree of each repository."""
+        """Starts to observe the commit and the tree of each repository, for the manifest of a whole verdict."""
         if self.environment.git is not None and self.partial is None:
             from gli.observe.release.git_history import revision
 
@@ -120,7 +120,7 @@ class Run:
                 self.observatory.begin(revision, repository.name)
 
     def confirm_identity(self) -> bool:
-        """Whether the credentials are the environment's. Where not, nothing else is asked, and every case says so."""
+        """Whether the credentials are the environment's. If not, nothing else is asked, and every case says so."""
         if self.environment.aws is None:
             return True
         from gli.observe.aws.identity import confirmed_identity
@@ -165,7 +165,7 @@ class Run:
         return clean
 
     def _report(self, verdict: Verdict, lines: Sequence[Mapping[str, Any]]) -> None:
-        """Writes the other reports and tells whom it concerns. What fails is a problem, and the verdict stays."""
+        """Writes the other reports and sends messages. A failure is added to `problems`; the verdict stays."""
         environment, folder = self.environment, self.folder.path
         shown = self.shown(verdict)
         proves = proved(self.root, self.catalogue, self.language)
@@ -181,7 +181,7 @@ class Run:
         return translated(verdict, self.language, self.catalogue)
 
     def _sign(self) -> None:
-        """Signs the verdict where the run has a key. One that does not sign leaves a verdict without a signature."""
+        """Signs the verdict where the run has a key. Without one, the verdict has no signature."""
         key = signing.run_key()
         if key is None or self.replayed:  # a signature says that it was so when it was signed
             return
