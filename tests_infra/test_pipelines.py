@@ -25,9 +25,7 @@ def test_wf_contract(workflow: Workflow, target: Repository) -> None:
         lacking = {STAGED, LIVE} - set(workflow.steps[step].branches)
         assert not lacking, saw(
             phrase("no such step for {}", listed(sorted(lacking))),
-            expected=phrase(
-                "the step with {} in {} on a push to {} and {}", " or ".join(words), target.name, STAGED, LIVE
-            ),
+            expected=phrase("the step with {} in {} on a push to {} and {}", either(words), target.name, STAGED, LIVE),
         )
         at = step
     assert not target.migrate or workflow.first(target.migrate) is not None, saw(
@@ -41,7 +39,7 @@ def test_wf_can_fail(workflow: Workflow, target: Repository) -> None:
         for step in workflow.steps:
             excuse = step.excuse(words) if step.has([w.lower() for w in words]) else None
             assert excuse is None, saw(
-                excuse, expected=phrase("a failure of {} to fail the workflow of {}", " or ".join(words), target.name)
+                excuse, expected=phrase("a failure of {} to fail the workflow of {}", either(words), target.name)
             )
 
 

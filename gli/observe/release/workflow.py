@@ -29,7 +29,7 @@ class Excuse(Observation):
 
     command: str
     """The command, in lower case; empty for all commands of the step."""
-    why: str
+    why: Said
     """`continue-on-error`, `|| true`, `set +e`, `a pipe without pipefail`."""
 
 
@@ -228,7 +228,7 @@ def _excuses(run: str, shell: str) -> list[Excuse]:
         elif not stopping:
             excuses.append(Excuse(command=command, why="set +e"))
         elif not piping and (pipe := _PIPE.search(command)):
-            excuses.append(Excuse(command=command[: pipe.start() + 1], why="a pipe without pipefail"))
+            excuses.append(Excuse(command=command[: pipe.start() + 1], why=phrase("a pipe without pipefail")))
     return excuses
 
 
