@@ -249,7 +249,7 @@ def test_in_a_korean_report_of_a_no_go_only_names_are_latin(sandbox: Sandbox, tm
     assert not [v for v in values if SENTENCE.search(v)], "a value that is a sentence"
     junit = (ran.folder / "junit.xml").read_text(encoding="utf-8")
     said = {
-        "terminal": ran.output[ran.output.index("=== ") :],
+        "terminal": ran.output[ran.output.index("NO-GO(배포 불가)") :],
         "report.md": (ran.folder / "report.md").read_text(encoding="utf-8").replace("\\", ""),
         "junit.xml": " ".join(a or b for a, b in re.findall('message="([^"]*)"|>([^<]*)<', junit)),
         "report.html": shown((ran.folder / "report.html").read_text(encoding="utf-8")),

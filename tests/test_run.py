@@ -44,6 +44,7 @@ def test_the_verdict_holds_what_the_contract_says(healthy: Ran) -> None:
             "replayed",
             "verdict",
             "reasons",
+            "held_by",
             "environment",
             "phase",
             "vantage",
