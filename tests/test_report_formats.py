@@ -207,6 +207,12 @@ def test_a_verdict_is_valid_and_a_broken_one_is_not(name: str) -> None:
         assert not validator.is_valid(document | broken), broken
 
 
+def test_a_verdict_whose_reasons_and_their_data_disagree_is_none() -> None:
+    document = SAMPLES["no-go"][1].document()
+    with pytest.raises(ValueError, match="reasons and held_by do not say the same"):
+        Verdict.of(document | {"reasons": document["reasons"][1:]})
+
+
 # ── words ──
 
 

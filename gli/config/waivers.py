@@ -21,7 +21,7 @@ from gli.config.environments import Environment
 from gli.config.toml_models import Table, validated
 
 LONGEST = timedelta(days=30)
-Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3)]
+NonBlank = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3)]
 
 
 class Waiver(Table):
@@ -30,8 +30,8 @@ class Waiver(Table):
     environment: str
     check: str
     target: str
-    reason: Words
-    owner: Words
+    reason: NonBlank
+    owner: NonBlank
     expires: date
     """The last day on which it counts, in UTC."""
 

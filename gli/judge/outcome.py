@@ -19,7 +19,7 @@ def _hidden(text: str, info: ValidationInfo) -> str:
     return str(info.context(text)) if info.context else text
 
 
-Words = Annotated[str, AfterValidator(_hidden)]
+Redactable = Annotated[str, AfterValidator(_hidden)]
 """Text for people. The function that hides secrets is the context of a validation, and reaches only fields of this
 type and of `Said`: a secret that is spelt like an outcome, an id or a field's name leaves those as they are.
 """

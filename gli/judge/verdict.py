@@ -22,7 +22,7 @@ from gli.common.clock import rfc3339
 from gli.common.sentences import Said, listed, phrase
 from gli.config.catalogue import Case, Phase
 from gli.config.waivers import Waiver
-from gli.judge.outcome import Outcome, Result, Words, worst
+from gli.judge.outcome import Outcome, Redactable, Result, worst
 from gli.judge.triage import Root, triage
 from gli.judge.waiver import accepted, no_longer_needed
 
@@ -86,8 +86,8 @@ class Reason(Part):
 class Accepted(Part):
     """The waiver that a red check carries: it stays red, and does not hold the verdict until it expires."""
 
-    reason: Words
-    owner: Words
+    reason: Redactable
+    owner: Redactable
     expires: Moment
 
 
@@ -100,11 +100,11 @@ class CheckLine(Part):
     severity: Literal["block", "warn"]
     phase: str
     blocked_by: str | None = None
-    message: Words = ""
+    message: Redactable = ""
     """What was expected and seen, as one sentence."""
     expected: Said | None = None
     seen: Said = ""
-    hint: Words = ""
+    hint: Redactable = ""
     attempts: int = 1
     duration_s: float = 0.0
     facts: tuple[str, ...] = ()
@@ -122,8 +122,8 @@ class RootCause(Part):
 
     check: str
     target: str
-    message: Words
-    hint: Words
+    message: Redactable
+    hint: Redactable
     explains: tuple[str, ...] = ()
 
     @property
@@ -144,7 +144,7 @@ class SignOff(Part):
 
     needed: int
     """How many distinct people have to sign."""
-    by: tuple[Words, ...] = ()
+    by: tuple[Redactable, ...] = ()
     """Who did, for these commits and not too long ago: `Name <e-mail>`."""
 
 
@@ -152,8 +152,8 @@ class ItemLine(Part):
     """One item of the checklist."""
 
     item: str
-    heading: Words
-    text: Words
+    heading: Redactable
+    text: Redactable
     outcome: Literal["missing", "failed", "unknown", "blocked", "pending", "waived", "not-applicable", "passed"]
     """The worst of its checks; `pending` where only a sign-off is lacking."""
     checks: tuple[str, ...] = ()
@@ -171,7 +171,7 @@ class Verdict(Part):
     run: str = ""
     """The name of the folder that the run wrote it to: it tells a copy under another name. Empty in old verdicts."""
     verdict: Literal["GO", "NO-GO"]
-    reasons: tuple[Words, ...]
+    reasons: tuple[Redactable, ...]
     """Sentences, worst first; empty for GO."""
     held_by: tuple[Reason, ...] = ()
     """The same reasons, each with its kind and its cases. Empty in old verdicts."""
@@ -186,7 +186,7 @@ class Verdict(Part):
     suite: Suite
     account: str | None = None
     manifest: dict[str, Annotated[dict[str, str], AfterValidator(_is_commit)]] = {}
-    served: dict[str, Words | None] = {}
+    served: dict[str, Redactable | None] = {}
     counts: dict[Outcome, int] = {}
     requests: dict[str, int] = {}
     checks: tuple[CheckLine, ...] = ()
