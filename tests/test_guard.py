@@ -55,6 +55,36 @@ def test_every_listed_read_is_an_operation_that_aws_has() -> None:
         assert operations <= set(session.get_service_model(service).operation_names), service
 
 
+@pytest.mark.parametrize("service", guard.AWS_READS)
+def test_a_cut_model_describes_every_read_as_the_whole_one_does(service: str) -> None:
+    import botocore.session
+
+    from gli.observe.engine import aws_models
+
+    whole, cut = botocore.session.Session(), botocore.session.Session()
+    cut.register_component("data_loader", aws_models.loader())
+    one, other = whole.get_service_model(service), cut.get_service_model(service)
+    assert other.metadata == one.metadata
+    assert other.operation_names == one.operation_names, "the guard sees and refuses each of the others by its name"
+    for name in guard.AWS_READS[service]:
+        assert described(other.operation_model(name)) == described(one.operation_model(name))
+
+
+def described(operation: Any) -> Any:
+    """All that a request is made with and an answer is read with."""
+    shapes: dict[str, Any] = {}
+    waiting = [s for s in (operation.input_shape, operation.output_shape, *operation.error_shapes) if s is not None]
+    while waiting:
+        shape = waiting.pop()
+        if shape.name not in shapes:
+            inner = [shape.key, shape.value] if shape.type_name == "map" else []
+            inner += [shape.member] if shape.type_name == "list" else []
+            inner += shape.members.values() if shape.type_name == "structure" else []
+            shapes[shape.name] = (shape.type_name, shape.serialization, shape.metadata, [s.name for s in inner])
+            waiting += inner
+    return operation.http, operation.auth_type, operation.endpoint, shapes
+
+
 @pytest.mark.parametrize(
     "statement",
     ["DELETE FROM django_migrations", "SELECT 1; DROP TABLE x", "WITH x AS (DELETE FROM y) SELECT 1", "SET x = 1", ""],

@@ -213,11 +213,14 @@ class AwsSession:
         if role not in self._sessions:
             import boto3.session
 
+            from gli.observe.engine import aws_models
+
             core = (
                 session_of(self._environment, self._aws)
                 if role is None
                 else session_as(self._session(None), role, self._aws)
             )
+            core.register_component("data_loader", aws_models.loader())
             session = boto3.session.Session(botocore_session=core)
             if role is not None:
                 self._confirm(session, role)

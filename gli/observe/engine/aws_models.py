@@ -1,0 +1,78 @@
+"""botocore's descriptions of AWS services, cut down to the operations that the suite may call.
+
+Source of truth: the `service-2` files of botocore. All of them whole are a third of a run's memory: `ec2` alone
+describes some 750 operations, of which the suite calls five.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable
+from functools import cache
+from pathlib import PurePath
+from typing import Any
+
+from botocore.loaders import JSONFileLoader, Loader
+
+from gli.observe.engine.guard import AWS_READS
+
+Model = dict[str, Any]
+_WHOLE = {"sts"}  # botocore takes roles with AssumeRole
+
+
+@cache
+def loader() -> Loader:
+    """What a botocore session loads its models with (its component `data_loader`), the same for all sessions."""
+    return Loader(file_loader=ReadModels())
+
+
+class ReadModels(JSONFileLoader):  # type: ignore[misc]
+    """What a `botocore.loaders.Loader` reads its files with."""
+
+    def load_file(self, file_path: str) -> Any:
+        """The content of `FILE_PATH.json` or `FILE_PATH.json.gz`; None where neither exists."""
+        for name, opened in ((f"{file_path}.json", open), (f"{file_path}.json.gz", gzip.open)):
+            try:
+                with opened(name, "rb") as file:
+                    model = json.loads(file.read())
+            except FileNotFoundError:
+                continue
+            service, _, kind = PurePath(file_path).parts[-3:]
+            cut = kind == "service-2" and service in AWS_READS and service not in _WHOLE
+            return reads_of(model, AWS_READS[service]) if cut else model
+        return None
+
+
+def reads_of(model: Model, reads: frozenset[str]) -> Model:
+    """The model with the shapes of these operations alone, and without documentation.
+
+    The other operations keep their names, so that the guard sees and refuses a call of one.
+    """
+    for name, operation in model["operations"].items():
+        operation.pop("documentation", None)
+        if name not in reads:
+            for key in ("input", "output", "errors"):
+                operation.pop(key, None)
+    wanted = _shapes_in(model["operations"].values())
+    shapes: Model = {}
+    while wanted:
+        name = wanted.pop()
+        if name not in shapes:
+            shapes[name] = shape = model["shapes"][name]
+            shape.pop("documentation", None)
+            for member in shape.get("members", {}).values():
+                member.pop("documentation", None)
+            wanted += _shapes_in([shape])
+    model["shapes"] = shapes
+    return model
+
+
+def _shapes_in(parts: Iterable[Model]) -> list[str]:
+    """The names of the shapes that these operations or shapes refer to."""
+    found = []
+    for part in parts:
+        refers = [part.get(key) for key in ("input", "output", "member", "key", "value")]
+        refers += [*part.get("errors", ()), *part.get("members", {}).values()]
+        found += [refer["shape"] for refer in refers if refer]
+    return found
