@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 for _role in ("AUTHOR", "COMMITTER"):
     os.environ.setdefault(f"GIT_{_role}_NAME", "GLI Developer")
     os.environ.setdefault(f"GIT_{_role}_EMAIL", "developer@glibiz.com")
+exhaustive = pytest.mark.exhaustive
 PYTEST = [sys.executable, "-m", "pytest"]
 UNUSED_PLUGINS = ("-p", "no:hypothesispytest", "-p", "no:valkey")
 """Plugins of development packages: a run would import them for nothing."""
@@ -76,6 +82,7 @@ def run(
         text=True,
         timeout=timeout,
         check=False,
+        preexec_fn=ends_with_this_process,
     )
     return Ran(process.returncode, process.stdout, *latest(reports))
 
@@ -93,6 +100,22 @@ def run_forked(*arguments: str, root: Path, reports: Path, env: dict[str, str] |
         return Ran(code, output.read(), *latest(reports))
 
 
+def sampled(cases: Sequence[Any], every: int) -> list[Any]:
+    """These cases for `parametrize`: `make test` tries the first of so many, `make test-all` the others."""
+    return [
+        case if n % every == 0 else pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=exhaustive)
+        for n, case in enumerate(cases)
+    ]
+
+
+def wait_for(happened: Callable[[], object], what: str, seconds: float = 60) -> None:
+    """Return as soon as that is true; fails with its name where it has not come true in time."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, f"{what} did not happen within {seconds:.0f} s"
+        time.sleep(0.02)
+
+
 def latest(reports: Path) -> tuple[dict[str, Any] | None, Path | None]:
     """The newest verdict below a folder of reports, and its folder."""
     found = sorted(reports.glob("*/*/verdict.json"), key=lambda p: p.parent.name.removeprefix("replay-"))
@@ -104,6 +127,41 @@ def clean_environment() -> dict[str, str]:
     """This process's environment without what would leak into a run."""
     dropped = ("PYTEST_", "AWS_", "GLI_SANDBOX", "COLUMNS")
     return {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
+
+
+def ends_with_this_process() -> None:
+    """For `preexec_fn`: Linux sends SIGTERM to the started process when this one is gone, however it ended."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+@contextmanager
+def sandbox_up(name: str, *options: str, cwd: Path = ROOT) -> Iterator[None]:
+    """A sandbox until the end of the block; a test run that is cut takes it along."""
+    with subprocess.Popen(
+        [*SANDBOX, "up", "--name", name, *options],
+        cwd=cwd,
+        env=clean_environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # Ctrl-C ends the tests, and then they end it
+        preexec_fn=ends_with_this_process,
+    ) as process:
+        assert process.stdout is not None
+        said: list[str] = []
+        for line in process.stdout:
+            said.append(line)
+            if "sandbox ready in" in line:
+                break
+        assert process.poll() is None, "".join(said)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.communicate(timeout=30)
+        assert process.returncode == 0
 
 
 @dataclass(frozen=True)
@@ -133,14 +191,26 @@ class Sandbox:
             "--env=sandbox", *arguments, root=ROOT, reports=reports, env={"GLI_SANDBOX": self.name} | (env or {})
         )
 
-    def verify_often(self, *, reports: Path) -> Ran:
-        """The same, without what a new process costs: for hundreds of runs."""
-        return run_forked("--env=sandbox", root=ROOT, reports=reports, env={"GLI_SANDBOX": self.name})
+    def verify_often(self, *arguments: str, reports: Path) -> Ran:
+        """The same, without what a new process costs: for all that is not about the process."""
+        return run_forked("--env=sandbox", *arguments, root=ROOT, reports=reports, env={"GLI_SANDBOX": self.name})
 
     def ask(self, do: str, *faults: str) -> None:
         """`gli sandbox break` or `heal`, without a process."""
         answer = control.ask(running(Place.of(self.name, "sandbox")) / "control", {"do": do, "faults": faults})
         assert answer["ok"], answer["error"]
+
+    def web_requests(self) -> int:
+        """HTTP requests and WebSocket handshakes of the suite, as the sandbox counted them."""
+        answer = control.ask(running(Place.of(self.name, "sandbox")) / "control", {"do": "status"})
+        return int(answer["status"]["requests"])
+
+    def aws_requests(self) -> dict[str, int]:
+        """Requests of the suite by service, as the AWS of the sandbox counted them."""
+        url = f"{self.status['aws_endpoint_url']}/_sandbox/requests"
+        with urllib.request.urlopen(urllib.request.Request(url, data=b"{}"), timeout=10) as answer:
+            found: dict[str, int] = json.loads(answer.read())["requests"]
+        return found
 
     def aws(self, service: str) -> Any:
         """A boto3 client with other credentials than the suite's, as any other tool would make it."""
@@ -159,13 +229,8 @@ class Sandbox:
 def sandbox() -> Iterator[Sandbox]:
     """One sandbox for all tests that need one; every test leaves it as it found it."""
     name = f"tests-{os.getpid()}"
-    handle = Sandbox(name, {})
-    handle.call("up", "--detach")
-    try:
-        status = json.loads(handle.call("status", "--json"))
-        yield Sandbox(name, status)
-    finally:
-        handle.call("down", check=False)
+    with sandbox_up(name):
+        yield Sandbox(name, json.loads(Sandbox(name, {}).call("status", "--json")))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, Ran, run
+from conftest import ROOT, Ran, run_forked
 
 PAGE = b'<!doctype html><div id="app"></div><script type="module" src="/src/main.js"></script>'
 
@@ -66,7 +66,7 @@ class Machine:
         return server
 
     def verify(self) -> Ran:
-        return run("--env=dev", root=self.root, reports=self.root / "reports")
+        return run_forked("--env=dev", root=self.root, reports=self.root / "reports")
 
 
 @pytest.fixture

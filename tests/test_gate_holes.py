@@ -10,11 +10,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
-from conftest import PYTEST, Project, Ran, clean_environment, latest
+from conftest import PYTEST, Project, Ran, clean_environment, latest, wait_for
 from gli.gate import gate
 
 FAILS = "def test_first_check(target): assert False, 'expected 1, saw 2'\ndef test_second_check(target): pass\n"
@@ -280,7 +279,10 @@ def test_a_check_that_ends_the_process(project: Project) -> None:
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_is_killed_leaves_no_go(project: Project, sent: signal.Signals) -> None:
-    project.checks("import time\ndef test_first_check(target): time.sleep(60)\ndef test_second_check(target): pass\n")
+    project.checks(
+        "import time\nfrom pathlib import Path\ndef test_second_check(target): pass\n"
+        "def test_first_check(target):\n    Path('begun').touch()\n    time.sleep(60)\n"
+    )
     process = subprocess.Popen(
         [*PYTEST, "--env=own"],
         cwd=project.root,
@@ -291,10 +293,7 @@ def test_a_run_that_is_killed_leaves_no_go(project: Project, sent: signal.Signal
         # A shell's background job hands an ignored SIGINT down.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    deadline = time.monotonic() + 20
-    while latest(project.root / "reports")[0] is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.5)
+    wait_for((project.root / "begun").exists, "the first check")
     os.kill(process.pid, sent)
     output, _ = process.communicate(timeout=20)
     verdict, _ = latest(project.root / "reports")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import redis
 
-from conftest import Sandbox
+from conftest import Sandbox, exhaustive
 
 
 @contextmanager
@@ -86,6 +86,31 @@ CHANGES: dict[str, tuple[Callable[[Sandbox], Any], str]] = {
 }
 
 
+# No two of a group turn the same check red.
+TOGETHER = (
+    ("a group opened to one address", "a deleted asset", "a role that may not log in", "an eviction policy"),
+    ("a group opened to IPv6", "a migration rolled back behind the code's back"),
+    ("a group opened by protocol -1",),
+)
+
+
+def test_every_change_is_in_a_group() -> None:
+    assert sorted(change for group in TOGETHER for change in group) == sorted(CHANGES)
+
+
+@pytest.mark.parametrize("changes", TOGETHER, ids=" and ".join)
+def test_changes_made_with_another_tool_turn_the_right_checks_red(
+    sandbox: Sandbox, tmp_path: Path, changes: tuple[str, ...]
+) -> None:
+    with ExitStack() as stack:
+        for change in changes:
+            stack.enter_context(CHANGES[change][0](sandbox))
+        ran = sandbox.verify_often(reports=tmp_path)
+    assert {CHANGES[change][1] for change in changes} <= ran.roots, ran.output
+    assert sandbox.verify_often(reports=tmp_path).last_line == "VERDICT sandbox: GO"
+
+
+@exhaustive
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_change_made_with_another_tool_turns_the_right_check_red(
     sandbox: Sandbox, tmp_path: Path, change: str

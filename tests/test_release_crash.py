@@ -24,6 +24,7 @@ import pytest
 import release_rig
 from release_rig import FIRST_TAG, HOME, NAMES, REFUSE, SLOW, Ended, Rig
 
+from conftest import sampled
 from gli.common.errors import UsageError
 from gli.release import journal as journals
 from gli.release import lock
@@ -98,7 +99,9 @@ def judge(rig: Rig, ended: Ended, old: dict[str, str], new: dict[str, str], bran
 
 
 @pytest.mark.parametrize("how", ["resume", "undo"])
-@pytest.mark.parametrize(("when", "line"), [("after", n) for n in (1, 2, 3, 4, 5)] + [("before", n) for n in (2, 5, 6)])
+@pytest.mark.parametrize(
+    ("when", "line"), sampled([("after", n) for n in (1, 2, 3, 4, 5)] + [("before", n) for n in (2, 5, 6)], 4)
+)
 def test_killed_before_anything_moved_it_is_closed(rig: Rig, when: str, line: int, how: str) -> None:
     old, new = rig.trees(), rig.trees("stg")
     assert killed(rig.promote, when, line)
@@ -108,7 +111,7 @@ def test_killed_before_anything_moved_it_is_closed(rig: Rig, when: str, line: in
 
 
 @pytest.mark.parametrize("how", ["resume", "undo"])
-@pytest.mark.parametrize(("when", "line"), ALL_LAND)
+@pytest.mark.parametrize(("when", "line"), sampled(ALL_LAND, 4))
 def test_killed_while_all_land(parked: tuple[Rig, bytes], when: str, line: int, how: str) -> None:
     rig, journal = parked
     path = release_rig.restart(rig, journal)
@@ -125,7 +128,7 @@ def test_killed_while_all_land(parked: tuple[Rig, bytes], when: str, line: int, 
 
 
 @pytest.mark.parametrize("how", ["resume", "undo"])
-@pytest.mark.parametrize(("when", "line"), SOME_REFUSE)
+@pytest.mark.parametrize(("when", "line"), sampled(SOME_REFUSE, 4))
 def test_killed_while_some_refuse(parked: tuple[Rig, bytes], when: str, line: int, how: str) -> None:
     rig, journal = parked
     path = release_rig.restart(rig, journal)

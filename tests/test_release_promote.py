@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -18,7 +18,7 @@ import pytest
 import release_rig
 from release_rig import HOME, NAMES, REFUSE, Ended, Rig
 
-from conftest import ROOT
+from conftest import ROOT, exhaustive
 from gli.common import clock
 from gli.common.errors import UsageError
 from gli.release import lock
@@ -184,12 +184,20 @@ def test_nobodys_clone_is_looked_at(rig: Rig) -> None:
     assert rig.promote().code == 0
 
 
-@pytest.mark.parametrize("quarter", range(4))
-def test_each_subset_of_the_repositories_may_refuse_and_all_or_nothing_moves(tmp_path: Path, quarter: int) -> None:
+ALL_ALONE = [0, *(1 << bit for bit in range(8)), 255]
+"""None of the repositories, each alone, and all: what refuses in `make test`, as bits."""
+
+
+@pytest.mark.parametrize(
+    "subsets", [ALL_ALONE, *(pytest.param(range(n, 2**8, 4), marks=exhaustive) for n in range(4))], ids=str
+)
+def test_each_subset_of_the_repositories_may_refuse_and_all_or_nothing_moves(
+    tmp_path: Path, subsets: Sequence[int]
+) -> None:
     rig = release_rig.make(tmp_path)
     old, new = rig.trees(), rig.trees("stg")
     journal = release_rig.park(rig, rig.promote).read_bytes()
-    for subset in range(quarter, 2**8, 4):
+    for subset in subsets:
         refusing = [name for bit, name in enumerate(NAMES) if subset >> bit & 1]
         path = release_rig.restart(rig, journal)
         for name in refusing:
@@ -515,15 +523,17 @@ def test_a_branch_that_somebody_moves_on_while_others_are_refused_is_left_to_peo
     assert (blocked.code, "left half-finished" in blocked.said) == (1, True)
 
 
-@pytest.mark.parametrize("quarter", range(4))
-def test_two_promoters_at_once_a_hundred_times(tmp_path: Path, quarter: int) -> None:
+@pytest.mark.parametrize(
+    "rounds", [range(8), *(pytest.param(range(n, n + 25), marks=exhaustive) for n in range(0, 100, 25))], ids=str
+)
+def test_two_promoters_at_once_a_hundred_times(tmp_path: Path, rounds: Sequence[int]) -> None:
     """From two machines (a state folder each) in odd rounds, from two terminals of one machine in even ones."""
     rig = release_rig.make(tmp_path)
     other = replace(rig, state=tmp_path / "other")
     old, new = rig.trees(), rig.trees("stg")
     gate = rig.gate()
     with ThreadPoolExecutor(2) as pool:
-        for number in range(quarter * 25, quarter * 25 + 25):
+        for number in rounds:
             start = threading.Barrier(2)
 
             def run(promoter: Rig, start: threading.Barrier = start) -> Ended:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from conftest import Ran, Sandbox
+from conftest import ROOT, Ran, Sandbox, wait_for
+from gli.config import environments
 
 EARLY = {
     *("caller_identity", "confirmed_identity"),
@@ -37,16 +37,23 @@ def began(fact: dict[str, Any]) -> float:
 def test_a_run_waits_for_the_workflows_then_for_ecs_and_then_observes_all_else(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
+    pipelines = sum(bool(r.workflow) for r in environments.load(ROOT, "sandbox").repositories)
+    web, ecs = sandbox.web_requests(), sandbox.aws_requests().get("ecs", 0)
+
     def deployed() -> None:
-        for step in DEPLOYING:
-            time.sleep(3)
-            sandbox.ask("heal", step)
+        """Each step ends when it was seen in progress. Before the workflows have ended only GitHub is asked: once for
+        each pipeline, and then for the one at work.
+        """
+        wait_for(lambda: sandbox.web_requests() - web > pipelines, "a second look at the workflow")
+        sandbox.ask("heal", "run-in-progress")
+        wait_for(lambda: sandbox.aws_requests().get("ecs", 0) > ecs, "a look at the rollout")
+        sandbox.ask("heal", "rollout-in-progress")
 
     sandbox.ask("break", *DEPLOYING)
     deploying = threading.Thread(target=deployed)
     deploying.start()
     try:
-        ran = sandbox.verify("--await-rollout=60", reports=tmp_path)
+        ran = sandbox.verify_often("--await-rollout=60", reports=tmp_path)
     finally:
         deploying.join()
     assert (ran.code, ran.last_line) == (0, "VERDICT sandbox: GO"), ran.output
@@ -65,7 +72,7 @@ def test_a_run_waits_for_the_workflows_then_for_ecs_and_then_observes_all_else(
 def test_what_has_not_ended_when_the_patience_has_is_red(sandbox: Sandbox, tmp_path: Path) -> None:
     sandbox.ask("break", *DEPLOYING)
     try:
-        ran = sandbox.verify("--await-rollout=0.5", reports=tmp_path)
+        ran = sandbox.verify_often("--await-rollout=0.5", reports=tmp_path)
     finally:
         sandbox.ask("heal", *DEPLOYING)
     assert ran.code == 1

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, Ran, Sandbox, run
+from conftest import ROOT, Ran, Sandbox, run, run_forked, sandbox_up
 from sandbox.overlay import toml
 
 NO_METADATA = {"AWS_EC2_METADATA_DISABLED": "true"}
@@ -138,11 +138,11 @@ def requests_of(ran: Ran) -> dict[str, dict[str, int] | None]:
 def test_a_replay_judges_without_a_network(sandbox: Sandbox, tmp_path: Path) -> None:
     sandbox.call("break", "database-open-to-an-address")
     try:
-        recorded = sandbox.verify(reports=tmp_path / "recorded")
+        recorded = sandbox.verify_often(reports=tmp_path / "recorded")
     finally:
         sandbox.call("heal")
     assert recorded.folder is not None
-    offline = run(
+    offline = run_forked(
         "--env=sandbox",
         f"--replay={recorded.folder / 'facts.jsonl'}",
         root=ROOT,
@@ -159,7 +159,7 @@ def test_a_replay_judges_without_a_network(sandbox: Sandbox, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("phase", ["pre-deploy", "post-deploy"])
 def test_a_phase_judges_its_own_checks(sandbox: Sandbox, tmp_path: Path, phase: str) -> None:
-    ran = sandbox.verify(f"--phase={phase}", reports=tmp_path)
+    ran = sandbox.verify_often(f"--phase={phase}", reports=tmp_path)
     assert ran.last_line == "VERDICT sandbox: GO"
     listed = tomllib.loads((ROOT / f"checklists/{phase}.toml").read_text())
     needed = {check for item in listed.values() for check in item.get("checks", ())}
@@ -169,7 +169,7 @@ def test_a_phase_judges_its_own_checks(sandbox: Sandbox, tmp_path: Path, phase: 
 def test_from_the_internet_the_private_checks_are_unknown_and_hold_the_verdict(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    ran = sandbox.verify("--vantage=internet", reports=tmp_path)
+    ran = sandbox.verify_often("--vantage=internet", reports=tmp_path)
     assert ran.code == 1
     unseen = [c for c in verdict_of(ran)["checks"] if c["outcome"] == "unknown"]
     assert {"db-credentials-valid", "redis-ping"} <= {c["id"] for c in unseen}
@@ -187,11 +187,8 @@ def test_a_run_starts_a_sandbox_where_none_is_up_and_ends_it(tmp_path: Path) -> 
 def test_a_delay_of_every_answer_is_survived(tmp_path: Path) -> None:
     """How long it takes is measured in benchmarks/."""
     slow = Sandbox(f"slow-{uuid.uuid4().hex[:6]}", {})
-    slow.call("up", "--detach", "--latency", "100ms")
-    try:
+    with sandbox_up(slow.name, "--latency", "100ms"):
         ran = slow.verify(reports=tmp_path)
-    finally:
-        slow.call("down")
     assert ran.last_line == "VERDICT sandbox: GO", ran.output
 
 
@@ -220,7 +217,7 @@ def overlaid(sandbox: Sandbox) -> Iterator[Overlaid]:
 def refused(name: str, tmp_path: Path, *arguments: str) -> Ran:
     """A run whose identity is not confirmed: one sentence, code 4, NO-GO, and nothing else was asked."""
     env = NO_METADATA | {"GLI_SANDBOX": name}
-    ran = run("--env=sandbox", *arguments, root=ROOT, reports=tmp_path, env=env)
+    ran = run_forked("--env=sandbox", *arguments, root=ROOT, reports=tmp_path, env=env)
     assert ran.code == 4, ran.output
     assert "Traceback" not in ran.output
     verdict = verdict_of(ran)
@@ -250,7 +247,7 @@ def test_no_credentials_are_one_sentence(overlaid: Overlaid, tmp_path: Path) -> 
 
 def test_aws_out_of_reach_is_unknown_and_no_go(overlaid: Overlaid, tmp_path: Path) -> None:
     name = overlaid(endpoint_url="http://127.0.0.1:9")
-    ran = run("--env=sandbox", root=ROOT, reports=tmp_path, env=NO_METADATA | {"GLI_SANDBOX": name})
+    ran = run_forked("--env=sandbox", root=ROOT, reports=tmp_path, env=NO_METADATA | {"GLI_SANDBOX": name})
     assert ran.code == 1
     assert ran.outcomes("unknown") == {"aws-caller-identity"}
     assert "AWS can't be reached for sts:get_caller_identity" in " ".join(ran.output.split())

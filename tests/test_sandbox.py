@@ -16,7 +16,7 @@ import psycopg
 import pytest
 import redis
 
-from conftest import ROOT, SANDBOX, Sandbox, clean_environment
+from conftest import PYTEST, ROOT, SANDBOX, Sandbox, clean_environment, exhaustive, wait_for
 
 
 class Own:
@@ -69,7 +69,10 @@ def own() -> Iterator[Own]:
         sandbox.end(signal.SIGTERM)
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "sent",
+    [signal.SIGINT, signal.SIGKILL, *(pytest.param(s, marks=exhaustive) for s in (signal.SIGTERM, signal.SIGHUP))],
+)
 def test_it_leaves_nothing_behind(own: Own, sent: signal.Signals) -> None:
     assert len(own.children) >= 4
     own.end(sent)
@@ -106,26 +109,64 @@ def test_production_is_seeded_beside_staging(sandbox: Sandbox) -> None:
     assert {i["DBInstanceIdentifier"] for i in instances} == {"stg-gli-database", "prod-gli-database"}
 
 
-def test_two_run_side_by_side(sandbox: Sandbox, own: Own) -> None:
-    other = json.loads(
-        subprocess.run(
-            [*SANDBOX, "status", "--json", "--name", own.name],
-            cwd=ROOT,
-            env=clean_environment(),
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-    )
-    assert other["postgres_dsn"] != sandbox.status["postgres_dsn"]
-    assert other["hosts"] != sandbox.status["hosts"]
-
-
 def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     asked = [*SANDBOX, *arguments]
     return subprocess.run(
         asked, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=60, check=False
     )
+
+
+def test_a_detached_one_runs_beside_another_until_it_is_taken_down(sandbox: Sandbox) -> None:
+    name = f"beside-{uuid.uuid4().hex[:8]}"
+    up = command("up", "--detach", "--name", name)
+    try:
+        assert up.returncode == 0, up.stdout + up.stderr
+        other = json.loads(command("status", "--json", "--name", name).stdout)
+        assert other["postgres_dsn"] != sandbox.status["postgres_dsn"]
+        assert other["hosts"] != sandbox.status["hosts"]
+    finally:
+        down = command("down", "--name", name)
+    assert down.returncode == 0, down.stdout + down.stderr
+    assert not os.path.lexists(ROOT / ".sandbox" / name)
+
+
+CUT = """
+from pathlib import Path
+from conftest import Project
+
+def test_that_takes_long(sandbox):
+    project = Project(Path("project"))
+    project.checks(
+        "import time\\nfrom pathlib import Path\\n"
+        "def test_first_check(target):\\n    Path('begun').touch()\\n    time.sleep(600)\\n"
+        "def test_second_check(target): pass\\n"
+    )
+    project.run()
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=exhaustive)])
+def test_a_test_run_that_is_cut_leaves_no_process_behind(tmp_path: Path, sent: signal.Signals) -> None:
+    """Its worker, a sandbox, and a run in a fork are at work when Ctrl-C or a SIGKILL reaches it."""
+    (tmp_path / "test_long.py").write_text(CUT)
+    with subprocess.Popen(
+        [*PYTEST, "-p", "conftest", "-n1", "test_long.py"],
+        cwd=tmp_path,
+        env=clean_environment() | {"PYTHONPATH": os.pathsep.join([str(ROOT / "tests"), str(ROOT)])},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as cut:
+        wait_for((tmp_path / "project" / "begun").exists, "the run in a fork")
+        children = psutil.Process(cut.pid).children(recursive=True)
+        os.killpg(cut.pid, sent)
+    assert len(children) > 6, "a worker, a fork and a sandbox of several processes"
+    wait_for(lambda: not any(alive(child) for child in children), "the end of every process")
+
+
+def alive(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def test_a_second_one_of_the_same_name_is_refused(sandbox: Sandbox) -> None:
@@ -168,10 +209,10 @@ def test_faults_are_listed_with_what_they_turn_red(sandbox: Sandbox) -> None:
 
 def test_heal_without_a_name_heals_all(sandbox: Sandbox, tmp_path: Path) -> None:
     sandbox.call("break", "alarm-rings", "ssh-open-to-the-world", "logs-kept-for-a-day")
-    broken = sandbox.verify(reports=tmp_path)
+    broken = sandbox.verify_often(reports=tmp_path)
     sandbox.call("heal")
     assert broken.roots == {"alarms-quiet", "sg-no-world-ports", "logs-retention"}
-    assert sandbox.verify(reports=tmp_path).last_line == "VERDICT sandbox: GO"
+    assert sandbox.verify_often(reports=tmp_path).last_line == "VERDICT sandbox: GO"
 
 
 def test_a_heal_that_fails_names_the_exception_and_heals_the_others(sandbox: Sandbox) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,16 @@ from typing import Any
 import psycopg
 import pytest
 
-from conftest import ROOT, SANDBOX, Ran, Sandbox, clean_environment, run
+from conftest import ROOT, SANDBOX, Ran, Sandbox, clean_environment, run, run_forked, sandbox_up
 from sandbox import state
 from sandbox.state import Place, State
 
 PRODUCTION = ("--env", "sandbox-prod")
 
 
-def verify(sandbox: Sandbox, reports: Path) -> Ran:
+def verify(sandbox: Sandbox, reports: Path, ran: Callable[..., Ran] = run_forked) -> Ran:
     """`pytest --env=sandbox-prod` under the name of a staging sandbox."""
-    return run("--env=sandbox-prod", root=ROOT, reports=reports, env={"GLI_SANDBOX": sandbox.name})
+    return ran("--env=sandbox-prod", root=ROOT, reports=reports, env={"GLI_SANDBOX": sandbox.name})
 
 
 def git(remote: str, *arguments: str) -> str:
@@ -35,7 +35,7 @@ def git(remote: str, *arguments: str) -> str:
 
 
 def test_a_run_starts_production_and_ends_it_and_leaves_staging_alone(sandbox: Sandbox, tmp_path: Path) -> None:
-    ran = verify(sandbox, tmp_path)
+    ran = verify(sandbox, tmp_path, run)
     assert (ran.red, ran.code, ran.last_line) == (set(), 0, "VERDICT sandbox-prod: GO"), ran.output
     assert ran.verdict is not None
     remotes = sandbox.status["git_remotes"]
@@ -49,9 +49,8 @@ def test_a_run_starts_production_and_ends_it_and_leaves_staging_alone(sandbox: S
 @pytest.fixture(scope="module")
 def production(sandbox: Sandbox) -> Iterator[dict[str, Any]]:
     """The status of production beside the tests' staging."""
-    sandbox.call("up", "--detach", *PRODUCTION)
-    yield json.loads(sandbox.call("status", "--json", *PRODUCTION))
-    sandbox.call("down", *PRODUCTION)
+    with sandbox_up(sandbox.name, *PRODUCTION):
+        yield json.loads(sandbox.call("status", "--json", *PRODUCTION))
 
 
 def test_both_are_over_the_same_repositories(sandbox: Sandbox, production: dict[str, Any]) -> None:

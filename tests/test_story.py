@@ -17,7 +17,7 @@ from uuid import uuid4
 import pytest
 from test_report_notify import Hook
 
-from conftest import ROOT, clean_environment
+from conftest import ROOT, clean_environment, sandbox_up
 
 PARTS = ("environments.toml", "conftest.py", "pytest.ini", "checklists", "tests_smoke", "tests_infra")
 ADA, BOB = "ada@glibiz.com", "bob@glibiz.com"
@@ -127,12 +127,9 @@ def day(tmp_path: Path) -> Iterator[Day]:
         (shutil.copytree if whole.is_dir() else shutil.copy2)(whole, tmp_path / part)
     day = Day(tmp_path, Hook())
     try:
-        day.sandbox("up", "--detach")
-        day.sandbox("up", "--detach", "--env", "sandbox-prod")
-        yield day
+        with sandbox_up("story", cwd=tmp_path), sandbox_up("story", "--env", "sandbox-prod", cwd=tmp_path):
+            yield day
     finally:
-        day.run(sys.executable, "-m", "sandbox", "down", "--env", "sandbox-prod")
-        day.run(sys.executable, "-m", "sandbox", "down")
         day.hook.close()
 
 

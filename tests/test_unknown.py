@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from conftest import ROOT, Sandbox
 from gli.config import catalogue
+from sandbox.faults import known
 
 REFUSED = {
     "aws-denies-ecs": ("ecs", "ecs:DescribeClusters is denied to this role"),
@@ -22,15 +20,20 @@ REFUSED = {
 }
 
 
+def test_every_fault_that_refuses_is_tried() -> None:
+    assert set(REFUSED) == {id for id in known() if id.startswith(("aws-denies-", "aws-throttles-"))}
+
+
 @pytest.mark.parametrize("fault", REFUSED)
 def test_what_aws_refuses_to_tell_is_unknown_and_names_the_action(sandbox: Sandbox, tmp_path: Path, fault: str) -> None:
     service, sentence = REFUSED[fault]
-    sandbox.call("break", fault)
+    sandbox.ask("break", fault)
     try:
         ran = sandbox.verify_often(reports=tmp_path)
     finally:
-        sandbox.call("heal", fault)
+        sandbox.ask("heal", fault)
     assert ran.verdict is not None
+    assert ran.roots <= set(known()[fault].turns_red) <= ran.red
     assert ran.verdict["verdict"] == "NO-GO"
     assert ran.outcomes("failed") == set(), "nothing was seen to be wrong"
     assert sentence in " ".join(ran.output.split())
@@ -39,25 +42,12 @@ def test_what_aws_refuses_to_tell_is_unknown_and_names_the_action(sandbox: Sandb
 
 
 def test_the_report_counts_the_requests_that_the_sandbox_counted(sandbox: Sandbox, tmp_path: Path) -> None:
-    aws, web = counted(sandbox), web_requests(sandbox)
+    aws, web = sandbox.aws_requests(), sandbox.web_requests()
     ran = sandbox.verify_often(reports=tmp_path)
-    aws_after, web_after = counted(sandbox), web_requests(sandbox)
+    aws_after, web_after = sandbox.aws_requests(), sandbox.web_requests()
     assert ran.verdict is not None
     reported = ran.verdict["requests"]
     sent = {service: n - aws.get(service, 0) for service, n in aws_after.items() if n != aws.get(service, 0)}
     assert sent == {service: n for service, n in reported.items() if service in sent}
     assert sum(sent.values()) <= 100, "AWS calls of one environment"
     assert web_after - web == reported["http"] + reported["websocket"]
-
-
-def web_requests(sandbox: Sandbox) -> int:
-    """HTTP requests and WebSocket handshakes of the suite, as the sandbox counted them."""
-    return int(json.loads(sandbox.call("status", "--json"))["requests"])
-
-
-def counted(sandbox: Sandbox) -> dict[str, Any]:
-    """Requests of the suite by service, as the AWS of the sandbox counted them."""
-    url = f"{sandbox.status['aws_endpoint_url']}/_sandbox/requests"
-    with urllib.request.urlopen(urllib.request.Request(url, data=b"{}"), timeout=10) as answer:
-        found: dict[str, Any] = json.loads(answer.read())["requests"]
-    return found
