@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from declared import load_stacks
 
 from gli.cli.infra import infra
 from gli.provision.changes import of_change_set
+from gli.provision.drift import differences
 from gli.provision.plan import Step, lines
 from gli.provision.template import Template
 
@@ -164,3 +166,45 @@ def test_a_template_resolves_what_is_known_and_keeps_the_rest(tmp_path: Path) ->
         "List": [2],
         "Other": {"Fn::GetAtt": ["C", "Arn.Of.It"]},
     }
+
+
+def test_what_changes_by_design_is_told_apart_from_what_somebody_did() -> None:
+    """ministack compares no listener rules: the answer is as AWS documents it."""
+    values = {"Environment": "stg"}
+    resources = Template(ROOT / "infrastructure" / "services.yaml").resources(values)
+    found = {
+        "LogicalResourceId": "ApiRule",
+        "ResourceType": "AWS::ElasticLoadBalancingV2::ListenerRule",
+        "PhysicalResourceId": "arn:rule",
+        "StackResourceDriftStatus": "MODIFIED",
+        "PropertyDifferences": [
+            {
+                "PropertyPath": f"/{path}",
+                "ExpectedValue": "1",
+                "ActualValue": actual,
+                "DifferenceType": "NOT_EQUAL",
+            }
+            for path, actual in (("Actions/0/ForwardConfig/TargetGroups/0/Weight", "0"), ("Priority", "7"))
+        ],
+    }
+    by_hand, by_design = differences(found, resources)
+    which = "ApiRule (AWS::ElasticLoadBalancingV2::ListenerRule arn:rule)"
+    assert by_hand == [f"{which}: Priority is 7, and the template says 1"]
+    assert len(by_design) == 1
+    assert by_design[0].endswith(": ECS turns the traffic between blue and green")
+
+
+@pytest.mark.parametrize(
+    ("typed", "arguments"), [([], "--env stg"), (["prod"], "--env prod"), (["stg", "--yes"], "--env stg --yes")]
+)
+def test_the_overviews_script_applies_an_environment_from_wherever_it_is_called(
+    typed: list[str], arguments: str, tmp_path: Path
+) -> None:
+    script, gli = tmp_path / "scripts" / "setup-aws-infrastructure.sh", tmp_path / ".venv" / "bin" / "gli"
+    for folder in (script.parent, gli.parent):
+        folder.mkdir(parents=True)
+    shutil.copy(ROOT / "scripts" / script.name, script)
+    gli.write_text('#!/bin/sh\necho "$PWD $*"\n')
+    gli.chmod(0o755)
+    ran = subprocess.run([script, *typed], cwd="/", capture_output=True, text=True, check=True)
+    assert ran.stdout == f"{tmp_path} infra apply {arguments}\n"

@@ -59,26 +59,26 @@ def drift(account: Account, stacks: Stacks) -> Iterator[Drift]:
             continue
         resources = stack.template.resources(account.applied(stack))
         found = account.drifts(stack)
-        told = [_told(each, resources) for each in found]
+        told = [differences(each, resources) for each in found]
         every = {r["LogicalResourceId"] for r in account.resources(stack)}
         compared = {d["LogicalResourceId"] for d in found if d["StackResourceDriftStatus"] != "NOT_CHECKED"}
         yield Drift(
             stack,
             exists=True,
-            differences=tuple(text for differences, _ in told for text in differences),
+            differences=tuple(text for by_hand, _ in told for text in by_hand),
             by_design=tuple(text for _, expected in told for text in expected),
             unchecked=tuple(sorted(every - compared)),
             total=len(every),
         )
 
 
-def _told(found: Mapping[str, Any], resources: Mapping[str, Resource]) -> tuple[list[str], list[str]]:
-    """What differs of one resource, and what of that is by design."""
+def differences(found: Mapping[str, Any], resources: Mapping[str, Resource]) -> tuple[list[str], list[str]]:
+    """What differs of one resource of DescribeStackResourceDrifts by somebody's hand, and what by design."""
     name = found["LogicalResourceId"]
     which = f"{name} ({found['ResourceType']} {found.get('PhysicalResourceId', '')})"
     if found["StackResourceDriftStatus"] == "DELETED":
         return [f"{which} was deleted"], []
-    differences, expected = [], []
+    by_hand, expected = [], []
     by_design = resources[name].by_design if name in resources else {}
     for each in found.get("PropertyDifferences", []):
         path = each["PropertyPath"].lstrip("/")
@@ -88,8 +88,8 @@ def _told(found: Mapping[str, Any], resources: Mapping[str, Resource]) -> tuple[
         if reason:
             expected.append(f"{text}: {reason}")
         else:
-            differences.append(text)
-    return differences, expected
+            by_hand.append(text)
+    return by_hand, expected
 
 
 def _short(value: Any) -> str:
