@@ -50,8 +50,8 @@ done
 TO_MAIN = """\
 import json
 from pathlib import Path
-from gli import start
-start.spare_garbage()
+from gli.cli import entry
+entry.spare_garbage()
 from gli.release import settings
 from gli.release.promote import Evidence, promote
 from gli.release.session import Approval, session

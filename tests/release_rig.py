@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gli.git.refs import FENCE
 from gli.release import journal as journals
 from gli.release import lock
 from gli.release.engine import Operation
@@ -27,6 +28,7 @@ from gli.release.rollback import rollback
 from gli.release.session import Approval, Request, Session, session
 from gli.release.settings import Settings
 from gli.release.statuses import Statuses
+from gli.release.take_over import take_over
 
 NAMES = (
     "gli_root",
@@ -40,6 +42,7 @@ NAMES = (
 )
 HOME = "gli_root"
 """The log repository: it moves last."""
+ME = "GLI Developer <developer@glibiz.com>"
 SECOND = "Second Person <second@glibiz.com>"
 REFUSE = "#!/bin/sh\nwhile read old new ref; do case $ref in refs/heads/*) echo not today; exit 1;; esac; done\n"
 SLOW = "#!/bin/sh\nwhile read old new ref; do case $ref in refs/heads/*) sleep 0.2;; esac; done\n"
@@ -134,8 +137,9 @@ class Rig:
         return found
 
     def everything(self) -> dict[str, dict[str, str]]:
-        """Every ref of every remote, but for the log, which also says what was refused."""
-        return {n: {ref: o for ref, o in self.refs(n).items() if not ref.endswith("/deployments")} for n in NAMES}
+        """Every ref of every remote, but for the log and the fence, which also say what was refused."""
+        own = ("refs/heads/deployments", FENCE)
+        return {n: {ref: o for ref, o in self.refs(n).items() if ref not in own} for n in NAMES}
 
     def heads(self, branch: str = "main") -> dict[str, str]:
         return {name: self.refs(name)[f"refs/heads/{branch}"] for name in NAMES}
@@ -221,6 +225,9 @@ class Rig:
     def recover(self, how: Any, patience: Sequence[float] = (0.01,)) -> Ended:
         return self.ends(lambda s: recover(s, how), patience)
 
+    def take_over(self, id_: str, approve: Callable[[Request], Approval] = lambda request: Approval(SECOND)) -> Ended:
+        return self.ends(lambda s: take_over(s, id_, approve=approve, between_s=0.0))
+
     def ends(self, work: Callable[[Session], Operation | None], patience: Sequence[float] = (0.01,)) -> Ended:
         """An operation in a session of its own, and how it ended."""
         try:
@@ -247,8 +254,9 @@ class Rig:
         return [event.event for event in self.journal()]
 
     def leftovers(self) -> set[str]:
-        """Refs that no operation may leave behind."""
-        return {ref for n in NAMES for ref in self.refs(n) if ref.startswith(("refs/promotions/", "refs/gli/"))}
+        """Refs that no operation may leave behind. The fence stays: it says which operation was the last."""
+        kept = ("refs/promotions/", "refs/gli/")
+        return {ref for n in NAMES for ref in self.refs(n) if ref.startswith(kept) and ref != FENCE}
 
     def verdict_of_git(self, old: Mapping[str, str], new: Mapping[str, str], branch: str = "main") -> str:
         """`old` or `new` where the branch of all eight repositories has that tree; else which has what."""

@@ -54,11 +54,8 @@ class Release:
         self.root = root
         self.write("environments.toml", ENVIRONMENTS)
         # the file says the same in every copy of the project: a verdict is of it, too
-        self.where = {
-            "GIT_CONFIG_COUNT": "1",
-            "GIT_CONFIG_KEY_0": f"url.{root}/git/.insteadOf",
-            "GIT_CONFIG_VALUE_0": "here:",
-        }
+        self.write("gitconfig", f'[url "{root}/git/"]\n\tinsteadOf = here:\n')
+        self.where = {"GIT_CONFIG_GLOBAL": str(root / "gitconfig")}
 
     def write(self, path: str, text: str) -> None:
         (self.root / path).write_text(text, encoding="utf-8")

@@ -128,6 +128,19 @@ def test_a_rollback_that_says_what_it_restores_is_nothing_that_staging_lacks(
     assert remote.gap().lost is lost
 
 
+def test_a_hotfix_after_a_rollback_is_all_that_staging_lacks(remote: Remote) -> None:
+    """Promotions look behind the tip for a rollback, and so do checks: both see the earlier release with the hotfix."""
+    released = remote.commits["main"]["app"]
+    staged = {"CHANGELOG.md": "# app\n\n- What staging tests.\n- The release on main.\n"}
+    remote.push("main", staged, merged=remote.commits["stg"]["app"])
+    trailers = f"Release-Id: 1\nRestores: {released}"
+    files = {"CHANGELOG.md": "# app\n\n- The release on main.\n"}
+    repositories.push(remote.app, "main", f"Roll back\n\n{trailers}", files, datetime.now(UTC))
+    remote.push("main", {"hotfix.txt": "mended\n"})
+    gap = remote.gap()
+    assert (gap.commits, gap.conflicts, gap.lost) == (1, (), True)
+
+
 def test_a_conflict_names_its_files(remote: Remote) -> None:
     remote.push("main", {"CHANGELOG.md": "# app\n\n- A hotfix.\n", "fine.txt": "fine\n"})
     gap = remote.gap()

@@ -11,8 +11,8 @@ import release_rig
 from release_rig import NAMES, REFUSE, Ended, Rig
 
 from gli.common.errors import UsageError
+from gli.git.tags import trailer
 from gli.release.emergency import acknowledge, push
-from gli.release.mirror import trailer
 from gli.release.session import Approval
 
 Clone = Callable[..., str]

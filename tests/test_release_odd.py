@@ -24,6 +24,7 @@ from test_release_story import Day
 from gli.cli.group import main
 from gli.common import clock
 from gli.common.errors import UsageError
+from gli.git.refs import FENCE, LOCK
 from gli.release import emergency, engine, lock, log, session
 from gli.release import journal as journals
 from gli.release.promote import Choices
@@ -357,18 +358,19 @@ ODD: dict[str, Callable[[Rig], Any]] = {
         "gli_redis", "update-ref", "refs/tags/rollback-20260101-000000", "dev:next.txt"
     ),
     "a tag of a tree": lambda rig: rig.git("gli_redis", "update-ref", f"refs/tags/{FIRST_TAG[:-1]}1", "dev^{tree}"),
-    "a lock until tomorrow": lambda rig: _lock(rig, until="tomorrow"),
-    "a lock without a zone": lambda rig: _lock(rig, until="2026-01-01T00:00:00"),
-    "a lock until null": lambda rig: _lock(rig, until=None),
+    "a lock of a process that is no number": lambda rig: _lock(rig, pid="tomorrow"),
+    "a lock since null": lambda rig: _lock(rig, since=None),
+    "a fence that names nothing": lambda rig: rig.git("gli_redis", "update-ref", FENCE, "dev:next.txt"),
+    "a fence that is a commit": lambda rig: rig.git("gli_redis", "update-ref", FENCE, "dev"),
     "a journal of another name": lambda rig: _journal(rig, "old.jsonl").write_text("x\n"),
     "a journal that is a folder": lambda rig: _journal(rig, "20260101-000000-0000.jsonl").mkdir(),
 }
 
 
-def _lock(rig: Rig, until: Any) -> None:
-    holder = vars(lock.Holder.this_process("20260101-000000-0000", "A <a@b.kr>")) | {"until": until}
+def _lock(rig: Rig, **odd: Any) -> None:
+    holder = vars(lock.Holder.this_process("20260101-000000-0000", "A <a@b.kr>")) | odd
     blob = rig.git("gli_root", "hash-object", "-w", "--stdin", says=json.dumps(holder))
-    rig.git("gli_root", "update-ref", lock.REF, blob)
+    rig.git("gli_root", "update-ref", LOCK, blob)
 
 
 def _journal(rig: Rig, name: str) -> Path:

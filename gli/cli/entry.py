@@ -36,7 +36,15 @@ def _pull(branch: str) -> int:
     from gli.release import pull
 
     try:
-        return pull.told(Path.cwd(), os.environ.get("GLI_ENV") or "stg", branch, print)
+        code = pull.told(Path.cwd(), os.environ.get("GLI_ENV") or "stg", branch, print)
+        sys.stdout.flush()
+        return code
+    except OSError as e:  # whoever read has gone, or the disk is full; every git has ended by now
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - as Python's documentation has it
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        if not isinstance(e, BrokenPipeError):
+            print(f"gli: the output can't be written: {e.strerror}", file=sys.stderr)
+        return 1 if isinstance(e, BrokenPipeError) else 3
     except UsageError as e:
         print(f"gli: {e}", file=sys.stderr)
         return 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,29 +11,47 @@ from pathlib import Path
 import click
 
 from gli.cli.options import env, sentences
+from gli.common.clock import now
+from gli.common.errors import UsageError
 from gli.config import environments
+from gli.git.command import GitFailed, without_secrets
 from gli.release import doctor as doctors
 from gli.release import lock, settings
 from gli.release import log as logs
+from gli.release import notes as release_notes
 from gli.release.mirror import Mirror
-from gli.release.repositories import GitFailed
-from gli.release.session import on_each
+from gli.release.plan import Refused
 from gli.release.settings import Settings
+from gli.release.side_by_side import answers, on_each
+from gli.report import texts
 
 
 @click.command()
+@click.argument("tag", required=False)
+@click.option("--notes", is_flag=True, help="What the release of TAG brought, as Markdown.")
+@click.option("--since", metavar="DAYS", help="The four DORA figures of the last days, as in 90d.")
+@click.option("--lang", type=click.Choice(["en", "ko"]), help="Of the notes and figures; default: as LANG says.")
 @click.option("--rebuild", is_flag=True, help="From the tags of the repositories alone, not from what was written.")
 @click.option("--publish", is_flag=True, help="Push the lines that the log repository lacks.")
 @env
 @sentences
-def log(rebuild: bool, publish: bool, name: str) -> None:
+def log(
+    tag: str | None, notes: bool, since: str | None, lang: str | None, rebuild: bool, publish: bool, name: str
+) -> None:
     """Print the deployment log. Exit code 0, or 3 where only this machine's part of it can be read.
 
     A line an operation: when, its tag or id, how it ended, the branches, the release before and after, who, who
-    approved, on which verdict, and why not.
+    approved, on which verdict, and why not. With --notes the commits, migrations and people of one release.
     """
+    if notes != (tag is not None) or (notes and since is not None):
+        raise UsageError(
+            "--notes needs a TAG, and a TAG needs --notes: gli log deploy-... --notes; --since stands alone"
+        )
     chosen = settings.read(Path.cwd(), name)
     state = chosen.state
+    if notes or since is not None:
+        _told(chosen, tag, since, texts.chosen(lang))
+        return
     if rebuild:
         with _mirrors(chosen) as mirrors:
             sys.exit(_rebuilt(mirrors, chosen.deploy_tag))
@@ -69,10 +88,30 @@ def doctor(name: str) -> None:
     with _mirrors(chosen) as mirrors:
         patient = doctors.Patient(chosen, github, mirrors, chosen.log_in(mirrors), click.echo)
         for finding in doctors.findings(patient):
-            click.echo(f"{finding.text}\n  mend: {finding.mend}")
+            click.echo(without_secrets(f"{finding.text}\n  mend: {finding.mend}"))
             found.append(finding)
     click.echo(f"{len(found)} to mend" if found else f"all {len(chosen.repositories)} repositories are in order")
     sys.exit(doctors.exit_code(found))
+
+
+def _told(chosen: Settings, tag: str | None, since: str | None, language: str) -> None:
+    """Print the notes of a tag, or the figures of so many days."""
+    days = re.fullmatch(r"([1-9]\d{0,3})d?", since) if since is not None else None
+    if since is not None and days is None:
+        raise UsageError(f"--since {since} is no number of days, as in 90d")
+    with _mirrors(chosen) as mirrors:
+        try:
+            refs = answers(on_each(mirrors.values(), Mirror.fetch))
+            if tag is not None:
+                text = release_notes.notes(mirrors, refs, tag, language)
+            else:
+                assert days is not None
+                text = release_notes.figures(mirrors, refs, chosen.deploy_tag, int(days[1]), now(), language)
+        except Refused as e:
+            for reason in e.reasons:
+                click.echo(f"gli: {reason}", err=True)
+            sys.exit(e.code)
+    click.echo(text, nl=False)
 
 
 def _rebuilt(mirrors: Mapping[str, Mirror], deploy_tag: str) -> int:
@@ -89,9 +128,9 @@ def _rebuilt(mirrors: Mapping[str, Mirror], deploy_tag: str) -> int:
 def _mirrors(chosen: Settings) -> Iterator[dict[str, Mirror]]:
     """Mirrors that nobody else is at work in; ends the command with exit code 3 where somebody is."""
     try:
-        with lock.local(chosen.state, "gli log or doctor") as fd:
+        with lock.local(chosen.state, "gli log or doctor") as running:
             chosen.claim()
-            yield chosen.mirrors((fd,))
+            yield chosen.mirrors(running)
     except lock.Busy as e:
         click.echo(f"gli: {e}", err=True)
         sys.exit(3)

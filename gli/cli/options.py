@@ -9,8 +9,9 @@ from typing import NoReturn, ParamSpec, TypeVar
 
 import click
 
-from gli.common.errors import UsageError
-from gli.release.repositories import GitFailed
+from gli.common.errors import DiskError, UsageError
+from gli.git.command import GitFailed
+from gli.release.journal import FULL
 
 env = click.option(
     "--env", "name", default="stg", envvar="GLI_ENV", metavar="NAME", help="Where the repositories are; default: stg."
@@ -28,7 +29,7 @@ def refuse(error: UsageError) -> NoReturn:
 
 def sentences(command: Callable[P, R]) -> Callable[P, R]:
     """A command whose errors end it with their sentence: exit code 2 for a `UsageError` and for a file or folder that
-    can't be used, 3 where git failed."""
+    can't be used, 3 where git failed or the disk is full."""
 
     @wraps(command)
     def told(*arguments: P.args, **options: P.kwargs) -> R:
@@ -38,7 +39,13 @@ def sentences(command: Callable[P, R]) -> Callable[P, R]:
             refuse(e)
         except BrokenPipeError:
             raise  # click's: whoever read has gone
+        except DiskError as e:
+            click.echo(f"gli: {e}", err=True)
+            sys.exit(3)
         except OSError as e:
+            if e.errno in FULL:
+                click.echo(f"gli: {e.filename or 'a file'} can't be written: {e.strerror}", err=True)
+                sys.exit(3)
             refuse(UsageError(f"{e.filename or 'a file'} can't be used: {e.strerror or e}"))
         except GitFailed as e:
             click.echo(f"gli: {e}", err=True)

@@ -20,11 +20,11 @@ from gli.common.clock import now
 from gli.common.errors import UsageError
 from gli.git import identity
 from gli.git.branches import BRANCHES, LIVE, STAGED
+from gli.git.command import GitFailed
 from gli.release import promote as promotions
-from gli.release import settings
+from gli.release import settings, take_over
 from gli.release.engine import Operation
 from gli.release.plan import MERGE_BACK, Refused, because
-from gli.release.repositories import GitFailed
 from gli.release.session import Approval, Approve, Request, Session, session
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def _approving(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("target", metavar="TO", type=click.Choice(BRANCHES), required=False)
 @click.option("--resume", is_flag=True, help="Finish what a crash left.")
 @click.option("--undo", is_flag=True, help="Take back what a crash left.")
+@click.option("--take-over", "taken", metavar="ID", help="Take back what another machine left, which is gone.")
 @click.option("--reinstate", is_flag=True, help="Bring back a release that was rolled back.")
 @click.option("--override-freeze", metavar="REASON", help="Why it may go ahead in a freeze window; it is recorded.")
 @click.option("--report-dir", type=click.Path(path_type=Path), default=Path("reports"), help="Where the reports are.")
@@ -78,6 +79,7 @@ def promote(
     target: str | None,
     resume: bool,
     undo: bool,
+    taken: str | None,
     reinstate: bool,
     override_freeze: str | None,
     report_dir: Path,
@@ -87,9 +89,15 @@ def promote(
     """Merge FROM into TO in all repositories, or in none. Exit code 0 done, 1 refused or undone, 3 cannot tell.
 
     dev stg, stg main (asks the gate first), and the two back-merges main stg and stg dev. --resume and --undo, without
-    branches, end what a crash left.
+    branches, end what a crash left on this machine; --take-over what was left on a machine that is gone.
     """
     root = Path.cwd()
+    if taken is not None:
+        if source is not None or resume or undo or asked.dry_run:
+            raise UsageError("--take-over ID stands alone, without branches: it takes back what another machine left")
+        with _released(root, name) as opened:
+            take_over.take_over(opened, taken, approve=asked.approve)
+        return
     if resume or undo:
         if source is not None or resume == undo or asked.dry_run:
             raise UsageError("--resume or --undo stands alone, without branches: it ends what was left half-finished")
@@ -246,12 +254,12 @@ def _asking(yes: bool, approved_id: str | None, approved_by: str | None) -> Appr
 
 
 def _ask(request: Request, yes: bool) -> None:
-    """One question; for production two, the typed id and the summary. Raises `Refused` for a no."""
+    """The summary, then one question; for production two: the typed id first. Raises `Refused` for a no."""
     try:
-        if request.production and not yes and click.prompt("type the id to go on").strip() != request.id:
-            raise Refused("that is another id; nothing has moved")
         for line in request.lines:
             click.echo(f"  {line}")
+        if request.production and not yes and click.prompt("type the id to go on").strip() != request.id:
+            raise Refused("that is another id; nothing has moved")
         if request.production or not yes:
             click.confirm("move all of them?", abort=True)
     except click.Abort:

@@ -137,6 +137,7 @@ class Git(Table):
     log_branch: Annotated[str, AfterValidator(name_rules.log_branch)] = "deployments"
     log_path: Annotated[str, AfterValidator(name_rules.log_path)] = "deployment.log"
     backmerge_hours: Hours = 24
+    connections: Least = 8
     workspace: Folder = ".."
     state: Folder = ".release"
     timezone: Timezone = "UTC"

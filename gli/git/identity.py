@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import subprocess
+from typing import NamedTuple
 
 from gli.common.errors import UsageError
+from gli.git.command import environment, git
 
 _ASKED_S = 5.0
 _PERSON = re.compile(r"(.+ <[^<>\s]+@[^<>\s]+>) \d+ ")
@@ -15,7 +17,7 @@ def identity() -> str:
     """Whoever git says is at work; raises `UsageError` where it knows nobody. Source of truth: git-var(1)."""
     command = ["git", "var", "GIT_COMMITTER_IDENT"]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_ASKED_S, check=False)
+        done = subprocess.run(command, capture_output=True, timeout=_ASKED_S, check=False, env=environment())
     except FileNotFoundError:
         raise UsageError("git is not installed, or not on the PATH") from None
     except (OSError, subprocess.SubprocessError):
@@ -24,6 +26,25 @@ def identity() -> str:
     if found is None:
         raise UsageError("git does not know who you are; set user.name and user.email with git config")
     return found[1]
+
+
+class Signing(NamedTuple):
+    """What git's own settings want to have signed; the key and its format (openpgp, ssh) are git's to know."""
+
+    commits: bool
+    tags: bool
+
+
+UNSIGNED = Signing(commits=False, tags=False)
+
+
+def signing() -> Signing:
+    """`commit.gpgSign`, and `tag.gpgSign` or `tag.forceSignAnnotated`. Source of truth: git-config(1)."""
+    asked = r"^(commit\.gpgsign|tag\.gpgsign|tag\.forcesignannotated)$"
+    answer = git("config", "--type=bool", "--get-regexp", asked, accept=(0, 1))
+    said = dict(line.split(" ", 1) for line in answer.splitlines())
+    tags = said.get("tag.gpgsign", said.get("tag.forcesignannotated", "false"))
+    return Signing(said.get("commit.gpgsign") == "true", tags == "true")
 
 
 def mail(person: str) -> str:

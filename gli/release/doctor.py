@@ -16,18 +16,22 @@ from typing import Any
 
 import httpx
 
-from gli.common.clock import is_time
 from gli.common.errors import UsageError
 from gli.config.environments import Github
 from gli.git.branches import BRANCHES, LIVE, STAGED
+from gli.git.command import GitFailed, git, without_secrets
+from gli.git.refs import FENCE, LOCK
+from gli.git.tags import is_of_operation
 from gli.git.trailers import RESTORES
+from gli.release import fence, landed, lock, log
 from gli.release import journal as journals
-from gli.release import lock, log, plan
+from gli.release.fence import Mark
 from gli.release.mirror import Mirror, Refs
 from gli.release.plan import MERGE_BACK
-from gli.release.repositories import GitFailed, Repository, each, git
-from gli.release.session import half_finished, on_each
+from gli.release.repositories import Repository, each
+from gli.release.session import half_finished
 from gli.release.settings import Settings
+from gli.release.side_by_side import on_each
 from gli.release.statuses import CONTEXT
 
 UNSURE = 3
@@ -79,12 +83,15 @@ def findings(patient: Patient) -> Iterator[Finding]:
     for name, found in refs.items():
         for branch in (b for b in BRANCHES if b not in found.branches and b != LIVE):
             yield Finding(f"{name} has no branch {branch}", "find out who deleted it, and push it again")
-    holder = _holder(patient, mirrors, refs)
-    yield from _lock(patient, refs, holder)
-    unended = _unended(patient, holder)
+    holder, marks = _holder(patient, mirrors, refs), _marks(mirrors, refs)
+    yield from _under_way(patient, refs, holder, marks)
+    busy = fence.under_way(marks, patient.settings.log_repository)
+    unended = _unended(patient, holder, busy)
+    if busy is None and half_finished(patient.settings.state) is None:
+        yield from _one_release(mirrors, refs, patient.settings.deploy_tag)
     yield from _parked(mirrors, refs, unended)
     yield from _tags(patient, mirrors, refs, unended)
-    for debt in plan.open_debts(mirrors, refs):
+    for debt in landed.open_debts(mirrors, refs):
         text, _, mend = debt.partition("; ") if "; " in debt else debt.partition(": gli ")
         yield Finding(text, mend if "; " in debt else f"gli {mend}")
     yield from _log(patient)
@@ -121,7 +128,7 @@ def _tip(mirror: Mirror, refs: Refs, known: set[str], form: str) -> Iterator[Fin
 
 def _explained(mirror: Mirror, commit: str, refs: Refs, known: set[str], form: str) -> bool:
     """Whether an operation put a commit on main."""
-    if commit in known or any(commit == found.id for tag, found in refs.tags.items() if _of_operation(tag, form)):
+    if commit in known or any(commit == found.id for tag, found in refs.tags.items() if is_of_operation(tag, form)):
         return True
     whole = mirror.commit(commit)
     restored = RESTORES.search(whole.message)
@@ -134,22 +141,69 @@ def _explained(mirror: Mirror, commit: str, refs: Refs, known: set[str], form: s
     return earlier.tree == whole.tree and _explained(mirror, earlier.id, refs, known, form)
 
 
-def _of_operation(tag: str, form: str) -> bool:
-    return log.is_release(tag) or is_time(tag, form)
-
-
-def _lock(patient: Patient, refs: Mapping[str, Refs], holder: lock.Holder | None) -> Iterator[Finding]:
-    """What another machine has under way, or has left."""
+def _under_way(
+    patient: Patient, refs: Mapping[str, Refs], holder: lock.Holder | None, marks: Mapping[str, Mark | None]
+) -> Iterator[Finding]:
+    """What another machine has under way, or has left, and what each machine has to do."""
     home = patient.settings.log_repository
-    if home not in refs or refs[home].lock is None:
+    if home not in refs:
         return
-    if holder is None:
-        yield Finding(f"{lock.REF} of {home} names no holder", "find out whose it is, then delete it")
-    elif not journals.of(patient.settings.state, holder.id).exists():
-        yield Finding(
-            f"{holder} is releasing {holder.id}, or left it half-finished",
-            f"wait until {holder.until}; if it has not ended by then, gli promote --resume or --undo on {holder.host}",
-        )
+    for name, found in refs.items():
+        if found.fence and marks[name] is None:
+            yield Finding(f"{FENCE} of {name} names no operation", "find out whose it is, then delete it")
+    if refs[home].lock is not None and holder is None:
+        yield Finding(f"{LOCK} of {home} names no holder", "find out whose it is, then delete it")
+    busy = fence.under_way(marks, home)
+    if holder is not None and marks[home] is None:
+        id_, who, host = holder.id, str(holder), holder.host
+    elif busy is not None:
+        id_, who, host = busy.id, f"{busy.actor} on {busy.host} (since {busy.since})", busy.host
+    else:
+        return
+    if journals.of(patient.settings.state, id_).exists():
+        return
+    moved = [name for name, mark in marks.items() if mark is not None and mark.id == id_ and mark.has_moved]
+    so_far = f"it has moved {len(moved)} of {len(refs)} repositories" if moved else "it has moved nothing"
+    yield Finding(
+        f"{who} is releasing {id_}, or left it half-finished: {so_far}" + (f" ({', '.join(moved)})" if moved else ""),
+        f"wait until it has ended; if nobody is at work, gli promote --resume or --undo on {host}; if that machine is "
+        f"gone, gli promote --take-over {id_} on this one",
+    )
+
+
+def _marks(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> dict[str, Mark | None]:
+    return {n: Mark.of(mirrors[n], found.fence) if found.fence else None for n, found in refs.items()}
+
+
+def _one_release(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], form: str) -> Iterator[Finding]:
+    """Whether the live branches of all repositories stand at one release, by their content."""
+    said_by = landed.said_by_tags(refs)
+    stands: dict[str, set[str]] = {}
+    for name, found in refs.items():
+        live = found.branches.get(LIVE)
+        tags = {tag for tag in found.tags if is_of_operation(tag, form)} | said_by.keys()
+        at = {tag for tag in tags if live is not None and _tree(said_by.get(tag), found, name, tag) == live.tree}
+        if at:
+            stands[name] = at
+    if not stands or set.intersection(*stands.values()):
+        return
+    newest = {name: max(tags, key=lambda tag: tag.partition("-")[2]) for name, tags in stands.items()}
+    places: dict[str, list[str]] = {}
+    for name, tag in newest.items():
+        places.setdefault(tag, []).append(name)
+    where = "; ".join(f"{', '.join(names)} at {tag}" for tag, names in sorted(places.items(), key=lambda p: len(p[1])))
+    yield Finding(
+        f"{LIVE} is not at one release: {where}",
+        "find out who moved it; then gli rollback to a release that all have, or push the commit of the release again",
+    )
+
+
+def _tree(said: Mapping[str, Any] | None, refs: Refs, name: str, tag: str) -> str | None:
+    """The content that a release has in one repository."""
+    move = (said or {}).get("moves", {}).get(name)
+    if move is not None:
+        return str(move["tree"])
+    return refs.tags[tag].tree if tag in refs.tags else None
 
 
 def _holder(patient: Patient, mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> lock.Holder | None:
@@ -158,10 +212,10 @@ def _holder(patient: Patient, mirrors: Mapping[str, Mirror], refs: Mapping[str, 
     return lock.Holder.of(mirrors[home], object_) if object_ else None
 
 
-def _unended(patient: Patient, holder: lock.Holder | None) -> set[str]:
+def _unended(patient: Patient, holder: lock.Holder | None, busy: Mark | None) -> set[str]:
     """The ids of operations that are not over: what they have parked and tagged may still come, or go."""
     left = half_finished(patient.settings.state)
-    return {left.stem if left else "", holder.id if holder else ""}
+    return {id_ for id_ in (left and left.stem, busy and busy.id, holder and holder.id) if id_}
 
 
 def _parked(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], unended: Container[str]) -> Iterator[Finding]:
@@ -175,12 +229,13 @@ def _tags(
     patient: Patient, mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], unended: Container[str]
 ) -> Iterator[Finding]:
     """Tags of operations that some repositories lack, or have elsewhere."""
-    form, said_by = patient.settings.deploy_tag, plan.said_by_tags(refs)
-    every = {tag for found in refs.values() for tag in found.tags if _of_operation(tag, form)}
+    form, said_by = patient.settings.deploy_tag, landed.said_by_tags(refs)
+    counted = landed.landed(mirrors, refs, said_by)
+    every = {tag for found in refs.values() for tag in found.tags if is_of_operation(tag, form)}
     for number, tag in enumerate(sorted(every, key=lambda tag: tag.partition("-")[2], reverse=True)):
         holders = {name: found.tags[tag] for name, found in refs.items() if tag in found.tags}
         said = said_by.get(tag, {})
-        if said.get("id") in unended:
+        if said.get("id") in unended or (said and tag not in counted):
             continue
         if not said and number:  # made by hand, long ago: perhaps before there was such a repository
             continue
@@ -205,7 +260,8 @@ def _made_again(mirror: Mirror, holder: Mirror, tag: str, commit: str) -> str:
 
 
 def _push(mirror: Mirror, refspec: str) -> str:
-    return f"git --git-dir={quote(str(mirror.folder))} push --no-verify {quote(mirror.repository.url)} {refspec}"
+    address = quote(without_secrets(mirror.repository.url))
+    return f"git --git-dir={quote(str(mirror.folder))} push --no-verify {address} {refspec}"
 
 
 def _log(patient: Patient) -> Iterator[Finding]:

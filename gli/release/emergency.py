@@ -10,18 +10,25 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gli.common.clock import is_time, now, rfc3339
+from gli.common.clock import now, rfc3339
 from gli.common.errors import UsageError
 from gli.common.manifest import manifest_id
 from gli.git import identity
-from gli.git.branches import EMERGENCY_TAG, LIVE, STAGED
-from gli.release import plan
+from gli.git.branches import LIVE, STAGED
+from gli.git.command import GitFailed, git
+from gli.git.effective import Commit
+from gli.git.tags import is_emergency
+from gli.release import landed, plan
 from gli.release.engine import Operation
-from gli.release.mirror import QUIET_FETCH, Commit, Mirror, Refs
+from gli.release.mirror import Mirror, Refs
 from gli.release.plan import Move, Refused
 from gli.release.promote import summary
-from gli.release.repositories import git
-from gli.release.session import Approve, Request, Session, answers, collected, on_each
+from gli.release.session import Approve, Planned, Request, Session
+from gli.release.side_by_side import answers, collected, on_each
+
+_POINTS = "version https://git-lfs.github.com/spec/"
+_POINTER = 1024
+"""Bytes: a pointer is smaller (git-lfs' specification)."""
 
 
 def push(
@@ -53,7 +60,8 @@ def push(
         title = f"clones to {branch}, not verified: {reason}"
         request = Request(plan.approval_id(moves), title, lines, live, session.actor, "later" if live else "")
         tag = session.tag_name("emergency", operation, refs) if branch == LIVE else None
-        session.carry_out(operation, refs, moves, planned, approve, request, tag=tag, tag_all=False, dry_run=dry_run)
+        whole = Planned(moves, planned, request, tag, tag_all=False)
+        session.carry_out(operation, refs, whole, approve, dry_run=dry_run)
         return operation
 
 
@@ -64,9 +72,9 @@ def acknowledge(session: Session, tag: str) -> str:
     """
     with session.operation(kind="acknowledgement", source=tag, branch=LIVE) as operation:
         refs = session.fetch(operation)
-        if not is_time(tag, EMERGENCY_TAG) or not any(tag in found.tags for found in refs.values()):
+        if not is_emergency(tag) or not any(tag in found.tags for found in refs.values()):
             raise Refused(f"no repository has an emergency {tag}; gli doctor lists them")
-        said = plan.said_by_tags(refs).get(tag, {})
+        said = landed.said_by_tags(refs).get(tag, {})
         if identity.may_be_one(str(said.get("actor", "")), session.actor):
             raise Refused(f"{tag} was pushed by {session.actor}; somebody else has to acknowledge it")
         made = tag.replace("emergency-", "acknowledged-", 1)
@@ -94,7 +102,7 @@ def _move(mirror: Mirror, refs: Refs, branch: str) -> Move | Refused:
         _all_committed(mirror, clone, branch)
         if head in ("", theirs.id):
             return _as_it_is(branch, theirs)
-        mirror.git("fetch", *QUIET_FETCH, "--", str(clone), head)
+        mirror.bring(head, source=str(clone))
         if mirror.contains(theirs.id, head):
             return _as_it_is(branch, theirs)
         if not mirror.contains(head, theirs.id):
@@ -105,9 +113,28 @@ def _move(mirror: Mirror, refs: Refs, branch: str) -> Move | Refused:
                 f"on top of origin/{branch} first"
             )
         new = mirror.commit(head)
+        _lfs(mirror, branch, theirs.id, head)
     except Refused as e:
         return e
     return Move("push", branch, theirs.id, new.id, new.tree, theirs.tree, new.id)
+
+
+def _lfs(mirror: Mirror, branch: str, theirs: str, head: str) -> None:
+    """Push the files of git-lfs to which new commits point, as the clone's own hook would; raises `Refused` where that
+    can't be done: a branch whose files the host lacks can't be checked out."""
+    listing = mirror.git("rev-list", "--objects", "--no-object-names", head, f"^{theirs}")
+    sizes = mirror.git("cat-file", "--batch-check=%(objecttype) %(objectsize) %(objectname)", says=listing)
+    small = [line.split() for line in sizes.splitlines()]
+    blobs = [name for kind, size, name in small if kind == "blob" and int(size) <= _POINTER]
+    if not any(mirror.git("cat-file", "blob", name).startswith(_POINTS) for name in blobs):
+        return
+    try:
+        git("lfs", "push", "origin", branch, cwd=mirror.repository.clone)
+    except GitFailed as e:
+        raise Refused(
+            f"{mirror.name}: {branch} points to files of git-lfs that could not be pushed: {e}; install git-lfs, then "
+            f"git lfs push origin {branch} in {mirror.repository.clone}"
+        ) from None
 
 
 def _all_committed(mirror: Mirror, clone: Path, branch: str) -> None:

@@ -5,8 +5,10 @@
 
 Parking pushes each new commit to a ref of its own, `refs/promotions/ID/BRANCH`, and asks in the same connection whether
 the branches still stand where they stood. One atomic push a repository then moves the branch with a pinned lease, makes
-the tag, and takes the parked ref away. So a repository has all of it or nothing; and as a push can land only while its
-parked ref is there, whoever takes that ref away first decides: a push that nobody saw the end of can't land any more.
+the tag, moves the fence, and takes the parked ref away. So a repository has all of it or nothing. A push lands only
+while the fence and the parked ref are as this operation left them: who moves them first decides, and a push whose end
+nobody saw can't land any more. A person may take the operation over on another machine (`gli.release.take_over`); from
+then on every push of this one is refused, so it stops and says so.
 
 Repositories that are marked so move before the others: if one of them refuses, nothing has moved. The log repository
 moves last, when all others have (see `gli.release.push_order`), and its push also adds the line to the deployment
@@ -24,16 +26,19 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
-from gli.release import lock, log
+from gli.git.command import GitFailed
+from gli.git.refs import FENCE, LOCK
+from gli.release import fence, log
+from gli.release.fence import Fence, Mark
 from gli.release.interrupts import interrupted, uninterrupted
 from gli.release.journal import Journal
 from gli.release.mirror import Mirror, Specs
 from gli.release.plan import Move, Refused
 from gli.release.push_order import NotItsTurn, Turn
-from gli.release.refusals import exit_code, failures, impossible, is_lasting, sentences, short
-from gli.release.repositories import GitFailed, each
+from gli.release.refusals import exit_code, failures, impossible, is_lasting, refused_refs, sentences, short
+from gli.release.repositories import each
 from gli.release.repository_operation import MovedOn, Part
 
 T = TypeVar("T")
@@ -66,6 +71,10 @@ class Operation:
     """Repository to the tag's object, once it is made."""
     lock: str = ""
     """The object that the lock ref points at."""
+    fences: dict[str, Fence] = field(default_factory=dict)
+    """Repository to the objects that the operation may leave at its fence."""
+    before: Mapping[str, str] = field(default_factory=dict)
+    """Repository to the object at its fence when the operation was planned."""
     landed: dict[str, bool] = field(default_factory=dict)
     """Repository to whether its push landed; a push whose end nobody saw is not here."""
 
@@ -81,7 +90,17 @@ class Operation:
     def part(self, name: str) -> Part:
         """What happens to one repository."""
         tag, object_ = (str(self.tag), self.tags.get(name, "")) if name in self.tagged else ("", "")
-        return Part(self.mirrors[name], self.moves[name], self.journal, self.say, tag, object_, self.lock)
+        return Part(
+            self.mirrors[name],
+            self.moves[name],
+            self.journal,
+            self.say,
+            self.fences[name],
+            self.before.get(name, ""),
+            name == self.home,
+            tag,
+            object_,
+        )
 
     def go(self, taken_over: str | None, before_moving: Callable[[], None] = lambda: None) -> None:
         """From parking to the end. Raises `Refused` where nothing moved or all of it was taken back, `Stuck` else.
@@ -100,8 +119,9 @@ class Operation:
         """Move every branch, then say that it is done; or take back what moved. Not the `first` time, what landed
         earlier is asked for."""
         with uninterrupted():
+            closing = self._closing()
             self.journal.append("pushing")
-            against = self._push_all(first)
+            against = self._push_all(first, closing)
             if against:
                 self.abort(against)
             self.finish()
@@ -110,7 +130,7 @@ class Operation:
         """Whether the push of a repository has landed, or there is none; raises `GitFailed`. With the log repository's
         the operation has."""
         part = self.part(name)
-        return bool(self.landed.get(name)) or not (part.pushes or name == self.home) or part.landed(part.look())
+        return bool(self.landed.get(name)) or not part.lands or part.landed(part.look())
 
     def finish(self) -> None:
         """Say that it is done: every push has landed."""
@@ -132,21 +152,22 @@ class Operation:
         what = f"undone in {', '.join(back)}" if back else "nothing has moved"
         raise Refused(f"{reason}; {what}")
 
-    def refuse_if_moved(self) -> None:
-        """Raises `Stuck` where any push of it has landed and was not taken back."""
-        found = self._each(self._pushed(), lambda name: self.part(name).stands(self.part(name).look()))
-        failed = failures(found)
-        if failed:
-            raise Refused(*sentences(failed), code=exit_code(failed.values()))
-        moved = [name for name, stands in found.items() if stands is True]
-        if moved:
-            self.journal.append("stuck", repositories=moved, reason="its lock was taken over")
-            raise Stuck(
-                f"{self.id} has moved {', '.join(moved)}, and {lock.REF} was taken over since; nothing is taken back, "
-                "for somebody may have gone on from there",
-                f"see gli log and gli doctor; when all is in order, move {self.journal.path} away",
-                code=3,
-            )
+    def overtaken(self) -> NoReturn:
+        """Stop: another machine has taken the operation over, and nothing more of it is done here."""
+        who = self.taker()
+        by = f" by {who.actor} on {who.host}" if who else ""
+        self.journal.append("overtaken", by=by.strip(), reason=f"taken over{by}")
+        how = "gli log and gli doctor say how it ended"
+        raise Stuck(f"{self.id} was taken over{by}: this machine does nothing more of it; {how}", code=3)
+
+    def taker(self) -> Mark | None:
+        """Who has the fence of the log repository now; None where that can't be told."""
+        mirror = self.mirrors[self.home]
+        try:
+            mirror.bring(f"+{FENCE}:{FENCE}")
+            return Mark.of(mirror, FENCE)
+        except GitFailed:
+            return None
 
     def close_unmoved(self, reason: str) -> None:
         """End an operation that came no further than parking."""
@@ -155,7 +176,10 @@ class Operation:
         self.journal.append("refused", reason=reason, code=1)
 
     def _park(self, taken_over: str | None) -> None:
-        self.journal.append("parking", tag=self.tag, tagged=sorted(self.tagged), lock=self.lock)
+        self._make_fences()
+        self.journal.append(
+            "parking", tag=self.tag, tagged=sorted(self.tagged), lock=self.lock, fences=dict(self.fences)
+        )
         waiting = set(self.moves)
         try:
             for pause in (0.0, *self.patience[:1]):  # two that make the lock at once may both be turned away
@@ -171,8 +195,20 @@ class Operation:
             raise Refused(*(self._why_not_parked(n, e) for n, e in failed.items()), code=exit_code(failed.values()))
         self.journal.append("parked", tags=self.tags)
 
+    def _make_fences(self) -> None:
+        opened = self.journal.events[0].detail
+
+        def one(name: str) -> Fence:
+            tag = str(self.tag) if name in self.tagged else ""
+            return fence.make(self.mirrors[name], self.id, self.journal.actor, opened, self.moves[name], tag)
+
+        made = self._each(self.moves, one)
+        if failed := failures(made):
+            raise Refused(*sentences(failed), code=3)
+        self.fences = {name: result for name, result in made.items() if isinstance(result, Fence)}
+
     def _park_one(self, name: str, taken_over: str | None) -> None:
-        held: Specs = {lock.REF: (self.lock, taken_over or "")} if name == self.home else {}
+        held: Specs = {LOCK: (self.lock, taken_over or "")} if name == self.home else {}
         self.mirrors[name].push({**self.part(name).parking(), **held})
         if name in self.tagged:
             self.tags[name] = self.mirrors[name].make_tag(str(self.tag), self.moves[name].new, self.message)
@@ -183,17 +219,21 @@ class Operation:
         text = error.stderr
         if "(stale info)" not in text:
             return f"{name}: {short(error)}; nothing has moved"
-        if f"-> {lock.REF} (stale info)" in text:
-            return f"another operation holds {lock.REF} of {name}; try again when it has ended"
+        if f"-> {LOCK} (stale info)" in text:
+            return f"another operation holds {LOCK} of {name}; try again when it has ended"
+        if fence.took(error):
+            return f"{name}: another operation began while this was being prepared; try again when it has ended"
         return f"{name}: a branch moved while this was being prepared; start again"
 
-    def _push_all(self, first: bool) -> str:
+    def _push_all(self, first: bool, closing: Specs) -> str:
         """Empty where all landed; else the reason why they can't."""
         waiting = set(self.moves)
         for came in self._attempts():
             if came:
                 return "interrupted"
-            failed = self._push_each(waiting, first)
+            failed = self._push_each(waiting, first, closing)
+            if any(map(fence.took, failed.values())):
+                self.overtaken()
             lasting = {name: e for name, e in failed.items() if is_lasting(e)}
             if lasting:
                 return "; ".join(sentences(lasting))
@@ -204,18 +244,23 @@ class Operation:
 
     def _attempts(self) -> Iterator[bool]:
         """Each attempt that is worth making, when its time has come: whether a signal came while it was waited for."""
-        until = time.monotonic() + LONGEST_S
+        until = 0.0
         for pause in (0.0, *self.patience):
             came = interrupted(pause)
-            if pause and not came and time.monotonic() > until:
+            if until and not came and time.monotonic() > until:
                 return
             yield came
+            until = until or time.monotonic() + LONGEST_S  # counted from the first failure: the push may wait for long
 
-    def _push_each(self, waiting: Collection[str], first: bool) -> dict[str, GitFailed]:
+    def _push_each(self, waiting: Collection[str], first: bool, closing: Specs) -> dict[str, GitFailed]:
         """One attempt in each of these, the log repository among them; those in which it failed."""
         with ExitStack() as stack:
-            turns = {name: stack.enter_context(Turn(others)) for name, others in self._order(waiting).items()}
-            failed = failures(self._each(waiting, lambda name: self._push_one(name, turns, first)))
+            early = len(waiting) <= self.mirrors[self.home].repository.connections.most
+            turns = {
+                name: stack.enter_context(Turn(others, connects_early=early))
+                for name, others in self._order(waiting).items()
+            }
+            failed = failures(self._each(waiting, lambda name: self._push_one(name, turns, first, closing)))
         return {name: error for name, error in failed.items() if not isinstance(error, NotItsTurn)}
 
     def _order(self, waiting: Collection[str]) -> dict[str, set[str]]:
@@ -225,13 +270,16 @@ class Operation:
         after = dict.fromkeys({*waiting} - first - {self.home}, first) if first else {}
         return {**after, self.home: {*waiting} - {self.home}}
 
-    def _push_one(self, name: str, turns: Mapping[str, Turn], first: bool) -> None:
+    def _push_one(self, name: str, turns: Mapping[str, Turn], first: bool, closing: Specs) -> None:
         with ExitStack() as stack:
             for turn in turns.values():
                 stack.enter_context(turn.after(name))
             try:
                 if first or not self.has_landed(name):
-                    self._push_last(turns[name]) if name == self.home else self._push_moves(name, turns.get(name))
+                    if name == self.home:
+                        self._push_last(turns[name], closing)
+                    else:
+                        self._push_moves(name, turns.get(name))
             except NotItsTurn:
                 raise
             except GitFailed as e:
@@ -247,22 +295,39 @@ class Operation:
 
     def _push_moves(self, name: str, turn: Turn | None = None) -> None:
         """The push of what happens to the repository, if anything does."""
-        specs = self.part(name).moving()
-        if specs:
-            self.mirrors[name].push(specs, turn)
+        part, mirror = self.part(name), self.mirrors[name]
+        specs = part.moving()
+        if not specs:
+            return
+        try:
+            mirror.push(specs, turn)
+        except GitFailed as e:
+            if refused_refs(e) != {part.parked} or (turn is not None and not turn.has_come):
+                raise
+            mirror.push(part.moving(unpark=False))
+            self.say(f"{name}: {part.parked} can't be deleted there and stays; it moves nothing")
 
-    def _push_last(self, turn: Turn) -> None:
+    def _closing(self) -> Specs:
+        """What the last push adds: the line of the log, and the end of the lock. Built before anything moves. The log
+        is not worth a release: where its line can't be built, it is published afterwards."""
+        try:
+            line = self.log.closing(log.foreseen(self.journal, tag=self.tag))
+        except GitFailed as e:
+            self.say(f"the line of the log can't be built yet: {short(e)}")
+            line = {}
+        return {**line, LOCK: ("", self.lock)}
+
+    def _push_last(self, turn: Turn, closing: Specs) -> None:
         """The push to the log repository, with the line of the log and the lock."""
-        line = log.foreseen(self.journal, tag=self.tag)
-        closing = {**self.log.closing(line), lock.REF: ("", self.lock)}
         try:
             self.mirrors[self.home].push({**self.part(self.home).moving(), **closing}, turn)
         except GitFailed as e:
-            if not (turn.has_come and (is_lasting(e) or impossible(e) == {self.log.ref})):
+            if fence.took(e) or not (turn.has_come and (is_lasting(e) or impossible(e) == {self.log.ref})):
                 raise
             self._push_moves(self.home)  # neither the log nor the lock stops a release
         else:
-            self.log.added()
+            if self.log.ref in closing:
+                self.log.added()
             self.lock = ""
 
     def _restore_all(self) -> set[str]:
@@ -275,36 +340,50 @@ class Operation:
                 break
             results = self._each(waiting, lambda name: self.part(name).take_back(self.landed.get(name)))
             failed = failures(results)
+            if any(map(fence.took, failed.values())):
+                self.overtaken()
             back |= {name for name, result in results.items() if result is True}
             hopeless |= {name: e for name, e in failed.items() if isinstance(e, MovedOn) or is_lasting(e)}
             waiting = failed.keys() - hopeless.keys()
             if not waiting:
                 break
         if waiting or hopeless:
-            self._stuck(failed | hopeless)
+            self._stuck(failed | hopeless, back)
         return back
 
-    def _stuck(self, failed: Mapping[str, GitFailed]) -> None:
-        reasons = sentences(failed)
+    def _stuck(self, failed: Mapping[str, GitFailed], back: Collection[str]) -> None:
+        """Say how many are where, each cause once, and what to do."""
+        reasons = _by_cause(failed)
+        moved = [
+            n for n, move in self.moves.items() if move.moves and n not in back and self.landed.get(n) is not False
+        ]
         self.journal.append("stuck", repositories=sorted(failed), reason="; ".join(reasons))
-        raise Stuck(*reasons, "mend that, then: gli promote --undo", code=3)
-
-    def _pushed(self) -> list[str]:
-        """The repositories to which anything is pushed."""
-        return [name for name in self.moves if self.part(name).pushes]
+        where = f"{self.id} is half undone: {len(moved)} of {len(self.moves)} repositories may still be moved"
+        raise Stuck(f"{where} ({', '.join(moved)})", *reasons, "mend that, then: gli promote --undo", code=3)
 
     def _unpark(self) -> None:
         """Take the parked refs and the lock away; what can't be reached keeps them, which moves nothing."""
-        self._each(self._pushed(), lambda name: self.part(name).withdraw())
+        self._each(self.moves, lambda name: self.part(name).withdraw())
         self._unlock()
 
     def _unlock(self) -> None:
-        """Free the lock ref, if it is ours. Where that fails it ends with its deadline."""
+        """Free the lock ref, if it is ours. Where it can't be deleted, the next operation takes it over: the fence says
+        that this one has ended."""
         if self.lock:
-            self._each([self.home], lambda name: self.mirrors[name].push({lock.REF: ("", self.lock)}))
+            failed = failures(self._each([self.home], lambda name: self.mirrors[name].push({LOCK: ("", self.lock)})))
+            if any("(stale info)" not in e.stderr for e in failed.values()):
+                self.say(f"{LOCK} of {self.home} can't be deleted now; the next operation takes it over")
 
     def _each(self, names: Iterable[str], work: Callable[[str], T]) -> dict[str, T | GitFailed]:
         wanted = set(names)
         chosen = [mirror.repository for name, mirror in self.mirrors.items() if name in wanted]
         chosen.sort(key=lambda repository: not repository.first)  # whoever is waited for is started before who waits
         return each(chosen, lambda repository: work(repository.name), say=self.say)
+
+
+def _by_cause(failed: Mapping[str, GitFailed]) -> list[str]:
+    """`NAME, NAME: WHY`, each reason once."""
+    causes: dict[str, list[str]] = {}
+    for name, error in failed.items():
+        causes.setdefault(short(error), []).append(name)
+    return [f"{', '.join(names)}: {why}" for why, names in causes.items()]

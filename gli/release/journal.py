@@ -11,7 +11,9 @@ Events, in the order in which they can come; `detail` holds what is named here:
                 the operation adds: verdict, held, to, ...
     refused     reason, code: it ended before anything moved                                                   (final)
     approved    requested_by, approved_by, approved (the id)
-    parking     tag, tagged [repository], lock (object): from here on remotes may hold something of it
+    parking     tag, tagged [repository], lock (object), fences {repository: [objects]} (see gli.release.fence): from
+                here on remotes may hold something of it
+    adopted     the fences of another machine's operation are this machine's now
     parked      tags {repository: tag object}
     pushing     from here on branches may move
     pushed      repository
@@ -21,11 +23,13 @@ Events, in the order in which they can come; `detail` holds what is named here:
     restored    repository
     stuck       repositories, reason: a person has to look
     done        tag                                                                                            (final)
+    overtaken   by, reason: another machine has taken it over                                                  (final)
     undone      reason, moved [repository]: those that had moved, and are back at the tree that they had        (final)
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -37,9 +41,11 @@ from pathlib import Path
 from typing import Any
 
 from gli.common.clock import now, rfc3339
-from gli.common.errors import UsageError
+from gli.common.errors import DiskError, UsageError
 
-FINAL = ("refused", "done", "undone")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""The disk is full, or it fails."""
+FINAL = ("refused", "done", "undone", "overtaken")
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 _START = "0" * 64
 _ESCAPED = "backslashreplace"  # of what git printed and is no UTF-8: JSON reads it back
@@ -88,7 +94,8 @@ class Journal:
         except OSError as e:
             if isinstance(e, FileExistsError) and folder.is_dir():
                 raise
-            raise UsageError(f"{path} can't be written: {e.strerror}; nothing was moved") from None
+            error = DiskError if e.errno in FULL else UsageError
+            raise error(f"{path} can't be written: {e.strerror}; nothing was moved") from None
         return cls(path, actor, [], file)
 
     @classmethod
@@ -113,7 +120,7 @@ class Journal:
         return self.events[-1].hash if self.events else _START
 
     def append(self, event: str, **detail: Any) -> Event:
-        """Write one line and wait until it is on disk; raises `UsageError` where it is not, and ever after."""
+        """Write one line and wait until it is on disk; raises `DiskError` where it is not, and ever after."""
         with self._writing:
             line = Event(
                 seq=len(self.events) + 1,
@@ -146,7 +153,19 @@ class Journal:
         except OSError as e:
             why = e.strerror or str(e)
         self._torn = True
-        raise UsageError(f"{self.path} can't be written: {why}; make room, then gli promote --resume, or --undo")
+        raise DiskError(f"{self.path} can't be written: {why}; {self.so_far}")
+
+    @property
+    def so_far(self) -> str:
+        """How far the operation came, and what to do about it."""
+        names = [event.event for event in self.events]
+        if "parking" not in names:
+            return "nothing was pushed; make room, then start again"
+        if "pushing" not in names:
+            return "nothing has moved; make room, then: gli promote --undo"
+        moved = {event.detail["repository"] for event in self.events if event.event == "pushed"}
+        known = (last(self.events, "planned") or {}).get("moves", {})
+        return f"{len(moved)} of {len(known)} are known to have moved; make room, then gli promote --resume, or --undo"
 
 
 def folder(state: Path) -> Path:
@@ -157,6 +176,11 @@ def folder(state: Path) -> Path:
 def ids(folder: Path) -> list[str]:
     """The ids of the journals in a folder, oldest first: they sort by time."""
     return sorted(path.stem for path in folder.glob("*.jsonl") if _ID.fullmatch(path.stem) and path.is_file())
+
+
+def is_id(text: str) -> bool:
+    """Whether a text has the form of an operation's id."""
+    return _ID.fullmatch(text) is not None
 
 
 def paths(state: Path) -> list[Path]:

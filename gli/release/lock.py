@@ -1,10 +1,11 @@
 """One operation at a time: a lock on this machine and a lock ref in the log repository, both with the holder's name.
 
-The lock on this machine is a `flock` of `.release/lock`. Its file descriptor is inherited by every git that an
-operation starts, so it is free only when the last of them is gone: whoever cleans up after a promoter that was killed
-waits for what it left running. Across machines it is the ref `refs/gli/lock`, made by a push that only creates; it can
-be taken over after its deadline, or where it is known that the operation of that id has ended. Source of truth:
-flock(2), git-push (--force-with-lease).
+The lock on this machine is a `flock` of `.release/lock`. Every git that fetches or pushes notes its process in
+`.release/running/` before it starts, so whoever cleans up after a promoter that was killed waits for what it left
+running. The lock itself is not inherited: git may start a daemon (git-credential-cache) that lives for hours. Across
+machines it is the ref `refs/gli/lock`, made by a push that only creates. It is replaced where the fences say that its
+operation has ended, or by a person: `gli promote --take-over` (see `gli.release.fence`, `gli.release.take_over`).
+Source of truth: flock(2), git-push (--force-with-lease).
 """
 
 from __future__ import annotations
@@ -15,16 +16,13 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from gli.common.clock import now, rfc3339
 from gli.common.errors import UsageError
 from gli.release.mirror import Mirror
 
-REF = "refs/gli/lock"
-VALID_FOR = timedelta(minutes=30)
 _ORPHANS_S = 120.0
 
 
@@ -41,24 +39,21 @@ class Holder:
     host: str
     pid: int
     since: str
-    until: str
-    """RFC 3339: after it another machine may take the lock over."""
 
     @classmethod
     def this_process(cls, id_: str, actor: str) -> Holder:
-        moment = now()
-        return cls(id_, actor, os.uname().nodename, os.getpid(), rfc3339(moment), rfc3339(moment + VALID_FOR))
+        return cls(id_, actor, os.uname().nodename, os.getpid(), rfc3339(now()))
 
     @classmethod
     def parsed(cls, text: str) -> Holder | None:
         """The holder that a lock names; None where it is not ours to read."""
         try:
-            holder = cls(**json.loads(text))
-            aware = datetime.fromisoformat(holder.until).tzinfo is not None if holder.until else not holder.id
-        except (ValueError, TypeError):
+            found = json.loads(text)
+            holder = cls(**{field.name: found[field.name] for field in fields(cls)})
+        except (ValueError, TypeError, KeyError):
             return None
-        texts = (holder.id, holder.actor, holder.host, holder.since, holder.until)
-        return holder if aware and isinstance(holder.pid, int) and all(isinstance(t, str) for t in texts) else None
+        texts = (holder.id, holder.actor, holder.host, holder.since)
+        return holder if isinstance(holder.pid, int) and all(isinstance(t, str) for t in texts) else None
 
     @classmethod
     def of(cls, mirror: Mirror, object_: str) -> Holder | None:
@@ -69,34 +64,31 @@ class Holder:
     def text(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False) + "\n"
 
-    @property
-    def expired(self) -> bool:
-        return now() > datetime.fromisoformat(self.until)
-
     def __str__(self) -> str:
         return f"{self.actor} on {self.host} (process {self.pid}, since {self.since})"
 
 
 @contextmanager
-def local(state: Path, actor: str, patience_s: float = _ORPHANS_S) -> Iterator[int]:
-    """The lock of this machine while the block runs; the file descriptor that git's processes have to inherit.
+def local(state: Path, actor: str, patience_s: float = _ORPHANS_S) -> Iterator[Path]:
+    """The lock of this machine while the block runs; the folder in which git's processes are noted.
 
-    Raises `Busy` where a living process holds it. Where its holder is dead, the git processes that it left still hold
-    it: waits for them, for `patience_s` at most.
+    Raises `Busy` where a living process holds it. Where its holder is dead, git processes that it left may still be at
+    work: waits for them, for `patience_s` at most.
     """
-    path = state / "lock"
+    path, running = state / "lock", state / "running"
     try:
-        state.mkdir(parents=True, exist_ok=True)
+        running.mkdir(parents=True, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as e:
         raise UsageError(f"{path} can't be opened: {e.strerror}; choose another `state` in environments.toml") from None
     try:
         _acquire(file, path, patience_s)
+        _wait_for(running, Holder.parsed(path.read_text(encoding="utf-8", errors="replace")), patience_s)
         os.ftruncate(file, 0)
         os.pwrite(file, Holder.this_process("", actor).text.encode(), 0)
-        yield file
+        yield running
     finally:
-        os.close(file)  # frees it, unless a git process that was left behind still has it
+        os.close(file)
 
 
 def _acquire(file: int, path: Path, patience_s: float) -> None:
@@ -110,8 +102,36 @@ def _acquire(file: int, path: Path, patience_s: float) -> None:
         if holder is not None and _alive(holder):
             raise Busy(f"{holder} is at work in {path.parent}; wait until that has ended")
         if time.monotonic() > deadline:
-            raise Busy(f"git processes that {holder or 'somebody'} left are still at work; wait until they have ended")
+            raise Busy(f"{holder or 'somebody'} has {path}; wait until that process has ended")
         time.sleep(0.02)
+
+
+def _wait_for(running: Path, holder: Holder | None, patience_s: float) -> None:
+    """Until the git processes that are noted have ended; raises `Busy` where they have not in time."""
+    deadline = time.monotonic() + patience_s
+    for path in list(running.iterdir()):
+        while is_git(path.name):
+            if time.monotonic() > deadline:
+                left = f"git processes that {holder or 'somebody'} left are still at work"
+                raise Busy(f"{left}; wait until they have ended")
+            time.sleep(0.02)
+        path.unlink(missing_ok=True)
+
+
+def is_git(pid: str) -> bool:
+    """Whether that process is alive, and git or the shell that becomes git, as far as the system tells."""
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return False  # of somebody else: the number was given again
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return not Path("/proc/self").exists()  # a system without /proc tells no more
+    return state != "Z" and b"git" in command
 
 
 def _alive(holder: Holder) -> bool:

@@ -8,20 +8,23 @@ Source of truth: the events of `gli.release.journal`, the JSON in the tags.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from gli.common.clock import is_time, now, rfc3339
+from gli.common.clock import now, rfc3339
 from gli.common.errors import UsageError
 from gli.common.manifest import manifest_id
-from gli.git.branches import EMERGENCY_TAG, ROLLBACK_TAG
+from gli.git.command import GitFailed
+from gli.git.tags import is_of_operation, trailer
 from gli.release import journal as journals
 from gli.release.journal import Event, Journal
-from gli.release.mirror import QUIET_FETCH, Mirror, Refs, Specs, trailer
-from gli.release.repositories import GitFailed, ls_remote
+from gli.release.landed import landed, said_by_tags
+from gli.release.mirror import Mirror, Refs, Specs
+from gli.release.repositories import ls_remote
 
 FILE = "deployment.log"
 _DONE = {
@@ -36,7 +39,7 @@ _DONE = {
 _ATTEMPTS = 5
 _LONGEST = 1000  # of a reason: a thousand conflicts are no line
 _ESCAPED = "surrogateescape"  # a reason may hold bytes that are no UTF-8
-_NEXT = "refs/next/log"
+_NEXT = f"refs/next/log-{os.getpid()}"
 _UNFINISHED = "unfinished"
 _TAG = "%00".join(
     (
@@ -85,11 +88,6 @@ class Entry:
         return " ".join((" ".join(filter(None, parts)) + (f": {reason}" if reason else "")).split())
 
 
-def is_release(tag: str) -> bool:
-    """Whether a tag is of an operation that changed the live branch, other than a deployment."""
-    return any(is_time(tag, form) for form in (ROLLBACK_TAG, EMERGENCY_TAG))
-
-
 def entries(state: Path) -> list[Entry]:
     """What the journals of a state folder say, oldest first; a journal that was changed is an entry that says so."""
     return _lacking(state, ())
@@ -104,14 +102,18 @@ def rebuilt(mirrors: Iterable[Mirror], deploy_tag: str) -> list[Entry]:
     """What the tags say that the mirrors hold: everything that landed on the live branch, oldest first.
 
     `deploy_tag` is the form of a deploy tag. Of one that was made by hand no more is known than its moment and
-    whoever made it.
+    whoever made it. The tag of an operation that was undone, on a host that keeps tags, is left out.
     """
+    known = {mirror.name: mirror for mirror in mirrors}
+    refs = {name: mirror.refs() for name, mirror in known.items()}
+    documents = said_by_tags(refs)
+    undone = documents.keys() - landed(known, refs, documents).keys()
     about: dict[str, tuple[str, str, str]] = {}
-    for mirror in mirrors:
+    for mirror in known.values():
         listing = mirror.git("for-each-ref", f"--format={_TAG}", "refs/tags")
         for record in listing.split("\1\n")[:-1]:
             name, at, tagger, message = record.split("\0", 3)
-            if is_time(name, deploy_tag) or is_release(name):
+            if is_of_operation(name, deploy_tag) and name not in undone:
                 about[name] = (at, tagger, message)
     found = (_of_tag(name, *said) for name, said in about.items())
     return sorted((entry for entry in found if entry is not None), key=lambda entry: entry.key)
@@ -157,6 +159,8 @@ class Branch:
     """The file at `tip`."""
     _read: str | None = None
     """The commit that `_text` is of."""
+    _made: tuple[str, str] = ("", "")
+    """The commit that `adding` made last, and its text."""
 
     @property
     def ref(self) -> str:
@@ -169,9 +173,9 @@ class Branch:
 
     def look(self) -> list[str]:
         """The lines that are there now; raises `GitFailed` where it can't be asked."""
-        tip = ls_remote(self.mirror.repository, [self.ref], pass_fds=self.mirror.fds).get(self.ref, "")
+        tip = ls_remote(self.mirror.repository, [self.ref]).get(self.ref, "")
         if tip:
-            self.mirror.git("fetch", *QUIET_FETCH, "--", self.mirror.repository.url, self.ref)
+            self.mirror.bring(self.ref)
         self.tip = tip
         return self.lines()
 
@@ -204,6 +208,8 @@ class Branch:
     def adding(self, missing: Sequence[Entry]) -> Specs:
         """What a push has to hold to add these lines to those that were seen last: one commit a line."""
         self.lines()
+        if self.mirror.signing.commits:
+            return self._signed(missing)
         text, stream = self._text, [f"reset {_NEXT}\n" + (f"from {self.tip}\n\n" if self.tip else "")]
         for entry in missing:
             text += f"{entry}\n"
@@ -215,6 +221,20 @@ class Branch:
         made = self.mirror.git("fast-import", "--quiet", "--force", says="".join(stream)).strip()
         self._made = made, text
         return {self.ref: (made, self.tip or "")}
+
+    def _signed(self, missing: Sequence[Entry]) -> Specs:
+        """As `adding`, with signed commits, which git-fast-import can't make."""
+        text, tip = self._text, self.tip or ""
+        env = {"GIT_INDEX_FILE": str(self.mirror.folder / "log-index")}
+        for entry in missing:
+            text += f"{entry}\n"
+            self.mirror.git("read-tree", *([tip] if tip else ["--empty"]), env=env)
+            blob = self.mirror.make_blob(text)
+            self.mirror.git("update-index", "--add", "--cacheinfo", f"100644,{blob},{self.path}", env=env)
+            tree = self.mirror.git("write-tree", env=env).strip()
+            tip = self.mirror.make_commit(tree, [tip] if tip else [], f"{entry.name} {entry.outcome}\n")
+        self._made = tip, text
+        return {self.ref: (tip, self.tip or "")}
 
     def added(self) -> None:
         """The push of what `adding` made has landed."""

@@ -1,23 +1,41 @@
 """A repository's bare mirror in `.release/mirrors/`: everything that an operation reads and builds, it does there.
 
-Nobody's clone is touched: merges are made with git-merge-tree and commits with git-commit-tree, without a work tree.
+Nobody's clone is touched: merges are made with git-merge-tree and commits with git-commit-tree, without a checkout.
+The mirror is ours: what is damaged or locked by a git that was killed is made again.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gli.common.errors import UsageError
 from gli.git.branches import BRANCHES
+from gli.git.command import GitFailed, git, shown
+from gli.git.connections import is_dropped
+from gli.git.effective import ONE, Commit, parsed
+from gli.git.identity import UNSIGNED, Signing
+from gli.git.refs import FENCE, LOCK
 from gli.release.push_order import Turn
-from gli.release.repositories import GitFailed, Repository, git, shown
+from gli.release.repositories import Repository
 
-_CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n"
+_CONFIG = """\
+[core]
+\trepositoryformatversion = 1
+\tbare = true
+[extensions]
+\tobjectFormat = {format}
+[gc]
+\tauto = 0
+[maintenance]
+\tauto = false
+"""
+_CONFIG_SHA1 = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n"
 _FETCHED = (
     *(f"refs/heads/{branch}" for branch in BRANCHES),
     "refs/tags/*",
@@ -26,27 +44,37 @@ _FETCHED = (
     "refs/archive/*",
 )
 _FIELDS = "%00".join(
-    ("%(refname)", "%(objecttype)", "%(objectname)", "%(tree)", "%(*objectname)", "%(*tree)", "%(contents)", "%01")
+    (
+        "%(refname)",
+        "%(objecttype)",
+        "%(objectname)",
+        "%(tree)",
+        "%(*objecttype)",
+        "%(*objectname)",
+        "%(*tree)",
+        "%(contents)",
+        "%01",
+    )
 )
 _MISSING = re.compile(r"couldn't find remote ref (?P<ref>\S+)$", re.MULTILINE)
+_OTHER_FORMAT = re.compile(r"mismatched algorithms: client \w+; server (?P<format>sha1|sha256)")
+_LOCKED = re.compile(r"\.lock': File exists|cannot lock ref|could not lock config file", re.IGNORECASE)
+_DAMAGED = re.compile(
+    r"object (?:file )?\S+ (?:\(stored in \S+\) )?is (?:corrupt|empty|missing)|unable to unpack \S+ header"
+    r"|inflate: data stream|bad (?:object|sha1 file|tree object)|missing (?:blob|tree|commit)|invalid sha1 pointer"
+    r"|did not send all necessary objects|packfile \S+ (?:is corrupt|cannot be accessed|is truncated)|bad signature"
+    r"|unable to parse object|fatal: bad config|pack has bad object|not a git repository: '.*\.release",
+    re.IGNORECASE,
+)
 Specs = Mapping[str, tuple[str, str | None]]
 """What a push does: {ref: (object, expected)}. An empty object deletes, an empty `expected` only creates."""
 QUIET_FETCH = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-maintenance")
-_ONE = ("rev-list", "--max-count=1", "--no-commit-header", "--format=%H%x00%T%x00%B")
-
-
-@dataclass(frozen=True)
-class Commit:
-    """The tip of a branch, or what a tag stands for."""
-
-    id: str
-    tree: str
-    message: str
-    """Of the commit; of the tag where the tag is annotated."""
-
-    @property
-    def short(self) -> str:
-        return self.id[:8]
+_ALOUD = ("--progress", *QUIET_FETCH[1:])
+"""With its progress on stderr: so a fetch that works is never silent, however long it takes."""
+_STEPS = ("--depth=1", "--deepen=10", "--deepen=100", "--deepen=1000", "--deepen=10000", "--unshallow")
+"""Of a first fetch that was cut: what each step has brought is kept."""
+_BUILT_IN = {"text", "binary", "union"}
+_DRIVER = re.compile(r"(?:^|\s)merge=(\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -59,19 +87,24 @@ class Refs:
     """The object of the lock ref; only the log repository has one."""
     parked: Mapping[str, str]
     """Ref to commit of what operations have parked."""
+    fence: str = ""
+    """The object of the fence; empty where no operation has touched the repository yet."""
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """The mirror of one repository. Every git inherits `fds`, the lock of this machine."""
+    """The mirror of one repository."""
 
     repository: Repository
     folder: Path
-    fds: tuple[int, ...] = ()
+    running: Path | None = None
+    """Where a git that fetches or pushes notes its process (see `gli.release.lock`); None for who only reads."""
     identity: Mapping[str, str] = field(default_factory=dict)
     """GIT_AUTHOR_* and GIT_COMMITTER_*, the date included: the same operation always builds the same objects."""
     also: str = ""
     """One more branch to fetch, where the remote has it."""
+    signing: Signing = UNSIGNED
+    """What git's settings want to have signed."""
 
     @property
     def name(self) -> str:
@@ -84,37 +117,58 @@ class Mirror:
         accept: Sequence[int] = (0,),
         fds: Sequence[int] = (),
         env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        remote: bool = False,
     ) -> str:
-        """git in the mirror, with more file descriptors and variables; raises `GitFailed`."""
+        """git in the mirror, with more file descriptors and variables; raises `GitFailed`.
+
+        `remote` says that it fetches or pushes. A lock file that a killed git has left is removed: whoever is at work
+        here holds the lock of this machine, so nobody else is.
+        """
         if not (self.folder / "HEAD").is_file():
             self._create()
-        return git(
-            *arguments,
-            git_dir=self.folder,
-            says=says,
-            accept=accept,
-            pass_fds=(*self.fds, *fds),
-            env={**self.identity, **(env or {})},
-        )
+
+        def run() -> str:
+            return git(
+                *arguments,
+                git_dir=self.folder,
+                cwd=cwd,
+                says=says,
+                accept=accept,
+                pass_fds=fds,
+                env={**self.identity, **(env or {})},
+                noted_in=self.running if remote else None,
+            )
+
+        try:
+            return run()
+        except GitFailed as e:
+            if not _LOCKED.search(e.stderr) or not self._unlocked():
+                raise
+            return run()
 
     def fetch(self) -> Refs:
         """The three branches, all tags and the lock, in one connection; raises `GitFailed`.
 
-        A branch that the remote does not have is not among what is returned.
+        A branch that the remote does not have is not among what is returned. A mirror that is damaged is made again.
         """
-        more = (f"refs/heads/{self.also}*",) if self.also else ()  # a pattern may match nothing, a name may not
-        wanted = [*_FETCHED, *more]
-        while True:
-            refspecs = [f"+{ref}:{ref}" for ref in wanted]
-            try:
-                self.git("fetch", *QUIET_FETCH, "--prune", "--", self.repository.url, *refspecs)
-                return self.refs()
-            except GitFailed as e:
-                missing = _MISSING.search(e.stderr)
-                if missing is None or missing["ref"] not in wanted:
-                    raise
-            wanted.remove(missing["ref"])
-            self.git("update-ref", "-d", missing["ref"])
+        try:
+            return self._fetched()
+        except GitFailed as e:
+            if not self._mended(e):
+                raise
+            return self._fetched()
+
+    def bring(self, *refspecs: str, source: str = "") -> None:
+        """Fetch these and nothing else, from the remote or from `source`; raises `GitFailed`."""
+
+        def fetch() -> None:
+            self.git("fetch", *_ALOUD, "--", source or self.repository.url, *refspecs, remote=True)
+
+        if source:
+            fetch()
+        else:
+            self.repository.connections.reading(fetch)
 
     def push(self, specs: Specs, turn: Turn | None = None) -> None:
         """One atomic push; with a `turn`, it sends nothing before that has come (raises `NotItsTurn` if it never did).
@@ -126,37 +180,42 @@ class Mirror:
         leases = [f"--force-with-lease={ref}:{expected}" for ref, expected in pinned.items()]
         refspecs = [f"{new}:{ref}" for ref, (new, _) in specs.items()]
         arguments = ("--atomic", *leases, "--", self.repository.url, *refspecs)
+        connections = self.repository.connections
         if turn is None:
-            self.git("push", "--no-verify", *arguments)
+            with connections.one():
+                self.git("push", "--no-verify", *arguments, remote=True)
             return
-        with turn.awaited(self.folder) as (options, more):
-            self.git(*options, "push", *arguments, **more)
+        with turn.awaited(self.folder) as (options, more), connections.one():
+            self.git(*options, "push", *arguments, remote=True, **more)
 
     def refs(self) -> Refs:
         """What the last fetch brought."""
-        branches, tags, parked, lock = {}, {}, {}, None
+        branches, tags, parked, lock, fence = {}, {}, {}, None, ""
         for record in self.git("for-each-ref", f"--format={_FIELDS}").split("\0\1\n")[:-1]:
-            ref, kind, object_, tree, peeled, peeled_tree, message = record.split("\0", 6)
+            ref, kind, object_, tree, of, peeled, peeled_tree, message = record.split("\0", 7)
+            if of == "tag":  # of a tag: git peels once
+                peeled, peeled_tree, _ = self.commit(ref)
             commit = Commit(peeled or object_, peeled_tree or tree, message)
             if ref.startswith("refs/heads/"):
                 branches[ref.removeprefix("refs/heads/")] = commit
-            elif ref.startswith("refs/tags/") and (peeled or kind == "commit"):
+            elif ref.startswith("refs/tags/") and (peeled_tree or kind == "commit"):
                 tags[ref.removeprefix("refs/tags/")] = commit
             elif ref.startswith("refs/promotions/"):
                 parked[ref] = object_
-            lock = object_ if ref == "refs/gli/lock" else lock
-        return Refs(branches, tags, lock, parked)
+            lock = object_ if ref == LOCK else lock
+            fence = object_ if ref == FENCE else fence
+        return Refs(branches, tags, lock, parked, fence)
 
     def commit(self, name: str) -> Commit:
         """A commit by its name; raises `GitFailed` where there is none."""
-        return _commit(self.git(*_ONE, f"{name}^{{commit}}"))
+        return parsed(self.git(*ONE, f"{name}^{{commit}}"))
 
     def newest(self, tip: str, pattern: str, *, first_parent: bool = False, beyond: str | None = None) -> Commit | None:
         """The newest commit in the history of `tip` whose message has a line that matches: of the `first_parent` line
         alone, of what the commit `beyond` does not hold."""
         line = ("--first-parent",) if first_parent else ("--topo-order",)
-        found = self.git(*_ONE, *line, f"--grep={pattern}", tip, *([f"^{beyond}"] if beyond else []))
-        return _commit(found) if found else None
+        found = self.git(*ONE, *line, f"--grep={pattern}", tip, *([f"^{beyond}"] if beyond else []))
+        return parsed(found) if found else None
 
     def contains(self, holder: str, commit: str) -> bool:
         """Whether `commit` is in the history of `holder`."""
@@ -174,10 +233,27 @@ class Mirror:
         return new != self.git("rev-list", "--count", holder, f"^{beyond}", "--not", "--glob=refs/archive/*")
 
     def merge(self, ours: str, theirs: str) -> tuple[str, tuple[str, ...]]:
-        """The tree of a merge, and the files that conflict; raises `GitFailed` where it can't be tried."""
+        """The tree of a merge, and the files that conflict; raises `GitFailed` where it can't be tried.
+
+        As `git merge` in a checkout of `ours`: with its `.gitattributes`, and with the merge drivers and settings of
+        this machine. A file whose driver is not configured here counts as a conflict: git would merge its lines, which
+        is what the attribute forbids.
+        """
+        paths = [path for path in self.files(ours) if path.rpartition("/")[2] == ".gitattributes"]
+        if not paths:
+            return self._merged(ours, theirs)
+        with tempfile.TemporaryDirectory(prefix="attributes-", dir=self.folder) as folder:
+            texts = [self._checked_out(ours, path, Path(folder)) for path in paths]
+            drivers = {name for text in texts for name in _DRIVER.findall(text)} - _BUILT_IN
+            unknown = {name for name in drivers if not self._is_configured(name)}
+            without = self._merged_by(unknown, ours, theirs, Path(folder)) if unknown else ()
+            tree, conflicts = self._merged(ours, theirs, Path(folder))
+            return tree, (*conflicts, *without)
+
+    def _merged(self, ours: str, theirs: str, checkout: Path | None = None) -> tuple[str, tuple[str, ...]]:
         options = ("--write-tree", "-z", "--name-only", "--no-messages")
         try:
-            answer = self.git("merge-tree", *options, ours, theirs, accept=(0, 1))
+            answer = self._in(checkout, "merge-tree", *options, ours, theirs, accept=(0, 1))
         except GitFailed as e:
             if "usage: git merge-tree" in e.stderr:
                 raise UsageError("this git can't merge without a work tree; install git 2.38 or newer") from None
@@ -186,6 +262,33 @@ class Mirror:
         if not tree:  # a bad name ends with 1 as a conflict does, and prints nothing
             raise GitFailed(("merge-tree", ours, theirs), 1, "printed nothing: one of the two is no commit")
         return tree, tuple(dict.fromkeys(map(shown, conflicts)))
+
+    def _in(self, checkout: Path | None, *arguments: str, **options: Any) -> str:
+        """git with a work tree in which only the attributes lie."""
+        if checkout is None:
+            return self.git(*arguments, **options)
+        return self.git("-c", "core.bare=false", f"--work-tree={checkout}", *arguments, cwd=checkout, **options)
+
+    def _checked_out(self, commit: str, path: str, folder: Path) -> str:
+        text = self.git("cat-file", "blob", f"{commit}:{path}")
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8", errors="surrogateescape")
+        return text
+
+    def _is_configured(self, driver: str) -> bool:
+        return bool(self.git("config", "--get", f"merge.{driver}.driver", accept=(0, 1)).strip())
+
+    def _merged_by(self, drivers: Collection[str], ours: str, theirs: str, checkout: Path) -> tuple[str, ...]:
+        """The files that both sides have changed and that one of these drivers would have to merge."""
+        base = self.git("merge-base", ours, theirs, accept=(0, 1)).strip()
+        both = set(self.differing(base, ours)) & set(self.differing(base, theirs)) if base else set()
+        if not both:
+            return ()
+        says = "".join(f"{path}\0" for path in sorted(both))
+        answer = self._in(checkout, "check-attr", "-z", "--stdin", "merge", says=says).split("\0")
+        asked = {path: value for path, _, value in zip(answer[::3], answer[1::3], answer[2::3], strict=False)}
+        return tuple(f"{p} (no merge driver {v!r} is configured here)" for p, v in asked.items() if v in drivers)
 
     def differing(self, one: str, other: str) -> tuple[str, ...]:
         """The files that two trees do not have in common."""
@@ -197,12 +300,18 @@ class Mirror:
         return tuple(path for path in self.git("ls-tree", "-r", "-z", "--name-only", tree).split("\0") if path)
 
     def make_commit(self, tree: str, parents: Sequence[str], message: str) -> str:
-        """A new commit; its id. The same input always makes the same one."""
+        """A new commit, signed where git's settings say so; its id."""
         parented = [part for parent in parents for part in ("-p", parent)]
-        return self.git("commit-tree", tree, *parented, says=message).strip()
+        sign = ("-S",) if self.signing.commits else ()
+        return self.git("commit-tree", *sign, tree, *parented, says=message).strip()
 
     def make_tag(self, name: str, commit: str, message: str) -> str:
-        """An annotated tag as an object, without a ref; its id."""
+        """An annotated tag as an object, without a ref, signed where git's settings say so; its id."""
+        if self.signing.tags:
+            self.git("tag", "-s", "-f", "--cleanup=verbatim", "-F", "-", name, commit, says=f"{message.rstrip()}\n")
+            made = self.git("rev-parse", f"refs/tags/{name}").strip()
+            self.git("update-ref", "-d", f"refs/tags/{name}")
+            return made
         who, date = self.identity["GIT_COMMITTER_NAME"], self.identity["GIT_COMMITTER_DATE"]
         tagger = f"{who} <{self.identity['GIT_COMMITTER_EMAIL']}> {date}"
         return self.git(
@@ -213,35 +322,67 @@ class Mirror:
         """A file's content as an object; its id."""
         return self.git("hash-object", "-w", "--stdin", says=text).strip()
 
-    def _create(self) -> None:
+    def _fetched(self) -> Refs:
+        more = (f"refs/heads/{self.also}*",) if self.also else ()  # a pattern may match nothing, a name may not
+        wanted = [*_FETCHED, *more]
+        while True:
+            try:
+                self._fetch([f"+{ref}:{ref}" for ref in wanted])
+                return self.refs()
+            except GitFailed as e:
+                missing = _MISSING.search(e.stderr)
+                if missing is None or missing["ref"] not in wanted:
+                    raise
+            wanted.remove(missing["ref"])
+            self.git("update-ref", "-d", missing["ref"])
+
+    def _fetch(self, refspecs: Sequence[str]) -> None:
+        """All at once; where the first fetch was cut, in steps that are kept."""
+
+        def fetch(*options: str) -> None:
+            self.git("fetch", *_ALOUD, *options, "--prune", "--", self.repository.url, *refspecs, remote=True)
+
+        first = not (self.folder / "packed-refs").exists() and not any((self.folder / "refs").rglob("main"))
+        if not (self.folder / "shallow").exists():
+            try:
+                if first:
+                    with self.repository.connections.one():
+                        fetch()
+                else:
+                    self.repository.connections.reading(fetch)
+                return
+            except GitFailed as e:
+                if not (first and is_dropped(e)):
+                    raise
+        for step in _STEPS:
+            if step != "--unshallow" or (self.folder / "shallow").exists():
+                self.repository.connections.reading(lambda step=step: fetch(step))  # type: ignore[misc]
+
+    def _mended(self, error: GitFailed) -> bool:
+        """Whether the mirror was made again, because it is damaged or of another object format."""
+        other = _OTHER_FORMAT.search(error.stderr)
+        if other is None and not _DAMAGED.search(error.stderr.replace(self.repository.url, "")):
+            return False
+        aside = self.folder.with_name(f"{self.folder.name}.damaged")
+        shutil.rmtree(aside, ignore_errors=True)
+        if self.folder.exists():
+            self.folder.rename(aside)
+        self._create(other["format"] if other else "sha1")
+        return True
+
+    def _unlocked(self) -> bool:
+        """Whether there was a lock file that a killed git had left; it is removed."""
+        if self.running is None:
+            return False
+        left = list(self.folder.rglob("*.lock"))
+        for path in left:
+            path.unlink(missing_ok=True)
+        return bool(left)
+
+    def _create(self, format_: str = "sha1") -> None:
         """What `git init --bare` makes, without a process and without the user's templates."""
         for part in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
             (self.folder / part).mkdir(parents=True, exist_ok=True)
-        (self.folder / "config").write_text(_CONFIG, encoding="utf-8")
+        config = _CONFIG.format(format=format_) if format_ != "sha1" else _CONFIG_SHA1
+        (self.folder / "config").write_text(config, encoding="utf-8")
         (self.folder / "HEAD").write_text("ref: refs/heads/main\n", encoding="utf-8")
-
-
-def _commit(text: str) -> Commit:
-    return Commit(*text.split("\0", 2))
-
-
-def trailer(message: str) -> dict[str, Any] | None:
-    """The JSON at the end of a tag's message; None where it has none that an operation could have written."""
-    start = message.find("\n{")
-    if start < 0:
-        return None
-    try:
-        document, _ = json.JSONDecoder().raw_decode(message, start + 1)
-    except ValueError:
-        return None
-    return document if isinstance(document, dict) and _is_of_operation(document) else None
-
-
-def _is_of_operation(document: Mapping[str, Any]) -> bool:
-    moves, verdict = document.get("moves", {}), document.get("verdict", {})
-    if not (isinstance(moves, dict) and isinstance(verdict, dict)):
-        return False
-    texts = [document.get(key) for key in ("kind", "at", "actor")]
-    for move in moves.values():
-        texts += [move.get(key) if isinstance(move, dict) else None for key in ("old", "new", "old_tree", "tree")]
-    return all(isinstance(text, str) for text in texts)

@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from gli.common.clock import is_time
 from gli.common.errors import UsageError
 from gli.common.manifest import manifest_id
-from gli.git.branches import DEVELOPED, EMERGENCY_TAG, LIVE, STAGED
-from gli.git.trailers import RELEASE_ID, RESTORES
-from gli.release.mirror import Commit, Mirror, Refs, trailer
-from gli.release.repositories import GitFailed
+from gli.git.branches import DEVELOPED, LIVE, STAGED
+from gli.git.command import GitFailed
+from gli.git.effective import Commit, answered
+from gli.git.effective import effective as effective_of
+from gli.release.mirror import Mirror, Refs
 
 PATHS = ((DEVELOPED, STAGED), (STAGED, LIVE), (LIVE, STAGED), (STAGED, DEVELOPED))
 """What may be promoted to where; the last two are back-merges."""
@@ -134,72 +134,8 @@ def tip(mirror: Mirror, refs: Refs, branch: str) -> Commit:
 
 
 def effective(mirror: Mirror, commit: Commit) -> str:
-    """The commit to merge with in place of `commit`: the one that a rollback went back to, with what came after it."""
-    newest = _newest_of_ours(mirror, commit)
-    restored = newest and RESTORES.search(newest.message)
-    if not newest or not restored:
-        return commit.id
-    # Where it is not what it says, somebody has copied the message.
-    try:
-        earlier = mirror.commit(restored["commit"])
-    except GitFailed:
-        return commit.id
-    if earlier.tree != newest.tree:
-        return commit.id
-    base = effective(mirror, earlier)
-    if newest.tree == commit.tree:
-        return base
-    return mirror.make_commit(commit.tree, (base,), "What came after a rollback\n")
-
-
-def _newest_of_ours(mirror: Mirror, commit: Commit) -> Commit | None:
-    """The newest commit of an operation on the branch that ends in `commit`; before it, one that took a branch back and
-    was merged in from the side since, as `git pull` does."""
-    if RELEASE_ID.search(commit.message):
-        return commit
-    on_it = mirror.newest(commit.id, "^Release-Id: ", first_parent=True)
-    aside = mirror.newest(commit.id, "^Release-Id: ", beyond=on_it.id if on_it else None)
-    return aside if aside and RESTORES.search(aside.message) else on_it
-
-
-def open_debts(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> list[str]:
-    """Emergency pushes that staging or development still lack, or that nobody has acknowledged; one sentence each."""
-    acknowledged = {tag for r in refs.values() for tag in r.tags if tag.startswith("acknowledged-")}
-    debts = []
-    for mirror in mirrors.values():
-        tags = {t: c for t, c in refs[mirror.name].tags.items() if is_time(t, EMERGENCY_TAG)}
-        here = refs[mirror.name].branches if tags else {}
-        for branch in (b for b in (STAGED, DEVELOPED) if b in here):
-            form, ref = "--format=%(refname:lstrip=2)", f"refs/heads/{branch}"
-            lacking = mirror.git("for-each-ref", form, "--no-merged", ref, "refs/tags/emergency-*").split()
-            debts += [f"{mirror.name}: {branch} lacks {tag}; {MERGE_BACK}" for tag in lacking if tag in tags]
-        for tag, commit in tags.items():
-            alone = not (trailer(commit.message) or {}).get("approved_by")
-            if alone and tag.replace("emergency-", "acknowledged-", 1) not in acknowledged:
-                debts.append(f"{mirror.name}: nobody else has acknowledged {tag}: gli push {LIVE} --acknowledge {tag}")
-    return debts
-
-
-def said_by_tags(refs: Mapping[str, Refs]) -> dict[str, dict[str, Any]]:
-    """What the tags of operations say, by tag; a tag counts that any repository has."""
-    found: dict[str, dict[str, Any]] = {}
-    for of_one in refs.values():
-        for tag, commit in of_one.tags.items():
-            if tag not in found and (said := trailer(commit.message)):
-                found[tag] = said
-    return found
-
-
-def on_hold(said_by: Mapping[str, Mapping[str, Any]], trees: str) -> str | None:
-    """The rollback that took this content off main, where it has not come back since. `trees` is the `manifest_id` of
-    its trees, `said_by` what the tags say."""
-    hold = None
-    for tag, said in sorted(said_by.items(), key=lambda tagged: str(tagged[1].get("at", ""))):
-        if said.get("held") == trees:
-            hold = tag
-        elif said.get("trees") == trees and said.get("kind") in ("deploy", "rollback", "reset"):
-            hold = None
-    return hold
+    """The commit to merge with in place of `commit`: see `gli.git.effective`."""
+    return answered(effective_of(commit), mirror.git).id
 
 
 def approval_id(moves: Moves) -> str:

@@ -15,14 +15,20 @@ from gli.common.clock import now
 from gli.common.errors import UsageError
 from gli.common.manifest import manifest_id
 from gli.git.branches import DEVELOPED, LIVE, STAGED
+from gli.git.command import GitFailed, shown
+from gli.observe.release.migrations import in_paths
+from gli.release import fence, landed, lock, plan, take_over
 from gli.release import journal as journals
-from gli.release import plan
 from gli.release.engine import Operation
+from gli.release.fence import Fence
 from gli.release.journal import Event, Journal
 from gli.release.mirror import Mirror, Refs
 from gli.release.plan import PATHS, Move, Moves, Refused
-from gli.release.session import Approval, Approve, Request, Session, answers, collected, half_finished, on_each
+from gli.release.session import Approval, Approve, Planned, Request, Session, half_finished
+from gli.release.side_by_side import answers, collected, on_each
 
+_SHOWN = 10
+"""How many commits of a repository the summary shows."""
 _NORMAL = ((DEVELOPED, STAGED), (STAGED, LIVE))
 
 
@@ -81,11 +87,11 @@ def promote(
             window = frozen()
             against += _freeze(window, choices)
         if (source, target) in _NORMAL:
-            against += [Refused(debt) for debt in plan.open_debts(operation.mirrors, refs)]
+            against += [Refused(debt) for debt in landed.open_debts(operation.mirrors, refs)]
         moves = {name: move for name, (_, move) in found.items() if isinstance(move, Move)}
         manifest, trees = _identity(refs, source)
         if target == LIVE:
-            against += _hold(refs, trees, choices)
+            against += _hold(operation.mirrors, refs, trees, choices)
         if against:
             raise collected(against)
         if not any(move.moves for move in moves.values()):
@@ -105,9 +111,8 @@ def promote(
             if target == LIVE:
                 session.tell_github(moves, f"verified on {source}, manifest {manifest}")
 
-        session.carry_out(
-            operation, refs, moves, planned, still, request, tag=tag, before_moving=tell, dry_run=choices.dry_run
-        )
+        whole = Planned(moves, planned, request, tag, before_moving=tell)
+        session.carry_out(operation, refs, whole, still, dry_run=choices.dry_run)
         return operation
 
 
@@ -118,22 +123,32 @@ def recover(session: Session, how: Literal["resume", "undo"]) -> Operation | Non
     """
     path = half_finished(session.settings.state)
     if path is None:
+        _refuse_if_elsewhere(session)
         return None
     journal = Journal.reopen(path, session.actor)
     try:
         operation = reopened(session, journal)
         with session.logged(operation):
-            held = not operation.lock
+            take_over.go_on_adopting(operation)
             if operation.lock:
                 home = operation.mirrors[operation.home]
-                refs = answers(on_each([home], Mirror.fetch))[home.name]
-                operation.log.saw(refs)
-                session.lock_of_another(operation, refs)
-                held = refs.lock == operation.lock
-            _recovered(operation, how, session.actor, held)
+                operation.log.saw(answers(on_each([home], Mirror.fetch))[home.name])
+            _recovered(operation, how, session.actor)
         return operation
     finally:
         journal.close()
+
+
+def _refuse_if_elsewhere(session: Session) -> None:
+    """Raises `Refused` where nothing is half-finished on this machine, and something is on another one."""
+    home = session.settings.mirrors(session.running)[session.settings.log_repository]
+    refs = answers(on_each([home], Mirror.fetch))[home.name]
+    holder = lock.Holder.of(home, refs.lock) if refs.lock else None
+    if holder is not None:
+        raise Refused(
+            f"nothing is half-finished on this machine; {holder} has not ended {holder.id}. End it on {holder.host}; "
+            f"where that machine is gone: gli promote --take-over {holder.id}"
+        )
 
 
 def reopened(session: Session, journal: Journal) -> Operation:
@@ -143,31 +158,36 @@ def reopened(session: Session, journal: Journal) -> Operation:
     if planned is not None and parking is not None:
         operation.moves = plan.parsed(planned["moves"])
         operation.tag, operation.tagged, operation.lock = parking["tag"], parking["tagged"], parking["lock"]
+        if "fences" not in parking:
+            raise Refused(f"{journal.id} was begun by an older gli; end it with that one", code=3)
+        operation.fences = {name: Fence(*objects) for name, objects in parking["fences"].items()}
         operation.tags = dict((journals.last(journal.events, "parked") or {"tags": {}})["tags"])
     operation.landed = _known(journal.events)
     return operation
 
 
-def _recovered(operation: Operation, how: Literal["resume", "undo"], who: str, held: bool) -> None:
-    """`held` says whether the lock is still the operation's own. Where it is not, nothing more of it lands."""
+def _recovered(operation: Operation, how: Literal["resume", "undo"], who: str) -> None:
     journal = operation.journal
     if journals.last(journal.events, "pushing") is None:
         operation.close_unmoved("left before anything moved")
         raise Refused(f"{journal.id}: nothing had moved, and it is closed now; start it again")
-    decided = journals.last(journal.events, "decided") or {"decision": ""}
-    if decided["decision"] == "commit" or (not decided["decision"] and operation.has_landed(operation.home)):
+    decided = (journals.last(journal.events, "decided") or {"decision": ""})["decision"]
+    try:
+        done = decided == "commit" or (not decided and operation.has_landed(operation.home))
+    except GitFailed as e:
+        if fence.took(e):
+            operation.overtaken()
+        raise
+    if done:
         operation.finish()
         if how == "undo":
             raise Refused(f"{journal.id} had landed in every repository, and is done; gli rollback takes it back")
-        return
-    if not held:
-        operation.refuse_if_moved()
-    if decided["decision"] == "abort":
-        operation.restore(decided["reason"])
-    elif how == "resume" and held:
+    elif decided == "abort":
+        operation.restore((journals.last(journal.events, "decided") or {})["reason"])
+    elif how == "resume":
         operation.push(first=False)
     else:
-        operation.abort(f"undone by {who}" if held else "its lock was taken over")
+        operation.abort(f"undone by {who}")
 
 
 def _known(events: Sequence[Event]) -> dict[str, bool]:
@@ -184,14 +204,31 @@ def _known(events: Sequence[Event]) -> dict[str, bool]:
 
 
 def summary(operation: Operation, moves: Moves) -> tuple[str, ...]:
-    """One line a repository: what would happen to it."""
+    """What would happen to each repository, with the commits that it gains and the migrations among them."""
     width = max(len(name) for name in moves)
-    return tuple(
-        f"{name:{width}}  {move.action:9}  {move.old[:8]} -> {move.new[:8]}"
-        if move.moves
-        else f"{name:{width}}  {'as it is':9}  {move.old[:8]}"
-        for name, move in moves.items()
+    found = answers(on_each((operation.mirrors[n] for n in moves), lambda mirror: _gains(mirror, moves[mirror.name])))
+    lines: list[str] = []
+    for name, move in moves.items():
+        if not move.moves:
+            lines.append(f"{name:{width}}  {'as it is':9}  {move.old[:8]}")
+            continue
+        lines.append(f"{name:{width}}  {move.action:9}  {move.old[:8]} -> {move.new[:8]}")
+        lines += [f"    {line}" for line in found[name]]
+    return tuple(lines)
+
+
+def _gains(mirror: Mirror, move: Move) -> list[str]:
+    """`1a2b3c4d Mend the login (Name)` of each commit that a branch gains, and its migrations."""
+    if not move.moves or move.action in ("rollback", "reset"):
+        return []
+    listing = mirror.git(
+        "rev-list", "--no-commit-header", "--no-merges", "--format=%h %s (%an)", move.source, f"^{move.old}"
     )
+    commits = [shown(line) for line in listing.splitlines()]
+    more = len(commits) - _SHOWN
+    lines = commits[:_SHOWN] + ([f"and {more} more"] if more > 0 else [])
+    added = set(mirror.files(move.tree)) - set(mirror.files(move.old_tree))
+    return lines + [f"migration {app}.{migration}" for app, migration in sorted(in_paths(added))]
 
 
 def _answer(gate: Gate, refs: Mapping[str, Refs], against: list[Refused]) -> Evidence | None:
@@ -229,8 +266,8 @@ def _freeze(frozen: str | None, choices: Choices) -> list[Refused]:
     return [Refused(f"{frozen}; wait, or say why it can't: --override-freeze REASON")]
 
 
-def _hold(refs: Mapping[str, Refs], trees: str, choices: Choices) -> list[Refused]:
-    hold = plan.on_hold(plan.said_by_tags(refs), trees)
+def _hold(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], trees: str, choices: Choices) -> list[Refused]:
+    hold = landed.hold(mirrors, refs, trees)
     if hold is None or choices.reinstate:
         return []
     return [Refused(f"this release was taken off {LIVE} by {hold}; to bring it back: --reinstate")]

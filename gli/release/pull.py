@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from gli.git.command import GitFailed, git
 from gli.release import repositories
-from gli.release.repositories import GitFailed, Repository, as_they_end, git
+from gli.release.repositories import Repository, as_they_end
 
 STATES = ("updated", "up to date", "left alone", "unreachable")
 WIDTH = 80
@@ -24,6 +25,9 @@ _OF_THE_CLONE = (
     "'origin' does not appear to be a git repository",
     "not a git repository",
     "is not an empty directory",
+    "detected dubious ownership in repository",
+    "insufficient permission for adding an object",
+    "unable to create",
 )
 _MERGE = ("-c", "maintenance.auto=false", "merge", "--ff-only", "--quiet", "--no-autostash", "--no-overwrite-ignore")
 
@@ -46,7 +50,9 @@ class _Tree(NamedTuple):
     head: str
     """The commit, abbreviated."""
     changed: int
-    """So many tracked files are changed."""
+    """How many tracked files are changed."""
+    submodules: int
+    """How many submodules are at another commit than the branch names, or are changed inside: git still merges."""
     ahead_behind: tuple[int, int] | None
     """The checked-out branch against its upstream; None where it has none."""
     upstream: str
@@ -99,7 +105,8 @@ def _pull(repository: Repository, branch: str, clone: bool) -> Pulled:
         return _cloned(repository, branch) if clone else _alone(f"no clone at {repository.clone}; --clone makes one")
     ours, theirs = f"refs/heads/{branch}", f"refs/remotes/origin/{branch}"
     try:
-        _in(repository, *_FETCH, "origin", f"+{ours}:{theirs}", interruptible=True)
+        fetch = (*_FETCH, "origin", f"+{ours}:{theirs}")
+        repository.connections.reading(lambda: _in(repository, *fetch, interruptible=True))
     except GitFailed as e:
         return _not_fetched(e, branch)
     tree = _tree(repository)
@@ -127,7 +134,23 @@ def _moved(repository: Repository, branch: str, tree: _Tree, ahead: int, behind:
         return _alone(f"{changes}, {_commits(behind)} behind; commit or stash first")
     else:
         _in(repository, *_MERGE, theirs)
+        if (repository.clone / ".gitmodules").is_file():
+            return _with_submodules(repository, tree, behind)
     return Pulled("updated", f"{_commits(behind)}{_elsewhere(tree, branch)}")
+
+
+def _with_submodules(repository: Repository, tree: _Tree, behind: int) -> Pulled:
+    """The submodules that the clone has, brought to the commits that the branch names now; one in which somebody has
+    checked out another commit is left as it is."""
+    if tree.submodules:
+        return Pulled(
+            "updated", f"{_commits(behind)}; its submodules were at other commits and stay: git submodule update"
+        )
+    try:
+        _in(repository, "submodule", "--quiet", "update", "--recursive")
+    except GitFailed as e:
+        return Pulled("left alone", f"{_commits(behind)} came; a submodule could not follow: {e}", 1)
+    return Pulled("updated", _commits(behind))
 
 
 def _created(repository: Repository, branch: str, tree: _Tree) -> Pulled:
@@ -141,7 +164,8 @@ def _created(repository: Repository, branch: str, tree: _Tree) -> Pulled:
 def _cloned(repository: Repository, branch: str) -> Pulled:
     options = ("--quiet", "--origin", "origin", "--branch", branch)
     try:
-        git("clone", *options, "--", repository.url, str(repository.clone), timeout=FETCH_S, interruptible=True)
+        command = ("clone", *options, "--", repository.url, str(repository.clone))
+        repository.connections.reading(lambda: git(*command, silence_s=FETCH_S, interruptible=True))
     except GitFailed as e:
         return _not_fetched(e, branch)
     return Pulled("updated", "cloned")
@@ -152,12 +176,11 @@ def _not_fetched(error: GitFailed, branch: str) -> Pulled:
         return _alone(f"the remote has no branch {branch}")
     if any(fault in error.stderr for fault in _OF_THE_CLONE):
         return _alone(str(error).removeprefix("fatal: "))
-    why = next((line for line in error.stderr.splitlines() if line.startswith("ssh: ")), str(error))
-    return Pulled("unreachable", why.strip(), 3)
+    return Pulled("unreachable", str(error), 3)
 
 
 def _tree(repository: Repository) -> _Tree:
-    head, branch, upstream, counts, changed = "", "", "", None, 0
+    head, branch, upstream, counts, changed, submodules = "", "", "", None, 0, 0
     for line in _in(repository, *_STATUS).splitlines():
         words = line.split(" ")
         if words[:2] == ["#", "branch.oid"]:
@@ -168,14 +191,16 @@ def _tree(repository: Repository) -> _Tree:
             upstream = words[2]
         elif words[:2] == ["#", "branch.ab"]:
             counts = int(words[2]), -int(words[3])
+        elif words[0] == "1" and words[1].startswith(".") and words[2].startswith("S"):
+            submodules += 1
         elif words[0] != "#":
             changed += 1
-    return _Tree(None if branch == "(detached)" else branch, head, changed, counts, upstream)
+    return _Tree(None if branch == "(detached)" else branch, head, changed, submodules, counts, upstream)
 
 
 def _in(repository: Repository, *arguments: str, interruptible: bool = False) -> str:
     """git in somebody's clone."""
-    return git(*arguments, cwd=repository.clone, timeout=FETCH_S, interruptible=interruptible)
+    return git(*arguments, cwd=repository.clone, silence_s=FETCH_S, interruptible=interruptible)
 
 
 def _alone(text: str) -> Pulled:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from gli.release.repositories import GitFailed
+from gli.git.command import GitFailed
 
 _GO = b"go\n"
 _HOOK = """\
@@ -28,9 +28,13 @@ class NotItsTurn(GitFailed):
 
 
 class Turn:
-    """The turn of one push, which comes when each of the `others` has landed."""
+    """The turn of one push, which comes when each of the `others` has landed.
 
-    def __init__(self, others: Collection[str]) -> None:
+    The push connects before that, unless there may be too few connections for all.
+    """
+
+    def __init__(self, others: Collection[str], *, connects_early: bool = True) -> None:
+        self._connects_early = connects_early
         self._left = set(others)
         self._counting = threading.Lock()
         self._reads, self._writes = os.pipe()
@@ -73,7 +77,7 @@ class Turn:
 
         Raises `NotItsTurn` where it did not come.
         """
-        hooks = _hooks(folder)
+        hooks = _hooks(folder) if self._connects_early else None
         if hooks is None and os.read(self._reads, len(_GO)) != _GO:
             raise NotItsTurn(("push",), 1, "held back")
         options = ("-c", f"core.hooksPath={hooks or os.devnull}")

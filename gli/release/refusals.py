@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from gli.release.repositories import GitFailed
+from gli.git.command import GitFailed
 
 T = TypeVar("T")
 _MAY_PASS: tuple[str, ...] = (
@@ -32,19 +32,25 @@ def is_lasting(error: GitFailed) -> bool:
 
 def short(error: GitFailed) -> str:
     """What git said of why, in one line, with what the remote said of it."""
-    lines = [line.strip() for line in error.stderr.splitlines() if line.strip()] or [f"git ended with {error.code}"]
-    for line in lines:
-        refusal = _REFUSAL.search(line)
-        if refusal and "atomic push fail" not in line:
-            words = " ".join(said.removeprefix("remote:").strip() for said in lines if said.startswith("remote:"))
-            why = f"{refusal['why']}: {words[:_WORDS]}" if words else refusal["why"]
-            return f"{refusal['ref']} was refused ({why})"
-    return next((line for line in lines if line.startswith(("fatal", "error"))), lines[-1])
+    lines = [line.strip() for line in error.stderr.splitlines()]
+    found = [_REFUSAL.search(line) for line in lines if "atomic push fail" not in line]
+    refusals = sorted(filter(None, found), key=lambda refusal: refusal["ref"].startswith("refs/"))  # a branch first
+    if not refusals:
+        return str(error)
+    words = " ".join(said.removeprefix("remote:").strip() for said in lines if said.startswith("remote:"))
+    why = f"{refusals[0]['why']}: {words[:_WORDS]}" if words else refusals[0]["why"]
+    return f"{refusals[0]['ref']} was refused ({why})"
 
 
 def impossible(error: GitFailed) -> set[str]:
     """The refs of a push that can't be made, because another one is in their way (`a` where there is `a/b`)."""
     return set(_IN_THE_WAY.findall(error.stderr))
+
+
+def refused_refs(error: GitFailed) -> set[str]:
+    """The refs that were refused for their own sake, and not because the push is atomic."""
+    found = (_REFUSAL.search(line.strip()) for line in error.stderr.splitlines() if "atomic push fail" not in line)
+    return {refusal["ref"] for refusal in found if refusal}
 
 
 def sentences(failed: Mapping[str, GitFailed]) -> list[str]:

@@ -1,7 +1,7 @@
 """One repository's part in an operation: what is parked there, what moves it, whether that landed, and the way back.
 
-A refused tag or branch is told by git; whether a push landed of which nobody saw the end, by what the remote has now.
-Source of truth: git-push, git-ls-remote.
+Whether a push landed whose end nobody saw is told by the fence (see `gli.release.fence`). Source of truth: git-push,
+git-ls-remote.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from gli.release import lock, plan
+from gli.git.command import GitFailed
+from gli.git.refs import ARCHIVED, FENCE, LOCK, PARKED
+from gli.release import fence, plan
+from gli.release.fence import Fence
 from gli.release.journal import Journal
-from gli.release.mirror import QUIET_FETCH, Mirror, Specs
+from gli.release.mirror import Mirror, Specs
 from gli.release.plan import Move
-from gli.release.refusals import is_lasting
-from gli.release.repositories import GitFailed, ls_remote
+from gli.release.refusals import is_lasting, refused_refs
+from gli.release.repositories import ls_remote
 
 Remote = Mapping[str, str]
 """Ref to object of what a remote has of an operation."""
@@ -32,12 +35,15 @@ class Part:
     move: Move
     journal: Journal
     say: Callable[[str], object]
+    fence: Fence
+    before: str = ""
+    """The object of the fence when the operation was planned."""
+    last: bool = False
+    """Whether it is the log repository, which moves last and tells whether the operation is done."""
     tag: str = ""
     """Empty where the repository gets none."""
     tag_object: str = ""
     """Empty until it is made."""
-    lock: str = ""
-    """The object of the operation's lock, which only the log repository has."""
 
     @property
     def name(self) -> str:
@@ -45,8 +51,13 @@ class Part:
 
     @property
     def pushes(self) -> bool:
-        """Whether anything is pushed to the repository at all."""
+        """Whether a branch or a tag is pushed to the repository."""
         return self.move.moves or bool(self.tag)
+
+    @property
+    def lands(self) -> bool:
+        """Whether the operation is waited for here: not where the repository stays as it is and only has the fence."""
+        return self.pushes or self.last
 
     @property
     def head(self) -> str:
@@ -55,15 +66,15 @@ class Part:
     @property
     def parked(self) -> str:
         """The ref that holds the new commit before the branch moves."""
-        return f"refs/promotions/{self.journal.id}/{self.move.branch}"
+        return f"{PARKED}{self.journal.id}/{self.move.branch}"
 
     @property
     def archive(self) -> str:
         """The ref that keeps what a reset takes off the branch."""
-        return f"refs/archive/{self.journal.id}/{self.move.branch}"
+        return f"{ARCHIVED}{self.journal.id}/{self.move.branch}"
 
     def parking(self) -> Specs:
-        """What parks the new commit, and asks whether the branches are where they were."""
+        """What parks the new commit, takes the fence, and asks whether the branches are where they were."""
         move = self.move
         specs = {self.head: (move.old, move.old)}
         if move.guard:
@@ -72,79 +83,75 @@ class Part:
             specs[self.archive] = (move.old, "")
         if self.pushes:
             specs[self.parked] = (move.new, "")
+        specs[FENCE] = (self.fence.parked if self.lands else self.fence.landed, self.before)
         return specs
 
-    def moving(self) -> Specs:
-        """What moves the repository, in one push: the branch, its tag, and away with what was parked."""
-        if not self.pushes:
+    def moving(self, *, unpark: bool = True) -> Specs:
+        """What moves the repository, in one push: the branch, its tag, the fence, and away with what was parked."""
+        if not self.lands:
             return {}
-        return {self.head: (self.move.new, self.move.old), self.parked: ("", self.move.new), **self._tagging()}
+        specs: dict[str, tuple[str, str | None]] = {FENCE: (self.fence.landed, self.fence.parked)}
+        if self.pushes:
+            specs = {self.head: (self.move.new, self.move.old), **specs, **self._tagging()}
+            specs |= {self.parked: ("", self.move.new)} if unpark else {}
+        return specs
 
     def look(self) -> Remote:
         """What the remote has now; raises `GitFailed`."""
-        refs = [self.head, self.parked, f"refs/tags/{self.tag}", lock.REF]
-        return ls_remote(self.mirror.repository, refs, pass_fds=self.mirror.fds)
+        refs = [self.head, self.parked, f"refs/tags/{self.tag}", FENCE, LOCK]
+        return ls_remote(self.mirror.repository, refs)
 
     def as_pushed(self) -> Remote:
         """What the remote has after the push, unless somebody else moved it."""
-        return {self.head: self.move.new, **{ref: new for ref, (new, _) in self._tagging().items()}}
+        tagged = {ref: new for ref, (new, _) in self._tagging().items()}
+        return {self.head: self.move.new, FENCE: self.fence.landed, **tagged}
 
     def landed(self, remote: Remote) -> bool:
-        """Whether the push landed, by what the remote has now; raises `GitFailed`."""
-        move, head = self.move, remote.get(self.head, "")
-        if self.parked in remote:
-            return False
-        if self.tag:
-            return remote.get(f"refs/tags/{self.tag}") == self.tag_object
-        if not move.moves:
-            return remote.get(lock.REF) != self.lock
-        if head in (move.old, move.new):
-            return head == move.new
-        self.mirror.git("fetch", *QUIET_FETCH, "--", self.mirror.repository.url, head)
-        return self.mirror.contains(head, move.new)
+        """Whether the push landed and was not taken back, by what the remote has now; raises `GitFailed` where another
+        operation has the fence."""
+        at = remote.get(FENCE, "")
+        if at not in self.fence:
+            raise fence.taken()
+        return at == self.fence.landed
 
-    def stands(self, remote: Remote) -> bool:
-        """Whether the push landed, and was not taken back since."""
-        return self.landed(remote) and not self._is_back(remote)
-
-    def withdraw(self) -> None:
-        """Take away what was parked, whatever it is."""
-        self.mirror.push({self.parked: ("", None)})
+    def withdraw(self, *, unpark: bool = True) -> None:
+        """Take away what was parked and did not move; where the remote lets no ref be deleted, the parked ref stays."""
+        if not self.lands:
+            return
+        closing: Specs = {FENCE: (self.fence.undone, self.fence.parked)}
+        unpark = unpark and self.pushes
+        try:
+            self.mirror.push({**closing, **({self.parked: ("", self.move.new)} if unpark else {})})
+        except GitFailed as e:
+            if not unpark or self.parked not in refused_refs(e):
+                raise
+            self.mirror.push(closing)
+            self.say(f"{self.name}: {self.parked} can't be deleted there and stays; it moves nothing")
 
     def take_back(self, landed: bool | None) -> bool:
         """Whether it had landed and is taken back; `landed` is None where nobody knows. Raises `GitFailed`."""
-        if not self.pushes:
-            return False
-        if landed is None:
-            return self._withdrawn_or_back(self.look())
-        if not landed:
-            self.withdraw()
+        if not self.lands:
             return False
         try:
-            return self._put_back(self.as_pushed())
+            if landed:
+                return self._put_back(self.as_pushed())
+            if landed is False:
+                self.withdraw()
+                return False
         except GitFailed as e:
             if not is_lasting(e):
                 raise
-        return self._withdrawn_or_back(self.look())  # taken back already, or moved on
+        remote = self.look()  # withdrawn or taken back already, moved on, or nobody saw its end
+        if remote.get(FENCE) == self.fence.undone:
+            return self._was_taken_back()
+        if self.landed(remote):
+            return self._put_back(remote)
+        self.withdraw(unpark=self.parked in remote)
+        return False
 
-    def _withdrawn_or_back(self, remote: Remote) -> bool:
-        if self.parked in remote:
-            try:
-                self.mirror.push({self.parked: ("", self.move.new)})
-                return False
-            except GitFailed as e:
-                remote = self.look()
-                if not is_lasting(e) or self.parked in remote:
-                    raise
-        if self._is_back(remote):
-            return self.move.action != "reset"
-        return self.landed(remote) and self._put_back(remote)
-
-    def _is_back(self, remote: Remote) -> bool:
-        """Whether the branch is at the commit that took it back: the journal said which before it was pushed."""
-        said = [e.detail for e in self.journal.events if e.event == "restoring"]
-        here = (self.name, remote.get(self.head))
-        return any((detail["repository"], detail["restore"]) == here for detail in said)
+    def _was_taken_back(self) -> bool:
+        """Whether the journal says that the branch had moved and was taken back."""
+        return any(e.event == "restoring" and e.detail["repository"] == self.name for e in self.journal.events)
 
     def _put_back(self, remote: Remote) -> bool:
         move, head = self.move, remote.get(self.head, "")
@@ -167,23 +174,21 @@ class Part:
         """Whether somebody has put a branch that moved back to the tree that it had."""
         if not head:
             return False
-        self.mirror.git("fetch", *QUIET_FETCH, "--", self.mirror.repository.url, head)
+        self.mirror.bring(head)
         return self.mirror.commit(head).tree == self.move.old_tree
 
     def _push_back(self, specs: Specs, remote: Remote) -> None:
         """The push that takes back, and the tag with it where the remote lets tags be deleted."""
         ref = f"refs/tags/{self.tag}"
         untag: Specs = {ref: ("", self.tag_object)} if self.tag and remote.get(ref) == self.tag_object else {}
-        if not (specs or untag):
-            return
+        specs = {**specs, FENCE: (self.fence.undone, self.fence.landed)}
         try:
             self.mirror.push({**specs, **untag})
         except GitFailed as e:
-            if not untag or not is_lasting(e):
+            if not untag or not is_lasting(e) or fence.took(e):
                 raise
-            if specs:
-                self.mirror.push(specs)
-            self.say(f"{self.name}: the tag {self.tag} can't be deleted there and stays")
+            self.mirror.push(specs)
+            self.say(f"{self.name}: the tag {self.tag} can't be deleted there and stays; it counts for nothing")
 
     def _tagging(self) -> dict[str, tuple[str, str | None]]:
         return {f"refs/tags/{self.tag}": (self.tag_object, "")} if self.tag else {}

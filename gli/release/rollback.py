@@ -11,16 +11,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from gli.common.clock import is_time
 from gli.common.manifest import manifest_id
 from gli.git.branches import LIVE
+from gli.git.tags import is_deployment, on_hold
 from gli.observe.release.migrations import in_paths
-from gli.release import plan
+from gli.release import landed, plan
 from gli.release.engine import Operation
 from gli.release.mirror import Mirror, Refs
 from gli.release.plan import Move, Refused
 from gli.release.promote import summary
-from gli.release.session import Approve, Request, Session, answers, on_each
+from gli.release.session import Approve, Planned, Request, Session
+from gli.release.side_by_side import answers, on_each
 
 Mode = Literal["forward", "reset"]
 
@@ -82,9 +83,8 @@ def rollback(
             except Refused as e:  # a way back must not need GitHub's API: its rules decide at the push
                 session.say(f"{e}; going on without")
 
-        session.carry_out(
-            operation, refs, moves, planned, approve, request, tag=tag, before_moving=tell, dry_run=dry_run
-        )
+        whole = Planned(moves, planned, request, tag, before_moving=tell)
+        session.carry_out(operation, refs, whole, approve, dry_run=dry_run)
         return operation
 
 
@@ -95,7 +95,7 @@ def previous(session: Session, operation: Operation, refs: Mapping[str, Refs]) -
     none. A rollback is never itself a target.
     """
     form, mirrors = session.settings.deploy_tag, operation.mirrors
-    in_all = set.intersection(*({t for t in found.tags if is_time(t, form)} for found in refs.values()))
+    in_all = set.intersection(*({t for t in found.tags if is_deployment(t, form)} for found in refs.values()))
     live = {n: plan.tip(mirrors[n], found, LIVE) for n, found in refs.items()}
     trees = {tag: manifest_id({name: found.tags[tag].tree for name, found in refs.items()}) for tag in in_all}
     histories = answers(on_each(mirrors.values(), lambda mirror: _places(mirror, live[mirror.name].id)))
@@ -104,9 +104,13 @@ def previous(session: Session, operation: Operation, refs: Mapping[str, Refs]) -
     newest_first = sorted(deep, key=lambda tag: (-deep[tag], tag), reverse=True)
     now = manifest_id({name: commit.tree for name, commit in live.items()})
     current = next((number for number, tag in enumerate(newest_first) if trees[tag] == now), -1)
-    said_by = plan.said_by_tags(refs)
+    documents = landed.said_by_tags(refs)
+    said_by = landed.landed(mirrors, refs, documents)
+    undone = documents.keys() - said_by.keys()
     for tag in newest_first[current + 1 :]:
-        if trees[tag] != now and plan.on_hold(said_by, trees[tag]) is None:
+        if tag in undone:
+            continue
+        if trees[tag] != now and on_hold(said_by, trees[tag]) is None:
             return tag
     before = newest_first[current] if current >= 0 else "what is live"
     raise Refused(f"there is no release before {before} that every repository has a tag of")
@@ -119,7 +123,7 @@ def _places(mirror: Mirror, tip: str) -> dict[str, int]:
 
 def _moved_tags(refs: Mapping[str, Refs], tag: str) -> list[str]:
     """The repositories in which a tag is not where its operation made it."""
-    moves = plan.said_by_tags(refs).get(tag, {}).get("moves", {})
+    moves = landed.said_by_tags(refs).get(tag, {}).get("moves", {})
     return [name for name, found in refs.items() if name in moves and found.tags[tag].id != moves[name]["new"]]
 
 

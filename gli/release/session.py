@@ -7,7 +7,7 @@ to be finished or undone before anything new begins.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -17,17 +17,22 @@ from typing import Any, Literal, TypeVar
 from gli.common.clock import now
 from gli.common.errors import UsageError
 from gli.git import identity
-from gli.git.branches import EMERGENCY_TAG, ROLLBACK_TAG
+from gli.git.command import GitFailed
+from gli.git.identity import UNSIGNED, Signing
+from gli.git.refs import FENCE, LOCK
+from gli.git.tags import EMERGENCY_TAG, ROLLBACK_TAG
+from gli.release import fence, lock, log, plan
 from gli.release import journal as journals
-from gli.release import lock, log, plan
 from gli.release.engine import PATIENCE_S, Operation
+from gli.release.fence import Mark
 from gli.release.journal import Journal
 from gli.release.mirror import Mirror, Refs
 from gli.release.plan import Move, Refused
-from gli.release.repositories import GitFailed, each
 from gli.release.settings import Settings
+from gli.release.side_by_side import answers, on_each
 
 T = TypeVar("T")
+_GONE = "Where its machine is gone: gli promote --take-over "
 _TITLES = {
     "deploy": "Deployed to production",
     "rollback": "Rolled back",
@@ -62,15 +67,32 @@ Approve = Callable[[Request], Approval]
 
 
 @dataclass(frozen=True)
+class Planned:
+    """What an operation will do, when it is approved."""
+
+    moves: Mapping[str, Move]
+    says: Mapping[str, Any]
+    """What the journal and the tag hold beside the moves."""
+    request: Request
+    tag: str | None = None
+    tag_all: bool = True
+    """Whether repositories that do not move get the tag too."""
+    before_moving: Callable[[], None] = lambda: None
+    """Called when the new commits are parked."""
+
+
+@dataclass(frozen=True)
 class Session:
     """The repositories, and the lock of this machine."""
 
     settings: Settings
     actor: str
     """`Name <e-mail>` of the git identity."""
-    fds: tuple[int, ...]
+    running: Path
+    """Where every git that fetches or pushes notes its process."""
     say: Callable[[str], None]
     patience: Sequence[float] = PATIENCE_S
+    signing: Signing = UNSIGNED
 
     @contextmanager
     def operation(self, *, dry_run: bool = False, **asked: Any) -> Iterator[Operation]:
@@ -78,7 +100,7 @@ class Session:
 
         Raises `Refused` where an earlier one is half-finished.
         """
-        self._nothing_half_finished()
+        self.nothing_half_finished()
         with _folder(None if dry_run else journals.folder(self.settings.state)) as folder:
             journal = self._journal(folder)
             operation = self.around(journal)
@@ -107,7 +129,8 @@ class Session:
         try:
             yield
         except Refused as e:
-            if e.code == 1 and not dry_run:
+            overtaken = operation.journal.events[-1].event == "overtaken"
+            if (e.code == 1 or overtaken) and not dry_run:
                 self._publish(operation.log)
             raise
         self._publish(operation.log)
@@ -138,7 +161,7 @@ class Session:
             )
         }
         chosen = self.settings
-        mirrors = chosen.mirrors(self.fds, identity)
+        mirrors = chosen.mirrors(self.running, identity, self.signing)
         return Operation(journal, mirrors, chosen.log_in(mirrors), self.say, self.patience)
 
     def fetch(self, operation: Operation) -> dict[str, Refs]:
@@ -160,21 +183,16 @@ class Session:
         self,
         operation: Operation,
         refs: Mapping[str, Refs],
-        moves: Mapping[str, Move],
-        planned: Mapping[str, Any],
+        planned: Planned,
         approve: Approve,
-        request: Request,
         *,
-        tag: str | None = None,
-        tag_all: bool = True,
-        before_moving: Callable[[], None] = lambda: None,
         dry_run: bool = False,
     ) -> None:
-        """Journal the plan, ask for the approval, and go. `planned` is what journal and tags hold of it, and
-        `before_moving` is done when the new commits are parked."""
-        taken_over = self.lock_of_another(operation, refs[operation.home])
+        """Journal the plan, ask for the approval, and go."""
+        taken_over = self.lock_of_another(operation, refs)
+        request, moves, tag = planned.request, planned.moves, planned.tag
         operation.moves = moves
-        operation.journal.append("planned", **planned, moves=plan.document(moves), tag=tag)
+        operation.journal.append("planned", **planned.says, moves=plan.document(moves), tag=tag)
         if dry_run:
             for line in (request.title, f"id {request.id}", *request.lines):
                 self.say(line)
@@ -184,11 +202,11 @@ class Session:
             "approved", requested_by=request.requested_by, approved_by=approval.approved_by, approved=request.id
         )
         if tag is not None:
-            operation.tag, operation.message = tag, self._message(operation, planned, moves, tag, approval)
-            operation.tagged = [name for name, move in moves.items() if tag_all or move.moves]
+            operation.tag, operation.message = tag, self._message(operation, planned, approval)
+            operation.tagged = [name for name, move in moves.items() if planned.tag_all or move.moves]
         holder = lock.Holder.this_process(operation.id, self.actor)
         operation.lock = operation.mirrors[operation.home].make_blob(holder.text)
-        operation.go(taken_over, before_moving)
+        operation.go(taken_over, planned.before_moving)
 
     def tell_github(self, moves: Mapping[str, Move], description: str) -> None:
         """That the new commits were verified, where anybody is to be told; raises `Refused` where that fails."""
@@ -217,7 +235,8 @@ class Session:
             except FileExistsError:
                 continue
 
-    def _nothing_half_finished(self) -> None:
+    def nothing_half_finished(self) -> None:
+        """Raises `Refused` where an operation of this machine has not ended."""
         path = half_finished(self.settings.state)
         if path is None:
             return
@@ -229,42 +248,56 @@ class Session:
         finally:
             journal.close()
 
-    def lock_of_another(self, operation: Operation, refs: Refs) -> str | None:
-        """The object of a lock ref that may be taken over, None where there is none; raises `Refused` for one that is
-        held."""
-        if refs.lock is None:
-            return None
-        mirror = operation.mirrors[operation.home]
-        holder = lock.Holder.of(mirror, refs.lock)
-        if holder is None:
-            raise Refused(f"{lock.REF} of {mirror.name} names no holder; find out whose it is, then delete it")
-        ours = journals.of(self.settings.state, holder.id).exists()
-        if not ours and not holder.expired:
-            raise Refused(f"{holder} is releasing {holder.id}; try again when that has ended, or after {holder.until}")
-        return refs.lock
+    def lock_of_another(self, operation: Operation, refs: Mapping[str, Refs]) -> str | None:
+        """The object of the lock ref of an operation that has ended, None where there is no lock.
 
-    def _message(
-        self,
-        operation: Operation,
-        planned: Mapping[str, Any],
-        moves: Mapping[str, Move],
-        tag: str,
-        approval: Approval,
-    ) -> str:
+        Raises `Refused` where another operation is under way, by the lock or by the fence of any repository.
+        """
+        home, mirrors = operation.home, operation.mirrors
+        marks = {name: self.mark(mirrors[name], found) for name, found in refs.items()}
+        busy, last, held = fence.under_way(marks, home), marks[home], refs[home].lock
+        if held is not None:
+            holder = lock.Holder.of(mirrors[home], held)
+            if holder is None:
+                raise Refused(f"{LOCK} of {home} names no holder; find out whose it is, then delete it")
+            over = last is not None and last.id == holder.id and last.state != fence.PARKED and busy is None
+            if not over and not self._has_ended(holder.id):
+                raise Refused(f"{holder} is releasing {holder.id}; try again when that has ended. {_GONE}{holder.id}")
+        elif busy is not None and not self._has_ended(busy.id):
+            raise Refused(f"{busy} has not ended; try again when it has. {_GONE}{busy.id}")
+        operation.before = {name: found.fence for name, found in refs.items()}
+        return held
+
+    def mark(self, mirror: Mirror, refs: Refs) -> Mark | None:
+        """What the fence of a fetched repository says, None where there is none; raises `Refused` for one that no
+        operation wrote."""
+        if not refs.fence:
+            return None
+        mark = Mark.of(mirror, refs.fence)
+        if mark is None:
+            raise Refused(f"{FENCE} of {mirror.name} names no operation; find out whose it is, then delete it")
+        return mark
+
+    def _has_ended(self, id_: str) -> bool:
+        """Whether it is an operation of this machine that came to its end: what is left of it at the remotes is old."""
+        path = journals.of(self.settings.state, id_)
+        return path.exists() and journals.is_final(journals.read(path))
+
+    def _message(self, operation: Operation, planned: Planned, approval: Approval) -> str:
         """What a tag says, to people and, as JSON, to whoever rebuilds the log or plans the next operation."""
         opened = operation.journal.events[0]
         document = {
             "id": operation.id,
             "at": opened.at,
-            "tag": tag,
+            "tag": planned.tag,
             **opened.detail,
-            **planned,
+            **planned.says,
             "actor": self.actor,
             "approved_by": approval.approved_by,
             "journal": operation.journal.head,
             "moves": {
                 n: {"action": m.action, "old": m.old, "new": m.new, "old_tree": m.old_tree, "tree": m.tree}
-                for n, m in moves.items()
+                for n, m in planned.moves.items()
             },
         }
         return f"{_TITLES[document['kind']]}\n\n{json.dumps(document, ensure_ascii=False, indent=1)}\n"
@@ -277,9 +310,9 @@ def session(
     """The lock of this machine; raises `Refused` where somebody else has it."""
     actor = identity.identity()
     try:
-        with lock.local(settings.state, actor) as fd:
+        with lock.local(settings.state, actor) as running:
             settings.claim()
-            yield Session(settings, actor, (fd,), say, patience)
+            yield Session(settings, actor, running, say, patience, identity.signing())
     except lock.Busy as e:
         raise Refused(str(e)) from None
 
@@ -298,28 +331,6 @@ def half_finished(state: Path) -> Path | None:
         if not ended:
             return path
     return None
-
-
-def on_each(
-    mirrors: Iterable[Mirror], work: Callable[[Mirror], T], *, say: Callable[[str], object] = lambda line: None
-) -> dict[str, T | GitFailed]:
-    """`work` for every mirror, side by side; a `GitFailed` is a result. `say` hears for whom is waited long."""
-    by_name = {m.name: m for m in mirrors}
-    return each([m.repository for m in by_name.values()], lambda repository: work(by_name[repository.name]), say=say)
-
-
-def answers(found: Mapping[str, T | GitFailed]) -> dict[str, T]:
-    """What `on_each` found; raises `Refused` with code 3 where git failed in one of them."""
-    failed = {name: e for name, e in found.items() if isinstance(e, GitFailed)}
-    if failed:
-        raise Refused(*(f"{name}: {e}" for name, e in failed.items()), code=3)
-    return {name: result for name, result in found.items() if not isinstance(result, GitFailed)}
-
-
-def collected(refusals: Sequence[Refused]) -> Refused:
-    """Several refusals as one: everything that stands against it, at once."""
-    reasons = dict.fromkeys(reason for refusal in refusals for reason in refusal.reasons)
-    return Refused(*reasons, code=min(refusal.code for refusal in refusals))
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from typing import Any
 
 from gli.common.errors import UsageError
 from gli.config import toml_tables
+from gli.git.command import shown, without_secrets
+from gli.git.identity import UNSIGNED, Signing
 from gli.release import log, repositories
 from gli.release.mirror import Mirror
 from gli.release.repositories import Repository
@@ -52,15 +54,18 @@ class Settings:
                 f"{toml_tables.FILE}, or delete {path} where these remotes have moved"
             )
 
-    def mirrors(self, fds: tuple[int, ...] = (), identity: Mapping[str, str] | None = None) -> dict[str, Mirror]:
-        """{repository: its mirror}; see there for `fds` and `identity`."""
+    def mirrors(
+        self, running: Path | None = None, identity: Mapping[str, str] | None = None, signing: Signing = UNSIGNED
+    ) -> dict[str, Mirror]:
+        """{repository: its mirror}; see there for what is given to each."""
         return {
             known.name: Mirror(
                 known,
                 self.state / "mirrors" / f"{known.name}.git",
-                fds,
+                running,
                 identity or {},
                 self.log_branch if known.name == self.log_repository else "",
+                signing,
             )
             for known in self.repositories
         }
@@ -81,7 +86,7 @@ def read(root: Path, name: str) -> Settings:
         raise UsageError(f"{toml_tables.FILE}: git.log_repository is {home!r}, which no [[repositories]] entry names")
     github = toml_tables.whole(root, file, name).get("github")
     statuses = _statuses(github) if isinstance(github, dict) else None
-    remote = repositories.shown(repositories.without_secrets(table["remote"]))
+    remote = shown(without_secrets(table["remote"]))
     state = root / table.get("state", ".release")
     return Settings(tuple(known), state, home, remote=remote, statuses=statuses, **given)
 

@@ -16,10 +16,13 @@ from gli.common.clock import now
 from gli.common.sentences import phrase
 from gli.config.environments import Git
 from gli.git.branches import BRANCHES, LIVE, STAGED
-from gli.git.trailers import RESTORES
+from gli.git.command import GitFailed
+from gli.git.command_async import git, git_bytes
+from gli.git.effective import ONE, Effective, effective, parsed
+from gli.git.tags import is_verified_release
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
-from gli.observe.release.git_refs import TIMEOUT_S, GitFailed, Heads, git, git_bytes, heads, is_release
+from gli.observe.release.git_refs import TIMEOUT_S, Heads, heads
 from gli.observe.release.migration_review import Finding, review
 from gli.observe.release.migrations import in_paths
 
@@ -28,6 +31,7 @@ _CONFIG = """\
 	repositoryformatversion = 1
 	bare = true
 [extensions]
+	objectFormat = {format}
 	partialClone = origin
 [remote "origin"]
 	url = "{url}"
@@ -38,6 +42,10 @@ _CONFIG = """\
 [gc]
 	auto = 0
 """
+
+
+_NOBODY = {f"GIT_{who}_{what}": "nobody" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+"""Commits are made to compare with, and never leave the temporary repository."""
 
 
 class Gap(Observation):
@@ -173,7 +181,7 @@ class _Bare:
             (self._folder / part).mkdir()
         (self._folder / "HEAD").write_text("ref: refs/heads/main\n", encoding="utf-8")
         url = self.remote.replace("\\", "\\\\").replace('"', '\\"')
-        (self._folder / "config").write_text(_CONFIG.format(url=url), encoding="utf-8")
+        (self._folder / "config").write_text(_CONFIG.format(url=url, format=_format(commits)), encoding="utf-8")
         await self._fetch(f"{commit}:refs/heads/{branch}" for branch, commit in commits.items())
         self.fetched = True
 
@@ -187,7 +195,7 @@ class _Bare:
         await self.git("fetch", *options, "--stdin", "origin", says="".join(f"{w}\n" for w in wanted))
 
     async def git(self, *arguments: str, says: str | None = None, accept: Sequence[int] = (0,)) -> str:
-        return await git("--git-dir", str(self._folder), *arguments, says=says, accept=accept)
+        return await git("--git-dir", str(self._folder), *arguments, says=says, accept=accept, env=_NOBODY)
 
     async def read(self, names: Sequence[str]) -> dict[str, str | None]:
         """The content of each object, `commit` or `branch:path`, by that name; None for one that is not there."""
@@ -209,6 +217,11 @@ class _Bare:
         listing = await self.git("ls-tree", "-r", "-z", f"refs/heads/{branch}")
         entries = (entry.partition("\t") for entry in listing.split("\0") if entry)
         return {path: about.split()[2] for about, _, path in entries}
+
+
+def _format(commits: Mapping[str, str]) -> str:
+    """The object format of a repository, by the length of its ids (git's hash-function-transition)."""
+    return "sha256" if any(len(commit) == 64 for commit in commits.values()) else "sha1"
 
 
 async def _read(observer: Observer, bare: _Bare, repository: str, commits: Mapping[str, str]) -> History:
@@ -244,7 +257,9 @@ def _log_branch(table: Git, known: Heads) -> dict[str, str]:
 
 def _deploy_tags(log: str, table: Git) -> tuple[str, ...]:
     """The release that each line is about. The line of a rollback names the one that it went back to after its own."""
-    found = ([word for word in line.split() if is_release(word, table)] for line in log.splitlines())
+    found = (
+        [word for word in line.split() if is_verified_release(word, table.deploy_tag)] for line in log.splitlines()
+    )
     return tuple(tags[0] for tags in found if tags)
 
 
@@ -256,7 +271,7 @@ async def _gaps(bare: _Bare, commits: Mapping[str, str]) -> tuple[Gap, ...]:
         if not earlier:
             continue
         theirs = await _effective(bare, commits[later])
-        holding = ("for-each-ref", "--format=%(refname:lstrip=2)", "--contains", theirs, "refs/heads")
+        holding = ("for-each-ref", "--format=%(refname:lstrip=2)", "--contains", theirs.id, "refs/heads")
         holders = set((await bare.git(*holding)).split())
         for branch in earlier:
             held = branch in holders
@@ -264,31 +279,36 @@ async def _gaps(bare: _Bare, commits: Mapping[str, str]) -> tuple[Gap, ...]:
     return tuple(found)
 
 
-async def _effective(bare: _Bare, commit: str) -> str:
-    """The release that a rollback of ours went back to, in place of the rollback: what that took off the branch is on
-    hold, and nothing that another branch lacks.
-    """
-    text = str((await bare.read([commit]))[commit])
-    restored = RESTORES.search(text)
-    if restored is None or restored["commit"] not in (await bare.git("rev-list", commit)).split():
-        return commit
-    earlier = str((await bare.read([restored["commit"]]))[restored["commit"]])
-    if earlier.split()[1] != text.split()[1]:  # not what it says: somebody copied the message
-        return commit
-    return await _effective(bare, restored["commit"])
+async def _effective(bare: _Bare, commit: str) -> Effective:
+    """As `gli.git.effective`: rolled-back changes are on hold, so no other branch is reported to lack them."""
+    steps = effective(parsed(await bare.git(*ONE, commit)))
+    try:
+        asked = next(steps)
+        while True:
+            try:
+                answer = await bare.git(*asked)
+            except GitFailed as e:
+                asked = steps.throw(e)
+            else:
+                asked = steps.send(answer)
+    except StopIteration as end:
+        found: Effective = end.value
+        return found
 
 
-async def _gap(bare: _Bare, branch: str, of: str, theirs: str) -> Gap:
+async def _gap(bare: _Bare, branch: str, of: str, theirs: Effective) -> Gap:
     ours = f"refs/heads/{branch}"
-    # rev-list, not log: nobody's configuration changes what it prints
-    log = await bare.git("rev-list", "--no-commit-header", "--format=%ct %h %s", f"{ours}..{theirs}")
-    missing = [line.split(" ", 1) for line in log.splitlines()]
+    missing: list[list[str]] = []
+    for commits in theirs.history:
+        # rev-list, not log: nobody's configuration changes what it prints
+        log = await bare.git("rev-list", "--no-commit-header", "--format=%ct %h %s", *commits, f"^{ours}")
+        missing = [line.split(" ", 1) for line in log.splitlines()] + missing
     oldest = min(datetime.fromtimestamp(int(at), UTC) for at, _ in missing)
-    merge = ("merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", ours, theirs)
+    merge = ("merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", ours, theirs.id)
     answer = await bare.git(*merge, accept=(0, 1))
     tree, *conflicts = [part for part in answer.split("\0") if part] or [""]
     if not tree:  # a bad ref ends with 1 as a conflict does, and prints nothing
-        raise GitFailed(f"git merge-tree of {branch} and {of} printed nothing")
+        raise GitFailed(merge, 1, f"git merge-tree of {branch} and {of} printed nothing")
     own = (await bare.git("rev-parse", f"{ours}^{{tree}}")).strip()
     return Gap(
         branch=branch,

@@ -7,21 +7,20 @@ truth: git-ls-remote. What the commits hold, and what lies between them, is in `
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 
-from gli.common.clock import is_time
 from gli.common.sentences import phrase
 from gli.config.environments import Git
-from gli.git.branches import LIVE, ROLLBACK_TAG
+from gli.git import refs
+from gli.git.branches import LIVE
+from gli.git.command import GitFailed
+from gli.git.command_async import git
+from gli.git.tags import is_verified_release
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
 TIMEOUT_S = 20.0
-_QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C"}
 
 
 class Heads(Observation):
@@ -64,10 +63,6 @@ class Deployments(Observation):
     """The newest deploy tag that most repositories have: where a rollback goes once the next release is live."""
 
 
-class GitFailed(Exception):
-    """git ended with an error; the text is its last line."""
-
-
 @probe(deadline=TIMEOUT_S, early=True)
 async def heads(observer: Observer, repository: str) -> Heads:
     """Every branch and tag of a repository, in one connection."""
@@ -78,14 +73,8 @@ async def heads(observer: Observer, repository: str) -> Heads:
         listing = await git("ls-remote", "--heads", "--tags", "--", remote)
     except GitFailed as e:
         return Heads(repository=repository, error=str(e))
-    refs = {ref: commit for commit, _, ref in (line.partition("\t") for line in listing.splitlines())}
-    branches = {r.removeprefix("refs/heads/"): c for r, c in refs.items() if r.startswith("refs/heads/")}
-    tags = {
-        r.removeprefix("refs/tags/"): refs.get(f"{r}^{{}}", c)
-        for r, c in refs.items()
-        if r.startswith("refs/tags/") and not r.endswith("^{}")
-    }
-    return Heads(repository=repository, branches=branches, tags=tags)
+    found = refs.listing(refs.listed(listing))
+    return Heads(repository=repository, branches=found.branches, tags=found.tags)
 
 
 @probe(deadline=TIMEOUT_S, early=True)
@@ -108,15 +97,7 @@ async def deployments(observer: Observer) -> Deployments:
 
 def deploy_tags(heads: Heads, table: Git) -> tuple[str, ...]:
     """The tags of one repository that name a release of production, newest first."""
-    return tuple(sorted((t for t in heads.tags if is_release(t, table)), key=_moment, reverse=True))
-
-
-def is_release(tag: str, table: Git) -> bool:
-    """Whether a tag names a release of production: a deployment, or a rollback, which makes an earlier one live again.
-
-    A push in an emergency is none: nobody has verified it.
-    """
-    return is_time(tag, table.deploy_tag) or is_time(tag, ROLLBACK_TAG)
+    return tuple(sorted((t for t in heads.tags if is_verified_release(t, table.deploy_tag)), key=_moment, reverse=True))
 
 
 def _common(tags: Sequence[Sequence[str]]) -> str | None:
@@ -132,36 +113,3 @@ def _moment(tag: str) -> str:
 
 async def _all_heads(observer: Observer) -> list[Heads]:
     return await asyncio.gather(*[observer.see(heads, r.name) for r in observer.environment.repositories])
-
-
-async def git(*arguments: str, says: str | None = None, accept: Sequence[int] = (0,)) -> str:
-    """What git printed, as text; see `git_bytes`."""
-    return (await git_bytes(*arguments, says=says, accept=accept)).decode(errors="replace")
-
-
-async def git_bytes(*arguments: str, says: str | None = None, accept: Sequence[int] = (0,)) -> bytes:
-    """What git printed, told `says`; raises `GitFailed` for any other exit code.
-
-    It may never ask for a password, so it has a session of its own, without a terminal; it and the ssh that it started
-    end with whoever waits for it.
-    """
-    process = await asyncio.create_subprocess_exec(
-        "git",
-        *arguments,
-        stdin=asyncio.subprocess.DEVNULL if says is None else asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=os.environ | _QUIET,
-        start_new_session=True,
-    )
-    try:
-        output, errors = await process.communicate(None if says is None else says.encode())
-    except asyncio.CancelledError:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
-        raise
-    if process.returncode not in accept:
-        lines = errors.decode(errors="replace").strip().splitlines() or ["git failed"]
-        raise GitFailed(next((line for line in lines if line.startswith(("fatal", "error"))), lines[-1]))
-    return output

@@ -1,0 +1,121 @@
+"""The fence: a ref in every repository that says which operation touched the repository last, and how far it came.
+
+`refs/gli/fence` points to a small JSON document. Each push of an operation (that parks, moves, takes back or withdraws)
+also moves the fence, from exactly the object that the operation left there, in the same atomic push; the server
+compares the two. So when another machine has taken an operation over, the first machine can push nothing more of it,
+however long it was suspended and whatever its clock says: its next push is refused in every repository.
+
+The document also holds what the operation does to the repository; a take-over needs no journal of the other machine.
+Source of truth: git-push (--force-with-lease, --atomic), gitprotocol-pack (each command carries the old object).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from gli.common.clock import now, rfc3339
+from gli.git.command import GitFailed
+from gli.git.refs import FENCE
+
+if TYPE_CHECKING:
+    from gli.release.mirror import Mirror
+    from gli.release.plan import Move
+
+PARKED, LANDED, UNDONE = STATES = ("parked", "landed", "undone")
+
+
+class Fence(NamedTuple):
+    """The three objects that an operation may leave at the fence of one repository."""
+
+    parked: str
+    """Its commit is parked; its branch has not moved."""
+    landed: str
+    """Its branch has moved, or has nothing to move."""
+    undone: str
+    """Nothing of it is there any more."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What the fence of a repository says."""
+
+    id: str
+    """Of the operation."""
+    state: str
+    """One of `STATES`."""
+    actor: str
+    host: str
+    since: str
+    """RFC 3339: when the operation began to push, or was taken over."""
+    opened: Mapping[str, Any]
+    """What was asked for: kind, source, branch, reason."""
+    move: Mapping[str, Any]
+    """See `gli.release.plan.Move`; empty where the operation does nothing in the repository."""
+    tag: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.id} (by {self.actor} on {self.host}, since {self.since})"
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether a branch stands where the operation has moved it."""
+        return self.state == LANDED and self.move.get("old") != self.move.get("new")
+
+    @classmethod
+    def parsed(cls, text: str) -> Mark | None:
+        """The mark that a text holds; None for a text that no operation wrote."""
+        try:
+            mark = cls(**json.loads(text))
+        except (ValueError, TypeError):
+            return None
+        texts = (mark.id, mark.actor, mark.host, mark.since, mark.tag)
+        whole = all(isinstance(text, str) for text in texts) and mark.state in STATES
+        return mark if whole and isinstance(mark.move, dict) and isinstance(mark.opened, dict) else None
+
+    @classmethod
+    def of(cls, mirror: Mirror, object_: str) -> Mark | None:
+        """The mark that a fetched object holds; raises `GitFailed` where it is not there."""
+        return cls.parsed(mirror.git("cat-file", "-p", object_))
+
+
+def make(mirror: Mirror, id_: str, actor: str, opened: Mapping[str, Any], move: Move | None, tag: str) -> Fence:
+    """The objects of an operation's fence in one repository, made in its mirror."""
+    stream, moment = [], rfc3339(now())
+    for number, state in enumerate(STATES, 1):
+        does = asdict(move) if move is not None else {}
+        mark = Mark(id_, state, actor, os.uname().nodename, moment, dict(opened), does, tag)
+        text = json.dumps(asdict(mark), ensure_ascii=False, indent=1) + "\n"
+        data = text.encode(errors="surrogateescape")
+        stream.append(f"blob\nmark :{number}\ndata {len(data)}\n{text}\nget-mark :{number}\n")
+    return Fence(*mirror.git("fast-import", "--quiet", says="".join(stream)).split())
+
+
+def took(error: GitFailed) -> bool:
+    """Whether a push was refused because the fence is another operation's."""
+    return f"-> {FENCE} (stale info)" in error.stderr
+
+
+def taken(command: str = "push") -> GitFailed:
+    """The error for a repository whose fence is seen to be another operation's."""
+    return GitFailed((command,), 1, f" ! [rejected] -> {FENCE} (stale info)")
+
+
+def under_way(marks: Mapping[str, Mark | None], home: str) -> Mark | None:
+    """An operation that has not ended, by the fences of all repositories; None where all have ended.
+
+    An operation has ended in a repository where the log repository, which moves last, says that it landed, or where it
+    is undone.
+    """
+    last = marks.get(home)
+    for mark in marks.values():
+        if mark is None or mark.state == UNDONE:
+            continue
+        if last is None or last.id != mark.id or last.state == PARKED:
+            return mark
+        if last.state == UNDONE and mark.has_moved:
+            return mark
+    return None

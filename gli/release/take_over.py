@@ -1,0 +1,171 @@
+"""Taking over an operation that another machine began and can't end: its engineer is gone, or its disk.
+
+A person confirms it, with what was found. Whether the other machine is at work is told by the remotes, not by a clock:
+two looks must see the same. The log repository's fence and lock are taken first, so the other machine can never finish;
+then every other fence. From then on each of its pushes is refused, and this machine takes back what had moved.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from gli.common.errors import UsageError
+from gli.git.branches import LIVE
+from gli.git.command import GitFailed
+from gli.git.refs import FENCE, LOCK
+from gli.release import fence, journal, lock, plan
+from gli.release.engine import Operation
+from gli.release.fence import STATES, Fence, Mark
+from gli.release.journal import Journal
+from gli.release.mirror import Mirror, Refs
+from gli.release.plan import Refused
+from gli.release.refusals import failures, is_lasting, sentences
+from gli.release.repositories import ls_remote
+from gli.release.session import Approve, Request, Session
+from gli.release.side_by_side import answers, on_each
+
+BETWEEN_LOOKS_S = 5.0
+_ATTEMPTS = 5
+
+
+def take_over(session: Session, id_: str, *, approve: Approve, between_s: float = BETWEEN_LOOKS_S) -> Operation:
+    """Take the operation `id_` over and take back what it has moved; raises `Refused` at its end, as `--undo` does.
+
+    Raises `Refused` where the operation is not known at the remotes, has ended, or is at work.
+    """
+    path = journal.of(session.settings.state, id_)
+    if not journal.is_id(id_):
+        raise UsageError(f"{id_!r} is no operation's id; gli doctor says which one has not ended")
+    if path.exists():
+        raise Refused(f"this machine began {id_}; if it has not ended: gli promote --resume, or gli promote --undo")
+    session.nothing_half_finished()
+    mirrors, home = session.settings.mirrors(session.running), session.settings.log_repository
+    refs = answers(on_each(mirrors.values(), Mirror.fetch, say=session.say))
+    marks = {name: session.mark(mirrors[name], found) for name, found in refs.items()}
+    theirs = {name: mark for name, mark in marks.items() if mark is not None and mark.id == id_}
+    held = refs[home].lock
+    holder = lock.Holder.of(mirrors[home], held) if held else None
+    if not theirs and (holder is None or holder.id != id_):
+        raise Refused(f"no repository knows of an operation {id_}; gli doctor says which one has not ended")
+    if theirs and fence.under_way(marks, home) is None:
+        raise Refused(f"{id_} has ended; there is nothing to take over")
+    time.sleep(between_s)
+    _refuse_if_at_work(id_, mirrors, refs)
+    moved = [name for name, mark in theirs.items() if mark.has_moved]
+    lines = (
+        f"begun by {holder or next(iter(theirs.values()))}; nothing of it changed within {between_s:g} s",
+        *(f"{name}: {_state(marks[name], id_)}" for name in mirrors),
+        f"{len(moved)} of {len(mirrors)} have moved and will be taken back",
+    )
+    approve(Request(id_, f"take over {id_}", lines, True, session.actor))
+    return _adopted(session, id_, theirs)
+
+
+def go_on_adopting(operation: Operation) -> None:
+    """Take the fences of an operation that this machine has begun to take over; does nothing for any other.
+
+    Raises `Refused` where a repository can't be reached: the next `gli promote --undo` goes on.
+    """
+    events = operation.journal.events
+    adopting = (journal.last(events, "parking") or {}).get("adopting")
+    if not adopting or journal.last(events, "adopted") is not None:
+        return
+    others = [name for name in operation.mirrors if name != operation.home]
+    tags: dict[str, str] = {}
+    for names in ([operation.home], others):
+        found = on_each((operation.mirrors[name] for name in names), lambda mirror: _take(operation, mirror))
+        if failed := failures(found):
+            raise Refused(*sentences(failed), "mend that, then go on with: gli promote --undo", code=3)
+        tags |= {name: tag for name, tag in found.items() if isinstance(tag, str) and tag}
+    operation.tags = tags
+    operation.journal.append("adopted")
+    operation.journal.append("parked", tags=tags)
+
+
+def _refuse_if_at_work(id_: str, mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> None:
+    seen = answers(on_each(mirrors.values(), lambda m: ls_remote(m.repository, [FENCE])))
+    changed = [name for name, found in seen.items() if found.get(FENCE, "") != refs[name].fence]
+    if changed:
+        raise Refused(f"{id_} is at work: {', '.join(changed)} changed just now; wait until it has ended")
+
+
+def _state(mark: Mark | None, id_: str) -> str:
+    if mark is None or mark.id != id_:
+        return "not touched by it"
+    if mark.state == fence.LANDED:
+        return "moved" if mark.has_moved else "as it is"
+    return "not moved" if mark.state == fence.PARKED else "taken back"
+
+
+def _adopted(session: Session, id_: str, theirs: Mapping[str, Mark]) -> Operation:
+    """The operation as this machine's own, with what had moved taken back; always raises `Refused`."""
+    opened = next((dict(mark.opened) for mark in theirs.values()), {"kind": "operation", "branch": LIVE})
+    tag = next((mark.tag for mark in theirs.values() if mark.tag), None)
+    made = Journal.create(journal.folder(session.settings.state), id_, session.actor)
+    try:
+        made.append("opened", **opened)
+        operation = session.around(made)
+        operation.moves = plan.parsed({name: mark.move for name, mark in theirs.items() if mark.move})
+        operation.tag, operation.tagged = tag, [name for name, mark in theirs.items() if mark.tag]
+        made.append("planned", moves=plan.document(operation.moves), tag=tag)
+        holder = lock.Holder.this_process(id_, session.actor)
+        operation.lock = operation.mirrors[operation.home].make_blob(holder.text)
+        operation.fences = _fences(operation, opened, tag or "")
+        reason = f"taken over by {session.actor}"
+        made.append(
+            "parking",
+            tag=tag,
+            tagged=sorted(operation.tagged),
+            lock=operation.lock,
+            fences=dict(operation.fences),
+            adopting=True,
+        )
+        made.append("pushing")
+        made.append("decided", decision="abort", reason=reason)
+        with session.logged(operation):
+            go_on_adopting(operation)
+            operation.restore(reason)
+        return operation
+    finally:
+        made.close()
+
+
+def _fences(operation: Operation, opened: Mapping[str, object], tag: str) -> dict[str, Fence]:
+    def one(mirror: Mirror) -> Fence:
+        move = operation.moves.get(mirror.name)
+        mine = tag if mirror.name in operation.tagged else ""
+        return fence.make(mirror, operation.id, operation.journal.actor, opened, move, mine)
+
+    return answers(on_each(operation.mirrors.values(), one))
+
+
+def _take(operation: Operation, mirror: Mirror) -> str:
+    """The fence of one repository taken, as far as its operation had come there; the object of the operation's tag."""
+    ours, tag = operation.fences[mirror.name], f"refs/tags/{operation.tag}"
+    for attempt in range(_ATTEMPTS):
+        remote = ls_remote(mirror.repository, [FENCE, LOCK, tag])
+        at = remote.get(FENCE, "")
+        if at in ours:
+            break
+        specs = {FENCE: (_follows(mirror, ours, at, operation.id), at)}
+        if mirror.name == operation.home:
+            specs[LOCK] = (operation.lock, remote.get(LOCK, ""))
+        try:
+            mirror.push(specs)
+        except GitFailed as e:  # the other machine was quicker in this repository: look again
+            if not is_lasting(e) or attempt == _ATTEMPTS - 1:
+                raise
+        else:
+            break
+    return remote.get(tag, "")
+
+
+def _follows(mirror: Mirror, ours: Fence, at: str, id_: str) -> str:
+    """The object of ours that says the same as the one at the fence; where the operation never came there, that nothing
+    of it is there: then its parking is refused too."""
+    if not at:
+        return ours.undone
+    mirror.bring(f"+{FENCE}:{FENCE}")
+    mark = Mark.of(mirror, at)
+    return ours[STATES.index(mark.state)] if mark is not None and mark.id == id_ else ours.undone

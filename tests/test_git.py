@@ -1,0 +1,135 @@
+"""git as releases and checks both use it: the environment of its processes, its errors, one reader, one vocabulary."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from pathlib import Path
+
+import pytest
+import release_rig
+from release_rig import FIRST_TAG, Rig
+
+from gli.git import command, command_async, refs, tags
+from gli.git.command import GitFailed, git
+from gli.git.effective import ONE, answered, effective, parsed
+
+SECRETS = ("GITHUB_TOKEN", "GLI_STATUS_TOKEN", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "STG_DB_PASSWORD")
+UNREAD = "fatal: Could not read from remote repository.\n"
+ADVICE = "\nPlease make sure you have the correct access rights\nand the repository exists.\n"
+ELSEWHERE = {"GIT_DIR": "/nowhere", "GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "x.y", "GIT_CONFIG_VALUE_0": "z"}
+
+
+SLOW_GIT = """\
+#!/bin/sh
+test "$1" = silent && exec sleep 60
+for n in 1 2 3 4; do echo $n >&2; sleep 1; done
+"""
+
+
+@pytest.fixture
+def fake_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program `git` that prints its environment."""
+    program = tmp_path / "git"
+    program.write_text("#!/bin/sh\nenv\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("fake_git")
+def test_git_gets_no_secret_and_no_setting_of_another_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in SECRETS:
+        monkeypatch.setenv(name, "secret")
+    for name, value in ELSEWHERE.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SSH_AUTH_SOCK", "/agent")
+    for printed in (git("status"), asyncio.run(command_async.git("status"))):
+        names = {line.partition("=")[0] for line in printed.splitlines()}
+        assert not names & {*SECRETS, *ELSEWHERE}
+        assert {"PATH", "HOME", "SSH_AUTH_SOCK", "GIT_TERMINAL_PROMPT"} <= names
+
+
+def test_both_faces_raise_the_same_error(tmp_path: Path) -> None:
+    asked = ("ls-remote", "--", f"{tmp_path}/no.git")
+    with pytest.raises(GitFailed) as one:
+        git(*asked)
+    with pytest.raises(GitFailed) as other:
+        asyncio.run(command_async.git(*asked))
+    assert (str(one.value), one.value.code) == (str(other.value), other.value.code)
+    assert "does not appear to be a git repository" in str(one.value)
+
+
+@pytest.mark.parametrize(
+    ("stderr", "said"),
+    [
+        (f"git@host: Permission denied (publickey).\n{UNREAD}{ADVICE}", "git@host: Permission denied (publickey)."),
+        (f"Host key verification failed.\n{UNREAD}{ADVICE}", "Host key verification failed."),
+        (f"FATAL: R any gli_redis one DENIED by fallthru\n{UNREAD}", "FATAL: R any gli_redis one DENIED by fallthru"),
+        (f"kex_exchange_identification: Connection reset\n{UNREAD}", "kex_exchange_identification: Connection reset"),
+        (f"remote: ====\nremote: You are not allowed\n{UNREAD}", "You are not allowed"),
+        ("fatal: unable to access 'http://one:pw@host/': 429", "fatal: unable to access 'http://host/': 429"),
+        ("fatal: the remote end hung up unexpectedly\n", "fatal: the remote end hung up unexpectedly"),
+    ],
+)
+def test_an_error_says_the_reason_of_ssh_or_of_the_host(stderr: str, said: str) -> None:
+    assert str(GitFailed(("fetch",), 128, stderr)) == said
+
+
+def test_git_that_is_silent_for_too_long_is_ended_and_git_that_speaks_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "git"
+    program.write_text(
+        '#!/bin/sh\ntest "$1" = silent && exec sleep 60\nfor n in 1 2 3 4; do echo $n >&2; sleep 1; done\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(GitFailed, match=r"no answer within 0\.2 s"):
+        git("silent", silence_s=0.2)
+    assert git("speaks", silence_s=3.0) == ""
+
+
+def test_a_remote_is_listed_as_branches_and_peeled_tags() -> None:
+    text = "a1\tHEAD\na1\trefs/heads/main\nb1\trefs/tags/t\nb2\trefs/tags/t^{}\nb3\trefs/tags/light\n"
+    found = refs.listing(refs.listed(text))
+    assert (found.branches, found.tags) == ({"main": "a1"}, {"t": "b2", "light": "b3"})
+
+
+@pytest.mark.parametrize(
+    ("tag", "verified", "of_operation"),
+    [
+        ("deploy-20260101-090000", True, True),
+        ("rollback-20260101-090000", True, True),
+        ("emergency-20260101-090000", False, True),
+        ("acknowledged-20260101-090000", False, False),
+        ("v1.2", False, False),
+    ],
+)
+def test_a_tag_is_told_by_its_form(tag: str, verified: bool, of_operation: bool) -> None:
+    form = "deploy-%Y%m%d-%H%M%S"
+    assert (tags.is_verified_release(tag, form), tags.is_of_operation(tag, form)) == (verified, of_operation)
+
+
+def test_the_environment_of_git_is_an_allow_list() -> None:
+    assert not any(word in name for name in command.environment() for word in ("TOKEN", "PASSWORD", "SECRET"))
+
+
+def test_a_branch_that_was_rolled_back_is_effectively_the_earlier_release_with_what_came_later(tmp_path: Path) -> None:
+    rig: Rig = release_rig.make(tmp_path)
+    assert rig.promote().code == 0
+    assert rig.roll_back(FIRST_TAG).code == 0
+    name = "gli_redis"
+    released = rig.git(name, "rev-parse", f"{FIRST_TAG}^{{commit}}")
+
+    def of_main() -> tuple[str, str]:
+        tip = parsed(rig.git(name, *ONE, "main"))
+        found = answered(effective(tip), lambda *asked: rig.git(name, *asked))
+        return found.id, rig.git(name, "log", "--format=%s", *found.history[-1])
+
+    assert of_main()[0] == released
+    later = rig.commit(name, "main", {"hotfix.txt": "mended\n"}, "Mend the login")
+    made, came = of_main()
+    assert rig.git(name, "rev-parse", f"{made}^") == released
+    assert rig.git(name, "rev-parse", f"{made}^{{tree}}") == rig.tree(name, later)
+    assert came == "Mend the login"

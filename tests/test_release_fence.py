@@ -1,0 +1,228 @@
+"""Two machines: the fence stops the one that was suspended, a person takes over, doctor looks at the whole."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import release_rig
+from click.testing import CliRunner
+from release_rig import FIRST_TAG, HOME, NAMES, REFUSE, Approval, Rig
+from test_release_crash import PUSHING, killed
+from test_release_doctor import doctor, healthy, project
+
+from gli.cli.group import main
+from gli.git.refs import FENCE, LOCK
+from gli.release import lock, take_over
+from gli.release.journal import Event, Journal
+from gli.release.plan import Refused
+
+KEEPS_TAGS = "#!/bin/sh\ncase $1:$3 in refs/tags/*:0000*) echo protected >&2; exit 1;; esac\n"
+KEEPS_ALL = '#!/bin/sh\ncase $3 in 0000*) echo "no ref is deleted" >&2; exit 1;; esac\n'
+KEEPS_LOCK = "#!/bin/sh\ncase $1:$3 in refs/gli/lock:0000*) exit 1;; esac\n"
+
+
+@pytest.fixture
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
+    made = release_rig.make(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GLI_ENV", "own")
+    project(made)
+    yield made
+    for name in NAMES:
+        (made.bare(name) / "hooks" / "update").unlink(missing_ok=True)
+
+
+def update(rig: Rig, name: str, script: str) -> None:
+    """The hook that is asked for each ref by itself."""
+    path = rig.bare(name) / "hooks" / "update"
+    path.write_text(script)
+    path.chmod(0o755)
+
+
+def elsewhere(rig: Rig) -> Rig:
+    """The same remotes from another machine."""
+    return replace(rig, state=rig.root / "elsewhere")
+
+
+def suspended(work: Callable[[], Any], line: int) -> int:
+    """Run `work` in a child that is suspended right after a line of its journal; the child."""
+    child = os.fork()
+    if child == 0:
+        write = Journal.append
+
+        def append(self: Journal, event: str, **detail: Any) -> Event:
+            written = write(self, event, **detail)
+            if written.seq == line:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            return written
+
+        Journal.append = append  # type: ignore[method-assign]
+        code = 9
+        try:
+            code = work().code
+        finally:
+            os._exit(code)
+    os.waitpid(child, os.WUNTRACED)
+    return child
+
+
+def wait_until_still(rig: Rig) -> None:
+    """Until what a suspended machine has left running pushes no more. The last push waits for its word, for ever."""
+    before: dict[str, str] = {}
+    while before != (before := {name: rig.git(name, "for-each-ref") for name in NAMES}):
+        time.sleep(0.5)
+
+
+@pytest.mark.parametrize("way", [("stg", "main"), ("dev", "stg")])
+@pytest.mark.parametrize("line", [PUSHING - 1, PUSHING, PUSHING + 2, PUSHING + 7])
+def test_a_machine_that_was_suspended_takes_nothing_back_and_moves_nothing(
+    rig: Rig, line: int, way: tuple[str, str]
+) -> None:
+    old, new = rig.trees(way[1]), rig.trees(way[0])
+    child = suspended(lambda: rig.promote(*way), line)
+    try:
+        wait_until_still(rig)
+        id_, other = rig.journal()[0].id, elsewhere(rig)
+        taken = other.take_over(id_)
+        assert (taken.code, rig.trees(way[1])) == (1, old), taken.said
+        assert other.promote(*way).code == 0
+    finally:
+        os.kill(child, signal.SIGCONT)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (1, 3)
+    assert rig.verdict_of_git(old, new, way[1]) == "new"
+    if code == 3:
+        assert rig.names()[-1] == "overtaken"
+    assert rig.recover("undo").code == 0, "nothing is left to do here"
+    CliRunner().invoke(main, ["log", "--publish"])  # as doctor says where the machine could not do it itself
+    assert healthy(rig), doctor()
+
+
+def test_who_is_at_work_can_not_be_taken_over(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert killed(rig.promote, "after", PUSHING)
+    rig.wait_for_orphans()
+    id_, other = rig.journal()[0].id, elsewhere(rig)
+    look = take_over.ls_remote
+
+    def moved(*arguments: Any) -> Any:
+        rig.git("gli_redis", "update-ref", FENCE, "main")
+        return look(*arguments)
+
+    monkeypatch.setattr(take_over, "ls_remote", moved)
+    ended = other.take_over(id_)
+    assert (ended.code, f"{id_} is at work: gli_redis" in ended.said) == (1, True), ended.said
+
+
+def test_a_take_over_is_confirmed_with_what_was_found(rig: Rig) -> None:
+    assert killed(rig.promote, "after", PUSHING + 4)
+    rig.wait_for_orphans()
+    before, id_, said = rig.everything(), rig.journal()[0].id, []
+
+    def no(request: release_rig.Request) -> Approval:
+        said.extend(request.lines)
+        raise Refused("not confirmed")
+
+    assert elsewhere(rig).take_over(id_, no).code == 1
+    assert rig.everything() == before
+    assert "GLI Developer <developer@glibiz.com> on" in said[0]
+    assert f"{HOME}: not moved" in said and said[-1].endswith(f"of {len(NAMES)} have moved and will be taken back")
+
+
+@pytest.mark.parametrize("line", range(PUSHING + 1, PUSHING + 4))
+def test_a_take_over_that_dies_is_gone_on_with(rig: Rig, line: int) -> None:
+    assert killed(rig.promote, "after", PUSHING + 4)
+    rig.wait_for_orphans()
+    id_, other, old = rig.journal()[0].id, elsewhere(rig), rig.trees("dev")
+    old = {name: rig.tree(name, f"{FIRST_TAG}^{{commit}}") for name in NAMES}
+    killed(lambda: other.take_over(id_), "after", line)
+    ended = other.recover("undo")
+    assert ended.code in (0, 1), ended.said
+    assert rig.trees() == old
+    assert rig.leftovers() == set()
+
+
+def test_an_id_that_nobody_knows_and_one_that_has_ended_are_refused(rig: Rig) -> None:
+    other = elsewhere(rig)
+    assert "no repository knows" in other.take_over("20260101-000000-0000").said
+    assert rig.promote().code == 0
+    assert "has ended" in other.take_over(rig.journal()[0].id).said
+    assert "this machine began" in rig.take_over(rig.journal()[0].id).said
+
+
+def test_undo_on_a_machine_that_has_nothing_half_finished_names_the_one_that_has(rig: Rig) -> None:
+    assert killed(rig.promote, "after", PUSHING + 4)
+    rig.wait_for_orphans()
+    ended = elsewhere(rig).recover("undo")
+    assert (ended.code, "nothing is half-finished on this machine" in ended.said) == (1, True)
+    assert f"gli promote --take-over {rig.journal()[0].id}" in ended.said
+
+
+def test_doctor_says_how_many_have_moved_and_what_each_machine_has_to_do(rig: Rig) -> None:
+    assert killed(rig.promote, "after", PUSHING + 5)
+    rig.wait_for_orphans()
+    id_ = rig.journal()[0].id
+    (rig.state / "journal").rename(rig.state / "of-another-machine")
+    code, lines = doctor()
+    assert (code, f"is releasing {id_}, or left it half-finished: it has moved" in lines[0]) == (1, True), lines
+    assert f"gli promote --resume or --undo on {os.uname().nodename}" in lines[1]
+    assert f"gli promote --take-over {id_} on this one" in lines[1]
+
+
+def test_doctor_names_a_repository_that_is_at_another_release_than_the_rest(rig: Rig) -> None:
+    assert rig.promote().code == 0
+    assert healthy(rig)
+    tag = rig.journal()[-1].detail["tag"]
+    rig.git("gli_redis", "update-ref", "refs/heads/main", f"{FIRST_TAG}^{{commit}}")
+    code, lines = doctor()
+    assert (code, lines[0].startswith(f"main is not at one release: gli_redis at {FIRST_TAG}; ")) == (1, True), lines
+    assert tag in lines[0]
+
+
+def test_tags_of_an_undone_deployment_prove_nothing(rig: Rig) -> None:
+    """On a host that keeps tags: no line of the log, no mend, and the rollback's hold stays."""
+    assert rig.promote().code == 0
+    assert rig.roll_back(FIRST_TAG).code == 0
+    assert "--reinstate" in rig.promote().said
+    for name in NAMES:
+        update(rig, name, KEEPS_TAGS)
+    rig.hook("gli_redis", REFUSE)
+    ended = rig.promote(choices=release_rig.Choices(reinstate=True))
+    assert (ended.code, "undone in" in ended.said) == (1, True), ended.said
+    (rig.bare("gli_redis") / "hooks" / "pre-receive").unlink()
+    left = rig.journal()[1].detail["tag"]
+    assert f"refs/tags/{left}" in rig.refs("gli_websocket"), "the host keeps it"
+    assert "--reinstate" in rig.promote().said, "the hold stays"
+    assert doctor() == (0, ["all 8 repositories are in order"])
+    assert left not in CliRunner().invoke(main, ["log", "--rebuild"]).output
+
+
+def test_where_no_ref_can_be_deleted_a_release_lands_and_one_that_is_refused_is_undone(rig: Rig) -> None:
+    for name in NAMES:
+        update(rig, name, KEEPS_ALL)
+    old = rig.trees("stg")
+    rig.hook("gli_redis", REFUSE)
+    ended = rig.promote("dev", "stg")
+    assert (ended.code, rig.trees("stg")) == (1, old), ended.said
+    (rig.bare("gli_redis") / "hooks" / "pre-receive").unlink()
+    ended = rig.promote("dev", "stg")
+    assert ended.code == 0, ended.said
+    assert any("can't be deleted there and stays" in line for line in rig.told)
+    other = elsewhere(rig)
+    assert other.promote().code == 0, "its lock does not hold anybody up"
+
+
+def test_a_lock_that_can_not_be_deleted_is_taken_over_because_its_operation_has_ended(rig: Rig) -> None:
+    update(rig, HOME, KEEPS_LOCK)
+    assert rig.promote().code == 0
+    assert LOCK in rig.refs(HOME)
+    assert any("the next operation takes it over" in line for line in rig.told)
+    other = elsewhere(rig)
+    assert other.promote("dev", "stg").code == 0
+    assert lock.Holder.parsed(rig.git(HOME, "cat-file", "-p", LOCK)) is not None

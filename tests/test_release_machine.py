@@ -1,0 +1,265 @@
+"""Two machines in any order: suspended, killed, answers lost, pushes refused, tags and refs that can't be deleted.
+
+A state machine draws the order (hypothesis). One invariant: when everybody has woken up and has run what doctor says,
+all repositories stand at one release, both doctors say so, and the next release goes through.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import release_rig
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from release_rig import FIRST_TAG, HOME, Ended, Rig
+
+from gli.git.command import GitFailed
+from gli.git.refs import LOCK
+from gli.release import doctor, lock
+from gli.release.journal import Event, Journal
+from gli.release.mirror import Mirror
+from gli.release.session import half_finished
+
+THREE = (HOME, "gli_redis", "gli_database")
+MACHINES = st.sampled_from(["one", "two"])
+WAYS = st.sampled_from([("dev", "stg"), ("dev", "stg"), ("stg", "main"), ("back", "main")])
+LINES = st.integers(min_value=4, max_value=18)
+KEEPS_TAGS = "#!/bin/sh\ncase $1:$3 in refs/tags/*:0000*) exit 1;; esac\n"
+MAY_BE_LEFT = ("still has refs/promotions/", "of this machine's operations are not in the deployment log")
+"""What doctor may find at the end: refs that a host keeps, and lines that the next operation brings."""
+
+
+class Killed(BaseException):
+    """The process is gone: nothing of it happens any more."""
+
+
+class Process:
+    """One operation in a thread, suspended or killed right after a line of its journal."""
+
+    current: dict[Path, Process] = {}  # noqa: RUF012 - by the folder of the machine's state
+
+    def __init__(self, rig: Rig, work: Callable[[Rig], Ended], line: int, how: str) -> None:
+        self.rig, self.line, self.how = rig, line, how
+        self.ended: Ended | None = None
+        self.stopped, self.goes_on, self.is_killed = threading.Event(), threading.Event(), False
+        Process.current[rig.state] = self
+        self.thread = threading.Thread(target=self._run, args=(work,), daemon=True)
+        self.thread.start()
+        while self.thread.is_alive() and not self.stopped.wait(0.01):
+            pass
+
+    def _run(self, work: Callable[[Rig], Ended]) -> None:
+        with suppress(Killed):
+            self.ended = work(self.rig)
+
+    def wrote(self, line: int) -> None:
+        if self.is_killed:
+            raise Killed
+        if line != self.line or self.goes_on.is_set():
+            return
+        if self.how == "suspended":
+            self.stopped.set()
+            self.goes_on.wait()
+        self.is_killed = self.is_killed or self.how == "killed"
+        if self.is_killed:
+            raise Killed
+
+    def end(self, *, kill: bool) -> None:
+        self.is_killed = self.is_killed or kill
+        self.goes_on.set()
+        self.thread.join()
+        Process.current.pop(self.rig.state, None)
+
+
+class Machines(RuleBasedStateMachine):
+    """Two machines on the same three repositories."""
+
+    orders = 0
+    steps = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        Machines.orders += 1
+        self.folder = Path(tempfile.mkdtemp(prefix="gli-machine-"))
+        made = release_rig.make(self.folder)
+        self.rigs = {name: replace(made, state=self.folder / name) for name in ("one", "two")}
+        self.rig = self.rigs["one"]
+        self.asleep: dict[str, Process] = {}
+        self.lost: set[str] = set()
+        self.number = 0
+        self.releases = {branch: [self.trees(branch)] for branch in ("stg", "main")}
+        self.undo = [_patched(Journal, "append", _noted), _patched(Mirror, "push", self._answered)]
+
+    def trees(self, branch: str) -> dict[str, str]:
+        return self.rig.trees(branch)
+
+    def _answered(self, push: Callable[..., None]) -> Callable[..., None]:
+        def pushed(mirror: Mirror, *arguments: Any) -> None:
+            push(mirror, *arguments)
+            if mirror.name in self.lost:
+                self.lost.discard(mirror.name)
+                raise GitFailed(("push",), 128, "fatal: the remote end hung up unexpectedly")
+
+        return pushed
+
+    def _begin(self, machine: str, way: tuple[str, str], line: int, how: str) -> None:
+        source, target = way
+        if source == "back":
+            self.releases["main"].append(
+                {n: self.rig.tree(n, self.rig.refs(n)[f"refs/tags/{FIRST_TAG}"]) for n in THREE}
+            )
+        else:
+            self.releases[target].append(self.trees(source))
+
+        def work(rig: Rig) -> Ended:
+            return rig.roll_back(FIRST_TAG) if source == "back" else rig.promote(source, target)
+
+        process = Process(self.rigs[machine], work, line, how)
+        if process.stopped.is_set():
+            self.asleep[machine] = process
+        else:
+            process.end(kill=False)
+
+    @rule(name=st.sampled_from(THREE))
+    def develop(self, name: str) -> None:
+        Machines.steps += 1
+        self.number += 1
+        self.rig.commit(name, "dev", {f"work{self.number}.txt": f"{self.number}\n"})
+
+    @rule(machine=MACHINES, way=WAYS, line=LINES, how=st.sampled_from(["suspended", "suspended", "killed", "awake"]))
+    def begin(self, machine: str, way: tuple[str, str], line: int, how: str) -> None:
+        Machines.steps += 1
+        if machine not in self.asleep:
+            self._begin(machine, way, line, how)
+
+    @precondition(lambda self: self.asleep)
+    @rule(machine=MACHINES, kill=st.booleans())
+    def wake(self, machine: str, kill: bool) -> None:
+        Machines.steps += 1
+        if machine in self.asleep:
+            self.asleep.pop(machine).end(kill=kill)
+
+    @rule(machine=MACHINES, how=st.sampled_from(["resume", "undo"]))
+    def recover(self, machine: str, how: str) -> None:
+        Machines.steps += 1
+        if machine not in self.asleep:
+            self.rigs[machine].recover(how)
+
+    @rule(machine=MACHINES)
+    def take_over(self, machine: str) -> None:
+        Machines.steps += 1
+        held = self.rig.refs(HOME).get(LOCK)
+        holder = lock.Holder.parsed(self.rig.git(HOME, "cat-file", "-p", held)) if held else None
+        if holder is not None and machine not in self.asleep:
+            self.rigs[machine].take_over(holder.id)
+
+    @rule(name=st.sampled_from(THREE))
+    def lose_an_answer(self, name: str) -> None:
+        self.lost.add(name)
+
+    @rule(name=st.sampled_from(THREE), what=st.sampled_from(["branches", "tags", "all deletes"]))
+    def refuse(self, name: str, what: str) -> None:
+        if what == "branches":
+            self.rig.hook(name, release_rig.REFUSE)
+        elif what == "tags":
+            path = self.rig.bare(name) / "hooks" / "update"
+            path.write_text(KEEPS_TAGS)
+            path.chmod(0o755)
+        else:
+            self.rig.git(name, "config", "receive.denyDeletes", "true")
+
+    @rule(name=st.sampled_from(THREE))
+    def allow(self, name: str) -> None:
+        (self.rig.bare(name) / "hooks" / "pre-receive").unlink(missing_ok=True)
+
+    @invariant()
+    def nobody_is_overwritten(self) -> None:
+        for name in THREE:
+            self.rig.git(name, "cat-file", "-e", "dev")
+
+    def teardown(self) -> None:
+        try:
+            self._everybody_does_what_doctor_says()
+        finally:
+            for process in self.asleep.values():
+                process.end(kill=True)
+            for undo in self.undo:
+                undo()
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _everybody_does_what_doctor_says(self) -> None:
+        self.lost.clear()
+        for name in THREE:
+            (self.rig.bare(name) / "hooks" / "pre-receive").unlink(missing_ok=True)
+        for machine in list(self.asleep):
+            self.asleep.pop(machine).end(kill=False)
+        for _ in range(3):
+            for rig in self.rigs.values():
+                if half_finished(rig.state) is not None:
+                    rig.recover("undo")
+        for branch, known in self.releases.items():
+            assert self.trees(branch) in known, f"{branch} is at no release: {self.trees(branch)}"
+        for name, rig in self.rigs.items():
+            found = [f.text for f in doctor.findings(_patient(rig)) if not any(left in f.text for left in MAY_BE_LEFT)]
+            assert found == [], (name, found)
+        self.rig.commit(HOME, "dev", {"last.txt": "last\n"})
+        for rig in (self.rigs["two"], self.rigs["one"]):
+            ended = rig.promote("dev", "stg")
+            assert ended.code == 0 or "nothing to promote" in ended.said, ended.said
+        assert self.trees("stg") == self.trees("dev")
+
+
+def _patient(rig: Rig) -> doctor.Patient:
+    mirrors = rig.settings.mirrors()
+    return doctor.Patient(rig.settings, None, mirrors, rig.settings.log_in(mirrors), lambda line: None)
+
+
+def _noted(append: Callable[..., Event]) -> Callable[..., Event]:
+    def wrote(journal: Journal, event: str, **detail: Any) -> Event:
+        process = Process.current.get(journal.path.parent.parent)
+        if process is not None and process.is_killed:
+            raise Killed
+        written = append(journal, event, **detail)
+        if process is not None:
+            process.wrote(written.seq)
+        return written
+
+    return wrote
+
+
+def _patched(owner: type, name: str, make: Callable[[Any], Any]) -> Callable[[], None]:
+    before = getattr(owner, name)
+    setattr(owner, name, make(before))
+    return lambda: setattr(owner, name, before)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, examples: int, steps: int) -> None:
+    monkeypatch.setattr(release_rig, "NAMES", THREE)
+    Machines.orders = Machines.steps = 0
+    few = settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(Machines, settings=few)
+    print(f"{Machines.orders} orders, {Machines.steps} steps")
+
+
+def test_two_machines_in_a_few_orders_end_at_one_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, 4, 6)
+
+
+@pytest.mark.exhaustive
+def test_two_machines_in_many_orders_end_at_one_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, 150, 12)

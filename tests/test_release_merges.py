@@ -1,0 +1,243 @@
+"""Merges as git makes them: attributes, drivers. And other repositories: tags of tags, SHA-256, signed, damaged."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import release_rig
+from release_rig import FIRST_TAG, HOME, NAMES, Rig
+
+from gli.release import pull
+from gli.release.repositories import Repository
+
+LOCKFILE = "".join(f'"{key}": 1\n' for key in "abcde")
+NAME = "gli_redis"
+
+
+@pytest.fixture
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
+    settings = tmp_path / "gitconfig"
+    settings.touch()
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    return release_rig.make(tmp_path / "rig")
+
+
+def configure(key: str, value: str) -> None:
+    subprocess.run(["git", "config", "--global", key, value], check=True)
+
+
+def both_change(rig: Rig, attribute: str, *, path: str = "package-lock.json", where: str = "") -> None:
+    """stg and dev change different lines of a file that has an attribute."""
+    attributes = {f"{where}.gitattributes": f"{path} {attribute}\n", f"{where}{path}": LOCKFILE}
+    base = rig.commit(NAME, "stg", attributes)
+    rig.git(NAME, "update-ref", "refs/heads/dev", base)
+    rig.commit(NAME, "stg", {f"{where}{path}": LOCKFILE.replace('"a": 1', '"a": 2')})
+    rig.commit(NAME, "dev", {f"{where}{path}": LOCKFILE.replace('"e": 1', '"e": 2')})
+
+
+@pytest.mark.parametrize("where", ["", "deep/er/"])
+@pytest.mark.parametrize("attribute", ["-merge", "binary", "merge=binary"])
+def test_a_file_that_git_may_not_merge_conflicts(rig: Rig, attribute: str, where: str) -> None:
+    both_change(rig, attribute, where=where)
+    ended = rig.promote("dev", "stg")
+    assert (ended.code, f"conflict in {where}package-lock.json" in ended.said) == (1, True), ended.said
+
+
+def test_a_file_without_attributes_is_merged_by_lines(rig: Rig) -> None:
+    both_change(rig, "text")
+    assert rig.promote("dev", "stg").code == 0
+    merged = rig.git(NAME, "show", "stg:package-lock.json")
+    assert '"a": 2' in merged and '"e": 2' in merged
+
+
+def test_union_keeps_the_lines_of_both(rig: Rig) -> None:
+    base = rig.commit(NAME, "stg", {".gitattributes": "CHANGELOG.md merge=union\n", "CHANGELOG.md": "# log\n"})
+    rig.git(NAME, "update-ref", "refs/heads/dev", base)
+    rig.commit(NAME, "stg", {"CHANGELOG.md": "# log\n- fix\n"})
+    rig.commit(NAME, "dev", {"CHANGELOG.md": "# log\n- feature\n"})
+    assert rig.promote("dev", "stg").code == 0
+    assert rig.git(NAME, "show", "stg:CHANGELOG.md").splitlines() == ["# log", "- fix", "- feature"]
+
+
+def test_a_merge_driver_of_this_machine_is_used_and_one_that_is_missing_is_named(rig: Rig) -> None:
+    both_change(rig, "merge=ours")
+    ended = rig.promote("dev", "stg")
+    assert ended.code == 1
+    assert "package-lock.json (no merge driver 'ours' is configured here)" in ended.said
+    configure("merge.ours.driver", "true")
+    assert rig.promote("dev", "stg").code == 0
+    merged = rig.git(NAME, "show", "stg:package-lock.json")
+    assert '"a": 2' in merged and '"e": 1' in merged, "ours is kept"
+
+
+def test_a_tag_of_a_tag_is_a_way_back(rig: Rig) -> None:
+    old = rig.trees()
+    assert rig.promote().code == 0
+    for name in NAMES:
+        rig.git(name, "tag", "-f", "-a", "-m", "again", FIRST_TAG, FIRST_TAG)
+    ended = rig.roll_back(FIRST_TAG)
+    assert ended.code == 0, ended.said
+    assert rig.trees() == old
+
+
+def test_a_stale_lock_in_a_mirror_stops_nothing(rig: Rig) -> None:
+    assert rig.promote("dev", "stg").code == 0
+    mirror = rig.state / "mirrors" / f"{HOME}.git"
+    rig.commit(HOME, "stg", {"more.txt": "more\n"})
+    for path in ("refs/heads/stg.lock", "packed-refs.lock", "refs/next/log.lock"):
+        (mirror / path).parent.mkdir(parents=True, exist_ok=True)
+        (mirror / path).touch()
+    ended = rig.promote()
+    assert ended.code == 0, ended.said
+
+
+def test_a_damaged_mirror_is_made_again(rig: Rig) -> None:
+    assert rig.promote("dev", "stg").code == 0
+    mirror = rig.state / "mirrors" / f"{NAME}.git"
+    for path in (mirror / "objects").rglob("*"):
+        if path.is_file():
+            path.chmod(0o644)
+            path.write_bytes(b"")
+    ended = rig.promote()
+    assert ended.code == 0, ended.said
+
+
+def test_a_log_whose_line_can_not_be_built_takes_no_release_back(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gli.git.command import GitFailed
+    from gli.release import log
+
+    def fails(self: log.Branch, missing: object) -> None:
+        raise GitFailed(("fast-import",), 128, "fatal: cannot write")
+
+    new = rig.trees("stg")
+    monkeypatch.setattr(log.Branch, "adding", fails)
+    assert rig.promote().code == 0
+    assert rig.trees() == new
+    assert any("the line of the log can't be built yet" in line for line in rig.told)
+
+
+@pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
+def test_commits_and_tags_are_signed_as_gits_settings_say(rig: Rig, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    (tmp_path / "signers").write_text(f"{release_rig.ME.rpartition('<')[2][:-1]} {key.with_suffix('.pub').read_text()}")
+    for setting, value in (
+        ("gpg.format", "ssh"),
+        ("user.signingkey", str(key)),
+        ("gpg.ssh.allowedSignersFile", str(tmp_path / "signers")),
+        ("commit.gpgsign", "true"),
+        ("tag.gpgsign", "true"),
+    ):
+        configure(setting, value)
+    assert rig.promote().code == 0
+    tag = rig.journal()[-1].detail["tag"]
+    for what in (["verify-commit", "main"], ["verify-tag", tag]):
+        rig.git(NAME, *what)
+    rig.git(HOME, "verify-commit", "deployments")
+    ended = rig.roll_back(FIRST_TAG)
+    assert ended.code == 0, ended.said
+    rig.git(NAME, "verify-commit", "main")
+
+
+@pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs is not installed")
+@pytest.mark.parametrize("installed", [True, False])
+def test_files_of_git_lfs_travel_with_an_emergency_push_or_it_is_refused(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, installed: bool
+) -> None:
+    from gli.release.emergency import push
+
+    clone = rig.root / "clones" / NAME
+    subprocess.run(["git", "clone", "-q", "-b", "main", f"file://{rig.bare(NAME)}", str(clone)], check=True)
+
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", "-C", str(clone), *arguments], check=True, capture_output=True)
+
+    git("lfs", "install", "--local")
+    git("lfs", "track", "*.bin")
+    (clone / "big.bin").write_bytes(os.urandom(5000))
+    git("add", ".")
+    git("commit", "-m", "A big file")
+    before = rig.refs(NAME)["refs/heads/main"]
+    if not installed:
+        lonely = tmp_path / "bin"
+        lonely.mkdir()
+        for program in ("git", "sh"):
+            (lonely / program).symlink_to(str(shutil.which(program)))
+        monkeypatch.setenv("PATH", str(lonely))
+        monkeypatch.setenv("GIT_EXEC_PATH", subprocess.check_output(["git", "--exec-path"], text=True).strip())
+    ended = rig.ends(lambda s: push(s, "main", reason="now", approve=lambda r: release_rig.Approval(None)))
+    if not installed:
+        assert ended.code in (1, 3) and "git-lfs" in ended.said, ended
+        assert rig.refs(NAME)["refs/heads/main"] == before, "nothing has moved"
+        return
+    assert ended.code == 0, ended.said
+    again = tmp_path / "again"
+    subprocess.run(["git", "clone", "-q", "-b", "main", f"file://{rig.bare(NAME)}", str(again)], check=True)
+    assert len((again / "big.bin").read_bytes()) == 5000
+
+
+def test_a_repository_of_sha256_is_promoted(tmp_path: Path) -> None:
+    first = release_rig.make(tmp_path / "sha1")
+    rig = Rig(tmp_path / "sha256", tmp_path / "sha256" / "state")
+    for name in NAMES:
+        subprocess.run(["git", "init", "-q", "--bare", "--object-format=sha256", str(rig.bare(name))], check=True)
+        rig.git(name, "symbolic-ref", "HEAD", "refs/heads/main")
+        stream = first.git(name, "fast-export", "--all", "--signed-tags=strip")
+        rig.git(name, "fast-import", "--quiet", says=stream + "\n")
+
+    def trees(branch: str) -> list[str]:
+        return [rig.git(name, "rev-parse", f"{branch}^{{tree}}") for name in NAMES]
+
+    ended = rig.promote("dev", "stg")
+    assert ended.code == 0, ended.said
+    assert trees("stg") == trees("dev")
+    assert len(trees("stg")[0]) == 64
+
+
+def test_pull_brings_submodules_along_and_leaves_those_of_a_person(rig: Rig, tmp_path: Path) -> None:
+    configure("protocol.file.allow", "always")
+    library, work = tmp_path / "library", tmp_path / "work"
+    subprocess.run(["git", "init", "-q", "-b", "main", str(library)], check=True)
+
+    def git(where: Path, *arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(where), *arguments], check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    def grow(text: str) -> None:
+        (library / "a").write_text(text)
+        git(library, "add", ".")
+        git(library, "commit", "-m", text)
+
+    grow("one")
+    subprocess.run(["git", "clone", "-q", "-b", "dev", str(rig.bare(NAME)), str(work)], check=True)
+    git(work, "submodule", "add", str(library), "lib")
+    git(work, "commit", "-m", "A submodule")
+    git(work, "push", "origin", "dev")
+    clone = tmp_path / "clone"
+    subprocess.run(
+        ["git", "clone", "-q", "--recurse-submodules", "-b", "dev", str(rig.bare(NAME)), str(clone)], check=True
+    )
+    known = [Repository(NAME, str(rig.bare(NAME)), clone)]
+
+    def pulled() -> pull.Pulled:
+        return next(iter(pull.pull(known, "dev")))[1]
+
+    def release(text: str) -> None:
+        grow(text)
+        git(work / "lib", "pull", "origin", "main")
+        git(work, "commit", "-am", text)
+        git(work, "push", "origin", "dev")
+
+    release("two")
+    assert pulled() == pull.Pulled("updated", "1 commit")
+    assert (clone / "lib" / "a").read_text() == "two"
+    git(clone / "lib", "checkout", "HEAD^")
+    release("three")
+    found = pulled()
+    assert (found.code, "its submodules were at other commits and stay" in found.text) == (0, True)
+    assert (clone / "lib" / "a").read_text() == "one", "a person's"
+    assert git(clone, "rev-parse", "HEAD") == git(work, "rev-parse", "HEAD")
