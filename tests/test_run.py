@@ -64,7 +64,9 @@ def test_the_verdict_holds_what_the_contract_says(healthy: Ran) -> None:
     assert datetime.fromisoformat(verdict["started"]) < datetime.fromisoformat(verdict["finished"])
     assert datetime.fromisoformat(verdict["finished"]) < datetime.fromisoformat(verdict["expires"])
     check = {"id", "target", "outcome", "severity", "phase", "blocked_by", "message", "hint", "attempts", "duration_s"}
-    assert {frozenset(c) for c in verdict["checks"]} == {frozenset(check | {"facts", "waiver", "before_deploy"})}
+    assert {frozenset(c) for c in verdict["checks"]} == {
+        frozenset(check | {"expected", "seen", "facts", "waiver", "before_deploy"})
+    }
     assert verdict["account"] == "123456789012"
 
 
