@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
@@ -22,6 +21,7 @@ import pytest
 import release_rig
 from release_rig import Rig
 
+from gli.common.bound_process import Bond
 from sandbox import control
 from sandbox.state import Place, running
 
@@ -73,18 +73,10 @@ def run(
     timeout: float = 120,
 ) -> Ran:
     """`pytest ARGUMENTS` in `root`, with its verdict."""
-    process = subprocess.run(
-        [*PYTEST, *UNUSED_PLUGINS, f"--report-dir={reports}", *arguments],
-        cwd=root,
-        env=clean_environment() | (env or {}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=timeout,
-        check=False,
-        preexec_fn=ends_with_this_process,
-    )
-    return Ran(process.returncode, process.stdout, *latest(reports))
+    command = [*PYTEST, *UNUSED_PLUGINS, f"--report-dir={reports}", *arguments]
+    with started(command, cwd=root, env=clean_environment() | (env or {})) as process:
+        output, _ = process.communicate(timeout=timeout)
+    return Ran(process.returncode, output, *latest(reports))
 
 
 def run_forked(*arguments: str, root: Path, reports: Path, env: dict[str, str] | None = None) -> Ran:
@@ -129,26 +121,29 @@ def clean_environment() -> dict[str, str]:
     return {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
 
 
-def ends_with_this_process() -> None:
-    """For `preexec_fn`: Linux sends SIGTERM to the started process when this one is gone, however it ended."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+@contextmanager
+def started(command: Sequence[str], **how: Any) -> Iterator[subprocess.Popen[str]]:
+    """A process that is gone after the block, and that a test run which is cut takes along."""
+    bond = Bond(signal.SIGTERM)
+    process = subprocess.Popen(
+        bond.command(command), stdin=bond.stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **how
+    )
+    bond.started()
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()  # as a rule it has ended
+            process.wait()
+            bond.release()
 
 
 @contextmanager
 def sandbox_up(name: str, *options: str, cwd: Path = ROOT) -> Iterator[None]:
     """A sandbox until the end of the block; a test run that is cut takes it along."""
-    with subprocess.Popen(
-        [*SANDBOX, "up", "--name", name, *options],
-        cwd=cwd,
-        env=clean_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,  # Ctrl-C ends the tests, and then they end it
-        preexec_fn=ends_with_this_process,
-    ) as process:
+    command = [*SANDBOX, "up", "--name", name, *options]
+    # In a session of its own: Ctrl-C ends the tests, and then they end the sandbox.
+    with started(command, cwd=cwd, env=clean_environment(), start_new_session=True) as process:
         assert process.stdout is not None
         said: list[str] = []
         for line in process.stdout:
