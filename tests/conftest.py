@@ -20,6 +20,7 @@ import forked
 import pytest
 import release_rig
 from release_rig import Rig
+from report_rig import HOOK, Hook
 
 from gli.common.bound_process import Bond
 from sandbox import control
@@ -240,6 +241,14 @@ def rig(made: Rig) -> Iterator[Rig]:
     made.reset()
     yield made
     made.reset()
+
+
+@pytest.fixture
+def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
+    made = Hook()
+    monkeypatch.setenv(HOOK, f"json://127.0.0.1:{made.port}/hook")
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_judge import case
-from test_report_commands import gli
+from judge_rig import case
+from report_rig import gli
 
 from conftest import ROOT, Project, Sandbox, clean_environment
 from gli.gate.gate import Decision, Evidence, judged

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -10,18 +9,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 from prometheus_client.parser import text_string_to_metric_families
+from report_rig import gli
 from sample_verdicts import FOLDER, SAMPLES, golden
 
 from conftest import ENVIRONMENT, ROOT, Project
-from gli.cli.group import main
-
-
-def gli(*arguments: str, cwd: Path) -> Result:
-    """`gli ARGUMENTS` in a folder, in English."""
-    with contextlib.chdir(cwd):
-        return CliRunner(env={"LANG": "C.UTF-8"}).invoke(main, arguments, prog_name="gli")
 
 
 @pytest.fixture(scope="module")

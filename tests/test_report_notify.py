@@ -7,14 +7,13 @@ import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email import message_from_bytes, policy
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message
+from report_rig import HOOK, Hook
 from sample_verdicts import DENIED, INGRESS, MEND_INGRESS, SAMPLES, STALE, reasons_of, root, verdict
 
 from conftest import ENVIRONMENT, ROOT, Project
@@ -24,43 +23,7 @@ from gli.judge.verdict import Verdict
 from gli.report import notify, sinks
 
 NO_GO, GO = SAMPLES["blocked"][1], SAMPLES["go"][1]
-HOOK, MAIL = "GLI_TEST_HOOK", "GLI_TEST_MAIL"
-
-
-class Hook:
-    """A webhook: an HTTP server that keeps what it is sent and answers as it is told to."""
-
-    def __init__(self) -> None:
-        self.got: list[dict[str, Any]] = []
-        self.status = 200
-        hook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                hook.got.append({"path": self.path, "body": json.loads(body)})
-                self.send_response(hook.status)
-                self.end_headers()
-                self.wfile.write(b"ok")
-
-            def log_message(self, *_: Any) -> None:
-                """Nothing: the test reads `got`."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self.server.server_address[1]
-        Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
-
-
-@pytest.fixture
-def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
-    made = Hook()
-    monkeypatch.setenv(HOOK, f"json://127.0.0.1:{made.port}/hook")
-    yield made
-    made.close()
+MAIL = "GLI_TEST_MAIL"
 
 
 class Inbox(Message):

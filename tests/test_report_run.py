@@ -18,14 +18,12 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 import xmlschema
+from report_rig import HOOK, Hook, gli
 from sample_verdicts import SAMPLES
-from test_report_commands import gli
-from test_report_notify import HOOK, Hook, hook
 
 from conftest import ENVIRONMENT, PYTEST, ROOT, Project, Ran, clean_environment
 from gli.report import sinks
 
-__all__ = ["hook"]  # a fixture
 FILES = {"verdict.json", "facts.jsonl", "junit.xml", "report.html", "report.md"}
 PASSES = "def test_first_check(target): pass\ndef test_second_check(target): pass\n"
 FAILS = "def test_first_check(target): assert False, 'expected 200, saw 503'\ndef test_second_check(target): pass\n"

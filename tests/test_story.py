@@ -15,7 +15,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from test_report_notify import Hook
+from report_rig import Hook
 
 from conftest import ROOT, clean_environment, sandbox_up
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_judge import GREEN, judged_graphs
+from judge_rig import GREEN, judged_graphs
 
 from conftest import Project, Ran
 from gli.config.waivers import Waiver
