@@ -24,8 +24,8 @@ class Network:
     The API has relays of its own to the data tier, plain and without latency: it stands next to it.
     """
 
-    def __init__(self, environment: Environment, authority: Authority, latency: float) -> None:
-        self._authority = authority
+    def __init__(self, environment: Environment, authority: Authority, data: Authority, latency: float) -> None:
+        self._authority, self._data_authority = authority, data
         self._latency = latency
         self.public: dict[str, Reachable] = {**environment.services, **environment.frontends}
         """What users reach, by the name of the service or frontend, which is also the name of its relay."""
@@ -71,9 +71,9 @@ class Network:
         self.relays[relay.name] = relay
 
     def certify_data_tier(self, seeded: Seeded) -> None:
-        """Give the data tier its certificate, for the names that AWS has given it."""
+        """Give the data tier its certificate, for the names that AWS has given it: its CA is not that of the web."""
         names = [seeded.database_host, seeded.cache_host, seeded.broker_host]
-        context = self._authority.issue(names).context()
+        context = self._data_authority.issue(names).context()
         for name in ("database", "cache", "broker"):
             if name in self.relays:
                 self.relays[name].certificate = context

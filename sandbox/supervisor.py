@@ -39,6 +39,8 @@ from sandbox.websocket import WebSocketServer
 T = TypeVar("T")
 _SAYS_S = 10.0
 """Seconds between two lines about a part that is still coming up: whoever started the sandbox sees that it lives."""
+DATA_CA = "data-ca.pem"
+"""The CA of the data tier: RDS, ElastiCache and Amazon MQ have others than the public web."""
 
 
 class Supervisor:
@@ -70,8 +72,8 @@ class Supervisor:
         self._status: dict[str, Any] = {}
         self._environment, self._other = played(state.place.root, state.place.environment)
         self._region = required(self._environment.aws).region
-        self._authority = Authority()
-        self._network = Network(self._environment, self._authority, latency)
+        self._authority, self._data_authority = Authority(), Authority()
+        self._network = Network(self._environment, self._authority, self._data_authority, latency)
         self._repositories = state.place.shared / "git"
         self._redirect = Redirect()
         self._github = GitHub(required(self._environment.github).owner, state.place.shared / "runs")
@@ -82,6 +84,7 @@ class Supervisor:
         """Start everything. When this returns the sandbox is ready; the broker may still be on its way."""
         await control.serve(self._state.control, self._answer)
         self._authority.write(self._state.path / "ca.pem")
+        self._data_authority.write(self._state.path / DATA_CA)
         await self._part("repositories", self._make_site())
         async with asyncio.TaskGroup() as parts:
             seeded = parts.create_task(self._part("aws", self._moto.seed(self._site, self._network.certificate.pems())))
@@ -208,7 +211,10 @@ class Supervisor:
                 "credentials_file": str(credentials),
                 "profile": PROFILE,
             },
-            "tls": {"ca_file": str(self._state.path / "ca.pem")},
+            "tls": {
+                "ca_file": str(self._state.path / "ca.pem"),
+                **{f"{part}_ca_file": str(self._state.path / DATA_CA) for part in ("database", "cache", "broker")},
+            },
             "dns": {"resolvers": [self._resolver]},
             "git": {
                 "remote": git,

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from gli.config.environments import Environment, Github, Repository
 from gli.observe.edge.http import HttpExchange
 from gli.observe.engine.observation import Unobserved
-from gli.observe.release.github_runs import runs_in
+from gli.observe.engine.observatory import Observatory
+from gli.observe.engine.probe import Observer
+from gli.observe.release.git_refs import Release
+from gli.observe.release.github_runs import WorkflowRun, runs_in, workflow_run
 
 
 def answer(status: int | None, body: str = "{}", **headers: str) -> HttpExchange:
@@ -25,6 +32,10 @@ def answer(status: int | None, body: str = "{}", **headers: str) -> HttpExchange
         (answer(404), "access-denied"),
         (answer(403, x_ratelimit_remaining="0"), "throttled"),
         (answer(429), "throttled"),
+        (answer(403, retry_after="60"), "throttled"),
+        (answer(403, '{"message": "You have exceeded a secondary rate limit."}'), "throttled"),
+        (answer(403, '{"message": "Resource not accessible by personal access token"}'), "access-denied"),
+        (answer(301), "error"),
         (answer(500), "error"),
         (answer(200, "<html>"), "error"),
         (answer(200, '{"workflow_runs": null}'), "error"),
@@ -38,3 +49,91 @@ def test_an_answer_without_runs_is_unknown(seen: HttpExchange, cause: str) -> No
 
 def test_no_run_is_a_fact() -> None:
     assert runs_in(answer(200, json.dumps({"total_count": 0, "workflow_runs": []})), "app") == []
+
+
+def test_the_last_answer_before_the_limit_is_an_answer() -> None:
+    assert runs_in(answer(200, '{"workflow_runs": []}', x_ratelimit_remaining="0"), "app") == []
+
+
+@pytest.fixture
+def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, tuple[int, dict[str, str], object]]]:
+    """GitHub on loopback: path with its query to (status, headers, document)."""
+    answers: dict[str, tuple[int, dict[str, str], object]] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, headers, document = answers.get(self.path, (404, {}, {"message": "Not Found"}))
+            body = json.dumps(document).encode()
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    answers["url"] = (0, {}, f"http://127.0.0.1:{server.server_port}")
+    yield answers
+    server.shutdown()
+    server.server_close()
+
+
+def run(number: int, **fields: object) -> dict[str, object]:
+    known = {"path": ".github/workflows/deploy.yml", "run_number": number, "status": "completed"}
+    return {**known, "conclusion": "success", "html_url": f"run {number}", **fields}
+
+
+def newest(github: dict[str, tuple[int, dict[str, str], object]], monkeypatch: pytest.MonkeyPatch) -> WorkflowRun:
+    url = str(github["url"][2])
+
+    async def known(*_: object) -> Release:
+        return Release(branch="main", commits={"app": "c0ffee"})
+
+    monkeypatch.setattr(Observer, "see", known)
+    table = {"owner": "gli", "environment": "staging", "api_url": url}
+    repository = Repository(name="app", workflow=".github/workflows/deploy.yml")
+    environment = Environment(name="own", branch="main", github=Github(**table), repositories=(repository,))
+    observatory = Observatory(environment)
+    try:
+        return observatory.wait(workflow_run, repository)
+    finally:
+        observatory.close()
+
+
+FIRST = "/repos/gli/app/actions/runs?head_sha=c0ffee&branch=main&event=push&per_page=10"
+
+
+def test_a_run_behind_those_of_other_workflows_is_found(
+    github: dict[str, tuple[int, dict[str, str], object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = [run(n, path=".github/workflows/lint.yml") for n in range(10)]
+    link = {"Link": f'<{github["url"][2]}/page2>; rel="next", <x>; rel="last"'}
+    github[FIRST] = (200, link, {"workflow_runs": others})
+    github["/page2"] = (200, {}, {"workflow_runs": [run(11)]})
+    assert newest(github, monkeypatch).url == "run 11"
+
+
+def test_a_repository_that_was_renamed_is_asked_under_its_new_name(
+    github: dict[str, tuple[int, dict[str, str], object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    github[FIRST] = (301, {"Location": f"{github['url'][2]}/repositories/7/actions/runs"}, {"message": "Moved"})
+    github["/repositories/7/actions/runs"] = (200, {}, {"workflow_runs": [run(3)]})
+    assert newest(github, monkeypatch).conclusion == "success"
+
+
+def test_a_large_answer_is_read_whole(
+    github: dict[str, tuple[int, dict[str, str], object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    github[FIRST] = (200, {}, {"workflow_runs": [run(1, display_title="x" * 500_000)]})
+    assert newest(github, monkeypatch).conclusion == "success"
+
+
+def test_an_end_that_the_suite_does_not_know_is_unknown(
+    github: dict[str, tuple[int, dict[str, str], object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    github[FIRST] = (200, {}, {"workflow_runs": [run(1, conclusion="abandoned")]})
+    with pytest.raises(Unobserved, match="is 'abandoned', a value that this suite does not know"):
+        newest(github, monkeypatch)

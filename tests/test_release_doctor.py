@@ -229,8 +229,13 @@ def github() -> Iterator[tuple[str, dict[str, object]]]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             _, _, owner, repository, *rest, branch = self.path.partition("?")[0].split("/")
-            known = owner == "gli" and rest == ["rules", "branches"] and self.headers["Authorization"] == "Bearer t0k3n"
-            body = json.dumps(answers[f"{repository}/{branch}"] if known else {"message": "Not Found"}).encode()
+            may = owner == "gli" and self.headers["Authorization"] == "Bearer t0k3n"
+            if rest[:1] == ["branches"]:
+                known = may and self.path in answers
+                found = answers.get(self.path)
+            else:
+                known, found = may and rest == ["rules", "branches"], answers.get(f"{repository}/{branch}")
+            body = json.dumps(found if known else {"message": "Not Found"}).encode()
             self.send_response(200 if known else 404)
             self.end_headers()
             self.wfile.write(body)
@@ -272,6 +277,18 @@ def test_branches_without_protection_are_found(
     )
     answers["gli_redis/main"] = [*RULES[:2], VERDICT | {"parameters": {"required_status_checks": [{"context": "ci"}]}}]
     assert "gli_redis: nothing protects main from pushes without a verdict" in doctor()[1]
+    # what rulesets leave open, classic protection may close
+    branch = "/repos/gli/gli_redis/branches/main"
+    answers[branch] = {"protected": True, "protection": {"enabled": True}}
+    said = "main has classic protection, which takes a token that may read Administration"
+    assert f"gli_redis: its branch rules can't be read: {said}" in doctor()[1]
+    answers[f"{branch}/protection"] = {
+        "required_status_checks": {"checks": [{"context": "gli/verdict", "app_id": 15368}]},
+        "allow_force_pushes": {"enabled": False},
+        "allow_deletions": {"enabled": False},
+    }
+    answers["gli_root/stg"] = RULES
+    assert healthy(rig)
 
 
 def test_while_somebody_is_at_work_nothing_can_be_told(rig: Rig) -> None:

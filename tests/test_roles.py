@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from aws_rig import ACCOUNT, Account, observing, staging
 
 from conftest import ROOT
 from gli.config import catalogue, environments
 from gli.config.iam_policy import policy
-from gli.observe.aws.iam import Role, Statement, read_role
+from gli.observe.aws.iam import Role, Statement, iam_roles, read_role
 from gli.observe.engine.aws_session import iam_action
 from gli.observe.engine.guard import AWS_READS
 
@@ -88,3 +90,123 @@ def test_what_an_attached_policy_holds_may_not_be_known() -> None:
 def test_only_stars_are_everything(action: str, resource: str, wide: bool) -> None:
     statement = Statement(allows=True, actions=(action,), resources=(resource,))
     assert statement.wide == ((action,) if wide else ())
+
+
+KEY = "arn:aws:kms:ap-northeast-2:1:key/k"
+VIA = {"StringEquals": {"kms:ViaService": "secretsmanager.ap-northeast-2.amazonaws.com"}}
+
+
+@pytest.mark.parametrize(
+    ("statement", "harmless"),
+    [
+        (allow("kms:Decrypt", Condition=VIA), True),
+        (allow("kms:Decrypt", on=KEY), True),
+        (allow("kms:Decrypt"), False),
+        (allow("kms:Decrypt", "kms:Encrypt", on=KEY), False),
+        (allow("kms:Decrypt", Condition={"StringEquals": {"kms:ViaService": "s3.amazonaws.com"}}), False),
+    ],
+)
+def test_a_key_is_opened_for_secrets_alone(statement: dict[str, Any], harmless: bool) -> None:
+    assert (role(statement).beyond(ASKED) == ()) is harmless
+
+
+def test_the_printed_policy_opens_secrets_under_a_customers_key() -> None:
+    printed = policy(catalogue.load(ROOT), environments.load(ROOT, "stg"))
+    statement = next(s for s in printed["Statement"] if s["Action"] == ["kms:Decrypt"])
+    assert statement["Condition"]["StringEquals"] == {"kms:ViaService": "secretsmanager.ap-northeast-2.amazonaws.com"}
+    assert all(
+        arn.endswith("-??????") for arn in statement["Condition"]["StringLike"]["kms:EncryptionContext:SecretARN"]
+    )
+
+
+def managed(name: str, *statements: dict[str, Any], **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A role with a managed policy, and the policies of the account."""
+    arn = f"arn:aws:iam::aws:policy/{name}"
+    version = {"IsDefaultVersion": True, "Document": {"Statement": list(statements)}}
+    attached = {"AttachedManagedPolicies": [{"PolicyName": name.rpartition("/")[2], "PolicyArn": arn}]}
+    return attached | more, {arn: {"Arn": arn, "PolicyVersionList": [version]}}
+
+
+@pytest.mark.parametrize("name", ["ReadOnlyAccess", "job-function/ViewOnlyAccess", "SecurityAudit"])
+def test_what_aws_keeps_for_looking_is_looking(name: str) -> None:
+    attached, policies = managed(name, allow("athena:StartSomethingThatOnlyReads", "ecs:DescribeServices"))
+    assert read_role("arn:aws:iam::1:role/x", attached, policies).beyond(ASKED) == ()
+    assert read_role("arn:aws:iam::1:role/x", attached, {}).unread == ()
+    attached, policies = managed("PowerUserAccess", allow("ecs:UpdateService"))
+    assert read_role("arn:aws:iam::1:role/x", attached, policies).beyond(ASKED) == ("ecs:UpdateService",)
+
+
+def test_a_boundary_takes_away_what_it_does_not_allow() -> None:
+    edge = "arn:aws:iam::1:policy/edge"
+    version = {"IsDefaultVersion": True, "Document": {"Statement": [allow("ecr:*", "logs:*")]}}
+    bounded = {"PermissionsBoundary": {"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": edge}}
+    inline = {"RolePolicyList": [{"PolicyDocument": {"Statement": [allow("*")]}}]}
+    found = read_role("arn:aws:iam::1:role/x", inline | bounded, {edge: {"PolicyVersionList": [version]}})
+    assert found.may("ecr:BatchGetImage", "x")
+    assert not found.may("secretsmanager:GetSecretValue", "x")
+    unread = read_role("arn:aws:iam::1:role/x", inline | bounded, {})
+    assert unread.unread == ("edge",)
+    assert not unread.may("ecr:BatchGetImage", "x"), "what a boundary allows that is not known is not taken as allowed"
+
+
+ISSUER = "token.actions.githubusercontent.com"
+
+
+def github_role(name: str, subject: str, *statements: dict[str, Any]) -> dict[str, Any]:
+    """A role that GitHub's workflows of that subject may take, as IAM describes it."""
+    trust = {
+        "Effect": "Allow",
+        "Principal": {"Federated": f"arn:aws:iam::{ACCOUNT}:oidc-provider/{ISSUER}"},
+        "Action": "sts:AssumeRoleWithWebIdentity",
+        "Condition": {
+            "StringEquals": {f"{ISSUER}:aud": "sts.amazonaws.com"},
+            "StringLike": {f"{ISSUER}:sub": subject},
+        },
+    }
+    return {
+        "RoleName": name,
+        "Arn": f"arn:aws:iam::{ACCOUNT}:role/{name}",
+        "AssumeRolePolicyDocument": json.dumps({"Statement": [trust]}),
+        "RolePolicyList": [{"PolicyName": "p", "PolicyDocument": json.dumps({"Statement": list(statements)})}],
+        "AttachedManagedPolicies": [],
+    }
+
+
+DEPLOYS = allow("ecs:UpdateService", "s3:PutObject")
+READS = allow("secretsmanager:GetSecretValue", "ecs:Describe*")
+
+
+@pytest.mark.parametrize(
+    ("subject", "statement", "accepted"),
+    [
+        ("repo:gli/gli_root:environment:verify-stg", READS, True),
+        ("repo:gli/gli_*:environment:staging", DEPLOYS, True),
+        ("repo:gli/gli_api-server:ref:refs/heads/stg", DEPLOYS, True),
+        ("repo:others/shop:ref:refs/heads/main", allow("s3:PutObject", on="arn:aws:s3:::shop/*"), True),
+        ("repo:gli/other-team:*", allow("lambda:UpdateFunctionCode"), True),
+        ("repo:others/shop:ref:refs/heads/main", DEPLOYS, False),
+        ("repo:others/shop:ref:refs/heads/main", READS, False),
+        ("repo:gli/gli_root:*", READS, False),
+        ("repo:gli/gli_api-server:pull_request", allow("ecs:Describe*"), False),
+        ("repo:*", allow("lambda:UpdateFunctionCode"), False),
+        ("*", allow("lambda:UpdateFunctionCode"), False),
+    ],
+)
+def test_github_may_take_roles_for_what_it_deploys_and_verifies(
+    monkeypatch: pytest.MonkeyPatch, subject: str, statement: dict[str, Any], accepted: bool
+) -> None:
+    from tests_infra.test_roles import test_iam_github_oidc as check
+
+    environment = staging()
+    described = {"RoleDetailList": [github_role("x", subject, statement)], "Policies": [], "IsTruncated": False}
+    with observing(
+        Account({"iam.GetAccountAuthorizationDetails": described, "ecs.DescribeServices": {"services": []}}),
+        environment,
+        monkeypatch,
+    ) as observatory:
+        roles = observatory.wait(iam_roles)
+    if accepted:
+        check(roles, environment)
+        return
+    with pytest.raises(AssertionError, match="to name repositories of GLI"):
+        check(roles, environment)

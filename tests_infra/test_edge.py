@@ -22,7 +22,7 @@ def test_dns_alias_target(zone: Zone, alias_targets: Mapping[str, str | None], t
     assert wanted is not None, saw(
         phrase("no load balancer or distribution"), expected=phrase("something that serves {}", target)
     )
-    assert zone.aliases.get(target), saw(
+    assert zone.alias_of(target), saw(
         phrase("no alias record"), expected=phrase("{} to be an alias of {}", target, wanted)
     )
     assert found == (wanted,), saw(listed(found), expected=phrase("{} to be an alias of {} alone", target, wanted))

@@ -1,6 +1,7 @@
 """IAM roles: the tasks' have enough to start and not enough to harm, this run's looks, GitHub's deploy GLI alone."""
 
 import re
+from fnmatch import fnmatchcase
 
 from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Environment
@@ -9,6 +10,8 @@ from gli.observe.engine.aws_session import iam_action
 from gli.observe.engine.guard import AWS_READS
 from gli.observe.engine.observation import unknown
 
+_ANYBODY = re.compile(r"[^/]*[*?]|[^/:]*$")
+"""A subject that does not say whose repository it is."""
 _ASKED = frozenset(iam_action(service, operation) for service, all_ in AWS_READS.items() for operation in all_)
 
 
@@ -39,14 +42,17 @@ def test_iam_task_role_least(task_role: Role | None) -> None:
 def test_suite_role_readonly(iam_roles: Roles, environment: Environment) -> None:
     """The role of this run may look, and read the environment's secrets, and nothing else: stolen keys do no harm.
 
-    To look is what `gli iam-policy` prints, and whatever is called Get, List, Describe or Head.
+    To look is what `gli iam-policy` prints, and whatever is called Get, List, Describe or Head; AWS's ReadOnlyAccess,
+    ViewOnlyAccess and SecurityAudit count too. `NAME-*` is more than the secret NAME: it takes in what NAME begins.
     """
     own = iam_roles.own
     if own is None:
         raise unknown(
             "not-found", phrase("these credentials belong to no role of the account, so what they may do is not known")
         )
-    beyond = own.beyond(_ASKED)
+    assert environment.aws is not None
+    taken = {environment.aws.roles.get(part) for part in ("counterpart", "dns", "images")} - {None}
+    beyond = [a for a in own.beyond(_ASKED) if a != "sts:AssumeRole" or not set(own.resources(a)) <= taken]
     assert not beyond, saw(
         phrase("it allowed {}", listed(beyond)), expected=phrase("{} to look and nothing else", own.name)
     )
@@ -64,20 +70,28 @@ def test_suite_role_readonly(iam_roles: Roles, environment: Environment) -> None
 
 
 def test_iam_github_oidc(iam_roles: Roles, environment: Environment) -> None:
-    """GitHub's workflows may take a role only from GLI's repositories, for a branch or an environment that deploys."""
+    """GitHub's workflows may take a role only from GLI's repositories, for a branch or an environment that deploys.
+
+    An environment that verifies (`verify-stg`) counts too. Another team's role is left alone where it names whose
+    repositories may take it, and may neither deploy here nor read the secrets.
+    """
     pair = [e for e in (environment, environment.other) if e is not None]
     owner = "|".join(sorted({re.escape(e.github.owner) for e in pair if e.github}))
     places = [f"environment:{re.escape(e.github.environment)}" for e in pair if e.github]
+    places += [f"environment:verify-{re.escape(e.name)}" for e in pair]
     places += [f"ref:refs/heads/{re.escape(e.branch)}" for e in pair]
     own = re.compile(rf"repo:({owner})/[^:]+:({'|'.join(places)})")
+    ours = [f"repo:{e.github.owner}/{r.name}" for e in pair if e.github for r in e.repositories]
     for federation in iam_roles.federations:
-        assert federation.audiences == ("sts.amazonaws.com",), saw(
-            listed(federation.audiences),
-            expected=phrase("{} to ask for the audience sts.amazonaws.com", federation.role),
-        )
-        wide = (
-            [s for s in federation.subjects if not own.fullmatch(s)] if federation.subjects else [phrase("any subject")]
-        )
+        subjects = federation.subjects
+        near = [s for s in subjects if any(fnmatchcase(name, ":".join(s.split(":")[:2])) for name in ours)]
+        judged = subjects if federation.reaches else [s for s in subjects if s in near or _ANYBODY.match(s)]
+        if not subjects or judged:
+            assert federation.audiences == ("sts.amazonaws.com",), saw(
+                listed(federation.audiences),
+                expected=phrase("{} to ask for the audience sts.amazonaws.com", federation.role),
+            )
+        wide = [s for s in judged if not own.fullmatch(s)] if subjects else [phrase("any subject")]
         assert not wide, saw(
             listed(wide),
             expected=phrase("{} to name repositories of GLI with a branch or an environment", federation.role),

@@ -26,6 +26,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "doctor": "log",
         "iam-policy": "checks",
         "infra": "infra",
+        "rds-roots": "trust",
         "gate": "gate",
         "sign": "gate",
         "report": "report",

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from gli.common.errors import UsageError
+from gli.config import rds_roots
 from gli.config.toml_models import Table, validated
 from gli.config.toml_tables import FILE, extended, names, read_tables, whole
 from gli.git import name_rules
@@ -164,6 +165,13 @@ class Dns(Table):
 class Tls(Table):
     block_below_days: Days = 7
     ca_file: str | None = None
+    database_ca_file: str | None = None
+    cache_ca_file: str | None = None
+    broker_ca_file: str | None = None
+
+    def ca_file_of(self, part: Literal["database", "cache", "broker"]) -> str | None:
+        """The CA of a part of the data tier, to trust beside the system's roots; None where it has none of its own."""
+        return {"database": self.database_ca_file, "cache": self.cache_ca_file, "broker": self.broker_ca_file}[part]
 
 
 class LoadBalancer(Table):
@@ -484,6 +492,9 @@ def load(
     environment = _validated(name, merged, repositories)
     if environment.sqlite is not None:
         environment = environment.model_copy(update={"sqlite": environment.sqlite.below(root)})
+    if environment.database and environment.tls.database_ca_file is None and (roots := rds_roots.bundle(root)):
+        tls = environment.tls.model_copy(update={"database_ca_file": str(roots)})
+        environment = environment.model_copy(update={"tls": tls})
     if environment.counterpart is not None:
         other = extended(tables, environment.counterpart)
         environment._other = _validated(environment.counterpart, other, repositories)

@@ -32,7 +32,20 @@ def policy(catalogue: Catalogue, environment: Environment) -> dict[str, Any]:
         # Secrets Manager adds a hyphen and six characters to a secret's name.
         _allow("Secrets", of_secrets, [f"{secrets}{s}-??????" for s in environment.secrets]),
     ]
+    if of_secrets and environment.secrets:
+        statements.append(_decrypt(environment.aws.region, [f"{secrets}{s}-??????" for s in environment.secrets]))
+    if taken := [role for part in ("counterpart", "dns", "images") if (role := environment.aws.roles.get(part))]:
+        statements.append(_allow("OtherAccounts", {"sts:AssumeRole"}, sorted(set(taken))))
     return {"Version": "2012-10-17", "Statement": [s for s in statements if s["Action"] and s["Resource"]]}
+
+
+def _decrypt(region: str, secrets: list[str]) -> dict[str, Any]:
+    """For secrets under a customer's own key: Secrets Manager alone may decrypt, and these secrets alone."""
+    condition = {
+        "StringEquals": {"kms:ViaService": f"secretsmanager.{region}.amazonaws.com"},
+        "StringLike": {"kms:EncryptionContext:SecretARN": secrets},
+    }
+    return _allow("SecretsUnderAKey", {"kms:Decrypt"}, ["*"]) | {"Condition": condition}
 
 
 def _allow(sid: str, actions: set[str] | frozenset[str], resources: list[str]) -> dict[str, Any]:

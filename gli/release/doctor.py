@@ -2,7 +2,7 @@
 
 A tip of main is explained by a tag of an operation, by the tree that an operation put back, or by a journal of this
 machine; any other one was pushed past the gate. Source of truth: git's refs and tags, the journals, and for what
-protects the branches GitHub's "Get rules for a branch" (REST API, repos/rules).
+protects the branches GitHub's "Get rules for a branch" (REST API, repos/rules) and "Get branch protection".
 """
 
 from __future__ import annotations
@@ -280,7 +280,7 @@ def _rules(patient: Patient) -> Iterator[Finding]:
     """What GitHub does not protect the branches from."""
     if patient.github is None:
         return
-    with httpx.Client(headers=_headers(patient.github), timeout=_ANSWER_S) as client:
+    with httpx.Client(headers=_headers(patient.github), timeout=_ANSWER_S, follow_redirects=True) as client:
         asked = {n: _asked(client, patient.github, mirror.repository) for n, mirror in patient.mirrors.items()}
     for name, answer in asked.items():
         if isinstance(answer, str):
@@ -298,19 +298,42 @@ def _rules(patient: Patient) -> Iterator[Finding]:
 
 
 def _asked(client: httpx.Client, github: Github, repository: Repository) -> dict[str, set[str]] | str:
-    """The types of the rules of each branch; why they are not known."""
+    """The types of the rules of each branch, of rulesets and of classic protection; why they are not known."""
     types = {}
     for branch in _RULES:
-        url = f"{github.api_url}/repos/{github.owner}/{repository.name}/rules/branches/{branch}"
+        base = f"{github.api_url}/repos/{github.owner}/{repository.name}"
         try:
-            answer = client.get(url, params={"per_page": 100})
+            answer = client.get(f"{base}/rules/branches/{branch}", params={"per_page": 100})
             rules: Any = answer.json() if answer.status_code == 200 else None
+            if not isinstance(rules, list):
+                return f"GitHub answered {answer.status_code}"
+            found = {str(rule.get("type")) for rule in rules if isinstance(rule, dict) and _protects(rule)}
+            classic = _classic(client, f"{base}/branches/{branch}") if _RULES[branch] - found else set()
         except (httpx.HTTPError, ValueError) as e:
             return type(e).__name__
-        if not isinstance(rules, list):
-            return f"GitHub answered {answer.status_code}"
-        types[branch] = {str(rule.get("type")) for rule in rules if isinstance(rule, dict) and _protects(rule)}
+        if isinstance(classic, str):
+            return f"{branch} {classic}"
+        types[branch] = found | classic
     return types
+
+
+def _classic(client: httpx.Client, branch: str) -> set[str] | str:
+    """What the branch's classic protection comes to, in types of rules; why that is not known.
+
+    Source of truth: GitHub REST, "Get branch protection", which takes a token that may read the administration, and
+    "Get a branch", which says to everybody whether there is any.
+    """
+    answer = client.get(f"{branch}/protection")
+    if answer.status_code != 200:
+        seen = client.get(branch)
+        protected = seen.status_code == 200 and (seen.json().get("protection") or {}).get("enabled")
+        return "has classic protection, which takes a token that may read Administration" if protected else set()
+    known = answer.json()
+    statuses = known.get("required_status_checks") or {}
+    demanded = {*(statuses.get("contexts") or []), *(c.get("context") for c in statuses.get("checks") or [])}
+    types = {"required_status_checks"} if CONTEXT in demanded else set()
+    allowed = {"deletion": "allow_deletions", "non_fast_forward": "allow_force_pushes"}
+    return types | {rule for rule, key in allowed.items() if not (known.get(key) or {}).get("enabled")}
 
 
 def _protects(rule: Mapping[str, Any]) -> bool:

@@ -40,7 +40,7 @@ class Statuses:
             "X-GitHub-Api-Version": "2022-11-28",
         }
         body = {"state": "success", "context": CONTEXT, "description": description[:_LONGEST]}
-        with httpx.Client(headers=headers, timeout=_ANSWER_S) as client:
+        with httpx.Client(headers=headers, timeout=_ANSWER_S, follow_redirects=True) as client:  # after a rename
 
             def one(repository: Repository) -> tuple[str, int]:
                 commit = commits[repository.name]

@@ -138,7 +138,6 @@ KOREAN: Mapping[str, str] = {
     "renewal {}": "갱신 {}",
     "{} to renew itself": "{}의 자동 갱신",
     "the validation records of the certificates in {}": "{}에 인증서 검증 레코드",
-    "Route 53 has no hosted zone {}": "Route 53에 호스팅 영역 {} 없음",
     # HTTP
     "200 from {}": "{}에서 200",
     "404 from {}": "{}에서 404",
@@ -588,7 +587,6 @@ KOREAN: Mapping[str, str] = {
     "compression of {}": "{}의 압축",
     "the root object {}": "루트 객체 {}",
     "viewers of {} {}": "{}의 접속자 {}",
-    "{} of {} is {}": "{1}의 {0}이(가) {2}",
     "this account has no load balancer {} of {}": "이 계정에 {1}의 로드 밸런서 {0}이(가) 없음",
     "this account has no distribution for {} of {}": "이 계정에 {1}의 {0}에 대한 배포가 없음",
     "this account has no {}, or does not say which version it runs": "이 계정에 {}이(가) 없거나 버전을 알려 주지 않음",
@@ -655,9 +653,62 @@ KOREAN: Mapping[str, str] = {
     "a successful deploy of {} at {}": "{1}의 {0} 배포 성공",
     "GitHub can't be reached: {}": "GitHub에 연결할 수 없음: {}",
     "GitHub answered {} instead of the runs of {}": "GitHub가 {1}의 실행 대신 {0}(으)로 응답함",
-    "GitHub answers no more questions for now: its rate limit is used up":
-        "GitHub의 요청 한도를 다 써서 지금은 응답하지 않음",
-    "GitHub does not show the runs of {}: {}; give it a token":
-        "GitHub가 {}의 실행을 보여 주지 않음: {}. 토큰을 주세요",
+    # AWS accounts and GitHub as they are
+    "CloudWatch did not tell all of {}: {}":
+        "CloudWatch가 {}을(를) 다 알려 주지 않음: {}",
+    "GitHub answers no more questions for now: {}":
+        "GitHub가 지금은 더 답하지 않음: {}",
+    "GitHub does not show the runs of {}: {}; give it a token that may read Actions there":
+        "GitHub가 {}의 실행을 보여 주지 않음: {}. 그곳의 Actions를 읽을 수 있는 토큰을 주세요",
+    "IAM does not say what {} allows, of {}":
+        "IAM이 {1}의 {0}이(가) 무엇을 허용하는지 알려 주지 않음",
+    "Route 53 has no hosted zone {} in this account ({})":
+        "이 계정의 Route 53에 호스팅 영역 {} 없음({})",
+    "Route 53 has several hosted zones {}, and one of them answers: {}":
+        "Route 53에 호스팅 영역 {}이(가) 여럿이고 그중 하나만 응답함: {}",
+    "asked as {}, which [{}.aws.roles] {} names":
+        "[{1}.aws.roles]의 {2}이(가) 가리키는 {0}(으)로 요청함",
+    "its rate limit is used up":
+        "요청 한도를 다 씀",
+    "its rate limit is used up until {} UTC":
+        "{} UTC까지 요청 한도를 다 씀",
+    "its secondary rate limit was met, try again in {} s":
+        "2차 요청 한도에 걸림, {}초 뒤에 다시 시도하세요",
+    "the bundle imports more than {} scripts":
+        "번들이 가져오는 스크립트가 {}개보다 많음",
+    "the search stopped after {} pages":
+        "검색이 {}쪽 뒤에 멈춤",
+    "the state of a run of {}":
+        "{}의 실행 상태",
+    "the state of the alarm {}":
+        "알람 {}의 상태",
+    "the status of {}":
+        "{}의 상태",
+    "where it lies in another account, name a role that may look there as {} in [{}.aws.roles]":
+        "다른 계정에 있으면 그곳을 볼 수 있는 역할을 [{1}.aws.roles]에 {0}(으)로 적으세요",
+    "{} answered more than the {} characters that are read":
+        "{}의 응답이 읽는 한도인 {}자보다 김",
+    "{} can't be verified: no system holds the CAs of Amazon RDS; fetch them with `gli rds-roots` ({})":
+        "{}을(를) 검증할 수 없음: Amazon RDS의 인증 기관은 어느 시스템에도 없음. `gli rds-roots`로 받으세요({})",
+    "{} has more than {} runs for {}":
+        "{2}에 대한 {0}의 실행이 {1}건보다 많음",
+    "{} holds more lines than were searched: {} errors so far":
+        "{}에 검색한 것보다 많은 줄이 있음: 지금까지 오류 {}건",
+    "{} is a server certificate of IAM, which this suite does not look at: use ACM":
+        "{}은(는) 이 도구가 보지 않는 IAM의 서버 인증서: ACM을 쓰세요",
+    "{} is denied for the secret {}: {}":
+        "시크릿 {1}에 대해 {0}이(가) 거부됨: {2}",
+    "{} is imported by the bundle, and can't be read: {}":
+        "번들이 가져오는 {}을(를) 읽을 수 없음: {}",
+    "{} is longer than what is read: what it refers to is not known":
+        "{}이(가) 읽는 한도보다 길어 무엇을 가리키는지 알 수 없음",
+    "{} is of the class {}, which CloudWatch does not search by lines":
+        "{}의 클래스 {}은(는) CloudWatch가 줄 단위로 검색하지 않음",
+    "{} is {}, a value that this suite does not know":
+        "{}이(가) 이 도구가 모르는 값 {}임",
+    "{} of {} is {} ({})":
+        "{1}의 {0}: {2}({3})",
+    "{}: whether {} has an event of the last {} min is not known":
+        "{}: {}에 최근 {}분 안의 이벤트가 있는지 알 수 없음",
 }
 # fmt: on

@@ -1,6 +1,7 @@
 """ACM certificates, and the TLS policies of the hosts that they serve.
 
-Source of truth: acm DescribeCertificate; the balancer's listeners and CloudFront's distributions for what is in use.
+Source of truth: acm DescribeCertificate; elbv2 DescribeListenerCertificates and CloudFront's distributions for what is
+in use.
 """
 
 from __future__ import annotations
@@ -11,14 +12,18 @@ from datetime import datetime
 from typing import Any
 
 from gli.common.clock import now
-from gli.observe.aws.cloudfront import distributions
+from gli.common.sentences import phrase
+from gli.observe.aws.cloudfront import distributions, serving
 from gli.observe.aws.load_balancer import balancer
 from gli.observe.aws.route53 import normalised
 from gli.observe.engine.aws_session import AwsError
-from gli.observe.engine.observation import Observation
+from gli.observe.engine.observation import Observation, one_of, unknown
 from gli.observe.engine.probe import Observer, probe
 
 _HTTPS = 443
+_STATUSES = frozenset(
+    {"PENDING_VALIDATION", "ISSUED", "INACTIVE", "EXPIRED", "VALIDATION_TIMED_OUT", "REVOKED", "FAILED"}
+)
 
 
 class AcmCertificate(Observation):
@@ -34,20 +39,29 @@ class AcmCertificate(Observation):
     """The CNAME records by which ACM sees whose domain it is, now and at every renewal: name to value."""
 
 
-@probe(deadline=20)
+@probe(deadline=30)
 async def certificates(observer: Observer) -> tuple[AcmCertificate, ...]:
-    """Every ACM certificate that the environment's listeners and distributions use."""
-    used: dict[str, str] = {}
-    aws = observer.environment.aws
+    """Every certificate that the environment's listeners and distributions use, those that they serve by SNI too."""
+    environment, aws = observer.environment, observer.environment.aws
     assert aws is not None
-    if observer.environment.load_balancer:
-        described = await observer.see(balancer, observer.environment.load_balancer)
-        used |= {arn: aws.region for listener in described.listeners for arn in listener.certificates}
-    hosts = {f.host for f in observer.environment.frontends.values()}
-    for each in await observer.see(distributions):
-        if each.certificate and hosts & set(each.aliases):
-            used[each.certificate] = "us-east-1"  # the only region that CloudFront takes certificates from
+    used: dict[str, str] = {}
+    if environment.load_balancer:
+        described = await observer.see(balancer, environment.load_balancer)
+        secure = [each for each in described.listeners if each.certificates]
+        listed = await asyncio.gather(*[_listed(observer, each.arn) for each in secure])
+        used |= dict.fromkeys((arn for each in secure for arn in each.certificates), aws.region)
+        used |= dict.fromkeys((arn for arns in listed for arn in arns), aws.region)
+    found = await observer.see(distributions) if environment.frontends else ()
+    serving_ = [serving(found, f.host) for f in environment.frontends.values()]
+    # us-east-1 is the only region that CloudFront takes certificates from
+    used |= dict.fromkeys((d.certificate for d in serving_ if d and d.certificate), "us-east-1")
     return tuple(await asyncio.gather(*[_certificate(observer, arn, region) for arn, region in sorted(used.items())]))
+
+
+async def _listed(observer: Observer, listener: str) -> list[str]:
+    """Every certificate of a listener: DescribeListeners names the default one alone."""
+    answer = await observer.aws.call(observer, "elbv2", "describe_listener_certificates", ListenerArn=listener)
+    return [c["CertificateArn"] for c in answer.get("Certificates") or []]
 
 
 @probe()
@@ -59,11 +73,16 @@ async def tls_policies(observer: Observer) -> dict[str, str | None]:
         listeners = (await observer.see(balancer, environment.load_balancer)).listeners
         policy = next((each.policy for each in listeners if each.port == _HTTPS), None)
         policies |= {s.host: policy for s in environment.services.values()}
-    served = {alias: d.tls_policy for d in await observer.see(distributions) for alias in d.aliases}
-    return policies | {f.host: served.get(f.host) for f in environment.frontends.values()}
+    found = await observer.see(distributions) if environment.frontends else ()
+    served = {f.host: serving(found, f.host) for f in environment.frontends.values()}
+    return policies | {host: d.tls_policy if d else None for host, d in served.items()}
 
 
 async def _certificate(observer: Observer, arn: str, region: str) -> AcmCertificate:
+    if ":iam:" in arn:
+        raise unknown(
+            "vantage", phrase("{} is a server certificate of IAM, which this suite does not look at: use ACM", arn)
+        )
     try:
         answer = await observer.aws.call(observer, "acm", "describe_certificate", region=region, CertificateArn=arn)
     except AwsError as e:
@@ -74,8 +93,8 @@ async def _certificate(observer: Observer, arn: str, region: str) -> AcmCertific
     not_after = found.get("NotAfter")
     return AcmCertificate(
         arn=arn,
-        status=found["Status"],
-        names=tuple(sorted({found["DomainName"], *found.get("SubjectAlternativeNames", [])})),
+        status=one_of(_STATUSES, found["Status"], phrase("the status of {}", arn)),
+        names=tuple(sorted({found["DomainName"], *(found.get("SubjectAlternativeNames") or [])})),
         not_after=not_after,
         days_left=round((not_after - now()).total_seconds() / 86400, 2) if not_after else None,
         renewal=(found.get("RenewalSummary") or {}).get("RenewalStatus"),

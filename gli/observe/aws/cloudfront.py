@@ -6,11 +6,13 @@ Source of truth: cloudfront ListDistributions, GetDistribution and ListInvalidat
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from gli.common.sentences import phrase
-from gli.config.environments import Frontend
+from gli.config.environments import Environment, Frontend
+from gli.observe.engine.aws_session import Part
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
@@ -75,24 +77,61 @@ class Invalidations(Observation):
     """The ids of those that have not reached every edge."""
 
 
-@probe(deadline=20)
+@probe(deadline=40)
 async def distributions(observer: Observer) -> tuple[Distribution, ...]:
-    """Every distribution of the account, with its configuration."""
-    answer = await observer.aws.call(observer, "cloudfront", "list_distributions")
-    items = answer.get("DistributionList", {}).get("Items") or []
+    """The distributions that serve a frontend of this environment, in full."""
+    return await described_distributions(observer, observer.environment)
+
+
+@probe(deadline=40)
+async def other_distributions(observer: Observer) -> tuple[Distribution, ...]:
+    """Those that serve a frontend of the counterpart."""
+    other = observer.environment.other
+    assert other is not None, "asked only of environments with a counterpart"
+    return await described_distributions(observer, other, part="counterpart")
+
+
+async def described_distributions(
+    observer: Observer, environment: Environment, part: Part | None = None
+) -> tuple[Distribution, ...]:
+    """The account's distributions are listed, and described in full where an alias serves one of the hosts.
+
+    Two calls and one a frontend, and one more for each hundred distributions of the account. One that stages a
+    continuous deployment serves nobody by its name.
+    """
+    answer = await observer.aws.call(observer, "cloudfront", "list_distributions", part=part)
+    hosts = [f.host for f in environment.frontends.values()]
+    ids = [
+        item["Id"]
+        for item in _items(answer.get("DistributionList"))
+        if not item.get("Staging") and any(_covers(alias, host) for alias in _aliases(item) for host in hosts)
+    ]
     found = await asyncio.gather(
-        *[observer.aws.call(observer, "cloudfront", "get_distribution", Id=item["Id"]) for item in items]
+        *[observer.aws.call(observer, "cloudfront", "get_distribution", part=part, Id=id_) for id_ in ids]
     )
     return tuple(_distribution(f["Distribution"]) for f in found)
+
+
+def serving(distributions: Sequence[Distribution], host: str) -> Distribution | None:
+    """The distribution that serves a host: CloudFront prefers its very name to a wildcard, and a longer wildcard."""
+    fitting = [(alias, d) for d in distributions for alias in d.aliases if _covers(alias, host)]
+    return max(fitting, key=lambda pair: (pair[0] == host, len(pair[0])))[1] if fitting else None
+
+
+def _covers(alias: str, host: str) -> bool:
+    """Whether an alias, a name or `*.` and a name, stands for a host."""
+    alias = alias.lower()
+    return alias == host or (alias.startswith("*.") and host.endswith(alias[1:]))
 
 
 @probe()
 async def distribution(observer: Observer, frontend: Frontend) -> Distribution:
     """The distribution that serves a frontend's host."""
-    for each in await observer.see(distributions):
-        if frontend.host in each.aliases:
-            return each
-    raise unknown("not-found", phrase("no CloudFront distribution has the alias {}", frontend.host))
+    all_ = await observer.see(distributions)
+    found = serving(all_, frontend.host)
+    if found is None:
+        raise unknown("not-found", phrase("no CloudFront distribution has the alias {}", frontend.host))
+    return found
 
 
 @probe(deadline=20)
@@ -106,11 +145,11 @@ async def invalidations(observer: Observer, frontend: Frontend) -> Invalidations
         DistributionId=served_by.id,
         PaginationConfig={"MaxItems": _NEWEST_INVALIDATIONS},  # CloudFront lists the newest first
     )
-    items = answer.get("InvalidationList", {}).get("Items") or []
+    items = _items(answer.get("InvalidationList"))
     return Invalidations(
         distribution=served_by.id,
         newest=max((item["CreateTime"] for item in items), default=None),
-        running=tuple(item["Id"] for item in items if item["Status"] == "InProgress"),
+        running=tuple(item["Id"] for item in items if item["Status"].lower() != "completed"),
     )
 
 
@@ -122,7 +161,7 @@ def _distribution(described: dict[str, Any]) -> Distribution:
         domain_name=described["DomainName"],
         status=described["Status"],
         enabled=config["Enabled"],
-        aliases=tuple(sorted((config.get("Aliases") or {}).get("Items") or [])),
+        aliases=_aliases(config),
         certificate=(config.get("ViewerCertificate") or {}).get("ACMCertificateArn"),
         root_object=config.get("DefaultRootObject") or None,
         origins=tuple(map(_origin, _items(config.get("Origins")))),
@@ -138,6 +177,10 @@ def _distribution(described: dict[str, Any]) -> Distribution:
         ),
         tls_policy=(config.get("ViewerCertificate") or {}).get("MinimumProtocolVersion"),
     )
+
+
+def _aliases(described: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(sorted((described.get("Aliases") or {}).get("Items") or []))
 
 
 def _items(listing: dict[str, Any] | None) -> list[dict[str, Any]]:

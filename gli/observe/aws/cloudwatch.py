@@ -10,7 +10,7 @@ was zero all the time has no datapoint at all.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -51,6 +51,8 @@ class Metrics(Observation):
 
     taken: datetime
     series: dict[str, tuple[tuple[datetime, float], ...]]
+    incomplete: Mapping[str, str] = {}
+    """Metrics of which CloudWatch told a part at most, and its word for that (StatusCode)."""
 
     def points(self, subject: str, metric: str) -> tuple[tuple[datetime, float], ...]:
         """What was measured, perhaps nothing; raises `Unobserved` where the subject could not be asked about."""
@@ -58,6 +60,10 @@ class Metrics(Observation):
         if name not in self.series:
             raise unknown(
                 "dependency", phrase("{} of {} could not be asked for: what it belongs to is unknown", metric, subject)
+            )
+        if name in self.incomplete:
+            raise unknown(
+                "too-little-data", phrase("CloudWatch did not tell all of {}: {}", name, self.incomplete[name])
             )
         return self.series[name]
 
@@ -126,7 +132,17 @@ async def metrics(observer: Observer) -> Metrics:
     found: dict[str, list[tuple[datetime, float]]] = {query.name: [] for query in queries.values()}
     for result in answer["MetricDataResults"]:
         found[queries[result["Id"]].name] += zip(result["Timestamps"], result["Values"], strict=True)
-    return Metrics(taken=taken, series={name: tuple(sorted(points)) for name, points in found.items()})
+    return Metrics(
+        taken=taken,
+        series={name: tuple(sorted(points)) for name, points in found.items()},
+        incomplete={queries[key].name: status for key, status in _incomplete(answer).items()},
+    )
+
+
+def _incomplete(answer: Mapping[str, Any]) -> dict[str, str]:
+    """The ids of results that CloudWatch did not tell in full: of a result in several pages, the last one says it."""
+    status = {r["Id"]: r.get("StatusCode") or "Complete" for r in answer["MetricDataResults"]}
+    return {key: code for key, code in status.items() if code != "Complete"}
 
 
 @probe(deadline=20)
@@ -151,6 +167,12 @@ async def earlier_requests(observer: Observer) -> dict[str, tuple[float, ...]]:
             for ago in _SAME_MINUTES
         ]
     )
+    for answer in answers:
+        if partial := _incomplete(answer):
+            raise unknown(
+                "too-little-data",
+                phrase("CloudWatch did not tell all of {}: {}", "RequestCount", min(partial.values())),
+            )
     sums = [{r["Id"]: sum(r["Values"]) for r in answer["MetricDataResults"]} for answer in answers]
     return {query.subject: tuple(of.get(f"m{n}", 0.0) for of in sums) for n, query in enumerate(queries)}
 

@@ -1,18 +1,33 @@
 """Who is told when something breaks: log groups, alarms and the topics that they notify.
 
-Source of truth: logs DescribeLogGroups, cloudwatch DescribeAlarms, sns ListTopics and ListSubscriptionsByTopic.
+Source of truth: logs DescribeLogGroups, cloudwatch DescribeAlarms, sns ListSubscriptionsByTopic; for what an alarm
+watches, the service whose dimension it is.
 """
 
 from __future__ import annotations
 
+import asyncio
+import re
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+from gli.common.sentences import phrase
 from gli.observe.aws.ecs_services import clusters, ecs_services
 from gli.observe.aws.elasticache import replication_group
+from gli.observe.aws.identity import caller_identity
 from gli.observe.aws.load_balancer import balancer
 from gli.observe.aws.rds import database_instance
-from gli.observe.engine.observation import Observation
+from gli.observe.engine.aws_session import AwsError
+from gli.observe.engine.observation import Observation, one_of
 from gli.observe.engine.probe import Observer, probe
+
+_STATES = frozenset({"OK", "ALARM", "INSUFFICIENT_DATA"})
+_UNSEARCHABLE = frozenset({"INFREQUENT_ACCESS", "DELIVERY"})
+_SELECTED = re.compile(r"\bSELECT\s+\w+\(\s*(?:\"([^\"]+)\"|([\w.]+))\s*\)", re.IGNORECASE)
+"""The metric of a Metrics Insights query, `SELECT AVG(CPUUtilization) FROM ...`."""
+_WATCHED = re.compile(r"\b(?:ALARM|OK|INSUFFICIENT_DATA)\(\s*\"?([^\")]+?)\"?\s*\)", re.IGNORECASE)
+"""The alarms that a composite alarm's rule names, by name or by ARN."""
+_SERVICES_PER_CALL = 10
 
 
 class LogGroup(Observation):
@@ -22,23 +37,40 @@ class LogGroup(Observation):
     exists: bool
     retention_days: int | None = None
     """None: events never expire."""
+    log_class: str = "STANDARD"
+
+    @property
+    def searchable(self) -> bool:
+        """Whether FilterLogEvents takes groups of its class."""
+        return self.log_class not in _UNSEARCHABLE
 
 
 class Alarm(Observation):
     """An alarm."""
 
     name: str
-    metric: str
-    """Empty for a composite alarm, which watches other alarms."""
+    arn: str = ""
+    metrics: tuple[str, ...] = ()
+    """The names of the metrics that it watches, sorted: several where it computes something from them."""
+    composite: bool = False
+    """It watches other alarms."""
+    watched: tuple[str, ...] = ()
+    """The names or ARNs of the alarms that a composite one watches."""
     state: str
     reason: str
     enabled: bool
     actions: tuple[str, ...]
-    dimensions: dict[str, str]
+    dimensions: tuple[tuple[tuple[str, str], ...], ...] = ()
+    """The dimensions of each metric that it watches."""
+
+    @property
+    def scales(self) -> bool:
+        """Whether it drives a scaling policy and nothing else: it rings whenever there is something to scale."""
+        return bool(self.actions) and all(re.match(r"arn:[^:]+:autoscaling:", action) for action in self.actions)
 
 
 class Topic(Observation):
-    """An SNS topic and whom it reaches."""
+    """An SNS topic and whom it reaches; without an ARN there is none of that name."""
 
     name: str
     arn: str | None
@@ -49,65 +81,118 @@ class Topic(Observation):
 
 @probe()
 async def log_groups(observer: Observer) -> dict[str, LogGroup]:
-    """The environment's log groups by name; one paged call for the prefix that all share."""
-    wanted = observer.environment.logs.groups if observer.environment.logs else ()
-    prefix = _common_prefix(wanted)
-    answer = await observer.aws.call(observer, "logs", "describe_log_groups", logGroupNamePrefix=prefix)
-    found = {g["logGroupName"]: g.get("retentionInDays") for g in answer["logGroups"]}
-    return {n: LogGroup(name=n, exists=n in found, retention_days=found.get(n)) for n in wanted}
+    """The environment's log groups by name, and those of its services; a call for each, however many others exist."""
+    wanted = set(observer.environment.logs.groups if observer.environment.logs else ())
+    wanted |= {s.log_group for s in observer.environment.services.values() if s.log_group}
+    found = await asyncio.gather(*[_log_group(observer, name) for name in sorted(wanted)])
+    return {group.name: group for group in found}
 
 
-@probe()
+async def _log_group(observer: Observer, name: str) -> LogGroup:
+    answer = await observer.aws.call(observer, "logs", "describe_log_groups", logGroupNamePrefix=name)
+    described = next((g for g in answer["logGroups"] if g["logGroupName"] == name), None)
+    if described is None:
+        return LogGroup(name=name, exists=False)
+    return LogGroup(
+        name=name,
+        exists=True,
+        retention_days=described.get("retentionInDays"),
+        log_class=described.get("logGroupClass") or "STANDARD",
+    )
+
+
+@probe(deadline=30)
 async def alarms(observer: Observer) -> tuple[Alarm, ...]:
     """The alarms whose names start with the environment's prefix."""
     prefix = observer.environment.alarms.prefix if observer.environment.alarms else ""
     answer = await observer.aws.call(
         observer, "cloudwatch", "describe_alarms", AlarmNamePrefix=prefix, AlarmTypes=["MetricAlarm", "CompositeAlarm"]
     )
-    found = [_alarm(a) for a in (*answer.get("MetricAlarms", []), *answer.get("CompositeAlarms", []))]
+    found = [read_alarm(a) for a in (*answer.get("MetricAlarms", []), *answer.get("CompositeAlarms", []))]
     return tuple(sorted(found, key=lambda a: a.name))
 
 
-def _alarm(described: dict[str, Any]) -> Alarm:
-    """A metric alarm, one on an expression over metrics, or a composite one."""
-    metrics = [m["MetricStat"]["Metric"] for m in described.get("Metrics", []) if "MetricStat" in m]
-    watched = [described, *metrics]
+def read_alarm(described: Mapping[str, Any]) -> Alarm:
+    """A metric alarm, one on an expression over metrics, one on a Metrics Insights query, or a composite one."""
+    queries = described.get("Metrics") or []
+    watched = [described, *(q["MetricStat"]["Metric"] for q in queries if "MetricStat" in q)]
+    selected = [m for q in queries for m in _SELECTED.findall(q.get("Expression") or "")]
+    names = {w["MetricName"] for w in watched if w.get("MetricName")} | {quoted or plain for quoted, plain in selected}
+    rule = described.get("AlarmRule")
     return Alarm(
         name=described["AlarmName"],
-        metric=next((w["MetricName"] for w in watched if w.get("MetricName")), ""),
-        state=described["StateValue"],
-        reason=described.get("StateReason", ""),
+        arn=described.get("AlarmArn") or "",
+        metrics=tuple(sorted(names)),
+        composite=rule is not None,
+        watched=tuple(sorted(set(_WATCHED.findall(rule or "")))),
+        state=one_of(_STATES, described["StateValue"], phrase("the state of the alarm {}", described["AlarmName"])),
+        reason=described.get("StateReason") or "",
         enabled=described.get("ActionsEnabled", True),
-        actions=tuple(described.get("AlarmActions", [])),
-        dimensions={d["Name"]: d["Value"] for w in watched for d in w.get("Dimensions", [])},
+        actions=tuple(described.get("AlarmActions") or []),
+        dimensions=tuple(
+            tuple(sorted((d["Name"], d["Value"]) for d in w["Dimensions"])) for w in watched if w.get("Dimensions")
+        ),
     )
 
 
-@probe()
+@probe(deadline=20)
 async def topics(observer: Observer) -> dict[str, Topic]:
-    """The environment's topics by name, with their subscriptions."""
+    """The environment's topics by name, with their subscriptions; a call for each, however many others exist."""
     wanted = observer.environment.alarms.topics if observer.environment.alarms else ()
-    answer = await observer.aws.call(observer, "sns", "list_topics")
-    arns = {t["TopicArn"].rpartition(":")[2]: t["TopicArn"] for t in answer["Topics"]}
-    found = {}
-    for name in wanted:
-        if name not in arns:
-            found[name] = Topic(name=name, arn=None)
-            continue
-        answer = await observer.aws.call(observer, "sns", "list_subscriptions_by_topic", TopicArn=arns[name])
-        confirmed = [s for s in answer["Subscriptions"] if s["SubscriptionArn"].startswith("arn:")]
-        found[name] = Topic(
-            name=name,
-            arn=arns[name],
-            confirmed=tuple(sorted({s["Protocol"] for s in confirmed})),
-            pending=len(answer["Subscriptions"]) - len(confirmed),
-        )
-    return found
+    identity = await observer.see(caller_identity)
+    partition = identity.arn.split(":")[1]
+    arns = {name: f"arn:{partition}:sns:{identity.region}:{identity.account}:{name}" for name in wanted}
+    found = await asyncio.gather(*[_topic(observer, name, arn) for name, arn in arns.items()])
+    return {topic.name: topic for topic in found}
 
 
-@probe(deadline=15)
-async def live_dimensions(observer: Observer) -> tuple[str, ...]:
-    """Every value that a dimension of an alarm may have: the names of the environment's resources that exist."""
+async def _topic(observer: Observer, name: str, arn: str) -> Topic:
+    try:
+        answer = await observer.aws.call(observer, "sns", "list_subscriptions_by_topic", TopicArn=arn)
+    except AwsError as e:
+        if e.code in ("NotFound", "NotFoundException"):
+            return Topic(name=name, arn=None)
+        raise
+    arns = [s["SubscriptionArn"] for s in answer.get("Subscriptions") or []]
+    protocols = {s["SubscriptionArn"]: s["Protocol"] for s in answer.get("Subscriptions") or []}
+    return Topic(
+        name=name,
+        arn=arn,
+        confirmed=tuple(sorted({protocols[a] for a in arns if a.startswith("arn:")})),
+        pending=arns.count("PendingConfirmation"),  # one that was removed shows as Deleted for three days
+    )
+
+
+@probe(deadline=40)
+async def dead_dimensions(observer: Observer) -> tuple[str, ...]:
+    """Every value of an alarm's dimensions whose resource AWS says is not there; sorted.
+
+    The environment's own resources are known. What else an alarm watches is looked for among all of its kind, one
+    listing a kind. Dimensions that name none of these kinds (a queue, a zone, a firewall) are not looked at.
+    """
+    watched = {d for alarm in await observer.see(alarms) for dimensions in alarm.dimensions for d in dimensions}
+    services = {
+        (dict(dimensions).get("ClusterName", ""), value)
+        for alarm in await observer.see(alarms)
+        for dimensions in alarm.dimensions
+        for name, value in dimensions
+        if name == "ServiceName" and "ClusterName" in dict(dimensions)
+    }
+    live = await _own(observer)
+    dead: set[str] = set()
+    for kind, listed in _LISTED.items():
+        strangers = {value for name, value in watched if name == kind} - live
+        dead |= strangers - await listed(observer) if strangers else set()
+    of_services = {cluster for cluster, _ in services} | {v for name, v in watched if name == "ClusterName"}
+    dead |= of_services - live - await _active_clusters(observer, sorted(of_services - live))
+    for cluster in sorted({c for c, name in services if name not in live} - dead):
+        names = sorted(name for c, name in services if c == cluster and name not in live)
+        dead |= set(names) - await _active_services(observer, cluster, names)
+    return tuple(sorted(dead))
+
+
+async def _own(observer: Observer) -> set[str]:
+    """The values by which the environment's own resources go, as far as they exist."""
     environment = observer.environment
     live: set[str] = set()
     if environment.load_balancer:
@@ -120,14 +205,43 @@ async def live_dimensions(observer: Observer) -> tuple[str, ...]:
     if environment.database and (await observer.see(database_instance, environment.database)).status != "missing":
         live.add(environment.database.instance)
     if environment.cache and (group := await observer.see(replication_group, environment.cache)).status != "missing":
-        live |= {group.id, *group.members, f"{group.id}-001"}
-    return tuple(sorted(live))
+        live |= {group.id, *group.members}
+    return live
 
 
-def _common_prefix(names: tuple[str, ...]) -> str:
-    """The longest text that all names start with."""
+def _all(service: str, operation: str, key: str, name: str, after: str = "") -> Listing:
+    """Every resource of a kind, by the name that alarms know it by: what follows `after` in the field `name`."""
+
+    async def listed(observer: Observer) -> set[str]:
+        answer = await observer.aws.call(observer, service, operation)
+        return {str(each[name]).rpartition(after)[2] if after else str(each[name]) for each in answer.get(key) or []}
+
+    return listed
+
+
+Listing = Callable[[Observer], Coroutine[Any, Any, set[str]]]
+_LISTED: Mapping[str, Listing] = {
+    "LoadBalancer": _all("elbv2", "describe_load_balancers", "LoadBalancers", "LoadBalancerArn", ":loadbalancer/"),
+    "TargetGroup": _all("elbv2", "describe_target_groups", "TargetGroups", "TargetGroupArn", ":"),
+    "DBInstanceIdentifier": _all("rds", "describe_db_instances", "DBInstances", "DBInstanceIdentifier"),
+    "CacheClusterId": _all("elasticache", "describe_cache_clusters", "CacheClusters", "CacheClusterId"),
+    "ReplicationGroupId": _all("elasticache", "describe_replication_groups", "ReplicationGroups", "ReplicationGroupId"),
+}
+"""Dimension to all that there is of its kind."""
+
+
+async def _active_clusters(observer: Observer, names: list[str]) -> set[str]:
     if not names:
-        return ""
-    first, last = min(names), max(names)
-    length = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
-    return first[:length]
+        return set()
+    answer = await observer.aws.call(observer, "ecs", "describe_clusters", clusters=names)
+    return {c["clusterName"] for c in answer.get("clusters") or [] if c.get("status") == "ACTIVE"}
+
+
+async def _active_services(observer: Observer, cluster: str, names: list[str]) -> set[str]:
+    found: set[str] = set()
+    for at in range(0, len(names), _SERVICES_PER_CALL):
+        answer = await observer.aws.call(
+            observer, "ecs", "describe_services", cluster=cluster, services=names[at : at + _SERVICES_PER_CALL]
+        )
+        found |= {s["serviceName"] for s in answer.get("services") or [] if s.get("status") == "ACTIVE"}
+    return found

@@ -12,6 +12,7 @@ from typing import Any
 from gli.common.clock import now
 from gli.common.sentences import phrase
 from gli.config.environments import Environment, Service
+from gli.observe.engine.aws_session import Part
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 from gli.observe.release.github_runs import workflows_ended
@@ -106,12 +107,15 @@ async def described_services(observer: Observer, environment: Environment) -> di
     for service in environment.services.values():
         if service.ecs:
             wanted.setdefault(service.ecs.cluster, []).append(service)
+    part: Part | None = None if environment is observer.environment else "counterpart"
     described: dict[str, EcsService] = {}
     for cluster, services in sorted(wanted.items()):
         assert len(services) <= _PER_CALL
         names = [s.ecs.service for s in services if s.ecs]
         try:
-            answer = await observer.aws.call(observer, "ecs", "describe_services", cluster=cluster, services=names)
+            answer = await observer.aws.call(
+                observer, "ecs", "describe_services", part=part, cluster=cluster, services=names
+            )
             found = {s["serviceName"]: s for s in answer["services"]}
         except Exception as e:
             if getattr(e, "code", "") != "ClusterNotFoundException":

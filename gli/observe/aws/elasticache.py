@@ -75,8 +75,11 @@ async def replication_group(observer: Observer, cache: Cache) -> ReplicationGrou
 
 @probe()
 async def cache_nodes(observer: Observer) -> tuple[CacheNode, ...]:
-    """Every cache node of the account; one call."""
-    answer = await observer.aws.call(observer, "elasticache", "describe_cache_clusters")
+    """Every cache node of the account, and of the counterpart's where it has one of its own; one call each."""
+    answers = [
+        await observer.aws.call(observer, "elasticache", "describe_cache_clusters", part=part)
+        for part in observer.aws.accounts()
+    ]
     return tuple(
         CacheNode(
             id=n["CacheClusterId"],
@@ -84,6 +87,7 @@ async def cache_nodes(observer: Observer) -> tuple[CacheNode, ...]:
             engine=f"{n['Engine']} {n['EngineVersion']}" if n.get("EngineVersion") else None,
             security_groups=tuple(sorted(g["SecurityGroupId"] for g in n.get("SecurityGroups") or [])),
         )
+        for answer in answers
         for n in answer["CacheClusters"]
     )
 

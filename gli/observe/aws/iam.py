@@ -2,35 +2,43 @@
 
 A policy is read as IAM does, as far as that goes without a request: an action and a resource are allowed where a
 statement allows them and none denies them. A condition is taken as met where it allows, and as not met where it denies.
-Source of truth: iam GetAccountAuthorizationDetails, one paged call for all roles and the policies attached to them.
+Service control policies can't be seen from inside an account, and are not read. Source of truth: iam
+GetAccountAuthorizationDetails, one paged call for all roles and the policies attached to them; kms GetKeyPolicy.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import Any
 
-from gli.common.sentences import Said, phrase
-from gli.config.environments import Service
-from gli.observe.aws.identity import caller_identity
+from gli.common.sentences import Said, listed, phrase
+from gli.config.environments import Environment, Service
+from gli.observe.aws.identity import Identity, caller_identity
 from gli.observe.aws.task_definitions import TaskDefinition, task_definition
-from gli.observe.engine.observation import Observation, Unobserved
+from gli.observe.data.secrets import customer_key, listed_secrets, secret_states
+from gli.observe.engine.observation import Observation, Unobserved, unknown
 from gli.observe.engine.probe import Observer, probe
 
 TASKS = "ecs-tasks.amazonaws.com"
+_PER_PAGE = 200
 _PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 _LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
 _GITHUB = "token.actions.githubusercontent.com"
 _ASKING = frozenset({"StringEquals", "StringEqualsIgnoreCase", "StringLike"})
 _FOR_TASKS = "AmazonECSTaskExecutionRolePolicy"  # AWS's own: pulls and logs, everywhere
-_LOOKING = re.compile(r"[a-z0-9-]+:(?:get|list|describe|head)[a-z0-9*?]*", re.IGNORECASE)
+_LOOKING = re.compile(
+    r"[a-z0-9-]+:(?:batchdescribe|batchget|describe|get|head|list|lookup|search|view)[a-z0-9*?]*", re.IGNORECASE
+)
 _EVERY_ACTION = re.compile(r"\*+|[^:]*:\*+")
 _EVERY_RESOURCE = re.compile(r"[*?]+|arn(?::[^:]*){0,4}:[*?]+")  # of a service, where the ARN names one
 _FOR_ADMINISTRATORS = frozenset({"AdministratorAccess", "PowerUserAccess"})
+_TO_LOOK = re.compile(r"arn:[^:]+:iam::aws:policy/(?:job-function/)?(?:ReadOnlyAccess|ViewOnlyAccess|SecurityAudit)")
+"""Policies that AWS keeps for whoever only looks; none of them reads a secret's value."""
+_DEPLOYS = ("ecs:UpdateService", "ecs:RunTask", "ecr:PutImage", "s3:PutObject", "secretsmanager:GetSecretValue")
 
 
 class Statement(Observation):
@@ -42,6 +50,10 @@ class Statement(Observation):
     resources: tuple[str, ...]
     except_resources: tuple[str, ...] = ()
     conditional: bool = False
+    via: tuple[str, ...] = ()
+    """The services that must ask in the role's place (the condition `kms:ViaService`), if the statement says so."""
+    to_look: bool = False
+    """It stands in a policy that AWS keeps for whoever only looks."""
 
     def covers(self, action: str, resource: str) -> bool:
         """Whether the statement is about that action on that resource."""
@@ -51,6 +63,14 @@ class Statement(Observation):
     def names(self, action: str) -> bool:
         """Whether the statement is about that action, on whatever resource."""
         return _matches(action, self.actions) if self.actions else not _matches(action, self.except_actions)
+
+    @property
+    def opens_secrets(self) -> bool:
+        """Whether all that it allows is to decrypt with keys that it names, or for Secrets Manager alone."""
+        decrypts = {a.lower() for a in self.actions} == {"kms:decrypt"}
+        named = bool(self.resources) and not any(_EVERY_RESOURCE.fullmatch(r) for r in self.resources)
+        asked = bool(self.via) and all(service.startswith("secretsmanager.") for service in self.via)
+        return decrypts and (named or asked)
 
     @property
     def wide(self) -> tuple[str, ...]:
@@ -71,8 +91,10 @@ class Role(Observation):
     attached: tuple[str, ...] = ()
     """Names of the managed policies attached to it."""
     unread: tuple[str, ...] = ()
-    """Those of them of which IAM does not say what they hold."""
+    """Those of them, and of its boundary, of which IAM does not say what they hold."""
     statements: tuple[Statement, ...] = ()
+    boundary: tuple[Statement, ...] | None = None
+    """What its permissions boundary allows at most; None: it has none."""
 
     @property
     def name(self) -> str:
@@ -85,12 +107,10 @@ class Role(Observation):
         return tuple(attached + [action for statement in self.statements for action in statement.wide])
 
     def may(self, action: str, resource: str) -> bool:
-        """Whether its policies allow that action on that resource."""
-        about = [s for s in self.statements if s.covers(action, resource)]
-        if any(not s.allows and not s.conditional for s in about):
-            return False
+        """Whether its policies allow that action on that resource, and its boundary does too."""
         by_aws = _FOR_TASKS in self.attached and action.startswith(("ecr:", "logs:"))
-        return by_aws or any(s.allows for s in about)
+        within = self.boundary is None or _allow(self.boundary, action, resource)
+        return within and _allow(self.statements, action, resource, otherwise=by_aws)
 
     def beyond(self, known: Collection[str]) -> tuple[str, ...]:
         """What its policies allow beside the `known` actions and those that look by their verb; sorted.
@@ -98,7 +118,7 @@ class Role(Observation):
         A pattern counts whole, whatever other statements deny of it: only a single action can be taken as denied.
         """
         looked = {action.lower() for action in known}
-        allowing = [s for s in self.statements if s.allows]
+        allowing = [s for s in self.statements if s.allows and not s.to_look and not s.opens_secrets]
         found = {a for s in allowing for a in s.actions if a.lower() not in looked and not _LOOKING.fullmatch(a)}
         found |= {phrase("all but {}", a) for s in allowing for a in s.except_actions}
         return tuple(sorted(action for action in found if not self._denies(action)))
@@ -123,6 +143,8 @@ class Federation(Observation):
     audiences: tuple[str, ...]
     subjects: tuple[str, ...]
     """Patterns such as `repo:OWNER/NAME:environment:staging`; none: any repository of anybody."""
+    reaches: tuple[str, ...] = ()
+    """What the role may do to this environment: its deploys, and the values of its secrets."""
 
 
 class Roles(Observation):
@@ -144,9 +166,12 @@ class ExecutionRole(Observation):
     """`action on resource` for everything that the task definition needs and the role does not allow."""
 
 
-@probe(deadline=15)
+@probe(deadline=80)
 async def iam_roles(observer: Observer) -> Roles:
-    """The roles of the tasks, of this run, and of whoever deploys from GitHub; one call."""
+    """The roles of the tasks, of this run, and of whoever deploys from GitHub; one call for every 200 roles.
+
+    A large account's answer holds megabytes and takes IAM many seconds.
+    """
     definitions = []
     for service in observer.environment.services.values():
         with suppress(Unobserved):  # whoever wants the roles of this one's tasks asks for it too
@@ -157,16 +182,39 @@ async def iam_roles(observer: Observer) -> Roles:
         "iam",
         "get_account_authorization_details",
         Filter=["Role", "LocalManagedPolicy", "AWSManagedPolicy"],
-        PaginationConfig={"PageSize": 1000},
+        PaginationConfig={"PageSize": _PER_PAGE},
     )
     found = {role["Arn"]: role for role in answer.get("RoleDetailList") or []}
     policies = {policy["Arn"]: policy for policy in answer.get("Policies") or []}
-    own = _assumed((await observer.see(caller_identity)).arn, found)
+    identity = await observer.see(caller_identity)
+    own = _assumed(identity.arn, found)
+    parts = _parts(observer.environment, identity)
     return Roles(
         of_tasks={arn: read_role(arn, found.get(arn), policies) for arn in wanted},
         own=read_role(own, found[own], policies) if own else None,
-        federations=tuple(f for arn in sorted(found) for f in _federations(found[arn])),
+        federations=tuple(
+            f.model_copy(update={"reaches": _reached(read_role(arn, found[arn], policies), parts)})
+            for arn in sorted(found)
+            for f in _federations(found[arn])
+        ),
     )
+
+
+def _parts(environment: Environment, identity: Identity) -> list[str]:
+    """The ARNs of what a deploy changes and of the secrets, as IAM's policies name them."""
+    partition, account = identity.arn.split(":")[1], identity.account
+    here = f"{identity.region}:{account}"
+    ecs = [(s.ecs.cluster, s.ecs.service) for s in environment.services.values() if s.ecs]
+    arns = [f"arn:{partition}:ecs:{here}:service/{cluster}/{service}" for cluster, service in ecs]
+    arns += [f"arn:{partition}:ecr:{here}:repository/{s.image}" for s in environment.services.values() if s.image]
+    arns += [f"arn:{partition}:s3:::{f.bucket}/index.html" for f in environment.frontends.values() if f.bucket]
+    return arns + [f"arn:{partition}:secretsmanager:{here}:secret:{name}-AbCdEf" for name in environment.secrets]
+
+
+def _reached(role: Role, parts: Iterable[str]) -> tuple[str, ...]:
+    found = {action for part in parts for action in _DEPLOYS if action.split(":")[0] == part.split(":")[2]}
+    may = {action for action in found for part in parts if role.may(action, part)}
+    return tuple(sorted({*may, *role.administrative}))
 
 
 @probe(deadline=20)
@@ -178,7 +226,35 @@ async def execution_role(observer: Observer, service: Service) -> ExecutionRole:
     role = (await observer.see(iam_roles)).of_tasks[definition.execution_role]
     needs = dict.fromkeys(_needs(definition))
     missing = [phrase("{} on {}", action, resource) for action, resource in needs if not role.may(action, resource)]
+    if role.unread and (missing or role.boundary is not None):
+        raise unknown("not-found", phrase("IAM does not say what {} allows, of {}", listed(role.unread), role.name))
+    for key in await _keys(observer, definition):
+        if not role.may("kms:Decrypt", key) and not await _opened_by_its_key(observer, role, key):
+            missing.append(phrase("{} on {}", "kms:Decrypt", key))
     return ExecutionRole(definition=definition.name, role=role, missing=tuple(missing))
+
+
+async def _keys(observer: Observer, definition: TaskDefinition) -> list[str]:
+    """The customer's own keys under which the secrets lie that the definition refers to."""
+    names = {str(r.secret) for r in definition.references if r.secret}
+    states = await observer.see(secret_states)
+    keys = {states[n].key for n in names & states.keys()}
+    strangers = sorted(names - states.keys())
+    if strangers:
+        keys |= {customer_key(s) for s in await listed_secrets(observer, strangers) if s["Name"] in strangers}
+    return sorted(key for key in keys if key)
+
+
+async def _opened_by_its_key(observer: Observer, role: Role, key: str) -> bool:
+    """Whether the key's own policy lets the role decrypt: it can, without a word in IAM."""
+    answer = await observer.aws.call(observer, "kms", "get_key_policy", KeyId=key, PolicyName="default")
+    for statement in _statements(answer["Policy"]):
+        principal = statement.get("Principal")
+        named = ("*",) if principal == "*" else _listed(principal.get("AWS")) if isinstance(principal, dict) else ()
+        about = _statement(statement | {"Resource": "*"}).names("kms:Decrypt")
+        if about and statement.get("Effect") == "Allow" and {role.arn, "*"} & set(named):
+            return True
+    return False
 
 
 @probe(deadline=20)
@@ -205,6 +281,11 @@ def _needs(definition: TaskDefinition) -> Iterator[tuple[str, str]]:
         for reference in container.references:
             if reference.secret:
                 yield "secretsmanager:GetSecretValue", reference.arn
+            elif not reference.value_from.startswith("arn:"):
+                name = reference.value_from.removeprefix("/")
+                yield "ssm:GetParameters", f"arn:{partition}:ssm:{region}:{account}:parameter/{name}"
+            elif reference.value_from.split(":")[2] == "ssm":
+                yield "ssm:GetParameters", reference.value_from
 
 
 def read_role(arn: str, role: Mapping[str, Any] | None, policies: Mapping[str, Mapping[str, Any]]) -> Role:
@@ -212,21 +293,42 @@ def read_role(arn: str, role: Mapping[str, Any] | None, policies: Mapping[str, M
     if role is None:
         return Role(arn=arn, exists=False)
     attached = role.get("AttachedManagedPolicies") or []
-    documents = [p["PolicyDocument"] for p in role.get("RolePolicyList") or []]
+    statements = [_statement(s) for p in role.get("RolePolicyList") or [] for s in _statements(p["PolicyDocument"])]
     unread = []
     for policy in attached:
-        versions = policies.get(policy["PolicyArn"], {}).get("PolicyVersionList") or []
-        defaults = [v["Document"] for v in versions if v.get("IsDefaultVersion")]
-        documents += defaults
-        unread += [] if defaults else [policy["PolicyName"]]
+        to_look = _TO_LOOK.fullmatch(policy["PolicyArn"]) is not None
+        held = _held(policies, policy["PolicyArn"])
+        statements += [s.model_copy(update={"to_look": to_look}) for s in held or ()]
+        unread += [policy["PolicyName"]] if held is None and not to_look else []
+    edge = (role.get("PermissionsBoundary") or {}).get("PermissionsBoundaryArn")
+    boundary = _held(policies, edge) if edge else None
+    if edge and boundary is None:
+        unread.append(edge.rpartition("/")[2])
+        boundary = ()
     return Role(
         arn=arn,
         exists=True,
         trusted=_trusted(role.get("AssumeRolePolicyDocument") or {}),
         attached=tuple(sorted(p["PolicyName"] for p in attached)),
         unread=tuple(sorted(unread)),
-        statements=tuple(_statement(s) for document in documents for s in _statements(document)),
+        statements=tuple(statements),
+        boundary=boundary,
     )
+
+
+def _held(policies: Mapping[str, Mapping[str, Any]], arn: str) -> tuple[Statement, ...] | None:
+    """The statements of a managed policy; None where IAM does not tell them."""
+    versions = (policies.get(arn) or {}).get("PolicyVersionList") or []
+    documents = [v["Document"] for v in versions if v.get("IsDefaultVersion") and v.get("Document")]
+    return tuple(_statement(s) for document in documents for s in _statements(document)) if documents else None
+
+
+def _allow(statements: Iterable[Statement], action: str, resource: str, *, otherwise: bool = False) -> bool:
+    """Whether statements allow an action on a resource: one does, or `otherwise`, and none denies it."""
+    about = [s for s in statements if s.covers(action, resource)]
+    if any(not s.allows and not s.conditional for s in about):
+        return False
+    return otherwise or any(s.allows for s in about)
 
 
 def _trusted(document: Any) -> tuple[str, ...]:
@@ -261,7 +363,7 @@ def _required(statement: Mapping[str, Any], key: str) -> tuple[str, ...]:
     conditions = (statement.get("Condition") or {}).items()
     asking = [values for operator, values in conditions if operator.rpartition(":")[2] in _ASKING]
     return tuple(
-        sorted(v for values in asking for name in values if name.lower() == key for v in _listed(values[name]))
+        sorted(v for values in asking for name in values if name.lower() == key.lower() for v in _listed(values[name]))
     )
 
 
@@ -273,6 +375,7 @@ def _statement(statement: Mapping[str, Any]) -> Statement:
         resources=_listed(statement.get("Resource")),
         except_resources=_listed(statement.get("NotResource")),
         conditional=bool(statement.get("Condition")),
+        via=_required(statement, "kms:viaservice"),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from gli.common.sentences import phrase
 from gli.config.environments import LoadBalancer, Service
 from gli.observe.aws.ecs_services import ecs_service, ecs_services
-from gli.observe.engine.aws_session import AwsError
+from gli.observe.engine.aws_session import AwsError, Part
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
@@ -20,6 +20,7 @@ from gli.observe.engine.probe import Observer, probe
 class Listener(Observation):
     """One listener of a load balancer."""
 
+    arn: str = ""
     port: int
     protocol: str
     certificates: tuple[str, ...] = ()
@@ -84,15 +85,19 @@ class TargetGroupHealth(Observation):
 @probe(deadline=15)
 async def balancer(observer: Observer, load_balancer: LoadBalancer) -> Balancer:
     """The load balancer with its listeners; the rules of those that speak HTTPS."""
+    part: Part | None = None if load_balancer == observer.environment.load_balancer else "counterpart"
     try:
-        answer = await observer.aws.call(observer, "elbv2", "describe_load_balancers", Names=[load_balancer.name])
+        answer = await observer.aws.call(
+            observer, "elbv2", "describe_load_balancers", part=part, Names=[load_balancer.name]
+        )
     except AwsError as e:
         if e.code.startswith("LoadBalancerNotFound"):
             return Balancer(name=load_balancer.name, state="missing")
         raise
     described = answer["LoadBalancers"][0]
     arn = described["LoadBalancerArn"]
-    listeners = (await observer.aws.call(observer, "elbv2", "describe_listeners", LoadBalancerArn=arn))["Listeners"]
+    answer = await observer.aws.call(observer, "elbv2", "describe_listeners", part=part, LoadBalancerArn=arn)
+    listeners = answer["Listeners"]
     return Balancer(
         name=load_balancer.name,
         state=described["State"]["Code"],
@@ -100,7 +105,7 @@ async def balancer(observer: Observer, load_balancer: LoadBalancer) -> Balancer:
         dns_name=described["DNSName"],
         zones=tuple(sorted(z["ZoneName"] for z in described["AvailabilityZones"])),
         security_groups=tuple(sorted(described.get("SecurityGroups", []))),
-        listeners=tuple(await asyncio.gather(*[_listener(observer, each) for each in listeners])),
+        listeners=tuple(await asyncio.gather(*[_listener(observer, each, part) for each in listeners])),
     )
 
 
@@ -164,15 +169,18 @@ async def health_checks(observer: Observer) -> dict[str, HealthCheck]:
     }
 
 
-async def _listener(observer: Observer, listener: dict[str, Any]) -> Listener:
+async def _listener(observer: Observer, listener: dict[str, Any], part: Part | None) -> Listener:
     forwards: list[tuple[str, tuple[str, ...]]] = []
     if listener["Protocol"] == "HTTPS":
-        answer = await observer.aws.call(observer, "elbv2", "describe_rules", ListenerArn=listener["ListenerArn"])
+        answer = await observer.aws.call(
+            observer, "elbv2", "describe_rules", part=part, ListenerArn=listener["ListenerArn"]
+        )
         for rule in answer["Rules"]:
             groups = tuple(g for action in rule.get("Actions", []) for g in _groups(action))
             forwards += [(host, groups) for c in rule.get("Conditions", []) for host in _hosts(c)]
     redirects = [a["RedirectConfig"] for a in listener.get("DefaultActions", []) if a.get("Type") == "redirect"]
     return Listener(
+        arn=listener["ListenerArn"],
         port=listener["Port"],
         protocol=listener["Protocol"],
         certificates=tuple(c["CertificateArn"] for c in listener.get("Certificates", [])),

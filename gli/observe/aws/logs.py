@@ -1,27 +1,35 @@
 """What tasks write to their log groups: whether anything arrives, and errors since the deploy.
 
 Only what an error has in common with others of its kind is kept: names, numbers and quoted texts are the users'.
-Source of truth: logs DescribeLogStreams (its lastEventTimestamp may be an hour late) and FilterLogEvents.
+Source of truth: logs DescribeLogStreams (its lastEventTimestamp may be an hour late) and FilterLogEvents, whose pages
+may be empty without being the last. Groups of the class INFREQUENT_ACCESS or DELIVERY have no FilterLogEvents.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gli.common.clock import now
+from gli.common.sentences import phrase
 from gli.config.environments import Service
+from gli.observe.aws.cloudwatch_alarms import LogGroup, log_groups
 from gli.observe.aws.ecs_services import ecs_service
 from gli.observe.engine.aws_session import AwsError
-from gli.observe.engine.observation import Observation
+from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
 FRESH = timedelta(minutes=10)
+LATE = timedelta(hours=1)
+"""How late the times of a log stream may be (CloudWatch Logs API Reference, LogStream)."""
 _WINDOW = timedelta(minutes=60)
 _LEAST_MINUTES = 1.0
-_PAGES, _PER_PAGE = 3, 10_000
+_PER_PAGE = 10_000
+_MOST_PAGES = 15
+"""Where one search stops: a page of a busy group may take seconds."""
 _ERRORS = ("ERROR", "CRITICAL", "Traceback")
 _PARTICULARS = re.compile(r"""'[^']*'|"[^"]*"|\S*[\d@/]\S*""")
 
@@ -31,7 +39,9 @@ class LogTail(Observation):
 
     group: str
     age_s: float | None = None
-    """None: there is none, or it is older than what was looked through."""
+    """None: there is none."""
+    fresh_s: float = FRESH.total_seconds()
+    """How old the newest event of a group may look where tasks write to it: longer where AWS tells it late."""
 
 
 class LogErrors(Observation):
@@ -45,12 +55,14 @@ class LogErrors(Observation):
     new: tuple[str, ...] = ()
     """Kinds of errors that were not there before, the most frequent first."""
     complete: bool = True
-    """False: there was more than three pages."""
+    """False: the search since the deploy stopped before its end, so there may be more lines."""
+    complete_before: bool = True
+    """False: the search of the hour before stopped before its end."""
 
 
-@probe(deadline=15)
+@probe(deadline=75)
 async def log_tail(observer: Observer, service: Service) -> LogTail:
-    """How old the newest event of the service's log group is; asked again where the streams' own answer is late."""
+    """How old the newest event of the service's log group is; searched for where the streams' own answer is late."""
     group, taken = str(service.log_group), now()
     try:
         answer = await observer.aws.page(
@@ -62,18 +74,30 @@ async def log_tail(observer: Observer, service: Service) -> LogTail:
             descending=True,
             limit=1,
         )
+        newest = max((s.get("lastEventTimestamp") or 0 for s in answer["logStreams"]), default=0)
+        if newest >= _ms(taken - FRESH):
+            return _tail(group, taken, newest)
+        if not (await _class_of(observer, group)).searchable:
+            arrived = max((s.get("lastIngestionTime") or 0 for s in answer["logStreams"]), default=0)
+            return _tail(group, taken, max(newest, arrived), fresh=FRESH + LATE)
+        search = _Search(observer, group, taken - FRESH, None, pattern="", limit=100)
+        async for events in search.pages():
+            if events:  # one is enough
+                return _tail(group, taken, max(newest, *(e["timestamp"] for e in events)))
     except AwsError as e:
         if e.code == "ResourceNotFoundException":
             return LogTail(group=group)
         raise
-    newest = max((s.get("lastEventTimestamp", 0) for s in answer["logStreams"]), default=0)
-    if newest < _ms(taken - FRESH):
-        events, _ = await _events(observer, group, taken - FRESH, None, pattern="", limit=100)
-        newest = max((e["timestamp"] for e in events), default=newest)
-    return LogTail(group=group, age_s=max(0.0, (_ms(taken) - newest) / 1000) if newest else None)
+    if not search.complete:
+        minutes = FRESH // timedelta(minutes=1)
+        raise unknown(
+            "too-little-data",
+            phrase("{}: whether {} has an event of the last {} min is not known", search.told, group, minutes),
+        )
+    return _tail(group, taken, newest)
 
 
-@probe(deadline=30)
+@probe(deadline=90)
 async def log_errors(observer: Observer, service: Service) -> LogErrors:
     """Error lines since the newest deploy, beside those before it."""
     group, taken = str(service.log_group), now()
@@ -81,9 +105,13 @@ async def log_errors(observer: Observer, service: Service) -> LogErrors:
     since = taken - _WINDOW
     if deployed is not None and since < deployed <= taken:
         since = deployed
+    if not (kind := await _class_of(observer, group)).searchable:
+        raise unknown(
+            "vantage", phrase("{} is of the class {}, which CloudWatch does not search by lines", group, kind.log_class)
+        )
     try:
         events, complete = await _errors(observer, group, since, None)
-        before, _ = await _errors(observer, group, since - _WINDOW, since) if events else ([], True)
+        before, complete_before = await _errors(observer, group, since - _WINDOW, since) if events else ([], True)
     except AwsError as e:
         if e.code == "ResourceNotFoundException":
             return LogErrors(group=group, since=since, lines=0, per_minute=0, per_minute_before=0)
@@ -97,31 +125,65 @@ async def log_errors(observer: Observer, service: Service) -> LogErrors:
         per_minute_before=len(before) / (_WINDOW / timedelta(minutes=1)),
         new=tuple(kind for kind, _ in kinds.most_common() if kind not in known)[:5],
         complete=complete,
+        complete_before=complete_before,
     )
 
 
+class _Search:
+    """FilterLogEvents, page by page, until the last one or until it has taken too much."""
+
+    def __init__(
+        self, observer: Observer, group: str, start: datetime, end: datetime | None, *, pattern: str, limit: int
+    ) -> None:
+        self._observer = observer
+        self._asked: dict[str, Any] = {"logGroupName": group, "startTime": _ms(start), "limit": limit}
+        self._asked |= {"endTime": _ms(end) - 1} if end else {}
+        self._asked |= {"filterPattern": pattern} if pattern else {}
+        self.complete = False
+        self._pages = 0
+
+    @property
+    def told(self) -> str:
+        """How far it came."""
+        return phrase("the search stopped after {} pages", self._pages)
+
+    async def pages(self) -> AsyncIterator[list[dict[str, Any]]]:
+        """The events of each page: it may be empty and still not be the last."""
+        while self._pages < _MOST_PAGES:
+            page = await self._observer.aws.page(self._observer, "logs", "filter_log_events", **self._asked)
+            self._pages += 1
+            token = page.get("nextToken")
+            self.complete = not token
+            yield page.get("events") or []
+            if self.complete or token == self._asked.get("nextToken"):
+                return
+            self._asked["nextToken"] = token
+
+
 async def _errors(observer: Observer, group: str, start: datetime, end: datetime | None) -> tuple[list[str], bool]:
-    """The messages that hold one of the words, looked at again here: not every server takes the pattern."""
+    """(the messages that hold one of the words, whether these are all).
+
+    They are looked at again here: not every server takes the pattern.
+    """
     pattern = " ".join(f"?{word}" for word in _ERRORS)
-    events, complete = await _events(observer, group, start, end, pattern=pattern, limit=_PER_PAGE)
-    return [e["message"] for e in events if any(word in e["message"] for word in _ERRORS)], complete
+    search = _Search(observer, group, start, end, pattern=pattern, limit=_PER_PAGE)
+    found = [
+        event["message"]
+        async for events in search.pages()
+        for event in events
+        if any(word in event["message"] for word in _ERRORS)
+    ]
+    return found, search.complete
 
 
-async def _events(
-    observer: Observer, group: str, start: datetime, end: datetime | None, *, pattern: str, limit: int
-) -> tuple[list[dict[str, Any]], bool]:
-    """(events, whether these are all): a page may be empty and still not be the last."""
-    asked: dict[str, Any] = {"logGroupName": group, "startTime": _ms(start), "limit": limit}
-    asked |= {"endTime": _ms(end) - 1} if end else {}
-    asked |= {"filterPattern": pattern} if pattern else {}
-    events: list[dict[str, Any]] = []
-    for _ in range(_PAGES):
-        page = await observer.aws.page(observer, "logs", "filter_log_events", **asked)
-        events += page["events"]
-        if not page.get("nextToken"):
-            return events, True
-        asked["nextToken"] = page["nextToken"]
-    return events, False
+async def _class_of(observer: Observer, group: str) -> LogGroup:
+    found = (await observer.see(log_groups)).get(group)
+    return found or LogGroup(name=group, exists=False)
+
+
+def _tail(group: str, taken: datetime, newest: int, *, fresh: timedelta = FRESH) -> LogTail:
+    age_s = max(0.0, (_ms(taken) - newest) / 1000) if newest else None
+    return LogTail(group=group, age_s=age_s, fresh_s=fresh.total_seconds())
 
 
 def _kind(message: str) -> str:

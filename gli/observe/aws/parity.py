@@ -1,8 +1,8 @@
 """An environment beside its counterpart: what their tasks are configured with (names alone, never a value), and how
 what stands in front of them is set up.
 
-Source of truth: of both, ecs DescribeServices and DescribeTaskDefinition, elbv2 DescribeListeners, cloudfront
-GetDistribution.
+The counterpart may lie in another account (`aws.roles`). Source of truth: of both, ecs DescribeServices and
+DescribeTaskDefinition, elbv2 DescribeListeners, cloudfront GetDistribution.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 
 from gli.common.sentences import Said, phrase
 from gli.config.environments import Environment, Service
-from gli.observe.aws.cloudfront import Distribution, distributions
+from gli.observe.aws.cloudfront import Distribution, distributions, other_distributions, serving
 from gli.observe.aws.ecs_services import described_services
 from gli.observe.aws.load_balancer import Listener, balancer
 from gli.observe.aws.task_definitions import TaskDefinition, described_definition, task_definition
@@ -49,10 +49,19 @@ async def configurations(observer: Observer) -> tuple[Configuration, ...]:
     async def compared(service: Service) -> Configuration:
         counterpart = theirs[service.name]
         if counterpart.status != "ACTIVE":
-            raise unknown("not-found", phrase("{} of {} is {}", counterpart.name, other.name, counterpart.status))
+            raise unknown(
+                "not-found",
+                phrase(
+                    "{} of {} is {} ({})",
+                    counterpart.name,
+                    other.name,
+                    counterpart.status,
+                    observer.aws.elsewhere("counterpart"),
+                ),
+            )
         own, its = await asyncio.gather(
             observer.see(task_definition, service),
-            described_definition(observer, counterpart.primary.task_definition),
+            described_definition(observer, counterpart.primary.task_definition, "counterpart"),
         )
         return Configuration(
             service=service.name, own=_variables(own, service), other=_variables(its, other.services[service.name])
@@ -77,23 +86,23 @@ async def edges(observer: Observer) -> Edges:
 
 
 async def _edge(observer: Observer, environment: Environment) -> dict[str, tuple[str, ...]]:
+    own = environment is observer.environment
+    where: str = environment.name
+    if not own:
+        where = phrase("{} ({})", environment.name, observer.aws.elsewhere("counterpart"))
     parts: dict[str, tuple[str, ...]] = {}
     if environment.load_balancer is not None:
         described = await observer.see(balancer, environment.load_balancer)
         if described.arn is None:
-            raise unknown(
-                "not-found", phrase("this account has no load balancer {} of {}", described.name, environment.name)
-            )
+            raise unknown("not-found", phrase("this account has no load balancer {} of {}", described.name, where))
         parts[LOAD_BALANCER] = tuple(sorted(map(_listener, described.listeners)))
-    served = {alias: each for each in await observer.see(distributions) for alias in each.aliases}
-    for frontend in environment.frontends.values():
-        if frontend.bucket is None:
-            continue
-        if frontend.host not in served:
-            raise unknown(
-                "not-found", phrase("this account has no distribution for {} of {}", frontend.host, environment.name)
-            )
-        parts[frontend.name] = _distribution(served[frontend.host])
+    frontends = [f for f in environment.frontends.values() if f.bucket]
+    found = await observer.see(distributions if own else other_distributions) if frontends else ()
+    for frontend in frontends:
+        served_by = serving(found, frontend.host)
+        if served_by is None:
+            raise unknown("not-found", phrase("this account has no distribution for {} of {}", frontend.host, where))
+        parts[frontend.name] = _distribution(served_by)
     return parts
 
 

@@ -84,11 +84,13 @@ async def database_instances(observer: Observer) -> dict[str, DatabaseInstance]:
     """The instances of the environment and of its counterpart, by id; one of another account is not among them."""
     both = (observer.environment, observer.environment.other)
     wanted = sorted({e.database.instance for e in both if e and e.database})
-    answer = await observer.aws.call(
-        observer, "rds", "describe_db_instances", Filters=[{"Name": "db-instance-id", "Values": wanted}]
-    )
+    filters = [{"Name": "db-instance-id", "Values": wanted}]
+    answers = [
+        await observer.aws.call(observer, "rds", "describe_db_instances", part=part, Filters=filters)
+        for part in observer.aws.accounts()
+    ]
     taken = now()
-    return {i["DBInstanceIdentifier"]: _instance(i, taken) for i in answer["DBInstances"]}
+    return {i["DBInstanceIdentifier"]: _instance(i, taken) for answer in answers for i in answer["DBInstances"]}
 
 
 @probe()

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gli.common.sentences import phrase
-from gli.observe.aws.cloudfront import distributions
+from gli.common.sentences import listed, phrase
+from gli.observe.aws.cloudfront import distributions, serving
 from gli.observe.aws.load_balancer import balancer
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
+
+_MOST_ZONES = "100"  # of one name: a public one, and a private one for each network
 
 
 class Zone(Observation):
@@ -24,8 +26,34 @@ class Zone(Observation):
     """Name to everything that its other A, AAAA and CNAME records give."""
 
     def targets(self, name: str) -> tuple[str, ...]:
-        """All that a resolver may be led to."""
-        return (*self.aliases.get(name, ()), *self.values.get(name, ()))
+        """All that a resolver may be led to: what the records of the name say, and of the names that they lead to."""
+        found: dict[str, None] = {}
+        self._follow(name, found, set())
+        return tuple(sorted(found))
+
+    def alias_of(self, name: str) -> tuple[str, ...]:
+        """What the alias records of the name, or of the wildcard that stands for it, point at."""
+        return self.aliases.get(self._owner(name), ())
+
+    def _follow(self, name: str, found: dict[str, None], seen: set[str]) -> None:
+        owner = self._owner(name)
+        seen.add(owner)
+        for target in (*self.aliases.get(owner, ()), *self.values.get(owner, ())):
+            if self._knows(target) and self._owner(target) not in seen:
+                self._follow(target, found, seen)
+            else:
+                found[target] = None
+
+    def _knows(self, name: str) -> bool:
+        return self._owner(name) in self.aliases or self._owner(name) in self.values
+
+    def _owner(self, name: str) -> str:
+        """The name whose records answer for a name: its own, or the closest wildcard above it (RFC 4592)."""
+        candidate, rest = name, name
+        while candidate not in self.aliases and candidate not in self.values and "." in rest:
+            rest = rest.partition(".")[2]
+            candidate = f"*.{rest}"
+        return candidate if candidate in self.aliases or candidate in self.values else name
 
 
 def normalised(name: str) -> str:
@@ -33,15 +61,24 @@ def normalised(name: str) -> str:
     return name.lower().rstrip(".").removeprefix("dualstack.").replace("\\052", "*")
 
 
-@probe()
+@probe(deadline=30)
 async def zone(observer: Observer) -> Zone:
-    """The environment's hosted zone."""
+    """The environment's hosted zone: the public one, where private ones have the same name."""
     wanted = observer.environment.dns.zone
     assert wanted is not None, "asked only of environments with a zone"
-    answer = await observer.aws.call(observer, "route53", "list_hosted_zones_by_name", DNSName=wanted, MaxItems="5")
-    ids = [z["Id"] for z in answer["HostedZones"] if normalised(z["Name"]) == normalised(wanted)]
-    if not ids:
-        raise unknown("not-found", phrase("Route 53 has no hosted zone {}", wanted))
+    answer = await observer.aws.call(
+        observer, "route53", "list_hosted_zones_by_name", DNSName=wanted, MaxItems=_MOST_ZONES
+    )
+    named = [z for z in answer["HostedZones"] if normalised(z["Name"]) == normalised(wanted)]
+    public = [z["Id"] for z in named if not (z.get("Config") or {}).get("PrivateZone")]
+    if not named:
+        where = observer.aws.elsewhere("dns")
+        raise unknown("not-found", phrase("Route 53 has no hosted zone {} in this account ({})", wanted, where))
+    ids = public or [z["Id"] for z in named]
+    if len(ids) > 1:
+        raise unknown(
+            "error", phrase("Route 53 has several hosted zones {}, and one of them answers: {}", wanted, listed(ids))
+        )
     answer = await observer.aws.call(observer, "route53", "list_resource_record_sets", HostedZoneId=ids[0])
     records = [r for r in answer["ResourceRecordSets"] if r["Type"] in ("A", "AAAA", "CNAME")]
     return Zone(
@@ -60,8 +97,9 @@ async def alias_targets(observer: Observer) -> dict[str, str | None]:
         described = await observer.see(balancer, environment.load_balancer)
         dns_name = normalised(described.dns_name) if described.dns_name else None
         targets |= {s.host: dns_name for s in environment.services.values()}
-    served = {alias: normalised(d.domain_name) for d in await observer.see(distributions) for alias in d.aliases}
-    return targets | {f.host: served.get(f.host) for f in environment.frontends.values()}
+    found = await observer.see(distributions) if environment.frontends else ()
+    served = {f.host: serving(found, f.host) for f in environment.frontends.values()}
+    return targets | {host: normalised(d.domain_name) if d else None for host, d in served.items()}
 
 
 def _by_name(pairs: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:

@@ -13,7 +13,8 @@ from typing import Any
 from gli.common.sentences import Said, phrase
 from gli.config.environments import Service
 from gli.observe.aws.ecs_services import ecs_service
-from gli.observe.data.secrets import Secret, secret_states
+from gli.observe.data.secrets import Secret, listed_secrets, secret_states
+from gli.observe.engine.aws_session import Part
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
@@ -91,9 +92,9 @@ async def task_definition(observer: Observer, service: Service) -> TaskDefinitio
     return await described_definition(observer, (await observer.see(ecs_service, service)).primary.task_definition)
 
 
-async def described_definition(observer: Observer, arn: str) -> TaskDefinition:
+async def described_definition(observer: Observer, arn: str, part: Part | None = None) -> TaskDefinition:
     """One task definition, asked for."""
-    answer = await observer.aws.call(observer, "ecs", "describe_task_definition", taskDefinition=arn)
+    answer = await observer.aws.call(observer, "ecs", "describe_task_definition", part=part, taskDefinition=arn)
     described = answer["taskDefinition"]
     compatible = {*(described.get("compatibilities") or []), *(described.get("requiresCompatibilities") or [])}
     return TaskDefinition(
@@ -132,14 +133,7 @@ async def dangling_references(observer: Observer, service: Service) -> dict[str,
 
 async def _listed(observer: Observer, names: list[str]) -> Mapping[str, Any]:
     """What Secrets Manager lists under names that environments.toml does not have, by ARN."""
-    answer = await observer.aws.call(
-        observer,
-        "secretsmanager",
-        "list_secrets",
-        IncludePlannedDeletion=True,
-        Filters=[{"Key": "name", "Values": names}],
-    )
-    return {s["ARN"]: s for s in answer["SecretList"]}
+    return {s["ARN"]: s for s in await listed_secrets(observer, names)}
 
 
 def _problem(reference: Reference, listed: Mapping[str, Any]) -> str | None:

@@ -60,7 +60,7 @@ def _session(observer: Observer, broker: Broker, host: str, port: int) -> Broker
         port=port,
         virtual_host=document.get("vhost", "/"),
         credentials=pika.PlainCredentials(document.get("username", ""), document.get("password", "")),
-        ssl_options=pika.SSLOptions(observer.dial.trust, host) if encrypted else None,
+        ssl_options=pika.SSLOptions(observer.dial.trust_of("broker"), host) if encrypted else None,
         socket_timeout=_TIMEOUT_S,
         stack_timeout=20,  # a broker that is starting accepts late
         blocked_connection_timeout=_TIMEOUT_S,

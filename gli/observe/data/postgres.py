@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gli.common.sentences import Said, phrase
+from gli.config import rds_roots
 from gli.config.environments import Database
 from gli.observe.data.secrets import secret, secrets
 from gli.observe.edge.tcp import TcpConnection, open_port
@@ -71,7 +72,7 @@ class DatabaseState(Observation):
     applied: tuple[tuple[str, str], ...]
     """(app, migration) of every row of django_migrations, sorted."""
     hidden: int
-    """Sessions of which the suite's role may see nothing."""
+    """Sessions of which the suite's role may see nothing; those of `rdsadmin`, AWS's own, are not counted."""
     sessions: tuple[Session, ...]
     tables: tuple[str, ...]
     """The names of all tables and views, sorted; those of PostgreSQL itself are left out."""
@@ -121,8 +122,8 @@ async def database_state(observer: Observer, database: Database) -> DatabaseStat
         "SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), "
         "current_setting('max_connections')::int, "
         "(SELECT coalesce(json_agg(json_build_array(app, name) ORDER BY app, name), '[]') FROM django_migrations), "
-        "(SELECT count(*) FROM pg_stat_activity WHERE query = '<insufficient privilege>'), "
-        + ", ".join((_SESSIONS, _TABLES, _INVALID_INDEXES))
+        "(SELECT count(*) FROM pg_stat_activity WHERE query = '<insufficient privilege>' "
+        "AND usename IS DISTINCT FROM 'rdsadmin'), " + ", ".join((_SESSIONS, _TABLES, _INVALID_INDEXES))
     )
     await observer.see(secret, database.verify_secret)
     import psycopg
@@ -132,6 +133,7 @@ async def database_state(observer: Observer, database: Database) -> DatabaseStat
             row = await _row(observer, connection, statement)
     except psycopg.Error as e:
         state, why = _told_apart(e)
+        _refuse_without_roots(observer, database.verify_secret, why)
         cause: Cause = "access-denied" if state in ("28P01", "28000", "42501") else "unreachable"
         raise unknown(
             cause, phrase("the suite's own role ({}) could not look: {}", database.verify_secret, why)
@@ -172,7 +174,23 @@ async def _login(observer: Observer, secret_id: str, statement: str) -> Login:
             return Login(secret=secret_id, user=user, ok=True, encrypted=bool(connection.pgconn.ssl_in_use))
     except psycopg.Error as e:
         state, why = _told_apart(e)
+        _refuse_without_roots(observer, secret_id, why)
         return Login(secret=secret_id, user=user, ok=False, sqlstate=state, error=why)
+
+
+def _refuse_without_roots(observer: Observer, secret_id: str, why: str) -> None:
+    """Raises where a server of RDS could not be verified because this project holds none of the CAs of RDS."""
+    host = observer.vault.document(secret_id).get("host", "")
+    without = observer.environment.tls.database_ca_file is None and rds_roots.HOST.fullmatch(host)
+    if without and "certificate verify failed" in why:
+        raise unknown(
+            "error",
+            phrase(
+                "{} can't be verified: no system holds the CAs of Amazon RDS; fetch them with `gli rds-roots` ({})",
+                host,
+                why,
+            ),
+        )
 
 
 async def _endpoint(observer: Observer, secret_id: str) -> tuple[str, int]:
@@ -201,7 +219,7 @@ async def _connect(observer: Observer, secret_id: str) -> psycopg.AsyncConnectio
             password=document.get("password"),
             dbname=document.get("dbname"),
             sslmode="verify-full",
-            sslrootcert=observer.dial.system_roots,
+            sslrootcert=observer.dial.roots_of("database"),
             connect_timeout=_TIMEOUT_S,
             options=_OPTIONS,
             application_name="gli-verify",

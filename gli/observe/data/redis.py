@@ -71,7 +71,7 @@ async def _session(observer: Observer, secret_id: str, *, look: bool) -> CacheSt
     kind: Any = redis.asyncio.Connection
     if encrypted:
         kind = _dialled(redis.asyncio.SSLConnection, host)
-        options |= {"ssl_ca_certs": observer.dial.system_roots, "ssl_check_hostname": True}
+        options |= {"ssl_ca_certs": observer.dial.roots_of("cache"), "ssl_check_hostname": True}
     connection = kind(**options)
     try:
         observer.count("redis")

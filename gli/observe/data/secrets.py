@@ -1,20 +1,23 @@
 """Secrets Manager: what a secret holds, without what it hides.
 
-Source of truth: secretsmanager ListSecrets and BatchGetSecretValue: two calls, however many secrets there are.
+Source of truth: secretsmanager ListSecrets, ten names in a call, and BatchGetSecretValue, twenty.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from gli.common.sentences import Said, phrase
+from gli.observe.engine.aws_session import denied_action
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
 PUBLIC_FIELDS = frozenset({"username", "host", "port", "dbname", "vhost", "tls", "engine", "scheme"})
+_FILTER_VALUES, _PER_CALL = 10, 20  # what ListSecrets and BatchGetSecretValue take at most
 
 
 class Secret(Observation):
@@ -27,6 +30,8 @@ class Secret(Observation):
     current_since: datetime | None = None
     """When its current value came to be; known where the value was asked for."""
     arn: str | None = None
+    key: str | None = None
+    """The ARN of the customer's own key that it lies under; None: AWS's key for Secrets Manager."""
     rotates: bool = False
     rotates_next: datetime | None = None
     fields: tuple[str, ...] = ()
@@ -41,15 +46,29 @@ class Secret(Observation):
 async def secret_states(observer: Observer) -> Mapping[str, Secret]:
     """Which of the environment's secrets are there, stay there and have a current version; no value is asked for."""
     wanted = observer.environment.secrets
-    answer = await observer.aws.call(
-        observer,
-        "secretsmanager",
-        "list_secrets",
-        IncludePlannedDeletion=True,
-        Filters=[{"Key": "name", "Values": list(wanted)}],  # takes names by prefix
-    )
-    found = {s["Name"]: s for s in answer["SecretList"]}
+    found = {s["Name"]: s for s in await listed_secrets(observer, wanted)}
     return {id_: _state(id_, found.get(id_)) for id_ in wanted}
+
+
+async def listed_secrets(observer: Observer, names: Sequence[str]) -> list[dict[str, Any]]:
+    """What Secrets Manager lists under names, and under longer ones that begin like them; a call for ten names."""
+    answers = await asyncio.gather(
+        *[
+            observer.aws.call(
+                observer,
+                "secretsmanager",
+                "list_secrets",
+                IncludePlannedDeletion=True,
+                Filters=[{"Key": "name", "Values": list(batch)}],
+            )
+            for batch in _batches(names, _FILTER_VALUES)
+        ]
+    )
+    return [secret for answer in answers for secret in answer["SecretList"]]
+
+
+def _batches(names: Sequence[str], most: int) -> list[Sequence[str]]:
+    return [names[at : at + most] for at in range(0, len(names), most)]
 
 
 @probe()
@@ -60,15 +79,22 @@ async def secret_state(observer: Observer, secret_id: str) -> Secret:
 
 @probe()
 async def secrets(observer: Observer) -> Mapping[str, Secret | Said]:
-    """Every secret of the environment in one call: its public side, or why it can't be had.
+    """Every secret of the environment, twenty in a call: its public side, or why it can't be had.
 
     The values go to the vault; the observation keeps the fields' names and the values that hide nothing.
     """
     wanted = observer.environment.secrets
-    answer = await observer.aws.call(observer, "secretsmanager", "batch_get_secret_value", SecretIdList=list(wanted))
-    refused = {e["SecretId"]: f"{e.get('ErrorCode')}: {e.get('Message', '')}" for e in answer.get("Errors", [])}
+    answers = await asyncio.gather(
+        *[
+            observer.aws.call(observer, "secretsmanager", "batch_get_secret_value", SecretIdList=list(batch))
+            for batch in _batches(wanted, _PER_CALL)
+        ]
+    )
+    refused = {
+        e["SecretId"]: f"{e.get('ErrorCode')}: {e.get('Message', '')}" for a in answers for e in a.get("Errors") or []
+    }
     found: dict[str, Secret | str] = {id_: refused.get(id_, phrase("it does not exist")) for id_ in wanted}
-    for value in answer["SecretValues"]:
+    for value in (v for answer in answers for v in answer.get("SecretValues") or []):
         found[value["Name"]] = _opened(observer, value["Name"], value.get("SecretString", ""), value.get("CreatedDate"))
     return found
 
@@ -78,10 +104,11 @@ async def secret(observer: Observer, secret_id: str) -> Secret:
     """One secret, out of the call made for all; raises `Unobserved` where its value can't be had."""
     found = (await observer.see(secrets))[secret_id]
     if isinstance(found, str):
-        denied = "AccessDenied" in found
-        action = "secretsmanager:GetSecretValue" if denied else None
+        if "AccessDenied" not in found and denied_action(found) is None:
+            raise unknown("not-found", phrase("the secret {}: {}", secret_id, found))
+        action = denied_action(found) or "secretsmanager:GetSecretValue"
         raise unknown(
-            "access-denied" if denied else "not-found", phrase("the secret {}: {}", secret_id, found), action=action
+            "access-denied", phrase("{} is denied for the secret {}: {}", action, secret_id, found), action=action
         )
     return found
 
@@ -96,9 +123,22 @@ def _state(secret_id: str, listed: Mapping[str, Any] | None) -> Secret:
         deleted_on=listed.get("DeletedDate"),
         has_current_version=current,
         arn=listed["ARN"],
+        key=customer_key(listed),
         rotates=bool(listed.get("RotationEnabled")),
         rotates_next=listed.get("NextRotationDate"),
     )
+
+
+def customer_key(listed: Mapping[str, Any]) -> str | None:
+    """The ARN of the customer's own key of a listed secret; None where it lies under AWS's key."""
+    key = str(listed.get("KmsKeyId") or "")
+    if not key or key.endswith("alias/aws/secretsmanager"):
+        return None
+    kind = "" if key.startswith(("alias/", "key/")) else "key/"
+    if key.startswith("arn:"):
+        return key
+    _, partition, _, region, account, *_ = listed["ARN"].split(":")
+    return f"arn:{partition}:kms:{region}:{account}:{kind}{key}"
 
 
 def _opened(observer: Observer, secret_id: str, text: str, since: datetime | None) -> Secret | str:

@@ -19,6 +19,9 @@ _MIME = {
     SCRIPT: ("text/javascript", "application/javascript"),
     STYLE: ("text/css",),
 }
+_IMPORTED = re.compile(r"""(?:\bfrom|\bimport)\s*\(?\s*["'`]((?:\.{0,2}/)[^"'`\s]+?\.m?js)["'`]""")
+_MOST_CHARACTERS = 20_000_000
+_MOST_SCRIPTS, _AT_ONCE = 400, 8
 _URL = re.compile(r"""(?:https?|wss?)://[a-zA-Z0-9.-]+(?::\d+)?""")
 
 
@@ -43,6 +46,10 @@ class Asset(Observation):
     cache_control: str = ""
     origins: tuple[str, ...] = ()
     """The origins (`https://api…`, `wss://ws…`) that its text names, sorted."""
+    imports: tuple[str, ...] = ()
+    """The URLs of the scripts that it imports, at once or when they are needed."""
+    cut: bool = False
+    """It is longer than what is read."""
 
 
 class _Reader(HTMLParser):
@@ -89,28 +96,77 @@ def read_index(page: HttpExchange) -> Index:
 @probe()
 async def index(observer: Observer, frontend: Frontend) -> Index:
     """The index page, read as HTML."""
-    return read_index(await observer.see(landing, frontend))
+    page = await observer.see(landing, frontend)
+    if page.cut:
+        raise unknown(
+            "too-little-data", phrase("{} is longer than what is read: what it refers to is not known", page.url)
+        )
+    return read_index(page)
 
 
-@probe(deadline=20)
+@probe(deadline=60)
 async def assets(observer: Observer, frontend: Frontend) -> tuple[Asset, ...]:
-    """Every script and style that the index page refers to, fetched."""
+    """Every script and style that the index page refers to, fetched whole."""
     found = await observer.see(index, frontend)
+    turns = asyncio.Semaphore(_AT_ONCE)
 
     async def get(url: str, kind: str) -> Asset:
-        answer = await fetch(observer, url)
+        async with turns:
+            answer = await fetch(observer, url, limit=_MOST_CHARACTERS)
         genuine = answer.status == 200 and answer.content_type in _MIME[kind] and answer.body != ""
-        origins = tuple(sorted(set(_URL.findall(answer.body)))) if genuine else ()
+        imported = (
+            {urljoin(url, reference) for reference in _IMPORTED.findall(answer.body)} if kind == SCRIPT else set()
+        )
         return Asset(
             url=url,
             kind=kind,
             seen=answer.seen,
             genuine=genuine,
             cache_control=answer.headers.get("cache-control", ""),
-            origins=origins,
+            origins=tuple(sorted(set(_URL.findall(answer.body)))) if genuine else (),
+            imports=tuple(sorted(imported)) if genuine else (),
+            cut=answer.cut,
         )
 
     return tuple(await asyncio.gather(*[get(url, kind) for url, kind in found.assets]))
+
+
+@probe(deadline=60)
+async def bundle_origins(observer: Observer, frontend: Frontend) -> tuple[str, ...]:
+    """Every origin that the frontend's bundle names: its assets', and those of the scripts that they import.
+
+    Raises `Unobserved` where a part of the bundle could not be read: what it names is not known.
+    """
+    known = {asset.url: asset for asset in await observer.see(assets, frontend)}
+    origins = {origin for asset in known.values() for origin in asset.origins}
+    cut = [asset.url for asset in known.values() if asset.cut]
+    waiting = {url for asset in known.values() for url in asset.imports if _same_site(url, frontend)} - known.keys()
+    seen = set(known)
+    while waiting and not cut and len(seen) <= _MOST_SCRIPTS:
+        batch = sorted(waiting)[:_AT_ONCE]
+        answers = await asyncio.gather(*[fetch(observer, url, limit=_MOST_CHARACTERS) for url in batch])
+        seen |= set(batch)
+        for url, answer in zip(batch, answers, strict=True):
+            if answer.status is None or answer.status >= 500:
+                raise unknown(
+                    "unreachable", phrase("{} is imported by the bundle, and can't be read: {}", url, answer.seen)
+                )
+            if answer.status == 200 and answer.content_type in _MIME[SCRIPT]:
+                origins |= set(_URL.findall(answer.body))
+                waiting |= {urljoin(url, reference) for reference in _IMPORTED.findall(answer.body)}
+                cut += [url] if answer.cut else []
+        waiting = {url for url in waiting if _same_site(url, frontend)} - seen
+    if cut:
+        raise unknown(
+            "too-little-data", phrase("{} answered more than the {} characters that are read", cut[0], _MOST_CHARACTERS)
+        )
+    if waiting:
+        raise unknown("too-little-data", phrase("the bundle imports more than {} scripts", _MOST_SCRIPTS))
+    return tuple(sorted(origins))
+
+
+def _same_site(url: str, frontend: Frontend) -> bool:
+    return urlsplit(url).netloc == urlsplit(frontend.url).netloc
 
 
 @probe()

@@ -65,6 +65,8 @@ class HttpExchange(Observation):
     seconds: float
     attempts: int = 1
     error: Said | None = None
+    cut: bool = False
+    """There was more of the body than is kept."""
 
     @property
     def content_type(self) -> str:
@@ -72,7 +74,11 @@ class HttpExchange(Observation):
 
     @property
     def document(self) -> Any:
-        """The body as JSON; None where it is none."""
+        """The body as JSON; None where it is none. Raises `Unobserved` where the body is longer than what is kept."""
+        if self.cut:
+            raise unknown(
+                "too-little-data", f"{self.url} answered more than the {len(self.body)} characters that are read"
+            )
         try:
             return json.loads(self.body)
         except ValueError:
@@ -170,15 +176,16 @@ async def fetch(
     fresh: bool = False,
     attempts: int = 1,
     within_s: float = TIMEOUT_S,
+    limit: int = BODY_LIMIT,
 ) -> HttpExchange:
     """One exchange. Any failure of the network is part of the fact, not an exception.
 
     `fresh` asks on a connection of its own; `attempts` tries again after an error, a 5xx answer or one that took
-    longer than `within_s`, and the fact says how often it was tried.
+    longer than `within_s`, and the fact says how often it was tried. `limit` characters of the body are kept.
     """
     sent = dict(headers or {}) | ({"Connection": "close"} if fresh else {})
     for attempt in range(1, attempts + 1):
-        exchange = await _once(observer, url, method, sent, attempt)
+        exchange = await _once(observer, url, method, sent, attempt, limit)
         if exchange.status is not None and exchange.status < 500 and exchange.seconds <= within_s:
             break
         if attempt < attempts:
@@ -187,7 +194,9 @@ async def fetch(
     return exchange
 
 
-async def _once(observer: Observer, url: str, method: str, headers: dict[str, str], attempt: int) -> HttpExchange:
+async def _once(
+    observer: Observer, url: str, method: str, headers: dict[str, str], attempt: int, limit: int
+) -> HttpExchange:
     import httpcore
     import httpx
 
@@ -212,7 +221,8 @@ async def _once(observer: Observer, url: str, method: str, headers: dict[str, st
         status=answer.status_code,
         headers={k.lower(): v for k, v in answer.headers.items() if k.lower() != "set-cookie"},
         cookies=tuple(map(_cookie, answer.headers.get_list("set-cookie"))),
-        body=answer.text[:BODY_LIMIT],
+        body=answer.text[:limit],
+        cut=len(answer.text) > limit,
     )
 
 

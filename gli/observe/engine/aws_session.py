@@ -110,14 +110,19 @@ class AwsSession:
         """One page of an answer that may have any number of them; raises what `call` does."""
         return await self._in_turn(observer, service, operation, None, part, parameters, joined=False)
 
+    def accounts(self) -> tuple[Part | None, ...]:
+        """Where the environment and its counterpart lie: both in the own account, or the counterpart in another."""
+        return (None,) if self._role("counterpart") is None else (None, "counterpart")
+
     def elsewhere(self, part: Part) -> str:
         """What to do where something of a part is not in the account that was asked: the end of a sentence."""
         role = self._role(part)
         if role is not None:
-            return f"asked as {role}, which [{self._environment.name}.aws.roles] {part} names"
-        return (
-            f"where it lies in another account, name a role that may look there as {part} in "
-            f"[{self._environment.name}.aws.roles]"
+            return phrase("asked as {}, which [{}.aws.roles] {} names", role, self._environment.name, part)
+        return phrase(
+            "where it lies in another account, name a role that may look there as {} in [{}.aws.roles]",
+            part,
+            self._environment.name,
         )
 
     async def _in_turn(
@@ -132,6 +137,9 @@ class AwsSession:
         joined: bool,
     ) -> dict[str, Any]:
         _counting.set(observer)
+        other = self._environment.other
+        if part == "counterpart" and other is not None and other.aws is not None:
+            region = region or other.aws.region
         role = self._role(part or _PART_OF.get(service))
         turn = self._turns[service]
         with observer.waiting():

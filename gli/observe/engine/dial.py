@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ssl
+import tempfile
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from gli.config.environments import Environment
+
+DataPart = Literal["database", "cache", "broker"]
+"""A part of the data tier, which may have a CA of its own."""
 
 
 class Dial:
@@ -25,26 +29,56 @@ class Dial:
         address, _, mapped_port = mapped.rpartition(":")
         return address.strip("[]"), int(mapped_port)
 
-    @property
-    def ca_file(self) -> str | None:
-        """The CA to trust instead of the system's."""
-        return self._environment.tls.ca_file
-
     @cached_property
     def trust(self) -> ssl.SSLContext:
-        """Verifies chain and name (RFC 9525), as a browser does."""
-        return ssl.create_default_context(cafile=self.ca_file)
+        """For the public web: verifies chain and name (RFC 9525), as a browser does.
+
+        `tls.ca_file` replaces the system's roots here, and nowhere else.
+        """
+        return ssl.create_default_context(cafile=self._environment.tls.ca_file)
 
     @cached_property
     def no_trust(self) -> ssl.SSLContext:
         """Verifies nothing: only to look at a certificate that was refused. Nothing is sent over it."""
-        context = ssl.create_default_context(cafile=self.ca_file)
+        context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
 
-    @property
-    def system_roots(self) -> str:
-        """The CA file for libraries that want a path: the environment's own, or the system's."""
-        paths = ssl.get_default_verify_paths()
-        return self.ca_file or paths.cafile or str(Path(paths.capath or "/etc/ssl") / "ca-certificates.crt")
+    def trust_of(self, part: DataPart) -> ssl.SSLContext:
+        """For a part of the data tier: the system's roots, and the CA that the environment names for the part."""
+        context = ssl.create_default_context(cafile=system_roots())
+        if own := self._own(part):
+            context.load_verify_locations(cafile=own)
+        return context
+
+    def roots_of(self, part: DataPart) -> str:
+        """The same as one file, for libraries that want a path."""
+        own = self._own(part)
+        return _joined(self._folder, part, system_roots(), own) if own else system_roots()
+
+    def _own(self, part: DataPart) -> str | None:
+        return self._environment.tls.ca_file_of(part)
+
+    @cached_property
+    def _folder(self) -> Path:
+        self._temporary = tempfile.TemporaryDirectory(prefix="gli-roots-")  # goes with the dial
+        return Path(self._temporary.name)
+
+
+def system_roots() -> str:
+    """The file of the system's roots; that of certifi on a machine that has none."""
+    paths = ssl.get_default_verify_paths()
+    bundle = paths.cafile or str(Path(paths.capath or "/etc/ssl") / "ca-certificates.crt")
+    if Path(bundle).is_file():
+        return bundle
+    import certifi
+
+    return certifi.where()
+
+
+def _joined(folder: Path, part: str, *bundles: str) -> str:
+    path = folder / f"{part}.pem"
+    if not path.exists():
+        path.write_bytes(b"\n".join(Path(bundle).read_bytes() for bundle in bundles))
+    return str(path)

@@ -37,6 +37,7 @@ AWS_READS: dict[str, frozenset[str]] = {
     "elasticache": frozenset({"DescribeCacheClusters", "DescribeReplicationGroups"}),
     "elbv2": frozenset(
         {
+            "DescribeListenerCertificates",
             "DescribeListeners",
             "DescribeLoadBalancerAttributes",
             "DescribeLoadBalancers",
@@ -46,6 +47,7 @@ AWS_READS: dict[str, frozenset[str]] = {
         }
     ),
     "iam": frozenset({"GetAccountAuthorizationDetails"}),
+    "kms": frozenset({"GetKeyPolicy"}),
     "logs": frozenset({"DescribeLogGroups", "DescribeLogStreams", "FilterLogEvents"}),
     "mq": frozenset({"DescribeBroker", "ListBrokers"}),
     "rds": frozenset({"DescribeDBInstances", "DescribeDBSnapshots", "DescribePendingMaintenanceActions"}),
@@ -61,7 +63,7 @@ AWS_READS: dict[str, frozenset[str]] = {
         }
     ),
     "secretsmanager": frozenset({"BatchGetSecretValue", "ListSecrets"}),
-    "sns": frozenset({"ListSubscriptionsByTopic", "ListTopics"}),
+    "sns": frozenset({"ListSubscriptionsByTopic"}),
     "sts": frozenset({"GetCallerIdentity"}),
 }
 REDIS_READS = frozenset({"AUTH", "HELLO", "INFO", "PING", "ROLE"})

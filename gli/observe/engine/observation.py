@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gli.common.sentences import Said
+from gli.common.sentences import Said, phrase
 
 Cause = Literal[
     "access-denied",  # the credentials may not ask; `action` names the missing permission
@@ -71,7 +71,7 @@ class Counts(Protocol):
 def one_of(known: frozenset[str], value: str, what: str) -> str:
     """The value, where it is one that this suite knows; else raises `Unobserved`: AWS adds values as it grows."""
     if value not in known:
-        raise unknown("error", f"{what} is {value!r}, a value that this suite does not know")
+        raise unknown("error", phrase("{} is {!r}, a value that this suite does not know", what, value))
     return value
 
 

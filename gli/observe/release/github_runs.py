@@ -8,19 +8,40 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 from gli.common.sentences import phrase
 from gli.config.environment_consistency import own_names
 from gli.config.environments import Environment, Repository
 from gli.git.branches import LIVE, STAGED
 from gli.observe.edge.http import HttpExchange, fetch
-from gli.observe.engine.observation import Observation, unknown
+from gli.observe.engine.observation import Observation, one_of, unknown
 from gli.observe.engine.probe import Observer, probe
 from gli.observe.release.git_history import history, revision
 from gli.observe.release.git_refs import TIMEOUT_S, release
 from gli.observe.release.workflow import Workflow, read
 
-_RUNS = 10  # GitHub describes a run in some 15 kB
+_RUNS, _PAGES = 10, 10  # GitHub describes a run in some 15 kB
+_REDIRECTS = 3
+_MOST_CHARACTERS = 2_000_000
+_STATUSES = frozenset({"completed", "in_progress", "pending", "queued", "requested", "waiting"})
+_CONCLUSIONS = frozenset(
+    {
+        "action_required",
+        "cancelled",
+        "failure",
+        "neutral",
+        "skipped",
+        "stale",
+        "startup_failure",
+        "success",
+        "timed_out",
+    }
+)
 _POLL_S = 5.0
 _APPEARS_S = 60.0  # after a push; a run that is not there by then was not started
 
@@ -84,33 +105,84 @@ async def _newest_run(observer: Observer, repository: Repository) -> WorkflowRun
         observer.vault.hide(token)
         headers["Authorization"] = f"Bearer {token}"
     url = f"{github.api_url}/repos/{github.owner}/{repository.name}/actions/runs"
-    answer = await fetch(
-        observer, f"{url}?head_sha={commit}&branch={branch}&event=push&per_page={_RUNS}", headers=headers
-    )
-    runs = [r for r in runs_in(answer, repository.name) if r.get("path", "").partition("@")[0] == repository.workflow]
+    next_: str | None = f"{url}?head_sha={commit}&branch={branch}&event=push&per_page={_RUNS}"
+    runs: list[dict[str, Any]] = []
+    for _ in range(_PAGES):  # the newest come first: the page that holds any run of the workflow holds its newest
+        if next_ is None or runs:
+            break
+        answer = await _asked(observer, next_, headers)
+        found = runs_in(answer, repository.name)
+        runs = [r for r in found if r.get("path", "").partition("@")[0] == repository.workflow]
+        next_ = _next(answer)
+    if not runs and next_ is not None:
+        raise unknown(
+            "too-little-data", phrase("{} has more than {} runs for {}", repository.name, _PAGES * _RUNS, commit[:12])
+        )
     if not runs:
         return WorkflowRun(repository=repository.name, commit=commit)
     newest = max(runs, key=lambda run: (run.get("run_number", 0), run.get("run_attempt", 0)))
+    status, conclusion = newest.get("status"), newest.get("conclusion")
+    what = phrase("the state of a run of {}", repository.name)
     return WorkflowRun(
         repository=repository.name,
         commit=commit,
-        status=newest.get("status"),
-        conclusion=newest.get("conclusion"),
+        status=one_of(_STATUSES, status, what) if status else None,
+        conclusion=one_of(_CONCLUSIONS, conclusion, what) if conclusion else None,
         url=newest.get("html_url") or "",
     )
 
 
-def runs_in(answer: HttpExchange, repository: str) -> list[dict[str, str]]:
+async def _asked(observer: Observer, url: str, headers: Mapping[str, str]) -> HttpExchange:
+    """One page; a repository that was renamed or moved is asked under its new name, of the same host alone."""
+    for _ in range(_REDIRECTS):
+        answer = await fetch(observer, url, headers=headers, limit=_MOST_CHARACTERS)
+        target = urljoin(url, answer.headers.get("location", ""))
+        if answer.status not in (301, 302, 307, 308) or urlsplit(target).netloc != urlsplit(url).netloc:
+            break
+        url = target
+    return answer
+
+
+def _next(answer: HttpExchange) -> str | None:
+    """Where the next page is (RFC 8288): the URL of the link whose relation is `next`."""
+    found = re.search(r'<([^>]+)>[^,]*;\s*rel="?next"?', answer.headers.get("link", ""))
+    return found[1] if found else None
+
+
+def runs_in(answer: HttpExchange, repository: str) -> list[dict[str, Any]]:
     """The runs in GitHub's answer; raises `Unobserved` where it holds none because it is no such answer."""
     if answer.status is None:
         raise unknown("unreachable", phrase("GitHub can't be reached: {}", answer.error))
-    if answer.status == 429 or answer.headers.get("x-ratelimit-remaining") == "0":
-        raise unknown("throttled", phrase("GitHub answers no more questions for now: its rate limit is used up"))
+    if answer.status in (403, 429) and (wait := _limited(answer)):
+        raise unknown("throttled", phrase("GitHub answers no more questions for now: {}", wait))
     if answer.status in (401, 403, 404):  # 404: a private repository that the token may not see
         raise unknown(
-            "access-denied", phrase("GitHub does not show the runs of {}: {}; give it a token", repository, answer.seen)
+            "access-denied",
+            phrase(
+                "GitHub does not show the runs of {}: {}; give it a token that may read Actions there",
+                repository,
+                f"{answer.seen}{_said(answer)}",
+            ),
         )
     runs = answer.document.get("workflow_runs") if isinstance(answer.document, dict) else None
     if answer.status != 200 or not isinstance(runs, list):
         raise unknown("error", phrase("GitHub answered {} instead of the runs of {}", answer.seen, repository))
     return runs
+
+
+def _limited(answer: HttpExchange) -> str | None:
+    """Which of GitHub's limits a refusal is of, and when it ends; None where it is none of them."""
+    if answer.headers.get("x-ratelimit-remaining") == "0":
+        reset = answer.headers.get("x-ratelimit-reset", "")
+        if not reset.isdecimal():
+            return phrase("its rate limit is used up")
+        return phrase("its rate limit is used up until {:%H:%M} UTC", datetime.fromtimestamp(int(reset), UTC))
+    after = answer.headers.get("retry-after")
+    if after or answer.status == 429 or "secondary rate limit" in answer.body:
+        return phrase("its secondary rate limit was met, try again in {} s", after or 60)
+    return None
+
+
+def _said(answer: HttpExchange) -> str:
+    document = answer.document
+    return f" ({document['message']})" if isinstance(document, dict) and document.get("message") else ""

@@ -1,0 +1,447 @@
+"""What is made of real AWS answers: each in the shape of botocore's model, and each as AWS documents it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from aws_rig import ACCOUNT, REGION, Account, Answer, Refused, observing, staging
+
+from gli.config.environments import Environment
+from gli.observe.aws import acm, cloudfront, cloudwatch, cloudwatch_alarms, logs, route53
+from gli.observe.data import secrets
+from gli.observe.engine.observation import Unobserved
+from gli.observe.engine.probe import Probe
+
+NOW = datetime.now(UTC)
+SERVICE = {
+    "serviceName": "stg-gli-api",
+    "status": "ACTIVE",
+    "desiredCount": 1,
+    "runningCount": 1,
+    "pendingCount": 0,
+    "taskDefinition": f"arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/stg-gli-api:7",
+    "clusterArn": f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/gli-api-cluster",
+    "loadBalancers": [],
+    "deployments": [
+        {
+            "id": "ecs-svc/1",
+            "status": "PRIMARY",
+            "taskDefinition": f"arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/stg-gli-api:7",
+            "desiredCount": 1,
+            "runningCount": 1,
+            "pendingCount": 0,
+            "failedTasks": 0,
+            "rolloutState": "COMPLETED",
+            "createdAt": NOW - timedelta(hours=5),
+            "updatedAt": NOW - timedelta(hours=5),
+        }
+    ],
+}
+
+
+def services(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"services": [SERVICE | {"serviceName": name} for name in parameters["services"]], "failures": []}
+
+
+def see(
+    probe: Probe[Any], target: Any, answers: Mapping[str, Answer], monkeypatch: pytest.MonkeyPatch, **overlay: Any
+) -> Any:
+    with observing(Account(answers), staging(**overlay), monkeypatch) as observatory:
+        return observatory.wait(probe, target)
+
+
+def api(environment: Environment | None = None) -> Any:
+    return (environment or staging()).services["api"]
+
+
+def user() -> Any:
+    return staging().frontends["user"]
+
+
+# logs
+
+GROUP = "/gli/api-server/staging"
+GROUPS: Answer = lambda p: {"logGroups": [{"logGroupName": p["logGroupNamePrefix"], "retentionInDays": 30}]}  # noqa: E731
+ECS: dict[str, Answer] = {"ecs.DescribeServices": services, "logs.DescribeLogGroups": GROUPS}
+
+
+def ms(age: timedelta) -> int:
+    return int((NOW - age).timestamp() * 1000)
+
+
+def pages(*events: list[str], age: timedelta = timedelta(minutes=3)) -> Answer:
+    """FilterLogEvents in pages, some of them empty."""
+
+    def answer(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        n = int(parameters.get("nextToken", "0"))
+        page = [{"timestamp": ms(age), "message": text} for text in events[n]]
+        return {"events": page, **({"nextToken": str(n + 1)} if n + 1 < len(events) else {})}
+
+    return answer
+
+
+LATE: Answer = {"logStreams": [{"logStreamName": "task/1", "lastEventTimestamp": ms(timedelta(minutes=50))}]}
+
+
+def test_an_event_behind_empty_pages_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = pages([], [], [], [], ["INFO started"])
+    tail = see(
+        logs.log_tail, api(), ECS | {"logs.DescribeLogStreams": LATE, "logs.FilterLogEvents": found}, monkeypatch
+    )
+    assert tail.age_s == pytest.approx(180, abs=120)
+
+
+def test_a_search_for_an_event_that_did_not_end_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = ECS | {"logs.DescribeLogStreams": LATE, "logs.FilterLogEvents": pages(*[[]] * 99)}
+    with pytest.raises(Unobserved, match="the search stopped after 15 pages"):
+        see(logs.log_tail, api(), answers, monkeypatch)
+
+
+def test_errors_behind_empty_pages_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = ECS | {"logs.FilterLogEvents": pages([], [], [], [], ["ERROR broken"] * 9)}
+    errors = see(logs.log_errors, api(), answers, monkeypatch)
+    assert (errors.lines, errors.complete) == (9, True)
+
+
+def test_a_search_for_errors_that_did_not_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = see(logs.log_errors, api(), ECS | {"logs.FilterLogEvents": pages(*[[]] * 99)}, monkeypatch)
+    assert (errors.lines, errors.complete) == (0, False)
+
+
+def test_a_group_that_can_not_be_searched_is_judged_by_its_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+    group = {"logGroups": [{"logGroupName": GROUP, "logGroupClass": "INFREQUENT_ACCESS"}]}
+
+    def no(_: Any) -> Mapping[str, Any]:
+        raise Refused("InvalidOperationException", "not supported for this log class")
+
+    answers = ECS | {
+        "logs.DescribeLogGroups": group,
+        "logs.DescribeLogStreams": LATE,
+        "logs.FilterLogEvents": no,
+    }
+    tail = see(logs.log_tail, api(), answers, monkeypatch)
+    assert tail.age_s <= tail.fresh_s
+    with pytest.raises(Unobserved, match="is of the class INFREQUENT_ACCESS"):
+        see(logs.log_errors, api(), answers, monkeypatch)
+
+
+def test_log_groups_need_no_common_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = ("/ecs/api", "web", "_audit")
+    found = see(cloudwatch_alarms.log_groups, None, ECS, monkeypatch, logs={"groups": groups})
+    assert all(found[name].exists for name in groups)
+
+
+# alarms
+
+ALARM = {"StateValue": "OK", "ActionsEnabled": True, "AlarmActions": []}
+
+
+def alarm(name: str, metric: str = "CPUUtilization", **dimensions: str) -> dict[str, Any]:
+    named = [{"Name": key, "Value": value} for key, value in dimensions.items()]
+    return ALARM | {"AlarmName": name, "MetricName": metric, "Namespace": "AWS/X", "Dimensions": named}
+
+
+NOTHING: dict[str, Answer] = {
+    "elbv2.DescribeLoadBalancers": {"LoadBalancers": []},
+    "elbv2.DescribeTargetGroups": {"TargetGroups": []},
+    "ecs.DescribeClusters": lambda p: {
+        "clusters": [{"clusterName": c.rpartition("/")[2], "status": "ACTIVE"} for c in p["clusters"]]
+    },
+    "ecs.DescribeServices": services,
+    "rds.DescribeDBInstances": {"DBInstances": []},
+    "elasticache.DescribeReplicationGroups": {"ReplicationGroups": []},
+    "elasticache.DescribeCacheClusters": {"CacheClusters": []},
+}
+
+
+@pytest.mark.parametrize(
+    "dimensions",
+    [
+        {"Broker": "stg-gli-mq", "VirtualHost": "/", "Queue": "gli.events"},
+        {"AvailabilityZone": "ap-northeast-2a"},
+        {"NatGatewayId": "nat-1"},
+        {"WebACL": "gli", "Region": REGION, "Rule": "ALL"},
+        {"ClusterName": "other", "ServiceName": "stg-gli-worker"},
+        {"DBInstanceIdentifier": "stg-gli-database-replica"},
+        {"CacheClusterId": "stg-gli-redis-001", "CacheNodeId": "0001"},
+        {"LoadBalancer": "app/stg-gli-internal/1"},
+        {"TargetGroup": "targetgroup/stg-gli-worker/2"},
+    ],
+)
+def test_an_alarm_on_what_the_file_does_not_name_is_on_what_lives(
+    monkeypatch: pytest.MonkeyPatch, dimensions: dict[str, str]
+) -> None:
+    elb = f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}"
+    answers = NOTHING | {
+        "cloudwatch.DescribeAlarms": {"MetricAlarms": [alarm("stg-gli-x", **dimensions)]},
+        "elbv2.DescribeLoadBalancers": lambda p: {
+            "LoadBalancers": []
+            if "Names" in p
+            else [{"LoadBalancerArn": f"{elb}:loadbalancer/app/stg-gli-internal/1", "LoadBalancerName": "x"}]
+        },
+        "elbv2.DescribeTargetGroups": {"TargetGroups": [{"TargetGroupArn": f"{elb}:targetgroup/stg-gli-worker/2"}]},
+        "rds.DescribeDBInstances": {"DBInstances": [{"DBInstanceIdentifier": "stg-gli-database-replica"}]},
+        "elasticache.DescribeCacheClusters": {"CacheClusters": [{"CacheClusterId": "stg-gli-redis-001"}]},
+    }
+    own = {"load_balancer": None, "database": None, "cache": None}
+    assert see(cloudwatch_alarms.dead_dimensions, None, answers, monkeypatch, **own) == ()
+
+
+@pytest.mark.parametrize(
+    "dimensions",
+    [
+        {"TargetGroup": "targetgroup/gone/1", "LoadBalancer": "app/gone/1"},
+        {"DBInstanceIdentifier": "gone"},
+        {"CacheClusterId": "gone"},
+        {"ClusterName": "gli-api-cluster", "ServiceName": "gone"},
+    ],
+)
+def test_an_alarm_on_what_is_gone_is_told(monkeypatch: pytest.MonkeyPatch, dimensions: dict[str, str]) -> None:
+    def some(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"services": [SERVICE | {"serviceName": n} for n in parameters["services"] if n != "gone"]}
+
+    answers = NOTHING | {
+        "cloudwatch.DescribeAlarms": {"MetricAlarms": [alarm("stg-gli-x", **dimensions)]},
+        "ecs.DescribeServices": some,
+    }
+    own = {"load_balancer": None, "database": None, "cache": None}
+    gone = see(cloudwatch_alarms.dead_dimensions, None, answers, monkeypatch, **own)
+    assert set(gone) == {value for value in dimensions.values() if "gone" in value}
+
+
+def test_alarms_of_every_kind_are_read() -> None:
+    insights = {"Id": "q", "Expression": 'SELECT MAX(CPUUtilization) FROM SCHEMA("AWS/ECS", ClusterName)'}
+    stat = {"Metric": {"MetricName": "RequestCount", "Namespace": "AWS/X"}, "Period": 60, "Stat": "Sum"}
+    maths = [{"Id": "e", "Expression": "m / 2"}, {"Id": "m", "MetricStat": stat}]
+    scaling = f"arn:aws:autoscaling:{REGION}:{ACCOUNT}:scalingPolicy:1:resource/ecs/service/a/b:policyName/up"
+    read = cloudwatch_alarms.read_alarm
+    assert read(ALARM | {"AlarmName": "i", "Metrics": [insights]}).metrics == ("CPUUtilization",)
+    assert not read(ALARM | {"AlarmName": "i", "Metrics": [insights]}).composite
+    assert read(ALARM | {"AlarmName": "m", "Metrics": maths}).metrics == ("RequestCount",)
+    assert read(alarm("s") | {"AlarmActions": [scaling]}).scales
+    rule = 'ALARM("a") OR (ALARM(b) AND NOT OK(c))'
+    assert read(ALARM | {"AlarmName": "c", "AlarmRule": rule}).watched == ("a", "b", "c")
+    with pytest.raises(Unobserved, match="is 'MAYBE', a value that this suite does not know"):
+        read(alarm("s") | {"StateValue": "MAYBE"})
+
+
+def test_a_removed_subscription_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:stg-gli-alerts"
+    answer = {
+        "Subscriptions": [
+            {"SubscriptionArn": f"{topic}:1", "Protocol": "email"},
+            {"SubscriptionArn": "Deleted", "Protocol": "https"},
+            {"SubscriptionArn": "PendingConfirmation", "Protocol": "sms"},
+        ]
+    }
+    found = see(cloudwatch_alarms.topics, None, {"sns.ListSubscriptionsByTopic": answer}, monkeypatch)
+    assert (found["stg-gli-alerts"].confirmed, found["stg-gli-alerts"].pending) == (("email",), 1)
+
+
+# metrics
+
+
+def test_a_metric_of_which_a_part_is_missing_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    def partial(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        asked = parameters["MetricDataQueries"]
+        kept = {"Timestamps": [NOW - timedelta(minutes=4)], "Values": [1.0], "StatusCode": "PartialData"}
+        return {"MetricDataResults": [{"Id": q["Id"], **kept} for q in asked]}
+
+    answers = NOTHING | {"cloudwatch.GetMetricData": partial}
+    own = {"load_balancer": None, "database": None, "cache": None}
+    seen = see(cloudwatch.metrics, None, answers, monkeypatch, **own)
+    with pytest.raises(Unobserved, match="PartialData"):
+        seen.points("api", "CPUUtilization")
+
+
+# edge
+
+
+def summary(n: int, alias: str, **more: Any) -> dict[str, Any]:
+    """As ListDistributions tells of one."""
+    empty = {"Quantity": 0}
+    behavior = {"TargetOriginId": "b", "ViewerProtocolPolicy": "redirect-to-https", "Compress": True}
+    return {
+        "Id": f"E{n}",
+        "ARN": f"arn:aws:cloudfront::{ACCOUNT}:distribution/E{n}",
+        "Status": "Deployed",
+        "LastModifiedTime": NOW,
+        "DomainName": f"d{n}.cloudfront.net",
+        "Aliases": {"Quantity": 1, "Items": [alias]},
+        "Origins": {"Quantity": 1, "Items": [{"Id": "b", "DomainName": "b.s3.amazonaws.com"}]},
+        "DefaultCacheBehavior": behavior,
+        "CacheBehaviors": empty,
+        "CustomErrorResponses": empty,
+        "Comment": "",
+        "PriceClass": "PriceClass_All",
+        "Enabled": True,
+        "ViewerCertificate": {"CloudFrontDefaultCertificate": True},
+        "Restrictions": {"GeoRestriction": {"RestrictionType": "none", "Quantity": 0}},
+        "WebACLId": "",
+        "HttpVersion": "http2",
+        "IsIPV6Enabled": True,
+        "Staging": False,
+    } | more
+
+
+def listed(*summaries: dict[str, Any]) -> dict[str, Answer]:
+    """The account's distributions, as CloudFront lists and describes them."""
+    named = {s["Id"]: s for s in summaries}
+    common = ("Origins", "DefaultCacheBehavior", "Comment", "Enabled", "Aliases", "ViewerCertificate", "Staging")
+
+    def describe(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        one = named[parameters["Id"]]
+        config = {key: one[key] for key in common} | {"CallerReference": "x", "DefaultRootObject": "index.html"}
+        same = {key: one[key] for key in ("Id", "ARN", "Status", "LastModifiedTime", "DomainName")}
+        return {"Distribution": same | {"InProgressInvalidationBatches": 0, "DistributionConfig": config}}
+
+    page = {"Marker": "", "MaxItems": 100, "IsTruncated": False, "Quantity": len(summaries), "Items": [*summaries]}
+    return {"cloudfront.ListDistributions": {"DistributionList": page}, "cloudfront.GetDistribution": describe}
+
+
+def test_only_distributions_that_serve_a_host_are_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    many = [summary(n, f"shop-{n}.example.com") for n in range(60)]
+    account = Account(listed(*many, summary(60, "stg.glibiz.com"), summary(61, "stg-admin.glibiz.com")))
+    with observing(account, staging(), monkeypatch) as observatory:
+        assert observatory.wait(cloudfront.distribution, user()).id == "E60"
+    assert account.calls["cloudfront.GetDistribution"] == 2
+
+
+def test_a_wildcard_serves_a_host_that_no_alias_names_and_a_staging_one_serves_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wildcard, exact = summary(1, "*.glibiz.com"), summary(2, "stg.glibiz.com")
+    staged = summary(3, "stg.glibiz.com", Staging=True)
+    assert see(cloudfront.distribution, user(), listed(wildcard), monkeypatch).id == "E1"
+    assert see(cloudfront.distribution, user(), listed(wildcard, exact), monkeypatch).id == "E2"
+    with pytest.raises(Unobserved, match=r"has the alias stg\.glibiz\.com"):
+        see(cloudfront.distribution, user(), listed(staged), monkeypatch)
+
+
+def hosted(n: int, *, private: bool) -> dict[str, Any]:
+    return {
+        "Id": f"/hostedzone/Z{n}",
+        "Name": "glibiz.com.",
+        "CallerReference": "x",
+        "Config": {"PrivateZone": private},
+    }
+
+
+def zone_answers(*zones: dict[str, Any], records: list[dict[str, Any]] | None = None) -> dict[str, Answer]:
+    def sets(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        own = [{"Name": f"{parameters['HostedZoneId'][-2:].lower()}.glibiz.com.", "Type": "A", "ResourceRecords": []}]
+        return {"ResourceRecordSets": own + (records or []), "IsTruncated": False, "MaxItems": "300"}
+
+    return {
+        "route53.ListHostedZonesByName": {"HostedZones": [*zones], "IsTruncated": False, "MaxItems": "100"},
+        "route53.ListResourceRecordSets": sets,
+    }
+
+
+def alias(name: str, target: str) -> dict[str, Any]:
+    points = {"HostedZoneId": "Z", "DNSName": target, "EvaluateTargetHealth": False}
+    return {"Name": name, "Type": "A", "AliasTarget": points}
+
+
+def test_the_public_zone_is_taken_where_a_private_one_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [alias("stg.glibiz.com.", "d1.cloudfront.net."), alias("\\052.dev.glibiz.com.", "stg.glibiz.com.")]
+    answers = zone_answers(hosted(1, private=True), hosted(2, private=False), records=records)
+    zone = see(route53.zone, None, answers, monkeypatch)
+    assert zone.targets("stg.glibiz.com") == ("d1.cloudfront.net",)
+    assert zone.targets("a.dev.glibiz.com") == ("d1.cloudfront.net",), "a wildcard, and an alias of an alias"
+    assert zone.targets("nobody.glibiz.com") == ()
+
+
+def test_two_public_zones_of_one_name_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Unobserved, match="2 public hosted zones"):
+        see(route53.zone, None, zone_answers(hosted(1, private=False), hosted(2, private=False)), monkeypatch)
+
+
+def test_a_zone_of_another_account_says_which_role_would_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Unobserved, match=r"name a role that may look there as dns in \[stg\.aws\.roles\]"):
+        see(route53.zone, None, zone_answers(), monkeypatch)
+
+
+def test_a_certificate_that_is_served_by_sni_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    arns = [f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/{n}" for n in "ab"]
+    elb = f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}"
+    lb = {
+        "LoadBalancerArn": f"{elb}:loadbalancer/app/stg-gli-alb/1",
+        "LoadBalancerName": "stg-gli-alb",
+        "DNSName": "alb.elb.amazonaws.com",
+        "State": {"Code": "active"},
+        "AvailabilityZones": [{"ZoneName": "ap-northeast-2a"}],
+        "SecurityGroups": [],
+        "Type": "application",
+    }
+    listener = {
+        "ListenerArn": f"{elb}:listener/app/stg-gli-alb/1/2",
+        "LoadBalancerArn": lb["LoadBalancerArn"],
+        "Port": 443,
+        "Protocol": "HTTPS",
+        "SslPolicy": "ELBSecurityPolicy-TLS13-1-2-2021-06",
+        "Certificates": [{"CertificateArn": arns[0]}],
+        "DefaultActions": [],
+    }
+
+    def described(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        arn = parameters["CertificateArn"]
+        ends = NOW + timedelta(days=300 if arn == arns[0] else 2)
+        return {"Certificate": {"CertificateArn": arn, "DomainName": "x", "Status": "ISSUED", "NotAfter": ends}}
+
+    answers: dict[str, Answer] = {
+        "elbv2.DescribeLoadBalancers": {"LoadBalancers": [lb]},
+        "elbv2.DescribeListeners": {"Listeners": [listener]},
+        "elbv2.DescribeRules": {"Rules": []},
+        "elbv2.DescribeListenerCertificates": {
+            "Certificates": [{"CertificateArn": arn, "IsDefault": arn == arns[0]} for arn in arns]
+        },
+        "acm.DescribeCertificate": described,
+        **listed(),
+    }
+    found = see(acm.certificates, None, answers, monkeypatch)
+    assert [round(c.days_left) for c in found] == [300, 2]
+
+
+# secrets
+
+
+def test_any_number_of_secrets_is_asked_for_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"stg/gli/part-{n}" for n in range(25)]
+
+    def listing(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"SecretList": [secret(name) for f in parameters["Filters"] for name in f["Values"]]}
+
+    monkeypatch.setattr(Environment, "secrets", property(lambda self: tuple(names)))
+    found = see(secrets.secret_states, None, {"secretsmanager.ListSecrets": listing}, monkeypatch)
+    assert all(found[name].usable for name in names)
+
+
+def secret(name: str, **more: Any) -> dict[str, Any]:
+    arn = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{name}-AbCdEf"
+    return {"Name": name, "ARN": arn, "SecretVersionsToStages": {"v": ["AWSCURRENT"]}, **more}
+
+
+@pytest.mark.parametrize(
+    ("message", "action"),
+    [
+        ("Access to KMS is not allowed", "kms:Decrypt"),
+        ("User: x is not authorized to perform: kms:Decrypt on resource: key because no ...", "kms:Decrypt"),
+        ("User: x is not authorized to perform: secretsmanager:GetSecretValue on y", "secretsmanager:GetSecretValue"),
+    ],
+)
+def test_a_denial_names_the_action_that_was_missing(monkeypatch: pytest.MonkeyPatch, message: str, action: str) -> None:
+    def refuse(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        errors = [
+            {"SecretId": id_, "ErrorCode": "AccessDeniedException", "Message": message}
+            for id_ in parameters["SecretIdList"]
+        ]
+        return {"SecretValues": [], "Errors": errors}
+
+    with pytest.raises(Unobserved) as raised:
+        see(secrets.secret, "stg/gli/database", {"secretsmanager.BatchGetSecretValue": refuse}, monkeypatch)
+    assert raised.value.unknown.action == action
+    assert raised.value.unknown.message.startswith(f"{action} is denied")
