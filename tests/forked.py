@@ -51,7 +51,13 @@ def _end_with_the_tests() -> None:
 def _child(arguments: list[str], root: str, env: dict[str, str], output: str) -> None:
     import pytest
 
+    from gli.common import sources
+
     threading.Thread(target=_end_with_the_tests, daemon=True).start()
+    for name, module in list(sys.modules.items()):  # this process judges: what is loaded for the tests takes no part
+        if str(getattr(module, "__file__", None)).startswith(str(Path(__file__).parent)):
+            del sys.modules[name]
+    sources._loaded.pop(__file__, None)
     written = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(written, 1)
     os.dup2(written, 2)

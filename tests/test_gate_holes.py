@@ -14,6 +14,7 @@ import sys
 import pytest
 
 from conftest import PYTEST, Project, Ran, clean_environment, latest, wait_for
+from gli.common import clock
 from gli.gate import gate
 
 FAILS = "def test_first_check(target): assert False, 'expected 1, saw 2'\ndef test_second_check(target): pass\n"
@@ -365,7 +366,7 @@ def test_a_replay_is_no_run_of_now_for_the_gate_or_the_next_run(project: Project
     assert (again.verdict["verdict"], again.verdict["replayed"]) == ("GO", True)
     reports = red.folder.parent
     assert (reports / "latest").resolve() == red.folder
-    found = gate.newest(reports.parent, "own", "pre-deploy")
+    found = gate.newest(reports.parent, "own", "pre-deploy", clock.now())
     assert found is not None and found.path == red.folder / "verdict.json"
     after = project.run()
     assert after.verdict is not None and after.verdict["since_last"]["fixed"] == ["first-check[api]"]

@@ -18,6 +18,7 @@ from gli.observe.engine import guard
 from gli.observe.engine.dial import Dial
 from gli.observe.engine.guard import WriteRefused
 from gli.observe.engine.http_client import HttpClient
+from gli.observe.engine.remote_clocks import RemoteClocks
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_an_aws_operation_that_is_no_listed_read_is_not_sent(
 ) -> None:
     from gli.observe.engine.aws_session import AwsSession
 
-    client = AwsSession(environment)._client(service, "ap-northeast-2")
+    client = AwsSession(environment, RemoteClocks())._client(service, "ap-northeast-2")
     with pytest.raises(WriteRefused, match=f"{service}:.* is not on the list of reads"):
         getattr(client, operation)(**parameters)
 
@@ -126,7 +127,7 @@ def test_an_http_method_that_may_change_something_is_not_sent(
     environment: environments.Environment, method: str
 ) -> None:
     async def send() -> httpx.Response:
-        client = HttpClient(Dial(environment))
+        client = HttpClient(Dial(environment), RemoteClocks())
         try:
             return await client.request(method, "https://stg-api.glibiz.com/api/v1/notices/")
         finally:

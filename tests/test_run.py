@@ -54,13 +54,13 @@ def test_the_verdict_holds_what_the_contract_says(healthy: Ran) -> None:
             "suite",
         ),
         *("account", "manifest", "served", "counts", "requests", "checks", "root_causes", "checklist", "since_last"),
-        *("since_pre_deploy", "digest"),
+        *("since_pre_deploy", "digest", "ends_by", "machine", "clock_behind_s"),
     }
     assert verdict["schema"] == 1
     assert (verdict["environment"], verdict["phase"], verdict["vantage"]) == ("sandbox", None, "vpc")
     assert len(verdict["manifest"]) == 8
     assert {tuple(sorted(part)) for part in verdict["manifest"].values()} == {("branch", "commit", "tree")}
-    assert set(verdict["suite"]) == {"version", "revision", "catalogue_sha256"}
+    assert set(verdict["suite"]) == {"version", "revision", "catalogue_sha256", "files", "plugins"}
     assert datetime.fromisoformat(verdict["started"]) < datetime.fromisoformat(verdict["finished"])
     assert datetime.fromisoformat(verdict["finished"]) < datetime.fromisoformat(verdict["expires"])
     check = {"id", "target", "outcome", "severity", "phase", "blocked_by", "message", "hint", "attempts", "duration_s"}

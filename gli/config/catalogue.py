@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,8 @@ from gli.config.toml_models import Table, validated
 
 FILE = Path("checklists/checks.toml")
 WAIVERS = Path("checklists/waivers.toml")
+PYTEST_SETTINGS = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
+"""The files that pytest takes its settings from: https://docs.pytest.org/en/stable/reference/customize.html."""
 PHASES = ("pre-deploy", "post-deploy", "on-call")
 Phase = Literal["pre-deploy", "post-deploy", "on-call"]
 Severity = Literal["block", "block-prod", "warn"]
@@ -129,11 +132,20 @@ class Catalogue:
     root: Path
 
     @cached_property
-    def sha256(self) -> str:
-        """The digest of every file that decides what a verdict means: the catalogue, the checklists, the waivers, the
-        environments, the checks, and this package. The files are read when this is first used.
+    def files(self) -> Mapping[str, str]:
+        """SHA-256 of every file that decides what a verdict means, by its real path: the catalogue, the checklists,
+        the waivers, the environments, pytest's settings, the checks, and this package. As they are when they are first
+        asked for; empty for a file that is not there.
         """
-        return _digest(self.root)
+        return {os.path.realpath(path): _hash(path) for _, path in _deciding(self.root)}
+
+    @cached_property
+    def sha256(self) -> str:
+        """One digest of these files, with their names."""
+        digest = hashlib.sha256()
+        for name, path in _deciding(self.root):
+            digest.update(f"{name}\n{self.files[os.path.realpath(path)]}\n".encode())
+        return digest.hexdigest()
 
     def targets(self, check: Check, environment: Environment) -> dict[str, Any]:
         """The targets of a check in an environment: name to table, sorted by name."""
@@ -165,18 +177,18 @@ def load(root: Path) -> Catalogue:
     return Catalogue(checks=checks, checklists=listed, root=root)
 
 
-def _digest(root: Path) -> str:
-    """One digest of all files that decide what a verdict means, with their names."""
+def _deciding(root: Path) -> list[tuple[Path, Path]]:
+    """Every file that decides what a verdict means: its name, and its path."""
     package = Path(gli.__file__).parent
     files = [root / f for f in (FILE, WAIVERS, *map(checklists.file_of, checklists.PHASES))]
-    files += [root / ENVIRONMENTS, root / "conftest.py"]
+    files += [root / ENVIRONMENTS, *(root / settings for settings in PYTEST_SETTINGS), root / "conftest.py"]
     files += sorted([*root.glob("tests_smoke/**/*.py"), *root.glob("tests_infra/**/*.py")])
     named = [(path.relative_to(root), path) for path in files]
-    named += [(path.relative_to(package.parent), path) for path in sorted(package.glob("**/*.py"))]
-    digest = hashlib.sha256()
-    for name, path in named:
-        digest.update(f"{name}\n".encode() + hashlib.sha256(path.read_bytes() if path.is_file() else b"").digest())
-    return digest.hexdigest()
+    return named + [(path.relative_to(package.parent), path) for path in sorted(package.glob("**/*.py"))]
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
 def proved(root: Path, catalogue: Catalogue, language: str) -> dict[str, str]:

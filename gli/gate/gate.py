@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from gli.common import clock
+from gli.common.clock import CLOCKS_DIFFER
 from gli.common.documents import parsed
 from gli.common.sentences import listed
 from gli.config import environments
@@ -32,7 +33,6 @@ from gli.observe.release.git_refs import release
 from gli.report.files import LATEST, RUN_IDS, VERDICT
 
 YES, REFUSED, CANNOT_TELL = 0, 1, 3
-_CLOCKS_DIFFER = timedelta(minutes=2)
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,12 @@ def judged(evidence: Evidence, *, catalogue_sha256: str, now: datetime) -> Decis
         return Decision(REFUSED, f"{what} was edited after the run wrote it: {again}")
     if evidence.must_be_signed and evidence.signer is None:
         return Decision(REFUSED, f"{what} carries no good signature of an allowed signer: {again} with a signing key")
+    untried = [f"{p.name} {p.version or ''}".strip() for p in verdict.suite.plugins if not p.tried]
+    if evidence.must_be_signed and untried:
+        named = f"{what} was judged with plugins of pytest that are not known to leave results alone: {listed(untried)}"
+        return Decision(REFUSED, f"{named}; leave them out with -p no:NAME, then {again}")
+    if verdict.ends_by is not None and now <= clock.moment(verdict.ends_by):
+        return Decision(CANNOT_TELL, f"{what} is of a run that may be under way until {verdict.ends_by}: wait for it")
     if verdict.is_held_by("incomplete"):
         return Decision(CANNOT_TELL, f"{what} is of a run that did not come to its end: {again}")
     if not verdict.go:
@@ -104,7 +110,7 @@ def judged(evidence: Evidence, *, catalogue_sha256: str, now: datetime) -> Decis
 
 def _fresh(evidence: Evidence, verdict: Verdict, now: datetime, what: str, again: str) -> Decision | None:
     finished = clock.moment(verdict.finished)
-    if finished > now + _CLOCKS_DIFFER:
+    if finished > now + CLOCKS_DIFFER:
         return Decision(CANNOT_TELL, f"{what} is from the future; set the clocks right, then {again}")
     expires = min(clock.moment(verdict.expires), finished + timedelta(hours=VALID_FOR_HOURS))
     if now > expires:
@@ -186,7 +192,7 @@ def decision(
     dropped: tuple[str, ...] = ()
     found: list[Decision] = []
     for side in sides:
-        evidence = gathered(root, catalogue, side, phase, reports, heads)
+        evidence = gathered(root, catalogue, side, phase, reports, now, heads)
         found.append(judged(evidence, catalogue_sha256=catalogue.sha256, now=now))
         if found[-1].code == YES:
             notes.append(f"{side.name}: " + (f"signed by {evidence.signer}" if evidence.signer else "not signed"))
@@ -220,12 +226,13 @@ def gathered(
     environment: Environment,
     phase: str,
     reports: Path,
+    now: datetime,
     heads: Callable[[Environment], Mapping[str, str] | None],
 ) -> Evidence:
     """The newest verdict of an environment that speaks for the phase, and what it is measured against."""
     found, unplaced = None, ""
     try:
-        found = newest(reports, environment.name, phase)
+        found = newest(reports, environment.name, phase, now)
     except ValueError as e:
         unplaced = str(e)
     verdict = found.verdict if found else None
@@ -243,18 +250,36 @@ def gathered(
     )
 
 
-def newest(reports: Path, environment: str, phase: str) -> Found | None:
+def newest(reports: Path, environment: str, phase: str, now: datetime) -> Found | None:
     """The newest verdict of the environment that speaks for the phase: a run of it, or of all phases. A later NO-GO
     comes before an earlier GO; a replay says nothing of now.
 
-    What a folder is called decides nothing: verdicts are ordered by when their runs started, and one that was edited
-    comes before all, since nobody knows when its run was. Raises `ValueError` with a sentence for a folder that can't
-    be placed: it is never passed over for another.
+    What a folder is called decides nothing. Verdicts are ordered by when their runs ended; of two machines whose
+    clocks may differ by as much as is between them, a NO-GO comes last. A run that may still be under way comes after
+    all that have ended, and a verdict that was edited after that, since nobody knows when its run was. Raises
+    `ValueError` with a sentence for a folder that can't be placed: it is never passed over for another.
     """
     folders = sorted((reports / environment).iterdir()) if (reports / environment).is_dir() else []
     found = [one for one in map(_found, folders) if one is not None]
     speaking = [f for f in found if not f.whole or (f.verdict.phase in (None, phase) and not f.verdict.replayed)]
-    return max(speaking, key=lambda f: (not f.whole, clock.moment(f.verdict.started), not f.verdict.go), default=None)
+    last = max(speaking, key=lambda f: _order(f, now), default=None)
+    if last is None or not last.whole or not last.verdict.go:
+        return last
+    rivals = [f for f in speaking if not f.verdict.go and _may_be_later(f.verdict, last.verdict)]
+    return max(rivals, key=lambda f: _order(f, now), default=last)
+
+
+def _order(found: Found, now: datetime) -> tuple[bool, bool, datetime, bool]:
+    verdict = found.verdict
+    under_way = verdict.ends_by is not None and now <= clock.moment(verdict.ends_by)
+    return not found.whole, under_way, clock.moment(verdict.finished), not verdict.go
+
+
+def _may_be_later(one: Verdict, other: Verdict) -> bool:
+    """Whether a run may have ended after another, for all that their clocks can tell."""
+    if one.machine == other.machine != "":
+        return False  # one clock: their order is known
+    return clock.moment(one.finished) + CLOCKS_DIFFER >= clock.moment(other.finished)
 
 
 def _found(folder: Path) -> Found | None:

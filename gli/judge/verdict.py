@@ -55,12 +55,33 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
+class JudgingFile(Part):
+    """One file that took part in judging."""
+
+    module: str
+    path: str
+    """From the project's root, or from the folder that the package `gli` is in; absolute for a file of neither."""
+    sha256: str
+    """Of what was compiled."""
+
+
+class Plugin(Part):
+    """One plugin of pytest that took part, other than pytest's own."""
+
+    name: str
+    version: str | None
+    tried: bool
+    """Whether it is known to leave results alone (see `gli.run.participants.TRIED`)."""
+
+
 class Suite(Part):
     """Which suite judged."""
 
     version: str
     revision: str | None
     catalogue_sha256: str
+    files: tuple[JudgingFile, ...] = ()
+    plugins: tuple[Plugin, ...] = ()
 
 
 class Reason(Part):
@@ -76,6 +97,8 @@ class Reason(Part):
         "waiver",  # a waived case is green without its waiver
         "nothing",  # there was no case to judge
         "manifest",  # a repository's commit could not be read
+        "clock",  # the machine's clock is behind those of the hosts that answered
+        "suite",  # a file took part in judging that is not what the digest covers
     ]
     labels: tuple[str, ...] = ()
     """The cases that it is about, `api-health[api]`; for `manifest`, the repositories."""
@@ -183,6 +206,12 @@ class Verdict(Part):
     started: Moment
     finished: Moment
     expires: Moment
+    ends_by: Moment | None = None
+    """Of a run that has not ended: until when it may be under way."""
+    machine: str = ""
+    """What tells the clock of one machine from that of another; nothing else is known of it."""
+    clock_behind_s: float | None = None
+    """By how much the machine's clock is behind those of the hosts that answered; None where none said its time."""
     suite: Suite
     account: str | None = None
     manifest: dict[str, Annotated[dict[str, str], AfterValidator(_is_commit)]] = {}

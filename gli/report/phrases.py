@@ -17,6 +17,19 @@ KOREAN: Mapping[str, str] = {
     "incomplete: {}": "미완료: {}",
     "the run has not ended": "실행이 끝나지 않음",
     "interrupted": "중단됨",
+    "this machine's clock is {} s behind those of the hosts that answered: set it":
+        "이 컴퓨터의 시계가 응답한 호스트들보다 {}초 늦음: 시계를 맞추세요",
+    "{} took part in judging, and no digest covers it": "{}이(가) 판정에 참여했으나 다이제스트에 포함되지 않음",
+    "what ran of {} is not what the digest covers: the file or its bytecode changed":
+        "{}에서 실행된 것이 다이제스트의 내용과 다름: 파일이나 바이트코드가 바뀜",
+    "the run did not end within {} s": "실행이 {}초 안에 끝나지 않음",
+    "the run did not begin within {} s": "실행이 {}초 안에 시작되지 않음",
+    "the run took more than {} MB of memory besides what it began with":
+        "실행이 시작할 때보다 {} MB 넘게 메모리를 더 사용함",
+    "another program took the place of the run": "다른 프로그램이 실행을 대신함",
+    "the run stayed after its verdict": "판정 후에도 실행이 남아 있음",
+    "the process of the run ended with {} before its verdict was there":
+        "판정이 나오기 전에 실행 프로세스가 {}(으)로 끝남",
     "the suite itself failed (INTERNALERROR above)": "점검 도구 자체의 오류(위의 INTERNALERROR)",
     "pytest was called in a way it does not know": "pytest가 모르는 방식으로 호출됨",
     "{} could not be collected: {}": "{}을(를) 수집하지 못함: {}",

@@ -6,8 +6,12 @@ into an outcome of its case.
 
 from __future__ import annotations
 
+import inspect
+import os
 import sys
-from collections.abc import Generator
+import threading
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -21,10 +25,13 @@ from gli.judge.outcome import Outcome, Result
 from gli.observe.engine.observation import Unobserved, unknown
 from gli.observe.engine.observatory import Observations
 from gli.observe.engine.probe import PROBES, Probe
+from gli.run import participants
 from gli.run.run import fact_names
 
 RESULT = "gli-result"
 CASE = pytest.StashKey[Case]()
+ENDINGS = pytest.StashKey[list[BaseException | None]]()
+"""How each call of a check ended: None where it passed. A plugin may call a check again, and report the last call."""
 NO_ASSERTIONS = "python -O takes assertions out: no check could fail; run without -O and PYTHONOPTIMIZE"
 
 
@@ -62,6 +69,8 @@ class Checking:
         strangers = sorted(found - set(self.side.by_function))
         if strangers:
             raise pytest.UsageError(f"{strangers[0]} has no row in {FILE}; write [{_id(strangers[0])}] there")
+        for item in items:
+            self._refuse_unhashed(item)
         silent = sorted(c.id for f, c in self.side.by_function.items() if f not in found)
         broken = session.testsfailed  # a module that can't be imported: pytest says so, and its tests are not lacking
         if silent and not broken and config.args_source is not pytest.Config.ArgsSource.ARGS:
@@ -76,6 +85,17 @@ class Checking:
         items[:] = kept
         if dropped:
             config.hook.pytest_deselected(items=dropped)
+
+    def _refuse_unhashed(self, item: pytest.Item) -> None:
+        """What runs is what the digest covers: a function of the same name in another file is another check."""
+        if not isinstance(item, pytest.Function):
+            raise pytest.UsageError(f"{item.nodeid} is a {type(item).__name__} and no check; leave it out")
+        code = getattr(inspect.unwrap(item.function), "__code__", None)
+        for path in (item.path, code.co_filename if code is not None else "no file"):
+            if not self.side.catalogue.files.get(os.path.realpath(path)):
+                raise pytest.UsageError(
+                    f"{path} holds {item.name}, and no digest covers it: checks stand in tests_smoke and tests_infra"
+                )
 
     def _case(self, item: pytest.Item) -> Case | None:
         """The case of an item; None for another phase's, and for a check without a target in this environment."""
@@ -102,10 +122,24 @@ class Checking:
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
         """Calls the check; one that returns something (`return ok`, or a coroutine) asserts nothing."""
         arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-        returned = pyfuncitem.obj(**arguments)
-        if returned is not None:
-            raise TypeError(f"a check asserts and returns nothing; this one returned {type(returned).__name__}")
+        endings = pyfuncitem.stash.setdefault(ENDINGS, [])
+        endings.append(RuntimeError("it did not come to its end"))
+        try:
+            with _exceptions_of_threads():
+                returned = pyfuncitem.obj(**arguments)
+            if returned is not None:
+                raise TypeError(f"a check asserts and returns nothing; this one returned {type(returned).__name__}")
+        except BaseException as e:
+            endings[-1] = e
+            raise
+        endings[-1] = None
         return True
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """An xdist worker tells the controlling process what took part in it."""
+        output = getattr(session.config, "workeroutput", None)
+        if output is not None:
+            output["gli"] = participants.seen(session.config)
 
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         unjudgeable = self._unjudgeable(item.stash[CASE])
@@ -151,6 +185,8 @@ def _probes(item: pytest.Item) -> list[Probe[Any]]:
 def _result(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> Result | None:
     """What this step of the test says of its case; None where it says nothing yet."""
     case, error = item.stash[CASE], call.excinfo.value if call.excinfo else None
+    if error is None and call.when == "call":
+        error = _hidden_error(item)
     if error is None and (call.when != "call" or report.outcome != "passed" or hasattr(report, "wasxfail")):
         return None
     outcome, said, cause = _judged(error, at=str(call.when))
@@ -165,6 +201,28 @@ def _result(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestR
         duration_s=round(call.duration, 4),
         facts=fact_names(_probes(item), case.target),
     )
+
+
+def _hidden_error(item: pytest.Item) -> BaseException | None:
+    """What is wrong with a call that is said to have passed: it never was, or one before it failed."""
+    endings = item.stash.get(ENDINGS, [])
+    if not endings:
+        return RuntimeError("it was not called")
+    return next((error for error in endings if error is not None), None)
+
+
+@contextmanager
+def _exceptions_of_threads() -> Iterator[None]:
+    """Raises here what is raised in a thread meanwhile: Python only prints it."""
+    raised: list[threading.ExceptHookArgs] = []
+    before, threading.excepthook = threading.excepthook, raised.append
+    try:
+        yield
+    finally:
+        threading.excepthook = before
+    for one in raised:
+        name, kind = one.thread.name if one.thread else "a thread", one.exc_type.__name__
+        raise RuntimeError(f"{kind} in the thread {name}: {one.exc_value}")
 
 
 def _judged(error: BaseException | None, *, at: str) -> tuple[Outcome, str, str | None]:

@@ -39,6 +39,13 @@ class Controlling:
         node.workerinput["gli"] = {"ticket": self._share.ticket, "overlay": dict(self.run.overlay)}
 
     @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        """xdist: a worker that ends says what took part in it."""
+        told = getattr(node, "workeroutput", {}).get("gli")
+        if told is not None:
+            self.run.participants.add(told)
+
+    @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_node_collection_finished(self, node: Any, ids: Sequence[str]) -> None:
         self._select(ids)
 

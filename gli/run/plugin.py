@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
@@ -25,17 +25,17 @@ from gli.common import clock
 from gli.common.errors import UsageError
 from gli.common.sentences import listed, of, phrase
 from gli.config import catalogue, environments, toml_tables, waivers
-from gli.config.catalogue import GROUPS, PHASES
+from gli.config.catalogue import GROUPS, PHASES, Catalogue
 from gli.config.environments import Environment
 from gli.judge.verdict import NO_GO, Verdict
 from gli.observe.engine.observation import Record
-from gli.observe.engine.observatory import Observatory
+from gli.observe.engine.observatory import RUN_DEADLINE_S, Observatory
 from gli.observe.engine.probe import Probe
 from gli.report import files, logs, sinks, terminal, texts
 from gli.report.korean import said
 from gli.report.progress import Progress
 from gli.report.redact import Redactor, carried
-from gli.run import provider
+from gli.run import participants, provider, supervisor
 from gli.run.check_hooks import CASE, NO_ASSERTIONS, Checking, Side
 from gli.run.controller import EXIT_STATUS, Controlling
 from gli.run.run import Run
@@ -43,9 +43,12 @@ from gli.run.run import Run
 RUN = pytest.StashKey[Run]()
 SIDE = pytest.StashKey[Side]()
 PROVIDER = pytest.StashKey[provider.Provider | None]()
+CHILD = pytest.StashKey[supervisor.Child | None]()
+SUPERVISES = pytest.StashKey[bool]()
 LOGS = pytest.StashKey[Callable[[], None]]()
 _GARBAGE = 50_000  # a run is short and allocates much: collecting garbage every 700 objects costs a tenth of it
 _M_ARENA_MAX = -8  # glibc, malloc.h
+_CANNOT_TELL = 3
 _LONGEST_ROLLOUT_S = 24 * 60 * 60
 _INTERRUPTED = {
     2: phrase("interrupted"),
@@ -70,23 +73,65 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--report-dir", metavar="DIR", type=Path, help="where reports go (default: reports)")
 
 
+@pytest.hookimpl(specname="pytest_cmdline_main", tryfirst=True)
+def pytest_gli_supervise(config: pytest.Config) -> int | None:
+    """Makes the run in a child process; this process waits for it, and ends with the code of its verdict."""
+    if not config.option.env or hasattr(config, "workerinput") or _looks_only(config):
+        return None
+    if config.option.usepdb:  # who looks into a check by hand waits for no deadline
+        return None
+    forked = supervisor.fork()
+    if isinstance(forked, supervisor.Child) or forked is None:
+        config.stash[CHILD] = forked
+        return None
+    config.stash[SUPERVISES] = True
+    return forked()
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_cmdline_main(
     config: pytest.Config,
 ) -> Generator[None, int | pytest.ExitCode | None, int | pytest.ExitCode | None]:
     if not config.option.env or hasattr(config, "workerinput"):
         return (yield)
+    error: BaseException | None = None
     try:
         code = int((yield) or 0)
     except KeyboardInterrupt:  # pytest takes one of them, and none while it ends
         code = config.stash[EXIT_STATUS] = 2
+    except BaseException as e:  # noqa: BLE001 - raised again below, once the verdict is written
+        code, error = int(pytest.ExitCode.USAGE_ERROR), e
+    if config.stash.get(SUPERVISES, False):
+        return code
+    run, child = config.stash.get(RUN, None), config.stash.get(CHILD, None)
+    if child is not None and child.forked:
+        os._exit(_CANNOT_TELL)
+    verdict = _closed(config)
+    if error is None:
+        code = _told(config, run, verdict, code)
+    if isinstance(error, pytest.UsageError) and child is not None:
+        print(*(f"ERROR: {sentence}\n" for sentence in error.args), sep="", file=sys.stderr)  # as pytest says it
+        error = None
+    if error is not None:
+        raise error
+    if child is not None:
+        child.end(code)
+    return code
+
+
+def _closed(config: pytest.Config) -> Verdict | None:
+    """Ends the run, and the environment that was started for it; the verdict, where there is one."""
+    run, started = config.stash.get(RUN, None), config.stash.get(PROVIDER, None)
+    try:
+        return _finished(run, config) if run is not None else None
     finally:
-        started = config.stash.get(PROVIDER, None)
-        run = config.stash.get(RUN, None)
-        verdict = _finished(run, config) if run is not None else None
         if started is not None:
             started.stop()
         config.stash.get(LOGS, lambda: None)()
+
+
+def _told(config: pytest.Config, run: Run | None, verdict: Verdict | None, code: int) -> int:
+    """Says how the run ended; its exit code."""
     if run is None:
         return code if any(getattr(config.option, o, False) for o in ("help", "version")) else code or 1
     paint = terminal.paint_of(config.option.color)
@@ -112,6 +157,7 @@ def _said(run: Run, verdict: Verdict | None, verbosity: int, paint: terminal.Pai
 def _finished(run: Run, config: pytest.Config) -> Verdict | None:
     """The verdict, written; None where it could not be, and then nothing is GO."""
     code = config.stash.get(EXIT_STATUS, 3)
+    run.participants.add(participants.seen(config))
     try:
         try:
             verdict = run.finish(interrupted=None if run.refused else _uncollected(run) or _INTERRUPTED.get(code))
@@ -149,7 +195,7 @@ def _share_one_heap() -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if not config.option.env or any(getattr(config.option, o, False) for o in _LOOK_ONLY):
+    if not config.option.env or _looks_only(config):
         return
     gc.set_threshold(_GARBAGE)
     _share_one_heap()
@@ -161,6 +207,10 @@ def pytest_configure(config: pytest.Config) -> None:
             _configure(config)
     except UsageError as e:
         raise pytest.UsageError(str(e)) from None
+
+
+def _looks_only(config: pytest.Config) -> bool:
+    return any(getattr(config.option, o, False) for o in _LOOK_ONLY)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -189,6 +239,7 @@ def _configure(config: pytest.Config) -> None:
     assert overlay is not None
     environment = _environment(config, name, overlay, file)
     environment.signers(root)  # at the end, where sign-offs are read, it would be late to say so
+    _refuse_other_settings(config, known)
     run = Run(
         root,
         environment,
@@ -205,8 +256,11 @@ def _configure(config: pytest.Config) -> None:
     config.stash[RUN] = run
     config.stash[LOGS] = logs.redacted_by(run.redact)
     config.stash[SIDE] = Side(environment, known, config.option.phase, run.observatory)
+    child = config.stash.get(CHILD, None)
+    if child is not None:
+        longest_s = RUN_DEADLINE_S + patience_s
+        child.began(run.folder.path, name, longest_s, needs_go=config.option.phase != "on-call")
     signal.signal(signal.SIGTERM, _interrupt)
-    config.add_cleanup(_never_ends_as_go())
     config.pluginmanager.register(Controlling(config, run), "gli-controlling")
     if config.option.verbose >= 0 and isinstance(run.observatory, Observatory):
         progress = Progress(config, run.observatory.awaited, run.language)
@@ -214,16 +268,11 @@ def _configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Checking(config.stash[SIDE]), "gli-checking")
 
 
-def _never_ends_as_go() -> Callable[[], None]:
-    """`os._exit(0)` in a check would end the process as a GO does, with nothing judged: it ends with 3, until what is
-    returned is called."""
-    end, process = os._exit, os.getpid()
-
-    def end_at_once(status: int) -> NoReturn:
-        end(status or 3 if os.getpid() == process else status)  # a fork's end is its own affair
-
-    os._exit = end_at_once
-    return lambda: setattr(os, "_exit", end)
+def _refuse_other_settings(config: pytest.Config, catalogue: Catalogue) -> None:
+    """Settings decide which functions are checks: those that apply are in the digest, like the checks."""
+    used = config.inipath
+    if used is not None and not catalogue.files.get(os.path.realpath(used)):
+        raise UsageError(f"{used} holds the settings of this run, and no digest covers it; leave -c and --rootdir out")
 
 
 def _configure_worker(config: pytest.Config) -> None:

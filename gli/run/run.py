@@ -15,6 +15,7 @@ from typing import Any
 import gli
 from gli.common import clock
 from gli.common.case_key import CaseKey
+from gli.common.clock import CLOCKS_DIFFER
 from gli.common.errors import UsageError
 from gli.common.sentences import listed, of, phrase
 from gli.config.catalogue import GROUPS, Case, Catalogue, Phase, proved
@@ -25,12 +26,13 @@ from gli.judge.checklist import item_lines
 from gli.judge.outcome import Outcome, Result
 from gli.judge.verdict import VALID_FOR_HOURS, CheckLine, Judgement, Reason, SinceLast, Suite, Verdict, compared, judge
 from gli.observe.engine.observation import Record, Unknown, Unobserved, fact_name
-from gli.observe.engine.observatory import Observatory, Replay
+from gli.observe.engine.observatory import END_S, RUN_DEADLINE_S, Observatory, Replay
 from gli.observe.engine.probe import Probe
 from gli.report import notify, sinks
 from gli.report.files import VERDICT, RunFolder
 from gli.report.korean import translated
 from gli.report.redact import Redactor, carried
+from gli.run.participants import Participants
 
 RECORD_SCHEMA = 1
 IDENTITY = "aws-caller-identity"
@@ -67,6 +69,7 @@ class Run:
         self.uncollected: dict[str, str] = {}
         """Modules that could not be imported, and why."""
         self.problems: list[str] = []  # what went wrong beside the verdict: a report, a signature, a message
+        self.participants = Participants()
         self.replayed = replayed is not None
         self.folder = RunFolder.of(reports, environment.name, self.started, replay=self.replayed)
         self.observatory: Observatory | Replay = Replay(())
@@ -75,7 +78,9 @@ class Run:
     def begin(self) -> None:
         """Leaves a NO-GO on disk, then starts to observe; raises `UsageError` where nothing can be written."""
         self.folder.make()
-        self._write(self._judged(interrupted=phrase("the run has not ended")))
+        first = self._judged(interrupted=phrase("the run has not ended"))
+        ends_by = self.started + timedelta(seconds=RUN_DEADLINE_S + self._patience_s + END_S)
+        self._write(first.model_copy(update={"ends_by": clock.rfc3339(ends_by)}))
         if not self.replayed:
             self.folder.point_latest_here()
         self.observatory = self._observing() if self._recorded is None else Replay(self._recorded)
@@ -227,6 +232,14 @@ class Run:
         if judgement.verdict == "GO" and unread:
             said = phrase("the manifest is incomplete: {} could not be read", listed(unread))
             held_by = (Reason(kind="manifest", labels=tuple(unread), message=said),)
+        behind_s = self.observatory.clocks.behind_s if isinstance(self.observatory, Observatory) else None
+        if behind_s is not None and behind_s > CLOCKS_DIFFER.total_seconds():
+            said = phrase(
+                "this machine's clock is {} s behind those of the hosts that answered: set it", round(behind_s)
+            )
+            held_by += (Reason(kind="clock", message=said),)
+        strangers = self.participants.strangers(self.catalogue.files)
+        held_by += tuple(Reason(kind="suite", message=said) for said in strangers)
         before = self._since("pre-deploy", judgement) if compare and self.phase == "post-deploy" else None
         identity = next((r.observation for r in records if r.probe == "caller_identity" and r.observation), None)
         return Verdict(
@@ -241,7 +254,9 @@ class Run:
             started=clock.rfc3339(self.started),
             finished=clock.rfc3339(finished),
             expires=clock.rfc3339(finished + timedelta(hours=VALID_FOR_HOURS)),
-            suite=Suite(version=gli.__version__, revision=_revision(self.root), catalogue_sha256=self.catalogue.sha256),
+            machine=clock.machine(),
+            clock_behind_s=behind_s,
+            suite=self._suite(),
             account=identity["account"] if identity else None,
             manifest=manifest,
             served=_served(records),
@@ -254,6 +269,15 @@ class Run:
             ),
             since_last=(self._since(self.phase, judgement) if compare else None) or SinceLast(),
             since_pre_deploy=before,
+        )
+
+    def _suite(self) -> Suite:
+        return Suite(
+            version=gli.__version__,
+            revision=_revision(self.root),
+            catalogue_sha256=self.catalogue.sha256,
+            files=self.participants.judging_files(self.root),
+            plugins=self.participants.judging_plugins(),
         )
 
     def _since(self, phase: str | None, judgement: Judgement) -> SinceLast | None:

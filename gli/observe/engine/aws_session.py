@@ -26,6 +26,7 @@ from gli.observe.engine.observation import Counts, Unobserved, unknown
 
 if TYPE_CHECKING:
     from gli.config.environments import Aws, Environment
+    from gli.observe.engine.remote_clocks import RemoteClocks
 
 Part = Literal["counterpart", "dns", "images"]
 """What may lie in an account of its own: the keys of `aws.roles`."""
@@ -76,8 +77,8 @@ class AwsSession:
     """The boto3 clients of one environment, made when they are first needed: of its own account, and of those whose
     roles `aws.roles` names."""
 
-    def __init__(self, environment: Environment) -> None:
-        self._environment = environment
+    def __init__(self, environment: Environment, clocks: RemoteClocks) -> None:
+        self._environment, self._clocks = environment, clocks
         self._sessions: dict[str | None, Any] = {}
         self._clients: dict[tuple[str | None, str, str], Any] = {}
         self._lock = threading.Lock()  # creating clients is not thread-safe in botocore
@@ -215,7 +216,13 @@ class AwsSession:
         # First, so that a write is refused before anything else looks at it.
         client.meta.events.register_first("before-call.*.*", refuse_aws_writes)
         client.meta.events.register("before-send.*.*", partial(_count, service))
+        client.meta.events.register("response-received.*.*", self._hear)
         return client
+
+    def _hear(self, response_dict: dict[str, Any] | None = None, **_: Any) -> None:
+        """botocore's `response-received` event: every answer says the time."""
+        headers = (response_dict or {}).get("headers") or {}
+        self._clocks.heard("AWS", headers.get("Date") or headers.get("date"))
 
     def _session(self, role: str | None) -> Any:
         if role not in self._sessions:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import httpx
 
     from gli.observe.engine.dial import Dial
+    from gli.observe.engine.remote_clocks import RemoteClocks
 
 TIMEOUT_S = 5.0
 _CONNECTIONS = 40
@@ -20,14 +21,14 @@ _CONNECTIONS = 40
 class HttpClient:
     """httpx over connections that the dial opens; imports it at the first request, and keeps connections open."""
 
-    def __init__(self, dial: Dial) -> None:
-        self._dial = dial
+    def __init__(self, dial: Dial, clocks: RemoteClocks) -> None:
+        self._dial, self._clocks = dial, clocks
         self._client: httpx.AsyncClient | None = None
 
     async def request(self, method: str, url: str, **options: Any) -> httpx.Response:
         """One request and its whole answer; raises what httpx and httpcore raise, and `WriteRefused`."""
         if self._client is None:
-            self._client = _client(self._dial)
+            self._client = _client(self._dial, self._clocks)
         return await self._client.request(method, url, **options)
 
     async def close(self) -> None:
@@ -36,7 +37,7 @@ class HttpClient:
             await self._client.aclose()
 
 
-def _client(dial: Dial) -> httpx.AsyncClient:
+def _client(dial: Dial, clocks: RemoteClocks) -> httpx.AsyncClient:
     """httpx with a transport of httpcore, the one layer that lets a connection go elsewhere under its own name."""
     import httpcore
     import httpx
@@ -86,7 +87,9 @@ def _client(dial: Dial) -> httpx.AsyncClient:
                 extensions=request.extensions,
             )
             answer = await self._pool.handle_async_request(sent)
-            return httpx.Response(answer.status, headers=answer.headers, stream=Body(answer.stream))
+            response = httpx.Response(answer.status, headers=answer.headers, stream=Body(answer.stream))
+            clocks.heard(request.url.host, response.headers.get("Date"), response.headers.get("Age"))
+            return response
 
         async def aclose(self) -> None:
             await self._pool.aclose()

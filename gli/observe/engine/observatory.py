@@ -27,10 +27,13 @@ from gli.observe.engine.dial import Dial
 from gli.observe.engine.http_client import HttpClient
 from gli.observe.engine.observation import Record, Unknown, Unobserved, fact_name, unknown
 from gli.observe.engine.probe import Observer, Probe
+from gli.observe.engine.remote_clocks import RemoteClocks
 from gli.observe.engine.vault import Vault
 
 Seen = TypeVar("Seen")
 RUN_DEADLINE_S = 90.0
+END_S = 4.0
+"""How long a run may take to judge and to write its reports after its deadline."""
 _THREADS = 24  # boto3 and AMQP block: as many calls as a run has in flight at its widest
 
 
@@ -73,8 +76,9 @@ class Observatory:
         self._first, self._rolled_out = first, rolled_out
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._dial = Dial(environment)
-        self._http = HttpClient(self._dial)
-        self._aws = AwsSession(environment)
+        self.clocks = RemoteClocks()
+        self._http = HttpClient(self._dial, self.clocks)
+        self._aws = AwsSession(environment, self.clocks)
         self._context = start_blocking_portal("asyncio", name="observatory")
         self._portal: BlockingPortal = self._context.__enter__()
         self._portal.call(self._widen)

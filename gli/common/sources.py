@@ -1,0 +1,132 @@
+"""The files that judge: compiled from the bytes that are hashed, and from nothing else.
+
+Python prefers kept bytecode (`__pycache__`) to the source beside it where size and time agree, or where the bytecode
+says that nobody needs to look. Restored caches and `rsync -t` make both happen without malice. Here every file of this
+package, and every file that is not part of an installed distribution, is read once, hashed and compiled from what was
+read. Source of truth: PEP 552 and `importlib.machinery.SourceFileLoader`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import marshal
+import os
+import site
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any
+
+PACKAGE = str(Path(__file__).resolve().parent.parent) + os.sep
+_HEADER = 16  # bytes in front of the code in a .pyc file: PEP 552
+_kept = SourceFileLoader.get_code
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """One file that took part in a process."""
+
+    module: str
+    path: str
+    sha256: str
+    """Of the bytes that were compiled; empty where the file can't be read."""
+    stale: bool = False
+    """Whether what ran is not what the source says."""
+
+
+_loaded: dict[str, Loaded] = {}
+
+
+def _installed_places() -> tuple[str, ...]:
+    places = {str(Path(os.__file__).parent), *site.getsitepackages([sys.prefix, sys.base_prefix])}
+    if site.ENABLE_USER_SITE and site.USER_SITE:
+        places.add(site.USER_SITE)
+    return tuple({form + os.sep for place in places for form in (place, os.path.realpath(place))})
+
+
+_INSTALLED = _installed_places()
+
+
+def judges(path: str) -> bool:
+    """Whether a file is one of this package, or one that no installed distribution brought."""
+    real = os.path.realpath(path)
+    return real.startswith(PACKAGE) or not (path.startswith(_INSTALLED) or real.startswith(_INSTALLED))
+
+
+def compile_from_source() -> None:
+    """From now on the files that judge are compiled from their source, in this process."""
+    if SourceFileLoader.get_code is _kept:
+        SourceFileLoader.get_code = _fresh  # type: ignore[method-assign, assignment]
+
+
+def _fresh(self: SourceFileLoader, fullname: str) -> CodeType | None:
+    path = self.get_filename(fullname)
+    if not judges(path):
+        return _kept(self, fullname)
+    source = self.get_data(path)
+    _loaded[path] = Loaded(fullname, path, hashlib.sha256(source).hexdigest())
+    code: CodeType = self.source_to_code(source, path)
+    return code
+
+
+def loaded() -> list[Loaded]:
+    """Every file that judges and that this process has loaded so far, sorted by module.
+
+    A file that was loaded before `compile_from_source` is compared with its bytecode.
+    """
+    for name, module in list(sys.modules.items()):
+        path = _origin(module)
+        if path is not None and path not in _loaded and judges(path):
+            _loaded[path] = _compared(name, path, module)
+    return sorted(_loaded.values(), key=lambda one: (one.module, one.path))
+
+
+def stale() -> Iterator[str]:
+    """The files whose bytecode is not that of their source."""
+    return (one.path for one in loaded() if one.stale)
+
+
+def _origin(module: Any) -> str | None:
+    """The file of a module; None for what is built in, and for the script that started the process."""
+    if not isinstance(module, ModuleType) or module.__name__ == "__main__":
+        return None
+    spec = getattr(module, "__spec__", None)
+    path = spec.origin if spec is not None and spec.has_location else getattr(module, "__file__", None)
+    return path if isinstance(path, str) else None
+
+
+def _compared(name: str, path: str, module: ModuleType) -> Loaded:
+    try:
+        source = Path(path).read_bytes()
+    except OSError:
+        return Loaded(name, path, "")
+    sha256 = hashlib.sha256(source).hexdigest()
+    if not path.endswith(".py"):
+        return Loaded(name, path, sha256)
+    return Loaded(name, path, sha256, stale=not _is_of(path, source, module))
+
+
+def _is_of(path: str, source: bytes, module: ModuleType) -> bool:
+    """Whether the bytecode that Python took for a module, if any, is that of its source."""
+    try:
+        kept = Path(getattr(module, "__cached__", None) or importlib.util.cache_from_source(path)).read_bytes()
+        if not _is_taken(kept, source, Path(path).stat()):
+            return True  # it was compiled from its source
+        return bool(marshal.loads(kept[_HEADER:]) == compile(source, path, "exec", dont_inherit=True))
+    except (OSError, NotImplementedError):
+        return True  # there is no bytecode
+    except (EOFError, ValueError, TypeError, SyntaxError):
+        return False
+
+
+def _is_taken(kept: bytes, source: bytes, stat: os.stat_result) -> bool:
+    """Whether Python takes this bytecode for a source, by its header: PEP 552."""
+    flags = int.from_bytes(kept[4:8], "little")
+    if flags == 0:
+        written = int.from_bytes(kept[8:12], "little"), int.from_bytes(kept[12:16], "little")
+        return written == (int(stat.st_mtime) & 0xFFFFFFFF, stat.st_size & 0xFFFFFFFF)
+    return flags == 1 or kept[8:16] == importlib.util.source_hash(source)  # 1: nobody compares

@@ -1,0 +1,273 @@
+"""A run is made in a child process, and its parent ends with the code that the run's verdict has.
+
+Whatever a check, a plugin or a hostile answer does to the child (`os.execv`, `exit(0)` of the C library, a regular
+expression that never ends, threads and forks that stay, memory), the parent notices: it ends the child, leaves a
+NO-GO in `verdict.json` and says so in the last line. 0 needs two things: the child said so at its end, and the verdict
+on disk is GO. Where the system can't fork, the run is made in the one process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+from gli.common import clock
+from gli.common.documents import parsed
+from gli.common.sentences import Phrase, phrase
+from gli.judge.verdict import GO, NO_GO
+from gli.observe.engine.observatory import END_S
+from gli.report.files import VERDICT, RunFolder
+
+MEMORY_MB = 200
+"""How much more memory a run may take than it had when it began to observe."""
+_START_S = 150.0  # an environment may have to be started first, which takes up to 60 s
+_LEAVE_S = 5.0  # threads and forks that stay behind get this long after the verdict is told
+_TICK_S = 0.05
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_CANNOT_TELL = 3
+
+
+@dataclass
+class Child:
+    """The process that makes the run, as it sees itself: what it tells its parent."""
+
+    pipe: int
+    pid: int = field(default_factory=os.getpid)
+
+    @property
+    def forked(self) -> bool:
+        """Whether this is a fork that a check made: the run is not its own to judge."""
+        return os.getpid() != self.pid
+
+    def began(self, folder: Path, environment: str, longest_s: float, *, needs_go: bool) -> None:
+        """The run has its folder, and observes from now on for at most `longest_s` seconds."""
+        self._tell({"folder": str(folder), "name": environment, "longest_s": longest_s, "needs_go": needs_go})
+
+    def end(self, code: int) -> NoReturn:
+        """Ends the process at once: its verdict is written and told, and nothing that stays behind delays the end."""
+        self._tell({"code": code})
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+
+    def _tell(self, message: Mapping[str, Any]) -> None:
+        with suppress(OSError):
+            os.write(self.pipe, json.dumps(message).encode() + b"\n")
+
+
+def fork() -> Child | Callable[[], int] | None:
+    """In the child: itself. In the parent: what waits for the child and returns the exit code. None where the system
+    can't fork.
+    """
+    if not hasattr(os, "fork"):
+        return None
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    before = _children()
+    reading, writing = os.pipe()
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)  # what comes in between is not lost
+    pid = os.fork()
+    if pid == 0:
+        os.close(reading)
+        _prctl(_PR_SET_CHILD_SUBREAPER, 0)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+        return Child(writing)
+    os.close(writing)
+    return _Parent(pid, reading, before).watch
+
+
+@dataclass
+class _Parent:
+    """What the parent knows of its child."""
+
+    pid: int
+    pipe: int
+    before: frozenset[int]
+    told: dict[str, Any] = field(default_factory=dict)
+    """All that the child told."""
+    status: int | None = None
+    """The exit code of the child, once it has ended; as a shell gives it, where a signal ended it."""
+    _deadline: float = field(default_factory=lambda: time.monotonic() + _START_S)
+    _most_kb: float = math.inf
+    _unread: bytes = b""
+    _open: bool = True
+
+    def watch(self) -> int:
+        """Waits until the child has ended, or ends it; the exit code of the run."""
+        why = None
+        while self.status is None and why is None:
+            self._forward()
+            self._listen()
+            self._reap()
+            if self.status is None:
+                why = self._against()
+        if self.status is None:
+            self._kill()
+        self._listen()
+        _end_orphans(self.before)
+        return self._code(why)
+
+    def _forward(self) -> None:
+        """Passes on what somebody sent to this process alone; Ctrl-C in a terminal reaches both."""
+        while hasattr(signal, "sigtimedwait"):
+            with suppress(InterruptedError):
+                sent = signal.sigtimedwait(_FORWARDED, 0)
+                if sent is None:
+                    return
+                if sent.si_code <= 0:
+                    os.kill(self.pid, sent.si_signo)
+
+    def _listen(self) -> None:
+        if not self._open:
+            time.sleep(_TICK_S if self.status is None else 0)
+            return
+        while select.select([self.pipe], [], [], _TICK_S if self.status is None else 0)[0]:
+            read = os.read(self.pipe, 65_536)
+            if not read:
+                self._open = False
+                return
+            *lines, self._unread = (self._unread + read).split(b"\n")
+            for line in lines:
+                self._heard(json.loads(line))
+
+    def _heard(self, message: Mapping[str, Any]) -> None:
+        self.told.update(message)
+        if "longest_s" in message:
+            self._deadline = time.monotonic() + message["longest_s"] + END_S
+            self._most_kb = _memory_kb(self.pid) + MEMORY_MB * 1024
+        if "code" in message:
+            self._deadline = time.monotonic() + _LEAVE_S
+
+    def _reap(self) -> None:
+        with suppress(ChildProcessError):
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                code = os.waitstatus_to_exitcode(status)
+                self.status = code if code >= 0 else 128 - code
+
+    def _against(self) -> Phrase | None:
+        """Why the child has to be ended now, if so."""
+        late = time.monotonic() > self._deadline
+        if "code" in self.told:
+            return phrase("the run stayed after its verdict") if late else None
+        if late and "longest_s" in self.told:
+            return phrase("the run did not end within {} s", round(self.told["longest_s"]))
+        if late:
+            return phrase("the run did not begin within {} s", round(_START_S))
+        if _memory_kb(self.pid) > self._most_kb:
+            return phrase("the run took more than {} MB of memory besides what it began with", MEMORY_MB)
+        if not self._open:
+            return phrase("another program took the place of the run")
+        return None
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        while self.status is None:
+            self._reap()
+            time.sleep(0.005)
+
+    def _code(self, why: Phrase | None) -> int:
+        if "code" not in self.told:
+            why = why or phrase("the process of the run ended with {} before its verdict was there", self.status)
+            self._leave_no_go(why)
+            return self.status or _CANNOT_TELL
+        code = int(self.told["code"])
+        if code == 0 and self.told.get("needs_go", True) and not self._is_go():
+            return _CANNOT_TELL
+        return code
+
+    def _is_go(self) -> bool:
+        folder = self.told.get("folder")
+        try:
+            return folder is not None and parsed((Path(folder) / VERDICT).read_text("utf-8"))["verdict"] == GO
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def _leave_no_go(self, why: Phrase) -> None:
+        """Replaces the reasons of the NO-GO that stands there from the first moment, or a GO that came too late."""
+        print(f"\nERROR: {why}", flush=True)
+        if "folder" not in self.told:
+            return
+        folder = RunFolder(Path(self.told["folder"]))
+        with suppress(OSError, ValueError, TypeError):
+            (folder.path / f"{VERDICT}.sig").unlink(missing_ok=True)
+            document = parsed((folder.path / VERDICT).read_text("utf-8"))
+            said = phrase("incomplete: {}", why)
+            held_by = [{"kind": "incomplete", "labels": [], "message": said.document()}]
+            folder.write_verdict(
+                {
+                    **document,
+                    "verdict": NO_GO,
+                    "reasons": [str(said)],
+                    "held_by": held_by,
+                    "finished": clock.rfc3339(clock.now()),
+                    "ends_by": None,
+                }
+            )
+        print(f"VERDICT {self.told['name']}: {NO_GO}", flush=True)
+
+
+def _memory_kb(pid: int) -> float:
+    """What a process holds in memory; 0 where the system does not say."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1024
+
+
+def _end_orphans(before: frozenset[int]) -> None:
+    """Ends what the run left behind: politely first, so that an environment that it started can take itself down.
+
+    `before` are the children that this process had already.
+    """
+    until = time.monotonic() + _LEAVE_S
+    told: set[int] = set()
+    while children := _children() - before:
+        late = time.monotonic() > until
+        for pid in children if late else children - told:
+            told.add(pid)
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
+        for pid in children:
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        if time.monotonic() > until + 1:
+            return
+        time.sleep(0.01)
+
+
+def _children() -> frozenset[int]:
+    """The children of this process; empty where the system does not list them."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return frozenset()  # nobody has to look through all processes
+    found = set()
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, ValueError, IndexError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == os.getpid():
+                found.add(int(stat.parent.name))
+    return frozenset(found)
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)

@@ -1,0 +1,309 @@
+"""Ways to a verdict that nobody earned, each with what comes of it. A check of each project fails, or other code runs.
+
+The first check asserts what is false, unless a way says otherwise. Ways that pytest itself opens stand in
+`test_gate_holes.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import py_compile
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from conftest import Project, Ran
+
+FAILS = "def test_first_check(target): assert False, 'broken'\ndef test_second_check(target): pass\n"
+PASSES = "def test_first_check(target): pass\ndef test_second_check(target): pass\n"
+TAG = f"cpython-{sys.version_info[0]}{sys.version_info[1]}"
+
+
+@dataclass(frozen=True)
+class Way:
+    """How the project is prepared and run, and what the run says."""
+
+    go: Callable[[Project, Path], Ran]
+    says: str
+
+
+WAYS: dict[str, Way] = {}
+
+
+def way(says: str) -> Callable[[Callable[[Project, Path], Ran]], None]:
+    """Adds a way to the table under the name of its function; `says` stands in the output or in the reasons."""
+
+    def add(go: Callable[[Project, Path], Ran]) -> None:
+        WAYS[go.__name__.replace("_", " ")] = Way(go, says)
+
+    return add
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_no_way_leads_to_go(project: Project, tmp_path: Path, name: str) -> None:
+    project.checks(FAILS)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    ran = WAYS[name].go(project, elsewhere)
+    reasons = " ".join(ran.verdict["reasons"]) if ran.verdict else ""
+    assert ran.code != 0, ran.output
+    assert ran.verdict is None or ran.verdict["verdict"] == "NO-GO", ran.output
+    assert WAYS[name].says in f"{ran.output} {reasons}", (ran.output, reasons)
+
+
+# ---- other code than the digest covers
+
+
+@way("no digest covers it: checks stand in tests_smoke and tests_infra")
+def other_checks_by_testpaths(project: Project, elsewhere: Path) -> Ran:
+    (elsewhere / "test_x.py").write_text(PASSES)
+    return project.run("-o", f"testpaths={elsewhere}")
+
+
+@way("no digest covers it: checks stand in tests_smoke and tests_infra")
+def other_checks_by_the_environment(project: Project, elsewhere: Path) -> Ran:
+    (elsewhere / "test_x.py").write_text(PASSES)
+    return project.run(env={"PYTEST_ADDOPTS": f"-o testpaths={elsewhere}"})
+
+
+@way("no digest covers it: checks stand in tests_smoke and tests_infra")
+def a_path_to_a_copy(project: Project, elsewhere: Path) -> Ran:
+    (project.root / "copy").mkdir()
+    project.write("copy/test_own.py", PASSES)
+    return project.run("copy")
+
+
+@way("no digest covers it: checks stand in tests_smoke and tests_infra")
+def a_module_by_its_name(project: Project, elsewhere: Path) -> Ran:
+    (elsewhere / "test_x.py").write_text(PASSES)
+    return project.run("--pyargs", "test_x", env={"PYTHONPATH": str(elsewhere)})
+
+
+@way("holds the settings of this run, and no digest covers it")
+def other_settings(project: Project, elsewhere: Path) -> Ran:
+    (elsewhere / "test_x.py").write_text(PASSES)
+    (elsewhere / "e.ini").write_text(f"[pytest]\ntestpaths = {elsewhere}\n")
+    return project.run("-c", str(elsewhere / "e.ini"), "--rootdir=.")
+
+
+@way("no digest covers it: checks stand in tests_smoke and tests_infra")
+def functions_that_another_file_holds(project: Project, elsewhere: Path) -> Ran:
+    (elsewhere / "functions.py").write_text(PASSES)
+    project.checks("from functions import test_first_check, test_second_check\n")
+    return project.run_alone(env={"PYTHONPATH": str(elsewhere)})
+
+
+@way("no digest covers it: checks stand in tests_smoke and tests_infra")
+def a_folder_that_is_a_link(project: Project, elsewhere: Path) -> Ran:
+    (elsewhere / "test_own.py").write_text(PASSES)
+    shutil.rmtree(project.root / "tests_smoke")
+    (project.root / "tests_infra/more").symlink_to(elsewhere)
+    (project.root / "tests_smoke").mkdir()
+    return project.run()
+
+
+@way("took part in judging, and no digest covers it")
+def a_module_that_a_check_imports_from_elsewhere(project: Project, elsewhere: Path) -> Ran:
+    (elsewhere / "verdicts.py").write_text("def right(): return True\n")
+    project.checks("import verdicts\n" + FAILS.replace("assert False", "assert verdicts.right()"))
+    return project.run_alone(env={"PYTHONPATH": str(elsewhere)})
+
+
+@way("took part in judging, and no digest covers it")
+def a_plugin_from_elsewhere(project: Project, elsewhere: Path) -> Ran:
+    (elsewhere / "kind.py").write_text("def pytest_runtest_makereport(item, call): call.excinfo = None\n")
+    return project.run_alone("-p", "kind", env={"PYTHONPATH": str(elsewhere)})
+
+
+@way("took part in judging, and no digest covers it")
+def a_library_that_another_one_hides(project: Project, elsewhere: Path) -> Ran:
+    (elsewhere / "pika.py").write_text("")
+    project.checks("import pika\n" + PASSES)
+    return project.run_alone(env={"PYTHONPATH": str(elsewhere)})
+
+
+@way("took part in judging, and no digest covers it")
+def a_module_without_a_source(project: Project, elsewhere: Path) -> Ran:
+    (elsewhere / "source.py").write_text("def right(): return True\n")
+    py_compile.compile(str(elsewhere / "source.py"), cfile=str(project.root / "tests_smoke/right.pyc"))
+    project.checks("import right\n" + PASSES)
+    return project.run_alone()
+
+
+@way("took part in judging, and no digest covers it")
+def a_module_of_machine_code(project: Project, elsewhere: Path) -> Ran:
+    import _ctypes_test as extension  # any one that Python has
+
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    shutil.copy(extension.__file__, project.root / f"tests_smoke/_ctypes_test{suffix}")
+    project.checks("import _ctypes_test\n" + PASSES)
+    return project.run_alone()
+
+
+# ---- bytecode that is not that of the source
+
+
+def kept(project: Project, source: str, mode: py_compile.PycInvalidationMode, *, pytests: bool = False) -> None:
+    other = project.root / "other.py"
+    other.write_text(source)
+    name = f"test_own.{TAG}-pytest-{pytest.__version__}.pyc" if pytests else f"test_own.{TAG}.pyc"
+    cache = project.root / "tests_smoke/__pycache__" / name
+    py_compile.compile(str(other), cfile=str(cache), dfile="tests_smoke/test_own.py", invalidation_mode=mode)
+    other.unlink()
+
+
+@way("first-check[api] failed: broken")
+def bytecode_that_nobody_compares(project: Project, elsewhere: Path) -> Ran:
+    kept(project, PASSES, py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    return project.run()
+
+
+@way("first-check[api] failed: broken")
+def bytecode_of_the_same_size_and_time(project: Project, elsewhere: Path) -> Ran:
+    kept(project, FAILS.replace("assert False", "assert True "), py_compile.PycInvalidationMode.TIMESTAMP)
+    for path in (project.root / "tests_smoke/test_own.py",):
+        cache = project.root / f"tests_smoke/__pycache__/test_own.{TAG}.pyc"
+        content = bytearray(cache.read_bytes())
+        content[8:16] = (1_700_000_000).to_bytes(4, "little") + path.stat().st_size.to_bytes(4, "little")
+        cache.write_bytes(content)
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    return project.run("-n2")
+
+
+@way("first-check[api] failed: broken")
+def bytecode_with_the_hash_of_the_source(project: Project, elsewhere: Path) -> Ran:
+    import importlib.util
+
+    kept(project, PASSES, py_compile.PycInvalidationMode.CHECKED_HASH)
+    cache = project.root / f"tests_smoke/__pycache__/test_own.{TAG}.pyc"
+    content = bytearray(cache.read_bytes())
+    content[8:16] = importlib.util.source_hash((project.root / "tests_smoke/test_own.py").read_bytes())
+    cache.write_bytes(content)
+    return project.run()
+
+
+@way("first-check[api] failed")
+def bytecode_of_rewritten_assertions(project: Project, elsewhere: Path) -> Ran:
+    source = project.root / "tests_smoke/test_own.py"
+    kept(project, PASSES, py_compile.PycInvalidationMode.TIMESTAMP, pytests=True)
+    cache = project.root / f"tests_smoke/__pycache__/test_own.{TAG}-pytest-{pytest.__version__}.pyc"
+    content = bytearray(cache.read_bytes())
+    content[8:16] = (1_700_000_000).to_bytes(4, "little") + source.stat().st_size.to_bytes(4, "little")
+    cache.write_bytes(content)
+    os.utime(source, (1_700_000_000, 1_700_000_000))
+    return project.run("--assert=rewrite")
+
+
+@way("the file or its bytecode changed")
+def bytecode_of_the_package_from_before(project: Project, elsewhere: Path) -> Ran:
+    """The package's first module, which Python loads before anything of it can look."""
+    copy = elsewhere / "gli"
+    shutil.copytree(Path(__file__).parents[2] / "gli", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    (elsewhere / "old.py").write_text('__version__ = "0.0.9"\n')
+    cache = copy / f"__pycache__/__init__.{TAG}.pyc"
+    py_compile.compile(
+        str(elsewhere / "old.py"), cfile=str(cache), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+    )
+    (elsewhere / "old.py").unlink()
+    project.checks(PASSES)
+    return project.run_alone(env={"PYTHONPATH": str(elsewhere)})
+
+
+# ---- a failure that nobody hears of
+
+
+@way("first-check[api] failed: the first try")
+def a_plugin_that_calls_again_and_reports_the_last(project: Project, elsewhere: Path) -> Ran:
+    project.write(
+        "conftest.py",
+        "from _pytest.runner import runtestprotocol\n"
+        "def pytest_runtest_protocol(item, nextitem):\n"
+        "    runtestprotocol(item, log=False, nextitem=nextitem)\n"
+        "    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)\n"
+        "    for report in runtestprotocol(item, log=False, nextitem=nextitem):\n"
+        "        item.ihook.pytest_runtest_logreport(report=report)\n"
+        "    return True\n",
+    )
+    project.checks(
+        "tries = []\ndef test_first_check(target):\n    tries.append(1)\n    assert len(tries) > 1, 'the first try'\n"
+        "def test_second_check(target): pass\n"
+    )
+    return project.run()
+
+
+@way("first-check[api] unknown: the check itself failed: RuntimeError: it was not called")
+def a_plugin_that_calls_no_check(project: Project, elsewhere: Path) -> Ran:
+    project.write(
+        "conftest.py",
+        "import pytest\n@pytest.hookimpl(wrapper=True, tryfirst=True)\n"
+        "def pytest_runtest_call(item):\n    item.runtest = lambda: None\n    return (yield)\n",
+    )
+    return project.run()
+
+
+@way("first-check[api] failed: broken")
+def a_plugin_that_takes_the_exception_away(project: Project, elsewhere: Path) -> Ran:
+    project.write(
+        "conftest.py",
+        "import pytest\n@pytest.hookimpl(wrapper=True, tryfirst=True)\ndef pytest_pyfunc_call(pyfuncitem):\n"
+        "    try:\n        yield\n    except AssertionError:\n        pass\n    return True\n",
+    )
+    return project.run()
+
+
+@way("AssertionError in the thread")
+def an_exception_in_a_thread(project: Project, elsewhere: Path) -> Ran:
+    project.checks(
+        "import threading\ndef fails(): assert False, 'broken'\n"
+        "def test_first_check(target):\n    t = threading.Thread(target=fails)\n    t.start()\n    t.join()\n"
+        "def test_second_check(target): pass\n"
+    )
+    return project.run("-p", "no:threadexception")
+
+
+# ---- a process that ends, or does not end
+
+ENDS = {
+    "os.execv": "import os\n    os.execv('/bin/true', ['true'])",
+    "posix._exit": "import posix\n    posix._exit(0)",
+    "exit of the C library": "import ctypes\n    ctypes.CDLL(None).exit(0)",
+    "os._exit in a thread": "import os, threading, time\n    threading.Thread(target=lambda: os._exit(0)).start()\n"
+    "    time.sleep(5)",
+    "SystemExit": "raise SystemExit(0)",
+    "pytest.exit": "import pytest\n    pytest.exit('fine', returncode=0)",
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_check_that_ends_the_process_with_0(project: Project, how: str) -> None:
+    project.checks(f"def test_first_check(target):\n    {ENDS[how]}\ndef test_second_check(target): pass\n")
+    ran = project.run_alone()
+    assert ran.code != 0
+    assert ran.last_line == "VERDICT own: NO-GO", ran.output
+    assert ran.verdict is not None and ran.verdict["verdict"] == "NO-GO"
+
+
+STAYS = {
+    "a fork": "import os, time\n    if os.fork() == 0:\n        time.sleep(600)\n        os._exit(0)",
+    "a thread": "import threading, time\n    threading.Thread(target=time.sleep, args=(600,)).start()",
+    "a fork that goes on with the run": "import os\n    os.fork()",
+    "a program": "import subprocess\n    subprocess.Popen(['sleep', '600'])",
+    "an exit hook": "import atexit, time\n    atexit.register(time.sleep, 600)",
+}
+
+
+@pytest.mark.parametrize("what", STAYS)
+def test_what_a_check_leaves_behind_delays_no_end(project: Project, what: str) -> None:
+    """The output is at its end too: nothing that stays behind holds the pipe that CI reads."""
+    project.checks(f"def test_first_check(target):\n    {STAYS[what]}\ndef test_second_check(target): pass\n")
+    with subprocess.Popen(
+        [sys.executable, "-m", "pytest", "--env=own"], cwd=project.root, stdout=subprocess.PIPE, text=True
+    ) as process:
+        output, _ = process.communicate(timeout=60)
+    assert (process.returncode, output.rstrip().splitlines()[-1]) == (0, "VERDICT own: GO")
