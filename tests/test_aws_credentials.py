@@ -23,6 +23,7 @@ from gli.config.environments import Aws, Environment
 from gli.observe.engine.aws_session import AwsSession
 from gli.observe.engine.guard import WriteRefused
 from gli.observe.engine.observation import Unobserved
+from gli.observe.engine.remote_clocks import RemoteClocks
 
 ACCOUNT = "123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/gli-verify-stg"
@@ -113,7 +114,7 @@ KEYS = "[profile people]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\naws_secret_a
 
 def session(**aws: Any) -> AwsSession:
     table = Aws(region="ap-northeast-2", account_id=ACCOUNT, **aws)
-    return AwsSession(Environment(name="stg", branch="stg", aws=table))
+    return AwsSession(Environment(name="stg", branch="stg", aws=table), RemoteClocks())
 
 
 def arn(asked: AwsSession) -> str:
