@@ -210,7 +210,7 @@ class _Parent:
             (folder.path / f"{VERDICT}.sig").unlink(missing_ok=True)
             document = parsed((folder.path / VERDICT).read_text("utf-8"))
             said = phrase("incomplete: {}", why)
-            held_by = [{"kind": "incomplete", "labels": [], "message": said.document()}]
+            held_by: list[dict[str, Any]] = [{"kind": "incomplete", "labels": [], "message": said.document()}]
             folder.write_verdict(
                 {
                     **document,
