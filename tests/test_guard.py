@@ -67,6 +67,7 @@ def test_a_cut_model_describes_every_read_as_the_whole_one_does(service: str) ->
     one, other = whole.get_service_model(service), cut.get_service_model(service)
     assert other.metadata == one.metadata
     assert other.operation_names == one.operation_names, "the guard sees and refuses each of the others by its name"
+    assert {shape.name for shape in other.error_shapes} <= {shape.name for shape in one.error_shapes}, "asked on errors"
     for name in guard.AWS_READS[service]:
         assert described(other.operation_model(name)) == described(one.operation_model(name))
 

@@ -10,7 +10,6 @@ import gzip
 import json
 from collections.abc import Iterable
 from functools import cache
-from pathlib import PurePath
 from typing import Any
 
 from botocore.loaders import JSONFileLoader, Loader
@@ -24,28 +23,32 @@ _WHOLE = {"sts"}  # botocore takes roles with AssumeRole
 @cache
 def loader() -> Loader:
     """What a botocore session loads its models with (its component `data_loader`), the same for all sessions."""
-    return Loader(file_loader=ReadModels())
+    return _Reads(file_loader=_PlainFiles())
 
 
-class ReadModels(JSONFileLoader):  # type: ignore[misc]
-    """What a `botocore.loaders.Loader` reads its files with."""
+class _Reads(Loader):  # type: ignore[misc]
+    def load_service_model(self, service_name: str, type_name: str, api_version: str | None = None) -> Any:
+        model = super().load_service_model(service_name, type_name, api_version)  # with what botocore merges into it
+        cut = type_name == "service-2" and service_name in AWS_READS and service_name not in _WHOLE
+        return reads_of(model, AWS_READS[service_name]) if cut else model
+
+
+class _PlainFiles(JSONFileLoader):  # type: ignore[misc]
+    """Reads the files as botocore does, into dicts: its own OrderedDicts take twice the memory."""
 
     def load_file(self, file_path: str) -> Any:
         """The content of `FILE_PATH.json` or `FILE_PATH.json.gz`; None where neither exists."""
         for name, opened in ((f"{file_path}.json", open), (f"{file_path}.json.gz", gzip.open)):
             try:
                 with opened(name, "rb") as file:
-                    model = json.loads(file.read())
+                    return json.loads(file.read().decode())
             except FileNotFoundError:
                 continue
-            service, _, kind = PurePath(file_path).parts[-3:]
-            cut = kind == "service-2" and service in AWS_READS and service not in _WHOLE
-            return reads_of(model, AWS_READS[service]) if cut else model
         return None
 
 
 def reads_of(model: Model, reads: frozenset[str]) -> Model:
-    """The model with the shapes of these operations alone, and without documentation.
+    """The model, cut down in place to the shapes of these operations, and without documentation.
 
     The other operations keep their names, so that the guard sees and refuses a call of one.
     """
