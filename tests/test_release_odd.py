@@ -96,7 +96,9 @@ def test_a_reader_that_goes_away_stops_nothing(tmp_path: Path) -> None:
     new = day.rig.trees("dev")
     for name in NAMES:
         day.rig.hook(name, SLOW)
-    command = f"{Path(sys.executable).parent}/gli promote dev stg --yes | head -{2 + len(NAMES)}"  # title, id, summary
+    command = (
+        f"{Path(sys.executable).parent}/gli promote dev stg --yes | head -{2 + 2 * len(NAMES)}"  # title, id, summary
+    )
     environment = os.environ | {"GLI_ENV": "own"}
     subprocess.run(command, shell=True, cwd=day.project.root, env=environment, check=True, timeout=120)
     assert day.rig.trees("stg") == new

@@ -222,7 +222,13 @@ def _gains(mirror: Mirror, move: Move) -> list[str]:
     if not move.moves or move.action in ("rollback", "reset"):
         return []
     listing = mirror.git(
-        "rev-list", "--no-commit-header", "--no-merges", "--format=%h %s (%an)", move.source, f"^{move.old}"
+        "rev-list",
+        "--no-commit-header",
+        "--no-merges",
+        "--abbrev=8",
+        "--format=%h %s (%an)",
+        move.source,
+        f"^{move.old}",
     )
     commits = [shown(line) for line in listing.splitlines()]
     more = len(commits) - _SHOWN
