@@ -82,6 +82,13 @@ def test_a_check_says_what_it_says_as_phrases() -> None:
                 assert not re.search(r"[a-z]{2,} |^[a-z]{3,}$", text), f"{path.name}: {text!r} should be a phrase"
 
 
+def test_a_probe_says_why_something_is_unknown_as_phrases() -> None:
+    for path in [*CHECKS, *ROOT.glob("gli/observe/**/*.py"), *ROOT.glob("gli/run/*.py")]:
+        for call in calls(path, "unknown", "Unknown"):
+            said = [text for text in bare(call) if " " in text.replace("{}", "")]
+            assert said == [], f"{path.name}: {said} should be a phrase"
+
+
 def bare(call: ast.Call) -> Iterator[str]:
     """The strings that are arguments of a call, or that an argument can be; not those inside other calls."""
     template = isinstance(call.func, ast.Name) and call.func.id == "phrase"
