@@ -318,7 +318,6 @@ KOREAN: Mapping[str, str] = {
     "the probe {} failed: {}: {}": "프로브 {}의 오류: {}: {}",
     "the recorded run did not observe {}": "기록된 실행이 {}을(를) 관측하지 않음",
     "the record of {} is not what {} returns: {}": "{}의 기록이 {}의 형식과 다름: {}",
-    "{} is {}, a value that this suite does not know": "{}의 값 {}을(를) 이 점검 도구가 모름",
     "{} left no record": "{}의 기록이 없음",
     "the observing process is gone: {}": "관측하던 프로세스가 사라짐: {}",
     "AWS can't be reached for {}:{}: {}": "AWS에 연결할 수 없음({}:{}): {}",

@@ -77,7 +77,8 @@ class HttpExchange(Observation):
         """The body as JSON; None where it is none. Raises `Unobserved` where the body is longer than what is kept."""
         if self.cut:
             raise unknown(
-                "too-little-data", f"{self.url} answered more than the {len(self.body)} characters that are read"
+                "too-little-data",
+                phrase("{} answered more than the {} characters that are read", self.url, len(self.body)),
             )
         try:
             return json.loads(self.body)
