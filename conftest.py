@@ -10,6 +10,7 @@ from gli.observe.aws import (
     cloudfront,
     cloudwatch,
     cloudwatch_alarms,
+    codedeploy,
     data_tier,
     ec2_security_groups,
     ecr,
@@ -100,6 +101,7 @@ registry_repositories = fixture_for(ecr.registry_repositories)
 image_scan = fixture_for(ecr.image_scan)
 service_tasks = fixture_for(ecs_tasks.service_tasks)
 service_deployment = fixture_for(ecs_tasks.service_deployment)
+deployment_group = fixture_for(codedeploy.deployment_group)
 dead_tasks = fixture_for(ecs_tasks.dead_tasks)
 secret_use = fixture_for(ecs_tasks.secret_use)
 execution_role = fixture_for(iam.execution_role)

@@ -4,10 +4,19 @@ from collections.abc import Mapping, Sequence
 
 from gli.common.sentences import either, listed, phrase, saw
 from gli.config.environments import Environment, Service
+from gli.observe.aws.codedeploy import DeploymentGroup
 from gli.observe.aws.ecr import RunningImage
 from gli.observe.aws.ecs_services import Cluster, EcsService
-from gli.observe.aws.load_balancer import Balancer, BalancerAttributes, HealthCheck, TargetGroupHealth
+from gli.observe.aws.load_balancer import (
+    TARGET_STATES,
+    Balancer,
+    BalancerAttributes,
+    HealthCheck,
+    Rule,
+    TargetGroupHealth,
+)
 from gli.observe.aws.task_definitions import TaskDefinition
+from gli.observe.engine.observation import unknown
 
 
 def test_ecs_cluster_active(clusters: Sequence[Cluster], target: Service) -> None:
@@ -33,23 +42,25 @@ def test_ecs_running_count(ecs_service: EcsService) -> None:
 
 
 def test_ecs_rollout_completed(ecs_service: EcsService) -> None:
-    """The PRIMARY deployment finished; a count that fits can hold while it is still in progress."""
+    """The PRIMARY deployment finished; a count that fits can hold while it is still in progress, or a newer one is."""
     primary = ecs_service.primary
+    expected = phrase("the rollout of {} COMPLETED", ecs_service.name)
+    if primary.rollout not in ("COMPLETED", "IN_PROGRESS", "FAILED"):
+        raise unknown(
+            "error", phrase("the rollout of {} is {}, a state not known here", ecs_service.name, primary.rollout)
+        )
     assert primary.rollout == "COMPLETED", saw(
-        phrase("{}: {}", primary.rollout, primary.reason or phrase("no reason given")),
-        expected=phrase("the rollout of {} COMPLETED", ecs_service.name),
+        phrase("{}: {}", primary.rollout, primary.reason or phrase("no reason given")), expected=expected
     )
+    newer = [d.task_definition.rpartition("/")[2] for d in ecs_service.deployments if d.rollout == "IN_PROGRESS"]
+    assert not newer, saw(phrase("{} IN_PROGRESS", listed(newer)), expected=expected)
 
 
 def test_ecs_single_deployment(ecs_service: EcsService) -> None:
     """No old deployment still carries traffic."""
-    seen = [
-        phrase("{} {} ({} running)", d.status, d.task_definition.rpartition("/")[2], d.running)
-        for d in ecs_service.deployments
-    ]
-    assert len(ecs_service.deployments) == 1, saw(
-        listed(seen), expected=phrase("one deployment of {}", ecs_service.name)
-    )
+    serving = [d for d in ecs_service.deployments if d.serves]
+    seen = [phrase("{} {} ({} running)", d.status, d.task_definition.rpartition("/")[2], d.running) for d in serving]
+    assert len(serving) == 1, saw(listed(seen), expected=phrase("one deployment of {}", ecs_service.name))
 
 
 def test_ecs_expected_image(running_image: RunningImage) -> None:
@@ -59,8 +70,20 @@ def test_ecs_expected_image(running_image: RunningImage) -> None:
     )
 
 
-def test_ecs_circuit_breaker(ecs_service: EcsService, environment: Environment) -> None:
-    """A deploy that fails stops by itself and goes back to what ran before; in production it takes no task away."""
+def test_ecs_circuit_breaker(
+    ecs_service: EcsService, deployment_group: DeploymentGroup | None, environment: Environment
+) -> None:
+    """A deploy that fails stops by itself and goes back to what ran before; in production it takes no task away.
+
+    Of CodeDeploy its automatic rollback is wanted; with an EXTERNAL controller AWS deploys nothing by itself.
+    """
+    if ecs_service.controller == "EXTERNAL":
+        return
+    if deployment_group is not None:
+        assert deployment_group.rolls_back, saw(
+            phrase("none"), expected=phrase("an automatic rollback of failed deployments in {}", deployment_group.name)
+        )
+        return
     expected = phrase("the deployment circuit breaker of {} to stop a bad deploy and roll it back", ecs_service.name)
     assert ecs_service.circuit_breaker, saw(phrase("none"), expected=expected)
     assert ecs_service.rolls_back, saw(phrase("one that does not roll back"), expected=expected)
@@ -82,10 +105,7 @@ def test_ecs_taskdef_contract(
     )
     assert task_definition.execution_role, saw(phrase("none"), expected=phrase("an execution role for {}", name))
     assert task_definition.task_role, saw(phrase("none"), expected=phrase("a task role for {}", name))
-    groups = (target.log_group,) if target.log_group else environment.logs.groups if environment.logs else ()
-    lost = [phrase("{} logging to {} {}", c.name, c.log_driver, c.log_group) for c in task_definition.containers]
-    written = all(c.log_driver == "awslogs" and c.log_group in groups for c in task_definition.containers)
-    assert written, saw(listed(lost), expected=phrase("{} to write to {} with awslogs", name, either(groups)))
+    _logs_are_kept(task_definition, target, environment)
     plain = [variable for c in task_definition.containers for variable in c.plain_secrets]
     assert not plain, saw(
         phrase("{} in plain text", listed(plain)), expected=phrase("{} to refer to its secrets", name)
@@ -123,19 +143,29 @@ def test_alb_http_redirect(balancer: Balancer) -> None:
     )
 
 
-def test_alb_host_routing(routes: Mapping[str, set[str]], ecs_service: EcsService, target: Service) -> None:
-    """The host's rule forwards to the target group that its service registers in."""
-    forwarded = routes.get(target.host, set())
-    wanted = set(ecs_service.target_groups)
-    assert wanted and forwarded == wanted, saw(
-        listed(sorted(map(_short, forwarded))),
+def test_alb_host_routing(routes: Mapping[str, Rule], ecs_service: EcsService, target: Service) -> None:
+    """The rule that takes the host's requests forwards them to groups that serve its service, and to no other."""
+    rule = routes.get(target.name)
+    forwarded = set(rule.groups) if rule else set()
+    wanted = set(ecs_service.serving_groups)
+    assert forwarded and forwarded <= wanted, saw(
+        listed(sorted(map(_short, forwarded)))
+        if forwarded
+        else phrase("a {}", rule.does)
+        if rule
+        else phrase("no rule"),
         expected=phrase("{} to go to {}", target.host, listed(sorted(map(_short, wanted)))),
     )
 
 
 def test_alb_targets_healthy(target_health: TargetGroupHealth, ecs_service: EcsService) -> None:
     """As many targets pass their health check as tasks are wanted, and none fails it."""
-    live = [t for t in target_health.targets if t.state != "draining"]
+    live = [t for t in target_health.targets if not t.leaving]
+    strange = sorted({t.state for t in live} - TARGET_STATES)
+    if strange:
+        raise unknown(
+            "error", phrase("a target of {} is {}, a state not known here", ecs_service.name, listed(strange))
+        )
     sick = [phrase("{} {} ({}: {})", t.id, t.state, t.reason, t.description) for t in live if t.state != "healthy"]
     assert not sick, saw(listed(sick), expected=phrase("every target healthy"))
     assert len(live) >= max(1, ecs_service.desired), saw(
@@ -147,11 +177,11 @@ def test_alb_targets_healthy(target_health: TargetGroupHealth, ecs_service: EcsS
 def test_alb_health_check_config(
     health_checks: Mapping[str, HealthCheck], ecs_service: EcsService, target: Service
 ) -> None:
-    """The load balancer asks the service's own health path, wants a 200, and is done before ECS loses patience."""
-    checks = [health_checks[arn] for arn in ecs_service.target_groups if arn in health_checks]
+    """The load balancer asks the service's own health path, wants success, and is done before ECS loses patience."""
+    checks = [health_checks[arn] for arn in ecs_service.serving_groups if arn in health_checks]
     assert checks, saw(phrase("no target group"), expected=phrase("{} behind one", ecs_service.name))
     for check in checks:
-        assert (check.path, check.codes) == (target.health_path, "200"), saw(
+        assert check.path == target.health_path and check.wants_success, saw(
             phrase("{} answering {}", check.path, check.codes),
             expected=phrase("{} to ask {} for a 200", check.group, target.health_path),
         )
@@ -172,6 +202,18 @@ def test_alb_idle_timeout(balancer_attributes: BalancerAttributes, environment: 
     )
     assert not environment.production or balancer_attributes.deletion_protection, saw(
         phrase("none"), expected=phrase("deletion protection of {}", balancer_attributes.name)
+    )
+
+
+def _logs_are_kept(definition: TaskDefinition, target: Service, environment: Environment) -> None:
+    """The service's own container writes to its log group, or through FireLens; sidecars write where they like."""
+    assert target.ecs is not None
+    own = definition.container(target.ecs.container)
+    groups = (target.log_group,) if target.log_group else environment.logs.groups if environment.logs else ()
+    routed = own.log_driver == "awsfirelens" and any(c.routes_logs for c in definition.containers)
+    assert routed or (own.log_driver == "awslogs" and own.log_group in groups), saw(
+        phrase("{} logging to {} {}", own.name, own.log_driver, own.log_group),
+        expected=phrase("{} to write to {} with awslogs", definition.name, either(groups)),
     )
 
 

@@ -9,6 +9,7 @@ from gli.observe.aws.load_balancer import Balancer
 from gli.observe.aws.rds import DatabaseInstance
 from gli.observe.aws.subnets import Subnets, TaskIngress
 
+_CONSOLES = (443, 15671)  # of RabbitMQ: where Amazon MQ has it, and RabbitMQ itself
 _NEEDED_TO_START = ("ecr.api", "ecr.dkr", "logs", "s3", "secretsmanager")
 SENSITIVE_PORTS = (
     *(20, 21, 22, 23, 445, 2049, 3389, 5900, 5985, 5986),  # files and shells
@@ -41,12 +42,13 @@ def test_sg_mq_ingress(security_groups: SecurityGroups, broker_groups: Sequence[
         groups = [security_groups.with_id(i) for i in broker_groups]
         _attached(groups, name)
     _only_from(groups, 5671, target.ingress_from)
-    openings = [o for g in groups for o in g.reaching(15671)]
-    strangers = [o for o in openings if not _is_group(o) or o.source not in target.ingress_from]
-    assert not strangers, saw(
-        phrase("15671 open to {}", listed(strangers)),
-        expected=phrase("{} to take only {}", name, listed(target.ingress_from)),
-    )
+    for console in _CONSOLES:
+        openings = [o for g in groups for o in g.reaching(console)]
+        strangers = [o for o in openings if not _is_group(o) or o.source not in target.ingress_from]
+        assert not strangers, saw(
+            phrase("{} open to {}", console, listed(strangers)),
+            expected=phrase("{} to take only {}", name, listed(target.ingress_from)),
+        )
 
 
 def test_sg_no_world_ports(security_groups: SecurityGroups, prefix_lists: Mapping[str, Sequence[str]]) -> None:
@@ -71,11 +73,12 @@ def test_sg_alb_ingress(
 ) -> None:
     """The load balancer takes its public ports, and no other; its test port takes named sources, not the world."""
     openings = [o for i in balancer.security_groups for o in security_groups.with_id(i).openings]
-    allowed = set(target.ports_open_to_the_world)
+    allowed, listening = set(target.ports_open_to_the_world), {x.port for x in balancer.listeners}
     closed = sorted(port for port in allowed if not any(o.reaches(port) for o in openings))
     assert not closed, saw(phrase("{} closed", listed(closed)), expected=phrase("{} open", listed(sorted(allowed))))
-    tests = [o for o in openings if _single(o) == target.test_port and not _open_to_the_world(o, prefix_lists)]
-    strange = [o for o in openings if _single(o) not in allowed and o not in tests]
+    tests = listening | {target.test_port}
+    named = [o for o in openings if _single(o) in tests and not _open_to_the_world(o, prefix_lists)]
+    strange = [o for o in openings if _single(o) not in allowed and o not in named]
     assert not strange, saw(listed(strange), expected=phrase("nothing open but {}", listed(sorted(allowed))))
 
 

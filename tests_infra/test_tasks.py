@@ -14,30 +14,45 @@ from gli.observe.engine.observation import unknown
 
 _TROUBLE = re.compile(r"\b(unable|failed|unhealthy|rolling back|throttled|unavailable)\b", re.IGNORECASE)
 _NOT_UNDONE = (None, "PENDING", "IN_PROGRESS", "SUCCESSFUL")
+_UNDONE = (
+    *("STOPPED", "STOP_REQUESTED", "ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS", "ROLLBACK_SUCCESSFUL"),
+    *("ROLLBACK_FAILED", "Failed", "Stopped"),  # the last two are CodeDeploy's
+)
 
 
 def test_ecs_no_rollback(service_deployment: ServiceDeployment) -> None:
     """The newest deploy was not undone or stopped, by the circuit breaker, an alarm or a person."""
-    assert service_deployment.status in _NOT_UNDONE, saw(
-        phrase("{}: {}", service_deployment.status, service_deployment.reason or phrase("no reason given")),
+    status = service_deployment.status
+    if status not in (*_NOT_UNDONE, *_UNDONE):
+        raise unknown(
+            "error",
+            phrase("the newest deploy of {} is {}, a status not known here", service_deployment.service, status),
+        )
+    assert status in _NOT_UNDONE, saw(
+        phrase("{}: {}", status, service_deployment.reason or phrase("no reason given")),
         expected=phrase("the newest deploy of {} to stay", service_deployment.service),
     )
 
 
 def test_ecs_task_digest(service_tasks: ServiceTasks, registry_image: RegistryImage, target: Service) -> None:
-    """Every running task runs the very image that the registry has under the commit: a tag can be pushed again."""
+    """Every task that has started runs the very image that the registry has under the commit: a tag may move."""
     assert target.ecs is not None
-    digests = {t.id: t.digests.get(target.ecs.container) for t in service_tasks.running}
-    strange = [
-        phrase("{} with {}", task[:8], digest)
-        for task, digest in digests.items()
-        if digest not in registry_image.digests
-    ]
+    started = [t for t in service_tasks.running if not t.starting]
     expected = phrase(
         "all tasks of {} to run {}, which is {}", service_tasks.service, registry_image.digest, registry_image.tag[:12]
     )
-    assert digests, saw(phrase("no running task"), expected=expected)
+    assert service_tasks.running, saw(phrase("no running task"), expected=expected)
+    digests = {t.id: t.digests.get(target.ecs.container) for t in started}
+    strange = [
+        phrase("{} with {}", task[:8], d) for task, d in digests.items() if d and d not in registry_image.digests
+    ]
     assert not strange, saw(listed(strange), expected=expected)
+    untold = [task[:8] for task, digest in digests.items() if digest is None]
+    if untold or not started:
+        which = phrase("tasks {}", listed(untold)) if untold else phrase("any task, for none has started yet")
+        raise unknown(
+            "too-little-data", phrase("ECS does not say which image runs in {} of {}", which, service_tasks.service)
+        )
 
 
 def test_ecs_stopped_task_reasons(dead_tasks: Sequence[Task], target: Service) -> None:
@@ -64,11 +79,12 @@ def test_ecs_task_health(service_tasks: ServiceTasks) -> None:
 
 def test_ecs_az_spread(service_tasks: ServiceTasks) -> None:
     """Two tasks or more stand in two zones at least: one zone may go. A single task is another check's."""
-    zones = {t.zone for t in service_tasks.running}
+    started = [t for t in service_tasks.running if not t.starting]
+    zones = {t.zone for t in started}
     if None in zones:
         raise unknown("too-little-data", phrase("ECS names no zone for a task of {}", service_tasks.service))
-    assert len(service_tasks.running) < 2 or len(zones) >= 2, saw(
-        phrase("{} in {}", len(service_tasks.running), listed(sorted(z for z in zones if z))),
+    assert len(started) < 2 or len(zones) >= 2, saw(
+        phrase("{} in {}", len(started), listed(sorted(z for z in zones if z))),
         expected=phrase("tasks of {} in two zones", service_tasks.service),
     )
 

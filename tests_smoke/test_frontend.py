@@ -46,8 +46,18 @@ def test_cdn_spa_deep_link(deep_link: HttpExchange, index: Index) -> None:
     assert build == index.build, saw(build, expected=phrase("the build of the index page, {}", index.build))
 
 
-def test_cdn_missing_asset_404(missing_asset: HttpExchange) -> None:
-    """A missing asset is an error, not the page of the application."""
+def test_cdn_missing_asset_404(missing_asset: HttpExchange, index: Index) -> None:
+    """A missing script is an error, or else the application's page, which no browser runs as one and none keeps.
+
+    The page is what CloudFront answers where it maps 403 and 404 to /index.html, as single-page applications do.
+    """
+    if _is_the_page(missing_asset, index):
+        header = missing_asset.headers.get("cache-control", "")
+        assert _is_fresh(header), saw(
+            phrase("the page for a missing script with {}", header or phrase("no Cache-Control")),
+            expected=phrase("no-cache, or max-age of at most {}, on {}", LONGEST_PAGE_S, missing_asset.url),
+        )
+        return
     assert missing_asset.status in (403, 404), saw(
         missing_asset.seen, expected=phrase("403 or 404 for a missing script")
     )
@@ -56,9 +66,7 @@ def test_cdn_missing_asset_404(missing_asset: HttpExchange) -> None:
 def test_cdn_index_cache_control(landing: HttpExchange, assets: Sequence[Asset]) -> None:
     """Browsers ask for the page again and again, and keep for good what is named by its hash."""
     header = landing.headers.get("cache-control", "")
-    page = directives(header)
-    kept_s = seconds(page, "max-age")
-    assert {"no-cache", "no-store"} & page.keys() or (kept_s is not None and kept_s <= LONGEST_PAGE_S), saw(
+    assert _is_fresh(header), saw(
         header or phrase("no Cache-Control"),
         expected=phrase("no-cache, or max-age of at most {}, on {}", LONGEST_PAGE_S, landing.url),
     )
@@ -78,10 +86,10 @@ def test_s3_direct_access_denied(bucket_answer: HttpExchange, target: Frontend) 
     )
 
 
-def test_cdn_no_source_maps(source_maps: Sequence[HttpExchange]) -> None:
+def test_cdn_no_source_maps(source_maps: Sequence[HttpExchange], index: Index) -> None:
     """The bundle's source code is not public: no script has its source map beside it."""
     assert source_maps, saw(phrase("none"), expected=phrase("at least one script in the page"))
-    served = [answer.url for answer in source_maps if answer.status not in (403, 404)]
+    served = [a.url for a in source_maps if a.status not in (403, 404) and not _is_the_page(a, index)]
     assert not served, saw(phrase("{} answered", listed(served)), expected=phrase("403 or 404 for every source map"))
 
 
@@ -96,6 +104,19 @@ def test_cdn_api_base_correct(bundle_origins: Sequence[str], environment: Enviro
     assert not strangers, saw(
         listed(strangers), expected=phrase("only hosts of {} in the bundle of {}", environment.name, target.name)
     )
+
+
+def _is_fresh(header: str) -> bool:
+    """Whether a browser asks again soon for what came with that Cache-Control."""
+    found = directives(header)
+    kept_s = seconds(found, "max-age")
+    return bool({"no-cache", "no-store"} & found.keys()) or (kept_s is not None and kept_s <= LONGEST_PAGE_S)
+
+
+def _is_the_page(answer: HttpExchange, index: Index) -> bool:
+    """Whether an answer is the application's own page: HTML of the same build that mounts on the same element."""
+    found = read_index(answer)
+    return answer.seen == "200 text/html" and found.ids != () and (found.ids, found.build) == (index.ids, index.build)
 
 
 def _strange(host: str, zone: str, own: set[str]) -> bool:

@@ -512,7 +512,6 @@ KOREAN: Mapping[str, str] = {
     "versioning of {} Enabled": "{}의 버전 관리 Enabled",
     "a default encryption of {}": "{}의 기본 암호화",
     # the network
-    "15671 open to {}": "15671 포트가 {}에 열림",
     "{} to take only {}": "{}이(가) {}만 허용",
     "{} to take {}": "{}이(가) {}을(를) 허용",
     "all ports": "모든 포트",
@@ -723,5 +722,31 @@ KOREAN: Mapping[str, str] = {
         "{1}의 {0}: {2}({3})",
     "{}: whether {} has an event of the last {} min is not known":
         "{}: {}에 최근 {}분 안의 이벤트가 있는지 알 수 없음",
+    # set-ups of AWS that differ from the usual one
+    "the rollout of {} is {}, a state not known here": "{}의 롤아웃이 {}: 알려지지 않은 상태",
+    "{} IN_PROGRESS": "{} IN_PROGRESS",
+    "an automatic rollback of failed deployments in {}": "{}에서 실패한 배포의 자동 롤백",
+    "a {}": "{}",
+    "no rule": "규칙 없음",
+    "a target of {} is {}, a state not known here": "{}의 대상이 {}: 알려지지 않은 상태",
+    "{} is {}, a state not known here": "{}이(가) {}: 알려지지 않은 상태",
+    "the scan of {} is {}: what it finds is not known yet": "{}의 스캔이 {}: 결과를 아직 알 수 없음",
+    "none for s3:GetObject": "s3:GetObject 허용 없음",
+    "the identity {} let in": "아이덴티티 {} 허용됨",
+    "the newest deploy of {} is {}, a status not known here": "{}의 최근 배포가 {}: 알려지지 않은 상태",
+    "tasks {}": "태스크 {}",
+    "any task, for none has started yet": "어느 태스크든(아직 시작된 태스크가 없음)",
+    "ECS does not say which image runs in {} of {}": "ECS가 {1}의 {0}에서 실행되는 이미지를 알려 주지 않음",
+    "the page for a missing script with {}": "없는 스크립트에 페이지가 응답하고 {}",
+    "the PRIMARY task set of {} names no deployment of CodeDeploy": "{}의 PRIMARY 태스크 세트에 CodeDeploy 배포가 없음",
+    "ECR has no image {}:{} to scan": "ECR에 스캔할 이미지 {}:{}이(가) 없음",
+    "the index {}:{} holds no image for linux/{}": "인덱스 {}:{}에 linux/{} 이미지가 없음",
+    "ECS does not say which target group serves the current {}":
+        "현재 {}을(를) 어느 대상 그룹이 서비스하는지 ECS가 알려 주지 않음",
+    "neither the secret {} nor RDS names a host of {}": "시크릿 {}에도 RDS에도 {}의 호스트가 없음",
+    "{} has no address: {}": "{}의 주소 없음: {}",
+    "nobody tells where {} leads: {}": "{}이(가) 어디로 이어지는지 알 수 없음: {}",
+    "refers to the parameter {}, which does not exist": "존재하지 않는 파라미터 {}을(를) 참조함",
+    "refers to {}, which ECS can't read": "ECS가 읽을 수 없는 {}을(를) 참조함",
 }
 # fmt: on

@@ -6,13 +6,14 @@ for the alarms that the policies name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gli.config.environments import Service
 from gli.observe.engine.observation import Observation
 from gli.observe.engine.probe import Observer, probe
 
+_ALARMS_PER_CALL = 100  # cloudwatch DescribeAlarms takes no more names
 _LOAD = ("CPU", "RequestCount")  # in AWS's names for what grows with traffic
 
 
@@ -64,10 +65,11 @@ async def scaling_policies(observer: Observer) -> dict[str, tuple[ScalingPolicy,
     )
     policies = [p for p in answer["ScalingPolicies"] if p["ResourceId"] in wanted]
     named = sorted({a["AlarmName"] for p in policies for a in p.get("Alarms") or []})
-    alarms: dict[str, str] = {}
-    if named:
-        described = await observer.aws.call(observer, "cloudwatch", "describe_alarms", AlarmNames=named)
-        alarms = {a["AlarmName"]: a.get("MetricName", "") for a in described.get("MetricAlarms") or []}
+    alarms: dict[str, tuple[str, ...]] = {}
+    for n in range(0, len(named), _ALARMS_PER_CALL):
+        batch = named[n : n + _ALARMS_PER_CALL]
+        described = await observer.aws.call(observer, "cloudwatch", "describe_alarms", AlarmNames=batch)
+        alarms |= {a["AlarmName"]: _watched(a) for a in described.get("MetricAlarms") or []}
     return {
         service.name: tuple(_policy(p, alarms) for p in policies if p["ResourceId"] == resource)
         for resource, service in wanted.items()
@@ -94,14 +96,39 @@ def _target(service: Service, target: Mapping[str, Any] | None) -> ScalableTarge
     )
 
 
-def _policy(policy: Mapping[str, Any], alarms: Mapping[str, str]) -> ScalingPolicy:
+def _policy(policy: Mapping[str, Any], alarms: Mapping[str, tuple[str, ...]]) -> ScalingPolicy:
     named = [a["AlarmName"] for a in policy.get("Alarms") or []]
     tracking = policy.get("TargetTrackingScalingPolicyConfiguration") or {}
-    predefined = (tracking.get("PredefinedMetricSpecification") or {}).get("PredefinedMetricType")
-    custom = (tracking.get("CustomizedMetricSpecification") or {}).get("MetricName")
-    metrics = {predefined, custom, *(alarms.get(name) for name in named)}
+    predictive = policy.get("PredictiveScalingPolicyConfiguration") or {}
+    metrics = {metric for name in named for metric in alarms.get(name, ())}
+    metrics |= {*_followed(tracking)}
+    metrics |= {metric for each in predictive.get("MetricSpecifications") or [] for metric in _predicted(each)}
     return ScalingPolicy(
         name=policy["PolicyName"],
         metrics=tuple(sorted(m for m in metrics if m)),
         missing_alarms=tuple(sorted(set(named) - set(alarms))),
     )
+
+
+def _followed(tracking: Mapping[str, Any]) -> list[str]:
+    """What a target-tracking policy follows: one of AWS's metrics, one of its own, or metric math over several."""
+    predefined = (tracking.get("PredefinedMetricSpecification") or {}).get("PredefinedMetricType") or ""
+    custom = tracking.get("CustomizedMetricSpecification") or {}
+    return [predefined, custom.get("MetricName") or "", *_in_math(custom.get("Metrics") or [])]
+
+
+def _predicted(specification: Mapping[str, Any]) -> list[str]:
+    """What a predictive policy follows: a pair of load and scaling metrics, or each by itself."""
+    predefined = [v.get("PredefinedMetricType") or "" for k, v in specification.items() if k.startswith("Predefined")]
+    custom = [v for k, v in specification.items() if k.startswith("Customized")]
+    return [*predefined, *(m for each in custom for m in _in_math(each.get("MetricDataQueries") or []))]
+
+
+def _watched(alarm: Mapping[str, Any]) -> tuple[str, ...]:
+    """The metrics of an alarm, which may be on one or on metric math."""
+    return tuple(m for m in (alarm.get("MetricName") or "", *_in_math(alarm.get("Metrics") or [])) if m)
+
+
+def _in_math(queries: Iterable[Mapping[str, Any]]) -> list[str]:
+    """The metrics that metric math is made of."""
+    return [((q.get("MetricStat") or {}).get("Metric") or {}).get("MetricName") or "" for q in queries]

@@ -27,6 +27,10 @@ class Origin(Observation):
     access_control: str | None
     """Its origin access control, or the older origin access identity; None: it asks as anybody does."""
 
+    def reads_as(self, identity: str) -> bool:
+        """Whether it reads the bucket as that origin access identity (`E2QWRUHAPOMQZL`)."""
+        return self.access_control == f"origin-access-identity/cloudfront/{identity}"
+
 
 class ErrorResponse(Observation):
     """How a distribution shows an error of its origin."""

@@ -201,9 +201,10 @@ async def _own(observer: Observer) -> set[str]:
     active = {c.name for c in await observer.see(clusters) if c.status == "ACTIVE"}
     for service in (await observer.see(ecs_services)).values():
         if service.status == "ACTIVE" and service.cluster in active:
-            live |= {service.name, service.cluster, *(arn.split(":")[-1] for arn in service.target_groups)}
-    if environment.database and (await observer.see(database_instance, environment.database)).status != "missing":
-        live.add(environment.database.instance)
+            live |= {service.name, service.cluster, *(arn.split(":")[-1] for arn in service.every_group)}
+    if environment.database:
+        instance = await observer.see(database_instance, environment.database)
+        live |= {environment.database.instance, *instance.ids} if instance.status != "missing" else set()
     if environment.cache and (group := await observer.see(replication_group, environment.cache)).status != "missing":
         live |= {group.id, *group.members}
     return live

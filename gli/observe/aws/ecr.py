@@ -1,7 +1,7 @@
 """ECR: which build runs, whether the registry has it, what its scan found, and whether there is a way back.
 
-Source of truth: ecr BatchGetImage, DescribeRepositories, DescribeImageScanFindings; the tags of the repository that the
-image is built from.
+Source of truth: ecr BatchGetImage, DescribeRepositories, BatchGetRepositoryScanningConfiguration,
+DescribeImageScanFindings; the tags of the repository that the image is built from.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 from gli.observe.release.git_refs import deploy_tags, heads, release
 
+_REPOSITORIES_PER_CALL = 25  # BatchGetRepositoryScanningConfiguration takes no more
+
 
 class RunningImage(Observation):
     """The image that the PRIMARY deployment's task definition names."""
@@ -27,7 +29,17 @@ class RunningImage(Observation):
 
     @property
     def tag(self) -> str:
-        return self.image.rpartition(":")[2] if ":" in self.image.rpartition("/")[2] else ""
+        """The tag, beside which a digest may stand (`name:tag@sha256:…`)."""
+        name = self.image.partition("@")[0]
+        return name.rpartition(":")[2] if ":" in name.rpartition("/")[2] else ""
+
+
+class PlatformImage(Observation):
+    """One image of an index: what it runs on, as in `linux` and `arm64`."""
+
+    digest: str
+    system: str
+    architecture: str
 
 
 class RegistryImage(Observation):
@@ -36,8 +48,8 @@ class RegistryImage(Observation):
     repository: str
     tag: str
     digest: str | None
-    platform_digests: tuple[str, ...] = ()
-    """What the digest stands for where it is an index of images for several platforms."""
+    platforms: tuple[PlatformImage, ...] = ()
+    """What the digest stands for where it is an index; what tells how an image was built (provenance) is not one."""
     failure: Said | None = None
     without_way_back: tuple[str, ...] = ()
     """Of the last releases, those whose image is gone: deploy tags, newest first."""
@@ -45,7 +57,7 @@ class RegistryImage(Observation):
     @property
     def digests(self) -> tuple[str, ...]:
         """Every digest under which a task may run the image."""
-        return (self.digest, *self.platform_digests) if self.digest else ()
+        return (self.digest, *(p.digest for p in self.platforms)) if self.digest else ()
 
 
 class RegistryRepository(Observation):
@@ -55,7 +67,8 @@ class RegistryRepository(Observation):
     exists: bool
     mutability: str | None = None
     """`IMMUTABLE`, `MUTABLE`, or either with exclusions."""
-    scans_on_push: bool = False
+    scans: bool = False
+    """Whether what is pushed is scanned, by the repository's own setting or a rule of the registry."""
 
 
 class Scan(Observation):
@@ -64,6 +77,8 @@ class Scan(Observation):
     repository: str
     tag: str
     status: str
+    """COMPLETE of a basic scan, ACTIVE of an enhanced one, which goes on; or why there is none."""
+    description: str | None = None
     counts: dict[str, int]
 
 
@@ -96,7 +111,7 @@ async def registry_image(observer: Observer, service: Service) -> RegistryImage:
         repository=repository,
         tag=tag,
         digest=image["imageId"].get("imageDigest") if image else None,
-        platform_digests=_platforms(image) if image else (),
+        platforms=_platforms(image) if image else (),
         failure=None if image else failures.get(tag) or phrase("no image"),
         without_way_back=tuple(r for r in releases if tags[r] not in images),
     )
@@ -104,47 +119,99 @@ async def registry_image(observer: Observer, service: Service) -> RegistryImage:
 
 @probe()
 async def registry_repositories(observer: Observer) -> dict[str, RegistryRepository]:
-    """The repositories of every service's image, by name, in one call."""
+    """The repositories of every service's image, by name; one call, and one more for how 25 of them are scanned."""
     wanted = sorted({s.image for s in observer.environment.services.values() if s.image})
     answer = await observer.aws.call(observer, "ecr", "describe_repositories")
     found = {r["repositoryName"]: r for r in answer["repositories"]}
+    scanned = await _scanned(observer, [name for name in wanted if name in found])
     return {
         name: RegistryRepository(
             name=name,
             exists=name in found,
             mutability=found.get(name, {}).get("imageTagMutability"),
-            scans_on_push=bool((found.get(name, {}).get("imageScanningConfiguration") or {}).get("scanOnPush")),
+            scans=name in scanned,
         )
         for name in wanted
     }
 
 
-@probe(deadline=15)
-async def image_scan(observer: Observer, service: Service) -> Scan:
-    """The findings for the image of the branch's head, counted; the first page holds all counts."""
-    repository, tag = str(service.image), (await observer.see(release)).commit_of(service.repository)
-    try:
+async def _scanned(observer: Observer, names: list[str]) -> set[str]:
+    """Those whose images are scanned: `scanOnPush` of a repository does not know the registry's rules."""
+    scanned: set[str] = set()
+    for n in range(0, len(names), _REPOSITORIES_PER_CALL):
         answer = await observer.aws.call(
             observer,
             "ecr",
-            "describe_image_scan_findings",
-            repositoryName=repository,
-            imageId={"imageTag": tag},
-            PaginationConfig={"MaxItems": 1},
+            "batch_get_repository_scanning_configuration",
+            repositoryNames=names[n : n + _REPOSITORIES_PER_CALL],
         )
-    except AwsError as e:
-        if e.code in ("ScanNotFoundException", "ImageNotFoundException", "RepositoryNotFoundException"):
-            raise unknown("not-found", phrase("ECR has no scan of {}:{} ({})", repository, tag, e.code)) from None
-        raise
+        for each in answer["scanningConfigurations"]:
+            if each.get("scanOnPush") or each.get("scanFrequency") in ("SCAN_ON_PUSH", "CONTINUOUS_SCAN"):
+                scanned.add(each["repositoryName"])
+    return scanned
+
+
+@probe(deadline=15)
+async def image_scan(observer: Observer, service: Service) -> Scan:
+    """The findings for the image of the branch's head, counted.
+
+    Of an index the image for the CPU that the service's tasks run on: a basic scan refuses the index itself.
+    """
+    image = await observer.see(registry_image, service)
+    id_ = {"imageTag": image.tag}
+    if image.platforms:
+        id_ = {"imageDigest": await _platform(observer, service, image)}
+    elif image.digest is None:
+        raise unknown("not-found", phrase("ECR has no image {}:{} to scan", image.repository, image.tag))
+    answer = await _findings(observer, image, id_)
+    status = answer.get("imageScanStatus") or {}
     return Scan(
-        repository=repository,
-        tag=tag,
-        status=answer["imageScanStatus"]["status"],
+        repository=image.repository,
+        tag=image.tag,
+        status=status.get("status") or "none",
+        description=status.get("description"),
         counts=dict((answer.get("imageScanFindings") or {}).get("findingSeverityCounts") or {}),
     )
 
 
-def _platforms(image: dict[str, Any]) -> tuple[str, ...]:
-    """The digests in an index (or manifest list); none where the image is a single one."""
+async def _platform(observer: Observer, service: Service, image: RegistryImage) -> str:
+    """The digest of the image in an index that the service's tasks run."""
+    wanted = (await observer.see(task_definition, service)).architecture
+    name = {"X86_64": "amd64", "ARM64": "arm64"}.get(wanted, wanted)
+    for platform in image.platforms:
+        if (platform.system, platform.architecture) == ("linux", name):
+            return platform.digest
+    raise unknown("not-found", phrase("the index {}:{} holds no image for linux/{}", image.repository, image.tag, name))
+
+
+async def _findings(observer: Observer, image: RegistryImage, id_: dict[str, str]) -> dict[str, Any]:
+    """The first page: it holds all counts."""
+    try:
+        return await observer.aws.call(
+            observer,
+            "ecr",
+            "describe_image_scan_findings",
+            repositoryName=image.repository,
+            imageId=id_,
+            PaginationConfig={"MaxItems": 1},
+        )
+    except AwsError as e:
+        if e.code in ("ScanNotFoundException", "ImageNotFoundException", "RepositoryNotFoundException"):
+            raise unknown(
+                "not-found", phrase("ECR has no scan of {}:{} ({})", image.repository, image.tag, e.code)
+            ) from None
+        raise
+
+
+def _platforms(image: dict[str, Any]) -> tuple[PlatformImage, ...]:
+    """The images in an index (or manifest list); none where the image is a single one.
+
+    BuildKit adds attestations, which run nowhere: their platform is unknown.
+    """
     manifest = json.loads(image.get("imageManifest") or "{}")
-    return tuple(m["digest"] for m in manifest.get("manifests") or [])
+    listed = [(m["digest"], m.get("platform") or {}) for m in manifest.get("manifests") or []]
+    return tuple(
+        PlatformImage(digest=digest, system=p.get("os", "linux"), architecture=p.get("architecture", "unknown"))
+        for digest, p in listed
+        if p.get("os") != "unknown"
+    )

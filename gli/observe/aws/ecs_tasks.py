@@ -14,12 +14,15 @@ from typing import Any
 from gli.common.clock import now
 from gli.common.sentences import listed, phrase
 from gli.config.environments import Service
+from gli.observe.aws.codedeploy import deployment_group
+from gli.observe.aws.ecs_services import EcsService, ecs_service
 from gli.observe.aws.task_definitions import reads, task_definition
 from gli.observe.data.secrets import secret, secret_state
 from gli.observe.engine.observation import Observation
 from gli.observe.engine.probe import Observer, probe
 
 _PER_CALL = 100  # DescribeTasks takes no more
+_CODEDEPLOY_GOES_ON = frozenset({"Created", "Queued", "InProgress", "Baking", "Ready"})
 _DIED = frozenset({"TaskFailedToStart", "EssentialContainerExited"})  # all else is somebody's or ECS's own wish
 
 
@@ -35,6 +38,8 @@ class Task(Observation):
     """One task of a service, running or stopped."""
 
     id: str
+    status: str = "RUNNING"
+    """Where it is in its life, as ECS names it: PROVISIONING, PENDING, ACTIVATING, RUNNING, DEACTIVATING, ..."""
     started: datetime | None = None
     zone: str | None = None
     """The availability zone that it runs in."""
@@ -46,6 +51,11 @@ class Task(Observation):
     stop_code: str | None = None
     stopped_reason: str | None = None
     ended: tuple[Ended, ...] = ()
+
+    @property
+    def starting(self) -> bool:
+        """Whether it has not started yet: which image it will run, and how it is, is not known so early."""
+        return self.status in ("PROVISIONING", "PENDING", "ACTIVATING")
 
     @property
     def died(self) -> bool:
@@ -72,7 +82,7 @@ class ServiceDeployment(Observation):
 
     service: str
     status: str | None = None
-    """PENDING, IN_PROGRESS, SUCCESSFUL, STOPPED, ROLLBACK_SUCCESSFUL, ..."""
+    """PENDING, IN_PROGRESS, SUCCESSFUL, STOPPED, ROLLBACK_SUCCESSFUL, ...; of CodeDeploy also Failed and Stopped."""
     reason: str | None = None
     created: datetime | None = None
 
@@ -92,7 +102,7 @@ class SecretUse(Observation):
 
 @probe(deadline=15)
 async def service_tasks(observer: Observer, service: Service) -> ServiceTasks:
-    """The service's tasks, those that run and those that stopped in the last hour; three calls."""
+    """The service's tasks that run, and that stopped in the last hour: two calls, and one for a hundred tasks."""
     assert service.ecs is not None, "asked only of services that run on ECS"
     where: dict[str, Any] = {"cluster": service.ecs.cluster, "serviceName": service.ecs.service}
     running, stopped = await asyncio.gather(
@@ -101,11 +111,15 @@ async def service_tasks(observer: Observer, service: Service) -> ServiceTasks:
             for status in ("RUNNING", "STOPPED")
         ]
     )
-    wanted = [*running["taskArns"], *stopped["taskArns"]][:_PER_CALL]
-    described: list[dict[str, Any]] = []
-    if wanted:
-        answer = await observer.aws.call(observer, "ecs", "describe_tasks", cluster=service.ecs.cluster, tasks=wanted)
-        described = answer["tasks"]
+    wanted = [*running["taskArns"], *stopped["taskArns"]]
+    batches = [wanted[n : n + _PER_CALL] for n in range(0, len(wanted), _PER_CALL)]
+    answers = await asyncio.gather(
+        *[
+            observer.aws.call(observer, "ecs", "describe_tasks", cluster=service.ecs.cluster, tasks=batch)
+            for batch in batches
+        ]
+    )
+    described = [task for answer in answers for task in answer["tasks"]]
     return ServiceTasks(
         service=service.ecs.service,
         running=tuple(_task(t) for t in described if t["desiredStatus"] != "STOPPED"),
@@ -115,8 +129,14 @@ async def service_tasks(observer: Observer, service: Service) -> ServiceTasks:
 
 @probe()
 async def service_deployment(observer: Observer, service: Service) -> ServiceDeployment:
-    """The newest deploy: ECS keeps one that it rolled back, though the service looks as it did before."""
+    """The newest deploy: ECS keeps one that it rolled back, though the service looks as it did before.
+
+    ECS lists only its own: of another controller's, CodeDeploy tells, or else the task sets.
+    """
     assert service.ecs is not None, "asked only of services that run on ECS"
+    described = await observer.see(ecs_service, service)
+    if described.controller != "ECS":
+        return await _of_another_controller(observer, service, described)
     answer = await observer.aws.call(
         observer, "ecs", "list_service_deployments", cluster=service.ecs.cluster, service=service.ecs.service
     )
@@ -129,6 +149,20 @@ async def service_deployment(observer: Observer, service: Service) -> ServiceDep
         status=newest["status"],
         reason=newest.get("statusReason"),
         created=newest["createdAt"],
+    )
+
+
+async def _of_another_controller(observer: Observer, service: Service, described: EcsService) -> ServiceDeployment:
+    group = await observer.see(deployment_group, service)
+    if group is None:
+        status = "IN_PROGRESS" if described.rolling else "SUCCESSFUL"
+        return ServiceDeployment(service=described.name, status=status, created=described.primary.created)
+    shown = {"Succeeded": "SUCCESSFUL"} | dict.fromkeys(_CODEDEPLOY_GOES_ON, "IN_PROGRESS")
+    return ServiceDeployment(
+        service=described.name,
+        status=shown.get(group.status or "", group.status),
+        reason=f"the newest deployment of {group.name} in CodeDeploy",
+        created=group.created,
     )
 
 
@@ -172,6 +206,7 @@ def _task(described: Mapping[str, Any]) -> Task:
     containers = described.get("containers") or []
     return Task(
         id=described["taskArn"].rpartition("/")[2],
+        status=described.get("lastStatus") or "RUNNING",
         started=described.get("startedAt"),
         zone=described.get("availabilityZone"),
         health=described.get("healthStatus"),

@@ -1,9 +1,13 @@
 """ElastiCache as AWS describes it.
 
-Source of truth: elasticache DescribeReplicationGroups and DescribeCacheClusters.
+`cache.replication_group` in environments.toml names a replication group, a cluster of one node, or a serverless cache.
+Source of truth: elasticache DescribeReplicationGroups, DescribeCacheClusters and DescribeServerlessCaches.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
 
 from gli.common.sentences import phrase
 from gli.config.environments import Cache
@@ -11,15 +15,34 @@ from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
+SERVING = frozenset({"available", "modifying", "snapshotting"})
+NOT_SERVING = frozenset(
+    {
+        *("creating", "create-failed", "deleting", "deleted", "missing"),
+        *("incompatible-network", "rebooting cluster nodes", "restore-failed"),  # of single clusters
+    }
+)
+
 
 class ReplicationGroup(Observation):
-    """An ElastiCache replication group."""
+    """The environment's cache: a replication group, or what stands for one."""
 
     id: str
     status: str
     """As ElastiCache names it (`available`, `modifying`, …), or `missing`."""
+    serverless: bool = False
+    """AWS keeps its nodes: it has none of its own, always encrypts, and stands in several zones."""
     address: str | None = None
+    """Where it takes writes: its primary's or, in cluster mode, its configuration endpoint."""
+    hosts: tuple[str, ...] = ()
+    """Every endpoint that leads to it: the readers' and those of its nodes too."""
     port: int | None = None
+    engine: str | None = None
+    """Name and version where the cache itself says them, as in `valkey 8.1`."""
+    security_groups: tuple[str, ...] = ()
+    """Those of a serverless cache; the nodes of others have them."""
+    token: bool = False
+    """It takes one password for everybody (an AUTH token), and knows no users."""
     members: tuple[str, ...] = ()
     encrypted_in_transit: bool = False
     encrypted_at_rest: bool = False
@@ -44,33 +67,112 @@ class CacheNode(Observation):
 
 @probe()
 async def replication_group(observer: Observer, cache: Cache) -> ReplicationGroup:
-    """The environment's cache."""
+    """The environment's cache: one call, up to three for what is not a replication group."""
+    name = cache.replication_group
     try:
         answer = await observer.aws.call(
-            observer, "elasticache", "describe_replication_groups", ReplicationGroupId=cache.replication_group
+            observer, "elasticache", "describe_replication_groups", ReplicationGroupId=name
         )
     except AwsError as e:
-        if e.code in ("ReplicationGroupNotFoundFault", "ReplicationGroupNotFound"):
-            return ReplicationGroup(id=cache.replication_group, status="missing")
-        raise
-    groups = answer["ReplicationGroups"]
-    if not groups:
-        raise unknown("error", phrase("ElastiCache described no group for {}", cache.replication_group))
-    nodes = groups[0].get("NodeGroups") or []
-    endpoint = groups[0].get("ConfigurationEndpoint") or (nodes[0].get("PrimaryEndpoint") if nodes else None) or {}
+        if e.code not in ("ReplicationGroupNotFoundFault", "ReplicationGroupNotFound"):
+            raise
+    else:
+        if not answer["ReplicationGroups"]:
+            raise unknown("error", phrase("ElastiCache described no group for {}", name))
+        return _group(answer["ReplicationGroups"][0])
+    found = await _serverless(observer, name) or await _single(observer, name)
+    return found or ReplicationGroup(id=name, status="missing")
+
+
+def _group(group: dict[str, Any]) -> ReplicationGroup:
+    nodes = group.get("NodeGroups") or []
+    configuration = group.get("ConfigurationEndpoint")
+    endpoint = configuration or (nodes[0].get("PrimaryEndpoint") if nodes else None) or {}
+    endpoints = [configuration, *(n.get(key) for n in nodes for key in ("PrimaryEndpoint", "ReaderEndpoint"))]
+    endpoints += [m.get("ReadEndpoint") for n in nodes for m in n.get("NodeGroupMembers") or []]
     return ReplicationGroup(
-        id=groups[0]["ReplicationGroupId"],
-        status=groups[0]["Status"],
+        id=group["ReplicationGroupId"],
+        status=group["Status"],
         address=endpoint.get("Address"),
+        hosts=_addresses(endpoints),
         port=endpoint.get("Port"),
-        members=tuple(sorted(groups[0].get("MemberClusters") or [])),
-        encrypted_in_transit=bool(groups[0].get("TransitEncryptionEnabled")),
-        encrypted_at_rest=bool(groups[0].get("AtRestEncryptionEnabled")),
-        authenticated=bool(groups[0].get("AuthTokenEnabled") or groups[0].get("UserGroupIds")),
-        failover=groups[0].get("AutomaticFailover"),
-        multi_az=groups[0].get("MultiAZ") == "enabled",
-        snapshot_days=int(groups[0].get("SnapshotRetentionLimit") or 0),
+        token=bool(group.get("AuthTokenEnabled")) and not group.get("UserGroupIds"),
+        members=tuple(sorted(group.get("MemberClusters") or [])),
+        encrypted_in_transit=bool(group.get("TransitEncryptionEnabled")),
+        encrypted_at_rest=bool(group.get("AtRestEncryptionEnabled")),
+        authenticated=bool(group.get("AuthTokenEnabled") or group.get("UserGroupIds")),
+        failover=group.get("AutomaticFailover"),
+        multi_az=group.get("MultiAZ") == "enabled",
+        snapshot_days=int(group.get("SnapshotRetentionLimit") or 0),
     )
+
+
+async def _serverless(observer: Observer, name: str) -> ReplicationGroup | None:
+    try:
+        answer = await observer.aws.call(
+            observer, "elasticache", "describe_serverless_caches", ServerlessCacheName=name
+        )
+    except AwsError as e:
+        if e.code in ("ServerlessCacheNotFoundFault", "ServerlessCacheNotFound"):
+            return None
+        raise
+    caches = answer.get("ServerlessCaches") or []
+    if not caches:
+        return None
+    cache = caches[0]
+    endpoint = cache.get("Endpoint") or {}
+    return ReplicationGroup(
+        id=cache["ServerlessCacheName"],
+        status=cache["Status"].lower(),
+        serverless=True,
+        address=endpoint.get("Address"),
+        hosts=_addresses([endpoint, cache.get("ReaderEndpoint")]),
+        port=endpoint.get("Port"),
+        engine=f"{cache['Engine']} {cache.get('FullEngineVersion') or cache.get('MajorEngineVersion')}",
+        security_groups=tuple(sorted(cache.get("SecurityGroupIds") or [])),
+        encrypted_in_transit=True,
+        encrypted_at_rest=True,
+        authenticated=bool(cache.get("UserGroupId")),
+        failover="enabled",
+        multi_az=True,
+        snapshot_days=int(cache.get("SnapshotRetentionLimit") or 0),
+    )
+
+
+async def _single(observer: Observer, name: str) -> ReplicationGroup | None:
+    """A cluster of one node without a replication group."""
+    try:
+        answer = await observer.aws.call(
+            observer, "elasticache", "describe_cache_clusters", CacheClusterId=name, ShowCacheNodeInfo=True
+        )
+    except AwsError as e:
+        if e.code in ("CacheClusterNotFound", "CacheClusterNotFoundFault"):
+            return None
+        raise
+    found = answer.get("CacheClusters") or []
+    if not found:
+        return None
+    cluster = found[0]
+    endpoints = [n.get("Endpoint") for n in cluster.get("CacheNodes") or []]
+    endpoint: dict[str, Any] = next((e for e in endpoints if e), {})
+    return ReplicationGroup(
+        id=cluster["CacheClusterId"],
+        status=cluster["CacheClusterStatus"],
+        address=endpoint.get("Address"),
+        hosts=_addresses(endpoints),
+        port=endpoint.get("Port"),
+        token=bool(cluster.get("AuthTokenEnabled")),
+        members=(cluster["CacheClusterId"],),
+        encrypted_in_transit=bool(cluster.get("TransitEncryptionEnabled")),
+        encrypted_at_rest=bool(cluster.get("AtRestEncryptionEnabled")),
+        authenticated=bool(cluster.get("AuthTokenEnabled")),
+        failover="disabled",
+        snapshot_days=int(cluster.get("SnapshotRetentionLimit") or 0),
+    )
+
+
+def _addresses(endpoints: Iterable[dict[str, Any] | None]) -> tuple[str, ...]:
+    return tuple(sorted({e["Address"] for e in endpoints if e and e.get("Address")}))
 
 
 @probe()
@@ -94,8 +196,11 @@ async def cache_nodes(observer: Observer) -> tuple[CacheNode, ...]:
 
 @probe()
 async def cache_groups(observer: Observer, cache: Cache) -> tuple[str, ...]:
-    """The ids of the security groups attached to the nodes of the environment's cache."""
-    nodes = [n for n in await observer.see(cache_nodes) if n.replication_group == cache.replication_group]
+    """The ids of the security groups attached to the environment's cache."""
+    described = await observer.see(replication_group, cache)
+    if described.serverless:
+        return described.security_groups
+    nodes = [n for n in await observer.see(cache_nodes) if described.id in (n.replication_group, n.id)]
     if not nodes:
         raise unknown("not-found", phrase("ElastiCache has no node of {}", cache.replication_group))
     return tuple(sorted({group for node in nodes for group in node.security_groups}))

@@ -7,7 +7,10 @@ DescribeTargetGroups, DescribeTargetHealth.
 from __future__ import annotations
 
 import asyncio
+import math
+import re
 from typing import Any
+from urllib.parse import urlsplit
 
 from gli.common.sentences import phrase
 from gli.config.environments import LoadBalancer, Service
@@ -15,6 +18,37 @@ from gli.observe.aws.ecs_services import ecs_service, ecs_services
 from gli.observe.engine.aws_session import AwsError, Part
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
+
+TARGET_STATES = frozenset(
+    {"initial", "healthy", "unhealthy", "unhealthy.draining", "unused", "draining", "unavailable"}
+)
+"""Those of elbv2 DescribeTargetHealth."""
+_GROUPS_PER_CALL = 100  # DescribeTargetGroups gives no more in one page, and takes no page beside names
+
+
+class Rule(Observation):
+    """One rule of a listener: which requests it takes, and where it sends them."""
+
+    hosts: tuple[str, ...] | None = None
+    """Patterns (`*`, `?`) or, behind a `~`, regular expressions; None: any host."""
+    paths: tuple[str, ...] | None = None
+    """The same of the path; None: any path."""
+    methods: tuple[str, ...] | None = None
+    special: bool = False
+    """It also wants a header, a query or an address that an ordinary user does not have."""
+    groups: tuple[str, ...] = ()
+    """The ARNs of the target groups that it forwards to, without those of weight 0."""
+    does: str = "forward"
+    """What its last action does: `forward`, `redirect`, `fixed-response`."""
+
+    def takes(self, host: str, path: str) -> bool:
+        """Whether an ordinary user's GET of that host and path is the rule's."""
+        return (
+            not self.special
+            and (self.methods is None or "GET" in self.methods)
+            and (self.hosts is None or any(_matches(p, host.lower(), folded=True) for p in self.hosts))
+            and (self.paths is None or any(_matches(p, path) for p in self.paths))
+        )
 
 
 class Listener(Observation):
@@ -27,8 +61,8 @@ class Listener(Observation):
     policy: str | None = None
     redirects_to: str | None = None
     """`HTTPS HTTP_301` where the default action redirects."""
-    forwards: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    """(host, target groups) of each rule that matches a host."""
+    rules: tuple[Rule, ...] = ()
+    """Of a listener that speaks HTTPS, in the order in which the balancer tries them; the default rule is the last."""
 
 
 class Balancer(Observation):
@@ -57,9 +91,16 @@ class HealthCheck(Observation):
     group: str
     path: str | None
     codes: str | None
+    """The HTTP statuses that count as well: `200`, `200,204`, `200-299`."""
     interval_s: int
     threshold: int
     """So many good answers in a row make a target healthy."""
+
+    @property
+    def wants_success(self) -> bool:
+        """Whether a 200 counts as well, and nothing but a success (2xx) does."""
+        ranges = [tuple(map(int, part.split("-"))) for part in re.findall(r"\d{3}(?:-\d{3})?", self.codes or "")]
+        return any(r[0] <= 200 <= r[-1] for r in ranges) and all(r[0] >= 200 and r[-1] <= 299 for r in ranges)
 
     @property
     def healthy_after_s(self) -> int:
@@ -74,6 +115,11 @@ class Target(Observation):
     state: str
     reason: str | None = None
     description: str | None = None
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it is on its way out: it finishes what it has, and gets nothing new."""
+        return self.state in ("draining", "unhealthy.draining")
 
 
 class TargetGroupHealth(Observation):
@@ -110,25 +156,32 @@ async def balancer(observer: Observer, load_balancer: LoadBalancer) -> Balancer:
 
 
 @probe()
-async def routes(observer: Observer) -> dict[str, set[str]]:
-    """Host to the target groups that the HTTPS listener's rules send it to."""
+async def routes(observer: Observer) -> dict[str, Rule]:
+    """Service to the rule that takes what users ask of its health path, where there is one.
+
+    The rules are tried as the balancer does (elbv2 DescribeRules): by priority, the first that matches decides.
+    """
     load_balancer = observer.environment.load_balancer
     assert load_balancer is not None, "asked only of environments with a load balancer"
-    found: dict[str, set[str]] = {}
-    for listener in (await observer.see(balancer, load_balancer)).listeners:
-        for host, groups in listener.forwards:
-            found.setdefault(host, set()).update(groups)
+    listeners = (await observer.see(balancer, load_balancer)).listeners
+    found: dict[str, Rule] = {}
+    for service in observer.environment.services.values():
+        rules = [r for x in listeners if x.port == service.port for r in x.rules]
+        path = urlsplit(service.url).path if service.websocket else service.health_path
+        taken = next((r for r in rules if r.takes(service.host, path)), None)
+        if taken is not None:
+            found[service.name] = taken
     return found
 
 
 @probe(deadline=15)
 async def target_health(observer: Observer, service: Service) -> TargetGroupHealth:
-    """The health of every target in the groups that the service registers in."""
+    """The health of every target in the groups that serve the service."""
     described = await observer.see(ecs_service, service)
-    if not described.target_groups:
+    if not described.serving_groups:
         raise unknown("not-found", phrase("{} registers in no target group", described.name))
     targets = []
-    for arn in described.target_groups:
+    for arn in described.serving_groups:
         answer = await observer.aws.call(observer, "elbv2", "describe_target_health", TargetGroupArn=arn)
         targets += [_target(t) for t in answer["TargetHealthDescriptions"]]
     return TargetGroupHealth(targets=tuple(targets))
@@ -151,33 +204,33 @@ async def balancer_attributes(observer: Observer, load_balancer: LoadBalancer) -
 
 @probe(deadline=15)
 async def health_checks(observer: Observer) -> dict[str, HealthCheck]:
-    """The health check of every group that a service of the environment registers in, by ARN, in one call."""
+    """The health check of every group that serves a service of the environment, by ARN, in one call."""
     services = await observer.see(ecs_services)
     wanted = sorted({arn for service in services.values() for arn in service.target_groups})
-    if not wanted:
-        return {}
-    answer = await observer.aws.call(observer, "elbv2", "describe_target_groups", TargetGroupArns=wanted)
+    described: list[dict[str, Any]] = []
+    for n in range(0, len(wanted), _GROUPS_PER_CALL):
+        batch = wanted[n : n + _GROUPS_PER_CALL]
+        answer = await observer.aws.call(observer, "elbv2", "describe_target_groups", TargetGroupArns=batch)
+        described += answer["TargetGroups"]
     return {
         g["TargetGroupArn"]: HealthCheck(
             group=g["TargetGroupName"],
             path=g.get("HealthCheckPath"),
             codes=(g.get("Matcher") or {}).get("HttpCode"),
-            interval_s=g["HealthCheckIntervalSeconds"],
-            threshold=g["HealthyThresholdCount"],
+            interval_s=g.get("HealthCheckIntervalSeconds", 0),
+            threshold=g.get("HealthyThresholdCount", 0),
         )
-        for g in answer["TargetGroups"]
+        for g in described
     }
 
 
 async def _listener(observer: Observer, listener: dict[str, Any], part: Part | None) -> Listener:
-    forwards: list[tuple[str, tuple[str, ...]]] = []
-    if listener["Protocol"] == "HTTPS":
+    rules: list[dict[str, Any]] = []
+    if listener.get("Protocol") == "HTTPS":
         answer = await observer.aws.call(
             observer, "elbv2", "describe_rules", part=part, ListenerArn=listener["ListenerArn"]
         )
-        for rule in answer["Rules"]:
-            groups = tuple(g for action in rule.get("Actions", []) for g in _groups(action))
-            forwards += [(host, groups) for c in rule.get("Conditions", []) for host in _hosts(c)]
+        rules = sorted(answer["Rules"], key=_priority)
     redirects = [a["RedirectConfig"] for a in listener.get("DefaultActions", []) if a.get("Type") == "redirect"]
     return Listener(
         arn=listener["ListenerArn"],
@@ -186,20 +239,57 @@ async def _listener(observer: Observer, listener: dict[str, Any], part: Part | N
         certificates=tuple(c["CertificateArn"] for c in listener.get("Certificates", [])),
         policy=listener.get("SslPolicy"),
         redirects_to=f"{redirects[0].get('Protocol')} {redirects[0].get('StatusCode')}" if redirects else None,
-        forwards=tuple(sorted(forwards)),
+        rules=tuple(map(_rule, rules)),
     )
 
 
+def _priority(rule: dict[str, Any]) -> float:
+    """The default rule's priority is the word `default`."""
+    return float(rule["Priority"]) if str(rule.get("Priority", "")).isdigit() else math.inf
+
+
+def _rule(described: dict[str, Any]) -> Rule:
+    wanted = {c["Field"]: tuple(_values(c)) for c in described.get("Conditions") or []}  # one of each at most
+    actions = sorted(described.get("Actions") or [], key=lambda a: a.get("Order", 0))
+    return Rule(
+        hosts=wanted.get("host-header"),
+        paths=wanted.get("path-pattern"),
+        methods=wanted.get("http-request-method"),
+        special=bool(wanted.keys() - _CONFIGURED.keys()),
+        groups=tuple(sorted({g for action in actions for g in _groups(action)})),
+        does=actions[-1]["Type"] if actions else "nothing",
+    )
+
+
+_CONFIGURED = {
+    "host-header": "HostHeaderConfig",
+    "path-pattern": "PathPatternConfig",
+    "http-request-method": "HttpRequestMethodConfig",
+}
+
+
+def _values(condition: dict[str, Any]) -> list[str]:
+    """What a condition takes; AWS answers with the older `Values` too, and regular expressions apart."""
+    configured = condition.get(_CONFIGURED.get(condition["Field"], "")) or {}
+    plain = configured.get("Values") or condition.get("Values") or []
+    regular = configured.get("RegexValues") or condition.get("RegexValues") or []
+    return [*plain, *(f"~{r}" for r in regular)]
+
+
+def _matches(pattern: str, text: str, *, folded: bool = False) -> bool:
+    """As the balancer compares: `*` stands for any text, `?` for one character; hosts whatever their case."""
+    flags = re.IGNORECASE if folded else 0
+    if pattern.startswith("~"):
+        return re.search(pattern[1:], text, flags) is not None
+    return re.fullmatch("".join({"*": ".*", "?": "."}.get(c, re.escape(c)) for c in pattern), text, flags) is not None
+
+
 def _groups(action: dict[str, Any]) -> list[str]:
+    """The groups that an action sends requests to; one of weight 0 gets none."""
     weighted = (action.get("ForwardConfig") or {}).get("TargetGroups") or []
-    arns = {g["TargetGroupArn"] for g in weighted} | {action.get("TargetGroupArn")}
-    return sorted(arn for arn in arns if arn)
-
-
-def _hosts(condition: dict[str, Any]) -> list[str]:
-    if condition.get("Field") != "host-header":
-        return []
-    return list((condition.get("HostHeaderConfig") or {}).get("Values") or condition.get("Values") or [])
+    if weighted:
+        return [g["TargetGroupArn"] for g in weighted if g.get("Weight", 1) > 0]
+    return [action["TargetGroupArn"]] if action.get("TargetGroupArn") else []
 
 
 def _target(described: dict[str, Any]) -> Target:

@@ -1,29 +1,62 @@
-"""RDS as AWS describes it.
+"""RDS as AWS describes it: an instance, or a cluster with its instances (Aurora, Multi-AZ DB clusters).
 
-Source of truth: rds DescribeDBInstances, DescribeDBSnapshots and DescribePendingMaintenanceActions.
+`database.instance` in environments.toml names either. Of a cluster, the instance that writes is described, with what
+RDS keeps for the cluster as a whole: its endpoints, backups, protection and encryption. Source of truth: rds
+DescribeDBInstances, DescribeDBClusters, DescribeDBSnapshots, DescribeDBClusterSnapshots and
+DescribePendingMaintenanceActions.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from gli.common.clock import now
 from gli.config.environments import Database
+from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation
 from gli.observe.engine.probe import Observer, probe
 
 _IN_FORCE = "in-sync"
+SERVING = frozenset(
+    {
+        *("available", "backing-up", "modifying", "resetting-master-credentials"),
+        *("configuring-enhanced-monitoring", "configuring-iam-database-auth", "configuring-log-exports"),
+        *("storage-initialization", "storage-optimization"),
+        *("preparing-data-migration", "promoting", "update-iam-db-auth"),  # of clusters
+    }
+)
+"""The states in which a database answers, by the tables of states in RDS's and Aurora's user guides."""
+NOT_SERVING = frozenset(
+    {
+        *("creating", "deleting", "delete-precheck", "failed", "maintenance", "rebooting", "renaming", "restore-error"),
+        *("starting", "stopped", "stopping", "storage-full", "storage-config-upgrade", "upgrading", "missing"),
+        *("converting-to-vpc", "moving-to-vpc", "insufficient-capacity"),
+        *("inaccessible-encryption-credentials", "inaccessible-encryption-credentials-recoverable"),
+        *("incompatible-create", "incompatible-network", "incompatible-option-group", "incompatible-parameters"),
+        "incompatible-restore",
+        *("backtracking", "cloning-failed", "failing-over", "migrating", "migration-failed"),  # of clusters
+    }
+)
 
 
 class DatabaseInstance(Observation):
-    """An RDS instance."""
+    """An RDS instance, by itself or as the writer of a cluster."""
 
     id: str
     status: str
-    """As RDS names it (`available`, `stopped`, …), or `missing`."""
+    """As RDS names it (`available`, `stopped`, …), or `missing`; the cluster's own where that does not serve."""
+    cluster: str | None = None
+    """The id of the cluster that it belongs to."""
     address: str | None = None
+    """The endpoint that writes: of a cluster, the cluster's."""
+    hosts: tuple[str, ...] = ()
+    """Every endpoint that leads to it: of a cluster also the readers', the custom ones and those of its instances."""
     port: int | None = None
+    database: str | None = None
+    """The database that was made with it."""
     vpc: str | None = None
     security_groups: tuple[str, ...] = ()
     subnets: tuple[str, ...] = ()
@@ -55,6 +88,16 @@ class DatabaseInstance(Observation):
     """None: RDS does not say how long the server's certificate is valid."""
 
     @property
+    def ids(self) -> frozenset[str]:
+        """Its own id and its cluster's: by which of them a proxy or an alarm knows it."""
+        return frozenset({self.id, self.cluster or self.id})
+
+    @property
+    def aurora(self) -> bool:
+        """Whether its storage is Aurora's, which grows by itself and has no size that could be used up."""
+        return self.engine.startswith("aurora")
+
+    @property
     def burstable(self) -> bool:
         """Whether it saves up CPU credits while it is idle, and is throttled without any."""
         return self.instance_class.startswith("db.t")
@@ -81,23 +124,107 @@ class Snapshot(Observation):
 
 @probe()
 async def database_instances(observer: Observer) -> dict[str, DatabaseInstance]:
-    """The instances of the environment and of its counterpart, by id; one of another account is not among them."""
+    """The databases of the environment and of its counterpart, by the id in environments.toml.
+
+    One call, and for clusters one or two more. One of another account is not among them.
+    """
     both = (observer.environment, observer.environment.other)
     wanted = sorted({e.database.instance for e in both if e and e.database})
-    filters = [{"Name": "db-instance-id", "Values": wanted}]
+    found = await _instances(observer, wanted)
+    named = {*wanted, *(i["DBClusterIdentifier"] for i in found.values() if i.get("DBClusterIdentifier"))} - {*found}
+    clusters = await _clusters(observer, sorted(named)) if named else {}
+    writers = {
+        m["DBInstanceIdentifier"] for c in clusters.values() for m in c.get("DBClusterMembers") or [] if _writes(m)
+    }
+    if missing := sorted(writers - {*found}):
+        found |= await _instances(observer, missing)
+    taken = now()
+    return {id_: seen for id_ in wanted if (seen := _described(id_, found, clusters, taken))}
+
+
+async def _instances(observer: Observer, ids: list[str]) -> dict[str, dict[str, Any]]:
+    filters = [{"Name": "db-instance-id", "Values": ids}]
     answers = [
         await observer.aws.call(observer, "rds", "describe_db_instances", part=part, Filters=filters)
         for part in observer.aws.accounts()
     ]
-    taken = now()
-    return {i["DBInstanceIdentifier"]: _instance(i, taken) for answer in answers for i in answer["DBInstances"]}
+    return {i["DBInstanceIdentifier"]: i for answer in answers for i in answer["DBInstances"]}
+
+
+async def _clusters(observer: Observer, ids: list[str]) -> dict[str, dict[str, Any]]:
+    filters = [{"Name": "db-cluster-id", "Values": ids}]
+    found: dict[str, dict[str, Any]] = {}
+    for part in observer.aws.accounts():
+        try:
+            answer = await observer.aws.call(observer, "rds", "describe_db_clusters", part=part, Filters=filters)
+        except AwsError as e:
+            if e.code not in ("DBClusterNotFoundFault", "DBClusterNotFound"):
+                raise
+        else:
+            found |= {c["DBClusterIdentifier"]: c for c in answer["DBClusters"]}
+    return found
+
+
+def _writes(member: dict[str, Any]) -> bool:
+    return bool(member.get("IsClusterWriter"))
+
+
+def _described(
+    id_: str, instances: Mapping[str, dict[str, Any]], clusters: Mapping[str, dict[str, Any]], taken: datetime
+) -> DatabaseInstance | None:
+    """What a name of environments.toml stands for; None where RDS knows nothing of that name."""
+    cluster = clusters.get(id_) or clusters.get((instances.get(id_) or {}).get("DBClusterIdentifier", ""))
+    if cluster is None:
+        return _instance(instances[id_], taken) if id_ in instances else None
+    members = cluster.get("DBClusterMembers") or []
+    writer = next((m["DBInstanceIdentifier"] for m in members if _writes(m)), "")
+    described = instances.get(writer) or instances.get(id_)
+    return _of_cluster(cluster, _instance(described, taken) if described else None, taken)
 
 
 @probe()
 async def database_instance(observer: Observer, database: Database) -> DatabaseInstance:
-    """The environment's database instance."""
+    """The environment's database."""
     found = await observer.see(database_instances)
     return found.get(database.instance) or DatabaseInstance(id=database.instance, status="missing")
+
+
+def _of_cluster(cluster: dict[str, Any], writer: DatabaseInstance | None, taken: datetime) -> DatabaseInstance:
+    """A cluster's writer with what RDS keeps for the cluster; the cluster alone where it has none."""
+    id_, status = cluster["DBClusterIdentifier"], cluster["Status"]
+    base = writer or DatabaseInstance(id=id_, status=status, engine=f"{cluster['Engine']} {cluster['EngineVersion']}")
+    restorable = cluster.get("LatestRestorableTime")
+    endpoints = (cluster.get("Endpoint"), cluster.get("ReaderEndpoint"), *(cluster.get("CustomEndpoints") or []))
+    members = [m for m in cluster.get("DBClusterMembers") or [] if m["DBInstanceIdentifier"] == base.id]
+    groups = {m.get("DBClusterParameterGroupStatus", _IN_FORCE) for m in members} - {_IN_FORCE}
+    return base.model_copy(
+        update={
+            "status": base.status if status in SERVING else status,
+            "cluster": id_,
+            "address": cluster.get("Endpoint") or base.address,
+            "hosts": tuple(sorted({*base.hosts, *(e for e in endpoints if e)})),
+            "port": cluster.get("Port") or base.port,
+            "database": cluster.get("DatabaseName") or base.database,
+            "security_groups": base.security_groups or _security_groups(cluster),
+            "protected": bool(cluster.get("DeletionProtection")),
+            "encrypted": bool(cluster.get("StorageEncrypted")),
+            "multi_az": bool(cluster.get("MultiAZ")),
+            "backup_days": int(cluster.get("BackupRetentionPeriod") or 0),
+            "restorable_s": (taken - restorable).total_seconds() if restorable else None,
+            "pending": tuple(sorted({*base.pending, *_waiting(cluster)})),
+            "unapplied": (*base.unapplied, *(f"{cluster.get('DBClusterParameterGroup')} {s}" for s in sorted(groups))),
+        }
+    )
+
+
+def _waiting(described: dict[str, Any]) -> tuple[str, ...]:
+    """The settings that were changed and are not in force; an empty structure stands for none."""
+    pending = described.get("PendingModifiedValues") or {}
+    return tuple(sorted(setting for setting, value in pending.items() if value not in (None, {}, [])))
+
+
+def _security_groups(described: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(sorted(g["VpcSecurityGroupId"] for g in described.get("VpcSecurityGroups") or []))
 
 
 def _instance(instance: dict[str, Any], taken: datetime) -> DatabaseInstance:
@@ -106,10 +233,13 @@ def _instance(instance: dict[str, Any], taken: datetime) -> DatabaseInstance:
     return DatabaseInstance(
         id=instance["DBInstanceIdentifier"],
         status=instance["DBInstanceStatus"],
+        cluster=instance.get("DBClusterIdentifier"),
         address=endpoint.get("Address"),
+        hosts=(endpoint["Address"],) if endpoint.get("Address") else (),
+        database=instance.get("DBName"),
         port=endpoint.get("Port"),
         vpc=(instance.get("DBSubnetGroup") or {}).get("VpcId"),
-        security_groups=tuple(sorted(g["VpcSecurityGroupId"] for g in instance.get("VpcSecurityGroups", []))),
+        security_groups=_security_groups(instance),
         subnets=tuple(sorted(n["SubnetIdentifier"] for n in (instance.get("DBSubnetGroup") or {}).get("Subnets", []))),
         public=bool(instance.get("PubliclyAccessible")),
         engine=f"{instance['Engine']} {instance['EngineVersion']}",
@@ -122,7 +252,9 @@ def _instance(instance: dict[str, Any], taken: datetime) -> DatabaseInstance:
         ceiling_gib=instance.get("MaxAllocatedStorage"),
         replicas=tuple(sorted(instance.get("ReadReplicaDBInstanceIdentifiers") or [])),
         instance_class=instance.get("DBInstanceClass", ""),
-        pending=tuple(sorted(instance.get("PendingModifiedValues") or {})),
+        pending=tuple(
+            sorted(k for k, v in (instance.get("PendingModifiedValues") or {}).items() if v not in (None, {}))
+        ),
         unapplied=tuple(
             f"{g['DBParameterGroupName']} {g['ParameterApplyStatus']}"
             for g in instance.get("DBParameterGroups", [])
@@ -140,11 +272,23 @@ def _days(span: timedelta) -> float:
 
 @probe()
 async def maintenance(observer: Observer, database: Database) -> tuple[Maintenance, ...]:
-    """What AWS will do to the instance by itself."""
-    wanted = [{"Name": "db-instance-id", "Values": [database.instance]}]
-    answer = await observer.aws.call(observer, "rds", "describe_pending_maintenance_actions", Filters=wanted)
+    """What AWS will do by itself to the instance, and to the cluster that it belongs to."""
+    instance = await observer.see(database_instance, database)
+    wanted = [("db-instance-id", instance.id), *([("db-cluster-id", instance.cluster)] if instance.cluster else [])]
+    answers = await asyncio.gather(
+        *[
+            observer.aws.call(
+                observer,
+                "rds",
+                "describe_pending_maintenance_actions",
+                Filters=[{"Name": name, "Values": [value]}],
+            )
+            for name, value in wanted
+        ]
+    )
     taken = now()
-    details = [d for r in answer["PendingMaintenanceActions"] for d in r.get("PendingMaintenanceActionDetails") or []]
+    found = [r for answer in answers for r in answer["PendingMaintenanceActions"]]
+    details = [d for r in found for d in r.get("PendingMaintenanceActionDetails") or []]
     return tuple(_maintenance(detail, taken) for detail in details)
 
 
@@ -155,12 +299,24 @@ def _maintenance(detail: dict[str, Any], taken: datetime) -> Maintenance:
 
 @probe()
 async def newest_snapshot(observer: Observer, database: Database) -> Snapshot:
-    """The newest snapshot of the database that can be restored."""
-    answer = await observer.aws.call(observer, "rds", "describe_db_snapshots", DBInstanceIdentifier=database.instance)
+    """The newest snapshot of the database that can be restored: RDS's, or else one that AWS Backup keeps."""
+    instance = await observer.see(database_instance, database)
     taken = now()
-    usable = [s for s in answer["DBSnapshots"] if s["Status"] == "available" and s.get("SnapshotCreateTime")]
+    usable = await _snapshots(observer, instance) or await _snapshots(observer, instance, SnapshotType="awsbackup")
     if not usable:
         return Snapshot(database=database.instance)
-    newest = max(usable, key=lambda s: s["SnapshotCreateTime"])
-    age = (taken - newest["SnapshotCreateTime"]).total_seconds()
-    return Snapshot(database=database.instance, id=newest["DBSnapshotIdentifier"], age_s=age)
+    id_, created = max(usable, key=lambda s: s[1])
+    return Snapshot(database=database.instance, id=id_, age_s=(taken - created).total_seconds())
+
+
+async def _snapshots(observer: Observer, instance: DatabaseInstance, **kind: Any) -> list[tuple[str, datetime]]:
+    """(id, time) of each usable snapshot; those of a cluster are the cluster's."""
+    if instance.cluster:
+        operation, what = "describe_db_cluster_snapshots", "DBClusterSnapshot"
+        kind["DBClusterIdentifier"] = instance.cluster
+    else:
+        operation, what = "describe_db_snapshots", "DBSnapshot"
+        kind["DBInstanceIdentifier"] = instance.id
+    answer = await observer.aws.call(observer, "rds", operation, **kind)
+    usable = [s for s in answer[f"{what}s"] if s["Status"] == "available" and s.get("SnapshotCreateTime")]
+    return [(s[f"{what}Identifier"], s["SnapshotCreateTime"]) for s in usable]

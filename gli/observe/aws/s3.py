@@ -1,6 +1,6 @@
 """S3 buckets: there, private, and readable by their distribution alone.
 
-Source of truth: s3 HeadBucket, HeadObject, GetPublicAccessBlock, GetBucketPolicy.
+Source of truth: s3 HeadBucket, HeadObject, GetPublicAccessBlock (and the account's own, of s3control), GetBucketPolicy.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ from datetime import datetime
 from typing import Any
 
 from gli.config.environments import Frontend
+from gli.observe.aws.identity import caller_identity
 from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation, Unobserved, unknown
 from gli.observe.engine.probe import Observer, probe
+
+_IDENTITY = "arn:aws:iam::cloudfront:user/CloudFront Origin Access Identity "
 
 
 class Bucket(Observation):
@@ -54,6 +57,12 @@ class Grant(Observation):
     principals: tuple[str, ...]
     actions: tuple[str, ...]
     source_arns: tuple[str, ...]
+    """Those of `aws:SourceArn`: for whose sake a service of AWS may act."""
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """The ids of the origin access identities among the principals."""
+        return tuple(p.removeprefix(_IDENTITY) for p in self.principals if p.startswith(_IDENTITY))
 
 
 class BucketPolicy(Observation):
@@ -99,16 +108,26 @@ async def index_object(observer: Observer, frontend: Frontend) -> IndexObject:
 
 @probe()
 async def public_access_block(observer: Observer, frontend: Frontend) -> PublicAccessBlock:
-    """Which of the four public access blocks are off; all of them where there is no such configuration."""
+    """Which of the four public access blocks are off; those of the whole account hold for every bucket of it."""
+    off = await _blocks_off(observer, "s3", Bucket=str(frontend.bucket))
+    if off:
+        account = (await observer.see(caller_identity)).account
+        everywhere = await _blocks_off(observer, "s3control", AccountId=account)
+        off = tuple(setting for setting in off if setting in everywhere)
+    return PublicAccessBlock(off=off)
+
+
+async def _blocks_off(observer: Observer, service: str, **whose: Any) -> tuple[str, ...]:
+    """The blocks that are off, of a bucket or an account; all of them where there is no such configuration."""
     settings = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
     try:
-        answer = await observer.aws.call(observer, "s3", "get_public_access_block", Bucket=str(frontend.bucket))
+        answer = await observer.aws.call(observer, service, "get_public_access_block", **whose)
     except AwsError as e:
         if e.code == "NoSuchPublicAccessBlockConfiguration":
-            return PublicAccessBlock(off=settings)
+            return settings
         raise
     configuration = answer["PublicAccessBlockConfiguration"]
-    return PublicAccessBlock(off=tuple(s for s in settings if not configuration.get(s)))
+    return tuple(s for s in settings if not configuration.get(s))
 
 
 @probe()
@@ -119,8 +138,10 @@ async def bucket_settings(observer: Observer, frontend: Frontend) -> BucketSetti
     encryption = None
     try:
         answer = await observer.aws.call(observer, "s3", "get_bucket_encryption", Bucket=name)
-        rule = answer["ServerSideEncryptionConfiguration"]["Rules"][0]
-        encryption = rule["ApplyServerSideEncryptionByDefault"]["SSEAlgorithm"]
+        rules = answer["ServerSideEncryptionConfiguration"].get("Rules") or []
+        defaults = [r.get("ApplyServerSideEncryptionByDefault") or {} for r in rules]
+        # A rule may say how keys are used, and nothing else: S3 then encrypts with its own, as it does every object.
+        encryption = next((d["SSEAlgorithm"] for d in defaults if d), "AES256" if rules else None)
     except AwsError as e:
         if e.code != "ServerSideEncryptionConfigurationNotFoundError":
             raise

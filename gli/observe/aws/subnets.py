@@ -23,6 +23,9 @@ _TARGETS = (
     "NetworkInterfaceId",
     "InstanceId",
     "VpcPeeringConnectionId",
+    "CoreNetworkArn",
+    "LocalGatewayId",
+    "CarrierGatewayId",
 )
 
 
@@ -84,7 +87,8 @@ async def network_subnets(observer: Observer) -> Subnets:
 
 async def _endpoints(observer: Observer, filters: list[dict[str, Any]]) -> tuple[str, ...]:
     found = (await observer.aws.call(observer, "ec2", "describe_vpc_endpoints", Filters=filters))["VpcEndpoints"]
-    live = [e["ServiceName"] for e in found if e["State"].lower() == "available"]
+    # One for a resource or a service network has no service's name.
+    live = [e["ServiceName"] for e in found if e["State"].lower() == "available" and e.get("ServiceName")]
     return tuple(sorted(name.split(".", 3)[3] for name in live if name.startswith("com.amazonaws.")))
 
 

@@ -1,11 +1,13 @@
 """Task definitions: what a service's tasks are made of, and whether it can start.
 
 The values of environment variables stay out of the observation: one that looks like a secret is named, no more.
-Source of truth: ecs DescribeTaskDefinition; secretsmanager ListSecrets for what `secrets` refer to.
+Source of truth: ecs DescribeTaskDefinition; secretsmanager ListSecrets and ssm DescribeParameters for what `secrets`
+refer to.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -18,8 +20,23 @@ from gli.observe.engine.aws_session import Part
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
-_SECRET_NAME = re.compile(r"(?:^|_)(?:PASSWORD|PASSWD|SECRET|TOKEN|(?<!PUBLIC_)KEY)$", re.IGNORECASE)
+_PARAMETERS_PER_FILTER = 50  # ssm DescribeParameters takes no more names
+_PASSWORD_NAME = re.compile(r"(?:^|_)(?:PASSWORD|PASSWD|SECRET|SECRET_KEY|PRIVATE_KEY)$", re.IGNORECASE)
+_KEY_NAME = re.compile(r"(?:^|_)(?:TOKEN|KEY)$", re.IGNORECASE)
+_OPEN_NAME = re.compile(r"(?:^|_)(?:PUBLIC|PUBLISHABLE)(?:_|$)", re.IGNORECASE)
+"""Of a key that everybody may have, in a page that every browser loads."""
 _LOGIN_IN_URL = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
+_KNOWN_SECRET = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
+    r"|\b(?:sk|rk)_live_\w{10,}|\bgh[pousr]_\w{20,}|\bgithub_pat_\w{20,}|\bxox[abprs]-[\w-]{10,}|\bglpat-[\w-]{20,}"
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bSG\.[\w-]{16,}\.[\w-]{16,}"
+)
+"""Secrets whose form tells whose they are, whatever the variable is called."""
+_RANDOM = re.compile(r"[A-Za-z0-9+/_=.-]{16,}")
+_SHORTEST_RANDOM = 16
+_SHORT_RUNS = 2.8
+"""Signs a run of one kind, on average: a token in hexadecimal or base 64 has 2, words and dates have 4 and more."""
+_HARMLESS = re.compile(r"(?:true|false|yes|no|on|off|none|null|\d{1,6})", re.IGNORECASE)
 
 
 class Reference(Observation):
@@ -32,6 +49,17 @@ class Reference(Observation):
     def arn(self) -> str:
         """The ARN without the JSON key, stage and version that may follow it."""
         return ":".join(self.value_from.split(":")[:7])
+
+    @property
+    def parameter(self) -> str | None:
+        """The name of the parameter of Systems Manager: by its ARN, or alone, as in `/stg/gli/key`."""
+        parts = self.value_from.split(":")
+        if parts[0] != "arn":
+            return parts[0]
+        if len(parts) < 6 or parts[2] != "ssm" or not parts[5].startswith("parameter/"):
+            return None
+        name = parts[5].removeprefix("parameter")
+        return name if name.count("/") > 1 else name.removeprefix("/")  # the ARN of `key` is that of `/key` too
 
     @property
     def secret(self) -> str | None:
@@ -49,6 +77,8 @@ class Container(Observation):
     image: str
     log_driver: str | None = None
     log_group: str | None = None
+    routes_logs: bool = False
+    """It is FireLens' log router: the task's other containers may log through it."""
     references: tuple[Reference, ...] = ()
     variables: tuple[str, ...] = ()
     """Names of all environment variables, plain and from secrets, sorted."""
@@ -65,6 +95,8 @@ class TaskDefinition(Observation):
     execution_role: str | None
     task_role: str | None
     containers: tuple[Container, ...]
+    architecture: str = "X86_64"
+    """The CPU that its tasks run on: X86_64 or ARM64."""
 
     @property
     def name(self) -> str:
@@ -104,36 +136,68 @@ async def described_definition(observer: Observer, arn: str, part: Part | None =
         execution_role=described.get("executionRoleArn"),
         task_role=described.get("taskRoleArn"),
         containers=tuple(_container(c) for c in described["containerDefinitions"]),
+        architecture=(described.get("runtimePlatform") or {}).get("cpuArchitecture") or "X86_64",
     )
 
 
 @probe(deadline=15)
 async def dangling_references(observer: Observer, service: Service) -> dict[str, Said]:
-    """Environment variable to what is wrong with the secret that it should be filled from.
+    """Environment variable to what is wrong with the secret or parameter that it should be filled from.
 
     Whether the environment's own secrets exist is another check's: here they must be the ones that are referred to.
     """
-    references = [r for r in (await observer.see(task_definition, service)).references if r.secret]
+    references = (await observer.see(task_definition, service)).references
     states = await observer.see(secret_states)
-    strangers = sorted({str(r.secret) for r in references} - set(states))
-    others = await _listed(observer, strangers) if strangers else {}
+    strangers = sorted({r.secret for r in references if r.secret} - set(states))
+    secrets, parameters = await asyncio.gather(
+        _listed(observer, strangers),
+        _parameters(observer, sorted({r.parameter for r in references if r.parameter and not _elsewhere(r, observer)})),
+    )
     dangling: dict[str, str] = {}
     problem: str | None
     for reference in references:
-        own = states.get(str(reference.secret))
-        if own is not None:
-            wrong = own.exists and not _same(reference, str(own.arn))
-            problem = phrase("refers to {}, but {} is {}", reference.arn, own.id, own.arn) if wrong else None
+        if reference.secret:
+            problem = _of_secret(reference, states, secrets)
+        elif reference.parameter and not _elsewhere(reference, observer):
+            there = reference.parameter in parameters
+            problem = None if there else phrase("refers to the parameter {}, which does not exist", reference.parameter)
         else:
-            problem = _problem(reference, others)
+            problem = (
+                None if reference.parameter else phrase("refers to {}, which ECS can't read", reference.value_from)
+            )
         if problem:
             dangling[reference.variable] = problem
     return dangling
 
 
+def _elsewhere(reference: Reference, observer: Observer) -> bool:
+    """Whether it lies in another region, where nobody asks."""
+    parts, aws = reference.value_from.split(":"), observer.environment.aws
+    return parts[0] == "arn" and aws is not None and parts[3] != aws.region
+
+
 async def _listed(observer: Observer, names: list[str]) -> Mapping[str, Any]:
     """What Secrets Manager lists under names that environments.toml does not have, by ARN."""
     return {s["ARN"]: s for s in await listed_secrets(observer, names)}
+
+
+async def _parameters(observer: Observer, names: list[str]) -> frozenset[str]:
+    """Those of the parameters that exist; no value is asked for."""
+    found: set[str] = set()
+    names = [*names, *(f"/{name}" for name in names if "/" not in name)]
+    for n in range(0, len(names), _PARAMETERS_PER_FILTER):
+        wanted = [{"Key": "Name", "Option": "Equals", "Values": names[n : n + _PARAMETERS_PER_FILTER]}]
+        answer = await observer.aws.call(observer, "ssm", "describe_parameters", ParameterFilters=wanted)
+        found |= {p["Name"] if p["Name"].count("/") > 1 else p["Name"].removeprefix("/") for p in answer["Parameters"]}
+    return frozenset(found)
+
+
+def _of_secret(reference: Reference, states: Mapping[str, Secret], listed: Mapping[str, Any]) -> str | None:
+    own = states.get(str(reference.secret))
+    if own is None:
+        return _problem(reference, listed)
+    wrong = own.exists and not _same(reference, str(own.arn))
+    return phrase("refers to {}, but {} is {}", reference.arn, own.id, own.arn) if wrong else None
 
 
 def _problem(reference: Reference, listed: Mapping[str, Any]) -> str | None:
@@ -158,21 +222,45 @@ def reads(definition: TaskDefinition, secret: Secret) -> bool:
 def _container(container: Mapping[str, Any]) -> Container:
     logging = container.get("logConfiguration") or {}
     variables = {v["name"]: str(v.get("value") or "") for v in container.get("environment") or []}
+    secrets = container.get("secrets") or []
+    registry = (container.get("repositoryCredentials") or {}).get("credentialsParameter")
+    # What the log driver and the registry need is read by the execution role too, before the container starts.
+    more = [
+        *(logging.get("secretOptions") or []),
+        *([{"name": "its registry", "valueFrom": registry}] if registry else []),
+    ]
     return Container(
         name=container["name"],
         image=container["image"],
         log_driver=logging.get("logDriver"),
         log_group=(logging.get("options") or {}).get("awslogs-group"),
-        references=tuple(
-            Reference(variable=s["name"], value_from=s["valueFrom"]) for s in container.get("secrets") or []
-        ),
-        variables=tuple(sorted({*variables, *(s["name"] for s in container.get("secrets") or [])})),
-        plain_secrets=tuple(sorted(name for name, value in variables.items() if _is_secret(name, value))),
+        routes_logs=bool(container.get("firelensConfiguration")),
+        references=tuple(Reference(variable=s["name"], value_from=s["valueFrom"]) for s in [*secrets, *more]),
+        variables=tuple(sorted({*variables, *(s["name"] for s in secrets)})),
+        plain_secrets=tuple(sorted(name for name, value in variables.items() if is_secret(name, value))),
     )
 
 
-def _is_secret(name: str, value: str) -> bool:
-    """By its name, unless it only says where the secret lies; or by a password inside a URL."""
+def is_secret(name: str, value: str) -> bool:
+    """Whether a plain variable holds a secret: by a form that tells it, or by its name where the value may be one.
+
+    The value of a KEY or TOKEN must look drawn at random: a cache key, a header's name and a public key hide nothing.
+    """
     if not value or value.startswith("arn:"):
         return False
-    return bool(_SECRET_NAME.search(name) or _LOGIN_IN_URL.search(value))
+    if _LOGIN_IN_URL.search(value) or _KNOWN_SECRET.search(value):
+        return True
+    if _OPEN_NAME.search(name) or _HARMLESS.fullmatch(value):
+        return False
+    return bool(_PASSWORD_NAME.search(name)) or bool(_KEY_NAME.search(name) and _drawn_at_random(value))
+
+
+def _drawn_at_random(value: str) -> bool:
+    """Whether letters of both cases and digits take turns as in no word, date, path or host."""
+    if not _RANDOM.fullmatch(value) or value.startswith(("/", "pk_")):
+        return False
+    signs = re.sub(r"[^A-Za-z0-9]", "", value)
+    if re.fullmatch(r"[0-9a-f]{24,}", signs, re.IGNORECASE) and not signs.isdecimal():
+        return True
+    runs = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", signs)
+    return len(signs) >= _SHORTEST_RANDOM and len(signs) / len(runs) < _SHORT_RUNS

@@ -6,11 +6,14 @@ PostgreSQL manual (error codes in appendix A, pg_stat_activity in chapter 27).
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from typing import TYPE_CHECKING, Any
 
 from gli.common.sentences import Said, phrase
 from gli.config import rds_roots
 from gli.config.environments import Database
+from gli.observe.data.places import database_place
 from gli.observe.data.secrets import secret, secrets
 from gli.observe.edge.tcp import TcpConnection, open_port
 from gli.observe.engine.guard import refuse_sql_writes
@@ -20,10 +23,13 @@ from gli.observe.engine.probe import Observer, probe
 if TYPE_CHECKING:
     import psycopg
 
-_OPTIONS = (
-    "-c default_transaction_read_only=on -c statement_timeout=5000 -c lock_timeout=500 "
-    "-c idle_in_transaction_session_timeout=10000"
-)
+_SETTINGS = {
+    "default_transaction_read_only": "on",
+    "statement_timeout": "5000",
+    "lock_timeout": "500",
+    "idle_in_transaction_session_timeout": "10000",
+}
+"""Set by the session's first statement: RDS Proxy and PgBouncer refuse the start-up parameter `options`."""
 _TIMEOUT_S = 5
 _MEANING = {
     "28P01": phrase("wrong password"),
@@ -105,19 +111,19 @@ _INVALID_INDEXES = (
 @probe(deadline=8, after=[secrets])
 async def database_port(observer: Observer, database: Database) -> TcpConnection:
     """Whether the database's port opens; where it stands is what the application's secret says."""
-    host, port = await _endpoint(observer, database.secret)
-    return await open_port(observer, host, port)
+    place = await database_place(observer, database, database.secret)
+    return await open_port(observer, place.host, place.port)
 
 
 @probe(deadline=10, after=[secrets])
 async def application_login(observer: Observer, database: Database) -> Login:
     """The application's own credentials log in and run `SELECT 1`."""
-    return await _login(observer, database.secret, "SELECT 1")
+    return await _login(observer, database, database.secret, "SELECT 1")
 
 
 @probe(deadline=10, after=[secrets])
 async def database_state(observer: Observer, database: Database) -> DatabaseState:
-    """Connections, migrations, open transactions and the schema, in one round trip, with the suite's credentials."""
+    """Connections, migrations, open transactions and the schema, in one statement, with the suite's credentials."""
     statement = (
         "SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), "
         "current_setting('max_connections')::int, "
@@ -129,7 +135,7 @@ async def database_state(observer: Observer, database: Database) -> DatabaseStat
     import psycopg
 
     try:
-        async with await _connect(observer, database.verify_secret) as connection:
+        async with await _connect(observer, database, database.verify_secret) as connection:
             row = await _row(observer, connection, statement)
     except psycopg.Error as e:
         state, why = _told_apart(e)
@@ -163,13 +169,13 @@ async def sessions(observer: Observer, database: Database) -> tuple[Session, ...
     return state.sessions
 
 
-async def _login(observer: Observer, secret_id: str, statement: str) -> Login:
+async def _login(observer: Observer, database: Database, secret_id: str, statement: str) -> Login:
     import psycopg
 
     await observer.see(secret, secret_id)
     user = observer.vault.document(secret_id).get("username", "")
     try:
-        async with await _connect(observer, secret_id) as connection:
+        async with await _connect(observer, database, secret_id) as connection:
             await _row(observer, connection, statement)
             return Login(secret=secret_id, user=user, ok=True, encrypted=bool(connection.pgconn.ssl_in_use))
     except psycopg.Error as e:
@@ -193,38 +199,46 @@ def _refuse_without_roots(observer: Observer, secret_id: str, why: str) -> None:
         )
 
 
-async def _endpoint(observer: Observer, secret_id: str) -> tuple[str, int]:
-    known = (await observer.see(secret, secret_id)).public
-    if not known.get("host"):
-        raise unknown("dependency", phrase("the secret {} names no host", secret_id))
-    port = known.get("port", "5432")
-    if not port.isdigit():
-        raise unknown("dependency", phrase("the secret {} names the port {!r}, which is no number", secret_id, port))
-    return known["host"], int(port)
-
-
-async def _connect(observer: Observer, secret_id: str) -> psycopg.AsyncConnection[Any]:
+async def _connect(observer: Observer, database: Database, secret_id: str) -> psycopg.AsyncConnection[Any]:
+    """A session that can't write, whatever the role may."""
     import psycopg
 
-    host, port = await _endpoint(observer, secret_id)
+    place = await database_place(observer, database, secret_id)
     document = observer.vault.document(secret_id)
-    address, port = observer.dial.address(host, port)
+    address, port = observer.dial.address(place.host, place.port)
+    if address == place.host and place.name != place.host:
+        address = await _resolved(place.host)
     observer.count("postgres")
     with observer.phase("connect"):
-        return await psycopg.AsyncConnection.connect(
-            host=host,  # the name that the certificate must cover; hostaddr is where to connect
-            hostaddr=address if address != host else None,
+        connection = await psycopg.AsyncConnection.connect(
+            host=place.name,  # the name that the certificate must cover; hostaddr is where to connect
+            hostaddr=address if address != place.name else None,
             port=port,
             user=document.get("username"),
             password=document.get("password"),
-            dbname=document.get("dbname"),
+            dbname=place.database,
             sslmode="verify-full",
             sslrootcert=observer.dial.roots_of("database"),
             connect_timeout=_TIMEOUT_S,
-            options=_OPTIONS,
             application_name="gli-verify",
             autocommit=True,
         )
+    try:
+        settings = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in _SETTINGS.items())
+        await _row(observer, connection, f"SELECT {settings}")
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+async def _resolved(host: str) -> str:
+    """An address of a host whose certificate covers another name."""
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except socket.gaierror as e:
+        raise unknown("unreachable", phrase("{} has no address: {}", host, e.strerror)) from None
+    return str(found[0][4][0])
 
 
 async def _row(observer: Observer, connection: psycopg.AsyncConnection[Any], statement: str) -> Any:

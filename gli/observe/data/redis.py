@@ -10,6 +10,7 @@ from typing import Any
 
 from gli.common.sentences import Said, phrase
 from gli.config.environments import Cache
+from gli.observe.data.places import certified
 from gli.observe.data.secrets import secret, secrets
 from gli.observe.engine.guard import refuse_redis_writes
 from gli.observe.engine.observation import Observation
@@ -26,6 +27,8 @@ class CacheState(Observation):
     encrypted: bool = False
     error: Said | None = None
     role: str | None = None
+    clustered: bool = False
+    """It runs in cluster mode: a client asks the node that it reached where to write."""
     used_bytes: int = 0
     max_bytes: int = 0
     """0 is no limit of its own."""
@@ -61,7 +64,7 @@ async def _session(observer: Observer, secret_id: str, *, look: bool) -> CacheSt
     options: dict[str, Any] = {
         "host": address,
         "port": port,
-        "username": document.get("username"),
+        "username": document.get("username") or None,  # who logs in with an AUTH token alone is nobody in particular
         "password": document.get("password"),
         "socket_timeout": _TIMEOUT_S,
         "socket_connect_timeout": _TIMEOUT_S,
@@ -70,7 +73,7 @@ async def _session(observer: Observer, secret_id: str, *, look: bool) -> CacheSt
     }
     kind: Any = redis.asyncio.Connection
     if encrypted:
-        kind = _dialled(redis.asyncio.SSLConnection, host)
+        kind = _dialled(redis.asyncio.SSLConnection, await certified(observer, host))
         options |= {"ssl_ca_certs": observer.dial.roots_of("cache"), "ssl_check_hostname": True}
     connection = kind(**options)
     try:
@@ -88,6 +91,7 @@ async def _session(observer: Observer, secret_id: str, *, look: bool) -> CacheSt
         pong=pong,
         encrypted=encrypted,
         role=info.get("role"),
+        clustered=info.get("cluster_enabled") == "1",
         used_bytes=int(info.get("used_memory", 0)),
         max_bytes=int(info.get("maxmemory", 0)),
         policy=info.get("maxmemory_policy"),

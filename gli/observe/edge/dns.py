@@ -8,12 +8,17 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from gli.common.sentences import Said, phrase
-from gli.observe.engine.observation import Observation
+from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
+if TYPE_CHECKING:
+    import dns.asyncresolver
+
 _TIMEOUT_S = 3.0
+_LONGEST_CHAIN = 5
 
 
 class Addresses(Observation):
@@ -42,16 +47,36 @@ async def addresses(observer: Observer, host: str) -> Addresses:
     return Addresses(host=host, addresses=tuple(sorted({str(entry[4][0]) for entry in found})))
 
 
+async def chain(observer: Observer, host: str) -> tuple[str, ...]:
+    """The names that the host's CNAME records lead to, in order; raises `Unobserved` where nobody answers."""
+    import dns.exception
+    import dns.resolver
+
+    resolver = _resolver(observer.environment.dns.resolvers)
+    found: list[str] = []
+    with observer.phase("resolve"):
+        while len(found) < _LONGEST_CHAIN:
+            observer.count("dns")
+            try:
+                answer = await resolver.resolve(([host, *found])[-1], "CNAME", search=False, raise_on_no_answer=False)
+            except dns.resolver.NXDOMAIN:
+                break
+            except dns.exception.DNSException as e:
+                raise unknown(
+                    "unreachable", phrase("nobody tells where {} leads: {}", host, " ".join(str(e).split()))
+                ) from None
+            names = [str(record.target).rstrip(".").lower() for record in answer]
+            if not names:
+                break
+            found.append(names[0])
+    return tuple(found)
+
+
 async def asked(resolvers: Iterable[str], host: str) -> Addresses:
     """What these resolvers say, and not this machine's own."""
-    import dns.asyncresolver
     import dns.exception
-    import dns.nameserver
 
-    resolver = dns.asyncresolver.Resolver(configure=False)
-    servers = [_split(r) for r in resolvers]
-    resolver.nameservers = [dns.nameserver.Do53Nameserver(address, port) for address, port in servers]
-    resolver.lifetime = _TIMEOUT_S
+    resolver = _resolver(resolvers)
     try:
         answers = await asyncio.gather(
             *[resolver.resolve(host, kind, search=False, raise_on_no_answer=False) for kind in ("A", "AAAA")]
@@ -60,6 +85,19 @@ async def asked(resolvers: Iterable[str], host: str) -> Addresses:
         return Addresses(host=host, error=" ".join(str(e).split()))
     found = tuple(sorted(record.to_text() for answer in answers for record in answer))
     return Addresses(host=host, addresses=found, error=None if found else phrase("neither an A nor an AAAA record"))
+
+
+def _resolver(resolvers: Iterable[str]) -> dns.asyncresolver.Resolver:
+    """One that asks these; without any, the machine's own."""
+    import dns.asyncresolver
+    import dns.nameserver
+
+    servers = [_split(r) for r in resolvers]
+    resolver = dns.asyncresolver.Resolver(configure=not servers)
+    if servers:
+        resolver.nameservers = [dns.nameserver.Do53Nameserver(address, port) for address, port in servers]
+    resolver.lifetime = _TIMEOUT_S
+    return resolver
 
 
 def _split(resolver: str) -> tuple[str, int]:

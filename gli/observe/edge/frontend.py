@@ -16,9 +16,16 @@ from gli.observe.engine.probe import Observer, probe
 
 SCRIPT, STYLE = "script", "style"
 _MIME = {
-    SCRIPT: ("text/javascript", "application/javascript"),
-    STYLE: ("text/css",),
+    SCRIPT: frozenset(
+        {
+            *("application/ecmascript", "application/javascript", "application/x-ecmascript"),
+            *("application/x-javascript", "text/ecmascript", "text/javascript", "text/jscript", "text/livescript"),
+            *("text/x-ecmascript", "text/x-javascript", *(f"text/javascript1.{n}" for n in range(6))),
+        }
+    ),
+    STYLE: frozenset({"text/css"}),
 }
+"""The types that browsers take: of scripts the JavaScript MIME types of the MIME Sniffing standard, section 4.6."""
 _IMPORTED = re.compile(r"""(?:\bfrom|\bimport)\s*\(?\s*["'`]((?:\.{0,2}/)[^"'`\s]+?\.m?js)["'`]""")
 _MOST_CHARACTERS = 20_000_000
 _MOST_SCRIPTS, _AT_ONCE = 400, 8
@@ -179,8 +186,12 @@ async def deep_link(observer: Observer, frontend: Frontend) -> HttpExchange:
 async def bucket_answer(observer: Observer, frontend: Frontend) -> HttpExchange:
     """The index page asked of S3 itself, around CloudFront and without credentials."""
     assert observer.environment.aws is not None, "asked only of environments with an aws table"
-    host = f"{frontend.bucket}.s3.{observer.environment.aws.region}.amazonaws.com"
-    answer = await fetch(observer, f"https://{host}/index.html")
+    host, path = f"s3.{observer.environment.aws.region}.amazonaws.com", "/index.html"
+    if "." in str(frontend.bucket):  # S3's certificate covers one label before its own name
+        path = f"/{frontend.bucket}{path}"
+    else:
+        host = f"{frontend.bucket}.{host}"
+    answer = await fetch(observer, f"https://{host}{path}")
     if answer.status is None:
         raise unknown("unreachable", phrase("S3 can't be reached under {}: {}", host, answer.seen))
     return answer

@@ -57,6 +57,7 @@ _IAM_ACTION = {
     ("s3", "HeadObject"): "s3:GetObject",
     ("s3", "GetPublicAccessBlock"): "s3:GetBucketPublicAccessBlock",
     ("s3", "GetBucketEncryption"): "s3:GetEncryptionConfiguration",
+    ("s3control", "GetPublicAccessBlock"): "s3:GetAccountPublicAccessBlock",
 }
 _NOT_AUTHORIZED = re.compile(r"not authorized to perform:? *([a-z0-9-]+:[A-Za-z0-9]+)")
 _PART_OF: dict[str, Part] = {"route53": "dns", "ecr": "images"}
@@ -217,6 +218,8 @@ class AwsSession:
         client.meta.events.register_first("before-call.*.*", refuse_aws_writes)
         client.meta.events.register("before-send.*.*", partial(_count, service))
         client.meta.events.register("response-received.*.*", self._hear)
+        if service == "s3control" and self._aws.endpoint_url:
+            client.meta.events.register("before-sign.s3-control.*", _without_the_account)
         return client
 
     def _hear(self, response_dict: dict[str, Any] | None = None, **_: Any) -> None:
@@ -274,6 +277,13 @@ class AwsSession:
 
     def _answered_as(self, role: str) -> bool:
         return role in self._sessions
+
+
+def _without_the_account(request: Any, **_: Any) -> None:
+    """botocore puts the account's number before the host, which no name of a replica resolves."""
+    account = request.headers.get("x-amz-account-id", "")
+    account = account.decode() if isinstance(account, bytes) else account
+    request.url = request.url.replace(f"://{account}.", "://", 1)
 
 
 def _count(service: str, **_: Any) -> None:

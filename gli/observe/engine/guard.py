@@ -14,6 +14,7 @@ AWS_READS: dict[str, frozenset[str]] = {
     "application-autoscaling": frozenset({"DescribeScalableTargets", "DescribeScalingPolicies"}),
     "cloudfront": frozenset({"GetDistribution", "ListDistributions", "ListInvalidations"}),
     "cloudwatch": frozenset({"DescribeAlarms", "GetMetricData"}),
+    "codedeploy": frozenset({"GetDeployment", "GetDeploymentGroup"}),
     "ec2": frozenset(
         {
             "DescribeSecurityGroups",
@@ -23,10 +24,18 @@ AWS_READS: dict[str, frozenset[str]] = {
             "GetManagedPrefixListEntries",
         }
     ),
-    "ecr": frozenset({"BatchGetImage", "DescribeImageScanFindings", "DescribeRepositories"}),
+    "ecr": frozenset(
+        {
+            "BatchGetImage",
+            "BatchGetRepositoryScanningConfiguration",
+            "DescribeImageScanFindings",
+            "DescribeRepositories",
+        }
+    ),
     "ecs": frozenset(
         {
             "DescribeClusters",
+            "DescribeServiceRevisions",
             "DescribeServices",
             "DescribeTaskDefinition",
             "DescribeTasks",
@@ -34,7 +43,7 @@ AWS_READS: dict[str, frozenset[str]] = {
             "ListTasks",
         }
     ),
-    "elasticache": frozenset({"DescribeCacheClusters", "DescribeReplicationGroups"}),
+    "elasticache": frozenset({"DescribeCacheClusters", "DescribeReplicationGroups", "DescribeServerlessCaches"}),
     "elbv2": frozenset(
         {
             "DescribeListenerCertificates",
@@ -50,7 +59,18 @@ AWS_READS: dict[str, frozenset[str]] = {
     "kms": frozenset({"GetKeyPolicy"}),
     "logs": frozenset({"DescribeLogGroups", "DescribeLogStreams", "FilterLogEvents"}),
     "mq": frozenset({"DescribeBroker", "ListBrokers"}),
-    "rds": frozenset({"DescribeDBInstances", "DescribeDBSnapshots", "DescribePendingMaintenanceActions"}),
+    "rds": frozenset(
+        {
+            "DescribeDBClusterSnapshots",
+            "DescribeDBClusters",
+            "DescribeDBInstances",
+            "DescribeDBProxies",
+            "DescribeDBProxyEndpoints",
+            "DescribeDBProxyTargets",
+            "DescribeDBSnapshots",
+            "DescribePendingMaintenanceActions",
+        }
+    ),
     "route53": frozenset({"ListHostedZonesByName", "ListResourceRecordSets"}),
     "s3": frozenset(
         {
@@ -62,8 +82,10 @@ AWS_READS: dict[str, frozenset[str]] = {
             "HeadObject",
         }
     ),
+    "s3control": frozenset({"GetPublicAccessBlock"}),
     "secretsmanager": frozenset({"BatchGetSecretValue", "ListSecrets"}),
     "sns": frozenset({"ListSubscriptionsByTopic"}),
+    "ssm": frozenset({"DescribeParameters"}),
     "sts": frozenset({"GetCallerIdentity"}),
 }
 REDIS_READS = frozenset({"AUTH", "HELLO", "INFO", "PING", "ROLE"})

@@ -29,6 +29,5 @@ async def rolled_out(observer: Observer) -> RolledOut:
 
         with suppress(Unobserved):
             services = await observer.see(ecs_services)
-            rolling = {s.name for s in services.values() for d in s.deployments if d.rollout == "IN_PROGRESS"}
-            unfinished += [f"{name}: IN_PROGRESS" for name in sorted(rolling)]
+            unfinished += sorted(f"{s.name}: IN_PROGRESS" for s in services.values() if s.rolling)
     return RolledOut(unfinished=tuple(unfinished))

@@ -1,0 +1,58 @@
+"""CodeDeploy, where it deploys a service of ECS in place of ECS itself (blue/green with task sets).
+
+Source of truth: codedeploy GetDeployment and GetDeploymentGroup; the task set names the deployment that made it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from gli.common.sentences import phrase
+from gli.config.environments import Service
+from gli.observe.aws.ecs_services import ecs_service
+from gli.observe.engine.observation import Observation, unknown
+from gli.observe.engine.probe import Observer, probe
+
+_FAILURE = "DEPLOYMENT_FAILURE"
+
+
+class DeploymentGroup(Observation):
+    """How CodeDeploy deploys one service, and how its newest deployment went."""
+
+    name: str
+    rolls_back: bool
+    """Whether a deployment that fails is taken back by itself."""
+    status: str | None = None
+    """Of the newest deployment: Created, Queued, InProgress, Baking, Succeeded, Failed, Stopped, Ready."""
+    created: datetime | None = None
+
+
+@probe(deadline=15)
+async def deployment_group(observer: Observer, service: Service) -> DeploymentGroup | None:
+    """The deployment group of the service; None where CodeDeploy does not deploy it."""
+    described = await observer.see(ecs_service, service)
+    if described.controller != "CODE_DEPLOY":
+        return None
+    id_ = described.primary.external_id
+    if not id_:
+        raise unknown(
+            "not-found", phrase("the PRIMARY task set of {} names no deployment of CodeDeploy", described.name)
+        )
+    answer = await observer.aws.call(observer, "codedeploy", "get_deployment", deploymentId=id_)
+    made_by = answer["deploymentInfo"]
+    answer = await observer.aws.call(
+        observer,
+        "codedeploy",
+        "get_deployment_group",
+        applicationName=made_by["applicationName"],
+        deploymentGroupName=made_by["deploymentGroupName"],
+    )
+    group = answer["deploymentGroupInfo"]
+    rollback = group.get("autoRollbackConfiguration") or {}
+    newest = group.get("lastAttemptedDeployment") or {}
+    return DeploymentGroup(
+        name=group["deploymentGroupName"],
+        rolls_back=bool(rollback.get("enabled")) and _FAILURE in (rollback.get("events") or []),
+        status=newest.get("status"),
+        created=newest.get("createTime"),
+    )

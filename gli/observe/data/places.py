@@ -1,0 +1,72 @@
+"""Where the data tier is reached: the host and port of a secret, or RDS's own where the secret names none.
+
+A secret that RDS manages (`rds!…`) holds a user and a password only. A host may be a CNAME in the environment's own
+zone: the server's certificate covers the name that AWS gave it. Source of truth: the secret, rds DescribeDBInstances,
+DNS.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gli.common.sentences import phrase
+from gli.config.environments import Database
+from gli.observe.data.secrets import secret
+from gli.observe.edge.dns import chain
+from gli.observe.engine.observation import Unobserved, unknown
+from gli.observe.engine.probe import Observer
+
+_OF_AWS = (".amazonaws.com", ".amazonaws.com.cn")
+
+
+@dataclass(frozen=True)
+class Place:
+    """One server of the data tier, as a client reaches it."""
+
+    host: str
+    port: int
+    name: str
+    """The name that its certificate must cover."""
+    database: str | None = None
+
+
+def of_aws(host: str) -> bool:
+    """Whether AWS gave that name."""
+    return host.lower().endswith(_OF_AWS)
+
+
+async def database_place(observer: Observer, database: Database, secret_id: str) -> Place:
+    """Where the secret leads; raises `Unobserved` where it can't be told."""
+    known = (await observer.see(secret, secret_id)).public
+    host, port, name = known.get("host"), known.get("port"), known.get("dbname")
+    if host and port is None:
+        port = "5432"
+    if not host:
+        from gli.observe.aws.rds import database_instance
+
+        if observer.environment.aws is None:
+            raise unknown("dependency", phrase("the secret {} names no host", secret_id))
+        instance = await observer.see(database_instance, database)
+        if instance.address is None:
+            raise unknown(
+                "dependency", phrase("neither the secret {} nor RDS names a host of {}", secret_id, database.instance)
+            )
+        host, port, name = instance.address, port or str(instance.port or 5432), name or instance.database
+    return Place(host, whole(secret_id, str(port)), await certified(observer, host), name)
+
+
+def whole(secret_id: str, port: str) -> int:
+    """A port that a secret names; raises `Unobserved` where it is none."""
+    if not port.isdigit():
+        raise unknown("dependency", phrase("the secret {} names the port {!r}, which is no number", secret_id, port))
+    return int(port)
+
+
+async def certified(observer: Observer, host: str) -> str:
+    """The name that the server's certificate covers: AWS's own, where CNAME records lead to one."""
+    if of_aws(host):
+        return host
+    try:
+        return next((name for name in await chain(observer, host) if of_aws(name)), host)
+    except Unobserved:
+        return host

@@ -1,0 +1,673 @@
+"""ECS, load balancers and ECR as real accounts answer: what is healthy passes, and what is not known is said to be."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from aws_answers import ACCOUNT, REGION, Answer, answering, observed, staging
+
+from gli.config.environments import Environment, Service
+from gli.observe.aws.codedeploy import deployment_group
+from gli.observe.aws.ecr import RegistryImage, image_scan, registry_image, registry_repositories
+from gli.observe.aws.ecs_services import EcsService, ecs_service, ecs_services
+from gli.observe.aws.ecs_tasks import ServiceTasks, service_deployment, service_tasks
+from gli.observe.aws.load_balancer import health_checks, routes, target_health
+from gli.observe.aws.task_definitions import dangling_references, is_secret, task_definition
+from gli.observe.engine.observation import Unobserved
+from tests_infra import test_compute as compute
+from tests_infra import test_registry as registry
+from tests_infra import test_tasks as tasks
+
+NOW = datetime.now(UTC)
+CLUSTER = f"arn:aws:ecs:{REGION}:{ACCOUNT}:cluster/gli-api-cluster"
+SERVICE = f"arn:aws:ecs:{REGION}:{ACCOUNT}:service/gli-api-cluster/stg-gli-api"
+DEFINITION = f"arn:aws:ecs:{REGION}:{ACCOUNT}:task-definition/stg-gli-api:7"
+GROUP = f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:targetgroup"
+BLUE, GREEN = f"{GROUP}/api-blue/1111111111111111", f"{GROUP}/api-green/2222222222222222"
+RULE = f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:listener-rule/app/stg-gli-alb/1/2/3"
+
+
+def api(environment: Environment) -> Service:
+    return environment.services["api"]
+
+
+def only_the_api() -> Environment:
+    environment = staging()
+    return environment.model_copy(update={"services": {"api": environment.services["api"]}})
+
+
+def described(**changes: Any) -> dict[str, Any]:
+    """A healthy service as DescribeServices shows it."""
+    deployment = {
+        "id": "ecs-svc/4980306466373577095",
+        "status": "PRIMARY",
+        "taskDefinition": DEFINITION,
+        "desiredCount": 2,
+        "pendingCount": 0,
+        "runningCount": 2,
+        "createdAt": NOW - timedelta(hours=1),
+        "rolloutState": "COMPLETED",
+        "rolloutStateReason": "ECS deployment ecs-svc/4980306466373577095 completed.",
+    }
+    return {
+        "serviceArn": SERVICE,
+        "serviceName": "stg-gli-api",
+        "clusterArn": CLUSTER,
+        "status": "ACTIVE",
+        "desiredCount": 2,
+        "runningCount": 2,
+        "pendingCount": 0,
+        "taskDefinition": DEFINITION,
+        "deploymentController": {"type": "ECS"},
+        "deploymentConfiguration": {
+            "deploymentCircuitBreaker": {"enable": True, "rollback": True},
+            "minimumHealthyPercent": 100,
+        },
+        "deployments": [deployment],
+        "loadBalancers": [{"targetGroupArn": BLUE, "containerName": "api", "containerPort": 8000}],
+        "healthCheckGracePeriodSeconds": 60,
+        **changes,
+    }
+
+
+def services(*shown: dict[str, Any]) -> dict[tuple[str, str], Answer]:
+    return {("ecs", "DescribeServices"): {"services": list(shown), "failures": []}}
+
+
+def seen(answers: dict[tuple[str, str], Answer]) -> EcsService:
+    environment = only_the_api()
+    with answering(answers):
+        found: EcsService = observed(environment, ecs_service, api(environment))
+    return found
+
+
+# Deployments
+
+
+def paired(strategy: str = "BLUE_GREEN") -> dict[str, Any]:
+    balancer = {
+        "targetGroupArn": BLUE,
+        "containerName": "api",
+        "containerPort": 8000,
+        "advancedConfiguration": {"alternateTargetGroupArn": GREEN, "productionListenerRule": RULE},
+    }
+    return described(
+        loadBalancers=[balancer],
+        deploymentConfiguration={"strategy": strategy, "deploymentCircuitBreaker": {"enable": True, "rollback": True}},
+        currentServiceRevisions=[{"arn": f"{SERVICE}/1", "requestedTaskCount": 2, "runningTaskCount": 2}],
+    )
+
+
+def revision(group: str) -> dict[tuple[str, str], Answer]:
+    resolved = {"loadBalancers": [{"targetGroupArn": group, "productionListenerRule": RULE}]}
+    shown = [{"serviceRevisionArn": f"{SERVICE}/1", "resolvedConfiguration": resolved}]
+    return {("ecs", "DescribeServiceRevisions"): {"serviceRevisions": shown, "failures": []}}
+
+
+@pytest.mark.parametrize("strategy", ["BLUE_GREEN", "LINEAR", "CANARY"])
+def test_the_group_that_serves_is_the_one_of_the_current_revision(strategy: str) -> None:
+    found = seen(services(paired(strategy)) | revision(GREEN))
+    assert found.serving_groups == (GREEN,)
+    assert found.every_group == (BLUE, GREEN)
+
+
+def test_a_pair_of_which_nobody_says_which_group_serves_is_unknown() -> None:
+    missing: Answer = {"serviceRevisions": [], "failures": [{"arn": f"{SERVICE}/1", "reason": "MISSING"}]}
+    found = seen(services(paired()) | {("ecs", "DescribeServiceRevisions"): missing})
+    with pytest.raises(Unobserved, match="which target group serves"):
+        _ = found.serving_groups
+
+
+def task_set(status: str, age_h: float, group: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "id": f"ecs-svc/{status}",
+        "externalId": "d-ABCDEF123",
+        "status": status,
+        "taskDefinition": DEFINITION,
+        "computedDesiredCount": 2,
+        "pendingCount": 0,
+        "runningCount": 2,
+        "createdAt": NOW - timedelta(hours=age_h),
+        "networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"], "securityGroups": ["sg-1"]}},
+        "loadBalancers": [{"targetGroupArn": group, "containerName": "api", "containerPort": 8000}],
+        "stabilityStatus": "STEADY_STATE",
+        **changes,
+    }
+
+
+def controlled(controller: str, *sets: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return described(
+        deploymentController={"type": controller}, deployments=[], taskSets=list(sets), runningCount=4, **changes
+    )
+
+
+def judged(service: EcsService) -> None:
+    compute.test_ecs_rollout_completed(service)
+    compute.test_ecs_running_count(service)
+    compute.test_ecs_single_deployment(service)
+
+
+@pytest.mark.parametrize("controller", ["CODE_DEPLOY", "EXTERNAL"])
+def test_task_sets_stand_for_deployments(controller: str) -> None:
+    """The older set waits for its end, and its tasks run on: the service's own counts hold both."""
+    found = seen(services(controlled(controller, task_set("PRIMARY", 1, GREEN), task_set("ACTIVE", 30, BLUE))))
+    judged(found)
+    assert found.serving_groups == (GREEN,)
+    assert (found.subnets, found.security_groups) == (("subnet-1",), ("sg-1",))
+    assert not found.rolling
+
+
+def test_a_task_set_newer_than_the_primary_is_a_deployment_that_goes_on() -> None:
+    found = seen(services(controlled("CODE_DEPLOY", task_set("PRIMARY", 30, BLUE), task_set("ACTIVE", 0.1, GREEN))))
+    assert found.rolling
+    with pytest.raises(AssertionError, match="IN_PROGRESS"):
+        compute.test_ecs_rollout_completed(found)
+
+
+def test_a_primary_task_set_that_is_not_stable_goes_on() -> None:
+    starting = task_set("PRIMARY", 0.1, BLUE, stabilityStatus="STABILIZING", runningCount=1, pendingCount=1)
+    assert seen(services(controlled("EXTERNAL", starting))).rolling
+
+
+@pytest.mark.parametrize(("running", "rollout"), [(2, "COMPLETED"), (1, "IN_PROGRESS")])
+def test_a_deployment_without_a_rollout_state_is_done_when_all_runs(running: int, rollout: str) -> None:
+    """As behind a Classic Load Balancer."""
+    plain = described(loadBalancers=[{"loadBalancerName": "classic", "containerName": "api", "containerPort": 8000}])
+    plain["deployments"] = [
+        {k: v for k, v in plain["deployments"][0].items() if not k.startswith("rollout")} | {"runningCount": running}
+    ]
+    assert seen(services(plain)).primary.rollout == rollout
+
+
+def test_a_rollout_state_that_is_new_is_unknown() -> None:
+    strange = described()
+    strange["deployments"][0]["rolloutState"] = "PAUSED"
+    with pytest.raises(Unobserved, match="PAUSED, a state not known here"):
+        compute.test_ecs_rollout_completed(seen(services(strange)))
+
+
+def test_services_are_asked_for_ten_at_a_time() -> None:
+    environment = staging()
+    one = api(environment)
+    assert one.ecs is not None
+    many = {
+        f"api{n}": one.model_copy(
+            update={"name": f"api{n}", "ecs": one.ecs.model_copy(update={"service": f"stg-gli-api-{n}"})}
+        )
+        for n in range(23)
+    }
+
+    def found(asked: dict[str, Any]) -> Any:
+        assert len(asked["services"]) <= 10
+        return {"services": [described(serviceName=name) for name in asked["services"]], "failures": []}
+
+    environment = environment.model_copy(update={"services": many})
+    with answering({("ecs", "DescribeServices"): found}) as asked:
+        everything = observed(environment, ecs_services)
+    assert len(asked) == 3
+    assert {s.status for s in everything.values()} == {"ACTIVE"}
+
+
+# CodeDeploy
+
+CODEDEPLOY: dict[tuple[str, str], Answer] = {
+    ("codedeploy", "GetDeployment"): {
+        "deploymentInfo": {"applicationName": "gli", "deploymentGroupName": "gli-api", "deploymentId": "d-ABCDEF123"}
+    }
+}
+
+
+def group(status: str = "Succeeded", **rollback: Any) -> dict[tuple[str, str], Answer]:
+    automatic = {"enabled": True, "events": ["DEPLOYMENT_FAILURE"], **rollback}
+    newest = {"deploymentId": "d-ABCDEF124", "status": status, "createTime": NOW}
+    info = {
+        "applicationName": "gli",
+        "deploymentGroupName": "gli-api",
+        "autoRollbackConfiguration": automatic,
+        "lastAttemptedDeployment": newest,
+    }
+    return CODEDEPLOY | {("codedeploy", "GetDeploymentGroup"): {"deploymentGroupInfo": info}}
+
+
+def by_codedeploy(answers: dict[tuple[str, str], Answer], probe: Any) -> Any:
+    environment = only_the_api()
+    with answering(services(controlled("CODE_DEPLOY", task_set("PRIMARY", 1, GREEN))) | answers):
+        return observed(environment, probe, api(environment))
+
+
+def test_codedeploy_rolls_back_in_place_of_the_circuit_breaker() -> None:
+    service = seen(services(controlled("CODE_DEPLOY", task_set("PRIMARY", 1, GREEN))))
+    compute.test_ecs_circuit_breaker(service, by_codedeploy(group(), deployment_group), staging())
+    off = by_codedeploy(group(enabled=False), deployment_group)
+    with pytest.raises(AssertionError, match="automatic rollback"):
+        compute.test_ecs_circuit_breaker(service, off, staging())
+
+
+def test_a_deployment_that_codedeploy_took_back_is_seen() -> None:
+    """ECS is not asked: it lists no deployments of another controller."""
+    tasks.test_ecs_no_rollback(by_codedeploy(group("Succeeded"), service_deployment))
+    tasks.test_ecs_no_rollback(by_codedeploy(group("InProgress"), service_deployment))
+    with pytest.raises(AssertionError, match="Failed"):
+        tasks.test_ecs_no_rollback(by_codedeploy(group("Failed"), service_deployment))
+    with pytest.raises(Unobserved, match="Paused, a status not known here"):
+        tasks.test_ecs_no_rollback(by_codedeploy(group("Paused"), service_deployment))
+
+
+# Rules and targets
+
+BALANCER = f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}:loadbalancer/app/stg-gli-alb/50dc6c495c0c9188"
+LISTENER = BALANCER.replace(":loadbalancer/", ":listener/") + "/f2f7dc8efc522ab2"
+
+
+def rule(priority: str, *conditions: dict[str, Any], to: str = BLUE, **changes: Any) -> dict[str, Any]:
+    return {
+        "RuleArn": f"{RULE}{priority}",
+        "Priority": priority,
+        "Conditions": list(conditions),
+        "Actions": [{"Type": "forward", "TargetGroupArn": to, "Order": 1}],
+        "IsDefault": priority == "default",
+        **changes,
+    }
+
+
+def host(*names: str, **config: Any) -> dict[str, Any]:
+    return {"Field": "host-header", "Values": list(names), "HostHeaderConfig": {"Values": list(names), **config}}
+
+
+def path(*patterns: str) -> dict[str, Any]:
+    return {"Field": "path-pattern", "Values": list(patterns), "PathPatternConfig": {"Values": list(patterns)}}
+
+
+def weighted(**weights: int) -> list[dict[str, Any]]:
+    groups = [{"TargetGroupArn": {"blue": BLUE, "green": GREEN}[name], "Weight": w} for name, w in weights.items()]
+    return [{"Type": "forward", "Order": 1, "ForwardConfig": {"TargetGroups": groups}}]
+
+
+def balanced(*rules: dict[str, Any]) -> dict[tuple[str, str], Answer]:
+    balancer = {
+        "LoadBalancerArn": BALANCER,
+        "DNSName": "stg-gli-alb-1.ap-northeast-2.elb.amazonaws.com",
+        "State": {"Code": "active"},
+        "AvailabilityZones": [{"ZoneName": f"{REGION}a"}, {"ZoneName": f"{REGION}c"}],
+    }
+    listener = {"ListenerArn": LISTENER, "Port": 443, "Protocol": "HTTPS", "DefaultActions": []}
+    return {
+        ("elbv2", "DescribeLoadBalancers"): {"LoadBalancers": [balancer]},
+        ("elbv2", "DescribeListeners"): {"Listeners": [listener]},
+        ("elbv2", "DescribeRules"): {"Rules": list(rules)},
+    }
+
+
+def routed(service: dict[str, Any], *rules: dict[str, Any], more: dict[tuple[str, str], Answer] | None = None) -> None:
+    """alb-host-routing of these rules."""
+    environment = only_the_api()
+    with answering(services(service) | balanced(*rules) | (more or {})):
+        found = observed(environment, routes)
+        ecs = observed(environment, ecs_service, api(environment))
+    compute.test_alb_host_routing(found, ecs, api(environment))
+
+
+API = "stg-api.glibiz.com"
+OTHER = rule("default", to=GREEN)
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        [host(API)],
+        [host("stg-api*.glibiz.com")],
+        [host("*.glibiz.com")],
+        [host("STG-API.glibiz.com")],
+        [host("stg-???.glibiz.com")],
+        [host(RegexValues=[r"^stg-(api|ws)\.glibiz\.com$"])],
+        [host("www.glibiz.com", API), path("/health*", "/api/*")],
+        [],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_rule_takes_a_host_as_the_balancer_compares_it(conditions: list[dict[str, Any]]) -> None:
+    routed(described(), rule("5", *conditions), OTHER)
+
+
+def test_the_default_rule_serves_a_host_without_one_of_its_own() -> None:
+    routed(described(), rule("1", host("other.glibiz.com"), to=GREEN), rule("default"))
+
+
+def test_rules_for_other_paths_methods_and_headers_are_not_the_users() -> None:
+    header = {"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": "X-Canary", "Values": ["1"]}}
+    method = {"Field": "http-request-method", "HttpRequestMethodConfig": {"Values": ["PUT"]}}
+    docs = [{"Type": "redirect", "Order": 1, "RedirectConfig": {"StatusCode": "HTTP_302", "Host": "docs.x"}}]
+    routed(
+        described(),
+        rule("1", host(API), path("/docs"), Actions=docs),
+        rule("2", host(API), header, to=GREEN),
+        rule("3", host(API), method, to=GREEN),
+        rule("10", host(API)),
+        OTHER,
+    )
+
+
+def test_an_earlier_rule_that_takes_the_host_decides() -> None:
+    """A maintenance page that was left: its priority is before the service's own rule."""
+    sorry = [{"Type": "fixed-response", "Order": 1, "FixedResponseConfig": {"StatusCode": "503"}}]
+    with pytest.raises(AssertionError, match="a fixed-response"):
+        routed(described(), rule("10", host(API)), rule("2", host("*.glibiz.com"), Actions=sorry), OTHER)
+
+
+def test_a_group_of_weight_0_gets_nothing() -> None:
+    routed(described(), rule("1", host(API), Actions=weighted(blue=100, green=0)), OTHER)
+    with pytest.raises(AssertionError, match="api-green"):
+        routed(described(), rule("1", host(API), Actions=weighted(blue=0, green=100)), OTHER)
+
+
+def test_native_deployments_serve_from_the_alternate_group_too() -> None:
+    shifted = rule("1", host(API), Actions=weighted(blue=0, green=100))
+    routed(paired(), shifted, OTHER, more=revision(GREEN))
+    with pytest.raises(AssertionError, match="api-green"):
+        routed(paired(), shifted, OTHER, more=revision(BLUE))
+
+
+def healthy(states: list[str]) -> None:
+    environment = only_the_api()
+    targets = [
+        {"Target": {"Id": f"10.0.0.{n}", "Port": 8000}, "TargetHealth": {"State": s}} for n, s in enumerate(states)
+    ]
+    answers = services(described()) | {("elbv2", "DescribeTargetHealth"): {"TargetHealthDescriptions": targets}}
+    with answering(answers):
+        found = observed(environment, target_health, api(environment))
+        compute.test_alb_targets_healthy(found, observed(environment, ecs_service, api(environment)))
+
+
+def test_targets_on_their_way_out_are_not_sick() -> None:
+    healthy(["healthy", "healthy", "draining", "unhealthy.draining"])
+
+
+def test_a_state_of_a_target_that_is_new_is_unknown() -> None:
+    with pytest.raises(Unobserved, match="is paused, a state not known here"):
+        healthy(["healthy", "healthy", "paused"])
+
+
+@pytest.mark.parametrize(
+    ("codes", "fits"),
+    [("200", True), ("200-299", True), ("200,204", True), ("200-399", False), ("301", False), ("200,404", False)],
+)
+def test_a_health_check_takes_success_alone(codes: str, fits: bool) -> None:
+    environment = only_the_api()
+    shown = {
+        "TargetGroupArn": BLUE,
+        "TargetGroupName": "api-blue",
+        "HealthCheckPath": "/health/",
+        "HealthCheckIntervalSeconds": 15,
+        "HealthyThresholdCount": 2,
+        "Matcher": {"HttpCode": codes},
+    }
+    answers = services(described()) | {("elbv2", "DescribeTargetGroups"): {"TargetGroups": [shown]}}
+    with answering(answers):
+        assert observed(environment, health_checks)[BLUE].wants_success is fits
+
+
+# Tasks
+
+
+def task(status: str, digest: str | None) -> dict[str, Any]:
+    container = {"name": "api", "image": "gli-api:1", **({"imageDigest": digest} if digest else {})}
+    arn = f"arn:aws:ecs:{REGION}:{ACCOUNT}:task/gli-api-cluster/{status.lower():0<32}"
+    return {"taskArn": arn, "lastStatus": status, "desiredStatus": "RUNNING", "containers": [container]}
+
+
+def running(*shown: dict[str, Any]) -> ServiceTasks:
+    environment = only_the_api()
+    arns = [t["taskArn"] for t in shown]
+
+    def listed(asked: dict[str, Any]) -> Any:
+        return {"taskArns": arns if asked["desiredStatus"] == "RUNNING" else []}
+
+    answers = {("ecs", "ListTasks"): listed, ("ecs", "DescribeTasks"): {"tasks": list(shown), "failures": []}}
+    with answering(answers):
+        found: ServiceTasks = observed(environment, service_tasks, api(environment))
+    return found
+
+
+IMAGE = RegistryImage(repository="gli-api", tag="1" * 40, digest="sha256:abc")
+
+
+def test_a_task_that_starts_has_no_digest_yet() -> None:
+    environment = only_the_api()
+    found = running(task("RUNNING", "sha256:abc"), task("PENDING", None), task("PROVISIONING", None))
+    tasks.test_ecs_task_digest(found, IMAGE, api(environment))
+    with pytest.raises(Unobserved, match="none has started yet"):
+        tasks.test_ecs_task_digest(running(task("ACTIVATING", None)), IMAGE, api(environment))
+    with pytest.raises(Unobserved, match="does not say which image"):
+        tasks.test_ecs_task_digest(running(task("RUNNING", None)), IMAGE, api(environment))
+    with pytest.raises(AssertionError, match="sha256:other"):
+        tasks.test_ecs_task_digest(running(task("RUNNING", "sha256:other")), IMAGE, api(environment))
+
+
+# Images
+
+INDEX = """{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [
+{"digest": "sha256:amd", "size": 1, "platform": {"architecture": "amd64", "os": "linux"}},
+{"digest": "sha256:arm", "size": 1, "platform": {"architecture": "arm64", "os": "linux"}},
+{"digest": "sha256:how", "size": 1, "platform": {"architecture": "unknown", "os": "unknown"},
+ "annotations": {"vnd.docker.reference.type": "attestation-manifest"}}]}"""
+
+
+def image(manifest: str) -> dict[tuple[str, str], Answer]:
+    def found(asked: dict[str, Any]) -> Any:
+        tags = [i["imageTag"] for i in asked["imageIds"]]
+        return {
+            "images": [
+                {"imageId": {"imageTag": t, "imageDigest": "sha256:index"}, "imageManifest": manifest} for t in tags
+            ]
+        }
+
+    return {("ecr", "BatchGetImage"): found}
+
+
+def definition(**changes: Any) -> dict[tuple[str, str], Answer]:
+    container = {"name": "api", "image": "gli-api:1", **changes.pop("container", {})}
+    shown = {
+        "taskDefinitionArn": DEFINITION,
+        "family": "stg-gli-api",
+        "networkMode": "awsvpc",
+        "requiresCompatibilities": ["FARGATE"],
+        "executionRoleArn": "arn:aws:iam::123456789012:role/execution",
+        "taskRoleArn": "arn:aws:iam::123456789012:role/task",
+        "containerDefinitions": [container, *changes.pop("beside", [])],
+        **changes,
+    }
+    return {("ecs", "DescribeTaskDefinition"): {"taskDefinition": shown}}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    """The API alone, with a repository whose head it is built from."""
+    folder = tmp_path_factory.mktemp("remotes")
+    for command in (["init", "-q", "-b", "stg", "gli_api-server"], ["-C", "gli_api-server", *COMMIT]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    environment = only_the_api()
+    assert environment.git is not None
+    remote = environment.git.model_copy(update={"remote": f"file://{folder}/{{repository}}"})
+    return environment.model_copy(update={"git": remote})
+
+
+COMMIT = ("commit", "-q", "--allow-empty", "-m", "one")
+
+
+def scanned(environment: Environment, status: str, manifest: str, platform: str | None, **counts: int) -> str:
+    """ecr-scan of that answer; the digest that was asked about, or `tag`."""
+    wanted: list[dict[str, str]] = []
+
+    def findings(asked: dict[str, Any]) -> Any:
+        wanted.append(asked["imageId"])
+        return {"imageScanStatus": {"status": status}, "imageScanFindings": {"findingSeverityCounts": counts}}
+
+    more = {"runtimePlatform": {"cpuArchitecture": platform}} if platform else {}
+    answers = services(described()) | definition(**more) | image(manifest)
+    with answering(answers | {("ecr", "DescribeImageScanFindings"): findings}):
+        registry.test_ecr_scan(observed(environment, image_scan, api(environment)), environment)
+    return wanted[0].get("imageDigest", "tag")
+
+
+@pytest.mark.parametrize(
+    ("manifest", "platform", "asked"),
+    [('{"schemaVersion": 2}', None, "tag"), (INDEX, None, "sha256:amd"), (INDEX, "ARM64", "sha256:arm")],
+)
+def test_of_an_index_the_image_that_runs_is_scanned(
+    built: Environment, manifest: str, platform: str | None, asked: str
+) -> None:
+    assert scanned(built, "COMPLETE", manifest, platform, MEDIUM=3) == asked
+    assert scanned(built, "ACTIVE", manifest, platform) == asked
+    with pytest.raises(AssertionError, match="2 CRITICAL"):
+        scanned(built, "COMPLETE", manifest, platform, CRITICAL=2)
+
+
+@pytest.mark.parametrize("status", ["IN_PROGRESS", "PENDING", "NEW_STATUS"])
+def test_a_scan_that_has_not_ended_is_unknown(built: Environment, status: str) -> None:
+    with pytest.raises(Unobserved, match=f"is {status}: what it finds is not known yet"):
+        scanned(built, status, INDEX, None)
+
+
+@pytest.mark.parametrize("status", ["FAILED", "UNSUPPORTED_IMAGE", "SCAN_ELIGIBILITY_EXPIRED"])
+def test_an_image_that_was_not_scanned_is_red(built: Environment, status: str) -> None:
+    with pytest.raises(AssertionError, match=status):
+        scanned(built, status, INDEX, None)
+
+
+def test_tasks_may_run_any_image_of_an_index(built: Environment) -> None:
+    with answering(services(described()) | image(INDEX)):
+        found = observed(built, registry_image, api(built))
+    assert found.digests == ("sha256:index", "sha256:amd", "sha256:arm")
+
+
+@pytest.mark.parametrize(
+    ("frequency", "on_push", "scans"),
+    [
+        ("SCAN_ON_PUSH", False, True),
+        ("CONTINUOUS_SCAN", False, True),
+        ("SCAN_ON_PUSH", True, True),
+        ("MANUAL", False, False),
+    ],
+)
+def test_a_repository_is_scanned_as_the_registry_says(frequency: str, on_push: bool, scans: bool) -> None:
+    environment = only_the_api()
+    repository = {"repositoryName": "gli-api", "imageTagMutability": "IMMUTABLE_WITH_EXCLUSION"}
+    configuration = {"repositoryName": "gli-api", "scanOnPush": on_push, "scanFrequency": frequency}
+    answers: dict[tuple[str, str], Answer] = {
+        ("ecr", "DescribeRepositories"): {
+            "repositories": [repository | {"imageScanningConfiguration": {"scanOnPush": False}}]
+        },
+        ("ecr", "BatchGetRepositoryScanningConfiguration"): {
+            "scanningConfigurations": [configuration],
+            "failures": [],
+        },
+    }
+    with answering(answers):
+        assert observed(environment, registry_repositories)["gli-api"].scans is scans
+
+
+# Task definitions
+
+
+def read(**changes: Any) -> Any:
+    environment = only_the_api()
+    with answering(services(described()) | definition(**changes)):
+        return observed(environment, task_definition, api(environment))
+
+
+ROUTER = {"name": "log_router", "image": "fluent-bit", "firelensConfiguration": {"type": "fluentbit"}}
+
+
+def contract(**changes: Any) -> None:
+    environment = only_the_api()
+    compute.test_ecs_taskdef_contract(read(**changes), {}, api(environment), environment)
+
+
+def test_sidecars_log_where_they_like() -> None:
+    own = {"logDriver": "awslogs", "options": {"awslogs-group": "/gli/api-server/staging"}}
+    agent = {"name": "agent", "image": "agent:7"}
+    contract(container={"logConfiguration": own}, beside=[agent])
+    contract(container={"logConfiguration": {"logDriver": "awsfirelens"}}, beside=[ROUTER])
+    with pytest.raises(AssertionError, match="logging to awsfirelens"):
+        contract(container={"logConfiguration": {"logDriver": "awsfirelens"}}, beside=[agent])
+    with pytest.raises(AssertionError, match="logging to awslogs /elsewhere"):
+        contract(container={"logConfiguration": {"logDriver": "awslogs", "options": {"awslogs-group": "/elsewhere"}}})
+
+
+SSM = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter"
+SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret"
+
+
+@pytest.mark.parametrize(
+    ("value_from", "parameter"),
+    [
+        (f"{SSM}/stg/gli/key", "/stg/gli/key"),
+        (f"{SSM}/key", "key"),
+        ("/stg/gli/key", "/stg/gli/key"),
+        ("key", "key"),
+        (f"{SECRET}:stg/gli/key-a1B2c3:field::", None),
+    ],
+)
+def test_a_value_may_come_from_a_parameter(value_from: str, parameter: str | None) -> None:
+    found = read(container={"secrets": [{"name": "KEY", "valueFrom": value_from}]})
+    assert [r.parameter for r in found.references] == [parameter]
+
+
+def test_what_the_log_driver_and_the_registry_read_is_referred_to_as_well() -> None:
+    options = {"logDriver": "splunk", "secretOptions": [{"name": "splunk-token", "valueFrom": f"{SSM}/splunk"}]}
+    login = {"credentialsParameter": f"{SECRET}:registry-a1B2c3"}
+    found = read(container={"logConfiguration": options, "repositoryCredentials": login})
+    assert [r.value_from for r in found.references] == [f"{SSM}/splunk", f"{SECRET}:registry-a1B2c3"]
+
+
+def test_parameters_and_secrets_that_are_gone_are_named() -> None:
+    environment = only_the_api()
+    secrets = [{"name": f"P{n}", "valueFrom": f"{SSM}/gli/p{n}"} for n in range(60)]
+    secrets += [{"name": f"S{n}", "valueFrom": f"{SECRET}:other/s{n}-a1B2c3"} for n in range(11)]
+    secrets.append({"name": "ELSEWHERE", "valueFrom": f"arn:aws:ssm:eu-west-1:{ACCOUNT}:parameter/x"})
+
+    def parameters(asked: dict[str, Any]) -> Any:
+        names = asked["ParameterFilters"][0]["Values"]
+        assert len(names) <= 50
+        return {"Parameters": [{"Name": n} for n in names if n != "/gli/p7"]}
+
+    def listed(asked: dict[str, Any]) -> Any:
+        names = asked["Filters"][0]["Values"]
+        assert len(names) <= 10
+        kept = [n for n in names if n.startswith("other/") and n != "other/s3"]
+        return {"SecretList": [{"Name": n, "ARN": f"{SECRET}:{n}-a1B2c3"} for n in kept]}
+
+    answers = services(described()) | definition(container={"secrets": secrets})
+    answers |= {("ssm", "DescribeParameters"): parameters, ("secretsmanager", "ListSecrets"): listed}
+    with answering(answers):
+        dangling = observed(environment, dangling_references, api(environment))
+    assert sorted(dangling) == ["P7", "S3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "secret"),
+    [
+        ("CACHE_KEY", "gli_api_v20260101", False),
+        ("CSRF_TOKEN", "X-CSRF-Token-Header-Name", False),
+        ("PARTITION_KEY", "tenantIdAndCreatedAt", False),
+        ("S3_KEY", "exports/2026/report-final-v2.csv", False),
+        ("USE_TOKEN", "true", False),
+        ("STRIPE_PUBLISHABLE_KEY", "pk_live_4f9a1c2b7d8e4f9a1c2b7d8e", False),
+        ("SENTRY_PUBLIC_KEY", "4f9a1c2b7d8e4f9a1c2b7d8e4f9a1c2b", False),
+        ("DB_SECRET", f"{SECRET}:x", False),
+        ("API_KEY", "4f9a1c2b7d8e4f9a1c2b7d8e4f9a1c2b", True),
+        ("API_TOKEN", "Zx8Qm2Lr5Tb1Vn7Kc4Wp9Yd3", True),
+        ("LICENSE_KEY", "123e4567-e89b-12d3-a456-426614174000", True),
+        ("DB_PASSWORD", "summer", True),
+        ("SECRET_KEY", "django-insecure", True),
+        ("DATABASE_URL", "postgres://gli:word@db.internal/gli", True),
+        ("ANYTHING", "-----BEGIN RSA PRIVATE KEY-----", True),
+        ("ANYTHING", "sk_live_4f9a1c2b7d8e4f9a1c2b", True),
+        ("ANYTHING", "AKIAIOSFODNN7EXAMPLE", True),
+    ],
+)
+def test_a_secret_is_known_by_its_value_where_the_name_does_not_tell(name: str, value: str, secret: bool) -> None:
+    assert is_secret(name, value) is secret

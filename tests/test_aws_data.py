@@ -1,0 +1,314 @@
+"""RDS, ElastiCache, S3 and scaling as real accounts answer: what is healthy passes, and what is new is unknown."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from aws_answers import ACCOUNT, Answer, AwsRefusal, answering, observed, staging
+
+from gli.config.environments import Cache, Database, Environment, Frontend
+from gli.observe.aws.autoscaling import scaling_policies
+from gli.observe.aws.elasticache import ReplicationGroup, cache_groups, replication_group
+from gli.observe.aws.rds import DatabaseInstance, database_instance, newest_snapshot
+from gli.observe.aws.s3 import bucket_settings, public_access_block
+from gli.observe.engine.observation import Unobserved
+from tests_infra import test_data as data
+
+NOW = datetime.now(UTC)
+ADDRESS = "stg-gli-database.abc.ap-northeast-2.rds.amazonaws.com"
+CLUSTER = "stg-gli-database.cluster-abc.ap-northeast-2.rds.amazonaws.com"
+READER = CLUSTER.replace(".cluster-", ".cluster-ro-")
+
+
+def database(environment: Environment) -> Database:
+    assert environment.database is not None
+    return environment.database
+
+
+def cache(environment: Environment) -> Cache:
+    assert environment.cache is not None
+    return environment.cache
+
+
+def instance(id_: str = "stg-gli-database", **changes: Any) -> dict[str, Any]:
+    return {
+        "DBInstanceIdentifier": id_,
+        "DBInstanceStatus": "available",
+        "Engine": "postgres",
+        "EngineVersion": "18.1",
+        "Endpoint": {"Address": ADDRESS, "Port": 5432},
+        "DBSubnetGroup": {"VpcId": "vpc-1", "Subnets": [{"SubnetIdentifier": "subnet-1"}]},
+        "VpcSecurityGroups": [{"VpcSecurityGroupId": "sg-1", "Status": "active"}],
+        "StorageEncrypted": True,
+        **changes,
+    }
+
+
+def cluster(id_: str = "stg-gli-cluster", writer: str = "stg-gli-database", **changes: Any) -> dict[str, Any]:
+    members = [{"DBInstanceIdentifier": writer, "IsClusterWriter": True, "DBClusterParameterGroupStatus": "in-sync"}]
+    members.append({"DBInstanceIdentifier": "reader", "IsClusterWriter": False})
+    return {
+        "DBClusterIdentifier": id_,
+        "Status": "available",
+        "Engine": "aurora-postgresql",
+        "EngineVersion": "17.4",
+        "Endpoint": CLUSTER,
+        "ReaderEndpoint": READER,
+        "Port": 5432,
+        "DeletionProtection": True,
+        "StorageEncrypted": True,
+        "MultiAZ": True,
+        "BackupRetentionPeriod": 7,
+        "LatestRestorableTime": NOW - timedelta(minutes=2),
+        "DBClusterMembers": members,
+        **changes,
+    }
+
+
+def rds(instances: list[dict[str, Any]], clusters: list[dict[str, Any]]) -> dict[tuple[str, str], Answer]:
+    def of(known: list[dict[str, Any]], key: str) -> Any:
+        def found(asked: dict[str, Any]) -> Any:
+            wanted = asked["Filters"][0]["Values"]
+            return {f"{key.removesuffix('Identifier')}s": [i for i in known if i[key] in wanted]}
+
+        return found
+
+    return {
+        ("rds", "DescribeDBInstances"): of(instances, "DBInstanceIdentifier"),
+        ("rds", "DescribeDBClusters"): of(clusters, "DBClusterIdentifier"),
+    }
+
+
+AURORA = {"Engine": "aurora-postgresql", "EngineVersion": "17.4", "DBClusterIdentifier": "stg-gli-cluster"}
+
+
+@pytest.mark.parametrize("named", ["stg-gli-database", "stg-gli-cluster"])
+def test_of_a_cluster_the_writer_is_described_with_what_the_cluster_keeps(named: str) -> None:
+    """environments.toml may name either; the instance says nothing of backups, protection and zones."""
+    environment = staging(counterpart=None)
+    wanted = database(environment).model_copy(update={"instance": named})
+    environment = environment.model_copy(update={"database": wanted})
+    with answering(rds([instance(**AURORA)], [cluster()])):
+        found: DatabaseInstance = observed(environment, database_instance, wanted)
+    assert (found.id, found.cluster, found.address) == ("stg-gli-database", "stg-gli-cluster", CLUSTER)
+    assert set(found.hosts) == {ADDRESS, CLUSTER, READER}
+    data.test_db_instance_available(found)
+    data.test_db_protection(found, environment.model_copy(update={"production": True}))
+    data.test_db_backup_pitr(found, wanted)
+    assert found.aurora
+
+
+def test_a_cluster_that_does_not_serve_is_red() -> None:
+    environment = staging(counterpart=None)
+    with answering(rds([instance(**AURORA)], [cluster(Status="failing-over")])):
+        found = observed(environment, database_instance, database(environment))
+    with pytest.raises(AssertionError, match="failing-over"):
+        data.test_db_instance_available(found)
+
+
+def test_the_snapshots_of_a_cluster_are_the_clusters_own() -> None:
+    environment = staging(counterpart=None)
+    snapshot = {"DBClusterSnapshotIdentifier": "before", "Status": "available", "SnapshotCreateTime": NOW}
+    answers = rds([instance(**AURORA)], [cluster()])
+    answers[("rds", "DescribeDBClusterSnapshots")] = {"DBClusterSnapshots": [snapshot]}
+    with answering(answers):
+        data.test_db_predeploy_snapshot(observed(environment, newest_snapshot, database(environment)))
+
+
+def test_a_snapshot_of_aws_backup_counts() -> None:
+    environment = staging(counterpart=None)
+    kept = {"DBSnapshotIdentifier": "awsbackup:job-1", "Status": "available", "SnapshotCreateTime": NOW}
+
+    def snapshots(asked: dict[str, Any]) -> Any:
+        return {"DBSnapshots": [kept] if asked.get("SnapshotType") == "awsbackup" else []}
+
+    with answering(rds([instance()], []) | {("rds", "DescribeDBSnapshots"): snapshots}):
+        data.test_db_predeploy_snapshot(observed(environment, newest_snapshot, database(environment)))
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        *("available", "backing-up", "modifying", "configuring-enhanced-monitoring", "configuring-log-exports"),
+        *("configuring-iam-database-auth", "resetting-master-credentials", "storage-initialization"),
+        "storage-optimization",
+    ],
+)
+def test_a_database_that_is_busy_serves(status: str) -> None:
+    data.test_db_instance_available(DatabaseInstance(id="x", status=status))
+
+
+@pytest.mark.parametrize("status", ["stopped", "storage-full", "incompatible-network", "missing"])
+def test_a_database_that_does_not_serve_is_red(status: str) -> None:
+    with pytest.raises(AssertionError, match=status):
+        data.test_db_instance_available(DatabaseInstance(id="x", status=status))
+
+
+def test_a_state_that_is_new_is_unknown() -> None:
+    with pytest.raises(Unobserved, match="is dreaming, a state not known here"):
+        data.test_db_instance_available(DatabaseInstance(id="x", status="dreaming"))
+    with pytest.raises(Unobserved, match="is dreaming, a state not known here"):
+        data.test_redis_available(ReplicationGroup(id="x", status="dreaming"))
+
+
+# Caches
+
+
+def none(code: str) -> Answer:
+    def refuse(_: dict[str, Any]) -> Any:
+        raise AwsRefusal(code)
+
+    return refuse
+
+
+NO_GROUP: dict[tuple[str, str], Answer] = {
+    ("elasticache", "DescribeReplicationGroups"): none("ReplicationGroupNotFoundFault")
+}
+SERVERLESS = {
+    "ServerlessCacheName": "stg-gli-redis",
+    "Status": "available",
+    "Engine": "valkey",
+    "MajorEngineVersion": "8",
+    "FullEngineVersion": "8.1",
+    "Endpoint": {"Address": "stg-gli-redis-abc.serverless.apn2.cache.amazonaws.com", "Port": 6379},
+    "ReaderEndpoint": {"Address": "stg-gli-redis-abc.serverless.apn2.cache.amazonaws.com", "Port": 6380},
+    "SecurityGroupIds": ["sg-7"],
+    "UserGroupId": "gli",
+    "SnapshotRetentionLimit": 1,
+}
+
+
+def test_a_serverless_cache_is_a_cache() -> None:
+    environment = staging()
+    answers = NO_GROUP | {("elasticache", "DescribeServerlessCaches"): {"ServerlessCaches": [SERVERLESS]}}
+    with answering(answers):
+        found: ReplicationGroup = observed(environment, replication_group, cache(environment))
+        groups = observed(environment, cache_groups, cache(environment))
+    data.test_redis_available(found)
+    data.test_redis_encryption_auth(found)
+    data.test_redis_failover(found, environment.model_copy(update={"production": True}))
+    assert (groups, found.engine) == (("sg-7",), "valkey 8.1")
+
+
+def group(**changes: Any) -> dict[tuple[str, str], Answer]:
+    node = {"NodeGroupId": "0001", "PrimaryEndpoint": {"Address": "master.x.cache.amazonaws.com", "Port": 6379}}
+    shown = {
+        "ReplicationGroupId": "stg-gli-redis",
+        "Status": "available",
+        "NodeGroups": [node],
+        "MemberClusters": ["stg-gli-redis-001"],
+        "TransitEncryptionEnabled": True,
+        "AtRestEncryptionEnabled": True,
+        "AutomaticFailover": "enabled",
+        **changes,
+    }
+    return {("elasticache", "DescribeReplicationGroups"): {"ReplicationGroups": [shown]}}
+
+
+def test_in_cluster_mode_the_configuration_endpoint_leads_to_the_cache() -> None:
+    environment = staging()
+    configuration = {"Address": "clustercfg.x.cache.amazonaws.com", "Port": 6379}
+    shards = [{"NodeGroupId": f"000{n}"} for n in range(3)]
+    with answering(group(ConfigurationEndpoint=configuration, NodeGroups=shards, ClusterEnabled=True)):
+        found: ReplicationGroup = observed(environment, replication_group, cache(environment))
+    assert (found.address, found.hosts) == ("clustercfg.x.cache.amazonaws.com", ("clustercfg.x.cache.amazonaws.com",))
+
+
+def test_a_cache_with_a_token_has_no_users() -> None:
+    environment = staging()
+    with answering(group(AuthTokenEnabled=True)):
+        assert observed(environment, replication_group, cache(environment)).token
+    with answering(group(AuthTokenEnabled=True, UserGroupIds=["gli"])):
+        assert not observed(environment, replication_group, cache(environment)).token
+
+
+def test_a_single_node_without_a_group_is_a_cache() -> None:
+    environment = staging()
+    node = {
+        "CacheClusterId": "stg-gli-redis",
+        "CacheClusterStatus": "available",
+        "Engine": "valkey",
+        "CacheNodes": [{"CacheNodeId": "0001", "Endpoint": {"Address": "one.cache.amazonaws.com", "Port": 6379}}],
+    }
+    answers = NO_GROUP | {
+        ("elasticache", "DescribeServerlessCaches"): none("ServerlessCacheNotFoundFault"),
+        ("elasticache", "DescribeCacheClusters"): {"CacheClusters": [node]},
+    }
+    with answering(answers):
+        found: ReplicationGroup = observed(environment, replication_group, cache(environment))
+    assert (found.status, found.hosts) == ("available", ("one.cache.amazonaws.com",))
+
+
+# Buckets and scaling
+
+
+def frontend(environment: Environment) -> Frontend:
+    return environment.frontends["user"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "encryption"),
+    [
+        ([{"BucketKeyEnabled": True}], "AES256"),
+        ([{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}], "aws:kms"),
+        ([{"BucketKeyEnabled": True}, {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}], "aws:kms"),
+    ],
+)
+def test_an_encryption_rule_may_name_no_algorithm(rules: list[dict[str, Any]], encryption: str) -> None:
+    environment = staging()
+    answers: dict[tuple[str, str], Answer] = {
+        ("s3", "GetBucketVersioning"): {"Status": "Enabled"},
+        ("s3", "GetBucketEncryption"): {"ServerSideEncryptionConfiguration": {"Rules": rules}},
+    }
+    with answering(answers):
+        assert observed(environment, bucket_settings, frontend(environment)).encryption == encryption
+
+
+ALL = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+
+
+@pytest.mark.parametrize(
+    ("own", "everywhere", "off"),
+    [((), ALL, ()), (ALL[:2], ALL[2:], ()), (ALL[:2], (), ALL[2:]), (ALL, None, ()), ((), None, ALL)],
+)
+def test_what_the_account_blocks_is_blocked_for_its_buckets(
+    own: tuple[str, ...], everywhere: tuple[str, ...] | None, off: tuple[str, ...]
+) -> None:
+    environment = staging()
+
+    def blocks(on: tuple[str, ...] | None) -> Answer:
+        if on is None:
+            return none("NoSuchPublicAccessBlockConfiguration")
+        return {"PublicAccessBlockConfiguration": {setting: setting in on for setting in ALL}}
+
+    answers: dict[tuple[str, str], Answer] = {
+        ("s3", "GetPublicAccessBlock"): blocks(own),
+        ("s3control", "GetPublicAccessBlock"): blocks(everywhere),
+        ("sts", "GetCallerIdentity"): {"Account": ACCOUNT, "Arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/gli-verify/x"},
+    }
+    with answering(answers):
+        assert observed(environment, public_access_block, frontend(environment)).off == off
+
+
+def test_a_policy_on_metric_math_follows_its_metrics() -> None:
+    environment = staging()
+    stat = {"Metric": {"Namespace": "AWS/ApplicationELB", "MetricName": "RequestCountPerTarget"}, "Stat": "Sum"}
+    math = [{"Id": "e1", "Expression": "m1 / 60"}, {"Id": "m1", "MetricStat": stat}]
+    policy = {
+        "PolicyARN": "arn:aws:autoscaling:ap-northeast-2:123456789012:scalingPolicy:x",
+        "PolicyName": "requests",
+        "ServiceNamespace": "ecs",
+        "ResourceId": "service/gli-api-cluster/stg-gli-api",
+        "ScalableDimension": "ecs:service:DesiredCount",
+        "PolicyType": "TargetTrackingScaling",
+        "CreationTime": NOW,
+        "TargetTrackingScalingPolicyConfiguration": {
+            "TargetValue": 60.0,
+            "CustomizedMetricSpecification": {"Metrics": math},
+        },
+    }
+    with answering({("application-autoscaling", "DescribeScalingPolicies"): {"ScalingPolicies": [policy]}}):
+        (found,) = observed(environment, scaling_policies)["api"]
+    assert found.follows_load
