@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, NoReturn
 
@@ -57,20 +57,25 @@ _json = click.option("--json", "as_json", is_flag=True, help="For programs.")
 
 @click.group()
 def cli() -> None:
-    """A faithful replica of staging or production on this machine, and faults to break it with."""
+    """A faithful replica of staging or production on this machine: faults to break it with, healthy variants to try."""
 
 
 @cli.command()
 @click.option("--detach", is_flag=True, help="Return when it is ready; `down` ends it.")
 @click.option("--latency", type=_Latency(), default="0ms", show_default=True, help="Delay every answer by this much.")
+@click.option("--variant", "varied", metavar="NAME", multiple=True, help="Start with this variant; may be repeated.")
 @_placed
-def up(detach: bool, latency: float, place: Place) -> None:
+def up(detach: bool, latency: float, varied: tuple[str, ...], place: Place) -> None:
     """Start a sandbox and keep it until Ctrl-C."""
+    if varied:
+        from sandbox import switches, variants
+
+        switches.find(variants.known(), varied, "variant")
     if detach:
-        _detach(latency, place)
+        _detach(latency, varied, place)
     from sandbox.foreground import keep
 
-    keep(place, latency, _say)
+    keep(place, latency, varied, _say)
 
 
 @cli.command()
@@ -135,12 +140,31 @@ def faults(as_json: bool, place: Place) -> None:
         _say(f"{'*' if one.id in active else ' '} {one.id}: {one.description} [{checks}]")
 
 
+@cli.command()
+@_json
+@_placed
+def variants(as_json: bool, place: Place) -> None:
+    """List the healthy variants that there are."""
+    from sandbox.variants import known
+
+    try:
+        active = _ask(place, {"do": "status"})["status"]["variants"]
+    except NotUp:
+        active = []
+    if as_json:
+        listed = [{"id": v.id, "description": v.description, "active": v.id in active} for v in known().values()]
+        _say(json.dumps(listed, indent=2))
+        return
+    for one in known().values():
+        _say(f"{'*' if one.id in active else ' '} {one.id}: {one.description}")
+
+
 @cli.command("break")
 @click.argument("ids", metavar="FAULT...", nargs=-1, required=True)
 @_placed
 def break_(ids: tuple[str, ...], place: Place) -> None:
     """Break something."""
-    _act(place, {"do": "break", "faults": ids})
+    _act(place, {"do": "break", "ids": ids})
 
 
 @cli.command()
@@ -148,7 +172,23 @@ def break_(ids: tuple[str, ...], place: Place) -> None:
 @_placed
 def heal(ids: tuple[str, ...], place: Place) -> None:
     """Heal what was broken; all of it where no fault is named."""
-    _act(place, {"do": "heal", "faults": ids})
+    _act(place, {"do": "heal", "ids": ids})
+
+
+@cli.command()
+@click.argument("ids", metavar="VARIANT...", nargs=-1, required=True)
+@_placed
+def vary(ids: tuple[str, ...], place: Place) -> None:
+    """Change to a healthy variant."""
+    _act(place, {"do": "vary", "ids": ids})
+
+
+@cli.command()
+@click.argument("ids", metavar="[VARIANT]...", nargs=-1)
+@_placed
+def restore(ids: tuple[str, ...], place: Place) -> None:
+    """Take variants back; all of them where none is named."""
+    _act(place, {"do": "restore", "ids": ids})
 
 
 @cli.command()
@@ -160,7 +200,7 @@ def deploy(place: Place) -> None:
 
 def _act(place: Place, request: dict[str, Any]) -> None:
     answer = _ask(place, request)
-    for line in answer["lines"] or ["no fault is active"]:
+    for line in answer["lines"] or ["nothing is active"]:
         _say(line)
 
 
@@ -183,14 +223,15 @@ def _lines(found: dict[str, Any]) -> list[str]:
     flat = {k: v for k, v in found.items() if not isinstance(v, dict | list)}
     lines = [f"{key:<17} {value}" for key, value in flat.items()]
     lines += [f"{'host':<17} {host} at {address}" for host, address in found.get("hosts", {}).items()]
-    lines += [f"{'fault':<17} {fault}" for fault in found.get("faults", [])]
+    lines += [f"{kind:<17} {one}" for kind in ("fault", "variant") for one in found.get(f"{kind}s", [])]
     return lines
 
 
-def _detach(latency: float, place: Place) -> NoReturn:
+def _detach(latency: float, varied: Sequence[str], place: Place) -> NoReturn:
     """Start the same command in a session of its own, pass on what it says, leave it alone when it is ready."""
     which = ["--name", place.name, "--env", place.environment]
     argv = [sys.executable, "-m", "sandbox", "up", *which, "--latency", f"{latency}s"]
+    argv += [word for name in varied for word in ("--variant", name)]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryFile("w+") as errors:  # not our own stderr: whoever reads that would wait for the sandbox
         child = subprocess.Popen(

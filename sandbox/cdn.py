@@ -181,29 +181,57 @@ class Cdn:
         for item in cloudfront.list_distributions()["DistributionList"].get("Items", []):
             if host in item["Aliases"].get("Items", []):
                 config = cloudfront.get_distribution_config(Id=item["Id"])["DistributionConfig"]
-                origin = config["Origins"]["Items"][0]
+                wanted = config["DefaultCacheBehavior"]["TargetOriginId"]
+                origin = next(o for o in config["Origins"]["Items"] if o["Id"] == wanted)
                 bucket = origin["DomainName"].partition(".s3.")[0]
-                signs = bool(origin.get("OriginAccessControlId"))  # without one it asks as anybody does
-                return _Distribution(config, bucket, self._may_read(item["ARN"], bucket, signs), time.monotonic())
+                reads_as = _reader(item["ARN"], origin)
+                return _Distribution(config, bucket, self._may_read(reads_as, bucket), time.monotonic())
         return None
 
-    def _may_read(self, distribution: str, bucket: str, signs: bool) -> bool:
+    def _may_read(self, reader: _Reader, bucket: str) -> bool:
         try:
             policy = json.loads(self._account("s3").get_bucket_policy(Bucket=bucket)["Policy"])
         except ClientError as e:
             return bool(e.response["Error"]["Code"] == "NoSuchBucket")  # told apart where the object is asked for
-        return any(_allows(statement, distribution, signs) for statement in policy["Statement"])
+        return any(_allows(statement, reader) for statement in policy["Statement"])
 
 
-def _allows(statement: Mapping[str, Any], distribution: str, signs: bool) -> bool:
+@dataclass(frozen=True)
+class _Reader:
+    """As whom a distribution asks S3."""
+
+    distribution: str
+    signs: bool
+    """By an origin access control."""
+    identity: str
+    """Its origin access identity, if any."""
+
+
+def _reader(distribution: str, origin: Mapping[str, Any]) -> _Reader:
+    identity = (origin.get("S3OriginConfig") or {}).get("OriginAccessIdentity", "").rpartition("/")[2]
+    return _Reader(distribution, bool(origin.get("OriginAccessControlId")), identity)
+
+
+def _allows(statement: Mapping[str, Any], reader: _Reader) -> bool:
     principal = statement.get("Principal")
+    by_identity = isinstance(principal, Mapping) and str(principal.get("AWS", "")).endswith(f" {reader.identity}")
     everybody = principal == "*" or (isinstance(principal, Mapping) and principal.get("AWS") == "*")
-    source = statement.get("Condition", {}).get("StringEquals", {}).get("AWS:SourceArn", distribution)
+    sources = {
+        arn
+        for operator, keys in statement.get("Condition", {}).items()
+        if operator in ("StringEquals", "ArnEquals", "ArnLike", "StringLike")
+        for key, arn in keys.items()
+        if key.lower() == "aws:sourcearn"
+    }
     actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
     return (
         statement["Effect"] == "Allow"
-        and (everybody or (signs and principal == {"Service": "cloudfront.amazonaws.com"}))
-        and source == distribution
+        and (
+            everybody
+            or (reader.signs and principal == {"Service": "cloudfront.amazonaws.com"})
+            or bool(reader.identity and by_identity)
+        )
+        and sources <= {reader.distribution}
         and not {"s3:GetObject", "s3:*", "*"}.isdisjoint(actions)
     )
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn
 
@@ -19,7 +19,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 Say = Callable[[str], None]
 
 
-def keep(place: Place, latency: float, say: Say) -> NoReturn:
+def keep(place: Place, latency: float, varied: Sequence[str], say: Say) -> NoReturn:
     """Start a sandbox, wait for a signal or `down`, end everything, and the process with it.
 
     Raises what `State.claim` does where it may not start at all.
@@ -29,7 +29,7 @@ def keep(place: Place, latency: float, say: Say) -> NoReturn:
     state = State.claim(place)
     try:
         # Not asyncio.run: a thread that still asks a server which is gone must not hold up the end.
-        code = asyncio.new_event_loop().run_until_complete(_keep(state, latency, begun, say))
+        code = asyncio.new_event_loop().run_until_complete(_keep(state, latency, varied, begun, say))
     finally:
         state.remove()
     with suppress(OSError, AttributeError):
@@ -37,7 +37,7 @@ def keep(place: Place, latency: float, say: Say) -> NoReturn:
     os._exit(code)
 
 
-async def _keep(state: State, latency: float, begun: float, say: Say) -> int:
+async def _keep(state: State, latency: float, varied: Sequence[str], begun: float, say: Say) -> int:
     """The exit code."""
     stop_requested = _on_signals()
     moto = Moto(state.path)
@@ -45,7 +45,7 @@ async def _keep(state: State, latency: float, begun: float, say: Say) -> int:
     # Only now: these imports take a second, in which the longest part of all is already on its way.
     from sandbox.supervisor import Supervisor
 
-    supervisor = Supervisor(state, moto, stop_requested, latency, say)
+    supervisor = Supervisor(state, moto, stop_requested, latency, varied, say)
     boot = asyncio.create_task(supervisor.boot())
     stop = asyncio.create_task(stop_requested.wait())
     try:

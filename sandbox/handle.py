@@ -1,11 +1,11 @@
-"""What a fault (and the supervisor's own checks) may reach of a running sandbox, from a thread."""
+"""What a fault or a variant may reach of a running sandbox, from a thread."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import urllib.request
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +60,8 @@ class Sandbox:
     redirect: Redirect
     github: GitHub
     broker: RabbitMQ | None
+    reconfigure: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    """Replaces tables of the overlay of `environments.toml` for the runs that follow; returns what undoes it."""
 
     @property
     def environment(self) -> Environment:

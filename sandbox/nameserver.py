@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import Set
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, cast
 
@@ -32,7 +32,7 @@ class NameServer:
 
     def __init__(self, aws_endpoint: str, region: str) -> None:
         self._account = Account(aws_endpoint, region)
-        self._names: Set[str] | None = None
+        self._names: Mapping[str, str] | None = None
         self._read = float("-inf")
         self._reading: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,12 +92,18 @@ class NameServer:
             reply.set_rcode(dns.rcode.SERVFAIL)
         elif question.name.to_text().lower() not in names:
             reply.set_rcode(dns.rcode.NXDOMAIN)
+        elif question.rdtype == dns.rdatatype.CNAME:
+            if target := names[question.name.to_text().lower()]:
+                reply.answer.append(dns.rrset.from_text(question.name, _TTL, "IN", "CNAME", target))
         elif question.rdtype == dns.rdatatype.A:
             reply.answer.append(dns.rrset.from_text(question.name, _TTL, "IN", "A", _LOOPBACK))
         return reply.to_wire()
 
-    async def _known(self) -> Set[str] | None:
-        """The names that Route 53 has records for now, or had a moment ago; None where it never answered."""
+    async def _known(self) -> Mapping[str, str] | None:
+        """The names that Route 53 has records for now, or had a moment ago; None where it never answered.
+
+        Each with where its CNAME leads; empty: it has other records.
+        """
         if self._reading is None and time.monotonic() - self._read > _ZONE_SECONDS:
             self._reading = asyncio.create_task(self._read_again())
         if self._reading is not None:
@@ -113,12 +119,15 @@ class NameServer:
             self._read = time.monotonic()
             self._reading = None
 
-    def _read_names(self) -> Set[str]:
+    def _read_names(self) -> Mapping[str, str]:
         route53 = self._account("route53")
-        names = set()
+        names: dict[str, str] = {}
         for zone in route53.list_hosted_zones()["HostedZones"]:
-            records = route53.list_resource_record_sets(HostedZoneId=zone["Id"])["ResourceRecordSets"]
-            names |= {record["Name"].lower() for record in records if record["Type"] in ("A", "AAAA", "CNAME")}
+            for record in route53.list_resource_record_sets(HostedZoneId=zone["Id"])["ResourceRecordSets"]:
+                if record["Type"] in ("A", "AAAA", "CNAME"):
+                    values = record.get("ResourceRecords") or [{"Value": ""}]
+                    target = str(values[0]["Value"]).rstrip(".") + "." if record["Type"] == "CNAME" else ""
+                    names[record["Name"].lower()] = target
         return names
 
 

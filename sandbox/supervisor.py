@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from gli.common.errors import UsageError
 from gli.config.environments import Environment
-from sandbox import control, repositories
+from sandbox import control, faults, repositories, variants
 from sandbox.api import task_environment
 from sandbox.aws import rollout
 from sandbox.aws.account import Account
@@ -20,8 +20,8 @@ from sandbox.buckets import BucketEndpoint
 from sandbox.cdn import Cdn
 from sandbox.certificates import Authority
 from sandbox.edge import EdgeServer
-from sandbox.faults import FaultError, Runner, Sandbox
 from sandbox.github import GitHub
+from sandbox.handle import Sandbox
 from sandbox.moto import Moto
 from sandbox.nameserver import NameServer
 from sandbox.network import Network
@@ -32,6 +32,7 @@ from sandbox.rabbitmq import ABSENT, RabbitMQ
 from sandbox.redirect import Redirect
 from sandbox.site import Revisions, Site, played, required
 from sandbox.state import State
+from sandbox.switches import Runner, Switch, SwitchFailed
 from sandbox.tasks import ApiTasks
 from sandbox.valkey import Valkey
 from sandbox.websocket import WebSocketServer
@@ -60,15 +61,20 @@ class Supervisor:
         moto: Moto,
         stop_requested: asyncio.Event,
         latency: float,
+        varied: Sequence[str],
         say: Callable[[str], None],
     ) -> None:
+        """`varied` are the ids of the variants that it starts with."""
         self._stop_requested = stop_requested
         self._state = state
         self._moto = moto
         self._say = say
         self._stops: list[Callable[[], Awaitable[None]]] = [moto.stop]
         self._background: list[asyncio.Task[None]] = []
-        self._faults: Runner | None = None
+        self._varied = varied
+        self._faults: Runner[faults.Fault] | None = None
+        self._variants: Runner[Switch]
+        self._overlay: dict[str, Any] = {}
         self._status: dict[str, Any] = {}
         self._environment, self._other = played(state.place.root, state.place.environment)
         self._region = required(self._environment.aws).region
@@ -199,10 +205,9 @@ class Supervisor:
     async def _publish(self, seeded: Seeded) -> None:
         """Write down how it is reached: the last step, because who sees the overlay may begin."""
         self._network.certify_data_tier(seeded)
-        self._faults = Runner(self._handle())
         credentials = self._state.write("aws-credentials", credentials_file(seeded))
         git = f"file://{self._repositories}/{{repository}}.git"
-        overlay: dict[str, Any] = {
+        self._overlay = {
             "provider_pid": os.getpid(),
             "vantage": "vpc",
             "aws": {
@@ -226,9 +231,21 @@ class Supervisor:
             "services.websocket": {"idle_hold_s": IDLE_HOLD_S},
         }
         if self._broker is None:
-            overlay["broker"] = {"absent": ABSENT}
+            self._overlay["broker"] = {"absent": ABSENT}
         self._status = self._addresses(seeded)
-        self._state.write("environment.toml", toml(overlay))
+        handle = self._handle()
+        self._variants = Runner(handle, variants.known, "variant", "taken back")
+        if self._varied:
+            await self._part("variants", asyncio.to_thread(self._variants.on, self._varied))
+        self._state.write("environment.toml", toml(self._overlay))
+        self._faults = Runner(handle, faults.known, "fault", "healed")
+
+    def _reconfigure(self, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+        before = {table: self._overlay.get(table) for table in changes}
+        self._overlay = {k: v for k, v in {**self._overlay, **changes}.items() if v is not None}
+        if self._faults is not None:  # else it is written once the sandbox is ready
+            self._state.write("environment.toml", toml(self._overlay))
+        return before
 
     def _handle(self) -> Sandbox:
         return Sandbox(
@@ -249,6 +266,7 @@ class Supervisor:
             redirect=self._redirect,
             github=self._github,
             broker=self._broker,
+            reconfigure=self._reconfigure,
         )
 
     def _addresses(self, seeded: Seeded) -> dict[str, Any]:
@@ -275,6 +293,7 @@ class Supervisor:
             "pid": os.getpid(),
             "state_dir": str(self._state.path),
             "faults": self._faults.active if self._faults else [],
+            "variants": self._variants.active if self._faults else [],
             "requests": sum(relay.requests for relay in self._network.relays.values()) + self._github.requests,
             **self._status,
         }
@@ -288,7 +307,7 @@ class Supervisor:
 
     async def _answer(self, request: dict[str, Any]) -> control.Answer:
         """The answer to one command."""
-        do, ids = request.get("do"), request.get("faults", [])
+        do, ids = request.get("do"), request.get("ids", [])
         if do == "status":
             return {"ok": True, "status": self.status()}
         if do == "stop":
@@ -298,16 +317,21 @@ class Supervisor:
             return {"ok": False, "error": "the sandbox is still starting"}
         try:
             if do == "deploy":
-                return {"ok": True, "lines": await self._deploy(self._faults)}
-            act = {"break": self._faults.make, "heal": self._faults.heal}[str(do)]
-            return {"ok": True, "lines": await asyncio.to_thread(act, ids)}
-        except (FaultError, PartFailed, UsageError) as e:
+                return {"ok": True, "lines": await self._deploy(self._faults.active)}
+            switch = {
+                "break": self._faults.on,
+                "heal": self._faults.off,
+                "vary": self._variants.on,
+                "restore": self._variants.off,
+            }
+            return {"ok": True, "lines": await asyncio.to_thread(switch[str(do)], ids)}
+        except (SwitchFailed, PartFailed, UsageError) as e:
             return {"ok": False, "error": str(e), "usage": isinstance(e, UsageError)}
 
-    async def _deploy(self, faults: Runner) -> list[str]:
+    async def _deploy(self, active: Sequence[str]) -> list[str]:
         """Run what the heads of the environment's branch are now; a line on each that was not run."""
-        if faults.active:
-            raise FaultError(f"{faults.active[0]} is active; heal it before a deploy")
+        if active:
+            raise SwitchFailed(f"{active[0]} is active; heal it before a deploy")
         names = [r.name for r in self._environment.repositories]
         before = {name: self._site.revision(self._environment, name) for name in names}
         await self._part("deploy", self._roll_out())

@@ -191,9 +191,9 @@ class Sandbox:
         """The same, without what a new process costs: for all that is not about the process."""
         return run_forked("--env=sandbox", *arguments, root=ROOT, reports=reports, env={"GLI_SANDBOX": self.name})
 
-    def ask(self, do: str, *faults: str) -> None:
-        """`gli sandbox break` or `heal`, without a process."""
-        answer = control.ask(running(Place.of(self.name, "sandbox")) / "control", {"do": do, "faults": faults})
+    def ask(self, do: str, *ids: str) -> None:
+        """`gli sandbox break`, `heal`, `vary` or `restore`, without a process."""
+        answer = control.ask(running(Place.of(self.name, "sandbox")) / "control", {"do": do, "ids": ids})
         assert answer["ok"], answer["error"]
 
     def web_requests(self) -> int:

@@ -356,7 +356,7 @@ def test_the_public_zone_is_taken_where_a_private_one_has_its_name(monkeypatch: 
 
 
 def test_two_public_zones_of_one_name_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(Unobserved, match="has several hosted zones"):
+    with pytest.raises(Unobserved, match="2 public hosted zones"):
         see(route53.zone, None, zone_answers(hosted(1, private=False), hosted(2, private=False)), monkeypatch)
 
 

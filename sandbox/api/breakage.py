@@ -50,6 +50,9 @@ def break_on_purpose(get_response: Handler) -> Handler:
                 cookie["samesite"] = "None"
             if has("cookies-reach-production"):
                 cookie["domain"] = request.get_host().partition(".")[2]
+        if has("balancer-adds-its-cookies"):  # as a load balancer with sticky sessions does: no fault
+            for name in ("AWSALB", "AWSALBCORS", "AWSALBTG", "AWSALBTGCORS"):
+                response.set_cookie(name, "where-this-session-lives", max_age=60, path="/")
         if has("hsts-is-missing"):
             del response["Strict-Transport-Security"]
         return response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,11 +14,12 @@ from moto.ecr.models import ECRBackend
 from moto.ecs.models import EC2ContainerServiceBackend, Service
 from moto.elasticache.models import ElastiCacheBackend
 from moto.elbv2.models import FakeHealthStatus, FakeTargetGroup
-from moto.rds.models import DBInstance
+from moto.elbv2.responses import ELBV2Response
+from moto.rds.models import DBInstance, DBInstanceClustered
 from moto.rds.responses import RDSResponse
 from moto.secretsmanager.models import SecretsManagerBackend
 
-from sandbox.aws import measuring, played_tasks
+from sandbox.aws import measuring, played_tasks, played_variants
 
 TARGET_HEALTH: dict[tuple[str, str], tuple[str | None, str | None, str | None]] = {}
 """(region, target group) to the state, reason and description that all its targets have."""
@@ -34,8 +36,11 @@ def apply() -> None:
     _databases_say_what_awaits_them()
     _current_version_can_be_moved()
     _images_are_scanned_on_push()
+    _listeners_show_one_certificate()
+    _clusters_keep_what_is_theirs()
     measuring.apply()
     played_tasks.apply()
+    played_variants.apply()
 
 
 def _services_converge() -> None:
@@ -88,16 +93,46 @@ def _current_version_can_be_moved() -> None:
 
 
 def _images_are_scanned_on_push() -> None:
-    """moto scans an image only where it is told to."""
-    put = ECRBackend.put_image
+    """moto scans an image only where it is told to, and forgets a repository's own setting beside the registry's."""
+    put, scanned = ECRBackend.put_image, ECRBackend.batch_get_repository_scanning_configuration
 
     def pushed(self: Any, repository_name: str, *args: Any, **kwargs: Any) -> Any:
         image = put(self, repository_name, *args, **kwargs)
-        if self.repositories[repository_name].image_scanning_configuration.get("scanOnPush"):
+        repository = self.repositories[repository_name]
+        on_push = repository.image_scanning_configuration.get("scanOnPush")
+        # A basic scan refuses an index: it is the images in it that are scanned.
+        if (on_push or repository.scanning_config["scanFrequency"] != "MANUAL") and "manifests" not in json.loads(
+            image.image_manifest
+        ):
             image.last_scan = datetime.now(UTC)
         return image
 
+    def configured(self: Any, names: list[str]) -> tuple[list[dict[str, Any]], list[str]]:
+        found, missing = scanned(self, names)
+        return [_with_its_own(c, self.repositories[c["repositoryName"]]) for c in found], missing
+
     ECRBackend.put_image = pushed
+    ECRBackend.batch_get_repository_scanning_configuration = configured
+
+
+def _with_its_own(configuration: dict[str, Any], repository: Any) -> dict[str, Any]:
+    """How a repository is scanned: by its own setting, or else as the registry says."""
+    if repository.image_scanning_configuration.get("scanOnPush"):
+        return configuration | {"scanOnPush": True, "scanFrequency": "SCAN_ON_PUSH"}
+    return configuration
+
+
+def _listeners_show_one_certificate() -> None:
+    """moto's DescribeListeners shows every certificate; AWS's shows the default one, and the rest where it is asked."""
+    shown = ELBV2Response.RESPONSE_KEY_PATH_TO_TRANSFORMER
+    key = "DescribeListenersOutput.Listeners.Listener.Certificates"
+    every = shown[key]
+    shown[key] = lambda certificates: (every(certificates) or [])[:1] or None
+
+
+def _clusters_keep_what_is_theirs() -> None:
+    """moto says of an instance of a cluster until when it can be restored; RDS says so of the cluster alone."""
+    DBInstanceClustered.latest_restorable_time = None
 
 
 def _target_health_can_be_set() -> None:

@@ -117,7 +117,7 @@ def _describe_tasks(self: Any) -> ActionResult:
 
 def _list_service_deployments(self: Any) -> ActionResult:
     name = self._get_param("service")
-    found = [_deployment(s) for s in _services(self) if name in (s.name, s.arn)]
+    found = [_deployment(s) for s in _services(self) if name in (s.name, s.arn) and s.deployments]
     return ActionResult({"serviceDeployments": found})
 
 

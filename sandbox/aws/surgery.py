@@ -20,7 +20,7 @@ from moto.s3.models import s3_backends
 from moto.secretsmanager.models import secretsmanager_backends
 from moto.sns.models import sns_backends
 
-from sandbox.aws import front, measuring, patches, played_tasks
+from sandbox.aws import front, measuring, patches, played_tasks, played_variants
 
 
 def ecs_deployment(region: str, cluster: str, service: str, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,7 +71,9 @@ def target_health(
     return {"region": region, "target_group": target_group, **arguments}
 
 
-def scan_findings(region: str, repository: str, counts: Mapping[str, int] | None = None) -> dict[str, Any]:
+def scan_findings(
+    region: str, repository: str, counts: Mapping[str, int] | None = None, status: str = "COMPLETE"
+) -> dict[str, Any]:
     """The scan of every image of the repository found so many, by severity; without counts, what moto finds."""
     for image in ecr_backends[DEFAULT_ACCOUNT_ID][region].repositories[repository].images:
         image.scan_finding_results.clear()
@@ -81,7 +83,7 @@ def scan_findings(region: str, repository: str, counts: Mapping[str, int] | None
                 {
                     "repositoryName": repository,
                     "imageId": image.image_id,
-                    "imageScanStatus": {"status": "COMPLETE"},
+                    "imageScanStatus": {"status": status},
                     "imageScanFindings": {"findingSeverityCounts": dict(counts)},
                 }
             )
@@ -164,6 +166,13 @@ ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "ecs-task-stopped": played_tasks.task_stopped,
     "ecs-events": played_tasks.events,
     "ecs-service-deployment": played_tasks.deployment,
+    "ecs-service": played_variants.ecs_service,
+    "service-revision": played_variants.service_revision,
+    "serverless-cache": played_variants.serverless_cache,
+    "replication-group-aside": played_variants.replication_group_aside,
+    "database-aside": played_variants.database_aside,
+    "account-public-access-block": played_variants.account_public_access_block,
+    "codedeploy-forget": played_variants.codedeploy_forget,
     "scan-findings": scan_findings,
     "secret-rotation": secret_rotation,
     "target-health": target_health,

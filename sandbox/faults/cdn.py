@@ -107,15 +107,20 @@ def cdn_routes_lost(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+def _errors(config: dict[str, Any]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = config["CustomErrorResponses"]["Items"]
+    return found
+
+
 def _fall_back_to_the_index(config: dict[str, Any]) -> None:
-    for item in config["CustomErrorResponses"]["Items"]:
+    for item in _errors(config):
         item.update(ResponsePagePath="/index.html", ResponseCode="200")
 
 
 @fault("cdn-blanket-fallback", turns_red=["cdn-missing-asset-404"])
 def cdn_blanket_fallback(sandbox: Sandbox) -> Iterator[None]:
-    """Whatever is missing is answered with the index page and 200."""
-    with changed_distribution(sandbox, _fall_back_to_the_index):
+    """Whatever is missing is answered with 200 and a page that is not the application's."""
+    with changed_distribution(sandbox, lambda config: [e.update(ResponseCode="200") for e in _errors(config)]):
         yield
 
 
@@ -144,7 +149,7 @@ def cdn_asset_deleted(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@fault("cdn-asset-disguised", turns_red=["cdn-assets-resolve", "cdn-missing-asset-404"])
+@fault("cdn-asset-disguised", turns_red=["cdn-assets-resolve"])
 def cdn_asset_disguised(sandbox: Sandbox) -> Iterator[None]:
     """The index names an asset that is missing, and the fallback answers it with the index page and 200."""
     with _deleted(sandbox, _stylesheet(sandbox)), changed_distribution(sandbox, _fall_back_to_the_index):

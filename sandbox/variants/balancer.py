@@ -1,0 +1,146 @@
+"""Load balancers as people set them up: rules, listeners, matchers, sticky sessions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from sandbox.site import required
+from sandbox.variants import Sandbox, variant
+from sandbox.variants.parts import api, both, listener, rule, target_group
+
+_OFFICE = "203.0.113.7/32"
+
+
+@variant("host-rule-with-a-wildcard")
+def host_rule_with_a_wildcard(sandbox: Sandbox) -> Iterator[None]:
+    """The API's rule matches its host by a wildcard (stg-api*.glibiz.com)."""
+    elbv2, before = sandbox.aws("elbv2"), rule(sandbox)
+    name, _, zone = api(sandbox).host.partition(".")
+    wild = [{"Field": "host-header", "HostHeaderConfig": {"Values": [f"{name}*.{zone}"]}}]
+    elbv2.modify_rule(RuleArn=before["RuleArn"], Conditions=wild)
+    yield
+    elbv2.modify_rule(RuleArn=before["RuleArn"], Conditions=before["Conditions"])
+
+
+@variant("host-served-by-the-default-rule")
+def host_served_by_the_default_rule(sandbox: Sandbox) -> Iterator[None]:
+    """The API has no rule of its own: the listener's default action forwards to it."""
+    elbv2, before, own = sandbox.aws("elbv2"), listener(sandbox), rule(sandbox)
+    elbv2.modify_listener(ListenerArn=before["ListenerArn"], DefaultActions=own["Actions"])
+    elbv2.delete_rule(RuleArn=own["RuleArn"])
+    yield
+    elbv2.create_rule(
+        ListenerArn=before["ListenerArn"],
+        Priority=int(own["Priority"]),
+        Conditions=[{k: v for k, v in c.items() if k != "Values"} for c in own["Conditions"]],
+        Actions=own["Actions"],
+    )
+    elbv2.modify_listener(ListenerArn=before["ListenerArn"], DefaultActions=before["DefaultActions"])
+
+
+@variant("rules-for-single-paths")
+def rules_for_single_paths(sandbox: Sandbox) -> Iterator[None]:
+    """More rules of the API's host: /docs is redirected, /legacy/* goes elsewhere, and one wants a header."""
+    elbv2, on = sandbox.aws("elbv2"), listener(sandbox)["ListenerArn"]
+    host: dict[str, Any] = {"Field": "host-header", "HostHeaderConfig": {"Values": [api(sandbox).host]}}
+    vpc = elbv2.describe_target_groups(TargetGroupArns=[target_group(sandbox)])["TargetGroups"][0]["VpcId"]
+    legacy = elbv2.create_target_group(Name="gli-legacy", Protocol="HTTP", Port=80, VpcId=vpc, TargetType="ip")
+    group = legacy["TargetGroups"][0]["TargetGroupArn"]
+    redirect = {"Protocol": "HTTPS", "Host": "docs.example.com", "StatusCode": "HTTP_302"}
+    wanted: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        (_path("/docs"), {"Type": "redirect", "RedirectConfig": redirect}),
+        (_path("/legacy/*"), {"Type": "forward", "TargetGroupArn": group}),
+        (
+            {"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": "X-Canary", "Values": ["1"]}},
+            {"Type": "forward", "TargetGroupArn": group},
+        ),
+    ]
+    made = [
+        elbv2.create_rule(ListenerArn=on, Priority=n, Conditions=[host, condition], Actions=[action])
+        for n, (condition, action) in enumerate(wanted, start=1)
+    ]
+    yield
+    for each in made:
+        elbv2.delete_rule(RuleArn=each["Rules"][0]["RuleArn"])
+    elbv2.delete_target_group(TargetGroupArn=group)
+
+
+def _path(pattern: str) -> dict[str, Any]:
+    return {"Field": "path-pattern", "PathPatternConfig": {"Values": [pattern]}}
+
+
+@variant("health-check-takes-any-2xx")
+def health_check_takes_any_2xx(sandbox: Sandbox) -> Iterator[None]:
+    """The load balancer takes any 2xx from the API's health path."""
+    elbv2, group = sandbox.aws("elbv2"), target_group(sandbox)
+    elbv2.modify_target_group(TargetGroupArn=group, Matcher={"HttpCode": "200-299"})
+    yield
+    elbv2.modify_target_group(TargetGroupArn=group, Matcher={"HttpCode": "200"})
+
+
+@variant("listener-for-tests")
+def listener_for_tests(sandbox: Sandbox) -> Iterator[None]:
+    """Another HTTPS listener, on 8443 for tests, open to the office alone; in front of production too."""
+    with ExitStack() as made:
+        for environment in both(sandbox):
+            made.enter_context(_another_listener(sandbox, required(environment.load_balancer).name))
+        yield
+
+
+@contextmanager
+def _another_listener(sandbox: Sandbox, name: str) -> Iterator[None]:
+    elbv2, ec2 = sandbox.aws("elbv2"), sandbox.aws("ec2")
+    balancer = elbv2.describe_load_balancers(Names=[name])["LoadBalancers"][0]
+    listeners = elbv2.describe_listeners(LoadBalancerArn=balancer["LoadBalancerArn"])["Listeners"]
+    https = next(x for x in listeners if x["Port"] == 443)
+    made = elbv2.create_listener(
+        LoadBalancerArn=balancer["LoadBalancerArn"],
+        Protocol="HTTPS",
+        Port=8443,
+        SslPolicy=https["SslPolicy"],
+        Certificates=https["Certificates"],
+        DefaultActions=https["DefaultActions"],
+    )
+    office = {"IpProtocol": "tcp", "FromPort": 8443, "ToPort": 8443, "IpRanges": [{"CidrIp": _OFFICE}]}
+    opening = {"GroupId": balancer["SecurityGroups"][0], "IpPermissions": [office]}
+    ec2.authorize_security_group_ingress(**opening)
+    try:
+        yield
+    finally:
+        ec2.revoke_security_group_ingress(**opening)
+        elbv2.delete_listener(ListenerArn=made["Listeners"][0]["ListenerArn"])
+
+
+@variant("sni-certificate")
+def sni_certificate(sandbox: Sandbox) -> Iterator[None]:
+    """The listener serves another certificate, of a partner's host, to clients that ask for that host (SNI)."""
+    elbv2, acm, on = sandbox.aws("elbv2"), sandbox.aws("acm"), listener(sandbox)["ListenerArn"]
+    pems = sandbox.authority.issue(["partner.example.com"]).pems()
+    arn = acm.import_certificate(
+        Certificate=pems.certificate.encode(),
+        PrivateKey=pems.private_key.encode(),
+        CertificateChain=pems.chain.encode(),
+    )["CertificateArn"]
+    elbv2.add_listener_certificates(ListenerArn=on, Certificates=[{"CertificateArn": arn}])
+    yield
+    elbv2.remove_listener_certificates(ListenerArn=on, Certificates=[{"CertificateArn": arn}])
+    acm.delete_certificate(CertificateArn=arn)
+
+
+@variant("sticky-sessions")
+def sticky_sessions(sandbox: Sandbox) -> Iterator[None]:
+    """The target group is sticky: the load balancer adds its own cookies, without HttpOnly and SameSite."""
+    elbv2, group = sandbox.aws("elbv2"), target_group(sandbox)
+    on = [{"Key": "stickiness.enabled", "Value": "true"}, {"Key": "stickiness.type", "Value": "lb_cookie"}]
+    elbv2.modify_target_group_attributes(TargetGroupArn=group, Attributes=on)
+    breakage = sandbox.state_dir / "api-breakage"
+    before = breakage.read_text(encoding="utf-8") if breakage.exists() else ""
+    breakage.write_text(f"{before}balancer-adds-its-cookies\n", encoding="utf-8")
+    yield
+    left = [line for line in breakage.read_text(encoding="utf-8").split() if line != "balancer-adds-its-cookies"]
+    breakage.write_text("".join(f"{line}\n" for line in left), encoding="utf-8")
+    elbv2.modify_target_group_attributes(
+        TargetGroupArn=group, Attributes=[{"Key": "stickiness.enabled", "Value": "false"}]
+    )

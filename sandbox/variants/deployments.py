@@ -1,0 +1,212 @@
+"""Who deploys a service, and how: ECS's own strategies beside rolling, CodeDeploy, and other controllers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sandbox.site import required
+from sandbox.variants import Sandbox, variant
+from sandbox.variants.parts import overlaid, region, rule, service, target_group, where
+
+_MEASURED = {"RequestCount": 3000.0, "HTTPCode_Target_5XX_Count": 2.0, "TargetResponseTime": 0.06}
+
+
+@contextmanager
+def _pair(sandbox: Sandbox) -> Iterator[str]:
+    """A second target group beside the API's, with the same targets, which serves now; its ARN."""
+    elbv2, blue, own = sandbox.aws("elbv2"), target_group(sandbox), rule(sandbox)
+    like = elbv2.describe_target_groups(TargetGroupArns=[blue])["TargetGroups"][0]
+    same = ("Protocol", "Port", "VpcId", "TargetType", "HealthCheckPath", "HealthCheckIntervalSeconds", "Matcher")
+    made = elbv2.create_target_group(
+        Name=f"{like['TargetGroupName']}-2",
+        HealthyThresholdCount=like["HealthyThresholdCount"],
+        **{key: like[key] for key in same},
+    )
+    green = made["TargetGroups"][0]["TargetGroupArn"]
+    targets = [t["Target"] for t in elbv2.describe_target_health(TargetGroupArn=blue)["TargetHealthDescriptions"]]
+    targets = [{"Id": t["Id"], "Port": t["Port"]} for t in targets]
+    elbv2.register_targets(TargetGroupArn=green, Targets=targets)
+    elbv2.deregister_targets(TargetGroupArn=blue, Targets=targets)
+    weights = [{"TargetGroupArn": blue, "Weight": 0}, {"TargetGroupArn": green, "Weight": 100}]
+    elbv2.modify_rule(RuleArn=own["RuleArn"], Actions=[{"Type": "forward", "ForwardConfig": {"TargetGroups": weights}}])
+    _measure(sandbox, green)
+    try:
+        yield green
+    finally:
+        elbv2.modify_rule(RuleArn=own["RuleArn"], Actions=own["Actions"])
+        elbv2.register_targets(TargetGroupArn=blue, Targets=targets)
+        elbv2.delete_target_group(TargetGroupArn=green)
+
+
+def _measure(sandbox: Sandbox, group: str) -> None:
+    """CloudWatch has measured the traffic of the group as it did the other's."""
+    name = required(sandbox.environment.load_balancer).name
+    arn = sandbox.aws("elbv2").describe_load_balancers(Names=[name])["LoadBalancers"][0]["LoadBalancerArn"]
+    dimensions = {"LoadBalancer": arn.partition(":loadbalancer/")[2], "TargetGroup": group.rpartition(":")[2]}
+    named = [{"Name": key, "Value": value} for key, value in dimensions.items()]
+    began = datetime.now(UTC) - timedelta(days=8)
+    sandbox.aws("cloudwatch").put_metric_data(
+        Namespace="AWS/ApplicationELB",
+        MetricData=[
+            {"MetricName": metric, "Dimensions": named, "Timestamp": began, "Value": value}
+            for metric, value in _MEASURED.items()
+        ],
+    )
+
+
+@contextmanager
+def _by_ecs(sandbox: Sandbox, strategy: str, **how: Any) -> Iterator[None]:
+    """ECS itself shifts the API's traffic between a pair of groups; the newest revision serves from the second."""
+    described, place = service(sandbox), where(sandbox)
+    revision = described["serviceArn"].replace(":service/", ":service-revision/") + "/4980306466373577095"
+    with _pair(sandbox) as green, ExitStack() as played:
+        balancer = described["loadBalancers"][0]
+        paired = {
+            "alternateTargetGroupArn": green,
+            "productionListenerRule": rule(sandbox)["RuleArn"],
+            "roleArn": f"arn:aws:iam::{described['serviceArn'].split(':')[4]}:role/ecsInfrastructureRole",
+        }
+        serving = {"targetGroupArn": green, "productionListenerRule": paired["productionListenerRule"]}
+        shown = {
+            "serviceArn": described["serviceArn"],
+            "clusterArn": described["clusterArn"],
+            "taskDefinition": described["taskDefinition"],
+            "loadBalancers": [{**balancer, "advancedConfiguration": paired}],
+            "createdAt": {"$ago": 3600},
+            "resolvedConfiguration": {"loadBalancers": [serving]},
+        }
+        played.enter_context(_shown(sandbox, revision, shown))
+        count = described["desiredCount"]
+        current = {"arn": revision, "requestedTaskCount": count, "runningTaskCount": count, "pendingTaskCount": 0}
+        changes = {
+            "load_balancers": [{**balancer, "advancedConfiguration": paired}],
+            "deployment_configuration": {
+                **described["deploymentConfiguration"],
+                "strategy": strategy,
+                "bakeTimeInMinutes": 5,
+                **how,
+            },
+            "current_service_revisions": [current],
+        }
+        played.enter_context(
+            overlaid(
+                sandbox,
+                "ecs-service",
+                region=region(sandbox),
+                cluster=place.cluster,
+                service=place.service,
+                changes=changes,
+            )
+        )
+        yield
+
+
+@contextmanager
+def _shown(sandbox: Sandbox, arn: str, shown: dict[str, Any]) -> Iterator[None]:
+    undo = sandbox.aws_overlay("service-revision", arn=arn, shown=shown)
+    try:
+        yield
+    finally:
+        sandbox.aws_overlay("service-revision", **undo)
+
+
+@variant("native-blue-green")
+def native_blue_green(sandbox: Sandbox) -> Iterator[None]:
+    """ECS deploys the API blue/green: its rule has weights over a pair of target groups, and the second one serves."""
+    with _by_ecs(sandbox, "BLUE_GREEN"):
+        yield
+
+
+@variant("native-linear")
+def native_linear(sandbox: Sandbox) -> Iterator[None]:
+    """ECS deploys the API in steps of a tenth of the traffic."""
+    with _by_ecs(sandbox, "LINEAR", linearConfiguration={"stepPercent": 10.0, "stepBakeTimeInMinutes": 6}):
+        yield
+
+
+@variant("native-canary")
+def native_canary(sandbox: Sandbox) -> Iterator[None]:
+    """ECS deploys the API to a twentieth of the traffic first."""
+    with _by_ecs(sandbox, "CANARY", canaryConfiguration={"canaryPercent": 5.0, "canaryBakeTimeInMinutes": 10}):
+        yield
+
+
+@contextmanager
+def _by_another(sandbox: Sandbox, controller: str, **more: Any) -> Iterator[None]:
+    """Another controller deploys the API: ECS shows task sets in place of deployments, and an older one waits."""
+    described, place = service(sandbox), where(sandbox)
+
+    def task_set(number: int, status: str, age_s: int, groups: list[dict[str, Any]]) -> dict[str, Any]:
+        id_ = f"ecs-svc/{number:019d}"
+        return {
+            "id": id_,
+            "taskSetArn": described["serviceArn"].replace(":service/", ":task-set/") + f"/{id_}",
+            "status": status,
+            "taskDefinition": described["taskDefinition"],
+            "computedDesiredCount": described["desiredCount"],
+            "pendingCount": 0,
+            "runningCount": described["desiredCount"],
+            "createdAt": {"$ago": age_s},
+            "updatedAt": {"$ago": age_s},
+            "launchType": "FARGATE",
+            "platformVersion": "1.4.0",
+            "networkConfiguration": described["networkConfiguration"],
+            "loadBalancers": groups,
+            "scale": {"value": 100.0, "unit": "PERCENT"},
+            "stabilityStatus": "STEADY_STATE",
+            "stabilityStatusAt": {"$ago": age_s},
+            **more,
+        }
+
+    blue = described["loadBalancers"][0]
+    with _pair(sandbox) as green:
+        sets = [task_set(2, "PRIMARY", 600, [{**blue, "targetGroupArn": green}]), task_set(1, "ACTIVE", 86_400, [blue])]
+        changes = {
+            "deployment_controller": {"type": controller},
+            "deployments": [],
+            "task_sets": sets,
+            "running_count": 2 * described["desiredCount"],
+            "network_configuration": {} if controller == "EXTERNAL" else described["networkConfiguration"],
+            "load_balancers": [] if controller == "EXTERNAL" else [{**blue, "targetGroupArn": green}],
+        }
+        with overlaid(
+            sandbox,
+            "ecs-service",
+            region=region(sandbox),
+            cluster=place.cluster,
+            service=place.service,
+            changes=changes,
+        ):
+            yield
+
+
+@variant("codedeploy-blue-green")
+def codedeploy_blue_green(sandbox: Sandbox) -> Iterator[None]:
+    """CodeDeploy deploys the API blue/green; the tasks of the release before wait for their end without traffic."""
+    codedeploy, name = sandbox.aws("codedeploy"), "gli-api"
+    codedeploy.create_application(applicationName=name, computePlatform="ECS")
+    codedeploy.create_deployment_group(
+        applicationName=name,
+        deploymentGroupName=name,
+        serviceRoleArn="arn:aws:iam::123456789012:role/codedeploy",
+        autoRollbackConfiguration={"enabled": True, "events": ["DEPLOYMENT_FAILURE"]},
+        deploymentStyle={"deploymentType": "BLUE_GREEN", "deploymentOption": "WITH_TRAFFIC_CONTROL"},
+    )
+    made = codedeploy.create_deployment(
+        applicationName=name,
+        deploymentGroupName=name,
+        revision={"revisionType": "AppSpecContent", "appSpecContent": {"content": "{}", "sha256": "0" * 64}},
+    )
+    with _by_another(sandbox, "CODE_DEPLOY", startedBy="CODE_DEPLOY", externalId=made["deploymentId"]):
+        yield
+    sandbox.aws_overlay("codedeploy-forget", region=region(sandbox), application=name)
+
+
+@variant("external-controller")
+def external_controller(sandbox: Sandbox) -> Iterator[None]:
+    """A program of somebody else's deploys the API with task sets of its own."""
+    with _by_another(sandbox, "EXTERNAL", externalId="argo-42"):
+        yield

@@ -1,0 +1,280 @@
+"""Buckets, distributions and names as people set them up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from uuid import uuid4
+
+from gli.config.environments import Frontend
+from sandbox.aws.account import EDGE_REGION
+from sandbox.site import required
+from sandbox.variants import Sandbox, variant
+from sandbox.variants.parts import api, both, service
+
+_IDENTITY = "E2QWRUHAPOMQZL"
+
+
+def _frontends(sandbox: Sandbox) -> list[Frontend]:
+    """Those of both environments: checks hold their distributions against each other."""
+    return [f for environment in both(sandbox) for f in environment.frontends.values()]
+
+
+@contextmanager
+def _distributions(sandbox: Sandbox, change: Callable[[Frontend, dict[str, Any]], None]) -> Iterator[None]:
+    """Every frontend's distribution with another configuration."""
+    cloudfront = sandbox.aws("cloudfront", EDGE_REGION)
+    before = []
+    for frontend in _frontends(sandbox):
+        items = cloudfront.list_distributions()["DistributionList"]["Items"]
+        id_ = next(d["Id"] for d in items if frontend.host in d["Aliases"].get("Items", []))
+        before.append((id_, cloudfront.get_distribution_config(Id=id_)["DistributionConfig"]))
+        found = cloudfront.get_distribution_config(Id=id_)
+        change(frontend, found["DistributionConfig"])
+        cloudfront.update_distribution(Id=id_, IfMatch=found["ETag"], DistributionConfig=found["DistributionConfig"])
+    try:
+        yield
+    finally:
+        for id_, config in before:
+            tag = cloudfront.get_distribution_config(Id=id_)["ETag"]
+            cloudfront.update_distribution(Id=id_, IfMatch=tag, DistributionConfig=config)
+
+
+@contextmanager
+def _policies(sandbox: Sandbox, change: Callable[[str, dict[str, Any]], None]) -> Iterator[None]:
+    """Every frontend's bucket with another policy."""
+    s3 = sandbox.aws("s3")
+    before = {}
+    for frontend in _frontends(sandbox):
+        bucket = required(frontend.bucket)
+        before[bucket] = s3.get_bucket_policy(Bucket=bucket)["Policy"]
+        policy = json.loads(before[bucket])
+        change(bucket, policy)
+        s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+    try:
+        yield
+    finally:
+        for bucket, text in before.items():
+            s3.put_bucket_policy(Bucket=bucket, Policy=text)
+
+
+@variant("spa-error-mapping")
+def spa_error_mapping(sandbox: Sandbox) -> Iterator[None]:
+    """CloudFront answers 403 and 404 with /index.html and 200, and no function rewrites routes."""
+
+    def change(_: Frontend, config: dict[str, Any]) -> None:
+        config["DefaultCacheBehavior"]["FunctionAssociations"] = {"Quantity": 0}
+        for error in config["CustomErrorResponses"]["Items"]:
+            error.update(ResponsePagePath="/index.html", ResponseCode="200")
+
+    with _distributions(sandbox, change):
+        yield
+
+
+@variant("origin-access-identity")
+def origin_access_identity(sandbox: Sandbox) -> Iterator[None]:
+    """The distributions read their buckets by the older identity, and the policies name their access control too."""
+
+    def by_identity(_: Frontend, config: dict[str, Any]) -> None:
+        for origin in config["Origins"]["Items"]:
+            origin["OriginAccessControlId"] = ""
+            origin["S3OriginConfig"] = {"OriginAccessIdentity": f"origin-access-identity/cloudfront/{_IDENTITY}"}
+
+    def let_in(bucket: str, policy: dict[str, Any]) -> None:
+        identity = f"arn:aws:iam::cloudfront:user/CloudFront Origin Access Identity {_IDENTITY}"
+        statement = {"Effect": "Allow", "Principal": {"AWS": identity}, "Action": "s3:GetObject"}
+        policy["Statement"].append({**statement, "Resource": f"arn:aws:s3:::{bucket}/*"})
+
+    with _policies(sandbox, let_in), _distributions(sandbox, by_identity):
+        yield
+
+
+@variant("bucket-policy-with-more")
+def bucket_policy_with_more(sandbox: Sandbox) -> Iterator[None]:
+    """The policy lets the distribution list the bucket too, by ArnLike, and denies everybody plain HTTP."""
+
+    def add(bucket: str, policy: dict[str, Any]) -> None:
+        own = policy["Statement"][0]
+        own["Condition"] = {"ArnLike": {"AWS:SourceArn": own["Condition"]["StringEquals"]["AWS:SourceArn"]}}
+        arn = f"arn:aws:s3:::{bucket}"
+        policy["Statement"] += [
+            {**own, "Sid": "List", "Action": "s3:ListBucket", "Resource": arn},
+            {
+                "Sid": "OnlyTls",
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": "s3:*",
+                "Resource": [arn, f"{arn}/*"],
+                "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+            },
+        ]
+
+    with _policies(sandbox, add):
+        yield
+
+
+@variant("bucket-keys-alone")
+def bucket_keys_alone(sandbox: Sandbox) -> Iterator[None]:
+    """The bucket's encryption rule says that bucket keys are used, and names no algorithm."""
+    s3, bucket = sandbox.aws("s3"), required(sandbox.environment.frontends["user"].bucket)
+    before = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]
+    s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [{"BucketKeyEnabled": True}]})
+    yield
+    s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration=before)
+
+
+@variant("account-blocks-public-access")
+def account_blocks_public_access(sandbox: Sandbox) -> Iterator[None]:
+    """The account blocks public access for every bucket, and the buckets have no such setting of their own."""
+    s3, account = sandbox.aws("s3"), service(sandbox)["serviceArn"].split(":")[4]
+    buckets = [required(f.bucket) for f in sandbox.environment.frontends.values()]
+    undo = sandbox.aws_overlay("account-public-access-block", account=account, on=True)
+    before = {b: s3.get_public_access_block(Bucket=b)["PublicAccessBlockConfiguration"] for b in buckets}
+    for bucket in buckets:
+        s3.delete_public_access_block(Bucket=bucket)
+    yield
+    for bucket, configuration in before.items():
+        s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=configuration)
+    sandbox.aws_overlay("account-public-access-block", **undo)
+
+
+@variant("second-origin")
+def second_origin(sandbox: Sandbox) -> Iterator[None]:
+    """The distributions send /api/* to the load balancer, a second origin beside the bucket."""
+    name = required(sandbox.environment.load_balancer).name
+    host = sandbox.aws("elbv2").describe_load_balancers(Names=[name])["LoadBalancers"][0]["DNSName"]
+
+    def add(_: Frontend, config: dict[str, Any]) -> None:
+        custom = {"HTTPPort": 80, "HTTPSPort": 443, "OriginProtocolPolicy": "https-only"}
+        config["Origins"]["Items"].append({"Id": "api", "DomainName": host, "CustomOriginConfig": custom})
+        config["Origins"]["Quantity"] = len(config["Origins"]["Items"])
+        path = {"PathPattern": "/api/*", "TargetOriginId": "api", "ViewerProtocolPolicy": "redirect-to-https"}
+        config["CacheBehaviors"] = {"Quantity": 1, "Items": [{**path, "Compress": True}]}
+
+    with _distributions(sandbox, add):
+        yield
+
+
+@variant("scripts-as-x-javascript")
+def scripts_as_x_javascript(sandbox: Sandbox) -> Iterator[None]:
+    """Scripts are served as application/x-javascript, which every browser runs."""
+    with ExitStack() as stored:
+        for frontend in sandbox.environment.frontends.values():
+            stored.enter_context(_scripts_as(sandbox, required(frontend.bucket), "application/x-javascript"))
+        yield
+
+
+@contextmanager
+def _scripts_as(sandbox: Sandbox, bucket: str, kind: str) -> Iterator[None]:
+    s3 = sandbox.aws("s3")
+    keys = [o["Key"] for o in s3.list_objects_v2(Bucket=bucket)["Contents"] if o["Key"].endswith(".js")]
+    before = {key: s3.get_object(Bucket=bucket, Key=key) for key in keys}
+    objects = {k: (o["Body"].read(), o["ContentType"], o["CacheControl"]) for k, o in before.items()}
+    for key, (body, _, kept) in objects.items():
+        s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=kind, CacheControl=kept)
+    try:
+        yield
+    finally:
+        for key, (body, usual, kept) in objects.items():
+            s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=usual, CacheControl=kept)
+
+
+@contextmanager
+def _records(sandbox: Sandbox, *made: dict[str, Any]) -> Iterator[None]:
+    """Other records in place of the API's alias."""
+    route53 = sandbox.aws("route53")
+    zone = _zone(sandbox)
+    records = route53.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+    old = next(r for r in records if r["Name"] == f"{api(sandbox).host}." and r["Type"] == "A")
+    _change(sandbox, zone, [("DELETE", old), *(("CREATE", record) for record in made)])
+    try:
+        yield
+    finally:
+        _change(sandbox, zone, [*(("DELETE", record) for record in made), ("CREATE", old)])
+
+
+def _zone(sandbox: Sandbox) -> str:
+    name = required(sandbox.environment.dns.zone)
+    zones = sandbox.aws("route53").list_hosted_zones()["HostedZones"]
+    return str(next(z["Id"] for z in zones if z["Name"] == f"{name}." and not z["Config"].get("PrivateZone")))
+
+
+def _change(sandbox: Sandbox, zone: str, changes: list[tuple[str, dict[str, Any]]]) -> None:
+    batch = {"Changes": [{"Action": action, "ResourceRecordSet": record} for action, record in changes]}
+    sandbox.aws("route53").change_resource_record_sets(HostedZoneId=zone, ChangeBatch=batch)
+
+
+def _balancer(sandbox: Sandbox) -> dict[str, Any]:
+    name = required(sandbox.environment.load_balancer).name
+    found: list[dict[str, Any]] = sandbox.aws("elbv2").describe_load_balancers(Names=[name])["LoadBalancers"]
+    return found[0]
+
+
+def _alias(sandbox: Sandbox, **more: Any) -> dict[str, Any]:
+    balancer = _balancer(sandbox)
+    target = {
+        "HostedZoneId": balancer["CanonicalHostedZoneId"],
+        "DNSName": f"dualstack.{balancer['DNSName']}.",
+        "EvaluateTargetHealth": True,
+    }
+    return {"Name": f"{api(sandbox).host}.", "Type": "A", "AliasTarget": target, **more}
+
+
+@variant("cname-to-the-balancer")
+def cname_to_the_balancer(sandbox: Sandbox) -> Iterator[None]:
+    """The API's name is a CNAME to the load balancer in place of an alias."""
+    value = [{"Value": _balancer(sandbox)["DNSName"]}]
+    with _records(sandbox, {"Name": f"{api(sandbox).host}.", "Type": "CNAME", "TTL": 60, "ResourceRecords": value}):
+        yield
+
+
+@variant("failover-records")
+def failover_records(sandbox: Sandbox) -> Iterator[None]:
+    """The API's name has a primary and a secondary record, both to the load balancer."""
+    primary = _alias(sandbox, SetIdentifier="primary", Failover="PRIMARY")
+    with _records(sandbox, primary, _alias(sandbox, SetIdentifier="secondary", Failover="SECONDARY")):
+        yield
+
+
+@variant("weighted-records")
+def weighted_records(sandbox: Sandbox) -> Iterator[None]:
+    """The API's name has two weighted records, both to the load balancer."""
+    with _records(
+        sandbox,
+        _alias(sandbox, SetIdentifier="one", Weight=100),
+        _alias(sandbox, SetIdentifier="two", Weight=0),
+    ):
+        yield
+
+
+@variant("private-zone-of-the-same-name")
+def private_zone_of_the_same_name(sandbox: Sandbox) -> Iterator[None]:
+    """The VPC has a private zone of the same name, with other records."""
+    route53, ec2 = sandbox.aws("route53"), sandbox.aws("ec2")
+    vpc = {"VPCRegion": required(sandbox.environment.aws).region, "VPCId": ec2.describe_vpcs()["Vpcs"][0]["VpcId"]}
+    zone = route53.create_hosted_zone(
+        Name=required(sandbox.environment.dns.zone),
+        CallerReference=uuid4().hex,
+        HostedZoneConfig={"PrivateZone": True, "Comment": "inside"},
+        VPC=vpc,
+    )["HostedZone"]["Id"]
+    record = {"Name": f"{api(sandbox).host}.", "Type": "A", "TTL": 60, "ResourceRecords": [{"Value": "10.10.0.7"}]}
+    _change(sandbox, zone, [("CREATE", record)])
+    yield
+    _change(sandbox, zone, [("DELETE", record)])
+    route53.delete_hosted_zone(Id=zone)
+
+
+@variant("distribution-with-a-wildcard")
+def distribution_with_a_wildcard(sandbox: Sandbox) -> Iterator[None]:
+    """The distributions serve every host below a name too: an alias is a wildcard, beside the frontend's host."""
+    zone = required(sandbox.environment.dns.zone)
+
+    def add(frontend: Frontend, config: dict[str, Any]) -> None:
+        config["Aliases"]["Items"].append(f"*.{frontend.host.partition('.')[0]}-apps.{zone}")
+        config["Aliases"]["Quantity"] = len(config["Aliases"]["Items"])
+
+    with _distributions(sandbox, add):
+        yield

@@ -1,0 +1,105 @@
+"""What the variants have in common: the API's service, its task definition, and the undoing of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from gli.config.environments import Ecs, Environment, Service
+from sandbox.handle import Sandbox
+from sandbox.site import required
+
+_KEPT = (  # what DescribeTaskDefinition returns and RegisterTaskDefinition takes
+    *("family", "networkMode", "requiresCompatibilities", "cpu", "memory", "executionRoleArn", "taskRoleArn"),
+    "containerDefinitions",
+)
+
+
+def api(sandbox: Sandbox) -> Service:
+    """The service that most variants change."""
+    return sandbox.environment.services["api"]
+
+
+def where(sandbox: Sandbox) -> Ecs:
+    """Where the API runs."""
+    return required(api(sandbox).ecs)
+
+
+def region(sandbox: Sandbox) -> str:
+    """The region of the environment."""
+    return required(sandbox.environment.aws).region
+
+
+def both(sandbox: Sandbox) -> tuple[Environment, Environment]:
+    """The environment and its counterpart: checks hold them against each other."""
+    return sandbox.environment, sandbox.site.other
+
+
+def service(sandbox: Sandbox) -> dict[str, Any]:
+    """The API's service as ECS describes it."""
+    place = where(sandbox)
+    found = sandbox.aws("ecs").describe_services(cluster=place.cluster, services=[place.service])["services"]
+    described: dict[str, Any] = found[0]
+    return described
+
+
+def target_group(sandbox: Sandbox) -> str:
+    """The ARN of the group that the API registers in."""
+    return str(service(sandbox)["loadBalancers"][0]["targetGroupArn"])
+
+
+def listener(sandbox: Sandbox) -> dict[str, Any]:
+    """The load balancer's listener on 443."""
+    elbv2, name = sandbox.aws("elbv2"), required(sandbox.environment.load_balancer).name
+    arn = elbv2.describe_load_balancers(Names=[name])["LoadBalancers"][0]["LoadBalancerArn"]
+    found: list[dict[str, Any]] = elbv2.describe_listeners(LoadBalancerArn=arn)["Listeners"]
+    return next(x for x in found if x["Port"] == 443)
+
+
+def rule(sandbox: Sandbox) -> dict[str, Any]:
+    """The rule of the API's host."""
+    on, host = listener(sandbox)["ListenerArn"], api(sandbox).host
+    rules: list[dict[str, Any]] = sandbox.aws("elbv2").describe_rules(ListenerArn=on)["Rules"]
+    hosts = [[h for c in r["Conditions"] for h in c.get("HostHeaderConfig", {}).get("Values", [])] for r in rules]
+    return next(rule for rule, named in zip(rules, hosts, strict=True) if host in named)
+
+
+@contextmanager
+def overlaid(sandbox: Sandbox, action: str, **parameters: Any) -> Iterator[None]:
+    """A state that nobody can ask AWS for."""
+    undo = sandbox.aws_overlay(action, **parameters)
+    try:
+        yield
+    finally:
+        sandbox.aws_overlay(action, **undo)
+
+
+@contextmanager
+def reconfigured(sandbox: Sandbox, **tables: Any) -> Iterator[None]:
+    """Other tables in the overlay of environments.toml."""
+    undo = sandbox.reconfigure(tables)
+    try:
+        yield
+    finally:
+        sandbox.reconfigure(undo)
+
+
+@contextmanager
+def redefined(
+    sandbox: Sandbox, change: Callable[[dict[str, Any]], None], environment: Environment | None = None
+) -> Iterator[None]:
+    """The API on a new revision of its task definition, changed; of another environment where one is named."""
+    ecs, place = sandbox.aws("ecs"), required((environment or sandbox.environment).services["api"].ecs)
+    found = ecs.describe_services(cluster=place.cluster, services=[place.service])["services"][0]
+    before = found["taskDefinition"]
+    described = ecs.describe_task_definition(taskDefinition=before)["taskDefinition"]
+    definition = {key: described[key] for key in _KEPT}
+    change(definition)
+    arn = ecs.register_task_definition(**definition)["taskDefinition"]["taskDefinitionArn"]
+    ecs.update_service(cluster=place.cluster, service=place.service, taskDefinition=arn)
+    try:
+        yield
+    finally:
+        ecs.update_service(cluster=place.cluster, service=place.service, taskDefinition=before)
+        ecs.deregister_task_definition(taskDefinition=arn)

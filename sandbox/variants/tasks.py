@@ -1,0 +1,132 @@
+"""What tasks are made of: sidecars and log routers, secrets in other places, variables that hide nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from sandbox.variants import Sandbox, variant
+from sandbox.variants.parts import both, redefined, region, service
+
+
+def _awslogs(group: str, where: str) -> dict[str, Any]:
+    return {
+        "logDriver": "awslogs",
+        "options": {"awslogs-group": group, "awslogs-region": where, "awslogs-stream-prefix": "sidecar"},
+    }
+
+
+@variant("sidecars")
+def sidecars(sandbox: Sandbox) -> Iterator[None]:
+    """X-Ray's daemon and an agent stand beside the API, and write to a log group of their own, or nowhere."""
+    logs = _awslogs("/gli/sidecars", region(sandbox))
+
+    def add(definition: dict[str, Any]) -> None:
+        definition["containerDefinitions"] += [
+            {
+                "name": "xray",
+                "image": "public.ecr.aws/xray/aws-xray-daemon:3.3.13",
+                "essential": False,
+                "portMappings": [{"containerPort": 2000, "protocol": "udp"}],
+                "logConfiguration": logs,
+            },
+            {"name": "datadog-agent", "image": "public.ecr.aws/datadog/agent:7", "essential": False},
+        ]
+
+    with redefined(sandbox, add):
+        yield
+
+
+@variant("firelens")
+def firelens(sandbox: Sandbox) -> Iterator[None]:
+    """The API logs through FireLens: a log router beside it sends its lines where they belong."""
+
+    def route(definition: dict[str, Any]) -> None:
+        container = definition["containerDefinitions"][0]
+        group = container["logConfiguration"]["options"]["awslogs-group"]
+        container["logConfiguration"] = {
+            "logDriver": "awsfirelens",
+            "options": {"Name": "cloudwatch_logs", "region": region(sandbox), "log_group_name": group},
+        }
+        definition["containerDefinitions"].append(
+            {
+                "name": "log_router",
+                "image": "public.ecr.aws/aws-observability/aws-for-fluent-bit:stable",
+                "essential": True,
+                "firelensConfiguration": {"type": "fluentbit"},
+                "logConfiguration": _awslogs("/gli/sidecars", region(sandbox)),
+            }
+        )
+
+    with redefined(sandbox, route):
+        yield
+
+
+@variant("variables-that-hide-nothing")
+def variables_that_hide_nothing(sandbox: Sandbox) -> Iterator[None]:
+    """The API's plain variables end in KEY and TOKEN: a cache key's prefix, a header's name, keys that are public."""
+    harmless = {
+        "CACHE_KEY": "gli_api_v20260101",
+        "CSRF_TOKEN": "X-CSRF-Token-Header-Name",
+        "PARTITION_KEY": "tenantIdAndCreatedAt",
+        "STRIPE_PUBLISHABLE_KEY": "pk_live_4f9a1c2b7d8e4f9a1c2b7d8e",
+        "VAPID_PUBLIC_KEY": "BEl62iUYgUivxIkv69yViEuiBIa-Ib9-SkvMeAtA3LFgDzkrxZJjSgSnfckjBJuBkr3qBUYIHBQFLXYp5Nksh8U",
+        "USE_TOKEN": "true",
+    }
+    added = [{"name": name, "value": value} for name, value in harmless.items()]
+    with ExitStack() as changed:
+        for environment in both(sandbox):
+
+            def add(definition: dict[str, Any]) -> None:
+                definition["containerDefinitions"][0]["environment"].extend(added)
+
+            changed.enter_context(redefined(sandbox, add, environment))
+        yield
+
+
+@contextmanager
+def _allowed(sandbox: Sandbox, *statements: dict[str, Any]) -> Iterator[None]:
+    """The API's execution role may do more."""
+    arn = sandbox.aws("ecs").describe_task_definition(taskDefinition=service(sandbox)["taskDefinition"])
+    role = arn["taskDefinition"]["executionRoleArn"].rpartition("/")[2]
+    document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+    sandbox.aws("iam").put_role_policy(RoleName=role, PolicyName="variant", PolicyDocument=document)
+    try:
+        yield
+    finally:
+        sandbox.aws("iam").delete_role_policy(RoleName=role, PolicyName="variant")
+
+
+@variant("secrets-in-parameters")
+def secrets_in_parameters(sandbox: Sandbox) -> Iterator[None]:
+    """Two of the API's variables come from parameters of Systems Manager, named by ARN and by name alone."""
+    ssm = sandbox.aws("ssm")
+    names = ("/stg/gli/secret-key", "/stg/gli/broker-url")
+    for name in names:
+        ssm.put_parameter(Name=name, Value="not-the-real-one", Type="SecureString")
+    account = service(sandbox)["serviceArn"].split(":")[4]
+    arns = [f"arn:aws:ssm:{region(sandbox)}:{account}:parameter{name}" for name in names]
+
+    def refer(definition: dict[str, Any]) -> None:
+        secrets = definition["containerDefinitions"][0]["secrets"]
+        secrets[0]["valueFrom"], secrets[1]["valueFrom"] = arns[0], names[1]
+
+    allow = {"Effect": "Allow", "Action": "ssm:GetParameters", "Resource": arns}
+    with _allowed(sandbox, allow), redefined(sandbox, refer):
+        yield
+    ssm.delete_parameters(Names=list(names))
+
+
+@variant("secrets-under-a-customer-key")
+def secrets_under_a_customer_key(sandbox: Sandbox) -> Iterator[None]:
+    """The application's secret is encrypted with a key of GLI's own, which the execution role may use."""
+    kms, secretsmanager = sandbox.aws("kms"), sandbox.aws("secretsmanager")
+    key = kms.create_key(Description="secrets of staging")["KeyMetadata"]["Arn"]
+    name = sandbox.environment.services["api"].deep_health_secret
+    secretsmanager.update_secret(SecretId=name, KmsKeyId=key)
+    with _allowed(sandbox, {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": key}):
+        yield
+    secretsmanager.update_secret(SecretId=name, KmsKeyId="alias/aws/secretsmanager")
+    kms.disable_key(KeyId=key)

@@ -1,0 +1,89 @@
+"""Set-ups that AWS documents and users run stay GO, and no check warns of them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from conftest import ROOT, SANDBOX, Sandbox, clean_environment
+
+VARIANTS = [
+    v["id"]
+    for v in json.loads(
+        subprocess.run(
+            [*SANDBOX, "variants", "--json"],
+            cwd=ROOT,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+    )
+]
+TOGETHER = (
+    "native-blue-green",
+    "health-check-takes-any-2xx",
+    "listener-for-tests",
+    "registry-scans-on-push",
+    "sidecars",
+    "secrets-in-parameters",
+    "bucket-policy-with-more",
+)
+"""Variants of different parts of the stack, which can all be true at once."""
+
+
+def stays_go(sandbox: Sandbox, tmp_path: Path, *variants: str) -> None:
+    sandbox.ask("vary", *variants)
+    try:
+        ran = sandbox.verify_often(reports=tmp_path)
+    finally:
+        sandbox.ask("restore", *variants)
+    assert (ran.red, ran.last_line) == (set(), "VERDICT sandbox: GO"), ran.output
+
+
+def test_several_variants_together_stay_go(sandbox: Sandbox, tmp_path: Path) -> None:
+    stays_go(sandbox, tmp_path, *TOGETHER)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_variant_stays_go(sandbox: Sandbox, tmp_path: Path, variant: str) -> None:
+    stays_go(sandbox, tmp_path, variant)
+
+
+@pytest.mark.exhaustive
+def test_everything_is_as_it_was_before(sandbox: Sandbox, tmp_path: Path) -> None:
+    """What a variant left behind would show in the run after it."""
+    ran = sandbox.verify(reports=tmp_path)
+    assert (ran.red, ran.last_line) == (set(), "VERDICT sandbox: GO"), ran.output
+
+
+def test_a_sandbox_starts_with_the_variants_that_are_named() -> None:
+    name = "varied"
+    handle = Sandbox(name, {})
+    handle.call("up", "--detach", "--variant", "health-check-takes-any-2xx", "--variant", "bucket-keys-alone")
+    try:
+        listed = {v["id"] for v in json.loads(handle.call("variants", "--json")) if v["active"]}
+        assert listed == {"health-check-takes-any-2xx", "bucket-keys-alone"}
+        assert json.loads(handle.call("status", "--json"))["variants"] == [
+            "health-check-takes-any-2xx",
+            "bucket-keys-alone",
+        ]
+    finally:
+        handle.call("down", check=False)
+
+
+def test_an_unknown_variant_is_refused_with_its_neighbours() -> None:
+    ended = subprocess.run(
+        [*SANDBOX, "up", "--detach", "--variant", "native-blue-gren"],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("there is no variant 'native-blue-gren'; did you mean native-blue-green")
