@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 from urllib.parse import quote, quote_plus
 
 import pytest
 
 from conftest import Project
-from gli.report.redact import Redactor, carried
+from gli.report import terminal
+from gli.report.redact import MASK, Redactor, carried
 
 CANARY = 'c4n4ry/+"s3cret&é'
 FORMS = {
@@ -19,6 +21,11 @@ FORMS = {
     "in a query": quote_plus(CANARY),
     "fully quoted": quote(CANARY, safe=""),
     "base64": base64.b64encode(CANARY.encode()).decode(),
+    "in HTML": html.escape(CANARY),
+    "as Python writes it": repr(CANARY),
+    "in JSON in JSON": json.dumps(json.dumps(CANARY))[1:-1],
+    "in hexadecimal digits": CANARY.encode().hex(),
+    "in wrapped base64": base64.encodebytes(("x" * 50 + f"password={CANARY} " * 3).encode()).decode().strip(),
     "base64 without padding": base64.urlsafe_b64encode(CANARY.encode()).decode().rstrip("="),
 }
 
@@ -42,6 +49,11 @@ def test_a_known_value_is_hidden_in_every_form(form: str) -> None:
         ("Set-Cookie: sessionid=hunter22; Path=/", "Set-Cookie: ***"),
         ("GET /v1?page=2&access_token=hunter22#top", "GET /v1?page=2&access_token=***#top"),
         ("AWS_SECRET_ACCESS_KEY=hunter22 aws s3 ls", "AWS_SECRET_ACCESS_KEY=*** aws s3 ls"),
+        ("client_secret: hunter22 in a file", "client_secret: *** in a file"),
+        ("glpat-" + "a1" * 10 + " was sent", "*** was sent"),
+        ("npm_" + "a1" * 18 + " was sent", "*** was sent"),
+        ("sk_live_" + "a1" * 12 + " was sent", "*** was sent"),
+        ("AIza" + "a1" * 17 + "b was sent", "*** was sent"),
         ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl was sent", "*** was sent"),
         ("saw postgresql%3A%2F%2Fapp%3Ahunter22%40db%2Fgli", "saw ***"),
         (f"saw {base64.b64encode(b'password=hunter22').decode()}", "saw ***"),
@@ -167,3 +179,37 @@ def test_the_credentials_of_the_run_s_own_environment_are_hidden(monkeypatch: py
     for name in ("GITHUB_TOKEN", "GLI_STATUS_TOKEN", "AWS_SESSION_TOKEN"):
         monkeypatch.setenv(name, f"hunter22-{name}")
         assert Redactor(carried()).text(f"saw hunter22-{name}") == "saw ***"
+
+
+def test_a_short_value_is_hidden_where_it_stands_alone() -> None:
+    assert Redactor(["k3y"]).text("saw k3y, not stg-k3y") == "saw ***, not stg-k3y"
+
+
+def test_what_acts_on_a_terminal_is_spelt_out() -> None:
+    assert Redactor().text("a\x1b[2Kb\x07\u202ec\tok") == "a\\u001b[2Kb\\u0007\\u202ec\tok"
+
+
+def test_no_line_is_a_command_of_a_runner(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.say(["  ::error::pwned", "##[error]pwned", "a :: b"])
+    assert capsys.readouterr().out == "  : :error::pwned\n# #[error]pwned\na :: b\n"
+
+
+def test_percent_signs_without_an_end_are_hidden_and_end() -> None:
+    assert Redactor().text("%" + "25" * 5_000) == MASK
+
+
+LONG = {
+    "a URL that begins nowhere": "a" * 200_000 + " ://",
+    "percent signs": "a" * 200_000 + "%zz",
+    "tokens that do not end": "-eyJ" * 50_000,
+    "names without a value": "token" * 40_000 + " =",
+    "headers in headers": "x-" * 100_000 + "token",
+    "cookies in cookies": "cookie:" * 30_000,
+    "lines of base64": ("A" * 64 + "\n") * 3_000,
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+def test_time_grows_with_the_text_alone(kind: str) -> None:
+    """What was quadratic took minutes here: the test's own limit of time would end it."""
+    assert len(Redactor(["s3cretvalue"]).text(LONG[kind])) > 0

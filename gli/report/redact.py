@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import html
 import json
 import os
 import re
 import threading
 from collections.abc import Iterable
+from textwrap import wrap
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
 
@@ -28,44 +30,71 @@ _CARRIED = (
     "PGPASSWORD",
 )
 _SHORTEST = 6  # a shorter value would mask ordinary words
-_HEADERS = r"(?:proxy-)?authorization|(?:x-)?api-?key|x-[a-z0-9-]*(?:token|secret|key|signature)"
-_NAMED = r"[a-z0-9_]*(?:secret|token|password|api_?key|access_key)[a-z0-9_]*"
+_SHORTEST_WORD = 3  # and one shorter than that would mask them even where it stands alone
+_ROUNDS = 3  # text in text in text; what is wrapped more often is hidden whole
+# Every repetition is bounded, or ends at a character that the pattern can't begin with: time grows with the text alone.
+_HEADERS = r"(?:proxy-)?authorization|(?:x-)?api-?key|(?<![a-z0-9-])x-[a-z0-9-]{0,40}(?:token|secret|key|signature)"
+_NAMED = r"(?:secret|token|password|api_?key|access_key)[a-z0-9_]{0,64}"
 # Each place with words of which one is in every text that it is found in: looking for a word is much the faster.
 _PLACES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = tuple(
     (words, re.compile(pattern, re.IGNORECASE), rf"\g<place>{MASK}\g<rest>")
     for words, pattern in (
         # RFC 3986 userinfo
-        (("://",), r"(?P<place>[a-z][a-z0-9+.-]*://)[^/\s@'\"]*(?P<rest>@)"),
+        (("://",), r"(?P<place>://)[^/\s@'\"]*(?P<rest>@)"),
         # libpq's connection strings
         (("password=", "passwd=", "pwd="), r"(?P<place>\b(?:password|passwd|pwd)=)(?:'[^']*'|[^\s'\",;&]+)(?P<rest>)"),
         # RFC 7235 credentials, and headers and cookies that carry some
-        (("bearer", "basic", "token"), r"(?P<place>\b(?:Bearer|Basic|Token)\s+)[a-z0-9._~+/=-]{8,}(?P<rest>)"),
+        (("bearer", "basic", "token"), r"(?P<place>\b(?:Bearer|Basic|Token)\s{1,8})[a-z0-9._~+/=-]{8,}(?P<rest>)"),
         (
             ("authorization", "key", "token", "secret", "signature"),
-            rf"(?P<place>\b(?:{_HEADERS})['\"]?\s*[:=]\s*['\"]?)(?!(?:Bearer|Basic|Token)\s)[^\s'\",;]{{6,}}(?P<rest>)",
+            rf"(?P<place>\b(?:{_HEADERS})['\"]?\s{{0,8}}[:=]\s{{0,8}}['\"]?)(?!(?:Bearer|Basic|Token)\s)[^\s'\",;]{{6,}}(?P<rest>)",
         ),
-        (("cookie",), r"(?P<place>\bcookie['\"]?\s*[:=]\s*['\"]?)[^\s=;,'\"]+=[^\r\n'\"]+(?P<rest>)"),
+        (("cookie",), r"(?P<place>\bcookie['\"]?\s{0,8}[:=]\s{0,8}['\"]?)[^\s=;,'\"]{1,128}=[^\r\n'\"]+(?P<rest>)"),
         # URL parameters and variables that are named like secrets
         (
             ("signature=", "sig=", "credential="),
-            r"(?P<place>[?&][a-z0-9_.-]*(?:signature|credential|sig)=)[^\s&#'\"]+(?P<rest>)",
+            r"(?P<place>[?&][a-z0-9_.-]{0,64}(?:signature|credential|sig)=)[^\s&#'\"]+(?P<rest>)",
         ),
-        (("=",), rf"(?P<place>(?:\b|(?<=[?&])){_NAMED}=)[^\s&#'\",;$]{{6,}}(?P<rest>)"),
+        (("=",), rf"(?P<place>{_NAMED}=)[^\s&#'\",;$]{{6,}}(?P<rest>)"),
+        (
+            ("client_secret", "password", "passwd", "secret_key", "private_key", "access_token", "refresh_token"),
+            (
+                r"(?P<place>(?:client_secret|passw(?:or)?d|secret_key|private_key|(?:access|refresh)_token)['\"]?"
+                r"\s{0,8}:\s{0,8}['\"]?)[^\s'\",;{}\[\]]{6,}(?P<rest>)"
+            ),
+        ),
         # shapes: JSON Web Tokens, GitHub, Slack, AWS, PEM
-        (("eyj",), r"(?P<place>\b)eyJ[a-z0-9_-]{8,}\.[a-z0-9_-]{4,}(?:\.[a-z0-9_-]*)?(?P<rest>)"),
+        (
+            ("eyj",),
+            (
+                r"(?<![a-z0-9_-])(?=[a-z0-9_-]*+\.[a-z0-9_-]{4})(?P<place>[a-z0-9_-]*?)"
+                r"eyJ[a-z0-9_-]{8,}\.[a-z0-9_-]{4,}(?:\.[a-z0-9_-]*)?(?P<rest>)"
+            ),
+        ),
+        (
+            ("glpat-", "npm_", "sk_live_", "rk_live_", "aiza", "sk-"),
+            (
+                r"(?P<place>\b)(?:glpat-[a-z0-9_-]{20,}|npm_[a-z0-9]{30,}|[sr]k_live_[a-z0-9]{16,}|AIza[a-z0-9_-]{30,}"
+                r"|sk-[a-z0-9_-]{32,})(?P<rest>)"
+            ),
+        ),
         (
             ("gh", "github_pat_", "xox"),
             r"(?P<place>\b)(?:gh[pousr]_[a-z0-9]{20,}|github_pat_[a-z0-9_]{20,}|xox[abeoprs]-[a-z0-9-]{10,})(?P<rest>)",
         ),
         (("hooks.slack.com",), r"(?P<place>hooks\.slack\.com/(?:services|workflows)/)[a-z0-9/_-]+(?P<rest>)"),
         (("akia", "asia"), r"(?P<place>\b)(?:AKIA|ASIA)[A-Z2-7]{16}(?P<rest>\b)"),
-        (("private key",), r"(?P<place>-----BEGIN [A-Z ]*PRIVATE KEY-----)(?s:.*?)(?P<rest>-----END|\Z)"),
+        (("private key",), r"(?P<place>-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----)(?s:.*?)(?P<rest>-----END|\Z)"),
     )
 )
 _KEYS = re.compile(
     rf"(?:set-)?cookie|{_HEADERS}|passw(?:or)?d|(?:aws_)?(?:secret_access_key|session_token)", re.IGNORECASE
 )
-_PERCENT = re.compile(r"[^\s'\"<>]*%[0-9A-Fa-f]{2}[^\s'\"<>]*")
+_WORD = re.compile(r"[^\s'\"<>]+")
+_PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
+_WRAPPED = re.compile(r"(?<![A-Za-z0-9+/=])(?:[A-Za-z0-9+/]{48,76}\r?\n)++[A-Za-z0-9+/]{0,76}={0,2}")
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""What moves a terminal's cursor or turns the direction of text; line ends and tabs stay."""
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_-]{16,}={0,2}")
 
 
@@ -79,7 +108,8 @@ class Redactor:
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         self._known: frozenset[str] = frozenset()
-        self._pattern: re.Pattern[str] | None = None
+        self._forms: tuple[str, ...] = ()
+        self._words: re.Pattern[str] | None = None
         self._hidden: dict[str, str] = {}
         self._learning = threading.Lock()
         self.learn(values)
@@ -87,10 +117,13 @@ class Redactor:
     def learn(self, values: Iterable[str]) -> None:
         """Values that must not leave from now on."""
         with self._learning:
-            known = self._known | {v for v in values if len(v) >= _SHORTEST}
+            known = self._known | {v for v in values if len(v) >= _SHORTEST_WORD}
             if known != self._known:
-                forms = {form for value in known for form in _forms(value)}
-                self._pattern = re.compile("|".join(re.escape(f) for f in sorted(forms, key=len, reverse=True)))
+                long = {value for value in known if len(value) >= _SHORTEST}
+                forms = {form for value in long for form in _forms(value)}
+                self._forms = tuple(sorted(forms, key=len, reverse=True))
+                words = "|".join(re.escape(value) for value in sorted(known - long, key=len, reverse=True))
+                self._words = re.compile(rf"(?<![\w-])(?:{words})(?![\w-])") if words else None
                 self._known, self._hidden = known, {}  # last: what is kept from now on was hidden by the new pattern
 
     def text(self, text: str) -> str:
@@ -99,23 +132,30 @@ class Redactor:
         kept = self._hidden  # a verdict says the same words over and over
         hidden = kept.get(text)
         if hidden is None:
-            hidden = kept[text] = self._without(text)
+            hidden = kept[text] = disarmed(self._without(text, _ROUNDS))
         return hidden
 
-    def _without(self, text: str) -> str:
-        if self._pattern is not None:
-            text = self._pattern.sub(MASK, text)
+    def _without(self, text: str, rounds: int) -> str:
+        for form in self._forms:
+            if form in text:
+                text = text.replace(form, MASK)
+        if self._words is not None:
+            text = self._words.sub(MASK, text)
         lowered = text.lower()
         for words, pattern, kept in _PLACES:
             if any(word in lowered for word in words):
                 text = pattern.sub(kept, text)
         if "%" in text:
-            text = _PERCENT.sub(lambda found: self._unless_inside(found[0], unquote(found[0])), text)
-        return _BASE64.sub(lambda found: self._unless_inside(found[0], _decoded(found[0])), text)
+            text = _WORD.sub(lambda found: self._unless_inside(found[0], _unquoted(found[0]), rounds), text)
+        if "\n" in text:
+            text = _WRAPPED.sub(lambda found: self._unless_inside(found[0], _decoded(found[0]), rounds), text)
+        return _BASE64.sub(lambda found: self._unless_inside(found[0], _decoded(found[0]), rounds), text)
 
-    def _unless_inside(self, encoded: str, inside: str) -> str:
-        """The encoded text, or the mask where a secret is inside."""
-        return encoded if self.text(inside) == inside else MASK
+    def _unless_inside(self, encoded: str, inside: str, rounds: int) -> str:
+        """The encoded text, or the mask where a secret is inside, or too much to look at."""
+        if not inside or inside == encoded:
+            return encoded
+        return encoded if rounds and self._without(inside, rounds - 1) == inside else MASK
 
     def document(self, value: Any) -> Any:
         """A JSON document without secrets, keys included; what stands under a key like `password` is one."""
@@ -132,9 +172,19 @@ class Redactor:
         return MASK if secret else self.document(value)
 
 
+def disarmed(text: str) -> str:
+    """The text without what acts on a terminal: control characters and those that turn the direction are spelt out."""
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _unquoted(word: str) -> str:
+    """The text inside percent-encoding; empty where there is none."""
+    return unquote(word) if _PERCENT.search(word) else ""
+
+
 def _decoded(encoded: str) -> str:
     """The text inside base64, of either alphabet; empty where there is none."""
-    bare = encoded.rstrip("=")
+    bare = "".join(encoded.split()).rstrip("=")
     try:
         return base64.b64decode(
             bare + "=" * (-len(bare) % 4), altchars=b"-_" if set(bare) & set("-_") else None
@@ -146,5 +196,12 @@ def _decoded(encoded: str) -> str:
 def _forms(value: str) -> set[str]:
     raw = value.encode()
     encoded = {base64.b64encode(raw), base64.urlsafe_b64encode(raw)}
-    forms = {value, quote(value, safe=""), quote(value), quote_plus(value), json.dumps(value)[1:-1]}
-    return forms | {e.decode() for e in encoded} | {e.decode().rstrip("=") for e in encoded}
+    in_json = json.dumps(value)[1:-1]
+    forms = {value, quote(value, safe=""), quote(value), quote_plus(value), in_json, json.dumps(in_json)[1:-1]}
+    forms |= {json.dumps(value, ensure_ascii=False)[1:-1], html.escape(value), repr(value)[1:-1], repr(raw)[2:-1]}
+    forms |= {raw.hex(), raw.hex().upper()}
+    for one in encoded:
+        text = one.decode()
+        forms |= {text, text.rstrip("=")}
+        forms |= {end.join(wrap(text, width)) for width in (64, 76) for end in ("\n", "\r\n") if len(text) > width}
+    return forms

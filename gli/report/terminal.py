@@ -43,8 +43,14 @@ def paint_of(setting: str) -> Paint:
 def say(lines: Iterable[str]) -> None:
     """Prints, also where the terminal's encoding lacks a character."""
     encoding = sys.stdout.encoding or "utf-8"
-    text = "\n".join(lines).encode(encoding, "backslashreplace").decode(encoding)
+    text = "\n".join(map(_no_command, lines)).encode(encoding, "backslashreplace").decode(encoding)
     print(text, flush=True)
+
+
+def _no_command(line: str) -> str:
+    """The line, unless a CI runner would take it for a command: GitHub's begin with `::` or `##[`."""
+    bare = line.lstrip()
+    return line.replace(bare, f"{bare[:1]} {bare[1:]}", 1) if bare.startswith(("::", "##[")) else line
 
 
 def summary(
