@@ -30,7 +30,6 @@ TOGETHER = (
     "registry-scans-on-push",
     "sidecars",
     "secrets-in-parameters",
-    "bucket-policy-with-more",
 )
 """Variants of different parts of the stack, which can all be true at once."""
 
@@ -64,13 +63,13 @@ def test_everything_is_as_it_was_before(sandbox: Sandbox, tmp_path: Path) -> Non
 def test_a_sandbox_starts_with_the_variants_that_are_named() -> None:
     name = "varied"
     handle = Sandbox(name, {})
-    handle.call("up", "--detach", "--variant", "health-check-takes-any-2xx", "--variant", "bucket-keys-alone")
+    handle.call("up", "--detach", "--variant", "health-check-takes-any-2xx", "--variant", "sidecars")
     try:
         listed = {v["id"] for v in json.loads(handle.call("variants", "--json")) if v["active"]}
-        assert listed == {"health-check-takes-any-2xx", "bucket-keys-alone"}
+        assert listed == {"health-check-takes-any-2xx", "sidecars"}
         assert json.loads(handle.call("status", "--json"))["variants"] == [
             "health-check-takes-any-2xx",
-            "bucket-keys-alone",
+            "sidecars",
         ]
     finally:
         handle.call("down", check=False)

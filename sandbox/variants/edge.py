@@ -115,16 +115,6 @@ def bucket_policy_with_more(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@variant("bucket-keys-alone")
-def bucket_keys_alone(sandbox: Sandbox) -> Iterator[None]:
-    """The bucket's encryption rule says that bucket keys are used, and names no algorithm."""
-    s3, bucket = sandbox.aws("s3"), required(sandbox.environment.frontends["user"].bucket)
-    before = s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]
-    s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [{"BucketKeyEnabled": True}]})
-    yield
-    s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration=before)
-
-
 @variant("account-blocks-public-access")
 def account_blocks_public_access(sandbox: Sandbox) -> Iterator[None]:
     """The account blocks public access for every bucket, and the buckets have no such setting of their own."""
@@ -138,23 +128,6 @@ def account_blocks_public_access(sandbox: Sandbox) -> Iterator[None]:
     for bucket, configuration in before.items():
         s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=configuration)
     sandbox.aws_overlay("account-public-access-block", **undo)
-
-
-@variant("second-origin")
-def second_origin(sandbox: Sandbox) -> Iterator[None]:
-    """The distributions send /api/* to the load balancer, a second origin beside the bucket."""
-    name = required(sandbox.environment.load_balancer).name
-    host = sandbox.aws("elbv2").describe_load_balancers(Names=[name])["LoadBalancers"][0]["DNSName"]
-
-    def add(_: Frontend, config: dict[str, Any]) -> None:
-        custom = {"HTTPPort": 80, "HTTPSPort": 443, "OriginProtocolPolicy": "https-only"}
-        config["Origins"]["Items"].append({"Id": "api", "DomainName": host, "CustomOriginConfig": custom})
-        config["Origins"]["Quantity"] = len(config["Origins"]["Items"])
-        path = {"PathPattern": "/api/*", "TargetOriginId": "api", "ViewerProtocolPolicy": "redirect-to-https"}
-        config["CacheBehaviors"] = {"Quantity": 1, "Items": [{**path, "Compress": True}]}
-
-    with _distributions(sandbox, add):
-        yield
 
 
 @variant("scripts-as-x-javascript")
@@ -181,20 +154,6 @@ def _scripts_as(sandbox: Sandbox, bucket: str, kind: str) -> Iterator[None]:
             s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=usual, CacheControl=kept)
 
 
-@contextmanager
-def _records(sandbox: Sandbox, *made: dict[str, Any]) -> Iterator[None]:
-    """Other records in place of the API's alias."""
-    route53 = sandbox.aws("route53")
-    zone = _zone(sandbox)
-    records = route53.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
-    old = next(r for r in records if r["Name"] == f"{api(sandbox).host}." and r["Type"] == "A")
-    _change(sandbox, zone, [("DELETE", old), *(("CREATE", record) for record in made)])
-    try:
-        yield
-    finally:
-        _change(sandbox, zone, [*(("DELETE", record) for record in made), ("CREATE", old)])
-
-
 def _zone(sandbox: Sandbox) -> str:
     name = required(sandbox.environment.dns.zone)
     zones = sandbox.aws("route53").list_hosted_zones()["HostedZones"]
@@ -204,49 +163,6 @@ def _zone(sandbox: Sandbox) -> str:
 def _change(sandbox: Sandbox, zone: str, changes: list[tuple[str, dict[str, Any]]]) -> None:
     batch = {"Changes": [{"Action": action, "ResourceRecordSet": record} for action, record in changes]}
     sandbox.aws("route53").change_resource_record_sets(HostedZoneId=zone, ChangeBatch=batch)
-
-
-def _balancer(sandbox: Sandbox) -> dict[str, Any]:
-    name = required(sandbox.environment.load_balancer).name
-    found: list[dict[str, Any]] = sandbox.aws("elbv2").describe_load_balancers(Names=[name])["LoadBalancers"]
-    return found[0]
-
-
-def _alias(sandbox: Sandbox, **more: Any) -> dict[str, Any]:
-    balancer = _balancer(sandbox)
-    target = {
-        "HostedZoneId": balancer["CanonicalHostedZoneId"],
-        "DNSName": f"dualstack.{balancer['DNSName']}.",
-        "EvaluateTargetHealth": True,
-    }
-    return {"Name": f"{api(sandbox).host}.", "Type": "A", "AliasTarget": target, **more}
-
-
-@variant("cname-to-the-balancer")
-def cname_to_the_balancer(sandbox: Sandbox) -> Iterator[None]:
-    """The API's name is a CNAME to the load balancer in place of an alias."""
-    value = [{"Value": _balancer(sandbox)["DNSName"]}]
-    with _records(sandbox, {"Name": f"{api(sandbox).host}.", "Type": "CNAME", "TTL": 60, "ResourceRecords": value}):
-        yield
-
-
-@variant("failover-records")
-def failover_records(sandbox: Sandbox) -> Iterator[None]:
-    """The API's name has a primary and a secondary record, both to the load balancer."""
-    primary = _alias(sandbox, SetIdentifier="primary", Failover="PRIMARY")
-    with _records(sandbox, primary, _alias(sandbox, SetIdentifier="secondary", Failover="SECONDARY")):
-        yield
-
-
-@variant("weighted-records")
-def weighted_records(sandbox: Sandbox) -> Iterator[None]:
-    """The API's name has two weighted records, both to the load balancer."""
-    with _records(
-        sandbox,
-        _alias(sandbox, SetIdentifier="one", Weight=100),
-        _alias(sandbox, SetIdentifier="two", Weight=0),
-    ):
-        yield
 
 
 @variant("private-zone-of-the-same-name")
