@@ -40,6 +40,17 @@ def test_a_broken_checklist_stops_the_run_with_one_sentence(project: Project, ca
     assert "Traceback" not in ran.output
 
 
+def test_whoever_adds_a_row_hears_of_every_step_that_is_missing(project: Project) -> None:
+    rows = (project.root / "checklists/checks.toml").read_text(encoding="utf-8")
+    row = rows[rows.index("[second-check]") :].replace("second-check", "third-check")
+    project.write("checklists/checks.toml", f"{rows}\n{row}")
+    ran = project.run()
+    assert ran.code == 4
+    for phase in ("pre-deploy", "post-deploy"):
+        assert f"checklists/{phase}.toml: the check third-check stands in no item" in ran.output
+    assert "checklists/checks.toml: [third-check] has no test; write def test_third_check" in ran.output
+
+
 def test_a_checklist_that_is_missing_stops_the_run(project: Project) -> None:
     (project.root / "checklists/post-deploy.toml").unlink()
     ran = project.run()

@@ -103,7 +103,7 @@ def test_a_test_without_a_row(project: Project) -> None:
     project.checks(FAILS + "def test_third_check(target): pass\n")
     ran = project.run()
     assert ran.code == 4
-    assert "test_third_check has no row in checklists/checks.toml; write [third-check] there" in ran.output
+    assert "test_third_check has no row in checklists/checks.toml; write [third-check] there, and add" in ran.output
 
 
 @pytest.mark.parametrize("option", [[], ["-n2"], ["--continue-on-collection-errors"]])

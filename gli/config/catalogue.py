@@ -173,7 +173,8 @@ def load(root: Path) -> Catalogue:
     _refuse_cycles(checks)
     listed = checklists.load(root)
     for checklist in listed.values():
-        _refuse_gaps(checks, checklist)
+        _refuse_unknown_checks(checks, checklist)
+    _refuse_unfinished(root, checks, listed)
     return Catalogue(checks=checks, checklists=listed, root=root)
 
 
@@ -238,15 +239,26 @@ def _refuse_unknown_causes(checks: Mapping[str, Check]) -> None:
                 raise UsageError(f"{FILE}: [{check.id}] causes names {cause!r}, which is no check; mend its spelling")
 
 
-def _refuse_gaps(checks: Mapping[str, Check], checklist: Checklist) -> None:
-    """Refuses an item that names an unknown check, and a check of the phase that no item names."""
-    named = {id_: item.id for item in checklist.items.values() for id_ in item.checks}
-    for id_, item in named.items():
-        if id_ not in checks:
-            raise UsageError(f"{checklist.path}: [{item}] checks names {id_!r}, which is no check; mend its spelling")
+def _refuse_unknown_checks(checks: Mapping[str, Check], checklist: Checklist) -> None:
+    for item in checklist.items.values():
+        for id_ in item.checks:
+            if id_ not in checks:
+                raise UsageError(
+                    f"{checklist.path}: [{item.id}] checks names {id_!r}, which is no check; mend its spelling"
+                )
+
+
+def _refuse_unfinished(root: Path, checks: Mapping[str, Check], listed: Mapping[str, Checklist]) -> None:
+    """A new check needs a row, a place in an item, and a function: whoever adds one hears of all that is missing."""
     for check in checks.values():
-        if check.runs_in(checklist.phase) and check.id not in named:
-            raise UsageError(f"{checklist.path}: the check {check.id} stands in no item; add it to the one it proves")
+        homeless = [c.path for c in listed.values() if check.runs_in(c.phase) and not c.names(check.id)]
+        if homeless:
+            missing = [
+                f"{path}: the check {check.id} stands in no item; add it to the one it proves" for path in homeless
+            ]
+            if check.function not in docstrings(root):
+                missing.append(f"{FILE}: [{check.id}] has no test; write def {check.function}")
+            raise UsageError(". ".join(missing))
 
 
 def _refuse_cycles(checks: Mapping[str, Check]) -> None:

@@ -62,6 +62,10 @@ class Checklist:
     def path(self) -> Path:
         return file_of(self.phase)
 
+    def names(self, check: str) -> bool:
+        """Whether one of its items is proven by the check."""
+        return any(check in item.checks for item in self.items.values())
+
     def asks(self, check: str, environment: Environment) -> bool:
         """Whether one of its items needs the check in this environment."""
         return any(check in i.checks and i.asked_in(environment) for i in self.items.values())

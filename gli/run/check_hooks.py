@@ -68,7 +68,11 @@ class Checking:
         found = {_function(item) for item in items}
         strangers = sorted(found - set(self.side.by_function))
         if strangers:
-            raise pytest.UsageError(f"{strangers[0]} has no row in {FILE}; write [{_id(strangers[0])}] there")
+            id_ = _id(strangers[0])
+            raise pytest.UsageError(
+                f"{strangers[0]} has no row in {FILE}; write [{id_}] there, and add {id_} to the item of a checklist "
+                "that it proves"
+            )
         for item in items:
             self._refuse_unhashed(item)
         silent = sorted(c.id for f, c in self.side.by_function.items() if f not in found)
