@@ -17,7 +17,7 @@ def main() -> None:
     """Run the command of this process's arguments."""
     spare_garbage()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: no name may stop what is under way
+        sys.stdout.reconfigure(errors="backslashreplace")  # like stderr: an odd name must not stop the run
     if len(sys.argv) == 3 and sys.argv[1] == "pull" and sys.argv[2] in BRANCHES:
         sys.exit(_pull(sys.argv[2]))
     from gli.cli.group import main as cli
@@ -26,21 +26,21 @@ def main() -> None:
 
 
 def spare_garbage() -> None:
-    """Never look for garbage, at the end neither: a command lives shorter than that is worth."""
+    """Disables garbage collection, also at exit: commands are too short for it to pay off."""
     gc.disable()
     atexit.register(gc.freeze)
 
 
 def _pull(branch: str) -> int:
-    """As `gli.cli.pull` without options; the exit code."""
+    """Does the same as `gli.cli.pull` without options. Returns the exit code."""
     from gli.release import pull
 
     try:
         code = pull.told(Path.cwd(), os.environ.get("GLI_ENV") or "stg", branch, print)
         sys.stdout.flush()
         return code
-    except OSError as e:  # whoever read has gone, or the disk is full; every git has ended by now
-        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - as Python's documentation has it
+    except OSError as e:  # the reader closed the pipe, or the disk is full; no git runs any more
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - as in Python's documentation
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
         if not isinstance(e, BrokenPipeError):
             print(f"gli: the output can't be written: {e.strerror}", file=sys.stderr)

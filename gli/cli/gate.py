@@ -1,4 +1,4 @@
-"""`gli gate` and `gli sign`: whether a promotion may go ahead, and what people add to that."""
+"""`gli gate` and `gli sign`: whether a promotion may go ahead, and the sign-offs of people."""
 
 from __future__ import annotations
 

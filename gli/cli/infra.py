@@ -97,7 +97,7 @@ def _opened(name: str) -> tuple[Account, Stacks]:
 
 
 def _confirmed(name: str, steps: list[Step], *, asked: bool) -> bool:
-    """Somebody typed the environment's name; and where data is taken away, from what."""
+    """Whether the user typed the environment's name, and, if data is taken away, the names of the resources too."""
     if asked and _typed(f"Type {name} to apply this") != name:
         return False
     taken = [change.resource for step in steps for change in step.changes if change.takes_data]
@@ -108,7 +108,7 @@ def _confirmed(name: str, steps: list[Step], *, asked: bool) -> bool:
 
 
 def _confirm_more(confirm: carry_out.Confirm) -> carry_out.Confirm:
-    """Shows what was not shown before it asks."""
+    """Wraps `confirm`: shows the steps that were not in the plan, then asks."""
 
     def more(steps: list[Step]) -> bool:
         click.echo("\nMore than was shown, since the stacks before it changed:")

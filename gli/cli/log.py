@@ -95,7 +95,7 @@ def doctor(name: str) -> None:
 
 
 def _told(chosen: Settings, tag: str | None, since: str | None, language: str) -> None:
-    """Print the notes of a tag, or the figures of so many days."""
+    """Print the notes of a tag, or the figures of the last days that `since` names."""
     days = re.fullmatch(r"([1-9]\d{0,3})d?", since) if since is not None else None
     if since is not None and days is None:
         raise UsageError(f"--since {since} is no number of days, as in 90d")
@@ -115,7 +115,7 @@ def _told(chosen: Settings, tag: str | None, since: str | None, language: str) -
 
 
 def _rebuilt(mirrors: Mapping[str, Mirror], deploy_tag: str) -> int:
-    """Print what the tags say; the exit code."""
+    """Print the log as the tags tell it. Returns the exit code."""
     failed = {n: e for n, e in on_each(mirrors.values(), Mirror.fetch).items() if isinstance(e, GitFailed)}
     for name, error in failed.items():
         click.echo(f"gli: {name} can't be reached, so its tags may be old: {error}", err=True)
@@ -126,7 +126,7 @@ def _rebuilt(mirrors: Mapping[str, Mirror], deploy_tag: str) -> int:
 
 @contextmanager
 def _mirrors(chosen: Settings) -> Iterator[dict[str, Mirror]]:
-    """Mirrors that nobody else is at work in; ends the command with exit code 3 where somebody is."""
+    """Locks the mirrors and yields them. If another command holds the lock, this command ends with exit code 3."""
     try:
         with lock.local(chosen.state, "gli log or doctor") as running:
             chosen.claim()

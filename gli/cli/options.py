@@ -1,4 +1,4 @@
-"""The commands of `gli`, a module a subject. Each is imported when it is called: `gli pull` starts at once."""
+"""What the commands of `gli` share: the option `--env`, and how a command reports its errors."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from gli.release.journal import FULL
 env = click.option(
     "--env", "name", default="stg", envvar="GLI_ENV", metavar="NAME", help="Where the repositories are; default: stg."
 )
-"""Of every command on the eight repositories: the environment that says where they live."""
+"""The option of every command on the eight repositories: the environment that names their remotes."""
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def refuse(error: UsageError) -> NoReturn:
-    """The error's sentence on stderr, and exit code 2."""
+    """Prints the error's sentence on stderr and ends with exit code 2."""
     click.echo(f"gli: {error}", err=True)
     sys.exit(2)
 
 
 def sentences(command: Callable[P, R]) -> Callable[P, R]:
-    """A command whose errors end it with their sentence: exit code 2 for a `UsageError` and for a file or folder that
-    can't be used, 3 where git failed or the disk is full."""
+    """Wraps a command: an error ends the command with one sentence. Exit code 2 for a `UsageError` and for a file or
+    folder that can't be used, 3 if git failed or the disk is full."""
 
     @wraps(command)
     def told(*arguments: P.args, **options: P.kwargs) -> R:
@@ -38,7 +38,7 @@ def sentences(command: Callable[P, R]) -> Callable[P, R]:
         except UsageError as e:
             refuse(e)
         except BrokenPipeError:
-            raise  # click's: whoever read has gone
+            raise  # click handles it: the reader closed the pipe
         except DiskError as e:
             click.echo(f"gli: {e}", err=True)
             sys.exit(3)

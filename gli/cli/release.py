@@ -1,4 +1,4 @@
-"""`gli promote`, `gli rollback` and `gli push`: what moves branches, and how people say yes to it."""
+"""`gli promote`, `gli rollback` and `gli push`: the commands that move branches, and how people approve them."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ if TYPE_CHECKING:
 
 _WIDTH = 80
 _ROLLOUT_S = 1800
-"""So long the run after a deployment waits for the workflows that the push has started."""
+"""How long the run after a deployment waits for the workflows that the push started."""
 
 
 class Asked(NamedTuple):
-    """How a call gets its yes."""
+    """How a call is approved, and whether it only tries (`--dry-run`)."""
 
     approve: Approve
     dry_run: bool
 
 
 def _approving(command: Callable[..., None]) -> Callable[..., None]:
-    """The options with which somebody says yes; the command gets them as one, `asked`."""
+    """Adds the options of approval to a command. The command gets them as one argument, `asked`."""
 
     @wraps(command)
     def told(
@@ -212,7 +212,7 @@ def push(
 
 @contextmanager
 def _released(root: Path, name: str) -> Iterator[Session]:
-    """A session whose end is told: the reasons of a refusal, the exit code, and the log."""
+    """Opens a session. A refusal or a failure ends the command with its reasons and its exit code."""
     chosen = settings.read(root, name)
     try:
         with session(chosen, _told) as opened:
@@ -230,7 +230,7 @@ def _released(root: Path, name: str) -> Iterator[Session]:
 
 
 def _asking(yes: bool, approved_id: str | None, approved_by: str | None) -> Approve:
-    """How this call gets its yes: from options, or from whoever sits there."""
+    """How this call is approved: by options, or by the person at the terminal."""
     if approved_by is not None and not approved_by.strip():
         raise UsageError("--approved-by is empty; say who approves it")
     if approved_id is not None and approved_by is None:
@@ -254,7 +254,7 @@ def _asking(yes: bool, approved_id: str | None, approved_by: str | None) -> Appr
 
 
 def _ask(request: Request, yes: bool) -> None:
-    """The summary, then one question; for production two: the typed id first. Raises `Refused` for a no."""
+    """Shows the summary and asks one question. For production it asks for the id first. Raises `Refused` for a no."""
     try:
         for line in request.lines:
             click.echo(f"  {line}")
@@ -267,7 +267,7 @@ def _ask(request: Request, yes: bool) -> None:
 
 
 def _gate(root: Path, name: str, reports: Path, fetched: promotions.Heads) -> promotions.Evidence:
-    """The gate's yes; raises `Refused` with its reason. What was fetched is not asked for again."""
+    """Returns the evidence behind the gate's yes, or raises `Refused` with its reason. `fetched` heads are reused."""
     from gli.config import catalogue, environments
     from gli.gate import gate
 
@@ -298,8 +298,10 @@ def _frozen(root: Path, name: str) -> str | None:
 
 
 def _after(root: Path, name: str, operation: Operation) -> None:
-    """What comes after a deployment: whoever is to be told, the checklist, and the run that proves it. The operation is
-    done by then: what can't be told of it is a warning."""
+    """After a deployment: sends messages, prints the checklist, and offers the run that proves the deployment.
+
+    The operation is done by then, so a failure here is a warning only.
+    """
     from gli.config import environments
 
     try:
@@ -337,14 +339,14 @@ def _done(operation: Operation) -> str:
 
 
 def _told(text: str) -> None:
-    """A sentence on the way. That nobody reads it any more stops nothing that is under way."""
+    """Prints a progress sentence. A closed pipe must not stop the operation."""
     try:
         _say(text, "")
     except OSError:
-        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - as Python's documentation has it
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - as in Python's documentation
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _say(text: str, mark: str) -> None:
-    """A sentence at 80 columns, its marks kept apart."""
+    """Prints a sentence wrapped at 80 columns; the lines after the first are indented by the width of `mark`."""
     click.echo("\n".join(textwrap.wrap(text, _WIDTH, initial_indent=mark, subsequent_indent=" " * len(mark))))

@@ -88,7 +88,7 @@ def _remove(folder: Path) -> None:
 
 
 def _folder(run: str, report_dir: Path) -> Path:
-    """The folder that a run's name means: a path, or one below the reports."""
+    """The folder of a run: `run` is its path, or its path below the folder of reports."""
     for path in (Path(run), report_dir / run):
         if path.is_dir() and (path / files.VERDICT).is_file():
             return path
@@ -106,7 +106,7 @@ def _verdict(path: Path) -> tuple[str, Verdict]:
 
 
 def _catalogue() -> Catalogue | None:
-    """The project's catalogue; None where there is none that can be read."""
+    """The project's catalogue; None if it can't be read."""
     try:
         return catalogue.load(Path.cwd())
     except UsageError:
@@ -114,7 +114,7 @@ def _catalogue() -> Catalogue | None:
 
 
 def _page(folder: Path, verdict: Verdict, language: str) -> str:
-    """The page of a run, with its environment drawn as the file describes it now."""
+    """The page of a run. The drawing shows the environment as environments.toml describes it now."""
     from gli.report import html, topology
 
     facts = folder / files.FACTS
@@ -124,7 +124,7 @@ def _page(folder: Path, verdict: Verdict, language: str) -> str:
         environment = environments.load(root, verdict.environment, overlay=header.get("overlay", {}))
         known = catalogue.load(root)
         proves = catalogue.proved(root, known, language)
-    except UsageError:  # the environment is not described here, or not any more
+    except UsageError:  # environments.toml does not describe this environment (any more)
         return html.page(verdict, records, None, language)
     drawn = topology.topology(environment, known.cases(environment, verdict.phase))
     return html.page(verdict, records, drawn, language, proves=proves)
