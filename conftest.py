@@ -1,7 +1,8 @@
 """Every observation that a check can ask for, by name.
 
-A fixture here waits for the probe of the same name, which the observatory started for all selected checks at once
-before the first of them ran. `target` is what the check is asked of, `environment` what --env names (gli.run.plugin).
+Each fixture here waits for the probe of the same name. The observatory starts the probes of all selected checks at
+once, before the first check runs. `gli.run.plugin` has two more fixtures: `target`, the table of the check's target,
+and `environment`, the environment that --env names.
 """
 
 from gli.observe.aws import (
@@ -34,7 +35,7 @@ from gli.observe.edge import dns, frontend, http, tls, websocket
 from gli.observe.release import git_history, git_refs, github_runs, running_revisions
 from gli.run.plugin import fixture_for
 
-# what is verified, before anything is
+# the run's own configuration
 configuration = fixture_for(vantage.configuration)
 
 # from a user's side

@@ -1,4 +1,4 @@
-"""A run under pytest. What judges is compiled from its source, beginning with the modules of this room."""
+"""A run under pytest. The modules that judge are compiled from source, never loaded from cached bytecode."""
 
 from gli.common import sources
 

@@ -1,7 +1,7 @@
-"""Collecting and running checks: the hooks of wherever they run, in the one process or in each xdist worker.
+"""The hooks that collect and run checks, in the only process or in each xdist worker.
 
-A check is an ordinary pytest function. These hooks give it its target, start its observations, and turn how it ended
-into an outcome of its case.
+A check is an ordinary pytest function. These hooks give the check its target, start its observations, and turn the
+result of the test function into an outcome of its case.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from gli.run.run import fact_names
 RESULT = "gli-result"
 CASE = pytest.StashKey[Case]()
 ENDINGS = pytest.StashKey[list[BaseException | None]]()
-"""How each call of a check ended: None where it passed. A plugin may call a check again, and report the last call."""
+"""How each call of a check ended; None if the call passed. A plugin may call a check again and report the last call."""
 NO_ASSERTIONS = "python -O takes assertions out: no check could fail; run without -O and PYTHONOPTIMIZE"
 
 
@@ -40,7 +40,7 @@ class NotApplicable(Skipped):
 
 
 class Side:
-    """What both sides have, the controlling process and each xdist worker: the environment and its observations."""
+    """The environment and its observations. The controlling process has one, and so has each xdist worker."""
 
     def __init__(self, environment: Environment, catalogue: Catalogue, phase: str | None, seen: Observations) -> None:
         self.environment, self.catalogue, self.seen = environment, catalogue, seen
@@ -49,7 +49,7 @@ class Side:
 
 
 class Checking:
-    """Hooks that run wherever checks run: in the one process, or in each xdist worker."""
+    """The hooks that run where checks run: in the only process, or in each xdist worker."""
 
     def __init__(self, side: Side) -> None:
         self.side = side
@@ -76,7 +76,7 @@ class Checking:
         for item in items:
             self._refuse_unhashed(item)
         silent = sorted(c.id for f, c in self.side.by_function.items() if f not in found)
-        broken = session.testsfailed  # a module that can't be imported: pytest says so, and its tests are not lacking
+        broken = session.testsfailed  # pytest reports a module that can't be imported; its tests exist
         if silent and not broken and config.args_source is not pytest.Config.ArgsSource.ARGS:
             raise pytest.UsageError(f"{FILE}: [{silent[0]}] has no test; write def test_{silent[0].replace('-', '_')}")
         kept: list[pytest.Item] = []
@@ -91,7 +91,7 @@ class Checking:
             config.hook.pytest_deselected(items=dropped)
 
     def _refuse_unhashed(self, item: pytest.Item) -> None:
-        """What runs is what the digest covers: a function of the same name in another file is another check."""
+        """Refuses a check from a file that the digest does not cover: a stranger could take the name of a check."""
         if not isinstance(item, pytest.Function):
             raise pytest.UsageError(f"{item.nodeid} is a {type(item).__name__} and no check; leave it out")
         code = getattr(inspect.unwrap(item.function), "__code__", None)
@@ -102,7 +102,7 @@ class Checking:
                 )
 
     def _case(self, item: pytest.Item) -> Case | None:
-        """The case of an item; None for another phase's, and for a check without a target in this environment."""
+        """The case of an item; None if the check is of another phase or has no target in this environment."""
         check = self.side.by_function[_function(item)]
         target = item.callspec.params["gli_target"] if hasattr(item, "callspec") else None
         return self.side.cases.get(CaseKey(check.id, target)) if isinstance(target, str) else None
@@ -124,7 +124,7 @@ class Checking:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
-        """Calls the check; one that returns something (`return ok`, or a coroutine) asserts nothing."""
+        """Calls the check. Refuses a check that returns a value (`return ok`, a coroutine): it asserts nothing."""
         arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
         endings = pyfuncitem.stash.setdefault(ENDINGS, [])
         endings.append(RuntimeError("it did not come to its end"))
@@ -140,7 +140,7 @@ class Checking:
         return True
 
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """An xdist worker tells the controlling process what took part in it."""
+        """An xdist worker tells the controlling process which files and plugins the worker loaded."""
         output = getattr(session.config, "workeroutput", None)
         if output is not None:
             output["gli"] = participants.seen(session.config)
@@ -151,7 +151,7 @@ class Checking:
             raise unjudgeable
 
     def _unjudgeable(self, case: Case) -> BaseException | None:
-        if sys.flags.optimize:  # a worker's own: xdist would start one that refuses to begin again and again
+        if sys.flags.optimize:  # checked here: xdist would restart a worker that refuses to start
             return unknown("error", phrase(NO_ASSERTIONS))
         if case.not_applicable is not None:
             return NotApplicable(case.not_applicable)
@@ -187,7 +187,7 @@ def _probes(item: pytest.Item) -> list[Probe[Any]]:
 
 
 def _result(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> Result | None:
-    """What this step of the test says of its case; None where it says nothing yet."""
+    """The result of the case after this step of the test; None if this step does not decide it."""
     case, error = item.stash[CASE], call.excinfo.value if call.excinfo else None
     if error is None and call.when == "call":
         error = _hidden_error(item)
@@ -208,7 +208,7 @@ def _result(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestR
 
 
 def _hidden_error(item: pytest.Item) -> BaseException | None:
-    """What is wrong with a call that is said to have passed: it never was, or one before it failed."""
+    """The error that a passing report hides: the check was never called, or an earlier call of it failed."""
     endings = item.stash.get(ENDINGS, [])
     if not endings:
         return RuntimeError("it was not called")
@@ -217,7 +217,7 @@ def _hidden_error(item: pytest.Item) -> BaseException | None:
 
 @contextmanager
 def _exceptions_of_threads() -> Iterator[None]:
-    """Raises here what is raised in a thread meanwhile: Python only prints it."""
+    """Raises an exception of another thread in this thread: Python would only print it."""
     raised: list[threading.ExceptHookArgs] = []
     before, threading.excepthook = threading.excepthook, raised.append
     try:
@@ -230,7 +230,7 @@ def _exceptions_of_threads() -> Iterator[None]:
 
 
 def _judged(error: BaseException | None, *, at: str) -> tuple[Outcome, str, str | None]:
-    """Outcome, what is said of it, and cause, for how one step of a test ended."""
+    """(outcome, sentence, cause) for the error that one step of a test ended with, if any."""
     if error is None:
         return Outcome.PASSED, "", None
     if isinstance(error, Unobserved):

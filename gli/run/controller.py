@@ -1,4 +1,4 @@
-"""The controlling process: it confirms the identity, lends its observations to workers and gathers the reports."""
+"""The controlling process: it confirms the identity, serves observations to the workers and gathers the reports."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Controlling:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
-        """xdist: before a worker starts, it is told where to ask for observations."""
+        """xdist: tells a worker, before the worker starts, where to ask for observations."""
         from gli.observe.engine.worker_sharing import Share
 
         if self._share is None:
@@ -40,7 +40,7 @@ class Controlling:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        """xdist: a worker that ends says what took part in it."""
+        """xdist: takes from a worker that ends the files and plugins that the worker loaded."""
         told = getattr(node, "workeroutput", {}).get("gli")
         if told is not None:
             self.run.participants.add(told)
@@ -64,19 +64,19 @@ class Controlling:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> bool | None:
-        """Identity first: where it is not confirmed nothing is asked, and no check is run."""
+        """Confirms the identity first. Without a confirmed identity no check runs and nothing else is observed."""
         sinks.prepare()
         return None if self.run.confirm_identity() else True
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Keeps why a module could not be collected: with --tb=no nobody else says it."""
+        """Keeps the reason why a module could not be collected: with --tb=no pytest does not print the reason."""
         if report.failed:
             lines = [line.removeprefix("E ").strip() for line in report.longreprtext.splitlines() if line.strip()]
             self.run.uncollected[report.nodeid] = self.run.redact(lines[-1] if lines else "")
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Redacts what every later sink would print, and keeps what the case reported."""
+        """Redacts the report before any other sink prints it, and keeps the result of the case."""
         if isinstance(report.longrepr, tuple):
             report.longrepr = (*report.longrepr[:2], self.run.redact(str(report.longrepr[2])))
         elif report.longrepr is not None:

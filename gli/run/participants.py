@@ -1,4 +1,4 @@
-"""Who took part in judging, in every process of a run: the files that were loaded, and pytest's plugins."""
+"""Everything that took part in judging, in every process of a run: the loaded files and pytest's plugins."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ TRIED = frozenset(
         *("pytest-github-actions-annotate-failures", "pytest-custom-exit-code", "pytest-dependency", "pytest-subtests"),
     }
 )
-"""Distributions whose plugins leave a failure a failure: each was tried with a check that passes on its second call."""
-_OWN = ("_pytest.", "gli.", "__channelexec__")  # the last is what a worker of xdist runs in
+"""Distributions whose plugins never turn a failure into a pass. Each was tried with a check that fails on its first
+call and passes on its second."""
+_OWN = ("_pytest.", "gli.", "__channelexec__")  # the last is the main module of an xdist worker
 
 
 @dataclass
 class Participants:
-    """What took part so far."""
+    """The files and plugins that took part so far."""
 
     files: dict[str, sources.Loaded] = field(default_factory=dict)
     """By path."""
@@ -41,17 +42,20 @@ class Participants:
     """Name to version."""
 
     def add(self, document: str) -> None:
-        """Adds what another process saw: the text that `seen` made there."""
+        """Adds the files and plugins of another process: the text that `seen` returned there."""
         told = json.loads(document)
         for one in told["files"]:
             loaded = sources.Loaded(**one)
             known = self.files.setdefault(loaded.path, loaded)
-            if known.sha256 != loaded.sha256:  # it changed between two processes
+            if known.sha256 != loaded.sha256:  # the file changed between two processes
                 self.files[loaded.path] = sources.Loaded(known.module, known.path, known.sha256, stale=True)
         self.plugins.update(told["plugins"])
 
     def strangers(self, hashed: Mapping[str, str]) -> Iterator[Phrase]:
-        """A sentence for each file that is not, as it ran, among those of the digest: real path to SHA-256."""
+        """A sentence for each loaded file that the digest does not cover, or that differs from it.
+
+        `hashed` maps the real path of each file of the digest to its SHA-256.
+        """
         for one in self.files.values():
             expected = hashed.get(os.path.realpath(one.path))
             if not expected:
@@ -60,12 +64,12 @@ class Participants:
                 yield phrase("what ran of {} is not what the digest covers: the file or its bytecode changed", one.path)
 
     def judging_files(self, root: Path) -> tuple[JudgingFile, ...]:
-        """For the verdict."""
+        """The loaded files, as the verdict names them."""
         found = sorted(self.files.values(), key=lambda one: (one.module, one.path))
         return tuple(JudgingFile(module=f.module, path=_short(f.path, root), sha256=f.sha256) for f in found)
 
     def judging_plugins(self) -> tuple[Plugin, ...]:
-        """For the verdict."""
+        """The plugins, as the verdict names them."""
         return tuple(
             Plugin(name=name, version=version, tried=name.lower() in TRIED)
             for name, version in sorted(self.plugins.items())
@@ -73,13 +77,14 @@ class Participants:
 
 
 def seen(config: pytest.Config) -> str:
-    """What took part in this process, as JSON."""
+    """The files and plugins that took part in this process, as JSON."""
     return json.dumps({"files": [vars(one) for one in sources.loaded()], "plugins": dict(_plugins(config))})
 
 
 def _plugins(config: pytest.Config) -> Iterator[tuple[str, str | None]]:
-    """Every plugin that is neither pytest's own nor this package's, nor a conftest: by its distribution's name where
-    it has one, else by its module's.
+    """(name, version) of every plugin, without pytest's own, this package's and conftest files.
+
+    The name is that of the distribution, or that of the module if there is no distribution.
     """
     manager = config.pluginmanager
     distributed = {id(plugin): distribution for plugin, distribution in manager.list_plugin_distinfo()}

@@ -1,9 +1,9 @@
 """The pytest integration: options, fixtures, and a verdict as the exit code.
 
-Registered as an entry point, so that --noconftest can't take the verdict away. Without --env it stays out of the
-way. pytest's own exit code is no gate: it says 0 for a run whose failing report was lost. Here every case of the
-catalogue has to report, and the code is 0 for GO alone. `gli.run.check_hooks` runs the checks, `gli.run.controller`
-gathers their reports, and `gli.run.run` judges them.
+The plugin is registered as an entry point, so --noconftest can't remove the verdict. Without --env the plugin does
+nothing. pytest's own exit code can't be a gate: it is 0 even if the report of a failed test was lost. Here every case
+of the catalogue has to report, and the exit code is 0 for GO only. `gli.run.check_hooks` runs the checks,
+`gli.run.controller` gathers their reports, and `gli.run.run` judges them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ PROVIDER = pytest.StashKey[provider.Provider | None]()
 CHILD = pytest.StashKey[supervisor.Child | None]()
 SUPERVISES = pytest.StashKey[bool]()
 LOGS = pytest.StashKey[Callable[[], None]]()
-_GARBAGE = 50_000  # a run is short and allocates much: collecting garbage every 700 objects costs a tenth of it
+_GARBAGE = 50_000  # a run is short: collecting garbage every 700 objects would take a tenth of its time
 _M_ARENA_MAX = -8  # glibc, malloc.h
 _CANNOT_TELL = 3
 _LONGEST_ROLLOUT_S = 24 * 60 * 60
@@ -75,10 +75,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(specname="pytest_cmdline_main", tryfirst=True)
 def pytest_gli_supervise(config: pytest.Config) -> int | None:
-    """Makes the run in a child process; this process waits for it, and ends with the code of its verdict."""
+    """Makes the run in a child process. This process waits for the child and ends with the code of its verdict."""
     if not config.option.env or hasattr(config, "workerinput") or _looks_only(config):
         return None
-    if config.option.usepdb:  # who looks into a check by hand waits for no deadline
+    if config.option.usepdb:  # a debugger session has no deadline
         return None
     forked = supervisor.fork()
     if isinstance(forked, supervisor.Child) or forked is None:
@@ -97,7 +97,7 @@ def pytest_cmdline_main(
     error: BaseException | None = None
     try:
         code = int((yield) or 0)
-    except KeyboardInterrupt:  # pytest takes one of them, and none while it ends
+    except KeyboardInterrupt:  # pytest handles the first one only, and none while it ends
         code = config.stash[EXIT_STATUS] = 2
     except BaseException as e:  # noqa: BLE001 - raised again below, once the verdict is written
         code, error = int(pytest.ExitCode.USAGE_ERROR), e
@@ -120,7 +120,7 @@ def pytest_cmdline_main(
 
 
 def _closed(config: pytest.Config) -> Verdict | None:
-    """Ends the run, and the environment that was started for it; the verdict, where there is one."""
+    """Ends the run and the environment that was started for it. Returns the verdict, if there is one."""
     run, started = config.stash.get(RUN, None), config.stash.get(PROVIDER, None)
     try:
         return _finished(run, config) if run is not None else None
@@ -131,7 +131,7 @@ def _closed(config: pytest.Config) -> Verdict | None:
 
 
 def _told(config: pytest.Config, run: Run | None, verdict: Verdict | None, code: int) -> int:
-    """Says how the run ended; its exit code."""
+    """Prints how the run ended. Returns the exit code."""
     if run is None:
         return code if any(getattr(config.option, o, False) for o in ("help", "version")) else code or 1
     paint = terminal.paint_of(config.option.color)
@@ -141,7 +141,7 @@ def _told(config: pytest.Config, run: Run | None, verdict: Verdict | None, code:
 
 
 def _said(run: Run, verdict: Verdict | None, verbosity: int, paint: terminal.Paint) -> Iterable[str]:
-    """What the run says before its last line."""
+    """The lines that the run prints before its last line."""
     page = run.folder.path / sinks.PAGE
     report = _relative(page if page.exists() else run.folder.path / files.VERDICT)
     if verdict is None:
@@ -155,7 +155,7 @@ def _said(run: Run, verdict: Verdict | None, verbosity: int, paint: terminal.Pai
 
 
 def _finished(run: Run, config: pytest.Config) -> Verdict | None:
-    """The verdict, written; None where it could not be, and then nothing is GO."""
+    """Writes the verdict and returns it; None if it could not be written, and then the run is not GO."""
     code = config.stash.get(EXIT_STATUS, 3)
     run.participants.add(participants.seen(config))
     try:
@@ -172,24 +172,24 @@ def _finished(run: Run, config: pytest.Config) -> Verdict | None:
 
 
 def _uncollected(run: Run) -> str:
-    """Which modules could not be collected, and why; empty where all were."""
+    """A sentence: which modules could not be collected, and why. Empty if all were collected."""
     found = sorted(run.uncollected.items())
     return listed(phrase("{} could not be collected: {}", m, w) for m, w in found) if found else ""
 
 
 def _exit_code(code: int, verdict: Verdict, run: Run) -> int:
-    """0 for GO alone. The on-call run, which no gate takes, keeps the code of the tests that it ran."""
+    """0 for GO only. An on-call run, which no gate accepts, keeps the code of the tests that it ran."""
     if run.refused is not None:
         return 4 if run.refused.cause in ("wrong-account", "no-credentials") else 1
     if run.phase == "on-call":
         return code
     if verdict.go:
-        return 0 if code in (0, 1) else code  # 1: only warnings failed, and they do not hold a verdict
-    return 1 if code in (0, 5) else code  # 5: nothing was selected, which is partial like any other selection
+        return 0 if code in (0, 1) else code  # 1: only checks of severity warn failed
+    return 1 if code in (0, 5) else code  # 5: no check was selected: partial, like any selection
 
 
 def _share_one_heap() -> None:
-    """All threads allocate from one heap: glibc gives each of a run's twenty threads its own, and none gives back."""
+    """Makes all threads use one heap: glibc gives each of a run's twenty threads its own and never frees them."""
     with suppress(AttributeError):  # only glibc has it
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
@@ -199,7 +199,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     gc.set_threshold(_GARBAGE)
     _share_one_heap()
-    atexit.register(gc.freeze)  # or the interpreter, as it ends, looks for garbage in all that a run has made
+    atexit.register(gc.freeze)  # otherwise the interpreter collects garbage once more at exit
     try:
         if hasattr(config, "workerinput"):
             _configure_worker(config)
@@ -214,7 +214,7 @@ def _looks_only(config: pytest.Config) -> bool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Checks without an environment to check: one sentence instead of an error for each."""
+    """Without --env, stops with one sentence instead of an error for each check."""
     checks = [item for item in items if item.path.parent.name in ("tests_smoke", "tests_infra")]
     if checks and not config.option.env:
         named = ", ".join(environments.names(config.rootpath))
@@ -225,7 +225,7 @@ def _configure(config: pytest.Config) -> None:
     if sys.flags.optimize:
         raise UsageError(NO_ASSERTIONS)
     patience_s = config.option.await_rollout
-    if not 0 <= patience_s <= _LONGEST_ROLLOUT_S:  # nan is neither
+    if not 0 <= patience_s <= _LONGEST_ROLLOUT_S:  # `not`: NaN fails the comparison too
         raise UsageError(f"--await-rollout={patience_s:g} is no time to wait; give 0 to {_LONGEST_ROLLOUT_S} seconds")
     root, name = config.rootpath, config.option.env
     file = toml_tables.read_tables(root)
@@ -238,7 +238,7 @@ def _configure(config: pytest.Config) -> None:
         overlay = toml_tables.read_overlay(root, tables) or {}
     assert overlay is not None
     environment = _environment(config, name, overlay, file)
-    environment.signers(root)  # at the end, where sign-offs are read, it would be late to say so
+    environment.signers(root)  # stop now, not at the end of the run, when sign-offs are read
     _refuse_other_settings(config, known)
     run = Run(
         root,
@@ -269,7 +269,7 @@ def _configure(config: pytest.Config) -> None:
 
 
 def _refuse_other_settings(config: pytest.Config, catalogue: Catalogue) -> None:
-    """Settings decide which functions are checks: those that apply are in the digest, like the checks."""
+    """Refuses a settings file that the digest does not cover: settings decide which functions are checks."""
     used = config.inipath
     if used is not None and not catalogue.files.get(os.path.realpath(used)):
         raise UsageError(f"{used} holds the settings of this run, and no digest covers it; leave -c and --rootdir out")
@@ -284,7 +284,7 @@ def _configure_worker(config: pytest.Config) -> None:
     seen = Remote(told["ticket"], group_of=lambda target: _group_of(environment, target))
     config.stash[SIDE] = Side(environment, known, config.option.phase, seen)
     config.pluginmanager.register(Checking(config.stash[SIDE]), "gli-checking")
-    logs.redacted_by(Redactor(carried()).text)  # what was fetched as a secret never comes here; the process ends
+    logs.redacted_by(Redactor(carried()).text)  # a worker never gets the values of fetched secrets
 
 
 def _environment(config: pytest.Config, name: str, overlay: Any, tables: Any = None) -> Environment:
@@ -304,20 +304,20 @@ def _replayed(config: pytest.Config, name: str) -> tuple[list[Record], dict[str,
 
 
 def _group_of(environment: Environment, target: Any) -> str:
-    """A group that holds the target, so that another process can find it by name."""
+    """The name of a group that holds the target: another process finds the target by group and name."""
     if target is None:
         return ""
     return next(group for group, members in GROUPS.items() if target in members(environment).values())
 
 
 def _interrupt(*_: Any) -> None:
-    """SIGTERM, as a cancelled CI job sends it, ends the run like Ctrl-C: with a verdict."""
+    """Makes SIGTERM (a cancelled CI job sends it) end the run like Ctrl-C: with a verdict."""
     signal.signal(signal.SIGTERM, lambda *_: None)
     raise KeyboardInterrupt("SIGTERM")
 
 
 def _interrupt_no_more() -> None:
-    """What is left to do is short, and a verdict that is written must be told."""
+    """Ignores further signals: the verdict is written and must still be printed, which takes a moment only."""
     for sent in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sent, lambda *_: None)
 
@@ -348,6 +348,6 @@ def environment(pytestconfig: pytest.Config) -> Environment:
 
 @pytest.fixture
 def target(request: pytest.FixtureRequest) -> Any:
-    """The table of what the check is asked of: a service, a frontend, a host name, ..."""
+    """The table of the check's target: a service, a frontend, a host name, ..."""
     side, case = request.config.stash[SIDE], request.node.stash[CASE]
     return side.catalogue.targets(case.check, side.environment)[case.target]

@@ -1,7 +1,7 @@
-"""Environments that can be started on this machine: `python -m PROVIDER up --env NAME`, while a run needs one.
+"""Starts an environment on this machine for the time of a run: `python -m PROVIDER up --env NAME`.
 
-The provider writes the environment's overlay as its last step; an overlay whose process is alive is an environment
-that is up, and is used as it is.
+The provider writes the environment's overlay as its last step. If there is an overlay and its process is alive, the
+environment is up already, and the run uses it.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from gli.common.errors import UsageError
 from gli.config.toml_tables import overlay_path, read_overlay
 
 SILENCE_S = 180.0
-"""Seconds for which a provider that is starting may say nothing: a machine that does much else needs minutes."""
+"""Seconds that a starting provider may be silent: a busy machine needs minutes."""
 LONGEST_S = 900.0
-"""Seconds after which it is given up, whatever it says."""
+"""Seconds after which the run gives up on a starting provider, whatever the provider prints."""
 _STOP_TIMEOUT_S = 15.0
 
 
@@ -46,9 +46,9 @@ class Provider:
 
 
 def ensure(root: Path, name: str, tables: Mapping[str, Any], say: Callable[[str], None]) -> Provider | None:
-    """Starts the environment `name` when none is up; None where there is nothing to start.
+    """Starts the environment `name` if it is not up. Returns None if there is nothing to start.
 
-    Raises `UsageError` with what the provider said where it does not come up.
+    Raises `UsageError` with the provider's last words if the environment does not come up.
     """
     module = tables.get("provider")
     if not isinstance(module, str) or _is_up(root, tables):
@@ -62,7 +62,7 @@ def ensure(root: Path, name: str, tables: Mapping[str, Any], say: Callable[[str]
         stdin=bond.stdin,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        start_new_session=True,  # Ctrl-C reaches the run, and the run ends its environment
+        start_new_session=True,  # Ctrl-C reaches the run only, and the run ends its environment
     )
     bond.started()
     provider = Provider(process, bond)

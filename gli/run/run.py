@@ -1,6 +1,6 @@
 """One run, from `--env` to its verdict, without pytest: the plugin's hooks call it.
 
-A run first writes a NO-GO to disk and replaces it at its end: a run that is killed at any moment leaves no GO.
+A run writes a NO-GO to disk first, and replaces it at its end. So a run that is killed never leaves a GO.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Run:
         replayed: Sequence[Record] | None = None,
         patience_s: float = 0.0,
     ) -> None:
-        """A run that has done nothing yet: `begin` writes and observes."""
+        """Only stores its arguments; `begin` writes the first verdict and starts to observe."""
         self.root, self.environment, self.catalogue = root, environment, catalogue
         self.phase, self.language, self.overlay = phase, language, overlay
         self.waivers = waivers
@@ -67,8 +67,8 @@ class Run:
         self.refused: Unknown | None = None
         self.unwritten: Exception | None = None
         self.uncollected: dict[str, str] = {}
-        """Modules that could not be imported, and why."""
-        self.problems: list[str] = []  # what went wrong beside the verdict: a report, a signature, a message
+        """Module that could not be imported to the reason."""
+        self.problems: list[str] = []  # failures that don't change the verdict: a report, a signature, a message
         self.participants = Participants()
         self.replayed = replayed is not None
         self.folder = RunFolder.of(reports, environment.name, self.started, replay=self.replayed)
@@ -76,7 +76,7 @@ class Run:
         self._recorded, self._patience_s = replayed, patience_s
 
     def begin(self) -> None:
-        """Leaves a NO-GO on disk, then starts to observe; raises `UsageError` where nothing can be written."""
+        """Writes a NO-GO to disk, then starts to observe. Raises `UsageError` if the folder can't be written."""
         self.folder.make()
         first = self._judged(interrupted=phrase("the run has not ended"))
         ends_by = self.started + timedelta(seconds=RUN_DEADLINE_S + self._patience_s + END_S)
@@ -103,21 +103,21 @@ class Run:
         return GROUPS[group](self.environment)[name] if group else None
 
     def record(self, name: str) -> Record | None:
-        """What was recorded under `probe[target]`."""
+        """The newest record with the name `probe[target]`."""
         return next((r for r in reversed(self.observatory.records) if r.fact == name), None)
 
     def report(self, result: Result) -> None:
-        """Takes one report of a case."""
+        """Adds one result of a case."""
         self.results.append(result)
 
     def redact(self, text: str) -> str:
-        """The text without any secret that the run has seen so far."""
+        """Returns the text with every secret that the run has seen so far hidden."""
         if isinstance(self.observatory, Observatory):
             self.redactor.learn(self.observatory.vault.values)
         return self.redactor.text(text)
 
     def begin_manifest(self) -> None:
-        """Starts to observe the commit and the tree of each repository, for the manifest of a whole verdict."""
+        """Starts to observe commit and tree of each repository. Only a run of all cases has a manifest of them."""
         if self.environment.git is not None and self.partial is None:
             from gli.observe.release.git_history import revision
 
@@ -125,7 +125,7 @@ class Run:
                 self.observatory.begin(revision, repository.name)
 
     def confirm_identity(self) -> bool:
-        """Whether the credentials are the environment's. If not, nothing else is asked, and every case says so."""
+        """Whether the credentials belong to the environment. If not, the run observes nothing else."""
         if self.environment.aws is None:
             return True
         from gli.observe.aws.identity import confirmed_identity
@@ -140,7 +140,7 @@ class Run:
 
     @property
     def partial(self) -> str | None:
-        """How the selection falls short of the catalogue; None where it is whole, or not known yet."""
+        """How many cases were left out, as a sentence; None if all were selected or the selection is not known yet."""
         if self.collected is None:
             return None
         selected = sum(c.key in self.collected for c in self.cases)
@@ -149,7 +149,7 @@ class Run:
         return phrase("{} of {} cases were selected", selected, len(self.cases))
 
     def finish(self, *, interrupted: str | None) -> Verdict:
-        """Observes what is still wanted, judges, writes, closes; the verdict, free of secrets."""
+        """Waits for the manifest, judges, writes the verdict and the reports. Returns the verdict, without secrets."""
         if interrupted is None:
             self._await_manifest()
         self.observatory.close()
@@ -163,9 +163,9 @@ class Run:
         return clean
 
     def cut_short(self, *, interrupted: str) -> Verdict:
-        """The NO-GO of a run that was interrupted while it finished, in place of what may be written already."""
+        """Writes and returns the NO-GO of a run that was interrupted in `finish`. It replaces a verdict on disk."""
         clean = self._write(self._judged(interrupted=interrupted))
-        with suppress(Exception):  # it may be closed, or half so
+        with suppress(Exception):  # the observatory may be closed already, or partly
             self.observatory.close()
         return clean
 
@@ -177,18 +177,18 @@ class Run:
         self.problems += sinks.write(
             folder, shown, lines, environment, self.cases, proves=proves, language=self.language
         )
-        if not self.replayed:  # what was recorded once is no news
+        if not self.replayed:  # nobody needs a message about a replay
             self.problems += sinks.tell(folder, shown, environment.notify, language=self.language)
         self.problems = [self.redact(problem) for problem in self.problems]
 
     def shown(self, verdict: Verdict) -> Verdict:
-        """The verdict as reports show it: in the language of the run."""
+        """The verdict in the language of the run, for reports."""
         return translated(verdict, self.language, self.catalogue)
 
     def _sign(self) -> None:
-        """Signs the verdict where the run has a key. Without one, the verdict has no signature."""
+        """Signs the verdict if the run has a key. Without a key, the verdict has no signature."""
         key = signing.run_key()
-        if key is None or self.replayed:  # a signature says that it was so when it was signed
+        if key is None or self.replayed:  # a signature vouches for the present; a replay is of the past
             return
         try:
             signing.sign(self.folder.path / VERDICT, signing.VERDICT, key)
@@ -204,7 +204,7 @@ class Run:
             try:
                 self.observatory.wait(revision, repository.name)
             except Unobserved:
-                continue  # its record says why, and the manifest lacks it
+                continue  # the record holds the reason; the manifest lacks this repository
 
     def _with_attempts(self, result: Result) -> Result:
         records = [r for name in result.facts if (r := self.record(name)) is not None]
@@ -281,12 +281,12 @@ class Run:
         )
 
     def _since(self, phase: str | None, judgement: Judgement) -> SinceLast | None:
-        """Compared with the last whole run of a phase; None where there is none."""
+        """The comparison with the last complete run of a phase; None if there is no such run."""
         last = self.folder.last_whole(phase)
         return compared(last.checks, judgement.checks) if last is not None else None
 
     def _signed(self, manifest: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
-        """Who signed which item for these commits."""
+        """Item to the people who signed it for these commits."""
         if not manifest or self.environment.counterpart is None:
             return {}
         commits = {name: part["commit"] for name, part in manifest.items()}
@@ -308,7 +308,7 @@ class Run:
         }
 
     def _lines(self) -> Iterable[dict[str, Any]]:
-        """The records without secrets: all that was seen or said, under names that a replay knows."""
+        """The records without secrets, in the format that a replay reads."""
         self.redact("")
         for record in self.observatory.records:
             line = record.model_dump(mode="json", exclude_none=True)
@@ -319,7 +319,7 @@ class Run:
             yield line
 
     def _write(self, verdict: Verdict) -> Verdict:
-        """The verdict without any secret that the run has seen so far, as it is written."""
+        """Writes the verdict without secrets, and returns it as written. Raises `UsageError` if it can't be written."""
         self.redact("")
         clean = verdict.without(self.redactor.text)
         try:
@@ -330,7 +330,7 @@ class Run:
 
 
 def _not_asked(case: Case, why: Unknown, region: str) -> Result:
-    """What a case reports where the identity is not confirmed: its own check says why, and blocks all others."""
+    """The result of a case if the identity is not confirmed: the identity check says why and blocks all others."""
     if case.check.id == IDENTITY:
         outcome = Outcome.FAILED if why.cause in ("wrong-account", "no-credentials") else Outcome.UNKNOWN
         return Result(check=case.check.id, target=case.target, outcome=outcome, seen=why.message, cause=why.cause)
@@ -340,13 +340,13 @@ def _not_asked(case: Case, why: Unknown, region: str) -> Result:
 
 
 def _marked(checks: Sequence[CheckLine], before: SinceLast | None) -> tuple[CheckLine, ...]:
-    """The lines, with those marked that were red before the deployment already."""
+    """The lines, with a mark on each check that was red before the deployment already."""
     still = before.still if before is not None else ()
     return tuple(c.model_copy(update={"before_deploy": str(c.key) in still}) for c in checks)
 
 
 def _served(records: Iterable[Record]) -> dict[str, str | None]:
-    """What each service said it runs; None where the answers differ."""
+    """Service or frontend to the revision that it reported; None if its answers differ."""
     served: dict[str, str | None] = {}
     for record in records:
         if record.probe == "served_revisions" and record.observation:
@@ -366,7 +366,7 @@ def _requests(records: Iterable[Record]) -> dict[str, int]:
 
 
 def _revision(root: Path) -> str | None:
-    """The suite's own commit; None outside a checkout."""
+    """The commit of this project; None outside a git checkout."""
     try:
         answer = subprocess.run(
             ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
@@ -377,5 +377,5 @@ def _revision(root: Path) -> str | None:
 
 
 def fact_names(probes: Iterable[Any], target: str) -> tuple[str, ...]:
-    """The records that a case's fixtures stand for."""
+    """The names of the records behind a case's fixtures."""
     return tuple(fact_name(p.name, target if p.per_target else "") for p in probes)

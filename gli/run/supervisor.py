@@ -1,9 +1,9 @@
-"""A run is made in a child process, and its parent ends with the code that the run's verdict has.
+"""Makes the run in a child process. The parent ends with the exit code of the run's verdict.
 
-Whatever a check, a plugin or a hostile answer does to the child (`os.execv`, `exit(0)` of the C library, a regular
-expression that never ends, threads and forks that stay, memory), the parent notices: it ends the child, leaves a
-NO-GO in `verdict.json` and says so in the last line. 0 needs two things: the child said so at its end, and the verdict
-on disk is GO. Where the system can't fork, the run is made in the one process.
+A check, a plugin or a hostile answer may harm the child: `os.execv`, `exit(0)` of the C library, a regular expression
+that never ends, threads and forks that stay, too much memory. The parent notices this, ends the child, writes a NO-GO
+to `verdict.json` and prints it as the last line. Exit code 0 needs two things: the child reported 0 at its end, and
+the verdict on disk is GO. On a system without fork, one process does everything.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from gli.observe.engine.observatory import END_S
 from gli.report.files import VERDICT, RunFolder
 
 MEMORY_MB = 200
-"""How much more memory a run may take than it had when it began to observe."""
-_START_S = 150.0  # an environment may have to be started first, which takes up to 60 s
-_LEAVE_S = 5.0  # threads and forks that stay behind get this long after the verdict is told
+"""How much memory, in MB, a run may take in addition to what it had when it began to observe."""
+_START_S = 150.0  # the run may have to start an environment first, which takes up to 60 s
+_LEAVE_S = 5.0  # how long threads and forks may live after the child reported its verdict
 _TICK_S = 0.05
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -41,22 +41,22 @@ _CANNOT_TELL = 3
 
 @dataclass
 class Child:
-    """The process that makes the run, as it sees itself: what it tells its parent."""
+    """The child's side: the messages that the child sends to its parent."""
 
     pipe: int
     pid: int = field(default_factory=os.getpid)
 
     @property
     def forked(self) -> bool:
-        """Whether this is a fork that a check made: the run is not its own to judge."""
+        """Whether this process is a fork that a check made: only the child itself may judge the run."""
         return os.getpid() != self.pid
 
     def began(self, folder: Path, environment: str, longest_s: float, *, needs_go: bool) -> None:
-        """The run has its folder, and observes from now on for at most `longest_s` seconds."""
+        """Tells the parent that the run has its folder and observes from now on, for at most `longest_s` seconds."""
         self._tell({"folder": str(folder), "name": environment, "longest_s": longest_s, "needs_go": needs_go})
 
     def end(self, code: int) -> NoReturn:
-        """Ends the process at once: its verdict is written and told, and nothing that stays behind delays the end."""
+        """Tells the parent the exit code and ends this process at once, without waiting for threads that still run."""
         self._tell({"code": code})
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
@@ -69,8 +69,8 @@ class Child:
 
 
 def fork() -> Child | Callable[[], int] | None:
-    """In the child: itself. In the parent: what waits for the child and returns the exit code. None where the system
-    can't fork.
+    """Forks. Returns the `Child` in the child, and in the parent a function that waits for the child and returns the
+    exit code. Returns None if the system can't fork.
     """
     if not hasattr(os, "fork"):
         return None
@@ -79,7 +79,7 @@ def fork() -> Child | Callable[[], int] | None:
     before = _children()
     reading, writing = os.pipe()
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)  # what comes in between is not lost
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _FORWARDED)  # a signal during the fork is not lost
     pid = os.fork()
     if pid == 0:
         os.close(reading)
@@ -94,22 +94,22 @@ def fork() -> Child | Callable[[], int] | None:
 
 @dataclass
 class _Parent:
-    """What the parent knows of its child."""
+    """The parent's side: what the parent knows about its child."""
 
     pid: int
     pipe: int
     before: frozenset[int]
     told: dict[str, Any] = field(default_factory=dict)
-    """All that the child told."""
+    """Every field of the child's messages so far."""
     status: int | None = None
-    """The exit code of the child, once it has ended; as a shell gives it, where a signal ended it."""
+    """The exit code of the child once it has ended; 128 plus the signal's number if a signal ended it."""
     _deadline: float = field(default_factory=lambda: time.monotonic() + _START_S)
     _most_kb: float = math.inf
     _unread: bytes = b""
     _open: bool = True
 
     def watch(self) -> int:
-        """Waits until the child has ended, or ends it; the exit code of the run."""
+        """Waits until the child has ended, or ends the child. Returns the exit code of the run."""
         why = None
         while self.status is None and why is None:
             self._forward()
@@ -124,7 +124,7 @@ class _Parent:
         return self._code(why)
 
     def _forward(self) -> None:
-        """Passes on what somebody sent to this process alone; Ctrl-C in a terminal reaches both."""
+        """Passes on a signal that only this process got. Ctrl-C in a terminal reaches both processes."""
         while hasattr(signal, "sigtimedwait"):
             with suppress(InterruptedError):
                 sent = signal.sigtimedwait(_FORWARDED, 0)
@@ -162,7 +162,7 @@ class _Parent:
                 self.status = code if code >= 0 else 128 - code
 
     def _against(self) -> Phrase | None:
-        """Why the child has to be ended now, if so."""
+        """The reason to end the child now; None if there is none."""
         late = time.monotonic() > self._deadline
         if "code" in self.told:
             return phrase("the run stayed after its verdict") if late else None
@@ -201,7 +201,7 @@ class _Parent:
             return False
 
     def _leave_no_go(self, why: Phrase) -> None:
-        """Replaces the reasons of the NO-GO that stands there from the first moment, or a GO that came too late."""
+        """Replaces the verdict on disk (the first NO-GO, or a GO that came too late) by a NO-GO with this reason."""
         print(f"\nERROR: {why}", flush=True)
         if "folder" not in self.told:
             return
@@ -225,7 +225,7 @@ class _Parent:
 
 
 def _memory_kb(pid: int) -> float:
-    """What a process holds in memory; 0 where the system does not say."""
+    """The memory of a process in kB; 0 if the system does not tell."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except (OSError, ValueError, IndexError):
@@ -234,9 +234,9 @@ def _memory_kb(pid: int) -> float:
 
 
 def _end_orphans(before: frozenset[int]) -> None:
-    """Ends what the run left behind: politely first, so that an environment that it started can take itself down.
+    """Ends the processes that the run left behind, with SIGTERM first: a sandbox that the run started can shut down.
 
-    `before` are the children that this process had already.
+    `before` are the children that this process had before the run.
     """
     until = time.monotonic() + _LEAVE_S
     told: set[int] = set()
@@ -255,11 +255,11 @@ def _end_orphans(before: frozenset[int]) -> None:
 
 
 def _children() -> frozenset[int]:
-    """The children of this process; empty where the system does not list them."""
+    """The ids of this process's children; empty if the system does not list them."""
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
-        return frozenset()  # nobody has to look through all processes
+        return frozenset()  # no children: skip the search through all processes
     found = set()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError, ValueError, IndexError):
