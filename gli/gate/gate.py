@@ -1,9 +1,9 @@
 """The gate: reads the newest verdict of an environment and says yes or no, with the reason.
 
-A verdict is worth what it was earned on: this environment and phase, this catalogue, these commits, not long ago, as
-the run wrote it. The gate to production asks for two of them, staging's (what will land was proven) and production's
-(it is safe to land there), and for the sign-offs of people. `judged` and `signed` are pure functions; the rest fetches
-what they need. Exit codes as everywhere: 0 yes, 1 refused, 3 can't tell.
+A verdict counts only for its own environment, phase, catalogue and commits, for a limited time, and only if the file
+is unchanged since the run wrote it. The gate to production needs two verdicts: staging's (the release was tested) and
+production's (production is ready for the release). The gate also needs the sign-offs of people. `judged` and `signed`
+are pure functions; the other functions fetch their input. Exit codes: 0 yes, 1 refused, 3 can't tell.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ class Decision:
     code: int
     reason: str
     verdict: Verdict | None = None
-    """The verdict of what would land, where it is good: its manifest is what may be moved."""
+    """The good verdict of the release, if there is one: its manifest names the commits that may be moved."""
     notes: tuple[str, ...] = ()
-    """What the reader should know besides."""
+    """Further sentences for the reader."""
 
 
 @dataclass(frozen=True)
@@ -54,31 +54,31 @@ class Found:
     path: Path
     verdict: Verdict
     whole: bool
-    """Whether the file is as the run wrote it."""
+    """Whether the file is unchanged since the run wrote it."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """The newest verdict of one environment, and what is true now of what it was earned on."""
+    """The newest verdict of one environment, and the present state that it is compared with."""
 
     environment: str
     phase: str
     verdict: Verdict | None
     unplaced: str = ""
-    """A sentence on what lies among the verdicts and can't be placed, so that nobody knows which one is the newest."""
+    """A sentence about a folder whose place in time is unknown, so the newest verdict is unknown; empty if none."""
     whole: bool = True
-    """Whether the file is as the run wrote it."""
+    """Whether the file is unchanged since the run wrote it."""
     signer: str | None = None
-    """Whose good signature it carries."""
+    """Whose valid signature the verdict has; None if it has none."""
     must_be_signed: bool = False
     cases: Sequence[Case] = ()
-    """What a run of its phase must report, as the catalogue is now."""
+    """The cases that a run of this phase must report, by the present catalogue."""
     commits: Mapping[str, str] | None = field(default_factory=dict)
-    """The heads of the environment's branch now; None where they could not be read."""
+    """Repository to the present head of the environment's branch; None if a head could not be read."""
 
 
 def judged(evidence: Evidence, *, catalogue_sha256: str, now: datetime) -> Decision:
-    """Whether one verdict is worth its GO; the first thing that speaks against it is the reason."""
+    """Whether the gate may accept one verdict's GO. The reason is the first condition that does not hold."""
     verdict = evidence.verdict
     again = f"run pytest --env={evidence.environment} --phase={evidence.phase}"
     if evidence.unplaced:
@@ -143,7 +143,7 @@ def _same(evidence: Evidence, verdict: Verdict, catalogue_sha256: str, what: str
 
 
 def signed(items: Iterable[Item], given: Sequence[Signed], environment: str) -> Decision:
-    """Whether people confirmed every item that needs them."""
+    """Whether people confirmed every item that needs a sign-off."""
     refused = [s.record for s in given if s.record.result == "rejected"]
     if refused:
         first = refused[0]
@@ -158,7 +158,7 @@ def signed(items: Iterable[Item], given: Sequence[Signed], environment: str) -> 
 
 
 def heads(environment: Environment) -> Mapping[str, str] | None:
-    """The head of the environment's branch in every repository; None where one of them can't be read."""
+    """Repository to the head of the environment's branch; None if one of the heads can't be read."""
     if environment.git is None:
         return {}
     observatory = Observatory(environment)
@@ -181,9 +181,9 @@ def decision(
     heads: Callable[[Environment], Mapping[str, str] | None] = heads,
 ) -> Decision:
     """Yes or no for an environment and phase. Before a deployment the environment's counterpart in production has to
-    be ready too. Raises `UsageError` for a sign-off or a list of allowed signers that is none.
+    be ready too. Raises `UsageError` for a file of a sign-off or of allowed signers that can't be read.
 
-    `heads` tells where the branches stand now, to whoever knows it already.
+    `heads` returns the present heads of the branches; a caller that knows them already passes its own function.
     """
     sides = [environment]
     if phase == "pre-deploy" and environment.other is not None and environment.other.production:
@@ -229,7 +229,7 @@ def gathered(
     now: datetime,
     heads: Callable[[Environment], Mapping[str, str] | None],
 ) -> Evidence:
-    """The newest verdict of an environment that speaks for the phase, and what it is measured against."""
+    """Gathers the evidence: the newest verdict of an environment for the phase, and the present state."""
     found, unplaced = None, ""
     try:
         found = newest(reports, environment.name, phase, now)
@@ -251,13 +251,13 @@ def gathered(
 
 
 def newest(reports: Path, environment: str, phase: str, now: datetime) -> Found | None:
-    """The newest verdict of the environment that speaks for the phase: a run of it, or of all phases. A later NO-GO
-    comes before an earlier GO; a replay says nothing of now.
+    """The newest verdict of the environment for the phase: of a run of this phase, or of all phases.
 
-    What a folder is called decides nothing. Verdicts are ordered by when their runs ended; of two machines whose
-    clocks may differ by as much as is between them, a NO-GO comes last. A run that may still be under way comes after
-    all that have ended, and a verdict that was edited after that, since nobody knows when its run was. Raises
-    `ValueError` with a sentence for a folder that can't be placed: it is never passed over for another.
+    A later NO-GO revokes an earlier GO. A replay does not count: it says nothing about the present state. The order is
+    by the time at which the runs ended, never by the folders' names. If two machines' clocks may differ by more than
+    the time between two runs, the NO-GO counts as the later one. A run that may still be under way counts as later
+    than every run that has ended. An edited verdict counts as the newest of all, since the time of its run is unknown.
+    Raises `ValueError` with a sentence for a folder that can't be read: the gate must not skip it.
     """
     folders = sorted((reports / environment).iterdir()) if (reports / environment).is_dir() else []
     found = [one for one in map(_found, folders) if one is not None]
@@ -276,14 +276,14 @@ def _order(found: Found, now: datetime) -> tuple[bool, bool, datetime, bool]:
 
 
 def _may_be_later(one: Verdict, other: Verdict) -> bool:
-    """Whether a run may have ended after another, for all that their clocks can tell."""
+    """Whether `one` may have ended after `other`, given that the clocks of two machines may differ."""
     if one.machine == other.machine != "":
         return False  # one clock: their order is known
     return clock.moment(one.finished) + CLOCKS_DIFFER >= clock.moment(other.finished)
 
 
 def _found(folder: Path) -> Found | None:
-    """The verdict in a folder; None where it is no run's."""
+    """The verdict in a folder; None if the folder is not that of a run. Raises `ValueError` if it can't be read."""
     path, latest = folder / VERDICT, folder.name == LATEST
     if latest and folder.is_symlink():
         return None
@@ -298,6 +298,6 @@ def _found(folder: Path) -> Found | None:
         raise ValueError(f"{folder} holds no verdict that can be read; remove it") from None
     if folder.is_symlink():
         raise ValueError(f"{folder} is a link; remove it")
-    if verdict.run not in ("", folder.name) and not latest:  # where links can't be kept, `latest` is a copy
+    if verdict.run not in ("", folder.name) and not latest:  # `latest` is a copy on systems without links
         raise ValueError(f"{folder} holds the verdict of the run {verdict.run}; give it its name again, or remove it")
     return Found(path, verdict, verdict.digest == digest(document))

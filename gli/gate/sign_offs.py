@@ -1,8 +1,8 @@
 """Sign-offs: what people confirmed, for which commits, and until when.
 
-One JSON file each, `checklists/sign-offs/<environment>/<manifest>/<item>-<e-mail>.json`, with an SSH signature beside
-it where its author has a key. It arrives by commit or by review; without a signature it is an assertion, and whoever
-reads it is told so.
+Each sign-off is one JSON file, `checklists/sign-offs/<environment>/<manifest>/<item>-<e-mail>.json`. If its author has
+a key, an SSH signature lies beside the file. People commit the file. A sign-off without a signature is an assertion,
+and the gate says so.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ VALID_FOR = timedelta(hours=24)
 
 
 class Record(Table):
-    """What one file says."""
+    """The content of one file."""
 
     item: str
     environment: str
@@ -42,12 +42,12 @@ class Record(Table):
     expires: str
     note: str
     commits: Mapping[str, str]
-    """What was looked at: the head of each repository."""
+    """Repository to the commit that was looked at."""
 
 
 @dataclass(frozen=True)
 class Signed:
-    """A record that counts, and by whom it is signed; None where it is only asserted."""
+    """A record that counts, and the signer of its file; `signer` is None if the file has no valid signature."""
 
     record: Record
     signer: str | None
@@ -56,9 +56,9 @@ class Signed:
 def write(
     root: Path, environment: str, item: str, *, rejected: bool, note: str, commits: Mapping[str, str], now: datetime
 ) -> tuple[Path, Record, bool]:
-    """A new sign-off by whoever git says is at work; its file, its content, and whether it is signed.
+    """Writes a sign-off in the name of git's user. Returns its path, its content, and whether it is signed.
 
-    Raises `UsageError` where git knows no identity, or the key does not sign.
+    Raises `UsageError` if git knows no user, the file can't be written, or the key can't sign.
     """
     by = identity.identity()
     record = Record(
@@ -95,13 +95,15 @@ class Given:
 
     counting: tuple[Signed, ...]
     dropped: tuple[str, ...]
-    """What does not count, and why: a sentence each."""
+    """One sentence for each sign-off that does not count, with the reason."""
 
 
 def read(root: Path, environment: Environment, commits: Mapping[str, str], now: datetime) -> Given:
-    """Every sign-off that counts: of this environment, of exactly these commits, not expired, the last one of a person
-    for an item, and signed where the environment demands it; a rejection needs no signature. Raises `UsageError` for a
-    file that is none.
+    """Every sign-off that counts, and why the others do not.
+
+    A sign-off counts if it is of this environment and of exactly these commits, has not expired, is the last one of
+    its author for its item, and is signed if the environment demands it. A rejection needs no signature. Raises
+    `UsageError` for a file that is not a sign-off.
     """
     allowed = environment.signers(root)
     required = environment.signatures is not None and environment.signatures.required
@@ -111,7 +113,7 @@ def read(root: Path, environment: Environment, commits: Mapping[str, str], now: 
         record = _record(path, root)
         signer = signing.signer(path, signing.SIGN_OFF, allowed) if allowed else None
         if signer is not None and signer.casefold() != identity.mail(record.by).casefold():
-            signer = None  # somebody else's key under this name
+            signer = None  # the key belongs to another person than the author
         why = _against(record, environment, commits, now)
         if why is None and required and signer is None and record.result == "ok":
             why = "it is not signed with a key that is allowed for them"
@@ -124,7 +126,7 @@ def read(root: Path, environment: Environment, commits: Mapping[str, str], now: 
 
 
 def by_item(signed: Iterable[Signed]) -> dict[str, list[str]]:
-    """Item to everybody who confirmed it; an item that anybody rejected is confirmed by nobody."""
+    """Item to the people who confirmed it, without every item that somebody rejected."""
     confirmed: dict[str, list[str]] = {}
     refused = {s.record.item for s in signed if s.record.result == "rejected"}
     for one in signed:
@@ -134,12 +136,12 @@ def by_item(signed: Iterable[Signed]) -> dict[str, list[str]]:
 
 
 def _last(signed: Signed) -> tuple[datetime, bool]:
-    """Of two records of one person the later counts, and of two of one moment the rejection."""
+    """The sort key: the later record of a person counts; of two records of the same moment, the rejection counts."""
     return clock.moment(signed.record.at), signed.record.result == "rejected"
 
 
 def _against(record: Record, environment: Environment, commits: Mapping[str, str], now: datetime) -> str | None:
-    """Why a record does not count here and now, if so: never for longer than 24 hours, whatever the file says."""
+    """Why a record does not count now; None if it counts. It counts for at most 24 hours, whatever the file says."""
     if (record.environment, dict(record.commits)) != (environment.name, dict(commits)):
         return "it is of another environment or of other commits"
     at = clock.moment(record.at)

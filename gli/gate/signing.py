@@ -1,4 +1,4 @@
-"""SSH signatures on files, as git makes them: `FILE.sig` beside the file, by `ssh-keygen -Y`.
+"""SSH signatures on files, made like git's: `ssh-keygen -Y` writes `FILE.sig` beside the file.
 
 Source of truth: ssh-keygen(1), sections `-Y sign`, `-Y find-principals`, `-Y verify` and ALLOWED SIGNERS.
 """
@@ -14,27 +14,27 @@ from gli.common.errors import UsageError
 
 KEY_VARIABLE = "GLI_SIGNING_KEY"
 VERDICT, SIGN_OFF = "gli-verdict", "gli-sign-off"
-"""Namespaces: a signature of one kind of file is none of the other."""
+"""The namespaces of signatures: the signature of a verdict is not valid for a sign-off, and the other way round."""
 _TIMEOUT_S = 60.0  # somebody may have to type a passphrase
 
 
 def run_key() -> str | None:
-    """The key that a run signs its verdict with: the file that the variable names."""
+    """The key that signs a run's verdict: the file that GLI_SIGNING_KEY names; None if the variable is not set."""
     return os.environ.get(KEY_VARIABLE) or None
 
 
 def own_key() -> str | None:
-    """The key that a person signs with: that file, or else the one that git signs this person's commits with."""
+    """The key that signs a person's sign-offs: the file in GLI_SIGNING_KEY, or else git's SSH key for commits."""
     return run_key() or (_git_config("user.signingkey") if _git_config("gpg.format") == "ssh" else None)
 
 
 def sign(path: Path, namespace: str, key: str, *, ask: bool = False) -> Path:
-    """Writes `PATH.sig`; raises `UsageError` where the key does not sign. A passphrase is asked for only where told."""
+    """Writes `PATH.sig`. Asks for a passphrase only if `ask` is true. Raises `UsageError` if the key can't sign."""
     signature = path.with_name(path.name + ".sig")
     signature.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         file = key
-        if key.startswith(("key::", "ssh-", "ecdsa-", "sk-")):  # git also takes the public key itself
+        if key.startswith(("key::", "ssh-", "ecdsa-", "sk-")):  # git also accepts the public key itself
             literal = Path(folder) / "key.pub"
             literal.write_text(key.removeprefix("key::") + "\n", encoding="utf-8")
             file = str(literal)
@@ -47,7 +47,7 @@ def sign(path: Path, namespace: str, key: str, *, ask: bool = False) -> Path:
 
 
 def signer(path: Path, namespace: str, allowed: Path) -> str | None:
-    """Whose good signature a file carries, by the list of allowed signers; None where it carries none."""
+    """The allowed signer whose valid signature the file has; None if it has no such signature."""
     signature = path.with_name(path.name + ".sig")
     if not signature.is_file() or not allowed.is_file():
         return None
