@@ -1,7 +1,7 @@
-"""What the branches of a repository hold, and what lies between them: one fetch a repository answers all of it.
+"""The content of a repository's branches and the differences between them, from one fetch for each repository.
 
-The fetch takes commits and trees, no files (a partial clone): the few files that are of interest come when git asks
-for them. Source of truth: git-fetch --filter, git-merge-tree --write-tree, gitprotocol-v2.
+The fetch takes commits and trees but no files (a partial clone). The few files that are needed are fetched later.
+Source of truth: git-fetch --filter, git-merge-tree --write-tree, gitprotocol-v2.
 """
 
 from __future__ import annotations
@@ -45,27 +45,27 @@ _CONFIG = """\
 
 
 _NOBODY = {f"GIT_{who}_{what}": "nobody" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-"""Commits are made to compare with, and never leave the temporary repository."""
+"""Author and committer of the commits that a comparison makes. They never leave the temporary repository."""
 
 
 class Gap(Observation):
-    """What a later branch of the promotion has and an earlier one lacks."""
+    """The commits that a later branch of the promotion has and an earlier branch lacks."""
 
     branch: str
     """The branch that may lack it."""
     of: str
     """The branch that has it."""
     commits: int
-    """How many commits of that one are not in its history."""
+    """How many commits of `of` are not in the history of `branch`."""
     newest: str = ""
-    """The newest of them: `1a2b3c4 Fix the login`."""
+    """The newest of these commits: `1a2b3c4 Fix the login`."""
     age_h: float = 0.0
-    """Hours since the oldest of them was committed."""
+    """Hours since the oldest of these commits was made."""
     conflicts: tuple[str, ...] = ()
-    """The files that conflict when the two are merged."""
+    """The files that conflict when the two branches are merged."""
     lost: bool = False
-    """Whether a merge of the two would be anything else than what the branch holds now. A merge commit of a release,
-    or the same change made twice, is not."""
+    """Whether a merge of `of` would conflict, or would change the files of `branch`. A release's merge commit changes
+    no file, nor does a change that both branches contain already."""
 
 
 class Revision(Observation):
@@ -77,27 +77,27 @@ class Revision(Observation):
 
 
 class History(Observation):
-    """One repository, as far as a release is concerned."""
+    """The facts about one repository that matter for a release."""
 
     repository: str
     commits: Mapping[str, str]
     """The head of each branch of the promotion."""
     trees: Mapping[str, str]
-    """The tree of each of these heads."""
+    """Branch to the tree of its head."""
     gaps: tuple[Gap, ...] = ()
     workflow: str | None = None
     """The deploy workflow at the head of the environment's branch."""
     logged: tuple[str, ...] = ()
-    """The deploy tags that the deployment log names, in its order."""
+    """The deploy tags in the deployment log, in the order of the log."""
     migrations: tuple[tuple[str, str], ...] = ()
-    """(app, migration) of every `*/migrations/NNNN_*.py` of the environment's branch, sorted."""
+    """(app, migration) of every file `*/migrations/NNNN_*.py` on the environment's branch, sorted."""
     added: tuple[str, ...] = ()
-    """The paths of the migrations that the staged branch has and the live one lacks."""
+    """The paths of the migrations that are on the staged branch and not on the live branch."""
     findings: tuple[Finding, ...] = ()
-    """What the review of these says."""
+    """The findings of the review of these migrations."""
 
     def gap(self, branch: str, of: str = LIVE) -> Gap:
-        """What a branch lacks of a later one; raises `Unobserved` where one of the two is missing."""
+        """The gap between a branch and a later one. Raises `Unobserved` if one of the two does not exist."""
         for gap in self.gaps:
             if (gap.branch, gap.of) == (branch, of):
                 return gap
@@ -105,7 +105,7 @@ class History(Observation):
 
 
 class Difference(Observation):
-    """What a promotion of the staged branch would change on the live one."""
+    """The repositories whose live branch a promotion of the staged branch would change."""
 
     changed: tuple[str, ...]
     """The repositories whose trees differ, in the order of `environments.toml`."""
@@ -114,7 +114,7 @@ class Difference(Observation):
 
 @probe(deadline=TIMEOUT_S)
 async def history(observer: Observer, repository: str) -> History:
-    """Everything that a check asks of the commits of one repository, out of one fetch."""
+    """Everything that checks need to know about the commits of one repository, from one fetch."""
     environment = observer.environment
     assert environment.git is not None, "asked only of environments with a git table"
     known = await observer.see(heads, repository)
@@ -137,7 +137,7 @@ async def history(observer: Observer, repository: str) -> History:
 
 @probe(deadline=TIMEOUT_S)
 async def revision(observer: Observer, repository: str) -> Revision:
-    """Commit and tree at the head of the environment's branch: a repository's part of the manifest."""
+    """Commit and tree at the head of the environment's branch: the repository's part of the manifest."""
     branch = observer.environment.branch
     seen = await observer.see(history, repository)
     if branch not in seen.trees:
@@ -147,7 +147,7 @@ async def revision(observer: Observer, repository: str) -> Revision:
 
 @probe(deadline=TIMEOUT_S)
 async def difference(observer: Observer) -> Difference:
-    """Which repositories the next release changes: by content, since a merge commit alone changes nothing."""
+    """Which repositories the next release changes. Compares trees: a merge commit alone changes nothing."""
     names = [r.name for r in observer.environment.repositories]
     histories = await asyncio.gather(*[observer.see(history, name) for name in names])
     for seen in histories:
@@ -161,10 +161,10 @@ async def difference(observer: Observer) -> Difference:
 
 @probe(deadline=TIMEOUT_S)
 async def code_migrations(observer: Observer) -> tuple[tuple[str, str], ...]:
-    """(app, migration) of every `*/migrations/NNNN_*.py` that the database should have, sorted."""
+    """(app, migration) of every migration that the database should have, sorted."""
     assert observer.environment.database is not None, "asked only of environments with a database"
     repository = observer.environment.database.migrations
-    await observer.see(revision, repository)  # without the branch there is nothing to compare with
+    await observer.see(revision, repository)  # raises if the branch does not exist
     return (await observer.see(history, repository)).migrations
 
 
@@ -176,7 +176,7 @@ class _Bare:
         self.fetched = False
 
     async def fetch(self, commits: Mapping[str, str]) -> None:
-        """The history of these branches, without any file."""
+        """Fetches the history of these branches, without files."""
         for part in ("objects", "refs"):
             (self._folder / part).mkdir()
         (self._folder / "HEAD").write_text("ref: refs/heads/main\n", encoding="utf-8")
@@ -186,7 +186,7 @@ class _Bare:
         self.fetched = True
 
     async def need(self, objects: Iterable[str]) -> None:
-        """Fetches files in one go that git would fetch one by one."""
+        """Fetches files in one request. Otherwise git would fetch them one by one."""
         await self._fetch(objects)
 
     async def _fetch(self, wanted: Iterable[str]) -> None:
@@ -198,7 +198,7 @@ class _Bare:
         return await git("--git-dir", str(self._folder), *arguments, says=says, accept=accept, env=_NOBODY)
 
     async def read(self, names: Sequence[str]) -> dict[str, str | None]:
-        """The content of each object, `commit` or `branch:path`, by that name; None for one that is not there."""
+        """Object name (`commit` or `branch:path`) to its content; None if there is no such object."""
         asked = "".join(f"{name}\n" for name in names)
         rest = await git_bytes("--git-dir", str(self._folder), "cat-file", "--batch", says=asked)
         contents: dict[str, str | None] = {}
@@ -213,14 +213,14 @@ class _Bare:
         return contents
 
     async def files(self, branch: str) -> dict[str, str]:
-        """Every file of a branch: path to object."""
+        """Path to object id, for every file of a branch."""
         listing = await self.git("ls-tree", "-r", "-z", f"refs/heads/{branch}")
         entries = (entry.partition("\t") for entry in listing.split("\0") if entry)
         return {path: about.split()[2] for about, _, path in entries}
 
 
 def _format(commits: Mapping[str, str]) -> str:
-    """The object format of a repository, by the length of its ids (git's hash-function-transition)."""
+    """The object format of a repository, by the length of its commit ids (git's hash-function-transition)."""
     return "sha256" if any(len(commit) == 64 for commit in commits.values()) else "sha1"
 
 
@@ -237,7 +237,7 @@ async def _read(observer: Observer, bare: _Bare, repository: str, commits: Mappi
     return History(
         repository=repository,
         commits=commits,
-        # the commit's own text, not rev-parse ^{tree}: a partial clone may go back to the remote for a tree
+        # read the tree's id from the commit object: in a partial clone, rev-parse ^{tree} may ask the remote again
         trees={branch: str(contents[commit]).split()[1] for branch, commit in commits.items()},
         gaps=await _gaps(bare, commits),
         workflow=contents.get(workflow),
@@ -249,14 +249,14 @@ async def _read(observer: Observer, bare: _Bare, repository: str, commits: Mappi
 
 
 def _log_branch(table: Git, known: Heads) -> dict[str, str]:
-    """The branch that the deployment log lies on, in the repository that keeps it."""
+    """The branch of the deployment log to its head; empty if this repository has no log."""
     if known.repository != table.log_repository or table.log_branch not in known.branches:
         return {}
     return {table.log_branch: known.branches[table.log_branch]}
 
 
 def _deploy_tags(log: str, table: Git) -> tuple[str, ...]:
-    """The release that each line is about. The line of a rollback names the one that it went back to after its own."""
+    """The release tag of each line: the first in the line. After it, a rollback's line names the release restored."""
     found = (
         [word for word in line.split() if is_verified_release(word, table.deploy_tag)] for line in log.splitlines()
     )
@@ -264,7 +264,7 @@ def _deploy_tags(log: str, table: Git) -> tuple[str, ...]:
 
 
 async def _gaps(bare: _Bare, commits: Mapping[str, str]) -> tuple[Gap, ...]:
-    """What each branch lacks of those that come after it in the promotion."""
+    """The gap between each branch and each branch that comes after it in the promotion."""
     found = []
     for later in (LIVE, STAGED):
         earlier = [b for b in BRANCHES[: BRANCHES.index(later)] if {b, later} <= commits.keys()]
@@ -280,7 +280,7 @@ async def _gaps(bare: _Bare, commits: Mapping[str, str]) -> tuple[Gap, ...]:
 
 
 async def _effective(bare: _Bare, commit: str) -> Effective:
-    """As `gli.git.effective`: rolled-back changes are on hold, so no other branch is reported to lack them."""
+    """Runs the steps of `gli.git.effective`: rolled-back changes are on hold, so no branch is reported to lack them."""
     steps = effective(parsed(await bare.git(*ONE, commit)))
     try:
         asked = next(steps)
@@ -300,14 +300,14 @@ async def _gap(bare: _Bare, branch: str, of: str, theirs: Effective) -> Gap:
     ours = f"refs/heads/{branch}"
     missing: list[list[str]] = []
     for commits in theirs.history:
-        # rev-list, not log: nobody's configuration changes what it prints
+        # rev-list, not log: a user's git configuration does not change its output
         log = await bare.git("rev-list", "--no-commit-header", "--format=%ct %h %s", *commits, f"^{ours}")
         missing = [line.split(" ", 1) for line in log.splitlines()] + missing
     oldest = min(datetime.fromtimestamp(int(at), UTC) for at, _ in missing)
     merge = ("merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", ours, theirs.id)
     answer = await bare.git(*merge, accept=(0, 1))
     tree, *conflicts = [part for part in answer.split("\0") if part] or [""]
-    if not tree:  # a bad ref ends with 1 as a conflict does, and prints nothing
+    if not tree:  # exit code 1 means a conflict, but also a bad ref, which prints nothing
         raise GitFailed(merge, 1, f"git merge-tree of {branch} and {of} printed nothing")
     own = (await bare.git("rev-parse", f"{ours}^{{tree}}")).strip()
     return Gap(
@@ -324,7 +324,7 @@ async def _gap(bare: _Bare, branch: str, of: str, theirs: Effective) -> Gap:
 async def _migrations(
     bare: _Bare, branch: str, commits: Mapping[str, str]
 ) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[Finding, ...]]:
-    """What the environment's branch has, what the staged one adds to the live one, and what is wrong with that."""
+    """(migrations of the environment's branch, paths that the staged branch adds, findings of their review)."""
     trees = {b: await bare.files(b) for b in dict.fromkeys((branch, STAGED, LIVE)) if b in commits}
     every = in_paths(trees.get(branch, {}))
     staged = {path: object_ for path, object_ in trees.get(STAGED, {}).items() if in_paths([path])}

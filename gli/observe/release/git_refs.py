@@ -1,7 +1,7 @@
-"""The release as git has it: where the branches and tags of every repository stand.
+"""The branches and tags of every repository.
 
-git is called as a program, in a temporary bare repository where it needs one: nobody's clone is touched. Source of
-truth: git-ls-remote. What the commits hold, and what lies between them, is in `gli.observe.release.git_history`.
+The git program lists them from the remotes: no clone of a user is touched. Source of truth: git-ls-remote.
+`gli.observe.release.git_history` reads the content of the commits.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class Heads(Observation):
     repository: str
     branches: Mapping[str, str] = {}
     tags: Mapping[str, str] = {}
-    """Tag to the commit it stands for (annotated tags peeled)."""
+    """Tag to its commit (annotated tags are peeled)."""
     error: str | None = None
 
     def commit_of(self, branch: str) -> str:
-        """The head of a branch; raises `Unobserved` where there is none."""
+        """The head of a branch. Raises `Unobserved` if there is no such branch."""
         if branch not in self.branches:
             raise unknown("dependency", phrase("{} has no readable branch {}", self.repository, branch))
         return self.branches[branch]
@@ -46,26 +46,26 @@ class Release(Observation):
     commits: Mapping[str, str]
 
     def commit_of(self, repository: str) -> str:
-        """The head of a repository's branch; raises `Unobserved` where it has none."""
+        """The head of the branch in a repository. Raises `Unobserved` if the repository lacks the branch."""
         if repository not in self.commits:
             raise unknown("dependency", phrase("{} has no readable branch {}", repository, self.branch))
         return self.commits[repository]
 
 
 class Deployments(Observation):
-    """What the deploy tags of all repositories say together; a repository that differs from most is the odd one."""
+    """The deploy tags of all repositories, and the release that most of them are at."""
 
     tags: Mapping[str, tuple[str, ...]]
     """The deploy tags of each repository, newest first."""
     current: str | None
     """The newest deploy tag that stands at the head of the live branch in most repositories."""
     way_back: str | None
-    """The newest deploy tag that most repositories have: where a rollback goes once the next release is live."""
+    """The newest deploy tag that most repositories have. After the next release, a rollback goes back to it."""
 
 
 @probe(deadline=TIMEOUT_S, early=True)
 async def heads(observer: Observer, repository: str) -> Heads:
-    """Every branch and tag of a repository, in one connection."""
+    """Every branch and tag of a repository, from one connection."""
     assert observer.environment.git is not None, "asked only of environments with a git table"
     remote = observer.environment.git.of(repository)
     observer.count("git")
@@ -79,7 +79,7 @@ async def heads(observer: Observer, repository: str) -> Heads:
 
 @probe(deadline=TIMEOUT_S, early=True)
 async def release(observer: Observer) -> Release:
-    """The heads of the environment's branch in all repositories, asked at once."""
+    """The heads of the environment's branch in all repositories. All remotes are asked at the same time."""
     branch = observer.environment.branch
     commits = {h.repository: h.branches[branch] for h in await _all_heads(observer) if branch in h.branches}
     return Release(branch=branch, commits=commits)
@@ -87,7 +87,7 @@ async def release(observer: Observer) -> Release:
 
 @probe(deadline=TIMEOUT_S)
 async def deployments(observer: Observer) -> Deployments:
-    """The deploy tags of all repositories, and which of them is the release that most are at."""
+    """The deploy tags of all repositories, and the release that most repositories are at."""
     assert observer.environment.git is not None, "asked only of environments with a git table"
     found = [h for h in await _all_heads(observer) if h.error is None]
     tags = {h.repository: deploy_tags(h, observer.environment.git) for h in found}
@@ -96,7 +96,7 @@ async def deployments(observer: Observer) -> Deployments:
 
 
 def deploy_tags(heads: Heads, table: Git) -> tuple[str, ...]:
-    """The tags of one repository that name a release of production, newest first."""
+    """The tags of one repository that name a verified release of production, newest first."""
     return tuple(sorted((t for t in heads.tags if is_verified_release(t, table.deploy_tag)), key=_moment, reverse=True))
 
 
@@ -107,7 +107,7 @@ def _common(tags: Sequence[Sequence[str]]) -> str | None:
 
 
 def _moment(tag: str) -> str:
-    """The digits of a tag: in the order of time, whatever stands before them."""
+    """The digits of a tag. They sort by time, whatever prefix the tag has."""
     return "".join(filter(str.isdigit, tag))
 
 

@@ -1,4 +1,4 @@
-"""The deploy workflows: what their files say, and how their newest run for the release ended.
+"""The deploy workflows: the content of their files, and the result of their newest run for the release.
 
 Source of truth: the file at the head of the environment's branch; GitHub REST, "List workflow runs for a repository".
 """
@@ -25,7 +25,7 @@ from gli.observe.release.git_history import history, revision
 from gli.observe.release.git_refs import TIMEOUT_S, release
 from gli.observe.release.workflow import Workflow, read
 
-_RUNS, _PAGES = 10, 10  # GitHub describes a run in some 15 kB
+_RUNS, _PAGES = 10, 10  # one run takes about 15 kB in GitHub's answer
 _REDIRECTS = 3
 _MOST_CHARACTERS = 2_000_000
 _STATUSES = frozenset({"completed", "in_progress", "pending", "queued", "requested", "waiting"})
@@ -43,7 +43,7 @@ _CONCLUSIONS = frozenset(
     }
 )
 _POLL_S = 5.0
-_APPEARS_S = 60.0  # after a push; a run that is not there by then was not started
+_APPEARS_S = 60.0  # how long after a push a run may take to appear
 
 
 class WorkflowRun(Observation):
@@ -52,27 +52,27 @@ class WorkflowRun(Observation):
     repository: str
     commit: str
     status: str | None = None
-    """`queued`, `in_progress`, `completed`, ...; None where there is no run."""
+    """`queued`, `in_progress`, `completed`, ...; None if there is no run."""
     conclusion: str | None = None
-    """`success`, `failure`, `cancelled`, `skipped`, ...; None as long as it is not completed."""
+    """`success`, `failure`, `cancelled`, `skipped`, ...; None as long as the run is not completed."""
     url: str = ""
 
     @property
     def ended(self) -> bool:
-        """Whether there is a run, and it is over."""
+        """Whether there is a run and it has ended."""
         return self.status == "completed"
 
 
 @probe(deadline=TIMEOUT_S)
 async def workflow(observer: Observer, repository: Repository) -> Workflow:
     """The deploy workflow at the head of the environment's branch."""
-    await observer.see(revision, repository.name)  # without the branch there is no file to miss
+    await observer.see(revision, repository.name)  # raises if the branch does not exist
     text = (await observer.see(history, repository.name)).workflow
     return read(str(repository.workflow), text, _foreign_names(observer.environment))
 
 
 def _foreign_names(environment: Environment) -> dict[str, set[str]]:
-    """For the staged and the live branch, the names that only the other one's environment has."""
+    """For the staged and the live branch: the names that only the other branch's environment has."""
     pair = {e.branch: own_names(e) for e in (environment, environment.other) if e is not None}
     staged, live = pair.get(STAGED, set()), pair.get(LIVE, set())
     return {STAGED: live - staged, LIVE: staged - live}
@@ -80,7 +80,7 @@ def _foreign_names(environment: Environment) -> dict[str, set[str]]:
 
 @probe(deadline=15, early=True)
 async def workflow_run(observer: Observer, repository: Repository) -> WorkflowRun:
-    """How the deploy of the branch's head went, asked of GitHub; waits for its end as long as the run may."""
+    """The result of the deploy workflow for the branch's head, from GitHub. Waits for its end, if the run may wait."""
     while True:
         run = await _newest_run(observer, repository)
         longest = math.inf if run.status else _APPEARS_S
@@ -89,7 +89,7 @@ async def workflow_run(observer: Observer, repository: Repository) -> WorkflowRu
 
 
 async def workflows_ended(observer: Observer) -> list[WorkflowRun]:
-    """The deploy of every repository that has one; those that can't be asked for are not among them."""
+    """The workflow run of every repository with a deploy workflow, without those that could not be observed."""
     asked = [r for r in observer.environment.repositories if r.workflow] if observer.environment.github else []
     found = await asyncio.gather(*[observer.see(workflow_run, r) for r in asked], return_exceptions=True)
     return [run for run in found if isinstance(run, WorkflowRun)]
@@ -107,7 +107,7 @@ async def _newest_run(observer: Observer, repository: Repository) -> WorkflowRun
     url = f"{github.api_url}/repos/{github.owner}/{repository.name}/actions/runs"
     next_: str | None = f"{url}?head_sha={commit}&branch={branch}&event=push&per_page={_RUNS}"
     runs: list[dict[str, Any]] = []
-    for _ in range(_PAGES):  # the newest come first: the page that holds any run of the workflow holds its newest
+    for _ in range(_PAGES):  # newest first: the first page with a run of the workflow has its newest run
         if next_ is None or runs:
             break
         answer = await _asked(observer, next_, headers)
@@ -133,7 +133,7 @@ async def _newest_run(observer: Observer, repository: Repository) -> WorkflowRun
 
 
 async def _asked(observer: Observer, url: str, headers: Mapping[str, str]) -> HttpExchange:
-    """One page; a repository that was renamed or moved is asked under its new name, of the same host alone."""
+    """Fetches one page. Follows the redirect of a renamed or moved repository, on the same host only."""
     for _ in range(_REDIRECTS):
         answer = await fetch(observer, url, headers=headers, limit=_MOST_CHARACTERS)
         target = urljoin(url, answer.headers.get("location", ""))
@@ -144,18 +144,18 @@ async def _asked(observer: Observer, url: str, headers: Mapping[str, str]) -> Ht
 
 
 def _next(answer: HttpExchange) -> str | None:
-    """Where the next page is (RFC 8288): the URL of the link whose relation is `next`."""
+    """The URL of the next page (RFC 8288): the link whose relation is `next`; None on the last page."""
     found = re.search(r'<([^>]+)>[^,]*;\s*rel="?next"?', answer.headers.get("link", ""))
     return found[1] if found else None
 
 
 def runs_in(answer: HttpExchange, repository: str) -> list[dict[str, Any]]:
-    """The runs in GitHub's answer; raises `Unobserved` where it holds none because it is no such answer."""
+    """The runs in GitHub's answer. Raises `Unobserved` if the answer is an error or not a list of runs."""
     if answer.status is None:
         raise unknown("unreachable", phrase("GitHub can't be reached: {}", answer.error))
     if answer.status in (403, 429) and (wait := _limited(answer)):
         raise unknown("throttled", phrase("GitHub answers no more questions for now: {}", wait))
-    if answer.status in (401, 403, 404):  # 404: a private repository that the token may not see
+    if answer.status in (401, 403, 404):  # 404: also a private repository that the token can't read
         raise unknown(
             "access-denied",
             phrase(
@@ -171,7 +171,7 @@ def runs_in(answer: HttpExchange, repository: str) -> list[dict[str, Any]]:
 
 
 def _limited(answer: HttpExchange) -> str | None:
-    """Which of GitHub's limits a refusal is of, and when it ends; None where it is none of them."""
+    """Which rate limit of GitHub caused the refusal, and when it ends; None if no rate limit did."""
     if answer.headers.get("x-ratelimit-remaining") == "0":
         reset = answer.headers.get("x-ratelimit-reset", "")
         if not reset.isdecimal():

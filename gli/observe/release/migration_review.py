@@ -1,7 +1,7 @@
-"""A review of Django migrations that reads them and runs nothing: is each safe while the code before it still runs?
+"""Reviews Django migrations by parsing them; nothing is run. Is each migration safe while the old code still runs?
 
-A rolling deploy has old and new tasks side by side, so what a migration takes away or renames is missed by the old
-ones, and what has no way back makes a rollback of the code unsafe.
+In a rolling deploy, old and new tasks run at the same time. The old tasks fail if a migration removes or renames
+something that they use. A migration that can't be reversed makes a rollback of the code unsafe.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _UNSAFE = {
 
 
 class Finding(Observation):
-    """One thing in one migration that a person has to look at."""
+    """One problem in one migration that a person has to look at."""
 
     migration: str
-    """Its path, or the app's folder of migrations."""
+    """The path of the migration, or the app's folder of migrations."""
     what: Said
 
     def __str__(self) -> str:
@@ -33,7 +33,10 @@ class Finding(Observation):
 
 
 def review(files: Mapping[str, str], added: Collection[str]) -> tuple[Finding, ...]:
-    """What is unsafe in the `added` ones of `files`, which hold every migration of the apps that have new ones."""
+    """The problems of the new migrations.
+
+    `files` maps the path of every migration of the apps that have new ones to its text; `added` are the new paths.
+    """
     trees = {path: _parsed(text) for path, text in files.items()}
     found = [Finding(migration=path, what=what) for path in sorted(added) for what in _unsafe(trees.get(path))]
     folders = sorted({path.rpartition("/")[0] for path in added})
@@ -65,7 +68,7 @@ def _unsafe(tree: ast.Module | None) -> Iterator[str]:
 
 
 def _operations(node: ast.AST) -> Iterator[ast.Call]:
-    """Every operation that touches the database; `state_operations` only tell Django what is there already."""
+    """Every call of an operation that changes the database. `state_operations` change only Django's own state."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.keyword) and child.arg == "state_operations":
             continue
@@ -75,7 +78,7 @@ def _operations(node: ast.AST) -> Iterator[ast.Call]:
 
 
 def _name(function: ast.expr) -> str:
-    """`RemoveField` of `migrations.RemoveField` and of `RemoveField`."""
+    """The operation's name: `RemoveField`, whether the code says `migrations.RemoveField` or `RemoveField`."""
     if isinstance(function, ast.Attribute):
         return function.attr
     return function.id if isinstance(function, ast.Name) else ""
@@ -90,7 +93,7 @@ def _subject(call: ast.Call) -> str:
 
 
 def _leaves(trees: Mapping[str, ast.Module]) -> list[str]:
-    """The migrations of one app that no other one of it depends on or replaces, sorted."""
+    """The migrations of one app that no other migration of this app depends on or replaces, sorted."""
     names = {path.rpartition("/")[2].removesuffix(".py"): tree for path, tree in trees.items()}
     inner: set[str] = set()
     for name, tree in names.items():
@@ -99,7 +102,7 @@ def _leaves(trees: Mapping[str, ast.Module]) -> list[str]:
 
 
 def _mentioned(tree: ast.Module) -> Iterator[str]:
-    """The migrations that `dependencies` and `replaces` of a Migration class name."""
+    """The names of the migrations in `dependencies` and `replaces` of a Migration class."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.Assign | ast.AnnAssign) or node.value is None:
             continue
@@ -109,7 +112,7 @@ def _mentioned(tree: ast.Module) -> Iterator[str]:
 
 
 def _reference(node: ast.AST) -> str | None:
-    """`0001_initial` of `("app", "0001_initial")`. The app is not compared: its label need not be the folder's name."""
+    """`0001_initial` of `("app", "0001_initial")`. The app is ignored: its label may differ from the folder's name."""
     if isinstance(node, ast.Tuple) and len(node.elts) == 2 and isinstance(node.elts[1], ast.Constant):
         return str(node.elts[1].value)
     return None

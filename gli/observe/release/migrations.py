@@ -15,7 +15,11 @@ def in_paths(paths: Iterable[str]) -> tuple[Migration, ...]:
 
 
 def difference(code: Iterable[Migration], applied: Iterable[Migration]) -> tuple[list[str], list[str]]:
-    """(pending, unknown): what the code has and the database lacks, and the other way round for the code's own apps."""
+    """(pending, unknown), as sorted names `app.migration`.
+
+    Pending migrations are in the code and not in the database. Unknown ones are in the database and not in the code;
+    apps of which the code has no migration (Django's own) are left out.
+    """
     in_code = {f"{app}.{name}" for app, name in code}
     own = {app for app, _ in code}
     in_database = {f"{app}.{name}" for app, name in applied if app in own}

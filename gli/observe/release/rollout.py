@@ -1,7 +1,7 @@
-"""Waiting for a deployment to end (`--await-rollout`): first the deploy workflows, then what they started in ECS.
+"""Waits for a deployment to end (`--await-rollout`): first for the deploy workflows, then for the rollouts in ECS.
 
-Whatever else is observed waits for this, so that nothing is judged half-way. What is observed before, `early`, is what
-the deployment is about, and how far it is.
+All other probes wait for this one, so that no check judges a half-done deployment. Only probes marked `early` run
+before: they observe which release is deployed and how far the deployment is.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from gli.observe.release.github_runs import workflows_ended
 
 
 class RolledOut(Observation):
-    """What had not ended when the patience did: `gli_api-server: queued`, `stg-gli-api: IN_PROGRESS`."""
+    """What had not ended when the time to wait was over: `gli_api-server: queued`, `stg-gli-api: IN_PROGRESS`."""
 
     unfinished: tuple[str, ...]
 
 
 @probe(early=True)
 async def rolled_out(observer: Observer) -> RolledOut:
-    """The end of everything that deploys the environment. What can't be seen is not waited for: its checks say so."""
+    """Waits until every deployment of the environment has ended, except those that can't be observed."""
     runs = await workflows_ended(observer)
     unfinished = [f"{run.repository}: {run.status or 'no run'}" for run in runs if not run.ended]
     if observer.environment.aws is not None:

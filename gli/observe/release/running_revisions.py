@@ -1,4 +1,4 @@
-"""What the environment runs, repository by repository: the evidence that a release was tested as it will be merged."""
+"""The revisions that the environment runs, by repository: they show that staging tested the commits to be merged."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from gli.observe.release.git_refs import TIMEOUT_S, deployments, heads, release
 
 
 class Evidence(Observation):
-    """Which commits run, of those that a repository's branch could be."""
+    """The revisions that run of one repository, and the head of its branch."""
 
     repository: str
     head: str
     """The commit at the head of the environment's branch."""
     running: Mapping[str, tuple[Said, ...]]
-    """What each service and frontend that is built from the repository says it runs; more than one in a rollout."""
+    """Service or frontend built from the repository to the revisions it reports; more than one during a rollout."""
 
 
 class WayBack(Observation):
@@ -31,9 +31,9 @@ class WayBack(Observation):
     tag: str | None
     """The newest deploy tag that most repositories have."""
     commit: str | None
-    """What it stands for here; None where this repository lacks it."""
+    """The commit of the tag in this repository; None if the repository lacks the tag."""
     without_image: tuple[str, ...] = ()
-    """The images of that release that the registry has no more."""
+    """The ECR repositories that no longer have the image of that release."""
 
 
 @probe(deadline=TIMEOUT_S)
@@ -49,7 +49,7 @@ async def way_back(observer: Observer, repository: str) -> WayBack:
 
 @probe(deadline=20)
 async def evidence(observer: Observer, repository: str) -> Evidence:
-    """The revisions that run: a service's own word, or else its image's tag, and a page's build tag."""
+    """The revisions that run: of a service its own answer or else its image's tag, of a frontend its build tag."""
     environment = observer.environment
     running: dict[str, tuple[str, ...]] = {}
     for service in environment.services.values():

@@ -1,8 +1,8 @@
-"""A GitHub Actions workflow, read as far as a release depends on it: what starts it, its steps, where it deploys to.
+"""Reads the parts of a GitHub Actions workflow that matter for a release: its triggers, its steps, its targets.
 
-Pure: text in, model out. `${{ }}` expressions are worked out for one branch at a time, as far as they speak of the
-branch; what only GitHub knows (secrets, variables, inputs) stays as it is written. Source of truth: GitHub's "Workflow
-syntax" and "Evaluate expressions". YAML 1.1 reads the key `on` as true.
+Pure functions from text to model. `${{ }}` expressions that depend on the branch alone are evaluated, for one branch at
+a time. Expressions that need a secret, a variable or an input stay as they are written, since only GitHub knows their
+values. Source of truth: GitHub's "Workflow syntax" and "Evaluate expressions". YAML 1.1 reads the key `on` as true.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Excuse(Observation):
     """A command whose failure does not fail the run."""
 
     command: str
-    """The command, in lower case; empty for all commands of the step."""
+    """The command, in lower case; empty: every command of the step."""
     why: Said
     """`continue-on-error`, `|| true`, `set +e`, `a pipe without pipefail`."""
 
@@ -39,30 +39,30 @@ class Step(Observation):
     text: str
     """Name, `uses`, `with` and `run`, in lower case."""
     branches: tuple[str, ...] = ()
-    """The branches, of those that were asked about, whose push runs it; where its `if` can't be worked out, all."""
+    """The examined branches whose push runs this step; all of them if the step's `if` can't be evaluated."""
     excuses: tuple[Excuse, ...] = ()
 
     def has(self, words: Collection[str]) -> bool:
-        """Whether one of the words, in lower case, is in it."""
+        """Whether the step's text contains one of the words, which must be in lower case."""
         return any(word in self.text for word in words)
 
     def excuse(self, words: Collection[str]) -> str | None:
-        """Why a failure of the command with one of the words would not fail the run; None where it would."""
+        """Why a failure of the command with one of these words does not fail the run; None if it does."""
         return next(
             (e.why for e in self.excuses if not e.command or any(word.lower() in e.command for word in words)), None
         )
 
 
 class Target(Observation):
-    """Where a push of one branch goes."""
+    """What a push of one branch deploys, and where to."""
 
     branch: str
     environments: tuple[str, ...]
-    """The GitHub environments of the jobs that run for it."""
+    """The GitHub environments of the jobs that run for this push."""
     foreign: tuple[str, ...]
-    """The names in it that belong to another branch's environment."""
+    """The names in these jobs that belong to another branch's environment."""
     builds: tuple[str, ...] = ()
-    """The refs that it checks out in place of the commit that was pushed."""
+    """The refs that these jobs check out instead of the pushed commit."""
 
 
 class Workflow(Observation):
@@ -70,29 +70,29 @@ class Workflow(Observation):
 
     path: str
     error: Said | None = None
-    """Why it can't be read."""
+    """Why the file can't be read; None if it can."""
     pushes: tuple[str, ...] = ()
-    """The branches, of those that were asked about, whose push starts it."""
+    """The examined branches whose push starts the workflow."""
     steps: tuple[Step, ...] = ()
-    """Every step, in the order in which jobs wait for each other (`needs`), else in the file's."""
+    """Every step, in the order of the jobs: each after the jobs that it `needs`, otherwise in the order of the file."""
     targets: tuple[Target, ...] = ()
     serial: bool = False
-    """A deploy waits for the one before it, and is not cut off by the next."""
+    """Each deploy waits until the one before has ended, and the next one does not cancel it."""
     assumes_role: bool = False
-    """A job may ask for the token that AWS takes for a role (`id-token: write`)."""
+    """A job may request the token with which it assumes a role in AWS (`id-token: write`)."""
     static_keys: tuple[str, ...] = ()
-    """The names under which it is given AWS keys that are stored somewhere, sorted."""
+    """The names of the settings that hold stored AWS keys, sorted."""
     waits: bool = False
-    """It waits until ECS has replaced the tasks."""
+    """The workflow waits until ECS has replaced the tasks."""
 
     def first(self, words: Collection[str], start: int = 0) -> int | None:
-        """The first step from `start` on that has one of the words."""
+        """The index of the first step, from `start` on, that contains one of the words; None if there is none."""
         wanted = [w.lower() for w in words]
         return next((i for i in range(start, len(self.steps)) if self.steps[i].has(wanted)), None)
 
 
 def read(path: str, text: str | None, foreign: Mapping[str, Collection[str]]) -> Workflow:
-    """The workflow in a file; `foreign` says, for each branch, the names that its push may not touch."""
+    """Reads the workflow in a file. `foreign` maps each branch to the names that a push of it must not touch."""
     import yaml
 
     if text is None:
@@ -117,7 +117,7 @@ def read(path: str, text: str | None, foreign: Mapping[str, Collection[str]]) ->
 
 
 def _queues(concurrency: Any) -> bool:
-    """Whether runs of a group wait for each other: `cancel-in-progress` would leave a deploy half done."""
+    """Whether the runs of a group wait for each other. `cancel-in-progress` would stop a deploy half-way."""
     if isinstance(concurrency, dict):
         return bool(concurrency.get("group")) and concurrency.get("cancel-in-progress") is not True
     return bool(concurrency)
@@ -128,7 +128,7 @@ def _may_ask_for_a_token(permissions: Any) -> bool:
 
 
 def _is_stored_key(key: str, value: str) -> bool:
-    """Half of a pair of AWS keys; one that an earlier step asked for is not stored."""
+    """Whether this is one of a pair of stored AWS keys. A key from an earlier step's output is not stored."""
     return key.lower().replace("_", "-") in _KEYS and not re.search(r"\b(steps|needs)\.", value)
 
 
@@ -137,7 +137,7 @@ def _is_waiting(key: str, value: str) -> bool:
 
 
 def _pairs(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Every value in a part of the document as text, with the key that it stands under."""
+    """(key, value as text) for every value in a part of the document."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from _pairs(inner, str(name))
@@ -149,7 +149,7 @@ def _pairs(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _starts(on: Any, branch: str) -> bool:
-    """Whether a push of the branch starts it."""
+    """Whether a push of the branch starts the workflow."""
     if isinstance(on, str | list):
         return "push" in ([on] if isinstance(on, str) else on)
     if not isinstance(on, dict) or "push" not in on:
@@ -169,7 +169,7 @@ def _steps(job: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _in_order(jobs: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """The jobs, each after those that it `needs`; in the file's order where nothing says otherwise."""
+    """The jobs, each after the jobs that it `needs`, otherwise in the order of the file."""
     ordered: dict[str, dict[str, Any]] = {}
     left = dict(jobs)
     while left:
@@ -205,13 +205,13 @@ def _run_defaults(part: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _is_excused(part: Mapping[str, Any]) -> bool:
-    """An expression may come to true, so it is no proof that a failure counts."""
+    """Whether `continue-on-error` is or may be true: the value of an expression is not known."""
     value = part.get("continue-on-error", False)
     return value is True or (isinstance(value, str) and value.strip().lower() != "false")
 
 
 def _excuses(run: str, shell: str) -> list[Excuse]:
-    """What in a shell script lets it go on after a failure.
+    """The commands of a shell script after whose failure the script goes on.
 
     Without `shell`, GitHub starts `bash -e`; with `shell: bash`, it starts `bash -eo pipefail`.
     """
@@ -233,8 +233,8 @@ def _excuses(run: str, shell: str) -> list[Excuse]:
 
 
 def _builds(steps: Sequence[Mapping[str, Any]], branch: str) -> tuple[str, ...]:
-    """Refs that take the place of the pushed commit. A second checkout, of another repository or to a folder of its
-    own, is no such ref; nor is an expression that only GitHub can work out."""
+    """The refs that are checked out instead of the pushed commit. Left out: the checkout of another repository or into
+    a folder of its own, and expressions that only GitHub can evaluate."""
     refs = []
     for step in steps:
         given = step.get("with")
@@ -273,7 +273,7 @@ def _environment(job: Mapping[str, Any]) -> str:
 
 
 def _runs(part: Mapping[str, Any], branch: str) -> bool:
-    """Whether the `if` of a job or a step lets it run; what can't be worked out does."""
+    """Whether the `if` of a job or a step lets it run. True if the condition can't be evaluated."""
     condition = part.get("if")
     if condition is None:
         return True
@@ -286,7 +286,7 @@ def _runs(part: Mapping[str, Any], branch: str) -> bool:
 
 
 def _resolved(text: str, branch: str) -> str:
-    """The text with every expression that speaks of nothing but the branch worked out."""
+    """The text, with every expression that depends on the branch alone replaced by its value."""
 
     def value(match: re.Match[str]) -> str:
         try:

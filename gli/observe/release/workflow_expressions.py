@@ -1,4 +1,4 @@
-"""GitHub's expressions, worked out for a push of one branch as far as they speak of the branch.
+"""Evaluates GitHub's expressions for a push of one branch, if they depend on the branch alone.
 
 Source of truth: GitHub's "Evaluate expressions in workflows and actions" and "Contexts reference".
 """
@@ -11,7 +11,7 @@ from collections.abc import Callable
 _TOKEN = re.compile(r"\s*(?:'((?:[^']|'')*)'|(&&|\|\||==|!=|!|\(|\)|,)|([\w.-]+))")
 
 _STATUS = {"success": True, "always": True, "failure": False, "cancelled": False}
-"""The status functions, in a run where nothing fails."""
+"""The values of the status functions in a run without failures."""
 _TEXTS: dict[str, Callable[[str, str], bool]] = {
     "contains": lambda whole, part: part in whole,
     "startswith": str.startswith,
@@ -20,11 +20,11 @@ _TEXTS: dict[str, Callable[[str, str], bool]] = {
 
 
 class Unresolved(Exception):
-    """The expression needs what only GitHub knows."""
+    """The expression needs a value that only GitHub knows."""
 
 
 class Expression:
-    """`a == b && c || d`, as GitHub evaluates it: `&&` and `||` return one of their sides."""
+    """An expression such as `a == b && c || d`. As on GitHub, `&&` and `||` return one of their operands."""
 
     def __init__(self, text: str, branch: str) -> None:
         self._known: dict[str, str | bool] = {
@@ -44,7 +44,7 @@ class Expression:
             position = token.end()
 
     def value(self) -> str | bool:
-        """What the whole expression comes to; raises `Unresolved`."""
+        """The value of the whole expression. Raises `Unresolved` if only GitHub knows it."""
         result = self._or()
         if self._tokens:
             raise Unresolved
@@ -96,7 +96,7 @@ class Expression:
         return self._known[name.lower()]
 
     def _call(self, function: str) -> str | bool:
-        """A function whose bracket has been opened."""
+        """The value of a function call, read after its opening bracket."""
         arguments: list[str | bool] = []
         while not self._take(")"):
             arguments.append(self._or())
