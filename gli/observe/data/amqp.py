@@ -1,4 +1,4 @@
-"""RabbitMQ: login, and the state of the work queues. Nothing is published, consumed or declared into being.
+"""RabbitMQ: login, and the state of the work queues. The probe publishes, consumes and creates nothing.
 
 Source of truth: AMQP 0-9-1 (Connection.Open, passive Queue.Declare).
 """
@@ -19,7 +19,7 @@ _TIMEOUT_S = 5
 
 
 class Queue(Observation):
-    """One work queue; `error` where it could not be asked about."""
+    """One work queue. `error` is set if the queue could not be observed."""
 
     name: str
     messages: int = 0
@@ -28,7 +28,7 @@ class Queue(Observation):
 
 
 class BrokerState(Observation):
-    """One session with the broker, or why there was none."""
+    """One session with the broker, or the reason why there was none."""
 
     secret: str
     ok: bool
@@ -39,7 +39,7 @@ class BrokerState(Observation):
 
 @probe(deadline=30, after=[secrets])
 async def broker_state(observer: Observer, broker: Broker) -> BrokerState:
-    """Login with the application's credentials, its virtual host, and every configured queue asked passively."""
+    """A login with the application's credentials to its virtual host, and a passive declare of every queue."""
     known = (await observer.see(secret, broker.secret)).public
     observer.count("amqp")
     host, port = known.get("host", ""), known.get("port", "5671")
@@ -62,7 +62,7 @@ def _session(observer: Observer, broker: Broker, host: str, port: int) -> Broker
         credentials=pika.PlainCredentials(document.get("username", ""), document.get("password", "")),
         ssl_options=pika.SSLOptions(observer.dial.trust_of("broker"), host) if encrypted else None,
         socket_timeout=_TIMEOUT_S,
-        stack_timeout=20,  # a broker that is starting accepts late
+        stack_timeout=20,  # a starting broker answers late
         blocked_connection_timeout=_TIMEOUT_S,
         heartbeat=0,
     )
@@ -80,7 +80,7 @@ def _session(observer: Observer, broker: Broker, host: str, port: int) -> Broker
 
 
 def _queues(connection: Any, names: Sequence[str]) -> tuple[Queue, ...]:
-    """Each queue, declared passively; a refusal closes its channel, and the next queue gets a new one."""
+    """Declares each queue passively. A refusal closes the channel, so the next queue gets a new channel."""
     from pika.exceptions import AMQPError
 
     channel, found = None, []

@@ -1,8 +1,8 @@
-"""Where the data tier is reached: the host and port of a secret, or RDS's own where the secret names none.
+"""The addresses of the data tier: the host and port in a secret, or RDS's own if the secret names none.
 
-A secret that RDS manages (`rds!…`) holds a user and a password only. A host may be a CNAME in the environment's own
-zone: the server's certificate covers the name that AWS gave it. Source of truth: the secret, rds DescribeDBInstances,
-DNS.
+A secret that RDS manages (`rds!…`) holds only a user and a password. The host in a secret may be a CNAME in the
+environment's own zone; the server's certificate then covers the name that AWS gave the server. Source of truth: the
+secret, rds DescribeDBInstances, DNS.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ _OF_AWS = (".amazonaws.com", ".amazonaws.com.cn")
 
 @dataclass(frozen=True)
 class Place:
-    """One server of the data tier, as a client reaches it."""
+    """The address of one server of the data tier."""
 
     host: str
     port: int
     name: str
-    """The name that its certificate must cover."""
+    """The name that the server's certificate must cover."""
     database: str | None = None
 
 
 def of_aws(host: str) -> bool:
-    """Whether AWS gave that name."""
+    """Whether the name is one that AWS gave."""
     return host.lower().endswith(_OF_AWS)
 
 
 async def database_place(observer: Observer, database: Database, secret_id: str) -> Place:
-    """Where the secret leads; raises `Unobserved` where it can't be told."""
+    """The database server that the secret leads to. Raises `Unobserved` if its host or port is not known."""
     known = (await observer.see(secret, secret_id)).public
     host, port, name = known.get("host"), known.get("port"), known.get("dbname")
     if host and port is None:
@@ -56,14 +56,14 @@ async def database_place(observer: Observer, database: Database, secret_id: str)
 
 
 def whole(secret_id: str, port: str) -> int:
-    """A port that a secret names; raises `Unobserved` where it is none."""
+    """The port in a secret, as a number. Raises `Unobserved` if it is not a number."""
     if not port.isdigit():
         raise unknown("dependency", phrase("the secret {} names the port {!r}, which is no number", secret_id, port))
     return int(port)
 
 
 async def certified(observer: Observer, host: str) -> str:
-    """The name that the server's certificate covers: AWS's own, where CNAME records lead to one."""
+    """The name that the server's certificate covers: AWS's own name if CNAME records lead to one, else `host`."""
     if of_aws(host):
         return host
     try:

@@ -1,4 +1,4 @@
-"""PostgreSQL: the application's own login, and what a least-privilege role can see.
+"""PostgreSQL: the application's own login, and the server's state as a least-privilege role sees it.
 
 Every session is read-only, with a statement timeout; every statement passes the guard. Source of truth: the
 PostgreSQL manual (error codes in appendix A, pg_stat_activity in chapter 27).
@@ -29,7 +29,7 @@ _SETTINGS = {
     "lock_timeout": "500",
     "idle_in_transaction_session_timeout": "10000",
 }
-"""Set by the session's first statement: RDS Proxy and PgBouncer refuse the start-up parameter `options`."""
+"""The session's first statement sets these: RDS Proxy and PgBouncer refuse the start-up parameter `options`."""
 _TIMEOUT_S = 5
 _MEANING = {
     "28P01": phrase("wrong password"),
@@ -42,7 +42,7 @@ _MEANING = {
 
 
 class Login(Observation):
-    """Whether credentials logged in."""
+    """The result of a login."""
 
     secret: str
     user: str
@@ -59,11 +59,11 @@ class Session(Observation):
     user: str | None
     application: str | None
     idle: bool
-    """Idle in transaction: it holds its locks and does nothing."""
+    """The session is idle in a transaction: it holds locks and does nothing."""
     open_s: float
-    """How long its transaction is open."""
+    """Seconds since its transaction began."""
     waits_s: float
-    """How long it has been waiting for a lock; 0: it does not."""
+    """Seconds that it has waited for a lock; 0: it does not wait."""
     blocked_by: tuple[int, ...] = ()
 
     def __str__(self) -> str:
@@ -71,19 +71,19 @@ class Session(Observation):
 
 
 class DatabaseState(Observation):
-    """What the server says of itself, seen by the suite's own role."""
+    """The server's state, as the suite's own role sees it."""
 
     connections: int
     max_connections: int
     applied: tuple[tuple[str, str], ...]
     """(app, migration) of every row of django_migrations, sorted."""
     hidden: int
-    """Sessions of which the suite's role may see nothing; those of `rdsadmin`, AWS's own, are not counted."""
+    """How many sessions the suite's role may not see, without those of `rdsadmin`, AWS's own user."""
     sessions: tuple[Session, ...]
     tables: tuple[str, ...]
-    """The names of all tables and views, sorted; those of PostgreSQL itself are left out."""
+    """The names of all tables and views, sorted, without those of PostgreSQL itself."""
     invalid_indexes: tuple[str, ...]
-    """Indexes that are kept up and never used; one that is being built now is not among them."""
+    """Indexes that PostgreSQL updates but never uses, without those that are being built now."""
 
 
 _SESSIONS = (
@@ -97,7 +97,7 @@ _SESSIONS = (
     "AND pid <> pg_backend_pid())"
 )
 
-# the catalogues say this of every schema: information_schema hides what the role has no right to
+# from pg_catalog, which lists every schema: information_schema hides tables that the role has no right to
 _TABLES = (
     "(SELECT coalesce(json_agg(DISTINCT relname), '[]') FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
     "WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND nspname <> 'information_schema' AND nspname !~ '^pg_')"
@@ -110,14 +110,14 @@ _INVALID_INDEXES = (
 
 @probe(deadline=8, after=[secrets])
 async def database_port(observer: Observer, database: Database) -> TcpConnection:
-    """Whether the database's port opens; where it stands is what the application's secret says."""
+    """Whether the database's port opens, at the address in the application's secret."""
     place = await database_place(observer, database, database.secret)
     return await open_port(observer, place.host, place.port)
 
 
 @probe(deadline=10, after=[secrets])
 async def application_login(observer: Observer, database: Database) -> Login:
-    """The application's own credentials log in and run `SELECT 1`."""
+    """A login with the application's own credentials, and `SELECT 1`."""
     return await _login(observer, database, database.secret, "SELECT 1")
 
 
@@ -157,7 +157,7 @@ async def database_state(observer: Observer, database: Database) -> DatabaseStat
 
 @probe(deadline=10)
 async def sessions(observer: Observer, database: Database) -> tuple[Session, ...]:
-    """Every client's session with an open transaction; unknown where the suite's role may not see all of them."""
+    """Every client's session with an open transaction. Raises `Unobserved` if the suite's role can't see them all."""
     state = await observer.see(database_state, database)
     if state.hidden:
         raise unknown(
@@ -185,7 +185,7 @@ async def _login(observer: Observer, database: Database, secret_id: str, stateme
 
 
 def _refuse_without_roots(observer: Observer, secret_id: str, why: str) -> None:
-    """Raises where a server of RDS could not be verified because this project holds none of the CAs of RDS."""
+    """Raises `Unobserved` if a server of RDS could not be verified because the CAs of RDS were not fetched."""
     host = observer.vault.document(secret_id).get("host", "")
     without = observer.environment.tls.database_ca_file is None and rds_roots.HOST.fullmatch(host)
     if without and "certificate verify failed" in why:
@@ -200,7 +200,7 @@ def _refuse_without_roots(observer: Observer, secret_id: str, why: str) -> None:
 
 
 async def _connect(observer: Observer, database: Database, secret_id: str) -> psycopg.AsyncConnection[Any]:
-    """A session that can't write, whatever the role may."""
+    """Opens a read-only session, whatever rights the role has."""
     import psycopg
 
     place = await database_place(observer, database, secret_id)
@@ -211,7 +211,7 @@ async def _connect(observer: Observer, database: Database, secret_id: str) -> ps
     observer.count("postgres")
     with observer.phase("connect"):
         connection = await psycopg.AsyncConnection.connect(
-            host=place.name,  # the name that the certificate must cover; hostaddr is where to connect
+            host=place.name,  # the name that the certificate must cover; hostaddr is the address
             hostaddr=address if address != place.name else None,
             port=port,
             user=document.get("username"),
@@ -233,7 +233,7 @@ async def _connect(observer: Observer, database: Database, secret_id: str) -> ps
 
 
 async def _resolved(host: str) -> str:
-    """An address of a host whose certificate covers another name."""
+    """The first address of a host. Needed if the server's certificate covers another name than the host's."""
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except socket.gaierror as e:
@@ -250,7 +250,7 @@ async def _row(observer: Observer, connection: psycopg.AsyncConnection[Any], sta
 
 
 def _told_apart(error: psycopg.Error) -> tuple[str | None, str]:
-    """(SQLSTATE, sentence). A refused connection carries no SQLSTATE in libpq: it is read off the message."""
+    """(SQLSTATE, sentence). libpq gives no SQLSTATE for a refused connection: the message tells it."""
     text = " ".join(str(error).split())
     state = error.sqlstate
     if state is None:

@@ -1,4 +1,4 @@
-"""Redis, seen by the suite's own ACL user: does it answer, is it the primary, has it room.
+"""Redis, seen by the suite's own ACL user: whether it answers, is the primary, and has free memory.
 
 Source of truth: the Redis command reference (PING, INFO), ElastiCache's user guide for the primary endpoint.
 """
@@ -20,7 +20,7 @@ _TIMEOUT_S = 5.0
 
 
 class CacheState(Observation):
-    """One session with the cache, or why there was none."""
+    """One session with the cache, or the reason why there was none."""
 
     secret: str
     pong: bool = False
@@ -28,10 +28,10 @@ class CacheState(Observation):
     error: Said | None = None
     role: str | None = None
     clustered: bool = False
-    """It runs in cluster mode: a client asks the node that it reached where to write."""
+    """The cache runs in cluster mode: any node tells a client where to write."""
     used_bytes: int = 0
     max_bytes: int = 0
-    """0 is no limit of its own."""
+    """0: Redis itself has no limit."""
     policy: str | None = None
     clients: int = 0
     max_clients: int = 0
@@ -40,7 +40,7 @@ class CacheState(Observation):
 
 @probe(deadline=8, after=[secrets])
 async def application_cache(observer: Observer, cache: Cache) -> CacheState:
-    """PING with the application's own credentials, over TLS where the secret says so."""
+    """PING with the application's own credentials, over TLS if the secret says so."""
     return await _session(observer, cache.secret, look=False)
 
 
@@ -64,7 +64,7 @@ async def _session(observer: Observer, secret_id: str, *, look: bool) -> CacheSt
     options: dict[str, Any] = {
         "host": address,
         "port": port,
-        "username": document.get("username") or None,  # who logs in with an AUTH token alone is nobody in particular
+        "username": document.get("username") or None,  # a login with an AUTH token only has no user name
         "password": document.get("password"),
         "socket_timeout": _TIMEOUT_S,
         "socket_connect_timeout": _TIMEOUT_S,
@@ -108,7 +108,7 @@ async def _command(observer: Observer, connection: Any, command: str) -> Any:
 
 
 def _dialled(base: Any, name: str) -> Any:
-    """A TLS connection whose certificate must cover `name`, whatever address it connects to."""
+    """A class of TLS connections whose certificate must cover `name`, whatever address they connect to."""
 
     class Dialled(base):  # type: ignore[misc]
         def _connection_arguments(self) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""Secrets Manager: what a secret holds, without what it hides.
+"""Secrets Manager: the fields of each secret, without the values that are secret.
 
 Source of truth: secretsmanager ListSecrets, ten names in a call, and BatchGetSecretValue, twenty.
 """
@@ -17,21 +17,21 @@ from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
 PUBLIC_FIELDS = frozenset({"username", "host", "port", "dbname", "vhost", "tls", "engine", "scheme"})
-_FILTER_VALUES, _PER_CALL = 10, 20  # what ListSecrets and BatchGetSecretValue take at most
+_FILTER_VALUES, _PER_CALL = 10, 20  # the most that ListSecrets and BatchGetSecretValue accept
 
 
 class Secret(Observation):
-    """A secret's public side: its field names, and the values of those fields that hide nothing."""
+    """The public part of a secret: its field names, and the values of fields that are not secret (a host, a port)."""
 
     id: str
     exists: bool
     deleted_on: datetime | None = None
     has_current_version: bool = False
     current_since: datetime | None = None
-    """When its current value came to be; known where the value was asked for."""
+    """When its current value was created; None if the value was not fetched."""
     arn: str | None = None
     key: str | None = None
-    """The ARN of the customer's own key that it lies under; None: AWS's key for Secrets Manager."""
+    """The ARN of the customer's own key that encrypts it; None: AWS's key for Secrets Manager does."""
     rotates: bool = False
     rotates_next: datetime | None = None
     fields: tuple[str, ...] = ()
@@ -44,14 +44,17 @@ class Secret(Observation):
 
 @probe()
 async def secret_states(observer: Observer) -> Mapping[str, Secret]:
-    """Which of the environment's secrets are there, stay there and have a current version; no value is asked for."""
+    """Whether each secret of the environment exists, is not marked for deletion, and has a current version.
+
+    No value is fetched.
+    """
     wanted = observer.environment.secrets
     found = {s["Name"]: s for s in await listed_secrets(observer, wanted)}
     return {id_: _state(id_, found.get(id_)) for id_ in wanted}
 
 
 async def listed_secrets(observer: Observer, names: Sequence[str]) -> list[dict[str, Any]]:
-    """What Secrets Manager lists under names, and under longer ones that begin like them; a call for ten names."""
+    """The secrets that Secrets Manager lists for these names, and for names that begin with them. One call per ten."""
     answers = await asyncio.gather(
         *[
             observer.aws.call(
@@ -73,15 +76,15 @@ def _batches(names: Sequence[str], most: int) -> list[Sequence[str]]:
 
 @probe()
 async def secret_state(observer: Observer, secret_id: str) -> Secret:
-    """One secret's state, out of the call made for all."""
+    """The state of one secret, from the calls made for all secrets."""
     return (await observer.see(secret_states))[secret_id]
 
 
 @probe()
 async def secrets(observer: Observer) -> Mapping[str, Secret | Said]:
-    """Every secret of the environment, twenty in a call: its public side, or why it can't be had.
+    """Every secret of the environment: its public part, or why it can't be fetched. One call for twenty secrets.
 
-    The values go to the vault; the observation keeps the fields' names and the values that hide nothing.
+    The values go to the vault. The observation keeps the field names and the values that are not secret.
     """
     wanted = observer.environment.secrets
     answers = await asyncio.gather(
@@ -101,7 +104,7 @@ async def secrets(observer: Observer) -> Mapping[str, Secret | Said]:
 
 @probe(after=[secrets])
 async def secret(observer: Observer, secret_id: str) -> Secret:
-    """One secret, out of the call made for all; raises `Unobserved` where its value can't be had."""
+    """One secret, from the calls made for all secrets. Raises `Unobserved` if its value can't be fetched."""
     found = (await observer.see(secrets))[secret_id]
     if isinstance(found, str):
         if "AccessDenied" not in found and denied_action(found) is None:
@@ -130,7 +133,7 @@ def _state(secret_id: str, listed: Mapping[str, Any] | None) -> Secret:
 
 
 def customer_key(listed: Mapping[str, Any]) -> str | None:
-    """The ARN of the customer's own key of a listed secret; None where it lies under AWS's key."""
+    """The ARN of the customer's own key of a listed secret; None if AWS's key encrypts it."""
     key = str(listed.get("KmsKeyId") or "")
     if not key or key.endswith("alias/aws/secretsmanager"):
         return None

@@ -22,12 +22,12 @@ _BUSY_S = 2.0
 
 
 class SqliteState(Observation):
-    """What a SQLite file says of itself, or why it could not be read."""
+    """The state of a SQLite file, or why it could not be read."""
 
     path: str
     error: Said | None = None
     integrity: str | None = None
-    """`ok`, or the first thing that is wrong."""
+    """`ok`, or the first error that PRAGMA integrity_check found."""
     applied: tuple[Migration, ...] = ()
     """(app, migration) of every row of django_migrations, sorted."""
 

@@ -1,4 +1,4 @@
-"""The run's own footing: whether the description of its target can be right, and whether it stands where it says."""
+"""Checks of the run itself: is the environment's description consistent, and is the runner where --vantage says?"""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from gli.observe.engine.probe import Observer, probe
 
 
 class Configuration(Observation):
-    """The environment's description, held against itself and against its counterpart's."""
+    """The contradictions within the environment's description, and between it and its counterpart's."""
 
     objections: tuple[Said, ...]
 
 
 @probe()
 async def configuration(observer: Observer) -> Configuration:
-    """What speaks against the environment as it is described."""
+    """The contradictions in the environment's description."""
     return Configuration(objections=objections(observer.environment))
 
 
 @probe(deadline=8, after=[secrets])
 async def private_ports(observer: Observer) -> dict[str, TcpConnection]:
-    """For each part of the data tier whose secret says where it stands, whether its port opens from here."""
+    """`host:port` to whether the port opens from here, for each part of the data tier whose secret names its host."""
     asked = await asyncio.gather(*_askings(observer, observer.environment), return_exceptions=True)
     failures = [a for a in asked if isinstance(a, BaseException) and not isinstance(a, Unobserved)]
     if failures:

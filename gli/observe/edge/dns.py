@@ -1,4 +1,4 @@
-"""What a name resolves to, asked of the environment's resolvers or of this machine's own.
+"""Resolves host names with the environment's resolvers, or with this machine's own.
 
 Source of truth: RFC 1035.
 """
@@ -48,7 +48,7 @@ async def addresses(observer: Observer, host: str) -> Addresses:
 
 
 async def chain(observer: Observer, host: str) -> tuple[str, ...]:
-    """The names that the host's CNAME records lead to, in order; raises `Unobserved` where nobody answers."""
+    """The chain of names that the host's CNAME records lead to, in order. Raises `Unobserved` without an answer."""
     import dns.exception
     import dns.resolver
 
@@ -73,7 +73,7 @@ async def chain(observer: Observer, host: str) -> tuple[str, ...]:
 
 
 async def asked(resolvers: Iterable[str], host: str) -> Addresses:
-    """What these resolvers say, and not this machine's own."""
+    """The host's addresses, by these resolvers instead of this machine's own."""
     import dns.exception
 
     resolver = _resolver(resolvers)
@@ -88,7 +88,7 @@ async def asked(resolvers: Iterable[str], host: str) -> Addresses:
 
 
 def _resolver(resolvers: Iterable[str]) -> dns.asyncresolver.Resolver:
-    """One that asks these; without any, the machine's own."""
+    """A resolver that asks these servers; without any, this machine's own."""
     import dns.asyncresolver
     import dns.nameserver
 

@@ -1,4 +1,4 @@
-"""Frontends as a browser loads them: the index page, what it refers to, and what the bundle talks to."""
+"""Frontends as a browser loads them: the index page, its scripts and styles, and the hosts that the bundle calls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MIME = {
     ),
     STYLE: frozenset({"text/css"}),
 }
-"""The types that browsers take: of scripts the JavaScript MIME types of the MIME Sniffing standard, section 4.6."""
+"""The content types that browsers accept. For scripts: the JavaScript MIME types of MIME Sniffing, section 4.6."""
 _IMPORTED = re.compile(r"""(?:\bfrom|\bimport)\s*\(?\s*["'`]((?:\.{0,2}/)[^"'`\s]+?\.m?js)["'`]""")
 _MOST_CHARACTERS = 20_000_000
 _MOST_SCRIPTS, _AT_ONCE = 400, 8
@@ -33,7 +33,7 @@ _URL = re.compile(r"""(?:https?|wss?)://[a-zA-Z0-9.-]+(?::\d+)?""")
 
 
 class Index(Observation):
-    """What an index page holds."""
+    """The parts of an index page that checks look at."""
 
     ids: tuple[str, ...]
     build: str | None
@@ -43,24 +43,25 @@ class Index(Observation):
 
 
 class Asset(Observation):
-    """One script or style, and whether it is what the page takes it for."""
+    """One script or style, and whether the answer really is one."""
 
     url: str
     kind: str
     seen: Said
     genuine: bool
-    """200 with the content type of its kind: a single-page fallback answers 200 text/html for a missing file."""
+    """The answer was 200 with the content type of its kind. For a missing file, a single-page application's fallback
+    answers 200 with text/html."""
     cache_control: str = ""
     origins: tuple[str, ...] = ()
-    """The origins (`https://api…`, `wss://ws…`) that its text names, sorted."""
+    """The origins (`https://api…`, `wss://ws…`) in its text, sorted."""
     imports: tuple[str, ...] = ()
-    """The URLs of the scripts that it imports, at once or when they are needed."""
+    """The URLs of the scripts that it imports, statically or dynamically."""
     cut: bool = False
-    """It is longer than what is read."""
+    """The file is longer than the part that was read."""
 
 
 class _Reader(HTMLParser):
-    """Collects ids, the build tag and the assets of a page."""
+    """Collects the ids, the build tag and the assets of a page."""
 
     def __init__(self, page_url: str) -> None:
         super().__init__()
@@ -93,7 +94,7 @@ class _Reader(HTMLParser):
 
 
 def read_index(page: HttpExchange) -> Index:
-    """The index in a fetched page; an answer that is no page has no ids and no assets."""
+    """Reads the index of a fetched page. An answer that is not HTML has no ids and no assets."""
     reader = _Reader(page.url)
     if page.content_type == "text/html":
         reader.feed(page.body)
@@ -102,7 +103,7 @@ def read_index(page: HttpExchange) -> Index:
 
 @probe()
 async def index(observer: Observer, frontend: Frontend) -> Index:
-    """The index page, read as HTML."""
+    """The index page, parsed as HTML."""
     page = await observer.see(landing, frontend)
     if page.cut:
         raise unknown(
@@ -113,7 +114,7 @@ async def index(observer: Observer, frontend: Frontend) -> Index:
 
 @probe(deadline=60)
 async def assets(observer: Observer, frontend: Frontend) -> tuple[Asset, ...]:
-    """Every script and style that the index page refers to, fetched whole."""
+    """Every script and style that the index page refers to, fetched in full."""
     found = await observer.see(index, frontend)
     turns = asyncio.Semaphore(_AT_ONCE)
 
@@ -140,9 +141,9 @@ async def assets(observer: Observer, frontend: Frontend) -> tuple[Asset, ...]:
 
 @probe(deadline=60)
 async def bundle_origins(observer: Observer, frontend: Frontend) -> tuple[str, ...]:
-    """Every origin that the frontend's bundle names: its assets', and those of the scripts that they import.
+    """Every origin in the frontend's bundle: in its assets and in the scripts that they import.
 
-    Raises `Unobserved` where a part of the bundle could not be read: what it names is not known.
+    Raises `Unobserved` if a part of the bundle could not be read: that part may name further origins.
     """
     known = {asset.url: asset for asset in await observer.see(assets, frontend)}
     origins = {origin for asset in known.values() for origin in asset.origins}
@@ -178,16 +179,16 @@ def _same_site(url: str, frontend: Frontend) -> bool:
 
 @probe()
 async def deep_link(observer: Observer, frontend: Frontend) -> HttpExchange:
-    """A client-side route, loaded as if the page was reloaded there."""
+    """The answer for a client-side route, as when a user reloads the page there."""
     return await fetch(observer, frontend.url.rstrip("/") + str(frontend.route))
 
 
 @probe()
 async def bucket_answer(observer: Observer, frontend: Frontend) -> HttpExchange:
-    """The index page asked of S3 itself, around CloudFront and without credentials."""
+    """S3's own answer for the index page, past CloudFront and without credentials."""
     assert observer.environment.aws is not None, "asked only of environments with an aws table"
     host, path = f"s3.{observer.environment.aws.region}.amazonaws.com", "/index.html"
-    if "." in str(frontend.bucket):  # S3's certificate covers one label before its own name
+    if "." in str(frontend.bucket):  # S3's certificate covers only one label
         path = f"/{frontend.bucket}{path}"
     else:
         host = f"{frontend.bucket}.{host}"
@@ -199,7 +200,7 @@ async def bucket_answer(observer: Observer, frontend: Frontend) -> HttpExchange:
 
 @probe()
 async def source_maps(observer: Observer, frontend: Frontend) -> tuple[HttpExchange, ...]:
-    """The source map beside each script of the page, asked for."""
+    """The answer for the source map of each script of the page."""
     found = await observer.see(index, frontend)
     scripts = [url for url, kind in found.assets if kind == SCRIPT]
     return tuple(await asyncio.gather(*[fetch(observer, f"{url}.map") for url in scripts]))
@@ -207,5 +208,5 @@ async def source_maps(observer: Observer, frontend: Frontend) -> tuple[HttpExcha
 
 @probe()
 async def missing_asset(observer: Observer, frontend: Frontend) -> HttpExchange:
-    """A script that can't exist."""
+    """The answer for a script that can't exist."""
     return await fetch(observer, f"{frontend.url.rstrip('/')}/assets/gli-verify-{secrets.token_hex(6)}.js")

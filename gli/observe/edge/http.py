@@ -1,4 +1,4 @@
-"""HTTP as a user's browser would speak it: one exchange is one fact, a refused connection included.
+"""HTTP as a user's browser speaks it. One exchange is one fact; a refused connection is a fact too.
 
 Source of truth: RFC 9110, RFC 6797 (HSTS), the Fetch standard (CORS).
 """
@@ -27,7 +27,7 @@ _VERSION_REQUESTS = 10
 _BURST_REQUESTS = 30
 _BURST_AT_ONCE = 6
 _MOST_DIGITS = 18
-"""int() refuses thousands of them, and no number of seconds has so many."""
+"""The most digits of a number of seconds. int() refuses a text of thousands of digits."""
 REFERRER_POLICIES = {
     "no-referrer": False,
     "no-referrer-when-downgrade": True,
@@ -38,12 +38,12 @@ REFERRER_POLICIES = {
     "strict-origin-when-cross-origin": False,
     "unsafe-url": True,
 }
-"""Those of the Referrer Policy standard, and whether one tells other sites the whole address of a page."""
+"""The policies of the Referrer Policy standard; true: the policy sends a page's full address to other sites."""
 EVIL_ORIGIN = "https://evil.invalid"
 
 
 class Cookie(Observation):
-    """A cookie that an answer sets; its value is nobody's business."""
+    """A cookie that an answer sets, without its value, which may be a secret."""
 
     name: str
     secure: bool = False
@@ -53,7 +53,7 @@ class Cookie(Observation):
 
 
 class HttpExchange(Observation):
-    """One request and what came back: an answer, or the error that stood in its place."""
+    """One request and its answer, or the error that came instead."""
 
     method: str
     url: str
@@ -66,7 +66,7 @@ class HttpExchange(Observation):
     attempts: int = 1
     error: Said | None = None
     cut: bool = False
-    """There was more of the body than is kept."""
+    """The body was longer than the part that is kept."""
 
     @property
     def content_type(self) -> str:
@@ -74,7 +74,7 @@ class HttpExchange(Observation):
 
     @property
     def document(self) -> Any:
-        """The body as JSON; None where it is none. Raises `Unobserved` where the body is longer than what is kept."""
+        """The body as JSON; None if it is not JSON. Raises `Unobserved` if only a part of the body was kept."""
         if self.cut:
             raise unknown(
                 "too-little-data",
@@ -92,14 +92,14 @@ class HttpExchange(Observation):
 
 
 class Revisions(Observation):
-    """What a service said it runs, asked several times on fresh connections: one count a revision."""
+    """Revision to the number of answers that named it. Each request used a connection of its own."""
 
     counts: Mapping[str, int]
     errors: tuple[Said, ...] = ()
 
     @property
     def only(self) -> str | None:
-        """The one revision that every answer named; None where they differ or there was none."""
+        """The revision that every answer named; None if answers differ, or one named none."""
         return next(iter(self.counts)) if len(self.counts) == 1 and not self.errors else None
 
 
@@ -108,29 +108,29 @@ class Burst(Observation):
 
     requests: int
     failures: tuple[tuple[Said, int], ...] = ()
-    """What went wrong, an answer of 500 or above or none, and how often; sorted."""
+    """(failure, how often), sorted. A failure is an answer of 500 or above, or no answer."""
 
 
 class Preflights(Observation):
-    """The answer to a CORS preflight for each origin that was tried."""
+    """Origin to the answer to its CORS preflight."""
 
     allowed: Mapping[str, HttpExchange]
     foreign: Mapping[str, HttpExchange]
 
 
 def directives(header: str) -> dict[str, str]:
-    """The directives of Cache-Control and its like: `{"max-age": "60", "immutable": ""}`."""
+    """The directives of Cache-Control and similar headers: `{"max-age": "60", "immutable": ""}`."""
     parts = (part.strip().partition("=") for part in header.lower().replace(";", ",").split(",") if part.strip())
     return {name: value.strip('"') for name, _, value in parts}
 
 
 def seconds(found: Mapping[str, str], directive: str) -> int | None:
-    """A directive's number of seconds; None where there is none."""
+    """The seconds of a directive; None if the directive is missing or not a number."""
     return _whole(found.get(directive, ""))
 
 
 def hsts_age(header: str) -> int | None:
-    """How long a browser asks for HTTPS after the header; None where it must ignore it (RFC 6797 section 6.1)."""
+    """How many seconds the header makes a browser use HTTPS; None if the browser must ignore it (RFC 6797, 6.1)."""
     pairs = [[half.strip() for half in part.lower().partition("=")] for part in header.split(";") if part.strip()]
     ages = [value for name, _, value in pairs if name == "max-age"]
     once = len({name for name, *_ in pairs}) == len(pairs)
@@ -138,9 +138,9 @@ def hsts_age(header: str) -> int | None:
 
 
 def framers(headers: Mapping[str, str]) -> tuple[frozenset[str], ...]:
-    """Who may frame the page, by each policy that says so, as `frame-ancestors` does; whoever frames it satisfies all.
+    """For each policy with `frame-ancestors`, the sources that may frame the page. A site must be in all of them.
 
-    X-Frame-Options counts where no Content-Security-Policy says it; nothing: anybody may.
+    X-Frame-Options counts only if no Content-Security-Policy has `frame-ancestors`. An empty result: any site may.
     """
     policies = map(_ancestors, headers.get("content-security-policy", "").lower().split(","))
     named = tuple(policy for policy in policies if policy is not None)
@@ -159,7 +159,7 @@ def _ancestors(policy: str) -> frozenset[str] | None:
 
 
 def referrer_policy(headers: Mapping[str, str]) -> str | None:
-    """The policy that a browser follows, the last of those that it knows; None where it knows none of them."""
+    """The policy that a browser follows: the last one that it knows. None if it knows none of them."""
     tokens = [token.strip().lower() for token in headers.get("referrer-policy", "").split(",")]
     return next((token for token in reversed(tokens) if token in REFERRER_POLICIES), None)
 
@@ -179,10 +179,11 @@ async def fetch(
     within_s: float = TIMEOUT_S,
     limit: int = BODY_LIMIT,
 ) -> HttpExchange:
-    """One exchange. Any failure of the network is part of the fact, not an exception.
+    """Makes one exchange. A failure of the network is part of the fact, not an exception.
 
-    `fresh` asks on a connection of its own; `attempts` tries again after an error, a 5xx answer or one that took
-    longer than `within_s`, and the fact says how often it was tried. `limit` characters of the body are kept.
+    `fresh`: use a new connection. `attempts`: try up to so many times, after an error, a 5xx answer or an answer that
+    took longer than `within_s`; the fact has the number of the last attempt. `limit`: how many characters of the body
+    are kept.
     """
     sent = dict(headers or {}) | ({"Connection": "close"} if fresh else {})
     for attempt in range(1, attempts + 1):
@@ -228,7 +229,7 @@ async def _once(
 
 
 def _cookie(line: str) -> Cookie:
-    """A Set-Cookie header, read as RFC 6265 section 5.2 does."""
+    """Parses a Set-Cookie header as RFC 6265, section 5.2, says."""
     pair, *rest = line.split(";")
     attributes = {name.strip().lower(): value.strip() for name, _, value in (part.partition("=") for part in rest)}
     return Cookie(
@@ -269,14 +270,14 @@ def _why(error: Exception) -> str:
 
 @probe(deadline=TIMEOUT_S * _ATTEMPTS + 2)
 async def landing(observer: Observer, page: Service | Frontend) -> HttpExchange:
-    """The first thing a user meets: a service's health endpoint, a frontend's index page. Tried up to three times."""
+    """The answer of a service's health endpoint, or of a frontend's index page. Tried up to three times."""
     path = page.health_path if isinstance(page, Service) else "/"
     return await fetch(observer, page.url.rstrip("/") + path, attempts=_ATTEMPTS, within_s=BUDGET_S)
 
 
 @probe(after=[secrets])
 async def deep_health(observer: Observer, service: Service) -> HttpExchange:
-    """The service's own view of what it depends on, opened with the token of its secret."""
+    """The answer of the deep health endpoint, which reports the service's dependencies. Sends the secret's token."""
     headers = {}
     if service.deep_health_secret:
         await observer.see(secret, service.deep_health_secret)
@@ -286,7 +287,7 @@ async def deep_health(observer: Observer, service: Service) -> HttpExchange:
 
 @probe(deadline=20)
 async def served_revisions(observer: Observer, service: Service) -> Revisions:
-    """`{"revision": …}` of the version endpoint, asked ten times on fresh connections: every task gets its turn."""
+    """The revisions in ten answers of the version endpoint, `{"revision": …}`. New connections reach every task."""
     asked = [fetch(observer, f"{service.url}{service.version_path}", fresh=True) for _ in range(_VERSION_REQUESTS)]
     counts: dict[str, int] = {}
     errors = []
@@ -302,13 +303,13 @@ async def served_revisions(observer: Observer, service: Service) -> Revisions:
 
 @probe(deadline=20)
 async def contract_answers(observer: Observer, service: Service) -> tuple[HttpExchange, ...]:
-    """One exchange for each endpoint of the service's contract, in its order."""
+    """One exchange for each endpoint of the service's contract, in the order of the contract."""
     return tuple(await asyncio.gather(*[fetch(observer, f"{service.url}{e.path}") for e in service.contract]))
 
 
 @probe(deadline=TIMEOUT_S * _BURST_REQUESTS / _BURST_AT_ONCE + 2)
 async def burst(observer: Observer, service: Service) -> Burst:
-    """Thirty requests on fresh connections, in turn to the health endpoint and to those of the contract."""
+    """Thirty requests on new connections, in turn to the health endpoint and to the endpoints of the contract."""
     first = await observer.see(landing, service)
     if first.status is None:
         raise unknown("dependency", phrase("{} does not answer at all: {}", service.host, first.seen))
@@ -326,7 +327,7 @@ async def burst(observer: Observer, service: Service) -> Burst:
 
 @probe()
 async def cookie_answer(observer: Observer, service: Service) -> HttpExchange:
-    """The endpoint that sets the service's cookies; what it says beside them may hold a token, and is not kept."""
+    """The answer of the endpoint that sets the service's cookies. The body may hold a token, so it is not kept."""
     assert service.cookies is not None, "asked only of services with cookies"
     answer = await fetch(observer, f"{service.url}{service.cookies.path}")
     return answer.model_copy(update={"body": ""})
@@ -334,28 +335,28 @@ async def cookie_answer(observer: Observer, service: Service) -> HttpExchange:
 
 @probe()
 async def anonymous_answer(observer: Observer, service: Service) -> HttpExchange:
-    """A protected endpoint, asked without a token."""
+    """The answer of a protected endpoint to a request without a token."""
     return await fetch(observer, f"{service.url}{service.protected_path}")
 
 
 @probe()
 async def error_page(observer: Observer, service: Service) -> HttpExchange:
-    """A page that does not exist."""
+    """The answer for a page that does not exist."""
     return await fetch(observer, f"{service.url}{service.error_path}")
 
 
 @probe()
 async def plain_http_answer(observer: Observer, host: str) -> HttpExchange:
-    """`http://host/`, no redirect followed."""
+    """The answer of `http://host/`, without following a redirect."""
     return await fetch(observer, f"http://{host}/")
 
 
 @probe(deadline=15)
 async def preflights(observer: Observer, service: Service) -> Preflights:
-    """A CORS preflight of every frontend's origin, and of origins that must not be allowed."""
+    """The answers to CORS preflights: from every frontend's origin, and from origins that must not be allowed."""
     frontends = observer.environment.frontends.values()
     own = [f.url.rstrip("/") for f in frontends]
-    # A sandboxed page of anybody's is "null"; the others are what a pattern that is not anchored lets in.
+    # "null" is the origin of any sandboxed page. The others pass a pattern that lacks its anchors (^ and $).
     alike = [origin for f in frontends for origin in (f"https://{f.host}.evil.invalid", f"https://evil{f.host}")]
     foreign = [o for o in (EVIL_ORIGIN, "http://localhost:3000", "null", *alike) if o not in own]
 

@@ -1,7 +1,6 @@
 """Whether a port opens from where this runner stands.
 
-Source of truth: RFC 9293; the difference between a refusal and a silence is what tells a missing server from a
-missing path.
+Source of truth: RFC 9293. A refused connection means that no server listens; no answer means that there is no path.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class TcpConnection(Observation):
 
 
 def why(error: OSError) -> str:
-    """An error of the network in words: a refusal means that nothing listens there."""
+    """A network error as a sentence. A refused connection means that nothing listens there."""
     if isinstance(error, ConnectionRefusedError):
         return phrase("connection refused: nothing listens there")
     if isinstance(error, ConnectionResetError):

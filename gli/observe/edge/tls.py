@@ -1,4 +1,4 @@
-"""TLS sessions and the certificates they serve.
+"""TLS sessions and the certificates that hosts serve.
 
 Source of truth: RFC 8446 for the session, RFC 5280 for the certificate, RFC 9525 for its names.
 """
@@ -17,7 +17,7 @@ from gli.observe.engine.probe import Observer, probe
 
 
 class Certificate(Observation):
-    """A served leaf certificate."""
+    """The leaf certificate that a host serves."""
 
     subject: str
     issuer: str
@@ -25,7 +25,7 @@ class Certificate(Observation):
     """The DNS names and addresses of its subjectAltName."""
     not_after: datetime
     days_left: float
-    """At the moment of the observation."""
+    """Days until the certificate expires, at the time of the observation."""
 
     def covers(self, host: str) -> bool:
         """RFC 9525: the exact name, or a wildcard for exactly one leftmost label."""
@@ -33,7 +33,7 @@ class Certificate(Observation):
 
 
 class TlsSession(Observation):
-    """A verified TLS session, or why there is none; with the certificate wherever one was served."""
+    """A verified TLS session, or the reason why there is none. Has the certificate, if the host served one."""
 
     host: str
     error: Said | None = None
@@ -50,9 +50,9 @@ def _matches(pattern: str, host: str) -> bool:
 
 @probe(deadline=10)
 async def tls_session(observer: Observer, host: str) -> TlsSession:
-    """A handshake with chain and name verified, as a browser makes it.
+    """A handshake that verifies chain and name, as a browser does.
 
-    Where that fails, a second handshake without verification looks at the certificate: why it failed is in there.
+    If the verification fails, a second handshake without verification fetches the certificate, which shows the reason.
     """
     try:
         version, der = await _handshake(observer, host, observer.dial.trust)

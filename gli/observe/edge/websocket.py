@@ -33,28 +33,28 @@ class WebSocketSession(Observation):
     origin: str
     upgraded: bool
     error: Said | None = None
-    """Why it was not upgraded, or why it broke."""
+    """Why the handshake failed, or why the session broke."""
     status: int | None = None
     """The HTTP status of a refused handshake."""
     close_code: int | None = None
-    """How the server, or something on the way, closed a socket that this side left open; 1006 is a cut connection."""
+    """The code with which the other side closed the session; 1006: the connection was cut."""
     pongs_s: tuple[float, ...] = ()
-    """Seconds from each ping to its pong; a ping without a pong in time has none."""
+    """Seconds from each ping to its pong. A ping whose pong was late has no entry."""
     pings: int = 0
     sent: str | None = None
     reply: str | None = None
-    """What the application answered to `sent`; None where it did not answer in time."""
+    """The application's answer to `sent`; None if it did not answer in time."""
     subprotocol: str | None = None
-    """Which of the service's subprotocols, all of them offered, the server took."""
+    """The subprotocol that the server chose; the handshake offers all of the service's."""
     open_s: float | None = None
-    """How long a session that was left open was so."""
+    """How many seconds the quiet session stayed open."""
 
 
 @probe(deadline=30)
 async def websocket_session(observer: Observer, service: Service) -> WebSocketSession:
-    """Handshake with a frontend's origin, three pings, one application message, a clean close.
+    """A handshake with a frontend's origin, three pings, one application message, a clean close.
 
-    Tried a second time where a pong was late: the fact says so, as for every retry.
+    If a pong is late, the session is tried a second time; the record counts both attempts.
     """
     session = await _session(observer, service, service.url, lambda session: _talked(session, service))
     if session.upgraded and len(session.pongs_s) < session.pings:
@@ -65,20 +65,20 @@ async def websocket_session(observer: Observer, service: Service) -> WebSocketSe
 
 @probe()
 async def foreign_websocket(observer: Observer, service: Service) -> WebSocketSession:
-    """A handshake with an origin that must not be let in (cross-site WebSocket hijacking)."""
+    """A handshake with an origin that the server must refuse (cross-site WebSocket hijacking)."""
     return await _session(observer, service, service.url, _kept_open, origin=EVIL_ORIGIN)
 
 
 @probe(deadline=HANDSHAKE_TIMEOUT_S + REFUSAL_TIMEOUT_S + 2)
 async def anonymous_websocket(observer: Observer, service: Service) -> WebSocketSession:
-    """A session on the protected path without a token: refused, or given 5 seconds to be closed."""
+    """A session on the protected path without a token. The server has 5 seconds to refuse or close it."""
     url = urljoin(service.url, service.protected_path)
     return await _session(observer, service, url, lambda session: _left_open(session, REFUSAL_TIMEOUT_S))
 
 
 @probe(deadline=85)
 async def quiet_websocket(observer: Observer, service: Service) -> WebSocketSession:
-    """A session on which this side says nothing for `idle_hold_s`: it only answers the server's pings."""
+    """A session on which this side sends nothing for `idle_hold_s` seconds, except answers to the server's pings."""
     assert service.idle_hold_s is not None, "asked only of services with idle_hold_s"
     hold_s = service.idle_hold_s
     return await _session(observer, service, service.url, lambda session: _left_open(session, hold_s))
@@ -97,7 +97,7 @@ async def _session(
     *,
     origin: str | None = None,
 ) -> WebSocketSession:
-    """A session with `url`, by default with a frontend's origin; `use` tells what became of it once it was open."""
+    """Opens a session with `url`, by default with a frontend's origin. `use` returns further fields of the fact."""
     from websockets.asyncio.client import connect
     from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
@@ -159,7 +159,7 @@ async def _talked(session: Any, service: Service) -> dict[str, Any]:
 
 
 async def _left_open(session: Any, seconds: float) -> dict[str, Any]:
-    """Listens that long, or until the other side ends it."""
+    """Listens for so many seconds, or until the other side closes the session."""
     from websockets.exceptions import ConnectionClosed
 
     begun = time.monotonic()
@@ -174,7 +174,7 @@ async def _left_open(session: Any, seconds: float) -> dict[str, Any]:
 
 
 async def _kept_open(session: Any) -> dict[str, Any]:
-    """A server may upgrade and then close at once with 1008: wait a moment for that."""
+    """Waits a moment for a close: a server may accept the handshake and then close at once with 1008."""
     try:
         async with asyncio.timeout(0.5):
             await session.wait_closed()
