@@ -39,7 +39,7 @@ Command = Callable[..., None]
 
 
 def _placed(command: Command) -> Command:
-    """A command about one sandbox: its options become the command's `place`."""
+    """Add the options that name one sandbox to a command, which receives them as `place`."""
 
     @click.option(
         "--name", envvar="GLI_SANDBOX", default="default", show_default=True, help="Which one, where several are up."
@@ -96,7 +96,7 @@ def down(place: Place) -> None:
 @_json
 @_placed
 def status(as_json: bool, place: Place) -> None:
-    """Print how to connect to a sandbox. Exit code 1 where none is ready."""
+    """Print how to connect to a sandbox. Exit code 1 if no sandbox is ready."""
     try:
         found = _ask(place, {"do": "status"})["status"]
     except NotUp:
@@ -115,7 +115,7 @@ def status(as_json: bool, place: Place) -> None:
 @_json
 @_placed
 def faults(as_json: bool, place: Place) -> None:
-    """List the faults that there are, and which checks each turns red."""
+    """List the known faults, and which checks each turns red."""
     from sandbox.faults import known
 
     try:
@@ -144,7 +144,7 @@ def faults(as_json: bool, place: Place) -> None:
 @_json
 @_placed
 def variants(as_json: bool, place: Place) -> None:
-    """List the healthy variants that there are."""
+    """List the known healthy variants."""
     from sandbox.variants import known
 
     try:
@@ -163,7 +163,7 @@ def variants(as_json: bool, place: Place) -> None:
 @click.argument("ids", metavar="FAULT...", nargs=-1, required=True)
 @_placed
 def break_(ids: tuple[str, ...], place: Place) -> None:
-    """Break something."""
+    """Switch faults on."""
     _act(place, {"do": "break", "ids": ids})
 
 
@@ -171,7 +171,7 @@ def break_(ids: tuple[str, ...], place: Place) -> None:
 @click.argument("ids", metavar="[FAULT]...", nargs=-1)
 @_placed
 def heal(ids: tuple[str, ...], place: Place) -> None:
-    """Heal what was broken; all of it where no fault is named."""
+    """Heal the named faults, or all of them if none is named."""
     _act(place, {"do": "heal", "ids": ids})
 
 
@@ -187,14 +187,14 @@ def vary(ids: tuple[str, ...], place: Place) -> None:
 @click.argument("ids", metavar="[VARIANT]...", nargs=-1)
 @_placed
 def restore(ids: tuple[str, ...], place: Place) -> None:
-    """Take variants back; all of them where none is named."""
+    """Undo the named variants, or all of them if none is named."""
     _act(place, {"do": "restore", "ids": ids})
 
 
 @cli.command()
 @_placed
 def deploy(place: Place) -> None:
-    """Deploy what the heads of the environment's branch are now, as its workflows do on a push."""
+    """Deploy the current heads of the environment's branch, as its workflows do on a push."""
     _act(place, {"do": "deploy"})
 
 
@@ -219,7 +219,7 @@ def _ask(place: Place, request: dict[str, Any]) -> control.Answer:
 
 
 def _lines(found: dict[str, Any]) -> list[str]:
-    """A status for people: one line an address."""
+    """The status as text: one line for each address."""
     flat = {k: v for k, v in found.items() if not isinstance(v, dict | list)}
     lines = [f"{key:<17} {value}" for key, value in flat.items()]
     lines += [f"{'host':<17} {host} at {address}" for host, address in found.get("hosts", {}).items()]
@@ -228,12 +228,12 @@ def _lines(found: dict[str, Any]) -> list[str]:
 
 
 def _detach(latency: float, varied: Sequence[str], place: Place) -> NoReturn:
-    """Start the same command in a session of its own, pass on what it says, leave it alone when it is ready."""
+    """Start the same command in a new process session, print its output, and return when the sandbox is ready."""
     which = ["--name", place.name, "--env", place.environment]
     argv = [sys.executable, "-m", "sandbox", "up", *which, "--latency", f"{latency}s"]
     argv += [word for name in varied for word in ("--variant", name)]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with tempfile.TemporaryFile("w+") as errors:  # not our own stderr: whoever reads that would wait for the sandbox
+    with tempfile.TemporaryFile("w+") as errors:  # not our own stderr: its reader would wait until the sandbox ends
         child = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, start_new_session=True, text=True
         )
@@ -255,7 +255,7 @@ def _detach(latency: float, varied: Sequence[str], place: Place) -> NoReturn:
 
 
 def _say(text: str) -> None:
-    """Print, as long as somebody listens."""
+    """Print; ignore a reader that has gone."""
     try:
         click.echo(text)
         sys.stdout.flush()
@@ -269,7 +269,7 @@ def _refuse(sentence: str) -> NoReturn:
 
 
 def main() -> None:
-    """The command; every foreseeable trouble is one sentence on stderr."""
+    """Run the command; print each expected error as one sentence on stderr."""
     try:
         cli(prog_name="python -m sandbox", standalone_mode=False)
     except click.exceptions.Abort:

@@ -1,7 +1,7 @@
-"""S3's own endpoint as somebody without credentials meets it: an ASGI application for uvicorn.
+"""S3's own endpoint for requests without credentials: an ASGI application for uvicorn.
 
-Whether it hands out an object follows from what moto holds at that moment: the bucket's policy and its public access
-block. Object ACLs count for nothing, as in every bucket that was made since 2023.
+The bucket's policy and public access block, as moto has them at the time of the request, decide whether an object is
+public. Object ACLs are ignored, as in every bucket that was made since 2023.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Answer = tuple[HTTPStatus, str, bytes]
 
 
 class BucketEndpoint:
-    """Answers for every bucket of the account, named by the first label of the Host."""
+    """Answers for every bucket of the account. The first label of the Host header names the bucket."""
 
     def __init__(self, aws_endpoint: str, region: str) -> None:
         self._account = Account(aws_endpoint, region)
@@ -37,7 +37,7 @@ class BucketEndpoint:
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
 
     async def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: no connection stays open."""
 
     def _answer(self, bucket: str, key: str) -> Answer:
         s3 = self._account("s3")
@@ -48,11 +48,12 @@ class BucketEndpoint:
         except ClientError as e:
             if e.response["Error"]["Code"] == "NoSuchBucket":
                 return _error(HTTPStatus.NOT_FOUND, "NoSuchBucket")
-            return _error(HTTPStatus.FORBIDDEN, "AccessDenied")  # who may not list is not told what is there
+            # A caller who may not list does not learn which objects exist.
+            return _error(HTTPStatus.FORBIDDEN, "AccessDenied")
         return HTTPStatus.OK, found["ContentType"], found["Body"].read()
 
     def _public(self, bucket: str) -> bool:
-        """Whether the policy lets everybody read, and no public access block overrides it."""
+        """Whether the policy lets everybody read, and no public access block overrides the policy."""
         s3 = self._account("s3")
         try:
             policy = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])

@@ -1,7 +1,7 @@
-"""CloudFront's habits on top of moto's S3: an ASGI application for uvicorn.
+"""CloudFront's behaviour on top of moto's S3: an ASGI application for uvicorn.
 
-Everything it does follows from what moto holds at that moment: the distribution whose alias is the Host, its function,
-error responses and default root object, the bucket's policy and its objects. Change those and the answers change.
+Each answer follows from moto's current state: the distribution whose alias is the Host, its function, error responses
+and default root object, the bucket's policy and its objects. A change of that state changes the answers.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _LOOSE_HEADERS = {
 
 @dataclass(frozen=True)
 class Answer:
-    """What a viewer gets."""
+    """The answer to a viewer."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class _Distribution:
-    """One distribution as it is configured now."""
+    """The current configuration of one distribution."""
 
     config: Mapping[str, Any]
     bucket: str
@@ -65,12 +65,12 @@ class _Distribution:
 
     @property
     def rewrites_routes(self) -> bool:
-        """A viewer-request function is attached: GLI's only one sends extension-less paths to the index."""
+        """Whether a viewer-request function is attached: GLI's sends paths without an extension to the index."""
         functions = self.config["DefaultCacheBehavior"].get("FunctionAssociations", {}).get("Items", [])
         return any(f["EventType"] == "viewer-request" for f in functions)
 
     def error_response(self, status: int) -> Mapping[str, Any] | None:
-        """How that status of the origin is shown to viewers, where the distribution says so."""
+        """The custom error response for this status of the origin, if the distribution has one."""
         items = self.config.get("CustomErrorResponses", {}).get("Items", [])
         return next((item for item in items if item["ErrorCode"] == status), None)
 
@@ -103,15 +103,15 @@ class Cdn:
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else answer.body})
 
     def pin(self, host: str, path: str) -> None:
-        """Keep serving the copy of `path` that `host` serves now, whatever the origin gets. Blocking."""
+        """Keep serving the current copy of `path`, even if the origin's object changes. Blocking."""
         self._pinned[host, path] = replace(self._answer(host, path), stored=time.time())
 
     def unpin(self, host: str, path: str) -> None:
-        """Ask the origin again."""
+        """Serve the origin's object again."""
         self._pinned.pop((host, path), None)
 
     async def close(self) -> None:
-        """Finish what is being answered."""
+        """Finish the open requests."""
         await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
 
     def _answer(self, host: str, path: str) -> Answer:
@@ -146,7 +146,7 @@ class Cdn:
         return answer
 
     def _object(self, distribution: _Distribution, path: str) -> Answer:
-        """What S3 answers to the distribution: 403 for what it may not read, and for what is not there."""
+        """S3's answer to the distribution: 403 for an object that is missing or that it may not read."""
         if not distribution.may_read:
             return _refusal("Access Denied")
         try:
@@ -164,7 +164,7 @@ class Cdn:
         return Answer(HTTPStatus.OK, headers, got["Body"].read())
 
     def _distribution(self, host: str) -> _Distribution | None:
-        """The distribution whose aliases hold that host, as moto has it, or had it a moment ago."""
+        """The distribution that has this host as an alias, in moto's state of now or of a moment ago."""
         with self._reading:
             known = self._distributions.get(host)
             if known is not None and time.monotonic() - known.read < _CONFIGURATION_SECONDS:
@@ -192,13 +192,13 @@ class Cdn:
         try:
             policy = json.loads(self._account("s3").get_bucket_policy(Bucket=bucket)["Policy"])
         except ClientError as e:
-            return bool(e.response["Error"]["Code"] == "NoSuchBucket")  # told apart where the object is asked for
+            return bool(e.response["Error"]["Code"] == "NoSuchBucket")  # the request for the object tells the two apart
         return any(_allows(statement, reader) for statement in policy["Statement"])
 
 
 @dataclass(frozen=True)
 class _Reader:
-    """As whom a distribution asks S3."""
+    """The identity with which a distribution asks S3."""
 
     distribution: str
     signs: bool
@@ -242,7 +242,7 @@ def _refusal(reason: str) -> Answer:
 
 
 def _edge_headers(answer: Answer) -> dict[str, str]:
-    """What CloudFront says of itself, and of where the answer comes from."""
+    """CloudFront's own headers, and whether the answer comes from its cache."""
     headers = {"Via": "1.1 sandbox.cloudfront.net (CloudFront)", "X-Amz-Cf-Pop": "ICN57-P1", "X-Amz-Cf-Id": uuid4().hex}
     if answer.stored is not None:
         return {**headers, "X-Cache": "Hit from cloudfront", "Age": str(int(time.time() - answer.stored))}

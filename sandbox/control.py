@@ -1,4 +1,4 @@
-"""How the commands talk to a running supervisor: one JSON line each way over a unix socket that only its user opens."""
+"""How commands talk to a running supervisor: one JSON line each way, over a unix socket that only its user can open."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any
 Answer = dict[str, Any]
 Handler = Callable[[dict[str, Any]], Awaitable[Answer]]
 _LIMIT = 1 << 20
-_PATIENCE_S = 240.0  # more than a part of the sandbox may take to come up: a command may start one
+_PATIENCE_S = 240.0  # longer than the start limit of a part: a command may start a part
 
 
 async def serve(path: Path, handler: Handler) -> asyncio.Server:
-    """Answer every request with what `handler` returns for it."""
+    """Listen on `path` and answer each request with the result of `handler`."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, ValueError):
@@ -35,7 +35,7 @@ async def serve(path: Path, handler: Handler) -> asyncio.Server:
 
 
 def ask(path: Path, request: dict[str, Any], *, seconds: float = _PATIENCE_S) -> Answer:
-    """The answer of the supervisor whose socket that is. `OSError` when there is none."""
+    """Send a request to the supervisor at this socket; returns its answer. `OSError` if none listens."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(seconds)
         connection.connect(str(path))

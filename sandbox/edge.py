@@ -16,12 +16,12 @@ from sandbox.processes import LOOPBACK
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Signals are the supervisor's."""
+        """Leave signals to the supervisor."""
         yield
 
 
 class Application(Protocol):
-    """What it serves."""
+    """An ASGI application that can be closed."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
 
@@ -29,7 +29,7 @@ class Application(Protocol):
 
 
 class EdgeServer:
-    """One application on a port of its own."""
+    """Serves one application on its own port."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
@@ -40,7 +40,7 @@ class EdgeServer:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> int:
-        """Listen; the port."""
+        """Listen; returns the port."""
         listener = socket.create_server((LOOPBACK, 0))
         self._task = asyncio.create_task(self._server.serve(sockets=[listener]))
         return int(listener.getsockname()[1])

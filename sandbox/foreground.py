@@ -1,4 +1,4 @@
-"""Runs a supervisor in this process until somebody stops it."""
+"""Runs a supervisor in this process until a signal or `down` stops it."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Say = Callable[[str], None]
 
 
 def keep(place: Place, latency: float, varied: Sequence[str], say: Say) -> NoReturn:
-    """Start a sandbox, wait for a signal or `down`, end everything, and the process with it.
+    """Start a sandbox, wait for a signal or `down`, end every part, then end this process.
 
-    Raises what `State.claim` does where it may not start at all.
+    Raises what `State.claim` raises if the sandbox may not start.
     """
     begun = time.monotonic()
     _open_standard_streams()
     state = State.claim(place)
     try:
-        # Not asyncio.run: a thread that still asks a server which is gone must not hold up the end.
+        # Not asyncio.run: it waits for threads, and a thread may still wait for a server that has ended.
         code = asyncio.new_event_loop().run_until_complete(_keep(state, latency, varied, begun, say))
     finally:
         state.remove()
@@ -38,11 +38,11 @@ def keep(place: Place, latency: float, varied: Sequence[str], say: Say) -> NoRet
 
 
 async def _keep(state: State, latency: float, varied: Sequence[str], begun: float, say: Say) -> int:
-    """The exit code."""
+    """Run the sandbox; returns the exit code."""
     stop_requested = _on_signals()
     moto = Moto(state.path)
     await moto.start()
-    # Only now: these imports take a second, in which the longest part of all is already on its way.
+    # Imported late: these imports take a second, and the slowest part (moto) already starts meanwhile.
     from sandbox.supervisor import Supervisor
 
     supervisor = Supervisor(state, moto, stop_requested, latency, varied, say)
@@ -67,7 +67,7 @@ async def _keep(state: State, latency: float, varied: Sequence[str], begun: floa
 
 
 def _on_signals() -> asyncio.Event:
-    """What a signal to end sets."""
+    """An event that each signal to end sets."""
     requested = asyncio.Event()
     for sign in _SIGNALS:
         if not (sign == signal.SIGHUP and signal.getsignal(sign) is signal.SIG_IGN):  # nohup
@@ -76,14 +76,14 @@ def _on_signals() -> asyncio.Event:
 
 
 def _first(failure: Exception) -> Exception:
-    """What went wrong first, where parts that start together fail together."""
+    """The first cause, where parts that start together fail together."""
     while isinstance(failure, ExceptionGroup):
         failure = failure.exceptions[0]
     return failure
 
 
 def _open_standard_streams() -> None:
-    """Fill the places of closed standard streams, or the next file to be opened would be printed into."""
+    """Open /dev/null for closed standard streams: the next opened file would get their number and our output."""
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)

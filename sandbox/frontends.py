@@ -1,4 +1,4 @@
-"""What a frontend's build puts into its bucket: an `index.html` that is never cached, assets named by their hash."""
+"""The files of a frontend's build: an `index.html` that is never cached, and assets with a hash in their name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FOREVER = "public, max-age=31536000, immutable"
 
 
 class Asset(NamedTuple):
-    """One object of the bucket."""
+    """One object of a bucket."""
 
     body: bytes
     content_type: str
@@ -60,7 +60,7 @@ def _page(frontend: Frontend, revision: str, *, script: str, style: str, vendor:
 
 
 def _script(environment: Environment, frontend: Frontend, vendor: str) -> str:
-    """The entry chunk, with the environment's addresses compiled in as a bundler does it."""
+    """The entry chunk, which contains the environment's addresses, as a bundler writes them."""
     api, websocket = environment.services["api"].url, environment.services["websocket"]
     return f"""\
 import {{ mount }} from "{vendor.replace("/assets", ".")}";

@@ -1,6 +1,6 @@
-"""GitHub's REST API as far as a release asks it: the runs of a repository's workflows for one commit.
+"""The part of GitHub's REST API that a release uses: the runs of a repository's workflows for one commit.
 
-The runs are files, one each, beside the remotes: whoever plays an environment over the same remotes sees the same.
+Each run is a file beside the remotes, so all sandboxes over the same remotes see the same runs.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ Run = dict[str, Any]
 
 
 class GitHub:
-    """Answers `GET /repos/OWNER/NAME/actions/runs` and `.../rules/branches/BRANCH`, which are in order.
+    """Answers `GET /repos/OWNER/NAME/actions/runs` and `.../rules/branches/BRANCH`; the rules are as GLI wants them.
 
-    The runs are what faults change at run time.
+    Faults change the runs while the sandbox runs.
     """
 
     def __init__(self, owner: str, folder: Path) -> None:
@@ -42,18 +42,18 @@ class GitHub:
         self._server: asyncio.Server | None = None
 
     def deployed(self, repository: str, branch: str, commit: str) -> None:
-        """A repository that has a workflow was deployed from that head of the branch."""
+        """Record a successful run for this commit, if the repository has a workflow."""
         ran = any((r["head_branch"], r["head_sha"]) == (branch, commit) for r in self.runs(repository))
         if workflows.of(repository) and not ran:
             self.run(repository, branch, commit)
 
     def runs(self, repository: str) -> list[Run]:
-        """The runs of a repository, oldest first, as GitHub describes them."""
+        """The runs of a repository, oldest first, in GitHub's format."""
         found = (self._folder / repository).glob("*.json")
         return sorted((json.loads(file.read_text(encoding="utf-8")) for file in found), key=lambda run: run["id"])
 
     def run(self, repository: str, branch: str, commit: str, conclusion: str = "success") -> Run:
-        """One more run of a repository's deploy workflow, which has ended."""
+        """Add a completed run of a repository's deploy workflow."""
         (self._folder / repository).mkdir(parents=True, exist_ok=True)
         number = max((run["id"] for run in self.runs(repository)), default=0) + 1
         run = {
@@ -72,21 +72,21 @@ class GitHub:
         return run
 
     def change(self, repository: str, run: Run, **fields: str) -> None:
-        """A run with other fields."""
+        """Change fields of a run."""
         file = self._file(repository, run)
         fresh = file.with_suffix(".new")
         fresh.write_text(json.dumps(run | fields), encoding="utf-8")
         fresh.replace(file)
 
     def forget(self, repository: str, run: Run) -> None:
-        """As if a run had never been."""
+        """Delete a run."""
         self._file(repository, run).unlink()
 
     def _file(self, repository: str, run: Run) -> Path:
         return self._folder / repository / f"{run['id']}.json"
 
     async def start(self) -> None:
-        """Listen, on a port that the system chooses."""
+        """Listen on a port that the system chooses."""
         self._server = await asyncio.start_server(self._serve, LOOPBACK, 0, limit=_MAX_HEADERS)
         self.url = f"http://{LOOPBACK}:{self._server.sockets[0].getsockname()[1]}"
 

@@ -1,4 +1,4 @@
-"""What a fault or a variant may reach of a running sandbox, from a thread."""
+"""The interface of a running sandbox for faults and variants, which run in a thread."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A running sandbox, as faults see it. Its methods block: faults run in a thread of their own.
+    """A running sandbox for faults and variants. The methods block: faults and variants run in their own thread.
 
-    What is a coroutine (of `relay(...)`, `api`, ...) belongs to the supervisor's loop: pass it to `run`.
+    Coroutines (of `relay(...)`, `api`, ...) belong to the supervisor's event loop: pass them to `run`.
     """
 
     site: Site
@@ -65,19 +65,19 @@ class Sandbox:
 
     @property
     def environment(self) -> Environment:
-        """The environment that runs here."""
+        """The environment that this sandbox plays."""
         return self.site.environment
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """The result of a coroutine of the supervisor's loop: `run(sandbox.relay("api").set_mode("refuse"))`."""
+        """Run a coroutine on the supervisor's loop: `run(sandbox.relay("api").set_mode("refuse"))`; its result."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout=PATIENCE_S)
 
     def aws(self, service: str, region: str | None = None) -> Any:
-        """A boto3 client with an administrator's credentials; the environment's region unless told."""
+        """A boto3 client with an administrator's credentials; by default in the environment's region."""
         return self.account(service, region)
 
     def aws_overlay(self, action: str, **parameters: Any) -> Any:
-        """Have the moto process do what the AWS API can't: POST its `/_sandbox/ACTION`; the JSON answer."""
+        """Set a state that the AWS API can't set: POST `/_sandbox/ACTION` to the moto process; returns its JSON."""
         request = urllib.request.Request(
             f"{self.account.endpoint}/_sandbox/{action}",
             data=json.dumps(parameters).encode(),

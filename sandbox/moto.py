@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Moto:
-    """moto on a port of its own. It takes longest to start, so its module imports next to nothing itself."""
+    """moto on its own port. It starts slowest, so this module imports almost nothing: moto can start first."""
 
     def __init__(self, folder: Path) -> None:
         self._log = folder / "aws.log"
@@ -24,11 +24,11 @@ class Moto:
         self._child: Child | None = None
 
     async def start(self) -> None:
-        """Start it; `seed` waits until it answers."""
+        """Start moto; `seed` waits until it answers."""
         self._child = await Child.start_module("aws", "sandbox.aws", "--port", str(self.port), log=self._log)
 
     async def seed(self, site: Site, pems: Pems) -> Seeded:
-        """Make GLI's stack in it; `PartFailed` when the process ends meanwhile."""
+        """Make GLI's stack in moto; `PartFailed` if the process ends meanwhile."""
         from sandbox.aws.account import answers
         from sandbox.aws.seed import seed
 
@@ -43,7 +43,7 @@ class Moto:
         return seeding.result()
 
     async def stop(self) -> None:
-        """End it at once."""
+        """End moto at once."""
         if self._child is not None:
             await self._child.stop()
         self._reserved.close()

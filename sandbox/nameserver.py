@@ -1,4 +1,4 @@
-"""A DNS server, UDP and TCP, that answers from moto's Route 53."""
+"""A DNS server over UDP and TCP, which answers from moto's Route 53."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LOOPBACK = "127.0.0.1"
 
 
 class NameServer:
-    """Every name that the zones hold resolves to loopback, where the relays are; any other is NXDOMAIN."""
+    """Resolves every name in the zones to loopback, where the relays listen; any other name is NXDOMAIN."""
 
     def __init__(self, aws_endpoint: str, region: str) -> None:
         self._account = Account(aws_endpoint, region)
@@ -40,7 +40,7 @@ class NameServer:
         self._tcp: asyncio.Server | None = None
 
     async def start(self, host: str = _LOOPBACK, port: int = 0) -> int:
-        """Listen on UDP and TCP; the port, the same for both."""
+        """Listen on UDP and TCP; returns the port, which is the same for both."""
         loop = asyncio.get_running_loop()
         self._tcp = await asyncio.start_server(self._over_tcp, host, port)
         port = int(self._tcp.sockets[0].getsockname()[1])
@@ -56,7 +56,7 @@ class NameServer:
             await self._tcp.wait_closed()
 
     def over_udp(self, data: bytes, sender: Any, transport: asyncio.DatagramTransport) -> None:
-        """Answer a datagram, once moto was asked."""
+        """Answer a datagram after asking moto."""
 
         async def answer() -> None:
             reply = await self._reply(data)
@@ -100,9 +100,9 @@ class NameServer:
         return reply.to_wire()
 
     async def _known(self) -> Mapping[str, str] | None:
-        """The names that Route 53 has records for now, or had a moment ago; None where it never answered.
+        """The names that have records in Route 53 now, or had a moment ago; None if moto never answered.
 
-        Each with where its CNAME leads; empty: it has other records.
+        The value is the target of the name's CNAME; it is empty if the name has other records.
         """
         if self._reading is None and time.monotonic() - self._read > _ZONE_SECONDS:
             self._reading = asyncio.create_task(self._read_again())
@@ -114,7 +114,7 @@ class NameServer:
         try:
             self._names = await asyncio.to_thread(self._read_names)
         except (BotoCoreError, ClientError):
-            pass  # what was known stays known
+            pass  # keep the last known names
         finally:
             self._read = time.monotonic()
             self._reading = None

@@ -1,4 +1,4 @@
-"""The network of a sandbox: every relay, and under which public name each is reached."""
+"""The network of a sandbox: every relay, and the public names that lead to it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BROKER_PATIENCE = 20.0
 class Network:
     """One relay for each public host, one each for port 80, S3 and AWS, and one for each server of the data tier.
 
-    The API has relays of its own to the data tier, plain and without latency: it stands next to it.
+    The API has its own relays to the data tier, without TLS and latency: in AWS both are in one network.
     """
 
     def __init__(self, environment: Environment, authority: Authority, data: Authority, latency: float) -> None:
@@ -37,7 +37,7 @@ class Network:
         self.datagrams: DatagramRelay | None = None
 
     async def open(self, postgres: Postgres, valkey: Valkey, broker: RabbitMQ | None, aws_port: int) -> None:
-        """Listen everywhere. Who starts later is added as an upstream then."""
+        """Listen on every relay. Servers that start later are added as upstreams then."""
         public = self.certificate.context()
         for name in self.public:
             self._add(Relay(name, flavour=Flavour.TLS, certificate=public, latency=self._latency))
@@ -59,7 +59,7 @@ class Network:
         await asyncio.gather(*(relay.start() for relay in self.relays.values()))
 
     async def open_dns(self, port: int) -> str:
-        """Listen for DNS, which has TCP and UDP on the same port; the address."""
+        """Listen for DNS over TCP and UDP on the same port; returns the address."""
         tcp = Relay("dns", port, latency=self._latency)
         await tcp.start()
         self._add(tcp)
@@ -71,7 +71,7 @@ class Network:
         self.relays[relay.name] = relay
 
     def certify_data_tier(self, seeded: Seeded) -> None:
-        """Give the data tier its certificate, for the names that AWS has given it: its CA is not that of the web."""
+        """Give the data tier's relays a certificate for the names that AWS gave them, from a CA of their own."""
         names = [seeded.database_host, seeded.cache_host, seeded.broker_host]
         context = self._data_authority.issue(names).context()
         for name in ("database", "cache", "broker"):
@@ -79,7 +79,7 @@ class Network:
                 self.relays[name].certificate = context
 
     def connect_to(self, seeded: Seeded) -> dict[str, str]:
-        """`host:port` as the world knows it to where it listens here."""
+        """A map from the public `host:port` to the relay's address on this machine."""
         at = {name: relay.address for name, relay in self.relays.items()}
         places = {f"{r.host}:{r.port}": at[name] for name, r in self.public.items()}
         places |= {f"{r.host}:{_HTTP_PORT}": at["http"] for r in self.public.values()}
@@ -91,7 +91,7 @@ class Network:
         return places
 
     async def close(self) -> None:
-        """Cut everything."""
+        """Close every relay and cut its connections."""
         for relay in self.relays.values():
             await relay.stop()
         if self.datagrams is not None:
@@ -99,7 +99,7 @@ class Network:
 
 
 def _public_names(environment: Environment) -> list[str]:
-    """The zone, everything in it, and the hosts that lie elsewhere."""
+    """The zone, all names in it, and the hosts outside it."""
     zone = environment.dns.zone
     if zone is None:
         return list(environment.hosts)

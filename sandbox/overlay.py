@@ -1,4 +1,4 @@
-"""What `environments.toml` can't know of a sandbox: the tables that are merged on top of `[sandbox]`."""
+"""Writes what only a running sandbox knows: the tables that are merged on top of `environments.toml`'s `[sandbox]`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IDLE_HOLD_S = 1.0
 
 
 def toml(tables: Mapping[str, Any]) -> str:
-    """Tables of strings, numbers, lists of strings and tables as TOML: plain keys first, then one section a table."""
+    """Format tables of strings, numbers, lists of strings and tables as TOML: plain keys first, then the sections."""
     return "\n".join([*_lines("", tables), ""])
 
 

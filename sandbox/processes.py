@@ -1,4 +1,4 @@
-"""Starting the parts that are processes of their own, so that none outlives the supervisor."""
+"""Starts the parts that are separate processes, so that none outlives the supervisor."""
 
 from __future__ import annotations
 
@@ -23,21 +23,22 @@ SOURCE = Path(__file__).resolve().parents[1]
 PATIENCE_S = 180.0
 """Seconds for which a part whose process is alive is waited for: a machine that does much else needs minutes."""
 _HELD_WHILE_BOUND = sys.platform == "linux"
-# Below the ports that Linux and macOS take for outgoing connections.
+# Below the ports that Linux and macOS use for outgoing connections.
 _PORTS = range(20_000, 32_000)
-_ports_in_turn = cycle(random.sample(_PORTS, len(_PORTS)))  # at random among sandboxes, each once within one
+# A random order, so that sandboxes differ; one sandbox uses each port only once.
+_ports_in_turn = cycle(random.sample(_PORTS, len(_PORTS)))
 
 
 class PartFailed(Exception):
-    """A part did not start, or ended; one sentence."""
+    """A part did not start, or has ended; the message is one sentence."""
 
 
 class ReservedPort:
-    """A port of this machine for a server of the sandbox; connecting to the port while no server runs is refused.
+    """A port of this machine for a server of the sandbox. Connections are refused while no server runs.
 
-    On Linux nobody else gets the port until `close`: a socket is bound to it but never listens, and a server with
-    SO_REUSEADDR (all of ours) can take the port, also again after a restart. Elsewhere such a socket would keep our own
-    server out (BSD's SO_REUSEADDR; tried on Linux, not on macOS), so the port is one that was free a moment ago.
+    On Linux no other process gets the port until `close`: a socket is bound to the port but never listens. A server
+    with SO_REUSEADDR (all of ours) can still use the port, also after a restart. On BSD and macOS such a socket would
+    block our own server, so there the port is only one that was free a moment ago (tried on Linux, not on macOS).
     """
 
     def __init__(self) -> None:
@@ -59,7 +60,7 @@ class ReservedPort:
         raise PartFailed(f"no port from {_PORTS[0]} to {_PORTS[-1]} is free")
 
     def close(self) -> None:
-        """Give the port up."""
+        """Release the port."""
         self._socket.close()
 
 
@@ -89,7 +90,7 @@ class Child:
         user: str | None = None,
         dies_by: signal.Signals = signal.SIGKILL,
     ) -> Child:
-        """Start `argv`, away from the terminal's signals; `dies_by` reaches it when this process is gone."""
+        """Start `argv`, out of reach of the terminal's signals. It gets the signal `dies_by` when this process ends."""
         fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         bond = Bond(dies_by)
         try:
@@ -117,7 +118,7 @@ class Child:
     async def start_module(
         cls, name: str, module: str, *arguments: str, log: Path, env: Mapping[str, str] | None = None
     ) -> Child:
-        """Start a module of this package with the interpreter that runs now."""
+        """Start a module of this package with the current interpreter."""
         argv = [sys.executable, "-m", module, *arguments]
         return await cls.start(name, argv, log=log, env=env, cwd=SOURCE)
 
@@ -126,11 +127,11 @@ class Child:
         return self.process.returncode is None
 
     async def until_it_listens(self, port: int) -> None:
-        """Wait until somebody accepts connections on that port of this machine; raises like `until`."""
+        """Wait until a server accepts connections on this port of this machine; raises like `until`."""
         await self.until(lambda: listens(port), f"it to listen on port {port}")
 
     async def until(self, ready: Callable[[], bool], what: str, seconds: float = PATIENCE_S) -> None:
-        """Wait for `what`: until `ready()`, asked in a thread, is true.
+        """Wait until `ready()`, called in a thread, returns true; `what` names the awaited state in the message.
 
         Raises `PartFailed` as soon as the process has ended, or after `seconds`.
         """
@@ -156,7 +157,7 @@ class Child:
         )
 
     async def stop(self, by: signal.Signals = signal.SIGKILL, seconds: float = 2.0) -> None:
-        """End it and wait until it is gone; what does not go in time is killed."""
+        """End the process and wait until it is gone; kill it after `seconds`."""
         for sign in (by, signal.SIGKILL):
             with suppress(ProcessLookupError):
                 self.process.send_signal(sign)
@@ -166,7 +167,7 @@ class Child:
                     return
 
     def tail(self, lines: int = 3) -> str:
-        """The last words of its log, on one line."""
+        """The last lines of the process's log, joined into one line."""
         with suppress(OSError):
             text = self.log.read_text(errors="replace").split("\n")
             return " | ".join([line.strip() for line in text if line.strip()][-lines:]) or "it said nothing"
@@ -174,7 +175,7 @@ class Child:
 
 
 def listens(port: int) -> bool:
-    """Whether somebody accepts connections on that port of this machine."""
+    """Whether a server accepts connections on this port of this machine."""
     with suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1):
         return True
     return False
@@ -188,7 +189,7 @@ async def run(
     env: Mapping[str, str] | None = None,
     user: str | None = None,
 ) -> None:
-    """Run a command to its end; `PartFailed` where it fails."""
+    """Run a command to its end; `PartFailed` if it fails."""
     child = await Child.start(name, argv, log=log, env=env, user=user)
     try:
         if await child.until_it_ends() != 0:

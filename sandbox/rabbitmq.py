@@ -1,4 +1,4 @@
-"""RabbitMQ: Debian's `rabbitmq-server` as a private node, where it is installed."""
+"""RabbitMQ: Debian's `rabbitmq-server` as a private node, if it is installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sandbox.processes import LOOPBACK, Child, ReservedPort, run
 from sandbox.site import Login, Site, required
 
 ABSENT = "rabbitmq-server is not installed; install it with `apt-get install rabbitmq-server`"
-# Debian's commands in the PATH change to a user of their own; the scripts behind them run as whoever calls them.
+# Debian's commands in the PATH switch to the user rabbitmq; the scripts that they call run as the current user.
 _SCRIPTS = Path("/usr/lib/rabbitmq/bin")
 _NODE = "gli@localhost"
 _AGAIN_S = 0.5
@@ -26,9 +26,9 @@ _SETTLES_S = 10.0
 
 
 class RabbitMQ:
-    """A broker on a port of its own, with workers: a consumer on each work queue, that takes every message.
+    """A broker on its own port, with workers: one consumer on each work queue, which takes every message.
 
-    It takes longer than all the rest.
+    The broker starts slower than all other parts.
     """
 
     def __init__(self, folder: Path, site: Site) -> None:
@@ -47,7 +47,7 @@ class RabbitMQ:
 
     @staticmethod
     def installed() -> bool:
-        """Whether this machine has it."""
+        """Whether this machine has RabbitMQ."""
         return (
             (_SCRIPTS / "rabbitmq-server").exists()
             and shutil.which("erl") is not None
@@ -56,18 +56,18 @@ class RabbitMQ:
 
     @property
     def url(self) -> str:
-        """The administrator's address."""
+        """The administrator's URL."""
         return self._url(self._admin, self.port)
 
     def application_url(self, port: int) -> str:
-        """The application's, through a relay."""
+        """The application's URL, through a relay."""
         return self._url(self._site.credentials.amqp, port)
 
     def _url(self, login: Login, port: int) -> str:
         return f"amqp://{login.username}:{quote(login.password)}@{LOOPBACK}:{port}/{self._site.vhost}"
 
     async def start(self) -> None:
-        """Start the node and its workers, as a background job of the machine: the rest of the sandbox goes first."""
+        """Start the node and its workers with low CPU priority: the other parts go first."""
         self._folder.mkdir(mode=0o700)
         self._write("definitions.json", json.dumps(self._definitions()))
         self._write("enabled_plugins", "[].\n")
@@ -75,9 +75,9 @@ class RabbitMQ:
             "rabbitmq.conf",
             f"listeners.tcp.1 = {LOOPBACK}:{self.port}\nload_definitions = {self._folder}/definitions.json\n",
         )
-        # Our own epmd, as a child: the node would start one that stays behind.
+        # Start epmd as our own child: an epmd that the node starts would outlive the sandbox.
         await self._start("epmd", ["epmd", "-port", str(self._epmd_port), "-address", LOOPBACK])
-        # Schedulers that don't spin while they wait for work: two cores are shared with everything else.
+        # The schedulers must not busy-wait: the other parts need the cores.
         quiet = ["-noinput", "+sbwt", "none", "+sbwtdcpu", "none", "+sbwtdio", "none"]
         node = await self._start("rabbitmq", [_SCRIPTS / "rabbitmq-server", *quiet])
         await node.until_it_listens(self.port)
@@ -97,8 +97,8 @@ class RabbitMQ:
 
     def _environment(self) -> dict[str, str]:
         return {
-            "HOME": str(self._folder),  # of the Erlang cookie
-            "RABBITMQ_ALLOW_INPUT": "1",  # the script then becomes the node instead of waiting for it
+            "HOME": str(self._folder),  # the Erlang cookie lies here
+            "RABBITMQ_ALLOW_INPUT": "1",  # makes the script exec the node instead of waiting for it
             "RABBITMQ_CONFIG_FILE": str(self._folder / "rabbitmq.conf"),
             "RABBITMQ_CONF_ENV_FILE": str(self._folder / "rabbitmq-env.conf"),
             "RABBITMQ_DIST_PORT": str(self._dist_port),
@@ -134,7 +134,7 @@ class RabbitMQ:
         }
 
     def consume(self) -> None:
-        """Start the workers again, and wait for them. Raises TimeoutError where they don't come."""
+        """Start the workers and wait for them. Raises TimeoutError if they don't start."""
         self._start_workers()
         if not self._working.wait(_SETTLES_S):
             raise TimeoutError(f"the workers did not take up the queues in {_SETTLES_S:g} s")
@@ -146,7 +146,7 @@ class RabbitMQ:
         self._workers.start()
 
     def _work(self) -> None:
-        while not self._left.is_set():  # a worker that loses its connection comes again
+        while not self._left.is_set():  # a worker that loses its connection connects again
             with suppress(pika.exceptions.AMQPError, OSError):
                 self._work_until_told()
             self._left.wait(_AGAIN_S)
@@ -158,26 +158,26 @@ class RabbitMQ:
                 channel.basic_consume(queue, lambda *_: None, auto_ack=True)
             self._working.set()
             self._loop.call_soon_threadsafe(self.ready.set)
-            # Looked at between messages: told from outside, a worker that just connects would not hear it.
+            # The flag is read between messages: a worker that is still connecting would miss a call to stop.
             while not self._left.is_set():
                 connection.process_data_events(time_limit=_LOOKS_S)
 
     def leave_the_queues(self) -> None:
-        """Stop the workers: messages stay in the queues. Raises TimeoutError where they don't stop."""
+        """Stop the workers, so messages stay in the queues. Raises TimeoutError if they don't stop."""
         self._left.set()
         self._workers.join(timeout=_SETTLES_S)
         if self._workers.is_alive():
             raise TimeoutError(f"the workers did not leave the queues in {_SETTLES_S:g} s")
 
     async def change_password(self, password: str) -> None:
-        """Give the application's user another password; sessions that are open stay so."""
+        """Change the password of the application's user; open sessions stay open."""
         user = self._site.credentials.amqp.username
         command: list[str | Path] = [_SCRIPTS / "rabbitmqctl", "--node", _NODE, "change_password", user, password]
         log = self._folder / "rabbitmqctl.log"
         await run(command, name="rabbitmqctl", log=log, env=self._environment())
 
     async def stop(self) -> None:
-        """End the node, and then the epmd that it used."""
+        """End the node, then its epmd."""
         self._left.set()
         for child in reversed(self._children):
             await child.stop()

@@ -1,4 +1,4 @@
-"""What answers on port 80: the load balancer's and CloudFront's redirect to HTTPS."""
+"""The server on port 80: the redirect to HTTPS of the load balancer and CloudFront."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Redirect:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> int:
-        """Listen; the port."""
+        """Listen; returns the port."""
         self._server = await asyncio.start_server(self._serve, LOOPBACK, 0, limit=_MAX_HEADERS)
         return int(self._server.sockets[0].getsockname()[1])
 

@@ -22,7 +22,7 @@ Mode = Literal["pass", "refuse", "blackhole", "reset"]
 
 
 class Flavour(StrEnum):
-    """How a connection begins."""
+    """The protocol of a connection's first bytes."""
 
     PLAIN = "plain"
     """No TLS."""
@@ -40,7 +40,7 @@ _GSS_REQUEST = struct.pack("!II", 8, 80877104)
 
 
 class Relay:
-    """Listens on a port of its own and passes each connection to one of its upstreams, in turn."""
+    """Listens on its own port and passes connections to its upstreams in turn."""
 
     def __init__(
         self,
@@ -70,12 +70,12 @@ class Relay:
 
     @property
     def port(self) -> int:
-        """Where it listens; the same for its whole life, whatever the mode."""
+        """The port that it listens on, which never changes."""
         return self._reserved.port
 
     @property
     def address(self) -> str:
-        """`host:port` of the same."""
+        """The relay's `host:port`."""
         return f"{LOOPBACK}:{self.port}"
 
     async def start(self) -> None:
@@ -89,7 +89,7 @@ class Relay:
         self._reserved.close()
 
     async def set_mode(self, mode: Mode) -> None:
-        """Treat connections so from now on. Those that are open are cut: a fault is not for newcomers only."""
+        """Change the mode, and cut the open connections, so that a fault hits them too."""
         self._close()
         self.mode = mode
         if mode != "refuse":
@@ -120,7 +120,7 @@ class Relay:
                     await self._ready()
                 await connection.reach(self.upstreams[next(self._turn) % len(self.upstreams)])
             await connection.closed.wait()
-        except (OSError, TimeoutError, ZeroDivisionError):  # no upstream, or the peer broke off: so do we
+        except (OSError, TimeoutError, ZeroDivisionError):  # no upstream, or the peer closed: close too
             pass
         finally:
             connection.abort()
@@ -141,7 +141,7 @@ class _Connection:
         self.relay.requests += data.count(SUITE_HEADER)
 
     async def shake_hands(self) -> None:
-        """Whatever has to be said before bytes can be relayed."""
+        """Do the handshake that comes before bytes can be relayed."""
         secure = self.relay.flavour is not Flavour.PLAIN
         if self.relay.flavour is Flavour.POSTGRES:
             secure = await self._asks_for_tls()
@@ -150,12 +150,12 @@ class _Connection:
             transport = await asyncio.get_running_loop().start_tls(
                 self.client.transport, self.client, self.relay.certificate, server_side=True
             )
-            if transport is None:  # the client left in the middle of it
+            if transport is None:  # the client left during the handshake
                 raise ConnectionResetError
             self.client.transport = transport
 
     async def _asks_for_tls(self) -> bool:
-        """PostgreSQL's start: answers an SSLRequest; anything else is kept for the server."""
+        """PostgreSQL's start: answer an SSLRequest, and keep any other bytes for the server."""
         while True:
             first = await self.client.first(8)
             if first == _GSS_REQUEST:
@@ -168,7 +168,7 @@ class _Connection:
                 return False
 
     async def reach(self, port: int) -> None:
-        """Connect to the upstream, and let the bytes flow."""
+        """Connect to the upstream and relay the bytes."""
         await asyncio.get_running_loop().create_connection(lambda: self.upstream, LOOPBACK, port)
         self.client.join(self.upstream)
         self.upstream.join(self.client)
@@ -181,7 +181,7 @@ class _Connection:
 
 
 class _End(asyncio.Protocol):
-    """One end of a connection. What it receives goes to the other end; what it is sent leaves after its delay."""
+    """One end of a connection. Received bytes go to the other end, which sends them after its delay."""
 
     transport: asyncio.Transport
 
@@ -201,11 +201,11 @@ class _End(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        transport.pause_reading()  # until it is known what to do with what comes
+        transport.pause_reading()  # until `first` or `join` is called
         self.connected.set()
 
     async def first(self, size: int) -> bytes:
-        """The first bytes that came, at most `size` of them."""
+        """Wait for the first bytes; returns at most `size` of them."""
         self.transport.resume_reading()
         while len(self._kept) < size and not self._ended:
             self._arrived.clear()
@@ -216,17 +216,17 @@ class _End(asyncio.Protocol):
         return first
 
     def keep(self, data: bytes) -> None:
-        """Put back what `first` took."""
+        """Put back the bytes that `first` returned."""
         self._kept[:0] = data
 
     def join(self, other: _End) -> None:
-        """From now on, pass on to `other` what comes here, beginning with what came already."""
+        """From now on, pass received bytes to `other`, starting with those that came already."""
         self._other = other
         if self._kept:
             other.send(bytes(self._kept))
         if self._ended:
             other.finish()
-        with suppress(RuntimeError):  # closed meanwhile
+        with suppress(RuntimeError):  # the transport closed meanwhile
             self.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
@@ -263,7 +263,7 @@ class _End(asyncio.Protocol):
         self._later(lambda: self.transport.write(data))
 
     def finish(self) -> None:
-        """Close, after what was sent before."""
+        """Close after the bytes that are still to be sent."""
         self._later(self._close)
 
     def _close(self) -> None:
@@ -271,7 +271,7 @@ class _End(asyncio.Protocol):
         self._connection.closed.set()
 
     def _later(self, act: Callable[[], None]) -> None:
-        """Run `act` when its delay is over. Delays overlap, like packets on a long line, and never change the order."""
+        """Run `act` after the delay. Delays overlap, as those of packets on a long line, and keep the order."""
         loop = asyncio.get_running_loop()
         now, delay = loop.time(), self._delay()
         if not delay and self._due <= now:
@@ -281,7 +281,7 @@ class _End(asyncio.Protocol):
             loop.call_at(self._due, act)
 
     def reset(self) -> None:
-        """Close so that the peer sees a reset."""
+        """Close with a reset."""
         self._linger_zero()
         self.transport.abort()
 
@@ -290,13 +290,13 @@ class _End(asyncio.Protocol):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     def abort(self) -> None:
-        """Cut it off."""
+        """Close at once, and drop unsent bytes."""
         if self.connected.is_set():
             self.transport.abort()
 
 
 class DatagramRelay(asyncio.DatagramProtocol):
-    """The same for questions over UDP: each is passed on, and its answer passed back after the latency."""
+    """A relay for UDP: passes on each question, and returns the answer after the latency."""
 
     def __init__(self, upstream: int, latency: float) -> None:
         self.latency = latency
@@ -307,7 +307,7 @@ class DatagramRelay(asyncio.DatagramProtocol):
         self._asked: set[asyncio.Future[None]] = set()
 
     async def start(self, port: int) -> None:
-        """Listen on that port."""
+        """Listen on this port."""
         loop = asyncio.get_running_loop()
         self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=(LOOPBACK, port))
 

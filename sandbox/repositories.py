@@ -1,8 +1,8 @@
 """GLI's eight repositories as bare git repositories on disk: `dev`, `stg`, `main` and one deploy tag in each.
 
-`main` is what production runs, `stg` is one commit ahead of it, `dev` one ahead of `stg`; the tag names the release on
-`main`, so it is where a rollback would go once `stg` is released. From then on they are anybody's to push to. The root
-repository has the deployment log too, on a branch of its own.
+Production runs `main`. `stg` is one commit ahead of `main`, and `dev` one ahead of `stg`. The tag names the release on
+`main`: a rollback returns there after `stg` is released. Any later push is allowed. The root repository also has the
+deployment log, on its own branch.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _CONFIG = """\
 
 
 def create(folder: Path, names: Sequence[str]) -> None:
-    """Make `folder/NAME.git` for every name, all at once."""
+    """Make `folder/NAME.git` for every name, in parallel."""
     now = datetime.now(UTC).replace(microsecond=0)
     tag = (now - _SINCE_RELEASE).strftime("deploy-%Y%m%d-%H%M%S")
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def create(folder: Path, names: Sequence[str]) -> None:
 
 
 def revisions(folder: Path, names: Sequence[str], branches: Sequence[str]) -> Revisions:
-    """What was merged or pushed to each of these branches (the first parents of its head), and what is tagged, now."""
+    """The current history of these branches (the first parents of each head), and the tagged commits."""
     asked = {branch: ("--first-parent", f"refs/heads/{branch}") for branch in branches}
     asked[TAGS] = ("--no-walk", "--tags")
 
@@ -70,23 +70,23 @@ def check_out(repository: Path, commit: str, folder: Path) -> None:
 
 
 def path(folder: Path, name: str) -> Path:
-    """Where the bare repository of that name lies."""
+    """The path of a bare repository."""
     return folder / f"{name}.git"
 
 
 def refs(repository: Path, under: str) -> dict[str, str]:
-    """What stands under `refs/heads` or `refs/tags`: the short name to the object itself, a tag unpeeled."""
+    """The refs under `refs/heads` or `refs/tags`: {short name: object}. An annotated tag is not peeled."""
     form = "--format=%(refname:lstrip=2) %(objectname)"
     return dict(line.split() for line in _git(repository, "for-each-ref", form, under).splitlines())
 
 
 def set_ref(repository: Path, ref: str, target: str | None) -> None:
-    """Move a ref, or delete it."""
+    """Move a ref, or delete it if `target` is None."""
     _git(repository, "update-ref", *(["-d", ref] if target is None else [ref, target]))
 
 
 def push(repository: Path, branch: str, message: str, tree: Tree, at: datetime, merged: str | None = None) -> str:
-    """One more commit on a branch, which merges another one where told; its hash."""
+    """Add a commit to a branch, as a merge of `merged` if given; returns its hash."""
     start = f"refs/heads/{branch}^0" + (f"\nmerge {merged}" if merged else "")
     _git(repository, "fast-import", "--quiet", stream=_commit(branch, 1, message, tree, at, parent=start))
     return refs(repository, f"refs/heads/{branch}")[branch]
@@ -105,7 +105,7 @@ def _create(repository: Path, name: str, tag: str, now: datetime) -> None:
 
 
 def _initialise(repository: Path) -> None:
-    """What `git init --bare` makes, without a process and without the user's templates."""
+    """Write the files of `git init --bare`, without a process and without the user's templates."""
     for folder in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
         (repository / folder).mkdir(parents=True)
     (repository / "HEAD").write_text("ref: refs/heads/main\n", encoding="utf-8")
@@ -137,7 +137,7 @@ def _first_tree(name: str) -> dict[str, str]:
 
 
 def _migrations() -> tuple[dict[str, str], dict[str, str]]:
-    """The API's migrations: those of the release on main, and the newest one, which staging tests."""
+    """The API's migrations: those of the release on main, and the newest one, which only staging has."""
     files = {str(f.relative_to(_API)): f.read_text(encoding="utf-8") for f in sorted(_API.glob("*/migrations/*.py"))}
     newest = max(file for file in files if not file.endswith("__init__.py"))
     return {file: text for file, text in files.items() if file != newest}, {newest: files[newest]}

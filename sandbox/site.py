@@ -1,4 +1,4 @@
-"""What the parts of the sandbox agree on: which environment runs, which revisions it runs, and who may log in."""
+"""Facts that all parts of the sandbox share: the environments, their revisions, and the logins."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def required(value: T | None) -> T:
-    """What an environment may lack in general, and staging and production always have."""
+    """A setting that an environment may lack, but that staging and production always have."""
     if value is None:
         raise UsageError("environments.toml: [stg] and [prod] need every table that a full environment has")
     return value
@@ -28,20 +28,20 @@ def required(value: T | None) -> T:
 
 @dataclass(frozen=True)
 class Login:
-    """A user name and its password."""
+    """A user name and a password."""
 
     username: str
     password: str
 
     @classmethod
     def named(cls, username: str) -> Login:
-        """That user, with a password nobody knows yet."""
+        """This user with a new random password."""
         return cls(username, secrets.token_urlsafe(18))
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """Everything secret that one environment's Secrets Manager holds."""
+    """The secrets in one environment's Secrets Manager."""
 
     database: Login
     verify_database: Login
@@ -54,7 +54,7 @@ class Credentials:
 
     @classmethod
     def generate(cls) -> Credentials:
-        """Fresh ones: the application's own users, and the least-privilege ones that the suite looks with."""
+        """New credentials: for the application's users, and for the read-only users of the suite."""
         app, verify = "gli_app", "gli_verify"
         return cls(
             database=Login.named(app),
@@ -70,7 +70,7 @@ class Credentials:
 
 @dataclass(frozen=True)
 class Pems:
-    """A certificate for the public hosts, as AWS Certificate Manager imports it."""
+    """A certificate for the public hosts, in the form that AWS Certificate Manager imports."""
 
     certificate: str
     private_key: str
@@ -79,7 +79,7 @@ class Pems:
 
 @dataclass(frozen=True)
 class Site:
-    """GLI as the sandbox plays it: an environment that really runs here, and its counterpart, seeded beside it."""
+    """GLI in the sandbox: one environment that runs here, and its counterpart, which is only seeded in AWS."""
 
     environment: Environment
     other: Environment
@@ -91,34 +91,34 @@ class Site:
 
     @classmethod
     def of(cls, environment: Environment, other: Environment, revisions: Revisions) -> Site:
-        """The site of these two, with fresh credentials."""
+        """The site of these two environments, with new credentials."""
         return cls(environment, other, dict(revisions), Credentials.generate())
 
     @property
     def staging(self) -> Environment:
-        """The one of the two whose branch is merged into the other's."""
+        """The environment whose branch is merged into the other's."""
         return self.other if self.environment.production else self.environment
 
     @property
     def production(self) -> Environment:
-        """The other one."""
+        """The environment that the other one's branch is merged into."""
         return self.environment if self.environment.production else self.other
 
     def revision(self, environment: Environment, repository: str) -> str:
-        """The commit of that repository which the environment runs: the head of its branch."""
+        """The commit of a repository that the environment runs: the head of its branch."""
         return self.revisions[environment.branch][repository][0]
 
     def before(self, repository: str) -> str:
-        """The commit of that repository which ran here before; itself where it is the first."""
+        """The commit of a repository that ran here before; the current one if it is the first."""
         return self.revisions[self.environment.branch][repository][:2][-1]
 
     def images(self, repository: str) -> list[str]:
-        """Every commit of that repository that either environment runs or could go back to."""
+        """Every commit of a repository that either environment runs or could roll back to."""
         return list(dict.fromkeys(c for commits in self.revisions.values() for c in commits[repository]))
 
 
 def played(root: Path, name: str) -> tuple[Environment, Environment]:
-    """The environment that `name` extends and its counterpart, as `root/environments.toml` has them."""
+    """The environment that `name` extends, and its counterpart, from `root/environments.toml`."""
     extended = environments.load(root, name, overlay={}).extends
     environment = environments.load(root, str(extended))
     return environment, environments.load(root, str(environment.counterpart))

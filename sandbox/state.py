@@ -1,8 +1,8 @@
-"""Where a running sandbox keeps what it must: a private folder, found by its name, gone when it ends.
+"""The private folder of a running sandbox: found by the sandbox's name, removed when the sandbox ends.
 
-Where the overlay of `environments.toml` lies is a link to the folder. The supervisor holds a lock in it as long as it
-lives, so that what a dead one left behind is told from what is in use. `.sandbox/NAME.git` is of all environments of
-one name: whoever plays one of them holds a lock in it, and it goes with the last of them.
+A link leads to this folder, at the place where runs look for the overlay of `environments.toml`. The supervisor holds
+a lock in the folder as long as it lives: a folder without a held lock is a dead sandbox's. All environments of one name
+share `.sandbox/NAME.git`: each sandbox holds a lock in it, and the last one removes it.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ PROVIDER = "sandbox"
 ENVIRONMENT = "sandbox"
 """The environment that is played where none is named."""
 _PREFIX = "gli-sandbox-"
-# A supervisor that is killed can't tidy up, so a shell waits for the end of its pipe and does: for both kinds of end.
-# The servers may write until they die too, hence the second, third, ... attempt.
+# A killed supervisor can't tidy up, so a shell does: it waits for the end of a pipe from the supervisor, then removes
+# the folder. The servers may still write to the folder until they end too, so the shell tries several times.
 _JANITOR = """
 trap '' HUP INT TERM
 cat >/dev/null
@@ -51,7 +51,7 @@ with open(sys.argv[1] + "/lock") as lock:
 
 @dataclass(frozen=True)
 class Place:
-    """Which sandbox: its name, and the environment of `environments.toml` that it plays."""
+    """Identifies a sandbox: its name, and the environment of `environments.toml` that it plays."""
 
     root: Path
     name: str
@@ -61,7 +61,7 @@ class Place:
 
     @classmethod
     def of(cls, name: str, environment: str) -> Place:
-        """The place of that name in the project around the working directory; `UsageError` where there can't be one."""
+        """The place of this name in the project around the working directory; `UsageError` if that is impossible."""
         if not re.fullmatch(r"\w[\w.-]{0,63}", name):
             raise UsageError(f"{name!r} can't name a sandbox; use letters, digits, '-', '_' and '.'")
         root = project_root()
@@ -76,24 +76,24 @@ class Place:
 
     @property
     def shared(self) -> Path:
-        """The folder of what all environments of this name have in common: git's remotes, and GitHub's runs."""
+        """The folder that all environments of this name share: git's remotes, and GitHub's runs."""
         return self.link.with_name(f"{self.name}.git")
 
     @property
     def options(self) -> str:
-        """What a command adds to mean this environment."""
+        """The command-line options that select this sandbox."""
         return "" if self.environment == ENVIRONMENT else f" --env {self.environment}"
 
 
 class NotUp(Exception):
-    """No sandbox of that name is up."""
+    """No sandbox of this name is up."""
 
     def __init__(self, place: Place) -> None:
         super().__init__(f"no sandbox {place.link.name!r} is up; start one with `python -m sandbox up{place.options}`")
 
 
 class AlreadyUp(Exception):
-    """One of that name is."""
+    """A sandbox of this name is already up."""
 
     def __init__(self, place: Place) -> None:
         name = place.link.name
@@ -101,7 +101,7 @@ class AlreadyUp(Exception):
 
 
 def project_root() -> Path:
-    """The folder of `environments.toml`: this one, or the nearest above it."""
+    """The folder of `environments.toml`: the working directory, or the nearest folder above it."""
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / FILE).is_file():
@@ -110,14 +110,14 @@ def project_root() -> Path:
 
 
 def running(place: Place) -> Path:
-    """The folder of the sandbox that is up there, or `NotUp`."""
+    """The folder of the sandbox that is up at this place; raises `NotUp`."""
     if not _in_use(place.link):
         raise NotUp(place)
     return place.link.resolve()
 
 
 class State:
-    """The folder of one sandbox, as its supervisor holds it."""
+    """The folder of one sandbox, held by its supervisor."""
 
     def __init__(self, path: Path, place: Place, lock: int) -> None:
         self.path = path
@@ -134,11 +134,11 @@ class State:
 
     @classmethod
     def claim(cls, place: Place) -> State:
-        """Make the folder and take the name, or `AlreadyUp`. What dead sandboxes left is removed first."""
+        """Make the folder and take the name; raises `AlreadyUp`. Folders of dead sandboxes are removed first."""
         try:
             _sweep(place.link.parent)
             path = Path(tempfile.mkdtemp(prefix=_PREFIX))
-            path.chmod(0o711)  # a server under another user finds its own folder in it
+            path.chmod(0o711)  # a server that runs as another user can reach its own folder in it
             lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
             fcntl.flock(lock, fcntl.LOCK_EX)
             state = cls(path, place, lock)
@@ -152,7 +152,7 @@ class State:
         return state
 
     def write(self, name: str, text: str, mode: int = 0o600) -> Path:
-        """Write a file of the folder, all at once."""
+        """Write a file of the folder atomically."""
         path = self.path / name
         fresh = path.with_name(f"{name}.new")
         fresh.touch(mode)
@@ -161,21 +161,21 @@ class State:
         return path
 
     def share(self, make: Callable[[Path], None]) -> bool:
-        """Hold on to the shared folder; whether it was `make` that filled it just now. Blocking.
+        """Hold the shared folder; returns whether `make` has just filled it. Blocking.
 
-        What is found is of another sandbox of this name that is up, or else a dead one's, and made again.
+        An existing folder is kept if another sandbox of this name is up; a dead sandbox's folder is made again.
         """
         while True:
             lock = _shared_lock(self.place.shared)
             made = _filled(self.place.shared, lock, make)
-            fcntl.flock(lock, fcntl.LOCK_SH)  # waits for another one that is filling it
+            fcntl.flock(lock, fcntl.LOCK_SH)  # waits while another sandbox fills the folder
             if _is_at(lock, self.place.shared / "lock") and (self.place.shared / "ready").exists():
                 self._locks.append(lock)
                 return made
-            os.close(lock)  # it was given up meanwhile
+            os.close(lock)  # another sandbox removed the folder meanwhile
 
     def remove(self) -> None:
-        """Give up the name and remove the folder. Nothing of it may be in use any more."""
+        """Release the name and remove the folder. Its files must not be in use any more."""
         assert self._janitor.stdin is not None
         for shared in self._locks[1:]:
             os.close(shared)
@@ -186,13 +186,13 @@ class State:
 
 def _shared_lock(folder: Path) -> int:
     while True:
-        with suppress(FileNotFoundError):  # the last one that held it took it along
+        with suppress(FileNotFoundError):  # the last sandbox that held it has removed it
             folder.mkdir(parents=True, exist_ok=True)
             return os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
 
 
 def _filled(folder: Path, lock: int, make: Callable[[Path], None]) -> bool:
-    """Fill a folder that nobody else holds; False where somebody does."""
+    """Fill the folder if no other sandbox holds it; False if one does."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -208,7 +208,7 @@ def _filled(folder: Path, lock: int, make: Callable[[Path], None]) -> bool:
 
 
 def _is_at(lock: int, path: Path) -> bool:
-    """Whether that open file is still the one of that name."""
+    """Whether this open file is still the one at `path`."""
     with suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(lock), path.stat())
     return False
@@ -223,7 +223,7 @@ def _link(place: Place, target: Path) -> None:
             return
         except FileExistsError:
             raise AlreadyUp(place) from None
-        except FileNotFoundError:  # another sandbox ended and took the empty folder along
+        except FileNotFoundError:  # another sandbox ended and removed the empty folder
             continue
         except OSError as e:
             raise UsageError(f"{link.parent} can't be written: {e.strerror}; mend its permissions") from None
@@ -231,7 +231,7 @@ def _link(place: Place, target: Path) -> None:
 
 
 def _in_use(link: Path) -> bool:
-    """Whether the supervisor that made it lives."""
+    """Whether the supervisor that made this folder still lives."""
     try:
         lock = os.open(link / "lock", os.O_RDONLY)
     except OSError:
@@ -246,7 +246,7 @@ def _in_use(link: Path) -> bool:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what dead sandboxes left."""
+    """Remove the folders of dead sandboxes."""
     for link in folder.glob("*") if folder.is_dir() else ():
         if link.is_symlink() and not _in_use(link):
             target = link.readlink()

@@ -1,4 +1,4 @@
-"""The supervisor: starts every part as soon as what it needs is there, answers the commands, ends everything."""
+"""The supervisor: starts each part as soon as the parts it needs are ready, answers commands, ends all parts."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Supervisor:
         varied: Sequence[str],
         say: Callable[[str], None],
     ) -> None:
-        """`varied` are the ids of the variants that it starts with."""
+        """`varied`: ids of the variants to start with."""
         self._stop_requested = stop_requested
         self._state = state
         self._moto = moto
@@ -87,7 +87,7 @@ class Supervisor:
         self._nameserver = NameServer(self._moto.url, self._region)
 
     async def boot(self) -> None:
-        """Start everything. When this returns the sandbox is ready; the broker may still be on its way."""
+        """Start every part. Afterwards the sandbox is ready; only the broker may still be starting."""
         await control.serve(self._state.control, self._answer)
         self._authority.write(self._state.path / "ca.pem")
         self._data_authority.write(self._state.path / DATA_CA)
@@ -99,7 +99,7 @@ class Supervisor:
         await self._publish(seeded.result())
 
     async def _part(self, name: str, start: Awaitable[T]) -> T:
-        """The result of starting one part; says how long it took. Whatever went wrong is a `PartFailed`."""
+        """Await the start of one part and report its duration; returns its result. Any failure becomes `PartFailed`."""
         begun = time.monotonic()
         saying = asyncio.create_task(self._say_that_it_takes_long(name, begun))
         try:
@@ -123,7 +123,7 @@ class Supervisor:
         made = await asyncio.to_thread(self._state.share, lambda _: repositories.create(self._repositories, names))
         self._site = Site.of(self._environment, self._other, await self._heads())
         self._record_runs(self._environment)
-        if made:  # else its own sandbox, or a deploy there, has recorded them
+        if made:  # otherwise the other sandbox, or a deploy there, has recorded them
             self._record_runs(self._other)
         self._stops.append(self._github.stop)
         await self._github.start()
@@ -134,7 +134,7 @@ class Supervisor:
         return await asyncio.to_thread(repositories.revisions, self._repositories, names, branches)
 
     async def _start_servers(self) -> None:
-        """The data tier, and then the API, which migrates the database."""
+        """Start the data tier, then the API, which migrates the database."""
         self._postgres = Postgres(self._state.path / "postgres", self._site)
         self._valkey = Valkey(self._state.path / "valkey", self._site)
         self._broker = RabbitMQ(self._state.path / "rabbitmq", self._site) if RabbitMQ.installed() else None
@@ -149,7 +149,7 @@ class Supervisor:
         await self._part("api", self._start_api())
 
     async def _start_broker(self, broker: RabbitMQ) -> None:
-        """Nobody waits for it, so what goes wrong with it is only told."""
+        """Start the broker. No part waits for it, so a failure is only reported."""
         try:
             await self._part("rabbitmq", broker.start())
         except PartFailed as e:
@@ -176,7 +176,7 @@ class Supervisor:
         )
 
     def _code(self, revision: str) -> Path:
-        """The API as its repository has it at that commit: its migrations are the ones that a task applies."""
+        """A folder with the API's code at this commit; a task applies the migrations in it."""
         folder = self._state.path / "code" / revision
         if not folder.exists():
             name = self._environment.services["api"].repository
@@ -187,7 +187,7 @@ class Supervisor:
         return self._site.revision(self._environment, self._environment.services[service].repository)
 
     async def _start_edge(self) -> None:
-        """What stands between the users and the frontends and services: CDN, redirect, WebSocket server, DNS."""
+        """Start the CDN, S3's endpoint, the redirect, the WebSocket server and DNS."""
         edge, s3 = EdgeServer(self._cdn), EdgeServer(BucketEndpoint(self._moto.url, self._region))
         self._websocket = WebSocketServer(self._environment, self._revision("websocket"))
         self._stops += [edge.stop, s3.stop, self._redirect.stop, self._websocket.stop, self._nameserver.stop]
@@ -203,7 +203,7 @@ class Supervisor:
         self._resolver = await self._network.open_dns(dns)
 
     async def _publish(self, seeded: Seeded) -> None:
-        """Write down how it is reached: the last step, because who sees the overlay may begin."""
+        """Write the overlay and the status: the last step, because a run may start once the overlay exists."""
         self._network.certify_data_tier(seeded)
         credentials = self._state.write("aws-credentials", credentials_file(seeded))
         git = f"file://{self._repositories}/{{repository}}.git"
@@ -243,7 +243,7 @@ class Supervisor:
     def _reconfigure(self, changes: Mapping[str, Any]) -> Mapping[str, Any]:
         before = {table: self._overlay.get(table) for table in changes}
         self._overlay = {k: v for k, v in {**self._overlay, **changes}.items() if v is not None}
-        if self._faults is not None:  # else it is written once the sandbox is ready
+        if self._faults is not None:  # otherwise it is written when the sandbox is ready
             self._state.write("environment.toml", toml(self._overlay))
         return before
 
@@ -270,7 +270,7 @@ class Supervisor:
         )
 
     def _addresses(self, seeded: Seeded) -> dict[str, Any]:
-        """What any other tool needs to connect, as an administrator."""
+        """Addresses and logins for other tools, with an administrator's rights."""
         hosts = {r.host: self._network.relays[name].address for name, r in self._network.public.items()}
         names = [r.name for r in self._environment.repositories]
         return {
@@ -285,7 +285,7 @@ class Supervisor:
         }
 
     def status(self) -> dict[str, Any]:
-        """What `status --json` prints."""
+        """The content of `status --json`."""
         return {
             "ready": self._faults is not None,
             "name": self._state.place.name,
@@ -299,7 +299,7 @@ class Supervisor:
         }
 
     def summary(self) -> list[str]:
-        """The addresses for people, one a line."""
+        """The addresses as text, one per line."""
         hosts = [f"  {host} at {address}" for host, address in self._status["hosts"].items()]
         broker = self._status["amqp_url"] or ABSENT
         urls = [self._status[key] for key in ("postgres_dsn", "redis_url", "aws_endpoint_url")]
@@ -329,7 +329,7 @@ class Supervisor:
             return {"ok": False, "error": str(e), "usage": isinstance(e, UsageError)}
 
     async def _deploy(self, active: Sequence[str]) -> list[str]:
-        """Run what the heads of the environment's branch are now; a line on each that was not run."""
+        """Deploy the current heads of the environment's branch; returns a line for each that was not deployed."""
         if active:
             raise SwitchFailed(f"{active[0]} is active; heal it before a deploy")
         names = [r.name for r in self._environment.repositories]
@@ -340,7 +340,7 @@ class Supervisor:
         return moved or ["everything runs the head of its branch"]
 
     async def _roll_out(self) -> None:
-        """What the workflows do on a push: images, services and pages, and the tasks with the API's migrations."""
+        """Do what the workflows do on a push: images, services, pages, and API tasks with their migrations."""
         self._site.revisions.update(await self._heads())
         await asyncio.to_thread(rollout.deploy, Account(self._moto.url, self._region), self._site)
         if any(task.revision != self._revision("api") for task in self._api.running):
@@ -349,13 +349,13 @@ class Supervisor:
         self._record_runs(self._environment)
 
     def _record_runs(self, environment: Environment) -> None:
-        """GitHub has a run for each commit that the environment runs."""
+        """Record a workflow run for each commit that the environment runs."""
         for repository in environment.repositories:
             commit = self._site.revision(environment, repository.name)
             self._github.deployed(repository.name, environment.branch, commit)
 
     async def stop(self) -> None:
-        """End everything, all at once."""
+        """End all parts in parallel."""
         for task in self._background:
             task.cancel()
         await asyncio.gather(*(stop() for stop in self._stops), return_exceptions=True)

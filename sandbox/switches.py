@@ -1,6 +1,6 @@
-"""What can be switched on in a running sandbox, and off again: faults that break it, variants that stay healthy.
+"""Switches of a running sandbox: faults, which break it, and variants, which stay healthy.
 
-A switch is a generator: what stands before its `yield` makes the state, what stands after it takes the state back.
+A switch is a generator: the code before its `yield` makes the state, the code after it undoes the state.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Make = Callable[[Sandbox], Iterator[None]]
 
 @dataclass(frozen=True)
 class Switch:
-    """One state that the sandbox can be in."""
+    """A state of the sandbox that can be switched on and off."""
 
     id: str
     description: str
@@ -31,11 +31,11 @@ class Switch:
 
     @property
     def told(self) -> str:
-        """What is said once it is on."""
+        """The message after it was switched on."""
         return self.description
 
     def refuse(self, environment: Environment) -> None:
-        """Raises `UsageError` where it can't be switched on."""
+        """Raises `UsageError` if it can't be switched on in this environment."""
 
 
 Kind = TypeVar("Kind", bound=Switch)
@@ -46,14 +46,14 @@ class SwitchFailed(Exception):
 
 
 def register(known: dict[str, Kind], switch: Kind) -> None:
-    """Add a switch to those of its kind; its id must be new."""
+    """Add a switch to the known ones of its kind; its id must be new."""
     if switch.id in known:
         raise ValueError(f"two switches are called {switch.id}")
     known[switch.id] = switch
 
 
 def imported(package: str, path: Iterable[str], known: Mapping[str, Kind]) -> Mapping[str, Kind]:
-    """Every switch of one kind, sorted by id: those of all the modules of a package."""
+    """Import all modules of a package; returns their switches of one kind, sorted by id."""
     for module in pkgutil.iter_modules(path):
         importlib.import_module(f"{package}.{module.name}")
     return dict(sorted(known.items()))
@@ -68,7 +68,7 @@ class Runner(Generic[Kind]):
     """Keeps the suspended generator of every active switch. Blocking: called in a thread, one call at a time."""
 
     def __init__(self, sandbox: Sandbox, known: Callable[[], Mapping[str, Kind]], word: str, off: str) -> None:
-        """`word` is what a switch is called (`fault`), `off` what it is afterwards (`healed`)."""
+        """`word` is the name of the kind in messages (`fault`), `off` the word for switched off (`healed`)."""
         self._sandbox = sandbox
         self._known, self._word, self._off = known, word, off
         self._active: dict[str, Iterator[None]] = {}
@@ -80,19 +80,19 @@ class Runner(Generic[Kind]):
         return list(self._active)
 
     def on(self, ids: Sequence[str]) -> list[str]:
-        """Switch these on; a line on each."""
+        """Switch these on; returns a line for each."""
         with self._lock:
             return [self._make(one) for one in self._find(ids)]
 
     def off(self, ids: Sequence[str]) -> list[str]:
-        """Switch these off, or all of them where none is named, the newest first; a line on each."""
+        """Switch these off, or all if none is named, newest first; returns a line for each."""
         with self._lock:
             wanted = {one.id for one in self._find(ids)} if ids else set(self._active)
             lines, failed = [f"{id} was not active" for id in ids if id not in self._active], []
             for id in [id for id in reversed(self.active) if id in wanted]:
                 try:
                     lines.append(self._undo(id))
-                except SwitchFailed as e:  # the others are undone all the same
+                except SwitchFailed as e:  # go on and undo the others
                     failed.append(str(e))
             if failed:
                 raise SwitchFailed(f"{'; '.join(failed)}; start the sandbox again")
@@ -123,7 +123,7 @@ class Runner(Generic[Kind]):
 
 
 def find(known: Mapping[str, Kind], ids: Iterable[str], word: str) -> list[Kind]:
-    """The switches with these ids; an unknown one is a `UsageError` that names its neighbours."""
+    """The switches with these ids. An unknown id raises `UsageError`, which names similar ids."""
     found = []
     for id in ids:
         if id not in known:

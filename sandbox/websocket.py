@@ -1,4 +1,4 @@
-"""GLI's WebSocket server: echoes application pings, to pages of GLI's own frontends only."""
+"""GLI's WebSocket server: answers application pings, from pages of GLI's own frontends only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _UNAUTHORIZED = 4401
 
 
 class WebSocketServer:
-    """Plain `ws://` on a port of its own; TLS is the relay's. The attributes are what faults change at run time."""
+    """Plain `ws://` on its own port; the relay terminates TLS. Faults change the attributes while it runs."""
 
     def __init__(self, environment: Environment, revision: str) -> None:
         service = environment.services["websocket"]
@@ -52,7 +52,7 @@ class WebSocketServer:
         """It is cut off, as by a load balancer, after that long without a message."""
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Listen; the port, which the system chooses where it is 0."""
+        """Listen; returns the port. The system chooses one if `port` is 0."""
         self._server = await serve(
             self._talk,
             host,
@@ -73,7 +73,7 @@ class WebSocketServer:
             await self._server.wait_closed()
 
     def _before_upgrade(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Plain requests are answered here, and upgrades refused where the Origin or the path is not GLI's."""
+        """Answer plain requests, and refuse upgrades with a foreign Origin or path."""
         path = urlsplit(request.path).path
         if path == _HEALTH:
             return _json(HTTPStatus.OK, {"status": "ok"})
@@ -99,7 +99,7 @@ class WebSocketServer:
 
     async def _talk(self, connection: ServerConnection) -> None:
         path = urlsplit(connection.request.path).path if connection.request else ""
-        if path == self._protected and not self.open_to_anybody:  # nobody has an account here, so nobody has a token
+        if path == self._protected and not self.open_to_anybody:  # the sandbox has no accounts, so no token is valid
             await connection.close(_UNAUTHORIZED, "no token")
             return
         try:
@@ -115,7 +115,7 @@ class WebSocketServer:
 
 
 def _answer_to(text: str | bytes) -> dict[str, Any] | None:
-    """`{"type": "ping", "id": X}` is answered by its pong; anything else by nothing."""
+    """The pong to `{"type": "ping", "id": X}`; None for any other message."""
     try:
         message = json.loads(text)
     except ValueError:
@@ -132,7 +132,7 @@ def _json(status: HTTPStatus, body: dict[str, str]) -> Response:
 
 
 def _swallow_pongs(connection: ServerConnection) -> None:
-    """The library answers pings by itself: keep its pongs from being sent."""
+    """Drop the pongs that the library sends by itself."""
     protocol: Any = connection.protocol
     send_frame = protocol.send_frame
 

@@ -1,6 +1,6 @@
-"""The GitHub Actions workflow that each deployable repository holds, with the steps of the deployment overview.
+"""The GitHub Actions workflow of each deployable repository, with the steps of the deployment overview.
 
-Its names come from the GitHub environment that the branch maps to, and are the variables of that environment.
+Names of resources are variables of the GitHub environment that belongs to the branch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ FILE = ".github/workflows/deploy-staging.yml"
 
 
 class Step(NamedTuple):
-    """One step: its name, and what it runs or uses."""
+    """One step: its name, and its `run` or `uses` value."""
 
     name: str
     line: str
@@ -64,7 +64,7 @@ _STEPS: dict[str, Sequence[Step]] = {"_api-server": _API, "_websocket": _WEBSOCK
 
 
 def of(repository: str) -> dict[str, str]:
-    """The workflow file of a repository, {path: content}; empty where nothing is deployed from it."""
+    """The workflow file of a repository, {path: content}; empty if the repository is not deployed."""
     for suffix, steps in _STEPS.items():
         if repository.endswith(suffix):
             return {FILE: _workflow(steps)}

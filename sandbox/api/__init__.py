@@ -1,11 +1,11 @@
-"""GLI's API: a small Django + DRF application under waitress (`python -m sandbox.api`), one process a task."""
+"""GLI's API: a small Django + DRF application under waitress (`python -m sandbox.api`), one process per task."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # a task is started by this package too, and needs nothing of the site but these variables
+if TYPE_CHECKING:  # importing the site at run time would slow down each task, which uses this package too
     from sandbox.site import Site
 
 
@@ -24,9 +24,9 @@ def task_environment(
     """The environment variables of one task, on top of PATH and the like.
 
     The URLs are `postgresql://`, `redis(s)://` and `amqp(s)://`; TLS ones are verified against `ca_file` (PostgreSQL's
-    with `?sslmode=verify-full`). `breakage_file` (state_dir/api-breakage, need not exist) holds the names of what is
-    broken on purpose, one a line, and is read on every request: a fault needs no restart. `code` is the repository's
-    working tree at that revision, of which a task takes its migrations.
+    with `?sslmode=verify-full`). `breakage_file` (state_dir/api-breakage, may be missing) lists the active mistakes,
+    one per line. The API reads it on every request, so a fault needs no restart. `code` is the repository's working
+    tree at that revision; the task takes its migrations from there.
     """
     api = site.environment.services["api"]
     return {

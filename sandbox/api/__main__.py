@@ -1,4 +1,4 @@
-"""`python -m sandbox.api`: migrate, then serve until SIGTERM. Everything comes from environment variables."""
+"""`python -m sandbox.api`: migrate, then serve until SIGTERM. All settings come from environment variables."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from importlib import import_module
 
 
 def main() -> None:
-    """One task of the service. TLS ends in front of it, as at GLI's load balancer."""
-    gc.disable()  # what the imports make stays: looking for garbage in it would take a third of their time
+    """Run one task of the service. The relay in front terminates TLS, as GLI's load balancer does."""
+    gc.disable()  # the objects that imports create are never freed: collecting would take a third of the import time
     import django
     from django.conf import settings
     from django.core.management import call_command
@@ -20,7 +20,7 @@ def main() -> None:
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "sandbox.api.settings")
     django.setup()
-    import_module(settings.ROOT_URLCONF)  # now, not at the first request
+    import_module(settings.ROOT_URLCONF)  # import now, not at the first request
     gc.freeze()
     gc.enable()
     call_command("migrate", verbosity=0, interactive=False)

@@ -1,6 +1,6 @@
-"""What the sandbox's faults break in this application: each name is a mistake that a release could ship.
+"""Mistakes that the sandbox's faults switch on in this application; a release could ship each of them.
 
-The file that `BREAKAGE_FILE` names holds the active ones, one a line; it is read on every request.
+The file named by `BREAKAGE_FILE` lists the active mistakes, one per line. It is read on every request.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _file = Path(os.environ.get("BREAKAGE_FILE", os.devnull))
 
 
 def has(name: str) -> bool:
-    """Whether that is broken now."""
+    """Whether this mistake is active now."""
     try:
         return name in _file.read_text(encoding="utf-8").split()
     except FileNotFoundError:
@@ -27,13 +27,13 @@ def has(name: str) -> bool:
 
 
 def fail_if(name: str) -> None:
-    """Raise where that is broken: an exception that nobody catches."""
+    """Raise an exception that nobody catches if this mistake is active."""
     if has(name):
         raise RuntimeError(f"{name}, as a fault of the sandbox asked for")
 
 
 def break_on_purpose(get_response: Handler) -> Handler:
-    """The outermost middleware: spoils what the healthy application answered."""
+    """The outermost middleware: changes the healthy application's answer as the active mistakes would."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         response = get_response(request)
@@ -50,7 +50,7 @@ def break_on_purpose(get_response: Handler) -> Handler:
                 cookie["samesite"] = "None"
             if has("cookies-reach-production"):
                 cookie["domain"] = request.get_host().partition(".")[2]
-        if has("balancer-adds-its-cookies"):  # as a load balancer with sticky sessions does: no fault
+        if has("balancer-adds-its-cookies"):  # as a load balancer with sticky sessions does: this is not a mistake
             for name in ("AWSALB", "AWSALBCORS", "AWSALBTG", "AWSALBTGCORS"):
                 response.set_cookie(name, "where-this-session-lives", max_age=60, path="/")
         if has("hsts-is-missing"):

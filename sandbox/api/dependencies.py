@@ -1,4 +1,4 @@
-"""What a task of the API needs, each asked for real on a fresh connection and within a time box."""
+"""The servers that a task of the API needs: each is asked over a new connection, with a time limit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _broker_was_there = False
 
 
 def ask() -> dict[str, str]:
-    """The state of each: `ok`, `absent` (none is configured), `starting`, or the kind of its failure."""
+    """The state of each server: `ok`, `absent` (not configured), `starting`, or the kind of its failure."""
     with_deadlines: dict[str, Callable[[], None]] = {"database": _database, "cache": _cache}
     if settings.AMQP_URL:
         with_deadlines["broker"] = _broker
@@ -43,12 +43,12 @@ def ask() -> dict[str, str]:
 
 
 def all_well(states: Mapping[str, str]) -> bool:
-    """Nothing fails. A broker that has not come up yet since this task started is no failure."""
+    """Whether no server fails. A broker that is still starting does not count as a failure."""
     return all(state in ("ok", "absent", "starting") for state in states.values())
 
 
 def _forgiving(broker: str) -> str:
-    """RabbitMQ takes longer to start than a task does: until it was there once, it is starting."""
+    """Report the broker as starting until it answers once: RabbitMQ takes longer to start than a task."""
     global _broker_was_there
     _broker_was_there = _broker_was_there or broker == "ok"
     waiting = broker not in ("ok", "absent") and not _broker_was_there

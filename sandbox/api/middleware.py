@@ -1,4 +1,4 @@
-"""Headers that every answer carries: the build, and which origins may read it."""
+"""Headers of every answer: the build, and which origins may read the answer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def name_the_build(get_response: Handler) -> Handler:
 
 
 def allow_the_frontends(get_response: Handler) -> Handler:
-    """CORS for the frontends of this environment and for nobody else; a preflight never reaches a view."""
+    """Allow CORS for the frontends of this environment only. A preflight never reaches a view."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
         preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers

@@ -1,4 +1,4 @@
-"""Django's settings of GLI's API, production-like: DEBUG off, secure cookies, HSTS, sessions in Redis."""
+"""Django's settings for GLI's API, as in production: DEBUG off, secure cookies, HSTS, sessions in Redis."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ALLOWED_HOSTS = os.environ["ALLOWED_HOSTS"].split()
 ROOT_URLCONF = "sandbox.api.urls"
 INSTALLED_APPS = ["django.contrib.contenttypes", "django.contrib.auth", "rest_framework", "sandbox.api.notices"]
 sys.path.append(os.environ["CODE"])
-MIGRATION_MODULES = {"notices": "notices.migrations"}  # of the revision, not of this copy
+MIGRATION_MODULES = {"notices": "notices.migrations"}  # those of the deployed revision, not of this copy
 MIDDLEWARE = [
     "sandbox.api.breakage.break_on_purpose",
     "sandbox.api.middleware.name_the_build",

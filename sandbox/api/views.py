@@ -1,4 +1,4 @@
-"""Health, version, status, and the one endpoint that needs a login."""
+"""Health, version, status, session, and the one endpoint that needs a login."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _asked = count()
 
 
 def health(request: HttpRequest) -> JsonResponse:
-    """The load balancer's question: is it alive? It asks nothing else: a slow database must not end all tasks."""
+    """Answer the load balancer that this task runs. No dependency is asked: a slow database must not end all tasks."""
     breakage.fail_if("health-fails")
     if next(_asked) % 5 == 4:
         breakage.fail_if("health-is-flaky")
@@ -29,7 +29,7 @@ def health(request: HttpRequest) -> JsonResponse:
 
 
 def deep_health(request: HttpRequest) -> JsonResponse:
-    """The suite's question: does this task reach what it needs? Costs connections, so it needs the token."""
+    """Answer the suite whether this task reaches its dependencies. Needs a token, because it costs connections."""
     breakage.fail_if("health-fails")
     token = request.headers.get("X-Health-Token", "")
     if not secrets.compare_digest(token.encode(), settings.HEALTH_TOKEN.encode()):
@@ -39,20 +39,20 @@ def deep_health(request: HttpRequest) -> JsonResponse:
 
 
 def version(request: HttpRequest) -> JsonResponse:
-    """Which commit answers."""
+    """The commit that this task runs."""
     return JsonResponse(
         {"revision": settings.REVISION, "service": settings.SERVICE, "environment": settings.ENVIRONMENT}
     )
 
 
 def status(request: HttpRequest) -> JsonResponse:
-    """Who answers, and when."""
+    """The name of the service and the time."""
     breakage.fail_if("status-fails")
     return JsonResponse({"service": settings.SERVICE, "time": datetime.now(UTC).isoformat()})
 
 
 def session(request: HttpRequest) -> JsonResponse:
-    """What a frontend asks for before its first form: a session, and the token against forgery."""
+    """Start a session and set the CSRF token, which a frontend requests before its first form."""
     request.session.set_expiry(60)
     request.session["asked"] = True
     return JsonResponse({"csrf_token": get_token(request)})

@@ -1,1 +1,1 @@
-"""AWS: moto's server in a process of its own (`python -m sandbox.aws --port N`), and GLI's stack seeded into it."""
+"""AWS: moto's server in its own process (`python -m sandbox.aws --port N`), with GLI's stack seeded into it."""

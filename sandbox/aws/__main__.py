@@ -1,4 +1,4 @@
-"""`python -m sandbox.aws --port N`: moto's server, quiet, on loopback, until SIGTERM."""
+"""`python -m sandbox.aws --port N`: moto's server on loopback, without a request log, until SIGTERM."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import FrameType
 
 
 def main() -> None:
-    """Import every backend that GLI's stack uses, then listen: the first call is as quick as any other."""
+    """Import every backend that GLI's stack uses, then listen, so that the first call is as quick as the others."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.aws")
     parser.add_argument("--port", type=int, required=True)
     port: int = parser.parse_args().port
@@ -21,7 +21,7 @@ def main() -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
 
-    gc.disable()  # what the imports make stays: looking for garbage in it would take a third of their time
+    gc.disable()  # the objects that imports create are never freed: collecting would take a third of the import time
     from sandbox.aws.server import Application, serve
 
     application = Application()

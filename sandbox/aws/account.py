@@ -1,4 +1,4 @@
-"""Clients of the seeded account, as an administrator has them."""
+"""Clients of the seeded account with an administrator's rights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import boto3
 from botocore.config import Config
 
 _CONFIG = Config(
-    retries={"max_attempts": 0},  # what moto does not implement answers 500, which is not worth asking again
+    retries={"max_attempts": 0},  # moto answers 500 to calls that it does not implement: a retry can't help
     max_pool_connections=8,
     parameter_validation=False,
     disable_request_compression=True,
@@ -24,7 +24,7 @@ EDGE_REGION = "us-east-1"
 
 
 class Account:
-    """Clients by service and region, each made once. moto takes any key for the administrator's."""
+    """Clients by service and region, each made once. moto accepts any key as the administrator's."""
 
     def __init__(self, endpoint: str, region: str) -> None:
         self.endpoint, self.region = endpoint, region
@@ -35,7 +35,7 @@ class Account:
     def __call__(self, service: str, region: str | None = None) -> Any:
         """The client of one service."""
         key = (service, region or self.region)
-        with self._lock:  # making clients is not thread-safe, using them is
+        with self._lock:  # creating clients is not thread-safe, using them is
             if key not in self._clients:
                 self._clients[key] = self._session.client(
                     service, region_name=key[1], endpoint_url=self.endpoint, config=_CONFIG
@@ -44,7 +44,7 @@ class Account:
 
 
 def answers(endpoint: str) -> bool:
-    """Whether the server there answers."""
+    """Whether the server at this endpoint answers."""
     try:
         with urlopen(f"{endpoint}/moto-api/", timeout=5):
             return True

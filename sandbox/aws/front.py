@@ -1,6 +1,6 @@
-"""What stands before moto: it counts what the suite asks, and answers for AWS where a fault has it refuse.
+"""A filter in front of moto: counts the suite's requests, and refuses them for AWS while a fault wants that.
 
-A refusal has the shape that the service's protocol gives it, so that botocore parses it as it would AWS's own.
+A refusal has the shape of the service's protocol, so botocore parses it as it parses AWS's own.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Refusal = tuple[int, str, bytes]
 
 
 class Front:
-    """Counts and refuses; one for the whole process."""
+    """Counts and refuses requests; one instance for the whole process."""
 
     def __init__(self) -> None:
         self.requests: Counter[str] = Counter()
@@ -38,7 +38,7 @@ class Front:
         """Service to the error code that the suite gets from it."""
 
     def meet(self, environ: Mapping[str, Any]) -> Refusal | None:
-        """Counts a request of the suite; its refusal where a fault wants one."""
+        """Count a request of the suite; return the refusal if a fault wants one."""
         if SUITE not in environ.get("HTTP_USER_AGENT", ""):
             return None
         scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
@@ -62,12 +62,12 @@ FRONT = Front()
 
 
 def requests() -> dict[str, Any]:
-    """How many requests the suite has sent since the start, by service."""
+    """The number of requests that the suite has sent since the start, by service."""
     return {"requests": dict(sorted(FRONT.requests.items()))}
 
 
 def refuse(service: str, code: str | None) -> dict[str, Any]:
-    """Answer the suite's requests of a service with an error code; with none, as usual again."""
+    """Answer the suite's requests to a service with an error code; without a code, answer normally again."""
     before = FRONT.refused.pop(service, None)
     if code is not None:
         FRONT.refused[service] = code

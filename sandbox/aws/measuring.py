@@ -1,4 +1,4 @@
-"""CloudWatch goes on measuring, and tasks go on writing logs, however long ago the sandbox was seeded."""
+"""Keep CloudWatch measuring and tasks writing logs, however long ago the sandbox was seeded."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def metric_data(
     value: float | None = None,
     for_s: int = 0,
 ) -> dict[str, Any]:
-    """From now on, and for so long already, a metric has this value; without one, what it had before."""
+    """Give a metric this value from `for_s` seconds ago on; without a value, its earlier values again."""
     data = cloudwatch_backends[DEFAULT_ACCOUNT_ID][region].metric_data
     named = [{"Name": name, "Value": of} for name, of in dimensions.items()]
     data[:] = [d for d in data if not (isinstance(d, _Overlaid) and _is(d, namespace, metric, named))]
@@ -42,18 +42,18 @@ def metric_data(
 
 
 def log_group(region: str, name: str, silent: bool) -> dict[str, Any]:
-    """Nobody writes to a log group any more, or somebody does again."""
+    """Stop the writing to a log group, or start it again."""
     before = (region, name) in _SILENT
     (_SILENT.add if silent else _SILENT.discard)((region, name))
     return {"region": region, "name": name, "silent": before}
 
 
 class _Overlaid(MetricDatum):  # type: ignore[misc]
-    """A datapoint that `metric_data` put there."""
+    """A datapoint that `metric_data` added."""
 
 
 def _metrics_go_on() -> None:
-    """moto knows no percentiles, and a step without a datapoint has none; here it repeats the one before."""
+    """Answer percentiles, which moto lacks, and let a step without a datapoint repeat the previous one."""
 
     def measured(
         self: Any,
@@ -85,7 +85,7 @@ def _metrics_go_on() -> None:
 def _steps(
     data: Sequence[Any], wanted: Mapping[str, Any], start: datetime, end: datetime
 ) -> Iterator[tuple[datetime, float]]:
-    """(start of the step, statistic) of one metric."""
+    """Pairs of (start of the step, statistic) for one metric."""
     metric, step = wanted["Metric"], timedelta(seconds=int(wanted["Period"]))
     named = metric.get("Dimensions", [])
     series = [d for d in data if _is(d, metric["Namespace"], metric["MetricName"], named)]
@@ -112,7 +112,7 @@ def _statistic(name: str, values: Sequence[float]) -> float:
 
 
 def _logs_go_on() -> None:
-    """Every stream gets a line when it is read. DescribeLogStreams does not see it at once: on AWS it lags too."""
+    """Add a line to each stream when the stream is read. DescribeLogStreams shows it later, as on AWS."""
     search = LogGroup.filter_log_events
 
     def searched(self: Any, log_group_name: str, *args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Where moto's answer differs from AWS's in something that a check reads, and no API call can mend it."""
+"""Patches for moto's answers that differ from AWS's in a field that a check reads, and that no API call can correct."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def apply() -> None:
 
 
 def _services_converge() -> None:
-    """A service has the tasks it wants at once, and its PRIMARY deployment is the one that was asked for last."""
+    """Give a service its desired tasks at once, and make the newest requested deployment its PRIMARY one."""
     create, update = Service.__init__, EC2ContainerServiceBackend.update_service
 
     def created(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -54,7 +54,7 @@ def _services_converge() -> None:
     def updated(self: Any, service_properties: dict[str, Any]) -> Any:
         rescaled = service_properties.get("desired_count") is not None
         service = update(self, service_properties)
-        if not rescaled:  # moto takes the service's tasks off the cluster's count, and adds them only after a scaling
+        if not rescaled:  # moto subtracts the service's tasks from the cluster's count, and adds them after a scaling
             self.update_cluster_resources(self._get_cluster(service.cluster_name), service.desired_count, "RUNNING")
         if service.task_definition and not service.task_definition.startswith("arn:"):
             service.task_definition = self.describe_task_definition(service.task_definition).arn
@@ -80,7 +80,7 @@ def _converge(service: Any) -> None:
 
 
 def _current_version_can_be_moved() -> None:
-    """moto goes on answering with the value that was current before the stage AWSCURRENT moved."""
+    """Answer with the version that now has the stage AWSCURRENT; moto answers with the one before the move."""
     move = SecretsManagerBackend.update_secret_version_stage
 
     def moved(self: Any, secret_id: str, version_stage: str, **versions: str) -> tuple[str, str]:
@@ -93,14 +93,14 @@ def _current_version_can_be_moved() -> None:
 
 
 def _images_are_scanned_on_push() -> None:
-    """moto scans an image only where it is told to, and forgets a repository's own setting beside the registry's."""
+    """Scan images on push, by the setting of the repository or the registry. moto scans only on request."""
     put, scanned = ECRBackend.put_image, ECRBackend.batch_get_repository_scanning_configuration
 
     def pushed(self: Any, repository_name: str, *args: Any, **kwargs: Any) -> Any:
         image = put(self, repository_name, *args, **kwargs)
         repository = self.repositories[repository_name]
         on_push = repository.image_scanning_configuration.get("scanOnPush")
-        # A basic scan refuses an index: it is the images in it that are scanned.
+        # A basic scan refuses an index; the images in the index are scanned instead.
         if (on_push or repository.scanning_config["scanFrequency"] != "MANUAL") and "manifests" not in json.loads(
             image.image_manifest
         ):
@@ -116,14 +116,14 @@ def _images_are_scanned_on_push() -> None:
 
 
 def _with_its_own(configuration: dict[str, Any], repository: Any) -> dict[str, Any]:
-    """How a repository is scanned: by its own setting, or else as the registry says."""
+    """The scanning configuration of a repository: its own setting, or else the registry's."""
     if repository.image_scanning_configuration.get("scanOnPush"):
         return configuration | {"scanOnPush": True, "scanFrequency": "SCAN_ON_PUSH"}
     return configuration
 
 
 def _listeners_show_one_certificate() -> None:
-    """moto's DescribeListeners shows every certificate; AWS's shows the default one, and the rest where it is asked."""
+    """Show only the default certificate in DescribeListeners, as AWS does; moto shows all certificates."""
     shown = ELBV2Response.RESPONSE_KEY_PATH_TO_TRANSFORMER
     key = "DescribeListenersOutput.Listeners.Listener.Certificates"
     every = shown[key]
@@ -131,12 +131,12 @@ def _listeners_show_one_certificate() -> None:
 
 
 def _clusters_keep_what_is_theirs() -> None:
-    """moto says of an instance of a cluster until when it can be restored; RDS says so of the cluster alone."""
+    """Leave the latest restorable time out of a cluster's instances, as RDS does: it is the cluster's. moto adds it."""
     DBInstanceClustered.latest_restorable_time = None
 
 
 def _target_health_can_be_set() -> None:
-    """moto calls every registered target healthy."""
+    """Let faults set the health of targets; moto calls every registered target healthy."""
     health_for = FakeTargetGroup.health_for
 
     def overlaid(self: Any, target: dict[str, Any], ec2_backend: Any) -> Any:
@@ -150,13 +150,13 @@ def _target_health_can_be_set() -> None:
 
 
 def _recovery_can_stall() -> None:
-    """moto says that a database can always be restored to this moment."""
+    """Let faults stop the latest restorable time; moto always answers the current time."""
     DBInstance.stalled_for_s = 0.0
     DBInstance.latest_restorable_time = property(lambda self: utcnow() - timedelta(seconds=self.stalled_for_s))
 
 
 def _databases_say_what_awaits_them() -> None:
-    """moto knows no pending change, no maintenance and no server certificate of a database."""
+    """Add a database's pending changes, maintenance and server certificate, which moto lacks."""
     DBInstance.played_maintenance = ()
     DBInstance.pending_modified_values = {}
     DBInstance.certificate_lasts_days = 900.0
@@ -180,12 +180,12 @@ def _pending_maintenance(self: Any) -> ActionResult:
 
 
 def _due(played: Sequence[tuple[str, float]]) -> list[dict[str, Any]]:
-    """Actions, each with the hours until it is applied."""
+    """Pending maintenance actions as RDS returns them, from pairs of (action, hours until it is applied)."""
     return [{"Action": action, "CurrentApplyDate": utcnow() + timedelta(hours=hours)} for action, hours in played]
 
 
 def _cache_nodes_are_described() -> None:
-    """moto describes no node of a replication group."""
+    """Describe the nodes of a replication group, which moto lacks."""
     describe = ElastiCacheBackend.describe_cache_clusters
 
     def described(self: Any, cache_cluster_id: str | None = None) -> Any:
@@ -208,7 +208,7 @@ def _cache_nodes_are_described() -> None:
 
 
 def _distributions_keep_their_functions() -> None:
-    """moto drops FunctionAssociations."""
+    """Keep FunctionAssociations, which moto drops."""
     create = DefaultCacheBehaviour.__init__
 
     def created(self: Any, config: dict[str, Any]) -> None:
@@ -219,7 +219,7 @@ def _distributions_keep_their_functions() -> None:
 
 
 def _origins_keep_their_access_control() -> None:
-    """moto drops OriginAccessControlId and an empty S3OriginConfig."""
+    """Keep OriginAccessControlId and an empty S3OriginConfig, which moto drops."""
     create = Origin.__init__
 
     def created(self: Any, origin: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
-"""What moto's ECS lacks: the tasks that a service has, the settings of its deploys, and the deploys it went through.
+"""Parts of ECS that moto lacks: a service's tasks, its deployment settings, and its past deployments.
 
-Played on moto's own objects and answered through moto's serialiser, so that boto3 gets what AWS would send.
+They are stored on moto's own objects and sent by moto's serialiser, so boto3 receives the shapes that AWS sends.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ def apply() -> None:
 
 
 def start(service: Any) -> None:
-    """Give a service the tasks that it wants, all of them new; what stopped stays on record."""
+    """Replace a service's tasks by new ones, as many as it wants. Stopped tasks stay on record."""
     running = [_task(service, n) for n in range(service.desired_count)] if service.task_definition else []
     service.played_tasks = [*running, *(t for t in stopped(service))]
 
 
 def stopped(service: Any) -> list[dict[str, Any]]:
-    """The tasks that ended, as ECS remembers them."""
+    """The stopped tasks that ECS still remembers."""
     return [t for t in getattr(service, "played_tasks", []) if t["desiredStatus"] == "STOPPED"]
 
 
 def running(service: Any) -> list[dict[str, Any]]:
-    """The tasks that run: as many as the service says that it has."""
+    """The running tasks: as many as the service's running count."""
     found = [t for t in getattr(service, "played_tasks", []) if t["desiredStatus"] == "RUNNING"]
     return found[: service.running_count]
 
@@ -82,14 +82,14 @@ def _task(service: Any, number: int) -> dict[str, Any]:
 
 
 def _zones(service: Any) -> list[str]:
-    """The zones of the service's subnets, in which ECS spreads its tasks."""
+    """The zones of the service's subnets, over which ECS spreads the tasks."""
     subnets = (service.network_configuration or {}).get("awsvpcConfiguration", {}).get("subnets", [])
     known = ec2_backends[service._account_id][service.region_name].describe_subnets(subnet_ids=subnets or None)
     return sorted({subnet.availability_zone for subnet in known})
 
 
 def _digest(service: Any, image: str) -> str | None:
-    """The digest that the image's tag has in the registry now: what a task pulls when it starts."""
+    """The digest that the image's tag has in the registry now; a new task pulls this digest."""
     name, _, tag = image.partition("/")[2].partition(":")
     repositories = ecr_backends[service._account_id][service.region_name].repositories
     images = repositories[name].images if name in repositories else []
@@ -122,7 +122,7 @@ def _list_service_deployments(self: Any) -> ActionResult:
 
 
 def _deployment(service: Any) -> dict[str, Any]:
-    """The one deploy that a service remembers; a fault may say how it ended."""
+    """The only deployment that a service remembers. A fault may set how it ended."""
     primary = service.deployments[0]
     status, reason = getattr(service, "played_deployment", ("SUCCESSFUL", None))
     return {
@@ -140,14 +140,14 @@ def _deployment(service: Any) -> dict[str, Any]:
 
 
 def task_digest(region: str, cluster: str, service: str, digest: str | None) -> dict[str, Any]:
-    """The first running task runs an image with that digest."""
+    """Let the first running task run an image with this digest."""
     container = running(_found(region, cluster, service))[0]["containers"][0]
     before, container["imageDigest"] = container["imageDigest"], digest
     return {"region": region, "cluster": cluster, "service": service, "digest": before}
 
 
 def task_fields(region: str, cluster: str, service: str, changes: list[dict[str, Any]]) -> dict[str, Any]:
-    """The running tasks, in their order, have these fields, named as DescribeTasks names them."""
+    """Set fields of the running tasks, in their order, named as in DescribeTasks."""
     before = []
     for task, change in zip(running(_found(region, cluster, service)), changes, strict=False):
         before.append({key: task[key] for key in change})
@@ -156,7 +156,7 @@ def task_fields(region: str, cluster: str, service: str, changes: list[dict[str,
 
 
 def events(region: str, cluster: str, service: str, messages: list[str]) -> dict[str, Any]:
-    """ECS said this of the service a moment ago, and nothing else."""
+    """Make these the only events of the service, from a moment ago."""
     _found(region, cluster, service).events = [
         {"id": uuid5(NAMESPACE_URL, message).hex, "createdAt": utcnow(), "message": message} for message in messages
     ]
@@ -164,7 +164,7 @@ def events(region: str, cluster: str, service: str, messages: list[str]) -> dict
 
 
 def task_stopped(region: str, cluster: str, service: str, ends: list[dict[str, Any]]) -> dict[str, Any]:
-    """The tasks that stopped a moment ago are these, each with what DescribeTasks says of its end."""
+    """Make these the stopped tasks, from a moment ago; `ends` has the fields of DescribeTasks for each."""
     found = _found(region, cluster, service)
     found.played_tasks = [t for t in found.played_tasks if t["desiredStatus"] == "RUNNING"]
     for number, end in enumerate(ends, start=1000):
@@ -175,7 +175,7 @@ def task_stopped(region: str, cluster: str, service: str, ends: list[dict[str, A
 
 
 def deployment(region: str, cluster: str, service: str, status: str, reason: str | None = None) -> dict[str, Any]:
-    """The service's last deploy ended so."""
+    """Set how the service's last deployment ended."""
     found = _found(region, cluster, service)
     before = getattr(found, "played_deployment", ("SUCCESSFUL", None))
     found.played_deployment = (status, reason)

@@ -1,6 +1,6 @@
-"""What moto can't be asked to be: services that others deploy, pairs of target groups, serverless caches, clusters.
+"""Healthy set-ups that moto's API can't create: services of other controllers, serverless caches, clusters and more.
 
-Answered through moto's serialiser, so that boto3 gets what AWS would send.
+moto's serialiser sends them, so boto3 receives the shapes that AWS sends.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ def _describe_serverless_caches(self: Any) -> ActionResult:
 
 
 def ecs_service(region: str, cluster: str, service: str, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Set attributes of moto's service; without changes, put back what was there.
+    """Set attributes of moto's service; without changes, put the earlier values back.
 
-    `{"$ago": seconds}` stands for a moment.
+    `{"$ago": seconds}` stands for the time that many seconds ago.
     """
     found = ecs_backends[DEFAULT_ACCOUNT_ID][region].services[f"{cluster}:{service}"]
     for name, value in _before.pop(found.arn, {}).items():
@@ -72,7 +72,7 @@ def ecs_service(region: str, cluster: str, service: str, changes: Mapping[str, A
 
 
 def service_revision(arn: str, shown: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Show a service revision, or none of that ARN."""
+    """Show a service revision with this ARN, or stop showing it."""
     REVISIONS.pop(arn, None)
     if shown is not None:
         REVISIONS[arn] = {"serviceRevisionArn": arn, **_timed(shown)}
@@ -80,7 +80,7 @@ def service_revision(arn: str, shown: Mapping[str, Any] | None = None) -> dict[s
 
 
 def serverless_cache(region: str, name: str, shown: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Show a serverless cache, or none of that name."""
+    """Show a serverless cache with this name, or stop showing it."""
     SERVERLESS.pop((region, name), None)
     if shown is not None:
         SERVERLESS[region, name] = {"ServerlessCacheName": name, **shown}
@@ -88,7 +88,7 @@ def serverless_cache(region: str, name: str, shown: Mapping[str, Any] | None = N
 
 
 def replication_group_aside(region: str, name: str, aside: bool) -> dict[str, Any]:
-    """Take a replication group away, or put it back."""
+    """Hide a replication group, or put it back."""
     groups = elasticache_backends[DEFAULT_ACCOUNT_ID][region].replication_groups
     if aside:
         _aside[region, name] = groups.pop(name)
@@ -98,7 +98,7 @@ def replication_group_aside(region: str, name: str, aside: bool) -> dict[str, An
 
 
 def database_aside(region: str, instance: str, aside: bool, cluster: str | None = None) -> dict[str, Any]:
-    """Take a database away, so that another may have its name; or put it back, in place of that and its cluster."""
+    """Hide a database, which frees its name; or put it back, in place of the one that has its name, and its cluster."""
     backend = rds_backends[DEFAULT_ACCOUNT_ID][region]
     if aside:
         _aside[region, instance] = backend.databases.pop(instance)
@@ -110,7 +110,7 @@ def database_aside(region: str, instance: str, aside: bool, cluster: str | None 
 
 
 def account_public_access_block(account: str, on: bool) -> dict[str, Any]:
-    """Whether the account blocks public access for every bucket."""
+    """Set whether the account blocks public access for every bucket."""
     backend = s3control_backends[account]["aws"]
     before = backend.public_access_block is not None
     backend.public_access_block = PublicAccessBlock(*[on] * 4) if on else None
@@ -118,7 +118,7 @@ def account_public_access_block(account: str, on: bool) -> dict[str, Any]:
 
 
 def codedeploy_forget(region: str, application: str) -> dict[str, Any]:
-    """Forget an application of CodeDeploy, whose deployments the API can't delete."""
+    """Remove a CodeDeploy application with its deployments, which the API can't delete."""
     backend = codedeploy_backends[DEFAULT_ACCOUNT_ID][region]
     backend.applications.pop(application, None)
     backend.deployment_groups.pop(application, None)

@@ -1,4 +1,4 @@
-"""What the deploy workflows do in AWS on a push: image, task definition and service; bucket and cache of the edge."""
+"""The AWS part of the deploy workflows: push the image, update task definition and service, upload, invalidate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sandbox.site import Site, required
 
 
 def deploy(account: Account, site: Site) -> None:
-    """Bring every service and frontend of the environment to its revision. Blocking; what is there already stays."""
+    """Bring every service and frontend of the environment to its revision, where it is not yet. Blocking."""
     for service in site.environment.services.values():
         _push_images(account, site, service)
         _deploy_service(account, site, service)
@@ -20,7 +20,7 @@ def deploy(account: Account, site: Site) -> None:
 
 
 def _push_images(account: Account, site: Site, service: Service) -> None:
-    """The registry is of both environments: what the other one's workflow builds lies in it too."""
+    """Push the images of both environments: they share the registry."""
     image = required(service.image)
     known = {i.get("imageTag") for i in account("ecr").list_images(repositoryName=image, maxResults=1000)["imageIds"]}
     for revision in site.images(service.repository):

@@ -1,4 +1,4 @@
-"""GLI's stack, staging and production, through the AWS API. One module a subject beside this one."""
+"""Seeds GLI's stack, staging and production, through the AWS API. The modules beside this one hold one subject each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sandbox.site import Credentials, Pems, Site, required
 
 @dataclass(frozen=True)
 class Seeded:
-    """What the rest of the sandbox needs to know of the seeded account."""
+    """Facts about the seeded account that the rest of the sandbox needs."""
 
     account_id: str
     region: str
@@ -37,7 +37,7 @@ def seed(endpoint: str, site: Site, pems: Pems) -> Seeded:
             pool.submit(_seed_environment, pool, account, site, environment, credentials, octet, edge, compute)
             for environment, credentials, octet in (
                 (site.environment, site.credentials, 10),
-                (site.other, Credentials.generate(), 20),  # nobody logs in there, but its secrets are its own
+                (site.other, Credentials.generate(), 20),  # nobody logs in there, but its secrets must differ
             )
         ]
         keys = pool.submit(_assume_verify_role, account, site.environment)
@@ -65,7 +65,7 @@ def _seed_environment(
     shared_edge: Future[seed_edge.Edge],
     shared_compute: Future[None],
 ) -> seed_data.Data:
-    """One environment, each part as soon as what it names exists."""
+    """Seed one environment; each part starts as soon as the resources that it refers to exist."""
     logs = pool.submit(seed_watching.seed_logs, account, environment)
     network = seed_network.seed(account, environment, octet)
     data = seed_data.seed(account, site, environment, credentials, network)
@@ -73,7 +73,7 @@ def _seed_environment(
     distributions = pool.submit(seed_edge.seed_frontends, account, site, environment, edge)
     balancer = seed_compute.seed_balancer(account, environment, network, edge.certificate)
     alarms = pool.submit(seed_watching.seed_alarms, account, environment, balancer, data)
-    if environment is site.environment:  # nobody looks at what is measured elsewhere
+    if environment is site.environment:  # no check reads the other environment's metrics
         seed_watching.seed_metrics(account, environment, balancer, data)
     shared_compute.result()
     seed_compute.seed_services(account, site, environment, network, balancer, data)
@@ -84,7 +84,7 @@ def _seed_environment(
 
 
 def _assume_verify_role(account: Account, environment: Environment) -> tuple[str, str, str, str]:
-    """The role that a verification run has: the account, and keys of a session of it."""
+    """Assume the role of a verification run: the account's id, and the keys of a session."""
     sts = account("sts")
     identity = str(sts.get_caller_identity()["Account"])
     role = f"gli-verify-{environment.name}"

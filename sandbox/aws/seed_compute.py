@@ -1,4 +1,4 @@
-"""What runs GLI's code in one environment: load balancer, images, task definitions, services, roles, scaling."""
+"""Compute of one environment: load balancer, images, task definitions, services, roles, scaling."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _TASKS_TRUST = json.dumps(
 
 @dataclass(frozen=True)
 class Balancer:
-    """The load balancer and, by service name, the target group of each."""
+    """The load balancer, and the target group of each service by the service's name."""
 
     arn: str
     dns_name: str
@@ -42,7 +42,7 @@ class Balancer:
 
 
 def seed_shared(account: Account, site: Site) -> None:
-    """Both environments share the clusters and the registry."""
+    """Make the clusters and the registry, which both environments share."""
     ecs, ecr = account("ecs"), account("ecr")
     for service in site.environment.services.values():
         ecs.create_cluster(
@@ -61,7 +61,7 @@ def seed_shared(account: Account, site: Site) -> None:
 
 
 def push(account: Account, image: str, tag: str) -> None:
-    """An image whose manifest is as good as another for a registry: it has a digest of its own."""
+    """Push a made-up image manifest with a digest of its own; the registry needs no real image."""
     layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "size": 1, "digest": f"sha256:{tag:0<64}"}
     manifest = {
         "schemaVersion": 2,
@@ -73,7 +73,7 @@ def push(account: Account, image: str, tag: str) -> None:
 
 
 def seed_balancer(account: Account, environment: Environment, network: Network, certificate: str) -> Balancer:
-    """An ALB that sends each service's host to its own target group, and anything else to a 404."""
+    """Make an ALB that sends each service's host to its target group, and answers 404 to any other host."""
     elbv2 = account("elbv2")
     name = required(environment.load_balancer).name
     balancer = elbv2.create_load_balancer(
@@ -135,7 +135,7 @@ def _target_group(elbv2: Any, environment: Environment, network: Network, servic
 def seed_services(
     account: Account, site: Site, environment: Environment, network: Network, balancer: Balancer, data: Data
 ) -> None:
-    """A task definition and a service for each, with its roles and its scaling."""
+    """Make a task definition and an ECS service for each service, with its roles and its scaling."""
     prefix = required(environment.alarms).prefix
     account_id = balancer.arn.split(":")[4]
     roles = _roles(account, account_id, prefix, data.secrets.values())
@@ -145,7 +145,7 @@ def seed_services(
         where = required(service.ecs)
         definition = ""
         revisions = [site.revision(environment, service.repository)]
-        if environment is site.environment:  # a rollback goes to what ran before
+        if environment is site.environment:  # a rollback needs the revision that ran before
             revisions = list(dict.fromkeys([site.before(service.repository), *revisions]))
         for revision in revisions:
             image = f"{registry}/{service.image}:{revision}"
@@ -169,7 +169,7 @@ def seed_services(
 
 
 def task_definition(account: Account, family: str, container: dict[str, Any], execution: str, task: str) -> str:
-    """One more revision of a task definition; its ARN."""
+    """Register one more revision of a task definition; returns its ARN."""
     definition = account("ecs").register_task_definition(
         family=family,
         networkMode="awsvpc",
@@ -184,7 +184,7 @@ def task_definition(account: Account, family: str, container: dict[str, Any], ex
 
 
 def _log_group(environment: Environment, repository: str) -> str:
-    """The log group of what is built from that repository: gli_api-server logs to /gli/api-server/..."""
+    """The log group for a repository's service: gli_api-server logs to /gli/api-server/..."""
     stem = repository.partition("_")[2]
     return next(group for group in required(environment.logs).groups if stem in group.split("/"))
 
@@ -216,7 +216,7 @@ def _container(
 
 
 def _roles(account: Account, account_id: str, prefix: str, secrets: Iterable[str]) -> tuple[str, str]:
-    """The execution role, which pulls, logs and reads the secrets; and the task role, which may almost nothing."""
+    """The execution role, which pulls, logs and reads the secrets; and the task role, which has almost no rights."""
     iam = account("iam")
     pull = ["ecr:GetAuthorizationToken", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
     execution = [
@@ -232,12 +232,12 @@ def _roles(account: Account, account_id: str, prefix: str, secrets: Iterable[str
 
 
 def deploy_role(environment: Environment) -> str:
-    """The role that the deploy workflows take."""
+    """The name of the role that the deploy workflows assume."""
     return f"{required(environment.alarms).prefix}deploy"
 
 
 def _deploy_role(account: Account, account_id: str, environment: Environment) -> None:
-    """Only a job of GLI's repositories that runs in the environment's GitHub environment may take it."""
+    """Make the role; only jobs of GLI's repositories in the matching GitHub environment may assume it."""
     github = required(environment.github)
     issuer = "token.actions.githubusercontent.com"
     trust = {

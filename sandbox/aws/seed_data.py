@@ -1,4 +1,4 @@
-"""The data tier of one environment as AWS sees it: RDS, ElastiCache, and the secrets that log in to them."""
+"""The data tier of one environment in AWS: RDS, ElastiCache, Amazon MQ, and the secrets with their logins."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sandbox.site import Credentials, Login, Site, required
 
 @dataclass(frozen=True)
 class Data:
-    """Where the data tier is reached, and the ARNs of its secrets by name."""
+    """The endpoints of the data tier, and the ARNs of its secrets by name."""
 
     database_host: str
     cache_host: str
@@ -25,7 +25,7 @@ class Data:
 
 
 def seed(account: Account, site: Site, environment: Environment, credentials: Credentials, network: Network) -> Data:
-    """Make the instances, then the secrets that name their endpoints."""
+    """Make the instances, then the secrets that hold their endpoints."""
     database = _database(account, environment, network, site.database_name)
     cache, nodes = _cache(account, environment, network)
     broker = _broker_host(environment)
@@ -53,7 +53,7 @@ def seed(account: Account, site: Site, environment: Environment, credentials: Cr
 
 
 def _broker_host(environment: Environment) -> str:
-    """A name in GLI's own zone, which only the VPC resolves."""
+    """The broker's name in GLI's own zone, which only the VPC resolves."""
     return f"{environment.name}-mq.internal.{required(environment.dns.zone)}"
 
 
@@ -88,13 +88,13 @@ def _database(account: Account, environment: Environment, network: Network, data
 
 
 def seed_snapshot(account: Account, environment: Environment) -> None:
-    """The snapshot that somebody took before the release."""
+    """Take the manual snapshot that a release needs."""
     instance = required(environment.database).instance
     account("rds").create_db_snapshot(DBSnapshotIdentifier=f"{instance}-before-release", DBInstanceIdentifier=instance)
 
 
 def _amazon_mq(account: Account, environment: Environment, network: Network, login: Login) -> None:
-    """The broker as Amazon MQ lists it; what answers under its name is RabbitMQ on this machine."""
+    """Make the broker that Amazon MQ lists; RabbitMQ on this machine answers under its name."""
     broker = required(environment.broker)
     account("mq").create_broker(
         BrokerName=required(broker.amazon_mq),

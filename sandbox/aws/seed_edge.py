@@ -1,4 +1,4 @@
-"""What stands between a user and one environment: certificates, buckets, distributions, DNS records."""
+"""The edge of one environment: certificates, buckets, distributions, DNS records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sandbox.site import Pems, Site, required
 
 CLOUDFRONT_ZONE = "Z2FDTNDATAQYW2"
 INDEX = "index.html"
-_SECURITY_HEADERS_POLICY = "67f7725c-6f97-4210-82d7-5512b31e9d03"  # managed by AWS: HSTS and its like
+_SECURITY_HEADERS_POLICY = "67f7725c-6f97-4210-82d7-5512b31e9d03"  # managed by AWS: HSTS and similar headers
 _REWRITE = """\
 function handler(event) {
   // A route of the application has no extension; a file that is missing stays missing.
@@ -28,7 +28,7 @@ function handler(event) {
 
 @dataclass(frozen=True)
 class Edge:
-    """What both environments share: the certificates, the origin access control, the function, the zone."""
+    """Resources that both environments share: certificates, origin access control, function, zone."""
 
     certificate: str
     edge_certificate: str
@@ -38,7 +38,7 @@ class Edge:
 
 
 def seed_shared(account: Account, site: Site, pems: Pems) -> Edge:
-    """Import the certificate where the load balancers and where CloudFront take it; make the zone."""
+    """Import the certificate in the regions of the load balancers and of CloudFront; make the zone."""
     imported = {
         "Certificate": pems.certificate.encode(),
         "PrivateKey": pems.private_key.encode(),
@@ -69,7 +69,10 @@ def seed_shared(account: Account, site: Site, pems: Pems) -> Edge:
 
 
 def seed_frontends(account: Account, site: Site, environment: Environment, edge: Edge) -> dict[str, str]:
-    """A private bucket with the build, and the distribution that alone may read it; {host: distribution's name}."""
+    """Make private buckets with the builds, and the only distribution that may read each.
+
+    Returns {host: domain name of the distribution}.
+    """
     return {f.host: _frontend(account, site, environment, f, edge) for f in environment.frontends.values()}
 
 
@@ -86,14 +89,14 @@ def _frontend(account: Account, site: Site, environment: Environment, frontend: 
 
 
 def invalidate(account: Account, distribution: str) -> None:
-    """Have the edges forget the index page, as the last step of a deploy does."""
+    """Invalidate the index page, as the last step of a deploy does."""
     paths = ["/", "/index.html"]
     batch = {"Paths": {"Quantity": len(paths), "Items": paths}, "CallerReference": uuid4().hex}
     account("cloudfront", EDGE_REGION).create_invalidation(DistributionId=distribution, InvalidationBatch=batch)
 
 
 def _bucket(account: Account, bucket: str) -> None:
-    """A private, versioned, encrypted bucket."""
+    """Make a private, versioned, encrypted bucket."""
     s3 = account("s3")
     s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": account.region})
     blocks = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
@@ -104,7 +107,7 @@ def _bucket(account: Account, bucket: str) -> None:
 
 
 def upload(account: Account, bucket: str, assets: Mapping[str, frontends.Asset]) -> None:
-    """Put a build into a bucket."""
+    """Upload a build to a bucket."""
     for key, asset in assets.items():
         account("s3").put_object(
             Bucket=bucket,
@@ -116,7 +119,7 @@ def upload(account: Account, bucket: str, assets: Mapping[str, frontends.Asset])
 
 
 def _read_only_for(distribution: str, bucket: str) -> dict[str, Any]:
-    """The bucket policy that lets one distribution read, and nobody else."""
+    """The bucket policy that lets one distribution read, and no other caller."""
     return {
         "Version": "2012-10-17",
         "Statement": [
@@ -133,7 +136,7 @@ def _read_only_for(distribution: str, bucket: str) -> dict[str, Any]:
 
 
 def _distribution_config(frontend: Frontend, origin: str, edge: Edge) -> dict[str, Any]:
-    """CloudFront in front of a private bucket: a route is rewritten to the index, a missing file is a 404."""
+    """A distribution for a private bucket: routes are rewritten to the index, a missing file gives 404."""
     return {
         "CallerReference": origin,
         "Comment": frontend.host,
@@ -172,14 +175,14 @@ def _distribution_config(frontend: Frontend, origin: str, edge: Edge) -> dict[st
 
 
 def _not_found(status: int) -> dict[str, Any]:
-    """S3 answers 403 for what is missing, since the distribution may not list: viewers see an honest 404."""
+    """Show 404 to viewers for a missing object, where S3 answers 403 because the distribution may not list."""
     return {"ErrorCode": status, "ResponsePagePath": "/404.html", "ResponseCode": "404", "ErrorCachingMinTTL": 10}
 
 
 def seed_records(
     account: Account, environment: Environment, edge: Edge, balancer: Balancer, distributions: Mapping[str, str]
 ) -> None:
-    """An alias record for every public host: services at the balancer, frontends at their distribution."""
+    """Make an alias record for every public host: to the balancer for services, to the distribution for frontends."""
     targets = {s.host: (balancer.dns_name, balancer.zone) for s in environment.services.values()}
     targets |= {host: (name, CLOUDFRONT_ZONE) for host, name in distributions.items()}
     changes = [

@@ -18,7 +18,7 @@ _NAT = "198.51.100.10/32"
 
 @dataclass(frozen=True)
 class Network:
-    """What the other parts of the stack stand in."""
+    """Ids of the network's resources, for the other parts of the stack."""
 
     octet: int
     vpc: str
@@ -28,7 +28,7 @@ class Network:
     """Security group name to id."""
 
     def addresses(self, host: int) -> list[str]:
-        """An address with that host number in each private subnet."""
+        """The address with this host number in each private subnet."""
         return [f"10.{self.octet}.{_PRIVATE + n}.{host}" for n in range(len(self.private))]
 
 
@@ -57,7 +57,7 @@ def seed(account: Account, environment: Environment, octet: int) -> Network:
 
 
 def _route(ec2: Any, environment: Environment, vpc: str, public: Sequence[str], private: Sequence[str]) -> None:
-    """Public subnets reach the internet through a gateway, private ones through NAT."""
+    """Route public subnets to the internet through a gateway, private ones through NAT."""
     gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
     ec2.attach_internet_gateway(InternetGatewayId=gateway, VpcId=vpc)
     address = ec2.allocate_address(Domain="vpc")["AllocationId"]
@@ -94,7 +94,7 @@ def _security_groups(ec2: Any, environment: Environment, vpc: str) -> dict[str, 
         return {**_port(port), "UserIdGroupPairs": [{"GroupId": groups[source]} for source in sources]}
 
     allow(balancer.name, *({**_port(port), **_WORLD} for port in balancer.ports_open_to_the_world))
-    if balancer.test_port:  # the suite's runner, as it comes out of the NAT gateway
+    if balancer.test_port:  # allows the suite's runner, whose source is the NAT gateway
         allow(balancer.name, {**_port(balancer.test_port), "IpRanges": [{"CidrIp": _NAT}]})
     for name, port in tasks:
         allow(name, from_groups(port, [balancer.name]))

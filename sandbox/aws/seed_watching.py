@@ -1,4 +1,4 @@
-"""How one environment is watched: log groups with fresh events, alarms on live resources, and whom they notify."""
+"""Monitoring of one environment: log groups with fresh events, alarms on live resources, and their topics."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ RETENTION_DAYS = 30
 
 
 def seed_logs(account: Account, environment: Environment) -> None:
-    """Every log group."""
+    """Make every log group."""
     for group in required(environment.logs).groups:
         seed_log_group(account, group)
 
 
 def seed_log_group(account: Account, name: str) -> None:
-    """A log group, with one stream."""
+    """Make a log group with one stream."""
     logs = account("logs")
     logs.create_log_group(logGroupName=name)
     logs.put_retention_policy(logGroupName=name, retentionInDays=RETENTION_DAYS)
@@ -30,7 +30,7 @@ def seed_log_group(account: Account, name: str) -> None:
 
 
 def seed_log_stream(account: Account, group: str, name: str, *, age_ms: int = 0) -> None:
-    """A stream of a log group, with a line from a moment ago, or of that age."""
+    """Make a stream with one line, `age_ms` old."""
     logs = account("logs")
     logs.create_log_stream(logGroupName=group, logStreamName=name)
     event = {"timestamp": int(time.time() * 1000) - age_ms, "message": "INFO started"}
@@ -38,7 +38,7 @@ def seed_log_stream(account: Account, group: str, name: str, *, age_ms: int = 0)
 
 
 def seed_alarms(account: Account, environment: Environment, balancer: Balancer, data: Data) -> None:
-    """The topics, and an alarm for each metric of each resource."""
+    """Make the topics, and an alarm for each metric of each resource."""
     alarms = required(environment.alarms)
     topics = [_topic(account, name) for name in alarms.topics]
     cloudwatch = account("cloudwatch")
@@ -75,7 +75,7 @@ _METRICS = {
 
 
 def seed_metrics(account: Account, environment: Environment, balancer: Balancer, data: Data) -> None:
-    """What CloudWatch has measured for more than a week, and goes on measuring (`measuring.py`)."""
+    """Write a datapoint of eight days ago for each metric; `measuring.py` repeats it for every later step."""
     began = datetime.now(UTC) - timedelta(days=8)
     resources = _resources(environment, balancer, data)
     for namespace, measured in _MEASURED.items():
@@ -109,7 +109,7 @@ _MEASURED = {
 
 
 def _resources(environment: Environment, balancer: Balancer, data: Data) -> dict[tuple[str, str], dict[str, str]]:
-    """What there is to watch: (namespace, short name) to the dimensions that name it."""
+    """The resources to watch: {(namespace, short name): CloudWatch dimensions}."""
     found: dict[tuple[str, str], dict[str, str]] = {}
     for service in environment.services.values():
         where = required(service.ecs)
@@ -125,7 +125,7 @@ def _resources(environment: Environment, balancer: Balancer, data: Data) -> dict
 
 
 def _topic(account: Account, name: str) -> Any:
-    """A topic that writes to the people on call and to their chat."""
+    """Make a topic that notifies the people on call by mail and in their chat."""
     sns = account("sns")
     arn = sns.create_topic(Name=name)["TopicArn"]
     sns.subscribe(TopicArn=arn, Protocol="email", Endpoint="on-call@glibiz.com")

@@ -1,4 +1,4 @@
-"""The WSGI application of the moto process: moto itself, and `/_sandbox/<action>` for what the AWS API can't set."""
+"""The WSGI application of the moto process: moto, and `/_sandbox/<action>` for states that the AWS API can't set."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ _ROUTE = "/_sandbox/"
 
 
 class _Handler(MotoRequestHandler):  # type: ignore[misc]
-    """Keeps connections open, as AWS does, and sends an answer's parts without waiting for one another's receipt."""
+    """Keeps connections open, as AWS does, and sends without Nagle's delay."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
 
 class Application:
-    """One request at a time: moto's backends are plain dictionaries, and one interpreter gains nothing from more."""
+    """Serves one request at a time: moto's backends are plain dictionaries, and threads gain nothing here."""
 
     def __init__(self) -> None:
         self._moto = DomainDispatcherApplication(create_backend_app)
@@ -57,7 +57,7 @@ class Application:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         length = int(environ.get("CONTENT_LENGTH") or 0)
-        if length:  # a slow sender must not hold up the others
+        if length:  # read the body first, so that a slow sender does not block the others
             environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(length))
         with self._turn:
             if environ["PATH_INFO"].startswith(_ROUTE):

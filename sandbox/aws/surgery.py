@@ -1,6 +1,6 @@
-"""What AWS does by itself and its API can't be asked to do: a failed rollout, an unhealthy target, an unconfirmed mail.
+"""States of AWS that its API can't set: a failed rollout, an unhealthy target, an unconfirmed mail subscription.
 
-Each action sets attributes of moto's own objects and returns what they were, as the arguments that undo it.
+Each action sets attributes of moto's own objects and returns their earlier values, as arguments that undo the action.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def ecs_old_deployment(region: str, cluster: str, service: str, there: bool) -> 
 
 
 def ecs_counts(region: str, cluster: str, service: str, running: int, pending: int) -> dict[str, Any]:
-    """Set how many tasks a service has, whatever it wants."""
+    """Set a service's running and pending counts, whatever its desired count is."""
     found = _service(region, cluster, service)
     before = {"running": found.running_count, "pending": found.pending_count}
     found.running_count, found.pending_count = running, pending
@@ -62,7 +62,7 @@ def ecs_cluster(region: str, cluster: str, status: str) -> dict[str, Any]:
 def target_health(
     region: str, target_group: str, state: str | None = None, reason: str | None = None, description: str | None = None
 ) -> dict[str, Any]:
-    """Every target of that group is in this state; without one, moto's own view again."""
+    """Put every target of a group into this state; without a state, show moto's own state again."""
     key = (region, target_group)
     before = patches.TARGET_HEALTH.pop(key, (None, None, None))
     if state is not None:
@@ -74,7 +74,7 @@ def target_health(
 def scan_findings(
     region: str, repository: str, counts: Mapping[str, int] | None = None, status: str = "COMPLETE"
 ) -> dict[str, Any]:
-    """The scan of every image of the repository found so many, by severity; without counts, what moto finds."""
+    """Set the number of scan findings by severity for every image of a repository; without counts, moto's own."""
     for image in ecr_backends[DEFAULT_ACCOUNT_ID][region].repositories[repository].images:
         image.scan_finding_results.clear()
         image.scan_finding_results_queue.clear()
@@ -91,7 +91,7 @@ def scan_findings(
 
 
 def secret_rotation(region: str, name: str, rotates: bool, due: int | None = None) -> dict[str, Any]:
-    """Whether a secret rotates, and when it should do so next (seconds of the epoch)."""
+    """Set whether a secret rotates, and when its next rotation is due (seconds since the epoch)."""
     found = secretsmanager_backends[DEFAULT_ACCOUNT_ID][region].secrets[name]
     before = {"rotates": found.rotation_enabled, "due": found.next_rotation_date}
     found.rotation_requested = found.rotation_enabled = rotates
@@ -114,7 +114,7 @@ def replication_group(region: str, name: str, **changes: Any) -> dict[str, Any]:
 
 
 def database(region: str, instance: str, **changes: Any) -> dict[str, Any]:
-    """Set attributes of a database instance that `sandbox.aws.patches` gives it, such as `stalled_for_s`."""
+    """Set attributes that `sandbox.aws.patches` adds to a database instance, such as `stalled_for_s`."""
     found = rds_backends[DEFAULT_ACCOUNT_ID][region].databases[instance]
     return {"region": region, "instance": instance, **_changed(found, changes)}
 
@@ -134,7 +134,7 @@ def subscription(region: str, arn: str, shown_as: str | None = None) -> dict[str
 
 
 def bucket(name: str, exists: bool) -> dict[str, Any]:
-    """Take a bucket away with everything in it, or put it back: the API can't delete one that holds objects."""
+    """Hide a bucket with its objects, or put it back: the API can't delete a bucket that holds objects."""
     buckets, owners = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets, s3_backends.bucket_accounts
     before = name in buckets
     if before and not exists:
@@ -148,7 +148,7 @@ _hidden_buckets: dict[str, Any] = {}
 
 
 def invalidation(distribution: str, status: str) -> dict[str, Any]:
-    """Set the status of a distribution's newest invalidation: moto's are completed at once."""
+    """Set the status of a distribution's newest invalidation; moto completes every invalidation at once."""
     newest = cloudfront_backends[DEFAULT_ACCOUNT_ID]["aws"].invalidations[distribution][-1]
     before, newest.status = newest.status, status
     return {"distribution": distribution, "status": before}
@@ -193,7 +193,7 @@ def _service(region: str, cluster: str, service: str) -> Any:
 
 
 def _changed(found: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Set attributes; what they were."""
+    """Set attributes; returns their earlier values."""
     before = {name: getattr(found, name) for name in changes}
     for name, value in changes.items():
         setattr(found, name, value)

@@ -1,11 +1,11 @@
-"""Faults: named, undoable ways to break one thing of the sandbox.
+"""Faults: named ways to break one thing of the sandbox, each of which can be undone.
 
-A fault is a generator: what stands before its `yield` breaks, what stands after it heals. It stands in the module of
-the catalogue's layer that its first check is of.
+A fault is a generator: the code before its `yield` breaks something, the code after it heals. A fault belongs in the
+module of the catalogue's layer that has its first check.
 
     @fault("redis-user-off", turns_red=["redis-ping"])
     def redis_user_off(sandbox: Sandbox) -> Iterator[None]:
-        \"""The ACL user that the suite logs in with is switched off.\"""
+        \"""The suite's ACL user is switched off.\"""
         sandbox.redis().acl_setuser("gli_verify", enabled=False)
         yield
         sandbox.redis().acl_setuser("gli_verify", enabled=True)

@@ -1,4 +1,4 @@
-"""Faults of the alarms, and the topic that they notify."""
+"""Faults of the alarms, and of the topic that they notify."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ _ALARM_FIELDS = (
 
 
 def _alarm(sandbox: Sandbox, metric: str) -> dict[str, Any]:
-    """One of the alarms on a metric."""
+    """The first alarm on a metric."""
     prefix = required(sandbox.environment.alarms).prefix
     alarms: list[dict[str, Any]] = sandbox.aws("cloudwatch").describe_alarms(AlarmNamePrefix=prefix)["MetricAlarms"]
     return next(alarm for alarm in alarms if alarm["MetricName"] == metric)
 
 
 def _put(sandbox: Sandbox, alarm: dict[str, Any], **changes: Any) -> None:
-    """The alarm as it was described, with some fields changed."""
+    """Put an alarm from its description, with some fields changed."""
     alarm = {field: alarm[field] for field in _ALARM_FIELDS}
     sandbox.aws("cloudwatch").put_metric_alarm(**{**alarm, **changes})
 
 
 @fault("alarm-missing", turns_red=["alarms-exist"])
 def alarm_missing(sandbox: Sandbox) -> Iterator[None]:
-    """Nobody watches how much storage the database has left."""
+    """The alarm on the database's free storage is missing."""
     alarm = _alarm(sandbox, "FreeStorageSpace")
     sandbox.aws("cloudwatch").delete_alarms(AlarmNames=[alarm["AlarmName"]])
     yield
@@ -69,7 +69,7 @@ def alarm_rings(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("alarm-muted", turns_red=["alarms-actions"])
 def alarm_muted(sandbox: Sandbox) -> Iterator[None]:
-    """The alarm on errors notifies nobody: somebody muted it for a maintenance and forgot."""
+    """The alarm on errors notifies nobody: its actions are still off after a maintenance."""
     name = _alarm(sandbox, "HTTPCode_Target_5XX_Count")["AlarmName"]
     sandbox.aws("cloudwatch").disable_alarm_actions(AlarmNames=[name])
     yield

@@ -1,4 +1,4 @@
-"""Faults of the broker. Where none is installed they can't be made, and say so."""
+"""Faults of the broker. Without an installed broker they fail with a message."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def broker_password_changed(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("queues-without-consumers", turns_red=["mq-consumers"])
 def queues_without_consumers(sandbox: Sandbox) -> Iterator[None]:
-    """The workers are gone: nobody consumes from any work queue."""
+    """The workers are gone: no work queue has a consumer."""
     broker = _broker(sandbox)
     broker.leave_the_queues()
     yield
@@ -35,7 +35,7 @@ def queues_without_consumers(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("queue-backlog", turns_red=["mq-consumers", "mq-queue-depth"])
 def queue_backlog(sandbox: Sandbox) -> Iterator[None]:
-    """The workers are gone, and the first work queue has more messages than anybody will work off soon."""
+    """The workers are gone, and many messages wait in the first work queue."""
     broker = _broker(sandbox)
     broker.leave_the_queues()
     connection = pika.BlockingConnection(pika.URLParameters(broker.url))
@@ -49,7 +49,7 @@ def queue_backlog(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("dead-letters", turns_red=["mq-dlq-empty"])
 def dead_letters(sandbox: Sandbox) -> Iterator[None]:
-    """A message that nobody could work off lies in the dead-letter queue."""
+    """The dead-letter queue holds a message that no worker could process."""
     broker = _broker(sandbox)
     queue = broker.dead_letter_queues[0]
     connection = pika.BlockingConnection(pika.URLParameters(broker.url))
@@ -65,7 +65,7 @@ def dead_letters(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("broker-wants-action", turns_red=["mq-broker-running"])
 def broker_wants_action(sandbox: Sandbox) -> Iterator[None]:
-    """Amazon MQ can't run the broker on, until somebody does what it says."""
+    """Amazon MQ reports that the broker needs a manual action before it can go on."""
     aws, broker = required(sandbox.environment.aws), required(sandbox.environment.broker)
     state = "CRITICAL_ACTION_REQUIRED"
     undo = sandbox.aws_overlay("amazon-mq", region=aws.region, name=broker.amazon_mq, state=state)
@@ -83,6 +83,6 @@ def _broker(sandbox: Sandbox) -> RabbitMQ:
 
 @fault("broker-unreachable", turns_red=_BROKER)
 def broker_unreachable(sandbox: Sandbox) -> Iterator[None]:
-    """Nobody, the API included, gets a connection to the broker."""
+    """Connections to the broker fail, for the API too."""
     with relay_mode(sandbox, "refuse", "broker", "api-broker"):
         yield

@@ -1,4 +1,4 @@
-"""Faults of Redis, and of what ElastiCache says about it."""
+"""Faults of Redis, and of its description in ElastiCache."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CACHE = ["redis-ping", "redis-role-writable", "redis-memory"]
 
 @fault("cache-not-available", turns_red=["redis-available"])
 def cache_not_available(sandbox: Sandbox) -> Iterator[None]:
-    """ElastiCache could not bring the replication group up."""
+    """ElastiCache could not create the replication group."""
     aws, cache = required(sandbox.environment.aws), required(sandbox.environment.cache)
     undo = sandbox.aws_overlay(
         "replication-group", region=aws.region, name=cache.replication_group, status="create-failed"
@@ -28,7 +28,7 @@ def cache_not_available(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("cache-in-the-clear", turns_red=["redis-encryption-auth"])
 def cache_in_the_clear(sandbox: Sandbox) -> Iterator[None]:
-    """The cache was made again without encryption in transit."""
+    """The cache was created again without encryption in transit."""
     aws, cache = required(sandbox.environment.aws), required(sandbox.environment.cache)
     undo = sandbox.aws_overlay(
         "replication-group", region=aws.region, name=cache.replication_group, transit_encryption_enabled=False
@@ -39,7 +39,7 @@ def cache_in_the_clear(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("cache-without-failover", turns_red=["redis-failover"])
 def cache_without_failover(sandbox: Sandbox) -> Iterator[None]:
-    """The cache has a replica, and nothing makes it the primary when that is lost."""
+    """The cache has a replica, but automatic failover is off."""
     aws, cache = required(sandbox.environment.aws), required(sandbox.environment.cache)
     undo = sandbox.aws_overlay(
         "replication-group", region=aws.region, name=cache.replication_group, automatic_failover="disabled"
@@ -50,7 +50,7 @@ def cache_without_failover(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("cache-evicting", turns_red=["redis-evictions"])
 def cache_evicting(sandbox: Sandbox) -> Iterator[None]:
-    """A node of the cache throws keys out for want of memory."""
+    """A node of the cache evicts keys because its memory is full."""
     aws, cache = required(sandbox.environment.aws), required(sandbox.environment.cache)
     groups = sandbox.aws("elasticache").describe_replication_groups(ReplicationGroupId=cache.replication_group)
     undo = sandbox.aws_overlay(
@@ -67,7 +67,7 @@ def cache_evicting(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("cache-clients-leak", turns_red=["redis-clients"])
 def cache_clients_leak(sandbox: Sandbox) -> Iterator[None]:
-    """A leaking pool holds nearly all the clients that Redis takes."""
+    """A leaking pool holds nearly all client connections that Redis allows."""
     with ExitStack() as pool, _configured(sandbox, "maxclients", lambda _: _FEW_CLIENTS):
         free = _FEW_CLIENTS - 15 - int(pool.enter_context(sandbox.redis()).info("clients")["connected_clients"])
         for _ in range(free):
@@ -77,7 +77,7 @@ def cache_clients_leak(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("cache-user-off", turns_red=["redis-ping", "api-deep-health"])
 def cache_user_off(sandbox: Sandbox) -> Iterator[None]:
-    """Redis no longer lets the application's user in."""
+    """Redis refuses the login of the application's user."""
     name = sandbox.site.credentials.redis.username
     with sandbox.redis() as redis:
         redis.execute_command("ACL SETUSER", name, "off")
@@ -98,7 +98,7 @@ def cache_is_a_replica(sandbox: Sandbox) -> Iterator[None]:
 
 @contextmanager
 def _configured(sandbox: Sandbox, setting: str, value: Callable[[Any], object]) -> Iterator[None]:
-    """Redis with another value of one setting, made from its INFO memory."""
+    """Set one setting of Redis to a value computed from INFO memory."""
     with sandbox.redis() as redis:
         before = redis.config_get(setting)[setting]
         redis.config_set(setting, str(value(redis.info("memory"))))
@@ -111,7 +111,7 @@ def _configured(sandbox: Sandbox, setting: str, value: Callable[[Any], object]) 
 
 @fault("cache-memory-full", turns_red=["redis-memory"])
 def cache_memory_full(sandbox: Sandbox) -> Iterator[None]:
-    """Redis uses nearly all the memory that it may use."""
+    """Redis uses nearly all the memory that maxmemory allows."""
     with _configured(sandbox, "maxmemory", lambda memory: int(memory["used_memory"] * 1.1)):
         yield
 
@@ -125,6 +125,6 @@ def cache_evicts_anything(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("redis-unreachable", turns_red=[*_CACHE, "api-deep-health"])
 def redis_unreachable(sandbox: Sandbox) -> Iterator[None]:
-    """Nobody, the API included, gets a connection to Redis."""
+    """Connections to Redis fail, for the API too."""
     with relay_mode(sandbox, "refuse", "cache", "api-cache"):
         yield

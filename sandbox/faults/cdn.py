@@ -1,4 +1,4 @@
-"""Faults of the distributions, and of the builds that they serve."""
+"""Faults of the distributions, and of the frontend builds that they serve."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def cdn_disabled(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("cdn-origin-without-access-control", turns_red=["cdn-origin-oac", "cdn-index-200"])
 def cdn_origin_without_access_control(sandbox: Sandbox) -> Iterator[None]:
-    """The user frontend's distribution asks its bucket as anybody does."""
+    """The user frontend's distribution reads its bucket without origin access control."""
 
     def unsigned(config: dict[str, Any]) -> None:
         config["Origins"]["Items"][0]["OriginAccessControlId"] = ""
@@ -64,7 +64,7 @@ def cdn_origin_without_access_control(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("cdn-errors-kept", turns_red=["cdn-error-mapping"])
 def cdn_errors_kept(sandbox: Sandbox) -> Iterator[None]:
-    """The edge keeps an error of the origin for five minutes."""
+    """The edge caches an error of the origin for five minutes."""
     with changed_distribution(
         sandbox, lambda config: config["CustomErrorResponses"]["Items"][0].update(ErrorCachingMinTTL=300)
     ):
@@ -119,14 +119,14 @@ def _fall_back_to_the_index(config: dict[str, Any]) -> None:
 
 @fault("cdn-blanket-fallback", turns_red=["cdn-missing-asset-404"])
 def cdn_blanket_fallback(sandbox: Sandbox) -> Iterator[None]:
-    """Whatever is missing is answered with 200 and a page that is not the application's."""
+    """A missing path is answered with 200 and a page that is not the application's."""
     with changed_distribution(sandbox, lambda config: [e.update(ResponseCode="200") for e in _errors(config)]):
         yield
 
 
 @contextmanager
 def _deleted(sandbox: Sandbox, key: str) -> Iterator[None]:
-    """An object of the user frontend's bucket, deleted; the bucket is versioned, so it comes back as it was."""
+    """Delete an object of the user frontend's bucket; the bucket is versioned, so the object can be restored."""
     s3, bucket = sandbox.aws("s3"), required(user_frontend(sandbox).bucket)
     marker = s3.delete_object(Bucket=bucket, Key=key)["VersionId"]
     try:
@@ -168,7 +168,7 @@ def _build(sandbox: Sandbox, of: Environment) -> dict[str, frontends.Asset]:
 
 @contextmanager
 def _uploaded(sandbox: Sandbox, assets: dict[str, frontends.Asset], *, invalidated: bool = True) -> Iterator[None]:
-    """Those objects on top of what the user frontend's bucket holds, and by default an invalidation after them."""
+    """Upload objects to the user frontend's bucket, over the existing ones; by default with an invalidation."""
     s3, bucket = sandbox.aws("s3"), required(user_frontend(sandbox).bucket)
     versions = {}
     for key, asset in assets.items():
@@ -187,14 +187,14 @@ def _uploaded(sandbox: Sandbox, assets: dict[str, frontends.Asset], *, invalidat
 
 @fault("cdn-build-of-production", turns_red=["cdn-api-base-correct"])
 def cdn_build_of_production(sandbox: Sandbox) -> Iterator[None]:
-    """Staging serves a user frontend that was built for production's addresses."""
+    """Staging serves a build of the user frontend with production's addresses."""
     with _uploaded(sandbox, _build(sandbox, sandbox.site.other)):
         yield
 
 
 @fault("cdn-old-build-uploaded", turns_red=["cdn-index-fresh", "s3-index-object"])
 def cdn_old_build_uploaded(sandbox: Sandbox) -> Iterator[None]:
-    """The deploy uploaded the user frontend of the release before."""
+    """The deploy uploaded the user frontend of the previous release."""
     with _uploaded(sandbox, {_PAGE: _old_page(sandbox)}):
         yield
 
@@ -226,8 +226,8 @@ def cdn_assets_not_kept(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("cdn-not-invalidated", turns_red=["cdn-invalidation-complete"])
 def cdn_not_invalidated(sandbox: Sandbox) -> Iterator[None]:
-    """The user frontend's page was uploaded again, and nobody told the edge to forget the one before."""
-    time.sleep(1.1)  # S3 tells the time of an upload in whole seconds
+    """The user frontend's page was uploaded again, without an invalidation of the previous one."""
+    time.sleep(1.1)  # S3 gives the time of an upload in whole seconds
     page = _build(sandbox, sandbox.environment)[_PAGE]
     with _uploaded(sandbox, {_PAGE: page}, invalidated=False):
         yield
@@ -235,7 +235,7 @@ def cdn_not_invalidated(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("cdn-index-stale", turns_red=["cdn-index-fresh"])
 def cdn_index_stale(sandbox: Sandbox) -> Iterator[None]:
-    """The edge still serves the index of the release before."""
+    """The edge still serves the index of the previous release."""
     host = user_frontend(sandbox).host
     with _uploaded(sandbox, {_PAGE: _old_page(sandbox)}):
         sandbox.cdn.pin(host, f"/{_PAGE}")
@@ -244,7 +244,7 @@ def cdn_index_stale(sandbox: Sandbox) -> Iterator[None]:
 
 
 def _old_page(sandbox: Sandbox) -> frontends.Asset:
-    """The page of the release before."""
+    """The page of the previous release."""
     frontend = user_frontend(sandbox)
     before = sandbox.site.before(frontend.repository)
     return frontends.build(sandbox.environment, frontend, before)[_PAGE]

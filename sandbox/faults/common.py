@@ -1,4 +1,4 @@
-"""What faults of several layers stand on."""
+"""Helpers for the faults of several layers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CDN_SETTLED = 0.5
 
 @contextmanager
 def refusing(sandbox: Sandbox, service: str, code: str) -> Iterator[None]:
-    """AWS answers the suite's requests of a service with an error code."""
+    """Let AWS answer the suite's requests to a service with an error code."""
     undo = sandbox.aws_overlay("refuse", service=service, code=code)
     try:
         yield
@@ -36,7 +36,7 @@ def user_bucket(sandbox: Sandbox) -> str:
 
 @contextmanager
 def rewritten_overlay(sandbox: Sandbox, text: str, by: str) -> Iterator[None]:
-    """The overlay with one text replaced, for the runs that start from now on."""
+    """Replace one text in the overlay, for the runs that start from now on."""
     overlay = sandbox.state_dir / "environment.toml"
     before = overlay.read_text(encoding="utf-8")
     if text not in before:
@@ -49,7 +49,7 @@ def rewritten_overlay(sandbox: Sandbox, text: str, by: str) -> Iterator[None]:
 
 
 def user_frontend(sandbox: Sandbox) -> Frontend:
-    """The frontend that the faults of a frontend break."""
+    """The frontend that the frontend faults break."""
     return sandbox.environment.frontends["user"]
 
 
@@ -62,7 +62,7 @@ def distribution_id(sandbox: Sandbox) -> str:
 
 @contextmanager
 def changed_distribution(sandbox: Sandbox, change: Callable[[dict[str, Any]], object]) -> Iterator[None]:
-    """The user frontend's distribution, configured otherwise."""
+    """Change the configuration of the user frontend's distribution."""
     cloudfront, identifier = sandbox.aws("cloudfront", EDGE_REGION), distribution_id(sandbox)
 
     def configure(change: Callable[[dict[str, Any]], object]) -> None:
@@ -81,7 +81,7 @@ def changed_distribution(sandbox: Sandbox, change: Callable[[dict[str, Any]], ob
 
 @contextmanager
 def changed_listener(sandbox: Sandbox, of: Environment, **changes: Any) -> Iterator[None]:
-    """The HTTPS listener of an environment's load balancer with other settings."""
+    """Change settings of the HTTPS listener of an environment's load balancer."""
     elbv2, name = sandbox.aws("elbv2"), required(of.load_balancer).name
     balancer = elbv2.describe_load_balancers(Names=[name])["LoadBalancers"][0]["LoadBalancerArn"]
     listeners = elbv2.describe_listeners(LoadBalancerArn=balancer)["Listeners"]
@@ -96,7 +96,7 @@ def changed_listener(sandbox: Sandbox, of: Environment, **changes: Any) -> Itera
 
 @contextmanager
 def relay_mode(sandbox: Sandbox, mode: Mode, *names: str) -> Iterator[None]:
-    """These relays treat connections so, for a while."""
+    """Put these relays into a mode until the fault is healed."""
     relays = [sandbox.relay(name) for name in names]
     before = [relay.mode for relay in relays]
     for relay in relays:
@@ -115,7 +115,7 @@ def pushed(
     ago: timedelta = timedelta(hours=1),
     merged: str | None = None,
 ) -> Iterator[str]:
-    """One more commit on a branch; its hash."""
+    """Add a commit to a branch; yields its hash."""
     repository = repositories.path(sandbox.repositories, name)
     before = repositories.refs(repository, f"refs/heads/{branch}")[branch]
     at = datetime.now(UTC) - ago
@@ -125,7 +125,7 @@ def pushed(
 
 @contextmanager
 def developed(sandbox: Sandbox, name: str, branch: str, tree: Mapping[str, str]) -> Iterator[str]:
-    """One more commit on a branch and, where that is staging's, on dev as well; its hash."""
+    """Add a commit to a branch, and to dev too if the branch is staging's; yields its hash."""
     with ExitStack() as stack:
         commit = stack.enter_context(pushed(sandbox, name, branch, tree))
         if branch == staged(sandbox):
@@ -139,12 +139,12 @@ def staged(sandbox: Sandbox) -> str:
 
 
 def api_service(sandbox: Sandbox) -> Service:
-    """The API as environments.toml has it."""
+    """The API's settings in environments.toml."""
     return sandbox.environment.services["api"]
 
 
 def api_ecs(sandbox: Sandbox) -> Ecs:
-    """Where the API runs in ECS."""
+    """The API's cluster and service names in ECS."""
     return required(api_service(sandbox).ecs)
 
 
@@ -154,7 +154,7 @@ def aws_region(sandbox: Sandbox) -> str:
 
 
 def api_ecs_service(sandbox: Sandbox) -> dict[str, Any]:
-    """The API's ECS service, as `ecs:DescribeServices` has it now."""
+    """The API's ECS service, from `ecs:DescribeServices`."""
     where = api_ecs(sandbox)
     answer = sandbox.aws("ecs").describe_services(cluster=where.cluster, services=[where.service])
     service: dict[str, Any] = answer["services"][0]

@@ -1,4 +1,4 @@
-"""Faults of what runs the code: ECS services, their tasks and deploys, and the load balancer in front."""
+"""Faults of compute: ECS services, their tasks and deployments, and the load balancer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sandbox.faults import Sandbox, fault
 from sandbox.faults.common import api_ecs, api_ecs_service, api_service, aws_region, refusing
 from sandbox.site import required
 
-_KEPT = (  # what DescribeTaskDefinition returns and RegisterTaskDefinition takes
+_KEPT = (  # fields that DescribeTaskDefinition returns and RegisterTaskDefinition accepts
     "family",
     "networkMode",
     "requiresCompatibilities",
@@ -24,21 +24,21 @@ _KEPT = (  # what DescribeTaskDefinition returns and RegisterTaskDefinition take
 
 @fault("aws-denies-ecs", turns_red=["ecs-cluster-active", "secret-rotation-state"])
 def aws_denies_ecs(sandbox: Sandbox) -> Iterator[None]:
-    """The suite's role may not ask ECS anything: what it would have seen is unknown, not failed."""
+    """The suite's role may not call ECS: results about ECS are unknown, not failed."""
     with refusing(sandbox, "ecs", "AccessDeniedException"):
         yield
 
 
 @fault("aws-denies-metrics", turns_red=["ecs-cpu-mem-headroom", "alarms-exist"])
 def aws_denies_metrics(sandbox: Sandbox) -> Iterator[None]:
-    """The suite's role may ask CloudWatch neither for metrics nor for alarms."""
+    """The suite's role may read neither metrics nor alarms of CloudWatch."""
     with refusing(sandbox, "cloudwatch", "AccessDenied"):
         yield
 
 
 @contextmanager
 def _overlaid(sandbox: Sandbox, action: str, **parameters: Any) -> Iterator[None]:
-    """AWS in a state that its API can't be asked for."""
+    """Set a state that the AWS API can't set."""
     undo = sandbox.aws_overlay(action, region=aws_region(sandbox), **parameters)
     try:
         yield
@@ -48,7 +48,7 @@ def _overlaid(sandbox: Sandbox, action: str, **parameters: Any) -> Iterator[None
 
 @contextmanager
 def _api_deployment(sandbox: Sandbox, **changes: object) -> Iterator[None]:
-    """The API's PRIMARY deployment with these fields."""
+    """Change fields of the API's PRIMARY deployment."""
     where = required(api_service(sandbox).ecs)
     with _overlaid(sandbox, "ecs-deployment", cluster=where.cluster, service=where.service, changes=changes):
         yield
@@ -63,7 +63,7 @@ def cluster_inactive(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("service-scaled-to-zero", turns_red=["ecs-service-active"])
 def service_scaled_to_zero(sandbox: Sandbox) -> Iterator[None]:
-    """The API's ECS service wants no task."""
+    """The desired count of the API's ECS service is 0."""
     where, ecs = required(api_service(sandbox).ecs), sandbox.aws("ecs")
     before = ecs.describe_services(cluster=where.cluster, services=[where.service])["services"][0]["desiredCount"]
     ecs.update_service(cluster=where.cluster, service=where.service, desiredCount=0)
@@ -73,7 +73,7 @@ def service_scaled_to_zero(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("task-missing", turns_red=["ecs-running-count"])
 def task_missing(sandbox: Sandbox) -> Iterator[None]:
-    """One of the API's tasks does not come up."""
+    """One of the API's tasks does not start."""
     where = required(api_service(sandbox).ecs)
     with _overlaid(sandbox, "ecs-counts", cluster=where.cluster, service=where.service, running=1, pending=1):
         yield
@@ -89,14 +89,14 @@ def rollout_failed(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("rollout-in-progress", turns_red=["ecs-rollout-completed"])
 def rollout_in_progress(sandbox: Sandbox) -> Iterator[None]:
-    """The API's deployment has not finished, though as many tasks run as are wanted."""
+    """The API's deployment has not finished, although the desired number of tasks runs."""
     with _api_deployment(sandbox, rolloutState="IN_PROGRESS", rolloutStateReason="ECS deployment in progress."):
         yield
 
 
 @fault("old-tasks-linger", turns_red=["ecs-single-deployment"])
 def old_tasks_linger(sandbox: Sandbox) -> Iterator[None]:
-    """The API's deployment is complete, and the one before it still carries traffic."""
+    """The API's deployment is complete, but the tasks of the previous one still get traffic."""
     where = required(api_service(sandbox).ecs)
     with _overlaid(sandbox, "ecs-old-deployment", cluster=where.cluster, service=where.service, there=True):
         yield
@@ -104,7 +104,7 @@ def old_tasks_linger(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("rolled-back", turns_red=["ecs-expected-image"])
 def rolled_back(sandbox: Sandbox) -> Iterator[None]:
-    """The API's service is stable again, on the task definition of the release before."""
+    """The API's service is stable again, on the task definition of the previous release."""
     where, ecs = required(api_service(sandbox).ecs), sandbox.aws("ecs")
     current = ecs.describe_services(cluster=where.cluster, services=[where.service])["services"][0]["taskDefinition"]
     family, _, revision = current.rpartition(":")
@@ -131,7 +131,7 @@ def target_unhealthy(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("https-listener-elsewhere", turns_red=["alb-https-listener"])
 def https_listener_elsewhere(sandbox: Sandbox) -> Iterator[None]:
-    """The load balancer takes HTTPS on another port than 443."""
+    """The load balancer listens for HTTPS on another port than 443."""
     listener = _listener(sandbox, "HTTPS")
     change = {"ListenerArn": listener["ListenerArn"], "DefaultActions": listener["DefaultActions"]}
     sandbox.aws("elbv2").modify_listener(**change, Port=8443)
@@ -141,7 +141,7 @@ def https_listener_elsewhere(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("http-listener-answers", turns_red=["alb-http-redirect"])
 def http_listener_answers(sandbox: Sandbox) -> Iterator[None]:
-    """The load balancer answers plain HTTP itself, and redirects nobody."""
+    """The load balancer answers plain HTTP itself instead of redirecting to HTTPS."""
     listener = _listener(sandbox, "HTTP")
     answer = {"Type": "fixed-response", "FixedResponseConfig": {"StatusCode": "200", "ContentType": "text/plain"}}
     sandbox.aws("elbv2").modify_listener(ListenerArn=listener["ListenerArn"], DefaultActions=[answer])
@@ -170,7 +170,7 @@ def _listener(sandbox: Sandbox, protocol: str) -> dict[str, Any]:
 
 
 def _target_groups(sandbox: Sandbox) -> dict[str, str]:
-    """The target group that each service registers in, by the service's name."""
+    """The ARN of each service's target group, by the service's name."""
     groups = {}
     for service in sandbox.environment.services.values():
         where = required(service.ecs)
@@ -187,7 +187,7 @@ def _definition(sandbox: Sandbox) -> dict[str, Any]:
 
 @contextmanager
 def _overlaid_service(sandbox: Sandbox, action: str, **parameters: Any) -> Iterator[None]:
-    """The API's ECS service in a state that nobody can ask AWS for."""
+    """Put the API's ECS service into a state that the AWS API can't set."""
     where = api_ecs(sandbox)
     place = {"region": aws_region(sandbox), "cluster": where.cluster, "service": where.service}
     undo = sandbox.aws_overlay(action, **place, **parameters)
@@ -199,7 +199,7 @@ def _overlaid_service(sandbox: Sandbox, action: str, **parameters: Any) -> Itera
 
 @contextmanager
 def _updated(sandbox: Sandbox, **changes: Any) -> Iterator[None]:
-    """The API's ECS service with other settings."""
+    """Change settings of the API's ECS service."""
     where, ecs, before = api_ecs(sandbox), sandbox.aws("ecs"), api_ecs_service(sandbox)
     ecs.update_service(cluster=where.cluster, service=where.service, **changes)
     try:
@@ -210,7 +210,7 @@ def _updated(sandbox: Sandbox, **changes: Any) -> Iterator[None]:
 
 @contextmanager
 def _redefined(sandbox: Sandbox, change: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-    """The API on a new revision of its task definition, whose container differs."""
+    """Run the API on a new revision of its task definition, with a changed container."""
     ecs, before = sandbox.aws("ecs"), _definition(sandbox)
     definition = {key: before[key] for key in _KEPT}
     change(definition["containerDefinitions"][0])
@@ -224,7 +224,7 @@ def _redefined(sandbox: Sandbox, change: Callable[[dict[str, Any]], None]) -> It
 
 @fault("taskdef-plain-secret", turns_red=["ecs-taskdef-contract"])
 def taskdef_plain_secret(sandbox: Sandbox) -> Iterator[None]:
-    """The API's task definition holds the password of the database in plain text, where it referred to its secret."""
+    """The API's task definition holds the database's password in plain text instead of a reference to the secret."""
 
     def spell_out(container: dict[str, Any]) -> None:
         name = container["secrets"].pop()["name"]
@@ -236,7 +236,7 @@ def taskdef_plain_secret(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("taskdef-unknown-secret", turns_red=["ecs-taskdef-contract", "iam-execution-role"])
 def taskdef_unknown_secret(sandbox: Sandbox) -> Iterator[None]:
-    """The API's task definition refers to a secret that nobody made."""
+    """The API's task definition refers to a secret that does not exist."""
     account = _definition(sandbox)["taskDefinitionArn"].split(":")[4]
     arn = f"arn:aws:secretsmanager:{aws_region(sandbox)}:{account}:secret:stg/gli/payments-a1B2c3"
     with _redefined(sandbox, lambda container: container["secrets"][0].update(valueFrom=f"{arn}:key::")):
@@ -253,7 +253,7 @@ def taskdef_logs_of_production(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("circuit-breaker-off", turns_red=["ecs-circuit-breaker"])
 def circuit_breaker_off(sandbox: Sandbox) -> Iterator[None]:
-    """The API's deploys no longer stop by themselves."""
+    """The circuit breaker of the API's deployments is off."""
     off = {"deploymentCircuitBreaker": {"enable": False, "rollback": False}, "minimumHealthyPercent": 100}
     with _updated(sandbox, deploymentConfiguration=off):
         yield
@@ -261,7 +261,7 @@ def circuit_breaker_off(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("deploys-take-tasks-away", turns_red=["ecs-circuit-breaker"], production=True)
 def deploys_take_tasks_away(sandbox: Sandbox) -> Iterator[None]:
-    """A deploy of the API may stop half of its tasks before the new ones serve."""
+    """A deployment of the API may stop half of the tasks before the new ones serve."""
     breaker = api_ecs_service(sandbox)["deploymentConfiguration"]["deploymentCircuitBreaker"]
     half = {"deploymentCircuitBreaker": breaker, "minimumHealthyPercent": 50}
     with _updated(sandbox, deploymentConfiguration=half):
@@ -270,14 +270,14 @@ def deploys_take_tasks_away(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("grace-period-too-short", turns_red=["alb-health-check-config"])
 def grace_period_too_short(sandbox: Sandbox) -> Iterator[None]:
-    """ECS gives up on a new task of the API before the load balancer can find it healthy."""
+    """ECS stops a new task of the API before the load balancer can find the task healthy."""
     with _updated(sandbox, healthCheckGracePeriodSeconds=5):
         yield
 
 
 @fault("health-check-too-deep", turns_red=["alb-health-check-config"])
 def health_check_too_deep(sandbox: Sandbox) -> Iterator[None]:
-    """The load balancer asks the deep health path: when the database stumbles, every task is replaced."""
+    """The load balancer checks the deep health path: a short database failure would replace every task."""
     arn, elbv2 = api_ecs_service(sandbox)["loadBalancers"][0]["targetGroupArn"], sandbox.aws("elbv2")
     before = elbv2.describe_target_groups(TargetGroupArns=[arn])["TargetGroups"][0]["HealthCheckPath"]
     elbv2.modify_target_group(TargetGroupArn=arn, HealthCheckPath=api_service(sandbox).deep_health_path)
@@ -287,7 +287,7 @@ def health_check_too_deep(sandbox: Sandbox) -> Iterator[None]:
 
 @contextmanager
 def _balancer_attribute(sandbox: Sandbox, key: str, value: str) -> Iterator[None]:
-    """The load balancer with another value of one attribute."""
+    """Change one attribute of the load balancer."""
     elbv2, name = sandbox.aws("elbv2"), required(sandbox.environment.load_balancer).name
     arn = elbv2.describe_load_balancers(Names=[name])["LoadBalancers"][0]["LoadBalancerArn"]
     attributes = elbv2.describe_load_balancer_attributes(LoadBalancerArn=arn)["Attributes"]
@@ -315,7 +315,7 @@ def balancer_unprotected(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("deploy-rolled-back", turns_red=["ecs-no-rollback"])
 def deploy_rolled_back(sandbox: Sandbox) -> Iterator[None]:
-    """The circuit breaker undid the API's newest deploy, and all is quiet again."""
+    """The circuit breaker rolled the API's newest deployment back, and the service is stable again."""
     reason = "Service deployment rolled back because the circuit breaker threshold was exceeded."
     with _overlaid_service(sandbox, "ecs-service-deployment", status="ROLLBACK_SUCCESSFUL", reason=reason):
         yield
@@ -330,7 +330,7 @@ def tag_pushed_again(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("task-out-of-memory", turns_red=["ecs-stopped-task-reasons"])
 def task_out_of_memory(sandbox: Sandbox) -> Iterator[None]:
-    """One of the API's tasks was killed because it took too much memory."""
+    """One of the API's tasks was killed because it used too much memory."""
     end = {
         "stopCode": "EssentialContainerExited",
         "stoppedReason": "Essential container in task exited",
@@ -342,7 +342,7 @@ def task_out_of_memory(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("task-without-image", turns_red=["ecs-stopped-task-reasons"])
 def task_without_image(sandbox: Sandbox) -> Iterator[None]:
-    """A new task of the API could not pull its image; a task that a deploy replaced stopped too, as it should."""
+    """A new task of the API could not pull its image; another task stopped normally, replaced by a deployment."""
     failed = {
         "stopCode": "TaskFailedToStart",
         "stoppedReason": "CannotPullContainerError: pull image manifest has been retried 5 time(s): i/o timeout",
@@ -354,7 +354,7 @@ def task_without_image(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("task-not-placed", turns_red=["ecs-placement-events"])
 def task_not_placed(sandbox: Sandbox) -> Iterator[None]:
-    """ECS finds no capacity for one more task of the API, and goes on trying."""
+    """ECS finds no capacity for another task of the API, and keeps trying."""
     name = api_ecs(sandbox).service
     trouble = f"(service {name}) was unable to place a task. Reason: Capacity is unavailable at this time."
     with _overlaid_service(sandbox, "ecs-events", messages=[f"(service {name}) has started 1 tasks.", trouble]):
@@ -377,7 +377,7 @@ def tasks_in_one_zone(sandbox: Sandbox) -> Iterator[None]:
 
 @contextmanager
 def _taken(sandbox: Sandbox, metric: str, percent: float) -> Iterator[None]:
-    """The API's tasks have taken that much for half an hour."""
+    """Give the API's tasks this utilisation for half an hour."""
     where, region = api_ecs(sandbox), aws_region(sandbox)
     undo = sandbox.aws_overlay(
         "metric-data",
@@ -396,13 +396,13 @@ def _taken(sandbox: Sandbox, metric: str, percent: float) -> Iterator[None]:
 
 @fault("tasks-saturated", turns_red=["ecs-cpu-mem-headroom"])
 def tasks_saturated(sandbox: Sandbox) -> Iterator[None]:
-    """The API's tasks compute without a pause."""
+    """The CPU of the API's tasks is saturated."""
     with _taken(sandbox, "CPUUtilization", 97.0):
         yield
 
 
 @fault("tasks-full", turns_red=["ecs-cpu-mem-headroom"])
 def tasks_full(sandbox: Sandbox) -> Iterator[None]:
-    """The API's tasks have nearly filled their memory."""
+    """The memory of the API's tasks is nearly full."""
     with _taken(sandbox, "MemoryUtilization", 93.0):
         yield

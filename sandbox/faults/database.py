@@ -1,4 +1,4 @@
-"""Faults of PostgreSQL, and of what RDS says about it."""
+"""Faults of PostgreSQL, and of its description in RDS."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ _DATABASE = ["db-tcp-reachable", "db-credentials-valid", "db-migrations-applied"
 
 @fault("aws-throttles-rds", turns_red=["db-instance-available"])
 def aws_throttles_rds(sandbox: Sandbox) -> Iterator[None]:
-    """RDS has enough of requests."""
+    """RDS throttles the suite's requests."""
     with refusing(sandbox, "rds", "Throttling"):
         yield
 
 
 @fault("database-stopped", turns_red=["db-instance-available"])
 def database_stopped(sandbox: Sandbox) -> Iterator[None]:
-    """RDS says that the database instance is stopped."""
+    """RDS reports that the database instance is stopped."""
     instance = required(sandbox.environment.database).instance
     sandbox.aws("rds").stop_db_instance(DBInstanceIdentifier=instance)
     yield
@@ -65,7 +65,7 @@ def migration_missing(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("migration-from-the-future", turns_red=["db-migrations-applied"])
 def migration_from_the_future(sandbox: Sandbox) -> Iterator[None]:
-    """The database has a migration that the deployed code lacks, as after a rollback of the code alone."""
+    """The database has a migration that the deployed code lacks, as after a rollback of the code only."""
     name = "0099_from_the_future"
     with sandbox.postgres() as connection:
         connection.execute("INSERT INTO django_migrations (app, name, applied) VALUES ('notices', %s, now())", (name,))
@@ -76,7 +76,7 @@ def migration_from_the_future(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("database-connections-taken", turns_red=["db-connection-headroom"])
 def database_connections_taken(sandbox: Sandbox) -> Iterator[None]:
-    """A leaking pool holds more than nine tenths of the database's connections."""
+    """A leaking pool holds more than 90% of the database's connections."""
     with ExitStack() as pool:
         look = pool.enter_context(sandbox.postgres())
         query = (
@@ -94,7 +94,7 @@ def _instance(sandbox: Sandbox) -> str:
 
 @contextmanager
 def _modified(sandbox: Sandbox, **changes: Any) -> Iterator[None]:
-    """The instance with other settings."""
+    """Change settings of the instance."""
     rds, instance = sandbox.aws("rds"), _instance(sandbox)
     described = rds.describe_db_instances(DBInstanceIdentifier=instance)["DBInstances"][0]
     rds.modify_db_instance(DBInstanceIdentifier=instance, ApplyImmediately=True, **changes)
@@ -107,7 +107,7 @@ def _modified(sandbox: Sandbox, **changes: Any) -> Iterator[None]:
 
 @contextmanager
 def _overlaid(sandbox: Sandbox, **changes: Any) -> Iterator[None]:
-    """The instance in a state that nobody can ask AWS for."""
+    """Put the instance into a state that the AWS API can't set."""
     region = required(sandbox.environment.aws).region
     undo = sandbox.aws_overlay("database", region=region, instance=_instance(sandbox), **changes)
     try:
@@ -118,7 +118,7 @@ def _overlaid(sandbox: Sandbox, **changes: Any) -> Iterator[None]:
 
 @contextmanager
 def _measured(sandbox: Sandbox, instance: str, metric: str, value: float) -> Iterator[None]:
-    """CloudWatch measures another value from now on."""
+    """Set the value of one metric of an instance in CloudWatch, from now on."""
     undo = sandbox.aws_overlay(
         "metric-data",
         region=required(sandbox.environment.aws).region,
@@ -135,7 +135,7 @@ def _measured(sandbox: Sandbox, instance: str, metric: str, value: float) -> Ite
 
 @fault("database-unprotected", turns_red=["db-protection"])
 def database_unprotected(sandbox: Sandbox) -> Iterator[None]:
-    """Somebody switched deletion protection off, and forgot."""
+    """Somebody switched deletion protection off and did not switch it on again."""
     with _modified(sandbox, DeletionProtection=False):
         yield
 
@@ -170,7 +170,7 @@ def backups_kept_for_three_days(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("recovery-stalled", turns_red=["db-backup-pitr"])
 def recovery_stalled(sandbox: Sandbox) -> Iterator[None]:
-    """The database can be restored to two hours ago, and not later."""
+    """The latest time that the database can be restored to is two hours ago."""
     with _overlaid(sandbox, stalled_for_s=7200.0):
         yield
 
@@ -184,14 +184,14 @@ def database_maintenance_tonight(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("database-change-waits", turns_red=["db-pending-changes"])
 def database_change_waits(sandbox: Sandbox) -> Iterator[None]:
-    """Somebody made the database larger, from the next maintenance window on."""
+    """A larger instance class was ordered and will be applied in the next maintenance window."""
     with _overlaid(sandbox, pending_modified_values={"DBInstanceClass": "db.m8g.large"}):
         yield
 
 
 @fault("database-certificate-ending", turns_red=["db-ca-valid"])
 def database_certificate_ending(sandbox: Sandbox) -> Iterator[None]:
-    """The certificate of the database's server ends in three weeks."""
+    """The database server's certificate expires in three weeks."""
     with _overlaid(sandbox, certificate_lasts_days=21.0):
         yield
 
@@ -215,21 +215,21 @@ def database_disk_full(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("database-disk-slow", turns_red=["db-cpu-and-io"])
 def database_disk_slow(sandbox: Sandbox) -> Iterator[None]:
-    """A write to the database's disk takes a tenth of a second."""
+    """A write to the database's disk takes 0.1 s."""
     with _measured(sandbox, _instance(sandbox), "WriteLatency", 0.1):
         yield
 
 
 @fault("database-credits-used-up", turns_red=["db-cpu-and-io"])
 def database_credits_used_up(sandbox: Sandbox) -> Iterator[None]:
-    """The database lives on CPU credits, and has none left."""
+    """The database has no CPU credits left."""
     with _measured(sandbox, _instance(sandbox), "CPUCreditBalance", 0.0):
         yield
 
 
 @fault("index-half-built", turns_red=["db-invalid-indexes"])
 def index_half_built(sandbox: Sandbox) -> Iterator[None]:
-    """Somebody cancelled CREATE INDEX CONCURRENTLY, and the half of an index that it left slows down every write."""
+    """A cancelled CREATE INDEX CONCURRENTLY left an invalid index, which slows down every write."""
     with sandbox.postgres() as connection:
         connection.execute("CREATE TABLE doubled AS SELECT 1 AS id UNION ALL SELECT 1")
         with suppress(psycopg.errors.UniqueViolation):
@@ -241,7 +241,7 @@ def index_half_built(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("table-lost", turns_red=["db-schema-expected", "api-endpoints-contract"])
 def table_lost(sandbox: Sandbox) -> Iterator[None]:
-    """Every migration is on record, and the notices' table is not there: somebody ran migrate --fake."""
+    """All migrations are recorded, but the notices' table is missing: somebody ran migrate --fake."""
     with sandbox.postgres() as connection:
         connection.execute("ALTER TABLE notices_notice RENAME TO notices_notice_before")
     yield
@@ -251,7 +251,7 @@ def table_lost(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("replica-behind", turns_red=["db-replication-lag"])
 def replica_behind(sandbox: Sandbox) -> Iterator[None]:
-    """The database has a read replica, and that is ten minutes behind."""
+    """The database's read replica is ten minutes behind."""
     rds, source = sandbox.aws("rds"), _instance(sandbox)
     replica = f"{source}-replica"
     rds.create_db_instance_read_replica(
@@ -264,9 +264,9 @@ def replica_behind(sandbox: Sandbox) -> Iterator[None]:
 
 @contextmanager
 def _aged(sandbox: Sandbox, pid: int, column: str) -> Iterator[None]:
-    """One session looks ten minutes older to the suite's role: its pg_stat_activity is a view, put before the real one.
+    """Show one session ten minutes older to the suite's role, by a view in front of the real pg_stat_activity.
 
-    It began a moment ago, and a fault can't wait until it is old.
+    The session has just begun, and a fault can't wait ten minutes.
     """
     role = sql.Identifier(sandbox.site.credentials.verify_database.username)
     columns = ("pid", "usename", "application_name", "state", "backend_type", "wait_event_type", "query", *_TIMES)
@@ -295,7 +295,7 @@ def _aged(sandbox: Sandbox, pid: int, column: str) -> Iterator[None]:
 
 @fault("transaction-left-open", turns_red=["db-long-transactions"])
 def transaction_left_open(sandbox: Sandbox) -> Iterator[None]:
-    """Somebody's session sits idle in a transaction."""
+    """A session is idle in an open transaction."""
     with sandbox.postgres() as connection:
         connection.execute("BEGIN")
         connection.execute("SELECT count(*) FROM django_migrations")
@@ -306,12 +306,12 @@ def transaction_left_open(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("lock-held", turns_red=["db-blocking-locks"])
 def lock_held(sandbox: Sandbox) -> Iterator[None]:
-    """A session waits for a lock that another one does not let go of."""
+    """A session waits for a lock that another session keeps."""
     with sandbox.postgres() as holder, sandbox.postgres() as waiter:
         holder.execute("SELECT pg_advisory_lock(%s)", (_ANY_KEY,))
 
         def wait() -> None:
-            with suppress(psycopg.Error):  # its session may end first
+            with suppress(psycopg.Error):  # the waiting session may end first
                 waiter.execute("SELECT pg_advisory_lock(%s)", (_ANY_KEY,))
 
         waiting = threading.Thread(target=wait, daemon=True)
@@ -324,21 +324,21 @@ def lock_held(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("database-unreachable", turns_red=[*_DATABASE, "api-deep-health"])
 def database_unreachable(sandbox: Sandbox) -> Iterator[None]:
-    """Nobody, the API included, gets a connection to the database."""
+    """Connections to the database fail, for the API too."""
     with relay_mode(sandbox, "refuse", "database", "api-database"):
         yield
 
 
 @fault("database-blackhole", turns_red=[*_DATABASE[1:], "api-deep-health"])
 def database_blackhole(sandbox: Sandbox) -> Iterator[None]:
-    """The database accepts connections and never says a word, as behind an exhausted proxy."""
+    """The database accepts connections but never answers, as behind an exhausted proxy."""
     with relay_mode(sandbox, "blackhole", "database", "api-database"):
         yield
 
 
 @fault("database-without-tls", turns_red=["db-credentials-valid", "db-tls-in-use"])
 def database_without_tls(sandbox: Sandbox) -> Iterator[None]:
-    """The database speaks no TLS any more: a client that insists on it can't log in."""
+    """The database no longer offers TLS: a client that requires TLS can't log in."""
     relay = sandbox.relay("database")
     before, relay.flavour = relay.flavour, Flavour.PLAIN
     yield
@@ -347,7 +347,7 @@ def database_without_tls(sandbox: Sandbox) -> Iterator[None]:
 
 @contextmanager
 def _migration(sandbox: Sandbox, name: str, operation: str, after: str = "0002_first_notices") -> Iterator[None]:
-    """One more migration of the API's notices on staging's branch."""
+    """Add a migration of the API's notices to staging's branch."""
     text = (
         "from django.db import migrations\n\n\nclass Migration(migrations.Migration):\n"
         f'    dependencies = [("notices", "{after}")]\n    operations = [{operation}]\n'
@@ -374,6 +374,6 @@ def migration_without_way_back(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("migration-forked", turns_red=["db-migration-review", "wf-run-success"])
 def migration_forked(sandbox: Sandbox) -> Iterator[None]:
-    """Two branches of work were merged, and both end the API's migrations."""
+    """Two merged branches each added a last migration of the API: the migrations have two leaf nodes."""
     with _migration(sandbox, "0002_in_the_other_branch", "", after="0001_initial"):
         yield

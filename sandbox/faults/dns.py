@@ -17,14 +17,14 @@ _SETTLED = 0.5
 
 @fault("aws-throttles-dns", turns_red=["dns-alias-target"])
 def aws_throttles_dns(sandbox: Sandbox) -> Iterator[None]:
-    """Somebody else uses up the five requests a second that Route 53 gives to an account."""
+    """Another client uses up Route 53's limit of five requests per second and account."""
     with refusing(sandbox, "route53", "Throttling"):
         yield
 
 
 @contextmanager
 def _api_records(sandbox: Sandbox, instead: Callable[[dict[str, Any]], list[dict[str, Any]]]) -> Iterator[None]:
-    """Those records in place of the API's alias record."""
+    """Replace the API's alias record by other records."""
     route53 = sandbox.aws("route53")
     zone = route53.list_hosted_zones_by_name(DNSName=required(sandbox.environment.dns.zone))["HostedZones"][0]["Id"]
     name = f"{sandbox.environment.services['api'].host}."
@@ -46,7 +46,7 @@ def _api_records(sandbox: Sandbox, instead: Callable[[dict[str, Any]], list[dict
 
 
 def _to(record: dict[str, Any], target: str, **changes: Any) -> dict[str, Any]:
-    """The record with another target."""
+    """A copy of the record with another target."""
     return {**record, "AliasTarget": {**record["AliasTarget"], "DNSName": f"{target}."}, **changes}
 
 
@@ -80,7 +80,7 @@ def dns_crossed_with_production(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("dns-crossed-over-ipv6", turns_red=["dns-env-not-crossed", "dns-alias-target"])
 def dns_crossed_over_ipv6(sandbox: Sandbox) -> Iterator[None]:
-    """The API has a AAAA record too, and that one points at production's load balancer."""
+    """The API's additional AAAA record points at production's load balancer."""
     other = _balancer_of_production(sandbox)
     with _api_records(sandbox, lambda record: [record, _to(record, other, Type="AAAA")]):
         yield
@@ -88,7 +88,7 @@ def dns_crossed_over_ipv6(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("dns-crossed-by-weight", turns_red=["dns-env-not-crossed", "dns-alias-target"])
 def dns_crossed_by_weight(sandbox: Sandbox) -> Iterator[None]:
-    """The API's record has a weighted twin that sends one of ten users to production's load balancer."""
+    """The API has two weighted records; one sends one of ten users to production's load balancer."""
     other = _balancer_of_production(sandbox)
 
     def weighted(record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -101,7 +101,7 @@ def dns_crossed_by_weight(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("dns-silent", turns_red=["dns-host-resolves"])
 def dns_silent(sandbox: Sandbox) -> Iterator[None]:
-    """The name server answers nobody, over UDP or TCP."""
+    """The name server never answers, over UDP or TCP."""
     datagrams = sandbox.datagrams
     datagrams.mode = "blackhole"
     with relay_mode(sandbox, "blackhole", "dns"):

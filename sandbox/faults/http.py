@@ -1,4 +1,4 @@
-"""Faults of what the API and the redirect answer."""
+"""Faults of the answers of the API, the redirect and the distributions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sandbox.faults.common import changed_distribution, relay_mode
 
 @contextmanager
 def _broken(sandbox: Sandbox, name: str) -> Iterator[None]:
-    """The API makes that mistake (`sandbox.api.breakage`)."""
+    """Switch on a mistake of the API (`sandbox.api.breakage`)."""
     file = sandbox.state_dir / "api-breakage"
     names = file.read_text(encoding="utf-8").split() if file.exists() else []
     file.write_text("\n".join([*names, name]), encoding="utf-8")
@@ -25,7 +25,7 @@ def _broken(sandbox: Sandbox, name: str) -> Iterator[None]:
 
 @fault("api-health-fails", turns_red=["api-health", "api-deep-health"])
 def api_health_fails(sandbox: Sandbox) -> Iterator[None]:
-    """The API's health views raise, and answer 500."""
+    """The API's health endpoints raise an exception and answer 500."""
     with _broken(sandbox, "health-fails"):
         yield
 
@@ -67,21 +67,21 @@ def api_without_hsts(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("cookies-insecure", turns_red=["http-cookie-flags"])
 def cookies_insecure(sandbox: Sandbox) -> Iterator[None]:
-    """The API's cookies travel over plain HTTP too, and scripts may read them."""
+    """The API's cookies are sent over plain HTTP too, and scripts may read them."""
     with _broken(sandbox, "cookies-are-insecure"):
         yield
 
 
 @fault("cookies-cross-sites", turns_red=["http-cookie-flags"])
 def cookies_cross_sites(sandbox: Sandbox) -> Iterator[None]:
-    """Browsers send the API's cookies along with whatever another site's page asks of it."""
+    """Browsers send the API's cookies with requests from pages of other sites."""
     with _broken(sandbox, "cookies-cross-sites"):
         yield
 
 
 @fault("cookies-reach-production", turns_red=["http-cookie-flags"])
 def cookies_reach_production(sandbox: Sandbox) -> Iterator[None]:
-    """The API's cookies are for the whole zone, production's hosts included."""
+    """The API's cookies are valid for the whole zone, production's hosts included."""
     with _broken(sandbox, "cookies-reach-production"):
         yield
 
@@ -109,7 +109,7 @@ def cors_reflects_any_origin(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("cors-matches-a-part", turns_red=["cors-foreign-denied"])
 def cors_matches_a_part(sandbox: Sandbox) -> Iterator[None]:
-    """The API allows every Origin that begins like a frontend's."""
+    """The API allows every Origin that begins with a frontend's origin."""
     with _broken(sandbox, "cors-matches-a-part"):
         yield
 
@@ -123,7 +123,7 @@ def cors_allows_null(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("api-old-revision", turns_red=["api-version"])
 def api_old_revision(sandbox: Sandbox) -> Iterator[None]:
-    """Every API task runs the release before this one."""
+    """Every API task runs the previous release."""
     api = sandbox.environment.services["api"]
     sandbox.run(sandbox.api.deploy(sandbox.site.before(api.repository)))
     yield
@@ -132,7 +132,7 @@ def api_old_revision(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("api-mixed-revisions", turns_red=["api-version"])
 def api_mixed_revisions(sandbox: Sandbox) -> Iterator[None]:
-    """Beside the new API task an old one still answers every other connection."""
+    """An old API task still answers every second connection, beside the new task."""
     api = sandbox.environment.services["api"]
     task = sandbox.run(sandbox.api.add(sandbox.site.before(api.repository)))
     yield
@@ -150,7 +150,7 @@ def http_not_redirected(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("cdn-without-security-headers", turns_red=["http-security-headers", "http-hsts"])
 def cdn_without_security_headers(sandbox: Sandbox) -> Iterator[None]:
-    """The user frontend's distribution adds no security headers any more."""
+    """The user frontend's distribution no longer adds security headers."""
     with changed_distribution(
         sandbox, lambda config: config["DefaultCacheBehavior"].update(ResponseHeadersPolicyId="")
     ):
@@ -159,7 +159,7 @@ def cdn_without_security_headers(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("cdn-loose-security-headers", turns_red=["http-security-headers", "http-hsts"])
 def cdn_loose_security_headers(sandbox: Sandbox) -> Iterator[None]:
-    """The user frontend's distribution adds every security header, with values that protect nobody."""
+    """The user frontend's distribution adds every security header, with values that give no protection."""
     loose = {"ResponseHeadersPolicyId": LOOSE_POLICY}
     with changed_distribution(sandbox, lambda config: config["DefaultCacheBehavior"].update(loose)):
         yield
@@ -167,6 +167,6 @@ def cdn_loose_security_headers(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("redirect-refuses", turns_red=["http-redirects-to-https"])
 def redirect_refuses(sandbox: Sandbox) -> Iterator[None]:
-    """Nobody listens on port 80, so who types a bare host name gets nothing."""
+    """No server listens on port 80, so a host name typed without https:// does not load."""
     with relay_mode(sandbox, "refuse", "http"):
         yield

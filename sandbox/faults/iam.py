@@ -22,7 +22,7 @@ def _role(sandbox: Sandbox, kind: str) -> str:
 
 @contextmanager
 def _role_policy(sandbox: Sandbox, role: str, change: Callable[[list[dict[str, Any]]], object]) -> Iterator[None]:
-    """The first inline policy of a role of the API's tasks with other statements."""
+    """Change the statements of the first inline policy of a role of the API's tasks."""
     iam, name = sandbox.aws("iam"), _role(sandbox, role)
     policy = iam.list_role_policies(RoleName=name)["PolicyNames"][0]
     before = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
@@ -44,7 +44,7 @@ def execution_role_without_secrets(sandbox: Sandbox) -> Iterator[None]:
 
 @contextmanager
 def _suite_may(sandbox: Sandbox, *actions: str, on: str = "*") -> Iterator[None]:
-    """The role of the suite with more than it needs."""
+    """Allow the suite's role more than it needs."""
     iam, role = sandbox.aws("iam"), f"gli-verify-{sandbox.environment.name}"
     statement = {"Effect": "Allow", "Action": list(actions), "Resource": on}
     document = json.dumps({"Version": "2012-10-17", "Statement": statement})
@@ -57,14 +57,14 @@ def _suite_may(sandbox: Sandbox, *actions: str, on: str = "*") -> Iterator[None]
 
 @fault("suite-may-deploy", turns_red=["suite-role-readonly"])
 def suite_may_deploy(sandbox: Sandbox) -> Iterator[None]:
-    """Somebody gave the suite's role the right to update any ECS service, to try something."""
+    """The suite's role may update any ECS service."""
     with _suite_may(sandbox, "ecs:Describe*", "ecs:Update*"):
         yield
 
 
 @fault("suite-may-take-roles", turns_red=["suite-role-readonly"])
 def suite_may_take_roles(sandbox: Sandbox) -> Iterator[None]:
-    """The suite's role may take the role of a deploy."""
+    """The suite's role may assume the deploy role."""
     with _suite_may(sandbox, "sts:AssumeRole", on=f"arn:aws:iam::*:role/{deploy_role(sandbox.environment)}"):
         yield
 
@@ -78,7 +78,7 @@ def suite_may_read_any_secret(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("deploy-role-open", turns_red=["iam-github-oidc"])
 def deploy_role_open(sandbox: Sandbox) -> Iterator[None]:
-    """Any branch of a repository may deploy, that of a pull request too."""
+    """Any branch of a repository may deploy, also the branch of a pull request."""
     iam, name = sandbox.aws("iam"), deploy_role(sandbox.environment)
     before = json.dumps(iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"])
     place = f":environment:{required(sandbox.environment.github).environment}"
@@ -89,7 +89,7 @@ def deploy_role_open(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("execution-role-denied", turns_red=["iam-execution-role"])
 def execution_role_denied(sandbox: Sandbox) -> Iterator[None]:
-    """The execution role is allowed to pull images, and denied it by another statement."""
+    """One statement allows the execution role to pull images, and another statement denies it."""
     denial = {"Effect": "Deny", "Action": "ecr:*", "NotResource": "arn:aws:ecr:*:*:repository/somebody-elses"}
     with _role_policy(sandbox, "executionRoleArn", lambda statements: statements.append(denial)):
         yield
@@ -97,7 +97,7 @@ def execution_role_denied(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("execution-role-untrusting", turns_red=["iam-execution-role"])
 def execution_role_untrusting(sandbox: Sandbox) -> Iterator[None]:
-    """The execution role lets EC2 take it, and ECS no longer."""
+    """The execution role trusts EC2 instead of ECS."""
     iam, name = sandbox.aws("iam"), _role(sandbox, "executionRoleArn")
     before = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
     after = json.loads(json.dumps(before).replace("ecs-tasks.", "ec2."))
@@ -108,7 +108,7 @@ def execution_role_untrusting(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("task-role-may-anything", turns_red=["iam-task-role-least"])
 def task_role_may_anything(sandbox: Sandbox) -> Iterator[None]:
-    """The API's own role may do anything with any bucket."""
+    """The API's task role may do anything with any bucket."""
     everything = {"Effect": "Allow", "Action": ["s3:*"], "Resource": "*"}
     with _role_policy(sandbox, "taskRoleArn", lambda statements: statements.append(everything)):
         yield
@@ -116,7 +116,7 @@ def task_role_may_anything(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("task-role-may-anything-by-arn", turns_red=["iam-task-role-least"])
 def task_role_may_anything_by_arn(sandbox: Sandbox) -> Iterator[None]:
-    """The API's own role may do anything with anything, in as many words."""
+    """The API's task role may do anything with any resource, written with wildcards in the ARN."""
     everything = {"Effect": "Allow", "Action": "*", "Resource": "arn:aws:*:*:*:*"}
     with _role_policy(sandbox, "taskRoleArn", lambda statements: statements.append(everything)):
         yield
@@ -124,7 +124,7 @@ def task_role_may_anything_by_arn(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("task-role-of-administrators", turns_red=["iam-task-role-least"])
 def task_role_of_administrators(sandbox: Sandbox) -> Iterator[None]:
-    """A managed policy that allows everything is attached to the API's own role."""
+    """A managed policy that allows everything is attached to the API's task role."""
     iam, name = sandbox.aws("iam"), _role(sandbox, "taskRoleArn")
     everything = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
     arn = iam.create_policy(PolicyName="gli-everything", PolicyDocument=json.dumps(everything))["Policy"]["Arn"]

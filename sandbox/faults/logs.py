@@ -1,4 +1,4 @@
-"""Faults of log groups, and of what the API writes."""
+"""Faults of log groups, and of the API's log lines."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def log_group_missing(sandbox: Sandbox) -> Iterator[None]:
 
 @contextmanager
 def _retention(sandbox: Sandbox, days: int | None) -> Iterator[None]:
-    """The API's log group keeps its events that long; None: for ever."""
+    """Set the retention of the API's log group; None: events never expire."""
     logs, name = sandbox.aws("logs"), _log_group(sandbox)
     before = logs.describe_log_groups(logGroupNamePrefix=name)["logGroups"][0]["retentionInDays"]
     if days is None:
@@ -73,13 +73,13 @@ def _retention(sandbox: Sandbox, days: int | None) -> Iterator[None]:
 
 @fault("logs-kept-for-ever", turns_red=["logs-retention"])
 def logs_kept_for_ever(sandbox: Sandbox) -> Iterator[None]:
-    """The API's log group never expires."""
+    """Events in the API's log group never expire."""
     with _retention(sandbox, None):
         yield
 
 
 @fault("logs-kept-for-a-day", turns_red=["logs-retention"])
 def logs_kept_for_a_day(sandbox: Sandbox) -> Iterator[None]:
-    """The API's log group forgets after a day."""
+    """Events in the API's log group expire after a day."""
     with _retention(sandbox, 1):
         yield

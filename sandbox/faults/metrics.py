@@ -1,4 +1,4 @@
-"""Faults of what the load balancer measures."""
+"""Faults of the load balancer's metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _TWO_HOURS_S = 7200
 
 @contextmanager
 def _traffic(sandbox: Sandbox, metric: str, value: float, for_s: int = 0) -> Iterator[None]:
-    """The load balancer measures another value of the API from now on, and for so long already."""
+    """Set a load balancer metric of the API to a value, from `for_s` seconds ago on."""
     where, elbv2 = required(api_service(sandbox).ecs), sandbox.aws("elbv2")
     service = sandbox.aws("ecs").describe_services(cluster=where.cluster, services=[where.service])["services"][0]
     name = required(sandbox.environment.load_balancer).name
@@ -53,13 +53,13 @@ def slow_since_the_deploy(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("slower-than-before", turns_red=["metric-p95-latency"])
 def slower_than_before(sandbox: Sandbox) -> Iterator[None]:
-    """The API answers in half a second, many times what it took before the deploy."""
+    """The API answers in half a second, much slower than before the deploy."""
     with _traffic(sandbox, "TargetResponseTime", 0.5):
         yield
 
 
 @fault("users-stay-away", turns_red=["metric-traffic-volume"])
 def users_stay_away(sandbox: Sandbox) -> Iterator[None]:
-    """The API has had a third of its usual requests for two hours."""
+    """For two hours the API has had only a third of its usual requests."""
     with _traffic(sandbox, "RequestCount", 1000.0, for_s=_TWO_HOURS_S):
         yield

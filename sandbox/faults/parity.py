@@ -1,4 +1,4 @@
-"""Faults of where staging and production are not alike."""
+"""Faults that make staging and production differ."""
 
 from __future__ import annotations
 
@@ -49,6 +49,6 @@ def production_behind(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("counterpart-of-another-policy", turns_red=["parity-edge"])
 def counterpart_of_another_policy(sandbox: Sandbox) -> Iterator[None]:
-    """The other environment's load balancer got a stricter TLS policy, which nobody tested here."""
+    """The other environment's load balancer has a stricter TLS policy, which was not tested here."""
     with changed_listener(sandbox, sandbox.site.other, SslPolicy="ELBSecurityPolicy-TLS13-1-3-2021-06"):
         yield

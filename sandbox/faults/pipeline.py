@@ -22,7 +22,7 @@ def run_failed(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("run-in-progress", turns_red=["wf-run-success"])
 def run_in_progress(sandbox: Sandbox) -> Iterator[None]:
-    """The API's deploy workflow is at work again for the same commit."""
+    """The API's deploy workflow is running again for the same commit."""
     name = sandbox.environment.services["api"].repository
     commit = sandbox.site.revision(sandbox.environment, name)
     run = sandbox.github.run(name, sandbox.environment.branch, commit)
@@ -44,7 +44,7 @@ def run_cancelled(sandbox: Sandbox) -> Iterator[None]:
 
 @contextmanager
 def _workflow(sandbox: Sandbox, name: str, before: str, after: str) -> Iterator[str]:
-    """A changed workflow on the environment's branch; the commit."""
+    """Push a changed workflow to the environment's branch; yields the commit."""
     text = workflows.of(name)[workflows.FILE]
     if before not in text:
         raise LookupError(f"the workflow of {name} has no {before!r}")
@@ -55,7 +55,7 @@ def _workflow(sandbox: Sandbox, name: str, before: str, after: str) -> Iterator[
 
 @fault("workflow-step-missing", turns_red=["wf-contract"])
 def workflow_step_missing(sandbox: Sandbox) -> Iterator[None]:
-    """The admin frontend's workflow invalidates no cache any more."""
+    """The admin frontend's workflow no longer invalidates the cache."""
     name = sandbox.environment.frontends["admin"].repository
     with _workflow(sandbox, name, "aws cloudfront create-invalidation", "echo"):
         yield
@@ -63,7 +63,7 @@ def workflow_step_missing(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("workflow-cuts-deploys-off", turns_red=["wf-guards", "wf-run-success"])
 def workflow_cuts_deploys_off(sandbox: Sandbox) -> Iterator[None]:
-    """A second push of the WebSocket server cancels the deploy of the first, wherever that is."""
+    """A second push of the WebSocket server cancels the first push's deploy, at any step."""
     name, group = sandbox.environment.services["websocket"].repository, "deploy-${{ github.ref_name }}"
     guard = f"concurrency:\n  group: {group}\n  cancel-in-progress: true"
     with _workflow(sandbox, name, f"concurrency: {group}", guard):
@@ -72,7 +72,7 @@ def workflow_cuts_deploys_off(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("workflow-with-stored-keys", turns_red=["wf-guards", "wf-run-success"])
 def workflow_with_stored_keys(sandbox: Sandbox) -> Iterator[None]:
-    """The WebSocket server's workflow brings AWS keys that are kept as secrets of the repository."""
+    """The WebSocket server's workflow uses AWS keys that are stored as secrets of the repository."""
     name = sandbox.environment.services["websocket"].repository
     keys = "    env:\n      AWS_ACCESS_KEY_ID: ${{ secrets.AWS_ACCESS_KEY_ID }}"
     with _workflow(sandbox, name, "    env:", keys):
@@ -89,7 +89,7 @@ def workflow_not_for_main(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("workflow-deploys-elsewhere", turns_red=["wf-env-mapping"])
 def workflow_deploys_elsewhere(sandbox: Sandbox) -> Iterator[None]:
-    """The user frontend's workflow was green, and uploaded staging's build to production's bucket."""
+    """The user frontend's workflow succeeded, but uploaded staging's build to production's bucket."""
     name, bucket = sandbox.environment.frontends["user"].repository, sandbox.site.production.frontends["user"].bucket
     with _workflow(sandbox, name, "s3://$BUCKET", f"s3://{bucket}") as commit:
         run = sandbox.github.run(name, sandbox.environment.branch, commit)
@@ -109,7 +109,7 @@ def workflow_not_protected(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("migration-after-update", turns_red=["wf-migration-order", "wf-run-success"])
 def migration_after_update(sandbox: Sandbox) -> Iterator[None]:
-    """The API's workflow migrates the database after the new tasks took over, as the deployment overview lists it."""
+    """The API's workflow migrates the database after the service's update, in the order of the deployment overview."""
     name = sandbox.environment.services["api"].repository
     text = workflows.of(name)[workflows.FILE]
     migrate = text[text.index("      - name: Migrate") : text.index("      - name: Update")]
@@ -120,7 +120,7 @@ def migration_after_update(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("workflow-step-for-one-branch", turns_red=["wf-contract", "wf-run-success"])
 def workflow_step_for_one_branch(sandbox: Sandbox) -> Iterator[None]:
-    """The WebSocket server is updated on a push to stg only: a push to main is green and deploys nothing."""
+    """The WebSocket server is updated on a push to stg only: a push to main succeeds and deploys nothing."""
     name, step = sandbox.environment.services["websocket"].repository, "      - name: Update the ECS service"
     with _workflow(sandbox, name, step, f"{step}\n        if: github.ref == 'refs/heads/stg'"):
         yield
@@ -128,7 +128,7 @@ def workflow_step_for_one_branch(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("workflow-step-may-fail", turns_red=["wf-can-fail", "wf-run-success"])
 def workflow_step_may_fail(sandbox: Sandbox) -> Iterator[None]:
-    """The API's workflow goes on where the migration failed, and ends green."""
+    """The API's workflow goes on after a failed migration, and succeeds."""
     name, step = sandbox.environment.services["api"].repository, "      - name: Migrate the database"
     with _workflow(sandbox, name, step, f"{step}\n        continue-on-error: true"):
         yield
@@ -136,7 +136,7 @@ def workflow_step_may_fail(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("workflow-swallows-a-failure", turns_red=["wf-can-fail", "wf-run-success"])
 def workflow_swallows_a_failure(sandbox: Sandbox) -> Iterator[None]:
-    """The upload of the user frontend may fail without a word: `|| true`."""
+    """The user frontend's workflow ignores a failed upload: `|| true`."""
     name = sandbox.environment.frontends["user"].repository
     with _workflow(sandbox, name, 'aws s3 sync dist "s3://$BUCKET"', 'aws s3 sync dist "s3://$BUCKET" || true'):
         yield
@@ -144,7 +144,7 @@ def workflow_swallows_a_failure(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("workflow-builds-a-fixed-ref", turns_red=["wf-builds-what-was-pushed", "wf-run-success"])
 def workflow_builds_a_fixed_ref(sandbox: Sandbox) -> Iterator[None]:
-    """The API's workflow checks out main, whatever branch was pushed."""
+    """The API's workflow always checks out main, not the pushed branch."""
     name, checkout = sandbox.environment.services["api"].repository, "uses: actions/checkout@v4"
     with _workflow(sandbox, name, checkout, f"{checkout}\n        with:\n          ref: main"):
         yield

@@ -11,7 +11,7 @@ from sandbox.site import required
 
 @fault("image-missing", turns_red=["ecr-image-exists"])
 def image_missing(sandbox: Sandbox) -> Iterator[None]:
-    """The registry lost the image that the API should run."""
+    """The image that the API should run is missing in the registry."""
     api, ecr = api_service(sandbox), sandbox.aws("ecr")
     tag = sandbox.site.revision(sandbox.environment, api.repository)
     wanted = {"repositoryName": required(api.image), "imageIds": [{"imageTag": tag}]}
@@ -23,7 +23,7 @@ def image_missing(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("registry-tags-mutable", turns_red=["ecr-repo-settings"])
 def registry_tags_mutable(sandbox: Sandbox) -> Iterator[None]:
-    """A tag of the API's image can be pushed again."""
+    """Tags of the API's images are mutable: a push can replace the image of a tag."""
     ecr, name = sandbox.aws("ecr"), required(api_service(sandbox).image)
     ecr.put_image_tag_mutability(repositoryName=name, imageTagMutability="MUTABLE")
     yield
@@ -44,7 +44,7 @@ def rollback_image_gone(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("image-with-holes", turns_red=["ecr-scan"])
 def image_with_holes(sandbox: Sandbox) -> Iterator[None]:
-    """The scan of the API's image found critical holes."""
+    """The scan of the API's image found critical vulnerabilities."""
     counts = {"CRITICAL": 2, "HIGH": 3}
     place = {"region": aws_region(sandbox), "repository": required(api_service(sandbox).image)}
     undo = sandbox.aws_overlay("scan-findings", **place, counts=counts)

@@ -1,4 +1,4 @@
-"""Faults of a release as git has it: commits, branches and tags."""
+"""Faults of a release in git: commits, branches and tags."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONG_AGO = timedelta(hours=30)
 
 @fault("git-branch-missing", turns_red=["git-remote-branches"])
 def git_branch_missing(sandbox: Sandbox) -> Iterator[None]:
-    """One repository has lost its dev branch."""
+    """One repository has no dev branch."""
     git = ["git", "--git-dir", str(path(sandbox.repositories, sandbox.environment.repositories[-1].name))]
     branch = "refs/heads/dev"
     commit = subprocess.run([*git, "rev-parse", branch], check=True, capture_output=True, text=True).stdout.strip()
@@ -29,7 +29,7 @@ def git_branch_missing(sandbox: Sandbox) -> Iterator[None]:
 
 @contextmanager
 def _tagged(sandbox: Sandbox, name: str, tag: str, target: str | None) -> Iterator[None]:
-    """A tag on another object, or gone."""
+    """Move a tag to another object, or delete it."""
     repository, ref = repositories.path(sandbox.repositories, name), f"refs/tags/{tag}"
     before = repositories.refs(repository, "refs/tags").get(tag)
     repositories.set_ref(repository, ref, target)
@@ -47,7 +47,7 @@ def _newest_tag(sandbox: Sandbox, name: str) -> str:
 
 @fault("hotfix-not-merged-back", turns_red=["git-main-in-stg", "git-hotfix-backmerge", "git-deploy-tag"])
 def hotfix_not_merged_back(sandbox: Sandbox) -> Iterator[None]:
-    """Production got a hotfix of the WebSocket server yesterday, untagged, that staging and dev do not have."""
+    """Yesterday's hotfix of the WebSocket server on production has no tag and is missing on staging and dev."""
     name = sandbox.environment.services["websocket"].repository
     with pushed(sandbox, name, _live(sandbox), {"hotfix.js": "export const fixed = true;\n"}, _LONG_AGO):
         yield
@@ -55,7 +55,7 @@ def hotfix_not_merged_back(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("hotfix-conflicts", turns_red=["git-merge-clean", "git-main-in-stg", "git-deploy-tag"])
 def hotfix_conflicts(sandbox: Sandbox) -> Iterator[None]:
-    """Production got a hotfix an hour ago, in the lines that staging changed too."""
+    """Production's hotfix of an hour ago changes the same lines as staging."""
     name = sandbox.environment.repositories[-1].name
     with pushed(sandbox, name, _live(sandbox), {"CHANGELOG.md": f"# {name}\n\n- A hotfix.\n"}):
         yield
@@ -63,7 +63,7 @@ def hotfix_conflicts(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("hotfix-missing-in-dev", turns_red=["git-hotfix-backmerge", "git-stg-in-dev", "git-deploy-tag"])
 def hotfix_missing_in_dev(sandbox: Sandbox) -> Iterator[None]:
-    """A hotfix of yesterday was merged back to staging, but not to dev."""
+    """Yesterday's hotfix was merged back to staging, but not to dev."""
     name, fix = sandbox.environment.repositories[-1].name, {"hotfix.conf": "fixed = true\n"}
     with (
         pushed(sandbox, name, _live(sandbox), fix, _LONG_AGO) as commit,
@@ -74,7 +74,7 @@ def hotfix_missing_in_dev(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("fixed-on-staging-alone", turns_red=["git-stg-in-dev"])
 def fixed_on_staging_alone(sandbox: Sandbox) -> Iterator[None]:
-    """Somebody fixed the Redis settings on staging's branch, and dev does not have it."""
+    """A fix of the Redis settings on staging's branch is missing on dev."""
     name = sandbox.environment.repositories[-2].name
     with pushed(sandbox, name, staged(sandbox), {"redis.conf": "maxmemory-policy volatile-lru\n"}):
         yield
@@ -82,7 +82,7 @@ def fixed_on_staging_alone(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("released-already", turns_red=["git-release-diff", "git-deploy-tag", "git-deployment-log"])
 def released_already(sandbox: Sandbox) -> Iterator[None]:
-    """Somebody merged staging's branch into the live one in every repository, and tagged none."""
+    """Staging's branch was merged into production's in every repository, without any tag."""
     moved = []
     for repository in sandbox.environment.repositories:
         path = repositories.path(sandbox.repositories, repository.name)
@@ -96,7 +96,7 @@ def released_already(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("deploy-tag-missing", turns_red=["git-deploy-tag", "git-rollback-target"])
 def deploy_tag_missing(sandbox: Sandbox) -> Iterator[None]:
-    """The last deployment was tagged in all repositories but one."""
+    """The tag of the last deployment is missing in one repository."""
     name = sandbox.environment.repositories[-1].name
     with _tagged(sandbox, name, _newest_tag(sandbox, name), None):
         yield
@@ -104,7 +104,7 @@ def deploy_tag_missing(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("deployment-not-logged", turns_red=["git-deployment-log"])
 def deployment_not_logged(sandbox: Sandbox) -> Iterator[None]:
-    """Every repository was tagged for one more deployment, and the log does not have it."""
+    """Every repository has the tag of another deployment that is missing in the deployment log."""
     form = required(sandbox.environment.git).deploy_tag
     tag = (datetime.now(UTC) - timedelta(hours=1)).strftime(form)
     with ExitStack() as stack:
@@ -116,7 +116,7 @@ def deployment_not_logged(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("staging-moved-on", turns_red=["git-tested-sha", "wf-run-success"])
 def staging_moved_on(sandbox: Sandbox) -> Iterator[None]:
-    """Somebody pushed to the environment's branch of the WebSocket server, and no deploy has started."""
+    """The environment's branch of the WebSocket server has a new commit, but no deploy has started."""
     name = sandbox.environment.services["websocket"].repository
     with developed(sandbox, name, sandbox.environment.branch, {"NEWS.md": "One more change.\n"}):
         yield

@@ -1,4 +1,4 @@
-"""Faults of how the API scales."""
+"""Faults of the API's scaling."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _scalable(sandbox: Sandbox) -> dict[str, str]:
 
 @fault("scaling-suspended", turns_red=["scaling-registered"])
 def scaling_suspended(sandbox: Sandbox) -> Iterator[None]:
-    """Somebody suspended the API's scaling during an incident, and forgot it."""
+    """The API's scaling was suspended during an incident and never resumed."""
     scaling, target = sandbox.aws("application-autoscaling"), _scalable(sandbox)
     states = ("DynamicScalingInSuspended", "DynamicScalingOutSuspended", "ScheduledScalingSuspended")
     scaling.register_scalable_target(**target, SuspendedState=dict.fromkeys(states, True))
@@ -30,7 +30,7 @@ def scaling_suspended(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("scaling-without-room", turns_red=["scaling-registered"])
 def scaling_without_room(sandbox: Sandbox) -> Iterator[None]:
-    """The API may not grow beyond the tasks that it has."""
+    """The maximum of the API's scaling is its current number of tasks."""
     scaling, target = sandbox.aws("application-autoscaling"), _scalable(sandbox)
     known = scaling.describe_scalable_targets(ServiceNamespace="ecs", ResourceIds=[target["ResourceId"]])
     before = known["ScalableTargets"][0]
@@ -41,7 +41,7 @@ def scaling_without_room(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("scaling-down-to-one", turns_red=["scaling-registered"], production=True)
 def scaling_down_to_one(sandbox: Sandbox) -> Iterator[None]:
-    """The API may shrink to a single task."""
+    """The API's scaling may reduce the service to a single task."""
     scaling, target = sandbox.aws("application-autoscaling"), _scalable(sandbox)
     known = scaling.describe_scalable_targets(ServiceNamespace="ecs", ResourceIds=[target["ResourceId"]])
     before = known["ScalableTargets"][0]
@@ -52,7 +52,7 @@ def scaling_down_to_one(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("scaling-at-its-limit", turns_red=["scaling-not-maxed"])
 def scaling_at_its_limit(sandbox: Sandbox) -> Iterator[None]:
-    """The API has as many tasks as it may have."""
+    """The API runs its maximum number of tasks."""
     scaling, target = sandbox.aws("application-autoscaling"), _scalable(sandbox)
     known = scaling.describe_scalable_targets(ServiceNamespace="ecs", ResourceIds=[target["ResourceId"]])
     before = {key: known["ScalableTargets"][0][key] for key in ("MinCapacity", "MaxCapacity")}
@@ -64,7 +64,7 @@ def scaling_at_its_limit(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("scaling-policy-gone", turns_red=["scaling-policies"])
 def scaling_policy_gone(sandbox: Sandbox) -> Iterator[None]:
-    """Nothing makes the API scale."""
+    """The API has no scaling policy."""
     scaling, target = sandbox.aws("application-autoscaling"), _scalable(sandbox)
     policy = _policy(sandbox)
     scaling.delete_scaling_policy(**target, PolicyName=policy["PolicyName"])
@@ -75,7 +75,7 @@ def scaling_policy_gone(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("scaling-alarm-gone", turns_red=["scaling-policies"])
 def scaling_alarm_gone(sandbox: Sandbox) -> Iterator[None]:
-    """Somebody deleted the alarm that makes the API grow."""
+    """The alarm that scales the API out was deleted."""
     cloudwatch, name = sandbox.aws("cloudwatch"), _policy(sandbox)["Alarms"][0]["AlarmName"]
     alarm = cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]
     cloudwatch.delete_alarms(AlarmNames=[name])

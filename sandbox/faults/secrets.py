@@ -15,7 +15,7 @@ from sandbox.site import required
 
 @fault("aws-denies-secrets", turns_red=["secret-exists", "secret-fields", "ecs-taskdef-contract"])
 def aws_denies_secrets(sandbox: Sandbox) -> Iterator[None]:
-    """The suite's role may not look at secrets; whoever logs in with them can't be judged."""
+    """The suite's role may not read secrets, so the logins that use them can't be checked."""
     with refusing(sandbox, "secretsmanager", "AccessDeniedException"):
         yield
 
@@ -31,7 +31,7 @@ def secret_scheduled_for_deletion(sandbox: Sandbox) -> Iterator[None]:
 
 @contextmanager
 def _rewritten(sandbox: Sandbox, name: str, change: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-    """A secret with another value."""
+    """Change the value of a secret."""
     client = sandbox.aws("secretsmanager")
     before = client.get_secret_value(SecretId=name)
     value = json.loads(before["SecretString"])
@@ -39,7 +39,7 @@ def _rewritten(sandbox: Sandbox, name: str, change: Callable[[dict[str, Any]], N
     after = client.put_secret_value(SecretId=name, SecretString=json.dumps(value))
     try:
         yield
-    finally:  # the version that tasks started with is current again
+    finally:  # make the version that the tasks started with current again
         client.update_secret_version_stage(
             SecretId=name,
             VersionStage="AWSCURRENT",
@@ -67,7 +67,7 @@ def secret_without_a_password(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("secret-changed-under-tasks", turns_red=["secret-rotation-state"])
 def secret_changed_under_tasks(sandbox: Sandbox) -> Iterator[None]:
-    """The broker's secret got a new version, and no task was started since."""
+    """The broker's secret got a new version, and no task has started since then."""
     client, name = sandbox.aws("secretsmanager"), required(sandbox.environment.broker).secret
     before = client.get_secret_value(SecretId=name)
     after = client.put_secret_value(SecretId=name, SecretString=before["SecretString"])
@@ -82,7 +82,7 @@ def secret_changed_under_tasks(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("rotation-overdue", turns_red=["secret-rotation-state"])
 def rotation_overdue(sandbox: Sandbox) -> Iterator[None]:
-    """The database's secret should have rotated yesterday, and did not."""
+    """The rotation of the database's secret was due yesterday and did not happen."""
     due = int((datetime.now(UTC) - timedelta(days=1)).timestamp())
     name = required(sandbox.environment.database).secret
     undo = sandbox.aws_overlay("secret-rotation", region=aws_region(sandbox), name=name, rotates=True, due=due)

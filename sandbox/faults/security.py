@@ -1,4 +1,4 @@
-"""Faults of security groups and routes: who may reach what, however it is written, and who no longer can."""
+"""Faults of security groups and routes: access that is too wide, in every notation, and access that is missing."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _group(sandbox: Sandbox, name: str) -> dict[str, Any]:
 
 @contextmanager
 def _opened(sandbox: Sandbox, name: str, permission: dict[str, Any]) -> Iterator[None]:
-    """A security group that lets in one more."""
+    """Add an ingress permission to a security group."""
     ec2, change = sandbox.aws("ec2"), {"GroupId": _id(sandbox, name), "IpPermissions": [permission]}
     ec2.authorize_security_group_ingress(**change)
     try:
@@ -49,7 +49,7 @@ def _opened(sandbox: Sandbox, name: str, permission: dict[str, Any]) -> Iterator
 
 @contextmanager
 def _closed(sandbox: Sandbox, name: str, permission: dict[str, Any]) -> Iterator[None]:
-    """A security group that lets in one less."""
+    """Remove an ingress permission from a security group."""
     ec2, change = sandbox.aws("ec2"), {"GroupId": _id(sandbox, name), "IpPermissions": [permission]}
     ec2.revoke_security_group_ingress(**change)
     try:
@@ -75,13 +75,13 @@ def _balancer(sandbox: Sandbox) -> str:
 
 
 def _only_of(wider: Sequence[str], narrower: Sequence[str]) -> str:
-    """The group that may reach the one and not the other."""
+    """The only group that is in `wider` and not in `narrower`."""
     return next(name for name in wider if name not in narrower)
 
 
 @fault("database-open-to-an-address", turns_red=["sg-db-ingress"])
 def database_open_to_an_address(sandbox: Sandbox) -> Iterator[None]:
-    """Somebody opened the database to an address of theirs."""
+    """The database is open to a single address."""
     with _opened(sandbox, _database(sandbox), _tcp(_DATABASE, **_v4(_STRANGER))):
         yield
 
@@ -95,21 +95,21 @@ def database_open_over_ipv6(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("database-open-by-a-range", turns_red=["sg-db-ingress"])
 def database_open_by_a_range(sandbox: Sandbox) -> Iterator[None]:
-    """A range of ports that is open to an address contains the database's."""
+    """A port range that is open to an address contains the database's port."""
     with _opened(sandbox, _database(sandbox), _tcp(5000, 6000, **_v4(_STRANGER))):
         yield
 
 
 @fault("database-open-to-any-protocol", turns_red=["sg-db-ingress"])
 def database_open_to_any_protocol(sandbox: Sandbox) -> Iterator[None]:
-    """An address may reach the database's group with any protocol, which names no port at all."""
+    """The database's group is open to an address for all protocols, a rule without ports."""
     with _opened(sandbox, _database(sandbox), {"IpProtocol": "-1", **_v4(_STRANGER)}):
         yield
 
 
 @contextmanager
 def _prefix_list(sandbox: Sandbox, *blocks: str) -> Iterator[dict[str, Any]]:
-    """A managed prefix list of those blocks, as a source."""
+    """Create a managed prefix list of CIDR blocks; yields a permission source that refers to it."""
     ec2 = sandbox.aws("ec2")
     id_ = ec2.create_managed_prefix_list(
         PrefixListName="offices", MaxEntries=len(blocks), AddressFamily="IPv4", Entries=[{"Cidr": b} for b in blocks]
@@ -149,14 +149,14 @@ def database_closed_to_the_api(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("database-open-to-the-world", turns_red=["sg-db-ingress", "sg-no-world-ports"])
 def database_open_to_the_world(sandbox: Sandbox) -> Iterator[None]:
-    """Everybody may reach the database."""
+    """The database is open to the world."""
     with _opened(sandbox, _database(sandbox), _tcp(_DATABASE, **_v4(_WORLD))):
         yield
 
 
 @fault("cache-open-to-an-address", turns_red=["sg-redis-ingress"])
 def cache_open_to_an_address(sandbox: Sandbox) -> Iterator[None]:
-    """Somebody opened Redis to an address of theirs."""
+    """Redis is open to a single address."""
     with _opened(sandbox, _cache(sandbox), _tcp(_CACHE, **_v4(_STRANGER))):
         yield
 
@@ -172,7 +172,7 @@ def cache_closed_to_the_websocket(sandbox: Sandbox) -> Iterator[None]:
 
 @contextmanager
 def _another_group(sandbox: Sandbox, like: str, permission: dict[str, Any]) -> Iterator[str]:
-    """The id of a new group beside the one of that name, with everything that lets in and one more."""
+    """Create a copy of a security group with one more ingress permission; yields the new group's id."""
     ec2 = sandbox.aws("ec2")
     before = ec2.describe_security_groups(GroupIds=[_id(sandbox, like)])["SecurityGroups"][0]
     new = ec2.create_security_group(GroupName=f"{like}-new", Description="a trial", VpcId=before["VpcId"])["GroupId"]
@@ -185,7 +185,7 @@ def _another_group(sandbox: Sandbox, like: str, permission: dict[str, Any]) -> I
 
 @fault("cache-in-another-group", turns_red=["sg-redis-ingress"])
 def cache_in_another_group(sandbox: Sandbox) -> Iterator[None]:
-    """The cache got a second security group, which takes an address; the one with its name is as it was."""
+    """The cache has a second security group, which is open to an address; its usual group is unchanged."""
     aws, cache = required(sandbox.environment.aws), required(sandbox.environment.cache)
     with _another_group(sandbox, _cache(sandbox), _tcp(_CACHE, **_v4(_STRANGER))) as another:
         groups = [_id(sandbox, _cache(sandbox)), another]
@@ -198,7 +198,7 @@ def cache_in_another_group(sandbox: Sandbox) -> Iterator[None]:
 
 @contextmanager
 def _broker_behind(sandbox: Sandbox, *groups: str) -> Iterator[None]:
-    """The broker with those security groups, by id."""
+    """Give the broker these security groups, by id."""
     mq, name = sandbox.aws("mq"), required(sandbox.environment.broker).amazon_mq
     broker = next(b["BrokerId"] for b in mq.list_brokers()["BrokerSummaries"] if b["BrokerName"] == name)
     before = mq.describe_broker(BrokerId=broker)["SecurityGroups"]
@@ -211,7 +211,7 @@ def _broker_behind(sandbox: Sandbox, *groups: str) -> Iterator[None]:
 
 @fault("broker-in-another-group", turns_red=["sg-mq-ingress"])
 def broker_in_another_group(sandbox: Sandbox) -> Iterator[None]:
-    """The broker got a second security group, which takes an address; the one with its name is as it was."""
+    """The broker has a second security group, which is open to an address; its usual group is unchanged."""
     named = _id(sandbox, _broker_group(sandbox))
     with (
         _another_group(sandbox, _broker_group(sandbox), _tcp(_BROKER, **_v4(_STRANGER))) as another,
@@ -222,21 +222,21 @@ def broker_in_another_group(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("broker-without-its-group", turns_red=["sg-mq-ingress"])
 def broker_without_its_group(sandbox: Sandbox) -> Iterator[None]:
-    """The broker stands behind the cache's security group, and the one with its name guards nothing."""
+    """The broker uses the cache's security group instead of its own."""
     with _broker_behind(sandbox, _id(sandbox, _cache(sandbox))):
         yield
 
 
 @fault("broker-open-to-an-address", turns_red=["sg-mq-ingress"])
 def broker_open_to_an_address(sandbox: Sandbox) -> Iterator[None]:
-    """Somebody opened the broker to an address of theirs."""
+    """The broker is open to a single address."""
     with _opened(sandbox, _broker_group(sandbox), _tcp(_BROKER, **_v4(_STRANGER))):
         yield
 
 
 @fault("broker-console-open", turns_red=["sg-mq-ingress"])
 def broker_console_open(sandbox: Sandbox) -> Iterator[None]:
-    """Somebody opened the broker's console to an address of theirs."""
+    """The broker's web console is open to a single address."""
     with _opened(sandbox, _broker_group(sandbox), _tcp(_CONSOLE, **_v4(_STRANGER))):
         yield
 
@@ -251,7 +251,7 @@ def broker_closed_to_the_api(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("ssh-open-to-the-world", turns_red=["sg-no-world-ports"])
 def ssh_open_to_the_world(sandbox: Sandbox) -> Iterator[None]:
-    """A range of low ports that contains 22 is open to all of IPv6."""
+    """A port range that contains 22 is open to every IPv6 address."""
     verify = required(sandbox.environment.database).ingress_from[-1]
     with _opened(sandbox, verify, _tcp(20, 30, **_v6(_WORLD_V6))):
         yield
@@ -259,7 +259,7 @@ def ssh_open_to_the_world(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("docker-open-to-the-world", turns_red=["sg-no-world-ports"])
 def docker_open_to_the_world(sandbox: Sandbox) -> Iterator[None]:
-    """Everybody may reach Docker's own port."""
+    """Docker's API port is open to the world."""
     verify = required(sandbox.environment.database).ingress_from[-1]
     with _opened(sandbox, verify, _tcp(2375, **_v4(_WORLD))):
         yield
@@ -267,7 +267,7 @@ def docker_open_to_the_world(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("ssh-open-to-a-list-of-the-world", turns_red=["sg-no-world-ports"])
 def ssh_open_to_a_list_of_the_world(sandbox: Sandbox) -> Iterator[None]:
-    """A prefix list that may use SSH holds everybody, beside an office."""
+    """SSH is open to a prefix list that contains an office's network and 0.0.0.0/0."""
     verify = required(sandbox.environment.database).ingress_from[-1]
     with _prefix_list(sandbox, _STRANGER, _WORLD) as everybody, _opened(sandbox, verify, _tcp(22, **everybody)):
         yield
@@ -275,21 +275,21 @@ def ssh_open_to_a_list_of_the_world(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("balancer-opens-another-port", turns_red=["sg-alb-ingress"])
 def balancer_opens_another_port(sandbox: Sandbox) -> Iterator[None]:
-    """The load balancer takes more from the world than HTTP and HTTPS."""
+    """The load balancer's group opens another port to the world, beside HTTP and HTTPS."""
     with _opened(sandbox, _balancer(sandbox), _tcp(9090, **_v4(_WORLD))):
         yield
 
 
 @fault("test-listener-open-to-the-world", turns_red=["sg-alb-ingress"])
 def test_listener_open_to_the_world(sandbox: Sandbox) -> Iterator[None]:
-    """Everybody sees a revision before it was verified."""
+    """The test listener is open to the world: anybody can reach a revision before it is verified."""
     with _opened(sandbox, _balancer(sandbox), _tcp(8443, **_v4(_WORLD))):
         yield
 
 
 @fault("balancer-closed", turns_red=["sg-alb-ingress"])
 def balancer_closed(sandbox: Sandbox) -> Iterator[None]:
-    """The load balancer no longer takes HTTPS from the world."""
+    """The load balancer's group no longer allows HTTPS from the world."""
     with _closed(sandbox, _balancer(sandbox), _tcp(443, **_v4(_WORLD), **_v6(_WORLD_V6))):
         yield
 
@@ -301,7 +301,7 @@ def _tasks_group(sandbox: Sandbox) -> str:
 
 @fault("tasks-open-to-a-stranger", turns_red=["sg-tasks-ingress-alb-only"])
 def tasks_open_to_a_stranger(sandbox: Sandbox) -> Iterator[None]:
-    """Somebody who debugged the API from home can still reach its tasks, past the load balancer."""
+    """A home address can still reach the API's tasks past the load balancer, after a debugging session."""
     port, ec2 = api_ecs(sandbox).port, sandbox.aws("ec2")
     permission = {"IpProtocol": "tcp", "FromPort": port, "ToPort": port, "IpRanges": [{"CidrIp": _STRANGER}]}
     change = {"GroupId": _tasks_group(sandbox), "IpPermissions": [permission]}
@@ -312,7 +312,7 @@ def tasks_open_to_a_stranger(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("tasks-closed-to-the-balancer", turns_red=["sg-tasks-ingress-alb-only"])
 def tasks_closed_to_the_balancer(sandbox: Sandbox) -> Iterator[None]:
-    """The API's tasks no longer take connections from the load balancer."""
+    """The group of the API's tasks no longer allows connections from the load balancer."""
     group, ec2 = _tasks_group(sandbox), sandbox.aws("ec2")
     before = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["IpPermissions"]
     ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=before)
@@ -322,7 +322,7 @@ def tasks_closed_to_the_balancer(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("database-subnet-public", turns_red=["net-private-subnets"])
 def database_subnet_public(sandbox: Sandbox) -> Iterator[None]:
-    """A route leads from the internet into the database's subnets."""
+    """The database's subnets have a route to the internet gateway."""
     ec2, instance = sandbox.aws("ec2"), required(sandbox.environment.database).instance
     group = sandbox.aws("rds").describe_db_instances(DBInstanceIdentifier=instance)["DBInstances"][0]["DBSubnetGroup"]
     subnet = group["Subnets"][0]["SubnetIdentifier"]
@@ -337,7 +337,7 @@ def database_subnet_public(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("tasks-without-a-way-out", turns_red=["net-task-egress"])
 def tasks_without_a_way_out(sandbox: Sandbox) -> Iterator[None]:
-    """The default route of the tasks' subnets is gone: those that run go on, and no new one can start."""
+    """The default route of the tasks' subnets is missing: running tasks continue, but new ones can't start."""
     ec2, subnets = (
         sandbox.aws("ec2"),
         api_ecs_service(sandbox)["networkConfiguration"]["awsvpcConfiguration"]["subnets"],

@@ -1,4 +1,4 @@
-"""Faults of a bucket: who may read it, and how it keeps its objects."""
+"""Faults of a bucket: who may read it, and how it stores objects."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sandbox.faults.common import CDN_SETTLED, refusing, user_bucket
 
 @fault("aws-denies-buckets", turns_red=["s3-bucket-exists", "s3-encryption"])
 def aws_denies_buckets(sandbox: Sandbox) -> Iterator[None]:
-    """The suite's role may look at no bucket; what S3 refuses to a HEAD request has no body to say why."""
+    """The suite's role may not read any bucket; S3's refusal of a HEAD request has no body with the reason."""
     with refusing(sandbox, "s3", "AccessDenied"):
         yield
 
 
 @fault("bucket-forgets-versions", turns_red=["s3-versioning"])
 def bucket_forgets_versions(sandbox: Sandbox) -> Iterator[None]:
-    """The user frontend's bucket keeps no earlier versions."""
+    """Versioning of the user frontend's bucket is off."""
     s3, bucket = sandbox.aws("s3"), user_bucket(sandbox)
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
     yield
@@ -48,7 +48,7 @@ def bucket_missing(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("bucket-may-be-public", turns_red=["s3-public-access-block"])
 def bucket_may_be_public(sandbox: Sandbox) -> Iterator[None]:
-    """One of the user frontend's public access blocks is off."""
+    """One of the public access blocks of the user frontend's bucket is off."""
     s3, bucket = sandbox.aws("s3"), user_bucket(sandbox)
     before = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
     s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration={**before, "RestrictPublicBuckets": False})
@@ -58,7 +58,7 @@ def bucket_may_be_public(sandbox: Sandbox) -> Iterator[None]:
 
 @contextmanager
 def _policy(sandbox: Sandbox, change: Callable[[dict[str, Any]], object]) -> Iterator[None]:
-    """The user frontend's bucket policy, with its one statement changed."""
+    """Change the only statement of the user frontend's bucket policy."""
     s3, bucket = sandbox.aws("s3"), user_bucket(sandbox)
     before = s3.get_bucket_policy(Bucket=bucket)["Policy"]
     policy = json.loads(before)
@@ -83,7 +83,7 @@ def bucket_readable_by_the_world(sandbox: Sandbox) -> Iterator[None]:
     "bucket-open-to-the-world", turns_red=["s3-public-access-block", "s3-policy-oac-only", "s3-direct-access-denied"]
 )
 def bucket_open_to_the_world(sandbox: Sandbox) -> Iterator[None]:
-    """The user frontend's bucket policy lets everybody read, and no public access block overrides it."""
+    """The user frontend's bucket policy lets everybody read, and no public access block prevents it."""
     s3, bucket = sandbox.aws("s3"), user_bucket(sandbox)
     before = s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"]
     s3.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=dict.fromkeys(before, False))

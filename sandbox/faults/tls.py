@@ -18,7 +18,7 @@ _FRONTEND = ["tls-handshake", "cdn-index-200", "cdn-assets-resolve", "cdn-spa-de
 
 @fault("acm-certificate-expiring", turns_red=["acm-certificate-valid"])
 def acm_certificate_expiring(sandbox: Sandbox) -> Iterator[None]:
-    """The load balancer's listener has a certificate that expires in two days, and nobody renews it."""
+    """The certificate of the load balancer's listener expires in two days and is not renewed automatically."""
     pems = sandbox.authority.issue(sandbox.environment.hosts, expires_in=timedelta(days=2)).pems()
     acm = sandbox.aws("acm")
     expiring = acm.import_certificate(
@@ -33,7 +33,7 @@ def acm_certificate_expiring(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("acm-validation-record-gone", turns_red=["acm-validation-record", "acm-certificate-valid"])
 def acm_validation_record_gone(sandbox: Sandbox) -> Iterator[None]:
-    """The load balancer's certificate can't be validated: somebody cleared the zone of records that looked odd."""
+    """The load balancer's certificate can't be validated: its validation record was deleted from the zone."""
     acm, host = sandbox.aws("acm"), sandbox.environment.services["api"].host
     pending = acm.request_certificate(DomainName=host, ValidationMethod="DNS")["CertificateArn"]
     with changed_listener(sandbox, sandbox.environment, Certificates=[{"CertificateArn": pending}]):
@@ -43,42 +43,42 @@ def acm_validation_record_gone(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("listener-takes-old-tls", turns_red=["tls-min-version", "parity-edge"])
 def listener_takes_old_tls(sandbox: Sandbox) -> Iterator[None]:
-    """The load balancer takes TLS 1.0, by the policy that a new listener used to have."""
+    """The load balancer accepts TLS 1.0, by the former default policy of new listeners."""
     with changed_listener(sandbox, sandbox.environment, SslPolicy="ELBSecurityPolicy-2016-08"):
         yield
 
 
 @fault("api-refuses", turns_red=_API)
 def api_refuses(sandbox: Sandbox) -> Iterator[None]:
-    """Nobody listens on the API's port 443."""
+    """No server listens on the API's port 443."""
     with relay_mode(sandbox, "refuse", "api"):
         yield
 
 
 @fault("api-blackhole", turns_red=_API)
 def api_blackhole(sandbox: Sandbox) -> Iterator[None]:
-    """The API's port 443 accepts connections and never says a word."""
+    """The API's port 443 accepts connections but never answers."""
     with relay_mode(sandbox, "blackhole", "api"):
         yield
 
 
 @fault("websocket-refuses", turns_red=_WEBSOCKET)
 def websocket_refuses(sandbox: Sandbox) -> Iterator[None]:
-    """Nobody listens on the WebSocket server's port 443."""
+    """No server listens on the WebSocket server's port 443."""
     with relay_mode(sandbox, "refuse", "websocket"):
         yield
 
 
 @fault("frontend-resets", turns_red=_FRONTEND)
 def frontend_resets(sandbox: Sandbox) -> Iterator[None]:
-    """Connections to the user frontend are reset as soon as they are open."""
+    """Connections to the user frontend are reset right after they open."""
     with relay_mode(sandbox, "reset", "user"):
         yield
 
 
 @fault("certificate-expiring", turns_red=["tls-cert-expiry"])
 def certificate_expiring(sandbox: Sandbox) -> Iterator[None]:
-    """The certificate of every public host has five days left: its renewal has failed for weeks."""
+    """The certificate of every public host expires in five days: its renewal has failed for weeks."""
     with _public_certificate(sandbox, sandbox.authority, expires_in=timedelta(days=5)):
         yield
 
@@ -94,7 +94,7 @@ def certificate_expired(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("certificate-wrong-name", turns_red=["tls-handshake", "tls-san-covers-host", "api-health"])
 def certificate_wrong_name(sandbox: Sandbox) -> Iterator[None]:
-    """The API presents a certificate for the apex only: a name without a wildcard covers no other host."""
+    """The API presents a certificate for the zone's apex only, which does not cover the API's host."""
     zone = sandbox.environment.dns.zone or "example.com"
     with _certificate(sandbox, ["api"], sandbox.authority.issue([zone]).context()):
         yield
@@ -102,14 +102,14 @@ def certificate_wrong_name(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("certificate-untrusted", turns_red=["tls-handshake", "api-health", "cdn-index-200", "ws-handshake"])
 def certificate_untrusted(sandbox: Sandbox) -> Iterator[None]:
-    """The public hosts present a certificate of an authority that nobody trusts."""
+    """The public hosts present a certificate of an untrusted authority."""
     with _public_certificate(sandbox, Authority(), expires_in=timedelta(days=90)):
         yield
 
 
 @contextmanager
 def _certificate(sandbox: Sandbox, names: Iterable[str], context: ssl.SSLContext) -> Iterator[None]:
-    """These relays present another certificate, for a while."""
+    """Let these relays present another certificate until the fault is healed."""
     relays = [sandbox.relay(name) for name in names]
     before = [relay.certificate for relay in relays]
     for relay in relays:
@@ -122,7 +122,7 @@ def _certificate(sandbox: Sandbox, names: Iterable[str], context: ssl.SSLContext
 def _public_certificate(
     sandbox: Sandbox, authority: Authority, *, expires_in: timedelta
 ) -> AbstractContextManager[None]:
-    """Every public host presents a certificate for its right name by that authority, for a while."""
+    """Let every public host present a certificate for its right name from another authority, until healed."""
     environment = sandbox.environment
     context = authority.issue(environment.hosts, expires_in=expires_in).context()
     return _certificate(sandbox, [*environment.services, *environment.frontends], context)

@@ -1,4 +1,4 @@
-"""Faults of what a run itself needs before it can judge anything."""
+"""Faults of the run itself: its credentials, its configuration, and its network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sandbox.overlay import PROFILE
 
 @fault("aws-foreign-role", turns_red=["aws-caller-identity"])
 def aws_foreign_role(sandbox: Sandbox) -> Iterator[None]:
-    """The profile's credentials are those of a role that may deploy, not of the one that only looks."""
+    """The profile has the credentials of the deploy role instead of the read-only role."""
     iam, role = sandbox.aws("iam"), "gli-deploy"
     trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"}]}
     arn = iam.create_role(RoleName=role, AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
@@ -47,13 +47,13 @@ def production_in_the_overlay(sandbox: Sandbox) -> Iterator[None]:
     turns_red=["vantage-vpc-reachable", "db-tcp-reachable", "db-credentials-valid", "redis-ping", "mq-amqp-login"],
 )
 def runner_outside_the_vpc(sandbox: Sandbox) -> Iterator[None]:
-    """Nothing of the data tier opens to the runner, and everything to the API."""
+    """The runner can't connect to the data tier, but the API can."""
     with relay_mode(sandbox, "refuse", *({"database", "cache", "broker"} & sandbox.relays.keys())):
         yield
 
 
 @fault("aws-unreachable", turns_red=["aws-caller-identity"])
 def aws_unreachable(sandbox: Sandbox) -> Iterator[None]:
-    """The AWS API resets every connection; whoever connects to moto itself still gets through."""
+    """The AWS API resets every connection; only the sandbox's own direct connections to moto work."""
     with relay_mode(sandbox, "reset", "aws"):
         yield

@@ -27,7 +27,7 @@ def websocket_without_pongs(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("websocket-mute", turns_red=["ws-app-echo"])
 def websocket_mute(sandbox: Sandbox) -> Iterator[None]:
-    """The WebSocket server upgrades and then never answers a message."""
+    """The WebSocket server accepts the upgrade but never answers a message."""
     sandbox.websocket.mute = True
     yield
     sandbox.websocket.mute = False
@@ -35,7 +35,7 @@ def websocket_mute(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("websocket-open-to-anybody", turns_red=["ws-auth-enforced"])
 def websocket_open_to_anybody(sandbox: Sandbox) -> Iterator[None]:
-    """The WebSocket server's protected path takes whoever comes, without a token."""
+    """The WebSocket server's protected path accepts clients without a token."""
     sandbox.websocket.open_to_anybody = True
     yield
     sandbox.websocket.open_to_anybody = False
@@ -43,7 +43,7 @@ def websocket_open_to_anybody(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("websocket-without-subprotocol", turns_red=["ws-subprotocol"])
 def websocket_without_subprotocol(sandbox: Sandbox) -> Iterator[None]:
-    """The WebSocket server takes none of the subprotocols that the frontends offer."""
+    """The WebSocket server accepts none of the subprotocols that the frontends offer."""
     sandbox.websocket.no_subprotocol = True
     yield
     sandbox.websocket.no_subprotocol = False
@@ -51,9 +51,9 @@ def websocket_without_subprotocol(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("websocket-idle-cut", turns_red=["ws-idle-survives"])
 def websocket_idle_cut(sandbox: Sandbox) -> Iterator[None]:
-    """A WebSocket session without a message is cut off, as by a load balancer with a short idle timeout."""
+    """An idle WebSocket session is cut off, as by a load balancer with a short idle timeout."""
     hold = f'"idle_hold_s" = {IDLE_HOLD_S}'
-    sandbox.websocket.patience_s = 2.5  # on a busy machine, a session that talks takes a while to say its first word
+    sandbox.websocket.patience_s = 2.5  # on a busy machine, the first message of an active session takes a while
     with rewritten_overlay(sandbox, hold, '"idle_hold_s" = 3.0'):
         yield
     sandbox.websocket.patience_s = None
@@ -61,7 +61,7 @@ def websocket_idle_cut(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("websocket-any-origin", turns_red=["ws-origin-policy"])
 def websocket_any_origin(sandbox: Sandbox) -> Iterator[None]:
-    """The WebSocket server serves pages of any site."""
+    """The WebSocket server accepts pages of any site."""
     sandbox.websocket.any_origin = True
     yield
     sandbox.websocket.any_origin = False

@@ -2,10 +2,10 @@
 
     @variant("health-matcher-range")
     def health_matcher_range(sandbox: Sandbox) -> Iterator[None]:
-        \"""The load balancer takes any 2xx from the API's health path.\"""
+        \"""The load balancer accepts any 2xx from the API's health path.\"""
         ...
 
-Written as faults are; `up --variant NAME` starts a sandbox with it.
+A variant is written like a fault. `up --variant NAME` starts a sandbox with it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Load balancers as people set them up: rules, listeners, matchers, sticky sessions."""
+"""Common set-ups of load balancers: rules, listeners, matchers, sticky sessions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OFFICE = "203.0.113.7/32"
 
 @variant("host-rule-with-a-wildcard")
 def host_rule_with_a_wildcard(sandbox: Sandbox) -> Iterator[None]:
-    """The API's rule matches its host by a wildcard (stg-api*.glibiz.com)."""
+    """The API's rule matches its host with a wildcard (stg-api*.glibiz.com)."""
     elbv2, before = sandbox.aws("elbv2"), rule(sandbox)
     name, _, zone = api(sandbox).host.partition(".")
     wild = [{"Field": "host-header", "HostHeaderConfig": {"Values": [f"{name}*.{zone}"]}}]
@@ -42,7 +42,7 @@ def host_served_by_the_default_rule(sandbox: Sandbox) -> Iterator[None]:
 
 @variant("rules-for-single-paths")
 def rules_for_single_paths(sandbox: Sandbox) -> Iterator[None]:
-    """More rules of the API's host: /docs is redirected, /legacy/* goes elsewhere, and one wants a header."""
+    """The API's host has more rules: /docs is redirected, /legacy/* goes elsewhere, and one rule needs a header."""
     elbv2, on = sandbox.aws("elbv2"), listener(sandbox)["ListenerArn"]
     host: dict[str, Any] = {"Field": "host-header", "HostHeaderConfig": {"Values": [api(sandbox).host]}}
     vpc = elbv2.describe_target_groups(TargetGroupArns=[target_group(sandbox)])["TargetGroups"][0]["VpcId"]
@@ -73,7 +73,7 @@ def _path(pattern: str) -> dict[str, Any]:
 
 @variant("health-check-takes-any-2xx")
 def health_check_takes_any_2xx(sandbox: Sandbox) -> Iterator[None]:
-    """The load balancer takes any 2xx from the API's health path."""
+    """The load balancer accepts any 2xx from the API's health path."""
     elbv2, group = sandbox.aws("elbv2"), target_group(sandbox)
     elbv2.modify_target_group(TargetGroupArn=group, Matcher={"HttpCode": "200-299"})
     yield
@@ -82,7 +82,7 @@ def health_check_takes_any_2xx(sandbox: Sandbox) -> Iterator[None]:
 
 @variant("listener-for-tests")
 def listener_for_tests(sandbox: Sandbox) -> Iterator[None]:
-    """Another HTTPS listener, on 8443 for tests, open to the office alone; in front of production too."""
+    """Staging and production have another HTTPS listener, on 8443 for tests, open to the office only."""
     with ExitStack() as made:
         for environment in both(sandbox):
             made.enter_context(_another_listener(sandbox, required(environment.load_balancer).name))
@@ -115,7 +115,7 @@ def _another_listener(sandbox: Sandbox, name: str) -> Iterator[None]:
 
 @variant("sni-certificate")
 def sni_certificate(sandbox: Sandbox) -> Iterator[None]:
-    """The listener serves another certificate, of a partner's host, to clients that ask for that host (SNI)."""
+    """The listener also serves a certificate for a partner's host, to clients that ask for that host (SNI)."""
     elbv2, acm, on = sandbox.aws("elbv2"), sandbox.aws("acm"), listener(sandbox)["ListenerArn"]
     pems = sandbox.authority.issue(["partner.example.com"]).pems()
     arn = acm.import_certificate(

@@ -1,4 +1,4 @@
-"""Who deploys a service, and how: ECS's own strategies beside rolling, CodeDeploy, and other controllers."""
+"""Ways to deploy a service other than rolling: ECS's blue/green, linear and canary, CodeDeploy, other controllers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MEASURED = {"RequestCount": 3000.0, "HTTPCode_Target_5XX_Count": 2.0, "TargetRe
 
 @contextmanager
 def _pair(sandbox: Sandbox) -> Iterator[str]:
-    """A second target group beside the API's, with the same targets, which serves now; its ARN."""
+    """Add a second target group for the API, with the same targets, which serves now; yields its ARN."""
     elbv2, blue, own = sandbox.aws("elbv2"), target_group(sandbox), rule(sandbox)
     like = elbv2.describe_target_groups(TargetGroupArns=[blue])["TargetGroups"][0]
     same = ("Protocol", "Port", "VpcId", "TargetType", "HealthCheckPath", "HealthCheckIntervalSeconds", "Matcher")
@@ -42,7 +42,7 @@ def _pair(sandbox: Sandbox) -> Iterator[str]:
 
 
 def _measure(sandbox: Sandbox, group: str) -> None:
-    """CloudWatch has measured the traffic of the group as it did the other's."""
+    """Give the group the same traffic metrics as the first group has."""
     name = required(sandbox.environment.load_balancer).name
     arn = sandbox.aws("elbv2").describe_load_balancers(Names=[name])["LoadBalancers"][0]["LoadBalancerArn"]
     dimensions = {"LoadBalancer": arn.partition(":loadbalancer/")[2], "TargetGroup": group.rpartition(":")[2]}
@@ -59,7 +59,7 @@ def _measure(sandbox: Sandbox, group: str) -> None:
 
 @contextmanager
 def _by_ecs(sandbox: Sandbox, strategy: str, **how: Any) -> Iterator[None]:
-    """ECS itself shifts the API's traffic between a pair of groups; the newest revision serves from the second."""
+    """ECS shifts the API's traffic between two target groups; the newest revision serves from the second."""
     described, place = service(sandbox), where(sandbox)
     revision = described["serviceArn"].replace(":service/", ":service-revision/") + "/4980306466373577095"
     with _pair(sandbox) as green, ExitStack() as played:
@@ -115,28 +115,28 @@ def _shown(sandbox: Sandbox, arn: str, shown: dict[str, Any]) -> Iterator[None]:
 
 @variant("native-blue-green")
 def native_blue_green(sandbox: Sandbox) -> Iterator[None]:
-    """ECS deploys the API blue/green: its rule has weights over a pair of target groups, and the second one serves."""
+    """ECS deploys the API blue/green: the rule has weights for two target groups, and the second one serves."""
     with _by_ecs(sandbox, "BLUE_GREEN"):
         yield
 
 
 @variant("native-linear")
 def native_linear(sandbox: Sandbox) -> Iterator[None]:
-    """ECS deploys the API in steps of a tenth of the traffic."""
+    """ECS deploys the API in steps of 10% of the traffic."""
     with _by_ecs(sandbox, "LINEAR", linearConfiguration={"stepPercent": 10.0, "stepBakeTimeInMinutes": 6}):
         yield
 
 
 @variant("native-canary")
 def native_canary(sandbox: Sandbox) -> Iterator[None]:
-    """ECS deploys the API to a twentieth of the traffic first."""
+    """ECS deploys the API to 5% of the traffic first."""
     with _by_ecs(sandbox, "CANARY", canaryConfiguration={"canaryPercent": 5.0, "canaryBakeTimeInMinutes": 10}):
         yield
 
 
 @contextmanager
 def _by_another(sandbox: Sandbox, controller: str, **more: Any) -> Iterator[None]:
-    """Another controller deploys the API: ECS shows task sets in place of deployments, and an older one waits."""
+    """Another controller deploys the API: ECS shows task sets instead of deployments; an older task set still waits."""
     described, place = service(sandbox), where(sandbox)
 
     def task_set(number: int, status: str, age_s: int, groups: list[dict[str, Any]]) -> dict[str, Any]:
@@ -185,7 +185,7 @@ def _by_another(sandbox: Sandbox, controller: str, **more: Any) -> Iterator[None
 
 @variant("codedeploy-blue-green")
 def codedeploy_blue_green(sandbox: Sandbox) -> Iterator[None]:
-    """CodeDeploy deploys the API blue/green; the tasks of the release before wait for their end without traffic."""
+    """CodeDeploy deploys the API blue/green; the previous release's tasks get no traffic and will be stopped later."""
     codedeploy, name = sandbox.aws("codedeploy"), "gli-api"
     codedeploy.create_application(applicationName=name, computePlatform="ECS")
     codedeploy.create_deployment_group(
@@ -207,6 +207,6 @@ def codedeploy_blue_green(sandbox: Sandbox) -> Iterator[None]:
 
 @variant("external-controller")
 def external_controller(sandbox: Sandbox) -> Iterator[None]:
-    """A program of somebody else's deploys the API with task sets of its own."""
+    """An external program deploys the API with its own task sets."""
     with _by_another(sandbox, "EXTERNAL", externalId="argo-42"):
         yield

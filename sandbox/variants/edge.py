@@ -1,4 +1,4 @@
-"""Buckets, distributions and names as people set them up."""
+"""Common set-ups of buckets, distributions and DNS names."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _IDENTITY = "E2QWRUHAPOMQZL"
 
 
 def _frontends(sandbox: Sandbox) -> list[Frontend]:
-    """Those of both environments: checks hold their distributions against each other."""
+    """The frontends of both environments: checks compare their distributions."""
     return [f for environment in both(sandbox) for f in environment.frontends.values()]
 
 
 @contextmanager
 def _distributions(sandbox: Sandbox, change: Callable[[Frontend, dict[str, Any]], None]) -> Iterator[None]:
-    """Every frontend's distribution with another configuration."""
+    """Change the configuration of every frontend's distribution."""
     cloudfront = sandbox.aws("cloudfront", EDGE_REGION)
     before = []
     for frontend in _frontends(sandbox):
@@ -44,7 +44,7 @@ def _distributions(sandbox: Sandbox, change: Callable[[Frontend, dict[str, Any]]
 
 @contextmanager
 def _policies(sandbox: Sandbox, change: Callable[[str, dict[str, Any]], None]) -> Iterator[None]:
-    """Every frontend's bucket with another policy."""
+    """Change the policy of every frontend's bucket."""
     s3 = sandbox.aws("s3")
     before = {}
     for frontend in _frontends(sandbox):
@@ -75,7 +75,7 @@ def spa_error_mapping(sandbox: Sandbox) -> Iterator[None]:
 
 @variant("origin-access-identity")
 def origin_access_identity(sandbox: Sandbox) -> Iterator[None]:
-    """The distributions read their buckets by the older identity, and the policies name their access control too."""
+    """The distributions read buckets with an origin access identity; the policies allow the access control too."""
 
     def by_identity(_: Frontend, config: dict[str, Any]) -> None:
         for origin in config["Origins"]["Items"]:
@@ -93,7 +93,7 @@ def origin_access_identity(sandbox: Sandbox) -> Iterator[None]:
 
 @variant("bucket-policy-with-more")
 def bucket_policy_with_more(sandbox: Sandbox) -> Iterator[None]:
-    """The policy lets the distribution list the bucket too, by ArnLike, and denies everybody plain HTTP."""
+    """The bucket policies also let the distribution list the bucket (ArnLike), and deny plain HTTP to everybody."""
 
     def add(bucket: str, policy: dict[str, Any]) -> None:
         own = policy["Statement"][0]
@@ -117,7 +117,7 @@ def bucket_policy_with_more(sandbox: Sandbox) -> Iterator[None]:
 
 @variant("account-blocks-public-access")
 def account_blocks_public_access(sandbox: Sandbox) -> Iterator[None]:
-    """The account blocks public access for every bucket, and the buckets have no such setting of their own."""
+    """The account blocks public access for all buckets; no bucket has its own public access block."""
     s3, account = sandbox.aws("s3"), service(sandbox)["serviceArn"].split(":")[4]
     buckets = [required(f.bucket) for f in sandbox.environment.frontends.values()]
     undo = sandbox.aws_overlay("account-public-access-block", account=account, on=True)
@@ -185,7 +185,7 @@ def private_zone_of_the_same_name(sandbox: Sandbox) -> Iterator[None]:
 
 @variant("distribution-with-a-wildcard")
 def distribution_with_a_wildcard(sandbox: Sandbox) -> Iterator[None]:
-    """The distributions serve every host below a name too: an alias is a wildcard, beside the frontend's host."""
+    """The distributions have a wildcard alias too, beside the frontend's host."""
     zone = required(sandbox.environment.dns.zone)
 
     def add(frontend: Frontend, config: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What the variants have in common: the API's service, its task definition, and the undoing of calls."""
+"""Helpers of the variants: the API's service, its task definition, and undoing AWS calls."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gli.config.environments import Ecs, Environment, Service
 from sandbox.handle import Sandbox
 from sandbox.site import required
 
-_KEPT = (  # what DescribeTaskDefinition returns and RegisterTaskDefinition takes
+_KEPT = (  # fields that DescribeTaskDefinition returns and RegisterTaskDefinition accepts
     *("family", "networkMode", "requiresCompatibilities", "cpu", "memory", "executionRoleArn", "taskRoleArn"),
     "containerDefinitions",
 )
@@ -22,7 +22,7 @@ def api(sandbox: Sandbox) -> Service:
 
 
 def where(sandbox: Sandbox) -> Ecs:
-    """Where the API runs."""
+    """The API's cluster and service names in ECS."""
     return required(api(sandbox).ecs)
 
 
@@ -32,12 +32,12 @@ def region(sandbox: Sandbox) -> str:
 
 
 def both(sandbox: Sandbox) -> tuple[Environment, Environment]:
-    """The environment and its counterpart: checks hold them against each other."""
+    """The environment and its counterpart: checks compare them."""
     return sandbox.environment, sandbox.site.other
 
 
 def service(sandbox: Sandbox) -> dict[str, Any]:
-    """The API's service as ECS describes it."""
+    """The API's service, from ecs:DescribeServices."""
     place = where(sandbox)
     found = sandbox.aws("ecs").describe_services(cluster=place.cluster, services=[place.service])["services"]
     described: dict[str, Any] = found[0]
@@ -45,7 +45,7 @@ def service(sandbox: Sandbox) -> dict[str, Any]:
 
 
 def target_group(sandbox: Sandbox) -> str:
-    """The ARN of the group that the API registers in."""
+    """The ARN of the target group that the API registers in."""
     return str(service(sandbox)["loadBalancers"][0]["targetGroupArn"])
 
 
@@ -67,7 +67,7 @@ def rule(sandbox: Sandbox) -> dict[str, Any]:
 
 @contextmanager
 def overlaid(sandbox: Sandbox, action: str, **parameters: Any) -> Iterator[None]:
-    """A state that nobody can ask AWS for."""
+    """Set a state that the AWS API can't set."""
     undo = sandbox.aws_overlay(action, **parameters)
     try:
         yield
@@ -77,7 +77,7 @@ def overlaid(sandbox: Sandbox, action: str, **parameters: Any) -> Iterator[None]
 
 @contextmanager
 def reconfigured(sandbox: Sandbox, **tables: Any) -> Iterator[None]:
-    """Other tables in the overlay of environments.toml."""
+    """Change tables in the overlay of environments.toml."""
     undo = sandbox.reconfigure(tables)
     try:
         yield
@@ -89,7 +89,7 @@ def reconfigured(sandbox: Sandbox, **tables: Any) -> Iterator[None]:
 def redefined(
     sandbox: Sandbox, change: Callable[[dict[str, Any]], None], environment: Environment | None = None
 ) -> Iterator[None]:
-    """The API on a new revision of its task definition, changed; of another environment where one is named."""
+    """Run the API on a changed revision of its task definition, here or in the named environment."""
     ecs, place = sandbox.aws("ecs"), required((environment or sandbox.environment).services["api"].ecs)
     found = ecs.describe_services(cluster=place.cluster, services=[place.service])["services"][0]
     before = found["taskDefinition"]

@@ -1,4 +1,4 @@
-"""Images as they are built and scanned: rules of the registry, enhanced scanning, indexes with provenance."""
+"""Set-ups of images: scanning rules of the registry, enhanced scanning, image indexes with provenance."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _images(sandbox: Sandbox) -> list[str]:
 
 @contextmanager
 def _scanned_by_the_registry(sandbox: Sandbox, kind: str, frequency: str) -> Iterator[None]:
-    """No repository says anything about scanning: one rule of the registry is for all of them."""
+    """No repository has a scanning setting; one rule of the registry covers all."""
     ecr = sandbox.aws("ecr")
     before = ecr.get_registry_scanning_configuration()["scanningConfiguration"]
     for image in _images(sandbox):
@@ -39,14 +39,14 @@ def _scanned_by_the_registry(sandbox: Sandbox, kind: str, frequency: str) -> Ite
 
 @variant("registry-scans-on-push")
 def registry_scans_on_push(sandbox: Sandbox) -> Iterator[None]:
-    """A rule of the registry has every image scanned on push; the repositories' own scanOnPush is off."""
+    """A rule of the registry scans every image on push; the repositories' own scanOnPush is off."""
     with _scanned_by_the_registry(sandbox, "BASIC", "SCAN_ON_PUSH"):
         yield
 
 
 @variant("enhanced-scanning")
 def enhanced_scanning(sandbox: Sandbox) -> Iterator[None]:
-    """Amazon Inspector scans every image of the registry all the time: a scan is ACTIVE and never ends."""
+    """Amazon Inspector scans every image of the registry continuously: a scan stays ACTIVE and never completes."""
     with _scanned_by_the_registry(sandbox, "ENHANCED", "CONTINUOUS_SCAN"), ExitStack() as found:
         for image in _images(sandbox):
             where = {"region": region(sandbox), "repository": image}
@@ -58,7 +58,7 @@ def enhanced_scanning(sandbox: Sandbox) -> Iterator[None]:
 
 @variant("image-index-with-provenance")
 def image_index_with_provenance(sandbox: Sandbox) -> Iterator[None]:
-    """BuildKit pushed indexes: an image for each CPU, and an attestation that says how it was built."""
+    """BuildKit pushed image indexes: an image for each CPU architecture, and a provenance attestation."""
     with ExitStack() as pushed:
         for service in sandbox.environment.services.values():
             pushed.enter_context(_as_an_index(sandbox, service))
@@ -67,7 +67,7 @@ def image_index_with_provenance(sandbox: Sandbox) -> Iterator[None]:
 
 @contextmanager
 def _as_an_index(sandbox: Sandbox, service: Service) -> Iterator[None]:
-    """The image of the branch's head, pushed as an index; tasks started anew run it by the index's digest."""
+    """Push the image of the branch's head as an index, and restart the tasks, which then run the index's digest."""
     ecr, repository = sandbox.aws("ecr"), required(service.image)
     tag = sandbox.site.revision(sandbox.environment, service.repository)
     wanted = {"repositoryName": repository, "imageIds": [{"imageTag": tag}]}
@@ -94,7 +94,7 @@ def _as_an_index(sandbox: Sandbox, service: Service) -> Iterator[None]:
 
 
 def _entry(ecr: Any, repository: str, like: str, architecture: str) -> dict[str, Any]:
-    """An image of its own for one CPU, pushed without a tag, as an index names it; `unknown`: an attestation."""
+    """Push an untagged image for one architecture; returns its entry in an index. `unknown`: an attestation."""
     manifest = json.loads(like)
     manifest["annotations"] = {"architecture": architecture}
     pushed = ecr.put_image(

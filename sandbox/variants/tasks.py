@@ -1,4 +1,4 @@
-"""What tasks are made of: sidecars and log routers, secrets in other places, variables that hide nothing."""
+"""Set-ups of tasks: sidecars, log routers, other sources of secrets, variables with names like secrets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _awslogs(group: str, where: str) -> dict[str, Any]:
 
 @variant("sidecars")
 def sidecars(sandbox: Sandbox) -> Iterator[None]:
-    """X-Ray's daemon and an agent stand beside the API, and write to a log group of their own, or nowhere."""
+    """X-Ray's daemon and an agent run as sidecars of the API; one has its own log group, one has no log."""
     logs = _awslogs("/gli/sidecars", region(sandbox))
 
     def add(definition: dict[str, Any]) -> None:
@@ -41,7 +41,7 @@ def sidecars(sandbox: Sandbox) -> Iterator[None]:
 
 @variant("firelens")
 def firelens(sandbox: Sandbox) -> Iterator[None]:
-    """The API logs through FireLens: a log router beside it sends its lines where they belong."""
+    """The API logs through FireLens: a log router in the task sends the lines to the API's log group."""
 
     def route(definition: dict[str, Any]) -> None:
         container = definition["containerDefinitions"][0]
@@ -66,7 +66,7 @@ def firelens(sandbox: Sandbox) -> Iterator[None]:
 
 @variant("variables-that-hide-nothing")
 def variables_that_hide_nothing(sandbox: Sandbox) -> Iterator[None]:
-    """The API's plain variables end in KEY and TOKEN: a cache key's prefix, a header's name, keys that are public."""
+    """Plain variables of the API end in KEY and TOKEN but are not secret: a key prefix, a header name, public keys."""
     harmless = {
         "CACHE_KEY": "gli_api_v20260101",
         "CSRF_TOKEN": "X-CSRF-Token-Header-Name",
@@ -88,7 +88,7 @@ def variables_that_hide_nothing(sandbox: Sandbox) -> Iterator[None]:
 
 @contextmanager
 def _allowed(sandbox: Sandbox, *statements: dict[str, Any]) -> Iterator[None]:
-    """The API's execution role may do more."""
+    """Add statements to the API's execution role."""
     arn = sandbox.aws("ecs").describe_task_definition(taskDefinition=service(sandbox)["taskDefinition"])
     role = arn["taskDefinition"]["executionRoleArn"].rpartition("/")[2]
     document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
@@ -101,7 +101,7 @@ def _allowed(sandbox: Sandbox, *statements: dict[str, Any]) -> Iterator[None]:
 
 @variant("secrets-in-parameters")
 def secrets_in_parameters(sandbox: Sandbox) -> Iterator[None]:
-    """Two of the API's variables come from parameters of Systems Manager, named by ARN and by name alone."""
+    """Two variables of the API come from Systems Manager parameters: one given by ARN, one by name."""
     ssm = sandbox.aws("ssm")
     names = ("/stg/gli/secret-key", "/stg/gli/broker-url")
     for name in names:
@@ -121,7 +121,7 @@ def secrets_in_parameters(sandbox: Sandbox) -> Iterator[None]:
 
 @variant("secrets-under-a-customer-key")
 def secrets_under_a_customer_key(sandbox: Sandbox) -> Iterator[None]:
-    """The application's secret is encrypted with a key of GLI's own, which the execution role may use."""
+    """The application's secret is encrypted with a customer-managed key, which the execution role may use."""
     kms, secretsmanager = sandbox.aws("kms"), sandbox.aws("secretsmanager")
     key = kms.create_key(Description="secrets of staging")["KeyMetadata"]["Arn"]
     name = sandbox.environment.services["api"].deep_health_secret

@@ -1,1 +1,1 @@
-"""Notices to GLI's users: the application's one model."""
+"""Notices to GLI's users: the application's only model."""

@@ -6,7 +6,7 @@ from django.apps import AppConfig
 
 
 class NoticesConfig(AppConfig):
-    """`notices`, whatever package it lies in."""
+    """The app label is `notices`, whatever package holds it."""
 
     name = "sandbox.api.notices"
     label = "notices"

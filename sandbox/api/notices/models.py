@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Notice(models.Model):
-    """A line that the frontends show."""
+    """One line of text that the frontends show."""
 
     title = models.CharField(max_length=200)
     published = models.DateTimeField(db_index=True)
