@@ -1,7 +1,7 @@
 """ACM certificates, and the TLS policies of the hosts that they serve.
 
-Source of truth: acm DescribeCertificate; elbv2 DescribeListenerCertificates and CloudFront's distributions for what is
-in use.
+Source of truth: acm DescribeCertificate. elbv2 DescribeListenerCertificates and CloudFront's distributions tell which
+certificates are in use.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _STATUSES = frozenset(
 
 
 class AcmCertificate(Observation):
-    """A certificate that a listener or a distribution uses; `status` is MISSING where ACM knows none."""
+    """A certificate that a listener or a distribution uses. `status` is MISSING if ACM does not know it."""
 
     arn: str
     status: str
@@ -36,12 +36,12 @@ class AcmCertificate(Observation):
     days_left: float | None = None
     renewal: str | None = None
     validation: Mapping[str, str] = {}
-    """The CNAME records by which ACM sees whose domain it is, now and at every renewal: name to value."""
+    """CNAME name to value: ACM needs these records to verify the domain, now and at every renewal."""
 
 
 @probe(deadline=30)
 async def certificates(observer: Observer) -> tuple[AcmCertificate, ...]:
-    """Every certificate that the environment's listeners and distributions use, those that they serve by SNI too."""
+    """Every certificate that the environment's listeners and distributions use, including those chosen by SNI."""
     environment, aws = observer.environment, observer.environment.aws
     assert aws is not None
     used: dict[str, str] = {}
@@ -53,20 +53,20 @@ async def certificates(observer: Observer) -> tuple[AcmCertificate, ...]:
         used |= dict.fromkeys((arn for arns in listed for arn in arns), aws.region)
     found = await observer.see(distributions) if environment.frontends else ()
     serving_ = [serving(found, f.host) for f in environment.frontends.values()]
-    # us-east-1 is the only region that CloudFront takes certificates from
+    # CloudFront accepts certificates from us-east-1 only
     used |= dict.fromkeys((d.certificate for d in serving_ if d and d.certificate), "us-east-1")
     return tuple(await asyncio.gather(*[_certificate(observer, arn, region) for arn, region in sorted(used.items())]))
 
 
 async def _listed(observer: Observer, listener: str) -> list[str]:
-    """Every certificate of a listener: DescribeListeners names the default one alone."""
+    """The ARN of every certificate of a listener. DescribeListeners names only the default one."""
     answer = await observer.aws.call(observer, "elbv2", "describe_listener_certificates", ListenerArn=listener)
     return [c["CertificateArn"] for c in answer.get("Certificates") or []]
 
 
 @probe()
 async def tls_policies(observer: Observer) -> dict[str, str | None]:
-    """For each public host that speaks TLS, the policy of the listener or the distribution that it ends at."""
+    """Public host to the TLS policy of its listener or distribution; None if there is none."""
     environment = observer.environment
     policies: dict[str, str | None] = {}
     if environment.load_balancer:
@@ -103,6 +103,6 @@ async def _certificate(observer: Observer, arn: str, region: str) -> AcmCertific
 
 
 def _validation_records(certificate: dict[str, Any]) -> list[dict[str, str]]:
-    """Those of a certificate that is validated by DNS; an imported one has none."""
+    """The CNAME records of a certificate that is validated by DNS. An imported certificate has none."""
     options = certificate.get("DomainValidationOptions") or []
     return [o["ResourceRecord"] for o in options if o.get("ResourceRecord")]

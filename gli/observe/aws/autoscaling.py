@@ -1,4 +1,4 @@
-"""Scaling of the services: within which bounds, and after what.
+"""Scaling of the services: its bounds, and the metrics that it follows.
 
 Source of truth: application-autoscaling DescribeScalableTargets and DescribeScalingPolicies; cloudwatch DescribeAlarms
 for the alarms that the policies name.
@@ -13,23 +13,23 @@ from gli.config.environments import Service
 from gli.observe.engine.observation import Observation
 from gli.observe.engine.probe import Observer, probe
 
-_ALARMS_PER_CALL = 100  # cloudwatch DescribeAlarms takes no more names
-_LOAD = ("CPU", "RequestCount")  # in AWS's names for what grows with traffic
+_ALARMS_PER_CALL = 100  # the most names that cloudwatch DescribeAlarms accepts
+_LOAD = ("CPU", "RequestCount")  # parts of AWS's names for metrics that grow with traffic
 
 
 class ScalableTarget(Observation):
-    """The bounds of one service; `registered` is false where application auto scaling does not know it."""
+    """The bounds of one service. `registered` is false if application auto scaling does not know the service."""
 
     service: str
     registered: bool
     minimum: int = 0
     maximum: int = 0
     suspended: tuple[str, ...] = ()
-    """What somebody switched off, as in `DynamicScalingInSuspended`."""
+    """The kinds of scaling that somebody switched off, for example `DynamicScalingInSuspended`."""
 
 
 class ScalingPolicy(Observation):
-    """One policy: what it follows, and which of its alarms are gone."""
+    """One policy: the metrics that it follows, and its alarms that no longer exist."""
 
     name: str
     metrics: tuple[str, ...]
@@ -37,13 +37,13 @@ class ScalingPolicy(Observation):
 
     @property
     def follows_load(self) -> bool:
-        """Whether it scales by CPU or by requests."""
+        """Whether the policy scales by CPU or by requests."""
         return any(word in metric for metric in self.metrics for word in _LOAD)
 
 
 @probe()
 async def scalable_targets(observer: Observer) -> dict[str, ScalableTarget]:
-    """The bounds of every service by its name, in one call."""
+    """Service name to its bounds, from one call."""
     wanted = _resources(observer)
     answer = await observer.aws.call(
         observer,
@@ -58,7 +58,7 @@ async def scalable_targets(observer: Observer) -> dict[str, ScalableTarget]:
 
 @probe(deadline=15)
 async def scaling_policies(observer: Observer) -> dict[str, tuple[ScalingPolicy, ...]]:
-    """The policies of every service by its name; one call for all, and one for the alarms that they name."""
+    """Service name to its policies. One call for all policies, and one for the alarms that they name."""
     wanted = _resources(observer)
     answer = await observer.aws.call(
         observer, "application-autoscaling", "describe_scaling_policies", ServiceNamespace="ecs"
@@ -77,7 +77,7 @@ async def scaling_policies(observer: Observer) -> dict[str, tuple[ScalingPolicy,
 
 
 def _resources(observer: Observer) -> dict[str, Service]:
-    """Every service by its resource id."""
+    """Resource id to service, for every service on ECS."""
     services = observer.environment.services.values()
     return {f"service/{s.ecs.cluster}/{s.ecs.service}": s for s in services if s.ecs}
 
@@ -111,24 +111,24 @@ def _policy(policy: Mapping[str, Any], alarms: Mapping[str, tuple[str, ...]]) ->
 
 
 def _followed(tracking: Mapping[str, Any]) -> list[str]:
-    """What a target-tracking policy follows: one of AWS's metrics, one of its own, or metric math over several."""
+    """The metrics of a target-tracking policy: one of AWS's, a custom one, or several in metric math."""
     predefined = (tracking.get("PredefinedMetricSpecification") or {}).get("PredefinedMetricType") or ""
     custom = tracking.get("CustomizedMetricSpecification") or {}
     return [predefined, custom.get("MetricName") or "", *_in_math(custom.get("Metrics") or [])]
 
 
 def _predicted(specification: Mapping[str, Any]) -> list[str]:
-    """What a predictive policy follows: a pair of load and scaling metrics, or each by itself."""
+    """The metrics of a predictive policy: a pair of load and scaling metric, or each by itself."""
     predefined = [v.get("PredefinedMetricType") or "" for k, v in specification.items() if k.startswith("Predefined")]
     custom = [v for k, v in specification.items() if k.startswith("Customized")]
     return [*predefined, *(m for each in custom for m in _in_math(each.get("MetricDataQueries") or []))]
 
 
 def _watched(alarm: Mapping[str, Any]) -> tuple[str, ...]:
-    """The metrics of an alarm, which may be on one or on metric math."""
+    """The metrics of an alarm: one metric, or several in metric math."""
     return tuple(m for m in (alarm.get("MetricName") or "", *_in_math(alarm.get("Metrics") or [])) if m)
 
 
 def _in_math(queries: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The metrics that metric math is made of."""
+    """The metrics in the queries of metric math."""
     return [((q.get("MetricStat") or {}).get("Metric") or {}).get("MetricName") or "" for q in queries]

@@ -21,19 +21,19 @@ _DEFAULT_ERROR_CACHING_S = 10
 
 
 class Origin(Observation):
-    """Where a distribution takes its objects from."""
+    """The origin from which a distribution fetches its objects."""
 
     domain_name: str
     access_control: str | None
-    """Its origin access control, or the older origin access identity; None: it asks as anybody does."""
+    """Its origin access control, or the older origin access identity; None: it asks without credentials."""
 
     def reads_as(self, identity: str) -> bool:
-        """Whether it reads the bucket as that origin access identity (`E2QWRUHAPOMQZL`)."""
+        """Whether the distribution reads the bucket with this origin access identity (`E2QWRUHAPOMQZL`)."""
         return self.access_control == f"origin-access-identity/cloudfront/{identity}"
 
 
 class ErrorResponse(Observation):
-    """How a distribution shows an error of its origin."""
+    """What a distribution answers to a user when its origin answers with an error."""
 
     status: int
     page: str | None
@@ -42,11 +42,11 @@ class ErrorResponse(Observation):
 
 
 class Behavior(Observation):
-    """What a distribution does with the requests for some paths."""
+    """How a distribution handles the requests for some paths."""
 
     path: str
     viewers: str | None
-    """What happens to plain HTTP: `redirect-to-https`, `https-only` or `allow-all`."""
+    """How it handles plain HTTP: `redirect-to-https`, `https-only` or `allow-all`."""
     compresses: bool
 
 
@@ -63,33 +63,33 @@ class Distribution(Observation):
     root_object: str | None = None
     origins: tuple[Origin, ...] = ()
     rewrites: bool = False
-    """A function sees each request of a viewer before the cache does."""
+    """A function runs for each viewer request, before the cache."""
     errors: tuple[ErrorResponse, ...] = ()
     behaviors: tuple[Behavior, ...] = ()
-    """The default one, `*`, and then those of their own paths."""
+    """The default behavior, `*`, then the behaviors for other paths."""
     tls_policy: str | None = None
-    """The oldest TLS that it takes and the ciphers with it, as in `TLSv1.2_2021`."""
+    """The policy that sets the oldest TLS version and the ciphers, for example `TLSv1.2_2021`."""
 
 
 class Invalidations(Observation):
-    """What a distribution was told to forget."""
+    """The invalidations of a distribution's cache."""
 
     distribution: str
     newest: datetime | None = None
-    """When the newest was asked for; None where there is none."""
+    """When the newest one was requested; None if there is none."""
     running: tuple[str, ...] = ()
-    """The ids of those that have not reached every edge."""
+    """The ids of the invalidations that have not finished."""
 
 
 @probe(deadline=40)
 async def distributions(observer: Observer) -> tuple[Distribution, ...]:
-    """The distributions that serve a frontend of this environment, in full."""
+    """The distributions that serve a frontend of this environment, with all of their settings."""
     return await described_distributions(observer, observer.environment)
 
 
 @probe(deadline=40)
 async def other_distributions(observer: Observer) -> tuple[Distribution, ...]:
-    """Those that serve a frontend of the counterpart."""
+    """The distributions that serve a frontend of the counterpart."""
     other = observer.environment.other
     assert other is not None, "asked only of environments with a counterpart"
     return await described_distributions(observer, other, part="counterpart")
@@ -98,10 +98,10 @@ async def other_distributions(observer: Observer) -> tuple[Distribution, ...]:
 async def described_distributions(
     observer: Observer, environment: Environment, part: Part | None = None
 ) -> tuple[Distribution, ...]:
-    """The account's distributions are listed, and described in full where an alias serves one of the hosts.
+    """Lists the account's distributions, and describes those in full that have an alias for one of the hosts.
 
-    Two calls and one a frontend, and one more for each hundred distributions of the account. One that stages a
-    continuous deployment serves nobody by its name.
+    One call for each hundred distributions of the account, and one for each distribution that is described. Staging
+    distributions of a continuous deployment are left out: no host name leads to them.
     """
     answer = await observer.aws.call(observer, "cloudfront", "list_distributions", part=part)
     hosts = [f.host for f in environment.frontends.values()]
@@ -117,13 +117,13 @@ async def described_distributions(
 
 
 def serving(distributions: Sequence[Distribution], host: str) -> Distribution | None:
-    """The distribution that serves a host: CloudFront prefers its very name to a wildcard, and a longer wildcard."""
+    """The distribution that serves a host. CloudFront prefers the exact name, then the longest wildcard."""
     fitting = [(alias, d) for d in distributions for alias in d.aliases if _covers(alias, host)]
     return max(fitting, key=lambda pair: (pair[0] == host, len(pair[0])))[1] if fitting else None
 
 
 def _covers(alias: str, host: str) -> bool:
-    """Whether an alias, a name or `*.` and a name, stands for a host."""
+    """Whether an alias (a name, or a wildcard `*.name`) covers a host."""
     alias = alias.lower()
     return alias == host or (alias.startswith("*.") and host.endswith(alias[1:]))
 
@@ -188,7 +188,7 @@ def _aliases(described: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _items(listing: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """CloudFront's lists have a Quantity, and no Items where it is 0."""
+    """The items of a list of CloudFront's. A list with the Quantity 0 has no field Items."""
     return (listing or {}).get("Items") or []
 
 

@@ -1,10 +1,10 @@
-"""What CloudWatch measured: one GetMetricData call for every metric that a run needs, three hours in five-minute steps.
+"""CloudWatch's metrics: one GetMetricData call for all metrics of a run, over three hours in five-minute steps.
 
     (await observer.see(metrics)).latest("stg-gli-database", "FreeStorageSpace")
 
-A metric goes by its subject (a service, the load balancer, a database instance) and its name. Ratios are made here:
-metric math costs more and can't be told apart from no data. Source of truth: cloudwatch GetMetricData; a count that
-was zero all the time has no datapoint at all.
+Subject (a service, the load balancer, a database instance) and name identify a metric. Ratios are computed here:
+metric math costs more, and its result does not show whether data is missing. Source of truth: cloudwatch
+GetMetricData. A count that is always zero has no datapoints.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from gli.observe.engine.probe import Observer, probe
 STEP = timedelta(minutes=5)
 _LATELY = 3 * STEP
 _SAME_MINUTES = (timedelta(days=1), timedelta(days=7))
-SPAN = timedelta(hours=3)  # beyond it CloudWatch halves what it lets one account ask
+SPAN = timedelta(hours=3)  # for a longer span CloudWatch halves the account's request limit
 
 
 class Query(Observation):
-    """One metric to ask for."""
+    """One metric to fetch."""
 
     subject: str
     namespace: str
     metric: str
     statistic: str
-    """`Sum`, `Average`, `Maximum`, or a percentile as in `p95`."""
+    """`Sum`, `Average`, `Maximum`, or a percentile such as `p95`."""
     dimensions: tuple[tuple[str, str], ...]
 
     @property
@@ -47,15 +47,15 @@ class Query(Observation):
 
 
 class Metrics(Observation):
-    """Every metric by `subject metric`: (start of the five minutes, value), oldest first."""
+    """The data of every metric. `series` maps `subject metric` to (start of the step, value), oldest first."""
 
     taken: datetime
     series: dict[str, tuple[tuple[datetime, float], ...]]
     incomplete: Mapping[str, str] = {}
-    """Metrics of which CloudWatch told a part at most, and its word for that (StatusCode)."""
+    """Metric that CloudWatch returned only in part, to its StatusCode."""
 
     def points(self, subject: str, metric: str) -> tuple[tuple[datetime, float], ...]:
-        """What was measured, perhaps nothing; raises `Unobserved` where the subject could not be asked about."""
+        """The datapoints, perhaps none. Raises `Unobserved` if the metric was not fetched, or only in part."""
         name = f"{subject} {metric}"
         if name not in self.series:
             raise unknown(
@@ -68,11 +68,11 @@ class Metrics(Observation):
         return self.series[name]
 
     def latest(self, subject: str, metric: str) -> float:
-        """The newest value; raises `Unobserved` where nothing was measured lately."""
+        """The newest value. Raises `Unobserved` if there is no recent value."""
         return self.lately(subject, metric)[-1]
 
     def lately(self, subject: str, metric: str) -> tuple[float, ...]:
-        """The values of the last quarter of an hour, at least one; raises `Unobserved` where there is none."""
+        """The values of the last quarter of an hour. Raises `Unobserved` if there is none."""
         values = self.between(subject, metric, self.taken - _LATELY, self.taken)
         if not values:
             minutes = _LATELY // timedelta(minutes=1)
@@ -82,33 +82,33 @@ class Metrics(Observation):
         return values
 
     def between(self, subject: str, metric: str, start: datetime, end: datetime) -> tuple[float, ...]:
-        """The values of the steps that start in `start` <= t < `end`."""
+        """The values of the steps whose start t is in `start` <= t < `end`."""
         return tuple(value for t, value in self.points(subject, metric) if start <= t < end)
 
 
 class Comparison(Observation):
-    """A measure of one service since its deploy, at most over the environment's window, and as long before."""
+    """A value of one service since its deploy (at most over the environment's window), and the value before."""
 
     service: str
     since: datetime
     requests: float
     now: float
     before: float | None
-    """None: nothing was measured before."""
+    """None: too little was measured before."""
 
 
 class Traffic(Observation):
-    """The requests to one service, now and in the same minutes of an earlier day."""
+    """The number of requests to one service, now and in the same minutes of an earlier day."""
 
     service: str
     since: datetime
     requests: float
     usual: float
-    """A day or a week ago: the smaller of the two, for no weekday is like the one before it."""
+    """The number a day or a week ago, whichever is smaller: weekdays differ from each other."""
 
 
 class Utilisation(Observation):
-    """How much of their CPU and memory a service's tasks took, on average over a quarter of an hour, in percent."""
+    """The CPU and memory that a service's tasks used, in percent of theirs, averaged over a quarter of an hour."""
 
     service: str
     cpu: float
@@ -117,7 +117,7 @@ class Utilisation(Observation):
 
 @probe(deadline=20)
 async def metrics(observer: Observer) -> Metrics:
-    """Every metric of the environment, in one call."""
+    """Every metric of the environment, from one call."""
     taken = now()
     queries = {f"m{n}": query for n, query in enumerate(await _queries(observer))}
     answer = await observer.aws.call(
@@ -140,14 +140,14 @@ async def metrics(observer: Observer) -> Metrics:
 
 
 def _incomplete(answer: Mapping[str, Any]) -> dict[str, str]:
-    """The ids of results that CloudWatch did not tell in full: of a result in several pages, the last one says it."""
+    """Id to StatusCode, for each result that is not complete. The last page of a result has its final StatusCode."""
     status = {r["Id"]: r.get("StatusCode") or "Complete" for r in answer["MetricDataResults"]}
     return {key: code for key, code in status.items() if code != "Complete"}
 
 
 @probe(deadline=20)
 async def earlier_requests(observer: Observer) -> dict[str, tuple[float, ...]]:
-    """For each service, how many requests there were a day and a week ago in the same minutes; a call for each."""
+    """Service to its number of requests in the same minutes a day and a week ago. One call for each of the two days."""
     taken = (await observer.see(metrics)).taken
     queries = [q for q in await _of_services(observer) if q.metric == "RequestCount"]
     asked = [_asked(f"m{n}", query) for n, query in enumerate(queries)]
@@ -179,7 +179,7 @@ async def earlier_requests(observer: Observer) -> dict[str, tuple[float, ...]]:
 
 @probe(deadline=20)
 async def traffic(observer: Observer, service: Service) -> Traffic:
-    """The requests of the last whole five-minute steps, over the environment's window."""
+    """The requests over the environment's window, in complete five-minute steps."""
     seen, windows = await observer.see(metrics), observer.environment.metrics
     usual = [n for n in (await observer.see(earlier_requests)).get(service.name, ()) if n >= windows.least_requests]
     start, end = _window(observer, seen.taken)
@@ -190,14 +190,14 @@ async def traffic(observer: Observer, service: Service) -> Traffic:
 
 
 def _window(observer: Observer, taken: datetime) -> tuple[datetime, datetime]:
-    """(start, end) of the environment's window, in steps that are over: the running one would look like a collapse."""
+    """(start, end) of the environment's window, in complete steps: a step in progress would look like a collapse."""
     end = _step(taken) - STEP  # a datapoint takes minutes to arrive
     return end - timedelta(minutes=observer.environment.metrics.window_minutes), end
 
 
 @probe(deadline=20)
 async def error_rate(observer: Observer, service: Service) -> Comparison:
-    """The share of requests that ended in a 5XX of the service or, for want of it, of the load balancer."""
+    """The share of requests that ended in a 5XX, from the service or from the load balancer itself."""
     seen, windows = await observer.see(metrics), observer.environment.metrics
     since, before = await _periods(observer, service, seen.taken)
     asked, errors = _share(observer, service, seen, since, seen.taken)
@@ -215,7 +215,7 @@ async def error_rate(observer: Observer, service: Service) -> Comparison:
 
 @probe(deadline=20)
 async def latency(observer: Observer, service: Service) -> Comparison:
-    """The p95 of the slowest five minutes, in seconds."""
+    """The p95 of the response time in the slowest five-minute step, in seconds."""
     seen, windows = await observer.see(metrics), observer.environment.metrics
     since, before = await _periods(observer, service, seen.taken)
     asked = sum(seen.between(service.name, "RequestCount", since, seen.taken))
@@ -233,7 +233,7 @@ async def latency(observer: Observer, service: Service) -> Comparison:
 
 @probe(deadline=20)
 async def utilisation(observer: Observer, service: Service) -> Utilisation:
-    """What the service's tasks took in the last three steps: one alone may be a deploy's start or a single job."""
+    """The average over the last three steps. A single step may show only a deploy's start or one job."""
     seen = await observer.see(metrics)
     start = _step(seen.taken) - 2 * STEP
     taken = {m: seen.between(service.name, m, start, seen.taken) for m in _OF_TASKS}
@@ -247,7 +247,7 @@ async def utilisation(observer: Observer, service: Service) -> Utilisation:
 
 
 async def _queries(observer: Observer) -> list[Query]:
-    """What there is to ask for; what a part belongs to and could not be seen leaves its metrics out."""
+    """The metrics to fetch. If a resource could not be observed, its metrics are left out."""
     parts = await asyncio.gather(_of_services(observer), _of_the_database(observer), _of_the_cache(observer))
     return [query for part in parts for query in part]
 
@@ -343,7 +343,7 @@ def _asked(key: str, query: Query) -> dict[str, Any]:
 
 
 def _step(moment: datetime) -> datetime:
-    """The start of the five minutes that `moment` falls in: datapoints are aligned to them."""
+    """The start of the five-minute step that contains `moment`. Datapoints are aligned to these steps."""
     return moment - timedelta(minutes=moment.minute % 5, seconds=moment.second, microseconds=moment.microsecond)
 
 
@@ -361,7 +361,7 @@ def _too_few(service: Service, asked: float, since: datetime, windows: Windows) 
 
 
 async def _periods(observer: Observer, service: Service, taken: datetime) -> tuple[datetime, datetime]:
-    """(start of the window that is judged, start of the one before it); a deploy in between parts them."""
+    """(start of the judged window, start of the window before). A deploy within the window starts the judged one."""
     window = timedelta(minutes=observer.environment.metrics.window_minutes)
     since = taken - window
     deployed = (await observer.see(ecs_service, service)).primary.created
@@ -371,7 +371,7 @@ async def _periods(observer: Observer, service: Service, taken: datetime) -> tup
 
 
 def _share(observer: Observer, service: Service, seen: Metrics, start: datetime, end: datetime) -> tuple[float, float]:
-    """(requests, errors): what the load balancer answered itself reached no target, and counts as both."""
+    """(requests, errors). A 5XX of the load balancer itself reached no target, so it is added to both."""
     load_balancer = observer.environment.load_balancer
     assert load_balancer is not None, "asked only of environments with a load balancer"
     own = sum(seen.between(load_balancer.name, "HTTPCode_ELB_5XX_Count", start, end))

@@ -1,7 +1,7 @@
-"""Who is told when something breaks: log groups, alarms and the topics that they notify.
+"""Log groups, alarms, and the topics that the alarms notify.
 
-Source of truth: logs DescribeLogGroups, cloudwatch DescribeAlarms, sns ListSubscriptionsByTopic; for what an alarm
-watches, the service whose dimension it is.
+Source of truth: logs DescribeLogGroups, cloudwatch DescribeAlarms, sns ListSubscriptionsByTopic. Whether the resource
+of an alarm's dimension exists, its own service tells (elbv2, rds, elasticache, ecs).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from gli.observe.engine.probe import Observer, probe
 _STATES = frozenset({"OK", "ALARM", "INSUFFICIENT_DATA"})
 _UNSEARCHABLE = frozenset({"INFREQUENT_ACCESS", "DELIVERY"})
 _SELECTED = re.compile(r"\bSELECT\s+\w+\(\s*(?:\"([^\"]+)\"|([\w.]+))\s*\)", re.IGNORECASE)
-"""The metric of a Metrics Insights query, `SELECT AVG(CPUUtilization) FROM ...`."""
+"""Finds the metric in a Metrics Insights query, `SELECT AVG(CPUUtilization) FROM ...`."""
 _WATCHED = re.compile(r"\b(?:ALARM|OK|INSUFFICIENT_DATA)\(\s*\"?([^\")]+?)\"?\s*\)", re.IGNORECASE)
-"""The alarms that a composite alarm's rule names, by name or by ARN."""
+"""Finds the alarms in a composite alarm's rule, by name or by ARN."""
 _SERVICES_PER_CALL = 10
 
 
 class LogGroup(Observation):
-    """A log group; `exists` is false where CloudWatch knows none of that name."""
+    """A log group. `exists` is false if CloudWatch has no group of this name."""
 
     name: str
     exists: bool
@@ -41,7 +41,7 @@ class LogGroup(Observation):
 
     @property
     def searchable(self) -> bool:
-        """Whether FilterLogEvents takes groups of its class."""
+        """Whether FilterLogEvents accepts groups of this class."""
         return self.log_class not in _UNSEARCHABLE
 
 
@@ -51,9 +51,9 @@ class Alarm(Observation):
     name: str
     arn: str = ""
     metrics: tuple[str, ...] = ()
-    """The names of the metrics that it watches, sorted: several where it computes something from them."""
+    """The names of the metrics that it watches, sorted. An alarm on a formula has several."""
     composite: bool = False
-    """It watches other alarms."""
+    """The alarm watches other alarms."""
     watched: tuple[str, ...] = ()
     """The names or ARNs of the alarms that a composite one watches."""
     state: str
@@ -65,12 +65,12 @@ class Alarm(Observation):
 
     @property
     def scales(self) -> bool:
-        """Whether it drives a scaling policy and nothing else: it rings whenever there is something to scale."""
+        """Whether its only actions are scaling policies. Such an alarm fires whenever the service has to scale."""
         return bool(self.actions) and all(re.match(r"arn:[^:]+:autoscaling:", action) for action in self.actions)
 
 
 class Topic(Observation):
-    """An SNS topic and whom it reaches; without an ARN there is none of that name."""
+    """An SNS topic and its subscriptions. `arn` is None if there is no topic of this name."""
 
     name: str
     arn: str | None
@@ -81,7 +81,7 @@ class Topic(Observation):
 
 @probe()
 async def log_groups(observer: Observer) -> dict[str, LogGroup]:
-    """The environment's log groups by name, and those of its services; a call for each, however many others exist."""
+    """Name to log group, for the groups of the environment and of its services. One call for each."""
     wanted = set(observer.environment.logs.groups if observer.environment.logs else ())
     wanted |= {s.log_group for s in observer.environment.services.values() if s.log_group}
     found = await asyncio.gather(*[_log_group(observer, name) for name in sorted(wanted)])
@@ -113,7 +113,7 @@ async def alarms(observer: Observer) -> tuple[Alarm, ...]:
 
 
 def read_alarm(described: Mapping[str, Any]) -> Alarm:
-    """A metric alarm, one on an expression over metrics, one on a Metrics Insights query, or a composite one."""
+    """Reads an alarm: on a metric, on an expression over metrics, on a Metrics Insights query, or a composite alarm."""
     queries = described.get("Metrics") or []
     watched = [described, *(q["MetricStat"]["Metric"] for q in queries if "MetricStat" in q)]
     selected = [m for q in queries for m in _SELECTED.findall(q.get("Expression") or "")]
@@ -137,7 +137,7 @@ def read_alarm(described: Mapping[str, Any]) -> Alarm:
 
 @probe(deadline=20)
 async def topics(observer: Observer) -> dict[str, Topic]:
-    """The environment's topics by name, with their subscriptions; a call for each, however many others exist."""
+    """Name to topic with its subscriptions, for the environment's topics. One call for each."""
     wanted = observer.environment.alarms.topics if observer.environment.alarms else ()
     identity = await observer.see(caller_identity)
     partition = identity.arn.split(":")[1]
@@ -159,16 +159,16 @@ async def _topic(observer: Observer, name: str, arn: str) -> Topic:
         name=name,
         arn=arn,
         confirmed=tuple(sorted({protocols[a] for a in arns if a.startswith("arn:")})),
-        pending=arns.count("PendingConfirmation"),  # one that was removed shows as Deleted for three days
+        pending=arns.count("PendingConfirmation"),  # a removed one is listed as Deleted for three days
     )
 
 
 @probe(deadline=40)
 async def dead_dimensions(observer: Observer) -> tuple[str, ...]:
-    """Every value of an alarm's dimensions whose resource AWS says is not there; sorted.
+    """The values of alarms' dimensions whose resource does not exist, sorted.
 
-    The environment's own resources are known. What else an alarm watches is looked for among all of its kind, one
-    listing a kind. Dimensions that name none of these kinds (a queue, a zone, a firewall) are not looked at.
+    The environment's own resources are known already. Other resources are looked up in a list of all resources of
+    their kind, one call for each kind. Dimensions of further kinds (a queue, a zone, a firewall) are ignored.
     """
     watched = {d for alarm in await observer.see(alarms) for dimensions in alarm.dimensions for d in dimensions}
     services = {
@@ -192,7 +192,7 @@ async def dead_dimensions(observer: Observer) -> tuple[str, ...]:
 
 
 async def _own(observer: Observer) -> set[str]:
-    """The values by which the environment's own resources go, as far as they exist."""
+    """The dimension values of the environment's own resources that exist."""
     environment = observer.environment
     live: set[str] = set()
     if environment.load_balancer:
@@ -211,7 +211,7 @@ async def _own(observer: Observer) -> set[str]:
 
 
 def _all(service: str, operation: str, key: str, name: str, after: str = "") -> Listing:
-    """Every resource of a kind, by the name that alarms know it by: what follows `after` in the field `name`."""
+    """Lists every resource of a kind, by its value in an alarm's dimension: the part of field `name` behind `after`."""
 
     async def listed(observer: Observer) -> set[str]:
         answer = await observer.aws.call(observer, service, operation)
@@ -228,7 +228,7 @@ _LISTED: Mapping[str, Listing] = {
     "CacheClusterId": _all("elasticache", "describe_cache_clusters", "CacheClusters", "CacheClusterId"),
     "ReplicationGroupId": _all("elasticache", "describe_replication_groups", "ReplicationGroups", "ReplicationGroupId"),
 }
-"""Dimension to all that there is of its kind."""
+"""Dimension to a function that lists all resources of its kind."""
 
 
 async def _active_clusters(observer: Observer, names: list[str]) -> set[str]:

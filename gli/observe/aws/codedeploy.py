@@ -1,6 +1,6 @@
-"""CodeDeploy, where it deploys a service of ECS in place of ECS itself (blue/green with task sets).
+"""CodeDeploy, for services that CodeDeploy deploys instead of ECS itself (blue/green with task sets).
 
-Source of truth: codedeploy GetDeployment and GetDeploymentGroup; the task set names the deployment that made it.
+Source of truth: codedeploy GetDeployment and GetDeploymentGroup. A task set names the deployment that created it.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ class DeploymentGroup(Observation):
 
     name: str
     rolls_back: bool
-    """Whether a deployment that fails is taken back by itself."""
+    """Whether CodeDeploy rolls back a failed deployment automatically."""
     status: str | None = None
-    """Of the newest deployment: Created, Queued, InProgress, Baking, Succeeded, Failed, Stopped, Ready."""
+    """The newest deployment's status: Created, Queued, InProgress, Baking, Succeeded, Failed, Stopped, Ready."""
     created: datetime | None = None
 
 
 @probe(deadline=15)
 async def deployment_group(observer: Observer, service: Service) -> DeploymentGroup | None:
-    """The deployment group of the service; None where CodeDeploy does not deploy it."""
+    """The deployment group of the service; None if CodeDeploy does not deploy the service."""
     described = await observer.see(ecs_service, service)
     if described.controller != "CODE_DEPLOY":
         return None

@@ -1,4 +1,4 @@
-"""What database and cache have in common: the engines of both environments, and where their secrets lead.
+"""Facts about database and cache together: the engines of both environments, and the hosts in their secrets.
 
 Source of truth: rds DescribeDBInstances, DescribeDBProxies, DescribeDBProxyEndpoints and DescribeDBProxyTargets,
 elasticache DescribeReplicationGroups and DescribeCacheClusters; CNAME records.
@@ -20,7 +20,7 @@ from gli.observe.engine.probe import Observer, probe
 
 
 class Engines(Observation):
-    """What the data tier of two environments runs on, by part: `postgres 18.1`."""
+    """The engine of each part of the data tier, in two environments: `database` to `postgres 18.1`."""
 
     environment: str
     counterpart: str
@@ -29,19 +29,19 @@ class Engines(Observation):
 
 
 class Endpoint(Observation):
-    """Where a secret of the data tier leads, and where it must lead."""
+    """The endpoint that a secret of the data tier should name, and whether it does."""
 
     fields: tuple[str, ...]
     """The fields that the secret must have."""
     address: str | None = None
-    """The endpoint that AWS names; None: AWS names none, as for a broker."""
+    """The resource's endpoint, by AWS; None if AWS names none, as for a broker."""
     right: bool = True
     """Whether the secret's host is an endpoint of the resource, a proxy of it, or a CNAME of either."""
 
 
 @probe()
 async def engines(observer: Observer) -> Engines:
-    """The engines of the environment's data tier and of its counterpart's; one call for all cache nodes."""
+    """The engines of the environment's data tier and of its counterpart's. One call for all cache nodes."""
     other = observer.environment.other
     assert other is not None, "asked only of environments with a counterpart"
     instances, nodes = await asyncio.gather(observer.see(database_instances), observer.see(cache_nodes))
@@ -71,7 +71,7 @@ async def engines(observer: Observer) -> Engines:
 
 @probe(deadline=15)
 async def endpoints(observer: Observer) -> dict[str, Endpoint]:
-    """Every secret that leads to the data tier, by its name."""
+    """Secret name to its endpoint, for every secret of the data tier."""
     environment = observer.environment
     found: dict[str, Endpoint] = {}
     if environment.database:
@@ -95,15 +95,15 @@ _LOGIN: tuple[str, ...] = ("host", "password", "port", "username")
 
 
 def _managed(secret_id: str) -> bool:
-    """Whether RDS keeps the secret itself, with the user and the password of the master alone."""
+    """Whether RDS manages the secret. Such a secret holds only the master's user and password."""
     return secret_id.startswith("rds!")
 
 
 async def _leads(observer: Observer, secret_id: str, hosts: frozenset[str], ids: frozenset[str] = frozenset()) -> bool:
-    """Whether the secret's host is one of these, a proxy in front of one of these instances, or a CNAME of either."""
+    """Whether the secret's host is one of `hosts`, a proxy of one of the instances `ids`, or a CNAME of either."""
     try:
         host = (await observer.see(secret, secret_id)).public.get("host", "").lower()
-    except Unobserved:  # the check that asks takes the secret too, and says what is the matter with it
+    except Unobserved:  # the check observes the secret too, and reports the reason
         return True
     if not host or not hosts or host in hosts:
         return True
@@ -112,7 +112,7 @@ async def _leads(observer: Observer, secret_id: str, hosts: frozenset[str], ids:
 
 
 async def _is_proxy(observer: Observer, host: str, ids: frozenset[str]) -> bool:
-    """Whether a proxy of RDS with that endpoint stands in front of one of these instances or clusters."""
+    """Whether `host` is the endpoint of an RDS proxy for one of these instances or clusters."""
     proxies, more = await asyncio.gather(
         observer.aws.call(observer, "rds", "describe_db_proxies"),
         observer.aws.call(observer, "rds", "describe_db_proxy_endpoints"),

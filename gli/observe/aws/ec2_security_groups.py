@@ -1,7 +1,7 @@
-"""Security groups as what they are for: who may reach which port.
+"""Security groups: who may reach which port.
 
-An opening is an opening, however it is written: an IPv4 or IPv6 range, a port range that contains the port, protocol
--1, a prefix list, another security group. Source of truth: ec2 DescribeSecurityGroups and GetManagedPrefixListEntries.
+Every kind of rule counts as an opening: an IPv4 or IPv6 range, a port range that contains the port, protocol -1, a
+prefix list, another security group. Source of truth: ec2 DescribeSecurityGroups and GetManagedPrefixListEntries.
 """
 
 from __future__ import annotations
@@ -18,39 +18,39 @@ from gli.observe.engine.probe import Observer, probe
 ALL_PORTS = (0, 65535)
 WORLD = frozenset({"0.0.0.0/0", "::/0"})
 _MOST_LISTS = 5
-"""Each prefix list costs a call, and a run has a hundred of them."""
+"""The most prefix lists that are read: each costs a call, and a run may make a hundred calls."""
 
 
 def is_world(block: str) -> bool:
-    """Whether a CIDR block is the whole of IPv4 or IPv6, or so large that it comes to the same."""
+    """Whether a CIDR block covers all of IPv4 or IPv6, or nearly all."""
     network, _, bits = block.partition("/")
     return block in WORLD or (bits.isdigit() and int(bits) <= (8 if ":" not in network else 16))
 
 
 class Opening(Observation):
-    """One source that a security group lets in, and to which ports."""
+    """One source that a security group allows, with its ports."""
 
     source: str
     """A CIDR block, the name of a security group, or `prefix list pl-…`."""
     source_id: str
-    """The same as AWS has it: the block, `sg-…`, `pl-…`."""
+    """The source's id in AWS: the block itself, `sg-…` or `pl-…`."""
     protocol: str
     """`tcp`, `udp`, `icmp`, or `any` for -1."""
     first_port: int
     last_port: int
 
     def reaches(self, port: int) -> bool:
-        """Whether TCP to `port` gets through."""
+        """Whether the opening allows TCP to `port`."""
         return self.protocol in ("tcp", "any") and self.first_port <= port <= self.last_port
 
     @property
     def world(self) -> bool:
-        """Open to everybody: the whole of IPv4 or IPv6, or a block so large that it comes to the same."""
+        """Whether the source is everybody: all of IPv4 or IPv6, or nearly all."""
         return is_world(self.source_id)
 
     @property
     def prefix_list(self) -> bool:
-        """Whether the source is a prefix list, whose blocks are kept elsewhere."""
+        """Whether the source is a prefix list. Its blocks are read with `prefix_lists`."""
         return self.source_id.startswith("pl-")
 
     def __str__(self) -> str:
@@ -64,14 +64,14 @@ class Opening(Observation):
 
 
 class SecurityGroup(Observation):
-    """A security group's name and what it lets in."""
+    """A security group and its openings."""
 
     id: str
     name: str
     openings: tuple[Opening, ...]
 
     def reaching(self, port: int) -> tuple[Opening, ...]:
-        """The openings that let TCP through to `port`."""
+        """The openings that allow TCP to `port`."""
         return tuple(o for o in self.openings if o.reaches(port))
 
 
@@ -82,14 +82,14 @@ class SecurityGroups(Observation):
     groups: tuple[SecurityGroup, ...]
 
     def named(self, name: str) -> SecurityGroup:
-        """The group of that name; raises `Unobserved` where there is none."""
+        """The group with this name. Raises `Unobserved` if there is none."""
         for group in self.groups:
             if group.name == name:
                 return group
         raise unknown("not-found", phrase("no security group is named {} in {}", name, self.vpc))
 
     def with_id(self, group_id: str) -> SecurityGroup:
-        """The group with that id; raises `Unobserved` where there is none."""
+        """The group with this id. Raises `Unobserved` if there is none."""
         for group in self.groups:
             if group.id == group_id:
                 return group
@@ -98,7 +98,7 @@ class SecurityGroups(Observation):
 
 @probe()
 async def security_groups(observer: Observer) -> SecurityGroups:
-    """The groups of the VPC that the database stands in, with what each lets in."""
+    """The security groups of the database's VPC, with their openings."""
     database = observer.environment.database
     assert database is not None, "asked only of environments with a database"
     vpc = (await observer.see(database_instance, database)).vpc
@@ -118,7 +118,7 @@ async def security_groups(observer: Observer) -> SecurityGroups:
 
 @probe(deadline=20)
 async def prefix_lists(observer: Observer) -> dict[str, tuple[str, ...]]:
-    """The blocks in the prefix lists that the groups let in, by id; a list that can't be read is not among them."""
+    """Prefix list id to its blocks, for the lists that the groups allow. A list that can't be read is left out."""
     openings = [o for group in (await observer.see(security_groups)).groups for o in group.openings]
     found: dict[str, tuple[str, ...]] = {}
     for id_ in sorted({o.source_id for o in openings if o.prefix_list})[:_MOST_LISTS]:
@@ -149,5 +149,5 @@ def _openings(permissions: list[dict[str, Any]], names: dict[str, str]) -> tuple
 
 
 def _pair_id(pair: dict[str, Any]) -> str:
-    """A group of another account or VPC has no name here; some answers carry only the name."""
+    """The id of a source group, or its name if the answer has no id."""
     return str(pair.get("GroupId") or pair.get("GroupName") or "")

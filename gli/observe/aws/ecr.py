@@ -1,7 +1,7 @@
-"""ECR: which build runs, whether the registry has it, what its scan found, and whether there is a way back.
+"""ECR: the image that runs, the images that the registry has, their scans, and the images for a rollback.
 
 Source of truth: ecr BatchGetImage, DescribeRepositories, BatchGetRepositoryScanningConfiguration,
-DescribeImageScanFindings; the tags of the repository that the image is built from.
+DescribeImageScanFindings; the git tags of the repository that the image is built from.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 from gli.observe.release.git_refs import deploy_tags, heads, release
 
-_REPOSITORIES_PER_CALL = 25  # BatchGetRepositoryScanningConfiguration takes no more
+_REPOSITORIES_PER_CALL = 25  # the most that BatchGetRepositoryScanningConfiguration accepts
 
 
 class RunningImage(Observation):
@@ -29,13 +29,13 @@ class RunningImage(Observation):
 
     @property
     def tag(self) -> str:
-        """The tag, beside which a digest may stand (`name:tag@sha256:…`)."""
+        """The image's tag. A digest may follow the tag (`name:tag@sha256:…`)."""
         name = self.image.partition("@")[0]
         return name.rpartition(":")[2] if ":" in name.rpartition("/")[2] else ""
 
 
 class PlatformImage(Observation):
-    """One image of an index: what it runs on, as in `linux` and `arm64`."""
+    """One image of an index, and its platform, for example `linux` and `arm64`."""
 
     digest: str
     system: str
@@ -43,16 +43,16 @@ class PlatformImage(Observation):
 
 
 class RegistryImage(Observation):
-    """Whether the registry has an image for a tag, and those that a rollback would need."""
+    """Whether the registry has the image for a tag, and the images that a rollback would need."""
 
     repository: str
     tag: str
     digest: str | None
     platforms: tuple[PlatformImage, ...] = ()
-    """What the digest stands for where it is an index; what tells how an image was built (provenance) is not one."""
+    """The images of the index, if `digest` is that of an index, without attestations (provenance)."""
     failure: Said | None = None
     without_way_back: tuple[str, ...] = ()
-    """Of the last releases, those whose image is gone: deploy tags, newest first."""
+    """The deploy tags of the last releases whose image is gone, newest first."""
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -68,23 +68,23 @@ class RegistryRepository(Observation):
     mutability: str | None = None
     """`IMMUTABLE`, `MUTABLE`, or either with exclusions."""
     scans: bool = False
-    """Whether what is pushed is scanned, by the repository's own setting or a rule of the registry."""
+    """Whether pushed images are scanned, by the repository's own setting or by a rule of the registry."""
 
 
 class Scan(Observation):
-    """What the scan of the expected image found, by severity."""
+    """The scan of the expected image: the number of findings by severity."""
 
     repository: str
     tag: str
     status: str
-    """COMPLETE of a basic scan, ACTIVE of an enhanced one, which goes on; or why there is none."""
+    """COMPLETE: a basic scan has ended. ACTIVE: an enhanced scan, which is continuous. Else why there is no scan."""
     description: str | None = None
     counts: dict[str, int]
 
 
 @probe(deadline=15)
 async def running_image(observer: Observer, service: Service) -> RunningImage:
-    """The image that the PRIMARY deployment runs, beside the commit that it should be built from."""
+    """The image that the PRIMARY deployment runs, and the commit that it should be built from."""
     definition = await observer.see(task_definition, service)
     container = definition.container(service.ecs.container if service.ecs else "")
     expected = await observer.see(release)
@@ -93,7 +93,7 @@ async def running_image(observer: Observer, service: Service) -> RunningImage:
 
 @probe(deadline=15)
 async def registry_image(observer: Observer, service: Service) -> RegistryImage:
-    """The image for the head of the environment's branch and those of the last deploy tags, in one call."""
+    """The image for the head of the environment's branch, and the images of the last deploy tags. One call."""
     repository = str(service.image)
     tag = (await observer.see(release)).commit_of(service.repository)
     repository_heads = await observer.see(heads, service.repository)
@@ -119,7 +119,7 @@ async def registry_image(observer: Observer, service: Service) -> RegistryImage:
 
 @probe()
 async def registry_repositories(observer: Observer) -> dict[str, RegistryRepository]:
-    """The repositories of every service's image, by name; one call, and one more for how 25 of them are scanned."""
+    """Name to ECR repository, for every service's image. One call, and one for each 25 repositories' scan settings."""
     wanted = sorted({s.image for s in observer.environment.services.values() if s.image})
     answer = await observer.aws.call(observer, "ecr", "describe_repositories")
     found = {r["repositoryName"]: r for r in answer["repositories"]}
@@ -136,7 +136,7 @@ async def registry_repositories(observer: Observer) -> dict[str, RegistryReposit
 
 
 async def _scanned(observer: Observer, names: list[str]) -> set[str]:
-    """Those whose images are scanned: `scanOnPush` of a repository does not know the registry's rules."""
+    """The repositories whose images are scanned. A repository's `scanOnPush` does not show the registry's rules."""
     scanned: set[str] = set()
     for n in range(0, len(names), _REPOSITORIES_PER_CALL):
         answer = await observer.aws.call(
@@ -153,9 +153,10 @@ async def _scanned(observer: Observer, names: list[str]) -> set[str]:
 
 @probe(deadline=15)
 async def image_scan(observer: Observer, service: Service) -> Scan:
-    """The findings for the image of the branch's head, counted.
+    """The number of findings for the image of the branch's head, by severity.
 
-    Of an index the image for the CPU that the service's tasks run on: a basic scan refuses the index itself.
+    If the image is an index, the findings are those of the image for the CPU of the service's tasks: a basic scan
+    does not accept an index.
     """
     image = await observer.see(registry_image, service)
     id_ = {"imageTag": image.tag}
@@ -175,7 +176,7 @@ async def image_scan(observer: Observer, service: Service) -> Scan:
 
 
 async def _platform(observer: Observer, service: Service, image: RegistryImage) -> str:
-    """The digest of the image in an index that the service's tasks run."""
+    """The digest of the index's image for the platform of the service's tasks."""
     wanted = (await observer.see(task_definition, service)).architecture
     name = {"X86_64": "amd64", "ARM64": "arm64"}.get(wanted, wanted)
     for platform in image.platforms:
@@ -185,7 +186,7 @@ async def _platform(observer: Observer, service: Service, image: RegistryImage) 
 
 
 async def _findings(observer: Observer, image: RegistryImage, id_: dict[str, str]) -> dict[str, Any]:
-    """The first page: it holds all counts."""
+    """Fetches only the first page: it holds all counts."""
     try:
         return await observer.aws.call(
             observer,
@@ -204,9 +205,9 @@ async def _findings(observer: Observer, image: RegistryImage, id_: dict[str, str
 
 
 def _platforms(image: dict[str, Any]) -> tuple[PlatformImage, ...]:
-    """The images in an index (or manifest list); none where the image is a single one.
+    """The images in an index (or manifest list); empty for a single image.
 
-    BuildKit adds attestations, which run nowhere: their platform is unknown.
+    Attestations, which BuildKit adds, are left out: they can't run, and their platform is `unknown`.
     """
     manifest = json.loads(image.get("imageManifest") or "{}")
     listed = [(m["digest"], m.get("platform") or {}) for m in manifest.get("manifests") or []]

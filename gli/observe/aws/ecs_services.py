@@ -1,7 +1,7 @@
-"""ECS: what should run, what runs, and how a deploy of it goes.
+"""ECS services: the tasks that should run, the tasks that run, and the state of each deployment.
 
-A service that is stable may be stable on the OLD revision, after the circuit breaker rolled back: `deployments` tell,
-`runningCount` does not. A service whose controller is CODE_DEPLOY or EXTERNAL has task sets in place of deployments.
+After a rollback by the circuit breaker, a service is stable on the OLD revision. `deployments` show this,
+`runningCount` does not. A service whose controller is CODE_DEPLOY or EXTERNAL has task sets instead of deployments.
 Source of truth: ecs DescribeClusters, DescribeServices, DescribeServiceRevisions.
 """
 
@@ -20,10 +20,10 @@ from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 from gli.observe.release.github_runs import workflows_ended
 
-_PER_CALL = 10  # DescribeServices takes no more
-_REVISIONS_PER_CALL = 20  # nor does DescribeServiceRevisions
+_PER_CALL = 10  # the most that DescribeServices accepts
+_REVISIONS_PER_CALL = 20  # the most that DescribeServiceRevisions accepts
 _POLL_S = 5.0
-_REMEMBERED = timedelta(hours=1)  # ECS keeps the last 100 events, which may be of last month
+_REMEMBERED = timedelta(hours=1)  # ECS keeps the last 100 events; some may be a month old
 
 
 class Deployment(Observation):
@@ -32,29 +32,29 @@ class Deployment(Observation):
     status: str
     """PRIMARY, ACTIVE (being replaced) or INACTIVE."""
     rollout: str | None
-    """IN_PROGRESS, COMPLETED or FAILED; worked out where ECS says none, as behind a Classic Load Balancer."""
+    """IN_PROGRESS, COMPLETED or FAILED; derived from counts if ECS gives none, as behind a Classic Load Balancer."""
     reason: str | None
     task_definition: str
     running: int
     desired: int
     pending: int = 0
     created: datetime | None = None
-    """When it was asked for: the time of the deploy."""
+    """The time of the deploy: when the deployment was requested."""
     external_id: str | None = None
-    """The id of the deployment in CodeDeploy, where CodeDeploy made it."""
+    """The id of the deployment in CodeDeploy, if CodeDeploy created it."""
     serves: bool = True
-    """Whether users' requests may reach it: a task set that is not PRIMARY waits, or is taken away."""
+    """Whether users' requests may reach it. A task set that is not PRIMARY waits, or is being removed."""
 
 
 class Event(Observation):
-    """Something that ECS has to say about a service."""
+    """One event that ECS reports of a service."""
 
     created: datetime
     message: str
 
 
 class EcsService(Observation):
-    """A service as ECS describes it; `status` is MISSING where it knows none."""
+    """A service as ECS describes it. `status` is MISSING if ECS does not know the service."""
 
     name: str
     cluster: str
@@ -64,27 +64,27 @@ class EcsService(Observation):
     pending: int = 0
     deployments: tuple[Deployment, ...] = ()
     controller: str = "ECS"
-    """Who deploys: ECS, CODE_DEPLOY or EXTERNAL."""
+    """The deployment controller: ECS, CODE_DEPLOY or EXTERNAL."""
     target_groups: tuple[str, ...] = ()
-    """The ARNs of the groups that serve now: of a pair for blue and green, the one with the current revision."""
+    """The ARNs of the target groups that serve now. Of a blue/green pair, the group with the current revision."""
     every_group: tuple[str, ...] = ()
-    """The same with those that are idle: of a pair, or of a task set that waits for its end."""
+    """The ARNs of all target groups, including the idle ones of a blue/green pair or of an old task set."""
     undecided: bool = False
-    """ECS does not say which group of a pair serves."""
+    """ECS does not tell which target group of a blue/green pair serves."""
     security_groups: tuple[str, ...] = ()
     subnets: tuple[str, ...] = ()
     grace_s: int = 0
-    """How long after its start a task is left alone by the load balancer's health checks."""
+    """Seconds after a task's start during which failed health checks of the load balancer don't count."""
     circuit_breaker: bool = False
     rolls_back: bool = False
-    """Whether the circuit breaker goes back to what ran before."""
+    """Whether the circuit breaker rolls back a failed deployment."""
     minimum_healthy_percent: int = 100
     events: tuple[Event, ...] = ()
-    """What ECS said of it since its newest deploy began, in the last hour at most; newest first."""
+    """The events since the newest deploy began, of the last hour at most; newest first."""
 
     @property
     def primary(self) -> Deployment:
-        """The PRIMARY deployment; raises `Unobserved` where there is none."""
+        """The PRIMARY deployment. Raises `Unobserved` if there is none."""
         for deployment in self.deployments:
             if deployment.status == "PRIMARY":
                 return deployment
@@ -92,7 +92,7 @@ class EcsService(Observation):
 
     @property
     def serving_groups(self) -> tuple[str, ...]:
-        """The ARNs of the groups that serve now; raises `Unobserved` where ECS does not say which of a pair does."""
+        """The ARNs of the target groups that serve now. Raises `Unobserved` if ECS does not tell which of a pair."""
         if self.undecided:
             raise unknown(
                 "too-little-data", phrase("ECS does not say which target group serves the current {}", self.name)
@@ -101,7 +101,7 @@ class EcsService(Observation):
 
     @property
     def rolling(self) -> bool:
-        """Whether a deployment goes on."""
+        """Whether a deployment is in progress."""
         return any(d.rollout == "IN_PROGRESS" for d in self.deployments)
 
 
@@ -121,9 +121,9 @@ async def clusters(observer: Observer) -> tuple[Cluster, ...]:
 
 @probe(early=True)
 async def ecs_services(observer: Observer) -> dict[str, EcsService]:
-    """Every ECS service of the environment by the name it has there; waits for rollouts as long as the run may."""
+    """Service name (in environments.toml) to its ECS service. Waits for rollouts to end, if the run may wait."""
     if observer.is_patient:
-        await workflows_ended(observer)  # before that ECS shows the rollout of the release before
+        await workflows_ended(observer)  # before they end, ECS shows the previous release's rollout
     while True:
         described = await described_services(observer, observer.environment)
         if not any(s.rolling for s in described.values()) or not await observer.try_again(_POLL_S):
@@ -131,7 +131,7 @@ async def ecs_services(observer: Observer) -> dict[str, EcsService]:
 
 
 async def described_services(observer: Observer, environment: Environment) -> dict[str, EcsService]:
-    """Every service of an environment as it is now, one call for ten services of a cluster."""
+    """Every service of an environment as it is now. One call for ten services of a cluster."""
     wanted: dict[str, list[Service]] = {}
     for service in environment.services.values():
         if service.ecs:
@@ -154,7 +154,7 @@ async def described_services(observer: Observer, environment: Environment) -> di
 async def _asked(
     observer: Observer, part: Part | None, cluster: str, batch: list[Service]
 ) -> dict[tuple[str, str], dict[str, Any]]:
-    """What ECS knows of some services of a cluster, by cluster and name."""
+    """(cluster, service name) to what ECS knows of some services of a cluster."""
     names = [s.ecs.service for s in batch if s.ecs]
     try:
         answer = await observer.aws.call(
@@ -170,7 +170,7 @@ async def _asked(
 async def _revisions(
     observer: Observer, part: Part | None, described: Iterable[dict[str, Any]]
 ) -> dict[str, tuple[str, ...]]:
-    """Service revision to the target groups that it serves from; asked for services with a pair of groups only."""
+    """Service revision to its target groups. Only for services with a blue/green pair of groups."""
     paired = [s for s in described if any(_alternate(lb) for lb in s.get("loadBalancers") or [])]
     wanted = sorted({r["arn"] for s in paired for r in s.get("currentServiceRevisions") or [] if r.get("arn")})
     found: dict[str, tuple[str, ...]] = {}
@@ -187,7 +187,7 @@ async def _revisions(
 
 @probe()
 async def ecs_service(observer: Observer, service: Service) -> EcsService:
-    """One service, out of the calls made for all."""
+    """One service, from the calls made for all services."""
     return (await observer.see(ecs_services))[service.name]
 
 
@@ -209,7 +209,7 @@ def _service(
         name=name,
         cluster=cluster,
         status=service["status"],
-        # While an old task set waits for its end, the service's own counts hold its tasks too.
+        # The service's own counts include the tasks of an old task set until it is removed.
         desired=primary.get("computedDesiredCount", service["desiredCount"]),
         running=primary.get("runningCount", service["runningCount"]),
         pending=primary.get("pendingCount", service["pendingCount"]),
@@ -246,15 +246,15 @@ def _deployments(described: list[dict[str, Any]]) -> tuple[Deployment, ...]:
 
 
 def _worked_out(deployment: dict[str, Any], alone: bool) -> str:
-    """The rollout of a deployment of which ECS does not say it: done when all that is wanted runs, and nothing else."""
+    """The rollout state if ECS gives none. COMPLETED if this is the only deployment and all wanted tasks run."""
     counts = [deployment.get(key, 0) for key in ("runningCount", "desiredCount", "pendingCount")]
     return "COMPLETED" if alone and counts[0] == counts[1] and not counts[2] else "IN_PROGRESS"
 
 
 def _of_task_sets(sets: list[dict[str, Any]]) -> tuple[Deployment, ...]:
-    """Task sets as deployments. One that is newer than the PRIMARY is the deployment that goes on.
+    """Task sets as deployments. A task set newer than the PRIMARY one is a deployment in progress.
 
-    An older one waits for its end, in case of a rollback; ACTIVE means that users' requests do not reach it.
+    An older task set stays for a while, in case of a rollback. ACTIVE means that users' requests do not reach it.
     """
     primary = next((s for s in sets if s["status"] == "PRIMARY"), None)
 
@@ -283,7 +283,7 @@ def _of_task_sets(sets: list[dict[str, Any]]) -> tuple[Deployment, ...]:
 def _serving(
     service: dict[str, Any], balancers: list[dict[str, Any]], revisions: Mapping[str, tuple[str, ...]]
 ) -> tuple[str, ...] | None:
-    """The groups that serve the current revisions; None where ECS does not say which of a pair does."""
+    """The target groups of the current revisions; None if ECS does not tell which group of a pair serves."""
     if not any(map(_alternate, balancers)):
         return _groups(balancers)
     current = [r.get("arn", "") for r in service.get("currentServiceRevisions") or []]
@@ -293,13 +293,13 @@ def _serving(
 
 
 def _every_group(described: list[dict[str, Any]]) -> tuple[str, ...]:
-    """The groups of a service and of all its task sets, the idle ones of pairs too."""
+    """The target groups of a service and of all its task sets, including the idle ones of pairs."""
     balancers = [lb for each in described for lb in each.get("loadBalancers") or []]
     return tuple(sorted({*_groups(balancers), *filter(None, map(_alternate, balancers))}))
 
 
 def _alternate(balancer: dict[str, Any]) -> str | None:
-    """The other target group of a pair for blue and green."""
+    """The other target group of a blue/green pair; None if there is no pair."""
     return (balancer.get("advancedConfiguration") or {}).get("alternateTargetGroupArn")
 
 

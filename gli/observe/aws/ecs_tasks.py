@@ -1,6 +1,6 @@
-"""Tasks: which image each runs, why the last ones died, whether a deploy was undone, who works with old secrets.
+"""ECS tasks: the image that each runs, why tasks died, the newest deploy, and tasks that use an old secret value.
 
-ECS forgets a stopped task about an hour after it stopped. Source of truth: ecs ListTasks, DescribeTasks and
+ECS forgets a stopped task after about an hour. Source of truth: ecs ListTasks, DescribeTasks and
 ListServiceDeployments.
 """
 
@@ -21,13 +21,13 @@ from gli.observe.data.secrets import secret, secret_state
 from gli.observe.engine.observation import Observation
 from gli.observe.engine.probe import Observer, probe
 
-_PER_CALL = 100  # DescribeTasks takes no more
+_PER_CALL = 100  # the most that DescribeTasks accepts
 _CODEDEPLOY_GOES_ON = frozenset({"Created", "Queued", "InProgress", "Baking", "Ready"})
-_DIED = frozenset({"TaskFailedToStart", "EssentialContainerExited"})  # all else is somebody's or ECS's own wish
+_DIED = frozenset({"TaskFailedToStart", "EssentialContainerExited"})  # for other codes, a user or ECS stopped the task
 
 
 class Ended(Observation):
-    """A container that ended, and what ECS knows of it."""
+    """A container that ended, with its exit code and reason."""
 
     name: str
     exit_code: int | None = None
@@ -39,14 +39,14 @@ class Task(Observation):
 
     id: str
     status: str = "RUNNING"
-    """Where it is in its life, as ECS names it: PROVISIONING, PENDING, ACTIVATING, RUNNING, DEACTIVATING, ..."""
+    """The last status, as ECS names it: PROVISIONING, PENDING, ACTIVATING, RUNNING, DEACTIVATING, ..."""
     started: datetime | None = None
     zone: str | None = None
-    """The availability zone that it runs in."""
+    """The availability zone that the task runs in."""
     health: str | None = None
-    """HEALTHY or UNHEALTHY by its containers' own health checks; UNKNOWN where they have none, or not yet."""
+    """HEALTHY or UNHEALTHY by its containers' health checks; UNKNOWN if they have none, or no result yet."""
     digests: Mapping[str, str | None] = {}
-    """Container to the digest of the image that it runs."""
+    """Container name to the digest of its image."""
     stopped: datetime | None = None
     stop_code: str | None = None
     stopped_reason: str | None = None
@@ -54,12 +54,12 @@ class Task(Observation):
 
     @property
     def starting(self) -> bool:
-        """Whether it has not started yet: which image it will run, and how it is, is not known so early."""
+        """Whether the task has not started yet. Its image and its health are not known so early."""
         return self.status in ("PROVISIONING", "PENDING", "ACTIVATING")
 
     @property
     def died(self) -> bool:
-        """Whether it stopped for a reason of its own, and not because a deploy or a scaling replaced it."""
+        """Whether the task stopped because of a failure, and not because a deploy or scaling replaced it."""
         return self.stop_code in _DIED
 
     def __str__(self) -> str:
@@ -78,31 +78,31 @@ class ServiceTasks(Observation):
 
 
 class ServiceDeployment(Observation):
-    """The newest deploy of a service; `status` is None where ECS knows none of the last 90 days."""
+    """The newest deploy of a service. `status` is None if ECS knows of none in the last 90 days."""
 
     service: str
     status: str | None = None
-    """PENDING, IN_PROGRESS, SUCCESSFUL, STOPPED, ROLLBACK_SUCCESSFUL, ...; of CodeDeploy also Failed and Stopped."""
+    """PENDING, IN_PROGRESS, SUCCESSFUL, STOPPED, ROLLBACK_SUCCESSFUL, ...; from CodeDeploy also Failed and Stopped."""
     reason: str | None = None
     created: datetime | None = None
 
 
 class SecretUse(Observation):
-    """A secret's rotation, and the tasks that still work with the value from before the current one."""
+    """A secret's rotation, and the tasks that still use an older value of the secret."""
 
     id: str
     rotates: bool
     rotates_next: datetime | None
     overdue: bool
-    """It rotates, and should have done so before now."""
+    """The secret should have rotated before now."""
     current_since: datetime | None
     outdated: dict[str, datetime]
-    """Service to the start of its oldest task, where that task started before the secret's current value was there."""
+    """Service to the start of its oldest task, if that task started before the current value was created."""
 
 
 @probe(deadline=15)
 async def service_tasks(observer: Observer, service: Service) -> ServiceTasks:
-    """The service's tasks that run, and that stopped in the last hour: two calls, and one for a hundred tasks."""
+    """The service's running tasks, and those that stopped in the last hour. Two calls, and one per hundred tasks."""
     assert service.ecs is not None, "asked only of services that run on ECS"
     where: dict[str, Any] = {"cluster": service.ecs.cluster, "serviceName": service.ecs.service}
     running, stopped = await asyncio.gather(
@@ -129,9 +129,9 @@ async def service_tasks(observer: Observer, service: Service) -> ServiceTasks:
 
 @probe()
 async def service_deployment(observer: Observer, service: Service) -> ServiceDeployment:
-    """The newest deploy: ECS keeps one that it rolled back, though the service looks as it did before.
+    """The newest deploy. ECS lists a deploy even after its rollback, when the service itself looks as before.
 
-    ECS lists only its own: of another controller's, CodeDeploy tells, or else the task sets.
+    ECS lists only deploys of its own controller. For another controller, CodeDeploy or else the task sets tell.
     """
     assert service.ecs is not None, "asked only of services that run on ECS"
     described = await observer.see(ecs_service, service)
@@ -168,7 +168,7 @@ async def _of_another_controller(observer: Observer, service: Service, described
 
 @probe(deadline=15)
 async def dead_tasks(observer: Observer, service: Service) -> tuple[Task, ...]:
-    """The tasks that died since the newest deploy began, newest first; all that ECS remembers where it knows none."""
+    """The tasks that died since the newest deploy began, newest first. Without a known deploy: all that ECS lists."""
     seen, deployment = await asyncio.gather(
         observer.see(service_tasks, service), observer.see(service_deployment, service)
     )
@@ -179,9 +179,9 @@ async def dead_tasks(observer: Observer, service: Service) -> tuple[Task, ...]:
 
 @probe(deadline=15)
 async def secret_use(observer: Observer, secret_id: str) -> SecretUse:
-    """Who reads the secret and since when: ECS fills environment variables when a task starts, and never again.
+    """The services whose tasks use an old value of the secret: ECS sets environment variables only at a task's start.
 
-    The time is the current version's own: LastChangedDate moves with every tag and description.
+    Uses the time at which the current version was created: LastChangedDate changes with every tag and description.
     """
     state = await observer.see(secret_state, secret_id)
     since = (await observer.see(secret, secret_id)).current_since

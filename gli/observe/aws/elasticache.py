@@ -25,34 +25,34 @@ NOT_SERVING = frozenset(
 
 
 class ReplicationGroup(Observation):
-    """The environment's cache: a replication group, or what stands for one."""
+    """The environment's cache: a replication group, a single-node cluster or a serverless cache."""
 
     id: str
     status: str
-    """As ElastiCache names it (`available`, `modifying`, …), or `missing`."""
+    """The status in ElastiCache (`available`, `modifying`, …), or `missing`."""
     serverless: bool = False
-    """AWS keeps its nodes: it has none of its own, always encrypts, and stands in several zones."""
+    """A serverless cache. AWS manages the nodes, always encrypts, and uses several zones."""
     address: str | None = None
-    """Where it takes writes: its primary's or, in cluster mode, its configuration endpoint."""
+    """The endpoint for writes: the primary's or, in cluster mode, the configuration endpoint."""
     hosts: tuple[str, ...] = ()
-    """Every endpoint that leads to it: the readers' and those of its nodes too."""
+    """Every endpoint of the cache, including the readers' and the nodes'."""
     port: int | None = None
     engine: str | None = None
-    """Name and version where the cache itself says them, as in `valkey 8.1`."""
+    """Name and version, for example `valkey 8.1`, if AWS gives them for the cache itself."""
     security_groups: tuple[str, ...] = ()
-    """Those of a serverless cache; the nodes of others have them."""
+    """The security groups of a serverless cache. For other caches, the nodes have them."""
     token: bool = False
-    """It takes one password for everybody (an AUTH token), and knows no users."""
+    """Everybody logs in with one password (an AUTH token); there are no users."""
     members: tuple[str, ...] = ()
     encrypted_in_transit: bool = False
     encrypted_at_rest: bool = False
     authenticated: bool = False
-    """Whether a token or a group of users opens it."""
+    """Whether a login needs a token or a user of a user group."""
     failover: str | None = None
-    """Whether a replica takes over by itself: `enabled`, `disabled`, or on its way to either."""
+    """Automatic failover to a replica: `enabled`, `disabled`, `enabling` or `disabling`."""
     multi_az: bool = False
     snapshot_days: int = 0
-    """How long its daily snapshots are kept; 0: there are none."""
+    """Days that its daily snapshots are kept; 0: there are none."""
 
 
 class CacheNode(Observation):
@@ -61,13 +61,13 @@ class CacheNode(Observation):
     id: str
     replication_group: str | None
     engine: str | None
-    """Name and version, as in `redis 7.1`."""
+    """Name and version, for example `redis 7.1`."""
     security_groups: tuple[str, ...]
 
 
 @probe()
 async def replication_group(observer: Observer, cache: Cache) -> ReplicationGroup:
-    """The environment's cache: one call, up to three for what is not a replication group."""
+    """The environment's cache. One call; up to three if it is not a replication group."""
     name = cache.replication_group
     try:
         answer = await observer.aws.call(
@@ -140,7 +140,7 @@ async def _serverless(observer: Observer, name: str) -> ReplicationGroup | None:
 
 
 async def _single(observer: Observer, name: str) -> ReplicationGroup | None:
-    """A cluster of one node without a replication group."""
+    """A single-node cluster without a replication group."""
     try:
         answer = await observer.aws.call(
             observer, "elasticache", "describe_cache_clusters", CacheClusterId=name, ShowCacheNodeInfo=True
@@ -177,7 +177,7 @@ def _addresses(endpoints: Iterable[dict[str, Any] | None]) -> tuple[str, ...]:
 
 @probe()
 async def cache_nodes(observer: Observer) -> tuple[CacheNode, ...]:
-    """Every cache node of the account, and of the counterpart's where it has one of its own; one call each."""
+    """Every cache node of the account, and of the counterpart's account if that is another one. One call each."""
     answers = [
         await observer.aws.call(observer, "elasticache", "describe_cache_clusters", part=part)
         for part in observer.aws.accounts()

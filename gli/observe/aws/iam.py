@@ -1,8 +1,8 @@
-"""IAM roles of the tasks, of this run and of the deploys: who may take them, and what they allow.
+"""IAM roles of the tasks, of this run and of the deploys: who may assume them, and what they allow.
 
-A policy is read as IAM does, as far as that goes without a request: an action and a resource are allowed where a
-statement allows them and none denies them. A condition is taken as met where it allows, and as not met where it denies.
-Service control policies can't be seen from inside an account, and are not read. Source of truth: iam
+Policies are evaluated as IAM does, without a real request: an action on a resource is allowed if a statement allows
+it and no statement denies it. The condition of an Allow counts as met, the condition of a Deny as not met. Service
+control policies are not read: they can't be seen from inside an account. Source of truth: iam
 GetAccountAuthorizationDetails, one paged call for all roles and the policies attached to them; kms GetKeyPolicy.
 """
 
@@ -29,15 +29,15 @@ _PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 _LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
 _GITHUB = "token.actions.githubusercontent.com"
 _ASKING = frozenset({"StringEquals", "StringEqualsIgnoreCase", "StringLike"})
-_FOR_TASKS = "AmazonECSTaskExecutionRolePolicy"  # AWS's own: pulls and logs, everywhere
+_FOR_TASKS = "AmazonECSTaskExecutionRolePolicy"  # AWS's own policy: pulls and logs, on every resource
 _LOOKING = re.compile(
     r"[a-z0-9-]+:(?:batchdescribe|batchget|describe|get|head|list|lookup|search|view)[a-z0-9*?]*", re.IGNORECASE
 )
 _EVERY_ACTION = re.compile(r"\*+|[^:]*:\*+")
-_EVERY_RESOURCE = re.compile(r"[*?]+|arn(?::[^:]*){0,4}:[*?]+")  # of a service, where the ARN names one
+_EVERY_RESOURCE = re.compile(r"[*?]+|arn(?::[^:]*){0,4}:[*?]+")  # or every resource of one service
 _FOR_ADMINISTRATORS = frozenset({"AdministratorAccess", "PowerUserAccess"})
 _TO_LOOK = re.compile(r"arn:[^:]+:iam::aws:policy/(?:job-function/)?(?:ReadOnlyAccess|ViewOnlyAccess|SecurityAudit)")
-"""Policies that AWS keeps for whoever only looks; none of them reads a secret's value."""
+"""AWS's managed read-only policies. None of them allows reading a secret's value."""
 _DEPLOYS = ("ecs:UpdateService", "ecs:RunTask", "ecr:PutImage", "s3:PutObject", "secretsmanager:GetSecretValue")
 
 
@@ -51,22 +51,22 @@ class Statement(Observation):
     except_resources: tuple[str, ...] = ()
     conditional: bool = False
     via: tuple[str, ...] = ()
-    """The services that must ask in the role's place (the condition `kms:ViaService`), if the statement says so."""
+    """The services through which the request must come (the condition `kms:ViaService`), if there is this condition."""
     to_look: bool = False
-    """It stands in a policy that AWS keeps for whoever only looks."""
+    """The statement is part of one of AWS's read-only policies."""
 
     def covers(self, action: str, resource: str) -> bool:
-        """Whether the statement is about that action on that resource."""
+        """Whether the statement applies to this action on this resource."""
         there = _matches(resource, self.resources) if self.resources else not _matches(resource, self.except_resources)
         return self.names(action) and there
 
     def names(self, action: str) -> bool:
-        """Whether the statement is about that action, on whatever resource."""
+        """Whether the statement applies to this action, on any resource."""
         return _matches(action, self.actions) if self.actions else not _matches(action, self.except_actions)
 
     @property
     def opens_secrets(self) -> bool:
-        """Whether all that it allows is to decrypt with keys that it names, or for Secrets Manager alone."""
+        """Whether the statement allows only kms:Decrypt, with named keys or through Secrets Manager only."""
         decrypts = {a.lower() for a in self.actions} == {"kms:decrypt"}
         named = bool(self.resources) and not any(_EVERY_RESOURCE.fullmatch(r) for r in self.resources)
         asked = bool(self.via) and all(service.startswith("secretsmanager.") for service in self.via)
@@ -74,7 +74,7 @@ class Statement(Observation):
 
     @property
     def wide(self) -> tuple[str, ...]:
-        """Actions that stand for everything, or for all of a service, on every resource; sorted."""
+        """The allowed wildcards for all actions, or all actions of a service, on every resource; sorted."""
         if not self.allows or self.conditional or not (self.except_resources or any(map(_every, self.resources))):
             return ()
         named = [a for a in self.actions if _EVERY_ACTION.fullmatch(a)]
@@ -82,19 +82,19 @@ class Statement(Observation):
 
 
 class Role(Observation):
-    """An IAM role; `exists` is false where IAM knows none with that ARN."""
+    """An IAM role. `exists` is false if IAM has no role with this ARN."""
 
     arn: str
     exists: bool
     trusted: tuple[str, ...] = ()
-    """The services that may take it."""
+    """The services that may assume the role."""
     attached: tuple[str, ...] = ()
     """Names of the managed policies attached to it."""
     unread: tuple[str, ...] = ()
-    """Those of them, and of its boundary, of which IAM does not say what they hold."""
+    """Names of the attached policies and of the boundary whose content IAM does not show."""
     statements: tuple[Statement, ...] = ()
     boundary: tuple[Statement, ...] | None = None
-    """What its permissions boundary allows at most; None: it has none."""
+    """The statements of its permissions boundary; None: it has no boundary."""
 
     @property
     def name(self) -> str:
@@ -102,20 +102,20 @@ class Role(Observation):
 
     @property
     def administrative(self) -> tuple[str, ...]:
-        """What lets it do nearly everything: policies for administrators, and actions on every resource."""
+        """What gives the role nearly all rights: administrators' policies, and wildcard actions on every resource."""
         attached = [name for name in self.attached if name in _FOR_ADMINISTRATORS]
         return tuple(attached + [action for statement in self.statements for action in statement.wide])
 
     def may(self, action: str, resource: str) -> bool:
-        """Whether its policies allow that action on that resource, and its boundary does too."""
+        """Whether the role's policies and its boundary allow this action on this resource."""
         by_aws = _FOR_TASKS in self.attached and action.startswith(("ecr:", "logs:"))
         within = self.boundary is None or _allow(self.boundary, action, resource)
         return within and _allow(self.statements, action, resource, otherwise=by_aws)
 
     def beyond(self, known: Collection[str]) -> tuple[str, ...]:
-        """What its policies allow beside the `known` actions and those that look by their verb; sorted.
+        """The allowed actions that are neither `known` nor reads by their verb (Get, List, ...); sorted.
 
-        A pattern counts whole, whatever other statements deny of it: only a single action can be taken as denied.
+        A denied action is left out. A pattern is not, even if other statements deny some of its actions.
         """
         looked = {action.lower() for action in known}
         allowing = [s for s in self.statements if s.allows and not s.to_look and not s.opens_secrets]
@@ -124,7 +124,7 @@ class Role(Observation):
         return tuple(sorted(action for action in found if not self._denies(action)))
 
     def resources(self, action: str) -> tuple[str, ...]:
-        """The patterns of what its policies allow that action on; sorted."""
+        """The resource patterns on which the role's policies allow this action; sorted."""
         about = [s for s in self.statements if s.allows and s.names(action)]
         found = {r for s in about for r in s.resources} | {
             phrase("all but {}", r) for s in about for r in s.except_resources
@@ -137,14 +137,14 @@ class Role(Observation):
 
 
 class Federation(Observation):
-    """A role that GitHub's workflows may take, and which of them."""
+    """A role that GitHub workflows may assume, and which workflows may."""
 
     role: str
     audiences: tuple[str, ...]
     subjects: tuple[str, ...]
-    """Patterns such as `repo:OWNER/NAME:environment:staging`; none: any repository of anybody."""
+    """Patterns such as `repo:OWNER/NAME:environment:staging`. Empty: any repository of any owner."""
     reaches: tuple[str, ...] = ()
-    """What the role may do to this environment: its deploys, and the values of its secrets."""
+    """The actions of deploys and secret reads that the role may do in this environment."""
 
 
 class Roles(Observation):
@@ -153,12 +153,12 @@ class Roles(Observation):
     of_tasks: dict[str, Role]
     """Every role that a task definition names, by ARN."""
     own: Role | None
-    """The role that this run has; None where it runs as something else."""
+    """The role of this run; None if its credentials are not those of a role."""
     federations: tuple[Federation, ...]
 
 
 class ExecutionRole(Observation):
-    """The role that ECS starts a service's tasks with, and what it would need beside what it has."""
+    """The role with which ECS starts a service's tasks, and the rights that it lacks."""
 
     definition: str
     role: Role | None
@@ -168,13 +168,13 @@ class ExecutionRole(Observation):
 
 @probe(deadline=80)
 async def iam_roles(observer: Observer) -> Roles:
-    """The roles of the tasks, of this run, and of whoever deploys from GitHub; one call for every 200 roles.
+    """The roles of the tasks, of this run, and of the deploys from GitHub. One call for every 200 roles.
 
-    A large account's answer holds megabytes and takes IAM many seconds.
+    For a large account, the answer has megabytes and IAM needs many seconds.
     """
     definitions = []
     for service in observer.environment.services.values():
-        with suppress(Unobserved):  # whoever wants the roles of this one's tasks asks for it too
+        with suppress(Unobserved):  # checks of this service's roles observe its definition too
             definitions += [await observer.see(task_definition, service)] if service.ecs else []
     wanted = sorted({arn for d in definitions for arn in (d.execution_role, d.task_role) if arn})
     answer = await observer.aws.call(
@@ -201,7 +201,7 @@ async def iam_roles(observer: Observer) -> Roles:
 
 
 def _parts(environment: Environment, identity: Identity) -> list[str]:
-    """The ARNs of what a deploy changes and of the secrets, as IAM's policies name them."""
+    """The ARNs of the resources that a deploy changes, and of the secrets."""
     partition, account = identity.arn.split(":")[1], identity.account
     here = f"{identity.region}:{account}"
     ecs = [(s.ecs.cluster, s.ecs.service) for s in environment.services.values() if s.ecs]
@@ -219,7 +219,7 @@ def _reached(role: Role, parts: Iterable[str]) -> tuple[str, ...]:
 
 @probe(deadline=20)
 async def execution_role(observer: Observer, service: Service) -> ExecutionRole:
-    """The execution role of the service's tasks, held against what they need to start."""
+    """The execution role of the service's tasks, and the rights that it lacks to start them."""
     definition = await observer.see(task_definition, service)
     if definition.execution_role is None:
         return ExecutionRole(definition=definition.name, role=None, missing=())
@@ -235,7 +235,7 @@ async def execution_role(observer: Observer, service: Service) -> ExecutionRole:
 
 
 async def _keys(observer: Observer, definition: TaskDefinition) -> list[str]:
-    """The customer's own keys under which the secrets lie that the definition refers to."""
+    """The customer's own keys that encrypt the secrets of the definition."""
     names = {str(r.secret) for r in definition.references if r.secret}
     states = await observer.see(secret_states)
     keys = {states[n].key for n in names & states.keys()}
@@ -246,7 +246,7 @@ async def _keys(observer: Observer, definition: TaskDefinition) -> list[str]:
 
 
 async def _opened_by_its_key(observer: Observer, role: Role, key: str) -> bool:
-    """Whether the key's own policy lets the role decrypt: it can, without a word in IAM."""
+    """Whether the key's own policy lets the role decrypt. Then the role needs no permission in IAM."""
     answer = await observer.aws.call(observer, "kms", "get_key_policy", KeyId=key, PolicyName="default")
     for statement in _statements(answer["Policy"]):
         principal = statement.get("Principal")
@@ -259,7 +259,7 @@ async def _opened_by_its_key(observer: Observer, role: Role, key: str) -> bool:
 
 @probe(deadline=20)
 async def task_role(observer: Observer, service: Service) -> Role | None:
-    """The role that the service's own code has; None where its task definition names none."""
+    """The role of the service's own code; None if its task definition names none."""
     arn = (await observer.see(task_definition, service)).task_role
     return (await observer.see(iam_roles)).of_tasks[arn] if arn else None
 
@@ -289,7 +289,7 @@ def _needs(definition: TaskDefinition) -> Iterator[tuple[str, str]]:
 
 
 def read_role(arn: str, role: Mapping[str, Any] | None, policies: Mapping[str, Mapping[str, Any]]) -> Role:
-    """A role as IAM describes it, with the managed policies of the account by ARN."""
+    """Reads a role from IAM's description. `policies` maps ARN to managed policy, for the whole account."""
     if role is None:
         return Role(arn=arn, exists=False)
     attached = role.get("AttachedManagedPolicies") or []
@@ -317,14 +317,14 @@ def read_role(arn: str, role: Mapping[str, Any] | None, policies: Mapping[str, M
 
 
 def _held(policies: Mapping[str, Mapping[str, Any]], arn: str) -> tuple[Statement, ...] | None:
-    """The statements of a managed policy; None where IAM does not tell them."""
+    """The statements of a managed policy; None if IAM does not show them."""
     versions = (policies.get(arn) or {}).get("PolicyVersionList") or []
     documents = [v["Document"] for v in versions if v.get("IsDefaultVersion") and v.get("Document")]
     return tuple(_statement(s) for document in documents for s in _statements(document)) if documents else None
 
 
 def _allow(statements: Iterable[Statement], action: str, resource: str, *, otherwise: bool = False) -> bool:
-    """Whether statements allow an action on a resource: one does, or `otherwise`, and none denies it."""
+    """Whether a statement (or `otherwise`) allows an action on a resource, and no statement denies it."""
     about = [s for s in statements if s.covers(action, resource)]
     if any(not s.allows and not s.conditional for s in about):
         return False
@@ -339,14 +339,14 @@ def _trusted(document: Any) -> tuple[str, ...]:
 
 
 def _assumed(arn: str, roles: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """The role behind `arn:aws:sts::ACCOUNT:assumed-role/NAME/SESSION`: a session's ARN leaves out a role's path."""
+    """The role's ARN for `arn:aws:sts::ACCOUNT:assumed-role/NAME/SESSION`, which lacks the role's path."""
     kind, _, rest = arn.rpartition(":")[2].partition("/")
     name = rest.partition("/")[0]
     return next((a for a, role in roles.items() if kind == "assumed-role" and role["RoleName"] == name), None)
 
 
 def _federations(role: Mapping[str, Any]) -> Iterator[Federation]:
-    """One for each statement of its trust policy that lets GitHub in: they are alternatives."""
+    """One federation for each statement of the trust policy that trusts GitHub: each alone is enough."""
     for statement in _statements(role.get("AssumeRolePolicyDocument") or {}):
         principal = statement.get("Principal")
         providers = _listed(principal.get("Federated")) if isinstance(principal, dict) else ()
@@ -359,7 +359,7 @@ def _federations(role: Mapping[str, Any]) -> Iterator[Federation]:
 
 
 def _required(statement: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    """The values that a statement's conditions ask of a key, of which one must fit."""
+    """The values that a statement's conditions accept for a key."""
     conditions = (statement.get("Condition") or {}).items()
     asking = [values for operator, values in conditions if operator.rpartition(":")[2] in _ASKING]
     return tuple(
@@ -380,7 +380,7 @@ def _statement(statement: Mapping[str, Any]) -> Statement:
 
 
 def _statements(document: Any) -> list[dict[str, Any]]:
-    """botocore decodes a policy document; anything else hands it over as text."""
+    """The statements of a policy document. botocore decodes some documents and returns others as text."""
     parsed = json.loads(document) if isinstance(document, str) else document
     found = parsed.get("Statement") or []
     return [found] if isinstance(found, dict) else list(found)
@@ -391,10 +391,10 @@ def _listed(value: Any) -> tuple[str, ...]:
 
 
 def _every(resource: str) -> bool:
-    """Whether a pattern leaves nothing out."""
+    """Whether a pattern matches every resource."""
     return _EVERY_RESOURCE.fullmatch(resource) is not None
 
 
 def _matches(text: str, patterns: tuple[str, ...]) -> bool:
-    """IAM's wildcards: * and ?; brackets mean themselves. Actions know no case, and ARNs that differ in it are rare."""
+    """Matches IAM's wildcards, * and ?. Ignores case: right for actions, and ARNs rarely differ only in case."""
     return any(fnmatchcase(text.lower(), pattern.lower().replace("[", "[[]")) for pattern in patterns)

@@ -1,4 +1,4 @@
-"""Whose credentials these are: confirmed before anything else is asked.
+"""The identity of the run's credentials. It is confirmed before any other call.
 
 Source of truth: sts GetCallerIdentity, which needs no permission.
 """
@@ -19,12 +19,12 @@ class Identity(Observation):
     arn: str
     region: str
     objection: Said | None = None
-    """Why this is not the identity that the environment asks for, and what to do; None where it is."""
+    """Why this is not the environment's identity, and what to do; None if it is."""
 
 
 @probe(preliminary=True, deadline=20)
 async def caller_identity(observer: Observer) -> Identity:
-    """Account and ARN of the credentials, held against the environment's `aws` table."""
+    """Account and ARN of the credentials, compared with the environment's `aws` table."""
     aws = observer.environment.aws
     assert aws is not None, "asked only of environments with an aws table"
     answer = await observer.aws.call(observer, "sts", "get_caller_identity")
@@ -54,7 +54,7 @@ async def caller_identity(observer: Observer) -> Identity:
 
 @probe(preliminary=True, deadline=20)
 async def confirmed_identity(observer: Observer) -> Identity:
-    """The identity, where nothing speaks against it; every other probe waits for this one."""
+    """The identity, if it is the environment's. Raises `Unobserved` otherwise. All other probes wait for this one."""
     identity = await observer.see(caller_identity)
     if identity.objection is not None:
         raise Unobserved(Unknown(cause="wrong-account", message=identity.objection))

@@ -1,4 +1,4 @@
-"""The load balancer: its state, its listeners and rules, and the health of what stands behind it.
+"""The load balancer: its state, its listeners and rules, and the health of its targets.
 
 Source of truth: elbv2 DescribeLoadBalancers, DescribeLoadBalancerAttributes, DescribeListeners, DescribeRules,
 DescribeTargetGroups, DescribeTargetHealth.
@@ -22,27 +22,27 @@ from gli.observe.engine.probe import Observer, probe
 TARGET_STATES = frozenset(
     {"initial", "healthy", "unhealthy", "unhealthy.draining", "unused", "draining", "unavailable"}
 )
-"""Those of elbv2 DescribeTargetHealth."""
-_GROUPS_PER_CALL = 100  # DescribeTargetGroups gives no more in one page, and takes no page beside names
+"""The states of elbv2 DescribeTargetHealth."""
+_GROUPS_PER_CALL = 100  # one page of DescribeTargetGroups, which has no second page for given ARNs
 
 
 class Rule(Observation):
-    """One rule of a listener: which requests it takes, and where it sends them."""
+    """One rule of a listener: the requests that it matches, and the targets that get them."""
 
     hosts: tuple[str, ...] | None = None
-    """Patterns (`*`, `?`) or, behind a `~`, regular expressions; None: any host."""
+    """Patterns (`*`, `?`) for the host; a pattern that begins with `~` is a regular expression. None: any host."""
     paths: tuple[str, ...] | None = None
-    """The same of the path; None: any path."""
+    """Patterns for the path, in the same form; None: any path."""
     methods: tuple[str, ...] | None = None
     special: bool = False
-    """It also wants a header, a query or an address that an ordinary user does not have."""
+    """The rule also needs a header, a query or an address that an ordinary user does not have."""
     groups: tuple[str, ...] = ()
     """The ARNs of the target groups that it forwards to, without those of weight 0."""
     does: str = "forward"
-    """What its last action does: `forward`, `redirect`, `fixed-response`."""
+    """The type of its last action: `forward`, `redirect`, `fixed-response`."""
 
     def takes(self, host: str, path: str) -> bool:
-        """Whether an ordinary user's GET of that host and path is the rule's."""
+        """Whether the rule matches an ordinary user's GET for this host and path."""
         return (
             not self.special
             and (self.methods is None or "GET" in self.methods)
@@ -60,13 +60,13 @@ class Listener(Observation):
     certificates: tuple[str, ...] = ()
     policy: str | None = None
     redirects_to: str | None = None
-    """`HTTPS HTTP_301` where the default action redirects."""
+    """`HTTPS HTTP_301` if the default action redirects."""
     rules: tuple[Rule, ...] = ()
-    """Of a listener that speaks HTTPS, in the order in which the balancer tries them; the default rule is the last."""
+    """The rules of an HTTPS listener, in the order in which the balancer tries them. The default rule is the last."""
 
 
 class Balancer(Observation):
-    """A load balancer; `state` is `missing` where AWS knows none of that name."""
+    """A load balancer. `state` is `missing` if AWS has none of this name."""
 
     name: str
     state: str
@@ -78,7 +78,7 @@ class Balancer(Observation):
 
 
 class BalancerAttributes(Observation):
-    """What a load balancer does to connections, and whether it can be deleted by mistake."""
+    """A load balancer's idle timeout, and its protection against deletion."""
 
     name: str
     idle_timeout_s: int
@@ -86,30 +86,30 @@ class BalancerAttributes(Observation):
 
 
 class HealthCheck(Observation):
-    """How the load balancer asks the targets of a group whether they are well."""
+    """The health check of a target group."""
 
     group: str
     path: str | None
     codes: str | None
-    """The HTTP statuses that count as well: `200`, `200,204`, `200-299`."""
+    """The HTTP statuses that count as healthy: `200`, `200,204`, `200-299`."""
     interval_s: int
     threshold: int
-    """So many good answers in a row make a target healthy."""
+    """The number of good answers in a row after which a target is healthy."""
 
     @property
     def wants_success(self) -> bool:
-        """Whether a 200 counts as well, and nothing but a success (2xx) does."""
+        """Whether 200 counts as healthy, and no status outside 2xx does."""
         ranges = [tuple(map(int, part.split("-"))) for part in re.findall(r"\d{3}(?:-\d{3})?", self.codes or "")]
         return any(r[0] <= 200 <= r[-1] for r in ranges) and all(r[0] >= 200 and r[-1] <= 299 for r in ranges)
 
     @property
     def healthy_after_s(self) -> int:
-        """The least time that a new target takes to be healthy."""
+        """The shortest time, in seconds, until a new target is healthy."""
         return self.interval_s * self.threshold
 
 
 class Target(Observation):
-    """One registered target and the balancer's opinion of it."""
+    """One registered target and its health."""
 
     id: str
     state: str
@@ -118,7 +118,7 @@ class Target(Observation):
 
     @property
     def leaving(self) -> bool:
-        """Whether it is on its way out: it finishes what it has, and gets nothing new."""
+        """Whether the target is draining: it finishes its requests and gets no new ones."""
         return self.state in ("draining", "unhealthy.draining")
 
 
@@ -130,7 +130,7 @@ class TargetGroupHealth(Observation):
 
 @probe(deadline=15)
 async def balancer(observer: Observer, load_balancer: LoadBalancer) -> Balancer:
-    """The load balancer with its listeners; the rules of those that speak HTTPS."""
+    """The load balancer with its listeners. Only HTTPS listeners have their rules."""
     part: Part | None = None if load_balancer == observer.environment.load_balancer else "counterpart"
     try:
         answer = await observer.aws.call(
@@ -157,9 +157,9 @@ async def balancer(observer: Observer, load_balancer: LoadBalancer) -> Balancer:
 
 @probe()
 async def routes(observer: Observer) -> dict[str, Rule]:
-    """Service to the rule that takes what users ask of its health path, where there is one.
+    """Service to the rule that matches a user's request for its health path. A service without such a rule is left out.
 
-    The rules are tried as the balancer does (elbv2 DescribeRules): by priority, the first that matches decides.
+    As in the balancer, the first matching rule by priority decides (elbv2 DescribeRules).
     """
     load_balancer = observer.environment.load_balancer
     assert load_balancer is not None, "asked only of environments with a load balancer"
@@ -204,7 +204,7 @@ async def balancer_attributes(observer: Observer, load_balancer: LoadBalancer) -
 
 @probe(deadline=15)
 async def health_checks(observer: Observer) -> dict[str, HealthCheck]:
-    """The health check of every group that serves a service of the environment, by ARN, in one call."""
+    """Target group ARN to its health check, for every group of the environment's services. One call per 100 groups."""
     services = await observer.see(ecs_services)
     wanted = sorted({arn for service in services.values() for arn in service.target_groups})
     described: list[dict[str, Any]] = []
@@ -244,12 +244,12 @@ async def _listener(observer: Observer, listener: dict[str, Any], part: Part | N
 
 
 def _priority(rule: dict[str, Any]) -> float:
-    """The default rule's priority is the word `default`."""
+    """The sort key of a rule. The default rule's priority is the word `default`, and it is the last."""
     return float(rule["Priority"]) if str(rule.get("Priority", "")).isdigit() else math.inf
 
 
 def _rule(described: dict[str, Any]) -> Rule:
-    wanted = {c["Field"]: tuple(_values(c)) for c in described.get("Conditions") or []}  # one of each at most
+    wanted = {c["Field"]: tuple(_values(c)) for c in described.get("Conditions") or []}  # at most one of each field
     actions = sorted(described.get("Actions") or [], key=lambda a: a.get("Order", 0))
     return Rule(
         hosts=wanted.get("host-header"),
@@ -269,7 +269,7 @@ _CONFIGURED = {
 
 
 def _values(condition: dict[str, Any]) -> list[str]:
-    """What a condition takes; AWS answers with the older `Values` too, and regular expressions apart."""
+    """The patterns of a condition. AWS answers with the older field `Values` too, and with `RegexValues`."""
     configured = condition.get(_CONFIGURED.get(condition["Field"], "")) or {}
     plain = configured.get("Values") or condition.get("Values") or []
     regular = configured.get("RegexValues") or condition.get("RegexValues") or []
@@ -277,7 +277,7 @@ def _values(condition: dict[str, Any]) -> list[str]:
 
 
 def _matches(pattern: str, text: str, *, folded: bool = False) -> bool:
-    """As the balancer compares: `*` stands for any text, `?` for one character; hosts whatever their case."""
+    """Matches as the balancer does: `*` is any text, `?` is one character. `folded` ignores case, as for hosts."""
     flags = re.IGNORECASE if folded else 0
     if pattern.startswith("~"):
         return re.search(pattern[1:], text, flags) is not None
@@ -285,7 +285,7 @@ def _matches(pattern: str, text: str, *, folded: bool = False) -> bool:
 
 
 def _groups(action: dict[str, Any]) -> list[str]:
-    """The groups that an action sends requests to; one of weight 0 gets none."""
+    """The target groups that get requests from an action, without those of weight 0."""
     weighted = (action.get("ForwardConfig") or {}).get("TargetGroups") or []
     if weighted:
         return [g["TargetGroupArn"] for g in weighted if g.get("Weight", 1) > 0]

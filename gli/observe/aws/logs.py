@@ -1,8 +1,8 @@
-"""What tasks write to their log groups: whether anything arrives, and errors since the deploy.
+"""The logs of the tasks: whether lines arrive, and the errors since the deploy.
 
-Only what an error has in common with others of its kind is kept: names, numbers and quoted texts are the users'.
-Source of truth: logs DescribeLogStreams (its lastEventTimestamp may be an hour late) and FilterLogEvents, whose pages
-may be empty without being the last. Groups of the class INFREQUENT_ACCESS or DELIVERY have no FilterLogEvents.
+Of an error line, only the general part is kept: names, numbers and quoted texts may be users' data. Source of truth:
+logs DescribeLogStreams (its lastEventTimestamp may be an hour late) and FilterLogEvents (an empty page may not be the
+last one). FilterLogEvents does not work for groups of the class INFREQUENT_ACCESS or DELIVERY.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from gli.observe.engine.probe import Observer, probe
 
 FRESH = timedelta(minutes=10)
 LATE = timedelta(hours=1)
-"""How late the times of a log stream may be (CloudWatch Logs API Reference, LogStream)."""
+"""How late the time of a stream's last event may be (CloudWatch Logs API Reference, LogStream)."""
 _WINDOW = timedelta(minutes=60)
 _LEAST_MINUTES = 1.0
 _PER_PAGE = 10_000
 _MOST_PAGES = 15
-"""Where one search stops: a page of a busy group may take seconds."""
+"""The most pages of one search: a page of a busy group may take seconds."""
 _ERRORS = ("ERROR", "CRITICAL", "Traceback")
 _PARTICULARS = re.compile(r"""'[^']*'|"[^"]*"|\S*[\d@/]\S*""")
 
@@ -39,13 +39,13 @@ class LogTail(Observation):
 
     group: str
     age_s: float | None = None
-    """None: there is none."""
+    """Seconds since the newest event; None: the group has no events."""
     fresh_s: float = FRESH.total_seconds()
-    """How old the newest event of a group may look where tasks write to it: longer where AWS tells it late."""
+    """The most seconds that count as fresh. Longer if AWS reports the newest event late."""
 
 
 class LogErrors(Observation):
-    """Lines that tell of errors since the deploy, at most an hour, and in the hour before."""
+    """Error lines since the deploy (of the last hour at most), and in the hour before."""
 
     group: str
     since: datetime
@@ -53,7 +53,7 @@ class LogErrors(Observation):
     per_minute: float
     per_minute_before: float
     new: tuple[str, ...] = ()
-    """Kinds of errors that were not there before, the most frequent first."""
+    """Kinds of errors that did not occur before, the most frequent first."""
     complete: bool = True
     """False: the search since the deploy stopped before its end, so there may be more lines."""
     complete_before: bool = True
@@ -62,7 +62,7 @@ class LogErrors(Observation):
 
 @probe(deadline=75)
 async def log_tail(observer: Observer, service: Service) -> LogTail:
-    """How old the newest event of the service's log group is; searched for where the streams' own answer is late."""
+    """The age of the newest event in the service's log group. Searches the events if the streams' times are late."""
     group, taken = str(service.log_group), now()
     try:
         answer = await observer.aws.page(
@@ -99,7 +99,7 @@ async def log_tail(observer: Observer, service: Service) -> LogTail:
 
 @probe(deadline=90)
 async def log_errors(observer: Observer, service: Service) -> LogErrors:
-    """Error lines since the newest deploy, beside those before it."""
+    """The error lines since the newest deploy, and those before it."""
     group, taken = str(service.log_group), now()
     deployed = (await observer.see(ecs_service, service)).primary.created
     since = taken - _WINDOW
@@ -130,7 +130,7 @@ async def log_errors(observer: Observer, service: Service) -> LogErrors:
 
 
 class _Search:
-    """FilterLogEvents, page by page, until the last one or until it has taken too much."""
+    """A search with FilterLogEvents, page by page, until the last page or the most pages."""
 
     def __init__(
         self, observer: Observer, group: str, start: datetime, end: datetime | None, *, pattern: str, limit: int
@@ -144,11 +144,11 @@ class _Search:
 
     @property
     def told(self) -> str:
-        """How far it came."""
+        """A sentence: after how many pages the search stopped."""
         return phrase("the search stopped after {} pages", self._pages)
 
     async def pages(self) -> AsyncIterator[list[dict[str, Any]]]:
-        """The events of each page: it may be empty and still not be the last."""
+        """The events of each page. An empty page may not be the last one."""
         while self._pages < _MOST_PAGES:
             page = await self._observer.aws.page(self._observer, "logs", "filter_log_events", **self._asked)
             self._pages += 1
@@ -161,9 +161,9 @@ class _Search:
 
 
 async def _errors(observer: Observer, group: str, start: datetime, end: datetime | None) -> tuple[list[str], bool]:
-    """(the messages that hold one of the words, whether these are all).
+    """(messages with one of the error words, whether these are all).
 
-    They are looked at again here: not every server takes the pattern.
+    The words are searched here again: some servers ignore the pattern.
     """
     pattern = " ".join(f"?{word}" for word in _ERRORS)
     search = _Search(observer, group, start, end, pattern=pattern, limit=_PER_PAGE)
@@ -187,7 +187,7 @@ def _tail(group: str, taken: datetime, newest: int, *, fresh: timedelta = FRESH)
 
 
 def _kind(message: str) -> str:
-    """What a line has in common with others of its kind: its first words, without what is particular to one event."""
+    """The kind of an error line: its first words, without the parts that differ between events (numbers, names)."""
     line = message.strip().partition("\n")[0]
     return " ".join(_PARTICULARS.sub("…", line).split())[:100]
 

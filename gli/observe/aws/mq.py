@@ -1,4 +1,4 @@
-"""The message broker as AWS sees it. Source of truth: mq ListBrokers and DescribeBroker."""
+"""The message broker in Amazon MQ. Source of truth: mq ListBrokers and DescribeBroker."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class AmazonMq(Observation):
 
     name: str
     state: str
-    """As Amazon MQ names it (`RUNNING`, `CRITICAL_ACTION_REQUIRED`, …), or `missing`."""
+    """The state in Amazon MQ (`RUNNING`, `CRITICAL_ACTION_REQUIRED`, …), or `missing`."""
     id: str | None = None
 
 
 @probe()
 async def amazon_mq(observer: Observer, broker: Broker) -> AmazonMq:
-    """The environment's broker, where Amazon MQ runs it."""
+    """The environment's broker in Amazon MQ."""
     name = str(broker.amazon_mq)
     answer = await observer.aws.call(observer, "mq", "list_brokers")
     found = next((b for b in answer["BrokerSummaries"] if b["BrokerName"] == name), None)
@@ -28,7 +28,7 @@ async def amazon_mq(observer: Observer, broker: Broker) -> AmazonMq:
 
 @probe()
 async def broker_groups(observer: Observer, broker: Broker) -> tuple[str, ...] | None:
-    """The ids of the security groups attached to the broker; None where Amazon MQ does not run it."""
+    """The ids of the security groups attached to the broker; None if Amazon MQ does not run the broker."""
     if broker.amazon_mq is None:
         return None
     listed = await observer.see(amazon_mq, broker)

@@ -1,5 +1,5 @@
-"""An environment beside its counterpart: what their tasks are configured with (names alone, never a value), and how
-what stands in front of them is set up.
+"""Compares an environment with its counterpart: the names of their tasks' variables (never a value), and the settings
+of their load balancers and distributions.
 
 The counterpart may lie in another account (`aws.roles`). Source of truth: of both, ecs DescribeServices and
 DescribeTaskDefinition, elbv2 DescribeListeners, cloudfront GetDistribution.
@@ -31,8 +31,9 @@ class Configuration(Observation):
 
 
 class Edges(Observation):
-    """How the load balancer (`LOAD_BALANCER`) and each frontend, by its name, are set up in two environments: part to
-    settings, without the names that an environment has for itself.
+    """The settings of the load balancer and of each frontend in two environments.
+
+    Part (`LOAD_BALANCER`, or a frontend's name) to its settings, without names that differ by environment.
     """
 
     own: dict[str, tuple[Said, ...]]
@@ -41,7 +42,7 @@ class Edges(Observation):
 
 @probe(deadline=20)
 async def configurations(observer: Observer) -> tuple[Configuration, ...]:
-    """Every service that both environments have."""
+    """The variables of every service that both environments have."""
     other = observer.environment.other
     assert other is not None, "asked only of environments with a counterpart"
     theirs = await described_services(observer, other)
@@ -78,7 +79,7 @@ def _variables(definition: TaskDefinition, service: Service) -> tuple[str, ...]:
 
 @probe(deadline=20)
 async def edges(observer: Observer) -> Edges:
-    """The load balancers and the distributions of both; three calls more than one of them takes."""
+    """The settings of both environments' load balancers and distributions. The counterpart costs three more calls."""
     other = observer.environment.other
     assert other is not None, "asked only of environments with a counterpart"
     own, its = await asyncio.gather(_edge(observer, observer.environment), _edge(observer, other))

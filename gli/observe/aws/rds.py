@@ -1,7 +1,7 @@
 """RDS as AWS describes it: an instance, or a cluster with its instances (Aurora, Multi-AZ DB clusters).
 
-`database.instance` in environments.toml names either. Of a cluster, the instance that writes is described, with what
-RDS keeps for the cluster as a whole: its endpoints, backups, protection and encryption. Source of truth: rds
+`database.instance` in environments.toml names an instance or a cluster. A cluster is described by its writer instance
+and the settings of the whole cluster: endpoints, backups, protection and encryption. Source of truth: rds
 DescribeDBInstances, DescribeDBClusters, DescribeDBSnapshots, DescribeDBClusterSnapshots and
 DescribePendingMaintenanceActions.
 """
@@ -28,7 +28,7 @@ SERVING = frozenset(
         *("preparing-data-migration", "promoting", "update-iam-db-auth"),  # of clusters
     }
 )
-"""The states in which a database answers, by the tables of states in RDS's and Aurora's user guides."""
+"""The states in which a database answers, from the tables in the user guides of RDS and Aurora."""
 NOT_SERVING = frozenset(
     {
         *("creating", "deleting", "delete-precheck", "failed", "maintenance", "rebooting", "renaming", "restore-error"),
@@ -47,69 +47,69 @@ class DatabaseInstance(Observation):
 
     id: str
     status: str
-    """As RDS names it (`available`, `stopped`, …), or `missing`; the cluster's own where that does not serve."""
+    """The status in RDS (`available`, `stopped`, …), or `missing`. The cluster's, if the cluster does not serve."""
     cluster: str | None = None
     """The id of the cluster that it belongs to."""
     address: str | None = None
-    """The endpoint that writes: of a cluster, the cluster's."""
+    """The endpoint for writes. If there is a cluster, its endpoint."""
     hosts: tuple[str, ...] = ()
-    """Every endpoint that leads to it: of a cluster also the readers', the custom ones and those of its instances."""
+    """Every endpoint. For a cluster, also the reader endpoint, custom endpoints and those of its instances."""
     port: int | None = None
     database: str | None = None
-    """The database that was made with it."""
+    """The database that was created with the instance."""
     vpc: str | None = None
     security_groups: tuple[str, ...] = ()
     subnets: tuple[str, ...] = ()
     public: bool = False
     engine: str = ""
-    """Name and version, as in `postgres 18.1`."""
+    """Name and version, for example `postgres 18.1`."""
     protected: bool = False
-    """Against deletion."""
+    """Whether it is protected against deletion."""
     encrypted: bool = False
     multi_az: bool = False
     backup_days: int = 0
-    """How long automatic backups are kept; 0: there are none."""
+    """Days that automatic backups are kept; 0: there are none."""
     restorable_s: float | None = None
-    """Age of the newest moment that can be restored; None: there is none."""
+    """Seconds since the newest point in time that can be restored; None: there is none."""
     allocated_gib: int = 0
     ceiling_gib: int | None = None
-    """Up to where the storage grows by itself; None: it does not."""
+    """The size up to which the storage grows automatically; None: it does not grow."""
     replicas: tuple[str, ...] = ()
     instance_class: str = ""
-    """As in `db.t4g.medium`."""
+    """For example `db.t4g.medium`."""
     pending: tuple[str, ...] = ()
-    """Settings that were changed and wait for the maintenance window or a restart, by their names in RDS."""
+    """The changed settings (names in RDS) that wait for the maintenance window or a restart."""
     unapplied: tuple[str, ...] = ()
-    """Parameter groups that are not in force as they are: `NAME pending-reboot`."""
+    """Parameter groups whose changes are not in force yet: `NAME pending-reboot`."""
     authority: str | None = None
-    """The certificate authority of the server's certificate, as in `rds-ca-rsa2048-g1`."""
+    """The certificate authority of the server's certificate, for example `rds-ca-rsa2048-g1`."""
     certificate_until: datetime | None = None
     certificate_days_left: float | None = None
-    """None: RDS does not say how long the server's certificate is valid."""
+    """Days until the server's certificate expires; None: RDS does not tell."""
 
     @property
     def ids(self) -> frozenset[str]:
-        """Its own id and its cluster's: by which of them a proxy or an alarm knows it."""
+        """Its own id and its cluster's. A proxy or an alarm may name either."""
         return frozenset({self.id, self.cluster or self.id})
 
     @property
     def aurora(self) -> bool:
-        """Whether its storage is Aurora's, which grows by itself and has no size that could be used up."""
+        """Whether its storage is Aurora's, which grows automatically and can't run full."""
         return self.engine.startswith("aurora")
 
     @property
     def burstable(self) -> bool:
-        """Whether it saves up CPU credits while it is idle, and is throttled without any."""
+        """Whether it earns CPU credits while idle, and is throttled without credits."""
         return self.instance_class.startswith("db.t")
 
 
 class Maintenance(Observation):
-    """Something that AWS will do to a database instance by itself."""
+    """A maintenance action that AWS will apply to a database."""
 
     action: str
-    """As in `system-update` or `ca-certificate-rotation`."""
+    """For example `system-update` or `ca-certificate-rotation`."""
     at: datetime | None = None
-    """When it will be applied; None: once somebody asks for it."""
+    """When AWS will apply it; None: only when somebody requests it."""
     in_s: float | None = None
     """Seconds from the observation until then."""
 
@@ -124,9 +124,9 @@ class Snapshot(Observation):
 
 @probe()
 async def database_instances(observer: Observer) -> dict[str, DatabaseInstance]:
-    """The databases of the environment and of its counterpart, by the id in environments.toml.
+    """Id in environments.toml to the database, of the environment and of its counterpart.
 
-    One call, and for clusters one or two more. One of another account is not among them.
+    One call, and one or two more for clusters. A database in another account is left out.
     """
     both = (observer.environment, observer.environment.other)
     wanted = sorted({e.database.instance for e in both if e and e.database})
@@ -172,7 +172,7 @@ def _writes(member: dict[str, Any]) -> bool:
 def _described(
     id_: str, instances: Mapping[str, dict[str, Any]], clusters: Mapping[str, dict[str, Any]], taken: datetime
 ) -> DatabaseInstance | None:
-    """What a name of environments.toml stands for; None where RDS knows nothing of that name."""
+    """The database that an id in environments.toml names; None if RDS does not know the id."""
     cluster = clusters.get(id_) or clusters.get((instances.get(id_) or {}).get("DBClusterIdentifier", ""))
     if cluster is None:
         return _instance(instances[id_], taken) if id_ in instances else None
@@ -190,7 +190,7 @@ async def database_instance(observer: Observer, database: Database) -> DatabaseI
 
 
 def _of_cluster(cluster: dict[str, Any], writer: DatabaseInstance | None, taken: datetime) -> DatabaseInstance:
-    """A cluster's writer with what RDS keeps for the cluster; the cluster alone where it has none."""
+    """A cluster's writer with the settings of the cluster; the cluster alone if it has no writer."""
     id_, status = cluster["DBClusterIdentifier"], cluster["Status"]
     base = writer or DatabaseInstance(id=id_, status=status, engine=f"{cluster['Engine']} {cluster['EngineVersion']}")
     restorable = cluster.get("LatestRestorableTime")
@@ -218,7 +218,7 @@ def _of_cluster(cluster: dict[str, Any], writer: DatabaseInstance | None, taken:
 
 
 def _waiting(described: dict[str, Any]) -> tuple[str, ...]:
-    """The settings that were changed and are not in force; an empty structure stands for none."""
+    """The names of the changed settings that are not in force yet. RDS sends empty structures for unchanged ones."""
     pending = described.get("PendingModifiedValues") or {}
     return tuple(sorted(setting for setting, value in pending.items() if value not in (None, {}, [])))
 
@@ -272,7 +272,7 @@ def _days(span: timedelta) -> float:
 
 @probe()
 async def maintenance(observer: Observer, database: Database) -> tuple[Maintenance, ...]:
-    """What AWS will do by itself to the instance, and to the cluster that it belongs to."""
+    """The maintenance actions that AWS will apply to the instance and to its cluster."""
     instance = await observer.see(database_instance, database)
     wanted = [("db-instance-id", instance.id), *([("db-cluster-id", instance.cluster)] if instance.cluster else [])]
     answers = await asyncio.gather(
@@ -293,13 +293,13 @@ async def maintenance(observer: Observer, database: Database) -> tuple[Maintenan
 
 
 def _maintenance(detail: dict[str, Any], taken: datetime) -> Maintenance:
-    at = detail.get("CurrentApplyDate")  # whoever decided it: the window, an opt-in, or AWS by force
+    at = detail.get("CurrentApplyDate")  # set by the maintenance window, an opt-in or AWS itself
     return Maintenance(action=detail["Action"], at=at, in_s=round((at - taken).total_seconds(), 1) if at else None)
 
 
 @probe()
 async def newest_snapshot(observer: Observer, database: Database) -> Snapshot:
-    """The newest snapshot of the database that can be restored: RDS's, or else one that AWS Backup keeps."""
+    """The newest snapshot of the database that can be restored: of RDS, or else of AWS Backup."""
     instance = await observer.see(database_instance, database)
     taken = now()
     usable = await _snapshots(observer, instance) or await _snapshots(observer, instance, SnapshotType="awsbackup")
@@ -310,7 +310,7 @@ async def newest_snapshot(observer: Observer, database: Database) -> Snapshot:
 
 
 async def _snapshots(observer: Observer, instance: DatabaseInstance, **kind: Any) -> list[tuple[str, datetime]]:
-    """(id, time) of each usable snapshot; those of a cluster are the cluster's."""
+    """(id, time) of each usable snapshot. For a cluster, the snapshots are the cluster's."""
     if instance.cluster:
         operation, what = "describe_db_cluster_snapshots", "DBClusterSnapshot"
         kind["DBClusterIdentifier"] = instance.cluster

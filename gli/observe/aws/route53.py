@@ -1,4 +1,4 @@
-"""Route 53 records, and the targets that they should point at.
+"""Route 53 records, and the names that they should point at.
 
 Source of truth: route53 ListHostedZonesByName and ListResourceRecordSets.
 """
@@ -13,26 +13,26 @@ from gli.observe.aws.load_balancer import balancer
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
-_MOST_ZONES = "100"  # of one name: a public one, and a private one for each network
+_MOST_ZONES = "100"  # zones of one name: one public, and one private for each network
 
 
 class Zone(Observation):
-    """A hosted zone: where each name points, normalised (lower case, no trailing dot, no `dualstack.`)."""
+    """A hosted zone. All names are normalised: lower case, without a trailing dot and without `dualstack.`."""
 
     name: str
     aliases: dict[str, tuple[str, ...]]
-    """Name to every DNS name that its alias records point at: A and AAAA, weighted or not."""
+    """Name to every DNS name that its alias records (A and AAAA, weighted or not) point at."""
     values: dict[str, tuple[str, ...]]
-    """Name to everything that its other A, AAAA and CNAME records give."""
+    """Name to every value of its other A, AAAA and CNAME records."""
 
     def targets(self, name: str) -> tuple[str, ...]:
-        """All that a resolver may be led to: what the records of the name say, and of the names that they lead to."""
+        """Every target that a resolver may reach: follows the records of the name through all names in this zone."""
         found: dict[str, None] = {}
         self._follow(name, found, set())
         return tuple(sorted(found))
 
     def alias_of(self, name: str) -> tuple[str, ...]:
-        """What the alias records of the name, or of the wildcard that stands for it, point at."""
+        """The targets of the alias records of the name, or of the wildcard that covers the name."""
         return self.aliases.get(self._owner(name), ())
 
     def _follow(self, name: str, found: dict[str, None], seen: set[str]) -> None:
@@ -48,7 +48,7 @@ class Zone(Observation):
         return self._owner(name) in self.aliases or self._owner(name) in self.values
 
     def _owner(self, name: str) -> str:
-        """The name whose records answer for a name: its own, or the closest wildcard above it (RFC 4592)."""
+        """The record name that answers for a name: the name itself, or the closest wildcard above it (RFC 4592)."""
         candidate, rest = name, name
         while candidate not in self.aliases and candidate not in self.values and "." in rest:
             rest = rest.partition(".")[2]
@@ -57,13 +57,13 @@ class Zone(Observation):
 
 
 def normalised(name: str) -> str:
-    """A DNS name for comparison."""
+    """A DNS name in the form in which names are compared."""
     return name.lower().rstrip(".").removeprefix("dualstack.").replace("\\052", "*")
 
 
 @probe(deadline=30)
 async def zone(observer: Observer) -> Zone:
-    """The environment's hosted zone: the public one, where private ones have the same name."""
+    """The environment's hosted zone. If private zones have the same name, the public one."""
     wanted = observer.environment.dns.zone
     assert wanted is not None, "asked only of environments with a zone"
     answer = await observer.aws.call(
@@ -90,7 +90,7 @@ async def zone(observer: Observer) -> Zone:
 
 @probe()
 async def alias_targets(observer: Observer) -> dict[str, str | None]:
-    """For each public host, the DNS name that its record should point at: the balancer's or its distribution's."""
+    """Public host to the DNS name that its record should point at: the balancer's or its distribution's."""
     environment = observer.environment
     targets: dict[str, str | None] = {}
     if environment.load_balancer:
@@ -103,7 +103,7 @@ async def alias_targets(observer: Observer) -> dict[str, str | None]:
 
 
 def _by_name(pairs: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
-    """A name may have several records of a type, each for a part of the resolvers (weights, regions, failover)."""
+    """Name to its targets. A name may have several records of one type (weights, regions, failover)."""
     found: dict[str, set[str]] = {}
     for name, target in pairs:
         found.setdefault(normalised(name), set()).add(normalised(target))

@@ -1,4 +1,4 @@
-"""S3 buckets: there, private, and readable by their distribution alone.
+"""S3 buckets: whether they exist, are private, and are readable by their distribution only.
 
 Source of truth: s3 HeadBucket, HeadObject, GetPublicAccessBlock (and the account's own, of s3control), GetBucketPolicy.
 """
@@ -19,7 +19,7 @@ _IDENTITY = "arn:aws:iam::cloudfront:user/CloudFront Origin Access Identity "
 
 
 class Bucket(Observation):
-    """Whether a bucket is there, and where."""
+    """Whether a bucket exists, and in which region."""
 
     name: str
     exists: bool
@@ -27,7 +27,7 @@ class Bucket(Observation):
 
 
 class IndexObject(Observation):
-    """The index page as the bucket holds it."""
+    """The index page in the bucket."""
 
     exists: bool
     content_type: str = ""
@@ -36,19 +36,19 @@ class IndexObject(Observation):
 
 
 class PublicAccessBlock(Observation):
-    """The four settings that keep a bucket private; those that are off."""
+    """Which of the four settings that keep a bucket private are off."""
 
     off: tuple[str, ...]
 
 
 class BucketSettings(Observation):
-    """How a bucket keeps its objects."""
+    """Versioning and encryption of a bucket."""
 
     name: str
     versioning: str
     """`Enabled`, `Suspended`, or `never enabled`."""
     encryption: str | None = None
-    """The default algorithm, `AES256` or `aws:kms`; None where it has none."""
+    """The default algorithm, `AES256` or `aws:kms`; None: no default encryption."""
 
 
 class Grant(Observation):
@@ -57,7 +57,7 @@ class Grant(Observation):
     principals: tuple[str, ...]
     actions: tuple[str, ...]
     source_arns: tuple[str, ...]
-    """Those of `aws:SourceArn`: for whose sake a service of AWS may act."""
+    """The values of the condition `aws:SourceArn`: the resources on whose behalf an AWS service may act."""
 
     @property
     def identities(self) -> tuple[str, ...]:
@@ -66,7 +66,7 @@ class Grant(Observation):
 
 
 class BucketPolicy(Observation):
-    """Who a bucket's policy lets in; `exists` is false where it has none."""
+    """The grants of a bucket's policy. `exists` is false if the bucket has no policy."""
 
     exists: bool
     grants: tuple[Grant, ...] = ()
@@ -85,7 +85,7 @@ async def bucket(observer: Observer, frontend: Frontend) -> Bucket:
     except Unobserved as e:
         if e.unknown.cause != "access-denied":
             raise
-        # the answer to a HEAD request has no body to tell the two apart
+        # a HEAD answer has no body that could tell the two cases apart
         why = f"{e.unknown.action} is denied on {name}, or it is another account's"
         raise unknown("access-denied", why, action=e.unknown.action) from None
     headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
@@ -94,7 +94,7 @@ async def bucket(observer: Observer, frontend: Frontend) -> Bucket:
 
 @probe()
 async def index_object(observer: Observer, frontend: Frontend) -> IndexObject:
-    """The frontend's index.html, without its content."""
+    """The frontend's index.html in the bucket, without its content."""
     try:
         answer = await observer.aws.call(observer, "s3", "head_object", Bucket=str(frontend.bucket), Key="index.html")
     except AwsError as e:
@@ -108,7 +108,7 @@ async def index_object(observer: Observer, frontend: Frontend) -> IndexObject:
 
 @probe()
 async def public_access_block(observer: Observer, frontend: Frontend) -> PublicAccessBlock:
-    """Which of the four public access blocks are off; those of the whole account hold for every bucket of it."""
+    """Which of the four public access blocks are off. A block of the account applies to all of its buckets."""
     off = await _blocks_off(observer, "s3", Bucket=str(frontend.bucket))
     if off:
         account = (await observer.see(caller_identity)).account
@@ -118,7 +118,7 @@ async def public_access_block(observer: Observer, frontend: Frontend) -> PublicA
 
 
 async def _blocks_off(observer: Observer, service: str, **whose: Any) -> tuple[str, ...]:
-    """The blocks that are off, of a bucket or an account; all of them where there is no such configuration."""
+    """The blocks that are off, of a bucket or an account; all of them if there is no configuration."""
     settings = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
     try:
         answer = await observer.aws.call(observer, service, "get_public_access_block", **whose)
@@ -140,7 +140,7 @@ async def bucket_settings(observer: Observer, frontend: Frontend) -> BucketSetti
         answer = await observer.aws.call(observer, "s3", "get_bucket_encryption", Bucket=name)
         rules = answer["ServerSideEncryptionConfiguration"].get("Rules") or []
         defaults = [r.get("ApplyServerSideEncryptionByDefault") or {} for r in rules]
-        # A rule may say how keys are used, and nothing else: S3 then encrypts with its own, as it does every object.
+        # A rule may set only how bucket keys are used: S3 then encrypts with its own keys, which is its default.
         encryption = next((d["SSEAlgorithm"] for d in defaults if d), "AES256" if rules else None)
     except AwsError as e:
         if e.code != "ServerSideEncryptionConfigurationNotFoundError":
@@ -168,7 +168,7 @@ def _grant(statement: dict[str, Any]) -> Grant:
     else:
         principals = _listed(principal)
     if "NotPrincipal" in statement:
-        principals = ["*"]  # everybody but the named: as open as it gets
+        principals = ["*"]  # NotPrincipal: everybody except the named
     sources = [
         arn
         for operator, keys in statement.get("Condition", {}).items()

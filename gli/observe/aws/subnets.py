@@ -1,4 +1,4 @@
-"""What the data tier and the tasks stand in: subnets, where they lead, and how much room they have.
+"""The subnets of the data tier and of the tasks: their routes and their free addresses.
 
 Source of truth: ec2 DescribeSubnets, DescribeRouteTables and DescribeVpcEndpoints.
 """
@@ -34,26 +34,26 @@ class Subnet(Observation):
 
     id: str
     free: int
-    """Addresses that nothing uses."""
+    """The number of free addresses."""
     gateway: str | None
-    """The internet gateway that its routes lead to; None where nobody on the internet can reach it."""
+    """The internet gateway of its routes; None: the subnet can't be reached from the internet."""
     way_out: str | None
-    """What its default route leads to, a NAT gateway say; None where there is none, or what it led to is gone."""
+    """The target of its default route, such as a NAT gateway; None: no default route, or its target was deleted."""
 
 
 class Subnets(Observation):
-    """The subnets of the environment's network, by what stands in them."""
+    """The subnets of the environment's network, by their use."""
 
     database: tuple[Subnet, ...]
     tasks: tuple[Subnet, ...]
     desired: int
-    """How many tasks all services of the environment want."""
+    """How many tasks all services of the environment should run."""
     endpoints: tuple[str, ...] = ()
-    """AWS's services that are reached inside the VPC, as in `ecr.api`; asked only where a task has no way out."""
+    """AWS services with an endpoint in the VPC, for example `ecr.api`. Read only if a task's subnet has no way out."""
 
 
 class TaskIngress(Observation):
-    """Who reaches the port of a service's containers."""
+    """The sources that can reach the port of a service's containers."""
 
     groups: tuple[str, ...]
     """The security groups of the tasks, by name."""
@@ -87,7 +87,7 @@ async def network_subnets(observer: Observer) -> Subnets:
 
 async def _endpoints(observer: Observer, filters: list[dict[str, Any]]) -> tuple[str, ...]:
     found = (await observer.aws.call(observer, "ec2", "describe_vpc_endpoints", Filters=filters))["VpcEndpoints"]
-    # One for a resource or a service network has no service's name.
+    # An endpoint for a resource or a service network has no service name.
     live = [e["ServiceName"] for e in found if e["State"].lower() == "available" and e.get("ServiceName")]
     return tuple(sorted(name.split(".", 3)[3] for name in live if name.startswith("com.amazonaws.")))
 
@@ -103,7 +103,7 @@ def _subnet(described: dict[str, Any], table: dict[str, Any]) -> Subnet:
 
 @probe(deadline=15)
 async def task_ingress(observer: Observer, service: Service) -> TaskIngress:
-    """What the security groups of the service's tasks let through to its port."""
+    """The openings in the security groups of the service's tasks for the service's port."""
     load_balancer = observer.environment.load_balancer
     assert service.ecs is not None and load_balancer is not None, "asked only of services behind a load balancer"
     described, known = await observer.see(ecs_service, service), await observer.see(security_groups)
@@ -117,7 +117,7 @@ async def task_ingress(observer: Observer, service: Service) -> TaskIngress:
 
 
 def _table_of(subnet: str, tables: list[dict[str, Any]]) -> dict[str, Any]:
-    """The route table that is associated with the subnet, or else its VPC's main one."""
+    """The route table of the subnet, or else the VPC's main route table."""
     main: dict[str, Any] = {}
     for table in tables:
         for association in table.get("Associations", []):
@@ -135,5 +135,5 @@ def _gateway(table: dict[str, Any]) -> str | None:
 
 def _way_out(table: dict[str, Any]) -> str | None:
     defaults = [r for r in table.get("Routes", []) if r.get("DestinationCidrBlock") == "0.0.0.0/0"]
-    live = [r for r in defaults if r.get("State") == "active"]  # a route to what was deleted is a blackhole
+    live = [r for r in defaults if r.get("State") == "active"]  # a route with a deleted target has the state blackhole
     return next((str(r[key]) for r in live for key in _TARGETS if r.get(key)), None)

@@ -1,8 +1,8 @@
-"""Task definitions: what a service's tasks are made of, and whether it can start.
+"""Task definitions: the containers of a service's tasks, and whether the tasks can start.
 
-The values of environment variables stay out of the observation: one that looks like a secret is named, no more.
-Source of truth: ecs DescribeTaskDefinition; secretsmanager ListSecrets and ssm DescribeParameters for what `secrets`
-refer to.
+The observation never has the values of environment variables. A variable whose value looks like a secret is named
+only. Source of truth: ecs DescribeTaskDefinition; for the targets of `secrets`, secretsmanager ListSecrets and ssm
+DescribeParameters.
 """
 
 from __future__ import annotations
@@ -20,50 +20,51 @@ from gli.observe.engine.aws_session import Part
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
-_PARAMETERS_PER_FILTER = 50  # ssm DescribeParameters takes no more names
+_PARAMETERS_PER_FILTER = 50  # the most names that ssm DescribeParameters accepts
 _PASSWORD_NAME = re.compile(r"(?:^|_)(?:PASSWORD|PASSWD|SECRET|SECRET_KEY|PRIVATE_KEY)$", re.IGNORECASE)
 _KEY_NAME = re.compile(r"(?:^|_)(?:TOKEN|KEY)$", re.IGNORECASE)
 _OPEN_NAME = re.compile(r"(?:^|_)(?:PUBLIC|PUBLISHABLE)(?:_|$)", re.IGNORECASE)
-"""Of a key that everybody may have, in a page that every browser loads."""
+"""Names of keys that are public: every browser that loads the page has them."""
 _LOGIN_IN_URL = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
 _KNOWN_SECRET = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"|\b(?:sk|rk)_live_\w{10,}|\bgh[pousr]_\w{20,}|\bgithub_pat_\w{20,}|\bxox[abprs]-[\w-]{10,}|\bglpat-[\w-]{20,}"
     r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bSG\.[\w-]{16,}\.[\w-]{16,}"
 )
-"""Secrets whose form tells whose they are, whatever the variable is called."""
+"""Secrets with a known form, whatever the variable's name is."""
 _RANDOM = re.compile(r"[A-Za-z0-9+/_=.-]{16,}")
 _SHORTEST_RANDOM = 16
 _SHORT_RUNS = 2.8
-"""Signs a run of one kind, on average: a token in hexadecimal or base 64 has 2, words and dates have 4 and more."""
+"""A value looks random if its runs of one kind of characters are shorter on average. In a hexadecimal or base 64 token
+the average is 2, in words and dates 4 or more."""
 _HARMLESS = re.compile(r"(?:true|false|yes|no|on|off|none|null|\d{1,6})", re.IGNORECASE)
 
 
 class Reference(Observation):
-    """A value that ECS puts into an environment variable when a task starts."""
+    """A secret or parameter that ECS puts into an environment variable when a task starts."""
 
     variable: str
     value_from: str
 
     @property
     def arn(self) -> str:
-        """The ARN without the JSON key, stage and version that may follow it."""
+        """The ARN without a JSON key, stage or version behind it."""
         return ":".join(self.value_from.split(":")[:7])
 
     @property
     def parameter(self) -> str | None:
-        """The name of the parameter of Systems Manager: by its ARN, or alone, as in `/stg/gli/key`."""
+        """The name of the parameter in Systems Manager, from its ARN or given alone (`/stg/gli/key`); else None."""
         parts = self.value_from.split(":")
         if parts[0] != "arn":
             return parts[0]
         if len(parts) < 6 or parts[2] != "ssm" or not parts[5].startswith("parameter/"):
             return None
         name = parts[5].removeprefix("parameter")
-        return name if name.count("/") > 1 else name.removeprefix("/")  # the ARN of `key` is that of `/key` too
+        return name if name.count("/") > 1 else name.removeprefix("/")  # `key` and `/key` have the same ARN
 
     @property
     def secret(self) -> str | None:
-        """The name of the secret in Secrets Manager, without the six characters that AWS adds to it in an ARN."""
+        """The name of the secret in Secrets Manager, without the six characters that AWS adds to an ARN; else None."""
         parts = self.value_from.split(":")
         if len(parts) < 7 or parts[2] != "secretsmanager":
             return None
@@ -78,12 +79,12 @@ class Container(Observation):
     log_driver: str | None = None
     log_group: str | None = None
     routes_logs: bool = False
-    """It is FireLens' log router: the task's other containers may log through it."""
+    """The container is FireLens' log router: the task's other containers may log through it."""
     references: tuple[Reference, ...] = ()
     variables: tuple[str, ...] = ()
-    """Names of all environment variables, plain and from secrets, sorted."""
+    """Names of all environment variables, both plain ones and those from secrets, sorted."""
     plain_secrets: tuple[str, ...] = ()
-    """Environment variables that hold a secret in plain text."""
+    """Names of the environment variables with a secret in plain text."""
 
 
 class TaskDefinition(Observation):
@@ -96,11 +97,11 @@ class TaskDefinition(Observation):
     task_role: str | None
     containers: tuple[Container, ...]
     architecture: str = "X86_64"
-    """The CPU that its tasks run on: X86_64 or ARM64."""
+    """The CPU architecture of its tasks: X86_64 or ARM64."""
 
     @property
     def name(self) -> str:
-        """Family and revision, as in `stg-gli-api:7`."""
+        """Family and revision, for example `stg-gli-api:7`."""
         return self.arn.rpartition("/")[2]
 
     @property
@@ -108,7 +109,7 @@ class TaskDefinition(Observation):
         return tuple(reference for container in self.containers for reference in container.references)
 
     def container(self, name: str) -> Container:
-        """The container of that name; raises `Unobserved` where there is none."""
+        """The container with this name. Raises `Unobserved` if there is none."""
         for container in self.containers:
             if container.name == name:
                 return container
@@ -120,12 +121,12 @@ class TaskDefinition(Observation):
 
 @probe(deadline=15)
 async def task_definition(observer: Observer, service: Service) -> TaskDefinition:
-    """What the PRIMARY deployment of the service runs."""
+    """The task definition of the service's PRIMARY deployment."""
     return await described_definition(observer, (await observer.see(ecs_service, service)).primary.task_definition)
 
 
 async def described_definition(observer: Observer, arn: str, part: Part | None = None) -> TaskDefinition:
-    """One task definition, asked for."""
+    """Fetches one task definition."""
     answer = await observer.aws.call(observer, "ecs", "describe_task_definition", part=part, taskDefinition=arn)
     described = answer["taskDefinition"]
     compatible = {*(described.get("compatibilities") or []), *(described.get("requiresCompatibilities") or [])}
@@ -142,9 +143,9 @@ async def described_definition(observer: Observer, arn: str, part: Part | None =
 
 @probe(deadline=15)
 async def dangling_references(observer: Observer, service: Service) -> dict[str, Said]:
-    """Environment variable to what is wrong with the secret or parameter that it should be filled from.
+    """Environment variable to what is wrong with its secret or parameter.
 
-    Whether the environment's own secrets exist is another check's: here they must be the ones that are referred to.
+    Another check proves that the environment's own secrets exist. Here a reference must have the secret's right ARN.
     """
     references = (await observer.see(task_definition, service)).references
     states = await observer.see(secret_states)
@@ -171,18 +172,18 @@ async def dangling_references(observer: Observer, service: Service) -> dict[str,
 
 
 def _elsewhere(reference: Reference, observer: Observer) -> bool:
-    """Whether it lies in another region, where nobody asks."""
+    """Whether the parameter is in another region, which is not observed."""
     parts, aws = reference.value_from.split(":"), observer.environment.aws
     return parts[0] == "arn" and aws is not None and parts[3] != aws.region
 
 
 async def _listed(observer: Observer, names: list[str]) -> Mapping[str, Any]:
-    """What Secrets Manager lists under names that environments.toml does not have, by ARN."""
+    """ARN to secret in Secrets Manager, for names that are not in environments.toml."""
     return {s["ARN"]: s for s in await listed_secrets(observer, names)}
 
 
 async def _parameters(observer: Observer, names: list[str]) -> frozenset[str]:
-    """Those of the parameters that exist; no value is asked for."""
+    """The parameters that exist. No value is fetched."""
     found: set[str] = set()
     names = [*names, *(f"/{name}" for name in names if "/" not in name)]
     for n in range(0, len(names), _PARAMETERS_PER_FILTER):
@@ -210,12 +211,12 @@ def _problem(reference: Reference, listed: Mapping[str, Any]) -> str | None:
 
 
 def _same(reference: Reference, arn: str) -> bool:
-    """Whether a reference leads to that secret; it may leave out the six characters at the end."""
+    """Whether a reference names this secret's ARN, with or without the six characters at its end."""
     return reference.arn in (arn, arn[:-7])
 
 
 def reads(definition: TaskDefinition, secret: Secret) -> bool:
-    """Whether tasks of the definition are filled from that secret."""
+    """Whether a container of the definition refers to this secret."""
     return secret.arn is not None and any(_same(r, secret.arn) for r in definition.references)
 
 
@@ -224,7 +225,7 @@ def _container(container: Mapping[str, Any]) -> Container:
     variables = {v["name"]: str(v.get("value") or "") for v in container.get("environment") or []}
     secrets = container.get("secrets") or []
     registry = (container.get("repositoryCredentials") or {}).get("credentialsParameter")
-    # What the log driver and the registry need is read by the execution role too, before the container starts.
+    # The execution role also reads the secrets of the log driver and the registry, before the container starts.
     more = [
         *(logging.get("secretOptions") or []),
         *([{"name": "its registry", "valueFrom": registry}] if registry else []),
@@ -242,9 +243,9 @@ def _container(container: Mapping[str, Any]) -> Container:
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Whether a plain variable holds a secret: by a form that tells it, or by its name where the value may be one.
+    """Whether a plain variable holds a secret: its value has a known form, or its name and its value look like one.
 
-    The value of a KEY or TOKEN must look drawn at random: a cache key, a header's name and a public key hide nothing.
+    For a KEY or TOKEN, the value must also look random: a cache key, a header's name or a public key is not secret.
     """
     if not value or value.startswith("arn:"):
         return False
@@ -256,7 +257,7 @@ def is_secret(name: str, value: str) -> bool:
 
 
 def _drawn_at_random(value: str) -> bool:
-    """Whether letters of both cases and digits take turns as in no word, date, path or host."""
+    """Whether the value looks random: letters and digits alternate more often than in words, dates, paths or hosts."""
     if not _RANDOM.fullmatch(value) or value.startswith(("/", "pk_")):
         return False
     signs = re.sub(r"[^A-Za-z0-9]", "", value)
