@@ -1,4 +1,4 @@
-"""ECS and the load balancer: what should run, what runs, and where it is reached."""
+"""ECS and the load balancer: the services that should run, the tasks that run, and the routes to them."""
 
 from collections.abc import Mapping, Sequence
 
@@ -206,7 +206,7 @@ def test_alb_idle_timeout(balancer_attributes: BalancerAttributes, environment: 
 
 
 def _logs_are_kept(definition: TaskDefinition, target: Service, environment: Environment) -> None:
-    """The service's own container writes to its log group, or through FireLens; sidecars write where they like."""
+    """Asserts that the service's own container logs to its log group or through FireLens. Sidecars may log anywhere."""
     assert target.ecs is not None
     own = definition.container(target.ecs.container)
     groups = (target.log_group,) if target.log_group else environment.logs.groups if environment.logs else ()

@@ -17,7 +17,7 @@ from gli.observe.engine.observation import unknown
 LEAST_FREE = 0.1
 MOST_LAG_S = 30
 RESTORABLE_WITHIN_S = 15 * 60
-SNAPSHOT_WITHIN_S = 25 * 3600  # a day, and the hour that the next daily one may take
+SNAPSHOT_WITHIN_S = 25 * 3600  # a day, and an hour for the next daily snapshot to finish
 MOST_CPU_PERCENT = 80.0
 SLOWEST_DISK_S = 0.02
 LEAST_CREDITS = 20.0

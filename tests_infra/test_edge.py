@@ -1,4 +1,4 @@
-"""Route 53, ACM and CloudFront: what leads a user to this environment."""
+"""Route 53, ACM and CloudFront: the path of a user to this environment."""
 
 import re
 from collections.abc import Mapping, Sequence

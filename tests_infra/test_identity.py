@@ -1,4 +1,4 @@
-"""Whose eyes these are."""
+"""The identity of the run."""
 
 from gli.observe.aws.identity import Identity
 

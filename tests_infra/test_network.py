@@ -1,4 +1,4 @@
-"""Security groups: who may reach what. An opening is an opening, however it is written."""
+"""Security groups and subnets: who may reach which port. Every kind of rule counts as an opening."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,13 +9,13 @@ from gli.observe.aws.load_balancer import Balancer
 from gli.observe.aws.rds import DatabaseInstance
 from gli.observe.aws.subnets import Subnets, TaskIngress
 
-_CONSOLES = (443, 15671)  # of RabbitMQ: where Amazon MQ has it, and RabbitMQ itself
+_CONSOLES = (443, 15671)  # the ports of RabbitMQ's console: in Amazon MQ, in RabbitMQ itself
 _NEEDED_TO_START = ("ecr.api", "ecr.dkr", "logs", "s3", "secretsmanager")
 SENSITIVE_PORTS = (
     *(20, 21, 22, 23, 445, 2049, 3389, 5900, 5985, 5986),  # files and shells
     *(1433, 1521, 3306, 5432, 5984, 6379, 7000, 7001, 9042, 9200, 9300, 11211, 27017, 27018, 27019),  # data
     *(1883, 4369, 5671, 5672, 9092, 15671, 15672, 25672, 61616),  # brokers
-    *(2375, 2376, 2379, 2380, 6443, 10250),  # who runs the containers
+    *(2375, 2376, 2379, 2380, 6443, 10250),  # Docker, etcd, Kubernetes
     *(8000, 8080),  # the containers
 )
 
@@ -36,7 +36,7 @@ def test_sg_redis_ingress(security_groups: SecurityGroups, cache_groups: Sequenc
 def test_sg_mq_ingress(security_groups: SecurityGroups, broker_groups: Sequence[str] | None, target: Broker) -> None:
     """The broker's port takes the groups that the environment names, and nobody else; nor does its console."""
     name = str(target.security_group)
-    if broker_groups is None:  # GLI runs RabbitMQ itself, and nobody but the environment says behind which group
+    if broker_groups is None:  # GLI runs RabbitMQ itself: only environments.toml names its group
         groups = [security_groups.named(name)]
     else:
         groups = [security_groups.with_id(i) for i in broker_groups]
@@ -115,7 +115,7 @@ def test_net_task_egress(network_subnets: Subnets) -> None:
 
 
 def _only_from(groups: list[SecurityGroup], port: int, allowed: tuple[str, ...]) -> None:
-    """`port` of the groups takes exactly the security groups of the names `allowed`."""
+    """Asserts that exactly the security groups named `allowed` may reach `port` of the groups."""
     names = listed(g.name for g in groups)
     assert groups, saw(phrase("no security group"), expected=phrase("a security group that guards port {}", port))
     openings = [o for g in groups for o in g.reaching(port)]
@@ -135,16 +135,16 @@ def _open_to_the_world(opening: Opening, lists: Mapping[str, Sequence[str]]) -> 
 
 
 def _single(opening: Opening) -> int | None:
-    """The one TCP port that it opens; None where it opens more, or something else."""
+    """The only TCP port of an opening; None if it opens several ports or another protocol."""
     return opening.first_port if opening.protocol == "tcp" and opening.first_port == opening.last_port else None
 
 
 def _attached(groups: list[SecurityGroup], name: str) -> None:
-    """The group that the environment names is among those attached."""
+    """Asserts that the group that the environment names is one of the attached groups."""
     names = [g.name for g in groups]
     assert name in names, saw(phrase("{} attached", listed(names)), expected=phrase("the security group {}", name))
 
 
 def _is_group(opening: Opening) -> bool:
-    """A CIDR block or a prefix list can't pass for a group by its name."""
+    """Whether the source really is a security group, and not a CIDR block or a prefix list with the same name."""
     return opening.source_id.startswith("sg-")

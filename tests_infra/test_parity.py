@@ -1,4 +1,4 @@
-"""Whether the two environments are alike where it matters: what was tested must be what will run."""
+"""Compares the two environments: production must run what staging tested."""
 
 from collections.abc import Sequence
 
@@ -52,5 +52,5 @@ def _named(part: str) -> Phrase:
 
 
 def _major(engine: str) -> str:
-    """`postgres 18` of `postgres 18.1`."""
+    """Name and major version: `postgres 18` for `postgres 18.1`."""
     return engine.partition(".")[0]

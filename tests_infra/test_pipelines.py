@@ -1,4 +1,4 @@
-"""The deploy workflows: do they do what the deployment overview says, and did they?"""
+"""The deploy workflows: do their files do what the deployment overview says, and did they run with success?"""
 
 from gli.common.sentences import either, listed, phrase, saw
 from gli.config.environments import Environment, Repository

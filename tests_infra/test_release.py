@@ -1,4 +1,4 @@
-"""The eight repositories as git has them: can what staging tested go to production, and is there a way back?"""
+"""The eight repositories: can the commits that staging tested go to production, and is a rollback possible?"""
 
 from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Environment

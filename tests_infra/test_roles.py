@@ -1,4 +1,4 @@
-"""IAM roles: the tasks' have enough to start and not enough to harm, this run's looks, GitHub's deploy GLI alone."""
+"""IAM roles: tasks can start and do no harm, this run can only read, GitHub's roles can only deploy GLI."""
 
 import re
 from fnmatch import fnmatchcase
@@ -11,7 +11,7 @@ from gli.observe.engine.guard import AWS_READS
 from gli.observe.engine.observation import unknown
 
 _ANYBODY = re.compile(r"[^/]*[*?]|[^/:]*$")
-"""A subject that does not say whose repository it is."""
+"""Matches a subject that does not name the owner of the repository."""
 _ASKED = frozenset(iam_action(service, operation) for service, all_ in AWS_READS.items() for operation in all_)
 
 

@@ -1,4 +1,4 @@
-"""Scaling: each service may grow, within bounds, and something makes it."""
+"""Scaling: each service can grow within bounds, and a policy makes it grow."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""The frontends' buckets: there, private, and readable by their distribution alone."""
+"""The frontends' buckets: they exist, are private, and only their distribution can read them."""
 
 from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Environment, Frontend

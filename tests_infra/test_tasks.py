@@ -1,4 +1,4 @@
-"""Tasks and deploys: did the new build stay, is it what the registry has, what died, who works with old secrets."""
+"""Tasks and deploys: was the deploy rolled back, which images run, which tasks died, which use old secrets?"""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Log groups, alarms and topics: whether somebody would see it, and be told."""
+"""Logs, metrics, alarms and topics: are failures visible, and do people get a message?"""
 
 from collections.abc import Mapping, Sequence
 

@@ -23,7 +23,7 @@ LEAST_HSTS_S = 15_552_000  # 180 days
 _DEBUG_MARKS = ("Traceback (most recent call last)", "DEBUG = True", "Django settings file", "URLconf defined in")
 
 _OF_THE_BALANCER = re.compile(r"AWS(ALB|ELB)[A-Z]*(-\d+)?")
-"""Cookies for sticky sessions and logins that the load balancer sets itself, without what would protect them."""
+"""Cookies that the load balancer itself sets for sticky sessions and logins. They lack the protecting flags."""
 
 
 def test_api_health(landing: HttpExchange) -> None:
@@ -157,7 +157,7 @@ def test_cors_foreign_denied(preflights: Preflights) -> None:
 
 
 def _cookie_faults(cookie: Cookie, readable: Sequence[str], host: str, other: Sequence[str]) -> list[str]:
-    """What is wrong with one cookie of `host`; `other` are hosts that it must not be sent to."""
+    """The faults of one cookie of `host`. Browsers must not send it to the hosts in `other`."""
     domain = cookie.domain or ""
     reached = [h for h in other if domain and (h == domain or h.endswith(f".{domain}"))]
     faults = {

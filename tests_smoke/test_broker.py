@@ -1,4 +1,4 @@
-"""RabbitMQ from where the application stands; nothing is published or consumed."""
+"""RabbitMQ as the application reaches it. The checks publish and consume nothing."""
 
 from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Broker

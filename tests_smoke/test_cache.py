@@ -1,4 +1,4 @@
-"""Redis from where the application stands."""
+"""Redis as the application reaches it."""
 
 from gli.common.sentences import phrase, saw
 from gli.observe.data.redis import CacheState

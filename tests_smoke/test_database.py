@@ -1,4 +1,4 @@
-"""PostgreSQL from where the application stands: the port, the application's own login, the schema, the room left."""
+"""PostgreSQL as the application reaches it: the port, the application's own login, the schema, the free connections."""
 
 from collections.abc import Sequence
 

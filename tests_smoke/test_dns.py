@@ -1,4 +1,4 @@
-"""Names, as the environment's resolvers answer them."""
+"""Host names, as the environment's resolvers answer."""
 
 from gli.common.sentences import phrase, saw
 from gli.observe.edge.dns import Addresses

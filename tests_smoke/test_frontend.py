@@ -1,4 +1,4 @@
-"""The frontends as a browser loads them: the page, its hashed assets, its routes, the hosts it talks to."""
+"""The frontends as a browser loads them: the page, its hashed assets, its routes, the hosts that it calls."""
 
 import re
 from collections.abc import Sequence
@@ -107,19 +107,19 @@ def test_cdn_api_base_correct(bundle_origins: Sequence[str], environment: Enviro
 
 
 def _is_fresh(header: str) -> bool:
-    """Whether a browser asks again soon for what came with that Cache-Control."""
+    """Whether a browser soon asks again for an answer with this Cache-Control."""
     found = directives(header)
     kept_s = seconds(found, "max-age")
     return bool({"no-cache", "no-store"} & found.keys()) or (kept_s is not None and kept_s <= LONGEST_PAGE_S)
 
 
 def _is_the_page(answer: HttpExchange, index: Index) -> bool:
-    """Whether an answer is the application's own page: HTML of the same build that mounts on the same element."""
+    """Whether an answer is the application's own page: HTML of the same build, with the same element ids."""
     found = read_index(answer)
     return answer.seen == "200 text/html" and found.ids != () and (found.ids, found.build) == (index.ids, index.build)
 
 
 def _strange(host: str, zone: str, own: set[str]) -> bool:
-    """Another environment's host, or a developer's own machine."""
+    """Whether the host belongs to another environment or is a developer's own machine."""
     foreign = bool(zone) and (host == zone or host.endswith(f".{zone}")) and host not in own
     return foreign or host in ("localhost", "127.0.0.1")

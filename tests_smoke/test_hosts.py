@@ -1,4 +1,4 @@
-"""What every public host does, whatever stands behind it."""
+"""Checks of every public host, of services and frontends."""
 
 from gli.common.sentences import phrase, saw
 from gli.observe.edge.http import HttpExchange

@@ -1,4 +1,4 @@
-"""TLS as a browser meets it on port 443 of every public host."""
+"""TLS on port 443 of every public host, as a browser sees it."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from gli.observe.engine.observation import unknown
 
 @pytest.fixture
 def certificate(tls_session: TlsSession) -> Certificate:
-    """The served certificate, of a refused session too."""
+    """The served certificate, even if the session was refused."""
     if tls_session.certificate is None:
         raise unknown("dependency", phrase("{} served no certificate: {}", tls_session.host, tls_session.error))
     return tls_session.certificate

@@ -1,4 +1,4 @@
-"""The run itself: whether its target is described as it can be, and whether it stands where it says."""
+"""The run itself: is the environment's description consistent, and is the runner where --vantage says?"""
 
 from collections.abc import Mapping
 

@@ -4,7 +4,7 @@ from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Service
 from gli.observe.edge.websocket import PONG_TIMEOUT_S, WebSocketSession
 
-_UNAUTHORIZED = (1008, 3000, 3003, 4401, 4403)  # policy violation; unauthorized and forbidden, by IANA and by custom
+_UNAUTHORIZED = (1008, 3000, 3003, 4401, 4403)  # policy violation; unauthorized, forbidden: by IANA, by custom
 
 
 def test_ws_handshake(websocket_session: WebSocketSession) -> None:
