@@ -1,4 +1,4 @@
-"""What observing first is worth: the same checks against the same sandboxes, three ways, in turns."""
+"""Measures the gain of observing first: the same checks on the same sandboxes, in three ways that take turns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# A plugin that takes `begin` away: every fixture then makes its own observation when its check asks for it.
+# A plugin that disables `begin`: each fixture then makes its own observation when its check asks for it.
 ONE_BY_ONE = "from gli.observe.engine.observatory import Observatory\nObservatory.begin = lambda *a, **k: None\n"
 WAYS = {"observe first": [], "workers": ["-n2"], "one by one": ["-p", "gli_one_by_one"]}
 
@@ -21,7 +21,7 @@ def sandbox(*arguments: str) -> None:
 
 
 def timed(name: str, options: list[str], plugins: Path) -> float:
-    """Wall seconds of one run, which has to be GO."""
+    """Wall seconds of one run, which must be GO."""
     environment = os.environ | {"GLI_SANDBOX": name, "PYTHONPATH": str(plugins)}
     begun = time.monotonic()
     done = subprocess.run(
@@ -39,7 +39,7 @@ def timed(name: str, options: list[str], plugins: Path) -> float:
 
 
 def measured(names: list[str], rounds: int, plugins: Path) -> dict[tuple[str, str], list[float]]:
-    """Every way on every sandbox, in turns, so that a machine that gets slower slows all of them."""
+    """Measure every way on every sandbox, in turns, so that a slower machine slows all of them alike."""
     seconds: dict[tuple[str, str], list[float]] = {}
     for turn in range(rounds):
         for way, options in WAYS.items():

@@ -1,12 +1,12 @@
-"""Pull and promotion of many repositories, beside what one would use instead, in one run.
+"""Pull and promotion of many repositories, compared with the alternatives, in one run.
 
     .venv/bin/pip install -r requirements/benchmarks.txt      # gita and mu; mr is the Debian package myrepos
     .venv/bin/python benchmarks/promotion.py [ROUNDS]
 
-Each way works in clones of its own, for pulls of the same remotes, and takes its turn in every round: one new commit on
-main of every remote, then a pull by each; then a pull by each again, with nothing new. A connection is local, or an ssh
-that waits 250 ms before it connects, the same one for all. After every turn every branch must be where it should. Wall
-seconds, medians of the rounds; the ratio is to `gli`. A way that is not installed is left out by name.
+Each tool has its own clones; for pulls, of the same remotes. In every round each remote gets a new commit on main, and
+each tool pulls in turn; then each pulls again, with nothing new. All tools use the same connection: local, or an ssh
+that waits 250 ms before it connects. After every turn every branch must be at the right commit. The results are the
+medians of wall seconds, with the ratio to `gli`. A tool that is not installed is named and left out.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n[receive]\n\tau
 
 @dataclass(frozen=True)
 class Remotes:
-    """The remotes of one case, and how they are reached."""
+    """The remotes of one case, and how to connect to them."""
 
     folder: Path
     names: Sequence[str]
@@ -78,12 +78,12 @@ class Remotes:
 
     @property
     def template(self) -> str:
-        """Their address, as git.remote in environments.toml."""
+        """The remotes' address, as in git.remote of environments.toml."""
         return f"{'ssh://distant' if self.delay_ms else ''}{self.folder}/{{repository}}.git"
 
     @property
     def environment(self) -> dict[str, str]:
-        """What every way runs with. Nobody's configuration of git counts."""
+        """The environment variables of every tool. The user's configuration of git is ignored."""
         own = {k: v for k, v in os.environ.items() if not k.startswith(("GIT_", "GLI_", "PYTHON"))}
         home = self.folder.parent
         return own | {
@@ -109,7 +109,7 @@ class Remotes:
         self._import(name, start + ahead)
 
     def commit(self, branch: str, text: str) -> None:
-        """One more commit on a branch of each."""
+        """Add a commit to a branch of each remote."""
         with ThreadPoolExecutor(4) as pool:
             stream = _commit(branch, f"Work {text}", f"{branch}.txt", text, f"from refs/heads/{branch}^0\n")
             list(pool.map(lambda name: self._import(name, stream), self.names))
@@ -136,7 +136,7 @@ def _head(repository: Path, branch: str) -> str:
 
 @dataclass(frozen=True)
 class Way:
-    """One way to do it, in a workspace of its own."""
+    """One tool, in its own workspace."""
 
     name: str
     workspace: Path
@@ -144,7 +144,7 @@ class Way:
     command: Sequence[str]
 
     def seconds(self, *more: str) -> float:
-        """How long it took; raises `RuntimeError` where it failed."""
+        """Run the tool; returns the seconds it took. Raises `RuntimeError` if it fails."""
         start = time.perf_counter()
         done = subprocess.run(
             [*self.command, *more],
@@ -161,7 +161,7 @@ class Way:
 
 
 def cloned(remotes: Remotes, workspace: Path, branches: Sequence[str] = ("main",)) -> None:
-    """A clone of every remote, made without waiting, that reaches it as everybody else does."""
+    """Clone every remote without the connection's delay, then set the same remote address as the others use."""
     workspace.mkdir(parents=True)
 
     def clone(name: str) -> None:
@@ -186,7 +186,7 @@ def project(remotes: Remotes, folder: Path, workspace: str) -> None:
 
 
 def _remotes(root: Path, count: int, delay_ms: int) -> Remotes:
-    """So many remotes below a folder, and the ssh that reaches them."""
+    """Create this number of remotes in a folder, and the ssh that connects to them."""
     remotes = Remotes(root / "remotes", [f"repository{n:02}" for n in range(count)], delay_ms)
     remotes.make()
     (root / "ssh").write_text(SSH)
@@ -195,7 +195,7 @@ def _remotes(root: Path, count: int, delay_ms: int) -> Remotes:
 
 
 def pulling(remotes: Remotes, root: Path) -> list[Way]:
-    """Every way to pull that is installed, each with its workspace and what it wants to know."""
+    """Every installed tool that can pull, with its workspace and configuration."""
     found = []
     for name, program in (("gli", "gli"), ("gita", "gita"), ("mu-repo", "mu"), ("mr -j8", "mr"), ("loop", "sh")):
         if shutil.which(program, path=remotes.environment["PATH"]) is None:
@@ -229,7 +229,7 @@ def pulling(remotes: Remotes, root: Path) -> list[Way]:
 
 
 def pulls(count: int, delay_ms: int, rounds: int, root: Path) -> dict[str, dict[str, list[float]]]:
-    """{what: {way: seconds of each round}} of one case."""
+    """Measure one case; returns {new or nothing new: {tool: seconds of each round}}."""
     remotes = _remotes(root, count, delay_ms)
     ways = pulling(remotes, root)
     seen: dict[str, dict[str, list[float]]] = {"one commit": {}, "nothing new": {}}
@@ -248,10 +248,9 @@ def pulls(count: int, delay_ms: int, rounds: int, root: Path) -> dict[str, dict[
 
 
 def promotions(way: tuple[str, str], delay_ms: int, rounds: int, root: Path) -> dict[str, list[float]]:
-    """{way: seconds of each round}: one branch of eight repositories into the next; into main with a tag.
+    """Measure promotions of eight repositories, with a tag on main; returns {tool: seconds of each round}.
 
-    Each way has remotes of its own, for nobody releases by both. `gli moved` is until the last branch had moved; what
-    follows is the end of its process.
+    Each tool has its own remotes. `gli moved` is the time until the last branch has moved; `gli` is the whole process.
     """
     source, target = way
     who = {"GIT_AUTHOR_NAME": "A", "GIT_AUTHOR_EMAIL": "a@glibiz.com"}
@@ -290,7 +289,7 @@ def promotions(way: tuple[str, str], delay_ms: int, rounds: int, root: Path) -> 
 
 
 def _decided(folder: Path) -> float:
-    """When the newest operation had moved the last branch, as its journal says: seconds since 1970."""
+    """The time at which the newest operation had moved the last branch, from its journal: seconds since 1970."""
     newest = max((folder / ".release" / "journal").iterdir())
     events = [json.loads(line) for line in newest.read_text().splitlines()]
     return datetime.fromisoformat(next(e["at"] for e in events if e["event"] == "decided")).timestamp()
@@ -302,13 +301,13 @@ def _tree(repository: Path, branch: str) -> str:
 
 
 def _turn(ways: list[Way], number: int) -> list[Way]:
-    """The ways, each round beginning with another one."""
+    """The tools in the order of this round: each round begins with another tool."""
     start = number % len(ways)
     return ways[start:] + ways[:start]
 
 
 def told(title: str, seen: Mapping[str, Sequence[float]]) -> None:
-    """One table."""
+    """Format one table."""
     ours = statistics.median(seen["gli"])
     print(f"\n{title}")
     for name, seconds in sorted(seen.items(), key=lambda item: statistics.median(item[1])):

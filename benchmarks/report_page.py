@@ -1,6 +1,6 @@
-"""A report of 2,000 checks: how long it takes to make and to open, and whether scrolling stays smooth.
+"""A report of 2,000 checks: how long the page takes to write and to open, and whether it scrolls smoothly.
 
-Beside it, where it is installed, pytest-html's self-contained report of as many tests.
+If pytest-html is installed, its self-contained report of 2,000 tests is measured too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CHECKS, FAILING = 2000, 20
 OURS, THEIRS = "report.html", "pytest-html"
 BEGUN = datetime(2026, 1, 31, 9, 0, tzinfo=UTC)
-# Seconds until the page stands on the screen; milliseconds of each frame while it is scrolled from end to end.
+# Seconds until the page is displayed; milliseconds of each frame while the whole page is scrolled.
 STANDS = "() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(() => r(performance.now() / 1000))))"
 SCROLLED = """() => new Promise((done) => {
     const page = document.scrollingElement;
@@ -45,7 +45,7 @@ SCROLLED = """() => new Promise((done) => {
 
 
 def written(folder: Path) -> tuple[Path, float]:
-    """The page of a run of 2,000 checks with a fact each, and the seconds that it took."""
+    """Write the page of a run of 2,000 checks with one fact each; returns the page and the seconds it took."""
     environment = environments.load(ROOT, "stg", overlay={})
     drawn = topology(environment, catalogue.load(ROOT).cases(environment, None))
     lines = [
@@ -93,7 +93,7 @@ def written(folder: Path) -> tuple[Path, float]:
 
 
 def compared(folder: Path) -> Path | None:
-    """pytest-html's report of as many tests; None where it is not installed."""
+    """pytest-html's report of 2,000 tests; None if pytest-html is not installed."""
     if importlib.util.find_spec("pytest_html") is None:
         return None
     (folder / "pytest.ini").write_text("[pytest]\n")
@@ -108,7 +108,7 @@ def compared(folder: Path) -> Path | None:
 
 
 def opened(page: Page, path: Path) -> tuple[float, float, float]:
-    """Seconds until the page stands; milliseconds of the median and of the longest frame while it is scrolled."""
+    """Open a page; returns the seconds until it is displayed, and the median and longest frame in milliseconds."""
     page.goto(path.as_uri())
     stands = float(page.evaluate(STANDS))
     page.evaluate("document.querySelectorAll('details.group').forEach(d => { d.open = true; })")

@@ -1,4 +1,4 @@
-"""Answers of AWS as somebody recorded or the service's model has them, fed to a probe through the suite's own clients.
+"""Feeds recorded or documented answers of AWS to a probe, through the suite's own clients.
 
     with answering({("ecs", "DescribeServices"): {...}}) as asked:
         observed(environment, ecs_services)
@@ -45,7 +45,7 @@ class _Http:
 
 @contextmanager
 def answering(answers: Mapping[tuple[str, str], Answer]) -> Iterator[list[tuple[str, str, dict[str, Any]]]]:
-    """Have AWS answer so while it lasts; what was asked: service, operation, parameters."""
+    """Let AWS give these answers inside the block; yields the calls: service, operation, parameters."""
     asked: list[tuple[str, str, dict[str, Any]]] = []
     call = BaseClient._make_api_call
 
@@ -81,7 +81,7 @@ def staging(**changes: Any) -> Environment:
 
 
 def observed(environment: Environment, probe: Probe[Any], target: Any = None) -> Any:
-    """What the probe sees of those answers; raises `Unobserved` where it sees nothing."""
+    """The probe's observation from these answers; raises `Unobserved` if there is none."""
     observatory = Observatory(environment)
     try:
         return observatory.wait(probe, target)

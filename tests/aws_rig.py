@@ -1,6 +1,6 @@
-"""An AWS account whose answers a test gives: real clients and paginators of botocore, nothing sent.
+"""An AWS account with answers from a test: real clients and paginators of botocore, but no request is sent.
 
-No answer may differ from botocore's model of the service (`aws_shapes`), and no request may exceed its limits.
+Each answer must match botocore's model of the service (`aws_shapes`), and each request must respect its limits.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Account:
 
 @contextmanager
 def observing(account: Account, environment: Environment, monkeypatch: pytest.MonkeyPatch) -> Iterator[Observatory]:
-    """An observatory of the environment that asks that account."""
+    """An observatory of the environment that uses this account."""
     guarded = AwsSession._guarded
 
     def played(self: AwsSession, session: Any, service: str, region: str) -> Any:

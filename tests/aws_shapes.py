@@ -1,4 +1,4 @@
-"""Whether a document is what AWS could answer: botocore's model of each operation, member by member."""
+"""Checks whether AWS could give an answer: compares it with botocore's model of the operation, member by member."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DOCUMENTS = frozenset({"policyDocumentType"})
 
 
 def objections(shape: Any, value: Any, path: str) -> list[str]:
-    """What of an answer differs from its model: names, types, enumerations, and what is required."""
+    """The differences of an answer from its model: names, types, enumerations, missing members."""
     return list(_differing(shape, value, path))
 
 
@@ -57,11 +57,11 @@ def _differing(shape: Any, value: Any, path: str) -> Iterator[str]:
 
 
 def excess(shape: Any, value: Any, path: str) -> list[str]:
-    """Which lists and numbers of a request are larger or smaller than the service takes."""
+    """The lists and numbers of a request that are outside the service's limits."""
     return list(_exceeding(shape, value, path))
 
 
-# limits that AWS's documents state and its models do not
+# limits from AWS's documentation that its models lack
 _MOST = {
     "ecs.DescribeServices.services": 10,
     "ecs.DescribeTasks.tasks": 100,

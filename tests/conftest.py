@@ -1,4 +1,4 @@
-"""What the project's own tests stand on: a real sandbox, real runs in processes of their own, small projects."""
+"""Fixtures of the project's own tests: a real sandbox, real runs in separate processes, small projects."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sandbox import control
 from sandbox.state import Place, running
 
 ROOT = Path(__file__).resolve().parent.parent
-# A machine on which git knows nobody (a fresh one) has an identity for the tests.
+# Gives git an identity on a new machine, which has none.
 for _role in ("AUTHOR", "COMMITTER"):
     os.environ.setdefault(f"GIT_{_role}_NAME", "GLI Developer")
     os.environ.setdefault(f"GIT_{_role}_EMAIL", "developer@glibiz.com")
@@ -40,7 +40,7 @@ SANDBOX = [sys.executable, "-m", "sandbox"]
 
 @dataclass(frozen=True)
 class Ran:
-    """A run in a process of its own."""
+    """A run in its own process."""
 
     code: int
     output: str
@@ -81,7 +81,7 @@ def run(
 
 
 def run_forked(*arguments: str, root: Path, reports: Path, env: dict[str, str] | None = None) -> Ran:
-    """The same in a fork of a process that has imported what every run imports."""
+    """Like `run`, in a fork of a process that has already imported the modules of every run."""
     with tempfile.NamedTemporaryFile("r", prefix="gli-run-") as output:
         code = forked.run(
             [*UNUSED_PLUGINS, f"--report-dir={reports}", *arguments],
@@ -94,7 +94,7 @@ def run_forked(*arguments: str, root: Path, reports: Path, env: dict[str, str] |
 
 
 def sampled(cases: Sequence[Any], every: int) -> list[Any]:
-    """These cases for `parametrize`: `make test` tries the first of so many, `make test-all` the others."""
+    """Cases for `parametrize`: `make test` runs a sample of them, `make test-all` the others."""
     return [
         case if n % every == 0 else pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=exhaustive)
         for n, case in enumerate(cases)
@@ -102,7 +102,7 @@ def sampled(cases: Sequence[Any], every: int) -> list[Any]:
 
 
 def wait_for(happened: Callable[[], object], what: str, seconds: float = 60) -> None:
-    """Return as soon as that is true; fails with its name where it has not come true in time."""
+    """Wait until the condition is true; fail with its name after the time limit."""
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, f"{what} did not happen within {seconds:.0f} s"
@@ -117,14 +117,14 @@ def latest(reports: Path) -> tuple[dict[str, Any] | None, Path | None]:
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without what would leak into a run."""
+    """This process's environment without the variables that would affect a run."""
     dropped = ("PYTEST_", "AWS_", "GLI_SANDBOX", "COLUMNS")
     return {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
 
 
 @contextmanager
 def started(command: Sequence[str], **how: Any) -> Iterator[subprocess.Popen[str]]:
-    """A process that is gone after the block, and that a test run which is cut takes along."""
+    """Start a process that ends with the block, or with the test run if that is interrupted."""
     bond = Bond(signal.SIGTERM)
     process = subprocess.Popen(
         bond.command(command), stdin=bond.stdin, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **how
@@ -134,16 +134,16 @@ def started(command: Sequence[str], **how: Any) -> Iterator[subprocess.Popen[str
         try:
             yield process
         finally:
-            process.kill()  # as a rule it has ended
+            process.kill()  # usually it has already ended
             process.wait()
             bond.release()
 
 
 @contextmanager
 def sandbox_up(name: str, *options: str, cwd: Path = ROOT) -> Iterator[None]:
-    """A sandbox until the end of the block; a test run that is cut takes it along."""
+    """Run a sandbox until the end of the block, or until the test run is interrupted."""
     command = [*SANDBOX, "up", "--name", name, *options]
-    # In a session of its own: Ctrl-C ends the tests, and then they end the sandbox.
+    # A new process session: Ctrl-C ends only the tests, which then end the sandbox.
     with started(command, cwd=cwd, env=clean_environment(), start_new_session=True) as process:
         assert process.stdout is not None
         said: list[str] = []
@@ -168,7 +168,7 @@ class Sandbox:
     status: dict[str, Any]
 
     def call(self, *arguments: str, check: bool = True) -> str:
-        """`gli sandbox ARGUMENTS`; its output."""
+        """Run `gli sandbox ARGUMENTS`; returns the output."""
         done = subprocess.run(
             [*SANDBOX, *arguments, "--name", self.name],
             cwd=ROOT,
@@ -182,34 +182,34 @@ class Sandbox:
         return done.stdout
 
     def verify(self, *arguments: str, reports: Path, env: dict[str, str] | None = None) -> Ran:
-        """`pytest --env=sandbox ARGUMENTS` against it."""
+        """Run `pytest --env=sandbox ARGUMENTS` against this sandbox."""
         return run(
             "--env=sandbox", *arguments, root=ROOT, reports=reports, env={"GLI_SANDBOX": self.name} | (env or {})
         )
 
     def verify_often(self, *arguments: str, reports: Path) -> Ran:
-        """The same, without what a new process costs: for all that is not about the process."""
+        """Like `verify`, but without the cost of a new process: for tests that are not about the process."""
         return run_forked("--env=sandbox", *arguments, root=ROOT, reports=reports, env={"GLI_SANDBOX": self.name})
 
     def ask(self, do: str, *ids: str) -> None:
-        """`gli sandbox break`, `heal`, `vary` or `restore`, without a process."""
+        """Do `gli sandbox break`, `heal`, `vary` or `restore` without a new process."""
         answer = control.ask(running(Place.of(self.name, "sandbox")) / "control", {"do": do, "ids": ids})
         assert answer["ok"], answer["error"]
 
     def web_requests(self) -> int:
-        """HTTP requests and WebSocket handshakes of the suite, as the sandbox counted them."""
+        """The number of the suite's HTTP requests and WebSocket handshakes, counted by the sandbox."""
         answer = control.ask(running(Place.of(self.name, "sandbox")) / "control", {"do": "status"})
         return int(answer["status"]["requests"])
 
     def aws_requests(self) -> dict[str, int]:
-        """Requests of the suite by service, as the AWS of the sandbox counted them."""
+        """The number of the suite's requests by service, counted by the sandbox's AWS."""
         url = f"{self.status['aws_endpoint_url']}/_sandbox/requests"
         with urllib.request.urlopen(urllib.request.Request(url, data=b"{}"), timeout=10) as answer:
             found: dict[str, int] = json.loads(answer.read())["requests"]
         return found
 
     def aws(self, service: str) -> Any:
-        """A boto3 client with other credentials than the suite's, as any other tool would make it."""
+        """A boto3 client with other credentials than the suite's, as another tool has."""
         import boto3
 
         return boto3.client(
@@ -223,7 +223,7 @@ class Sandbox:
 
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[Sandbox]:
-    """One sandbox for all tests that need one; every test leaves it as it found it."""
+    """One sandbox for all tests that need one; every test must restore its state."""
     name = f"tests-{os.getpid()}"
     with sandbox_up(name):
         yield Sandbox(name, json.loads(Sandbox(name, {}).call("status", "--json")))
@@ -253,12 +253,12 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hook]:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    """A small project of its own: one environment, two checks, no network."""
+    """A small project: one environment, two checks, no network."""
     return Project(tmp_path / "project")
 
 
 class Project:
-    """A project whose checks can be written as a test needs them."""
+    """A project whose checks a test can write."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -287,7 +287,7 @@ class Project:
         return run_forked("--env=own", *arguments, root=self.root, reports=self.root / "reports", env=env)
 
     def run_alone(self, *arguments: str, env: dict[str, str] | None = None) -> Ran:
-        """The same in a process of its own, for what is about the process."""
+        """Like `run`, in its own process: for tests about the process."""
         return run("--env=own", *arguments, root=self.root, reports=self.root / "reports", env=env)
 
 
@@ -303,7 +303,7 @@ repository = "app"
 
 
 def checklist(*ids: str) -> str:
-    """A checklist of one item, which these checks prove."""
+    """A checklist with one item that these checks prove."""
     item = f'[ITEM-1]\nheading = "all"\ntext.en = "It works"\ntext.ko = "동작한다"\nchecks = {json.dumps(ids)}\n'
     return '[headings.all]\nen = "All"\nko = "전체"\n' + (item if ids else "")
 

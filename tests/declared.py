@@ -1,4 +1,4 @@
-"""What the templates declare for one environment, and where that differs from what `environments.toml` names."""
+"""The resources that the templates declare for one environment, and their differences from `environments.toml`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Declared:
 
 
 def load_stacks(root: Path, environment: str) -> stacks.Stacks:
-    """The stacks with the two values that only the owner of the Slack workspace knows."""
+    """The stacks, with values for the two parameters that only the owner of the Slack workspace knows."""
     with TemporaryDirectory() as folder:
         copy = Path(folder) / "infrastructure"
         shutil.copytree(root / "infrastructure", copy)
@@ -60,7 +60,7 @@ def load_stacks(root: Path, environment: str) -> stacks.Stacks:
 
 
 def declared(root: Path, environment: str) -> Declared:
-    """Every stack's template with its parameters filled as `gli infra` fills them, as far as that is known before."""
+    """Every stack's template with the parameter values of `gli infra`, as far as they are known before an apply."""
     loaded = load_stacks(root, environment)
     known = {**GIVEN, **loaded.given}
     resources: dict[str, Resource] = {}
@@ -83,7 +83,7 @@ def _name(resource: Resource) -> str | None:
 
 
 def differences(root: Path, environment: str) -> list[str]:
-    """Each name or expectation that the two sources disagree about, as a sentence; empty: they are one truth."""
+    """One sentence for each name or expectation in which the two sources differ; empty if they agree."""
     found, named = declared(root, environment), load(root, environment)
     return [
         f"{what}: the templates declare {_sorted(has)}, environments.toml names {_sorted(wants)}"
@@ -108,7 +108,7 @@ def _parts(found: Declared, named: Environment) -> Iterator[Pair]:
     yield "load balancer", found.names("AWS::ElasticLoadBalancingV2::LoadBalancer", "Name"), {named.load_balancer.name}
     yield "clusters", found.names("AWS::ECS::Cluster"), {s.ecs.cluster for s in services if s.ecs}
     yield "ECS services", found.names("AWS::ECS::Service", "ServiceName"), {s.ecs.service for s in services if s.ecs}
-    # The overview lists a repository for the admin frontend too, which nothing is deployed from.
+    # The overview also lists an ECR repository for the admin frontend, but nothing is deployed from it.
     yield "images", found.names("AWS::ECR::Repository", "RepositoryName"), {s.image for s in services} | {"gli-admin"}
     yield "buckets", found.names("AWS::S3::Bucket"), {f.bucket for f in frontends}
     yield "database", found.names("AWS::RDS::DBInstance"), {database.instance}
@@ -210,7 +210,7 @@ def _groups(found: Declared, named: Environment) -> Iterator[Pair]:
 
 
 def ingress(found: Declared, name: str) -> set[tuple[int, str]]:
-    """What a security group lets in: (port, name of a group or block), of single TCP ports."""
+    """The ingress of a security group on single TCP ports: (port, name of a group or block)."""
     if name not in found.names("AWS::EC2::SecurityGroup"):
         return set()
     group = found.named("AWS::EC2::SecurityGroup", name)

@@ -1,4 +1,4 @@
-"""Which faults of the sandbox can be broken together, so that one run has to name each as a root of its own."""
+"""Groups faults that can be active together, so that one run must name each of them as a separate root."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _AREAS = {"storage": "cdn", "registry": "compute", "pipeline": "release"}
 
 
 def groups(faults: Iterable[str]) -> list[list[str]]:
-    """These faults in as few groups as a greedy search finds, those with the most conflicts first.
+    """Put these faults into few groups, by a greedy search that starts with the faults with the most conflicts.
 
-    The members of a group change different areas of the sandbox, so that none takes another back. They name different
-    checks, and no check of one is a cause of another's, directly or through other checks: each member's roots stay
-    roots whatever else is broken.
+    The members of a group change different areas of the sandbox, so that no fault undoes another. They turn different
+    checks red, and no check of one is a cause of another's, directly or through other checks. So each member's roots
+    stay roots, whichever other members are active.
     """
     wanted = set(faults)
     symptoms = {id: _led_to(STAGING[id].turns_red) for id in wanted}
@@ -50,7 +50,7 @@ def _conflict(one: Fault, other: Fault, symptoms: Mapping[str, set[str]]) -> boo
 
 
 def _area(fault: Fault) -> str:
-    """The part of the sandbox that a fault changes: as a rule the layer that it stands under."""
+    """The part of the sandbox that a fault changes: usually the layer of its module."""
     for begins, area in (("cdn-", "cdn"), ("migration-", "release")):
         if fault.id.startswith(begins):
             return area

@@ -1,8 +1,8 @@
 """Runs of pytest in forks of one process that has imported what every run imports.
 
-A run in a process of its own spends a third of its time on importing. The tests that break something and look what
-turns red make some six hundred runs: they take the rest of it, unchanged, from here. What is about the process itself,
-and what shows the tool as a user has it, starts `python -m pytest`.
+A run in a new process spends a third of its time on imports. The tests of faults make about six hundred runs, so they
+run here without the imports; everything else is unchanged. Tests about the process itself, and tests that show the
+tool as a user sees it, start `python -m pytest`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _CONTEXT.set_forkserver_preload(["pytest", *_CLIENTS, *_OWN, *_REPORTS])
 
 
 def run(arguments: list[str], *, root: Path, env: Mapping[str, str], output: Path, timeout: float) -> int:
-    """The exit code of `pytest ARGUMENTS` in `root`; what it prints goes to `output`."""
+    """Run `pytest ARGUMENTS` in `root` and write its output to `output`; returns the exit code."""
     process = _CONTEXT.Process(target=_child, args=(arguments, str(root), dict(env), str(output)))
     process.start()
     process.join(timeout)
@@ -41,7 +41,7 @@ def run(arguments: list[str], *, root: Path, env: Mapping[str, str], output: Pat
 
 
 def _end_with_the_tests() -> None:
-    """The test run was cut: whoever made this fork is gone."""
+    """Wait until the parent is gone (the test run was interrupted), then end this fork."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -54,7 +54,8 @@ def _child(arguments: list[str], root: str, env: dict[str, str], output: str) ->
     from gli.common import sources
 
     threading.Thread(target=_end_with_the_tests, daemon=True).start()
-    for name, module in list(sys.modules.items()):  # this process judges: what is loaded for the tests takes no part
+    # This process judges, so the tests' own modules must not be loaded.
+    for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", None)).startswith(str(Path(__file__).parent)):
             del sys.modules[name]
     sources._loaded.pop(__file__, None)

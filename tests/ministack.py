@@ -1,6 +1,7 @@
-"""A CloudFormation that really creates, updates and compares: ministack, in a process and a venv of its own.
+"""A CloudFormation that really creates, updates and compares: ministack, in its own process and venv.
 
-It lacks some resource types (`LACKING`). The templates are reduced by exactly these, and `gli infra` applies the rest.
+ministack lacks some resource types (`LACKING`). Exactly these are removed from the templates; `gli infra` applies the
+rest.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ LACKING_PROPERTIES = {("AWS::CloudWatch::Alarm", "Metrics"): "lacking"}
 
 @dataclass(frozen=True)
 class Ministack:
-    """One that runs."""
+    """A running ministack."""
 
     url: str
 
@@ -67,7 +68,7 @@ class Ministack:
 
 @contextmanager
 def ministack(folder: Path) -> Iterator[Ministack]:
-    """Start one that keeps what it needs in `folder`, and end it."""
+    """Run a ministack with its files in `folder` until the end of the block."""
     if not PYTHON.exists():
         raise RuntimeError("no .venv/infra: `make .venv/infra.stamp` sets ministack up")
     with socket.socket() as s:
@@ -112,7 +113,7 @@ class Project:
     aws: Ministack
 
     def gli(self, *arguments: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-        """`gli infra ARGUMENTS`, with what somebody types."""
+        """Run `gli infra ARGUMENTS`, with typed input."""
         variables = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")} | {
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
@@ -152,9 +153,9 @@ def project(folder: Path, aws: Ministack, environment: str = "stg") -> Project:
 
 
 def reduced(template: Template, values: Mapping[str, str]) -> dict[str, Any]:
-    """The template without the types of `LACKING`; what refers to one refers to its stand-in.
+    """The template without the types in `LACKING`; references to them lead to a stand-in.
 
-    What these values of the parameters do not make is left out too: ministack's change sets list it nevertheless.
+    Resources whose condition is false for these parameters are removed too, because ministack's change sets list them.
     """
     types = {name: resource["Type"] for name, resource in template.tables["Resources"].items()}
     gone = {name: LACKING[type_] for name, type_ in types.items() if type_ in LACKING}

@@ -1,7 +1,7 @@
 """Eight small bare repositories with dev, stg and main, and what can be done to them: the rig of the release tests.
 
-Everything is real git on disk; only the gate is a function, which says yes to what stg holds (its own tests are in
-test_gate.py). `Rig.reset` puts every ref back without starting a process, so hundreds of rounds stay cheap.
+All repositories are real git on disk. Only the gate is a function, which says yes to the commits of stg (test_gate.py
+tests the real gate). `Rig.reset` restores every ref without a new process, so hundreds of rounds are cheap.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ _AUTHOR = "GLI Developer <developer@glibiz.com>"
 
 @dataclass(frozen=True)
 class Ended:
-    """How an operation ended."""
+    """The result of an operation."""
 
     code: int
     said: str
@@ -98,7 +98,7 @@ class Rig:
         return self.root / "remotes" / f"{name}.git"
 
     def reset(self) -> None:
-        """Every ref of every remote as it was at first, no hooks, no journals."""
+        """Restore every ref of every remote; delete hooks and journals."""
         for name in NAMES:
             bare = self.bare(name)
             shutil.rmtree(bare / "refs")
@@ -109,13 +109,13 @@ class Rig:
         shutil.rmtree(journals.folder(self.state), ignore_errors=True)
 
     def keep(self) -> None:
-        """What `reset` goes back to from now on."""
+        """Make the current state the one that `reset` restores."""
         self.first = {
             name: "".join(f"{commit} {ref}\n" for ref, commit in sorted(self.refs(name).items())) for name in NAMES
         }
 
     def git(self, name: str, *arguments: str, says: str | None = None) -> str:
-        """git in a remote; its output."""
+        """Run git in a remote; returns the output."""
         done = subprocess.run(
             ["git", "--git-dir", str(self.bare(name)), *arguments],
             input=says,
@@ -137,7 +137,7 @@ class Rig:
         return found
 
     def everything(self) -> dict[str, dict[str, str]]:
-        """Every ref of every remote, but for the log and the fence, which also say what was refused."""
+        """Every ref of every remote, without the log and the fence, which refused operations change too."""
         own = ("refs/heads/deployments", FENCE)
         return {n: {ref: o for ref, o in self.refs(n).items() if ref not in own} for n in NAMES}
 
@@ -155,19 +155,19 @@ class Rig:
         return self._trees[key]
 
     def commit(self, name: str, branch: str, files: Mapping[str, str | None], message: str = "Work") -> str:
-        """One more commit on a branch, by somebody else; its hash. A file of None is taken out."""
+        """Add a commit by another person to a branch; returns its hash. A file with the value None is deleted."""
         at = int(time.time())
         lines = [f"commit refs/heads/{branch}\ncommitter {_AUTHOR} {at} +0000\n{_data(message)}"]
         lines.append(f"from refs/heads/{branch}^0\n")
         lines += [f"D {f}\n" if text is None else f"M 100644 inline {f}\n{_data(text)}" for f, text in files.items()]
-        for _ in range(50):  # a push that is under way may have moved the branch in between
+        for _ in range(50):  # a push in progress may have moved the branch meanwhile
             with suppress(subprocess.CalledProcessError):
                 self.git(name, "fast-import", "--quiet", says="".join(lines))
                 break
         return self.refs(name)[f"refs/heads/{branch}"]
 
     def hook(self, name: str, script: str) -> None:
-        """What the remote asks before it takes a push."""
+        """Install a hook that the remote runs before it accepts a push."""
         path = self.bare(name) / "hooks" / "pre-receive"
         path.parent.mkdir(exist_ok=True)
         path.write_text(script)
@@ -175,8 +175,8 @@ class Rig:
 
     @contextmanager
     def down(self, name: str) -> Iterator[None]:
-        """The remote can't be reached."""
-        head = self.bare(name) / "HEAD"  # without it git says that there is no repository; what runs is not torn
+        """Make a remote unreachable."""
+        head = self.bare(name) / "HEAD"  # without HEAD git finds no repository; running processes are not disturbed
         head.rename(head.with_suffix(".away"))
         try:
             yield
@@ -184,7 +184,7 @@ class Rig:
             head.with_suffix(".away").rename(head)
 
     def gate(self) -> Evidence:
-        """A yes for what stg holds now."""
+        """A gate that says yes to the current commits of stg."""
         heads = self.heads("stg")
         return Evidence(
             {name: {"commit": commit, "tree": self.tree(name, commit)} for name, commit in heads.items()},
@@ -214,7 +214,7 @@ class Rig:
         )
 
     def roll_back(self, to: str | None = None, **options: Any) -> Ended:
-        """Back to a release, agreed to by a second person who knows of the migrations."""
+        """Roll back to a release; a second person approves it and acknowledges the migrations."""
         asked: dict[str, Any] = {
             "reason": "it broke",
             "approve": lambda request: Approval(SECOND),
@@ -229,7 +229,7 @@ class Rig:
         return self.ends(lambda s: take_over(s, id_, approve=approve, between_s=0.0))
 
     def ends(self, work: Callable[[Session], Operation | None], patience: Sequence[float] = (0.01,)) -> Ended:
-        """An operation in a session of its own, and how it ended."""
+        """Run an operation in a new session; returns its result."""
         try:
             with session(self.settings, self.told.append, patience=patience) as opened:
                 return Ended(0, "", work(opened))
@@ -237,7 +237,7 @@ class Rig:
             return Ended(e.code, str(e))
 
     def wait_for_orphans(self) -> None:
-        """Until the processes that a killed promoter left have ended."""
+        """Wait until the processes of a killed promoter have ended."""
         with lock.local(self.state, SECOND):
             pass
 
@@ -254,12 +254,12 @@ class Rig:
         return [event.event for event in self.journal()]
 
     def leftovers(self) -> set[str]:
-        """Refs that no operation may leave behind. The fence stays: it says which operation was the last."""
+        """Refs that no operation may leave behind. The fence is allowed: it names the last operation."""
         kept = ("refs/promotions/", "refs/gli/")
         return {ref for n in NAMES for ref in self.refs(n) if ref.startswith(kept) and ref != FENCE}
 
     def verdict_of_git(self, old: Mapping[str, str], new: Mapping[str, str], branch: str = "main") -> str:
-        """`old` or `new` where the branch of all eight repositories has that tree; else which has what."""
+        """`old` or `new` if the branch has that tree in all eight repositories; otherwise the state of each."""
         trees = self.trees(branch)
         if trees == old:
             return "old"
@@ -284,7 +284,7 @@ def make(root: Path) -> Rig:
 
 
 def park(rig: Rig, work: Callable[[], Ended]) -> Path:
-    """An operation that was parked and no more, kept so that it can be pushed again and again; its journal."""
+    """Stop an operation after it was parked, and keep this state for repeated pushes; returns the journal."""
     push_for_real, Operation.push = Operation.push, lambda self: None  # type: ignore[assignment, method-assign]
     try:
         ended = work()
@@ -296,7 +296,7 @@ def park(rig: Rig, work: Callable[[], Ended]) -> Path:
 
 
 def restart(rig: Rig, journal: bytes) -> Path:
-    """The rig as it was parked, with that journal."""
+    """Restore the parked state with this journal."""
     rig.reset()
     path = journals.folder(rig.state) / f"{json.loads(journal.splitlines()[0])['id']}.jsonl"
     path.parent.mkdir()
@@ -305,7 +305,7 @@ def restart(rig: Rig, journal: bytes) -> Path:
 
 
 def push(rig: Rig, path: Path) -> Ended:
-    """Go on with a parked promotion."""
+    """Continue a parked promotion."""
 
     def pushed(opened: Session) -> Operation:
         journal = Journal.reopen(path, opened.actor)

@@ -1,4 +1,4 @@
-"""What the tests of reports share: a webhook that keeps what it is sent, and `gli` in this process."""
+"""Helpers of the report tests: a webhook that keeps its messages, and `gli` in this process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOOK = "GLI_TEST_HOOK"
 
 
 class Hook:
-    """A webhook: an HTTP server that keeps what it is sent and answers as it is told to."""
+    """A webhook: an HTTP server that keeps each message and gives a chosen answer."""
 
     def __init__(self) -> None:
         self.got: list[dict[str, Any]] = []
@@ -34,7 +34,7 @@ class Hook:
                 self.wfile.write(b"ok")
 
             def log_message(self, *_: Any) -> None:
-                """Nothing: the test reads `got`."""
+                """Do not log: the test reads `got`."""
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self.server.server_address[1]
@@ -46,6 +46,6 @@ class Hook:
 
 
 def gli(*arguments: str, cwd: Path) -> Result:
-    """`gli ARGUMENTS` in a folder, in English."""
+    """Run `gli ARGUMENTS` in a folder, in English."""
     with contextlib.chdir(cwd):
         return CliRunner(env={"LANG": "C.UTF-8"}).invoke(main, arguments, prog_name="gli")

@@ -1,6 +1,6 @@
-"""Verdicts of every kind, what the run exited with, and their golden files in every format.
+"""Verdicts of every kind, the exit code of the run, and their golden files in every format.
 
-`python tests/sample_verdicts.py` writes the golden files again; read what changed before you commit it.
+`python tests/sample_verdicts.py` writes the golden files again; review the changes before you commit them.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ ABSENT = check(
 
 
 def reasons_of(*lines: CheckLine) -> tuple[Reason, ...]:
-    """As `gli.judge.verdict` says them."""
+    """The reasons, made by `gli.judge.verdict`."""
     made = []
     for line in lines:
         message = line.seen if line.expected is None else saw(line.seen, expected=line.expected)
@@ -324,7 +324,7 @@ SAMPLES: dict[str, tuple[int, Verdict]] = {
 
 
 def _page(name: str) -> str:
-    """What a browser would show, without the style and the script, which are the same in every page."""
+    """The page without its style and script, which are the same in every page."""
     whole = html.page(SAMPLES[name][1], (), None, "en")
     for part in ("style", "script"):
         whole = re.sub(rf"(<{part}[^>]*>).*?(</{part}>)", r"\1\2", whole, flags=re.DOTALL)
@@ -332,7 +332,7 @@ def _page(name: str) -> str:
 
 
 def _terminal(name: str, language: str, verbosity: int = 0) -> str:
-    """What a run prints at its end, as the plugin puts it together."""
+    """The text that the plugin prints at the end of a run."""
     verdict, report = SAMPLES[name][1], "reports/stg/20260131T090000.000-4711/report.html"
     if name == "refused":
         said = terminal.refusal(WRONG, report, language=language)
@@ -357,7 +357,7 @@ FORMATS: dict[str, Callable[[str], str]] = {
 
 
 def golden(name: str, kind: str) -> Path:
-    """The golden file of a sample, with what the run exited with in its name: `no-go.1.txt`."""
+    """The golden file of a sample, with the run's exit code in its name: `no-go.1.txt`."""
     return GOLDEN / f"{name}.{SAMPLES[name][0]}.{kind}"
 
 

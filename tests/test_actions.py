@@ -1,4 +1,4 @@
-"""What GitHub answers is a fact, or a reason why there is none."""
+"""Each answer of GitHub becomes a fact, or a reason why there is no fact."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is made of real AWS answers: each in the shape of botocore's model, and each as AWS documents it."""
+"""How probes read real AWS answers: each matches botocore's model and AWS's documentation."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ def test_a_metric_of_which_a_part_is_missing_is_unknown(monkeypatch: pytest.Monk
 
 
 def summary(n: int, alias: str, **more: Any) -> dict[str, Any]:
-    """As ListDistributions tells of one."""
+    """A distribution as ListDistributions shows it."""
     empty = {"Quantity": 0}
     behavior = {"TargetOriginId": "b", "ViewerProtocolPolicy": "redirect-to-https", "Compress": True}
     return {
@@ -288,7 +288,7 @@ def summary(n: int, alias: str, **more: Any) -> dict[str, Any]:
 
 
 def listed(*summaries: dict[str, Any]) -> dict[str, Answer]:
-    """The account's distributions, as CloudFront lists and describes them."""
+    """Let CloudFront list and describe these distributions."""
     named = {s["Id"]: s for s in summaries}
     common = ("Origins", "DefaultCacheBehavior", "Comment", "Enabled", "Aliases", "ViewerCertificate", "Staging")
 

@@ -1,4 +1,4 @@
-"""ECS, load balancers and ECR as real accounts answer: what is healthy passes, and what is not known is said to be."""
+"""ECS, load balancers and ECR with answers of real accounts: healthy states pass, unknown states are unknown."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def judged(service: EcsService) -> None:
 
 @pytest.mark.parametrize("controller", ["CODE_DEPLOY", "EXTERNAL"])
 def test_task_sets_stand_for_deployments(controller: str) -> None:
-    """The older set waits for its end, and its tasks run on: the service's own counts hold both."""
+    """The older set waits to be stopped, and its tasks still run: the service's own counts include both sets."""
     found = seen(services(controlled(controller, task_set("PRIMARY", 1, GREEN), task_set("ACTIVE", 30, BLUE))))
     judged(found)
     assert found.serving_groups == (GREEN,)
@@ -247,7 +247,7 @@ def test_codedeploy_rolls_back_in_place_of_the_circuit_breaker() -> None:
 
 
 def test_a_deployment_that_codedeploy_took_back_is_seen() -> None:
-    """ECS is not asked: it lists no deployments of another controller."""
+    """ECS is not asked, because it lists no deployments of other controllers."""
     tasks.test_ecs_no_rollback(by_codedeploy(group("Succeeded"), service_deployment))
     tasks.test_ecs_no_rollback(by_codedeploy(group("InProgress"), service_deployment))
     with pytest.raises(AssertionError, match="Failed"):
@@ -302,7 +302,7 @@ def balanced(*rules: dict[str, Any]) -> dict[tuple[str, str], Answer]:
 
 
 def routed(service: dict[str, Any], *rules: dict[str, Any], more: dict[tuple[str, str], Answer] | None = None) -> None:
-    """alb-host-routing of these rules."""
+    """Run alb-host-routing on these rules."""
     environment = only_the_api()
     with answering(services(service) | balanced(*rules) | (more or {})):
         found = observed(environment, routes)
@@ -351,7 +351,7 @@ def test_rules_for_other_paths_methods_and_headers_are_not_the_users() -> None:
 
 
 def test_an_earlier_rule_that_takes_the_host_decides() -> None:
-    """A maintenance page that was left: its priority is before the service's own rule."""
+    """A forgotten maintenance page has a higher priority than the service's own rule."""
     sorry = [{"Type": "fixed-response", "Order": 1, "FixedResponseConfig": {"StatusCode": "503"}}]
     with pytest.raises(AssertionError, match="a fixed-response"):
         routed(described(), rule("10", host(API)), rule("2", host("*.glibiz.com"), Actions=sorry), OTHER)
@@ -484,7 +484,7 @@ def definition(**changes: Any) -> dict[tuple[str, str], Answer]:
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    """The API alone, with a repository whose head it is built from."""
+    """Only the API, with a repository whose head is the deployed commit."""
     folder = tmp_path_factory.mktemp("remotes")
     for command in (["init", "-q", "-b", "stg", "gli_api-server"], ["-C", "gli_api-server", *COMMIT]):
         subprocess.run(["git", *command], cwd=folder, check=True)
@@ -498,7 +498,7 @@ COMMIT = ("commit", "-q", "--allow-empty", "-m", "one")
 
 
 def scanned(environment: Environment, status: str, manifest: str, platform: str | None, **counts: int) -> str:
-    """ecr-scan of that answer; the digest that was asked about, or `tag`."""
+    """Run ecr-scan on this answer; returns the digest that was asked about, or `tag`."""
     wanted: list[dict[str, str]] = []
 
     def findings(asked: dict[str, Any]) -> Any:

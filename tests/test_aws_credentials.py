@@ -1,7 +1,7 @@
-"""Credentials as people have them load, without the guard of the probes in their way; what can't load is one sentence.
+"""Common forms of credentials load, and the probes' guard does not block them; a failure is one sentence.
 
-STS is moto's; the SSO portal, the token service, the instance's and the container's metadata are stand-ins that answer
-in the shapes of botocore's models.
+STS is moto's. Stand-ins play the SSO portal, the token service, and the metadata of an instance and a container; their
+answers match botocore's models.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SOON = datetime.now(UTC) + timedelta(hours=1)
 
 
 class Nobody:
-    """Counts for nobody."""
+    """Ignores every count."""
 
     def count(self, kind: str, n: int = 1) -> None: ...
 
@@ -40,7 +40,7 @@ class Nobody:
 
 
 class Portal:
-    """A stand-in on loopback: path (its beginning) to the document that it answers, JSON or text."""
+    """A stand-in on loopback: maps the beginning of a path to its answer, JSON or text."""
 
     def __init__(self) -> None:
         self.answers: dict[str, tuple[int, Any]] = {}
@@ -93,7 +93,7 @@ def portal() -> Iterator[Portal]:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sts: str) -> Path:
-    """A home without credentials, on a machine where every AWS service is moto's."""
+    """A home folder without credentials, on a machine where moto plays every AWS service."""
     import os
 
     for name in [n for n in os.environ if n.startswith("AWS_")]:
@@ -192,7 +192,7 @@ def sso(home: Path, monkeypatch: pytest.MonkeyPatch, *, expires: datetime) -> No
     import botocore.credentials
     import botocore.tokens
 
-    # botocore has looked for the home when it was imported
+    # botocore found the home folder at its import
     for provider in (botocore.credentials.SSOProvider, botocore.tokens.SSOTokenProvider):
         monkeypatch.setattr(provider, "_SSO_TOKEN_CACHE_DIR", str(home / ".aws" / "sso" / "cache"))
     configure(
@@ -267,7 +267,7 @@ def test_a_container_gives_credentials(home: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_role_that_is_refused_is_told_as_that(home: Path, monkeypatch: pytest.MonkeyPatch, portal: Portal) -> None:
-    """And not as a permission that the run lacks for what it wanted to ask."""
+    """The message does not blame a missing permission for the probe's own call."""
     portal.answers["/"] = (403, error("AccessDenied", "User: me is not authorized to perform: sts:AssumeRole"))
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", portal.url)
     configure(home, f"{KEYS}[profile stg]\nrole_arn = {ROLE}\nsource_profile = people\n")
@@ -297,7 +297,7 @@ def test_credentials_that_expire_in_the_middle_of_a_run_are_told_as_that(
 def test_a_role_that_can_not_be_renewed_is_told_as_that(
     home: Path, monkeypatch: pytest.MonkeyPatch, portal: Portal
 ) -> None:
-    """An answer that lasts for a moment makes botocore ask again at the next call."""
+    """Credentials that expire at once make botocore renew them at the next call."""
     short = (datetime.now(UTC) + timedelta(minutes=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
     taken = (
         '<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult><Credentials>'
@@ -342,7 +342,7 @@ def test_the_guard_stands_on_the_clients_of_a_role_too(home: Path) -> None:
 
 
 def test_what_lies_in_another_account_is_asked_with_its_role(home: Path) -> None:
-    """The zone of another account is seen there and nowhere else, and so is the account confirmed."""
+    """Only the role of the other account sees the zone, and only with that role the account is confirmed."""
     configure(home, KEYS)
     dns = "arn:aws:iam::210987654321:role/gli-verify-dns"
     asked = session(profile="people", roles={"dns": dns})

@@ -1,4 +1,4 @@
-"""RDS, ElastiCache, S3 and scaling as real accounts answer: what is healthy passes, and what is new is unknown."""
+"""RDS, ElastiCache, S3 and scaling with answers of real accounts: healthy states pass, new states are unknown."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ AURORA = {"Engine": "aurora-postgresql", "EngineVersion": "17.4", "DBClusterIden
 
 @pytest.mark.parametrize("named", ["stg-gli-database", "stg-gli-cluster"])
 def test_of_a_cluster_the_writer_is_described_with_what_the_cluster_keeps(named: str) -> None:
-    """environments.toml may name either; the instance says nothing of backups, protection and zones."""
+    """environments.toml may name the cluster or the instance. Only the cluster has backups, protection and zones."""
     environment = staging(counterpart=None)
     wanted = database(environment).model_copy(update={"instance": named})
     environment = environment.model_copy(update={"database": wanted})

@@ -1,4 +1,4 @@
-"""A large account costs a run hardly more than a small one, and nothing in it is unknown for want of time."""
+"""A large account takes a run little more time than a small one, and no observation times out."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def role(number: int) -> dict[str, Any]:
 
 
 def paged(items: list[Any], size: int, token: str, page: Any) -> Answer:
-    """An operation that answers `size` items at a time; `page` makes the document of some, and of the next token."""
+    """An operation that answers `size` items at a time; `page` makes the document from the items and the next token."""
 
     def answer(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         at = int(parameters.get(token) or 0)

@@ -1,4 +1,4 @@
-"""Which CAs a part of the target is verified with: the system's, and its own beside them."""
+"""Which CAs verify a part of the target: the system's, and additional ones for this part."""
 
 from __future__ import annotations
 

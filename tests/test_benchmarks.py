@@ -1,4 +1,4 @@
-"""The benchmark of promotions measures what it says: every way does the whole work. How long that takes is no test."""
+"""The benchmark of promotions is fair: every tool does the whole work. The durations are not tested."""
 
 from __future__ import annotations
 

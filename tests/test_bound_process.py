@@ -1,4 +1,4 @@
-"""A bound process ends with its starter, however the starter ends, and by the signal that was asked for."""
+"""A bound process ends when its starter ends, however that happens, by the chosen signal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ bond.started()
 print(child.pid, flush=True)
 time.sleep(600)
 """
-# Writes down which signal ended it.
+# Records the signal that ended it.
 WITNESS = """
 import signal, sys, time
 def seen(number, frame):
@@ -57,7 +57,7 @@ def kill(starter: subprocess.Popen[str]) -> None:
 
 
 def lines(log: Path) -> Iterator[str]:
-    """Its lines as they come, for at most 20 s."""
+    """Yield the lines of its output as they come, for at most 20 s."""
     until, read = time.monotonic() + 20, 0
     while time.monotonic() < until:
         said = log.read_text().splitlines()

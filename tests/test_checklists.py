@@ -1,4 +1,4 @@
-"""The checklists: both directions are held when they are loaded, and a run says how far each item has come."""
+"""The checklists: loading them compares items and checks in both directions; a run reports each item's state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What speaks against an environment's description, by the project's own file and by ways to get it wrong."""
+"""Mistakes in an environment's description: the project's own file has none, and each kind of mistake is found."""
 
 from __future__ import annotations
 

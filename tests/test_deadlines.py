@@ -1,4 +1,4 @@
-"""A probe's deadline counts the probe's own work: not what it waits for, nor the queue before an AWS call."""
+"""A probe's deadline counts only the probe's own work: not waiting for other facts, nor the queue before AWS calls."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class Fact(Observation):
 
 @probe(deadline=5)
 async def slow_fact(observer: Observer) -> Fact:
-    """A fact that takes longer than the deadline of who waits for it."""
+    """A fact that takes longer than the deadline of the probe that waits for it."""
     await asyncio.sleep(0.6)
     return Fact()
 
 
 @probe(deadline=0.3)
 async def built_on_a_slow_fact(observer: Observer) -> Fact:
-    """Waits for the slow fact, alone and beside another wait."""
+    """Waits for the slow fact, alone and in parallel with another wait."""
     await observer.see(slow_fact)
     await asyncio.gather(observer.see(slow_fact), observer.see(slow_fact))
     return Fact(value=2)
@@ -48,7 +48,7 @@ async def two_slow_facts_at_once(observer: Observer) -> Fact:
 
 @probe(deadline=0.3)
 async def slow_itself(observer: Observer) -> Fact:
-    """Takes longer than its own deadline, after a wait too."""
+    """Takes longer than its own deadline, also after a wait."""
     await observer.see(slow_fact)
     await asyncio.sleep(5)
     return Fact()
@@ -56,7 +56,7 @@ async def slow_itself(observer: Observer) -> Fact:
 
 @probe(deadline=0.5)
 async def fifth_in_the_queue(observer: Observer) -> Fact:
-    """Three calls of a service that answers one at a time."""
+    """Makes three calls to a service that answers one at a time."""
     await asyncio.gather(*[observer.aws.call(observer, "iam", "get_account_authorization_details") for _ in range(3)])
     return Fact(value=4)
 

@@ -1,4 +1,4 @@
-"""The gate to production: staging's run, production's run, and what people signed; every kind of tampering refused."""
+"""The gate to production: staging's run, production's run, and people's sign-offs. It refuses every tampering."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ ADA, BOB = "ada@glibiz.com", "bob@glibiz.com"
 
 
 class Release:
-    """A project with two environments and two real repositories, as it stands before a promotion."""
+    """A project with two environments and two real repositories, ready for a promotion."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.write("environments.toml", ENVIRONMENTS)
-        # the file says the same in every copy of the project: a verdict is of it, too
+        # the file must be the same in every copy of the project, because a verdict depends on it
         self.write("gitconfig", f'[url "{root}/git/"]\n\tinsteadOf = here:\n')
         self.where = {"GIT_CONFIG_GLOBAL": str(root / "gitconfig")}
 
@@ -168,7 +168,7 @@ def test_yes_needs_both_runs_and_two_people(release: Release) -> None:
 
 @pytest.fixture(scope="module")
 def allowed_template(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, signed by two people: the gate says yes."""
+    """Like `template`, with sign-offs by two people: the gate says yes."""
     root = tmp_path_factory.mktemp("allowed") / "project"
     shutil.copytree(template, root, symlinks=True)
     release = Release(root)
@@ -260,7 +260,7 @@ def test_a_damaged_sign_off_is_named(release: Release, text: str) -> None:
 
 
 def record(release: Release, mail: str, **changes: Any) -> Path:
-    """One more sign-off of Ada's, under another spelling of her address."""
+    """Add a sign-off by Ada, with another spelling of her address."""
     path = next(release.root.glob("checklists/sign-offs/own/*/PRE-2-ada@*.json"))
     document = json.loads(path.read_text()) | {"by": f"Ada <{mail}>"} | changes
     other = path.with_name(f"PRE-2-{mail}.json")
@@ -343,7 +343,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def strict_template(template: Path, keys: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same, where the gate demands signatures and has them."""
+    """Like `allowed_template`, but the gate requires signatures, and they exist."""
     root = tmp_path_factory.mktemp("strict") / "project"
     shutil.copytree(template, root, symlinks=True)
     release = Release(root)

@@ -16,7 +16,7 @@ PAGE = b'<!doctype html><div id="app"></div><script type="module" src="/src/main
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
-    """What a developer's API and frontend answer."""
+    """The answers of a developer's API and frontend."""
 
     pages: dict[str, tuple[str, bytes]]
 
@@ -29,11 +29,11 @@ class Answers(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Nothing."""
+        """Do not log."""
 
 
 class Machine:
-    """A developer's machine: what the environment `dev` of a copy of environments.toml finds there."""
+    """A developer's machine, for the environment `dev` of a copy of environments.toml."""
 
     def __init__(self, folder: Path) -> None:
         self.root, self.tree = folder / "gli_root", folder / "gli_api-server"

@@ -1,4 +1,4 @@
-"""What resolvers answer, of either family."""
+"""Answers of resolvers for IPv4 and IPv6."""
 
 from __future__ import annotations
 

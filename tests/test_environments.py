@@ -1,4 +1,4 @@
-"""environments.toml: what is wrong in it is said in one sentence that names file, key and mend."""
+"""environments.toml: each mistake gets one sentence that names the file, the key and the correction."""
 
 from __future__ import annotations
 

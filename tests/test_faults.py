@@ -1,4 +1,4 @@
-"""Every check can fail: each fault of the sandbox turns what it names red, nothing unrelated, and heals green."""
+"""Every check can fail: each fault of the sandbox turns its checks red, no unrelated check, and heals to GO."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from conftest import ROOT, Ran, Sandbox
 from gli.config import catalogue
 from sandbox.faults import known
 
-# Checks of what the sandbox does not have, and where their faults are played instead.
+# Checks of things that the sandbox lacks, and the tests that play their faults instead.
 ELSEWHERE = {"sqlite-integrity": "tests/test_dev.py", "sqlite-migrations-applied": "tests/test_dev.py"}
-# What AWS refuses hides whatever needs that service: tests/test_unknown.py breaks each of these alone.
+# A refusal by AWS hides every fact of that service: tests/test_unknown.py tries each of these faults alone.
 REFUSALS = {id for id in STAGING if id.startswith(("aws-denies-", "aws-throttles-"))}
 TOGETHER = groups(STAGING.keys() - REFUSALS)
 
@@ -45,7 +45,7 @@ def test_a_healthy_sandbox_is_go_every_time(sandbox: Sandbox, tmp_path: Path, ro
 
 @pytest.fixture(scope="module")
 def healed(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Afterwards everything that was broken is whole again."""
+    """Heal every active fault after the block."""
     yield
     healthy(sandbox, tmp_path_factory.mktemp("healed"))
 
@@ -64,8 +64,8 @@ def broken(sandbox: Sandbox, reports: Path, faults: list[str]) -> Ran:
 def test_faults_that_are_broken_together_are_each_a_root_of_their_own(
     sandbox: Sandbox, tmp_path: Path, faults: list[str]
 ) -> None:
-    """What else is red must be explained by them: a root that no fault names, or one that an earlier fault left
-    behind, fails here.
+    """These faults must explain every other red check. A root that no fault names, or that an earlier fault left,
+    makes this test fail.
     """
     ran = broken(sandbox, tmp_path, faults)
     named = {fault: set(STAGING[fault].turns_red) for fault in faults}

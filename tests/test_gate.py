@@ -1,4 +1,4 @@
-"""The gate: yes only for a fresh GO of this environment, phase, catalogue and these commits; else no, and why."""
+"""The gate: yes only for a recent GO of this environment, phase, catalogue and commits; otherwise no, with a reason."""
 
 from __future__ import annotations
 

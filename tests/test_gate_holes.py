@@ -1,6 +1,6 @@
-"""Every way in which pytest is known to exit 0 for a run that proved nothing, or hid a failure: none leads to GO.
+"""Every known way to make pytest exit 0 for a run that proved nothing or hid a failure: none leads to GO.
 
-Each case is a small project of two checks, run in a process of its own.
+Each case is a small project of two checks, run in its own process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ PASSES = "def test_first_check(target): pass\ndef test_second_check(target): pas
 
 
 def held(ran: Ran, *words: str) -> None:
-    """The run is not green, and says why."""
+    """Assert that the run is not green and gives the reason."""
     assert ran.code != 0, ran.output
     assert ran.verdict is not None
     assert ran.verdict["verdict"] == "NO-GO"
@@ -238,7 +238,7 @@ def test_a_worker_that_dies(project: Project) -> None:
 
 
 def test_a_pass_never_hides_a_failure_of_the_same_case(project: Project) -> None:
-    """What a rerun plugin does: the same case reports twice."""
+    """As with a rerun plugin: the same case reports twice."""
     project.write(
         "conftest.py",
         "from _pytest.runner import runtestprotocol\n"
@@ -291,7 +291,7 @@ def test_a_run_that_is_killed_leaves_no_go(project: Project, sent: signal.Signal
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        # A shell's background job hands an ignored SIGINT down.
+        # A shell's background job inherits an ignored SIGINT.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     wait_for((project.root / "begun").exists, "the first check")
@@ -423,7 +423,7 @@ def test_a_replay_takes_a_line_for_a_line_whatever_is_in_it(project: Project) ->
 def test_a_run_is_compared_with_the_last_whole_one(project: Project) -> None:
     project.checks(FAILS)
     project.run()
-    project.run("-k", "second")  # partial: nothing to compare with
+    project.run("-k", "second")  # partial, so the next run does not compare with it
     project.checks("def test_first_check(target): pass\ndef test_second_check(target): assert False, 'now this'\n")
     ran = project.run()
     assert ran.verdict is not None

@@ -1,4 +1,4 @@
-"""git as releases and checks both use it: the environment of its processes, its errors, one reader, one vocabulary."""
+"""git as releases and checks use it: environment of its processes, errors, one reader of refs, one vocabulary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read only: each guard refuses what is no read, against the real part."""
+"""Read only: each guard refuses every operation that is not a read, tried on the real part."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_cut_model_describes_every_read_as_the_whole_one_does(service: str) ->
 
 
 def described(operation: Any) -> Any:
-    """All that a request is made with and an answer is read with."""
+    """The parts of a model that build a request and parse an answer."""
     shapes: dict[str, Any] = {}
     waiting = [s for s in (operation.input_shape, operation.output_shape, *operation.error_shapes) if s is not None]
     while waiting:
@@ -139,7 +139,7 @@ def test_an_http_method_that_may_change_something_is_not_sent(
 
 
 def test_a_run_changes_nothing_in_its_target(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Every row, every object, every ref and every security group is the same afterwards."""
+    """Every row, object, ref and security group is unchanged after a run."""
     before = _state(sandbox)
     assert sandbox.verify(reports=tmp_path).code == 0
     assert _state(sandbox) == before

@@ -1,4 +1,4 @@
-"""Headers by what browsers make of them, not by whether they are there."""
+"""Headers are judged as browsers interpret them, not by their mere presence."""
 
 from __future__ import annotations
 

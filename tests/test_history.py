@@ -1,4 +1,4 @@
-"""What lies between the branches of a repository: told from real repositories, as a promotion would find them."""
+"""Differences between the branches of a repository, from real repositories in states that a promotion meets."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NAMES = ("app", "other_root")
 
 
 class Remote:
-    """The repositories of a small project, and what is seen of them."""
+    """The repositories of a small project, and their observation."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -118,7 +118,7 @@ def test_a_release_that_was_rolled_back_by_a_commit_would_vanish_from_the_next_m
 def test_a_rollback_that_says_what_it_restores_is_nothing_that_staging_lacks(
     remote: Remote, restores: str, lost: bool
 ) -> None:
-    """A promotion leaves it out: merged back, it would drop the release from staging too."""
+    """A promotion ignores this commit: merged back, it would remove the release from staging too."""
     released = remote.commits["main"]["app"]
     staged = {"CHANGELOG.md": "# app\n\n- What staging tests.\n- The release on main.\n"}
     deployed = remote.push("main", staged, merged=remote.commits["stg"]["app"])
@@ -129,7 +129,7 @@ def test_a_rollback_that_says_what_it_restores_is_nothing_that_staging_lacks(
 
 
 def test_a_hotfix_after_a_rollback_is_all_that_staging_lacks(remote: Remote) -> None:
-    """Promotions look behind the tip for a rollback, and so do checks: both see the earlier release with the hotfix."""
+    """Promotions and checks look for a rollback behind the tip: both see the earlier release plus the hotfix."""
     released = remote.commits["main"]["app"]
     staged = {"CHANGELOG.md": "# app\n\n- What staging tests.\n- The release on main.\n"}
     remote.push("main", staged, merged=remote.commits["stg"]["app"])

@@ -31,7 +31,7 @@ def stg(aws: Ministack, tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def test_an_environment_from_nothing_to_deleted(stg: Project) -> None:
-    """One story, with the time of each phase: `make infra-test` shows them."""
+    """One story; `make infra-test` shows the time of each phase."""
     for phase in (
         plan_of_an_empty_account,
         apply_without_the_name,
@@ -76,14 +76,14 @@ def create(stg: Project) -> None:
         "CloudWatch log groups: /gli/api-server/staging, /gli/user-frontend/staging, /gli/websocket/staging",
     ):
         assert line in ran.stdout
-    # Counted by AWS's own list, not by what the command said.
+    # Counted in AWS's own list, not in the command's output.
     whole = declared(ROOT, "stg").resources
     lacking = {name for name, r in whole.items() if r.type in LACKING or _has_a_lacking_property(r)}
     assert _created_resources(stg) == whole.keys() - lacking
-    # Looked at through the services, not through CloudFormation.
+    # Checked through the services, not through CloudFormation.
     made = json.loads(_secret(stg, "stg/gli/passwords/redis"))["password"]
     assert len(made) == 64
-    # Compared as text: ministack puts punctuation into passwords, which the template excludes, so it may be no JSON.
+    # Compared as text: ministack puts excluded punctuation into passwords, so the secret may be invalid JSON.
     assert f'"username": "gli-app", "password": "{made}", "host": ' in _secret(stg, "stg/gli/redis")
     policy = json.loads(stg.aws.client("s3").get_bucket_policy(Bucket="stg-gli-user-frontend")["Policy"])
     assert policy["Statement"][0]["Principal"] == {"Service": "cloudfront.amazonaws.com"}
@@ -94,14 +94,14 @@ def create(stg: Project) -> None:
 
 
 def second_apply_without_change(stg: Project) -> None:
-    ran = stg.gli("apply", "--env", "stg")  # nothing is typed: nothing is asked
+    ran = stg.gli("apply", "--env", "stg")  # there is no input, because the command asks nothing
     assert (ran.returncode, ran.stderr) == (0, "")
     assert "Nothing to do" in ran.stdout
     assert ran.stdout.count("no changes") == 9
 
 
 def update_two_properties(stg: Project) -> None:
-    """ministack does not say whether a log group is replaced, so its data counts as in danger: both are asked."""
+    """ministack does not tell whether a log group is replaced, so its data counts as in danger: both are confirmed."""
     stg.edit("services.yaml", "LogDays: 30", "LogDays: 60")
     stg.edit("monitoring.yaml", "Threshold: 10737418240", "Threshold: 21474836480")
     planned = stg.gli("plan", "--env", "stg").stdout
@@ -161,7 +161,7 @@ def replace_what_holds_data(stg: Project) -> None:
 
 
 def keep_the_code_that_runs(stg: Project) -> None:
-    """An apply deploys no other code than the pipelines did, and a deployment alone is no change."""
+    """An apply keeps the code that the pipelines deployed, and a deployment alone is not a change."""
     _deploy(stg, "a" * 40)
     ran = stg.gli("apply", "--env", "stg", typed="stg\n")
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -175,7 +175,7 @@ def keep_the_code_that_runs(stg: Project) -> None:
 
 
 def delete(stg: Project) -> None:
-    """As somebody does it by hand: `gli infra` deletes no stack."""
+    """Delete the stacks by hand: `gli infra` deletes no stack."""
     for name in ("access", "monitoring", "frontends", "certificate", "services", "data", "network", "alerts"):
         region = "us-east-1" if name == "certificate" else "ap-northeast-2"
         stg.aws.client("cloudformation", region).delete_stack(StackName=f"stg-gli-{name}")
@@ -273,7 +273,7 @@ def _refusal(aws: Ministack, type_: str) -> str | None:
 
 
 def _created(aws: Ministack, resources: dict[str, object]) -> str:
-    """The reasons that ministack gives while it creates a stack of these; the stack is deleted again."""
+    """Create a stack of these resources and delete it again; returns ministack's reasons for failures."""
     cloudformation = aws.client("cloudformation")
     cloudformation.create_stack(StackName="lacking", TemplateBody=json.dumps({"Resources": resources}))
     for _ in range(50):
@@ -313,7 +313,7 @@ def _has_a_lacking_property(resource: Resource) -> bool:
 
 @contextmanager
 def _alarm_that_fails(stack: Project) -> Iterator[None]:
-    """ministack creates no alarm on an expression: a failure that comes while applying, not before."""
+    """An alarm on an expression, which ministack can't create: it fails during an apply, not before."""
     alarm = (
         "Resources:\n  Failing:\n    Type: AWS::CloudWatch::Alarm\n    DependsOn: Alerts\n    Properties:\n"
         "      Metrics:\n      - Id: a\n        Expression: '1'\n      ComparisonOperator: GreaterThanThreshold\n"
@@ -345,7 +345,7 @@ def _image(stg: Project) -> str:
 
 
 def _deploy(stg: Project, revision: str) -> None:
-    """What a pipeline does: a task definition with another image, and the service on it."""
+    """Deploy like a pipeline: register a task definition with another image, and update the service."""
     ecs, image = stg.aws.client("ecs"), _image(stg).rpartition(":")[0]
     container = {"name": "api", "image": f"{image}:{revision}", "portMappings": [{"containerPort": 8000}]}
     new = ecs.register_task_definition(family="stg-gli-api", networkMode="awsvpc", containerDefinitions=[container])

@@ -1,4 +1,4 @@
-"""`gli infra` before it reaches AWS: what is wrong in the files; and change sets as AWS describes them, in words."""
+"""`gli infra` before it calls AWS: mistakes in the files; and AWS's change sets described in words."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_a_template_resolves_what_is_known_and_keeps_the_rest(tmp_path: Path) ->
 
 
 def test_what_changes_by_design_is_told_apart_from_what_somebody_did() -> None:
-    """ministack compares no listener rules: the answer is as AWS documents it."""
+    """ministack does not compare listener rules, so this answer follows AWS's documentation."""
     values = {"Environment": "stg"}
     resources = Template(ROOT / "infrastructure" / "services.yaml").resources(values)
     found = {

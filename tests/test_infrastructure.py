@@ -92,7 +92,7 @@ def test_a_difference_is_told(what: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_the_verifying_role_may_do_what_iam_policy_prints_and_no_more(environment: str) -> None:
-    """A check that asks AWS for more changes `gli iam-policy`; the role in infrastructure/access.yaml must follow."""
+    """A check with a new AWS call changes `gli iam-policy`; the role in infrastructure/access.yaml must match it."""
     (role,) = [r for r in declared(ROOT, environment).of("AWS::IAM::Role") if "verify" in r.properties["RoleName"]]
     named = environments.load(ROOT, environment)
     account = named.aws.account_id if named.aws else None
@@ -157,7 +157,7 @@ def test_only_the_load_balancer_is_open_to_the_world(stack: Declared) -> None:
 
 
 def test_every_security_group_says_where_it_may_go(stack: Declared) -> None:
-    """A group without egress rules gets AWS's: everything, everywhere."""
+    """A group without egress rules gets AWS's default: all traffic to everywhere."""
     for group in stack.of("AWS::EC2::SecurityGroup"):
         rules = group.properties["SecurityGroupEgress"]
         assert rules, group.name
@@ -223,7 +223,7 @@ def test_servers_exist_only_where_they_were_asked_for(stack: Declared) -> None:
 
 
 def test_a_missing_script_is_no_page(stack: Declared) -> None:
-    """The SPA's routes go by a function; an error page is never the application, and never a 200."""
+    """A function handles the SPA's routes; an error page is never the application, and never a 200."""
     for distribution in stack.of("AWS::CloudFront::Distribution"):
         config = distribution.properties["DistributionConfig"]
         shown = {(e["ErrorCode"], e["ResponseCode"], e["ResponsePagePath"]) for e in config["CustomErrorResponses"]}
@@ -293,7 +293,7 @@ def test_a_page_names_files_resources_and_stacks_that_exist(page: str) -> None:
 
 
 def test_cfn_lint_has_something_to_say_of_a_broken_template_alone(tmp_path: Path) -> None:
-    """One run of the linter, which takes seconds: a template with an unknown property shows that it looks."""
+    """One run of the linter, which takes seconds. It must find the unknown property in a broken template."""
     broken = tmp_path / "broken.yaml"
     text = (ROOT / "infrastructure" / "shared.yaml").read_text()
     broken.write_text(text.replace("ImageTagMutability", "ImageTags", 1))
@@ -306,7 +306,7 @@ def test_cfn_lint_has_something_to_say_of_a_broken_template_alone(tmp_path: Path
 
 @pytest.mark.exhaustive
 def test_every_exception_from_checkov_is_still_needed() -> None:
-    """What fails without exceptions is what infrastructure/checkov.yml excepts: no more, and no less."""
+    """The checks that fail without exceptions are exactly those that infrastructure/checkov.yml lists."""
     checkov, configuration = ROOT / ".venv" / "checkov" / "bin" / "checkov", ROOT / "infrastructure" / "checkov.yml"
     command = [checkov, "--directory", configuration.parent, "--framework", "cloudformation", "--skip-download"]
     ran = subprocess.run([*command, "--output", "json"], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The judgement as a pure function: what makes it GO, what it calls a root, and what it never hides."""
+"""The judge as a pure function: when it says GO, what a root is, and that it never hides a failure."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_what_is_unknown_for_the_same_reason_is_one_root() -> None:
 
 
 def test_what_was_expected_and_seen_stays_data_up_to_the_verdict() -> None:
-    """Also where one of them reads like the words between them, or like how a run ended."""
+    """Also if a value contains the separating words, or looks like a reason of the run."""
     one = case("one")
     said = {"expected": "x, saw y", "seen": "incomplete: b"}
     judged = judge([one], [Result(check="one", target="api", outcome=Outcome.FAILED, **said)])
@@ -168,5 +168,5 @@ def test_the_order_of_the_reports_does_not_matter(graph: tuple[list[Case], list[
     cases, reports = graph
     shuffled = list(reports)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    # Two reports of the same outcome carry the same message here, so that nothing but the order differs.
+    # Two reports of the same outcome have the same message here, so that only the order differs.
     assert judge(cases, shuffled) == judge(cases, reports)

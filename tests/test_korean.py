@@ -1,4 +1,4 @@
-"""A Korean report is Korean throughout: only names, ids and values in it are Latin."""
+"""A Korean report is completely Korean: only names, ids and values are Latin."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def calls(path: Path, *names: str) -> Iterator[ast.Call]:
 
 
 def templates() -> set[str]:
-    """The template of every phrase in the source, as it is looked up."""
+    """The template of every phrase in the source, in the form of the catalogue's keys."""
     found = set()
     for path in SOURCES:
         for call in calls(path, "phrase"):
@@ -76,7 +76,7 @@ def test_korean_has_the_same_values_and_only_names_in_latin() -> None:
 
 
 def test_a_check_says_what_it_says_as_phrases() -> None:
-    """A bare string in `saw` is a value: words in it would stay English in every report."""
+    """A bare string in `saw` is a value, so English words in it would stay English in every report."""
     for path in CHECKS:
         for call in calls(path, "saw", "listed", "either", "phrase"):
             for text in bare(call):
@@ -91,7 +91,7 @@ def test_a_probe_says_why_something_is_unknown_as_phrases() -> None:
 
 
 def bare(call: ast.Call) -> Iterator[str]:
-    """The strings that are arguments of a call, or that an argument can be; not those inside other calls."""
+    """The strings that are possible arguments of a call, without those inside other calls."""
     template = isinstance(call.func, ast.Name) and call.func.id == "phrase"
     waiting: list[ast.expr] = [*call.args[template:], *(k.value for k in call.keywords)]
     while waiting:
@@ -177,7 +177,7 @@ def test_a_secret_across_a_template_and_a_value_is_hidden_in_every_language() ->
 
 
 class _Text(HTMLParser):
-    """The text that a page shows."""
+    """The visible text of a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -209,7 +209,7 @@ def leaves(said: Phrase) -> Iterator[str]:
 
 
 def names(value: Any) -> Iterator[str]:
-    """Every text in a verdict but its sentences."""
+    """Every text in a verdict, without its sentences."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if key not in ("message", "hint", "reasons", "text", "heading", "seen", "expected"):
@@ -223,7 +223,7 @@ def names(value: Any) -> Iterator[str]:
 
 
 def korean_names() -> set[str]:
-    """The Latin words of the Korean catalogue: names of products and protocols, and what is typed as it is."""
+    """The Latin words of the Korean catalogue: names of products and protocols, and literal commands."""
     known = catalogue.load(ROOT)
     said = [*KOREAN.values(), *texts.of("ko").values()]
     said += [t for c in known.checks.values() for t in (c.proves.ko, c.remedy.ko)]
@@ -271,7 +271,7 @@ def test_in_a_korean_report_of_a_no_go_only_names_are_latin(sandbox: Sandbox, tm
 
 
 def strangers(text: str, values: Iterable[str]) -> set[str]:
-    """The Latin words of a report that are neither values of its verdict, nor names, units or commits."""
+    """The Latin words of a report that are not values of its verdict, names, units or commits."""
     known = {word for value in values for word in LATIN.findall(value)} | korean_names()
     plain = re.sub(r"</?[a-z!][^>]*>|\[x\]|\b[0-9a-f]{12,40}\b", " ", text)
     fixed = {"GO", "NO", "NO-GO", "VERDICT", "ok", "report.html", "verdict.json", "s", "ms", "min"}

@@ -1,4 +1,4 @@
-"""What is made of metrics and log lines: no number from no data, and nothing particular of anybody's error."""
+"""How metrics and log lines are read: no data gives no number, and error messages lose personal details."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way of a TCP connection through a VPC: by example, and compared with a simulation that sends single packets."""
+"""The path of a TCP connection through a VPC: by examples, and compared with a simulation of single packets."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ ENDPOINT = Endpoint(
 
 @pytest.mark.parametrize(("peer", "lets_in"), [("sg-task", True), ("sg-other", False)])
 def test_an_endpoint_with_private_dns_takes_the_name_over(peer: str, lets_in: bool) -> None:
-    """The way through the NAT gateway would be open: the endpoint's name hides it."""
+    """The path through the NAT gateway would be open, but the name leads to the endpoint."""
     group = Group(id="sg-endpoint", name="endpoints", ingress=(Rule(peer=peer, ports=(443, 443)),))
     network = changed(endpoints={"vpce-1": ENDPOINT}, groups={"sg-endpoint": group})
     assert (to_service(network, TASK, "secretsmanager", INTERNET) is None) is lets_in
@@ -148,7 +148,7 @@ def test_what_could_not_be_read_is_not_certain() -> None:
     assert not refusal.certain
 
 
-# The simulation: one packet after the other, each through one device after the other.
+# The simulation: packet by packet, each through device by device.
 
 Packet = tuple[str, str, int]
 """From, to, and the port that it goes to."""
@@ -175,7 +175,7 @@ def groups_pass(network: Network, guarded: Interface, other: Interface | str, po
 
 
 def client_ports(network: Network, first: int, last: int) -> list[int]:
-    """Every port where an ACL may change its mind."""
+    """Every port at which an ACL's decision may change."""
     edges = {p + step for entries in network.acls.values() for e in entries for p in e.ports for step in (-1, 0, 1)}
     return sorted({first, last} | {p for p in edges if first <= p <= last})
 

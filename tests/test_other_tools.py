@@ -1,4 +1,4 @@
-"""Changes that somebody makes with another tool, at the addresses that `gli sandbox status --json` prints."""
+"""Changes made with other tools, at the addresses that `gli sandbox status --json` prints."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from conftest import Sandbox, exhaustive
 
 @contextmanager
 def opened(sandbox: Sandbox, **permission: Any) -> Iterator[None]:
-    """The database's security group with one more permission."""
+    """Add a permission to the database's security group."""
     ec2 = sandbox.aws("ec2")
     group = ec2.describe_security_groups(Filters=[{"Name": "group-name", "Values": ["stg-gli-database"]}])
     change = {"GroupId": group["SecurityGroups"][0]["GroupId"], "IpPermissions": [permission]}
@@ -86,7 +86,7 @@ CHANGES: dict[str, tuple[Callable[[Sandbox], Any], str]] = {
 }
 
 
-# No two of a group turn the same check red.
+# No two changes of a group turn the same check red.
 TOGETHER = (
     ("a group opened to one address", "a deleted asset", "a role that may not log in", "an eviction policy"),
     ("a group opened to IPv6", "a migration rolled back behind the code's back"),

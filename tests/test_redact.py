@@ -1,4 +1,4 @@
-"""No secret leaves, in whatever form it travels."""
+"""No secret leaves the run, in any form."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_document_is_hidden_whole_and_stays_one() -> None:
 
 def test_what_leaves_is_an_exact_str() -> None:
     class Leaky(str):
-        """What a report must not carry out of a worker."""
+        """An object that must not leave a worker in a report."""
 
     assert type(Redactor().text(Leaky("x"))) is str
 
@@ -211,5 +211,5 @@ LONG = {
 
 @pytest.mark.parametrize("kind", LONG)
 def test_time_grows_with_the_text_alone(kind: str) -> None:
-    """What was quadratic took minutes here: the test's own limit of time would end it."""
+    """A quadratic algorithm would take minutes here and exceed the test's time limit."""
     assert len(Redactor(["s3cretvalue"]).text(LONG[kind])) > 0

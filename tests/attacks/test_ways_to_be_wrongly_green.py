@@ -1,6 +1,6 @@
-"""Ways to a verdict that nobody earned, each with what comes of it. A check of each project fails, or other code runs.
+"""Attempts to get a wrong GO, each with its result. In each project a check fails, or other code runs.
 
-The first check asserts what is false, unless a way says otherwise. Ways that pytest itself opens stand in
+The first check always fails, unless an attempt changes that. Attempts that use pytest's own features are in
 `test_gate_holes.py`.
 """
 
@@ -27,7 +27,7 @@ TAG = f"cpython-{sys.version_info[0]}{sys.version_info[1]}"
 
 @dataclass(frozen=True)
 class Way:
-    """How the project is prepared and run, and what the run says."""
+    """One attempt: how the project is prepared and run, and the expected text."""
 
     go: Callable[[Project, Path], Ran]
     says: str
@@ -37,7 +37,7 @@ WAYS: dict[str, Way] = {}
 
 
 def way(says: str) -> Callable[[Callable[[Project, Path], Ran]], None]:
-    """Adds a way to the table under the name of its function; `says` stands in the output or in the reasons."""
+    """Add an attempt to the table by its function's name; `says` must be in the output or in the reasons."""
 
     def add(go: Callable[[Project, Path], Ran]) -> None:
         WAYS[go.__name__.replace("_", " ")] = Way(go, says)
@@ -57,7 +57,7 @@ def test_no_way_leads_to_go(project: Project, tmp_path: Path, name: str) -> None
     assert WAYS[name].says in f"{ran.output} {reasons}", (ran.output, reasons)
 
 
-# ---- other code than the digest covers
+# ---- code that the digest does not cover
 
 
 @way("no digest covers it: checks stand in tests_smoke and tests_infra")
@@ -138,7 +138,7 @@ def a_module_without_a_source(project: Project, elsewhere: Path) -> Ran:
 
 @way("took part in judging, and no digest covers it")
 def a_module_of_machine_code(project: Project, elsewhere: Path) -> Ran:
-    import _ctypes_test as extension  # any one that Python has
+    import _ctypes_test as extension  # any extension module of Python
 
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     shutil.copy(extension.__file__, project.root / f"tests_smoke/_ctypes_test{suffix}")
@@ -146,7 +146,7 @@ def a_module_of_machine_code(project: Project, elsewhere: Path) -> Ran:
     return project.run_alone()
 
 
-# ---- bytecode that is not that of the source
+# ---- bytecode that differs from the source
 
 
 def kept(project: Project, source: str, mode: py_compile.PycInvalidationMode, *, pytests: bool = False) -> None:
@@ -202,7 +202,7 @@ def bytecode_of_rewritten_assertions(project: Project, elsewhere: Path) -> Ran:
 
 @way("the file or its bytecode changed")
 def bytecode_of_the_package_from_before(project: Project, elsewhere: Path) -> Ran:
-    """The package's first module, which Python loads before anything of it can look."""
+    """Stale bytecode of the package's first module: Python loads it before any code of the package can check."""
     copy = elsewhere / "gli"
     shutil.copytree(Path(__file__).parents[2] / "gli", copy, ignore=shutil.ignore_patterns("__pycache__"))
     (elsewhere / "old.py").write_text('__version__ = "0.0.9"\n')
@@ -215,7 +215,7 @@ def bytecode_of_the_package_from_before(project: Project, elsewhere: Path) -> Ra
     return project.run_alone(env={"PYTHONPATH": str(elsewhere)})
 
 
-# ---- a failure that nobody hears of
+# ---- a hidden failure
 
 
 @way("first-check[api] failed: the first try")
@@ -267,7 +267,7 @@ def an_exception_in_a_thread(project: Project, elsewhere: Path) -> Ran:
     return project.run("-p", "no:threadexception")
 
 
-# ---- a process that ends, or does not end
+# ---- a process that ends early, or never
 
 ENDS = {
     "os.execv": "import os\n    os.execv('/bin/true', ['true'])",
@@ -300,7 +300,7 @@ STAYS = {
 
 @pytest.mark.parametrize("what", STAYS)
 def test_what_a_check_leaves_behind_delays_no_end(project: Project, what: str) -> None:
-    """The output is at its end too: nothing that stays behind holds the pipe that CI reads."""
+    """The output ends too: no leftover process keeps CI's pipe open."""
     project.checks(f"def test_first_check(target):\n    {STAYS[what]}\ndef test_second_check(target): pass\n")
     with subprocess.Popen(
         [sys.executable, "-m", "pytest", "--env=own"], cwd=project.root, stdout=subprocess.PIPE, text=True
