@@ -1,8 +1,8 @@
-"""Killed at any line of its journal, a promotion is finished or undone by the next command; nothing lands afterwards.
+"""A promotion that is killed at any line of its journal: the next command finishes or undoes it; no late push lands.
 
 The promoter runs in a child process, which kills itself with SIGKILL right before a line of its journal is written (the
-effect before it has happened, nobody noted it) or right after (it is announced, the effect has not begun). git's own
-processes are left behind, as they would be.
+preceding effect has happened but is not recorded) or right after (the effect is announced but has not begun). git's
+own processes go on running, as in a real crash.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from gli.release.session import Approval
 
 SLOW_ONES = ("gli_root", "gli_websocket", "gli_rabbitmq")
 REFUSING = ("gli_api-server", "gli_redis")
-LANDING = len(NAMES) - len(REFUSING) - 1  # the log repository's turn does not come
+LANDING = len(NAMES) - len(REFUSING) - 1  # the log repository is not pushed
 
 # The lines of a journal: opened, planned, approved, parking, parked, then
 PUSHING = 6
-# and 8 pushed, the log repository last of all: from here on nothing is undone any more. Then decided, done.
+# and 8 pushed, the log repository last: from here on nothing is undone any more. Then decided, done.
 LANDED = PUSHING + len(NAMES)
 DONE = LANDED + 2
 ALL_LAND = [("after", n) for n in range(PUSHING, DONE)] + [
     ("before", n) for n in (PUSHING + 1, PUSHING + 2, LANDED - 1, LANDED, LANDED + 1, DONE)
 ]
-# Where some refuse: 7 pushed or failed, decided, restoring and restored of each, undone
+# If some refuse: 7 pushed or failed, decided, restoring and restored for each, undone
 DECIDED = PUSHING + len(NAMES)
 UNDONE = DECIDED + 2 * LANDING + 1
 SOME_REFUSE = [("after", n) for n in range(DECIDED - 1, UNDONE)] + [
@@ -56,13 +56,13 @@ SOME_REFUSE = [("after", n) for n in range(DECIDED - 1, UNDONE)] + [
 
 @pytest.fixture(scope="module")
 def parked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rig, bytes]:
-    """A rig with a promotion that was parked and no more, and its journal."""
+    """A rig with a promotion that stopped after it was parked, and its journal."""
     rig = release_rig.make(tmp_path_factory.mktemp("parked"))
     return rig, release_rig.park(rig, rig.promote).read_bytes()
 
 
 def killed(work: Callable[[], Any], when: str, line: int) -> bool:
-    """Run `work` in a child that kills itself at a line of the journal; whether it came to that line."""
+    """Run `work` in a child that kills itself at a line of the journal; returns whether it reached that line."""
     child = os.fork()
     if child == 0:
         try:
@@ -89,7 +89,7 @@ def _kill_at(when: str, line: int) -> None:
 
 
 def judge(rig: Rig, ended: Ended, old: dict[str, str], new: dict[str, str], branch: str = "main") -> str:
-    """All old or all new, the journal and the exit code say which, and nothing is left behind."""
+    """All branches are old or all are new, journal and exit code agree, and no temporary ref remains."""
     what = rig.verdict_of_git(old, new, branch)
     assert {"done": "new", "undone": "old", "refused": "old"}[rig.names()[-1]] == what, ended.said
     assert ended.code == (0 if what == "new" else 1)
@@ -161,7 +161,7 @@ def test_what_another_machine_has_taken_over_is_left_to_it(rig: Rig, how: str) -
 
 @pytest.fixture(scope="module")
 def tagless(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rig, bytes]:
-    """As `parked`, of a promotion that makes no tags: what landed is told by the parked refs."""
+    """Like `parked`, for a promotion without tags: the parked refs show which branches landed."""
     rig = release_rig.make(tmp_path_factory.mktemp("tagless"))
     return rig, release_rig.park(rig, lambda: rig.promote("dev", "stg")).read_bytes()
 
@@ -199,7 +199,7 @@ def test_somebody_else_may_undo_what_a_crash_left(
 
 @dataclass(frozen=True)
 class Other:
-    """An operation that is no promotion, parked: its rig and journal, and main's trees before and after it."""
+    """A parked operation of another kind: its rig and journal, and main's trees before and after it."""
 
     rig: Rig
     journal: bytes
@@ -271,7 +271,7 @@ def test_killed_and_then_moved_on_by_somebody_else(tagless: tuple[Rig, bytes], h
 
 
 def undone_then_waited(rig: Rig, journal: bytes) -> tuple[Ended, str]:
-    """Kill a promoter while slow pushes are under way, undo at once, and look once more when those would be through."""
+    """Kill a promoter during slow pushes, undo at once, and check again after the time that the pushes need."""
     path = release_rig.restart(rig, journal)
     old, new = rig.trees(), rig.trees("stg")
     for name in SLOW_ONES:

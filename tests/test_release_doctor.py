@@ -1,4 +1,4 @@
-"""`gli doctor`: what is not in order is said with its mend, and the mend mends it."""
+"""`gli doctor`: it reports each problem with a remedy, and the remedy solves the problem."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def project(rig: Rig, more: str = "") -> None:
 
 
 def doctor() -> tuple[int, list[str]]:
-    """The exit code of `gli doctor`, and what it printed."""
+    """The exit code and the output of `gli doctor`."""
     ended = CliRunner().invoke(main, ["doctor"])
     assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exception
     return ended.exit_code, ended.output.splitlines()
@@ -223,7 +223,7 @@ RULES = [{"type": "deletion"}, {"type": "non_fast_forward"}, VERDICT]
 
 @pytest.fixture
 def github() -> Iterator[tuple[str, dict[str, object]]]:
-    """GitHub's answer about branch rules, on loopback: (address, {"repository/branch": rules})."""
+    """GitHub's API for branch rules, on loopback: (address, {"repository/branch": rules})."""
     answers: dict[str, object] = {f"{name}/{branch}": RULES for name in NAMES for branch in ("stg", "main")}
 
     class Handler(BaseHTTPRequestHandler):
@@ -277,7 +277,7 @@ def test_branches_without_protection_are_found(
     )
     answers["gli_redis/main"] = [*RULES[:2], VERDICT | {"parameters": {"required_status_checks": [{"context": "ci"}]}}]
     assert "gli_redis: nothing protects main from pushes without a verdict" in doctor()[1]
-    # what rulesets leave open, classic protection may close
+    # classic branch protection may add what rulesets lack
     branch = "/repos/gli/gli_redis/branches/main"
     answers[branch] = {"protected": True, "protection": {"enabled": True}}
     said = "main has classic protection, which takes a token that may read Administration"

@@ -1,4 +1,4 @@
-"""An emergency push goes past the gate, says so, and opens a debt that only merging back and a second person close."""
+"""An emergency push bypasses the gate and records that. Its debt ends after a merge back and a second person's look."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Clone = Callable[..., str]
 
 @pytest.fixture
 def fix(rig: Rig) -> Iterator[Clone]:
-    """Commits a hotfix on main of a repository's clone; its hash."""
+    """A function that commits a hotfix on main of a repository's clone and returns its hash."""
     clones = rig.root / "clones"
 
     def fixed(name: str, branch: str = "main", file: str = "hotfix.txt") -> str:

@@ -1,4 +1,4 @@
-"""Two machines: the fence stops the one that was suspended, a person takes over, doctor looks at the whole."""
+"""Two machines: the fence stops the suspended machine, a person takes over, and doctor checks the overall state."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
 
 
 def update(rig: Rig, name: str, script: str) -> None:
-    """The hook that is asked for each ref by itself."""
+    """Install the update hook, which git runs for each ref separately."""
     path = rig.bare(name) / "hooks" / "update"
     path.write_text(script)
     path.chmod(0o755)
@@ -52,7 +52,7 @@ def elsewhere(rig: Rig) -> Rig:
 
 
 def suspended(work: Callable[[], Any], line: int) -> int:
-    """Run `work` in a child that is suspended right after a line of its journal; the child."""
+    """Run `work` in a child that is suspended right after a line of its journal; returns the child."""
     child = os.fork()
     if child == 0:
         write = Journal.append
@@ -74,7 +74,7 @@ def suspended(work: Callable[[], Any], line: int) -> int:
 
 
 def wait_until_still(rig: Rig) -> None:
-    """Until what a suspended machine has left running pushes no more. The last push waits for its word, for ever."""
+    """Wait until the processes of a suspended machine stop pushing. The last push waits for that machine for ever."""
     before: dict[str, str] = {}
     while before != (before := {name: rig.git(name, "for-each-ref") for name in NAMES}):
         time.sleep(0.5)
@@ -101,7 +101,7 @@ def test_a_machine_that_was_suspended_takes_nothing_back_and_moves_nothing(
     if code == 3:
         assert rig.names()[-1] == "overtaken"
     assert rig.recover("undo").code == 0, "nothing is left to do here"
-    CliRunner().invoke(main, ["log", "--publish"])  # as doctor says where the machine could not do it itself
+    CliRunner().invoke(main, ["log", "--publish"])  # as doctor advises if the machine could not do it itself
     assert healthy(rig), doctor()
 
 
@@ -186,7 +186,7 @@ def test_doctor_names_a_repository_that_is_at_another_release_than_the_rest(rig:
 
 
 def test_tags_of_an_undone_deployment_prove_nothing(rig: Rig) -> None:
-    """On a host that keeps tags: no line of the log, no mend, and the rollback's hold stays."""
+    """On a host that keeps tags: no line in the log, no remedy, and the rollback's hold stays."""
     assert rig.promote().code == 0
     assert rig.roll_back(FIRST_TAG).code == 0
     assert "--reinstate" in rig.promote().said

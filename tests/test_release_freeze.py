@@ -1,4 +1,4 @@
-"""Freeze windows: when nothing is promoted, told in the clock of the people who rest then."""
+"""Freeze windows: the times without promotions, in the time zone of the people who rest then."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOLIDAY = Freeze(reason="Seollal", begins="2026-02-14 00:00", ends="2026-02-19 0
     [
         (WEEKEND, "2026-01-30T16:59:59+09:00", False),
         (WEEKEND, "2026-01-30T17:00:00+09:00", True),
-        (WEEKEND, "2026-01-30T08:00:00+00:00", True),  # the same moment, told in UTC
+        (WEEKEND, "2026-01-30T08:00:00+00:00", True),  # the same time, written in UTC
         (WEEKEND, "2026-02-01T23:59:59+09:00", True),
         (WEEKEND, "2026-02-02T08:59:59+09:00", True),  # over the end of the week
         (WEEKEND, "2026-02-02T09:00:00+09:00", False),

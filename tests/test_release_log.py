@@ -1,4 +1,4 @@
-"""`deployment.log`: a line an operation, from the journals or from the tags alone, and on a branch of its own."""
+"""`deployment.log`: one line for each operation, from the journals or only from the tags, on its own branch."""
 
 from __future__ import annotations
 
@@ -45,24 +45,24 @@ def rig(made: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
 
 
 def gli(*arguments: str) -> Result:
-    """`gli ARGUMENTS` in this process."""
+    """Run `gli ARGUMENTS` in this process."""
     ended = CliRunner().invoke(main, arguments)
     assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exception
     return ended
 
 
 def branch(rig: Rig) -> log.Branch:
-    """Where the log lies, as a command finds it."""
+    """The log's branch, found as a command finds it."""
     return log.Branch(Mirror(rig.settings.repositories[0], rig.state / "mirrors" / "gli_root.git"), rig.state)
 
 
 def there(rig: Rig) -> list[str]:
-    """The log as its branch has it, read by git alone."""
+    """The log on its branch, read with git only."""
     return rig.git("gli_root", "show", "deployments:deployment.log").splitlines()
 
 
 def a_day(rig: Rig) -> None:
-    """A promotion to stg, one to main, one that was refused, one that was undone, a rollback."""
+    """A promotion to stg, one to main, a refused one, an undone one, and a rollback."""
     assert rig.promote("dev", "stg").code == 0
     assert rig.promote().code == 0
     assert rig.promote().code == 1
@@ -149,7 +149,7 @@ def test_a_line_of_somebody_else_that_comes_first_is_kept(rig: Rig) -> None:
         "--quiet",
         says=f"{stream}M 100644 inline deployment.log\ndata {len(other) + 1}\n{other}\n\n",
     )
-    late = rig.bare("gli_root") / "hooks" / "update"  # as if the other push had landed between our look and ours
+    late = rig.bare("gli_root") / "hooks" / "update"  # as if another push had landed between our fetch and our push
     late.write_text(
         "#!/bin/sh\n[ $1 = refs/heads/main ] || exit 0\nrm $0\ngit update-ref refs/heads/deployments refs/heads/other\n"
     )

@@ -1,7 +1,7 @@
 """Two machines in any order: suspended, killed, answers lost, pushes refused, tags and refs that can't be deleted.
 
-A state machine draws the order (hypothesis). One invariant: when everybody has woken up and has run what doctor says,
-all repositories stand at one release, both doctors say so, and the next release goes through.
+A state machine (hypothesis) chooses the order. The invariant: after both machines have resumed and have followed
+doctor's advice, all repositories are at one release, doctor confirms that on both, and the next release succeeds.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ MAY_BE_LEFT = ("still has refs/promotions/", "of this machine's operations are n
 
 
 class Killed(BaseException):
-    """The process is gone: nothing of it happens any more."""
+    """The process was killed: it does nothing more."""
 
 
 class Process:

@@ -1,4 +1,4 @@
-"""Merges as git makes them: attributes, drivers. And other repositories: tags of tags, SHA-256, signed, damaged."""
+"""Merges follow git's attributes and drivers. Also unusual repositories: tags of tags, SHA-256, signed, damaged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`gli log TAG --notes` and `--since`: what a release brought, and how releases went, from what has landed."""
+"""`gli log TAG --notes` and `--since`: the content of a release and the figures of releases, from landed commits."""
 
 from __future__ import annotations
 

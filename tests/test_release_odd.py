@@ -1,5 +1,5 @@
-"""States that nobody meant, and that come all the same: merges from the side, tags that moved, clocks put back, folders
-that are files, signals in the middle. Nothing is left out in silence, and nothing ends in a traceback."""
+"""Unplanned states that happen: merges from side branches, moved tags, clocks that go back, files in place of folders,
+signals during an operation. No command silently skips anything, and none ends in a traceback."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ At = Callable[[str, Callable[[], Any]], None]
 
 
 def merged_by_pull(rig: Rig, name: str, branch: str, file: str, meanwhile: Callable[[], Any]) -> None:
-    """A commit of somebody's own clone, made before `meanwhile`; then `git pull`, which merges, and a push."""
+    """Commit in another clone before `meanwhile`, then `git pull`, which merges, and push."""
     clone = rig.root / "clones" / name
     git = ["git", "-C", str(clone)]
     subprocess.run(["git", "clone", "-q", "-b", branch, str(rig.bare(name)), str(clone)], check=True)
@@ -150,7 +150,8 @@ def test_the_release_before_is_the_one_before_in_history_whatever_a_clock_said(
     second = rig.journal()[-1].detail["tag"]
     monkeypatch.undo()
     rig.commit("gli_redis", "stg", {"third.txt": "third\n"})
-    elsewhere = replace(rig, state=rig.root / "elsewhere")  # its clock is right, and it knows no other journal
+    # Another machine: its clock is right, and it has no other journal.
+    elsewhere = replace(rig, state=rig.root / "elsewhere")
     assert elsewhere.promote().code == 0
     assert elsewhere.roll_back().code == 0
     assert elsewhere.journal()[1].detail["to"] == second
@@ -294,7 +295,7 @@ def test_a_line_of_the_log_that_somebody_wrote_by_hand_stays_a_line(rig: Rig) ->
 
 
 def _whole(text: str) -> str:
-    """The log's branch with a file of exactly that text."""
+    """A fast-import stream that puts a file with exactly this text on the log's branch."""
     head = "commit refs/heads/deployments\ncommitter A <a@b.kr> 1 +0000\ndata 1\nx\nfrom refs/heads/deployments^0\n"
     return f"{head}M 100644 inline {log.FILE}\ndata {len(text.encode())}\n{text}\n"
 

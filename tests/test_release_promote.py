@@ -1,4 +1,4 @@
-"""A promotion moves eight repositories or none: whatever refuses, moves or is down, and whoever else is at it."""
+"""A promotion moves all eight repositories or none, even if remotes refuse, move or fail, or other promoters run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from gli.release.session import Approval, Request
 
 @pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], Any]], None]:
-    """Does something right after the first line of that name has been written."""
+    """Call a function right after the first journal line of this name was written."""
     write = Journal.append
 
     def register(step: str, action: Callable[[], Any]) -> None:
@@ -88,7 +88,7 @@ def test_the_log_repository_moves_last_in_one_push_with_the_line_of_the_log_and_
     tmp_path: Path, hooks: str
 ) -> None:
     rig = release_rig.make(tmp_path)
-    if hooks == "can not be executed":  # as on a file system that is mounted so: git would not ask the hook
+    if hooks == "can not be executed":  # as on a file system mounted noexec: git would not run the hook
         hook = rig.state / "mirrors" / f"{HOME}.git" / "hooks" / "pre-push"
         hook.parent.mkdir(parents=True)
         hook.write_text("")
@@ -209,7 +209,7 @@ def test_each_subset_of_the_repositories_may_refuse_and_all_or_nothing_moves(
         assert (ended.code, what) == ((1, "old") if refusing else (0, "new")), (refusing, ended.said, what)
         assert rig.names()[-1] == ("undone" if refusing else "done"), "the journal says which"
         assert rig.leftovers() == set()
-        asked = [name for name in refusing if name != HOME] or refusing  # HOME's turn comes when all others have moved
+        asked = [name for name in refusing if name != HOME] or refusing  # HOME is pushed after all others have moved
         assert all(name in ended.said for name in asked)
 
 
@@ -357,7 +357,7 @@ def test_the_second_of_a_tag_that_exists_is_the_next_one(rig: Rig, monkeypatch: 
 
 
 def held(rig: Rig, holder: lock.Holder) -> None:
-    """The lock ref, as another machine has made it."""
+    """The lock ref, made by another machine."""
     blob = rig.git("gli_root", "hash-object", "-w", "--stdin", says=holder.text)
     rig.git("gli_root", "update-ref", LOCK, blob)
 
@@ -390,8 +390,8 @@ def test_a_lock_that_is_made_in_between_refuses_the_later_one(rig: Rig, at: Call
 
 
 def test_no_push_is_forced(rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A `+` or `--force` would switch the leases off: no process of git gets one, and every ref has a lease. git itself
-    reports its processes (trace2)."""
+    """A `+` or `--force` would disable the leases: no git process gets one, and every ref has a lease. git's trace2
+    reports the processes."""
     trace = tmp_path / "trace"
     monkeypatch.setenv("GIT_TRACE2_EVENT", str(trace))
     rig.hook("gli_redis", REFUSE)
@@ -525,7 +525,7 @@ def test_a_branch_that_somebody_moves_on_while_others_are_refused_is_left_to_peo
     "rounds", [range(8), *(pytest.param(range(n, n + 25), marks=exhaustive) for n in range(0, 100, 25))], ids=str
 )
 def test_two_promoters_at_once_a_hundred_times(tmp_path: Path, rounds: Sequence[int]) -> None:
-    """From two machines (a state folder each) in odd rounds, from two terminals of one machine in even ones."""
+    """In odd rounds from two machines (with a state folder each), in even rounds from two terminals of one machine."""
     rig = release_rig.make(tmp_path)
     other = replace(rig, state=tmp_path / "other")
     old, new = rig.trees(), rig.trees("stg")

@@ -1,4 +1,4 @@
-"""`gli pull`: every clone brought forward at once, and nothing of anybody's overwritten."""
+"""`gli pull`: updates all clones in parallel, and never overwrites a person's work."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ class Workspace:
         return clean_environment() | who
 
     def commit(self, name: str, file: str = "mine.txt") -> str:
-        """A commit of the clone's owner."""
+        """Commit as the clone's owner."""
         (self.clones / name / file).write_text("mine\n")
         self.git(name, "add", file)
         self.git(name, "commit", "--quiet", "--message", "Mine")
         return self.git(name, "rev-parse", "HEAD")
 
     def pull(self, *arguments: str) -> tuple[int, list[str]]:
-        """Exit code, and what was printed."""
+        """The exit code and the output."""
         ended = CliRunner().invoke(main, ["pull", "--env", "own", *arguments])
         assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exception
         return ended.exit_code, ended.output.splitlines()
@@ -70,7 +70,7 @@ class Workspace:
         return {name: self.git(name, "rev-parse", ref) for name in NAMES}
 
     def everything(self, name: str) -> dict[str, bytes]:
-        """What belongs to the clone's owner: the work tree, the index, the branches, HEAD and the stash."""
+        """The state of the clone's owner: work tree, index, branches, HEAD and stash."""
         clone = self.clones / name
         refs = self.git(name, "for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", "refs/stash")
         files = [f for f in clone.rglob("*") if f.is_file() and ".git" not in f.relative_to(clone).parts]
@@ -293,7 +293,7 @@ def test_ctrl_c_leaves_no_process_and_no_lock_and_the_next_pull_does_it(workspac
 
 
 def _alive(pid: int) -> bool:
-    """Whether a process runs; one that waits for its parent to take notice does not."""
+    """Whether a process runs; a zombie does not count."""
     try:
         return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
     except FileNotFoundError:

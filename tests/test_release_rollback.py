@@ -1,4 +1,4 @@
-"""A rollback takes all eight repositories back to a release, loses nothing, and can itself be taken back."""
+"""A rollback takes all eight repositories back to a release, loses no commit, and can be undone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scripts that people type: each calls `gli` with its branches, from wherever it is called."""
+"""The release scripts: each calls `gli` with its branches, from any working directory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SCRIPTS = {
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of the scripts beside a `gli` that prints where it is called, and with what."""
+    """A copy of the scripts beside a `gli` that prints its working directory and its arguments."""
     (tmp_path / "scripts").mkdir()
     for script in (ROOT / "scripts").glob("multigit-*"):
         (tmp_path / "scripts" / script.name).write_bytes(script.read_bytes())

@@ -1,4 +1,4 @@
-"""What environments.toml says about releases: each mistake is one sentence, and the same one wherever it is read."""
+"""The release settings in environments.toml: each mistake gives the same one sentence in every command."""
 
 from __future__ import annotations
 

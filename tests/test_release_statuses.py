@@ -1,4 +1,4 @@
-"""GitHub is told of what becomes main while it is parked, and a rule that demands a verdict lets it through."""
+"""GitHub gets a status for each parked commit, so that a branch rule that requires the status lets the commit in."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ done
 
 
 class GitHub(HTTPServer):
-    """Takes statuses as GitHub does: only of commits that the repository has, and only with the token."""
+    """Accepts statuses as GitHub does: only for commits that the repository has, and only with the token."""
 
     def __init__(self, rig: Rig, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), Answers)
@@ -61,7 +61,7 @@ class Answers(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def github(tmp_path: Path) -> Iterator[GitHub]:
-    """Eight repositories whose main demands the status, and a promoter who may write it."""
+    """Eight repositories whose main requires the status, and a promoter who may write it."""
     rig = release_rig.make(tmp_path)
     folder = tmp_path / "statuses"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""The commands of a release as people type them: what they print, ask and refuse. A whole day is in test_story.py."""
+"""The commands of a release: what they print, ask and refuse. test_story.py has a whole day."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SECOND = {"GIT_COMMITTER_NAME": "Second Person", "GIT_COMMITTER_EMAIL": "second@
 
 
 class Day:
-    """The rig's eight repositories, a project that verifies what stg holds, and `gli` in it."""
+    """The rig's eight repositories, a project that verifies the commits of stg, and `gli` in it."""
 
     def __init__(self, root: Path) -> None:
         self.rig = release_rig.make(root)
@@ -34,11 +34,11 @@ class Day:
         self.rig.state = project.root / ".release"
 
     def gli(self, *arguments: str, **how: Any) -> str:
-        """What `gli` printed, its sentences as they were before they were wrapped."""
+        """The output of `gli`, with its line wrapping undone."""
         return re.sub(r"\n +", " ", self.printed(*arguments, **how))
 
     def printed(self, *arguments: str, says: str = "", code: int = 0, env: Mapping[str, str] | None = None) -> str:
-        """What `gli` printed, answered with `says`; it must end with `code`."""
+        """The output of `gli` with the input `says`; the exit code must be `code`."""
         command = [sys.executable, "-c", "from gli.cli.group import main; main(prog_name='gli')", *arguments]
         done = subprocess.run(
             command,
@@ -56,13 +56,13 @@ class Day:
         return done.stdout + done.stderr
 
     def id(self, *arguments: str) -> str:
-        """What has to be typed to approve it."""
+        """The id that must be typed to approve the operation."""
         found = re.search(r"^id ([0-9a-f]{16})$", self.gli(*arguments, "--dry-run"), re.MULTILINE)
         assert found is not None
         return found[1]
 
     def tags(self, kind: str) -> list[str]:
-        """The tags of that kind that all eight repositories have at main now."""
+        """The tags of this kind that are at main in all eight repositories now."""
         at_main = [
             {t for t in self.rig.git(n, "tag", "--points-at", "main").split() if t.startswith(kind)} for n in NAMES
         ]
@@ -162,4 +162,4 @@ def test_what_a_promotion_prints(tmp_path: Path) -> None:
     for form, word in ((r"\d{8}-\d{6}-[0-9a-f]{4}", "OPERATION"), (r"[0-9a-f]{16}", "ID"), (r"[0-9a-f]{8}", "COMMIT")):
         said = re.sub(rf"\b{form}\b", word, said)
     lines = said.splitlines(keepends=True)
-    assert "".join([*lines[:17], *sorted(lines[17:25]), *lines[25:]]) == PRINTED  # they land in any order
+    assert "".join([*lines[:17], *sorted(lines[17:25]), *lines[25:]]) == PRINTED  # the repositories land in any order

@@ -18,7 +18,7 @@ from conftest import ENVIRONMENT, ROOT, Project
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of reports with the run of one sample."""
+    """A folder of reports with one sample run."""
     reports = tmp_path_factory.mktemp("kept")
     run = reports / "stg" / "20260131T090000.000-4711"
     run.mkdir(parents=True)
@@ -80,7 +80,7 @@ NOW = datetime.now(UTC)
 
 
 def made(reports: Path, environment: str, days: float, sample: str, phase: str | None = "pre-deploy") -> str:
-    """A run that began so many days ago; its name."""
+    """Make a run that began this many days ago; returns its name."""
     name = f"{NOW - timedelta(days=days):%Y%m%dT%H%M%S}.000-{os.getpid()}"
     folder = reports / environment / name
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The drawing of an environment and the waterfall of a run, before they are drawn: parts, lines, lengths."""
+"""The data for the drawing of an environment and for the waterfall of a run: parts, lines, lengths."""
 
 from __future__ import annotations
 

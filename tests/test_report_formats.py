@@ -1,4 +1,4 @@
-"""Every format of every outcome: golden files, and what each format promises to whoever reads it."""
+"""Every format of every outcome: golden files, and the properties that readers of each format rely on."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_verdict_reads_back_as_it_was_written(name: str) -> None:
 
 
 def many(n: int, message: str = "expected 200, saw 503") -> Verdict:
-    """A verdict with `n` failed checks, all of them roots."""
+    """A verdict with `n` failed checks, which are all roots."""
     lines = [check(f"check-{i:04}[api]", "failed", message, hint="Mend it.") for i in range(n)]
     return verdict(*lines, reasons=reasons_of(*lines), root_causes=tuple(root(line) for line in lines))
 

@@ -1,4 +1,4 @@
-"""Who is told what, and how often: through real HTTP and SMTP servers on loopback."""
+"""Who gets which notification, and how often: through real HTTP and SMTP servers on loopback."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAIL = "GLI_TEST_MAIL"
 
 
 class Inbox(Message):
-    """A mail server's mailbox."""
+    """The mailbox of a mail server."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The page of a run and the index of runs, opened in a real browser: they show what they should and load nothing."""
+"""The page of a run and the index of runs in a real browser: they show the right content and load no other file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ARTEFACTS = Path(__file__).parent / "artefacts"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 BEGUN = datetime(2026, 1, 31, 9, 0, tzinfo=UTC)
 browses = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
-WAIT_MS = 15_000  # for a busy machine; nothing waits so long unless it is broken
+WAIT_MS = 15_000  # for a busy machine; a working page needs far less
 expect.set_options(timeout=WAIT_MS)
 Open = Callable[..., Page]
 
@@ -47,7 +47,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, tmp_path: Path) -> Iterator[Open]:
-    """Opens a page from a file; at the end of the test it must have reported no error and asked for nothing else."""
+    """Open a page from a file. At the end of the test it must have no error and must have loaded no other file."""
     pages: dict[str, Page] = {}
     errors: list[str] = []
     requests: list[str] = []
@@ -85,7 +85,7 @@ def drawn(name: str = "stg") -> Topology:
 
 
 def records(of: Verdict) -> list[Record]:
-    """A record for each fact that the checks rest on."""
+    """A record for each fact that the checks use."""
     facts = dict.fromkeys(fact for line in of.checks for fact in line.facts)
     return [
         Record(
@@ -108,7 +108,7 @@ def page_of(name: str, language: str = "en") -> str:
 
 
 def shown(page: Page) -> list[str]:
-    """The ids of the rows that can be seen."""
+    """The ids of the visible rows."""
     rows = "els => els.filter(e => e.checkVisibility()).map(e => e.id)"
     return list(page.locator(".check").evaluate_all(rows))
 
@@ -224,7 +224,7 @@ def test_the_keyboard_reaches_everything(open_page: Open, width: int) -> None:
 
 
 def serious(page: Page) -> list[str]:
-    """What axe-core calls a serious or critical fault, everything unfolded."""
+    """The serious and critical faults that axe-core finds with all sections unfolded."""
     page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
     found = Axe().run(page).response["violations"]
@@ -424,7 +424,7 @@ def test_a_real_run_leaves_the_page_and_the_index(open_page: Open, project: Proj
 
 
 def leave(reports: Path, sample: Verdict, number: int, facts: str = "") -> Path:
-    """A run's folder, `number` hours after the first."""
+    """Make a run's folder, `number` hours after the first one."""
     started = BEGUN + timedelta(hours=number)
     folder = reports / sample.environment / f"{started:%Y%m%dT%H%M%S}.000-1"
     folder.mkdir(parents=True)
@@ -440,7 +440,7 @@ def leave(reports: Path, sample: Verdict, number: int, facts: str = "") -> Path:
 
 @pytest.fixture
 def reports(tmp_path: Path) -> Path:
-    """Six runs of stg on the same commits, green and red by turns, and one of prod."""
+    """Six runs of stg on the same commits, alternately green and red, and one run of prod."""
     folder = tmp_path / "reports"
     for number in range(6):
         sample = SAMPLES["go" if number % 2 else "no-go"][1]

@@ -1,4 +1,4 @@
-"""What a run leaves behind and says while it runs: real runs in processes of their own."""
+"""The files of a run, and its output while it runs: real runs in separate processes."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ def path(ran: Ran, name: str) -> Path:
 
 
 def valid_junit(ran: Ran) -> dict[str, ElementTree.Element]:
-    """The test cases of junit.xml by name, after it was found valid."""
+    """Validate junit.xml; returns its test cases by name."""
     text = path(ran, "junit.xml").read_text(encoding="utf-8")
     xmlschema.validate(text, Path(__file__).with_name("junit.xsd"))
     return {c.attrib["name"]: c for c in ElementTree.fromstring(text.encode()).iter("testcase")}
 
 
 def outcome(project: Project, name: str) -> Ran:
-    """A real run that ends like the sample of that name."""
+    """A real run with the same result as the sample of this name."""
     project.checks(PASSES)
     if name in ("no-go", "waived"):
         project.checks(FAILS)
@@ -229,7 +229,7 @@ def test_on_a_terminal_one_live_line_comes_and_goes(project: Project, quiet: boo
     while True:
         try:
             output += os.read(leader, 4096)
-        except OSError:  # the other end is closed
+        except OSError:  # the terminal's other end is closed
             break
     os.close(leader)
     assert process.wait(timeout=20) == 0
@@ -247,7 +247,7 @@ def test_on_a_terminal_one_live_line_comes_and_goes(project: Project, quiet: boo
 
 
 def test_no_canary_leaves_through_any_sink(project: Project, hook: Hook, tmp_path: Path) -> None:
-    """Planted in what a check says, raises and prints, in an observation, and in the run's own credentials."""
+    """Canaries are in a check's message, exception and output, in an observation, and in the run's credentials."""
     canary = f"c4n4ry{uuid.uuid4().hex}"
     said = "  ".join(forms(canary))
     probes(project, text=said)
@@ -288,7 +288,7 @@ def test_no_canary_leaves_through_any_sink(project: Project, hook: Hook, tmp_pat
 
 
 def forms(canary: str) -> list[str]:
-    """Texts that give a secret away by its place, as they are, URL-encoded and in base64."""
+    """Texts whose position shows that they are secret: plain, URL-encoded and in base64."""
     plain = [
         f"postgresql://app:{canary}@db:5432/gli",
         f"host=db password={canary} dbname=gli",
@@ -308,7 +308,7 @@ def forms(canary: str) -> list[str]:
 
 
 def decoded(text: str) -> list[str]:
-    """What every run of base64 in the text holds."""
+    """The decoded content of all base64 in the text."""
     found = []
     for token in set(re.findall(r"[A-Za-z0-9+/_-]{16,}", text)):
         try:
@@ -319,7 +319,7 @@ def decoded(text: str) -> list[str]:
 
 
 def test_a_verdict_s_own_words_are_not_taken_for_secrets(project: Project) -> None:
-    """A redactor that hides what an engineer has to read is no use either."""
+    """The redactor must not hide words that an engineer needs."""
     words = "expected secret stg/gli/api to have health_token, secret_key; saw Vary: Cookie, Origin and sg-0a1b2c3d4e5f"
     project.checks(f"def test_first_check(target): assert 0, {words!r}\ndef test_second_check(target): pass\n")
     ran = project.run()

@@ -1,4 +1,4 @@
-"""The review of migrations: what a rolling deploy or a rollback would not survive."""
+"""The review of migrations: it finds operations that break a rolling deploy or a rollback."""
 
 from __future__ import annotations
 

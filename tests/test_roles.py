@@ -1,4 +1,4 @@
-"""What a role's policies come to: what is beyond looking, and what stands for everything."""
+"""The effect of a role's policies: which permissions are more than read-only, and which allow everything."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_the_printed_policy_opens_secrets_under_a_customers_key() -> None:
 
 
 def managed(name: str, *statements: dict[str, Any], **more: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A role with a managed policy, and the policies of the account."""
+    """A role with an attached managed policy, and the account's policies."""
     arn = f"arn:aws:iam::aws:policy/{name}"
     version = {"IsDefaultVersion": True, "Document": {"Statement": list(statements)}}
     attached = {"AttachedManagedPolicies": [{"PolicyName": name.rpartition("/")[2], "PolicyArn": arn}]}
@@ -153,7 +153,7 @@ ISSUER = "token.actions.githubusercontent.com"
 
 
 def github_role(name: str, subject: str, *statements: dict[str, Any]) -> dict[str, Any]:
-    """A role that GitHub's workflows of that subject may take, as IAM describes it."""
+    """A role that GitHub workflows with this subject may assume, in IAM's format."""
     trust = {
         "Effect": "Allow",
         "Principal": {"Federated": f"arn:aws:iam::{ACCOUNT}:oidc-provider/{ISSUER}"},

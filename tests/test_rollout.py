@@ -1,4 +1,4 @@
-"""`--await-rollout`: a run judges what is there when a deployment has ended, and waits no longer than it may."""
+"""`--await-rollout`: a run waits for the end of a deployment before it judges, up to a time limit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEPLOYING = ("run-in-progress", "rollout-in-progress")
 
 
 def facts(ran: Ran) -> dict[str, dict[str, Any]]:
-    """What was observed, by `probe[target]`."""
+    """The facts, by `probe[target]`."""
     assert ran.folder is not None
     lines = [json.loads(line) for line in (ran.folder / "facts.jsonl").read_text().splitlines()]
     return {f"{f['probe']}[{f['target']}]": f for f in lines if "probe" in f}
@@ -41,8 +41,8 @@ def test_a_run_waits_for_the_workflows_then_for_ecs_and_then_observes_all_else(
     web, ecs = sandbox.web_requests(), sandbox.aws_requests().get("ecs", 0)
 
     def deployed() -> None:
-        """Each step ends when it was seen in progress. Before the workflows have ended only GitHub is asked: once for
-        each pipeline, and then for the one at work.
+        """Each step ends after it was observed in progress. Until the workflows have ended, only GitHub is asked: once
+        for each pipeline, then only for the running one.
         """
         wait_for(lambda: sandbox.web_requests() - web > pipelines, "a second look at the workflow")
         sandbox.ask("heal", "run-in-progress")

@@ -22,7 +22,7 @@ NO_METADATA = {"AWS_EC2_METADATA_DISABLED": "true"}
 
 @pytest.fixture(scope="module")
 def healthy(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """One run of a healthy sandbox that several tests look at."""
+    """One run of a healthy sandbox, which several tests read."""
     return sandbox.verify(reports=tmp_path_factory.mktemp("healthy"))
 
 
@@ -104,7 +104,7 @@ def test_no_secret_of_the_environment_is_logged(sandbox: Sandbox, tmp_path: Path
 
 
 def secrets_of(sandbox: Sandbox) -> set[str]:
-    """Every value of the environment's secrets that hides something."""
+    """Every secret value of the environment."""
     manager, public = sandbox.aws("secretsmanager"), ("username", "host", "port", "dbname", "vhost", "tls")
     documents = [
         json.loads(manager.get_secret_value(SecretId=s["Name"])["SecretString"])
@@ -131,7 +131,7 @@ def test_workers_give_the_same_verdict_with_the_same_requests(sandbox: Sandbox, 
 
 
 def requests_of(ran: Ran) -> dict[str, dict[str, int] | None]:
-    """The requests behind each fact; None for one that was tried again, as a busy machine makes it happen."""
+    """The number of requests for each fact; None for a fact with a retry, which happens on a busy machine."""
     assert ran.folder is not None
     _, *records = [json.loads(line) for line in (ran.folder / "facts.jsonl").read_text().splitlines()]
     return {f"{r['probe']}[{r['target']}]": r["requests"] if r["attempts"] == 1 else None for r in records}
@@ -187,7 +187,7 @@ def test_a_run_starts_a_sandbox_where_none_is_up_and_ends_it(tmp_path: Path) -> 
 
 
 def test_a_delay_of_every_answer_is_survived(tmp_path: Path) -> None:
-    """How long it takes is measured in benchmarks/."""
+    """benchmarks/ measures the duration."""
     slow = Sandbox(f"slow-{uuid.uuid4().hex[:6]}", {})
     with sandbox_up(slow.name, "--latency", "100ms"):
         ran = slow.verify(reports=tmp_path)
@@ -199,7 +199,7 @@ Overlaid = Callable[..., str]
 
 @pytest.fixture
 def overlaid(sandbox: Sandbox) -> Iterator[Overlaid]:
-    """Names an environment like the sandbox, with parts of its overlay's `aws` table replaced."""
+    """Make an environment like the sandbox, with changes in the `aws` table of its overlay; returns its name."""
     made: list[Path] = []
 
     def overlay(**aws: str) -> str:
@@ -217,7 +217,7 @@ def overlaid(sandbox: Sandbox) -> Iterator[Overlaid]:
 
 
 def refused(name: str, tmp_path: Path, *arguments: str) -> Ran:
-    """A run whose identity is not confirmed: one sentence, code 4, NO-GO, and nothing else was asked."""
+    """Assert that a run without confirmed identity gives one sentence, code 4 and NO-GO, and asks nothing else."""
     env = NO_METADATA | {"GLI_SANDBOX": name}
     ran = run_forked("--env=sandbox", *arguments, root=ROOT, reports=tmp_path, env=env)
     assert ran.code == 4, ran.output

@@ -1,4 +1,4 @@
-"""The sandbox's life: it comes up beside another, tells how to reach it, and leaves nothing behind however it ends."""
+"""The sandbox's life: it starts beside others, prints its addresses, and always ends without leftovers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from conftest import PYTEST, ROOT, SANDBOX, Sandbox, clean_environment, exhausti
 
 
 class Own:
-    """A sandbox in the foreground, in a process of its own."""
+    """A sandbox in the foreground, in its own process."""
 
     def __init__(self, *options: str) -> None:
         self.name = f"life-{uuid.uuid4().hex[:8]}"
@@ -31,7 +31,7 @@ class Own:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            # A shell that starts the tests in the background may ignore these for all that it starts.
+            # A shell that starts the tests in the background may make its children ignore these signals.
             preexec_fn=lambda: [signal.signal(s, signal.SIG_DFL) for s in (signal.SIGINT, signal.SIGHUP)],
         )
         self.said: list[str] = []
@@ -49,7 +49,7 @@ class Own:
         self.process.communicate(timeout=30)
 
     def left_behind(self) -> list[str]:
-        """Processes and files that are still there a moment later."""
+        """Processes and files that still exist a moment later."""
         gone_by = time.monotonic() + 8
         while time.monotonic() < gone_by and (found := self._found()):
             time.sleep(0.1)
@@ -147,7 +147,7 @@ def test_that_takes_long(sandbox):
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=exhaustive)])
 def test_a_test_run_that_is_cut_leaves_no_process_behind(tmp_path: Path, sent: signal.Signals) -> None:
-    """Its worker, a sandbox, and a run in a fork are at work when Ctrl-C or a SIGKILL reaches it."""
+    """A worker, a sandbox and a forked run are active when Ctrl-C or SIGKILL hits the test run."""
     (tmp_path / "test_long.py").write_text(CUT)
     with subprocess.Popen(
         [*PYTEST, "-p", "conftest", "-n1", "test_long.py"],
@@ -216,7 +216,7 @@ def test_heal_without_a_name_heals_all(sandbox: Sandbox, tmp_path: Path) -> None
 
 
 def test_a_heal_that_fails_names_the_exception_and_heals_the_others(sandbox: Sandbox) -> None:
-    """The log stream that the fault made was deleted by somebody else meanwhile."""
+    """Another client has deleted the log stream that the fault made."""
     sandbox.call("break", "alarm-rings", "errors-in-the-log", "bucket-forgets-versions")
     group = "/gli/api-server/staging"
     sandbox.aws("logs").delete_log_stream(logGroupName=group, logStreamName="task/errors")

@@ -1,4 +1,4 @@
-"""A part of the sandbox that does not come up: what was waited for, how long, and the last line of its log."""
+"""A part of the sandbox that does not start: the message has the awaited state, the time, and the log's last line."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_command_that_never_ends_is_one_sentence(tmp_path: Path, monkeypatch: 
 
 @pytest.mark.parametrize("holds", [True, False], ids=["held while bound", "chosen"])
 def test_a_reserved_port_is_free_for_its_server_alone(holds: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Linux holds the port; the other way is for systems where a bound socket would keep the server out."""
+    """Linux reserves the port; other systems only choose a free port, because a bound socket would block the server."""
     monkeypatch.setattr(processes, "_HELD_WHILE_BOUND", holds)
     reserved = [ReservedPort() for _ in range(50)]
     assert len({one.port for one in reserved}) == 50
@@ -95,7 +95,7 @@ time.sleep(600)
 
 
 class Clock:
-    """Each line that the provider has said takes 50 s; then one that has said `last` lines sleeps for hours."""
+    """A fake clock: each line of the provider takes 50 s; after `last` lines the provider is silent for hours."""
 
     def __init__(self, folder: Path, last: int) -> None:
         self._spoken = folder / "spoken"
@@ -129,7 +129,7 @@ def test_an_environment_that_never_comes_up_is_one_sentence(tmp_path: Path, monk
 def test_an_environment_that_says_that_it_comes_up_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It takes 500 s, more than a provider may be silent."""
+    """The start takes 500 s, longer than the limit for silence."""
     started = start(tmp_path, monkeypatch, 10, comes_up=True)
     assert started is not None
     started.stop()

@@ -1,4 +1,4 @@
-"""Production on this machine: judged by its own tables, over the same repositories as the staging sandbox beside it."""
+"""Production on this machine: it has its own tables, and shares the repositories of the staging sandbox beside it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PRODUCTION = ("--env", "sandbox-prod")
 
 
 def verify(sandbox: Sandbox, reports: Path, ran: Callable[..., Ran] = run_forked) -> Ran:
-    """`pytest --env=sandbox-prod` under the name of a staging sandbox."""
+    """Run `pytest --env=sandbox-prod` under the name of a staging sandbox."""
     return ran("--env=sandbox-prod", root=ROOT, reports=reports, env={"GLI_SANDBOX": sandbox.name})
 
 
@@ -91,7 +91,7 @@ def test_staging_refuses_a_fault_of_production(sandbox: Sandbox) -> None:
 
 @contextmanager
 def released(remotes: dict[str, str]) -> Iterator[None]:
-    """Every repository's stg merged into main and tagged, by git alone; what was before comes back."""
+    """Merge stg into main and tag it in every repository, with git only; restore the refs afterwards."""
     before = {name: git(remote, "rev-parse", "main") for name, remote in remotes.items()}
     tag = time.strftime("deploy-%Y%m%d-%H%M%S", time.gmtime())
     for name, remote in remotes.items():
@@ -120,7 +120,7 @@ def test_a_deploy_brings_production_to_what_was_pushed(
     assert pushed.last_line == "VERDICT sandbox-prod: NO-GO"
     assert len(said) == 8
     assert deployed.last_line == "VERDICT sandbox-prod: GO", deployed.output
-    # Warnings: nobody wrote the new tag into the log, and no repository has anything left to release.
+    # Two warnings are expected: the new tag is not in the log, and no repository has anything left to release.
     assert deployed.red == {"git-deployment-log", "git-release-diff"}, deployed.output
     assert applied(production) == second
 

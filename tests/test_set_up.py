@@ -1,4 +1,4 @@
-"""Setting up: the supported versions of Python are said once over, and what fails is one sentence."""
+"""Setting up: all files name the same supported versions of Python, and each failure is one sentence."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FIRST, LAST = VERSIONS[0], VERSIONS[-1]
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """What setting up reads, in a folder without `.venv`."""
+    """A copy of the files that setting up reads, in a folder without `.venv`."""
     for name in ("Makefile", "pyproject.toml"):
         shutil.copy(ROOT / name, tmp_path)
     for name in ("requirements", "scripts"):
@@ -31,7 +31,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 def make(folder: Path, *arguments: str, **environment: str) -> tuple[int, list[str]]:
-    """Exit code and stderr of `make`, without what make says itself."""
+    """The exit code and stderr of `make`, without make's own messages."""
     done = subprocess.run(
         ["make", "--no-print-directory", *arguments],
         cwd=folder,
@@ -45,7 +45,7 @@ def make(folder: Path, *arguments: str, **environment: str) -> tuple[int, list[s
 
 
 def python(folder: Path, version: tuple[int, int]) -> Path:
-    """An interpreter that says it is of that version."""
+    """A fake interpreter that reports this version."""
     path = folder / "python"
     path.write_text(f'#!/bin/sh\nexec {sys.executable} -c "import sys; sys.version_info = {version}; ${{2}}"\n')
     path.chmod(0o755)

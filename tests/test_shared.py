@@ -1,4 +1,4 @@
-"""Workers that ask the controlling process while it ends: they hear so, and nobody sees a traceback."""
+"""A worker that asks the controlling process while that ends: it gets a clear error, without a traceback."""
 
 from __future__ import annotations
 

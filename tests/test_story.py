@@ -1,7 +1,7 @@
-"""A whole day on the sandbox, with nothing played: feature, staging, verification, production, rollback, reinstatement.
+"""A whole day on the sandbox, without stand-ins: feature, staging, verification, production, rollback, reinstatement.
 
-The same commands that people type, in a project of its own: both environments of one sandbox, its eight repositories,
-the gate with its two verdicts and its signatures, the promotion, and the verdict after the deployment.
+The test runs the commands that people type, in a separate project: both environments of one sandbox, its eight
+repositories, the gate with its two verdicts and its signatures, the promotion, and the verdict after the deployment.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ADA, BOB = "ada@glibiz.com", "bob@glibiz.com"
 
 
 class Day:
-    """The project, and who sits before it."""
+    """The project, and the person who works in it."""
 
     def __init__(self, root: Path, hook: Hook) -> None:
         self.root, self.hook = root, hook
@@ -74,7 +74,7 @@ class Day:
         return sorted((self.root / ".sandbox/story.git/git").glob("*.git"))
 
     def heads(self, name: str) -> list[str]:
-        """What a revision is in each repository."""
+        """The commit of a revision in each repository."""
         return [self.git(remote, "rev-parse", name) for remote in self.remotes]
 
     def git(self, remote: Path, *arguments: str) -> str:
@@ -83,7 +83,7 @@ class Day:
         return done.stdout.strip()
 
     def feature(self) -> None:
-        """One more file on dev, in every repository."""
+        """Add a file on dev in every repository."""
         for remote in self.remotes:
             git = ("git", "--git-dir", str(remote))
             blob = self.run(*git, "hash-object", "-w", "--stdin", says="new\n").stdout.strip()
@@ -93,17 +93,17 @@ class Day:
             self.git(remote, "update-ref", "refs/heads/dev", commit)
 
     def deploy(self) -> None:
-        """What a push to main starts; each half has a registry of its own, and the images are kept in both."""
+        """Deploy as a push to main does. Each environment has its own registry, so the images go to both."""
         self.sandbox("deploy", "--env", "sandbox-prod")
         self.sandbox("deploy")
 
     def proven(self) -> None:
-        """Both environments verified."""
+        """Verify both environments."""
         self.verify("sandbox", "pre-deploy")
         self.verify("sandbox-prod", "pre-deploy")
 
     def signed(self) -> None:
-        """Every item signed by as many people as it needs."""
+        """Sign every item, by as many people as it needs."""
         pending = self.gli("gate", "--env", "sandbox", code=3)
         for item, needed in re.findall(r"(PRE-\d+) \(0 of (\d)\)", pending):
             for mail in (ADA, BOB)[: int(needed)]:
@@ -111,7 +111,7 @@ class Day:
         assert self.gli("gate", "--env", "sandbox").startswith("yes: ")
 
     def confirmed(self, *command: str) -> str:
-        """A command on production, with the id that it asks for and the yes that it asks for then."""
+        """Run a command on production, with the id and the yes that the command asks for."""
         found = re.search(r"\bid (\w+)", self.gli(*command, "--dry-run"))
         assert found is not None
         return self.gli(*command, says=f"{found[1]}\ny\n")
@@ -181,7 +181,7 @@ def test_a_whole_day(day: Day) -> None:
 
 
 def emergency(day: Day) -> None:
-    """A hotfix past the gate stops normal promotions, until it is merged back and somebody else has seen it."""
+    """A hotfix that bypasses the gate stops promotions, until it is merged back and another person acknowledges it."""
     assert "cloned" in day.gli("pull", "main", "--clone", "--env", "sandbox")
     clone = day.root / ".sandbox/story.git/clones/gli_websocket"
     (clone / "HOTFIX.md").write_text("hot\n")

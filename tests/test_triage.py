@@ -1,4 +1,4 @@
-"""From many reds to few roots, on the real sandbox: one deep fault is one root, three faults are three."""
+"""From many red checks to few roots, on a real sandbox: one deep fault gives one root, three faults give three."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def broken(sandbox: Sandbox, *faults: str) -> Iterator[None]:
 def test_a_closed_security_group_is_one_root_and_everything_above_it_is_blocked(
     sandbox: Sandbox, tmp_path: Path
 ) -> None:
-    """As in AWS, the rule that is gone and the packets that are dropped come together."""
+    """As in AWS, the missing rule and the dropped packets occur together."""
     with broken(sandbox, "database-closed-to-the-api", "database-unreachable"):
         ran = sandbox.verify_often(reports=tmp_path)
     assert ran.roots == {"sg-db-ingress"}, ran.output

@@ -1,4 +1,4 @@
-"""What could not be observed is unknown, with its cause: never passed, and never a wrong failure."""
+"""A fact that could not be observed is unknown, with its cause: never passed, and never falsely failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Set-ups that AWS documents and users run stay GO, and no check warns of them."""
+"""Healthy set-ups that AWS documents and users run stay GO, and no check warns about them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_variant_stays_go(sandbox: Sandbox, tmp_path: Path, variant: str) -> N
 
 @pytest.mark.exhaustive
 def test_everything_is_as_it_was_before(sandbox: Sandbox, tmp_path: Path) -> None:
-    """What a variant left behind would show in the run after it."""
+    """A leftover of a variant would change this run."""
     ran = sandbox.verify(reports=tmp_path)
     assert (ran.red, ran.last_line) == (set(), "VERDICT sandbox: GO"), ran.output
 

@@ -1,4 +1,4 @@
-"""Waivers: an accepted failure stays red and holds no verdict; a waiver that is not strictly right stops everything."""
+"""Waivers: an accepted failure stays red but does not block the verdict; an invalid waiver stops the run."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_waived_failure_is_no_fix(project: Project) -> None:
 @settings(deadline=None)
 @given(judged_graphs(), st.data())
 def test_go_needs_every_blocking_case_green_or_validly_waived(graph: Any, data: st.DataObject) -> None:
-    """Waivers over random catalogues and outcomes: only a failure that was seen, and has a waiver, is excused."""
+    """Waivers with random catalogues and outcomes: only an observed failure with a waiver is excused."""
     cases, reports = graph
     chosen = data.draw(st.lists(st.sampled_from(cases), unique=True))
     waivers = {

@@ -1,4 +1,4 @@
-"""Workflows are read as GitHub reads them: what starts them, their steps, where each branch goes."""
+"""Workflows are read as GitHub reads them: their triggers, their steps, and the environment of each branch."""
 
 from __future__ import annotations
 

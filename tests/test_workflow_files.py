@@ -1,4 +1,4 @@
-"""The workflows: lint clean and pinned; the one that asks for the verdict has no long-lived keys and fails closed."""
+"""The workflows: no lint errors, pinned actions; the verdict's workflow has no long-lived keys and fails closed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from conftest import ROOT
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.y*ml"))
 WORKFLOW = ROOT / ".github/workflows/verify.yml"
 MODULES = ROOT / ".venv/npm/node_modules"
-# GitHub's runners that are newer than the linter's list of them (docs.github.com: GitHub-hosted runners).
+# GitHub's runners that the linter does not know yet (docs.github.com: GitHub-hosted runners).
 NEWER_RUNNERS = ("ubuntu-24.04", "ubuntu-24.04-arm")
 
 
