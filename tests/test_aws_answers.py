@@ -94,7 +94,7 @@ def test_an_event_behind_empty_pages_is_found(monkeypatch: pytest.MonkeyPatch) -
     assert tail.age_s == pytest.approx(180, abs=120)
 
 
-def test_a_search_for_an_event_that_did_not_end_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unfinished_search_for_an_event_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = ECS | {"logs.DescribeLogStreams": LATE, "logs.FilterLogEvents": pages(*[[]] * 99)}
     with pytest.raises(Unobserved, match="the search stopped after 15 pages"):
         see(logs.log_tail, api(), answers, monkeypatch)
@@ -106,12 +106,12 @@ def test_errors_behind_empty_pages_are_counted(monkeypatch: pytest.MonkeyPatch) 
     assert (errors.lines, errors.complete) == (9, True)
 
 
-def test_a_search_for_errors_that_did_not_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unfinished_search_for_errors_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     errors = see(logs.log_errors, api(), ECS | {"logs.FilterLogEvents": pages(*[[]] * 99)}, monkeypatch)
     assert (errors.lines, errors.complete) == (0, False)
 
 
-def test_a_group_that_can_not_be_searched_is_judged_by_its_streams(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_group_that_cannot_be_searched_is_judged_by_its_streams(monkeypatch: pytest.MonkeyPatch) -> None:
     group = {"logGroups": [{"logGroupName": GROUP, "logGroupClass": "INFREQUENT_ACCESS"}]}
 
     def no(_: Any) -> Mapping[str, Any]:
@@ -171,7 +171,7 @@ NOTHING: dict[str, Answer] = {
         {"TargetGroup": "targetgroup/stg-gli-worker/2"},
     ],
 )
-def test_an_alarm_on_what_the_file_does_not_name_is_on_what_lives(
+def test_an_alarm_may_watch_a_live_resource_outside_the_file(
     monkeypatch: pytest.MonkeyPatch, dimensions: dict[str, str]
 ) -> None:
     elb = f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}"
@@ -199,7 +199,9 @@ def test_an_alarm_on_what_the_file_does_not_name_is_on_what_lives(
         {"ClusterName": "gli-api-cluster", "ServiceName": "gone"},
     ],
 )
-def test_an_alarm_on_what_is_gone_is_told(monkeypatch: pytest.MonkeyPatch, dimensions: dict[str, str]) -> None:
+def test_an_alarm_on_a_deleted_resource_is_reported(
+    monkeypatch: pytest.MonkeyPatch, dimensions: dict[str, str]
+) -> None:
     def some(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"services": [SERVICE | {"serviceName": n} for n in parameters["services"] if n != "gone"]}
 
@@ -228,7 +230,7 @@ def test_alarms_of_every_kind_are_read() -> None:
         read(alarm("s") | {"StateValue": "MAYBE"})
 
 
-def test_a_removed_subscription_waits_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_removed_subscription_needs_no_confirmation(monkeypatch: pytest.MonkeyPatch) -> None:
     topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:stg-gli-alerts"
     answer = {
         "Subscriptions": [
@@ -244,7 +246,7 @@ def test_a_removed_subscription_waits_for_nobody(monkeypatch: pytest.MonkeyPatch
 # metrics
 
 
-def test_a_metric_of_which_a_part_is_missing_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_metric_with_a_missing_part_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     def partial(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         asked = parameters["MetricDataQueries"]
         kept = {"Timestamps": [NOW - timedelta(minutes=4)], "Values": [1.0], "StatusCode": "PartialData"}
@@ -310,7 +312,7 @@ def test_only_distributions_that_serve_a_host_are_described(monkeypatch: pytest.
     assert account.calls["cloudfront.GetDistribution"] == 2
 
 
-def test_a_wildcard_serves_a_host_that_no_alias_names_and_a_staging_one_serves_nobody(
+def test_a_wildcard_alias_serves_other_hosts_and_a_staging_distribution_serves_none(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wildcard, exact = summary(1, "*.glibiz.com"), summary(2, "stg.glibiz.com")
@@ -346,7 +348,7 @@ def alias(name: str, target: str) -> dict[str, Any]:
     return {"Name": name, "Type": "A", "AliasTarget": points}
 
 
-def test_the_public_zone_is_taken_where_a_private_one_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_public_zone_is_used_beside_a_private_one_of_the_same_name(monkeypatch: pytest.MonkeyPatch) -> None:
     records = [alias("stg.glibiz.com.", "d1.cloudfront.net."), alias("\\052.dev.glibiz.com.", "stg.glibiz.com.")]
     answers = zone_answers(hosted(1, private=True), hosted(2, private=False), records=records)
     zone = see(route53.zone, None, answers, monkeypatch)
@@ -360,12 +362,12 @@ def test_two_public_zones_of_one_name_are_unknown(monkeypatch: pytest.MonkeyPatc
         see(route53.zone, None, zone_answers(hosted(1, private=False), hosted(2, private=False)), monkeypatch)
 
 
-def test_a_zone_of_another_account_says_which_role_would_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_zone_of_another_account_names_the_role_that_can_see_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Unobserved, match=r"name a role that may look there as dns in \[stg\.aws\.roles\]"):
         see(route53.zone, None, zone_answers(), monkeypatch)
 
 
-def test_a_certificate_that_is_served_by_sni_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_certificate_served_by_sni_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     arns = [f"arn:aws:acm:{REGION}:{ACCOUNT}:certificate/{n}" for n in "ab"]
     elb = f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}"
     lb = {
@@ -409,7 +411,7 @@ def test_a_certificate_that_is_served_by_sni_is_looked_at(monkeypatch: pytest.Mo
 # secrets
 
 
-def test_any_number_of_secrets_is_asked_for_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_are_requested_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"stg/gli/part-{n}" for n in range(25)]
 
     def listing(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -433,7 +435,7 @@ def secret(name: str, **more: Any) -> dict[str, Any]:
         ("User: x is not authorized to perform: secretsmanager:GetSecretValue on y", "secretsmanager:GetSecretValue"),
     ],
 )
-def test_a_denial_names_the_action_that_was_missing(monkeypatch: pytest.MonkeyPatch, message: str, action: str) -> None:
+def test_a_denial_names_the_missing_action(monkeypatch: pytest.MonkeyPatch, message: str, action: str) -> None:
     def refuse(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         errors = [
             {"SecretId": id_, "ErrorCode": "AccessDeniedException", "Message": message}

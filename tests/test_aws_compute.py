@@ -108,13 +108,13 @@ def revision(group: str) -> dict[tuple[str, str], Answer]:
 
 
 @pytest.mark.parametrize("strategy", ["BLUE_GREEN", "LINEAR", "CANARY"])
-def test_the_group_that_serves_is_the_one_of_the_current_revision(strategy: str) -> None:
+def test_the_serving_group_is_that_of_the_current_revision(strategy: str) -> None:
     found = seen(services(paired(strategy)) | revision(GREEN))
     assert found.serving_groups == (GREEN,)
     assert found.every_group == (BLUE, GREEN)
 
 
-def test_a_pair_of_which_nobody_says_which_group_serves_is_unknown() -> None:
+def test_a_pair_without_a_known_serving_group_is_unknown() -> None:
     missing: Answer = {"serviceRevisions": [], "failures": [{"arn": f"{SERVICE}/1", "reason": "MISSING"}]}
     found = seen(services(paired()) | {("ecs", "DescribeServiceRevisions"): missing})
     with pytest.raises(Unobserved, match="which target group serves"):
@@ -151,7 +151,7 @@ def judged(service: EcsService) -> None:
 
 
 @pytest.mark.parametrize("controller", ["CODE_DEPLOY", "EXTERNAL"])
-def test_task_sets_stand_for_deployments(controller: str) -> None:
+def test_task_sets_count_as_deployments(controller: str) -> None:
     """The older set waits to be stopped, and its tasks still run: the service's own counts include both sets."""
     found = seen(services(controlled(controller, task_set("PRIMARY", 1, GREEN), task_set("ACTIVE", 30, BLUE))))
     judged(found)
@@ -160,20 +160,20 @@ def test_task_sets_stand_for_deployments(controller: str) -> None:
     assert not found.rolling
 
 
-def test_a_task_set_newer_than_the_primary_is_a_deployment_that_goes_on() -> None:
+def test_a_task_set_newer_than_the_primary_is_a_deployment_in_progress() -> None:
     found = seen(services(controlled("CODE_DEPLOY", task_set("PRIMARY", 30, BLUE), task_set("ACTIVE", 0.1, GREEN))))
     assert found.rolling
     with pytest.raises(AssertionError, match="IN_PROGRESS"):
         compute.test_ecs_rollout_completed(found)
 
 
-def test_a_primary_task_set_that_is_not_stable_goes_on() -> None:
+def test_an_unstable_primary_task_set_is_in_progress() -> None:
     starting = task_set("PRIMARY", 0.1, BLUE, stabilityStatus="STABILIZING", runningCount=1, pendingCount=1)
     assert seen(services(controlled("EXTERNAL", starting))).rolling
 
 
 @pytest.mark.parametrize(("running", "rollout"), [(2, "COMPLETED"), (1, "IN_PROGRESS")])
-def test_a_deployment_without_a_rollout_state_is_done_when_all_runs(running: int, rollout: str) -> None:
+def test_a_deployment_without_a_rollout_state_is_done_when_all_tasks_run(running: int, rollout: str) -> None:
     """As behind a Classic Load Balancer."""
     plain = described(loadBalancers=[{"loadBalancerName": "classic", "containerName": "api", "containerPort": 8000}])
     plain["deployments"] = [
@@ -182,14 +182,14 @@ def test_a_deployment_without_a_rollout_state_is_done_when_all_runs(running: int
     assert seen(services(plain)).primary.rollout == rollout
 
 
-def test_a_rollout_state_that_is_new_is_unknown() -> None:
+def test_an_unknown_rollout_state_is_unknown() -> None:
     strange = described()
     strange["deployments"][0]["rolloutState"] = "PAUSED"
     with pytest.raises(Unobserved, match="PAUSED, a state not known here"):
         compute.test_ecs_rollout_completed(seen(services(strange)))
 
 
-def test_services_are_asked_for_ten_at_a_time() -> None:
+def test_services_are_requested_in_batches_of_ten() -> None:
     environment = staging()
     one = api(environment)
     assert one.ecs is not None
@@ -238,7 +238,7 @@ def by_codedeploy(answers: dict[tuple[str, str], Answer], probe: Any) -> Any:
         return observed(environment, probe, api(environment))
 
 
-def test_codedeploy_rolls_back_in_place_of_the_circuit_breaker() -> None:
+def test_codedeploy_rollback_replaces_the_circuit_breaker() -> None:
     service = seen(services(controlled("CODE_DEPLOY", task_set("PRIMARY", 1, GREEN))))
     compute.test_ecs_circuit_breaker(service, by_codedeploy(group(), deployment_group), staging())
     off = by_codedeploy(group(enabled=False), deployment_group)
@@ -246,7 +246,7 @@ def test_codedeploy_rolls_back_in_place_of_the_circuit_breaker() -> None:
         compute.test_ecs_circuit_breaker(service, off, staging())
 
 
-def test_a_deployment_that_codedeploy_took_back_is_seen() -> None:
+def test_a_deployment_that_codedeploy_rolled_back_is_seen() -> None:
     """ECS is not asked, because it lists no deployments of other controllers."""
     tasks.test_ecs_no_rollback(by_codedeploy(group("Succeeded"), service_deployment))
     tasks.test_ecs_no_rollback(by_codedeploy(group("InProgress"), service_deployment))
@@ -328,15 +328,15 @@ OTHER = rule("default", to=GREEN)
     ],
     ids=str,
 )  # fmt: skip
-def test_a_rule_takes_a_host_as_the_balancer_compares_it(conditions: list[dict[str, Any]]) -> None:
+def test_a_rule_matches_hosts_as_the_balancer_does(conditions: list[dict[str, Any]]) -> None:
     routed(described(), rule("5", *conditions), OTHER)
 
 
-def test_the_default_rule_serves_a_host_without_one_of_its_own() -> None:
+def test_the_default_rule_serves_a_host_without_its_own_rule() -> None:
     routed(described(), rule("1", host("other.glibiz.com"), to=GREEN), rule("default"))
 
 
-def test_rules_for_other_paths_methods_and_headers_are_not_the_users() -> None:
+def test_rules_for_other_paths_methods_and_headers_are_ignored() -> None:
     header = {"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": "X-Canary", "Values": ["1"]}}
     method = {"Field": "http-request-method", "HttpRequestMethodConfig": {"Values": ["PUT"]}}
     docs = [{"Type": "redirect", "Order": 1, "RedirectConfig": {"StatusCode": "HTTP_302", "Host": "docs.x"}}]
@@ -350,14 +350,14 @@ def test_rules_for_other_paths_methods_and_headers_are_not_the_users() -> None:
     )
 
 
-def test_an_earlier_rule_that_takes_the_host_decides() -> None:
+def test_an_earlier_rule_for_the_host_wins() -> None:
     """A forgotten maintenance page has a higher priority than the service's own rule."""
     sorry = [{"Type": "fixed-response", "Order": 1, "FixedResponseConfig": {"StatusCode": "503"}}]
     with pytest.raises(AssertionError, match="a fixed-response"):
         routed(described(), rule("10", host(API)), rule("2", host("*.glibiz.com"), Actions=sorry), OTHER)
 
 
-def test_a_group_of_weight_0_gets_nothing() -> None:
+def test_a_group_with_weight_0_gets_no_traffic() -> None:
     routed(described(), rule("1", host(API), Actions=weighted(blue=100, green=0)), OTHER)
     with pytest.raises(AssertionError, match="api-green"):
         routed(described(), rule("1", host(API), Actions=weighted(blue=0, green=100)), OTHER)
@@ -381,11 +381,11 @@ def healthy(states: list[str]) -> None:
         compute.test_alb_targets_healthy(found, observed(environment, ecs_service, api(environment)))
 
 
-def test_targets_on_their_way_out_are_not_sick() -> None:
+def test_draining_targets_are_not_unhealthy() -> None:
     healthy(["healthy", "healthy", "draining", "unhealthy.draining"])
 
 
-def test_a_state_of_a_target_that_is_new_is_unknown() -> None:
+def test_an_unknown_target_state_is_unknown() -> None:
     with pytest.raises(Unobserved, match="is paused, a state not known here"):
         healthy(["healthy", "healthy", "paused"])
 
@@ -394,7 +394,7 @@ def test_a_state_of_a_target_that_is_new_is_unknown() -> None:
     ("codes", "fits"),
     [("200", True), ("200-299", True), ("200,204", True), ("200-399", False), ("301", False), ("200,404", False)],
 )
-def test_a_health_check_takes_success_alone(codes: str, fits: bool) -> None:
+def test_a_health_check_accepts_only_success(codes: str, fits: bool) -> None:
     environment = only_the_api()
     shown = {
         "TargetGroupArn": BLUE,
@@ -434,7 +434,7 @@ def running(*shown: dict[str, Any]) -> ServiceTasks:
 IMAGE = RegistryImage(repository="gli-api", tag="1" * 40, digest="sha256:abc")
 
 
-def test_a_task_that_starts_has_no_digest_yet() -> None:
+def test_a_starting_task_has_no_digest_yet() -> None:
     environment = only_the_api()
     found = running(task("RUNNING", "sha256:abc"), task("PENDING", None), task("PROVISIONING", None))
     tasks.test_ecs_task_digest(found, IMAGE, api(environment))
@@ -516,7 +516,7 @@ def scanned(environment: Environment, status: str, manifest: str, platform: str 
     ("manifest", "platform", "asked"),
     [('{"schemaVersion": 2}', None, "tag"), (INDEX, None, "sha256:amd"), (INDEX, "ARM64", "sha256:arm")],
 )
-def test_of_an_index_the_image_that_runs_is_scanned(
+def test_in_an_index_the_running_image_is_scanned(
     built: Environment, manifest: str, platform: str | None, asked: str
 ) -> None:
     assert scanned(built, "COMPLETE", manifest, platform, MEDIUM=3) == asked
@@ -526,7 +526,7 @@ def test_of_an_index_the_image_that_runs_is_scanned(
 
 
 @pytest.mark.parametrize("status", ["IN_PROGRESS", "PENDING", "NEW_STATUS"])
-def test_a_scan_that_has_not_ended_is_unknown(built: Environment, status: str) -> None:
+def test_an_unfinished_scan_is_unknown(built: Environment, status: str) -> None:
     with pytest.raises(Unobserved, match=f"is {status}: what it finds is not known yet"):
         scanned(built, status, INDEX, None)
 
@@ -552,7 +552,7 @@ def test_tasks_may_run_any_image_of_an_index(built: Environment) -> None:
         ("MANUAL", False, False),
     ],
 )
-def test_a_repository_is_scanned_as_the_registry_says(frequency: str, on_push: bool, scans: bool) -> None:
+def test_a_repository_follows_the_scan_setting_of_the_registry(frequency: str, on_push: bool, scans: bool) -> None:
     environment = only_the_api()
     repository = {"repositoryName": "gli-api", "imageTagMutability": "IMMUTABLE_WITH_EXCLUSION"}
     configuration = {"repositoryName": "gli-api", "scanOnPush": on_push, "scanFrequency": frequency}
@@ -586,7 +586,7 @@ def contract(**changes: Any) -> None:
     compute.test_ecs_taskdef_contract(read(**changes), {}, api(environment), environment)
 
 
-def test_sidecars_log_where_they_like() -> None:
+def test_sidecars_may_log_anywhere() -> None:
     own = {"logDriver": "awslogs", "options": {"awslogs-group": "/gli/api-server/staging"}}
     agent = {"name": "agent", "image": "agent:7"}
     contract(container={"logConfiguration": own}, beside=[agent])
@@ -616,14 +616,14 @@ def test_a_value_may_come_from_a_parameter(value_from: str, parameter: str | Non
     assert [r.parameter for r in found.references] == [parameter]
 
 
-def test_what_the_log_driver_and_the_registry_read_is_referred_to_as_well() -> None:
+def test_secrets_of_the_log_driver_and_the_registry_are_found() -> None:
     options = {"logDriver": "splunk", "secretOptions": [{"name": "splunk-token", "valueFrom": f"{SSM}/splunk"}]}
     login = {"credentialsParameter": f"{SECRET}:registry-a1B2c3"}
     found = read(container={"logConfiguration": options, "repositoryCredentials": login})
     assert [r.value_from for r in found.references] == [f"{SSM}/splunk", f"{SECRET}:registry-a1B2c3"]
 
 
-def test_parameters_and_secrets_that_are_gone_are_named() -> None:
+def test_missing_parameters_and_secrets_are_named() -> None:
     environment = only_the_api()
     secrets = [{"name": f"P{n}", "valueFrom": f"{SSM}/gli/p{n}"} for n in range(60)]
     secrets += [{"name": f"S{n}", "valueFrom": f"{SECRET}:other/s{n}-a1B2c3"} for n in range(11)]
@@ -669,5 +669,5 @@ def test_parameters_and_secrets_that_are_gone_are_named() -> None:
         ("ANYTHING", "AKIAIOSFODNN7EXAMPLE", True),
     ],
 )
-def test_a_secret_is_known_by_its_value_where_the_name_does_not_tell(name: str, value: str, secret: bool) -> None:
+def test_a_secret_without_a_secret_name_is_found_by_its_value(name: str, value: str, secret: bool) -> None:
     assert is_secret(name, value) is secret

@@ -133,7 +133,7 @@ def test_a_profile_assumes_its_role(home: Path) -> None:
     assert arn(session(profile="stg")).endswith(":assumed-role/gli-verify-stg/me")
 
 
-def test_a_profile_assumes_a_role_by_way_of_another(home: Path) -> None:
+def test_a_profile_assumes_a_role_through_another_role(home: Path) -> None:
     first = f"[profile first]\nrole_arn = arn:aws:iam::{ACCOUNT}:role/first\nsource_profile = people\n"
     configure(home, f"{KEYS}{first}[profile stg]\nrole_arn = {ROLE}\nsource_profile = first\n")
     assert ":assumed-role/gli-verify-stg/" in arn(session(profile="stg"))
@@ -146,13 +146,13 @@ def test_a_role_may_be_assumed_with_the_keys_of_the_environment(home: Path, monk
     assert ":assumed-role/gli-verify-stg/" in arn(session(profile="stg"))
 
 
-def test_aws_profile_names_the_profile_too(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_variable_aws_profile_names_the_profile(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     configure(home, f"{KEYS}[profile stg]\nrole_arn = {ROLE}\nsource_profile = people\n")
     monkeypatch.setenv("AWS_PROFILE", "stg")
     assert ":assumed-role/gli-verify-stg/" in arn(session())
 
 
-def test_a_profile_that_wants_a_code_is_refused_and_asks_nobody(home: Path) -> None:
+def test_a_profile_with_mfa_is_refused_without_a_prompt(home: Path) -> None:
     mfa = f"mfa_serial = arn:aws:iam::{ACCOUNT}:mfa/me\n"
     configure(home, f"{KEYS}[profile stg]\nrole_arn = {ROLE}\nsource_profile = people\n{mfa}")
     said = refused(session(profile="stg"))
@@ -161,7 +161,7 @@ def test_a_profile_that_wants_a_code_is_refused_and_asks_nobody(home: Path) -> N
 
 
 @pytest.mark.parametrize("region", ["AWS_REGION", "AWS_DEFAULT_REGION", None])
-def test_a_web_identity_token_takes_the_role(home: Path, monkeypatch: pytest.MonkeyPatch, region: str | None) -> None:
+def test_a_web_identity_token_assumes_the_role(home: Path, monkeypatch: pytest.MonkeyPatch, region: str | None) -> None:
     (home / "token").write_text("header.claims.signature")
     monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(home / "token"))
     monkeypatch.setenv("AWS_ROLE_ARN", ROLE)
@@ -170,7 +170,7 @@ def test_a_web_identity_token_takes_the_role(home: Path, monkeypatch: pytest.Mon
     assert ":assumed-role/gli-verify-stg/" in arn(session())
 
 
-def test_a_web_identity_that_is_refused_is_told_as_that(
+def test_a_refused_web_identity_is_reported_as_such(
     home: Path, monkeypatch: pytest.MonkeyPatch, portal: Portal
 ) -> None:
     denied = (
@@ -222,7 +222,7 @@ def test_a_profile_of_sso_loads(home: Path, monkeypatch: pytest.MonkeyPatch, por
     assert [a for a in portal.asked if "role_name=GliVerify" in a]
 
 
-def test_an_sso_session_that_has_ended_says_how_to_begin_one(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_expired_sso_session_tells_how_to_log_in(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sso(home, monkeypatch, expires=datetime.now(UTC) - timedelta(hours=1))
     assert "run `aws sso login --profile stg`" in refused(session(profile="stg"))
 
@@ -234,7 +234,7 @@ def test_a_process_gives_credentials(home: Path) -> None:
     assert arn(session(profile="stg"))
 
 
-def test_a_process_that_fails_is_told_as_that(home: Path) -> None:
+def test_a_failed_credential_process_is_reported_as_such(home: Path) -> None:
     configure(home, "[profile stg]\ncredential_process = false\n")
     assert "the credentials of the profile 'stg' can't be loaded" in refused(session(profile="stg"))
 
@@ -266,7 +266,7 @@ def test_a_container_gives_credentials(home: Path, monkeypatch: pytest.MonkeyPat
     assert arn(session())
 
 
-def test_a_role_that_is_refused_is_told_as_that(home: Path, monkeypatch: pytest.MonkeyPatch, portal: Portal) -> None:
+def test_a_refused_role_is_reported_as_such(home: Path, monkeypatch: pytest.MonkeyPatch, portal: Portal) -> None:
     """The message does not blame a missing permission for the probe's own call."""
     portal.answers["/"] = (403, error("AccessDenied", "User: me is not authorized to perform: sts:AssumeRole"))
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", portal.url)
@@ -282,7 +282,7 @@ def error(code: str, message: str) -> str:
     )
 
 
-def test_credentials_that_expire_in_the_middle_of_a_run_are_told_as_that(
+def test_credentials_that_expire_during_a_run_are_reported_as_such(
     home: Path, monkeypatch: pytest.MonkeyPatch, portal: Portal, sts: str
 ) -> None:
     configure(home, KEYS)
@@ -294,7 +294,7 @@ def test_credentials_that_expire_in_the_middle_of_a_run_are_told_as_that(
         asyncio.run(asked.call(Nobody(), "iam", "get_account_authorization_details"))
 
 
-def test_a_role_that_can_not_be_renewed_is_told_as_that(
+def test_a_role_that_cannot_be_renewed_is_reported_as_such(
     home: Path, monkeypatch: pytest.MonkeyPatch, portal: Portal
 ) -> None:
     """Credentials that expire at once make botocore renew them at the next call."""
@@ -322,7 +322,7 @@ def test_a_role_that_can_not_be_renewed_is_told_as_that(
         ("AWS_USE_DUALSTACK_ENDPOINT", "https://ecs.us-west-2.api.aws"),
     ],
 )
-def test_endpoints_are_those_that_the_machine_wants(
+def test_endpoints_follow_the_settings_of_the_machine(
     home: Path, monkeypatch: pytest.MonkeyPatch, variable: str, host: str
 ) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL")
@@ -332,7 +332,7 @@ def test_endpoints_are_those_that_the_machine_wants(
     assert asked._client("ecs", "us-west-2").meta.endpoint_url == host
 
 
-def test_the_guard_stands_on_the_clients_of_a_role_too(home: Path) -> None:
+def test_the_guard_protects_the_clients_of_a_role_too(home: Path) -> None:
     configure(home, KEYS)
     dns = f"arn:aws:iam::{ACCOUNT}:role/gli-verify-dns"
     asked = session(profile="people", roles={"dns": dns})
@@ -341,7 +341,7 @@ def test_the_guard_stands_on_the_clients_of_a_role_too(home: Path) -> None:
         asked._client("route53", "ap-northeast-2", dns).delete_hosted_zone(Id="Z1")
 
 
-def test_what_lies_in_another_account_is_asked_with_its_role(home: Path) -> None:
+def test_another_account_is_asked_with_its_role(home: Path) -> None:
     """Only the role of the other account sees the zone, and only with that role the account is confirmed."""
     configure(home, KEYS)
     dns = "arn:aws:iam::210987654321:role/gli-verify-dns"
@@ -352,7 +352,7 @@ def test_what_lies_in_another_account_is_asked_with_its_role(home: Path) -> None
     assert asked._clients.keys() == {(dns, "route53", "ap-northeast-2")}
 
 
-def test_a_role_of_another_account_that_can_not_be_taken_is_named(
+def test_a_role_of_another_account_that_cannot_be_assumed_is_named(
     home: Path, monkeypatch: pytest.MonkeyPatch, portal: Portal
 ) -> None:
     configure(home, KEYS)

@@ -85,7 +85,7 @@ AURORA = {"Engine": "aurora-postgresql", "EngineVersion": "17.4", "DBClusterIden
 
 
 @pytest.mark.parametrize("named", ["stg-gli-database", "stg-gli-cluster"])
-def test_of_a_cluster_the_writer_is_described_with_what_the_cluster_keeps(named: str) -> None:
+def test_a_cluster_is_described_by_its_writer_and_the_settings_of_the_cluster(named: str) -> None:
     """environments.toml may name the cluster or the instance. Only the cluster has backups, protection and zones."""
     environment = staging(counterpart=None)
     wanted = database(environment).model_copy(update={"instance": named})
@@ -136,7 +136,7 @@ def test_a_snapshot_of_aws_backup_counts() -> None:
         "storage-optimization",
     ],
 )
-def test_a_database_that_is_busy_serves(status: str) -> None:
+def test_a_busy_database_is_available(status: str) -> None:
     data.test_db_instance_available(DatabaseInstance(id="x", status=status))
 
 
@@ -146,7 +146,7 @@ def test_a_database_that_does_not_serve_is_red(status: str) -> None:
         data.test_db_instance_available(DatabaseInstance(id="x", status=status))
 
 
-def test_a_state_that_is_new_is_unknown() -> None:
+def test_an_unknown_database_state_is_unknown() -> None:
     with pytest.raises(Unobserved, match="is dreaming, a state not known here"):
         data.test_db_instance_available(DatabaseInstance(id="x", status="dreaming"))
     with pytest.raises(Unobserved, match="is dreaming, a state not known here"):
@@ -273,7 +273,7 @@ ALL = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPubl
     ("own", "everywhere", "off"),
     [((), ALL, ()), (ALL[:2], ALL[2:], ()), (ALL[:2], (), ALL[2:]), (ALL, None, ()), ((), None, ALL)],
 )
-def test_what_the_account_blocks_is_blocked_for_its_buckets(
+def test_the_public_access_block_of_the_account_covers_its_buckets(
     own: tuple[str, ...], everywhere: tuple[str, ...] | None, off: tuple[str, ...]
 ) -> None:
     environment = staging()

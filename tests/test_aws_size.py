@@ -86,7 +86,7 @@ def large() -> Account:
     return account
 
 
-def test_a_large_account_is_seen_whole_in_few_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_account_is_read_completely_in_few_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     environment: Environment = staging(load_balancer=None, database=None, cache=None)
     account = large()
     probes = [

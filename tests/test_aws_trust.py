@@ -41,7 +41,7 @@ def subjects(context: ssl.SSLContext) -> int:
     return len(context.get_ca_certs())
 
 
-def test_a_ca_of_the_data_tier_stands_beside_the_systems_roots(authority: Path) -> None:
+def test_a_ca_of_the_data_tier_is_trusted_beside_the_systems_roots(authority: Path) -> None:
     own = dial(database_ca_file=str(authority))
     system = ssl.create_default_context(cafile=system_roots())
     assert subjects(own.trust_of("database")) == subjects(system) + 1
@@ -51,7 +51,7 @@ def test_a_ca_of_the_data_tier_stands_beside_the_systems_roots(authority: Path) 
     assert own.roots_of("cache") == system_roots(), "another part has none of its own"
 
 
-def test_the_ca_of_the_web_is_the_webs_alone(authority: Path) -> None:
+def test_the_ca_of_the_web_is_trusted_for_the_web_only(authority: Path) -> None:
     own = dial(ca_file=str(authority))
     assert subjects(own.trust) == 1
     assert own.roots_of("database") == system_roots()
@@ -72,7 +72,7 @@ def test_the_roots_of_rds_are_fetched_once_and_then_trusted_for_the_database(pro
 
 
 @pytest.mark.parametrize("content", [b"<html>moved</html>", None])
-def test_what_is_no_bundle_of_authorities_is_not_kept(project: Path, tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_not_a_ca_bundle_is_not_kept(project: Path, tmp_path: Path, content: bytes | None) -> None:
     place = tmp_path / "leaf.pem"
     leaf = trustme.CA().issue_cert("database.example.com").cert_chain_pems[0].bytes()
     place.write_bytes(leaf if content is None else content)
@@ -82,7 +82,7 @@ def test_what_is_no_bundle_of_authorities_is_not_kept(project: Path, tmp_path: P
     assert not (project / rds_roots.FILE).exists()
 
 
-def test_a_bundle_that_can_not_be_fetched_is_one_sentence(project: Path) -> None:
+def test_a_bundle_that_cannot_be_fetched_is_one_sentence(project: Path) -> None:
     done = CliRunner().invoke(main, ["rds-roots", "--from", "http://127.0.0.1:9/bundle.pem"])
     assert done.exit_code == 2
     assert "can't be read" in done.output
@@ -97,5 +97,5 @@ def test_a_bundle_that_can_not_be_fetched_is_one_sentence(project: Path) -> None
         ("db.internal.example.com", False),
     ],
 )
-def test_servers_of_rds_are_known_by_their_names(host: str, of_rds: bool) -> None:
+def test_rds_servers_are_recognised_by_their_names(host: str, of_rds: bool) -> None:
     assert bool(rds_roots.HOST.fullmatch(host)) is of_rds

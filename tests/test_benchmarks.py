@@ -23,13 +23,13 @@ def benchmark() -> ModuleType:
 
 
 @pytest.mark.parametrize("way", [("stg", "main"), ("dev", "stg")])
-def test_a_promotion_is_measured_beside_a_loop(benchmark: ModuleType, tmp_path: Path, way: tuple[str, str]) -> None:
+def test_a_promotion_is_compared_with_a_loop(benchmark: ModuleType, tmp_path: Path, way: tuple[str, str]) -> None:
     seen = benchmark.promotions(way, 10, 1, tmp_path)
     assert set(seen) == {"gli", "gli moved", "loop"}
     assert all(len(seconds) == 1 for seconds in seen.values())
 
 
-def test_a_pull_is_measured_beside_what_is_installed(benchmark: ModuleType, tmp_path: Path) -> None:
+def test_a_pull_is_compared_with_the_installed_tools(benchmark: ModuleType, tmp_path: Path) -> None:
     seen = benchmark.pulls(2, 10, 1, tmp_path)
     assert set(seen) == {"one commit", "nothing new"}
     assert all({"gli", "loop"} <= set(ways) for ways in seen.values())

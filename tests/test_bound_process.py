@@ -77,13 +77,13 @@ def test_the_command_gets_the_signal_when_its_starter_is_killed(log: Path, sign:
     assert psutil.wait_procs([command, *watchers], timeout=20)[1] == []
 
 
-def test_a_command_that_takes_no_notice_is_killed(log: Path) -> None:
+def test_a_command_that_ignores_the_signal_is_killed(log: Path) -> None:
     starter, command = start(log, "SIGKILL", "/bin/sh", "-c", "trap '' HUP INT TERM; while :; do sleep 1; done")
     kill(starter)
     assert psutil.wait_procs([command], timeout=20)[1] == []
 
 
-def test_the_exit_code_and_the_arguments_are_the_commands_own() -> None:
+def test_the_exit_code_and_the_arguments_are_passed_through() -> None:
     bond = Bond(signal.SIGTERM)
     argv = ["/bin/sh", "-c", 'printf "%s|" "$@"; cat; exit 7', "sh", "a b", "", "$HOME"]
     process = subprocess.Popen(bond.command(argv), stdin=bond.stdin, stdout=subprocess.PIPE, text=True)
@@ -93,7 +93,7 @@ def test_the_exit_code_and_the_arguments_are_the_commands_own() -> None:
     assert process.returncode == 7
 
 
-def test_releasing_ends_the_watcher_and_spares_the_command() -> None:
+def test_release_ends_the_watcher_but_not_the_command() -> None:
     bond = Bond(signal.SIGKILL)
     process = subprocess.Popen(bond.command(["sleep", "600"]), stdin=bond.stdin)
     bond.started()

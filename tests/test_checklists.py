@@ -40,7 +40,7 @@ def test_a_broken_checklist_stops_the_run_with_one_sentence(project: Project, ca
     assert "Traceback" not in ran.output
 
 
-def test_whoever_adds_a_row_hears_of_every_step_that_is_missing(project: Project) -> None:
+def test_a_new_row_gets_a_message_with_every_missing_step(project: Project) -> None:
     rows = (project.root / "checklists/checks.toml").read_text(encoding="utf-8")
     row = rows[rows.index("[second-check]") :].replace("second-check", "third-check")
     project.write("checklists/checks.toml", f"{rows}\n{row}")
@@ -75,7 +75,7 @@ production = true
 """
 
 
-def test_an_item_is_as_good_as_its_checks_and_waits_for_people(project: Project) -> None:
+def test_the_state_of_an_item_follows_its_checks_and_sign_offs(project: Project) -> None:
     project.write("environments.toml", PROMOTED)
     items = {
         "PROVEN": 'checks = ["first-check"]',
@@ -103,7 +103,7 @@ def test_an_item_is_as_good_as_its_checks_and_waits_for_people(project: Project)
     assert "**전체**\n- [x] PROVEN: 동작한다\n" in report.read_text(encoding="utf-8")
 
 
-def test_a_check_that_an_item_needs_is_asked_there_whatever_its_phase(project: Project) -> None:
+def test_a_check_of_an_item_runs_there_in_every_phase(project: Project) -> None:
     project.write("environments.toml", PROMOTED)
     project.rows("first-check", "second-check", phase="post-deploy")
     needed = HEAD + ITEM + 'checks = ["second-check"]\non = "staging"\n'
@@ -114,7 +114,7 @@ def test_a_check_that_an_item_needs_is_asked_there_whatever_its_phase(project: P
     assert [c["id"] for c in ran.verdict["checks"]] == ["second-check"]
 
 
-def test_a_run_after_the_deployment_says_what_was_red_before(project: Project) -> None:
+def test_a_run_after_the_deployment_names_checks_that_were_red_before(project: Project) -> None:
     project.checks("def test_first_check(target): assert False, 'old'\ndef test_second_check(target): pass\n")
     project.run("--phase=pre-deploy")
     project.checks(
@@ -127,7 +127,7 @@ def test_a_run_after_the_deployment_says_what_was_red_before(project: Project) -
     assert {c["id"]: c["before_deploy"] for c in ran.verdict["checks"]} == {"first-check": True, "second-check": False}
 
 
-def test_the_digest_covers_every_file_that_says_what_is_required(project: Project) -> None:
+def test_the_digest_covers_every_file_with_requirements(project: Project) -> None:
     digests = set()
     for change in (
         lambda: None,

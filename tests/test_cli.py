@@ -22,7 +22,7 @@ def gli(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_help_teaches_and_names_every_command() -> None:
+def test_help_explains_and_names_every_command() -> None:
     said = " ".join(gli("--help").stdout.split())
     assert "pytest --env=stg" in said
     for command in ("sandbox", "checks", "iam-policy"):
@@ -35,7 +35,7 @@ def test_checks_lists_the_catalogue() -> None:
     assert max(map(len, lines)) <= 110
 
 
-def test_checks_for_machines() -> None:
+def test_checks_as_json() -> None:
     listed = json.loads(gli("checks", "--json").stdout)
     assert {c["id"] for c in listed} == set(catalogue.load(ROOT).checks)
     assert all(c["proves"] and c["remedy"]["en"] and c["remedy"]["ko"] for c in listed)
@@ -83,7 +83,7 @@ def test_a_broken_catalogue_is_one_sentence(tmp_path: Path, text: str, sentence:
     assert done.stderr.startswith(f"gli: {sentence}")
 
 
-def test_the_policy_allows_what_the_guard_lets_through_and_nothing_else() -> None:
+def test_the_policy_allows_exactly_the_reads_of_the_guard() -> None:
     statements = json.loads(gli("iam-policy", "--env", "stg").stdout)["Statement"]
     allowed = {action for s in statements for action in s["Action"]}
     asked = {iam_action(service, operation) for service, operations in AWS_READS.items() for operation in operations}

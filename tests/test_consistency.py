@@ -12,7 +12,7 @@ from gli.config.environment_consistency import objections
 
 
 @pytest.mark.parametrize("name", environments.names(ROOT))
-def test_nothing_speaks_against_the_projects_own_environments(name: str) -> None:
+def test_the_projects_own_environments_are_consistent(name: str) -> None:
     assert objections(environments.load(ROOT, name, overlay={})) == ()
 
 
@@ -45,5 +45,5 @@ def test_nothing_speaks_against_the_projects_own_environments(name: str) -> None
         ),
     ],
 )
-def test_a_mistake_is_said(name: str, change: dict[str, Any], objection: str) -> None:
+def test_a_mistake_is_reported(name: str, change: dict[str, Any], objection: str) -> None:
     assert objection in objections(environments.load(ROOT, name, overlay=change))

@@ -73,7 +73,7 @@ def test_waiting_for_a_slow_fact_does_not_count(observatory: Observatory) -> Non
     assert observatory.wait(two_slow_facts_at_once).value == 3
 
 
-def test_the_own_work_counts_after_a_wait(observatory: Observatory) -> None:
+def test_own_work_after_a_wait_counts(observatory: Observatory) -> None:
     with pytest.raises(Unobserved, match=r"no answer within 0\.3 s"):
         observatory.wait(slow_itself)
 

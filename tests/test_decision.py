@@ -237,7 +237,7 @@ RED = "def test_first_check(target): pass\ndef test_second_check(target): assert
 
 
 @pytest.mark.parametrize("case", AGAINST)
-def test_each_kind_of_tampering_or_staleness_is_refused_with_its_own_sentence(allowed: Release, case: str) -> None:
+def test_each_kind_of_tampering_or_age_is_refused_with_its_own_sentence(allowed: Release, case: str) -> None:
     change, code, sentence = AGAINST[case]
     change(allowed)
     refused, said = allowed.gate()
@@ -268,7 +268,7 @@ def record(release: Release, mail: str, **changes: Any) -> Path:
     return other
 
 
-def test_a_persons_last_word_counts_in_whatever_order_the_files_lie(allowed: Release) -> None:
+def test_the_newest_sign_off_of_a_person_counts_in_any_file_order(allowed: Release) -> None:
     at = json.loads(next(allowed.root.glob("checklists/sign-offs/own/*/PRE-2-ada@*.json")).read_text())["at"]
     later = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
     other = record(allowed, "ADA@glibiz.com", result="rejected")
@@ -284,13 +284,13 @@ def test_a_persons_last_word_counts_in_whatever_order_the_files_lie(allowed: Rel
     assert {p.name for p in other.parent.glob("*ada*")} == {f"PRE-2-{ADA}.json"}, "one file a person"
 
 
-def test_who_signed_must_be_a_person(allowed: Release) -> None:
+def test_a_signer_must_be_a_person(allowed: Release) -> None:
     path = record(allowed, "ada@glibiz.com", by="Ada")
     done = allowed.gli("gate", "--env", "own")
     assert (done.returncode, f"{path.relative_to(allowed.root)} is no sign-off" in done.stderr) == (2, True)
 
 
-def test_a_rejection_needs_no_signature_and_what_is_left_out_is_told(strict: Release) -> None:
+def test_a_rejection_needs_no_signature_and_ignored_files_are_reported(strict: Release) -> None:
     strict.sign()
     code, said = strict.gate()
     assert (code, "PRE-2: the ok of Ada <ada@glibiz.com> does not count: it is not signed" in said) == (3, True), said
@@ -300,7 +300,7 @@ def test_a_rejection_needs_no_signature_and_what_is_left_out_is_told(strict: Rel
 
 
 @pytest.mark.parametrize("allowed_signers", ["checklists/nowhere", "checklists"])
-def test_allowed_signers_that_are_no_file_are_named(release: Release, allowed_signers: str) -> None:
+def test_a_missing_allowed_signers_file_is_named(release: Release, allowed_signers: str) -> None:
     release.write("environments.toml", ENVIRONMENTS + SIGNED.replace("checklists/allowed_signers", allowed_signers))
     done = release.gli("gate", "--env", "own")
     sentence = f"environments.toml: [own.signatures] allowed_signers = '{allowed_signers}' is no file; write it"
@@ -317,7 +317,7 @@ USAGE = {
 
 
 @pytest.mark.parametrize("case", USAGE)
-def test_signing_wrongly_is_one_sentence(release: Release, case: str) -> None:
+def test_wrong_use_of_sign_is_one_sentence(release: Release, case: str) -> None:
     arguments, sentence = USAGE[case]
     done = release.gli("sign", *arguments)
     assert done.returncode == 2
@@ -325,7 +325,7 @@ def test_signing_wrongly_is_one_sentence(release: Release, case: str) -> None:
     assert not (release.root / "checklists/sign-offs").exists()
 
 
-def test_who_git_does_not_know_can_not_sign(release: Release) -> None:
+def test_a_person_without_a_git_identity_cannot_sign(release: Release) -> None:
     done = release.gli("sign", "PRE-2", "--env", "own", "--note", "x", mail="nobody")
     assert done.returncode == 2
     assert "git does not know who you are" in done.stderr
@@ -391,7 +391,7 @@ FORGED: dict[str, tuple[Callable[[Release, dict[str, Path]], object], int, str]]
 
 
 @pytest.mark.parametrize("case", FORGED)
-def test_where_signatures_are_demanded_a_forged_one_is_refused(
+def test_a_forged_signature_is_refused_where_signatures_are_required(
     strict: Release, keys: dict[str, Path], case: str
 ) -> None:
     change, code, sentence = FORGED[case]
@@ -407,11 +407,11 @@ def test_a_run_with_a_key_signs_its_verdict(strict: Release, keys: dict[str, Pat
     assert "own: signed by ci@glibiz.com" in said
 
 
-def test_a_key_that_does_not_sign_leaves_a_verdict_without_signature(strict: Release, tmp_path: Path) -> None:
+def test_a_key_that_fails_leaves_the_verdict_unsigned(strict: Release, tmp_path: Path) -> None:
     assert strict.verify("own", "--phase=pre-deploy", GLI_SIGNING_KEY=str(tmp_path / "none")) == 0
     assert "no good signature" in strict.gate()[1]
 
 
-def test_a_manifest_has_one_name_whatever_its_order() -> None:
+def test_a_manifest_has_the_same_name_in_any_order() -> None:
     assert manifest_id({"a": "1", "b": "2"}) == manifest_id({"b": "2", "a": "1"})
     assert manifest_id({"a": "1"}) != manifest_id({"a": "2"})

@@ -83,7 +83,7 @@ def test_a_healthy_machine_is_go(machine: Machine) -> None:
     assert (ran.code, ran.last_line) == (0, "VERDICT dev: GO"), ran.output
 
 
-def test_what_does_not_exist_there_is_not_collected(machine: Machine) -> None:
+def test_checks_of_missing_parts_are_not_collected(machine: Machine) -> None:
     layers = {c["id"].partition("-")[0] for c in (machine.verify().verdict or {})["checks"]}
     assert layers & {"ecs", "redis", "mq", "tls", "sg", "s3", "git", "aws"} == set()
     assert layers >= {"api", "cdn", "sqlite"}

@@ -47,11 +47,11 @@ def _serve(server: socket.socket) -> None:
         server.sendto(reply.to_wire(), sender)
 
 
-def test_both_families_are_asked_for(resolver: str) -> None:
+def test_ipv4_and_ipv6_are_queried(resolver: str) -> None:
     assert asyncio.run(asked([resolver], "both.example")).addresses == ("192.0.2.1", "2001:db8::1")
     assert asyncio.run(asked([resolver], "six.example")).addresses == ("2001:db8::1",)
 
 
-def test_a_name_without_an_address_says_so(resolver: str) -> None:
+def test_a_name_without_an_address_is_reported(resolver: str) -> None:
     found = asyncio.run(asked([resolver], "no.example"))
     assert (found.addresses, found.error) == ((), "neither an A nor an AAAA record")

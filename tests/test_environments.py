@@ -18,7 +18,7 @@ def test_the_projects_own_file_describes_its_five_environments() -> None:
 
 
 @pytest.mark.parametrize(("real", "played"), [("stg", "sandbox"), ("prod", "sandbox-prod")])
-def test_a_sandbox_is_what_it_extends_with_other_addresses(real: str, played: str) -> None:
+def test_a_sandbox_extends_an_environment_with_other_addresses(real: str, played: str) -> None:
     one, other = (environments.load(ROOT, name, overlay={}) for name in (real, played))
     differs = {k for k in type(one).model_fields if getattr(one, k) != getattr(other, k)}
     assert differs == {"name", "extends", "counterpart", "provider", "overlay", "notify"}
@@ -104,7 +104,7 @@ NO_LIMITS = {
 
 
 @pytest.mark.parametrize(("table", "line"), [(t, line) for t, lines in NO_LIMITS.items() for line in lines])
-def test_a_limit_that_would_switch_its_check_off_is_refused(tmp_path: Path, table: str, line: str) -> None:
+def test_a_limit_that_would_disable_its_check_is_refused(tmp_path: Path, table: str, line: str) -> None:
     key = line.partition(" ")[0]
     whole = {"own.database": 'instance = "i"\nsecret = "s"\nverify_secret = "s"\nmigrations = "m"\ningress_from = []\n'}
     text = ENVIRONMENT.replace('url = "http://127.0.0.1:9"\n', "") if key == "url" else ENVIRONMENT
@@ -116,7 +116,7 @@ def test_a_limit_that_would_switch_its_check_off_is_refused(tmp_path: Path, tabl
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_what_is_wrong_is_one_sentence_and_exit_code_4(project: Project, case: str) -> None:
+def test_a_mistake_is_one_sentence_and_exit_code_4(project: Project, case: str) -> None:
     text, sentence = BROKEN[case]
     project.write("environments.toml", text)
     ran = project.run()

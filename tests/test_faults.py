@@ -26,7 +26,7 @@ def test_every_check_has_a_fault() -> None:
     assert turned - checks == set(), "these faults name checks that there are not"
 
 
-def test_a_fault_stands_in_the_module_of_its_first_checks_layer() -> None:
+def test_a_fault_is_in_the_module_of_its_first_checks_layer() -> None:
     layers = {id: check.layer for id, check in catalogue.load(ROOT).checks.items()}
     stands = {id: fault.make.__module__.rpartition(".")[2] for id, fault in known().items()}
     assert stands == {id: layers[fault.turns_red[0]] for id, fault in known().items()}
@@ -61,9 +61,7 @@ def broken(sandbox: Sandbox, reports: Path, faults: list[str]) -> Ran:
 
 @pytest.mark.usefixtures("healed")
 @pytest.mark.parametrize("faults", TOGETHER, ids=lambda faults: f"{faults[0]}-and-{len(faults) - 1}-more")
-def test_faults_that_are_broken_together_are_each_a_root_of_their_own(
-    sandbox: Sandbox, tmp_path: Path, faults: list[str]
-) -> None:
+def test_each_of_several_active_faults_is_a_separate_root(sandbox: Sandbox, tmp_path: Path, faults: list[str]) -> None:
     """These faults must explain every other red check. A root that no fault names, or that an earlier fault left,
     makes this test fail.
     """

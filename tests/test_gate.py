@@ -143,7 +143,7 @@ def test_a_run_of_all_phases_speaks_for_each(project: Project) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"schema": 2}'])
-def test_a_damaged_newest_verdict_is_not_passed_over_for_an_older_one(project: Project, text: str) -> None:
+def test_an_older_verdict_does_not_replace_a_damaged_newest_one(project: Project, text: str) -> None:
     project.run()
     second = project.run()
     assert second.folder is not None
@@ -206,9 +206,7 @@ MISPLACED: dict[Callable[[Path, Path], None], tuple[int, str]] = {
 
 
 @pytest.mark.parametrize("change", MISPLACED, ids=lambda change: change.__name__)
-def test_a_later_no_go_is_never_hidden_by_what_a_folder_is_called(
-    project: Project, change: Callable[[Path, Path], None]
-) -> None:
+def test_a_folder_name_never_hides_a_later_no_go(project: Project, change: Callable[[Path, Path], None]) -> None:
     go, red = project.run(), project.run("-k", "second")
     assert go.folder is not None and red.folder is not None
     assert gate(project.root, "--env", "own").returncode == 1
@@ -218,7 +216,7 @@ def test_a_later_no_go_is_never_hidden_by_what_a_folder_is_called(
     assert (done.returncode, sentence in done.stdout) == (code, True), done.stdout
 
 
-def test_latest_as_a_copy_is_the_run_that_it_is_a_copy_of(project: Project) -> None:
+def test_a_copy_named_latest_is_its_original_run(project: Project) -> None:
     go, red = project.run(), project.run("-k", "second")
     assert go.folder is not None and red.folder is not None
     latest = go.folder.with_name("latest")
@@ -244,7 +242,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("case", [*DAMAGED, "nothing but brackets"])
-def test_a_sealed_verdict_that_holds_nonsense_is_none(project: Project, case: str) -> None:
+def test_a_sealed_verdict_with_invalid_content_is_refused(project: Project, case: str) -> None:
     ran = project.run()
     assert ran.folder is not None
     document = (ran.verdict or {}) | DAMAGED.get(case, {})
@@ -257,7 +255,7 @@ def test_a_sealed_verdict_that_holds_nonsense_is_none(project: Project, case: st
     assert gli("reports", "prune", cwd=project.root).exit_code == 0
 
 
-def test_against_real_remotes_a_commit_more_closes_the_gate(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_one_more_commit_on_a_real_remote_closes_the_gate(sandbox: Sandbox, tmp_path: Path) -> None:
     asked = ("--env", "sandbox", "--phase", "post-deploy", "--report-dir", str(tmp_path))
     env = {"GLI_SANDBOX": sandbox.name}
     assert sandbox.verify(reports=tmp_path).code == 0

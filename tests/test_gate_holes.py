@@ -179,31 +179,31 @@ def test_a_check_that_returns_instead_of_asserting(project: Project, body: str) 
     held(project.run("-o", "filterwarnings=ignore"), "a check asserts and returns nothing; this one returned bool")
 
 
-def test_a_check_that_nobody_awaits(project: Project) -> None:
+def test_a_coroutine_check_that_is_not_awaited(project: Project) -> None:
     project.checks("async def test_first_check(target): assert False\ndef test_second_check(target): pass\n")
     held(project.run("-o", "filterwarnings=ignore"))
 
 
-def test_assertions_taken_out(project: Project) -> None:
+def test_disabled_assertions(project: Project) -> None:
     project.checks(FAILS)
     ran = project.run_alone(env={"PYTHONOPTIMIZE": "1"})
     assert ran.code == 4
     assert "python -O takes assertions out" in ran.output
 
 
-def test_assertions_taken_out_in_a_worker_alone(project: Project) -> None:
+def test_disabled_assertions_in_one_worker(project: Project) -> None:
     project.checks(FAILS)
     ran = project.run("--dist=load", f"--tx=popen//python={sys.executable} -O")
     held(ran, "first-check[api] unknown: python -O takes assertions out")
     assert (ran.code, ran.outcomes("unknown")) == (1, {"first-check", "second-check"})
 
 
-def test_a_conftest_that_is_left_out_does_not_take_the_verdict_along(project: Project) -> None:
+def test_a_verdict_is_written_without_the_conftest(project: Project) -> None:
     project.checks(FAILS)
     held(project.run("--noconftest"))
 
 
-def test_the_plugin_left_out(project: Project) -> None:
+def test_the_plugin_is_disabled(project: Project) -> None:
     ran = project.run("-p", "no:gli")
     assert ran.code == 4
     assert ran.verdict is None
@@ -220,7 +220,7 @@ HOOKS = {
 
 @pytest.mark.parametrize("hook", HOOKS)
 @pytest.mark.parametrize("workers", ["", "-n2"])
-def test_a_hook_of_somebody_else(project: Project, hook: str, workers: str) -> None:
+def test_a_foreign_hook(project: Project, hook: str, workers: str) -> None:
     project.checks(FAILS)
     project.write("conftest.py", HOOKS[hook] + "\n")
     ran = project.run(*filter(None, [workers]))
@@ -255,7 +255,7 @@ def test_a_pass_never_hides_a_failure_of_the_same_case(project: Project) -> None
     held(project.run(), "first-check[api] failed: the first try")
 
 
-def test_a_warning_does_not_hold_a_verdict_but_is_told(project: Project) -> None:
+def test_a_warning_does_not_block_the_verdict_but_is_reported(project: Project) -> None:
     project.rows("first-check", severity="warn")
     project.checks("def test_first_check(target): assert False, 'a warning'\n")
     ran = project.run()
@@ -316,14 +316,14 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_run_that_is_stopped_while_it_ends_is_no_go(project: Project, ending: str) -> None:
+def test_a_run_that_is_interrupted_at_its_end_is_no_go(project: Project, ending: str) -> None:
     project.write("conftest.py", f"{SELF}{ENDINGS[ending]}\n")
     ran = project.run()
     held(ran, "incomplete: interrupted")
     assert (ran.last_line, "Traceback" in ran.output) == ("VERDICT own: NO-GO", False), ran.output
 
 
-def test_the_report_can_not_be_written(project: Project) -> None:
+def test_the_report_cannot_be_written(project: Project) -> None:
     project.write("reports", "a file where a folder should be")
     ran = project.run()
     assert ran.code == 4
@@ -354,7 +354,7 @@ def test_a_replay_needs_no_network_and_gives_the_same_verdict(project: Project) 
     assert (again.code, again.last_line) == (0, "VERDICT own: GO")
 
 
-def test_a_replay_is_no_run_of_now_for_the_gate_or_the_next_run(project: Project) -> None:
+def test_a_replay_does_not_count_for_the_gate_or_the_next_run(project: Project) -> None:
     first = project.run()
     project.checks(FAILS)
     red = project.run()
@@ -414,7 +414,7 @@ def test_a_replay_of_something_else_is_one_sentence(project: Project, case: str)
     assert "Traceback" not in ran.output
 
 
-def test_a_replay_takes_a_line_for_a_line_whatever_is_in_it(project: Project) -> None:
+def test_a_replay_reads_lines_with_any_characters(project: Project) -> None:
     record = RECORD.format(seen=json.dumps("one\u2028two\x85three", ensure_ascii=False))
     project.write("facts.jsonl", HEADER + record + record)
     assert project.run("--replay=facts.jsonl").last_line == "VERDICT own: GO"
@@ -434,7 +434,7 @@ def test_a_run_is_compared_with_the_last_whole_one(project: Project) -> None:
     assert again.verdict["since_last"] == {"new": [], "still": ["second-check[api]"], "fixed": []}
 
 
-def test_a_damaged_earlier_verdict_is_passed_over(project: Project) -> None:
+def test_a_damaged_earlier_verdict_is_skipped(project: Project) -> None:
     first = project.run()
     assert first.folder is not None
     (first.folder / "verdict.json").write_text('{"reasons": [3]}')

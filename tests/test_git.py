@@ -50,7 +50,7 @@ def test_git_gets_no_secret_and_no_setting_of_another_repository(monkeypatch: py
         assert {"PATH", "HOME", "SSH_AUTH_SOCK", "GIT_TERMINAL_PROMPT"} <= names
 
 
-def test_both_faces_raise_the_same_error(tmp_path: Path) -> None:
+def test_both_interfaces_raise_the_same_error(tmp_path: Path) -> None:
     asked = ("ls-remote", "--", f"{tmp_path}/no.git")
     with pytest.raises(GitFailed) as one:
         git(*asked)
@@ -72,11 +72,11 @@ def test_both_faces_raise_the_same_error(tmp_path: Path) -> None:
         ("fatal: the remote end hung up unexpectedly\n", "fatal: the remote end hung up unexpectedly"),
     ],
 )
-def test_an_error_says_the_reason_of_ssh_or_of_the_host(stderr: str, said: str) -> None:
+def test_an_error_has_the_reason_from_ssh_or_the_host(stderr: str, said: str) -> None:
     assert str(GitFailed(("fetch",), 128, stderr)) == said
 
 
-def test_git_that_is_silent_for_too_long_is_ended_and_git_that_speaks_is_not(
+def test_git_is_ended_after_a_long_silence_but_not_while_it_prints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "git"
@@ -106,7 +106,7 @@ def test_a_remote_is_listed_as_branches_and_peeled_tags() -> None:
         ("v1.2", False, False),
     ],
 )
-def test_a_tag_is_told_by_its_form(tag: str, verified: bool, of_operation: bool) -> None:
+def test_the_kind_of_a_tag_follows_from_its_name(tag: str, verified: bool, of_operation: bool) -> None:
     form = "deploy-%Y%m%d-%H%M%S"
     assert (tags.is_verified_release(tag, form), tags.is_of_operation(tag, form)) == (verified, of_operation)
 
@@ -115,7 +115,7 @@ def test_the_environment_of_git_is_an_allow_list() -> None:
     assert not any(word in name for name in command.environment() for word in ("TOKEN", "PASSWORD", "SECRET"))
 
 
-def test_a_branch_that_was_rolled_back_is_effectively_the_earlier_release_with_what_came_later(tmp_path: Path) -> None:
+def test_a_rolled_back_branch_equals_the_earlier_release_plus_later_commits(tmp_path: Path) -> None:
     rig: Rig = release_rig.make(tmp_path)
     assert rig.promote().code == 0
     assert rig.roll_back(FIRST_TAG).code == 0

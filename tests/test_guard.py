@@ -38,7 +38,7 @@ def environment(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> environmen
         ("ecr", "get_authorization_token", {}),
     ],
 )
-def test_an_aws_operation_that_is_no_listed_read_is_not_sent(
+def test_an_aws_operation_outside_the_list_of_reads_is_not_sent(
     environment: environments.Environment, service: str, operation: str, parameters: dict[str, Any]
 ) -> None:
     from gli.observe.engine.aws_session import AwsSession
@@ -48,7 +48,7 @@ def test_an_aws_operation_that_is_no_listed_read_is_not_sent(
         getattr(client, operation)(**parameters)
 
 
-def test_every_listed_read_is_an_operation_that_aws_has() -> None:
+def test_every_listed_read_exists_in_aws() -> None:
     import botocore.session
 
     session = botocore.session.get_session()
@@ -57,7 +57,7 @@ def test_every_listed_read_is_an_operation_that_aws_has() -> None:
 
 
 @pytest.mark.parametrize("service", guard.AWS_READS)
-def test_a_cut_model_describes_every_read_as_the_whole_one_does(service: str) -> None:
+def test_a_reduced_model_describes_every_read_like_the_full_model(service: str) -> None:
     import botocore.session
 
     from gli.observe.engine import aws_models
@@ -91,7 +91,7 @@ def described(operation: Any) -> Any:
     "statement",
     ["DELETE FROM django_migrations", "SELECT 1; DROP TABLE x", "WITH x AS (DELETE FROM y) SELECT 1", "SET x = 1", ""],
 )
-def test_a_statement_that_is_no_single_read_is_refused(statement: str) -> None:
+def test_a_statement_other_than_a_single_read_is_refused(statement: str) -> None:
     with pytest.raises(WriteRefused, match="not a single SELECT or SHOW"):
         guard.refuse_sql_writes(statement)
 
@@ -99,7 +99,7 @@ def test_a_statement_that_is_no_single_read_is_refused(statement: str) -> None:
 @pytest.mark.parametrize(
     "statement", ["CREATE TABLE x ()", "DELETE FROM django_migrations", "UPDATE django_migrations SET name = name"]
 )
-def test_the_suites_own_role_can_not_write_even_without_the_guard(sandbox: Sandbox, statement: str) -> None:
+def test_the_suites_own_role_cannot_write_even_without_the_guard(sandbox: Sandbox, statement: str) -> None:
     secret = sandbox.aws("secretsmanager").get_secret_value(SecretId="stg/gli/verify-database")["SecretString"]
     known = psycopg.conninfo.conninfo_to_dict(sandbox.status["postgres_dsn"])
     role = json.loads(secret)
@@ -118,7 +118,7 @@ def test_the_suites_own_role_can_not_write_even_without_the_guard(sandbox: Sandb
 
 
 @pytest.mark.parametrize("command", ["FLUSHALL", "SET", "KEYS", "CONFIG", "DEL", "EVAL"])
-def test_a_redis_command_that_is_no_listed_read_is_refused(command: str) -> None:
+def test_a_redis_command_outside_the_list_of_reads_is_refused(command: str) -> None:
     with pytest.raises(WriteRefused, match="is not on the list of reads"):
         guard.refuse_redis_writes(command)
 

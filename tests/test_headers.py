@@ -28,7 +28,7 @@ def test_hsts_is_read_as_a_browser_does(header: str, age: int | None) -> None:
     assert hsts_age(header) == age
 
 
-def test_a_number_is_made_of_digits() -> None:
+def test_a_number_has_only_digits() -> None:
     assert seconds(directives("max-age=60"), "max-age") == 60
     assert seconds(directives("max-age=²"), "max-age") is None
 
@@ -68,7 +68,7 @@ def test_the_last_known_referrer_policy_counts(header: str, policy: str | None) 
     assert referrer_policy({"referrer-policy": header}) == policy
 
 
-def test_which_policies_tell_the_whole_address() -> None:
+def test_which_referrer_policies_send_the_full_url() -> None:
     assert [policy for policy, tells in REFERRER_POLICIES.items() if tells] == [
         "no-referrer-when-downgrade",
         "unsafe-url",

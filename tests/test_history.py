@@ -115,9 +115,7 @@ def test_a_release_that_was_rolled_back_by_a_commit_would_vanish_from_the_next_m
 
 
 @pytest.mark.parametrize(("restores", "lost"), [("the release", False), ("something else", True)])
-def test_a_rollback_that_says_what_it_restores_is_nothing_that_staging_lacks(
-    remote: Remote, restores: str, lost: bool
-) -> None:
+def test_a_recorded_rollback_is_not_missing_on_staging(remote: Remote, restores: str, lost: bool) -> None:
     """A promotion ignores this commit: merged back, it would remove the release from staging too."""
     released = remote.commits["main"]["app"]
     staged = {"CHANGELOG.md": "# app\n\n- What staging tests.\n- The release on main.\n"}
@@ -128,7 +126,7 @@ def test_a_rollback_that_says_what_it_restores_is_nothing_that_staging_lacks(
     assert remote.gap().lost is lost
 
 
-def test_a_hotfix_after_a_rollback_is_all_that_staging_lacks(remote: Remote) -> None:
+def test_after_a_rollback_only_the_hotfix_is_missing_on_staging(remote: Remote) -> None:
     """Promotions and checks look for a rollback behind the tip: both see the earlier release plus the hotfix."""
     released = remote.commits["main"]["app"]
     staged = {"CHANGELOG.md": "# app\n\n- What staging tests.\n- The release on main.\n"}
@@ -147,7 +145,7 @@ def test_a_conflict_names_its_files(remote: Remote) -> None:
     assert (gap.conflicts, gap.lost) == (("CHANGELOG.md",), True)
 
 
-def test_a_branch_that_is_missing_is_unknown_and_no_conflict(remote: Remote) -> None:
+def test_a_missing_branch_is_unknown_and_not_a_conflict(remote: Remote) -> None:
     repositories.set_ref(remote.app, "refs/heads/main", None)
     with pytest.raises(Unobserved, match="app lacks stg or main"):
         remote.gap()
@@ -172,7 +170,7 @@ def test_a_repository_that_differs_from_most_is_the_odd_one(remote: Remote) -> N
     assert seen.tags == dict.fromkeys(NAMES, (tag,))
 
 
-def test_a_rollback_is_the_release_that_production_is_at(remote: Remote) -> None:
+def test_after_a_rollback_production_is_at_the_restored_release(remote: Remote) -> None:
     (tag,) = repositories.refs(remote.app, "refs/tags")
     back, emergency = ("rollback-20990101-000000", "emergency-20990102-000000")
     for name in NAMES:
@@ -191,7 +189,7 @@ def test_a_rollback_is_the_release_that_production_is_at(remote: Remote) -> None
     assert remote.history("other_root").logged == (tag, back)
 
 
-def test_a_fix_of_the_staged_branch_alone_is_what_dev_lacks_of_it(remote: Remote) -> None:
+def test_a_fix_only_on_the_staging_branch_is_missing_on_dev(remote: Remote) -> None:
     fix = remote.push("stg", {"fix.txt": "fixed\n"})
     gap = remote.history().gap(DEVELOPED, of=STAGED)
     assert (gap.lost, gap.commits, gap.conflicts) == (True, 1, ())
@@ -199,7 +197,7 @@ def test_a_fix_of_the_staged_branch_alone_is_what_dev_lacks_of_it(remote: Remote
     assert not remote.history().gap(DEVELOPED, of=STAGED).lost
 
 
-def test_a_release_is_what_differs_in_content(remote: Remote) -> None:
+def test_a_release_consists_of_content_changes(remote: Remote) -> None:
     assert remote.difference() == Difference(changed=NAMES, same=())
     for name in NAMES:
         where = repositories.path(remote.root / "git", name)

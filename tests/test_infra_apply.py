@@ -187,7 +187,7 @@ def delete(stg: Project) -> None:
     assert set(_retention(stg)) == {f"/gli/{n}/staging" for n in ("api-server", "user-frontend", "websocket")}
 
 
-def test_a_failed_creation_tells_its_reason_and_what_to_do_next(
+def test_a_failed_creation_gives_its_reason_and_the_next_step(
     aws: Ministack, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     prod = project(tmp_path_factory.mktemp("prod"), aws, "prod")
@@ -223,14 +223,14 @@ def test_another_account_is_refused_before_anything_is_asked(stg: Project) -> No
     assert "these credentials are of the account 000000000000" in ran.stderr
 
 
-def test_what_ministack_lacks_is_what_the_list_says(aws: Ministack) -> None:
+def test_ministack_lacks_exactly_the_listed_types(aws: Ministack) -> None:
     tables = [Template(path).tables for path in (ROOT / "infrastructure").glob("*.yaml")]
     used = {resource["Type"] for table in tables for resource in table["Resources"].values()}
     refused = {type_ for type_ in used if "Unrecognized resource types" in (_refusal(aws, type_) or "")}
     assert refused == LACKING.keys()
 
 
-def test_the_attributes_that_it_lacks_are_still_lacking(aws: Ministack) -> None:
+def test_ministack_still_lacks_the_listed_attributes(aws: Ministack) -> None:
     database = {
         "Engine": "postgres",
         "DBInstanceClass": "db.t4g.micro",
@@ -244,7 +244,7 @@ def test_the_attributes_that_it_lacks_are_still_lacking(aws: Ministack) -> None:
         assert f"{attribute} does not exist" in reasons, f"ministack knows {attribute}: take it off the list"
 
 
-def test_the_properties_that_it_lacks_are_still_lacking(aws: Ministack) -> None:
+def test_ministack_still_lacks_the_listed_properties(aws: Ministack) -> None:
     alarm = {
         "Metrics": [{"Id": "a", "Expression": "1"}],
         "ComparisonOperator": "GreaterThanThreshold",

@@ -55,7 +55,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_what_is_wrong_in_a_file_is_one_sentence_before_aws_is_asked(what: str, project: Path) -> None:
+def test_a_mistake_in_a_file_is_one_sentence_before_any_aws_call(what: str, project: Path) -> None:
     file, old, new, sentence = WRONG[what]
     path = project / "infrastructure" / file
     assert old in path.read_text()
@@ -74,7 +74,7 @@ def test_the_account_must_be_named(project: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["dev", "sandbox", "qa"])
-def test_only_stg_and_prod_stand_on_aws(name: str, project: Path) -> None:
+def test_only_stg_and_prod_are_on_aws(name: str, project: Path) -> None:
     ran = CliRunner().invoke(infra, ["plan", "--env", name])
     assert ran.exit_code == 2
     assert f"[parameters.{name}] is missing; only prod and stg stand on AWS" in ran.output
@@ -114,7 +114,7 @@ def told() -> list[tuple[str, str | None]]:
     return [(line.text, line.colour) for line in lines([step])]
 
 
-def test_what_takes_data_away_is_told_first_and_in_red(told: list[tuple[str, str | None]]) -> None:
+def test_changes_that_delete_data_are_listed_first_and_in_red(told: list[tuple[str, str | None]]) -> None:
     assert told[0] == ("Takes data away:", "red")
     assert [text.split("(")[0].strip() for text, _ in told[1:3]] == ["-/+ replace Cache", "- remove    Old"]
     assert "a last snapshot of the old one is kept; the new one is empty" in told[1][0]
@@ -122,7 +122,7 @@ def test_what_takes_data_away_is_told_first_and_in_red(told: list[tuple[str, str
     assert {colour for _, colour in told[1:3]} == {"red"}
 
 
-def test_the_rest_is_told_by_what_it_costs_with_old_and_new_values(told: list[tuple[str, str | None]]) -> None:
+def test_other_changes_are_listed_by_impact_with_old_and_new_values(told: list[tuple[str, str | None]]) -> None:
     names = [text.split("(")[0].strip() for text, _ in told[4:] if "(AWS" in text]
     assert names == [
         "-/+ replace Cache",
@@ -138,7 +138,7 @@ def test_the_rest_is_told_by_what_it_costs_with_old_and_new_values(told: list[tu
     assert texts[-1] == "2 to replace, 2 to remove, 1 to change, 1 to add."
 
 
-def test_a_later_step_that_does_more_than_was_shown_is_told_apart() -> None:
+def test_a_later_step_that_exceeds_the_shown_plan_is_reported() -> None:
     stack = load_stacks(ROOT, "stg").stacks[3]
     shown, more = Step(stack, True, of_change_set(ANSWER[:2], {})), Step(stack, True, of_change_set(ANSWER[:3], {}))
     assert more.beyond(shown)
@@ -146,7 +146,7 @@ def test_a_later_step_that_does_more_than_was_shown_is_told_apart() -> None:
     assert not shown.beyond(shown)
 
 
-def test_a_template_resolves_what_is_known_and_keeps_the_rest(tmp_path: Path) -> None:
+def test_a_template_resolves_known_values_and_keeps_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(
         "Parameters: {E: {Type: String}, D: {Type: String, Default: d}}\n"
@@ -168,7 +168,7 @@ def test_a_template_resolves_what_is_known_and_keeps_the_rest(tmp_path: Path) ->
     }
 
 
-def test_what_changes_by_design_is_told_apart_from_what_somebody_did() -> None:
+def test_changes_by_design_are_separated_from_manual_changes() -> None:
     """ministack does not compare listener rules, so this answer follows AWS's documentation."""
     values = {"Environment": "stg"}
     resources = Template(ROOT / "infrastructure" / "services.yaml").resources(values)
@@ -197,7 +197,7 @@ def test_what_changes_by_design_is_told_apart_from_what_somebody_did() -> None:
 @pytest.mark.parametrize(
     ("typed", "arguments"), [([], "--env stg"), (["prod"], "--env prod"), (["stg", "--yes"], "--env stg --yes")]
 )
-def test_the_overviews_script_applies_an_environment_from_wherever_it_is_called(
+def test_the_overviews_script_applies_an_environment_from_any_folder(
     typed: list[str], arguments: str, tmp_path: Path
 ) -> None:
     script, gli = tmp_path / "scripts" / "setup-aws-infrastructure.sh", tmp_path / ".venv" / "bin" / "gli"

@@ -39,7 +39,7 @@ def stack(request: pytest.FixtureRequest) -> Declared:
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_templates_and_environments_are_one_truth(environment: str) -> None:
+def test_templates_and_environments_agree(environment: str) -> None:
     assert differences(ROOT, environment) == []
 
 
@@ -80,7 +80,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_a_difference_is_told(what: str, tmp_path: Path) -> None:
+def test_a_difference_is_reported(what: str, tmp_path: Path) -> None:
     head, table, rest = (ROOT / "environments.toml").read_text().partition("\n[stg]\n")
     old, new = CHANGES[what]
     assert old in rest.partition("\n[prod]\n")[0]
@@ -91,7 +91,7 @@ def test_a_difference_is_told(what: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_the_verifying_role_may_do_what_iam_policy_prints_and_no_more(environment: str) -> None:
+def test_the_verifying_role_has_exactly_the_printed_policy(environment: str) -> None:
     """A check with a new AWS call changes `gli iam-policy`; the role in infrastructure/access.yaml must match it."""
     (role,) = [r for r in declared(ROOT, environment).of("AWS::IAM::Role") if "verify" in r.properties["RoleName"]]
     named = environments.load(ROOT, environment)
@@ -128,7 +128,7 @@ def test_nobody_becomes_an_administrator_by_a_managed_policy(stack: Declared) ->
     }
 
 
-def test_github_takes_a_role_from_one_repository_and_one_environment(stack: Declared) -> None:
+def test_github_assumes_a_role_only_from_one_repository_and_environment(stack: Declared) -> None:
     github = environments.load(ROOT, stack.environment).github
     assert github is not None
     repositories = {
@@ -156,7 +156,7 @@ def test_only_the_load_balancer_is_open_to_the_world(stack: Declared) -> None:
         assert resource.properties.get("PubliclyAccessible", False) is False, resource.name
 
 
-def test_every_security_group_says_where_it_may_go(stack: Declared) -> None:
+def test_every_security_group_has_egress_rules(stack: Declared) -> None:
     """A group without egress rules gets AWS's default: all traffic to everywhere."""
     for group in stack.of("AWS::EC2::SecurityGroup"):
         rules = group.properties["SecurityGroupEgress"]
@@ -164,7 +164,7 @@ def test_every_security_group_says_where_it_may_go(stack: Declared) -> None:
         assert all(r["IpProtocol"] == "tcp" and r["FromPort"] == r["ToPort"] for r in rules), group.name
 
 
-def test_no_password_stands_in_a_template(stack: Declared) -> None:
+def test_no_template_contains_a_password(stack: Declared) -> None:
     for resource in stack.resources.values():
         for key, value in _pairs(resource.properties):
             if re.fullmatch("Password|Passwords|MasterUserPassword|AuthToken|SecretString", key):
@@ -172,7 +172,7 @@ def test_no_password_stands_in_a_template(stack: Declared) -> None:
     assert stack.of("AWS::RDS::DBInstance")[0].properties["ManageMasterUserPassword"] is True
 
 
-def test_data_is_encrypted_kept_and_doubled_in_production(stack: Declared) -> None:
+def test_data_is_encrypted_retained_and_redundant_in_production(stack: Declared) -> None:
     production = stack.environment == "prod"
     (database,), (cache,) = stack.of("AWS::RDS::DBInstance"), stack.of("AWS::ElastiCache::ReplicationGroup")
     assert database.properties["StorageEncrypted"] and database.properties["DeletionProtection"]
@@ -187,7 +187,7 @@ def test_data_is_encrypted_kept_and_doubled_in_production(stack: Declared) -> No
         assert bucket.deletion == "RetainExceptOnCreate"
 
 
-def test_a_deployment_that_nobody_judges_is_rolled_back(stack: Declared) -> None:
+def test_a_failed_deployment_is_rolled_back_automatically(stack: Declared) -> None:
     values = {"Environment": stack.environment, "ApiRevision": "a" * 40, "WebsocketRevision": "b" * 40}
     made = Template(ROOT / "infrastructure" / "services.yaml").resources(values)
     services = [r for r in made.values() if r.type == "AWS::ECS::Service"]
@@ -203,7 +203,7 @@ def test_a_deployment_that_nobody_judges_is_rolled_back(stack: Declared) -> None
         assert "DesiredCount" not in service.properties
 
 
-def test_a_service_that_was_never_built_wants_no_tasks(stack: Declared) -> None:
+def test_a_service_without_an_image_has_no_desired_tasks(stack: Declared) -> None:
     assert [s.properties["DesiredCount"] for s in stack.of("AWS::ECS::Service")] == [0, 0]
 
 
@@ -215,14 +215,14 @@ def test_rolling_deployments_need_no_second_listener(stack: Declared) -> None:
     assert "LifecycleHooks" not in made["ApiService"].properties["DeploymentConfiguration"]
 
 
-def test_servers_exist_only_where_they_were_asked_for(stack: Declared) -> None:
+def test_servers_exist_only_where_requested(stack: Declared) -> None:
     assert not stack.of("AWS::ECS::CapacityProvider")
     values = {"Environment": stack.environment, "FargateOnly": "false"}
     made = Template(ROOT / "infrastructure" / "services.yaml").resources(values)
     assert [r.name for r in made.values() if r.type == "AWS::ECS::CapacityProvider"] == ["ServersProvider"]
 
 
-def test_a_missing_script_is_no_page(stack: Declared) -> None:
+def test_a_missing_script_is_not_answered_with_a_page(stack: Declared) -> None:
     """A function handles the SPA's routes; an error page is never the application, and never a 200."""
     for distribution in stack.of("AWS::CloudFront::Distribution"):
         config = distribution.properties["DistributionConfig"]
@@ -232,7 +232,7 @@ def test_a_missing_script_is_no_page(stack: Declared) -> None:
         assert function["EventType"] == "viewer-request"
 
 
-def test_every_alarm_tells_somebody_when_it_rings_and_when_it_stops(stack: Declared) -> None:
+def test_every_alarm_notifies_when_it_starts_and_when_it_ends(stack: Declared) -> None:
     for alarm in stack.of("AWS::CloudWatch::Alarm"):
         assert alarm.properties["AlarmActions"] == alarm.properties["OKActions"] == [f"{stack.prefix}alerts"], (
             alarm.name
@@ -242,7 +242,7 @@ def test_every_alarm_tells_somebody_when_it_rings_and_when_it_stops(stack: Decla
     assert slack.properties["SnsTopicArns"] == [f"{stack.prefix}alerts"]
 
 
-def test_a_service_that_is_down_is_told_within_a_minute(stack: Declared) -> None:
+def test_a_service_that_is_down_is_reported_within_a_minute(stack: Declared) -> None:
     down = [a.properties for a in stack.of("AWS::CloudWatch::Alarm") if a.properties["AlarmName"].endswith("-down")]
     assert len(down) == 2
     for alarm in down:
@@ -276,7 +276,7 @@ def test_every_metric_that_a_filter_makes_is_watched_or_shown(stack: Declared) -
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda p: p.name)
-def test_cloudformation_takes_the_file_as_it_is(path: Path) -> None:
+def test_cloudformation_accepts_the_file_unchanged(path: Path) -> None:
     text = path.read_text()
     assert len(text.encode()) <= MOST_BYTES
     assert not re.search(r"(^|\s)[&*][a-z-]+\s*$", text, re.MULTILINE), "CloudFormation reads no YAML anchors"
@@ -292,7 +292,7 @@ def test_a_page_names_files_resources_and_stacks_that_exist(page: str) -> None:
     assert set(re.findall(r"`([A-Z][a-z]+Dashboard)`", text)) <= known
 
 
-def test_cfn_lint_has_something_to_say_of_a_broken_template_alone(tmp_path: Path) -> None:
+def test_cfn_lint_reports_only_a_broken_template(tmp_path: Path) -> None:
     """One run of the linter, which takes seconds. It must find the unknown property in a broken template."""
     broken = tmp_path / "broken.yaml"
     text = (ROOT / "infrastructure" / "shared.yaml").read_text()

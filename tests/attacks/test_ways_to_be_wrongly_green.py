@@ -46,7 +46,7 @@ def way(says: str) -> Callable[[Callable[[Project, Path], Ran]], None]:
 
 
 @pytest.mark.parametrize("name", WAYS)
-def test_no_way_leads_to_go(project: Project, tmp_path: Path, name: str) -> None:
+def test_no_attempt_leads_to_go(project: Project, tmp_path: Path, name: str) -> None:
     project.checks(FAILS)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -299,7 +299,7 @@ STAYS = {
 
 
 @pytest.mark.parametrize("what", STAYS)
-def test_what_a_check_leaves_behind_delays_no_end(project: Project, what: str) -> None:
+def test_a_process_left_by_a_check_does_not_delay_the_end(project: Project, what: str) -> None:
     """The output ends too: no leftover process keeps CI's pipe open."""
     project.checks(f"def test_first_check(target):\n    {STAYS[what]}\ndef test_second_check(target): pass\n")
     with subprocess.Popen(
