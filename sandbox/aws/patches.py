@@ -15,6 +15,7 @@ from moto.ecs.models import EC2ContainerServiceBackend, Service
 from moto.elasticache.models import ElastiCacheBackend
 from moto.elbv2.models import FakeHealthStatus, FakeTargetGroup
 from moto.elbv2.responses import ELBV2Response
+from moto.iam.access_control import IAMPolicyStatement, PermissionResult
 from moto.rds.models import DBInstance, DBInstanceClustered
 from moto.rds.responses import RDSResponse
 from moto.secretsmanager.models import SecretsManagerBackend
@@ -38,6 +39,7 @@ def apply() -> None:
     _images_are_scanned_on_push()
     _listeners_show_one_certificate()
     _clusters_keep_what_is_theirs()
+    _a_deny_of_plain_http_spares_tls()
     measuring.apply()
     played_tasks.apply()
     played_variants.apply()
@@ -229,3 +231,16 @@ def _origins_keep_their_access_control() -> None:
             self.s3_origin_config = {"OriginAccessIdentity": self.s3_access_identity or ""}
 
     Origin.__init__ = created
+
+
+def _a_deny_of_plain_http_spares_tls() -> None:
+    """moto ignores conditions, so a statement against plain HTTP denies everything. Clients here stand for TLS."""
+    permitted = IAMPolicyStatement.is_action_permitted
+
+    def judged(self: Any, *args: Any, **kwargs: Any) -> Any:
+        condition = (self._statement.get("Condition") or {}).get("Bool") or {}
+        if str(condition.get("aws:SecureTransport", "")).lower() == "false":
+            return PermissionResult.NEUTRAL
+        return permitted(self, *args, **kwargs)
+
+    IAMPolicyStatement.is_action_permitted = judged

@@ -130,6 +130,23 @@ def account_blocks_public_access(sandbox: Sandbox) -> Iterator[None]:
     sandbox.aws_overlay("account-public-access-block", **undo)
 
 
+@variant("second-origin")
+def second_origin(sandbox: Sandbox) -> Iterator[None]:
+    """The distributions send /api/* to the load balancer, a second origin beside the bucket."""
+    name = required(sandbox.environment.load_balancer).name
+    host = sandbox.aws("elbv2").describe_load_balancers(Names=[name])["LoadBalancers"][0]["DNSName"]
+
+    def add(_: Frontend, config: dict[str, Any]) -> None:
+        custom = {"HTTPPort": 80, "HTTPSPort": 443, "OriginProtocolPolicy": "https-only"}
+        config["Origins"]["Items"].append({"Id": "api", "DomainName": host, "CustomOriginConfig": custom})
+        config["Origins"]["Quantity"] = len(config["Origins"]["Items"])
+        path = {"PathPattern": "/api/*", "TargetOriginId": "api", "ViewerProtocolPolicy": "redirect-to-https"}
+        config["CacheBehaviors"] = {"Quantity": 1, "Items": [{**path, "Compress": True}]}
+
+    with _distributions(sandbox, add):
+        yield
+
+
 @variant("scripts-as-x-javascript")
 def scripts_as_x_javascript(sandbox: Sandbox) -> Iterator[None]:
     """Scripts are served as application/x-javascript, which every browser runs."""

@@ -62,6 +62,7 @@ class Distribution(Observation):
     certificate: str | None = None
     root_object: str | None = None
     origins: tuple[Origin, ...] = ()
+    """The origins of the default behaviour, which serves the page: one, or the members of an origin group."""
     rewrites: bool = False
     """A function runs for each viewer request, before the cache."""
     errors: tuple[ErrorResponse, ...] = ()
@@ -168,7 +169,7 @@ def _distribution(described: dict[str, Any]) -> Distribution:
         aliases=_aliases(config),
         certificate=(config.get("ViewerCertificate") or {}).get("ACMCertificateArn"),
         root_object=config.get("DefaultRootObject") or None,
-        origins=tuple(map(_origin, _items(config.get("Origins")))),
+        origins=_default_origins(config),
         rewrites=_rewrites(config.get("DefaultCacheBehavior") or {}),
         errors=tuple(map(_error_response, _items(config.get("CustomErrorResponses")))),
         behaviors=tuple(
@@ -190,6 +191,14 @@ def _aliases(described: dict[str, Any]) -> tuple[str, ...]:
 def _items(listing: dict[str, Any] | None) -> list[dict[str, Any]]:
     """The items of a list of CloudFront's. A list with the Quantity 0 has no field Items."""
     return (listing or {}).get("Items") or []
+
+
+def _default_origins(config: dict[str, Any]) -> tuple[Origin, ...]:
+    """Other behaviours may have origins of their own, as a load balancer for `/api/*`."""
+    target = (config.get("DefaultCacheBehavior") or {}).get("TargetOriginId")
+    groups = {g["Id"]: [m["OriginId"] for m in _items(g.get("Members"))] for g in _items(config.get("OriginGroups"))}
+    wanted = groups.get(str(target), [target])
+    return tuple(_origin(o) for o in _items(config.get("Origins")) if o["Id"] in wanted)
 
 
 def _origin(described: dict[str, Any]) -> Origin:
