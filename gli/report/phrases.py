@@ -700,6 +700,12 @@ KOREAN: Mapping[str, str] = {
         "다른 계정에 있으면 그곳을 볼 수 있는 역할을 [{1}.aws.roles]에 {0}(으)로 적으세요",
     "{} answered more than the {} characters that are read":
         "{}의 응답이 읽는 한도인 {}자보다 김",
+    "{} answered with more than {} pages": "{}의 응답이 {}페이지보다 많음",
+    "{} answered more than {} MB": "{}의 응답이 {} MB보다 큼",
+    "{} and the calls beside it were answered more than {} MB":
+        "{}와(과) 동시에 실행한 호출의 응답이 합쳐서 {} MB보다 큼",
+    "{} gave the same token for its next page twice": "{}이(가) 다음 페이지의 토큰으로 같은 값을 두 번 줌",
+    "{} was not answered in time": "{}의 응답이 제시간에 오지 않음",
     "{} can't be verified: no system holds the CAs of Amazon RDS; fetch them with `gli rds-roots` ({})":
         "{}을(를) 검증할 수 없음: Amazon RDS의 인증 기관은 어느 시스템에도 없음. `gli rds-roots`로 받으세요({})",
     "{} has more than {} runs for {}":

@@ -6,11 +6,9 @@ Imports boto3 at the first call, not before: a run that asks AWS nothing does no
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import re
 import threading
 from collections import defaultdict
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from gli.common.sentences import phrase
@@ -21,6 +19,7 @@ from gli.observe.engine.aws_credentials import (
     session_as,
     session_of,
 )
+from gli.observe.engine.aws_limits import Call, Together, limit
 from gli.observe.engine.guard import refuse_aws_writes
 from gli.observe.engine.observation import Counts, Unobserved, unknown
 
@@ -35,6 +34,7 @@ CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 10
 _SLOW_S = {"iam": 60, "logs": 30}  # one answer may hold megabytes, or the search of a busy hour
 _AT_ONCE = 4
+_THREADS = 20  # of all services; as many as a run has in flight at its widest
 _FEW = {"cloudfront": 1, "iam": 1, "logs": 2, "route53": 1}  # at once: hard or undocumented low limits
 _DENIED = {
     "AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "Forbidden", "403",
@@ -63,8 +63,6 @@ _NOT_AUTHORIZED = re.compile(r"not authorized to perform:? *([a-z0-9-]+:[A-Za-z0
 _PART_OF: dict[str, Part] = {"route53": "dns", "ecr": "images"}
 """Services of which everything lies in one part's account."""
 
-_counting: contextvars.ContextVar[Counts] = contextvars.ContextVar("counting")
-
 
 class AwsError(Exception):
     """AWS answered with an error that a probe may know how to read, such as `NoSuchBucketPolicy`."""
@@ -86,6 +84,8 @@ class AwsSession:
         self._turns: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
         for service, at_once in _FEW.items():
             self._turns[service] = asyncio.Semaphore(at_once)
+        self._at_once = asyncio.Semaphore(_THREADS)
+        self._together = Together()
         self._answered = False
 
     async def call(
@@ -138,7 +138,6 @@ class AwsSession:
         *,
         joined: bool,
     ) -> dict[str, Any]:
-        _counting.set(observer)
         other = self._environment.other
         if part == "counterpart" and other is not None and other.aws is not None:
             region = region or other.aws.region
@@ -146,9 +145,20 @@ class AwsSession:
         turn = self._turns[service]
         with observer.waiting():
             await turn.acquire()
+            try:
+                await self._at_once.acquire()
+            except BaseException:
+                turn.release()
+                raise
+        call = Call(observer, service, operation, self._together)
+        call.begin()
         try:
-            return await asyncio.to_thread(self._call, service, operation, region, role, parameters, joined=joined)
+            return await asyncio.to_thread(
+                self._call, call, service, operation, region, role, parameters, joined=joined
+            )
         finally:
+            call.stop()
+            self._at_once.release()
             turn.release()
 
     def _role(self, part: Part | None) -> str | None:
@@ -156,6 +166,7 @@ class AwsSession:
 
     def _call(
         self,
+        call: Call,
         service: str,
         operation: str,
         region: str | None,
@@ -176,6 +187,8 @@ class AwsSession:
             raise not_given(error, self._environment.name, self._aws, renewing=self._answered) from None
         except e.ClientError as error:
             raise self._told_apart(service, role, error) from None
+        except e.PaginationError:
+            raise call.endless() from None
         except (e.ConnectTimeoutError, e.ReadTimeoutError) as error:
             raise unknown("timed-out", phrase("{}:{}: {}", service, operation, error)) from None
         except (e.ConnectionError, e.HTTPClientError) as error:
@@ -216,7 +229,7 @@ class AwsSession:
         client = session.client(service, region_name=region, endpoint_url=self._aws.endpoint_url, config=config)
         # First, so that a write is refused before anything else looks at it.
         client.meta.events.register_first("before-call.*.*", refuse_aws_writes)
-        client.meta.events.register("before-send.*.*", partial(_count, service))
+        limit(client)
         client.meta.events.register("response-received.*.*", self._hear)
         if service == "s3control" and self._aws.endpoint_url:
             client.meta.events.register("before-sign.s3-control.*", _without_the_account)
@@ -284,11 +297,6 @@ def _without_the_account(request: Any, **_: Any) -> None:
     account = request.headers.get("x-amz-account-id", "")
     account = account.decode() if isinstance(account, bytes) else account
     request.url = request.url.replace(f"://{account}.", "://", 1)
-
-
-def _count(service: str, **_: Any) -> None:
-    """botocore's `before-send` event: once for each HTTP request, retries included."""
-    _counting.get().count(service)
 
 
 def iam_action(service: str, operation: str) -> str:

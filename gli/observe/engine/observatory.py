@@ -10,6 +10,7 @@ xdist worker) asks the observatory of the controlling process.
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -34,7 +35,6 @@ Seen = TypeVar("Seen")
 RUN_DEADLINE_S = 90.0
 END_S = 4.0
 """How long a run may take to judge and to write its reports after its deadline."""
-_THREADS = 24  # boto3 and AMQP block: as many calls as a run has in flight at its widest
 
 
 class Observations(Protocol):
@@ -50,6 +50,28 @@ class Observations(Protocol):
 def target_name(target: Any) -> str:
     """The name under which a target's observations are kept; empty for the whole environment."""
     return "" if target is None else str(getattr(target, "name", target))
+
+
+class _Daemons(ThreadPoolExecutor):
+    """Runs each piece of work in a daemon thread of its own: a call that hangs takes no other's place, and no end of
+    a run waits for a thread that nothing can cancel.
+    """
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+
+        def work() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(fn(*args, **kwargs))
+                except BaseException as e:  # noqa: BLE001 - who waits for it decides
+                    future.set_exception(e)
+
+        threading.Thread(target=work, name="observe", daemon=True).start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Waits for nobody."""
 
 
 class Observatory:
@@ -81,7 +103,7 @@ class Observatory:
         self._aws = AwsSession(environment, self.clocks)
         self._context = start_blocking_portal("asyncio", name="observatory")
         self._portal: BlockingPortal = self._context.__enter__()
-        self._portal.call(self._widen)
+        self._portal.call(self._free)
         if first is not None:
             self.begin(first)
 
@@ -169,8 +191,8 @@ class Observatory:
                 )
             )
 
-    async def _widen(self) -> None:
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS, thread_name_prefix="observe"))
+    async def _free(self) -> None:
+        asyncio.get_running_loop().set_default_executor(_Daemons())
 
     async def _close(self) -> None:
         for task in self._tasks.values():

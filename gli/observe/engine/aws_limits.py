@@ -1,0 +1,152 @@
+"""The limits of one AWS call: its pages, their size, its end. A call that goes over one is unknown, never cut short.
+
+Source of truth: boto3's events (`before-call`, `before-send`), urllib3's `HTTPResponse.shutdown`.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from gli.common.sentences import phrase
+from gli.observe.engine.observation import Counts, unknown
+
+MOST_PAGES = 500
+MOST_BYTES = 32_000_000
+"""Of all pages of one call."""
+MOST_BYTES_AT_ONCE = 48_000_000
+"""Of all calls under way: an answer takes several times as much memory once it is parsed."""
+_PART_BYTES = 65_536
+
+_under_way: contextvars.ContextVar[Call] = contextvars.ContextVar("under_way")
+
+
+class Together:
+    """How much the calls under way hold together."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def take(self, more: int) -> int:
+        """Adds to the sum and returns it; a negative number gives back."""
+        with self._lock:
+            self._bytes += more
+            return self._bytes
+
+
+class Call:
+    """One call under way, in a thread that nothing can cancel: `stop` ends it at its next request, page or read."""
+
+    def __init__(self, observer: Counts, service: str, operation: str, together: Together) -> None:
+        self._observer, self._service, self._name = observer, service, f"{service}:{operation}"
+        self._together = together
+        self._asked: set[str] = set()
+        self._bytes = 0
+        self._stopped = False
+        self._reading: Any = None
+
+    def begin(self) -> None:
+        """What this thread or task sends from now on belongs to this call."""
+        _under_way.set(self)
+
+    def stop(self) -> None:
+        """Nobody waits for the answer any more. May be called from any thread, and more than once."""
+        self._stopped = True
+        reading = self._reading
+        if reading is not None:
+            with suppress(Exception):  # it has ended meanwhile
+                reading.shutdown()
+        self._together.take(-self._bytes)
+        self._bytes = 0
+
+    def ask(self, asked: str) -> None:
+        """Before each page; raises `Unobserved` where the pages have no end."""
+        self._go_on()
+        if asked in self._asked:
+            raise self.endless()
+        self._asked.add(asked)
+        if len(self._asked) > MOST_PAGES:
+            raise unknown("too-little-data", phrase("{} answered with more than {} pages", self._name, MOST_PAGES))
+
+    def endless(self) -> Exception:
+        """The exception for a token that leads back to a page that was read."""
+        return unknown("too-little-data", phrase("{} gave the same token for its next page twice", self._name))
+
+    def send(self) -> None:
+        """Before each HTTP request, retries included."""
+        self._go_on()
+        self._observer.count(self._service)
+
+    def read(self, raw: Any) -> bytes:
+        """The whole body of an answer; raises `Unobserved` where it is too large."""
+        parts = []
+        self._reading = raw
+        try:
+            for part in raw.stream(_PART_BYTES):
+                self._go_on()
+                self._take(len(part))
+                parts.append(part)
+            self._go_on()  # a read that was shut down ends like a body that is whole
+        except BaseException:
+            raw.close()
+            raise
+        finally:
+            self._reading = None
+        return b"".join(parts)
+
+    def _take(self, more: int) -> None:
+        self._bytes += more
+        together = self._together.take(more)
+        if self._bytes > MOST_BYTES:
+            raise unknown("too-little-data", phrase("{} answered more than {} MB", self._name, MOST_BYTES // 1_000_000))
+        if together > MOST_BYTES_AT_ONCE:
+            raise unknown(
+                "too-little-data",
+                phrase(
+                    "{} and the calls beside it were answered more than {} MB",
+                    self._name,
+                    MOST_BYTES_AT_ONCE // 1_000_000,
+                ),
+            )
+
+    def _go_on(self) -> None:
+        if self._stopped:
+            raise unknown("timed-out", phrase("{} was not answered in time", self._name))
+
+
+def limit(client: Any) -> None:
+    """Binds all that a client of botocore sends and reads to the call that is under way."""
+    client.meta.events.register("before-call.*.*", _ask)
+    client.meta.events.register("before-send.*.*", _send)
+    session = client._endpoint.http_session  # no event of botocore comes before the body is read
+    session.send = partial(_read, session.send)
+
+
+def _ask(params: Any, model: Any, **_: Any) -> None:
+    _under_way.get().ask(repr((model.name, params["url_path"], params["query_string"], params["body"])))
+
+
+def _send(**_: Any) -> None:
+    _under_way.get().send()
+
+
+def _read(send: Any, request: Any) -> Any:
+    """`URLLib3Session.send`, which reads a body whatever its size where it is not told to stream it."""
+    from botocore import exceptions as e
+    from urllib3.exceptions import HTTPError, ReadTimeoutError
+
+    if request.stream_output:
+        return send(request)
+    request.stream_output = True
+    answer = send(request)
+    try:
+        answer._content = _under_way.get().read(answer.raw)
+    except ReadTimeoutError as error:
+        raise e.ReadTimeoutError(endpoint_url=request.url, error=error) from error
+    except HTTPError as error:
+        raise e.ConnectionClosedError(endpoint_url=request.url, error=error, request=request) from error
+    return answer

@@ -1,0 +1,157 @@
+"""Servers that answer without an end or without a measure: each observation is unknown for that reason, and ends."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from gli.config.environments import Aws, Environment
+from gli.observe.engine.observation import Observation, Unobserved
+from gli.observe.engine.observatory import Observatory
+from gli.observe.engine.probe import Observer, probe
+
+Answer = Callable[[BaseHTTPRequestHandler, int], None]
+"""Answers one request, which is the given one of all."""
+
+
+@contextmanager
+def serving(answer: Answer) -> Iterator[int]:
+    """A server on loopback that answers every request so; its port."""
+    asked = iter(range(10**9))
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            with suppress(OSError):
+                answer(self, next(asked))
+
+        do_POST = do_GET
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def whole(handler: BaseHTTPRequestHandler, body: bytes, **headers: str) -> None:
+    handler.send_response(200)
+    for name, value in {"Content-Length": str(len(body)), **headers}.items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+# ---- AWS
+
+
+class Tasks(Observation):
+    """How many tasks a cluster has."""
+
+    number: int
+
+
+@probe(deadline=60)
+async def hostile_tasks(observer: Observer) -> Tasks:
+    """All tasks of the cluster."""
+    answer = await observer.aws.call(observer, "ecs", "list_tasks", cluster="own")
+    return Tasks(number=len(answer["taskArns"]))
+
+
+@probe(deadline=1)
+async def hostile_tasks_soon(observer: Observer) -> Tasks:
+    """All tasks of the cluster, within a second."""
+    answer = await observer.aws.call(observer, "ecs", "list_tasks", cluster="own")
+    return Tasks(number=len(answer["taskArns"]))
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Observatory]:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+
+    def observatory(port: int) -> Observatory:
+        region = Aws(region="ap-northeast-2", endpoint_url=f"http://127.0.0.1:{port}")
+        return Observatory(Environment(name="own", branch="main", aws=region))
+
+    return observatory
+
+
+def page(token: str) -> bytes:
+    return json.dumps({"taskArns": ["arn"], "nextToken": token}).encode()
+
+
+def same_token(handler: BaseHTTPRequestHandler, _: int) -> None:
+    whole(handler, page("again"))
+
+
+def tokens_in_a_circle(handler: BaseHTTPRequestHandler, number: int) -> None:
+    whole(handler, page("ab"[number % 2]))
+
+
+def endless_pages(handler: BaseHTTPRequestHandler, number: int) -> None:
+    whole(handler, page(str(number)))
+
+
+def endless_body(handler: BaseHTTPRequestHandler, _: int) -> None:
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(10**12))
+    handler.end_headers()
+    while True:
+        handler.wfile.write(b" " * 1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (same_token, "ecs:list_tasks gave the same token for its next page twice"),
+        (tokens_in_a_circle, "ecs:list_tasks gave the same token for its next page twice"),
+        (endless_pages, "ecs:list_tasks answered with more than 500 pages"),
+        (endless_body, "ecs:list_tasks answered more than 32 MB"),
+    ],
+)
+def test_aws_without_an_end_is_unknown(aws: Callable[[int], Observatory], answer: Answer, why: str) -> None:
+    with serving(answer) as port:
+        observatory = aws(port)
+        with pytest.raises(Unobserved) as missing:
+            observatory.wait(hostile_tasks)
+        observatory.close()
+    assert missing.value.unknown.cause == "too-little-data"
+    assert missing.value.unknown.message == why
+
+
+def test_aws_that_drips_does_not_keep_the_run(aws: Callable[[int], Observatory]) -> None:
+    ended, gave_up = threading.Event(), []
+
+    def drip(handler: BaseHTTPRequestHandler, _: int) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", "1000")
+        handler.end_headers()
+        for _second in range(60):
+            handler.wfile.write(b" ")
+            if ended.wait(0.5):
+                return
+        gave_up.append(True)
+
+    with serving(drip) as port:
+        observatory = aws(port)
+        with pytest.raises(Unobserved, match="no answer within 1 s"):
+            observatory.wait(hostile_tasks_soon)
+        observatory.close()
+        ended.set()
+    assert not gave_up
