@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psycopg
 import pytest
 
@@ -17,7 +16,7 @@ from gli.config import environments
 from gli.observe.engine import guard
 from gli.observe.engine.dial import Dial
 from gli.observe.engine.guard import WriteRefused
-from gli.observe.engine.http_client import HttpClient
+from gli.observe.engine.http_client import Answer, HttpClient
 from gli.observe.engine.remote_clocks import RemoteClocks
 
 
@@ -127,10 +126,10 @@ def test_a_redis_command_outside_the_list_of_reads_is_refused(command: str) -> N
 def test_an_http_method_that_may_change_something_is_not_sent(
     environment: environments.Environment, method: str
 ) -> None:
-    async def send() -> httpx.Response:
+    async def send() -> Answer:
         client = HttpClient(Dial(environment), RemoteClocks())
         try:
-            return await client.request(method, "https://stg-api.glibiz.com/api/v1/notices/")
+            return await client.request(method, "https://stg-api.glibiz.com/api/v1/notices/", limit=1000)
         finally:
             await client.close()
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
+import tracemalloc
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from gli.config.environments import Aws, Environment
+from gli.observe.edge.http import BODY_LIMIT, HttpExchange, fetch
 from gli.observe.engine.observation import Observation, Unobserved
 from gli.observe.engine.observatory import Observatory
 from gli.observe.engine.probe import Observer, probe
@@ -155,3 +158,72 @@ def test_aws_that_drips_does_not_keep_the_run(aws: Callable[[int], Observatory])
         observatory.close()
         ended.set()
     assert not gave_up
+
+
+# ---- HTTP
+
+
+@probe()
+async def hostile_page(observer: Observer, url: str) -> HttpExchange:
+    """One page."""
+    return await fetch(observer, url)
+
+
+def bomb(handler: BaseHTTPRequestHandler, _: int) -> None:
+    """2 GB of spaces in 2 MB of gzip."""
+    packer = zlib.compressobj(wbits=31)
+    part = packer.compress(b" " * 10_000_000) + packer.flush(zlib.Z_FULL_FLUSH)
+    again = zlib.compressobj(wbits=-15)
+    more = again.compress(b" " * 10_000_000) + again.flush(zlib.Z_FULL_FLUSH)
+    handler.send_response(200)
+    handler.send_header("Content-Encoding", "gzip")
+    handler.send_header("Content-Length", str(len(part) + 200 * len(more)))
+    handler.end_headers()
+    handler.wfile.write(part)
+    for _part in range(200):
+        handler.wfile.write(more)
+
+
+def page_of(size: int) -> Answer:
+    return lambda handler, _: whole(handler, b"x" * size)
+
+
+def packed_page(handler: BaseHTTPRequestHandler, _: int) -> None:
+    packer = zlib.compressobj(wbits=31)
+    whole(handler, packer.compress(b"x" * BODY_LIMIT) + packer.flush(), Content_Encoding="gzip")
+
+
+def broken_coding(handler: BaseHTTPRequestHandler, _: int) -> None:
+    whole(handler, b"plain", Content_Encoding="gzip")
+
+
+def fetched(answer: Answer) -> HttpExchange:
+    with serving(answer) as port:
+        observatory = Observatory(Environment(name="own", branch="main"))
+        try:
+            return observatory.wait(hostile_page, f"http://127.0.0.1:{port}/")
+        finally:
+            observatory.close()
+
+
+@pytest.mark.parametrize("answer", [endless_body, bomb, page_of(BODY_LIMIT + 1)])
+def test_a_page_is_read_to_its_limit_and_no_further(answer: Answer) -> None:
+    tracemalloc.start()
+    try:
+        page = fetched(answer)
+        assert tracemalloc.get_traced_memory()[1] < 60_000_000
+    finally:
+        tracemalloc.stop()
+    assert (page.status, len(page.body), page.cut) == (200, BODY_LIMIT, True)
+    with pytest.raises(Unobserved, match="answered more than the 200000 characters that are read"):
+        _ = page.document
+
+
+@pytest.mark.parametrize("answer", [packed_page, page_of(BODY_LIMIT)])
+def test_a_page_of_the_limit_is_read_whole(answer: Answer) -> None:
+    page = fetched(answer)
+    assert (page.body, page.cut) == ("x" * BODY_LIMIT, False)
+
+
+def test_a_page_that_is_not_in_its_coding_is_an_error() -> None:
+    assert "incorrect header check" in str(fetched(broken_coding).error)

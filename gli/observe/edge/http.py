@@ -182,8 +182,8 @@ async def fetch(
     """Makes one exchange. A failure of the network is part of the fact, not an exception.
 
     `fresh`: use a new connection. `attempts`: try up to so many times, after an error, a 5xx answer or an answer that
-    took longer than `within_s`; the fact has the number of the last attempt. `limit`: how many characters of the body
-    are kept.
+    took longer than `within_s`; the fact has the number of the last attempt. `limit`: how many bytes of the body are
+    read and kept, counted after decompression.
     """
     sent = dict(headers or {}) | ({"Connection": "close"} if fresh else {})
     for attempt in range(1, attempts + 1):
@@ -214,17 +214,17 @@ async def _once(
         return HttpExchange(method=method, url=url, seconds=seconds, attempts=attempt, **fields)
 
     try:
-        answer = await observer.http.request(method, url, headers=headers, extensions={"trace": trace})
+        answer = await observer.http.request(method, url, limit, headers=headers, extensions={"trace": trace})
     except (httpx.HTTPError, httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as e:
         return exchange(error=_why(e))
     finally:
         _keep_phases(observer, marks)
     return exchange(
-        status=answer.status_code,
+        status=answer.status,
         headers={k.lower(): v for k, v in answer.headers.items() if k.lower() != "set-cookie"},
         cookies=tuple(map(_cookie, answer.headers.get_list("set-cookie"))),
-        body=answer.text[:limit],
-        cut=len(answer.text) > limit,
+        body=answer.text,
+        cut=answer.cut,
     )
 
 

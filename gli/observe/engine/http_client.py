@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from gli.observe.engine.guard import refuse_http_writes
@@ -15,7 +17,45 @@ if TYPE_CHECKING:
     from gli.observe.engine.remote_clocks import RemoteClocks
 
 TIMEOUT_S = 5.0
+_CODINGS = ("gzip", "x-gzip", "deflate")
+_ANY_HEADER = zlib.MAX_WBITS | 32  # of gzip or of zlib
 _CONNECTIONS = 40
+_HEADERS = {"User-Agent": "gli-verify", "Accept-Encoding": "gzip, deflate"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer over HTTP, its body decompressed and decoded."""
+
+    status: int
+    headers: httpx.Headers
+    text: str
+    cut: bool
+    """There was more of the body than is kept."""
+
+
+class _Decoded:
+    """A body as it comes in, decompressed (RFC 9110 section 8.4.1) no further than its limit in bytes."""
+
+    def __init__(self, coding: str, limit: int) -> None:
+        self._limit = limit
+        self._decompressor = zlib.decompressobj(_ANY_HEADER) if coding in _CODINGS else None
+        self.body = bytearray()
+        self.cut = False
+
+    def add(self, part: bytes) -> None:
+        """Adds what came in; raises `httpx.DecodingError` where it is not in the coding that it names."""
+        room = self._limit + 1 - len(self.body)  # one more than is kept tells that there is more
+        if self._decompressor is not None:
+            import httpx
+
+            try:
+                part = self._decompressor.decompress(part, room)
+            except zlib.error as e:
+                raise httpx.DecodingError(str(e)) from e
+        self.body += part[:room]
+        self.cut = len(self.body) > self._limit
+        del self.body[self._limit :]
 
 
 class HttpClient:
@@ -25,11 +65,22 @@ class HttpClient:
         self._dial, self._clocks = dial, clocks
         self._client: httpx.AsyncClient | None = None
 
-    async def request(self, method: str, url: str, **options: Any) -> httpx.Response:
-        """One request and its whole answer; raises what httpx and httpcore raise, and `WriteRefused`."""
+    async def request(self, method: str, url: str, limit: int, **options: Any) -> Answer:
+        """One request and its answer, of whose body no more than `limit` bytes are read and decompressed.
+
+        Raises what httpx and httpcore raise, and `WriteRefused`.
+        """
         if self._client is None:
             self._client = _client(self._dial, self._clocks)
-        return await self._client.request(method, url, **options)
+        async with self._client.stream(method, url, **options) as response:
+            coding = response.headers.get("Content-Encoding", "").strip().lower()
+            decoded = _Decoded(coding, limit)
+            async for part in response.aiter_raw():
+                decoded.add(part)
+                if decoded.cut:
+                    break
+        text = bytes(decoded.body).decode(response.encoding or "utf-8", errors="replace")
+        return Answer(response.status_code, response.headers, text, decoded.cut)
 
     async def close(self) -> None:
         """Closes what is kept open."""
@@ -94,6 +145,4 @@ def _client(dial: Dial, clocks: RemoteClocks) -> httpx.AsyncClient:
         async def aclose(self) -> None:
             await self._pool.aclose()
 
-    return httpx.AsyncClient(
-        transport=Transport(), timeout=TIMEOUT_S, headers={"User-Agent": "gli-verify"}, trust_env=False, cookies=None
-    )
+    return httpx.AsyncClient(transport=Transport(), timeout=TIMEOUT_S, headers=_HEADERS, trust_env=False, cookies=None)
