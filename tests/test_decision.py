@@ -290,7 +290,7 @@ def test_a_signer_must_be_a_person(allowed: Release) -> None:
     assert (done.returncode, f"{path.relative_to(allowed.root)} is no sign-off" in done.stderr) == (2, True)
 
 
-def test_a_rejection_needs_no_signature_and_ignored_files_are_reported(strict: Release) -> None:
+def test_a_rejection_needs_no_signature_and_an_unsigned_ok_is_reported(strict: Release) -> None:
     strict.sign()
     code, said = strict.gate()
     assert (code, "PRE-2: the ok of Ada <ada@glibiz.com> does not count: it is not signed" in said) == (3, True), said

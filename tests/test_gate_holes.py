@@ -198,7 +198,7 @@ def test_disabled_assertions_in_one_worker(project: Project) -> None:
     assert (ran.code, ran.outcomes("unknown")) == (1, {"first-check", "second-check"})
 
 
-def test_a_verdict_is_written_without_the_conftest(project: Project) -> None:
+def test_a_run_without_the_conftest_is_not_green(project: Project) -> None:
     project.checks(FAILS)
     held(project.run("--noconftest"))
 

@@ -187,7 +187,7 @@ def test_data_is_encrypted_retained_and_redundant_in_production(stack: Declared)
         assert bucket.deletion == "RetainExceptOnCreate"
 
 
-def test_a_failed_deployment_is_rolled_back_automatically(stack: Declared) -> None:
+def test_a_deployment_without_a_decision_is_rolled_back(stack: Declared) -> None:
     values = {"Environment": stack.environment, "ApiRevision": "a" * 40, "WebsocketRevision": "b" * 40}
     made = Template(ROOT / "infrastructure" / "services.yaml").resources(values)
     services = [r for r in made.values() if r.type == "AWS::ECS::Service"]

@@ -43,18 +43,18 @@ def test_nothing_to_judge_is_no_go() -> None:
     assert judge([], []).verdict == "NO-GO"
 
 
-def test_a_report_on_no_case_counts_for_nothing() -> None:
+def test_a_report_without_a_case_is_ignored() -> None:
     one = case("one")
     assert judge([one], [result(case("two"), Outcome.PASSED)]).verdict == "NO-GO"
 
 
-def test_of_two_reports_on_a_case_the_worse_counts() -> None:
+def test_the_worse_of_two_reports_on_a_case_counts() -> None:
     one = case("one")
     assert worst([result(one, Outcome.PASSED), result(one, Outcome.FAILED)]).outcome is Outcome.FAILED
 
 
 @pytest.mark.parametrize("words", [{"interrupted": "Ctrl-C"}, {"partial": "1 of 2"}])
-def test_a_run_that_is_not_whole_is_no_go_though_all_passed(words: dict[str, str]) -> None:
+def test_an_incomplete_run_is_no_go_even_if_all_passed(words: dict[str, str]) -> None:
     one = case("one")
     assert judge([one], [result(one, Outcome.PASSED)], **words).verdict == "NO-GO"
 
@@ -73,7 +73,7 @@ def test_three_independent_failures_are_three_roots() -> None:
     assert [r.check for r in judged.root_causes] == ["one", "two", "three"]
 
 
-def test_another_targets_failure_explains_nothing() -> None:
+def test_a_failure_of_another_target_is_not_a_cause() -> None:
     root, leaf = case("root", target="user"), case("leaf", target="admin", causes=("root",))
     assert outcomes([root, leaf], [result(root, Outcome.FAILED), result(leaf, Outcome.FAILED)]) == {
         "root[user]": Outcome.FAILED,
@@ -81,13 +81,13 @@ def test_another_targets_failure_explains_nothing() -> None:
     }
 
 
-def test_what_there_is_one_of_explains_every_target() -> None:
+def test_a_failure_of_a_shared_part_explains_every_target() -> None:
     root, leaf = case("root", target="db", shared=True), case("leaf", causes=("root",))
     found = outcomes([root, leaf], [result(root, Outcome.FAILED), result(leaf, Outcome.UNKNOWN)])
     assert found["leaf[api]"] is Outcome.BLOCKED
 
 
-def test_a_cause_that_could_not_be_observed_explains_nothing() -> None:
+def test_an_unobserved_cause_explains_nothing() -> None:
     root, leaf = case("root"), case("leaf", causes=("root",))
     judged = judge([root, leaf], [result(root, Outcome.UNKNOWN), result(leaf, Outcome.FAILED, "expected 1, saw 2")])
     line = next(c for c in judged.checks if c.id == "leaf")
@@ -95,7 +95,7 @@ def test_a_cause_that_could_not_be_observed_explains_nothing() -> None:
     assert line.message == "expected 1, saw 2 (cause unknown: root[api] could not be observed)"
 
 
-def test_what_is_unknown_for_the_same_reason_is_one_root() -> None:
+def test_unknown_cases_with_the_same_reason_are_one_root() -> None:
     one, two, three = case("one"), case("two"), case("three", severity="warn")
     reports = [result(c, Outcome.UNKNOWN, "ecs:DescribeServices is denied") for c in (one, two, three)]
     judged = judge([one, two, three], reports)
@@ -103,7 +103,7 @@ def test_what_is_unknown_for_the_same_reason_is_one_root() -> None:
     assert judged.counts == {"unknown": 3}
 
 
-def test_what_was_expected_and_seen_stays_data_up_to_the_verdict() -> None:
+def test_expected_and_seen_values_stay_data_up_to_the_verdict() -> None:
     """Also if a value contains the separating words, or looks like a reason of the run."""
     one = case("one")
     said = {"expected": "x, saw y", "seen": "incomplete: b"}
@@ -117,7 +117,7 @@ def test_what_was_expected_and_seen_stays_data_up_to_the_verdict() -> None:
     assert [r.kind for r in judged.reasons] == ["failed"]
 
 
-def test_a_blocker_explains_what_it_blocks_and_no_check_of_a_longer_name() -> None:
+def test_a_blocker_does_not_match_a_check_with_a_longer_name() -> None:
     short, long, blocked = case("api-health"), case("api-health-deep"), case("other")
     reports = [result(c, Outcome.FAILED) for c in (short, long)]
     reports.append(result(blocked, Outcome.BLOCKED).but(blocked_by=long.key))

@@ -60,13 +60,13 @@ def fields(template: str) -> list[str]:
     return sorted(field or str(at) for at, field in enumerate(named))
 
 
-def test_every_phrase_has_its_korean_and_every_korean_its_phrase() -> None:
+def test_phrases_and_korean_translations_match_one_to_one() -> None:
     said = templates() | NAMED_ELSEWHERE
     assert {t for t in said - KOREAN.keys() if re.search("[A-Za-z]", t)} == set()
     assert KOREAN.keys() - said == set()
 
 
-def test_korean_has_the_same_values_and_only_names_in_latin() -> None:
+def test_a_translation_has_the_same_values_and_only_names_in_latin() -> None:
     for english, said in KOREAN.items():
         assert fields(said) == fields(english), english
         plain = re.sub(r"\{\d*\}|`[^`]*`", " ", said)
@@ -75,7 +75,7 @@ def test_korean_has_the_same_values_and_only_names_in_latin() -> None:
         assert re.search("[가-힣]", plain) or not SENTENCE.search(english), english
 
 
-def test_a_check_says_what_it_says_as_phrases() -> None:
+def test_checks_use_phrases_for_their_messages() -> None:
     """A bare string in `saw` is a value, so English words in it would stay English in every report."""
     for path in CHECKS:
         for call in calls(path, "saw", "listed", "either", "phrase"):
@@ -83,7 +83,7 @@ def test_a_check_says_what_it_says_as_phrases() -> None:
                 assert not re.search(r"[a-z]{2,} |^[a-z]{3,}$", text), f"{path.name}: {text!r} should be a phrase"
 
 
-def test_a_probe_says_why_something_is_unknown_as_phrases() -> None:
+def test_probes_use_phrases_for_unknown_reasons() -> None:
     for path in [*CHECKS, *ROOT.glob("gli/observe/**/*.py"), *ROOT.glob("gli/run/*.py")]:
         for call in calls(path, "unknown", "Unknown"):
             said = [text for text in bare(call) if " " in text.replace("{}", "")]
@@ -110,7 +110,7 @@ def bare(call: ast.Call) -> Iterator[str]:
             waiting.append(node.elt)
 
 
-def test_our_own_catalogue_says_everything_in_korean_too() -> None:
+def test_our_own_catalogue_is_complete_in_korean() -> None:
     known = catalogue.load(ROOT)
     for check in known.checks.values():
         assert re.search("[가-힣]", check.proves.ko), check.id
@@ -120,7 +120,7 @@ def test_our_own_catalogue_says_everything_in_korean_too() -> None:
             assert re.search("[가-힣]", text.ko), text.en
 
 
-def test_whoever_writes_no_korean_has_a_report_with_english_in_it(project: Project) -> None:
+def test_a_missing_translation_leaves_english_in_the_report(project: Project) -> None:
     rows = "".join(row(i) for i in ("first-check", "second-check"))
     english = "\n".join(line for line in rows.splitlines() if not line.startswith("remedy.ko"))
     project.write("checklists/checks.toml", english)
@@ -138,7 +138,7 @@ def test_whoever_writes_no_korean_has_a_report_with_english_in_it(project: Proje
 # ── phrases ──
 
 
-def test_a_phrase_is_english_text_and_knows_what_it_was_made_from() -> None:
+def test_a_phrase_is_english_text_and_keeps_its_template_and_values() -> None:
     said = saw(phrase("{} open to {}", 5432, listed(["a", "b"])), expected=phrase("{} to take only {}", "db", "api"))
     assert said == "expected db to take only api, saw 5432 open to a and b"
     assert korean.said(said, "en") == str(said)
@@ -146,7 +146,7 @@ def test_a_phrase_is_english_text_and_knows_what_it_was_made_from() -> None:
     assert korean.said(read(said.document()), "ko") == korean.said(said, "ko")
 
 
-def test_what_a_target_says_is_no_template() -> None:
+def test_text_from_a_target_is_not_a_template() -> None:
     hostile = "{0} {} {x.__class__} {{"
     assert korean.said(phrase("200 from {}", hostile), "ko") == f"{hostile}에서 200"
 
@@ -160,7 +160,7 @@ def test_what_a_target_says_is_no_template() -> None:
         {"text": "all is well", "values": ["all", "well"]},
     ],
 )
-def test_a_phrase_that_would_say_something_else_in_another_language_is_its_text_alone(made: dict[str, Any]) -> None:
+def test_a_phrase_that_contradicts_its_text_becomes_plain_text(made: dict[str, Any]) -> None:
     assert read(made).document() == "all is well"
 
 

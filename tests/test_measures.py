@@ -29,7 +29,7 @@ def test_the_newest_value_is_one_of_the_last_minutes() -> None:
         _metrics(12 * STEP).latest("api", "RequestCount")
 
 
-def test_what_was_not_asked_for_is_not_zero() -> None:
+def test_a_missing_metric_is_not_zero() -> None:
     with pytest.raises(Unobserved, match="could not be asked for"):
         _metrics().between("websocket", "RequestCount", TAKEN - STEP, TAKEN)
 
@@ -41,7 +41,7 @@ def test_what_was_not_asked_for_is_not_zero() -> None:
         'ERROR order 4711 could not be paid: KeyError "amount"\n  File "/app/pay.py", line 3',
     ],
 )
-def test_errors_of_one_kind_are_told_without_their_particulars(line: str) -> None:
+def test_errors_of_one_kind_are_grouped_without_their_details(line: str) -> None:
     assert _kind(line) == "ERROR order … could not be paid: KeyError …"
 
 

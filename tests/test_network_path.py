@@ -51,7 +51,7 @@ def subnet(name: str, **change: object) -> dict[str, Subnet]:
     return {name: healthy().subnets[name].model_copy(update=change)}
 
 
-def test_a_healthy_network_lets_all_through() -> None:
+def test_a_healthy_network_allows_every_path() -> None:
     network = healthy()
     assert between(network, TASK, DATABASE, 5432) is None
     assert to_internet(network, TASK, INTERNET, 443) is None
@@ -132,7 +132,7 @@ ENDPOINT = Endpoint(
 
 
 @pytest.mark.parametrize(("peer", "lets_in"), [("sg-task", True), ("sg-other", False)])
-def test_an_endpoint_with_private_dns_takes_the_name_over(peer: str, lets_in: bool) -> None:
+def test_an_endpoint_with_private_dns_replaces_the_public_name(peer: str, lets_in: bool) -> None:
     """The path through the NAT gateway would be open, but the name leads to the endpoint."""
     group = Group(id="sg-endpoint", name="endpoints", ingress=(Rule(peer=peer, ports=(443, 443)),))
     network = changed(endpoints={"vpce-1": ENDPOINT}, groups={"sg-endpoint": group})
@@ -140,7 +140,7 @@ def test_an_endpoint_with_private_dns_takes_the_name_over(peer: str, lets_in: bo
     assert to_service(network, TASK, "ecr.api", INTERNET) is None
 
 
-def test_what_could_not_be_read_is_not_certain() -> None:
+def test_an_unreadable_part_makes_the_path_uncertain() -> None:
     rules = (Rule(peer="pl-unread", ports=(5432, 5432)),)
     network = changed(groups={"sg-data": Group(id="sg-data", name="data", ingress=rules)})
     refusal = between(network, TASK, DATABASE, 5432)

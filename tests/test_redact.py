@@ -63,20 +63,20 @@ def test_a_known_value_is_hidden_in_every_form(form: str) -> None:
         ),
     ],
 )
-def test_a_password_that_nobody_knew_of_is_hidden_too(text: str, hidden: str) -> None:
+def test_an_unknown_password_is_hidden_too(text: str, hidden: str) -> None:
     assert Redactor().text(text) == hidden
 
 
-def test_a_document_is_hidden_whole_and_stays_one() -> None:
+def test_a_redacted_document_stays_valid() -> None:
     document = {"message": f"x {CANARY}", CANARY: [CANARY, 3, None, {"deep": CANARY}]}
     hidden = Redactor([CANARY]).document(document)
     assert CANARY not in json.dumps(hidden, ensure_ascii=False)
     assert hidden == {"message": "x ***", "***": ["***", 3, None, {"deep": "***"}]}
 
 
-def test_what_leaves_is_an_exact_str() -> None:
+def test_redacted_text_is_an_exact_str() -> None:
     class Leaky(str):
-        """An object that must not leave a worker in a report."""
+        """A subclass of str, which must not leave a worker."""
 
     assert type(Redactor().text(Leaky("x"))) is str
 
@@ -87,7 +87,7 @@ def test_a_short_value_does_not_mask_ordinary_words() -> None:
 
 @pytest.mark.parametrize("workers", ["", "-n2"])
 @pytest.mark.parametrize("how", ["assert", "raise", "print", "parameter"])
-def test_a_secret_that_a_check_lets_slip_appears_in_no_sink(project: Project, how: str, workers: str) -> None:
+def test_a_secret_leaked_by_a_check_appears_in_no_sink(project: Project, how: str, workers: str) -> None:
     dsn = f"postgresql://app:{'h' + 'unter22canary'}@db/gli"
     slips = {
         "assert": f"assert False, {dsn!r}",
@@ -107,9 +107,7 @@ WORDS = ("passed", "failed", "verdict", "reasons", "first-check", "pre-deploy", 
 
 
 @pytest.mark.parametrize("word", WORDS)
-def test_a_secret_that_is_spelt_like_a_word_of_the_verdict_leaves_the_verdict_whole(
-    project: Project, word: str
-) -> None:
+def test_a_secret_equal_to_a_word_of_the_verdict_does_not_damage_it(project: Project, word: str) -> None:
     project.write("conftest.py", PROBE)
     project.checks(
         "def test_first_check(target, seen_one): pass\n"
@@ -127,7 +125,7 @@ def test_a_secret_that_is_spelt_like_a_word_of_the_verdict_leaves_the_verdict_wh
     assert again.verdict is not None and again.verdict["counts"] == {"failed": 1, "passed": 1}
 
 
-def test_what_kind_of_no_go_it_is_can_be_read_whatever_is_a_secret(project: Project) -> None:
+def test_the_kind_of_no_go_is_readable_whatever_is_a_secret(project: Project) -> None:
     ran = project.run("-k", "second", "-n2", env={"PGPASSWORD": "partial"})
     assert ran.verdict is not None
     assert ran.verdict["held_by"][0]["kind"] == "partial"
@@ -185,16 +183,16 @@ def test_a_short_value_is_hidden_where_it_stands_alone() -> None:
     assert Redactor(["k3y"]).text("saw k3y, not stg-k3y") == "saw ***, not stg-k3y"
 
 
-def test_what_acts_on_a_terminal_is_spelt_out() -> None:
+def test_terminal_control_characters_are_escaped() -> None:
     assert Redactor().text("a\x1b[2Kb\x07\u202ec\tok") == "a\\u001b[2Kb\\u0007\\u202ec\tok"
 
 
-def test_no_line_is_a_command_of_a_runner(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_line_is_a_ci_runner_command(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.say(["  ::error::pwned", "##[error]pwned", "a :: b"])
     assert capsys.readouterr().out == "  : :error::pwned\n# #[error]pwned\na :: b\n"
 
 
-def test_percent_signs_without_an_end_are_hidden_and_end() -> None:
+def test_endless_percent_encoding_is_hidden_and_terminates() -> None:
     assert Redactor().text("%" + "25" * 5_000) == MASK
 
 
@@ -210,6 +208,6 @@ LONG = {
 
 
 @pytest.mark.parametrize("kind", LONG)
-def test_time_grows_with_the_text_alone(kind: str) -> None:
+def test_redaction_time_is_linear_in_the_text(kind: str) -> None:
     """A quadratic algorithm would take minutes here and exceed the test's time limit."""
     assert len(Redactor(["s3cretvalue"]).text(LONG[kind])) > 0

@@ -102,7 +102,7 @@ def judge(rig: Rig, ended: Ended, old: dict[str, str], new: dict[str, str], bran
 @pytest.mark.parametrize(
     ("when", "line"), sampled([("after", n) for n in (1, 2, 3, 4, 5)] + [("before", n) for n in (2, 5, 6)], 4)
 )
-def test_killed_before_anything_moved_it_is_closed(rig: Rig, when: str, line: int, how: str) -> None:
+def test_killed_before_any_branch_moved_it_is_closed(rig: Rig, when: str, line: int, how: str) -> None:
     old, new = rig.trees(), rig.trees("stg")
     assert killed(rig.promote, when, line)
     ended = rig.recover(how)
@@ -140,7 +140,7 @@ def test_killed_while_some_refuse(parked: tuple[Rig, bytes], when: str, line: in
 
 
 @pytest.mark.parametrize("how", ["resume", "undo"])
-def test_what_another_machine_has_taken_over_is_left_to_it(rig: Rig, how: str) -> None:
+def test_an_operation_taken_over_by_another_machine_is_not_touched(rig: Rig, how: str) -> None:
     assert killed(rig.promote, "after", PUSHING + 3)
     rig.wait_for_orphans()
     old, new, id_ = rig.trees(), rig.trees("stg"), rig.journal()[0].id
@@ -182,7 +182,7 @@ def test_killed_without_tags(tagless: tuple[Rig, bytes], when: str, line: int, h
 
 
 @pytest.mark.parametrize("line", [DECIDED + 1, DECIDED + 2, DECIDED + 4, UNDONE - 1])
-def test_somebody_else_may_undo_what_a_crash_left(
+def test_another_person_may_undo_after_a_crash(
     tagless: tuple[Rig, bytes], line: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig, journal = tagless
@@ -253,7 +253,7 @@ def test_a_rollback_a_reset_or_an_emergency_is_finished_or_undone_as_well(
 
 
 @pytest.mark.parametrize("how", ["resume", "undo"])
-def test_killed_and_then_moved_on_by_somebody_else(tagless: tuple[Rig, bytes], how: str) -> None:
+def test_killed_and_then_a_branch_moved_by_another_person(tagless: tuple[Rig, bytes], how: str) -> None:
     rig, journal = tagless
     path = release_rig.restart(rig, journal)
     old, new = rig.trees("stg"), rig.trees("dev")
@@ -283,7 +283,7 @@ def undone_then_waited(rig: Rig, journal: bytes) -> tuple[Ended, str]:
 
 
 @pytest.mark.parametrize("fence", ["both", "the parked ref alone"])
-def test_what_a_killed_promoter_left_running_can_not_land_after_the_undo(
+def test_processes_of_a_killed_promoter_cannot_land_after_the_undo(
     parked: tuple[Rig, bytes], fence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take_down(monkeypatch, lock_too=fence == "the parked ref alone", parked_ref_too=False)
@@ -291,7 +291,7 @@ def test_what_a_killed_promoter_left_running_can_not_land_after_the_undo(
     assert (ended.code, what) == (1, "old"), ended.said
 
 
-def test_without_either_fence_it_would(parked: tuple[Rig, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_both_fences_a_late_push_lands(parked: tuple[Rig, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     take_down(monkeypatch, lock_too=True, parked_ref_too=True)
     _, what = undone_then_waited(*parked)
     assert what.startswith("mixed"), "the test above can fail"
@@ -312,7 +312,7 @@ def take_down(patch: pytest.MonkeyPatch, *, lock_too: bool, parked_ref_too: bool
         patch.setattr(Mirror, "push", pushed)
 
 
-def test_a_living_promoter_is_named_and_a_dead_ones_processes_are_waited_for(tmp_path: Path) -> None:
+def test_a_living_promoter_is_named_and_processes_of_a_dead_one_are_awaited(tmp_path: Path) -> None:
     with (
         lock.local(tmp_path, "First Person <first@glibiz.com>"),
         pytest.raises(lock.Busy, match=rf"First Person .* \(process {os.getpid()}, since .*\) is at work"),
@@ -332,7 +332,7 @@ def test_a_living_promoter_is_named_and_a_dead_ones_processes_are_waited_for(tmp
         pass
 
 
-def test_a_line_that_was_torn_by_a_crash_is_dropped_and_the_promotion_goes_on(parked: tuple[Rig, bytes]) -> None:
+def test_a_journal_line_torn_by_a_crash_is_dropped_and_the_promotion_continues(parked: tuple[Rig, bytes]) -> None:
     rig, journal = parked
     path = release_rig.restart(rig, journal)
     old, new = rig.trees(), rig.trees("stg")
@@ -356,7 +356,7 @@ TAMPERED: dict[str, Callable[[list[bytes]], list[bytes]]] = {
 
 
 @pytest.mark.parametrize("how", TAMPERED)
-def test_a_journal_that_was_edited_is_refused_and_nothing_is_touched(parked: tuple[Rig, bytes], how: str) -> None:
+def test_an_edited_journal_is_refused_and_no_ref_changes(parked: tuple[Rig, bytes], how: str) -> None:
     rig, journal = parked
     path = release_rig.restart(rig, journal)
     assert killed(lambda: release_rig.push(rig, path), "after", PUSHING + 4)
@@ -368,7 +368,7 @@ def test_a_journal_that_was_edited_is_refused_and_nothing_is_touched(parked: tup
     assert [rig.refs(name) for name in NAMES] == before
 
 
-def test_a_journal_that_cannot_be_written_stops_before_the_next_effect(parked: tuple[Rig, bytes]) -> None:
+def test_an_unwritable_journal_stops_the_operation_before_the_next_effect(parked: tuple[Rig, bytes]) -> None:
     rig, journal = parked
     path = release_rig.restart(rig, journal)
     old, new = rig.trees(), rig.trees("stg")

@@ -61,7 +61,7 @@ def mends(lines: list[str]) -> list[str]:
     return [line.removeprefix("  mend: ") for line in lines if line.startswith("  mend: ")]
 
 
-def test_what_another_machine_left_is_named_with_the_machine_and_its_tags_are_left_alone(rig: Rig) -> None:
+def test_doctor_names_the_machine_of_a_leftover_and_keeps_its_tags(rig: Rig) -> None:
     assert killed(rig.promote, "after", PUSHING + 3)
     rig.wait_for_orphans()
     journal = journals.folder(rig.state)
@@ -78,13 +78,13 @@ def test_what_another_machine_left_is_named_with_the_machine_and_its_tags_are_le
     assert healthy(rig)
 
 
-def test_a_lock_that_names_nobody_is_found(rig: Rig) -> None:
+def test_a_lock_without_a_holder_is_found(rig: Rig) -> None:
     rig.git("gli_root", "update-ref", LOCK, "main")
     code, lines = doctor()
     assert (code, lines[0]) == (1, "refs/gli/lock of gli_root names no holder")
 
 
-def test_after_any_operation_all_is_in_order(rig: Rig) -> None:
+def test_after_any_operation_doctor_finds_no_problem(rig: Rig) -> None:
     assert healthy(rig)
     assert rig.promote().code == 0
     rig.commit("gli_redis", "stg", {"more.txt": "more\n"})
@@ -103,7 +103,7 @@ def test_after_any_operation_all_is_in_order(rig: Rig) -> None:
         (rig.root / "elsewhere").rename(journals.folder(rig.state))
 
 
-def test_what_was_pushed_past_the_gate_is_found(rig: Rig) -> None:
+def test_a_push_past_the_gate_is_found(rig: Rig) -> None:
     commit = rig.commit("gli_redis", "main", {"quick.txt": "quick\n"}, "Restores: " + rig.heads()["gli_redis"])
     code, lines = doctor()
     assert code == 1
@@ -112,7 +112,7 @@ def test_what_was_pushed_past_the_gate_is_found(rig: Rig) -> None:
     assert lines[-1] == "1 to mend"
 
 
-def test_a_missing_tag_and_one_that_was_moved_are_found_and_the_mend_is_a_command(rig: Rig) -> None:
+def test_missing_and_moved_tags_are_found_with_a_command_as_remedy(rig: Rig) -> None:
     assert rig.promote().code == 0
     tag = rig.journal()[-1].detail["tag"]
     meant = rig.heads()
@@ -131,7 +131,7 @@ def test_a_missing_tag_and_one_that_was_moved_are_found_and_the_mend_is_a_comman
     assert healthy(rig)
 
 
-def test_what_a_crash_left_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leftovers_of_a_crash_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GLI_ENV", "own")
     rig = release_rig.make(tmp_path)
@@ -152,7 +152,7 @@ def test_an_edited_journal_is_found(rig: Rig) -> None:
     assert lines[0] == f"the journal {path.stem} was changed"
 
 
-def test_an_emergency_is_a_debt_until_it_is_merged_back_and_seen_by_somebody_else(rig: Rig) -> None:
+def test_an_emergency_is_a_debt_until_merged_back_and_acknowledged_by_another_person(rig: Rig) -> None:
     clone = rig.root / "clones" / "gli_redis"
     subprocess.run(["git", "clone", "--quiet", "--template=", rig.bare("gli_redis"), clone], check=True)
     try:
@@ -174,7 +174,7 @@ def test_an_emergency_is_a_debt_until_it_is_merged_back_and_seen_by_somebody_els
     assert mends(doctor()[1]) == [see]
 
 
-def test_lines_that_the_log_lacks_are_found_and_published(rig: Rig) -> None:
+def test_missing_log_lines_are_found_and_published(rig: Rig) -> None:
     rig.hook("gli_root", "#!/bin/sh\n! grep -q refs/heads/deployments\n")
     assert rig.promote().code == 0
     (rig.bare("gli_root") / "hooks" / "pre-receive").unlink()
@@ -203,7 +203,7 @@ def test_clones_that_are_behind_are_found_and_pulled(rig: Rig) -> None:
         subprocess.run(["rm", "-r", clones], check=True)
 
 
-def test_a_remote_that_is_down_can_not_be_told_and_what_is_wrong_elsewhere_still_is(rig: Rig) -> None:
+def test_a_remote_that_is_down_is_unknown_and_other_problems_are_still_found(rig: Rig) -> None:
     with rig.down("gli_redis"):
         code, lines = doctor()
         assert code == 3
@@ -291,7 +291,7 @@ def test_branches_without_protection_are_found(
     assert healthy(rig)
 
 
-def test_while_somebody_is_at_work_nothing_can_be_told(rig: Rig) -> None:
+def test_during_an_operation_doctor_reports_unknown(rig: Rig) -> None:
     with lock.local(rig.state, "Somebody <somebody@glibiz.com>"):
         ended = CliRunner().invoke(main, ["doctor"])
     assert ended.exit_code == 3

@@ -44,7 +44,7 @@ def pushed(rig: Rig, branch: str = "main", **options: Any) -> Ended:
     return rig.ends(lambda s: push(s, branch, **(asked | options)))
 
 
-def test_the_clones_commits_land_tagged_as_an_emergency_and_the_clones_stay_as_they_are(rig: Rig, fix: Clone) -> None:
+def test_commits_of_the_clones_land_with_an_emergency_tag_and_the_clones_do_not_change(rig: Rig, fix: Clone) -> None:
     commits = {name: fix(name) for name in ("gli_redis", "gli_websocket")}
     before = rig.heads()
     ended = pushed(rig)
@@ -80,7 +80,7 @@ def test_the_debt_stops_promotions_until_main_is_in_stg_and_dev(rig: Rig, fix: C
     assert rig.git("gli_redis", "show", "main:hotfix.txt") == "hot"
 
 
-def test_what_nobody_else_has_seen_stays_a_debt_until_somebody_acknowledges_it(
+def test_the_debt_stays_until_another_person_acknowledges_it(
     rig: Rig, fix: Clone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fix("gli_redis")
@@ -107,7 +107,7 @@ def test_a_push_to_stg_makes_no_tag_and_no_debt(rig: Rig, fix: Clone) -> None:
     assert rig.promote("dev", "stg").code == 0
 
 
-def test_one_refusal_takes_back_the_others(rig: Rig, fix: Clone) -> None:
+def test_one_refusal_undoes_the_other_pushes(rig: Rig, fix: Clone) -> None:
     for name in ("gli_redis", "gli_websocket"):
         fix(name)
     before = rig.trees()
@@ -117,7 +117,7 @@ def test_one_refusal_takes_back_the_others(rig: Rig, fix: Clone) -> None:
     assert rig.trees() == before and rig.leftovers() == set()
 
 
-def test_what_cannot_go_as_it_is_is_refused_with_every_reason(rig: Rig, fix: Clone) -> None:
+def test_an_impossible_emergency_push_is_refused_with_every_reason(rig: Rig, fix: Clone) -> None:
     fix("gli_redis")
     (rig.root / "clones" / "gli_redis" / "app.txt").write_text("half an idea\n")
     fix("gli_websocket")
@@ -130,7 +130,7 @@ def test_what_cannot_go_as_it_is_is_refused_with_every_reason(rig: Rig, fix: Clo
     assert rig.heads() == before
 
 
-def test_without_a_reason_or_anything_to_push_nothing_happens(rig: Rig) -> None:
+def test_without_a_reason_or_new_commits_nothing_is_pushed(rig: Rig) -> None:
     with pytest.raises(UsageError, match="needs its reason"):
         pushed(rig, reason=" ")
     with pytest.raises(UsageError, match="only stg and main"):
@@ -138,7 +138,7 @@ def test_without_a_reason_or_anything_to_push_nothing_happens(rig: Rig) -> None:
     assert "no clone has a commit on main that its remote lacks" in pushed(rig).said
 
 
-def test_a_freeze_does_not_hold_an_emergency_and_is_recorded(rig: Rig, fix: Clone) -> None:
+def test_a_freeze_does_not_stop_an_emergency_but_is_recorded(rig: Rig, fix: Clone) -> None:
     fix("gli_redis")
     assert pushed(rig, frozen="frozen from Fri to Mon").code == 0
     planned = next(e for e in rig.journal() if e.event == "planned")

@@ -82,7 +82,7 @@ def wait_until_still(rig: Rig) -> None:
 
 @pytest.mark.parametrize("way", [("stg", "main"), ("dev", "stg")])
 @pytest.mark.parametrize("line", [PUSHING - 1, PUSHING, PUSHING + 2, PUSHING + 7])
-def test_a_machine_that_was_suspended_takes_nothing_back_and_moves_nothing(
+def test_a_machine_that_was_suspended_neither_undoes_nor_moves_anything(
     rig: Rig, line: int, way: tuple[str, str]
 ) -> None:
     old, new = rig.trees(way[1]), rig.trees(way[0])
@@ -105,7 +105,7 @@ def test_a_machine_that_was_suspended_takes_nothing_back_and_moves_nothing(
     assert healthy(rig), doctor()
 
 
-def test_who_is_at_work_can_not_be_taken_over(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_running_operation_cannot_be_taken_over(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     assert killed(rig.promote, "after", PUSHING)
     rig.wait_for_orphans()
     id_, other = rig.journal()[0].id, elsewhere(rig)
@@ -120,7 +120,7 @@ def test_who_is_at_work_can_not_be_taken_over(rig: Rig, monkeypatch: pytest.Monk
     assert (ended.code, f"{id_} is at work: gli_redis" in ended.said) == (1, True), ended.said
 
 
-def test_a_take_over_is_confirmed_with_what_was_found(rig: Rig) -> None:
+def test_a_take_over_shows_its_findings_and_needs_a_confirmation(rig: Rig) -> None:
     assert killed(rig.promote, "after", PUSHING + 4)
     rig.wait_for_orphans()
     before, id_, said = rig.everything(), rig.journal()[0].id, []
@@ -136,7 +136,7 @@ def test_a_take_over_is_confirmed_with_what_was_found(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("line", range(PUSHING + 1, PUSHING + 4))
-def test_a_take_over_that_dies_is_gone_on_with(rig: Rig, line: int) -> None:
+def test_a_take_over_that_dies_can_be_continued(rig: Rig, line: int) -> None:
     assert killed(rig.promote, "after", PUSHING + 4)
     rig.wait_for_orphans()
     id_, other, old = rig.journal()[0].id, elsewhere(rig), rig.trees("dev")
@@ -148,7 +148,7 @@ def test_a_take_over_that_dies_is_gone_on_with(rig: Rig, line: int) -> None:
     assert rig.leftovers() == set()
 
 
-def test_an_id_that_nobody_knows_and_one_that_has_ended_are_refused(rig: Rig) -> None:
+def test_unknown_and_ended_operation_ids_are_refused(rig: Rig) -> None:
     other = elsewhere(rig)
     assert "no repository knows" in other.take_over("20260101-000000-0000").said
     assert rig.promote().code == 0
@@ -156,7 +156,7 @@ def test_an_id_that_nobody_knows_and_one_that_has_ended_are_refused(rig: Rig) ->
     assert "this machine began" in rig.take_over(rig.journal()[0].id).said
 
 
-def test_undo_on_a_machine_that_has_nothing_half_finished_names_the_one_that_has(rig: Rig) -> None:
+def test_undo_names_the_machine_with_the_unfinished_operation(rig: Rig) -> None:
     assert killed(rig.promote, "after", PUSHING + 4)
     rig.wait_for_orphans()
     ended = elsewhere(rig).recover("undo")
@@ -164,7 +164,7 @@ def test_undo_on_a_machine_that_has_nothing_half_finished_names_the_one_that_has
     assert f"gli promote --take-over {rig.journal()[0].id}" in ended.said
 
 
-def test_doctor_says_how_many_have_moved_and_what_each_machine_has_to_do(rig: Rig) -> None:
+def test_doctor_counts_moved_repositories_and_advises_each_machine(rig: Rig) -> None:
     assert killed(rig.promote, "after", PUSHING + 5)
     rig.wait_for_orphans()
     id_ = rig.journal()[0].id
@@ -185,7 +185,7 @@ def test_doctor_names_a_repository_that_is_at_another_release_than_the_rest(rig:
     assert tag in lines[0]
 
 
-def test_tags_of_an_undone_deployment_prove_nothing(rig: Rig) -> None:
+def test_tags_of_an_undone_deployment_are_not_evidence(rig: Rig) -> None:
     """On a host that keeps tags: no line in the log, no remedy, and the rollback's hold stays."""
     assert rig.promote().code == 0
     assert rig.roll_back(FIRST_TAG).code == 0
@@ -203,7 +203,7 @@ def test_tags_of_an_undone_deployment_prove_nothing(rig: Rig) -> None:
     assert left not in CliRunner().invoke(main, ["log", "--rebuild"]).output
 
 
-def test_where_no_ref_can_be_deleted_a_release_lands_and_one_that_is_refused_is_undone(rig: Rig) -> None:
+def test_releases_and_undos_work_where_no_ref_can_be_deleted(rig: Rig) -> None:
     for name in NAMES:
         update(rig, name, KEEPS_ALL)
     old = rig.trees("stg")
@@ -218,7 +218,7 @@ def test_where_no_ref_can_be_deleted_a_release_lands_and_one_that_is_refused_is_
     assert other.promote().code == 0, "its lock does not hold anybody up"
 
 
-def test_a_lock_that_can_not_be_deleted_is_taken_over_because_its_operation_has_ended(rig: Rig) -> None:
+def test_an_undeletable_lock_is_taken_over_after_its_operation_has_ended(rig: Rig) -> None:
     update(rig, HOME, KEEPS_LOCK)
     assert rig.promote().code == 0
     assert LOCK in rig.refs(HOME)

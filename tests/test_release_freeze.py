@@ -37,13 +37,11 @@ HOLIDAY = Freeze(reason="Seollal", begins="2026-02-14 00:00", ends="2026-02-19 0
         (HOLIDAY, "2027-02-15T09:00:00+09:00", False),
     ],
 )
-def test_a_window_holds_from_its_first_minute_to_the_last_before_its_end(
-    window: Freeze, moment: str, held: bool
-) -> None:
+def test_a_window_includes_its_start_and_excludes_its_end(window: Freeze, moment: str, held: bool) -> None:
     assert frozen([window], datetime.fromisoformat(moment)) == (window if held else None)
 
 
-def test_the_first_window_that_holds_says_why() -> None:
+def test_the_first_active_window_gives_the_reason() -> None:
     open_ = frozen([LUNCH, HOLIDAY, WEEKEND], datetime.fromisoformat("2026-02-15T12:00:00+09:00"))
     assert open_ is HOLIDAY
     assert says(HOLIDAY) == "frozen from 2026-02-14 00:00 to 2026-02-19 09:00 (Asia/Seoul): Seollal"
@@ -62,7 +60,7 @@ def test_the_first_window_that_holds_says_why() -> None:
         ({"timezone": "Asia/Soul"}, "[own.git.freeze.0] timezone = 'Asia/Soul' should be a name of the IANA"),
     ],
 )
-def test_what_is_no_window_is_one_sentence(tmp_path: Path, change: dict[str, str], sentence: str) -> None:
+def test_an_invalid_window_is_one_sentence(tmp_path: Path, change: dict[str, str], sentence: str) -> None:
     keys = {"reason": "nobody is there", "begins": "Fri 17:00", "ends": "Mon 09:00"} | change
     window = "".join(f'{key} = "{value}"\n' for key, value in keys.items())
     text = f'[own]\nbranch = "stg"\ngit.remote = "x/{{repository}}"\n[[own.git.freeze]]\n{window}'

@@ -75,7 +75,7 @@ def a_day(rig: Rig) -> None:
     assert back.code == 0, back.said
 
 
-def test_every_operation_is_one_line_that_says_when_what_who_and_how_it_ended(rig: Rig) -> None:
+def test_every_operation_is_one_line_with_time_action_person_and_result(rig: Rig) -> None:
     a_day(rig)
     lines = log.write(rig.state).read_text().splitlines()
     moment = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d\d\dZ"
@@ -96,7 +96,7 @@ def test_every_operation_is_one_line_that_says_when_what_who_and_how_it_ended(ri
     assert (left, reached) == (second, first), "a rollback goes from one release to the one before"
 
 
-def test_what_landed_on_main_can_be_rebuilt_from_the_tags_alone(rig: Rig) -> None:
+def test_landed_releases_can_be_rebuilt_from_the_tags_only(rig: Rig) -> None:
     a_day(rig)
     landed = [
         line for line in log.write(rig.state).read_text().splitlines() if " deployed " in line or "rolled" in line
@@ -140,7 +140,7 @@ def test_lines_of_another_machine_and_other_files_of_the_branch_stay(rig: Rig) -
     assert (printed.exit_code, printed.output.splitlines()) == (0, there(rig))
 
 
-def test_a_line_of_somebody_else_that_comes_first_is_kept(rig: Rig) -> None:
+def test_a_log_line_pushed_first_by_another_person_is_kept(rig: Rig) -> None:
     other = "2026-01-01T00:00:00.000Z 20260101-000000-abcd refused stg -> main by Other <other@glibiz.com>: no"
     stream = "commit refs/heads/other\ncommitter O <o@glibiz.com> 0 +0000\ndata 1\nO\n"
     rig.git(
@@ -159,7 +159,7 @@ def test_a_line_of_somebody_else_that_comes_first_is_kept(rig: Rig) -> None:
     assert len(there(rig)) == 2
 
 
-def test_what_could_not_be_pushed_is_written_here_and_comes_with_the_next(rig: Rig) -> None:
+def test_a_log_line_that_was_not_pushed_is_kept_and_pushed_with_the_next(rig: Rig) -> None:
     rig.hook("gli_root", "#!/bin/sh\n! grep -q refs/heads/deployments\n")
     assert rig.promote("dev", "stg").code == 0
     with rig.down("gli_root"):
@@ -183,7 +183,7 @@ def test_the_journals_of_years_are_not_read_again(rig: Rig, monkeypatch: pytest.
     assert len(set(seen)) == 2, "its own, and the last one, whose line was there"
 
 
-def test_a_journal_that_was_edited_says_so_in_its_line(rig: Rig) -> None:
+def test_an_edited_journal_is_marked_in_its_log_line(rig: Rig) -> None:
     rig.promote()
     (path,) = journals.folder(rig.state).glob("*.jsonl")
     path.write_text(path.read_text().replace("Second Person", "Another Person"))

@@ -54,7 +54,7 @@ def test_a_file_without_attributes_is_merged_by_lines(rig: Rig) -> None:
     assert '"a": 2' in merged and '"e": 2' in merged
 
 
-def test_union_keeps_the_lines_of_both(rig: Rig) -> None:
+def test_the_union_attribute_keeps_the_lines_of_both_branches(rig: Rig) -> None:
     base = rig.commit(NAME, "stg", {".gitattributes": "CHANGELOG.md merge=union\n", "CHANGELOG.md": "# log\n"})
     rig.git(NAME, "update-ref", "refs/heads/dev", base)
     rig.commit(NAME, "stg", {"CHANGELOG.md": "# log\n- fix\n"})
@@ -63,7 +63,7 @@ def test_union_keeps_the_lines_of_both(rig: Rig) -> None:
     assert rig.git(NAME, "show", "stg:CHANGELOG.md").splitlines() == ["# log", "- fix", "- feature"]
 
 
-def test_a_merge_driver_of_this_machine_is_used_and_one_that_is_missing_is_named(rig: Rig) -> None:
+def test_a_local_merge_driver_is_used_and_a_missing_one_is_named(rig: Rig) -> None:
     both_change(rig, "merge=ours")
     ended = rig.promote("dev", "stg")
     assert ended.code == 1
@@ -74,7 +74,7 @@ def test_a_merge_driver_of_this_machine_is_used_and_one_that_is_missing_is_named
     assert '"a": 2' in merged and '"e": 1' in merged, "ours is kept"
 
 
-def test_a_tag_of_a_tag_is_a_way_back(rig: Rig) -> None:
+def test_a_tag_of_a_tag_is_a_rollback_target(rig: Rig) -> None:
     old = rig.trees()
     assert rig.promote().code == 0
     for name in NAMES:
@@ -106,7 +106,7 @@ def test_a_damaged_mirror_is_made_again(rig: Rig) -> None:
     assert ended.code == 0, ended.said
 
 
-def test_a_log_whose_line_can_not_be_built_takes_no_release_back(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_line_that_cannot_be_built_does_not_undo_a_release(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     from gli.git.command import GitFailed
     from gli.release import log
 
@@ -145,7 +145,7 @@ def test_commits_and_tags_are_signed_as_gits_settings_say(rig: Rig, tmp_path: Pa
 
 @pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs is not installed")
 @pytest.mark.parametrize("installed", [True, False])
-def test_files_of_git_lfs_travel_with_an_emergency_push_or_it_is_refused(
+def test_an_emergency_push_uploads_git_lfs_files_or_is_refused(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, installed: bool
 ) -> None:
     from gli.release.emergency import push
@@ -198,7 +198,7 @@ def test_a_repository_of_sha256_is_promoted(tmp_path: Path) -> None:
     assert len(trees("stg")[0]) == 64
 
 
-def test_pull_brings_submodules_along_and_leaves_those_of_a_person(rig: Rig, tmp_path: Path) -> None:
+def test_pull_updates_submodules_but_not_those_changed_by_a_person(rig: Rig, tmp_path: Path) -> None:
     configure("protocol.file.allow", "always")
     library, work = tmp_path / "library", tmp_path / "work"
     subprocess.run(["git", "init", "-q", "-b", "main", str(library)], check=True)

@@ -65,6 +65,6 @@ def test_the_figures_count_what_landed_and_what_was_rolled_back(rig: Rig) -> Non
         (["deploy-20990101-000000", "--notes"], 1, "is no tag that an operation has made"),
     ],
 )
-def test_what_can_not_be_told_is_said(rig: Rig, arguments: list[str], code: int, said: str) -> None:
+def test_unknown_figures_are_marked_as_unknown(rig: Rig, arguments: list[str], code: int, said: str) -> None:
     ended, text = log(*arguments)
     assert (ended, said in text) == (code, True), text

@@ -48,7 +48,7 @@ def merged_by_pull(rig: Rig, name: str, branch: str, file: str, meanwhile: Calla
     subprocess.run(["rm", "-rf", str(rig.root / "clones")], check=True)
 
 
-def test_what_was_undone_comes_again_also_where_the_undo_was_merged_in_from_the_side(rig: Rig) -> None:
+def test_an_undone_change_is_promoted_again_even_after_a_side_merge_of_the_undo(rig: Rig) -> None:
     def undone() -> None:
         rig.hook("gli_websocket", REFUSE)
         assert rig.promote("dev", "stg").code == 1
@@ -60,7 +60,7 @@ def test_what_was_undone_comes_again_also_where_the_undo_was_merged_in_from_the_
     assert {"next.txt", "mine.txt"} <= set(listing), "nothing of dev or of the clone is left out"
 
 
-def test_a_rollback_that_was_merged_in_from_the_side_takes_nothing_from_staging(rig: Rig) -> None:
+def test_a_rollback_merged_from_a_side_branch_removes_nothing_from_staging(rig: Rig) -> None:
     assert rig.promote().code == 0
     merged_by_pull(rig, "gli_redis", "main", "hotfix.txt", lambda: rig.roll_back(FIRST_TAG))
     assert rig.promote("main", "stg").code == 0
@@ -73,7 +73,7 @@ def test_a_message_that_restores_an_unknown_commit_is_only_a_message(rig: Rig) -
     assert rig.promote("dev", "stg").code == 0
 
 
-def test_one_state_folder_holds_the_operations_of_one_set_of_remotes(rig: Rig) -> None:
+def test_a_state_folder_belongs_to_one_set_of_remotes(rig: Rig) -> None:
     assert rig.promote("dev", "stg").code == 0
     other = replace(rig.settings, remote="/elsewhere/{repository}.git")
     with (
@@ -91,7 +91,7 @@ def test_a_signal_while_branches_move_waits_until_they_have(rig: Rig, at: At, nu
     assert rig.trees() == new
 
 
-def test_a_reader_that_goes_away_stops_nothing(tmp_path: Path) -> None:
+def test_a_closed_output_pipe_does_not_stop_the_promotion(tmp_path: Path) -> None:
     day = Day(tmp_path)
     new = day.rig.trees("dev")
     for name in NAMES:
@@ -114,12 +114,12 @@ EMPTY = {
 
 
 @pytest.mark.parametrize("case", EMPTY)
-def test_what_would_be_taken_for_something_else_is_refused(tmp_path: Path, case: str) -> None:
+def test_empty_and_contradicting_options_are_refused(tmp_path: Path, case: str) -> None:
     arguments, sentence = EMPTY[case]
     assert sentence in Day(tmp_path).gli(*arguments, code=2)
 
 
-def test_a_release_whose_tag_was_moved_is_no_target(rig: Rig) -> None:
+def test_a_release_with_a_moved_tag_is_not_a_rollback_target(rig: Rig) -> None:
     assert rig.promote().code == 0
     tag = rig.journal()[-1].detail["tag"]
     rig.commit("gli_redis", "stg", {"more.txt": "more\n"})
@@ -129,7 +129,7 @@ def test_a_release_whose_tag_was_moved_is_no_target(rig: Rig) -> None:
     assert (ended.code, f"{tag} was moved in gli_redis since it was made" in ended.said) == (1, True), ended.said
 
 
-def test_a_release_that_was_gone_back_to_is_on_hold_no_more(rig: Rig) -> None:
+def test_a_rollback_to_a_release_ends_its_hold(rig: Rig) -> None:
     assert rig.promote().code == 0
     good = rig.journal()[-1].detail["tag"]
     assert rig.roll_back().code == 0, "by mistake"
@@ -141,9 +141,7 @@ def test_a_release_that_was_gone_back_to_is_on_hold_no_more(rig: Rig) -> None:
     assert rig.journal()[1].detail["to"] == good
 
 
-def test_the_release_before_is_the_one_before_in_history_whatever_a_clock_said(
-    rig: Rig, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_previous_release_follows_from_history_not_from_clocks(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     late = clock.now() + timedelta(hours=1)
     monkeypatch.setattr(session, "now", lambda: late)
     assert rig.promote().code == 0
@@ -157,7 +155,7 @@ def test_the_release_before_is_the_one_before_in_history_whatever_a_clock_said(
     assert elsewhere.journal()[1].detail["to"] == second
 
 
-def test_a_clock_that_was_put_back_loses_no_line_of_the_log(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_log_line_is_lost_after_a_clock_goes_back(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     late = clock.now() + timedelta(hours=1)
     monkeypatch.setattr(session, "now", lambda: late)
     assert rig.promote("dev", "stg").code == 0
@@ -168,7 +166,7 @@ def test_a_clock_that_was_put_back_loses_no_line_of_the_log(rig: Rig, monkeypatc
     assert rig.git("gli_root", "show", f"deployments:{log.FILE}").splitlines()[-2:] == lines[-2:]
 
 
-def test_a_hold_is_a_hold_while_any_repository_has_its_tag(rig: Rig) -> None:
+def test_a_hold_lasts_while_any_repository_has_its_tag(rig: Rig) -> None:
     assert rig.promote().code == 0
     assert rig.roll_back().code == 0
     tag = rig.journal()[-1].detail["tag"]
@@ -178,7 +176,7 @@ def test_a_hold_is_a_hold_while_any_repository_has_its_tag(rig: Rig) -> None:
     assert (ended.code, f"taken off main by {tag}" in ended.said) == (1, True), ended.said
 
 
-def test_a_freeze_that_begins_while_somebody_is_asked_holds(rig: Rig) -> None:
+def test_a_freeze_that_begins_during_a_question_stops_the_promotion(rig: Rig) -> None:
     asked: list[Request] = []
 
     def slowly(request: Request) -> Approval:
@@ -195,7 +193,7 @@ def test_a_freeze_that_begins_while_somebody_is_asked_holds(rig: Rig) -> None:
     assert "parking" not in rig.names()
 
 
-def test_an_approval_is_of_one_operation_on_one_state(rig: Rig) -> None:
+def test_an_approval_is_valid_for_one_operation_on_one_state(rig: Rig) -> None:
     ids: list[str] = []
 
     def no(request: Request) -> Approval:
@@ -230,7 +228,7 @@ def test_nobody_acknowledges_their_own_emergency_under_another_name(rig: Rig, mo
     subprocess.run(["rm", "-rf", str(rig.root / "clones")], check=True)
 
 
-def test_a_stuck_undo_ends_once_somebody_has_put_the_tree_back(rig: Rig, at: At) -> None:
+def test_a_stuck_undo_ends_after_a_person_restores_the_tree(rig: Rig, at: At) -> None:
     old = rig.trees()
     rig.hook("gli_redis", REFUSE)
     at("decided", lambda: rig.commit("gli_database", "main", {"theirs.txt": "theirs\n"}))
@@ -253,14 +251,14 @@ def test_a_stuck_undo_ends_once_somebody_has_put_the_tree_back(rig: Rig, at: At)
     assert rig.trees() == old
 
 
-def test_a_log_branch_that_can_not_be_made_stops_no_release(rig: Rig) -> None:
+def test_a_log_branch_that_cannot_be_created_does_not_stop_a_release(rig: Rig) -> None:
     rig.git("gli_root", "update-ref", "refs/heads/deployments/in-the-way", "main")
     assert rig.promote("dev", "stg").code == 0
     assert rig.trees("stg") == rig.trees("dev")
     assert any("the log is written here, but not on gli_root" in line for line in rig.told)
 
 
-def test_after_a_while_nothing_is_tried_again(rig: Rig, at: At, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retries_end_after_a_time_limit(rig: Rig, at: At, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "LONGEST_S", 0.0)
     old, down = rig.trees(), rig.down("gli_redis")
     at("pushing", lambda: down.__enter__())
@@ -279,7 +277,7 @@ def promoted(opened: session.Session, rig: Rig) -> Any:
     return promote(opened, "stg", "main", approve=lambda r: yes, gate=lambda h: rig.gate(), frozen=lambda: None)
 
 
-def test_a_line_of_the_log_that_somebody_wrote_by_hand_stays_a_line(rig: Rig) -> None:
+def test_a_handwritten_log_line_is_kept(rig: Rig) -> None:
     def logs() -> list[list[str]]:
         shown = rig.git("gli_root", "show", f"deployments:{log.FILE}")
         return [(rig.state / log.FILE).read_text().splitlines(), shown.splitlines()]
@@ -300,7 +298,7 @@ def _whole(text: str) -> str:
     return f"{head}M 100644 inline {log.FILE}\ndata {len(text.encode())}\n{text}\n"
 
 
-def test_an_emergency_push_looks_at_every_work_tree_and_at_a_rebase(rig: Rig) -> None:
+def test_an_emergency_push_checks_every_work_tree_and_a_rebase_in_progress(rig: Rig) -> None:
     clone, beside = rig.root / "clones" / "gli_redis", rig.root / "clones" / "beside"
     git = ["git", "-C", str(clone)]
     subprocess.run(["git", "clone", "-q", "-b", "stg", str(rig.bare("gli_redis")), str(clone)], check=True)
@@ -318,7 +316,7 @@ def test_an_emergency_push_looks_at_every_work_tree_and_at_a_rebase(rig: Rig) ->
     subprocess.run(["rm", "-rf", str(rig.root / "clones")], check=True)
 
 
-def test_what_a_reset_took_off_does_not_come_back_with_an_emergency(rig: Rig) -> None:
+def test_an_emergency_push_does_not_restore_commits_removed_by_a_reset(rig: Rig) -> None:
     assert rig.promote().code == 0
     clone = rig.root / "clones" / "gli_redis"
     subprocess.run(["git", "clone", "-q", "-b", "main", str(rig.bare("gli_redis")), str(clone)], check=True)
@@ -382,7 +380,7 @@ def _journal(rig: Rig, name: str) -> Path:
 
 
 @pytest.mark.parametrize("case", ODD)
-def test_nothing_that_lies_there_ends_in_a_traceback(project: Rig, case: str) -> None:
+def test_no_unexpected_file_causes_a_traceback(project: Rig, case: str) -> None:
     ODD[case](project)
     for arguments in (
         ["doctor"],
@@ -408,13 +406,13 @@ def test_a_file_for_a_folder_or_a_folder_for_a_file_is_one_sentence(tmp_path: Pa
     day.gli("log")
 
 
-def test_a_stray_tag_is_no_emergency(project: Rig) -> None:
+def test_a_stray_tag_is_not_an_emergency(project: Rig) -> None:
     project.git("gli_redis", "update-ref", "refs/tags/emergency-exit", "dev")
     assert called("doctor") == (0, "all 8 repositories are in order\n")
     assert called("promote", "dev", "stg", "--yes")[0] == 0
 
 
-def test_doctor_finds_a_branch_that_is_gone_and_what_was_parked_and_left(project: Rig) -> None:
+def test_doctor_finds_a_missing_branch_and_leftover_parked_refs(project: Rig) -> None:
     project.git("gli_redis", "update-ref", "-d", "refs/heads/dev")
     project.git("gli_database", "update-ref", "refs/promotions/20260101-000000-0000/main", "main")
     code, output = called("doctor")
@@ -426,7 +424,7 @@ def test_doctor_finds_a_branch_that_is_gone_and_what_was_parked_and_left(project
     assert "gli_database" not in called("doctor")[1]
 
 
-def test_a_rollback_that_is_done_ends_with_0_whatever_can_not_be_told_of_it(tmp_path: Path) -> None:
+def test_a_completed_rollback_exits_with_0_even_if_details_are_unknown(tmp_path: Path) -> None:
     day = Day(tmp_path)
     assert day.project.run("--phase=pre-deploy").code == 0
     day.gli("promote", "stg", "main", "--approve", day.id("promote", "stg", "main"), "--approved-by", "Second")

@@ -63,7 +63,7 @@ def test_the_tree_that_was_verified_lands_on_main_with_its_tag_and_the_history_o
     assert rig.leftovers() == set()
 
 
-def test_the_tag_says_who_what_and_on_which_verdict_and_names_a_line_of_the_journal(rig: Rig) -> None:
+def test_the_tag_has_person_commits_verdict_and_journal_line(rig: Rig) -> None:
     rig.promote()
     events = rig.journal()
     tag = events[-1].detail["tag"]
@@ -84,9 +84,7 @@ for name in {others}; do git --git-dir="$GIT_DIR/../$name.git" rev-parse main; d
 
 
 @pytest.mark.parametrize("hooks", ["can be executed", "can not be executed"])
-def test_the_log_repository_moves_last_in_one_push_with_the_line_of_the_log_and_the_lock(
-    tmp_path: Path, hooks: str
-) -> None:
+def test_the_log_repository_moves_last_in_one_push_with_log_line_and_lock(tmp_path: Path, hooks: str) -> None:
     rig = release_rig.make(tmp_path)
     if hooks == "can not be executed":  # as on a file system mounted noexec: git would not run the hook
         hook = rig.state / "mirrors" / f"{HOME}.git" / "hooks" / "pre-push"
@@ -116,7 +114,7 @@ def test_the_log_repository_moves_last_in_one_push_with_the_line_of_the_log_and_
 FIRST = "gli_database"
 
 
-def test_what_moves_first_is_there_before_any_other_one_is_sent(tmp_path: Path) -> None:
+def test_the_first_repository_lands_before_any_other_push(tmp_path: Path) -> None:
     rig = release_rig.make(tmp_path)
     rig.moves_first = [FIRST]
     rig.hook(FIRST, release_rig.SLOW)
@@ -131,7 +129,7 @@ def test_what_moves_first_is_there_before_any_other_one_is_sent(tmp_path: Path) 
     assert rig.leftovers() == set()
 
 
-def test_why_it_was_refused_is_told_without_colours_and_control_characters(
+def test_the_reason_of_a_refusal_has_no_control_characters(
     rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     settings = tmp_path / "gitconfig"
@@ -144,7 +142,7 @@ def test_why_it_was_refused_is_told_without_colours_and_control_characters(
     assert not [line for line in (ended.said, *rig.told) if not line.replace("\n", "").isprintable()]
 
 
-def test_where_what_moves_first_is_refused_nothing_has_moved(tmp_path: Path) -> None:
+def test_a_refusal_of_the_first_repository_moves_nothing(tmp_path: Path) -> None:
     rig = release_rig.make(tmp_path)
     rig.moves_first = [FIRST]
     rig.hook(FIRST, REFUSE)
@@ -160,7 +158,7 @@ def test_where_what_moves_first_is_refused_nothing_has_moved(tmp_path: Path) -> 
     assert rig.promote().code == 0
 
 
-def test_a_log_that_may_not_be_pushed_does_not_stop_a_release(rig: Rig) -> None:
+def test_a_refused_log_push_does_not_stop_a_release(rig: Rig) -> None:
     new = rig.trees("stg")
     rig.hook(HOME, "#!/bin/sh\n! grep -q refs/heads/deployments\n")
     ended = rig.promote()
@@ -174,14 +172,14 @@ def test_a_log_that_may_not_be_pushed_does_not_stop_a_release(rig: Rig) -> None:
     ]
 
 
-def test_for_whom_one_waits_is_said(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_awaited_repository_is_named(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gli.release.repositories.WAITING_S", 0.3)
     rig.hook("gli_redis", release_rig.SLOW.replace("0.2", "1"))
     assert rig.promote().code == 0
     assert "waiting for gli_root, gli_redis ..." in rig.told, "gli_root's turn comes after gli_redis"
 
 
-def test_nobodys_clone_is_looked_at(rig: Rig) -> None:
+def test_a_promotion_reads_no_clone(rig: Rig) -> None:
     assert not (rig.root / "clones").exists()
     assert rig.promote().code == 0
 
@@ -235,7 +233,7 @@ def test_main_with_a_change_that_stg_lacks_is_refused_until_it_is_merged_back(ri
     assert rig.trees() == rig.trees("stg")
 
 
-def test_a_file_whose_name_is_no_utf8_is_named_all_the_same(rig: Rig) -> None:
+def test_a_file_name_that_is_not_utf8_is_still_shown(rig: Rig) -> None:
     for branch in ("dev", "stg"):
         lines = f"commit refs/heads/{branch}\ncommitter A <a@glibiz.com> 1 +0000\ndata 0\nfrom refs/heads/{branch}^0\n"
         command = ["git", "--git-dir", str(rig.bare("gli_redis")), "fast-import", "--quiet"]
@@ -246,14 +244,14 @@ def test_a_file_whose_name_is_no_utf8_is_named_all_the_same(rig: Rig) -> None:
     assert r"\xc7\xd1.txt" in (rig.state / "deployment.log").read_text()
 
 
-def test_a_name_that_is_no_commit_is_no_conflict(rig: Rig) -> None:
+def test_a_name_without_a_commit_is_not_a_conflict(rig: Rig) -> None:
     rig.promote()
     mirror = Mirror(rig.settings.repositories[0], rig.state / "mirrors" / "gli_root.git")
     with pytest.raises(GitFailed, match="one of the two is no commit"):
         mirror.merge("main", "nothing-of-this-name")
 
 
-def test_a_repository_without_the_branch_is_named_though_it_once_had_it(rig: Rig) -> None:
+def test_a_repository_that_lost_the_branch_is_named(rig: Rig) -> None:
     assert rig.promote("dev", "stg").code == 0
     for branch in ("dev", "stg"):
         rig.git("gli_redis", "update-ref", "-d", f"refs/heads/{branch}")
@@ -275,7 +273,7 @@ def test_branches_without_a_commit_in_common_are_refused(rig: Rig) -> None:
     assert (ended.code, ended.said) == (1, "gli_redis: dev and stg have no commit in common")
 
 
-def test_everything_that_stands_against_it_is_said_at_once(rig: Rig) -> None:
+def test_all_obstacles_are_reported_together(rig: Rig) -> None:
     rig.commit("gli_redis", "main", {"app.txt": "one\ntwo\nthird\n"})
 
     def no(heads: Heads) -> Evidence:
@@ -299,7 +297,7 @@ def test_only_the_commits_of_the_verdict_are_moved(rig: Rig) -> None:
     assert rig.promote(gate=lambda heads: Evidence(fewer, {})).code == 1
 
 
-def test_a_freeze_can_be_overridden_and_that_is_recorded(rig: Rig) -> None:
+def test_a_freeze_override_is_recorded(rig: Rig) -> None:
     ended = rig.promote(frozen="frozen from Fri to Mon", choices=Choices(override_freeze="CVE-2026-1"))
     assert ended.code == 0, ended.said
     message = rig.git(
@@ -308,7 +306,7 @@ def test_a_freeze_can_be_overridden_and_that_is_recorded(rig: Rig) -> None:
     assert (trailer(message) or {})["override_freeze"] == {"window": "frozen from Fri to Mon", "reason": "CVE-2026-1"}
 
 
-def test_a_dry_run_says_what_would_be_and_leaves_nothing(rig: Rig) -> None:
+def test_a_dry_run_shows_the_plan_and_leaves_no_refs(rig: Rig) -> None:
     before = rig.everything()
 
     def never(request: Request) -> Approval:
@@ -320,7 +318,7 @@ def test_a_dry_run_says_what_would_be_and_leaves_nothing(rig: Rig) -> None:
     assert not list(rig.state.glob("journal/*"))
 
 
-def test_a_no_moves_nothing_and_is_in_the_journal(rig: Rig) -> None:
+def test_the_answer_no_moves_nothing_and_is_in_the_journal(rig: Rig) -> None:
     def no(request: Request) -> Approval:
         raise Refused("not confirmed")
 
@@ -330,7 +328,7 @@ def test_a_no_moves_nothing_and_is_in_the_journal(rig: Rig) -> None:
     assert rig.everything() == before
 
 
-def test_what_is_there_already_is_not_promoted_again(rig: Rig) -> None:
+def test_commits_already_on_the_target_are_not_promoted_again(rig: Rig) -> None:
     assert rig.promote().code == 0
     ended = rig.promote()
     assert (ended.code, "there is nothing to promote" in ended.said) == (1, True)
@@ -348,7 +346,7 @@ def test_an_undone_promotion_does_not_make_the_next_merge_leave_the_change_out(r
     assert rig.trees("stg") == developed
 
 
-def test_the_second_of_a_tag_that_exists_is_the_next_one(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_existing_tag_name_gets_the_next_number(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     moment = clock.now().replace(microsecond=0)
     monkeypatch.setattr("gli.release.session.now", lambda: moment)
     rig.git("gli_redis", "tag", f"{moment:deploy-%Y%m%d-%H%M%S}", "main")
@@ -362,7 +360,7 @@ def held(rig: Rig, holder: lock.Holder) -> None:
     rig.git("gli_root", "update-ref", LOCK, blob)
 
 
-def test_a_lock_of_another_machine_is_respected_with_its_holders_name_until_it_is_taken_over(rig: Rig) -> None:
+def test_a_lock_of_another_machine_is_respected_and_its_holder_named(rig: Rig) -> None:
     theirs = replace(lock.Holder.this_process("20260101-000000-0000", "First Person <first@glibiz.com>"), host="laptop")
     held(rig, theirs)
     ended = rig.promote()
@@ -381,7 +379,7 @@ def test_a_lock_that_this_machine_left_is_taken_over_at_once(rig: Rig) -> None:
     assert rig.leftovers() == set()
 
 
-def test_a_lock_that_is_made_in_between_refuses_the_later_one(rig: Rig, at: Callable[..., None]) -> None:
+def test_a_lock_created_meanwhile_stops_the_later_operation(rig: Rig, at: Callable[..., None]) -> None:
     at("planned", lambda: held(rig, lock.Holder.this_process("x", "First Person <first@glibiz.com>")))
     ended = rig.promote()
     assert (ended.code, "another operation holds refs/gli/lock of gli_root" in ended.said) == (1, True), ended.said
@@ -505,9 +503,7 @@ def test_a_remote_that_comes_back_in_time_does_not_stop_the_promotion(
     assert "failed" in rig.names()
 
 
-def test_a_branch_that_somebody_moves_on_while_others_are_refused_is_left_to_people(
-    rig: Rig, at: Callable[..., None]
-) -> None:
+def test_a_branch_moved_by_a_person_during_a_refusal_is_left_to_people(rig: Rig, at: Callable[..., None]) -> None:
     rig.hook("gli_redis", REFUSE)
     old = rig.trees()
     theirs: list[str] = []

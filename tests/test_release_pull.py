@@ -104,7 +104,7 @@ def _copy(source: Path, target: Path) -> None:
     subprocess.run(["cp", "-a", source, target], check=True)
 
 
-def test_every_clone_gets_what_its_remote_has_and_the_second_time_nothing_is_left_to_do(workspace: Workspace) -> None:
+def test_every_clone_is_updated_and_a_second_pull_does_nothing(workspace: Workspace) -> None:
     for name in NAMES[1:]:
         workspace.rig.commit(name, "main", {"new.txt": "new\n"})
     workspace.rig.commit(NAMES[2], "main", {"new.txt": "newer\n"})
@@ -129,7 +129,7 @@ def test_every_clone_gets_what_its_remote_has_and_the_second_time_nothing_is_lef
     assert workspace.pull("main")[1][-1] == "main: 8 up to date"
 
 
-def test_what_belongs_to_somebody_is_reported_and_left_as_it_is_and_the_others_are_pulled(workspace: Workspace) -> None:
+def test_a_clone_with_local_work_is_reported_and_kept_and_the_others_are_pulled(workspace: Workspace) -> None:
     rig, clones = workspace.rig, workspace.clones
     for name in NAMES:
         rig.commit(name, "main", {"app.txt": "theirs\n"})
@@ -170,13 +170,13 @@ def test_what_belongs_to_somebody_is_reported_and_left_as_it_is_and_the_others_a
     assert workspace.git("gli_redis", "symbolic-ref", "--short", "HEAD") == "feature"
 
 
-def test_one_that_was_left_alone_is_exit_code_1(workspace: Workspace) -> None:
+def test_a_skipped_clone_gives_exit_code_1(workspace: Workspace) -> None:
     workspace.rig.commit("gli_redis", "main", {"app.txt": "theirs\n"})
     workspace.git("gli_redis", "switch", "--quiet", "--detach")
     assert workspace.pull("main")[0] == 1
 
 
-def test_changes_and_commits_of_ones_own_are_fine_where_nothing_waits(workspace: Workspace) -> None:
+def test_local_changes_and_commits_are_fine_if_nothing_is_to_pull(workspace: Workspace) -> None:
     workspace.commit("gli_redis")
     (workspace.clones / "gli_redis" / "app.txt").write_text("changed\n")
     code, lines = workspace.pull("main")
@@ -193,7 +193,7 @@ def test_an_untracked_file_in_the_way_stays(workspace: Workspace) -> None:
     assert (workspace.clones / "gli_redis" / "new.txt").read_text() == "mine\n"
 
 
-def test_a_clone_that_is_not_as_it_should_be_is_left_alone_and_no_remote_is_blamed(workspace: Workspace) -> None:
+def test_a_broken_clone_is_skipped_and_its_remote_is_not_blamed(workspace: Workspace) -> None:
     workspace.git("gli_redis", "remote", "rename", "origin", "elsewhere")
     (workspace.clones / "gli_database" / ".git" / "HEAD").unlink()
     code, lines = workspace.pull("main")
@@ -214,7 +214,7 @@ def test_an_ignored_file_in_the_way_stays(workspace: Workspace) -> None:
     assert (workspace.clones / "gli_redis" / ".env").read_text() == "SECRET=mine\n"
 
 
-def test_a_branch_in_another_work_tree_is_not_pulled_away_under_it(workspace: Workspace) -> None:
+def test_a_branch_checked_out_in_another_work_tree_is_not_moved(workspace: Workspace) -> None:
     workspace.rig.commit("gli_redis", "main", {"app.txt": "theirs\n"})
     workspace.git("gli_redis", "switch", "--quiet", "--create", "feature")
     workspace.git("gli_redis", "worktree", "add", "--quiet", "../other", "main")
@@ -225,7 +225,7 @@ def test_a_branch_in_another_work_tree_is_not_pulled_away_under_it(workspace: Wo
     assert workspace.git("gli_redis", "rev-parse", "main") == before
 
 
-def test_a_branch_that_a_clone_does_not_have_yet_is_made_and_one_that_the_remote_lacks_is_said(
+def test_a_new_branch_is_created_and_a_branch_missing_on_the_remote_is_reported(
     workspace: Workspace,
 ) -> None:
     workspace.rig.git("gli_redis", "update-ref", "-d", "refs/heads/stg")
@@ -236,7 +236,7 @@ def test_a_branch_that_a_clone_does_not_have_yet_is_made_and_one_that_the_remote
     assert workspace.git("gli_root", "rev-parse", "stg") == workspace.rig.refs("gli_root")["refs/heads/stg"]
 
 
-def test_what_is_missing_is_cloned_where_that_is_asked_for(workspace: Workspace) -> None:
+def test_missing_clones_are_made_on_request(workspace: Workspace) -> None:
     shutil.rmtree(workspace.clones / "gli_redis")
     code, lines = workspace.pull("dev", "--clone")
     assert code == 0
@@ -245,7 +245,7 @@ def test_what_is_missing_is_cloned_where_that_is_asked_for(workspace: Workspace)
     assert workspace.heads("refs/heads/dev") == workspace.rig.heads("dev")
 
 
-def test_a_hook_may_call_it(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_git_hook_may_call_pull(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     workspace.rig.commit("gli_redis", "main", {"app.txt": "theirs\n"})
     monkeypatch.setenv("GIT_DIR", str(workspace.clones / "gli_root" / ".git"))
     monkeypatch.setenv("GIT_INDEX_FILE", str(workspace.clones / "gli_root" / ".git" / "index"))
@@ -265,7 +265,7 @@ def test_bad_input_is_one_sentence(workspace: Workspace, arguments: list[str], s
     assert sentence in lines[-1]
 
 
-def test_ctrl_c_leaves_no_process_and_no_lock_and_the_next_pull_does_it(workspace: Workspace, tmp_path: Path) -> None:
+def test_ctrl_c_leaves_no_process_and_no_lock_and_the_next_pull_works(workspace: Workspace, tmp_path: Path) -> None:
     ssh = tmp_path / "ssh"
     ssh.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/$$.pid\nexec sleep 60\n")
     ssh.chmod(0o755)
@@ -300,7 +300,7 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def test_as_it_is_typed_it_starts_without_what_it_does_not_need_and_does_the_same(workspace: Workspace) -> None:
+def test_the_pull_command_starts_without_unneeded_imports_and_works_the_same(workspace: Workspace) -> None:
     def typed(*arguments: str, environment: str) -> subprocess.CompletedProcess[str]:
         program = f"import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); {START}"
         return subprocess.run(

@@ -24,7 +24,7 @@ def first_trees(rig: Rig) -> dict[str, str]:
     return {name: rig.tree(name, FIRST_TAG) for name in NAMES}
 
 
-def test_forward_puts_the_old_tree_on_top_and_passes_where_history_may_not_be_rewritten(rig: Rig) -> None:
+def test_a_forward_rollback_commits_the_old_tree_and_works_under_protection_rules(rig: Rig) -> None:
     for name in NAMES:
         rig.git(name, "config", "receive.denyNonFastForwards", "true")
     bad = rig.heads()
@@ -44,7 +44,7 @@ def test_forward_puts_the_old_tree_on_top_and_passes_where_history_may_not_be_re
     assert "Reason: it broke" in message and f"Roll back to {FIRST_TAG}" in message
 
 
-def test_a_reason_that_is_no_utf8_stops_nothing(rig: Rig) -> None:
+def test_a_reason_that_is_not_utf8_does_not_stop_a_rollback(rig: Rig) -> None:
     reason = os.fsdecode("고장".encode("euc-kr"))
     assert rig.roll_back(reason=reason).code == 0
     assert rig.journal()[0].detail["reason"] == reason
@@ -53,14 +53,14 @@ def test_a_reason_that_is_no_utf8_stops_nothing(rig: Rig) -> None:
     assert rig.roll_back(FIRST_TAG).code == 1, "the next one reads that line, and writes its own"
 
 
-def test_migrations_that_the_database_keeps_have_to_be_acknowledged(rig: Rig) -> None:
+def test_migrations_that_stay_in_the_database_must_be_acknowledged(rig: Rig) -> None:
     ended = rig.roll_back(acknowledge_migrations=False)
     assert ended.code == 1
     assert "gli_api-server notices.0002_more" in ended.said and "--ack-migrations" in ended.said
     assert rig.names() == ["opened", "refused"]
 
 
-def test_what_was_rolled_back_is_on_hold_until_it_is_reinstated_whole(rig: Rig) -> None:
+def test_a_rolled_back_release_is_on_hold_until_it_is_reinstated_completely(rig: Rig) -> None:
     staged = rig.trees("stg")
     assert rig.roll_back().code == 0
     held = rig.promote()
@@ -95,7 +95,7 @@ def test_a_hotfix_on_top_of_a_rollback_is_merged_back_without_the_rollback(rig: 
     assert rig.trees() == merged
 
 
-def test_previous_is_told_by_content_and_passes_over_what_was_taken_off(rig: Rig) -> None:
+def test_previous_follows_from_content_and_skips_rolled_back_releases(rig: Rig) -> None:
     assert rig.roll_back().code == 0
     nothing = rig.roll_back()
     assert (nothing.code, f"no release before {FIRST_TAG}" in nothing.said) == (1, True), nothing.said
@@ -106,7 +106,7 @@ def test_previous_is_told_by_content_and_passes_over_what_was_taken_off(rig: Rig
     assert good in rig.git("gli_redis", "rev-list", "main")
 
 
-def test_a_tag_that_one_repository_lacks_is_no_target(rig: Rig) -> None:
+def test_a_tag_missing_in_one_repository_is_not_a_rollback_target(rig: Rig) -> None:
     rig.git("gli_redis", "update-ref", "-d", f"refs/tags/{FIRST_TAG}")
     ended = rig.roll_back(FIRST_TAG)
     assert (ended.code, f"there is no tag {FIRST_TAG} in gli_redis" in ended.said) == (1, True), ended.said
@@ -115,7 +115,7 @@ def test_a_tag_that_one_repository_lacks_is_no_target(rig: Rig) -> None:
     assert all(name in ended.said for name in NAMES)
 
 
-def test_reset_puts_main_itself_back_and_keeps_what_it_takes_off(rig: Rig) -> None:
+def test_reset_moves_main_back_and_keeps_the_removed_commits(rig: Rig) -> None:
     bad = rig.heads()
     ended = rig.roll_back(mode="reset")
     assert ended.code == 0, ended.said
@@ -127,7 +127,7 @@ def test_reset_puts_main_itself_back_and_keeps_what_it_takes_off(rig: Rig) -> No
     assert rig.trees() == rig.trees("stg")
 
 
-def test_reset_where_the_rules_of_one_repository_forbid_it_changes_none(rig: Rig) -> None:
+def test_a_reset_forbidden_in_one_repository_changes_none(rig: Rig) -> None:
     bad = rig.heads()
     rig.git("gli_redis", "config", "receive.denyNonFastForwards", "true")
     ended = rig.roll_back(mode="reset")

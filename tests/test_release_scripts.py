@@ -41,12 +41,12 @@ def called(script: Path | str, *arguments: str, cwd: Path) -> tuple[int, list[st
     return done.returncode, done.stdout.splitlines()
 
 
-def test_there_are_these_scripts_and_no_others() -> None:
+def test_exactly_these_scripts_exist() -> None:
     assert {path.name for path in (ROOT / "scripts").glob("multigit-*")} == SCRIPTS.keys()
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_each_calls_gli_of_its_project_and_hands_its_arguments_and_the_exit_code_on(
+def test_each_script_calls_gli_of_its_project_and_passes_arguments_and_exit_code(
     project: Path, tmp_path_factory: pytest.TempPathFactory, name: str
 ) -> None:
     elsewhere = tmp_path_factory.mktemp("else where")
@@ -58,7 +58,7 @@ def test_each_calls_gli_of_its_project_and_hands_its_arguments_and_the_exit_code
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_gli_understands_what_they_say(name: str, tmp_path: Path) -> None:
+def test_gli_accepts_the_commands_of_the_scripts(name: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [ROOT / "scripts" / name, *(["message"] if "push" in name else [])],
         cwd=tmp_path,

@@ -67,12 +67,12 @@ def test_a_wrong_repository(tmp_path: Path, second: str) -> None:
 
 
 @pytest.mark.parametrize("line", ["state = 3", "deploy_tag = 3", "timezone = 3", "log_branch = 4", "log_path = []"])
-def test_what_is_no_text(tmp_path: Path, line: str) -> None:
+def test_values_that_are_not_text(tmp_path: Path, line: str) -> None:
     with pytest.raises(UsageError, match="should be a text; mend the value"):
         settings.read(_project(tmp_path, table=f"{REMOTE}\n{line}"), "own")
 
 
-def test_what_is_right_is_taken(tmp_path: Path) -> None:
+def test_valid_settings_are_accepted(tmp_path: Path) -> None:
     lines = 'deploy_tag = "live-%Y%m%d-%H%M%S"\ntimezone = "Asia/Seoul"\nlog_branch = "ops/log"\nlog_path = "a/b.log"'
     project = _project(tmp_path, table=f'{REMOTE}\n{lines}\nlog_repository = "second"\nstate = "state"')
     read, loaded = settings.read(project, "own"), environments.load(project, "own").git
@@ -83,6 +83,6 @@ def test_what_is_right_is_taken(tmp_path: Path) -> None:
     assert [r.url for r in read.repositories] == ["/srv/first.git", "/srv/second.git"]
 
 
-def test_what_is_read_without_models_knows_the_same_keys() -> None:
+def test_the_reader_without_models_knows_the_same_keys() -> None:
     assert set(GIT_KEYS) == set(Git.model_fields)
     assert set(ENTRY_KEYS) == set(Repository.model_fields)

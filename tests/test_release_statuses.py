@@ -77,7 +77,7 @@ def github(tmp_path: Path) -> Iterator[GitHub]:
     server.server_close()
 
 
-def test_the_status_is_given_to_what_then_lands_and_the_rule_lets_it_through(github: GitHub) -> None:
+def test_the_landing_commits_get_the_status_and_the_rule_accepts_them(github: GitHub) -> None:
     rig = github.rig
     ended = rig.promote()
     assert ended.code == 0, ended.said
@@ -89,7 +89,7 @@ def test_the_status_is_given_to_what_then_lands_and_the_rule_lets_it_through(git
     assert {name: said["commit"] for name, said in github.given.items()} == rig.heads()
 
 
-def test_without_it_the_rule_refuses_and_nothing_moves(github: GitHub) -> None:
+def test_without_the_status_the_rule_refuses_and_nothing_moves(github: GitHub) -> None:
     rig = github.rig
     old, rig.statuses = rig.heads(), None
     ended = rig.promote()
@@ -98,7 +98,7 @@ def test_without_it_the_rule_refuses_and_nothing_moves(github: GitHub) -> None:
     assert rig.heads() == old and rig.leftovers() == set()
 
 
-def test_where_github_refuses_one_of_eight_nothing_moves(github: GitHub) -> None:
+def test_a_status_refused_for_one_of_eight_moves_nothing(github: GitHub) -> None:
     rig, old = github.rig, github.rig.heads()
     github.refuses.add("gli_redis")
     ended = rig.promote()
@@ -108,7 +108,7 @@ def test_where_github_refuses_one_of_eight_nothing_moves(github: GitHub) -> None
     assert rig.heads() == old and rig.leftovers() == set()
 
 
-def test_where_github_is_down_nothing_is_promoted_but_a_way_back_is_tried(github: GitHub) -> None:
+def test_while_github_is_down_promotions_stop_but_rollbacks_are_tried(github: GitHub) -> None:
     rig, old = github.rig, github.rig.heads()
     assert rig.promote().code == 0
     new = rig.heads()
@@ -124,7 +124,7 @@ def test_where_github_is_down_nothing_is_promoted_but_a_way_back_is_tried(github
     assert {name: rig.tree(name, head) for name, head in old.items()} == rig.trees()
 
 
-def test_an_environment_says_which_variable_holds_the_token(
+def test_an_environment_names_the_variable_of_the_token(
     github: GitHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from gli.release import settings

@@ -95,12 +95,12 @@ REFUSED: dict[str, tuple[list[str], int, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_everything_else_is_one_sentence_and_its_exit_code(tmp_path: Path, case: str) -> None:
+def test_every_other_case_is_one_sentence_and_its_exit_code(tmp_path: Path, case: str) -> None:
     arguments, code, sentence = REFUSED[case]
     assert sentence in Day(tmp_path).gli(*arguments, code=code)
 
 
-def test_whoever_runs_it_does_not_approve_it(tmp_path: Path) -> None:
+def test_the_promoter_cannot_approve_the_operation(tmp_path: Path) -> None:
     day = Day(tmp_path)
     assert day.project.run("--phase=pre-deploy").code == 0
     id_ = day.id("promote", "stg", "main")
@@ -114,7 +114,7 @@ def test_whoever_runs_it_does_not_approve_it(tmp_path: Path) -> None:
     day.gli("promote", "stg", "main", "--approve", id_, "--approved-by", "Second", env=first)
 
 
-def test_one_of_eight_that_fails_is_an_honest_exit_code(tmp_path: Path) -> None:
+def test_one_failure_of_eight_sets_the_exit_code(tmp_path: Path) -> None:
     day = Day(tmp_path)
     old = day.rig.trees("stg")
     day.rig.hook("gli_rabbitmq", release_rig.REFUSE)

@@ -33,7 +33,7 @@ def test_a_run_is_shown_again_as_it_was(kind: str, file: str, kept: Path) -> Non
     assert (shown.exit_code, shown.stdout) == (0, golden("no-go", file).read_text(encoding="utf-8")), shown.stderr
 
 
-def test_json_is_the_file_and_html_a_page_and_a_folder_is_a_run_too(kept: Path) -> None:
+def test_report_prints_json_writes_html_and_accepts_a_folder(kept: Path) -> None:
     run = kept / "stg/20260131T090000.000-4711"
     as_json = gli("report", str(run), "--format", "json", cwd=ROOT)
     assert as_json.stdout == (run / "verdict.json").read_text(encoding="utf-8")
@@ -43,7 +43,7 @@ def test_json_is_the_file_and_html_a_page_and_a_folder_is_a_run_too(kept: Path) 
     assert '<html lang="ko"' in page.stdout
 
 
-def test_an_old_run_speaks_the_language_that_is_asked_for(project: Project) -> None:
+def test_an_old_run_is_shown_in_the_requested_language(project: Project) -> None:
     project.checks("def test_first_check(target): assert 0, 'no'\ndef test_second_check(target): pass\n")
     assert project.run().code == 1
     shown = gli("report", "own/latest", "--lang", "ko", cwd=project.root)
@@ -58,7 +58,7 @@ def test_an_old_run_speaks_the_language_that_is_asked_for(project: Project) -> N
     ("content", "sentence"),
     [(None, "stg/x is no run: give its folder, or ENV/latest below reports"), ("{", "is no verdict of schema 1")],
 )
-def test_what_is_no_run_is_one_sentence(content: str | None, sentence: str, tmp_path: Path) -> None:
+def test_a_folder_that_is_not_a_run_is_one_sentence(content: str | None, sentence: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "stg/x").mkdir(parents=True)
         (tmp_path / "stg/x/verdict.json").write_text(content)
@@ -69,7 +69,7 @@ def test_what_is_no_run_is_one_sentence(content: str | None, sentence: str, tmp_
 
 
 @pytest.mark.parametrize("header", ["[]", '{"schema": 1, "environment": "stg", "overlay": 5}', "{" * 200_000])
-def test_facts_that_are_none_are_one_sentence(header: str, kept: Path, tmp_path: Path) -> None:
+def test_invalid_facts_are_one_sentence(header: str, kept: Path, tmp_path: Path) -> None:
     shutil.copytree(kept / "stg", tmp_path / "stg", symlinks=True)
     (tmp_path / "stg/latest/facts.jsonl").write_text(header + "\n")
     shown = gli("report", "stg/latest", "--format", "html", "--report-dir", str(tmp_path), cwd=ROOT)
@@ -101,7 +101,7 @@ def names(reports: Path, environment: str = "own") -> set[str]:
     return {p.name for p in (reports / environment).iterdir() if not p.is_symlink()}
 
 
-def test_old_runs_go_and_failures_later_and_the_newest_never(old: Path) -> None:
+def test_old_runs_are_deleted_failures_later_and_the_newest_never(old: Path) -> None:
     reports = old / "reports"
     kept = {
         made(reports, "own", 100, "go"): "newest of its phase",
@@ -133,7 +133,7 @@ def test_old_runs_go_and_failures_later_and_the_newest_never(old: Path) -> None:
     assert (reports / "own/latest").resolve().is_dir()
 
 
-def test_so_many_of_the_newest_stay_however_old(old: Path) -> None:
+def test_the_configured_number_of_newest_runs_stays(old: Path) -> None:
     (old / "environments.toml").write_text(f"{ENVIRONMENT}\n[own.reports]\nkeep_runs = 3\n")
     made_runs = [made(old / "reports", "own", days, "go") for days in (400, 500, 600, 700)]
     assert gli("reports", "prune", cwd=old).exit_code == 0
@@ -166,6 +166,6 @@ def test_a_wrong_setting_is_one_sentence(key: str, old: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_an_environment_that_nobody_knows_is_one_sentence(old: Path) -> None:
+def test_an_unknown_environment_is_one_sentence(old: Path) -> None:
     done = gli("reports", "prune", "--env", "nowhere", cwd=old)
     assert (done.exit_code, done.stderr) == (2, "gli: environments.toml has no environment 'nowhere'; it has: own\n")

@@ -51,7 +51,7 @@ def test_no_two_parts_of_a_drawing_overlap(layout: Callable[..., drawing.Drawing
             assert right <= other[0] or other[2] <= left or bottom <= other[1] or other[3] <= top
 
 
-def test_a_part_is_as_its_worst_check_and_says_how_many() -> None:
+def test_a_part_shows_its_worst_outcome_and_a_count() -> None:
     node = next(n for n in drawn().nodes if n.id == "database:stg-gli-database")
     outcomes = dict.fromkeys(node.cases, "passed")
     assert drawing.health(node, outcomes).outcome == "passed"
@@ -63,7 +63,7 @@ def test_a_part_is_as_its_worst_check_and_says_how_many() -> None:
     assert drawing.health(node, {}).outcome == "none"
 
 
-def test_a_check_of_no_part_is_drawn_all_the_same() -> None:
+def test_a_check_without_a_part_is_still_drawn() -> None:
     whole = drawing.with_the_rest(drawn(), ["api-health[api]", "gone[api]"])
     assert [node.cases for node in whole.nodes if node.kind == "other"] == [("gone[api]",)]
 
@@ -80,7 +80,7 @@ def test_a_bar_begins_where_its_observation_began_and_its_phases_add_up() -> Non
     assert fall.ticks == ((0, "0 s"), (25, "0.5 s"), (50, "1 s"), (75, "1.5 s"), (100, "2 s"))
 
 
-def test_one_that_takes_far_longer_is_cut_and_says_so() -> None:
+def test_a_much_longer_bar_is_cut_and_marked() -> None:
     others = [observed(f"o{n}", 0, 1) for n in range(40)]
     fall = waterfall.of([*others, observed("quiet", 0, 70)])
     assert [bar.record.probe for bar in fall.bars if bar.cut] == ["quiet"]
@@ -92,7 +92,7 @@ def test_a_run_without_records_has_no_waterfall() -> None:
     assert waterfall.of([]).bars == ()
 
 
-def test_the_line_of_outcomes_shows_two_reds_among_hundreds() -> None:
+def test_the_outcome_bar_shows_two_reds_among_hundreds() -> None:
     (first, begun, red), (second, at, green) = web.shares({"passed": 998, "failed": 2})
     assert (first, begun, second) == ("failed", 0, "passed")
     assert red == at == pytest.approx(1, abs=0.05)

@@ -63,19 +63,19 @@ def test_every_root_cause_is_named_however_many_there_are() -> None:
     assert {f"check-{i:04}[api]" for i in range(40)} <= set(re.findall(r"check-\d+\[api\]", "\n".join(lines)))
 
 
-def test_a_long_word_is_not_broken_so_that_a_log_can_be_searched_for_it() -> None:
+def test_a_long_word_is_not_broken_so_that_search_finds_it() -> None:
     arn = "arn:aws:elasticloadbalancing:ap-northeast-2:123456789012:loadbalancer/app/stg-gli-alb/50dc6c495c0c9188"
     assert any(arn in line for line in shown(many(1, f"expected healthy targets, saw none behind {arn}")))
 
 
-def test_nothing_is_lost_without_colour() -> None:
+def test_no_information_is_lost_without_colour() -> None:
     plain = shown(SAMPLES["no-go"][1])
     coloured = shown(SAMPLES["no-go"][1], paint=terminal.coloured)
     assert any("\x1b[" in line for line in coloured)
     assert [re.sub(r"\x1b\[\d+m", "", line) for line in coloured] == plain
 
 
-def test_quiet_keeps_what_holds_the_verdict_and_verbose_cuts_nothing_short() -> None:
+def test_quiet_keeps_the_blocking_failures_and_verbose_shortens_nothing() -> None:
     no_go = SAMPLES["no-go"][1]
     said = {v: "\n".join(shown(no_go, verbosity=v)) for v in (-2, -1, 0, 1)}
     assert said[-2] == ""
@@ -94,7 +94,7 @@ def test_quiet_keeps_what_holds_the_verdict_and_verbose_cuts_nothing_short() -> 
 
 @pytest.mark.parametrize("language", texts.LANGUAGES)
 @pytest.mark.parametrize("message", ["expected 200, saw 503", "한글 " * 200, "x" * 100_000])
-def test_the_report_keeps_under_github_s_limit_and_says_what_it_left_out(message: str, language: str) -> None:
+def test_the_report_stays_below_githubs_limit_and_names_omissions(message: str, language: str) -> None:
     report = markdown.markdown(many(2_000, message), language=language)
     assert len(report.encode()) <= markdown.COMMENT_LIMIT
     named = len(set(re.findall(r"`check-\d+\[api\]`", report)))
@@ -104,11 +104,11 @@ def test_the_report_keeps_under_github_s_limit_and_says_what_it_left_out(message
     assert report.count("<details>") == report.count("</details>")
 
 
-def test_a_report_that_fits_is_whole() -> None:
+def test_a_report_below_the_limit_is_complete() -> None:
     assert "left out" not in markdown.markdown(many(50))
 
 
-def test_what_a_target_says_is_not_markup() -> None:
+def test_text_from_a_target_is_not_markup() -> None:
     report = markdown.markdown(many(1, HOSTILE))
     (row,) = [line for line in report.splitlines() if line.startswith("| `check-0000")]
     assert len(re.findall(r"(?<!\\)\|", row)) == 5
@@ -166,7 +166,7 @@ def test_junit_never_shows_a_red_as_skipped() -> None:
 # ── Prometheus ──
 
 
-def test_the_metrics_are_what_a_textfile_collector_reads() -> None:
+def test_a_textfile_collector_can_read_the_metrics() -> None:
     for _, sample in SAMPLES.values():
         families = {f.name: f for f in text_string_to_metric_families(prometheus.prometheus(sample))}
         assert {f.type for f in families.values()} == {"gauge"}
@@ -182,7 +182,7 @@ def test_the_metrics_are_what_a_textfile_collector_reads() -> None:
         assert sorted(red) == sorted(c.id for c in sample.checks if c.outcome.red)
 
 
-def test_a_label_holds_whatever_a_target_is_called() -> None:
+def test_a_label_can_hold_any_target_name() -> None:
     odd = 'a"b\\c\nd'
     text = prometheus.prometheus(verdict(check(f"odd[{odd}]", "failed", "x")))
     families = {f.name: f for f in text_string_to_metric_families(text)}
@@ -192,7 +192,7 @@ def test_a_label_holds_whatever_a_target_is_called() -> None:
 # ── JSON Schema ──
 
 
-def test_the_published_schema_is_the_model_s() -> None:
+def test_the_published_schema_matches_the_model() -> None:
     published = json.loads((ROOT / "docs/verdict.schema.json").read_text(encoding="utf-8"))
     assert published == schema.schema(), "write it again: python -m gli.report.schema > docs/verdict.schema.json"
     jsonschema.Draft202012Validator.check_schema(published)
@@ -207,7 +207,7 @@ def test_a_verdict_is_valid_and_a_broken_one_is_not(name: str) -> None:
         assert not validator.is_valid(document | broken), broken
 
 
-def test_a_verdict_whose_reasons_and_their_data_disagree_is_none() -> None:
+def test_a_verdict_with_contradicting_reasons_and_data_is_invalid() -> None:
     document = SAMPLES["no-go"][1].document()
     with pytest.raises(ValueError, match="reasons and held_by do not say the same"):
         Verdict.of(document | {"reasons": document["reasons"][1:]})
@@ -216,7 +216,7 @@ def test_a_verdict_whose_reasons_and_their_data_disagree_is_none() -> None:
 # ── words ──
 
 
-def test_every_word_is_there_in_both_languages() -> None:
+def test_every_word_exists_in_both_languages() -> None:
     english, korean = texts.of("en"), texts.of("ko")
     assert set(english) == set(korean)
     assert all(english.values())
@@ -237,7 +237,7 @@ def test_every_word_is_there_in_both_languages() -> None:
         ("ko", "C", "ko"),
     ],
 )
-def test_the_language_is_the_option_s_then_the_environment_s(
+def test_the_option_sets_the_language_before_the_environment(
     option: str | None, lang: str, language: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LANG", lang)

@@ -76,7 +76,7 @@ def test_a_no_go_reaches_slack_like_hooks_and_mail_once_each(hook: Hook, inbox: 
 
 
 @pytest.mark.parametrize("kind", ["slack", "mattermost"])
-def test_a_slack_webhook_gets_slack_s_own_json(
+def test_a_slack_webhook_gets_slacks_json(
     kind: str, hook: Hook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import apprise.plugins.slack
@@ -94,7 +94,7 @@ def test_a_slack_webhook_gets_slack_s_own_json(
     assert {"text", "attachments"} & set(posted["body"])
 
 
-def test_other_roots_are_news_and_the_same_ones_are_not(hook: Hook, tmp_path: Path) -> None:
+def test_only_new_roots_are_notified(hook: Hook, tmp_path: Path) -> None:
     for sample in (no_go(INGRESS), no_go(INGRESS), no_go(INGRESS, STALE), no_go(STALE, INGRESS), no_go(DENIED)):
         assert tell(sample, tmp_path) == []
     assert [p["body"]["title"].partition("deploy: ")[2] for p in hook.got] == [
@@ -104,13 +104,13 @@ def test_other_roots_are_news_and_the_same_ones_are_not(hook: Hook, tmp_path: Pa
     ]
 
 
-def test_after_the_quiet_time_the_same_roots_are_told_again(hook: Hook, tmp_path: Path) -> None:
+def test_after_the_quiet_time_the_same_roots_are_notified_again(hook: Hook, tmp_path: Path) -> None:
     tell(NO_GO, tmp_path)
     tell(NO_GO, tmp_path, quiet_minutes=0)
     assert len(hook.got) == 2
 
 
-def test_a_recovery_is_told_once_and_only_after_a_no_go(hook: Hook, tmp_path: Path) -> None:
+def test_a_recovery_is_notified_once_and_only_after_a_no_go(hook: Hook, tmp_path: Path) -> None:
     for sample in (GO, NO_GO, GO, GO, NO_GO, GO):
         assert tell(sample, tmp_path) == []
     assert [p["body"]["type"] for p in hook.got] == ["failure", "success", "failure", "success"]
@@ -119,13 +119,13 @@ def test_a_recovery_is_told_once_and_only_after_a_no_go(hook: Hook, tmp_path: Pa
     assert "before it: sg-db-ingress[stg-gli-database]" in recovery["message"]
 
 
-def test_one_phase_does_not_speak_for_another(hook: Hook, tmp_path: Path) -> None:
+def test_phases_are_notified_independently(hook: Hook, tmp_path: Path) -> None:
     tell(NO_GO, tmp_path)
     tell(GO.model_copy(update={"phase": "post-deploy"}), tmp_path)
     assert [p["body"]["type"] for p in hook.got] == ["failure"]
 
 
-def test_more_than_so_many_an_hour_are_held_back_and_said_so(hook: Hook, tmp_path: Path) -> None:
+def test_notifications_above_the_hourly_limit_are_held_back_and_reported(hook: Hook, tmp_path: Path) -> None:
     assert tell(no_go(INGRESS), tmp_path, most_per_hour=2) == []
     assert tell(no_go(STALE), tmp_path, most_per_hour=2) == []
     assert tell(no_go(DENIED), tmp_path, most_per_hour=2) == [
@@ -136,20 +136,22 @@ def test_more_than_so_many_an_hour_are_held_back_and_said_so(hook: Hook, tmp_pat
 
 
 @pytest.mark.parametrize("sample", ["partial"])
-def test_a_partial_run_tells_nobody(sample: str, hook: Hook, tmp_path: Path) -> None:
+def test_a_partial_run_sends_no_notification(sample: str, hook: Hook, tmp_path: Path) -> None:
     assert tell(SAMPLES[sample][1], tmp_path) == []
     assert tell(NO_GO.model_copy(update={"phase": "on-call"}), tmp_path) == []
     assert hook.got == []
 
 
 @pytest.mark.parametrize("sample", ["incomplete", "refused"])
-def test_a_run_that_did_not_get_to_its_checks_is_a_no_go_like_any(sample: str, hook: Hook, tmp_path: Path) -> None:
+def test_a_run_that_did_not_reach_its_checks_is_notified_as_no_go(sample: str, hook: Hook, tmp_path: Path) -> None:
     tell(SAMPLES[sample][1], tmp_path)
     tell(SAMPLES[sample][1], tmp_path)
     assert len(hook.got) == 1
 
 
-def test_who_could_not_be_told_is_named_and_told_the_next_time(hook: Hook, inbox: Inbox, tmp_path: Path) -> None:
+def test_a_failed_notification_is_reported_and_retried_in_the_next_run(
+    hook: Hook, inbox: Inbox, tmp_path: Path
+) -> None:
     hook.status = 500
     (problem,) = tell(NO_GO, tmp_path, HOOK, MAIL)
     assert problem.startswith(f"not notified through {HOOK}: ")
@@ -177,13 +179,13 @@ def test_a_url_that_does_not_work_is_one_sentence_without_secrets(
     assert "token-of-many" not in problem
 
 
-def test_two_runs_at_once_tell_it_once(hook: Hook, tmp_path: Path) -> None:
+def test_two_parallel_runs_notify_once(hook: Hook, tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda _: tell(NO_GO, tmp_path), range(4))) == [[], [], [], []]
     assert len(hook.got) == 1
 
 
-def test_a_damaged_memory_is_said_and_everybody_is_told_afresh(hook: Hook, tmp_path: Path) -> None:
+def test_a_damaged_state_file_is_reported_and_everybody_is_notified_again(hook: Hook, tmp_path: Path) -> None:
     tell(NO_GO, tmp_path)
     (tmp_path / notify.STATE).write_text("{")
     (problem,) = tell(NO_GO, tmp_path)
@@ -191,7 +193,7 @@ def test_a_damaged_memory_is_said_and_everybody_is_told_afresh(hook: Hook, tmp_p
     assert len(hook.got) == 2
 
 
-def test_a_deployment_is_told_once_and_a_failure_to_tell_raises_nothing(hook: Hook, tmp_path: Path) -> None:
+def test_a_deployment_is_notified_once_and_a_failure_raises_nothing(hook: Hook, tmp_path: Path) -> None:
     environment = environments.load(ROOT, "prod").model_copy(update={"notify": Notify(url_variables=(HOOK,))})
     for _ in range(2):
         assert sinks.tell_deployment(environment, "deploy-20260131-090000", "8 commits", tmp_path, language="en") == []
@@ -205,7 +207,7 @@ def test_a_deployment_is_told_once_and_a_failure_to_tell_raises_nothing(hook: Ho
     assert sinks.tell_deployment(nobody, "deploy-3", "8 commits", tmp_path, language="en") == []
 
 
-def test_a_message_speaks_korean_too(hook: Hook, tmp_path: Path) -> None:
+def test_a_message_can_be_korean(hook: Hook, tmp_path: Path) -> None:
     tell(NO_GO, tmp_path, language="ko")
     assert "할 일: " in hook.got[0]["body"]["message"]
 
@@ -228,7 +230,7 @@ FAILS = "def test_first_check(target): assert False, 'expected 200, saw 503'\nde
 PASSES = "def test_first_check(target): pass\ndef test_second_check(target): pass\n"
 
 
-def test_a_run_tells_once_and_its_recovery_and_nothing_else_does(project: Project, hook: Hook) -> None:
+def test_only_a_failed_run_and_its_recovery_notify(project: Project, hook: Hook) -> None:
     project.write("environments.toml", f'{ENVIRONMENT}\n[own.notify]\nurl_variables = ["{HOOK}"]\n')
     env = {HOOK: f"json://127.0.0.1:{hook.port}/hook"}
     project.checks(FAILS)

@@ -126,7 +126,7 @@ def test_every_kind_of_verdict_opens_without_an_error_and_asks_for_nothing(open_
 
 
 @browses
-def test_a_root_says_what_was_expected_and_seen_and_unfolds_to_what_it_blocks(open_page: Open) -> None:
+def test_a_root_shows_expected_and_seen_and_unfolds_its_blocked_checks(open_page: Open) -> None:
     page = open_page(page_of("no-go"))
     first = page.locator(".root").first
     for text in ("to take only", "5432 open to 203.0.113.7/32", "Restore the security group"):
@@ -180,7 +180,7 @@ def test_a_part_of_the_drawing_shows_its_checks(open_page: Open, width: int) -> 
 
 
 @browses
-def test_every_fact_behind_a_check_is_there(open_page: Open) -> None:
+def test_every_fact_of_a_check_is_shown(open_page: Open) -> None:
     page = open_page(page_of("no-go"), fragment=f"#{quote('sg-db-ingress[stg-gli-database]')}")
     row = page.locator("[id='sg-db-ingress[stg-gli-database]']")
     expect(row.locator(".fact pre")).to_contain_text('"fact": "sg_observation[stg-gli-database]"')
@@ -194,7 +194,7 @@ def test_every_fact_behind_a_check_is_there(open_page: Open) -> None:
 
 
 @browses
-def test_a_fact_that_was_not_recorded_says_so(open_page: Open) -> None:
+def test_a_missing_fact_is_marked(open_page: Open) -> None:
     page = open_page(html.page(SAMPLES["no-go"][1], [], None))
     page.locator("[id='sg-db-ingress[stg-gli-database]'] > summary").click()
     fact = page.locator("[id='sg-db-ingress[stg-gli-database]'] .fact")
@@ -280,7 +280,7 @@ def test_no_name_runs_over_its_box(open_page: Open, width: int) -> None:
 
 
 @browses
-def test_text_of_a_target_stays_text(open_page: Open) -> None:
+def test_text_from_a_target_is_not_rendered_as_html(open_page: Open) -> None:
     bad = check(f"db-tcp-reachable[{HOSTILE}]", "failed", saw(HOSTILE, expected="quiet"), hint=HOSTILE)
     sample = verdict(
         bad,
@@ -306,7 +306,7 @@ def test_text_of_a_target_stays_text(open_page: Open) -> None:
 
 
 @browses
-def test_nothing_leaves_the_page_even_where_a_script_tries(browser: Browser, tmp_path: Path) -> None:
+def test_the_page_sends_nothing_even_if_a_script_tries(browser: Browser, tmp_path: Path) -> None:
     asked: list[str] = []
 
     class Listener(BaseHTTPRequestHandler):
@@ -356,7 +356,7 @@ def test_nothing_leaves_the_page_even_where_a_script_tries(browser: Browser, tmp
 @browses
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("name", ["go", "no-go"])
-def test_it_fits_and_is_kept_as_a_picture(open_page: Open, name: str, width: int) -> None:
+def test_the_page_fits_the_screen_and_is_kept_as_a_picture(open_page: Open, name: str, width: int) -> None:
     ARTEFACTS.mkdir(exist_ok=True)
     for scheme in ("light", "dark"):
         page = open_page(page_of(name), color_scheme=scheme, viewport={"width": width, "height": 900})
@@ -368,7 +368,7 @@ def test_it_fits_and_is_kept_as_a_picture(open_page: Open, name: str, width: int
 
 
 @browses
-def test_it_prints_and_reads_without_a_script(open_page: Open) -> None:
+def test_the_page_can_be_printed_and_read_without_scripts(open_page: Open) -> None:
     page = open_page(page_of("no-go"))
     page.emulate_media(media="print")
     expect(page.get_by_role("searchbox")).to_be_hidden()
@@ -379,13 +379,13 @@ def test_it_prints_and_reads_without_a_script(open_page: Open) -> None:
     expect(plain.get_by_role("link", name="api-deep-health[api]").first).to_be_visible()
 
 
-def test_a_verdict_with_a_time_that_is_none_has_a_page_all_the_same() -> None:
+def test_a_verdict_with_an_invalid_time_still_has_a_page() -> None:
     edited = SAMPLES["go"][1].model_copy(update={"started": "yesterday", "expires": ""})
     assert "<dd>yesterday</dd>" in html.page(edited, [], None)
 
 
 @browses
-def test_an_expired_verdict_says_so(open_page: Open) -> None:
+def test_an_expired_verdict_is_marked(open_page: Open) -> None:
     text = page_of("go")
     expect(open_page(text, at="2026-01-31T10:00:00Z").locator("#expired")).to_be_hidden()
     expect(open_page(text, at="2026-01-31T11:00:04Z").locator("#expired")).to_be_visible()
@@ -479,7 +479,7 @@ def test_the_index_is_accessible_and_fits(open_page: Open, reports: Path, scheme
     page.screenshot(path=ARTEFACTS / f"index-{width}-{scheme}.png", full_page=True)
 
 
-def test_what_the_index_keeps_of_a_run_can_be_lost_damaged_or_outdated(reports: Path) -> None:
+def test_the_index_survives_lost_damaged_or_outdated_data(reports: Path) -> None:
     index.write(reports)
     whole = (reports / "index.html").read_text(encoding="utf-8")
     index.write(reports)
@@ -497,7 +497,7 @@ def test_what_the_index_keeps_of_a_run_can_be_lost_damaged_or_outdated(reports: 
     assert newest.name not in (reports / "index.html").read_text(encoding="utf-8")
 
 
-def test_the_index_of_nothing_says_so(tmp_path: Path) -> None:
+def test_an_empty_index_has_a_message(tmp_path: Path) -> None:
     index.write(tmp_path)
     assert "No run has been recorded yet." in (tmp_path / "index.html").read_text(encoding="utf-8")
 

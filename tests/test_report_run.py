@@ -169,7 +169,7 @@ def test_a_report_that_fails_is_one_line_and_the_verdict_stays(project: Project,
 
 
 @pytest.mark.parametrize("how", ["--lang", "LANG"])
-def test_a_run_speaks_korean(how: str, project: Project, tmp_path: Path) -> None:
+def test_a_run_can_print_korean(how: str, project: Project, tmp_path: Path) -> None:
     project.checks(FAILS)
     summary = tmp_path / "summary.md"
     summary.write_text("# of the step before\n")
@@ -201,7 +201,7 @@ def test_a_summary_that_is_nearly_full_gets_what_fits(project: Project, tmp_path
 # ── progress ──
 
 
-def test_in_a_log_a_plain_line_says_what_is_awaited(project: Project) -> None:
+def test_in_a_log_a_plain_line_names_the_awaited_facts(project: Project) -> None:
     probes(project, seconds=5)
     project.checks("def test_first_check(target, slow): pass\ndef test_second_check(target): pass\n")
     ran = project.run()
@@ -318,7 +318,7 @@ def decoded(text: str) -> list[str]:
     return found
 
 
-def test_a_verdict_s_own_words_are_not_taken_for_secrets(project: Project) -> None:
+def test_words_of_the_verdict_are_not_redacted(project: Project) -> None:
     """The redactor must not hide words that an engineer needs."""
     words = "expected secret stg/gli/api to have health_token, secret_key; saw Vary: Cookie, Origin and sg-0a1b2c3d4e5f"
     project.checks(f"def test_first_check(target): assert 0, {words!r}\ndef test_second_check(target): pass\n")

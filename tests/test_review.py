@@ -38,7 +38,7 @@ def found(operations: str) -> list[str]:
         ),
     ],
 )
-def test_what_the_running_code_does_not_survive_is_found(operations: str, what: str) -> None:
+def test_operations_that_break_the_running_code_are_found(operations: str, what: str) -> None:
     (only,) = found(operations)
     assert only.startswith(what)
 
@@ -53,16 +53,16 @@ def test_what_the_running_code_does_not_survive_is_found(operations: str, what: 
         'migrations.SeparateDatabaseAndState(state_operations=[migrations.DeleteModel("Order")])',
     ],
 )
-def test_what_it_survives_is_not(operations: str) -> None:
+def test_harmless_operations_are_not_reported(operations: str) -> None:
     assert found(operations) == []
 
 
-def test_only_what_is_added_is_reviewed() -> None:
+def test_only_new_migrations_are_reviewed() -> None:
     files = {"shop/migrations/0001_initial.py": migration('migrations.DeleteModel("Order")', after=None)}
     assert review(files, []) == ()
 
 
-def test_two_ends_are_found_and_a_merge_or_a_squash_joins_them() -> None:
+def test_two_leaf_migrations_are_found_and_a_merge_or_squash_joins_them() -> None:
     folder = "shop/migrations"
     files = {
         f"{folder}/0001_initial.py": migration("", after=None),
@@ -77,6 +77,6 @@ def test_two_ends_are_found_and_a_merge_or_a_squash_joins_them() -> None:
     assert review(files | {f"{folder}/0001_squashed.py": squash}, [f"{folder}/0001_squashed.py"]) == ()
 
 
-def test_what_is_no_python_is_said() -> None:
+def test_a_migration_with_a_syntax_error_is_reported() -> None:
     (only,) = review({"shop/migrations/0002_next.py": "<<<<<<< HEAD\n"}, ["shop/migrations/0002_next.py"])
     assert only.what == "can't be parsed"

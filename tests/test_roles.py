@@ -31,7 +31,7 @@ def role(*statements: dict[str, Any]) -> Role:
     return read_role("arn:aws:iam::1:role/x", {"RolePolicyList": [{"PolicyDocument": document}]}, {})
 
 
-def test_what_the_policy_of_a_run_allows_is_not_beyond_looking() -> None:
+def test_the_policy_of_a_run_is_read_only() -> None:
     printed = policy(catalogue.load(ROOT), environments.load(ROOT, "stg"))
     assert role(*printed["Statement"]).beyond(ASKED) == ()
 
@@ -45,7 +45,7 @@ def test_what_the_policy_of_a_run_allows_is_not_beyond_looking() -> None:
         [allow("ecs:UpdateService"), deny("ecs:Update*")],
     ],
 )
-def test_looking_is_no_harm(statements: list[dict[str, Any]]) -> None:
+def test_read_actions_are_harmless(statements: list[dict[str, Any]]) -> None:
     assert role(*statements).beyond(ASKED) == ()
 
 
@@ -64,11 +64,11 @@ def test_looking_is_no_harm(statements: list[dict[str, Any]]) -> None:
         ([allow("ecs:RunTask", Condition={"Bool": {"aws:MultiFactorAuthPresent": "true"}})], ["ecs:RunTask"]),
     ],
 )  # fmt: skip
-def test_whatever_else_is_beyond_it(statements: list[dict[str, Any]], beyond: list[str]) -> None:
+def test_other_actions_are_more_than_read_only(statements: list[dict[str, Any]], beyond: list[str]) -> None:
     assert list(role(*statements).beyond(ASKED)) == beyond
 
 
-def test_what_an_attached_policy_holds_may_not_be_known() -> None:
+def test_an_attached_policy_may_be_unknown() -> None:
     attached = {"AttachedManagedPolicies": [{"PolicyName": "Shared", "PolicyArn": "arn:aws:iam::2:policy/Shared"}]}
     assert read_role("arn:aws:iam::1:role/x", attached, {}).unread == ("Shared",)
 
@@ -87,7 +87,7 @@ def test_what_an_attached_policy_holds_may_not_be_known() -> None:
         ("s3:GetObject", "*", False),
     ],
 )
-def test_only_stars_are_everything(action: str, resource: str, wide: bool) -> None:
+def test_only_wildcards_mean_everything(action: str, resource: str, wide: bool) -> None:
     statement = Statement(allows=True, actions=(action,), resources=(resource,))
     assert statement.wide == ((action,) if wide else ())
 
@@ -106,11 +106,11 @@ VIA = {"StringEquals": {"kms:ViaService": "secretsmanager.ap-northeast-2.amazona
         (allow("kms:Decrypt", Condition={"StringEquals": {"kms:ViaService": "s3.amazonaws.com"}}), False),
     ],
 )
-def test_a_key_is_opened_for_secrets_alone(statement: dict[str, Any], harmless: bool) -> None:
+def test_a_kms_key_may_be_used_for_secrets_only(statement: dict[str, Any], harmless: bool) -> None:
     assert (role(statement).beyond(ASKED) == ()) is harmless
 
 
-def test_the_printed_policy_opens_secrets_under_a_customers_key() -> None:
+def test_the_printed_policy_allows_secrets_under_a_customer_managed_key() -> None:
     printed = policy(catalogue.load(ROOT), environments.load(ROOT, "stg"))
     statement = next(s for s in printed["Statement"] if s["Action"] == ["kms:Decrypt"])
     assert statement["Condition"]["StringEquals"] == {"kms:ViaService": "secretsmanager.ap-northeast-2.amazonaws.com"}
@@ -128,7 +128,7 @@ def managed(name: str, *statements: dict[str, Any], **more: Any) -> tuple[dict[s
 
 
 @pytest.mark.parametrize("name", ["ReadOnlyAccess", "job-function/ViewOnlyAccess", "SecurityAudit"])
-def test_what_aws_keeps_for_looking_is_looking(name: str) -> None:
+def test_read_only_policies_of_aws_are_read_only(name: str) -> None:
     attached, policies = managed(name, allow("athena:StartSomethingThatOnlyReads", "ecs:DescribeServices"))
     assert read_role("arn:aws:iam::1:role/x", attached, policies).beyond(ASKED) == ()
     assert read_role("arn:aws:iam::1:role/x", attached, {}).unread == ()
@@ -136,7 +136,7 @@ def test_what_aws_keeps_for_looking_is_looking(name: str) -> None:
     assert read_role("arn:aws:iam::1:role/x", attached, policies).beyond(ASKED) == ("ecs:UpdateService",)
 
 
-def test_a_boundary_takes_away_what_it_does_not_allow() -> None:
+def test_a_permissions_boundary_limits_the_policies() -> None:
     edge = "arn:aws:iam::1:policy/edge"
     version = {"IsDefaultVersion": True, "Document": {"Statement": [allow("ecr:*", "logs:*")]}}
     bounded = {"PermissionsBoundary": {"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": edge}}
@@ -192,7 +192,7 @@ READS = allow("secretsmanager:GetSecretValue", "ecs:Describe*")
         ("*", allow("lambda:UpdateFunctionCode"), False),
     ],
 )
-def test_github_may_take_roles_for_what_it_deploys_and_verifies(
+def test_github_may_assume_roles_to_deploy_and_verify(
     monkeypatch: pytest.MonkeyPatch, subject: str, statement: dict[str, Any], accepted: bool
 ) -> None:
     from tests_infra.test_roles import test_iam_github_oidc as check

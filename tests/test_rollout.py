@@ -34,9 +34,7 @@ def began(fact: dict[str, Any]) -> float:
     return datetime.fromisoformat(fact["started"]).timestamp()
 
 
-def test_a_run_waits_for_the_workflows_then_for_ecs_and_then_observes_all_else(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+def test_a_run_waits_for_workflows_then_for_ecs_and_then_observes(sandbox: Sandbox, tmp_path: Path) -> None:
     pipelines = sum(bool(r.workflow) for r in environments.load(ROOT, "sandbox").repositories)
     web, ecs = sandbox.web_requests(), sandbox.aws_requests().get("ecs", 0)
 
@@ -69,7 +67,7 @@ def test_a_run_waits_for_the_workflows_then_for_ecs_and_then_observes_all_else(
     assert passed["wf-run-success"] == f"passed on attempt {workflow['attempts']}"
 
 
-def test_what_has_not_ended_when_the_patience_has_is_red(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_a_deployment_that_exceeds_the_time_limit_is_red(sandbox: Sandbox, tmp_path: Path) -> None:
     sandbox.ask("break", *DEPLOYING)
     try:
         ran = sandbox.verify_often("--await-rollout=0.5", reports=tmp_path)

@@ -35,7 +35,7 @@ def test_a_healthy_sandbox_is_go(healthy: Ran) -> None:
     assert (healthy.code, healthy.last_line) == (0, "VERDICT sandbox: GO")
 
 
-def test_the_verdict_holds_what_the_contract_says(healthy: Ran) -> None:
+def test_the_verdict_has_the_fields_of_the_contract(healthy: Ran) -> None:
     verdict = verdict_of(healthy)
     assert set(verdict) == {
         *(
@@ -70,13 +70,13 @@ def test_the_verdict_holds_what_the_contract_says(healthy: Ran) -> None:
     assert verdict["account"] == "123456789012"
 
 
-def test_every_service_says_that_it_runs_the_head_of_the_branch(healthy: Ran) -> None:
+def test_every_service_reports_the_head_of_the_branch(healthy: Ran) -> None:
     verdict = verdict_of(healthy)
     assert verdict["served"]["api"] == verdict["manifest"]["gli_api-server"]["commit"]
     assert verdict["served"]["user"] == verdict["manifest"]["gli_user-frontend"]["commit"]
 
 
-def test_every_fact_behind_a_check_is_recorded_once(healthy: Ran) -> None:
+def test_every_fact_of_a_check_is_recorded_once(healthy: Ran) -> None:
     assert healthy.folder is not None
     header, *records = [json.loads(line) for line in (healthy.folder / "facts.jsonl").read_text().splitlines()]
     names = [f"{r['probe']}[{r['target']}]" if r["target"] else r["probe"] for r in records]
@@ -168,9 +168,7 @@ def test_a_phase_judges_its_own_checks(sandbox: Sandbox, tmp_path: Path, phase: 
     assert {c["id"] for c in verdict_of(ran)["checks"] if c["phase"] not in (phase, "both")} <= needed
 
 
-def test_from_the_internet_the_private_checks_are_unknown_and_hold_the_verdict(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+def test_from_the_internet_private_checks_are_unknown_and_block_the_verdict(sandbox: Sandbox, tmp_path: Path) -> None:
     ran = sandbox.verify_often("--vantage=internet", reports=tmp_path)
     assert ran.code == 1
     unseen = [c for c in verdict_of(ran)["checks"] if c["outcome"] == "unknown"]
@@ -186,7 +184,7 @@ def test_a_run_starts_a_sandbox_where_none_is_up_and_ends_it(tmp_path: Path) -> 
     assert not (ROOT / ".sandbox" / name).exists()
 
 
-def test_a_delay_of_every_answer_is_survived(tmp_path: Path) -> None:
+def test_a_run_succeeds_with_a_delay_of_every_answer(tmp_path: Path) -> None:
     """benchmarks/ measures the duration."""
     slow = Sandbox(f"slow-{uuid.uuid4().hex[:6]}", {})
     with sandbox_up(slow.name, "--latency", "100ms"):
@@ -231,7 +229,9 @@ def refused(name: str, tmp_path: Path, *arguments: str) -> Ran:
 
 
 @pytest.mark.parametrize("workers", ["", "-n2"])
-def test_a_wrong_account_is_one_sentence_and_nothing_is_asked(overlaid: Overlaid, tmp_path: Path, workers: str) -> None:
+def test_a_wrong_account_is_one_sentence_and_no_other_call_is_made(
+    overlaid: Overlaid, tmp_path: Path, workers: str
+) -> None:
     ran = refused(overlaid(account_id="210987654321"), tmp_path, *filter(None, [workers]))
     said = " ".join(ran.output.split())
     assert "wrong AWS account: [sandbox] is account 210987654321, these credentials belong to 123456789012" in said

@@ -73,13 +73,13 @@ def own() -> Iterator[Own]:
     "sent",
     [signal.SIGINT, signal.SIGKILL, *(pytest.param(s, marks=exhaustive) for s in (signal.SIGTERM, signal.SIGHUP))],
 )
-def test_it_leaves_nothing_behind(own: Own, sent: signal.Signals) -> None:
+def test_a_sandbox_leaves_nothing_behind(own: Own, sent: signal.Signals) -> None:
     assert len(own.children) >= 4
     own.end(sent)
     assert own.left_behind() == []
 
 
-def test_the_status_is_what_any_other_tool_needs(sandbox: Sandbox) -> None:
+def test_other_tools_can_connect_with_the_status(sandbox: Sandbox) -> None:
     status = sandbox.status
     assert set(status) >= {
         *("aws_endpoint_url", "aws_region", "postgres_dsn", "redis_url", "amqp_url"),
@@ -116,7 +116,7 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_detached_one_runs_beside_another_until_it_is_taken_down(sandbox: Sandbox) -> None:
+def test_a_detached_sandbox_runs_beside_another_until_down(sandbox: Sandbox) -> None:
     name = f"beside-{uuid.uuid4().hex[:8]}"
     up = command("up", "--detach", "--name", name)
     try:
@@ -146,7 +146,7 @@ def test_that_takes_long(sandbox):
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=exhaustive)])
-def test_a_test_run_that_is_cut_leaves_no_process_behind(tmp_path: Path, sent: signal.Signals) -> None:
+def test_an_interrupted_test_run_leaves_no_process_behind(tmp_path: Path, sent: signal.Signals) -> None:
     """A worker, a sandbox and a forked run are active when Ctrl-C or SIGKILL hits the test run."""
     (tmp_path / "test_long.py").write_text(CUT)
     with subprocess.Popen(
@@ -169,14 +169,14 @@ def alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
-def test_a_second_one_of_the_same_name_is_refused(sandbox: Sandbox) -> None:
+def test_a_second_sandbox_of_the_same_name_is_refused(sandbox: Sandbox) -> None:
     done = command("up", "--detach", "--name", sandbox.name)
     assert done.returncode == 1
     assert "is already up" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["status"], ["down"], ["heal"], ["break", "rolled-back"]])
-def test_without_a_sandbox_a_command_says_so(arguments: list[str]) -> None:
+def test_without_a_sandbox_a_command_has_a_clear_error(arguments: list[str]) -> None:
     done = command(*arguments, "--name", "none-of-that-name")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
@@ -188,7 +188,7 @@ def test_status_json_without_a_sandbox_is_json() -> None:
     assert (done.returncode, json.loads(done.stdout)) == (1, {"ready": False})
 
 
-def test_an_unknown_fault_names_its_neighbours(sandbox: Sandbox) -> None:
+def test_an_unknown_fault_names_similar_faults(sandbox: Sandbox) -> None:
     done = command("break", "rolled-bak", "--name", sandbox.name)
     assert done.returncode == 2
     assert "rolled-back" in done.stderr + done.stdout
@@ -201,7 +201,7 @@ def test_a_wrong_option_is_one_sentence() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_faults_are_listed_with_what_they_turn_red(sandbox: Sandbox) -> None:
+def test_faults_are_listed_with_the_checks_they_turn_red(sandbox: Sandbox) -> None:
     faults = json.loads(sandbox.call("faults", "--json"))
     assert {"id", "turns_red", "description", "active"} <= set(faults[0])
     assert len(faults) > 70

@@ -20,7 +20,7 @@ from sandbox.processes import LOOPBACK, Child, PartFailed, ReservedPort, listens
 HANGS = [sys.executable, "-c", "import time; print('warming up', flush=True); time.sleep(600)"]
 
 
-def test_a_part_that_never_comes_up_is_one_sentence(tmp_path: Path) -> None:
+def test_a_part_that_never_starts_is_one_sentence(tmp_path: Path) -> None:
     async def wait() -> None:
         child = await Child.start("cache", HANGS, log=tmp_path / "log")
         try:
@@ -36,7 +36,7 @@ def test_a_part_that_never_comes_up_is_one_sentence(tmp_path: Path) -> None:
     )
 
 
-def test_a_part_that_ends_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_part_that_has_ended_is_not_awaited(tmp_path: Path) -> None:
     async def wait() -> None:
         child = await Child.start("cache", ["sh", "-c", "echo no space left; exit 3"], log=tmp_path / "log")
         await child.until(lambda: False, "it to listen on port 1")
@@ -53,7 +53,7 @@ def test_a_command_that_never_ends_is_one_sentence(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("holds", [True, False], ids=["held while bound", "chosen"])
-def test_a_reserved_port_is_free_for_its_server_alone(holds: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reserved_port_is_free_for_its_server_only(holds: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Linux reserves the port; other systems only choose a free port, because a bound socket would block the server."""
     monkeypatch.setattr(processes, "_HELD_WHILE_BOUND", holds)
     reserved = [ReservedPort() for _ in range(50)]
@@ -65,7 +65,7 @@ def test_a_reserved_port_is_free_for_its_server_alone(holds: bool, monkeypatch: 
         one.close()
 
 
-def test_only_ports_that_are_free_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_free_ports_are_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "_HELD_WHILE_BOUND", False)
     with socket.create_server((LOOPBACK, 0)) as taken:
         port = taken.getsockname()[1]
@@ -118,7 +118,7 @@ def start(folder: Path, monkeypatch: pytest.MonkeyPatch, lines: int, *, comes_up
     return provider.ensure(folder, "local", tables, say=lambda _: None)
 
 
-def test_an_environment_that_never_comes_up_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_that_never_starts_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError) as refused:
         start(tmp_path, monkeypatch, 1, comes_up=False)
     sentence, _, last = str(refused.value).partition("; ")
@@ -126,9 +126,7 @@ def test_an_environment_that_never_comes_up_is_one_sentence(tmp_path: Path, monk
     assert re.fullmatch(r"the last that it said, \d+ s ago: asleep", last)
 
 
-def test_an_environment_that_says_that_it_comes_up_is_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_environment_that_reports_progress_is_awaited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The start takes 500 s, longer than the limit for silence."""
     started = start(tmp_path, monkeypatch, 10, comes_up=True)
     assert started is not None

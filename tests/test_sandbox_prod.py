@@ -66,7 +66,7 @@ def applied(status: dict[str, Any]) -> list[str]:
         return [name for (name,) in rows]
 
 
-def test_what_only_production_minds_holds_its_verdict(
+def test_faults_of_production_only_block_its_verdict(
     sandbox: Sandbox, production: dict[str, Any], tmp_path: Path
 ) -> None:
     faults = [f for f in json.loads(sandbox.call("faults", "--json")) if f["production"]]
@@ -107,7 +107,7 @@ def released(remotes: dict[str, str]) -> Iterator[None]:
             git(remote, "tag", "-d", tag)
 
 
-def test_a_deploy_brings_production_to_what_was_pushed(
+def test_a_deploy_brings_production_to_the_pushed_commits(
     sandbox: Sandbox, production: dict[str, Any], tmp_path: Path
 ) -> None:
     first, second = applied(production), applied(sandbox.status)
@@ -148,7 +148,7 @@ def claimed(environment: str) -> tuple[State, bool]:
     return claim, claim.share(lambda folder: (folder / "git").mkdir())
 
 
-def test_the_repositories_stay_until_the_last_of_the_two_is_gone(root: Path) -> None:
+def test_the_repositories_stay_until_the_last_sandbox_ends(root: Path) -> None:
     staging, made = claimed("sandbox")
     production, made_again = claimed("sandbox-prod")
     remotes = root / ".sandbox" / "pair.git" / "git"
@@ -163,7 +163,7 @@ def test_the_repositories_stay_until_the_last_of_the_two_is_gone(root: Path) -> 
     assert not (root / ".sandbox").exists()
 
 
-def test_the_repositories_go_with_the_last_of_the_two_however_it_ends(root: Path) -> None:
+def test_the_last_sandbox_removes_the_repositories_however_it_ends(root: Path) -> None:
     where = {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", PLACES, "sandbox-prod"]
     with subprocess.Popen(command, cwd=root, env=os.environ | where, stdout=subprocess.PIPE) as killed:
@@ -177,7 +177,7 @@ def test_the_repositories_go_with_the_last_of_the_two_however_it_ends(root: Path
     assert not (root / ".sandbox").exists()
 
 
-def test_an_environment_that_is_not_played_here_is_one_sentence() -> None:
+def test_an_environment_without_a_sandbox_is_one_sentence() -> None:
     done = subprocess.run(
         [*SANDBOX, "up", "--env", "stg"], cwd=ROOT, env=clean_environment(), capture_output=True, text=True, check=False
     )

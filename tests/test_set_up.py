@@ -69,7 +69,7 @@ def test_another_python_is_refused_in_one_sentence(clone: Path, version: tuple[i
     assert not (clone / ".venv").exists()
 
 
-def test_a_python_that_is_not_there_is_refused_in_one_sentence(clone: Path) -> None:
+def test_a_missing_python_is_refused_in_one_sentence(clone: Path) -> None:
     code, said = make(clone, "test", "PYTHON=/nowhere/python3")
     assert (code, len(said)) == (2, 1), said
     assert re.fullmatch(rf"/nowhere/python3 can't be started .*from {FIRST} to {LAST}: make test PYTHON=PATH", said[0])
@@ -82,7 +82,7 @@ def test_a_python_that_is_not_there_is_refused_in_one_sentence(clone: Path) -> N
         ("http://127.0.0.1:9/simple", r"pip can't reach its package index to install requirements/product\.txt"),
     ],
 )
-def test_a_package_that_pip_does_not_get_is_one_sentence(clone: Path, index: str, sentence: str) -> None:
+def test_a_package_that_pip_cannot_install_is_one_sentence(clone: Path, index: str, sentence: str) -> None:
     """The package has a source archive in the index, and no wheel."""
     (clone / "requirements/product.txt").write_text("--only-binary :all:\nlacking==1.0\n")
     source = clone / "index/lacking"

@@ -15,7 +15,7 @@ from gli.observe.engine.worker_sharing import Remote, Share
 
 
 @pytest.mark.parametrize("begins", [True, False])
-def test_a_worker_that_asks_after_the_end_is_told_so(
+def test_a_worker_that_asks_after_the_end_gets_a_clear_error(
     project: Project, monkeypatch: pytest.MonkeyPatch, begins: bool
 ) -> None:
     died: list[object] = []

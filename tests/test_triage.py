@@ -18,9 +18,7 @@ def broken(sandbox: Sandbox, *faults: str) -> Iterator[None]:
         sandbox.ask("heal", *reversed(faults))
 
 
-def test_a_closed_security_group_is_one_root_and_everything_above_it_is_blocked(
-    sandbox: Sandbox, tmp_path: Path
-) -> None:
+def test_a_closed_security_group_is_one_root_and_blocks_everything_above(sandbox: Sandbox, tmp_path: Path) -> None:
     """As in AWS, the missing rule and the dropped packets occur together."""
     with broken(sandbox, "database-closed-to-the-api", "database-unreachable"):
         ran = sandbox.verify_often(reports=tmp_path)

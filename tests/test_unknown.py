@@ -20,12 +20,12 @@ REFUSED = {
 }
 
 
-def test_every_fault_that_refuses_is_tried() -> None:
+def test_every_refusal_fault_is_tried() -> None:
     assert set(REFUSED) == {id for id in known() if id.startswith(("aws-denies-", "aws-throttles-"))}
 
 
 @pytest.mark.parametrize("fault", REFUSED)
-def test_what_aws_refuses_to_tell_is_unknown_and_names_the_action(sandbox: Sandbox, tmp_path: Path, fault: str) -> None:
+def test_a_refusal_by_aws_is_unknown_and_names_the_action(sandbox: Sandbox, tmp_path: Path, fault: str) -> None:
     service, sentence = REFUSED[fault]
     sandbox.ask("break", fault)
     try:

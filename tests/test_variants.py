@@ -54,13 +54,13 @@ def test_a_variant_stays_go(sandbox: Sandbox, tmp_path: Path, variant: str) -> N
 
 
 @pytest.mark.exhaustive
-def test_everything_is_as_it_was_before(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_variants_leave_nothing_behind(sandbox: Sandbox, tmp_path: Path) -> None:
     """A leftover of a variant would change this run."""
     ran = sandbox.verify(reports=tmp_path)
     assert (ran.red, ran.last_line) == (set(), "VERDICT sandbox: GO"), ran.output
 
 
-def test_a_sandbox_starts_with_the_variants_that_are_named() -> None:
+def test_a_sandbox_starts_with_the_named_variants() -> None:
     name = "varied"
     handle = Sandbox(name, {})
     handle.call("up", "--detach", "--variant", "health-check-takes-any-2xx", "--variant", "sidecars")
@@ -75,7 +75,7 @@ def test_a_sandbox_starts_with_the_variants_that_are_named() -> None:
         handle.call("down", check=False)
 
 
-def test_an_unknown_variant_is_refused_with_its_neighbours() -> None:
+def test_an_unknown_variant_is_refused_and_similar_ones_are_named() -> None:
     ended = subprocess.run(
         [*SANDBOX, "up", "--detach", "--variant", "native-blue-gren"],
         cwd=ROOT,

@@ -70,7 +70,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_waiver_that_is_not_right_stops_the_run_and_is_named(project: Project, case: str) -> None:
+def test_an_invalid_waiver_stops_the_run_and_is_named(project: Project, case: str) -> None:
     text, sentence = REFUSED[case]
     ran = ran_with(project, text)
     assert ran.code == 4
@@ -78,13 +78,13 @@ def test_a_waiver_that_is_not_right_stops_the_run_and_is_named(project: Project,
     assert "Traceback" not in ran.output
 
 
-def test_a_waiver_that_is_no_longer_needed_holds_the_verdict_until_it_is_taken_out(project: Project) -> None:
+def test_an_unneeded_waiver_blocks_the_verdict_until_it_is_removed(project: Project) -> None:
     ran = ran_with(project, waiver(check='"second-check"'), checks=FAILS.replace("assert False, 'slow today'", "pass"))
     assert ran.code == 1
     assert "the waiver of second-check[api] is no longer needed" in " ".join(ran.output.split())
 
 
-def test_what_could_not_be_observed_can_not_be_waived(project: Project) -> None:
+def test_an_unknown_outcome_cannot_be_waived(project: Project) -> None:
     raises = (
         "from gli.observe.engine.observation import unknown\n"
         "def test_first_check(target): raise unknown('timeout', 'no')\n"
@@ -94,7 +94,7 @@ def test_what_could_not_be_observed_can_not_be_waived(project: Project) -> None:
     assert ran.outcomes("unknown") == {"first-check"}
 
 
-def test_a_waived_failure_is_no_fix(project: Project) -> None:
+def test_a_waived_failure_does_not_count_as_fixed(project: Project) -> None:
     project.checks(FAILS)
     project.run()
     ran = ran_with(project, waiver())

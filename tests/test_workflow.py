@@ -28,7 +28,7 @@ def workflow(on: str = "on: push", job: str = "", steps: str = "      - run: mak
         ('"on":\n  push:\n    branches: [stg, main]', ("stg", "main")),
     ],
 )
-def test_what_a_push_starts(on: str, pushes: tuple[str, ...]) -> None:
+def test_which_workflows_a_push_starts(on: str, pushes: tuple[str, ...]) -> None:
     assert workflow(on).pushes == pushes
 
 
@@ -56,13 +56,13 @@ def test_a_job_or_a_step_for_one_branch_counts_for_that_branch() -> None:
     assert [t.environments for t in workflow(job=job).targets] == [(), ("production",)]
 
 
-def test_a_foreign_name_is_found_whole_and_once_it_is_worked_out() -> None:
+def test_a_name_of_the_other_environment_is_found_after_evaluation() -> None:
     steps = "      - run: sync s3://${{ github.ref_name == 'main' && 'stg-bucket' || 'prod-bucket' }}/x https://a.example.com\n"
     assert [t.foreign for t in workflow(steps=steps).targets] == [("prod-bucket",), ("stg-bucket",)]
 
 
 @pytest.mark.parametrize("text", [None, "jobs: [", "on: push", "just words"])
-def test_what_is_no_workflow_says_so(text: str | None) -> None:
+def test_an_invalid_workflow_is_reported(text: str | None) -> None:
     assert read("deploy.yml", text, FOREIGN).error
 
 
@@ -84,19 +84,19 @@ def test_steps_are_found_in_order_also_in_a_called_workflow() -> None:
         ("permissions: write-all", False),
     ],
 )
-def test_deploys_follow_each_other_only_where_none_is_cut_off(guard: str, serial: bool) -> None:
+def test_deploys_queue_only_without_cancel_in_progress(guard: str, serial: bool) -> None:
     assert workflow(f"on: push\n{guard}").serial == serial
     assert workflow(job=f"    {guard}\n".replace("\n  ", "\n      ")).serial == serial
 
 
-def test_a_token_may_be_asked_for_by_the_workflow_or_by_its_job() -> None:
+def test_a_workflow_or_a_job_may_request_the_token() -> None:
     assert workflow("on: push\npermissions:\n  id-token: write").assumes_role
     assert workflow(job="    permissions: {id-token: write}\n").assumes_role
     assert not workflow("on: push\npermissions:\n  id-token: write", job="    permissions: read-all\n").assumes_role
     assert not workflow().assumes_role
 
 
-def test_aws_keys_are_stored_unless_an_earlier_step_asked_for_them() -> None:
+def test_aws_keys_count_as_stored_unless_an_earlier_step_requested_them() -> None:
     stored = "      - uses: aws-actions/configure\n        with: {aws-access-key-id: '${{ secrets.ID }}'}\n"
     assert workflow(steps=stored).static_keys == ("aws-access-key-id",)
     asked = "      - run: deploy\n        env: {AWS_SECRET_ACCESS_KEY: '${{ steps.role.outputs.secret }}'}\n"
@@ -134,7 +134,7 @@ def step_of(run: str, **step: object) -> str:
         ("curl -X POST $SLACK || true\naws ecs update-service", None),
     ],
 )
-def test_a_command_whose_failure_is_swallowed_is_told(run: str, excuse: str | None) -> None:
+def test_a_command_with_an_ignored_failure_is_reported(run: str, excuse: str | None) -> None:
     (step,) = workflow(steps=step_of(run)).steps
     assert step.excuse(["ecs update-service"]) == excuse
 
@@ -187,7 +187,7 @@ def test_which_branches_run_a_step(condition: str, branches: tuple[str, ...]) ->
         ("{ref: main, path: tools}", ()),
     ],
 )
-def test_a_fixed_ref_is_built_in_place_of_what_was_pushed(given: str, builds: tuple[str, ...]) -> None:
+def test_a_fixed_ref_replaces_the_pushed_commit(given: str, builds: tuple[str, ...]) -> None:
     checkout = f"      - uses: actions/checkout@v4\n        with: {given}\n"
     assert {t.branch: t.builds for t in workflow(steps=checkout).targets}["stg"] == builds
 
@@ -198,6 +198,6 @@ def test_jobs_are_read_in_the_order_of_their_needs() -> None:
     assert [s.text for s in read("x", text, FOREIGN).steps] == ["test", "build", "deploy"]
 
 
-def test_jobs_that_need_each_other_are_read_all_the_same() -> None:
+def test_jobs_with_circular_needs_are_still_read() -> None:
     text = "on: push\njobs:\n  a: {needs: b, steps: [{run: a}]}\n  b: {needs: a, steps: [{run: b}]}\n"
     assert {s.text for s in read("x", text, FOREIGN).steps} == {"a", "b"}

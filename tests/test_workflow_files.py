@@ -58,7 +58,7 @@ def test_every_action_is_pinned_to_a_commit(path: Path) -> None:
     assert [u for u in used if not re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", u)] == []
 
 
-def test_the_last_job_reads_the_verdict_however_the_runs_ended(workflow: dict[str, Any]) -> None:
+def test_the_last_job_always_reads_the_verdict(workflow: dict[str, Any]) -> None:
     gate = workflow["jobs"]["gate"]
     assert (gate["needs"], gate["if"]) == ("run", "always()")
     assert ".venv/bin/gli gate" in gate["steps"][-1]["run"]
@@ -71,6 +71,6 @@ def test_the_role_is_assumed_without_a_key(workflow: dict[str, Any]) -> None:
     assert "aws-access-key-id" not in WORKFLOW.read_text()
 
 
-def test_nothing_that_a_caller_says_is_pasted_into_a_script(workflow: dict[str, Any]) -> None:
+def test_no_caller_input_is_pasted_into_a_script(workflow: dict[str, Any]) -> None:
     scripts = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
     assert [s for s in scripts if "${{" in s] == []
