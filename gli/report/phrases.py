@@ -119,6 +119,8 @@ KOREAN: Mapping[str, str] = {
     "an address for {}": "{}의 주소",
     "neither an A nor an AAAA record": "A 레코드도 AAAA 레코드도 없음",
     "no answer within {} s": "{}초 안에 응답 없음",
+    "this runner was too slow to tell: {} s late while it waited {} s":
+        "이 실행 머신이 느려 판단할 수 없음: {1}초를 기다리는 동안 {0}초 지연됨",
     "no connection within {} s": "{}초 안에 연결되지 않음",
     "no connection within {} s: no path (security group, route), or the host is gone":
         "{}초 안에 연결되지 않음: 경로가 없거나(보안 그룹, 라우트) 호스트가 사라짐",

@@ -119,7 +119,7 @@ class Checking:
             target = self.side.catalogue.targets(case.check, self.side.environment)[case.target]
             wanted += [(probe, target if probe.per_target else None) for probe in _probes(item)]
         first = [(early, None) for probe, _ in wanted for early in probe.after]
-        for probe, target in (*first, *wanted):
+        for probe, target in sorted((*first, *wanted), key=lambda one: not one[0].timed):
             self.side.seen.begin(probe, target)
 
     @pytest.hookimpl(tryfirst=True)

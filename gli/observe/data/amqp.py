@@ -70,6 +70,8 @@ def _session(observer: Observer, broker: Broker, host: str, port: int) -> Broker
         with observer.phase("connect"):
             connection = pika.BlockingConnection(parameters)
     except (AMQPError, OSError) as e:
+        if "timeout" in repr(e).lower():  # pika has no one class for it
+            observer.over(_TIMEOUT_S)
         return BrokerState(secret=broker.secret, ok=False, error=_why(e))
     try:
         queues = _queues(connection, broker.queues)

@@ -179,6 +179,8 @@ async def _login(observer: Observer, database: Database, secret_id: str, stateme
             await _row(observer, connection, statement)
             return Login(secret=secret_id, user=user, ok=True, encrypted=bool(connection.pgconn.ssl_in_use))
     except psycopg.Error as e:
+        if isinstance(e, psycopg.errors.ConnectionTimeout):
+            observer.over(_TIMEOUT_S)
         state, why = _told_apart(e)
         _refuse_without_roots(observer, secret_id, why)
         return Login(secret=secret_id, user=user, ok=False, sqlstate=state, error=why)

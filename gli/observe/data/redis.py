@@ -52,6 +52,7 @@ async def cache_state(observer: Observer, cache: Cache) -> CacheState:
 
 async def _session(observer: Observer, secret_id: str, *, look: bool) -> CacheState:
     import redis.asyncio
+    import redis.exceptions
     from redis.exceptions import RedisError
 
     known = (await observer.see(secret, secret_id)).public
@@ -83,6 +84,8 @@ async def _session(observer: Observer, secret_id: str, *, look: bool) -> CacheSt
         pong = not look and await _command(observer, connection, "PING") in (b"PONG", "PONG")
         info = _info(await _command(observer, connection, "INFO")) if look else {}
     except (RedisError, OSError, TimeoutError) as e:
+        if isinstance(e, TimeoutError | redis.exceptions.TimeoutError):
+            observer.over(_TIMEOUT_S)
         return CacheState(secret=secret_id, error=_why(e))
     finally:
         await connection.disconnect(nowait=True)

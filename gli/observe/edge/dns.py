@@ -29,19 +29,20 @@ class Addresses(Observation):
     error: Said | None = None
 
 
-@probe(deadline=8)
+@probe(deadline=8, timed=True)
 async def addresses(observer: Observer, host: str) -> Addresses:
     """The host's A and AAAA records."""
     with observer.phase("resolve"):
-        if observer.environment.dns.resolvers:
-            observer.count("dns", 2)
-            return await asked(observer.environment.dns.resolvers, host)
-        observer.count("dns")
         try:
+            if observer.environment.dns.resolvers:
+                observer.count("dns", 2)
+                return await asked(observer.environment.dns.resolvers, host)
+            observer.count("dns")
             async with asyncio.timeout(_TIMEOUT_S):
                 found = await asyncio.get_running_loop().getaddrinfo(host, 443, type=socket.SOCK_STREAM)
-        except TimeoutError:
-            return Addresses(host=host, error=phrase("no answer within {:g} s", _TIMEOUT_S))
+        except TimeoutError as e:
+            observer.over(_TIMEOUT_S)
+            return Addresses(host=host, error=str(e) or phrase("no answer within {:g} s", _TIMEOUT_S))
         except socket.gaierror as e:
             return Addresses(host=host, error=e.strerror or str(e))
     return Addresses(host=host, addresses=tuple(sorted({str(entry[4][0]) for entry in found})))
@@ -73,7 +74,7 @@ async def chain(observer: Observer, host: str) -> tuple[str, ...]:
 
 
 async def asked(resolvers: Iterable[str], host: str) -> Addresses:
-    """The host's addresses, by these resolvers instead of this machine's own."""
+    """The host's addresses, by these resolvers; raises `TimeoutError` if none of them answers in time."""
     import dns.exception
 
     resolver = _resolver(resolvers)
@@ -81,6 +82,8 @@ async def asked(resolvers: Iterable[str], host: str) -> Addresses:
         answers = await asyncio.gather(
             *[resolver.resolve(host, kind, search=False, raise_on_no_answer=False) for kind in ("A", "AAAA")]
         )
+    except dns.exception.Timeout as e:
+        raise TimeoutError(" ".join(str(e).split())) from None
     except dns.exception.DNSException as e:
         return Addresses(host=host, error=" ".join(str(e).split()))
     found = tuple(sorted(record.to_text() for answer in answers for record in answer))

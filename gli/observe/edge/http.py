@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -176,7 +177,7 @@ async def fetch(
     headers: Mapping[str, str] | None = None,
     fresh: bool = False,
     attempts: int = 1,
-    within_s: float = TIMEOUT_S,
+    within_s: float = math.inf,
     limit: int = BODY_LIMIT,
 ) -> HttpExchange:
     """Makes one exchange. A failure of the network is part of the fact, not an exception.
@@ -190,6 +191,8 @@ async def fetch(
         exchange = await _once(observer, url, method, sent, attempt, limit)
         if exchange.status is not None and exchange.status < 500 and exchange.seconds <= within_s:
             break
+        if exchange.seconds > within_s:
+            observer.over(within_s, time.monotonic() - exchange.seconds)
         if attempt < attempts:
             await asyncio.sleep(_SPACING_S)
     observer.attempts = max(observer.attempts, exchange.attempts)
@@ -216,6 +219,8 @@ async def _once(
     try:
         answer = await observer.http.request(method, url, limit, headers=headers, extensions={"trace": trace})
     except (httpx.HTTPError, httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as e:
+        if isinstance(e, httpx.TimeoutException | httpcore.TimeoutException):
+            observer.over(TIMEOUT_S)
         return exchange(error=_why(e))
     finally:
         _keep_phases(observer, marks)
@@ -268,7 +273,7 @@ def _why(error: Exception) -> str:
     return f"{kind}: {text}" if text else kind
 
 
-@probe(deadline=TIMEOUT_S * _ATTEMPTS + 2)
+@probe(deadline=TIMEOUT_S * _ATTEMPTS + 2, timed=True)
 async def landing(observer: Observer, page: Service | Frontend) -> HttpExchange:
     """The answer of a service's health endpoint, or of a frontend's index page. Tried up to three times."""
     path = page.health_path if isinstance(page, Service) else "/"

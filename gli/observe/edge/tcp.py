@@ -44,6 +44,7 @@ async def open_port(observer: Observer, host: str, port: int) -> TcpConnection:
             _, writer = await asyncio.open_connection(*observer.dial.address(host, port))
         writer.transport.abort()
     except TimeoutError:
+        observer.over(TIMEOUT_S)
         error = phrase("no connection within {:g} s: no path (security group, route), or the host is gone", TIMEOUT_S)
     except OSError as e:
         error = why(e)

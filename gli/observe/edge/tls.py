@@ -15,6 +15,8 @@ from gli.observe.edge.tcp import why
 from gli.observe.engine.observation import Observation
 from gli.observe.engine.probe import Observer, probe
 
+_TIMEOUT_S = 5.0
+
 
 class Certificate(Observation):
     """The leaf certificate that a host serves."""
@@ -48,7 +50,7 @@ def _matches(pattern: str, host: str) -> bool:
     return pattern == host
 
 
-@probe(deadline=10)
+@probe(deadline=10, timed=True)
 async def tls_session(observer: Observer, host: str) -> TlsSession:
     """A handshake that verifies chain and name, as a browser does.
 
@@ -62,7 +64,8 @@ async def tls_session(observer: Observer, host: str) -> TlsSession:
     except ssl.SSLError as e:
         error = phrase("TLS failed: {}", e.reason or e)
     except TimeoutError:
-        return TlsSession(host=host, error=phrase("no TLS session within {} s", 5))
+        observer.over(_TIMEOUT_S)
+        return TlsSession(host=host, error=phrase("no TLS session within {:g} s", _TIMEOUT_S))
     except OSError as e:
         return TlsSession(host=host, error=why(e))
     try:
@@ -75,7 +78,7 @@ async def tls_session(observer: Observer, host: str) -> TlsSession:
 async def _handshake(observer: Observer, host: str, context: ssl.SSLContext) -> tuple[str | None, bytes]:
     observer.count("tls")
     address, port = observer.dial.address(host, observer.environment.port_of(host))
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(_TIMEOUT_S):
         with observer.phase("tls"):
             _, writer = await asyncio.open_connection(address, port, ssl=context, server_hostname=host)
     try:

@@ -50,30 +50,39 @@ class WebSocketSession(Observation):
     """How many seconds the quiet session stayed open."""
 
 
-@probe(deadline=30)
+@probe(deadline=30, timed=True)
 async def websocket_session(observer: Observer, service: Service) -> WebSocketSession:
     """A handshake with a frontend's origin, three pings, one application message, a clean close.
 
     If a pong is late, the session is tried a second time; the record counts both attempts.
     """
-    session = await _session(observer, service, service.url, lambda session: _talked(session, service))
+
+    async def talked(session: Any) -> dict[str, Any]:
+        return await _talked(observer, session, service)
+
+    session = await _session(observer, service, service.url, talked)
     if session.upgraded and len(session.pongs_s) < session.pings:
         observer.attempts += 1
-        session = await _session(observer, service, service.url, lambda session: _talked(session, service))
+        session = await _session(observer, service, service.url, talked)
     return session
 
 
-@probe()
+@probe(timed=True)
 async def foreign_websocket(observer: Observer, service: Service) -> WebSocketSession:
     """A handshake with an origin that the server must refuse (cross-site WebSocket hijacking)."""
-    return await _session(observer, service, service.url, _kept_open, origin=EVIL_ORIGIN)
+    return await _session(
+        observer, service, service.url, lambda session: _kept_open(observer, session), origin=EVIL_ORIGIN
+    )
 
 
-@probe(deadline=HANDSHAKE_TIMEOUT_S + REFUSAL_TIMEOUT_S + 2)
+@probe(deadline=HANDSHAKE_TIMEOUT_S + REFUSAL_TIMEOUT_S + 2, timed=True)
 async def anonymous_websocket(observer: Observer, service: Service) -> WebSocketSession:
     """A session on the protected path without a token. The server has 5 seconds to refuse or close it."""
     url = urljoin(service.url, service.protected_path)
-    return await _session(observer, service, url, lambda session: _left_open(session, REFUSAL_TIMEOUT_S))
+    session = await _session(observer, service, url, lambda session: _left_open(session, REFUSAL_TIMEOUT_S))
+    if session.open_s == REFUSAL_TIMEOUT_S:
+        observer.over(REFUSAL_TIMEOUT_S)
+    return session
 
 
 @probe(deadline=85)
@@ -130,13 +139,14 @@ async def _session(
     except (InvalidHandshake, ConnectionClosed) as e:
         seen["error"] = str(e)
     except TimeoutError:
+        observer.over(HANDSHAKE_TIMEOUT_S)
         seen["error"] = phrase("no handshake within {:g} s", HANDSHAKE_TIMEOUT_S)
     except OSError as e:
         seen["error"] = why(e)
     return WebSocketSession(**seen)
 
 
-async def _talked(session: Any, service: Service) -> dict[str, Any]:
+async def _talked(observer: Observer, session: Any, service: Service) -> dict[str, Any]:
     pongs = []
     for _ in range(_PINGS):
         begun = time.monotonic()
@@ -144,6 +154,7 @@ async def _talked(session: Any, service: Service) -> dict[str, Any]:
             async with asyncio.timeout(PONG_TIMEOUT_S):
                 await (await session.ping(secrets.token_bytes(8)))
         except TimeoutError:
+            observer.over(PONG_TIMEOUT_S)
             break
         pongs.append(round(time.monotonic() - begun, 4))
     talk: dict[str, Any] = {"pings": _PINGS, "pongs_s": tuple(pongs)}
@@ -154,7 +165,7 @@ async def _talked(session: Any, service: Service) -> dict[str, Any]:
             async with asyncio.timeout(ECHO_TIMEOUT_S):
                 talk["reply"] = str(await session.recv())[:2000]
         except TimeoutError:
-            pass
+            observer.over(ECHO_TIMEOUT_S)
     return talk
 
 
@@ -173,12 +184,17 @@ async def _left_open(session: Any, seconds: float) -> dict[str, Any]:
         return {"open_s": round(time.monotonic() - begun, 2), "close_code": session.close_code}
 
 
-async def _kept_open(session: Any) -> dict[str, Any]:
-    """Waits a moment for a close: a server may accept the handshake and then close at once with 1008."""
+async def _kept_open(observer: Observer, session: Any) -> dict[str, Any]:
+    """A server may upgrade and then close at once with 1008: wait a moment for that; longer where this side is late."""
+    begun = time.monotonic()
     try:
         async with asyncio.timeout(0.5):
             await session.wait_closed()
     except TimeoutError:
-        return {}
+        if not observer.lateness.spoils(0.5, begun):
+            return {}
+        await observer.lateness.calm()
+        if session.close_code is None:
+            return {}
     code = session.close_code
     return {"upgraded": False, "close_code": code, "error": phrase("closed at once with code {}", code)}

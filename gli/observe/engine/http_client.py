@@ -70,8 +70,8 @@ class HttpClient:
 
         Raises what httpx and httpcore raise, and `WriteRefused`.
         """
-        if self._client is None:
-            self._client = _client(self._dial, self._clocks)
+        self.prepare()
+        assert self._client is not None
         async with self._client.stream(method, url, **options) as response:
             coding = response.headers.get("Content-Encoding", "").strip().lower()
             decoded = _Decoded(coding, limit)
@@ -81,6 +81,11 @@ class HttpClient:
                     break
         text = bytes(decoded.body).decode(response.encoding or "utf-8", errors="replace")
         return Answer(response.status_code, response.headers, text, decoded.cut)
+
+    def prepare(self) -> None:
+        """Imports what requests need, and reads the roots, so that the first request does not pay for it."""
+        if self._client is None:
+            self._client = _client(self._dial, self._clocks)
 
     async def close(self) -> None:
         """Closes what is kept open."""

@@ -20,6 +20,7 @@ Cause = Literal[
     "unreachable",  # no path from this vantage
     "throttled",
     "timed-out",
+    "slow-runner",  # this runner was too late to tell whether the target was
     "too-little-data",
     "not-found",  # what should be asked about is not there
     "dependency",  # another observation that this one builds on is unknown
@@ -90,6 +91,8 @@ class Record(BaseModel):
     """How many requests were sent, by protocol or AWS service."""
     phases_s: dict[str, float] = Field(default_factory=dict)
     """Seconds by phase, where the protocol has any: resolve, connect, tls, handshake, first_byte, query, body."""
+    late_s: float = 0.0
+    """For how many of the seconds this runner's event loop was late: the target is not to blame for them."""
     observation: Any = None
     unknown: Unknown | None = None
 

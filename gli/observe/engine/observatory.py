@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any, Protocol, TypeVar
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -26,6 +26,7 @@ from gli.config.environments import Environment
 from gli.observe.engine.aws_session import AwsSession
 from gli.observe.engine.dial import Dial
 from gli.observe.engine.http_client import HttpClient
+from gli.observe.engine.lateness import Lateness
 from gli.observe.engine.observation import Record, Unknown, Unobserved, fact_name, unknown
 from gli.observe.engine.probe import Observer, Probe
 from gli.observe.engine.remote_clocks import RemoteClocks
@@ -35,6 +36,9 @@ Seen = TypeVar("Seen")
 RUN_DEADLINE_S = 90.0
 END_S = 4.0
 """How long a run may take to judge and to write its reports after its deadline."""
+_QUIET_AT_ONCE = 2
+_QUIET_S = 3.0
+"""How long all others wait for the timed probes: a target that does not answer holds nobody up for longer."""
 
 
 class Observations(Protocol):
@@ -97,13 +101,18 @@ class Observatory:
         self._patient_until = time.monotonic() + patience_s
         self._first, self._rolled_out = first, rolled_out
         self._tasks: dict[str, asyncio.Task[Any]] = {}
+        self._timed: list[asyncio.Task[Any]] = []
+        self._quiet = asyncio.Semaphore(_QUIET_AT_ONCE)
+        self._quiet_until: float | None = None
+        self._prepared: asyncio.Task[None] | None = None
+        self._lateness = Lateness()
         self._dial = Dial(environment)
         self.clocks = RemoteClocks()
         self._http = HttpClient(self._dial, self.clocks)
         self._aws = AwsSession(environment, self.clocks)
         self._context = start_blocking_portal("asyncio", name="observatory")
         self._portal: BlockingPortal = self._context.__enter__()
-        self._portal.call(self._free)
+        self._portal.call(self._start)
         if first is not None:
             self.begin(first)
 
@@ -149,6 +158,9 @@ class Observatory:
             task = asyncio.create_task(self._run(probe, target), name=name)
             task.add_done_callback(lambda t: t.cancelled() or t.exception())  # seen, whether or not somebody waits
             self._tasks[name] = task
+            if probe.timed:
+                self._timed.append(task)
+                self._prepared = self._prepared or asyncio.create_task(asyncio.to_thread(_prepare, self._http))
         return self._tasks[name]
 
     async def _run(self, probe: Probe[Seen], target: Any) -> Seen:
@@ -157,25 +169,56 @@ class Observatory:
         if self._rolled_out is not None and not (probe.preliminary or probe.early):
             with suppress(Unobserved):
                 await self.observe(self._rolled_out)
-        observer = Observer(self.environment, self._dial, self._http, self._aws, self.vault, self, self._patient_until)
+        if not (probe.timed or probe.preliminary or probe.early):
+            await self._quiet_is_over()
+        async with self._quiet_turn() if probe.timed else nullcontext():
+            return await self._recorded(probe, target)
+
+    async def _quiet_is_over(self) -> None:
+        """Waits until the timed probes have ended: what they measure is the target, and not what else this run does."""
+        if running := [task for task in self._timed if not task.done()]:
+            await asyncio.wait(running, timeout=self._quiet_left())
+
+    @asynccontextmanager
+    async def _quiet_turn(self) -> AsyncIterator[None]:
+        """A turn of the timed probes, who go a few at a time; none waits longer than all others wait for them."""
+        if self._prepared is not None:
+            await asyncio.wait([self._prepared])
+        got = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._quiet_left()):
+                got = await self._quiet.acquire()
+        try:
+            yield
+        finally:
+            if got:
+                self._quiet.release()
+
+    def _quiet_left(self) -> float:
+        now_s = time.monotonic()
+        self._quiet_until = self._quiet_until or now_s + _QUIET_S
+        return max(0.0, self._quiet_until - now_s)
+
+    async def _recorded(self, probe: Probe[Seen], target: Any) -> Seen:
+        observer = Observer(
+            self.environment,
+            self._dial,
+            self._http,
+            self._aws,
+            self.vault,
+            self,
+            self._lateness,
+            self._patient_until,
+        )
         started, begun = now(), time.monotonic()
         observation: Seen | None = None
         missing: Unknown | None = None
         try:
-            async with asyncio.timeout(probe.deadline) as observer.timeout:
-                observation = await (probe.run(observer, target) if probe.per_target else probe.run(observer))
-                return observation
+            observation = await self._observed(probe, target, observer)
+            return observation
         except Unobserved as e:
             missing = e.unknown
             raise
-        except TimeoutError:
-            missing = Unknown(cause="timed-out", message=phrase("no answer within {:g} s", probe.deadline))
-            raise Unobserved(missing) from None
-        except Exception as e:
-            missing = Unknown(
-                cause="error", message=phrase("the probe {} failed: {}: {}", probe.name, type(e).__name__, e)
-            )
-            raise Unobserved(missing) from e
         finally:
             self.records.append(
                 Record(
@@ -186,19 +229,55 @@ class Observatory:
                     attempts=observer.attempts,
                     requests=observer.requests,
                     phases_s=observer.phases_s,
+                    late_s=self._lateness.since(begun),
                     observation=None if observation is None else probe.dump(observation),
                     unknown=missing,
                 )
             )
 
-    async def _free(self) -> None:
+    async def _observed(self, probe: Probe[Seen], target: Any, observer: Observer) -> Seen:
+        """What the probe saw: at a second try, where this runner was too late to tell at the first."""
+        try:
+            return await _tried(probe, target, observer)
+        except Unobserved as e:
+            if e.unknown.cause != "slow-runner" or time.monotonic() + probe.deadline > self.deadline:
+                raise
+        await self._lateness.calm()
+        observer.phases_s.clear()
+        return await _tried(probe, target, observer)
+
+    async def _start(self) -> None:
+        await self._lateness.start()
         asyncio.get_running_loop().set_default_executor(_Daemons())
 
     async def _close(self) -> None:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self._lateness.stop()
         await self._http.close()
+
+
+async def _tried(probe: Probe[Seen], target: Any, observer: Observer) -> Seen:
+    try:
+        async with asyncio.timeout(probe.deadline) as observer.timeout:
+            return await (probe.run(observer, target) if probe.per_target else probe.run(observer))
+    except Unobserved:
+        raise
+    except TimeoutError:
+        observer.over(probe.deadline)
+        raise unknown("timed-out", phrase("no answer within {:g} s", probe.deadline)) from None
+    except Exception as e:
+        said = phrase("the probe {} failed: {}: {}", probe.name, type(e).__name__, e)
+        raise unknown("error", said) from e
+
+
+def _prepare(http: HttpClient) -> None:
+    """Imports what the timed probes need, in a thread: an import would be counted as the target's time."""
+    with suppress(Exception):  # the probe that needs it says why
+        http.prepare()
+        import cryptography.x509  # noqa: F401
+        import websockets.asyncio.client  # noqa: F401
 
 
 class Replay:

@@ -22,11 +22,15 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, get_type_hint
 
 from pydantic import TypeAdapter
 
+from gli.common.sentences import phrase
+from gli.observe.engine.observation import unknown
+
 if TYPE_CHECKING:
     from gli.config.environments import Environment
     from gli.observe.engine.aws_session import AwsSession
     from gli.observe.engine.dial import Dial
     from gli.observe.engine.http_client import HttpClient
+    from gli.observe.engine.lateness import Lateness
     from gli.observe.engine.vault import Vault
 
 Seen = TypeVar("Seen")
@@ -45,6 +49,8 @@ class Probe(Generic[Seen]):
     """Runs before the identity is confirmed: it is what confirms it."""
     early: bool = False
     """Runs before a rollout has ended, where the run waits for one: it tells what is rolled out, and how far it is."""
+    timed: bool = False
+    """Judged by how long the target took: runs alone with its like, before all that keeps this runner busy."""
     after: tuple[Probe[Any], ...] = ()
     """Probes of the whole environment that it waits for: they start before all others, so that nobody waits long."""
 
@@ -62,7 +68,12 @@ class Probe(Generic[Seen]):
 
 
 def probe(
-    *, deadline: float = 10.0, preliminary: bool = False, early: bool = False, after: Sequence[Probe[Any]] = ()
+    *,
+    deadline: float = 10.0,
+    preliminary: bool = False,
+    early: bool = False,
+    timed: bool = False,
+    after: Sequence[Probe[Any]] = (),
 ) -> Callable[[Callable[..., Awaitable[Seen]]], Probe[Seen]]:
     """Makes a probe of an async function and registers it under the function's name."""
 
@@ -71,7 +82,7 @@ def probe(
         if name in PROBES:
             raise ValueError(f"two probes are named {name}: {PROBES[name].run.__module__} and {run.__module__}")
         per_target = len(inspect.signature(run).parameters) == 2
-        PROBES[name] = Probe(name, run, deadline, per_target, preliminary, early, tuple(after))
+        PROBES[name] = Probe(name, run, deadline, per_target, preliminary, early, timed, tuple(after))
         return PROBES[name]
 
     return register
@@ -93,6 +104,7 @@ class Observer:
     aws: AwsSession
     vault: Vault
     sees: Sees
+    lateness: Lateness
     patient_until: float = 0.0
     """Until when this run waits for a rollout to end (`--await-rollout`), in seconds of `time.monotonic`."""
     timeout: asyncio.Timeout | None = None
@@ -148,6 +160,19 @@ class Observer:
         self._waited_s += pause
         self.attempts += 1
         return True
+
+    def over(self, limit_s: float, begun: float | None = None) -> None:
+        """To be called where something took longer than its limit, begun then; without `begun`: that long ago.
+
+        Returns where the target took so long; raises `Unobserved` where it may have been this runner.
+        """
+        begun = time.monotonic() - limit_s if begun is None else begun
+        if self.lateness.spoils(limit_s, begun):
+            late_s = self.lateness.since(begun)
+            raise unknown(
+                "slow-runner",
+                phrase("this runner was too slow to tell: {:.1f} s late while it waited {:g} s", late_s, limit_s),
+            )
 
     def count(self, kind: str, n: int = 1) -> None:
         """Adds to the requests that this observation took."""
