@@ -65,8 +65,11 @@ class Controlling:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> bool | None:
         """Confirms the identity first. Without a confirmed identity no check runs and nothing else is observed."""
+        confirmed = self.run.confirm_identity()
+        if confirmed:
+            self.run.observatory.await_timed()  # the page's imports would be counted as the target's time
         sinks.prepare()
-        return None if self.run.confirm_identity() else True
+        return None if confirmed else True
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Keeps the reason why a module could not be collected: with --tb=no pytest does not print the reason."""

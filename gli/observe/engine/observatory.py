@@ -132,6 +132,10 @@ class Observatory:
                 phrase("{} was not there after {:.0f} s", fact_name(probe.name, target_name(target)), self._longest_s),
             ) from None
 
+    def await_timed(self) -> None:
+        """Returns when the timed probes that have begun have ended, or after 3 seconds."""
+        self._portal.call(self._await_timed)
+
     def _soon(self, work: Callable[..., Awaitable[Any]], *arguments: Any) -> Future[Any]:
         try:
             return self._portal.start_task_soon(work, *arguments)
@@ -170,12 +174,12 @@ class Observatory:
             with suppress(Unobserved):
                 await self.observe(self._rolled_out)
         if not (probe.timed or probe.preliminary or probe.early):
-            await self._quiet_is_over()
+            await self._await_timed()
         async with self._quiet_turn() if probe.timed else nullcontext():
             return await self._recorded(probe, target)
 
-    async def _quiet_is_over(self) -> None:
-        """Waits until the timed probes have ended: what they measure is the target, and not what else this run does."""
+    async def _await_timed(self) -> None:
+        """The timed probes measure the target, and nothing else that this run does: all others start after them."""
         if running := [task for task in self._timed if not task.done()]:
             await asyncio.wait(running, timeout=self._quiet_left())
 
@@ -289,6 +293,9 @@ class Replay:
 
     def begin(self, probe: Probe[Any], target: Any = None) -> None:
         """Nothing to start: it has been observed."""
+
+    def await_timed(self) -> None:
+        """Nothing to wait for."""
 
     def wait(self, probe: Probe[Seen], target: Any = None) -> Seen:
         """The recorded observation; raises `Unobserved` as the recorded run did, or where there is none."""
