@@ -1,4 +1,4 @@
-"""`gli checks` and `gli iam-policy`: what the catalogue says."""
+"""`gli checks` and `gli iam-policy`: the checks of the catalogue, and the AWS actions that they need."""
 
 from __future__ import annotations
 

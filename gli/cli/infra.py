@@ -1,4 +1,4 @@
-"""`gli infra plan`, `apply` and `drift`: the stacks of `infrastructure/`, and AWS as it is."""
+"""`gli infra plan`, `apply` and `drift`: the stacks of `infrastructure/`, compared with AWS."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class Maintenance(Observation):
 
 
 class Snapshot(Observation):
-    """The newest usable snapshot of a database, manual or automatic; `id` is None where there is none."""
+    """The newest usable snapshot of a database, manual or automatic. `id` is None if there is none."""
 
     database: str
     id: str | None = None
