@@ -124,14 +124,14 @@ def test_a_repository_that_was_renamed_is_asked_under_its_new_name(
     assert newest(github, monkeypatch).conclusion == "success"
 
 
-def test_a_large_answer_is_read_whole(
+def test_a_large_answer_is_read_completely(
     github: dict[str, tuple[int, dict[str, str], object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     github[FIRST] = (200, {}, {"workflow_runs": [run(1, display_title="x" * 500_000)]})
     assert newest(github, monkeypatch).conclusion == "success"
 
 
-def test_an_end_that_the_suite_does_not_know_is_unknown(
+def test_an_unknown_conclusion_is_unknown(
     github: dict[str, tuple[int, dict[str, str], object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     github[FIRST] = (200, {}, {"workflow_runs": [run(1, conclusion="abandoned")]})

@@ -231,10 +231,10 @@ def test_a_copy_named_latest_is_its_original_run(project: Project) -> None:
 DAMAGED = {
     "a time without a zone": {"finished": "2026-01-31T08:00:03"},
     "a bare date": {"expires": "2026-01-31"},
-    "a waiver's end that is none": {"checks": [LINE | {"outcome": "waived", "waiver": WAIVER | {"expires": "soon"}}]},
+    "an invalid end of a waiver": {"checks": [LINE | {"outcome": "waived", "waiver": WAIVER | {"expires": "soon"}}]},
     "a repository without a commit": {"manifest": {"gli_root": {}}},
-    "a phase that is none": {"phase": "xx"},
-    "an outcome that is none": {"counts": {"x": 1}},
+    "an invalid phase": {"phase": "xx"},
+    "an invalid outcome": {"counts": {"x": 1}},
     "half a pair": {"account": "\ud800"},
     "half a pair where nobody looks": {"other": "\ud800"},
     "something deep": {"other": json.loads("[" * 150 + "]" * 150)},

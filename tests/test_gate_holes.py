@@ -107,7 +107,7 @@ def test_a_test_without_a_row(project: Project) -> None:
 
 
 @pytest.mark.parametrize("option", [[], ["-n2"], ["--continue-on-collection-errors"]])
-def test_a_module_that_can_not_be_imported(project: Project, option: list[str]) -> None:
+def test_a_module_that_cannot_be_imported(project: Project, option: list[str]) -> None:
     project.checks("def test_second_check(target): pass\n")
     project.write("tests_smoke/test_broken.py", "import nothing_of_that_name\ndef test_first_check(target): pass\n")
     ran = project.run(*option)
@@ -383,11 +383,11 @@ REPLAYS = {
     "no header": ("{}\n", "the first line is no header"),
     "another environment": (json.dumps({"schema": 1, "environment": "prod"}) + "\n", "it was recorded on prod"),
     "a damaged record": (HEADER + '{"probe": 3}\n', "line 2 is no record"),
-    "an overlay that is none": (
+    "an invalid overlay": (
         json.dumps({"schema": 1, "environment": "own", "overlay": 5}) + "\n",
         "an overlay or a",
     ),
-    "a vantage that is none": (
+    "an invalid vantage": (
         json.dumps({"schema": 1, "environment": "own", "vantage": 5}) + "\n",
         "a vantage that is",
     ),

@@ -234,7 +234,7 @@ def _origins_keep_their_access_control() -> None:
 
 
 def _a_deny_of_plain_http_spares_tls() -> None:
-    """moto ignores conditions, so a statement against plain HTTP denies everything. Clients here stand for TLS."""
+    """Skip statements that deny plain HTTP: moto ignores conditions and would deny all. Clients here count as TLS."""
     permitted = IAMPolicyStatement.is_action_permitted
 
     def judged(self: Any, *args: Any, **kwargs: Any) -> Any:

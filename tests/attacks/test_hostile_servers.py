@@ -1,4 +1,4 @@
-"""Servers that answer without an end or without a measure: each observation is unknown for that reason, and ends."""
+"""Servers with endless, huge or slow answers: each observation ends in time, and is unknown for that reason."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from gli.observe.engine.observatory import Observatory
 from gli.observe.engine.probe import Observer, probe
 
 Answer = Callable[[BaseHTTPRequestHandler, int], None]
-"""Answers one request, which is the given one of all."""
+"""Answers one request; the number counts the requests from 0."""
 
 
 @contextmanager
 def serving(answer: Answer) -> Iterator[int]:
-    """A server on loopback that answers every request so; its port."""
+    """Run a server on loopback that answers every request with `answer`; yields its port."""
     asked = iter(range(10**9))
 
     class Handler(BaseHTTPRequestHandler):
@@ -64,21 +64,21 @@ def whole(handler: BaseHTTPRequestHandler, body: bytes, **headers: str) -> None:
 
 
 class Tasks(Observation):
-    """How many tasks a cluster has."""
+    """The number of tasks of a cluster."""
 
     number: int
 
 
 @probe(deadline=60)
 async def hostile_tasks(observer: Observer) -> Tasks:
-    """All tasks of the cluster."""
+    """Count all tasks of the cluster."""
     answer = await observer.aws.call(observer, "ecs", "list_tasks", cluster="own")
     return Tasks(number=len(answer["taskArns"]))
 
 
 @probe(deadline=1)
 async def hostile_tasks_soon(observer: Observer) -> Tasks:
-    """All tasks of the cluster, within a second."""
+    """Count all tasks of the cluster, with a deadline of one second."""
     answer = await observer.aws.call(observer, "ecs", "list_tasks", cluster="own")
     return Tasks(number=len(answer["taskArns"]))
 
@@ -128,7 +128,7 @@ def endless_body(handler: BaseHTTPRequestHandler, _: int) -> None:
         (endless_body, "ecs:list_tasks answered more than 32 MB"),
     ],
 )
-def test_aws_without_an_end_is_unknown(aws: Callable[[int], Observatory], answer: Answer, why: str) -> None:
+def test_an_endless_answer_of_aws_is_unknown(aws: Callable[[int], Observatory], answer: Answer, why: str) -> None:
     with serving(answer) as port:
         observatory = aws(port)
         with pytest.raises(Unobserved) as missing:
@@ -138,7 +138,7 @@ def test_aws_without_an_end_is_unknown(aws: Callable[[int], Observatory], answer
     assert missing.value.unknown.message == why
 
 
-def test_aws_that_drips_does_not_keep_the_run(aws: Callable[[int], Observatory]) -> None:
+def test_a_slow_dripping_answer_of_aws_does_not_block_the_run(aws: Callable[[int], Observatory]) -> None:
     ended, gave_up = threading.Event(), []
 
     def drip(handler: BaseHTTPRequestHandler, _: int) -> None:
@@ -165,7 +165,7 @@ def test_aws_that_drips_does_not_keep_the_run(aws: Callable[[int], Observatory])
 
 @probe()
 async def hostile_page(observer: Observer, url: str) -> HttpExchange:
-    """One page."""
+    """Read one page."""
     return await fetch(observer, url)
 
 
@@ -220,10 +220,10 @@ def test_a_page_is_read_to_its_limit_and_no_further(answer: Answer) -> None:
 
 
 @pytest.mark.parametrize("answer", [packed_page, page_of(BODY_LIMIT)])
-def test_a_page_of_the_limit_is_read_whole(answer: Answer) -> None:
+def test_a_page_as_large_as_the_limit_is_read_completely(answer: Answer) -> None:
     page = fetched(answer)
     assert (page.body, page.cut) == ("x" * BODY_LIMIT, False)
 
 
-def test_a_page_that_is_not_in_its_coding_is_an_error() -> None:
+def test_a_page_with_a_wrong_content_encoding_is_an_error() -> None:
     assert "incorrect header check" in str(fetched(broken_coding).error)
