@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socketserver
 import threading
 import tracemalloc
 import zlib
@@ -12,12 +13,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from websockets.utils import accept_key
 
-from gli.config.environments import Aws, Environment
+from gli.config.environments import Aws, Cache, Environment, Service
+from gli.observe.data import redis
+from gli.observe.edge import websocket
 from gli.observe.edge.http import BODY_LIMIT, HttpExchange, fetch
 from gli.observe.engine.observation import Observation, Unobserved
 from gli.observe.engine.observatory import Observatory
-from gli.observe.engine.probe import Observer, probe
+from gli.observe.engine.probe import Observer, Probe, probe
 
 Answer = Callable[[BaseHTTPRequestHandler, int], None]
 """Answers one request; the number counts the requests from 0."""
@@ -84,13 +88,13 @@ async def hostile_tasks_soon(observer: Observer) -> Tasks:
 
 
 @pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Observatory]:
+def aws(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Observatory]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
 
-    def observatory(port: int) -> Observatory:
+    def observatory(port: int, **parts: Any) -> Observatory:
         region = Aws(region="ap-northeast-2", endpoint_url=f"http://127.0.0.1:{port}")
-        return Observatory(Environment(name="own", branch="main", aws=region))
+        return Observatory(Environment(name="own", branch="main", aws=region, **parts))
 
     return observatory
 
@@ -128,7 +132,7 @@ def endless_body(handler: BaseHTTPRequestHandler, _: int) -> None:
         (endless_body, "ecs:list_tasks answered more than 32 MB"),
     ],
 )
-def test_an_endless_answer_of_aws_is_unknown(aws: Callable[[int], Observatory], answer: Answer, why: str) -> None:
+def test_an_endless_answer_of_aws_is_unknown(aws: Callable[..., Observatory], answer: Answer, why: str) -> None:
     with serving(answer) as port:
         observatory = aws(port)
         with pytest.raises(Unobserved) as missing:
@@ -138,7 +142,7 @@ def test_an_endless_answer_of_aws_is_unknown(aws: Callable[[int], Observatory], 
     assert missing.value.unknown.message == why
 
 
-def test_a_slow_dripping_answer_of_aws_does_not_block_the_run(aws: Callable[[int], Observatory]) -> None:
+def test_a_slow_dripping_answer_of_aws_does_not_block_the_run(aws: Callable[..., Observatory]) -> None:
     ended, gave_up = threading.Event(), []
 
     def drip(handler: BaseHTTPRequestHandler, _: int) -> None:
@@ -227,3 +231,88 @@ def test_a_page_as_large_as_the_limit_is_read_completely(answer: Answer) -> None
 
 def test_a_page_with_a_wrong_content_encoding_is_an_error() -> None:
     assert "incorrect header check" in str(fetched(broken_coding).error)
+
+
+# ---- WebSocket
+
+
+def ping_flood() -> bytes:
+    return b"\x89\x00" * 100_000
+
+
+def endless_fragments() -> bytes:
+    return b"\x01\x00" + b"\x00\x00" * 100_000
+
+
+def large_messages() -> bytes:
+    return (b"\x82\x7f" + (1_000_000).to_bytes(8, "big") + b"x" * 1_000_000) * 6
+
+
+@pytest.mark.parametrize("flood", [ping_flood, endless_fragments, large_messages])
+@pytest.mark.parametrize("observation", [websocket.foreign_websocket, websocket.anonymous_websocket])
+def test_a_websocket_that_floods_is_unknown(observation: Probe[Any], flood: Callable[[], bytes]) -> None:
+    def upgrade(handler: BaseHTTPRequestHandler, _: int) -> None:
+        handler.send_response(101)
+        for name, value in {"Upgrade": "websocket", "Connection": "Upgrade"}.items():
+            handler.send_header(name, value)
+        handler.send_header("Sec-WebSocket-Accept", accept_key(handler.headers["Sec-WebSocket-Key"]))
+        handler.end_headers()
+        handler.wfile.write(flood())
+        handler.rfile.read()
+
+    with serving(upgrade) as port:
+        service = Service(
+            name="websocket", url=f"ws://127.0.0.1:{port}/ws", repository="gli_websocket", protected_path="/ws/private"
+        )
+        observatory = Observatory(Environment(name="own", branch="main"))
+        with pytest.raises(Unobserved) as missing:
+            observatory.wait(observation, service)
+        observatory.close()
+    assert missing.value.unknown.cause == "too-little-data"
+    assert missing.value.unknown.message == "127.0.0.1 sent more than 5000 frames or 4 MB in one session"
+
+
+# ---- Redis
+
+
+def endless_bulk(send: Callable[[bytes], None]) -> None:
+    send(b"$10000000000\r\n")
+    while True:
+        send(b"x" * 1_000_000)
+
+
+def endless_array(send: Callable[[bytes], None]) -> None:
+    send(b"*1000000000\r\n")
+    while True:
+        send(b":1\r\n" * 100_000)
+
+
+@pytest.mark.parametrize("answer", [endless_bulk, endless_array])
+def test_a_cache_that_answers_without_an_end_is_unknown(
+    aws: Callable[..., Observatory], answer: Callable[[Callable[[bytes], None]], None]
+) -> None:
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                self.connection.recv(1_000)
+                self.connection.sendall(b"+OK\r\n")  # the password
+                self.connection.recv(1_000)
+                answer(self.connection.sendall)
+
+    def secrets(handler: BaseHTTPRequestHandler, _: int) -> None:
+        document = {"host": "127.0.0.1", "port": str(port), "tls": "false", "password": "long-enough"}
+        value = {"Name": "own/redis", "ARN": "arn:aws:secretsmanager:x", "SecretString": json.dumps(document)}
+        whole(handler, json.dumps({"SecretValues": [value]}).encode())
+
+    cache = Cache(
+        replication_group="own", secret="own/redis", verify_secret="own/redis", security_group="own", ingress_from=()
+    )
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server, serving(secrets) as aws_port:
+        server.daemon_threads = True
+        port = server.server_address[1]
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        observatory = aws(aws_port, cache=cache)
+        with pytest.raises(Unobserved, match="the cache of own/redis answered more than 256 kB"):
+            observatory.wait(redis.cache_state, cache)
+        observatory.close()
+        server.shutdown()

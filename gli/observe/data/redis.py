@@ -13,10 +13,12 @@ from gli.config.environments import Cache
 from gli.observe.data.places import certified
 from gli.observe.data.secrets import secret, secrets
 from gli.observe.engine.guard import refuse_redis_writes
-from gli.observe.engine.observation import Observation
+from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
 _TIMEOUT_S = 5.0
+MOST_BYTES = 256_000
+"""What one session takes from the server: INFO is some 10 kB."""
 
 
 class CacheState(Observation):
@@ -71,6 +73,7 @@ async def _session(observer: Observer, secret_id: str, *, look: bool) -> CacheSt
         "socket_connect_timeout": _TIMEOUT_S,
         "protocol": 2,
         "driver_info": None,
+        "parser_class": _limited(secret_id),
     }
     kind: Any = redis.asyncio.Connection
     if encrypted:
@@ -108,6 +111,33 @@ async def _command(observer: Observer, connection: Any, command: str) -> Any:
     observer.count("redis")
     await connection.send_command(command)
     return await connection.read_response()
+
+
+def _limited(secret_id: str) -> Any:
+    """A parser of RESP2 that raises `Unobserved` before it takes more than the limit from the server."""
+    from redis._parsers import _AsyncRESP2Parser
+
+    class Limited(_AsyncRESP2Parser):
+        left = MOST_BYTES
+
+        async def _read(self, length: int) -> Any:
+            self._take(length)
+            return await super()._read(length)
+
+        async def _readline(self) -> Any:
+            line = await super()._readline()
+            self._take(len(line) + 2)
+            return line
+
+        def _take(self, length: int) -> None:
+            self.left -= length
+            if self.left < 0:
+                raise unknown(
+                    "too-little-data",
+                    phrase("the cache of {} answered more than {} kB", secret_id, MOST_BYTES // 1_000),
+                )
+
+    return Limited
 
 
 def _dialled(base: Any, name: str) -> Any:

@@ -16,7 +16,7 @@ from gli.common.sentences import Said, phrase
 from gli.config.environments import Service
 from gli.observe.edge.http import EVIL_ORIGIN
 from gli.observe.edge.tcp import why
-from gli.observe.engine.observation import Observation
+from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
 HANDSHAKE_TIMEOUT_S = 5.0
@@ -24,6 +24,9 @@ PONG_TIMEOUT_S = 1.0
 ECHO_TIMEOUT_S = 3.0
 REFUSAL_TIMEOUT_S = 5.0
 _PINGS = 3
+MOST_FRAMES, MOST_BYTES = 5_000, 4_000_000
+"""What one session takes from the server; the bytes are counted after decompression."""
+_SLICE_BYTES = 4_096  # a flood of frames is noticed before many of them are read
 
 
 class WebSocketSession(Observation):
@@ -115,6 +118,7 @@ async def _session(
     address, port = observer.dial.address(service.host, service.port)
     seen: dict[str, Any] = {"url": url, "origin": origin, "upgraded": False}
     options: dict[str, Any] = {"ssl": observer.dial.trust, "server_hostname": service.host} if service.secure else {}
+    session: Any = None
     try:
         with observer.phase("handshake"):
             session = await connect(
@@ -128,6 +132,7 @@ async def _session(
                 close_timeout=1,
                 user_agent_header="gli-verify",
                 proxy=None,
+                create_connection=_limited(),
                 **options,
             )
         seen |= {"upgraded": True, "subprotocol": session.subprotocol}
@@ -143,7 +148,39 @@ async def _session(
         seen["error"] = phrase("no handshake within {:g} s", HANDSHAKE_TIMEOUT_S)
     except OSError as e:
         seen["error"] = why(e)
+    if session is not None and session.flooded:
+        raise unknown(
+            "too-little-data",
+            phrase(
+                "{} sent more than {} frames or {} MB in one session", service.host, MOST_FRAMES, MOST_BYTES // 10**6
+            ),
+        )
     return WebSocketSession(**seen)
+
+
+def _limited() -> Any:
+    """A client's connection that is cut where the server sends more than the limits; `flooded` then says so."""
+    from websockets.asyncio.client import ClientConnection
+
+    class Limited(ClientConnection):
+        flooded = False
+        frames = size = 0
+
+        def data_received(self, data: bytes) -> None:
+            for at in range(0, len(data), _SLICE_BYTES):
+                if not self.flooded:
+                    super().data_received(data[at : at + _SLICE_BYTES])
+
+        def process_event(self, event: Any) -> None:
+            if self.response is not None:  # the first event is the answer to the handshake
+                self.frames += 1
+                self.size += len(event.data)
+                if self.frames > MOST_FRAMES or self.size > MOST_BYTES:
+                    self.flooded = True
+                    self.transport.abort()
+            super().process_event(event)
+
+    return Limited
 
 
 async def _talked(observer: Observer, session: Any, service: Service) -> dict[str, Any]:
