@@ -325,3 +325,17 @@ def test_words_of_the_verdict_are_not_redacted(project: Project) -> None:
     ran = project.run()
     assert ran.verdict is not None
     assert ran.verdict["root_causes"][0]["message"] == words
+
+
+def test_nobody_else_may_read_the_files_of_a_run(project: Project) -> None:
+    before = os.umask(0o022)
+    try:
+        ran = project.run()
+    finally:
+        os.umask(before)
+    reports = project.root / "reports"
+    made = [found for found in (reports, *reports.rglob("*")) if not found.is_symlink()]
+    assert {found.stat().st_mode & 0o777 for found in made if found.is_dir()} == {0o700}
+    assert {found.stat().st_mode & 0o777 for found in made if found.is_file()} == {0o600}
+    assert ran.folder in made
+    assert {found.name for found in made} >= FILES

@@ -24,6 +24,10 @@ VERDICT, FACTS, LATEST = "verdict.json", "facts.jsonl", "latest"
 RUN_IDS = "[0-9]*T[0-9]*-*"
 """The names of run folders, as a glob. The folders of replays begin with `REPLAY` and do not match."""
 REPLAY = "replay-"
+PRIVATE_FOLDER = 0o700
+"""The mode of each folder that is made for reports: they name hosts, addresses and users of the environment."""
+_PRIVATE_FILE = 0o600
+_ANEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,9 @@ class RunFolder:
     def make(self) -> None:
         """Makes the folder; raises `UsageError` where that fails."""
         try:
-            self.path.mkdir(parents=True)
+            for folder in reversed(self.path.parents):
+                folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+            self.path.mkdir(mode=PRIVATE_FOLDER)
         except OSError as e:
             raise UsageError(f"the report can't be written: {e}; choose a folder with --report-dir") from None
 
@@ -81,7 +87,7 @@ def write_whole(path: Path, text: str) -> None:
     """The file has either its old content or all of the new one, also after a power cut."""
     fresh = path.with_name(f".{path.name}-{os.getpid()}")
     try:
-        with fresh.open("w", encoding="utf-8") as file:
+        with os.fdopen(os.open(fresh, _ANEW, _PRIVATE_FILE), "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

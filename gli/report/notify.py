@@ -26,7 +26,7 @@ from gli.common import clock
 from gli.config.environments import Notify
 from gli.judge.verdict import Verdict
 from gli.report import markdown, texts, wording
-from gli.report.files import write_whole
+from gli.report.files import PRIVATE_FOLDER, write_whole
 from gli.report.redact import Redactor
 from gli.report.wording import label
 
@@ -196,7 +196,7 @@ def _send(variable: str, message: Message, language: str) -> str | None:
 @contextmanager
 def _state(folder: Path, problems: list[str]) -> Iterator[dict[str, Receiver]]:
     """What the receivers were told, written back at the end; one run at a time."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         receivers = _read(folder / STATE, problems)
