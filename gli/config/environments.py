@@ -287,6 +287,8 @@ class Database(Table):
     tables: tuple[str, ...] = ()
     ingress_from: tuple[str, ...]
     minimum_backup_days: Days = 7
+    require_auth: Literal["scram-sha-256", "md5", "password"] = "scram-sha-256"
+    """The one way of authentication that a server may ask for (libpq's `require_auth`)."""
     longest_transaction_s: Seconds = 300.0
     longest_idle_transaction_s: Seconds = 60.0
     longest_lock_wait_s: Seconds = 5.0

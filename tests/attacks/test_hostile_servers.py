@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import socketserver
+import ssl
 import threading
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 from websockets.utils import accept_key
 
-from gli.config.environments import Aws, Cache, Environment, Service
-from gli.observe.data import redis
+from gli.config.environments import Aws, Cache, Database, Environment, Service, Tls
+from gli.observe.data import postgres, redis
 from gli.observe.edge import websocket
 from gli.observe.edge.http import BODY_LIMIT, HttpExchange, fetch
 from gli.observe.engine.observation import Observation, Unobserved
@@ -62,6 +65,23 @@ def whole(handler: BaseHTTPRequestHandler, body: bytes, **headers: str) -> None:
         handler.send_header(name.replace("_", "-"), value)
     handler.end_headers()
     handler.wfile.write(body)
+
+
+@contextmanager
+def tcp(handler: type[socketserver.BaseRequestHandler]) -> Iterator[int]:
+    """A server on loopback that speaks as the handler does; its port."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def keeping(name: str, port: int, **fields: str) -> Answer:
+    """Answers as Secrets Manager that keeps one secret, of a server on that port."""
+    document = {"port": str(port), "username": "gli", "password": "long-enough", **fields}
+    value = {"Name": name, "ARN": f"arn:aws:secretsmanager:x:{name}", "SecretString": json.dumps(document)}
+    return lambda handler, _: whole(handler, json.dumps({"SecretValues": [value]}).encode())
 
 
 # ---- AWS
@@ -299,20 +319,54 @@ def test_a_cache_that_answers_without_an_end_is_unknown(
                 self.connection.recv(1_000)
                 answer(self.connection.sendall)
 
-    def secrets(handler: BaseHTTPRequestHandler, _: int) -> None:
-        document = {"host": "127.0.0.1", "port": str(port), "tls": "false", "password": "long-enough"}
-        value = {"Name": "own/redis", "ARN": "arn:aws:secretsmanager:x", "SecretString": json.dumps(document)}
-        whole(handler, json.dumps({"SecretValues": [value]}).encode())
-
     cache = Cache(
         replication_group="own", secret="own/redis", verify_secret="own/redis", security_group="own", ingress_from=()
     )
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server, serving(secrets) as aws_port:
-        server.daemon_threads = True
-        port = server.server_address[1]
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    with tcp(Handler) as port, serving(keeping("own/redis", port, host="127.0.0.1", tls="false")) as aws_port:
         observatory = aws(aws_port, cache=cache)
         with pytest.raises(Unobserved, match="the cache of own/redis answered more than 256 kB"):
             observatory.wait(redis.cache_state, cache)
         observatory.close()
-        server.shutdown()
+
+
+# ---- PostgreSQL
+
+DATABASE_HOST = "own.abc.ap-northeast-2.rds.amazonaws.com"
+
+
+@pytest.mark.parametrize(("kind", "asks_for"), [(3, "password"), (5, "md5")])
+def test_a_database_that_asks_for_the_password_itself_gets_none(
+    aws: Callable[..., Observatory], tmp_path: Path, kind: int, asks_for: str
+) -> None:
+    """The server has a valid certificate: who sends it the password, or an MD5 of it, has given the password away."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert(DATABASE_HOST).configure_cert(context)
+    sent: list[bytes] = []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.connection.recv(8)  # SSLRequest
+            self.connection.sendall(b"S")
+            with suppress(OSError), context.wrap_socket(self.connection, server_side=True) as session:
+                session.recv(1_000)  # StartupMessage
+                salt = b"salt" if asks_for == "md5" else b""
+                session.sendall(b"R" + (8 + len(salt)).to_bytes(4, "big") + kind.to_bytes(4, "big") + salt)
+                sent.append(session.recv(1_000))
+
+    database = Database(
+        instance="own", secret="own/db", verify_secret="own/db", migrations="gli_api-server", ingress_from=()
+    )
+    with tcp(Handler) as port, serving(keeping("own/db", port, host=DATABASE_HOST)) as aws_port:
+        observatory = aws(
+            aws_port,
+            database=database,
+            tls=Tls(database_ca_file=str(tmp_path / "ca.pem")),
+            connect_to={f"{DATABASE_HOST}:{port}": f"127.0.0.1:{port}"},
+        )
+        login = observatory.wait(postgres.application_login, database)
+        observatory.close()
+    assert not login.ok
+    assert 'authentication method requirement "scram-sha-256" failed' in str(login.error)
+    assert sent == [b""]

@@ -220,6 +220,7 @@ async def _connect(observer: Observer, database: Database, secret_id: str) -> ps
             password=document.get("password"),
             dbname=place.database,
             sslmode="verify-full",
+            require_auth=database.require_auth,
             sslrootcert=observer.dial.roots_of("database"),
             connect_timeout=_TIMEOUT_S,
             application_name="gli-verify",
