@@ -281,6 +281,7 @@ def _prepare(http: HttpClient) -> None:
     with suppress(Exception):  # the probe that needs it says why
         http.prepare()
         import cryptography.x509  # noqa: F401
+        import dns.asyncresolver  # noqa: F401
         import websockets.asyncio.client  # noqa: F401
 
 
