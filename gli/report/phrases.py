@@ -707,6 +707,7 @@ KOREAN: Mapping[str, str] = {
     "{} and the calls beside it were answered more than {} MB":
         "{}와(과) 동시에 실행한 호출의 응답이 합쳐서 {} MB보다 큼",
     "{} sent more than {} frames or {} MB in one session": "{}이(가) 한 세션에서 {}프레임 또는 {} MB보다 많이 보냄",
+    "the broker of {} sent more than {} kB": "{}의 브로커가 {} kB보다 많이 보냄",
     "the cache of {} answered more than {} kB": "{}의 캐시 응답이 {} kB보다 큼",
     "{} gave the same token for its next page twice": "{}이(가) 다음 페이지의 토큰으로 같은 값을 두 번 줌",
     "{} was not answered in time": "{}의 응답이 제시간에 오지 않음",

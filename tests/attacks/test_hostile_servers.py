@@ -18,8 +18,8 @@ import pytest
 import trustme
 from websockets.utils import accept_key
 
-from gli.config.environments import Aws, Cache, Database, Environment, Service, Tls
-from gli.observe.data import postgres, redis
+from gli.config.environments import Aws, Broker, Cache, Database, Environment, Service, Tls
+from gli.observe.data import amqp, postgres, redis
 from gli.observe.edge import websocket
 from gli.observe.edge.http import BODY_LIMIT, HttpExchange, fetch
 from gli.observe.engine.observation import Observation, Unobserved
@@ -326,6 +326,38 @@ def test_a_cache_that_answers_without_an_end_is_unknown(
         observatory = aws(aws_port, cache=cache)
         with pytest.raises(Unobserved, match="the cache of own/redis answered more than 256 kB"):
             observatory.wait(redis.cache_state, cache)
+        observatory.close()
+
+
+# ---- AMQP
+
+
+def huge_frame(send: Callable[[bytes], None]) -> None:
+    send(b"\x01\x00\x00" + (2**31).to_bytes(4, "big"))
+    while True:
+        send(b"x" * 100_000)
+
+
+def heartbeats(send: Callable[[bytes], None]) -> None:
+    while True:
+        send(b"\x08\x00\x00\x00\x00\x00\x00\xce" * 10_000)
+
+
+@pytest.mark.parametrize("answer", [huge_frame, heartbeats])
+def test_a_broker_that_sends_without_an_end_is_unknown(
+    aws: Callable[..., Observatory], answer: Callable[[Callable[[bytes], None]], None]
+) -> None:
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                self.connection.recv(1_000)
+                answer(self.connection.sendall)
+
+    broker = Broker(secret="own/mq")
+    with tcp(Handler) as port, serving(keeping("own/mq", port, host="127.0.0.1", tls="false")) as aws_port:
+        observatory = aws(aws_port, broker=broker)
+        with pytest.raises(Unobserved, match="the broker of own/mq sent more than 256 kB"):
+            observatory.wait(amqp.broker_state, broker)
         observatory.close()
 
 

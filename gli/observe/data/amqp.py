@@ -12,10 +12,12 @@ from typing import Any
 from gli.common.sentences import Said, phrase
 from gli.config.environments import Broker
 from gli.observe.data.secrets import secret, secrets
-from gli.observe.engine.observation import Observation
+from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
 _TIMEOUT_S = 5
+MOST_BYTES = 256_000
+"""The limit of one session: a frame of RabbitMQ has at most 128 kB, and an answer to this suite some hundred bytes."""
 
 
 class Queue(Observation):
@@ -66,10 +68,12 @@ def _session(observer: Observer, broker: Broker, host: str, port: int) -> Broker
         blocked_connection_timeout=_TIMEOUT_S,
         heartbeat=0,
     )
+    limited = _limited()
     try:
         with observer.phase("connect"):
-            connection = pika.BlockingConnection(parameters)
+            connection = pika.BlockingConnection(parameters, _impl_class=limited)
     except (AMQPError, OSError) as e:
+        _refuse_flood(limited, broker)
         if "timeout" in repr(e).lower():  # pika has no one class for it
             observer.over(_TIMEOUT_S)
         return BrokerState(secret=broker.secret, ok=False, error=_why(e))
@@ -77,8 +81,39 @@ def _session(observer: Observer, broker: Broker, host: str, port: int) -> Broker
         queues = _queues(connection, broker.queues)
         dead_letters = _queues(connection, broker.dead_letter_queues)
     finally:
+        _refuse_flood(limited, broker)
         connection.close()
     return BrokerState(secret=broker.secret, ok=True, queues=queues, dead_letters=dead_letters)
+
+
+def _limited() -> Any:
+    """Returns pika's connection class with a limit: it ends the session before it keeps more than MOST_BYTES.
+
+    pika itself keeps a frame of up to 4 GB in memory.
+    """
+    from pika.adapters.select_connection import SelectConnection
+    from pika.exceptions import AMQPConnectionError
+
+    class Limited(SelectConnection):  # type: ignore[misc]
+        flooded = False
+        taken = 0
+
+        def _on_data_available(self, data_in: bytes) -> None:
+            self.taken += len(data_in)
+            if self.taken > MOST_BYTES:
+                Limited.flooded = True
+                raise AMQPConnectionError
+            super()._on_data_available(data_in)
+
+    return Limited
+
+
+def _refuse_flood(limited: Any, broker: Broker) -> None:
+    """Raises `Unobserved` if the broker sent more than the limit."""
+    if limited.flooded:
+        raise unknown(
+            "too-little-data", phrase("the broker of {} sent more than {} kB", broker.secret, MOST_BYTES // 1_000)
+        )
 
 
 def _queues(connection: Any, names: Sequence[str]) -> tuple[Queue, ...]:
