@@ -87,7 +87,10 @@ def test_the_policy_allows_exactly_the_reads_of_the_guard() -> None:
     statements = json.loads(gli("iam-policy", "--env", "stg").stdout)["Statement"]
     allowed = {action for s in statements for action in s["Action"]}
     asked = {iam_action(service, operation) for service, operations in AWS_READS.items() for operation in operations}
-    # GetCallerIdentity needs no permission; BatchGetSecretValue also needs the permission of each value.
-    assert allowed == (asked - {"sts:GetCallerIdentity"}) | {"secretsmanager:GetSecretValue"}
+    # GetCallerIdentity needs no permission. BatchGetSecretValue also needs the permission of each value, and where a
+    # customer's key encrypts the secret, Secrets Manager decrypts it for the caller.
+    assert allowed == (asked - {"sts:GetCallerIdentity"}) | {"secretsmanager:GetSecretValue", "kms:Decrypt"}
+    (decrypts,) = (s for s in statements if "kms:Decrypt" in s["Action"])
+    assert decrypts["Condition"]["StringEquals"]["kms:ViaService"].startswith("secretsmanager.")
     scoped = {a for s in statements if s["Resource"] != ["*"] for a in s["Action"]}
     assert {"s3:GetObject", "secretsmanager:GetSecretValue"} & allowed <= scoped

@@ -149,7 +149,7 @@ def cdn_asset_deleted(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@fault("cdn-asset-disguised", turns_red=["cdn-assets-resolve"])
+@fault("cdn-asset-disguised", turns_red=["cdn-assets-resolve", "parity-edge"])
 def cdn_asset_disguised(sandbox: Sandbox) -> Iterator[None]:
     """The index names an asset that is missing, and the fallback answers it with the index page and 200."""
     with _deleted(sandbox, _stylesheet(sandbox)), changed_distribution(sandbox, _fall_back_to_the_index):

@@ -82,7 +82,7 @@ def a_path_to_a_copy(project: Project, elsewhere: Path) -> Ran:
 @way("no digest covers it: checks stand in tests_smoke and tests_infra")
 def a_module_by_its_name(project: Project, elsewhere: Path) -> Ran:
     (elsewhere / "test_x.py").write_text(PASSES)
-    return project.run("--pyargs", "test_x", env={"PYTHONPATH": str(elsewhere)})
+    return project.run_alone("--pyargs", "test_x", env={"PYTHONPATH": str(elsewhere)})
 
 
 @way("holds the settings of this run, and no digest covers it")
