@@ -13,6 +13,8 @@ from gli.config.catalogue import Catalogue
 from gli.config.environments import Environment
 
 _OF_A_BUCKET = "s3:"
+_OF_THE_ACCOUNT = frozenset({"s3:GetAccountPublicAccessBlock"})
+"""Named like an action on a bucket, and asked of the account."""
 _OF_A_SECRET = frozenset({"secretsmanager:GetSecretValue"})
 
 
@@ -21,7 +23,7 @@ def policy(catalogue: Catalogue, environment: Environment) -> dict[str, Any]:
     if environment.aws is None:
         raise UsageError(f"environments.toml: [{environment.name}] has no aws table: it needs no policy")
     actions = {action for case in catalogue.cases(environment, None) for action in case.check.iam}
-    of_buckets = {a for a in actions if a.startswith(_OF_A_BUCKET)}
+    of_buckets = {a for a in actions - _OF_THE_ACCOUNT if a.startswith(_OF_A_BUCKET)}
     of_secrets = actions & _OF_A_SECRET
     buckets = sorted(f.bucket for f in environment.frontends.values() if f.bucket)
     account = environment.aws.account_id or "*"
