@@ -43,8 +43,8 @@ class Step(Observation):
     excuses: tuple[Excuse, ...] = ()
 
     def has(self, words: Collection[str]) -> bool:
-        """Whether the step's text contains one of the words, which must be in lower case."""
-        return any(word in self.text for word in words)
+        """Whether the step's text contains one of the words, in any case."""
+        return any(word.lower() in self.text for word in words)
 
     def excuse(self, words: Collection[str]) -> str | None:
         """Why a failure of the command with one of these words does not fail the run; None if it does."""
@@ -87,8 +87,7 @@ class Workflow(Observation):
 
     def first(self, words: Collection[str], start: int = 0) -> int | None:
         """The index of the first step, from `start` on, that contains one of the words; None if there is none."""
-        wanted = [w.lower() for w in words]
-        return next((i for i in range(start, len(self.steps)) if self.steps[i].has(wanted)), None)
+        return next((i for i in range(start, len(self.steps)) if self.steps[i].has(words)), None)
 
 
 def read(path: str, text: str | None, foreign: Mapping[str, Collection[str]]) -> Workflow:
