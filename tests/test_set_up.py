@@ -31,11 +31,12 @@ def clone(tmp_path: Path) -> Path:
 
 
 def make(folder: Path, *arguments: str, **environment: str) -> tuple[int, list[str]]:
-    """The exit code and stderr of `make`, without make's own messages."""
+    """The exit code and stderr of `make`, without make's own messages; a `make` that runs the tests is not its parent."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     done = subprocess.run(
         ["make", "--no-print-directory", *arguments],
         cwd=folder,
-        env={**os.environ, **environment},
+        env={**inherited, **environment},
         capture_output=True,
         text=True,
         timeout=120,
