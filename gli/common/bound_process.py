@@ -1,8 +1,8 @@
-"""Processes that end with the process that started them, also where that one is killed by SIGKILL.
+"""Processes that end with the process that started them, even if that process is killed by SIGKILL.
 
-A shell watches each started process. The shell's standard input is a pipe that only the starter holds open, and the
-kernel closes the pipe with the starter. POSIX alone (sh, pipe, kill): tried on Linux, written for macOS and not tried
-there.
+A shell watches each started process. The starter alone holds the other end of the shell's standard input open, and the
+kernel closes this pipe when the starter ends. This needs POSIX (sh, pipe, kill). It was tried on Linux; on macOS it was
+not tried.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Bond:
         os.close(self.stdin)
 
     def release(self) -> None:
-        """End the watcher without a signal to the command, whose process id may be another process's by now."""
-        with suppress(BrokenPipeError):  # somebody ended the watcher
+        """Stop the watcher without a signal to the command: its process id may belong to another process by now."""
+        with suppress(BrokenPipeError):  # the watcher was killed from outside
             os.write(self._held, b"released\n")
         os.close(self._held)

@@ -1,4 +1,4 @@
-"""Which case: one check on one target."""
+"""The identity of a case: one check on one target."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one place for time: an aware UTC now, and RFC 3339 for everything that is written."""
+"""The one place for time: the current time in UTC, and RFC 3339 for every time that is written."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 CLOCKS_DIFFER = timedelta(minutes=2)
-"""How much the clocks of two machines may differ: what is closer together than this has no order."""
+"""How far the clocks of two machines may differ. Two moments that are closer than this have no order."""
 
 
 def now() -> datetime:
@@ -33,7 +33,7 @@ def moment(text: str) -> datetime:
 
 
 def is_time(tag: str, form: str) -> bool:
-    """Whether a tag is a moment in this form of `strftime`."""
+    """Whether a tag is a time in this format of `strftime`."""
     try:
         return datetime.strptime(tag, form).strftime(form) == tag  # noqa: DTZ007 - only its shape is of interest
     except ValueError:
@@ -41,7 +41,9 @@ def is_time(tag: str, form: str) -> bool:
 
 
 def machine() -> str:
-    """A name of this machine that tells nobody which one it is: moments that it wrote have an order."""
+    """A name for this machine that does not reveal which machine it is. Times that the same machine wrote have an
+    order.
+    """
     try:
         name = Path("/etc/machine-id").read_text(encoding="ascii").strip()
     except (OSError, ValueError):

@@ -1,15 +1,15 @@
-"""JSON that somebody else may have written: read so that whatever is wrong with it is a `ValueError`."""
+"""JSON from elsewhere: whatever is wrong with a document, reading it raises `ValueError`."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-_DEEPEST = 100  # what is nested deeper can't be written again: each library has its own limit
+_DEEPEST = 100  # deeper documents can't be written again: each library has its own limit
 
 
 def parsed(text: str) -> Any:
-    """A JSON document; raises `ValueError` for text that is none, is nested too deeply or is no Unicode."""
+    """A JSON document. Raises `ValueError` if the text is not JSON, is nested too deeply or is not valid Unicode."""
     try:
         document = json.loads(text)
     except RecursionError:
@@ -21,7 +21,7 @@ def parsed(text: str) -> Any:
             break
     else:
         raise ValueError("it is nested too deeply")
-    if "\\ud" in text.lower():  # half of a pair is no text, which only writing it says
+    if "\\ud" in text.lower():  # half of a surrogate pair: only encoding shows that it is not text
         json.dumps(document, ensure_ascii=False).encode()
     return document
 

@@ -1,9 +1,10 @@
-"""The one exception for what the caller can mend: a wrong option, a broken file, a missing credential."""
+"""The exceptions for problems that the caller can fix: a wrong option, a broken file, a missing credential."""
 
 
 class DiskError(Exception):
-    """A file could not be written for want of room, or because the disk failed. Exit code 3: what was under way is told
-    by whoever catches it."""
+    """A file could not be written because the disk is full or failed. Exit code 3. The code that catches this exception
+    says what was interrupted.
+    """
 
 
 class UsageError(Exception):

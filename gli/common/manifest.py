@@ -1,4 +1,4 @@
-"""What names a set of commits, one of each repository: in approvals, in tags, and in the folders of sign-offs."""
+"""The short name of a set of commits, one from each repository. Approvals, tags and folders of sign-offs use it."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ from hashlib import sha256
 
 
 def manifest_id(commits: Mapping[str, str]) -> str:
-    """16 hexadecimal digits that stand for {repository: commit}, in whatever order they come; so too for trees."""
+    """16 hexadecimal digits that identify {repository: commit}, whatever the order of the entries. Trees work too."""
     return sha256(json.dumps(dict(sorted(commits.items())), separators=(",", ":")).encode()).hexdigest()[:16]

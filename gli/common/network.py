@@ -31,7 +31,7 @@ class Rule(Fact):
 
 
 class Group(Fact):
-    """A security group. What no rule allows is refused; answers to what was allowed always pass."""
+    """A security group. It refuses what no rule allows; answers to allowed packets always pass."""
 
     id: str
     name: str
@@ -94,7 +94,7 @@ class Endpoint(Fact):
 
 
 class Interface(Fact):
-    """A network interface, or where one will stand: a task, a database, a load balancer's node."""
+    """A network interface, or the place where one will be created: a task, a database, a node of a load balancer."""
 
     name: str
     subnet: str
@@ -105,7 +105,7 @@ class Interface(Fact):
 
 
 class Network(Fact):
-    """All that decides whether a packet arrives."""
+    """Everything that decides whether a packet arrives."""
 
     subnets: Mapping[str, Subnet]
     groups: Mapping[str, Group] = {}

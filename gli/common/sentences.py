@@ -22,10 +22,10 @@ _FORMATTER = string.Formatter()
 
 
 class Phrase(str):
-    """English text of one line, with what it was made from.
+    """English text of one line, with the parts that it was made from.
 
-    It has a `template` whose fields the `values` fill in their order. A list has values and no template; a value has
-    neither.
+    A phrase with a `template` fills the template's fields with its `values`, in order. A list has values and no
+    template. A plain value has neither.
     """
 
     __slots__ = ("template", "values")
@@ -41,11 +41,15 @@ class Phrase(str):
         return Phrase, (str(self), self.template, self.values)
 
     def without(self, hide: Callable[[str], str]) -> Phrase:
-        """The phrase with secrets hidden; only its text, where hiding its values does not come to the same."""
+        """The phrase with its secrets hidden. If hiding its values one by one gives another text, only the hidden text
+        is kept.
+        """
         return _agreeing(hide(str(self)), self.template, tuple(value.without(hide) for value in self.values))
 
     def document(self) -> str | dict[str, Any]:
-        """As JSON holds it: a value is its text, everything else also says what it was made from."""
+        """The phrase for JSON: a plain value is its text; every other phrase also holds the parts that it was made
+        from.
+        """
         if not self.values and not self.template:
             return str(self)
         return {"text": str(self), "template": self.template, "values": [value.document() for value in self.values]}
@@ -81,7 +85,7 @@ def filled(template: str, values: Sequence[str]) -> str:
 
 
 def of(value: object) -> Phrase:
-    """A value as a phrase; what is one already, or says so as its text, stays as it is."""
+    """The value as a phrase. A phrase stays as it is."""
     text = value if isinstance(value, str) else str(value)
     return text if isinstance(text, Phrase) else Phrase(text)
 
@@ -92,7 +96,7 @@ def saw(seen: object, *, expected: object) -> Phrase:
 
 
 def expected_and_seen(said: str) -> tuple[Phrase | None, Phrase]:
-    """What was expected and what was seen, of what `saw` returned; any other text is what was seen."""
+    """The two parts of a text that `saw` returned: what was expected, what was seen. Any other text counts as seen."""
     if isinstance(said, Phrase) and said.template == _SAW:
         expected, seen = said.values
         return expected, seen
@@ -100,7 +104,7 @@ def expected_and_seen(said: str) -> tuple[Phrase | None, Phrase]:
 
 
 def listed(items: Iterable[object], *, most: int = 5) -> Phrase:
-    """`a, b and c`; a long list ends in how many more there are, an empty one is `nothing`."""
+    """`a, b and c`. A long list ends with the number of the entries left out; an empty list is `nothing`."""
     phrases = tuple(of(i) for i in items)
     if len(phrases) > most:
         return phrase(_MORE, Phrase(", ".join(phrases[:most]), values=phrases[:most]), len(phrases) - most)
@@ -119,7 +123,7 @@ def _enumerated(values: Sequence[str]) -> str:
 
 
 def _agreeing(text: str, template: str, values: tuple[Phrase, ...]) -> Phrase:
-    """The phrase of these parts where its text is theirs, else the text alone: every language must say the same."""
+    """The phrase with these parts if they give this text, else the text alone: all languages must say the same."""
     made = Phrase(text, template, values)
     try:
         if template:
@@ -132,7 +136,7 @@ def _agreeing(text: str, template: str, values: tuple[Phrase, ...]) -> Phrase:
 
 
 def read(value: Any) -> Phrase:
-    """A phrase of its JSON; raises `ValueError` for anything else."""
+    """The phrase that its JSON describes; raises `ValueError` for any other JSON."""
     if isinstance(value, str):
         return of(value)
     if not isinstance(value, dict) or not isinstance(value.get("text"), str):
@@ -144,7 +148,7 @@ def read(value: Any) -> Phrase:
 
 
 class _Said:
-    """How pydantic reads and writes a phrase. What hides secrets can be given as the context of a validation."""
+    """How pydantic reads and writes a phrase. The context of a validation can hold the function that hides secrets."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:

@@ -1,9 +1,10 @@
-"""The files that judge: compiled from the bytes that are hashed, and from nothing else.
+"""The files that judge are compiled from the bytes that are hashed, and from nothing else.
 
-Python prefers kept bytecode (`__pycache__`) to the source beside it where size and time agree, or where the bytecode
-says that nobody needs to look. Restored caches and `rsync -t` make both happen without malice. Here every file of this
-package, and every file that is not part of an installed distribution, is read once, hashed and compiled from what was
-read. Source of truth: PEP 552 and `importlib.machinery.SourceFileLoader`.
+Python prefers cached bytecode (`__pycache__`) to the source file if size and time agree, or if the bytecode says that
+nobody needs to compare. Restored caches and `rsync -t` cause both without malice. Here each file of this package, and
+each file outside the installed distributions, is read once, hashed, and compiled from the bytes that were read.
+
+Source of truth: PEP 552 and `importlib.machinery.SourceFileLoader`.
 """
 
 from __future__ import annotations
@@ -52,13 +53,13 @@ _INSTALLED = _installed_places()
 
 
 def judges(path: str) -> bool:
-    """Whether a file is one of this package, or one that no installed distribution brought."""
+    """Whether a file belongs to this package, or to no installed distribution."""
     real = os.path.realpath(path)
     return real.startswith(PACKAGE) or not (path.startswith(_INSTALLED) or real.startswith(_INSTALLED))
 
 
 def compile_from_source() -> None:
-    """From now on the files that judge are compiled from their source, in this process."""
+    """Make this process compile the files that judge from their source, from now on."""
     if SourceFileLoader.get_code is _kept:
         SourceFileLoader.get_code = _fresh  # type: ignore[method-assign, assignment]
 
@@ -86,12 +87,12 @@ def loaded() -> list[Loaded]:
 
 
 def stale() -> Iterator[str]:
-    """The files whose bytecode is not that of their source."""
+    """The files whose bytecode does not come from their source."""
     return (one.path for one in loaded() if one.stale)
 
 
 def _origin(module: Any) -> str | None:
-    """The file of a module; None for what is built in, and for the script that started the process."""
+    """The file of a module; None for a built-in module and for the script that started the process."""
     if not isinstance(module, ModuleType) or module.__name__ == "__main__":
         return None
     spec = getattr(module, "__spec__", None)
@@ -111,11 +112,13 @@ def _compared(name: str, path: str, module: ModuleType) -> Loaded:
 
 
 def _is_of(path: str, source: bytes, module: ModuleType) -> bool:
-    """Whether the bytecode that Python took for a module, if any, is that of its source."""
+    """Whether the bytecode that Python used for a module comes from its source. A module without bytecode counts as
+    yes.
+    """
     try:
         kept = Path(getattr(module, "__cached__", None) or importlib.util.cache_from_source(path)).read_bytes()
         if not _is_taken(kept, source, Path(path).stat()):
-            return True  # it was compiled from its source
+            return True  # Python compiled the source itself
         return bool(marshal.loads(kept[_HEADER:]) == compile(source, path, "exec", dont_inherit=True))
     except (OSError, NotImplementedError):
         return True  # there is no bytecode
@@ -124,9 +127,9 @@ def _is_of(path: str, source: bytes, module: ModuleType) -> bool:
 
 
 def _is_taken(kept: bytes, source: bytes, stat: os.stat_result) -> bool:
-    """Whether Python takes this bytecode for a source, by its header: PEP 552."""
+    """Whether Python accepts this bytecode for a source, judged by the bytecode's header (PEP 552)."""
     flags = int.from_bytes(kept[4:8], "little")
     if flags == 0:
         written = int.from_bytes(kept[8:12], "little"), int.from_bytes(kept[12:16], "little")
         return written == (int(stat.st_mtime) & 0xFFFFFFFF, stat.st_size & 0xFFFFFFFF)
-    return flags == 1 or kept[8:16] == importlib.util.source_hash(source)  # 1: nobody compares
+    return flags == 1 or kept[8:16] == importlib.util.source_hash(source)  # 1: never compared

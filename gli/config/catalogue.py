@@ -1,7 +1,7 @@
-"""The catalogue: what each check is, apart from its assertion, and which targets of an environment it is asked of.
+"""The catalogue: everything about a check but its assertion, and the targets of an environment on which it runs.
 
-The check `sg-db-ingress` is the function `test_sg_db_ingress`, and its row `[sg-db-ingress]` in
-`checklists/checks.toml` holds the rest. A case is one check on one target: the unit that must report.
+The check `sg-db-ingress` is the function `test_sg_db_ingress`; its row `[sg-db-ingress]` in `checklists/checks.toml`
+holds the rest. A case is one check on one target. Every case must report an outcome.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ GROUPS: Mapping[str, Callable[[Environment], Mapping[str, Any]]] = {
 
 
 class Proves(Table):
-    """What a check proves, in the languages that its docstring is not in."""
+    """What a check proves, in each language other than English (the docstring holds the English)."""
 
     ko: str = ""
 
@@ -82,7 +82,7 @@ class Check(Table):
     needs: tuple[str, ...] = ()
     """Keys that a target must have to be asked at all."""
     causes: tuple[str, ...] = ()
-    """Checks that explain this one: where one of them is red, this red is a symptom."""
+    """Checks that explain this one: if one of them is red, a red of this check is a symptom."""
     remedy: Text
     """What to do when the check is red: one sentence for a tired person."""
     proves: Proves = Proves()
@@ -94,13 +94,15 @@ class Check(Table):
         return "test_" + self.id.replace("-", "_")
 
     def severity_in(self, environment: Environment) -> Literal["block", "warn"]:
-        """`block-prod` blocks in production and warns elsewhere."""
+        """The severity in this environment: `block-prod` blocks in production and warns elsewhere."""
         if self.severity == "block-prod":
             return "block" if environment.production else "warn"
         return self.severity
 
     def runs_in(self, phase: str | None) -> bool:
-        """Whether the check is of that phase; a run without one, and the on-call run, take all."""
+        """Whether the check belongs to the phase. A check without a phase belongs to every phase; the on-call phase has
+        every check.
+        """
         return phase in (None, "on-call") or self.phase in (phase, "both")
 
 
@@ -113,7 +115,7 @@ class Case:
     severity: Literal["block", "warn"]
     """What the check's severity comes to in this environment."""
     subjects: frozenset[str]
-    """Every name of the target; empty where the whole environment shares the target."""
+    """Every name of the target; empty if the whole environment shares the target."""
     not_applicable: str | None = None
     """Why the case can't be judged here, by the environment's own declaration."""
 
@@ -124,7 +126,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """Every check by id, and what a deployment needs of them."""
+    """Every check by id, and the checklists of a deployment."""
 
     checks: Mapping[str, Check]
     checklists: Mapping[str, Checklist]
@@ -153,8 +155,8 @@ class Catalogue:
         return {n: found[n] for n in sorted(found) if all(getattr(found[n], key, None) for key in check.needs)}
 
     def cases(self, environment: Environment, phase: str | None) -> tuple[Case, ...]:
-        """Every case that a run of the phase must report on, in the catalogue's order: the checks of the phase, and
-        those that an item of its checklist needs here.
+        """Every case that must report in a run of the phase, in the catalogue's order: the checks of the phase, and the
+        checks that an item of the phase's checklist needs here.
         """
         checklist = self.checklists.get(phase or "")
         return tuple(
@@ -179,7 +181,7 @@ def load(root: Path) -> Catalogue:
 
 
 def _deciding(root: Path) -> list[tuple[Path, Path]]:
-    """Every file that decides what a verdict means: its name, and its path."""
+    """Every file that decides what a verdict means: its name and its path."""
     package = Path(gli.__file__).parent
     files = [root / f for f in (FILE, WAIVERS, *map(checklists.file_of, checklists.PHASES))]
     files += [root / ENVIRONMENTS, *(root / settings for settings in PYTEST_SETTINGS), root / "conftest.py"]
@@ -193,17 +195,19 @@ def _hash(path: Path) -> str:
 
 
 def proved(root: Path, catalogue: Catalogue, language: str) -> dict[str, str]:
-    """What each check proves, by its id: its row's sentence in the language, or else its function's docstring."""
+    """What each check proves, by the check's id: the sentence of its row in the language, or else its function's
+    docstring.
+    """
     english = docstrings(root)
     korean = {c.id: c.proves.ko for c in catalogue.checks.values()} if language == "ko" else {}
     return {c.id: korean.get(c.id) or english.get(c.function, "") for c in catalogue.checks.values()}
 
 
 def docstrings(root: Path) -> dict[str, str]:
-    """What each check proves: the docstring of every test function, read without importing anything.
+    """What each check proves: the docstring of each test function. The files are parsed, not imported.
 
-    Raises `UsageError` for a name that is taken twice: Python would drop the first function without a word, and the
-    check with it.
+    Raises `UsageError` if two functions have the same name: Python would drop the first one, and its check with it,
+    without a word.
     """
     proved: dict[str, str] = {}
     for path in sorted([*root.glob("tests_smoke/**/*.py"), *root.glob("tests_infra/**/*.py")]):
@@ -220,7 +224,7 @@ def _parsed(path: Path) -> ast.Module:
     try:
         return ast.parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, ValueError):
-        return ast.Module(body=[], type_ignores=[])  # collecting it will say what is wrong, with the line
+        return ast.Module(body=[], type_ignores=[])  # pytest's collection reports the syntax error and its line
 
 
 def _check(id_: str, row: Any) -> Check:
@@ -249,7 +253,8 @@ def _refuse_unknown_checks(checks: Mapping[str, Check], checklist: Checklist) ->
 
 
 def _refuse_unfinished(root: Path, checks: Mapping[str, Check], listed: Mapping[str, Checklist]) -> None:
-    """A new check needs a row, a place in an item, and a function: whoever adds one hears of all that is missing."""
+    """A check needs a row, an item of a checklist, and a function. Raises `UsageError` with every missing part at once.
+    """
     for check in checks.values():
         homeless = [c.path for c in listed.values() if check.runs_in(c.phase) and not c.names(check.id)]
         if homeless:
@@ -278,7 +283,9 @@ def _refuse_cycles(checks: Mapping[str, Check]) -> None:
 
 
 def _subjects(check: Check, table: Any) -> frozenset[str]:
-    """The names of a target: a service's name and host, a frontend's bucket too. Other targets are shared: no names."""
+    """The names of a target: the name and the host of a service, and the bucket of a frontend. Other targets are shared
+    and have no names.
+    """
     if isinstance(table, str):
         return frozenset({table})
     if check.each in ("apis", "websockets", "services", "frontends", "secure-pages", "pipelines"):

@@ -1,7 +1,7 @@
-"""The checklists: what has to be true before and after a deployment, and what proves each item.
+"""The checklists: what must be true before and after a deployment, and what proves each item.
 
-Source of truth: `checklists/pre-deploy.toml` and `checklists/post-deploy.toml`. An item is proven by checks, confirmed
-by people, or both. Nothing here asks anything; `gli.judge.checklist` says how far the items have come.
+Source of truth: `checklists/pre-deploy.toml` and `checklists/post-deploy.toml`. Checks prove an item, or people confirm
+it, or both. This module only reads; `gli.judge.checklist` says which items are done.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Text(Table):
     ko: str = ""
 
     def of(self, language: str) -> str:
-        """The sentence in the language, in English where there is no other."""
+        """The sentence in the language, or in English if the language has none."""
         return (self.ko if language == "ko" else "") or self.en
 
 
@@ -39,14 +39,14 @@ class Item(Table):
     heading: str
     text: Text
     checks: tuple[str, ...] = ()
-    """The checks that prove it."""
+    """The checks that prove the item."""
     people: Annotated[int, Field(ge=0, le=9)] = 0
-    """How many distinct persons have to sign it."""
+    """How many different people must sign the item."""
     on: Literal["staging", "production"] | None = None
-    """Where its checks are asked; None: on both."""
+    """Where its checks run; None: in staging and in production."""
 
     def asked_in(self, environment: Environment) -> bool:
-        """Whether its checks are asked in this environment."""
+        """Whether its checks run in this environment."""
         return self.on is None or (self.on == "production") == environment.production
 
 
@@ -63,11 +63,11 @@ class Checklist:
         return file_of(self.phase)
 
     def names(self, check: str) -> bool:
-        """Whether one of its items is proven by the check."""
+        """Whether a check proves one of the items."""
         return any(check in item.checks for item in self.items.values())
 
     def asks(self, check: str, environment: Environment) -> bool:
-        """Whether one of its items needs the check in this environment."""
+        """Whether one of the items needs the check in this environment."""
         return any(check in i.checks and i.asked_in(environment) for i in self.items.values())
 
     def signed_in(self, item: Item, environment: Environment) -> bool:
@@ -77,7 +77,7 @@ class Checklist:
         return item.people > 0 and (self.phase == "post-deploy") == environment.production
 
     def shown_in(self, environment: Environment) -> tuple[Item, ...]:
-        """The items that say something about this environment."""
+        """The items that concern this environment."""
         shown = (
             i for i in self.items.values() if (i.checks and i.asked_in(environment)) or self.signed_in(i, environment)
         )
@@ -90,8 +90,8 @@ def file_of(phase: str) -> Path:
 
 
 def load(root: Path) -> dict[str, Checklist]:
-    """The checklist of each phase; raises `UsageError` for anything wrong but an unknown check's id, which
-    `gli.config.catalogue` finds.
+    """The checklist of each phase. Raises `UsageError` for every error but an unknown check id, which
+    `gli.config.catalogue` reports.
     """
     return {phase: _checklist(root, phase) for phase in PHASES}
 

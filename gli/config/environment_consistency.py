@@ -1,6 +1,6 @@
-"""Whether an environment's description can be right: no name of its counterpart, nothing named twice.
+"""Whether the description of an environment is consistent: no name of the counterpart, nothing named twice.
 
-Pure: it reads models, and touches no file and no network.
+The functions are pure: they read models, and touch no file and no network.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ _SHARED = frozenset({"dns.zone"})
 
 
 def objections(environment: Environment) -> tuple[str, ...]:
-    """What is wrong with the environment as `environments.toml` and its overlay describe it, a sentence each."""
+    """What is wrong with the environment as `environments.toml` and its overlay describe it, one sentence for each
+    problem.
+    """
     found = [*_outside_the_zone(environment), *_named_twice(environment)]
     if environment.other is not None:
         found += [*_not_a_pair(environment, environment.other), *_foreign(environment, environment.other)]
@@ -51,7 +53,7 @@ def _not_a_pair(environment: Environment, other: Environment) -> Iterator[str]:
 
 
 def _foreign(environment: Environment, other: Environment) -> Iterator[str]:
-    """Every value and every key that names what belongs to the counterpart."""
+    """Every value and every key that names something of the counterpart."""
     names = "|".join(map(re.escape, sorted(own_names(other), key=len, reverse=True)))
     pattern = re.compile(rf"(?<![\w.-])(?:{names})(?![\w-]|\.\w)")
     for path, text in _texts(environment.model_dump(), ""):
@@ -60,7 +62,7 @@ def _foreign(environment: Environment, other: Environment) -> Iterator[str]:
 
 
 def own_names(environment: Environment) -> set[str]:
-    """The names of what an environment has for itself alone."""
+    """The names that belong to this environment alone."""
     e = environment
     names: list[str | None] = [*e.hosts, *e.secrets, *(e.logs.groups if e.logs else ())]
     names += [s.ecs.service for s in e.services.values() if s.ecs]
@@ -74,7 +76,7 @@ def own_names(environment: Environment) -> set[str]:
 
 
 def _texts(value: object, path: str) -> Iterator[tuple[str, str]]:
-    """Every text in a dumped model with the path to it; a key counts as a text of its table."""
+    """Every text in a dumped model, with its path. A key counts as a text of its table."""
     if isinstance(value, str):
         yield path, value
     elif isinstance(value, Mapping):

@@ -1,7 +1,7 @@
-"""`environments.toml` into typed, frozen models: the only place that knows what an environment consists of.
+"""`environments.toml` as typed, frozen models: the only place that knows what an environment consists of.
 
-Source of truth: the comments in `environments.toml`. A key that is not known, a wrong type or a missing one raises
-`UsageError` with the file, the key and the mend.
+Source of truth: the comments in `environments.toml`. An unknown key, a wrong type or a missing key raises `UsageError`
+with the file, the key and the fix.
 """
 
 from __future__ import annotations
@@ -86,14 +86,14 @@ class Repository(Table):
 
 
 class Roles(Table):
-    """For what lies in an account of its own, the role to take there."""
+    """The role to assume for each part that lies in an account of its own."""
 
     counterpart: RoleArn | None = None
     dns: RoleArn | None = None
     images: RoleArn | None = None
 
     def get(self, part: str) -> str | None:
-        """The ARN of a part's role; None where the part lies in the environment's own account."""
+        """The ARN of a part's role; None if the part lies in the environment's own account."""
         found: str | None = getattr(self, part)
         return found
 
@@ -113,7 +113,7 @@ class Aws(Table):
 
 
 class Freeze(Table):
-    """When nothing is promoted to production: weekly (`Fri 17:00`) or dated (`2026-12-20 00:00`)."""
+    """A time without promotions to production: weekly (`Fri 17:00`) or dated (`2026-12-20 00:00`)."""
 
     reason: str
     begins: Annotated[str, Field(pattern=_MOMENT)]
@@ -370,7 +370,7 @@ class Retention(Table):
 
 
 class Environment(Table):
-    """One environment, whole: what `--env` names, with `extends` and the overlay merged in."""
+    """One environment as a whole: the one that `--env` names, with `extends` and the overlay merged in."""
 
     name: str
     branch: str
@@ -432,7 +432,9 @@ class Environment(Table):
 
     @property
     def other(self) -> Environment | None:
-        """The environment that `counterpart` names, as the file has it: no overlay, no counterpart of its own."""
+        """The environment that `counterpart` names, as the file describes it, without an overlay and without its own
+        counterpart.
+        """
         return self._other
 
     @property
@@ -465,7 +467,7 @@ class Environment(Table):
         return [*self.services.values(), *self.frontends.values()]
 
     def signers(self, root: Path) -> Path | None:
-        """The file of allowed signers; None where nobody signs. Raises `UsageError` where it is none."""
+        """The file of allowed signers; None if nobody signs. Raises `UsageError` if the file does not exist."""
         if self.signatures is None:
             return None
         path = root / self.signatures.allowed_signers

@@ -14,7 +14,7 @@ from gli.config.environments import Environment
 
 _OF_A_BUCKET = "s3:"
 _OF_THE_ACCOUNT = frozenset({"s3:GetAccountPublicAccessBlock"})
-"""Named like an action on a bucket, and asked of the account."""
+"""Actions whose names sound like a bucket's, but which AWS asks of the account."""
 _OF_A_SECRET = frozenset({"secretsmanager:GetSecretValue"})
 
 
@@ -42,7 +42,8 @@ def policy(catalogue: Catalogue, environment: Environment) -> dict[str, Any]:
 
 
 def _decrypt(region: str, secrets: list[str]) -> dict[str, Any]:
-    """For secrets under a customer's own key: Secrets Manager alone may decrypt, and these secrets alone."""
+    """The statement for secrets under a customer's own key: only Secrets Manager may decrypt, and only these secrets.
+    """
     condition = {
         "StringEquals": {"kms:ViaService": f"secretsmanager.{region}.amazonaws.com"},
         "StringLike": {"kms:EncryptionContext:SecretARN": secrets},

@@ -1,7 +1,7 @@
-"""The CAs that sign the certificates of Amazon RDS: no system's store holds them, so a run needs AWS's own bundle.
+"""The CAs that sign the certificates of Amazon RDS. No system's store holds them, so a run needs AWS's own bundle.
 
-Source of truth: Amazon RDS User Guide, "Using SSL/TLS to encrypt a connection to a DB instance", which names the
-bundle of all commercial regions. `gli rds-roots` fetches it once, to be committed beside `environments.toml`.
+Source of truth: Amazon RDS User Guide, "Using SSL/TLS to encrypt a connection to a DB instance", which names the bundle
+of all commercial regions. `gli rds-roots` fetches the bundle once; it is committed beside `environments.toml`.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _ONE = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", r
 
 
 def bundle(root: Path) -> Path | None:
-    """The bundle that was fetched; None where nobody has."""
+    """The fetched bundle; None if nobody has fetched it."""
     path = root / FILE
     return path if path.is_file() else None
 
 
 def keep(root: Path, content: bytes, source: str) -> Path:
-    """Writes what was fetched, headed by where it is from, when, and its digest.
+    """Write the fetched bundle, with its address, its date and its digest as a heading.
 
-    Raises `UsageError` where it holds anything else than certificate authorities.
+    Raises `UsageError` if it holds anything but certificates of authorities.
     """
     from cryptography import x509
 

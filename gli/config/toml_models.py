@@ -1,4 +1,4 @@
-"""Tables of TOML as typed, frozen models, and the one sentence about a table that is not as it should be."""
+"""Tables of TOML as typed, frozen models, and the one sentence about a table that has an error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from gli.common.errors import UsageError
 
 
 class Table(BaseModel):
-    """One table of a file. What can be a check's target has a `name`, under which its outcomes are reported."""
+    """One table of a file. A table that can be a check's target has a `name`; its outcomes are reported under this
+    name.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -33,7 +35,7 @@ def validated(model: type[T], table: Any, *, file: str | Path, name: str, headin
 
 
 def tuples(value: Any) -> Any:
-    """TOML's arrays as tuples, which frozen models keep."""
+    """TOML arrays as tuples: frozen models can't hold lists."""
     if isinstance(value, dict):
         return {k: tuples(v) for k, v in value.items()}
     return tuple(tuples(v) for v in value) if isinstance(value, list) else value

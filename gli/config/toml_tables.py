@@ -19,9 +19,10 @@ FILE = "environments.toml"
 
 
 def read(path: Path, name: str | Path, *, missing: str = "write it", mend: str = "mend that line") -> dict[str, Any]:
-    """The tables of a TOML file that messages call `name`.
+    """The tables of a TOML file, which messages call `name`.
 
-    Raises `UsageError` where it is not there (`missing` says what to do), can't be read, or is not TOML (`mend`).
+    Raises `UsageError` if the file does not exist (`missing` says what to do), can't be read, or is not TOML (`mend`
+    says what to do).
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -49,7 +50,9 @@ def names(root: Path) -> list[str]:
 
 
 def overlay_path(root: Path, merged: Mapping[str, Any], variables: Mapping[str, str] = os.environ) -> Path | None:
-    """Where the environment's overlay lies, `${NAME-default}` replaced by the variable; None where it has none."""
+    """The path of the environment's overlay, with `${NAME-default}` replaced by the variable; None if it has no
+    overlay.
+    """
     template = merged.get("overlay")
     if not isinstance(template, str):
         return None
@@ -58,7 +61,7 @@ def overlay_path(root: Path, merged: Mapping[str, Any], variables: Mapping[str, 
 
 
 def read_overlay(root: Path, merged: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The overlay's tables; None where nothing wrote one."""
+    """The overlay's tables; None if the file does not exist."""
     path = overlay_path(root, merged)
     if path is None or not path.is_file():
         return None
@@ -82,7 +85,9 @@ def whole(
 
 
 def extended(tables: Mapping[str, Any], name: str, *, seen: tuple[str, ...] = ()) -> dict[str, Any]:
-    """One environment of the file's tables with `extends` merged in; `UsageError` where there is none of that name."""
+    """One environment of the file's tables with `extends` merged in. Raises `UsageError` if no environment has this
+    name.
+    """
     environments = environment_names(tables)
     own = tables.get(name)
     if not isinstance(own, dict):
@@ -99,7 +104,7 @@ def extended(tables: Mapping[str, Any], name: str, *, seen: tuple[str, ...] = ()
 
 
 def _merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """`change` on top of `base`, table by table; anything that is not a table is replaced whole."""
+    """`change` on top of `base`, table by table. Any other value is replaced as a whole."""
     both = dict(base)
     for key, value in change.items():
         old = both.get(key)

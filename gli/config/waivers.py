@@ -1,4 +1,4 @@
-"""Waivers: failures that somebody accepted, with reason, owner and expiry.
+"""Waivers: failures that a person accepted, with reason, owner and expiry.
 
 Source of truth: `checklists/waivers.toml`. A waiver that is malformed, expired, too long or matches nothing stops the
 run with one sentence that names it. Without the file there are no waivers.
@@ -41,7 +41,7 @@ class Waiver(Table):
 
     @property
     def ends(self) -> datetime:
-        """The first moment at which it counts no more."""
+        """The first moment at which it no longer counts."""
         return datetime.combine(self.expires, time(), UTC) + timedelta(days=1)
 
 
@@ -85,7 +85,7 @@ def _refuse_invalid(waiver: Waiver, catalogue: Catalogue, known: Sequence[str], 
         raise UsageError(_says(waiver, "is of no check that there is; mend its spelling, or take it out"))
     if waiver.environment not in known:
         raise UsageError(_says(waiver, f"is for {waiver.environment!r}, which is none of {', '.join(known)}"))
-    if datetime.combine(waiver.expires, time(), UTC) > now + LONGEST:  # first: the last day that there is has no end
+    if datetime.combine(waiver.expires, time(), UTC) > now + LONGEST:  # before `ends`: the last date has no next day
         raise UsageError(_says(waiver, f"expires on {waiver.expires}; at most {LONGEST.days} days ahead are accepted"))
     if waiver.ends <= now:
         raise UsageError(_says(waiver, f"expired after {waiver.expires}; mend the failure, or have it accepted again"))
