@@ -31,7 +31,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 def make(folder: Path, *arguments: str, **environment: str) -> tuple[int, list[str]]:
-    """The exit code and stderr of `make`, without make's own messages; a `make` that runs the tests is not its parent."""
+    """The exit code and stderr of `make`, without its own messages; a `make` that runs the tests is no parent to it."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     done = subprocess.run(
         ["make", "--no-print-directory", *arguments],

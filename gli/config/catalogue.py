@@ -253,8 +253,7 @@ def _refuse_unknown_checks(checks: Mapping[str, Check], checklist: Checklist) ->
 
 
 def _refuse_unfinished(root: Path, checks: Mapping[str, Check], listed: Mapping[str, Checklist]) -> None:
-    """A check needs a row, an item of a checklist, and a function. Raises `UsageError` with every missing part at once.
-    """
+    """A check needs a row, an item of a checklist, and a function. Raises `UsageError` with all missing parts."""
     for check in checks.values():
         homeless = [c.path for c in listed.values() if check.runs_in(c.phase) and not c.names(check.id)]
         if homeless:

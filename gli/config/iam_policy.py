@@ -42,8 +42,7 @@ def policy(catalogue: Catalogue, environment: Environment) -> dict[str, Any]:
 
 
 def _decrypt(region: str, secrets: list[str]) -> dict[str, Any]:
-    """The statement for secrets under a customer's own key: only Secrets Manager may decrypt, and only these secrets.
-    """
+    """The statement for secrets under a customer key: only Secrets Manager may decrypt, and only these secrets."""
     condition = {
         "StringEquals": {"kms:ViaService": f"secretsmanager.{region}.amazonaws.com"},
         "StringLike": {"kms:EncryptionContext:SecretARN": secrets},

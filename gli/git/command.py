@@ -1,8 +1,9 @@
 """git as a program: its environment, its errors, and one command with a deadline.
 
-git may never ask for a password: it runs in a session of its own, without a terminal. Ctrl-C does not reach it there;
-the caller decides whether to end it. `gli.git.command_async` is the same for the event loop. Source of truth: git(1),
-"Environment Variables".
+git may never ask for a password, so it runs in its own session, without a terminal. Ctrl-C does not reach it there; the
+caller decides whether to end it. `gli.git.command_async` does the same for the event loop.
+
+Source of truth: git(1), "Environment Variables".
 """
 
 from __future__ import annotations
@@ -60,8 +61,9 @@ _running: set[subprocess.Popen[bytes]] = set()
 
 
 class GitFailed(Exception):
-    """git ended with an error; the text is the line that says why: ssh's or the host's own where git only says that
-    there was an error."""
+    """git ended with an error. The text is the line that says why: the line of ssh or of the host if git itself only
+    says that there was an error.
+    """
 
     def __init__(self, command: Sequence[str], code: int, stderr: str) -> None:
         stderr = without_secrets(shown(stderr.replace("\r", "\n")))
@@ -89,18 +91,21 @@ def _is_boilerplate(line: str) -> bool:
 
 
 def shown(text: str) -> str:
-    """What git or a remote said, as it may go to a terminal: without colours and control characters but the ends of
-    lines, and bytes that are no UTF-8 as `\\xNN`."""
+    r"""The output of git or of a remote, made safe for a terminal: no colours, no control characters but line ends, and
+    bytes outside UTF-8 as `\xNN`.
+    """
     return _CONTROL.sub("", text).encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def without_secrets(text: str) -> str:
-    """A text with addresses, without the user and the password in them."""
+    """The text with user names and passwords removed from the addresses in it."""
     return _USERINFO.sub("://", text)
 
 
 def environment() -> dict[str, str]:
-    """The variables that every git gets: an allow-list of this process's own, and those that keep git from asking."""
+    """The environment of every git process: an allow-list of this process's variables, and the variables that keep git
+    from asking.
+    """
     own = {k: v for k, v in os.environ.items() if k in _INHERITED or k.startswith("LC_")}
     return {**own, **QUIET}
 
@@ -168,14 +173,15 @@ _NOT_FOUND = 127
 
 
 def interrupt() -> None:
-    """Ask every git that may be interrupted to end."""
+    """Ask every interruptible git process to end."""
     for process in list(_running):
         _signal(process, signal.SIGTERM)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End git with all that it started. git removes its lock files when it is asked, so it is asked before it is
-    killed."""
+    """End git and every process that it started. git removes its lock files when it is asked to end, so it is asked
+    before it is killed.
+    """
     _signal(process, signal.SIGTERM)
     try:
         process.wait(timeout=2.0)
@@ -195,7 +201,9 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 
 def _talked(process: subprocess.Popen[bytes], says: bytes | None, silence_s: float) -> tuple[bytes, bytes]:
-    """stdout and stderr until both have ended; raises `TimeoutError` where neither said anything for so long."""
+    """stdout and stderr, until both are closed. Raises `TimeoutError` if neither printed anything for `silence_s`
+    seconds.
+    """
     assert process.stdout is not None and process.stderr is not None
     found = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
     with selectors.DefaultSelector() as selector:
@@ -230,7 +238,7 @@ def _talked(process: subprocess.Popen[bytes], says: bytes | None, silence_s: flo
 
 
 def _written(process: subprocess.Popen[bytes], left: memoryview) -> memoryview:
-    """What is left to write; nothing where git reads no more."""
+    """The rest that must still be written; nothing if git no longer reads."""
     assert process.stdin is not None
     try:
         return left[os.write(process.stdin.fileno(), left[:65536]) :] if left else left

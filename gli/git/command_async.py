@@ -1,4 +1,4 @@
-"""git for the event loop: the environment and the errors of `gli.git.command`, ended with the caller."""
+"""git for the event loop, with the environment and the errors of `gli.git.command`. It ends when its caller ends."""
 
 from __future__ import annotations
 

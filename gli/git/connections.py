@@ -1,8 +1,8 @@
-"""How many connections to the remotes are open at once, and when reading is tried again.
+"""How many connections to the remotes are open at once, and when a read is tried again.
 
-Hosts limit connections: OpenSSH drops some of more than ten that have not logged in yet (sshd_config, MaxStartups), and
-proxies limit those of one address. Where a host drops one, fewer are opened at once and reading is tried again after a
-pause; a push is tried again by its operation, which knows whether it may have landed.
+Hosts limit connections: OpenSSH drops some if more than ten have not logged in yet (sshd_config, MaxStartups), and
+proxies limit the connections of one address. After a host drops a connection, fewer are opened at once, and a read is
+tried again after a pause. A push is tried again by its operation, which knows whether the push may have landed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _DROPPED = re.compile(
 
 
 def is_dropped(error: GitFailed) -> bool:
-    """Whether the connection was dropped, or the host was too busy: the same question may be answered next time."""
+    """Whether the connection was dropped or the host was too busy: a second attempt may succeed."""
     return _DROPPED.search(error.stderr) is not None and "rejected]" not in error.stderr
 
 
@@ -46,7 +46,7 @@ class Connections:
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """A connection; waits until there may be one more."""
+        """Waits until one more connection may be open, and holds it."""
         with self._changed:
             self._changed.wait_for(lambda: self._open < self.most)
             self._open += 1
@@ -62,7 +62,7 @@ class Connections:
                 self._changed.notify_all()
 
     def reading(self, work: Callable[[], T]) -> T:
-        """What `work` returns, which only reads; tried again where a connection was dropped. Raises `GitFailed`."""
+        """The result of `work`, which only reads. Tries again if a connection was dropped. Raises `GitFailed`."""
         for pause in PAUSES_S:
             try:
                 with self.one():

@@ -1,11 +1,13 @@
-"""What a branch effectively is: after a rollback, the earlier release, with what came later on top of it.
+"""The effective content of a branch: after a rollback, the earlier release with the later commits on top of it.
 
-A rollback puts a commit with an old tree on top of the new history. To git the history still holds the changes that the
-rollback took away, so git's own merge leaves them out in silence, and a comparison reports them as missing elsewhere.
-Promotions merge with the effective commit, and checks compare with it: both ask here, so they can't disagree.
+A rollback puts a commit with an old tree on top of the new history. In git's view the history still holds the changes
+that the rollback removed. So git's own merge leaves them out in silence, and a comparison reports them as missing
+elsewhere. Promotions merge with the effective commit, and checks compare with it. Both use this module, so they can't
+disagree.
 
-Commits of operations carry trailers: `Release-Id`, and `Restores` where the tree is an earlier commit's. Source of
-truth: `gli.release.plan` writes them; git's howto/revert-a-faulty-merge.
+Commits of operations carry trailers: `Release-Id`, and `Restores` if the tree is that of an earlier commit.
+
+Source of truth: `gli.release.plan` writes them; git's howto/revert-a-faulty-merge.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ _AFTER = "What came after a rollback\n"
 
 
 class Commit(NamedTuple):
-    """A commit, or what a tag stands for."""
+    """A commit, or the commit that a tag points to."""
 
     id: str
     tree: str
@@ -37,7 +39,7 @@ class Commit(NamedTuple):
 
 
 class Effective(NamedTuple):
-    """What to merge or to compare with in place of a commit."""
+    """What to merge with, or to compare with, in place of a commit."""
 
     id: str
     history: tuple[Asked, ...]
@@ -45,13 +47,13 @@ class Effective(NamedTuple):
 
 
 def effective(commit: Commit) -> Generator[Asked, str, Effective]:
-    """What a branch whose tip is `commit` effectively is; the commit itself where nothing was taken back."""
+    """The effective commit of a branch with the tip `commit`; the commit itself if nothing was rolled back."""
     newest = yield from newest_of_operations(commit)
     restored = newest and RESTORES.search(newest.message)
     itself = Effective(commit.id, ((commit.id,),))
     if not newest or not restored:
         return itself
-    # A commit that says so and has another tree is a copy of the message.
+    # If the tree differs, somebody copied the message of a restoring commit.
     try:
         earlier = parsed((yield (*ONE, f"{restored['commit']}^{{commit}}")))
     except GitFailed:
@@ -66,8 +68,11 @@ def effective(commit: Commit) -> Generator[Asked, str, Effective]:
 
 
 def newest_of_operations(commit: Commit) -> Generator[Asked, str, Commit | None]:
-    """The newest commit that an operation made on the branch with this tip. A commit that restores an earlier tree and
-    was merged in later from the side (as `git pull` does) counts before those on the branch itself."""
+    """The newest commit that an operation made on the branch with this tip.
+
+    A restoring commit that was merged in later from a side branch (as `git pull` does) counts before the commits on the
+    branch itself.
+    """
     if RELEASE_ID.search(commit.message):
         return commit
     newest = (*ONE, "--grep=^Release-Id: ", commit.id)
@@ -77,7 +82,7 @@ def newest_of_operations(commit: Commit) -> Generator[Asked, str, Commit | None]
 
 
 def answered(steps: Generator[Asked, str, T], git: Callable[..., str]) -> T:
-    """What the steps return when `git` answers each of their questions; it may raise `GitFailed`."""
+    """The result of the steps if `git` answers each of their questions. `git` may raise `GitFailed`."""
     try:
         asked = next(steps)
         while True:

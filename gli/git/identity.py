@@ -1,4 +1,4 @@
-"""Who is at work, and whether two names are one person. A person is `Name <e-mail>`, as git writes it."""
+"""The person at work, and whether two names are one person. A person is written `Name <e-mail>`, as git does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PERSON = re.compile(r"(.+ <[^<>\s]+@[^<>\s]+>) \d+ ")
 
 
 def identity() -> str:
-    """Whoever git says is at work; raises `UsageError` where it knows nobody. Source of truth: git-var(1)."""
+    """The person that git's settings name. Raises `UsageError` if they name nobody. Source of truth: git-var(1)."""
     command = ["git", "var", "GIT_COMMITTER_IDENT"]
     try:
         done = subprocess.run(command, capture_output=True, timeout=_ASKED_S, check=False, env=environment())
@@ -29,7 +29,7 @@ def identity() -> str:
 
 
 class Signing(NamedTuple):
-    """What git's own settings want to have signed; the key and its format (openpgp, ssh) are git's to know."""
+    """What git's own settings want to have signed. git itself knows the key and its format (openpgp, ssh)."""
 
     commits: bool
     tags: bool
@@ -53,7 +53,7 @@ def mail(person: str) -> str:
 
 
 def may_be_one(person: str, other: str) -> bool:
-    """Whether two of `Name <e-mail>`, a name, an e-mail address may be the same person."""
+    """Whether two of these (`Name <e-mail>`, a name, an e-mail address) may be the same person."""
 
     def parts(of: str) -> set[str]:
         name, _, address = of.lower().replace(">", "").partition("<")

@@ -1,7 +1,9 @@
-"""What environments.toml may say where it becomes a ref, a file or an argument of git.
+"""The rules for values of environments.toml that become a ref, a file or an argument of git.
 
-Each function returns the value that it was given, or raises `ValueError` with what it should be. No models here: a
-command that needs a few keys starts at once. Source of truth: git-check-ref-format, gitcli(7).
+Each function returns the value that it was given, or raises `ValueError` with the rule. No models here: a command that
+needs a few keys starts at once.
+
+Source of truth: git-check-ref-format, gitcli(7).
 """
 
 from __future__ import annotations
@@ -19,28 +21,30 @@ _PATH = re.compile(rf"(?!.*\.\.){_WORD}(/{_WORD})*")
 
 
 def repository(name: str) -> str:
-    """The name of a repository, which is a folder's too."""
+    """The name of a repository. It is also the name of a folder."""
     if not re.fullmatch(_WORD, name):
         raise ValueError("a name of letters, digits, '_', '.' and '-'")
     return name
 
 
 def remote(address: str) -> str:
-    """Where repositories live, each under its own name."""
+    """The address under which the repositories live, each under its own name."""
     if "{repository}" not in address or address.startswith("-"):
         raise ValueError("an address with {repository} in it, as in git@github.com:gli/{repository}.git")
     return address
 
 
 def deploy_tag(form: str) -> str:
-    """The form of a deploy tag: names that sort by time, one for every second, and that no other operation gives."""
+    """The format of a deploy tag. Its names must sort by time, differ from second to second, and look like no other
+    operation's tags.
+    """
     if not _TAG.fullmatch(form):
         raise ValueError("a word of its own and the moment, as in deploy-%Y%m%d-%H%M%S")
     return form
 
 
 def log_branch(name: str) -> str:
-    """The branch of the deployment log: none that a release moves through."""
+    """The branch of the deployment log: it may not be one of the release's branches."""
     if not _BRANCH.fullmatch(name) or name in BRANCHES:
         raise ValueError(f"a branch of its own, as in deployments, and none of {', '.join(BRANCHES)}")
     return name
@@ -87,7 +91,7 @@ TABLE: Mapping[str, Callable[[str], str]] = {
 
 
 def all_different(names: list[Any]) -> None:
-    """Raises `ValueError` for two repositories of one name: one of them would be left out in silence."""
+    """Raises `ValueError` if two repositories have the same name: one of them would be left out in silence."""
     twice = sorted({str(name) for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"[[repositories]] names {', '.join(twice)} more than once; each is one repository")

@@ -28,7 +28,9 @@ class Listing(NamedTuple):
 
 
 def listed(text: str) -> dict[str, str]:
-    """{ref: object} of the output of `git ls-remote`. An annotated tag `t` comes with `t^{}`, what it stands for."""
+    """{ref: object} from the output of `git ls-remote`. An annotated tag `t` also has a line `t^{}`: the commit that it
+    points to.
+    """
     return {ref: object_ for object_, _, ref in (line.partition("\t") for line in text.splitlines())}
 
 

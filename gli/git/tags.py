@@ -1,7 +1,8 @@
-"""The words for tags: whose a tag is, what an operation wrote into it, and which release is on hold.
+"""What tags say: which operation made a tag, what it wrote into the tag, and which release is on hold.
 
-An operation on the live branch leaves an annotated tag whose message ends in a JSON document (its trailer). Source of
-truth: `gli.release.session` writes the document.
+An operation on the live branch leaves an annotated tag whose message ends in a JSON document (its trailer).
+
+Source of truth: `gli.release.session` writes the document.
 """
 
 from __future__ import annotations
@@ -33,18 +34,19 @@ def is_emergency(tag: str) -> bool:
 
 
 def is_verified_release(tag: str, form: str) -> bool:
-    """Whether a tag names content that was verified: a deployment, or a rollback, which makes an earlier one live
-    again. Nobody has verified an emergency push."""
+    """Whether a tag names verified content: a deployment, or a rollback, which makes an earlier deployment live again.
+    An emergency push is not verified.
+    """
     return is_deployment(tag, form) or is_rollback(tag)
 
 
 def is_of_operation(tag: str, form: str) -> bool:
-    """Whether a tag is of an operation that changed the live branch."""
+    """Whether a tag belongs to an operation that changed the live branch."""
     return is_verified_release(tag, form) or is_emergency(tag)
 
 
 def trailer(message: str) -> dict[str, Any] | None:
-    """The JSON document at the end of a tag's message; None where an operation can't have written one."""
+    """The JSON document at the end of a tag's message; None if it can't come from an operation."""
     start = message.find("\n{")
     if start < 0:
         return None
@@ -56,7 +58,7 @@ def trailer(message: str) -> dict[str, Any] | None:
 
 
 def on_hold(said_by: Mapping[str, Mapping[str, Any]], trees: str) -> str | None:
-    """The tag of the rollback that took this content off the live branch, where the content has not come back since.
+    """The tag of the rollback that took this content off the live branch, if the content has not come back since.
 
     `trees` is the `manifest_id` of the content's trees; `said_by` maps each tag to its document.
     """

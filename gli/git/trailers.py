@@ -1,6 +1,6 @@
-"""The trailers of commits that a release makes: which operation made it, and whose tree it has put back.
+"""The trailers of the commits that a release makes: which operation made the commit, and whose tree it restores.
 
-Source of truth: git-interpret-trailers(1) for the form, `gli.release.plan` for who writes them.
+Source of truth: git-interpret-trailers(1) for the format; `gli.release.plan` writes them.
 """
 
 from __future__ import annotations

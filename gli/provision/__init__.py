@@ -1,1 +1,1 @@
-"""The one room that changes AWS: CloudFormation stacks, planned, applied and compared with what runs."""
+"""The one package that changes AWS: CloudFormation stacks are planned, applied, and compared with what runs."""

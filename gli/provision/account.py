@@ -1,7 +1,7 @@
-"""The AWS account that is provisioned: who we are there, its stacks, and what runs in it now.
+"""The AWS account that is provisioned: the identity of the caller, its stacks, and what runs in it now.
 
 Source of truth: cloudformation, sts GetCallerIdentity, ecs DescribeServices and DescribeTaskDefinition. Credentials
-come from the usual chain (AWS_PROFILE, a role of CI), not from `aws.profile`: that one may only look.
+come from the usual chain (AWS_PROFILE, a role of CI), not from `aws.profile`: that profile may only read.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class ProvisionError(Exception):
 
 
 class Account:
-    """One account, for one environment; the first call is that for the identity."""
+    """One account for one environment. Its first call asks for the caller's identity."""
 
     def __init__(self, environment: Environment) -> None:
-        """Raises `UsageError` where the environment has no account, or the credentials belong to another."""
+        """Raises `UsageError` if the environment has no account, or if the credentials belong to another account."""
         import boto3
 
         aws = environment.aws
@@ -53,7 +53,9 @@ class Account:
     def call(
         self, service: str, operation: str, *, region: str | None = None, joined: bool = True, **parameters: Any
     ) -> dict[str, Any]:
-        """One operation, all pages `joined`. Raises `ProvisionError` where it is refused or AWS can't be reached."""
+        """One operation, with all its pages joined. Raises `ProvisionError` if AWS refuses the call or can't be
+        reached.
+        """
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
@@ -83,12 +85,14 @@ class Account:
         return {p["ParameterKey"]: p["ParameterValue"] for p in described.get("Parameters", [])}
 
     def resources(self, stack: Stack) -> list[dict[str, Any]]:
-        """The stack's resources as `list_stack_resources` tells them."""
+        """The resources of the stack, as `list_stack_resources` returns them."""
         answer = self._cloudformation(stack, "list_stack_resources", StackName=stack.name)
         return list(answer["StackResourceSummaries"])
 
     def propose(self, stack: Stack, parameters: Mapping[str, str]) -> tuple[str, tuple[Change, ...]]:
-        """A change set's name and its changes; no changes: it was deleted again. Nothing of the stack changes yet."""
+        """The name of a change set, and its changes. A change set without changes is deleted again. The stack itself
+        does not change yet.
+        """
         exists = self.status(stack) is not None
         name = f"gli-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
         self._cloudformation(
@@ -112,24 +116,24 @@ class Account:
         return name, of_change_set(described["Changes"], stack.template.resources(parameters))
 
     def discard(self, stack: Stack, change_set: str) -> None:
-        """Delete a change set, and the empty stack that it may have made."""
+        """Delete a change set, and the empty stack that it may have created."""
         self._cloudformation(stack, "delete_change_set", StackName=stack.name, ChangeSetName=change_set)
         described = self._described(stack)
         if described is not None and described["StackStatus"] == "REVIEW_IN_PROGRESS":
             self._cloudformation(stack, "delete_stack", StackName=stack.name)
 
     def execute(self, stack: Stack, change_set: str) -> None:
-        """Start what the change set says."""
+        """Start the changes of the change set."""
         self._cloudformation(stack, "execute_change_set", StackName=stack.name, ChangeSetName=change_set)
 
     def protect(self, stack: Stack) -> None:
-        """Refuse the deletion of the stack until somebody allows it."""
+        """Switch on the stack's protection against deletion."""
         self._cloudformation(
             stack, "update_termination_protection", StackName=stack.name, EnableTerminationProtection=True
         )
 
     def events(self, stack: Stack, seen: Collection[str] = ()) -> list[dict[str, Any]]:
-        """The newest events of the stack, the oldest of them first: back to those in `seen`, by id."""
+        """The newest events of the stack, oldest first, back to the events in `seen` (by id)."""
         found: list[dict[str, Any]] = []
         for page in self._pages(stack, "describe_stack_events"):
             new = [e for e in page["StackEvents"] if e["EventId"] not in seen]
@@ -139,7 +143,9 @@ class Account:
         return list(reversed(found))
 
     def drifts(self, stack: Stack) -> list[dict[str, Any]]:
-        """Have CloudFormation compare each resource with the template that was applied; what differs or is gone."""
+        """Let CloudFormation compare each resource with the applied template. Returns the resources that differ or are
+        gone.
+        """
         started = self._cloudformation(stack, "detect_stack_drift", StackName=stack.name)["StackDriftDetectionId"]
 
         def answer() -> dict[str, Any] | None:
@@ -154,9 +160,9 @@ class Account:
         return [each for page in pages for each in page["StackResourceDrifts"]]
 
     def running(self, service: Service) -> str | None:
-        """The tag of the image that the service runs; None where there is no service, or it was never deployed.
+        """The tag of the image that the service runs; None if there is no service, or if it was never deployed.
 
-        Raises `ProvisionError` while a deployment is under way: which image wins is not known then.
+        Raises `ProvisionError` while a deployment is under way: nobody knows yet which image will win.
         """
         assert service.ecs is not None
         cluster, name = service.ecs.cluster, service.ecs.service
@@ -183,7 +189,7 @@ class Account:
         return self.call("cloudformation", operation, region=stack.region, joined=joined, **parameters)
 
     def _pages(self, stack: Stack, operation: str) -> Iterator[dict[str, Any]]:
-        """An answer page by page, the next one asked for when it is wanted."""
+        """The pages of an answer; the next page is requested only when it is needed."""
         more: dict[str, str] = {}
         while True:
             page = self._cloudformation(stack, operation, joined=False, StackName=stack.name, **more)
@@ -210,7 +216,7 @@ class Account:
         return until(answer)
 
     def _tags(self, stack: Stack) -> list[dict[str, str]]:
-        """CloudFormation puts a stack's tags on every resource that takes tags."""
+        """The tags of the stack. CloudFormation puts them on every resource that takes tags."""
         environment = "shared" if stack.shared else self.environment.name
         tags = {"Project": "gli", "Environment": environment, "Stack": stack.name, "ManagedBy": "cloudformation"}
         return [{"Key": k, "Value": v} for k, v in tags.items()]
@@ -239,7 +245,7 @@ class _Refused(ProvisionError):
 
 
 def until(answer: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
-    """The first answer that is not None, asked for ever more slowly."""
+    """The first answer that is not None. The pauses between the questions grow."""
     for seconds in _waits():
         found = answer()
         if found is not None:

@@ -1,4 +1,4 @@
-"""Carry a plan out, stack by stack, and tell each resource's progress and the reason of the first failure."""
+"""Carry out a plan, stack by stack, with the progress of each resource and the reason of the first failure."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ INVENTORY = {
 
 
 def apply(account: Account, stacks: Stacks, shown: list[Step], confirm: Confirm, say: Say) -> bool:
-    """Apply every stack whose step has changes; False where somebody did not confirm.
+    """Apply every stack that has changes; False if somebody did not confirm. `shown` was confirmed.
 
-    `shown` was confirmed. A stack whose turn comes later may turn out to change more than was shown, since the stacks
-    before it have other outputs now: that step is confirmed on its own. Raises `ProvisionError` at the first failure;
-    what was applied before it stays, and the next apply goes on from there.
+    A later stack may turn out to change more than was shown, because the stacks before it have other outputs now. That
+    step is confirmed on its own. Raises `ProvisionError` at the first failure; the stacks before it stay applied, and
+    the next apply goes on from there.
     """
     outputs: dict[str, str] = {}
     for stack, seen in zip(stacks.stacks, shown, strict=True):
@@ -55,7 +55,9 @@ def apply(account: Account, stacks: Stacks, shown: list[Step], confirm: Confirm,
 
 
 def inventory(account: Account, stacks: Stacks) -> Iterator[Line]:
-    """What there is now, by the kinds that the deployment overview lists, and what people must enter elsewhere."""
+    """What exists now, by the kinds that the deployment overview lists, and the values that people must enter
+    elsewhere.
+    """
     found = [r for stack in stacks.stacks if account.status(stack) for r in account.resources(stack)]
     for kind, type_ in INVENTORY.items():
         names = sorted(_short(r) for r in found if r["ResourceType"] == type_)
@@ -84,7 +86,7 @@ def _carry_out(account: Account, stack: Stack, change_set: str, say: Say) -> Non
 
 
 def _events(account: Account, stack: Stack, seen: set[str]) -> Iterator[dict[str, Any]]:
-    """The events since `seen`, as they come, until the one that ends the stack's operation."""
+    """New events (not in `seen`), as they come, until the event that ends the stack's operation."""
     wait = _FIRST_POLL_S
     while True:
         for event in account.events(stack, seen):
@@ -99,7 +101,7 @@ def _events(account: Account, stack: Stack, seen: set[str]) -> Iterator[dict[str
 
 
 def _progress(stack: Stack, event: dict[str, Any], began: dict[str, datetime]) -> Line | None:
-    """A line for a resource that is done or failed; None for what only begins, and for the stack itself."""
+    """A line for a resource that is done or has failed; None for one that only begins, and for the stack."""
     name, status, at = event["LogicalResourceId"], event["ResourceStatus"], event["Timestamp"]
     if name == stack.name:
         return None
@@ -115,7 +117,7 @@ def _progress(stack: Stack, event: dict[str, Any], began: dict[str, datetime]) -
 
 
 def _first(failures: Iterable[dict[str, Any]]) -> str:
-    """The failure that the others follow from."""
+    """The failure that caused the others."""
     for event in failures:
         reason = event.get("ResourceStatusReason", "no reason given")
         if not reason.startswith(_BECAUSE_OF_ANOTHER):
@@ -124,7 +126,7 @@ def _first(failures: Iterable[dict[str, Any]]) -> str:
 
 
 def _short(resource: dict[str, Any]) -> str:
-    """A name that a person knows: of an ARN only its last part, and a security group by its logical name too."""
+    """A name that people know: the last part of an ARN; a security group also by its logical name."""
     physical = str(resource.get("PhysicalResourceId", ""))
     if physical.startswith("sg-"):
         return f"{resource['LogicalResourceId']} ({physical})"

@@ -1,4 +1,4 @@
-"""What a change set would do, sorted by what it may cost, and as lines that a person reads.
+"""What a change set would do, sorted by what it may cost, and as lines for people.
 
 Source of truth: cloudformation DescribeChangeSet with property values.
 """
@@ -24,7 +24,7 @@ HOLDS_DATA = frozenset(
         "AWS::SecretsManager::Secret",
     }
 )
-"""What can't be made again from the templates alone."""
+"""Types of resources that hold data: the templates alone can't bring the data back."""
 Kind = Literal["replace", "remove", "change", "add"]
 _ORDER: Mapping[Kind, int] = {"replace": 0, "remove": 1, "change": 2, "add": 3}
 _SHOWN: Mapping[Kind, str] = {"replace": "-/+ replace", "remove": "- remove", "change": "~ change", "add": "+ add"}
@@ -54,7 +54,7 @@ class Change:
     physical: str
     kind: Kind
     certain: bool
-    """False: whether it is replaced is decided while it is applied."""
+    """False: CloudFormation decides only while it applies whether the resource is replaced."""
     policy: str
     """What happens to what is taken away: `Delete`, `Retain`, `Snapshot`, and `ReplaceAnd...` of these."""
     properties: tuple[str, ...]
@@ -62,7 +62,7 @@ class Change:
 
     @property
     def takes_data(self) -> bool:
-        """It takes away what holds data, kept somewhere or not."""
+        """Whether the change takes away a resource that holds data, even if a copy is kept."""
         return self.kind in ("replace", "remove") and self.type in HOLDS_DATA
 
     @property
@@ -80,13 +80,13 @@ class Change:
 
 
 def of_change_set(described: Iterable[Mapping[str, Any]], resources: Mapping[str, Resource]) -> tuple[Change, ...]:
-    """The changes of a described change set to these resources of the template, the costly ones first."""
+    """The changes of a described change set to these resources of the template, the most costly first."""
     found = [_change(each["ResourceChange"], resources) for each in described if "ResourceChange" in each]
     return tuple(sorted(found, key=lambda c: c.order))
 
 
 def of_new_stack(resources: Iterable[Resource]) -> tuple[Change, ...]:
-    """The changes that make a stack that does not exist yet."""
+    """The changes that create a new stack."""
     found = [Change(r.name, r.type, "", "add", True, "Delete", ()) for r in resources]
     return tuple(sorted(found, key=lambda c: c.order))
 

@@ -35,7 +35,7 @@ class Drift:
 
     @property
     def unknown(self) -> bool:
-        """Nothing of the stack could be compared: that is no sign that nothing changed."""
+        """Whether nothing of the stack could be compared. That does not mean that nothing changed."""
         return not self.drifted and len(self.unchecked) == self.total
 
     def lines(self) -> Iterator[Line]:
@@ -73,7 +73,7 @@ def drift(account: Account, stacks: Stacks) -> Iterator[Drift]:
 
 
 def differences(found: Mapping[str, Any], resources: Mapping[str, Resource]) -> tuple[list[str], list[str]]:
-    """What differs of one resource of DescribeStackResourceDrifts by somebody's hand, and what by design."""
+    """The differences of one resource of DescribeStackResourceDrifts: those made by hand, and those by design."""
     name = found["LogicalResourceId"]
     which = f"{name} ({found['ResourceType']} {found.get('PhysicalResourceId', '')})"
     if found["StackResourceDriftStatus"] == "DELETED":
@@ -93,7 +93,7 @@ def differences(found: Mapping[str, Any], resources: Mapping[str, Resource]) -> 
 
 
 def _short(value: Any) -> str:
-    """A value as CloudFormation tells it: JSON in a text, or a text."""
+    """A value that CloudFormation gives as text: parsed if it is JSON."""
     text = "nothing" if value in (None, "null") else str(value)
     with contextlib.suppress(ValueError):
         text = json.dumps(json.loads(text)) if text[:1] in "{[" else text

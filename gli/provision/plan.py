@@ -1,7 +1,7 @@
 """What applying an environment's stacks would do, stack by stack, before anything is done.
 
-A change set of CloudFormation says it for a stack that exists. For one that does not, its template does: its parameters
-come from stacks before it, which may not exist yet either.
+For an existing stack a change set of CloudFormation says it. For a new stack its template says it: the values of its
+parameters come from stacks before it, which may not exist yet either.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _USABLE = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IM
 
 @dataclass(frozen=True)
 class Step:
-    """What would happen to one stack."""
+    """The changes to one stack."""
 
     stack: Stack
     exists: bool
     changes: tuple[Change, ...]
 
     def beyond(self, shown: Step) -> bool:
-        """It would do something that the other one did not show."""
+        """Whether this step would do something that the other step did not show."""
         return not {(c.resource, c.kind) for c in self.changes} <= {(c.resource, c.kind) for c in shown.changes}
 
     def lines(self) -> Iterator[Line]:
@@ -48,16 +48,16 @@ class Step:
 
 @dataclass(frozen=True)
 class Proposal:
-    """A step with the change set that takes it; None where nothing changes."""
+    """A step with its change set; None if nothing changes."""
 
     step: Step
     change_set: str | None
 
 
 def plan(account: Account, stacks: Stacks) -> list[Step]:
-    """A step for every stack, in order. Changes nothing but change sets that are deleted again.
+    """A step for every stack, in order. It changes nothing: its change sets are deleted again.
 
-    Raises `ProvisionError` where a stack is in a state in which it can't be changed.
+    Raises `ProvisionError` if a stack is in a state in which it can't be changed.
     """
     outputs: dict[str, str] = {}
     steps = []
@@ -75,7 +75,7 @@ def plan(account: Account, stacks: Stacks) -> list[Step]:
 
 
 def usable(account: Account, stack: Stack) -> bool:
-    """Whether the stack exists; raises `ProvisionError` where it does and can't be changed now."""
+    """Whether the stack exists. Raises `ProvisionError` if it exists and can't be changed now."""
     status = account.status(stack)
     if status is None:
         return False
@@ -92,10 +92,10 @@ def usable(account: Account, stack: Stack) -> bool:
 
 
 def propose(account: Account, stacks: Stacks, stack: Stack, outputs: dict[str, str]) -> Proposal:
-    """The change set for one stack, whose stacks before it have these outputs.
+    """The change set for one stack; `outputs` are those of the stacks before it.
 
-    The code that runs is never changed: a service's revision stays what it was when the stack was applied, unless its
-    task definition changes anyway. Then it is the one that runs now, which a pipeline may have deployed since.
+    The running code never changes: a service keeps the revision that it had when the stack was applied. If its task
+    definition changes anyway, it gets the revision that runs now, which a pipeline may have deployed since.
     """
     exists = account.status(stack) is not None
     values, applied = stacks.parameters(stack, outputs), account.applied(stack)

@@ -1,4 +1,4 @@
-"""`infrastructure/stacks.toml`: which stacks an environment has, in which order, and what people decided about them."""
+"""`infrastructure/stacks.toml`: the stacks of an environment, their order, and the decisions of people about them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Stacks:
 
 
 def load(root: Path, environment: str) -> Stacks:
-    """The stacks of that environment; `UsageError` where the file or one of its keys is wrong, or one is missing."""
+    """The stacks of the environment. Raises `UsageError` if the file or one of its keys is wrong or missing."""
     tables = _read(root)
     known = tables.get("parameters", {})
     if environment not in known:
@@ -72,7 +72,7 @@ def load(root: Path, environment: str) -> Stacks:
 
 
 def _every_parameter_is_filled(loaded: Stacks) -> None:
-    """Found out before anything is applied, not in the middle."""
+    """Raises `UsageError` for a parameter without a value before anything is applied, not in the middle."""
     filled = set(loaded.given)
     for stack in loaded.stacks:
         for name, parameter in stack.template.parameters.items():

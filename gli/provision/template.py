@@ -1,7 +1,7 @@
-"""A CloudFormation template as data, and its resources as they are for one environment.
+"""A CloudFormation template as data, and its resources with the values of one environment.
 
-Source of truth: CloudFormation's template anatomy and intrinsic functions. Only what is known before AWS answers is
-resolved: parameters, mappings, conditions, joins of them. A reference to another resource stays as it is written
+Source of truth: CloudFormation's template anatomy and intrinsic functions. Only what is known without AWS is resolved:
+parameters, mappings, conditions, and texts made of them. A reference to another resource stays as it is written
 (`{"Ref": "Vpc"}`), and in a text as `${Vpc}`.
 """
 
@@ -60,7 +60,7 @@ class Template:
     """One file; `body` is its text, as AWS gets it."""
 
     def __init__(self, path: Path) -> None:
-        """Raises `UsageError` where the file is missing or is no template."""
+        """Raises `UsageError` if the file is missing or is not a template."""
         self.path = path
         try:
             self.body = path.read_text(encoding="utf-8")
@@ -83,7 +83,7 @@ class Template:
         return dict(self.tables.get("Outputs", {}))
 
     def resources(self, values: Mapping[str, str]) -> dict[str, Resource]:
-        """The resources that these values of the parameters make, by logical name."""
+        """The resources that the template makes with these values of the parameters, by logical name."""
         known = {n: str(p["Default"]) for n, p in self.parameters.items() if "Default" in p} | dict(values)
         resolver = _Resolver(self.tables, known)
         return {
@@ -112,7 +112,7 @@ class _Resolver:
         return condition is None or bool(self.resolved(self._conditions[condition]))
 
     def resolved(self, value: Any) -> Any:
-        """The value with everything resolved that is known; properties without a value are left out."""
+        """The value with everything resolved that is known. Properties without a value are left out."""
         if isinstance(value, list):
             items = [self.resolved(v) for v in value]
             return [i for i in items if i != _NO_VALUE]
