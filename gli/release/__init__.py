@@ -1,1 +1,1 @@
-"""What a verdict lets through."""
+"""Release operations on the eight repositories: promotion, rollback, emergency push, log and doctor."""

@@ -1,8 +1,10 @@
-"""`gli doctor`: what is not in order in the eight repositories, each with its mend. It looks, and moves nothing.
+"""`gli doctor`: the problems of the eight repositories, each with its fix. It only reads.
 
-A tip of main is explained by a tag of an operation, by the tree that an operation put back, or by a journal of this
-machine; any other one was pushed past the gate. Source of truth: git's refs and tags, the journals, and for what
-protects the branches GitHub's "Get rules for a branch" (REST API, repos/rules) and "Get branch protection".
+A tip of main is explained by the tag of an operation, by a tree that an operation restored, or by a journal of this
+machine. Any other tip was pushed without the gate.
+
+Source of truth: git's refs and tags, and the journals; for the protection of branches GitHub's "Get rules for a branch"
+(REST API, repos/rules) and "Get branch protection".
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ from gli.release.statuses import CONTEXT
 UNSURE = 3
 _ANSWER_S = 10.0
 _RULES = {LIVE: {"deletion", "non_fast_forward", "required_status_checks"}, STAGED: {"deletion", "non_fast_forward"}}
-"""What a branch has to be protected by: types of rules, as GitHub names them."""
+"""The rules that must protect a branch, by the types that GitHub gives them."""
 _MEANS = {
     "deletion": "being deleted",
     "non_fast_forward": "being rewritten",
@@ -47,17 +49,17 @@ _MEANS = {
 
 @dataclass(frozen=True)
 class Finding:
-    """What is not in order."""
+    """One problem."""
 
     text: str
     mend: str
     code: int = 1
-    """1 for what is wrong, 3 for what could not be found out."""
+    """1: something is wrong. 3: something could not be found out."""
 
 
 @dataclass(frozen=True)
 class Patient:
-    """What is looked at."""
+    """The repositories that are examined."""
 
     settings: Settings
     github: Github | None
@@ -65,11 +67,11 @@ class Patient:
     """By the name of the repository."""
     log: log.Branch
     say: Callable[[str], object]
-    """Hears for whom is waited long."""
+    """Called with the names of remotes whose answer takes long."""
 
 
 def findings(patient: Patient) -> Iterator[Finding]:
-    """Everything that is not in order, the most urgent first."""
+    """Every problem, the most urgent first."""
     yield from _journals(patient.settings.state)
     fetched = on_each(patient.mirrors.values(), Mirror.fetch, say=patient.say)
     for name, result in fetched.items():
@@ -100,7 +102,7 @@ def findings(patient: Patient) -> Iterator[Finding]:
 
 
 def exit_code(found: Sequence[Finding]) -> int:
-    """0 where nothing was found, 1 where something is wrong, 3 where something could only not be found out."""
+    """0 without findings, 1 if something is wrong, 3 if the only findings are things that could not be found out."""
     return min((finding.code for finding in found), default=0)
 
 
@@ -127,7 +129,7 @@ def _tip(mirror: Mirror, refs: Refs, known: set[str], form: str) -> Iterator[Fin
 
 
 def _explained(mirror: Mirror, commit: str, refs: Refs, known: set[str], form: str) -> bool:
-    """Whether an operation put a commit on main."""
+    """Whether an operation put the commit on main."""
     if commit in known or any(commit == found.id for tag, found in refs.tags.items() if is_of_operation(tag, form)):
         return True
     whole = mirror.commit(commit)
@@ -144,7 +146,7 @@ def _explained(mirror: Mirror, commit: str, refs: Refs, known: set[str], form: s
 def _under_way(
     patient: Patient, refs: Mapping[str, Refs], holder: lock.Holder | None, marks: Mapping[str, Mark | None]
 ) -> Iterator[Finding]:
-    """What another machine has under way, or has left, and what each machine has to do."""
+    """The operation that another machine has begun or left unfinished, and what each machine must do."""
     home = patient.settings.log_repository
     if home not in refs:
         return
@@ -176,7 +178,7 @@ def _marks(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> dict[str,
 
 
 def _one_release(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], form: str) -> Iterator[Finding]:
-    """Whether the live branches of all repositories stand at one release, by their content."""
+    """Whether the live branches of all repositories stand at one release, compared by content."""
     said_by = landed.said_by_tags(refs)
     stands: dict[str, set[str]] = {}
     for name, found in refs.items():
@@ -213,13 +215,13 @@ def _holder(patient: Patient, mirrors: Mapping[str, Mirror], refs: Mapping[str, 
 
 
 def _unended(patient: Patient, holder: lock.Holder | None, busy: Mark | None) -> set[str]:
-    """The ids of operations that are not over: what they have parked and tagged may still come, or go."""
+    """The ids of operations that have not ended: their parked refs and tags may still be used or removed."""
     left = half_finished(patient.settings.state)
     return {id_ for id_ in (left and left.stem, busy and busy.id, holder and holder.id) if id_}
 
 
 def _parked(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], unended: Container[str]) -> Iterator[Finding]:
-    """What operations that are over have left parked; it moves nothing."""
+    """What ended operations have left parked. Parked refs move nothing."""
     for name, found in refs.items():
         for ref in (ref for ref in found.parked if ref.split("/")[2] not in unended):
             yield Finding(f"{name} still has {ref}, of an operation that is over", _push(mirrors[name], f":{ref}"))
@@ -228,7 +230,7 @@ def _parked(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], unended: Co
 def _tags(
     patient: Patient, mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], unended: Container[str]
 ) -> Iterator[Finding]:
-    """Tags of operations that some repositories lack, or have elsewhere."""
+    """Tags of operations that are missing in some repositories, or stand at another commit there."""
     form, said_by = patient.settings.deploy_tag, landed.said_by_tags(refs)
     counted = landed.landed(mirrors, refs, said_by)
     every = {tag for found in refs.values() for tag in found.tags if is_of_operation(tag, form)}
@@ -237,7 +239,7 @@ def _tags(
         said = said_by.get(tag, {})
         if said.get("id") in unended or (said and tag not in counted):
             continue
-        if not said and number:  # made by hand, long ago: perhaps before there was such a repository
+        if not said and number:  # made by hand long ago, perhaps before this repository existed
             continue
         meant = {name: move["new"] for name, move in said.get("moves", {}).items() if name in refs}
         only_moved = said.get("kind") == "emergency"
@@ -253,7 +255,7 @@ def _tags(
 
 
 def _made_again(mirror: Mirror, holder: Mirror, tag: str, commit: str) -> str:
-    """The command that makes a tag in one repository as another one has it, with all that it says."""
+    """The command that creates a tag in one repository as another repository has it, with the whole message."""
     read = f"git --git-dir={quote(str(holder.folder))} cat-file tag {tag}"
     made = f"{read} | sed '1s/.*/object {commit}/' | git --git-dir={quote(str(mirror.folder))} mktag"
     return _push(mirror, f'"$({made})":refs/tags/{tag}')
@@ -277,7 +279,7 @@ def _log(patient: Patient) -> Iterator[Finding]:
 
 
 def _rules(patient: Patient) -> Iterator[Finding]:
-    """What GitHub does not protect the branches from."""
+    """The missing protections of branches on GitHub."""
     if patient.github is None:
         return
     with httpx.Client(headers=_headers(patient.github), timeout=_ANSWER_S, follow_redirects=True) as client:
@@ -298,7 +300,7 @@ def _rules(patient: Patient) -> Iterator[Finding]:
 
 
 def _asked(client: httpx.Client, github: Github, repository: Repository) -> dict[str, set[str]] | str:
-    """The types of the rules of each branch, of rulesets and of classic protection; why they are not known."""
+    """The types of the rules of each branch, from rulesets and from classic protection; or why they are not known."""
     types = {}
     for branch in _RULES:
         base = f"{github.api_url}/repos/{github.owner}/{repository.name}"
@@ -318,10 +320,10 @@ def _asked(client: httpx.Client, github: Github, repository: Repository) -> dict
 
 
 def _classic(client: httpx.Client, branch: str) -> set[str] | str:
-    """What the branch's classic protection comes to, in types of rules; why that is not known.
+    """The types of rules that the branch's classic protection corresponds to; or why they are not known.
 
-    Source of truth: GitHub REST, "Get branch protection", which takes a token that may read the administration, and
-    "Get a branch", which says to everybody whether there is any.
+    Source of truth: GitHub REST, "Get branch protection", which needs a token that may read the administration, and
+    "Get a branch", which tells everybody whether the branch is protected.
     """
     answer = client.get(f"{branch}/protection")
     if answer.status_code != 200:
@@ -337,7 +339,7 @@ def _classic(client: httpx.Client, branch: str) -> set[str] | str:
 
 
 def _protects(rule: Mapping[str, Any]) -> bool:
-    """Whether a rule does what its type promises: one about statuses has to demand the verdict's."""
+    """Whether a rule keeps the promise of its type: a rule about statuses must demand the verdict's status."""
     if rule.get("type") != "required_status_checks":
         return True
     demanded = (rule.get("parameters") or {}).get("required_status_checks", [])
@@ -359,7 +361,7 @@ def _token(github: Github) -> str:
 
 
 def _clones(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> Iterator[Finding]:
-    """People's clones on this machine whose branches are behind their remotes."""
+    """Clones of people on this machine whose branches are behind their remotes."""
     there = [mirror.repository for mirror in mirrors.values() if (mirror.repository.clone / ".git").exists()]
     behind: dict[str, list[str]] = {}
     for name, heads in each(there, _heads).items():
@@ -382,12 +384,12 @@ def _heads(repository: Repository) -> dict[str, str]:
 def _is_behind(mirror: Mirror, ours: str, theirs: str) -> bool:
     try:
         return mirror.contains(theirs, ours)
-    except GitFailed:  # a commit that only the clone has
+    except GitFailed:  # only the clone has this commit
         return False
 
 
 def _commits_of(state: Path) -> set[str]:
-    """Every commit that an operation of this machine brought to a branch."""
+    """Every commit that an operation of this machine put on a branch."""
     found = set()
     for path in journals.paths(state):
         try:

@@ -1,7 +1,8 @@
-"""Emergency push: commits of people's own clones straight to stg or main, past the gate, and never marked verified.
+"""Emergency push: commits from people's own clones go straight to stg or main, without the gate. They are never marked
+as verified.
 
-On main it makes a tag `emergency-…` and opens a debt: until main is merged back into stg and dev, and somebody else has
-acknowledged it, normal promotions are refused.
+On main the push creates a tag `emergency-…` and a debt: normal promotions are refused until main is merged back into
+stg and dev, and a second person has acknowledged the push.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ _POINTER = 1024
 def push(
     session: Session, branch: str, *, reason: str, approve: Approve, frozen: str | None = None, dry_run: bool = False
 ) -> Operation:
-    """Push what the clones have on `branch` and the remotes lack, in all of them or in none.
+    """Push the commits that the clones have on `branch` and the remotes lack: in every repository or in none.
 
-    `frozen` is the freeze window that is open now: it does not hold an emergency, and is recorded. Raises `UsageError`
-    for another branch or without a reason, `Refused` with every reason against it.
+    `frozen` is the freeze window that is open now: it does not stop an emergency push, and it is recorded. Raises
+    `UsageError` for another branch or without a reason, `Refused` with every objection.
     """
     if branch not in (STAGED, LIVE):
         raise UsageError(f"only {STAGED} and {LIVE} are pushed to directly, not {branch!r}")
@@ -66,9 +67,9 @@ def push(
 
 
 def acknowledge(session: Session, tag: str) -> str:
-    """Say, as somebody else than who pushed it, that an emergency was seen; the tag that says so.
+    """Record that a second person has seen an emergency push; returns the tag that says so.
 
-    Raises `Refused` for a tag that nobody knows, for one's own, and for one that was acknowledged.
+    Raises `Refused` for an unknown tag, for one's own push, and for a push that is acknowledged already.
     """
     with session.operation(kind="acknowledgement", source=tag, branch=LIVE) as operation:
         refs = session.fetch(operation)
@@ -90,7 +91,7 @@ def acknowledge(session: Session, tag: str) -> str:
 
 
 def _move(mirror: Mirror, refs: Refs, branch: str) -> Move | Refused:
-    """What the clone's branch adds to the remote's."""
+    """The commits that the clone's branch adds to the remote's branch."""
     clone = mirror.repository.clone
     try:
         theirs = plan.tip(mirror, refs, branch)
@@ -120,8 +121,10 @@ def _move(mirror: Mirror, refs: Refs, branch: str) -> Move | Refused:
 
 
 def _lfs(mirror: Mirror, branch: str, theirs: str, head: str) -> None:
-    """Push the files of git-lfs to which new commits point, as the clone's own hook would; raises `Refused` where that
-    can't be done: a branch whose files the host lacks can't be checked out."""
+    """Push the files of git-lfs that the new commits point to, as the clone's own hook would do.
+
+    Raises `Refused` if that fails: nobody can check out a branch whose files the host lacks.
+    """
     listing = mirror.git("rev-list", "--objects", "--no-object-names", head, f"^{theirs}")
     sizes = mirror.git("cat-file", "--batch-check=%(objecttype) %(objectsize) %(objectname)", says=listing)
     small = [line.split() for line in sizes.splitlines()]
@@ -138,8 +141,9 @@ def _lfs(mirror: Mirror, branch: str, theirs: str, head: str) -> None:
 
 
 def _all_committed(mirror: Mirror, clone: Path, branch: str) -> None:
-    """Raises `Refused` where a work tree of the clone is on the branch with changes that a push would leave out, or is
-    in the middle of a rebase of it."""
+    """Raises `Refused` if a work tree of the clone has the branch checked out with changes that the push would leave
+    out, or is in the middle of a rebase of the branch.
+    """
     for part in git("worktree", "list", "--porcelain", cwd=clone).split("\n\n"):
         lines = part.splitlines()
         tree = Path(lines[0].removeprefix("worktree ")) if lines else None

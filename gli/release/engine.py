@@ -44,31 +44,31 @@ from gli.release.repository_operation import MovedOn, Part
 T = TypeVar("T")
 PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 LONGEST_S = 120.0
-"""After it nothing is tried again: a remote that hangs must not keep the others half moved."""
+"""After this time nothing is tried again: a remote that hangs must not keep the others half moved."""
 
 
 class Stuck(Refused):
-    """Neither end was reached; a later `--resume` or `--undo`, or a person, has to go on. Exit code 3."""
+    """Neither end was reached. `--resume`, `--undo` or a person must continue. Exit code 3."""
 
 
 @dataclass
 class Operation:
-    """One operation under way: what its journal says, and the mirrors that it works in."""
+    """One operation under way: its journal, and the mirrors that it works in."""
 
     journal: Journal
     mirrors: Mapping[str, Mirror]
     log: log.Branch
     say: Callable[[str], None]
     patience: Sequence[float] = PATIENCE_S
-    """Seconds to wait before each further attempt at what may pass."""
+    """Seconds to wait before each further attempt, for errors that may pass."""
     moves: Mapping[str, Move] = field(default_factory=dict)
     tag: str | None = None
     tagged: Collection[str] = ()
     """The repositories that get the tag."""
     message: str = ""
-    """Of the tag."""
+    """The message of the tag."""
     tags: dict[str, str] = field(default_factory=dict)
-    """Repository to the tag's object, once it is made."""
+    """Repository to the tag's object, once the object exists."""
     lock: str = ""
     """The object that the lock ref points at."""
     fences: dict[str, Fence] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Operation:
     before: Mapping[str, str] = field(default_factory=dict)
     """Repository to the object at its fence when the operation was planned."""
     landed: dict[str, bool] = field(default_factory=dict)
-    """Repository to whether its push landed; a push whose end nobody saw is not here."""
+    """Repository to whether its push landed. A push whose result is not known is missing here."""
 
     @property
     def id(self) -> str:
@@ -84,7 +84,7 @@ class Operation:
 
     @property
     def home(self) -> str:
-        """The log repository: it holds the lock, and moves last."""
+        """The log repository: it holds the lock, and it moves last."""
         return self.log.mirror.name
 
     def part(self, name: str) -> Part:
@@ -103,9 +103,10 @@ class Operation:
         )
 
     def go(self, taken_over: str | None, before_moving: Callable[[], None] = lambda: None) -> None:
-        """From parking to the end. Raises `Refused` where nothing moved or all of it was taken back, `Stuck` else.
+        """Run the operation from parking to its end.
 
-        `taken_over` is the object of a lock ref that may be replaced; `before_moving` is done when all is parked.
+        Raises `Refused` if nothing moved or everything was taken back, else `Stuck`. `taken_over` is the object of a
+        lock ref that may be replaced; `before_moving` is called when all commits are parked.
         """
         self._park(taken_over)
         try:
@@ -116,8 +117,9 @@ class Operation:
         self.push()
 
     def push(self, *, first: bool = True) -> None:
-        """Move every branch, then say that it is done; or take back what moved. Not the `first` time, what landed
-        earlier is asked for."""
+        """Move every branch and record the end; or take back what moved. If this is not the `first` attempt, the
+        remotes are asked which earlier pushes landed.
+        """
         with uninterrupted():
             closing = self._closing()
             self.journal.append("pushing")
@@ -127,25 +129,26 @@ class Operation:
             self.finish()
 
     def has_landed(self, name: str) -> bool:
-        """Whether the push of a repository has landed, or there is none; raises `GitFailed`. With the log repository's
-        the operation has."""
+        """Whether the push of a repository has landed, or the repository has no push. Raises `GitFailed`. Once the push
+        of the log repository has landed, the whole operation has.
+        """
         part = self.part(name)
         return bool(self.landed.get(name)) or not part.lands or part.landed(part.look())
 
     def finish(self) -> None:
-        """Say that it is done: every push has landed."""
+        """Record the end: every push has landed."""
         self.journal.append("decided", decision="commit", reason="")
         self._unlock()
         self.journal.append("done", tag=self.tag)
 
     def abort(self, reason: str) -> None:
-        """Decide that nothing of it stays, and take back what moved; always raises."""
+        """Record the decision to abort, and take back what moved. Always raises."""
         with uninterrupted():
             self.journal.append("decided", decision="abort", reason=reason)
             self.restore(reason)
 
     def restore(self, reason: str) -> None:
-        """Take back what moved; always raises: `Refused` at the end, `Stuck` where it can't be reached."""
+        """Take back what moved. Always raises: `Refused` at the end, `Stuck` if a repository can't be reached."""
         back = sorted(self._restore_all())
         self._unlock()
         self.journal.append("undone", reason=reason, moved=back)
@@ -153,7 +156,7 @@ class Operation:
         raise Refused(f"{reason}; {what}")
 
     def overtaken(self) -> NoReturn:
-        """Stop: another machine has taken the operation over, and nothing more of it is done here."""
+        """Stop: another machine has taken the operation over, and this machine may do no more of it."""
         who = self.taker()
         by = f" by {who.actor} on {who.host}" if who else ""
         self.journal.append("overtaken", by=by.strip(), reason=f"taken over{by}")
@@ -161,7 +164,7 @@ class Operation:
         raise Stuck(f"{self.id} was taken over{by}: this machine does nothing more of it; {how}", code=3)
 
     def taker(self) -> Mark | None:
-        """Who has the fence of the log repository now; None where that can't be told."""
+        """The machine that holds the fence of the log repository now; None if that can't be found out."""
         mirror = self.mirrors[self.home]
         try:
             mirror.bring(f"+{FENCE}:{FENCE}")
@@ -170,7 +173,7 @@ class Operation:
             return None
 
     def close_unmoved(self, reason: str) -> None:
-        """End an operation that came no further than parking."""
+        """End an operation that had only parked its commits."""
         if self.lock:
             self._unpark()
         self.journal.append("refused", reason=reason, code=1)
@@ -226,7 +229,7 @@ class Operation:
         return f"{name}: a branch moved while this was being prepared; start again"
 
     def _push_all(self, first: bool, closing: Specs) -> str:
-        """Empty where all landed; else the reason why they can't."""
+        """Empty if all pushes landed; else the reason why they can't land."""
         waiting = set(self.moves)
         for came in self._attempts():
             if came:
@@ -243,7 +246,9 @@ class Operation:
         return "; ".join(sentences(failed))
 
     def _attempts(self) -> Iterator[bool]:
-        """Each attempt that is worth making, when its time has come: whether a signal came while it was waited for."""
+        """One turn for each attempt that is worth making, after its pause; the value says whether a signal came during
+        the pause.
+        """
         until = 0.0
         for pause in (0.0, *self.patience):
             came = interrupted(pause)
@@ -253,7 +258,9 @@ class Operation:
             until = until or time.monotonic() + LONGEST_S  # counted from the first failure: the push may wait for long
 
     def _push_each(self, waiting: Collection[str], first: bool, closing: Specs) -> dict[str, GitFailed]:
-        """One attempt in each of these, the log repository among them; those in which it failed."""
+        """One attempt in each of these repositories, the log repository among them. Returns the repositories in which
+        it failed.
+        """
         with ExitStack() as stack:
             early = len(waiting) <= self.mirrors[self.home].repository.connections.most
             turns = {
@@ -264,8 +271,9 @@ class Operation:
         return {name: error for name, error in failed.items() if not isinstance(error, NotItsTurn)}
 
     def _order(self, waiting: Collection[str]) -> dict[str, set[str]]:
-        """Each repository that comes after others, and which: the log repository after all, any other after those that
-        move first."""
+        """Each repository that waits for others, and the repositories it waits for: the log repository waits for all
+        others, every other repository for those that move first.
+        """
         first = {name for name in waiting if self.mirrors[name].repository.first} - {self.home}
         after = dict.fromkeys({*waiting} - first - {self.home}, first) if first else {}
         return {**after, self.home: {*waiting} - {self.home}}
@@ -294,7 +302,7 @@ class Operation:
             self.say(f"{name}: {'moved' if self.moves[name].moves else 'as it was'}")
 
     def _push_moves(self, name: str, turn: Turn | None = None) -> None:
-        """The push of what happens to the repository, if anything does."""
+        """The push that moves the repository, if anything moves there."""
         part, mirror = self.part(name), self.mirrors[name]
         specs = part.moving()
         if not specs:
@@ -308,8 +316,10 @@ class Operation:
             self.say(f"{name}: {part.parked} can't be deleted there and stays; it moves nothing")
 
     def _closing(self) -> Specs:
-        """What the last push adds: the line of the log, and the end of the lock. Built before anything moves. The log
-        is not worth a release: where its line can't be built, it is published afterwards."""
+        """What the last push adds: the line of the log, and the removal of the lock. It is built before anything moves.
+
+        The log may not stop a release: if its line can't be built, the line is published afterwards.
+        """
         try:
             line = self.log.closing(log.foreseen(self.journal, tag=self.tag))
         except GitFailed as e:
@@ -331,7 +341,9 @@ class Operation:
             self.lock = ""
 
     def _restore_all(self) -> set[str]:
-        """Every repository looked at, and taken back where it landed; those that were taken back now or before."""
+        """Look at every repository, and take back what landed there. Returns the repositories that were taken back now
+        or earlier.
+        """
         back: set[str] = set()
         hopeless: dict[str, GitFailed] = {}
         waiting = set(self.moves)
@@ -352,7 +364,7 @@ class Operation:
         return back
 
     def _stuck(self, failed: Mapping[str, GitFailed], back: Collection[str]) -> None:
-        """Say how many are where, each cause once, and what to do."""
+        """Say how many branches have moved and how many have not, each cause once, and what to do."""
         reasons = _by_cause(failed)
         moved = [
             n for n, move in self.moves.items() if move.moves and n not in back and self.landed.get(n) is not False
@@ -362,13 +374,14 @@ class Operation:
         raise Stuck(f"{where} ({', '.join(moved)})", *reasons, "mend that, then: gli promote --undo", code=3)
 
     def _unpark(self) -> None:
-        """Take the parked refs and the lock away; what can't be reached keeps them, which moves nothing."""
+        """Remove the parked refs and the lock. A repository that can't be reached keeps them; they move nothing."""
         self._each(self.moves, lambda name: self.part(name).withdraw())
         self._unlock()
 
     def _unlock(self) -> None:
-        """Free the lock ref, if it is ours. Where it can't be deleted, the next operation takes it over: the fence says
-        that this one has ended."""
+        """Remove the lock ref if it is ours. If it can't be deleted, the next operation takes it over: the fence says
+        that this operation has ended.
+        """
         if self.lock:
             failed = failures(self._each([self.home], lambda name: self.mirrors[name].push({LOCK: ("", self.lock)})))
             if any("(stale info)" not in e.stderr for e in failed.values()):
@@ -377,7 +390,7 @@ class Operation:
     def _each(self, names: Iterable[str], work: Callable[[str], T]) -> dict[str, T | GitFailed]:
         wanted = set(names)
         chosen = [mirror.repository for name, mirror in self.mirrors.items() if name in wanted]
-        chosen.sort(key=lambda repository: not repository.first)  # whoever is waited for is started before who waits
+        chosen.sort(key=lambda repository: not repository.first)  # a push starts before the pushes that wait for it
         return each(chosen, lambda repository: work(repository.name), say=self.say)
 
 

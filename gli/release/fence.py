@@ -62,12 +62,12 @@ class Mark:
 
     @property
     def has_moved(self) -> bool:
-        """Whether a branch stands where the operation has moved it."""
+        """Whether the branch stands where the operation has moved it."""
         return self.state == LANDED and self.move.get("old") != self.move.get("new")
 
     @classmethod
     def parsed(cls, text: str) -> Mark | None:
-        """The mark that a text holds; None for a text that no operation wrote."""
+        """The mark in a text; None if no operation wrote the text."""
         try:
             mark = cls(**json.loads(text))
         except (ValueError, TypeError):
@@ -78,7 +78,7 @@ class Mark:
 
     @classmethod
     def of(cls, mirror: Mirror, object_: str) -> Mark | None:
-        """The mark that a fetched object holds; raises `GitFailed` where it is not there."""
+        """The mark in a fetched object. Raises `GitFailed` if the object is missing."""
         return cls.parsed(mirror.git("cat-file", "-p", object_))
 
 
@@ -95,20 +95,20 @@ def make(mirror: Mirror, id_: str, actor: str, opened: Mapping[str, Any], move: 
 
 
 def took(error: GitFailed) -> bool:
-    """Whether a push was refused because the fence is another operation's."""
+    """Whether a push was refused because another operation holds the fence."""
     return f"-> {FENCE} (stale info)" in error.stderr
 
 
 def taken(command: str = "push") -> GitFailed:
-    """The error for a repository whose fence is seen to be another operation's."""
+    """The error for a repository whose fence another operation holds."""
     return GitFailed((command,), 1, f" ! [rejected] -> {FENCE} (stale info)")
 
 
 def under_way(marks: Mapping[str, Mark | None], home: str) -> Mark | None:
-    """An operation that has not ended, by the fences of all repositories; None where all have ended.
+    """An operation that has not ended, by the fences of all repositories; None if all have ended.
 
-    An operation has ended in a repository where the log repository, which moves last, says that it landed, or where it
-    is undone.
+    An operation has ended in a repository if the log repository, which moves last, says that it landed, or if it was
+    undone there.
     """
     last = marks.get(home)
     for mark in marks.values():

@@ -1,7 +1,7 @@
-"""Freeze windows: when nothing is promoted to production.
+"""Freeze windows: times without promotions to production. A weekly window uses the wall-clock time of its zone, so it
+keeps its hours when clocks change. A dated window is a span of time.
 
-A weekly window is told in wall-clock time of its zone, so it keeps its hours when clocks change; a dated one is a span
-of time. Source of truth: the comments at `[[stg.git.freeze]]` in environments.toml.
+Source of truth: the comments at `[[stg.git.freeze]]` in environments.toml.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 def frozen(windows: Iterable[Freeze], moment: datetime) -> Freeze | None:
-    """The first window that an aware moment lies in. A window begins with its first minute and ends before its last."""
+    """The first window that contains an aware moment. A window includes its first minute, and excludes its last."""
     return next((window for window in windows if _holds(window, moment)), None)
 
 
@@ -36,7 +36,7 @@ def _holds(window: Freeze, moment: datetime) -> bool:
     begin, end = _of_week(window.begins), _of_week(window.ends)
     if begin < end:
         return begin <= now < end
-    return now >= begin or now < end  # over the end of the week
+    return now >= begin or now < end  # the window contains the end of the week
 
 
 def _of_week(at: str) -> int:

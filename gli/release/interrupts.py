@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a terminal that closes, while branches move: they wait, and are heard between two attempts."""
+"""Ctrl-C, SIGTERM and a closed terminal while branches move: the signal waits until the end of the current attempt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _came: list[int] = []
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """These signals are only noted: to end in the middle of a push would leave some repositories moved."""
+    """Only note these signals while the block runs: to end in mid-push would leave some repositories moved."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -25,7 +25,7 @@ def uninterrupted() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        if before[signal.SIGINT] is not _note:  # the outermost: what came is of this operation, not of the next one
+        if before[signal.SIGINT] is not _note:  # outermost: its signals are for this operation
             _came.clear()
 
 
@@ -34,7 +34,7 @@ def _note(number: int, _: object) -> None:
 
 
 def interrupted(pause_s: float) -> bool:
-    """Wait between two attempts; whether a signal came since the last one."""
+    """Wait between two attempts. Returns whether a signal came since the last attempt."""
     until = time.monotonic() + pause_s
     while pause_s and not _came and time.monotonic() < until:
         time.sleep(min(_LOOKS_S, pause_s))

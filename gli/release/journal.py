@@ -48,7 +48,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 FINAL = ("refused", "done", "undone", "overtaken")
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 _START = "0" * 64
-_ESCAPED = "backslashreplace"  # of what git printed and is no UTF-8: JSON reads it back
+_ESCAPED = "backslashreplace"  # git may print bytes outside UTF-8; JSON reads them back
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Event:
 
 @dataclass
 class Journal:
-    """A journal that is being written. `append` returns when the line is on disk, and may be called from threads."""
+    """A journal that is being written. `append` returns when the line is on disk; threads may call it."""
 
     path: Path
     actor: str
@@ -84,7 +84,7 @@ class Journal:
 
     @classmethod
     def create(cls, folder: Path, id_: str, actor: str) -> Journal:
-        """A new journal; raises `FileExistsError` for an id that was used, `UsageError` where it can't be written."""
+        """A new journal. Raises `FileExistsError` for an id that was used, `UsageError` if it can't be written."""
         path = folder / f"{id_}.jsonl"
         try:
             if not folder.is_dir():
@@ -100,7 +100,7 @@ class Journal:
 
     @classmethod
     def reopen(cls, path: Path, actor: str) -> Journal:
-        """An existing journal to go on with, a torn last line cut off; raises `UsageError` as `read` does."""
+        """An existing journal, to continue it; a torn last line is cut off. Raises `UsageError` as `read` does."""
         events, whole = _parsed(path)
         try:
             file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
@@ -120,7 +120,7 @@ class Journal:
         return self.events[-1].hash if self.events else _START
 
     def append(self, event: str, **detail: Any) -> Event:
-        """Write one line and wait until it is on disk; raises `DiskError` where it is not, and ever after."""
+        """Write one line to the disk. Raises `DiskError` if that fails, and for every call after that."""
         with self._writing:
             line = Event(
                 seq=len(self.events) + 1,
@@ -157,7 +157,7 @@ class Journal:
 
     @property
     def so_far(self) -> str:
-        """How far the operation came, and what to do about it."""
+        """How far the operation came, and what to do now."""
         names = [event.event for event in self.events]
         if "parking" not in names:
             return "nothing was pushed; make room, then start again"
@@ -169,7 +169,7 @@ class Journal:
 
 
 def folder(state: Path) -> Path:
-    """Where the journals of a state folder lie."""
+    """The folder of the journals in a state folder."""
     return state / "journal"
 
 
@@ -189,30 +189,29 @@ def paths(state: Path) -> list[Path]:
 
 
 def of(state: Path, id_: str) -> Path:
-    """Where the journal of an operation lies."""
+    """The path of an operation's journal."""
     return folder(state) / f"{id_}.jsonl"
 
 
 def read(path: Path) -> list[Event]:
-    """The events of a journal; raises `UsageError` where a line was changed, lost or put in.
-
-    A torn last line is left out.
+    """The events of a journal. Raises `UsageError` if a line was changed, removed or inserted. A torn last line is left
+    out.
     """
     return _parsed(path)[0]
 
 
 def is_final(events: Sequence[Event]) -> bool:
-    """Whether the operation came to its end, good or bad; an empty journal announced nothing."""
+    """Whether the operation came to an end, good or bad. An empty journal announced nothing, so it counts as ended."""
     return not events or events[-1].event in FINAL
 
 
 def last(events: Sequence[Event], name: str) -> Mapping[str, Any] | None:
-    """What the last event of that name said."""
+    """The detail of the last event with that name."""
     return next((e.detail for e in reversed(events) if e.event == name), None)
 
 
 def _parsed(path: Path) -> tuple[list[Event], int]:
-    """The events, and how many bytes they take."""
+    """The events, and the number of bytes that they take."""
     try:
         content = path.read_bytes()
     except OSError as e:

@@ -1,8 +1,8 @@
-"""Which operations have landed and stand: a tag proves nothing alone.
+"""Which operations have landed and still stand: a tag proves nothing alone.
 
-A host that protects tags keeps the tag of an operation that was taken back. So a tag counts only where the live branch
-of every repository contains what the tag's document says was moved there (or a reset has archived it), and where no
-commit says that the operation was undone.
+A host that protects tags keeps the tag of an operation that was taken back. So a tag counts only if the live branch of
+every repository contains what the tag's document says was moved there (or a reset has archived it), and if no commit
+says that the operation was undone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ Documents = Mapping[str, Mapping[str, Any]]
 
 
 def said_by_tags(refs: Mapping[str, Refs]) -> dict[str, dict[str, Any]]:
-    """What the tags of operations say, by tag, whether they landed or not; a tag counts that any repository has."""
+    """The documents in the tags of operations, by tag, whether the operations landed or not. A tag counts if any
+    repository has it.
+    """
     found: dict[str, dict[str, Any]] = {}
     for of_one in refs.values():
         for tag, commit in of_one.tags.items():
@@ -37,8 +39,9 @@ def said_by_tags(refs: Mapping[str, Refs]) -> dict[str, dict[str, Any]]:
 def landed(
     mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], documents: Documents
 ) -> dict[str, Mapping[str, Any]]:
-    """The documents of operations that have landed in every repository and were not undone; raises `Refused` where a
-    mirror can't be read."""
+    """The documents of operations that have landed in every repository and were not undone. Raises `Refused` if a
+    mirror can't be read.
+    """
     wanted = {tag: said for tag, said in documents.items() if said.get("moves")}
     if not wanted:
         return dict(documents)
@@ -50,7 +53,7 @@ def landed(
 
 
 def hold(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], trees: str) -> str | None:
-    """As `gli.git.tags.on_hold`, by the operations that have landed."""
+    """Like `gli.git.tags.on_hold`, but only for operations that have landed."""
     documents = said_by_tags(refs)
     if not any(said.get("held") == trees for said in documents.values()):
         return None
@@ -59,7 +62,7 @@ def hold(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], trees: str) ->
 
 
 def open_debts(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> list[str]:
-    """Emergency pushes that staging or development still lack, or that nobody has acknowledged; one sentence each."""
+    """Emergency pushes that staging or development still lack, or that nobody has acknowledged, one sentence each."""
     acknowledged = {tag for r in refs.values() for tag in r.tags if tag.startswith("acknowledged-")}
     documents = {t: said for t, said in said_by_tags(refs).items() if is_emergency(t)}
     undone = documents.keys() - landed(mirrors, refs, documents).keys() if documents else set()
@@ -79,7 +82,9 @@ def open_debts(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> list[
 
 
 def _of_one(mirror: Mirror, refs: Refs, documents: Documents) -> tuple[set[str], set[str]]:
-    """The tags of operations that the live branch of one repository holds; the ids of those that were undone there."""
+    """The tags of operations that the live branch of one repository contains, and the ids of operations that were
+    undone there.
+    """
     live = refs.branches[LIVE].id
     archived = mirror.git("for-each-ref", "--format=%(objectname)", ARCHIVED).split()
     ways = (live, *archived)
@@ -106,5 +111,5 @@ def _holds(
 def _contains(mirror: Mirror, holder: str, commit: str) -> bool:
     try:
         return mirror.contains(holder, commit)
-    except GitFailed:  # the repository does not have the commit at all
+    except GitFailed:  # the repository does not have the commit
         return False

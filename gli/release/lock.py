@@ -1,10 +1,13 @@
-"""One operation at a time: a lock on this machine and a lock ref in the log repository, both with the holder's name.
+"""One operation at a time: a lock on this machine, and a lock ref in the log repository, both with the holder's name.
 
-The lock on this machine is a `flock` of `.release/lock`. Every git that fetches or pushes notes its process in
-`.release/running/` before it starts, so whoever cleans up after a promoter that was killed waits for what it left
-running. The lock itself is not inherited: git may start a daemon (git-credential-cache) that lives for hours. Across
-machines it is the ref `refs/gli/lock`, made by a push that only creates. It is replaced where the fences say that its
-operation has ended, or by a person: `gli promote --take-over` (see `gli.release.fence`, `gli.release.take_over`).
+The lock on this machine is a `flock` of `.release/lock`. Every git process that fetches or pushes notes its id in
+`.release/running/` before it starts. So after a promoter was killed, its successor can wait for the git processes that
+it left. Children do not inherit the lock: git may start a daemon (git-credential-cache) that lives for hours.
+
+Across machines the lock is the ref `refs/gli/lock`. A push creates it, and fails if it exists. It is replaced if the
+fences say that its operation has ended, or by a person with `gli promote --take-over` (see `gli.release.fence`,
+`gli.release.take_over`).
+
 Source of truth: flock(2), git-push (--force-with-lease).
 """
 
@@ -27,12 +30,12 @@ _ORPHANS_S = 120.0
 
 
 class Busy(Exception):
-    """Somebody else is at it; the text says who."""
+    """Another process or person holds the lock; the text says who."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock."""
+    """The holder of a lock."""
 
     id: str
     actor: str
@@ -46,7 +49,7 @@ class Holder:
 
     @classmethod
     def parsed(cls, text: str) -> Holder | None:
-        """The holder that a lock names; None where it is not ours to read."""
+        """The holder that a lock names; None if the text is not in our format."""
         try:
             found = json.loads(text)
             holder = cls(**{field.name: found[field.name] for field in fields(cls)})
@@ -57,7 +60,7 @@ class Holder:
 
     @classmethod
     def of(cls, mirror: Mirror, object_: str) -> Holder | None:
-        """The holder that the object of a lock ref names; raises `GitFailed`."""
+        """The holder that the object of a lock ref names. Raises `GitFailed`."""
         return cls.parsed(mirror.git("cat-file", "-p", object_))
 
     @property
@@ -70,10 +73,10 @@ class Holder:
 
 @contextmanager
 def local(state: Path, actor: str, patience_s: float = _ORPHANS_S) -> Iterator[Path]:
-    """The lock of this machine while the block runs; the folder in which git's processes are noted.
+    """The lock of this machine while the block runs. Yields the folder in which git processes note their ids.
 
-    Raises `Busy` where a living process holds it. Where its holder is dead, git processes that it left may still be at
-    work: waits for them, for `patience_s` at most.
+    Raises `Busy` if a living process holds it. If its holder is dead, git processes that it left may still work: waits
+    for them for at most `patience_s` seconds.
     """
     path, running = state / "lock", state / "running"
     try:
@@ -107,7 +110,7 @@ def _acquire(file: int, path: Path, patience_s: float) -> None:
 
 
 def _wait_for(running: Path, holder: Holder | None, patience_s: float) -> None:
-    """Until the git processes that are noted have ended; raises `Busy` where they have not in time."""
+    """Wait until the noted git processes have ended. Raises `Busy` if they have not ended in time."""
     deadline = time.monotonic() + patience_s
     for path in list(running.iterdir()):
         while is_git(path.name):
@@ -119,18 +122,18 @@ def _wait_for(running: Path, holder: Holder | None, patience_s: float) -> None:
 
 
 def is_git(pid: str) -> bool:
-    """Whether that process is alive, and git or the shell that becomes git, as far as the system tells."""
+    """Whether the process is alive and is git (or the shell that becomes git), as far as the system tells."""
     try:
         os.kill(int(pid), 0)
     except (ValueError, ProcessLookupError):
         return False
     except PermissionError:
-        return False  # of somebody else: the number was given again
+        return False  # another user's process: the system has used the number again
     try:
         command = Path(f"/proc/{pid}/cmdline").read_bytes()
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
-        return not Path("/proc/self").exists()  # a system without /proc tells no more
+        return not Path("/proc/self").exists()  # without /proc nothing more is known
     return state != "Z" and b"git" in command
 
 

@@ -1,8 +1,11 @@
-"""`deployment.log`: a line an operation, for people: when, what, how it ended, from where to where, who, which verdict.
+"""`deployment.log`: one line for each operation, for people: when, what, how it ended, from where to where, who, which
+verdict.
 
-Rendered from the journals, never written by hand; what landed can be rebuilt from the tags of the repositories alone.
-The file lies in the state folder, and on a branch of its own in the log repository: on main it would change the tree
-that was verified. A line there is one commit, pushed with a pinned lease; nothing on that branch is ever rewritten.
+It is rendered from the journals and never written by hand. The landed operations can be rebuilt from the tags of the
+repositories alone. The file lies in the state folder, and on its own branch in the log repository: on main it would
+change the verified tree. A line there is one commit, pushed with a lease on the old tip; nothing on that branch is ever
+rewritten.
+
 Source of truth: the events of `gli.release.journal`, the JSON in the tags.
 """
 
@@ -37,8 +40,8 @@ _DONE = {
     "acknowledgement": "acknowledged",
 }
 _ATTEMPTS = 5
-_LONGEST = 1000  # of a reason: a thousand conflicts are no line
-_ESCAPED = "surrogateescape"  # a reason may hold bytes that are no UTF-8
+_LONGEST = 1000  # longest reason: a thousand conflicts do not fit in a line
+_ESCAPED = "surrogateescape"  # a reason may hold bytes outside UTF-8
 _NEXT = f"refs/next/log-{os.getpid()}"
 _UNFINISHED = "unfinished"
 _TAG = "%00".join(
@@ -73,7 +76,7 @@ class Entry:
 
     @property
     def key(self) -> str:
-        """What names the line: no two have it."""
+        """The identity of the line: no two lines share it."""
         return f"{self.at} {self.name} {self.outcome.replace(' ', '-')}"
 
     def __str__(self) -> str:
@@ -89,20 +92,23 @@ class Entry:
 
 
 def entries(state: Path) -> list[Entry]:
-    """What the journals of a state folder say, oldest first; a journal that was changed is an entry that says so."""
+    """The lines of the journals in a state folder, oldest first. A journal that was changed becomes a line that says
+    so.
+    """
     return _lacking(state, ())
 
 
 def foreseen(journal: Journal, **detail: Any) -> Entry:
-    """The line of an operation under way, as it will be when it is `done` with that detail."""
+    """The line of an operation under way, as it will be if it ends `done` with this detail."""
     return _of_journal([*journal.events, replace(journal.events[-1], event="done", detail=detail)])
 
 
 def rebuilt(mirrors: Iterable[Mirror], deploy_tag: str) -> list[Entry]:
-    """What the tags say that the mirrors hold: everything that landed on the live branch, oldest first.
+    """Everything that landed on the live branch, oldest first, by the tags in the mirrors. `deploy_tag` is the format
+    of a deploy tag.
 
-    `deploy_tag` is the form of a deploy tag. Of one that was made by hand no more is known than its moment and
-    whoever made it. The tag of an operation that was undone, on a host that keeps tags, is left out.
+    A tag that was made by hand gives only its moment and its author. The tag of an operation that was undone, on a host
+    that keeps tags, is left out.
     """
     known = {mirror.name: mirror for mirror in mirrors}
     refs = {name: mirror.refs() for name, mirror in known.items()}
@@ -120,7 +126,7 @@ def rebuilt(mirrors: Iterable[Mirror], deploy_tag: str) -> list[Entry]:
 
 
 def write(state: Path) -> Path:
-    """Render the journals into the state folder's file; its path."""
+    """Render the journals into the state folder's file; returns its path."""
     path = state / FILE
     state.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
@@ -130,7 +136,7 @@ def write(state: Path) -> Path:
 
 
 def note(state: Path) -> None:
-    """Append to the state folder's file what it lacks of the operations that have ended."""
+    """Append the missing lines of ended operations to the state folder's file."""
     path = state / FILE
     text = path.read_text(encoding="utf-8", errors=_ESCAPED) if path.is_file() else ""
     there = {_key(line) for line in text.splitlines()}
@@ -140,13 +146,13 @@ def note(state: Path) -> None:
 
 
 def joined(lines: Sequence[str], state: Path) -> list[str]:
-    """The lines of the branch, and those of this machine that it lacks."""
+    """The lines of the branch, and the lines of this machine that the branch lacks."""
     return [*lines, *map(str, _lacking(state, {_key(line) for line in lines}))]
 
 
 @dataclass
 class Branch:
-    """The branch of the log repository: read and built in that repository's mirror."""
+    """The branch of the log repository. It is read and built in that repository's mirror."""
 
     mirror: Mirror
     state: Path
@@ -154,7 +160,7 @@ class Branch:
     name: str = "deployments"
     path: str = FILE
     tip: str | None = None
-    """Its commit when it was seen last; empty where there is no such branch, None where nobody has looked."""
+    """Its commit as last seen; empty if the branch does not exist, None if nobody has looked."""
     _text: str = ""
     """The file at `tip`."""
     _read: str | None = None
@@ -167,12 +173,12 @@ class Branch:
         return f"refs/heads/{self.name}"
 
     def saw(self, refs: Refs) -> None:
-        """What a fetch of the repository brought."""
+        """Note what a fetch of the repository brought."""
         there = refs.branches.get(self.name)
         self.tip = there.id if there else ""
 
     def look(self) -> list[str]:
-        """The lines that are there now; raises `GitFailed` where it can't be asked."""
+        """The lines that the branch has now. Raises `GitFailed` if the remote can't be asked."""
         tip = ls_remote(self.mirror.repository, [self.ref]).get(self.ref, "")
         if tip:
             self.mirror.bring(self.ref)
@@ -180,12 +186,12 @@ class Branch:
         return self.lines()
 
     def lines(self) -> list[str]:
-        """The lines that were there when it was seen last; looks where it never was."""
+        """The lines as last seen; looks if nobody has looked yet."""
         if self.tip is None:
             return self.look()
         if self._read != self.tip:
             text = self._file() if self.tip else ""
-            self._text = text if text.endswith("\n") or not text else f"{text}\n"  # somebody has edited it by hand
+            self._text = text if text.endswith("\n") or not text else f"{text}\n"  # edited by hand
             self._read = self.tip
         return self._text.splitlines()
 
@@ -193,20 +199,22 @@ class Branch:
         try:
             return self.mirror.git("cat-file", "blob", f"{self.tip}:{self.path}")
         except GitFailed as e:
-            if "does not exist in" in e.stderr:  # a branch that was made by hand
+            if "does not exist in" in e.stderr:  # a branch made by hand
                 return ""
             raise
 
     def lacks(self, lines: Iterable[str]) -> list[Entry]:
-        """The entries of this machine's ended operations that are not among its lines."""
+        """The lines of this machine's ended operations that the branch lacks."""
         return _ended(_lacking(self.state, {_key(line) for line in lines}))
 
     def closing(self, line: Entry) -> Specs:
-        """What a push has to hold to add the line of an operation that it ends, with what was missing before."""
+        """What a push must contain to add the line of the operation that it ends, and the lines that were missing
+        before.
+        """
         return self.adding([*self.lacks(self.lines()), line])
 
     def adding(self, missing: Sequence[Entry]) -> Specs:
-        """What a push has to hold to add these lines to those that were seen last: one commit a line."""
+        """Commits each missing line on top of the last seen branch, and returns the refs to push."""
         self.lines()
         if self.mirror.signing.commits:
             return self._signed(missing)
@@ -223,7 +231,7 @@ class Branch:
         return {self.ref: (made, self.tip or "")}
 
     def _signed(self, missing: Sequence[Entry]) -> Specs:
-        """As `adding`, with signed commits, which git-fast-import can't make."""
+        """Like `adding`, with signed commits, which git-fast-import can't make."""
         text, tip = self._text, self.tip or ""
         env = {"GIT_INDEX_FILE": str(self.mirror.folder / "log-index")}
         for entry in missing:
@@ -237,15 +245,15 @@ class Branch:
         return {self.ref: (tip, self.tip or "")}
 
     def added(self) -> None:
-        """The push of what `adding` made has landed."""
+        """Note that the push of what `adding` made has landed."""
         self.tip, self._text = self._made
         self._read = self.tip
 
 
 def publish(branch: Branch) -> list[str]:
-    """Push every line of this machine's ended operations that the branch lacks; the lines that it lacked.
+    """Push every line of this machine's ended operations that the branch lacks; returns these lines.
 
-    Raises `GitFailed` where the branch can't be reached or pushed: then the next call brings what is missing.
+    Raises `GitFailed` if the branch can't be reached or pushed; the next call then brings the missing lines.
     """
     for attempt in range(_ATTEMPTS):
         missing = branch.lacks(branch.look() if attempt else branch.lines())
@@ -253,7 +261,7 @@ def publish(branch: Branch) -> list[str]:
             return []
         try:
             branch.mirror.push(branch.adding(missing))
-        except GitFailed as e:  # somebody else's line came first: look again
+        except GitFailed as e:  # another machine's line came first: look again
             if "rejected]" not in e.stderr or attempt == _ATTEMPTS - 1:
                 raise
         else:
@@ -263,9 +271,9 @@ def publish(branch: Branch) -> list[str]:
 
 
 def _lacking(state: Path, there: Container[str]) -> list[Entry]:
-    """The entries of the journals that are not among these keys, oldest first.
+    """The lines of the journals that are not among these keys, oldest first.
 
-    The newest are read first, until one that is there: what was before it had been brought along with it.
+    Journals are read from the newest back to the first known line: the lines before it were brought together with it.
     """
     found: list[Entry] = []
     for path in reversed(journals.paths(state)):
@@ -281,7 +289,7 @@ def _ended(found: Iterable[Entry]) -> list[Entry]:
 
 
 def _entry(path: Path) -> Entry | None:
-    """The line of a journal; None for one that announced nothing."""
+    """The line of a journal; None if the journal announced nothing."""
     try:
         events = journals.read(path)
     except UsageError as e:
@@ -318,7 +326,7 @@ def _of_journal(events: Sequence[Event]) -> Entry:
 
 
 def _of_tag(name: str, at: str, tagger: str, message: str) -> Entry | None:
-    """The line of a tag; None for one that has no moment, which is no release's."""
+    """The line of a tag; None for a tag without a moment, which belongs to no release."""
     said = trailer(message)
     if said is None or "moves" not in said:
         try:
@@ -347,8 +355,9 @@ def _trees(moves: Mapping[str, Mapping[str, str]], key: str) -> dict[str, str] |
 
 
 def _release(trees: Mapping[str, str]) -> str:
-    """What names the content of all repositories together: one line's `after` is found as the next one's `before`, and
-    a rollback's as that of the release which it went back to."""
+    """The name of the content of all repositories together. The `after` of one line equals the `before` of the next,
+    and the `after` of a rollback equals that of the release that it restored.
+    """
     return manifest_id(trees)[:8]
 
 

@@ -1,7 +1,7 @@
-"""A repository's bare mirror in `.release/mirrors/`: everything that an operation reads and builds, it does there.
+"""A repository's bare mirror in `.release/mirrors/`: an operation reads and builds everything there.
 
-Nobody's clone is touched: merges are made with git-merge-tree and commits with git-commit-tree, without a checkout.
-The mirror is ours: what is damaged or locked by a git that was killed is made again.
+People's clones are not touched: merges are made with git-merge-tree and commits with git-commit-tree, without a
+checkout. The mirror is ours: if it is damaged, or locked by a git that was killed, it is repaired or made again.
 """
 
 from __future__ import annotations
@@ -120,10 +120,11 @@ class Mirror:
         cwd: Path | None = None,
         remote: bool = False,
     ) -> str:
-        """git in the mirror, with more file descriptors and variables; raises `GitFailed`.
+        """git in the mirror, with more file descriptors and variables. Raises `GitFailed`. `remote` says that it
+        fetches or pushes.
 
-        `remote` says that it fetches or pushes. A lock file that a killed git has left is removed: whoever is at work
-        here holds the lock of this machine, so nobody else is.
+        A lock file that a killed git has left is removed: this process holds the lock of this machine, so no other
+        operation works in the mirror.
         """
         if not (self.folder / "HEAD").is_file():
             self._create()
@@ -148,9 +149,9 @@ class Mirror:
             return run()
 
     def fetch(self) -> Refs:
-        """The three branches, all tags and the lock, in one connection; raises `GitFailed`.
+        """Fetch the three branches, all tags and the lock, in one connection. Raises `GitFailed`.
 
-        A branch that the remote does not have is not among what is returned. A mirror that is damaged is made again.
+        A branch that the remote lacks is missing in the result. A damaged mirror is made again.
         """
         try:
             return self._fetched()
@@ -160,7 +161,7 @@ class Mirror:
             return self._fetched()
 
     def bring(self, *refspecs: str, source: str = "") -> None:
-        """Fetch these and nothing else, from the remote or from `source`; raises `GitFailed`."""
+        """Fetch these objects and nothing else, from the remote or from `source`. Raises `GitFailed`."""
 
         def fetch() -> None:
             self.git("fetch", *_ALOUD, "--", source or self.repository.url, *refspecs, remote=True)
@@ -171,10 +172,11 @@ class Mirror:
             self.repository.connections.reading(fetch)
 
     def push(self, specs: Specs, turn: Turn | None = None) -> None:
-        """One atomic push; with a `turn`, it sends nothing before that has come (raises `NotItsTurn` if it never did).
+        """One atomic push. With a `turn`, it sends nothing before its turn has come, and raises `NotItsTurn` if the
+        turn never comes.
 
-        Each ref is pinned to what is expected there, so nothing of somebody else's is overwritten; None only where a
-        ref of our own is taken away. Raises `GitFailed`.
+        Each ref is pinned to its expected object, so no ref of anybody else is overwritten; the expectation is None
+        only if a ref of our own is deleted. Raises `GitFailed`.
         """
         pinned = {ref: expected for ref, (_, expected) in specs.items() if expected is not None}
         leases = [f"--force-with-lease={ref}:{expected}" for ref, expected in pinned.items()]
@@ -207,12 +209,13 @@ class Mirror:
         return Refs(branches, tags, lock, parked, fence)
 
     def commit(self, name: str) -> Commit:
-        """A commit by its name; raises `GitFailed` where there is none."""
+        """The commit with this name. Raises `GitFailed` if it does not exist."""
         return parsed(self.git(*ONE, f"{name}^{{commit}}"))
 
     def newest(self, tip: str, pattern: str, *, first_parent: bool = False, beyond: str | None = None) -> Commit | None:
-        """The newest commit in the history of `tip` whose message has a line that matches: of the `first_parent` line
-        alone, of what the commit `beyond` does not hold."""
+        """The newest commit in the history of `tip` whose message has a matching line. `first_parent` limits the search
+        to the first-parent line, `beyond` to commits that are not in its history.
+        """
         line = ("--first-parent",) if first_parent else ("--topo-order",)
         found = self.git(*ONE, *line, f"--grep={pattern}", tip, *([f"^{beyond}"] if beyond else []))
         return parsed(found) if found else None
@@ -228,16 +231,16 @@ class Mirror:
         return True
 
     def holds_archived(self, holder: str, beyond: str) -> bool:
-        """Whether any commit in the history of `holder`, and not in that of `beyond`, was taken off by a reset."""
+        """Whether the history of `holder`, without that of `beyond`, has a commit that a reset took off."""
         new = self.git("rev-list", "--count", holder, f"^{beyond}")
         return new != self.git("rev-list", "--count", holder, f"^{beyond}", "--not", "--glob=refs/archive/*")
 
     def merge(self, ours: str, theirs: str) -> tuple[str, tuple[str, ...]]:
-        """The tree of a merge, and the files that conflict; raises `GitFailed` where it can't be tried.
+        """The tree of a merge, and the files that conflict. Raises `GitFailed` if git can't try the merge.
 
-        As `git merge` in a checkout of `ours`: with its `.gitattributes`, and with the merge drivers and settings of
-        this machine. A file whose driver is not configured here counts as a conflict: git would merge its lines, which
-        is what the attribute forbids.
+        The result is that of `git merge` in a checkout of `ours`: with its `.gitattributes`, and with the merge drivers
+        and settings of this machine. A file whose driver is not configured here counts as a conflict: git would merge
+        its lines, which the attribute forbids.
         """
         paths = [path for path in self.files(ours) if path.rpartition("/")[2] == ".gitattributes"]
         if not paths:
@@ -259,7 +262,7 @@ class Mirror:
                 raise UsageError("this git can't merge without a work tree; install git 2.38 or newer") from None
             raise
         tree, *conflicts = [part for part in answer.split("\0") if part] or [""]
-        if not tree:  # a bad name ends with 1 as a conflict does, and prints nothing
+        if not tree:  # a bad name also ends with 1, but prints nothing
             raise GitFailed(("merge-tree", ours, theirs), 1, "printed nothing: one of the two is no commit")
         return tree, tuple(dict.fromkeys(map(shown, conflicts)))
 
@@ -291,7 +294,7 @@ class Mirror:
         return tuple(f"{p} (no merge driver {v!r} is configured here)" for p, v in asked.items() if v in drivers)
 
     def differing(self, one: str, other: str) -> tuple[str, ...]:
-        """The files that two trees do not have in common."""
+        """The files in which two trees differ."""
         listing = self.git("diff-tree", "-r", "-z", "--name-only", "--no-renames", one, other)
         return tuple(shown(path) for path in listing.split("\0") if path)
 
@@ -323,7 +326,7 @@ class Mirror:
         return self.git("hash-object", "-w", "--stdin", says=text).strip()
 
     def _fetched(self) -> Refs:
-        more = (f"refs/heads/{self.also}*",) if self.also else ()  # a pattern may match nothing, a name may not
+        more = (f"refs/heads/{self.also}*",) if self.also else ()  # unlike a name, a pattern may match nothing
         wanted = [*_FETCHED, *more]
         while True:
             try:
@@ -337,7 +340,7 @@ class Mirror:
             self.git("update-ref", "-d", missing["ref"])
 
     def _fetch(self, refspecs: Sequence[str]) -> None:
-        """All at once; where the first fetch was cut, in steps that are kept."""
+        """Fetch everything at once; after a first fetch that was cut, in steps that are kept."""
 
         def fetch(*options: str) -> None:
             self.git("fetch", *_ALOUD, *options, "--prune", "--", self.repository.url, *refspecs, remote=True)
@@ -359,7 +362,7 @@ class Mirror:
                 self.repository.connections.reading(lambda step=step: fetch(step))  # type: ignore[misc]
 
     def _mended(self, error: GitFailed) -> bool:
-        """Whether the mirror was made again, because it is damaged or of another object format."""
+        """Whether the mirror was made again, because it was damaged or had another object format."""
         other = _OTHER_FORMAT.search(error.stderr)
         if other is None and not _DAMAGED.search(error.stderr.replace(self.repository.url, "")):
             return False
@@ -371,7 +374,7 @@ class Mirror:
         return True
 
     def _unlocked(self) -> bool:
-        """Whether there was a lock file that a killed git had left; it is removed."""
+        """Whether a killed git had left a lock file; it is removed."""
         if self.running is None:
             return False
         left = list(self.folder.rglob("*.lock"))

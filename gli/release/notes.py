@@ -1,8 +1,9 @@
-"""Release notes, and the four DORA figures: what a release brought, and how releases went in a span of time.
+"""Release notes and the four DORA figures: the content of a release, and how releases went in a span of time.
 
-Both are read from what the tags of operations say, and count only operations that have landed (see
-`gli.release.landed`). Source of truth: the documents in the tags, the commits of the repositories; for the figures
-DORA's definitions (dora.dev/guides/dora-metrics-four-keys).
+Both are read from the tags of operations, and count only operations that have landed (see `gli.release.landed`).
+
+Source of truth: the documents in the tags, the commits of the repositories; for the figures DORA's definitions
+(dora.dev/guides/dora-metrics-four-keys).
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ _WORDS: Mapping[str, Words] = {
 
 
 def notes(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], tag: str, language: str) -> str:
-    """What the release of a tag brought, as Markdown; raises `Refused` for a tag that no operation made."""
+    """The notes of the release with this tag, as Markdown. Raises `Refused` for a tag that no operation made."""
     said = said_by_tags(refs).get(tag)
     if said is None or not said.get("moves"):
         raise Refused(f"{tag} is no tag that an operation has made; gli log lists them")
@@ -117,7 +118,7 @@ def figures(
 
 
 def _brought(mirror: Mirror, move: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """The commits that a branch gained, without merges, and the migrations among its files."""
+    """The commits that a branch gained, without merges, and the migrations among their files."""
     if move["old"] == move["new"]:
         return [], []
     listing = mirror.git(
@@ -128,7 +129,7 @@ def _brought(mirror: Mirror, move: Mapping[str, Any]) -> tuple[list[str], list[s
 
 
 def _rolled_back(deployed: Documents, every: Documents) -> dict[str, str]:
-    """Each deployment that a rollback took off, and the first rollback that did."""
+    """Each deployment that a rollback took off, with the first rollback that did so."""
     rollbacks = sorted((t for t, s in every.items() if s.get("held")), key=lambda tag: _at(every[tag]))
     found = {}
     for tag, said in deployed.items():
@@ -139,7 +140,7 @@ def _rolled_back(deployed: Documents, every: Documents) -> dict[str, str]:
 
 
 def _leads(mirrors: Mapping[str, Mirror], deployed: Documents) -> dict[str, list[timedelta]]:
-    """Of each repository: how long each commit took from its date to its deployment."""
+    """For each repository: the time of each commit from its date to its deployment."""
 
     def of_one(mirror: Mirror) -> list[timedelta]:
         spans = []

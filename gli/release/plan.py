@@ -1,11 +1,12 @@
 """What an operation will do to each repository, worked out in the mirrors before anything moves.
 
-A promotion is planned from commits, never from branch names. Its result is a merge commit whose tree is, on the way to
-main, exactly the tree that was verified. A branch that was taken back (by a rollback, or by an undone promotion) holds
-a commit with an old tree on top of the new history; git's own merge would then leave the change out in silence. So a
-merge is made with what a branch *effectively* is: the release that its tree was taken back to, with what came later.
+A promotion is planned from commits, never from branch names. Its result is a merge commit; on the way to main, its tree
+is exactly the verified tree.
 
-Commits of ours carry trailers: `Release-Id`, and `Restores` where the tree is an earlier commit's.
+A branch that was taken back (by a rollback, or by an undone promotion) has a commit with an old tree on top of the new
+history. git's own merge would then leave the change out in silence. So a merge uses the *effective* content of a
+branch: the release that its tree was taken back to, with the later commits on top. Commits of operations carry
+trailers: `Release-Id`, and `Restores` if the tree is that of an earlier commit.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ MERGE_BACK = f"gli promote {LIVE} {STAGED}, then gli promote {STAGED} {DEVELOPED
 
 
 class Refused(Exception):
-    """An operation that may not go on, and why; `code` is the exit code of `gli`."""
+    """An operation that may not continue, and why. `code` is the exit code of `gli`."""
 
     def __init__(self, *reasons: str, code: int = 1) -> None:
         super().__init__("\n".join(reasons))
@@ -37,7 +38,9 @@ class Refused(Exception):
 
 
 def because(reason: str, asks: str) -> str:
-    """The reason that somebody gave; raises `UsageError` for none, and for what was meant as an option."""
+    """The reason that a person gave. Raises `UsageError` for an empty reason, and for a reason that was meant as an
+    option.
+    """
     if not reason.strip():
         raise UsageError(asks)
     if reason.startswith("-"):
@@ -71,7 +74,7 @@ Moves = Mapping[str, Move]
 
 
 def promotion(mirror: Mirror, refs: Refs, source: str, target: str, id_: str) -> Move:
-    """The merge of `source` into `target`; raises `Refused` with what stands against it."""
+    """The merge of `source` into `target`. Raises `Refused` with every objection."""
     theirs, ours = tip(mirror, refs, source), tip(mirror, refs, target)
     base = effective(mirror, ours)
     try:
@@ -96,7 +99,7 @@ def promotion(mirror: Mirror, refs: Refs, source: str, target: str, id_: str) ->
 
 def _merged(mirror: Mirror, base: str, theirs: Commit, target: str) -> tuple[str, tuple[str, ...]]:
     """The tree of the merge, and the files that conflict."""
-    if target == LIVE:  # only exactly their tree may land: where git's own merge is that, nothing more has to be asked
+    if target == LIVE:  # only exactly their tree may land: git's own merge may give it
         tree, conflicts = mirror.merge(base, theirs.id)
         if tree == theirs.tree and not conflicts:
             return tree, conflicts
@@ -119,7 +122,9 @@ def reset(mirror: Mirror, refs: Refs, to: Commit) -> Move:
 
 
 def restore(mirror: Mirror, move: Move, id_: str) -> str:
-    """The commit that takes a move back: the old one where that is a step forward, else its tree on top of the new."""
+    """The commit that takes a move back: the old commit if the branch can move forward to it, else a new commit with
+    the old tree on top.
+    """
     if move.action == "reset":
         return move.old
     message = f"Undo {id_}\n\nRelease-Id: {id_}\nRestores: {move.old}\n"
@@ -127,7 +132,7 @@ def restore(mirror: Mirror, move: Move, id_: str) -> str:
 
 
 def tip(mirror: Mirror, refs: Refs, branch: str) -> Commit:
-    """The head of a branch; raises `Refused` where there is none."""
+    """The head of a branch. Raises `Refused` if the branch does not exist."""
     if branch not in refs.branches:
         raise Refused(f"{mirror.name} has no branch {branch}")
     return refs.branches[branch]
@@ -139,15 +144,15 @@ def effective(mirror: Mirror, commit: Commit) -> str:
 
 
 def approval_id(moves: Moves) -> str:
-    """What names what an approval is of: what is done to which branch, from which commit, to which content."""
+    """The name of what is approved: which branches change, how, from which commits, to which content."""
     return manifest_id({name: f"{m.action} {m.branch} {m.old} {m.tree}" for name, m in moves.items()})
 
 
 def document(moves: Moves) -> dict[str, Any]:
-    """The moves as a journal and a tag hold them."""
+    """The moves, in the form that a journal and a tag hold."""
     return {name: asdict(move) for name, move in moves.items()}
 
 
 def parsed(moves: Mapping[str, Mapping[str, Any]]) -> dict[str, Move]:
-    """What `document` made."""
+    """The moves in what `document` returned."""
     return {name: Move(**move) for name, move in moves.items()}

@@ -1,4 +1,5 @@
-"""Promotion: one branch of all repositories into the next, gated on the way to production; and what a crash left.
+"""Promotion: a branch of all repositories moves into the next one, through the gate on the way to production; and
+recovery after a crash.
 
 dev to stg and the two back-merges are merges that one person confirms. stg to main asks the gate, and moves exactly the
 commits of the verdict's manifest.
@@ -34,7 +35,7 @@ _NORMAL = ((DEVELOPED, STAGED), (STAGED, LIVE))
 
 @dataclass(frozen=True)
 class Evidence:
-    """A gate's yes: the manifest that a verdict was earned on, {repository: {commit, tree}}, and which verdict."""
+    """The gate's yes: the manifest of the verdict, {repository: {commit, tree}}, and the verdict's name."""
 
     manifest: Mapping[str, Mapping[str, str]]
     verdict: Mapping[str, str]
@@ -49,7 +50,7 @@ Gate = Callable[[Heads], Evidence]
 
 @dataclass(frozen=True)
 class Choices:
-    """What the person who starts a promotion may decide."""
+    """The decisions of the person who starts a promotion."""
 
     dry_run: bool = False
     reinstate: bool = False
@@ -68,10 +69,10 @@ def promote(
     frozen: Callable[[], str | None],
     choices: Choices = Choices(),
 ) -> Operation:
-    """Merge `source` into `target` in every repository, or in none.
+    """Merge `source` into `target` in every repository, or in none. `frozen` returns the freeze window that is open
+    when it is called.
 
-    `frozen` tells the freeze window that is open when it is asked. Raises `UsageError` for branches between which
-    nothing is promoted, `Refused` with every reason against it.
+    Raises `UsageError` for two branches without a promotion between them, `Refused` with every objection.
     """
     if (source, target) not in PATHS:
         ways = ", ".join(f"{s} {t}" for s, t in PATHS)
@@ -117,9 +118,9 @@ def promote(
 
 
 def recover(session: Session, how: Literal["resume", "undo"]) -> Operation | None:
-    """Finish or undo what a crash left; None where nothing was. Raises `Refused` where it ends with nothing moved.
+    """Finish or undo what a crash left; None if there is nothing to do. Raises `Refused` if it ends with nothing moved.
 
-    A promotion of which no branch may have moved yet is closed in either case: its gate and its approval are old.
+    A promotion that can't have moved any branch yet is closed in either case: its gate and its approval are old.
     """
     path = half_finished(session.settings.state)
     if path is None:
@@ -140,7 +141,7 @@ def recover(session: Session, how: Literal["resume", "undo"]) -> Operation | Non
 
 
 def _refuse_if_elsewhere(session: Session) -> None:
-    """Raises `Refused` where nothing is half-finished on this machine, and something is on another one."""
+    """Raises `Refused` if an operation is unfinished on another machine and none on this one."""
     home = session.settings.mirrors(session.running)[session.settings.log_repository]
     refs = answers(on_each([home], Mirror.fetch))[home.name]
     holder = lock.Holder.of(home, refs.lock) if refs.lock else None
@@ -152,7 +153,7 @@ def _refuse_if_elsewhere(session: Session) -> None:
 
 
 def reopened(session: Session, journal: Journal) -> Operation:
-    """The operation of a journal, with all that is known of it."""
+    """The operation of a journal, with everything known about it."""
     operation = session.around(journal)
     planned, parking = journals.last(journal.events, "planned"), journals.last(journal.events, "parking")
     if planned is not None and parking is not None:
@@ -191,7 +192,7 @@ def _recovered(operation: Operation, how: Literal["resume", "undo"], who: str) -
 
 
 def _known(events: Sequence[Event]) -> dict[str, bool]:
-    """Which pushes certainly landed, and which certainly did not."""
+    """The repositories whose push certainly landed, and those whose push certainly did not."""
     landed: dict[str, bool] = {}
     for event in events:
         if event.event == "pushing":
@@ -238,7 +239,7 @@ def _gains(mirror: Mirror, move: Move) -> list[str]:
 
 
 def _answer(gate: Gate, refs: Mapping[str, Refs], against: list[Refused]) -> Evidence | None:
-    """The gate's yes, held against what the remotes have now."""
+    """The gate's yes, compared with what the remotes have now."""
     try:
         evidence = gate(lambda branch: {n: r.branches[branch].id for n, r in refs.items() if branch in r.branches})
     except Refused as e:
@@ -253,7 +254,7 @@ def _answer(gate: Gate, refs: Mapping[str, Refs], against: list[Refused]) -> Evi
 
 
 def _while_it_counts(approve: Approve, evidence: Evidence | None, freeze: Callable[[], list[Refused]]) -> Approve:
-    """The approval, which may have waited for so long that the verdict has expired, or that a freeze has begun."""
+    """Get the approval. It may take so long that the verdict has expired or a freeze has begun."""
 
     def still(request: Request) -> Approval:
         approval = approve(request)
@@ -287,7 +288,7 @@ def _planned(mirror: Mirror, refs: Refs, source: str, target: str, id_: str) -> 
 
 
 def _identity(refs: Mapping[str, Refs], source: str) -> tuple[str, str]:
-    """What names the commits, and what names their content."""
+    """The name of the commits, and the name of their content."""
     tips = {name: found.branches[source] for name, found in refs.items() if source in found.branches}
     commits, trees = {n: tip.id for n, tip in tips.items()}, {n: tip.tree for n, tip in tips.items()}
     return manifest_id(commits), manifest_id(trees)

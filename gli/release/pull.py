@@ -33,20 +33,20 @@ _MERGE = ("-c", "maintenance.auto=false", "merge", "--ff-only", "--quiet", "--no
 
 
 class Pulled(NamedTuple):
-    """What became of one clone."""
+    """The result for one clone."""
 
     state: str
     """One of `STATES`."""
     text: str
     code: int = 0
-    """0 where the clone has what the remote has, 1 where it was left alone, 3 where the remote could not be asked."""
+    """0 if the clone has what the remote has, 1 if it was left alone, 3 if the remote could not be asked."""
 
 
 class _Tree(NamedTuple):
-    """Where somebody's work tree stands."""
+    """The state of somebody's work tree."""
 
     branch: str | None
-    """None where HEAD is detached."""
+    """None if HEAD is detached."""
     head: str
     """The commit, abbreviated."""
     changed: int
@@ -59,7 +59,7 @@ class _Tree(NamedTuple):
 
 
 def told(root: Path, name: str, branch: str, say: Callable[[str], object], *, clone: bool = False) -> int:
-    """Pull a branch of the repositories of environment `name`, and say a line for each; the exit code."""
+    """Pull a branch of the repositories of environment `name`, and print a line for each. Returns the exit code."""
     known = repositories.of(root, name)
     indent = max(len(repository.name) for repository in known) + 2
     pulled = []
@@ -86,9 +86,9 @@ def pull(
     clone: bool = False,
     say: Callable[[str], object] = lambda line: None,
 ) -> Iterator[tuple[str, Pulled]]:
-    """The branch of every repository's clone brought forward to what `origin` has, in the repositories' order.
+    """Bring the branch in every clone forward to what `origin` has, in the repositories' order.
 
-    `clone` makes the clones that are missing; `say` hears for whom is waited long.
+    `clone` creates missing clones; `say` is called with the names of remotes whose answer takes long.
     """
     for name, result in as_they_end(known, lambda repository: _pull(repository, branch, clone), say=say):
         yield name, Pulled("left alone", str(result), 1) if isinstance(result, GitFailed) else result
@@ -140,8 +140,9 @@ def _moved(repository: Repository, branch: str, tree: _Tree, ahead: int, behind:
 
 
 def _with_submodules(repository: Repository, tree: _Tree, behind: int) -> Pulled:
-    """The submodules that the clone has, brought to the commits that the branch names now; one in which somebody has
-    checked out another commit is left as it is."""
+    """Bring the clone's submodules to the commits that the branch names now. A submodule in which somebody has checked
+    out another commit stays as it is.
+    """
     if tree.submodules:
         return Pulled(
             "updated", f"{_commits(behind)}; its submodules were at other commits and stay: git submodule update"
@@ -154,7 +155,7 @@ def _with_submodules(repository: Repository, tree: _Tree, behind: int) -> Pulled
 
 
 def _created(repository: Repository, branch: str, tree: _Tree) -> Pulled:
-    """The branch made where the clone has none. In a clone without any commit it may be the one checked out."""
+    """Create the branch if the clone lacks it. In a clone without any commit it may be the checked-out branch."""
     theirs = f"refs/remotes/origin/{branch}"
     command = _MERGE if tree.branch == branch else ("branch", "--quiet", "--track", branch)
     _in(repository, *command, theirs)

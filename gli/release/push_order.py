@@ -1,8 +1,11 @@
-"""A push that comes after others: it connects while they are under way, and sends nothing before all have landed.
+"""A push that comes after others: it connects while they are under way, and sends nothing before all of them have
+landed.
 
-git asks the hook `pre-push` after it has connected and has read what the remote has, and before it sends anything. The
-hook waits at a pipe for the word to go on; where the pipe is closed instead, because another push failed or because
-the promoter died, git ends without having sent anything. Source of truth: githooks(5), pipe(7).
+git runs the hook `pre-push` after it has connected and has read the remote's refs, and before it sends anything. The
+hook waits at a pipe for permission to go on. If the pipe is closed instead, because another push failed or because the
+promoter died, git ends without having sent anything.
+
+Source of truth: githooks(5), pipe(7).
 """
 
 from __future__ import annotations
@@ -24,13 +27,12 @@ read -r answer <"/dev/fd/$GLI_TURN" && test "$answer" = go
 
 
 class NotItsTurn(GitFailed):
-    """The push was held back, because another one did not land. Nothing of it was sent."""
+    """The push was held back, because another push did not land. It sent nothing."""
 
 
 class Turn:
-    """The turn of one push, which comes when each of the `others` has landed.
-
-    The push connects before that, unless there may be too few connections for all.
+    """The turn of one push, which comes when each of the `others` has landed. The push connects before its turn, unless
+    there may be too few connections for all.
     """
 
     def __init__(self, others: Collection[str], *, connects_early: bool = True) -> None:
@@ -56,8 +58,9 @@ class Turn:
 
     @contextmanager
     def after(self, name: str) -> Iterator[None]:
-        """The push of one of the others, which has landed when the block ends; an error in it means that the turn never
-        comes. Of any other push nothing is noticed."""
+        """The push of one of the others. It has landed when the block ends; after an error in the block the turn never
+        comes. A push that is not one of the others changes nothing.
+        """
         if name not in self._left:
             yield
             return
@@ -73,9 +76,8 @@ class Turn:
 
     @contextmanager
     def awaited(self, folder: Path) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-        """What a `git push` in the mirror `folder` needs to wait for its turn: options of git, options of `git()`.
-
-        Raises `NotItsTurn` where it did not come.
+        """What a `git push` in the mirror `folder` needs to wait for its turn: options of git, and options of `git()`.
+        Raises `NotItsTurn` if the turn never came.
         """
         hooks = _hooks(folder) if self._connects_early else None
         if hooks is None and os.read(self._reads, len(_GO)) != _GO:
@@ -100,7 +102,7 @@ class Turn:
 
 
 def _hooks(folder: Path) -> Path | None:
-    """The folder of the mirror's hooks; None where nothing can be executed there, and git would not ask."""
+    """The folder of the mirror's hooks; None if nothing can be executed there: git would skip the hook."""
     hooks = folder / "hooks"
     hook = hooks / "pre-push"
     if not hook.exists():

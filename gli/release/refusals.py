@@ -1,4 +1,4 @@
-"""What git said when a push failed: whether it is worth trying again, and in one line why.
+"""What git said when a push failed: whether another attempt may help, and the reason in one line.
 
 Source of truth: git-push, "OUTPUT" (`! [remote rejected] FROM -> TO (REASON)`).
 """
@@ -25,13 +25,13 @@ _REFUSAL = re.compile(r"! \[(?:remote )?rejected\] +(?:.* -> )?(?P<ref>\S+) \((?
 
 
 def is_lasting(error: GitFailed) -> bool:
-    """Whether to try the push again is useless: a hook, a rule or a lease refused it."""
+    """Whether another attempt is useless: a hook, a rule or a lease refused the push."""
     refusals = [line.lower() for line in error.stderr.splitlines() if "rejected]" in line and "!" in line]
     return any(not any(passing in line for passing in _MAY_PASS) for line in refusals)
 
 
 def short(error: GitFailed) -> str:
-    """What git said of why, in one line, with what the remote said of it."""
+    """The reason in one line, with what the remote said about it."""
     lines = [line.strip() for line in error.stderr.splitlines()]
     found = [_REFUSAL.search(line) for line in lines if "atomic push fail" not in line]
     refusals = sorted(filter(None, found), key=lambda refusal: refusal["ref"].startswith("refs/"))  # a branch first
@@ -43,12 +43,12 @@ def short(error: GitFailed) -> str:
 
 
 def impossible(error: GitFailed) -> set[str]:
-    """The refs of a push that can't be made, because another one is in their way (`a` where there is `a/b`)."""
+    """The refs of a push that can't be created, because another ref is in their way (`a` if `a/b` exists)."""
     return set(_IN_THE_WAY.findall(error.stderr))
 
 
 def refused_refs(error: GitFailed) -> set[str]:
-    """The refs that were refused for their own sake, and not because the push is atomic."""
+    """The refs that were refused themselves, not only because the push is atomic."""
     found = (_REFUSAL.search(line.strip()) for line in error.stderr.splitlines() if "atomic push fail" not in line)
     return {refusal["ref"] for refusal in found if refusal}
 
@@ -64,5 +64,5 @@ def failures(results: Mapping[str, T | GitFailed]) -> dict[str, GitFailed]:
 
 
 def exit_code(errors: Iterable[GitFailed]) -> int:
-    """1 where somebody refused, 3 where a remote could not be asked."""
+    """1 if a remote refused, 3 if a remote could not be asked."""
     return 1 if all("rejected]" in e.stderr or e.code == 130 for e in errors) else 3

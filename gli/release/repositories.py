@@ -1,4 +1,4 @@
-"""The eight repositories: where each lives, and one job in all of them, side by side.
+"""The eight repositories: their addresses, and one job in all of them in parallel.
 
 Source of truth: `[[repositories]]` and `[ENVIRONMENT.git]` in environments.toml, git-ls-remote.
 """
@@ -36,7 +36,7 @@ class Repository(NamedTuple):
     url: str
     """Its remote."""
     clone: Path
-    """Where somebody's own clone lies, if there is one."""
+    """The path of a person's own clone, if it exists."""
     first: bool = False
     """Whether it moves before the others."""
     connections: Connections = Connections()
@@ -44,13 +44,13 @@ class Repository(NamedTuple):
 
 
 def of(root: Path, name: str) -> list[Repository]:
-    """The repositories of an environment, in the order of `[[repositories]]`; `UsageError` where it has none."""
+    """The repositories of an environment, in the order of `[[repositories]]`. Raises `UsageError` if it has none."""
     file = toml_tables.read_tables(root)
     return listed(root, file, git_table(root, file, name))
 
 
 def listed(root: Path, file: Mapping[str, Any], table: Mapping[str, Any]) -> list[Repository]:
-    """As `of`, from the file's tables and the environment's `[git]` table."""
+    """Like `of`, from the file's tables and the environment's `[git]` table."""
     entries = file.get("repositories", [])
     if not isinstance(entries, list) or not entries:
         raise UsageError(f"{toml_tables.FILE} has no [[repositories]]; name each of them in one")
@@ -64,7 +64,7 @@ def listed(root: Path, file: Mapping[str, Any], table: Mapping[str, Any]) -> lis
 
 
 def git_table(root: Path, file: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The `[git]` table of an environment of the file, its texts looked at; `UsageError` where there is none."""
+    """The `[git]` table of an environment, with its texts checked. Raises `UsageError` if the table is missing."""
     table = toml_tables.whole(root, file, name).get("git")
     if not isinstance(table, dict):
         raise UsageError(f"{toml_tables.FILE}: [{name}] has no table `git`, so nobody knows where its repositories are")
@@ -98,7 +98,7 @@ def _repository(root: Path, table: Mapping[str, Any], entry: Any) -> Repository:
 
 
 def _only(where: str, table: Mapping[str, Any], known: Collection[str]) -> None:
-    """Raises `UsageError` for a key that nobody knows: a misspelled one would be left out in silence."""
+    """Raises `UsageError` for an unknown key: a misspelled key would be left out in silence."""
     for key in table:
         if key not in known:
             raise UsageError(f"{toml_tables.FILE}: {where} {key} is not a known key; mend its spelling or take it out")
@@ -126,9 +126,8 @@ def each(
     *,
     say: Callable[[str], object] = lambda line: None,
 ) -> dict[str, T | GitFailed]:
-    """`work` for every repository, side by side, in their order; a `GitFailed` is a result, any other error is raised.
-
-    See `as_they_end` for what is said and what Ctrl-C does.
+    """The result of `work` for every repository, run in parallel, in their order. A `GitFailed` is a result; any other
+    error is raised. See `as_they_end` for messages and Ctrl-C.
     """
     return dict(as_they_end(repositories, work, say=say))
 
@@ -139,11 +138,11 @@ def as_they_end(
     *,
     say: Callable[[str], object] = lambda line: None,
 ) -> Iterator[tuple[str, T | GitFailed]]:
-    """As `each`, one by one: each result as soon as it and those before it are there.
+    """Like `each`, but each result comes as soon as it and the results before it are there.
 
-    `say` hears now and then for whom is still being waited. Threads of our own, because a pool brings the logging
-    module along, and `gli pull` should start at once. Ctrl-C starts nothing more, ends every git that may be
-    interrupted and waits for the others.
+    `say` is called from time to time with the repositories that are still waited for. This uses plain threads: a thread
+    pool imports the logging module, and `gli pull` must start at once. Ctrl-C starts nothing more, ends every
+    interruptible git and waits for the others.
     """
 
     results: dict[str, T | GitFailed] = {}

@@ -1,7 +1,9 @@
-"""One repository's part in an operation: what is parked there, what moves it, whether that landed, and the way back.
+"""One repository's part in an operation: its parked commit, the push that moves it, whether the push landed, and the
+way back.
 
-Whether a push landed whose end nobody saw is told by the fence (see `gli.release.fence`). Source of truth: git-push,
-git-ls-remote.
+If the result of a push is not known, the fence tells whether it landed (see `gli.release.fence`).
+
+Source of truth: git-push, git-ls-remote.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ Remote = Mapping[str, str]
 
 
 class MovedOn(GitFailed):
-    """A branch that landed and that somebody else moved since."""
+    """The push of a branch landed, and somebody else has moved the branch since."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Part:
     last: bool = False
     """Whether it is the log repository, which moves last and tells whether the operation is done."""
     tag: str = ""
-    """Empty where the repository gets none."""
+    """Empty if the repository gets no tag."""
     tag_object: str = ""
     """Empty until it is made."""
 
@@ -56,7 +58,7 @@ class Part:
 
     @property
     def lands(self) -> bool:
-        """Whether the operation is waited for here: not where the repository stays as it is and only has the fence."""
+        """Whether the operation waits for this repository: not if the repository only gets the fence."""
         return self.pushes or self.last
 
     @property
@@ -70,11 +72,11 @@ class Part:
 
     @property
     def archive(self) -> str:
-        """The ref that keeps what a reset takes off the branch."""
+        """The ref that keeps the commits that a reset takes off the branch."""
         return f"{ARCHIVED}{self.journal.id}/{self.move.branch}"
 
     def parking(self) -> Specs:
-        """What parks the new commit, takes the fence, and asks whether the branches are where they were."""
+        """The push that parks the new commit and takes the fence, if the branches are still where they were."""
         move = self.move
         specs = {self.head: (move.old, move.old)}
         if move.guard:
@@ -87,7 +89,9 @@ class Part:
         return specs
 
     def moving(self, *, unpark: bool = True) -> Specs:
-        """What moves the repository, in one push: the branch, its tag, the fence, and away with what was parked."""
+        """The one push that moves the repository: it moves the branch, adds the tag, moves the fence, and deletes the
+        parked ref.
+        """
         if not self.lands:
             return {}
         specs: dict[str, tuple[str, str | None]] = {FENCE: (self.fence.landed, self.fence.parked)}
@@ -97,25 +101,26 @@ class Part:
         return specs
 
     def look(self) -> Remote:
-        """What the remote has now; raises `GitFailed`."""
+        """The refs that the remote has now. Raises `GitFailed`."""
         refs = [self.head, self.parked, f"refs/tags/{self.tag}", FENCE, LOCK]
         return ls_remote(self.mirror.repository, refs)
 
     def as_pushed(self) -> Remote:
-        """What the remote has after the push, unless somebody else moved it."""
+        """The refs that the remote has after the push, unless somebody else moved them."""
         tagged = {ref: new for ref, (new, _) in self._tagging().items()}
         return {self.head: self.move.new, FENCE: self.fence.landed, **tagged}
 
     def landed(self, remote: Remote) -> bool:
-        """Whether the push landed and was not taken back, by what the remote has now; raises `GitFailed` where another
-        operation has the fence."""
+        """Whether the push landed and was not taken back, by the refs that the remote has now. Raises `GitFailed` if
+        another operation has the fence.
+        """
         at = remote.get(FENCE, "")
         if at not in self.fence:
             raise fence.taken()
         return at == self.fence.landed
 
     def withdraw(self, *, unpark: bool = True) -> None:
-        """Take away what was parked and did not move; where the remote lets no ref be deleted, the parked ref stays."""
+        """Remove what was parked and did not move. If the remote forbids the deletion of refs, the parked ref stays."""
         if not self.lands:
             return
         closing: Specs = {FENCE: (self.fence.undone, self.fence.parked)}
@@ -129,7 +134,7 @@ class Part:
             self.say(f"{self.name}: {self.parked} can't be deleted there and stays; it moves nothing")
 
     def take_back(self, landed: bool | None) -> bool:
-        """Whether it had landed and is taken back; `landed` is None where nobody knows. Raises `GitFailed`."""
+        """Whether the push had landed and is taken back now. `landed` is None: unknown. Raises `GitFailed`."""
         if not self.lands:
             return False
         try:
@@ -141,7 +146,7 @@ class Part:
         except GitFailed as e:
             if not is_lasting(e):
                 raise
-        remote = self.look()  # withdrawn or taken back already, moved on, or nobody saw its end
+        remote = self.look()  # withdrawn or taken back already, moved on, or its result is not known
         if remote.get(FENCE) == self.fence.undone:
             return self._was_taken_back()
         if self.landed(remote):
@@ -171,14 +176,14 @@ class Part:
         return True
 
     def _is_back_by_hand(self, head: str) -> bool:
-        """Whether somebody has put a branch that moved back to the tree that it had."""
+        """Whether a person has put a moved branch back to the tree that it had before."""
         if not head:
             return False
         self.mirror.bring(head)
         return self.mirror.commit(head).tree == self.move.old_tree
 
     def _push_back(self, specs: Specs, remote: Remote) -> None:
-        """The push that takes back, and the tag with it where the remote lets tags be deleted."""
+        """The push that takes the move back, and the tag with it if the remote allows the deletion of tags."""
         ref = f"refs/tags/{self.tag}"
         untag: Specs = {ref: ("", self.tag_object)} if self.tag and remote.get(ref) == self.tag_object else {}
         specs = {**specs, FENCE: (self.fence.undone, self.fence.landed)}

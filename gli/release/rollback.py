@@ -1,9 +1,9 @@
-"""Rollback: every repository back to an earlier release, as one operation with the same all or nothing.
+"""Rollback: every repository goes back to an earlier release, as one operation, all or nothing.
 
-Forward, which is the default, puts a commit with the old tree on top of main: it passes branch protection, rewrites
-nothing, and what it takes off stays in history. Reset puts main itself back, as `git reset --hard TAG` and a push with
-a lease would, and needs two people; what it takes off is kept under `refs/archive/`. Either puts the release that it
-takes off on hold.
+The default is a rollback forward: a commit with the old tree on top of main. It passes branch protection, rewrites
+nothing, and the changes that it removes stay in history. A reset moves main itself back, like `git reset --hard TAG`
+and a push with a lease, and needs two people; the removed commits are kept under `refs/archive/`. Both put the removed
+release on hold.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def rollback(
     acknowledge_migrations: bool = False,
     dry_run: bool = False,
 ) -> Operation:
-    """Back to the release of the tag `to`; without it, to the one before what is live now.
+    """Go back to the release of the tag `to`; without it, to the release before the live one.
 
-    Raises `UsageError` without a reason, `Refused` with every reason against it; above all where the database keeps
-    migrations that the old code does not know, unless they are acknowledged.
+    Raises `UsageError` without a reason, `Refused` with every objection; above all if the database has migrations that
+    the old code does not know, unless they are acknowledged.
     """
     plan.because(reason, 'a rollback needs its reason: -m "What is wrong with this release"')
     kind = "rollback" if mode == "forward" else "reset"
@@ -80,7 +80,7 @@ def rollback(
         def tell() -> None:
             try:
                 session.tell_github(moves, f"back to {target}")
-            except Refused as e:  # a way back must not need GitHub's API: its rules decide at the push
+            except Refused as e:  # a rollback must not depend on GitHub's API: GitHub's rules decide at the push
                 session.say(f"{e}; going on without")
 
         whole = Planned(moves, planned, request, tag, before_moving=tell)
@@ -89,10 +89,11 @@ def rollback(
 
 
 def previous(session: Session, operation: Operation, refs: Mapping[str, Refs]) -> str:
-    """The newest release before what is live, by content: neither what main holds now, nor one that was taken off it.
+    """The newest release before the live one, by content: not what main holds now, and not a release that was taken off
+    it.
 
-    What is newer is what lies further up in main's history, not what a clock said. Raises `Refused` where there is
-    none. A rollback is never itself a target.
+    Newer means further up in main's history, not a later clock time. Raises `Refused` if there is no such release. A
+    rollback is never a target itself.
     """
     form, mirrors = session.settings.deploy_tag, operation.mirrors
     in_all = set.intersection(*({t for t in found.tags if is_deployment(t, form)} for found in refs.values()))
@@ -117,12 +118,12 @@ def previous(session: Session, operation: Operation, refs: Mapping[str, Refs]) -
 
 
 def _places(mirror: Mirror, tip: str) -> dict[str, int]:
-    """How far below a commit each one of its history lies."""
+    """How far below a commit each commit of its history is."""
     return {commit: number for number, commit in enumerate(mirror.git("rev-list", "--topo-order", tip).split())}
 
 
 def _moved_tags(refs: Mapping[str, Refs], tag: str) -> list[str]:
-    """The repositories in which a tag is not where its operation made it."""
+    """The repositories in which a tag is not where its operation put it."""
     moves = landed.said_by_tags(refs).get(tag, {}).get("moves", {})
     return [name for name, found in refs.items() if name in moves and found.tags[tag].id != moves[name]["new"]]
 
@@ -137,7 +138,7 @@ def _moves(operation: Operation, refs: Mapping[str, Refs], target: str, mode: Mo
 
 
 def _kept_migrations(operation: Operation, moves: Mapping[str, Move]) -> list[str]:
-    """Migrations that are in what is taken off and not in what is gone back to."""
+    """Migrations that the removed release has and the restored release lacks."""
     kept = []
     for name, move in moves.items():
         if move.old_tree != move.tree:

@@ -1,7 +1,7 @@
-"""What every operation on the eight repositories begins and ends with.
+"""The common begin and end of every operation on the eight repositories.
 
-A session holds the lock of this machine; an operation in it has a journal. What was left half-finished by a crash has
-to be finished or undone before anything new begins.
+A session holds the lock of this machine; each operation in it has a journal. An operation that a crash left unfinished
+must be finished or undone before a new one begins.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ _TITLES = {
 
 @dataclass(frozen=True)
 class Request:
-    """What somebody is asked to approve."""
+    """What a person is asked to approve."""
 
     id: str
-    """What has to be typed, or given to --approve: see `plan.approval_id`."""
+    """What must be typed, or given to --approve: see `plan.approval_id`."""
     title: str
     lines: tuple[str, ...]
     production: bool
@@ -57,7 +57,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Approval:
-    """Who said yes; None for an emergency that nobody else has seen yet."""
+    """The person who approved; None for an emergency that no second person has seen yet."""
 
     approved_by: str | None
 
@@ -68,7 +68,7 @@ Approve = Callable[[Request], Approval]
 
 @dataclass(frozen=True)
 class Planned:
-    """What an operation will do, when it is approved."""
+    """What an operation will do after its approval."""
 
     moves: Mapping[str, Move]
     says: Mapping[str, Any]
@@ -96,9 +96,10 @@ class Session:
 
     @contextmanager
     def operation(self, *, dry_run: bool = False, **asked: Any) -> Iterator[Operation]:
-        """A new operation with its journal; what ends it with `Refused` is written there. A dry run leaves no trace.
+        """A new operation with its journal. If it ends with `Refused`, the journal records that. A dry run leaves no
+        trace.
 
-        Raises `Refused` where an earlier one is half-finished.
+        Raises `Refused` if an earlier operation is unfinished.
         """
         self.nothing_half_finished()
         with _folder(None if dry_run else journals.folder(self.settings.state)) as folder:
@@ -112,7 +113,7 @@ class Session:
                 journal.close()
 
     def _refusing(self, operation: Operation) -> Iterator[Operation]:
-        """What ends the operation before anything was pushed ends its journal; raises `Refused` for an error of git."""
+        """An error before anything was pushed ends the operation's journal. Raises `Refused` for an error of git."""
         journal = operation.journal
         try:
             yield operation
@@ -124,8 +125,9 @@ class Session:
 
     @contextmanager
     def logged(self, operation: Operation, *, dry_run: bool = False) -> Iterator[None]:
-        """Where the block ends the operation with 0 or 1, its line comes into the log, here and on the log's branch;
-        what ended otherwise is brought by the next operation."""
+        """If the block ends the operation with 0 or 1, its line is added to the log, here and on the log's branch. The
+        next operation adds the lines of all others.
+        """
         try:
             yield
         except Refused as e:
@@ -136,7 +138,7 @@ class Session:
         self._publish(operation.log)
 
     def _publish(self, branch: log.Branch) -> None:
-        """Where it can't be written or the branch can't be reached, the next operation brings what is missing."""
+        """Publish the log. If that fails, the next operation brings what is missing."""
         try:
             log.note(self.settings.state)
         except OSError as e:
@@ -165,11 +167,11 @@ class Session:
         return Operation(journal, mirrors, chosen.log_in(mirrors), self.say, self.patience)
 
     def fetch(self, operation: Operation) -> dict[str, Refs]:
-        """What every repository has now; raises `Refused` with code 3 where one can't be reached."""
+        """What every repository has now. Raises `Refused` with code 3 if one can't be reached."""
         return {name: refs for name, (refs, _) in self.fetch_and(operation, lambda mirror, refs: None).items()}
 
     def fetch_and(self, operation: Operation, work: Callable[[Mirror, Refs], T]) -> dict[str, tuple[Refs, T]]:
-        """As `fetch`, and what `work` made of each as soon as it was there."""
+        """Like `fetch`, with the result of `work` for each repository as soon as it was fetched."""
 
         def one(mirror: Mirror) -> tuple[Refs, T]:
             refs = mirror.fetch()
@@ -188,7 +190,7 @@ class Session:
         *,
         dry_run: bool = False,
     ) -> None:
-        """Journal the plan, ask for the approval, and go."""
+        """Write the plan into the journal, ask for the approval, and run the operation."""
         taken_over = self.lock_of_another(operation, refs)
         request, moves, tag = planned.request, planned.moves, planned.tag
         operation.moves = moves
@@ -209,7 +211,7 @@ class Session:
         operation.go(taken_over, planned.before_moving)
 
     def tell_github(self, moves: Mapping[str, Move], description: str) -> None:
-        """That the new commits were verified, where anybody is to be told; raises `Refused` where that fails."""
+        """Tell GitHub that the new commits were verified, if a target is configured. Raises `Refused` if that fails."""
         if self.settings.statuses is not None:
             commits = {name: move.new for name, move in moves.items() if move.moves}
             self.settings.statuses.give(commits, description, self.settings.repositories)
@@ -224,7 +226,7 @@ class Session:
         return moment.strftime(form)
 
     def _journal(self, folder: Path) -> Journal:
-        """A new one, whose id comes after all that are there, also where the clock was put back."""
+        """A new journal, with an id after all existing ones, even if the clock was put back."""
         while True:
             moment = now()
             newest = max(journals.ids(folder), default="")
@@ -236,7 +238,7 @@ class Session:
                 continue
 
     def nothing_half_finished(self) -> None:
-        """Raises `Refused` where an operation of this machine has not ended."""
+        """Raises `Refused` if an operation of this machine has not ended."""
         path = half_finished(self.settings.state)
         if path is None:
             return
@@ -249,9 +251,9 @@ class Session:
             journal.close()
 
     def lock_of_another(self, operation: Operation, refs: Mapping[str, Refs]) -> str | None:
-        """The object of the lock ref of an operation that has ended, None where there is no lock.
+        """The object of the lock ref of an operation that has ended; None if there is no lock.
 
-        Raises `Refused` where another operation is under way, by the lock or by the fence of any repository.
+        Raises `Refused` if another operation is under way, by the lock or by the fence of any repository.
         """
         home, mirrors = operation.home, operation.mirrors
         marks = {name: self.mark(mirrors[name], found) for name, found in refs.items()}
@@ -269,8 +271,7 @@ class Session:
         return held
 
     def mark(self, mirror: Mirror, refs: Refs) -> Mark | None:
-        """What the fence of a fetched repository says, None where there is none; raises `Refused` for one that no
-        operation wrote."""
+        """The fence of a fetched repository; None if it has none. Raises `Refused` for one that no operation wrote."""
         if not refs.fence:
             return None
         mark = Mark.of(mirror, refs.fence)
@@ -279,12 +280,14 @@ class Session:
         return mark
 
     def _has_ended(self, id_: str) -> bool:
-        """Whether it is an operation of this machine that came to its end: what is left of it at the remotes is old."""
+        """Whether the id belongs to an operation of this machine that has ended: what the remotes still hold of it is
+        old.
+        """
         path = journals.of(self.settings.state, id_)
         return path.exists() and journals.is_final(journals.read(path))
 
     def _message(self, operation: Operation, planned: Planned, approval: Approval) -> str:
-        """What a tag says, to people and, as JSON, to whoever rebuilds the log or plans the next operation."""
+        """The message of a tag: for people, and as JSON for rebuilding the log and for planning the next operation."""
         opened = operation.journal.events[0]
         document = {
             "id": operation.id,
@@ -307,7 +310,7 @@ class Session:
 def session(
     settings: Settings, say: Callable[[str], None], patience: Sequence[float] = PATIENCE_S
 ) -> Iterator[Session]:
-    """The lock of this machine; raises `Refused` where somebody else has it."""
+    """Hold the lock of this machine. Raises `Refused` if another process holds it."""
     actor = identity.identity()
     try:
         with lock.local(settings.state, actor) as running:
@@ -318,7 +321,7 @@ def session(
 
 
 def half_finished(state: Path) -> Path | None:
-    """The journal of an operation that came to no end; None where there is none."""
+    """The journal of an operation that has not ended; None if there is none."""
     for path in reversed(journals.paths(state)):
         try:
             lines = path.read_bytes().split(b"\n")[:-1]
@@ -335,7 +338,7 @@ def half_finished(state: Path) -> Path | None:
 
 @contextmanager
 def _folder(folder: Path | None) -> Iterator[Path]:
-    """Where a journal goes; without a folder, to one that is gone afterwards."""
+    """The folder of a journal; for a dry run a temporary one."""
     if folder is not None:
         yield folder
         return

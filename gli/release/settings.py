@@ -1,4 +1,4 @@
-"""What environments.toml says about releases: where the repositories are, and where operations keep what they need.
+"""What environments.toml says about releases: where the repositories are, and where operations keep their state.
 
 Read without models, so that a promotion starts at once. Source of truth: the comments at `[stg.git]` in
 environments.toml.
@@ -41,7 +41,7 @@ class Settings:
     """Where GitHub is told what was verified; None where it is not."""
 
     def claim(self) -> None:
-        """Note whose operations the state folder holds; raises `UsageError` where they are those of other remotes."""
+        """Note which remotes the state folder belongs to. Raises `UsageError` if it belongs to other remotes."""
         path = self.state / "remote"
         try:
             noted = path.read_text(encoding="utf-8").strip()
@@ -76,7 +76,7 @@ class Settings:
 
 
 def read(root: Path, name: str) -> Settings:
-    """What environments.toml says for an environment; raises `UsageError`."""
+    """The settings of an environment. Raises `UsageError`."""
     file = toml_tables.read_tables(root)
     table = repositories.git_table(root, file, name)
     known = repositories.listed(root, file, table)
@@ -92,7 +92,7 @@ def read(root: Path, name: str) -> Settings:
 
 
 def _statuses(github: Mapping[str, Any]) -> Statuses | None:
-    """Where GitHub is told what was verified, if somebody has set the token for it."""
+    """Where GitHub is told what was verified, if its token is set."""
     token, owner = os.environ.get(str(github.get("status_variable", "")), ""), github.get("owner")
     if token and not isinstance(owner, str):
         raise UsageError(f"{toml_tables.FILE}: a `github` table has no `owner`; write whose repositories they are")

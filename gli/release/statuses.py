@@ -1,8 +1,10 @@
-"""What GitHub is told of the commits that are about to become main: the commit status `gli/verdict`.
+"""The commit status `gli/verdict` that GitHub gets for the commits that are about to become main.
 
-They are parked by then, so GitHub knows them; a ruleset of main that requires the status lets their push through, and
-no other. Source of truth: GitHub's "Create a commit status" (REST API, repos/statuses), "Require status checks to pass
-before merging" (rulesets).
+They are parked by then, so GitHub knows them. A ruleset of main that requires the status accepts their push, and no
+other.
+
+Source of truth: GitHub's "Create a commit status" (REST API, repos/statuses), "Require status checks to pass before
+merging" (rulesets).
 """
 
 from __future__ import annotations
@@ -28,9 +30,8 @@ class Statuses:
     token: str
 
     def give(self, commits: Mapping[str, str], description: str, known: tuple[Repository, ...]) -> None:
-        """Write `success` on the commit of each repository; raises `Refused` with every reason why one has none.
-
-        Exit code 1 where GitHub refused, 3 where it can't be reached.
+        """Write `success` on the commit of each repository. Raises `Refused` with every failure. Exit code 1 if GitHub
+        refused, 3 if it can't be reached.
         """
         import httpx  # most operations tell GitHub nothing
 

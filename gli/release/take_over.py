@@ -1,8 +1,9 @@
-"""Taking over an operation that another machine began and can't end: its engineer is gone, or its disk.
+"""Take over an operation that another machine began and can't finish: its engineer or its disk is gone.
 
-A person confirms it, with what was found. Whether the other machine is at work is told by the remotes, not by a clock:
-two looks must see the same. The log repository's fence and lock are taken first, so the other machine can never finish;
-then every other fence. From then on each of its pushes is refused, and this machine takes back what had moved.
+A person confirms it, with the state that was found. The remotes, not a clock, tell whether the other machine is at
+work: two looks must see the same state. The fence and the lock of the log repository are taken first, so the other
+machine can never finish; then every other fence. From then on each push of the other machine is refused, and this
+machine takes back what had moved.
 """
 
 from __future__ import annotations
@@ -30,9 +31,9 @@ _ATTEMPTS = 5
 
 
 def take_over(session: Session, id_: str, *, approve: Approve, between_s: float = BETWEEN_LOOKS_S) -> Operation:
-    """Take the operation `id_` over and take back what it has moved; raises `Refused` at its end, as `--undo` does.
+    """Take the operation `id_` over and take back what it has moved. Raises `Refused` at its end, as `--undo` does.
 
-    Raises `Refused` where the operation is not known at the remotes, has ended, or is at work.
+    Raises `Refused` if the remotes do not know the operation, or if it has ended or is at work.
     """
     path = journal.of(session.settings.state, id_)
     if not journal.is_id(id_):
@@ -63,9 +64,9 @@ def take_over(session: Session, id_: str, *, approve: Approve, between_s: float 
 
 
 def go_on_adopting(operation: Operation) -> None:
-    """Take the fences of an operation that this machine has begun to take over; does nothing for any other.
+    """Take the fences of an operation that this machine has begun to take over; does nothing for any other operation.
 
-    Raises `Refused` where a repository can't be reached: the next `gli promote --undo` goes on.
+    Raises `Refused` if a repository can't be reached: the next `gli promote --undo` goes on.
     """
     events = operation.journal.events
     adopting = (journal.last(events, "parking") or {}).get("adopting")
@@ -99,7 +100,7 @@ def _state(mark: Mark | None, id_: str) -> str:
 
 
 def _adopted(session: Session, id_: str, theirs: Mapping[str, Mark]) -> Operation:
-    """The operation as this machine's own, with what had moved taken back; always raises `Refused`."""
+    """Make the operation this machine's own, and take back what had moved. Always raises `Refused`."""
     opened = next((dict(mark.opened) for mark in theirs.values()), {"kind": "operation", "branch": LIVE})
     tag = next((mark.tag for mark in theirs.values() if mark.tag), None)
     made = Journal.create(journal.folder(session.settings.state), id_, session.actor)
@@ -141,7 +142,9 @@ def _fences(operation: Operation, opened: Mapping[str, object], tag: str) -> dic
 
 
 def _take(operation: Operation, mirror: Mirror) -> str:
-    """The fence of one repository taken, as far as its operation had come there; the object of the operation's tag."""
+    """Take the fence of one repository, in the state that the operation had reached there. Returns the object of the
+    operation's tag.
+    """
     ours, tag = operation.fences[mirror.name], f"refs/tags/{operation.tag}"
     for attempt in range(_ATTEMPTS):
         remote = ls_remote(mirror.repository, [FENCE, LOCK, tag])
@@ -153,7 +156,7 @@ def _take(operation: Operation, mirror: Mirror) -> str:
             specs[LOCK] = (operation.lock, remote.get(LOCK, ""))
         try:
             mirror.push(specs)
-        except GitFailed as e:  # the other machine was quicker in this repository: look again
+        except GitFailed as e:  # the other machine was faster in this repository: look again
             if not is_lasting(e) or attempt == _ATTEMPTS - 1:
                 raise
         else:
