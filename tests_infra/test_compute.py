@@ -42,7 +42,9 @@ def test_ecs_running_count(ecs_service: EcsService) -> None:
 
 
 def test_ecs_rollout_completed(ecs_service: EcsService) -> None:
-    """The PRIMARY deployment finished; a count that fits can hold while it is still in progress, or a newer one is."""
+    """The PRIMARY deployment finished. The right number of tasks can run while it, or a newer one, is still in
+    progress.
+    """
     primary = ecs_service.primary
     expected = phrase("the rollout of {} COMPLETED", ecs_service.name)
     if primary.rollout not in ("COMPLETED", "IN_PROGRESS", "FAILED"):
@@ -57,14 +59,16 @@ def test_ecs_rollout_completed(ecs_service: EcsService) -> None:
 
 
 def test_ecs_single_deployment(ecs_service: EcsService) -> None:
-    """No old deployment still carries traffic."""
+    """No old deployment still serves traffic."""
     serving = [d for d in ecs_service.deployments if d.serves]
     seen = [phrase("{} {} ({} running)", d.status, d.task_definition.rpartition("/")[2], d.running) for d in serving]
     assert len(serving) == 1, saw(listed(seen), expected=phrase("one deployment of {}", ecs_service.name))
 
 
 def test_ecs_expected_image(running_image: RunningImage) -> None:
-    """The PRIMARY deployment runs the build of the branch's head; a rolled-back service is stable, on the OLD one."""
+    """The PRIMARY deployment runs the build of the branch's head. A service after a rollback is stable, but on the OLD
+    build.
+    """
     assert running_image.tag == running_image.expected_tag, saw(
         running_image.image, expected=phrase("an image tagged {}", running_image.expected_tag)
     )
@@ -144,7 +148,7 @@ def test_alb_http_redirect(balancer: Balancer) -> None:
 
 
 def test_alb_host_routing(routes: Mapping[str, Rule], ecs_service: EcsService, target: Service) -> None:
-    """The rule that takes the host's requests forwards them to groups that serve its service, and to no other."""
+    """The rule for the host's requests forwards them to groups that serve its service, and to no other group."""
     rule = routes.get(target.name)
     forwarded = set(rule.groups) if rule else set()
     wanted = set(ecs_service.serving_groups)
@@ -177,7 +181,9 @@ def test_alb_targets_healthy(target_health: TargetGroupHealth, ecs_service: EcsS
 def test_alb_health_check_config(
     health_checks: Mapping[str, HealthCheck], ecs_service: EcsService, target: Service
 ) -> None:
-    """The load balancer asks the service's own health path, wants success, and is done before ECS loses patience."""
+    """The load balancer asks the service's own health path, wants success, and decides before ECS gives
+    up on the task.
+    """
     checks = [health_checks[arn] for arn in ecs_service.serving_groups if arn in health_checks]
     assert checks, saw(phrase("no target group"), expected=phrase("{} behind one", ecs_service.name))
     for check in checks:

@@ -27,7 +27,7 @@ RETIRED_AUTHORITY = "rds-ca-2019"  # it ended in August 2024
 
 
 def test_db_instance_available(database_instance: DatabaseInstance) -> None:
-    """The database instance is there and serves."""
+    """The database instance exists and serves."""
     status, name = database_instance.status, database_instance.id
     if status not in rds.SERVING | rds.NOT_SERVING:
         raise unknown("error", phrase("{} is {}, a state not known here", name, status))
@@ -62,7 +62,7 @@ def test_db_backup_pitr(database_instance: DatabaseInstance, target: Database) -
 
 
 def test_db_predeploy_snapshot(newest_snapshot: Snapshot) -> None:
-    """There is a snapshot to go back to, no older than a day."""
+    """There is a snapshot to restore, no older than a day."""
     assert newest_snapshot.id is not None, saw(
         phrase("none"), expected=phrase("a snapshot of {}", newest_snapshot.database)
     )
@@ -121,7 +121,7 @@ def test_db_replication_lag(database_instance: DatabaseInstance, metrics: Metric
 def test_db_pending_changes(
     database_instance: DatabaseInstance, maintenance: Sequence[Maintenance], target: Database
 ) -> None:
-    """Nothing is about to restart the database by itself: no change that waits, no maintenance within a day."""
+    """Nothing will restart the database by itself: no pending change, no maintenance within a day."""
     waiting = [*(phrase("{} pending", setting) for setting in database_instance.pending), *database_instance.unapplied]
     waiting += [
         phrase("{} at {}", m.action, rfc3339(m.at))
@@ -134,7 +134,9 @@ def test_db_pending_changes(
 
 
 def test_db_ca_valid(database_instance: DatabaseInstance) -> None:
-    """The server's certificate outlives the next two months: clients that verify it lose the database when it ends."""
+    """The server's certificate is valid for at least two more months: clients that verify it lose the database when it
+    ends.
+    """
     name, left = database_instance.id, database_instance.certificate_days_left
     assert database_instance.authority != RETIRED_AUTHORITY, saw(
         RETIRED_AUTHORITY, expected=phrase("a certificate authority of {} that has not ended", name)
@@ -148,7 +150,7 @@ def test_db_ca_valid(database_instance: DatabaseInstance) -> None:
 
 
 def test_redis_available(replication_group: ReplicationGroup) -> None:
-    """The cache is there and serves."""
+    """The cache exists and serves."""
     status, name = replication_group.status, replication_group.id
     if status not in elasticache.SERVING | elasticache.NOT_SERVING:
         raise unknown("error", phrase("{} is {}, a state not known here", name, status))
@@ -156,7 +158,7 @@ def test_redis_available(replication_group: ReplicationGroup) -> None:
 
 
 def test_redis_encryption_auth(replication_group: ReplicationGroup) -> None:
-    """The cache encrypts what it sends and stores, and lets nobody in without a password."""
+    """The cache encrypts data in transit and at rest, and demands a password."""
     wanted = {
         phrase("encryption in transit"): replication_group.encrypted_in_transit,
         phrase("encryption at rest"): replication_group.encrypted_at_rest,
@@ -169,9 +171,8 @@ def test_redis_encryption_auth(replication_group: ReplicationGroup) -> None:
 
 
 def test_redis_evictions(replication_group: ReplicationGroup, metrics: Metrics) -> None:
-    """No node of the cache throws keys out for want of memory, or is busy all the time.
-
-    AWS scales a serverless cache by itself.
+    """No node of the cache evicts keys for lack of memory, or is busy all the time. AWS scales a serverless cache by
+    itself.
     """
     nodes = replication_group.members
     assert nodes or replication_group.serverless, saw(
@@ -186,7 +187,9 @@ def test_redis_evictions(replication_group: ReplicationGroup, metrics: Metrics) 
 
 
 def test_redis_failover(replication_group: ReplicationGroup, environment: Environment) -> None:
-    """A replica takes over by itself where there is one; in production there is, in another zone, and snapshots too."""
+    """A replica takes over by itself if there is one. In production there is one, in another zone, and there are
+    snapshots.
+    """
     group = replication_group
     wanted = {
         phrase("automatic failover"): group.failover == "enabled"
@@ -201,7 +204,7 @@ def test_redis_failover(replication_group: ReplicationGroup, environment: Enviro
 
 
 def test_mq_broker_running(amazon_mq: AmazonMq, target: Broker) -> None:
-    """Amazon MQ runs the broker and asks for nothing."""
+    """Amazon MQ runs the broker and requires no action."""
     assert amazon_mq.state == "RUNNING", saw(
         amazon_mq.state, expected=phrase("the broker {} RUNNING", target.amazon_mq)
     )

@@ -17,7 +17,7 @@ LONGEST_ERROR_S = 10
 
 
 def test_dns_alias_target(zone: Zone, alias_targets: Mapping[str, str | None], target: str) -> None:
-    """The host's records are aliases of this environment's load balancer or distribution as it is now, all of them."""
+    """All records of the host are aliases of this environment's present load balancer or distribution."""
     wanted, found = alias_targets.get(target), zone.targets(target)
     assert wanted is not None, saw(
         phrase("no load balancer or distribution"), expected=phrase("something that serves {}", target)
@@ -29,7 +29,9 @@ def test_dns_alias_target(zone: Zone, alias_targets: Mapping[str, str | None], t
 
 
 def test_dns_env_not_crossed(zone: Zone, alias_targets: Mapping[str, str | None], environment: Environment) -> None:
-    """No host of another environment shares a target with this one's, and no host of this one points elsewhere."""
+    """No host of another environment shares a target with this one, and no host of this environment
+    points elsewhere.
+    """
     own = {t: host for host, t in alias_targets.items() if t}
     names = {*zone.aliases, *zone.values}
     foreign = {points_at: name for name in sorted(names - {*environment.hosts}) for points_at in zone.targets(name)}
@@ -46,7 +48,7 @@ def test_dns_env_not_crossed(zone: Zone, alias_targets: Mapping[str, str | None]
 
 
 def test_acm_certificate_valid(certificates: Sequence[AcmCertificate]) -> None:
-    """Every certificate that the edge uses is issued, renews itself and lasts for 30 days more."""
+    """Every certificate that the edge uses is issued, renews itself and is valid for 30 more days."""
     assert certificates, saw(
         phrase("none"), expected=phrase("a certificate on the load balancer and on each distribution")
     )
@@ -61,7 +63,7 @@ def test_acm_certificate_valid(certificates: Sequence[AcmCertificate]) -> None:
 
 
 def test_acm_validation_record(certificates: Sequence[AcmCertificate], zone: Zone) -> None:
-    """The records that ACM renews by are still in the zone: without them a certificate ends where nobody looks."""
+    """The records that ACM needs for renewal are still in the zone: without them a certificate ends unnoticed."""
     wanted = {name: value for each in certificates for name, value in each.validation.items() if _within(name, zone)}
     found = {name: zone.values.get(name, ()) for name in wanted}
     lost = [phrase("{} as {}", name, listed(found[name])) for name in wanted if wanted[name] not in found[name]]
@@ -100,7 +102,7 @@ def test_cdn_origin_oac(distribution: Distribution, environment: Environment, ta
 
 
 def test_cdn_error_mapping(distribution: Distribution) -> None:
-    """Routes lead to the page, by a function or by mapping 403 and 404, and an error is forgotten within seconds."""
+    """Routes lead to the page, by a function or by mapping 403 and 404, and errors are cached for seconds only."""
     to_the_page = {e.status for e in distribution.errors if (e.page, e.shown_as) == ("/index.html", 200)}
     assert distribution.rewrites or {403, 404} <= to_the_page, saw(
         listed(phrase("{} mapped", status) for status in sorted(to_the_page)),
@@ -115,7 +117,7 @@ def test_cdn_error_mapping(distribution: Distribution) -> None:
 
 
 def test_cdn_invalidation_complete(invalidations: Invalidations, index_object: IndexObject) -> None:
-    """The deploy told CloudFront to forget the page after uploading it, and every edge has done so."""
+    """After the upload the deploy told CloudFront to forget the page, and every edge has done so."""
     which = invalidations.distribution
     assert not invalidations.running, saw(
         phrase("{} in progress", listed(invalidations.running)),
@@ -147,7 +149,7 @@ def test_cdn_aliases_and_cert(
 
 
 def test_cdn_viewer_https(distribution: Distribution, target: Frontend) -> None:
-    """The distribution serves no viewer in the clear, and compresses what it serves, whatever the path."""
+    """The distribution serves every path over HTTPS only, and compresses what it serves."""
     plain = [
         phrase("{} for {}", each.viewers, each.path)
         for each in distribution.behaviors

@@ -21,20 +21,20 @@ SENSITIVE_PORTS = (
 
 
 def test_sg_db_ingress(security_groups: SecurityGroups, database_instance: DatabaseInstance, target: Database) -> None:
-    """The database's port takes the groups that the environment names, and nobody else."""
+    """Only the groups that the environment names can reach the database's port."""
     groups = [security_groups.with_id(i) for i in database_instance.security_groups]
     _only_from(groups, database_instance.port or 5432, target.ingress_from)
 
 
 def test_sg_redis_ingress(security_groups: SecurityGroups, cache_groups: Sequence[str], target: Cache) -> None:
-    """The cache's port takes the groups that the environment names, and nobody else, whatever group is attached."""
+    """Only the groups that the environment names can reach the cache's port, whatever groups are attached."""
     groups = [security_groups.with_id(i) for i in cache_groups]
     _attached(groups, target.security_group)
     _only_from(groups, 6379, target.ingress_from)
 
 
 def test_sg_mq_ingress(security_groups: SecurityGroups, broker_groups: Sequence[str] | None, target: Broker) -> None:
-    """The broker's port takes the groups that the environment names, and nobody else; nor does its console."""
+    """Only the groups that the environment names can reach the broker's port and its console."""
     name = str(target.security_group)
     if broker_groups is None:  # GLI runs RabbitMQ itself: only environments.toml names its group
         groups = [security_groups.named(name)]
@@ -52,9 +52,8 @@ def test_sg_mq_ingress(security_groups: SecurityGroups, broker_groups: Sequence[
 
 
 def test_sg_no_world_ports(security_groups: SecurityGroups, prefix_lists: Mapping[str, Sequence[str]]) -> None:
-    """Nothing sensitive is open to everybody: shells, databases, brokers, containers and what runs them.
-
-    Nor to a prefix list that holds everybody, or of which nobody says what it holds.
+    """No sensitive port is open to everybody: shells, databases, brokers, containers and what runs them. Nor is one
+    open to a prefix list that contains everybody or can't be read.
     """
     open_ports = [
         phrase("{} takes {}", group.name, opening)
@@ -71,7 +70,7 @@ def test_sg_alb_ingress(
     target: LoadBalancer,
     prefix_lists: Mapping[str, Sequence[str]],
 ) -> None:
-    """The load balancer takes its public ports, and no other; its test port takes named sources, not the world."""
+    """The load balancer accepts its public ports and no others; its test port accepts named sources, not the world."""
     openings = [o for i in balancer.security_groups for o in security_groups.with_id(i).openings]
     allowed, listening = set(target.ports_open_to_the_world), {x.port for x in balancer.listeners}
     closed = sorted(port for port in allowed if not any(o.reaches(port) for o in openings))
@@ -83,7 +82,7 @@ def test_sg_alb_ingress(
 
 
 def test_sg_tasks_ingress_alb_only(task_ingress: TaskIngress, target: Service) -> None:
-    """The containers' port takes the load balancer's security group, and nobody else."""
+    """The containers' port accepts the load balancer's security group, and nobody else."""
     groups = listed(task_ingress.groups) or target.name
     strangers = [o for o in task_ingress.openings if o.source_id not in task_ingress.balancer_groups]
     expected = phrase("{} to take only the load balancer's security group on {}", groups, task_ingress.port)
@@ -92,7 +91,7 @@ def test_sg_tasks_ingress_alb_only(task_ingress: TaskIngress, target: Service) -
 
 
 def test_net_private_subnets(network_subnets: Subnets, target: Database) -> None:
-    """No route leads from the internet to the data tier, and a rolling deploy finds addresses for its new tasks."""
+    """No route leads from the internet to the data tier, and a rolling deploy has addresses for its new tasks."""
     public = [phrase("{} with a route to {}", s.id, s.gateway) for s in network_subnets.database if s.gateway]
     assert network_subnets.database, saw(phrase("none"), expected=phrase("subnets of {}", target.instance))
     assert not public, saw(listed(public), expected=phrase("{} in private subnets", target.instance))

@@ -53,7 +53,7 @@ def test_wf_builds_what_was_pushed(workflow: Workflow, target: Repository) -> No
 
 
 def test_wf_guards(workflow: Workflow, target: Repository) -> None:
-    """Deploys of a branch follow each other whole, take a role instead of stored keys, and wait for the new tasks."""
+    """Deploys of a branch run one after another, use a role instead of stored keys, and wait for the new tasks."""
     wanted = {
         phrase("a concurrency group that cuts no deploy off"): workflow.serial,
         "id-token: write": workflow.assumes_role,

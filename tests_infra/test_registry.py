@@ -24,7 +24,7 @@ def test_ecr_image_exists(registry_image: RegistryImage) -> None:
 def test_ecr_repo_settings(
     registry_repositories: Mapping[str, RegistryRepository], registry_image: RegistryImage, target: Service
 ) -> None:
-    """A tag stands for one image for ever, each image is scanned, and those of the last releases are kept."""
+    """A tag always means the same image, each image is scanned, and the images of the last releases are kept."""
     repository = registry_repositories[str(target.image)]
     assert repository.exists, saw(phrase("none"), expected=phrase("the repository {} in ECR", repository.name))
     assert str(repository.mutability).startswith("IMMUTABLE"), saw(
@@ -40,7 +40,7 @@ def test_ecr_repo_settings(
 
 
 def test_ecr_scan(image_scan: Scan, environment: Environment) -> None:
-    """The scan of the image to ship is done, and found no more than is allowed."""
+    """The scan of the image to ship is complete, and found no more than the environment allows."""
     image, status = phrase("{}:{}", image_scan.repository, image_scan.tag[:12]), image_scan.status
     if status not in (*_SCANNED, *_NOT_SCANNED):
         raise unknown("too-little-data", phrase("the scan of {} is {}: what it finds is not known yet", image, status))

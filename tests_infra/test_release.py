@@ -18,7 +18,9 @@ def test_git_remote_branches(heads: Heads) -> None:
 
 
 def test_git_main_in_stg(history: History) -> None:
-    """A merge of the two branches is what staging tested: production has nothing, a hotfix say, that staging lacks."""
+    """Merging the two branches gives what staging tested: production has no commit, such as a hotfix, that staging
+    lacks.
+    """
     gap = history.gap(STAGED)
     assert not gap.lost, saw(
         phrase("{} commits only on {}, the newest {}", gap.commits, LIVE, gap.newest),
@@ -36,7 +38,7 @@ def test_git_merge_clean(history: History) -> None:
 
 
 def test_git_stg_in_dev(history: History) -> None:
-    """Nothing was fixed on the staged branch alone: the next release, which starts from dev, would lose it."""
+    """Nothing was fixed on the staged branch alone: the next release starts from dev and would lose it."""
     gap = history.gap(DEVELOPED, of=STAGED)
     assert not gap.lost, saw(
         phrase("{} commits only on {}, the newest {}", gap.commits, STAGED, gap.newest),
@@ -53,7 +55,7 @@ def test_git_release_diff(difference: Difference) -> None:
 
 
 def test_git_tested_sha(evidence: Evidence) -> None:
-    """What would be merged is what runs: every service and page built from the repository is its branch's head."""
+    """The commits to be merged are the ones that run: each service and page was built from the head of its branch."""
     others = {name: seen for name, seen in evidence.running.items() if seen != (evidence.head,)}
     assert not others, saw(
         listed(phrase("{} at {}", name, listed(seen)) for name, seen in sorted(others.items())),
@@ -110,7 +112,7 @@ def test_git_hotfix_backmerge(history: History, environment: Environment) -> Non
 
 
 def test_db_migration_review(history: History) -> None:
-    """No migration about to ship takes away or renames what the running code uses, lacks a way back, or forks."""
+    """No migration to be shipped removes or renames what the running code uses, lacks a way back, or forks."""
     assert not history.findings, saw(
         listed(history.findings), expected=phrase("migrations that the running code survives")
     )

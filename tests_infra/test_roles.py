@@ -16,7 +16,9 @@ _ASKED = frozenset(iam_action(service, operation) for service, all_ in AWS_READS
 
 
 def test_iam_execution_role(execution_role: ExecutionRole) -> None:
-    """ECS may take the execution role, and with it pull the image, write the log and read every secret referred to."""
+    """ECS may use the execution role, and the role may pull the image, write the log and read every
+    referenced secret.
+    """
     role = execution_role.role
     assert role is not None, saw(phrase("none"), expected=phrase("an execution role for {}", execution_role.definition))
     assert role.exists, saw(
@@ -30,7 +32,7 @@ def test_iam_execution_role(execution_role: ExecutionRole) -> None:
 
 
 def test_iam_task_role_least(task_role: Role | None) -> None:
-    """The service's own role exists and is no administrator's: no wildcard action on every resource."""
+    """The service has its own role, which is not an administrator's: no wildcard action on every resource."""
     assert task_role is not None, saw(phrase("none"), expected=phrase("a task role"))
     assert task_role.exists, saw(phrase("no such role"), expected=phrase("the task role {}", task_role.name))
     assert not task_role.administrative, saw(
@@ -40,10 +42,10 @@ def test_iam_task_role_least(task_role: Role | None) -> None:
 
 
 def test_suite_role_readonly(iam_roles: Roles, environment: Environment) -> None:
-    """The role of this run may look, and read the environment's secrets, and nothing else: stolen keys do no harm.
-
-    To look is what `gli iam-policy` prints, and whatever is called Get, List, Describe or Head; AWS's ReadOnlyAccess,
-    ViewOnlyAccess and SecurityAudit count too. `NAME-*` is more than the secret NAME: it takes in what NAME begins.
+    """The role of this run may only read, and may read only this environment's secrets: stolen keys do no harm. Reading
+    means what `gli iam-policy` prints, and every action called Get, List, Describe or Head; AWS's ReadOnlyAccess,
+    ViewOnlyAccess and SecurityAudit count too. `NAME-*` allows more than the secret NAME: every secret whose name
+    begins so.
     """
     own = iam_roles.own
     if own is None:

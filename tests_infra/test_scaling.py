@@ -11,7 +11,7 @@ from gli.observe.aws.ecs_services import EcsService
 def test_scaling_registered(
     scalable_targets: Mapping[str, ScalableTarget], ecs_service: EcsService, target: Service
 ) -> None:
-    """The service scales between bounds that leave room, holds to them now, and nobody switched it off."""
+    """The service scales between bounds with room, stays within them now, and scaling is not suspended."""
     assert target.ecs is not None
     bounds, least = scalable_targets[target.name], target.ecs.minimum_tasks
     assert bounds.registered, saw(phrase("none"), expected=phrase("a scalable target for {}", bounds.service))
@@ -30,7 +30,7 @@ def test_scaling_registered(
 def test_scaling_not_maxed(
     scalable_targets: Mapping[str, ScalableTarget], ecs_service: EcsService, target: Service
 ) -> None:
-    """The service can still grow: at its upper bound more load has nowhere to go."""
+    """The service can still grow: at its upper bound it can't take more load."""
     bounds = scalable_targets[target.name]
     assert bounds.registered and ecs_service.desired < bounds.maximum, saw(
         phrase("{} of at most {} tasks", ecs_service.desired, bounds.maximum)
@@ -41,7 +41,7 @@ def test_scaling_not_maxed(
 
 
 def test_scaling_policies(scaling_policies: Mapping[str, Sequence[ScalingPolicy]], target: Service) -> None:
-    """The service grows with its load, and the alarms that make it are there."""
+    """The service grows with its load, and the alarms that start the growth exist."""
     assert target.ecs is not None
     policies, service = scaling_policies[target.name], target.ecs.service
     followed = [phrase("{} by {}", p.name, listed(p.metrics)) for p in policies]

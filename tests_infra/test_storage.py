@@ -10,7 +10,7 @@ from gli.observe.release.git_refs import Release
 
 
 def test_s3_bucket_exists(bucket: Bucket, environment: Environment) -> None:
-    """The bucket exists, is ours and stands in the environment's region."""
+    """The bucket exists, belongs to us and is in the environment's region."""
     assert environment.aws is not None
     assert bucket.exists, saw(phrase("none"), expected=phrase("the bucket {}", bucket.name))
     assert bucket.region in (None, environment.aws.region), saw(bucket.region, expected=environment.aws.region)
@@ -19,7 +19,7 @@ def test_s3_bucket_exists(bucket: Bucket, environment: Environment) -> None:
 def test_s3_index_object(
     index_object: IndexObject, landing: HttpExchange, index: Index, release: Release, target: Frontend
 ) -> None:
-    """The deploy uploaded its page as HTML. Where viewers get just this object, it is the page of the branch's head."""
+    """The deploy uploaded its page as HTML. If viewers get this very object, it is the page of the branch's head."""
     name = f"{target.bucket}/index.html"
     assert index_object.exists, saw(phrase("none"), expected=name)
     kind = index_object.content_type.partition(";")[0].strip()
@@ -40,7 +40,7 @@ def test_s3_public_access_block(public_access_block: PublicAccessBlock, target: 
 
 
 def test_s3_policy_oac_only(bucket_policy: BucketPolicy, distribution: Distribution, target: Frontend) -> None:
-    """The bucket's policy lets its own distribution read and list objects, and nobody else do anything."""
+    """The bucket's policy lets its own distribution read and list objects, and allows nobody else anything."""
     expected = phrase("only cloudfront.amazonaws.com, s3:GetObject, for {}", distribution.id)
     assert bucket_policy.exists, saw(phrase("no policy on {}", target.bucket), expected=expected)
     assert any("s3:GetObject" in g.actions for g in bucket_policy.grants), saw(

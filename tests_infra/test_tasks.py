@@ -21,7 +21,7 @@ _UNDONE = (
 
 
 def test_ecs_no_rollback(service_deployment: ServiceDeployment) -> None:
-    """The newest deploy was not undone or stopped, by the circuit breaker, an alarm or a person."""
+    """The newest deploy was not rolled back or stopped by the circuit breaker, an alarm or a person."""
     status = service_deployment.status
     if status not in (*_NOT_UNDONE, *_UNDONE):
         raise unknown(
@@ -35,7 +35,7 @@ def test_ecs_no_rollback(service_deployment: ServiceDeployment) -> None:
 
 
 def test_ecs_task_digest(service_tasks: ServiceTasks, registry_image: RegistryImage, target: Service) -> None:
-    """Every task that has started runs the very image that the registry has under the commit: a tag may move."""
+    """Every started task runs exactly the image that the registry has under the commit: a tag may move."""
     assert target.ecs is not None
     started = [t for t in service_tasks.running if not t.starting]
     expected = phrase(
@@ -62,7 +62,7 @@ def test_ecs_stopped_task_reasons(dead_tasks: Sequence[Task], target: Service) -
 
 
 def test_ecs_placement_events(ecs_service: EcsService) -> None:
-    """ECS finds a place for the service's tasks and keeps them: no trouble since the newest deploy, or for an hour."""
+    """ECS can place the service's tasks and keeps them: no trouble since the newest deploy, or for an hour."""
     trouble = [e.message for e in ecs_service.events if _TROUBLE.search(e.message)]
     assert not trouble, saw(
         listed(dict.fromkeys(trouble), most=2), expected=phrase("events of {} without trouble", ecs_service.name)
@@ -78,7 +78,7 @@ def test_ecs_task_health(service_tasks: ServiceTasks) -> None:
 
 
 def test_ecs_az_spread(service_tasks: ServiceTasks) -> None:
-    """Two tasks or more stand in two zones at least: one zone may go. A single task is another check's."""
+    """Two or more tasks stand in at least two zones: one zone may fail. Another check covers a single task."""
     started = [t for t in service_tasks.running if not t.starting]
     zones = {t.zone for t in started}
     if None in zones:
@@ -90,7 +90,7 @@ def test_ecs_az_spread(service_tasks: ServiceTasks) -> None:
 
 
 def test_ecs_cpu_mem_headroom(utilisation: Utilisation, environment: Environment) -> None:
-    """The service's tasks are not saturated: room is left for the next wave, and for a deploy."""
+    """The service's tasks are not saturated: they have room for more load, and for a deploy."""
     assert environment.metrics is not None
     most_cpu, most_memory = environment.metrics.most_cpu_percent, environment.metrics.most_memory_percent
     assert utilisation.cpu <= most_cpu and utilisation.memory <= most_memory, saw(
@@ -102,7 +102,7 @@ def test_ecs_cpu_mem_headroom(utilisation: Utilisation, environment: Environment
 
 
 def test_secret_rotation_state(secret_use: SecretUse) -> None:
-    """A secret that rotates did so in time, and no task still works with the value from before."""
+    """A rotating secret rotated in time, and no task still works with the old value."""
     due = rfc3339(secret_use.rotates_next) if secret_use.rotates_next else phrase("never")
     assert not secret_use.overdue, saw(
         phrase("a rotation due {}", due), expected=phrase("{} to rotate when it is due", secret_use.id)

@@ -22,7 +22,7 @@ def test_logs_groups_exist(log_groups: Mapping[str, LogGroup], target: str) -> N
 
 
 def test_logs_retention(log_groups: Mapping[str, LogGroup], target: str, environment: Environment) -> None:
-    """Events are kept long enough to look into an incident, and not for ever."""
+    """Events are kept long enough to investigate an incident, and not for ever."""
     assert environment.logs is not None
     days, least = log_groups[target].retention_days, environment.logs.minimum_retention_days
     assert days is not None, saw(
@@ -59,7 +59,7 @@ def test_logs_error_scan(log_errors: LogErrors) -> None:
 
 
 def test_metric_5xx_rate(error_rate: Comparison) -> None:
-    """Requests end no more often in a server error than before the deploy, and seldom at all."""
+    """The share of server errors is low, and not higher than before the deploy."""
     most = MOST_ERRORS
     if error_rate.before is not None:
         most = min(most, MOST_ERRORS_GROW * error_rate.before + ERRORS_AT_REST)
@@ -70,7 +70,7 @@ def test_metric_5xx_rate(error_rate: Comparison) -> None:
 
 
 def test_metric_p95_latency(latency: Comparison) -> None:
-    """Answers are not slower than before the deploy, and fast at all: the p95 of the slowest five minutes."""
+    """Answers are fast, and not slower than before the deploy: the p95 of the slowest five minutes."""
     most = SLOWEST_S
     if latency.before is not None:
         most = min(most, max(SLOWEST_GROWS * latency.before, NEVER_SLOW_S))
@@ -81,7 +81,7 @@ def test_metric_p95_latency(latency: Comparison) -> None:
 
 
 def test_metric_traffic_volume(traffic: Traffic) -> None:
-    """Users still come: a break of DNS, the CDN or the frontend shows as silence, and silence has no errors."""
+    """Users still come: if DNS, the CDN or the frontend breaks, requests stop, and no error is counted."""
     least = LEAST_OF_THE_USUAL * traffic.usual
     assert traffic.requests >= least, saw(
         phrase("{:.0f} requests since {:%H:%M} UTC", traffic.requests, traffic.since),
@@ -90,7 +90,7 @@ def test_metric_traffic_volume(traffic: Traffic) -> None:
 
 
 def test_alarms_exist(alarms: Sequence[Alarm], target: Alarms, dead_dimensions: Sequence[str]) -> None:
-    """Every metric that must be watched has an alarm, on resources that live."""
+    """Every metric that must be watched has an alarm, on existing resources."""
     missing = sorted(set(target.metrics) - {metric for a in alarms for metric in a.metrics})
     assert not missing, saw(
         phrase("no alarm on {}", listed(missing)), expected=phrase("an alarm of {}* on each metric", target.prefix)
@@ -105,7 +105,7 @@ def test_alarms_exist(alarms: Sequence[Alarm], target: Alarms, dead_dimensions: 
 
 
 def test_alarms_quiet(alarms: Sequence[Alarm]) -> None:
-    """Nothing is in alarm now, of what is watched at all; an alarm that only scales a service is not looked at."""
+    """No alarm is active now, among all watched metrics; alarms that only scale a service do not count."""
     assert alarms, saw(phrase("no alarm"), expected=phrase("alarms that could ring"))
     loud = [
         phrase("{}: {}", a.name, a.reason)
@@ -116,9 +116,8 @@ def test_alarms_quiet(alarms: Sequence[Alarm]) -> None:
 
 
 def test_alarms_actions(alarms: Sequence[Alarm], topics: Mapping[str, Topic]) -> None:
-    """Every metric alarm is switched on and notifies a topic that exists, itself or through a composite alarm.
-
-    An alarm that only scales a service need not tell anybody.
+    """Every metric alarm is switched on and notifies an existing topic, itself or through a composite alarm. An alarm
+    that only scales a service need not notify anybody.
     """
     arns = {t.arn for t in topics.values() if t.arn}
     told = {w for a in alarms if a.composite and a.enabled and arns & set(a.actions) for w in a.watched}
@@ -134,7 +133,7 @@ def test_alarms_actions(alarms: Sequence[Alarm], topics: Mapping[str, Topic]) ->
 
 
 def test_sns_subscribed(topics: Mapping[str, Topic], target: str) -> None:
-    """The topic reaches people by mail and a chat by HTTPS or a function, and nobody still has to confirm."""
+    """The topic reaches people by e-mail and a chat by HTTPS or a function, and no subscription is pending."""
     topic = topics[target]
     assert topic.arn is not None, saw(phrase("none"), expected=phrase("the topic {}", target))
     assert not topic.pending, saw(

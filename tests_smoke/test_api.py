@@ -35,7 +35,7 @@ def test_api_health(landing: HttpExchange) -> None:
 
 
 def test_api_deep_health(deep_health: HttpExchange) -> None:
-    """The API itself reaches its database and its cache. (Its broker may be late: that has checks of its own.)"""
+    """The API itself reaches its database and its cache. Its broker may be late: other checks cover the broker."""
     document = deep_health.document
     parts = document if isinstance(document, dict) else {}
     needed = {part: parts.get(part, phrase("not mentioned")) for part in ("database", "cache")}
@@ -63,7 +63,7 @@ def test_api_endpoints_contract(contract_answers: Sequence[HttpExchange], target
 
 
 def test_api_auth_enforced(anonymous_answer: HttpExchange) -> None:
-    """A protected endpoint refuses an anonymous call, and does not break on it."""
+    """A protected endpoint refuses an anonymous call, without a server error."""
     assert anonymous_answer.status in (401, 403), saw(
         anonymous_answer.seen, expected=phrase("401 or 403 from {} without a token", anonymous_answer.url)
     )
@@ -77,7 +77,9 @@ def test_http_debug_off(error_page: HttpExchange) -> None:
 
 
 def test_http_cookie_flags(cookie_answer: HttpExchange, environment: Environment, target: Service) -> None:
-    """Cookies travel over HTTPS only, hide from scripts, stay on this site and never reach the other environment."""
+    """Cookies travel over HTTPS only, are hidden from scripts, stay on this site and never reach the
+    other environment.
+    """
     cookies = [c for c in cookie_answer.cookies if not _OF_THE_BALANCER.fullmatch(c.name)]
     assert target.cookies is not None and cookies, saw(
         phrase("{} without a cookie", cookie_answer.seen), expected=phrase("cookies from {}", cookie_answer.url)
@@ -94,7 +96,7 @@ def test_http_cookie_flags(cookie_answer: HttpExchange, environment: Environment
 
 
 def test_http_no_5xx_burst(burst: Burst, target: Service) -> None:
-    """No single bad task hides behind the load balancer."""
+    """No bad task hides behind the load balancer."""
     seen = [phrase("{} times {}", n, failure) for failure, n in burst.failures]
     assert not seen, saw(
         listed(seen),
@@ -103,7 +105,7 @@ def test_http_no_5xx_burst(burst: Burst, target: Service) -> None:
 
 
 def test_http_hsts(landing: HttpExchange, target: Service | Frontend) -> None:
-    """Every page and API answer tells browsers to use HTTPS only, for half a year at least (RFC 6797)."""
+    """Every page and API answer tells browsers to use HTTPS only, for at least half a year (RFC 6797)."""
     header = landing.headers.get("strict-transport-security", "")
     age = hsts_age(header)
     assert age is not None and age >= LEAST_HSTS_S, saw(
@@ -113,7 +115,9 @@ def test_http_hsts(landing: HttpExchange, target: Service | Frontend) -> None:
 
 
 def test_http_security_headers(landing: HttpExchange, environment: Environment, target: Service | Frontend) -> None:
-    """Browsers take content for what it is said to be; no stranger frames a page, or is told where on it one was."""
+    """Browsers trust the stated content type, no other site frames a page, and other sites do not learn the address of
+    a page.
+    """
     headers, page = landing.headers, landing.content_type == "text/html"
     referrer, own = referrer_policy(headers), {"'self'", *(f"https://{host}" for host in environment.hosts)}
     wanted = {

@@ -13,7 +13,7 @@ def test_mq_amqp_login(broker_state: BrokerState) -> None:
 
 
 def test_mq_consumers(broker_state: BrokerState) -> None:
-    """Every work queue is there and has somebody who works on it."""
+    """Every work queue exists and has a consumer."""
     assert broker_state.ok, saw(broker_state.error, expected=phrase("a session to ask with"))
     idle = [
         phrase("{}: {}", q.name, q.error or phrase("no consumer"))
@@ -31,7 +31,7 @@ def test_mq_queue_depth(broker_state: BrokerState) -> None:
 
 
 def test_mq_dlq_empty(broker_state: BrokerState, target: Broker) -> None:
-    """No message was given up: the dead-letter queues hold no more than the environment allows."""
+    """No message was given up: the dead-letter queues hold no more messages than the environment allows."""
     assert broker_state.ok, saw(broker_state.error, expected=phrase("a session to ask with"))
     most = target.most_dead_letters
     full = [

@@ -10,23 +10,22 @@ _LOSES_SESSIONS = ("allkeys-random", "allkeys-lru", "allkeys-lfu")
 
 
 def test_redis_ping(application_cache: CacheState) -> None:
-    """The cache answers the application's own credentials, encrypted as its secret says."""
+    """The cache accepts the application's own credentials, with the encryption that its secret names."""
     assert application_cache.pong, saw(
         application_cache.error or phrase("no PONG"), expected=phrase("PONG with {}", application_cache.secret)
     )
 
 
 def test_redis_role_writable(cache_state: CacheState) -> None:
-    """The application's endpoint is the primary: after a failover an old address is a read-only replica.
-
-    In cluster mode any node will do: it sends a client to the primary of each key.
+    """The application's endpoint is the primary: after a failover an old address is a read-only replica. In cluster
+    mode any node will do: it sends a client to the primary of each key.
     """
     writable = cache_state.role == "master" or (cache_state.role is not None and cache_state.clustered)
     assert writable, saw(cache_state.error or cache_state.role, expected=phrase("the role master"))
 
 
 def test_redis_memory(cache_state: CacheState) -> None:
-    """There is memory left, and what is evicted first is not sessions."""
+    """The cache has free memory, and sessions are not the first keys that it evicts."""
     assert cache_state.policy is not None, saw(cache_state.error, expected=phrase("the memory policy of the cache"))
     assert cache_state.policy not in _LOSES_SESSIONS, saw(
         cache_state.policy, expected=phrase("a policy that keeps sessions (noeviction, volatile-*)")
@@ -38,7 +37,9 @@ def test_redis_memory(cache_state: CacheState) -> None:
 
 
 def test_redis_clients(cache_state: CacheState) -> None:
-    """There is room for more clients: at the limit Redis refuses every new one, those of a deploy's tasks too."""
+    """The cache has room for more clients, among them a deploy's new tasks: at its limit Redis refuses
+    every new one.
+    """
     assert cache_state.error is None, saw(cache_state.error, expected=phrase("the number of the cache's clients"))
     used, most = cache_state.clients, cache_state.max_clients
     if not most:

@@ -46,13 +46,13 @@ def test_db_migrations_applied(database_state: DatabaseState, code_migrations: S
 
 
 def test_db_schema_expected(database_state: DatabaseState, target: Database) -> None:
-    """The tables that the database is known for exist: migrations can be on record that never ran (--fake)."""
+    """The expected tables exist: a migration can be on record without having run (--fake)."""
     missing = sorted(set(target.tables) - set(database_state.tables))
     assert not missing, saw(phrase("no {}", listed(missing)), expected=phrase("the tables of {}", target.instance))
 
 
 def test_db_invalid_indexes(database_state: DatabaseState) -> None:
-    """No index was left half built: it costs every write, and no query uses it."""
+    """No index was left half built: every write pays for it, and no query uses it."""
     invalid = database_state.invalid_indexes
     assert not invalid, saw(
         phrase("{} invalid", listed(invalid)), expected=phrase("indexes that were built to their end")
@@ -60,7 +60,7 @@ def test_db_invalid_indexes(database_state: DatabaseState) -> None:
 
 
 def test_db_connection_headroom(database_state: DatabaseState) -> None:
-    """There is room for the connections of a rolling deploy, which doubles the tasks."""
+    """The database has room for the connections of a rolling deploy, which doubles the tasks."""
     used, most = database_state.connections, database_state.max_connections
     assert used <= most * MOST_USED, saw(
         phrase("{} of {}", used, most), expected=phrase("at most {:.0%} of the connections in use", MOST_USED)
@@ -68,7 +68,9 @@ def test_db_connection_headroom(database_state: DatabaseState) -> None:
 
 
 def test_db_long_transactions(sessions: Sequence[Session], target: Database) -> None:
-    """No transaction is open for so long that a migration would wait for it, and everybody else for the migration."""
+    """No transaction is open for so long that a migration would wait for it, and all other queries for
+    the migration.
+    """
     most = {True: target.longest_idle_transaction_s, False: target.longest_transaction_s}
     old = [
         phrase("{}, {:.0f} s and idle" if s.idle else "{}, {:.0f} s", s, s.open_s)
@@ -82,7 +84,7 @@ def test_db_long_transactions(sessions: Sequence[Session], target: Database) -> 
 
 
 def test_db_blocking_locks(sessions: Sequence[Session], target: Database) -> None:
-    """Nobody is stuck behind another session's lock."""
+    """No session waits for the lock of another session."""
     stuck = [
         phrase("{} waits for {} since {:.0f} s", s, listed(phrase("pid {}", pid) for pid in s.blocked_by), s.waits_s)
         for s in sessions

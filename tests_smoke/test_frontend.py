@@ -15,7 +15,7 @@ _HASHED = re.compile(r"[-.](?=\w*\d)\w{8,}\.(?:js|mjs|css)$")  # app-4f9a1c2b.js
 
 
 def test_cdn_index_200(landing: HttpExchange, index: Index, target: Frontend) -> None:
-    """The application's page is served as HTML and holds the node that it mounts on."""
+    """The application's page is served as HTML and has the node on which it mounts."""
     assert landing.seen == "200 text/html", saw(landing.seen, expected=phrase("200 text/html from {}", landing.url))
     assert target.mount in index.ids, saw(listed(index.ids), expected=phrase('an element with id="{}"', target.mount))
 
@@ -29,7 +29,7 @@ def test_cdn_index_fresh(index: Index, release: Release, target: Frontend) -> No
 
 
 def test_cdn_assets_resolve(assets: Sequence[Asset], index: Index) -> None:
-    """Every script and style of the page loads as what it is; an HTML page in its place is a 404 in disguise."""
+    """Every script and style of the page loads with the right type; an HTML page in its place is a hidden 404."""
     assert assets, saw(phrase("none"), expected=phrase("at least one script or style in the page"))
     broken = [phrase("{}: {}", a.url, a.seen) for a in assets if not a.genuine]
     assert not broken, saw(
@@ -47,9 +47,8 @@ def test_cdn_spa_deep_link(deep_link: HttpExchange, index: Index) -> None:
 
 
 def test_cdn_missing_asset_404(missing_asset: HttpExchange, index: Index) -> None:
-    """A missing script is an error, or else the application's page, which no browser runs as one and none keeps.
-
-    The page is what CloudFront answers where it maps 403 and 404 to /index.html, as single-page applications do.
+    """A missing script is an error. The application's page is accepted too if no browser runs or keeps it: CloudFront
+    answers it where it maps 403 and 404 to /index.html, as single-page applications do.
     """
     if _is_the_page(missing_asset, index):
         header = missing_asset.headers.get("cache-control", "")
@@ -64,7 +63,7 @@ def test_cdn_missing_asset_404(missing_asset: HttpExchange, index: Index) -> Non
 
 
 def test_cdn_index_cache_control(landing: HttpExchange, assets: Sequence[Asset]) -> None:
-    """Browsers ask for the page again and again, and keep for good what is named by its hash."""
+    """Browsers ask for the page each time, and keep files with a hash in their name for long."""
     header = landing.headers.get("cache-control", "")
     assert _is_fresh(header), saw(
         header or phrase("no Cache-Control"),

@@ -16,7 +16,7 @@ def test_ws_handshake(websocket_session: WebSocketSession) -> None:
 
 
 def test_ws_ping_pong(websocket_session: WebSocketSession) -> None:
-    """Control frames make the round trip: each ping has its pong within a second."""
+    """Control frames make the round trip: each ping is answered by a pong within a second."""
     seen = phrase(
         "{} of {} ({})",
         len(websocket_session.pongs_s),
@@ -57,7 +57,7 @@ def test_ws_auth_enforced(anonymous_websocket: WebSocketSession) -> None:
 
 
 def test_ws_idle_survives(quiet_websocket: WebSocketSession, target: Service) -> None:
-    """A session on which nobody speaks outlives the load balancer's idle timeout: the server's pings keep it open."""
+    """A silent session outlives the load balancer's idle timeout: the server's pings keep it open."""
     held, code = quiet_websocket.open_s, quiet_websocket.close_code
     assert held is not None and code is None, saw(
         quiet_websocket.error or phrase("closed with {} after {:g} s", code, held),
