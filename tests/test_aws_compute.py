@@ -544,6 +544,29 @@ def test_tasks_may_run_any_image_of_an_index(built: Environment) -> None:
 
 
 @pytest.mark.parametrize(
+    "address",
+    [
+        "444444444444.dkr.ecr.eu-west-1.amazonaws.com/gli-api:1",
+        "444444444444.dkr.ecr-fips.eu-west-1.amazonaws.com/gli-api:1",
+        "444444444444.dkr-ecr.eu-west-1.on.aws/gli-api:1",
+        "444444444444.dkr.ecr.eu-west-1.amazonaws.com.cn/gli-api:1",
+    ],
+)
+def test_the_registry_is_the_one_that_the_running_image_names(built: Environment, address: str) -> None:
+    answers = services(described()) | definition(container={"image": address}) | image(INDEX)
+    findings: Answer = {"imageScanStatus": {"status": "COMPLETE"}, "imageScanFindings": {}}
+    with answering(answers | {("ecr", "DescribeImageScanFindings"): findings}) as asked:
+        observed(built, image_scan, api(built))
+    assert {p["registryId"] for service, _, p in asked if service == "ecr"} == {"444444444444"}
+
+
+def test_an_image_outside_ecr_names_no_registry(built: Environment) -> None:
+    with answering(services(described()) | definition(container={"image": "gli/api:1"}) | image(INDEX)) as asked:
+        observed(built, registry_image, api(built))
+    assert not any("registryId" in parameters for _, _, parameters in asked)
+
+
+@pytest.mark.parametrize(
     ("frequency", "on_push", "scans"),
     [
         ("SCAN_ON_PUSH", False, True),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,11 +12,25 @@ from aws_answers import ACCOUNT, Answer, AwsRefusal, answering, observed, stagin
 
 from gli.config.environments import Cache, Database, Environment, Frontend
 from gli.observe.aws.autoscaling import scaling_policies
+from gli.observe.aws.data_tier import endpoints
+from gli.observe.aws.ec2_security_groups import Opening, SecurityGroup, SecurityGroups
 from gli.observe.aws.elasticache import ReplicationGroup, cache_groups, replication_group
 from gli.observe.aws.rds import DatabaseInstance, database_instance, newest_snapshot
 from gli.observe.aws.s3 import bucket_settings, public_access_block
+from gli.observe.data.places import database_place
+from gli.observe.data.secrets import secret
 from gli.observe.engine.observation import Unobserved
+from gli.observe.engine.probe import Observer, probe
 from tests_infra import test_data as data
+from tests_infra import test_network as network
+
+
+@probe()
+async def place(observer: Observer, secret_id: str) -> tuple[str, int]:
+    """The host and the port at which the suite logs in to the database with a secret."""
+    found = await database_place(observer, database(observer.environment), secret_id)
+    return found.host, found.port
+
 
 NOW = datetime.now(UTC)
 ADDRESS = "stg-gli-database.abc.ap-northeast-2.rds.amazonaws.com"
@@ -239,6 +255,115 @@ def test_a_single_node_without_a_group_is_a_cache() -> None:
     with answering(answers):
         found: ReplicationGroup = observed(environment, replication_group, cache(environment))
     assert (found.status, found.hosts) == ("available", ("one.cache.amazonaws.com",))
+
+
+# Secrets that lead to the data tier
+
+PROXY = "gli.proxy-abc.ap-northeast-2.rds.amazonaws.com"
+READ_ONLY_PROXY = "gli-read.endpoint.proxy-abc.ap-northeast-2.rds.amazonaws.com"
+MANAGED = "rds!db-1b2c3d4e"
+
+
+def secret_of(environment: Environment, id_: str, **fields: str) -> dict[tuple[str, str], Answer]:
+    """Every secret is a login at the right host; `fields` are those of this one, and nothing else."""
+
+    def values(asked: dict[str, Any]) -> Any:
+        login = {"username": "gli", "password": "secret", "host": ADDRESS, "port": "5432"}
+        if environment.cache is not None:
+            caches = dict.fromkeys((environment.cache.secret, environment.cache.verify_secret), MASTER)
+        else:
+            caches = {}
+        texts = {name: login | ({"host": caches[name]} if name in caches else {}) for name in asked["SecretIdList"]}
+        texts |= {id_: fields} if id_ in texts else {}
+        return {"SecretValues": [{"Name": name, "SecretString": json.dumps(text)} for name, text in texts.items()]}
+
+    return {("secretsmanager", "BatchGetSecretValue"): values}
+
+
+MASTER = "master.x.cache.amazonaws.com"
+
+
+def proxied(*targets: dict[str, str]) -> dict[tuple[str, str], Answer]:
+    endpoint = {"DBProxyEndpointName": "gli-read", "DBProxyName": "gli", "Endpoint": READ_ONLY_PROXY}
+    return {
+        ("rds", "DescribeDBProxies"): {"DBProxies": [{"DBProxyName": "gli", "Endpoint": PROXY}]},
+        ("rds", "DescribeDBProxyEndpoints"): {"DBProxyEndpoints": [endpoint]},
+        ("rds", "DescribeDBProxyTargets"): {"Targets": list(targets)},
+    }
+
+
+def check_secret(environment: Environment, id_: str, answers: dict[tuple[str, str], Answer]) -> None:
+    """Run secret-fields for one secret."""
+    with answering(answers):
+        found = observed(environment, secret, id_)
+        data.test_secret_fields(found, environment, observed(environment, endpoints))
+
+
+@pytest.mark.parametrize("host", [PROXY, READ_ONLY_PROXY])
+@pytest.mark.parametrize("key", ["RdsResourceId", "TrackedClusterId"])
+def test_a_secret_may_lead_to_a_proxy_of_the_database(host: str, key: str) -> None:
+    environment = staging(counterpart=None, cache=None)
+    id_ = database(environment).secret
+    login = {"username": "gli", "password": "secret", "host": host, "port": "5432"}
+    answers = rds([instance()], []) | secret_of(environment, id_, **login)
+    check_secret(environment, id_, answers | proxied({key: "stg-gli-database"}))
+    with pytest.raises(AssertionError, match="to lead to"):
+        check_secret(environment, id_, answers | proxied({key: "prod-gli-database"}))
+
+
+def test_a_secret_that_rds_manages_holds_a_user_and_a_password_only() -> None:
+    environment = staging(counterpart=None, cache=None)
+    managed = database(environment).model_copy(update={"secret": MANAGED})
+    environment = environment.model_copy(update={"database": managed})
+    answers = rds([instance()], [])
+    check_secret(environment, MANAGED, answers | secret_of(environment, MANAGED, username="gli", password="secret"))
+    with pytest.raises(AssertionError, match="no username"):
+        check_secret(environment, MANAGED, answers | secret_of(environment, MANAGED, password="secret"))
+    with answering(answers | secret_of(environment, MANAGED, username="gli", password="secret")):
+        assert observed(environment, place, MANAGED) == (ADDRESS, 5432)
+
+
+def test_an_ordinary_secret_without_a_host_is_red() -> None:
+    environment = staging(counterpart=None, cache=None)
+    id_ = database(environment).secret
+    answers = rds([instance()], []) | secret_of(environment, id_, username="gli", password="secret")
+    with pytest.raises(AssertionError, match="no host and port"):
+        check_secret(environment, id_, answers)
+
+
+@pytest.mark.parametrize(("users", "complete"), [([], True), (["gli"], False)])
+def test_the_secret_of_a_cache_with_a_token_needs_no_user(users: list[str], complete: bool) -> None:
+    environment = staging(counterpart=None, database=None)
+    id_ = cache(environment).secret
+    login = {"password": "token", "host": MASTER, "port": "6379"}
+    answers = group(AuthTokenEnabled=True, UserGroupIds=users) | secret_of(environment, id_, **login)
+    with nullcontext() if complete else pytest.raises(AssertionError, match="no username"):
+        check_secret(environment, id_, answers)
+
+
+# The broker's console
+
+
+@pytest.mark.parametrize("port", [443, 15671])
+def test_a_console_of_the_broker_that_strangers_reach_is_red(port: int) -> None:
+    """Amazon MQ serves the console of RabbitMQ on 443."""
+    environment = staging()
+    broker = environment.broker
+    assert broker is not None and broker.security_group is not None
+
+    def groups(*ports: int) -> SecurityGroups:
+        world = [("0.0.0.0/0", "0.0.0.0/0", p) for p in ports]
+        friends = [(name, f"sg-{n}", 5671) for n, name in enumerate(broker.ingress_from)]
+        openings = [
+            Opening(source=source, source_id=id_, protocol="tcp", first_port=p, last_port=p)
+            for source, id_, p in (*world, *friends)
+        ]
+        own = SecurityGroup(id="sg-9", name=str(broker.security_group), openings=tuple(openings))
+        return SecurityGroups(vpc="vpc-1", groups=(own,))
+
+    network.test_sg_mq_ingress(groups(), ("sg-9",), broker)
+    with pytest.raises(AssertionError, match=rf"{port} open to 0\.0\.0\.0/0"):
+        network.test_sg_mq_ingress(groups(port), ("sg-9",), broker)
 
 
 # Buckets and scaling

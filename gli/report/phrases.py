@@ -603,7 +603,8 @@ KOREAN: Mapping[str, str] = {
     "viewers of {} {}": "{}의 접속자 {}",
     "this account has no load balancer {} of {}": "이 계정에 {1}의 로드 밸런서 {0}이(가) 없음",
     "this account has no distribution for {} of {}": "이 계정에 {1}의 {0}에 대한 배포가 없음",
-    "this account has no {}, or does not say which version it runs": "이 계정에 {}이(가) 없거나 버전을 알려 주지 않음",
+    "this account has no {}, or does not say which version it runs ({})":
+        "이 계정에 {}이(가) 없거나 버전을 알려 주지 않음 ({})",
     # git and the release
     "to list the branches of {}": "{}의 브랜치 목록",
     "the branches of {} could not be listed: {}": "{}의 브랜치를 조회하지 못함: {}",
@@ -751,6 +752,8 @@ KOREAN: Mapping[str, str] = {
     "the page for a missing script with {}": "없는 스크립트에 페이지가 응답하고 {}",
     "the PRIMARY task set of {} names no deployment of CodeDeploy": "{}의 PRIMARY 태스크 세트에 CodeDeploy 배포가 없음",
     "ECR has no image {}:{} to scan": "ECR에 스캔할 이미지 {}:{}이(가) 없음",
+    "ECR has no repository {} ({})": "ECR에 리포지토리 {}이(가) 없음 ({})",
+    "the images are in the registry of account {} ({})": "이미지가 계정 {}의 레지스트리에 있음 ({})",
     "the index {}:{} holds no image for linux/{}": "인덱스 {}:{}에 linux/{} 이미지가 없음",
     "ECS does not say which target group serves the current {}":
         "현재 {}을(를) 어느 대상 그룹이 서비스하는지 ECS가 알려 주지 않음",

@@ -57,7 +57,12 @@ async def engines(observer: Observer) -> Engines:
         missing = [name for name in names.values() if name not in versions]
         if missing:
             raise unknown(
-                "not-found", phrase("this account has no {}, or does not say which version it runs", missing[0])
+                "not-found",
+                phrase(
+                    "this account has no {}, or does not say which version it runs ({})",
+                    missing[0],
+                    observer.aws.elsewhere("counterpart"),
+                ),
             )
         return {part: versions[name] for part, name in names.items()}
 

@@ -1,19 +1,23 @@
 """ECR: the image that runs, the images that the registry has, their scans, and the images for a rollback.
 
-Source of truth: ecr BatchGetImage, DescribeRepositories, BatchGetRepositoryScanningConfiguration,
-DescribeImageScanFindings; the git tags of the repository that the image is built from.
+The registry is that of the image which runs: the image's address names its account and its region. Source of truth: ecr
+BatchGetImage, DescribeRepositories, BatchGetRepositoryScanningConfiguration, DescribeImageScanFindings; the git tags of
+the repository that the image is built from.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from gli.common.sentences import Said, phrase
 from gli.config.environments import Service
+from gli.observe.aws.identity import caller_identity
 from gli.observe.aws.task_definitions import task_definition
 from gli.observe.engine.aws_session import AwsError
-from gli.observe.engine.observation import Observation, unknown
+from gli.observe.engine.observation import Observation, Unobserved, unknown
 from gli.observe.engine.probe import Observer, probe
 from gli.observe.release.git_refs import deploy_tags, heads, release
 
@@ -101,7 +105,20 @@ async def registry_image(observer: Observer, service: Service) -> RegistryImage:
     newest = deploy_tags(repository_heads, git) if git else ()
     releases = newest[: observer.environment.registry.rollback_releases]
     wanted = [{"imageTag": t} for t in dict.fromkeys([tag, *(tags[r] for r in releases)])]
-    answer = await observer.aws.call(observer, "ecr", "batch_get_image", repositoryName=repository, imageIds=wanted)
+    try:
+        answer = await observer.aws.call(
+            observer,
+            "ecr",
+            "batch_get_image",
+            **await _registry(observer, service),
+            repositoryName=repository,
+            imageIds=wanted,
+        )
+    except AwsError as e:
+        if e.code != "RepositoryNotFoundException":
+            raise
+        where = observer.aws.elsewhere("images")
+        raise unknown("not-found", phrase("ECR has no repository {} ({})", repository, where)) from None
     images: dict[str, dict[str, Any]] = {i["imageId"].get("imageTag"): i for i in answer.get("images") or []}
     failures = {
         f["imageId"].get("imageTag"): f.get("failureCode", phrase("no image")) for f in answer.get("failures") or []
@@ -117,13 +134,37 @@ async def registry_image(observer: Observer, service: Service) -> RegistryImage:
     )
 
 
+async def _registry(observer: Observer, service: Service) -> dict[str, Any]:
+    """The parameters of a call to the registry of the image that runs; empty, the asked account's, if none is known."""
+    try:
+        named = (await observer.see(task_definition, service)).container(service.ecs.container if service.ecs else "")
+    except Unobserved:  # the checks of the service report the reason
+        return {}
+    return {"registryId": named.registry[0], "region": named.registry[1]} if named.registry else {}
+
+
 @probe()
 async def registry_repositories(observer: Observer) -> dict[str, RegistryRepository]:
-    """Name to ECR repository, for every service's image. One call, and one for each 25 repositories' scan settings."""
-    wanted = sorted({s.image for s in observer.environment.services.values() if s.image})
-    answer = await observer.aws.call(observer, "ecr", "describe_repositories")
+    """Name to ECR repository, for every image. One call for each registry, and one for each 25 repositories."""
+    services = [s for s in observer.environment.services.values() if s.image]
+    wanted: dict[tuple[tuple[str, str], ...], set[str]] = {}
+    for service, registry in zip(
+        services, await asyncio.gather(*[_registry(observer, s) for s in services]), strict=True
+    ):
+        wanted.setdefault(tuple(sorted(registry.items())), set()).add(str(service.image))
+    found = await asyncio.gather(
+        *[_repositories(observer, dict(registry), sorted(names)) for registry, names in sorted(wanted.items())]
+    )
+    return {name: repository for each in found for name, repository in each.items()}
+
+
+async def _repositories(
+    observer: Observer, registry: Mapping[str, Any], names: list[str]
+) -> dict[str, RegistryRepository]:
+    """Name to repository of one registry."""
+    answer = await observer.aws.call(observer, "ecr", "describe_repositories", **registry)
     found = {r["repositoryName"]: r for r in answer["repositories"]}
-    scanned = await _scanned(observer, [name for name in wanted if name in found])
+    scanned = await _scanned(observer, registry, [name for name in names if name in found])
     return {
         name: RegistryRepository(
             name=name,
@@ -131,18 +172,26 @@ async def registry_repositories(observer: Observer) -> dict[str, RegistryReposit
             mutability=found.get(name, {}).get("imageTagMutability"),
             scans=name in scanned,
         )
-        for name in wanted
+        for name in names
     }
 
 
-async def _scanned(observer: Observer, names: list[str]) -> set[str]:
+async def _scanned(observer: Observer, registry: Mapping[str, Any], names: list[str]) -> set[str]:
     """The repositories whose images are scanned. A repository's `scanOnPush` does not show the registry's rules."""
+    asked = (observer.aws.account("images") or (await observer.see(caller_identity)).account) if registry else ""
+    if asked != registry.get("registryId", ""):  # the settings of another account's registry can't be asked for
+        where = observer.aws.elsewhere("images")
+        raise unknown(
+            "vantage", phrase("the images are in the registry of account {} ({})", registry["registryId"], where)
+        )
+    region = registry.get("region")
     scanned: set[str] = set()
     for n in range(0, len(names), _REPOSITORIES_PER_CALL):
         answer = await observer.aws.call(
             observer,
             "ecr",
             "batch_get_repository_scanning_configuration",
+            region=region,
             repositoryNames=names[n : n + _REPOSITORIES_PER_CALL],
         )
         for each in answer["scanningConfigurations"]:
@@ -164,7 +213,7 @@ async def image_scan(observer: Observer, service: Service) -> Scan:
         id_ = {"imageDigest": await _platform(observer, service, image)}
     elif image.digest is None:
         raise unknown("not-found", phrase("ECR has no image {}:{} to scan", image.repository, image.tag))
-    answer = await _findings(observer, image, id_)
+    answer = await _findings(observer, image, {**await _registry(observer, service), "imageId": id_})
     status = answer.get("imageScanStatus") or {}
     return Scan(
         repository=image.repository,
@@ -185,15 +234,15 @@ async def _platform(observer: Observer, service: Service, image: RegistryImage) 
     raise unknown("not-found", phrase("the index {}:{} holds no image for linux/{}", image.repository, image.tag, name))
 
 
-async def _findings(observer: Observer, image: RegistryImage, id_: dict[str, str]) -> dict[str, Any]:
+async def _findings(observer: Observer, image: RegistryImage, asked: dict[str, Any]) -> dict[str, Any]:
     """Fetches only the first page: it holds all counts."""
     try:
         return await observer.aws.call(
             observer,
             "ecr",
             "describe_image_scan_findings",
+            **asked,
             repositoryName=image.repository,
-            imageId=id_,
             PaginationConfig={"MaxItems": 1},
         )
     except AwsError as e:

@@ -268,9 +268,8 @@ def _needs(definition: TaskDefinition) -> Iterator[tuple[str, str]]:
     """Every (action, resource) that ECS needs to start tasks of the definition."""
     partition, _, region, account = definition.arn.split(":")[1:5]
     for container in definition.containers:
-        registry, _, path = container.image.partition("/")
-        if ".dkr.ecr." in registry:
-            owner, where = registry.split(".")[0], registry.split(".")[3]
+        if container.registry:
+            (owner, where), path = container.registry, container.image.partition("/")[2]
             yield "ecr:GetAuthorizationToken", "*"
             repository = path.partition("@")[0].partition(":")[0]
             for action in _PULL:

@@ -21,6 +21,7 @@ from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
 _PARAMETERS_PER_FILTER = 50  # the most names that ssm DescribeParameters accepts
+_REGISTRY = re.compile(r"(\d{12})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws)/")
 _PASSWORD_NAME = re.compile(r"(?:^|_)(?:PASSWORD|PASSWD|SECRET|SECRET_KEY|PRIVATE_KEY)$", re.IGNORECASE)
 _KEY_NAME = re.compile(r"(?:^|_)(?:TOKEN|KEY)$", re.IGNORECASE)
 _OPEN_NAME = re.compile(r"(?:^|_)(?:PUBLIC|PUBLISHABLE)(?:_|$)", re.IGNORECASE)
@@ -85,6 +86,12 @@ class Container(Observation):
     """Names of all environment variables, both plain ones and those from secrets, sorted."""
     plain_secrets: tuple[str, ...] = ()
     """Names of the environment variables with a secret in plain text."""
+
+    @property
+    def registry(self) -> tuple[str, str] | None:
+        """(account, region) of the ECR registry that the image's address names; None if it names another registry."""
+        named = _REGISTRY.match(self.image)
+        return (named[1], named[2]) if named else None
 
 
 class TaskDefinition(Observation):

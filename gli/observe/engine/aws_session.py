@@ -116,6 +116,11 @@ class AwsSession:
         """Where the environment and its counterpart lie: both in the own account, or the counterpart in another."""
         return (None,) if self._role("counterpart") is None else (None, "counterpart")
 
+    def account(self, part: Part) -> str | None:
+        """The account of the role that `aws.roles` names for a part; None if it names none."""
+        role = self._role(part)
+        return None if role is None else role.split(":")[4]
+
     def elsewhere(self, part: Part) -> str:
         """What to do where something of a part is not in the account that was asked: the end of a sentence."""
         role = self._role(part)
@@ -176,6 +181,7 @@ class AwsSession:
         joined: bool,
     ) -> dict[str, Any]:
         from botocore import exceptions as e
+        from botocore.parsers import ResponseParserError
 
         try:
             client = self._client(service, region or self._aws.region, role)
@@ -195,7 +201,7 @@ class AwsSession:
             raise unknown(
                 "unreachable", phrase("AWS can't be reached for {}:{}: {}", service, operation, error)
             ) from None
-        except e.BotoCoreError as error:
+        except (e.BotoCoreError, ResponseParserError) as error:
             raise unknown("error", phrase("{}:{}: {}", service, operation, error)) from None
         self._answered = True
         return answer
