@@ -173,6 +173,15 @@ class Rig:
         path.write_text(script)
         path.chmod(0o755)
 
+    def text_at(self, name: str, commit: str) -> str:
+        """The message of a commit, as the lock and the fence hold theirs."""
+        return self.git(name, "log", "-1", "--format=%B", commit)
+
+    def point_at_text(self, name: str, ref: str, text: str) -> None:
+        """Make a ref that points to a commit with this message, as another machine would."""
+        commit = self.git(name, "commit-tree", "-F", "-", self.git(name, "mktree", says=""), says=text)
+        self.git(name, "update-ref", ref, commit)
+
     @contextmanager
     def down(self, name: str) -> Iterator[None]:
         """Make a remote unreachable."""

@@ -24,7 +24,13 @@ from gli.release.journal import Event, Journal
 from gli.release.plan import Refused
 
 KEEPS_TAGS = "#!/bin/sh\ncase $1:$3 in refs/tags/*:0000*) echo protected >&2; exit 1;; esac\n"
-KEEPS_ALL = '#!/bin/sh\ncase $3 in 0000*) echo "no ref is deleted" >&2; exit 1;; esac\n'
+KEEPS_ALL = """\
+#!/bin/sh
+case $3 in 0000*) echo "no ref is deleted" >&2; exit 1;; esac
+case $2 in 0000*) exit 0;; esac
+git merge-base --is-ancestor $2 $3 || { echo "no ref is rewound" >&2; exit 1; }
+"""
+"""As gitolite does it for people who may write and not rewind."""
 KEEPS_LOCK = "#!/bin/sh\ncase $1:$3 in refs/gli/lock:0000*) exit 1;; esac\n"
 
 
@@ -203,7 +209,7 @@ def test_tags_of_an_undone_deployment_are_not_evidence(rig: Rig) -> None:
     assert left not in CliRunner().invoke(main, ["log", "--rebuild"]).output
 
 
-def test_releases_and_undos_work_where_no_ref_can_be_deleted(rig: Rig) -> None:
+def test_releases_and_undos_work_where_no_ref_can_be_deleted_or_rewound(rig: Rig) -> None:
     for name in NAMES:
         update(rig, name, KEEPS_ALL)
     old = rig.trees("stg")
@@ -218,6 +224,18 @@ def test_releases_and_undos_work_where_no_ref_can_be_deleted(rig: Rig) -> None:
     assert other.promote().code == 0, "its lock does not hold anybody up"
 
 
+def test_a_take_over_works_where_no_ref_can_be_deleted_or_rewound(rig: Rig) -> None:
+    for name in NAMES:
+        update(rig, name, KEEPS_ALL)
+    old = rig.trees("stg")
+    assert killed(lambda: rig.promote("dev", "stg"), "after", PUSHING + 4)
+    rig.wait_for_orphans()
+    other = elsewhere(rig)
+    taken = other.take_over(rig.journal()[0].id)
+    assert (taken.code, rig.trees("stg")) == (1, old), taken.said
+    assert other.promote("dev", "stg").code == 0
+
+
 def test_an_undeletable_lock_is_taken_over_after_its_operation_has_ended(rig: Rig) -> None:
     update(rig, HOME, KEEPS_LOCK)
     assert rig.promote().code == 0
@@ -225,4 +243,4 @@ def test_an_undeletable_lock_is_taken_over_after_its_operation_has_ended(rig: Ri
     assert any("the next operation takes it over" in line for line in rig.told)
     other = elsewhere(rig)
     assert other.promote("dev", "stg").code == 0
-    assert lock.Holder.parsed(rig.git(HOME, "cat-file", "-p", LOCK)) is not None
+    assert lock.Holder.parsed(rig.text_at(HOME, LOCK)) is not None

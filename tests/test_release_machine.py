@@ -158,7 +158,7 @@ class Machines(RuleBasedStateMachine):
     def take_over(self, machine: str) -> None:
         Machines.steps += 1
         held = self.rig.refs(HOME).get(LOCK)
-        holder = lock.Holder.parsed(self.rig.git(HOME, "cat-file", "-p", held)) if held else None
+        holder = lock.Holder.parsed(self.rig.text_at(HOME, held)) if held else None
         if holder is not None and machine not in self.asleep:
             self.rigs[machine].take_over(holder.id)
 

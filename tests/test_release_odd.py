@@ -370,8 +370,7 @@ ODD: dict[str, Callable[[Rig], Any]] = {
 
 def _lock(rig: Rig, **odd: Any) -> None:
     holder = vars(lock.Holder.this_process("20260101-000000-0000", "A <a@b.kr>")) | odd
-    blob = rig.git("gli_root", "hash-object", "-w", "--stdin", says=json.dumps(holder))
-    rig.git("gli_root", "update-ref", LOCK, blob)
+    rig.point_at_text("gli_root", LOCK, json.dumps(holder))
 
 
 def _journal(rig: Rig, name: str) -> Path:

@@ -356,8 +356,7 @@ def test_an_existing_tag_name_gets_the_next_number(rig: Rig, monkeypatch: pytest
 
 def held(rig: Rig, holder: lock.Holder) -> None:
     """The lock ref, made by another machine."""
-    blob = rig.git("gli_root", "hash-object", "-w", "--stdin", says=holder.text)
-    rig.git("gli_root", "update-ref", LOCK, blob)
+    rig.point_at_text("gli_root", LOCK, holder.text)
 
 
 def test_a_lock_of_another_machine_is_respected_and_its_holder_named(rig: Rig) -> None:

@@ -203,7 +203,8 @@ class Operation:
 
         def one(name: str) -> Fence:
             tag = str(self.tag) if name in self.tagged else ""
-            return fence.make(self.mirrors[name], self.id, self.journal.actor, opened, self.moves[name], tag)
+            move, before = self.moves[name], self.before.get(name, "")
+            return fence.make(self.mirrors[name], self.id, self.journal.actor, opened, move, tag, before)
 
         made = self._each(self.moves, one)
         if failed := failures(made):

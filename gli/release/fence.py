@@ -1,9 +1,10 @@
 """The fence: a ref in every repository that says which operation touched the repository last, and how far it came.
 
-`refs/gli/fence` points to a small JSON document. Each push of an operation (that parks, moves, takes back or withdraws)
-also moves the fence, from exactly the object that the operation left there, in the same atomic push; the server
-compares the two. So when another machine has taken an operation over, the first machine can push nothing more of it,
-however long it was suspended and whatever its clock says: its next push is refused in every repository.
+`refs/gli/fence` points to a commit without files, whose message is a small JSON document. Each push of an operation
+(that parks, moves, takes back or withdraws) also moves the fence, from exactly the commit that the operation left there
+to one on top of it, in the same atomic push; the server compares the two. So when another machine has taken an
+operation over, the first machine can push nothing more of it, however long it was suspended and whatever its clock
+says: its next push is refused in every repository. A host that forbids to rewind refs accepts these pushes.
 
 The document also holds what the operation does to the repository; a take-over needs no journal of the other machine.
 Source of truth: git-push (--force-with-lease, --atomic), gitprotocol-pack (each command carries the old object).
@@ -79,19 +80,17 @@ class Mark:
     @classmethod
     def of(cls, mirror: Mirror, object_: str) -> Mark | None:
         """The mark in a fetched object. Raises `GitFailed` if the object is missing."""
-        return cls.parsed(mirror.git("cat-file", "-p", object_))
+        return cls.parsed(mirror.message(object_))
 
 
-def make(mirror: Mirror, id_: str, actor: str, opened: Mapping[str, Any], move: Move | None, tag: str) -> Fence:
-    """The objects of an operation's fence in one repository, made in its mirror."""
-    stream, moment = [], rfc3339(now())
-    for number, state in enumerate(STATES, 1):
-        does = asdict(move) if move is not None else {}
-        mark = Mark(id_, state, actor, os.uname().nodename, moment, dict(opened), does, tag)
-        text = json.dumps(asdict(mark), ensure_ascii=False, indent=1) + "\n"
-        data = text.encode(errors="surrogateescape")
-        stream.append(f"blob\nmark :{number}\ndata {len(data)}\n{text}\nget-mark :{number}\n")
-    return Fence(*mirror.git("fast-import", "--quiet", says="".join(stream)).split())
+def make(
+    mirror: Mirror, id_: str, actor: str, opened: Mapping[str, Any], move: Move | None, tag: str, after: str
+) -> Fence:
+    """The objects of an operation's fence in one repository, made in its mirror on top of the fence that is there."""
+    moment, does = rfc3339(now()), asdict(move) if move is not None else {}
+    marks = [Mark(id_, state, actor, os.uname().nodename, moment, dict(opened), does, tag) for state in STATES]
+    texts = [json.dumps(asdict(mark), ensure_ascii=False, indent=1) + "\n" for mark in marks]
+    return Fence(*mirror.make_chain(texts, after))
 
 
 def took(error: GitFailed) -> bool:

@@ -61,7 +61,11 @@ class Holder:
     @classmethod
     def of(cls, mirror: Mirror, object_: str) -> Holder | None:
         """The holder that the object of a lock ref names. Raises `GitFailed`."""
-        return cls.parsed(mirror.git("cat-file", "-p", object_))
+        return cls.parsed(mirror.message(object_))
+
+    def made(self, mirror: Mirror, over: str | None) -> str:
+        """Make the object of a lock ref that names this holder, on top of the lock that it replaces. Returns its id."""
+        return mirror.make_chain([self.text], over or "")[0]
 
     @property
     def text(self) -> str:

@@ -71,6 +71,7 @@ Specs = Mapping[str, tuple[str, str | None]]
 QUIET_FETCH = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-maintenance")
 _ALOUD = ("--progress", *QUIET_FETCH[1:])
 """With its progress on stderr: so a fetch that works is never silent, however long it takes."""
+_CHAIN = "refs/next/chain"
 _STEPS = ("--depth=1", "--deepen=10", "--deepen=100", "--deepen=1000", "--deepen=10000", "--unshallow")
 """Of a first fetch that was cut: what each step has brought is kept."""
 _BUILT_IN = {"text", "binary", "union"}
@@ -324,6 +325,32 @@ class Mirror:
     def make_blob(self, text: str) -> str:
         """A file's content as an object; its id."""
         return self.git("hash-object", "-w", "--stdin", says=text).strip()
+
+    def make_chain(self, texts: Sequence[str], after: str = "") -> list[str]:
+        """Commits without files, each on top of the one before it, the first on top of `after`; their ids.
+
+        A ref that moves along a chain only moves forward, so hosts that forbid to rewind a ref accept it.
+        """
+        made: list[str] = []
+        if self.signing.commits:
+            tree = self.git("mktree", says="").strip()
+            for text in texts:
+                after = self.make_commit(tree, [after] if after else [], text)
+                made.append(after)
+            return made
+        who = "{GIT_COMMITTER_NAME} <{GIT_COMMITTER_EMAIL}> {GIT_COMMITTER_DATE}".format_map(self.identity)
+        stream = [f"reset {_CHAIN}\n" + (f"from {after}\n\n" if after else "")]
+        for number, text in enumerate(texts, 1):
+            length = len(text.encode(errors="surrogateescape"))
+            stream.append(
+                f"commit {_CHAIN}\nmark :{number}\ncommitter {who}\ndata {length}\n{text}\nget-mark :{number}\n"
+            )
+        return self.git("fast-import", "--quiet", "--force", says="".join(stream)).split()
+
+    def message(self, object_: str) -> str:
+        """The message of a commit; empty for another object. Raises `GitFailed` where it is not there."""
+        text = self.git("cat-file", "-p", object_)
+        return text.partition("\n\n")[2] if text.startswith("tree ") else ""
 
     def _fetched(self) -> Refs:
         more = (f"refs/heads/{self.also}*",) if self.also else ()  # unlike a name, a pattern may match nothing

@@ -162,6 +162,8 @@ def reopened(session: Session, journal: Journal) -> Operation:
         if "fences" not in parking:
             raise Refused(f"{journal.id} was begun by an older gli; end it with that one", code=3)
         operation.fences = {name: Fence(*objects) for name, objects in parking["fences"].items()}
+        taken = (event.detail for event in journal.events if event.event == "taking")
+        operation.fences |= {detail["repository"]: Fence(*detail["fence"]) for detail in taken}
         operation.tags = dict((journals.last(journal.events, "parked") or {"tags": {}})["tags"])
     operation.landed = _known(journal.events)
     return operation

@@ -207,7 +207,7 @@ class Session:
             operation.tag, operation.message = tag, self._message(operation, planned, approval)
             operation.tagged = [name for name, move in moves.items() if planned.tag_all or move.moves]
         holder = lock.Holder.this_process(operation.id, self.actor)
-        operation.lock = operation.mirrors[operation.home].make_blob(holder.text)
+        operation.lock = holder.made(operation.mirrors[operation.home], taken_over)
         operation.go(taken_over, planned.before_moving)
 
     def tell_github(self, moves: Mapping[str, Move], description: str) -> None:

@@ -60,7 +60,7 @@ def take_over(session: Session, id_: str, *, approve: Approve, between_s: float 
         f"{len(moved)} of {len(mirrors)} have moved and will be taken back",
     )
     approve(Request(id_, f"take over {id_}", lines, True, session.actor))
-    return _adopted(session, id_, theirs)
+    return _adopted(session, id_, theirs, held)
 
 
 def go_on_adopting(operation: Operation) -> None:
@@ -99,7 +99,7 @@ def _state(mark: Mark | None, id_: str) -> str:
     return "not moved" if mark.state == fence.PARKED else "taken back"
 
 
-def _adopted(session: Session, id_: str, theirs: Mapping[str, Mark]) -> Operation:
+def _adopted(session: Session, id_: str, theirs: Mapping[str, Mark], held: str | None) -> Operation:
     """Make the operation this machine's own, and take back what had moved. Always raises `Refused`."""
     opened = next((dict(mark.opened) for mark in theirs.values()), {"kind": "operation", "branch": LIVE})
     tag = next((mark.tag for mark in theirs.values() if mark.tag), None)
@@ -111,15 +111,14 @@ def _adopted(session: Session, id_: str, theirs: Mapping[str, Mark]) -> Operatio
         operation.tag, operation.tagged = tag, [name for name, mark in theirs.items() if mark.tag]
         made.append("planned", moves=plan.document(operation.moves), tag=tag)
         holder = lock.Holder.this_process(id_, session.actor)
-        operation.lock = operation.mirrors[operation.home].make_blob(holder.text)
-        operation.fences = _fences(operation, opened, tag or "")
+        operation.lock = holder.made(operation.mirrors[operation.home], held)
         reason = f"taken over by {session.actor}"
         made.append(
             "parking",
             tag=tag,
             tagged=sorted(operation.tagged),
             lock=operation.lock,
-            fences=dict(operation.fences),
+            fences={},
             adopting=True,
         )
         made.append("pushing")
@@ -132,26 +131,17 @@ def _adopted(session: Session, id_: str, theirs: Mapping[str, Mark]) -> Operatio
         made.close()
 
 
-def _fences(operation: Operation, opened: Mapping[str, object], tag: str) -> dict[str, Fence]:
-    def one(mirror: Mirror) -> Fence:
-        move = operation.moves.get(mirror.name)
-        mine = tag if mirror.name in operation.tagged else ""
-        return fence.make(mirror, operation.id, operation.journal.actor, opened, move, mine)
-
-    return answers(on_each(operation.mirrors.values(), one))
-
-
 def _take(operation: Operation, mirror: Mirror) -> str:
     """Take the fence of one repository, in the state that the operation had reached there. Returns the object of the
     operation's tag.
     """
-    ours, tag = operation.fences[mirror.name], f"refs/tags/{operation.tag}"
+    tag = f"refs/tags/{operation.tag}"
     for attempt in range(_ATTEMPTS):
         remote = ls_remote(mirror.repository, [FENCE, LOCK, tag])
         at = remote.get(FENCE, "")
-        if at in ours:
+        if at in operation.fences.get(mirror.name, ()):
             break
-        specs = {FENCE: (_follows(mirror, ours, at, operation.id), at)}
+        specs = {FENCE: (_follows(operation, mirror, at), at)}
         if mirror.name == operation.home:
             specs[LOCK] = (operation.lock, remote.get(LOCK, ""))
         try:
@@ -164,11 +154,19 @@ def _take(operation: Operation, mirror: Mirror) -> str:
     return remote.get(tag, "")
 
 
-def _follows(mirror: Mirror, ours: Fence, at: str, id_: str) -> str:
-    """The object of ours that says the same as the one at the fence; where the operation never came there, that nothing
-    of it is there: then its parking is refused too."""
-    if not at:
-        return ours.undone
-    mirror.bring(f"+{FENCE}:{FENCE}")
-    mark = Mark.of(mirror, at)
-    return ours[STATES.index(mark.state)] if mark is not None and mark.id == id_ else ours.undone
+def _follows(operation: Operation, mirror: Mirror, at: str) -> str:
+    """The object of ours, on top of the one at the fence, that says the same; where the operation never came there,
+    that nothing of it is there: then its parking is refused too."""
+    if at:
+        mirror.bring(f"+{FENCE}:{FENCE}")
+    ours = _fence(operation, mirror, at)
+    operation.fences[mirror.name] = ours
+    operation.journal.append("taking", repository=mirror.name, fence=ours)
+    mark = Mark.of(mirror, at) if at else None
+    return ours[STATES.index(mark.state)] if mark is not None and mark.id == operation.id else ours.undone
+
+
+def _fence(operation: Operation, mirror: Mirror, after: str) -> Fence:
+    opened, move = operation.journal.events[0].detail, operation.moves.get(mirror.name)
+    tag = str(operation.tag) if mirror.name in operation.tagged else ""
+    return fence.make(mirror, operation.id, operation.journal.actor, opened, move, tag, after)
