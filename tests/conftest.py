@@ -31,6 +31,9 @@ ROOT = Path(__file__).resolve().parent.parent
 for _role in ("AUTHOR", "COMMITTER"):
     os.environ.setdefault(f"GIT_{_role}_NAME", "GLI Developer")
     os.environ.setdefault(f"GIT_{_role}_EMAIL", "developer@glibiz.com")
+# Python keeps what it compiled: without that every process of the tests compiles every library again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 exhaustive = pytest.mark.exhaustive
 PYTEST = [sys.executable, "-m", "pytest"]
 UNUSED_PLUGINS = ("-p", "no:hypothesispytest", "-p", "no:valkey")
