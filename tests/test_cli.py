@@ -68,7 +68,7 @@ def test_wrong_usage_is_one_sentence_and_code_2(arguments: list[str], sentence: 
         ("x", "checklists/checks.toml is not valid TOML"),
         (row("one", severity="fatal"), "checklists/checks.toml: [one] severity = 'fatal' should be "),
         (row("one", each="nobody"), "checklists/checks.toml: [one] each = 'nobody' is no group of targets"),
-        (row("one", causes='["two"]'), "checklists/checks.toml: [one] causes names 'two', which is no check"),
+        (row("one", causes='["two"]'), "checklists/checks.toml: [one] causes names 'two', which is not a check"),
         (
             row("one", causes='["two"]') + row("two", causes='["one"]'),
             "checklists/checks.toml: causes go in a circle: one -> two -> one",

@@ -445,7 +445,7 @@ def test_a_damaged_earlier_verdict_is_skipped(project: Project) -> None:
 def test_a_wait_without_an_end_is_one_sentence(project: Project, seconds: str) -> None:
     ran = project.run(f"--await-rollout={seconds}")
     assert (ran.code, len(ran.output.strip().splitlines())) == (4, 1)
-    assert "is no time to wait; give 0 to 86400 seconds" in ran.output
+    assert "is not a time to wait; give 0 to 86400 seconds" in ran.output
 
 
 def test_without_an_environment_one_sentence_asks_for_it(project: Project) -> None:

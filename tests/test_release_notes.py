@@ -61,7 +61,7 @@ def test_the_figures_count_what_landed_and_what_was_rolled_back(rig: Rig) -> Non
     [
         (["--notes"], 2, "--notes needs a TAG"),
         (["deploy-x"], 2, "a TAG needs --notes"),
-        (["--since", "soon"], 2, "--since soon is no number of days"),
+        (["--since", "soon"], 2, "--since soon is not a number of days"),
         (["deploy-20990101-000000", "--notes"], 1, "is no tag that an operation has made"),
     ],
 )

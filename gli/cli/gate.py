@@ -27,13 +27,15 @@ _phase = click.option(
 @click.command()
 @_env
 @_phase
-@click.option("--report-dir", type=click.Path(path_type=Path), default=Path("reports"), help="Where the reports are.")
+@click.option(
+    "--report-dir", type=click.Path(path_type=Path), default=Path("reports"), help="The folder of the reports."
+)
 @sentences
 def gate(name: str, phase: str, report_dir: Path) -> None:
-    """Say whether a promotion may go ahead. Exit code 0 yes, 1 refused, 3 cannot tell.
+    """Say whether a promotion may go ahead. Exit code 0: yes, 1: refused, 3: can't tell.
 
-    Reads the newest verdict of the environment, and before a deployment that of its counterpart in production too;
-    joins the sign-offs of people. A verdict counts for two hours, for the commits that it was earned on.
+    Reads the newest verdict of the environment and, before a deployment, of its counterpart in production, with the
+    sign-offs of people. A verdict counts for two hours, and only for the commits that it was made on.
     """
     root = Path.cwd()
     decision = gates.decision(root, catalogue.load(root), environments.load(root, name), phase, report_dir, clock.now())
@@ -46,14 +48,14 @@ def gate(name: str, phase: str, report_dir: Path) -> None:
 @click.command()
 @click.argument("item_id", metavar="ITEM")
 @_env
-@click.option("--note", required=True, help="What was looked at, and where the evidence is.")
+@click.option("--note", required=True, help="What you examined, and where the evidence is.")
 @click.option("--reject", is_flag=True, help="Say no: the gate stays closed for these commits.")
 @sentences
 def sign(item_id: str, name: str, note: str, reject: bool) -> None:
-    """Confirm an item of the checklist, for the commits that the environment's branch holds now.
+    """Confirm an item of the checklist, for the commits that the environment's branch has now.
 
-    Counts for 24 hours, under your name in git, and is signed with your key (GLI_SIGNING_KEY, or the one that signs
-    your commits) where you have one. Commit the file: that is how it reaches the gate.
+    Counts for 24 hours, under your name in git. It is signed with your key (GLI_SIGNING_KEY, or the key that signs your
+    commits) if you have one. Commit the file: the gate reads it from the repository.
     """
     root = Path.cwd()
     environment, known = environments.load(root, name), catalogue.load(root)

@@ -52,7 +52,7 @@ class _Lazy(click.Group):
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(gli.__version__, prog_name="gli")
 def main() -> None:
-    """GLI's deployment verification. The verdict itself comes from pytest: `pytest --env=stg`."""
+    """GLI's deployment verification. pytest makes the verdict: `pytest --env=stg`."""
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)

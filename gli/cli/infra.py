@@ -26,7 +26,7 @@ _env = click.option("--env", "name", required=True, metavar="NAME", help="stg or
 
 @click.group()
 def infra() -> None:
-    """Make AWS what infrastructure/ says: plan shows, apply does, drift compares."""
+    """Create and update the AWS stacks of infrastructure/: plan shows, apply changes, drift compares."""
 
 
 @infra.command()
@@ -43,7 +43,7 @@ def plan(name: str) -> None:
 
 @infra.command()
 @_env
-@click.option("--yes", is_flag=True, help="Do not ask, but for what takes data away. Not for production.")
+@click.option("--yes", is_flag=True, help="Ask only about data that would be deleted. Not for production.")
 @sentences
 def apply(name: str, yes: bool) -> None:
     """Show the plan, ask, and carry it out, stack by stack."""
@@ -75,7 +75,7 @@ def apply(name: str, yes: bool) -> None:
 @_env
 @sentences
 def drift(name: str) -> None:
-    """Say what was changed by hand since the last apply: exit code 1 where something was, 3 where nobody can tell."""
+    """Say what was changed by hand since the last apply. Exit code 1: something was, 3: can't tell."""
     drifted = unknown = False
     try:
         account, stacks = _opened(name)

@@ -28,20 +28,20 @@ from gli.report import texts
 
 @click.command()
 @click.argument("tag", required=False)
-@click.option("--notes", is_flag=True, help="What the release of TAG brought, as Markdown.")
-@click.option("--since", metavar="DAYS", help="The four DORA figures of the last days, as in 90d.")
-@click.option("--lang", type=click.Choice(["en", "ko"]), help="Of the notes and figures; default: as LANG says.")
-@click.option("--rebuild", is_flag=True, help="From the tags of the repositories alone, not from what was written.")
-@click.option("--publish", is_flag=True, help="Push the lines that the log repository lacks.")
+@click.option("--notes", is_flag=True, help="The release notes of TAG, as Markdown.")
+@click.option("--since", metavar="DAYS", help="The four DORA figures of this many days, such as 90d.")
+@click.option("--lang", type=click.Choice(["en", "ko"]), help="Language of notes and figures (default: from LANG).")
+@click.option("--rebuild", is_flag=True, help="Rebuild the log from the repositories' tags alone.")
+@click.option("--publish", is_flag=True, help="Push the lines that are missing in the log repository.")
 @env
 @sentences
 def log(
     tag: str | None, notes: bool, since: str | None, lang: str | None, rebuild: bool, publish: bool, name: str
 ) -> None:
-    """Print the deployment log. Exit code 0, or 3 where only this machine's part of it can be read.
+    """Print the deployment log. Exit code 0, or 3 if only this machine's part of it can be read.
 
-    A line an operation: when, its tag or id, how it ended, the branches, the release before and after, who, who
-    approved, on which verdict, and why not. With --notes the commits, migrations and people of one release.
+    One line for each operation: when, its tag or id, how it ended, the branches, the release before and after, who, who
+    approved, on which verdict, and why not. With --notes: the commits, migrations and people of one release.
     """
     if notes != (tag is not None) or (notes and since is not None):
         raise UsageError(
@@ -78,10 +78,11 @@ def log(
 @env
 @sentences
 def doctor(name: str) -> None:
-    """Say what is not in order, and its mend. Exit code 0 all well, 1 something is wrong, 3 something can't be told.
+    """List the problems of the repositories, each with its fix. Exit code 0: none, 1: something is wrong, 3: can't
+    tell.
 
-    Tips of main that no operation made, tags that are missing or were moved, operations left half-finished, debts of
-    emergency pushes, branch rules that are missing, clones that are behind.
+    Finds tips of main that no operation made, missing or moved tags, unfinished operations, debts of emergency pushes,
+    missing branch rules, and clones that are behind.
     """
     root = Path.cwd()
     chosen, github, found = settings.read(root, name), environments.load(root, name).github, []
@@ -98,7 +99,7 @@ def _told(chosen: Settings, tag: str | None, since: str | None, language: str) -
     """Print the notes of a tag, or the figures of the last days that `since` names."""
     days = re.fullmatch(r"([1-9]\d{0,3})d?", since) if since is not None else None
     if since is not None and days is None:
-        raise UsageError(f"--since {since} is no number of days, as in 90d")
+        raise UsageError(f"--since {since} is not a number of days, as in 90d")
     with _mirrors(chosen) as mirrors:
         try:
             refs = answers(on_each(mirrors.values(), Mirror.fetch))

@@ -14,7 +14,12 @@ from gli.git.command import GitFailed
 from gli.release.journal import FULL
 
 env = click.option(
-    "--env", "name", default="stg", envvar="GLI_ENV", metavar="NAME", help="Where the repositories are; default: stg."
+    "--env",
+    "name",
+    default="stg",
+    envvar="GLI_ENV",
+    metavar="NAME",
+    help="The environment whose repositories are used (default: stg).",
 )
 """The option of every command on the eight repositories: the environment that names their remotes."""
 P = ParamSpec("P")

@@ -14,13 +14,13 @@ from gli.release import pull as pulls
 
 @click.command()
 @click.argument("branch", type=click.Choice(BRANCHES))
-@click.option("--clone", is_flag=True, help="Clone what is missing.")
+@click.option("--clone", is_flag=True, help="Clone missing repositories.")
 @env
 @sentences
 def pull(branch: str, clone: bool, name: str) -> None:
-    """Bring BRANCH of all clones forward. Exit code 0 all, 1 some were left alone, 3 some could not be asked.
+    """Bring BRANCH of all clones forward. Exit code 0: all, 1: some were left alone, 3: some remotes did not answer.
 
-    All at once, and by fast-forward alone: a clone with changed files, with commits of its own beside the remote's, or
+    All clones at once, and only by fast-forward: a clone with changed files, with commits that the remote lacks, or
     with a detached HEAD is reported and left as it is.
     """
     sys.exit(pulls.told(Path.cwd(), name, branch, click.echo, clone=clone))

@@ -52,10 +52,10 @@ def _approving(command: Callable[..., None]) -> Callable[..., None]:
         command(*arguments, asked=Asked(_asking(yes, approved_id, approved_by), dry_run), **more)
 
     options = (
-        click.option("--dry-run", is_flag=True, help="Everything up to the first push, and nothing of it."),
-        click.option("--yes", is_flag=True, help="Answer the first question; the second one of production stays."),
+        click.option("--dry-run", is_flag=True, help="Do everything up to the first push, and push nothing."),
+        click.option("--yes", is_flag=True, help="Answer yes to the first question; production asks a second one."),
         click.option("--approve", "approved_id", metavar="ID", help="In CI: the id that --dry-run printed."),
-        click.option("--approved-by", metavar="NAME", help="Who approves it; somebody else than who runs this."),
+        click.option("--approved-by", metavar="NAME", help="The person who approves: not the person who runs this."),
     )
     for option in reversed(options):
         told = option(told)
@@ -65,12 +65,14 @@ def _approving(command: Callable[..., None]) -> Callable[..., None]:
 @click.command()
 @click.argument("source", metavar="FROM", type=click.Choice(BRANCHES), required=False)
 @click.argument("target", metavar="TO", type=click.Choice(BRANCHES), required=False)
-@click.option("--resume", is_flag=True, help="Finish what a crash left.")
-@click.option("--undo", is_flag=True, help="Take back what a crash left.")
-@click.option("--take-over", "taken", metavar="ID", help="Take back what another machine left, which is gone.")
+@click.option("--resume", is_flag=True, help="Finish an operation that a crash left unfinished.")
+@click.option("--undo", is_flag=True, help="Take back an operation that a crash left unfinished.")
+@click.option("--take-over", "taken", metavar="ID", help="Take back the unfinished operation of another machine.")
 @click.option("--reinstate", is_flag=True, help="Bring back a release that was rolled back.")
-@click.option("--override-freeze", metavar="REASON", help="Why it may go ahead in a freeze window; it is recorded.")
-@click.option("--report-dir", type=click.Path(path_type=Path), default=Path("reports"), help="Where the reports are.")
+@click.option("--override-freeze", metavar="REASON", help="Why to promote in a freeze window; the reason is recorded.")
+@click.option(
+    "--report-dir", type=click.Path(path_type=Path), default=Path("reports"), help="The folder of the reports."
+)
 @env
 @sentences
 @_approving
@@ -86,10 +88,10 @@ def promote(
     asked: Asked,
     name: str,
 ) -> None:
-    """Merge FROM into TO in all repositories, or in none. Exit code 0 done, 1 refused or undone, 3 cannot tell.
+    """Merge FROM into TO in all repositories, or in none. Exit code 0: done, 1: refused or undone, 3: can't tell.
 
     dev stg, stg main (asks the gate first), and the two back-merges main stg and stg dev. --resume and --undo, without
-    branches, end what a crash left on this machine; --take-over what was left on a machine that is gone.
+    branches, end an operation that a crash left on this machine; --take-over ends one that another machine left.
     """
     root = Path.cwd()
     if taken is not None:
@@ -126,16 +128,18 @@ def promote(
 
 @click.command()
 @click.argument("tag", required=False)
-@click.option("--previous", is_flag=True, help="To the release before what is live.")
-@click.option("-m", "--reason", required=True, help="Why; it stands in the log and in the tag.")
+@click.option("--previous", is_flag=True, help="Go back to the release before the live one.")
+@click.option("-m", "--reason", required=True, help="The reason, for the log and the tag.")
 @click.option(
     "--mode",
     type=click.Choice(["forward", "reset"]),
     default="forward",
     show_default=True,
-    help="A commit with the old tree, or main itself put back: needs --approved-by, and a remote that lets it.",
+    help="forward: a new commit with the old tree. reset: move main itself back (needs --approved-by).",
 )
-@click.option("--ack-migrations", is_flag=True, help="The old code works with the migrations that the database keeps.")
+@click.option(
+    "--ack-migrations", is_flag=True, help="Confirm that the old code works with the database's new migrations."
+)
 @env
 @sentences
 @_approving
@@ -150,8 +154,8 @@ def rollback(
 ) -> None:
     """Take main of all repositories back to a release, or of none.
 
-    Exit code 0 done, 1 refused or undone, 3 cannot tell. TAG is a deploy tag. The release that is taken off main is on
-    hold: gli promote refuses it without --reinstate.
+    Exit code 0: done, 1: refused or undone, 3: can't tell. TAG is a deploy tag. The release that is taken off main is
+    on hold: gli promote refuses it without --reinstate.
     """
     from gli.release import rollback as rollbacks
 
@@ -174,8 +178,10 @@ def rollback(
 
 @click.command()
 @click.argument("branch", type=click.Choice([STAGED, LIVE]))
-@click.option("-m", "--reason", default="", help="Why it can't wait; it stands in the log and in the tag.")
-@click.option("--acknowledge", metavar="TAG", help="Say, as somebody else, that this emergency push was seen.")
+@click.option("-m", "--reason", default="", help="Why it can't wait, for the log and the tag.")
+@click.option(
+    "--acknowledge", metavar="TAG", help="Confirm, as a second person, that you have seen this emergency push."
+)
 @env
 @sentences
 @_approving
@@ -186,10 +192,11 @@ def push(
     asked: Asked,
     name: str,
 ) -> None:
-    """In an emergency: push what the clones have on BRANCH, past the gate, in all of them or in none.
+    """In an emergency: push what the clones have on BRANCH, without the gate, in all repositories or in none.
 
-    Exit code 0 done, 1 refused or undone, 3 cannot tell. On main it opens a debt: normal promotions are refused until
-    main is merged back into stg and dev, and somebody else has acknowledged it (or approved it at once, --approved-by).
+    Exit code 0: done, 1: refused or undone, 3: can't tell. A push to main opens a debt: normal promotions are refused
+    until main is merged back into stg and dev, and a second person has acknowledged the push (or approved it at once
+    with --approved-by).
     """
     from gli.release import emergency
 

@@ -20,18 +20,18 @@ from gli.report.korean import translated
 
 FORMATS = ("md", "html", "line", "json", "prometheus")
 _REPORTS = click.option(
-    "--report-dir", type=click.Path(path_type=Path), default=Path("reports"), help="Where the reports are."
+    "--report-dir", type=click.Path(path_type=Path), default=Path("reports"), help="The folder of the reports."
 )
 
 
 @click.command()
 @click.argument("run")
 @click.option("--format", "kind", type=click.Choice(FORMATS), default="md", help="What to print (default: md).")
-@click.option("--lang", type=click.Choice(texts.LANGUAGES), help="Language (default: ko where LANG says so, else en).")
+@click.option("--lang", type=click.Choice(texts.LANGUAGES), help="Language (default: from LANG).")
 @_REPORTS
 @sentences
 def report(run: str, kind: str, lang: str | None, report_dir: Path) -> None:
-    """Show a run again: its folder, or ENV/latest below the reports."""
+    """Show a run again: give its folder, or ENV/latest below the reports."""
     folder = _folder(run, report_dir)
     text, verdict = _verdict(folder / files.VERDICT)
     language = texts.chosen(lang)
@@ -50,16 +50,16 @@ def report(run: str, kind: str, lang: str | None, report_dir: Path) -> None:
 
 @click.group()
 def reports() -> None:
-    """Look after the folder of reports."""
+    """Manage the folder of reports."""
 
 
 @reports.command()
-@click.option("--env", "name", metavar="NAME", help="Only this environment (default: all that have reports).")
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--env", "name", metavar="NAME", help="Only this environment (default: every environment with reports).")
+@click.option("--dry-run", is_flag=True, help="Only print what would be deleted.")
 @_REPORTS
 @sentences
 def prune(name: str | None, dry_run: bool, report_dir: Path) -> None:
-    """Remove the runs that [ENV.reports] does not keep any longer; the newest always stays."""
+    """Remove the runs that [ENV.reports] no longer keeps. The newest run always stays."""
     root, now = Path.cwd(), clock.now()
     known = environments.names(root)
     if name is not None and name not in known:

@@ -19,7 +19,7 @@ _ANSWER_S = 30.0
 def rds_roots(source: str) -> None:
     """Fetch the CAs that sign the servers of Amazon RDS, to be committed beside environments.toml.
 
-    No system holds them: without this file no login at a database of RDS can be verified.
+    No system has them: without this file no login at a database of RDS can be verified.
     """
     path = keep(Path.cwd(), _content(source), source)
     click.echo(f"{path.relative_to(Path.cwd())} written; commit it")

@@ -240,7 +240,9 @@ def _refuse_unknown_causes(checks: Mapping[str, Check]) -> None:
     for check in checks.values():
         for cause in check.causes:
             if cause not in checks:
-                raise UsageError(f"{FILE}: [{check.id}] causes names {cause!r}, which is no check; mend its spelling")
+                raise UsageError(
+                    f"{FILE}: [{check.id}] causes names {cause!r}, which is not a check; correct the spelling"
+                )
 
 
 def _refuse_unknown_checks(checks: Mapping[str, Check], checklist: Checklist) -> None:
@@ -248,7 +250,7 @@ def _refuse_unknown_checks(checks: Mapping[str, Check], checklist: Checklist) ->
         for id_ in item.checks:
             if id_ not in checks:
                 raise UsageError(
-                    f"{checklist.path}: [{item.id}] checks names {id_!r}, which is no check; mend its spelling"
+                    f"{checklist.path}: [{item.id}] checks names {id_!r}, which is not a check; correct the spelling"
                 )
 
 

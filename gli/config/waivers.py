@@ -82,7 +82,7 @@ def _waiver(number: int, entry: Any) -> Waiver:
 
 def _refuse_invalid(waiver: Waiver, catalogue: Catalogue, known: Sequence[str], now: datetime) -> None:
     if waiver.check not in catalogue.checks:
-        raise UsageError(_says(waiver, "is of no check that there is; mend its spelling, or take it out"))
+        raise UsageError(_says(waiver, "names an unknown check; correct the spelling, or remove the waiver"))
     if waiver.environment not in known:
         raise UsageError(_says(waiver, f"is for {waiver.environment!r}, which is none of {', '.join(known)}"))
     if datetime.combine(waiver.expires, time(), UTC) > now + LONGEST:  # before `ends`: the last date has no next day

@@ -260,7 +260,7 @@ KOREAN: Mapping[str, str] = {
     "the role of {} sees nothing of {} sessions: grant it pg_monitor":
         "{}의 역할이 세션 {}개를 보지 못함: pg_monitor 권한을 주세요",
     "the secret {} names no host": "시크릿 {}에 호스트가 없음",
-    "the secret {} names the port {}, which is no number": "시크릿 {}의 포트 {}이(가) 숫자가 아님",
+    "the secret {} names the port {}, which is not a number": "시크릿 {}의 포트 {}이(가) 숫자가 아님",
     "the secret {} names no usable host and port": "시크릿 {}에 쓸 수 있는 호스트와 포트가 없음",
     "the secret names no usable host and port": "시크릿에 쓸 수 있는 호스트와 포트가 없음",
     "no secret says where the data tier stands": "데이터 계층의 위치를 알려 주는 시크릿이 없음",

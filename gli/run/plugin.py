@@ -67,9 +67,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--await-rollout", metavar="SECONDS", type=float, default=0.0, help="wait this long for rollouts to end"
     )
-    group.addoption(
-        "--lang", choices=texts.LANGUAGES, help="language of the reports (default: ko where LANG says so, else en)"
-    )
+    group.addoption("--lang", choices=texts.LANGUAGES, help="language of the reports (default: from LANG)")
     group.addoption("--report-dir", metavar="DIR", type=Path, help="where reports go (default: reports)")
 
 
@@ -226,7 +224,9 @@ def _configure(config: pytest.Config) -> None:
         raise UsageError(NO_ASSERTIONS)
     patience_s = config.option.await_rollout
     if not 0 <= patience_s <= _LONGEST_ROLLOUT_S:  # `not`: NaN fails the comparison too
-        raise UsageError(f"--await-rollout={patience_s:g} is no time to wait; give 0 to {_LONGEST_ROLLOUT_S} seconds")
+        raise UsageError(
+            f"--await-rollout={patience_s:g} is not a time to wait; give 0 to {_LONGEST_ROLLOUT_S} seconds"
+        )
     root, name = config.rootpath, config.option.env
     file = toml_tables.read_tables(root)
     tables = toml_tables.extended(file, name)

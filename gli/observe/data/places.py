@@ -58,7 +58,7 @@ async def database_place(observer: Observer, database: Database, secret_id: str)
 def whole(secret_id: str, port: str) -> int:
     """The port in a secret, as a number. Raises `Unobserved` if it is not a number."""
     if not port.isdigit():
-        raise unknown("dependency", phrase("the secret {} names the port {!r}, which is no number", secret_id, port))
+        raise unknown("dependency", phrase("the secret {} names the port {!r}, which is not a number", secret_id, port))
     return int(port)
 
 

@@ -182,7 +182,7 @@ async def fetch(
 ) -> HttpExchange:
     """Makes one exchange. A failure of the network is part of the fact, not an exception.
 
-    `fresh`: use a new connection. `attempts`: try up to so many times, after an error, a 5xx answer or an answer that
+    `fresh`: use a new connection. `attempts`: try up to this many times, after an error, a 5xx answer or an answer that
     took longer than `within_s`; the fact has the number of the last attempt. `limit`: how many bytes of the body are
     read and kept, counted after decompression.
     """

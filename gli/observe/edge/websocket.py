@@ -207,7 +207,7 @@ async def _talked(observer: Observer, session: Any, service: Service) -> dict[st
 
 
 async def _left_open(session: Any, seconds: float) -> dict[str, Any]:
-    """Listens for so many seconds, or until the other side closes the session."""
+    """Listens for this many seconds, or until the other side closes the session."""
     from websockets.exceptions import ConnectionClosed
 
     begun = time.monotonic()

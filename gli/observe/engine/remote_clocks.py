@@ -19,7 +19,7 @@ class RemoteClocks:
         self._behind: dict[str, float] = {}
 
     def heard(self, source: str, date: str | None, age: str | None = None) -> None:
-        """Takes the headers of an answer; what is no time tells nothing."""
+        """Takes the headers of an answer; a header without a valid time is ignored."""
         try:
             moment = parsedate_to_datetime(date or "")
             since_s = int(age or 0)
