@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -94,8 +95,6 @@ def portal() -> Iterator[Portal]:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sts: str) -> Path:
     """A home folder without credentials, on a machine where moto plays every AWS service."""
-    import os
-
     for name in [n for n in os.environ if n.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -113,6 +112,8 @@ KEYS = "[profile people]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\naws_secret_a
 
 
 def session(**aws: Any) -> AwsSession:
+    """A session whose probes ask moto too: only what loads credentials reads AWS_ENDPOINT_URL."""
+    aws = {"endpoint_url": os.environ.get("AWS_ENDPOINT_URL")} | aws
     table = Aws(region="ap-northeast-2", account_id=ACCOUNT, **aws)
     return AwsSession(Environment(name="stg", branch="stg", aws=table), RemoteClocks())
 
@@ -282,14 +283,13 @@ def error(code: str, message: str) -> str:
     )
 
 
-def test_credentials_that_expire_during_a_run_are_reported_as_such(
-    home: Path, monkeypatch: pytest.MonkeyPatch, portal: Portal, sts: str
-) -> None:
+def test_credentials_that_expire_during_a_run_are_reported_as_such(home: Path, portal: Portal) -> None:
     configure(home, KEYS)
-    asked = session(profile="people")
+    identity = f"<GetCallerIdentityResult><Arn>{ROLE}</Arn><Account>{ACCOUNT}</Account></GetCallerIdentityResult>"
+    portal.answers["/"] = (200, f"<GetCallerIdentityResponse>{identity}</GetCallerIdentityResponse>")
+    asked = session(profile="people", endpoint_url=portal.url)
     arn(asked)
     portal.answers["/"] = (403, error("ExpiredToken", "The security token included in the request is expired"))
-    monkeypatch.setenv("AWS_ENDPOINT_URL_IAM", portal.url)
     with pytest.raises(Unobserved, match="the AWS credentials expired in the middle of the run: ExpiredToken"):
         asyncio.run(asked.call(Nobody(), "iam", "get_account_authorization_details"))
 
@@ -306,9 +306,9 @@ def test_a_role_that_cannot_be_renewed_is_reported_as_such(
         "</AssumeRoleResponse>"
     )
     portal.answers["/"] = (200, taken)
-    configure(home, f"{KEYS}[profile stg]\nrole_arn = {ROLE}\nsource_profile = people\nendpoint_url = {portal.url}\n")
+    configure(home, f"{KEYS}[profile stg]\nrole_arn = {ROLE}\nsource_profile = people\n")
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", portal.url)
-    asked = session(profile="stg")
+    asked = session(profile="stg", endpoint_url=portal.url)
     asyncio.run(asked.call(Nobody(), "ecs", "describe_clusters"))
     portal.answers["/"] = (403, error("ExpiredToken", "The security token included in the request is expired"))
     with pytest.raises(Unobserved, match="expired in the middle of the run, and can't be renewed"):
@@ -352,14 +352,31 @@ def test_another_account_is_asked_with_its_role(home: Path) -> None:
     assert asked._clients.keys() == {(dns, "route53", "ap-northeast-2")}
 
 
-def test_a_role_of_another_account_that_cannot_be_assumed_is_named(
-    home: Path, monkeypatch: pytest.MonkeyPatch, portal: Portal
-) -> None:
+def test_a_role_of_another_account_that_cannot_be_assumed_is_named(home: Path, portal: Portal) -> None:
     configure(home, KEYS)
     dns = "arn:aws:iam::210987654321:role/gli-verify-dns"
     portal.answers["/"] = (403, error("AccessDenied", "not authorized to perform: sts:AssumeRole"))
-    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", portal.url)
+    asked = session(profile="people", roles={"dns": dns}, endpoint_url=portal.url)
     with pytest.raises(Unobserved, match=f"the role {dns} can't be taken: AccessDenied"):
-        asyncio.run(
-            session(profile="people", roles={"dns": dns}).call(Nobody(), "route53", "list_hosted_zones_by_name")
-        )
+        asyncio.run(asked.call(Nobody(), "route53", "list_hosted_zones_by_name"))
+
+
+@pytest.mark.parametrize(
+    "moved", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_ECS", "endpoint_url of a profile", "a model in the home folder"]
+)
+def test_nothing_on_the_machine_leads_a_probe_to_another_host(
+    home: Path, monkeypatch: pytest.MonkeyPatch, moved: str
+) -> None:
+    elsewhere = "http://127.0.0.1:9"
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    configure(home, KEYS + (f"endpoint_url = {elsewhere}\n" if "profile" in moved else ""))
+    if moved.startswith("AWS_"):
+        monkeypatch.setenv(moved, elsewhere)
+    if "model" in moved:
+        rules = {"version": "1.0", "parameters": {}, "rules": [{"type": "endpoint", "endpoint": {"url": elsewhere}}]}
+        model = home / "models/ecs/2014-11-13/endpoint-rule-set-1.json"
+        model.parent.mkdir(parents=True)
+        model.write_text(json.dumps(rules))
+        monkeypatch.setenv("AWS_DATA_PATH", str(home / "models"))
+    asked = session(profile="people", endpoint_url=None)
+    assert asked._client("ecs", "us-west-2").meta.endpoint_url == "https://ecs.us-west-2.amazonaws.com"

@@ -40,6 +40,7 @@ def test_a_run_with_a_profile_that_assumes_a_role_is_go(project: Project, sts: s
         f"[profile stg]\nrole_arn = arn:aws:iam::{ACCOUNT}:role/gli-verify-stg\nsource_profile = people\n"
     )
     aws = 'region = "ap-northeast-2"\nrole = "arn:aws:sts::*:assumed-role/gli-verify-*/*"\nprofile = "stg"\n'
+    aws += f'endpoint_url = "{sts}"\n'
     project.write("environments.toml", f'{ENVIRONMENT}[own.aws]\n{aws}account_id = "{ACCOUNT}"\n')
     project.write("conftest.py", CONFTEST)
     project.rows("aws-caller-identity", each="account")

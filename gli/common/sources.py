@@ -15,9 +15,9 @@ import marshal
 import os
 import site
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib.machinery import SourceFileLoader
+from importlib.machinery import PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
@@ -74,16 +74,25 @@ def _fresh(self: SourceFileLoader, fullname: str) -> CodeType | None:
     return code
 
 
-def loaded() -> list[Loaded]:
+def loaded(others: Iterable[Any] = ()) -> list[Loaded]:
     """Every file that judges and that this process has loaded so far, sorted by module.
 
-    A file that was loaded before `compile_from_source` is compared with its bytecode.
+    `others` are modules that may have left `sys.modules`; other objects are skipped. A file that was loaded before
+    `compile_from_source` is compared with its bytecode.
     """
-    for name, module in list(sys.modules.items()):
+    for module in [*sys.modules.values(), *_of_site(), *others]:
         path = _origin(module)
         if path is not None and path not in _loaded and judges(path):
-            _loaded[path] = _compared(name, path, module)
+            _loaded[path] = _compared(module.__name__, path, module)
     return sorted(_loaded.values(), key=lambda one: (one.module, one.path))
+
+
+def _of_site() -> Iterator[ModuleType]:
+    """The modules that Python imports by itself at its start (`site`), even if they have left `sys.modules`."""
+    for name in ("sitecustomize", "usercustomize"):
+        spec = PathFinder.find_spec(name)
+        if spec is not None:
+            yield importlib.util.module_from_spec(spec)
 
 
 def stale() -> Iterator[str]:

@@ -22,7 +22,13 @@ from gli.common.errors import UsageError
 
 TIMEOUT_S = 300.0
 """A local command may take this long; a command that prints its progress may be silent this long."""
-QUIET = {"GIT_TERMINAL_PROMPT": "0", "GIT_ASKPASS": "", "SSH_ASKPASS_REQUIRE": "never", "LC_ALL": "C"}
+QUIET = {
+    "GIT_TERMINAL_PROMPT": "0",
+    "GIT_ASKPASS": "",
+    "SSH_ASKPASS_REQUIRE": "never",
+    "LC_ALL": "C",
+    "GIT_NO_REPLACE_OBJECTS": "1",  # git-replace(1): a ref below refs/replace/ shows another commit under the same id
+}
 _INHERITED = {
     *("HOME", "LOGNAME", "PATH", "SHELL", "TEMP", "TMP", "TMPDIR", "TZ", "USER"),
     *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"),

@@ -84,6 +84,14 @@ class Suite(Part):
     plugins: tuple[Plugin, ...] = ()
 
 
+class Variables(Part):
+    """Names of environment variables of the run that may change where a run looks, whom it trusts, or what runs."""
+
+    ignored: tuple[str, ...] = ()
+    """Removed from the run before it observed."""
+    in_force: tuple[str, ...] = ()
+
+
 class Reason(Part):
     """One thing that holds the verdict."""
 
@@ -212,6 +220,7 @@ class Verdict(Part):
     """What tells the clock of one machine from that of another; nothing else is known of it."""
     clock_behind_s: float | None = None
     """By how much the machine's clock is behind those of the hosts that answered; None where none said its time."""
+    variables: Variables = Variables()
     suite: Suite
     account: str | None = None
     manifest: dict[str, Annotated[dict[str, str], AfterValidator(_is_commit)]] = {}

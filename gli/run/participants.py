@@ -78,7 +78,8 @@ class Participants:
 
 def seen(config: pytest.Config) -> str:
     """The files and plugins that took part in this process, as JSON."""
-    return json.dumps({"files": [vars(one) for one in sources.loaded()], "plugins": dict(_plugins(config))})
+    files = sources.loaded(plugin for _, plugin in config.pluginmanager.list_name_plugin())
+    return json.dumps({"files": [vars(one) for one in files], "plugins": dict(_plugins(config))})
 
 
 def _plugins(config: pytest.Config) -> Iterator[tuple[str, str | None]]:

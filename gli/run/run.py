@@ -24,7 +24,18 @@ from gli.config.waivers import Waiver
 from gli.gate import sign_offs, signing
 from gli.judge.checklist import item_lines
 from gli.judge.outcome import Outcome, Result
-from gli.judge.verdict import VALID_FOR_HOURS, CheckLine, Judgement, Reason, SinceLast, Suite, Verdict, compared, judge
+from gli.judge.verdict import (
+    VALID_FOR_HOURS,
+    CheckLine,
+    Judgement,
+    Reason,
+    SinceLast,
+    Suite,
+    Variables,
+    Verdict,
+    compared,
+    judge,
+)
 from gli.observe.engine.observation import Record, Unknown, Unobserved, fact_name
 from gli.observe.engine.observatory import END_S, RUN_DEADLINE_S, Observatory, Replay
 from gli.observe.engine.probe import Probe
@@ -32,6 +43,7 @@ from gli.report import notify, sinks
 from gli.report.files import VERDICT, RunFolder
 from gli.report.korean import translated
 from gli.report.redact import Redactor, carried
+from gli.run import variables
 from gli.run.participants import Participants
 
 RECORD_SCHEMA = 1
@@ -55,7 +67,7 @@ class Run:
         replayed: Sequence[Record] | None = None,
         patience_s: float = 0.0,
     ) -> None:
-        """Only stores its arguments; `begin` writes the first verdict and starts to observe."""
+        """Only stores its arguments; `begin` removes ignored variables, writes the first verdict, starts to observe."""
         self.root, self.environment, self.catalogue = root, environment, catalogue
         self.phase, self.language, self.overlay = phase, language, overlay
         self.waivers = waivers
@@ -70,6 +82,7 @@ class Run:
         """Module that could not be imported to the reason."""
         self.problems: list[str] = []  # failures that don't change the verdict: a report, a signature, a message
         self.participants = Participants()
+        self.variables = Variables()
         self.replayed = replayed is not None
         self.folder = RunFolder.of(reports, environment.name, self.started, replay=self.replayed)
         self.observatory: Observatory | Replay = Replay(())
@@ -77,6 +90,7 @@ class Run:
 
     def begin(self) -> None:
         """Writes a NO-GO to disk, then starts to observe. Raises `UsageError` if the folder can't be written."""
+        self.variables = Variables(ignored=variables.ignore(), in_force=variables.in_force())
         self.folder.make()
         first = self._judged(interrupted=phrase("the run has not ended"))
         ends_by = self.started + timedelta(seconds=RUN_DEADLINE_S + self._patience_s + END_S)
@@ -256,6 +270,7 @@ class Run:
             expires=clock.rfc3339(finished + timedelta(hours=VALID_FOR_HOURS)),
             machine=clock.machine(),
             clock_behind_s=behind_s,
+            variables=self.variables,
             suite=self._suite(),
             account=identity["account"] if identity else None,
             manifest=manifest,

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Project, Ran
+from gli.git import command
 
 FAILS = "def test_first_check(target): assert False, 'broken'\ndef test_second_check(target): pass\n"
 PASSES = "def test_first_check(target): pass\ndef test_second_check(target): pass\n"
@@ -144,6 +145,72 @@ def a_module_of_machine_code(project: Project, elsewhere: Path) -> Ran:
     shutil.copy(extension.__file__, project.root / f"tests_smoke/_ctypes_test{suffix}")
     project.checks("import _ctypes_test\n" + PASSES)
     return project.run_alone()
+
+
+@way("took part in judging, and no digest covers it")
+def a_module_of_site_that_hides_itself(project: Project, elsewhere: Path) -> Ran:
+    (elsewhere / "sitecustomize.py").write_text("import sys\ndel sys.modules[__name__]\n")
+    project.checks(PASSES)
+    return project.run_alone(env={"PYTHONPATH": str(elsewhere)})
+
+
+@way("took part in judging, and no digest covers it")
+def a_plugin_that_hides_itself(project: Project, elsewhere: Path) -> Ran:
+    (elsewhere / "kind.py").write_text("import sys\ndef pytest_configure(): del sys.modules[__name__]\n")
+    project.checks(PASSES)
+    return project.run_alone(env={"PYTHONPATH": str(elsewhere), "PYTEST_PLUGINS": "kind"})
+
+
+@way("took part in judging, and no digest covers it")
+def a_conftest_above_the_project(project: Project, elsewhere: Path) -> Ran:
+    (project.root.parent / "conftest.py").write_text("def pytest_runtest_makereport(item, call): call.excinfo = None\n")
+    project.checks(PASSES)
+    return project.run_alone("--confcutdir", str(project.root.parent))
+
+
+@way("took part in judging, and no digest covers it")
+def a_module_path_by_settings(project: Project, elsewhere: Path) -> Ran:
+    (elsewhere / "verdicts.py").write_text("def right(): return True\n")
+    project.checks("import verdicts\n" + PASSES)
+    return project.run_alone("-o", f"pythonpath={elsewhere}")
+
+
+# ---- options and settings of pytest that leave out checks, hooks or assertions
+
+
+def option(name: str, says: str, *arguments: str, **env: str) -> None:
+    """Add an attempt that runs the failing project with these arguments and variables."""
+    of_python = any(variable.startswith("PYTHON") for variable in env)
+
+    def go(project: Project, elsewhere: Path) -> Ran:
+        return (project.run_alone if of_python else project.run)(*arguments, env=env)
+
+    WAYS[name] = Way(go, says)
+
+
+option("python -O", "python -O takes assertions out", PYTHONOPTIMIZE="1")
+option("no assertions rewritten", "first-check[api] failed: broken", "--assert=plain")
+option("warnings as errors", "first-check[api] failed: broken", "-W", "error", PYTHONWARNINGS="error")
+option("other names of functions", "has no test", "-o", "python_functions=check_*")
+option("other names of files", "has no test", "-o", "python_files=check_*.py")
+option("folders passed over", "first-check[api] failed: broken", "-o", "norecursedirs=tests_smoke")
+option("an ignored folder", "first-check[api] failed: broken", "--ignore=tests_smoke")
+option("an ignored file", "has no test", "--ignore-glob=*/test_own.py")
+option("deselected", "partial: 1 of 2 cases", "--deselect=tests_smoke/test_own.py::test_first_check[api]")
+option("a keyword", "partial: 1 of 2 cases", PYTEST_ADDOPTS="-k second")
+option("the last failures", "first-check[api] failed: broken", "--lf")
+option("stepwise", "first-check[api] failed: broken", "--sw", "--sw-skip")
+option("set-up only", "did not report", "--setup-only")
+option("a plan of the set-up", "did not report", "--setup-plan")
+option("collected only", "ERROR", "--collect-only", "-o", "console_output_style=none", "--strict-markers", "-k", "(")
+option("hooks of checks blocked", "NO-GO", "-p", "no:gli-checking")
+option("hooks of the controller blocked", "NO-GO", "-p", "no:gli-controlling")
+option("no runner", "cannot be disabled", "-p", "no:runner")
+option("no functions", "2 of 2 cases did not report", "-p", "no:python")
+option("no main", "cannot be disabled", "-p", "no:main")
+option(
+    "another time zone and language", "first-check[api] failed: broken", TZ="Pacific/Kiritimati", LC_ALL="tr_TR.UTF-8"
+)
 
 
 # ---- bytecode that differs from the source
@@ -307,3 +374,37 @@ def test_a_process_left_by_a_check_does_not_delay_the_end(project: Project, what
     ) as process:
         output, _ = process.communicate(timeout=60)
     assert (process.returncode, output.rstrip().splitlines()[-1]) == (0, "VERDICT own: GO")
+
+
+# ---- variables that say where to look and whom to trust
+
+
+def test_variables_that_move_a_run_are_removed_or_named(project: Project, tmp_path: Path) -> None:
+    removed = {
+        "PGHOSTADDR": "192.0.2.1",
+        "PGSSLMODE": "disable",
+        "SSL_CERT_FILE": str(tmp_path / "ca.pem"),
+        "SSLKEYLOGFILE": str(tmp_path / "keys"),
+        "HOSTALIASES": str(tmp_path / "aliases"),
+    }
+    stay = {"AWS_ENDPOINT_URL_ECS": "http://127.0.0.1:9", "HTTPS_PROXY": "http://me:secret@127.0.0.1:9"}
+    project.checks(
+        "import os, ssl\ndef test_first_check(target):\n    ssl.create_default_context()\n"
+        f"    assert not {set(removed)} & set(os.environ), 'left'\ndef test_second_check(target): pass\n"
+    )
+    ran = project.run(env=removed | stay)
+    assert ran.code == 0 and ran.verdict is not None, ran.output
+    assert removed.keys() <= set(ran.verdict["variables"]["ignored"])
+    assert stay.keys() <= set(ran.verdict["variables"]["in_force"])
+    assert not (tmp_path / "keys").exists()
+
+
+def test_git_shows_no_replacement_of_a_commit(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        return command.git(*arguments, cwd=tmp_path).strip()
+
+    git("init", "-q")
+    empty = git("hash-object", "-t", "tree", "-w", "--stdin")
+    commits = [git("commit-tree", "-m", subject, empty) for subject in ("the first", "another")]
+    git("replace", *commits)
+    assert git("log", "-1", "--format=%s", commits[0]) == "the first"

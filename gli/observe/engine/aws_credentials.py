@@ -34,7 +34,10 @@ def session_of(environment: Environment, aws: Aws) -> Any:
     import botocore.session
     from botocore import exceptions as e
 
+    from gli.observe.engine import aws_models
+
     core = botocore.session.Session(profile=aws.profile)
+    core.register_component("data_loader", aws_models.loader())
     if aws.credentials_file:
         core.set_config_variable("credentials_file", aws.credentials_file)
         core.set_config_variable("config_file", os.devnull)
@@ -62,6 +65,8 @@ def session_as(source: Any, role: str, aws: Aws) -> Any:
         DeferredRefreshableCredentials,
     )
 
+    from gli.observe.engine import aws_models
+
     def client(service: str, **keys: Any) -> Any:
         return source.client(service, region_name=aws.region, endpoint_url=aws.endpoint_url, **keys)
 
@@ -79,6 +84,7 @@ def session_as(source: Any, role: str, aws: Aws) -> Any:
             return DeferredRefreshableCredentials(fetcher.fetch_credentials, self.METHOD)
 
     session = botocore.session.Session()
+    session.register_component("data_loader", aws_models.loader())
     session.register_component("credential_provider", CredentialResolver([Taken()]))
     return session
 

@@ -23,7 +23,11 @@ _WHOLE = {"sts"}  # botocore takes roles with AssumeRole
 @cache
 def loader() -> Loader:
     """What a botocore session loads its models with (its component `data_loader`), the same for all sessions."""
-    return _Reads(file_loader=_PlainFiles())
+    return _Reads(
+        extra_search_paths=[Loader.BUILTIN_DATA_PATH],
+        include_default_search_paths=False,  # without ~/.aws/models: a model names the hosts of a service
+        file_loader=_PlainFiles(),
+    )
 
 
 class _Reads(Loader):  # type: ignore[misc]

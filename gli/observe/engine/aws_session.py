@@ -231,6 +231,7 @@ class AwsSession:
             user_agent_extra="gli-verify",
             s3={"addressing_style": "path"} if self._aws.endpoint_url else None,
             proxies={} if self._aws.endpoint_url else None,
+            ignore_configured_endpoint_urls=True,  # of AWS_ENDPOINT_URL_SERVICE and of profiles
         )
         client = session.client(service, region_name=region, endpoint_url=self._aws.endpoint_url, config=config)
         # First, so that a write is refused before anything else looks at it.
@@ -250,14 +251,11 @@ class AwsSession:
         if role not in self._sessions:
             import boto3.session
 
-            from gli.observe.engine import aws_models
-
             core = (
                 session_of(self._environment, self._aws)
                 if role is None
                 else session_as(self._session(None), role, self._aws)
             )
-            core.register_component("data_loader", aws_models.loader())
             session = boto3.session.Session(botocore_session=core)
             if role is not None:
                 self._confirm(session, role)

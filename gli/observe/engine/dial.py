@@ -35,7 +35,7 @@ class Dial:
 
         `tls.ca_file` replaces the system's roots here, and nowhere else.
         """
-        return ssl.create_default_context(cafile=self._environment.tls.ca_file)
+        return ssl.create_default_context(cafile=self._environment.tls.ca_file or system_roots())
 
     @cached_property
     def no_trust(self) -> ssl.SSLContext:
@@ -67,11 +67,14 @@ class Dial:
 
 
 def system_roots() -> str:
-    """The file of the system's roots; that of certifi on a machine that has none."""
+    """The file of the system's roots; that of certifi on a machine that has none.
+
+    The paths are those that OpenSSL was built with: SSL_CERT_FILE and SSL_CERT_DIR do not decide whom a run trusts.
+    """
     paths = ssl.get_default_verify_paths()
-    bundle = paths.cafile or str(Path(paths.capath or "/etc/ssl") / "ca-certificates.crt")
-    if Path(bundle).is_file():
-        return bundle
+    for bundle in (Path(paths.openssl_cafile), Path(paths.openssl_capath) / "ca-certificates.crt"):
+        if bundle.is_file():
+            return str(bundle)
     import certifi
 
     return certifi.where()
