@@ -30,7 +30,7 @@ from gli.observe.aws import (
     subnets,
     task_definitions,
 )
-from gli.observe.data import amqp, postgres, redis, secrets, sqlite, vantage
+from gli.observe.data import amqp, postgres, postgres_application, redis, secrets, sqlite, vantage
 from gli.observe.edge import dns, frontend, http, tls, websocket
 from gli.observe.release import git_history, git_refs, github_runs, running_revisions
 from gli.run.plugin import fixture_for
@@ -68,6 +68,7 @@ sqlite_state = fixture_for(sqlite.sqlite_state)
 working_tree_migrations = fixture_for(sqlite.working_tree_migrations)
 database_port = fixture_for(postgres.database_port)
 application_login = fixture_for(postgres.application_login)
+application_rights = fixture_for(postgres_application.application_rights)
 database_state = fixture_for(postgres.database_state)
 sessions = fixture_for(postgres.sessions)
 application_cache = fixture_for(redis.application_cache)

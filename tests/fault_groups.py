@@ -17,6 +17,12 @@ _ASKED_FIRST = {"env-config-valid", "aws-caller-identity"}
 _AREAS = {"storage": "cdn", "registry": "compute", "pipeline": "release"}
 """Layers whose faults change what those of another layer change too."""
 
+_APART = {
+    *("application-may-not-write", "database-password-ends", "database-read-only", "replication-slot-forgotten"),
+    *("sequence-behind", "sequence-at-its-end", "database-memory-low"),
+}
+"""Faults that change one thing that no other fault changes."""
+
 
 def groups(faults: Iterable[str]) -> list[list[str]]:
     """Put these faults into few groups, by a greedy search that starts with the faults with the most conflicts.
@@ -51,6 +57,8 @@ def _conflict(one: Fault, other: Fault, symptoms: Mapping[str, set[str]]) -> boo
 
 def _area(fault: Fault) -> str:
     """The part of the sandbox that a fault changes: usually the layer of its module."""
+    if fault.id in _APART:
+        return fault.id
     for begins, area in (("cdn-", "cdn"), ("migration-", "release")):
         if fault.id.startswith(begins):
             return area

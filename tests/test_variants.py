@@ -30,6 +30,10 @@ TOGETHER = (
     "registry-scans-on-push",
     "sidecars",
     "secrets-in-parameters",
+    "migrations-by-another-role",
+    "numbers-made-by-the-application",
+    "suite-role-read-only",
+    "replica-reads-its-slot",
 )
 """Variants of different parts of the stack, which can all be true at once."""
 

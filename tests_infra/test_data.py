@@ -14,6 +14,7 @@ from gli.observe.aws.rds import DatabaseInstance, Maintenance, Snapshot
 from gli.observe.data.secrets import Secret
 from gli.observe.engine.observation import unknown
 
+LEAST_MEMORY_MIB = 100
 LEAST_FREE = 0.1
 MOST_LAG_S = 30
 RESTORABLE_WITHIN_S = 15 * 60
@@ -69,6 +70,15 @@ def test_db_predeploy_snapshot(newest_snapshot: Snapshot) -> None:
     assert newest_snapshot.age_s <= SNAPSHOT_WITHIN_S, saw(
         phrase("{}, {:.0f} h old", newest_snapshot.id, newest_snapshot.age_s / 3600),
         expected=phrase("a snapshot of {} from the last {} h", newest_snapshot.database, SNAPSHOT_WITHIN_S // 3600),
+    )
+
+
+def test_db_memory(database_instance: DatabaseInstance, metrics: Metrics) -> None:
+    """The database has memory left: without it, it swaps and slows down, or is restarted."""
+    free = metrics.latest(database_instance.id, "FreeableMemory") / 2**20
+    assert free >= LEAST_MEMORY_MIB, saw(
+        phrase("{:.0f} MiB", free),
+        expected=phrase("at least {} MiB of memory free in {}", LEAST_MEMORY_MIB, database_instance.id),
     )
 
 

@@ -1,14 +1,22 @@
 """PostgreSQL as the application reaches it: the port, the application's own login, the schema, the free connections."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Database
 from gli.observe.data.postgres import DatabaseState, Login, Session
+from gli.observe.data.postgres_application import ApplicationRights
 from gli.observe.edge.tcp import TcpConnection
 from gli.observe.release.migrations import Migration, difference
 
 MOST_USED = 0.7
+MOST_NUMBERS = 0.9
+OLDEST = 1_000_000_000
+"""The age of a transaction id at which AWS advises to act; at 2**31 PostgreSQL takes no writes any more."""
+PASSWORD_LASTS = timedelta(days=7)
+_HISTORY = "django_migrations"
+"""The history of migrations may belong to the role that migrates alone."""
 
 
 def test_db_tcp_reachable(database_port: TcpConnection) -> None:
@@ -93,3 +101,65 @@ def test_db_blocking_locks(sessions: Sequence[Session], target: Database) -> Non
     assert not stuck, saw(
         listed(stuck), expected=phrase("nobody to wait {:.0f} s for a lock", target.longest_lock_wait_s)
     )
+
+
+def test_db_app_grants(application_rights: ApplicationRights, database_state: DatabaseState, target: Database) -> None:
+    """The application may read and write every table that its migrations made, and use their sequences.
+
+    A table is the application's own if `tables` names it, or if its name begins with that of a migrated Django app.
+    """
+    begins = tuple({f"{app}_" for app, _ in database_state.applied} | {"django_"})
+    lacking = [
+        phrase("no {} on {}", listed(t.lacks), t.table)
+        for t in application_rights.denied
+        if t.table != _HISTORY and (t.table in target.tables or t.table.startswith(begins))
+    ]
+    assert not lacking, saw(
+        listed(lacking), expected=phrase("{} to read and write the application's tables", application_rights.user)
+    )
+
+
+def test_db_writable(application_rights: ApplicationRights) -> None:
+    """The database takes the application's writes: it is no standby, and no setting makes its sessions read-only."""
+    assert not application_rights.recovering, saw(phrase("a standby"), expected=phrase("a server that takes writes"))
+    assert not application_rights.read_only, saw(
+        phrase("default_transaction_read_only is on"),
+        expected=phrase("sessions of {} that may write", application_rights.user),
+    )
+
+
+def test_db_sequence_headroom(application_rights: ApplicationRights) -> None:
+    """No insert fails for its number: no sequence is near its end, or behind the numbers in its column."""
+    faults = [
+        phrase("the next numbers of {}.{} are taken", s.table, s.column)
+        if s.taken
+        else phrase("{:.0%} of the numbers of {}.{} used", s.used, s.table, s.column)
+        for s in application_rights.sequences
+        if s.taken or s.used > MOST_NUMBERS
+    ]
+    assert not faults, saw(
+        listed(faults), expected=phrase("free numbers, and at most {:.0%} of them used", MOST_NUMBERS)
+    )
+
+
+def test_db_password_lasts(application_rights: ApplicationRights) -> None:
+    """The password of the application's role does not end this week: from then on no task can log in."""
+    until = application_rights.valid_until
+    assert until is None or until - application_rights.taken >= PASSWORD_LASTS, saw(
+        phrase("valid until {:%Y-%m-%d %H:%M}", until),
+        expected=phrase(
+            "the password of {} to be valid for {} days more", application_rights.user, PASSWORD_LASTS.days
+        ),
+    )
+
+
+def test_db_txid_age(database_state: DatabaseState) -> None:
+    """Vacuum keeps up: no database comes near the age at which PostgreSQL takes no writes any more."""
+    old = [phrase("{}: {}", name, age) for name, age in database_state.ages if age > OLDEST]
+    assert not old, saw(listed(old), expected=phrase("no transaction id older than {}", OLDEST))
+
+
+def test_db_replication_slots(database_state: DatabaseState) -> None:
+    """Somebody reads each replication slot: a slot without a reader keeps the log until the disk is full."""
+    idle = [slot for slot in database_state.slots if not slot.active or slot.state == "lost"]
+    assert not idle, saw(listed(idle), expected=phrase("a reader for each replication slot"))

@@ -98,6 +98,7 @@ _MEASURED = {
     "AWS/ECS": {"CPUUtilization": 22.0, "MemoryUtilization": 41.0},
     "AWS/RDS": {
         "FreeStorageSpace": 64.0 * 2**30,
+        "FreeableMemory": 1.5 * 2**30,
         "CPUUtilization": 18.0,
         "ReadLatency": 0.0008,
         "WriteLatency": 0.0021,

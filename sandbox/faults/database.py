@@ -6,6 +6,7 @@ import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -268,7 +269,6 @@ def _aged(sandbox: Sandbox, pid: int, column: str) -> Iterator[None]:
 
     The session has just begun, and a fault can't wait ten minutes.
     """
-    role = sql.Identifier(sandbox.site.credentials.verify_database.username)
     columns = ("pid", "usename", "application_name", "state", "backend_type", "wait_event_type", "query", *_TIMES)
     shown = [
         sql.SQL("{0} - CASE WHEN pid = {1} THEN interval '10 minutes' ELSE '0' END AS {0}").format(
@@ -278,12 +278,21 @@ def _aged(sandbox: Sandbox, pid: int, column: str) -> Iterator[None]:
         else sql.Identifier(name)
         for name in columns
     ]
-    view = sql.SQL("CREATE VIEW aged.pg_stat_activity AS SELECT {} FROM pg_catalog.pg_stat_activity")
+    view = sql.SQL("SELECT {} FROM pg_catalog.pg_stat_activity").format(sql.SQL(", ").join(shown))
+    with _in_front_of(sandbox, "pg_stat_activity", view):
+        yield
+
+
+@contextmanager
+def _in_front_of(sandbox: Sandbox, catalogue: str, shown: sql.Composed) -> Iterator[None]:
+    """Show the suite's role a view in place of one of PostgreSQL's own."""
+    role = sql.Identifier(sandbox.site.credentials.verify_database.username)
+    view = sql.Identifier("aged", catalogue)
     with sandbox.postgres() as connection:
         connection.execute("CREATE SCHEMA aged")
-        connection.execute(view.format(sql.SQL(", ").join(shown)))
+        connection.execute(sql.SQL("CREATE VIEW {} AS {}").format(view, shown))
         connection.execute(sql.SQL("GRANT USAGE ON SCHEMA aged TO {}").format(role))
-        connection.execute(sql.SQL("GRANT SELECT ON aged.pg_stat_activity TO {}").format(role))
+        connection.execute(sql.SQL("GRANT SELECT ON {} TO {}").format(view, role))
         connection.execute(sql.SQL("ALTER ROLE {} SET search_path = aged, pg_catalog, public").format(role))
     try:
         yield
@@ -376,4 +385,114 @@ def migration_without_way_back(sandbox: Sandbox) -> Iterator[None]:
 def migration_forked(sandbox: Sandbox) -> Iterator[None]:
     """Two merged branches each added a last migration of the API: the migrations have two leaf nodes."""
     with _migration(sandbox, "0002_in_the_other_branch", "", after="0001_initial"):
+        yield
+
+
+@fault("application-may-not-write", turns_red=["db-app-grants"])
+def application_may_not_write(sandbox: Sandbox) -> Iterator[None]:
+    """The migrations ran as another role: the application may read the notices' table, but not write it."""
+    application = sql.Identifier(sandbox.site.credentials.database.username)
+    with sandbox.postgres() as connection:
+        connection.execute("ALTER TABLE notices_notice OWNER TO CURRENT_USER")
+        connection.execute(sql.SQL("REVOKE ALL ON notices_notice FROM {}").format(application))
+        connection.execute(sql.SQL("GRANT SELECT ON notices_notice TO {}").format(application))
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute(sql.SQL("ALTER TABLE notices_notice OWNER TO {}").format(application))
+        connection.execute(sql.SQL("GRANT ALL ON notices_notice TO {}").format(application))
+
+
+@fault("row-security-hides-all", turns_red=["db-app-grants"])
+def row_security_hides_all(sandbox: Sandbox) -> Iterator[None]:
+    """Row security is on for the notices' table, for its owner too, and no policy lets a row through."""
+    with sandbox.postgres() as connection:
+        connection.execute("ALTER TABLE notices_notice ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute("ALTER TABLE notices_notice DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY")
+
+
+@fault("database-read-only", turns_red=["db-writable"])
+def database_read_only(sandbox: Sandbox) -> Iterator[None]:
+    """New sessions of the database are read-only: somebody began a maintenance and did not end it."""
+    name = sql.Identifier(sandbox.site.database_name)
+    with sandbox.postgres() as connection:
+        connection.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(name))
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute("SET default_transaction_read_only = off")
+        connection.execute(sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(name))
+
+
+@contextmanager
+def _numbered(sandbox: Sandbox, last: int) -> Iterator[None]:
+    """Set the last number that the sequence of the notices' ids gave."""
+    sequence = "pg_get_serial_sequence('notices_notice', 'id')"
+    with sandbox.postgres() as connection:
+        (before,) = connection.execute(
+            "SELECT last_value FROM pg_sequences WHERE sequencename = 'notices_notice_id_seq'"
+        ).fetchone() or (None,)
+        connection.execute(f"SELECT setval({sequence}, %s)", (last,))
+    try:
+        yield
+    finally:
+        with sandbox.postgres() as connection:
+            connection.execute(f"SELECT setval({sequence}, %s)", (before,))
+
+
+@fault("sequence-behind", turns_red=["db-sequence-headroom"])
+def sequence_behind(sandbox: Sandbox) -> Iterator[None]:
+    """After a copy of the data, the sequence of the notices' ids gives numbers that are taken."""
+    with _numbered(sandbox, 1):
+        yield
+
+
+@fault("sequence-at-its-end", turns_red=["db-sequence-headroom"])
+def sequence_at_its_end(sandbox: Sandbox) -> Iterator[None]:
+    """Nearly all numbers of the notices' ids are used."""
+    with _numbered(sandbox, 2**63 - 1000):
+        yield
+
+
+@fault("database-password-ends", turns_red=["db-password-lasts"])
+def database_password_ends(sandbox: Sandbox) -> Iterator[None]:
+    """The password of the application's role ends in two days."""
+    role = sql.Identifier(sandbox.site.credentials.database.username)
+    statement = sql.SQL("ALTER ROLE {} VALID UNTIL {}")
+    with sandbox.postgres() as connection:
+        ends = (datetime.now(UTC) + timedelta(days=2)).isoformat()
+        connection.execute(statement.format(role, ends))
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute(statement.format(role, "infinity"))
+
+
+@fault("replication-slot-forgotten", turns_red=["db-replication-slots"])
+def replication_slot_forgotten(sandbox: Sandbox) -> Iterator[None]:
+    """The slot of a replica that is gone keeps the write-ahead log."""
+    with sandbox.postgres() as connection:
+        connection.execute("SELECT pg_create_physical_replication_slot('replica_gone', true)")
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute("SELECT pg_drop_replication_slot('replica_gone')")
+
+
+@fault("vacuum-behind", turns_red=["db-txid-age"])
+def vacuum_behind(sandbox: Sandbox) -> Iterator[None]:
+    """The oldest transaction id is 1.5 billion transactions old, which no fault can wait for: a view shows it so."""
+    with sandbox.postgres() as connection:
+        (newest,) = connection.execute("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint").fetchone() or (
+            0,
+        )
+        shown = sql.SQL("SELECT datname, {}::text::xid AS datfrozenxid, datminmxid FROM pg_catalog.pg_database").format(
+            sql.Literal((newest - 1_500_000_000) % 2**32)
+        )
+        with _in_front_of(sandbox, "pg_database", shown):
+            yield
+
+
+@fault("database-memory-low", turns_red=["db-memory"])
+def database_memory_low(sandbox: Sandbox) -> Iterator[None]:
+    """The database has 40 MiB of memory left."""
+    with _measured(sandbox, _instance(sandbox), "FreeableMemory", 40.0 * 2**20):
         yield

@@ -306,6 +306,7 @@ async def _of_the_database(observer: Observer) -> list[Query]:
 
 _OF_A_DATABASE = {
     "FreeStorageSpace": "Minimum",
+    "FreeableMemory": "Minimum",
     "CPUUtilization": "Average",
     "ReadLatency": "Average",
     "WriteLatency": "Average",

@@ -22,6 +22,7 @@ from gli.observe.engine.probe import Observer, probe
 
 if TYPE_CHECKING:
     import psycopg
+    from psycopg.sql import Composed
 
 _SETTINGS = {
     "default_transaction_read_only": "on",
@@ -70,6 +71,18 @@ class Session(Observation):
         return phrase("pid {} ({}, {})", self.pid, self.user, self.application or phrase("no application name"))
 
 
+class Slot(Observation):
+    """A replication slot, which keeps the write-ahead log until its reader has read it."""
+
+    name: str
+    active: bool
+    state: str | None = None
+    """`wal_status`: `reserved`, `extended`, `unreserved` or `lost`; None: the slot keeps nothing."""
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.state})" if self.state else self.name
+
+
 class DatabaseState(Observation):
     """The server's state, as the suite's own role sees it."""
 
@@ -84,6 +97,10 @@ class DatabaseState(Observation):
     """The names of all tables and views, sorted, without those of PostgreSQL itself."""
     invalid_indexes: tuple[str, ...]
     """Indexes that PostgreSQL updates but never uses, without those that are being built now."""
+    slots: tuple[Slot, ...] = ()
+    """The replication slots that outlive a session, sorted by name."""
+    ages: tuple[tuple[str, int], ...] = ()
+    """(database, age of its oldest transaction or multixact id that is not frozen), the oldest first."""
 
 
 _SESSIONS = (
@@ -108,6 +125,16 @@ _INVALID_INDEXES = (
 )
 
 
+_SLOTS = (
+    "(SELECT coalesce(json_agg(json_build_object('name', slot_name, 'active', active, 'state', wal_status) "
+    "ORDER BY slot_name), '[]') FROM pg_replication_slots WHERE NOT temporary)"
+)
+_AGES = (
+    "(SELECT json_agg(json_build_array(datname, age) ORDER BY age DESC, datname) "
+    "FROM (SELECT datname, greatest(age(datfrozenxid), mxid_age(datminmxid)) AS age FROM pg_database) AS frozen)"
+)
+
+
 @probe(deadline=8, after=[secrets])
 async def database_port(observer: Observer, database: Database) -> TcpConnection:
     """Whether the database's port opens, at the address in the application's secret."""
@@ -129,14 +156,14 @@ async def database_state(observer: Observer, database: Database) -> DatabaseStat
         "current_setting('max_connections')::int, "
         "(SELECT coalesce(json_agg(json_build_array(app, name) ORDER BY app, name), '[]') FROM django_migrations), "
         "(SELECT count(*) FROM pg_stat_activity WHERE query = '<insufficient privilege>' "
-        "AND usename IS DISTINCT FROM 'rdsadmin'), " + ", ".join((_SESSIONS, _TABLES, _INVALID_INDEXES))
+        "AND usename IS DISTINCT FROM 'rdsadmin'), " + ", ".join((_SESSIONS, _TABLES, _INVALID_INDEXES, _SLOTS, _AGES))
     )
     await observer.see(secret, database.verify_secret)
     import psycopg
 
     try:
-        async with await _connect(observer, database, database.verify_secret) as connection:
-            row = await _row(observer, connection, statement)
+        async with await connect(observer, database, database.verify_secret) as connection:
+            row = await row_of(observer, connection, statement)
     except psycopg.Error as e:
         state, why = _told_apart(e)
         _refuse_without_roots(observer, database.verify_secret, why)
@@ -152,6 +179,8 @@ async def database_state(observer: Observer, database: Database) -> DatabaseStat
         sessions=tuple(Session.model_validate(session) for session in row[4]),
         tables=tuple(row[5]),
         invalid_indexes=tuple(row[6]),
+        slots=tuple(Slot.model_validate(slot) for slot in row[7]),
+        ages=tuple((str(name), int(age)) for name, age in row[8]),
     )
 
 
@@ -175,8 +204,8 @@ async def _login(observer: Observer, database: Database, secret_id: str, stateme
     await observer.see(secret, secret_id)
     user = observer.vault.document(secret_id).get("username", "")
     try:
-        async with await _connect(observer, database, secret_id) as connection:
-            await _row(observer, connection, statement)
+        async with await connect(observer, database, secret_id) as connection:
+            await row_of(observer, connection, statement)
             return Login(secret=secret_id, user=user, ok=True, encrypted=bool(connection.pgconn.ssl_in_use))
     except psycopg.Error as e:
         if isinstance(e, psycopg.errors.ConnectionTimeout):
@@ -201,7 +230,7 @@ def _refuse_without_roots(observer: Observer, secret_id: str, why: str) -> None:
         )
 
 
-async def _connect(observer: Observer, database: Database, secret_id: str) -> psycopg.AsyncConnection[Any]:
+async def connect(observer: Observer, database: Database, secret_id: str) -> psycopg.AsyncConnection[Any]:
     """Opens a read-only session, whatever rights the role has."""
     import psycopg
 
@@ -228,7 +257,7 @@ async def _connect(observer: Observer, database: Database, secret_id: str) -> ps
         )
     try:
         settings = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in _SETTINGS.items())
-        await _row(observer, connection, f"SELECT {settings}")
+        await row_of(observer, connection, f"SELECT {settings}")
     except BaseException:
         await connection.close()
         raise
@@ -244,8 +273,9 @@ async def _resolved(host: str) -> str:
     return str(found[0][4][0])
 
 
-async def _row(observer: Observer, connection: psycopg.AsyncConnection[Any], statement: str) -> Any:
-    refuse_sql_writes(statement)
+async def row_of(observer: Observer, connection: psycopg.AsyncConnection[Any], statement: str | Composed) -> Any:
+    """The first row of a statement that only reads."""
+    refuse_sql_writes(statement if isinstance(statement, str) else statement.as_string(connection))
     observer.count("postgres")
     with observer.phase("query"):
         cursor = await connection.execute(statement)
