@@ -34,6 +34,12 @@ for _role in ("AUTHOR", "COMMITTER"):
 # Python keeps what it compiled: without that every process of the tests compiles every library again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# Files in memory where they have room: the tests write thousands, and a CI machine's disk may be slow.
+_MEMORY, _ROOM = Path("/dev/shm"), 4 << 30
+if "TMPDIR" not in os.environ and _MEMORY.is_dir():
+    _about = os.statvfs(_MEMORY)
+    if _about.f_bavail * _about.f_frsize >= _ROOM and not _about.f_flag & getattr(os, "ST_NOEXEC", 0):
+        os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
 exhaustive = pytest.mark.exhaustive
 PYTEST = [sys.executable, "-m", "pytest"]
 UNUSED_PLUGINS = ("-p", "no:hypothesispytest", "-p", "no:valkey")

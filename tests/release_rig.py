@@ -1,4 +1,4 @@
-"""Eight small bare repositories with dev, stg and main, and what can be done to them: the rig of the release tests.
+"""Small bare repositories with dev, stg and main, and what can be done to them: the rig of the release tests.
 
 All repositories are real git on disk. Only the gate is a function, which says yes to the commits of stg (test_gate.py
 tests the real gate). `Rig.reset` restores every ref without a new process, so hundreds of rounds are cheap.
@@ -30,7 +30,7 @@ from gli.release.settings import Settings
 from gli.release.statuses import Statuses
 from gli.release.take_over import take_over
 
-NAMES = (
+EIGHT = (
     "gli_root",
     "gli_api-server",
     "gli_user-frontend",
@@ -40,6 +40,9 @@ NAMES = (
     "gli_redis",
     "gli_rabbitmq",
 )
+"""GLI's repositories."""
+NAMES = ("gli_root", "gli_api-server", "gli_websocket", "gli_database", "gli_redis")
+"""What most tests release: an operation on all eight starts nearly twice as many processes, and proves no more."""
 HOME = "gli_root"
 """The log repository: it moves last."""
 ME = "GLI Developer <developer@glibiz.com>"
@@ -78,6 +81,7 @@ class Rig:
 
     root: Path
     state: Path
+    repositories: tuple[str, ...] = NAMES
     first: Mapping[str, str] = field(default_factory=dict)
     """Each repository's `packed-refs` as it was made, or as `keep` found it."""
     statuses: Statuses | None = None
@@ -90,7 +94,7 @@ class Rig:
     @property
     def settings(self) -> Settings:
         clones = self.root / "clones"
-        repositories = [Repository(n, str(self.bare(n)), clones / n, n in self.moves_first) for n in NAMES]
+        repositories = [Repository(n, str(self.bare(n)), clones / n, n in self.moves_first) for n in self.repositories]
         remote = f"{self.root}/remotes/{{repository}}.git"
         return Settings(tuple(repositories), self.state, HOME, remote=remote, statuses=self.statuses)
 
@@ -99,7 +103,7 @@ class Rig:
 
     def reset(self) -> None:
         """Restore every ref of every remote; delete hooks and journals."""
-        for name in NAMES:
+        for name in self.repositories:
             bare = self.bare(name)
             shutil.rmtree(bare / "refs")
             (bare / "refs" / "heads").mkdir(parents=True)
@@ -111,7 +115,8 @@ class Rig:
     def keep(self) -> None:
         """Make the current state the one that `reset` restores."""
         self.first = {
-            name: "".join(f"{commit} {ref}\n" for ref, commit in sorted(self.refs(name).items())) for name in NAMES
+            name: "".join(f"{commit} {ref}\n" for ref, commit in sorted(self.refs(name).items()))
+            for name in self.repositories
         }
 
     def git(self, name: str, *arguments: str, says: str | None = None) -> str:
@@ -139,10 +144,10 @@ class Rig:
     def everything(self) -> dict[str, dict[str, str]]:
         """Every ref of every remote, without the log and the fence, which refused operations change too."""
         own = ("refs/heads/deployments", FENCE)
-        return {n: {ref: o for ref, o in self.refs(n).items() if ref not in own} for n in NAMES}
+        return {n: {ref: o for ref, o in self.refs(n).items() if ref not in own} for n in self.repositories}
 
     def heads(self, branch: str = "main") -> dict[str, str]:
-        return {name: self.refs(name)[f"refs/heads/{branch}"] for name in NAMES}
+        return {name: self.refs(name)[f"refs/heads/{branch}"] for name in self.repositories}
 
     def trees(self, branch: str = "main") -> dict[str, str]:
         """The tree of a branch in every repository."""
@@ -265,21 +270,21 @@ class Rig:
     def leftovers(self) -> set[str]:
         """Refs that no operation may leave behind. The fence is allowed: it names the last operation."""
         kept = ("refs/promotions/", "refs/gli/")
-        return {ref for n in NAMES for ref in self.refs(n) if ref.startswith(kept) and ref != FENCE}
+        return {ref for n in self.repositories for ref in self.refs(n) if ref.startswith(kept) and ref != FENCE}
 
     def verdict_of_git(self, old: Mapping[str, str], new: Mapping[str, str], branch: str = "main") -> str:
-        """`old` or `new` if the branch has that tree in all eight repositories; otherwise the state of each."""
+        """`old` or `new` if the branch has that tree in every repository; otherwise the state of each."""
         trees = self.trees(branch)
         if trees == old:
             return "old"
-        return "new" if trees == new else f"mixed: {[n for n in NAMES if trees[n] == new[n]]} are new"
+        return "new" if trees == new else f"mixed: {[n for n in self.repositories if trees[n] == new[n]]} are new"
 
 
-def make(root: Path) -> Rig:
+def make(root: Path, repositories: tuple[str, ...] = NAMES) -> Rig:
     """A rig with one release on main, stg one commit ahead of it in every repository, and dev one ahead of stg."""
-    rig = Rig(root, root / "state")
+    rig = Rig(root, root / "state", repositories)
     first = {}
-    for name in NAMES:
+    for name in repositories:
         bare = rig.bare(name)
         for folder in ("objects/info", "objects/pack", "refs/heads", "refs/tags", "hooks"):
             (bare / folder).mkdir(parents=True)

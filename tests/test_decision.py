@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Project, clean_environment
+from conftest import Project, clean_environment, run_forked
 from gli.common.manifest import manifest_id
 from gli.judge.verdict import digest
 
@@ -73,14 +73,10 @@ class Release:
         )
 
     def verify(self, environment: str, *arguments: str, **env: str) -> int:
-        return subprocess.run(
-            [sys.executable, "-m", "pytest", "-p", "no:hypothesispytest", f"--env={environment}", *arguments],
-            cwd=self.root,
-            env=clean_environment() | self.where | env,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        ).returncode
+        reports = self.root / "reports"
+        return run_forked(
+            f"--env={environment}", *arguments, root=self.root, reports=reports, env=self.where | env
+        ).code
 
     def sign(self, *arguments: str, mail: str = ADA, item: str = "PRE-2", **env: str) -> Path:
         done = self.gli("sign", item, "--env", "own", "--note", "seen", *arguments, mail=mail, **env)

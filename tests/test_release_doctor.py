@@ -54,7 +54,7 @@ def doctor() -> tuple[int, list[str]]:
 
 
 def healthy(rig: Rig) -> bool:
-    return doctor() == (0, ["all 8 repositories are in order"])
+    return doctor() == (0, [f"all {len(NAMES)} repositories are in order"])
 
 
 def mends(lines: list[str]) -> list[str]:

@@ -90,7 +90,7 @@ class Machines(RuleBasedStateMachine):
         super().__init__()
         Machines.orders += 1
         self.folder = Path(tempfile.mkdtemp(prefix="gli-machine-"))
-        made = release_rig.make(self.folder)
+        made = release_rig.make(self.folder, THREE)
         self.rigs = {name: replace(made, state=self.folder / name) for name in ("one", "two")}
         self.rig = self.rigs["one"]
         self.asleep: dict[str, Process] = {}
@@ -242,8 +242,7 @@ def _patched(owner: type, name: str, make: Callable[[Any], Any]) -> Callable[[],
     return lambda: setattr(owner, name, before)
 
 
-def run(monkeypatch: pytest.MonkeyPatch, examples: int, steps: int) -> None:
-    monkeypatch.setattr(release_rig, "NAMES", THREE)
+def run(examples: int, steps: int) -> None:
     Machines.orders = Machines.steps = 0
     few = settings(
         max_examples=examples,
@@ -256,10 +255,10 @@ def run(monkeypatch: pytest.MonkeyPatch, examples: int, steps: int) -> None:
     print(f"{Machines.orders} orders, {Machines.steps} steps")
 
 
-def test_two_machines_in_a_few_orders_end_at_one_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    run(monkeypatch, 4, 6)
+def test_two_machines_in_a_few_orders_end_at_one_release() -> None:
+    run(4, 6)
 
 
 @pytest.mark.exhaustive
-def test_two_machines_in_many_orders_end_at_one_release(monkeypatch: pytest.MonkeyPatch) -> None:
-    run(monkeypatch, 150, 12)
+def test_two_machines_in_many_orders_end_at_one_release() -> None:
+    run(150, 12)

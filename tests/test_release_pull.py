@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import release_rig
 from click.testing import CliRunner
-from release_rig import NAMES, Rig
+from release_rig import EIGHT, Rig
 
 from conftest import clean_environment
 from gli.cli.group import main
@@ -37,7 +37,7 @@ class Workspace:
         self.remotes(str(rig.root / "remotes"))
 
     def remotes(self, where: str) -> None:
-        tables = "".join(f'[[repositories]]\nname = "{name}"\n' for name in NAMES)
+        tables = "".join(f'[[repositories]]\nname = "{name}"\n' for name in EIGHT)
         (self.rig.root / "environments.toml").write_text(tables + FILE.format(remotes=where))
 
     def git(self, name: str, *arguments: str) -> str:
@@ -67,7 +67,7 @@ class Workspace:
         return ended.exit_code, ended.output.splitlines()
 
     def heads(self, ref: str = "refs/heads/main") -> dict[str, str]:
-        return {name: self.git(name, "rev-parse", ref) for name in NAMES}
+        return {name: self.git(name, "rev-parse", ref) for name in EIGHT}
 
     def everything(self, name: str) -> dict[str, bytes]:
         """The state of the clone's owner: work tree, index, branches, HEAD and stash."""
@@ -80,10 +80,10 @@ class Workspace:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    rig = release_rig.make(tmp_path_factory.mktemp("pull"))
+    rig = release_rig.make(tmp_path_factory.mktemp("pull"), EIGHT)
     workspace = Workspace(rig)
     workspace.clones.mkdir()
-    for name in NAMES:
+    for name in EIGHT:
         clone = ["git", "clone", "--quiet", "--template=", "--branch=main", str(rig.bare(name)), name]
         subprocess.run(clone, cwd=workspace.clones, check=True)
     _copy(workspace.clones, rig.root / "first")
@@ -105,9 +105,9 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def test_every_clone_is_updated_and_a_second_pull_does_nothing(workspace: Workspace) -> None:
-    for name in NAMES[1:]:
+    for name in EIGHT[1:]:
         workspace.rig.commit(name, "main", {"new.txt": "new\n"})
-    workspace.rig.commit(NAMES[2], "main", {"new.txt": "newer\n"})
+    workspace.rig.commit(EIGHT[2], "main", {"new.txt": "newer\n"})
     code, lines = workspace.pull("main")
     assert (code, lines) == (
         0,
@@ -124,14 +124,14 @@ def test_every_clone_is_updated_and_a_second_pull_does_nothing(workspace: Worksp
         ],
     )
     assert workspace.heads() == workspace.heads("refs/remotes/origin/main") == workspace.rig.heads()
-    assert (workspace.clones / NAMES[2] / "new.txt").read_text() == "newer\n"
-    assert all(workspace.git(name, "status", "--porcelain") == "" for name in NAMES)
+    assert (workspace.clones / EIGHT[2] / "new.txt").read_text() == "newer\n"
+    assert all(workspace.git(name, "status", "--porcelain") == "" for name in EIGHT)
     assert workspace.pull("main")[1][-1] == "main: 8 up to date"
 
 
 def test_a_clone_with_local_work_is_reported_and_kept_and_the_others_are_pulled(workspace: Workspace) -> None:
     rig, clones = workspace.rig, workspace.clones
-    for name in NAMES:
+    for name in EIGHT:
         rig.commit(name, "main", {"app.txt": "theirs\n"})
     (clones / "gli_root" / "app.txt").write_text("changed\n")
     (clones / "gli_api-server" / "app.txt").write_text("stashed\n")
@@ -269,7 +269,7 @@ def test_ctrl_c_leaves_no_process_and_no_lock_and_the_next_pull_works(workspace:
     ssh = tmp_path / "ssh"
     ssh.write_text(f"#!/bin/sh\necho $$ >{tmp_path}/$$.pid\nexec sleep 60\n")
     ssh.chmod(0o755)
-    for name in NAMES:
+    for name in EIGHT:
         workspace.rig.commit(name, "main", {"app.txt": "theirs\n"})
         workspace.git(name, "remote", "set-url", "origin", f"ssh://glibiz.invalid{workspace.rig.bare(name)}")
     process = subprocess.Popen(
@@ -280,14 +280,14 @@ def test_ctrl_c_leaves_no_process_and_no_lock_and_the_next_pull_works(workspace:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell may ignore it
     )
     deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob("*.pid"))) < len(NAMES) and time.monotonic() < deadline:
+    while len(list(tmp_path.glob("*.pid"))) < len(EIGHT) and time.monotonic() < deadline:
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGINT)
     assert process.wait(30) == 1
-    assert len(list(tmp_path.glob("*.pid"))) == len(NAMES)
+    assert len(list(tmp_path.glob("*.pid"))) == len(EIGHT)
     assert not any(_alive(int(pid.stem)) for pid in tmp_path.glob("*.pid"))
     assert not list(workspace.clones.rglob("*.lock"))
-    for name in NAMES:
+    for name in EIGHT:
         workspace.git(name, "remote", "set-url", "origin", str(workspace.rig.bare(name)))
     assert workspace.pull("main")[1][-1] == "main: 8 updated"
 

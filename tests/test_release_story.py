@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import release_rig
-from release_rig import FIRST_TAG, NAMES
+from release_rig import EIGHT, FIRST_TAG
 
 from conftest import Project, clean_environment
 
@@ -22,9 +22,9 @@ class Day:
     """The rig's eight repositories, a project that verifies the commits of stg, and `gli` in it."""
 
     def __init__(self, root: Path) -> None:
-        self.rig = release_rig.make(root)
+        self.rig = release_rig.make(root, EIGHT)
         project = self.project = Project(root / "project")
-        repositories = "".join(f'[[repositories]]\nname = "{name}"\n' for name in NAMES)
+        repositories = "".join(f'[[repositories]]\nname = "{name}"\n' for name in EIGHT)
         project.write(
             "environments.toml",
             f'{repositories}[own]\nbranch = "stg"\n[own.git]\nremote = "{root}/remotes/{{repository}}.git"\n'
@@ -64,7 +64,7 @@ class Day:
     def tags(self, kind: str) -> list[str]:
         """The tags of this kind that are at main in all eight repositories now."""
         at_main = [
-            {t for t in self.rig.git(n, "tag", "--points-at", "main").split() if t.startswith(kind)} for n in NAMES
+            {t for t in self.rig.git(n, "tag", "--points-at", "main").split() if t.startswith(kind)} for n in EIGHT
         ]
         return sorted(set.intersection(*at_main))
 

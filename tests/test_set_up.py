@@ -20,14 +20,29 @@ VERSIONS = re.findall(r"Python :: (3\.\d+)", " ".join(PROJECT["classifiers"]))
 FIRST, LAST = VERSIONS[0], VERSIONS[-1]
 
 
-@pytest.fixture
-def clone(tmp_path: Path) -> Path:
+def copied(folder: Path) -> Path:
     """A copy of the files that setting up reads, in a folder without `.venv`."""
     for name in ("Makefile", "pyproject.toml"):
-        shutil.copy(ROOT / name, tmp_path)
+        shutil.copy(ROOT / name, folder)
     for name in ("requirements", "scripts"):
-        shutil.copytree(ROOT / name, tmp_path / name)
-    return tmp_path
+        shutil.copytree(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    return copied(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def without_a_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone whose one requirement has a source archive in the index and no wheel; `.venv` stays between tests."""
+    folder = copied(tmp_path_factory.mktemp("clone"))
+    (folder / "requirements/product.txt").write_text("--only-binary :all:\nlacking==1.0\n")
+    source = folder / "index/lacking"
+    source.mkdir(parents=True)
+    (source / "index.html").write_text('<a href="lacking-1.0.tar.gz">lacking-1.0.tar.gz</a>')
+    return folder
 
 
 def make(folder: Path, *arguments: str, **environment: str) -> tuple[int, list[str]]:
@@ -83,15 +98,10 @@ def test_a_missing_python_is_refused_in_one_sentence(clone: Path) -> None:
         ("http://127.0.0.1:9/simple", r"pip can't reach its package index to install requirements/product\.txt"),
     ],
 )
-def test_a_package_that_pip_cannot_install_is_one_sentence(clone: Path, index: str, sentence: str) -> None:
-    """The package has a source archive in the index, and no wheel."""
-    (clone / "requirements/product.txt").write_text("--only-binary :all:\nlacking==1.0\n")
-    source = clone / "index/lacking"
-    source.mkdir(parents=True)
-    (source / "index.html").write_text('<a href="lacking-1.0.tar.gz">lacking-1.0.tar.gz</a>')
+def test_a_package_that_pip_cannot_install_is_one_sentence(without_a_wheel: Path, index: str, sentence: str) -> None:
     pip = {"PIP_CONFIG_FILE": os.devnull, "PIP_FIND_LINKS": "", "PIP_RETRIES": "1"}
-    pip["PIP_INDEX_URL"] = index.format(folder=clone)
-    code, said = make(clone, ".venv/product.stamp", f"PYTHON={sys.executable}", **pip)
+    pip["PIP_INDEX_URL"] = index.format(folder=without_a_wheel)
+    code, said = make(without_a_wheel, ".venv/product.stamp", f"PYTHON={sys.executable}", **pip)
     assert (code, len(said)) == (2, 1), said
     assert re.match(sentence, said[0]), said
-    assert "lacking" in (clone / ".venv/pip.log").read_text()
+    assert "lacking" in (without_a_wheel / ".venv/pip.log").read_text()
