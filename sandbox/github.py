@@ -44,7 +44,7 @@ class GitHub:
     def deployed(self, repository: str, branch: str, commit: str) -> None:
         """Record a successful run for this commit, if the repository has a workflow."""
         ran = any((r["head_branch"], r["head_sha"]) == (branch, commit) for r in self.runs(repository))
-        if workflows.of(repository) and not ran:
+        if workflows.deployed(repository) and not ran:
             self.run(repository, branch, commit)
 
     def runs(self, repository: str) -> list[Run]:

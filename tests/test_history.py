@@ -14,6 +14,7 @@ from gli.observe.engine.observation import Unobserved
 from gli.observe.engine.observatory import Observatory
 from gli.observe.release.git_history import Difference, Gap, History, difference, history
 from gli.observe.release.git_refs import deployments
+from gli.observe.release.github_runs import workflow
 from sandbox import repositories
 
 GIT = """
@@ -204,3 +205,44 @@ def test_a_release_consists_of_content_changes(remote: Remote) -> None:
         repositories.set_ref(where, "refs/heads/main", remote.commits["stg"][name])
     remote.push("stg", {})  # a commit that changes nothing
     assert remote.difference() == Difference(changed=(), same=NAMES)
+
+
+CALLS = "on: push\njobs:\n  deploy: {uses: %s}\n"
+GITHUB = """
+[own.github]
+owner = "org"
+environment = "staging"
+"""
+
+
+@pytest.mark.parametrize(
+    ("uses", "says"),
+    [
+        ("org/other_root/.github/workflows/shared.yml@main", ""),
+        ("Org/other_root/.github/workflows/shared.yml@main", ""),
+        ("./.github/workflows/inner.yml", ""),
+        ("org/other_root/.github/workflows/shared.yml@v1", "other_root has no branch, tag or commit v1"),
+        ("org/other_root/.github/workflows/none.yml@main", "and there is no such file"),
+        ("stranger/shared/.github/workflows/deploy.yml@v1", "which can't be read here"),
+    ],
+)
+def test_a_called_workflow_is_read_where_the_call_says_or_the_steps_are_unknown(
+    remote: Remote, uses: str, says: str
+) -> None:
+    shared = {".github/workflows/shared.yml": "on: workflow_call\njobs:\n  end: {steps: [{run: the end}]}\n"}
+    root = repositories.path(remote.root / "git", "other_root")
+    repositories.push(root, "main", "Share", shared, datetime.now(UTC))
+    inner = {".github/workflows/inner.yml": CALLS % "org/other_root/.github/workflows/shared.yml@main"}
+    remote.push("stg", {"deploy.yml": CALLS % uses} | inner)
+    settings = GIT.format(folder=remote.root / "git").replace('name = "app"', 'name = "app"\nworkflow = "deploy.yml"')
+    (remote.root / environments.FILE).write_text(settings + GITHUB, encoding="utf-8")
+    observatory = remote.observatory()
+    try:
+        app = next(r for r in observatory.environment.repositories if r.name == "app")
+        if says:
+            with pytest.raises(Unobserved, match=says):
+                observatory.wait(workflow, app)
+        else:
+            assert [step.text for step in observatory.wait(workflow, app).steps] == ["the end"]
+    finally:
+        observatory.close()

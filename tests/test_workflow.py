@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gli.observe.release.workflow import Workflow, read
-from sandbox import workflows
+from gli.observe.release.workflow_calls import Call
 
 FOREIGN = {"stg": {"prod-bucket", "example.com"}, "main": {"stg-bucket", "stg.example.com"}}
 
@@ -66,12 +66,65 @@ def test_an_invalid_workflow_is_reported(text: str | None) -> None:
     assert read("deploy.yml", text, FOREIGN).error
 
 
-def test_steps_are_found_in_order_also_in_a_called_workflow() -> None:
-    api = read("x", workflows.of("gli_api-server")[workflows.FILE], FOREIGN)
-    assert api.first(["DOCKER BUILD"]) == 3
-    assert api.first(["checkout"], 1) is None
-    called = read("x", "on: push\njobs:\n  a:\n    uses: org/x/.github/workflows/deploy.yml@v1\n", FOREIGN)
-    assert called.first(["deploy.yml"]) == 0
+CALLER = """\
+on: push
+permissions: {contents: read}
+concurrency: deploy
+jobs:
+  first: {steps: [{run: make}]}
+  deploy:
+    needs: first
+    permissions: {id-token: write}
+    uses: org/shared/.github/workflows/deploy.yml@v1
+    with: {migrate: manage.py migrate, where: "${{ github.ref_name == 'main' && 'prod-bucket' || 'x' }}"}
+"""
+SHARED = """\
+on:
+  workflow_call:
+    inputs:
+      migrate: {type: string}
+      rolls: {type: boolean}
+      where: {type: string}
+      region: {type: string, default: stg.example.com}
+jobs:
+  upload:
+    environment: ${{ github.ref_name == 'main' && 'production' || 'staging' }}
+    steps:
+      - {run: aws s3 sync, env: {TO: "${{ inputs.where }}", FROM: "${{ inputs.region }}"}}
+      - {run: run-task, if: inputs.migrate != '', env: {WHAT: "${{ inputs.migrate }}"}}
+      - {run: roll, if: inputs.rolls}
+  inner: {needs: upload, uses: ./.github/workflows/end.yml}
+"""
+END = "on: workflow_call\njobs:\n  end: {steps: [{run: the end}]}\n"
+AT = Call(".github/workflows/deploy.yml", "org", "shared", "v1")
+
+
+def test_a_called_workflow_is_read_in_the_place_of_the_job_that_calls_it() -> None:
+    found = read("x", CALLER, FOREIGN, {AT: SHARED, AT._replace(path=".github/workflows/end.yml"): END})
+    assert [s.text.split()[0] for s in found.steps] == ["make", "aws", "run-task", "roll", "the"]
+    assert [s.branches for s in found.steps[2:4]] == [("stg", "main"), ()]
+    assert found.first(["manage.py migrate"]) == 2
+    assert {t.branch: (t.environments, t.foreign) for t in found.targets} == {
+        "stg": (("staging",), ()),
+        "main": (("production",), ("stg.example.com",)),
+    }
+    assert found.serial and found.assumes_role
+
+
+def test_a_called_workflow_has_no_more_permissions_than_its_caller() -> None:
+    asks = SHARED.replace("jobs:", "permissions: {id-token: write}\njobs:")
+    assert read("x", CALLER, FOREIGN, {AT: asks}).assumes_role
+    assert not read("x", CALLER.replace("id-token: write", "contents: read"), FOREIGN, {AT: asks}).assumes_role
+    assert not read("x", CALLER, FOREIGN, {AT: SHARED.replace("jobs:", "permissions: {}\njobs:")}).assumes_role
+
+
+def test_a_workflow_that_calls_itself_is_reported() -> None:
+    own = "on: push\njobs:\n  again: {uses: ./x.yml}\n"
+    assert "levels" in str(read("x.yml", own, FOREIGN, {Call("x.yml"): own}).error)
+
+
+def test_a_workflow_that_was_not_read_is_one_step() -> None:
+    assert read("x", CALLER, FOREIGN).first(["deploy.yml"]) == 1
 
 
 @pytest.mark.parametrize(

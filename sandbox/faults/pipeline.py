@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -44,11 +45,19 @@ def run_cancelled(sandbox: Sandbox) -> Iterator[None]:
 
 @contextmanager
 def _workflow(sandbox: Sandbox, name: str, before: str, after: str) -> Iterator[str]:
-    """Push a changed workflow to the environment's branch; yields the commit."""
-    text = workflows.of(name)[workflows.FILE]
-    if before not in text:
+    """Push a changed workflow to the environment's branch; yields the commit.
+
+    If the change is one of the workflow that it calls, a changed copy of that one lies beside it and is called instead.
+    """
+    tree, path = dict(workflows.of(name)), workflows.called(name)
+    if before not in tree[workflows.FILE]:
+        root = next(r.name for r in sandbox.environment.repositories if r.name.endswith("_root"))
+        tree[path] = workflows.of(root)[path]
+        tree[workflows.FILE] = re.sub(rf"uses: \S+{re.escape(path)}@main", f"uses: ./{path}", tree[workflows.FILE])
+    changed = path if path in tree else workflows.FILE
+    if before not in tree[changed]:
         raise LookupError(f"the workflow of {name} has no {before!r}")
-    tree = {workflows.FILE: text.replace(before, after)}
+    tree[changed] = tree[changed].replace(before, after)
     with developed(sandbox, name, sandbox.environment.branch, tree) as commit:
         yield commit
 
@@ -64,9 +73,8 @@ def workflow_step_missing(sandbox: Sandbox) -> Iterator[None]:
 @fault("workflow-cuts-deploys-off", turns_red=["wf-guards", "wf-run-success"])
 def workflow_cuts_deploys_off(sandbox: Sandbox) -> Iterator[None]:
     """A second push of the WebSocket server cancels the first push's deploy, at any step."""
-    name, group = sandbox.environment.services["websocket"].repository, "deploy-${{ github.ref_name }}"
-    guard = f"concurrency:\n  group: {group}\n  cancel-in-progress: true"
-    with _workflow(sandbox, name, f"concurrency: {group}", guard):
+    name = sandbox.environment.services["websocket"].repository
+    with _workflow(sandbox, name, "cancel-in-progress: false", "cancel-in-progress: true"):
         yield
 
 
@@ -74,8 +82,8 @@ def workflow_cuts_deploys_off(sandbox: Sandbox) -> Iterator[None]:
 def workflow_with_stored_keys(sandbox: Sandbox) -> Iterator[None]:
     """The WebSocket server's workflow uses AWS keys that are stored as secrets of the repository."""
     name = sandbox.environment.services["websocket"].repository
-    keys = "    env:\n      AWS_ACCESS_KEY_ID: ${{ secrets.AWS_ACCESS_KEY_ID }}"
-    with _workflow(sandbox, name, "    env:", keys):
+    role = "          role-to-assume: ${{ vars.DEPLOY_ROLE_ARN }}"
+    with _workflow(sandbox, name, role, "          aws-access-key-id: ${{ secrets.AWS_ACCESS_KEY_ID }}"):
         yield
 
 
@@ -111,9 +119,9 @@ def workflow_not_protected(sandbox: Sandbox) -> Iterator[None]:
 def migration_after_update(sandbox: Sandbox) -> Iterator[None]:
     """The API's workflow migrates the database after the service's update, in the order of the deployment overview."""
     name = sandbox.environment.services["api"].repository
-    text = workflows.of(name)[workflows.FILE]
+    text = workflows.of("gli_root")[workflows.CALLED[0]]
     migrate = text[text.index("      - name: Migrate") : text.index("      - name: Update")]
-    update = text[text.index("      - name: Update") : text.index("      - name: Health")]
+    update = text[text.index("      - name: Update") : text.index("      - name: Let")]
     with _workflow(sandbox, name, migrate + update, update + migrate):
         yield
 
@@ -138,13 +146,15 @@ def workflow_step_may_fail(sandbox: Sandbox) -> Iterator[None]:
 def workflow_swallows_a_failure(sandbox: Sandbox) -> Iterator[None]:
     """The user frontend's workflow ignores a failed upload: `|| true`."""
     name = sandbox.environment.frontends["user"].repository
-    with _workflow(sandbox, name, 'aws s3 sync dist "s3://$BUCKET"', 'aws s3 sync dist "s3://$BUCKET" || true'):
+    upload = 'aws s3 cp dist/index.html "s3://$BUCKET/index.html" --cache-control no-cache'
+    with _workflow(sandbox, name, upload, f"{upload} || true"):
         yield
 
 
 @fault("workflow-builds-a-fixed-ref", turns_red=["wf-builds-what-was-pushed", "wf-run-success"])
 def workflow_builds_a_fixed_ref(sandbox: Sandbox) -> Iterator[None]:
     """The API's workflow always checks out main, not the pushed branch."""
-    name, checkout = sandbox.environment.services["api"].repository, "uses: actions/checkout@v4"
-    with _workflow(sandbox, name, checkout, f"{checkout}\n        with:\n          ref: main"):
+    name = sandbox.environment.services["api"].repository
+    checkout = "# v4.2.2\n        with:\n          persist-credentials: false\n      - name: Set up Python"
+    with _workflow(sandbox, name, checkout, checkout.replace("persist", "ref: main\n          persist")):
         yield

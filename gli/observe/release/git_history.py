@@ -124,7 +124,7 @@ async def history(observer: Observer, repository: str) -> History:
     if not commits:
         raise unknown("dependency", phrase("{} has none of the branches {}", repository, ", ".join(BRANCHES)))
     with tempfile.TemporaryDirectory(prefix="gli-git-") as folder:
-        bare = _Bare(observer, Path(folder), environment.git.of(repository))
+        bare = Bare(observer, Path(folder), environment.git.of(repository))
         try:
             await bare.fetch(commits | _log_branch(environment.git, known))
             return await _read(observer, bare, repository, commits)
@@ -168,7 +168,7 @@ async def code_migrations(observer: Observer) -> tuple[tuple[str, str], ...]:
     return (await observer.see(history, repository)).migrations
 
 
-class _Bare:
+class Bare:
     """A temporary bare repository that fetches missing files when git asks for them."""
 
     def __init__(self, observer: Observer, folder: Path, remote: str) -> None:
@@ -224,7 +224,7 @@ def _format(commits: Mapping[str, str]) -> str:
     return "sha256" if any(len(commit) == 64 for commit in commits.values()) else "sha1"
 
 
-async def _read(observer: Observer, bare: _Bare, repository: str, commits: Mapping[str, str]) -> History:
+async def _read(observer: Observer, bare: Bare, repository: str, commits: Mapping[str, str]) -> History:
     environment = observer.environment
     assert environment.git is not None
     path = next(r.workflow for r in environment.repositories if r.name == repository)
@@ -263,7 +263,7 @@ def _deploy_tags(log: str, table: Git) -> tuple[str, ...]:
     return tuple(tags[0] for tags in found if tags)
 
 
-async def _gaps(bare: _Bare, commits: Mapping[str, str]) -> tuple[Gap, ...]:
+async def _gaps(bare: Bare, commits: Mapping[str, str]) -> tuple[Gap, ...]:
     """The gap between each branch and each branch that comes after it in the promotion."""
     found = []
     for later in (LIVE, STAGED):
@@ -279,7 +279,7 @@ async def _gaps(bare: _Bare, commits: Mapping[str, str]) -> tuple[Gap, ...]:
     return tuple(found)
 
 
-async def _effective(bare: _Bare, commit: str) -> Effective:
+async def _effective(bare: Bare, commit: str) -> Effective:
     """Runs the steps of `gli.git.effective`: rolled-back changes are on hold, so no branch is reported to lack them."""
     steps = effective(parsed(await bare.git(*ONE, commit)))
     try:
@@ -296,7 +296,7 @@ async def _effective(bare: _Bare, commit: str) -> Effective:
         return found
 
 
-async def _gap(bare: _Bare, branch: str, of: str, theirs: Effective) -> Gap:
+async def _gap(bare: Bare, branch: str, of: str, theirs: Effective) -> Gap:
     ours = f"refs/heads/{branch}"
     missing: list[list[str]] = []
     for commits in theirs.history:
@@ -322,7 +322,7 @@ async def _gap(bare: _Bare, branch: str, of: str, theirs: Effective) -> Gap:
 
 
 async def _migrations(
-    bare: _Bare, branch: str, commits: Mapping[str, str]
+    bare: Bare, branch: str, commits: Mapping[str, str]
 ) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[Finding, ...]]:
     """(migrations of the environment's branch, paths that the staged branch adds, findings of their review)."""
     trees = {b: await bare.files(b) for b in dict.fromkeys((branch, STAGED, LIVE)) if b in commits}

@@ -21,6 +21,7 @@ from gli.git.branches import LIVE, STAGED
 from gli.observe.edge.http import HttpExchange, fetch
 from gli.observe.engine.observation import Observation, one_of, unknown
 from gli.observe.engine.probe import Observer, probe
+from gli.observe.release.called_workflows import called_workflows
 from gli.observe.release.git_history import history, revision
 from gli.observe.release.git_refs import TIMEOUT_S, release
 from gli.observe.release.workflow import Workflow, read
@@ -65,10 +66,12 @@ class WorkflowRun(Observation):
 
 @probe(deadline=TIMEOUT_S)
 async def workflow(observer: Observer, repository: Repository) -> Workflow:
-    """The deploy workflow at the head of the environment's branch."""
-    await observer.see(revision, repository.name)  # raises if the branch does not exist
+    """The deploy workflow at the head of the environment's branch, with the workflows that it calls."""
+    commit = (await observer.see(revision, repository.name)).commit  # raises if the branch does not exist
     text = (await observer.see(history, repository.name)).workflow
-    return read(str(repository.workflow), text, _foreign_names(observer.environment))
+    path = str(repository.workflow)
+    called = await called_workflows(observer, repository.name, commit, path, text or "")
+    return read(path, text, _foreign_names(observer.environment), called)
 
 
 def _foreign_names(environment: Environment) -> dict[str, set[str]]:

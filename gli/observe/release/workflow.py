@@ -1,8 +1,8 @@
 """Reads the parts of a GitHub Actions workflow that matter for a release: its triggers, its steps, its targets.
 
-Pure functions from text to model. `${{ }}` expressions that depend on the branch alone are evaluated, for one branch at
-a time. Expressions that need a secret, a variable or an input stay as they are written, since only GitHub knows their
-values. Source of truth: GitHub's "Workflow syntax" and "Evaluate expressions". YAML 1.1 reads the key `on` as true.
+Pure functions from text to model. `${{ }}` expressions that depend on the branch and on inputs alone are evaluated,
+for one branch at a time. Expressions that need a secret or a variable stay as they are written, since only GitHub knows
+their values. Source of truth: GitHub's "Workflow syntax" and "Evaluate expressions".
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 
 from gli.common.sentences import Said, phrase
 from gli.observe.engine.observation import Observation
+from gli.observe.release import workflow_calls
+from gli.observe.release.workflow_calls import Call, Invalid, Job, document
 from gli.observe.release.workflow_expressions import Expression, Unresolved
 
 _EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
@@ -90,40 +92,32 @@ class Workflow(Observation):
         return next((i for i in range(start, len(self.steps)) if self.steps[i].has(words)), None)
 
 
-def read(path: str, text: str | None, foreign: Mapping[str, Collection[str]]) -> Workflow:
-    """Reads the workflow in a file. `foreign` maps each branch to the names that a push of it must not touch."""
-    import yaml
+def read(
+    path: str, text: str | None, foreign: Mapping[str, Collection[str]], called: Mapping[Call, str] | None = None
+) -> Workflow:
+    """Reads the workflow in a file, together with the workflows that its jobs call.
 
+    `foreign` maps each branch to the names that a push of it must not touch. `called` has the
+    texts of the workflows that are called; a job whose workflow is not in it counts as one step.
+    """
     if text is None:
         return Workflow(path=path, error=phrase("there is no such file"))
     try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as e:
-        return Workflow(path=path, error=phrase("it is not valid YAML: {}", " ".join(str(e).split())[:120]))
-    if not isinstance(document, dict) or not isinstance(document.get("jobs"), dict):
-        return Workflow(path=path, error=phrase("it has no jobs"))
-    jobs = _in_order({name: job for name, job in document["jobs"].items() if isinstance(job, dict)})
+        found = document(text)
+        jobs = workflow_calls.jobs(found, Call(path), called or {})
+    except Invalid as e:
+        return Workflow(path=path, error=e.said)
+    files = [found, *[job.document for job in jobs if job.document is not found]]
     return Workflow(
         path=path,
-        pushes=tuple(b for b in foreign if _starts(document.get("on", document.get(True)), b)),
-        steps=tuple(_step(document, job, step, tuple(foreign)) for job in jobs for step in _steps(job)),
-        targets=tuple(_target(document, jobs, branch, names) for branch, names in foreign.items()),
-        serial=_queues(document.get("concurrency")) or all(_queues(job.get("concurrency")) for job in jobs),
-        assumes_role=any(_may_ask_for_a_token(job.get("permissions", document.get("permissions"))) for job in jobs),
-        static_keys=tuple(sorted({key for key, value in _pairs(document) if _is_stored_key(key, value)})),
-        waits=any(_is_waiting(key, value) for job in jobs for key, value in _pairs(job)),
+        pushes=tuple(b for b in foreign if _starts(workflow_calls.triggers(found), b)),
+        steps=tuple(_step(job, step, tuple(foreign)) for job in jobs for step in job.steps),
+        targets=tuple(_target(jobs, branch, names) for branch, names in foreign.items()),
+        serial=bool(jobs) and all(job.queues for job in jobs),
+        assumes_role=any(job.may_ask_for_a_token for job in jobs),
+        static_keys=tuple(sorted({key for key, value in _pairs(files) if _is_stored_key(key, value)})),
+        waits=any(_is_waiting(key, value) for job in jobs for key, value in _pairs(job.given(job.body))),
     )
-
-
-def _queues(concurrency: Any) -> bool:
-    """Whether the runs of a group wait for each other. `cancel-in-progress` would stop a deploy half-way."""
-    if isinstance(concurrency, dict):
-        return bool(concurrency.get("group")) and concurrency.get("cancel-in-progress") is not True
-    return bool(concurrency)
-
-
-def _may_ask_for_a_token(permissions: Any) -> bool:
-    return permissions == "write-all" or (isinstance(permissions, dict) and permissions.get("id-token") == "write")
 
 
 def _is_stored_key(key: str, value: str) -> bool:
@@ -132,7 +126,11 @@ def _is_stored_key(key: str, value: str) -> bool:
 
 
 def _is_waiting(key: str, value: str) -> bool:
-    return "services-stable" in value or (key == "wait-for-service-stability" and value.lower() == "true")
+    return (
+        "services-stable" in value
+        or "wait-service-deployment" in value
+        or (key == "wait-for-service-stability" and value.lower() == "true")
+    )
 
 
 def _pairs(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
@@ -161,44 +159,21 @@ def _starts(on: Any, branch: str) -> bool:
     return "tags" not in push and "tags-ignore" not in push
 
 
-def _steps(job: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The steps of a job; a job that calls another workflow is one step."""
-    steps = job.get("steps", [job] if "uses" in job else [])
-    return [s for s in steps if isinstance(s, dict)] if isinstance(steps, list) else []
-
-
-def _in_order(jobs: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
-    """The jobs, each after the jobs that it `needs`, otherwise in the order of the file."""
-    ordered: dict[str, dict[str, Any]] = {}
-    left = dict(jobs)
-    while left:
-        ready = next((name for name, job in left.items() if not _needs(job) & left.keys()), next(iter(left)))
-        ordered[ready] = left.pop(ready)
-    return list(ordered.values())
-
-
-def _needs(job: Mapping[str, Any]) -> set[str]:
-    needs = job.get("needs") or []
-    return {needs} if isinstance(needs, str) else {str(name) for name in needs}
-
-
-def _step(
-    document: Mapping[str, Any], job: Mapping[str, Any], step: Mapping[str, Any], branches: Sequence[str]
-) -> Step:
-    excuses = [Excuse(command="", why="continue-on-error") for part in (job, step) if _is_excused(part)]
+def _step(job: Job, step: Mapping[str, Any], branches: Sequence[str]) -> Step:
+    excuses = [Excuse(command="", why="continue-on-error") for part in (job.body, step) if _is_excused(part)]
     run = step.get("run")
     if isinstance(run, str):
-        shells = [part.get("shell") for part in (step, _run_defaults(job), _run_defaults(document))]
+        shells = [part.get("shell") for part in (step, _run_defaults(job.body), _run_defaults(job.document))]
         excuses += _excuses(run.lower(), next((str(shell) for shell in shells if shell), ""))
     return Step(
         text=" ".join(_texts(step)).lower(),
-        branches=tuple(b for b in branches if _runs(job, b) and _runs(step, b)),
+        branches=tuple(b for b in branches if _runs(job, b) and _holds(step.get("if"), b, job.inputs)),
         excuses=tuple(excuses),
     )
 
 
 def _run_defaults(part: Mapping[str, Any]) -> Mapping[str, Any]:
-    defaults = part.get("defaults")
+    defaults: Any = part.get("defaults")
     run = defaults.get("run") if isinstance(defaults, dict) else None
     return run if isinstance(run, dict) else {}
 
@@ -231,38 +206,38 @@ def _excuses(run: str, shell: str) -> list[Excuse]:
     return excuses
 
 
-def _builds(steps: Sequence[Mapping[str, Any]], branch: str) -> tuple[str, ...]:
+def _builds(job: Job, steps: Sequence[Mapping[str, Any]], branch: str) -> Iterator[str]:
     """The refs that are checked out instead of the pushed commit. Left out: the checkout of another repository or into
     a folder of its own, and expressions that only GitHub can evaluate."""
-    refs = []
     for step in steps:
         given = step.get("with")
         if not _CHECKOUT.match(str(step.get("uses", ""))) or not isinstance(given, dict):
             continue
-        ref = _resolved(str(given.get("ref") or ""), branch)
+        ref = _resolved(str(given.get("ref") or ""), branch, job.inputs)
         own = ref in ("", branch, f"refs/heads/{branch}") or "${{" in ref
         if not own and not given.get("repository") and not given.get("path"):
-            refs.append(ref)
-    return tuple(refs)
+            yield ref
 
 
-def _target(
-    document: Mapping[str, Any], jobs: Sequence[Mapping[str, Any]], branch: str, names: Collection[str]
-) -> Target:
-    running = [job for job in jobs if _runs(job, branch)]
-    environments = {_resolved(_environment(job), branch) for job in running} - {""}
-    texts = [*_texts(document.get("env"))]
-    for job in running:
-        texts += _texts({key: value for key, value in job.items() if key != "steps"})
-        texts += [text for step in _steps(job) if _runs(step, branch) for text in _texts(step)]
-    everything = "\n".join(_resolved(text, branch) for text in texts)
+def _target(jobs: Sequence[Job], branch: str, names: Collection[str]) -> Target:
+    environments: set[str] = set()
+    texts: list[str] = []
+    builds: list[str] = []
+    for job in jobs:
+        if not _runs(job, branch):
+            continue
+        steps = [step for step in job.steps if _holds(step.get("if"), branch, job.inputs)]
+        settings = [{key: value for key, value in job.body.items() if key != "steps"}, job.document.get("env"), *steps]
+        texts += [_resolved(text, branch, job.inputs) for text in _texts(settings)]
+        environments.add(_resolved(_environment(job.body), branch, job.inputs))
+        builds += _builds(job, steps, branch)
+    everything = "\n".join(texts)
     found = [n for n in names if re.search(rf"(?<![\w.-]){re.escape(n)}(?![\w-]|\.\w)", everything)]
-    steps = [step for job in running for step in _steps(job) if _runs(step, branch)]
     return Target(
         branch=branch,
-        environments=tuple(sorted(environments)),
+        environments=tuple(sorted(environments - {""})),
         foreign=tuple(sorted(found)),
-        builds=_builds(steps, branch),
+        builds=tuple(builds),
     )
 
 
@@ -271,25 +246,29 @@ def _environment(job: Mapping[str, Any]) -> str:
     return str(environment.get("name", "") if isinstance(environment, dict) else environment)
 
 
-def _runs(part: Mapping[str, Any], branch: str) -> bool:
-    """Whether the `if` of a job or a step lets it run. True if the condition can't be evaluated."""
-    condition = part.get("if")
+def _runs(job: Job, branch: str) -> bool:
+    """Whether a push of the branch runs the job: every `if` on the way to it holds."""
+    return all(_holds(condition, branch, job.inputs) for condition in job.conditions)
+
+
+def _holds(condition: Any, branch: str, inputs: Mapping[str, Any]) -> bool:
+    """Whether an `if` holds. True if the condition can't be evaluated."""
     if condition is None:
         return True
     text = str(condition).strip()
     inner = _EXPRESSION.fullmatch(text)
     try:
-        return bool(Expression(inner[1] if inner else text, branch).value())
+        return bool(Expression(inner[1] if inner else text, branch, inputs).value())
     except Unresolved:
         return True
 
 
-def _resolved(text: str, branch: str) -> str:
-    """The text, with every expression that depends on the branch alone replaced by its value."""
+def _resolved(text: str, branch: str, inputs: Mapping[str, Any]) -> str:
+    """The text, with every expression that depends on the branch and the inputs alone replaced by its value."""
 
     def value(match: re.Match[str]) -> str:
         try:
-            return str(Expression(match[1], branch).value())
+            return str(Expression(match[1], branch, inputs).value())
         except Unresolved:
             return match[0]
 

@@ -1,4 +1,4 @@
-"""Evaluates GitHub's expressions for a push of one branch, if they depend on the branch alone.
+"""Evaluates GitHub's expressions for a push of one branch, if they depend on the branch and on known inputs alone.
 
 Source of truth: GitHub's "Evaluate expressions in workflows and actions" and "Contexts reference".
 """
@@ -6,7 +6,8 @@ Source of truth: GitHub's "Evaluate expressions in workflows and actions" and "C
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 _TOKEN = re.compile(r"\s*(?:'((?:[^']|'')*)'|(&&|\|\||==|!=|!|\(|\)|,)|([\w.-]+))")
 
@@ -26,8 +27,11 @@ class Unresolved(Exception):
 class Expression:
     """An expression such as `a == b && c || d`. As on GitHub, `&&` and `||` return one of their operands."""
 
-    def __init__(self, text: str, branch: str) -> None:
+    def __init__(self, text: str, branch: str, inputs: Mapping[str, Any] | None = None) -> None:
+        """`inputs`: the inputs of a called workflow. One whose value is an expression is not known."""
+        given = {f"inputs.{name}".lower(): value for name, value in (inputs or {}).items() if "${{" not in str(value)}
         self._known: dict[str, str | bool] = {
+            **given,
             "github.ref_name": branch,
             "github.ref": f"refs/heads/{branch}",
             "github.event_name": "push",
