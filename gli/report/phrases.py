@@ -664,7 +664,7 @@ KOREAN: Mapping[str, str] = {
     "it has no jobs": "작업이 없음",
     "its workflows call each other more than {} levels deep": "워크플로가 서로를 {}단계보다 깊게 호출함",
     "{} has no branch, tag or commit {}": "{}에 브랜치도 태그도 커밋도 {}인 것이 없음",
-    "{} calls a workflow of {}/{}, which can't be read here": "{}이(가) 호출하는 {}/{}의 워크플로를 여기서 읽을 수 없음",
+    "{} calls a workflow of {}/{}, which can't be read here": "{}이(가) 호출하는 {}/{}의 워크플로를 읽을 수 없음",
     "{} calls {} of {}, and there is no such file": "{}이(가) {2}의 {1}을(를) 호출하는데 그런 파일이 없음",
     "{} to be deployed on a push to {} and {}": "{1}과(와) {2}에 푸시하면 {0}이(가) 배포됨",
     "none in that place": "그 자리에 없음",
