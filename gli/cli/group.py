@@ -28,6 +28,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "infra": "infra",
         "rds-roots": "trust",
         "gate": "gate",
+        "publish": "publish",
+        "ruleset": "publish",
         "sign": "gate",
         "report": "report",
         "reports": "report",

@@ -15,10 +15,10 @@ from gli.config import catalogue, environments
 from gli.config.catalogue import Catalogue
 from gli.config.environments import Retention
 from gli.judge.verdict import Verdict
-from gli.report import files, markdown, prometheus, retention, texts
+from gli.report import files, github, markdown, prometheus, retention, texts
 from gli.report.korean import translated
 
-FORMATS = ("md", "html", "line", "json", "prometheus")
+FORMATS = ("md", "html", "line", "json", "prometheus", "github")
 _REPORTS = click.option(
     "--report-dir", type=click.Path(path_type=Path), default=Path("reports"), help="The folder of the reports."
 )
@@ -40,6 +40,8 @@ def report(run: str, kind: str, lang: str | None, report_dir: Path) -> None:
         click.echo(text, nl=False)
     elif kind == "prometheus":
         click.echo(prometheus.prometheus(verdict), nl=False)
+    elif kind == "github":
+        click.echo(github.lines(shown), nl=False)
     elif kind == "html":
         click.echo(_page(folder, shown, language), nl=False)
     elif kind == "line":

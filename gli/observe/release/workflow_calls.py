@@ -16,7 +16,8 @@ from gli.common.sentences import Said, phrase
 
 DEEPEST = 10
 """The most levels of workflows that GitHub lets a workflow have, the caller included."""
-_LOCAL = "./"
+_LOCAL = ("./", "$/")
+"""Both mean the repository and the commit of the file that the call is in."""
 _CALLED = re.compile(r"([\w.-]+)/([\w.-]+)/(\.github/workflows/[\w.-]+\.ya?ml)@(.+)")
 _INPUT = re.compile(r"\$\{\{\s*inputs\.([\w-]+)\s*\}\}")
 _TOKEN = "id-token"
@@ -41,7 +42,7 @@ class Call(NamedTuple):
     def to(self, uses: str) -> Call | None:
         """The file that a `uses` in this file names; None if it names no workflow file."""
         if uses.startswith(_LOCAL):
-            return self._replace(path=uses.removeprefix(_LOCAL))
+            return self._replace(path=uses[2:])
         found = _CALLED.fullmatch(uses)
         return Call(found[3], found[1], found[2], found[4]) if found else None
 

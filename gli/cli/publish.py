@@ -1,0 +1,94 @@
+"""`gli publish` and `gli ruleset`: the gate's decision as a commit status on GitHub, and the rules that require it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from gli.cli.options import sentences
+from gli.common import clock
+from gli.common.errors import UsageError
+from gli.config import catalogue, environments
+from gli.config.environments import Environment
+from gli.gate import gate as gates
+from gli.gate import ruleset as rulesets
+from gli.gate.gate import Decision
+from gli.gate.publishing import Commit, State, Statuses
+from gli.report import files, in_toto
+
+STATEMENT = "statement.intoto.json"
+_STATES: Mapping[int, State] = {gates.YES: "success", gates.REFUSED: "failure", gates.CANNOT_TELL: "error"}
+
+
+@click.command()
+@click.option("--env", "name", required=True, metavar="NAME", help="An environment of environments.toml.")
+@click.option("--phase", type=click.Choice(["pre-deploy", "post-deploy"]), default="pre-deploy", show_default=True)
+@click.option("--report-dir", type=click.Path(path_type=Path), default=Path("reports"), help="Where the reports are.")
+@sentences
+def publish(name: str, phase: str, report_dir: Path) -> None:
+    """Ask the gate, and write its decision on the commits on GitHub as the status gli/verdict.
+
+    A yes becomes `success` on the commits of the verdict; a no becomes `failure`, and where the gate cannot tell,
+    `error`, on the present heads of the branches. Beside the newest verdict it writes statement.intoto.json. Exit code
+    0: yes, and GitHub has it; 1: no, or GitHub refused; 3: cannot tell, or GitHub could not be told.
+    """
+    root = Path.cwd()
+    environment, known = environments.load(root, name), catalogue.load(root)
+    github = environment.github
+    token = os.environ.get((github.status_variable if github else None) or "", "")
+    if github is None or not token:
+        which = github.status_variable if github and github.status_variable else "status_variable"
+        raise UsageError(f"environments.toml: [{name}.github] {which} gives no token that may write commit statuses")
+    now = clock.now()
+    decision = gates.decision(root, known, environment, phase, report_dir, now)
+    click.echo(f"{'yes' if decision.code == gates.YES else 'no'}: {decision.reason}")
+    found = gates.newest(report_dir, name, phase, now)
+    if found is not None and found.whole:
+        _write_statement(found)
+    commits = _commits(environment, decision)
+    if commits is None:
+        click.echo("gli: the heads of the repositories can't be read, so no commit gets a status", err=True)
+        sys.exit(gates.CANNOT_TELL)
+    with Statuses(github.api_url, github.owner, token) as statuses:
+        problems = statuses.publish(commits, _STATES[decision.code], decision.reason)
+    for problem in problems:
+        click.echo(f"gli: {problem.sentence}", err=True)
+    sys.exit(max((problem.code for problem in problems), default=decision.code))
+
+
+def _commits(environment: Environment, decision: Decision) -> list[Commit] | None:
+    """The commits that the decision is about; None if they can't be read."""
+    if decision.code == gates.YES and decision.verdict is not None:
+        return [Commit(repository, part["commit"]) for repository, part in decision.verdict.manifest.items()]
+    heads = gates.heads(environment)
+    return None if heads is None else [Commit(repository, commit) for repository, commit in heads.items()]
+
+
+def _write_statement(found: gates.Found) -> None:
+    """Write the statement about a verdict beside it."""
+    facts = found.path.with_name(files.FACTS)
+    _, records = files.read_facts(facts) if facts.is_file() else ({}, [])
+    images = {
+        str(r.observation["repository"]): str(r.observation["digest"])
+        for r in records
+        if r.probe == "registry_image" and isinstance(r.observation, dict) and r.observation.get("digest")
+    }
+    text = json.dumps(in_toto.statement(found.verdict, images), indent=1)
+    found.path.with_name(STATEMENT).write_text(text + "\n", encoding="utf-8")
+
+
+@click.command()
+@click.option("--env", "name", required=True, metavar="NAME", help="An environment of environments.toml.")
+@sentences
+def ruleset(name: str) -> None:
+    """Print the ruleset of GitHub that makes the verdict binding for the environment's branch. Changes nothing.
+
+    Create it in every repository: gh api repos/OWNER/REPOSITORY/rulesets --input FILE. `gli doctor` then says which
+    repository lacks one of the rules.
+    """
+    click.echo(json.dumps(rulesets.ruleset(environments.load(Path.cwd(), name)), indent=2))
