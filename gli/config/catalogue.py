@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +18,12 @@ from typing import Any, Literal
 import gli
 from gli.common.case_key import CaseKey
 from gli.common.errors import UsageError
+from gli.common.sentences import phrase
 from gli.config import checklists, toml_tables
 from gli.config.checklists import Checklist, Text
 from gli.config.environments import FILE as ENVIRONMENTS
 from gli.config.environments import Environment, Vantage
+from gli.config.targets import GROUPS, Absent
 from gli.config.toml_models import Table, validated
 
 FILE = Path("checklists/checks.toml")
@@ -31,36 +33,6 @@ PYTEST_SETTINGS = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "
 PHASES = ("pre-deploy", "post-deploy", "on-call")
 Phase = Literal["pre-deploy", "post-deploy", "on-call"]
 Severity = Literal["block", "block-prod", "warn"]
-
-
-# A group is a set of targets of one kind, by name. A check says which group it is asked of.
-GROUPS: Mapping[str, Callable[[Environment], Mapping[str, Any]]] = {
-    "environment": lambda e: {e.name: e},
-    "counterpart": lambda e: {e.other.name: e.other} if e.other else {},
-    "account": lambda e: {e.aws.region: e.aws} if e.aws else {},
-    "hosts": lambda e: {h: h for h in e.hosts},
-    "secure-hosts": lambda e: {h: h for h in e.secure_hosts},
-    "zone": lambda e: {e.dns.zone: e.dns} if e.dns.zone else {},
-    "apis": lambda e: {s.name: s for s in e.services.values() if not s.websocket},
-    "websockets": lambda e: {s.name: s for s in e.services.values() if s.websocket},
-    "services": lambda e: dict(e.services),
-    "frontends": lambda e: dict(e.frontends),
-    "secure-pages": lambda e: {n: p for n, p in {**e.services, **e.frontends}.items() if p.secure and not p.websocket},
-    "load-balancer": lambda e: {e.load_balancer.name: e.load_balancer} if e.load_balancer else {},
-    "sqlite": lambda e: {e.sqlite.name: e.sqlite} if e.sqlite else {},
-    "database": lambda e: {e.database.instance: e.database} if e.database else {},
-    "cache": lambda e: {e.cache.replication_group: e.cache} if e.cache else {},
-    "broker": lambda e: {e.broker.secret: e.broker} if e.broker else {},
-    "secrets": lambda e: {s: s for s in e.secrets},
-    "log-groups": lambda e: {g: g for g in e.logs.groups} if e.logs else {},
-    "alarms": lambda e: {e.alarms.prefix: e.alarms} if e.alarms else {},
-    "topics": lambda e: {t: t for t in e.alarms.topics} if e.alarms else {},
-    "repositories": lambda e: {r.name: r.name for r in e.repositories} if e.git else {},
-    "built-repositories": lambda e: {r: r for r in e.built} if e.git else {},
-    "pipelines": lambda e: {r.name: r for r in e.repositories if r.workflow} if e.git and e.github else {},
-    "deployment-log": lambda e: {e.git.log_repository: e.git.log_repository} if e.git and e.git.log_repository else {},
-    "migrations": lambda e: {e.database.migrations: e.database.migrations} if e.git and e.database else {},
-}
 
 
 class Proves(Table):
@@ -80,7 +52,7 @@ class Check(Table):
     each: str
     """The group of targets that it is asked of, one case each."""
     needs: tuple[str, ...] = ()
-    """Keys that a target must have to be asked at all."""
+    """Keys that a target must have to be asked at all; `environment.KEY` is a key of the environment."""
     causes: tuple[str, ...] = ()
     """Checks that explain this one: if one of them is red, a red of this check is a symptom."""
     remedy: Text
@@ -92,6 +64,25 @@ class Check(Table):
     @property
     def function(self) -> str:
         return "test_" + self.id.replace("-", "_")
+
+    @property
+    def part(self) -> str:
+        """The part of an environment that it is about, one of `environments.PARTS`."""
+        own = GROUPS[self.each].part
+        return self.needs[0] if own == "environment" and self.needs else own
+
+    def lacks(self, table: Any, environment: Environment) -> str | None:
+        """The first key that a target lacks to be asked, as `environments.toml` spells it; None where it lacks none.
+
+        A check that takes IAM actions needs an AWS account.
+        """
+        for need in (*self.needs, *(["environment.aws"] if self.iam else [])):
+            place, _, key = need.rpartition("environment.")
+            part = key.partition(".")[0]
+            if not _get(environment if need.startswith("environment.") else table, key or place):
+                why = environment.absent.get(part)
+                return f"{key} (absent: {why})" if why else key
+        return None
 
     def severity_in(self, environment: Environment) -> Literal["block", "warn"]:
         """The severity in this environment: `block-prod` blocks in production and warns elsewhere."""
@@ -118,6 +109,8 @@ class Case:
     """Every name of the target; empty if the whole environment shares the target."""
     not_applicable: str | None = None
     """Why the case can't be judged here, by the environment's own declaration."""
+    owner: str | None = None
+    """Who declared it, where an entry of `not_applicable` does."""
 
     @property
     def key(self) -> CaseKey:
@@ -150,21 +143,58 @@ class Catalogue:
         return digest.hexdigest()
 
     def targets(self, check: Check, environment: Environment) -> dict[str, Any]:
-        """The targets of a check in an environment: name to table, sorted by name."""
-        found = GROUPS[check.each](environment)
-        return {n: found[n] for n in sorted(found) if all(getattr(found[n], key, None) for key in check.needs)}
+        """The targets of a check in an environment: name to table, sorted by name. The table of a part that is declared
+        absent is an `Absent`.
+        """
+        found = GROUPS[check.each].of(environment)
+        return {
+            n: found[n]
+            for n in sorted(found)
+            if isinstance(found[n], Absent) or check.lacks(found[n], environment) is None
+        }
+
+    def left_out(self, check: Check, environment: Environment) -> dict[str, str]:
+        """Why a check is not asked: name of each target to the key that it lacks; one entry with an empty name where
+        the environment has no such target at all.
+        """
+        group = GROUPS[check.each]
+        found = group.of(environment)
+        if not found:
+            return {"": group.missing.replace("{}", environment.name)}
+        lacking = {n: check.lacks(t, environment) for n, t in found.items() if not isinstance(t, Absent)}
+        return {n: lacks for n, lacks in sorted(lacking.items()) if lacks is not None}
 
     def cases(self, environment: Environment, phase: str | None) -> tuple[Case, ...]:
         """Every case that must report in a run of the phase, in the catalogue's order: the checks of the phase, and the
         checks that an item of the phase's checklist needs here.
         """
+        checks = self.asked_in(environment, phase)
+        return tuple(case for check in checks for case in self.cases_of(check, environment))
+
+    def cases_of(self, check: Check, environment: Environment) -> tuple[Case, ...]:
+        """The cases of one check in an environment."""
+        targets = self.targets(check, environment)
+        return tuple(_case(check, name, table, environment) for name, table in targets.items())
+
+    def asked_in(self, environment: Environment, phase: str | None) -> tuple[Check, ...]:
+        """The checks that a run of the phase would ask here if the environment had every target."""
         checklist = self.checklists.get(phase or "")
         return tuple(
-            Case(check, name, check.severity_in(environment), _subjects(check, table), _not_applicable(table))
+            check
             for check in self.checks.values()
             if check.runs_in(phase) or (checklist is not None and checklist.asks(check.id, environment))
-            for name, table in self.targets(check, environment).items()
         )
+
+    def refuse_unmatched(self, environment: Environment) -> None:
+        """Raises `UsageError` for an entry of `not_applicable` that covers no case of the environment."""
+        keys = [(check.id, name) for check in self.checks.values() for name in self.targets(check, environment)]
+        for entry in environment.not_applicable:
+            if not any(entry.covers(*key) for key in keys):
+                name, covered = environment.name, f"{entry.check}[{entry.target}]"
+                raise UsageError(
+                    f"{ENVIRONMENTS}: [[{name}.not_applicable]] {covered} covers no case of {name}; "
+                    f"mend its spelling or take it out (`gli checks --env {name}` lists the cases)"
+                )
 
 
 def load(root: Path) -> Catalogue:
@@ -298,5 +328,19 @@ def _subjects(check: Check, table: Any) -> frozenset[str]:
     return frozenset()
 
 
-def _not_applicable(table: Any) -> str | None:
-    return getattr(table, "absent", None)
+def _case(check: Check, name: str, table: Any, environment: Environment) -> Case:
+    severity = check.severity_in(environment)
+    if isinstance(table, Absent):
+        return Case(check, name, severity, frozenset(), not_applicable=table.why)
+    declared = next((entry for entry in environment.not_applicable if entry.covers(check.id, name)), None)
+    if declared is None:
+        return Case(check, name, severity, _subjects(check, table))
+    said = phrase("{} (declared by {})", declared.reason, declared.owner)
+    return Case(check, name, severity, _subjects(check, table), not_applicable=said, owner=declared.owner)
+
+
+def _get(table: Any, path: str) -> Any:
+    """The value under a dotted path; None where one of its parts is missing."""
+    for key in path.split("."):
+        table = getattr(table, key, None)
+    return table

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PrivateAttr, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, StringConstraints, model_validator
 
 from gli.common.errors import UsageError
 from gli.config import rds_roots
@@ -25,6 +26,13 @@ from gli.git import name_rules
 __all__ = ["FILE", "Environment", "load", "names"]
 
 Vantage = Literal["internet", "vpc"]
+PARTS = (
+    *("environment", "aws", "dns", "tls", "load_balancer", "services", "websockets", "ecs", "frontends"),
+    *("database", "cache", "broker", "secrets", "logs", "alarms", "git", "github", "counterpart"),
+)
+"""What an environment may consist of. `[ENV.PART] absent = "why"` says that it has no such part."""
+_STILL_USED = {"dns": ("resolvers",), "tls": ("ca_file", "database_ca_file", "cache_ca_file", "broker_ca_file")}
+"""Keys that an environment uses though their part is absent."""
 _MOMENT = r"^(Mon|Tue|Wed|Thu|Fri|Sat|Sun|[0-9]{4}-[0-9]{2}-[0-9]{2}) ([01][0-9]|2[0-3]):[0-5][0-9]$"
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
@@ -73,6 +81,7 @@ RoleArn = Annotated[str, AfterValidator(_role_arn)]
 Folder = Annotated[str, AfterValidator(name_rules.folder)]
 RepositoryName = Annotated[str, AfterValidator(name_rules.repository)]
 Timezone = Annotated[str, AfterValidator(name_rules.timezone)]
+NonBlank = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class Repository(Table):
@@ -218,7 +227,8 @@ class Reachable(Table):
     """What a user reaches under a URL."""
 
     url: Url
-    repository: str
+    repository: str = ""
+    """The one of `[[repositories]]` that it is built from; empty where nobody compares it with git."""
 
     @property
     def host(self) -> str:
@@ -250,6 +260,8 @@ class Service(Reachable):
     cors_path: str | None = None
     cookies: Cookies | None = None
     contract: tuple[Endpoint, ...] = ()
+    origin: Url | None = None
+    """The origin of its WebSocket sessions; default: that of the first frontend."""
     echo: Echo | None = None
     heartbeat_s: Annotated[int, Field(ge=1, le=86_400)] = 30
     subprotocols: tuple[str, ...] = ()
@@ -318,8 +330,6 @@ class Broker(Table):
     amazon_mq: str | None = None
     security_group: str | None = None
     ingress_from: tuple[str, ...] = ()
-    absent: str | None = None
-    """Why there is none here, and how to install one; its checks are then not applicable and say this."""
 
     @property
     def name(self) -> str:
@@ -369,6 +379,19 @@ class Retention(Table):
     keep_runs: Least = 50
 
 
+class NotApplicable(Table):
+    """Cases that somebody declared not to be applicable, for good: a waiver accepts a failure, and expires."""
+
+    check: NonBlank
+    """The id of a check; `*`, `?` and `[...]` stand for characters, as in file names."""
+    target: NonBlank = "*"
+    reason: NonBlank
+    owner: NonBlank
+
+    def covers(self, check: str, target: str) -> bool:
+        return fnmatchcase(check, self.check) and fnmatchcase(target, self.target)
+
+
 class Environment(Table):
     """One environment as a whole: the one that `--env` names, with `extends` and the overlay merged in."""
 
@@ -403,12 +426,16 @@ class Environment(Table):
     connect_to: Mapping[Address, Address] = {}
     """`host:port` to `address:port`: where to connect instead, with the name kept for TLS, SNI and Host (like curl's
     `--connect-to`)."""
+    not_applicable: tuple[NotApplicable, ...] = ()
+    absent: Mapping[str, NonBlank] = {}
+    """Part to the reason why the environment has none; written as `[ENV.PART] absent`."""
     _other: Environment | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
     @classmethod
     def _name_the_entries(cls, tables: Any) -> Any:
         if isinstance(tables, dict):
+            tables = _without_absent(tables)
             for group in ("services", "frontends"):
                 entries = tables.get(group)
                 if isinstance(entries, dict):
@@ -426,7 +453,7 @@ class Environment(Table):
         if self.git is not None and self.git.log_repository is not None:
             named.append(("git.log_repository", self.git.log_repository))
         for where, repository in named:
-            if repository not in known:
+            if repository and repository not in known:
                 raise ValueError(f"{where} is {repository!r}, which no [[repositories]] entry names")
         return self
 
@@ -448,10 +475,17 @@ class Environment(Table):
         return tuple(sorted({r.host for r in self._reachable if r.secure}))
 
     @property
+    def placed_hosts(self) -> tuple[str, ...]:
+        """The public host names that speak TLS behind the load balancer or a distribution of CloudFront, sorted."""
+        placed = [*self.services.values()] if self.load_balancer else []
+        return tuple(sorted({r.host for r in (*placed, *self.on_cloudfront) if r.secure}))
+
+    @property
     def built(self) -> tuple[str, ...]:
         """The repositories of everything that says which commit it was built from, sorted."""
-        says = [s.repository for s in self.services.values() if s.version_path or (s.ecs and s.image)]
-        return tuple(sorted({*says, *(f.repository for f in self.frontends.values() if f.bucket)}))
+        says = [s.repository for s in self.services.values() if s.version_path or (self.aws and s.ecs and s.image)]
+        says += [f.repository for f in self.on_cloudfront]
+        return tuple(sorted({repository for repository in says if repository}))
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -459,12 +493,17 @@ class Environment(Table):
         ids = [s.deep_health_secret for s in self.services.values()]
         for part in (self.database, self.cache):
             ids += [part.secret, part.verify_secret] if part else []
-        ids += [self.broker.secret] if self.broker and not self.broker.absent else []
+        ids += [self.broker.secret] if self.broker else []
         return tuple(sorted({i for i in ids if i}))
 
     @cached_property
     def _reachable(self) -> Sequence[Reachable]:
         return [*self.services.values(), *self.frontends.values()]
+
+    @property
+    def on_cloudfront(self) -> Sequence[Frontend]:
+        """The frontends that CloudFront serves from a bucket."""
+        return [f for f in self.frontends.values() if f.bucket]
 
     def signers(self, root: Path) -> Path | None:
         """The file of allowed signers; None if nobody signs. Raises `UsageError` if the file does not exist."""
@@ -479,6 +518,41 @@ class Environment(Table):
     def port_of(self, host: str) -> int:
         """The port under which a public host is reached."""
         return next(r.port for r in self._reachable if r.host == host)
+
+
+def _without_absent(tables: dict[str, Any]) -> dict[str, Any]:
+    """The tables without the parts that are declared absent, and `absent` with the reason for each of them.
+
+    A reason that is empty takes back what `extends` brought.
+    """
+    if "absent" in tables:
+        raise ValueError(
+            'has a table `absent`; declare a part absent in its own table, as in [ENV.cache] absent = "why"'
+        )
+    kept: dict[str, Any] = {}
+    absent: dict[str, str] = {}
+
+    def keep(whole: dict[str, Any], key: str, name: str, table: Any, *, may_be_absent: bool) -> None:
+        if not (may_be_absent and isinstance(table, dict) and "absent" in table):
+            whole[key] = table
+            return
+        why, rest = table["absent"], {k: v for k, v in table.items() if k != "absent"}
+        if not isinstance(why, str):
+            raise ValueError(f"{name}.absent must say why, in a few words")
+        if why.strip():
+            absent[name] = why
+            rest = {k: v for k, v in rest.items() if k in _STILL_USED.get(name, ())}
+        if rest:
+            whole[key] = rest
+
+    for part, table in tables.items():
+        keep(kept, part, part, table, may_be_absent=part in PARTS[1:])
+    for group in ("services", "frontends"):
+        if isinstance(kept.get(group), dict):
+            entries, kept[group] = kept[group], {}
+            for name, entry in entries.items():
+                keep(kept[group], name, f"{group}.{name}", entry, may_be_absent=True)
+    return {**kept, "absent": absent} if absent else kept
 
 
 def load(

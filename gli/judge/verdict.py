@@ -318,6 +318,9 @@ def judge(
     if not cases:
         nothing = phrase("nothing to judge: the environment has no target for any check of this phase")
         reasons.append(Reason(kind="nothing", message=nothing))
+    elif all(r.outcome is Outcome.NOT_APPLICABLE for r in marked.values()):
+        nothing = phrase("nothing to judge: every case of this phase is declared not applicable")
+        reasons.append(Reason(kind="nothing", message=nothing))
     counts = Counter(r.outcome for r in marked.values())
     return Judgement(
         verdict=NO_GO if reasons else GO,

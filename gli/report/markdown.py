@@ -62,6 +62,10 @@ def _sections(verdict: Verdict, words: Words) -> Iterator[_Section]:
         f"- **[{words['waived']}]** `{label(c)}`: {_text(wording.acceptance(c, words))}\n"
         for c in wording.waived(verdict)
     ]
+    waived += [
+        f"- **[{words['not-applicable']}]** {_text(wording.some(ids, words))}: {_text(reason)}\n"
+        for reason, ids in wording.not_applicable(verdict.checks).items()
+    ]
     yield _Section("", waived, "\n")
     warned = wording.warnings(verdict, words)
     rows = [wording.counts(verdict, words) + (f" ({warned})" if warned else "") + "\n\n"]

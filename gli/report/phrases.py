@@ -43,8 +43,11 @@ KOREAN: Mapping[str, str] = {
         "{}의 예외 승인이 더는 필요 없음({}): 항목을 지우세요",
     "passed": "통과",
     "not-applicable": "해당 없음",
+    "{} (declared by {})": "{} ({} 선언)",
     "nothing to judge: the environment has no target for any check of this phase":
         "판정할 것이 없음: 이 환경에는 이 단계의 검사 대상이 없음",
+    "nothing to judge: every case of this phase is declared not applicable":
+        "판정할 것이 없음: 이 단계의 모든 검사가 해당 없음으로 선언됨",
     "the manifest is incomplete: {} could not be read":
         "매니페스트가 불완전함: {}을(를) 읽지 못함",
     # what a case reports without an assertion
@@ -143,9 +146,8 @@ KOREAN: Mapping[str, str] = {
     "CloudFront's default": "CloudFront 기본 인증서",
     "no load balancer or distribution": "로드 밸런서도 배포도 없음",
     "something that serves {}": "{}에 응답하는 로드 밸런서 또는 배포",
-    "no alias record": "별칭 레코드 없음",
-    "{} to be an alias of {}": "{}이(가) {}의 별칭",
-    "{} to be an alias of {} alone": "{}이(가) {}만의 별칭",
+    "no record": "레코드 없음",
+    "{} to lead to {} alone": "{}이(가) {}(으)로만 이어짐",
     "{} points at {}, which serves {}": "{}이(가) {}을(를) 가리킴(이것은 {}의 대상)",
     "targets of their own for each environment": "환경마다 별도의 대상",
     "a certificate on the load balancer and on each distribution": "로드 밸런서와 각 배포의 인증서",

@@ -141,7 +141,7 @@ def _node_of(case: Case, environment: Environment, parts: dict[str, Node]) -> No
 def _candidates(case: Case, environment: Environment) -> Iterable[str]:
     name = case.target
     frontend = environment.frontends.get(name)
-    if case.check.each in ("hosts", "secure-hosts"):
+    if case.check.each in ("hosts", "secure-hosts", "placed-hosts"):
         # a host without TLS has no node of its own: its checks are about what answers there
         return (f"host:{name}", *(f"{kind}:{n}" for kind, n, host in _hosts(environment) if host == name))
     if frontend is not None and case.check.each in ("frontends", "secure-pages"):

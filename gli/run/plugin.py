@@ -25,8 +25,9 @@ from gli.common import clock
 from gli.common.errors import UsageError
 from gli.common.sentences import listed, of, phrase
 from gli.config import catalogue, environments, toml_tables, waivers
-from gli.config.catalogue import GROUPS, PHASES, Catalogue
+from gli.config.catalogue import PHASES, Catalogue
 from gli.config.environments import Environment
+from gli.config.targets import GROUPS
 from gli.judge.verdict import NO_GO, Verdict
 from gli.observe.engine.observation import Record
 from gli.observe.engine.observatory import RUN_DEADLINE_S, Observatory
@@ -238,6 +239,7 @@ def _configure(config: pytest.Config) -> None:
         overlay = toml_tables.read_overlay(root, tables) or {}
     assert overlay is not None
     environment = _environment(config, name, overlay, file)
+    known.refuse_unmatched(environment)
     environment.signers(root)  # stop now, not at the end of the run, when sign-offs are read
     _refuse_other_settings(config, known)
     run = Run(
@@ -307,7 +309,7 @@ def _group_of(environment: Environment, target: Any) -> str:
     """The name of a group that holds the target: another process finds the target by group and name."""
     if target is None:
         return ""
-    return next(group for group, members in GROUPS.items() if target in members(environment).values())
+    return next(name for name, group in GROUPS.items() if target in group.of(environment).values())
 
 
 def _interrupt(*_: Any) -> None:

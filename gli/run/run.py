@@ -18,8 +18,9 @@ from gli.common.case_key import CaseKey
 from gli.common.clock import CLOCKS_DIFFER
 from gli.common.errors import UsageError
 from gli.common.sentences import listed, of, phrase
-from gli.config.catalogue import GROUPS, Case, Catalogue, Phase, proved
+from gli.config.catalogue import Case, Catalogue, Phase, proved
 from gli.config.environments import Environment
+from gli.config.targets import GROUPS
 from gli.config.waivers import Waiver
 from gli.gate import sign_offs, signing
 from gli.judge.checklist import item_lines
@@ -114,7 +115,7 @@ class Run:
 
     def target(self, group: str, name: str) -> Any:
         """The table of a target by its group and name; None for the environment as a whole."""
-        return GROUPS[group](self.environment)[name] if group else None
+        return GROUPS[group].of(self.environment)[name] if group else None
 
     def record(self, name: str) -> Record | None:
         """The newest record with the name `probe[target]`."""

@@ -51,8 +51,8 @@ async def certificates(observer: Observer) -> tuple[AcmCertificate, ...]:
         listed = await asyncio.gather(*[_listed(observer, each.arn) for each in secure])
         used |= dict.fromkeys((arn for each in secure for arn in each.certificates), aws.region)
         used |= dict.fromkeys((arn for arns in listed for arn in arns), aws.region)
-    found = await observer.see(distributions) if environment.frontends else ()
-    serving_ = [serving(found, f.host) for f in environment.frontends.values()]
+    found = await observer.see(distributions) if environment.on_cloudfront else ()
+    serving_ = [serving(found, f.host) for f in environment.on_cloudfront]
     # CloudFront accepts certificates from us-east-1 only
     used |= dict.fromkeys((d.certificate for d in serving_ if d and d.certificate), "us-east-1")
     return tuple(await asyncio.gather(*[_certificate(observer, arn, region) for arn, region in sorted(used.items())]))
@@ -73,8 +73,8 @@ async def tls_policies(observer: Observer) -> dict[str, str | None]:
         listeners = (await observer.see(balancer, environment.load_balancer)).listeners
         policy = next((each.policy for each in listeners if each.port == _HTTPS), None)
         policies |= {s.host: policy for s in environment.services.values()}
-    found = await observer.see(distributions) if environment.frontends else ()
-    served = {f.host: serving(found, f.host) for f in environment.frontends.values()}
+    found = await observer.see(distributions) if environment.on_cloudfront else ()
+    served = {f.host: serving(found, f.host) for f in environment.on_cloudfront}
     return policies | {host: d.tls_policy if d else None for host, d in served.items()}
 
 

@@ -91,7 +91,7 @@ async def endpoints(observer: Observer) -> dict[str, Endpoint]:
             wanted = tuple(f for f in _LOGIN if f != "username") if group.token else _LOGIN
             right = await _leads(observer, id_, frozenset(group.hosts))
             found[id_] = Endpoint(fields=wanted, address=group.address, right=right)
-    if environment.broker and not environment.broker.absent:
+    if environment.broker:
         found[environment.broker.secret] = Endpoint(fields=_LOGIN)
     return found
 

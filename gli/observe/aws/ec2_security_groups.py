@@ -9,7 +9,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from gli.common.sentences import phrase
+from gli.common.sentences import listed, phrase
+from gli.observe.aws.load_balancer import balancer
 from gli.observe.aws.rds import database_instance
 from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation, unknown
@@ -98,12 +99,8 @@ class SecurityGroups(Observation):
 
 @probe()
 async def security_groups(observer: Observer) -> SecurityGroups:
-    """The security groups of the database's VPC, with their openings."""
-    database = observer.environment.database
-    assert database is not None, "asked only of environments with a database"
-    vpc = (await observer.see(database_instance, database)).vpc
-    if vpc is None:
-        raise unknown("dependency", phrase("{} stands in no VPC that RDS names", database.instance))
+    """The security groups of the environment's VPC, with their openings."""
+    vpc = await _vpc(observer)
     answer = await observer.aws.call(
         observer, "ec2", "describe_security_groups", Filters=[{"Name": "vpc-id", "Values": [vpc]}]
     )
@@ -114,6 +111,29 @@ async def security_groups(observer: Observer) -> SecurityGroups:
         for g in found
     ]
     return SecurityGroups(vpc=vpc, groups=tuple(sorted(groups, key=lambda g: g.name)))
+
+
+async def _vpc(observer: Observer) -> str:
+    """The VPC of the database, else of the load balancer, else of the security groups that the environment names."""
+    environment = observer.environment
+    if environment.database:
+        vpc = (await observer.see(database_instance, environment.database)).vpc
+        if vpc is None:
+            raise unknown("dependency", phrase("{} stands in no VPC that RDS names", environment.database.instance))
+        return vpc
+    if environment.load_balancer:
+        vpc = (await observer.see(balancer, environment.load_balancer)).vpc
+        if vpc is None:
+            raise unknown("dependency", phrase("there is no load balancer {}", environment.load_balancer.name))
+        return vpc
+    named = sorted({p.security_group for p in (environment.cache, environment.broker) if p and p.security_group})
+    answer = await observer.aws.call(
+        observer, "ec2", "describe_security_groups", Filters=[{"Name": "group-name", "Values": named}]
+    )
+    found = sorted({group["VpcId"] for group in answer["SecurityGroups"]})
+    if len(found) != 1:
+        raise unknown("not-found", phrase("no security group is named {} in {}", listed(named), listed(found)))
+    return str(found[0])
 
 
 @probe(deadline=20)

@@ -72,6 +72,7 @@ class Balancer(Observation):
     state: str
     arn: str | None = None
     dns_name: str | None = None
+    vpc: str | None = None
     zones: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
     listeners: tuple[Listener, ...] = ()
@@ -149,6 +150,7 @@ async def balancer(observer: Observer, load_balancer: LoadBalancer) -> Balancer:
         state=described["State"]["Code"],
         arn=arn,
         dns_name=described["DNSName"],
+        vpc=described.get("VpcId"),
         zones=tuple(sorted(z["ZoneName"] for z in described["AvailabilityZones"])),
         security_groups=tuple(sorted(described.get("SecurityGroups", []))),
         listeners=tuple(await asyncio.gather(*[_listener(observer, each, part) for each in listeners])),

@@ -97,7 +97,7 @@ async def _edge(observer: Observer, environment: Environment) -> dict[str, tuple
         if described.arn is None:
             raise unknown("not-found", phrase("this account has no load balancer {} of {}", described.name, where))
         parts[LOAD_BALANCER] = tuple(sorted(map(_listener, described.listeners)))
-    frontends = [f for f in environment.frontends.values() if f.bucket]
+    frontends = environment.on_cloudfront
     found = await observer.see(distributions if own else other_distributions) if frontends else ()
     for frontend in frontends:
         served_by = serving(found, frontend.host)

@@ -31,10 +31,6 @@ class Zone(Observation):
         self._follow(name, found, set())
         return tuple(sorted(found))
 
-    def alias_of(self, name: str) -> tuple[str, ...]:
-        """The targets of the alias records of the name, or of the wildcard that covers the name."""
-        return self.aliases.get(self._owner(name), ())
-
     def _follow(self, name: str, found: dict[str, None], seen: set[str]) -> None:
         owner = self._owner(name)
         seen.add(owner)
@@ -97,8 +93,8 @@ async def alias_targets(observer: Observer) -> dict[str, str | None]:
         described = await observer.see(balancer, environment.load_balancer)
         dns_name = normalised(described.dns_name) if described.dns_name else None
         targets |= {s.host: dns_name for s in environment.services.values()}
-    found = await observer.see(distributions) if environment.frontends else ()
-    served = {f.host: serving(found, f.host) for f in environment.frontends.values()}
+    found = await observer.see(distributions) if environment.on_cloudfront else ()
+    served = {f.host: serving(found, f.host) for f in environment.on_cloudfront}
     return targets | {host: normalised(d.domain_name) if d else None for host, d in served.items()}
 
 

@@ -46,7 +46,7 @@ def _askings(observer: Observer, environment: Environment) -> list[Awaitable[Tcp
         asked.append(observer.see(database_port, environment.database))
     if environment.cache:
         asked.append(_port(observer, environment.cache.secret, "6379"))
-    if environment.broker and not environment.broker.absent:
+    if environment.broker:
         asked.append(_port(observer, environment.broker.secret, "5671"))
     return asked
 

@@ -96,8 +96,10 @@ async def quiet_websocket(observer: Observer, service: Service) -> WebSocketSess
     return await _session(observer, service, service.url, lambda session: _left_open(session, hold_s))
 
 
-def _own_origin(observer: Observer) -> str:
+def _own_origin(observer: Observer, service: Service) -> str:
     frontends = observer.environment.frontends
+    if service.origin:
+        return service.origin.rstrip("/")
     return next(iter(frontends.values())).url.rstrip("/") if frontends else ""
 
 
@@ -109,12 +111,15 @@ async def _session(
     *,
     origin: str | None = None,
 ) -> WebSocketSession:
-    """Opens a session with `url`, by default with a frontend's origin. `use` returns further fields of the fact."""
+    """Opens a session with `url`, by default with the origin of the service or of a frontend.
+
+    `use` returns further fields of the fact.
+    """
     from websockets.asyncio.client import connect
     from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
     observer.count("websocket")
-    origin = _own_origin(observer) if origin is None else origin
+    origin = _own_origin(observer, service) if origin is None else origin
     address, port = observer.dial.address(service.host, service.port)
     seen: dict[str, Any] = {"url": url, "origin": origin, "upgraded": False}
     options: dict[str, Any] = {"ssl": observer.dial.trust, "server_hostname": service.host} if service.secure else {}
