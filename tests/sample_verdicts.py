@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gli.common.sentences import expected_and_seen, listed, phrase, saw
+from gli.judge.coverage import Coverage, Exemption, PartLine
 from gli.judge.outcome import Outcome
 from gli.judge.verdict import (
     Accepted,
@@ -52,6 +53,19 @@ OPENED = saw(
 MEND_INGRESS = "Restore the security group: the named groups on the database's port, nothing else."
 
 
+COVERED = Coverage(
+    judged=120,
+    checks=150,
+    parts=(
+        PartLine(part="services", state="verified", judged=30, checks=32),
+        PartLine(part="cache", state="not-verified", judged=0, checks=6),
+        PartLine(part="broker", state="absent", why="the shop has no messages", checks=5),
+        PartLine(part="logs", state="left-out", why="[stg.logs] groups", checks=2),
+    ),
+    not_applicable=(Exemption(check="cors-*", target="api", reason="one origin", owner="Park Yuna", cases=2),),
+)
+
+
 def check(label: str, outcome: str = "passed", message: str = "", **more: Any) -> CheckLine:
     """One case by its label, `api-health[api]`."""
     id_, _, target = label.removesuffix("]").partition("[")
@@ -89,6 +103,7 @@ def verdict(*changed: CheckLine, go: bool = False, reasons: tuple[Reason, ...] =
         "served": {"api": "2" * 40, "user": "3" * 40, "websocket": None},
         "counts": {o.value: counts[o.value] for o in Outcome if counts[o.value]},
         "requests": {"dns": 12, "https": 48, "postgres": 9, "rds": 4},
+        "coverage": COVERED,
         "checks": tuple(checks),
         "checklist": items(checks),
     }

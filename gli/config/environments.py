@@ -59,6 +59,12 @@ def _resolver(address: str) -> str:
     return _address(address) if address.count(":") == 1 else address
 
 
+def _part(name: str) -> str:
+    if name not in PARTS:
+        raise ValueError(f"one of {', '.join(PARTS)}")
+    return name
+
+
 def _role_arn(arn: str) -> str:
     if not re.fullmatch(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+", arn):
         raise ValueError("the ARN of a role, as in arn:aws:iam::123456789012:role/gli-verify")
@@ -81,6 +87,7 @@ RoleArn = Annotated[str, AfterValidator(_role_arn)]
 Folder = Annotated[str, AfterValidator(name_rules.folder)]
 RepositoryName = Annotated[str, AfterValidator(name_rules.repository)]
 Timezone = Annotated[str, AfterValidator(name_rules.timezone)]
+PartName = Annotated[str, AfterValidator(_part)]
 NonBlank = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
@@ -371,6 +378,15 @@ class Notify(Table):
     most_per_hour: Least = 6
 
 
+class Gate(Table):
+    """How much a verdict must cover for the gate to accept it."""
+
+    least_coverage_percent: Annotated[int, Field(ge=0, le=100)] = 0
+    """The share of the checks that were judged, without those that do not apply."""
+    verified_parts: tuple[PartName, ...] = ()
+    """Parts of which at least one check must have passed."""
+
+
 class Retention(Table):
     """Which runs `gli reports prune` keeps."""
 
@@ -421,6 +437,7 @@ class Environment(Table):
     signatures: Signatures | None = None
     notify: Notify | None = None
     reports: Retention = Retention()
+    gate: Gate = Gate()
     registry: Registry = Registry()
     metrics: Metrics = Metrics()
     connect_to: Mapping[Address, Address] = {}

@@ -22,7 +22,7 @@ from gli.common.sentences import listed
 from gli.config import environments
 from gli.config.catalogue import Case, Catalogue
 from gli.config.checklists import Item
-from gli.config.environments import Environment
+from gli.config.environments import Environment, Gate
 from gli.gate import sign_offs, signing
 from gli.gate.sign_offs import Signed
 from gli.judge.outcome import Outcome
@@ -71,6 +71,8 @@ class Evidence:
     signer: str | None = None
     """Whose valid signature the verdict has; None if it has none."""
     must_be_signed: bool = False
+    demands: Gate = field(default_factory=Gate)
+    """How much the verdict must cover."""
     cases: Sequence[Case] = ()
     """The cases that a run of this phase must report, by the present catalogue."""
     commits: Mapping[str, str] | None = field(default_factory=dict)
@@ -105,7 +107,11 @@ def judged(evidence: Evidence, *, catalogue_sha256: str, now: datetime) -> Decis
     if not verdict.go:
         first, more = next(iter(verdict.reasons), "without a reason"), len(verdict.reasons) - 1
         return Decision(REFUSED, f"{what} is NO-GO: {first}" + (f" (and {more} more reasons)" if more > 0 else ""))
-    return _fresh(evidence, verdict, now, what, again) or _same(evidence, verdict, catalogue_sha256, what, again)
+    return (
+        _fresh(evidence, verdict, now, what, again)
+        or _covered(evidence, verdict, what)
+        or _same(evidence, verdict, catalogue_sha256, what, again)
+    )
 
 
 def _fresh(evidence: Evidence, verdict: Verdict, now: datetime, what: str, again: str) -> Decision | None:
@@ -119,6 +125,22 @@ def _fresh(evidence: Evidence, verdict: Verdict, now: datetime, what: str, again
     ended = [c.id for c in waived if c.waiver is None or now >= clock.moment(c.waiver.expires)]
     if ended:
         return Decision(REFUSED, f"{what} rests on a waiver that has expired, of {listed(ended)}: {again}")
+    return None
+
+
+def _covered(evidence: Evidence, verdict: Verdict, what: str) -> Decision | None:
+    demands, found = evidence.demands, verdict.coverage
+    percent = found.percent if found else 0
+    where = f"[{evidence.environment}.gate]"
+    if percent < demands.least_coverage_percent:
+        least = f"{where} demands {demands.least_coverage_percent} %"
+        left = f"gli checks --env {evidence.environment} says what is left out"
+        return Decision(REFUSED, f"{what} judged {percent} % of the checks, and {least}; {left}")
+    states = {line.part: line.state for line in found.parts} if found else {}
+    lacking = [f"{part} ({states.get(part, 'left-out')})" for part in demands.verified_parts]
+    lacking = [part for part in lacking if not part.endswith("(verified)")]
+    if lacking:
+        return Decision(REFUSED, f"{what} does not verify {listed(lacking)}, which {where} demands")
     return None
 
 
@@ -245,6 +267,7 @@ def gathered(
         whole=found is None or found.whole,
         signer=signing.signer(found.path, signing.VERDICT, allowed) if found and allowed else None,
         must_be_signed=signatures is not None and signatures.required,
+        demands=environment.gate,
         cases=[c for c in catalogue.cases(environment, phase) if c.severity == "block"],
         commits=heads(environment) if verdict is not None and verdict.go else {},
     )

@@ -22,6 +22,7 @@ from gli.common.clock import rfc3339
 from gli.common.sentences import Said, listed, phrase
 from gli.config.catalogue import Case, Phase
 from gli.config.waivers import Waiver
+from gli.judge.coverage import Coverage
 from gli.judge.outcome import Outcome, Redactable, Result, worst
 from gli.judge.triage import Root, triage
 from gli.judge.waiver import accepted, no_longer_needed
@@ -227,6 +228,8 @@ class Verdict(Part):
     served: dict[str, Redactable | None] = {}
     counts: dict[Outcome, int] = {}
     requests: dict[str, int] = {}
+    coverage: Coverage | None = None
+    """What was judged of the catalogue; None in old verdicts."""
     checks: tuple[CheckLine, ...] = ()
     root_causes: tuple[RootCause, ...] = ()
     checklist: tuple[ItemLine, ...] = ()

@@ -66,6 +66,8 @@ def _verdict(suites: Element, verdict: Verdict) -> None:
         "expires": verdict.expires,
         "catalogue_sha256": verdict.suite.catalogue_sha256,
     }
+    if covered := wording.covered(verdict, texts.of("en")):
+        properties["coverage"] = covered
     _suite(suites, 0, "verdict", verdict, properties, [case])
 
 

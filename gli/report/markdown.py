@@ -69,6 +69,8 @@ def _sections(verdict: Verdict, words: Words) -> Iterator[_Section]:
     yield _Section("", waived, "\n")
     warned = wording.warnings(verdict, words)
     rows = [wording.counts(verdict, words) + (f" ({warned})" if warned else "") + "\n\n"]
+    covered = wording.covered(verdict, words)
+    rows += [f"{words['coverage']}: {_text(covered)}\n\n"] if covered else []
     retried = wording.retried(verdict)
     rows += [f"{words['later attempt']}: {_text(wording.some(retried, words))}\n\n"] if retried else []
     rows += [f"{name}: {wording.compared(since, words)}\n\n" for name, since in wording.comparisons(verdict, words)]
@@ -84,7 +86,7 @@ def _sections(verdict: Verdict, words: Words) -> Iterator[_Section]:
 
 
 def _tables(verdict: Verdict, words: Words) -> Iterator[_Section]:
-    """The checks that are not green and the commits, folded."""
+    """The checks that are not green, the coverage and the commits, folded."""
     red = [c for c in verdict.checks if c.outcome.red or c.outcome is Outcome.WAIVED]
     if red:
         rows = [
@@ -92,6 +94,13 @@ def _tables(verdict: Verdict, words: Words) -> Iterator[_Section]:
         ]
         columns = [words[k] for k in ("check", "outcome", "severity", "message")]
         yield _Section(_folded(f"{words['not green']} ({len(red)})", columns), rows, "\n</details>\n\n")
+    if verdict.coverage:
+        rows = [
+            f"| {line.part} | {words[line.state]} | {line.judged}/{line.checks} | {_text(line.why)} |\n"
+            for line in verdict.coverage.parts
+        ]
+        columns = [words[k] for k in ("part", "state", "checks", "why")]
+        yield _Section(_folded(words["coverage"], columns), rows, "\n</details>\n\n")
     if verdict.manifest:
         rows = [f"| {_text(name)} | `{part['commit'][:12]}` |\n" for name, part in verdict.manifest.items()]
         yield _Section(_folded(words["manifest"], [words["repository"], words["commit"]]), rows, "\n</details>\n\n")

@@ -180,6 +180,13 @@ def _counted(verdict: Verdict, words: Words, verbosity: int, most: int) -> Itera
         for key, labels in (("new", since.new), ("fixed", since.fixed)):
             if labels and verbosity >= 0:
                 yield from wrapped(f"  {words[key]}: {wording.some(labels, words, most)}", indent=4)
+    covered = wording.covered(verdict, words)
+    if covered and verbosity >= 0:
+        yield from wrapped(f"{words['coverage']}: {covered}")
+    if verdict.coverage and verbosity > 0:
+        for line in verdict.coverage.parts:
+            why = f": {line.why}" if line.why else ""
+            yield from wrapped(f"  {line.part} {line.judged}/{line.checks} {words[line.state]}{why}", indent=4)
     warned = wording.warnings(verdict, words)
     yield from wrapped(wording.counts(verdict, words) + (f" ({warned})" if warned else ""))
 

@@ -72,6 +72,19 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "count": ("{n} {what}", "{what} {n}"),
     "later attempt": ("passed on a later attempt", "재시도 후 통과"),
     "nothing judged": ("nothing judged", "판정한 것 없음"),
+    # what was judged of the catalogue
+    "coverage": ("coverage", "검사 범위"),
+    "covered": (
+        "{judged} of {checks} checks ({percent} %), {verified} of {parts} parts",
+        "검사 {checks}종 중 {judged}종({percent} %), 부분 {parts}곳 중 {verified}곳",
+    ),
+    "part": ("part", "부분"),
+    "state": ("state", "상태"),
+    "why": ("why", "이유"),
+    "verified": ("verified", "확인됨"),
+    "not-verified": ("not verified", "확인되지 않음"),
+    "absent": ("absent", "없음"),
+    "left-out": ("left out", "설명되지 않음"),
     # compared with earlier runs
     "since the last run": ("since the last whole run", "직전 전체 실행 대비"),
     "since pre-deploy": ("since the pre-deploy run", "배포 전 실행 대비"),

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gli.common.sentences import listed
+from gli.judge.coverage import State
 from gli.judge.outcome import Outcome
 from gli.judge.verdict import CheckLine, ItemLine, RootCause, SinceLast, Verdict
 from gli.report import korean
@@ -49,6 +50,24 @@ def warnings(verdict: Verdict, words: Words) -> str | None:
     """How many of the reds are only warnings; None where there is none."""
     n = sum(line.severity == "warn" and line.outcome.red for line in verdict.checks)
     return words["warnings"].format(n=n) if n else None
+
+
+def covered(verdict: Verdict, words: Words) -> str | None:
+    """`31 of 155 checks (20 %), 4 of 17 parts`, and which parts are not verified; None in old verdicts."""
+    found = verdict.coverage
+    if found is None:
+        return None
+    absent = found.named("absent")
+    said = words["covered"].format(
+        judged=found.judged,
+        checks=found.checks,
+        percent=found.percent,
+        verified=len(found.named("verified")),
+        parts=len(found.parts) - len(absent),
+    )
+    states: tuple[State, ...] = ("not-verified", "absent", "left-out")
+    named = [f"{words[state]}: {', '.join(found.named(state))}" for state in states if found.named(state)]
+    return "; ".join([said, *named])
 
 
 def compared(since: SinceLast, words: Words) -> str:

@@ -24,6 +24,7 @@ from gli.config.targets import GROUPS
 from gli.config.waivers import Waiver
 from gli.gate import sign_offs, signing
 from gli.judge.checklist import item_lines
+from gli.judge.coverage import coverage
 from gli.judge.outcome import Outcome, Result
 from gli.judge.verdict import (
     VALID_FOR_HOURS,
@@ -278,6 +279,9 @@ class Run:
             served=_served(records),
             counts=judgement.counts,
             requests=_requests(records),
+            coverage=coverage(
+                self.catalogue, self.environment, self.phase, ((c.key, c.outcome) for c in judgement.checks)
+            ),
             checks=_marked(judgement.checks, before),
             root_causes=judgement.root_causes,
             checklist=item_lines(
