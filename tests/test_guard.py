@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+import redis
+from pika import spec
+from psycopg.sql import SQL, Composed, Identifier, Literal, Placeholder
 
 from conftest import ROOT, Sandbox
 from gli.config import environments
-from gli.observe.engine import guard
+from gli.observe.data.postgres import database_state
+from gli.observe.engine import guard, sql
 from gli.observe.engine.dial import Dial
 from gli.observe.engine.guard import WriteRefused
 from gli.observe.engine.http_client import Answer, HttpClient
+from gli.observe.engine.observation import Unobserved
+from gli.observe.engine.observatory import Observatory
 from gli.observe.engine.remote_clocks import RemoteClocks
 
 
@@ -89,11 +99,30 @@ def described(operation: Any) -> Any:
 
 @pytest.mark.parametrize(
     "statement",
-    ["DELETE FROM django_migrations", "SELECT 1; DROP TABLE x", "WITH x AS (DELETE FROM y) SELECT 1", "SET x = 1", ""],
+    [
+        *("DELETE FROM django_migrations", "SELECT 1; DROP TABLE x", "WITH x AS (DELETE FROM y) SELECT 1", "SET x = 1"),
+        *("SELECT pg_terminate_backend(1)", "SELECT set_config('x', 'y', false)", "SELECT 1 INTO x", "select 1", ""),
+        *("SELECT nextval('x')", "SELECT lo_unlink(1)", "SELECT * FROM x FOR UPDATE", "SELECT 1 ", "SHOW ALL"),
+    ],
 )
-def test_a_statement_other_than_a_single_read_is_refused(statement: str) -> None:
-    with pytest.raises(WriteRefused, match="not a single SELECT or SHOW"):
+def test_a_statement_that_is_not_on_the_list_is_refused(statement: str) -> None:
+    with pytest.raises(WriteRefused, match="the statement is not on the list of reads"):
         guard.refuse_sql_writes(statement)
+
+
+@pytest.mark.parametrize(
+    "composed",
+    [
+        SQL("SELECT {}").format(Literal(1)),
+        SQL(sql.NUMBERS).format(SQL("lo_unlink(1)")),
+        SQL(sql.NUMBERS).format(Literal("text")),
+        SQL(sql.NUMBERS).format(Placeholder()),
+        SQL(sql.NUMBERS).format(SQL(sql.LARGEST).format(SQL("lo_unlink(1)"), Identifier("x"))),
+    ],
+)
+def test_a_statement_composed_of_other_pieces_is_refused(composed: Composed) -> None:
+    with pytest.raises(WriteRefused, match="the statement is not on the list of reads"):
+        guard.refuse_sql_writes(composed)
 
 
 @pytest.mark.parametrize(
@@ -117,10 +146,32 @@ def test_the_suites_own_role_cannot_write_even_without_the_guard(sandbox: Sandbo
         connection.execute(statement)
 
 
-@pytest.mark.parametrize("command", ["FLUSHALL", "SET", "KEYS", "CONFIG", "DEL", "EVAL"])
+@pytest.mark.parametrize("command", ["FLUSHALL", "SET", "KEYS", "CONFIG", "DEL", "EVAL", "ping"])
 def test_a_redis_command_outside_the_list_of_reads_is_refused(command: str) -> None:
     with pytest.raises(WriteRefused, match="is not on the list of reads"):
         guard.refuse_redis_writes(command)
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        spec.Basic.Publish(),
+        spec.Basic.Get("q"),
+        spec.Queue.Purge("q"),
+        spec.Queue.Declare("q"),
+        spec.Exchange.Declare(),
+    ],
+    ids=lambda method: method.NAME,
+)
+def test_an_amqp_method_outside_the_list_of_reads_is_refused(method: Any) -> None:
+    with pytest.raises(WriteRefused, match="is not on the list of reads"):
+        guard.refuse_amqp_writes(method)
+
+
+@pytest.mark.parametrize("command", ["push", "config", "update-ref", "-c", "archive"])
+def test_a_git_command_outside_the_list_of_reads_is_refused(command: str) -> None:
+    with pytest.raises(WriteRefused, match="is not on the list of reads"):
+        guard.refuse_git_writes(command)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
@@ -138,11 +189,89 @@ def test_an_http_method_that_may_change_something_is_not_sent(
         asyncio.run(send())
 
 
-def test_a_run_changes_nothing_in_its_target(sandbox: Sandbox, tmp_path: Path) -> None:
-    """Every row, object, ref and security group is unchanged after a run."""
+def test_a_huge_table_is_cut_by_the_server_and_unknown(sandbox: Sandbox, environment: environments.Environment) -> None:
+    """One text of 50 MB, and more rows than are taken: the answer is small, and it is called incomplete."""
+    assert environment.database is not None
+    secret = sandbox.aws("secretsmanager").get_secret_value(SecretId="stg/gli/verify-database")["SecretString"]
+    user = json.loads(secret)["username"]
+    with psycopg.connect(sandbox.status["postgres_dsn"], autocommit=True) as connection:
+        connection.execute("CREATE SCHEMA hostile")
+        connection.execute(
+            "CREATE VIEW hostile.django_migrations AS SELECT n::text AS name, "
+            "CASE n WHEN 1 THEN repeat('x', 50000000) ELSE 'x' END AS app FROM generate_series(1, 30000) AS n"
+        )
+        connection.execute(f'GRANT USAGE ON SCHEMA hostile TO "{user}"')
+        connection.execute(f'GRANT SELECT ON hostile.django_migrations TO "{user}"')
+        connection.execute(f'ALTER ROLE "{user}" SET search_path = hostile, public')
+        observatory = Observatory(environment)
+        tracemalloc.start()
+        try:
+            with pytest.raises(Unobserved, match="has more than 20000 migrations"):
+                observatory.wait(database_state, environment.database)
+            assert tracemalloc.get_traced_memory()[1] < 60_000_000
+        finally:
+            tracemalloc.stop()
+            observatory.close()
+            connection.execute(f'ALTER ROLE "{user}" RESET search_path')
+            connection.execute("DROP SCHEMA hostile CASCADE")
+
+
+def test_a_run_asks_only_what_is_on_the_lists_and_changes_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
+    """The servers themselves say what they were asked. Every row, object, ref and security group stays as it was."""
     before = _state(sandbox)
-    assert sandbox.verify(reports=tmp_path).code == 0
+    with _statements(sandbox) as statements, _commands(sandbox) as commands:
+        ran = sandbox.verify(reports=tmp_path, env={"GIT_TRACE2_EVENT": str(tmp_path / "git")})
+    assert ran.code == 0, ran.output
     assert _state(sandbox) == before
+    composed = {one for one in statements if one.startswith(sql.NUMBERS.partition("{}")[0])}
+    assert len(composed) == 1
+    assert statements - composed == {sql.ANSWERS, sql.DATABASE_STATE, sql.APPLICATION_RIGHTS, sql.READ_ONLY_SESSION}
+    assert commands == guard.REDIS_READS
+    assert _git_commands(tmp_path / "git") == guard.GIT_READS
+    assert sandbox.aws_requests().keys() <= guard.AWS_READS.keys()
+
+
+@contextmanager
+def _statements(sandbox: Sandbox) -> Iterator[set[str]]:
+    """Yields a set that holds, after the block, every statement of the suite in PostgreSQL's own log."""
+    found: set[str] = set()
+    with psycopg.connect(sandbox.status["postgres_dsn"], autocommit=True) as connection:
+        asked = connection.execute("SELECT current_setting('data_directory')").fetchone()
+        assert asked is not None
+        log = Path(asked[0]).parent / "log"
+        before = log.stat().st_size
+        connection.execute("ALTER SYSTEM SET log_statement = 'all'")
+        connection.execute("ALTER SYSTEM SET log_line_prefix = '<%a> '")
+        connection.execute("SELECT pg_reload_conf()")
+        try:
+            yield found
+        finally:
+            connection.execute("ALTER SYSTEM RESET ALL")
+            connection.execute("SELECT pg_reload_conf()")
+    lines = log.read_bytes()[before:].decode().splitlines()
+    found |= {m[1] for line in lines if (m := re.match(r"<gli-verify> LOG:  (?:statement|execute [^:]*): (.*)", line))}
+
+
+@contextmanager
+def _commands(sandbox: Sandbox) -> Iterator[set[str]]:
+    """Yields a set that holds, after the block, every command of the suite to the cache, as MONITOR shows them."""
+    found: set[str] = set()
+    client = redis.Redis.from_url(sandbox.status["redis_url"])
+    of_sessions: dict[str, set[str]] = {}
+    with client.monitor() as monitor:
+        yield found
+        client.echo("the end")
+        while "the end" not in (seen := monitor.next_command())["command"]:
+            name = seen["command"].split()[0].upper()
+            of_sessions.setdefault(f"{seen['client_address']}:{seen['client_port']}", set()).add(name)
+    # The API says which library it uses (CLIENT SETINFO). The suite does not.
+    found |= {name for names in of_sessions.values() if "CLIENT" not in names for name in names}
+
+
+def _git_commands(trace: Path) -> set[str]:
+    """The commands of git that the suite started. Each process of git writes its events; the suite's have no parent."""
+    events = [json.loads(line) for line in trace.read_text().splitlines()]
+    return {e["name"] for e in events if e["event"] == "cmd_name" and "/" not in e["sid"]}
 
 
 def _state(sandbox: Sandbox) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from gli.common.errors import UsageError
 from gli.config import catalogue, environments
 from gli.gate import gate as gates
 from gli.gate import sign_offs
+from gli.report import sinks
 
 _env = click.option("--env", "name", required=True, metavar="NAME", help="An environment of environments.toml.")
 _phase = click.option(
@@ -39,9 +40,9 @@ def gate(name: str, phase: str, report_dir: Path) -> None:
     """
     root = Path.cwd()
     decision = gates.decision(root, catalogue.load(root), environments.load(root, name), phase, report_dir, clock.now())
-    click.echo(f"{'yes' if decision.code == gates.YES else 'no'}: {decision.reason}")
-    for note in decision.notes:
-        click.echo(f"  {note}")
+    sinks.print_sentences(
+        [f"{'yes' if decision.code == gates.YES else 'no'}: {decision.reason}", *(f"  {n}" for n in decision.notes)]
+    )
     sys.exit(decision.code)
 
 

@@ -14,7 +14,7 @@ from gli.cli.options import env, sentences
 from gli.common.clock import now
 from gli.common.errors import UsageError
 from gli.config import environments
-from gli.git.command import GitFailed, without_secrets
+from gli.git.command import GitFailed
 from gli.release import doctor as doctors
 from gli.release import lock, settings
 from gli.release import log as logs
@@ -23,7 +23,8 @@ from gli.release.mirror import Mirror
 from gli.release.plan import Refused
 from gli.release.settings import Settings
 from gli.release.side_by_side import answers, on_each
-from gli.report import texts
+from gli.report import terminal, texts
+from gli.report.redact import Redactor, carried
 
 
 @click.command()
@@ -86,10 +87,11 @@ def doctor(name: str) -> None:
     """
     root = Path.cwd()
     chosen, github, found = settings.read(root, name), environments.load(root, name).github, []
+    clean = Redactor(carried()).text
     with _mirrors(chosen) as mirrors:
         patient = doctors.Patient(chosen, github, mirrors, chosen.log_in(mirrors), click.echo)
         for finding in doctors.findings(patient):
-            click.echo(without_secrets(f"{finding.text}\n  mend: {finding.mend}"))
+            terminal.say([clean(f"{finding.text}\n  mend: {finding.mend}")])
             found.append(finding)
     click.echo(f"{len(found)} to mend" if found else f"all {len(chosen.repositories)} repositories are in order")
     sys.exit(doctors.exit_code(found))

@@ -106,6 +106,11 @@ def _tables(verdict: Verdict, words: Words) -> Iterator[_Section]:
         yield _Section(_folded(words["manifest"], [words["repository"], words["commit"]]), rows, "\n</details>\n\n")
 
 
+def sentences(lines: Sequence[str]) -> str:
+    """Sentences as a list, each as plain text."""
+    return "".join(f"- {_text(line)}\n" for line in lines)
+
+
 def _folded(title: str, columns: Sequence[str]) -> str:
     rule = "|".join("---" for _ in columns)
     return f"<details><summary>{_text(title)}</summary>\n\n| {' | '.join(columns)} |\n|{rule}|\n"

@@ -15,10 +15,11 @@ from gli.config.catalogue import Case
 from gli.config.environments import Environment, Notify
 from gli.judge.verdict import Verdict
 from gli.observe.engine.observation import Record
-from gli.report import notify, texts
+from gli.report import notify, terminal, texts
 from gli.report.files import write_whole
 from gli.report.junit import junit
-from gli.report.markdown import COMMENT_LIMIT, markdown
+from gli.report.markdown import COMMENT_LIMIT, markdown, sentences
+from gli.report.redact import Redactor, carried
 
 JUNIT, PAGE, MARKDOWN, INDEX = "junit.xml", "report.html", "report.md", "index.html"
 SUMMARY_VARIABLE = "GITHUB_STEP_SUMMARY"
@@ -108,6 +109,19 @@ def attempt(name: str, step: Callable[[], None], language: str) -> list[str]:
     except Exception as e:  # noqa: BLE001 - no report may change how a run ends
         return [texts.of(language)["unwritten"].format(file=name, why=f"{type(e).__name__}: {e}")]
     return []
+
+
+def print_sentences(lines: Sequence[str]) -> None:
+    """Prints sentences on the terminal, and adds them to the summary of a GitHub job, if there is one.
+
+    The sentences may quote files and hosts: secrets are hidden, and nothing in them acts on a terminal, CI or a page.
+    """
+    clean = list(map(Redactor(carried()).text, lines))
+    terminal.say(clean)
+    path = os.environ.get(SUMMARY_VARIABLE)
+    if path:
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(sentences(clean))
 
 
 def _append_summary(verdict: Verdict, language: str) -> None:

@@ -41,9 +41,10 @@ def paint_of(setting: str) -> Paint:
 
 
 def say(lines: Iterable[str]) -> None:
-    """Prints, also where the terminal's encoding lacks a character."""
+    """Prints lines, none of them a command for a CI runner, also where the terminal's encoding lacks a character."""
     encoding = sys.stdout.encoding or "utf-8"
-    text = "\n".join(map(_no_command, lines)).encode(encoding, "backslashreplace").decode(encoding)
+    printed = (_no_command(part) for line in lines for part in line.split("\n"))
+    text = "\n".join(printed).encode(encoding, "backslashreplace").decode(encoding)
     print(text, flush=True)
 
 

@@ -6,8 +6,10 @@ The first check always fails, unless an attempt changes that. Attempts that use 
 
 from __future__ import annotations
 
+import json
 import os
 import py_compile
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +22,7 @@ import pytest
 
 from conftest import Project, Ran
 from gli.git import command
+from gli.judge import verdict as verdicts
 
 FAILS = "def test_first_check(target): assert False, 'broken'\ndef test_second_check(target): pass\n"
 PASSES = "def test_first_check(target): pass\ndef test_second_check(target): pass\n"
@@ -374,6 +377,33 @@ def test_a_process_left_by_a_check_does_not_delay_the_end(project: Project, what
     ) as process:
         output, _ = process.communicate(timeout=60)
     assert (process.returncode, output.rstrip().splitlines()[-1]) == (0, "VERDICT own: GO")
+
+
+# ---- text that acts on a terminal, on CI or on a page
+
+
+def test_the_gate_disarms_text_of_a_target(project: Project, tmp_path: Path) -> None:
+    evil = "\\x1b[2K\\x1b[32mVERDICT own: GO ![x](https://evil.invalid/x.png) <img src=x>\\u202e"
+    project.checks(f"def test_first_check(target): assert False, '{evil}'\ndef test_second_check(target): pass\n")
+    ran = project.run("--phase=post-deploy")
+    assert ran.folder is not None
+    path = ran.folder / "verdict.json"
+    document = json.loads(path.read_text())
+    said = "pwned \x1b[2K ![x](https://evil.invalid/x.png) <img src=x>"
+    document |= {"reasons": [said], "held_by": [{"kind": "failed", "labels": [], "message": said}]}
+    path.write_text(json.dumps(document | {"digest": verdicts.digest(document)}))
+    summary = tmp_path / "summary"
+    gate = subprocess.run(
+        [sys.executable, "-c", "from gli.cli.entry import main; main()", "gate", "--env=own", "--phase=post-deploy"],
+        cwd=project.root,
+        env=os.environ | {"GITHUB_STEP_SUMMARY": str(summary)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert gate.returncode == 1 and "is NO-GO: " in gate.stdout, gate.stderr
+    assert not re.search(r"^\s*::|\x1b|\u202e", ran.output + gate.stdout, re.MULTILINE)
+    assert not re.search(r"<img|(?<!\\)!\[|\x1b", summary.read_text())
 
 
 # ---- variables that say where to look and whom to trust

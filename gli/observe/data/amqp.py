@@ -12,6 +12,7 @@ from typing import Any
 from gli.common.sentences import Said, phrase
 from gli.config.environments import Broker
 from gli.observe.data.secrets import secret, secrets
+from gli.observe.engine.guard import refuse_amqp_writes
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
@@ -87,7 +88,8 @@ def _session(observer: Observer, broker: Broker, host: str, port: int) -> Broker
 
 
 def _limited() -> Any:
-    """Returns pika's connection class with a limit: it ends the session before it keeps more than MOST_BYTES.
+    """Returns pika's connection class with the guard and a limit: it ends the session before it keeps more than
+    MOST_BYTES.
 
     pika itself keeps a frame of up to 4 GB in memory.
     """
@@ -97,6 +99,10 @@ def _limited() -> Any:
     class Limited(SelectConnection):  # type: ignore[misc]
         flooded = False
         taken = 0
+
+        def _send_method(self, channel_number: int, method: Any, content: Any = None) -> None:
+            refuse_amqp_writes(method)
+            super()._send_method(channel_number, method, content)
 
         def _on_data_available(self, data_in: bytes) -> None:
             self.taken += len(data_in)

@@ -1,13 +1,14 @@
 """PostgreSQL: the application's own login, and the server's state as a least-privilege role sees it.
 
-Every session is read-only, with a statement timeout; every statement passes the guard. Source of truth: the
-PostgreSQL manual (error codes in appendix A, pg_stat_activity in chapter 27).
+Every session is read-only, with a statement timeout; every statement is one of `gli.observe.engine.sql`. Source of
+truth: the PostgreSQL manual (error codes in appendix A).
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gli.common.sentences import Said, phrase
@@ -19,18 +20,12 @@ from gli.observe.edge.tcp import TcpConnection, open_port
 from gli.observe.engine.guard import refuse_sql_writes
 from gli.observe.engine.observation import Cause, Observation, unknown
 from gli.observe.engine.probe import Observer, probe
+from gli.observe.engine.sql import ANSWERS, DATABASE_STATE, DATABASE_STATE_LIMITS, READ_ONLY_SESSION
 
 if TYPE_CHECKING:
     import psycopg
     from psycopg.sql import Composed
 
-_SETTINGS = {
-    "default_transaction_read_only": "on",
-    "statement_timeout": "5000",
-    "lock_timeout": "500",
-    "idle_in_transaction_session_timeout": "10000",
-}
-"""The session's first statement sets these: RDS Proxy and PgBouncer refuse the start-up parameter `options`."""
 _TIMEOUT_S = 5
 _MEANING = {
     "28P01": phrase("wrong password"),
@@ -103,38 +98,6 @@ class DatabaseState(Observation):
     """(database, age of its oldest transaction or multixact id that is not frozen), the oldest first."""
 
 
-_SESSIONS = (
-    "(SELECT coalesce(json_agg(json_build_object('pid', pid, 'user', usename, 'application', application_name, "
-    "'idle', state LIKE 'idle in transaction%', "
-    "'open_s', greatest(extract(epoch FROM clock_timestamp() - xact_start), 0), "
-    "'waits_s', CASE WHEN wait_event_type = 'Lock' "
-    "THEN greatest(extract(epoch FROM clock_timestamp() - query_start), 0) ELSE 0 END, "
-    "'blocked_by', CASE WHEN wait_event_type = 'Lock' THEN pg_blocking_pids(pid) ELSE '{}' END) ORDER BY pid), '[]') "
-    "FROM pg_stat_activity WHERE xact_start IS NOT NULL AND backend_type = 'client backend' "
-    "AND pid <> pg_backend_pid())"
-)
-
-# from pg_catalog, which lists every schema: information_schema hides tables that the role has no right to
-_TABLES = (
-    "(SELECT coalesce(json_agg(DISTINCT relname), '[]') FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace "
-    "WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND nspname <> 'information_schema' AND nspname !~ '^pg_')"
-)
-_INVALID_INDEXES = (
-    "(SELECT coalesce(json_agg(indexrelid::regclass::text), '[]') FROM pg_index WHERE NOT indisvalid "
-    "AND indexrelid NOT IN (SELECT index_relid FROM pg_stat_progress_create_index))"
-)
-
-
-_SLOTS = (
-    "(SELECT coalesce(json_agg(json_build_object('name', slot_name, 'active', active, 'state', wal_status) "
-    "ORDER BY slot_name), '[]') FROM pg_replication_slots WHERE NOT temporary)"
-)
-_AGES = (
-    "(SELECT json_agg(json_build_array(datname, age) ORDER BY age DESC, datname) "
-    "FROM (SELECT datname, greatest(age(datfrozenxid), mxid_age(datminmxid)) AS age FROM pg_database) AS frozen)"
-)
-
-
 @probe(deadline=8, after=[secrets])
 async def database_port(observer: Observer, database: Database) -> TcpConnection:
     """Whether the database's port opens, at the address in the application's secret."""
@@ -145,25 +108,18 @@ async def database_port(observer: Observer, database: Database) -> TcpConnection
 @probe(deadline=10, after=[secrets])
 async def application_login(observer: Observer, database: Database) -> Login:
     """A login with the application's own credentials, and `SELECT 1`."""
-    return await _login(observer, database, database.secret, "SELECT 1")
+    return await _login(observer, database, database.secret, ANSWERS)
 
 
 @probe(deadline=10, after=[secrets])
 async def database_state(observer: Observer, database: Database) -> DatabaseState:
     """Connections, migrations, open transactions and the schema, in one statement, with the suite's credentials."""
-    statement = (
-        "SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), "
-        "current_setting('max_connections')::int, "
-        "(SELECT coalesce(json_agg(json_build_array(app, name) ORDER BY app, name), '[]') FROM django_migrations), "
-        "(SELECT count(*) FROM pg_stat_activity WHERE query = '<insufficient privilege>' "
-        "AND usename IS DISTINCT FROM 'rdsadmin'), " + ", ".join((_SESSIONS, _TABLES, _INVALID_INDEXES, _SLOTS, _AGES))
-    )
     await observer.see(secret, database.verify_secret)
     import psycopg
 
     try:
         async with await connect(observer, database, database.verify_secret) as connection:
-            row = await row_of(observer, connection, statement)
+            row = await row_of(observer, connection, DATABASE_STATE)
     except psycopg.Error as e:
         state, why = _told_apart(e)
         _refuse_without_roots(observer, database.verify_secret, why)
@@ -171,6 +127,7 @@ async def database_state(observer: Observer, database: Database) -> DatabaseStat
         raise unknown(
             cause, phrase("the suite's own role ({}) could not look: {}", database.verify_secret, why)
         ) from None
+    refuse_cut(database.verify_secret, row, DATABASE_STATE_LIMITS)
     return DatabaseState(
         connections=row[0],
         max_connections=row[1],
@@ -182,6 +139,14 @@ async def database_state(observer: Observer, database: Database) -> DatabaseStat
         slots=tuple(Slot.model_validate(slot) for slot in row[7]),
         ages=tuple((str(name), int(age)) for name, age in row[8]),
     )
+
+
+def refuse_cut(secret_id: str, row: Sequence[Any], limits: Mapping[int, tuple[int, str]]) -> None:
+    """Raises `Unobserved` if the database holds more than a statement takes: a column is longer than its limit."""
+    for column, (most, what) in limits.items():
+        if len(row[column]) > most:
+            said = phrase("the database of {} has more than {} {}", secret_id, most, phrase(what))
+            raise unknown("too-little-data", said)
 
 
 @probe(deadline=10)
@@ -256,8 +221,7 @@ async def connect(observer: Observer, database: Database, secret_id: str) -> psy
             autocommit=True,
         )
     try:
-        settings = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in _SETTINGS.items())
-        await row_of(observer, connection, f"SELECT {settings}")
+        await row_of(observer, connection, READ_ONLY_SESSION)
     except BaseException:
         await connection.close()
         raise
@@ -274,8 +238,8 @@ async def _resolved(host: str) -> str:
 
 
 async def row_of(observer: Observer, connection: psycopg.AsyncConnection[Any], statement: str | Composed) -> Any:
-    """The first row of a statement that only reads."""
-    refuse_sql_writes(statement if isinstance(statement, str) else statement.as_string(connection))
+    """The first row of a statement of `gli.observe.engine.sql`."""
+    refuse_sql_writes(statement)
     observer.count("postgres")
     with observer.phase("query"):
         cursor = await connection.execute(statement)

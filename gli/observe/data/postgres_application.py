@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 from gli.common.sentences import phrase
 from gli.config.environments import Database
-from gli.observe.data.postgres import application_login, connect, row_of
+from gli.observe.data.postgres import application_login, connect, refuse_cut, row_of
 from gli.observe.data.secrets import secrets
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
+from gli.observe.engine.sql import APPLICATION_RIGHTS, COMMA, LARGEST, MOST_TABLES, NUMBERS, TAKEN
 
 if TYPE_CHECKING:
     from psycopg.sql import Composed
@@ -71,59 +72,6 @@ class ApplicationRights(Observation):
     """Those whose column an index can search, and which the role may read."""
 
 
-_OF_PEOPLE = (
-    "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND NOT EXISTS (SELECT 1 FROM pg_depend "
-    "WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')"
-)
-
-# An identity column (pg_depend's `i`) asks for no right to its sequence, a serial column (`a`) does.
-_LACKS = (
-    "SELECT c.relname, array_remove(ARRAY["
-    "CASE WHEN NOT has_schema_privilege(n.oid, 'USAGE') THEN 'USAGE of its schema' END, "
-    "CASE WHEN NOT has_table_privilege(c.oid, 'SELECT') THEN 'SELECT' END, "
-    "CASE WHEN NOT has_table_privilege(c.oid, 'INSERT') THEN 'INSERT' END, "
-    "CASE WHEN NOT has_table_privilege(c.oid, 'UPDATE') THEN 'UPDATE' END, "
-    "CASE WHEN NOT has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END, "
-    "CASE WHEN EXISTS (SELECT 1 FROM pg_depend d JOIN pg_class s ON s.oid = d.objid "
-    "WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid "
-    "AND d.deptype = 'a' AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE, UPDATE') END) "
-    "THEN 'USAGE of its sequence' END, "
-    "CASE WHEN row_security_active(c.oid) AND NOT EXISTS (SELECT 1 FROM pg_policy WHERE polrelid = c.oid) "
-    "THEN 'rows' END], NULL) AS lacks "
-    "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-    f"WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND {_OF_PEOPLE}"
-)
-
-_SEQUENCES = (
-    "SELECT n.nspname, c.relname, a.attname, "
-    "coalesce(q.last_value, q.start_value - q.increment_by) AS last, "
-    "CASE WHEN s.relkind = 'S' THEN has_sequence_privilege(s.oid, 'USAGE, SELECT') END AS seen, "
-    "least(q.max_value, CASE a.atttypid WHEN 'int2'::regtype THEN 32767 WHEN 'int4'::regtype THEN 2147483647 "
-    "ELSE q.max_value END) AS limit, "
-    "EXISTS (SELECT 1 FROM pg_index x WHERE x.indrelid = c.oid AND x.indkey[0] = a.attnum AND x.indisvalid) "
-    "AND has_column_privilege(c.oid, a.attnum, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS findable "
-    "FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' "
-    "JOIN pg_namespace m ON m.oid = s.relnamespace "
-    "JOIN pg_sequences q ON q.schemaname = m.nspname AND q.sequencename = s.relname "
-    "JOIN pg_class c ON c.oid = d.refobjid JOIN pg_namespace n ON n.oid = c.relnamespace "
-    "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid "
-    "WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') "
-    f"AND q.increment_by > 0 AND q.max_value > 0 AND NOT q.cycle AND {_OF_PEOPLE}"
-)
-
-_RIGHTS = (
-    "SELECT current_user::text, pg_is_in_recovery(), "
-    "(SELECT reset_val FROM pg_settings WHERE name = 'default_transaction_read_only') = 'on', clock_timestamp(), "
-    "(SELECT CASE WHEN isfinite(rolvaliduntil) THEN rolvaliduntil END FROM pg_roles WHERE rolname = current_user), "
-    "(SELECT coalesce(json_agg(json_build_object('table', relname, 'lacks', lacks) ORDER BY relname), '[]') "
-    f"FROM ({_LACKS}) AS tables WHERE cardinality(lacks) > 0), "
-    "(SELECT coalesce(json_agg(json_build_object('schema_name', nspname, 'table', relname, 'column', attname, "
-    "'last', last, 'limit', \"limit\", 'seen', seen, 'findable', findable) ORDER BY nspname, relname, attname), '[]') "
-    f"FROM ({_SEQUENCES}) AS numbered)"
-)
-"""`reset_val` is the value that a session of this role starts with: the suite's own `read only` does not change it."""
-
-
 @probe(deadline=15, after=[secrets])
 async def application_rights(observer: Observer, database: Database) -> ApplicationRights:
     """The application's rights, from a session with its own credentials. Raises `Unobserved` if it can't log in."""
@@ -134,7 +82,10 @@ async def application_rights(observer: Observer, database: Database) -> Applicat
         raise unknown("dependency", phrase("{} could not log in: {}", login.user, login.error))
     try:
         async with await connect(observer, database, database.secret) as connection:
-            user, recovering, read_only, taken, until, denied, numbered = await row_of(observer, connection, _RIGHTS)
+            user, recovering, read_only, taken, until, denied, numbered = await row_of(
+                observer, connection, APPLICATION_RIGHTS
+            )
+            refuse_cut(database.secret, row, {5: (MOST_TABLES, "tables"), 6: (MOST_TABLES, "sequences")})
             numbered = [number for number in numbered if number.pop("findable")]
             if numbered:
                 in_columns, *_ = await row_of(observer, connection, _in_columns(numbered))
@@ -167,8 +118,7 @@ def _in_columns(numbered: Several[dict[str, object]]) -> Composed:
         table, column = sql.Identifier(str(n["schema_name"]), str(n["table"])), sql.Identifier(str(n["column"]))
         if n["seen"]:
             first, last = sql.Literal(n["last"]), sql.Literal(int(str(n["last"])) + _NEXT)
-            text = "(SELECT count(*) FROM {} WHERE {} > {} AND {} <= {})"
-            asked.append(sql.SQL(text).format(table, column, first, column, last))
+            asked.append(sql.SQL(TAKEN).format(table, column, first, column, last))
         else:
-            asked.append(sql.SQL("(SELECT coalesce(max({}), 0) FROM {})").format(column, table))
-    return sql.SQL("SELECT ARRAY[{}]::bigint[]").format(sql.SQL(", ").join(asked))
+            asked.append(sql.SQL(LARGEST).format(column, table))
+    return sql.SQL(NUMBERS).format(sql.SQL(COMMA).join(asked))

@@ -14,8 +14,9 @@ from urllib.parse import quote
 from gli.common.sentences import Said, phrase
 from gli.config.environments import Sqlite
 from gli.observe.engine.guard import refuse_sql_writes
-from gli.observe.engine.observation import Observation
+from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
+from gli.observe.engine.sql import MOST_MIGRATIONS, SQLITE_INTEGRITY, SQLITE_MIGRATIONS
 from gli.observe.release.migrations import Migration, in_paths
 
 _BUSY_S = 2.0
@@ -52,10 +53,15 @@ def _state(path: Path) -> SqliteState:
         return SqliteState(path=str(path), error=phrase("there is no such file"))
     try:
         with closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=_BUSY_S)) as connection:
-            integrity = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-            statement = "SELECT app, name FROM django_migrations ORDER BY app, name"
-            refuse_sql_writes(statement)
-            rows = connection.execute(statement).fetchall()
+            integrity = _rows(connection, SQLITE_INTEGRITY)[0][0]
+            rows = _rows(connection, SQLITE_MIGRATIONS)
     except sqlite3.Error as e:
         return SqliteState(path=str(path), error=str(e))
+    if len(rows) > MOST_MIGRATIONS:
+        raise unknown("too-little-data", phrase("{} has more than {} {}", path, MOST_MIGRATIONS, phrase("migrations")))
     return SqliteState(path=str(path), integrity=integrity, applied=tuple((str(a), str(n)) for a, n in rows))
+
+
+def _rows(connection: sqlite3.Connection, statement: str) -> list[tuple[str, ...]]:
+    refuse_sql_writes(statement)
+    return connection.execute(statement).fetchall()

@@ -1,13 +1,20 @@
-"""Read only: every AWS operation, SQL statement, Redis command and HTTP method passes one of these before it is sent.
+"""Read only: all that a run asks its target passes one of these functions before it is sent.
 
-The lists name what is allowed, operation by operation: prefixes such as `Get*` would let `sts:GetSessionToken` and
-`ecr:GetAuthorizationToken` through. The roles of the runner are the boundary; this is what makes a mistake in a
-probe harmless.
+This holds for AWS operations, SQL statements, Redis commands, AMQP and HTTP methods, and commands of git. The lists
+name what is allowed, one by one, and the comparison is exact: prefixes such as `Get*` would let `sts:GetSessionToken`
+and `ecr:GetAuthorizationToken` through, and `SELECT pg_terminate_backend(1)` begins with SELECT. The roles of the
+runner are the boundary; the guards make a mistake in a probe harmless.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from gli.observe.engine.sql import SQL_PIECES, SQL_READS
+
+if TYPE_CHECKING:
+    from psycopg.sql import Composable, Composed
 
 AWS_READS: dict[str, frozenset[str]] = {
     "acm": frozenset({"DescribeCertificate"}),
@@ -88,7 +95,22 @@ AWS_READS: dict[str, frozenset[str]] = {
     "ssm": frozenset({"DescribeParameters"}),
     "sts": frozenset({"GetCallerIdentity"}),
 }
-REDIS_READS = frozenset({"AUTH", "HELLO", "INFO", "PING", "ROLE"})
+REDIS_READS = frozenset({"INFO", "PING"})
+"""In addition, redis-py sends AUTH when it connects."""
+AMQP_READS = frozenset(
+    {
+        *("Connection.StartOk", "Connection.TuneOk", "Connection.Open", "Connection.Close", "Connection.CloseOk"),
+        *("Channel.Open", "Channel.Close", "Channel.CloseOk"),
+        "Queue.Declare",  # passive only: it creates nothing (AMQP 0-9-1, queue.declare)
+    }
+)
+GIT_READS = frozenset(
+    {
+        *("ls-remote", "fetch"),
+        *("cat-file", "commit-tree", "for-each-ref", "ls-tree", "merge-tree", "rev-list", "rev-parse"),
+    }
+)
+"""Only the first two ask a remote. The others work on the run's own temporary copy."""
 HTTP_READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -103,17 +125,52 @@ def refuse_aws_writes(model: Any, **_: Any) -> None:
         raise WriteRefused(f"{service}:{operation} is not on the list of reads in gli/observe/engine/guard.py")
 
 
-def refuse_sql_writes(statement: str) -> None:
-    """One statement that starts with SELECT or SHOW. The session is read-only too, and the role may only read."""
-    text = statement.strip()
-    if ";" in text or not text.upper().startswith(("SELECT ", "SHOW ", "SELECT\n")):
-        raise WriteRefused(f"not a single SELECT or SHOW: {text[:60]}")
+def refuse_sql_writes(statement: str | Composed) -> None:
+    """Only the statements of SQL_READS as they are, and those composed of SQL_PIECES, names and whole numbers.
+
+    The session is read-only too, and the role may only read.
+    """
+    listed = statement in SQL_READS if isinstance(statement, str) else all(map(_is_listed, _pieces(statement)))
+    if not listed:
+        shown = str(statement)[:60]
+        raise WriteRefused(f"the statement is not on the list of reads in gli/observe/engine/sql.py: {shown}")
+
+
+def _pieces(composed: Composed) -> Iterator[Composable]:
+    from psycopg.sql import Composed
+
+    for piece in composed:
+        if isinstance(piece, Composed):
+            yield from _pieces(piece)
+        else:
+            yield piece
+
+
+def _is_listed(piece: Composable) -> bool:
+    from psycopg.sql import SQL, Identifier, Literal
+
+    value = piece._obj
+    if type(piece) is SQL:
+        return value in SQL_PIECES
+    return type(piece) is Identifier or (type(piece) is Literal and type(value) is int)
 
 
 def refuse_redis_writes(command: str) -> None:
     """Only the commands of REDIS_READS."""
-    if command.upper() not in REDIS_READS:
+    if command not in REDIS_READS:
         raise WriteRefused(f"Redis command {command} is not on the list of reads in gli/observe/engine/guard.py")
+
+
+def refuse_amqp_writes(method: Any) -> None:
+    """Only the methods of AMQP_READS; `method` is one of `pika.spec`."""
+    if method.NAME not in AMQP_READS or (method.NAME == "Queue.Declare" and not method.passive):
+        raise WriteRefused(f"AMQP method {method.NAME} is not on the list of reads in gli/observe/engine/guard.py")
+
+
+def refuse_git_writes(command: str) -> None:
+    """Only the commands of GIT_READS."""
+    if command not in GIT_READS:
+        raise WriteRefused(f"git {command} is not on the list of reads in gli/observe/engine/guard.py")
 
 
 def refuse_http_writes(method: str) -> None:

@@ -20,6 +20,7 @@ from gli.git.command import GitFailed
 from gli.git.command_async import git, git_bytes
 from gli.git.effective import ONE, Effective, effective, parsed
 from gli.git.tags import is_verified_release
+from gli.observe.engine.guard import refuse_git_writes
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 from gli.observe.release.git_refs import TIMEOUT_S, Heads, heads
@@ -195,11 +196,13 @@ class Bare:
         await self.git("fetch", *options, "--stdin", "origin", says="".join(f"{w}\n" for w in wanted))
 
     async def git(self, *arguments: str, says: str | None = None, accept: Sequence[int] = (0,)) -> str:
+        refuse_git_writes(arguments[0])
         return await git("--git-dir", str(self._folder), *arguments, says=says, accept=accept, env=_NOBODY)
 
     async def read(self, names: Sequence[str]) -> dict[str, str | None]:
         """Object name (`commit` or `branch:path`) to its content; None if there is no such object."""
         asked = "".join(f"{name}\n" for name in names)
+        refuse_git_writes("cat-file")
         rest = await git_bytes("--git-dir", str(self._folder), "cat-file", "--batch", says=asked)
         contents: dict[str, str | None] = {}
         for name in names:

@@ -17,6 +17,7 @@ from gli.git.branches import LIVE
 from gli.git.command import GitFailed
 from gli.git.command_async import git
 from gli.git.tags import is_verified_release
+from gli.observe.engine.guard import refuse_git_writes
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
@@ -70,6 +71,7 @@ async def heads(observer: Observer, repository: str) -> Heads:
     remote = observer.environment.git.of(repository)
     observer.count("git")
     try:
+        refuse_git_writes("ls-remote")
         listing = await git("ls-remote", "--heads", "--tags", "--", remote)
     except GitFailed as e:
         return Heads(repository=repository, error=str(e))

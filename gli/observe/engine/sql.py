@@ -1,0 +1,144 @@
+"""Every SQL statement that a run sends, with limits on what each may answer.
+
+A statement cuts each text on the server, and asks for at most one row more than its limit: the probe sees that there
+is more, and calls the answer incomplete. Source of truth: the PostgreSQL manual (pg_stat_activity in chapter 27, system
+catalogs in chapter 52, access privilege inquiry functions in section 9.26) and the SQLite documentation (PRAGMA
+integrity_check).
+"""
+
+from __future__ import annotations
+
+MOST_MIGRATIONS, MOST_TABLES, MOST_SESSIONS = 20_000, 20_000, 1_000
+"""How many rows the probe takes. Sessions are those with an open transaction; indexes have the limit of sessions."""
+_LONGEST = 300  # characters; Django's columns hold 255
+
+SETTINGS = {
+    "default_transaction_read_only": "on",
+    "statement_timeout": "5000",
+    "lock_timeout": "500",
+    "idle_in_transaction_session_timeout": "10000",
+}
+"""The session's first statement sets these: RDS Proxy and PgBouncer refuse the start-up parameter `options`."""
+READ_ONLY_SESSION = "SELECT " + ", ".join(f"set_config('{name}', '{value}', false)" for name, value in SETTINGS.items())
+ANSWERS = "SELECT 1"
+
+_MIGRATIONS = (
+    "(SELECT coalesce(json_agg(json_build_array(app, name) ORDER BY app, name), '[]') FROM "
+    f"(SELECT left(app::text, {_LONGEST}) AS app, left(name::text, {_LONGEST}) AS name FROM django_migrations "
+    f"LIMIT {MOST_MIGRATIONS + 1}) AS m)"
+)
+_SESSIONS = (
+    "(SELECT coalesce(json_agg(json_build_object('pid', pid, 'user', usename, 'application', application_name, "
+    "'idle', state LIKE 'idle in transaction%', "
+    "'open_s', greatest(extract(epoch FROM clock_timestamp() - xact_start), 0), "
+    "'waits_s', CASE WHEN wait_event_type = 'Lock' "
+    "THEN greatest(extract(epoch FROM clock_timestamp() - query_start), 0) ELSE 0 END, "
+    "'blocked_by', CASE WHEN wait_event_type = 'Lock' THEN (pg_blocking_pids(pid))[1:100] ELSE '{}' END) "
+    "ORDER BY pid), '[]') "
+    "FROM (SELECT * FROM pg_stat_activity WHERE xact_start IS NOT NULL AND backend_type = 'client backend' "
+    f"AND pid <> pg_backend_pid() LIMIT {MOST_SESSIONS + 1}) AS s)"
+)
+# from pg_catalog, which lists every schema: information_schema hides tables that the role has no right to
+_TABLES = (
+    "(SELECT coalesce(json_agg(relname), '[]') FROM (SELECT DISTINCT relname FROM pg_class "
+    "JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p', 'v', 'm', 'f') "
+    f"AND nspname <> 'information_schema' AND nspname !~ '^pg_' ORDER BY relname LIMIT {MOST_TABLES + 1}) AS t)"
+)
+_INVALID_INDEXES = (
+    "(SELECT coalesce(json_agg(name), '[]') FROM (SELECT indexrelid::regclass::text AS name FROM pg_index "
+    "WHERE NOT indisvalid AND indexrelid NOT IN (SELECT index_relid FROM pg_stat_progress_create_index) "
+    f"LIMIT {MOST_SESSIONS + 1}) AS i)"
+)
+_SLOTS = (
+    "(SELECT coalesce(json_agg(json_build_object('name', slot_name, 'active', active, 'state', wal_status) "
+    "ORDER BY slot_name), '[]') FROM (SELECT * FROM pg_replication_slots WHERE NOT temporary "
+    f"LIMIT {MOST_SESSIONS + 1}) AS s)"
+)
+_AGES = (
+    "(SELECT json_agg(json_build_array(datname, age) ORDER BY age DESC, datname) "
+    "FROM (SELECT datname, greatest(age(datfrozenxid), mxid_age(datminmxid)) AS age FROM pg_database "
+    f"ORDER BY 2 DESC LIMIT {MOST_SESSIONS + 1}) AS frozen)"
+)
+DATABASE_STATE = (
+    "SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), "
+    "current_setting('max_connections')::int, " + _MIGRATIONS + ", "
+    "(SELECT count(*) FROM pg_stat_activity WHERE query = '<insufficient privilege>' "
+    "AND usename IS DISTINCT FROM 'rdsadmin'), " + ", ".join((_SESSIONS, _TABLES, _INVALID_INDEXES, _SLOTS, _AGES))
+)
+DATABASE_STATE_LIMITS = {
+    2: (MOST_MIGRATIONS, "migrations"),
+    4: (MOST_SESSIONS, "open transactions"),
+    5: (MOST_TABLES, "tables"),
+    6: (MOST_SESSIONS, "invalid indexes"),
+    7: (MOST_SESSIONS, "replication slots"),
+    8: (MOST_SESSIONS, "databases"),
+}
+"""Column of the answer to how many entries the probe takes, and what they are."""
+
+_OF_PEOPLE = (
+    "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND NOT EXISTS (SELECT 1 FROM pg_depend "
+    "WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')"
+)
+
+# An identity column (pg_depend's `i`) asks for no right to its sequence, a serial column (`a`) does.
+_LACKS = (
+    "SELECT c.relname, array_remove(ARRAY["
+    "CASE WHEN NOT has_schema_privilege(n.oid, 'USAGE') THEN 'USAGE of its schema' END, "
+    "CASE WHEN NOT has_table_privilege(c.oid, 'SELECT') THEN 'SELECT' END, "
+    "CASE WHEN NOT has_table_privilege(c.oid, 'INSERT') THEN 'INSERT' END, "
+    "CASE WHEN NOT has_table_privilege(c.oid, 'UPDATE') THEN 'UPDATE' END, "
+    "CASE WHEN NOT has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END, "
+    "CASE WHEN EXISTS (SELECT 1 FROM pg_depend d JOIN pg_class s ON s.oid = d.objid "
+    "WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid "
+    "AND d.deptype = 'a' AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE, UPDATE') END) "
+    "THEN 'USAGE of its sequence' END, "
+    "CASE WHEN row_security_active(c.oid) AND NOT EXISTS (SELECT 1 FROM pg_policy WHERE polrelid = c.oid) "
+    "THEN 'rows' END], NULL) AS lacks "
+    "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+    f"WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND {_OF_PEOPLE}"
+)
+
+_SEQUENCES = (
+    "SELECT n.nspname, c.relname, a.attname, "
+    "coalesce(q.last_value, q.start_value - q.increment_by) AS last, "
+    "CASE WHEN s.relkind = 'S' THEN has_sequence_privilege(s.oid, 'USAGE, SELECT') END AS seen, "
+    "least(q.max_value, CASE a.atttypid WHEN 'int2'::regtype THEN 32767 WHEN 'int4'::regtype THEN 2147483647 "
+    "ELSE q.max_value END) AS limit, "
+    "EXISTS (SELECT 1 FROM pg_index x WHERE x.indrelid = c.oid AND x.indkey[0] = a.attnum AND x.indisvalid) "
+    "AND has_column_privilege(c.oid, a.attnum, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS findable "
+    "FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' "
+    "JOIN pg_namespace m ON m.oid = s.relnamespace "
+    "JOIN pg_sequences q ON q.schemaname = m.nspname AND q.sequencename = s.relname "
+    "JOIN pg_class c ON c.oid = d.refobjid JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid "
+    "WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') "
+    f"AND q.increment_by > 0 AND q.max_value > 0 AND NOT q.cycle AND {_OF_PEOPLE}"
+)
+
+APPLICATION_RIGHTS = (
+    "SELECT current_user::text, pg_is_in_recovery(), "
+    "(SELECT reset_val FROM pg_settings WHERE name = 'default_transaction_read_only') = 'on', clock_timestamp(), "
+    "(SELECT CASE WHEN isfinite(rolvaliduntil) THEN rolvaliduntil END FROM pg_roles WHERE rolname = current_user), "
+    "(SELECT coalesce(json_agg(json_build_object('table', relname, 'lacks', lacks) ORDER BY relname), '[]') "
+    f"FROM (SELECT * FROM ({_LACKS}) AS t WHERE cardinality(lacks) > 0 LIMIT {MOST_TABLES + 1}) AS tables), "
+    "(SELECT coalesce(json_agg(json_build_object('schema_name', nspname, 'table', relname, 'column', attname, "
+    "'last', last, 'limit', \"limit\", 'seen', seen, 'findable', findable) ORDER BY nspname, relname, attname), '[]') "
+    f"FROM ({_SEQUENCES} LIMIT {MOST_TABLES + 1}) AS numbered)"
+)
+"""`reset_val` is the value that a session of this role starts with: the suite's own `read only` does not change it."""
+
+TAKEN, LARGEST = "(SELECT count(*) FROM {} WHERE {} > {} AND {} <= {})", "(SELECT coalesce(max({}), 0) FROM {})"
+NUMBERS, COMMA = "SELECT ARRAY[{}]::bigint[]", ", "
+"""The templates of the one statement whose tables and columns come from the server's catalogue."""
+
+SQLITE_INTEGRITY = "PRAGMA integrity_check(1)"
+SQLITE_MIGRATIONS = (
+    f"SELECT substr(app, 1, {_LONGEST}), substr(name, 1, {_LONGEST}) FROM django_migrations ORDER BY app, name "
+    f"LIMIT {MOST_MIGRATIONS + 1}"
+)
+
+SQL_READS = frozenset(
+    {READ_ONLY_SESSION, ANSWERS, DATABASE_STATE, APPLICATION_RIGHTS, SQLITE_INTEGRITY, SQLITE_MIGRATIONS}
+)
+SQL_PIECES = frozenset(text for each in (TAKEN, LARGEST, NUMBERS, COMMA) for text in each.split("{}"))
+"""What may stand between the names and numbers of a composed statement."""
