@@ -15,7 +15,8 @@ import json
 import os
 import re
 import threading
-from collections.abc import Iterable
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote
@@ -34,6 +35,7 @@ _SHORTEST_WORD = 3  # and one shorter than that would mask them even where it st
 _ROUNDS = 3  # text in text in text; what is wrapped more often is hidden whole
 # Every repetition is bounded, or ends at a character that the pattern can't begin with: time grows with the text alone.
 _HEADERS = r"(?:proxy-)?authorization|(?:x-)?api-?key|(?<![a-z0-9-])x-[a-z0-9-]{0,40}(?:token|secret|key|signature)"
+_NAMES = ("secret", "token", "password", "apikey", "api_key", "access_key")
 _NAMED = r"(?:secret|token|password|api_?key|access_key)[a-z0-9_]{0,64}"
 # Each place with words of which one is in every text that it is found in: looking for a word is much the faster.
 _PLACES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = tuple(
@@ -55,7 +57,7 @@ _PLACES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = tuple(
             ("signature=", "sig=", "credential="),
             r"(?P<place>[?&][a-z0-9_.-]{0,64}(?:signature|credential|sig)=)[^\s&#'\"]+(?P<rest>)",
         ),
-        (("=",), rf"(?P<place>{_NAMED}=)[^\s&#'\",;$]{{6,}}(?P<rest>)"),
+        (_NAMES, rf"(?P<place>{_NAMED}=)[^\s&#'\",;$]{{6,}}(?P<rest>)"),
         (
             ("client_secret", "password", "passwd", "secret_key", "private_key", "access_token", "refresh_token"),
             (
@@ -79,7 +81,7 @@ _PLACES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = tuple(
             ),
         ),
         (
-            ("gh", "github_pat_", "xox"),
+            ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "xox"),
             r"(?P<place>\b)(?:gh[pousr]_[a-z0-9]{20,}|github_pat_[a-z0-9_]{20,}|xox[abeoprs]-[a-z0-9-]{10,})(?P<rest>)",
         ),
         (("hooks.slack.com",), r"(?P<place>hooks\.slack\.com/(?:services|workflows)/)[a-z0-9/_-]+(?P<rest>)"),
@@ -91,10 +93,10 @@ _KEYS = re.compile(
     rf"(?:set-)?cookie|{_HEADERS}|passw(?:or)?d|(?:aws_)?(?:secret_access_key|session_token)", re.IGNORECASE
 )
 _WORD = re.compile(r"[^\s'\"<>]+")
-_PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
 _WRAPPED = re.compile(r"(?<![A-Za-z0-9+/=])(?:[A-Za-z0-9+/]{48,76}\r?\n)++[A-Za-z0-9+/]{0,76}={0,2}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """What moves a terminal's cursor or turns the direction of text; line ends and tabs stay."""
+_SPELT_OUT = {n: f"\\u{n:04x}" for n in range(0x2070) if _CONTROL.match(chr(n))}
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_-]{16,}={0,2}")
 
 
@@ -136,7 +138,7 @@ class Redactor:
         return hidden
 
     def _without(self, text: str, rounds: int) -> str:
-        for form in self._forms:
+        for form in self._forms[bisect_left(self._forms, -len(text), key=lambda form: -len(form)) :]:
             if form in text:
                 text = text.replace(form, MASK)
         if self._words is not None:
@@ -146,16 +148,33 @@ class Redactor:
             if any(word in lowered for word in words):
                 text = pattern.sub(kept, text)
         if "%" in text:
-            text = _WORD.sub(lambda found: self._unless_inside(found[0], _unquoted(found[0]), rounds), text)
-        if "\n" in text:
-            text = _WRAPPED.sub(lambda found: self._unless_inside(found[0], _decoded(found[0]), rounds), text)
-        return _BASE64.sub(lambda found: self._unless_inside(found[0], _decoded(found[0]), rounds), text)
+            wrapped = [word for word in set(_WORD.findall(text)) if "%" in word]
+            text = self._looked_into(text, _WORD, dict(zip(wrapped, _unquoted(wrapped), strict=True)), rounds)
+        for encoded in (_WRAPPED, _BASE64) if "\n" in text else (_BASE64,):
+            parts = set(encoded.findall(text))
+            text = self._looked_into(text, encoded, {part: _decoded(part) for part in parts}, rounds)
+        return text
 
-    def _unless_inside(self, encoded: str, inside: str, rounds: int) -> str:
-        """The encoded text, or the mask where a secret is inside, or too much to look at."""
-        if not inside or inside == encoded:
-            return encoded
-        return encoded if rounds and self._without(inside, rounds - 1) == inside else MASK
+    def _looked_into(self, text: str, encoded: re.Pattern[str], inside: Mapping[str, str], rounds: int) -> str:
+        """The text, with the mask in place of each encoded part that holds a secret, or that is wrapped too often.
+
+        `inside` maps each part to its decoded text; empty if it has none.
+        """
+        hidden = self._hiding({part: found for part, found in inside.items() if found not in ("", part)}, rounds)
+        return encoded.sub(lambda found: MASK if found[0] in hidden else found[0], text) if hidden else text
+
+    def _hiding(self, inside: Mapping[str, str], rounds: int) -> set[str]:
+        """The encoded parts that hide a secret. Looks at all parts together, each on a line: that is fast."""
+        if not inside or not rounds:
+            return set(inside)
+        together = "\n".join(inside.values())
+        clean = self._without(together, rounds - 1)
+        if clean == together:
+            return set()
+        before, after = together.split("\n"), clean.split("\n")
+        if len(before) == len(after) == len(inside):
+            return {part for part, one, other in zip(inside, before, after, strict=True) if one != other}
+        return {part for part, found in inside.items() if self._without(found, rounds - 1) != found}
 
     def document(self, value: Any) -> Any:
         """A JSON document without secrets, keys included; what stands under a key like `password` is one."""
@@ -174,12 +193,13 @@ class Redactor:
 
 def disarmed(text: str) -> str:
     """The text without what acts on a terminal: control characters and those that turn the direction are spelt out."""
-    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return text.translate(_SPELT_OUT) if _CONTROL.search(text) else text
 
 
-def _unquoted(word: str) -> str:
-    """The text inside percent-encoding; empty where there is none."""
-    return unquote(word) if _PERCENT.search(word) else ""
+def _unquoted(words: Sequence[str]) -> list[str]:
+    """The text inside the percent-encoding of each word."""
+    together = unquote("\n".join(words)).split("\n")  # one call: the function is slow
+    return together if len(together) == len(words) else [unquote(word) for word in words]
 
 
 def _decoded(encoded: str) -> str:
