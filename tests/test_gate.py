@@ -16,14 +16,17 @@ from judge_rig import case
 from report_rig import gli
 
 from conftest import ROOT, Project, Sandbox, clean_environment
-from gli.gate.gate import Decision, Evidence, judged
-from gli.judge.verdict import Suite, Verdict, digest
+from gli.gate.gate import Decision, Evidence, judged, newest
+from gli.judge.verdict import Plugin, Suite, Verdict, digest
 
 NOW = datetime(2026, 1, 31, 9, 0, tzinfo=UTC)
 HEADS = {"app": "a" * 40, "web": "b" * 40}
 CASE = case("one")
 LINE = {"id": "one", "target": "api", "outcome": "failed", "severity": "block", "phase": "both"}
 WAIVER = {"reason": "known", "owner": "Ada", "expires": "2026-01-31T00:00:00.000Z"}
+
+
+UNTRIED = Plugin(name="pytest-kind", version="1.0", tried=False)
 
 
 def verdict(**changes: Any) -> Verdict:
@@ -73,6 +76,18 @@ REFUSALS: dict[str, tuple[Verdict | None, dict[str, Any], int, str]] = {
     "another catalogue": (verdict(), {"catalogue_sha256": "other"}, 1, "was judged by another catalogue"),
     "an edited file": (verdict(), {"whole": False}, 1, "was edited after the run wrote it"),
     "no signature": (verdict(), {"must_be_signed": True}, 1, "carries no good signature of an allowed signer"),
+    "a plugin that was not tried": (
+        verdict(suite=Suite(version="1", revision=None, catalogue_sha256="same", plugins=(UNTRIED,))),
+        {"must_be_signed": True, "signer": "ci@glibiz.com"},
+        1,
+        "with plugins of pytest that are not known to leave results alone: pytest-kind 1.0",
+    ),
+    "a run that may be under way": (
+        verdict(verdict="NO-GO", ends_by="2026-01-31T08:01:30.000Z"),
+        {"now": NOW.replace(hour=8, minute=1)},
+        3,
+        "is of a run that may be under way until 2026-01-31T08:01:30.000Z: wait for it",
+    ),
     "one from the future": (verdict(), {"now": NOW - timedelta(hours=2)}, 3, "is from the future"),
     "an expiry put off": (
         verdict(expires="2026-02-28T10:00:03.000Z"),
@@ -226,6 +241,59 @@ def test_a_copy_named_latest_is_its_original_run(project: Project) -> None:
     shutil.rmtree(latest)
     red.folder.rename(latest)
     assert gate(project.root, "--env", "own").returncode == 1
+
+
+def ended(at: str, go: bool, machine: str = "one", machine_s: float | None = None, **more: Any) -> dict[str, Any]:
+    """A run that ended at this time of 2026-01-31 by its machine's clock, `machine_s` after the machine's start."""
+    when = {"started": f"2026-01-31T{at}Z", "finished": f"2026-01-31T{at}Z"}
+    return when | {"verdict": "GO" if go else "NO-GO", "machine": machine, "machine_s": machine_s} | more
+
+
+EARLY = {"started": "2026-01-31T07:58:00Z"}
+NEWEST: dict[str, tuple[list[dict[str, Any]], int]] = {
+    "the later one, by its end": ([ended("08:00:00", go=False), ended("08:10:00", go=True)], 1),
+    "one that started earlier and ended last": ([ended("08:00:00", go=True), ended("08:05:00", go=False, **EARLY)], 1),
+    "a GO 90 s after the NO-GO of another machine": (
+        [ended("08:00:00", go=False, machine="two"), ended("08:01:30", go=True)],
+        0,
+    ),
+    "a GO 3 minutes after the NO-GO of another machine": (
+        [ended("08:00:00", go=False, machine="two"), ended("08:03:00", go=True)],
+        1,
+    ),
+    "a quick second try on one machine": (
+        [ended("08:00:00", go=False, machine_s=100), ended("08:00:30", go=True, machine_s=130)],
+        1,
+    ),
+    "a NO-GO after the clock was set back": (
+        [ended("08:10:00", go=True, machine_s=100), ended("08:02:00", go=False, machine_s=200)],
+        1,
+    ),
+    "a NO-GO at a time that nobody can order": ([ended("08:00:00", go=False), ended("08:01:00", go=True)], 0),
+    "a run that may be under way": (
+        [ended("08:00:00", go=False, ends_by="2026-01-31T08:20:00Z"), ended("08:10:00", go=True)],
+        0,
+    ),
+    "a run of which nobody says any more that it is under way": (
+        [ended("08:00:00", go=False, ends_by="2026-01-31T08:01:34Z"), ended("08:10:00", go=True)],
+        1,
+    ),
+    "a replay": ([ended("08:00:00", go=False), ended("08:10:00", go=True, replayed=True)], 0),
+    "a run of another phase": ([ended("08:00:00", go=False), ended("08:10:00", go=True, phase="post-deploy")], 0),
+}
+
+
+@pytest.mark.parametrize("case", NEWEST)
+def test_the_newest_run_is_found_whatever_the_clocks_say(tmp_path: Path, case: str) -> None:
+    runs, expected = NEWEST[case]
+    for n, changes in enumerate(runs):
+        document = verdict(run=f"run-{n}", **changes).document()
+        document["digest"] = digest(document)
+        (tmp_path / "stg" / f"run-{n}").mkdir(parents=True)
+        (tmp_path / "stg" / f"run-{n}" / "verdict.json").write_text(json.dumps(document))
+    found = newest(tmp_path, "stg", "pre-deploy", datetime(2026, 1, 31, 8, 15, tzinfo=UTC))
+    assert found is not None
+    assert found.verdict.run == f"run-{expected}"
 
 
 DAMAGED = {

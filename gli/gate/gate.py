@@ -277,9 +277,10 @@ def newest(reports: Path, environment: str, phase: str, now: datetime) -> Found 
     """The newest verdict of the environment for the phase: of a run of this phase, or of all phases.
 
     A later NO-GO revokes an earlier GO. A replay does not count: it says nothing about the present state. The order is
-    by the time at which the runs ended, never by the folders' names. If two machines' clocks may differ by more than
-    the time between two runs, the NO-GO counts as the later one. A run that may still be under way counts as later
-    than every run that has ended. An edited verdict counts as the newest of all, since the time of its run is unknown.
+    by the time at which the runs ended, never by the folders' names. A NO-GO counts as later than a GO if it may be:
+    on one machine by the seconds since the machine's start, between two machines if their clocks may differ by more
+    than the time between the runs. A run that may still be under way counts as later than every run that has ended. An
+    edited verdict counts as the newest of all, since the time of its run is unknown.
     Raises `ValueError` with a sentence for a folder that can't be read: the gate must not skip it.
     """
     folders = sorted((reports / environment).iterdir()) if (reports / environment).is_dir() else []
@@ -299,9 +300,9 @@ def _order(found: Found, now: datetime) -> tuple[bool, bool, datetime, bool]:
 
 
 def _may_be_later(one: Verdict, other: Verdict) -> bool:
-    """Whether `one` may have ended after `other`, given that the clocks of two machines may differ."""
-    if one.machine == other.machine != "":
-        return False  # one clock: their order is known
+    """Whether `one` may have ended after `other`, given that clocks may differ, and that a clock may be set back."""
+    if one.machine == other.machine != "" and one.machine_s is not None and other.machine_s is not None:
+        return one.machine_s > other.machine_s
     return clock.moment(one.finished) + CLOCKS_DIFFER >= clock.moment(other.finished)
 
 

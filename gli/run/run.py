@@ -271,6 +271,7 @@ class Run:
             finished=clock.rfc3339(finished),
             expires=clock.rfc3339(finished + timedelta(hours=VALID_FOR_HOURS)),
             machine=clock.machine(),
+            machine_s=round(clock.since_start(), 3),
             clock_behind_s=behind_s,
             variables=self.variables,
             suite=self._suite(),

@@ -82,9 +82,8 @@ async def application_rights(observer: Observer, database: Database) -> Applicat
         raise unknown("dependency", phrase("{} could not log in: {}", login.user, login.error))
     try:
         async with await connect(observer, database, database.secret) as connection:
-            user, recovering, read_only, taken, until, denied, numbered = await row_of(
-                observer, connection, APPLICATION_RIGHTS
-            )
+            row = await row_of(observer, connection, APPLICATION_RIGHTS)
+            user, recovering, read_only, taken, until, denied, numbered = row
             refuse_cut(database.secret, row, {5: (MOST_TABLES, "tables"), 6: (MOST_TABLES, "sequences")})
             numbered = [number for number in numbered if number.pop("findable")]
             if numbered:
