@@ -26,6 +26,17 @@ def parsed(text: str) -> Any:
     return document
 
 
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no JSON")
+
+
 def _inside(value: Any) -> Any:
     if isinstance(value, dict):
         return value.values()

@@ -220,7 +220,7 @@ class Verdict(Part):
     machine: str = ""
     """What tells the clock of one machine from that of another; nothing else is known of it."""
     machine_s: float | None = None
-    """Seconds from the machine's start to the end of the run. They order the runs of one machine, whatever its clock."""
+    """Seconds from the machine's start to the end of the run. They order runs of one machine, whatever its clock."""
     clock_behind_s: float | None = None
     """By how much the machine's clock is behind those of the hosts that answered; None where none said its time."""
     variables: Variables = Variables()
