@@ -9,9 +9,13 @@ _DEEPEST = 100  # deeper documents can't be written again: each library has its 
 
 
 def parsed(text: str) -> Any:
-    """A JSON document. Raises `ValueError` if the text is not JSON, is nested too deeply or is not valid Unicode."""
+    """A JSON document that every reader understands alike.
+
+    Raises `ValueError` if the text is not JSON (NaN and Infinity are not), is nested too deeply or is not valid
+    Unicode, or if a key stands twice in one object: readers differ in which one counts (RFC 8259 section 4).
+    """
     try:
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     level = [document]

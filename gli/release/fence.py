@@ -71,7 +71,7 @@ class Mark:
         """The mark in a text; None if no operation wrote the text."""
         try:
             mark = cls(**json.loads(text))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, RecursionError):
             return None
         texts = (mark.id, mark.actor, mark.host, mark.since, mark.tag)
         whole = all(isinstance(text, str) for text in texts) and mark.state in STATES

@@ -231,7 +231,7 @@ def _parsed(path: Path) -> tuple[list[Event], int]:
 def _event(line: bytes) -> Event | None:
     try:
         event = Event(**json.loads(line))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
     return event if event.hash == _hash(_body(event)) else None
 

@@ -53,7 +53,7 @@ class Holder:
         try:
             found = json.loads(text)
             holder = cls(**{field.name: found[field.name] for field in fields(cls)})
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, RecursionError):
             return None
         texts = (holder.id, holder.actor, holder.host, holder.since)
         return holder if isinstance(holder.pid, int) and all(isinstance(t, str) for t in texts) else None

@@ -329,7 +329,7 @@ def half_finished(state: Path) -> Path | None:
             raise UsageError(f"{path} can't be read: {e.strerror}; so nobody knows whether it has ended") from None
         try:
             ended = bool(lines) and json.loads(lines[-1]).get("event") in journals.FINAL
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             ended = False
         if not ended:
             return path

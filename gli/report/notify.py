@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from gli.common import clock
 from gli.config.environments import Notify
@@ -211,6 +211,6 @@ def _read(path: Path, problems: list[str]) -> dict[str, Receiver]:
         return {name: Receiver.model_validate(part) for name, part in document.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, AttributeError, ValidationError) as e:
+    except (OSError, ValueError, AttributeError, RecursionError) as e:
         problems.append(f"{path} could not be read ({type(e).__name__}): everybody is told afresh")
         return {}

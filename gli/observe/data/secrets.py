@@ -148,7 +148,7 @@ def _opened(observer: Observer, secret_id: str, text: str, since: datetime | Non
     observer.vault.hide(text)
     try:
         document = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         return "it holds no JSON object"

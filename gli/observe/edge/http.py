@@ -83,7 +83,7 @@ class HttpExchange(Observation):
             )
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):  # the second: nested too deeply
             return None
 
     @property
