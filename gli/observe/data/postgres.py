@@ -145,7 +145,7 @@ def refuse_cut(secret_id: str, row: Sequence[Any], limits: Mapping[int, tuple[in
     """Raises `Unobserved` if the database holds more than a statement takes: a column is longer than its limit."""
     for column, (most, what) in limits.items():
         if len(row[column]) > most:
-            said = phrase("the database of {} has more than {} {}", secret_id, most, phrase(what))
+            said = phrase("the database of {} has more than {} {}", secret_id, most, what)
             raise unknown("too-little-data", said)
 
 

@@ -84,7 +84,9 @@ async def application_rights(observer: Observer, database: Database) -> Applicat
         async with await connect(observer, database, database.secret) as connection:
             row = await row_of(observer, connection, APPLICATION_RIGHTS)
             user, recovering, read_only, taken, until, denied, numbered = row
-            refuse_cut(database.secret, row, {5: (MOST_TABLES, "tables"), 6: (MOST_TABLES, "sequences")})
+            refuse_cut(
+                database.secret, row, {5: (MOST_TABLES, phrase("tables")), 6: (MOST_TABLES, phrase("sequences"))}
+            )
             numbered = [number for number in numbered if number.pop("findable")]
             if numbered:
                 in_columns, *_ = await row_of(observer, connection, _in_columns(numbered))

@@ -8,6 +8,8 @@ integrity_check).
 
 from __future__ import annotations
 
+from gli.common.sentences import phrase
+
 MOST_MIGRATIONS, MOST_TABLES, MOST_SESSIONS = 20_000, 20_000, 1_000
 """How many rows the probe takes. Sessions are those with an open transaction; indexes have the limit of sessions."""
 _LONGEST = 300  # characters; Django's columns hold 255
@@ -66,12 +68,12 @@ DATABASE_STATE = (
     "AND usename IS DISTINCT FROM 'rdsadmin'), " + ", ".join((_SESSIONS, _TABLES, _INVALID_INDEXES, _SLOTS, _AGES))
 )
 DATABASE_STATE_LIMITS = {
-    2: (MOST_MIGRATIONS, "migrations"),
-    4: (MOST_SESSIONS, "open transactions"),
-    5: (MOST_TABLES, "tables"),
-    6: (MOST_SESSIONS, "invalid indexes"),
-    7: (MOST_SESSIONS, "replication slots"),
-    8: (MOST_SESSIONS, "databases"),
+    2: (MOST_MIGRATIONS, phrase("migrations")),
+    4: (MOST_SESSIONS, phrase("open transactions")),
+    5: (MOST_TABLES, phrase("tables")),
+    6: (MOST_SESSIONS, phrase("invalid indexes")),
+    7: (MOST_SESSIONS, phrase("replication slots")),
+    8: (MOST_SESSIONS, phrase("databases")),
 }
 """Column of the answer to how many entries the probe takes, and what they are."""
 
