@@ -12,8 +12,7 @@ from gli.config import environments
 from gli.git.branches import BRANCHES, DEVELOPED, STAGED
 from gli.observe.engine.observation import Unobserved
 from gli.observe.engine.observatory import Observatory
-from gli.observe.release.git_history import Difference, Gap, History, difference, history
-from gli.observe.release.git_refs import deployments
+from gli.observe.release.git_history import Difference, Gap, History, deployments, difference, history
 from gli.observe.release.github_runs import workflow
 from sandbox import repositories
 
@@ -188,6 +187,24 @@ def test_after_a_rollback_production_is_at_the_restored_release(remote: Remote) 
         observatory.close()
     assert (seen.current, seen.way_back) == (back, back)
     assert remote.history("other_root").logged == (tag, back)
+
+
+def test_the_tags_of_an_undone_release_do_not_count(remote: Remote) -> None:
+    """On a host that protects tags. Production is at the release before it, also in a repository that never moved."""
+    (tag,) = repositories.refs(remote.app, "refs/tags")
+    before = remote.commits["main"]["app"]
+    landed = remote.push("main", {"CHANGELOG.md": "# app\n\n- Undone soon.\n"}, merged=remote.commits["stg"]["app"])
+    for name, commit in (("app", landed), ("other_root", remote.commits["main"]["other_root"])):
+        repositories.set_ref(repositories.path(remote.root / "git", name), "refs/tags/deploy-20990101-000000", commit)
+    message = f"Undo 20990101-000000-0000\n\nRelease-Id: 20990101-000000-0000\nRestores: {before}"
+    files = {"CHANGELOG.md": "# app\n\n- The release on main.\n"}
+    repositories.push(remote.app, "main", message, files, datetime.now(UTC))
+    observatory = remote.observatory()
+    try:
+        seen = observatory.wait(deployments)
+    finally:
+        observatory.close()
+    assert (seen.current, seen.way_back, seen.standing["app"]) == (tag, tag, before)
 
 
 def test_a_fix_only_on_the_staging_branch_is_missing_on_dev(remote: Remote) -> None:

@@ -3,8 +3,8 @@
 from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Environment
 from gli.git.branches import BRANCHES, DEVELOPED, LIVE, STAGED
-from gli.observe.release.git_history import Difference, History
-from gli.observe.release.git_refs import Deployments, Heads
+from gli.observe.release.git_history import Deployments, Difference, History
+from gli.observe.release.git_refs import Heads
 from gli.observe.release.running_revisions import Evidence, WayBack
 
 
@@ -64,8 +64,10 @@ def test_git_tested_sha(evidence: Evidence) -> None:
 
 
 def test_git_deploy_tag(heads: Heads, deployments: Deployments) -> None:
-    """The head of main has the deploy tag of the release that production is at, the same in every repository."""
-    head = heads.commit_of(LIVE)
+    """The head of main has the deploy tag of the release that production is at, the same in every repository. After a
+    release that was undone, the commit before it counts."""
+    heads.commit_of(LIVE)
+    head = deployments.standing[heads.repository]
     own = [t for t in deployments.tags.get(heads.repository, ()) if heads.tags[t] == head]
     assert own, saw(
         phrase("{} without one", head[:12]),

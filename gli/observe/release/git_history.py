@@ -7,7 +7,9 @@ Source of truth: git-fetch --filter, git-merge-tree --write-tree, gitprotocol-v2
 from __future__ import annotations
 
 import asyncio
+import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,13 +22,15 @@ from gli.git.command import GitFailed
 from gli.git.command_async import git, git_bytes
 from gli.git.effective import ONE, Effective, effective, parsed
 from gli.git.tags import is_verified_release
+from gli.git.trailers import RESTORES
 from gli.observe.engine.guard import refuse_git_writes
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
-from gli.observe.release.git_refs import TIMEOUT_S, Heads, heads
+from gli.observe.release.git_refs import TIMEOUT_S, Heads, all_heads, deploy_tags, heads, moment_of
 from gli.observe.release.migration_review import Finding, review
 from gli.observe.release.migrations import in_paths
 
+_UNDO = "^Undo [0-9]"
 _CONFIG = """\
 [core]
 	repositoryformatversion = 1
@@ -85,6 +89,11 @@ class History(Observation):
     """The head of each branch of the promotion."""
     trees: Mapping[str, str]
     """Branch to the tree of its head."""
+    standing: str = ""
+    """The commit that production is at: the head of the live branch, or, behind an operation that was undone, the
+    commit that was there before."""
+    undone: tuple[str, ...] = ()
+    """The commits of the live branch that were undone. A host that protects tags keeps the tags of such commits."""
     gaps: tuple[Gap, ...] = ()
     workflow: str | None = None
     """The deploy workflow at the head of the environment's branch."""
@@ -103,6 +112,20 @@ class History(Observation):
             if (gap.branch, gap.of) == (branch, of):
                 return gap
         raise unknown("dependency", phrase("{} lacks {} or {}, so they can't be compared", self.repository, branch, of))
+
+
+class Deployments(Observation):
+    """The deploy tags of all repositories, and the release that most of them are at. Tags of undone releases do not
+    count."""
+
+    tags: Mapping[str, tuple[str, ...]]
+    """The deploy tags of each repository, newest first."""
+    standing: Mapping[str, str]
+    """Each repository to the commit that production is at: see `History.standing`."""
+    current: str | None
+    """The newest deploy tag that most repositories are at."""
+    way_back: str | None
+    """The newest deploy tag that most repositories have. After the next release, a rollback goes back to it."""
 
 
 class Difference(Observation):
@@ -144,6 +167,26 @@ async def revision(observer: Observer, repository: str) -> Revision:
     if branch not in seen.trees:
         raise unknown("dependency", phrase("{} has no readable branch {}", repository, branch))
     return Revision(branch=branch, commit=seen.commits[branch], tree=seen.trees[branch])
+
+
+@probe(deadline=TIMEOUT_S)
+async def deployments(observer: Observer) -> Deployments:
+    """The deploy tags of all repositories, and the release that most repositories are at."""
+    table = observer.environment.git
+    assert table is not None, "asked only of environments with a git table"
+    found = {h.repository: h for h in await all_heads(observer) if LIVE in h.branches}
+    histories = {h.repository: h for h in await asyncio.gather(*[observer.see(history, name) for name in found])}
+    undone = {tag for name, h in found.items() for tag, at in h.tags.items() if at in histories[name].undone}
+    tags = {name: tuple(t for t in deploy_tags(h, table) if t not in undone) for name, h in found.items()}
+    standing = {name: seen.standing for name, seen in histories.items()}
+    at = [[t for t in tags[name] if h.tags[t] == standing[name]] for name, h in found.items()]
+    return Deployments(tags=tags, standing=standing, current=_common(at), way_back=_common(list(tags.values())))
+
+
+def _common(tags: Sequence[Sequence[str]]) -> str | None:
+    """The newest tag that more than half of the repositories have."""
+    counts = Counter(tag for of_one in tags for tag in of_one)
+    return max((tag for tag, n in counts.items() if 2 * n > len(tags)), key=moment_of, default=None)
 
 
 @probe(deadline=TIMEOUT_S)
@@ -236,12 +279,15 @@ async def _read(observer: Observer, bare: Bare, repository: str, commits: Mappin
     log = f"refs/heads/{environment.git.log_branch}:{environment.git.log_path}" if logs else ""
     contents = await bare.read([*commits.values(), *filter(None, (workflow, log))])
     migrated = environment.database is not None and repository == environment.database.migrations
+    standing, undone = await _undone(bare, commits[LIVE]) if LIVE in commits else ("", ())
     migrations, added, findings = await _migrations(bare, environment.branch, commits) if migrated else ((), (), ())
     return History(
         repository=repository,
         commits=commits,
         # read the tree's id from the commit object: in a partial clone, rev-parse ^{tree} may ask the remote again
         trees={branch: str(contents[commit]).split()[1] for branch, commit in commits.items()},
+        standing=standing,
+        undone=undone,
         gaps=await _gaps(bare, commits),
         workflow=contents.get(workflow),
         logged=_deploy_tags(contents.get(log) or "", environment.git),
@@ -249,6 +295,23 @@ async def _read(observer: Observer, bare: Bare, repository: str, commits: Mappin
         added=added,
         findings=findings,
     )
+
+
+async def _undone(bare: Bare, live: str) -> tuple[str, tuple[str, ...]]:
+    """The commit that production is at, and the commits of the live branch that were undone: the parents of the commits
+    `Undo ID` that `gli.release.plan` makes."""
+    asked = ("rev-list", "--no-commit-header", "--format=%H %P%n%B%x00", f"--grep={_UNDO}", live)
+    restored, undone = {}, []
+    for record in (await bare.git(*asked)).split("\0"):
+        ids, _, message = record.strip().partition("\n")
+        of = RESTORES.search(message)
+        if of is not None and re.match(_UNDO, message) and len(ids.split()) == 2:
+            commit, parent = ids.split()
+            restored[commit] = of["commit"]
+            undone.append(parent)
+    while live in restored:
+        live = restored[live]
+    return live, tuple(undone)
 
 
 def _log_branch(table: Git, known: Heads) -> dict[str, str]:

@@ -7,13 +7,11 @@ The git program lists them from the remotes: no clone of a user is touched. Sour
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from gli.common.sentences import phrase
 from gli.config.environments import Git
 from gli.git import refs
-from gli.git.branches import LIVE
 from gli.git.command import GitFailed
 from gli.git.command_async import git
 from gli.git.tags import is_verified_release
@@ -53,17 +51,6 @@ class Release(Observation):
         return self.commits[repository]
 
 
-class Deployments(Observation):
-    """The deploy tags of all repositories, and the release that most of them are at."""
-
-    tags: Mapping[str, tuple[str, ...]]
-    """The deploy tags of each repository, newest first."""
-    current: str | None
-    """The newest deploy tag that stands at the head of the live branch in most repositories."""
-    way_back: str | None
-    """The newest deploy tag that most repositories have. After the next release, a rollback goes back to it."""
-
-
 @probe(deadline=TIMEOUT_S, early=True)
 async def heads(observer: Observer, repository: str) -> Heads:
     """Every branch and tag of a repository, from one connection."""
@@ -83,35 +70,21 @@ async def heads(observer: Observer, repository: str) -> Heads:
 async def release(observer: Observer) -> Release:
     """The heads of the environment's branch in all repositories. All remotes are asked at the same time."""
     branch = observer.environment.branch
-    commits = {h.repository: h.branches[branch] for h in await _all_heads(observer) if branch in h.branches}
+    commits = {h.repository: h.branches[branch] for h in await all_heads(observer) if branch in h.branches}
     return Release(branch=branch, commits=commits)
-
-
-@probe(deadline=TIMEOUT_S)
-async def deployments(observer: Observer) -> Deployments:
-    """The deploy tags of all repositories, and the release that most repositories are at."""
-    assert observer.environment.git is not None, "asked only of environments with a git table"
-    found = [h for h in await _all_heads(observer) if h.error is None]
-    tags = {h.repository: deploy_tags(h, observer.environment.git) for h in found}
-    live = {h.repository: [t for t in tags[h.repository] if h.tags[t] == h.branches.get(LIVE)] for h in found}
-    return Deployments(tags=tags, current=_common(list(live.values())), way_back=_common(list(tags.values())))
 
 
 def deploy_tags(heads: Heads, table: Git) -> tuple[str, ...]:
     """The tags of one repository that name a verified release of production, newest first."""
-    return tuple(sorted((t for t in heads.tags if is_verified_release(t, table.deploy_tag)), key=_moment, reverse=True))
+    return tuple(
+        sorted((t for t in heads.tags if is_verified_release(t, table.deploy_tag)), key=moment_of, reverse=True)
+    )
 
 
-def _common(tags: Sequence[Sequence[str]]) -> str | None:
-    """The newest tag that more than half of the repositories have."""
-    counts = Counter(tag for of_one in tags for tag in of_one)
-    return max((tag for tag, n in counts.items() if 2 * n > len(tags)), key=_moment, default=None)
-
-
-def _moment(tag: str) -> str:
+def moment_of(tag: str) -> str:
     """The digits of a tag. They sort by time, whatever prefix the tag has."""
     return "".join(filter(str.isdigit, tag))
 
 
-async def _all_heads(observer: Observer) -> list[Heads]:
+async def all_heads(observer: Observer) -> list[Heads]:
     return await asyncio.gather(*[observer.see(heads, r.name) for r in observer.environment.repositories])

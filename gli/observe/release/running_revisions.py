@@ -11,7 +11,8 @@ from gli.observe.edge.frontend import index
 from gli.observe.edge.http import served_revisions
 from gli.observe.engine.observation import Observation
 from gli.observe.engine.probe import Observer, probe
-from gli.observe.release.git_refs import TIMEOUT_S, deployments, heads, release
+from gli.observe.release.git_history import deployments
+from gli.observe.release.git_refs import TIMEOUT_S, heads, release
 
 
 class Evidence(Observation):
