@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from gli.git.command import without_secrets
 from gli.git.refs import FENCE
 from gli.release import journal as journals
 from gli.release import lock
@@ -84,6 +85,8 @@ class Rig:
     repositories: tuple[str, ...] = NAMES
     first: Mapping[str, str] = field(default_factory=dict)
     """Each repository's `packed-refs` as it was made, or as `keep` found it."""
+    address: str = ""
+    """Of the remotes, with `{repository}`, where a host serves them."""
     statuses: Statuses | None = None
     moves_first: Collection[str] = ()
     """The repositories that move before the others."""
@@ -94,8 +97,10 @@ class Rig:
     @property
     def settings(self) -> Settings:
         clones = self.root / "clones"
-        repositories = [Repository(n, str(self.bare(n)), clones / n, n in self.moves_first) for n in self.repositories]
-        remote = f"{self.root}/remotes/{{repository}}.git"
+        remote = self.address or f"{self.root}/remotes/{{repository}}.git"
+        urls = {name: remote.replace("{repository}", name) for name in self.repositories}
+        repositories = [Repository(n, urls[n], clones / n, n in self.moves_first) for n in self.repositories]
+        remote = without_secrets(remote)
         return Settings(tuple(repositories), self.state, HOME, remote=remote, statuses=self.statuses)
 
     def bare(self, name: str) -> Path:

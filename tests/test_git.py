@@ -69,6 +69,7 @@ def test_both_interfaces_raise_the_same_error(tmp_path: Path) -> None:
         (f"kex_exchange_identification: Connection reset\n{UNREAD}", "kex_exchange_identification: Connection reset"),
         (f"remote: ====\nremote: You are not allowed\n{UNREAD}", "You are not allowed"),
         ("fatal: unable to access 'http://one:pw@host/': 429", "fatal: unable to access 'http://host/': 429"),
+        ("fatal: unable to access 'http://one:p@w@host/': 429", "fatal: unable to access 'http://host/': 429"),
         ("fatal: the remote end hung up unexpectedly\n", "fatal: the remote end hung up unexpectedly"),
     ],
 )

@@ -97,12 +97,14 @@ def test_a_closed_output_pipe_does_not_stop_the_promotion(tmp_path: Path) -> Non
     for name in NAMES:
         day.rig.hook(name, SLOW)
     command = (
-        f"{Path(sys.executable).parent}/gli promote dev stg --yes | head -{2 + 2 * len(NAMES)}"  # title, id, summary
+        f"{{ {Path(sys.executable).parent}/gli promote dev stg --yes; echo $? >code; }}"
+        f" | head -{2 + 2 * len(NAMES)}"  # title, id, summary
     )
     environment = os.environ | {"GLI_ENV": "own"}
     subprocess.run(command, shell=True, cwd=day.project.root, env=environment, check=True, timeout=120)
     assert day.rig.trees("stg") == new
     assert day.rig.names()[-1] == "done"
+    assert (day.project.root / "code").read_text() == "0\n"
 
 
 EMPTY = {

@@ -36,7 +36,7 @@ def _pull(branch: str) -> int:
     from gli.release import pull
 
     try:
-        code = pull.told(Path.cwd(), os.environ.get("GLI_ENV") or "stg", branch, print)
+        code = pull.told(Path.cwd(), os.environ.get("GLI_ENV") or "stg", branch, lambda line: print(line, flush=True))
         sys.stdout.flush()
         return code
     except OSError as e:  # the reader closed the pipe, or the disk is full; no git runs any more

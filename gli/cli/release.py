@@ -105,7 +105,7 @@ def promote(
             raise UsageError("--resume or --undo stands alone, without branches: it ends what was left half-finished")
         with _released(root, name) as opened:
             ended = promotions.recover(opened, "resume" if resume else "undo")
-            click.echo("nothing is half-finished on this machine" if ended is None else _done(ended))
+            _told("nothing is half-finished on this machine" if ended is None else _done(ended))
         return
     if override_freeze is not None:
         because(override_freeze, 'an override needs its reason: --override-freeze "Why it can not wait"')
@@ -121,7 +121,7 @@ def promote(
             frozen=lambda: _frozen(root, name) if target == LIVE else None,
             choices=promotions.Choices(asked.dry_run, reinstate, override_freeze),
         )
-        click.echo(_done(operation))
+        _told(_done(operation))
     if target == LIVE:
         _after(root, name, operation)
 
@@ -172,7 +172,7 @@ def rollback(
             acknowledge_migrations=ack_migrations,
             dry_run=asked.dry_run,
         )
-        click.echo(_done(operation))
+        _told(_done(operation))
     _after(root, name, operation)
 
 
@@ -211,7 +211,7 @@ def push(
         operation = emergency.push(
             opened, branch, reason=reason, approve=asked.approve, frozen=frozen, dry_run=asked.dry_run
         )
-        click.echo(_done(operation))
+        _told(_done(operation))
     if branch == LIVE:
         _say(f"not verified, and lacking in {STAGED} and dev; merge it back: {MERGE_BACK}", "")
         _after(root, name, operation)
@@ -346,10 +346,12 @@ def _done(operation: Operation) -> str:
 
 
 def _told(text: str) -> None:
-    """Prints a progress sentence. A closed pipe must not stop the operation."""
+    """Prints a progress sentence. A closed pipe or a full disk must not stop the operation."""
     try:
         _say(text, "")
-    except OSError:
+    except OSError as e:
+        if not isinstance(e, BrokenPipeError):
+            click.echo(f"gli: the output can't be written: {e.strerror}", err=True)
         with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - as in Python's documentation
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
 

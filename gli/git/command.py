@@ -46,7 +46,7 @@ _INHERITED = {
 hook of git sets (GIT_DIR and others, of another repository), nor settings of git in variables (GIT_CONFIG_COUNT,
 GIT_CONFIG_PARAMETERS), which could lead a command to another remote than environments.toml names."""
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[mK]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-_USERINFO = re.compile(r"://[^/@\s]+@")
+_USERINFO = re.compile(r"://[^/\s]*@")
 _LONGEST = 300
 _SAYS_LITTLE = (
     "could not read from remote repository",

@@ -37,7 +37,7 @@ from gli.release.journal import Journal
 from gli.release.mirror import Mirror, Specs
 from gli.release.plan import Move, Refused
 from gli.release.push_order import NotItsTurn, Turn
-from gli.release.refusals import exit_code, failures, impossible, is_lasting, refused_refs, sentences, short
+from gli.release.refusals import by_cause, exit_code, failures, impossible, is_lasting, refused_refs, sentences, short
 from gli.release.repositories import each
 from gli.release.repository_operation import MovedOn, Part
 
@@ -185,7 +185,7 @@ class Operation:
         )
         waiting = set(self.moves)
         try:
-            for pause in (0.0, *self.patience[:1]):  # two that make the lock at once may both be turned away
+            for pause in (0.0, *self.patience[:3]):  # two that make the lock at once may both be turned away
                 time.sleep(pause)
                 failed = failures(self._each(waiting, lambda name: self._park_one(name, taken_over)))
                 waiting = {name for name, e in failed.items() if not is_lasting(e)}
@@ -244,6 +244,10 @@ class Operation:
             if not failed:
                 return ""
             waiting, first = {*failed, self.home}, False
+        if self._only_home_is_missing(failed):  # to go on later is cheaper than to take all of them back
+            moved = sum(move.moves for name, move in self.moves.items() if name != self.home)
+            where = f"{self.id} is not done: {moved} of {len(self.moves)} repositories have moved, {self.home} is left"
+            self._stop(where, failed, "then: gli promote --resume, or gli promote --undo")
         return "; ".join(sentences(failed))
 
     def _attempts(self) -> Iterator[bool]:
@@ -346,6 +350,7 @@ class Operation:
         or earlier.
         """
         back: set[str] = set()
+        settled: set[str] = set()
         hopeless: dict[str, GitFailed] = {}
         waiting = set(self.moves)
         for came in self._attempts():
@@ -356,23 +361,34 @@ class Operation:
             if any(map(fence.took, failed.values())):
                 self.overtaken()
             back |= {name for name, result in results.items() if result is True}
+            settled |= results.keys() - failed.keys()
             hopeless |= {name: e for name, e in failed.items() if isinstance(e, MovedOn) or is_lasting(e)}
             waiting = failed.keys() - hopeless.keys()
             if not waiting:
                 break
         if waiting or hopeless:
-            self._stuck(failed | hopeless, back)
+            self._stuck(failed | hopeless, settled)
         return back
 
-    def _stuck(self, failed: Mapping[str, GitFailed], back: Collection[str]) -> None:
+    def _stuck(self, failed: Mapping[str, GitFailed], settled: Collection[str]) -> None:
         """Say how many branches have moved and how many have not, each cause once, and what to do."""
-        reasons = _by_cause(failed)
         moved = [
-            n for n, move in self.moves.items() if move.moves and n not in back and self.landed.get(n) is not False
+            n for n, move in self.moves.items() if move.moves and n not in settled and self.landed.get(n) is not False
         ]
+        names = f" ({', '.join(moved)})" if moved else ""
+        where = f"{self.id} is half undone: {len(moved)} of {len(self.moves)} repositories may still be moved{names}"
+        self._stop(where, failed, "then: gli promote --undo")
+
+    def _only_home_is_missing(self, failed: Mapping[str, GitFailed]) -> bool:
+        """Whether everything else has landed, and the log repository did not answer."""
+        others = (name for name, move in self.moves.items() if move.moves and name != self.home)
+        return failed.keys() == {self.home} and any(self.landed.get(name) for name in others)
+
+    def _stop(self, where: str, failed: Mapping[str, GitFailed], then: str) -> NoReturn:
+        """Say where the operation stands, each cause once with what it needs, and what to do."""
+        reasons = by_cause(failed)
         self.journal.append("stuck", repositories=sorted(failed), reason="; ".join(reasons))
-        where = f"{self.id} is half undone: {len(moved)} of {len(self.moves)} repositories may still be moved"
-        raise Stuck(f"{where} ({', '.join(moved)})", *reasons, "mend that, then: gli promote --undo", code=3)
+        raise Stuck(where, *reasons, then, code=3)
 
     def _unpark(self) -> None:
         """Remove the parked refs and the lock. A repository that can't be reached keeps them; they move nothing."""
@@ -393,11 +409,3 @@ class Operation:
         chosen = [mirror.repository for name, mirror in self.mirrors.items() if name in wanted]
         chosen.sort(key=lambda repository: not repository.first)  # a push starts before the pushes that wait for it
         return each(chosen, lambda repository: work(repository.name), say=self.say)
-
-
-def _by_cause(failed: Mapping[str, GitFailed]) -> list[str]:
-    """`NAME, NAME: WHY`, each reason once."""
-    causes: dict[str, list[str]] = {}
-    for name, error in failed.items():
-        causes.setdefault(short(error), []).append(name)
-    return [f"{', '.join(names)}: {why}" for why, names in causes.items()]

@@ -8,7 +8,8 @@ Source of truth: git-fetch, git-status (porcelain v2), git-merge.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,10 +64,12 @@ def told(root: Path, name: str, branch: str, say: Callable[[str], object], *, cl
     known = repositories.of(root, name)
     indent = max(len(repository.name) for repository in known) + 2
     pulled = []
-    for repository, result in pull(known, branch, clone=clone, say=lambda line: say("\n".join(_wrapped("", line)))):
-        text = f"{result.state}: {result.text}" if result.code else result.text
-        say("\n".join(_wrapped(f"{repository:{indent}}", text)))
-        pulled.append(result)
+    results = pull(known, branch, clone=clone, say=lambda line: say("\n".join(_wrapped("", line))))
+    with closing(results):  # so that no git goes on where nobody can be told
+        for repository, result in results:
+            text = f"{result.state}: {result.text}" if result.code else result.text
+            say("\n".join(_wrapped(f"{repository:{indent}}", text)))
+            pulled.append(result)
     say(summary(branch, pulled))
     return max(result.code for result in pulled)
 
@@ -85,7 +88,7 @@ def pull(
     *,
     clone: bool = False,
     say: Callable[[str], object] = lambda line: None,
-) -> Iterator[tuple[str, Pulled]]:
+) -> Generator[tuple[str, Pulled]]:
     """Bring the branch in every clone forward to what `origin` has, in the repositories' order.
 
     `clone` creates missing clones; `say` is called with the names of remotes whose answer takes long.

@@ -20,6 +20,8 @@ _MAY_PASS: tuple[str, ...] = (
     "failed to lock",
 )
 _WORDS = 300
+BY_HAND = "by hand"
+"""In place of git's command, for what only a person can mend; the error says how."""
 _IN_THE_WAY = re.compile(r"cannot lock ref '([^']+)': '[^']+' exists; cannot create")
 _REFUSAL = re.compile(r"! \[(?:remote )?rejected\] +(?:.* -> )?(?P<ref>\S+) \((?P<why>.*)\)")
 
@@ -56,6 +58,16 @@ def refused_refs(error: GitFailed) -> set[str]:
 def sentences(failed: Mapping[str, GitFailed]) -> list[str]:
     """`NAME: WHY` of each repository."""
     return [f"{name}: {short(error)}" for name, error in failed.items()]
+
+
+def by_cause(failed: Mapping[str, GitFailed]) -> list[str]:
+    """`NAME, NAME: WHY; WHAT IT NEEDS`, each reason once."""
+    causes: dict[str, list[str]] = {}
+    for name, error in failed.items():
+        why = short(error)
+        needs = "its host has to accept that" if is_lasting(error) else "it has to answer"
+        causes.setdefault(why if error.command == (BY_HAND,) else f"{why}; {needs}", []).append(name)
+    return [f"{', '.join(names)}: {why}" for why, names in causes.items()]
 
 
 def failures(results: Mapping[str, T | GitFailed]) -> dict[str, GitFailed]:

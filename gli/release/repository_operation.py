@@ -18,7 +18,7 @@ from gli.release.fence import Fence
 from gli.release.journal import Journal
 from gli.release.mirror import Mirror, Specs
 from gli.release.plan import Move
-from gli.release.refusals import is_lasting, refused_refs
+from gli.release.refusals import BY_HAND, is_lasting, refused_refs
 from gli.release.repositories import ls_remote
 
 Remote = Mapping[str, str]
@@ -165,7 +165,8 @@ class Part:
             return False
         if head != move.new:
             if not self._is_back_by_hand(head):
-                raise MovedOn(("push",), 1, f"{move.branch} has been moved on since, to {head}")
+                needs = f"it has to get the files of {move.old[:8]} back, in a commit on top"
+                raise MovedOn((BY_HAND,), 1, f"{move.branch} has been moved on since, to {head[:8]}; {needs}")
             self._push_back({}, remote)
             return True
         back = plan.restore(self.mirror, move, self.journal.id)

@@ -1,0 +1,270 @@
+"""Dropped connections, credentials, and an output that is closed or full: an operation ends as its exit code says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import git_hosts
+import pytest
+import release_rig
+import test_release_pull
+from release_rig import HOME, REFUSE, Rig
+from test_release_pull import START, Workspace, _alive
+
+from conftest import clean_environment
+from gli.git import connections
+from gli.git.connections import Connections
+from gli.release import doctor, engine
+from gli.release.engine import Operation
+from gli.release.settings import Settings
+
+THREE = (HOME, "gli_redis", "gli_database")
+PASSWORD = git_hosts.PASSWORD
+
+
+class Served(Rig):
+    """The rig's repositories, with connections of their own."""
+
+    connections = Connections()
+
+    @property
+    def settings(self) -> Settings:
+        chosen = super().settings
+        known = tuple(r._replace(connections=self.connections) for r in chosen.repositories)
+        return replace(chosen, repositories=known)
+
+
+@pytest.fixture
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
+    monkeypatch.setattr(test_release_pull, "EIGHT", THREE)
+    monkeypatch.setattr(connections, "PAUSES_S", (0.01,) * 6)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    made = release_rig.make(tmp_path, THREE)
+    served = Served(made.root, made.state, THREE, made.first)
+    served.connections = Connections()
+    return served
+
+
+def over_ssh(rig: Rig, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Reach the rig's repositories with this in place of ssh; `run` is what git wants to run there."""
+    program = rig.root / "ssh"
+    program.write_text(f"#!/bin/sh\ncd {rig.root}\nfor run; do :; done\n{script}")
+    program.chmod(0o755)
+    monkeypatch.setenv("GIT_SSH_COMMAND", str(program))
+    rig.address = f"ssh://glibiz.invalid{rig.root}/remotes/{{repository}}.git"
+
+
+CROWDED = """\
+for n in 1 2; do mkdir busy$n 2>/dev/null && break; done || {
+    echo dropped >>dropped
+    echo "kex_exchange_identification: Connection reset by peer" >&2
+    exit 255
+}
+sh -c "$run"
+code=$?
+rmdir busy$n
+exit $code
+"""
+"""A host that takes two connections at once, as OpenSSH's MaxStartups or a proxy does."""
+
+
+def test_a_host_with_few_connections_gets_fewer_at_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    new = rig.trees("dev")
+    over_ssh(rig, monkeypatch, CROWDED.replace("} ||", "}"))
+    ended = rig.ends(lambda opened: _promoted(opened), patience=(0.05,) * 6)
+    assert ended.code == 0, ended.said
+    assert rig.trees("stg") == new
+    assert (rig.root / "dropped").exists()
+    assert rig.settings.repositories[0].connections.most < connections.DEFAULT
+
+
+CUT = """\
+case $run in
+*upload-pack*gli_redis*) mkdir cut 2>/dev/null && { sh -c "$run" | dd bs=1 count=40000 2>/dev/null; exit 255; };;
+esac
+exec sh -c "$run"
+"""
+
+
+def test_a_first_fetch_that_is_cut_is_continued(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(12):
+        rig.commit("gli_redis", "dev", {f"big{number}.txt": os.urandom(8000).hex()})
+    new = rig.trees("dev")
+    over_ssh(rig, monkeypatch, CUT)
+    ended = rig.promote("dev", "stg")
+    assert ended.code == 0, ended.said
+    assert rig.trees("stg") == new
+    assert (rig.root / "cut").exists()
+    mirror = rig.state / "mirrors" / "gli_redis.git"
+    assert not (mirror / "shallow").exists(), "all of the history is there"
+
+
+def test_a_waiting_connection_that_is_cut_is_opened_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log repository's connection is idle until all others have landed; here for longer than any time limit."""
+    late = [0.0]
+    monkeypatch.setattr(engine, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + late[0], sleep=time.sleep))
+    home = rig.bare(HOME)
+    hook = f"""\
+#!/bin/sh
+while read old new ref; do case $ref in refs/heads/*) moves=1;; esac; done
+test "$moves" || exit 0
+for process in /proc/[0-9]*; do
+    tr '\\0' ' ' <$process/cmdline 2>/dev/null | grep -q "receive-pack {home}" && kill ${{process#/proc/}}
+done
+exit 0
+"""
+    rig.hook("gli_redis", hook)
+    push = Operation._push_one
+
+    def slow(self: Operation, name: str, *arguments: Any) -> None:
+        push(self, name, *arguments)
+        late[0] += 10 * engine.LONGEST_S
+
+    monkeypatch.setattr(Operation, "_push_one", slow)
+    new = rig.trees("dev")
+    ended = rig.promote("dev", "stg")
+    assert ended.code == 0, ended.said
+    assert rig.trees("stg") == new
+    failed = [e.detail["repository"] for e in rig.journal() if e.event == "failed"]
+    assert failed == [HOME], "its connection was cut"
+
+
+def test_only_the_log_repository_missing_takes_nothing_back(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new, down = rig.trees("stg"), rig.trees("dev"), rig.down(HOME)
+    push = Operation._push_one
+
+    def cut(self: Operation, name: str, *arguments: Any) -> None:
+        if name == HOME and (rig.bare(HOME) / "HEAD").exists():
+            down.__enter__()
+        push(self, name, *arguments)
+
+    monkeypatch.setattr(Operation, "_push_one", cut)
+    ended = rig.promote("dev", "stg")
+    down.__exit__(None, None, None)
+    assert (ended.code, rig.names()[-1]) == (3, "stuck")
+    assert f"is not done: 2 of 3 repositories have moved, {HOME} is left" in ended.said
+    assert "gli promote --resume" in ended.said
+    assert {n for n, tree in rig.trees("stg").items() if tree == old[n]} == {HOME}
+    monkeypatch.setattr(Operation, "_push_one", push)
+    assert rig.recover("resume").code == 0
+    assert rig.trees("stg") == new
+
+
+def test_a_stuck_end_says_how_many_have_moved_and_what_each_needs(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.hook("gli_redis", REFUSE)
+    decided = Operation.abort
+
+    def refused(self: Operation, reason: str) -> None:
+        rig.hook("gli_database", "#!/bin/sh\necho frozen tonight; exit 1\n")
+        decided(self, reason)
+
+    monkeypatch.setattr(Operation, "abort", refused)
+    ended = rig.promote("dev", "stg")
+    assert ended.code == 3
+    lines = ended.said.splitlines()
+    assert lines[0].endswith("is half undone: 1 of 3 repositories may still be moved (gli_database)"), lines
+    assert "frozen tonight" in lines[1] and lines[1].endswith("its host has to accept that"), lines
+    assert lines[-1] == "then: gli promote --undo"
+
+
+def test_a_credential_daemon_does_not_keep_the_lock(rig: Rig, tmp_path: Path) -> None:
+    """git-credential-cache starts a daemon that lives for 15 minutes."""
+    with git_hosts.http(rig.root / "remotes", password=PASSWORD) as host:
+        rig.address = host.address.replace(f"{git_hosts.USER}:{PASSWORD}@", "")
+        server = rig.address.partition("://")[2].partition("/")[0].replace(":", "%3a")
+        (tmp_path / ".git-credentials").write_text(f"http://{git_hosts.USER}:{PASSWORD}@{server}\n")
+        for helper in ("cache", "store"):
+            subprocess.run(["git", "config", "--global", "--add", "credential.helper", helper], check=True)
+        try:
+            ended = rig.promote("dev", "stg")
+            assert ended.code == 0, ended.said
+            assert list(tmp_path.rglob("socket")), "the daemon runs"
+            assert rig.promote().code == 0
+            holders = [p for p in Path("/proc").glob("[0-9]*/fd/*") if _leads_to(p, rig.state / "lock")]
+            assert holders == []
+        finally:
+            subprocess.run(["git", "credential-cache", "exit"], check=False)
+
+
+def _leads_to(link: Path, target: Path) -> bool:
+    try:
+        return link.readlink() == target
+    except OSError:
+        return False
+
+
+def test_doctor_prints_no_token_in_a_remedy(rig: Rig) -> None:
+    with git_hosts.http(rig.root / "remotes", password=PASSWORD) as host:
+        rig.address = host.address
+        rig.git("gli_redis", "update-ref", "refs/promotions/20260101-000000-0000/stg", "stg")
+        mirrors = rig.settings.mirrors()
+        patient = doctor.Patient(rig.settings, None, mirrors, rig.settings.log_in(mirrors), print)
+        said = "\n".join(f"{found.text}\n{found.mend}" for found in doctor.findings(patient))
+    assert "push --no-verify" in said and "refs/promotions/20260101-000000-0000/stg" in said
+    assert PASSWORD not in said
+
+
+def _promoted(opened: Any) -> Operation:
+    from gli.release.promote import promote
+    from gli.release.session import Approval
+
+    yes = Approval(release_rig.SECOND)
+    return promote(opened, "dev", "stg", approve=lambda r: yes, gate=lambda h: None, frozen=lambda: None)  # type: ignore[arg-type,return-value]
+
+
+def closed() -> int:
+    reads, writes = os.pipe()
+    os.close(reads)
+    return writes
+
+
+@pytest.mark.parametrize("options", [[], ["--env", "own"]])
+@pytest.mark.parametrize("output", ["closed", "full"])
+def test_pull_ends_quietly_with_its_children_if_nobody_can_read(rig: Rig, output: str, options: list[str]) -> None:
+    work = Workspace(rig)
+    for name in THREE:
+        subprocess.run(["git", "clone", "-q", "-b", "main", str(rig.bare(name)), str(work.clones / name)], check=True)
+    ssh = rig.root / "ssh"
+    ssh.write_text(f"#!/bin/sh\necho $$ >{rig.root}/$$.pid\nexec sleep 60\n")
+    ssh.chmod(0o755)
+    work.git("gli_database", "remote", "set-url", "origin", f"ssh://glibiz.invalid{rig.bare('gli_database')}")
+    stdout = closed() if output == "closed" else os.open("/dev/full", os.O_WRONLY)
+    with os.fdopen(stdout, "wb") as nowhere:
+        done = subprocess.run(
+            [sys.executable, "-c", START, "pull", "main", *options],
+            cwd=rig.root,
+            env=work.env | {"GIT_SSH_COMMAND": str(ssh), "GLI_ENV": "own"},
+            stdout=nowhere,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+    assert "Traceback" not in done.stderr and len(done.stderr.splitlines()) == (output == "full"), done.stderr
+    assert done.returncode == (1 if output == "closed" else 3)
+    assert not any(_alive(int(pid.stem)) for pid in rig.root.glob("*.pid"))
+
+
+def test_a_promotion_whose_summary_cannot_be_written_moves_nothing(rig: Rig) -> None:
+    Workspace(rig)
+    old = rig.trees("stg")
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            [sys.executable, "-c", START, "promote", "dev", "stg", "--yes"],
+            cwd=rig.root,
+            env=clean_environment() | {"GLI_ENV": "own"},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (3, "gli: a file can't be written: No space left on device\n")
+    assert rig.trees("stg") == old

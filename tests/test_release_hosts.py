@@ -1,0 +1,113 @@
+"""A day on real git hosts: OpenSSH's server, gitolite with and without the right to rewind, and git http-backend."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+import git_hosts
+import pytest
+import release_rig
+from click.testing import CliRunner
+from git_hosts import GITOLITE, HTTP_BACKEND, PASSWORD, SSHD, Host
+from release_rig import FIRST_TAG, HOME, REFUSE, Rig
+from test_release_crash import PUSHING, killed
+
+from conftest import exhaustive
+from gli.cli.group import main
+
+THREE = (HOME, "gli_redis", "gli_database")
+Serves = Callable[[Path, Path], AbstractContextManager[Host]]
+no_sshd = pytest.mark.skipif(SSHD is None, reason="openssh-server is not installed")
+no_gitolite = pytest.mark.skipif(SSHD is None or GITOLITE is None, reason="gitolite3 is not installed")
+no_backend = pytest.mark.skipif(not HTTP_BACKEND.exists(), reason="git http-backend is not installed")
+HOSTS = [
+    pytest.param(git_hosts.ssh, id="ssh", marks=no_sshd),
+    pytest.param(git_hosts.gitolite, id="gitolite", marks=no_gitolite),
+    pytest.param(
+        lambda folder, remotes: git_hosts.gitolite(folder, remotes, rules="    RWC = first\n"),
+        id="gitolite-without-rewind",
+        marks=no_gitolite,
+    ),
+    pytest.param(lambda folder, remotes: git_hosts.http(remotes, password=PASSWORD), id="http", marks=no_backend),
+]
+
+
+@pytest.fixture
+def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+    monkeypatch.setenv("GLI_ENV", "own")
+    monkeypatch.chdir(tmp_path)
+    return release_rig.make(tmp_path, THREE)
+
+
+def served(rig: Rig, host: Host, monkeypatch: pytest.MonkeyPatch) -> Rig:
+    """The rig's repositories at the host, with a project whose environments.toml names it."""
+    for name, value in host.environment.items():
+        monkeypatch.setenv(name, value)
+    tables = "".join(f'[[repositories]]\nname = "{name}"\n' for name in THREE)
+    git = f'remote = "{host.address}"\nworkspace = "clones"\nstate = "state"\nlog_repository = "{HOME}"\n'
+    (rig.root / "environments.toml").write_text(f'{tables}[own]\nbranch = "stg"\n[own.git]\n{git}')
+    (rig.root / "clones").mkdir()
+    return replace(rig, address=host.address)
+
+
+def gli(*arguments: str, code: int = 0) -> str:
+    ended = CliRunner().invoke(main, list(arguments))
+    assert ended.exit_code == code, f"{arguments}: {ended.exit_code}\n{ended.output}"
+    assert PASSWORD not in ended.output
+    return ended.output
+
+
+@exhaustive
+@pytest.mark.parametrize("serves", HOSTS)
+def test_a_day_on_a_real_host(rig: Rig, monkeypatch: pytest.MonkeyPatch, serves: Serves) -> None:
+    with serves(rig.root / "host", rig.root / "remotes") as host:
+        one = served(rig, host, monkeypatch)
+        two = replace(one, state=rig.root / "two")
+        old = rig.trees()
+        assert "3 updated" in gli("pull", "stg", "--clone")
+
+        assert one.promote("dev", "stg").code == 0
+        assert "3 updated" in gli("pull", "stg")
+        assert "3 up to date" in gli("pull", "stg")
+        new = rig.trees("stg")
+
+        rig.hook("gli_redis", REFUSE)
+        ended = one.promote()
+        assert (ended.code, rig.trees()) == (1, old), ended.said
+        assert "gli_redis: main was refused" in ended.said and "not today" in ended.said
+        (rig.bare("gli_redis") / "hooks" / "pre-receive").unlink()
+
+        assert killed(two.promote, "after", PUSHING + 1)
+        two.wait_for_orphans()
+        id_ = two.journal()[0].id
+        assert f"gli promote --take-over {id_} on this one" in gli("doctor", code=1)
+        assert one.take_over(id_).code == 1
+        assert rig.trees() == old
+
+        assert one.promote().code == 0
+        assert rig.trees() == new
+        tag = one.journal()[-1].detail["tag"]
+        assert f"# Release {tag}" in gli("log", tag, "--notes")
+        assert two.recover("undo").code in (0, 1, 3)
+        ended = two.roll_back(FIRST_TAG)
+        assert (ended.code, rig.trees()) == (0, old), ended.said
+        assert "--reinstate" in one.promote().said
+        ended_as = [line.split()[2] for line in gli("log").splitlines()]
+        assert {"merged", "undone", "overtaken", "deployed", "rolled-back", "refused"} == set(ended_as)
+        problems = [line for line in gli("doctor", code=1).splitlines() if not line.startswith("  mend: ")]
+        allowed = ("the clones of", "to mend", "still has refs/promotions/")
+        assert [line for line in problems if not any(text in line for text in allowed)] == []
+
+
+@no_sshd
+def test_ssh_says_why_it_was_refused(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    with git_hosts.ssh(rig.root / "host", rig.root / "remotes") as host:
+        one = served(rig, host, monkeypatch)
+        monkeypatch.setenv("GIT_SSH_COMMAND", host.environment["GIT_SSH_COMMAND"].replace("/mine", "/host"))
+        ended = one.promote("dev", "stg")
+    assert (ended.code, "Permission denied (publickey)" in ended.said) == (3, True), ended.said
