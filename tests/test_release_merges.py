@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -141,6 +143,62 @@ def test_commits_and_tags_are_signed_as_gits_settings_say(rig: Rig, tmp_path: Pa
     ended = rig.roll_back(FIRST_TAG)
     assert ended.code == 0, ended.said
     rig.git(NAME, "verify-commit", "main")
+
+
+@pytest.fixture
+def keyring(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An OpenPGP key without a passphrase; its agent ends with the test. The path is short: it holds a socket."""
+    with tempfile.TemporaryDirectory(prefix="gpg-") as folder:
+        monkeypatch.setenv("GNUPGHOME", folder)
+        quiet = ["gpg", "--batch", "--quiet", "--passphrase", "", "--pinentry-mode", "loopback"]
+        subprocess.run([*quiet, "--quick-generate-key", release_rig.ME, "ed25519", "sign", "never"], check=True)
+        yield release_rig.ME
+        subprocess.run(["gpgconf", "--kill", "all"], check=False)
+
+
+@pytest.mark.skipif(shutil.which("gpg") is None, reason="gpg is not installed")
+def test_openpgp_signs_what_gits_settings_say_and_nothing_else(rig: Rig, keyring: str) -> None:
+    configure("user.signingkey", keyring)
+    configure("tag.gpgsign", "true")
+    assert rig.promote().code == 0
+    rig.git(NAME, "verify-tag", rig.journal()[-1].detail["tag"])
+    assert "gpgsig" not in rig.git(NAME, "cat-file", "commit", "main")
+    configure("commit.gpgsign", "true")
+    ended = rig.promote("dev", "stg")
+    assert ended.code == 0, ended.said
+    for name in NAMES:
+        rig.git(name, "verify-commit", "stg")
+    rig.git(HOME, "verify-commit", "deployments")
+
+
+def test_a_key_that_cannot_sign_is_named_before_anything_is_pushed(rig: Rig, tmp_path: Path) -> None:
+    before = rig.everything()
+    configure("gpg.format", "ssh")
+    configure("user.signingkey", str(tmp_path / "no-such-key"))
+    configure("commit.gpgsign", "true")
+    ended = rig.promote("dev", "stg")
+    assert (ended.code, "no-such-key" in ended.said or "sign" in ended.said) == (3, True), ended.said
+    assert rig.everything() == before
+
+
+@pytest.mark.parametrize("renames", ["true", "false"])
+def test_a_rename_is_followed_as_gits_settings_say(rig: Rig, renames: str) -> None:
+    """One branch renames a file, the other one changes it: the end is that of git's own merge in a checkout."""
+    configure("merge.renames", renames)
+    configure("merge.conflictStyle", "zdiff3")
+    base = rig.commit(NAME, "stg", {"old.txt": LOCKFILE})
+    rig.git(NAME, "update-ref", "refs/heads/dev", base)
+    rig.commit(NAME, "stg", {"old.txt": LOCKFILE.replace('"a": 1', '"a": 2')})
+    rig.commit(NAME, "dev", {"old.txt": None, "new.txt": LOCKFILE})
+    clone = rig.root / "clone"
+    subprocess.run(["git", "clone", "-q", "-b", "stg", str(rig.bare(NAME)), str(clone)], check=True)
+    merged = subprocess.run(
+        ["git", "-C", str(clone), "merge", "-q", "origin/dev", "-m", "x"], capture_output=True, check=False
+    )
+    tree = subprocess.check_output(["git", "-C", str(clone), "rev-parse", "HEAD^{tree}"], text=True).strip()
+    ended = rig.promote("dev", "stg")
+    assert ended.code == merged.returncode, ended.said
+    assert rig.trees("stg")[NAME] == tree
 
 
 @pytest.mark.skipif(shutil.which("git-lfs") is None, reason="git-lfs is not installed")
