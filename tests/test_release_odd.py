@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from release_rig import FIRST_TAG, NAMES, REFUSE, SECOND, SLOW, Rig
+from release_rig import EIGHT, FIRST_TAG, NAMES, REFUSE, SECOND, SLOW, Rig
 from test_release_emergency import pushed
 from test_release_promote import at
 from test_release_story import Day
@@ -94,11 +94,11 @@ def test_a_signal_while_branches_move_waits_until_they_have(rig: Rig, at: At, nu
 def test_a_closed_output_pipe_does_not_stop_the_promotion(tmp_path: Path) -> None:
     day = Day(tmp_path)
     new = day.rig.trees("dev")
-    for name in NAMES:
+    for name in EIGHT:
         day.rig.hook(name, SLOW)
     command = (
         f"{{ {Path(sys.executable).parent}/gli promote dev stg --yes; echo $? >code; }}"
-        f" | head -{2 + 2 * len(NAMES)}"  # title, id, summary
+        f" | head -{2 + 2 * len(EIGHT)}"  # title, id, summary
     )
     environment = os.environ | {"GLI_ENV": "own"}
     subprocess.run(command, shell=True, cwd=day.project.root, env=environment, check=True, timeout=120)
