@@ -56,6 +56,28 @@ def test_a_fresh_go_of_these_commits_is_yes() -> None:
     assert decided(verdict()).code == 0
 
 
+@pytest.mark.parametrize("line", [{"outcome": "passed"}, {"severity": "warn"}, {"outcome": "not-applicable"}])
+def test_a_green_case_and_a_red_warning_are_no_obstacle(line: dict[str, str]) -> None:
+    assert decided(verdict(checks=[LINE | line]), cases=[CASE]).code == 0
+
+
+def test_a_no_go_gives_its_only_reason() -> None:
+    decision = decided(verdict(verdict="NO-GO", reasons=("api-health[api] failed: no",)))
+    assert decision.reason.endswith("is NO-GO: api-health[api] failed: no")
+
+
+@pytest.mark.parametrize(("later", "code"), [(timedelta(minutes=2), 0), (timedelta(minutes=2, milliseconds=1), 3)])
+def test_a_verdict_may_be_two_minutes_ahead(later: timedelta, code: int) -> None:
+    finished = datetime(2026, 1, 31, 8, 0, 3, tzinfo=UTC)
+    assert decided(verdict(), now=finished - later).code == code
+
+
+@pytest.mark.parametrize(("after", "code"), [(timedelta(hours=2), 0), (timedelta(hours=2, milliseconds=1), 3)])
+def test_a_verdict_counts_for_two_hours(after: timedelta, code: int) -> None:
+    finished = datetime(2026, 1, 31, 8, 0, 3, tzinfo=UTC)
+    assert decided(verdict(), now=finished + after).code == code
+
+
 REFUSALS: dict[str, tuple[Verdict | None, dict[str, Any], int, str]] = {
     "nothing to read": (None, {}, 3, "there is no readable verdict for stg: run pytest --env=stg --phase=pre-deploy"),
     "another environment": (verdict(environment="dev"), {}, 1, "was earned on dev"),
@@ -257,6 +279,11 @@ NEWEST: dict[str, tuple[list[dict[str, Any]], int]] = {
         [ended("08:00:00", go=False, machine="two"), ended("08:01:30", go=True)],
         0,
     ),
+    "a GO exactly two minutes after the NO-GO of another machine": (
+        [ended("08:00:00", go=False, machine="two"), ended("08:02:00", go=True)],
+        0,
+    ),
+    "a NO-GO and a GO of the same moment": ([ended("08:00:00", go=True), ended("08:00:00", go=False)], 1),
     "a GO 3 minutes after the NO-GO of another machine": (
         [ended("08:00:00", go=False, machine="two"), ended("08:03:00", go=True)],
         1,
@@ -294,6 +321,20 @@ def test_the_newest_run_is_found_whatever_the_clocks_say(tmp_path: Path, case: s
     found = newest(tmp_path, "stg", "pre-deploy", datetime(2026, 1, 31, 8, 15, tzinfo=UTC))
     assert found is not None
     assert found.verdict.run == f"run-{expected}"
+
+
+def test_without_runs_there_is_no_newest(tmp_path: Path) -> None:
+    assert newest(tmp_path, "stg", "pre-deploy", NOW) is None
+
+
+def test_an_edited_verdict_counts_as_the_newest(tmp_path: Path) -> None:
+    for n, changes in enumerate([ended("08:00:00", go=True), ended("08:30:00", go=True)]):
+        document = verdict(run=f"run-{n}", **changes).document()
+        document["digest"] = digest(document) if n else ""
+        (tmp_path / "stg" / f"run-{n}").mkdir(parents=True)
+        (tmp_path / "stg" / f"run-{n}" / "verdict.json").write_text(json.dumps(document))
+    found = newest(tmp_path, "stg", "pre-deploy", NOW)
+    assert found is not None and (found.verdict.run, found.whole) == ("run-0", False)
 
 
 DAMAGED = {

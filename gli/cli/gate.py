@@ -40,7 +40,7 @@ def gate(name: str, phase: str, report_dir: Path) -> None:
     """
     root = Path.cwd()
     decision = gates.decision(root, catalogue.load(root), environments.load(root, name), phase, report_dir, clock.now())
-    sinks.print_sentences(
+    sinks.say_and_summarize(
         [f"{'yes' if decision.code == gates.YES else 'no'}: {decision.reason}", *(f"  {n}" for n in decision.notes)]
     )
     sys.exit(decision.code)

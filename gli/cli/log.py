@@ -23,8 +23,7 @@ from gli.release.mirror import Mirror
 from gli.release.plan import Refused
 from gli.release.settings import Settings
 from gli.release.side_by_side import answers, on_each
-from gli.report import terminal, texts
-from gli.report.redact import Redactor, carried
+from gli.report import sinks, texts
 
 
 @click.command()
@@ -87,11 +86,10 @@ def doctor(name: str) -> None:
     """
     root = Path.cwd()
     chosen, github, found = settings.read(root, name), environments.load(root, name).github, []
-    clean = Redactor(carried()).text
     with _mirrors(chosen) as mirrors:
         patient = doctors.Patient(chosen, github, mirrors, chosen.log_in(mirrors), click.echo)
         for finding in doctors.findings(patient):
-            terminal.say([clean(f"{finding.text}\n  mend: {finding.mend}")])
+            sinks.say([f"{finding.text}\n  mend: {finding.mend}"])
             found.append(finding)
     click.echo(f"{len(found)} to mend" if found else f"all {len(chosen.repositories)} repositories are in order")
     sys.exit(doctors.exit_code(found))

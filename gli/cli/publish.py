@@ -19,7 +19,7 @@ from gli.gate import gate as gates
 from gli.gate import ruleset as rulesets
 from gli.gate.gate import Decision
 from gli.gate.publishing import Commit, State, Statuses
-from gli.report import files, in_toto
+from gli.report import files, in_toto, sinks
 
 STATEMENT = "statement.intoto.json"
 _STATES: Mapping[int, State] = {gates.YES: "success", gates.REFUSED: "failure", gates.CANNOT_TELL: "error"}
@@ -46,7 +46,7 @@ def publish(name: str, phase: str, report_dir: Path) -> None:
         raise UsageError(f"environments.toml: [{name}.github] {which} gives no token that may write commit statuses")
     now = clock.now()
     decision = gates.decision(root, known, environment, phase, report_dir, now)
-    click.echo(f"{'yes' if decision.code == gates.YES else 'no'}: {decision.reason}")
+    sinks.say([f"{'yes' if decision.code == gates.YES else 'no'}: {decision.reason}"])
     found = gates.newest(report_dir, name, phase, now)
     if found is not None and found.whole:
         _write_statement(found)

@@ -124,7 +124,7 @@ class Redactor:
                 long = {value for value in known if len(value) >= _SHORTEST}
                 forms = {form for value in long for form in _forms(value)}
                 self._forms = tuple(sorted(forms, key=len, reverse=True))
-                words = "|".join(re.escape(value) for value in sorted(known - long, key=len, reverse=True))
+                words = "|".join(map(re.escape, sorted(known - long)))
                 self._words = re.compile(rf"(?<![\w-])(?:{words})(?![\w-])") if words else None
                 self._known, self._hidden = known, {}  # last: what is kept from now on was hidden by the new pattern
 

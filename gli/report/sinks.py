@@ -111,13 +111,18 @@ def attempt(name: str, step: Callable[[], None], language: str) -> list[str]:
     return []
 
 
-def print_sentences(lines: Sequence[str]) -> None:
-    """Prints sentences on the terminal, and adds them to the summary of a GitHub job, if there is one.
-
-    The sentences may quote files and hosts: secrets are hidden, and nothing in them acts on a terminal, CI or a page.
+def say(lines: Sequence[str]) -> list[str]:
+    """Prints sentences that may quote files and hosts. Returns them as printed: secrets are hidden, and nothing in them
+    acts on a terminal or on CI.
     """
     clean = list(map(Redactor(carried()).text, lines))
     terminal.say(clean)
+    return clean
+
+
+def say_and_summarize(lines: Sequence[str]) -> None:
+    """Prints sentences like `say`, and adds them to the summary of a GitHub job, if there is one."""
+    clean = say(lines)
     path = os.environ.get(SUMMARY_VARIABLE)
     if path:
         with Path(path).open("a", encoding="utf-8") as file:
