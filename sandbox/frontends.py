@@ -32,8 +32,13 @@ def build(environment: Environment, frontend: Frontend, revision: str) -> dict[s
         return f"/{key}"
 
     vendor = bundle("vendor", "js", "text/javascript", _VENDOR)
-    script = bundle("index", "js", "text/javascript", _script(environment, frontend, vendor))
-    style = bundle("index", "css", "text/css", f"#{frontend.mount} {{ font-family: sans-serif; }}\n")
+    login = bundle("LoginView", "js", "text/javascript", _LOGIN)
+    script = bundle("index", "js", "text/javascript", _script(environment, frontend, vendor, login))
+    font = bundle("gli", "woff2", "font/woff2", "wOF2: no browser of the sandbox draws with it\n").removeprefix(
+        "/assets/"
+    )
+    face = f"@font-face {{ font-family: gli; src: url(./{font}) format('woff2'); font-display: swap; }}\n"
+    style = bundle("index", "css", "text/css", f"{face}#{frontend.mount} {{ font-family: sans-serif; }}\n")
     page = _page(frontend, revision, script=script, style=style, vendor=vendor)
     assets["index.html"] = Asset(page.encode(), _HTML, _NEVER)
     assets["404.html"] = Asset(b"<!doctype html><title>Not found</title><p>Not found</p>\n", _HTML, _NEVER)
@@ -59,7 +64,7 @@ def _page(frontend: Frontend, revision: str, *, script: str, style: str, vendor:
 """
 
 
-def _script(environment: Environment, frontend: Frontend, vendor: str) -> str:
+def _script(environment: Environment, frontend: Frontend, vendor: str, login: str) -> str:
     """The entry chunk, which contains the environment's addresses, as a bundler writes them."""
     api, websocket = environment.services["api"].url, environment.services["websocket"]
     return f"""\
@@ -70,9 +75,17 @@ async function notices() {{
   const answer = await fetch(`${{addresses.api}}/api/v1/notices/`, {{ credentials: "include" }});
   return (await answer.json()).results;
 }}
+const routes = {{ "/login": () => import("{login.replace("/assets", ".")}") }};
+if (routes[location.pathname]) routes[location.pathname]().then((view) => view.show());
 mount("{frontend.mount}", "{frontend.name}", notices, () => new WebSocket(addresses.websocket, protocols));
 """
 
+
+_LOGIN = """\
+export function show() {
+  document.title = "Login";
+}
+"""
 
 _VENDOR = """\
 export async function mount(id, title, load, connect) {

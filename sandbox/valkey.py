@@ -46,7 +46,7 @@ class Valkey:
             'save ""\n'
             f"requirepass {self._admin.password}\n"
             f"user {app.username} on >{app.password} ~* &* +@all -@admin\n"
-            f"user {verify.username} on >{verify.password} -@all +ping +info +role\n"
+            f"user {verify.username} on >{verify.password} -@all +ping +info +role +acl|dryrun\n"
         )
         self.child = await Child.start("valkey", [_binary(), configuration], log=self._folder / "log")
         await self.child.until_it_listens(self.port)

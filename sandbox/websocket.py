@@ -44,6 +44,8 @@ class WebSocketServer:
         """It refuses to upgrade, with 503."""
         self.any_origin = False
         """It serves pages of anybody."""
+        self.forgotten: str | None = None
+        """It no longer knows this frontend's origin."""
         self.open_to_anybody = False
         """It asks nobody for a token."""
         self.no_subprotocol = False
@@ -84,7 +86,8 @@ class WebSocketServer:
             return _json(HTTPStatus.NOT_FOUND, {"detail": "there is nothing here"})
         if self.unavailable:
             return _json(HTTPStatus.SERVICE_UNAVAILABLE, {"detail": "too busy"})
-        if request.headers.get("Origin") not in self._origins and not self.any_origin:
+        origin = request.headers.get("Origin")
+        if (origin not in self._origins or origin == self.forgotten) and not self.any_origin:
             return _json(HTTPStatus.FORBIDDEN, {"detail": "this Origin may not connect"})
         if self.no_pong:
             _swallow_pongs(connection)

@@ -34,6 +34,9 @@ TOGETHER = (
     "numbers-made-by-the-application",
     "suite-role-read-only",
     "replica-reads-its-slot",
+    "cache-user-with-few-rights",
+    "strict-content-security-policy",
+    "some-countries-kept-out",
 )
 """Variants of different parts of the stack, which can all be true at once."""
 

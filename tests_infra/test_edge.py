@@ -147,6 +147,19 @@ def test_cdn_aliases_and_cert(
     )
 
 
+def test_cdn_lets_users_in(distribution: Distribution, target: Frontend) -> None:
+    """No geographic restriction keeps the frontend's users out: CloudFront answers them 403."""
+    listed_there = set(distribution.countries)
+    if distribution.restricts == "whitelist":
+        kept_out = sorted(set(target.countries) - listed_there) if target.countries else [phrase("all others")]
+    else:
+        kept_out = sorted(set(target.countries) & listed_there) if distribution.restricts == "blacklist" else []
+    assert not kept_out, saw(
+        phrase("a {} of {}", distribution.restricts, listed(distribution.countries)),
+        expected=phrase("users of {} in {} to be let in", target.host, listed(kept_out)),
+    )
+
+
 def test_cdn_viewer_https(distribution: Distribution, target: Frontend) -> None:
     """The distribution serves every path over HTTPS only, and compresses what it serves."""
     plain = [

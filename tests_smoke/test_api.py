@@ -10,12 +10,15 @@ from gli.observe.edge.http import (
     REFERRER_POLICIES,
     Burst,
     Cookie,
+    CorsAnswers,
     HttpExchange,
     Preflights,
     Revisions,
+    directives,
     framers,
     hsts_age,
     referrer_policy,
+    seconds,
 )
 from gli.observe.release.git_refs import Release
 
@@ -148,6 +151,37 @@ def test_cors_preflight_allowed(preflights: Preflights) -> None:
         assert not missing, saw(
             phrase("no {}", listed(sorted(missing))), expected=phrase("the frontend's headers allowed for {}", origin)
         )
+
+
+def test_cors_answer_readable(cors_answers: CorsAnswers, target: Service) -> None:
+    """Browsers give each frontend the API's answer: it names the origin, and allows cookies if the API sets any."""
+    for origin, answer in cors_answers.answers.items():
+        allowed = answer.headers.get("access-control-allow-origin")
+        assert answer.status is not None, saw(answer.seen, expected=phrase("an answer to a request of {}", origin))
+        assert allowed == origin or (allowed == "*" and target.cookies is None), saw(
+            allowed or phrase("no such header"), expected=phrase("Access-Control-Allow-Origin: {}", origin)
+        )
+        allows = answer.headers.get("access-control-allow-credentials")
+        assert allows == "true" or target.cookies is None, saw(
+            allows or phrase("no such header"),
+            expected=phrase("Access-Control-Allow-Credentials: true for {}, as the API sets cookies", origin),
+        )
+
+
+def test_http_private_not_cached(cookie_answer: HttpExchange) -> None:
+    """No cache keeps an answer that belongs to one user: it would give the answer to others (RFC 9111, section 3)."""
+    assert cookie_answer.status is not None, saw(
+        cookie_answer.seen, expected=phrase("an answer of {}", cookie_answer.url)
+    )
+    found = directives(cookie_answer.headers.get("cache-control", ""))
+    shared = seconds(found, "s-maxage") or seconds(found, "max-age") or 0
+    kept = not {"private", "no-store", "no-cache"} & found.keys() and ("public" in found or shared > 0)
+    assert not kept, saw(
+        cookie_answer.headers.get("cache-control"),
+        expected=phrase("no shared cache to keep {}, which sets cookies", cookie_answer.url),
+    )
+    hit = cookie_answer.headers.get("x-cache", "")
+    assert not hit.lower().startswith("hit"), saw(hit, expected=phrase("{} not from a cache", cookie_answer.url))
 
 
 def test_cors_foreign_denied(preflights: Preflights) -> None:

@@ -1,7 +1,7 @@
 """Redis as the application reaches it."""
 
-from gli.common.sentences import phrase, saw
-from gli.observe.data.redis import CacheState
+from gli.common.sentences import listed, phrase, saw
+from gli.observe.data.redis import CacheRights, CacheState
 from gli.observe.engine.observation import unknown
 
 MOST_USED = 0.8
@@ -46,4 +46,21 @@ def test_redis_clients(cache_state: CacheState) -> None:
         raise unknown("too-little-data", phrase("the cache does not say how many clients it takes"))
     assert used <= most * MOST_CLIENTS, saw(
         phrase("{} of {}", used, most), expected=phrase("at most {:.0%} of the cache's clients in use", MOST_CLIENTS)
+    )
+
+
+def test_redis_writable_by_app(cache_state: CacheState) -> None:
+    """The cache takes writes: it refuses them all while its snapshots fail or its replicas are missing, and says PONG.
+
+    Source of truth: INFO (Redis documentation, "MISCONF" and "min-replicas-to-write").
+    """
+    assert cache_state.error is None, saw(cache_state.error, expected=phrase("a session to ask with"))
+    assert not cache_state.refuses, saw(listed(cache_state.refuses), expected=phrase("a cache that takes writes"))
+
+
+def test_redis_app_rights(cache_rights: CacheRights) -> None:
+    """The application's user may use its keys and its channels: an ACL can let sessions work and no message through."""
+    assert not cache_rights.denied, saw(
+        phrase("{} refused", listed(cache_rights.denied)),
+        expected=phrase("{} to be allowed what the application does", cache_rights.user),
     )

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Environment, Frontend
-from gli.observe.edge.frontend import Asset, Index, read_index
+from gli.observe.edge.csp import allows, policies
+from gli.observe.edge.frontend import SCRIPT, Asset, Index, Part, read_index
 from gli.observe.edge.http import HttpExchange, directives, seconds
 from gli.observe.release.git_refs import Release
 
@@ -35,6 +36,33 @@ def test_cdn_assets_resolve(assets: Sequence[Asset], index: Index) -> None:
     assert not broken, saw(
         listed(broken), expected=phrase("all {} scripts and styles with their real type", len(index.assets))
     )
+
+
+def test_cdn_chunks_complete(parts: Sequence[Part]) -> None:
+    """Whatever the page's scripts and styles need later is there: lazy chunks, their styles, fonts, configuration.
+
+    A route whose chunk is missing fails at the click, long after the page has loaded.
+    """
+    missing = [phrase("{}: {}, needed by {}", p.url, p.seen, p.named_by) for p in parts if not p.genuine]
+    assert not missing, saw(listed(missing), expected=phrase("every part that the bundle needs later"))
+
+
+def test_cdn_csp_admits_own(
+    landing: HttpExchange, index: Index, bundle_origins: Sequence[str], environment: Environment
+) -> None:
+    """The page's own Content-Security-Policy lets it load its scripts and styles, and reach its API and WebSocket."""
+    assert landing.status is not None, saw(landing.seen, expected=phrase("an answer of {}", landing.url))
+    header = landing.headers.get("content-security-policy", "")
+    hosts = {s.host for s in environment.services.values()}
+    wanted = [("script-src" if kind == SCRIPT else "style-src", url) for url, kind in index.assets]
+    wanted += [("connect-src", o) for o in bundle_origins if o.partition("://")[2].partition(":")[0] in hosts]
+    refused = [
+        phrase("{} refuses {}", directive, url)
+        for policy in policies([header, *index.policies])
+        for directive, url in wanted
+        if not allows(policy, directive, url, landing.url)
+    ]
+    assert not refused, saw(listed(refused), expected=phrase("a policy that lets the page work"))
 
 
 def test_cdn_spa_deep_link(deep_link: HttpExchange, index: Index) -> None:

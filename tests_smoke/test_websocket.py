@@ -1,5 +1,7 @@
 """WebSocket sessions as the frontends open them."""
 
+from collections.abc import Sequence
+
 from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Service
 from gli.observe.edge.websocket import PONG_TIMEOUT_S, WebSocketSession
@@ -72,3 +74,9 @@ def test_ws_origin_policy(foreign_websocket: WebSocketSession) -> None:
     )
     refused = foreign_websocket.status in (400, 401, 403, 404) or foreign_websocket.close_code is not None
     assert refused, saw(foreign_websocket.error, expected=phrase("{} to be refused with 403", foreign_websocket.origin))
+
+
+def test_ws_own_origins(frontend_websockets: Sequence[WebSocketSession]) -> None:
+    """A page of each frontend may open a socket: a server can know one origin and have forgotten another."""
+    refused = [phrase("{}: {}", s.origin, s.error) for s in frontend_websockets if not s.upgraded]
+    assert not refused, saw(listed(refused), expected=phrase("a handshake for the origin of each frontend"))

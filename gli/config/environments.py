@@ -283,6 +283,8 @@ class Frontend(Reachable):
     bucket: str | None = None
     mount: str = "app"
     route: str | None = None
+    countries: tuple[str, ...] = ()
+    """Two letters each (ISO 3166-1): the countries of its users, which no geographic restriction may keep out."""
 
 
 class Sqlite(Table):
@@ -323,6 +325,8 @@ class Cache(Table):
     verify_secret: str
     security_group: str
     ingress_from: tuple[str, ...]
+    keys: tuple[str, ...] = ()
+    channels: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -283,6 +283,31 @@ KOREAN: Mapping[str, str] = {
     "the secret {} names no usable host and port": "시크릿 {}에 쓸 수 있는 호스트와 포트가 없음",
     "the secret names no usable host and port": "시크릿에 쓸 수 있는 호스트와 포트가 없음",
     "no secret says where the data tier stands": "데이터 계층의 위치를 알려 주는 시크릿이 없음",
+    "the last snapshot to disk failed (rdb_last_bgsave_status)":
+        "마지막 디스크 스냅샷이 실패함(rdb_last_bgsave_status)",
+    "the append-only file can't be written (aof_last_write_status)":
+        "추가 전용 파일에 쓰지 못함(aof_last_write_status)",
+    "it wants a replica for each write, and has none (min-replicas-to-write)":
+        "쓰기마다 복제본을 요구하지만 복제본이 없음(min-replicas-to-write)",
+    "the user of {} may not ask ACL DRYRUN: allow it +acl|dryrun ({})":
+        "{}의 사용자가 ACL DRYRUN을 쓸 수 없음: +acl|dryrun을 허용하세요({})",
+    "the cache could not be asked: {}": "캐시에 물어보지 못함: {}",
+    "a cache that takes writes": "쓰기를 받는 캐시",
+    "{} refused": "{} 거부됨",
+    "{} to be allowed what the application does": "{}에게 애플리케이션이 하는 일이 허용됨",
+    "an answer to a request of {}": "{}의 요청에 대한 응답",
+    "Access-Control-Allow-Credentials: true for {}, as the API sets cookies":
+        "{}에 Access-Control-Allow-Credentials: true(API가 쿠키를 설정함)",
+    "no shared cache to keep {}, which sets cookies": "쿠키를 설정하는 {}을(를) 공유 캐시가 보관하지 않음",
+    "{} not from a cache": "캐시에서 오지 않은 {}",
+    "a handshake for the origin of each frontend": "모든 프론트엔드 출처의 핸드셰이크",
+    "{}: {}, needed by {}": "{}: {}, {}에 필요함",
+    "every part that the bundle needs later": "번들이 나중에 필요로 하는 모든 부분",
+    "{} refuses {}": "{}이(가) {}을(를) 거부함",
+    "a policy that lets the page work": "페이지가 작동할 수 있는 정책",
+    "all others": "나머지 모두",
+    "a {} of {}": "{}: {}",
+    "users of {} in {} to be let in": "{1}의 {0} 사용자가 허용됨",
     "no PONG": "PONG 없음",
     "PONG with {}": "{}(으)로 PONG",
     "the role master": "역할 master",

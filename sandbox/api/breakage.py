@@ -53,6 +53,10 @@ def break_on_purpose(get_response: Handler) -> Handler:
         if has("balancer-adds-its-cookies"):  # as a load balancer with sticky sessions does: this is not a mistake
             for name in ("AWSALB", "AWSALBCORS", "AWSALBTG", "AWSALBTGCORS"):
                 response.set_cookie(name, "where-this-session-lives", max_age=60, path="/")
+        if has("session-is-public") and request.path == "/api/v1/session/":
+            response["Cache-Control"] = "public, max-age=600"
+        if has("cors-without-credentials"):
+            del response["Access-Control-Allow-Credentials"]
         if has("hsts-is-missing"):
             del response["Strict-Transport-Security"]
         return response

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from sandbox.faults import Sandbox, fault
 from sandbox.faults.common import relay_mode
+from sandbox.processes import PATIENCE_S
 from sandbox.site import required
 
 _FEW_CLIENTS = 100
@@ -128,3 +130,48 @@ def redis_unreachable(sandbox: Sandbox) -> Iterator[None]:
     """Connections to Redis fail, for the API too."""
     with relay_mode(sandbox, "refuse", "cache", "api-cache"):
         yield
+
+
+@fault("cache-wants-replicas", turns_red=["redis-writable-by-app", "http-cookie-flags"])
+def cache_wants_replicas(sandbox: Sandbox) -> Iterator[None]:
+    """Redis wants a replica before it takes a write, and has none; it answers PING."""
+    with _configured(sandbox, "min-replicas-to-write", lambda _: 1):
+        yield
+
+
+@fault("cache-snapshot-failed", turns_red=["redis-writable-by-app", "http-cookie-flags", "api-deep-health"])
+def cache_snapshot_failed(sandbox: Sandbox) -> Iterator[None]:
+    """Redis could not write its snapshot, and takes no writes until it can."""
+    in_the_way = sandbox.state_dir / "valkey" / "dump.rdb"
+    in_the_way.mkdir()
+    (in_the_way / "file").touch()  # a folder that is not empty can't be replaced by the snapshot
+    with sandbox.redis() as redis:
+        redis.config_set("save", "3600 1")
+        redis.bgsave()
+        _until_saved(redis, "err")
+    yield
+    (in_the_way / "file").unlink()
+    in_the_way.rmdir()
+    with sandbox.redis() as redis:
+        redis.bgsave()
+        _until_saved(redis, "ok")
+        redis.config_set("save", "")
+
+
+def _until_saved(redis: Any, status: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while redis.info("persistence")["rdb_last_bgsave_status"] != status:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the snapshot is not {status}")
+        time.sleep(0.05)
+
+
+@fault("cache-user-without-channels", turns_red=["redis-app-rights"])
+def cache_user_without_channels(sandbox: Sandbox) -> Iterator[None]:
+    """The application's user may use no channel: Redis 7 resets them for a new user."""
+    name = sandbox.site.credentials.redis.username
+    with sandbox.redis() as redis:
+        redis.execute_command("ACL SETUSER", name, "resetchannels")
+    yield
+    with sandbox.redis() as redis:
+        redis.execute_command("ACL SETUSER", name, "allchannels")

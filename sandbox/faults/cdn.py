@@ -248,3 +248,37 @@ def _old_page(sandbox: Sandbox) -> frontends.Asset:
     frontend = user_frontend(sandbox)
     before = sandbox.site.before(frontend.repository)
     return frontends.build(sandbox.environment, frontend, before)[_PAGE]
+
+
+@fault("cdn-chunk-missing", turns_red=["cdn-chunks-complete"])
+def cdn_chunk_missing(sandbox: Sandbox) -> Iterator[None]:
+    """The chunk of a route, which is loaded at the click, is not in the bucket."""
+    with _deleted(sandbox, next(key for key in _build(sandbox, sandbox.environment) if "LoginView" in key)):
+        yield
+
+
+@fault("cdn-configuration-missing", turns_red=["cdn-chunks-complete"])
+def cdn_configuration_missing(sandbox: Sandbox) -> Iterator[None]:
+    """The entry script asks for a configuration that is not in the bucket."""
+    build = _build(sandbox, sandbox.environment)
+    key = next(key for key in build if key.startswith("assets/index-") and key.endswith(".js"))
+    more = b'export const settings = await (await fetch("/config.json")).json();\n'
+    with _uploaded(sandbox, {key: build[key]._replace(body=build[key].body + more)}):
+        yield
+
+
+@fault("cdn-policy-refuses-the-api", turns_red=["cdn-csp-admits-own"])
+def cdn_policy_refuses_the_api(sandbox: Sandbox) -> Iterator[None]:
+    """The page's Content-Security-Policy lets it connect to its own host only."""
+    page = _build(sandbox, sandbox.environment)[_PAGE]
+    policy = b"<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'self'; connect-src 'self'\">"
+    with _uploaded(sandbox, {_PAGE: page._replace(body=page.body.replace(b"<title>", policy + b"<title>"))}):
+        yield
+
+
+@fault("cdn-one-country-only", turns_red=["cdn-lets-users-in"])
+def cdn_one_country_only(sandbox: Sandbox) -> Iterator[None]:
+    """The distribution serves one country, which is not that of its users."""
+    only = {"GeoRestriction": {"RestrictionType": "whitelist", "Quantity": 1, "Items": ["US"]}}
+    with changed_distribution(sandbox, lambda config: config.update(Restrictions=only)):
+        yield

@@ -170,3 +170,17 @@ def redirect_refuses(sandbox: Sandbox) -> Iterator[None]:
     """No server listens on port 80, so a host name typed without https:// does not load."""
     with relay_mode(sandbox, "refuse", "http"):
         yield
+
+
+@fault("cors-without-credentials", turns_red=["cors-answer-readable"])
+def cors_without_credentials(sandbox: Sandbox) -> Iterator[None]:
+    """The API does not allow credentials: browsers drop every answer to the frontends, which send cookies."""
+    with _broken(sandbox, "cors-without-credentials"):
+        yield
+
+
+@fault("session-answer-public", turns_red=["http-private-not-cached"])
+def session_answer_public(sandbox: Sandbox) -> Iterator[None]:
+    """The answer that sets the session's cookies may be kept by shared caches."""
+    with _broken(sandbox, "session-is-public"):
+        yield

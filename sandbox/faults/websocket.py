@@ -65,3 +65,11 @@ def websocket_any_origin(sandbox: Sandbox) -> Iterator[None]:
     sandbox.websocket.any_origin = True
     yield
     sandbox.websocket.any_origin = False
+
+
+@fault("websocket-forgets-the-admin", turns_red=["ws-own-origins"])
+def websocket_forgets_the_admin(sandbox: Sandbox) -> Iterator[None]:
+    """The WebSocket server refuses the admin frontend's origin."""
+    sandbox.websocket.forgotten = sandbox.environment.frontends["admin"].url
+    yield
+    sandbox.websocket.forgotten = None

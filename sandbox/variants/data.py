@@ -90,3 +90,15 @@ def replica_reads_its_slot(sandbox: Sandbox) -> Iterator[None]:
             "SELECT pg_terminate_backend(active_pid, 5000) FROM pg_replication_slots WHERE active_pid IS NOT NULL"
         )
         connection.execute("SELECT pg_drop_replication_slot('replica')")
+
+
+@variant("cache-user-with-few-rights")
+def cache_user_with_few_rights(sandbox: Sandbox) -> Iterator[None]:
+    """The application's user may use its own channels only, and no command that administrates or is dangerous."""
+    name = sandbox.site.credentials.redis.username
+    commands = ("nocommands", "+@read", "+@write", "+@pubsub", "+@connection", "-@dangerous")
+    with sandbox.redis() as redis:
+        redis.execute_command("ACL SETUSER", name, "resetchannels", "&gli:*", *commands)
+    yield
+    with sandbox.redis() as redis:
+        redis.execute_command("ACL SETUSER", name, "allchannels", "+@all", "-@admin")

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from gli.config.environments import Frontend
 from sandbox.aws.account import EDGE_REGION
+from sandbox.aws.seed_edge import invalidate
 from sandbox.site import required
 from sandbox.variants import Sandbox, variant
 from sandbox.variants.parts import api, both, service
@@ -210,4 +211,48 @@ def distribution_with_a_wildcard(sandbox: Sandbox) -> Iterator[None]:
         config["Aliases"]["Quantity"] = len(config["Aliases"]["Items"])
 
     with _distributions(sandbox, add):
+        yield
+
+
+@variant("strict-content-security-policy")
+def strict_content_security_policy(sandbox: Sandbox) -> Iterator[None]:
+    """The pages have a strict Content-Security-Policy, which names what they use, and a manifest with an icon."""
+    services = sandbox.environment.services
+    own = f"https://{services['api'].host} wss://{services['websocket'].host}:443"
+    policy = (
+        f"default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; img-src 'self'; connect-src {own}"
+    )
+    s3 = sandbox.aws("s3")
+    before = []
+    for frontend in sandbox.environment.frontends.values():
+        bucket = required(frontend.bucket)
+        page = s3.get_object(Bucket=bucket, Key="index.html")
+        body, how = page["Body"].read(), {"ContentType": page["ContentType"], "CacheControl": page["CacheControl"]}
+        before.append((bucket, body, how))
+        links = f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+        links += '<link rel="manifest" href="/app.webmanifest">'
+        s3.put_object(Bucket=bucket, Key="app.webmanifest", Body=b"{}", ContentType="application/manifest+json")
+        s3.put_object(
+            Bucket=bucket, Key="index.html", Body=body.replace(b"<title>", links.encode() + b"<title>"), **how
+        )
+        _invalidated(sandbox, frontend)
+    yield
+    for bucket, body, how in before:
+        s3.put_object(Bucket=bucket, Key="index.html", Body=body, **how)
+        s3.delete_object(Bucket=bucket, Key="app.webmanifest")
+    for frontend in sandbox.environment.frontends.values():
+        _invalidated(sandbox, frontend)
+
+
+def _invalidated(sandbox: Sandbox, frontend: Frontend) -> None:
+    cloudfront = sandbox.aws("cloudfront", EDGE_REGION)
+    items = cloudfront.list_distributions()["DistributionList"]["Items"]
+    invalidate(sandbox.account, next(d["Id"] for d in items if frontend.host in d["Aliases"].get("Items", [])))
+
+
+@variant("some-countries-kept-out")
+def some_countries_kept_out(sandbox: Sandbox) -> Iterator[None]:
+    """The distributions keep out viewers of countries in which GLI has no users."""
+    out = {"GeoRestriction": {"RestrictionType": "blacklist", "Quantity": 2, "Items": ["CU", "IR"]}}
+    with _distributions(sandbox, lambda _, config: config.update(Restrictions=out)):
         yield

@@ -68,6 +68,10 @@ class Distribution(Observation):
     errors: tuple[ErrorResponse, ...] = ()
     behaviors: tuple[Behavior, ...] = ()
     """The default behavior, `*`, then the behaviors for other paths."""
+    restricts: str = "none"
+    """The geographic restriction: `none`, `whitelist` or `blacklist`."""
+    countries: tuple[str, ...] = ()
+    """The countries that the restriction lists."""
     tls_policy: str | None = None
     """The policy that sets the oldest TLS version and the ciphers, for example `TLSv1.2_2021`."""
 
@@ -180,6 +184,10 @@ def _distribution(described: dict[str, Any]) -> Distribution:
             )
             for behavior in (config.get("DefaultCacheBehavior") or {}, *_items(config.get("CacheBehaviors")))
         ),
+        restricts=(restriction := (config.get("Restrictions") or {}).get("GeoRestriction") or {}).get(
+            "RestrictionType", "none"
+        ),
+        countries=tuple(sorted(restriction.get("Items") or [])),
         tls_policy=(config.get("ViewerCertificate") or {}).get("MinimumProtocolVersion"),
     )
 

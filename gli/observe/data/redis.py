@@ -38,6 +38,20 @@ class CacheState(Observation):
     clients: int = 0
     max_clients: int = 0
     """0: the server does not say."""
+    refuses: tuple[Said, ...] = ()
+    """Why it refuses every write, although it answers PING."""
+
+
+class CacheRights(Observation):
+    """What the ACL refuses the application's user on the keys and channels of the environment."""
+
+    user: str
+    denied: tuple[str, ...]
+    """`SET gli:session`, `PUBLISH gli:events`, in the order of the environment."""
+
+
+_ON_KEYS = {"GET": (), "SET": ("1",), "DEL": (), "EXPIRE": ("60",)}
+_ON_CHANNELS = {"PUBLISH": ("1",), "SUBSCRIBE": ()}
 
 
 @probe(deadline=8, after=[secrets])
@@ -52,14 +66,109 @@ async def cache_state(observer: Observer, cache: Cache) -> CacheState:
     return await _session(observer, cache.verify_secret, look=True)
 
 
+@probe(deadline=10, after=[secrets])
+async def cache_rights(observer: Observer, cache: Cache) -> CacheRights:
+    """What Redis would refuse the application's user: ACL DRYRUN tells, and runs nothing.
+
+    Raises `Unobserved` if the suite's user may not ask, or if the server is older than Redis 7.
+    """
+    from redis.exceptions import RedisError, ResponseError
+
+    await observer.see(secret, cache.secret)
+    known = (await observer.see(secret, cache.verify_secret)).public
+    if not known.get("host") or not known.get("port", "6379").isdigit():
+        raise unknown("dependency", phrase("the secret {} names no usable host and port", cache.verify_secret))
+    user = observer.vault.document(cache.secret).get("username") or "default"
+    asked = [(command, name, more) for name in cache.keys for command, more in _ON_KEYS.items()]
+    asked += [(command, name, more) for name in cache.channels for command, more in _ON_CHANNELS.items()]
+    denied = []
+    try:
+        connection = await _connection(observer, cache.verify_secret)
+        try:
+            await connection.connect()
+            for command, name, more in asked:
+                said = await _command(observer, connection, "ACL DRYRUN", user, command, name, *more)
+                if said not in (b"OK", "OK"):
+                    denied.append(f"{command} {name}")
+        finally:
+            await connection.disconnect(nowait=True)
+    except ResponseError as e:
+        raise unknown(
+            "access-denied",
+            phrase("the user of {} may not ask ACL DRYRUN: allow it +acl|dryrun ({})", cache.verify_secret, e),
+        ) from None
+    except (RedisError, OSError, TimeoutError) as e:
+        raise unknown("unreachable", phrase("the cache could not be asked: {}", _why(e))) from None
+    return CacheRights(user=user, denied=tuple(denied))
+
+
+async def _answers(observer: Observer, connection: Any) -> bool:
+    """Whether PING is answered. Redis answers MISCONF while it refuses writes, which `refuses` of the state tells."""
+    from redis.exceptions import ResponseError
+
+    try:
+        return await _command(observer, connection, "PING") in (b"PONG", "PONG")
+    except ResponseError as e:
+        if str(e).startswith("MISCONF"):
+            return True
+        raise
+
+
+def _refusals(info: Mapping[str, str]) -> tuple[Said, ...]:
+    """Why Redis refuses every write (MISCONF, NOREPLICAS), by INFO."""
+    failed = phrase("the last snapshot to disk failed (rdb_last_bgsave_status)")
+    reasons = {
+        failed: info.get("rdb_last_bgsave_status") == "err",
+        phrase("the append-only file can't be written (aof_last_write_status)"): info.get("aof_last_write_status")
+        == "err",
+        phrase("it wants a replica for each write, and has none (min-replicas-to-write)"): info.get(
+            "min_slaves_good_slaves"
+        )
+        == "0",
+    }
+    return tuple(reason for reason, there in reasons.items() if there)
+
+
 async def _session(observer: Observer, secret_id: str, *, look: bool) -> CacheState:
-    import redis.asyncio
     import redis.exceptions
     from redis.exceptions import RedisError
 
     known = (await observer.see(secret, secret_id)).public
     if not known.get("host") or not known.get("port", "6379").isdigit():
         return CacheState(secret=secret_id, error=phrase("the secret names no usable host and port"))
+    connection = await _connection(observer, secret_id)
+    try:
+        observer.count("redis")
+        with observer.phase("connect"):
+            await connection.connect()
+        pong = not look and await _answers(observer, connection)
+        info = _info(await _command(observer, connection, "INFO")) if look else {}
+    except (RedisError, OSError, TimeoutError) as e:
+        if isinstance(e, TimeoutError | redis.exceptions.TimeoutError):
+            observer.over(_TIMEOUT_S)
+        return CacheState(secret=secret_id, error=_why(e))
+    finally:
+        await connection.disconnect(nowait=True)
+    return CacheState(
+        secret=secret_id,
+        pong=pong,
+        encrypted=known.get("tls", "true") == "true",
+        refuses=_refusals(info),
+        role=info.get("role"),
+        clustered=info.get("cluster_enabled") == "1",
+        used_bytes=int(info.get("used_memory", 0)),
+        max_bytes=int(info.get("maxmemory", 0)),
+        policy=info.get("maxmemory_policy"),
+        clients=int(info.get("connected_clients", 0)),
+        max_clients=int(info.get("maxclients", 0)),
+    )
+
+
+async def _connection(observer: Observer, secret_id: str) -> Any:
+    """A connection, not yet open, with the user of a secret that names a host and a port."""
+    import redis.asyncio
+
+    known = (await observer.see(secret, secret_id)).public
     document = observer.vault.document(secret_id)
     host, port = known["host"], int(known.get("port", "6379"))
     encrypted = known.get("tls", "true") == "true"
@@ -79,37 +188,13 @@ async def _session(observer: Observer, secret_id: str, *, look: bool) -> CacheSt
     if encrypted:
         kind = _dialled(redis.asyncio.SSLConnection, await certified(observer, host))
         options |= {"ssl_ca_certs": observer.dial.roots_of("cache"), "ssl_check_hostname": True}
-    connection = kind(**options)
-    try:
-        observer.count("redis")
-        with observer.phase("connect"):
-            await connection.connect()
-        pong = not look and await _command(observer, connection, "PING") in (b"PONG", "PONG")
-        info = _info(await _command(observer, connection, "INFO")) if look else {}
-    except (RedisError, OSError, TimeoutError) as e:
-        if isinstance(e, TimeoutError | redis.exceptions.TimeoutError):
-            observer.over(_TIMEOUT_S)
-        return CacheState(secret=secret_id, error=_why(e))
-    finally:
-        await connection.disconnect(nowait=True)
-    return CacheState(
-        secret=secret_id,
-        pong=pong,
-        encrypted=encrypted,
-        role=info.get("role"),
-        clustered=info.get("cluster_enabled") == "1",
-        used_bytes=int(info.get("used_memory", 0)),
-        max_bytes=int(info.get("maxmemory", 0)),
-        policy=info.get("maxmemory_policy"),
-        clients=int(info.get("connected_clients", 0)),
-        max_clients=int(info.get("maxclients", 0)),
-    )
+    return kind(**options)
 
 
-async def _command(observer: Observer, connection: Any, command: str) -> Any:
+async def _command(observer: Observer, connection: Any, command: str, *arguments: str) -> Any:
     refuse_redis_writes(command)
     observer.count("redis")
-    await connection.send_command(command)
+    await connection.send_command(*command.split(), *arguments)
     return await connection.read_response()
 
 

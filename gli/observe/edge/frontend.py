@@ -27,6 +27,12 @@ _MIME = {
 }
 """The content types that browsers accept. For scripts: the JavaScript MIME types of MIME Sniffing, section 4.6."""
 _IMPORTED = re.compile(r"""(?:\bfrom|\bimport)\s*\(?\s*["'`]((?:\.{0,2}/)[^"'`\s]+?\.m?js)["'`]""")
+_IN_BUNDLE = re.compile(
+    r"""(?P<lazy>["'`]assets/[\w./-]+-[\w-]{6,}\.(?:m?js|css)["'`])"""  # Vite's list of a chunk's dependencies
+    r"""|\bfetch\(\s*["'`](?P<fetched>(?:\.{0,2}/)[^"'`?#$\s]+\.json)["'`]"""
+)
+_IN_STYLE = re.compile(r"""(?:\burl\(\s*|@import\s+)["']?([^"')\s;]+)""")
+_SCRIPT_NAME, _STYLE_NAME = re.compile(r"\.m?js$"), re.compile(r"\.css$")
 _MOST_CHARACTERS = 20_000_000
 _MOST_SCRIPTS, _AT_ONCE = 400, 8
 _URL = re.compile(r"""(?:https?|wss?)://[a-zA-Z0-9.-]+(?::\d+)?""")
@@ -40,6 +46,10 @@ class Index(Observation):
     """The revision of the `<meta name="build">` tag."""
     assets: tuple[tuple[str, str], ...]
     """(URL, kind) of each script and style of the same site, in the page's order."""
+    others: tuple[str, ...] = ()
+    """The URLs of what else the page's links name on the same site: preloads, manifest, icons."""
+    policies: tuple[str, ...] = ()
+    """The Content-Security-Policy of each `<meta>` tag."""
 
 
 class Asset(Observation):
@@ -56,8 +66,25 @@ class Asset(Observation):
     """The origins (`https://api…`, `wss://ws…`) in its text, sorted."""
     imports: tuple[str, ...] = ()
     """The URLs of the scripts that it imports, statically or dynamically."""
+    names: tuple[str, ...] = ()
+    """The URLs of what else it needs: chunks, their styles, runtime configuration, fonts."""
     cut: bool = False
     """The file is longer than the part that was read."""
+
+
+class Part(Observation):
+    """A part that no tag of the page names as a script or style: a lazy chunk, a font, a configuration."""
+
+    url: str
+    named_by: str
+    """The URL of the file that needs it."""
+    seen: Said
+    genuine: bool
+    """The answer was 200 and not a page: a single-page application's fallback answers 200 with text/html."""
+    read: bool = True
+    """False: the answer was an error of the server or of the network."""
+    origins: tuple[str, ...] = ()
+    cut: bool = False
 
 
 class _Reader(HTMLParser):
@@ -69,6 +96,8 @@ class _Reader(HTMLParser):
         self.ids: list[str] = []
         self.build: str | None = None
         self.assets: dict[str, str] = {}
+        self.others: dict[str, None] = {}
+        self.policies: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         a = {k: v or "" for k, v in attrs}
@@ -76,6 +105,8 @@ class _Reader(HTMLParser):
             self.ids.append(a["id"])
         if tag == "meta" and a.get("name") == "build":
             self.build = a.get("content")
+        if tag == "meta" and a.get("http-equiv", "").lower() == "content-security-policy":
+            self.policies.append(a.get("content", ""))
         rel = a.get("rel", "").lower().split()
         if tag == "script" and a.get("src"):
             self._asset(a["src"], SCRIPT)
@@ -86,11 +117,19 @@ class _Reader(HTMLParser):
                 self._asset(a["href"], SCRIPT)
             elif "preload" in rel and a.get("as") == "style":
                 self._asset(a["href"], STYLE)
+            elif {"preload", "manifest", "icon", "apple-touch-icon"} & set(rel):
+                url = urljoin(self.page_url, a["href"])
+                if _same_host(url, self.page_url):
+                    self.others[url] = None
 
     def _asset(self, reference: str, kind: str) -> None:
         url = urljoin(self.page_url, reference)
-        if urlsplit(url).netloc == urlsplit(self.page_url).netloc:
+        if _same_host(url, self.page_url):
             self.assets[url] = kind
+
+
+def _same_host(one: str, other: str) -> bool:
+    return urlsplit(one)[:2] == urlsplit(other)[:2]
 
 
 def read_index(page: HttpExchange) -> Index:
@@ -98,7 +137,13 @@ def read_index(page: HttpExchange) -> Index:
     reader = _Reader(page.url)
     if page.content_type == "text/html":
         reader.feed(page.body)
-    return Index(ids=tuple(reader.ids), build=reader.build, assets=tuple(reader.assets.items()))
+    return Index(
+        ids=tuple(reader.ids),
+        build=reader.build,
+        assets=tuple(reader.assets.items()),
+        others=tuple(reader.others),
+        policies=tuple(reader.policies),
+    )
 
 
 @probe()
@@ -122,9 +167,6 @@ async def assets(observer: Observer, frontend: Frontend) -> tuple[Asset, ...]:
         async with turns:
             answer = await fetch(observer, url, limit=_MOST_CHARACTERS)
         genuine = answer.status == 200 and answer.content_type in _MIME[kind] and answer.body != ""
-        imported = (
-            {urljoin(url, reference) for reference in _IMPORTED.findall(answer.body)} if kind == SCRIPT else set()
-        )
         return Asset(
             url=url,
             kind=kind,
@@ -132,11 +174,73 @@ async def assets(observer: Observer, frontend: Frontend) -> tuple[Asset, ...]:
             genuine=genuine,
             cache_control=answer.headers.get("cache-control", ""),
             origins=tuple(sorted(set(_URL.findall(answer.body)))) if genuine else (),
-            imports=tuple(sorted(imported)) if genuine else (),
+            imports=tuple(sorted(_imports(url, answer.body))) if genuine and kind == SCRIPT else (),
+            names=tuple(sorted(_names(url, answer.body, kind))) if genuine else (),
             cut=answer.cut,
         )
 
     return tuple(await asyncio.gather(*[get(url, kind) for url, kind in found.assets]))
+
+
+def _imports(url: str, body: str) -> set[str]:
+    """The scripts that a script imports."""
+    return {urljoin(url, reference) for reference in _IMPORTED.findall(body)}
+
+
+def _names(url: str, body: str, kind: str) -> set[str]:
+    """What else a script or a style needs, on any site."""
+    if kind == STYLE:
+        found = _IN_STYLE.findall(body)
+        return {urljoin(url, one) for one in found if not one.startswith(("data:", "#", "blob:"))}
+    names = set()
+    for match in _IN_BUNDLE.finditer(body):
+        lazy, fetched = match["lazy"], match["fetched"]
+        names.add(urljoin(url, "/" + lazy[1:-1] if lazy else fetched))
+    return names
+
+
+@probe(deadline=60)
+async def parts(observer: Observer, frontend: Frontend) -> tuple[Part, ...]:
+    """Everything that the page's scripts, styles and links need, and what these need in turn, each fetched once.
+
+    Raises `Unobserved` if the bundle has more parts than are read.
+    """
+    page = await observer.see(index, frontend)
+    known = await observer.see(assets, frontend)
+    seen = {asset.url for asset in known}
+    waiting = {url: page_url for url in page.others for page_url in [frontend.url]}
+    waiting |= {url: asset.url for asset in known for url in (*asset.imports, *asset.names)}
+    found: list[Part] = []
+    while waiting := {u: by for u, by in waiting.items() if _same_site(u, frontend) and u not in seen}:
+        if len(seen) > _MOST_SCRIPTS:
+            raise unknown("too-little-data", phrase("the bundle imports more than {} scripts", _MOST_SCRIPTS))
+        batch = sorted(waiting)[:_AT_ONCE]
+        answers = await asyncio.gather(*[fetch(observer, url, limit=_MOST_CHARACTERS) for url in batch])
+        seen |= set(batch)
+        for url, answer in zip(batch, answers, strict=True):
+            kind = _kind(url)
+            fits = answer.content_type in _MIME[kind] if kind else answer.content_type != "text/html"
+            genuine = answer.status == 200 and fits
+            found.append(
+                Part(
+                    url=url,
+                    named_by=waiting[url],
+                    seen=answer.seen,
+                    genuine=genuine,
+                    read=answer.status is not None and answer.status < 500,
+                    origins=tuple(sorted(set(_URL.findall(answer.body)))) if genuine and kind == SCRIPT else (),
+                    cut=answer.cut,
+                )
+            )
+            if genuine and kind:
+                more = _names(url, answer.body, kind) | (_imports(url, answer.body) if kind == SCRIPT else set())
+                waiting |= {one: url for one in more if one not in waiting}
+    return tuple(found)
+
+
+def _kind(url: str) -> str | None:
+    path = urlsplit(url).path
+    return SCRIPT if _SCRIPT_NAME.search(path) else STYLE if _STYLE_NAME.search(path) else None
 
 
 @probe(deadline=60)
@@ -145,32 +249,19 @@ async def bundle_origins(observer: Observer, frontend: Frontend) -> tuple[str, .
 
     Raises `Unobserved` if a part of the bundle could not be read: that part may name further origins.
     """
-    known = {asset.url: asset for asset in await observer.see(assets, frontend)}
-    origins = {origin for asset in known.values() for origin in asset.origins}
-    cut = [asset.url for asset in known.values() if asset.cut]
-    waiting = {url for asset in known.values() for url in asset.imports if _same_site(url, frontend)} - known.keys()
-    seen = set(known)
-    while waiting and not cut and len(seen) <= _MOST_SCRIPTS:
-        batch = sorted(waiting)[:_AT_ONCE]
-        answers = await asyncio.gather(*[fetch(observer, url, limit=_MOST_CHARACTERS) for url in batch])
-        seen |= set(batch)
-        for url, answer in zip(batch, answers, strict=True):
-            if answer.status is None or answer.status >= 500:
-                raise unknown(
-                    "unreachable", phrase("{} is imported by the bundle, and can't be read: {}", url, answer.seen)
-                )
-            if answer.status == 200 and answer.content_type in _MIME[SCRIPT]:
-                origins |= set(_URL.findall(answer.body))
-                waiting |= {urljoin(url, reference) for reference in _IMPORTED.findall(answer.body)}
-                cut += [url] if answer.cut else []
-        waiting = {url for url in waiting if _same_site(url, frontend)} - seen
+    known, more = await observer.see(assets, frontend), await observer.see(parts, frontend)
+    unread = next((part for part in more if not part.read), None)
+    if unread is not None:
+        raise unknown(
+            "unreachable", phrase("{} is imported by the bundle, and can't be read: {}", unread.url, unread.seen)
+        )
+    read: tuple[Asset | Part, ...] = (*known, *more)
+    cut = [one.url for one in read if one.cut]
     if cut:
         raise unknown(
             "too-little-data", phrase("{} answered more than the {} characters that are read", cut[0], _MOST_CHARACTERS)
         )
-    if waiting:
-        raise unknown("too-little-data", phrase("the bundle imports more than {} scripts", _MOST_SCRIPTS))
-    return tuple(sorted(origins))
+    return tuple(sorted({origin for one in read for origin in one.origins}))
 
 
 def _same_site(url: str, frontend: Frontend) -> bool:

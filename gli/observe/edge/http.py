@@ -112,6 +112,12 @@ class Burst(Observation):
     """(failure, how often), sorted. A failure is an answer of 500 or above, or no answer."""
 
 
+class CorsAnswers(Observation):
+    """Origin of a frontend to the API's answer to its request, without the body."""
+
+    answers: Mapping[str, HttpExchange]
+
+
 class Preflights(Observation):
     """Origin to the answer to its CORS preflight."""
 
@@ -377,3 +383,12 @@ async def preflights(observer: Observer, service: Service) -> Preflights:
     return Preflights(
         allowed=dict(zip(own, answers, strict=False)), foreign=dict(zip(foreign, answers[len(own) :], strict=True))
     )
+
+
+@probe(deadline=15)
+async def cors_answers(observer: Observer, service: Service) -> CorsAnswers:
+    """The answers to requests of every frontend's origin: browsers ask for the headers again after the preflight."""
+    own = [f.url.rstrip("/") for f in observer.environment.frontends.values()]
+    url = f"{service.url}{service.cors_path}"
+    answers = await asyncio.gather(*[fetch(observer, url, headers={"Origin": origin}) for origin in own])
+    return CorsAnswers(answers=dict(zip(own, (a.model_copy(update={"body": ""}) for a in answers), strict=True)))

@@ -240,3 +240,16 @@ async def _kept_open(observer: Observer, session: Any) -> dict[str, Any]:
             return {}
     code = session.close_code
     return {"upgraded": False, "close_code": code, "error": phrase("closed at once with code {}", code)}
+
+
+@probe(deadline=30, timed=True)
+async def frontend_websockets(observer: Observer, service: Service) -> tuple[WebSocketSession, ...]:
+    """A handshake with the origin of each frontend, in the order of environments.toml."""
+    origins = [f.url.rstrip("/") for f in observer.environment.frontends.values()]
+
+    async def opened(_: Any) -> dict[str, Any]:
+        return {}
+
+    return tuple(
+        await asyncio.gather(*[_session(observer, service, service.url, opened, origin=origin) for origin in origins])
+    )

@@ -95,7 +95,7 @@ AWS_READS: dict[str, frozenset[str]] = {
     "ssm": frozenset({"DescribeParameters"}),
     "sts": frozenset({"GetCallerIdentity"}),
 }
-REDIS_READS = frozenset({"INFO", "PING"})
+REDIS_READS = frozenset({"ACL DRYRUN", "INFO", "PING"})
 """In addition, redis-py sends AUTH when it connects."""
 AMQP_READS = frozenset(
     {

@@ -31,7 +31,7 @@ _MIGRATIONS = (
 )
 _SESSIONS = (
     "(SELECT coalesce(json_agg(json_build_object('pid', pid, 'user', usename, 'application', application_name, "
-    "'idle', state LIKE 'idle in transaction%', "
+    "'idle', coalesce(state LIKE 'idle in transaction%', false), "
     "'open_s', greatest(extract(epoch FROM clock_timestamp() - xact_start), 0), "
     "'waits_s', CASE WHEN wait_event_type = 'Lock' "
     "THEN greatest(extract(epoch FROM clock_timestamp() - query_start), 0) ELSE 0 END, "
