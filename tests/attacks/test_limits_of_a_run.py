@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import socketserver
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from conftest import ENVIRONMENT, Project, exhaustive
+from conftest import ENVIRONMENT, Project, clean_environment, exhaustive, latest
 from gli.common import clock
 
 
@@ -97,3 +103,111 @@ def test_a_machine_whose_clock_is_behind_is_no_go(project: Project, far_ahead: i
     assert ran.verdict["counts"]["passed"] == 2
     assert [r["kind"] for r in ran.verdict["held_by"]] == ["clock"]
     assert 5_183_000 < ran.verdict["clock_behind_s"] < 5_185_000
+
+
+# ---- whole runs against hostile servers, beside a healthy one
+
+Send = Callable[[bytes], None]
+
+
+def healthy(send: Send) -> None:
+    send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+
+def bomb(send: Send) -> None:
+    """10 GB of spaces in 10 MB of gzip."""
+    packer = zlib.compressobj(wbits=31)
+    part = packer.compress(b" " * 10_000_000) + packer.flush(zlib.Z_FULL_FLUSH)
+    again = zlib.compressobj(wbits=-15)
+    more = again.compress(b" " * 10_000_000) + again.flush(zlib.Z_FULL_FLUSH)
+    send(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nConnection: close\r\n\r\n" + part)
+    for _ in range(1_000):
+        send(more)
+
+
+def without_an_end(send: Send) -> None:
+    send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+    while True:
+        send(b"x" * 1_000_000)
+
+
+def drip(send: Send) -> None:
+    send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+    for _ in range(300):
+        send(b"x")
+        time.sleep(0.5)
+
+
+def headers_without_an_end(send: Send) -> None:
+    send(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        send(b"X-More: " + b"x" * 60_000 + b"\r\n")
+
+
+def no_http(send: Send) -> None:
+    while True:
+        send(bytes(range(256)) * 4_000)
+
+
+def interim_answers(send: Send) -> None:
+    while True:
+        send(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 1_000)
+
+
+def silence(send: Send) -> None:
+    time.sleep(150)
+
+
+def serving(answer: Callable[[Send], None]) -> socketserver.ThreadingTCPServer:
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65_536)
+            with suppress(OSError):
+                answer(self.request.sendall)
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads, server.block_on_close = True, False
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    return server
+
+
+MEASURED = (
+    "import resource, subprocess, sys\ncode = subprocess.call(sys.argv[1:])\n"
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\nsys.exit(code)\n"
+)
+ENDLESS = (without_an_end, drip, headers_without_an_end, no_http, interim_answers, silence)
+
+
+@pytest.mark.parametrize("hostile", [bomb, *(pytest.param(answer, marks=exhaustive) for answer in ENDLESS)])
+def test_a_hostile_server_harms_no_other_check(project: Project, hostile: Callable[[Send], None]) -> None:
+    """The run ends in time, takes less than 300 MB, and judges the healthy neighbour as if it were alone."""
+    project.write("conftest.py", CONFTEST)
+    project.checks(
+        "def test_first_check(seen_page, target): assert (seen_page.status, seen_page.body) == (200, 'ok')\n"
+        "def test_second_check(target): pass\n"
+    )
+    with serving(hostile) as one, serving(healthy) as other:
+        api, web = (f"127.0.0.1:{server.server_address[1]}" for server in (one, other))
+        text = ENVIRONMENT.replace("127.0.0.1:9", api)
+        project.write("environments.toml", f'{text}[own.services.web]\nurl = "http://{web}"\nrepository = "app"\n')
+        begun = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURED, sys.executable, "-m", "pytest", "--env=own"],
+            cwd=project.root,
+            env=clean_environment(),
+            capture_output=True,
+            text=True,
+            timeout=110,
+            check=False,
+        )
+        assert time.monotonic() - begun < 95
+        one.shutdown()
+        other.shutdown()
+    *_, last, kilobytes = done.stdout.splitlines()
+    assert (done.returncode, last) == (1, "VERDICT own: NO-GO"), done.stdout
+    assert int(kilobytes) < 300_000
+    verdict, _ = latest(project.root / "reports")
+    assert verdict is not None
+    outcomes = {(c["id"], c["target"]): c["outcome"] for c in verdict["checks"]}
+    assert outcomes.pop(("first-check", "api")) in ("failed", "unknown")
+    assert set(outcomes.values()) == {"passed"}
