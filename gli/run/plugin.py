@@ -84,7 +84,11 @@ def pytest_gli_supervise(config: pytest.Config) -> int | None:
         config.stash[CHILD] = forked
         return None
     config.stash[SUPERVISES] = True
-    return forked()
+    code = forked()
+    if sys.flags.inspect:  # Python would read further commands now, and end with another code
+        sys.stdout.flush()
+        os._exit(code)
+    return code
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -107,7 +111,7 @@ def pytest_cmdline_main(
         os._exit(_CANNOT_TELL)
     verdict = _closed(config)
     if error is None:
-        code = _told(config, run, verdict, code)
+        code = _told(config, run, verdict, code if code % 256 else int(code != 0))  # wait(2): eight bits
     if isinstance(error, pytest.UsageError) and child is not None:
         print(*(f"ERROR: {sentence}\n" for sentence in error.args), sep="", file=sys.stderr)  # as pytest says it
         error = None
@@ -271,7 +275,10 @@ def _configure(config: pytest.Config) -> None:
 
 
 def _refuse_other_settings(config: pytest.Config, catalogue: Catalogue) -> None:
-    """Refuses a settings file that the digest does not cover: settings decide which functions are checks."""
+    """Refuses settings that the digest does not cover: they decide which functions are checks, and what runs them."""
+    elsewhere = [spec for spec in getattr(config.option, "tx", None) or () if spec.rpartition("*")[2] != "popen"]
+    if elsewhere:
+        raise UsageError(f"--tx={elsewhere[0]} runs checks with another Python than this one; leave --tx out")
     used = config.inipath
     if used is not None and not catalogue.files.get(os.path.realpath(used)):
         raise UsageError(f"{used} holds the settings of this run, and no digest covers it; leave -c and --rootdir out")

@@ -214,6 +214,7 @@ option("no main", "cannot be disabled", "-p", "no:main")
 option(
     "another time zone and language", "first-check[api] failed: broken", TZ="Pacific/Kiritimati", LC_ALL="tr_TR.UTF-8"
 )
+option("another Python for the workers", "leave --tx out", "--dist=load", "--tx=popen//python=/usr/bin/python3")
 
 
 # ---- bytecode that differs from the source
@@ -347,6 +348,7 @@ ENDS = {
     "    time.sleep(5)",
     "SystemExit": "raise SystemExit(0)",
     "pytest.exit": "import pytest\n    pytest.exit('fine', returncode=0)",
+    "pytest.exit with a code of which a shell sees 0": "import pytest\n    pytest.exit('fine', returncode=256)",
 }
 
 
@@ -357,6 +359,13 @@ def test_a_check_that_ends_the_process_with_0(project: Project, how: str) -> Non
     assert ran.code != 0
     assert ran.last_line == "VERDICT own: NO-GO", ran.output
     assert ran.verdict is not None and ran.verdict["verdict"] == "NO-GO"
+
+
+def test_python_that_stays_interactive_does_not_end_with_0(project: Project) -> None:
+    """With PYTHONINSPECT, Python reads commands after its program, and ends with 0 where there are none."""
+    project.checks(FAILS)
+    ran = project.run_alone(env={"PYTHONINSPECT": "1"})
+    assert (ran.code, ran.last_line) == (1, "VERDICT own: NO-GO")
 
 
 STAYS = {
