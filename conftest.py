@@ -148,7 +148,7 @@ utilisation = fixture_for(cloudwatch.utilisation)
 # the release
 heads = fixture_for(git_refs.heads)
 release = fixture_for(git_refs.release)
-deployments = fixture_for(git_refs.deployments)
+deployments = fixture_for(git_history.deployments)
 history = fixture_for(git_history.history)
 difference = fixture_for(git_history.difference)
 code_migrations = fixture_for(git_history.code_migrations)
