@@ -11,10 +11,12 @@ import tempfile
 from pathlib import Path
 
 from gli.common.errors import UsageError
+from gli.git.command import environment
 
 KEY_VARIABLE = "GLI_SIGNING_KEY"
 VERDICT, SIGN_OFF = "gli-verdict", "gli-sign-off"
 """The namespaces of signatures: the signature of a verdict is not valid for a sign-off, and the other way round."""
+_ASKING = ("DISPLAY", "WAYLAND_DISPLAY", "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE")
 _TIMEOUT_S = 60.0  # somebody may have to type a passphrase
 
 
@@ -66,7 +68,6 @@ def signer(path: Path, namespace: str, allowed: Path) -> str | None:
 def _ssh_keygen(
     arguments: list[str], *, says: bytes = b"", ask: bool = False
 ) -> subprocess.CompletedProcess[str] | None:
-    never = {} if ask else {"SSH_ASKPASS_REQUIRE": "force", "SSH_ASKPASS": "false", "DISPLAY": ""}
     try:
         done = subprocess.run(
             ["ssh-keygen", *arguments],
@@ -74,7 +75,7 @@ def _ssh_keygen(
             capture_output=True,
             timeout=_TIMEOUT_S,
             check=False,
-            env=os.environ | never,
+            env=_variables(ask=ask),
         )
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return None
@@ -83,9 +84,20 @@ def _ssh_keygen(
     )
 
 
+def _variables(*, ask: bool) -> dict[str, str]:
+    """The variables that ssh-keygen gets: an allow-list, without the tokens of this process."""
+    own = environment()
+    if not ask:
+        return own | {"SSH_ASKPASS_REQUIRE": "force", "SSH_ASKPASS": "false", "DISPLAY": ""}
+    del own["SSH_ASKPASS_REQUIRE"]
+    return own | {name: os.environ[name] for name in _ASKING if name in os.environ}
+
+
 def _git_config(key: str) -> str | None:
     try:
-        done = subprocess.run(["git", "config", "--get", key], capture_output=True, text=True, timeout=5, check=False)
+        done = subprocess.run(
+            ["git", "config", "--get", key], capture_output=True, text=True, timeout=5, check=False, env=environment()
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None

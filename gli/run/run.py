@@ -5,7 +5,6 @@ A run writes a NO-GO to disk first, and replaces it at its end. So a run that is
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -23,6 +22,7 @@ from gli.config.environments import Environment
 from gli.config.targets import GROUPS
 from gli.config.waivers import Waiver
 from gli.gate import sign_offs, signing
+from gli.git.command import GitFailed, git
 from gli.judge.checklist import item_lines
 from gli.judge.coverage import coverage
 from gli.judge.outcome import Outcome, Result
@@ -389,12 +389,9 @@ def _requests(records: Iterable[Record]) -> dict[str, int]:
 def _revision(root: Path) -> str | None:
     """The commit of this project; None outside a git checkout."""
     try:
-        answer = subprocess.run(
-            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
-        )
-    except (OSError, subprocess.SubprocessError):
+        return git("rev-parse", "HEAD", cwd=root, silence_s=5).strip() or None
+    except (GitFailed, OSError, UsageError):
         return None
-    return answer.stdout.strip() or None
 
 
 def fact_names(probes: Iterable[Any], target: str) -> tuple[str, ...]:

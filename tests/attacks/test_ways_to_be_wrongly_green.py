@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Project, Ran
+from gli.gate import signing
 from gli.git import command
 from gli.judge import verdict as verdicts
 
@@ -447,3 +448,16 @@ def test_git_shows_no_replacement_of_a_commit(tmp_path: Path) -> None:
     commits = [git("commit-tree", "-m", subject, empty) for subject in ("the first", "another")]
     git("replace", *commits)
     assert git("log", "-1", "--format=%s", commits[0]) == "the first"
+
+
+def test_ssh_keygen_gets_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "ssh-keygen"
+    program.write_text(f'#!/bin/sh\nenv > "{tmp_path}/seen"\nexit 1\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("GITHUB_TOKEN", "a-token-of-ci")
+    for name in ("verdict.json.sig", "allowed"):
+        (tmp_path / name).touch()
+    assert signing.signer(tmp_path / "verdict.json", signing.VERDICT, tmp_path / "allowed") is None
+    assert "PATH=" in (tmp_path / "seen").read_text()
+    assert "a-token-of-ci" not in (tmp_path / "seen").read_text()
