@@ -8,6 +8,7 @@ and `environment`, the environment that --env names.
 from gli.observe.aws import (
     acm,
     autoscaling,
+    balancer_routes,
     cloudfront,
     cloudwatch,
     cloudwatch_alarms,
@@ -30,6 +31,7 @@ from gli.observe.aws import (
     subnets,
     task_definitions,
 )
+from gli.observe.aws import vpc as vpcs
 from gli.observe.data import amqp, postgres, postgres_application, redis, secrets, sqlite, vantage
 from gli.observe.edge import dns, frontend, http, tls, websocket
 from gli.observe.release import git_history, git_refs, github_runs, running_revisions
@@ -100,9 +102,11 @@ clusters = fixture_for(ecs_services.clusters)
 ecs_service = fixture_for(ecs_services.ecs_service)
 task_definition = fixture_for(task_definitions.task_definition)
 dangling_references = fixture_for(task_definitions.dangling_references)
+missing_fields = fixture_for(task_definitions.missing_fields)
 edges = fixture_for(parity.edges)
 running_image = fixture_for(ecr.running_image)
 registry_image = fixture_for(ecr.registry_image)
+pulled_image = fixture_for(ecr.pulled_image)
 registry_repositories = fixture_for(ecr.registry_repositories)
 image_scan = fixture_for(ecr.image_scan)
 service_tasks = fixture_for(ecs_tasks.service_tasks)
@@ -117,8 +121,12 @@ scalable_targets = fixture_for(autoscaling.scalable_targets)
 scaling_policies = fixture_for(autoscaling.scaling_policies)
 network_subnets = fixture_for(subnets.network_subnets)
 task_ingress = fixture_for(subnets.task_ingress)
+vpc = fixture_for(vpcs.vpc)
+places = fixture_for(vpcs.places)
 balancer = fixture_for(load_balancer.balancer)
 routes = fixture_for(load_balancer.routes)
+reached_rules = fixture_for(balancer_routes.reached_rules)
+route_shares = fixture_for(balancer_routes.route_shares)
 target_health = fixture_for(load_balancer.target_health)
 balancer_attributes = fixture_for(load_balancer.balancer_attributes)
 health_checks = fixture_for(load_balancer.health_checks)

@@ -36,16 +36,22 @@ def test_db_instance_available(database_instance: DatabaseInstance) -> None:
 
 
 def test_db_protection(database_instance: DatabaseInstance, environment: Environment) -> None:
-    """The database is encrypted, can't be deleted by mistake, has no public address, and in production a standby."""
+    """The database is encrypted, can't be deleted by mistake, and in production it has a standby."""
     wanted = {
         phrase("deletion protection"): database_instance.protected,
         phrase("encrypted storage"): database_instance.encrypted,
-        phrase("no public address"): not database_instance.public,
         phrase("a standby in another zone"): database_instance.multi_az or not environment.production,
     }
     missing = [what for what, there in wanted.items() if not there]
     assert not missing, saw(
         phrase("it without {}", listed(missing)), expected=phrase("{} to be protected", database_instance.id)
+    )
+
+
+def test_db_not_public(database_instance: DatabaseInstance) -> None:
+    """The database has no public address: nobody outside the network can try a password."""
+    assert not database_instance.public, saw(
+        phrase("a public address"), expected=phrase("{} in the network alone", database_instance.id)
     )
 
 

@@ -13,6 +13,8 @@ from gli.observe.aws.ecs_tasks import SecretUse, ServiceDeployment, ServiceTasks
 from gli.observe.engine.observation import unknown
 
 _TROUBLE = re.compile(r"\b(unable|failed|unhealthy|rolling back|throttled|unavailable)\b", re.IGNORECASE)
+_LOOP = 2
+"""So many dead tasks since a deploy are no accident."""
 _NOT_UNDONE = (None, "PENDING", "IN_PROGRESS", "SUCCESSFUL")
 _UNDONE = (
     *("STOPPED", "STOP_REQUESTED", "ROLLBACK_REQUESTED", "ROLLBACK_IN_PROGRESS", "ROLLBACK_SUCCESSFUL"),
@@ -59,6 +61,14 @@ def test_ecs_stopped_task_reasons(dead_tasks: Sequence[Task], target: Service) -
     """No task died since the newest deploy began; exit code 137 is memory, CannotPull an image or the network."""
     assert target.ecs is not None
     assert not dead_tasks, saw(listed(dead_tasks), expected=phrase("no task of {} to die", target.ecs.service))
+
+
+def test_ecs_crash_loop(dead_tasks: Sequence[Task], ecs_service: EcsService) -> None:
+    """Not several tasks have died since the newest deploy began, by themselves or by failed health checks."""
+    assert len(dead_tasks) < _LOOP, saw(
+        phrase("{} dead tasks, the newest {}", len(dead_tasks), dead_tasks[0] if dead_tasks else ""),
+        expected=phrase("at most {} dead task of {}", _LOOP - 1, ecs_service.name),
+    )
 
 
 def test_ecs_placement_events(ecs_service: EcsService) -> None:

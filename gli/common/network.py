@@ -91,6 +91,8 @@ class Endpoint(Fact):
     """Whether the service's ordinary name leads to the endpoint."""
     subnets: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    refuses: tuple[str, ...] = ()
+    """What a starting task asks of the service and the endpoint's policy does not allow."""
 
 
 class Interface(Fact):

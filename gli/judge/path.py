@@ -9,15 +9,20 @@ way back is followed too. Source of truth: the VPC user guide, "Security groups"
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from ipaddress import ip_network
+from dataclasses import dataclass, replace
+from ipaddress import ip_address, ip_network
+from typing import Literal
 
 from gli.common.network import Interface, NatGateway, Network, Ports, Route, Rule, Subnet, contains
+from gli.common.sentences import phrase
 
 LINUX_PORTS: Ports = (32768, 60999)
 """The ports that a Linux task calls from (net.ipv4.ip_local_port_range); answers come back to them."""
 ANY_PORTS: Ports = (1024, 65535)
 """The ports that a NAT gateway or a client on the internet calls from."""
+
+
+Kind = Literal["egress", "ingress", "acl", "route", "nat", "endpoint"]
 
 
 @dataclass(frozen=True)
@@ -29,9 +34,11 @@ class Refusal:
     why: str
     certain: bool = True
     """False where the way leads out of the VPC's own facts: a transit gateway, a peering, an unread prefix list."""
+    kind: Kind = "route"
+    """The part that refuses: what leaves a group, what enters one, an ACL, a route, a NAT gateway, an endpoint."""
 
     def __str__(self) -> str:
-        return f"{self.hop}: {self.why}"
+        return phrase("{}: {}", self.hop, self.why)
 
 
 def between(network: Network, source: Interface, target: Interface, port: int) -> Refusal | None:
@@ -65,10 +72,12 @@ def from_internet(network: Network, target: Interface, address: str, port: int) 
     through."""
     there = network.subnets[target.subnet]
     if not target.public:
-        return Refusal(target.name, "has no public address")
+        return Refusal(target.name, phrase("has no public address"))
     route = _route(network, there, address)
     if route is None or not route.target.startswith("igw-") or not route.alive:
-        return Refusal(f"route table of {there.id}", f"{address} is not routed to an internet gateway")
+        return Refusal(
+            phrase("route table of {}", there.id), phrase("{} is not routed to an internet gateway", address)
+        )
     return (
         _acl(network, there, address, (port, port), egress=False)
         or _enters(network, target, address, (), port)
@@ -83,14 +92,26 @@ def to_service(network: Network, source: Interface, service: str, address: str) 
     is a route of its prefix list.
     """
     taken_over = [e for e in network.endpoints.values() if e.service == service and not e.gateway and e.private_dns]
-    if not taken_over:
+    gates = {r.target for r in network.subnets[source.subnet].routes if r.alive}
+    routed = [e for e in network.endpoints.values() if e.service == service and e.gateway and e.id in gates]
+    if not taken_over and not routed:
         return to_internet(network, source, address, 443)
-    endpoint = taken_over[0]
+    endpoint = (taken_over or routed)[0]
+    name = phrase("endpoint {} ({})", endpoint.id, service)
     if endpoint.state != "available":
-        return Refusal(f"endpoint {endpoint.id} ({service})", f"its state is {endpoint.state}")
+        return Refusal(name, phrase("its state is {}", endpoint.state), kind="endpoint")
+    if endpoint.refuses:
+        return Refusal(name, phrase("its policy does not allow {}", ", ".join(endpoint.refuses)), kind="endpoint")
+    if not taken_over:
+        here = network.subnets[source.subnet]
+        return (
+            _leaves(network, source, address, (), 443)
+            or _acl(network, here, address, (443, 443), egress=True)
+            or _acl(network, here, address, LINUX_PORTS, egress=False)
+        )
     nodes = [
         Interface(
-            name=f"endpoint {endpoint.id} ({service})",
+            name=name,
             subnet=s,
             address=_any_address(network.subnets[s]),
             groups=endpoint.groups,
@@ -99,33 +120,37 @@ def to_service(network: Network, source: Interface, service: str, address: str) 
         if s in network.subnets
     ]
     if not nodes:
-        return Refusal(f"endpoint {endpoint.id} ({service})", "stands in no subnet of this network")
+        return Refusal(name, phrase("stands in no subnet of this network"), kind="endpoint")
     refusals = [between(network, source, node, 443) for node in nodes]  # the name leads to any of them
-    return next((refusal for refusal in refusals if refusal), None)
+    refusal = next((refusal for refusal in refusals if refusal), None)
+    return replace(refusal, kind="endpoint") if refusal and refusal.kind == "ingress" else refusal
 
 
 def _gateway(
     network: Network, here: Subnet, source: Interface, route: Route | None, address: str, port: int
 ) -> Refusal | None:
-    table = f"route table of {here.id}"
+    table = phrase("route table of {}", here.id)
     if route is None:
-        return Refusal(table, f"no route leads to {address}")
+        return Refusal(table, phrase("no route leads to {}", address))
     if not route.alive:
-        return Refusal(table, f"the route to {address} leads to {route.target}, which is gone")
+        kind: Kind = "nat" if route.target.startswith("nat-") else "route"
+        return Refusal(table, phrase("the route to {} leads to {}, which is gone", address, route.target), kind=kind)
     if route.target.startswith("igw-"):
-        return None if source.public else Refusal(route.target, f"{source.name} has no public address")
+        return None if source.public else Refusal(route.target, phrase("{} has no public address", source.name))
     if route.target.startswith("vpce-"):
         return _gateway_endpoint(network, route.target)
     if route.target.startswith("nat-"):
         return _nat(network, source, network.nat_gateways.get(route.target), route.target, address, port)
-    return Refusal(route.target, "leads out of this network, so the way can't be followed", certain=False)
+    return Refusal(route.target, phrase("leads out of this network, so the way can't be followed"), certain=False)
 
 
 def _gateway_endpoint(network: Network, id_: str) -> Refusal | None:
     endpoint = network.endpoints.get(id_)
     if endpoint is None:
-        return Refusal(id_, "is an endpoint that could not be read", certain=False)
-    return None if endpoint.state == "available" else Refusal(f"endpoint {id_}", f"its state is {endpoint.state}")
+        return Refusal(id_, phrase("is an endpoint that could not be read"), certain=False, kind="endpoint")
+    if endpoint.state == "available":
+        return None
+    return Refusal(phrase("endpoint {}", id_), phrase("its state is {}", endpoint.state), kind="endpoint")
 
 
 def _nat(
@@ -133,15 +158,16 @@ def _nat(
 ) -> Refusal | None:
     """Through a NAT gateway: into its subnet, out to the internet from there, and both ways back."""
     if gateway is None:
-        return Refusal(id_, "is a NAT gateway that could not be read", certain=False)
+        return Refusal(id_, phrase("is a NAT gateway that could not be read"), certain=False, kind="nat")
+    name = phrase("NAT gateway {}", id_)
     if gateway.state != "available":
-        return Refusal(f"NAT gateway {id_}", f"its state is {gateway.state}")
+        return Refusal(name, phrase("its state is {}", gateway.state), kind="nat")
     if gateway.subnet not in network.subnets:
-        return Refusal(f"NAT gateway {id_}", f"stands in {gateway.subnet}, which could not be read", certain=False)
+        return Refusal(name, phrase("stands in {}, which could not be read", gateway.subnet), certain=False, kind="nat")
     there, crossing = network.subnets[gateway.subnet], gateway.subnet != source.subnet
     route = _route(network, there, address)
     if route is None or not route.alive or not route.target.startswith("igw-"):
-        return Refusal(f"route table of {there.id}", f"NAT gateway {id_} has no way to the internet")
+        return Refusal(phrase("route table of {}", there.id), phrase("{} has no way to the internet", name), kind="nat")
     return (
         (_acl(network, there, source.address, (port, port), egress=False) if crossing else None)
         or _acl(network, there, address, (port, port), egress=True)
@@ -152,12 +178,25 @@ def _nat(
 
 def _leaves(network: Network, source: Interface, address: str, groups: Sequence[str], port: int) -> Refusal | None:
     rules = [rule for id_ in source.groups if id_ in network.groups for rule in network.groups[id_].egress]
-    return _groups(network, source, rules, address, groups, port, "lets nothing out to")
+    refusal = _groups(network, source, rules, address, groups, port, phrase("lets nothing out to"))
+    # Which of its many public addresses a service answers from is not known: a rule for some of them may be enough.
+    if refusal and ip_address(address).is_global and any(_public(r) and _covers(r, port) for r in rules):
+        refusal = replace(refusal, certain=False)
+    return replace(refusal, kind="egress") if refusal else None
 
 
 def _enters(network: Network, target: Interface, address: str, groups: Sequence[str], port: int) -> Refusal | None:
     rules = [rule for id_ in target.groups if id_ in network.groups for rule in network.groups[id_].ingress]
-    return _groups(network, target, rules, address, groups, port, "lets nothing in from")
+    refusal = _groups(network, target, rules, address, groups, port, phrase("lets nothing in from"))
+    return replace(refusal, kind="ingress") if refusal else None
+
+
+def _covers(rule: Rule, port: int) -> bool:
+    return rule.ports[0] <= port <= rule.ports[1]
+
+
+def _public(rule: Rule) -> bool:
+    return "/" in rule.peer and not ip_network(rule.peer, strict=False).is_private
 
 
 def _groups(
@@ -171,16 +210,20 @@ def _groups(
 ) -> Refusal | None:
     unread = False
     for rule in rules:
-        if not rule.ports[0] <= port <= rule.ports[1]:
+        if not _covers(rule, port):
             continue
         if rule.peer in groups or any(contains(block, address) for block in _blocks(network, rule.peer)):
             return None
         unread = unread or (rule.peer.startswith("pl-") and rule.peer not in network.prefix_lists)
     named = [f"{i} ({network.groups[i].name})" if i in network.groups else i for i in guarded.groups]
-    hop = f"security group {', '.join(named)}" if named else f"{guarded.name} (without a security group)"
+    hop = (
+        phrase("security group {}", ", ".join(named))
+        if named
+        else phrase("{} (without a security group)", guarded.name)
+    )
     if unread or any(i not in network.groups for i in guarded.groups):
-        return Refusal(hop, "has rules that could not be read", certain=False)
-    return Refusal(hop, f"{refuses} {address} port {port}")
+        return Refusal(hop, phrase("has rules that could not be read"), certain=False)
+    return Refusal(hop, phrase("{} {} port {}", refuses, address, port))
 
 
 def _blocks(network: Network, peer: str) -> tuple[str, ...]:
@@ -191,22 +234,22 @@ def _blocks(network: Network, peer: str) -> tuple[str, ...]:
 
 def _acl(network: Network, subnet: Subnet, address: str, ports: Ports, *, egress: bool) -> Refusal | None:
     """Every port of the range has to get through: answers come back to any of them."""
+    name = phrase("network ACL {} of {}", subnet.acl, subnet.id)
     if subnet.acl not in network.acls:
-        return Refusal(f"network ACL {subnet.acl} of {subnet.id}", "could not be read", certain=False)
-    way = "out to" if egress else "in from"
+        return Refusal(name, phrase("could not be read"), False, "acl")
+    way = phrase("out to") if egress else phrase("in from")
     left = [ports]
     for entry in sorted(network.acls[subnet.acl], key=lambda e: e.number):
         if entry.egress != egress or not contains(entry.block, address):
             continue
         met = [common for part in left if (common := _common(part, entry.ports))]
         if met and not entry.allow:
-            hop = f"network ACL {subnet.acl} of {subnet.id}, entry {entry.number}"
-            return Refusal(hop, f"denies {way} {address} port {_shown(met[0])}")
+            hop = phrase("{}, entry {}", name, entry.number)
+            return Refusal(hop, phrase("denies {} {} port {}", way, address, _shown(met[0])), kind="acl")
         left = [rest for part in left for rest in _without(part, entry.ports)]
     if left:
-        return Refusal(
-            f"network ACL {subnet.acl} of {subnet.id}", f"allows nothing {way} {address} port {_shown(left[0])}"
-        )
+        why = phrase("allows nothing {} {} port {}", way, address, _shown(left[0]))
+        return Refusal(name, why, kind="acl")
     return None
 
 

@@ -199,6 +199,7 @@ def _cache_nodes_are_described() -> None:
                 "Engine": group.engine,
                 "EngineVersion": group.engine_version,
                 "SecurityGroups": [{"SecurityGroupId": i, "Status": "active"} for i in group.security_group_ids],
+                "CacheSubnetGroupName": group.cache_subnet_group_name,
             }
             for group in self.replication_groups.values()
             for member in group.member_clusters

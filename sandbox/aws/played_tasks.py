@@ -15,6 +15,7 @@ from moto.ec2.models import ec2_backends
 from moto.ecr.models import ecr_backends
 from moto.ecs.models import ecs_backends
 from moto.ecs.responses import EC2ContainerServiceResponse as Responses
+from moto.elbv2.models import elbv2_backends
 
 
 def apply() -> None:
@@ -69,6 +70,14 @@ def _task(service: Any, number: int) -> dict[str, Any]:
         "startedAt": utcnow(),
         "availabilityZone": zones[number % len(zones)],
         "healthStatus": "HEALTHY" if checked else "UNKNOWN",
+        "attachments": [
+            {
+                "id": identifier,
+                "type": "ElasticNetworkInterface",
+                "status": "ATTACHED",
+                "details": [{"name": "privateIPv4Address", "value": _address(service, number)}],
+            }
+        ],
         "containers": [
             {
                 "name": c["name"],
@@ -86,6 +95,20 @@ def _zones(service: Any) -> list[str]:
     subnets = (service.network_configuration or {}).get("awsvpcConfiguration", {}).get("subnets", [])
     known = ec2_backends[service._account_id][service.region_name].describe_subnets(subnet_ids=subnets or None)
     return sorted({subnet.availability_zone for subnet in known})
+
+
+def _address(service: Any, number: int) -> str:
+    """The address under which the target group knows the task; one of its own for a task that is not registered.
+
+    A new task gets the address of the one that it replaces: nothing here registers targets in a deploy.
+    """
+    before = [t for t in getattr(service, "played_tasks", []) if t["desiredStatus"] == "RUNNING"]
+    if number < len(before):
+        return str(before[number]["attachments"][0]["details"][0]["value"])
+    groups = elbv2_backends[service._account_id][service.region_name].target_groups
+    wanted = [lb.get("targetGroupArn") for lb in service.load_balancers or []]
+    known = [id for arn in wanted if arn in groups for id in groups[arn].targets]
+    return str(known[number].split(":")[0]) if number < len(known) else f"10.99.0.{number % 250 + 4}"
 
 
 def _digest(service: Any, image: str) -> str | None:

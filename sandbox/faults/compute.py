@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from sandbox.aws import images
 from sandbox.faults import Sandbox, fault
 from sandbox.faults.common import api_ecs, api_ecs_service, api_service, aws_region, refusing
 from sandbox.site import required
@@ -243,7 +245,7 @@ def taskdef_unknown_secret(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@fault("taskdef-logs-of-production", turns_red=["ecs-taskdef-contract"])
+@fault("taskdef-logs-of-production", turns_red=["ecs-env-not-crossed", "ecs-taskdef-contract"])
 def taskdef_logs_of_production(sandbox: Sandbox) -> Iterator[None]:
     """The API writes to production's log group."""
     group = {"awslogs-group": required(sandbox.site.other.logs).groups[0]}
@@ -405,4 +407,140 @@ def tasks_saturated(sandbox: Sandbox) -> Iterator[None]:
 def tasks_full(sandbox: Sandbox) -> Iterator[None]:
     """The memory of the API's tasks is nearly full."""
     with _taken(sandbox, "MemoryUtilization", 93.0):
+        yield
+
+
+@contextmanager
+def _first_rule(sandbox: Sandbox, conditions: list[dict[str, Any]], *actions: dict[str, Any]) -> Iterator[None]:
+    """Add a rule for the API's host before all other rules."""
+    elbv2 = sandbox.aws("elbv2")
+    host = {"Field": "host-header", "HostHeaderConfig": {"Values": [api_service(sandbox).host]}}
+    made = elbv2.create_rule(
+        ListenerArn=_listener(sandbox, "HTTPS")["ListenerArn"],
+        Priority=1,
+        Conditions=[host, *conditions],
+        Actions=list(actions),
+    )["Rules"][0]["RuleArn"]
+    try:
+        yield
+    finally:
+        elbv2.delete_rule(RuleArn=made)
+
+
+@fault("maintenance-rule-left", turns_red=["alb-rules-reach-service"])
+def maintenance_rule_left(sandbox: Sandbox) -> Iterator[None]:
+    """A rule of the last maintenance still answers every write to the API with 503; reads go through."""
+    writes = {"Field": "http-request-method", "HttpRequestMethodConfig": {"Values": ["POST", "PUT", "PATCH", "DELETE"]}}
+    page = {"StatusCode": "503", "ContentType": "text/plain", "MessageBody": "maintenance"}
+    with _first_rule(sandbox, [writes], {"Type": "fixed-response", "FixedResponseConfig": page}):
+        yield
+
+
+@fault("path-redirected", turns_red=["alb-rules-reach-service"])
+def path_redirected(sandbox: Sandbox) -> Iterator[None]:
+    """A rule redirects one path of the API's contract to another host."""
+    path = {"Field": "path-pattern", "PathPatternConfig": {"Values": ["/api/v1/status*"]}}
+    away = {"Protocol": "HTTPS", "Host": "status.example.com", "StatusCode": "HTTP_301"}
+    with _first_rule(sandbox, [path], {"Type": "redirect", "RedirectConfig": away}):
+        yield
+
+
+@fault("stranger-among-targets", turns_red=["alb-targets-are-ours"])
+def stranger_among_targets(sandbox: Sandbox) -> Iterator[None]:
+    """An address that ECS gave to somebody else is still registered in the WebSocket server's target group."""
+    elbv2 = sandbox.aws("elbv2")
+    group = next(arn for name, arn in _target_groups(sandbox).items() if name != api_service(sandbox).name)
+    strangers = [{"Id": "10.0.10.199", "Port": 8080}]
+    elbv2.register_targets(TargetGroupArn=group, Targets=strangers)
+    yield
+    elbv2.deregister_targets(TargetGroupArn=group, Targets=strangers)
+
+
+@fault("weight-without-targets", turns_red=["alb-weights-serve"])
+def weight_without_targets(sandbox: Sandbox) -> Iterator[None]:
+    """The API's rule gives a tenth of the requests to a second target group of the service, which has no targets."""
+    api, elbv2 = api_service(sandbox), sandbox.aws("elbv2")
+    own = _target_groups(sandbox)[api.name]
+    like = elbv2.describe_target_groups(TargetGroupArns=[own])["TargetGroups"][0]
+    kept = ("Protocol", "Port", "VpcId", "TargetType", "HealthCheckPath", "HealthCheckIntervalSeconds", "Matcher")
+    same = {key: like[key] for key in kept}
+    made = elbv2.create_target_group(Name="stg-gli-api-canary", HealthyThresholdCount=2, **same)["TargetGroups"][0]
+    empty = made["TargetGroupArn"]
+    rules = elbv2.describe_rules(ListenerArn=_listener(sandbox, "HTTPS")["ListenerArn"])["Rules"]
+    rule = next(r for r in rules if any(api.host in c["HostHeaderConfig"]["Values"] for c in r["Conditions"]))
+    shares = [{"TargetGroupArn": own, "Weight": 90}, {"TargetGroupArn": empty, "Weight": 10}]
+    elbv2.modify_rule(RuleArn=rule["RuleArn"], Actions=[{"Type": "forward", "ForwardConfig": {"TargetGroups": shares}}])
+    registered = api_ecs_service(sandbox)["loadBalancers"]
+    both = [*registered, {**registered[0], "targetGroupArn": empty}]
+    with _overlaid_service(sandbox, "ecs-service", changes={"load_balancers": both}):
+        yield
+    elbv2.modify_rule(RuleArn=rule["RuleArn"], Actions=rule["Actions"])
+    elbv2.delete_target_group(TargetGroupArn=empty)
+
+
+@fault("tasks-fail-health-checks", turns_red=["ecs-stopped-task-reasons", "ecs-crash-loop"])
+def tasks_fail_health_checks(sandbox: Sandbox) -> Iterator[None]:
+    """The load balancer finds the API's tasks unhealthy, and ECS replaces them, again and again."""
+    group = _target_groups(sandbox)[api_service(sandbox).name]
+    end = {
+        "stopCode": "ServiceSchedulerInitiated",
+        "stoppedReason": f"Task failed ELB health checks in (target-group {group})",
+        "container": {"exitCode": 0},
+    }
+    with _overlaid_service(sandbox, "ecs-task-stopped", ends=[end, {**end, "container": {"exitCode": 0}}]):
+        yield
+
+
+@fault("taskdef-secret-of-production", turns_red=["ecs-env-not-crossed"])
+def taskdef_secret_of_production(sandbox: Sandbox) -> Iterator[None]:
+    """The API of staging gets production's database login, and its execution role may read any secret."""
+    arn = sandbox.aws("secretsmanager").describe_secret(SecretId=required(sandbox.site.other.database).secret)["ARN"]
+    iam, role = sandbox.aws("iam"), _definition(sandbox)["executionRoleArn"].rpartition("/")[2]
+    every = {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [every]})
+    iam.put_role_policy(RoleName=role, PolicyName="every-secret", PolicyDocument=document)
+
+    def swap(container: dict[str, Any]) -> None:
+        next(s for s in container["secrets"] if s["name"] == "DATABASE")["valueFrom"] = arn
+
+    with _redefined(sandbox, swap):
+        yield
+    iam.delete_role_policy(RoleName=role, PolicyName="every-secret")
+
+
+@fault("taskdef-calls-production", turns_red=["ecs-env-not-crossed"])
+def taskdef_calls_production(sandbox: Sandbox) -> Iterator[None]:
+    """A plain variable of staging's API names production's API."""
+    url = f"https://{sandbox.site.other.services['api'].host}/api/v1/hook/"
+    with _redefined(sandbox, lambda container: container["environment"][0].update(value=url)):
+        yield
+
+
+@fault("secret-key-missing", turns_red=["ecs-next-task-can-start"])
+def secret_key_missing(sandbox: Sandbox) -> Iterator[None]:
+    """The API's task definition asks for a JSON key that the secret does not have; running tasks do not notice."""
+
+    def ask(container: dict[str, Any]) -> None:
+        reference = next(s for s in container["secrets"] if s["name"] == "API")
+        reference["valueFrom"] += ":signing_key::"
+
+    with _redefined(sandbox, ask):
+        yield
+
+
+@fault("deploy-without-room", turns_red=["ecs-deploy-has-room"])
+def deploy_without_room(sandbox: Sandbox) -> Iterator[None]:
+    """A deploy of the API may neither start a third task nor stop one of the two: it waits for ever."""
+    breaker = {"enable": True, "rollback": True}
+    full = {"deploymentCircuitBreaker": breaker, "minimumHealthyPercent": 100, "maximumPercent": 100}
+    with _updated(sandbox, deploymentConfiguration=full):
+        yield
+
+
+@fault("platform-image-expired", turns_red=["ecs-image-platform"])
+def platform_image_expired(sandbox: Sandbox) -> Iterator[None]:
+    """A lifecycle policy deleted the image for the tasks' CPU; the index that names it is still there."""
+    with images.as_an_index(sandbox, api_service(sandbox)) as platforms:
+        mine = [{"imageDigest": p["digest"]} for p in platforms if p["platform"]["architecture"] == "amd64"]
+        sandbox.aws("ecr").batch_delete_image(repositoryName=required(api_service(sandbox).image), imageIds=mine)
         yield

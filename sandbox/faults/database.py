@@ -148,7 +148,7 @@ def database_without_standby(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@fault("database-public", turns_red=["db-protection"])
+@fault("database-public", turns_red=["db-not-public"])
 def database_public(sandbox: Sandbox) -> Iterator[None]:
     """The database has a public address."""
     with _modified(sandbox, PubliclyAccessible=True):

@@ -348,3 +348,157 @@ def tasks_without_a_way_out(sandbox: Sandbox) -> Iterator[None]:
     ec2.delete_route(**route)
     yield
     ec2.create_route(**route, NatGatewayId=default["NatGatewayId"])
+
+
+def _task_subnets(sandbox: Sandbox) -> list[str]:
+    found: list[str] = api_ecs_service(sandbox)["networkConfiguration"]["awsvpcConfiguration"]["subnets"]
+    return found
+
+
+def _public_subnets(sandbox: Sandbox) -> list[str]:
+    name = required(sandbox.environment.load_balancer).name
+    zones = sandbox.aws("elbv2").describe_load_balancers(Names=[name])["LoadBalancers"][0]["AvailabilityZones"]
+    return [z["SubnetId"] for z in zones]
+
+
+def _vpc(sandbox: Sandbox) -> str:
+    subnets = sandbox.aws("ec2").describe_subnets(SubnetIds=_task_subnets(sandbox))["Subnets"]
+    return str(subnets[0]["VpcId"])
+
+
+@contextmanager
+def _guarded_by(sandbox: Sandbox, subnets: Sequence[str], *entries: dict[str, Any]) -> Iterator[None]:
+    """Put the subnets behind a new network ACL with these entries; it denies all else."""
+    ec2 = sandbox.aws("ec2")
+    new = ec2.create_network_acl(VpcId=_vpc(sandbox))["NetworkAcl"]["NetworkAclId"]
+    for number, entry in enumerate(entries, start=100):
+        ec2.create_network_acl_entry(NetworkAclId=new, RuleNumber=number, RuleAction="allow", CidrBlock=_WORLD, **entry)
+
+    def moved(to: str | None) -> dict[str, str]:
+        """Associate each subnet with an ACL, or with its earlier one; returns the earlier ones."""
+        before = {}
+        for acl in ec2.describe_network_acls(Filters=[{"Name": "vpc-id", "Values": [_vpc(sandbox)]}])["NetworkAcls"]:
+            for a in acl["Associations"]:
+                if a["SubnetId"] in subnets:
+                    before[a["SubnetId"]] = acl["NetworkAclId"]
+                    target = to or was[a["SubnetId"]]
+                    ec2.replace_network_acl_association(AssociationId=a["NetworkAclAssociationId"], NetworkAclId=target)
+        return before
+
+    was = moved(new)
+    try:
+        yield
+    finally:
+        moved(None)
+        ec2.delete_network_acl(NetworkAclId=new)
+
+
+_OUT = {"Egress": True, "Protocol": "-1"}
+_IN_LOW = {"Egress": False, "Protocol": "6", "PortRange": {"From": 1, "To": 10000}}
+
+
+@fault("acl-keeps-answers-out", turns_red=["net-acl-open"])
+def acl_keeps_answers_out(sandbox: Sandbox) -> Iterator[None]:
+    """A new network ACL of the tasks' subnets lets everything out, and lets no answer in: it has no high ports."""
+    with _guarded_by(sandbox, _task_subnets(sandbox), _OUT, _IN_LOW):
+        yield
+
+
+@fault("acl-of-the-balancer-closed", turns_red=["net-alb-reachable"])
+def acl_of_the_balancer_closed(sandbox: Sandbox) -> Iterator[None]:
+    """The network ACL of the load balancer's subnets takes 80 alone; a NAT gateway there still works for the tasks."""
+    inside = {"Egress": False, "Protocol": "6", "PortRange": {"From": 1024, "To": 65535}}
+    plain = {"Egress": False, "Protocol": "6", "PortRange": {"From": 80, "To": 80}}
+    to_tasks: dict[str, Any] = {"Egress": False, "Protocol": "6", "PortRange": {"From": 443, "To": 443}}
+    ec2 = sandbox.aws("ec2")
+    block = ec2.describe_vpcs(VpcIds=[_vpc(sandbox)])["Vpcs"][0]["CidrBlock"]
+    with _guarded_by(sandbox, _public_subnets(sandbox), _OUT, inside, plain):
+        acl = ec2.describe_network_acls(
+            Filters=[{"Name": "association.subnet-id", "Values": _public_subnets(sandbox)}]
+        )["NetworkAcls"][0]["NetworkAclId"]
+        ec2.create_network_acl_entry(NetworkAclId=acl, RuleNumber=200, RuleAction="allow", CidrBlock=block, **to_tasks)
+        yield
+
+
+@contextmanager
+def _without_egress(sandbox: Sandbox, group: str) -> Iterator[None]:
+    ec2 = sandbox.aws("ec2")
+    before = ec2.describe_security_groups(GroupIds=[group])["SecurityGroups"][0]["IpPermissionsEgress"]
+    ec2.revoke_security_group_egress(GroupId=group, IpPermissions=before)
+    try:
+        yield
+    finally:
+        ec2.authorize_security_group_egress(GroupId=group, IpPermissions=before)
+
+
+@fault("tasks-may-not-leave", turns_red=["sg-task-egress"])
+def tasks_may_not_leave(sandbox: Sandbox) -> Iterator[None]:
+    """The egress rule of the API's tasks is gone: a new task reaches neither the registry nor the database."""
+    with _without_egress(sandbox, _tasks_group(sandbox)):
+        yield
+
+
+@fault("balancer-may-not-leave", turns_red=["sg-alb-egress"])
+def balancer_may_not_leave(sandbox: Sandbox) -> Iterator[None]:
+    """The egress rule of the load balancer's group is gone."""
+    with _without_egress(sandbox, _id(sandbox, _balancer(sandbox))):
+        yield
+
+
+@contextmanager
+def _routed(sandbox: Sandbox, target: dict[str, str]) -> Iterator[None]:
+    """Lead the default route of the tasks' subnets somewhere else."""
+    ec2, wanted = sandbox.aws("ec2"), [{"Name": "association.subnet-id", "Values": _task_subnets(sandbox)}]
+    table = ec2.describe_route_tables(Filters=wanted)["RouteTables"][0]
+    default = next(r for r in table["Routes"] if r["DestinationCidrBlock"] == _WORLD)
+    route = {"RouteTableId": table["RouteTableId"], "DestinationCidrBlock": _WORLD}
+    ec2.replace_route(**route, **target)
+    try:
+        yield
+    finally:
+        ec2.replace_route(**route, NatGatewayId=default["NatGatewayId"])
+
+
+@fault("nat-in-a-private-subnet", turns_red=["net-nat-alive"])
+def nat_in_a_private_subnet(sandbox: Sandbox) -> Iterator[None]:
+    """The tasks' default route leads to a new NAT gateway, which stands in their own subnet and finds no way out."""
+    ec2 = sandbox.aws("ec2")
+    address = ec2.allocate_address(Domain="vpc")["AllocationId"]
+    made = ec2.create_nat_gateway(SubnetId=_task_subnets(sandbox)[0], AllocationId=address)
+    nat = made["NatGateway"]["NatGatewayId"]
+    with _routed(sandbox, {"NatGatewayId": nat}):
+        yield
+    ec2.delete_nat_gateway(NatGatewayId=nat)
+    ec2.release_address(AllocationId=address)
+
+
+@fault("tasks-in-public-subnets-without-address", turns_red=["net-task-egress"])
+def tasks_in_public_subnets_without_address(sandbox: Sandbox) -> Iterator[None]:
+    """The API's tasks stand in public subnets and get no public address: the internet gateway drops their packets."""
+    ecs, where = sandbox.aws("ecs"), api_ecs(sandbox)
+    before = api_ecs_service(sandbox)["networkConfiguration"]
+
+    def move(network: dict[str, Any]) -> None:
+        ecs.update_service(cluster=where.cluster, service=where.service, networkConfiguration=network)
+
+    move({"awsvpcConfiguration": {**before["awsvpcConfiguration"], "subnets": _public_subnets(sandbox)}})
+    yield
+    move(before)
+
+
+@fault("endpoint-closed-to-the-tasks", turns_red=["net-endpoints-usable"])
+def endpoint_closed_to_the_tasks(sandbox: Sandbox) -> Iterator[None]:
+    """An endpoint with private DNS took the name of Secrets Manager over, and its group does not take the tasks."""
+    ec2, name = sandbox.aws("ec2"), f"com.amazonaws.{required(sandbox.environment.aws).region}.secretsmanager"
+    group = ec2.create_security_group(GroupName="endpoints", Description="endpoints", VpcId=_vpc(sandbox))["GroupId"]
+    endpoint = ec2.create_vpc_endpoint(
+        VpcId=_vpc(sandbox),
+        ServiceName=name,
+        VpcEndpointType="Interface",
+        SubnetIds=_task_subnets(sandbox),
+        SecurityGroupIds=[group],
+        PrivateDnsEnabled=True,
+    )["VpcEndpoint"]["VpcEndpointId"]
+    yield
+    ec2.delete_vpc_endpoints(VpcEndpointIds=[endpoint])
+    ec2.delete_security_group(GroupId=group)

@@ -113,6 +113,16 @@ def _shown(sandbox: Sandbox, arn: str, shown: dict[str, Any]) -> Iterator[None]:
         sandbox.aws_overlay("service-revision", **undo)
 
 
+@variant("deploys-within-capacity")
+def deploys_within_capacity(sandbox: Sandbox) -> Iterator[None]:
+    """A deploy of the API first stops one of the two tasks, and never runs more than two."""
+    ecs, place, before = sandbox.aws("ecs"), where(sandbox), service(sandbox)["deploymentConfiguration"]
+    small = {**before, "minimumHealthyPercent": 50, "maximumPercent": 100}
+    ecs.update_service(cluster=place.cluster, service=place.service, deploymentConfiguration=small)
+    yield
+    ecs.update_service(cluster=place.cluster, service=place.service, deploymentConfiguration=before)
+
+
 @variant("native-blue-green")
 def native_blue_green(sandbox: Sandbox) -> Iterator[None]:
     """ECS deploys the API blue/green: the rule has weights for two target groups, and the second one serves."""

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
 
-from gli.config.environments import Service
+from sandbox.aws import images
 from sandbox.site import required
 from sandbox.variants import Sandbox, variant
 from sandbox.variants.parts import overlaid, region
-
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-_INDEX = "application/vnd.oci.image.index.v1+json"
 
 
 def _images(sandbox: Sandbox) -> list[str]:
@@ -61,57 +56,5 @@ def image_index_with_provenance(sandbox: Sandbox) -> Iterator[None]:
     """BuildKit pushed image indexes: an image for each CPU architecture, and a provenance attestation."""
     with ExitStack() as pushed:
         for service in sandbox.environment.services.values():
-            pushed.enter_context(_as_an_index(sandbox, service))
+            pushed.enter_context(images.as_an_index(sandbox, service))
         yield
-
-
-@contextmanager
-def _as_an_index(sandbox: Sandbox, service: Service) -> Iterator[None]:
-    """Push the image of the branch's head as an index, and restart the tasks, which then run the index's digest."""
-    ecr, repository = sandbox.aws("ecr"), required(service.image)
-    tag = sandbox.site.revision(sandbox.environment, service.repository)
-    wanted = {"repositoryName": repository, "imageIds": [{"imageTag": tag}]}
-    before = ecr.batch_get_image(**wanted)["images"][0]["imageManifest"]
-    ecr.batch_delete_image(**wanted)
-    platforms = [
-        _entry(ecr, repository, before, "amd64"),
-        _entry(ecr, repository, before, "arm64"),
-        _entry(ecr, repository, before, "unknown"),
-    ]
-    index = {"schemaVersion": 2, "mediaType": _INDEX, "manifests": platforms}
-    ecr.put_image(
-        repositoryName=repository, imageManifest=json.dumps(index), imageManifestMediaType=_INDEX, imageTag=tag
-    )
-    _start_again(sandbox, service)
-    try:
-        yield
-    finally:
-        ecr.batch_delete_image(**wanted)
-        digests = [{"imageDigest": p["digest"]} for p in platforms]
-        ecr.batch_delete_image(repositoryName=repository, imageIds=digests)
-        ecr.put_image(repositoryName=repository, imageManifest=before, imageTag=tag)
-        _start_again(sandbox, service)
-
-
-def _entry(ecr: Any, repository: str, like: str, architecture: str) -> dict[str, Any]:
-    """Push an untagged image for one architecture; returns its entry in an index. `unknown`: an attestation."""
-    manifest = json.loads(like)
-    manifest["annotations"] = {"architecture": architecture}
-    pushed = ecr.put_image(
-        repositoryName=repository, imageManifest=json.dumps(manifest), imageManifestMediaType=_MANIFEST
-    )["image"]["imageId"]["imageDigest"]
-    system = "unknown" if architecture == "unknown" else "linux"
-    kind = {"vnd.docker.reference.type": "attestation-manifest"} if architecture == "unknown" else {}
-    return {
-        "mediaType": _MANIFEST,
-        "digest": pushed,
-        "size": len(json.dumps(manifest)),
-        "platform": {"architecture": architecture, "os": system},
-        **({"annotations": kind} if kind else {}),
-    }
-
-
-def _start_again(sandbox: Sandbox, service: Service) -> None:
-    ecs, where = sandbox.aws("ecs"), required(service.ecs)
-    now = ecs.describe_services(cluster=where.cluster, services=[where.service])["services"][0]["taskDefinition"]
-    ecs.update_service(cluster=where.cluster, service=where.service, taskDefinition=now)

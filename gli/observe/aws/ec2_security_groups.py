@@ -70,6 +70,8 @@ class SecurityGroup(Observation):
     id: str
     name: str
     openings: tuple[Opening, ...]
+    ways_out: tuple[Opening, ...] = ()
+    """Where its members may connect to: the rules for what leaves, with the target in place of the source."""
 
     def reaching(self, port: int) -> tuple[Opening, ...]:
         """The openings that allow TCP to `port`."""
@@ -107,7 +109,12 @@ async def security_groups(observer: Observer) -> SecurityGroups:
     found = answer["SecurityGroups"]
     names = {g["GroupId"]: g["GroupName"] for g in found}
     groups = [
-        SecurityGroup(id=g["GroupId"], name=g["GroupName"], openings=_openings(g["IpPermissions"], names))
+        SecurityGroup(
+            id=g["GroupId"],
+            name=g["GroupName"],
+            openings=_openings(g["IpPermissions"], names),
+            ways_out=_openings(g.get("IpPermissionsEgress") or [], names),
+        )
         for g in found
     ]
     return SecurityGroups(vpc=vpc, groups=tuple(sorted(groups, key=lambda g: g.name)))

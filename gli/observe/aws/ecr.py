@@ -64,6 +64,17 @@ class RegistryImage(Observation):
         return (self.digest, *(p.digest for p in self.platforms)) if self.digest else ()
 
 
+class PulledImage(Observation):
+    """The image that a new task would pull, by the task definition; `found` is false if the registry lacks it."""
+
+    image: str
+    found: bool = True
+    platforms: tuple[PlatformImage, ...] = ()
+    """The images of an index; empty for a single image, whose platform the registry does not tell."""
+    expired: tuple[str, ...] = ()
+    """The digests that the index names and the registry no longer has."""
+
+
 class RegistryRepository(Observation):
     """The settings of an image repository."""
 
@@ -141,6 +152,41 @@ async def _registry(observer: Observer, service: Service) -> dict[str, Any]:
     except Unobserved:  # the checks of the service report the reason
         return {}
     return {"registryId": named.registry[0], "region": named.registry[1]} if named.registry else {}
+
+
+@probe(deadline=15)
+async def pulled_image(observer: Observer, service: Service) -> PulledImage | None:
+    """The image that a new task would pull; None if it comes from another registry than the account's ECR.
+
+    One call, and one more for an index: a lifecycle policy may delete the images of an index that is still there.
+    """
+    definition = await observer.see(task_definition, service)
+    image = definition.container(service.ecs.container if service.ecs else "").image
+    registry, _, path = image.partition("/")
+    name, _, digest = path.partition("@")
+    repository, _, tag = name.partition(":")
+    if ".dkr.ecr." not in registry or repository != service.image:
+        return None
+    where = await _registry(observer, service)
+    found = await _images(
+        observer, where, repository, [{"imageDigest": digest} if digest else {"imageTag": tag or "latest"}]
+    )
+    if not found:
+        return PulledImage(image=image, found=False)
+    platforms = _platforms(found[0])
+    wanted = [{"imageDigest": p.digest} for p in platforms]
+    there = await _images(observer, where, repository, wanted) if platforms else []
+    expired = {p.digest for p in platforms} - {i["imageId"].get("imageDigest") for i in there}
+    return PulledImage(image=image, platforms=platforms, expired=tuple(sorted(expired)))
+
+
+async def _images(
+    observer: Observer, where: dict[str, Any], repository: str, wanted: list[dict[str, str]]
+) -> list[dict[str, Any]]:
+    answer = await observer.aws.call(
+        observer, "ecr", "batch_get_image", **where, repositoryName=repository, imageIds=wanted
+    )
+    return list(answer.get("images") or [])
 
 
 @probe()

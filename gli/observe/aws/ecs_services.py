@@ -79,6 +79,11 @@ class EcsService(Observation):
     rolls_back: bool = False
     """Whether the circuit breaker rolls back a failed deployment."""
     minimum_healthy_percent: int = 100
+    maximum_percent: int = 200
+    strategy: str = "ROLLING"
+    """How ECS's own controller deploys: ROLLING, BLUE_GREEN, LINEAR or CANARY."""
+    public_address: bool = False
+    """Whether its tasks get a public address."""
     events: tuple[Event, ...] = ()
     """The events since the newest deploy began, of the last hour at most; newest first."""
 
@@ -224,6 +229,9 @@ def _service(
         circuit_breaker=bool(breaker.get("enable")),
         rolls_back=bool(breaker.get("rollback")),
         minimum_healthy_percent=int(configuration.get("minimumHealthyPercent", 100)),
+        maximum_percent=int(configuration.get("maximumPercent", 200)),
+        strategy=configuration.get("strategy") or "ROLLING",
+        public_address=vpc.get("assignPublicIp") == "ENABLED",
         events=_events(service),
     )
 

@@ -7,6 +7,7 @@ ListServiceDeployments.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -23,7 +24,9 @@ from gli.observe.engine.probe import Observer, probe
 
 _PER_CALL = 100  # the most that DescribeTasks accepts
 _CODEDEPLOY_GOES_ON = frozenset({"Created", "Queued", "InProgress", "Baking", "Ready"})
-_DIED = frozenset({"TaskFailedToStart", "EssentialContainerExited"})  # for other codes, a user or ECS stopped the task
+_DIED = frozenset({"TaskFailedToStart", "EssentialContainerExited"})
+_SICK = re.compile(r"failed .*health check", re.IGNORECASE)
+"""ECS replaces a task that fails health checks with the code ServiceSchedulerInitiated, as it does in a deploy."""
 
 
 class Ended(Observation):
@@ -47,6 +50,8 @@ class Task(Observation):
     """HEALTHY or UNHEALTHY by its containers' health checks; UNKNOWN if they have none, or no result yet."""
     digests: Mapping[str, str | None] = {}
     """Container name to the digest of its image."""
+    addresses: tuple[str, ...] = ()
+    """The private addresses of its network interface."""
     stopped: datetime | None = None
     stop_code: str | None = None
     stopped_reason: str | None = None
@@ -60,7 +65,7 @@ class Task(Observation):
     @property
     def died(self) -> bool:
         """Whether the task stopped because of a failure, and not because a deploy or scaling replaced it."""
-        return self.stop_code in _DIED
+        return self.stop_code in _DIED or _SICK.search(self.stopped_reason or "") is not None
 
     def __str__(self) -> str:
         exits = [phrase("{} exited with {}", c.name, c.exit_code) for c in self.ended if c.exit_code is not None]
@@ -202,6 +207,13 @@ async def secret_use(observer: Observer, secret_id: str) -> SecretUse:
     )
 
 
+def _addresses(described: Mapping[str, Any]) -> tuple[str, ...]:
+    details = [d for a in described.get("attachments") or [] for d in a.get("details") or []]
+    found = {d["value"] for d in details if d.get("name") == "privateIPv4Address"}
+    interfaces = [i for c in described.get("containers") or [] for i in c.get("networkInterfaces") or []]
+    return tuple(sorted(found | {i["privateIpv4Address"] for i in interfaces if i.get("privateIpv4Address")}))
+
+
 def _task(described: Mapping[str, Any]) -> Task:
     containers = described.get("containers") or []
     return Task(
@@ -211,6 +223,7 @@ def _task(described: Mapping[str, Any]) -> Task:
         zone=described.get("availabilityZone"),
         health=described.get("healthStatus"),
         digests={c["name"]: c.get("imageDigest") for c in containers},
+        addresses=_addresses(described),
         stopped=described.get("stoppedAt"),
         stop_code=described.get("stopCode"),
         stopped_reason=described.get("stoppedReason"),

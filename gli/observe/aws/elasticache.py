@@ -41,6 +41,8 @@ class ReplicationGroup(Observation):
     """Name and version, for example `valkey 8.1`, if AWS gives them for the cache itself."""
     security_groups: tuple[str, ...] = ()
     """The security groups of a serverless cache. For other caches, the nodes have them."""
+    subnets: tuple[str, ...] = ()
+    """The subnets of a serverless cache."""
     token: bool = False
     """Everybody logs in with one password (an AUTH token); there are no users."""
     members: tuple[str, ...] = ()
@@ -63,6 +65,7 @@ class CacheNode(Observation):
     engine: str | None
     """Name and version, for example `redis 7.1`."""
     security_groups: tuple[str, ...]
+    subnet_group: str | None = None
 
 
 @probe()
@@ -130,6 +133,7 @@ async def _serverless(observer: Observer, name: str) -> ReplicationGroup | None:
         port=endpoint.get("Port"),
         engine=f"{cache['Engine']} {cache.get('FullEngineVersion') or cache.get('MajorEngineVersion')}",
         security_groups=tuple(sorted(cache.get("SecurityGroupIds") or [])),
+        subnets=tuple(sorted(cache.get("SubnetIds") or [])),
         encrypted_in_transit=True,
         encrypted_at_rest=True,
         authenticated=bool(cache.get("UserGroupId")),
@@ -188,6 +192,7 @@ async def cache_nodes(observer: Observer) -> tuple[CacheNode, ...]:
             replication_group=n.get("ReplicationGroupId"),
             engine=f"{n['Engine']} {n['EngineVersion']}" if n.get("EngineVersion") else None,
             security_groups=tuple(sorted(g["SecurityGroupId"] for g in n.get("SecurityGroups") or [])),
+            subnet_group=n.get("CacheSubnetGroupName"),
         )
         for answer in answers
         for n in answer["CacheClusters"]
@@ -204,3 +209,19 @@ async def cache_groups(observer: Observer, cache: Cache) -> tuple[str, ...]:
     if not nodes:
         raise unknown("not-found", phrase("ElastiCache has no node of {}", cache.replication_group))
     return tuple(sorted({group for node in nodes for group in node.security_groups}))
+
+
+@probe()
+async def cache_subnets(observer: Observer, cache: Cache) -> tuple[str, ...]:
+    """The subnets that the cache's nodes stand in. Empty if ElastiCache names no subnet group for them."""
+    described = await observer.see(replication_group, cache)
+    if described.serverless:
+        return described.subnets
+    named = {n.subnet_group for n in await observer.see(cache_nodes) if described.id in (n.replication_group, n.id)}
+    found: set[str] = set()
+    for name in sorted(filter(None, named)):
+        answer = await observer.aws.call(
+            observer, "elasticache", "describe_cache_subnet_groups", CacheSubnetGroupName=name
+        )
+        found |= {s["SubnetIdentifier"] for g in answer["CacheSubnetGroups"] for s in g.get("Subnets") or []}
+    return tuple(sorted(found))

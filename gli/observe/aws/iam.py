@@ -330,6 +330,11 @@ def _allow(statements: Iterable[Statement], action: str, resource: str, *, other
     return otherwise or any(s.allows for s in about)
 
 
+def policy_allows(document: Any, action: str, resource: str) -> bool:
+    """Whether a resource's own policy, such as an endpoint's, allows an action to somebody."""
+    return _allow([_statement(s) for s in _statements(document)], action, resource)
+
+
 def _trusted(document: Any) -> tuple[str, ...]:
     allowed = [s for s in _statements(document) if s.get("Effect") == "Allow"]
     principals = [s.get("Principal") for s in allowed]

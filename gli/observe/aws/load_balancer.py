@@ -40,12 +40,14 @@ class Rule(Observation):
     """The ARNs of the target groups that it forwards to, without those of weight 0."""
     does: str = "forward"
     """The type of its last action: `forward`, `redirect`, `fixed-response`."""
+    authenticates: bool = False
+    """The balancer itself sends a visitor to a login page first (OIDC or Cognito)."""
 
-    def takes(self, host: str, path: str) -> bool:
-        """Whether the rule matches an ordinary user's GET for this host and path."""
+    def takes(self, host: str, path: str, method: str = "GET") -> bool:
+        """Whether the rule matches an ordinary user's request for this host and path."""
         return (
             not self.special
-            and (self.methods is None or "GET" in self.methods)
+            and (self.methods is None or method in self.methods)
             and (self.hosts is None or any(_matches(p, host.lower(), folded=True) for p in self.hosts))
             and (self.paths is None or any(_matches(p, path) for p in self.paths))
         )
@@ -74,6 +76,9 @@ class Balancer(Observation):
     dns_name: str | None = None
     vpc: str | None = None
     zones: tuple[str, ...] = ()
+    subnets: tuple[str, ...] = ()
+    public: bool = True
+    """Whether it faces the internet."""
     security_groups: tuple[str, ...] = ()
     listeners: tuple[Listener, ...] = ()
 
@@ -116,6 +121,8 @@ class Target(Observation):
     state: str
     reason: str | None = None
     description: str | None = None
+    group: str = ""
+    """The ARN of the target group that it is registered in."""
 
     @property
     def leaving(self) -> bool:
@@ -152,6 +159,8 @@ async def balancer(observer: Observer, load_balancer: LoadBalancer) -> Balancer:
         dns_name=described["DNSName"],
         vpc=described.get("VpcId"),
         zones=tuple(sorted(z["ZoneName"] for z in described["AvailabilityZones"])),
+        subnets=tuple(sorted(z["SubnetId"] for z in described["AvailabilityZones"] if z.get("SubnetId"))),
+        public=described.get("Scheme") != "internal",
         security_groups=tuple(sorted(described.get("SecurityGroups", []))),
         listeners=tuple(await asyncio.gather(*[_listener(observer, each, part) for each in listeners])),
     )
@@ -182,11 +191,16 @@ async def target_health(observer: Observer, service: Service) -> TargetGroupHeal
     described = await observer.see(ecs_service, service)
     if not described.serving_groups:
         raise unknown("not-found", phrase("{} registers in no target group", described.name))
-    targets = []
+    targets: list[Target] = []
     for arn in described.serving_groups:
-        answer = await observer.aws.call(observer, "elbv2", "describe_target_health", TargetGroupArn=arn)
-        targets += [_target(t) for t in answer["TargetHealthDescriptions"]]
+        targets += await group_targets(observer, arn)
     return TargetGroupHealth(targets=tuple(targets))
+
+
+async def group_targets(observer: Observer, arn: str) -> tuple[Target, ...]:
+    """Asks for the targets of one target group."""
+    answer = await observer.aws.call(observer, "elbv2", "describe_target_health", TargetGroupArn=arn)
+    return tuple(_target(t, arn) for t in answer["TargetHealthDescriptions"])
 
 
 @probe(deadline=15)
@@ -257,10 +271,19 @@ def _rule(described: dict[str, Any]) -> Rule:
         hosts=wanted.get("host-header"),
         paths=wanted.get("path-pattern"),
         methods=wanted.get("http-request-method"),
-        special=bool(wanted.keys() - _CONFIGURED.keys()),
+        special=any(_special(c) for c in described.get("Conditions") or []),
         groups=tuple(sorted({g for action in actions for g in _groups(action)})),
         does=actions[-1]["Type"] if actions else "nothing",
+        authenticates=any(str(a.get("Type")).startswith("authenticate-") for a in actions),
     )
+
+
+def _special(condition: dict[str, Any]) -> bool:
+    """Whether a condition needs what an ordinary request lacks. An address block of everybody needs nothing."""
+    if condition["Field"] == "source-ip":
+        blocks = (condition.get("SourceIpConfig") or {}).get("Values") or condition.get("Values") or []
+        return "0.0.0.0/0" not in blocks
+    return condition["Field"] not in _CONFIGURED
 
 
 _CONFIGURED = {
@@ -294,11 +317,12 @@ def _groups(action: dict[str, Any]) -> list[str]:
     return [action["TargetGroupArn"]] if action.get("TargetGroupArn") else []
 
 
-def _target(described: dict[str, Any]) -> Target:
+def _target(described: dict[str, Any], group: str) -> Target:
     health = described["TargetHealth"]
     return Target(
         id=described["Target"]["Id"],
         state=health["State"],
         reason=health.get("Reason"),
         description=health.get("Description"),
+        group=group,
     )

@@ -26,13 +26,30 @@ async def amazon_mq(observer: Observer, broker: Broker) -> AmazonMq:
     return AmazonMq(name=name, state=found["BrokerState"] if found else "missing", id=found and found["BrokerId"])
 
 
+class BrokerNetwork(Observation):
+    """The security groups and subnets of a broker, by id."""
+
+    groups: tuple[str, ...] = ()
+    subnets: tuple[str, ...] = ()
+
+
 @probe()
-async def broker_groups(observer: Observer, broker: Broker) -> tuple[str, ...] | None:
-    """The ids of the security groups attached to the broker; None if Amazon MQ does not run the broker."""
+async def broker_network(observer: Observer, broker: Broker) -> BrokerNetwork | None:
+    """Where the broker stands; None if Amazon MQ does not run the broker."""
     if broker.amazon_mq is None:
         return None
     listed = await observer.see(amazon_mq, broker)
     if listed.id is None:
         raise unknown("not-found", phrase("Amazon MQ has no broker {}", listed.name))
     described = await observer.aws.call(observer, "mq", "describe_broker", BrokerId=listed.id)
-    return tuple(sorted(described.get("SecurityGroups") or []))
+    return BrokerNetwork(
+        groups=tuple(sorted(described.get("SecurityGroups") or [])),
+        subnets=tuple(sorted(described.get("SubnetIds") or [])),
+    )
+
+
+@probe()
+async def broker_groups(observer: Observer, broker: Broker) -> tuple[str, ...] | None:
+    """The ids of the security groups attached to the broker; None if Amazon MQ does not run the broker."""
+    attached = await observer.see(broker_network, broker)
+    return None if attached is None else attached.groups

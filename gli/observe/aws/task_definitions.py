@@ -13,9 +13,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from gli.common.sentences import Said, phrase
-from gli.config.environments import Service
+from gli.config.environments import Environment, Service
+from gli.config.names import NamesOfAnother
 from gli.observe.aws.ecs_services import ecs_service
-from gli.observe.data.secrets import Secret, listed_secrets, secret_states
+from gli.observe.data.secrets import Secret, listed_secrets, secret, secret_states
 from gli.observe.engine.aws_session import Part
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
@@ -51,6 +52,12 @@ class Reference(Observation):
     def arn(self) -> str:
         """The ARN without a JSON key, stage or version behind it."""
         return ":".join(self.value_from.split(":")[:7])
+
+    @property
+    def field(self) -> str | None:
+        """The key of the secret's JSON object that becomes the value; None: the whole secret does."""
+        parts = self.value_from.split(":")
+        return (parts[7] or None) if self.secret and len(parts) > 7 else None
 
     @property
     def parameter(self) -> str | None:
@@ -105,6 +112,8 @@ class TaskDefinition(Observation):
     containers: tuple[Container, ...]
     architecture: str = "X86_64"
     """The CPU architecture of its tasks: X86_64 or ARM64."""
+    foreign: tuple[str, ...] = ()
+    """`VARIABLE: NAME` for each variable, secret, role or log that names a part of the counterpart; sorted."""
 
     @property
     def name(self) -> str:
@@ -145,7 +154,21 @@ async def described_definition(observer: Observer, arn: str, part: Part | None =
         task_role=described.get("taskRoleArn"),
         containers=tuple(_container(c) for c in described["containerDefinitions"]),
         architecture=(described.get("runtimePlatform") or {}).get("cpuArchitecture") or "X86_64",
+        foreign=() if part else _foreign(observer.environment, described),
     )
+
+
+def _foreign(environment: Environment, described: Mapping[str, Any]) -> tuple[str, ...]:
+    if environment.other is None:
+        return ()
+    names = NamesOfAnother(environment, environment.other)
+    texts = [("execution role", described.get("executionRoleArn")), ("task role", described.get("taskRoleArn"))]
+    for container in described["containerDefinitions"]:
+        texts += [(v["name"], v.get("value")) for v in container.get("environment") or []]
+        texts += [(s["name"], s["valueFrom"]) for s in container.get("secrets") or []]
+        options = (container.get("logConfiguration") or {}).get("options") or {}
+        texts += [("awslogs-group", options.get("awslogs-group"))]
+    return tuple(sorted({f"{where}: {name}" for where, text in texts for name in names.within(str(text or ""))}))
 
 
 @probe(deadline=15)
@@ -176,6 +199,22 @@ async def dangling_references(observer: Observer, service: Service) -> dict[str,
         if problem:
             dangling[reference.variable] = problem
     return dangling
+
+
+@probe(deadline=15)
+async def missing_fields(observer: Observer, service: Service) -> dict[str, Said]:
+    """Environment variable to the JSON key that its secret lacks: ECS then starts no task.
+
+    Only the environment's own secrets are opened.
+    """
+    wanted = [r for r in (await observer.see(task_definition, service)).references if r.field]
+    missing: dict[str, Said] = {}
+    for reference in wanted:
+        if reference.secret in observer.environment.secrets:
+            opened = await observer.see(secret, reference.secret)
+            if reference.field not in opened.fields:
+                missing[reference.variable] = phrase("has no key {} in {}", reference.field, opened.id)
+    return missing
 
 
 def _elsewhere(reference: Reference, observer: Observer) -> bool:

@@ -24,6 +24,8 @@ AWS_READS: dict[str, frozenset[str]] = {
     "codedeploy": frozenset({"GetDeployment", "GetDeploymentGroup"}),
     "ec2": frozenset(
         {
+            "DescribeNatGateways",
+            "DescribeNetworkAcls",
             "DescribeSecurityGroups",
             "DescribeSubnets",
             "DescribeRouteTables",
@@ -50,7 +52,9 @@ AWS_READS: dict[str, frozenset[str]] = {
             "ListTasks",
         }
     ),
-    "elasticache": frozenset({"DescribeCacheClusters", "DescribeReplicationGroups", "DescribeServerlessCaches"}),
+    "elasticache": frozenset(
+        {"DescribeCacheClusters", "DescribeCacheSubnetGroups", "DescribeReplicationGroups", "DescribeServerlessCaches"}
+    ),
     "elbv2": frozenset(
         {
             "DescribeListenerCertificates",

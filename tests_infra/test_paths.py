@@ -1,0 +1,79 @@
+"""Whether packets arrive: from tasks to the data tier and AWS, from the load balancer to tasks, from users to it.
+
+The way is followed over the facts of the VPC, whatever the runner's own place is; the first hop that refuses is named.
+What leads out of the VPC (a transit gateway, a peering) can't be followed, and is not judged.
+"""
+
+from gli.common.sentences import listed, phrase, saw
+from gli.config.environments import Environment, LoadBalancer, Service
+from gli.judge.legs import Leg, Part, of_kind, of_tasks, of_users, to_tasks
+from gli.observe.aws.vpc import Places, Vpc
+
+_CACHE, _BROKER = 6379, 5671
+
+
+def test_net_acl_open(vpc: Vpc, places: Places, environment: Environment, target: Service) -> None:
+    """No network ACL refuses what the service's tasks send or what comes back: data tier, AWS, load balancer."""
+    legs = [*_ways(vpc, places, environment, target), *_from_balancer(vpc, places, target)]
+    refused = of_kind(legs, "acl")
+    assert not refused, saw(listed(refused), expected=phrase("network ACLs that let {} work", target.name))
+
+
+def test_sg_task_egress(vpc: Vpc, places: Places, environment: Environment, target: Service) -> None:
+    """The security groups of the service's tasks let them out to the data tier and to AWS."""
+    refused = of_kind(_ways(vpc, places, environment, target), "egress")
+    assert not refused, saw(listed(refused), expected=phrase("groups that let {} out", target.name))
+
+
+def test_net_nat_alive(vpc: Vpc, places: Places, environment: Environment, target: Service) -> None:
+    """The NAT gateway on the way of the service's tasks is available, and has itself a way to the internet."""
+    refused = of_kind(_ways(vpc, places, environment, target), "nat")
+    assert not refused, saw(listed(refused), expected=phrase("a NAT gateway that carries {} to AWS", target.name))
+
+
+def test_net_endpoints_usable(vpc: Vpc, places: Places, environment: Environment, target: Service) -> None:
+    """An endpoint that took a service's name over is available, takes the tasks in, and its policy allows the start."""
+    refused = of_kind(_ways(vpc, places, environment, target), "endpoint")
+    assert not refused, saw(listed(refused), expected=phrase("endpoints that serve {}", target.name))
+
+
+def test_net_task_egress(vpc: Vpc, places: Places, environment: Environment) -> None:
+    """Routes lead a new task to the registry, its secrets and its log; to an internet gateway with a public address."""
+    assert any(places.tasks.values()), saw(phrase("none"), expected=phrase("subnets of the tasks"))
+    services = [s for s in environment.services.values() if s.ecs]
+    refused = [leg for s in services for leg in _ways(vpc, places, environment, s)]
+    assert not of_kind(refused, "route"), saw(
+        listed(of_kind(refused, "route")), expected=phrase("a way from the tasks' subnets to AWS")
+    )
+
+
+def test_sg_alb_egress(vpc: Vpc, places: Places, target: Service) -> None:
+    """The load balancer's security groups let it out to the tasks: without that every target is unhealthy."""
+    refused = of_kind(_from_balancer(vpc, places, target), "egress")
+    assert not refused, saw(listed(refused), expected=phrase("groups that let the load balancer reach {}", target.name))
+
+
+def test_net_alb_reachable(vpc: Vpc, places: Places, target: LoadBalancer) -> None:
+    """A user's packet reaches every node of the load balancer, and the answer finds the way back."""
+    if not places.public:
+        return
+    assert places.balancer, saw(phrase("none"), expected=phrase("subnets of {}", target.name))
+    refused = of_kind(of_users(vpc.network, places.balancer, target.ports_open_to_the_world), "route", "acl")
+    assert not refused, saw(listed(refused), expected=phrase("every node of {} open to users", target.name))
+
+
+def _ways(vpc: Vpc, places: Places, environment: Environment, service: Service) -> list[Leg]:
+    database, cache, broker = environment.database, environment.cache, environment.broker
+    parts = []
+    if database:
+        parts.append(Part(database.instance, places.database, places.database_port, database.ingress_from))
+    if cache:
+        parts.append(Part(cache.replication_group, places.cache, _CACHE, cache.ingress_from))
+    if broker:
+        parts.append(Part(broker.amazon_mq or broker.secret, places.broker, _BROKER, broker.ingress_from))
+    return list(of_tasks(vpc.network, places.tasks.get(service.name, ()), parts))
+
+
+def _from_balancer(vpc: Vpc, places: Places, service: Service) -> list[Leg]:
+    tasks, port = places.tasks.get(service.name, ()), service.ecs.port if service.ecs else 0
+    return list(to_tasks(vpc.network, places.balancer, tasks, port))

@@ -1,0 +1,64 @@
+"""The next task: running tasks hide what a new one lacks, until the next deploy, crash or scaling."""
+
+import math
+from collections.abc import Mapping
+
+from gli.common.sentences import listed, phrase, saw
+from gli.observe.aws.ecr import PulledImage
+from gli.observe.aws.ecs_services import EcsService
+from gli.observe.aws.iam import ExecutionRole
+from gli.observe.aws.task_definitions import TaskDefinition
+from gli.observe.engine.observation import unknown
+
+_ARCHITECTURES = {"X86_64": "amd64", "ARM64": "arm64"}
+
+
+def test_ecs_env_not_crossed(task_definition: TaskDefinition) -> None:
+    """No variable, secret, role or log of the task definition names a part of the other environment."""
+    assert not task_definition.foreign, saw(
+        listed(task_definition.foreign),
+        expected=phrase("{} to name parts of this environment alone", task_definition.name),
+    )
+
+
+def test_ecs_image_platform(pulled_image: PulledImage | None, task_definition: TaskDefinition) -> None:
+    """An image index holds an image for the CPU of the tasks, and the registry still has it.
+
+    A single image names no platform in its manifest: the tasks that run it prove the platform.
+    """
+    if pulled_image is None or not pulled_image.platforms:
+        return
+    wanted = _ARCHITECTURES.get(task_definition.architecture)
+    if wanted is None:
+        raise unknown("error", phrase("{} is a CPU that is not known here", task_definition.architecture))
+    fitting = [p for p in pulled_image.platforms if (p.system, p.architecture) == ("linux", wanted)]
+    expected = phrase("an image for linux/{} in {}", wanted, pulled_image.image)
+    assert fitting, saw(listed(f"{p.system}/{p.architecture}" for p in pulled_image.platforms), expected=expected)
+    lost = [p.digest for p in fitting if p.digest in pulled_image.expired]
+    assert not lost, saw(phrase("{}, which the registry no longer has", listed(lost)), expected=expected)
+
+
+def test_ecs_deploy_has_room(ecs_service: EcsService) -> None:
+    """A rolling deploy can begin: it may start one task more than is wanted, or stop one first."""
+    if ecs_service.controller != "ECS" or ecs_service.strategy != "ROLLING":
+        return
+    wanted, most = ecs_service.desired, ecs_service.desired * ecs_service.maximum_percent // 100
+    least = math.ceil(wanted * ecs_service.minimum_healthy_percent / 100)
+    assert most > wanted or least < wanted, saw(
+        phrase("at least {} and at most {} tasks at any time", least, most),
+        expected=phrase("room for a deploy of the {} tasks of {}", wanted, ecs_service.name),
+    )
+
+
+def test_ecs_next_task_can_start(
+    task_definition: TaskDefinition,
+    pulled_image: PulledImage | None,
+    dangling_references: Mapping[str, str],
+    missing_fields: Mapping[str, str],
+    execution_role: ExecutionRole,
+) -> None:
+    """A new task of the task definition would start: image, each secret with its JSON key, and the rights to them."""
+    obstacles = [] if pulled_image is None or pulled_image.found else [phrase("no image {}", pulled_image.image)]
+    obstacles += [phrase("{}, which {}", v, why) for v, why in {**dangling_references, **missing_fields}.items()]
+    obstacles += [phrase("no {}", missing) for missing in execution_role.missing]
+    assert not obstacles, saw(listed(obstacles), expected=phrase("a new task of {} to start", task_definition.name))
