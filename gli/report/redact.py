@@ -141,6 +141,8 @@ class Redactor:
         for form in self._forms[bisect_left(self._forms, -len(text), key=lambda form: -len(form)) :]:
             if form in text:
                 text = text.replace(form, MASK)
+        for form in self._forms:
+            text = _without_beginning(text, form)
         if self._words is not None:
             text = self._words.sub(MASK, text)
         lowered = text.lower()
@@ -194,6 +196,17 @@ class Redactor:
 def disarmed(text: str) -> str:
     """The text without what acts on a terminal: control characters and those that turn the direction are spelt out."""
     return text.translate(_SPELT_OUT) if _CONTROL.search(text) else text
+
+
+def _without_beginning(text: str, form: str) -> str:
+    """The text, with the mask in place of half a secret or more at its end: a text may be cut before it comes here."""
+    half = form[: max(_SHORTEST, len(form) // 2)]
+    at = text.find(half, max(0, len(text) - len(form) + 1))
+    while at >= 0:
+        if form.startswith(text[at:]):
+            return text[:at] + MASK
+        at = text.find(half, at + 1)
+    return text
 
 
 def _unquoted(words: Sequence[str]) -> list[str]:
