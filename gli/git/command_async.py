@@ -10,6 +10,9 @@ from contextlib import suppress
 
 from gli.git.command import GitFailed, environment
 
+MOST_BYTES = 64_000_000
+"""How much git may print: the lists of files and commits of a large repository are some 10 MB."""
+
 
 async def git(
     *arguments: str, says: str | None = None, accept: Sequence[int] = (0,), env: Mapping[str, str] | None = None
@@ -23,7 +26,7 @@ async def git_bytes(
 ) -> bytes:
     """What git printed, told `says` on stdin; raises `GitFailed` for an exit code that is not in `accept`.
 
-    It and the ssh that it started end when the caller is cancelled.
+    It and the ssh that it started end when the caller is cancelled, and if git prints more than MOST_BYTES.
     """
     process = await asyncio.create_subprocess_exec(
         "git",
@@ -35,13 +38,41 @@ async def git_bytes(
         start_new_session=True,
     )
     try:
-        output, errors = await process.communicate(None if says is None else says.encode())
-    except asyncio.CancelledError:
+        output, errors = await _talked(process, says)
+    except BaseException:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
         raise
     code = process.returncode if process.returncode is not None else -1
+    if output is None or errors is None:
+        raise GitFailed(arguments, code, f"fatal: git printed more than {MOST_BYTES // 1_000_000} MB")
     if code not in accept:
         raise GitFailed(arguments, code, errors.decode(errors="surrogateescape"))
     return output
+
+
+async def _talked(process: asyncio.subprocess.Process, says: str | None) -> tuple[bytes | None, bytes | None]:
+    """stdout and stderr of git once it has ended; None for a stream of which git printed more than the limit."""
+    assert process.stdout is not None and process.stderr is not None
+
+    async def read(stream: asyncio.StreamReader) -> bytes | None:
+        found = bytearray()
+        while part := await stream.read(65_536):
+            found += part
+            if len(found) > MOST_BYTES:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                return None
+        return bytes(found)
+
+    async def write() -> None:
+        if process.stdin is not None and says is not None:
+            with suppress(BrokenPipeError, ConnectionResetError):
+                process.stdin.write(says.encode())
+                await process.stdin.drain()
+            process.stdin.close()
+
+    output, errors, _ = await asyncio.gather(read(process.stdout), read(process.stderr), write())
+    await process.wait()
+    return output, errors

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import socketserver
 import ssl
 import threading
@@ -19,6 +21,8 @@ import trustme
 from websockets.utils import accept_key
 
 from gli.config.environments import Aws, Broker, Cache, Database, Environment, Service, Tls
+from gli.git import command_async
+from gli.git.command import GitFailed
 from gli.observe.data import amqp, postgres, redis
 from gli.observe.edge import websocket
 from gli.observe.edge.http import BODY_LIMIT, HttpExchange, fetch
@@ -359,6 +363,18 @@ def test_a_broker_that_sends_without_an_end_is_unknown(
         with pytest.raises(Unobserved, match="the broker of own/mq sent more than 256 kB"):
             observatory.wait(amqp.broker_state, broker)
         observatory.close()
+
+
+# ---- git
+
+
+def test_git_that_prints_without_an_end_is_ended(tmp_path: Path) -> None:
+    (tmp_path / "git").write_text("#!/bin/sh\nexec yes\n")
+    (tmp_path / "git").chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        with pytest.raises(GitFailed, match="git printed more than 64 MB"):
+            asyncio.run(command_async.git("log"))
 
 
 # ---- PostgreSQL
