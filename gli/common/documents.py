@@ -18,16 +18,20 @@ def parsed(text: str) -> Any:
         document = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    refuse_deep(document)
+    if "\\ud" in text.lower():  # half of a surrogate pair: only encoding shows that it is not text
+        json.dumps(document, ensure_ascii=False).encode()
+    return document
+
+
+def refuse_deep(document: Any) -> None:
+    """Raises `ValueError` for a document that is nested too deeply to be written again."""
     level = [document]
     for _ in range(_DEEPEST):
         level = [inner for outer in level for inner in _inside(outer) if isinstance(inner, dict | list)]
         if not level:
-            break
-    else:
-        raise ValueError("it is nested too deeply")
-    if "\\ud" in text.lower():  # half of a surrogate pair: only encoding shows that it is not text
-        json.dumps(document, ensure_ascii=False).encode()
-    return document
+            return
+    raise ValueError("it is nested too deeply")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gli.common.documents import refuse_deep
 from gli.common.errors import UsageError
 
 FILE = "environments.toml"
@@ -25,12 +26,16 @@ def read(path: Path, name: str | Path, *, missing: str = "write it", mend: str =
     says what to do).
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        refuse_deep(tables)
+        return tables
     except FileNotFoundError:
         raise UsageError(f"{name} is missing; {missing}") from None
     except OSError as e:
         raise UsageError(f"{name} can't be read: {e.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+    except RecursionError:
+        raise UsageError(f"{name} is not valid TOML: it is nested too deeply; {mend}") from None
+    except ValueError as e:  # of TOML, of UTF-8, or of a number with thousands of digits
         raise UsageError(f"{name} is not valid TOML: {e}; {mend}") from None
 
 

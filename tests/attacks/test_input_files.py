@@ -143,3 +143,20 @@ def test_the_files_that_are_damaged_are_valid_before(root: Path, name: str) -> N
 def test_json_that_readers_understand_differently_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"a key stands twice|is no JSON"):
         parsed(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x = " + "[" * 3_000,
+        "x = " + "{a = " * 3_000,
+        "a." * 5_000 + "b = 1",
+        "x = " + "9" * 5_000,
+        "x = '\0'",
+        "\ufeffx",
+    ],
+)
+def test_toml_without_a_bottom_is_refused_in_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "environments.toml").write_text(text)
+    with pytest.raises(UsageError, match=r"^environments.toml is not valid TOML: [^\n]*; mend that line$"):
+        toml_tables.read_tables(tmp_path)
