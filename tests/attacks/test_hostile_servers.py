@@ -257,6 +257,32 @@ def test_a_page_with_a_wrong_content_encoding_is_an_error() -> None:
     assert "incorrect header check" in str(fetched(broken_coding).error)
 
 
+@probe()
+async def hostile_pages(observer: Observer, url: str) -> tuple[HttpExchange, HttpExchange]:
+    """Read one page twice."""
+    return await fetch(observer, url), await fetch(observer, url)
+
+
+def test_a_kept_connection_that_the_server_closes_is_no_failure() -> None:
+    """A server closes a connection as idle, while the next request is on its way."""
+    requests: list[bytes] = []
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.recv(65_536)
+            requests.append(b"answered")
+            self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            if self.request.recv(65_536):
+                requests.append(b"closed")
+
+    with tcp(Handler) as port:
+        observatory = Observatory(Environment(name="own", branch="main"))
+        pages = observatory.wait(hostile_pages, f"http://127.0.0.1:{port}/")
+        observatory.close()
+    assert requests[:3] == [b"answered", b"closed", b"answered"]
+    assert [(page.status, page.attempts) for page in pages] == [(200, 1), (200, 1)]
+
+
 # ---- WebSocket
 
 

@@ -225,6 +225,8 @@ async def _once(
     try:
         answer = await observer.http.request(method, url, limit, headers=headers, extensions={"trace": trace})
     except (httpx.HTTPError, httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, OSError) as e:
+        if isinstance(e, httpcore.RemoteProtocolError | httpcore.NetworkError) and _was_kept(marks):
+            return await _once(observer, url, method, headers, attempt, limit)
         if isinstance(e, httpx.TimeoutException | httpcore.TimeoutException):
             observer.over(TIMEOUT_S)
         return exchange(error=_why(e))
@@ -237,6 +239,14 @@ async def _once(
         body=answer.text,
         cut=answer.cut,
     )
+
+
+def _was_kept(marks: Mapping[str, float]) -> bool:
+    """Whether a connection from before was used, and no answer began: the server may have closed it as idle.
+
+    The same request is sent again then, on another connection (RFC 9112, section 9.3.1).
+    """
+    return "connection.connect_tcp.started" not in marks and "http11.receive_response_headers.complete" not in marks
 
 
 def _cookie(line: str) -> Cookie:
