@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "iam-policy": "checks",
         "infra": "infra",
         "rds-roots": "trust",
+        "diagnose": "diagnose",
         "gate": "gate",
         "publish": "publish",
         "ruleset": "publish",
