@@ -6,6 +6,8 @@ import asyncio
 import json
 import shutil
 import threading
+import urllib.request
+from base64 import b64encode
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -38,8 +40,8 @@ class RabbitMQ:
         self.queues = broker.queues
         self.dead_letter_queues = broker.dead_letter_queues
         self._admin = Login.named("admin")
-        self._reserved = [ReservedPort() for _ in range(3)]
-        self.port, self._dist_port, self._epmd_port = (r.port for r in self._reserved)
+        self._reserved = [ReservedPort() for _ in range(4)]
+        self.port, self._dist_port, self._epmd_port, self._management_port = (r.port for r in self._reserved)
         self._children: list[Child] = []
         self.ready = asyncio.Event()
         self._left = threading.Event()
@@ -70,10 +72,12 @@ class RabbitMQ:
         """Start the node and its workers with low CPU priority: the other parts go first."""
         self._folder.mkdir(mode=0o700)
         self._write("definitions.json", json.dumps(self._definitions()))
-        self._write("enabled_plugins", "[].\n")
+        self._write("enabled_plugins", "[rabbitmq_management].\n")
         self._write(
             "rabbitmq.conf",
-            f"listeners.tcp.1 = {LOOPBACK}:{self.port}\nload_definitions = {self._folder}/definitions.json\n",
+            f"listeners.tcp.1 = {LOOPBACK}:{self.port}\nload_definitions = {self._folder}/definitions.json\n"
+            f"management.tcp.ip = {LOOPBACK}\nmanagement.tcp.port = {self._management_port}\n"
+            "collect_statistics_interval = 1000\n",
         )
         # Start epmd as our own child: an epmd that the node starts would outlive the sandbox.
         await self._start("epmd", ["epmd", "-port", str(self._epmd_port), "-address", LOOPBACK])
@@ -175,6 +179,31 @@ class RabbitMQ:
         command: list[str | Path] = [_SCRIPTS / "rabbitmqctl", "--node", _NODE, "change_password", user, password]
         log = self._folder / "rabbitmqctl.log"
         await run(command, name="rabbitmqctl", log=log, env=self._environment())
+
+    async def limit_memory(self, limit: str) -> None:
+        """Set the memory above which the broker blocks publishers: a fraction, or bytes after `absolute`."""
+        command: list[str | Path] = [_SCRIPTS / "rabbitmqctl", "--node", _NODE, "set_vm_memory_high_watermark"]
+        log = self._folder / "rabbitmqctl.log"
+        await run([*command, *limit.split()], name="rabbitmqctl", log=log, env=self._environment())
+
+    def measured(self) -> dict[str, float]:
+        """What Amazon MQ would send to CloudWatch now, by metric. Blocking; raises `OSError` if the node is down."""
+        nodes, queues = self._managed("nodes"), self._managed("queues")
+        return {
+            "RabbitMQMemUsed": sum(n.get("mem_used", 0.0) for n in nodes),
+            "RabbitMQMemLimit": sum(n.get("mem_limit", 0.0) for n in nodes),
+            "RabbitMQDiskFree": sum(n.get("disk_free", 0.0) for n in nodes),
+            "RabbitMQDiskFreeLimit": sum(n.get("disk_free_limit", 0.0) for n in nodes),
+            "MessageUnacknowledgedCount": sum(q.get("messages_unacknowledged", 0.0) for q in queues),
+        }
+
+    def _managed(self, what: str) -> list[dict[str, float]]:
+        login = f"{self._admin.username}:{self._admin.password}".encode()
+        headers = {"Authorization": f"Basic {b64encode(login).decode()}"}
+        url = f"http://{LOOPBACK}:{self._management_port}/api/{what}?disable_stats=false"
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5) as answer:
+            found: list[dict[str, float]] = json.loads(answer.read())
+            return found
 
     async def stop(self) -> None:
         """End the node, then its epmd."""

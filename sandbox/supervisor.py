@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
+import urllib.request
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,6 +42,7 @@ from sandbox.websocket import WebSocketServer
 
 T = TypeVar("T")
 _SAYS_S = 10.0
+_MEASURES_S = 2.0
 """Seconds between two lines about a part that is still coming up: whoever started the sandbox sees that it lives."""
 DATA_CA = "data-ca.pem"
 """The CA of the data tier: RDS, ElastiCache and Amazon MQ have others than the public web."""
@@ -154,6 +158,21 @@ class Supervisor:
             await self._part("rabbitmq", broker.start())
         except PartFailed as e:
             self._say(str(e))
+            return
+        await broker.ready.wait()
+        while True:  # as Amazon MQ does each minute
+            with suppress(OSError, KeyError, ValueError):
+                await asyncio.to_thread(self._measure, broker)
+            await asyncio.sleep(_MEASURES_S)
+
+    def _measure(self, broker: RabbitMQ) -> None:
+        """Send what the broker measures to CloudWatch."""
+        region, name = required(self._environment.aws).region, required(self._environment.broker).amazon_mq
+        for metric, value in broker.measured().items():
+            data = {"region": region, "namespace": "AWS/AmazonMQ", "metric": metric, "value": float(value)}
+            body = json.dumps({**data, "dimensions": {"Broker": name}}).encode()
+            url = f"http://127.0.0.1:{self._moto.port}/_sandbox/metric-data"
+            urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=5).close()
 
     async def _start_api(self) -> None:
         self._api = ApiTasks(self._network.relays["api"], self._state.path, self._task_environment)

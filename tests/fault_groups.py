@@ -21,6 +21,7 @@ _APART = {
     *("application-may-not-write", "database-password-ends", "database-read-only", "replication-slot-forgotten"),
     *("cache-wants-replicas", "cache-user-without-channels", "cors-without-credentials", "session-answer-public"),
     *("websocket-forgets-the-admin", "cdn-one-country-only"),
+    *("broker-blocks-publishers", "worker-stuck"),
     *("sequence-behind", "sequence-at-its-end", "database-memory-low"),
 }
 """Faults that change one thing that no other fault changes."""

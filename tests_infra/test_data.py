@@ -14,6 +14,7 @@ from gli.observe.aws.rds import DatabaseInstance, Maintenance, Snapshot
 from gli.observe.data.secrets import Secret
 from gli.observe.engine.observation import unknown
 
+MOST_UNACKNOWLEDGED = 1000
 LEAST_MEMORY_MIB = 100
 LEAST_FREE = 0.1
 MOST_LAG_S = 30
@@ -223,6 +224,33 @@ def test_mq_broker_running(amazon_mq: AmazonMq, target: Broker) -> None:
     """Amazon MQ runs the broker and requires no action."""
     assert amazon_mq.state == "RUNNING", saw(
         amazon_mq.state, expected=phrase("the broker {} RUNNING", target.amazon_mq)
+    )
+
+
+def test_mq_not_blocked(metrics: Metrics, target: Broker) -> None:
+    """The broker blocks nobody who publishes: it does above its memory limit and below its limit of free disk.
+
+    Login, queues and consumers look well meanwhile. Source of truth: RabbitMQ, "Memory and Disk Alarms".
+    """
+    name = str(target.amazon_mq)
+    used, limit = metrics.latest(name, "RabbitMQMemUsed"), metrics.latest(name, "RabbitMQMemLimit")
+    assert used < limit, saw(
+        phrase("{:.0f} of {:.0f} MiB", used / 2**20, limit / 2**20),
+        expected=phrase("{} to use less memory than its limit", name),
+    )
+    free, least = metrics.latest(name, "RabbitMQDiskFree"), metrics.latest(name, "RabbitMQDiskFreeLimit")
+    assert free > least, saw(
+        phrase("{:.0f} MiB free, and a limit of {:.0f}", free / 2**20, least / 2**20),
+        expected=phrase("{} to have more free disk than its limit", name),
+    )
+
+
+def test_mq_unacked(metrics: Metrics, target: Broker) -> None:
+    """Workers finish what they take: a stuck worker holds messages that no queue shows as waiting."""
+    held = metrics.latest(str(target.amazon_mq), "MessageUnacknowledgedCount")
+    assert held <= MOST_UNACKNOWLEDGED, saw(
+        phrase("{:.0f} taken and not acknowledged", held),
+        expected=phrase("at most {} messages with workers of {}", MOST_UNACKNOWLEDGED, target.amazon_mq),
     )
 
 

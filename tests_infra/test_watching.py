@@ -58,6 +58,20 @@ def test_logs_error_scan(log_errors: LogErrors) -> None:
     )
 
 
+def test_logs_new_errors(log_errors: LogErrors) -> None:
+    """No kind of error occurs again and again since the deploy that did not occur in the hour before."""
+    new = [phrase("{} times {}", n, kind) for kind, n in log_errors.repeated]
+    if not (log_errors.complete_before if new else log_errors.complete):
+        raise unknown(
+            "too-little-data",
+            phrase("{} holds more lines than were searched: {} errors so far", log_errors.group, log_errors.lines),
+        )
+    assert not new, saw(
+        listed(new),
+        expected=phrase("no new kind of error in {} since {:%H:%M} UTC", log_errors.group, log_errors.since),
+    )
+
+
 def test_metric_5xx_rate(error_rate: Comparison) -> None:
     """The share of server errors is low, and not higher than before the deploy."""
     most = MOST_ERRORS

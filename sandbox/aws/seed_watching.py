@@ -91,6 +91,22 @@ def seed_metrics(account: Account, environment: Environment, balancer: Balancer,
             for metric, value in measured.items()
         ]
         account("cloudwatch").put_metric_data(Namespace=namespace, MetricData=points)
+    name = required(environment.broker).amazon_mq
+    points = [
+        {"MetricName": metric, "Dimensions": [{"Name": "Broker", "Value": name}], "Timestamp": began, "Value": value}
+        for metric, value in _OF_A_BROKER.items()
+    ]
+    account("cloudwatch").put_metric_data(Namespace="AWS/AmazonMQ", MetricData=points)
+
+
+_OF_A_BROKER = {
+    "RabbitMQMemUsed": 0.2 * 2**30,
+    "RabbitMQMemLimit": 1.6 * 2**30,
+    "RabbitMQDiskFree": 150.0 * 2**30,
+    "RabbitMQDiskFreeLimit": 1.0 * 2**30,
+    "MessageUnacknowledgedCount": 0.0,
+}
+"""What is measured until the broker of this sandbox has started; from then on it is measured itself."""
 
 
 _MEASURED = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pika
@@ -12,6 +13,8 @@ from sandbox.rabbitmq import ABSENT, RabbitMQ
 from sandbox.site import required
 
 _BACKLOG = 1200
+_MEASURED_S = 6.0
+"""Seconds after which CloudWatch has what the broker measured."""
 _BROKER = ["mq-amqp-login", "mq-consumers", "mq-queue-depth"]
 
 
@@ -86,3 +89,29 @@ def broker_unreachable(sandbox: Sandbox) -> Iterator[None]:
     """Connections to the broker fail, for the API too."""
     with relay_mode(sandbox, "refuse", "broker", "api-broker"):
         yield
+
+
+@fault("broker-blocks-publishers", turns_red=["mq-not-blocked"])
+def broker_blocks_publishers(sandbox: Sandbox) -> Iterator[None]:
+    """The broker uses more memory than its limit and blocks whoever publishes; login and consumers look well."""
+    broker = _broker(sandbox)
+    sandbox.run(broker.limit_memory("absolute 1MB"))
+    time.sleep(_MEASURED_S)
+    yield
+    sandbox.run(broker.limit_memory("0.4"))
+    time.sleep(_MEASURED_S)
+
+
+@fault("worker-stuck", turns_red=["mq-unacked"])
+def worker_stuck(sandbox: Sandbox) -> Iterator[None]:
+    """A worker takes every message and finishes none: none waits in a queue."""
+    broker = _broker(sandbox)
+    connection = pika.BlockingConnection(pika.URLParameters(broker.url + "?heartbeat=0"))
+    channel = connection.channel()
+    channel.basic_consume(broker.queues[0], lambda *_: None, auto_ack=False, arguments={"x-priority": 100})
+    for _ in range(_BACKLOG):
+        channel.basic_publish("", broker.queues[0], b"{}")
+    connection.process_data_events(time_limit=_MEASURED_S)
+    yield
+    connection.close()
+    time.sleep(_MEASURED_S)

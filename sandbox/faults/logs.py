@@ -12,6 +12,7 @@ from sandbox.faults.common import api_service
 from sandbox.site import required
 
 _ERROR_LINES = 40
+_FEW_LINES = 4
 _AN_HOUR_MS = 3_600_000
 
 
@@ -31,7 +32,7 @@ def log_group_silent(sandbox: Sandbox) -> Iterator[None]:
         seed_log_stream(sandbox.account, group, name)
 
 
-@fault("errors-in-the-log", turns_red=["logs-error-scan"])
+@fault("errors-in-the-log", turns_red=["logs-error-scan", "logs-new-errors"])
 def errors_in_the_log(sandbox: Sandbox) -> Iterator[None]:
     """The API logs an error that it did not log before the deploy."""
     logs, group, stream = sandbox.aws("logs"), required(api_service(sandbox).log_group), "task/errors"
@@ -83,3 +84,16 @@ def logs_kept_for_a_day(sandbox: Sandbox) -> Iterator[None]:
     """Events in the API's log group expire after a day."""
     with _retention(sandbox, 1):
         yield
+
+
+@fault("error-of-a-new-kind", turns_red=["logs-new-errors"])
+def error_of_a_new_kind(sandbox: Sandbox) -> Iterator[None]:
+    """Few lines of the API's log, too few to be many, hold an error that there was not before the deploy."""
+    logs, group, stream = sandbox.aws("logs"), required(api_service(sandbox).log_group), "task/new-errors"
+    logs.create_log_stream(logGroupName=group, logStreamName=stream)
+    now = int(time.time() * 1000)
+    lines = [f"ERROR refund {n} was sent twice: IntegrityError 'refund_key'" for n in range(_FEW_LINES)]
+    events = [{"timestamp": now, "message": line} for line in lines]
+    logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
+    yield
+    logs.delete_log_stream(logGroupName=group, logStreamName=stream)

@@ -249,7 +249,24 @@ async def utilisation(observer: Observer, service: Service) -> Utilisation:
 async def _queries(observer: Observer) -> list[Query]:
     """The metrics to fetch. If a resource could not be observed, its metrics are left out."""
     parts = await asyncio.gather(_of_services(observer), _of_the_database(observer), _of_the_cache(observer))
-    return [query for part in parts for query in part]
+    return [*(query for part in parts for query in part), *_of_the_broker(observer)]
+
+
+def _of_the_broker(observer: Observer) -> list[Query]:
+    broker = observer.environment.broker
+    if broker is None or broker.amazon_mq is None:
+        return []
+    own, namespace = [("Broker", broker.amazon_mq)], "AWS/AmazonMQ"
+    return [_query(broker.amazon_mq, namespace, m, statistic, own) for m, statistic in _OF_A_BROKER.items()]
+
+
+_OF_A_BROKER = {
+    "RabbitMQMemUsed": "Maximum",
+    "RabbitMQMemLimit": "Minimum",
+    "RabbitMQDiskFree": "Minimum",
+    "RabbitMQDiskFreeLimit": "Maximum",
+    "MessageUnacknowledgedCount": "Maximum",
+}
 
 
 async def _of_services(observer: Observer) -> list[Query]:

@@ -27,6 +27,7 @@ LATE = timedelta(hours=1)
 """How late the time of a stream's last event may be (CloudWatch Logs API Reference, LogStream)."""
 _WINDOW = timedelta(minutes=60)
 _LEAST_MINUTES = 1.0
+_SEVERAL = 3
 _PER_PAGE = 10_000
 _MOST_PAGES = 15
 """The most pages of one search: a page of a busy group may take seconds."""
@@ -54,6 +55,8 @@ class LogErrors(Observation):
     per_minute_before: float
     new: tuple[str, ...] = ()
     """Kinds of errors that did not occur before, the most frequent first."""
+    repeated: tuple[tuple[str, int], ...] = ()
+    """(kind, number of lines) of the new kinds that occurred several times, the most frequent first."""
     complete: bool = True
     """False: the search since the deploy stopped before its end, so there may be more lines."""
     complete_before: bool = True
@@ -116,14 +119,16 @@ async def log_errors(observer: Observer, service: Service) -> LogErrors:
         if e.code == "ResourceNotFoundException":
             return LogErrors(group=group, since=since, lines=0, per_minute=0, per_minute_before=0)
         raise
-    kinds, known = Counter(map(_kind, events)), set(map(_kind, before))
+    known = set(map(_kind, before))
+    new = [(kind, n) for kind, n in Counter(map(_kind, events)).most_common() if kind not in known]
     return LogErrors(
         group=group,
         since=since,
         lines=len(events),
         per_minute=len(events) / max(_LEAST_MINUTES, (taken - since) / timedelta(minutes=1)),
         per_minute_before=len(before) / (_WINDOW / timedelta(minutes=1)),
-        new=tuple(kind for kind, _ in kinds.most_common() if kind not in known)[:5],
+        new=tuple(kind for kind, _ in new[:5]),
+        repeated=tuple((kind, n) for kind, n in new[:5] if n >= _SEVERAL),
         complete=complete,
         complete_before=complete_before,
     )
