@@ -34,7 +34,20 @@ _CHANGES = frozenset(
 )
 """The facts whose changes explain something: what people and deployments set. Measurements change by themselves."""
 _BY_THEMSELVES = frozenset(
-    {"taken", "clients", "used_bytes", "sessions", "connections", "last", "ages", "hidden", "since", "started"}
+    {
+        "certificate_until",
+        "restorable_s",
+        "taken",
+        "clients",
+        "used_bytes",
+        "sessions",
+        "connections",
+        "last",
+        "ages",
+        "hidden",
+        "since",
+        "started",
+    }
 )
 _MOST_CHANGES = 12
 Facts = Mapping[str, Any]
