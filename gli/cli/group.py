@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from types import MappingProxyType
 
 import click
@@ -18,6 +19,7 @@ import gli
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "checks": "checks",
+        "init": "init",
         "pull": "pull",
         "promote": "release",
         "rollback": "release",
@@ -62,5 +64,8 @@ def main() -> None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def sandbox(arguments: Sequence[str]) -> None:
     """Start, break and heal a local replica of staging (gli sandbox --help)."""
+    if find_spec("sandbox") is None:
+        click.echo("gli: the sandbox is part of the suite's own repository, not of the package; run it there", err=True)
+        sys.exit(2)
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "sandbox", *arguments])

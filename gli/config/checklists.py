@@ -100,6 +100,7 @@ def _checklist(root: Path, phase: str) -> Checklist:
     file = file_of(phase)
     tables = toml_tables.read(root / file, file, missing="it says what proves a deployment")
     headings = tables.pop("headings", {})
+    tables = toml_tables.with_own(tables, root, Path("tests_own") / file.name, file)
     if not isinstance(headings, dict):
         raise UsageError(f"{file}: headings must be tables, as in [headings.staging]")
     known = {name: validated(Text, table, file=file, name=f"headings.{name}") for name, table in headings.items()}

@@ -39,6 +39,17 @@ def read(path: Path, name: str | Path, *, missing: str = "write it", mend: str =
         raise UsageError(f"{name} is not valid TOML: {e}; {mend}") from None
 
 
+def with_own(tables: dict[str, Any], root: Path, own: Path, ours: Path) -> dict[str, Any]:
+    """The tables, with those of a project's own file after them if there is one; `UsageError` for a table of both."""
+    if not (root / own).is_file():
+        return tables
+    added = read(root / own, own)
+    both = sorted(added.keys() & tables.keys())
+    if both:
+        raise UsageError(f"{own}: [{both[0]}] stands in {ours} too; give it another name")
+    return {**tables, **added}
+
+
 def read_tables(root: Path) -> dict[str, Any]:
     """The tables of `environments.toml`; raises `UsageError` as `read` does."""
     return read(root / FILE, FILE, missing="run from the project's root, or write one (see the README)")

@@ -19,7 +19,7 @@ from _pytest.outcomes import Skipped  # pytest.skip.Exception, under the name th
 
 from gli.common.case_key import CaseKey
 from gli.common.sentences import Phrase, expected_and_seen, phrase
-from gli.config.catalogue import FILE, Case, Catalogue
+from gli.config.catalogue import FILE, FOLDERS, Case, Catalogue
 from gli.config.environments import Environment
 from gli.judge.outcome import Outcome, Result
 from gli.observe.engine.observation import Unobserved, unknown
@@ -98,7 +98,7 @@ class Checking:
         for path in (item.path, code.co_filename if code is not None else "no file"):
             if not self.side.catalogue.files.get(os.path.realpath(path)):
                 raise pytest.UsageError(
-                    f"{path} holds {item.name}, and no digest covers it: checks stand in tests_smoke and tests_infra"
+                    f"{path} holds {item.name}, and no digest covers it: checks stand in {', '.join(FOLDERS)}"
                 )
 
     def _case(self, item: pytest.Item) -> Case | None:
@@ -234,6 +234,8 @@ def _judged(error: BaseException | None, *, at: str) -> tuple[Outcome, str, str 
     if error is None:
         return Outcome.PASSED, "", None
     if isinstance(error, Unobserved):
+        if error.unknown.cause == "not-applicable":
+            return Outcome.NOT_APPLICABLE, error.unknown.message, None
         return Outcome.UNKNOWN, error.unknown.message, error.unknown.cause
     if isinstance(error, NotApplicable):
         return Outcome.NOT_APPLICABLE, str(error.msg), None

@@ -59,7 +59,9 @@ _INTERRUPTED = {
 _LOOK_ONLY = ("help", "version", "collectonly", "showfixtures", "show_fixtures_per_test", "markers", "cacheshow")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_addoption(parser: pytest.Parser) -> None:
+    _refuse_neighbours(parser)
     group = parser.getgroup("gli", "deployment verification")
     group.addoption("--env", metavar="NAME", help="verify this environment of environments.toml: dev, stg, prod, ...")
     group.addoption("--phase", choices=PHASES, help="run the checks of one phase (default: all of them)")
@@ -70,6 +72,50 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--lang", choices=texts.LANGUAGES, help="language of the reports (default: from LANG)")
     group.addoption("--report-dir", metavar="DIR", type=Path, help="where reports go (default: reports)")
+    _guard(parser)
+
+
+_OPTIONS = ("--env", "--phase", "--replay", "--vantage", "--await-rollout", "--lang", "--report-dir")
+
+
+def _refuse_neighbours(parser: pytest.Parser) -> None:
+    """Ends pytest with one sentence if a plugin before this one has an option of the same name.
+
+    pytest itself would end with a traceback.
+    """
+    there = {n for group in (parser._anonymous, *parser._groups) for option in group.options for n in option.names()}
+    for name in _OPTIONS:
+        if name in there:
+            _end_of(name)
+
+
+def _guard(parser: pytest.Parser) -> None:
+    """The same for a plugin that comes after this one."""
+    add, group_of = parser.addoption, parser.getgroup
+
+    def guarded(add: Callable[..., None]) -> Callable[..., None]:
+        def added(*names: str, **how: Any) -> None:
+            try:
+                add(*names, **how)
+            except ValueError:
+                _end_of(next((name for name in names if name in _OPTIONS), ""))
+                raise
+
+        return added
+
+    def getgroup(*arguments: Any, **how: Any) -> pytest.OptionGroup:
+        group = group_of(*arguments, **how)
+        group.addoption = guarded(type(group).addoption.__get__(group))  # type: ignore[method-assign]
+        return group
+
+    parser.addoption, parser.getgroup = guarded(add), getgroup  # type: ignore[method-assign]
+
+
+def _end_of(option: str) -> None:
+    if option:
+        where = "leave that plugin out with -p no:NAME (`pip list` names the installed ones)"
+        print(f"ERROR: another plugin of pytest has the option {option} too; {where}", file=sys.stderr)
+        sys.exit(pytest.ExitCode.USAGE_ERROR)
 
 
 @pytest.hookimpl(specname="pytest_cmdline_main", tryfirst=True)
@@ -218,7 +264,7 @@ def _looks_only(config: pytest.Config) -> bool:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Without --env, stops with one sentence instead of an error for each check."""
-    checks = [item for item in items if item.path.parent.name in ("tests_smoke", "tests_infra")]
+    checks = [item for item in items if item.path.parent.name in catalogue.FOLDERS]
     if checks and not config.option.env:
         named = ", ".join(environments.names(config.rootpath))
         raise pytest.UsageError(f"say which environment to verify: pytest --env=NAME, one of {named}")
@@ -244,6 +290,8 @@ def _configure(config: pytest.Config) -> None:
     assert overlay is not None
     environment = _environment(config, name, overlay, file)
     known.refuse_unmatched(environment)
+    if replayed is None:
+        environment.refuse_missing_files()
     environment.signers(root)  # stop now, not at the end of the run, when sign-offs are read
     _refuse_other_settings(config, known)
     run = Run(
