@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT, clean_environment, row
-from gli.config import catalogue
+from gli.config import catalogue, environments
+from gli.config.iam_policy import policy
 from gli.observe.engine.aws_session import iam_action
 from gli.observe.engine.guard import AWS_READS
 
@@ -89,8 +90,18 @@ def test_the_policy_allows_exactly_the_reads_of_the_guard() -> None:
     asked = {iam_action(service, operation) for service, operations in AWS_READS.items() for operation in operations}
     # GetCallerIdentity needs no permission. BatchGetSecretValue also needs the permission of each value, and where a
     # customer's key encrypts the secret, Secrets Manager decrypts it for the caller.
+    # Parameters are read only where an environment keeps credentials in them (the next test).
+    asked -= {"ssm:GetParameters", "ssm:GetParametersByPath"}
     assert allowed == (asked - {"sts:GetCallerIdentity"}) | {"secretsmanager:GetSecretValue", "kms:Decrypt"}
     (decrypts,) = (s for s in statements if "kms:Decrypt" in s["Action"])
     assert decrypts["Condition"]["StringEquals"]["kms:ViaService"].startswith("secretsmanager.")
     scoped = {a for s in statements if s["Resource"] != ["*"] for a in s["Action"]}
     assert {"s3:GetObject", "secretsmanager:GetSecretValue"} & allowed <= scoped
+
+
+def test_the_policy_allows_the_parameters_that_hold_credentials_and_no_others() -> None:
+    overlay = {"database": {"secret": "ssm:/shop/database-url", "verify_secret": "ssm:/shop/verify/"}}
+    document = policy(catalogue.load(ROOT), environments.load(ROOT, "stg", overlay=overlay))
+    (statement,) = (s for s in document["Statement"] if "ssm:GetParameters" in s["Action"])
+    arn = "arn:aws:ssm:ap-northeast-2:*:parameter/shop"
+    assert statement["Resource"] == [f"{arn}/database-url", f"{arn}/verify/*"]

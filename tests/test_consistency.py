@@ -47,3 +47,11 @@ def test_the_projects_own_environments_are_consistent(name: str) -> None:
 )
 def test_a_mistake_is_reported(name: str, change: dict[str, Any], objection: str) -> None:
     assert objection in objections(environments.load(ROOT, name, overlay=change))
+
+
+def test_a_name_that_both_environments_share_is_nobodys_alone() -> None:
+    balancer = {"load_balancer": {"name": "prod-gli-alb"}}
+    assert objections(environments.load(ROOT, "stg", overlay=balancer)) == (
+        "load_balancer.name names prod-gli-alb, which is prod's",
+    )
+    assert objections(environments.load(ROOT, "stg", overlay={**balancer, "shared": ["prod-gli-alb"]})) == ()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from gli.config import environments
+from conftest import ROOT
+from gli.config import catalogue, environments
 from gli.git.branches import BRANCHES, DEVELOPED, STAGED
 from gli.observe.engine.observation import Unobserved
 from gli.observe.engine.observatory import Observatory
@@ -263,3 +265,40 @@ def test_a_called_workflow_is_read_where_the_call_says_or_the_steps_are_unknown(
             assert [step.text for step in observatory.wait(workflow, app).steps] == ["the end"]
     finally:
         observatory.close()
+
+
+TWO_STAGES = """
+[own.git]
+branches = ["staging", "production"]
+[own.database]
+secret = "env:DATABASE_URL"
+migrations = "app"
+migrated_by = "alembic"
+"""
+REVISION = 'revision = "{}"\ndown_revision = {}\n'
+
+
+def test_a_release_may_move_through_two_branches_of_other_names(remote: Remote) -> None:
+    for name in NAMES:
+        git = ["git", "-C", str(repositories.path(remote.root / "git", name))]
+        for new, old in (("staging", "stg"), ("production", "main")):
+            subprocess.run([*git, "branch", "--move", old, new], check=True)
+        subprocess.run([*git, "symbolic-ref", "HEAD", "refs/heads/production"], check=True)
+    text = (remote.root / environments.FILE).read_text().replace('branch = "stg"', 'branch = "staging"')
+    path, database = TWO_STAGES.split("[own.database]")
+    text = text.replace("[own.git]\n", path) + "[own.database]" + database
+    (remote.root / environments.FILE).write_text(text)
+    first = {"migrations/versions/1_first.py": REVISION.format("1f", None)}
+    second = {"migrations/versions/2_second.py": REVISION.format("2s", "'1f'")}
+    commit = remote.push("production", first)
+    assert remote.history().gap("staging", of="production").lost
+    remote.push("staging", first | second, merged=commit)
+    seen = remote.history()
+    assert [(gap.branch, gap.of, gap.lost) for gap in seen.gaps] == [("staging", "production", False)]
+    assert seen.migrations == (("alembic", "2s"),)
+    assert remote.difference() == Difference(changed=NAMES, same=())
+    environment = environments.load(remote.root, "own")
+    known = catalogue.load(ROOT)
+    asked = {c.id for c in known.checks.values() if c.layer == "release" and known.targets(c, environment)}
+    assert {"git-main-in-stg", "git-merge-clean", "git-hotfix-backmerge"} <= asked
+    assert "git-stg-in-dev" not in asked

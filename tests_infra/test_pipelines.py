@@ -2,19 +2,19 @@
 
 from gli.common.sentences import either, listed, phrase, saw
 from gli.config.environments import Environment, Repository
-from gli.git.branches import LIVE, STAGED
 from gli.observe.release.github_runs import WorkflowRun
 from gli.observe.release.workflow import Workflow
 
 _UPDATES_ECS = ("update-service", "ecs-deploy")
 
 
-def test_wf_contract(workflow: Workflow, target: Repository) -> None:
+def test_wf_contract(workflow: Workflow, environment: Environment, target: Repository) -> None:
     """The deploy workflow is there, starts on a push to stg and to main, and has all steps in their order."""
     assert workflow.error is None, saw(workflow.error, expected=phrase("{} in {}", workflow.path, target.name))
-    assert {STAGED, LIVE} <= set(workflow.pushes), saw(
+    deployed = environment.git.deployed if environment.git else ()
+    assert {*deployed} <= set(workflow.pushes), saw(
         phrase("only {}", listed(workflow.pushes)),
-        expected=phrase("{} to be deployed on a push to {} and {}", target.name, STAGED, LIVE),
+        expected=phrase("{} to be deployed on a push to {}", target.name, listed(deployed)),
     )
     at = 0
     for words in target.steps:
@@ -22,10 +22,10 @@ def test_wf_contract(workflow: Workflow, target: Repository) -> None:
         assert step is not None, saw(
             phrase("none in that place"), expected=phrase("a step with {} in {}", either(words), target.name)
         )
-        lacking = {STAGED, LIVE} - set(workflow.steps[step].branches)
+        lacking = {*deployed} - set(workflow.steps[step].branches)
         assert not lacking, saw(
             phrase("no such step for {}", listed(sorted(lacking))),
-            expected=phrase("the step with {} in {} on a push to {} and {}", either(words), target.name, STAGED, LIVE),
+            expected=phrase("the step with {} in {} on a push to {}", either(words), target.name, listed(deployed)),
         )
         at = step
     assert not target.migrate or workflow.first(target.migrate) is not None, saw(

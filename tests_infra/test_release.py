@@ -1,56 +1,59 @@
 """The eight repositories: can the commits that staging tested go to production, and is a rollback possible?"""
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Environment
-from gli.git.branches import BRANCHES, DEVELOPED, LIVE, STAGED
+from gli.config.environments import Environment, Git
 from gli.observe.release.git_history import Deployments, Difference, History
 from gli.observe.release.git_refs import Heads
 from gli.observe.release.running_revisions import Evidence, WayBack
 
 
-def test_git_remote_branches(heads: Heads) -> None:
+def test_git_remote_branches(heads: Heads, environment: Environment) -> None:
     """The repository can be read and has every branch of the promotion."""
     assert heads.error is None, saw(heads.error, expected=phrase("to list the branches of {}", heads.repository))
-    missing = [b for b in BRANCHES if b not in heads.branches]
+    wanted = _git(environment).branches
+    missing = [b for b in wanted if b not in heads.branches]
     assert not missing, saw(
-        phrase("no {}", listed(missing)), expected=phrase("{} in {}", listed(BRANCHES), heads.repository)
+        phrase("no {}", listed(missing)), expected=phrase("{} in {}", listed(wanted), heads.repository)
     )
 
 
-def test_git_main_in_stg(history: History) -> None:
+def test_git_main_in_stg(history: History, environment: Environment) -> None:
     """Merging the two branches gives what staging tested: production has no commit, such as a hotfix, that staging
     lacks.
     """
-    gap = history.gap(STAGED)
+    git = _git(environment)
+    gap = history.gap(git.staged, of=git.live)
     assert not gap.lost, saw(
-        phrase("{} commits only on {}, the newest {}", gap.commits, LIVE, gap.newest),
-        expected=phrase("all that is on {} of {} in {}", LIVE, history.repository, STAGED),
+        phrase("{} commits only on {}, the newest {}", gap.commits, git.live, gap.newest),
+        expected=phrase("all that is on {} of {} in {}", git.live, history.repository, git.staged),
     )
 
 
-def test_git_merge_clean(history: History) -> None:
+def test_git_merge_clean(history: History, environment: Environment) -> None:
     """The staged branch merges into the live one without a conflict."""
-    conflicts = history.gap(STAGED).conflicts
+    git = _git(environment)
+    conflicts = history.gap(git.staged, of=git.live).conflicts
     assert not conflicts, saw(
         phrase("conflicts in {}", listed(conflicts)),
-        expected=phrase("{} of {} to merge into {}", STAGED, history.repository, LIVE),
+        expected=phrase("{} of {} to merge into {}", git.staged, history.repository, git.live),
     )
 
 
-def test_git_stg_in_dev(history: History) -> None:
+def test_git_stg_in_dev(history: History, environment: Environment) -> None:
     """Nothing was fixed on the staged branch alone: the next release starts from dev and would lose it."""
-    gap = history.gap(DEVELOPED, of=STAGED)
+    git = _git(environment)
+    gap = history.gap(git.developed, of=git.staged)
     assert not gap.lost, saw(
-        phrase("{} commits only on {}, the newest {}", gap.commits, STAGED, gap.newest),
-        expected=phrase("all that is on {} of {} in {}", STAGED, history.repository, DEVELOPED),
+        phrase("{} commits only on {}, the newest {}", gap.commits, git.staged, gap.newest),
+        expected=phrase("all that is on {} of {} in {}", git.staged, history.repository, git.developed),
     )
 
 
-def test_git_release_diff(difference: Difference) -> None:
+def test_git_release_diff(difference: Difference, environment: Environment) -> None:
     """There is something to release: the staged branch differs from the live one in at least one repository."""
     assert difference.changed, saw(
         phrase("the same content in all {} repositories", len(difference.same)),
-        expected=phrase("something on {} to release", STAGED),
+        expected=phrase("something on {} to release", _git(environment).staged),
     )
 
 
@@ -63,20 +66,21 @@ def test_git_tested_sha(evidence: Evidence) -> None:
     )
 
 
-def test_git_deploy_tag(heads: Heads, deployments: Deployments) -> None:
+def test_git_deploy_tag(heads: Heads, deployments: Deployments, environment: Environment) -> None:
     """The head of main has the deploy tag of the release that production is at, the same in every repository. After a
     release that was undone, the commit before it counts."""
-    heads.commit_of(LIVE)
+    live = _git(environment).live
+    heads.commit_of(live)
     head = deployments.standing[heads.repository]
     own = [t for t in deployments.tags.get(heads.repository, ()) if heads.tags[t] == head]
     assert own, saw(
         phrase("{} without one", head[:12]),
-        expected=phrase("a deploy tag at the head of {}'s {}", heads.repository, LIVE),
+        expected=phrase("a deploy tag at the head of {}'s {}", heads.repository, live),
     )
     assert deployments.current in own, saw(
         listed(own),
         expected=phrase(
-            "{} at {}'s {}, as in most repositories", deployments.current or phrase("one tag"), heads.repository, LIVE
+            "{} at {}'s {}, as in most repositories", deployments.current or phrase("one tag"), heads.repository, live
         ),
     )
 
@@ -104,9 +108,9 @@ def test_git_deployment_log(history: History, deployments: Deployments) -> None:
 
 def test_git_hotfix_backmerge(history: History, environment: Environment) -> None:
     """What was pushed to main in an emergency has reached stg and dev in time."""
-    assert environment.git is not None
-    within = environment.git.backmerge_hours
-    late = [g for g in map(history.gap, (STAGED, DEVELOPED)) if g.lost and g.age_h > within]
+    git = _git(environment)
+    within, earlier = git.backmerge_hours, filter(None, (git.staged, git.developed))
+    late = [g for g in (history.gap(branch, of=git.live) for branch in earlier) if g.lost and g.age_h > within]
     assert not late, saw(
         listed(phrase("{} without {} after {:.0f} h", g.branch, g.newest, g.age_h) for g in late),
         expected=phrase("hotfixes of {} merged back within {} h", history.repository, within),
@@ -118,3 +122,9 @@ def test_db_migration_review(history: History) -> None:
     assert not history.findings, saw(
         listed(history.findings), expected=phrase("migrations that the running code survives")
     )
+
+
+def _git(environment: Environment) -> Git:
+    """The environment's git table, which all checks of releases need."""
+    assert environment.git is not None
+    return environment.git

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from gli.common.sentences import listed, phrase, saw
+from gli.common.sentences import either, listed, phrase, saw
 from gli.config.environments import Alarms, Environment
 from gli.observe.aws.cloudwatch import Comparison, Traffic
 from gli.observe.aws.cloudwatch_alarms import Alarm, LogGroup, Topic
@@ -146,13 +146,14 @@ def test_alarms_actions(alarms: Sequence[Alarm], topics: Mapping[str, Topic]) ->
     assert not mute, saw(listed(mute), expected=phrase("every alarm to notify {}", listed(sorted(topics))))
 
 
-def test_sns_subscribed(topics: Mapping[str, Topic], target: str) -> None:
+def test_sns_subscribed(topics: Mapping[str, Topic], target: str, environment: Environment) -> None:
     """The topic reaches people by e-mail and a chat by HTTPS or a function, and no subscription is pending."""
     topic = topics[target]
     assert topic.arn is not None, saw(phrase("none"), expected=phrase("the topic {}", target))
     assert not topic.pending, saw(
         phrase("{} pending", topic.pending), expected=phrase("every subscription of {} confirmed", target)
     )
-    assert "email" in topic.confirmed and {"https", "lambda"} & set(topic.confirmed), saw(
-        listed(topic.confirmed), expected=phrase("{} to reach email, and https or lambda", target)
+    groups = environment.alarms.subscribers if environment.alarms else ()
+    assert all(set(group) & set(topic.confirmed) for group in groups), saw(
+        listed(topic.confirmed), expected=phrase("{} to reach {}", target, listed(either(group) for group in groups))
     )

@@ -22,12 +22,16 @@ from gli.common.sentences import phrase
 from gli.config import checklists, toml_tables
 from gli.config.checklists import Checklist, Text
 from gli.config.environments import FILE as ENVIRONMENTS
-from gli.config.environments import Environment, Vantage
+from gli.config.environments import LOCAL, Environment, Vantage
 from gli.config.targets import GROUPS, Absent
 from gli.config.toml_models import Table, validated
 
 FILE = Path("checklists/checks.toml")
 WAIVERS = Path("checklists/waivers.toml")
+OWN = Path("tests_own")
+"""A project's own checks beside those of the package: rows, items, checks and the fixtures of their probes."""
+FOLDERS = ("tests_smoke", "tests_infra", str(OWN))
+"""The folders of checks."""
 PYTEST_SETTINGS = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 """The files that pytest takes its settings from: https://docs.pytest.org/en/stable/reference/customize.html."""
 PHASES = ("pre-deploy", "post-deploy", "on-call")
@@ -76,13 +80,23 @@ class Check(Table):
 
         A check that takes IAM actions needs an AWS account.
         """
-        for need in (*self.needs, *(["environment.aws"] if self.iam else [])):
+        for need in (*self.needs, *(["environment.aws"] if self._asks_aws(table) else [])):
             place, _, key = need.rpartition("environment.")
             part = key.partition(".")[0]
             if not _get(environment if need.startswith("environment.") else table, key or place):
                 why = environment.absent.get(part)
                 return f"{key} (absent: {why})" if why else key
         return None
+
+    def _asks_aws(self, table: Any) -> bool:
+        """Whether its observations of a target ask AWS: for more than credentials, or for credentials in AWS."""
+        if any(not action.startswith("secretsmanager:") for action in self.iam):
+            return True
+        named = [getattr(table, key, None) for key in ("credentials", "deep_health_secret")]
+        if not self.iam or not hasattr(table, "name"):
+            return bool(self.iam)
+        sources = [*(named[0] or ()), *([named[1]] if named[1] else [])]
+        return any(not source.startswith(LOCAL) for source in sources)
 
     def severity_in(self, environment: Environment) -> Literal["block", "warn"]:
         """The severity in this environment: `block-prod` blocks in production and warns elsewhere."""
@@ -106,7 +120,8 @@ class Case:
     severity: Literal["block", "warn"]
     """What the check's severity comes to in this environment."""
     subjects: frozenset[str]
-    """Every name of the target; empty if the whole environment shares the target."""
+    """Every name of the target; empty if the whole environment shares the target. A repository is named
+    `repository NAME`: two services that share one are not about the same thing."""
     not_applicable: str | None = None
     """Why the case can't be judged here, by the environment's own declaration."""
     owner: str | None = None
@@ -199,7 +214,8 @@ class Catalogue:
 
 def load(root: Path) -> Catalogue:
     """The catalogue of `root`; raises `UsageError` for anything wrong in it."""
-    rows = toml_tables.read(root / FILE, FILE, missing="run from the project's root")
+    rows = toml_tables.read(root / FILE, FILE, missing="run from the project's root, or write one with `gli init`")
+    rows = toml_tables.with_own(rows, root, OWN / FILE.name, FILE)
     checks = {id_: _check(id_, row) for id_, row in rows.items()}
     _refuse_unknown_causes(checks)
     _refuse_cycles(checks)
@@ -215,7 +231,8 @@ def _deciding(root: Path) -> list[tuple[Path, Path]]:
     package = Path(gli.__file__).parent
     files = [root / f for f in (FILE, WAIVERS, *map(checklists.file_of, checklists.PHASES))]
     files += [root / ENVIRONMENTS, *(root / settings for settings in PYTEST_SETTINGS), root / "conftest.py"]
-    files += sorted([*root.glob("tests_smoke/**/*.py"), *root.glob("tests_infra/**/*.py")])
+    files += [path for folder in FOLDERS for path in sorted(root.glob(f"{folder}/**/*.py"))]
+    files += sorted(root.glob(f"{OWN}/*.toml"))
     named = [(path.relative_to(root), path) for path in files]
     return named + [(path.relative_to(package.parent), path) for path in sorted(package.glob("**/*.py"))]
 
@@ -240,7 +257,7 @@ def docstrings(root: Path) -> dict[str, str]:
     without a word.
     """
     proved: dict[str, str] = {}
-    for path in sorted([*root.glob("tests_smoke/**/*.py"), *root.glob("tests_infra/**/*.py")]):
+    for path in sorted(path for folder in FOLDERS for path in root.glob(f"{folder}/**/*.py")):
         for node in ast.walk(_parsed(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test"):
                 if node.name in proved:
@@ -318,12 +335,14 @@ def _subjects(check: Check, table: Any) -> frozenset[str]:
     and have no names.
     """
     if isinstance(table, str):
-        return frozenset({table})
-    if check.each in ("apis", "websockets", "services", "frontends", "secure-pages", "pipelines"):
-        names = (
-            getattr(table, key, None)
-            for key in ("name", "host", "bucket", "repository", "deep_health_secret", "log_group")
-        )
+        of_a_repository = check.each in ("repositories", "built-repositories", "migrations", "deployment-log")
+        return frozenset({f"repository {table}" if of_a_repository else table})
+    if check.each == "pipelines":
+        return frozenset({f"repository {table.name}"})
+    if check.each in ("apis", "websockets", "services", "frontends", "secure-pages"):
+        keys = ("name", "host", "bucket", "deep_health_secret", "log_group")
+        names = [getattr(table, key, None) for key in keys]
+        names += [f"repository {table.repository}"] if table.repository else []
         return frozenset(str(n) for n in names if n)
     return frozenset()
 

@@ -54,9 +54,9 @@ def _not_a_pair(environment: Environment, other: Environment) -> Iterator[str]:
 
 def _foreign(environment: Environment, other: Environment) -> Iterator[str]:
     """Every value and every key that names something of the counterpart."""
-    names = "|".join(map(re.escape, sorted(own_names(other), key=len, reverse=True)))
+    names = "|".join(map(re.escape, sorted(own_names(other) - {*environment.shared}, key=len, reverse=True)))
     pattern = re.compile(rf"(?<![\w.-])(?:{names})(?![\w-]|\.\w)")
-    for path, text in _texts(environment.model_dump(), ""):
+    for path, text in _texts(environment.model_dump(exclude={"shared", "absent", "not_applicable"}), ""):
         if path not in _SHARED and (match := pattern.search(text)):
             yield phrase("{} names {}, which is {}'s", path, match[0], other.name)
 
@@ -72,7 +72,7 @@ def own_names(environment: Environment) -> set[str]:
     names += [e.cache.replication_group, e.cache.security_group, *e.cache.ingress_from] if e.cache else []
     names += [e.broker.amazon_mq, e.broker.security_group, *e.broker.ingress_from] if e.broker else []
     names += [e.alarms.prefix, *e.alarms.topics] if e.alarms else []
-    return {name for name in names if name}
+    return {name for name in names if name} - {*e.shared}
 
 
 def _texts(value: object, path: str) -> Iterator[tuple[str, str]]:

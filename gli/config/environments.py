@@ -12,16 +12,18 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PrivateAttr, StringConstraints, model_validator
+from pydantic import AfterValidator, PrivateAttr, StringConstraints, model_validator
+from pydantic import Field as Bounded
 
 from gli.common.errors import UsageError
 from gli.config import rds_roots
 from gli.config.toml_models import Table, validated
 from gli.config.toml_tables import FILE, extended, names, read_tables, whole
 from gli.git import name_rules
+from gli.git.branches import BRANCHES
 
 __all__ = ["FILE", "Environment", "load", "names"]
 
@@ -31,6 +33,10 @@ PARTS = (
     *("database", "cache", "broker", "secrets", "logs", "alarms", "git", "github", "counterpart"),
 )
 """What an environment may consist of. `[ENV.PART] absent = "why"` says that it has no such part."""
+ELSEWHERE = ("env:", "file:", "ssm:")
+"""How a credential begins that is not in Secrets Manager."""
+LOCAL = ("env:", "file:")
+"""How a credential begins that this machine holds."""
 _STILL_USED = {"dns": ("resolvers",), "tls": ("ca_file", "database_ca_file", "cache_ca_file", "broker_ca_file")}
 """Keys that an environment uses though their part is absent."""
 _MOMENT = r"^(Mon|Tue|Wed|Thu|Fri|Sat|Sun|[0-9]{4}-[0-9]{2}-[0-9]{2}) ([01][0-9]|2[0-3]):[0-5][0-9]$"
@@ -59,6 +65,25 @@ def _resolver(address: str) -> str:
     return _address(address) if address.count(":") == 1 else address
 
 
+def _pattern(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as e:
+        raise ValueError(f"a regular expression ({e})") from None
+    return pattern
+
+
+def _of_a_commit(template: str) -> str:
+    """A template such as `api-{commit:.7}`: what stands for a commit."""
+    try:
+        one, other = template.format(commit="0" * 40), template.format(commit="1" * 40)
+    except (LookupError, ValueError, AttributeError):
+        one = other = ""
+    if one == other:
+        raise ValueError("a text with {commit}, as in v-{commit:.7}")
+    return template
+
+
 def _part(name: str) -> str:
     if name not in PARTS:
         raise ValueError(f"one of {', '.join(PARTS)}")
@@ -72,14 +97,14 @@ def _role_arn(arn: str) -> str:
 
 
 # Limits. NaN and impossible values are rejected: they would silently disable the check that uses the limit.
-Count = Annotated[int, Field(ge=0)]
-Least = Annotated[int, Field(ge=1)]
-Days = Annotated[int, Field(ge=1, le=36_500)]
-Hours = Annotated[int, Field(ge=1, le=8_760)]
-Minutes = Annotated[int, Field(ge=1, le=525_600)]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Percent = Annotated[float, Field(gt=0, le=100)]
-Port = Annotated[int, Field(ge=1, le=65_535)]
+Count = Annotated[int, Bounded(ge=0)]
+Least = Annotated[int, Bounded(ge=1)]
+Days = Annotated[int, Bounded(ge=1, le=36_500)]
+Hours = Annotated[int, Bounded(ge=1, le=8_760)]
+Minutes = Annotated[int, Bounded(ge=1, le=525_600)]
+Seconds = Annotated[float, Bounded(gt=0, le=86_400)]
+Percent = Annotated[float, Bounded(gt=0, le=100)]
+Port = Annotated[int, Bounded(ge=1, le=65_535)]
 Url = Annotated[str, AfterValidator(_url)]
 Address = Annotated[str, AfterValidator(_address)]
 Resolver = Annotated[str, AfterValidator(_resolver)]
@@ -87,6 +112,9 @@ RoleArn = Annotated[str, AfterValidator(_role_arn)]
 Folder = Annotated[str, AfterValidator(name_rules.folder)]
 RepositoryName = Annotated[str, AfterValidator(name_rules.repository)]
 Timezone = Annotated[str, AfterValidator(name_rules.timezone)]
+Pattern = Annotated[str, AfterValidator(_pattern)]
+Status = Annotated[int, Bounded(ge=100, le=599)]
+OfACommit = Annotated[str, AfterValidator(_of_a_commit)]
 PartName = Annotated[str, AfterValidator(_part)]
 NonBlank = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -118,7 +146,7 @@ class Aws(Table):
     region: str
     role: str = "*"
     roles: Roles = Roles()
-    account_id: Annotated[str, Field(pattern=r"^[0-9]{12}$")] | None = None
+    account_id: Annotated[str, Bounded(pattern=r"^[0-9]{12}$")] | None = None
     profile: str | None = None
     endpoint_url: Url | None = None
     credentials_file: str | None = None
@@ -132,8 +160,8 @@ class Freeze(Table):
     """A time without promotions to production: weekly (`Fri 17:00`) or dated (`2026-12-20 00:00`)."""
 
     reason: str
-    begins: Annotated[str, Field(pattern=_MOMENT)]
-    ends: Annotated[str, Field(pattern=_MOMENT)]
+    begins: Annotated[str, Bounded(pattern=_MOMENT)]
+    ends: Annotated[str, Bounded(pattern=_MOMENT)]
     """The first minute that is free again."""
     timezone: Timezone = "UTC"
 
@@ -147,18 +175,46 @@ class Freeze(Table):
         return self
 
 
+def _path(branches: tuple[str, ...]) -> tuple[str, ...]:
+    if not branches or len({*branches}) < len(branches):
+        raise ValueError("the names of one or more branches, each once, from the first to the live one")
+    return branches
+
+
 class Git(Table):
     remote: Annotated[str, AfterValidator(name_rules.remote)]
     deploy_tag: Annotated[str, AfterValidator(name_rules.deploy_tag)] = "deploy-%Y%m%d-%H%M%S"
     log_repository: RepositoryName | None = None
     log_branch: Annotated[str, AfterValidator(name_rules.log_branch)] = "deployments"
     log_path: Annotated[str, AfterValidator(name_rules.log_path)] = "deployment.log"
+    branches: Annotated[tuple[NonBlank, ...], AfterValidator(_path)] = BRANCHES
+    """The branches that a release moves through, the live one last."""
     backmerge_hours: Hours = 24
     connections: Least = 8
     workspace: Folder = ".."
     state: Folder = ".release"
     timezone: Timezone = "UTC"
     freeze: tuple[Freeze, ...] = ()
+
+    @property
+    def live(self) -> str:
+        """The branch of production."""
+        return self.branches[-1]
+
+    @property
+    def staged(self) -> str:
+        """The branch that is merged into the live one; empty where there is one branch only."""
+        return self.branches[-2] if len(self.branches) > 1 else ""
+
+    @property
+    def developed(self) -> str:
+        """The branch that is merged into the staged one; empty where there are two branches."""
+        return self.branches[-3] if len(self.branches) > 2 else ""
+
+    @property
+    def deployed(self) -> tuple[str, ...]:
+        """The staged and the live branch, as far as there are both."""
+        return self.branches[-2:]
 
     def of(self, repository: str) -> str:
         """The remote of one repository."""
@@ -180,10 +236,21 @@ class Dns(Table):
 
 class Tls(Table):
     block_below_days: Days = 7
+    least_hsts_days: Days = 180
     ca_file: str | None = None
     database_ca_file: str | None = None
     cache_ca_file: str | None = None
     broker_ca_file: str | None = None
+
+    @property
+    def ca_files(self) -> dict[str, str]:
+        """The files of CAs, by their key."""
+        keys = ("ca_file", "database_ca_file", "cache_ca_file", "broker_ca_file")
+        return {key: path for key in keys if (path := getattr(self, key)) is not None}
+
+    def below(self, root: Path) -> Tls:
+        """The same with the paths of CAs resolved against `root`."""
+        return self.model_copy(update={key: str(root / path) for key, path in self.ca_files.items()})
 
     def ca_file_of(self, part: Literal["database", "cache", "broker"]) -> str | None:
         """The CA of a part of the data tier, to trust beside the system's roots; None where it has none of its own."""
@@ -197,18 +264,67 @@ class LoadBalancer(Table):
     """The listener that shows a revision before users see it; None where there is none."""
 
 
+class Authorization(Table):
+    """Who a request says that it is; the value is a credential, as `Stored` names them."""
+
+    bearer: str = ""
+    """Where the token is: the field `token` of a document, or a text."""
+    basic: str = ""
+    """Where the user and the password are: the fields `username` and `password`."""
+
+    @property
+    def source(self) -> str:
+        return self.bearer or self.basic
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Authorization:
+        if bool(self.bearer) == bool(self.basic):
+            raise ValueError("authorization needs either bearer or basic")
+        return self
+
+
 class Endpoint(Table):
     """One read-only endpoint and what it must answer."""
 
     path: str
-    status: Annotated[int, Field(ge=100, le=599)] = 200
+    method: Literal["GET", "HEAD", "OPTIONS"] = "GET"
+    headers: Mapping[str, str] = {}
+    """Sent with the request."""
+    authorization: Authorization | None = None
+    status: Status | Annotated[tuple[Status, ...], Bounded(min_length=1)] = 200
     content_type: str = "application/json"
+    """Empty: any."""
     keys: tuple[str, ...] = ()
+    values: Mapping[str, str | int | float | bool] = {}
+    """JSON path (`results.0.title`) to the value that must be there."""
+    body: tuple[Pattern, ...] = ()
+    """Patterns that the body must have."""
+    body_without: tuple[Pattern, ...] = ()
+    """Patterns that the body must not have."""
+    answer_headers: Mapping[str, Pattern] = {}
+    """Header of the answer to the pattern that its whole value must match."""
+
+    @property
+    def statuses(self) -> tuple[int, ...]:
+        return (self.status,) if isinstance(self.status, int) else self.status
 
 
 class Echo(Table):
     send: str
     expect: str
+
+
+class Step(Table):
+    """One step of a conversation: a frame to send, or the pattern of a frame to wait for."""
+
+    send: str = ""
+    expect: Pattern = ""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Step:
+        if bool(self.send) == bool(self.expect):
+            raise ValueError("a step needs either send or expect")
+        return self
 
 
 class Cookies(Table):
@@ -258,11 +374,23 @@ class Reachable(Table):
 class Service(Reachable):
     name: str
     image: str | None = None
+    tag: OfACommit = "{commit}"
+    """The tag of the image of a commit."""
     health_path: str = "/health/"
     deep_health_path: str | None = None
     deep_health_secret: str | None = None
+    deep_health_header: str = "X-Health-Token"
+    """The header that takes the secret's field `health_token`."""
+    deep_health_values: Mapping[str, str | int | float | bool] = {"database": "ok", "cache": "ok"}
+    """JSON path of the deep health document to the value that says that all is well."""
     version_path: str | None = None
+    version_at: str = "revision"
+    """Where the answer of version_path names the revision: a JSON path, `header:NAME`, or `body`."""
+    version: OfACommit = "{commit}"
+    """How the service spells a commit."""
     protected_path: str | None = None
+    protected_status: tuple[Status, ...] = (401, 403)
+    """How a protected endpoint refuses a call without a token."""
     error_path: str | None = None
     cors_path: str | None = None
     cookies: Cookies | None = None
@@ -270,21 +398,48 @@ class Service(Reachable):
     origin: Url | None = None
     """The origin of its WebSocket sessions; default: that of the first frontend."""
     echo: Echo | None = None
-    heartbeat_s: Annotated[int, Field(ge=1, le=86_400)] = 30
+    talk: tuple[Step, ...] = ()
+    """A conversation of its WebSocket sessions; frames that are not expected are passed over."""
+    heartbeat_s: Annotated[int, Bounded(ge=1, le=86_400)] = 30
     subprotocols: tuple[str, ...] = ()
-    idle_hold_s: Annotated[float, Field(gt=0, le=75)] | None = None
+    idle_hold_s: Annotated[float, Bounded(gt=0, le=75)] | None = None
     """No longer than a run may take (`gli.observe.engine.observatory.RUN_DEADLINE_S`)."""
     log_group: str | None = None
     ecs: Ecs | None = None
 
+    @property
+    def conversation(self) -> Echo | tuple[Step, ...] | None:
+        """What its WebSocket sessions say; None where nobody told."""
+        return self.echo or self.talk or None
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Where the credentials of its requests are."""
+        return tuple(e.authorization.source for e in self.contract if e.authorization)
+
 
 class Frontend(Reachable):
     name: str
+    calls: tuple[str, ...] | None = None
+    """The services that its bundle must name; None: all of them. Empty where it calls its own origin only."""
+    origin_path: Annotated[str, StringConstraints(pattern=r"^(/[^/]+)*$")] = ""
+    """The folder of the bucket that CloudFront serves, as in `/web`."""
+    version_path: str | None = None
+    """Names the revision of the page; without it, an element `<meta name="build">` of the page does."""
+    version_at: str = "revision"
+    build_meta: str = "build"
+    """The name of that meta element."""
+    version: OfACommit = "{commit}"
     bucket: str | None = None
     mount: str = "app"
     route: str | None = None
     countries: tuple[str, ...] = ()
     """Two letters each (ISO 3166-1): the countries of its users, which no geographic restriction may keep out."""
+
+    @property
+    def index_key(self) -> str:
+        """The key of its index page in the bucket."""
+        return f"{self.origin_path.strip('/')}/index.html".lstrip("/")
 
 
 class Sqlite(Table):
@@ -300,13 +455,49 @@ class Sqlite(Table):
         return self.model_copy(update={"path": str(root / self.path), "code": str(root / self.code)})
 
 
-class Database(Table):
-    instance: str
-    secret: str
-    verify_secret: str
-    migrations: str
+Field = Literal["url", "host", "port", "username", "password", "dbname", "vhost", "tls"]
+"""What this suite calls the fields of credentials."""
+
+
+class Stored(Table):
+    """A part of the data tier, and where the credentials for it are.
+
+    A credential is the id of a secret in Secrets Manager, or says another place: `env:NAME` (a variable), `env:` (the
+    variables that `fields` names), `file:PATH`, `ssm:NAME` (a parameter) or `ssm:PATH/` (each parameter below it). What
+    is there is a JSON object, a URL, or lines `NAME=VALUE`.
+    """
+
+    secret: NonBlank
+    """The application's own credentials."""
+    verify_secret: str = ""
+    """The credentials of this suite's least-privilege role."""
+    fields: Mapping[Field, str] = {}
+    """What the credentials call each field, where their name is another one."""
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """Where its credentials are."""
+        return tuple(source for source in (self.secret, self.verify_secret) if source)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Field to its name in the credentials; a field that has its own name there is left out."""
+        return {str(field): name for field, name in self.fields.items()}
+
+    def below(self, root: Path) -> Self:
+        """The same with the paths of files resolved against `root`."""
+        files = {k: s for k in ("secret", "verify_secret") if (s := str(getattr(self, k))).startswith("file:")}
+        return self.model_copy(update={k: f"file:{root / s.removeprefix('file:')}" for k, s in files.items()})
+
+
+class Database(Stored):
+    instance: str = ""
+    """The identifier of an instance or cluster in RDS; empty where RDS does not provide it."""
+    migrations: str = ""
+    """The repository whose migrations it must match; empty where nobody compares them."""
+    migrated_by: Literal["django", "alembic"] = "django"
     tables: tuple[str, ...] = ()
-    ingress_from: tuple[str, ...]
+    ingress_from: tuple[str, ...] = ()
     minimum_backup_days: Days = 7
     require_auth: Literal["scram-sha-256", "md5", "password"] = "scram-sha-256"
     """The one way of authentication that a server may ask for (libpq's `require_auth`)."""
@@ -316,25 +507,25 @@ class Database(Table):
 
     @property
     def name(self) -> str:
-        return self.instance
+        return self.instance or "database"
 
 
-class Cache(Table):
-    replication_group: str
-    secret: str
-    verify_secret: str
-    security_group: str
-    ingress_from: tuple[str, ...]
+class Cache(Stored):
+    replication_group: str = ""
+    """The identifier in ElastiCache; empty where ElastiCache does not provide it."""
+    policies: tuple[str, ...] = ("noeviction", "volatile-*")
+    """The memory policies that it may have; these keep sessions. A pure cache may have `allkeys-*`."""
+    security_group: str = ""
+    ingress_from: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
-        return self.replication_group
+        return self.replication_group or "cache"
 
 
-class Broker(Table):
-    secret: str
+class Broker(Stored):
     queues: tuple[str, ...] = ()
     dead_letter_queues: tuple[str, ...] = ()
     most_dead_letters: Count = 0
@@ -355,6 +546,8 @@ class Logs(Table):
 class Metrics(Table):
     window_minutes: Minutes = 15
     least_requests: Least = 100
+    too_few: Literal["unknown", "not-applicable"] = "unknown"
+    """What a case of errors, latency or traffic comes to where there were fewer requests."""
     most_cpu_percent: Percent = 70.0
     most_memory_percent: Percent = 80.0
 
@@ -363,6 +556,8 @@ class Alarms(Table):
     prefix: str
     topics: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ()
+    subscribers: tuple[Annotated[tuple[str, ...], Bounded(min_length=1)], ...] = (("email",), ("https", "lambda"))
+    """The protocols of subscriptions that a topic needs: one of each group."""
 
     @property
     def name(self) -> str:
@@ -378,14 +573,14 @@ class Notify(Table):
     """Who is told of a NO-GO, a recovery and a deployment (`gli.report.notify`)."""
 
     url_variables: tuple[str, ...]
-    quiet_minutes: Annotated[int, Field(ge=0, le=525_600)] = 60
+    quiet_minutes: Annotated[int, Bounded(ge=0, le=525_600)] = 60
     most_per_hour: Least = 6
 
 
 class Gate(Table):
     """How much a verdict must cover for the gate to accept it."""
 
-    least_coverage_percent: Annotated[int, Field(ge=0, le=100)] = 0
+    least_coverage_percent: Annotated[int, Bounded(ge=0, le=100)] = 0
     """The share of the checks that were judged, without those that do not apply."""
     verified_parts: tuple[PartName, ...] = ()
     """Parts of which at least one check must have passed."""
@@ -419,6 +614,8 @@ class Environment(Table):
     branch: str
     production: bool = False
     counterpart: str | None = None
+    shared: tuple[NonBlank, ...] = ()
+    """Names that belong to both this environment and its counterpart: a load balancer, a bucket."""
     vantage: Vantage = "internet"
     extends: str | None = None
     provider: str | None = None
@@ -473,6 +670,10 @@ class Environment(Table):
         named += [(f"frontends.{f.name}.repository", f.repository) for f in self.frontends.values()]
         if self.git is not None and self.git.log_repository is not None:
             named.append(("git.log_repository", self.git.log_repository))
+        for f in self.frontends.values():
+            for service in f.calls or ():
+                if service not in self.services:
+                    raise ValueError(f"frontends.{f.name}.calls names {service!r}, which is no service")
         for where, repository in named:
             if repository and repository not in known:
                 raise ValueError(f"{where} is {repository!r}, which no [[repositories]] entry names")
@@ -496,6 +697,11 @@ class Environment(Table):
         return tuple(sorted({r.host for r in self._reachable if r.secure}))
 
     @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of all parameters of SSM that hold credentials; a path ends with a slash."""
+        return tuple(s.removeprefix("ssm:") for s in self.credentials if s.startswith("ssm:"))
+
+    @property
     def placed_hosts(self) -> tuple[str, ...]:
         """The public host names that speak TLS behind the load balancer or a distribution of CloudFront, sorted."""
         placed = [*self.services.values()] if self.load_balancer else []
@@ -509,13 +715,35 @@ class Environment(Table):
         return tuple(sorted({repository for repository in says if repository}))
 
     @property
+    def stored_by_key(self) -> dict[str, Stored]:
+        """The parts of the data tier, by their key."""
+        parts = {"database": self.database, "cache": self.cache, "broker": self.broker}
+        return {key: part for key, part in parts.items() if part}
+
+    @property
+    def stored(self) -> tuple[Stored, ...]:
+        """The parts of the data tier."""
+        return tuple(self.stored_by_key.values())
+
+    @property
+    def in_aws(self) -> tuple[Database | Cache, ...]:
+        """The parts of the data tier that RDS and ElastiCache provide."""
+        database, cache = self.database, self.cache
+        found: list[Database | Cache] = [database] if database and database.instance else []
+        return (*found, *([cache] if cache and cache.replication_group else []))
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """Where all credentials are that the environment's parts name, sorted."""
+        named = [s.deep_health_secret for s in self.services.values()]
+        named += [source for service in self.services.values() for source in service.tokens]
+        named += [source for part in self.stored for source in part.credentials]
+        return tuple(sorted({source for source in named if source}))
+
+    @property
     def secrets(self) -> tuple[str, ...]:
-        """The ids of every secret that the environment's parts name, sorted."""
-        ids = [s.deep_health_secret for s in self.services.values()]
-        for part in (self.database, self.cache):
-            ids += [part.secret, part.verify_secret] if part else []
-        ids += [self.broker.secret] if self.broker else []
-        return tuple(sorted({i for i in ids if i}))
+        """The ids of every secret of Secrets Manager that the environment's parts name, sorted."""
+        return tuple(source for source in self.credentials if not source.startswith(ELSEWHERE))
 
     @cached_property
     def _reachable(self) -> Sequence[Reachable]:
@@ -525,6 +753,12 @@ class Environment(Table):
     def on_cloudfront(self) -> Sequence[Frontend]:
         """The frontends that CloudFront serves from a bucket."""
         return [f for f in self.frontends.values() if f.bucket]
+
+    def refuse_missing_files(self) -> None:
+        """Raises `UsageError` for a file of CAs that is not there."""
+        for key, path in self.tls.ca_files.items():
+            if not Path(path).is_file():
+                raise UsageError(f"{FILE}: [{self.name}.tls] {key}: {path} is no file; write it, or mend the key")
 
     def signers(self, root: Path) -> Path | None:
         """The file of allowed signers; None if nobody signs. Raises `UsageError` if the file does not exist."""
@@ -591,6 +825,10 @@ def load(
     environment = _validated(name, merged, repositories)
     if environment.sqlite is not None:
         environment = environment.model_copy(update={"sqlite": environment.sqlite.below(root)})
+    environment = environment.model_copy(
+        update={key: part.below(root) for key, part in environment.stored_by_key.items()}
+    )
+    environment = environment.model_copy(update={"tls": environment.tls.below(root)})
     if environment.database and environment.tls.database_ca_file is None and (roots := rds_roots.bundle(root)):
         tls = environment.tls.model_copy(update={"database_ca_file": str(roots)})
         environment = environment.model_copy(update={"tls": tls})

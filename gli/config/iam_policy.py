@@ -36,6 +36,10 @@ def policy(catalogue: Catalogue, environment: Environment) -> dict[str, Any]:
     ]
     if of_secrets and environment.secrets:
         statements.append(_decrypt(environment.aws.region, [f"{secrets}{s}-??????" for s in environment.secrets]))
+    if parameters := environment.parameters:
+        arn = f"arn:aws:ssm:{environment.aws.region}:{account}:parameter/"
+        names = [f"{arn}{name.strip('/')}{'/*' if name.endswith('/') else ''}" for name in parameters]
+        statements.append(_allow("Parameters", {"ssm:GetParameters", "ssm:GetParametersByPath"}, names))
     if taken := [role for part in ("counterpart", "dns", "images") if (role := environment.aws.roles.get(part))]:
         statements.append(_allow("OtherAccounts", {"sts:AssumeRole"}, sorted(set(taken))))
     return {"Version": "2012-10-17", "Statement": [s for s in statements if s["Action"] and s["Resource"]]}

@@ -91,6 +91,10 @@ GROUPS: Mapping[str, Group] = {
     ),
     "migrations": Group(
         *("database", "[{}.git] and [{}.database] migrations"),
-        lambda e: {e.database.migrations: e.database.migrations} if e.git and e.database else {},
+        lambda e: (
+            {e.database.migrations: e.database.migrations}
+            if e.git and e.database and e.database.migrations and e.database.migrated_by == "django"
+            else {}
+        ),
     ),
 }

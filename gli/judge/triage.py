@@ -72,8 +72,23 @@ def _causes(case: Case, reds: Iterable[Case]) -> list[Case]:
 
 
 def related(one: Case, other: Case) -> bool:
-    """Whether two cases are about the same thing: a shared name, or one of them is about the whole environment."""
-    return not one.subjects or not other.subjects or bool(one.subjects & other.subjects)
+    """Whether two cases are about the same thing: a shared name, or one of them is about the whole environment.
+
+    Two services that are built from one repository share it, and are two things all the same.
+    """
+    if not one.subjects or not other.subjects:
+        return True
+    shared = one.subjects & other.subjects
+    return bool({s for s in shared if not _is_repository(s)} or (shared and (_of_one(one) or _of_one(other))))
+
+
+def _of_one(case: Case) -> bool:
+    """Whether a case is about a repository itself."""
+    return all(map(_is_repository, case.subjects))
+
+
+def _is_repository(subject: str) -> bool:
+    return subject.startswith("repository ")
 
 
 def _roots(key: CaseKey, causes: Mapping[CaseKey, Sequence[Case]]) -> list[CaseKey]:

@@ -307,10 +307,11 @@ def _of_tasks(name: str, service: EcsService) -> list[Query]:
 
 
 async def _of_the_database(observer: Observer) -> list[Query]:
-    if observer.environment.database is None:
+    database = observer.environment.database
+    if database is None or not database.instance:
         return []
     try:
-        instance = await observer.see(database_instance, observer.environment.database)
+        instance = await observer.see(database_instance, database)
     except Unobserved:
         return []
     own = [("DBInstanceIdentifier", instance.id)]
@@ -331,10 +332,11 @@ _OF_A_DATABASE = {
 
 
 async def _of_the_cache(observer: Observer) -> list[Query]:
-    if observer.environment.cache is None:
+    cache = observer.environment.cache
+    if cache is None or not cache.replication_group:
         return []
     try:
-        group = await observer.see(replication_group, observer.environment.cache)
+        group = await observer.see(replication_group, cache)
     except Unobserved:
         return []
     return [
@@ -367,7 +369,7 @@ def _step(moment: datetime) -> datetime:
 
 def _too_few(service: Service, asked: float, since: datetime, windows: Windows) -> Unobserved:
     return unknown(
-        "too-little-data",
+        "too-little-data" if windows.too_few == "unknown" else "not-applicable",
         phrase(
             "{} had {:.0f} requests since {:%H:%M} UTC; {} tell something",
             service.name,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from gli.common.sentences import phrase
+from gli.config.environments import Database
 from gli.observe.aws.ecs_services import clusters, ecs_services
 from gli.observe.aws.elasticache import replication_group
 from gli.observe.aws.identity import caller_identity
@@ -202,11 +203,12 @@ async def _own(observer: Observer) -> set[str]:
     for service in (await observer.see(ecs_services)).values():
         if service.status == "ACTIVE" and service.cluster in active:
             live |= {service.name, service.cluster, *(arn.split(":")[-1] for arn in service.every_group)}
-    if environment.database:
-        instance = await observer.see(database_instance, environment.database)
-        live |= {environment.database.instance, *instance.ids} if instance.status != "missing" else set()
-    if environment.cache and (group := await observer.see(replication_group, environment.cache)).status != "missing":
-        live |= {group.id, *group.members}
+    for part in environment.in_aws:
+        if isinstance(part, Database):
+            instance = await observer.see(database_instance, part)
+            live |= {part.instance, *instance.ids} if instance.status != "missing" else set()
+        elif (group := await observer.see(replication_group, part)).status != "missing":
+            live |= {group.id, *group.members}
     return live
 
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 
 from gli.common.sentences import phrase
-from gli.config.environments import Environment
+from gli.config.environments import Cache, Database, Environment, Stored
 from gli.observe.aws.elasticache import cache_nodes, replication_group
 from gli.observe.aws.rds import database_instance, database_instances
 from gli.observe.data.places import of_aws
-from gli.observe.data.secrets import secret
+from gli.observe.data.secrets import credentials
 from gli.observe.edge.dns import chain
 from gli.observe.engine.observation import Observation, Unobserved, unknown
 from gli.observe.engine.probe import Observer, probe
@@ -49,11 +49,11 @@ async def engines(observer: Observer) -> Engines:
     versions |= {id_: instance.engine for id_, instance in instances.items()}
 
     async def of(environment: Environment) -> dict[str, str]:
-        parts = {"database": environment.database, "cache": environment.cache}
-        cache = environment.cache
+        parts = {("database" if isinstance(part, Database) else "cache"): part for part in environment.in_aws}
+        cache = environment.cache if environment.cache in environment.in_aws else None
         if cache and cache.name not in versions and (engine := (await observer.see(replication_group, cache)).engine):
             versions[cache.name] = engine
-        names = {part: table.name for part, table in parts.items() if table}
+        names = {part: table.name for part, table in parts.items()}
         missing = [name for name in names.values() if name not in versions]
         if missing:
             raise unknown(
@@ -79,20 +79,22 @@ async def endpoints(observer: Observer) -> dict[str, Endpoint]:
     """Secret name to its endpoint, for every secret of the data tier."""
     environment = observer.environment
     found: dict[str, Endpoint] = {}
-    if environment.database:
-        instance = await observer.see(database_instance, environment.database)
-        for id_ in (environment.database.secret, environment.database.verify_secret):
-            wanted = ("password", "username") if _managed(id_) else _LOGIN
-            right = await _leads(observer, id_, frozenset(instance.hosts), instance.ids)
-            found[id_] = Endpoint(fields=wanted, address=instance.address, right=right)
-    if environment.cache:
-        group = await observer.see(replication_group, environment.cache)
-        for id_ in (environment.cache.secret, environment.cache.verify_secret):
+    for part in environment.stored:
+        ours = [source for source in part.credentials if source in environment.secrets]
+        if not ours or "url" in part.fields:
+            continue
+        wanted, address, hosts, ids = _LOGIN, None, frozenset[str](), frozenset[str]()
+        if isinstance(part, Database) and part.instance:
+            instance = await observer.see(database_instance, part)
+            address, hosts, ids = instance.address, frozenset(instance.hosts), instance.ids
+        elif isinstance(part, Cache) and part.replication_group:
+            group = await observer.see(replication_group, part)
+            address, hosts = group.address, frozenset(group.hosts)
             wanted = tuple(f for f in _LOGIN if f != "username") if group.token else _LOGIN
-            right = await _leads(observer, id_, frozenset(group.hosts))
-            found[id_] = Endpoint(fields=wanted, address=group.address, right=right)
-    if environment.broker:
-        found[environment.broker.secret] = Endpoint(fields=_LOGIN)
+        for id_ in ours:
+            fields = ("password", "username") if _managed(id_) else wanted
+            right = await _leads(observer, part, id_, hosts, ids)
+            found[id_] = Endpoint(fields=tuple(part.names.get(f, f) for f in fields), address=address, right=right)
     return found
 
 
@@ -104,10 +106,12 @@ def _managed(secret_id: str) -> bool:
     return secret_id.startswith("rds!")
 
 
-async def _leads(observer: Observer, secret_id: str, hosts: frozenset[str], ids: frozenset[str] = frozenset()) -> bool:
+async def _leads(
+    observer: Observer, part: Stored, secret_id: str, hosts: frozenset[str], ids: frozenset[str] = frozenset()
+) -> bool:
     """Whether the secret's host is one of `hosts`, a proxy of one of the instances `ids`, or a CNAME of either."""
     try:
-        host = (await observer.see(secret, secret_id)).public.get("host", "").lower()
+        host = (await credentials(observer, part, secret_id)).get("host", "").lower()
     except Unobserved:  # the check observes the secret too, and reports the reason
         return True
     if not host or not hosts or host in hosts:

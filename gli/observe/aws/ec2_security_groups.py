@@ -123,7 +123,7 @@ async def security_groups(observer: Observer) -> SecurityGroups:
 async def _vpc(observer: Observer) -> str:
     """The VPC of the database, else of the load balancer, else of the security groups that the environment names."""
     environment = observer.environment
-    if environment.database:
+    if environment.database and environment.database.instance:
         vpc = (await observer.see(database_instance, environment.database)).vpc
         if vpc is None:
             raise unknown("dependency", phrase("{} stands in no VPC that RDS names", environment.database.instance))

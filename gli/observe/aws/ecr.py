@@ -103,19 +103,22 @@ async def running_image(observer: Observer, service: Service) -> RunningImage:
     definition = await observer.see(task_definition, service)
     container = definition.container(service.ecs.container if service.ecs else "")
     expected = await observer.see(release)
-    return RunningImage(image=container.image, expected_tag=expected.commit_of(service.repository))
+    return RunningImage(
+        image=container.image, expected_tag=service.tag.format(commit=expected.commit_of(service.repository))
+    )
 
 
 @probe(deadline=15)
 async def registry_image(observer: Observer, service: Service) -> RegistryImage:
     """The image for the head of the environment's branch, and the images of the last deploy tags. One call."""
     repository = str(service.image)
-    tag = (await observer.see(release)).commit_of(service.repository)
+    tag = service.tag.format(commit=(await observer.see(release)).commit_of(service.repository))
     repository_heads = await observer.see(heads, service.repository)
     git, tags = observer.environment.git, repository_heads.tags
     newest = deploy_tags(repository_heads, git) if git else ()
     releases = newest[: observer.environment.registry.rollback_releases]
-    wanted = [{"imageTag": t} for t in dict.fromkeys([tag, *(tags[r] for r in releases)])]
+    released = {r: service.tag.format(commit=tags[r]) for r in releases}
+    wanted = [{"imageTag": t} for t in dict.fromkeys([tag, *released.values()])]
     try:
         answer = await observer.aws.call(
             observer,
@@ -141,7 +144,7 @@ async def registry_image(observer: Observer, service: Service) -> RegistryImage:
         digest=image["imageId"].get("imageDigest") if image else None,
         platforms=_platforms(image) if image else (),
         failure=None if image else failures.get(tag) or phrase("no image"),
-        without_way_back=tuple(r for r in releases if tags[r] not in images),
+        without_way_back=tuple(r for r in releases if released[r] not in images),
     )
 
 

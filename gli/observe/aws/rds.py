@@ -129,7 +129,7 @@ async def database_instances(observer: Observer) -> dict[str, DatabaseInstance]:
     One call, and one or two more for clusters. A database in another account is left out.
     """
     both = (observer.environment, observer.environment.other)
-    wanted = sorted({e.database.instance for e in both if e and e.database})
+    wanted = sorted({e.database.instance for e in both if e and e.database and e.database.instance})
     found = await _instances(observer, wanted)
     named = {*wanted, *(i["DBClusterIdentifier"] for i in found.values() if i.get("DBClusterIdentifier"))} - {*found}
     clusters = await _clusters(observer, sorted(named)) if named else {}

@@ -94,9 +94,11 @@ async def bucket(observer: Observer, frontend: Frontend) -> Bucket:
 
 @probe()
 async def index_object(observer: Observer, frontend: Frontend) -> IndexObject:
-    """The frontend's index.html in the bucket, without its content."""
+    """The frontend's index.html in its folder of the bucket, without its content."""
     try:
-        answer = await observer.aws.call(observer, "s3", "head_object", Bucket=str(frontend.bucket), Key="index.html")
+        answer = await observer.aws.call(
+            observer, "s3", "head_object", Bucket=str(frontend.bucket), Key=frontend.index_key
+        )
     except AwsError as e:
         if e.code in ("404", "NoSuchKey", "NoSuchBucket"):
             return IndexObject(exists=False)

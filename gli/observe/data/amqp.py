@@ -6,12 +6,12 @@ Source of truth: AMQP 0-9-1 (Connection.Open, passive Queue.Declare).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gli.common.sentences import Said, phrase
 from gli.config.environments import Broker
-from gli.observe.data.secrets import secret, secrets
+from gli.observe.data.secrets import credentials, secrets
 from gli.observe.engine.guard import refuse_amqp_writes
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
@@ -43,19 +43,19 @@ class BrokerState(Observation):
 @probe(deadline=30, after=[secrets])
 async def broker_state(observer: Observer, broker: Broker) -> BrokerState:
     """A login with the application's credentials to its virtual host, and a passive declare of every queue."""
-    known = (await observer.see(secret, broker.secret)).public
+    document = await credentials(observer, broker, broker.secret)
     observer.count("amqp")
-    host, port = known.get("host", ""), known.get("port", "5671")
+    host = document.get("host", "")
+    port = document.get("port", "5672" if document.get("tls") == "false" else "5671")
     if not host or not port.isdigit():
         return BrokerState(secret=broker.secret, ok=False, error=phrase("the secret names no usable host and port"))
-    return await asyncio.to_thread(_session, observer, broker, host, int(port))
+    return await asyncio.to_thread(_session, observer, broker, document, host, int(port))
 
 
-def _session(observer: Observer, broker: Broker, host: str, port: int) -> BrokerState:
+def _session(observer: Observer, broker: Broker, document: Mapping[str, str], host: str, port: int) -> BrokerState:
     import pika
     from pika.exceptions import AMQPError
 
-    document = observer.vault.document(broker.secret)
     address, port = observer.dial.address(host, port)
     encrypted = document.get("tls", "true") == "true"
     parameters = pika.ConnectionParameters(

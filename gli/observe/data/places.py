@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from gli.common.sentences import phrase
 from gli.config.environments import Database
-from gli.observe.data.secrets import secret
+from gli.observe.data.secrets import credentials
 from gli.observe.edge.dns import chain
 from gli.observe.engine.observation import Unobserved, unknown
 from gli.observe.engine.probe import Observer
@@ -37,14 +37,14 @@ def of_aws(host: str) -> bool:
 
 async def database_place(observer: Observer, database: Database, secret_id: str) -> Place:
     """The database server that the secret leads to. Raises `Unobserved` if its host or port is not known."""
-    known = (await observer.see(secret, secret_id)).public
+    known = await credentials(observer, database, secret_id)
     host, port, name = known.get("host"), known.get("port"), known.get("dbname")
     if host and port is None:
         port = "5432"
     if not host:
         from gli.observe.aws.rds import database_instance
 
-        if observer.environment.aws is None:
+        if observer.environment.aws is None or not database.instance:
             raise unknown("dependency", phrase("the secret {} names no host", secret_id))
         instance = await observer.see(database_instance, database)
         if instance.address is None:

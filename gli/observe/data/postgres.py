@@ -15,12 +15,12 @@ from gli.common.sentences import Said, phrase
 from gli.config import rds_roots
 from gli.config.environments import Database
 from gli.observe.data.places import database_place
-from gli.observe.data.secrets import secret, secrets
+from gli.observe.data.secrets import credentials, secrets
 from gli.observe.edge.tcp import TcpConnection, open_port
 from gli.observe.engine.guard import refuse_sql_writes
 from gli.observe.engine.observation import Cause, Observation, unknown
 from gli.observe.engine.probe import Observer, probe
-from gli.observe.engine.sql import ANSWERS, DATABASE_STATE, DATABASE_STATE_LIMITS, READ_ONLY_SESSION
+from gli.observe.engine.sql import ANSWERS, DATABASE_STATE_LIMITS, DATABASE_STATES, READ_ONLY_SESSION
 
 if TYPE_CHECKING:
     import psycopg
@@ -84,7 +84,7 @@ class DatabaseState(Observation):
     connections: int
     max_connections: int
     applied: tuple[tuple[str, str], ...]
-    """(app, migration) of every row of django_migrations, sorted."""
+    """(app, migration) of every migration that the database has on record, sorted."""
     hidden: int
     """How many sessions the suite's role may not see, without those of `rdsadmin`, AWS's own user."""
     sessions: tuple[Session, ...]
@@ -114,15 +114,15 @@ async def application_login(observer: Observer, database: Database) -> Login:
 @probe(deadline=10, after=[secrets])
 async def database_state(observer: Observer, database: Database) -> DatabaseState:
     """Connections, migrations, open transactions and the schema, in one statement, with the suite's credentials."""
-    await observer.see(secret, database.verify_secret)
+    statement = DATABASE_STATES[database.migrated_by if database.migrations else "nothing"]
     import psycopg
 
     try:
         async with await connect(observer, database, database.verify_secret) as connection:
-            row = await row_of(observer, connection, DATABASE_STATE)
+            row = await row_of(observer, connection, statement)
     except psycopg.Error as e:
         state, why = _told_apart(e)
-        _refuse_without_roots(observer, database.verify_secret, why)
+        await _refuse_without_roots(observer, database, database.verify_secret, why)
         cause: Cause = "access-denied" if state in ("28P01", "28000", "42501") else "unreachable"
         raise unknown(
             cause, phrase("the suite's own role ({}) could not look: {}", database.verify_secret, why)
@@ -166,8 +166,7 @@ async def sessions(observer: Observer, database: Database) -> tuple[Session, ...
 async def _login(observer: Observer, database: Database, secret_id: str, statement: str) -> Login:
     import psycopg
 
-    await observer.see(secret, secret_id)
-    user = observer.vault.document(secret_id).get("username", "")
+    user = (await credentials(observer, database, secret_id)).get("username", "")
     try:
         async with await connect(observer, database, secret_id) as connection:
             await row_of(observer, connection, statement)
@@ -176,13 +175,13 @@ async def _login(observer: Observer, database: Database, secret_id: str, stateme
         if isinstance(e, psycopg.errors.ConnectionTimeout):
             observer.over(_TIMEOUT_S)
         state, why = _told_apart(e)
-        _refuse_without_roots(observer, secret_id, why)
+        await _refuse_without_roots(observer, database, secret_id, why)
         return Login(secret=secret_id, user=user, ok=False, sqlstate=state, error=why)
 
 
-def _refuse_without_roots(observer: Observer, secret_id: str, why: str) -> None:
+async def _refuse_without_roots(observer: Observer, database: Database, secret_id: str, why: str) -> None:
     """Raises `Unobserved` if a server of RDS could not be verified because the CAs of RDS were not fetched."""
-    host = observer.vault.document(secret_id).get("host", "")
+    host = (await credentials(observer, database, secret_id)).get("host", "")
     without = observer.environment.tls.database_ca_file is None and rds_roots.HOST.fullmatch(host)
     if without and "certificate verify failed" in why:
         raise unknown(
@@ -200,7 +199,7 @@ async def connect(observer: Observer, database: Database, secret_id: str) -> psy
     import psycopg
 
     place = await database_place(observer, database, secret_id)
-    document = observer.vault.document(secret_id)
+    document = await credentials(observer, database, secret_id)
     address, port = observer.dial.address(place.host, place.port)
     if address == place.host and place.name != place.host:
         address = await _resolved(place.host)
@@ -213,7 +212,7 @@ async def connect(observer: Observer, database: Database, secret_id: str) -> psy
             user=document.get("username"),
             password=document.get("password"),
             dbname=place.database,
-            sslmode="verify-full",
+            sslmode="disable" if document.get("tls") == "false" else "verify-full",
             require_auth=database.require_auth,
             sslrootcert=observer.dial.roots_of("database"),
             connect_timeout=_TIMEOUT_S,

@@ -11,7 +11,7 @@ from typing import Any
 from gli.common.sentences import Said, phrase
 from gli.config.environments import Cache
 from gli.observe.data.places import certified
-from gli.observe.data.secrets import secret, secrets
+from gli.observe.data.secrets import credentials, secrets
 from gli.observe.engine.guard import refuse_redis_writes
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
@@ -57,13 +57,13 @@ _ON_CHANNELS = {"PUBLISH": ("1",), "SUBSCRIBE": ()}
 @probe(deadline=8, after=[secrets])
 async def application_cache(observer: Observer, cache: Cache) -> CacheState:
     """PING with the application's own credentials, over TLS if the secret says so."""
-    return await _session(observer, cache.secret, look=False)
+    return await _session(observer, cache, cache.secret, look=False)
 
 
 @probe(deadline=8, after=[secrets])
 async def cache_state(observer: Observer, cache: Cache) -> CacheState:
     """Role, memory and clients, with the suite's own credentials."""
-    return await _session(observer, cache.verify_secret, look=True)
+    return await _session(observer, cache, cache.verify_secret, look=True)
 
 
 @probe(deadline=10, after=[secrets])
@@ -74,16 +74,15 @@ async def cache_rights(observer: Observer, cache: Cache) -> CacheRights:
     """
     from redis.exceptions import RedisError, ResponseError
 
-    await observer.see(secret, cache.secret)
-    known = (await observer.see(secret, cache.verify_secret)).public
+    user = (await credentials(observer, cache, cache.secret)).get("username") or "default"
+    known = await credentials(observer, cache, cache.verify_secret)
     if not known.get("host") or not known.get("port", "6379").isdigit():
         raise unknown("dependency", phrase("the secret {} names no usable host and port", cache.verify_secret))
-    user = observer.vault.document(cache.secret).get("username") or "default"
     asked = [(command, name, more) for name in cache.keys for command, more in _ON_KEYS.items()]
     asked += [(command, name, more) for name in cache.channels for command, more in _ON_CHANNELS.items()]
     denied = []
     try:
-        connection = await _connection(observer, cache.verify_secret)
+        connection = await _connection(observer, cache, cache.verify_secret)
         try:
             await connection.connect()
             for command, name, more in asked:
@@ -129,14 +128,14 @@ def _refusals(info: Mapping[str, str]) -> tuple[Said, ...]:
     return tuple(reason for reason, there in reasons.items() if there)
 
 
-async def _session(observer: Observer, secret_id: str, *, look: bool) -> CacheState:
+async def _session(observer: Observer, cache: Cache, secret_id: str, *, look: bool) -> CacheState:
     import redis.exceptions
     from redis.exceptions import RedisError
 
-    known = (await observer.see(secret, secret_id)).public
-    if not known.get("host") or not known.get("port", "6379").isdigit():
+    document = await credentials(observer, cache, secret_id)
+    if not document.get("host") or not document.get("port", "6379").isdigit():
         return CacheState(secret=secret_id, error=phrase("the secret names no usable host and port"))
-    connection = await _connection(observer, secret_id)
+    connection = await _connection(observer, cache, secret_id)
     try:
         observer.count("redis")
         with observer.phase("connect"):
@@ -152,7 +151,7 @@ async def _session(observer: Observer, secret_id: str, *, look: bool) -> CacheSt
     return CacheState(
         secret=secret_id,
         pong=pong,
-        encrypted=known.get("tls", "true") == "true",
+        encrypted=document.get("tls", "true") == "true",
         refuses=_refusals(info),
         role=info.get("role"),
         clustered=info.get("cluster_enabled") == "1",
@@ -164,14 +163,13 @@ async def _session(observer: Observer, secret_id: str, *, look: bool) -> CacheSt
     )
 
 
-async def _connection(observer: Observer, secret_id: str) -> Any:
+async def _connection(observer: Observer, cache: Cache, secret_id: str) -> Any:
     """A connection, not yet open, with the user of a secret that names a host and a port."""
     import redis.asyncio
 
-    known = (await observer.see(secret, secret_id)).public
-    document = observer.vault.document(secret_id)
-    host, port = known["host"], int(known.get("port", "6379"))
-    encrypted = known.get("tls", "true") == "true"
+    document = await credentials(observer, cache, secret_id)
+    host, port = document["host"], int(document.get("port", "6379"))
+    encrypted = document.get("tls", "true") == "true"
     address, port = observer.dial.address(host, port)
     options: dict[str, Any] = {
         "host": address,

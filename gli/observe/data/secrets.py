@@ -1,19 +1,25 @@
-"""Secrets Manager: the fields of each secret, without the values that are secret.
+"""Credentials: the fields of each secret, without the values that are secret.
 
-Source of truth: secretsmanager ListSecrets, ten names in a call, and BatchGetSecretValue, twenty.
+Source of truth: secretsmanager ListSecrets, ten names in a call, and BatchGetSecretValue, twenty; ssm GetParameters and
+GetParametersByPath; environment variables and files where `environments.toml` says so.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from gli.common.sentences import Said, phrase
-from gli.observe.engine.aws_session import denied_action
-from gli.observe.engine.observation import Observation, unknown
+from gli.config.environments import ELSEWHERE, Stored
+from gli.observe.engine.aws_session import AwsError, denied_action
+from gli.observe.engine.observation import Observation, Unobserved, unknown
 from gli.observe.engine.probe import Observer, probe
 
 PUBLIC_FIELDS = frozenset({"username", "host", "port", "dbname", "vhost", "tls", "engine", "scheme"})
@@ -82,11 +88,12 @@ async def secret_state(observer: Observer, secret_id: str) -> Secret:
 
 @probe()
 async def secrets(observer: Observer) -> Mapping[str, Secret | Said]:
-    """Every secret of the environment: its public part, or why it can't be fetched. One call for twenty secrets.
+    """All credentials of the environment: their public part, or why they can't be had. One call for twenty secrets.
 
     The values go to the vault. The observation keeps the field names and the values that are not secret.
     """
-    wanted = observer.environment.secrets
+    wanted = observer.environment.secrets if observer.environment.aws else ()
+    elsewhere = await _elsewhere(observer)
     answers = await asyncio.gather(
         *[
             observer.aws.call(observer, "secretsmanager", "batch_get_secret_value", SecretIdList=list(batch))
@@ -99,7 +106,8 @@ async def secrets(observer: Observer) -> Mapping[str, Secret | Said]:
     found: dict[str, Secret | str] = {id_: refused.get(id_, phrase("it does not exist")) for id_ in wanted}
     for value in (v for answer in answers for v in answer.get("SecretValues") or []):
         found[value["Name"]] = _opened(observer, value["Name"], value.get("SecretString", ""), value.get("CreatedDate"))
-    return found
+    without = phrase("environments.toml: [{}] has no aws table", observer.environment.name)
+    return {**dict.fromkeys(observer.environment.secrets, without), **found, **elsewhere}
 
 
 @probe(after=[secrets])
@@ -114,6 +122,103 @@ async def secret(observer: Observer, secret_id: str) -> Secret:
             "access-denied", phrase("{} is denied for the secret {}: {}", action, secret_id, found), action=action
         )
     return found
+
+
+async def credentials(observer: Observer, part: Stored, source: str) -> dict[str, str]:
+    """The fields of a part's credentials under this suite's own names; a URL is taken apart.
+
+    `tls` is `true` or `false` where a URL says so. Raises `Unobserved` if the credentials can't be had.
+    """
+    await observer.see(secret, source)
+    document, names = observer.vault.document(source), part.names
+    text = document.get(names.get("url", "url"), "")
+    found = _of_url(text) if "://" in text else {}
+    observer.vault.hide(found.get("password", ""))
+    own = {field: document[name] for field in _FIELDS if (name := names.get(field, field)) in document}
+    return {**document, **found, **own}
+
+
+_FIELDS = ("host", "port", "username", "password", "dbname", "vhost", "tls")
+_ENCRYPTED = {
+    "rediss": "true",
+    "valkeys": "true",
+    "amqps": "true",
+    "redis": "false",
+    "valkey": "false",
+    "amqp": "false",
+}
+
+
+def _of_url(text: str) -> dict[str, str]:
+    """The fields of a URL as frameworks write it: `postgresql+psycopg://user:password@host:5432/name?sslmode=disable`."""
+    try:
+        parts = urlsplit(text)
+        port = str(parts.port or "")
+    except ValueError:
+        return {}
+    scheme, path = parts.scheme.partition("+")[0], unquote(parts.path.removeprefix("/"))
+    tls = _ENCRYPTED.get(scheme, "false" if parse_qs(parts.query).get("sslmode") == ["disable"] else "")
+    of_amqp = scheme.startswith("amqp")
+    fields = {
+        "host": parts.hostname or "",
+        "port": port,
+        "username": unquote(parts.username or ""),
+        "password": unquote(parts.password or ""),
+        "dbname": "" if of_amqp else path,
+        "vhost": path if of_amqp else "",
+        "tls": tls,
+    }
+    return {name: value for name, value in fields.items() if value}
+
+
+async def _elsewhere(observer: Observer) -> dict[str, Secret | str]:
+    """The credentials that are not in Secrets Manager: in variables, in files, and in the parameters of SSM."""
+    found: dict[str, Secret | str] = {}
+    tokens = {source for service in observer.environment.services.values() for source in service.tokens}
+    for source in observer.environment.credentials:
+        place, _, name = source.partition(":")
+        if not source.startswith(ELSEWHERE):
+            continue
+        if place == "ssm":
+            try:
+                text: str | None = await _parameters(observer, name)
+            except (AwsError, Unobserved) as e:  # the credentials elsewhere are known all the same
+                found[source] = str(e)
+                continue
+        elif place == "file":
+            text = await asyncio.to_thread(_file, name)
+        else:
+            text = os.environ.get(name) if name else _variables(observer, source)
+        if text is not None and source in tokens and _document(text) is None:
+            text = json.dumps({"token": text.strip()})
+        found[source] = phrase("it does not exist") if text is None else _opened(observer, source, text, None)
+    return found
+
+
+def _variables(observer: Observer, source: str) -> str:
+    """The environment variables that the parts with this source name in `fields`, as a JSON object."""
+    parts = [part for part in observer.environment.stored if source in part.credentials]
+    names = {name for part in parts for name in part.names.values()}
+    return json.dumps({name: os.environ[name] for name in sorted(names & os.environ.keys())})
+
+
+def _file(path: str) -> str | None:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+async def _parameters(observer: Observer, name: str) -> str | None:
+    """The value of a parameter; of a name that ends with a slash, each parameter below it as a JSON object."""
+    if not name.endswith("/"):
+        answer = await observer.aws.call(observer, "ssm", "get_parameters", Names=[name], WithDecryption=True)
+        return next((str(p["Value"]) for p in answer["Parameters"]), None)
+    answer = await observer.aws.call(
+        observer, "ssm", "get_parameters_by_path", Path=name, Recursive=False, WithDecryption=True
+    )
+    values = {p["Name"].removeprefix(name): p["Value"] for p in answer["Parameters"]}
+    return json.dumps(values) if values else None
 
 
 def _state(secret_id: str, listed: Mapping[str, Any] | None) -> Secret:
@@ -146,12 +251,9 @@ def customer_key(listed: Mapping[str, Any]) -> str | None:
 
 def _opened(observer: Observer, secret_id: str, text: str, since: datetime | None) -> Secret | str:
     observer.vault.hide(text)
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        return "it holds no JSON object"
+    document = _document(text)
+    if document is None:
+        return phrase("it holds no JSON object, no URL and no lines NAME=VALUE")
     fields = {str(k): _text(v) for k, v in document.items()}
     observer.vault.keep(secret_id, fields, public=PUBLIC_FIELDS)
     public = {k: v for k, v in fields.items() if k in PUBLIC_FIELDS}
@@ -163,6 +265,26 @@ def _opened(observer: Observer, secret_id: str, text: str, since: datetime | Non
         fields=tuple(sorted(fields)),
         public=public,
     )
+
+
+def _document(text: str) -> dict[str, Any] | None:
+    """A JSON object; a URL as the field `url`; lines `NAME=VALUE`, as in a file of environment variables."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        document = None
+    if isinstance(document, dict):
+        return document
+    if re.fullmatch(r"[a-z][a-z0-9+.-]*://\S+", text.strip()):
+        return {"url": text.strip()}
+    lines = [line.strip().removeprefix("export ") for line in text.splitlines()]
+    pairs = [_LINE.fullmatch(line) for line in lines if line and not line.startswith("#")]
+    if not pairs or not all(pairs):
+        return None
+    return {pair[1]: pair[2].strip("\"'") for pair in pairs if pair}
+
+
+_LINE = re.compile(r"([A-Za-z_]\w*)=(.*)")
 
 
 def _text(value: object) -> str:

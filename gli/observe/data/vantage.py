@@ -7,9 +7,9 @@ from collections.abc import Awaitable
 
 from gli.common.sentences import Said, phrase
 from gli.config.environment_consistency import objections
-from gli.config.environments import Environment
+from gli.config.environments import Environment, Stored
 from gli.observe.data.postgres import database_port
-from gli.observe.data.secrets import secret, secrets
+from gli.observe.data.secrets import credentials, secrets
 from gli.observe.edge.tcp import TcpConnection, open_port
 from gli.observe.engine.observation import Observation, Unobserved, unknown
 from gli.observe.engine.probe import Observer, probe
@@ -45,15 +45,15 @@ def _askings(observer: Observer, environment: Environment) -> list[Awaitable[Tcp
     if environment.database:
         asked.append(observer.see(database_port, environment.database))
     if environment.cache:
-        asked.append(_port(observer, environment.cache.secret, "6379"))
+        asked.append(_port(observer, environment.cache, "6379"))
     if environment.broker:
-        asked.append(_port(observer, environment.broker.secret, "5671"))
+        asked.append(_port(observer, environment.broker, "5671"))
     return asked
 
 
-async def _port(observer: Observer, secret_id: str, usual: str) -> TcpConnection:
-    known = (await observer.see(secret, secret_id)).public
+async def _port(observer: Observer, part: Stored, usual: str) -> TcpConnection:
+    known = await credentials(observer, part, part.secret)
     host, port = known.get("host", ""), known.get("port", usual)
     if not host or not port.isdigit():
-        raise unknown("dependency", phrase("the secret {} names no usable host and port", secret_id))
+        raise unknown("dependency", phrase("the secret {} names no usable host and port", part.secret))
     return await open_port(observer, host, int(port))

@@ -80,13 +80,18 @@ async def asked(resolvers: Iterable[str], host: str) -> Addresses:
     resolver = _resolver(resolvers)
     try:
         answers = await asyncio.gather(
-            *[resolver.resolve(host, kind, search=False, raise_on_no_answer=False) for kind in ("A", "AAAA")]
+            *[resolver.resolve(host, kind, search=False, raise_on_no_answer=False) for kind in ("A", "AAAA")],
+            return_exceptions=True,
         )
+        failures = [a for a in answers if isinstance(a, BaseException)]
+        records = [record.to_text() for a in answers if not isinstance(a, BaseException) for record in a]
+        if failures and not records:  # some servers refuse AAAA and answer A
+            raise failures[0]
     except dns.exception.Timeout as e:
         raise TimeoutError(" ".join(str(e).split())) from None
     except dns.exception.DNSException as e:
         return Addresses(host=host, error=" ".join(str(e).split()))
-    found = tuple(sorted(record.to_text() for answer in answers for record in answer))
+    found = tuple(sorted(records))
     return Addresses(host=host, addresses=found, error=None if found else phrase("neither an A nor an AAAA record"))
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urljoin, urlsplit
 
 from gli.common.sentences import Said, phrase
 from gli.config.environments import Frontend
-from gli.observe.edge.http import HttpExchange, fetch, landing
+from gli.observe.edge.http import HttpExchange, fetch, landing, revision_in
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
@@ -43,7 +43,7 @@ class Index(Observation):
 
     ids: tuple[str, ...]
     build: str | None
-    """The revision of the `<meta name="build">` tag."""
+    """The revision of the page: of its `<meta name="build">` tag, or of the frontend's version_path."""
     assets: tuple[tuple[str, str], ...]
     """(URL, kind) of each script and style of the same site, in the page's order."""
     others: tuple[str, ...] = ()
@@ -90,9 +90,9 @@ class Part(Observation):
 class _Reader(HTMLParser):
     """Collects the ids, the build tag and the assets of a page."""
 
-    def __init__(self, page_url: str) -> None:
+    def __init__(self, page_url: str, build_meta: str) -> None:
         super().__init__()
-        self.page_url = page_url
+        self.page_url, self.build_meta = page_url, build_meta
         self.ids: list[str] = []
         self.build: str | None = None
         self.assets: dict[str, str] = {}
@@ -103,7 +103,7 @@ class _Reader(HTMLParser):
         a = {k: v or "" for k, v in attrs}
         if a.get("id"):
             self.ids.append(a["id"])
-        if tag == "meta" and a.get("name") == "build":
+        if tag == "meta" and a.get("name") == self.build_meta:
             self.build = a.get("content")
         if tag == "meta" and a.get("http-equiv", "").lower() == "content-security-policy":
             self.policies.append(a.get("content", ""))
@@ -132,9 +132,9 @@ def _same_host(one: str, other: str) -> bool:
     return urlsplit(one)[:2] == urlsplit(other)[:2]
 
 
-def read_index(page: HttpExchange) -> Index:
+def read_index(page: HttpExchange, build_meta: str = "build") -> Index:
     """Reads the index of a fetched page. An answer that is not HTML has no ids and no assets."""
-    reader = _Reader(page.url)
+    reader = _Reader(page.url, build_meta)
     if page.content_type == "text/html":
         reader.feed(page.body)
     return Index(
@@ -154,7 +154,11 @@ async def index(observer: Observer, frontend: Frontend) -> Index:
         raise unknown(
             "too-little-data", phrase("{} is longer than what is read: what it refers to is not known", page.url)
         )
-    return read_index(page)
+    seen = read_index(page, frontend.build_meta)
+    if not frontend.version_path:
+        return seen
+    answer = await fetch(observer, frontend.url.rstrip("/") + frontend.version_path)
+    return seen.model_copy(update={"build": revision_in(answer, frontend.version_at) if answer.status == 200 else None})
 
 
 @probe(deadline=60)
@@ -278,7 +282,7 @@ async def deep_link(observer: Observer, frontend: Frontend) -> HttpExchange:
 async def bucket_answer(observer: Observer, frontend: Frontend) -> HttpExchange:
     """S3's own answer for the index page, past CloudFront and without credentials."""
     assert observer.environment.aws is not None, "asked only of environments with an aws table"
-    host, path = f"s3.{observer.environment.aws.region}.amazonaws.com", "/index.html"
+    host, path = f"s3.{observer.environment.aws.region}.amazonaws.com", f"/{frontend.index_key}"
     if "." in str(frontend.bucket):  # S3's certificate covers only one label
         path = f"/{frontend.bucket}{path}"
     else:

@@ -6,6 +6,7 @@ Source of truth: RFC 9110, RFC 6797 (HSTS), the Fetch standard (CORS).
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import math
 import time
@@ -13,8 +14,9 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from gli.common.json_paths import at
 from gli.common.sentences import Said, phrase
-from gli.config.environments import Frontend, Service
+from gli.config.environments import Authorization, Endpoint, Frontend, Service
 from gli.observe.data.secrets import secret, secrets
 from gli.observe.engine.http_client import TIMEOUT_S
 from gli.observe.engine.observation import Observation, unknown
@@ -74,15 +76,20 @@ class HttpExchange(Observation):
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     @property
-    def document(self) -> Any:
-        """The body as JSON; None if it is not JSON. Raises `Unobserved` if only a part of the body was kept."""
+    def text(self) -> str:
+        """The whole body. Raises `Unobserved` if only a part of it was kept."""
         if self.cut:
             raise unknown(
                 "too-little-data",
                 phrase("{} answered more than the {} characters that are read", self.url, len(self.body)),
             )
+        return self.body
+
+    @property
+    def document(self) -> Any:
+        """The body as JSON; None if it is not JSON. Raises `Unobserved` if only a part of the body was kept."""
         try:
-            return json.loads(self.body)
+            return json.loads(self.text)
         except (ValueError, RecursionError):  # the second: nested too deeply
             return None
 
@@ -302,30 +309,61 @@ async def deep_health(observer: Observer, service: Service) -> HttpExchange:
     headers = {}
     if service.deep_health_secret:
         await observer.see(secret, service.deep_health_secret)
-        headers["X-Health-Token"] = observer.vault.document(service.deep_health_secret).get("health_token", "")
+        headers[service.deep_health_header] = observer.vault.document(service.deep_health_secret).get(
+            "health_token", ""
+        )
     return await fetch(observer, f"{service.url}{service.deep_health_path}", headers=headers)
 
 
 @probe(deadline=20)
 async def served_revisions(observer: Observer, service: Service) -> Revisions:
-    """The revisions in ten answers of the version endpoint, `{"revision": …}`. New connections reach every task."""
+    """The revisions in ten answers of the version endpoint. New connections reach every task."""
     asked = [fetch(observer, f"{service.url}{service.version_path}", fresh=True) for _ in range(_VERSION_REQUESTS)]
     counts: dict[str, int] = {}
     errors = []
     for answer in await asyncio.gather(*asked):
-        document = answer.document
-        revision = document.get("revision") if isinstance(document, dict) else None
-        if answer.status == 200 and isinstance(revision, str) and revision:
+        revision = revision_in(answer, service.version_at)
+        if answer.status == 200 and revision:
             counts[revision] = counts.get(revision, 0) + 1
         else:
             errors.append(answer.seen if answer.status != 200 else phrase("an answer without a revision"))
     return Revisions(counts=counts, errors=tuple(errors))
 
 
-@probe(deadline=20)
+@probe(deadline=20, after=[secrets])
 async def contract_answers(observer: Observer, service: Service) -> tuple[HttpExchange, ...]:
     """One exchange for each endpoint of the service's contract, in the order of the contract."""
-    return tuple(await asyncio.gather(*[fetch(observer, f"{service.url}{e.path}") for e in service.contract]))
+
+    async def ask(endpoint: Endpoint) -> HttpExchange:
+        headers = {**endpoint.headers, **await _authorization(observer, endpoint.authorization)}
+        return await fetch(observer, f"{service.url}{endpoint.path}", method=endpoint.method, headers=headers)
+
+    return tuple(await asyncio.gather(*map(ask, service.contract)))
+
+
+async def _authorization(observer: Observer, who: Authorization | None) -> dict[str, str]:
+    """The header Authorization (RFC 6750, RFC 7617). Raises `Unobserved` if the credential can't be had."""
+    if who is None:
+        return {}
+    await observer.see(secret, who.source)
+    document = observer.vault.document(who.source)
+    if who.bearer:
+        value = f"Bearer {document.get('token', '')}"
+    else:
+        pair = f"{document.get('username', '')}:{document.get('password', '')}"
+        value = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    observer.vault.hide(value.partition(" ")[2])
+    return {"Authorization": value}
+
+
+def revision_in(answer: HttpExchange, where: str) -> str | None:
+    """The revision that an answer names: under a JSON path, in a header (`header:NAME`), or as its `body`."""
+    if where == "body":
+        return answer.body.strip() or None
+    if where.startswith("header:"):
+        return answer.headers.get(where.removeprefix("header:").strip().lower()) or None
+    found = at(answer.document, where)
+    return found if isinstance(found, str) and found else None
 
 
 @probe(deadline=TIMEOUT_S * _BURST_REQUESTS / _BURST_AT_ONCE + 2)
@@ -334,7 +372,8 @@ async def burst(observer: Observer, service: Service) -> Burst:
     first = await observer.see(landing, service)
     if first.status is None:
         raise unknown("dependency", phrase("{} does not answer at all: {}", service.host, first.seen))
-    paths = [service.health_path, *(e.path for e in service.contract)]
+    plain = [e for e in service.contract if e.method == "GET" and not e.headers and e.authorization is None]
+    paths = [service.health_path, *(e.path for e in plain)]
     turns = asyncio.Semaphore(_BURST_AT_ONCE)
 
     async def ask(path: str) -> HttpExchange:

@@ -6,14 +6,15 @@ Source of truth: RFC 6455 (handshake section 4, ping and pong 5.5, close 7).
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import urljoin
 
 from gli.common.sentences import Said, phrase
-from gli.config.environments import Service
+from gli.config.environments import Service, Step
 from gli.observe.edge.http import EVIL_ORIGIN
 from gli.observe.edge.tcp import why
 from gli.observe.engine.observation import Observation, unknown
@@ -27,6 +28,16 @@ _PINGS = 3
 MOST_FRAMES, MOST_BYTES = 5_000, 4_000_000
 """What one session takes from the server; the bytes are counted after decompression."""
 _SLICE_BYTES = 4_096  # a flood of frames is noticed before many of them are read
+
+
+class Talk(Observation):
+    """A conversation, as far as it came."""
+
+    unmet: str | None = None
+    """The pattern of the frame that did not come; None where all came."""
+    frames: int = 0
+    """How many frames came."""
+    last: str = ""
 
 
 class WebSocketSession(Observation):
@@ -47,6 +58,8 @@ class WebSocketSession(Observation):
     sent: str | None = None
     reply: str | None = None
     """The application's answer to `sent`; None if it did not answer in time."""
+    talk: Talk | None = None
+    """The conversation of the service's steps; None where there was none."""
     subprotocol: str | None = None
     """The subprotocol that the server chose; the handshake offers all of the service's."""
     open_s: float | None = None
@@ -208,7 +221,35 @@ async def _talked(observer: Observer, session: Any, service: Service) -> dict[st
                 talk["reply"] = str(await session.recv())[:2000]
         except TimeoutError:
             observer.over(ECHO_TIMEOUT_S)
+    elif service.talk:
+        talk["talk"] = await _conversed(observer, session, service.talk)
     return talk
+
+
+async def _conversed(observer: Observer, session: Any, steps: Sequence[Step]) -> Talk:
+    """Sends and waits as the steps say. A frame that is not the expected one is passed over: a ping, an event."""
+    from websockets.exceptions import ConnectionClosed
+
+    frames, last = 0, ""
+    for step in steps:
+        try:
+            if step.send:
+                await session.send(step.send)
+                continue
+            async with asyncio.timeout(ECHO_TIMEOUT_S):
+                while True:
+                    frame = await session.recv()
+                    last = (frame if isinstance(frame, str) else frame.decode(errors="replace"))[:2000]
+                    frames += 1
+                    if re.search(step.expect, last):
+                        break
+        except TimeoutError:
+            observer.over(ECHO_TIMEOUT_S)
+            return Talk(unmet=step.expect, frames=frames, last=last)
+        except ConnectionClosed:
+            unmet = next((s.expect for s in steps[steps.index(step) :] if s.expect), None)
+            return Talk(unmet=unmet, frames=frames, last=last)
+    return Talk(frames=frames, last=last)
 
 
 async def _left_open(session: Any, seconds: float) -> dict[str, Any]:

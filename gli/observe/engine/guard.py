@@ -96,7 +96,7 @@ AWS_READS: dict[str, frozenset[str]] = {
     "s3control": frozenset({"GetPublicAccessBlock"}),
     "secretsmanager": frozenset({"BatchGetSecretValue", "ListSecrets"}),
     "sns": frozenset({"ListSubscriptionsByTopic"}),
-    "ssm": frozenset({"DescribeParameters"}),
+    "ssm": frozenset({"DescribeParameters", "GetParameters", "GetParametersByPath"}),
     "sts": frozenset({"GetCallerIdentity"}),
 }
 REDIS_READS = frozenset({"ACL DRYRUN", "INFO", "PING"})

@@ -25,6 +25,7 @@ Cause = Literal[
     "not-found",  # what should be asked about is not there
     "dependency",  # another observation that this one builds on is unknown
     "vantage",  # this runner stands where it can't see it
+    "not-applicable",  # the environment declares that what was seen is not judged
     "not-recorded",  # a replayed file does not hold it
     "error",  # the target, or the suite itself, answered in a way that nobody foresaw
 ]

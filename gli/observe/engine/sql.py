@@ -61,12 +61,21 @@ _AGES = (
     "FROM (SELECT datname, greatest(age(datfrozenxid), mxid_age(datminmxid)) AS age FROM pg_database "
     f"ORDER BY 2 DESC LIMIT {MOST_SESSIONS + 1}) AS frozen)"
 )
-DATABASE_STATE = (
-    "SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), "
-    "current_setting('max_connections')::int, " + _MIGRATIONS + ", "
-    "(SELECT count(*) FROM pg_stat_activity WHERE query = '<insufficient privilege>' "
-    "AND usename IS DISTINCT FROM 'rdsadmin'), " + ", ".join((_SESSIONS, _TABLES, _INVALID_INDEXES, _SLOTS, _AGES))
+_REVISIONS = (
+    "(SELECT coalesce(json_agg(json_build_array('alembic', revision)), '[]') FROM "
+    f"(SELECT left(version_num::text, {_LONGEST}) AS revision FROM alembic_version LIMIT {MOST_MIGRATIONS + 1}) AS m)"
 )
+DATABASE_STATES = {
+    tool: (
+        "SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), "
+        "current_setting('max_connections')::int, " + applied + ", "
+        "(SELECT count(*) FROM pg_stat_activity WHERE query = '<insufficient privilege>' "
+        "AND usename IS DISTINCT FROM 'rdsadmin'), " + ", ".join((_SESSIONS, _TABLES, _INVALID_INDEXES, _SLOTS, _AGES))
+    )
+    for tool, applied in (("django", _MIGRATIONS), ("alembic", _REVISIONS), ("nothing", "'[]'::json"))
+}
+"""The tool that migrates the database to the statement that asks for its state; `nothing`: no migration is compared."""
+DATABASE_STATE = DATABASE_STATES["django"]
 DATABASE_STATE_LIMITS = {
     2: (MOST_MIGRATIONS, phrase("migrations")),
     4: (MOST_SESSIONS, phrase("open transactions")),
@@ -140,7 +149,7 @@ SQLITE_MIGRATIONS = (
 )
 
 SQL_READS = frozenset(
-    {READ_ONLY_SESSION, ANSWERS, DATABASE_STATE, APPLICATION_RIGHTS, SQLITE_INTEGRITY, SQLITE_MIGRATIONS}
+    {READ_ONLY_SESSION, ANSWERS, *DATABASE_STATES.values(), APPLICATION_RIGHTS, SQLITE_INTEGRITY, SQLITE_MIGRATIONS}
 )
 SQL_PIECES = frozenset(text for each in (TAKEN, LARGEST, NUMBERS, COMMA) for text in each.split("{}"))
 """What may stand between the names and numbers of a composed statement."""

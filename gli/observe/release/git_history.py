@@ -16,8 +16,8 @@ from pathlib import Path
 
 from gli.common.clock import now
 from gli.common.sentences import phrase
-from gli.config.environments import Git
-from gli.git.branches import BRANCHES, LIVE, STAGED
+from gli.config.environments import Environment, Git
+from gli.git.branches import LIVE
 from gli.git.command import GitFailed
 from gli.git.command_async import git, git_bytes
 from gli.git.effective import ONE, Effective, effective, parsed
@@ -28,7 +28,7 @@ from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 from gli.observe.release.git_refs import TIMEOUT_S, Heads, all_heads, deploy_tags, heads, moment_of
 from gli.observe.release.migration_review import Finding, review
-from gli.observe.release.migrations import in_paths
+from gli.observe.release.migrations import ALEMBIC, alembic_heads, in_paths
 
 _UNDO = "^Undo [0-9]"
 _CONFIG = """\
@@ -144,9 +144,10 @@ async def history(observer: Observer, repository: str) -> History:
     known = await observer.see(heads, repository)
     if known.error is not None:
         raise unknown("dependency", phrase("the branches of {} could not be listed: {}", repository, known.error))
-    commits = {b: known.branches[b] for b in (*BRANCHES, environment.branch) if b in known.branches}
+    path = environment.git.branches
+    commits = {b: known.branches[b] for b in (*path, environment.branch) if b in known.branches}
     if not commits:
-        raise unknown("dependency", phrase("{} has none of the branches {}", repository, ", ".join(BRANCHES)))
+        raise unknown("dependency", phrase("{} has none of the branches {}", repository, ", ".join(path)))
     with tempfile.TemporaryDirectory(prefix="gli-git-") as folder:
         bare = Bare(observer, Path(folder), environment.git.of(repository))
         try:
@@ -174,7 +175,7 @@ async def deployments(observer: Observer) -> Deployments:
     """The deploy tags of all repositories, and the release that most repositories are at."""
     table = observer.environment.git
     assert table is not None, "asked only of environments with a git table"
-    found = {h.repository: h for h in await all_heads(observer) if LIVE in h.branches}
+    found = {h.repository: h for h in await all_heads(observer) if table.live in h.branches}
     histories = {h.repository: h for h in await asyncio.gather(*[observer.see(history, name) for name in found])}
     undone = {tag for name, h in found.items() for tag, at in h.tags.items() if at in histories[name].undone}
     tags = {name: tuple(t for t in deploy_tags(h, table) if t not in undone) for name, h in found.items()}
@@ -193,13 +194,14 @@ def _common(tags: Sequence[Sequence[str]]) -> str | None:
 async def difference(observer: Observer) -> Difference:
     """Which repositories the next release changes. Compares trees: a merge commit alone changes nothing."""
     names = [r.name for r in observer.environment.repositories]
+    table = observer.environment.git
+    assert table is not None, "asked only of environments with a git table"
     histories = await asyncio.gather(*[observer.see(history, name) for name in names])
     for seen in histories:
-        if not {STAGED, LIVE} <= set(seen.trees):
-            raise unknown(
-                "dependency", phrase("{} lacks {} or {}, so they can't be compared", seen.repository, STAGED, LIVE)
-            )
-    changed = tuple(seen.repository for seen in histories if seen.trees[STAGED] != seen.trees[LIVE])
+        if not {table.staged, table.live} <= set(seen.trees):
+            said = phrase("{} lacks {} or {}, so they can't be compared", seen.repository, table.staged, table.live)
+            raise unknown("dependency", said)
+    changed = tuple(seen.repository for seen in histories if seen.trees[table.staged] != seen.trees[table.live])
     return Difference(changed=changed, same=tuple(name for name in names if name not in changed))
 
 
@@ -278,9 +280,9 @@ async def _read(observer: Observer, bare: Bare, repository: str, commits: Mappin
     logs = repository == environment.git.log_repository
     log = f"refs/heads/{environment.git.log_branch}:{environment.git.log_path}" if logs else ""
     contents = await bare.read([*commits.values(), *filter(None, (workflow, log))])
-    migrated = environment.database is not None and repository == environment.database.migrations
-    standing, undone = await _undone(bare, commits[LIVE]) if LIVE in commits else ("", ())
-    migrations, added, findings = await _migrations(bare, environment.branch, commits) if migrated else ((), (), ())
+    live = environment.git.live
+    standing, undone = await _undone(bare, commits[live]) if live in commits else ("", ())
+    migrations, added, findings = await _migrated(bare, environment, repository, commits)
     return History(
         repository=repository,
         commits=commits,
@@ -288,7 +290,7 @@ async def _read(observer: Observer, bare: Bare, repository: str, commits: Mappin
         trees={branch: str(contents[commit]).split()[1] for branch, commit in commits.items()},
         standing=standing,
         undone=undone,
-        gaps=await _gaps(bare, commits),
+        gaps=await _gaps(bare, commits, environment.git.branches),
         workflow=contents.get(workflow),
         logged=_deploy_tags(contents.get(log) or "", environment.git),
         migrations=migrations,
@@ -329,11 +331,11 @@ def _deploy_tags(log: str, table: Git) -> tuple[str, ...]:
     return tuple(tags[0] for tags in found if tags)
 
 
-async def _gaps(bare: Bare, commits: Mapping[str, str]) -> tuple[Gap, ...]:
+async def _gaps(bare: Bare, commits: Mapping[str, str], path: Sequence[str]) -> tuple[Gap, ...]:
     """The gap between each branch and each branch that comes after it in the promotion."""
     found = []
-    for later in (LIVE, STAGED):
-        earlier = [b for b in BRANCHES[: BRANCHES.index(later)] if {b, later} <= commits.keys()]
+    for later in reversed(path[-2:]):
+        earlier = [b for b in path[: path.index(later)] if {b, later} <= commits.keys()]
         if not earlier:
             continue
         theirs = await _effective(bare, commits[later])
@@ -387,14 +389,33 @@ async def _gap(bare: Bare, branch: str, of: str, theirs: Effective) -> Gap:
     )
 
 
-async def _migrations(
-    bare: Bare, branch: str, commits: Mapping[str, str]
-) -> tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[Finding, ...]]:
+_Migrated = tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[Finding, ...]]
+
+
+async def _migrated(bare: Bare, environment: Environment, repository: str, commits: Mapping[str, str]) -> _Migrated:
+    database = environment.database
+    if database is None or repository != database.migrations:
+        return (), (), ()
+    if database.migrated_by == "alembic":
+        return await _alembic_heads(bare, environment.branch), (), ()
+    assert environment.git is not None
+    return await _migrations(bare, environment.branch, commits, environment.git)
+
+
+async def _alembic_heads(bare: Bare, branch: str) -> tuple[tuple[str, str], ...]:
+    """The newest revisions of Alembic's files `*/versions/*.py` on a branch: the database has them on record alone."""
+    files = {path: id_ for path, id_ in (await bare.files(branch)).items() if ALEMBIC.search(path)}
+    await bare.need(sorted({*files.values()}))
+    texts = await bare.read([*files.values()])
+    return tuple(("alembic", head) for head in alembic_heads(text or "" for text in texts.values()))
+
+
+async def _migrations(bare: Bare, branch: str, commits: Mapping[str, str], table: Git) -> _Migrated:
     """(migrations of the environment's branch, paths that the staged branch adds, findings of their review)."""
-    trees = {b: await bare.files(b) for b in dict.fromkeys((branch, STAGED, LIVE)) if b in commits}
+    trees = {b: await bare.files(b) for b in dict.fromkeys((branch, *table.deployed)) if b in commits}
     every = in_paths(trees.get(branch, {}))
-    staged = {path: object_ for path, object_ in trees.get(STAGED, {}).items() if in_paths([path])}
-    added = tuple(sorted(staged.keys() - trees.get(LIVE, {}).keys()))
+    staged = {path: object_ for path, object_ in trees.get(table.staged, {}).items() if in_paths([path])}
+    added = tuple(sorted(staged.keys() - trees.get(table.live, {}).keys()))
     folders = {path.rpartition("/")[0] for path in added}
     siblings = sorted(path for path in staged if path.rpartition("/")[0] in folders)
     if not siblings:

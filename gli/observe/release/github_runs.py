@@ -17,7 +17,6 @@ from urllib.parse import urljoin, urlsplit
 from gli.common.sentences import phrase
 from gli.config.environment_consistency import own_names
 from gli.config.environments import Environment, Repository
-from gli.git.branches import LIVE, STAGED
 from gli.observe.edge.http import HttpExchange, fetch
 from gli.observe.engine.observation import Observation, one_of, unknown
 from gli.observe.engine.probe import Observer, probe
@@ -77,8 +76,10 @@ async def workflow(observer: Observer, repository: Repository) -> Workflow:
 def _foreign_names(environment: Environment) -> dict[str, set[str]]:
     """For the staged and the live branch: the names that only the other branch's environment has."""
     pair = {e.branch: own_names(e) for e in (environment, environment.other) if e is not None}
-    staged, live = pair.get(STAGED, set()), pair.get(LIVE, set())
-    return {STAGED: live - staged, LIVE: staged - live}
+    if environment.git is None or not environment.git.staged:
+        return {}
+    staged, live = (pair.get(branch, set()) for branch in environment.git.deployed)
+    return {environment.git.staged: live - staged, environment.git.live: staged - live}
 
 
 @probe(deadline=15, early=True)

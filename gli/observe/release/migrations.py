@@ -1,4 +1,8 @@
-"""Django's migration files by their paths: `notices/migrations/0001_initial.py` is (`notices`, `0001_initial`)."""
+"""Migrations in the code: Django's by their paths, Alembic's by what is in the files.
+
+`notices/migrations/0001_initial.py` is (`notices`, `0001_initial`). An Alembic file names its own revision and the one
+below it; a database has only the newest revisions on record.
+"""
 
 from __future__ import annotations
 
@@ -24,3 +28,14 @@ def difference(code: Iterable[Migration], applied: Iterable[Migration]) -> tuple
     own = {app for app, _ in code}
     in_database = {f"{app}.{name}" for app, name in applied if app in own}
     return sorted(in_code - in_database), sorted(in_database - in_code)
+
+
+def alembic_heads(texts: Iterable[str]) -> list[str]:
+    """The revisions that no other revision builds on, sorted: what `alembic heads` prints."""
+    found = [{m[1]: re.findall(r"""["']([^"']+)["']""", m[2]) for m in _REVISION.finditer(text)} for text in texts]
+    own = {revision for one in found for revision in one.get("revision", [])}
+    return sorted(own - {below for one in found for below in one.get("down_revision", [])})
+
+
+ALEMBIC = re.compile(r"(?:^|/)versions/[^/]+\.py$")
+_REVISION = re.compile(r"^(revision|down_revision)\s*(?::[^=\n]*)?=\s*(\([^)]*\)|[^\n]*)", re.MULTILINE)

@@ -53,18 +53,25 @@ async def evidence(observer: Observer, repository: str) -> Evidence:
     """The revisions that run: of a service its own answer or else its image's tag, of a frontend its build tag."""
     environment = observer.environment
     running: dict[str, tuple[str, ...]] = {}
+    head = (await observer.see(release)).commit_of(repository)
     for service in environment.services.values():
         if service.repository == repository:
-            running[service.name] = await _of_service(observer, service)
+            running[service.name] = await _of_service(observer, service, head)
     for frontend in environment.frontends.values():
         if frontend.repository == repository:
-            running[frontend.name] = ((await observer.see(index, frontend)).build or phrase("no build tag"),)
-    head = (await observer.see(release)).commit_of(repository)
+            build = (await observer.see(index, frontend)).build
+            running[frontend.name] = (_commit(build, frontend.version, head) or phrase("no build tag"),)
     return Evidence(repository=repository, head=head, running=running)
 
 
-async def _of_service(observer: Observer, service: Service) -> tuple[str, ...]:
+async def _of_service(observer: Observer, service: Service, head: str) -> tuple[str, ...]:
     if service.version_path:
         seen = await observer.see(served_revisions, service)
-        return (*sorted(seen.counts), *seen.errors)
-    return ((await observer.see(running_image, service)).tag or phrase("an image without a tag"),)
+        return (*sorted(_commit(found, service.version, head) or found for found in seen.counts), *seen.errors)
+    tag = (await observer.see(running_image, service)).tag
+    return (_commit(tag, service.tag, head) or phrase("an image without a tag"),)
+
+
+def _commit(spelt: str | None, template: str, head: str) -> str | None:
+    """The head where a revision or a tag spells it, else what it is."""
+    return head if spelt == template.format(commit=head) else spelt

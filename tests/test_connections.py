@@ -1,0 +1,133 @@
+"""Credentials in variables, files and parameters; servers that others provide; and how they migrate."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from test_parts import another
+
+from conftest import Sandbox
+from gli.observe.release.migrations import alembic_heads
+
+SELF_HOSTED = """
+[shop.aws]
+absent = "the shop runs on its own machines"
+[shop.database]
+instance = ""
+secret = "env:SHOP_DATABASE_URL"
+verify_secret = "file:verify.json"
+migrations = ""
+[shop.cache]
+replication_group = ""
+secret = "file:cache.env"
+verify_secret = "file:cache.env"
+fields = { url = "REDIS_URL" }
+[shop.broker]
+amazon_mq = ""
+secret = "env:"
+fields = { host = "MQ_HOST", username = "MQ_USER", password = "MQ_PASSWORD", vhost = "MQ_VHOST" }
+"""
+IN_PARAMETERS = """
+[shop.database]
+secret = "ssm:/shop/database-url"
+verify_secret = "ssm:/shop/verify/"
+"""
+
+
+def login(sandbox: Sandbox, name: str) -> dict[str, Any]:
+    """The credentials that the sandbox keeps in Secrets Manager."""
+    answer = sandbox.aws("secretsmanager").get_secret_value(SecretId=name)
+    found: dict[str, Any] = json.loads(answer["SecretString"])
+    return found
+
+
+def url(scheme: str, user: dict[str, Any]) -> str:
+    who = f"{quote(user['username'], safe='')}:{quote(user['password'], safe='')}"
+    return f"{scheme}://{who}@{user['host']}:{user['port']}/{user.get('dbname', 0)}"
+
+
+def test_self_hosted_servers_are_reached_by_variables_and_files_without_an_account(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, cache, broker = (login(sandbox, f"stg/gli/{n}") for n in ("database", "redis", "rabbitmq"))
+    monkeypatch.setenv("SHOP_DATABASE_URL", url("postgresql+psycopg", database))
+    for name, field in (("HOST", "host"), ("USER", "username"), ("PASSWORD", "password"), ("VHOST", "vhost")):
+        monkeypatch.setenv(f"MQ_{name}", broker[field])
+    (tmp_path / "verify.json").write_text(json.dumps(login(sandbox, "stg/gli/verify-database")))
+    (tmp_path / "cache.env").write_text(f"# the shop's cache\nREDIS_URL='{url('rediss', cache)}'\n")
+    ran = another(sandbox, SELF_HOSTED, tmp_path)
+    assert ran.verdict is not None, ran.output
+    about = {c["id"]: c["outcome"] for c in ran.verdict["checks"] if c["id"].startswith(("db-", "redis-", "mq-"))}
+    installed = "passed" if about["mq-amqp-login"] != "not-applicable" else "not-applicable"
+    assert about == {
+        **dict.fromkeys(("db-tcp-reachable", "db-credentials-valid", "db-tls-in-use", "db-invalid-indexes"), "passed"),
+        **dict.fromkeys(("db-connection-headroom", "db-long-transactions", "db-blocking-locks"), "passed"),
+        "db-schema-expected": "passed",
+        **dict.fromkeys(("redis-ping", "redis-role-writable", "redis-memory", "redis-clients"), "passed"),
+        **dict.fromkeys(("mq-amqp-login", "mq-consumers", "mq-queue-depth", "mq-dlq-empty"), installed),
+    }
+    assert ran.code == 0, ran.output
+    assert ran.folder is not None
+    written = "".join(path.read_text(encoding="utf-8") for path in ran.folder.glob("*.*"))
+    for secret in (database["password"], cache["password"], broker["password"]):
+        assert secret not in written + ran.output
+        assert quote(secret, safe="") not in written + ran.output
+
+
+def test_credentials_may_be_parameters_of_ssm(sandbox: Sandbox, tmp_path: Path) -> None:
+    ssm, user = sandbox.aws("ssm"), login(sandbox, "stg/gli/verify-database")
+    values = {"/shop/database-url": url("postgres", login(sandbox, "stg/gli/database"))}
+    values |= {f"/shop/verify/{field}": str(value) for field, value in user.items()}
+    for name, value in values.items():
+        ssm.put_parameter(Name=name, Value=value, Type="SecureString")
+    try:
+        ran = another(sandbox, IN_PARAMETERS, tmp_path)
+    finally:
+        ssm.delete_parameters(Names=[*values])
+    assert ran.code == 0, ran.output
+    assert {"db-credentials-valid", "db-blocking-locks", "db-migrations-applied"} <= ran.outcomes("passed")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "the secret env:SHOP_DATABASE_URL: it does not exist"),
+        ("hunter2", "it holds no JSON object, no URL and no lines NAME=VALUE"),
+    ],
+)
+def test_credentials_that_cannot_be_had_are_unknown(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, said: str
+) -> None:
+    if content is not None:
+        monkeypatch.setenv("SHOP_DATABASE_URL", content)
+    ran = another(sandbox, '[shop.database]\nsecret = "env:SHOP_DATABASE_URL"\n', tmp_path)
+    assert ran.verdict is not None, ran.output
+    login = next(c for c in ran.verdict["checks"] if c["id"] == "db-credentials-valid")
+    assert (login["outcome"], said in login["message"]) == ("unknown", True), login
+    assert ran.code == 1
+
+
+REVISIONS = {
+    "one": 'revision = "1975ea83b712"\ndown_revision = None\n',
+    "two": "revision: str = 'ae1027a6acf'\ndown_revision: Union[str, None] = '1975ea83b712'\n",
+    "branch": 'revision = "27c6a30d7c24"\ndown_revision = "1975ea83b712"\n',
+    "merge": 'revision = "53fffde5ad5"\ndown_revision = (\n    "ae1027a6acf",\n    "27c6a30d7c24",\n)\n',
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "heads"),
+    [
+        ([], []),
+        (["one"], ["1975ea83b712"]),
+        (["two", "one"], ["ae1027a6acf"]),
+        (["one", "two", "branch"], ["27c6a30d7c24", "ae1027a6acf"]),
+        (["one", "two", "branch", "merge"], ["53fffde5ad5"]),
+    ],
+)
+def test_alembics_heads_are_the_revisions_that_nothing_builds_on(files: list[str], heads: list[str]) -> None:
+    assert alembic_heads(REVISIONS[name] for name in files) == heads

@@ -1,0 +1,215 @@
+"""What an application must answer is data: endpoints, health documents, revisions and conversations of sockets."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import shutil
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from websockets.sync.server import ServerConnection, serve
+
+from conftest import ROOT, Ran, run_forked
+from gli.config import environments
+from gli.config.environments import Endpoint, Frontend, Service
+from gli.observe.edge.http import HttpExchange
+
+LOGIN = f"Basic {base64.b64encode(b'shop:s3cret').decode()}"
+
+
+class Shop(BaseHTTPRequestHandler):
+    """A small application that nobody wrote for this suite."""
+
+    def do_GET(self) -> None:
+        who = self.headers.get("Authorization", "")
+        answers: dict[str, tuple[int, Mapping[str, str], str]] = {
+            "/ht/": (200, {}, json.dumps({"Database(alias='default')": "OK", "Cache(alias='default')": "OK"})),
+            "/": (200, {"Content-Type": "text/html", "X-Revision": "v7"}, "<h1>Shop</h1>"),
+            "/orders": (302, {"Location": "/login"}, ""),
+            "/stock": (200, {"Cache-Control": "max-age=60"}, json.dumps({"items": [{"sku": "a", "left": 3}]})),
+            "/admin": (200 if who == LOGIN else 401, {}, "{}"),
+            "/me": (200 if who == "Bearer t0ken" else 401, {}, "{}"),
+        }
+        status, headers, body = answers.get(self.path, (404, {}, "{}"))
+        self.send_response(status)
+        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body.encode())
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def socket(session: ServerConnection) -> None:
+    """Socket.IO's handshake (Engine.IO 4): a session id, then the namespace, with a ping between them."""
+    session.send('0{"sid":"x1","upgrades":[],"pingInterval":25000}')
+    for frame in session:
+        if frame == "40":
+            session.send("2")
+            session.send('40{"sid":"x2"}')
+            return
+
+
+@pytest.fixture
+def shop() -> Iterator[tuple[int, int]]:
+    """(port of HTTP, port of WebSocket)."""
+    web = ThreadingHTTPServer(("127.0.0.1", 0), Shop)
+    sockets = serve(socket, "127.0.0.1", 0)
+    threads = [threading.Thread(target=s.serve_forever, daemon=True) for s in (web, sockets)]
+    for thread in threads:
+        thread.start()
+    yield web.server_address[1], sockets.socket.getsockname()[1]
+    web.shutdown()
+    sockets.shutdown()
+    web.server_close()
+
+
+CONTRACT = """
+[shop]
+branch = "main"
+[shop.services.web]
+url = "http://127.0.0.1:{web}"
+health_path = "/ht/"
+deep_health_path = "/ht/"
+deep_health_values = {{ "Database(alias='default')" = "OK", "Cache(alias='default')" = "OK" }}
+protected_path = "/orders"
+protected_status = [302, 401]
+[[shop.services.web.contract]]
+path = "/"
+content_type = "text/html"
+body = ["<h1>Sho[pP]"]
+body_without = ["Traceback"]
+[[shop.services.web.contract]]
+path = "/stock"
+values = {{ "items.0.left" = 3, "items.0.sku" = "a" }}
+answer_headers = {{ Cache-Control = 'max-age=\\d+' }}
+[[shop.services.web.contract]]
+path = "/orders"
+method = "HEAD"
+headers = {{ Accept = "text/html" }}
+status = [301, 302]
+content_type = ""
+[[shop.services.web.contract]]
+path = "/admin"
+authorization = {{ basic = "env:SHOP_ADMIN" }}
+[[shop.services.web.contract]]
+path = "/me"
+authorization = {{ bearer = "env:SHOP_TOKEN" }}
+[shop.services.live]
+url = "ws://127.0.0.1:{sockets}/socket.io/?EIO=4&transport=websocket"
+talk = [{{ expect = '^0\\{{"sid":' }}, {{ send = "40" }}, {{ expect = '^40\\{{"sid":' }}]
+"""
+
+
+def verified(shop: tuple[int, int], folder: Path, text: str = CONTRACT, **changes: str) -> Ran:
+    for name in ("tests_smoke", "tests_infra", "checklists"):
+        shutil.copytree(ROOT / name, folder / name)
+    for name in ("conftest.py", "pytest.ini"):
+        shutil.copy(ROOT / name, folder)
+    text = text.format(web=shop[0], sockets=shop[1])
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    (folder / "environments.toml").write_text(text)
+    variables = {"SHOP_ADMIN": '{"username": "shop", "password": "s3cret"}', "SHOP_TOKEN": "t0ken"}
+    return run_forked("--env=shop", root=folder, reports=folder / "reports", env=variables)
+
+
+def test_a_foreign_application_is_verified_by_its_own_contract(shop: tuple[int, int], tmp_path: Path) -> None:
+    ran = verified(shop, tmp_path)
+    asked = {"api-deep-health", "api-endpoints-contract", "api-auth-enforced", "ws-app-echo"}
+    assert asked <= ran.outcomes("passed"), ran.output
+    assert ran.folder is not None
+    written = "".join(path.read_text(encoding="utf-8") for path in ran.folder.glob("*.*"))
+    assert not any(secret in written + ran.output for secret in ("t0ken", "s3cret", LOGIN.split()[1]))
+
+
+def test_a_conversation_that_takes_another_course_says_what_did_not_come(shop: tuple[int, int], tmp_path: Path) -> None:
+    ran = verified(shop, tmp_path, CONTRACT.replace("^40", "^41"))
+    assert ran.verdict is not None, ran.output
+    (line,) = [c for c in ran.verdict["checks"] if c["id"] == "ws-app-echo"]
+    assert line["outcome"] == "failed"
+    assert line["message"] == 'expected a frame like ^41\\{"sid":, saw 3 frames, the last: 40{"sid":"x2"}'
+
+
+ANSWER = HttpExchange(
+    method="GET",
+    url="http://shop/stock",
+    status=200,
+    headers={"content-type": "application/json", "cache-control": "no-store"},
+    body=json.dumps({"left": 3, "open": True}),
+    seconds=0.1,
+)
+
+
+def module(path: str) -> ModuleType:
+    """The checks of one file."""
+    found = importlib.util.spec_from_file_location("checks_of_a_file", ROOT / path)
+    assert found is not None and found.loader is not None
+    checks = importlib.util.module_from_spec(found)
+    found.loader.exec_module(checks)
+    return checks
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        ({"status": (201, 204)}, "expected 201 or 204 application/json from /stock, saw 200 application/json"),
+        ({"values": {"left": 4}}, "expected left: 4 in the answer of /stock, saw left: 3"),
+        ({"values": {"open": 1}}, "expected open: 1 in the answer of /stock, saw open: True"),
+        ({"values": {"items.0": "a"}}, "expected items.0: a in the answer of /stock, saw items.0: not mentioned"),
+        ({"body": ("sold out",)}, "expected sold out in the answer of /stock, saw a body without it"),
+        ({"body_without": ("left",)}, "expected no left in the answer of /stock, saw a body with it"),
+        ({"answer_headers": {"Cache-Control": "max-age"}}, "expected Cache-Control: max-age from /stock, saw no-store"),
+    ],
+)
+def test_each_demand_of_a_contract_can_fail(wanted: dict[str, Any], message: str) -> None:
+    checks = module("tests_smoke/test_api.py")
+    service = Service(name="web", url="http://shop", contract=(Endpoint(path="/stock", **wanted),))
+    with pytest.raises(AssertionError) as failed:
+        checks.test_api_endpoints_contract([ANSWER], service)
+    assert str(failed.value.args[0]) == message
+
+
+API, SOCKET = "https://stg-api.glibiz.com", "wss://stg-ws.glibiz.com"
+
+
+@pytest.mark.parametrize(
+    ("calls", "named", "passes"),
+    [
+        (None, [API, SOCKET], True),
+        (None, [API, "https://stg-ws.glibiz.com"], True),  # as Socket.IO's client is told
+        (None, [API, "ws://stg-ws.glibiz.com"], False),
+        (None, [API], False),
+        (("api",), [API], True),
+        (("api",), [SOCKET], False),
+        ((), [], True),
+        ((), ["https://api.glibiz.com"], False),  # production's
+    ],
+)
+def test_a_bundle_names_the_services_that_it_calls(
+    calls: tuple[str, ...] | None, named: list[str], passes: bool
+) -> None:
+    environment = environments.load(ROOT, "stg")
+    page = environment.frontends["user"].model_copy(update={"calls": calls})
+    check = module("tests_smoke/test_frontend.py").test_cdn_api_base_correct
+    with nullcontext() if passes else pytest.raises(AssertionError):
+        check(named, environment, page)
+
+
+@pytest.mark.parametrize(
+    ("folder", "key"), [("", "index.html"), ("/web", "web/index.html"), ("/a/b", "a/b/index.html")]
+)
+def test_the_page_lies_in_the_folder_that_cloudfront_serves(folder: str, key: str) -> None:
+    assert Frontend(name="web", url="https://shop.example.com", origin_path=folder).index_key == key
