@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 
 import dns.message
+import dns.rcode
 import dns.rdatatype
 import dns.rrset
 import pytest
@@ -18,6 +19,8 @@ RECORDS = {
     "six.example.": ["AAAA 2001:db8::1"],
     "both.example.": ["A 192.0.2.1", "AAAA 2001:db8::1"],
     "no.example.": [],
+    "four.example.": ["A 192.0.2.4", "AAAA refused"],
+    "none.example.": ["A refused", "AAAA refused"],
 }
 
 
@@ -42,7 +45,11 @@ def _serve(server: socket.socket) -> None:
         reply, question = dns.message.make_response(query, recursion_available=True), query.question[0]
         for record in RECORDS[question.name.to_text()]:
             kind, value = record.split()
-            if dns.rdatatype.from_text(kind) == question.rdtype:
+            if dns.rdatatype.from_text(kind) != question.rdtype:
+                continue
+            if value == "refused":
+                reply.set_rcode(dns.rcode.REFUSED)
+            else:
                 reply.answer.append(dns.rrset.from_text(question.name, 60, "IN", kind, value))
         server.sendto(reply.to_wire(), sender)
 
@@ -55,3 +62,11 @@ def test_ipv4_and_ipv6_are_queried(resolver: str) -> None:
 def test_a_name_without_an_address_is_reported(resolver: str) -> None:
     found = asyncio.run(asked([resolver], "no.example"))
     assert (found.addresses, found.error) == ((), "neither an A nor an AAAA record")
+
+
+def test_a_server_that_refuses_one_kind_of_address_has_answered_with_the_other(resolver: str) -> None:
+    found = asyncio.run(asked([resolver], "four.example"))
+    assert (found.addresses, found.error) == (("192.0.2.4",), None)
+    refused = asyncio.run(asked([resolver], "none.example"))
+    assert refused.addresses == ()
+    assert "REFUSED" in str(refused.error)

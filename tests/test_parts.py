@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner
 
-from conftest import ENVIRONMENT, ROOT, Project, Ran, Sandbox, run_forked, sampled
+from conftest import ENVIRONMENT, ROOT, Project, Ran, Sandbox, row, run_forked, sampled
 from gli.cli.group import main
 from gli.config.environments import PARTS
 
@@ -76,6 +76,7 @@ def test_a_declared_exemption_is_shown_in_every_report_and_holds_no_verdict(proj
         ),
         (NOT_APPLICABLE.replace('owner = "Park Yuna"', ""), "[own.not_applicable.0] owner is missing; write it"),
         (NOT_APPLICABLE.replace('"Park Yuna"', '" "'), "owner = ' ' should"),
+        ('[own.tls]\nca_file = "nowhere.pem"\n', "nowhere.pem is no file; write it, or mend the key"),
         ("[own.cache]\nabsent = true\n", "[own] cache.absent must say why, in a few words"),
         ('[own.absent]\ncache = "none"\n', 'declare a part absent in its own table, as in [ENV.cache] absent = "why"'),
     ],
@@ -144,3 +145,15 @@ def test_gli_checks_says_what_is_asked_what_is_not_and_why(project: Project, mon
             "lacks": {"api": "version_path"},
         }
     ]
+
+
+def test_two_services_of_one_repository_do_not_explain_each_other(project: Project) -> None:
+    worker = '[own.services.worker]\nurl = "http://127.0.0.1:9"\nrepository = "app"\n'
+    project.write("environments.toml", ENVIRONMENT + worker.replace("127.0.0.1", "localhost"))
+    symptom = row("second-check", causes='["first-check"]')
+    project.write("checklists/checks.toml", f"{row('first-check')}\n{symptom}")
+    check = "def test_{}_check(target): assert target.name != '{}', 'red'\n"
+    project.checks(check.format("first", "api") + check.format("second", "worker"))
+    assert project.run().roots == {"first-check", "second-check"}
+    project.checks(check.format("first", "api") + check.format("second", "api"))
+    assert project.run().roots == {"first-check"}

@@ -184,7 +184,7 @@ async def traffic(observer: Observer, service: Service) -> Traffic:
     usual = [n for n in (await observer.see(earlier_requests)).get(service.name, ()) if n >= windows.least_requests]
     start, end = _window(observer, seen.taken)
     if not usual:
-        raise _too_few(service, 0, start - _SAME_MINUTES[-1], windows)
+        raise too_few(service, 0, start - _SAME_MINUTES[-1], windows)
     requests = sum(seen.between(service.name, "RequestCount", start, end))
     return Traffic(service=service.name, since=start, requests=requests, usual=min(usual))
 
@@ -202,7 +202,7 @@ async def error_rate(observer: Observer, service: Service) -> Comparison:
     since, before = await _periods(observer, service, seen.taken)
     asked, errors = _share(observer, service, seen, since, seen.taken)
     if asked < windows.least_requests:
-        raise _too_few(service, asked, since, windows)
+        raise too_few(service, asked, since, windows)
     asked_before, errors_before = _share(observer, service, seen, before, since)
     return Comparison(
         service=service.name,
@@ -221,7 +221,7 @@ async def latency(observer: Observer, service: Service) -> Comparison:
     asked = sum(seen.between(service.name, "RequestCount", since, seen.taken))
     slow = seen.between(service.name, "TargetResponseTime", since, seen.taken)
     if asked < windows.least_requests or not slow:
-        raise _too_few(service, asked, since, windows)
+        raise too_few(service, asked, since, windows)
     return Comparison(
         service=service.name,
         since=since,
@@ -367,7 +367,8 @@ def _step(moment: datetime) -> datetime:
     return moment - timedelta(minutes=moment.minute % 5, seconds=moment.second, microseconds=moment.microsecond)
 
 
-def _too_few(service: Service, asked: float, since: datetime, windows: Windows) -> Unobserved:
+def too_few(service: Service, asked: float, since: datetime, windows: Windows) -> Unobserved:
+    """What to raise for a service with too few requests to judge it by."""
     return unknown(
         "too-little-data" if windows.too_few == "unknown" else "not-applicable",
         phrase(
