@@ -31,6 +31,7 @@ class Shop(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         who = self.headers.get("Authorization", "")
         answers: dict[str, tuple[int, Mapping[str, str], str]] = {
+            "/deep": (200 if self.headers.get("X-Token") == "h3althy" else 403, {}, json.dumps({"ok": True})),
             "/ht/": (200, {}, json.dumps({"Database(alias='default')": "OK", "Cache(alias='default')": "OK"})),
             "/": (200, {"Content-Type": "text/html", "X-Revision": "v7"}, "<h1>Shop</h1>"),
             "/orders": (302, {"Location": "/login"}, ""),
@@ -107,6 +108,13 @@ authorization = {{ basic = "env:SHOP_ADMIN" }}
 [[shop.services.web.contract]]
 path = "/me"
 authorization = {{ bearer = "env:SHOP_TOKEN" }}
+[shop.services.other]
+url = "http://localhost:{web}"
+health_path = "/ht/"
+deep_health_path = "/deep"
+deep_health_secret = "file:health.token"
+deep_health_header = "X-Token"
+deep_health_values = {{ ok = true }}
 [shop.services.live]
 url = "ws://127.0.0.1:{sockets}/socket.io/?EIO=4&transport=websocket"
 talk = [{{ expect = '^0\\{{"sid":' }}, {{ send = "40" }}, {{ expect = '^40\\{{"sid":' }}]
@@ -122,6 +130,7 @@ def verified(shop: tuple[int, int], folder: Path, text: str = CONTRACT, **change
     for old, new in changes.items():
         text = text.replace(old, new)
     (folder / "environments.toml").write_text(text)
+    (folder / "health.token").write_text("h3althy\n")
     variables = {"SHOP_ADMIN": '{"username": "shop", "password": "s3cret"}', "SHOP_TOKEN": "t0ken"}
     return run_forked("--env=shop", root=folder, reports=folder / "reports", env=variables)
 
@@ -132,7 +141,7 @@ def test_a_foreign_application_is_verified_by_its_own_contract(shop: tuple[int, 
     assert asked <= ran.outcomes("passed"), ran.output
     assert ran.folder is not None
     written = "".join(path.read_text(encoding="utf-8") for path in ran.folder.glob("*.*"))
-    assert not any(secret in written + ran.output for secret in ("t0ken", "s3cret", LOGIN.split()[1]))
+    assert not any(secret in written + ran.output for secret in ("t0ken", "s3cret", "h3althy", LOGIN.split()[1]))
 
 
 def test_a_conversation_that_takes_another_course_says_what_did_not_come(shop: tuple[int, int], tmp_path: Path) -> None:

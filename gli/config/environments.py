@@ -84,6 +84,11 @@ def _of_a_commit(template: str) -> str:
     return template
 
 
+def _below(root: Path, source: str) -> str:
+    """Where a credential is, with the path of a file resolved against `root`."""
+    return f"file:{root / source.removeprefix('file:')}" if source.startswith("file:") else source
+
+
 def _part(name: str) -> str:
     if name not in PARTS:
         raise ValueError(f"one of {', '.join(PARTS)}")
@@ -304,6 +309,15 @@ class Endpoint(Table):
     answer_headers: Mapping[str, Pattern] = {}
     """Header of the answer to the pattern that its whole value must match."""
 
+    def below(self, root: Path) -> Endpoint:
+        """The same with the path of a file of credentials resolved against `root`."""
+        if self.authorization is None:
+            return self
+        who = {
+            k: _below(root, s) for k, s in (("bearer", self.authorization.bearer), ("basic", self.authorization.basic))
+        }
+        return self.model_copy(update={"authorization": Authorization(**who)})
+
     @property
     def statuses(self) -> tuple[int, ...]:
         return (self.status,) if isinstance(self.status, int) else self.status
@@ -414,8 +428,15 @@ class Service(Reachable):
 
     @property
     def tokens(self) -> tuple[str, ...]:
-        """Where the credentials of its requests are."""
-        return tuple(e.authorization.source for e in self.contract if e.authorization)
+        """Where the credentials of its requests are, outside Secrets Manager and in it."""
+        named = (self.deep_health_secret, *(e.authorization.source for e in self.contract if e.authorization))
+        return tuple(source for source in named if source)
+
+    def below(self, root: Path) -> Service:
+        """The same with the paths of files of credentials resolved against `root`."""
+        contract = tuple(endpoint.below(root) for endpoint in self.contract)
+        secret = self.deep_health_secret and _below(root, self.deep_health_secret)
+        return self.model_copy(update={"contract": contract, "deep_health_secret": secret})
 
 
 class Frontend(Reachable):
@@ -486,8 +507,8 @@ class Stored(Table):
 
     def below(self, root: Path) -> Self:
         """The same with the paths of files resolved against `root`."""
-        files = {k: s for k in ("secret", "verify_secret") if (s := str(getattr(self, k))).startswith("file:")}
-        return self.model_copy(update={k: f"file:{root / s.removeprefix('file:')}" for k, s in files.items()})
+        places = {"secret": self.secret, "verify_secret": self.verify_secret}
+        return self.model_copy(update={key: _below(root, source) for key, source in places.items()})
 
 
 class Database(Stored):
@@ -827,6 +848,7 @@ def load(
         environment = environment.model_copy(update={"sqlite": environment.sqlite.below(root)})
     environment = environment.model_copy(
         update={key: part.below(root) for key, part in environment.stored_by_key.items()}
+        | {"services": {name: service.below(root) for name, service in environment.services.items()}}
     )
     environment = environment.model_copy(update={"tls": environment.tls.below(root)})
     if environment.database and environment.tls.database_ca_file is None and (roots := rds_roots.bundle(root)):

@@ -254,9 +254,14 @@ def _opened(observer: Observer, secret_id: str, text: str, since: datetime | Non
     document = _document(text)
     if document is None:
         return phrase("it holds no JSON object, no URL and no lines NAME=VALUE")
+    named = [part.names for part in observer.environment.stored if secret_id in part.credentials]
+    told = PUBLIC_FIELDS | {name for names in named for field, name in names.items() if field in PUBLIC_FIELDS}
     fields = {str(k): _text(v) for k, v in document.items()}
-    observer.vault.keep(secret_id, fields, public=PUBLIC_FIELDS)
-    public = {k: v for k, v in fields.items() if k in PUBLIC_FIELDS}
+    if secret_id.startswith(ELSEWHERE):  # a file of variables may hold words that are no secrets: `eu-west-1`
+        used = {*_FIELDS, "url", "token", "health_token", *(name for names in named for name in names.values())}
+        fields = {k: v for k, v in fields.items() if k in used}
+    observer.vault.keep(secret_id, fields, public=told)
+    public = {k: v for k, v in fields.items() if k in told}
     return Secret(
         id=secret_id,
         exists=True,

@@ -309,9 +309,8 @@ async def deep_health(observer: Observer, service: Service) -> HttpExchange:
     headers = {}
     if service.deep_health_secret:
         await observer.see(secret, service.deep_health_secret)
-        headers[service.deep_health_header] = observer.vault.document(service.deep_health_secret).get(
-            "health_token", ""
-        )
+        document = observer.vault.document(service.deep_health_secret)
+        headers[service.deep_health_header] = document.get("health_token") or document.get("token", "")
     return await fetch(observer, f"{service.url}{service.deep_health_path}", headers=headers)
 
 
