@@ -66,7 +66,8 @@ def test_self_hosted_servers_are_reached_by_variables_and_files_without_an_accou
     assert about == {
         **dict.fromkeys(("db-tcp-reachable", "db-credentials-valid", "db-tls-in-use", "db-invalid-indexes"), "passed"),
         **dict.fromkeys(("db-connection-headroom", "db-long-transactions", "db-blocking-locks"), "passed"),
-        "db-schema-expected": "passed",
+        **dict.fromkeys(("db-schema-expected", "db-app-grants", "db-writable", "db-sequence-headroom"), "passed"),
+        **dict.fromkeys(("db-password-lasts", "db-txid-age", "db-replication-slots"), "passed"),
         **dict.fromkeys(("redis-ping", "redis-role-writable", "redis-memory", "redis-clients"), "passed"),
         **dict.fromkeys(("mq-amqp-login", "mq-consumers", "mq-queue-depth", "mq-dlq-empty"), installed),
     }
