@@ -24,7 +24,7 @@ migrations = ""
 [shop.cache]
 replication_group = ""
 secret = "file:cache.env"
-verify_secret = "file:cache.env"
+verify_secret = "file:verify-cache.env"
 fields = { url = "REDIS_URL" }
 [shop.broker]
 amazon_mq = ""
@@ -58,6 +58,8 @@ def test_self_hosted_servers_are_reached_by_variables_and_files_without_an_accou
     for name, field in (("HOST", "host"), ("USER", "username"), ("PASSWORD", "password"), ("VHOST", "vhost")):
         monkeypatch.setenv(f"MQ_{name}", broker[field])
     (tmp_path / "verify.json").write_text(json.dumps(login(sandbox, "stg/gli/verify-database")))
+    looker = url("rediss", login(sandbox, "stg/gli/verify-redis"))
+    (tmp_path / "verify-cache.env").write_text(f"export REDIS_URL={looker}\n")
     (tmp_path / "cache.env").write_text(f"# the shop's cache\nREDIS_URL='{url('rediss', cache)}'\n")
     ran = another(sandbox, SELF_HOSTED, tmp_path)
     assert ran.verdict is not None, ran.output
@@ -68,6 +70,7 @@ def test_self_hosted_servers_are_reached_by_variables_and_files_without_an_accou
         **dict.fromkeys(("db-connection-headroom", "db-long-transactions", "db-blocking-locks"), "passed"),
         **dict.fromkeys(("db-schema-expected", "db-app-grants", "db-writable", "db-sequence-headroom"), "passed"),
         **dict.fromkeys(("db-password-lasts", "db-txid-age", "db-replication-slots"), "passed"),
+        **dict.fromkeys(("redis-writable-by-app", "redis-app-rights"), "passed"),
         **dict.fromkeys(("redis-ping", "redis-role-writable", "redis-memory", "redis-clients"), "passed"),
         **dict.fromkeys(("mq-amqp-login", "mq-consumers", "mq-queue-depth", "mq-dlq-empty"), installed),
     }

@@ -545,6 +545,11 @@ class Cache(Stored):
     def name(self) -> str:
         return self.replication_group or "cache"
 
+    @property
+    def used(self) -> tuple[str, ...]:
+        """The keys and channels that the application uses, as far as the environment names them."""
+        return (*self.keys, *self.channels)
+
 
 class Broker(Stored):
     queues: tuple[str, ...] = ()
