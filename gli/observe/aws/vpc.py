@@ -103,11 +103,11 @@ async def places(observer: Observer) -> Places:
     for name, service in (await observer.see(ecs_services)).items():
         task = f"a task of {service.name}"
         found["tasks"][name] = at(task, service.subnets, service.security_groups, service.public_address)
-    if environment.database:
+    if environment.database and environment.database.instance:
         instance = await observer.see(database_instance, environment.database)
         found["database"] = at(instance.id, instance.subnets, instance.security_groups)
         found["database_port"] = instance.port or 5432
-    if cache := environment.cache:
+    if (cache := environment.cache) and cache.replication_group:
         stands = await observer.see(cache_subnets, cache)
         found["cache"] = at(cache.replication_group, stands, await observer.see(cache_groups, cache) if stands else ())
     broker = environment.broker
