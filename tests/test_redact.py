@@ -219,6 +219,16 @@ def test_half_of_a_value_at_the_end_of_a_cut_text_is_hidden(form: str) -> None:
     assert Redactor([CANARY]).text("before " + text[: len(text) * 2 // 3]) == f"before {MASK}"
 
 
+def test_a_value_of_six_characters_is_hidden_inside_a_word_and_a_shorter_one_is_not() -> None:
+    assert Redactor(["abcdef", "ghijk"]).text("xabcdefx xghijkx") == f"x{MASK}x xghijkx"
+
+
+def test_the_end_of_a_text_that_is_less_than_half_of_a_value_stays() -> None:
+    assert Redactor(["0123456789abcdef"]).text("see 0123456") == "see 0123456"
+    assert Redactor(["0123456789abcdef"]).text("see 01234567") == f"see {MASK}"
+    assert Redactor(["0123456789abcdef"]).text("01234567012345678") == f"01234567{MASK}"
+
+
 ORDINARY = b"only some ordinary words >>> ???"
 
 
