@@ -1,27 +1,34 @@
 """Pull and promotion of many repositories, compared with the alternatives, in one run.
 
     .venv/bin/pip install -r requirements/benchmarks.txt      # gita and mu; mr is the Debian package myrepos
-    .venv/bin/python benchmarks/promotion.py [ROUNDS]
+    .venv/bin/python benchmarks/promotion.py [ROUNDS] [--only TEXT] [--before CHECKOUT]
 
 Each tool has its own clones; for pulls, of the same remotes. In every round each remote gets a new commit on main, and
-each tool pulls in turn; then each pulls again, with nothing new. All tools use the same connection: local, or an ssh
-that waits 250 ms before it connects. After every turn every branch must be at the right commit. The results are the
-medians of wall seconds, with the ratio to `gli`. A tool that is not installed is named and left out.
+each tool pulls in turn; then each pulls again, with nothing new. All tools use the same connection: local, an ssh that
+waits 250 ms before it connects, or a real sshd behind a proxy that delays every byte by 0, 20 or 100 ms each way.
+`--only` measures the cases whose title contains TEXT; `--before` also measures `gli` of another checkout. After every
+turn every branch must be at the right commit. The results are the medians of wall seconds, with the ratio to `gli`. A
+tool that is not installed is named and left out.
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import json
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -33,6 +40,20 @@ SSH = """\
 sleep "$BENCHMARK_DELAY"
 for command; do :; done
 exec sh -c "$command"
+"""
+SSHD = shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
+SSHD_CONFIG = """\
+Port {port}
+ListenAddress 127.0.0.1
+HostKey {folder}/host
+PidFile none
+AuthorizedKeysFile {folder}/mine.pub
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+UsePAM no
+StrictModes no
+PermitRootLogin prohibit-password
+MaxStartups 200
 """
 LOOP = 'for clone in */; do git -C "$clone" pull --quiet --ff-only || exit 1; done'
 SEED = """\
@@ -66,12 +87,104 @@ _CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n[receive]\n\tau
 
 
 @dataclass(frozen=True)
+class Link:
+    """How the remotes are reached."""
+
+    title: str
+    address: str = ""
+    """The part of an address before the folder."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+LOCAL = Link("local")
+
+
+def slow_to_connect(delay_ms: int) -> Link:
+    """A program in place of ssh that waits once for each connection."""
+    return Link(f"{delay_ms} ms a connection", "ssh://distant", {"BENCHMARK_DELAY": str(delay_ms / 1000)})
+
+
+@contextmanager
+def sshd(folder: Path, delay_ms: int) -> Iterator[Link]:
+    """OpenSSH's server behind a proxy that delays every byte, each way."""
+    assert SSHD is not None
+    for key in ("host", "mine"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)], check=True)
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (folder / "sshd_config").write_text(SSHD_CONFIG.format(port=port, folder=folder))
+    server = subprocess.Popen([SSHD, "-D", "-f", str(folder / "sshd_config"), "-E", str(folder / "sshd.log")])
+    user = subprocess.check_output(["id", "-un"], text=True).strip()
+    try:
+        with _delaying(port, delay_ms / 1000) as front:
+            options = "-o IdentitiesOnly=yes -o StrictHostKeyChecking=no -o BatchMode=yes -o LogLevel=ERROR"
+            asks = f"ssh -F none -i {folder}/mine {options} -o UserKnownHostsFile={folder}/known"
+            yield Link(f"ssh, {delay_ms} ms each way", f"ssh://{user}@127.0.0.1:{front}", {"GIT_SSH_COMMAND": asks})
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@contextmanager
+def _delaying(port: int, delay_s: float) -> Iterator[int]:
+    """A port that leads to another one, later."""
+
+    async def copied(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+
+        async def sent() -> None:
+            while True:
+                due, chunk = await waiting.get()
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                if not chunk:
+                    return
+                writer.write(chunk)
+                await writer.drain()
+
+        sending = asyncio.create_task(sent())
+        try:
+            while chunk := await reader.read(65536):
+                waiting.put_nowait((time.monotonic() + delay_s, chunk))
+        except ConnectionError:
+            pass
+        waiting.put_nowait((time.monotonic() + delay_s, b""))
+        with suppress(ConnectionError):
+            await sending
+        writer.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(100):  # sshd may still be starting
+            try:
+                theirs, there = await asyncio.open_connection("127.0.0.1", port)
+                break
+            except OSError:
+                await asyncio.sleep(0.05)
+        else:
+            writer.close()
+            return
+        await asyncio.gather(copied(reader, there), copied(theirs, writer))
+
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(asyncio.start_server(connected, "127.0.0.1", 0))
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
+@dataclass(frozen=True)
 class Remotes:
     """The remotes of one case, and how to connect to them."""
 
     folder: Path
     names: Sequence[str]
-    delay_ms: int
+    link: Link
 
     def bare(self, name: str) -> Path:
         return self.folder / f"{name}.git"
@@ -79,7 +192,7 @@ class Remotes:
     @property
     def template(self) -> str:
         """The remotes' address, as in git.remote of environments.toml."""
-        return f"{'ssh://distant' if self.delay_ms else ''}{self.folder}/{{repository}}.git"
+        return f"{self.link.address}{self.folder}/{{repository}}.git"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -90,8 +203,8 @@ class Remotes:
             "HOME": str(home),
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_SSH_COMMAND": str(home / "ssh"),
-            "BENCHMARK_DELAY": str(self.delay_ms / 1000),
             "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            **self.link.environment,
         }
 
     def make(self) -> None:
@@ -185,28 +298,30 @@ def project(remotes: Remotes, folder: Path, workspace: str) -> None:
     (folder / "environments.toml").write_text(f'{tables}[stg]\nbranch = "stg"\n[stg.git]\n{git}')
 
 
-def _remotes(root: Path, count: int, delay_ms: int) -> Remotes:
+def _remotes(root: Path, count: int, link: Link) -> Remotes:
     """Create this number of remotes in a folder, and the ssh that connects to them."""
-    remotes = Remotes(root / "remotes", [f"repository{n:02}" for n in range(count)], delay_ms)
+    remotes = Remotes(root / "remotes", [f"repository{n:02}" for n in range(count)], link)
     remotes.make()
     (root / "ssh").write_text(SSH)
     (root / "ssh").chmod(0o755)
     return remotes
 
 
-def pulling(remotes: Remotes, root: Path) -> list[Way]:
+def pulling(remotes: Remotes, root: Path, before: Path | None = None) -> list[Way]:
     """Every installed tool that can pull, with its workspace and configuration."""
     found = []
-    for name, program in (("gli", "gli"), ("gita", "gita"), ("mu-repo", "mu"), ("mr -j8", "mr"), ("loop", "sh")):
+    tools = [("gli", "gli"), ("gita", "gita"), ("mu-repo", "mu"), ("mr -j8", "mr"), ("loop", "sh")]
+    for name, program in [*tools, *([("before", "gli")] if before else [])]:
         if shutil.which(program, path=remotes.environment["PATH"]) is None:
             print(f"{name} is not installed: left out", flush=True)
             continue
         workspace = root / name.replace(" ", "")
         cloned(remotes, workspace)
         environment = remotes.environment
-        if name == "gli":
+        if program == "gli":
             project(remotes, workspace, ".")
             command = [program, "pull", "main"]
+            environment |= {"PYTHONPATH": str(before)} if name == "before" else {}
         elif name == "gita":
             environment["GITA_PROJECT_HOME"] = str(root / "gita-configuration")
             environment["XDG_CONFIG_HOME"] = str(root / "gita-configuration")
@@ -228,10 +343,12 @@ def pulling(remotes: Remotes, root: Path) -> list[Way]:
     return found
 
 
-def pulls(count: int, delay_ms: int, rounds: int, root: Path) -> dict[str, dict[str, list[float]]]:
+def pulls(
+    count: int, link: Link, rounds: int, root: Path, before: Path | None = None
+) -> dict[str, dict[str, list[float]]]:
     """Measure one case; returns {new or nothing new: {tool: seconds of each round}}."""
-    remotes = _remotes(root, count, delay_ms)
-    ways = pulling(remotes, root)
+    remotes = _remotes(root, count, link)
+    ways = pulling(remotes, root, before)
     seen: dict[str, dict[str, list[float]]] = {"one commit": {}, "nothing new": {}}
     for number in range(-1, rounds):
         remotes.commit("main", f"{number}")
@@ -247,8 +364,10 @@ def pulls(count: int, delay_ms: int, rounds: int, root: Path) -> dict[str, dict[
     return seen
 
 
-def promotions(way: tuple[str, str], delay_ms: int, rounds: int, root: Path) -> dict[str, list[float]]:
-    """Measure promotions of eight repositories, with a tag on main; returns {tool: seconds of each round}.
+def promotions(
+    way: tuple[str, str], link: Link, rounds: int, root: Path, before: Path | None = None, count: int = 8
+) -> dict[str, list[float]]:
+    """Measure promotions of all repositories, with a tag on main; returns {tool: seconds of each round}.
 
     Each tool has its own remotes. `gli moved` is the time until the last branch has moved; `gli` is the whole process.
     """
@@ -257,11 +376,13 @@ def promotions(way: tuple[str, str], delay_ms: int, rounds: int, root: Path) -> 
     who |= {key.replace("AUTHOR", "COMMITTER"): value for key, value in who.items()}
     promote = [sys.executable, "-c", TO_MAIN] if target == "main" else ["gli", "promote", source, target, "--yes"]
     commands = {"gli": promote, "loop": ["sh", "-c", SEED, "sh", source, target]}
+    commands |= {"before": promote} if before else {}
     ways, theirs = [], {}
     for name, command in commands.items():
-        remotes = _remotes(root / name, 8, delay_ms)
+        remotes = _remotes(root / name, count, link)
         workspace = root / name / "workspace"
-        ways.append(Way(name, workspace, remotes.environment | who, command))
+        earlier = {"PYTHONPATH": str(before)} if name == "before" else {}
+        ways.append(Way(name, workspace, remotes.environment | who | earlier, command))
         theirs[name] = remotes
         if name == "loop":
             cloned(remotes, workspace, (target, source))
@@ -317,30 +438,35 @@ def told(title: str, seen: Mapping[str, Sequence[float]]) -> None:
         )
 
 
-def _in_a_folder(work: Callable[[Path], None]) -> None:
-    with tempfile.TemporaryDirectory(prefix="gli-benchmark-") as folder:
-        work(Path(folder))
-
-
 def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+    parser = argparse.ArgumentParser()
+    parser.add_argument("rounds", type=int, nargs="?", default=5)
+    parser.add_argument("--only", default="", metavar="TEXT", help="the cases whose title contains this")
+    parser.add_argument("--before", type=Path, metavar="CHECKOUT", help="measure gli of this checkout too")
+    chosen = parser.parse_args()
+    rounds, before = chosen.rounds, chosen.before
     print(f"{rounds} rounds, {os.cpu_count()} cores; median, ratio to gli, range")
-    for count in (8, 64):
-        for delay_ms in (0, DELAY_MS):
+    for link_of in _links():
+        for what in ("pull of 8", "pull of 64", "promotion of 8, stg to main", "promotion of 8, dev to stg"):
+            with tempfile.TemporaryDirectory(prefix="gli-benchmark-") as folder, link_of(Path(folder)) as link:
+                title, root = f"{what}, {link.title}", Path(folder)
+                if chosen.only not in title:
+                    continue
+                if what.startswith("pull"):
+                    for case, seen in pulls(int(what.split()[2]), link, rounds, root, before).items():
+                        told(f"{title}, {case}", seen)
+                else:
+                    source, _, target = what.partition(", ")[2].split()
+                    told(title, promotions((source, target), link, rounds, root, before))
 
-            def pulled(root: Path, count: int = count, delay_ms: int = delay_ms) -> None:
-                for what, seen in pulls(count, delay_ms, rounds, root).items():
-                    told(f"pull, {count} repositories, {delay_ms} ms a connection, {what}", seen)
 
-            _in_a_folder(pulled)
-    for way in (("stg", "main"), ("dev", "stg")):
-        for delay_ms in (0, DELAY_MS):
-
-            def promoted(root: Path, way: tuple[str, str] = way, delay_ms: int = delay_ms) -> None:
-                title = f"promotion of 8, {way[0]} to {way[1]}, {delay_ms} ms a connection"
-                told(title, promotions(way, delay_ms, rounds, root))
-
-            _in_a_folder(promoted)
+def _links() -> list[Callable[[Path], AbstractContextManager[Link]]]:
+    """How to open each connection, in a folder of its own."""
+    plain = [lambda folder, link=link: nullcontext(link) for link in (LOCAL, slow_to_connect(DELAY_MS))]
+    if SSHD is None:
+        print("openssh-server is not installed: its cases are left out", flush=True)
+        return [*plain]
+    return [*plain, *(lambda folder, delay=delay: sshd(folder, delay) for delay in (0, 20, 100))]
 
 
 if __name__ == "__main__":

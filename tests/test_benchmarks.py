@@ -24,12 +24,12 @@ def benchmark() -> ModuleType:
 
 @pytest.mark.parametrize("way", [("stg", "main"), ("dev", "stg")])
 def test_a_promotion_is_compared_with_a_loop(benchmark: ModuleType, tmp_path: Path, way: tuple[str, str]) -> None:
-    seen = benchmark.promotions(way, 10, 1, tmp_path)
+    seen = benchmark.promotions(way, benchmark.slow_to_connect(10), 1, tmp_path)
     assert set(seen) == {"gli", "gli moved", "loop"}
     assert all(len(seconds) == 1 for seconds in seen.values())
 
 
 def test_a_pull_is_compared_with_the_installed_tools(benchmark: ModuleType, tmp_path: Path) -> None:
-    seen = benchmark.pulls(2, 10, 1, tmp_path)
+    seen = benchmark.pulls(2, benchmark.slow_to_connect(10), 1, tmp_path)
     assert set(seen) == {"one commit", "nothing new"}
     assert all({"gli", "loop"} <= set(ways) for ways in seen.values())
