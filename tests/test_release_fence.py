@@ -250,6 +250,7 @@ def test_an_undeletable_lock_is_taken_over_after_its_operation_has_ended(rig: Ri
     update(rig, HOME, KEEPS_LOCK)
     assert rig.promote().code == 0
     assert LOCK in rig.refs(HOME)
+    assert elsewhere(rig).recover("undo") == release_rig.Ended(0, "", None), "nothing is half-finished anywhere"
     assert any("the next operation takes it over" in line for line in rig.told)
     other = elsewhere(rig)
     assert other.promote("dev", "stg").code == 0

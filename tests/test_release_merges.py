@@ -18,6 +18,15 @@ from gli.release.repositories import Repository
 
 LOCKFILE = "".join(f'"{key}": 1\n' for key in "abcde")
 NAME = "gli_redis"
+ONLY_SIGNED = """\
+#!/bin/sh
+while read old new ref; do
+    for commit in $(git rev-list $new --not --all 2>/dev/null); do
+        git cat-file commit $commit | grep -q ^gpgsig || { echo "$ref: $commit is not signed"; exit 1; }
+    done
+done
+"""
+"""A host that takes no commit without a signature, on any ref."""
 
 
 @pytest.fixture
@@ -135,7 +144,10 @@ def test_commits_and_tags_are_signed_as_gits_settings_say(rig: Rig, tmp_path: Pa
         ("tag.gpgsign", "true"),
     ):
         configure(setting, value)
-    assert rig.promote().code == 0
+    for name in NAMES:
+        rig.hook(name, ONLY_SIGNED)
+    ended = rig.promote()
+    assert ended.code == 0, ended.said
     tag = rig.journal()[-1].detail["tag"]
     for what in (["verify-commit", "main"], ["verify-tag", tag]):
         rig.git(NAME, *what)

@@ -142,13 +142,16 @@ def recover(session: Session, how: Literal["resume", "undo"]) -> Operation | Non
 
 def _refuse_if_elsewhere(session: Session) -> None:
     """Raises `Refused` if an operation is unfinished on another machine and none on this one."""
-    home = session.settings.mirrors(session.running)[session.settings.log_repository]
-    refs = answers(on_each([home], Mirror.fetch))[home.name]
-    holder = lock.Holder.of(home, refs.lock) if refs.lock else None
-    if holder is not None:
+    mirrors, home = session.settings.mirrors(session.running), session.settings.log_repository
+    refs = answers(on_each(mirrors.values(), Mirror.fetch))
+    marks = {name: session.mark(mirrors[name], found) for name, found in refs.items()}
+    held = refs[home].lock  # where a host keeps it, also after its operation has ended: the fences tell
+    holder = lock.Holder.of(mirrors[home], held) if held and marks[home] is None else None
+    left = fence.under_way(marks, home) or holder
+    if left is not None:
         raise Refused(
-            f"nothing is half-finished on this machine; {holder} has not ended {holder.id}. End it on {holder.host}; "
-            f"where that machine is gone: gli promote --take-over {holder.id}"
+            f"nothing is half-finished on this machine; {left.actor} on {left.host} has not ended {left.id}, begun "
+            f"{left.since}. End it on {left.host}; where that machine is gone: gli promote --take-over {left.id}"
         )
 
 
