@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from gli.git.command import without_secrets
+from gli.git.connections import Connections
 from gli.git.refs import FENCE
 from gli.release import journal as journals
 from gli.release import lock
@@ -99,7 +100,8 @@ class Rig:
         clones = self.root / "clones"
         remote = self.address or f"{self.root}/remotes/{{repository}}.git"
         urls = {name: remote.replace("{repository}", name) for name in self.repositories}
-        repositories = [Repository(n, urls[n], clones / n, n in self.moves_first) for n in self.repositories]
+        shared = Connections()
+        repositories = [Repository(n, urls[n], clones / n, n in self.moves_first, shared) for n in self.repositories]
         remote = without_secrets(remote)
         return Settings(tuple(repositories), self.state, HOME, remote=remote, statuses=self.statuses)
 

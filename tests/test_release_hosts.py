@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -17,6 +18,11 @@ from test_release_crash import PUSHING, killed
 
 from conftest import exhaustive
 from gli.cli.group import main
+from gli.release.engine import PATIENCE_S
+from gli.release.mirror import Mirror
+from gli.release.promote import promote
+from gli.release.session import Session
+from gli.release.side_by_side import answers, on_each
 
 THREE = (HOME, "gli_redis", "gli_database")
 Serves = Callable[[Path, Path], AbstractContextManager[Host]]
@@ -111,3 +117,28 @@ def test_ssh_says_why_it_was_refused(rig: Rig, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setenv("GIT_SSH_COMMAND", host.environment["GIT_SSH_COMMAND"].replace("/mine", "/host"))
         ended = one.promote("dev", "stg")
     assert (ended.code, "Permission denied (publickey)" in ended.said) == (3, True), ended.said
+
+
+@exhaustive
+@no_sshd
+def test_two_engineers_at_once_are_not_too_many_for_openssh(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With MaxStartups at 2, sshd drops most of the connections that open while two others log in."""
+    with git_hosts.ssh(rig.root / "host", rig.root / "remotes", more="MaxStartups 2:100:3") as host:
+        one = served(rig, host, monkeypatch)
+        two, new = replace(one, state=rig.root / "two"), rig.trees("dev")
+        ended: list[release_rig.Ended] = []
+
+        def promoted(opened: Session) -> None:
+            yes = release_rig.Approval(release_rig.SECOND)
+            promote(opened, "dev", "stg", approve=lambda r: yes, gate=lambda h: rig.gate(), frozen=lambda: None)
+
+        def fetched(opened: Session) -> None:
+            answers(on_each(opened.settings.mirrors(opened.running).values(), Mirror.fetch))
+
+        thread = threading.Thread(target=lambda: ended.append(one.ends(promoted, PATIENCE_S)))
+        thread.start()
+        others = [two.ends(fetched, PATIENCE_S) for _ in range(4)]
+        thread.join()
+        assert [e.code for e in (*others, *ended)] == [0] * 5, (others, ended)
+        assert rig.trees("stg") == new
+        assert "MaxStartups" in (rig.root / "host" / "log").read_text(), "sshd has dropped some"

@@ -250,6 +250,34 @@ def test_an_emergency_push_uploads_git_lfs_files_or_is_refused(
     assert len((again / "big.bin").read_bytes()) == 5000
 
 
+def test_an_emergency_push_of_an_unpublished_submodule_commit_is_refused(rig: Rig, tmp_path: Path) -> None:
+    from gli.release.emergency import push
+
+    configure("protocol.file.allow", "always")
+    library, clone = tmp_path / "library.git", rig.root / "clones" / NAME
+
+    def git(where: Path, *arguments: str) -> None:
+        subprocess.run(["git", "-C", str(where), *arguments], check=True, capture_output=True)
+
+    subprocess.run(["git", "clone", "-q", "--bare", str(rig.bare("gli_root")), str(library)], check=True)
+    subprocess.run(["git", "clone", "-q", "-b", "main", str(rig.bare(NAME)), str(clone)], check=True)
+    git(clone, "submodule", "add", "-b", "main", str(library), "lib")
+    git(clone / "lib", "commit", "--allow-empty", "-m", "Only here")
+    git(clone, "add", ".")
+    git(clone, "commit", "-m", "A library")
+    before = rig.heads()
+
+    def pushed() -> release_rig.Ended:
+        return rig.ends(lambda s: push(s, "main", reason="now", approve=lambda r: release_rig.Approval(None)))
+
+    ended = pushed()
+    assert (ended.code, "no remote of the submodule has (lib)" in ended.said) == (1, True), ended.said
+    assert rig.heads() == before
+    git(clone / "lib", "push", "origin", "HEAD:main")
+    ended = pushed()
+    assert ended.code == 0, ended.said
+
+
 def test_a_repository_of_sha256_is_promoted(tmp_path: Path) -> None:
     first = release_rig.make(tmp_path / "sha1")
     rig = Rig(tmp_path / "sha256", tmp_path / "sha256" / "state")

@@ -54,6 +54,7 @@ _SAYS_LITTLE = (
     "early eof",
     "fetch-pack: invalid index-pack output",
     "unexpected disconnect while reading sideband packet",
+    "packet write with format failed",
 )
 """git's last line where ssh or the host has said the reason before it."""
 _BOILERPLATE = (

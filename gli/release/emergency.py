@@ -115,6 +115,7 @@ def _move(mirror: Mirror, refs: Refs, branch: str) -> Move | Refused:
             )
         new = mirror.commit(head)
         _lfs(mirror, branch, theirs.id, head)
+        _submodules(mirror, branch, head)
     except Refused as e:
         return e
     return Move("push", branch, theirs.id, new.id, new.tree, theirs.tree, new.id)
@@ -137,6 +138,24 @@ def _lfs(mirror: Mirror, branch: str, theirs: str, head: str) -> None:
         raise Refused(
             f"{mirror.name}: {branch} points to files of git-lfs that could not be pushed: {e}; install git-lfs, then "
             f"git lfs push origin {branch} in {mirror.repository.clone}"
+        ) from None
+
+
+def _submodules(mirror: Mirror, branch: str, head: str) -> None:
+    """Raises `Refused` if a new commit names a commit of a submodule that no remote of the submodule has: nobody could
+    check the branch out. git tells (git-push, `--recurse-submodules=check`)."""
+    if ".gitmodules" not in mirror.files(head):
+        return
+    asked = ("push", "--dry-run", "--no-verify", "--recurse-submodules=check")
+    try:
+        git(*asked, "origin", f"{head}:refs/heads/{branch}", cwd=mirror.repository.clone)
+    except GitFailed as e:
+        if "found on any remote" not in e.stderr:
+            raise
+        paths = [line.strip() for line in e.stderr.splitlines() if line.startswith(("  ", "\t")) and "git " not in line]
+        raise Refused(
+            f"{mirror.name}: {branch} names commits that no remote of the submodule has ({', '.join(paths)}); push "
+            "them from the submodule first"
         ) from None
 
 
