@@ -14,6 +14,7 @@ from release_rig import FIRST_TAG, Rig
 from gli.git import command, command_async, refs, tags
 from gli.git.command import GitFailed, git
 from gli.git.effective import ONE, answered, effective, parsed
+from gli.release.refusals import short
 
 SECRETS = ("GITHUB_TOKEN", "GLI_STATUS_TOKEN", "PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "STG_DB_PASSWORD")
 UNREAD = "fatal: Could not read from remote repository.\n"
@@ -75,6 +76,15 @@ def test_both_interfaces_raise_the_same_error(tmp_path: Path) -> None:
 )
 def test_an_error_has_the_reason_from_ssh_or_the_host(stderr: str, said: str) -> None:
     assert str(GitFailed(("fetch",), 128, stderr)) == said
+
+
+def test_the_ref_that_fails_an_atomic_push_is_named() -> None:
+    stderr = (
+        "remote: error: cannot lock ref 'refs/heads/deployments': reference already exists\n"
+        " ! [remote rejected] 1a -> stg (atomic transaction failed)\n"
+        " ! [remote rejected] 2b -> deployments (atomic transaction failed)\n"
+    )
+    assert short(GitFailed(("push",), 1, stderr)).startswith("deployments was refused (atomic transaction failed: ")
 
 
 def test_git_is_ended_after_a_long_silence_but_not_while_it_prints(

@@ -23,6 +23,7 @@ _WORDS = 300
 BY_HAND = "by hand"
 """In place of git's command, for what only a person can mend; the error says how."""
 _IN_THE_WAY = re.compile(r"cannot lock ref '([^']+)': '[^']+' exists; cannot create")
+_HELD = re.compile(r"cannot lock ref '(?:refs/heads/)?(?P<ref>[^']+)'")
 _REFUSAL = re.compile(r"! \[(?:remote )?rejected\] +(?:.* -> )?(?P<ref>\S+) \((?P<why>.*)\)")
 
 
@@ -41,7 +42,8 @@ def short(error: GitFailed) -> str:
         return str(error)
     words = " ".join(said.removeprefix("remote:").strip() for said in lines if said.startswith("remote:"))
     why = f"{refusals[0]['why']}: {words[:_WORDS]}" if words else refusals[0]["why"]
-    return f"{refusals[0]['ref']} was refused ({why})"
+    held = _HELD.search(error.stderr) if "transaction failed" in why else None  # one ref fails all of an atomic push
+    return f"{held['ref'] if held else refusals[0]['ref']} was refused ({why})"
 
 
 def impossible(error: GitFailed) -> set[str]:
