@@ -277,7 +277,7 @@ def run(examples: int, steps: int) -> int:
 
 @pytest.mark.usefixtures("on_no_disk")
 def test_two_machines_in_a_few_orders_end_at_one_release() -> None:
-    assert run(4, 4) > 1
+    assert run(3, 4) >= 1
 
 
 @pytest.mark.exhaustive
