@@ -9,6 +9,7 @@ not the one of botocore's model fails the test that gives it.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -47,11 +48,12 @@ class _Http:
 def answering(answers: Mapping[tuple[str, str], Answer]) -> Iterator[list[tuple[str, str, dict[str, Any]]]]:
     """Let AWS give these answers inside the block; yields the calls: service, operation, parameters."""
     asked: list[tuple[str, str, dict[str, Any]]] = []
+    last = threading.local()  # each call runs in a thread of its own
     call = BaseClient._make_api_call
 
     def remembering(self: Any, operation: str, parameters: dict[str, Any]) -> Any:
         asked.append((self.meta.service_model.service_name, operation, parameters))
-        self._asked_last = parameters
+        last.asked = parameters
         return call(self, operation, parameters)
 
     def answered(self: Any, model: Any, request: Any, context: Any) -> Any:
@@ -59,7 +61,7 @@ def answering(answers: Mapping[tuple[str, str], Answer]) -> Iterator[list[tuple[
         given = answers.get((service, model.name))
         assert given is not None, f"nobody said what {service}:{model.name} answers"
         try:
-            answer = given(self._asked_last) if callable(given) else given
+            answer = given(last.asked) if callable(given) else given
         except AwsRefusal as refusal:
             return _Http(refusal.status), refusal.answer
         validate_parameters(dict(answer), model.output_shape)

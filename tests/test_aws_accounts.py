@@ -41,6 +41,7 @@ def aws() -> Iterator[str]:
             DBInstanceClass="db.t4g.medium",
             MasterUsername="gli",
             MasterUserPassword="password",
+            PubliclyAccessible=False,
         )
     clients(url, DNS)("route53").create_hosted_zone(Name="glibiz.com", CallerReference="x")
     clients(url, IMAGES)("ecr").create_repository(repositoryName="gli-api", imageTagMutability="IMMUTABLE")

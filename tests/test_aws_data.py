@@ -58,13 +58,16 @@ def instance(id_: str = "stg-gli-database", **changes: Any) -> dict[str, Any]:
         "DBSubnetGroup": {"VpcId": "vpc-1", "Subnets": [{"SubnetIdentifier": "subnet-1"}]},
         "VpcSecurityGroups": [{"VpcSecurityGroupId": "sg-1", "Status": "active"}],
         "StorageEncrypted": True,
+        "PubliclyAccessible": False,
         **changes,
     }
 
 
 def cluster(id_: str = "stg-gli-cluster", writer: str = "stg-gli-database", **changes: Any) -> dict[str, Any]:
     members = [{"DBInstanceIdentifier": writer, "IsClusterWriter": True, "DBClusterParameterGroupStatus": "in-sync"}]
-    members.append({"DBInstanceIdentifier": "reader", "IsClusterWriter": False})
+    members.append(
+        {"DBInstanceIdentifier": "reader", "IsClusterWriter": False, "DBClusterParameterGroupStatus": "in-sync"}
+    )
     return {
         "DBClusterIdentifier": id_,
         "Status": "available",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from conftest import ENVIRONMENT, Project
+from conftest import ENVIRONMENT, ROOT, Project
+from sandbox.variants import known
 
 ACCOUNT = "123456789012"
 CHECK = """
@@ -47,3 +49,14 @@ def test_a_run_with_a_profile_that_assumes_a_role_is_go(project: Project, sts: s
     project.checks(CHECK)
     ran = project.run(env={"AWS_ENDPOINT_URL": sts, "AWS_CONFIG_FILE": str(config)})
     assert (ran.code, ran.last_line) == (0, "VERDICT own: GO"), ran.output
+
+
+def test_every_difference_from_moto_names_a_test_that_exists() -> None:
+    text = (ROOT / "docs" / "aws.md").read_text()
+    rows = re.findall(r"^\| (\d+) \|", text, re.MULTILINE)
+    assert rows == [str(n) for n in range(1, 35)]
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", text)
+    missing = [f"{file}::{name}" for file, name in named if f"def {name}(" not in (ROOT / "tests" / file).read_text()]
+    assert missing == []
+    played = re.findall(r"variants? (`[a-z0-9-]+`(?:, `[a-z0-9-]+`)*)", text)
+    assert {name.strip("`") for names in played for name in names.split(", ")} <= set(known())

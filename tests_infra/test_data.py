@@ -6,17 +6,25 @@ from gli.common.clock import rfc3339
 from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Broker, Database, Environment
 from gli.observe.aws import elasticache, rds
-from gli.observe.aws.cloudwatch import Metrics
+from gli.observe.aws.cloudwatch import LATELY, Metrics
 from gli.observe.aws.data_tier import Endpoint
 from gli.observe.aws.elasticache import ReplicationGroup
 from gli.observe.aws.mq import AmazonMq
 from gli.observe.aws.rds import DatabaseInstance, Maintenance, Snapshot
 from gli.observe.data.secrets import Secret
-from gli.observe.engine.observation import unknown
+from gli.observe.engine.observation import one_of, unknown
 
+_FAILOVER = frozenset({"enabled", "disabled", "enabling", "disabling"})
+_BROKER = frozenset(
+    {
+        *("RUNNING", "CREATION_IN_PROGRESS", "CREATION_FAILED", "DELETION_IN_PROGRESS", "REBOOT_IN_PROGRESS"),
+        *("CRITICAL_ACTION_REQUIRED", "REPLICA", "missing"),
+    }
+)
 MOST_UNACKNOWLEDGED = 1000
 LEAST_MEMORY_MIB = 100
 LEAST_FREE = 0.1
+LEAST_FREE_LOCAL_GIB = 2  # no API tells the size of this disk
 MOST_LAG_S = 30
 RESTORABLE_WITHIN_S = 15 * 60
 SNAPSHOT_WITHIN_S = 25 * 3600  # a day, and an hour for the next daily snapshot to finish
@@ -90,14 +98,24 @@ def test_db_memory(database_instance: DatabaseInstance, metrics: Metrics) -> Non
 
 
 def test_db_storage_free(database_instance: DatabaseInstance, metrics: Metrics) -> None:
-    """The disk does not fill during the deploy, and where it grows by itself there is room to grow.
+    """The disk does not fill during the deploy, and if it grows automatically there is room to grow.
 
-    Aurora's grows by itself as far as it can, and has no size that could be used up.
+    Aurora's storage grows automatically up to its limit. Its instance also has a disk of its own, for sorting and for
+    temporary tables, which does not grow.
     """
     if database_instance.aurora:
+        free = metrics.latest(database_instance.id, "FreeLocalStorage") / 2**30
+        assert free >= LEAST_FREE_LOCAL_GIB, saw(
+            phrase("{:.1f} GiB", free),
+            expected=phrase("at least {} GiB free on the own disk of {}", LEAST_FREE_LOCAL_GIB, database_instance.id),
+        )
         return
     free = metrics.latest(database_instance.id, "FreeStorageSpace") / 2**30
     allocated, ceiling = database_instance.allocated_gib, database_instance.ceiling_gib
+    if not allocated:
+        raise unknown(
+            "too-little-data", phrase("RDS does not say how large the storage of {} is", database_instance.id)
+        )
     assert free >= allocated * LEAST_FREE, saw(
         phrase("{:.1f} of {} GiB", free, allocated),
         expected=phrase("at least {:.0%} of {} free", LEAST_FREE, database_instance.id),
@@ -188,14 +206,14 @@ def test_redis_encryption_auth(replication_group: ReplicationGroup) -> None:
 
 
 def test_redis_evictions(replication_group: ReplicationGroup, metrics: Metrics) -> None:
-    """No node of the cache evicts keys for lack of memory, or is busy all the time. AWS scales a serverless cache by
-    itself.
+    """No node of the cache evicts keys for lack of memory, or is busy all the time. A serverless cache evicts nothing
+    either, and refuses no command because it grows too slowly.
     """
-    nodes = replication_group.members
-    assert nodes or replication_group.serverless, saw(
-        phrase("none"), expected=phrase("nodes of {}", replication_group.id)
-    )
-    for node in nodes:
+    if replication_group.serverless:
+        _serverless_has_room(replication_group.id, metrics)
+        return
+    assert replication_group.members, saw(phrase("none"), expected=phrase("nodes of {}", replication_group.id))
+    for node in replication_group.members:
         evicted, cpu = sum(metrics.lately(node, "Evictions")), _mean(metrics.lately(node, "EngineCPUUtilization"))
         assert evicted == 0 and cpu <= MOST_CPU_PERCENT, saw(
             phrase("{:.0f} keys evicted and {:.0f} % of the engine's CPU", evicted, cpu),
@@ -208,6 +226,8 @@ def test_redis_failover(replication_group: ReplicationGroup, environment: Enviro
     snapshots.
     """
     group = replication_group
+    if group.failover is not None:
+        one_of(_FAILOVER, group.failover, phrase("the automatic failover of {}", group.id))
     wanted = {
         phrase("automatic failover"): group.failover == "enabled"
         or (len(group.members) < 2 and not environment.production),
@@ -222,6 +242,7 @@ def test_redis_failover(replication_group: ReplicationGroup, environment: Enviro
 
 def test_mq_broker_running(amazon_mq: AmazonMq, target: Broker) -> None:
     """Amazon MQ runs the broker and requires no action."""
+    one_of(_BROKER, amazon_mq.state, phrase("the state of {}", amazon_mq.name))
     assert amazon_mq.state == "RUNNING", saw(
         amazon_mq.state, expected=phrase("the broker {} RUNNING", target.amazon_mq)
     )
@@ -278,6 +299,19 @@ def test_secret_fields(secret: Secret, environment: Environment, endpoints: dict
             expected=phrase("{} to lead to {}, the endpoint of {}", secret.id, endpoint.address, environment.name),
         )
     assert secret.fields, saw(phrase("no field"), expected=phrase("fields in {}", secret.id))
+
+
+def _serverless_has_room(name: str, metrics: Metrics) -> None:
+    """Asserts that a serverless cache evicted and refused nothing lately. Counts of zero may have no datapoints."""
+    metrics.latest(name, "BytesUsedForCache")
+    start = metrics.taken - LATELY
+    evicted, refused = (
+        sum(metrics.between(name, metric, start, metrics.taken)) for metric in ("Evictions", "ThrottledCmds")
+    )
+    assert evicted == refused == 0, saw(
+        phrase("{:.0f} keys evicted and {:.0f} commands refused", evicted, refused),
+        expected=phrase("{} to evict and to refuse nothing", name),
+    )
 
 
 def _mean(values: Sequence[float]) -> float:

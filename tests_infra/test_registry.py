@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Environment, Service
 from gli.observe.aws.ecr import RegistryImage, RegistryRepository, Scan
-from gli.observe.engine.observation import unknown
+from gli.observe.engine.observation import one_of, unknown
 
+_MUTABILITY = frozenset({"IMMUTABLE", "MUTABLE", "IMMUTABLE_WITH_EXCLUSION", "MUTABLE_WITH_EXCLUSION"})
 _SCANNED = ("COMPLETE", "ACTIVE")
 _NOT_SCANNED = (
     *("FAILED", "UNSUPPORTED_IMAGE", "SCAN_ELIGIBILITY_EXPIRED", "FINDINGS_UNAVAILABLE", "LIMIT_EXCEEDED"),
@@ -27,6 +28,7 @@ def test_ecr_repo_settings(
     """A tag always means the same image, each image is scanned, and the images of the last releases are kept."""
     repository = registry_repositories[str(target.image)]
     assert repository.exists, saw(phrase("none"), expected=phrase("the repository {} in ECR", repository.name))
+    one_of(_MUTABILITY, str(repository.mutability), phrase("the tag mutability of {}", repository.name))
     assert str(repository.mutability).startswith("IMMUTABLE"), saw(
         repository.mutability, expected=phrase("tags of {} IMMUTABLE", repository.name)
     )

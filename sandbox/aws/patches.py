@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from moto.cloudfront.models import DefaultCacheBehaviour, Origin
+from moto.cloudfront.models import DefaultCacheBehaviour, Distribution, Origin
 from moto.core.responses import ActionResult
 from moto.core.utils import utcnow
 from moto.ecr.models import ECRBackend
@@ -16,6 +16,7 @@ from moto.elasticache.models import ElastiCacheBackend
 from moto.elbv2.models import FakeHealthStatus, FakeTargetGroup
 from moto.elbv2.responses import ELBV2Response
 from moto.iam.access_control import IAMPolicyStatement, PermissionResult
+from moto.mq.models import Broker
 from moto.rds.models import DBInstance, DBInstanceClustered
 from moto.rds.responses import RDSResponse
 from moto.secretsmanager.models import SecretsManagerBackend
@@ -40,6 +41,7 @@ def apply() -> None:
     _listeners_show_one_certificate()
     _clusters_keep_what_is_theirs()
     _a_deny_of_plain_http_spares_tls()
+    _required_members_are_there()
     measuring.apply()
     played_tasks.apply()
     played_variants.apply()
@@ -232,6 +234,18 @@ def _origins_keep_their_access_control() -> None:
             self.s3_origin_config = {"OriginAccessIdentity": self.s3_access_identity or ""}
 
     Origin.__init__ = created
+
+
+def _required_members_are_there() -> None:
+    """Answer with members that AWS always sends and moto leaves out."""
+    Distribution.staging = False
+    create = Broker.__init__
+
+    def created(self: Any, *args: Any, **kwargs: Any) -> None:
+        create(self, *args, **kwargs)
+        self.logs["GeneralLogGroup"] = f"/aws/amazonmq/broker/{self.name}/general"
+
+    Broker.__init__ = created
 
 
 def _a_deny_of_plain_http_spares_tls() -> None:

@@ -165,7 +165,7 @@ def seed_services(
             healthCheckGracePeriodSeconds=60,
             loadBalancers=[{**target, "containerName": where.container, "containerPort": where.port}],
         )
-        _scaling(account, where.cluster, where.service)
+        _scaling(account, account_id, where.cluster, where.service)
 
 
 def task_definition(account: Account, family: str, container: dict[str, Any], execution: str, task: str) -> str:
@@ -253,14 +253,16 @@ def _deploy_role(account: Account, account_id: str, environment: Environment) ->
     account("iam").create_role(RoleName=deploy_role(environment), AssumeRolePolicyDocument=document)
 
 
-def _scaling(account: Account, cluster: str, service: str) -> None:
+def _scaling(account: Account, account_id: str, cluster: str, service: str) -> None:
     scaling = account("application-autoscaling")
+    own = "ecs.application-autoscaling.amazonaws.com/AWSServiceRoleForApplicationAutoScaling_ECSService"
+    role = f"arn:aws:iam::{account_id}:role/aws-service-role/{own}"
     target = {
         "ServiceNamespace": "ecs",
         "ResourceId": f"service/{cluster}/{service}",
         "ScalableDimension": "ecs:service:DesiredCount",
     }
-    scaling.register_scalable_target(**target, MinCapacity=DESIRED, MaxCapacity=4 * DESIRED)
+    scaling.register_scalable_target(**target, MinCapacity=DESIRED, MaxCapacity=4 * DESIRED, RoleARN=role)
     scaling.put_scaling_policy(
         **target,
         PolicyName=f"{service}-cpu",

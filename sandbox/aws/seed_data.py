@@ -106,6 +106,7 @@ def _amazon_mq(account: Account, environment: Environment, network: Network, log
         AutoMinorVersionUpgrade=True,
         SubnetIds=list(network.private),
         SecurityGroups=[network.groups[required(broker.security_group)]],
+        MaintenanceWindowStartTime={"DayOfWeek": "SUNDAY", "TimeOfDay": "18:00", "TimeZone": "UTC"},
         Users=[{"Username": login.username, "Password": login.password}],
     )
 

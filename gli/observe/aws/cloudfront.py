@@ -13,11 +13,13 @@ from typing import Any
 from gli.common.sentences import phrase
 from gli.config.environments import Environment, Frontend
 from gli.observe.engine.aws_session import Part
-from gli.observe.engine.observation import Observation, unknown
+from gli.observe.engine.observation import Observation, one_of, unknown
 from gli.observe.engine.probe import Observer, probe
 
 _NEWEST_INVALIDATIONS = 100  # one page
 _DEFAULT_ERROR_CACHING_S = 10
+_EVENTS = frozenset({"viewer-request", "viewer-response", "origin-request", "origin-response", "connection-request"})
+_INVALIDATION = frozenset({"completed", "inprogress"})
 
 
 class Origin(Observation):
@@ -158,8 +160,13 @@ async def invalidations(observer: Observer, frontend: Frontend) -> Invalidations
     return Invalidations(
         distribution=served_by.id,
         newest=max((item["CreateTime"] for item in items), default=None),
-        running=tuple(item["Id"] for item in items if item["Status"].lower() != "completed"),
+        running=tuple(item["Id"] for item in items if _status(item) != "completed"),
     )
+
+
+def _status(invalidation: dict[str, Any]) -> str:
+    what = phrase("the status of the invalidation {}", invalidation["Id"])
+    return one_of(_INVALIDATION, invalidation["Status"].lower(), what)
 
 
 def _distribution(described: dict[str, Any]) -> Distribution:
@@ -218,7 +225,8 @@ def _origin(described: dict[str, Any]) -> Origin:
 
 def _rewrites(behavior: dict[str, Any]) -> bool:
     functions = _items(behavior.get("FunctionAssociations")) + _items(behavior.get("LambdaFunctionAssociations"))
-    return any(f["EventType"] == "viewer-request" for f in functions)
+    what = phrase("the event of a function")
+    return "viewer-request" in [one_of(_EVENTS, f["EventType"], what) for f in functions]
 
 
 def _error_response(described: dict[str, Any]) -> ErrorResponse:

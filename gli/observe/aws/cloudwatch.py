@@ -1,4 +1,4 @@
-"""CloudWatch's metrics: one GetMetricData call for all metrics of a run, over three hours in five-minute steps.
+"""CloudWatch's metrics: one GetMetricData call for 500 metrics of a run, over three hours in five-minute steps.
 
     (await observer.see(metrics)).latest("stg-gli-database", "FreeStorageSpace")
 
@@ -26,7 +26,8 @@ from gli.observe.engine.observation import Observation, Unobserved, unknown
 from gli.observe.engine.probe import Observer, probe
 
 STEP = timedelta(minutes=5)
-_LATELY = 3 * STEP
+_QUERIES_PER_CALL = 500  # the most that GetMetricData accepts
+LATELY = 3 * STEP
 _SAME_MINUTES = (timedelta(days=1), timedelta(days=7))
 SPAN = timedelta(hours=3)  # for a longer span CloudWatch halves the account's request limit
 
@@ -73,9 +74,9 @@ class Metrics(Observation):
 
     def lately(self, subject: str, metric: str) -> tuple[float, ...]:
         """The values of the last quarter of an hour. Raises `Unobserved` if there is none."""
-        values = self.between(subject, metric, self.taken - _LATELY, self.taken)
+        values = self.between(subject, metric, self.taken - LATELY, self.taken)
         if not values:
-            minutes = _LATELY // timedelta(minutes=1)
+            minutes = LATELY // timedelta(minutes=1)
             raise unknown(
                 "too-little-data", phrase("CloudWatch has no {} of {} in the last {} min", metric, subject, minutes)
             )
@@ -117,31 +118,49 @@ class Utilisation(Observation):
 
 @probe(deadline=20)
 async def metrics(observer: Observer) -> Metrics:
-    """Every metric of the environment, from one call."""
+    """Every metric of the environment. One call for 500 metrics."""
     taken = now()
     queries = {f"m{n}": query for n, query in enumerate(await _queries(observer))}
-    answer = await observer.aws.call(
-        observer,
-        "cloudwatch",
-        "get_metric_data",
-        MetricDataQueries=[_asked(key, query) for key, query in queries.items()],
-        StartTime=_step(taken) - SPAN,
-        EndTime=taken,
-        ScanBy="TimestampAscending",
-    )
+    asked = [_asked(key, query) for key, query in queries.items()]
+    results = await _data(observer, asked, _step(taken) - SPAN, taken)
     found: dict[str, list[tuple[datetime, float]]] = {query.name: [] for query in queries.values()}
-    for result in answer["MetricDataResults"]:
-        found[queries[result["Id"]].name] += zip(result["Timestamps"], result["Values"], strict=True)
+    for result in results:
+        times, values = result["Timestamps"], result["Values"]
+        if len(times) != len(values):
+            raise unknown("too-little-data", phrase("CloudWatch gave {} times and {} values", len(times), len(values)))
+        found[queries[result["Id"]].name] += zip(times, values, strict=True)
     return Metrics(
         taken=taken,
         series={name: tuple(sorted(points)) for name, points in found.items()},
-        incomplete={queries[key].name: status for key, status in _incomplete(answer).items()},
+        incomplete={queries[key].name: status for key, status in _incomplete(asked, results).items()},
     )
 
 
-def _incomplete(answer: Mapping[str, Any]) -> dict[str, str]:
+async def _data(
+    observer: Observer, asked: list[dict[str, Any]], start: datetime, end: datetime
+) -> list[dict[str, Any]]:
+    """The results of all queries."""
+    answers = await asyncio.gather(
+        *[
+            observer.aws.call(
+                observer,
+                "cloudwatch",
+                "get_metric_data",
+                MetricDataQueries=asked[n : n + _QUERIES_PER_CALL],
+                StartTime=start,
+                EndTime=end,
+                ScanBy="TimestampAscending",
+            )
+            for n in range(0, len(asked), _QUERIES_PER_CALL)
+        ]
+    )
+    return [result for answer in answers for result in answer["MetricDataResults"]]
+
+
+def _incomplete(asked: list[dict[str, Any]], results: list[dict[str, Any]]) -> dict[str, str]:
     """Id to StatusCode, for each result that is not complete. The last page of a result has its final StatusCode."""
-    status = {r["Id"]: r.get("StatusCode") or "Complete" for r in answer["MetricDataResults"]}
+    status: dict[str, str] = {query["Id"]: phrase("no result") for query in asked}
+    status |= {r["Id"]: r["StatusCode"] for r in results}
     return {key: code for key, code in status.items() if code != "Complete"}
 
 
@@ -154,27 +173,23 @@ async def earlier_requests(observer: Observer) -> dict[str, tuple[float, ...]]:
     if not asked:
         raise unknown("dependency", phrase("RequestCount could not be asked for: what it belongs to is unknown"))
     start, end = _window(observer, taken)
-    answers = await asyncio.gather(
-        *[
-            observer.aws.call(
-                observer,
-                "cloudwatch",
-                "get_metric_data",
-                MetricDataQueries=asked,
-                StartTime=start - ago,
-                EndTime=end - ago,
-            )
-            for ago in _SAME_MINUTES
-        ]
-    )
-    for answer in answers:
-        if partial := _incomplete(answer):
+    answers = await asyncio.gather(*[_data(observer, asked, start - ago, end - ago) for ago in _SAME_MINUTES])
+    for results in answers:
+        if partial := _incomplete(asked, results):
             raise unknown(
                 "too-little-data",
                 phrase("CloudWatch did not tell all of {}: {}", "RequestCount", min(partial.values())),
             )
-    sums = [{r["Id"]: sum(r["Values"]) for r in answer["MetricDataResults"]} for answer in answers]
+    sums = [_sums(results) for results in answers]
     return {query.subject: tuple(of.get(f"m{n}", 0.0) for of in sums) for n, query in enumerate(queries)}
+
+
+def _sums(results: list[dict[str, Any]]) -> dict[str, float]:
+    """Id to the sum of its values. A large result comes in several parts."""
+    sums: dict[str, float] = {}
+    for result in results:
+        sums[result["Id"]] = sums.get(result["Id"], 0.0) + sum(result["Values"])
+    return sums
 
 
 @probe(deadline=20)
@@ -315,7 +330,8 @@ async def _of_the_database(observer: Observer) -> list[Query]:
     except Unobserved:
         return []
     own = [("DBInstanceIdentifier", instance.id)]
-    load = {**_OF_A_DATABASE, **({"CPUCreditBalance": "Minimum"} if instance.burstable else {})}
+    storage = "FreeLocalStorage" if instance.aurora else "FreeStorageSpace"
+    load = {storage: "Minimum", **_OF_A_DATABASE, **({"CPUCreditBalance": "Minimum"} if instance.burstable else {})}
     return [_query(instance.id, "AWS/RDS", metric, statistic, own) for metric, statistic in load.items()] + [
         _query(replica, "AWS/RDS", "ReplicaLag", "Average", [("DBInstanceIdentifier", replica)])
         for replica in instance.replicas
@@ -323,7 +339,6 @@ async def _of_the_database(observer: Observer) -> list[Query]:
 
 
 _OF_A_DATABASE = {
-    "FreeStorageSpace": "Minimum",
     "FreeableMemory": "Minimum",
     "CPUUtilization": "Average",
     "ReadLatency": "Average",
@@ -339,6 +354,11 @@ async def _of_the_cache(observer: Observer) -> list[Query]:
         group = await observer.see(replication_group, cache)
     except Unobserved:
         return []
+    if group.serverless:
+        return [
+            _query(group.id, "AWS/ElastiCache", metric, statistic, [("clusterId", group.id)])
+            for metric, statistic in _OF_A_SERVERLESS_CACHE.items()
+        ]
     return [
         _query(node, "AWS/ElastiCache", metric, statistic, [("CacheClusterId", node)])
         for node in group.members
@@ -346,6 +366,7 @@ async def _of_the_cache(observer: Observer) -> list[Query]:
     ]
 
 
+_OF_A_SERVERLESS_CACHE = {"BytesUsedForCache": "Maximum", "Evictions": "Sum", "ThrottledCmds": "Sum"}
 _OF_A_NODE = {"Evictions": "Sum", "EngineCPUUtilization": "Average"}
 
 

@@ -128,7 +128,7 @@ def read_alarm(described: Mapping[str, Any]) -> Alarm:
         watched=tuple(sorted(set(_WATCHED.findall(rule or "")))),
         state=one_of(_STATES, described["StateValue"], phrase("the state of the alarm {}", described["AlarmName"])),
         reason=described.get("StateReason") or "",
-        enabled=described.get("ActionsEnabled", True),
+        enabled=described["ActionsEnabled"],
         actions=tuple(described.get("AlarmActions") or []),
         dimensions=tuple(
             tuple(sorted((d["Name"], d["Value"]) for d in w["Dimensions"])) for w in watched if w.get("Dimensions")

@@ -86,10 +86,11 @@ async def endpoints(observer: Observer) -> dict[str, Endpoint]:
         wanted, address, hosts, ids = _LOGIN, None, frozenset[str](), frozenset[str]()
         if isinstance(part, Database) and part.instance:
             instance = await observer.see(database_instance, part)
-            address, hosts, ids = instance.address, frozenset(instance.hosts), instance.ids
+            address, ids = instance.address, instance.ids
+            hosts = _known(instance.status, instance.hosts, instance.id)
         elif isinstance(part, Cache) and part.replication_group:
             group = await observer.see(replication_group, part)
-            address, hosts = group.address, frozenset(group.hosts)
+            address, hosts = group.address, _known(group.status, group.hosts, group.id)
             wanted = tuple(f for f in _LOGIN if f != "username") if group.token else _LOGIN
         for id_ in ours:
             fields = ("password", "username") if _managed(id_) else wanted
@@ -99,6 +100,13 @@ async def endpoints(observer: Observer) -> dict[str, Endpoint]:
 
 
 _LOGIN: tuple[str, ...] = ("host", "password", "port", "username")
+
+
+def _known(status: str, hosts: tuple[str, ...], name: str) -> frozenset[str]:
+    """The endpoints of a resource; none if it is missing. Raises `Unobserved` if AWS names none, as during creation."""
+    if not hosts and status != "missing":
+        raise unknown("too-little-data", phrase("AWS names no endpoint of {}", name))
+    return frozenset(hosts)
 
 
 def _managed(secret_id: str) -> bool:

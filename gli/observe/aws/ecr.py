@@ -17,10 +17,11 @@ from gli.config.environments import Service
 from gli.observe.aws.identity import caller_identity
 from gli.observe.aws.task_definitions import task_definition
 from gli.observe.engine.aws_session import AwsError
-from gli.observe.engine.observation import Observation, Unobserved, unknown
+from gli.observe.engine.observation import Observation, Unobserved, one_of, unknown
 from gli.observe.engine.probe import Observer, probe
 from gli.observe.release.git_refs import deploy_tags, heads, release
 
+_FREQUENCIES = frozenset({"SCAN_ON_PUSH", "CONTINUOUS_SCAN", "MANUAL"})
 _REPOSITORIES_PER_CALL = 25  # the most that BatchGetRepositoryScanningConfiguration accepts
 
 
@@ -244,8 +245,10 @@ async def _scanned(observer: Observer, registry: Mapping[str, Any], names: list[
             repositoryNames=names[n : n + _REPOSITORIES_PER_CALL],
         )
         for each in answer["scanningConfigurations"]:
-            if each.get("scanOnPush") or each.get("scanFrequency") in ("SCAN_ON_PUSH", "CONTINUOUS_SCAN"):
-                scanned.add(each["repositoryName"])
+            name, frequency = each["repositoryName"], each.get("scanFrequency") or "MANUAL"
+            one_of(_FREQUENCIES, frequency, phrase("how often {} is scanned", name))
+            if each.get("scanOnPush") or frequency != "MANUAL":
+                scanned.add(name)
     return scanned
 
 

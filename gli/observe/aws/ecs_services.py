@@ -16,12 +16,13 @@ from gli.common.clock import now
 from gli.common.sentences import phrase
 from gli.config.environments import Environment, Service
 from gli.observe.engine.aws_session import AwsError, Part
-from gli.observe.engine.observation import Observation, unknown
+from gli.observe.engine.observation import Observation, one_of, unknown
 from gli.observe.engine.probe import Observer, probe
 from gli.observe.release.github_runs import workflows_ended
 
 _PER_CALL = 10  # the most that DescribeServices accepts
 _REVISIONS_PER_CALL = 20  # the most that DescribeServiceRevisions accepts
+_CONTROLLERS = frozenset({"ECS", "CODE_DEPLOY", "EXTERNAL"})
 _POLL_S = 5.0
 _REMEMBERED = timedelta(hours=1)  # ECS keeps the last 100 events; some may be a month old
 
@@ -202,6 +203,7 @@ def _service(
     if service is None:
         return EcsService(name=name, cluster=cluster, status="MISSING")
     controller = (service.get("deploymentController") or {}).get("type") or "ECS"
+    one_of(_CONTROLLERS, controller, phrase("the deployment controller of {}", name))
     sets = service.get("taskSets") or [] if controller != "ECS" else []
     primary: dict[str, Any] = next((s for s in sets if s["status"] == "PRIMARY"), {})
     network = primary.get("networkConfiguration") or service.get("networkConfiguration") or {}

@@ -19,12 +19,14 @@ from gli.observe.aws.codedeploy import deployment_group
 from gli.observe.aws.ecs_services import EcsService, ecs_service
 from gli.observe.aws.task_definitions import reads, task_definition
 from gli.observe.data.secrets import secret, secret_state
-from gli.observe.engine.observation import Observation
+from gli.observe.engine.observation import Observation, one_of, unknown
 from gli.observe.engine.probe import Observer, probe
 
 _PER_CALL = 100  # the most that DescribeTasks accepts
+_PER_PAGE = 100  # the most that ListServiceDeployments accepts
 _CODEDEPLOY_GOES_ON = frozenset({"Created", "Queued", "InProgress", "Baking", "Ready"})
 _DIED = frozenset({"TaskFailedToStart", "EssentialContainerExited"})
+_WAS_STOPPED = frozenset({"UserInitiated", "ServiceSchedulerInitiated", "SpotInterruption", "TerminationNotice"})
 _SICK = re.compile(r"failed .*health check", re.IGNORECASE)
 """ECS replaces a task that fails health checks with the code ServiceSchedulerInitiated, as it does in a deploy."""
 
@@ -142,10 +144,7 @@ async def service_deployment(observer: Observer, service: Service) -> ServiceDep
     described = await observer.see(ecs_service, service)
     if described.controller != "ECS":
         return await _of_another_controller(observer, service, described)
-    answer = await observer.aws.call(
-        observer, "ecs", "list_service_deployments", cluster=service.ecs.cluster, service=service.ecs.service
-    )
-    known = answer["serviceDeployments"]
+    known = await _deployments(observer, cluster=service.ecs.cluster, service=service.ecs.service)
     if not known:
         return ServiceDeployment(service=service.ecs.service)
     newest = max(known, key=lambda d: d["createdAt"])
@@ -155,6 +154,18 @@ async def service_deployment(observer: Observer, service: Service) -> ServiceDep
         reason=newest.get("statusReason"),
         created=newest["createdAt"],
     )
+
+
+async def _deployments(observer: Observer, **where: str) -> list[dict[str, Any]]:
+    """All deploys of a service that ECS lists. AWS does not document their order, and botocore does not join pages."""
+    found: list[dict[str, Any]] = []
+    asked: dict[str, Any] = {**where, "maxResults": _PER_PAGE}
+    while True:
+        page = await observer.aws.page(observer, "ecs", "list_service_deployments", **asked)
+        found += page["serviceDeployments"]
+        if not page.get("nextToken"):
+            return found
+        asked["nextToken"] = page["nextToken"]
 
 
 async def _of_another_controller(observer: Observer, service: Service, described: EcsService) -> ServiceDeployment:
@@ -178,7 +189,10 @@ async def dead_tasks(observer: Observer, service: Service) -> tuple[Task, ...]:
         observer.see(service_tasks, service), observer.see(service_deployment, service)
     )
     since = deployment.created
-    died = [t for t in seen.stopped if t.died and (since is None or t.stopped is None or t.stopped >= since)]
+    lately = [t for t in seen.stopped if since is None or t.stopped is None or t.stopped >= since]
+    for task in lately:
+        one_of(_DIED | _WAS_STOPPED, task.stop_code or "", phrase("why the task {} stopped", task.id[:8]))
+    died = [t for t in lately if t.died]
     return tuple(sorted(died, key=lambda t: t.stopped or now(), reverse=True))
 
 
@@ -190,12 +204,17 @@ async def secret_use(observer: Observer, secret_id: str) -> SecretUse:
     """
     state = await observer.see(secret_state, secret_id)
     since = (await observer.see(secret, secret_id)).current_since
+    if since is None:
+        raise unknown("too-little-data", phrase("AWS does not say when the current value of {} is from", secret_id))
     outdated: dict[str, datetime] = {}
     for service in observer.environment.services.values():
         if service.ecs is None or not reads(await observer.see(task_definition, service), state):
             continue
-        started = [t.started for t in (await observer.see(service_tasks, service)).running if t.started]
-        if since is not None and started and min(started) < since:
+        tasks = (await observer.see(service_tasks, service)).running
+        if any(t.started is None and not t.starting for t in tasks):
+            raise unknown("too-little-data", phrase("ECS does not say when a task of {} started", service.ecs.service))
+        started = [t.started for t in tasks if t.started]
+        if started and min(started) < since:
             outdated[service.ecs.service] = min(started)
     return SecretUse(
         id=secret_id,

@@ -229,7 +229,7 @@ async def execution_role(observer: Observer, service: Service) -> ExecutionRole:
     if role.unread and (missing or role.boundary is not None):
         raise unknown("not-found", phrase("IAM does not say what {} allows, of {}", listed(role.unread), role.name))
     for key in await _keys(observer, definition):
-        if not role.may("kms:Decrypt", key) and not await _opened_by_its_key(observer, role, key):
+        if not await _may_decrypt(observer, role, key):
             missing.append(phrase("{} on {}", "kms:Decrypt", key))
     return ExecutionRole(definition=definition.name, role=role, missing=tuple(missing))
 
@@ -245,16 +245,31 @@ async def _keys(observer: Observer, definition: TaskDefinition) -> list[str]:
     return sorted(key for key in keys if key)
 
 
-async def _opened_by_its_key(observer: Observer, role: Role, key: str) -> bool:
-    """Whether the key's own policy lets the role decrypt. Then the role needs no permission in IAM."""
+async def _may_decrypt(observer: Observer, role: Role, key: str) -> bool:
+    """Whether the key's policy and IAM let the role decrypt with a key.
+
+    A key's policy may name the role, or leave the decision to IAM by naming the account. A denial in it always counts.
+    """
     answer = await observer.aws.call(observer, "kms", "get_key_policy", KeyId=key, PolicyName="default")
+    partition, account = role.arn.split(":")[1], role.arn.split(":")[4]
+    named, account_itself = {role.arn, "*"}, {f"arn:{partition}:iam::{account}:root", account}
+    allowed: set[str] = set()
     for statement in _statements(answer["Policy"]):
-        principal = statement.get("Principal")
-        named = ("*",) if principal == "*" else _listed(principal.get("AWS")) if isinstance(principal, dict) else ()
-        about = _statement(statement | {"Resource": "*"}).names("kms:Decrypt")
-        if about and statement.get("Effect") == "Allow" and {role.arn, "*"} & set(named):
-            return True
-    return False
+        about = _statement(statement | {"Resource": "*"})
+        principals = _principals(statement)
+        if not about.names("kms:Decrypt"):
+            continue
+        if about.allows:
+            allowed |= principals
+        elif not about.conditional and principals & (named | account_itself):
+            return False
+    return bool(allowed & named) or (bool(allowed & account_itself) and role.may("kms:Decrypt", key))
+
+
+def _principals(statement: Mapping[str, Any]) -> set[str]:
+    """The AWS principals of a statement; `*` is everybody."""
+    principal = statement.get("Principal")
+    return set(_listed(principal.get("AWS")) if isinstance(principal, dict) else _listed(principal))
 
 
 @probe(deadline=20)

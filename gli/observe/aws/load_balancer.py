@@ -12,17 +12,20 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from gli.common.sentences import phrase
+from gli.common.sentences import listed, phrase
 from gli.config.environments import LoadBalancer, Service
 from gli.observe.aws.ecs_services import ecs_service, ecs_services
 from gli.observe.engine.aws_session import AwsError, Part
-from gli.observe.engine.observation import Observation, unknown
+from gli.observe.engine.observation import Observation, one_of, unknown
 from gli.observe.engine.probe import Observer, probe
 
 TARGET_STATES = frozenset(
     {"initial", "healthy", "unhealthy", "unhealthy.draining", "unused", "draining", "unavailable"}
 )
 """The states of elbv2 DescribeTargetHealth."""
+_PROTOCOLS = frozenset(
+    {"HTTP", "HTTPS", "TCP", "TLS", "UDP", "TCP_UDP", "GENEVE", "QUIC", "TCP_QUIC"}  # of every kind of load balancer
+)
 _GROUPS_PER_CALL = 100  # one page of DescribeTargetGroups, which has no second page for given ARNs
 
 
@@ -36,6 +39,8 @@ class Rule(Observation):
     methods: tuple[str, ...] | None = None
     special: bool = False
     """The rule also needs a header, a query or an address that an ordinary user does not have."""
+    strange: tuple[str, ...] = ()
+    """The kinds of its conditions that this suite does not know: whether an ordinary user meets them is not known."""
     groups: tuple[str, ...] = ()
     """The ARNs of the target groups that it forwards to, without those of weight 0."""
     does: str = "forward"
@@ -44,13 +49,20 @@ class Rule(Observation):
     """The balancer itself sends a visitor to a login page first (OIDC or Cognito)."""
 
     def takes(self, host: str, path: str, method: str = "GET") -> bool:
-        """Whether the rule matches an ordinary user's request for this host and path."""
-        return (
+        """Whether the rule matches an ordinary user's request for this host and path.
+
+        Raises `Unobserved` if that depends on a condition that this suite does not know.
+        """
+        taken = (
             not self.special
             and (self.methods is None or method in self.methods)
             and (self.hosts is None or any(_matches(p, host.lower(), folded=True) for p in self.hosts))
             and (self.paths is None or any(_matches(p, path) for p in self.paths))
         )
+        if taken and self.strange:
+            what = listed(self.strange)
+            raise unknown("error", phrase("a rule for {} has the condition {}, not known here", host, what))
+        return taken
 
 
 class Listener(Observation):
@@ -148,6 +160,8 @@ async def balancer(observer: Observer, load_balancer: LoadBalancer) -> Balancer:
         if e.code.startswith("LoadBalancerNotFound"):
             return Balancer(name=load_balancer.name, state="missing")
         raise
+    if not answer["LoadBalancers"]:
+        return Balancer(name=load_balancer.name, state="missing")
     described = answer["LoadBalancers"][0]
     arn = described["LoadBalancerArn"]
     answer = await observer.aws.call(observer, "elbv2", "describe_listeners", part=part, LoadBalancerArn=arn)
@@ -233,8 +247,8 @@ async def health_checks(observer: Observer) -> dict[str, HealthCheck]:
             group=g["TargetGroupName"],
             path=g.get("HealthCheckPath"),
             codes=(g.get("Matcher") or {}).get("HttpCode"),
-            interval_s=g.get("HealthCheckIntervalSeconds", 0),
-            threshold=g.get("HealthyThresholdCount", 0),
+            interval_s=g["HealthCheckIntervalSeconds"],
+            threshold=g["HealthyThresholdCount"],
         )
         for g in described
     }
@@ -242,7 +256,8 @@ async def health_checks(observer: Observer) -> dict[str, HealthCheck]:
 
 async def _listener(observer: Observer, listener: dict[str, Any], part: Part | None) -> Listener:
     rules: list[dict[str, Any]] = []
-    if listener.get("Protocol") == "HTTPS":
+    protocol = one_of(_PROTOCOLS, listener["Protocol"], phrase("the protocol of a listener on {}", listener["Port"]))
+    if protocol == "HTTPS":
         answer = await observer.aws.call(
             observer, "elbv2", "describe_rules", part=part, ListenerArn=listener["ListenerArn"]
         )
@@ -251,7 +266,7 @@ async def _listener(observer: Observer, listener: dict[str, Any], part: Part | N
     return Listener(
         arn=listener["ListenerArn"],
         port=listener["Port"],
-        protocol=listener["Protocol"],
+        protocol=protocol,
         certificates=tuple(c["CertificateArn"] for c in listener.get("Certificates", [])),
         policy=listener.get("SslPolicy"),
         redirects_to=f"{redirects[0].get('Protocol')} {redirects[0].get('StatusCode')}" if redirects else None,
@@ -272,10 +287,14 @@ def _rule(described: dict[str, Any]) -> Rule:
         paths=wanted.get("path-pattern"),
         methods=wanted.get("http-request-method"),
         special=any(_special(c) for c in described.get("Conditions") or []),
+        strange=tuple(sorted(wanted.keys() - _CONFIGURED.keys() - _SPECIAL)),
         groups=tuple(sorted({g for action in actions for g in _groups(action)})),
         does=actions[-1]["Type"] if actions else "nothing",
         authenticates=any(str(a.get("Type")).startswith("authenticate-") for a in actions),
     )
+
+
+_SPECIAL = frozenset({"http-header", "query-string", "source-ip"})
 
 
 def _special(condition: dict[str, Any]) -> bool:
@@ -283,7 +302,7 @@ def _special(condition: dict[str, Any]) -> bool:
     if condition["Field"] == "source-ip":
         blocks = (condition.get("SourceIpConfig") or {}).get("Values") or condition.get("Values") or []
         return "0.0.0.0/0" not in blocks
-    return condition["Field"] not in _CONFIGURED
+    return condition["Field"] in _SPECIAL
 
 
 _CONFIGURED = {

@@ -60,9 +60,9 @@ async def configurations(observer: Observer) -> tuple[Configuration, ...]:
                     observer.aws.elsewhere("counterpart"),
                 ),
             )
+        newest = counterpart.primary.task_definition
         own, its = await asyncio.gather(
-            observer.see(task_definition, service),
-            described_definition(observer, counterpart.primary.task_definition, "counterpart"),
+            observer.see(task_definition, service), described_definition(observer, newest, "counterpart")
         )
         return Configuration(
             service=service.name, own=_variables(own, service), other=_variables(its, other.services[service.name])

@@ -196,7 +196,7 @@ def _of_cluster(cluster: dict[str, Any], writer: DatabaseInstance | None, taken:
     restorable = cluster.get("LatestRestorableTime")
     endpoints = (cluster.get("Endpoint"), cluster.get("ReaderEndpoint"), *(cluster.get("CustomEndpoints") or []))
     members = [m for m in cluster.get("DBClusterMembers") or [] if m["DBInstanceIdentifier"] == base.id]
-    groups = {m.get("DBClusterParameterGroupStatus", _IN_FORCE) for m in members} - {_IN_FORCE}
+    groups = {m["DBClusterParameterGroupStatus"] for m in members} - {_IN_FORCE}
     return base.model_copy(
         update={
             "status": base.status if status in SERVING else status,
@@ -241,7 +241,7 @@ def _instance(instance: dict[str, Any], taken: datetime) -> DatabaseInstance:
         vpc=(instance.get("DBSubnetGroup") or {}).get("VpcId"),
         security_groups=_security_groups(instance),
         subnets=tuple(sorted(n["SubnetIdentifier"] for n in (instance.get("DBSubnetGroup") or {}).get("Subnets", []))),
-        public=bool(instance.get("PubliclyAccessible")),
+        public=instance["PubliclyAccessible"],
         engine=f"{instance['Engine']} {instance['EngineVersion']}",
         protected=bool(instance.get("DeletionProtection")),
         encrypted=bool(instance.get("StorageEncrypted")),
@@ -258,7 +258,7 @@ def _instance(instance: dict[str, Any], taken: datetime) -> DatabaseInstance:
         unapplied=tuple(
             f"{g['DBParameterGroupName']} {g['ParameterApplyStatus']}"
             for g in instance.get("DBParameterGroups", [])
-            if g.get("ParameterApplyStatus", _IN_FORCE) != _IN_FORCE
+            if g["ParameterApplyStatus"] != _IN_FORCE
         ),
         authority=instance.get("CACertificateIdentifier"),
         certificate_until=certificate_until,

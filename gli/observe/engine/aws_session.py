@@ -12,6 +12,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Literal
 
 from gli.common.sentences import phrase
+from gli.observe.engine import aws_answer
 from gli.observe.engine.aws_credentials import (
     credential_errors,
     loads_credentials,
@@ -99,7 +100,7 @@ class AwsSession:
         part: Part | None = None,
         **parameters: Any,
     ) -> dict[str, Any]:
-        """The answer of one operation (`describe_services`), all pages joined.
+        """The answer of one operation (`describe_services`), all pages joined. A missing member raises `Unobserved`.
 
         `part` asks the account of the role that `aws.roles` names for it, where there is one. Raises `Unobserved`
         where the fact can't be had (denied, throttled, unreachable) and `AwsError` for any other error answer.
@@ -159,7 +160,7 @@ class AwsSession:
         call.begin()
         try:
             return await asyncio.to_thread(
-                self._call, call, service, operation, region, role, parameters, joined=joined
+                self._read, call, service, operation, region, role, parameters, joined=joined
             )
         finally:
             call.stop()
@@ -168,6 +169,9 @@ class AwsSession:
 
     def _role(self, part: Part | None) -> str | None:
         return None if part is None else self._aws.roles.get(part)
+
+    def _read(self, call: Call, service: str, operation: str, *where: Any, joined: bool) -> dict[str, Any]:
+        return aws_answer.read(self._call(call, service, operation, *where, joined=joined), f"{service}:{operation}")
 
     def _call(
         self,
@@ -189,6 +193,8 @@ class AwsSession:
                 answer = dict(client.get_paginator(operation).paginate(**parameters).build_full_result())
             else:
                 answer = dict(getattr(client, operation)(**parameters))
+                if joined and (answer.get("nextToken") or answer.get("NextToken")):
+                    raise unknown("too-little-data", phrase("{}:{} has more pages, not read here", service, operation))
         except credential_errors() as error:
             raise not_given(error, self._environment.name, self._aws, renewing=self._answered) from None
         except e.ClientError as error:
