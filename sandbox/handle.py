@@ -57,6 +57,8 @@ class Sandbox:
     repositories: Path
     """The folder that holds the bare repositories, NAME.git each."""
     authority: Authority
+    data_authority: Authority
+    """The CA of the data tier."""
     redirect: Redirect
     github: GitHub
     broker: RabbitMQ | None

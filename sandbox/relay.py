@@ -60,6 +60,8 @@ class Relay:
         self.latency = latency
         """Seconds by which everything that the upstream sends is delayed."""
         self.mode: Mode = "pass"
+        self.refuses_options = False
+        """For PostgreSQL: refuse clients that send the start-up parameter `options`, as RDS Proxy does."""
         self.requests = 0
         """HTTP requests and WebSocket handshakes of the suite that came through."""
         self._ready = ready
@@ -153,6 +155,19 @@ class _Connection:
             if transport is None:  # the client left during the handshake
                 raise ConnectionResetError
             self.client.transport = transport
+        if self.relay.refuses_options:
+            await self._refuse_options()
+
+    async def _refuse_options(self) -> None:
+        """Read PostgreSQL's start-up message, and keep it for the server if it has no parameter `options`."""
+        size = await self.client.first(4)
+        self.client.keep(size)
+        message = await self.client.first(int.from_bytes(size))
+        if b"\0options\0" in message:
+            fields = b"SFATAL\0C0A000\0MRDS Proxy does not support the start-up parameter options\0\0"
+            self.client.transport.write(b"E" + struct.pack("!I", len(fields) + 4) + fields)
+            raise ConnectionResetError
+        self.client.keep(message)
 
     async def _asks_for_tls(self) -> bool:
         """PostgreSQL's start: answer an SSLRequest, and keep any other bytes for the server."""

@@ -282,6 +282,7 @@ class Supervisor:
             nameserver=self._nameserver,
             repositories=self._repositories,
             authority=self._authority,
+            data_authority=self._data_authority,
             redirect=self._redirect,
             github=self._github,
             broker=self._broker,

@@ -35,7 +35,7 @@ def as_an_index(sandbox: Sandbox, service: Service) -> Iterator[list[dict[str, A
     ecr.put_image(
         repositoryName=repository, imageManifest=json.dumps(index), imageManifestMediaType=_INDEX, imageTag=tag
     )
-    _start_again(sandbox, service)
+    start_again(sandbox, service)
     try:
         yield platforms
     finally:
@@ -43,7 +43,7 @@ def as_an_index(sandbox: Sandbox, service: Service) -> Iterator[list[dict[str, A
         digests = [{"imageDigest": p["digest"]} for p in platforms]
         ecr.batch_delete_image(repositoryName=repository, imageIds=digests)
         ecr.put_image(repositoryName=repository, imageManifest=before, imageTag=tag)
-        _start_again(sandbox, service)
+        start_again(sandbox, service)
 
 
 def _entry(ecr: Any, repository: str, like: str, architecture: str) -> dict[str, Any]:
@@ -64,7 +64,8 @@ def _entry(ecr: Any, repository: str, like: str, architecture: str) -> dict[str,
     }
 
 
-def _start_again(sandbox: Sandbox, service: Service) -> None:
+def start_again(sandbox: Sandbox, service: Service) -> None:
+    """Start the tasks of a service again, from its present task definition."""
     ecs, where = sandbox.aws("ecs"), required(service.ecs)
     now = ecs.describe_services(cluster=where.cluster, services=[where.service])["services"][0]["taskDefinition"]
     ecs.update_service(cluster=where.cluster, service=where.service, taskDefinition=now)

@@ -11,10 +11,13 @@ from typing import Any
 from moto.cloudwatch.models import CloudWatchBackend, MetricDatum, cloudwatch_backends
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.utils import utcnow
+from moto.logs.exceptions import InvalidParameterException
 from moto.logs.models import LogGroup
 
 _SILENT: set[tuple[str, str]] = set()
 """(region, log group) of the groups that nobody writes to any more."""
+_CLASSES: dict[tuple[str, str], str] = {}
+"""(region, log group) to its class, if it is not STANDARD."""
 _QUIET_FOR_MS = 30_000
 
 
@@ -46,6 +49,14 @@ def log_group(region: str, name: str, silent: bool) -> dict[str, Any]:
     before = (region, name) in _SILENT
     (_SILENT.add if silent else _SILENT.discard)((region, name))
     return {"region": region, "name": name, "silent": before}
+
+
+def log_class(region: str, name: str, log_class: str) -> dict[str, Any]:
+    """Set the class of a log group, which moto lacks."""
+    before = _CLASSES.pop((region, name), "STANDARD")
+    if log_class != "STANDARD":
+        _CLASSES[region, name] = log_class
+    return {"region": region, "name": name, "log_class": before}
 
 
 class _Overlaid(MetricDatum):  # type: ignore[misc]
@@ -112,10 +123,18 @@ def _statistic(name: str, values: Sequence[float]) -> float:
 
 
 def _logs_go_on() -> None:
-    """Add a line to each stream when the stream is read. DescribeLogStreams shows it later, as on AWS."""
-    search = LogGroup.filter_log_events
+    """Add a line to each stream when the stream is read. DescribeLogStreams shows it later, as on AWS.
+
+    Only groups of the class STANDARD can be searched.
+    """
+    search, describe = LogGroup.filter_log_events, LogGroup.to_describe_dict
+
+    def described(self: Any) -> dict[str, Any]:
+        return {**describe(self), "logGroupClass": _CLASSES.get((self.region, self.name), "STANDARD")}
 
     def searched(self: Any, log_group_name: str, *args: Any, **kwargs: Any) -> Any:
+        if (self.region, log_group_name) in _CLASSES:
+            raise InvalidParameterException("the class of the log group does not support this operation")
         now = int(time.time() * 1000)
         if (self.region, log_group_name) not in _SILENT:
             for stream in self.streams.values():
@@ -123,4 +142,4 @@ def _logs_go_on() -> None:
                     stream.put_log_events([{"timestamp": now, "message": 'INFO "GET /health/" 200'}])
         return search(self, log_group_name, *args, **kwargs)
 
-    LogGroup.filter_log_events = searched
+    LogGroup.filter_log_events, LogGroup.to_describe_dict = searched, described

@@ -18,7 +18,7 @@ from moto.ecs.responses import EC2ContainerServiceResponse
 from moto.elasticache.exceptions import ElastiCacheException
 from moto.elasticache.models import elasticache_backends
 from moto.elasticache.responses import ElastiCacheResponse
-from moto.rds.models import rds_backends
+from moto.rds.models import DBProxy, rds_backends
 from moto.rds.responses import RDSResponse
 from moto.s3.models import PublicAccessBlock
 from moto.s3control.models import s3control_backends
@@ -40,6 +40,13 @@ def apply() -> None:
     EC2ContainerServiceResponse.describe_service_revisions = _describe_service_revisions
     ElastiCacheResponse.describe_serverless_caches = _describe_serverless_caches
     RDSResponse.describe_db_proxy_endpoints = lambda self: ActionResult({"DBProxyEndpoints": []})
+    create = DBProxy.__init__
+
+    def created(self: Any, *args: Any, **kwargs: Any) -> None:
+        create(self, *args, **kwargs)
+        self.endpoint = self.endpoint.replace(".db-proxy-", ".proxy-")  # as RDS names it
+
+    DBProxy.__init__ = created
 
 
 def _describe_service_revisions(self: Any) -> ActionResult:
@@ -97,15 +104,20 @@ def replication_group_aside(region: str, name: str, aside: bool) -> dict[str, An
     return {"region": region, "name": name, "aside": not aside}
 
 
-def database_aside(region: str, instance: str, aside: bool, cluster: str | None = None) -> dict[str, Any]:
-    """Hide a database, which frees its name; or put it back, in place of the one that has its name, and its cluster."""
+def database_aside(
+    region: str, instance: str, aside: bool, cluster: str | None = None, reader: str | None = None
+) -> dict[str, Any]:
+    """Hide a database, which frees its name. Or put it back, in place of the cluster whose writer has its name."""
     backend = rds_backends[DEFAULT_ACCOUNT_ID][region]
+    daily = [id_ for id_ in backend.database_snapshots if id_.startswith(f"rds:{instance}-")]
+    snapshots = {id_: backend.database_snapshots.pop(id_) for id_ in daily}
     if aside:
-        _aside[region, instance] = backend.databases.pop(instance)
+        _aside[region, instance] = backend.databases.pop(instance), snapshots
     else:
-        backend.databases[instance] = _aside.pop((region, instance))
-        if cluster is not None:
-            backend.clusters.pop(cluster, None)
+        backend.databases[instance], snapshots = _aside.pop((region, instance))
+        backend.database_snapshots.update(snapshots)
+        backend.clusters.pop(cluster, None)
+        backend.databases.pop(reader, None)
     return {"region": region, "instance": instance, "aside": not aside, "cluster": cluster}
 
 

@@ -185,6 +185,7 @@ ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "invalidation": invalidation,
     "metric-data": measuring.metric_data,
     "log-group": measuring.log_group,
+    "log-class": measuring.log_class,
 }
 
 
@@ -194,7 +195,7 @@ def _service(region: str, cluster: str, service: str) -> Any:
 
 def _changed(found: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
     """Set attributes; returns their earlier values."""
-    before = {name: getattr(found, name) for name in changes}
+    before = {name: getattr(found, name, None) for name in changes}
     for name, value in changes.items():
         setattr(found, name, value)
     return before

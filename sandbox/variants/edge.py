@@ -13,7 +13,7 @@ from sandbox.aws.account import EDGE_REGION
 from sandbox.aws.seed_edge import invalidate
 from sandbox.site import required
 from sandbox.variants import Sandbox, variant
-from sandbox.variants.parts import api, both, service
+from sandbox.variants.parts import alias_zone, api, both, change_records, service
 
 _IDENTITY = "E2QWRUHAPOMQZL"
 
@@ -148,39 +148,48 @@ def second_origin(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+Change = Callable[[bytes, str], tuple[bytes, str]]
+"""From an object's content and type to the ones that it has in a variant."""
+
+
 @variant("scripts-as-x-javascript")
 def scripts_as_x_javascript(sandbox: Sandbox) -> Iterator[None]:
     """Scripts are served as application/x-javascript, which every browser runs."""
-    with ExitStack() as stored:
-        for frontend in sandbox.environment.frontends.values():
-            stored.enter_context(_scripts_as(sandbox, required(frontend.bucket), "application/x-javascript"))
+    with _scripts(sandbox, lambda body, _: (body, "application/x-javascript")):
+        yield
+
+
+@variant("scripts-of-two-megabytes")
+def scripts_of_two_megabytes(sandbox: Sandbox) -> Iterator[None]:
+    """Two megabytes of libraries come before the application's own code in each script."""
+    libraries = b"/*" + b" a library;" * 200_000 + b"*/\n"
+    with _scripts(sandbox, lambda body, kind: (libraries + body, kind)):
         yield
 
 
 @contextmanager
-def _scripts_as(sandbox: Sandbox, bucket: str, kind: str) -> Iterator[None]:
+def _scripts(sandbox: Sandbox, change: Change) -> Iterator[None]:
+    """Change every script of the frontends."""
+    with ExitStack() as stored:
+        for frontend in sandbox.environment.frontends.values():
+            stored.enter_context(_changed(sandbox, required(frontend.bucket), change))
+        yield
+
+
+@contextmanager
+def _changed(sandbox: Sandbox, bucket: str, change: Change) -> Iterator[None]:
     s3 = sandbox.aws("s3")
     keys = [o["Key"] for o in s3.list_objects_v2(Bucket=bucket)["Contents"] if o["Key"].endswith(".js")]
     before = {key: s3.get_object(Bucket=bucket, Key=key) for key in keys}
     objects = {k: (o["Body"].read(), o["ContentType"], o["CacheControl"]) for k, o in before.items()}
-    for key, (body, _, kept) in objects.items():
-        s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=kind, CacheControl=kept)
+    for key, (body, usual, kept) in objects.items():
+        content, kind = change(body, usual)
+        s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=kind, CacheControl=kept)
     try:
         yield
     finally:
         for key, (body, usual, kept) in objects.items():
             s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=usual, CacheControl=kept)
-
-
-def _zone(sandbox: Sandbox) -> str:
-    name = required(sandbox.environment.dns.zone)
-    zones = sandbox.aws("route53").list_hosted_zones()["HostedZones"]
-    return str(next(z["Id"] for z in zones if z["Name"] == f"{name}." and not z["Config"].get("PrivateZone")))
-
-
-def _change(sandbox: Sandbox, zone: str, changes: list[tuple[str, dict[str, Any]]]) -> None:
-    batch = {"Changes": [{"Action": action, "ResourceRecordSet": record} for action, record in changes]}
-    sandbox.aws("route53").change_resource_record_sets(HostedZoneId=zone, ChangeBatch=batch)
 
 
 @variant("private-zone-of-the-same-name")
@@ -195,9 +204,9 @@ def private_zone_of_the_same_name(sandbox: Sandbox) -> Iterator[None]:
         VPC=vpc,
     )["HostedZone"]["Id"]
     record = {"Name": f"{api(sandbox).host}.", "Type": "A", "TTL": 60, "ResourceRecords": [{"Value": "10.10.0.7"}]}
-    _change(sandbox, zone, [("CREATE", record)])
+    change_records(sandbox, zone, [("CREATE", record)])
     yield
-    _change(sandbox, zone, [("DELETE", record)])
+    change_records(sandbox, zone, [("DELETE", record)])
     route53.delete_hosted_zone(Id=zone)
 
 
@@ -255,4 +264,35 @@ def some_countries_kept_out(sandbox: Sandbox) -> Iterator[None]:
     """The distributions keep out viewers of countries in which GLI has no users."""
     out = {"GeoRestriction": {"RestrictionType": "blacklist", "Quantity": 2, "Items": ["CU", "IR"]}}
     with _distributions(sandbox, lambda _, config: config.update(Restrictions=out)):
+        yield
+
+
+@contextmanager
+def _routed(sandbox: Sandbox, host: str, *policies: dict[str, Any]) -> Iterator[None]:
+    """Put an alias record for each routing policy in place of the host's only record."""
+    zone = alias_zone(sandbox)
+    found = sandbox.aws("route53").list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+    own = [r for r in found if r["Name"] == f"{host}." and r["Type"] in ("A", "AAAA")]
+    several = [{**r, "SetIdentifier": str(n), **policy} for r in own for n, policy in enumerate(policies)]
+    change_records(sandbox, zone, [("DELETE", record) for record in own])
+    change_records(sandbox, zone, [("UPSERT", record) for record in several])
+    try:
+        yield
+    finally:
+        change_records(sandbox, zone, [("DELETE", record) for record in several])
+        change_records(sandbox, zone, [("UPSERT", record) for record in own])
+
+
+@variant("weighted-records")
+def weighted_records(sandbox: Sandbox) -> Iterator[None]:
+    """The API's host has two weighted alias records, both to the load balancer."""
+    with _routed(sandbox, api(sandbox).host, {"Weight": 90}, {"Weight": 10}):
+        yield
+
+
+@variant("failover-records")
+def failover_records(sandbox: Sandbox) -> Iterator[None]:
+    """The WebSocket server's host has a primary and a secondary alias record, both to the load balancer."""
+    host = sandbox.environment.services["websocket"].host
+    with _routed(sandbox, host, {"Failover": "PRIMARY"}, {"Failover": "SECONDARY"}):
         yield

@@ -65,6 +65,19 @@ def rule(sandbox: Sandbox) -> dict[str, Any]:
     return next(rule for rule, named in zip(rules, hosts, strict=True) if host in named)
 
 
+def alias_zone(sandbox: Sandbox) -> str:
+    """The id of the environment's public zone in Route 53."""
+    name = required(sandbox.environment.dns.zone)
+    zones = sandbox.aws("route53").list_hosted_zones()["HostedZones"]
+    return str(next(z["Id"] for z in zones if z["Name"] == f"{name}." and not z["Config"].get("PrivateZone")))
+
+
+def change_records(sandbox: Sandbox, zone: str, changes: list[tuple[str, dict[str, Any]]]) -> None:
+    """Make these changes, such as (`CREATE`, record), at once."""
+    batch = {"Changes": [{"Action": action, "ResourceRecordSet": record} for action, record in changes]}
+    sandbox.aws("route53").change_resource_record_sets(HostedZoneId=zone, ChangeBatch=batch)
+
+
 @contextmanager
 def overlaid(sandbox: Sandbox, action: str, **parameters: Any) -> Iterator[None]:
     """Set a state that the AWS API can't set."""

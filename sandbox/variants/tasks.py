@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from sandbox.variants import Sandbox, variant
-from sandbox.variants.parts import both, redefined, region, service
+from sandbox.variants.parts import both, overlaid, redefined, region, service
 
 
 def _awslogs(group: str, where: str) -> dict[str, Any]:
@@ -129,3 +129,11 @@ def secrets_under_a_customer_key(sandbox: Sandbox) -> Iterator[None]:
     with _allowed(sandbox, {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": key}):
         yield
     secretsmanager.update_secret(SecretId=name, KmsKeyId="alias/aws/secretsmanager")  # the key stays: nothing names it
+
+
+@variant("infrequent-access-logs")
+def infrequent_access_logs(sandbox: Sandbox) -> Iterator[None]:
+    """The API's log group is of the class INFREQUENT_ACCESS, which CloudWatch does not search by lines."""
+    name = sandbox.environment.services["api"].log_group
+    with overlaid(sandbox, "log-class", region=region(sandbox), name=name, log_class="INFREQUENT_ACCESS"):
+        yield
