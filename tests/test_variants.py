@@ -33,10 +33,7 @@ TOGETHER = {
     "clusters": (
         *("native-linear", "aurora-postgresql", "elasticache-serverless", "weighted-records", "failover-records"),
     ),
-    "logins": (
-        *("rds-proxy", "valkey", "cache-in-cluster-mode", "cache-with-a-token", "infrequent-access-logs"),
-        "scripts-of-two-megabytes",
-    ),
+    "logins": (*("rds-proxy", "valkey", "cache-in-cluster-mode", "cache-with-a-token", "infrequent-access-logs"),),
 }
 """Variants of different parts of the stack, which can all be true at once."""
 CANNOT_TELL = {

@@ -148,43 +148,23 @@ def second_origin(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-Change = Callable[[bytes, str], tuple[bytes, str]]
-"""From an object's content and type to the ones that it has in a variant."""
-
-
 @variant("scripts-as-x-javascript")
 def scripts_as_x_javascript(sandbox: Sandbox) -> Iterator[None]:
     """Scripts are served as application/x-javascript, which every browser runs."""
-    with _scripts(sandbox, lambda body, _: (body, "application/x-javascript")):
-        yield
-
-
-@variant("scripts-of-two-megabytes")
-def scripts_of_two_megabytes(sandbox: Sandbox) -> Iterator[None]:
-    """Two megabytes of libraries come before the application's own code in each script."""
-    libraries = b"/*" + b" a library;" * 200_000 + b"*/\n"
-    with _scripts(sandbox, lambda body, kind: (libraries + body, kind)):
-        yield
-
-
-@contextmanager
-def _scripts(sandbox: Sandbox, change: Change) -> Iterator[None]:
-    """Change every script of the frontends."""
     with ExitStack() as stored:
         for frontend in sandbox.environment.frontends.values():
-            stored.enter_context(_changed(sandbox, required(frontend.bucket), change))
+            stored.enter_context(_scripts_as(sandbox, required(frontend.bucket), "application/x-javascript"))
         yield
 
 
 @contextmanager
-def _changed(sandbox: Sandbox, bucket: str, change: Change) -> Iterator[None]:
+def _scripts_as(sandbox: Sandbox, bucket: str, kind: str) -> Iterator[None]:
     s3 = sandbox.aws("s3")
     keys = [o["Key"] for o in s3.list_objects_v2(Bucket=bucket)["Contents"] if o["Key"].endswith(".js")]
     before = {key: s3.get_object(Bucket=bucket, Key=key) for key in keys}
     objects = {k: (o["Body"].read(), o["ContentType"], o["CacheControl"]) for k, o in before.items()}
-    for key, (body, usual, kept) in objects.items():
-        content, kind = change(body, usual)
-        s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=kind, CacheControl=kept)
+    for key, (body, _, kept) in objects.items():
+        s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=kind, CacheControl=kept)
     try:
         yield
     finally:
