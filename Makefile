@@ -1,5 +1,5 @@
 # make verify   sets everything up, then runs the main job: pytest --env=sandbox
-# make test     sets everything up, then runs the project's own tests: every behaviour once, in some minutes
+# make test     sets everything up, then runs the project's own tests: every behaviour once
 # make infra-test applies infrastructure/ on this machine, phase by phase
 # make test-all runs the tests marked `exhaustive`: every fault alone, every line of the journal, every subset
 PYTHON ?= python3

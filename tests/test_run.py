@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, Ran, Sandbox, run, run_forked, sandbox_up
+from conftest import ROOT, Ran, Sandbox, run, run_forked
 from sandbox.overlay import toml
 
 NO_METADATA = {"AWS_EC2_METADATA_DISABLED": "true"}
@@ -182,14 +182,6 @@ def test_a_run_starts_a_sandbox_where_none_is_up_and_ends_it(tmp_path: Path) -> 
     assert ran.last_line == "VERDICT sandbox: GO", ran.output
     assert "starting one for this run" in ran.output
     assert not (ROOT / ".sandbox" / name).exists()
-
-
-def test_a_run_succeeds_with_a_delay_of_every_answer(tmp_path: Path) -> None:
-    """benchmarks/ measures the duration."""
-    slow = Sandbox(f"slow-{uuid.uuid4().hex[:6]}", {})
-    with sandbox_up(slow.name, "--latency", "100ms"):
-        ran = slow.verify(reports=tmp_path)
-    assert ran.last_line == "VERDICT sandbox: GO", ran.output
 
 
 Overlaid = Callable[..., str]

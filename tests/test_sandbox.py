@@ -116,14 +116,23 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_detached_sandbox_runs_beside_another_until_down(sandbox: Sandbox) -> None:
-    name = f"beside-{uuid.uuid4().hex[:8]}"
-    up = command("up", "--detach", "--name", name)
+def test_a_detached_sandbox_with_variants_and_a_delay_runs_beside_another_until_down(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A run of it is GO: benchmarks/ measures the duration."""
+    name, varied = f"beside-{uuid.uuid4().hex[:8]}", ["health-check-takes-any-2xx", "sidecars"]
+    options = ["--latency", "100ms", *(part for variant in varied for part in ("--variant", variant))]
+    up = command("up", "--detach", "--name", name, *options)
     try:
         assert up.returncode == 0, up.stdout + up.stderr
         other = json.loads(command("status", "--json", "--name", name).stdout)
         assert other["postgres_dsn"] != sandbox.status["postgres_dsn"]
         assert other["hosts"] != sandbox.status["hosts"]
+        assert other["variants"] == varied
+        listed = json.loads(command("variants", "--json", "--name", name).stdout)
+        assert {variant["id"] for variant in listed if variant["active"]} == set(varied)
+        ran = Sandbox(name, other).verify_often(reports=tmp_path)
+        assert ran.last_line == "VERDICT sandbox: GO", ran.output
     finally:
         down = command("down", "--name", name)
     assert down.returncode == 0, down.stdout + down.stderr

@@ -115,7 +115,7 @@ def start(folder: Path, monkeypatch: pytest.MonkeyPatch, lines: int, *, comes_up
     (folder / "provided.py").write_text(source)
     monkeypatch.setattr(provider, "time", Clock(folder, last=lines + 1))
     tables = {"provider": "provided", "overlay": "overlay.toml"}
-    return provider.ensure(folder, "local", tables, say=lambda _: None)
+    return provider.start_if_down(folder, "local", tables, say=lambda _: None)
 
 
 def test_an_environment_that_never_starts_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

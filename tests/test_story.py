@@ -17,7 +17,7 @@ from uuid import uuid4
 import pytest
 from report_rig import Hook
 
-from conftest import ROOT, clean_environment, sandbox_up
+from conftest import ROOT, clean_environment, run_forked, sandbox_up
 
 PARTS = ("environments.toml", "conftest.py", "pytest.ini", "checklists", "tests_smoke", "tests_infra")
 ADA, BOB = "ada@glibiz.com", "bob@glibiz.com"
@@ -64,10 +64,10 @@ class Day:
         return done.stdout
 
     def verify(self, environment: str, phase: str) -> None:
-        done = self.run(
-            sys.executable, "-m", "pytest", "-p", "no:hypothesispytest", f"--env={environment}", f"--phase={phase}"
+        ran = run_forked(
+            f"--env={environment}", f"--phase={phase}", root=self.root, reports=self.root / "reports", env=self.about
         )
-        assert done.stdout.rstrip().endswith(f"VERDICT {environment}: GO"), done.stdout + done.stderr
+        assert ran.last_line == f"VERDICT {environment}: GO", ran.output
 
     @property
     def remotes(self) -> list[Path]:

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from conftest import ROOT, SANDBOX, Sandbox, clean_environment
+from sandbox.variants import known
 
-VARIANTS = [
-    v["id"]
-    for v in json.loads(
-        subprocess.run(
-            [*SANDBOX, "variants", "--json"],
-            cwd=ROOT,
-            env=clean_environment(),
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-    )
-]
 TOGETHER = {
     "stack": (
         *("native-blue-green", "health-check-takes-any-2xx", "listener-for-tests", "registry-scans-on-push"),
@@ -60,7 +47,7 @@ def test_several_variants_together_stay_go(sandbox: Sandbox, tmp_path: Path, var
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", known())
 def test_a_variant_stays_go(sandbox: Sandbox, tmp_path: Path, variant: str) -> None:
     stays_go(sandbox, tmp_path, variant)
 
@@ -70,21 +57,6 @@ def test_variants_leave_nothing_behind(sandbox: Sandbox, tmp_path: Path) -> None
     """A leftover of a variant would change this run."""
     ran = sandbox.verify(reports=tmp_path)
     assert (ran.red, ran.last_line) == (set(), "VERDICT sandbox: GO"), ran.output
-
-
-def test_a_sandbox_starts_with_the_named_variants() -> None:
-    name = "varied"
-    handle = Sandbox(name, {})
-    handle.call("up", "--detach", "--variant", "health-check-takes-any-2xx", "--variant", "sidecars")
-    try:
-        listed = {v["id"] for v in json.loads(handle.call("variants", "--json")) if v["active"]}
-        assert listed == {"health-check-takes-any-2xx", "sidecars"}
-        assert json.loads(handle.call("status", "--json"))["variants"] == [
-            "health-check-takes-any-2xx",
-            "sidecars",
-        ]
-    finally:
-        handle.call("down", check=False)
 
 
 def test_an_unknown_variant_is_refused_and_similar_ones_are_named() -> None:

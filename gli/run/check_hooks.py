@@ -39,7 +39,7 @@ class NotApplicable(Skipped):
     """The environment declares that there is nothing to check."""
 
 
-class Side:
+class CheckContext:
     """The environment and its observations. The controlling process has one, and so has each xdist worker."""
 
     def __init__(self, environment: Environment, catalogue: Catalogue, phase: str | None, seen: Observations) -> None:
@@ -51,13 +51,13 @@ class Side:
 class Checking:
     """The hooks that run where checks run: in the only process, or in each xdist worker."""
 
-    def __init__(self, side: Side) -> None:
-        self.side = side
+    def __init__(self, context: CheckContext) -> None:
+        self.context = context
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        check = self.side.by_function.get(metafunc.function.__name__)
+        check = self.context.by_function.get(metafunc.function.__name__)
         if check is not None:
-            names = list(self.side.catalogue.targets(check, self.side.environment))
+            names = list(self.context.catalogue.targets(check, self.context.environment))
             metafunc.fixturenames.append("gli_target")
             metafunc.parametrize("gli_target", names, ids=names)
 
@@ -66,7 +66,7 @@ class Checking:
         self, session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
         found = {_function(item) for item in items}
-        strangers = sorted(found - set(self.side.by_function))
+        strangers = sorted(found - set(self.context.by_function))
         if strangers:
             id_ = _id(strangers[0])
             raise pytest.UsageError(
@@ -75,7 +75,7 @@ class Checking:
             )
         for item in items:
             self._refuse_unhashed(item)
-        silent = sorted(c.id for f, c in self.side.by_function.items() if f not in found)
+        silent = sorted(c.id for f, c in self.context.by_function.items() if f not in found)
         broken = session.testsfailed  # pytest reports a module that can't be imported; its tests exist
         if silent and not broken and config.args_source is not pytest.Config.ArgsSource.ARGS:
             raise pytest.UsageError(f"{FILE}: [{silent[0]}] has no test; write def test_{silent[0].replace('-', '_')}")
@@ -96,16 +96,16 @@ class Checking:
             raise pytest.UsageError(f"{item.nodeid} is a {type(item).__name__} and no check; leave it out")
         code = getattr(inspect.unwrap(item.function), "__code__", None)
         for path in (item.path, code.co_filename if code is not None else "no file"):
-            if not self.side.catalogue.files.get(os.path.realpath(path)):
+            if not self.context.catalogue.files.get(os.path.realpath(path)):
                 raise pytest.UsageError(
                     f"{path} holds {item.name}, and no digest covers it: checks stand in {', '.join(FOLDERS)}"
                 )
 
     def _case(self, item: pytest.Item) -> Case | None:
         """The case of an item; None if the check is of another phase or has no target in this environment."""
-        check = self.side.by_function[_function(item)]
+        check = self.context.by_function[_function(item)]
         target = item.callspec.params["gli_target"] if hasattr(item, "callspec") else None
-        return self.side.cases.get(CaseKey(check.id, target)) if isinstance(target, str) else None
+        return self.context.cases.get(CaseKey(check.id, target)) if isinstance(target, str) else None
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Starts every observation that the selected checks need."""
@@ -116,11 +116,11 @@ class Checking:
             case = item.stash.get(CASE, None)
             if case is None or self._unjudgeable(case) is not None:
                 continue
-            target = self.side.catalogue.targets(case.check, self.side.environment)[case.target]
+            target = self.context.catalogue.targets(case.check, self.context.environment)[case.target]
             wanted += [(probe, target if probe.per_target else None) for probe in _probes(item)]
         first = [(early, None) for probe, _ in wanted for early in probe.after]
         for probe, target in sorted((*first, *wanted), key=lambda one: not one[0].timed):
-            self.side.seen.begin(probe, target)
+            self.context.seen.begin(probe, target)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pyfunc_call(self, pyfuncitem: pytest.Function) -> bool:
@@ -155,7 +155,7 @@ class Checking:
             return unknown("error", phrase(NO_ASSERTIONS))
         if case.not_applicable is not None:
             return NotApplicable(case.not_applicable)
-        if case.check.vantage == "vpc" and self.side.environment.vantage != "vpc":
+        if case.check.vantage == "vpc" and self.context.environment.vantage != "vpc":
             why = phrase("only a runner inside the VPC sees it: run with --vantage=vpc from there")
             return unknown("vantage", why)
         return None

@@ -37,12 +37,12 @@ from gli.report.korean import said
 from gli.report.progress import Progress
 from gli.report.redact import Redactor, carried
 from gli.run import participants, provider, supervisor
-from gli.run.check_hooks import CASE, NO_ASSERTIONS, Checking, Side
+from gli.run.check_hooks import CASE, NO_ASSERTIONS, CheckContext, Checking
 from gli.run.controller import EXIT_STATUS, Controlling
 from gli.run.run import Run
 
 RUN = pytest.StashKey[Run]()
-SIDE = pytest.StashKey[Side]()
+CONTEXT = pytest.StashKey[CheckContext]()
 PROVIDER = pytest.StashKey[provider.Provider | None]()
 CHILD = pytest.StashKey[supervisor.Child | None]()
 SUPERVISES = pytest.StashKey[bool]()
@@ -285,7 +285,7 @@ def _configure(config: pytest.Config) -> None:
     catalogue.docstrings(root)  # refuses a name that is taken twice
     replayed, overlay = _replayed(config, name) if config.option.replay else (None, None)
     if replayed is None:
-        config.stash[PROVIDER] = provider.ensure(root, name, tables, say=lambda text: print(text, flush=True))
+        config.stash[PROVIDER] = provider.start_if_down(root, name, tables, say=lambda text: print(text, flush=True))
         overlay = toml_tables.read_overlay(root, tables) or {}
     assert overlay is not None
     environment = _environment(config, name, overlay, file)
@@ -309,7 +309,7 @@ def _configure(config: pytest.Config) -> None:
     run.begin()
     config.stash[RUN] = run
     config.stash[LOGS] = logs.redacted_by(run.redact)
-    config.stash[SIDE] = Side(environment, known, config.option.phase, run.observatory)
+    config.stash[CONTEXT] = CheckContext(environment, known, config.option.phase, run.observatory)
     child = config.stash.get(CHILD, None)
     if child is not None:
         longest_s = RUN_DEADLINE_S + patience_s
@@ -319,7 +319,7 @@ def _configure(config: pytest.Config) -> None:
     if config.option.verbose >= 0 and isinstance(run.observatory, Observatory):
         progress = Progress(config, run.observatory.awaited, run.language)
         config.pluginmanager.register(progress, "gli-progress")
-    config.pluginmanager.register(Checking(config.stash[SIDE]), "gli-checking")
+    config.pluginmanager.register(Checking(config.stash[CONTEXT]), "gli-checking")
 
 
 def _refuse_other_settings(config: pytest.Config, catalogue: Catalogue) -> None:
@@ -339,8 +339,8 @@ def _configure_worker(config: pytest.Config) -> None:
     environment = _environment(config, config.option.env, told["overlay"])
     known = catalogue.load(config.rootpath)
     seen = Remote(told["ticket"], group_of=lambda target: _group_of(environment, target))
-    config.stash[SIDE] = Side(environment, known, config.option.phase, seen)
-    config.pluginmanager.register(Checking(config.stash[SIDE]), "gli-checking")
+    config.stash[CONTEXT] = CheckContext(environment, known, config.option.phase, seen)
+    config.pluginmanager.register(Checking(config.stash[CONTEXT]), "gli-checking")
     logs.redacted_by(Redactor(carried()).text)  # a worker never gets the values of fetched secrets
 
 
@@ -391,7 +391,7 @@ def fixture_for(probe: Probe[Any]) -> Any:
 
     def wait(request: pytest.FixtureRequest) -> Any:
         target = request.getfixturevalue("target") if probe.per_target else None
-        return request.config.stash[SIDE].seen.wait(probe, target)
+        return request.config.stash[CONTEXT].seen.wait(probe, target)
 
     wait.__doc__ = probe.run.__doc__
     return pytest.fixture(name=probe.name)(wait)
@@ -400,11 +400,11 @@ def fixture_for(probe: Probe[Any]) -> Any:
 @pytest.fixture
 def environment(pytestconfig: pytest.Config) -> Environment:
     """The environment that --env names."""
-    return pytestconfig.stash[SIDE].environment
+    return pytestconfig.stash[CONTEXT].environment
 
 
 @pytest.fixture
 def target(request: pytest.FixtureRequest) -> Any:
     """The table of the check's target: a service, a frontend, a host name, ..."""
-    side, case = request.config.stash[SIDE], request.node.stash[CASE]
-    return side.catalogue.targets(case.check, side.environment)[case.target]
+    context, case = request.config.stash[CONTEXT], request.node.stash[CASE]
+    return context.catalogue.targets(case.check, context.environment)[case.target]

@@ -45,7 +45,7 @@ class Provider:
         self._bond.release()
 
 
-def ensure(root: Path, name: str, tables: Mapping[str, Any], say: Callable[[str], None]) -> Provider | None:
+def start_if_down(root: Path, name: str, tables: Mapping[str, Any], say: Callable[[str], None]) -> Provider | None:
     """Starts the environment `name` if it is not up. Returns None if there is nothing to start.
 
     Raises `UsageError` with the provider's last words if the environment does not come up.

@@ -80,7 +80,7 @@ def replica_reads_its_slot(sandbox: Sandbox) -> Iterator[None]:
         reader = psycopg.connect(
             sandbox.postgres_dsn, autocommit=True, options="-c wal_sender_timeout=0", replication="true"
         )
-        (at,) = connection.execute("SELECT pg_current_wal_lsn()").fetchone() or ("0/0",)
+        (at,) = connection.execute("SELECT pg_current_wal_flush_lsn()").fetchone() or ("0/0",)
         reader.pgconn.send_query(f"START_REPLICATION SLOT replica {at}".encode())
         yield
         with suppress(psycopg.Error):
