@@ -117,6 +117,7 @@ def _parts(found: Declared, named: Environment) -> Iterator[Pair]:
     own = {s for s in found.names("AWS::SecretsManager::Secret") if "/passwords/" not in s}
     yield "secrets", own, set(named.secrets)
     yield "log groups", found.names("AWS::Logs::LogGroup"), set(named.logs.groups)
+    yield "dashboards", found.names("AWS::CloudWatch::Dashboard", "DashboardName"), set(named.alarms.dashboards)
     yield "topics", found.names("AWS::SNS::Topic"), set(named.alarms.topics)
     least = min(int(g.properties["RetentionInDays"]) for g in found.of("AWS::Logs::LogGroup"))
     yield "retention of logs", least >= named.logs.minimum_retention_days, True

@@ -118,6 +118,14 @@ def test_alarms_exist(alarms: Sequence[Alarm], target: Alarms, dead_dimensions: 
     assert not ghosts, saw(listed(ghosts), expected=phrase("alarms on resources that exist"))
 
 
+def test_dashboards_exist(dashboards: Sequence[str], target: Alarms) -> None:
+    """Every dashboard that people look at exists, and shows something."""
+    missing = sorted(set(target.dashboards) - set(dashboards))
+    assert not missing, saw(
+        phrase("no dashboard {}", listed(missing)), expected=phrase("the dashboards {}", listed(target.dashboards))
+    )
+
+
 def test_alarms_quiet(alarms: Sequence[Alarm]) -> None:
     """No alarm is active now, among all watched metrics; alarms that only scale a service do not count."""
     assert alarms, saw(phrase("no alarm"), expected=phrase("alarms that could ring"))

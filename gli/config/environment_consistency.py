@@ -71,7 +71,7 @@ def own_names(environment: Environment) -> set[str]:
     names += [e.database.instance, *e.database.ingress_from] if e.database else []
     names += [e.cache.replication_group, e.cache.security_group, *e.cache.ingress_from] if e.cache else []
     names += [e.broker.amazon_mq, e.broker.security_group, *e.broker.ingress_from] if e.broker else []
-    names += [e.alarms.prefix, *e.alarms.topics] if e.alarms else []
+    names += [e.alarms.prefix, *e.alarms.topics, *e.alarms.dashboards] if e.alarms else []
     return {name for name in names if name} - {*e.shared}
 
 

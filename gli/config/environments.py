@@ -584,6 +584,7 @@ class Alarms(Table):
     metrics: tuple[str, ...] = ()
     subscribers: tuple[Annotated[tuple[str, ...], Bounded(min_length=1)], ...] = (("email",), ("https", "lambda"))
     """The protocols of subscriptions that a topic needs: one of each group."""
+    dashboards: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

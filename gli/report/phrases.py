@@ -654,6 +654,8 @@ KOREAN: Mapping[str, str] = {
     "{} requests since {} UTC": "{1} UTC부터 요청 {0}건",
     "at least {} to {}, half of what is usual at this hour": "{1}에 {0}건 이상(이 시각 평소의 절반)",
     "no alarm": "알람 없음",
+    "no dashboard {}": "대시보드 {} 없음",
+    "the dashboards {}": "대시보드 {}",
     "no alarm on {}": "{}에 알람 없음",
     "an alarm of {}* on each metric": "지표마다 {}* 알람",
     "{} watches {}": "{}이(가) {}을(를) 감시함",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from sandbox.aws.seed_data import Data
 from sandbox.site import required
 
 RETENTION_DAYS = 30
+_WIDGET = {"type": "metric", "properties": {"metrics": [["AWS/ApplicationELB", "RequestCount"]], "stat": "Sum"}}
 
 
 def seed_logs(account: Account, environment: Environment) -> None:
@@ -38,10 +40,12 @@ def seed_log_stream(account: Account, group: str, name: str, *, age_ms: int = 0)
 
 
 def seed_alarms(account: Account, environment: Environment, balancer: Balancer, data: Data) -> None:
-    """Make the topics, and an alarm for each metric of each resource."""
+    """Make the topics, the dashboards, and an alarm for each metric of each resource."""
     alarms = required(environment.alarms)
     topics = [_topic(account, name) for name in alarms.topics]
     cloudwatch = account("cloudwatch")
+    for name in alarms.dashboards:
+        cloudwatch.put_dashboard(DashboardName=name, DashboardBody=json.dumps({"widgets": [_WIDGET]}))
     resources = _resources(environment, balancer, data)
     for metric in alarms.metrics:
         for (namespace, short), dimensions in resources.items():

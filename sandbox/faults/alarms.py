@@ -57,6 +57,16 @@ def alarm_on_a_ghost(sandbox: Sandbox) -> Iterator[None]:
     _put(sandbox, alarm)
 
 
+@fault("dashboard-deleted", turns_red=["dashboards-exist"])
+def dashboard_deleted(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody deleted one of the dashboards."""
+    cloudwatch, name = sandbox.aws("cloudwatch"), required(sandbox.environment.alarms).dashboards[0]
+    body = cloudwatch.get_dashboard(DashboardName=name)["DashboardBody"]
+    cloudwatch.delete_dashboards(DashboardNames=[name])
+    yield
+    cloudwatch.put_dashboard(DashboardName=name, DashboardBody=body)
+
+
 @fault("alarm-rings", turns_red=["alarms-quiet"])
 def alarm_rings(sandbox: Sandbox) -> Iterator[None]:
     """The alarm on errors is in ALARM."""

@@ -1,7 +1,7 @@
 """Log groups, alarms, and the topics that the alarms notify.
 
-Source of truth: logs DescribeLogGroups, cloudwatch DescribeAlarms, sns ListSubscriptionsByTopic. Whether the resource
-of an alarm's dimension exists, its own service tells (elbv2, rds, elasticache, ecs).
+Source of truth: logs DescribeLogGroups, cloudwatch DescribeAlarms and ListDashboards, sns ListSubscriptionsByTopic.
+Whether the resource of an alarm's dimension exists, its own service tells (elbv2, rds, elasticache, ecs).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _SELECTED = re.compile(r"\bSELECT\s+\w+\(\s*(?:\"([^\"]+)\"|([\w.]+))\s*\)", re.
 _WATCHED = re.compile(r"\b(?:ALARM|OK|INSUFFICIENT_DATA)\(\s*\"?([^\")]+?)\"?\s*\)", re.IGNORECASE)
 """Finds the alarms in a composite alarm's rule, by name or by ARN."""
 _SERVICES_PER_CALL = 10
+_EMPTY = len('{"widgets":[]}')
 
 
 class LogGroup(Observation):
@@ -111,6 +112,14 @@ async def alarms(observer: Observer) -> tuple[Alarm, ...]:
     )
     found = [read_alarm(a) for a in (*answer.get("MetricAlarms", []), *answer.get("CompositeAlarms", []))]
     return tuple(sorted(found, key=lambda a: a.name))
+
+
+@probe()
+async def dashboards(observer: Observer) -> tuple[str, ...]:
+    """The names of the dashboards that hold anything, of those whose names start with the environment's prefix."""
+    prefix = observer.environment.alarms.prefix if observer.environment.alarms else ""
+    answer = await observer.aws.call(observer, "cloudwatch", "list_dashboards", DashboardNamePrefix=prefix)
+    return tuple(sorted(d["DashboardName"] for d in answer.get("DashboardEntries", []) if d.get("Size", 0) > _EMPTY))
 
 
 def read_alarm(described: Mapping[str, Any]) -> Alarm:

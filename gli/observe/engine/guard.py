@@ -20,7 +20,7 @@ AWS_READS: dict[str, frozenset[str]] = {
     "acm": frozenset({"DescribeCertificate"}),
     "application-autoscaling": frozenset({"DescribeScalableTargets", "DescribeScalingPolicies"}),
     "cloudfront": frozenset({"GetDistribution", "ListDistributions", "ListInvalidations"}),
-    "cloudwatch": frozenset({"DescribeAlarms", "GetMetricData"}),
+    "cloudwatch": frozenset({"DescribeAlarms", "GetMetricData", "ListDashboards"}),
     "codedeploy": frozenset({"GetDeployment", "GetDeploymentGroup"}),
     "ec2": frozenset(
         {
