@@ -16,7 +16,7 @@ from typing import Any
 import boto3
 
 MIGRATION_S, DEPLOYMENT_S, APPEARS_S = 900.0, 3600.0, 60.0
-_POLL_S = 5.0
+_POLL_S = 3.0
 _GIVEN_BY_ECS = (
     "taskDefinitionArn", "revision", "status", "requiresAttributes", "compatibilities", "registeredAt", "registeredBy",
     "deregisteredAt", "tags",

@@ -198,6 +198,17 @@ def deploy(place: Place) -> None:
     _act(place, {"do": "deploy"})
 
 
+@cli.command("run-workflow")
+@click.argument("repository")
+@_placed
+def run_workflow(repository: str, place: Place) -> None:
+    """Run the deploy workflow of a repository for the head of the environment's branch. Exit code 1 if it fails."""
+    from sandbox.runner import command
+
+    if not command.run_workflow(place, running(place) / "control", repository, _say):
+        _refuse(f"the deploy workflow of {repository} failed")
+
+
 def _act(place: Place, request: dict[str, Any]) -> None:
     answer = _ask(place, request)
     for line in answer["lines"] or ["nothing is active"]:

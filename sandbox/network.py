@@ -29,6 +29,9 @@ class Network:
         self._latency = latency
         self.public: dict[str, Reachable] = {**environment.services, **environment.frontends}
         """What users reach, by the name of the service or frontend, which is also the name of its relay."""
+        self.test_port = required(environment.load_balancer).test_port
+        self.tested = list(environment.services) if self.test_port else []
+        """The services behind the test listener; its relays are called `NAME-test`."""
         self.buckets = _bucket_hosts(environment)
         """The names under which S3 itself serves the frontends' buckets."""
         self.certificate = authority.issue(_public_names(environment))
@@ -41,6 +44,8 @@ class Network:
         public = self.certificate.context()
         for name in self.public:
             self._add(Relay(name, flavour=Flavour.TLS, certificate=public, latency=self._latency))
+        for name in self.tested:
+            self._add(Relay(f"{name}-test", flavour=Flavour.TLS, certificate=public, latency=self._latency))
         self._add(Relay("http", latency=self._latency))
         s3 = self._authority.issue(self.buckets).context()
         self._add(Relay("s3", flavour=Flavour.TLS, certificate=s3, latency=self._latency))
@@ -82,6 +87,7 @@ class Network:
         """A map from the public `host:port` to the relay's address on this machine."""
         at = {name: relay.address for name, relay in self.relays.items()}
         places = {f"{r.host}:{r.port}": at[name] for name, r in self.public.items()}
+        places |= {f"{self.public[name].host}:{self.test_port}": at[f"{name}-test"] for name in self.tested}
         places |= {f"{r.host}:{_HTTP_PORT}": at["http"] for r in self.public.values()}
         places |= {f"{host}:{_HTTPS_PORT}": at["s3"] for host in self.buckets}
         places[f"{seeded.database_host}:{_POSTGRES_PORT}"] = at["database"]

@@ -69,6 +69,11 @@ def check_out(repository: Path, commit: str, folder: Path) -> None:
         archive.extractall(folder)
 
 
+def read(repository: Path, commit: str, path: str) -> str:
+    """The text of a file at a commit or a branch."""
+    return _git(repository, "show", f"{commit}:{path}")
+
+
 def path(folder: Path, name: str) -> Path:
     """The path of a bare repository."""
     return folder / f"{name}.git"

@@ -175,7 +175,8 @@ class Supervisor:
             urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=5).close()
 
     async def _start_api(self) -> None:
-        self._api = ApiTasks(self._network.relays["api"], self._state.path, self._task_environment)
+        relays = self._network.relays
+        self._api = ApiTasks(relays["api"], relays.get("api-test"), self._state.path, self._task_environment)
         self._stops.append(self._api.stop)
         await self._api.add(self._revision("api"))
         await asyncio.to_thread(self._postgres.grant_verify)
@@ -216,7 +217,8 @@ class Supervisor:
         relays = self._network.relays
         relays["http"].upstreams = [redirect]
         relays["s3"].upstreams = [buckets]
-        relays["websocket"].upstreams = [websocket]
+        for name in ("websocket", *({"websocket-test"} & relays.keys())):
+            relays[name].upstreams = [websocket]
         for frontend in self._environment.frontends:
             relays[frontend].upstreams = [cdn]
         self._resolver = await self._network.open_dns(dns)
@@ -338,6 +340,9 @@ class Supervisor:
         try:
             if do == "deploy":
                 return {"ok": True, "lines": await self._deploy(self._faults.active)}
+            if do == "ran":
+                self._ran(str(request["repository"]), str(request["commit"]), str(request["conclusion"]))
+                return {"ok": True}
             switch = {
                 "break": self._faults.on,
                 "heal": self._faults.off,
@@ -358,6 +363,16 @@ class Supervisor:
         heads = {name: self._site.revision(self._environment, name) for name in names}
         moved = [f"{name} {before[name][:12]} -> {heads[name][:12]}" for name in names if before[name] != heads[name]]
         return moved or ["everything runs the head of its branch"]
+
+    def _ran(self, repository: str, commit: str, conclusion: str) -> None:
+        """Record how a deploy workflow ended; what it deployed is known from now on."""
+        branch = self._environment.branch
+        self._github.run(repository, branch, commit, conclusion)
+        if conclusion == "success":
+            heads = self._site.revisions[branch]
+            kept = [c for c in heads[repository] if c != commit]
+            self._site.revisions[branch] = {**heads, repository: [commit, *kept]}
+            self._websocket.revision = self._revision("websocket")
 
     async def _roll_out(self) -> None:
         """Do what the workflows do on a push: images, services, pages, and API tasks with their migrations."""

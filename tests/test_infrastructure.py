@@ -285,7 +285,7 @@ def test_cloudformation_accepts_the_file_unchanged(path: Path) -> None:
 @pytest.mark.parametrize("page", ["overview.md", "infrastructure.md", "infrastructure.ko.md"])
 def test_a_page_names_files_resources_and_stacks_that_exist(page: str) -> None:
     text = (ROOT / "docs" / page).read_text()
-    paths = set(re.findall(r"`((?:infrastructure|scripts|gli|tests|checklists)/[^`* ]*)`", text))
+    paths = set(re.findall(r"`((?:infrastructure|pipelines|\.github|scripts|gli|tests|checklists)/[^`* ]*)`", text))
     assert paths
     assert {path for path in paths if not (ROOT / path).exists()} == set()
     known = {n.partition("/")[2] for n in declared(ROOT, "prod").resources}

@@ -113,6 +113,14 @@ def test_ecs_circuit_breaker(
     )
 
 
+def test_ecs_hook_safe(ecs_service: EcsService) -> None:
+    """A deployment that waits for a verdict at a hook is rolled back if none comes; users never get unproven tasks."""
+    assert not ecs_service.hooks_going_on, saw(
+        phrase("CONTINUE after the timeout at {}", listed(ecs_service.hooks_going_on)),
+        expected=phrase("the hooks of {} to time out with ROLLBACK", ecs_service.name),
+    )
+
+
 def test_ecs_taskdef_contract(
     task_definition: TaskDefinition, dangling_references: Mapping[str, str], target: Service, environment: Environment
 ) -> None:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from keyword import iskeyword
 from types import MappingProxyType
 
 import click
@@ -28,6 +29,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "doctor": "log",
         "iam-policy": "checks",
         "infra": "infra",
+        "continue": "continue_",
         "rds-roots": "trust",
         "diagnose": "diagnose",
         "gate": "gate",
@@ -41,6 +43,11 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
 """Each command, and the module of `gli.cli` that holds it."""
 
 
+def _function(name: str) -> str:
+    """The function of a command: a word that Python keeps for itself has `_` after it."""
+    return name.replace("-", "_") + "_" * iskeyword(name)
+
+
 class _Lazy(click.Group):
     """A group that imports a command when it is called, or when its help is asked for."""
 
@@ -50,7 +57,7 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return super().get_command(ctx, cmd_name)
-        command: click.Command = getattr(import_module(f"gli.cli.{COMMANDS[cmd_name]}"), cmd_name.replace("-", "_"))
+        command: click.Command = getattr(import_module(f"gli.cli.{COMMANDS[cmd_name]}"), _function(cmd_name))
         return command
 
 

@@ -34,8 +34,12 @@ FOLDERS = ("tests_smoke", "tests_infra", str(OWN))
 """The folders of checks."""
 PYTEST_SETTINGS = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 """The files that pytest takes its settings from: https://docs.pytest.org/en/stable/reference/customize.html."""
-PHASES = ("pre-deploy", "post-deploy", "on-call")
-Phase = Literal["pre-deploy", "post-deploy", "on-call"]
+PHASES = ("pre-deploy", "paused", "post-deploy", "on-call")
+Phase = Literal["pre-deploy", "paused", "post-deploy", "on-call"]
+PAUSED = "paused"
+"""The phase of a deployment that waits at a hook: its new tasks run, and only the test listener serves them."""
+_OF_NEW_TASKS = frozenset({"vantage", "http", "websocket", "secrets", "database", "cache", "broker"})
+"""The layers that the new tasks answer for. The others show the deployment in progress, or what it does not touch."""
 Severity = Literal["block", "block-prod", "warn"]
 
 
@@ -106,8 +110,10 @@ class Check(Table):
 
     def runs_in(self, phase: str | None) -> bool:
         """Whether the check belongs to the phase. A check without a phase belongs to every phase; the on-call phase has
-        every check.
+        every check. The phase of a paused deployment has what must be true after it, of the layers of its new tasks.
         """
+        if phase == PAUSED:
+            return self.phase in ("post-deploy", "both") and self.layer in _OF_NEW_TASKS
         return phase in (None, "on-call") or self.phase in (phase, "both")
 
 

@@ -787,6 +787,20 @@ class Environment(Table):
             if not Path(path).is_file():
                 raise UsageError(f"{FILE}: [{self.name}.tls] {key}: {path} is no file; write it, or mend the key")
 
+    def through_test_listener(self) -> Environment:
+        """This environment with its services on ECS reached at the load balancer's test port, under their own names.
+
+        Raises `UsageError` if no test port is named.
+        """
+        port = self.load_balancer.test_port if self.load_balancer is not None else None
+        if port is None:
+            raise UsageError(
+                f"{FILE}: [{self.name}.load_balancer] test_port is missing; write the port that shows new tasks first"
+            )
+        tested = {f"{s.host}:{s.port}": f"{s.host}:{port}" for s in self.services.values() if s.ecs}
+        places = {name: self.connect_to.get(test, test) for name, test in tested.items()}
+        return self.model_copy(update={"connect_to": {**self.connect_to, **places}})
+
     def signers(self, root: Path) -> Path | None:
         """The file of allowed signers; None if nobody signs. Raises `UsageError` if the file does not exist."""
         if self.signatures is None:

@@ -51,7 +51,7 @@ class Account:
             )
 
     def call(
-        self, service: str, operation: str, *, region: str | None = None, joined: bool = True, **parameters: Any
+        self, service: str, operation: str, /, *, region: str | None = None, joined: bool = True, **parameters: Any
     ) -> dict[str, Any]:
         """One operation, with all its pages joined. Raises `ProvisionError` if AWS refuses the call or can't be
         reached.
@@ -68,6 +68,16 @@ class Account:
             raise _Refused(service, e.operation_name, error.get("Code", ""), error.get("Message", "")) from None
         except BotoCoreError as e:
             raise ProvisionError(f"AWS can't be asked ({service} {operation}): {e}", known=False) from None
+
+    def as_role(self, arn: str) -> dict[str, str]:
+        """The variables of a process's environment with which it acts as this role, for an hour."""
+        found = self.call("sts", "assume_role", RoleArn=arn, RoleSessionName="gli-continue")["Credentials"]
+        names = {
+            "ACCESS_KEY_ID": "AccessKeyId",
+            "SECRET_ACCESS_KEY": "SecretAccessKey",
+            "SESSION_TOKEN": "SessionToken",
+        }
+        return {f"AWS_{name}": str(found[key]) for name, key in names.items()}
 
     def status(self, stack: Stack) -> str | None:
         """The stack's status; None where it does not exist."""

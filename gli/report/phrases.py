@@ -732,6 +732,8 @@ KOREAN: Mapping[str, str] = {
     "{} has no readable branch {}": "{}에 읽을 수 있는 브랜치 {}이(가) 없음",
     "{} has none of the branches {}": "{}에 브랜치 {} 중 어느 것도 없음",
     "{} lacks {} or {}, so they can't be compared": "{}에 {} 또는 {}이(가) 없어 비교할 수 없음",
+    "CONTINUE after the timeout at {}": "{}의 시간 초과 뒤 CONTINUE",
+    "the hooks of {} to time out with ROLLBACK": "{}의 훅이 시간 초과 때 ROLLBACK",
     # pipelines
     "it is not valid YAML: {}": "올바른 YAML이 아님: {}",
     "it has no jobs": "작업이 없음",

@@ -25,6 +25,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "all phases": ("all phases", "모든 단계"),
     "replayed": ("judged again from a recording", "기록으로 다시 판정"),
     "pre-deploy": ("pre-deploy", "배포 전"),
+    "paused": ("paused", "일시 정지"),
     "post-deploy": ("post-deploy", "배포 후"),
     "on-call": ("on-call", "당직 진단"),
     "environment": ("environment", "환경"),

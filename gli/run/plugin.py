@@ -347,6 +347,8 @@ def _configure_worker(config: pytest.Config) -> None:
 def _environment(config: pytest.Config, name: str, overlay: Any, tables: Any = None) -> Environment:
     environment = environments.load(config.rootpath, name, overlay=overlay, tables=tables)
     vantage = config.option.vantage
+    if config.option.phase == catalogue.PAUSED:
+        environment = environment.through_test_listener()
     return environment.model_copy(update={"vantage": vantage}) if vantage else environment
 
 

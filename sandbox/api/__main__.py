@@ -1,10 +1,14 @@
-"""`python -m sandbox.api`: migrate, then serve until SIGTERM. All settings come from environment variables."""
+"""`python -m sandbox.api`: migrate, then serve until SIGTERM; with `migrate`, migrate and end.
+
+All settings come from environment variables.
+"""
 
 from __future__ import annotations
 
 import gc
 import logging
 import os
+import sys
 from importlib import import_module
 
 
@@ -24,6 +28,8 @@ def main() -> None:
     gc.freeze()
     gc.enable()
     call_command("migrate", verbosity=0, interactive=False)
+    if sys.argv[1:] == ["migrate"]:
+        return
     serve(
         get_wsgi_application(),
         host="127.0.0.1",

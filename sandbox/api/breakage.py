@@ -1,6 +1,7 @@
 """Mistakes that the sandbox's faults switch on in this application; a release could ship each of them.
 
-The file named by `BREAKAGE_FILE` lists the active mistakes, one per line. It is read on every request.
+The file named by `BREAKAGE_FILE` lists the active mistakes, one per line; so does the file `breakage` of the revision's
+own code, for a release that was built with them. Both are read on every request.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 
@@ -15,15 +17,16 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.views.debug import technical_404_response
 
 Handler = Callable[[HttpRequest], HttpResponse]
-_file = Path(os.environ.get("BREAKAGE_FILE", os.devnull))
+_files = (Path(os.environ.get("BREAKAGE_FILE", os.devnull)), Path(os.environ.get("CODE", "")) / "breakage")
 
 
 def has(name: str) -> bool:
     """Whether this mistake is active now."""
-    try:
-        return name in _file.read_text(encoding="utf-8").split()
-    except FileNotFoundError:
-        return False
+    found = ""
+    for file in _files:
+        with suppress(FileNotFoundError):
+            found += file.read_text(encoding="utf-8")
+    return name in found.split()
 
 
 def fail_if(name: str) -> None:

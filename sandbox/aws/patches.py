@@ -21,7 +21,7 @@ from moto.rds.models import DBInstance, DBInstanceClustered
 from moto.rds.responses import RDSResponse
 from moto.secretsmanager.models import SecretsManagerBackend
 
-from sandbox.aws import measuring, played_tasks, played_variants
+from sandbox.aws import measuring, played_deployments, played_tasks, played_variants
 
 TARGET_HEALTH: dict[tuple[str, str], tuple[str | None, str | None, str | None]] = {}
 """(region, target group) to the state, reason and description that all its targets have."""
@@ -29,7 +29,7 @@ TARGET_HEALTH: dict[tuple[str, str], tuple[str | None, str | None, str | None]] 
 
 def apply() -> None:
     """Patch moto in this process, once."""
-    _services_converge()
+    _servicesconverge()
     _target_health_can_be_set()
     _distributions_keep_their_functions()
     _origins_keep_their_access_control()
@@ -45,31 +45,38 @@ def apply() -> None:
     measuring.apply()
     played_tasks.apply()
     played_variants.apply()
+    played_deployments.apply()
 
 
-def _services_converge() -> None:
+def _servicesconverge() -> None:
     """Give a service its desired tasks at once, and make the newest requested deployment its PRIMARY one."""
     create, update = Service.__init__, EC2ContainerServiceBackend.update_service
 
     def created(self: Any, *args: Any, **kwargs: Any) -> None:
         create(self, *args, **kwargs)
-        _converge(self)
+        converge(self)
 
     def updated(self: Any, service_properties: dict[str, Any]) -> Any:
         rescaled = service_properties.get("desired_count") is not None
+        known = {s.arn: s.task_definition for s in self.services.values()}
         service = update(self, service_properties)
         if not rescaled:  # moto subtracts the service's tasks from the cluster's count, and adds them after a scaling
             self.update_cluster_resources(self._get_cluster(service.cluster_name), service.desired_count, "RUNNING")
         if service.task_definition and not service.task_definition.startswith("arn:"):
             service.task_definition = self.describe_task_definition(service.task_definition).arn
-        _converge(service)
+        if played_deployments.pauses(service) and service.task_definition != known[service.arn]:
+            played_deployments.begin(service, known[service.arn])
+        else:
+            service.played_deployments = []
+            converge(service)
         return service
 
     Service.__init__ = created
     EC2ContainerServiceBackend.update_service = updated
 
 
-def _converge(service: Any) -> None:
+def converge(service: Any) -> None:
+    """Give a service its desired tasks of its present task definition, and complete its PRIMARY deployment."""
     service.running_count, service.pending_count = service.desired_count, 0
     for deployment in service.deployments[:1]:
         deployment |= {

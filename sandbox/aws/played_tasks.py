@@ -17,6 +17,8 @@ from moto.ecs.models import ecs_backends
 from moto.ecs.responses import EC2ContainerServiceResponse as Responses
 from moto.elbv2.models import elbv2_backends
 
+from sandbox.aws import played_deployments
+
 
 def apply() -> None:
     """Patch moto in this process, once."""
@@ -113,7 +115,7 @@ def _address(service: Any, number: int) -> str:
 
 def _digest(service: Any, image: str) -> str | None:
     """The digest that the image's tag has in the registry now; a new task pulls this digest."""
-    name, _, tag = image.partition("/")[2].partition(":")
+    name, _, tag = image.partition("/")[2].partition("@")[0].partition(":")
     repositories = ecr_backends[service._account_id][service.region_name].repositories
     images = repositories[name].images if name in repositories else []
     return next((i.get_image_digest() for i in images if tag in i.image_tags), None)
@@ -135,17 +137,21 @@ def _list_tasks(self: Any) -> ActionResult:
 def _describe_tasks(self: Any) -> ActionResult:
     wanted = set(self._get_param("tasks", []))
     known = [t for s in _services(self) for t in getattr(s, "played_tasks", [])]
+    known += played_deployments.TASKS.values()
     return ActionResult({"tasks": [t for t in known if t["taskArn"] in wanted], "failures": []})
 
 
 def _list_service_deployments(self: Any) -> ActionResult:
     name = self._get_param("service")
-    found = [_deployment(s) for s in _services(self) if name in (s.name, s.arn) and s.deployments]
+    services = [s for s in _services(self) if name in (s.name, s.arn) and s.deployments]
+    wanted = self._get_param("status", [])
+    found = [d for s in services for d in (*played_deployments.all_of(s), _deployment(s))]
+    found = [d for d in found if not wanted or d["status"] in wanted]
     return ActionResult({"serviceDeployments": found})
 
 
 def _deployment(service: Any) -> dict[str, Any]:
-    """The only deployment that a service remembers. A fault may set how it ended."""
+    """The first deployment that a service remembers. A fault may set how it ended."""
     primary = service.deployments[0]
     status, reason = getattr(service, "played_deployment", ("SUCCESSFUL", None))
     return {

@@ -33,7 +33,7 @@ def _deploy_service(account: Account, site: Site, service: Service) -> None:
     running = ecs.describe_services(cluster=where.cluster, services=[where.service])["services"][0]["taskDefinition"]
     definition = ecs.describe_task_definition(taskDefinition=running)["taskDefinition"]
     container = definition["containerDefinitions"][0]
-    registry, _, tag = container["image"].rpartition(":")
+    registry, _, tag = container["image"].partition("@")[0].rpartition(":")
     revision = site.revision(site.environment, service.repository)
     if tag == revision:
         return

@@ -20,7 +20,7 @@ from moto.s3.models import s3_backends
 from moto.secretsmanager.models import secretsmanager_backends
 from moto.sns.models import sns_backends
 
-from sandbox.aws import front, measuring, patches, played_tasks, played_variants
+from sandbox.aws import front, measuring, patches, played_deployments, played_tasks, played_variants
 
 
 def ecs_deployment(region: str, cluster: str, service: str, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -166,6 +166,8 @@ ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "ecs-task-stopped": played_tasks.task_stopped,
     "ecs-events": played_tasks.events,
     "ecs-service-deployment": played_tasks.deployment,
+    "ecs-work": played_deployments.work,
+    "ecs-done": played_deployments.done,
     "ecs-service": played_variants.ecs_service,
     "service-revision": played_variants.service_revision,
     "serverless-cache": played_variants.serverless_cache,

@@ -261,6 +261,18 @@ def circuit_breaker_off(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("hook-goes-on", turns_red=["ecs-hook-safe"])
+def hook_goes_on(sandbox: Sandbox) -> Iterator[None]:
+    """A deployment of the API pauses for a verdict, and goes on by itself if none comes."""
+    waits = {"timeoutInMinutes": 30, "action": "CONTINUE"}
+    hook = {"targetType": "PAUSE", "lifecycleStages": ["POST_TEST_TRAFFIC_SHIFT"], "timeoutConfiguration": waits}
+    with _updated(
+        sandbox,
+        deploymentConfiguration={**api_ecs_service(sandbox)["deploymentConfiguration"]} | {"lifecycleHooks": [hook]},
+    ):
+        yield
+
+
 @fault("deploys-take-tasks-away", turns_red=["ecs-circuit-breaker"], production=True)
 def deploys_take_tasks_away(sandbox: Sandbox) -> Iterator[None]:
     """A deployment of the API may stop half of the tasks before the new ones serve."""

@@ -58,8 +58,8 @@ def _measure(sandbox: Sandbox, group: str) -> None:
 
 
 @contextmanager
-def _by_ecs(sandbox: Sandbox, strategy: str, **how: Any) -> Iterator[None]:
-    """ECS shifts the API's traffic between two target groups; the newest revision serves from the second."""
+def by_ecs(sandbox: Sandbox, strategy: str, **how: Any) -> Iterator[None]:
+    """Let ECS shift the API's traffic between two target groups; the newest revision serves from the second."""
     described, place = service(sandbox), where(sandbox)
     revision = described["serviceArn"].replace(":service/", ":service-revision/") + "/4980306466373577095"
     with _pair(sandbox) as green, ExitStack() as played:
@@ -126,21 +126,21 @@ def deploys_within_capacity(sandbox: Sandbox) -> Iterator[None]:
 @variant("native-blue-green")
 def native_blue_green(sandbox: Sandbox) -> Iterator[None]:
     """ECS deploys the API blue/green: the rule has weights for two target groups, and the second one serves."""
-    with _by_ecs(sandbox, "BLUE_GREEN"):
+    with by_ecs(sandbox, "BLUE_GREEN"):
         yield
 
 
 @variant("native-linear")
 def native_linear(sandbox: Sandbox) -> Iterator[None]:
     """ECS deploys the API in steps of 10% of the traffic."""
-    with _by_ecs(sandbox, "LINEAR", linearConfiguration={"stepPercent": 10.0, "stepBakeTimeInMinutes": 6}):
+    with by_ecs(sandbox, "LINEAR", linearConfiguration={"stepPercent": 10.0, "stepBakeTimeInMinutes": 6}):
         yield
 
 
 @variant("native-canary")
 def native_canary(sandbox: Sandbox) -> Iterator[None]:
     """ECS deploys the API to 5% of the traffic first."""
-    with _by_ecs(sandbox, "CANARY", canaryConfiguration={"canaryPercent": 5.0, "canaryBakeTimeInMinutes": 10}):
+    with by_ecs(sandbox, "CANARY", canaryConfiguration={"canaryPercent": 5.0, "canaryBakeTimeInMinutes": 10}):
         yield
 
 

@@ -79,6 +79,8 @@ class EcsService(Observation):
     circuit_breaker: bool = False
     rolls_back: bool = False
     """Whether the circuit breaker rolls back a failed deployment."""
+    hooks_going_on: tuple[str, ...] = ()
+    """The stages of a deployment whose hook, without an answer, lets the deployment go on (`timeoutConfiguration`)."""
     minimum_healthy_percent: int = 100
     maximum_percent: int = 200
     strategy: str = "ROLLING"
@@ -230,12 +232,19 @@ def _service(
         grace_s=service.get("healthCheckGracePeriodSeconds") or 0,
         circuit_breaker=bool(breaker.get("enable")),
         rolls_back=bool(breaker.get("rollback")),
+        hooks_going_on=_going_on(configuration.get("lifecycleHooks") or []),
         minimum_healthy_percent=int(configuration.get("minimumHealthyPercent", 100)),
         maximum_percent=int(configuration.get("maximumPercent", 200)),
         strategy=configuration.get("strategy") or "ROLLING",
         public_address=vpc.get("assignPublicIp") == "ENABLED",
         events=_events(service),
     )
+
+
+def _going_on(hooks: list[dict[str, Any]]) -> tuple[str, ...]:
+    """The stages of the hooks whose timeout means CONTINUE. AWS's default is ROLLBACK."""
+    late = [h for h in hooks if (h.get("timeoutConfiguration") or {}).get("action", "ROLLBACK") != "ROLLBACK"]
+    return tuple(sorted({stage for h in late for stage in h.get("lifecycleStages") or ["any stage"]}))
 
 
 def _deployments(described: list[dict[str, Any]]) -> tuple[Deployment, ...]:

@@ -167,7 +167,7 @@ def _step(job: Job, step: Mapping[str, Any], branches: Sequence[str]) -> Step:
         excuses += _excuses(run.lower(), next((str(shell) for shell in shells if shell), ""))
     return Step(
         text=" ".join(_texts(step)).lower(),
-        branches=tuple(b for b in branches if _runs(job, b) and _holds(step.get("if"), b, job.inputs)),
+        branches=tuple(b for b in branches if _runs(job, b) and _holds(step.get("if"), b, job.known)),
         excuses=tuple(excuses),
     )
 
@@ -213,7 +213,7 @@ def _builds(job: Job, steps: Sequence[Mapping[str, Any]], branch: str) -> Iterat
         given = step.get("with")
         if not _CHECKOUT.match(str(step.get("uses", ""))) or not isinstance(given, dict):
             continue
-        ref = _resolved(str(given.get("ref") or ""), branch, job.inputs)
+        ref = _resolved(str(given.get("ref") or ""), branch, job.known)
         own = ref in ("", branch, f"refs/heads/{branch}") or "${{" in ref
         if not own and not given.get("repository") and not given.get("path"):
             yield ref
@@ -226,10 +226,10 @@ def _target(jobs: Sequence[Job], branch: str, names: Collection[str]) -> Target:
     for job in jobs:
         if not _runs(job, branch):
             continue
-        steps = [step for step in job.steps if _holds(step.get("if"), branch, job.inputs)]
+        steps = [step for step in job.steps if _holds(step.get("if"), branch, job.known)]
         settings = [{key: value for key, value in job.body.items() if key != "steps"}, job.document.get("env"), *steps]
-        texts += [_resolved(text, branch, job.inputs) for text in _texts(settings)]
-        environments.add(_resolved(_environment(job.body), branch, job.inputs))
+        texts += [_resolved(text, branch, job.known) for text in _texts(settings)]
+        environments.add(_resolved(_environment(job.body), branch, job.known))
         builds += _builds(job, steps, branch)
     everything = "\n".join(texts)
     found = [n for n in names if re.search(rf"(?<![\w.-]){re.escape(n)}(?![\w-]|\.\w)", everything)]
@@ -248,27 +248,27 @@ def _environment(job: Mapping[str, Any]) -> str:
 
 def _runs(job: Job, branch: str) -> bool:
     """Whether a push of the branch runs the job: every `if` on the way to it holds."""
-    return all(_holds(condition, branch, job.inputs) for condition in job.conditions)
+    return all(_holds(condition, branch, job.known) for condition in job.conditions)
 
 
-def _holds(condition: Any, branch: str, inputs: Mapping[str, Any]) -> bool:
+def _holds(condition: Any, branch: str, known: Mapping[str, Any]) -> bool:
     """Whether an `if` holds. True if the condition can't be evaluated."""
     if condition is None:
         return True
     text = str(condition).strip()
     inner = _EXPRESSION.fullmatch(text)
     try:
-        return bool(Expression(inner[1] if inner else text, branch, inputs).value())
+        return bool(Expression(inner[1] if inner else text, branch, known).value())
     except Unresolved:
         return True
 
 
-def _resolved(text: str, branch: str, inputs: Mapping[str, Any]) -> str:
-    """The text, with every expression that depends on the branch and the inputs alone replaced by its value."""
+def _resolved(text: str, branch: str, known: Mapping[str, Any]) -> str:
+    """The text, with every expression that depends on the branch and on what is known alone replaced by its value."""
 
     def value(match: re.Match[str]) -> str:
         try:
-            return str(Expression(match[1], branch, inputs).value())
+            return str(Expression(match[1], branch, known).value())
         except Unresolved:
             return match[0]
 

@@ -64,6 +64,11 @@ class Job:
     """It may request the token with which it assumes a role in AWS (`id-token: write`)."""
 
     @property
+    def known(self) -> dict[str, Any]:
+        """The names and values that its expressions may use: `inputs.x`."""
+        return {f"inputs.{name}": value for name, value in self.inputs.items()}
+
+    @property
     def steps(self) -> list[dict[str, Any]]:
         """The job's steps. A job that calls a workflow which was not read is one step."""
         steps = self.body.get("steps", [self.body] if "uses" in self.body else [])

@@ -27,9 +27,9 @@ class Unresolved(Exception):
 class Expression:
     """An expression such as `a == b && c || d`. As on GitHub, `&&` and `||` return one of their operands."""
 
-    def __init__(self, text: str, branch: str, inputs: Mapping[str, Any] | None = None) -> None:
-        """`inputs`: the inputs of a called workflow. One whose value is an expression is not known."""
-        given = {f"inputs.{name}".lower(): value for name, value in (inputs or {}).items() if "${{" not in str(value)}
+    def __init__(self, text: str, branch: str, known: Mapping[str, Any] | None = None) -> None:
+        """`known`: further names, such as `inputs.x`, with their values. A value that is an expression is not known."""
+        given = {name.lower(): value for name, value in (known or {}).items() if "${{" not in str(value)}
         self._known: dict[str, str | bool] = {
             **given,
             "github.ref_name": branch,

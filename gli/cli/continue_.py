@@ -1,0 +1,134 @@
+"""`gli continue`: verifies the new tasks of a paused deployment, and answers ECS with CONTINUE or ROLLBACK."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gli.cli.options import sentences
+from gli.common import clock
+from gli.common.errors import UsageError
+from gli.common.sentences import listed
+from gli.config import catalogue, environments
+from gli.config.catalogue import PAUSED
+from gli.config.environments import Gate
+from gli.gate import gate as gates
+from gli.provision import paused as pauses
+from gli.provision.account import Account, ProvisionError
+from gli.provision.paused import Paused
+
+ROLE = "GLI_VERIFY_ROLE_ARN"
+"""The variable with the role that the verification takes: the role that answers ECS may do more than look."""
+_MARGIN = timedelta(seconds=60)
+"""The answer is given so long before the hook's own end."""
+
+
+@click.command()
+@click.option("--env", "name", required=True, metavar="NAME", help="An environment of environments.toml.")
+@click.option("--deployment", metavar="ARN", help="Decide on this deployment alone; default: every one that pauses.")
+@click.option("--report-dir", type=click.Path(path_type=Path), default=Path("reports"), help="Where the reports go.")
+@sentences
+def continue_(name: str, deployment: str | None, report_dir: Path) -> None:
+    """Verify the new tasks of a paused deployment, then let users have them, or roll it back.
+
+    Waits until ECS has paused the deployment at its hook, runs pytest --phase=paused through the test listener, and
+    answers: CONTINUE for a GO of the commits that wait, ROLLBACK for everything else, an interruption included. Exit
+    code 0: CONTINUE was given; 1: ROLLBACK was given; 3: nothing waits, or AWS could not be told.
+    """
+    root = Path.cwd()
+    environments.load(root, name).through_test_listener()  # refuses an environment without one, before anything starts
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        account = Account(environments.load(root, name))
+        waiting = _waiting(account, deployment)
+    except ProvisionError as e:
+        click.echo(f"gli: {e}", err=True)
+        sys.exit(e.exit_code)
+    reasons = ["it was interrupted"]
+    try:
+        reasons = _against(root, account, waiting, report_dir)
+    except (ProvisionError, UsageError) as e:
+        reasons = [str(e)]
+    finally:  # also for an error that nobody expects
+        code = _answer(account, waiting, reasons)
+    sys.exit(code)
+
+
+def _waiting(account: Account, deployment: str | None) -> list[Paused]:
+    """The deployments to decide on, each paused at its hook."""
+    found = pauses.under_way(account)
+    if deployment is not None:
+        found = {arn: service for arn, service in found.items() if arn == deployment}
+    if not found:
+        which = f"the deployment {deployment}" if deployment else f"a deployment of {account.environment.name}"
+        raise ProvisionError(f"{which} that pauses is not under way: nothing to decide", known=False)
+    click.echo(f"waiting until ECS pauses: {listed(sorted(found.values()))}")
+    return [pauses.await_pause(account, service, arn) for arn, service in found.items()]
+
+
+def _against(root: Path, account: Account, waiting: Sequence[Paused], reports: Path) -> list[str]:
+    """Why users must not get the new tasks; empty only for a GO of exactly what waits."""
+    environment = account.environment
+    for paused in waiting:
+        if paused.at_the_end != "ROLLBACK":
+            click.echo(
+                f"WARNING: without an answer, ECS goes on with {paused.service}: set the hook's action to ROLLBACK"
+            )
+    begun, ends = clock.now(), min(paused.expires for paused in waiting) - _MARGIN
+    command = [sys.executable, "-m", "pytest", f"--env={environment.name}", f"--phase={PAUSED}"]
+    role = os.environ.get(ROLE)
+    env = {**os.environ, **(account.as_role(role) if role else {})}
+    left_s = max((ends - begun).total_seconds(), 0)
+    try:
+        done = subprocess.run([*command, f"--report-dir={reports}"], cwd=root, env=env, timeout=left_s, check=False)
+    except subprocess.TimeoutExpired:
+        return [f"the verification had not ended at {ends:%H:%M:%S} UTC, a minute before the hook's own end"]
+    if done.returncode != 0:
+        return [f"the verification ended with {done.returncode}"]
+    return _unproven(root, account, waiting, reports, begun)
+
+
+def _unproven(root: Path, account: Account, waiting: Sequence[Paused], reports: Path, begun: datetime) -> list[str]:
+    """What is missing in the verdict that the run left: the gate reads it as it reads every verdict."""
+    environment, known, now = account.environment, catalogue.load(root), clock.now()
+    evidence = gates.gathered(root, known, environment, PAUSED, reports, now, gates.heads)
+    evidence = replace(evidence, demands=Gate())  # [ENV.gate] is about the whole checklist, not about new tasks alone
+    decision = gates.judged(evidence, catalogue_sha256=known.sha256, now=now)
+    if decision.code != gates.YES or decision.verdict is None:
+        return [decision.reason]
+    if clock.moment(decision.verdict.started) < begun.replace(microsecond=0):
+        return ["the newest verdict is older than this verification"]
+    manifest: dict[str, Any] = dict(decision.verdict.manifest)
+    reasons = []
+    for paused in waiting:
+        service = next(s for s in environment.services.values() if s.ecs and s.ecs.service == paused.service)
+        verified, tags = manifest.get(service.repository, {}).get("commit"), pauses.tags(account, paused)
+        if tags != {verified}:
+            reasons.append(f"{paused.service} waits with {listed(sorted(tags)) or 'no image'}, verified was {verified}")
+        if not pauses.still(account, paused):
+            reasons.append(f"{paused.service} no longer waits with what was verified")
+    return reasons
+
+
+def _answer(account: Account, waiting: Sequence[Paused], reasons: Sequence[str]) -> int:
+    """Answer every deployment alike; the exit code."""
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, signal.SIG_IGN)  # the answer comes first
+    services = listed(sorted(paused.service for paused in waiting))
+    action: pauses.Action = "ROLLBACK" if reasons else "CONTINUE"
+    problems = pauses.answer(account, waiting, action)
+    if problems and not reasons:  # one may have gone on: the others must not stay undecided
+        problems += pauses.answer(account, waiting, "ROLLBACK")
+    click.echo(f"{action}: {services}" + "".join(f"\n  {reason}" for reason in reasons))
+    for problem in problems:
+        click.echo(f"gli: {problem}", err=True)
+    return 3 if problems else 1 if reasons else 0

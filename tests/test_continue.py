@@ -1,0 +1,163 @@
+"""A paused deployment gets its answer from the verdict on the new tasks: CONTINUE for a GO, ROLLBACK for all else."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from conftest import ROOT, SANDBOX, Sandbox, clean_environment, exhaustive, started, wait_for
+from sandbox import repositories
+from sandbox.aws.seed_compute import push as push_image
+
+VARIANT = "native-blue-green-paused"
+API = "gli_api-server"
+
+
+class Deployed:
+    """The API of a sandbox that deploys blue/green and pauses."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
+        self.ecs = sandbox.aws("ecs")
+        self.remote = Path(sandbox.status["git_remotes"][API])
+        self.before = repositories.refs(self.remote, "refs/heads")["stg"]
+
+    def commit(self, tree: Mapping[str, str]) -> str:
+        """Push a commit to stg."""
+        return repositories.push(self.remote, "stg", "Change the API", tree, datetime.now(UTC))
+
+    def push(self, tree: Mapping[str, str]) -> str:
+        """Push a commit to stg, and let ECS deploy its image; the deployment's ARN."""
+        commit = self.commit(tree)
+        account = type("Account", (), {"__call__": lambda _, service: self.sandbox.aws(service)})()
+        push_image(account, "gli-api", commit)
+        found = self.ecs.describe_services(cluster="gli-api-cluster", services=["stg-gli-api"])["services"][0]
+        definition = self.ecs.describe_task_definition(taskDefinition=found["taskDefinition"])["taskDefinition"]
+        container = definition["containerDefinitions"][0]
+        image = f"{container['image'].partition('@')[0].rpartition(':')[0]}:{commit}"
+        kept = ("family", "networkMode", "requiresCompatibilities", "cpu", "memory", "executionRoleArn", "taskRoleArn")
+        made = self.ecs.register_task_definition(
+            **{key: definition[key] for key in kept}, containerDefinitions=[container | {"image": image}]
+        )
+        arn = made["taskDefinition"]["taskDefinitionArn"]
+        self.ecs.update_service(cluster="gli-api-cluster", service="stg-gli-api", taskDefinition=arn)
+        return str(self.newest["serviceDeploymentArn"])
+
+    @property
+    def newest(self) -> dict[str, Any]:
+        listed = self.ecs.list_service_deployments(cluster="gli-api-cluster", service="stg-gli-api")
+        newest = listed["serviceDeployments"][0]["serviceDeploymentArn"]
+        found: dict[str, Any] = self.ecs.describe_service_deployments(serviceDeploymentArns=[newest])[
+            "serviceDeployments"
+        ][0]
+        return found
+
+    def newest_image(self) -> str:
+        """The image of the revision that the newest deployment was about."""
+        arn = self.newest["targetServiceRevision"]["arn"]
+        revision = self.ecs.describe_service_revisions(serviceRevisionArns=[arn])["serviceRevisions"][0]
+        definition = self.ecs.describe_task_definition(taskDefinition=revision["taskDefinition"])["taskDefinition"]
+        return str(definition["containerDefinitions"][0]["image"])
+
+    def served(self) -> str:
+        """The revision that users get."""
+        address = self.sandbox.status["hosts"]["stg-api.glibiz.com"]
+        ca = self.sandbox.status["ca_file"]
+        with httpx.Client(verify=ca) as client:
+            answer = client.get(
+                f"https://{address}/version",
+                headers={"Host": "stg-api.glibiz.com"},
+                extensions={"sni_hostname": "stg-api.glibiz.com"},
+            )
+        return str(answer.json()["revision"])
+
+
+@contextmanager
+def deployed(sandbox: Sandbox) -> Iterator[Deployed]:
+    sandbox.ask("vary", VARIANT)
+    api = Deployed(sandbox)
+    try:
+        yield api
+    finally:
+        repositories.set_ref(api.remote, "refs/heads/stg", api.before)
+        sandbox.ask("restore", VARIANT)
+        sandbox.call("deploy")
+
+
+SERVICE = {
+    "Dockerfile": "FROM python:3.12-slim\nCOPY . .\n",
+    "requirements.txt": "# nothing but what the image has\n",
+    "test_service.py": "def test_it_is_there():\n    assert True\n",
+}
+"""What a repository needs so that its workflow can test and build it."""
+
+
+def command(sandbox: Sandbox, reports: Path) -> tuple[list[str], dict[str, str]]:
+    env = clean_environment() | {"GLI_SANDBOX": sandbox.name, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    return [str(ROOT / ".venv/bin/gli"), "continue", "--env=sandbox", f"--report-dir={reports}"], env
+
+
+def run_workflow(sandbox: Sandbox, repository: str) -> tuple[int, str]:
+    """Run the deploy workflow for the head of stg: its exit code and its output."""
+    done = subprocess.run(
+        [*SANDBOX, "run-workflow", repository, "--name", sandbox.name],
+        cwd=ROOT,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_push_is_verified_before_users_get_it_and_a_bad_image_never_reaches_them(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """The workflow tests, builds, migrates and updates; the verdict on the new tasks continues or rolls back."""
+    with deployed(sandbox) as api:
+        good = api.commit(SERVICE)
+        code, said = run_workflow(sandbox, API)
+        assert (code, "CONTINUE: stg-gli-api" in said) == (0, True), said
+        assert api.served() == good
+        after = sandbox.verify("--phase=post-deploy", reports=tmp_path)
+        assert after.last_line == "VERDICT sandbox: GO", after.output
+
+        bad = api.commit({"breakage": "notices-lose-a-key\n"})
+        code, said = run_workflow(sandbox, API)
+        assert (code, "ROLLBACK: stg-gli-api" in said) == (1, True), said
+        assert "api-endpoints-contract" in said, said
+        assert bad in api.newest_image()
+        wait_for(lambda: api.newest["status"] == "ROLLBACK_SUCCESSFUL", "the rollback")
+        assert api.served() == good
+        argv, env = command(sandbox, tmp_path)
+        env |= {
+            "AWS_ENDPOINT_URL": sandbox.status["aws_endpoint_url"],
+            "AWS_DEFAULT_REGION": sandbox.status["aws_region"],
+        }
+        waits = [sys.executable, "pipelines/deploy.py", "wait-service-deployment", api.newest["serviceDeploymentArn"]]
+        ended = subprocess.run(waits, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60)
+        assert (ended.returncode, "ROLLBACK_SUCCESSFUL" in ended.stderr) == (1, True), ended.stderr
+        nothing = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+        assert (nothing.returncode, "nothing to decide" in nothing.stderr) == (3, True), nothing.stderr
+
+
+@exhaustive
+def test_an_interrupted_verification_rolls_back(sandbox: Sandbox, tmp_path: Path) -> None:
+    with deployed(sandbox) as api:
+        api.push({"NEXT.md": "better\n"})
+        argv, env = command(sandbox, tmp_path)
+        with started(argv, cwd=ROOT, env=env) as process:
+            wait_for(lambda: any(tmp_path.glob("*/*")), "the begin of the verification", 120)
+            process.send_signal(signal.SIGTERM)
+            output, _ = process.communicate(timeout=60)
+        assert "ROLLBACK: stg-gli-api" in output
+        wait_for(lambda: api.newest["status"] == "ROLLBACK_SUCCESSFUL", "the rollback")
+        assert api.served() == api.before
