@@ -25,7 +25,7 @@ TOGETHER = {
 """Variants of different parts of the stack, which can all be true at once."""
 CANNOT_TELL = {
     "external-controller": {"ecs-circuit-breaker"},
-    "infrequent-access-logs": {"logs-error-scan"},
+    "infrequent-access-logs": {"logs-error-scan", "logs-new-errors"},
 }
 """Checks, none of which blocks, that no API of AWS can answer in a variant: they are unknown."""
 
