@@ -21,6 +21,7 @@ from gli.observe.aws import (
     elasticache,
     iam,
     identity,
+    kms,
     load_balancer,
     logs,
     mq,
@@ -130,7 +131,10 @@ route_shares = fixture_for(balancer_routes.route_shares)
 target_health = fixture_for(load_balancer.target_health)
 balancer_attributes = fixture_for(load_balancer.balancer_attributes)
 health_checks = fixture_for(load_balancer.health_checks)
+draining = fixture_for(load_balancer.draining)
+keys = fixture_for(kms.keys)
 zone = fixture_for(route53.zone)
+name_servers = fixture_for(route53.name_servers)
 alias_targets = fixture_for(route53.alias_targets)
 tls_policies = fixture_for(acm.tls_policies)
 distribution = fixture_for(cloudfront.distribution)

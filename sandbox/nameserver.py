@@ -33,6 +33,10 @@ class NameServer:
     def __init__(self, aws_endpoint: str, region: str) -> None:
         self._account = Account(aws_endpoint, region)
         self._names: Mapping[str, str] | None = None
+        self.registered: dict[str, list[str]] = {}
+        """Zone to the name servers that its registrar names, if they are others than the zone's own."""
+        self._servers: dict[str, list[str]] = {}
+        """Zone to its name servers. Of several zones of one name the parent delegates to the first, the oldest."""
         self._read = float("-inf")
         self._reading: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -92,6 +96,10 @@ class NameServer:
             reply.set_rcode(dns.rcode.SERVFAIL)
         elif question.name.to_text().lower() not in names:
             reply.set_rcode(dns.rcode.NXDOMAIN)
+        elif question.rdtype == dns.rdatatype.NS and question.name.to_text().lower() in self._servers:
+            name = question.name.to_text().lower()
+            servers = self.registered.get(name) or self._servers[name]
+            reply.answer.append(dns.rrset.from_text(question.name, _TTL, "IN", "NS", *servers))
         elif question.rdtype == dns.rdatatype.CNAME:
             if target := names[question.name.to_text().lower()]:
                 reply.answer.append(dns.rrset.from_text(question.name, _TTL, "IN", "CNAME", target))
@@ -122,12 +130,19 @@ class NameServer:
     def _read_names(self) -> Mapping[str, str]:
         route53 = self._account("route53")
         names: dict[str, str] = {}
+        servers: dict[str, list[str]] = {}
         for zone in route53.list_hosted_zones()["HostedZones"]:
             for record in route53.list_resource_record_sets(HostedZoneId=zone["Id"])["ResourceRecordSets"]:
+                if record["Type"] == "NS" and record["Name"] == zone["Name"]:
+                    servers.setdefault(
+                        record["Name"].lower(), [f"{v['Value'].rstrip('.')}." for v in record["ResourceRecords"]]
+                    )
+                    names.setdefault(record["Name"].lower(), "")
                 if record["Type"] in ("A", "AAAA", "CNAME"):
                     values = record.get("ResourceRecords") or [{"Value": ""}]
                     target = str(values[0]["Value"]).rstrip(".") + "." if record["Type"] == "CNAME" else ""
                     names[record["Name"].lower()] = target
+        self._servers = servers
         return names
 
 

@@ -1,6 +1,6 @@
 """The load balancer as users meet it: each request reaches the service, and only the service's own tasks answer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 
 from gli.common.sentences import listed, phrase, saw
@@ -10,6 +10,8 @@ from gli.observe.aws.ecs_services import EcsService
 from gli.observe.aws.ecs_tasks import ServiceTasks
 from gli.observe.aws.load_balancer import Rule, TargetGroupHealth
 from gli.observe.engine.observation import unknown
+
+LEAST_DRAINING_S = 5
 
 
 def test_alb_rules_reach_service(reached_rules: Sequence[Reached], ecs_service: EcsService, target: Service) -> None:
@@ -37,6 +39,14 @@ def test_alb_weights_serve(route_shares: Sequence[Share], target: Service) -> No
     assert not empty, saw(
         phrase("no healthy target in {}", listed(empty)),
         expected=phrase("a healthy target for every share of the requests for {}", target.host),
+    )
+
+
+def test_alb_draining(draining: Mapping[str, int], target: Service) -> None:
+    """A task that a deploy replaces may finish its requests: the target group waits before it cuts them off."""
+    short = [phrase("{} s in {}", seconds, group) for group, seconds in draining.items() if seconds < LEAST_DRAINING_S]
+    assert not short, saw(
+        listed(short), expected=phrase("at least {} s for the last requests of {}", LEAST_DRAINING_S, target.name)
     )
 
 

@@ -19,6 +19,8 @@ _VIEWERS = frozenset({"allow-all", "https-only", "redirect-to-https"})
 _TAKES_OLD_TLS = re.compile(
     r"SSLv3|TLSv1(_2016|\.1_2016)?|ELBSecurityPolicy-(20\d\d-\d\d|TLS(13)?-1-[01]-.+|FS-(2018-06|1-1-.+))"
 )
+_AMAZON = frozenset({"amazon.com", "amazontrust.com", "awstrust.com", "amazonaws.com"})
+"""Each of these names in a CAA record lets ACM issue, by ACM's user guide."""
 _REFUSES_OLD_TLS = re.compile(r"TLSv1\.[23]_\d{4}|ELBSecurityPolicy-(TLS13-1-[23]|TLS-1-2|FS-1-2)-.+")
 LONGEST_ERROR_S = 10
 
@@ -51,6 +53,36 @@ def test_dns_env_not_crossed(zone: Zone, alias_targets: Mapping[str, str | None]
         if points_at in foreign and points_at not in own
     ]
     assert not crossed, saw(listed(crossed), expected=phrase("targets of their own for each environment"))
+
+
+def test_dns_delegated(zone: Zone, name_servers: frozenset[str]) -> None:
+    """The parent zone delegates to this hosted zone: records of another one of the same name reach nobody.
+
+    Where a private zone has the same name, a resolver in its network answers for that one, and is not judged.
+    """
+    if zone.private_twin or not zone.servers:
+        return
+    assert name_servers & {*zone.servers}, saw(
+        listed(sorted(name_servers)), expected=phrase("{} to be answered by {}", zone.name, listed(zone.servers))
+    )
+
+
+def test_dns_caa_allows_acm(zone: Zone, certificates: Sequence[AcmCertificate], environment: Environment) -> None:
+    """No CAA record forbids Amazon to issue and renew the certificates that it issued for our hosts (RFC 8659)."""
+    ours = {n for c in certificates if c.by_amazon for n in c.names}
+    hosts = [h for h in environment.secure_hosts if h in ours or "*." + h.partition(".")[2] in ours]
+    forbidden = [h for h in hosts if not _amazon_may_issue(zone.authorities_of(h))]
+    assert not forbidden, saw(
+        listed(phrase("{} with {}", h, listed(zone.authorities_of(h))) for h in forbidden),
+        expected=phrase("amazon.com among the authorities for our hosts"),
+    )
+
+
+def _amazon_may_issue(records: Sequence[str]) -> bool:
+    """Whether CAA records (`0 issue "amazon.com"`) let Amazon issue: by name, or because none restricts issuing."""
+    issuing = [value for tag, value in (r.split()[1:3] for r in records) if tag == "issue"]
+    named = {value.strip('"').partition(";")[0].strip().lower() for value in issuing}
+    return not issuing or bool(named & _AMAZON)
 
 
 def test_acm_certificate_valid(certificates: Sequence[AcmCertificate]) -> None:

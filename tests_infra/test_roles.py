@@ -1,11 +1,13 @@
 """IAM roles: tasks can start and do no harm, this run can only read, GitHub's roles can only deploy GLI."""
 
 import re
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Environment
 from gli.observe.aws.iam import TASKS, ExecutionRole, Role, Roles
+from gli.observe.aws.kms import Key
 from gli.observe.engine.aws_session import iam_action
 from gli.observe.engine.guard import AWS_READS
 from gli.observe.engine.observation import unknown
@@ -29,6 +31,12 @@ def test_iam_execution_role(execution_role: ExecutionRole) -> None:
         phrase("no {}", listed(execution_role.missing, most=2)),
         expected=phrase("{} to allow what {} needs", role.name, execution_role.definition),
     )
+
+
+def test_kms_keys_usable(keys: Sequence[Key]) -> None:
+    """Every key that encrypts a secret is enabled: a disabled or dying one closes what it encrypts."""
+    unusable = [phrase("{} {}, which opens {}", k.arn, k.state, listed(k.opens)) for k in keys if k.state != "Enabled"]
+    assert not unusable, saw(listed(unusable), expected=phrase("every key of a secret enabled"))
 
 
 def test_iam_task_role_least(task_role: Role | None) -> None:

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from gli.common.sentences import listed, phrase, saw
 from gli.observe.aws.ecr import PulledImage
 from gli.observe.aws.ecs_services import EcsService
+from gli.observe.aws.ecs_tasks import ServiceTasks
 from gli.observe.aws.iam import ExecutionRole
 from gli.observe.aws.task_definitions import TaskDefinition
 from gli.observe.engine.observation import unknown
 
+LEAST_STOP_S = 5
+_KILLED = 137
 _ARCHITECTURES = {"X86_64": "amd64", "ARM64": "arm64"}
 
 
@@ -47,6 +50,27 @@ def test_ecs_deploy_has_room(ecs_service: EcsService) -> None:
     assert most > wanted or least < wanted, saw(
         phrase("at least {} and at most {} tasks at any time", least, most),
         expected=phrase("room for a deploy of the {} tasks of {}", wanted, ecs_service.name),
+    )
+
+
+def test_ecs_graceful_stop(task_definition: TaskDefinition, service_tasks: ServiceTasks) -> None:
+    """A task that ECS stops may end its work: time between SIGTERM and SIGKILL, and none had to be killed lately."""
+    short = [
+        phrase("{} s for {}", c.stop_s, c.name)
+        for c in task_definition.containers
+        if c.essential and c.stop_s is not None and c.stop_s < LEAST_STOP_S
+    ]
+    assert not short, saw(
+        listed(short), expected=phrase("at least {} s to stop for {}", LEAST_STOP_S, task_definition.name)
+    )
+    essential = {c.name for c in task_definition.containers if c.essential}
+    killed = [
+        task.id[:8]
+        for task in service_tasks.stopped
+        if not task.died and any(c.exit_code == _KILLED and c.name in essential for c in task.ended)
+    ]
+    assert not killed, saw(
+        phrase("{} killed", listed(killed)), expected=phrase("tasks of {} to end by SIGTERM", service_tasks.service)
     )
 
 

@@ -928,5 +928,16 @@ KOREAN: Mapping[str, str] = {
     "NAT gateway {}": "NAT 게이트웨이 {}",
     "endpoint {} ({})": "엔드포인트 {}({})",
     "endpoint {}": "엔드포인트 {}",
+    # names, keys and the end of tasks
+    "{} to be answered by {}": "{}에 {}이(가) 응답함",
+    "amazon.com among the authorities for our hosts": "우리 호스트의 인증 기관에 amazon.com",
+    "{} s in {}": "{1}에 {0}초",
+    "at least {} s for the last requests of {}": "{1}의 마지막 요청에 {0}초 이상",
+    "{} s for {}": "{1}에 {0}초",
+    "at least {} s to stop for {}": "{1}이(가) 멈추는 데 {0}초 이상",
+    "{} killed": "강제로 죽은 {}",
+    "tasks of {} to end by SIGTERM": "{}의 태스크가 SIGTERM으로 끝남",
+    "{} {}, which opens {}": "{2}을(를) 여는 {0}: {1}",
+    "every key of a secret enabled": "시크릿의 모든 키가 켜짐",
 }
 # fmt: on

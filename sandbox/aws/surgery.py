@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from moto.acm.models import acm_backends
 from moto.cloudfront.models import cloudfront_backends
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ecr.models import ecr_backends
@@ -154,6 +155,14 @@ def invalidation(distribution: str, status: str) -> dict[str, Any]:
     return {"distribution": distribution, "status": before}
 
 
+def certificates_by(region: str, kind: str) -> dict[str, Any]:
+    """Show every certificate of a region as imported (IMPORTED) or as issued by Amazon (AMAZON_ISSUED)."""
+    before = kind
+    for bundle in acm_backends[DEFAULT_ACCOUNT_ID][region]._certificates.values():
+        before, bundle.type = bundle.type, kind
+    return {"region": region, "kind": before}
+
+
 ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "requests": front.requests,
     "refuse": front.refuse,
@@ -175,6 +184,7 @@ ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "database-aside": played_variants.database_aside,
     "account-public-access-block": played_variants.account_public_access_block,
     "codedeploy-forget": played_variants.codedeploy_forget,
+    "certificates-by": certificates_by,
     "scan-findings": scan_findings,
     "secret-rotation": secret_rotation,
     "target-health": target_health,

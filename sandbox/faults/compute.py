@@ -556,3 +556,33 @@ def platform_image_expired(sandbox: Sandbox) -> Iterator[None]:
         mine = [{"imageDigest": p["digest"]} for p in platforms if p["platform"]["architecture"] == "amd64"]
         sandbox.aws("ecr").batch_delete_image(repositoryName=required(api_service(sandbox).image), imageIds=mine)
         yield
+
+
+@fault("deregistration-at-once", turns_red=["alb-draining"])
+def deregistration_at_once(sandbox: Sandbox) -> Iterator[None]:
+    """The API's target group forgets a task at once when a deploy replaces it: requests under way end in 502."""
+    elbv2, key = sandbox.aws("elbv2"), "deregistration_delay.timeout_seconds"
+    group = _target_groups(sandbox)[api_service(sandbox).name]
+    elbv2.modify_target_group_attributes(TargetGroupArn=group, Attributes=[{"Key": key, "Value": "0"}])
+    yield
+    elbv2.modify_target_group_attributes(TargetGroupArn=group, Attributes=[{"Key": key, "Value": "300"}])
+
+
+@fault("tasks-killed-in-deploys", turns_red=["ecs-graceful-stop"])
+def tasks_killed_in_deploys(sandbox: Sandbox) -> Iterator[None]:
+    """The API ignores SIGTERM: ECS had to kill a task that a deploy replaced."""
+    end = {
+        "stopCode": "ServiceSchedulerInitiated",
+        "stoppedReason": "Scaling activity initiated by deployment",
+        "container": {"exitCode": 137},
+    }
+    with _overlaid_service(sandbox, "ecs-task-stopped", ends=[end]):
+        yield
+
+
+@fault("taskdef-password-by-another-name", turns_red=["ecs-taskdef-contract"])
+def taskdef_password_by_another_name(sandbox: Sandbox) -> Iterator[None]:
+    """A webhook that anybody may post to stands in plain text, in a variable whose name hides it."""
+    hook = "https://hooks.slack.com/services/T0000/B0000/XXXXXXXXXXXX"
+    with _redefined(sandbox, lambda container: container["environment"][0].update(value=hook)):
+        yield

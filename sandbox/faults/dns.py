@@ -107,3 +107,48 @@ def dns_silent(sandbox: Sandbox) -> Iterator[None]:
     with relay_mode(sandbox, "blackhole", "dns"):
         yield
     datagrams.mode = "pass"
+
+
+def _zone_id(sandbox: Sandbox) -> str:
+    name = required(sandbox.environment.dns.zone)
+    return str(sandbox.aws("route53").list_hosted_zones_by_name(DNSName=name)["HostedZones"][0]["Id"])
+
+
+@contextmanager
+def _record(sandbox: Sandbox, record: dict[str, Any]) -> Iterator[None]:
+    """Put a record into the zone, in place of the one of its name and type."""
+    route53, zone = sandbox.aws("route53"), _zone_id(sandbox)
+    records = route53.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+    before = [r for r in records if (r["Name"], r["Type"]) == (record["Name"], record["Type"])]
+
+    def change(action: str, what: dict[str, Any]) -> None:
+        batch = {"Changes": [{"Action": action, "ResourceRecordSet": what}]}
+        route53.change_resource_record_sets(HostedZoneId=zone, ChangeBatch=batch)
+        time.sleep(_SETTLED)
+
+    change("UPSERT", record)
+    try:
+        yield
+    finally:
+        change("UPSERT", before[0]) if before else change("DELETE", record)
+
+
+@fault("caa-forbids-amazon", turns_red=["dns-caa-allows-acm", "acm-validation-record"])
+def caa_forbids_amazon(sandbox: Sandbox) -> Iterator[None]:
+    """A CAA record lets another authority alone issue certificates: Amazon can't renew its own."""
+    value = {"Value": '0 issue "letsencrypt.org"'}
+    record = {"Name": f"{sandbox.environment.dns.zone}.", "Type": "CAA", "TTL": 300, "ResourceRecords": [value]}
+    region = required(sandbox.environment.aws).region
+    undo = sandbox.aws_overlay("certificates-by", region=region, kind="AMAZON_ISSUED")
+    with _record(sandbox, record):
+        yield
+    sandbox.aws_overlay("certificates-by", **undo)
+
+
+@fault("zone-not-delegated", turns_red=["dns-delegated"])
+def zone_not_delegated(sandbox: Sandbox) -> Iterator[None]:
+    """The registrar still names the servers of an older zone of the same name."""
+    zone = f"{sandbox.environment.dns.zone}."
+    sandbox.nameserver.registered[zone] = ["ns-1.old.example.com.", "ns-2.old.example.com."]
+    yield
+    del sandbox.nameserver.registered[zone]

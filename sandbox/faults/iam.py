@@ -132,3 +132,19 @@ def task_role_of_administrators(sandbox: Sandbox) -> Iterator[None]:
     yield
     iam.detach_role_policy(RoleName=name, PolicyArn=arn)
     iam.delete_policy(PolicyArn=arn)
+
+
+@fault("secret-key-dying", turns_red=["kms-keys-usable"])
+def secret_key_dying(sandbox: Sandbox) -> Iterator[None]:
+    """The customer's key of a secret will be deleted in a week, and opens nothing already."""
+    kms, secretsmanager, iam = sandbox.aws("kms"), sandbox.aws("secretsmanager"), sandbox.aws("iam")
+    key = kms.create_key(Description="secrets")["KeyMetadata"]
+    name, role = sandbox.environment.services["api"].deep_health_secret, _role(sandbox, "executionRoleArn")
+    secretsmanager.update_secret(SecretId=name, KmsKeyId=key["Arn"])
+    allow = {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": key["Arn"]}
+    document = json.dumps({"Version": "2012-10-17", "Statement": allow})
+    iam.put_role_policy(RoleName=role, PolicyName="decrypt", PolicyDocument=document)
+    kms.schedule_key_deletion(KeyId=key["KeyId"], PendingWindowInDays=7)
+    yield
+    iam.delete_role_policy(RoleName=role, PolicyName="decrypt")
+    secretsmanager.update_secret(SecretId=name, KmsKeyId="alias/aws/secretsmanager")

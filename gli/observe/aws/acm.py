@@ -35,6 +35,8 @@ class AcmCertificate(Observation):
     not_after: datetime | None = None
     days_left: float | None = None
     renewal: str | None = None
+    by_amazon: bool = False
+    """Whether Amazon issued it, and renews it; false for an imported one."""
     validation: Mapping[str, str] = {}
     """CNAME name to value: ACM needs these records to verify the domain, now and at every renewal."""
 
@@ -97,6 +99,7 @@ async def _certificate(observer: Observer, arn: str, region: str) -> AcmCertific
         names=tuple(sorted({found["DomainName"], *(found.get("SubjectAlternativeNames") or [])})),
         not_after=not_after,
         days_left=round((not_after - now()).total_seconds() / 86400, 2) if not_after else None,
+        by_amazon=found.get("Type") == "AMAZON_ISSUED",
         renewal=(found.get("RenewalSummary") or {}).get("RenewalStatus"),
         validation={normalised(r["Name"]): normalised(r["Value"]) for r in _validation_records(found)},
     )

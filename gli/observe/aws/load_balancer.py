@@ -1,7 +1,7 @@
 """The load balancer: its state, its listeners and rules, and the health of its targets.
 
 Source of truth: elbv2 DescribeLoadBalancers, DescribeLoadBalancerAttributes, DescribeListeners, DescribeRules,
-DescribeTargetGroups, DescribeTargetHealth.
+DescribeTargetGroups, DescribeTargetGroupAttributes, DescribeTargetHealth.
 """
 
 from __future__ import annotations
@@ -252,6 +252,18 @@ async def health_checks(observer: Observer) -> dict[str, HealthCheck]:
         )
         for g in described
     }
+
+
+@probe(deadline=15)
+async def draining(observer: Observer, service: Service) -> dict[str, int]:
+    """Target group that serves the service to its deregistration delay in seconds. One call for each group."""
+    described = await observer.see(ecs_service, service)
+    found = {}
+    for arn in described.serving_groups:
+        answer = await observer.aws.call(observer, "elbv2", "describe_target_group_attributes", TargetGroupArn=arn)
+        values = {a["Key"]: a["Value"] for a in answer["Attributes"]}
+        found[arn.split(":")[-1]] = int(values.get("deregistration_delay.timeout_seconds", 300))
+    return found
 
 
 async def _listener(observer: Observer, listener: dict[str, Any], part: Part | None) -> Listener:

@@ -5,11 +5,13 @@ Source of truth: route53 ListHostedZonesByName and ListResourceRecordSets.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from gli.common.sentences import listed, phrase
 from gli.observe.aws.cloudfront import distributions, serving
 from gli.observe.aws.load_balancer import balancer
+from gli.observe.edge.dns import answers
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
@@ -24,6 +26,18 @@ class Zone(Observation):
     """Name to every DNS name that its alias records (A and AAAA, weighted or not) point at."""
     values: dict[str, tuple[str, ...]]
     """Name to every value of its other A, AAAA and CNAME records."""
+    authorities: Mapping[str, tuple[str, ...]] = {}
+    """Name to the values of its CAA records: which authorities may issue certificates (RFC 8659)."""
+    servers: tuple[str, ...] = ()
+    """The name servers that Route 53 gave the zone."""
+    private_twin: bool = False
+    """Whether a private zone has the same name, and answers inside its networks."""
+
+    def authorities_of(self, name: str) -> tuple[str, ...]:
+        """The CAA records that count for a name: those of the closest name above it that has any (RFC 8659, 3)."""
+        while name not in self.authorities and "." in name and name != self.name:
+            name = name.partition(".")[2]
+        return self.authorities.get(name, ())
 
     def targets(self, name: str) -> tuple[str, ...]:
         """Every target that a resolver may reach: follows the records of the name through all names in this zone."""
@@ -75,13 +89,35 @@ async def zone(observer: Observer) -> Zone:
         raise unknown(
             "error", phrase("Route 53 has several hosted zones {}, and one of them answers: {}", wanted, listed(ids))
         )
-    answer = await observer.aws.call(observer, "route53", "list_resource_record_sets", HostedZoneId=ids[0])
-    records = [r for r in answer["ResourceRecordSets"] if r["Type"] in ("A", "AAAA", "CNAME")]
+    found = await _records(observer, ids[0])
+    records = [r for r in found if r["Type"] in ("A", "AAAA", "CNAME")]
+    caa = [r for r in found if r["Type"] == "CAA"]
     return Zone(
         name=wanted,
+        authorities={normalised(r["Name"]): tuple(sorted(v["Value"] for v in r["ResourceRecords"])) for r in caa},
+        servers=_servers(found, wanted),
+        private_twin=len(named) > len(public) > 0,
         aliases=_by_name((r["Name"], r["AliasTarget"]["DNSName"]) for r in records if "AliasTarget" in r),
         values=_by_name((r["Name"], each["Value"]) for r in records for each in r.get("ResourceRecords") or []),
     )
+
+
+async def _records(observer: Observer, zone_id: str) -> list[dict[str, Any]]:
+    answer = await observer.aws.call(observer, "route53", "list_resource_record_sets", HostedZoneId=zone_id)
+    return list(answer["ResourceRecordSets"])
+
+
+def _servers(records: Iterable[dict[str, Any]], zone_name: str) -> tuple[str, ...]:
+    apex = [r for r in records if r["Type"] == "NS" and normalised(r["Name"]) == normalised(zone_name)]
+    return tuple(sorted(normalised(v["Value"]) for r in apex for v in r.get("ResourceRecords") or []))
+
+
+@probe()
+async def name_servers(observer: Observer) -> frozenset[str]:
+    """The name servers that answer for the zone, as a resolver finds them from the parent zone. Empty: none."""
+    wanted = observer.environment.dns.zone
+    assert wanted is not None, "asked only of environments with a zone"
+    return frozenset(await answers(observer, wanted, "NS"))
 
 
 @probe()

@@ -23,7 +23,13 @@ from gli.observe.engine.probe import Observer, probe
 
 _PARAMETERS_PER_FILTER = 50  # the most names that ssm DescribeParameters accepts
 _REGISTRY = re.compile(r"(\d{12})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws)/")
-_PASSWORD_NAME = re.compile(r"(?:^|_)(?:PASSWORD|PASSWD|SECRET|SECRET_KEY|PRIVATE_KEY)$", re.IGNORECASE)
+_PASSWORD_NAME = re.compile(
+    r"(?:^|_)(?:PASSWORD|PASSWD|PASS|PWD|PASSPHRASE|SECRET|SECRET_KEY|PRIVATE_KEY)(?:_V?\d+)?$", re.IGNORECASE
+)
+_LOGIN_NAME = re.compile(r"(?:^|_)(?:AUTH|CREDENTIALS?)(?:_V?\d+)?$", re.IGNORECASE)
+_KIND_OF_LOGIN = re.compile(r"(?:oauth|openid|oidc|basic|bearer|digest|ldap|saml|kerberos|scram)", re.IGNORECASE)
+_ELSEWHERE = re.compile(r"\w*SECRET=/?[a-z_.-]+(?:/[a-z_.-]+)+|\w*PASS=https?://[^\s@]*", re.ASCII)
+"""The name of a secret in Secrets Manager (`DB_SECRET=stg/gli/database`) or an address that a proxy passes to."""
 _KEY_NAME = re.compile(r"(?:^|_)(?:TOKEN|KEY)$", re.IGNORECASE)
 _OPEN_NAME = re.compile(r"(?:^|_)(?:PUBLIC|PUBLISHABLE)(?:_|$)", re.IGNORECASE)
 """Names of keys that are public: every browser that loads the page has them."""
@@ -31,11 +37,14 @@ _LOGIN_IN_URL = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
 _KNOWN_SECRET = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"|\b(?:sk|rk)_live_\w{10,}|\bgh[pousr]_\w{20,}|\bgithub_pat_\w{20,}|\bxox[abprs]-[\w-]{10,}|\bglpat-[\w-]{20,}"
-    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bSG\.[\w-]{16,}\.[\w-]{16,}"
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bSG\.[\w-]{16,}\.[\w-]{16,}|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
+    r"|hooks\.slack\.com/(?:services|workflows)/[\w/]{10,}|discord(?:app)?\.com/api/webhooks/\d+/[\w-]{10,}"
+    r"|\bAIza[\w-]{35}\b|\bnpm_\w{36}\b|\bsk-(?:proj-|ant-)?[\w-]{20,}|\bdop_v1_\w{64}\b"
 )
 """Secrets with a known form, whatever the variable's name is."""
 _RANDOM = re.compile(r"[A-Za-z0-9+/_=.-]{16,}")
 _SHORTEST_RANDOM = 16
+_SHORTEST_LOGIN = 8
 _SHORT_RUNS = 2.8
 """A value looks random if its runs of one kind of characters are shorter on average. In a hexadecimal or base 64 token
 the average is 2, in words and dates 4 or more."""
@@ -93,6 +102,9 @@ class Container(Observation):
     """Names of all environment variables, both plain ones and those from secrets, sorted."""
     plain_secrets: tuple[str, ...] = ()
     """Names of the environment variables with a secret in plain text."""
+    essential: bool = True
+    stop_s: int | None = None
+    """Seconds from SIGTERM to SIGKILL; None: ECS's 30."""
 
     @property
     def registry(self) -> tuple[str, str] | None:
@@ -282,6 +294,8 @@ def _container(container: Mapping[str, Any]) -> Container:
         log_driver=logging.get("logDriver"),
         log_group=(logging.get("options") or {}).get("awslogs-group"),
         routes_logs=bool(container.get("firelensConfiguration")),
+        essential=bool(container.get("essential", True)),
+        stop_s=container.get("stopTimeout"),
         references=tuple(Reference(variable=s["name"], value_from=s["valueFrom"]) for s in [*secrets, *more]),
         variables=tuple(sorted({*variables, *(s["name"] for s in secrets)})),
         plain_secrets=tuple(sorted(name for name, value in variables.items() if is_secret(name, value))),
@@ -297,8 +311,10 @@ def is_secret(name: str, value: str) -> bool:
         return False
     if _LOGIN_IN_URL.search(value) or _KNOWN_SECRET.search(value):
         return True
-    if _OPEN_NAME.search(name) or _HARMLESS.fullmatch(value):
+    if _OPEN_NAME.search(name) or _HARMLESS.fullmatch(value) or _ELSEWHERE.fullmatch(f"{name}={value}"):
         return False
+    if _LOGIN_NAME.search(name):
+        return len(value) >= _SHORTEST_LOGIN and not _KIND_OF_LOGIN.search(value) and bool(re.search(r"\d", value))
     return bool(_PASSWORD_NAME.search(name)) or bool(_KEY_NAME.search(name) and _drawn_at_random(value))
 
 

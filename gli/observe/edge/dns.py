@@ -73,6 +73,28 @@ async def chain(observer: Observer, host: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+async def answers(observer: Observer, name: str, kind: str) -> tuple[str, ...]:
+    """The values of a name's records of one kind, lower case and without the last dot; empty if it has none.
+
+    Raises `Unobserved` without an answer.
+    """
+    import dns.exception
+    import dns.resolver
+
+    observer.count("dns")
+    try:
+        found = await _resolver(observer.environment.dns.resolvers).resolve(
+            name, kind, search=False, raise_on_no_answer=False
+        )
+    except dns.resolver.NXDOMAIN:
+        return ()
+    except dns.exception.DNSException as e:
+        raise unknown(
+            "unreachable", phrase("nobody tells where {} leads: {}", name, " ".join(str(e).split()))
+        ) from None
+    return tuple(sorted(record.to_text().rstrip(".").lower() for record in found))
+
+
 async def asked(resolvers: Iterable[str], host: str) -> Addresses:
     """The host's addresses, by these resolvers; raises `TimeoutError` if none of them answers in time."""
     import dns.exception

@@ -62,12 +62,13 @@ AWS_READS: dict[str, frozenset[str]] = {
             "DescribeLoadBalancerAttributes",
             "DescribeLoadBalancers",
             "DescribeRules",
+            "DescribeTargetGroupAttributes",
             "DescribeTargetGroups",
             "DescribeTargetHealth",
         }
     ),
     "iam": frozenset({"GetAccountAuthorizationDetails"}),
-    "kms": frozenset({"GetKeyPolicy"}),
+    "kms": frozenset({"DescribeKey", "GetKeyPolicy"}),
     "logs": frozenset({"DescribeLogGroups", "DescribeLogStreams", "FilterLogEvents"}),
     "mq": frozenset({"DescribeBroker", "ListBrokers"}),
     "rds": frozenset(
