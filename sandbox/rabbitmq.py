@@ -187,13 +187,18 @@ class RabbitMQ:
         await run([*command, *limit.split()], name="rabbitmqctl", log=log, env=self._environment())
 
     def measured(self) -> dict[str, float]:
-        """What Amazon MQ would send to CloudWatch now, by metric. Blocking; raises `OSError` if the node is down."""
+        """What Amazon MQ would send to CloudWatch now, by metric; empty until the node has measured itself.
+
+        Blocking; raises `OSError` if the node is down.
+        """
         nodes, queues = self._managed("nodes"), self._managed("queues")
+        if not all(node.get("mem_limit") for node in nodes):
+            return {}
         return {
-            "RabbitMQMemUsed": sum(n.get("mem_used", 0.0) for n in nodes),
-            "RabbitMQMemLimit": sum(n.get("mem_limit", 0.0) for n in nodes),
-            "RabbitMQDiskFree": sum(n.get("disk_free", 0.0) for n in nodes),
-            "RabbitMQDiskFreeLimit": sum(n.get("disk_free_limit", 0.0) for n in nodes),
+            "RabbitMQMemUsed": sum(n["mem_used"] for n in nodes),
+            "RabbitMQMemLimit": sum(n["mem_limit"] for n in nodes),
+            "RabbitMQDiskFree": sum(n["disk_free"] for n in nodes),
+            "RabbitMQDiskFreeLimit": sum(n["disk_free_limit"] for n in nodes),
             "MessageUnacknowledgedCount": sum(q.get("messages_unacknowledged", 0.0) for q in queues),
         }
 
