@@ -14,59 +14,54 @@ STAGING: Mapping[str, Fault] = {id: fault for id, fault in known().items() if no
 _ASKED_FIRST = {"env-config-valid", "aws-caller-identity"}
 """Checks without which a run observes nothing else: what turns one of them red is broken alone."""
 
-_AREAS = {"storage": "cdn", "registry": "compute", "pipeline": "release"}
-"""Layers whose faults change what those of another layer change too."""
+_PLACES = {"release": "release", "pipeline": "release", "migration-": "release"}
+_PLACES |= {"cdn": "cdn", "storage": "cdn", "cors-": "cors"}
+_PLACES |= dict.fromkeys(("task-missing", "service-scaled", "rolled-back", "taskdef-"), "service")
+_PLACES |= dict.fromkeys(("circuit-breaker-", "grace-period-", "rollout-", "old-tasks-"), "service")
+_PLACES |= dict.fromkeys(("sequence-", "application-may-", "row-security-"), "tables")
+"""Places of which a group may change one thing at most, by the module or the beginning of the id of their faults: the
+repositories, the user frontend with its bucket, the API's CORS settings, its ECS service, and what
+its role sees of the tables. One fault would hide or undo another."""
 
-_APART = {
-    *("application-may-not-write", "database-password-ends", "database-read-only", "replication-slot-forgotten"),
-    *("cache-wants-replicas", "cache-user-without-channels", "cors-without-credentials", "session-answer-public"),
-    *("websocket-forgets-the-admin", "cdn-one-country-only"),
-    *("broker-blocks-publishers", "worker-stuck"),
-    *("sequence-behind", "sequence-at-its-end", "database-memory-low"),
-}
-"""Faults that change one thing that no other fault changes."""
+_ALONE = {"tasks-in-one-zone", "platform-image-expired"}
+"""Faults of the tasks that ECS runs, which a change of the service or of the network ends."""
 
 
 def groups(faults: Iterable[str]) -> list[list[str]]:
     """Put these faults into few groups, by a greedy search that starts with the faults with the most conflicts.
 
-    The members of a group change different areas of the sandbox, so that no fault undoes another. They turn different
-    checks red, and no check of one is a cause of another's, directly or through other checks. So each member's roots
-    stay roots, whichever other members are active.
+    The members of a group change different places of the sandbox, so that no fault undoes another. Each member turns
+    a check red that no other member turns red, neither as its root nor through other checks. So each member has a root
+    of its own, whichever other members are active.
     """
-    wanted = set(faults)
-    symptoms = {id: _led_to(STAGING[id].turns_red) for id in wanted}
-    conflicts = {
-        one: {other for other in wanted - {one} if _conflict(STAGING[one], STAGING[other], symptoms)} for one in wanted
-    }
+    symptoms = {id: _led_to(STAGING[id].turns_red) for id in faults}
+    conflicts = {one: sum(not _fits([one, other], symptoms) for other in symptoms if other != one) for one in symptoms}
     found: list[list[str]] = []
-    for id in sorted(wanted, key=lambda id: (-len(conflicts[id]), id)):
-        free = [group for group in found if not conflicts[id].intersection(group)]
+    for id in sorted(symptoms, key=lambda id: (-conflicts[id], id)):
+        free = [group for group in found if _fits([*group, id], symptoms)]
         if free:
             min(free, key=len).append(id)
         else:
             found.append([id])
-    return found
+    together = [[id for id in group if id not in _ALONE] for group in found]
+    return [group for group in together if group] + [[id] for id in sorted(_ALONE.intersection(symptoms))]
 
 
-def _conflict(one: Fault, other: Fault, symptoms: Mapping[str, set[str]]) -> bool:
-    return (
-        _area(one) == _area(other)
-        or not symptoms[one.id].isdisjoint(other.turns_red)
-        or not symptoms[other.id].isdisjoint(one.turns_red)
-        or not _ASKED_FIRST.isdisjoint((*one.turns_red, *other.turns_red))
-    )
+def _fits(group: list[str], symptoms: Mapping[str, set[str]]) -> bool:
+    """Whether these faults can be active together."""
+    members = [STAGING[id] for id in group]
+    if any(not _ASKED_FIRST.isdisjoint(member.turns_red) for member in members):
+        return False
+    places = [place for member in members for place in _places(member)]
+    if len(set(places)) < len(places):
+        return False
+    hidden = {id: set().union(*(symptoms[other] for other in group if other != id)) for id in group}
+    return all(not hidden[member.id].issuperset(member.turns_red) for member in members)
 
 
-def _area(fault: Fault) -> str:
-    """The part of the sandbox that a fault changes: usually the layer of its module."""
-    if fault.id in _APART:
-        return fault.id
-    for begins, area in (("cdn-", "cdn"), ("migration-", "release")):
-        if fault.id.startswith(begins):
-            return area
-    layer = fault.make.__module__.rpartition(".")[2]
-    return _AREAS.get(layer, layer)
+def _places(fault: Fault) -> set[str]:
+    module = fault.make.__module__.rpartition(".")[2]
+    return {place for name, place in _PLACES.items() if name == module or fault.id.startswith(name)}
 
 
 def _led_to(checks: Iterable[str]) -> set[str]:
