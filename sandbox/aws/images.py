@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from typing import Any
 
 from gli.config.environments import Service
@@ -47,9 +48,13 @@ def as_an_index(sandbox: Sandbox, service: Service) -> Iterator[list[dict[str, A
 
 
 def _entry(ecr: Any, repository: str, like: str, architecture: str) -> dict[str, Any]:
-    """Push an untagged image for one architecture; returns its entry in an index. `unknown`: an attestation."""
+    """Push an untagged image for one architecture; returns its entry in an index. `unknown`: an attestation.
+
+    Each architecture has layers of its own; moto derives an image's digest from them.
+    """
     manifest = json.loads(like)
-    manifest["annotations"] = {"architecture": architecture}
+    for layer in manifest["layers"]:
+        layer["digest"] = "sha256:" + sha256(f"{architecture} {layer['digest']}".encode()).hexdigest()
     pushed = ecr.put_image(
         repositoryName=repository, imageManifest=json.dumps(manifest), imageManifestMediaType=_MANIFEST
     )["image"]["imageId"]["imageDigest"]
