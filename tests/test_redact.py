@@ -213,7 +213,7 @@ def test_many_encoded_parts_are_told_apart() -> None:
     assert Redactor().text(f"{plain} {hidden} {lines}") == f"{plain} {MASK} {MASK}"
 
 
-@pytest.mark.parametrize("form", FORMS.keys() - {"in wrapped base64"})
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "in wrapped base64"])
 def test_half_of_a_value_at_the_end_of_a_cut_text_is_hidden(form: str) -> None:
     text = re.sub(r"^[\\\"']+", "", FORMS[form])
     assert Redactor([CANARY]).text("before " + text[: len(text) * 2 // 3]) == f"before {MASK}"
