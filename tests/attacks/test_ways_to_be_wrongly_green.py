@@ -65,26 +65,26 @@ def test_no_attempt_leads_to_go(project: Project, tmp_path: Path, name: str) -> 
 # ---- code that the digest does not cover
 
 
-@way("no digest covers it: checks stand in tests_smoke and tests_infra")
+@way("no digest covers it: checks stand in tests_smoke, tests_infra, tests_own")
 def other_checks_by_testpaths(project: Project, elsewhere: Path) -> Ran:
     (elsewhere / "test_x.py").write_text(PASSES)
     return project.run("-o", f"testpaths={elsewhere}")
 
 
-@way("no digest covers it: checks stand in tests_smoke and tests_infra")
+@way("no digest covers it: checks stand in tests_smoke, tests_infra, tests_own")
 def other_checks_by_the_environment(project: Project, elsewhere: Path) -> Ran:
     (elsewhere / "test_x.py").write_text(PASSES)
     return project.run(env={"PYTEST_ADDOPTS": f"-o testpaths={elsewhere}"})
 
 
-@way("no digest covers it: checks stand in tests_smoke and tests_infra")
+@way("no digest covers it: checks stand in tests_smoke, tests_infra, tests_own")
 def a_path_to_a_copy(project: Project, elsewhere: Path) -> Ran:
     (project.root / "copy").mkdir()
     project.write("copy/test_own.py", PASSES)
     return project.run("copy")
 
 
-@way("no digest covers it: checks stand in tests_smoke and tests_infra")
+@way("no digest covers it: checks stand in tests_smoke, tests_infra, tests_own")
 def a_module_by_its_name(project: Project, elsewhere: Path) -> Ran:
     (elsewhere / "test_x.py").write_text(PASSES)
     return project.run_alone("--pyargs", "test_x", env={"PYTHONPATH": str(elsewhere)})
@@ -97,14 +97,14 @@ def other_settings(project: Project, elsewhere: Path) -> Ran:
     return project.run("-c", str(elsewhere / "e.ini"), "--rootdir=.")
 
 
-@way("no digest covers it: checks stand in tests_smoke and tests_infra")
+@way("no digest covers it: checks stand in tests_smoke, tests_infra, tests_own")
 def functions_that_another_file_holds(project: Project, elsewhere: Path) -> Ran:
     (elsewhere / "functions.py").write_text(PASSES)
     project.checks("from functions import test_first_check, test_second_check\n")
     return project.run_alone(env={"PYTHONPATH": str(elsewhere)})
 
 
-@way("no digest covers it: checks stand in tests_smoke and tests_infra")
+@way("no digest covers it: checks stand in tests_smoke, tests_infra, tests_own")
 def a_folder_that_is_a_link(project: Project, elsewhere: Path) -> Ran:
     (elsewhere / "test_own.py").write_text(PASSES)
     shutil.rmtree(project.root / "tests_smoke")
