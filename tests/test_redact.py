@@ -116,7 +116,7 @@ def test_a_secret_equal_to_a_word_of_the_verdict_does_not_damage_it(project: Pro
         "def test_first_check(target, seen_one): pass\n"
         f"def test_second_check(target): assert False, 'saw {word} here'\n"
     )
-    ran = project.run("--phase=pre-deploy", env={"PGPASSWORD": word})
+    ran = project.run("--phase=pre-deploy", env={"GITHUB_TOKEN": word})
     assert (ran.code, ran.last_line, "Traceback" in ran.output) == (1, "VERDICT own: NO-GO", False), ran.output
     assert "WARNING" not in ran.output
     assert ran.verdict is not None and ran.folder is not None
@@ -124,7 +124,7 @@ def test_a_secret_equal_to_a_word_of_the_verdict_does_not_damage_it(project: Pro
     assert {c["id"]: c["message"] for c in ran.verdict["checks"]}["second-check"] == "saw *** here"
     header, fact = map(json.loads, (ran.folder / "facts.jsonl").read_text().splitlines())
     assert (header["environment"], fact["probe"], fact["observation"]["text"]) == ("own", "seen_one", "it is ***")
-    again = project.run("--phase=pre-deploy", f"--replay={ran.folder / 'facts.jsonl'}", env={"PGPASSWORD": word})
+    again = project.run("--phase=pre-deploy", f"--replay={ran.folder / 'facts.jsonl'}", env={"GITHUB_TOKEN": word})
     assert again.verdict is not None and again.verdict["counts"] == {"failed": 1, "passed": 1}
 
 
@@ -146,7 +146,7 @@ class Seen(Observation):
 
 @probe(deadline=30)
 async def seen_one(observer: Observer, service: object) -> Seen:
-    return Seen(text="it is " + os.environ["PGPASSWORD"])
+    return Seen(text="it is " + os.environ["GITHUB_TOKEN"])
 
 seen = fixture_for(seen_one)
 """
