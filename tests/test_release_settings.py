@@ -86,3 +86,9 @@ def test_valid_settings_are_accepted(tmp_path: Path) -> None:
 def test_the_reader_without_models_knows_the_same_keys() -> None:
     assert set(GIT_KEYS) == set(Git.model_fields)
     assert set(ENTRY_KEYS) == set(Repository.model_fields)
+
+
+def test_releases_refuse_other_branches_than_their_own(tmp_path: Path) -> None:
+    project = _project(tmp_path, table=f'{REMOTE}\nbranches = ["staging", "production"]')
+    with pytest.raises(UsageError, match=r"branches = .* is for the checks alone; releases move dev to stg to main"):
+        settings.read(project, "own")

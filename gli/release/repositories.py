@@ -14,16 +14,17 @@ from typing import Any, NamedTuple, TypeVar
 from gli.common.errors import UsageError
 from gli.config import toml_tables
 from gli.git import name_rules, refs
+from gli.git.branches import BRANCHES
 from gli.git.command import GitFailed, git, interrupt
 from gli.git.connections import DEFAULT, Connections
 
 T = TypeVar("T")
 JOBS = 64
-"""So many connections at once: they wait more than they work."""
+"""Threads at once: they wait more than they work."""
 LOOK_S = 30.0
 WAITING_S = 5.0
-"""After so much silence it is said for whom is waited."""
-GIT_KEYS = (*name_rules.TABLE, "backmerge_hours", "connections", "freeze")
+"""After this many seconds of silence, a message names the repositories that are waited for."""
+GIT_KEYS = (*name_rules.TABLE, "backmerge_hours", "branches", "connections", "freeze")
 """Of a `git` table."""
 ENTRY_KEYS = ("name", "path", "first", "workflow", "steps", "migrate", "serve")
 """Of an entry of `[[repositories]]`."""
@@ -77,6 +78,10 @@ def git_table(root: Path, file: Mapping[str, Any], name: str) -> Mapping[str, An
     if not isinstance(most, int) or isinstance(most, bool) or most < 1:
         raise UsageError(
             f"{toml_tables.FILE}: {where} connections = {most!r} should be a number from 1; mend the value"
+        )
+    if (named := table.get("branches", [*BRANCHES])) != [*BRANCHES]:
+        raise UsageError(
+            f"{toml_tables.FILE}: {where} branches = {named!r} is for the checks alone; releases move {' to '.join(BRANCHES)}"
         )
     if "remote" not in table:
         raise UsageError(f"{toml_tables.FILE}: {where} remote is missing; write it")

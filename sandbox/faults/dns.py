@@ -99,7 +99,7 @@ def dns_crossed_by_weight(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@fault("dns-silent", turns_red=["dns-host-resolves"])
+@fault("dns-silent", turns_red=["dns-delegated", "dns-host-resolves"])
 def dns_silent(sandbox: Sandbox) -> Iterator[None]:
     """The name server never answers, over UDP or TCP."""
     datagrams = sandbox.datagrams
