@@ -90,5 +90,5 @@ def test_the_reader_without_models_knows_the_same_keys() -> None:
 
 def test_releases_refuse_other_branches_than_their_own(tmp_path: Path) -> None:
     project = _project(tmp_path, table=f'{REMOTE}\nbranches = ["staging", "production"]')
-    with pytest.raises(UsageError, match=r"branches = .* is for the checks alone; releases move dev to stg to main"):
+    with pytest.raises(UsageError, match=r"branches = .* is for the checks; releases move dev to stg to main"):
         settings.read(project, "own")

@@ -81,7 +81,7 @@ def git_table(root: Path, file: Mapping[str, Any], name: str) -> Mapping[str, An
         )
     if (named := table.get("branches", [*BRANCHES])) != [*BRANCHES]:
         raise UsageError(
-            f"{toml_tables.FILE}: {where} branches = {named!r} is for the checks alone; releases move {' to '.join(BRANCHES)}"
+            f"{toml_tables.FILE}: {where} branches = {named!r} is for the checks; releases move {' to '.join(BRANCHES)}"
         )
     if "remote" not in table:
         raise UsageError(f"{toml_tables.FILE}: {where} remote is missing; write it")
