@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
 import jsonschema
 import pytest
@@ -111,9 +112,12 @@ class Verified:
         monkeypatch.chdir(project.root)
 
     def commit(self, name: str) -> None:
+        """Make the head of a repository a new commit: its message keeps two commits of one second apart."""
         git = ["git", "--git-dir", str(self.project.root / "git" / f"{name}.git")]
         tree = subprocess.run([*git, "mktree"], input="", check=True, capture_output=True, text=True).stdout.strip()
-        made = subprocess.run([*git, "commit-tree", tree, "-m", "x"], check=True, capture_output=True, text=True)
+        made = subprocess.run(
+            [*git, "commit-tree", tree, "-m", uuid4().hex], check=True, capture_output=True, text=True
+        )
         subprocess.run([*git, "update-ref", "refs/heads/main", made.stdout.strip()], check=True)
 
     def publish(self) -> tuple[int, str]:

@@ -31,7 +31,7 @@ def aws_denies_ecs(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@fault("aws-denies-metrics", turns_red=["ecs-cpu-mem-headroom", "alarms-exist"])
+@fault("aws-denies-metrics", turns_red=["ecs-cpu-mem-headroom", "alarms-exist", "dashboards-exist"])
 def aws_denies_metrics(sandbox: Sandbox) -> Iterator[None]:
     """The suite's role may read neither metrics nor alarms of CloudWatch."""
     with refusing(sandbox, "cloudwatch", "AccessDenied"):

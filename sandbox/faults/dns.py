@@ -15,7 +15,7 @@ _SETTLED = 0.5
 """Seconds after which the name server has seen a change of what Route 53 holds."""
 
 
-@fault("aws-throttles-dns", turns_red=["dns-alias-target"])
+@fault("aws-throttles-dns", turns_red=["dns-alias-target", "dns-delegated"])
 def aws_throttles_dns(sandbox: Sandbox) -> Iterator[None]:
     """Another client uses up Route 53's limit of five requests per second and account."""
     with refusing(sandbox, "route53", "Throttling"):

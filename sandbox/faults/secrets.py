@@ -13,7 +13,7 @@ from sandbox.faults.common import aws_region, refusing
 from sandbox.site import required
 
 
-@fault("aws-denies-secrets", turns_red=["secret-exists", "secret-fields", "ecs-taskdef-contract"])
+@fault("aws-denies-secrets", turns_red=["secret-exists", "secret-fields", "ecs-taskdef-contract", "kms-keys-usable"])
 def aws_denies_secrets(sandbox: Sandbox) -> Iterator[None]:
     """The suite's role may not read secrets, so the logins that use them can't be checked."""
     with refusing(sandbox, "secretsmanager", "AccessDeniedException"):
