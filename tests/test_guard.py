@@ -258,12 +258,15 @@ def _commands(sandbox: Sandbox) -> Iterator[set[str]]:
     found: set[str] = set()
     client = redis.Redis.from_url(sandbox.status["redis_url"])
     of_sessions: dict[str, set[str]] = {}
+    of_others = {session["addr"] for session in client.client_list()}  # sessions that the API holds open
     with client.monitor() as monitor:
         yield found
         client.echo("the end")
         while "the end" not in (seen := monitor.next_command())["command"]:
             name = seen["command"].split()[0].upper()
             of_sessions.setdefault(f"{seen['client_address']}:{seen['client_port']}", set()).add(name)
+    for session in of_others & of_sessions.keys():
+        del of_sessions[session]
     # The API says which library it uses (CLIENT SETINFO). The suite does not.
     found |= {name for names in of_sessions.values() if "CLIENT" not in names for name in names}
 
