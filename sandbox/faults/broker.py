@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import pika
 
@@ -13,8 +14,10 @@ from sandbox.rabbitmq import ABSENT, RabbitMQ
 from sandbox.site import required
 
 _BACKLOG = 1200
-_MEASURED_S = 6.0
-"""Seconds after which CloudWatch has what the broker measured."""
+_MEASURED_S = 60.0
+"""Seconds in which the broker measures a change, also on a busy machine."""
+_SENT_S = 3.0
+"""Seconds after which CloudWatch has what the broker has measured."""
 _BROKER = ["mq-amqp-login", "mq-consumers", "mq-queue-depth"]
 
 
@@ -96,10 +99,10 @@ def broker_blocks_publishers(sandbox: Sandbox) -> Iterator[None]:
     """The broker uses more memory than its limit and blocks whoever publishes; login and consumers look well."""
     broker = _broker(sandbox)
     sandbox.run(broker.limit_memory("absolute 1MB"))
-    time.sleep(_MEASURED_S)
+    _until_measured(broker, lambda m: m["RabbitMQMemUsed"] > m["RabbitMQMemLimit"])
     yield
     sandbox.run(broker.limit_memory("0.4"))
-    time.sleep(_MEASURED_S)
+    _until_measured(broker, lambda m: m["RabbitMQMemUsed"] < m["RabbitMQMemLimit"])
 
 
 @fault("worker-stuck", turns_red=["mq-unacked"])
@@ -111,7 +114,22 @@ def worker_stuck(sandbox: Sandbox) -> Iterator[None]:
     channel.basic_consume(broker.queues[0], lambda *_: None, auto_ack=False, arguments={"x-priority": 100})
     for _ in range(_BACKLOG):
         channel.basic_publish("", broker.queues[0], b"{}")
-    connection.process_data_events(time_limit=_MEASURED_S)
+    wait = partial(connection.process_data_events, time_limit=0.2)
+    _until_measured(broker, lambda m: m["MessageUnacknowledgedCount"] >= _BACKLOG, wait)
     yield
     connection.close()
-    time.sleep(_MEASURED_S)
+    _until_measured(broker, lambda m: m["MessageUnacknowledgedCount"] < _BACKLOG)
+
+
+def _until_measured(
+    broker: RabbitMQ,
+    holds: Callable[[Mapping[str, float]], bool],
+    wait: Callable[[], object] = lambda: time.sleep(0.2),
+) -> None:
+    """Wait until the broker has measured a change and CloudWatch has it. Raises TimeoutError if it never does."""
+    end = time.monotonic() + _MEASURED_S
+    while not ((measured := broker.measured()) and holds(measured)):
+        if time.monotonic() > end:
+            raise TimeoutError(f"the broker has not measured the change in {_MEASURED_S:g} s")
+        wait()
+    time.sleep(_SENT_S)
