@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 
 import pika
 
@@ -112,10 +111,14 @@ def worker_stuck(sandbox: Sandbox) -> Iterator[None]:
     connection = pika.BlockingConnection(pika.URLParameters(broker.url + "?heartbeat=0"))
     channel = connection.channel()
     channel.basic_consume(broker.queues[0], lambda *_: None, auto_ack=False, arguments={"x-priority": 100})
-    for _ in range(_BACKLOG):
-        channel.basic_publish("", broker.queues[0], b"{}")
-    wait = partial(connection.process_data_events, time_limit=0.2)
-    _until_measured(broker, lambda m: m["MessageUnacknowledgedCount"] >= _BACKLOG, wait)
+
+    def publish() -> None:
+        """The broker gives a message to another worker whenever this one is slow, so more messages follow."""
+        for _ in range(_BACKLOG // 4):
+            channel.basic_publish("", broker.queues[0], b"{}")
+        connection.process_data_events(time_limit=0.5)
+
+    _until_measured(broker, lambda m: m["MessageUnacknowledgedCount"] >= _BACKLOG, publish)
     yield
     connection.close()
     _until_measured(broker, lambda m: m["MessageUnacknowledgedCount"] < _BACKLOG)
