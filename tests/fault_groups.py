@@ -15,14 +15,14 @@ _ASKED_FIRST = {"env-config-valid", "aws-caller-identity"}
 """Checks without which a run observes nothing else: what turns one of them red is broken alone."""
 
 _PLACES = {"release": "release", "pipeline": "release", "migration-": "release"}
-_PLACES |= {"cdn": "cdn", "storage": "cdn", "cors-": "cors", "broker": "broker"}
+_PLACES |= {"cdn": "cdn", "storage": "cdn", "cors-": "cors", "broker": "broker", "cache": "cache"}
 _PLACES |= dict.fromkeys(("task-missing", "service-scaled", "rolled-back", "taskdef-"), "service")
 _PLACES |= dict.fromkeys(("circuit-breaker-", "grace-period-", "rollout-", "old-tasks-", "registry"), "service")
 _PLACES |= dict.fromkeys(("hook-goes-on", "deploys-take-", "deploy-without-room"), "service")
 _PLACES |= dict.fromkeys(("sequence-", "application-may-", "row-security-", "table-lost"), "tables")
 """Places of which a group may change one thing at most, by the module or the beginning of the id of their faults: the
-repositories, the user frontend with its bucket, the API's CORS settings, the broker, the API's ECS service with its
-images, and what the API's role sees of the tables. One fault would hide or undo another."""
+repositories, the user frontend with its bucket, the API's CORS settings, the broker, the cache, the API's ECS service
+with its images, and what the API's role sees of the tables. One fault would hide or undo another."""
 
 _ALONE = {"tasks-in-one-zone", "platform-image-expired"}
 """Faults of the running tasks: a change of the service or of the network would replace these tasks."""
