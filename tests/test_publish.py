@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from conftest import ROOT, Project
 from gli.cli.publish import STATEMENT, publish, ruleset
 from gli.cli.report import report
-from gli.gate.publishing import CONTEXT
+from gli.common.github import CONTEXT
 from gli.release import doctor
 
 OPENAPI = ROOT / ".venv/npm/api.github.com.json"

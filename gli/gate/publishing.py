@@ -13,12 +13,13 @@ from typing import Any, Literal
 
 import httpx
 
-CONTEXT = "gli/verdict"
+from gli.common import github
+from gli.common.github import CONTEXT
+
 State = Literal["success", "failure", "error", "pending"]
 _ANSWER_S = 10.0
 _TRIES = 4
 _LONGEST_PAUSE_S = 60.0
-_LONGEST = 140  # of a description
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,8 @@ class Statuses:
     """Writes statuses of one owner's repositories. Use it in a `with` block."""
 
     def __init__(self, api_url: str, owner: str, token: str) -> None:
-        headers = {
-            "Accept": "application/vnd.github+json",
-            "Authorization": f"Bearer {token}",
-            "X-GitHub-Api-Version": "2022-11-28",
-        }
         self._url = f"{api_url}/repos/{owner}"
-        self._client = httpx.Client(headers=headers, timeout=_ANSWER_S)
+        self._client = httpx.Client(headers=github.request_headers(token), timeout=_ANSWER_S)
 
     def __enter__(self) -> Statuses:
         return self
@@ -74,7 +70,7 @@ class Statuses:
 
     def _give(self, commit: Commit, state: State, description: str) -> Problem | None:
         url = f"{self._url}/{commit.repository}/statuses/{commit.commit}"
-        body = {"state": state, "context": CONTEXT, "description": description[:_LONGEST]}
+        body = github.status(state, description)
         where = f"{commit.repository} {commit.commit[:8]}"
         said = ""
         for attempt in range(_TRIES):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from gli.common.github import CONTEXT
 from gli.config.environments import Environment
-from gli.gate.publishing import CONTEXT
 
 
 def ruleset(environment: Environment) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 import httpx
 
 from gli.common.errors import UsageError
+from gli.common.github import CONTEXT, request_headers
 from gli.config.environments import Github
 from gli.git.branches import BRANCHES, LIVE, STAGED
 from gli.git.command import GitFailed, git, without_secrets
@@ -34,7 +35,6 @@ from gli.release.repositories import Repository, each
 from gli.release.session import half_finished
 from gli.release.settings import Settings
 from gli.release.side_by_side import on_each
-from gli.release.statuses import CONTEXT
 
 UNSURE = 3
 _ANSWER_S = 10.0
@@ -347,9 +347,7 @@ def _protects(rule: Mapping[str, Any]) -> bool:
 
 
 def _headers(github: Github) -> dict[str, str]:
-    token = os.environ.get(github.token_variable or "", "")
-    headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
-    return headers | ({"Authorization": f"Bearer {token}"} if token else {})
+    return request_headers(os.environ.get(github.token_variable or ""))
 
 
 def _token(github: Github) -> str:

@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gli.common import github
+from gli.common.github import CONTEXT
 from gli.release.plan import Refused
 from gli.release.repositories import Repository, each
 
-CONTEXT = "gli/verdict"
 GITHUB = "https://api.github.com"
 _ANSWER_S = 10.0
-_LONGEST = 140  # of a description
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,7 @@ class Statuses:
         """
         import httpx  # most operations tell GitHub nothing
 
-        headers = {
-            "Accept": "application/vnd.github+json",
-            "Authorization": f"Bearer {self.token}",
-            "X-GitHub-Api-Version": "2022-11-28",
-        }
-        body = {"state": "success", "context": CONTEXT, "description": description[:_LONGEST]}
+        headers, body = github.request_headers(self.token), github.status("success", description)
         with httpx.Client(headers=headers, timeout=_ANSWER_S, follow_redirects=True) as client:  # after a rename
 
             def one(repository: Repository) -> tuple[str, int]:

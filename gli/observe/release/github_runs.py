@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
+from gli.common.github import request_headers
 from gli.common.sentences import phrase
 from gli.config.environment_consistency import own_names
 from gli.config.environments import Environment, Repository
@@ -103,11 +104,10 @@ async def _newest_run(observer: Observer, repository: Repository) -> WorkflowRun
     github, branch = observer.environment.github, observer.environment.branch
     assert github is not None, "asked only of environments with a github table"
     commit = (await observer.see(release)).commit_of(repository.name)
-    headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
     token = os.environ.get(github.token_variable or "", "")
     if token:
         observer.vault.hide(token)
-        headers["Authorization"] = f"Bearer {token}"
+    headers = request_headers(token)
     url = f"{github.api_url}/repos/{github.owner}/{repository.name}/actions/runs"
     next_: str | None = f"{url}?head_sha={commit}&branch={branch}&event=push&per_page={_RUNS}"
     runs: list[dict[str, Any]] = []
