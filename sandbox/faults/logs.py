@@ -35,14 +35,9 @@ def log_group_silent(sandbox: Sandbox) -> Iterator[None]:
 @fault("errors-in-the-log", turns_red=["logs-error-scan", "logs-new-errors"])
 def errors_in_the_log(sandbox: Sandbox) -> Iterator[None]:
     """The API logs an error that it did not log before the deploy."""
-    logs, group, stream = sandbox.aws("logs"), required(api_service(sandbox).log_group), "task/errors"
-    logs.create_log_stream(logGroupName=group, logStreamName=stream)
-    now = int(time.time() * 1000)
     lines = [f"ERROR order {n} could not be paid: KeyError 'currency'" for n in range(_ERROR_LINES)]
-    events = [{"timestamp": now, "message": line} for line in lines]
-    logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
-    yield
-    logs.delete_log_stream(logGroupName=group, logStreamName=stream)
+    with _logged(sandbox, "task/errors", lines):
+        yield
 
 
 def _log_group(sandbox: Sandbox) -> str:
@@ -89,10 +84,17 @@ def logs_kept_for_a_day(sandbox: Sandbox) -> Iterator[None]:
 @fault("error-of-a-new-kind", turns_red=["logs-new-errors"])
 def error_of_a_new_kind(sandbox: Sandbox) -> Iterator[None]:
     """Few lines of the API's log, too few to be many, hold an error that there was not before the deploy."""
-    logs, group, stream = sandbox.aws("logs"), required(api_service(sandbox).log_group), "task/new-errors"
+    lines = [f"ERROR refund {n} was sent twice: IntegrityError 'refund_key'" for n in range(_FEW_LINES)]
+    with _logged(sandbox, "task/new-errors", lines):
+        yield
+
+
+@contextmanager
+def _logged(sandbox: Sandbox, stream: str, lines: list[str]) -> Iterator[None]:
+    """Write these lines of the API now, in a stream of their own."""
+    logs, group = sandbox.aws("logs"), required(api_service(sandbox).log_group)
     logs.create_log_stream(logGroupName=group, logStreamName=stream)
     now = int(time.time() * 1000)
-    lines = [f"ERROR refund {n} was sent twice: IntegrityError 'refund_key'" for n in range(_FEW_LINES)]
     events = [{"timestamp": now, "message": line} for line in lines]
     logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
     yield
