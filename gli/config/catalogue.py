@@ -20,9 +20,10 @@ from gli.common.case_key import CaseKey
 from gli.common.errors import UsageError
 from gli.common.sentences import phrase
 from gli.config import checklists, toml_tables
+from gli.config.cells import Cell, Vantage
 from gli.config.checklists import Checklist, Text
 from gli.config.environments import FILE as ENVIRONMENTS
-from gli.config.environments import LOCAL, Environment, Vantage
+from gli.config.environments import LOCAL, Environment
 from gli.config.targets import GROUPS, Absent
 from gli.config.toml_models import Table, validated
 
@@ -137,6 +138,10 @@ class Case:
     def key(self) -> CaseKey:
         return CaseKey(self.check.id, self.target)
 
+    def seen_by(self, cell: Cell) -> bool:
+        """Whether a run of this cell can judge it."""
+        return cell.can_see(self.check.vantage, self.check.layer, self.target)
+
 
 @dataclass(frozen=True)
 class Catalogue:
@@ -191,6 +196,13 @@ class Catalogue:
         """
         checks = self.asked_in(environment, phase)
         return tuple(case for check in checks for case in self.cases_of(check, environment))
+
+    def cases_of_cells(self, environment: Environment, phase: str | None) -> tuple[Case, ...]:
+        """Every case that the cells of an environment must report together; those of the environment if it has none."""
+        sides = [environment.as_cell(name) for name in environment.cells] or [environment]
+        found = {case.key: case for side in sides for case in self.cases(side, phase)}
+        order = list(self.checks)
+        return tuple(sorted(found.values(), key=lambda case: order.index(case.check.id)))
 
     def cases_of(self, check: Check, environment: Environment) -> tuple[Case, ...]:
         """The cases of one check in an environment."""

@@ -20,6 +20,7 @@ from pydantic import Field as Bounded
 
 from gli.common.errors import UsageError
 from gli.config import rds_roots
+from gli.config.cells import Cell, Vantage
 from gli.config.toml_models import Table, validated
 from gli.config.toml_tables import FILE, extended, names, read_tables, whole
 from gli.git import name_rules
@@ -27,7 +28,6 @@ from gli.git.branches import BRANCHES
 
 __all__ = ["FILE", "Environment", "load", "names"]
 
-Vantage = Literal["internet", "vpc"]
 PARTS = (
     *("environment", "aws", "dns", "tls", "load_balancer", "services", "websockets", "ecs", "frontends"),
     *("database", "cache", "broker", "secrets", "logs", "alarms", "git", "github", "counterpart"),
@@ -644,6 +644,8 @@ class Environment(Table):
     shared: tuple[NonBlank, ...] = ()
     """Names that belong to both this environment and its counterpart: a load balancer, a bucket."""
     vantage: Vantage = "internet"
+    cells: Mapping[str, Cell] = {}
+    """The places that its runs are made from, by name; empty where one run sees everything."""
     extends: str | None = None
     provider: str | None = None
     overlay: str | None = None
@@ -675,13 +677,14 @@ class Environment(Table):
     absent: Mapping[str, NonBlank] = {}
     """Part to the reason why the environment has none; written as `[ENV.PART] absent`."""
     _other: Environment | None = PrivateAttr(default=None)
+    _cell: Cell | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
     @classmethod
     def _name_the_entries(cls, tables: Any) -> Any:
         if isinstance(tables, dict):
             tables = _without_absent(tables)
-            for group in ("services", "frontends"):
+            for group in ("services", "frontends", "cells"):
                 entries = tables.get(group)
                 if isinstance(entries, dict):
                     tables = tables | {
@@ -706,12 +709,37 @@ class Environment(Table):
                 raise ValueError(f"{where} is {repository!r}, which no [[repositories]] entry names")
         return self
 
+    @model_validator(mode="after")
+    def _cells_have_an_account(self) -> Environment:
+        for cell in self.cells.values():
+            if self.aws is None and (cell.region or cell.account_id):
+                raise ValueError(f"cells.{cell.name} names a region or an account, and the environment has no aws")
+        return self
+
     @property
     def other(self) -> Environment | None:
         """The environment that `counterpart` names, as the file describes it, without an overlay and without its own
         counterpart.
         """
         return self._other
+
+    @property
+    def cell(self) -> Cell | None:
+        """The cell that this environment is seen from; None if it is seen as a whole."""
+        return self._cell
+
+    def as_cell(self, name: str) -> Environment:
+        """This environment as one of its cells sees it. Raises `UsageError` for a cell that it does not have."""
+        cell = self.cells.get(name)
+        if cell is None:
+            there = f"there are: {', '.join(self.cells)}" if self.cells else f"write [{self.name}.cells.{name}]"
+            raise UsageError(f"{FILE}: {self.name} has no cell {name!r}; {there}")
+        aws = self.aws and self.aws.model_copy(
+            update={"region": cell.region or self.aws.region, "account_id": cell.account_id or self.aws.account_id}
+        )
+        seen = self.model_copy(update={"vantage": cell.vantage, "aws": aws})
+        seen._cell = cell
+        return seen
 
     @property
     def hosts(self) -> tuple[str, ...]:

@@ -108,9 +108,10 @@ class Reason(Part):
         "manifest",  # a repository's commit could not be read
         "clock",  # the machine's clock is behind those of the hosts that answered
         "suite",  # a file took part in judging that is not what the digest covers
+        "cell",  # the run of a cell is lost, or can't count for it
     ]
     labels: tuple[str, ...] = ()
-    """The cases that it is about, `api-health[api]`; for `manifest`, the repositories."""
+    """The cases that it is about, `api-health[api]`; for `manifest`, the repositories; for `cell`, the cells."""
     message: Said
     """The sentence of it that `reasons` holds, and what that was made from."""
 
@@ -194,6 +195,24 @@ class ItemLine(Part):
     """None where machines prove it alone."""
 
 
+class Joined(Part):
+    """One run that a merged verdict rests on."""
+
+    cell: str | None
+    run: str
+    digest: str
+    """Of the run's own verdict."""
+    verdict: Literal["GO", "NO-GO"]
+    vantage: str
+    account: str | None
+    region: str | None
+    started: Moment
+    finished: Moment
+    machine: str
+    signer: str | None
+    """The allowed signer whose valid signature it had; None if it had none."""
+
+
 class Verdict(Part):
     """What `verdict.json` holds."""
 
@@ -210,6 +229,10 @@ class Verdict(Part):
     environment: str
     phase: Phase | None
     vantage: str
+    cell: str | None = None
+    """The cell that the run was made from; None for a run that was to see everything, and for a merged verdict."""
+    merged: tuple[Joined, ...] = ()
+    """The runs of cells that a merged verdict rests on."""
     replayed: bool = False
     """Judged from a recorded run: no gate takes it."""
     started: Moment
@@ -226,6 +249,8 @@ class Verdict(Part):
     variables: Variables = Variables()
     suite: Suite
     account: str | None = None
+    region: str | None = None
+    """The region that AWS was asked in."""
     manifest: dict[str, Annotated[dict[str, str], AfterValidator(_is_commit)]] = {}
     served: dict[str, Redactable | None] = {}
     counts: dict[Outcome, int] = {}
@@ -233,6 +258,8 @@ class Verdict(Part):
     coverage: Coverage | None = None
     """What was judged of the catalogue; None in old verdicts."""
     checks: tuple[CheckLine, ...] = ()
+    reported: tuple[Result, ...] = ()
+    """Of the run of a cell: what each case came to before it was judged, for the merge."""
     root_causes: tuple[RootCause, ...] = ()
     checklist: tuple[ItemLine, ...] = ()
     since_last: SinceLast = SinceLast()
@@ -258,7 +285,12 @@ class Verdict(Part):
     @property
     def whole(self) -> bool:
         """Whether the run came to its end with every case; False where the verdict does not say."""
-        return (self.go or bool(self.held_by)) and not self.is_held_by("incomplete", "partial")
+        return (self.go or bool(self.held_by)) and not self.is_held_by("incomplete", "partial", "cell")
+
+    @property
+    def as_of(self) -> str:
+        """When the oldest of what it rests on was observed: the end of the run, or of the first of the merged runs."""
+        return min((part.finished for part in self.merged), key=clock.moment, default=self.finished)
 
     def document(self) -> dict[str, Any]:
         """As `verdict.json` has it."""
@@ -346,6 +378,12 @@ def compared(before: Iterable[CheckLine], now: Sequence[CheckLine]) -> SinceLast
         still=tuple(label for label in red if label in was_red),
         fixed=tuple(sorted(was_red & green)),
     )
+
+
+def marked(checks: Sequence[CheckLine], before: SinceLast | None) -> tuple[CheckLine, ...]:
+    """The lines, with a mark on each check that was red before the deployment already."""
+    still = before.still if before is not None else ()
+    return tuple(c.model_copy(update={"before_deploy": str(c.key) in still}) for c in checks)
 
 
 def _clean(outcome: Outcome) -> bool:

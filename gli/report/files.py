@@ -51,15 +51,16 @@ class RunFolder:
         except OSError as e:
             raise UsageError(f"the report can't be written: {e}; choose a folder with --report-dir") from None
 
-    def last_whole(self, phase: str | None) -> Verdict | None:
-        """The verdict of the newest earlier run of the phase that came to its end with every check."""
+    def last_whole(self, phase: str | None, cell: str | None = None) -> Verdict | None:
+        """The verdict of the newest earlier run of the phase and cell that came to its end with every check."""
         earlier = (p for p in self.path.parent.glob(f"{RUN_IDS}/{VERDICT}") if p.parent.name != self.path.name)
         for path in sorted(earlier, key=lambda p: p.parent.name, reverse=True):
             try:
                 verdict = Verdict.of(parsed(path.read_text(encoding="utf-8")))
             except (OSError, ValueError):
                 continue  # not a verdict of ours, or one that somebody damaged: nothing to compare with
-            if verdict.whole and verdict.phase == phase and verdict.checks and not verdict.replayed:
+            same = (verdict.phase, verdict.cell) == (phase, cell)
+            if verdict.whole and same and verdict.checks and not verdict.replayed:
                 return verdict
         return None
 
@@ -119,6 +120,8 @@ def read_facts(path: Path) -> tuple[dict[str, Any], list[Record]]:
         raise UsageError(f"{path}: the first line is no header of a recorded run; give its facts.jsonl")
     if not isinstance(header.get("overlay", {}), dict) or header.get("vantage") not in (None, "internet", "vpc"):
         raise UsageError(f"{path}: the first line has an overlay or a vantage that is none; the file is damaged")
+    if not isinstance(header.get("cell"), str | None):
+        raise UsageError(f"{path}: the first line has a cell that is no name; the file is damaged")
     records: dict[str, Record] = {}
     for number, line in enumerate(lines, 2):
         try:

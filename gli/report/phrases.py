@@ -62,6 +62,33 @@ KOREAN: Mapping[str, str] = {
         "python -O는 단언을 없애므로 어떤 검사도 실패할 수 없음: -O와 PYTHONOPTIMIZE 없이 실행하세요",
     "only a runner inside the VPC sees it: run with --vantage=vpc from there":
         "VPC 안의 실행 위치에서만 보임: 그 안에서 --vantage=vpc로 실행하세요",
+    "the cell {} does not see it: a run of another cell has to":
+        "셀 {}에서는 보이지 않음: 다른 셀의 실행이 확인해야 함",
+    # why the runs of cells do not join into a GO
+    "no cell of {} can see it: name it in the sees of one":
+        "{}의 어느 셀에서도 보이지 않음: 한 셀의 sees에 적으세요",
+    "the cell {} is lost: there is no run of it": "셀 {}이(가) 빠짐: 그 셀의 실행이 없음",
+    "the cell {} came {} times, in {}": "셀 {}의 실행이 {}번 있음: {}",
+    "the run {} is of no cell: it was made without --cell": "실행 {}은(는) 어느 셀의 것도 아님: --cell 없이 실행됨",
+    "the run {} is of {}, which is no cell of {}": "실행 {}의 셀 {}은(는) {}의 셀이 아님",
+    "the run {} of the cell {}: {}": "셀 {1}의 실행 {0}: {2}",
+    "the file was edited after the run wrote it": "실행이 쓴 뒤에 파일이 편집됨",
+    "no allowed signer has signed it": "허용된 서명자의 서명이 없음",
+    "it is a replay": "기록을 다시 판정한 것임",
+    "it verified {}, not {}": "{1}이(가) 아니라 {0}을(를) 점검함",
+    "it is of {}, not of {}": "단계가 {1}이(가) 아니라 {0}임",
+    "all phases": "전체 단계",
+    "another catalogue judged it: the files of its suite are not those here":
+        "다른 카탈로그로 판정됨: 그 점검 도구의 파일이 이곳과 다름",
+    "it was made from {}, not from {}": "확인 위치가 {1}이(가) 아니라 {0}임",
+    "it is of the account {}, not of {}": "계정이 {1}이(가) 아니라 {0}임",
+    "it asked AWS in the region {}, not in {}": "리전 {1}이(가) 아니라 {0}의 AWS를 조회함",
+    "it may be under way until {}": "{}까지 실행 중일 수 있음",
+    "it expired at {}": "{}에 만료됨",
+    "it is from the future: set the clocks right": "미래 시각의 실행임: 시계를 맞추세요",
+    "it began at {}, more than {} minutes after the first run": "첫 실행보다 {1}분 넘게 늦은 {0}에 시작됨",
+    "it could not read the commits of {}": "{}의 커밋을 읽지 못함",
+    "it is of other commits than the cell {}, of {}": "셀 {}과(와) 커밋이 다름: {}",
     # values that stand alone
     "none": "없음",
     "silence": "응답 없음",

@@ -155,6 +155,10 @@ class Checking:
             return unknown("error", phrase(NO_ASSERTIONS))
         if case.not_applicable is not None:
             return NotApplicable(case.not_applicable)
+        cell = self.context.environment.cell
+        if cell is not None and not case.seen_by(cell):
+            said = phrase("the cell {} does not see it: a run of another cell has to", cell.name)
+            return unknown("vantage", said)
         if case.check.vantage == "vpc" and self.context.environment.vantage != "vpc":
             why = phrase("only a runner inside the VPC sees it: run with --vantage=vpc from there")
             return unknown("vantage", why)

@@ -27,7 +27,8 @@ class Controlling:
     def pytest_report_header(self) -> list[str]:
         environment, cases = self.run.environment, len(self.run.cases)
         phase = self.run.phase or "all phases"
-        return [f"environment: {environment.name}, {phase}, {cases} cases, seen from {environment.vantage}"]
+        where = environment.vantage + (f", the cell {environment.cell.name}" if environment.cell else "")
+        return [f"environment: {environment.name}, {phase}, {cases} cases, seen from {where}"]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

@@ -67,6 +67,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--phase", choices=PHASES, help="run the checks of one phase (default: all of them)")
     group.addoption("--replay", metavar="FILE", type=Path, help="judge a recorded run (its facts.jsonl), offline")
     group.addoption("--vantage", choices=("internet", "vpc"), help="where this runner stands (default: as configured)")
+    group.addoption("--cell", metavar="CELL", help="run as this cell of the environment sees it ([ENV.cells])")
     group.addoption(
         "--await-rollout", metavar="SECONDS", type=float, default=0.0, help="wait this long for rollouts to end"
     )
@@ -75,7 +76,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     _guard(parser)
 
 
-_OPTIONS = ("--env", "--phase", "--replay", "--vantage", "--await-rollout", "--lang", "--report-dir")
+_OPTIONS = ("--env", "--phase", "--replay", "--vantage", "--cell", "--await-rollout", "--lang", "--report-dir")
 
 
 def _refuse_neighbours(parser: pytest.Parser) -> None:
@@ -346,7 +347,11 @@ def _configure_worker(config: pytest.Config) -> None:
 
 def _environment(config: pytest.Config, name: str, overlay: Any, tables: Any = None) -> Environment:
     environment = environments.load(config.rootpath, name, overlay=overlay, tables=tables)
-    vantage = config.option.vantage
+    vantage, cell = config.option.vantage, config.option.cell
+    if cell and vantage:
+        raise UsageError(f"--cell={cell} says where this runner stands; leave --vantage out")
+    if cell:
+        environment = environment.as_cell(cell)
     if config.option.phase == catalogue.PAUSED:
         environment = environment.through_test_listener()
     return environment.model_copy(update={"vantage": vantage}) if vantage else environment
@@ -358,7 +363,10 @@ def _replayed(config: pytest.Config, name: str) -> tuple[list[Record], dict[str,
     header, records = files.read_facts(path)
     if header["environment"] != name:
         raise UsageError(f"--replay {path}: it was recorded on {header['environment']}, not on {name}; mend --env")
-    config.option.vantage = config.option.vantage or header.get("vantage")
+    if not config.option.vantage:
+        config.option.cell = config.option.cell or header.get("cell")
+    if not config.option.cell:
+        config.option.vantage = config.option.vantage or header.get("vantage")
     return records, header.get("overlay", {})
 
 

@@ -28,7 +28,6 @@ from gli.judge.coverage import coverage
 from gli.judge.outcome import Outcome, Result
 from gli.judge.verdict import (
     VALID_FOR_HOURS,
-    CheckLine,
     Judgement,
     Reason,
     SinceLast,
@@ -37,6 +36,7 @@ from gli.judge.verdict import (
     Verdict,
     compared,
     judge,
+    marked,
 )
 from gli.observe.engine.observation import Record, Unknown, Unobserved, fact_name
 from gli.observe.engine.observatory import END_S, RUN_DEADLINE_S, Observatory, Replay
@@ -193,7 +193,7 @@ class Run:
         self.problems += sinks.write(
             folder, shown, lines, environment, self.cases, proves=proves, language=self.language
         )
-        if not self.replayed:  # nobody needs a message about a replay
+        if not self.replayed and self.environment.cell is None:  # nobody needs a message about a replay or a part
             self.problems += sinks.tell(folder, shown, environment.notify, language=self.language)
         self.problems = [self.redact(problem) for problem in self.problems]
 
@@ -258,6 +258,7 @@ class Run:
         held_by += tuple(Reason(kind="suite", message=said) for said in strangers)
         before = self._since("pre-deploy", judgement) if compare and self.phase == "post-deploy" else None
         identity = next((r.observation for r in records if r.probe == "caller_identity" and r.observation), None)
+        cell = self.environment.cell
         return Verdict(
             run=self.folder.path.name,
             verdict="NO-GO" if held_by else "GO",
@@ -266,6 +267,7 @@ class Run:
             environment=self.environment.name,
             phase=self.phase,
             vantage=self.environment.vantage,
+            cell=cell.name if cell else None,
             replayed=self.replayed,
             started=clock.rfc3339(self.started),
             finished=clock.rfc3339(finished),
@@ -276,6 +278,7 @@ class Run:
             variables=self.variables,
             suite=self._suite(),
             account=identity["account"] if identity else None,
+            region=identity["region"] if identity else None,
             manifest=manifest,
             served=_served(records),
             counts=judgement.counts,
@@ -283,7 +286,8 @@ class Run:
             coverage=coverage(
                 self.catalogue, self.environment, self.phase, ((c.key, c.outcome) for c in judgement.checks)
             ),
-            checks=_marked(judgement.checks, before),
+            checks=marked(judgement.checks, before),
+            reported=tuple(self.results) if cell else (),
             root_causes=judgement.root_causes,
             checklist=item_lines(
                 self.catalogue, self.environment, self.phase, judgement.checks, self._signed(manifest)
@@ -303,7 +307,8 @@ class Run:
 
     def _since(self, phase: str | None, judgement: Judgement) -> SinceLast | None:
         """The comparison with the last complete run of a phase; None if there is no such run."""
-        last = self.folder.last_whole(phase)
+        cell = self.environment.cell
+        last = self.folder.last_whole(phase, cell.name if cell else None)
         return compared(last.checks, judgement.checks) if last is not None else None
 
     def _signed(self, manifest: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
@@ -324,6 +329,7 @@ class Run:
             "environment": self.environment.name,
             "phase": self.phase,
             "vantage": self.environment.vantage,
+            "cell": self.environment.cell.name if self.environment.cell else None,
             "started": clock.rfc3339(self.started),
             "overlay": self.redactor.document(dict(self.overlay)),
         }
@@ -358,12 +364,6 @@ def _not_asked(case: Case, why: Unknown, region: str) -> Result:
     seen = phrase("not asked: the identity of the run is not confirmed")
     blocker = CaseKey(IDENTITY, region)
     return Result(check=case.check.id, target=case.target, outcome=Outcome.BLOCKED, seen=seen, blocked_by=blocker)
-
-
-def _marked(checks: Sequence[CheckLine], before: SinceLast | None) -> tuple[CheckLine, ...]:
-    """The lines, with a mark on each check that was red before the deployment already."""
-    still = before.still if before is not None else ()
-    return tuple(c.model_copy(update={"before_deploy": str(c.key) in still}) for c in checks)
 
 
 def _served(records: Iterable[Record]) -> dict[str, str | None]:
