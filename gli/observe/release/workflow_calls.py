@@ -90,7 +90,7 @@ def document(text: str) -> dict[str, Any]:
     import yaml
 
     try:
-        found = yaml.safe_load(text)
+        found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as e:
         raise Invalid(phrase("it is not valid YAML: {}", " ".join(str(e).split())[:120])) from None
     if not isinstance(found, dict) or not isinstance(found.get("jobs"), dict):
