@@ -129,8 +129,13 @@ def test_a_run_after_the_deployment_names_checks_that_were_red_before(project: P
 
 def test_the_digest_covers_every_file_with_requirements(project: Project) -> None:
     digests = set()
+    (project.root / "trust").mkdir()
+    project.write("trust/ca.pem", "# an authority\n")
     for change in (
         lambda: None,
+        lambda: project.write("trust/rds-global-bundle.pem", "# the authorities of RDS\n"),
+        lambda: project.write("environments.toml", ENVIRONMENT + '[own.tls]\nca_file = "trust/ca.pem"\n'),
+        lambda: project.write("trust/ca.pem", "# another authority\n"),
         lambda: project.rows("first-check", "second-check", severity="warn"),
         lambda: project.write("checklists/post-deploy.toml", checklist("second-check", "first-check")),
         lambda: project.write("checklists/waivers.toml", "# none\n"),
@@ -143,4 +148,4 @@ def test_the_digest_covers_every_file_with_requirements(project: Project) -> Non
         ran = project.run()
         assert ran.verdict is not None, json.dumps(ran.output)
         digests.add(ran.verdict["suite"]["catalogue_sha256"])
-    assert len(digests) == 8
+    assert len(digests) == 11

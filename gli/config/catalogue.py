@@ -19,7 +19,7 @@ import gli
 from gli.common.case_key import CaseKey
 from gli.common.errors import UsageError
 from gli.common.sentences import phrase
-from gli.config import checklists, toml_tables
+from gli.config import checklists, rds_roots, toml_tables
 from gli.config.cells import Cell, Vantage
 from gli.config.checklists import Checklist, Text
 from gli.config.environments import FILE as ENVIRONMENTS
@@ -155,8 +155,8 @@ class Catalogue:
     @cached_property
     def files(self) -> Mapping[str, str]:
         """SHA-256 of every file that decides what a verdict means, by its real path: the catalogue, the checklists,
-        the waivers, the environments, pytest's settings, the checks, and this package. As they are when they are first
-        asked for; empty for a file that is not there.
+        the waivers, the environments with the authorities that they trust, pytest's settings, the checks, and this
+        package. As they are when they are first asked for; empty for a file that is not there.
         """
         return {os.path.realpath(path): _hash(path) for _, path in _deciding(self.root)}
 
@@ -252,7 +252,19 @@ def _deciding(root: Path) -> list[tuple[Path, Path]]:
     files += [path for folder in FOLDERS for path in sorted(root.glob(f"{folder}/**/*.py"))]
     files += sorted(root.glob(f"{OWN}/*.toml"))
     named = [(path.relative_to(root), path) for path in files]
+    named += [(Path(name), root / name) for name in (str(rds_roots.FILE), *_ca_files(root))]
     return named + [(path.relative_to(package.parent), path) for path in sorted(package.glob("**/*.py"))]
+
+
+def _ca_files(root: Path) -> list[str]:
+    """The files of trusted authorities that `environments.toml` names, as it names them."""
+    try:
+        tables = toml_tables.read_tables(root)
+    except UsageError:
+        return []  # no environment can be loaded either
+    found = [table.get("tls") for table in tables.values() if isinstance(table, dict)]
+    trusted = [tls for tls in found if isinstance(tls, dict)]
+    return sorted({str(path) for tls in trusted for key, path in tls.items() if key.endswith("ca_file")})
 
 
 def _hash(path: Path) -> str:

@@ -6,6 +6,7 @@ once.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import tomllib
@@ -17,6 +18,8 @@ from gli.common.documents import refuse_deep
 from gli.common.errors import UsageError
 
 FILE = "environments.toml"
+READ: dict[str, set[str]] = {}
+"""Real path of each file that this process has read to the SHA-256 of its content: two where it changed meanwhile."""
 
 
 def read(path: Path, name: str | Path, *, missing: str = "write it", mend: str = "mend that line") -> dict[str, Any]:
@@ -26,7 +29,9 @@ def read(path: Path, name: str | Path, *, missing: str = "write it", mend: str =
     says what to do).
     """
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        READ.setdefault(os.path.realpath(path), set()).add(hashlib.sha256(content).hexdigest())
+        tables = tomllib.loads(content.decode())
         refuse_deep(tables)
         return tables
     except FileNotFoundError:

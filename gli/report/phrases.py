@@ -22,6 +22,8 @@ KOREAN: Mapping[str, str] = {
     "{} took part in judging, and no digest covers it": "{}이(가) 판정에 참여했으나 다이제스트에 포함되지 않음",
     "what ran of {} is not what the digest covers: the file or its bytecode changed":
         "{}에서 실행된 것이 다이제스트의 내용과 다름: 파일이나 바이트코드가 바뀜",
+    "what was read of {} is not what the digest covers: the file changed":
+        "{}에서 읽은 것이 다이제스트의 내용과 다름: 파일이 바뀜",
     "the run did not end within {} s": "실행이 {}초 안에 끝나지 않음",
     "the run did not begin within {} s": "실행이 {}초 안에 시작되지 않음",
     "the run took more than {} MB of memory besides what it began with":

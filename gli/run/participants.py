@@ -14,6 +14,7 @@ import pytest
 
 from gli.common import sources
 from gli.common.sentences import Phrase, phrase
+from gli.config import toml_tables
 from gli.judge.verdict import JudgingFile, Plugin
 
 TRIED = frozenset(
@@ -40,6 +41,8 @@ class Participants:
     """By path."""
     plugins: dict[str, str | None] = field(default_factory=dict)
     """Name to version."""
+    tables: dict[str, set[str]] = field(default_factory=dict)
+    """Real path of each TOML file that was read to the SHA-256 of what was read."""
 
     def add(self, document: str) -> None:
         """Adds the files and plugins of another process: the text that `seen` returned there."""
@@ -50,9 +53,11 @@ class Participants:
             if known.sha256 != loaded.sha256:  # the file changed between two processes
                 self.files[loaded.path] = sources.Loaded(known.module, known.path, known.sha256, stale=True)
         self.plugins.update(told["plugins"])
+        for path, read in told["tables"].items():
+            self.tables.setdefault(path, set()).update(read)
 
     def strangers(self, hashed: Mapping[str, str]) -> Iterator[Phrase]:
-        """A sentence for each loaded file that the digest does not cover, or that differs from it.
+        """A sentence for each loaded file that the digest does not cover, and for each file that differs from it.
 
         `hashed` maps the real path of each file of the digest to its SHA-256.
         """
@@ -62,6 +67,9 @@ class Participants:
                 yield phrase("{} took part in judging, and no digest covers it", one.path)
             elif one.stale or one.sha256 != expected:
                 yield phrase("what ran of {} is not what the digest covers: the file or its bytecode changed", one.path)
+        for path, read in self.tables.items():
+            if path in hashed and read != {hashed[path]}:
+                yield phrase("what was read of {} is not what the digest covers: the file changed", path)
 
     def judging_files(self, root: Path) -> tuple[JudgingFile, ...]:
         """The loaded files, as the verdict names them."""
@@ -79,7 +87,8 @@ class Participants:
 def seen(config: pytest.Config) -> str:
     """The files and plugins that took part in this process, as JSON."""
     files = sources.loaded(plugin for _, plugin in config.pluginmanager.list_name_plugin())
-    return json.dumps({"files": [vars(one) for one in files], "plugins": dict(_plugins(config))})
+    tables = {path: sorted(read) for path, read in toml_tables.READ.items()}
+    return json.dumps({"files": [vars(one) for one in files], "plugins": dict(_plugins(config)), "tables": tables})
 
 
 def _plugins(config: pytest.Config) -> Iterator[tuple[str, str | None]]:

@@ -179,6 +179,18 @@ def a_module_path_by_settings(project: Project, elsewhere: Path) -> Ran:
     return project.run_alone("-o", f"pythonpath={elsewhere}")
 
 
+@way("what was read of")
+def an_environment_that_changes_before_the_workers_read_it(project: Project, elsewhere: Path) -> Ran:
+    project.checks(PASSES)
+    project.write(
+        "conftest.py",
+        "def pytest_xdist_setupnodes(config):\n"
+        "    path = config.rootpath / 'environments.toml'\n"
+        "    path.write_text(path.read_text().replace('127.0.0.1:9', '127.0.0.1:10'))\n",
+    )
+    return project.run("-n1")
+
+
 # ---- options and settings of pytest that leave out checks, hooks or assertions
 
 
