@@ -14,7 +14,9 @@ from gli.common.errors import UsageError
 from gli.config import catalogue, environments
 from gli.config.catalogue import Catalogue, Check
 from gli.config.environments import Environment
-from gli.config.iam_policy import policy
+from gli.config.iam_policy import policy, policy_to_look
+from gli.observe.engine.aws_session import iam_action
+from gli.observe.engine.guard import DISCOVERY_READS
 
 
 @click.command()
@@ -51,12 +53,19 @@ def checks(check_id: str | None, as_json: bool, name: str | None) -> None:
 
 
 @click.command("iam-policy")
-@click.option("--env", "name", required=True, metavar="NAME", help="An environment of environments.toml.")
+@click.option("--env", "name", metavar="NAME", help="An environment of environments.toml.")
+@click.option("--discover", is_flag=True, help="Print the policy that `gli discover` needs instead.")
 @sentences
-def iam_policy(name: str) -> None:
+def iam_policy(name: str | None, discover: bool) -> None:
     """Print the least-privilege IAM policy that verifying an environment needs."""
-    root = Path.cwd()
-    document = policy(catalogue.load(root), environments.load(root, name))
+    if discover == (name is not None):
+        raise UsageError("name either --env or --discover")
+    if name is None:
+        reads = {iam_action(service, each) for service, operations in DISCOVERY_READS.items() for each in operations}
+        document = policy_to_look(reads - {"sts:GetCallerIdentity"})  # needs no permission
+    else:
+        root = Path.cwd()
+        document = policy(catalogue.load(root), environments.load(root, name))
     click.echo(json.dumps(document, indent=1))
 
 

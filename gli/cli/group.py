@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
     {
         "checks": "checks",
         "init": "init",
+        "discover": "discover",
         "pull": "pull",
         "promote": "release",
         "rollback": "release",

@@ -45,6 +45,11 @@ def policy(catalogue: Catalogue, environment: Environment) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": [s for s in statements if s["Action"] and s["Resource"]]}
 
 
+def policy_to_look(actions: set[str]) -> dict[str, Any]:
+    """The policy document for these actions on everything."""
+    return {"Version": "2012-10-17", "Statement": [_allow("Look", actions, ["*"])]}
+
+
 def _decrypt(region: str, secrets: list[str]) -> dict[str, Any]:
     """The statement for secrets under a customer key: only Secrets Manager may decrypt, and only these secrets."""
     condition = {

@@ -102,7 +102,7 @@ def whole(
     `overlay` replaces the overlay file.
     """
     own = extended(tables, name)
-    return _merged(own, (read_overlay(root, own) or {}) if overlay is None else overlay)
+    return merged(own, (read_overlay(root, own) or {}) if overlay is None else overlay)
 
 
 def extended(tables: Mapping[str, Any], name: str, *, seen: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -121,13 +121,13 @@ def extended(tables: Mapping[str, Any], name: str, *, seen: tuple[str, ...] = ()
         return dict(own)
     if not isinstance(parent, str):
         raise UsageError(f"{FILE}: [{name}] extends must be the name of an environment, in quotes")
-    return _merged(extended(tables, parent, seen=(*seen, name)), own)
+    return merged(extended(tables, parent, seen=(*seen, name)), own)
 
 
-def _merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """`change` on top of `base`, table by table. Any other value is replaced as a whole."""
     both = dict(base)
     for key, value in change.items():
         old = both.get(key)
-        both[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        both[key] = merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return both

@@ -106,8 +106,12 @@ async def security_groups(observer: Observer) -> SecurityGroups:
     answer = await observer.aws.call(
         observer, "ec2", "describe_security_groups", Filters=[{"Name": "vpc-id", "Values": [vpc]}]
     )
-    found = answer["SecurityGroups"]
-    names = {g["GroupId"]: g["GroupName"] for g in found}
+    return SecurityGroups(vpc=vpc, groups=groups_of(answer["SecurityGroups"]))
+
+
+def groups_of(described: list[dict[str, Any]]) -> tuple[SecurityGroup, ...]:
+    """Security groups from an answer of DescribeSecurityGroups, sorted by name."""
+    names = {g["GroupId"]: g["GroupName"] for g in described}
     groups = [
         SecurityGroup(
             id=g["GroupId"],
@@ -115,9 +119,9 @@ async def security_groups(observer: Observer) -> SecurityGroups:
             openings=_openings(g["IpPermissions"], names),
             ways_out=_openings(g.get("IpPermissionsEgress") or [], names),
         )
-        for g in found
+        for g in described
     ]
-    return SecurityGroups(vpc=vpc, groups=tuple(sorted(groups, key=lambda g: g.name)))
+    return tuple(sorted(groups, key=lambda g: g.name))
 
 
 async def _vpc(observer: Observer) -> str:

@@ -152,7 +152,7 @@ async def described_services(observer: Observer, environment: Environment) -> di
     found = {key: service for answer in answers for key, service in answer.items()}
     revisions = await _revisions(observer, part, found.values())
     return {
-        s.name: _service(s.ecs.cluster, s.ecs.service, found.get((s.ecs.cluster, s.ecs.service)), revisions)
+        s.name: service_of(s.ecs.cluster, s.ecs.service, found.get((s.ecs.cluster, s.ecs.service)), revisions)
         for each in wanted.values()
         for s in each
         if s.ecs
@@ -199,9 +199,13 @@ async def ecs_service(observer: Observer, service: Service) -> EcsService:
     return (await observer.see(ecs_services))[service.name]
 
 
-def _service(
+def service_of(
     cluster: str, name: str, service: dict[str, Any] | None, revisions: Mapping[str, tuple[str, ...]]
 ) -> EcsService:
+    """A service from the answer of DescribeServices; None: ECS does not know it.
+
+    `revisions` maps service revisions to their target groups, for services with a blue/green pair.
+    """
     if service is None:
         return EcsService(name=name, cluster=cluster, status="MISSING")
     controller = (service.get("deploymentController") or {}).get("type") or "ECS"

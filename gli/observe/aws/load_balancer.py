@@ -151,7 +151,9 @@ class TargetGroupHealth(Observation):
 @probe(deadline=15)
 async def balancer(observer: Observer, load_balancer: LoadBalancer) -> Balancer:
     """The load balancer with its listeners. Only HTTPS listeners have their rules."""
-    part: Part | None = None if load_balancer == observer.environment.load_balancer else "counterpart"
+    environment = observer.environment
+    own = environment.other is None or load_balancer == environment.load_balancer
+    part: Part | None = None if own else "counterpart"
     try:
         answer = await observer.aws.call(
             observer, "elbv2", "describe_load_balancers", part=part, Names=[load_balancer.name]

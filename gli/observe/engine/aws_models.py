@@ -14,7 +14,7 @@ from typing import Any
 
 from botocore.loaders import JSONFileLoader, Loader
 
-from gli.observe.engine.guard import AWS_READS
+from gli.observe.engine.guard import AWS_READS, DISCOVERY_READS
 
 Model = dict[str, Any]
 _WHOLE = {"sts"}  # botocore takes roles with AssumeRole
@@ -34,7 +34,11 @@ class _Reads(Loader):  # type: ignore[misc]
     def load_service_model(self, service_name: str, type_name: str, api_version: str | None = None) -> Any:
         model = super().load_service_model(service_name, type_name, api_version)  # with what botocore merges into it
         cut = type_name == "service-2" and service_name in AWS_READS and service_name not in _WHOLE
-        return reads_of(model, AWS_READS[service_name]) if cut else model
+        return reads_of(model, _called(service_name)) if cut else model
+
+
+def _called(service: str) -> frozenset[str]:
+    return AWS_READS[service] | DISCOVERY_READS.get(service, frozenset())
 
 
 class _PlainFiles(JSONFileLoader):  # type: ignore[misc]

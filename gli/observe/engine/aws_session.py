@@ -9,6 +9,8 @@ import asyncio
 import re
 import threading
 from collections import defaultdict
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from gli.common.sentences import phrase
@@ -21,7 +23,7 @@ from gli.observe.engine.aws_credentials import (
     session_of,
 )
 from gli.observe.engine.aws_limits import Call, Together, limit
-from gli.observe.engine.guard import refuse_aws_writes
+from gli.observe.engine.guard import AWS_READS, refuse_aws_writes
 from gli.observe.engine.observation import Counts, Unobserved, unknown
 
 if TYPE_CHECKING:
@@ -77,8 +79,10 @@ class AwsSession:
     """The boto3 clients of one environment, made when they are first needed: of its own account, and of those whose
     roles `aws.roles` names."""
 
-    def __init__(self, environment: Environment, clocks: RemoteClocks) -> None:
-        self._environment, self._clocks = environment, clocks
+    def __init__(
+        self, environment: Environment, clocks: RemoteClocks, reads: Mapping[str, frozenset[str]] = AWS_READS
+    ) -> None:
+        self._environment, self._clocks, self._reads = environment, clocks, reads
         self._sessions: dict[str | None, Any] = {}
         self._clients: dict[tuple[str | None, str, str], Any] = {}
         self._lock = threading.Lock()  # creating clients is not thread-safe in botocore
@@ -241,7 +245,7 @@ class AwsSession:
         )
         client = session.client(service, region_name=region, endpoint_url=self._aws.endpoint_url, config=config)
         # First, so that a write is refused before anything else looks at it.
-        client.meta.events.register_first("before-call.*.*", refuse_aws_writes)
+        client.meta.events.register_first("before-call.*.*", partial(refuse_aws_writes, reads=self._reads))
         limit(client)
         client.meta.events.register("response-received.*.*", self._hear)
         if service == "s3control" and self._aws.endpoint_url:

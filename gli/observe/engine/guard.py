@@ -8,7 +8,7 @@ runner are the boundary; the guards make a mistake in a probe harmless.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from gli.observe.engine.sql import SQL_PIECES, SQL_READS
@@ -16,7 +16,7 @@ from gli.observe.engine.sql import SQL_PIECES, SQL_READS
 if TYPE_CHECKING:
     from psycopg.sql import Composable, Composed
 
-AWS_READS: dict[str, frozenset[str]] = {
+AWS_READS: Mapping[str, frozenset[str]] = {
     "acm": frozenset({"DescribeCertificate"}),
     "application-autoscaling": frozenset({"DescribeScalableTargets", "DescribeScalingPolicies"}),
     "cloudfront": frozenset({"GetDistribution", "ListDistributions", "ListInvalidations"}),
@@ -100,6 +100,22 @@ AWS_READS: dict[str, frozenset[str]] = {
     "ssm": frozenset({"DescribeParameters", "GetParameters", "GetParametersByPath"}),
     "sts": frozenset({"GetCallerIdentity"}),
 }
+"""What a run asks."""
+DISCOVERY_READS: Mapping[str, frozenset[str]] = {
+    "cloudfront": frozenset({"ListDistributions"}),
+    "cloudwatch": frozenset({"DescribeAlarms", "ListDashboards"}),
+    "ec2": frozenset({"DescribeSecurityGroups"}),
+    "ecs": frozenset({"DescribeServices", "DescribeTaskDefinition", "ListClusters", "ListServices"}),
+    "elasticache": frozenset({"DescribeCacheClusters", "DescribeReplicationGroups", "DescribeServerlessCaches"}),
+    "elbv2": frozenset({"DescribeListeners", "DescribeLoadBalancers", "DescribeRules", "DescribeTargetGroups"}),
+    "logs": frozenset({"DescribeLogGroups"}),
+    "mq": frozenset({"DescribeBroker", "ListBrokers"}),
+    "rds": frozenset({"DescribeDBClusters", "DescribeDBInstances"}),
+    "route53": frozenset({"ListHostedZonesByName", "ListResourceRecordSets"}),
+    "secretsmanager": frozenset({"ListSecrets"}),
+    "sts": frozenset({"GetCallerIdentity"}),
+}
+"""What `gli discover` asks: it lists an account that nothing describes yet, and reads no secret."""
 REDIS_READS = frozenset({"ACL DRYRUN", "INFO", "PING"})
 """In addition, redis-py sends AUTH when it connects."""
 AMQP_READS = frozenset(
@@ -123,10 +139,13 @@ class WriteRefused(Exception):
     """Something was about to be sent that is not on the list of reads; it was not sent."""
 
 
-def refuse_aws_writes(model: Any, **_: Any) -> None:
-    """botocore's `before-call` event: it runs before the request is sent, for clients, paginators and waiters."""
+def refuse_aws_writes(model: Any, *, reads: Mapping[str, frozenset[str]] = AWS_READS, **_: Any) -> None:
+    """botocore's `before-call` event: it runs before the request is sent, for clients, paginators and waiters.
+
+    `reads` is one of the two lists above.
+    """
     service, operation = model.service_model.service_name, model.name
-    if operation not in AWS_READS.get(service, frozenset()):
+    if operation not in reads.get(service, frozenset()):
         raise WriteRefused(f"{service}:{operation} is not on the list of reads in gli/observe/engine/guard.py")
 
 

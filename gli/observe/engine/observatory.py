@@ -25,6 +25,7 @@ from gli.common.sentences import phrase
 from gli.config.environments import Environment
 from gli.observe.engine.aws_session import AwsSession
 from gli.observe.engine.dial import Dial
+from gli.observe.engine.guard import AWS_READS
 from gli.observe.engine.http_client import HttpClient
 from gli.observe.engine.lateness import Lateness
 from gli.observe.engine.observation import Record, Unknown, Unobserved, fact_name, unknown
@@ -88,10 +89,11 @@ class Observatory:
         first: Probe[Any] | None = None,
         rolled_out: Probe[Any] | None = None,
         patience_s: float = 0.0,
+        aws_reads: Mapping[str, frozenset[str]] = AWS_READS,
     ) -> None:
         """`first` runs before every probe that is not preliminary, `rolled_out` before every one that is not early.
 
-        `patience_s` is how long `rolled_out` may take.
+        `patience_s` is how long `rolled_out` may take. `aws_reads` lists the operations that may be sent to AWS.
         """
         self.environment = environment
         self.vault = Vault()
@@ -109,7 +111,7 @@ class Observatory:
         self._dial = Dial(environment)
         self.clocks = RemoteClocks()
         self._http = HttpClient(self._dial, self.clocks)
-        self._aws = AwsSession(environment, self.clocks)
+        self._aws = AwsSession(environment, self.clocks, aws_reads)
         self._context = start_blocking_portal("asyncio", name="observatory")
         self._portal: BlockingPortal = self._context.__enter__()
         self._portal.call(self._start)

@@ -1,0 +1,60 @@
+"""Asks an account, the public addresses and the repositories for everything that `gli discover` describes."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+
+from gli.config.environments import Environment
+from gli.observe.discovery.account import survey
+from gli.observe.discovery.description import Whole
+from gli.observe.discovery.places import Place, places
+from gli.observe.discovery.web import look, open_socket
+from gli.observe.engine.guard import DISCOVERY_READS
+from gli.observe.engine.observatory import RUN_DEADLINE_S, Observatory
+from gli.observe.engine.probe import Observer, Probe
+from gli.observe.release.git_refs import heads
+
+_LIKE_A_SOCKET = re.compile(r"(?:^|[-_./])(?:ws|websockets?|sockets?|live|realtime)(?:$|[-_./])", re.IGNORECASE)
+
+
+def ask(environment: Environment, patterns: Sequence[str], named: Mapping[str, str]) -> Whole:
+    """Everything that was seen. Raises `Unobserved` if the account could not be asked at all.
+
+    `environment` says how to reach the account, the hosts and the repositories. `patterns` are those of resources'
+    names. `named` maps each URL that the user gives to the name of its service or frontend, or to nothing.
+    """
+
+    async def everything(observer: Observer) -> Whole:
+        return await _everything(observer, patterns, named)
+
+    observatory = Observatory(environment, aws_reads=DISCOVERY_READS)
+    try:
+        return observatory.wait(Probe("discovery", everything, RUN_DEADLINE_S, per_target=False, preliminary=True))
+    finally:
+        observatory.close()
+
+
+async def _everything(observer: Observer, patterns: Sequence[str], named: Mapping[str, str]) -> Whole:
+    environment = observer.environment
+    repositories = [r.name for r in environment.repositories] if environment.git else []
+    listing = asyncio.gather(*[observer.see(heads, name) for name in repositories])
+    account = await survey(observer, patterns) if environment.aws else None
+    found = places(account, [*named])
+    looks = await asyncio.gather(*[look(observer, place.origin, health_path=place.health_path) for place in found])
+    sockets = {}
+    for place in found:
+        names = (place.host, place.service.ecs.name if place.service else "")
+        if not place.url.startswith("ws") and any(map(_LIKE_A_SOCKET.search, names)):
+            sockets[place.host] = await open_socket(observer, place.origin.replace("http", "ws", 1))
+    return Whole(
+        account=account,
+        region=environment.aws.region if environment.aws else "",
+        places=found,
+        seen={seen.host: seen for seen in looks},
+        sockets={host: path for host, path in sockets.items() if path},
+        heads=tuple(await listing),
+        remote=environment.git.remote if environment.git else "",
+        named={Place(url=url).host: name for url, name in named.items() if name},
+    )

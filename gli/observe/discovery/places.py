@@ -1,0 +1,86 @@
+"""The public addresses of an environment, from what its account shows and from what the user gives. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from gli.observe.aws.route53 import normalised
+from gli.observe.discovery.account import Account, Deployed, Site
+from gli.observe.engine.observation import Observation
+
+
+class Place(Observation):
+    """One public host, and what serves it."""
+
+    url: str
+    """As the user gave it, or `https://host` with a port that is not 443."""
+    service: Deployed | None = None
+    site: Site | None = None
+    health_path: str | None = None
+    """The path of the load balancer's health check."""
+    balancer: str | None = None
+    also: tuple[str, ...] = ()
+    """The other hosts of the same service or distribution."""
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def origin(self) -> str:
+        """Where HTTP is asked: the URL without a path, a socket's scheme as that of HTTP."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme.replace('ws', 'http')}://{parts.netloc}"
+
+
+def places(account: Account | None, urls: Sequence[str]) -> tuple[Place, ...]:
+    """Every host that leads to a service or a distribution of the account, then those that only the user names."""
+    found = [*_of_services(account), *_of_sites(account)] if account else []
+    given = {urlsplit(url).hostname: url for url in urls}
+    known = {host for place in found for host in (place.host, *place.also)}
+    found = [place.model_copy(update={"url": given.get(place.host, place.url)}) for place in found]
+    return (*found, *(Place(url=url) for host, url in given.items() if host not in known))
+
+
+def _of_services(account: Account) -> list[Place]:
+    """The ECS services that a rule of a listener with HTTPS leads to."""
+    found = []
+    for service in account.services:
+        hosts: dict[str, tuple[int, str]] = {}
+        for each in account.balancers:
+            for listener in each.listeners:
+                for rule in listener.rules:
+                    if {*rule.groups} & {*service.ecs.every_group}:
+                        for host in _hosts(account, each.dns_name, rule.hosts):
+                            hosts.setdefault(host, (listener.port, each.name))
+        if hosts:
+            first, *also = sorted(hosts, key=lambda host: (hosts[host][0] != 443, host))
+            port, name = hosts[first]
+            checked = [account.health_paths[g] for g in service.ecs.every_group if g in account.health_paths]
+            found.append(
+                Place(
+                    url=f"https://{first}" + (f":{port}" if port != 443 else ""),
+                    service=service,
+                    health_path=next(iter(checked), None),
+                    balancer=name,
+                    also=tuple(also),
+                )
+            )
+    return found
+
+
+def _hosts(account: Account, dns_name: str | None, patterns: tuple[str, ...] | None) -> list[str]:
+    """The hosts of a rule; of a rule for any host, the names that point at the load balancer."""
+    if patterns is None:
+        return [host for host, end in account.names.items() if dns_name and end == normalised(dns_name)]
+    return [pattern for pattern in patterns if not pattern.startswith("~") and not {*pattern} & {*"*?"}]
+
+
+def _of_sites(account: Account) -> list[Place]:
+    """The distributions, each under its first name that is no wildcard."""
+    found = []
+    for site in account.sites:
+        first, *also = [alias for alias in site.aliases if "*" not in alias] or [site.domain_name]
+        found.append(Place(url=f"https://{first}", site=site, also=tuple(also)))
+    return found

@@ -1,0 +1,153 @@
+"""What the public addresses of an environment answer, for `gli discover`: GET requests and WebSocket handshakes only.
+
+Source of truth: the answers themselves. The paths are those that frameworks and their health packages use by default.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from gli.config.environments import Service
+from gli.observe.edge.frontend import SCRIPT, read_index
+from gli.observe.edge.http import HttpExchange, fetch
+from gli.observe.edge.websocket import websocket_session
+from gli.observe.engine.observation import Observation, Unobserved
+from gli.observe.engine.probe import Observer
+
+HEALTH_PATHS = ("/health/", "/health", "/healthz", "/healthcheck", "/ht/", "/up", "/ping", "/api/health", "/status")
+DEEP_PATHS = ("/health/deep", "/health/ready", "/health/readiness", "/readyz", "/ready", "/ht/?format=json")
+VERSION_PATHS = ("/version", "/version/", "/version.json", "/api/version", "/revision", "/build.json")
+MISSING_PATH = "/no-such-page-gli-discover/"
+"""A path that no application serves: it shows how an application answers a page that is missing."""
+SOCKET_PATHS = ("/ws/", "/ws", "/socket.io/?EIO=4&transport=websocket", "/graphql", "/cable", "/")
+_BUILD_METAS = ("build", "commit", "revision", "version", "git-sha", "sha")
+_REVISION_HEADERS = ("x-revision", "x-commit", "x-git-sha", "x-build-sha", "x-version")
+_COMMIT = re.compile(r"[0-9a-f]{7,40}")
+_ADDRESS = re.compile(r"""(?:https?|wss?)://[\w.-]+(?::\d+)?(?:/[\w./?=&%-]*)?""")
+_MOUNTS = ("root", "app", "__next", "__nuxt", "svelte", "main")
+_MOST_SCRIPTS, _SCRIPT_BYTES = 20, 5_000_000
+
+
+class Seen(Observation):
+    """What one host answers."""
+
+    url: str
+    """Scheme, host and port."""
+    error: str | None = None
+    """Why it did not answer at all."""
+    statuses: Mapping[str, int] = {}
+    """Path to the status of its answer."""
+    page: bool = False
+    """Its index is HTML that loads a script: an application that runs in the browser."""
+    ids: tuple[str, ...] = ()
+    """The ids in its index page."""
+    meta: str | None = None
+    """The name of the meta element with a commit."""
+    addresses: tuple[str, ...] = ()
+    """The addresses (http, https, ws, wss) in its scripts."""
+    revisions: Mapping[str, tuple[str, str]] = {}
+    """Path to where its answer names a commit (`header:NAME`, `body`, or a JSON path), and the commit."""
+    deep: Mapping[str, Any] = {}
+    """Path to the JSON object of a deep health document, with its texts, numbers and booleans only."""
+    sockets: tuple[str, ...] = ()
+    """The paths that accepted a WebSocket handshake."""
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def mount(self) -> str | None:
+        """The id of the element into which the application renders."""
+        return next((one for one in _MOUNTS if one in self.ids), next(iter(self.ids), None))
+
+
+async def look(observer: Observer, url: str, *, health_path: str | None = None) -> Seen:
+    """Asks one host (`https://shop.example.com`) for its index, and for the paths that are usual."""
+    index = await fetch(observer, f"{url}/")
+    if index.error is not None:
+        return Seen(url=url, error=index.error)
+    page = read_index(index)
+    if any(kind == SCRIPT for _, kind in page.assets):
+        paths: tuple[str, ...] = VERSION_PATHS
+    else:
+        paths = (*([health_path] if health_path else HEALTH_PATHS), *DEEP_PATHS, *VERSION_PATHS, MISSING_PATH)
+    answers = dict(zip(paths, await asyncio.gather(*[fetch(observer, url + path) for path in paths]), strict=True))
+    named = {path: found for path, answer in answers.items() if (found := _revision(answer))}
+    revisions = dict(sorted(named.items(), key=lambda pair: pair[0] not in VERSION_PATHS))
+    deep = {path: document for path in DEEP_PATHS if path in answers and (document := _document(answers[path]))}
+    return Seen(
+        url=url,
+        statuses={path: a.status for path, a in {"/": index, **answers}.items() if a.status is not None},
+        page=any(kind == SCRIPT for _, kind in page.assets),
+        ids=page.ids,
+        meta=next((name for name in _BUILD_METAS if _is_commit(read_index(index, name).build)), None),
+        addresses=await _addresses(observer, [u for u, kind in page.assets if kind == SCRIPT]),
+        revisions=revisions | _of_page(index),
+        deep=deep,
+    )
+
+
+def _of_page(index: HttpExchange) -> dict[str, tuple[str, str]]:
+    """The commit that the index page itself names, under the path `meta`."""
+    built = next((b for name in _BUILD_METAS if _is_commit(b := read_index(index, name).build)), None)
+    return {"meta": ("meta", str(built))} if built else {}
+
+
+async def open_socket(observer: Observer, url: str, paths: Iterable[str] = SOCKET_PATHS) -> str | None:
+    """The first of the paths below `wss://host` that accepts a WebSocket handshake."""
+    for path in paths:
+        try:
+            session = await observer.see(websocket_session, Service(name=url + path, url=url + path))
+        except Unobserved:
+            continue
+        if session.upgraded:
+            return path
+    return None
+
+
+async def _addresses(observer: Observer, scripts: list[str]) -> tuple[str, ...]:
+    found: set[str] = set()
+    for url in scripts[:_MOST_SCRIPTS]:
+        found.update(_ADDRESS.findall((await fetch(observer, url, limit=_SCRIPT_BYTES)).body))
+    return tuple(sorted(found))
+
+
+def _revision(answer: HttpExchange) -> tuple[str, str] | None:
+    """Where an answer of 200 names a commit, and the commit."""
+    if answer.status != 200 or answer.cut or answer.content_type == "text/html":
+        return None
+    for path, value in _texts(answer.document):
+        if _is_commit(value):
+            return path, value
+    for name in _REVISION_HEADERS:
+        if _is_commit(answer.headers.get(name)):
+            return f"header:{name}", answer.headers[name]
+    return ("body", answer.body.strip()) if _is_commit(answer.body.strip()) else None
+
+
+def _texts(document: Any, above: str = "") -> Iterable[tuple[str, str]]:
+    """JSON path and text of every text in an object, at most two levels deep."""
+    for key, value in document.items() if isinstance(document, dict) else ():
+        if isinstance(value, str):
+            yield f"{above}{key}", value
+        elif not above:
+            yield from _texts(value, f"{key}.")
+
+
+def _is_commit(text: str | None) -> bool:
+    """Whether a text is a commit, whole or shortened: letters and digits of base 16, with at least one of each."""
+    return bool(text and _COMMIT.fullmatch(text) and re.search("[a-f]", text) and re.search("[0-9]", text))
+
+
+def _document(answer: HttpExchange) -> dict[str, Any] | None:
+    """The JSON object of a deep health document; None where the answer is something else."""
+    document = answer.document if answer.status == 200 and not answer.cut else None
+    if not isinstance(document, dict):
+        return None
+    plain = {key: value for key, value in document.items() if isinstance(value, str | int | float | bool)}
+    return plain if len(plain) > 1 else None

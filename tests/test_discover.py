@@ -1,0 +1,283 @@
+"""`gli discover`: the tables that the account, the hosts and the repositories show, and comments on all others."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import ROOT, Sandbox, clean_environment, run_forked
+from gli.config import environments
+from gli.config.environments import Environment
+from gli.observe.aws.ecs_services import EcsService
+from gli.observe.aws.identity import Identity
+from gli.observe.aws.load_balancer import Balancer, Listener, Rule
+from gli.observe.aws.task_definitions import Container, Reference
+from gli.observe.discovery import draft
+from gli.observe.discovery.account import Account, Alarm, Deployed, Site, Store
+from gli.observe.discovery.description import Whole, describe
+from gli.observe.discovery.places import places
+from gli.observe.discovery.web import MISSING_PATH, Seen
+from gli.observe.engine import guard
+from gli.observe.engine.guard import WriteRefused
+from gli.observe.engine.observatory import Observatory
+from gli.observe.release.git_refs import Heads
+
+OURS = ("--match=stg-*", "--match=stg/*", "--match=*/staging")
+SUITE = ("tests_smoke", "tests_infra", "checklists", "conftest.py", "pytest.ini")
+NOT_TOLD = {
+    "aws.role": "a pattern for all runners; one identity was seen",
+    "counterpart": "a decision: the account does not say which names are the other environment's",
+    "extends": "the discovered tables stand alone",
+    "provider": "starts the sandbox; no environment shows it",
+    "overlay": "a path of this machine",
+    "github.*": "GitHub is not asked; the test gives the keys that have no default",
+    "repositories": "the names are the user's; the files of the workflows are not read",
+    "load_balancer.test_port": "no listener has it; a comment names the port that the security group opens",
+    "services.api.deep_health_path": "refuses to answer without a token; a comment names it",
+    "services.api.deep_health_secret": "no value of a secret is read",
+    "services.api.protected_path": "a refusal does not tell what is protected",
+    "services.api.cors_path": "no answer names it",
+    "services.api.cookies*": "no answer names the path that sets cookies",
+    "services.api.contract": "what an application promises is a decision",
+    "services.api.error_path": "another path that is missing, as good as this one",
+    "services.websocket.protected_path": "no answer names it",
+    "services.websocket.subprotocols": "offered by the page's code, not by the server",
+    "services.websocket.idle_hold_s": "a limit is a decision",
+    "services.websocket.echo*": "a conversation is the application's own",
+    "frontends.*.route": "any path of the application, which only its code knows",
+    "frontends.*.countries": "where users are; no distribution is restricted",
+    "database.migrations": "no commit is read",
+    "database.tables": "the database is not asked",
+    "database.minimum_backup_days": "a limit is a decision",
+    "cache.keys": "the application's own",
+    "cache.channels": "the application's own",
+    "broker.queues": "the broker is not asked",
+    "broker.dead_letter_queues": "the broker is not asked",
+    "metrics.window_minutes": "a limit is a decision",
+    "notify*": "who gets messages is a decision",
+}
+"""Keys of the sandbox's table that discovery can't tell, and why."""
+
+
+def gli(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from gli.cli.entry import main; main()", *arguments]
+    return subprocess.run(
+        command, cwd=cwd, env=clean_environment(), capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def discovered(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project that knows the way to the sandbox only, and the tables that were discovered there."""
+    root = tmp_path_factory.mktemp("discovered")
+    for name in SUITE:
+        (root / name).symlink_to(ROOT / name)
+    names = [repository.name for repository in environments.load(ROOT, "stg").repositories]
+    repositories = "".join(f'[[repositories]]\nname = "{name}"\n' for name in names)
+    overlay = f'overlay = "{ROOT}/.sandbox/{sandbox.name}/environment.toml"'
+    github = '[sandbox.github]\nowner = "gli"\nenvironment = "staging"'
+    remote = '[sandbox.git]\nremote = "git@github.com:gli/{repository}.git"'
+    file = root / "environments.toml"
+    file.write_text(f"{repositories}[sandbox]\n{overlay}\n{github}\n{remote}\n")
+    done = gli("discover", "--env=sandbox", "--region=ap-northeast-2", *OURS, "--to=found.toml", cwd=root)
+    assert done.returncode == 0, done.stderr
+    file.write_text((root / "found.toml").read_text())
+    return root
+
+
+def test_the_sandbox_is_described_but_for_what_nothing_shows(discovered: Path) -> None:
+    found, real = (dict(leaves(environments.load(root, "sandbox", overlay={}))) for root in (discovered, ROOT))
+    differing = {path for path in {**found, **real} if found.get(path) != real.get(path)}
+    untold = {path for path in differing if not any(fnmatchcase(path, pattern) for pattern in NOT_TOLD)}
+    assert untold == {"aws.account_id"}, {path: (found.get(path), real.get(path)) for path in untold}
+    assert found["aws.account_id"] == "123456789012", "the file leaves it to the overlay"
+    stale = [pattern for pattern in NOT_TOLD if not any(fnmatchcase(path, pattern) for path in differing)]
+    assert not stale, "these keys are told: take them out of the list"
+
+
+def leaves(environment: Environment) -> Iterator[tuple[str, Any]]:
+    """Every key with its value; the order of a list does not count."""
+
+    def of(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+        if isinstance(value, dict) and value:
+            for key, inner in value.items():
+                yield from of(inner, f"{path}.{key}" if path else key)
+        else:
+            yield path, sorted(map(repr, value)) if isinstance(value, list) else value
+
+    return of(environment.model_dump(mode="json"), "")
+
+
+def test_the_discovered_tables_reach_a_whole_run(discovered: Path, sandbox: Sandbox, tmp_path: Path) -> None:
+    ran = run_forked("--env=sandbox", root=discovered, reports=tmp_path, env={"GLI_SANDBOX": sandbox.name})
+    assert ran.verdict is not None, ran.output
+    # Nobody but the user can name the port of the test listener, and the counterpart, whose role GitHub may assume too.
+    assert ran.roots == {"sg-alb-ingress", "iam-github-oidc"}
+    assert ran.verdict["coverage"]["percent"] > 80
+
+
+def test_discovery_asks_aws_only_what_is_on_its_list(discovered: Path, sandbox: Sandbox) -> None:
+    before = sandbox.aws_requests()
+    text = gli("discover", "--env=sandbox", *OURS, cwd=discovered).stdout
+    asked = {service for service, n in sandbox.aws_requests().items() if n > before.get(service, 0)}
+    assert asked == guard.DISCOVERY_READS.keys()
+    assert "left out, because no --match fits: database prod-gli-database" in text
+    assert "prod" not in json.dumps(tomllib.loads(text))
+
+
+def test_a_run_may_not_list_an_account_and_discovery_may_read_no_secret(discovered: Path) -> None:
+    environment = environments.load(discovered, "sandbox")
+    for reads, service, operation in (
+        (guard.AWS_READS, "ecs", "list_clusters"),
+        (guard.DISCOVERY_READS, "secretsmanager", "batch_get_secret_value"),
+    ):
+        observatory = Observatory(environment, aws_reads=reads)
+        client = observatory._aws._client(service, "ap-northeast-2")
+        with pytest.raises(WriteRefused, match="not on the list of reads"):
+            getattr(client, operation)(**({"SecretIdList": ["x"]} if service == "secretsmanager" else {}))
+        observatory.close()
+
+
+def test_the_policy_of_discovery_allows_its_list_and_no_secret() -> None:
+    (statement,) = json.loads(gli("iam-policy", "--discover", cwd=ROOT).stdout)["Statement"]
+    assert {"ecs:ListClusters", "ecs:ListServices", "elasticloadbalancing:DescribeRules"} <= {*statement["Action"]}
+    assert not [a for a in statement["Action"] if a.startswith(("sts:", "ssm:")) or "Value" in a]
+    assert len(statement["Action"]) == sum(map(len, guard.DISCOVERY_READS.values())) - 1
+
+
+def test_without_an_account_a_url_is_described(discovered: Path, sandbox: Sandbox, tmp_path: Path) -> None:
+    connect_to = "".join(f'"{host}:443" = "{address}"\n' for host, address in sandbox.status["hosts"].items())
+    written = f'[shop.tls]\nca_file = "{sandbox.status["ca_file"]}"\n[shop.connect_to]\n{connect_to}'
+    (tmp_path / "environments.toml").write_text(written)
+    urls = [f"--url=https://{host}" for host in sandbox.status["hosts"]]
+    done = gli("discover", "--env=shop", *urls, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "environments.toml").write_text(done.stdout)
+    shop = environments.load(tmp_path, "shop")
+    api = shop.services["stg-api"]
+    assert (api.health_path, api.version_path, api.version_at) == ("/health/", "/version", "revision")
+    assert shop.services["stg-ws"].url == "wss://stg-ws.glibiz.com/ws/"
+    assert {page.mount for page in shop.frontends.values()} == {"app"}
+    assert "not seen: aws, dns, load_balancer" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--env=shop"], "gli: nothing to ask: give --region, --url, or both"),
+        (["--env=shop", "--region=x", "--to=there.toml"], "gli: there.toml exists; name a new file"),
+        (
+            ["--env=shop", "--url=https://x", "--remote=git@host:shop.git"],
+            "gli: environments.toml: [shop.git] remote =",
+        ),
+        (["--env=shop", "--url=shop"], "gli: 'shop' should be a URL with a host"),
+    ],
+)
+def test_wrong_usage_is_one_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    (tmp_path / "there.toml").write_text("kept")
+    done = gli("discover", *arguments, cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith(sentence), done.stderr
+    assert (tmp_path / "there.toml").read_text() == "kept"
+
+
+COMMIT, OTHER = "3f8cc3d106c6ebae1f931f30e89ac35fe1381604", "1f475f2b0bc7f793eac403eed9fe671c56ec091b"
+
+
+def container(name: str, image: str, *references: Reference) -> Container:
+    return Container(name=name, image=f"123456789012.dkr.ecr.eu-central-1.amazonaws.com/{image}", references=references)
+
+
+def account(**parts: Any) -> Account:
+    identity = Identity(account="123456789012", arn="arn:aws:iam::123456789012:user/x", region="r")
+    return Account(identity=identity, **parts)
+
+
+def text_of(whole: Whole) -> tuple[dict[str, Any], str]:
+    """The tables of the environment `shop`, and the file."""
+    text = draft.text(describe(whole), "shop", {}, [])
+    return tomllib.loads(text)["shop"], text
+
+
+def test_a_monorepo_with_short_tags_and_one_secret_is_described() -> None:
+    urls = [
+        Reference(
+            variable=name,
+            value_from=f"arn:aws:secretsmanager:eu-central-1:123456789012:secret:shop/all-a1B2c3:{name}::",
+        )
+        for name in ("DATABASE_URL", "REDIS_URL")
+    ]
+    web = Deployed(
+        ecs=EcsService(name="shop-web", cluster="shop", status="ACTIVE", every_group=("g1",)),
+        container=container("web", f"shop:web-{COMMIT[:7]}", *urls),
+        port=8000,
+    )
+    rule = Rule(groups=("g1",))
+    balancer = Balancer(
+        name="shop-alb",
+        state="active",
+        dns_name="shop-alb-1.eu-central-1.elb.amazonaws.com",
+        listeners=(Listener(port=443, protocol="HTTPS", rules=(rule,)),),
+    )
+    seen = account(
+        services=(web,),
+        balancers=(balancer,),
+        health_paths={"g1": "/ht/"},
+        zones=("example.com", "shop.example.com"),
+        names={"shop.example.com": "shop-alb-1.eu-central-1.elb.amazonaws.com"},
+        secrets=("shop/all",),
+        databases=(Store(name="shop-production", port=5432),),
+        untold={"broker": "mq:ListBrokers is denied to this role"},
+    )
+    heads = Heads(repository="shop", branches={"staging": OTHER, "production": COMMIT}, tags={})
+    answered = Seen(
+        url="https://shop.example.com",
+        statuses={"/": 302, MISSING_PATH: 404},
+        deep={"/ht/?format=json": {"Database(alias='default')": "OK", "Cache": "OK"}},
+    )
+    whole = Whole(
+        account=seen,
+        region="eu-central-1",
+        places=places(seen, ()),
+        seen={"shop.example.com": answered},
+        heads=(heads,),
+        remote="git@github.com:shop/{repository}.git",
+    )
+    tables, text = text_of(whole)
+    service = tables["services"]["web"]
+    assert tables["branch"] == "production"
+    assert (service["image"], service["tag"], service["repository"]) == ("shop", "web-{commit:.7}", "shop")
+    assert service["url"] == "https://shop.example.com" and service["health_path"] == "/ht/"
+    assert service["deep_health_values"] == {"Database(alias='default')": "OK", "Cache": "OK"}
+    assert tables["dns"] == {"zone": "shop.example.com"}
+    fields = {"url": "DATABASE_URL"}
+    assert tables["database"] == {"secret": "shop/all", "fields": fields, "instance": "shop-production"}
+    assert tables["cache"] == {"secret": "shop/all", "fields": {"url": "REDIS_URL"}}
+    assert "# could not tell: broker: mq:ListBrokers is denied to this role" in text
+    assert "in every repository: production, staging" in text
+
+
+def test_what_no_answer_shows_is_a_comment() -> None:
+    one = Deployed(
+        ecs=EcsService(name="web", cluster="c", status="ACTIVE", every_group=("g1",)),
+        container=container("web", "shop@sha256:" + "0" * 64),
+    )
+    whole = account(
+        services=(one,),
+        sites=(Site(domain_name="d1.cloudfront.net", aliases=(), bucket="shop-web"),),
+        databases=(Store(name="shop-db"),),
+        alarms=(Alarm(name="cpu", metrics=("CPUUtilization",), topics=()), Alarm(name="disk", metrics=(), topics=())),
+    )
+    tables, text = text_of(Whole(account=whole, region="r", places=places(whole, ()), heads=()))
+    assert "not described: the ECS service c/web" in text
+    assert "not described: database shop-db: write [ENV.database] with its secret and instance" in text
+    assert "not described: the alarms cpu, disk" in text
+    assert tables["frontends"]["shop-web"]["url"] == "https://d1.cloudfront.net"
+    assert "services" not in tables and "database" not in tables and "alarms" not in tables
