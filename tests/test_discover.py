@@ -121,7 +121,8 @@ def test_the_discovered_tables_reach_a_whole_run(discovered: Path, sandbox: Sand
     assert ran.verdict is not None, ran.output
     # Nobody but the user can name the port of the test listener, and the counterpart, whose role GitHub may assume too.
     assert ran.roots == {"sg-alb-ingress", "iam-github-oidc"}
-    assert ran.verdict["coverage"]["percent"] > 80
+    coverage = ran.verdict["coverage"]
+    assert coverage["judged"] > 0.8 * coverage["checks"]
 
 
 def test_discovery_asks_aws_only_what_is_on_its_list(discovered: Path, sandbox: Sandbox) -> None:
