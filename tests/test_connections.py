@@ -59,8 +59,8 @@ def test_self_hosted_servers_are_reached_by_variables_and_files_without_an_accou
         monkeypatch.setenv(f"MQ_{name}", broker[field])
     (tmp_path / "verify.json").write_text(json.dumps(login(sandbox, "stg/gli/verify-database")))
     looker = url("rediss", login(sandbox, "stg/gli/verify-redis"))
-    (tmp_path / "verify-cache.env").write_text(f"export REDIS_URL={looker}\n")
-    (tmp_path / "cache.env").write_text(f"# the shop's cache\nREDIS_URL='{url('rediss', cache)}'\n")
+    (tmp_path / "verify-cache.env").write_text(f"{looker}\n")  # a lone URL needs no name
+    (tmp_path / "cache.env").write_text(f"# the shop's cache\nexport REDIS_URL='{url('rediss', cache)}'\n")
     ran = another(sandbox, SELF_HOSTED, tmp_path)
     assert ran.verdict is not None, ran.output
     about = {c["id"]: c["outcome"] for c in ran.verdict["checks"] if c["id"].startswith(("db-", "redis-", "mq-"))}

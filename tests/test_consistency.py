@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,6 +48,53 @@ def test_the_projects_own_environments_are_consistent(name: str) -> None:
 )
 def test_a_mistake_is_reported(name: str, change: dict[str, Any], objection: str) -> None:
     assert objection in objections(environments.load(ROOT, name, overlay=change))
+
+
+SHOP = """
+[[repositories]]
+name = "shop"
+[staging]
+branch = "staging"
+counterpart = "production"
+[staging.git]
+remote = "git@example.com:shop/{repository}.git"
+[staging.tls]
+ca_file = "shop/ca.pem"
+[staging.services.web]
+url = "https://staging.shop.example"
+repository = "shop"
+image = "shop"
+[staging.frontends.page]
+url = "https://staging.shop.example/"
+[staging.cache]
+secret = "SECRET"
+[production]
+extends = "staging"
+branch = "production"
+counterpart = "staging"
+production = true
+[production.services.web]
+url = "https://shop.example"
+[production.frontends.page]
+url = "https://shop.example"
+[production.load_balancer]
+name = "shop"
+[production.cache]
+secret = "ssm:/shop/production"
+"""
+
+
+def test_short_names_and_one_origin_for_page_and_api_are_no_mistake(tmp_path: Path) -> None:
+    file = tmp_path / environments.FILE
+    file.write_text(SHOP.replace("SECRET", "file:shop/staging.env"))
+    assert [objections(environments.load(tmp_path, name)) for name in ("staging", "production")] == [(), ()]
+    file.write_text(SHOP.replace("SECRET", "ssm:/shop/production"))
+    wrong = ("cache.secret names ssm:/shop/production, which is production's",)
+    assert objections(environments.load(tmp_path, "staging")) == wrong
+    file.write_text(SHOP.replace("SECRET", "env:X").replace('image = "shop"', 'log_group = "shop"'))
+    assert objections(environments.load(tmp_path, "staging")) == (
+        "services.web.log_group names shop, which is production's",
+    )
 
 
 def test_a_name_that_both_environments_share_is_nobodys_alone() -> None:

@@ -14,6 +14,10 @@ from gli.config.environments import Environment
 
 _SHARED = frozenset({"dns.zone"})
 """Keys whose value both environments may have, though it names a host of one: the zone's apex is production's."""
+_NOT_ITS_PARTS = {"shared", "absent", "not_applicable", "repositories", "git", "tls", "signatures", "reports", "notify"}
+"""Tables that name no part of an environment: one release moves through all, and a file's path is this machine's."""
+_SAME_IN_BOTH = {"image", "tag", "container", "cluster", "repository", "migrations", "mount"}
+"""Keys whose value both environments may have, though the counterpart has a part of that name."""
 
 
 def objections(environment: Environment) -> tuple[str, ...]:
@@ -34,14 +38,15 @@ def _outside_the_zone(environment: Environment) -> Iterator[str]:
 
 
 def _named_twice(environment: Environment) -> Iterator[str]:
-    reached = [*environment.services.values(), *environment.frontends.values()]
+    services, pages = environment.services.values(), environment.frontends.values()
     ecs = [s.ecs for s in environment.services.values() if s.ecs]
-    names = {
-        "url": [r.url.rstrip("/") for r in reached],
-        "bucket": [f.bucket for f in environment.frontends.values() if f.bucket],
-        phrase("ECS service"): [f"{e.cluster}/{e.service}" for e in ecs],
-    }
-    for kind, values in names.items():
+    names = [  # a page and its API may have one origin
+        ("url", [s.url.rstrip("/") for s in services]),
+        ("url", [p.url.rstrip("/") for p in pages]),
+        ("bucket", [p.bucket for p in pages if p.bucket]),
+        (phrase("ECS service"), [f"{e.cluster}/{e.service}" for e in ecs]),
+    ]
+    for kind, values in names:
         yield from (phrase("two parts have the {} {}", kind, value) for value, n in Counter(values).items() if n > 1)
 
 
@@ -54,10 +59,13 @@ def _not_a_pair(environment: Environment, other: Environment) -> Iterator[str]:
 
 def _foreign(environment: Environment, other: Environment) -> Iterator[str]:
     """Every value and every key that names something of the counterpart."""
+    of_other = {*_texts(other.model_dump(exclude=_NOT_ITS_PARTS), "")}
     names = "|".join(map(re.escape, sorted(own_names(other) - {*environment.shared}, key=len, reverse=True)))
     pattern = re.compile(rf"(?<![\w.-])(?:{names})(?![\w-]|\.\w)")
-    for path, text in _texts(environment.model_dump(exclude={"shared", "absent", "not_applicable"}), ""):
-        if path not in _SHARED and (match := pattern.search(text)):
+    for path, text in _texts(environment.model_dump(exclude=_NOT_ITS_PARTS), ""):
+        match = None if path in _SHARED or text.startswith("file:") else pattern.search(text)
+        same = path.rpartition(".")[2] in _SAME_IN_BOTH and (path, text) in of_other
+        if match and not same:
             yield phrase("{} names {}, which is {}'s", path, match[0], other.name)
 
 
@@ -65,6 +73,7 @@ def own_names(environment: Environment) -> set[str]:
     """The names that belong to this environment alone."""
     e = environment
     names: list[str | None] = [*e.hosts, *e.secrets, *(e.logs.groups if e.logs else ())]
+    names += [source for source in e.credentials if source.startswith("ssm:")]
     names += [s.ecs.service for s in e.services.values() if s.ecs]
     names += [f.bucket for f in e.frontends.values() if f.bucket]
     names += [e.load_balancer.name] if e.load_balancer else []

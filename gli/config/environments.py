@@ -188,7 +188,8 @@ def _path(branches: tuple[str, ...]) -> tuple[str, ...]:
 
 class Git(Table):
     remote: Annotated[str, AfterValidator(name_rules.remote)]
-    deploy_tag: Annotated[str, AfterValidator(name_rules.deploy_tag)] = "deploy-%Y%m%d-%H%M%S"
+    deploy_tag: Annotated[str, AfterValidator(name_rules.deploy_tag)] = ""
+    """The tag of a deployment; empty: no check asks for tags."""
     log_repository: RepositoryName | None = None
     log_branch: Annotated[str, AfterValidator(name_rules.log_branch)] = "deployments"
     log_path: Annotated[str, AfterValidator(name_rules.log_path)] = "deployment.log"
@@ -765,9 +766,13 @@ class Environment(Table):
     @property
     def built(self) -> tuple[str, ...]:
         """The repositories of everything that says which commit it was built from, sorted."""
-        says = [s.repository for s in self.services.values() if s.version_path or (self.aws and s.ecs and s.image)]
-        says += [f.repository for f in self.on_cloudfront]
-        return tuple(sorted({repository for repository in says if repository}))
+        return tuple(sorted({r.repository for r in self._reachable if r.repository and self.tells_revision(r)}))
+
+    def tells_revision(self, reachable: Reachable) -> bool:
+        """Whether a service or a page says which commit it was built from: by its answer, its image, or its page."""
+        if isinstance(reachable, Service):
+            return bool(reachable.version_path or (self.aws and reachable.ecs and reachable.image))
+        return isinstance(reachable, Frontend) and bool(reachable.version_path or reachable.bucket)
 
     @property
     def stored_by_key(self) -> dict[str, Stored]:
@@ -803,6 +808,11 @@ class Environment(Table):
     @cached_property
     def _reachable(self) -> Sequence[Reachable]:
         return [*self.services.values(), *self.frontends.values()]
+
+    @property
+    def ecs(self) -> Sequence[Service]:
+        """The services that ECS runs."""
+        return [s for s in self.services.values() if s.ecs]
 
     @property
     def on_cloudfront(self) -> Sequence[Frontend]:

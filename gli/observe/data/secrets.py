@@ -131,7 +131,7 @@ async def credentials(observer: Observer, part: Stored, source: str) -> dict[str
     """
     await observer.see(secret, source)
     document, names = observer.vault.document(source), part.names
-    text = document.get(names.get("url", "url"), "")
+    text = document.get(names.get("url", "url")) or document.get("url", "")  # a lone URL has no name of its own
     found = _of_url(text) if "://" in text else {}
     observer.vault.hide(found.get("password", ""))
     own = {field: document[name] for field in _FIELDS if (name := names.get(field, field)) in document}

@@ -22,7 +22,8 @@ class Evidence(Observation):
     head: str
     """The commit at the head of the environment's branch."""
     running: Mapping[str, tuple[Said, ...]]
-    """Service or frontend built from the repository to the revisions it reports; more than one during a rollout."""
+    """Service or frontend built from the repository to the revisions it reports; more than one during a rollout. One
+    that tells no revision is left out."""
 
 
 class WayBack(Observation):
@@ -55,10 +56,10 @@ async def evidence(observer: Observer, repository: str) -> Evidence:
     running: dict[str, tuple[str, ...]] = {}
     head = (await observer.see(release)).commit_of(repository)
     for service in environment.services.values():
-        if service.repository == repository:
+        if service.repository == repository and environment.tells_revision(service):
             running[service.name] = await _of_service(observer, service, head)
     for frontend in environment.frontends.values():
-        if frontend.repository == repository:
+        if frontend.repository == repository and environment.tells_revision(frontend):
             build = (await observer.see(index, frontend)).build
             running[frontend.name] = (_commit(build, frontend.version, head) or phrase("no build tag"),)
     return Evidence(repository=repository, head=head, running=running)
