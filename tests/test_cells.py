@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from report_rig import gli
 
-from conftest import ENVIRONMENT, Project, Ran
+from conftest import ENVIRONMENT, Project, Ran, latest
+from gli.judge.verdict import digest
 
 CELLS = """
 [own.cells.world]
@@ -80,3 +87,123 @@ def test_a_cell_that_cannot_be_is_one_sentence(project: Project, case: str) -> N
     assert ran.code == 4
     assert said in ran.output
     assert "Traceback" not in ran.output
+
+
+def folder(ran: Ran) -> Path:
+    assert ran.folder is not None, ran.output
+    return ran.folder
+
+
+def both(project: Project) -> list[str]:
+    """A run of each cell."""
+    return [f"own/{folder(project.run(f'--cell={cell}')).name}" for cell in ("world", "seoul")]
+
+
+def gate(project: Project) -> tuple[int, str]:
+    done = gli("gate", "--env", "own", cwd=project.root)
+    return done.exit_code, done.output
+
+
+def test_two_cells_are_merged_into_a_go_that_the_gate_takes(project: Project) -> None:
+    runs = both(with_cells(project))
+    assert "is of the cell seoul alone, and own declares the cells seoul and world: run every cell" in gate(project)[1]
+    done = gli("merge", *runs, cwd=project.root)
+    assert (done.exit_code, done.output.splitlines()[-1]) == (0, "VERDICT own: GO")
+    verdict, where = latest(project.root / "reports")
+    assert verdict is not None and where is not None
+    assert {c["id"]: c["outcome"] for c in verdict["checks"]} == {"first-check": "passed", "second-check": "passed"}
+    assert [f"own/{part['run']}" for part in verdict["merged"]] == runs
+    assert {p.name for p in where.iterdir()} == {"verdict.json", "junit.xml", "report.html", "report.md"}
+    assert (where.parent / "latest").resolve() == where.resolve()
+    assert gate(project)[0] == 0
+
+
+def test_the_gate_refuses_one_run_of_an_environment_with_cells(project: Project) -> None:
+    assert with_cells(project).run("--vantage=vpc").code == 0
+    code, said = gate(project)
+    assert (code, "is of one run, and own declares the cells seoul and world" in said) == (1, True)
+
+
+def test_a_later_run_of_a_cell_revokes_the_merged_go(project: Project) -> None:
+    gli("merge", *both(with_cells(project)), cwd=project.root)
+    assert gate(project)[0] == 0
+    project.run("--cell=world")
+    assert gate(project)[0] == 1
+
+
+def test_a_merge_that_lacked_a_cell_gives_way_to_the_one_that_has_it(project: Project) -> None:
+    runs = both(with_cells(project))
+    done = gli("merge", runs[0], cwd=project.root)
+    assert (done.exit_code, "the cell seoul is lost: there is no run of it" in done.output) == (1, True)
+    assert gate(project)[0] == 1
+    assert gli("merge", *runs, cwd=project.root).exit_code == 0
+    assert gate(project)[0] == 0
+    assert gli("merge", runs[1], cwd=project.root).exit_code == 1
+    assert gate(project)[0] == 0, "the run that is left tells nothing new"
+
+
+def edited(path: Path, **changes: Any) -> None:
+    """Changes the verdict of a run, and its digest with it."""
+    document = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps(document | {"digest": digest(document)}))
+
+
+TAMPERED: dict[str, tuple[Callable[[Path], None], int, str]] = {
+    "edited": (lambda p: p.write_text(p.read_text().replace('"GO"', '"NO-GO"')), 1, "the file was edited after"),
+    "a merged one": (lambda p: edited(p, cell=None), 1, "is of no cell: it was made without --cell"),
+    "not JSON": (lambda p: p.write_text("{"), 2, "is no verdict of schema 1"),
+    "gone": (lambda p: p.unlink(), 2, "is no run: give its folder"),
+}
+
+
+@pytest.mark.parametrize("case", TAMPERED)
+def test_a_run_that_was_tampered_with_is_no_go_or_one_sentence(project: Project, case: str) -> None:
+    how, code, said = TAMPERED[case]
+    runs = both(with_cells(project))
+    how(project.root / "reports" / runs[1] / "verdict.json")
+    done = gli("merge", *runs, cwd=project.root)
+    assert done.exit_code == code
+    assert said in " ".join(done.output.split())
+    assert "Traceback" not in done.output
+
+
+def test_a_copy_of_a_run_beside_it_does_not_count_twice(project: Project) -> None:
+    """CI unpacks `latest` as a copy: the gate knows it by its digest."""
+    runs = both(with_cells(project))
+    assert gli("merge", *runs, cwd=project.root).exit_code == 0
+    link = project.root / "reports/own/latest"
+    link.unlink()
+    shutil.copytree(project.root / "reports" / runs[0], link)
+    assert gate(project)[0] == 0
+
+
+def test_every_run_and_the_merged_verdict_need_a_signature_where_they_are_required(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = tmp_path / "ci"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    with_cells(project, CELLS + '[own.signatures]\nallowed_signers = "allowed"\nrequired = true\n')
+    project.write("allowed", f"ci@glibiz.com {key.with_suffix('.pub').read_text()}")
+    world, seoul = (folder(project.run(f"--cell={c}", env={"GLI_SIGNING_KEY": str(key)})) for c in ("world", "seoul"))
+    unsigned = folder(project.run("--cell=seoul"))
+
+    def merged(name: str, *runs: Path) -> tuple[str, str]:
+        """What the merge of these runs says, and what the gate says of it."""
+        reports = ("--report-dir", str(tmp_path / name))
+        done = gli("merge", *map(str, runs), *reports, cwd=project.root)
+        return " ".join(done.output.split()), gli("gate", "--env", "own", *reports, cwd=project.root).output
+
+    assert "the cell seoul: no allowed signer has signed it" in merged("one", world, unsigned)[0]
+    said, decided = merged("two", world, seoul)
+    assert said.endswith("VERDICT own: GO") and "carries no good signature of an allowed signer" in decided
+    monkeypatch.setenv("GLI_SIGNING_KEY", str(key))
+    said, decided = merged("three", world, seoul)
+    assert said.endswith("VERDICT own: GO") and decided.startswith("yes: ")
+    verdict, _ = latest(tmp_path / "three")
+    assert verdict is not None and [part["signer"] for part in verdict["merged"]] == ["ci@glibiz.com"] * 2
+
+
+def test_an_environment_without_cells_is_not_merged(project: Project) -> None:
+    project.run()
+    done = gli("merge", "own/latest", cwd=project.root)
+    assert (done.exit_code, "own declares no cells; write [own.cells.CELL]" in done.output) == (2, True)

@@ -245,6 +245,8 @@ def test_a_merged_verdict_is_as_old_as_its_first_run() -> None:
     verdict = merged(environment, world, run_of(environment, "seoul", machine="one", **early))
     assert (verdict.as_of, verdict.finished) == ("2026-01-31T08:40:00.000Z", "2026-01-31T08:50:10.000Z")
     assert (verdict.expires, verdict.machine, verdict.machine_s) == ("2026-01-31T10:40:00.000Z", "one", 5.0)
+    red = merged(environment, world, run_of(environment, "seoul", machine="one", replayed=True, **early))
+    assert (red.as_of, red.machine_s) == ("2026-01-31T08:50:10.000Z", 9.0), "a NO-GO is as new as its last run"
     apart = merged(environment, world, run_of(environment, "seoul", machine="two", machine_s=5.0))
     assert (apart.machine, apart.machine_s) == ("", None)
 

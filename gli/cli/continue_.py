@@ -101,7 +101,8 @@ def _unproven(root: Path, account: Account, waiting: Sequence[Paused], reports: 
     """What is missing in the verdict that the run left: the gate reads it as it reads every verdict."""
     environment, known, now = account.environment, catalogue.load(root), clock.now()
     evidence = gates.gathered(root, known, environment, PAUSED, reports, now, gates.heads)
-    evidence = replace(evidence, demands=Gate())  # [ENV.gate] is about the whole checklist, not about new tasks alone
+    # [ENV.gate] is about the whole checklist, and the cells about the whole environment; this is about new tasks alone
+    evidence = replace(evidence, demands=Gate(), cells=())
     decision = gates.judged(evidence, catalogue_sha256=known.sha256, now=now)
     if decision.code != gates.YES or decision.verdict is None:
         return [decision.reason]

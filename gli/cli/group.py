@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "rds-roots": "trust",
         "diagnose": "diagnose",
         "gate": "gate",
+        "merge": "merge",
         "publish": "publish",
         "ruleset": "publish",
         "sign": "gate",

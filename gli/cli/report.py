@@ -32,7 +32,7 @@ _REPORTS = click.option(
 @sentences
 def report(run: str, kind: str, lang: str | None, report_dir: Path) -> None:
     """Show a run again: give its folder, or ENV/latest below the reports."""
-    folder = _folder(run, report_dir)
+    folder = run_folder(run, report_dir)
     text, verdict = _verdict(folder / files.VERDICT)
     language = texts.chosen(lang)
     shown = translated(verdict, language, _catalogue())
@@ -89,7 +89,7 @@ def _remove(folder: Path) -> None:
         raise UsageError(f"{folder} can't be removed: {e.strerror}; remove it by hand") from None
 
 
-def _folder(run: str, report_dir: Path) -> Path:
+def run_folder(run: str, report_dir: Path) -> Path:
     """The folder of a run: `run` is its path, or its path below the folder of reports."""
     for path in (Path(run), report_dir / run):
         if path.is_dir() and (path / files.VERDICT).is_file():

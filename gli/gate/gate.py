@@ -71,6 +71,8 @@ class Evidence:
     signer: str | None = None
     """Whose valid signature the verdict has; None if it has none."""
     must_be_signed: bool = False
+    cells: Sequence[str] = ()
+    """The cells that the environment declares: a GO must be merged from a run of each."""
     demands: Gate = field(default_factory=Gate)
     """How much the verdict must cover."""
     cases: Sequence[Case] = ()
@@ -83,6 +85,8 @@ def judged(evidence: Evidence, *, catalogue_sha256: str, now: datetime) -> Decis
     """Whether the gate may accept one verdict's GO. The reason is the first condition that does not hold."""
     verdict = evidence.verdict
     again = f"run pytest --env={evidence.environment} --phase={evidence.phase}"
+    if evidence.cells:
+        again = f"run every cell of {evidence.environment} for the phase {evidence.phase}, and join them with gli merge"
     if evidence.unplaced:
         return Decision(
             CANNOT_TELL, f"nobody knows which verdict for {evidence.environment} is the newest: {evidence.unplaced}"
@@ -108,17 +112,32 @@ def judged(evidence: Evidence, *, catalogue_sha256: str, now: datetime) -> Decis
         first, more = next(iter(verdict.reasons), "without a reason"), len(verdict.reasons) - 1
         return Decision(REFUSED, f"{what} is NO-GO: {first}" + (f" (and {more} more reasons)" if more > 0 else ""))
     return (
-        _fresh(evidence, verdict, now, what, again)
+        _of_every_cell(evidence, verdict, what, again)
+        or _fresh(evidence, verdict, now, what, again)
         or _covered(evidence, verdict, what)
         or _same(evidence, verdict, catalogue_sha256, what, again)
     )
 
 
+def _of_every_cell(evidence: Evidence, verdict: Verdict, what: str, again: str) -> Decision | None:
+    joined = sorted(part.cell or "" for part in verdict.merged)
+    if joined == sorted(evidence.cells):
+        return None
+    of = (
+        f"of the cell {verdict.cell} alone"
+        if verdict.cell
+        else f"of the cells {listed(joined)}"
+        if joined
+        else "of one run"
+    )
+    declared = f"declares the cells {listed(sorted(evidence.cells))}" if evidence.cells else "declares no cells"
+    return Decision(REFUSED, f"{what} is {of}, and {evidence.environment} {declared}: {again}")
+
+
 def _fresh(evidence: Evidence, verdict: Verdict, now: datetime, what: str, again: str) -> Decision | None:
-    finished = clock.moment(verdict.finished)
-    if finished > now + CLOCKS_DIFFER:
+    if clock.moment(verdict.finished) > now + CLOCKS_DIFFER:
         return Decision(CANNOT_TELL, f"{what} is from the future; set the clocks right, then {again}")
-    expires = min(clock.moment(verdict.expires), finished + timedelta(hours=VALID_FOR_HOURS))
+    expires = min(clock.moment(verdict.expires), clock.moment(verdict.as_of) + timedelta(hours=VALID_FOR_HOURS))
     if now > expires:
         return Decision(CANNOT_TELL, f"{what} expired at {verdict.expires}: {again}")
     waived = [c for c in verdict.checks if c.outcome is Outcome.WAIVED]
@@ -267,8 +286,9 @@ def gathered(
         whole=found is None or found.whole,
         signer=signing.signer(found.path, signing.VERDICT, allowed) if found and allowed else None,
         must_be_signed=signatures is not None and signatures.required,
+        cells=tuple(environment.cells),
         demands=environment.gate,
-        cases=[c for c in catalogue.cases(environment, phase) if c.severity == "block"],
+        cases=[c for c in catalogue.cases_of_cells(environment, phase) if c.severity == "block"],
         commits=heads(environment) if verdict is not None and verdict.go else {},
     )
 
@@ -280,11 +300,13 @@ def newest(reports: Path, environment: str, phase: str, now: datetime) -> Found 
     by the time at which the runs ended, never by the folders' names. A NO-GO counts as later than a GO if it may be:
     on one machine by the seconds since the machine's start, between two machines if their clocks may differ by more
     than the time between the runs. A run that may still be under way counts as later than every run that has ended. An
-    edited verdict counts as the newest of all, since the time of its run is unknown.
+    edited verdict counts as the newest of all, since the time of its run is unknown. A run that a merged verdict rests
+    on does not count beside it.
     Raises `ValueError` with a sentence for a folder that can't be read: the gate must not skip it.
     """
     folders = sorted((reports / environment).iterdir()) if (reports / environment).is_dir() else []
     found = [one for one in map(_found, folders) if one is not None]
+    found = [f for f in found if not _joined_elsewhere(f, found)]
     speaking = [f for f in found if not f.whole or (f.verdict.phase in (None, phase) and not f.verdict.replayed)]
     last = max(speaking, key=lambda f: _order(f, now), default=None)
     if last is None or not last.whole or not last.verdict.go:
@@ -293,17 +315,25 @@ def newest(reports: Path, environment: str, phase: str, now: datetime) -> Found 
     return max(rivals, key=lambda f: _order(f, now), default=last)
 
 
+def _joined_elsewhere(one: Found, found: Iterable[Found]) -> bool:
+    """Whether a merged verdict rests on this run, or on all runs that this merged verdict rests on, and on more."""
+    verdict = one.verdict
+    parts = {(part.run, part.digest) for part in verdict.merged}
+    others = [{(part.run, part.digest) for part in f.verdict.merged} for f in found if f.whole and f.verdict.merged]
+    return one.whole and any((verdict.run, verdict.digest) in other or (parts and parts < other) for other in others)
+
+
 def _order(found: Found, now: datetime) -> tuple[bool, bool, datetime, bool]:
     verdict = found.verdict
     under_way = verdict.ends_by is not None and now <= clock.moment(verdict.ends_by)
-    return not found.whole, under_way, clock.moment(verdict.finished), not verdict.go
+    return not found.whole, under_way, clock.moment(verdict.as_of), not verdict.go
 
 
 def _may_be_later(one: Verdict, other: Verdict) -> bool:
     """Whether `one` may have ended after `other`, given that clocks may differ, and that a clock may be set back."""
     if one.machine == other.machine != "" and one.machine_s is not None and other.machine_s is not None:
         return one.machine_s > other.machine_s
-    return clock.moment(one.finished) + CLOCKS_DIFFER >= clock.moment(other.finished)
+    return clock.moment(one.as_of) + CLOCKS_DIFFER >= clock.moment(other.as_of)
 
 
 def _found(folder: Path) -> Found | None:

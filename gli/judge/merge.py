@@ -121,7 +121,7 @@ class Round:
             finished=finished,
             expires=min((p.expires for p in parts), key=clock.moment, default=finished),
             machine=machine,
-            machine_s=min(seconds) if machine and len(seconds) == len(parts) else None,
+            machine_s=(max if held_by else min)(seconds) if machine and len(seconds) == len(parts) else None,
             clock_behind_s=max(behind, default=None),
             variables=Variables(
                 ignored=_all(p.variables.ignored for p in parts), in_force=_all(p.variables.in_force for p in parts)

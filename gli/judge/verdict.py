@@ -289,8 +289,11 @@ class Verdict(Part):
 
     @property
     def as_of(self) -> str:
-        """When the oldest of what it rests on was observed: the end of the run, or of the first of the merged runs."""
-        return min((part.finished for part in self.merged), key=clock.moment, default=self.finished)
+        """When it was observed, for the order of verdicts: a merged GO is as old as the first of its runs to end, and a
+        merged NO-GO as new as the last.
+        """
+        first_or_last = min if self.go else max
+        return first_or_last((part.finished for part in self.merged), key=clock.moment, default=self.finished)
 
     def document(self) -> dict[str, Any]:
         """As `verdict.json` has it."""
