@@ -3,13 +3,14 @@
 # make test     sets everything up, then runs the project's own tests: every behaviour once
 # make infra-test applies infrastructure/ on this machine, phase by phase
 # make test-all runs the tests marked `exhaustive`: every fault alone, every line of the journal, every subset
+# make bench    measures the suite beside what a user would pick instead, and writes docs/speed.md
 PYTHON ?= python3
 BIN := .venv/bin
 PIP_EXAMPLE = .venv/example/bin/python -m pip --disable-pip-version-check
 # Python keeps what it compiled: without that every run compiles every library again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: verify example test test-all infra-test infra-lint lint clean
+.PHONY: verify example test test-all bench infra-test infra-lint lint clean
 verify: .venv/sandbox.stamp
 	@$(BIN)/pytest --env=sandbox
 
@@ -25,6 +26,10 @@ test: .venv/dev.stamp .venv/npm.stamp .venv/infra.stamp lint
 
 test-all: .venv/dev.stamp .venv/npm.stamp .venv/infra.stamp .venv/example.stamp infra-lint
 	@$(BIN)/python -m pytest tests -m exhaustive -n 2 --dist worksteal
+
+# Some 40 minutes on two idle cores. Each benchmark can also be run alone: benchmarks/README.md.
+bench: .venv/dev.stamp .venv/bench.stamp
+	@$(BIN)/python benchmarks/speed.py
 
 # The templates of infrastructure/, created, updated, compared and deleted on a CloudFormation of this machine.
 infra-test: .venv/dev.stamp .venv/infra.stamp
@@ -51,8 +56,9 @@ lint: .venv/dev.stamp
 	@$(PYTHON) scripts/set_up.py $<
 	@touch $@
 
-# What looks at templates and applies them, apart from the product: each pins a boto3 of its own.
-.venv/infra.stamp .venv/checkov.stamp: .venv/%.stamp: requirements/%.txt
+# Tools apart from the product, each with pins of its own: what looks at templates and applies them, and what the
+# benchmarks compare with.
+.venv/infra.stamp .venv/checkov.stamp .venv/bench.stamp: .venv/%.stamp: requirements/%.txt
 	@test -x .venv/$*/bin/python || $(PYTHON) -m venv .venv/$*
 	@echo "installing $< ..."
 	@.venv/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r $<

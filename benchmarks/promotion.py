@@ -1,6 +1,6 @@
 """Pull and promotion of many repositories, compared with the alternatives, in one run.
 
-    .venv/bin/pip install -r requirements/benchmarks.txt      # gita and mu; mr is the Debian package myrepos
+    make .venv/bench.stamp      # gita and mu; mr is the Debian package myrepos
     .venv/bin/python benchmarks/promotion.py [ROUNDS] [--only TEXT] [--before CHECKOUT]
 
 Each tool has its own clones; for pulls, of the same remotes. In every round each remote gets a new commit on main, and
@@ -33,6 +33,8 @@ from datetime import datetime
 from pathlib import Path
 
 BIN = Path(sys.executable).parent
+OTHERS = Path(__file__).resolve().parent.parent / ".venv/bench/bin"
+"""Where gita and mu are."""
 DELAY_MS = 250
 SSH = """\
 #!/bin/sh
@@ -203,7 +205,7 @@ class Remotes:
             "HOME": str(home),
             "GIT_CONFIG_NOSYSTEM": "1",
             "GIT_SSH_COMMAND": str(home / "ssh"),
-            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join((str(BIN), str(OTHERS), os.environ["PATH"])),
             **self.link.environment,
         }
 

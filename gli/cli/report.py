@@ -125,7 +125,7 @@ def _page(folder: Path, verdict: Verdict, language: str) -> str:
         root = Path.cwd()
         environment = environments.load(root, verdict.environment, overlay=header.get("overlay", {}))
         known = catalogue.load(root)
-        proves = catalogue.proved(root, known, language)
+        proves = catalogue.proved(known, language)
     except UsageError:  # environments.toml does not describe this environment (any more)
         return html.page(verdict, records, None, language)
     drawn = topology.topology(environment, known.cases(environment, verdict.phase))

@@ -168,6 +168,11 @@ class Catalogue:
             digest.update(f"{name}\n{self.files[os.path.realpath(path)]}\n".encode())
         return digest.hexdigest()
 
+    @cached_property
+    def docstrings(self) -> Mapping[str, str]:
+        """What each check proves, by its function: see `docstrings`."""
+        return docstrings(self.root)
+
     def targets(self, check: Check, environment: Environment) -> dict[str, Any]:
         """The targets of a check in an environment: name to table, sorted by name. The table of a part that is declared
         absent is an `Absent`.
@@ -271,11 +276,11 @@ def _hash(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
 
 
-def proved(root: Path, catalogue: Catalogue, language: str) -> dict[str, str]:
+def proved(catalogue: Catalogue, language: str) -> dict[str, str]:
     """What each check proves, by the check's id: the sentence of its row in the language, or else its function's
     docstring.
     """
-    english = docstrings(root)
+    english = catalogue.docstrings
     korean = {c.id: c.proves.ko for c in catalogue.checks.values()} if language == "ko" else {}
     return {c.id: korean.get(c.id) or english.get(c.function, "") for c in catalogue.checks.values()}
 

@@ -283,7 +283,7 @@ def _configure(config: pytest.Config) -> None:
     file = toml_tables.read_tables(root)
     tables = toml_tables.extended(file, name)
     known = catalogue.load(root)
-    catalogue.docstrings(root)  # refuses a name that is taken twice
+    _ = known.docstrings  # refuses a name that is taken twice
     replayed, overlay = _replayed(config, name) if config.option.replay else (None, None)
     if replayed is None:
         config.stash[PROVIDER] = provider.start_if_down(root, name, tables, say=lambda text: print(text, flush=True))

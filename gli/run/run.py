@@ -189,7 +189,7 @@ class Run:
         """Writes the other reports and sends messages. A failure is added to `problems`; the verdict stays."""
         environment, folder = self.environment, self.folder.path
         shown = self.shown(verdict)
-        proves = proved(self.root, self.catalogue, self.language)
+        proves = proved(self.catalogue, self.language)
         self.problems += sinks.write(
             folder, shown, lines, environment, self.cases, proves=proves, language=self.language
         )
