@@ -97,7 +97,7 @@ def merge(setting: Setting, runs: Sequence[Given], folder: RunFolder) -> Verdict
     )
     clean = write(setting, verdict, folder)
     _sign(setting, folder)
-    shown, proves = setting.shown(clean), proved(setting.root, setting.catalogue, setting.language)
+    shown, proves = setting.shown(clean), proved(setting.catalogue, setting.language)
     setting.problems.extend(
         sinks.write(folder.path, shown, (), environment, round_.cases, proves=proves, language=setting.language)
     )
