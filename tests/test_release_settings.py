@@ -88,7 +88,25 @@ def test_the_reader_without_models_knows_the_same_keys() -> None:
     assert set(ENTRY_KEYS) == set(Repository.model_fields)
 
 
-def test_releases_refuse_other_branches_than_their_own(tmp_path: Path) -> None:
-    project = _project(tmp_path, table=f'{REMOTE}\nbranches = ["staging", "production"]')
-    with pytest.raises(UsageError, match=r"branches = .* is for the checks; releases move dev to stg to main"):
+@pytest.mark.parametrize(
+    ("lines", "sentence"),
+    [
+        (
+            'branches = ["production", "production"]',
+            "branches = .* should be the names of .* branches, each once",
+        ),
+        ('branches = ["a b"]', "branches = .* should be the names of one or more branches"),
+        ("branches = []", "branches = .* should be the names of one or more branches"),
+        ('branches = "main"', "branches = .* should be"),
+        (
+            'branches = ["deployments"]',
+            "log_branch = 'deployments' should be a branch .* none of deployments",
+        ),
+    ],
+)
+def test_a_path_of_branches_that_is_none_is_one_sentence(tmp_path: Path, lines: str, sentence: str) -> None:
+    project = _project(tmp_path, table=f"{REMOTE}\n{lines}")
+    with pytest.raises(UsageError, match=rf"environments.toml: \[own.git\] {sentence}"):
         settings.read(project, "own")
+    with pytest.raises(UsageError, match=rf"environments.toml: \[own.git\] {sentence}"):
+        environments.load(project, "own")

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 from gli.common.errors import UsageError
-from gli.git.branches import BRANCHES
 
 
 def main() -> None:
@@ -18,7 +17,7 @@ def main() -> None:
     spare_garbage()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # like stderr: an odd name must not stop the run
-    if len(sys.argv) == 3 and sys.argv[1] == "pull" and sys.argv[2] in BRANCHES:
+    if len(sys.argv) == 3 and sys.argv[1] == "pull" and not sys.argv[2].startswith("-"):
         sys.exit(_pull(sys.argv[2]))
     from gli.cli.group import main as cli
 

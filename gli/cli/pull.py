@@ -8,12 +8,11 @@ from pathlib import Path
 import click
 
 from gli.cli.options import env, sentences
-from gli.git.branches import BRANCHES
 from gli.release import pull as pulls
 
 
 @click.command()
-@click.argument("branch", type=click.Choice(BRANCHES))
+@click.argument("branch")
 @click.option("--clone", is_flag=True, help="Clone missing repositories.")
 @env
 @sentences

@@ -19,12 +19,11 @@ from gli.cli.options import env, sentences
 from gli.common.clock import now
 from gli.common.errors import UsageError
 from gli.git import identity
-from gli.git.branches import BRANCHES, LIVE, STAGED
 from gli.git.command import GitFailed
 from gli.release import promote as promotions
 from gli.release import settings, take_over
 from gli.release.engine import Operation
-from gli.release.plan import MERGE_BACK, Refused, because
+from gli.release.plan import Refused, because
 from gli.release.session import Approval, Approve, Request, Session, session
 
 if TYPE_CHECKING:
@@ -63,8 +62,8 @@ def _approving(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command()
-@click.argument("source", metavar="FROM", type=click.Choice(BRANCHES), required=False)
-@click.argument("target", metavar="TO", type=click.Choice(BRANCHES), required=False)
+@click.argument("source", metavar="FROM", required=False)
+@click.argument("target", metavar="TO", required=False)
 @click.option("--resume", is_flag=True, help="Finish an operation that a crash left unfinished.")
 @click.option("--undo", is_flag=True, help="Take back an operation that a crash left unfinished.")
 @click.option("--take-over", "taken", metavar="ID", help="Take back the unfinished operation of another machine.")
@@ -90,8 +89,9 @@ def promote(
 ) -> None:
     """Merge FROM into TO in all repositories, or in none. Exit code 0: done, 1: refused or undone, 3: can't tell.
 
-    dev stg, stg main (asks the gate first), and the two back-merges main stg and stg dev. --resume and --undo, without
-    branches, end an operation that a crash left on this machine; --take-over ends one that another machine left.
+    The branches are git.branches of environments.toml, by default dev, stg and main: each moves into the next, and back
+    into the one before. The promotion into the last branch asks the gate first. --resume and --undo, without branches,
+    end an operation that a crash left on this machine; --take-over ends one that another machine left.
     """
     root = Path.cwd()
     if taken is not None:
@@ -110,19 +110,21 @@ def promote(
     if override_freeze is not None:
         because(override_freeze, 'an override needs its reason: --override-freeze "Why it can not wait"')
     if source is None or target is None:
-        raise UsageError("say from where to where, as in: gli promote dev stg")
+        ways = settings.read(root, name).branches.ways
+        raise UsageError(f"say from where to where, as in: gli promote {' '.join(ways[0]) if ways else 'FROM TO'}")
     with _released(root, name) as opened:
+        live = target == opened.settings.branches.live
         operation = promotions.promote(
             opened,
             source,
             target,
             approve=asked.approve,
             gate=lambda heads: _gate(root, name, report_dir, heads),
-            frozen=lambda: _frozen(root, name) if target == LIVE else None,
+            frozen=lambda: _frozen(root, name) if live else None,
             choices=promotions.Choices(asked.dry_run, reinstate, override_freeze),
         )
         _told(_done(operation))
-    if target == LIVE:
+    if live:
         _after(root, name, operation)
 
 
@@ -135,7 +137,7 @@ def promote(
     type=click.Choice(["forward", "reset"]),
     default="forward",
     show_default=True,
-    help="forward: a new commit with the old tree. reset: move main itself back (needs --approved-by).",
+    help="forward: a new commit with the old tree. reset: move the live branch itself back (needs --approved-by).",
 )
 @click.option(
     "--ack-migrations", is_flag=True, help="Confirm that the old code works with the database's new migrations."
@@ -152,10 +154,10 @@ def rollback(
     asked: Asked,
     name: str,
 ) -> None:
-    """Take main of all repositories back to a release, or of none.
+    """Take the live branch (main) of all repositories back to a release, or of none.
 
-    Exit code 0: done, 1: refused or undone, 3: can't tell. TAG is a deploy tag. The release that is taken off main is
-    on hold: gli promote refuses it without --reinstate.
+    Exit code 0: done, 1: refused or undone, 3: can't tell. TAG is a deploy tag. The release that is taken off
+    is on hold: gli promote refuses it without --reinstate.
     """
     from gli.release import rollback as rollbacks
 
@@ -177,7 +179,7 @@ def rollback(
 
 
 @click.command()
-@click.argument("branch", type=click.Choice([STAGED, LIVE]))
+@click.argument("branch")
 @click.option("-m", "--reason", default="", help="Why it can't wait, for the log and the tag.")
 @click.option(
     "--acknowledge", metavar="TAG", help="Confirm, as a second person, that you have seen this emergency push."
@@ -194,9 +196,9 @@ def push(
 ) -> None:
     """In an emergency: push what the clones have on BRANCH, without the gate, in all repositories or in none.
 
-    Exit code 0: done, 1: refused or undone, 3: can't tell. A push to main opens a debt: normal promotions are refused
-    until main is merged back into stg and dev, and a second person has acknowledged the push (or approved it at once
-    with --approved-by).
+    Exit code 0: done, 1: refused or undone, 3: can't tell. BRANCH is one of the last two of git.branches (stg, main). A
+    push to the last one opens a debt: normal promotions are refused until it is merged back into the others, and a
+    second person has acknowledged the push (or approved it at once with --approved-by).
     """
     from gli.release import emergency
 
@@ -207,13 +209,16 @@ def push(
                 raise UsageError("--acknowledge has no --dry-run: it makes one tag, and moves nothing")
             click.echo(f"done: {emergency.acknowledge(opened, acknowledge)}")
             return
-        frozen = _frozen(root, name) if branch == LIVE else None
+        branches = opened.settings.branches
+        frozen = _frozen(root, name) if branch == branches.live else None
         operation = emergency.push(
             opened, branch, reason=reason, approve=asked.approve, frozen=frozen, dry_run=asked.dry_run
         )
         _told(_done(operation))
-    if branch == LIVE:
-        _say(f"not verified, and lacking in {STAGED} and dev; merge it back: {MERGE_BACK}", "")
+    if branch == branches.live:
+        if branches.earlier:
+            lacking = " and ".join(branches.earlier)
+            _say(f"not verified, and lacking in {lacking}; merge it back: {branches.merge_back}", "")
         _after(root, name, operation)
 
 

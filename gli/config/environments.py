@@ -180,12 +180,6 @@ class Freeze(Table):
         return self
 
 
-def _path(branches: tuple[str, ...]) -> tuple[str, ...]:
-    if not branches or len({*branches}) < len(branches):
-        raise ValueError("the names of one or more branches, each once, from the first to the live one")
-    return branches
-
-
 class Git(Table):
     remote: Annotated[str, AfterValidator(name_rules.remote)]
     deploy_tag: Annotated[str, AfterValidator(name_rules.deploy_tag)] = ""
@@ -193,7 +187,7 @@ class Git(Table):
     log_repository: RepositoryName | None = None
     log_branch: Annotated[str, AfterValidator(name_rules.log_branch)] = "deployments"
     log_path: Annotated[str, AfterValidator(name_rules.log_path)] = "deployment.log"
-    branches: Annotated[tuple[NonBlank, ...], AfterValidator(_path)] = BRANCHES
+    branches: Annotated[tuple[str, ...], AfterValidator(name_rules.branches)] = BRANCHES
     """The branches that a release moves through, the live one last."""
     backmerge_hours: Hours = 24
     connections: Least = 8
@@ -201,6 +195,14 @@ class Git(Table):
     state: Folder = ".release"
     timezone: Timezone = "UTC"
     freeze: tuple[Freeze, ...] = ()
+
+    @model_validator(mode="after")
+    def _keeps_the_log_apart(self) -> Git:
+        try:
+            name_rules.apart(self.log_branch, self.branches)
+        except ValueError as e:
+            raise ValueError(f"log_branch = {self.log_branch!r} should be {e}; mend the value") from None
+        return self
 
     @property
     def live(self) -> str:

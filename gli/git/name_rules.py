@@ -9,10 +9,8 @@ Source of truth: git-check-ref-format, gitcli(7).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-from gli.git.branches import BRANCHES
 
 _WORD = r"\w[\w.-]*"
 _TAG = re.compile(r"(?!rollback-|reset-|emergency-|acknowledged-)\w[\w.]*-%Y%m%d-%H%M%S")
@@ -44,10 +42,24 @@ def deploy_tag(form: str) -> str:
 
 
 def log_branch(name: str) -> str:
-    """The branch of the deployment log: it may not be one of the release's branches."""
-    if not _BRANCH.fullmatch(name) or name in BRANCHES:
-        raise ValueError(f"a branch of its own, as in deployments, and none of {', '.join(BRANCHES)}")
+    """The branch of the deployment log."""
+    if not _BRANCH.fullmatch(name):
+        raise ValueError("a branch of its own, as in deployments")
     return name
+
+
+def apart(log_branch: str, names: Sequence[str]) -> None:
+    """Raises `ValueError` if the branch of the deployment log is one that a release moves through."""
+    if log_branch in names:
+        raise ValueError(f"a branch of its own, as in deployments, and none of {', '.join(names)}")
+
+
+def branches(names: Any) -> tuple[str, ...]:
+    """The branches that a release moves through, the live one last."""
+    texts = isinstance(names, list | tuple) and all(isinstance(n, str) and _BRANCH.fullmatch(n) for n in names)
+    if not texts or not names or len({*names}) < len(names):
+        raise ValueError("the names of one or more branches, each once, from the first to the live one")
+    return tuple(names)
 
 
 def log_path(path: str) -> str:

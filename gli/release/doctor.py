@@ -21,7 +21,7 @@ import httpx
 from gli.common.errors import UsageError
 from gli.common.github import CONTEXT, request_headers
 from gli.config.environments import Github
-from gli.git.branches import BRANCHES, LIVE, STAGED
+from gli.git.branches import Branches
 from gli.git.command import GitFailed, git, without_secrets
 from gli.git.refs import FENCE, LOCK
 from gli.git.tags import is_of_operation
@@ -30,7 +30,6 @@ from gli.release import fence, landed, lock, log
 from gli.release import journal as journals
 from gli.release.fence import Mark
 from gli.release.mirror import Mirror, Refs
-from gli.release.plan import MERGE_BACK
 from gli.release.repositories import Repository, each
 from gli.release.session import half_finished
 from gli.release.settings import Settings
@@ -38,7 +37,7 @@ from gli.release.side_by_side import on_each
 
 UNSURE = 3
 _ANSWER_S = 10.0
-_RULES = {LIVE: {"deletion", "non_fast_forward", "required_status_checks"}, STAGED: {"deletion", "non_fast_forward"}}
+_KEPT = {"deletion", "non_fast_forward"}
 """The rules that must protect a branch, by the types that GitHub gives them."""
 _MEANS = {
     "deletion": "being deleted",
@@ -83,7 +82,7 @@ def findings(patient: Patient) -> Iterator[Finding]:
     for name, mirror in mirrors.items():
         yield from _tip(mirror, refs[name], known, patient.settings.deploy_tag)
     for name, found in refs.items():
-        for branch in (b for b in BRANCHES if b not in found.branches and b != LIVE):
+        for branch in (b for b in patient.settings.branches.earlier if b not in found.branches):
             yield Finding(f"{name} has no branch {branch}", "find out who deleted it, and push it again")
     holder, marks = _holder(patient, mirrors, refs), _marks(mirrors, refs)
     yield from _under_way(patient, refs, holder, marks)
@@ -118,13 +117,14 @@ def _journals(state: Path) -> Iterator[Finding]:
 
 
 def _tip(mirror: Mirror, refs: Refs, known: set[str], form: str) -> Iterator[Finding]:
-    live = refs.branches.get(LIVE)
+    branches = mirror.branches
+    live = refs.branches.get(branches.live)
     if live is None:
-        yield Finding(f"{mirror.name} has no branch {LIVE}", "find out who deleted it, and push it again")
+        yield Finding(f"{mirror.name} has no branch {branches.live}", "find out who deleted it, and push it again")
     elif not _explained(mirror, live.id, refs, known, form):
         yield Finding(
-            f"{mirror.name}: {LIVE} is at {live.short}, which no tag and no journal knows",
-            f"find out who pushed it; {MERGE_BACK}, or gli rollback",
+            f"{mirror.name}: {branches.live} is at {live.short}, which no tag and no journal knows",
+            f"find out who pushed it; {', or '.join(filter(None, [branches.merge_back, 'gli rollback']))}",
         )
 
 
@@ -182,7 +182,7 @@ def _one_release(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], form: 
     said_by = landed.said_by_tags(refs)
     stands: dict[str, set[str]] = {}
     for name, found in refs.items():
-        live = found.branches.get(LIVE)
+        live = found.branches.get(mirrors[name].branches.live)
         tags = {tag for tag in found.tags if is_of_operation(tag, form)} | said_by.keys()
         at = {tag for tag in tags if live is not None and _tree(said_by.get(tag), found, name, tag) == live.tree}
         if at:
@@ -195,7 +195,7 @@ def _one_release(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], form: 
         places.setdefault(tag, []).append(name)
     where = "; ".join(f"{', '.join(names)} at {tag}" for tag, names in sorted(places.items(), key=lambda p: len(p[1])))
     yield Finding(
-        f"{LIVE} is not at one release: {where}",
+        f"{next(iter(mirrors.values())).branches.live} is not at one release: {where}",
         "find out who moved it; then gli rollback to a release that all have, or push the commit of the release again",
     )
 
@@ -289,20 +289,29 @@ def _rules(patient: Patient) -> Iterator[Finding]:
             yield Finding(f"{name}: its branch rules can't be read: {answer}", _token(patient.github), UNSURE)
             continue
         for branch, types in answer.items():
-            open_to = [means for rule, means in _MEANS.items() if rule in _RULES[branch] - types]
+            lacking = _demanded(patient.settings.branches)[branch] - types
+            open_to = [means for rule, means in _MEANS.items() if rule in lacking]
             if open_to:
                 text = f"{name}: nothing protects {branch} from {' and '.join(open_to)}"
                 yield Finding(
                     text,
-                    f"add these rules to a ruleset for {branch}: {', '.join(sorted(_RULES[branch] - types))}"
-                    + (f" ({CONTEXT})" if "required_status_checks" in _RULES[branch] - types else ""),
+                    f"add these rules to a ruleset for {branch}: {', '.join(sorted(lacking))}"
+                    + (f" ({CONTEXT})" if "required_status_checks" in lacking else ""),
                 )
+
+
+def _demanded(branches: Branches) -> dict[str, set[str]]:
+    """The types of the rules that must protect each branch that is deployed."""
+    return {
+        branch: _KEPT | ({"required_status_checks"} if branch == branches.live else set())
+        for branch in reversed(branches.pushed)
+    }
 
 
 def _asked(client: httpx.Client, github: Github, repository: Repository) -> dict[str, set[str]] | str:
     """The types of the rules of each branch, from rulesets and from classic protection; or why they are not known."""
     types = {}
-    for branch in _RULES:
+    for branch, demanded in _demanded(repository.branches).items():
         base = f"{github.api_url}/repos/{github.owner}/{repository.name}"
         try:
             answer = client.get(f"{base}/rules/branches/{branch}", params={"per_page": 100})
@@ -310,7 +319,7 @@ def _asked(client: httpx.Client, github: Github, repository: Repository) -> dict
             if not isinstance(rules, list):
                 return f"GitHub answered {answer.status_code}"
             found = {str(rule.get("type")) for rule in rules if isinstance(rule, dict) and _protects(rule)}
-            classic = _classic(client, f"{base}/branches/{branch}") if _RULES[branch] - found else set()
+            classic = _classic(client, f"{base}/branches/{branch}") if demanded - found else set()
         except (httpx.HTTPError, ValueError) as e:
             return type(e).__name__
         if isinstance(classic, str):
@@ -366,7 +375,7 @@ def _clones(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> Iterator
         if isinstance(heads, GitFailed):
             yield Finding(f"the clone of {name} can't be read: {heads}", f"look at {mirrors[name].repository.clone}")
             continue
-        for branch in BRANCHES:
+        for branch in mirrors[name].branches.names:
             tip, ours = refs[name].branches.get(branch), heads.get(f"refs/heads/{branch}")
             if tip is not None and ours is not None and ours != tip.id and _is_behind(mirrors[name], ours, tip.id):
                 behind.setdefault(branch, []).append(name)

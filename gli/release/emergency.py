@@ -1,8 +1,8 @@
-"""Emergency push: commits from people's own clones go straight to stg or main, without the gate. They are never marked
-as verified.
+"""Emergency push: commits from people's own clones go straight to the staged or the live branch, without the gate. They
+are never marked as verified.
 
-On main the push creates a tag `emergency-…` and a debt: normal promotions are refused until main is merged back into
-stg and dev, and a second person has acknowledged the push.
+On the live branch the push creates a tag `emergency-…` and a debt: normal promotions are refused until the live branch
+is merged back into the others, and a second person has acknowledged the push.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from gli.common.clock import now, rfc3339
 from gli.common.errors import UsageError
 from gli.common.manifest import manifest_id
 from gli.git import identity
-from gli.git.branches import LIVE, STAGED
 from gli.git.command import GitFailed, git
 from gli.git.effective import Commit
 from gli.git.tags import is_emergency
@@ -40,10 +39,12 @@ def push(
     `frozen` is the freeze window that is open now: it does not stop an emergency push, and it is recorded. Raises
     `UsageError` for another branch or without a reason, `Refused` with every objection.
     """
-    if branch not in (STAGED, LIVE):
-        raise UsageError(f"only {STAGED} and {LIVE} are pushed to directly, not {branch!r}")
+    branches = session.settings.branches
+    if branch not in branches.pushed:
+        raise UsageError(f"only {' and '.join(branches.pushed)} are pushed to directly, not {branch!r}")
     plan.because(reason, 'an emergency push needs its reason: -m "Why it can not wait"')
-    kind = "emergency" if branch == LIVE else "push"
+    live = branch == branches.live
+    kind = "emergency" if live else "push"
     with session.operation(kind=kind, source="clones", branch=branch, reason=reason, dry_run=dry_run) as operation:
         refs = session.fetch(operation)
         found = answers(on_each(operation.mirrors.values(), lambda m: _move(m, refs[m.name], branch)))
@@ -57,10 +58,10 @@ def push(
         planned: dict[str, Any] = {"manifest": manifest, "trees": manifest_id({n: m.tree for n, m in moves.items()})}
         if frozen:
             planned["override_freeze"] = {"window": frozen, "reason": reason}
-        live, lines = branch == LIVE, summary(operation, moves)
         title = f"clones to {branch}, not verified: {reason}"
+        lines = summary(operation, moves)
         request = Request(plan.approval_id(moves), title, lines, live, session.actor, "later" if live else "")
-        tag = session.tag_name("emergency", operation, refs) if branch == LIVE else None
+        tag = session.tag_name("emergency", operation, refs) if live else None
         whole = Planned(moves, planned, request, tag, tag_all=False)
         session.carry_out(operation, refs, whole, approve, dry_run=dry_run)
         return operation
@@ -71,7 +72,8 @@ def acknowledge(session: Session, tag: str) -> str:
 
     Raises `Refused` for an unknown tag, for one's own push, and for a push that is acknowledged already.
     """
-    with session.operation(kind="acknowledgement", source=tag, branch=LIVE) as operation:
+    live = session.settings.branches.live
+    with session.operation(kind="acknowledgement", source=tag, branch=live) as operation:
         refs = session.fetch(operation)
         if not is_emergency(tag) or not any(tag in found.tags for found in refs.values()):
             raise Refused(f"no repository has an emergency {tag}; gli doctor lists them")
@@ -83,7 +85,7 @@ def acknowledge(session: Session, tag: str) -> str:
         if made in refs[mirror.name].tags:
             raise Refused(f"{tag} is acknowledged")
         document = {"kind": "acknowledgement", "of": tag, "actor": session.actor, "at": rfc3339(now())}
-        head = plan.tip(mirror, refs[mirror.name], LIVE).id
+        head = plan.tip(mirror, refs[mirror.name], live).id
         object_ = mirror.make_tag(made, head, f"Acknowledged {tag}\n\n{json.dumps(document, ensure_ascii=False)}\n")
         mirror.push({f"refs/tags/{made}": (object_, "")})
         operation.journal.append("done", tag=made)

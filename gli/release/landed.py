@@ -11,12 +11,10 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from gli.git.branches import DEVELOPED, LIVE, STAGED
 from gli.git.command import GitFailed
 from gli.git.refs import ARCHIVED
 from gli.git.tags import is_emergency, on_hold, trailer
 from gli.release.mirror import Mirror, Refs
-from gli.release.plan import MERGE_BACK
 from gli.release.side_by_side import answers, on_each
 
 _UNDONE = re.compile(r"^Undo (\S+)$", re.MULTILINE)
@@ -45,7 +43,7 @@ def landed(
     wanted = {tag: said for tag, said in documents.items() if said.get("moves")}
     if not wanted:
         return dict(documents)
-    asked = [mirror for name, mirror in mirrors.items() if name in refs and LIVE in refs[name].branches]
+    asked = [mirror for name, mirror in mirrors.items() if name in refs and mirror.branches.live in refs[name].branches]
     found = answers(on_each(asked, lambda mirror: _of_one(mirror, refs[mirror.name], wanted)))
     counts = {t for t in wanted if all(t in there for there, _ in found.values())}
     undone = {id_ for _, ids in found.values() for id_ in ids}
@@ -62,7 +60,7 @@ def hold(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], trees: str) ->
 
 
 def open_debts(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> list[str]:
-    """Emergency pushes that staging or development still lack, or that nobody has acknowledged, one sentence each."""
+    """Emergency pushes that an earlier branch still lacks, or that nobody has acknowledged, one sentence each."""
     acknowledged = {tag for r in refs.values() for tag in r.tags if tag.startswith("acknowledged-")}
     documents = {t: said for t, said in said_by_tags(refs).items() if is_emergency(t)}
     undone = documents.keys() - landed(mirrors, refs, documents).keys() if documents else set()
@@ -70,14 +68,16 @@ def open_debts(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> list[
     for mirror in mirrors.values():
         tags = {t: c for t, c in refs[mirror.name].tags.items() if is_emergency(t) and t not in undone}
         here = refs[mirror.name].branches if tags else {}
-        for branch in (b for b in (STAGED, DEVELOPED) if b in here):
+        for branch in (b for b in mirror.branches.earlier if b in here):
             form, ref = "--format=%(refname:lstrip=2)", f"refs/heads/{branch}"
             lacking = mirror.git("for-each-ref", form, "--no-merged", ref, "refs/tags/emergency-*").split()
-            debts += [f"{mirror.name}: {branch} lacks {tag}; {MERGE_BACK}" for tag in lacking if tag in tags]
+            back = mirror.branches.merge_back
+            debts += [f"{mirror.name}: {branch} lacks {tag}; {back}" for tag in lacking if tag in tags]
         for tag, commit in tags.items():
             alone = not (trailer(commit.message) or {}).get("approved_by")
             if alone and tag.replace("emergency-", "acknowledged-", 1) not in acknowledged:
-                debts.append(f"{mirror.name}: nobody else has acknowledged {tag}: gli push {LIVE} --acknowledge {tag}")
+                push = f"gli push {mirror.branches.live} --acknowledge {tag}"
+                debts.append(f"{mirror.name}: nobody else has acknowledged {tag}: {push}")
     return debts
 
 
@@ -85,7 +85,7 @@ def _of_one(mirror: Mirror, refs: Refs, documents: Documents) -> tuple[set[str],
     """The tags of operations that the live branch of one repository contains, and the ids of operations that were
     undone there.
     """
-    live = refs.branches[LIVE].id
+    live = refs.branches[mirror.branches.live].id
     archived = mirror.git("for-each-ref", "--format=%(objectname)", ARCHIVED).split()
     ways = (live, *archived)
     merged: set[str] = set()

@@ -115,13 +115,14 @@ def rebuilt(mirrors: Iterable[Mirror], deploy_tag: str) -> list[Entry]:
     documents = said_by_tags(refs)
     undone = documents.keys() - landed(known, refs, documents).keys()
     about: dict[str, tuple[str, str, str]] = {}
+    live = next((mirror.branches.live for mirror in known.values()), "")
     for mirror in known.values():
         listing = mirror.git("for-each-ref", f"--format={_TAG}", "refs/tags")
         for record in listing.split("\1\n")[:-1]:
             name, at, tagger, message = record.split("\0", 3)
             if is_of_operation(name, deploy_tag) and name not in undone:
                 about[name] = (at, tagger, message)
-    found = (_of_tag(name, *said) for name, said in about.items())
+    found = (_of_tag(name, live, *said) for name, said in about.items())
     return sorted((entry for entry in found if entry is not None), key=lambda entry: entry.key)
 
 
@@ -325,7 +326,7 @@ def _of_journal(events: Sequence[Event]) -> Entry:
     )
 
 
-def _of_tag(name: str, at: str, tagger: str, message: str) -> Entry | None:
+def _of_tag(name: str, live: str, at: str, tagger: str, message: str) -> Entry | None:
     """The line of a tag; None for a tag without a moment, which belongs to no release."""
     said = trailer(message)
     if said is None or "moves" not in said:
@@ -333,7 +334,7 @@ def _of_tag(name: str, at: str, tagger: str, message: str) -> Entry | None:
             moment = rfc3339(datetime.fromtimestamp(int(at), UTC))
         except (ValueError, OverflowError, OSError):
             return None
-        return Entry(moment, name, "tagged", "main", tagger.strip() or "somebody")
+        return Entry(moment, name, "tagged", live, tagger.strip() or "somebody")
     return Entry(
         at=said["at"],
         name=name,

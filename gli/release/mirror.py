@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from gli.common.errors import UsageError
-from gli.git.branches import BRANCHES
+from gli.git.branches import Branches
 from gli.git.command import GitFailed, git, shown
 from gli.git.connections import is_dropped
 from gli.git.effective import ONE, Commit, parsed
@@ -36,13 +36,8 @@ _CONFIG = """\
 \tauto = false
 """
 _CONFIG_SHA1 = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n"
-_FETCHED = (
-    *(f"refs/heads/{branch}" for branch in BRANCHES),
-    "refs/tags/*",
-    "refs/gli/*",
-    "refs/promotions/*",
-    "refs/archive/*",
-)
+_FETCHED = ("refs/tags/*", "refs/gli/*", "refs/promotions/*", "refs/archive/*")
+"""Beside the branches of a release."""
 _FIELDS = "%00".join(
     (
         "%(refname)",
@@ -110,6 +105,11 @@ class Mirror:
     @property
     def name(self) -> str:
         return self.repository.name
+
+    @property
+    def branches(self) -> Branches:
+        """The branches that a release moves through."""
+        return self.repository.branches
 
     def git(
         self,
@@ -354,7 +354,7 @@ class Mirror:
 
     def _fetched(self) -> Refs:
         more = (f"refs/heads/{self.also}*",) if self.also else ()  # unlike a name, a pattern may match nothing
-        wanted = [*_FETCHED, *more]
+        wanted = [*(f"refs/heads/{branch}" for branch in self.branches.names), *_FETCHED, *more]
         while True:
             try:
                 self._fetch([f"+{ref}:{ref}" for ref in wanted])
@@ -372,7 +372,10 @@ class Mirror:
         def fetch(*options: str) -> None:
             self.git("fetch", *_ALOUD, *options, "--prune", "--", self.repository.url, *refspecs, remote=True)
 
-        first = not (self.folder / "packed-refs").exists() and not any((self.folder / "refs").rglob("main"))
+        first = (
+            not (self.folder / "packed-refs").exists()
+            and not (self.folder / "refs/heads" / self.branches.live).exists()
+        )
         if not (self.folder / "shallow").exists():
             try:
                 if first:

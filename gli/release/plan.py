@@ -17,15 +17,10 @@ from typing import Any
 
 from gli.common.errors import UsageError
 from gli.common.manifest import manifest_id
-from gli.git.branches import DEVELOPED, LIVE, STAGED
 from gli.git.command import GitFailed
 from gli.git.effective import Commit, answered
 from gli.git.effective import effective as effective_of
 from gli.release.mirror import Mirror, Refs
-
-PATHS = ((DEVELOPED, STAGED), (STAGED, LIVE), (LIVE, STAGED), (STAGED, DEVELOPED))
-"""What may be promoted to where; the last two are back-merges."""
-MERGE_BACK = f"gli promote {LIVE} {STAGED}, then gli promote {STAGED} {DEVELOPED}"
 
 
 class Refused(Exception):
@@ -85,11 +80,9 @@ def promotion(mirror: Mirror, refs: Refs, source: str, target: str, id_: str) ->
         raise Refused(f"{mirror.name}: {source} and {target} have no commit in common") from None
     if conflicts:
         raise Refused(f"{mirror.name}: {source} and {target} conflict in {', '.join(conflicts)}")
-    if target == LIVE and tree != theirs.tree:
-        files = mirror.differing(tree, theirs.tree)
-        raise Refused(
-            f"{mirror.name}: {target} holds what {source} lacks ({', '.join(files)}): merge back first: {MERGE_BACK}"
-        )
+    if target == mirror.branches.live and tree != theirs.tree:
+        lacking, back = ", ".join(mirror.differing(tree, theirs.tree)), mirror.branches.merge_back
+        raise Refused(f"{mirror.name}: {target} holds what {source} lacks ({lacking}): merge back first: {back}")
     if tree == ours.tree and mirror.contains(ours.id, theirs.id):
         return Move("noop", target, ours.id, ours.id, ours.tree, ours.tree, theirs.id, source)
     message = f"Merge {source} into {target}\n\nRelease-Id: {id_}\n"
@@ -99,7 +92,7 @@ def promotion(mirror: Mirror, refs: Refs, source: str, target: str, id_: str) ->
 
 def _merged(mirror: Mirror, base: str, theirs: Commit, target: str) -> tuple[str, tuple[str, ...]]:
     """The tree of the merge, and the files that conflict."""
-    if target == LIVE:  # only exactly their tree may land: git's own merge may give it
+    if target == mirror.branches.live:  # only exactly their tree may land: git's own merge may give it
         tree, conflicts = mirror.merge(base, theirs.id)
         if tree == theirs.tree and not conflicts:
             return tree, conflicts
@@ -108,17 +101,19 @@ def _merged(mirror: Mirror, base: str, theirs: Commit, target: str) -> tuple[str
 
 def forward(mirror: Mirror, refs: Refs, to: Commit, message: str) -> Move:
     """A commit on top of the live branch with the tree of an earlier release: nothing is rewritten or lost."""
-    ours = tip(mirror, refs, LIVE)
+    live = mirror.branches.live
+    ours = tip(mirror, refs, live)
     if ours.tree == to.tree:
-        return Move("noop", LIVE, ours.id, ours.id, ours.tree, ours.tree, to.id)
+        return Move("noop", live, ours.id, ours.id, ours.tree, ours.tree, to.id)
     new = mirror.make_commit(to.tree, (ours.id,), message + f"Restores: {to.id}\n")
-    return Move("rollback", LIVE, ours.id, new, to.tree, ours.tree, to.id)
+    return Move("rollback", live, ours.id, new, to.tree, ours.tree, to.id)
 
 
 def reset(mirror: Mirror, refs: Refs, to: Commit) -> Move:
     """The live branch itself put back to an earlier release."""
-    ours = tip(mirror, refs, LIVE)
-    return Move("noop" if ours.id == to.id else "reset", LIVE, ours.id, to.id, to.tree, ours.tree, to.id)
+    live = mirror.branches.live
+    ours = tip(mirror, refs, live)
+    return Move("noop" if ours.id == to.id else "reset", live, ours.id, to.id, to.tree, ours.tree, to.id)
 
 
 def restore(mirror: Mirror, move: Move, id_: str) -> str:

@@ -1,8 +1,8 @@
 """Promotion: a branch of all repositories moves into the next one, through the gate on the way to production; and
 recovery after a crash.
 
-dev to stg and the two back-merges are merges that one person confirms. stg to main asks the gate, and moves exactly the
-commits of the verdict's manifest.
+Most promotions and all back-merges are merges that one person confirms. That into the live branch asks the gate, and
+moves exactly the commits of the verdict's manifest.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any, Literal
 from gli.common.clock import now
 from gli.common.errors import UsageError
 from gli.common.manifest import manifest_id
-from gli.git.branches import DEVELOPED, LIVE, STAGED
 from gli.git.command import GitFailed, shown
 from gli.observe.release.migrations import in_paths
 from gli.release import fence, landed, lock, plan, take_over
@@ -24,13 +23,12 @@ from gli.release.engine import Operation
 from gli.release.fence import Fence
 from gli.release.journal import Event, Journal
 from gli.release.mirror import Mirror, Refs
-from gli.release.plan import PATHS, Move, Moves, Refused
+from gli.release.plan import Move, Moves, Refused
 from gli.release.session import Approval, Approve, Planned, Request, Session, half_finished
 from gli.release.side_by_side import answers, collected, on_each
 
 _SHOWN = 10
 """How many commits of a repository the summary shows."""
-_NORMAL = ((DEVELOPED, STAGED), (STAGED, LIVE))
 
 
 @dataclass(frozen=True)
@@ -74,24 +72,26 @@ def promote(
 
     Raises `UsageError` for two branches without a promotion between them, `Refused` with every objection.
     """
-    if (source, target) not in PATHS:
-        ways = ", ".join(f"{s} {t}" for s, t in PATHS)
+    branches = session.settings.branches
+    if (source, target) not in branches.ways:
+        ways = ", ".join(f"{s} {t}" for s, t in branches.ways) or "no way, with one branch"
         raise UsageError(f"nothing is promoted from {source!r} to {target!r}; there is: {ways}")
-    kind = "deploy" if target == LIVE else "merge"
+    live = target == branches.live
+    kind = "deploy" if live else "merge"
     with session.operation(kind=kind, source=source, branch=target, dry_run=choices.dry_run) as operation:
         found = session.fetch_and(operation, lambda m, refs: _planned(m, refs, source, target, operation.id))
         refs = {name: fetched for name, (fetched, _) in found.items()}
         against = [planned for _, planned in found.values() if isinstance(planned, Refused)]
         evidence, window = None, None
-        if target == LIVE:
-            evidence = _answer(gate, refs, against)
+        if live:
+            evidence = _answer(gate, source, refs, against)
             window = frozen()
             against += _freeze(window, choices)
-        if (source, target) in _NORMAL:
+        if (source, target) in branches.onwards:
             against += [Refused(debt) for debt in landed.open_debts(operation.mirrors, refs)]
         moves = {name: move for name, (_, move) in found.items() if isinstance(move, Move)}
         manifest, trees = _identity(refs, source)
-        if target == LIVE:
+        if live:
             against += _hold(operation.mirrors, refs, trees, choices)
         if against:
             raise collected(against)
@@ -103,13 +103,13 @@ def promote(
         if window and choices.override_freeze:
             planned["override_freeze"] = {"window": window, "reason": choices.override_freeze}
         request = Request(
-            plan.approval_id(moves), f"{source} to {target}", summary(operation, moves), target == LIVE, session.actor
+            plan.approval_id(moves), f"{source} to {target}", summary(operation, moves), live, session.actor
         )
-        tag = session.tag_name("deploy", operation, refs) if target == LIVE else None
-        still = _while_it_counts(approve, evidence, lambda: _freeze(frozen(), choices) if target == LIVE else [])
+        tag = session.tag_name("deploy", operation, refs) if live else None
+        still = _while_it_counts(approve, evidence, lambda: _freeze(frozen(), choices) if live else [])
 
         def tell() -> None:
-            if target == LIVE:
+            if live:
                 session.tell_github(moves, f"verified on {source}, manifest {manifest}")
 
         whole = Planned(moves, planned, request, tag, before_moving=tell)
@@ -243,7 +243,7 @@ def _gains(mirror: Mirror, move: Move) -> list[str]:
     return lines + [f"migration {app}.{migration}" for app, migration in sorted(in_paths(added))]
 
 
-def _answer(gate: Gate, refs: Mapping[str, Refs], against: list[Refused]) -> Evidence | None:
+def _answer(gate: Gate, source: str, refs: Mapping[str, Refs], against: list[Refused]) -> Evidence | None:
     """The gate's yes, compared with what the remotes have now."""
     try:
         evidence = gate(lambda branch: {n: r.branches[branch].id for n, r in refs.items() if branch in r.branches})
@@ -251,10 +251,10 @@ def _answer(gate: Gate, refs: Mapping[str, Refs], against: list[Refused]) -> Evi
         against.append(e)
         return None
     for name, found in refs.items():
-        tip = found.branches.get(STAGED)
+        tip = found.branches.get(source)
         proven = evidence.manifest.get(name, {})
         if tip is None or (proven.get("commit"), proven.get("tree")) != (tip.id, tip.tree):
-            against.append(Refused(f"{name}: {STAGED} is not at the commit that was verified; verify again"))
+            against.append(Refused(f"{name}: {source} is not at the commit that was verified; verify again"))
     return evidence
 
 
@@ -282,7 +282,8 @@ def _hold(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], trees: str, c
     hold = landed.hold(mirrors, refs, trees)
     if hold is None or choices.reinstate:
         return []
-    return [Refused(f"this release was taken off {LIVE} by {hold}; to bring it back: --reinstate")]
+    live = next(iter(mirrors.values())).branches.live
+    return [Refused(f"this release was taken off {live} by {hold}; to bring it back: --reinstate")]
 
 
 def _planned(mirror: Mirror, refs: Refs, source: str, target: str, id_: str) -> Move | Refused:

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+from gli.common.errors import UsageError
 from gli.git.command import GitFailed, git
 from gli.release import repositories
 from gli.release.repositories import Repository, as_they_end
@@ -62,6 +63,9 @@ class _Tree(NamedTuple):
 def told(root: Path, name: str, branch: str, say: Callable[[str], object], *, clone: bool = False) -> int:
     """Pull a branch of the repositories of environment `name`, and print a line for each. Returns the exit code."""
     known = repositories.of(root, name)
+    branches = known[0].branches
+    if branch not in branches.names:
+        raise UsageError(branches.refused(branch))
     indent = max(len(repository.name) for repository in known) + 2
     pulled = []
     results = pull(known, branch, clone=clone, say=lambda line: say("\n".join(_wrapped("", line))))

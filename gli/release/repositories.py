@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from gli.common.errors import UsageError
 from gli.config import toml_tables
 from gli.git import name_rules, refs
-from gli.git.branches import BRANCHES
+from gli.git.branches import BRANCHES, Branches
 from gli.git.command import GitFailed, git, interrupt
 from gli.git.connections import DEFAULT, Connections
 
@@ -24,6 +24,7 @@ JOBS = 64
 LOOK_S = 30.0
 WAITING_S = 5.0
 """After this many seconds of silence, a message names the repositories that are waited for."""
+LOG_BRANCH = "deployments"
 GIT_KEYS = (*name_rules.TABLE, "backmerge_hours", "branches", "connections", "freeze")
 """Of a `git` table."""
 ENTRY_KEYS = ("name", "path", "first", "workflow", "steps", "migrate", "serve")
@@ -42,6 +43,7 @@ class Repository(NamedTuple):
     """Whether it moves before the others."""
     connections: Connections = Connections()
     """To all remotes together."""
+    branches: Branches = Branches()
 
 
 def of(root: Path, name: str) -> list[Repository]:
@@ -56,7 +58,9 @@ def listed(root: Path, file: Mapping[str, Any], table: Mapping[str, Any]) -> lis
     if not isinstance(entries, list) or not entries:
         raise UsageError(f"{toml_tables.FILE} has no [[repositories]]; name each of them in one")
     connections = Connections(table.get("connections", DEFAULT))
-    known = [_repository(root, table, entry)._replace(connections=connections) for entry in entries]
+    branches = Branches(name_rules.branches(table.get("branches", BRANCHES)))
+    found = [_repository(root, table, entry) for entry in entries]
+    known = [repository._replace(connections=connections, branches=branches) for repository in found]
     try:
         name_rules.all_different([repository.name for repository in known])
     except ValueError as e:
@@ -79,13 +83,21 @@ def git_table(root: Path, file: Mapping[str, Any], name: str) -> Mapping[str, An
         raise UsageError(
             f"{toml_tables.FILE}: {where} connections = {most!r} should be a number from 1; mend the value"
         )
-    if (named := table.get("branches", [*BRANCHES])) != [*BRANCHES]:
-        raise UsageError(
-            f"{toml_tables.FILE}: {where} branches = {named!r} is for the checks; releases move {' to '.join(BRANCHES)}"
-        )
+    _branches(where, table)
     if "remote" not in table:
         raise UsageError(f"{toml_tables.FILE}: {where} remote is missing; write it")
     return table
+
+
+def _branches(where: str, table: Mapping[str, Any]) -> None:
+    """Raises `UsageError` for a path of branches that is none, and for a log on one of these branches."""
+    key, value = "branches", table.get("branches", BRANCHES)
+    try:
+        named = name_rules.branches(value)
+        key, value = "log_branch", table.get("log_branch", LOG_BRANCH)
+        name_rules.apart(value, named)
+    except ValueError as e:
+        raise UsageError(f"{toml_tables.FILE}: {where} {key} = {value!r} should be {e}; mend the value") from None
 
 
 def _repository(root: Path, table: Mapping[str, Any], entry: Any) -> Repository:

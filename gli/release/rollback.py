@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from gli.common.manifest import manifest_id
-from gli.git.branches import LIVE
 from gli.git.tags import is_deployment, on_hold
 from gli.observe.release.migrations import in_paths
 from gli.release import landed, plan
@@ -42,8 +41,8 @@ def rollback(
     the old code does not know, unless they are acknowledged.
     """
     plan.because(reason, 'a rollback needs its reason: -m "What is wrong with this release"')
-    kind = "rollback" if mode == "forward" else "reset"
-    with session.operation(kind=kind, source=to, branch=LIVE, reason=reason, dry_run=dry_run) as operation:
+    kind, live = "rollback" if mode == "forward" else "reset", session.settings.branches.live
+    with session.operation(kind=kind, source=to, branch=live, reason=reason, dry_run=dry_run) as operation:
         refs = session.fetch(operation)
         target = to or previous(session, operation, refs)
         lacking = [name for name, found in refs.items() if target not in found.tags]
@@ -55,7 +54,7 @@ def rollback(
         message = f"Roll back to {target}\n\nReason: {' '.join(reason.split())}\nRelease-Id: {operation.id}\n"
         moves = _moves(operation, refs, target, mode, message)
         if not any(move.moves for move in moves.values()):
-            raise Refused(f"{LIVE} is at {target} in every repository")
+            raise Refused(f"{live} is at {target} in every repository")
         kept = _kept_migrations(operation, moves)
         if kept and not acknowledge_migrations:
             raise Refused(
@@ -73,7 +72,7 @@ def rollback(
         lines = (*summary(operation, moves), *(f"the database keeps {migration}" for migration in kept))
         second: Literal["", "now"] = "now" if mode == "reset" else ""
         request = Request(
-            plan.approval_id(moves), f"{LIVE} back to {target} ({mode})", lines, True, session.actor, second
+            plan.approval_id(moves), f"{live} back to {target} ({mode})", lines, True, session.actor, second
         )
         tag = session.tag_name("rollback", operation, refs)
 
@@ -97,7 +96,7 @@ def previous(session: Session, operation: Operation, refs: Mapping[str, Refs]) -
     """
     form, mirrors = session.settings.deploy_tag, operation.mirrors
     in_all = set.intersection(*({t for t in found.tags if is_deployment(t, form)} for found in refs.values()))
-    live = {n: plan.tip(mirrors[n], found, LIVE) for n, found in refs.items()}
+    live = {n: plan.tip(mirrors[n], found, session.settings.branches.live) for n, found in refs.items()}
     trees = {tag: manifest_id({name: found.tags[tag].tree for name, found in refs.items()}) for tag in in_all}
     histories = answers(on_each(mirrors.values(), lambda mirror: _places(mirror, live[mirror.name].id)))
     below = {tag: [histories[n].get(found.tags[tag].id) for n, found in refs.items()] for tag in in_all}

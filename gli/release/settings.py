@@ -14,11 +14,12 @@ from typing import Any
 
 from gli.common.errors import UsageError
 from gli.config import toml_tables
+from gli.git.branches import Branches
 from gli.git.command import shown, without_secrets
 from gli.git.identity import UNSIGNED, Signing
 from gli.release import log, repositories
 from gli.release.mirror import Mirror
-from gli.release.repositories import Repository
+from gli.release.repositories import LOG_BRANCH, Repository
 from gli.release.statuses import GITHUB, Statuses
 
 
@@ -33,12 +34,17 @@ class Settings:
     deploy_tag: str = "deploy-%Y%m%d-%H%M%S"
     timezone: str = "UTC"
     """Of the moment in a tag's name."""
-    log_branch: str = "deployments"
+    log_branch: str = LOG_BRANCH
     log_path: str = "deployment.log"
     remote: str = ""
     """Where the repositories live, as far as it is no secret."""
     statuses: Statuses | None = None
     """Where GitHub is told what was verified; None where it is not."""
+
+    @property
+    def branches(self) -> Branches:
+        """The branches that a release moves through, the same in all repositories."""
+        return self.repositories[0].branches
 
     def claim(self) -> None:
         """Note which remotes the state folder belongs to. Raises `UsageError` if it belongs to other remotes."""

@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping
 
 from gli.common.errors import UsageError
-from gli.git.branches import LIVE
 from gli.git.command import GitFailed
 from gli.git.refs import FENCE, LOCK
 from gli.release import fence, journal, lock, plan
@@ -101,7 +100,8 @@ def _state(mark: Mark | None, id_: str) -> str:
 
 def _adopted(session: Session, id_: str, theirs: Mapping[str, Mark], held: str | None) -> Operation:
     """Make the operation this machine's own, and take back what had moved. Always raises `Refused`."""
-    opened = next((dict(mark.opened) for mark in theirs.values()), {"kind": "operation", "branch": LIVE})
+    unnamed = {"kind": "operation", "branch": session.settings.branches.live}
+    opened = next((dict(mark.opened) for mark in theirs.values()), unnamed)
     tag = next((mark.tag for mark in theirs.values() if mark.tag), None)
     made = Journal.create(journal.folder(session.settings.state), id_, session.actor)
     try:
