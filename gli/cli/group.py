@@ -35,6 +35,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "diagnose": "diagnose",
         "gate": "gate",
         "merge": "merge",
+        "run": "run",
         "publish": "publish",
         "ruleset": "publish",
         "sign": "gate",

@@ -76,6 +76,7 @@ KOREAN: Mapping[str, str] = {
     "the run {} of the cell {}: {}": "셀 {1}의 실행 {0}: {2}",
     "the file was edited after the run wrote it": "실행이 쓴 뒤에 파일이 편집됨",
     "no allowed signer has signed it": "허용된 서명자의 서명이 없음",
+    "the round of the cells has not ended": "셀들의 실행이 끝나지 않음",
     "it is a replay": "기록을 다시 판정한 것임",
     "it verified {}, not {}": "{1}이(가) 아니라 {0}을(를) 점검함",
     "it is of {}, not of {}": "단계가 {1}이(가) 아니라 {0}임",
