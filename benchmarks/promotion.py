@@ -39,6 +39,7 @@ DELAY_MS = 250
 SSH = """\
 #!/bin/sh
 # What git takes for ssh: waits as a distant host would, then runs what was asked for.
+[ "$1" = -G ] && exit 1 # asked for its settings: it has none, and shares no connection
 sleep "$BENCHMARK_DELAY"
 for command; do :; done
 exec sh -c "$command"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -9,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import git_hosts
+import psutil
 import pytest
 import release_rig
 from click.testing import CliRunner
@@ -119,12 +121,68 @@ def test_ssh_says_why_it_was_refused(rig: Rig, monkeypatch: pytest.MonkeyPatch) 
     assert (ended.code, "Permission denied (publickey)" in ended.said) == (3, True), ended.said
 
 
+def logins(rig: Rig) -> int:
+    return (rig.root / "host" / "log").read_text().count("Accepted publickey")
+
+
+@no_sshd
+def test_a_promotion_logs_in_once_and_leaves_no_connection(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    with git_hosts.ssh(rig.root / "host", rig.root / "remotes") as host:
+        one, new = served(rig, host, monkeypatch), rig.trees("dev")
+        ended = one.promote("dev", "stg")
+        assert (ended.code, rig.trees("stg"), logins(rig)) == (0, new, 1), ended.said
+        assert masters(rig) == []
+
+
+def masters(rig: Rig) -> list[psutil.Process]:
+    """The ssh processes that hold a connection to the rig's host for others."""
+    found = ((process, process.info["cmdline"] or ()) for process in psutil.process_iter(["cmdline"]))
+    return [process for process, words in found if "-M" in words and str(rig.root / "host" / "mine") in words]
+
+
+def kill_master(rig: Rig) -> None:
+    (process,) = masters(rig)
+    process.kill()
+
+
+ALONE = {
+    "a host that allows one session": ("MaxSessions 1", "{ssh}", lambda rig: None),
+    "a connection that is cut": ("", "{ssh}", kill_master),
+    "settings that share already": ("", "{ssh} -o ControlPath=/nowhere/%p", lambda rig: None),
+    "another program": ("", "env {ssh}", lambda rig: None),
+}
+"""What sshd is told, git's ssh, and what happens after the fetch."""
+
+
+@exhaustive
+@no_sshd
+@pytest.mark.parametrize("case", ALONE)
+def test_a_promotion_ends_where_ssh_cannot_share_a_connection(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    more, command, meanwhile = ALONE[case]
+    with git_hosts.ssh(rig.root / "host", rig.root / "remotes", more=more) as host:
+        one, new = served(rig, host, monkeypatch), rig.trees("dev")
+        asks = command.format(ssh=host.environment["GIT_SSH_COMMAND"])
+        monkeypatch.setenv("GIT_SSH_COMMAND", asks)
+
+        def approved(request: release_rig.Request) -> release_rig.Approval:
+            meanwhile(rig)
+            return release_rig.Approval(release_rig.SECOND)
+
+        ended = one.promote("dev", "stg", approve=approved)
+        assert (ended.code, rig.trees("stg")) == (0, new), ended.said
+        assert logins(rig) > 1
+        assert masters(rig) == []
+
+
 @exhaustive
 @no_sshd
 def test_two_engineers_at_once_are_not_too_many_for_openssh(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With MaxStartups at 2, sshd drops most of the connections that open while two others log in."""
+    """With MaxStartups at 2, sshd drops most of the connections that open while two others log in; each git logs in."""
     with git_hosts.ssh(rig.root / "host", rig.root / "remotes", more="MaxStartups 2:100:3") as host:
         one = served(rig, host, monkeypatch)
+        monkeypatch.setenv("GIT_SSH_COMMAND", ALONE["another program"][1].format(ssh=os.environ["GIT_SSH_COMMAND"]))
         two, new = replace(one, state=rig.root / "two"), rig.trees("dev")
         ended: list[release_rig.Ended] = []
 

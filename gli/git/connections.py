@@ -2,7 +2,8 @@
 
 Hosts limit connections: OpenSSH drops some if more than ten have not logged in yet (sshd_config, MaxStartups), and
 proxies limit the connections of one address. After a host drops a connection, fewer are opened at once, and a read is
-tried again after a pause. A push is tried again by its operation, which knows whether the push may have landed.
+tried again after a pause. A push is tried again by its operation, which knows whether the push may have landed. Over
+ssh an operation logs in once (see `gli.git.ssh`); what counts here is then a session of that connection.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -41,6 +42,8 @@ class Connections:
     def __init__(self, most: int = DEFAULT) -> None:
         self.most = most
         """How many may be open at once; less after a host has dropped one."""
+        self.environment: Mapping[str, str] = {}
+        """For each git that connects: how it shares one ssh connection with the others."""
         self._open = 0
         self._changed = threading.Condition()
 

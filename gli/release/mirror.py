@@ -138,7 +138,7 @@ class Mirror:
                 says=says,
                 accept=accept,
                 pass_fds=fds,
-                env={**self.identity, **(env or {})},
+                env={**self.identity, **(self.repository.connections.environment if remote else {}), **(env or {})},
                 noted_in=self.running if remote else None,
             )
 

@@ -133,8 +133,10 @@ def _text(where: str, key: str, value: Any, proven: Callable[[str], str]) -> str
 def ls_remote(repository: Repository, patterns: Sequence[str] = (), *, silence_s: float = LOOK_S) -> dict[str, str]:
     """{ref: object} of the remote, in one connection; raises `GitFailed`. An annotated tag `t` comes with `t^{}`."""
     command = ("ls-remote", "--", repository.url, *patterns)
-    work = repository.connections.reading
-    return refs.listed(work(lambda: git(*command, silence_s=silence_s, interruptible=True)))
+    shared = repository.connections
+    return refs.listed(
+        shared.reading(lambda: git(*command, env=shared.environment, silence_s=silence_s, interruptible=True))
+    )
 
 
 def each(

@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from gli.common.clock import now
 from gli.common.errors import UsageError
-from gli.git import identity
+from gli.git import identity, ssh
 from gli.git.command import GitFailed
 from gli.git.identity import UNSIGNED, Signing
 from gli.git.refs import FENCE, LOCK
@@ -310,12 +310,15 @@ class Session:
 def session(
     settings: Settings, say: Callable[[str], None], patience: Sequence[float] = PATIENCE_S
 ) -> Iterator[Session]:
-    """Hold the lock of this machine. Raises `Refused` if another process holds it."""
-    actor = identity.identity()
+    """Hold the lock of this machine, and one connection to the host where it is reached by ssh. Raises `Refused` if
+    another process holds the lock.
+    """
+    actor, first = identity.identity(), settings.repositories[0]
     try:
         with lock.local(settings.state, actor) as running:
             settings.claim()
-            yield Session(settings, actor, running, say, patience, identity.signing())
+            with ssh.shared(first.url, settings.mirrors()[first.name].folder) as first.connections.environment:
+                yield Session(settings, actor, running, say, patience, identity.signing())
     except lock.Busy as e:
         raise Refused(str(e)) from None
 
