@@ -15,7 +15,8 @@ from gli.observe.aws.ecr import RegistryImage, image_scan, registry_image, regis
 from gli.observe.aws.ecs_services import EcsService, ecs_service, ecs_services
 from gli.observe.aws.ecs_tasks import ServiceTasks, service_deployment, service_tasks
 from gli.observe.aws.load_balancer import health_checks, routes, target_health
-from gli.observe.aws.task_definitions import dangling_references, is_secret, task_definition
+from gli.observe.aws.plain_secrets import is_secret
+from gli.observe.aws.task_definitions import dangling_references, task_definition
 from gli.observe.engine.observation import Unobserved
 from tests_infra import test_compute as compute
 from tests_infra import test_registry as registry
@@ -697,6 +698,27 @@ def test_missing_parameters_and_secrets_are_named() -> None:
         ("ANYTHING", "-----BEGIN RSA PRIVATE KEY-----", True),
         ("ANYTHING", "sk_live_4f9a1c2b7d8e4f9a1c2b", True),
         ("ANYTHING", "AKIAIOSFODNN7EXAMPLE", True),
+        ("PGPASSWORD", "correct-horse-battery", True),
+        ("dbPassword", "correct-horse-battery", True),
+        ("DBPASS", "correct-horse-battery", True),
+        ("ADMIN_PASSWORD_OLD", "hunter2hunter2", True),
+        ("ApiToken", "q7Xw9Zr2Lm4Tn8Vb1Kc5Hd3Jf6Gs0Pa", True),
+        ("APIKEY", "q7Xw9Zr2Lm4Tn8Vb1Kc5Hd3Jf6Gs0Pa", True),
+        ("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", True),
+        ("JWT_SALT", "q7Xw9Zr2Lm4Tn8Vb", True),
+        ("SESSION", "q7Xw9Zr2Lm4Tn8Vb1Kc5Hd3Jf6Gs0PaW", True),
+        ("DSN", "host=db port=5432 user=app password=hunter2hunter2", True),
+        ("CONNECTION", "Server=db;User Id=app;Password=hunter2hunter2;", True),
+        ("SETTINGS", '{"db": {"password": "hunter2hunter2"}}', True),
+        ("HEADERS", "Authorization: Bearer q7Xw9Zr2Lm4Tn8Vb1Kc5Hd3Jf6Gs0Pa", True),
+        ("UPLOADS", "https://x.blob.core.windows.net/c?sv=2020&sig=q7Xw9Zr2Lm4Tn8Vb1Kc5Hd3Jf6Gs0Pa%3D", True),
+        ("RECAPTCHA_SITE_KEY", "6LeIxAcTAAAAAJcZVRqyHh71UMIEGNQ_MXjiZKhI", False),
+        ("GIT_COMMIT", "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b", False),
+        ("TENANT_ID", "q7Xw9Zr2Lm4Tn8Vb1Kc5Hd3Jf6Gs0PaW", False),
+        ("SETTINGS", '{"reset_password": true, "secret": "stg/gli/database"}', False),
+        ("PASSWORD_RESET_URL", "https://stg.glibiz.com/password/reset", False),
+        ("BYPASS", "staging-only", False),
+        ("SENTRY_DSN", "https://9f86d081884c7d659a2feaa0c55ad015@o12.ingest.sentry.io/1", False),
     ],
 )
 def test_a_secret_without_a_secret_name_is_found_by_its_value(name: str, value: str, secret: bool) -> None:

@@ -152,7 +152,7 @@ def test_alb_active(balancer: Balancer) -> None:
 
 
 def test_alb_https_listener(balancer: Balancer) -> None:
-    """One HTTPS listener on 443, with a certificate."""
+    """One HTTPS listener on 443, with a certificate, and none is demanded of users."""
     secure = [x for x in balancer.listeners if x.port == 443]
     assert len(secure) == 1 and secure[0].protocol == "HTTPS", saw(
         listed(phrase("{}:{}", x.protocol, x.port) for x in balancer.listeners),
@@ -160,6 +160,9 @@ def test_alb_https_listener(balancer: Balancer) -> None:
     )
     assert secure[0].certificates, saw(
         phrase("none"), expected=phrase("a certificate on HTTPS:443 of {}", balancer.name)
+    )
+    assert not secure[0].asks_clients, saw(
+        phrase("mutual TLS"), expected=phrase("HTTPS:443 of {} to take browsers without a certificate", balancer.name)
     )
 
 
@@ -208,12 +211,16 @@ def test_alb_targets_healthy(target_health: TargetGroupHealth, ecs_service: EcsS
 def test_alb_health_check_config(
     health_checks: Mapping[str, HealthCheck], ecs_service: EcsService, target: Service
 ) -> None:
-    """The load balancer asks the service's own health path, wants success, and decides before ECS gives
-    up on the task.
+    """The load balancer asks the service's own health path on the port of its requests, wants success, and decides
+    before ECS gives up on the task.
     """
     checks = [health_checks[arn] for arn in ecs_service.serving_groups if arn in health_checks]
     assert checks, saw(phrase("no target group"), expected=phrase("{} behind one", ecs_service.name))
+    own = ("traffic-port", str(target.ecs.port) if target.ecs else "")
     for check in checks:
+        assert check.port in own, saw(
+            phrase("port {}", check.port), expected=phrase("{} to ask the port that users reach", check.group)
+        )
         assert check.path == target.health_path and check.wants_success, saw(
             phrase("{} answering {}", check.path, check.codes),
             expected=phrase("{} to ask {} for a 200", check.group, target.health_path),

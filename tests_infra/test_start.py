@@ -7,7 +7,7 @@ from gli.common.sentences import listed, phrase, saw
 from gli.observe.aws.ecr import PulledImage
 from gli.observe.aws.ecs_services import EcsService
 from gli.observe.aws.ecs_tasks import ServiceTasks
-from gli.observe.aws.iam import ExecutionRole
+from gli.observe.aws.iam import TASKS, ExecutionRole, Role
 from gli.observe.aws.task_definitions import TaskDefinition
 from gli.observe.engine.observation import unknown
 
@@ -80,9 +80,12 @@ def test_ecs_next_task_can_start(
     dangling_references: Mapping[str, str],
     missing_fields: Mapping[str, str],
     execution_role: ExecutionRole,
+    task_role: Role | None,
 ) -> None:
-    """A new task of the task definition would start: image, each secret with its JSON key, and the rights to them."""
+    """A new task of the task definition would start: image, each secret with its JSON key, both roles and rights."""
     obstacles = [] if pulled_image is None or pulled_image.found else [phrase("no image {}", pulled_image.image)]
     obstacles += [phrase("{}, which {}", v, why) for v, why in {**dangling_references, **missing_fields}.items()]
     obstacles += [phrase("no {}", missing) for missing in execution_role.missing]
+    if task_role is not None and TASKS not in task_role.trusted:
+        obstacles.append(phrase("{}, which does not trust {}", task_role.name, TASKS))
     assert not obstacles, saw(listed(obstacles), expected=phrase("a new task of {} to start", task_definition.name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from urllib.parse import unquote
 
 from gli.config.environments import Environment
 
@@ -16,19 +17,21 @@ class NamesOfAnother:
 
     def __init__(self, own: Environment, other: Environment) -> None:
         mine = {*_names(own), *own.hosts}
-        self._mine = sorted(mine, key=len, reverse=True)
+        self._mine = sorted({name.lower() for name in mine}, key=len, reverse=True)
         self._names = sorted({n for n in _names(other) if len(n) >= _SHORTEST and re.search(r"[-/._]", n)} - mine)
         hosts = {s.host for s in other.services.values()} - mine
         # A frontend's host is left out: a link to production's page is no mistake. `api.example.com` is not a part of
         # `stg-api.example.com`, but `prod-gli-database` is a part of its own endpoint.
-        self._patterns = {name: re.compile(rf"(?<![\w-]){re.escape(name)}(?!\w)") for name in self._names}
+        self._patterns = {name: re.compile(rf"(?<![\w-]){re.escape(name.lower())}(?!\w)") for name in self._names}
         prefix = other.alarms.prefix if other.alarms else ""
         if prefix.endswith("-") and not (own.alarms and own.alarms.prefix.startswith(prefix)):
-            self._patterns[prefix] = re.compile(rf"(?<![\w-]){re.escape(prefix)}(?=\w)")
-        self._patterns |= {h: re.compile(rf"(?<![\w.@-]){re.escape(h)}(?![\w-])") for h in sorted(hosts)}
+            self._patterns[prefix] = re.compile(rf"(?<![\w-]){re.escape(prefix.lower())}(?=\w)")
+        self._patterns |= {h: re.compile(rf"(?<![\w.@-]){re.escape(h.lower())}(?![\w-])") for h in sorted(hosts)}
 
     def within(self, text: str) -> Iterator[str]:
-        """The names in the text. A name of our own that contains one of theirs is not counted."""
+        """The names in the text, also in capitals or percent-encoded as in a URL. A name of our own that contains one
+        of theirs is not counted."""
+        text = unquote(text).lower()
         for name in self._mine:
             text = text.replace(name, " ")
         yield from (name for name, pattern in self._patterns.items() if pattern.search(text))

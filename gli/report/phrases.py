@@ -654,6 +654,11 @@ KOREAN: Mapping[str, str] = {
     # IAM
     "the execution role {} of {}": "{1}의 실행 역할 {0}",
     "{} to trust {}": "{}이(가) {}을(를) 신뢰",
+    "{}, which does not trust {}": "{}(이 역할은 {}을(를) 신뢰하지 않음)",
+    "port {}": "포트 {}",
+    "{} to ask the port that users reach": "{}이(가) 사용자가 쓰는 포트를 확인",
+    "mutual TLS": "상호 TLS",
+    "HTTPS:443 of {} to take browsers without a certificate": "{}의 HTTPS:443이 인증서 없는 브라우저를 받음",
     "{} to allow what {} needs": "{}이(가) {}에 필요한 권한을 허용",
     "a task role": "태스크 역할",
     "the task role {}": "태스크 역할 {}",

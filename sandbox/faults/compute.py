@@ -299,6 +299,16 @@ def health_check_too_deep(sandbox: Sandbox) -> Iterator[None]:
     elbv2.modify_target_group(TargetGroupArn=arn, HealthCheckPath=before)
 
 
+@fault("health-check-on-another-port", turns_red=["alb-health-check-config"])
+def health_check_on_another_port(sandbox: Sandbox) -> Iterator[None]:
+    """The load balancer asks the port of a helper process, which answers while the API does not."""
+    arn, elbv2 = api_ecs_service(sandbox)["loadBalancers"][0]["targetGroupArn"], sandbox.aws("elbv2")
+    before = elbv2.describe_target_groups(TargetGroupArns=[arn])["TargetGroups"][0]["HealthCheckPort"]
+    elbv2.modify_target_group(TargetGroupArn=arn, HealthCheckPort="9000")
+    yield
+    elbv2.modify_target_group(TargetGroupArn=arn, HealthCheckPort=before)
+
+
 @contextmanager
 def _balancer_attribute(sandbox: Sandbox, key: str, value: str) -> Iterator[None]:
     """Change one attribute of the load balancer."""
@@ -448,6 +458,17 @@ def maintenance_rule_left(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("browsers-turned-away", turns_red=["alb-host-routing", "alb-rules-reach-service"])
+def browsers_turned_away(sandbox: Sandbox) -> Iterator[None]:
+    """A rule against robots matches every browser, whatever its address."""
+    browser = {"HttpHeaderName": "User-Agent", "Values": ["*Mozilla*"]}
+    everybody = {"Field": "source-ip", "SourceIpConfig": {"Values": ["0.0.0.0/1", "128.0.0.0/1"]}}
+    page = {"StatusCode": "403", "ContentType": "text/plain", "MessageBody": "no robots"}
+    conditions = [{"Field": "http-header", "HttpHeaderConfig": browser}, everybody]
+    with _first_rule(sandbox, conditions, {"Type": "fixed-response", "FixedResponseConfig": page}):
+        yield
+
+
 @fault("path-redirected", turns_red=["alb-rules-reach-service"])
 def path_redirected(sandbox: Sandbox) -> Iterator[None]:
     """A rule redirects one path of the API's contract to another host."""
@@ -526,6 +547,26 @@ def taskdef_calls_production(sandbox: Sandbox) -> Iterator[None]:
     url = f"https://{sandbox.site.other.services['api'].host}/api/v1/hook/"
     with _redefined(sandbox, lambda container: container["environment"][0].update(value=url)):
         yield
+
+
+@fault("taskdef-command-of-production", turns_red=["ecs-env-not-crossed"])
+def taskdef_command_of_production(sandbox: Sandbox) -> Iterator[None]:
+    """The command of staging's API names production's database, in capitals."""
+    name = required(sandbox.site.other.database).instance.upper()
+    command = ["gunicorn", "--env", f"DATABASE_HOST={name}.abc123.rds.amazonaws.com", "gli.wsgi"]
+    with _redefined(sandbox, lambda container: container.update(command=command)):
+        yield
+
+
+@fault("task-role-not-trusting", turns_red=["ecs-next-task-can-start"])
+def task_role_not_trusting(sandbox: Sandbox) -> Iterator[None]:
+    """The role of the tasks trusts EC2, and no longer ECS: no new task starts."""
+    iam, name = sandbox.aws("iam"), _definition(sandbox)["taskRoleArn"].rpartition("/")[2]
+    before = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
+    after = json.dumps(before).replace("ecs-tasks.", "ec2.")
+    iam.update_assume_role_policy(RoleName=name, PolicyDocument=after)
+    yield
+    iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(before))
 
 
 @fault("secret-key-missing", turns_red=["ecs-next-task-can-start"])

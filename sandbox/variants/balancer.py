@@ -42,7 +42,8 @@ def host_served_by_the_default_rule(sandbox: Sandbox) -> Iterator[None]:
 
 @variant("rules-for-single-paths")
 def rules_for_single_paths(sandbox: Sandbox) -> Iterator[None]:
-    """The API's host has more rules: /docs is redirected, /legacy/* goes elsewhere, and one rule needs a header."""
+    """The API's host has more rules: /docs is redirected, /legacy/* goes elsewhere, and some rules need a header
+    or an office's address."""
     elbv2, on = sandbox.aws("elbv2"), listener(sandbox)["ListenerArn"]
     host: dict[str, Any] = {"Field": "host-header", "HostHeaderConfig": {"Values": [api(sandbox).host]}}
     vpc = elbv2.describe_target_groups(TargetGroupArns=[target_group(sandbox)])["TargetGroups"][0]["VpcId"]
@@ -54,6 +55,14 @@ def rules_for_single_paths(sandbox: Sandbox) -> Iterator[None]:
         (_path("/legacy/*"), {"Type": "forward", "TargetGroupArn": group}),
         (
             {"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": "X-Canary", "Values": ["1"]}},
+            {"Type": "forward", "TargetGroupArn": group},
+        ),
+        (
+            {"Field": "http-header", "HttpHeaderConfig": {"HttpHeaderName": "User-Agent", "Values": ["*AhrefsBot*"]}},
+            {"Type": "forward", "TargetGroupArn": group},
+        ),
+        (
+            {"Field": "source-ip", "SourceIpConfig": {"Values": [_OFFICE]}},
             {"Type": "forward", "TargetGroupArn": group},
         ),
     ]

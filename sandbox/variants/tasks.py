@@ -74,6 +74,11 @@ def variables_that_hide_nothing(sandbox: Sandbox) -> Iterator[None]:
         "STRIPE_PUBLISHABLE_KEY": "pk_live_4f9a1c2b7d8e4f9a1c2b7d8e",
         "VAPID_PUBLIC_KEY": "BEl62iUYgUivxIkv69yViEuiBIa-Ib9-SkvMeAtA3LFgDzkrxZJjSgSnfckjBJuBkr3qBUYIHBQFLXYp5Nksh8U",
         "USE_TOKEN": "true",
+        "RECAPTCHA_SITE_KEY": "6LeIxAcTAAAAAJcZVRqyHh71UMIEGNQ_MXjiZKhI",
+        "GIT_COMMIT": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b",
+        "SENTRY_DSN": "https://9f86d081884c7d659a2feaa0c55ad015@o12.ingest.sentry.io/1",
+        "PASSWORD_RESET_URL": f"{sandbox.environment.frontends['user'].url}/password/reset",
+        "NODE_ENV": "production",
     }
     added = [{"name": name, "value": value} for name, value in harmless.items()]
     with ExitStack() as changed:

@@ -322,7 +322,7 @@ def read_role(arn: str, role: Mapping[str, Any] | None, policies: Mapping[str, M
     return Role(
         arn=arn,
         exists=True,
-        trusted=_trusted(role.get("AssumeRolePolicyDocument") or {}),
+        trusted=_trusted(role.get("AssumeRolePolicyDocument") or {}, arn.split(":")[4]),
         attached=tuple(sorted(p["PolicyName"] for p in attached)),
         unread=tuple(sorted(unread)),
         statements=tuple(statements),
@@ -350,8 +350,13 @@ def policy_allows(document: Any, action: str, resource: str) -> bool:
     return _allow([_statement(s) for s in _statements(document)], action, resource)
 
 
-def _trusted(document: Any) -> tuple[str, ...]:
-    allowed = [s for s in _statements(document) if s.get("Effect") == "Allow"]
+def _trusted(document: Any, account: str) -> tuple[str, ...]:
+    """The services that may take a role. A statement for the resources of other accounts alone counts as none."""
+    allowed = []
+    for statement in _statements(document):
+        of = _required(statement, "aws:SourceAccount")
+        if statement.get("Effect") == "Allow" and (not of or _matches(account, of)):
+            allowed.append(statement)
     principals = [s.get("Principal") for s in allowed]
     services = {service for p in principals if isinstance(p, dict) for service in _listed(p.get("Service"))}
     return tuple(sorted(services))

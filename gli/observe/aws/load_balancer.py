@@ -38,7 +38,7 @@ class Rule(Observation):
     """Patterns for the path, in the same form; None: any path."""
     methods: tuple[str, ...] | None = None
     special: bool = False
-    """The rule also needs a header, a query or an address that an ordinary user does not have."""
+    """The rule also needs a header, a query or an address that no ordinary user has."""
     strange: tuple[str, ...] = ()
     """The kinds of its conditions that this suite does not know: whether an ordinary user meets them is not known."""
     groups: tuple[str, ...] = ()
@@ -73,6 +73,8 @@ class Listener(Observation):
     protocol: str
     certificates: tuple[str, ...] = ()
     policy: str | None = None
+    asks_clients: bool = False
+    """It refuses clients without a certificate of their own (mutual TLS, mode `verify`)."""
     redirects_to: str | None = None
     """`HTTPS HTTP_301` if the default action redirects."""
     rules: tuple[Rule, ...] = ()
@@ -108,6 +110,8 @@ class HealthCheck(Observation):
 
     group: str
     path: str | None
+    port: str = "traffic-port"
+    """The port that it asks; `traffic-port` is that of the requests."""
     codes: str | None
     """The HTTP statuses that count as healthy: `200`, `200,204`, `200-299`."""
     interval_s: int
@@ -248,6 +252,7 @@ async def health_checks(observer: Observer) -> dict[str, HealthCheck]:
         g["TargetGroupArn"]: HealthCheck(
             group=g["TargetGroupName"],
             path=g.get("HealthCheckPath"),
+            port=str(g.get("HealthCheckPort") or "traffic-port"),
             codes=(g.get("Matcher") or {}).get("HttpCode"),
             interval_s=g["HealthCheckIntervalSeconds"],
             threshold=g["HealthyThresholdCount"],
@@ -283,6 +288,7 @@ async def _listener(observer: Observer, listener: dict[str, Any], part: Part | N
         protocol=protocol,
         certificates=tuple(c["CertificateArn"] for c in listener.get("Certificates", [])),
         policy=listener.get("SslPolicy"),
+        asks_clients=(listener.get("MutualAuthentication") or {}).get("Mode") == "verify",
         redirects_to=f"{redirects[0].get('Protocol')} {redirects[0].get('StatusCode')}" if redirects else None,
         rules=tuple(map(_rule, rules)),
     )
@@ -309,13 +315,31 @@ def _rule(described: dict[str, Any]) -> Rule:
 
 
 _SPECIAL = frozenset({"http-header", "query-string", "source-ip"})
+_OF_USERS = {
+    "user-agent": (
+        "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0 Safari/537.36",
+        "Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0 Mobile Safari/537.36",
+        "Mozilla/5.0 (iPhone; CPU iPhone OS 18_1 like Mac OS X) AppleWebKit/605.1 (KHTML, like Gecko) Safari/604.1",
+        "Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0",
+    ),
+    "accept": ("*/*", "application/json, text/plain, */*"),
+    "accept-language": ("ko-KR,ko;q=0.9,en-US;q=0.8,en;q=0.7",),
+}
+"""Headers that browsers send, in lower case, with usual values."""
+_WIDE = 8
+"""An address block with a shorter prefix holds whole countries: no office has one."""
 
 
 def _special(condition: dict[str, Any]) -> bool:
-    """Whether a condition needs what an ordinary request lacks. An address block of everybody needs nothing."""
+    """Whether a condition needs what no ordinary request has. A large address block and a browser's own header need
+    nothing."""
     if condition["Field"] == "source-ip":
         blocks = (condition.get("SourceIpConfig") or {}).get("Values") or condition.get("Values") or []
-        return "0.0.0.0/0" not in blocks
+        return not any(int(block.partition("/")[2] or 32) < _WIDE for block in blocks if ":" not in block)
+    if condition["Field"] == "http-header":
+        asked = condition.get("HttpHeaderConfig") or {}
+        usual = _OF_USERS.get(str(asked.get("HttpHeaderName")).lower(), ())
+        return not any(_matches(p, value, folded=True) for p in _patterns(asked) for value in usual)
     return condition["Field"] in _SPECIAL
 
 
@@ -329,9 +353,11 @@ _CONFIGURED = {
 def _values(condition: dict[str, Any]) -> list[str]:
     """The patterns of a condition. AWS answers with the older field `Values` too, and with `RegexValues`."""
     configured = condition.get(_CONFIGURED.get(condition["Field"], "")) or {}
-    plain = configured.get("Values") or condition.get("Values") or []
-    regular = configured.get("RegexValues") or condition.get("RegexValues") or []
-    return [*plain, *(f"~{r}" for r in regular)]
+    return _patterns({**condition, **configured})
+
+
+def _patterns(configured: dict[str, Any]) -> list[str]:
+    return [*(configured.get("Values") or []), *(f"~{r}" for r in configured.get("RegexValues") or [])]
 
 
 def _matches(pattern: str, text: str, *, folded: bool = False) -> bool:

@@ -16,6 +16,7 @@ from gli.common.sentences import Said, phrase
 from gli.config.environments import Environment, Service
 from gli.config.names import NamesOfAnother
 from gli.observe.aws.ecs_services import ecs_service
+from gli.observe.aws.plain_secrets import is_secret
 from gli.observe.data.secrets import Secret, listed_secrets, secret, secret_states
 from gli.observe.engine.aws_session import Part
 from gli.observe.engine.observation import Observation, unknown
@@ -23,32 +24,6 @@ from gli.observe.engine.probe import Observer, probe
 
 _PARAMETERS_PER_FILTER = 50  # the most names that ssm DescribeParameters accepts
 _REGISTRY = re.compile(r"(\d{12})\.dkr[.-]ecr(?:-fips)?\.([a-z0-9-]+)\.(?:amazonaws\.com(?:\.cn)?|on\.aws)/")
-_PASSWORD_NAME = re.compile(
-    r"(?:^|_)(?:PASSWORD|PASSWD|PASS|PWD|PASSPHRASE|SECRET|SECRET_KEY|PRIVATE_KEY)(?:_V?\d+)?$", re.IGNORECASE
-)
-_LOGIN_NAME = re.compile(r"(?:^|_)(?:AUTH|CREDENTIALS?)(?:_V?\d+)?$", re.IGNORECASE)
-_KIND_OF_LOGIN = re.compile(r"(?:oauth|openid|oidc|basic|bearer|digest|ldap|saml|kerberos|scram)", re.IGNORECASE)
-_ELSEWHERE = re.compile(r"\w*SECRET=/?[a-z_.-]+(?:/[a-z_.-]+)+|\w*PASS=https?://[^\s@]*", re.ASCII)
-"""The name of a secret in Secrets Manager (`DB_SECRET=stg/gli/database`) or an address that a proxy passes to."""
-_KEY_NAME = re.compile(r"(?:^|_)(?:TOKEN|KEY)$", re.IGNORECASE)
-_OPEN_NAME = re.compile(r"(?:^|_)(?:PUBLIC|PUBLISHABLE)(?:_|$)", re.IGNORECASE)
-"""Names of keys that are public: every browser that loads the page has them."""
-_LOGIN_IN_URL = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
-_KNOWN_SECRET = re.compile(
-    r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
-    r"|\b(?:sk|rk)_live_\w{10,}|\bgh[pousr]_\w{20,}|\bgithub_pat_\w{20,}|\bxox[abprs]-[\w-]{10,}|\bglpat-[\w-]{20,}"
-    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bSG\.[\w-]{16,}\.[\w-]{16,}|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
-    r"|hooks\.slack\.com/(?:services|workflows)/[\w/]{10,}|discord(?:app)?\.com/api/webhooks/\d+/[\w-]{10,}"
-    r"|\bAIza[\w-]{35}\b|\bnpm_\w{36}\b|\bsk-(?:proj-|ant-)?[\w-]{20,}|\bdop_v1_\w{64}\b"
-)
-"""Secrets with a known form, whatever the variable's name is."""
-_RANDOM = re.compile(r"[A-Za-z0-9+/_=.-]{16,}")
-_SHORTEST_RANDOM = 16
-_SHORTEST_LOGIN = 8
-_SHORT_RUNS = 2.8
-"""A value looks random if its runs of one kind of characters are shorter on average. In a hexadecimal or base 64 token
-the average is 2, in words and dates 4 or more."""
-_HARMLESS = re.compile(r"(?:true|false|yes|no|on|off|none|null|\d{1,6})", re.IGNORECASE)
 
 
 class Reference(Observation):
@@ -178,8 +153,12 @@ def _foreign(environment: Environment, described: Mapping[str, Any]) -> tuple[st
     for container in described["containerDefinitions"]:
         texts += [(v["name"], v.get("value")) for v in container.get("environment") or []]
         texts += [(s["name"], s["valueFrom"]) for s in container.get("secrets") or []]
-        options = (container.get("logConfiguration") or {}).get("options") or {}
-        texts += [("awslogs-group", options.get("awslogs-group"))]
+        texts += [("environment file", f.get("value")) for f in container.get("environmentFiles") or []]
+        texts += [(key, text) for key in ("entryPoint", "command") for text in container.get(key) or []]
+        texts += [("health check", text) for text in (container.get("healthCheck") or {}).get("command") or []]
+        logging = container.get("logConfiguration") or {}
+        texts += list((logging.get("options") or {}).items())
+        texts += [(s["name"], s["valueFrom"]) for s in logging.get("secretOptions") or []]
     return tuple(sorted({f"{where}: {name}" for where, text in texts for name in names.within(str(text or ""))}))
 
 
@@ -300,30 +279,3 @@ def _container(container: Mapping[str, Any]) -> Container:
         variables=tuple(sorted({*variables, *(s["name"] for s in secrets)})),
         plain_secrets=tuple(sorted(name for name, value in variables.items() if is_secret(name, value))),
     )
-
-
-def is_secret(name: str, value: str) -> bool:
-    """Whether a plain variable holds a secret: its value has a known form, or its name and its value look like one.
-
-    For a KEY or TOKEN, the value must also look random: a cache key, a header's name or a public key is not secret.
-    """
-    if not value or value.startswith("arn:"):
-        return False
-    if _LOGIN_IN_URL.search(value) or _KNOWN_SECRET.search(value):
-        return True
-    if _OPEN_NAME.search(name) or _HARMLESS.fullmatch(value) or _ELSEWHERE.fullmatch(f"{name}={value}"):
-        return False
-    if _LOGIN_NAME.search(name):
-        return len(value) >= _SHORTEST_LOGIN and not _KIND_OF_LOGIN.search(value) and bool(re.search(r"\d", value))
-    return bool(_PASSWORD_NAME.search(name)) or bool(_KEY_NAME.search(name) and _drawn_at_random(value))
-
-
-def _drawn_at_random(value: str) -> bool:
-    """Whether the value looks random: letters and digits alternate more often than in words, dates, paths or hosts."""
-    if not _RANDOM.fullmatch(value) or value.startswith(("/", "pk_")):
-        return False
-    signs = re.sub(r"[^A-Za-z0-9]", "", value)
-    if re.fullmatch(r"[0-9a-f]{24,}", signs, re.IGNORECASE) and not signs.isdecimal():
-        return True
-    runs = re.findall(r"[A-Z]?[a-z]+|[A-Z]+|\d+", signs)
-    return len(signs) >= _SHORTEST_RANDOM and len(signs) / len(runs) < _SHORT_RUNS
