@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from sandbox.processes import LOOPBACK, Child, PartFailed, ReservedPort
+from sandbox.processes import LOOPBACK, PATIENCE_S, Child, PartFailed, ReservedPort
 from sandbox.site import Login, Site
 
 
@@ -56,6 +58,15 @@ class Valkey:
         if self.child is not None:
             await self.child.stop()
         self._reserved.close()
+
+
+def until_saved(redis: Any, status: str) -> None:
+    """Wait until the last snapshot has this status (`ok`, `err`); raise `TimeoutError` if it takes too long."""
+    deadline = time.monotonic() + PATIENCE_S
+    while redis.info("persistence")["rdb_last_bgsave_status"] != status:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the snapshot is not {status}")
+        time.sleep(0.05)
 
 
 def _binary() -> Path:

@@ -19,13 +19,14 @@ _PLACES |= {"cdn": "cdn", "storage": "cdn", "cors-": "cors", "broker": "broker",
 _PLACES |= dict.fromkeys(("task-missing", "service-scaled", "rolled-back", "taskdef-"), "service")
 _PLACES |= dict.fromkeys(("circuit-breaker-", "grace-period-", "rollout-", "old-tasks-", "registry"), "service")
 _PLACES |= dict.fromkeys(("hook-goes-on", "deploys-take-", "deploy-without-room"), "service")
-_PLACES |= dict.fromkeys(("sequence-", "application-may-", "row-security-", "table-lost"), "tables")
+_PLACES |= dict.fromkeys(("sequence-", "application-may-", "row-security-", "table-lost", "column-of-"), "tables")
 """Places of which a group may change one thing at most, by the module or the beginning of the id of their faults: the
 repositories, the user frontend with its bucket, the API's CORS settings, the broker, the cache, the API's ECS service
 with its images, and what the API's role sees of the tables. One fault would hide or undo another."""
 
-_ALONE = {"tasks-in-one-zone", "platform-image-expired"}
-"""Faults of the running tasks: a change of the service or of the network would replace these tasks."""
+_ALONE = {"tasks-in-one-zone", "platform-image-expired", "commits-wait-for-a-standby"}
+"""Faults of the running tasks: a change of the service or of the network would replace these tasks. And one that lets
+every write of another fault wait."""
 
 
 def groups(faults: Iterable[str]) -> list[list[str]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from gli.observe.release.migration_columns import columns, replaced
 from gli.observe.release.migration_review import review
+from gli.observe.release.migrations import Squash, difference
 
 HEAD = "from django.db import migrations, models\n\n\nclass Migration(migrations.Migration):\n"
 
@@ -80,3 +82,56 @@ def test_two_leaf_migrations_are_found_and_a_merge_or_squash_joins_them() -> Non
 def test_a_migration_with_a_syntax_error_is_reported() -> None:
     (only,) = review({"shop/migrations/0002_next.py": "<<<<<<< HEAD\n"}, ["shop/migrations/0002_next.py"])
     assert only.what == "can't be parsed"
+
+
+CREATED = """migrations.CreateModel(name="Order", fields=[
+    ("id", models.BigAutoField(primary_key=True)), ("total", models.IntegerField()),
+    ("buyer", models.ForeignKey("users.User", models.CASCADE)), ("tags", models.ManyToManyField("shop.Tag")),
+    ("state", models.CharField(max_length=9, db_column="st")), ("place", gis.PointField()),
+], options={"ordering": ["id"]})"""
+MADE = ["shop_order.buyer_id", "shop_order.id", "shop_order.st", "shop_order.total"]
+
+
+@pytest.mark.parametrize(
+    ("operations", "made"),
+    [
+        ("", MADE),
+        ('migrations.AddField("order", "note", models.TextField())', [*MADE, "shop_order.note"]),
+        ('migrations.RemoveField(model_name="order", name="total")', [c for c in MADE if "total" not in c]),
+        ('migrations.RenameField("order", "buyer", "payer")', [c.replace("buyer", "payer") for c in MADE]),
+        ('migrations.AlterModelOptions("order", {"ordering": []})', MADE),
+        ("migrations.RunPython(fill, migrations.RunPython.noop)", MADE),
+        ('migrations.RunSQL("ALTER TABLE shop_order ADD x int", "SELECT 1")', []),
+        ('migrations.RunSQL("CREATE VIEW sums AS SELECT 1", "DROP VIEW sums")', MADE),
+        ("migrations.RunSQL(STATEMENT)", []),
+        ('migrations.DeleteModel("Order")', []),
+        ('migrations.RenameModel("Order", "Purchase")', []),
+        ('tenants.MoveEverything("order")', []),
+        ('migrations.SeparateDatabaseAndState(state_operations=[migrations.RemoveField("order", "total")])', []),
+        ('migrations.CreateModel("Old", [("id", models.IntegerField())], options={"managed": False})', MADE),
+    ],
+)
+def test_the_columns_that_migrations_make_for_certain(operations: str, made: list[str]) -> None:
+    files = {
+        "api/shop/migrations/0001_initial.py": migration(CREATED, after=None),
+        "api/shop/migrations/0002_next.py": migration(operations),
+    }
+    assert columns(files) == tuple(sorted(made))
+
+
+def test_a_migration_that_is_no_python_makes_its_app_uncertain() -> None:
+    files = {"shop/migrations/0001_initial.py": migration(CREATED), "shop/migrations/0002_next.py": "class Migration("}
+    assert columns(files) == ()
+
+
+def test_rows_of_squashed_migrations_stay_and_a_squash_of_applied_ones_is_not_pending() -> None:
+    old = (("shop", "0001_initial"), ("shop", "0002_total"))
+    path, squash = "shop/migrations/0001_squashed_0002_total.py", ("shop", "0001_squashed_0002_total")
+    text = migration("", after=None, replaces=f"replaces = {list(old)}")
+    assert replaced({path: text, "shop/migrations/0003_x.py": migration("")}) == {path: old}
+    squashes = [Squash(app="shop", name=squash[1], replaces=old)]
+    assert difference([squash], [*old, squash], squashes) == ([], [])
+    assert difference([squash], old, squashes) == ([], [])
+    assert difference([squash], [*old, squash]) == ([], [])  # its `replaces` was removed
+    assert difference([squash], old[:1], squashes) == (["shop.0001_squashed_0002_total"], [])
+    assert difference([squash], [*old, squash, ("shop", "0003_x")], squashes) == ([], ["shop.0003_x"])

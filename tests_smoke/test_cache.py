@@ -52,7 +52,8 @@ def test_redis_clients(cache_state: CacheState) -> None:
 
 
 def test_redis_writable_by_app(cache_state: CacheState) -> None:
-    """The cache takes writes: it refuses them all while its snapshots fail or its replicas are missing, and says PONG.
+    """The cache takes writes: it refuses them all while its snapshots fail, its replicas are missing or its memory is
+    full, and says PONG.
 
     Source of truth: INFO (Redis documentation, "MISCONF" and "min-replicas-to-write").
     """

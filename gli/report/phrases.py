@@ -656,6 +656,13 @@ KOREAN: Mapping[str, str] = {
     "{} to trust {}": "{}이(가) {}을(를) 신뢰",
     "{}, which does not trust {}": "{}(이 역할은 {}을(를) 신뢰하지 않음)",
     "port {}": "포트 {}",
+    "columns": "열",
+    "the columns that the migrations of the code make": "코드의 마이그레이션이 만드는 열",
+    "synchronous_standby_names, and no standby": "synchronous_standby_names가 있으나 대기 서버가 없음",
+    "commits that do not wait for a standby": "대기 서버를 기다리지 않는 커밋",
+    "its memory is full, and the policy noeviction removes nothing":
+        "메모리가 가득 찼고, noeviction 정책은 아무것도 제거하지 않음",
+    "its clients are paused (CLIENT PAUSE)": "클라이언트가 멈춰 있음(CLIENT PAUSE)",
     "{} to ask the port that users reach": "{}이(가) 사용자가 쓰는 포트를 확인",
     "mutual TLS": "상호 TLS",
     "HTTPS:443 of {} to take browsers without a certificate": "{}의 HTTPS:443이 인증서 없는 브라우저를 받음",

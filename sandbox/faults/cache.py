@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from sandbox.faults import Sandbox, fault
 from sandbox.faults.common import relay_mode
-from sandbox.processes import PATIENCE_S
 from sandbox.site import required
+from sandbox.valkey import until_saved
 
 _FEW_CLIENTS = 100
 _NOBODY = 1  # a port on which nothing listens
@@ -118,6 +117,13 @@ def cache_memory_full(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("cache-full", turns_red=["redis-writable-by-app", "redis-memory", "http-cookie-flags"])
+def cache_full(sandbox: Sandbox) -> Iterator[None]:
+    """Redis has used all its memory and may remove nothing: it refuses every write, and answers PING."""
+    with _configured(sandbox, "maxmemory", lambda memory: int(memory["used_memory"] * 0.9)):
+        yield
+
+
 @fault("cache-evicts-anything", turns_red=["redis-memory"])
 def cache_evicts_anything(sandbox: Sandbox) -> Iterator[None]:
     """Redis may evict any key to make room, sessions too."""
@@ -148,22 +154,14 @@ def cache_snapshot_failed(sandbox: Sandbox) -> Iterator[None]:
     with sandbox.redis() as redis:
         redis.config_set("save", "3600 1")
         redis.bgsave()
-        _until_saved(redis, "err")
+        until_saved(redis, "err")
     yield
     (in_the_way / "file").unlink()
     in_the_way.rmdir()
     with sandbox.redis() as redis:
         redis.bgsave()
-        _until_saved(redis, "ok")
+        until_saved(redis, "ok")
         redis.config_set("save", "")
-
-
-def _until_saved(redis: Any, status: str) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while redis.info("persistence")["rdb_last_bgsave_status"] != status:
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"the snapshot is not {status}")
-        time.sleep(0.05)
 
 
 @fault("cache-user-without-channels", turns_red=["redis-app-rights"])

@@ -250,6 +250,16 @@ def table_lost(sandbox: Sandbox) -> Iterator[None]:
         connection.execute("ALTER TABLE notices_notice_before RENAME TO notices_notice")
 
 
+@fault("column-of-a-faked-migration", turns_red=["db-schema-expected", "api-endpoints-contract"])
+def column_of_a_faked_migration(sandbox: Sandbox) -> Iterator[None]:
+    """All migrations are recorded, but a column that one of them makes is missing."""
+    with sandbox.postgres() as connection:
+        connection.execute("ALTER TABLE notices_notice RENAME published TO made")
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute("ALTER TABLE notices_notice RENAME made TO published")
+
+
 @fault("replica-behind", turns_red=["db-replication-lag"])
 def replica_behind(sandbox: Sandbox) -> Iterator[None]:
     """The database's read replica is ten minutes behind."""
@@ -412,6 +422,32 @@ def row_security_hides_all(sandbox: Sandbox) -> Iterator[None]:
         connection.execute("ALTER TABLE notices_notice DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY")
 
 
+@fault("application-may-not-find-tables", turns_red=["db-app-grants", "api-endpoints-contract"])
+def application_may_not_find_tables(sandbox: Sandbox) -> Iterator[None]:
+    """A new session of the application looks for its tables in another schema."""
+    user = sandbox.site.credentials.database.username
+    role, leave = sql.Identifier(user), "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = %s"
+    with sandbox.postgres() as connection:
+        connection.execute(sql.SQL("ALTER ROLE {} SET search_path = archive").format(role))
+        connection.execute(leave, (user,))
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute(sql.SQL("ALTER ROLE {} RESET search_path").format(role))
+        connection.execute(leave, (user,))
+
+
+@fault("commits-wait-for-a-standby", turns_red=["db-writable"])
+def commits_wait_for_a_standby(sandbox: Sandbox) -> Iterator[None]:
+    """Each commit waits for a standby that was deleted: a write never ends."""
+    with sandbox.postgres() as connection:
+        connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
+        connection.execute("SELECT pg_reload_conf()")
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        connection.execute("SELECT pg_reload_conf()")
+
+
 @fault("database-read-only", turns_red=["db-writable"])
 def database_read_only(sandbox: Sandbox) -> Iterator[None]:
     """New sessions of the database are read-only: somebody began a maintenance and did not end it."""
@@ -452,6 +488,21 @@ def sequence_at_its_end(sandbox: Sandbox) -> Iterator[None]:
     """Nearly all numbers of the notices' ids are used."""
     with _numbered(sandbox, 2**63 - 1000):
         yield
+
+
+@fault("sequence-of-a-default-at-its-end", turns_red=["db-sequence-headroom"])
+def sequence_of_a_default_at_its_end(sandbox: Sandbox) -> Iterator[None]:
+    """A column of 32 bits takes its default from a sequence of 64 bits that no column owns."""
+    role = sql.Identifier(sandbox.site.credentials.database.username)
+    with sandbox.postgres() as connection:
+        connection.execute("CREATE SEQUENCE notices_vote_numbers")
+        connection.execute("CREATE TABLE notices_vote (id integer PRIMARY KEY DEFAULT nextval('notices_vote_numbers'))")
+        connection.execute(sql.SQL("GRANT ALL ON notices_vote, notices_vote_numbers TO {}").format(role))
+        connection.execute("SELECT setval('notices_vote_numbers', 2147483000)")
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute("DROP TABLE notices_vote")
+        connection.execute("DROP SEQUENCE notices_vote_numbers")
 
 
 @fault("database-password-ends", turns_red=["db-password-lasts"])

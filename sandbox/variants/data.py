@@ -8,6 +8,7 @@ from contextlib import suppress
 import psycopg
 from psycopg import sql
 
+from sandbox.valkey import until_saved
 from sandbox.variants import Sandbox, variant
 
 
@@ -55,6 +56,33 @@ def numbers_made_by_the_application(sandbox: Sandbox) -> Iterator[None]:
     yield
     with sandbox.postgres() as connection:
         connection.execute("DROP TABLE notices_event, notices_shift")
+
+
+@variant("leftovers-that-harm-nothing")
+def leftovers_that_harm_nothing(sandbox: Sandbox) -> Iterator[None]:
+    """A copy of a table in another schema, a slot without a place in the log, and a failed snapshot that stops nothing.
+
+    Redis was told to go on (`stop-writes-on-bgsave-error no`).
+    """
+    in_the_way = sandbox.state_dir / "valkey" / "dump.rdb"
+    in_the_way.mkdir()
+    (in_the_way / "file").touch()  # a folder that is not empty can't be replaced by the snapshot
+    with sandbox.postgres() as connection, sandbox.redis() as redis:
+        connection.execute("CREATE SCHEMA backup")
+        connection.execute("CREATE TABLE backup.notices_notice AS TABLE notices_notice")
+        connection.execute("SELECT pg_create_physical_replication_slot('for_later')")
+        redis.config_set("stop-writes-on-bgsave-error", "no")
+        redis.bgsave()
+        until_saved(redis, "err")
+    yield
+    (in_the_way / "file").unlink()
+    in_the_way.rmdir()
+    with sandbox.postgres() as connection, sandbox.redis() as redis:
+        redis.bgsave()
+        until_saved(redis, "ok")
+        redis.config_set("stop-writes-on-bgsave-error", "yes")
+        connection.execute("SELECT pg_drop_replication_slot('for_later')")
+        connection.execute("DROP SCHEMA backup CASCADE")
 
 
 @variant("suite-role-read-only")

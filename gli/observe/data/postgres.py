@@ -96,6 +96,8 @@ class DatabaseState(Observation):
     """The replication slots that outlive a session, sorted by name."""
     ages: tuple[tuple[str, int], ...] = ()
     """(database, age of its oldest transaction or multixact id that is not frozen), the oldest first."""
+    columns: tuple[str, ...] = ()
+    """`table.column` of every table, sorted; empty where another tool than Django migrates."""
 
 
 @probe(deadline=8, after=[secrets])
@@ -138,6 +140,7 @@ async def database_state(observer: Observer, database: Database) -> DatabaseStat
         invalid_indexes=tuple(row[6]),
         slots=tuple(Slot.model_validate(slot) for slot in row[7]),
         ages=tuple((str(name), int(age)) for name, age in row[8]),
+        columns=tuple(row[9]),
     )
 
 

@@ -32,7 +32,8 @@ class Denied(Observation):
     table: str
     """The name without its schema, as the application's migrations know it."""
     lacks: tuple[str, ...]
-    """The privileges that the role lacks, or `rows`: row security hides every row of the table."""
+    """The privileges that the role lacks; `rows`: row security hides every row; `its schema in search_path`: a new
+    session does not find the table by its name."""
 
 
 class NumberSequence(Observation):
@@ -68,6 +69,12 @@ class ApplicationRights(Observation):
     """When the role's password ends; None: never."""
     denied: tuple[Denied, ...]
     """Tables of all schemas, sorted by name, on which it lacks a right, without PostgreSQL's own and extensions'."""
+    role_connections: tuple[int, int] = (-1, 0)
+    """(the most sessions that the role may have, those that it has); -1: no limit of its own."""
+    database_connections: tuple[int, int] = (-1, 0)
+    """The same for the database."""
+    waits_for_standby: bool = False
+    """Each commit waits for a standby by name (`synchronous_standby_names`), and no standby is connected."""
     sequences: tuple[NumberSequence, ...]
     """Those whose column an index can search, and which the role may read."""
 
@@ -83,7 +90,7 @@ async def application_rights(observer: Observer, database: Database) -> Applicat
     try:
         async with await connect(observer, database, database.secret) as connection:
             row = await row_of(observer, connection, APPLICATION_RIGHTS)
-            user, recovering, read_only, taken, until, denied, numbered = row
+            user, recovering, read_only, taken, until, denied, numbered, of_role, of_database, waits = row
             refuse_cut(
                 database.secret, row, {5: (MOST_TABLES, phrase("tables")), 6: (MOST_TABLES, phrase("sequences"))}
             )
@@ -103,6 +110,9 @@ async def application_rights(observer: Observer, database: Database) -> Applicat
         taken=taken,
         valid_until=until,
         denied=tuple(Denied.model_validate(table) for table in denied),
+        role_connections=tuple(of_role),
+        database_connections=tuple(of_database),
+        waits_for_standby=waits,
         sequences=tuple(NumberSequence.model_validate(number) for number in numbered),
     )
 

@@ -101,25 +101,33 @@ async def cache_rights(observer: Observer, cache: Cache) -> CacheRights:
     return CacheRights(user=user, denied=tuple(denied))
 
 
-async def _answers(observer: Observer, connection: Any) -> bool:
-    """Whether PING is answered. Redis answers MISCONF while it refuses writes, which `refuses` of the state tells."""
+async def _answers(observer: Observer, connection: Any) -> str | None:
+    """`PONG`; `MISCONF` while the server refuses writes; None for another answer."""
     from redis.exceptions import ResponseError
 
     try:
-        return await _command(observer, connection, "PING") in (b"PONG", "PONG")
+        return "PONG" if await _command(observer, connection, "PING") in (b"PONG", "PONG") else None
     except ResponseError as e:
         if str(e).startswith("MISCONF"):
-            return True
+            return "MISCONF"
         raise
 
 
-def _refusals(info: Mapping[str, str]) -> tuple[Said, ...]:
-    """Why Redis refuses every write (MISCONF, NOREPLICAS), by INFO."""
-    failed = phrase("the last snapshot to disk failed (rdb_last_bgsave_status)")
+def _refusals(info: Mapping[str, str], *, misconf: bool) -> tuple[Said, ...]:
+    """Why Redis refuses every write (MISCONF, NOREPLICAS, OOM, a pause), by INFO.
+
+    A failed write to disk matters where PING is answered with MISCONF: a server may go on in spite of it
+    (`stop-writes-on-bgsave-error no`).
+    """
+    used, most = int(info.get("used_memory", 0)), int(info.get("maxmemory", 0))
+    full = most > 0 and used >= most and info.get("maxmemory_policy") == "noeviction"
     reasons = {
-        failed: info.get("rdb_last_bgsave_status") == "err",
-        phrase("the append-only file can't be written (aof_last_write_status)"): info.get("aof_last_write_status")
-        == "err",
+        phrase("the last snapshot to disk failed (rdb_last_bgsave_status)"): misconf
+        and info.get("rdb_last_bgsave_status") == "err",
+        phrase("the append-only file can't be written (aof_last_write_status)"): misconf
+        and info.get("aof_last_write_status") == "err",
+        phrase("its memory is full, and the policy noeviction removes nothing"): full,
+        phrase("its clients are paused (CLIENT PAUSE)"): info.get("paused_actions") in ("all", "write"),
         phrase("it wants a replica for each write, and has none (min-replicas-to-write)"): info.get(
             "min_slaves_good_slaves"
         )
@@ -140,7 +148,7 @@ async def _session(observer: Observer, cache: Cache, secret_id: str, *, look: bo
         observer.count("redis")
         with observer.phase("connect"):
             await connection.connect()
-        pong = not look and await _answers(observer, connection)
+        answered = await _answers(observer, connection)
         info = _info(await _command(observer, connection, "INFO")) if look else {}
     except (RedisError, OSError, TimeoutError) as e:
         if isinstance(e, TimeoutError | redis.exceptions.TimeoutError):
@@ -150,9 +158,9 @@ async def _session(observer: Observer, cache: Cache, secret_id: str, *, look: bo
         await connection.disconnect(nowait=True)
     return CacheState(
         secret=secret_id,
-        pong=pong,
+        pong=answered is not None and not look,
         encrypted=document.get("tls", "true") == "true",
-        refuses=_refusals(info),
+        refuses=_refusals(info, misconf=answered == "MISCONF"),
         role=info.get("role"),
         clustered=info.get("cluster_enabled") == "1",
         used_bytes=int(info.get("used_memory", 0)),

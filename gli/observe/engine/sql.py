@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from gli.common.sentences import phrase
 
-MOST_MIGRATIONS, MOST_TABLES, MOST_SESSIONS = 20_000, 20_000, 1_000
+MOST_MIGRATIONS, MOST_TABLES, MOST_COLUMNS, MOST_SESSIONS = 20_000, 20_000, 50_000, 1_000
 """How many rows the probe takes. Sessions are those with an open transaction; indexes have the limit of sessions."""
 _LONGEST = 300  # characters; Django's columns hold 255
 
@@ -61,6 +61,12 @@ _AGES = (
     "FROM (SELECT datname, greatest(age(datfrozenxid), mxid_age(datminmxid)) AS age FROM pg_database "
     f"ORDER BY 2 DESC LIMIT {MOST_SESSIONS + 1}) AS frozen)"
 )
+_COLUMNS = (
+    "(SELECT coalesce(json_agg(name), '[]') FROM (SELECT DISTINCT relname || '.' || attname AS name FROM pg_attribute "
+    "JOIN pg_class c ON c.oid = attrelid JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p') "
+    "AND attnum > 0 AND NOT attisdropped AND nspname <> 'information_schema' AND nspname !~ '^pg_' "
+    f"ORDER BY 1 LIMIT {MOST_COLUMNS + 1}) AS c)"
+)
 _REVISIONS = (
     "(SELECT coalesce(json_agg(json_build_array('alembic', revision)), '[]') FROM "
     f"(SELECT left(version_num::text, {_LONGEST}) AS revision FROM alembic_version LIMIT {MOST_MIGRATIONS + 1}) AS m)"
@@ -70,7 +76,10 @@ DATABASE_STATES = {
         "SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), "
         "current_setting('max_connections')::int, " + applied + ", "
         "(SELECT count(*) FROM pg_stat_activity WHERE query = '<insufficient privilege>' "
-        "AND usename IS DISTINCT FROM 'rdsadmin'), " + ", ".join((_SESSIONS, _TABLES, _INVALID_INDEXES, _SLOTS, _AGES))
+        "AND usename IS DISTINCT FROM 'rdsadmin'), "
+        + ", ".join(
+            (_SESSIONS, _TABLES, _INVALID_INDEXES, _SLOTS, _AGES, _COLUMNS if tool == "django" else "'[]'::json")
+        )
     )
     for tool, applied in (("django", _MIGRATIONS), ("alembic", _REVISIONS), ("nothing", "'[]'::json"))
 }
@@ -83,6 +92,7 @@ DATABASE_STATE_LIMITS = {
     6: (MOST_SESSIONS, phrase("invalid indexes")),
     7: (MOST_SESSIONS, phrase("replication slots")),
     8: (MOST_SESSIONS, phrase("databases")),
+    9: (MOST_COLUMNS, phrase("columns")),
 }
 """Column of the answer to how many entries the probe takes, and what they are."""
 
@@ -91,7 +101,15 @@ _OF_PEOPLE = (
     "WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')"
 )
 
-# An identity column (pg_depend's `i`) asks for no right to its sequence, a serial column (`a`) does.
+# A sequence fills a column that owns it, as identity (pg_depend's `i`) or serial (`a`), or whose default asks it.
+_FILLS = (
+    "(SELECT objid AS sequence, refobjid AS filled, refobjsubid AS number, deptype AS how FROM pg_depend "
+    "WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass AND deptype IN ('a', 'i') "
+    "UNION SELECT refobjid, adrelid, adnum, 'a' FROM pg_depend JOIN pg_attrdef f ON f.oid = objid "
+    "WHERE classid = 'pg_attrdef'::regclass AND refclassid = 'pg_class'::regclass) AS d"
+)
+# A copy of a table in a schema that the application does not look into is not the application's. An identity column
+# asks for no right to its sequence.
 _LACKS = (
     "SELECT c.relname, array_remove(ARRAY["
     "CASE WHEN NOT has_schema_privilege(n.oid, 'USAGE') THEN 'USAGE of its schema' END, "
@@ -99,14 +117,16 @@ _LACKS = (
     "CASE WHEN NOT has_table_privilege(c.oid, 'INSERT') THEN 'INSERT' END, "
     "CASE WHEN NOT has_table_privilege(c.oid, 'UPDATE') THEN 'UPDATE' END, "
     "CASE WHEN NOT has_table_privilege(c.oid, 'DELETE') THEN 'DELETE' END, "
-    "CASE WHEN EXISTS (SELECT 1 FROM pg_depend d JOIN pg_class s ON s.oid = d.objid "
-    "WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid "
-    "AND d.deptype = 'a' AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE, UPDATE') END) "
+    "CASE WHEN has_schema_privilege(n.oid, 'USAGE') AND to_regclass(quote_ident(c.relname)) IS NULL "
+    "THEN 'its schema in search_path' END, "
+    f"CASE WHEN EXISTS (SELECT 1 FROM {_FILLS} JOIN pg_class s ON s.oid = d.sequence WHERE d.filled = c.oid "
+    "AND d.how = 'a' AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE, UPDATE') END) "
     "THEN 'USAGE of its sequence' END, "
     "CASE WHEN row_security_active(c.oid) AND NOT EXISTS (SELECT 1 FROM pg_policy WHERE polrelid = c.oid) "
     "THEN 'rows' END], NULL) AS lacks "
     "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-    f"WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND {_OF_PEOPLE}"
+    f"WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND {_OF_PEOPLE} "
+    "AND (pg_table_is_visible(c.oid) OR to_regclass(quote_ident(c.relname)) IS NULL)"
 )
 
 _SEQUENCES = (
@@ -117,13 +137,12 @@ _SEQUENCES = (
     "ELSE q.max_value END) AS limit, "
     "EXISTS (SELECT 1 FROM pg_index x WHERE x.indrelid = c.oid AND x.indkey[0] = a.attnum AND x.indisvalid) "
     "AND has_column_privilege(c.oid, a.attnum, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE') AS findable "
-    "FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' "
+    f"FROM {_FILLS} JOIN pg_class s ON s.oid = d.sequence AND s.relkind = 'S' "
     "JOIN pg_namespace m ON m.oid = s.relnamespace "
     "JOIN pg_sequences q ON q.schemaname = m.nspname AND q.sequencename = s.relname "
-    "JOIN pg_class c ON c.oid = d.refobjid JOIN pg_namespace n ON n.oid = c.relnamespace "
-    "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid "
-    "WHERE d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') "
-    f"AND q.increment_by > 0 AND q.max_value > 0 AND NOT q.cycle AND {_OF_PEOPLE}"
+    "JOIN pg_class c ON c.oid = d.filled JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.number "
+    f"WHERE q.increment_by > 0 AND q.max_value > 0 AND NOT q.cycle AND {_OF_PEOPLE}"
 )
 
 APPLICATION_RIGHTS = (
@@ -134,7 +153,13 @@ APPLICATION_RIGHTS = (
     f"FROM (SELECT * FROM ({_LACKS}) AS t WHERE cardinality(lacks) > 0 LIMIT {MOST_TABLES + 1}) AS tables), "
     "(SELECT coalesce(json_agg(json_build_object('schema_name', nspname, 'table', relname, 'column', attname, "
     "'last', last, 'limit', \"limit\", 'seen', seen, 'findable', findable) ORDER BY nspname, relname, attname), '[]') "
-    f"FROM ({_SEQUENCES} LIMIT {MOST_TABLES + 1}) AS numbered)"
+    f"FROM ({_SEQUENCES} LIMIT {MOST_TABLES + 1}) AS numbered), "
+    "(SELECT json_build_array(rolconnlimit, (SELECT count(*) FROM pg_stat_activity WHERE usename = current_user)) "
+    "FROM pg_roles WHERE rolname = current_user), "
+    "(SELECT json_build_array(datconnlimit, (SELECT count(*) FROM pg_stat_activity a WHERE a.datname = d.datname)) "
+    "FROM pg_database d WHERE datname = current_database()), "
+    "current_setting('synchronous_standby_names') <> '' AND NOT EXISTS (SELECT 1 FROM pg_stat_replication) "
+    "AND current_setting('synchronous_commit') NOT IN ('off', 'local')"
 )
 """`reset_val` is the value that a session of this role starts with: the suite's own `read only` does not change it."""
 

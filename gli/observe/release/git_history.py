@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from gli.common.clock import now
 from gli.common.sentences import phrase
@@ -27,8 +28,9 @@ from gli.observe.engine.guard import refuse_git_writes
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 from gli.observe.release.git_refs import TIMEOUT_S, Heads, all_heads, deploy_tags, heads, moment_of
+from gli.observe.release.migration_columns import columns, replaced
 from gli.observe.release.migration_review import Finding, review
-from gli.observe.release.migrations import ALEMBIC, alembic_heads, in_paths
+from gli.observe.release.migrations import ALEMBIC, Squash, alembic_heads, in_paths
 
 _UNDO = "^Undo [0-9]"
 _CONFIG = """\
@@ -101,6 +103,10 @@ class History(Observation):
     """The deploy tags in the deployment log, in the order of the log."""
     migrations: tuple[tuple[str, str], ...] = ()
     """(app, migration) of every file `*/migrations/NNNN_*.py` on the environment's branch, sorted."""
+    squashes: tuple[Squash, ...] = ()
+    """Those of them that replace others."""
+    columns: tuple[str, ...] = ()
+    """`table.column` of every column that these migrations make for certain, sorted."""
     added: tuple[str, ...] = ()
     """The paths of the migrations that are on the staged branch and not on the live branch."""
     findings: tuple[Finding, ...] = ()
@@ -112,6 +118,15 @@ class History(Observation):
             if (gap.branch, gap.of) == (branch, of):
                 return gap
         raise unknown("dependency", phrase("{} lacks {} or {}, so they can't be compared", self.repository, branch, of))
+
+
+class CodeSchema(Observation):
+    """What the migrations of the deployed code make in the database."""
+
+    squashes: tuple[Squash, ...] = ()
+    """The migrations that replace others."""
+    columns: tuple[str, ...] = ()
+    """`table.column` of every column that is certain, sorted; empty for another tool than Django."""
 
 
 class Deployments(Observation):
@@ -214,6 +229,18 @@ async def code_migrations(observer: Observer) -> tuple[tuple[str, str], ...]:
     return (await observer.see(history, repository)).migrations
 
 
+@probe(deadline=TIMEOUT_S)
+async def code_schema(observer: Observer) -> CodeSchema:
+    """What the migrations of the environment's branch make: see `code_migrations`."""
+    assert observer.environment.database is not None, "asked only of environments with a database"
+    repository = observer.environment.database.migrations
+    if not repository:
+        return CodeSchema()
+    await observer.see(revision, repository)  # raises if the branch does not exist
+    seen = await observer.see(history, repository)
+    return CodeSchema(squashes=seen.squashes, columns=seen.columns)
+
+
 class Bare:
     """A temporary bare repository that fetches missing files when git asks for them."""
 
@@ -282,7 +309,7 @@ async def _read(observer: Observer, bare: Bare, repository: str, commits: Mappin
     contents = await bare.read([*commits.values(), *filter(None, (workflow, log))])
     live = environment.git.live
     standing, undone = await _undone(bare, commits[live]) if live in commits else ("", ())
-    migrations, added, findings = await _migrated(bare, environment, repository, commits)
+    migrated = await _migrated(bare, environment, repository, commits)
     return History(
         repository=repository,
         commits=commits,
@@ -293,9 +320,7 @@ async def _read(observer: Observer, bare: Bare, repository: str, commits: Mappin
         gaps=await _gaps(bare, commits, environment.git.branches),
         workflow=contents.get(workflow),
         logged=_deploy_tags(contents.get(log) or "", environment.git),
-        migrations=migrations,
-        added=added,
-        findings=findings,
+        **migrated,
     )
 
 
@@ -389,15 +414,15 @@ async def _gap(bare: Bare, branch: str, of: str, theirs: Effective) -> Gap:
     )
 
 
-_Migrated = tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[Finding, ...]]
-
-
-async def _migrated(bare: Bare, environment: Environment, repository: str, commits: Mapping[str, str]) -> _Migrated:
+async def _migrated(
+    bare: Bare, environment: Environment, repository: str, commits: Mapping[str, str]
+) -> dict[str, Any]:
+    """The fields of `History` about migrations."""
     database = environment.database
     if database is None or repository != database.migrations:
-        return (), (), ()
+        return {}
     if database.migrated_by == "alembic":
-        return await _alembic_heads(bare, environment.branch), (), ()
+        return {"migrations": await _alembic_heads(bare, environment.branch)}
     assert environment.git is not None
     return await _migrations(bare, environment.branch, commits, environment.git)
 
@@ -410,16 +435,29 @@ async def _alembic_heads(bare: Bare, branch: str) -> tuple[tuple[str, str], ...]
     return tuple(("alembic", head) for head in alembic_heads(text or "" for text in texts.values()))
 
 
-async def _migrations(bare: Bare, branch: str, commits: Mapping[str, str], table: Git) -> _Migrated:
-    """(migrations of the environment's branch, paths that the staged branch adds, findings of their review)."""
+async def _migrations(bare: Bare, branch: str, commits: Mapping[str, str], table: Git) -> dict[str, Any]:
+    """The migrations of the environment's branch, what they make, and the review of those that the staged branch
+    adds."""
     trees = {b: await bare.files(b) for b in dict.fromkeys((branch, *table.deployed)) if b in commits}
-    every = in_paths(trees.get(branch, {}))
+    own = {path: object_ for path, object_ in trees.get(branch, {}).items() if in_paths([path])}
     staged = {path: object_ for path, object_ in trees.get(table.staged, {}).items() if in_paths([path])}
     added = tuple(sorted(staged.keys() - trees.get(table.live, {}).keys()))
     folders = {path.rpartition("/")[0] for path in added}
     siblings = sorted(path for path in staged if path.rpartition("/")[0] in folders)
-    if not siblings:
-        return every, added, ()
-    await bare.need(sorted({staged[path] for path in siblings}))
-    texts = await bare.read([staged[path] for path in siblings])
-    return every, added, review({path: texts[staged[path]] or "" for path in siblings}, added)
+    wanted = sorted({*own.values(), *(staged[path] for path in siblings)})
+    if not wanted:
+        return {"added": added}
+    await bare.need(wanted)
+    texts = await bare.read(wanted)
+    here = {path: texts[object_] or "" for path, object_ in own.items()}
+    return {
+        "migrations": in_paths(own),
+        "squashes": tuple(
+            Squash(app=app, name=name, replaces=of)
+            for path, of in sorted(replaced(here).items())
+            for app, name in in_paths([path])
+        ),
+        "columns": columns(here),
+        "added": added,
+        "findings": review({path: texts[staged[path]] or "" for path in siblings}, added) if siblings else (),
+    }

@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from gli.observe.engine.observation import Observation
+
 Migration = tuple[str, str]
+_SQUASHED = re.compile(r"(\d{4})_squashed_(\d{4})_")
 _FILE = re.compile(r"(?:^|/)(?P<app>\w+)/migrations/(?P<name>\d{4}_\w+)\.py$")
 
 
@@ -18,16 +21,36 @@ def in_paths(paths: Iterable[str]) -> tuple[Migration, ...]:
     return tuple(sorted((m["app"], m["name"]) for path in paths if (m := _FILE.search(path))))
 
 
-def difference(code: Iterable[Migration], applied: Iterable[Migration]) -> tuple[list[str], list[str]]:
+class Squash(Observation):
+    """A squashed migration, and those that it stands for."""
+
+    app: str
+    name: str
+    replaces: tuple[Migration, ...]
+
+
+def difference(
+    code: Iterable[Migration], applied: Iterable[Migration], squashes: Iterable[Squash] = ()
+) -> tuple[list[str], list[str]]:
     """(pending, unknown), as sorted names `app.migration`.
 
     Pending migrations are in the code and not in the database. Unknown ones are in the database and not in the code;
-    apps of which the code has no migration (Django's own) are left out.
+    apps of which the code has no migration (Django's own) are left out. A squashed migration is not pending where all
+    that it replaces were applied; their rows stay in the database for ever, and are not unknown.
     """
-    in_code = {f"{app}.{name}" for app, name in code}
     own = {app for app, _ in code}
-    in_database = {f"{app}.{name}" for app, name in applied if app in own}
-    return sorted(in_code - in_database), sorted(in_database - in_code)
+    in_code, in_database = set(code), {(app, name) for app, name in applied if app in own}
+    done = {(s.app, s.name) for s in squashes if s.replaces and in_database.issuperset(s.replaces)}
+    old = {migration for s in squashes for migration in s.replaces} | _squashed_by_name(in_code, in_database)
+    pending, unknown = in_code - in_database - done, in_database - in_code - old
+    return [f"{app}.{name}" for app, name in sorted(pending)], [f"{app}.{name}" for app, name in sorted(unknown)]
+
+
+def _squashed_by_name(code: Iterable[Migration], applied: Iterable[Migration]) -> set[Migration]:
+    """The applied migrations whose number a migration `0001_squashed_0004_…` of their app covers: people remove its
+    `replaces` after some time."""
+    ranges = [(app, m[1], m[2]) for app, name in code if (m := _SQUASHED.match(name))]
+    return {(a, n) for a, n in applied for app, first, last in ranges if a == app and first <= n[:4] <= last}
 
 
 def alembic_heads(texts: Iterable[str]) -> list[str]:

@@ -1,0 +1,177 @@
+"""The columns that Django migrations make, by parsing them; nothing is run.
+
+A migration can be on record and never have run (`migrate --fake`): the code then asks for a column that is not there.
+What the text does not tell for certain is left out: a table that SQL changes, an operation or a field of another
+package. Source of truth: Django's "Migration Operations" and "Model field reference" (`db_column`, `db_table`).
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gli.observe.release.migrations import in_paths
+
+_POINTS = frozenset({"ForeignKey", "OneToOneField"})
+_PLAIN = re.compile(
+    r"(?:Big|Small)?AutoField|(?:Positive)?(?:Big|Small)?IntegerField|(?:Char|Text|Slug|Email|URL|UUID|JSON|Binary|File"
+    r"|Image|FilePath|Boolean|NullBoolean|Date|DateTime|Time|Duration|Decimal|Float|GenericIPAddress)Field"
+)
+_HARMLESS = re.compile(
+    r"RunPython|AlterModelOptions|AlterModelManagers|AlterOrderWithRespectTo|AlterUniqueTogether|AlterIndexTogether"
+    r"|(?:Add|Remove|Rename|Alter)(?:Index|Constraint)\w*|AlterModelTableComment|\w+Extension|Validate\w+"
+)
+"""Operations that make and remove no column."""
+
+
+@dataclass
+class _Table:
+    name: str
+    columns: dict[str, str | None] = field(default_factory=dict)
+    """Field to column, in lower case; None: it has none, or which one is not certain."""
+    certain: bool = True
+
+
+def columns(files: Mapping[str, str]) -> tuple[str, ...]:
+    """`table.column` for every column that these migrations (path to text) make for certain; sorted."""
+    made: dict[str, dict[str, _Table]] = {}
+    for path in sorted(files, key=lambda path: in_paths([path])):
+        named = in_paths([path])
+        if named:
+            _read(files[path], named[0][0], made.setdefault(named[0][0], {}))
+    tables = [table for app in made.values() for table in app.values() if table.certain]
+    return tuple(sorted(f"{t.name}.{column}" for t in tables for column in t.columns.values() if column))
+
+
+def replaced(files: Mapping[str, str]) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Path of each squashed migration to the (app, migration) that it names in `replaces`."""
+    found = {}
+    for path, text in files.items():
+        lists = [value for name, value in _settings(text) if name == "replaces"]
+        pairs = [node for value in lists for node in ast.walk(value) if isinstance(node, ast.Tuple)]
+        names = [tuple(_text(e) for e in pair.elts) for pair in pairs]
+        if names:
+            found[path] = tuple((n[0], n[1]) for n in names if len(n) == 2 and n[0] and n[1])
+    return found
+
+
+def _settings(text: str) -> Iterator[tuple[str, ast.expr]]:
+    """The name and the value of every setting of a migration's class. A text that is no Python has none."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                if isinstance(target, ast.Name):
+                    yield target.id, node.value
+
+
+def _read(text: str, app: str, models: dict[str, _Table]) -> None:
+    lists = [value for name, value in _settings(text) if name == "operations"]
+    if not lists:
+        _doubt(models)
+    for value in lists:
+        if not isinstance(value, ast.List):
+            _doubt(models)
+            continue
+        for operation in value.elts:
+            _apply(operation, app, models)
+
+
+def _doubt(models: Mapping[str, _Table]) -> None:
+    for table in models.values():
+        table.certain = False
+
+
+def _apply(operation: ast.expr, app: str, models: dict[str, _Table]) -> None:
+    name = _called(operation)
+    if not isinstance(operation, ast.Call) or not name:
+        _doubt(models)
+        return
+    given = {k.arg: k.value for k in operation.keywords if k.arg}
+    positions = ("name", "fields") if name == "CreateModel" else ("model_name", "name", "field")
+    given |= dict(zip(positions, operation.args, strict=False))
+    if name == "CreateModel":
+        _create(given, app, models)
+    elif name in ("AddField", "AlterField", "RemoveField", "RenameField"):
+        _change(name, operation.args, given, models)
+    elif name == "RunSQL":
+        _sql(operation, models)
+    elif not _HARMLESS.fullmatch(name):
+        # the name of the model is the operation's first argument: DeleteModel, RenameModel, AlterModelTable
+        model = (_text(given.get("model_name")) or _text(given.get("old_name")) or _text(given.get("name"))).lower()
+        if name in ("DeleteModel", "RenameModel", "AlterModelTable") and model in models:
+            del models[model]
+        else:
+            _doubt(models)
+
+
+def _create(given: Mapping[str, ast.expr], app: str, models: dict[str, _Table]) -> None:
+    name, fields = _text(given.get("name")).lower(), given.get("fields")
+    options = given.get("options")
+    values: dict[str, ast.expr] = {}
+    if isinstance(options, ast.Dict):
+        values = {_text(k): v for k, v in zip(options.keys, options.values, strict=True) if k is not None}
+    unmanaged = [v for k, v in values.items() if k in ("proxy", "managed")]
+    table = _Table(_text(values.get("db_table")) or f"{app}_{name}", certain=not unmanaged)
+    if not isinstance(fields, ast.List) or ("db_table" in values and not _text(values["db_table"])):
+        table.certain = False
+    else:
+        for pair in fields.elts:
+            if isinstance(pair, ast.Tuple) and len(pair.elts) == 2:
+                table.columns[_text(pair.elts[0]).lower()] = _column(_text(pair.elts[0]), pair.elts[1])
+            else:
+                table.certain = False
+    models[name] = table
+
+
+def _change(name: str, args: Sequence[ast.expr], given: Mapping[str, ast.expr], models: dict[str, _Table]) -> None:
+    table = models.get(_text(given.get("model_name")).lower())
+    if table is None:
+        return
+    if name == "RenameField":
+        old, new = (_text(args[1]), _text(args[2])) if len(args) == 3 else ("", "")
+        old, new = old or _text(given.get("old_name")), new or _text(given.get("new_name"))
+        before = table.columns.pop(old.lower(), None)
+        own = before == old or before == f"{old}_id"
+        table.columns[new.lower()] = before.replace(old, new, 1) if before and own else before
+        return
+    of = _text(given.get("name"))
+    table.columns.pop(of.lower(), None)
+    if name != "RemoveField":
+        table.columns[of.lower()] = _column(of, given.get("field"))
+
+
+def _sql(operation: ast.Call, models: Mapping[str, _Table]) -> None:
+    """SQL may change any column of a table that it names; of a text that is not written out, nothing is known."""
+    texts = [n.value for n in ast.walk(operation) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    if not texts or any(isinstance(n, ast.Name | ast.JoinedStr) for a in operation.args for n in ast.walk(a)):
+        _doubt(models)
+    for table in models.values():
+        if any(re.search(rf"\b{re.escape(table.name)}\b", text, re.IGNORECASE) for text in texts):
+            table.certain = False
+
+
+def _column(name: str, made: ast.expr | None) -> str | None:
+    kind = _called(made)
+    if not isinstance(made, ast.Call) or (kind not in _POINTS and not _PLAIN.fullmatch(kind)):
+        return None
+    own = next((k.value for k in made.keywords if k.arg == "db_column"), None)
+    if own is not None:
+        return _text(own) or None
+    return f"{name}_id" if kind in _POINTS else name
+
+
+def _called(node: ast.expr | None) -> str:
+    function = node.func if isinstance(node, ast.Call) else None
+    if isinstance(function, ast.Attribute):
+        return function.attr
+    return function.id if isinstance(function, ast.Name) else ""
+
+
+def _text(node: ast.expr | None) -> str:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
