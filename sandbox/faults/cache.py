@@ -149,6 +149,7 @@ def cache_wants_replicas(sandbox: Sandbox) -> Iterator[None]:
 def cache_snapshot_failed(sandbox: Sandbox) -> Iterator[None]:
     """Redis could not write its snapshot, and takes no writes until it can."""
     in_the_way = sandbox.state_dir / "valkey" / "dump.rdb"
+    in_the_way.unlink(missing_ok=True)
     in_the_way.mkdir()
     (in_the_way / "file").touch()  # a folder that is not empty can't be replaced by the snapshot
     with sandbox.redis() as redis:

@@ -438,14 +438,17 @@ def application_may_not_find_tables(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("commits-wait-for-a-standby", turns_red=["db-writable"])
 def commits_wait_for_a_standby(sandbox: Sandbox) -> Iterator[None]:
-    """Each commit waits for a standby that was deleted: a write never ends."""
+    """Each commit of the application waits for a standby that was deleted: a write never ends."""
+    role = sql.Identifier(sandbox.site.credentials.database.username)
     with sandbox.postgres() as connection:
+        connection.execute(sql.SQL("ALTER ROLE {} SET synchronous_commit = on").format(role))
         connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'standby'")
         connection.execute("SELECT pg_reload_conf()")
     yield
     with sandbox.postgres() as connection:
         connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
         connection.execute("SELECT pg_reload_conf()")
+        connection.execute(sql.SQL("ALTER ROLE {} RESET synchronous_commit").format(role))
 
 
 @fault("database-read-only", turns_red=["db-writable"])

@@ -65,6 +65,7 @@ def leftovers_that_harm_nothing(sandbox: Sandbox) -> Iterator[None]:
     Redis was told to go on (`stop-writes-on-bgsave-error no`).
     """
     in_the_way = sandbox.state_dir / "valkey" / "dump.rdb"
+    in_the_way.unlink(missing_ok=True)
     in_the_way.mkdir()
     (in_the_way / "file").touch()  # a folder that is not empty can't be replaced by the snapshot
     with sandbox.postgres() as connection, sandbox.redis() as redis:
