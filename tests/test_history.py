@@ -11,7 +11,7 @@ import pytest
 
 from conftest import ROOT
 from gli.config import catalogue, environments
-from gli.git.branches import BRANCHES, DEVELOPED, STAGED
+from gli.git.branches import BRANCHES
 from gli.observe.engine.observation import Unobserved
 from gli.observe.engine.observatory import Observatory
 from gli.observe.release.git_history import Difference, Gap, History, deployments, difference, history
@@ -211,10 +211,10 @@ def test_the_tags_of_an_undone_release_do_not_count(remote: Remote) -> None:
 
 def test_a_fix_only_on_the_staging_branch_is_missing_on_dev(remote: Remote) -> None:
     fix = remote.push("stg", {"fix.txt": "fixed\n"})
-    gap = remote.history().gap(DEVELOPED, of=STAGED)
+    gap = remote.history().gap(BRANCHES[0], of=BRANCHES[1])
     assert (gap.lost, gap.commits, gap.conflicts) == (True, 1, ())
     remote.push("dev", {"fix.txt": "fixed\n"}, merged=fix)
-    assert not remote.history().gap(DEVELOPED, of=STAGED).lost
+    assert not remote.history().gap(BRANCHES[0], of=BRANCHES[1]).lost
 
 
 def test_a_release_consists_of_content_changes(remote: Remote) -> None:
