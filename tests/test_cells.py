@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from report_rig import gli
 
-from conftest import ENVIRONMENT, Project, Ran, latest
+from conftest import ENVIRONMENT, ROOT, Project, Ran, clean_environment, latest
 from gli.judge.verdict import digest
 
 CELLS = """
@@ -201,6 +202,28 @@ def test_every_run_and_the_merged_verdict_need_a_signature_where_they_are_requir
     assert said.endswith("VERDICT own: GO") and decided.startswith("yes: ")
     verdict, _ = latest(tmp_path / "three")
     assert verdict is not None and [part["signer"] for part in verdict["merged"]] == ["ci@glibiz.com"] * 2
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed; GitHub's runners have it")
+def test_the_gate_job_of_the_workflow_joins_what_the_matrix_left(project: Project) -> None:
+    """The step's own script, on reports as the artifacts bring them; a cell that is lost leaves the gate closed."""
+    workflow = yaml.safe_load((ROOT / ".github/workflows/verify.yml").read_text())
+    (script,) = [s["run"] for s in workflow["jobs"]["gate"]["steps"] if s.get("name") == "Join the cells"]
+    cells = [{"environment": "own", "cell": cell} for cell in ("world", "seoul")] + [{"environment": "other"}]
+    both(with_cells(project))
+    (project.root / ".venv").symlink_to(ROOT / ".venv")
+    env = clean_environment() | {"CELLS": json.dumps(cells), "RUNNER_TEMP": str(project.root), "SIGNING_KEY": ""}
+
+    def join() -> int:
+        command = ["bash", "-e", "-o", "pipefail", "-c", script]
+        return subprocess.run(command, cwd=project.root, env=env, capture_output=True, check=False).returncode
+
+    assert (join(), gate(project)[0]) == (0, 0)
+    for path in (project.root / "reports/own").glob("*"):
+        if path.is_dir() and not path.is_symlink() and '"cell": "world"' not in (path / "verdict.json").read_text():
+            shutil.rmtree(path)
+    assert join() == 0
+    assert "the cell seoul is lost" in gate(project)[1]
 
 
 def test_an_environment_without_cells_is_not_merged(project: Project) -> None:

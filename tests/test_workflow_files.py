@@ -55,9 +55,7 @@ def test_actionlint_finds_nothing() -> None:
 
 def test_actionlint_would_find_something(tmp_path: Path) -> None:
     broken = tmp_path / "broken.yml"
-    broken.write_text(
-        WORKFLOW.read_text().replace("needs: run", "needs: ran").replace("matrix.environment", "matrix.env")
-    )
+    broken.write_text(WORKFLOW.read_text().replace("needs: run", "needs: ran").replace("inputs.phase", "inputs.phases"))
     kinds = {finding["kind"] for finding in lint(broken)}
     assert kinds == {"job-needs", "expression"}
 
