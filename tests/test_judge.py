@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import date
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from judge_rig import GREEN, case, judged_graphs, result
 
 from gli.config.catalogue import Case
+from gli.config.waivers import Waiver
 from gli.judge.outcome import Outcome, Result, worst
-from gli.judge.triage import triage
-from gli.judge.verdict import judge, reconciled
+from gli.judge.triage import related, triage
+from gli.judge.verdict import Accepted, judge, reconciled
 
 
 def outcomes(cases: list[Case], reports: list[Result]) -> dict[str, Outcome]:
@@ -126,6 +130,111 @@ def test_a_blocker_does_not_match_a_check_with_a_longer_name() -> None:
         "api-health": (),
         "api-health-deep": ("other[api]",),
     }
+
+
+def test_only_a_failed_cause_explains_where_another_one_is_unknown() -> None:
+    seen, unseen, leaf = case("seen"), case("unseen"), case("leaf", causes=("seen", "unseen"))
+    reports = [result(seen, Outcome.FAILED), result(unseen, Outcome.UNKNOWN), result(leaf, Outcome.FAILED)]
+    judged = judge([seen, unseen, leaf], reports)
+    assert {r.check: r.explains for r in judged.root_causes} == {"seen": ("leaf[api]",), "unseen": ()}
+    judged = judge([seen, unseen, leaf], [result(seen, Outcome.PASSED), *reports[1:]])
+    assert {r.check: r.explains for r in judged.root_causes} == {"unseen": ("leaf[api]",)}
+
+
+def test_a_case_that_is_blocked_by_a_green_one_stays_blocked() -> None:
+    one, other = case("one"), case("other")
+    reports = [result(one, Outcome.PASSED), result(other, Outcome.BLOCKED).but(blocked_by=one.key)]
+    judged = judge([one, other], reports)
+    assert (judged.verdict, judged.root_causes) == ("NO-GO", ())
+
+
+def test_failures_with_the_same_words_are_roots_of_their_own() -> None:
+    one, two = case("one"), case("two")
+    judged = judge([one, two], [result(c, Outcome.FAILED, "refused") for c in (one, two)])
+    assert [r.check for r in judged.root_causes] == ["one", "two"]
+
+
+API, WEB, CODE = "service api", "service web", "repository code"
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "are"),
+    [
+        ({API}, {API}, True),
+        ({API}, {WEB}, False),
+        ({API, CODE}, {WEB, CODE}, False),  # two services of one repository
+        ({API, CODE}, {CODE}, True),
+        ({CODE}, {API, CODE}, True),
+        ({CODE}, {API}, False),
+        (set(), {API}, True),
+        ({API}, set(), True),
+    ],
+)
+def test_two_cases_are_related_by_what_they_are_about(one: set[str], other: set[str], are: bool) -> None:
+    first, second = (replace(case("one"), subjects=frozenset(subjects)) for subjects in (one, other))
+    assert related(first, second) is are
+
+
+def test_a_warning_is_a_root_and_holds_nothing() -> None:
+    one, two = case("one", severity="warn"), case("two")
+    judged = judge([one, two], [result(one, Outcome.FAILED), result(two, Outcome.PASSED)])
+    assert (judged.verdict, [r.check for r in judged.root_causes]) == ("GO", ["one"])
+
+
+def test_reasons_name_root_causes_before_other_reds() -> None:
+    root, leaf, last = case("root"), case("leaf", causes=("root",)), case("last")
+    reports = [result(root, Outcome.UNKNOWN), result(leaf, Outcome.UNKNOWN), result(last, Outcome.UNKNOWN)]
+    judged = judge([leaf, root, last], reports)
+    assert [r.labels for r in judged.reasons] == [("root[api]",), ("last[api]",), ("leaf[api]",)]
+
+
+def test_a_red_case_has_the_remedy_and_a_green_one_has_none() -> None:
+    one, two = case("one"), case("two")
+    judged = judge([one, two], [result(one, Outcome.FAILED), result(two, Outcome.PASSED)])
+    assert {c.id: (c.hint, c.attempts, c.waiver) for c in judged.checks} == {
+        "one": ("Mend one.", 1, None),
+        "two": ("", 1, None),
+    }
+
+
+WAIVER = Waiver(environment="stg", check="one", target="api", reason="known", owner="Ada", expires=date(2026, 1, 31))
+
+
+def test_a_waived_failure_stays_in_the_verdict_with_its_waiver_and_remedy() -> None:
+    one, two = case("one"), case("two")
+    reports = [result(one, Outcome.FAILED), result(two, Outcome.PASSED)]
+    judged = judge([one, two], reports, waivers={WAIVER.key: WAIVER})
+    assert (judged.verdict, judged.root_causes) == ("GO", ())
+    line = next(c for c in judged.checks if c.id == "one")
+    assert line.waiver == Accepted(reason="known", owner="Ada", expires="2026-02-01T00:00:00.000Z")
+    assert (line.outcome, line.hint) == (Outcome.WAIVED, "Mend one.")
+
+
+@pytest.mark.parametrize("outcome", [Outcome.UNKNOWN, Outcome.BLOCKED, Outcome.MISSING])
+def test_a_waiver_accepts_only_a_failure_that_was_seen(outcome: Outcome) -> None:
+    one = case("one")
+    judged = judge([one], [result(one, outcome)], waivers={WAIVER.key: WAIVER})
+    assert (judged.verdict, judged.checks[0].outcome, judged.checks[0].waiver) == ("NO-GO", outcome, None)
+
+
+def test_a_waiver_that_is_no_longer_needed_is_no_go() -> None:
+    one, two = case("one"), case("two")
+    reports = [result(one, Outcome.PASSED), result(two, Outcome.PASSED)]
+    judged = judge([one, two], reports, waivers={WAIVER.key: WAIVER})
+    assert [(r.kind, r.labels) for r in judged.reasons] == [("waiver", ("one[api]",))]
+    assert judge([two], reports, waivers={WAIVER.key: WAIVER}).verdict == "GO", "a waiver of another phase"
+
+
+def test_only_declared_absences_are_nothing_to_judge() -> None:
+    one, two = case("one"), case("two")
+    absent = [result(c, Outcome.NOT_APPLICABLE) for c in (one, two)]
+    assert [r.kind for r in judge([one, two], absent).reasons] == ["nothing"]
+    assert judge([one, two], [absent[0], result(two, Outcome.PASSED)]).verdict == "GO"
+
+
+def test_a_result_never_changes() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        result(case("one"), Outcome.FAILED).outcome = Outcome.PASSED  # type: ignore[misc]
 
 
 @settings(max_examples=400, deadline=None)
