@@ -237,7 +237,9 @@ def test_a_monorepo_with_short_tags_and_one_secret_is_described() -> None:
         databases=(Store(name="shop-production", port=5432),),
         untold={"broker": "mq:ListBrokers is denied to this role"},
     )
-    heads = Heads(repository="shop", branches={"staging": OTHER, "production": COMMIT}, tags={})
+    heads = Heads(
+        repository="shop", branches={"staging": OTHER, "production": COMMIT}, tags={"v1-20260101-090000": COMMIT}
+    )
     answered = Seen(
         url="https://shop.example.com",
         statuses={"/": 302, MISSING_PATH: 404},
@@ -262,6 +264,7 @@ def test_a_monorepo_with_short_tags_and_one_secret_is_described() -> None:
     assert tables["database"] == {"secret": "shop/all", "fields": fields, "instance": "shop-production"}
     assert tables["cache"] == {"secret": "shop/all", "fields": {"url": "REDIS_URL"}}
     assert "# could not tell: broker: mq:ListBrokers is denied to this role" in text
+    assert tables["git"]["deploy_tag"] == "v1-%Y%m%d-%H%M%S"
     assert "in every repository: production, staging" in text
 
 

@@ -30,6 +30,7 @@ _TO_VERIFY = re.compile(r"verify|read-?only|monitor", re.IGNORECASE)
 _URL_FIELD = re.compile(r"(?:url|dsn|uri)$", re.IGNORECASE)
 _COMMIT = re.compile(r"[0-9a-f]{7,40}$")
 _GITHUB = re.compile(r"(?:git@|ssh://git@|https://)github\.com[:/]([\w.-]+)/")
+_DEPLOYED = re.compile(r"(?!rollback-|reset-|emergency-|acknowledged-)(\w[\w.]*)-\d{8}-\d{6}")
 _LOG_BRANCH = "deployments"
 _PORTS = {"database": 5432, "cache": 6379, "broker": 5671}
 _MOST_NAMES = 12
@@ -115,6 +116,9 @@ def _git(draft: Draft, whole: Whole) -> None:
     if found := _GITHUB.match(whole.remote):
         text = f'owner = "{found[1]}" and environment = "...", the GitHub environment that the branch deploys to'
         draft.note(("git",), f"its workflows are checked with [ENV.github]: {text}")
+    forms = [{f"{m[1]}-%Y%m%d-%H%M%S" for tag in h.tags if (m := _DEPLOYED.fullmatch(tag))} for h in seen]
+    if shared := sorted(set.intersection(*forms)) if forms else []:
+        draft.put(("git", "deploy_tag"), shared[0], "the form of tags that every repository has")
     if logs := [h.repository for h in seen if _LOG_BRANCH in h.branches]:
         draft.put(("git", "log_repository"), logs[0])
 
