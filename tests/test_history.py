@@ -28,6 +28,7 @@ branch = "stg"
 [own.git]
 remote = "file://{folder}/{{repository}}.git"
 log_repository = "other_root"
+deploy_tag = "deploy-%Y%m%d-%H%M%S"
 """
 NAMES = ("app", "other_root")
 

@@ -116,6 +116,15 @@ def test_three_repositories_go_along_three_branches_together(tmp_path: Path) -> 
     assert "no way" not in shop.gli("promote", "trunk", "live", code=2)
 
 
+@pytest.mark.parametrize("command", [("pull", "live"), ("pull", "live", "--clone"), ("doctor",), ("promote", "a", "b")])
+def test_without_the_default_environment_a_command_asks_for_one(tmp_path: Path, command: tuple[str, ...]) -> None:
+    said = Shop(tmp_path, ("live",)).gli(*command, code=2, env={"GLI_ENV": ""})
+    assert said == (
+        "gli: no environment is named, and environments.toml does not have the default, 'stg'; "
+        "write --env NAME, or set GLI_ENV; it has: own"
+    )
+
+
 def test_one_branch_has_no_promotion_but_a_rollback(tmp_path: Path) -> None:
     shop = Shop(tmp_path, ("live",))
     assert "there is: no way, with one branch" in shop.gli("promote", "live", "live", code=2)

@@ -208,5 +208,5 @@ def test_github_may_assume_roles_to_deploy_and_verify(
     if accepted:
         check(roles, environment)
         return
-    with pytest.raises(AssertionError, match="to name repositories of GLI"):
+    with pytest.raises(AssertionError, match="to name repositories of this project"):
         check(roles, environment)

@@ -9,7 +9,7 @@ _UPDATES_ECS = ("update-service", "ecs-deploy")
 
 
 def test_wf_contract(workflow: Workflow, environment: Environment, target: Repository) -> None:
-    """The deploy workflow is there, starts on a push to stg and to main, and has all steps in their order."""
+    """The deploy workflow is there, starts on a push to the staged and the live branch, and has all steps in order."""
     assert workflow.error is None, saw(workflow.error, expected=phrase("{} in {}", workflow.path, target.name))
     deployed = environment.git.deployed if environment.git else ()
     assert {*deployed} <= set(workflow.pushes), saw(

@@ -40,7 +40,7 @@ def test_git_merge_clean(history: History, environment: Environment) -> None:
 
 
 def test_git_stg_in_dev(history: History, environment: Environment) -> None:
-    """Nothing was fixed on the staged branch alone: the next release starts from dev and would lose it."""
+    """Nothing was fixed on the staged branch alone: the next release starts before it, and would lose it."""
     git = _git(environment)
     gap = history.gap(git.developed, of=git.staged)
     assert not gap.lost, saw(
@@ -67,8 +67,8 @@ def test_git_tested_sha(evidence: Evidence) -> None:
 
 
 def test_git_deploy_tag(heads: Heads, deployments: Deployments, environment: Environment) -> None:
-    """The head of main has the deploy tag of the release that production is at, the same in every repository. After a
-    release that was undone, the commit before it counts."""
+    """The head of the live branch has the deploy tag of the release that production is at, the same in every
+    repository. After a release that was undone, the commit before it counts."""
     live = _git(environment).live
     heads.commit_of(live)
     head = deployments.standing[heads.repository]
@@ -107,7 +107,7 @@ def test_git_deployment_log(history: History, deployments: Deployments) -> None:
 
 
 def test_git_hotfix_backmerge(history: History, environment: Environment) -> None:
-    """What was pushed to main in an emergency has reached stg and dev in time."""
+    """What was pushed to the live branch in an emergency has reached the branches before it in time."""
     git = _git(environment)
     within, earlier = git.backmerge_hours, filter(None, (git.staged, git.developed))
     late = [g for g in (history.gap(branch, of=git.live) for branch in earlier) if g.lost and g.age_h > within]

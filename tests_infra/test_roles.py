@@ -1,4 +1,4 @@
-"""IAM roles: tasks can start and do no harm, this run can only read, GitHub's roles can only deploy GLI."""
+"""IAM roles: tasks can start and do no harm, this run can only read, GitHub's roles can only deploy this project."""
 
 import re
 from collections.abc import Sequence
@@ -80,7 +80,9 @@ def test_suite_role_readonly(iam_roles: Roles, environment: Environment) -> None
 
 
 def test_iam_github_oidc(iam_roles: Roles, environment: Environment) -> None:
-    """GitHub's workflows may take a role only from GLI's repositories, for a branch or an environment that deploys.
+    """GitHub's workflows may take a role only from this project's repositories, for a place that deploys.
+
+    Such a place is a branch or an environment of this pair.
 
     An environment that verifies (`verify-stg`) counts too. Another team's role is left alone where it names whose
     repositories may take it, and may neither deploy here nor read the secrets.
@@ -104,5 +106,5 @@ def test_iam_github_oidc(iam_roles: Roles, environment: Environment) -> None:
         wide = [s for s in judged if not own.fullmatch(s)] if subjects else [phrase("any subject")]
         assert not wide, saw(
             listed(wide),
-            expected=phrase("{} to name repositories of GLI with a branch or an environment", federation.role),
+            expected=phrase("{} to name repositories of this project with a branch or an environment", federation.role),
         )

@@ -32,10 +32,13 @@ def spare_garbage() -> None:
 
 def _pull(branch: str) -> int:
     """Does the same as `gli.cli.pull` without options. Returns the exit code."""
+    from gli.config import toml_tables
     from gli.release import pull
 
     try:
-        code = pull.told(Path.cwd(), os.environ.get("GLI_ENV") or "stg", branch, lambda line: print(line, flush=True))
+        root = Path.cwd()
+        name = os.environ.get("GLI_ENV") or toml_tables.default_environment(root)
+        code = pull.told(root, name, branch, lambda line: print(line, flush=True))
         sys.stdout.flush()
         return code
     except OSError as e:  # the reader closed the pipe, or the disk is full; no git runs any more

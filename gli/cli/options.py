@@ -5,25 +5,37 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import NoReturn, ParamSpec, TypeVar
 
 import click
 
 from gli.common.errors import DiskError, UsageError
+from gli.config import toml_tables
 from gli.git.command import GitFailed
 from gli.release.journal import FULL
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _named(context: click.Context, parameter: click.Parameter, name: str | None) -> str:
+    """The environment that the option or GLI_ENV names, else the default one."""
+    try:
+        return name or toml_tables.default_environment(Path.cwd())
+    except UsageError as e:
+        refuse(e)
+
 
 env = click.option(
     "--env",
     "name",
-    default="stg",
     envvar="GLI_ENV",
+    callback=_named,
     metavar="NAME",
-    help="The environment whose repositories are used (default: stg).",
+    help=f"The environment whose repositories are used: this one, else that of GLI_ENV, else {toml_tables.DEFAULT}.",
 )
 """The option of every command on the eight repositories: the environment that names their remotes."""
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 def refuse(error: UsageError) -> NoReturn:

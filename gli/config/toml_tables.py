@@ -18,6 +18,8 @@ from gli.common.documents import refuse_deep
 from gli.common.errors import UsageError
 
 FILE = "environments.toml"
+DEFAULT = "stg"
+"""The environment of the release commands."""
 READ: dict[str, set[str]] = {}
 """Real path of each file that this process has read to the SHA-256 of its content: two where it changed meanwhile."""
 
@@ -68,6 +70,17 @@ def environment_names(tables: Mapping[str, Any]) -> list[str]:
 def names(root: Path) -> list[str]:
     """The environments that the file describes, sorted."""
     return environment_names(read_tables(root))
+
+
+def default_environment(root: Path) -> str:
+    """The environment of the release commands if nobody names one. Raises `UsageError` if the file does not have it."""
+    known = names(root)
+    if DEFAULT not in known:
+        raise UsageError(
+            f"no environment is named, and {FILE} does not have the default, {DEFAULT!r}; write --env NAME, or set "
+            f"GLI_ENV; it has: {', '.join(known) or 'none'}"
+        )
+    return DEFAULT
 
 
 def overlay_path(root: Path, merged: Mapping[str, Any], variables: Mapping[str, str] = os.environ) -> Path | None:

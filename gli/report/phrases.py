@@ -678,8 +678,8 @@ KOREAN: Mapping[str, str] = {
     "IAM does not say what {} allows, attached to {}": "{1}에 연결된 {0}의 허용 범위를 IAM이 알려 주지 않음",
     "{} to ask for the audience sts.amazonaws.com": "{}이(가) 대상(audience) sts.amazonaws.com을 요구",
     "any subject": "모든 주체",
-    "{} to name repositories of GLI with a branch or an environment":
-        "{}이(가) GLI의 리포지토리를 브랜치나 환경과 함께 지정",
+    "{} to name repositories of this project with a branch or an environment":
+        "{}이(가) 이 프로젝트의 리포지토리를 브랜치나 환경과 함께 지정",
     # logs, metrics, alarms
     "the log group {}": "로그 그룹 {}",
     "events that never expire, or no group": "만료되지 않는 이벤트, 또는 그룹 없음",
