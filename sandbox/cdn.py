@@ -13,6 +13,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
@@ -61,6 +62,10 @@ class _Distribution:
     bucket: str
     may_read: bool
     """Whether the bucket's policy lets this distribution read."""
+    elsewhere: tuple[tuple[str, str, bool], ...]
+    """(path pattern, bucket, may read) of each other behaviour with a bucket as its origin, in their order."""
+    blocks: bool
+    """Its web ACL blocks every request."""
     read: float
 
     @property
@@ -68,6 +73,18 @@ class _Distribution:
         """Whether a viewer-request function is attached: GLI's sends paths without an extension to the index."""
         functions = self.config["DefaultCacheBehavior"].get("FunctionAssociations", {}).get("Items", [])
         return any(f["EventType"] == "viewer-request" for f in functions)
+
+    @property
+    def refusal(self) -> str:
+        """Why it refuses a viewer in Korea without a signed URL; empty if it does not."""
+        restriction = self.config.get("Restrictions", {}).get("GeoRestriction", {})
+        listed, kind = "KR" in restriction.get("Items", []), restriction.get("RestrictionType", "none")
+        if self.blocks:
+            return "Request blocked."
+        if (kind == "whitelist" and not listed) or (kind == "blacklist" and listed):
+            return "The Amazon CloudFront distribution is configured to block access from your country."
+        signed = self.config["DefaultCacheBehavior"].get("TrustedKeyGroups", {}).get("Enabled", False)
+        return "Missing Key-Pair-Id query parameter or cookie value" if signed else ""
 
     def error_response(self, status: int) -> Mapping[str, Any] | None:
         """The custom error response for this status of the origin, if the distribution has one."""
@@ -124,6 +141,8 @@ class Cdn:
         distribution = self._distribution(host)
         if distribution is None or not distribution.config["Enabled"]:
             return _refusal("The distribution does not match the host name, or is disabled.")
+        if distribution.refusal:
+            return _refusal(distribution.refusal)
         path = unquote(path)
         if distribution.rewrites_routes and "." not in path:
             path = "/index.html"
@@ -147,10 +166,15 @@ class Cdn:
 
     def _object(self, distribution: _Distribution, path: str) -> Answer:
         """S3's answer to the distribution: 403 for an object that is missing or that it may not read."""
-        if not distribution.may_read:
+        key = path.lstrip("/")
+        bucket, may_read = next(
+            ((other, may) for pattern, other, may in distribution.elsewhere if fnmatchcase(key, pattern.lstrip("/"))),
+            (distribution.bucket, distribution.may_read),
+        )
+        if not may_read:
             return _refusal("Access Denied")
         try:
-            got = self._account("s3").get_object(Bucket=distribution.bucket, Key=path.lstrip("/"))
+            got = self._account("s3").get_object(Bucket=bucket, Key=key)
         except ClientError as e:
             missing = e.response["Error"]["Code"] == "NoSuchBucket"
             return replace(_refusal("Access Denied"), status=HTTPStatus.NOT_FOUND if missing else HTTPStatus.FORBIDDEN)
@@ -161,6 +185,8 @@ class Cdn:
         }
         if "CacheControl" in got:
             headers["Cache-Control"] = got["CacheControl"]
+        if got.get("ContentEncoding"):
+            headers["Content-Encoding"] = got["ContentEncoding"]
         return Answer(HTTPStatus.OK, headers, got["Body"].read())
 
     def _distribution(self, host: str) -> _Distribution | None:
@@ -181,12 +207,31 @@ class Cdn:
         for item in cloudfront.list_distributions()["DistributionList"].get("Items", []):
             if host in item["Aliases"].get("Items", []):
                 config = cloudfront.get_distribution_config(Id=item["Id"])["DistributionConfig"]
-                wanted = config["DefaultCacheBehavior"]["TargetOriginId"]
-                origin = next(o for o in config["Origins"]["Items"] if o["Id"] == wanted)
-                bucket = origin["DomainName"].partition(".s3.")[0]
-                reads_as = _reader(item["ARN"], origin)
-                return _Distribution(config, bucket, self._may_read(reads_as, bucket), time.monotonic())
+                origins = {o["Id"]: o for o in config["Origins"]["Items"]}
+                default, *others = [
+                    (b.get("PathPattern", "*"), *self._bucket(item["ARN"], origins[b["TargetOriginId"]]))
+                    for b in (config["DefaultCacheBehavior"], *config.get("CacheBehaviors", {}).get("Items", []))
+                    if ".s3." in origins[b["TargetOriginId"]]["DomainName"]
+                ]
+                blocks = self._blocks(config.get("WebACLId", ""))
+                return _Distribution(config, default[1], default[2], tuple(others), blocks, time.monotonic())
         return None
+
+    def _bucket(self, distribution: str, origin: Mapping[str, Any]) -> tuple[str, bool]:
+        bucket = origin["DomainName"].partition(".s3.")[0]
+        return bucket, self._may_read(_reader(distribution, origin), bucket)
+
+    def _blocks(self, arn: str) -> bool:
+        """Whether a web ACL blocks every request: by its default, and no rule allows anything."""
+        if not arn:
+            return False
+        name, identifier = arn.split("/")[-2:]
+        try:
+            found = self._account("wafv2", EDGE_REGION).get_web_acl(Name=name, Id=identifier, Scope="CLOUDFRONT")
+        except ClientError:
+            return False
+        acl = found["WebACL"]
+        return "Block" in acl["DefaultAction"] and not any("Allow" in r.get("Action", {}) for r in acl.get("Rules", []))
 
     def _may_read(self, reader: _Reader, bucket: str) -> bool:
         try:

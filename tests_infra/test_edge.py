@@ -10,6 +10,7 @@ from gli.observe.aws.acm import AcmCertificate
 from gli.observe.aws.cloudfront import Distribution, Invalidations
 from gli.observe.aws.route53 import Zone
 from gli.observe.aws.s3 import IndexObject
+from gli.observe.edge.http import HttpExchange
 from gli.observe.engine.observation import one_of, unknown
 
 LEAST_DAYS = 30
@@ -192,8 +193,8 @@ def test_cdn_aliases_and_cert(
     )
 
 
-def test_cdn_lets_users_in(distribution: Distribution, target: Frontend) -> None:
-    """No geographic restriction keeps the frontend's users out: CloudFront answers them 403."""
+def test_cdn_lets_users_in(distribution: Distribution, landing: HttpExchange, target: Frontend) -> None:
+    """Neither a geographic restriction nor a web ACL keeps the frontend's users out: CloudFront answers them 403."""
     listed_there = set(distribution.countries)
     if distribution.restricts == "whitelist":
         kept_out = sorted(set(target.countries) - listed_there) if target.countries else [phrase("all others")]
@@ -202,6 +203,10 @@ def test_cdn_lets_users_in(distribution: Distribution, target: Frontend) -> None
     assert not kept_out, saw(
         phrase("a {} of {}", distribution.restricts, listed(distribution.countries)),
         expected=phrase("users of {} in {} to be let in", target.host, listed(kept_out)),
+    )
+    assert landing.status != 403 or distribution.web_acl is None, saw(
+        phrase("403, and the web ACL {}", str(distribution.web_acl).rpartition("webacl/")[2]),
+        expected=phrase("an answer of {}", landing.url),
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -265,6 +267,38 @@ def cdn_configuration_missing(sandbox: Sandbox) -> Iterator[None]:
     more = b'export const settings = await (await fetch("/config.json")).json();\n'
     with _uploaded(sandbox, {key: build[key]._replace(body=build[key].body + more)}):
         yield
+
+
+@fault("cdn-worker-missing", turns_red=["cdn-chunks-complete"])
+def cdn_worker_missing(sandbox: Sandbox) -> Iterator[None]:
+    """The entry script names a worker beside itself, by `import.meta.url`, and the worker is not in the bucket."""
+    build = _build(sandbox, sandbox.environment)
+    key = next(key for key in build if key.startswith("assets/index-") and key.endswith(".js"))
+    more = b'export const start = () => new Worker(new URL("./worker-4f9a1c2b.js", import.meta.url));\n'
+    with _uploaded(sandbox, {key: build[key]._replace(body=build[key].body + more)}):
+        yield
+
+
+@fault("cdn-integrity-outdated", turns_red=["cdn-assets-resolve"])
+def cdn_integrity_outdated(sandbox: Sandbox) -> Iterator[None]:
+    """The page names the hash of an older entry script, so no browser runs the present one."""
+    page = _build(sandbox, sandbox.environment)[_PAGE]
+    old = base64.b64encode(hashlib.sha384(b"older").digest())
+    body = page.body.replace(b'<script type="module"', b'<script type="module" integrity="sha384-' + old + b'"')
+    with _uploaded(sandbox, {_PAGE: page._replace(body=body)}):
+        yield
+
+
+@fault("cdn-firewall-blocks-everybody", turns_red=["cdn-lets-users-in"])
+def cdn_firewall_blocks_everybody(sandbox: Sandbox) -> Iterator[None]:
+    """The web ACL in front of the user frontend blocks every request."""
+    waf = sandbox.aws("wafv2", EDGE_REGION)
+    seen = {"SampledRequestsEnabled": False, "CloudWatchMetricsEnabled": False, "MetricName": "gli"}
+    acl = waf.create_web_acl(Name="gli", Scope="CLOUDFRONT", DefaultAction={"Block": {}}, VisibilityConfig=seen)
+    made = acl["Summary"]
+    with changed_distribution(sandbox, lambda config: config.update(WebACLId=made["ARN"])):
+        yield
+    waf.delete_web_acl(Name="gli", Scope="CLOUDFRONT", Id=made["Id"], LockToken=made["LockToken"])
 
 
 @fault("cdn-policy-refuses-the-api", turns_red=["cdn-csp-admits-own"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -150,11 +153,19 @@ def second_origin(sandbox: Sandbox) -> Iterator[None]:
 
 @variant("scripts-as-x-javascript")
 def scripts_as_x_javascript(sandbox: Sandbox) -> Iterator[None]:
-    """Scripts are served as application/x-javascript, which every browser runs."""
+    """Scripts are served as application/x-javascript, which every browser runs; comments and texts in them name old
+    chunks."""
     with ExitStack() as stored:
         for frontend in sandbox.environment.frontends.values():
             stored.enter_context(_scripts_as(sandbox, required(frontend.bucket), "application/x-javascript"))
         yield
+
+
+_OLD_NAMES = b"""
+/* was: import("./Old-4f9a1c2b.js") */
+// import("./Older-4f9a1c2b.js")
+export const help = "write: import x from './example-4f9a1c2b.js'";
+"""
 
 
 @contextmanager
@@ -164,7 +175,7 @@ def _scripts_as(sandbox: Sandbox, bucket: str, kind: str) -> Iterator[None]:
     before = {key: s3.get_object(Bucket=bucket, Key=key) for key in keys}
     objects = {k: (o["Body"].read(), o["ContentType"], o["CacheControl"]) for k, o in before.items()}
     for key, (body, _, kept) in objects.items():
-        s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=kind, CacheControl=kept)
+        s3.put_object(Bucket=bucket, Key=key, Body=body + _OLD_NAMES, ContentType=kind, CacheControl=kept)
     try:
         yield
     finally:
@@ -205,7 +216,8 @@ def distribution_with_a_wildcard(sandbox: Sandbox) -> Iterator[None]:
 
 @variant("strict-content-security-policy")
 def strict_content_security_policy(sandbox: Sandbox) -> Iterator[None]:
-    """The pages have a strict Content-Security-Policy, which names what they use, and a manifest with an icon."""
+    """The pages have a strict Content-Security-Policy, which names what they use, a manifest with an icon, the hash of
+    their entry script, and a style for browsers without scripts that nobody uploaded."""
     services = sandbox.environment.services
     own = f"https://{services['api'].host} wss://{services['websocket'].host}:443"
     policy = (
@@ -219,7 +231,14 @@ def strict_content_security_policy(sandbox: Sandbox) -> Iterator[None]:
         body, how = page["Body"].read(), {"ContentType": page["ContentType"], "CacheControl": page["CacheControl"]}
         before.append((bucket, body, how))
         links = f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        links += '<link rel="manifest" href="/app.webmanifest">'
+        links += (
+            '<link rel="manifest" href="/app.webmanifest"><noscript><link rel="stylesheet" href="/no.css"></noscript>'
+        )
+        named = re.search(rb'<script type="module" src="/(assets/[^"]+)"', body)
+        assert named is not None
+        script = s3.get_object(Bucket=bucket, Key=named[1].decode())["Body"].read()
+        digest = base64.b64encode(hashlib.sha384(script).digest())
+        body = body.replace(b'<script type="module"', b'<script type="module" integrity="sha384-' + digest + b'"')
         s3.put_object(Bucket=bucket, Key="app.webmanifest", Body=b"{}", ContentType="application/manifest+json")
         s3.put_object(
             Bucket=bucket, Key="index.html", Body=body.replace(b"<title>", links.encode() + b"<title>"), **how

@@ -74,6 +74,8 @@ class Distribution(Observation):
     """The geographic restriction: `none`, `whitelist` or `blacklist`."""
     countries: tuple[str, ...] = ()
     """The countries that the restriction lists."""
+    web_acl: str | None = None
+    """The ARN of the web ACL (AWS WAF) that judges each request."""
     tls_policy: str | None = None
     """The policy that sets the oldest TLS version and the ciphers, for example `TLSv1.2_2021`."""
 
@@ -195,6 +197,7 @@ def _distribution(described: dict[str, Any]) -> Distribution:
             "RestrictionType", "none"
         ),
         countries=tuple(sorted(restriction.get("Items") or [])),
+        web_acl=config.get("WebACLId") or None,
         tls_policy=(config.get("ViewerCertificate") or {}).get("MinimumProtocolVersion"),
     )
 

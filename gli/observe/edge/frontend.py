@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import re
 import secrets
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from urllib.parse import urljoin, urlsplit
 
@@ -29,8 +32,12 @@ _MIME = {
 _IMPORTED = re.compile(r"""(?:\bfrom|\bimport)\s*\(?\s*["'`]((?:\.{0,2}/)[^"'`\s]+?\.m?js)["'`]""")
 _IN_BUNDLE = re.compile(
     r"""(?P<lazy>["'`]assets/[\w./-]+-[\w-]{6,}\.(?:m?js|css)["'`])"""  # Vite's list of a chunk's dependencies
-    r"""|\bfetch\(\s*["'`](?P<fetched>(?:\.{0,2}/)[^"'`?#$\s]+\.json)["'`]"""
+    r"""|(?:\bfetch\(|\bgetJSON\(|\.open\(\s*["'`]GET["'`]\s*,)\s*["'`](?P<fetched>(?:\.{0,2}/)[^"'`?#$\s]+\.json)"""
+    r"""|\bnew\s+URL\(\s*["'`](?P<beside>[^"'`$:\s]+\.\w+)["'`]\s*,\s*import\.meta\.url"""
+    r"""|\bnew\s+(?:Shared)?Worker\(\s*["'`](?P<worker>(?:\.{0,2}/)[^"'`$\s]+\.m?js)["'`]"""
 )
+_COMMENT_BEGINS = re.compile(r"(?:^|[\s;{}(,])(/\*|//)(?!.*\*/)", re.DOTALL)
+_BEFORE, _LONGEST_LINE = 2_000, 500
 _IN_STYLE = re.compile(r"""(?:\burl\(\s*|@import\s+)["']?([^"')\s;]+)""")
 _SCRIPT_NAME, _STYLE_NAME = re.compile(r"\.m?js$"), re.compile(r"\.css$")
 _MOST_CHARACTERS = 20_000_000
@@ -50,6 +57,8 @@ class Index(Observation):
     """The URLs of what else the page's links name on the same site: preloads, manifest, icons."""
     policies: tuple[str, ...] = ()
     """The Content-Security-Policy of each `<meta>` tag."""
+    integrity: Mapping[str, str] = {}
+    """URL of an asset to the hashes that a browser compares it with (Subresource Integrity)."""
 
 
 class Asset(Observation):
@@ -98,9 +107,19 @@ class _Reader(HTMLParser):
         self.assets: dict[str, str] = {}
         self.others: dict[str, None] = {}
         self.policies: list[str] = []
+        self.integrity: dict[str, str] = {}
+        self._without_scripts = False
+
+    def handle_endtag(self, tag: str) -> None:
+        self._without_scripts = self._without_scripts and tag != "noscript"
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         a = {k: v or "" for k, v in attrs}
+        self._without_scripts = self._without_scripts or tag == "noscript"
+        if self._without_scripts:  # a browser with scripts loads nothing of it
+            return
+        if tag == "base" and a.get("href"):
+            self.page_url = urljoin(self.page_url, a["href"])
         if a.get("id"):
             self.ids.append(a["id"])
         if tag == "meta" and a.get("name") == self.build_meta:
@@ -109,10 +128,10 @@ class _Reader(HTMLParser):
             self.policies.append(a.get("content", ""))
         rel = a.get("rel", "").lower().split()
         if tag == "script" and a.get("src"):
-            self._asset(a["src"], SCRIPT)
+            self._asset(a["src"], SCRIPT, a.get("integrity", ""))
         elif tag == "link" and a.get("href"):
             if "stylesheet" in rel:
-                self._asset(a["href"], STYLE)
+                self._asset(a["href"], STYLE, a.get("integrity", ""))
             elif "modulepreload" in rel or ("preload" in rel and a.get("as") == "script"):
                 self._asset(a["href"], SCRIPT)
             elif "preload" in rel and a.get("as") == "style":
@@ -122,10 +141,12 @@ class _Reader(HTMLParser):
                 if _same_host(url, self.page_url):
                     self.others[url] = None
 
-    def _asset(self, reference: str, kind: str) -> None:
+    def _asset(self, reference: str, kind: str, integrity: str = "") -> None:
         url = urljoin(self.page_url, reference)
         if _same_host(url, self.page_url):
             self.assets[url] = kind
+            if integrity:
+                self.integrity[url] = integrity
 
 
 def _same_host(one: str, other: str) -> bool:
@@ -143,6 +164,7 @@ def read_index(page: HttpExchange, build_meta: str = "build") -> Index:
         assets=tuple(reader.assets.items()),
         others=tuple(reader.others),
         policies=tuple(reader.policies),
+        integrity=reader.integrity,
     )
 
 
@@ -171,10 +193,15 @@ async def assets(observer: Observer, frontend: Frontend) -> tuple[Asset, ...]:
         async with turns:
             answer = await fetch(observer, url, limit=_MOST_CHARACTERS)
         genuine = answer.status == 200 and answer.content_type in _MIME[kind] and answer.body != ""
+        seen = answer.seen
+        if genuine and answer.body.startswith("\x1f\ufffd"):
+            genuine, seen = False, phrase("gzip without Content-Encoding")
+        elif genuine and not _intact(answer, found.integrity.get(url, "")):
+            genuine, seen = False, phrase("another content than the page's integrity names")
         return Asset(
             url=url,
             kind=kind,
-            seen=answer.seen,
+            seen=seen,
             genuine=genuine,
             cache_control=answer.headers.get("cache-control", ""),
             origins=tuple(sorted(set(_URL.findall(answer.body)))) if genuine else (),
@@ -186,20 +213,52 @@ async def assets(observer: Observer, frontend: Frontend) -> tuple[Asset, ...]:
     return tuple(await asyncio.gather(*[get(url, kind) for url, kind in found.assets]))
 
 
+def _intact(answer: HttpExchange, integrity: str) -> bool:
+    """Whether the body has one of the hashes of its strongest kind; True where the text does not give the bytes."""
+    wanted = [one.partition("?")[0].partition("-") for one in integrity.split()]
+    kinds = [kind for kind in ("sha512", "sha384", "sha256") if any(kind == one[0] for one in wanted)]
+    if not kinds or answer.cut or "\ufffd" in answer.body:
+        return True
+    charset = answer.headers.get("content-type", "").lower().partition("charset=")[2].strip(' "')
+    if charset not in ("", "utf-8"):
+        return True
+    digest = base64.b64encode(hashlib.new(kinds[0], answer.body.encode()).digest()).decode()
+    return any(one[0] == kinds[0] and one[2] == digest for one in wanted)
+
+
 def _imports(url: str, body: str) -> set[str]:
     """The scripts that a script imports."""
-    return {urljoin(url, reference) for reference in _IMPORTED.findall(body)}
+    return {urljoin(url, m[1]) for m in _IMPORTED.finditer(body) if not _is_no_code(body, m)}
+
+
+def _is_no_code(body: str, match: re.Match[str]) -> bool:
+    """Whether a match stands in a comment, or in a text with other quotes. Only short lines are judged for the latter:
+    a bundler leaves no comments, and writes one long line."""
+    begins = max(0, match.start() - _BEFORE)
+    before = body[begins : match.start()]
+    opened = _COMMENT_BEGINS.search(before, max(0, before.rfind("*/") + 2 if "*/" in before else 0))
+    if opened and opened[1] == "/*" and "*/" in body[match.end() : match.end() + _BEFORE]:
+        return True
+    line = before.rpartition("\n")[2]
+    if len(line) >= _LONGEST_LINE:
+        return False
+    others = {'"', "'", "`"} - {match[0][-1]}
+    return bool(re.search(r"(?:^|[\s;{}(,])//", line)) or any(line.count(quote) % 2 for quote in others)
 
 
 def _names(url: str, body: str, kind: str) -> set[str]:
     """What else a script or a style needs, on any site."""
     if kind == STYLE:
-        found = _IN_STYLE.findall(body)
+        found = _IN_STYLE.findall(re.sub(r"/\*.*?\*/", " ", body, flags=re.DOTALL))
         return {urljoin(url, one) for one in found if not one.startswith(("data:", "#", "blob:"))}
     names = set()
     for match in _IN_BUNDLE.finditer(body):
-        lazy, fetched = match["lazy"], match["fetched"]
-        names.add(urljoin(url, "/" + lazy[1:-1] if lazy else fetched))
+        if _is_no_code(body, match):
+            continue
+        lazy, beside = match["lazy"], match["beside"]
+        # a path that is fetched, and a worker's, begin at the page: most pages of a bundle are at the root
+        other = match["fetched"] or match["worker"]
+        names.add(urljoin(url, beside) if beside else urljoin(url, "/" + lazy[1:-1] if lazy else other))
     return names
 
 
