@@ -47,6 +47,8 @@ NAMES = ("gli_root", "gli_api-server", "gli_websocket", "gli_database", "gli_red
 """What most tests release: an operation on all eight starts nearly twice as many processes, and proves no more."""
 HOME = "gli_root"
 """The log repository: it moves last."""
+THREE = (HOME, "gli_redis", "gli_database")
+"""Enough for an operation that is half done: one repository has moved, one has not, and the log repository is left."""
 ME = "GLI Developer <developer@glibiz.com>"
 SECOND = "Second Person <second@glibiz.com>"
 REFUSE = "#!/bin/sh\nwhile read old new ref; do case $ref in refs/heads/*) echo not today; exit 1;; esac; done\n"

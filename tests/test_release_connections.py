@@ -15,7 +15,7 @@ import git_hosts
 import pytest
 import release_rig
 import test_release_pull
-from release_rig import HOME, REFUSE, Rig
+from release_rig import HOME, REFUSE, THREE, Rig
 from test_release_pull import START, Workspace, _alive
 
 from conftest import clean_environment
@@ -25,7 +25,6 @@ from gli.release import doctor, engine
 from gli.release.engine import Operation
 from gli.release.settings import Settings
 
-THREE = (HOME, "gli_redis", "gli_database")
 PASSWORD = git_hosts.PASSWORD
 
 

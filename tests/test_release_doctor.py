@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -212,6 +213,19 @@ def test_a_remote_that_is_down_is_unknown_and_other_problems_are_still_found(rig
         assert doctor()[0] == 1
     with rig.down("gli_root"):
         assert any("the deployment log in gli_root can't be read" in line for line in doctor()[1])
+
+
+def test_trouble_on_this_machine_is_not_blamed_on_the_remote(rig: Rig) -> None:
+    assert healthy(rig)
+    mirror = rig.state / "mirrors" / "gli_redis.git"
+    shutil.rmtree(mirror / "refs" / "heads")
+    (mirror / "refs" / "heads").symlink_to("/proc/nobody-can-write-here")
+    try:
+        code, lines = doctor()
+    finally:
+        shutil.rmtree(mirror)
+    assert (code, lines[0].startswith("gli_redis can't be fetched: ")) == (3, True), lines
+    assert mends(lines) == [f"make room in {rig.state}, or let this user write there"]
 
 
 VERDICT = {

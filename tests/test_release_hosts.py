@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -15,10 +16,10 @@ import pytest
 import release_rig
 from click.testing import CliRunner
 from git_hosts import GITOLITE, HTTP_BACKEND, PASSWORD, SSHD, Host
-from release_rig import FIRST_TAG, HOME, REFUSE, Rig
+from release_rig import FIRST_TAG, HOME, REFUSE, THREE, Rig
 from test_release_crash import PUSHING, killed
 
-from conftest import exhaustive
+from conftest import ROOT, exhaustive
 from gli.cli.group import main
 from gli.release.engine import PATIENCE_S
 from gli.release.mirror import Mirror
@@ -26,7 +27,6 @@ from gli.release.promote import promote
 from gli.release.session import Session
 from gli.release.side_by_side import answers, on_each
 
-THREE = (HOME, "gli_redis", "gli_database")
 Serves = Callable[[Path, Path], AbstractContextManager[Host]]
 no_sshd = pytest.mark.skipif(SSHD is None, reason="openssh-server is not installed")
 no_gitolite = pytest.mark.skipif(SSHD is None or GITOLITE is None, reason="gitolite3 is not installed")
@@ -112,13 +112,43 @@ def test_a_day_on_a_real_host(rig: Rig, monkeypatch: pytest.MonkeyPatch, serves:
         assert [line for line in problems if not any(text in line for text in allowed)] == []
 
 
+REASONS = {
+    "a key that the host does not know": ("/mine", "/host", "Permission denied (publickey)"),
+    "a host that this machine does not know": (
+        "StrictHostKeyChecking=no",
+        "StrictHostKeyChecking=yes",
+        "host key is known for",
+    ),
+}
+"""What is changed in git's ssh, and ssh's own words."""
+
+
 @no_sshd
-def test_ssh_says_why_it_was_refused(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("case", REASONS)
+def test_ssh_says_why_it_was_refused(rig: Rig, monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    before, after, words = REASONS[case]
     with git_hosts.ssh(rig.root / "host", rig.root / "remotes") as host:
         one = served(rig, host, monkeypatch)
-        monkeypatch.setenv("GIT_SSH_COMMAND", host.environment["GIT_SSH_COMMAND"].replace("/mine", "/host"))
+        monkeypatch.setenv("GIT_SSH_COMMAND", host.environment["GIT_SSH_COMMAND"].replace(before, after))
         ended = one.promote("dev", "stg")
-    assert (ended.code, "Permission denied (publickey)" in ended.said) == (3, True), ended.said
+    assert (ended.code, words in ended.said) == (3, True), ended.said
+
+
+@exhaustive
+@no_gitolite
+def test_gitolite_says_why_it_was_refused(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    with git_hosts.gitolite(rig.root / "host", rig.root / "remotes", rules="    R = first\n") as host:
+        ended = served(rig, host, monkeypatch).promote("dev", "stg")
+    assert (ended.code, "DENIED" in ended.said) == (1, True), ended.said
+
+
+def test_every_case_in_the_guide_names_tests_that_exist() -> None:
+    text = (ROOT / "docs" / "releases.md").read_text()
+    rows = re.findall(r"^\| (\d+) \|.*`test_", text, re.MULTILINE)
+    assert rows == [str(n) for n in range(1, 25)]
+    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", text)
+    missing = [f"{file}::{name}" for file, name in named if f"def {name}(" not in (ROOT / "tests" / file).read_text()]
+    assert missing == []
 
 
 def logins(rig: Rig) -> int:

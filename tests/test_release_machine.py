@@ -27,7 +27,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from release_rig import FIRST_TAG, HOME, Ended, Rig
+from release_rig import FIRST_TAG, HOME, THREE, Ended, Rig
 
 from gli.git.command import GitFailed
 from gli.git.refs import LOCK
@@ -36,7 +36,6 @@ from gli.release.journal import Event, Journal
 from gli.release.mirror import Mirror
 from gli.release.session import half_finished
 
-THREE = (HOME, "gli_redis", "gli_database")
 MACHINES = st.sampled_from(["one", "two"])
 RELEASES = ["dev stg", "dev stg", "stg main"]
 WAYS = st.sampled_from([*RELEASES, "back", "resume", "undo", "take over", "take over"])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import release_rig
-from release_rig import FIRST_TAG, HOME, NAMES, Rig
+from release_rig import FIRST_TAG, HOME, THREE, Rig
 
 from gli.release import pull
 from gli.release.repositories import Repository
@@ -34,7 +34,7 @@ def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rig:
     settings = tmp_path / "gitconfig"
     settings.touch()
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
-    return release_rig.make(tmp_path / "rig")
+    return release_rig.make(tmp_path / "rig", THREE)
 
 
 def configure(key: str, value: str) -> None:
@@ -88,7 +88,7 @@ def test_a_local_merge_driver_is_used_and_a_missing_one_is_named(rig: Rig) -> No
 def test_a_tag_of_a_tag_is_a_rollback_target(rig: Rig) -> None:
     old = rig.trees()
     assert rig.promote().code == 0
-    for name in NAMES:
+    for name in THREE:
         rig.git(name, "tag", "-f", "-a", "-m", "again", FIRST_TAG, FIRST_TAG)
     ended = rig.roll_back(FIRST_TAG)
     assert ended.code == 0, ended.said
@@ -144,7 +144,7 @@ def test_commits_and_tags_are_signed_as_gits_settings_say(rig: Rig, tmp_path: Pa
         ("tag.gpgsign", "true"),
     ):
         configure(setting, value)
-    for name in NAMES:
+    for name in THREE:
         rig.hook(name, ONLY_SIGNED)
     ended = rig.promote()
     assert ended.code == 0, ended.said
@@ -178,7 +178,7 @@ def test_openpgp_signs_what_gits_settings_say_and_nothing_else(rig: Rig, keyring
     configure("commit.gpgsign", "true")
     ended = rig.promote("dev", "stg")
     assert ended.code == 0, ended.said
-    for name in NAMES:
+    for name in THREE:
         rig.git(name, "verify-commit", "stg")
     rig.git(HOME, "verify-commit", "deployments")
 
@@ -278,17 +278,21 @@ def test_an_emergency_push_of_an_unpublished_submodule_commit_is_refused(rig: Ri
     assert ended.code == 0, ended.said
 
 
-def test_a_repository_of_sha256_is_promoted(tmp_path: Path) -> None:
-    first = release_rig.make(tmp_path / "sha1")
-    rig = Rig(tmp_path / "sha256", tmp_path / "sha256" / "state")
-    for name in NAMES:
+@pytest.mark.parametrize("version", ["2", "0"])
+def test_a_repository_of_sha256_is_promoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+    """OpenSSH's server speaks version 0 unless its settings accept GIT_PROTOCOL."""
+    (tmp_path / "settings").write_text(f"[protocol]\n\tversion = {version}\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "settings"))
+    first = release_rig.make(tmp_path / "sha1", THREE)
+    rig = Rig(tmp_path / "sha256", tmp_path / "sha256" / "state", THREE)
+    for name in THREE:
         subprocess.run(["git", "init", "-q", "--bare", "--object-format=sha256", str(rig.bare(name))], check=True)
         rig.git(name, "symbolic-ref", "HEAD", "refs/heads/main")
         stream = first.git(name, "fast-export", "--all", "--signed-tags=strip")
         rig.git(name, "fast-import", "--quiet", says=stream + "\n")
 
     def trees(branch: str) -> list[str]:
-        return [rig.git(name, "rev-parse", f"{branch}^{{tree}}") for name in NAMES]
+        return [rig.git(name, "rev-parse", f"{branch}^{{tree}}") for name in THREE]
 
     ended = rig.promote("dev", "stg")
     assert ended.code == 0, ended.said

@@ -202,6 +202,16 @@ def test_a_broken_clone_is_skipped_and_its_remote_is_not_blamed(workspace: Works
         assert any(line.startswith(name) and "left alone: " in line for line in lines), lines
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a clone to another user")
+def test_a_clone_of_another_user_is_skipped_and_its_remote_is_not_blamed(workspace: Workspace) -> None:
+    os.chown(workspace.clones / "gli_redis" / ".git", 12345, 12345)
+    code, lines = workspace.pull("main")
+    assert code == 1
+    assert any(line.startswith("gli_redis") and "left alone: detected dubious ownership" in line for line in lines), (
+        lines
+    )
+
+
 def test_an_ignored_file_in_the_way_stays(workspace: Workspace) -> None:
     exclude = workspace.clones / "gli_redis" / ".git" / "info" / "exclude"
     exclude.parent.mkdir(exist_ok=True)

@@ -100,10 +100,14 @@ def test_every_other_case_is_one_sentence_and_its_exit_code(tmp_path: Path, case
     assert sentence in Day(tmp_path).gli(*arguments, code=code)
 
 
-def test_the_promoter_cannot_approve_the_operation(tmp_path: Path) -> None:
+def test_the_summary_precedes_the_id_and_the_promoter_cannot_approve(tmp_path: Path) -> None:
     day = Day(tmp_path)
     assert day.project.run("--phase=pre-deploy").code == 0
     id_ = day.id("promote", "stg", "main")
+    said = day.printed("promote", "stg", "main", says="another\n", code=1)
+    summary, asked, after = said.partition("type the id to go on")
+    assert "Prepare the next release (GLI Developer)" in summary and "migration notices.0002_more" in summary
+    assert asked and "that is another id" in after
     first = {"GIT_COMMITTER_NAME": "First Person", "GIT_COMMITTER_EMAIL": "first@glibiz.com"}
     for approver in ("First Person", "first@glibiz.com", "FIRST PERSON <other@glibiz.com>"):
         said = day.gli("promote", "stg", "main", "--approve", id_, "--approved-by", approver, code=1, env=first)

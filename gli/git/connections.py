@@ -33,7 +33,8 @@ _DROPPED = re.compile(
 
 def is_dropped(error: GitFailed) -> bool:
     """Whether the connection was dropped or the host was too busy: a second attempt may succeed."""
-    return _DROPPED.search(error.stderr) is not None and "rejected]" not in error.stderr
+    ours = ("rejected]", "repository's object format")  # git itself ended the connection, for a reason that stays
+    return _DROPPED.search(error.stderr) is not None and not any(reason in error.stderr for reason in ours)
 
 
 class Connections:

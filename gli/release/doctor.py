@@ -75,7 +75,7 @@ def findings(patient: Patient) -> Iterator[Finding]:
     fetched = on_each(patient.mirrors.values(), Mirror.fetch, say=patient.say)
     for name, result in fetched.items():
         if isinstance(result, GitFailed):
-            yield Finding(f"{name} can't be fetched: {result}", "see that its remote can be reached", UNSURE)
+            yield Finding(f"{name} can't be fetched: {result}", _fetchable(patient.settings.state, result), UNSURE)
     refs = {name: result for name, result in fetched.items() if isinstance(result, Refs)}
     mirrors = {name: patient.mirrors[name] for name in refs}
     known = _commits_of(patient.settings.state)
@@ -98,6 +98,12 @@ def findings(patient: Patient) -> Iterator[Finding]:
     yield from _log(patient)
     yield from _rules(patient)
     yield from _clones(mirrors, refs)
+
+
+def _fetchable(state: Path, error: GitFailed) -> str:
+    """How a repository can be fetched again. git names the file in our own folder if the trouble is there."""
+    here = str(state) in error.stderr
+    return f"make room in {state}, or let this user write there" if here else "see that its remote can be reached"
 
 
 def exit_code(found: Sequence[Finding]) -> int:

@@ -52,7 +52,8 @@ _FIELDS = "%00".join(
     )
 )
 _MISSING = re.compile(r"couldn't find remote ref (?P<ref>\S+)$", re.MULTILINE)
-_OTHER_FORMAT = re.compile(r"mismatched algorithms: client \w+; server (?P<format>sha1|sha256)")
+_OTHER_FORMAT = re.compile(r"mismatched algorithms: client|does not support this repository's object format")
+"""git says the first in protocol version 2, the second in version 0, which OpenSSH's server speaks by default."""
 _LOCKED = re.compile(r"\.lock': File exists|cannot lock ref|could not lock config file", re.IGNORECASE)
 _DAMAGED = re.compile(
     r"object (?:file )?\S+ (?:\(stored in \S+\) )?is (?:corrupt|empty|missing)|unable to unpack \S+ header"
@@ -393,15 +394,21 @@ class Mirror:
 
     def _mended(self, error: GitFailed) -> bool:
         """Whether the mirror was made again, because it was damaged or had another object format."""
-        other = _OTHER_FORMAT.search(error.stderr)
-        if other is None and not _DAMAGED.search(error.stderr.replace(self.repository.url, "")):
+        other = _OTHER_FORMAT.search(error.stderr) is not None
+        if not other and not _DAMAGED.search(error.stderr.replace(self.repository.url, "")):
             return False
+        format_ = self._format()
         aside = self.folder.with_name(f"{self.folder.name}.damaged")
         shutil.rmtree(aside, ignore_errors=True)
         if self.folder.exists():
             self.folder.rename(aside)
-        self._create(other["format"] if other else "sha1")
+        self._create({"sha1": "sha256", "sha256": "sha1"}[format_] if other else format_)
         return True
+
+    def _format(self) -> str:
+        """The format of the mirror's objects. A damaged mirror without settings counts as the usual one."""
+        config = self.folder / "config"
+        return "sha256" if config.is_file() and "= sha256" in config.read_text(errors="replace") else "sha1"
 
     def _unlocked(self) -> bool:
         """Whether a killed git had left a lock file; it is removed."""
