@@ -139,7 +139,7 @@ def test_ssh_says_why_it_was_refused(rig: Rig, monkeypatch: pytest.MonkeyPatch, 
 def test_gitolite_says_why_it_was_refused(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     with git_hosts.gitolite(rig.root / "host", rig.root / "remotes", rules="    R = first\n") as host:
         ended = served(rig, host, monkeypatch).promote("dev", "stg")
-    assert (ended.code, "DENIED" in ended.said) == (1, True), ended.said
+    assert (ended.code, "DENIED by" in ended.said) == (3, True), ended.said
 
 
 def test_every_case_in_the_guide_names_tests_that_exist() -> None:
