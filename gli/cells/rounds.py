@@ -70,9 +70,9 @@ def hold(
             raise UsageError(
                 f"{name} run = {cell.run!r}: somebody else starts it; run each cell, then gli merge RUN..."
             )
-    folder.make()
     longest_s = RUN_DEADLINE_S + END_S + patience_s
     runs = {name: engines[cell.run](setting, cell, _place(folder, name)) for name, cell in cells.items()}
+    folder.make()
     latest_s = longest_s + max(run.starting_s for run in runs.values())
     _write_first(setting, folder, latest_s)
     under_way: dict[str, Started] = {}

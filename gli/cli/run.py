@@ -9,14 +9,14 @@ from typing import Any
 
 import click
 
-from gli.cells import local, merging, rounds
+from gli.cells import ecs, local, merging, rounds
 from gli.cli.merge import say
 from gli.cli.options import sentences
 from gli.common import clock
 from gli.report import sinks, texts
 from gli.report.files import RunFolder
 
-ENGINES: rounds.Engines = {"local": local.LocalRun}
+ENGINES: rounds.Engines = {"local": local.LocalRun, "ecs": ecs.EcsRun}
 
 
 @click.command()

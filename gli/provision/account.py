@@ -69,6 +69,11 @@ class Account:
         except BotoCoreError as e:
             raise ProvisionError(f"AWS can't be asked ({service} {operation}): {e}", known=False) from None
 
+    def upload_url(self, bucket: str, key: str, *, seconds: int) -> str:
+        """A URL that writes one object of S3, once or more, for whoever has it: s3 PutObject, signed by the caller."""
+        how = {"Params": {"Bucket": bucket, "Key": key}, "ExpiresIn": seconds}
+        return str(self._client("s3", self.region).generate_presigned_url("put_object", **how))
+
     def as_role(self, arn: str) -> dict[str, str]:
         """The variables of a process's environment with which it acts as this role, for an hour."""
         found = self.call("sts", "assume_role", RoleArn=arn, RoleSessionName="gli-continue")["Credentials"]
@@ -238,6 +243,7 @@ class Account:
             config = Config(
                 retries={"mode": "standard", "total_max_attempts": 5},
                 user_agent_extra="gli-provision",
+                signature_version="s3v4" if service == "s3" else None,  # an older one can't sign for every bucket
                 proxies={} if self._endpoint else None,
             )
             self._clients[service, region] = self._session.client(
