@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from aws_answers import ACCOUNT, REGION, Answer, answering, observed, staging
 
-from gli.config.environments import Environment, Service
+from conftest import ROOT
+from gli.config import catalogue
+from gli.config.environments import Environment, LoadBalancer, Service
+from gli.judge.triage import related
 from gli.observe.aws.codedeploy import deployment_group
+from gli.observe.aws.ec2_security_groups import SecurityGroups
 from gli.observe.aws.ecr import RegistryImage, image_scan, registry_image, registry_repositories
 from gli.observe.aws.ecs_services import EcsService, ecs_service, ecs_services
 from gli.observe.aws.ecs_tasks import ServiceTasks, service_deployment, service_tasks
-from gli.observe.aws.load_balancer import health_checks, routes, target_health
+from gli.observe.aws.load_balancer import balancer, health_checks, routes, target_health
 from gli.observe.aws.plain_secrets import is_secret
 from gli.observe.aws.task_definitions import dangling_references, task_definition
 from gli.observe.engine.observation import Unobserved
 from tests_infra import test_compute as compute
+from tests_infra import test_network as network
 from tests_infra import test_registry as registry
 from tests_infra import test_tasks as tasks
 
@@ -287,12 +293,13 @@ def weighted(**weights: int) -> list[dict[str, Any]]:
     return [{"Type": "forward", "Order": 1, "ForwardConfig": {"TargetGroups": groups}}]
 
 
-def balanced(*rules: dict[str, Any]) -> dict[tuple[str, str], Answer]:
+def balanced(*rules: dict[str, Any], **changes: Any) -> dict[tuple[str, str], Answer]:
     balancer = {
         "LoadBalancerArn": BALANCER,
         "DNSName": "stg-gli-alb-1.ap-northeast-2.elb.amazonaws.com",
         "State": {"Code": "active"},
         "AvailabilityZones": [{"ZoneName": f"{REGION}a"}, {"ZoneName": f"{REGION}c"}],
+        **changes,
     }
     listener = {"ListenerArn": LISTENER, "Port": 443, "Protocol": "HTTPS", "DefaultActions": []}
     return {
@@ -335,6 +342,70 @@ def test_a_rule_matches_hosts_as_the_balancer_does(conditions: list[dict[str, An
 
 def test_the_default_rule_serves_a_host_without_its_own_rule() -> None:
     routed(described(), rule("1", host("other.glibiz.com"), to=GREEN), rule("default"))
+
+
+def behind_a_network_balancer(**changes: Any) -> Environment:
+    own = LoadBalancer(name="stg-gli-nlb", type="network", ports_open_to_the_world=(443,))
+    service = staging().services["api"].model_copy(update={"load_balancer": own})
+    return staging(load_balancer=None, services={"api": service}, **changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "red"),
+    [
+        ({}, None),
+        ({"DefaultActions": weighted(blue=1, green=0)}, None),
+        ({"DefaultActions": weighted(blue=1, green=1)}, "alb-host-routing"),
+        ({"Protocol": "TCP", "Certificates": []}, None),
+        ({"Certificates": []}, "alb-https-listener"),
+        ({"Protocol": "UDP"}, "alb-https-listener"),
+        ({"Type": "application"}, "alb-active"),
+        ({"Port": 80}, "sg-alb-ingress"),
+    ],
+    ids=str,
+)
+def test_a_network_load_balancer_is_judged_by_its_listener(change: dict[str, Any], red: str | None) -> None:
+    environment = behind_a_network_balancer()
+    answers = services(described()) | balanced(Type=change.pop("Type", "network"))
+    listener: dict[str, Any] = {
+        "ListenerArn": LISTENER,
+        "Port": 443,
+        "Protocol": "TLS",
+        "DefaultActions": rule("1")["Actions"],
+    }
+    answers[("elbv2", "DescribeListeners")] = {
+        "Listeners": [{**listener, "Certificates": [{"CertificateArn": "arn:aws:acm:1"}], **change}]
+    }
+    own = environment.balancers["stg-gli-nlb"]
+    with answering(answers):
+        found, rules = observed(environment, balancer, own), observed(environment, routes)
+        ecs = observed(environment, ecs_service, api(environment))
+    judged: dict[str, Callable[[], None]] = {
+        "alb-active": lambda: compute.test_alb_active(found, own),
+        "alb-https-listener": lambda: compute.test_alb_https_listener(found, own),
+        "alb-host-routing": lambda: compute.test_alb_host_routing(rules, ecs, api(environment)),
+        "sg-alb-ingress": lambda: network.test_sg_alb_ingress(SecurityGroups(vpc="vpc-1", groups=()), found, own, {}),
+    }
+    if red is None:
+        for judge in judged.values():
+            judge()
+    else:
+        with pytest.raises(AssertionError):
+            judged[red]()
+
+
+def test_each_of_two_load_balancers_explains_its_own_services_only() -> None:
+    shared = staging().load_balancer
+    websocket = staging().services["websocket"].model_copy(update={"load_balancer": shared})
+    environment = behind_a_network_balancer().model_copy(update={"load_balancer": shared})
+    environment = environment.model_copy(update={"services": {**environment.services, "websocket": websocket}})
+    cases = catalogue.load(ROOT).cases(environment, None)
+    of = {(c.check.id, c.target): c for c in cases}
+    down = of["alb-active", "stg-gli-nlb"]
+    assert related(of["alb-host-routing", "api"], down) and related(of["tls-handshake", "stg-api.glibiz.com"], down)
+    assert not related(of["alb-host-routing", "websocket"], down)
+    assert not related(of["tls-handshake", "stg-ws.glibiz.com"], down)
+    assert environment.redirected_hosts == tuple(h for h in environment.secure_hosts if h != "stg-api.glibiz.com")
 
 
 def test_rules_for_other_paths_methods_and_headers_are_ignored() -> None:

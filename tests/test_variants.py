@@ -15,7 +15,7 @@ TOGETHER = {
         *("native-blue-green", "health-check-takes-any-2xx", "listener-for-tests", "registry-scans-on-push"),
         *("sidecars", "secrets-in-parameters", "migrations-by-another-role", "numbers-made-by-the-application"),
         *("suite-role-read-only", "replica-reads-its-slot", "cache-user-with-few-rights"),
-        *("strict-content-security-policy", "some-countries-kept-out"),
+        *("strict-content-security-policy", "some-countries-kept-out", "network-load-balancer-for-sockets"),
     ),
     "clusters": (
         *("native-linear", "aurora-postgresql", "elasticache-serverless", "weighted-records", "failover-records"),

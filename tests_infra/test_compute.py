@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from gli.common.sentences import either, listed, phrase, saw
-from gli.config.environments import Environment, Service
+from gli.config.environments import Environment, LoadBalancer, Service
 from gli.observe.aws.codedeploy import DeploymentGroup
 from gli.observe.aws.ecr import RunningImage
 from gli.observe.aws.ecs_services import Cluster, EcsService
@@ -22,6 +22,7 @@ _CLUSTER = frozenset({"ACTIVE", "PROVISIONING", "DEPROVISIONING", "FAILED", "INA
 _SERVICE = frozenset({"ACTIVE", "DRAINING", "INACTIVE", "MISSING"})
 _DEPLOYMENT = frozenset({"PRIMARY", "ACTIVE", "INACTIVE", "DRAINING"})  # DRAINING: a task set
 _BALANCER = frozenset({"active", "provisioning", "active_impaired", "failed", "missing"})
+LEAST_OF_A_NETWORK_BALANCER_S = 60
 _ACTION = frozenset(
     {"forward", "redirect", "fixed-response", "authenticate-oidc", "authenticate-cognito", "jwt-validation", "nothing"}
 )
@@ -142,24 +143,30 @@ def test_ecs_taskdef_contract(
     assert not dangling, saw(listed(dangling), expected=phrase("every secret of {} to be found", name))
 
 
-def test_alb_active(balancer: Balancer) -> None:
-    """The load balancer is active in at least two zones."""
+def test_alb_active(balancer: Balancer, target: LoadBalancer) -> None:
+    """The load balancer is active in at least two zones, and of the type that environments.toml says."""
     one_of(_BALANCER, balancer.state, phrase("the state of {}", balancer.name))
     assert balancer.state == "active", saw(balancer.state, expected=phrase("{} active", balancer.name))
+    assert balancer.type == target.type, saw(
+        balancer.type, expected=phrase("{} of the type {}, as its table says", balancer.name, target.type)
+    )
     assert len(balancer.zones) >= 2, saw(
         listed(balancer.zones), expected=phrase("{} in at least two zones", balancer.name)
     )
 
 
-def test_alb_https_listener(balancer: Balancer) -> None:
-    """One HTTPS listener on 443, with a certificate, and none is demanded of users."""
+def test_alb_https_listener(balancer: Balancer, target: LoadBalancer) -> None:
+    """One HTTPS listener on 443, with a certificate, and none is demanded of users. A network load balancer ends TLS,
+    or passes it through.
+    """
     secure = [x for x in balancer.listeners if x.port == 443]
-    assert len(secure) == 1 and secure[0].protocol == "HTTPS", saw(
+    wanted = ("HTTPS",) if target.application else ("TLS", "TCP")
+    assert len(secure) == 1 and secure[0].protocol in wanted, saw(
         listed(phrase("{}:{}", x.protocol, x.port) for x in balancer.listeners),
-        expected=phrase("HTTPS:443 on {}", balancer.name),
+        expected=phrase("{}:443 on {}", either(wanted), balancer.name),
     )
-    assert secure[0].certificates, saw(
-        phrase("none"), expected=phrase("a certificate on HTTPS:443 of {}", balancer.name)
+    assert secure[0].certificates or secure[0].protocol == "TCP", saw(
+        phrase("none"), expected=phrase("a certificate on {}:443 of {}", secure[0].protocol, balancer.name)
     )
     assert not secure[0].asks_clients, saw(
         phrase("mutual TLS"), expected=phrase("HTTPS:443 of {} to take browsers without a certificate", balancer.name)
@@ -212,7 +219,7 @@ def test_alb_health_check_config(
     health_checks: Mapping[str, HealthCheck], ecs_service: EcsService, target: Service
 ) -> None:
     """The load balancer asks the service's own health path on the port of its requests, wants success, and decides
-    before ECS gives up on the task.
+    before ECS gives up on the task. A network load balancer may only open a connection.
     """
     checks = [health_checks[arn] for arn in ecs_service.serving_groups if arn in health_checks]
     assert checks, saw(phrase("no target group"), expected=phrase("{} behind one", ecs_service.name))
@@ -221,7 +228,8 @@ def test_alb_health_check_config(
         assert check.port in own, saw(
             phrase("port {}", check.port), expected=phrase("{} to ask the port that users reach", check.group)
         )
-        assert check.path == target.health_path and check.wants_success, saw(
+        connects = check.path is None and target.load_balancer is not None and not target.load_balancer.application
+        assert connects or (check.path == target.health_path and check.wants_success), saw(
             phrase("{} answering {}", check.path, check.codes),
             expected=phrase("{} to ask {} for a 200", check.group, target.health_path),
         )
@@ -233,11 +241,18 @@ def test_alb_health_check_config(
         )
 
 
-def test_alb_idle_timeout(balancer_attributes: BalancerAttributes, environment: Environment) -> None:
-    """A WebSocket connection outlives two silent heartbeats; in production the load balancer can't be deleted."""
-    silence = 2 * max((s.heartbeat_s for s in environment.services.values() if s.websocket), default=0)
-    assert balancer_attributes.idle_timeout_s >= silence, saw(
-        phrase("{} s", balancer_attributes.idle_timeout_s),
+def test_alb_idle_timeout(
+    balancer_attributes: BalancerAttributes, environment: Environment, target: LoadBalancer
+) -> None:
+    """A WebSocket connection outlives two silent heartbeats; in production the load balancer can't be deleted.
+
+    A network load balancer keeps an idle connection for at least 60 s.
+    """
+    behind = [s for s in environment.services.values() if s.load_balancer == target]
+    silence = 2 * max((s.heartbeat_s for s in behind if s.websocket), default=0)
+    kept_s = balancer_attributes.idle_timeout_s or LEAST_OF_A_NETWORK_BALANCER_S
+    assert kept_s >= silence, saw(
+        phrase("{} s", kept_s),
         expected=phrase("{} to keep an idle connection for {} s at least", balancer_attributes.name, silence),
     )
     assert not environment.production or balancer_attributes.deletion_protection, saw(

@@ -113,7 +113,9 @@ def test_acm_validation_record(certificates: Sequence[AcmCertificate], zone: Zon
 
 def test_tls_min_version(tls_policies: Mapping[str, str | None], target: str) -> None:
     """TLS 1.0 and 1.1 are refused: by the listener's security policy, or the distribution's."""
-    policy = tls_policies.get(target)
+    if target not in tls_policies:
+        raise unknown("vantage", phrase("the load balancer of {} passes TLS through to what stands behind it", target))
+    policy = tls_policies[target]
     refuses = policy is not None and _REFUSES_OLD_TLS.fullmatch(policy) is not None
     if policy is not None and not refuses and not _TAKES_OLD_TLS.fullmatch(policy):
         raise unknown("error", phrase("{} has the policy {}, which this suite does not know", target, policy))

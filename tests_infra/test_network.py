@@ -69,9 +69,17 @@ def test_sg_alb_ingress(
     target: LoadBalancer,
     prefix_lists: Mapping[str, Sequence[str]],
 ) -> None:
-    """The load balancer accepts its public ports and no others; its test port accepts named sources, not the world."""
+    """The load balancer accepts its public ports and no others; its test port accepts named sources, not the world.
+
+    A network load balancer without security groups accepts whatever it has a listener for.
+    """
     openings = [o for i in balancer.security_groups for o in security_groups.with_id(i).openings]
     allowed, listening = set(target.ports_open_to_the_world), {x.port for x in balancer.listeners}
+    if not target.application and not balancer.security_groups:
+        assert listening == allowed, saw(
+            phrase("{} open", listed(sorted(listening))), expected=phrase("{} open", listed(sorted(allowed)))
+        )
+        return
     closed = sorted(port for port in allowed if not any(o.reaches(port) for o in openings))
     assert not closed, saw(phrase("{} closed", listed(closed)), expected=phrase("{} open", listed(sorted(allowed))))
     tests = listening | {target.test_port}

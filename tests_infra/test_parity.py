@@ -48,7 +48,10 @@ def test_parity_engines(engines: Engines) -> None:
 
 
 def _named(part: str) -> Phrase:
-    return phrase("load balancer") if part == LOAD_BALANCER else phrase("{} frontend", part)
+    if part == LOAD_BALANCER:
+        return phrase("load balancer")
+    of = part.removeprefix(f"{LOAD_BALANCER} ")
+    return phrase("{} frontend", part) if of == part else phrase("load balancer of {}", of)
 
 
 def _major(engine: str) -> str:

@@ -81,49 +81,40 @@ def database(aws: Aws, subnets: list[str], group: str) -> str:
     return cluster["Endpoint"]
 
 
-def balancer(aws: Aws, subnets: list[str], groups: dict[str, str], vpc: str, pems: dict[str, bytes]) -> str:
-    """An Application Load Balancer before the web server's instances, and its name in DNS."""
-    elb = aws.elbv2
-    certificate = aws.acm.import_certificate(**pems)["CertificateArn"]
-    made = elb.create_load_balancer(Name="shop", Subnets=subnets, SecurityGroups=[groups["balancer"]])
-    (made,) = made["LoadBalancers"]
-    group = elb.create_target_group(
-        Name="shop-web", Protocol="HTTP", Port=8000, VpcId=vpc, HealthCheckPath="/alive/", TargetType="instance"
-    )["TargetGroups"][0]["TargetGroupArn"]
-    forward = [{"Type": "forward", "TargetGroupArn": group}]
-    redirect = {"Protocol": "HTTPS", "Port": "443", "StatusCode": "HTTP_301"}
-    elb.create_listener(
-        LoadBalancerArn=made["LoadBalancerArn"],
-        Protocol="HTTPS",
-        Port=443,
-        SslPolicy="ELBSecurityPolicy-TLS13-1-2-2021-06",
-        Certificates=[{"CertificateArn": certificate}],
-        DefaultActions=forward,
-    )
-    elb.create_listener(
-        LoadBalancerArn=made["LoadBalancerArn"],
-        Protocol="HTTP",
-        Port=80,
-        DefaultActions=[{"Type": "redirect", "RedirectConfig": redirect}],
-    )
-    elb.modify_load_balancer_attributes(
-        LoadBalancerArn=made["LoadBalancerArn"],
-        Attributes=[
-            {"Key": "idle_timeout.timeout_seconds", "Value": "120"},
-            {"Key": "deletion_protection.enabled", "Value": "true"},
-        ],
-    )
-    return made["DNSName"]
+def balancers(aws: Aws, subnets: list[str], groups: dict[str, str], vpc: str, pems: dict[str, bytes]) -> dict[str, str]:
+    """An application load balancer for the web server, and a network load balancer for the sockets: host to target."""
+    certificates = [{"CertificateArn": aws.acm.import_certificate(**pems)["CertificateArn"]}]
+    redirect = {"Type": "redirect", "RedirectConfig": {"Protocol": "HTTPS", "Port": "443", "StatusCode": "HTTP_301"}}
+    secured = {"Port": 443, "Certificates": certificates, "SslPolicy": "ELBSecurityPolicy-TLS13-1-2-2021-06"}
+    targets = {}
+    for host, name, type_, protocol in (
+        (HOST, "shop", "application", "HTTP"),
+        (f"live.{HOST}", "shop-live", "network", "TCP"),
+    ):
+        guarded = {"SecurityGroups": [groups["balancer"]]} if type_ == "application" else {}
+        (made,) = aws.elbv2.create_load_balancer(Name=name, Type=type_, Subnets=subnets, **guarded)["LoadBalancers"]
+        arn = made["LoadBalancerArn"]
+        (group,) = aws.elbv2.create_target_group(Name=name, Protocol=protocol, Port=8000, VpcId=vpc)["TargetGroups"]
+        forward = {"Type": "forward", "TargetGroupArn": group["TargetGroupArn"]}
+        listens = "HTTPS" if type_ == "application" else "TLS"
+        aws.elbv2.create_listener(LoadBalancerArn=arn, Protocol=listens, DefaultActions=[forward], **secured)
+        attributes = {"deletion_protection.enabled": "true"}
+        if type_ == "application":
+            aws.elbv2.create_listener(LoadBalancerArn=arn, Protocol="HTTP", Port=80, DefaultActions=[redirect])
+            attributes["idle_timeout.timeout_seconds"] = "120"
+        chosen = [{"Key": key, "Value": value} for key, value in attributes.items()]
+        aws.elbv2.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=chosen)
+        targets[host] = made["DNSName"]
+    return targets
 
 
-def zone(aws: Aws, target: str) -> list[str]:
+def zone(aws: Aws, targets: dict[str, str]) -> list[str]:
     """The hosted zone with an alias for each host; its name servers."""
     made = aws.route53.create_hosted_zone(Name=HOST, CallerReference="shop")
-    alias = {"HostedZoneId": "Z215JYRZR1TBD5", "DNSName": target, "EvaluateTargetHealth": False}
-    changes = [
-        {"Action": "CREATE", "ResourceRecordSet": {"Name": name, "Type": "A", "AliasTarget": alias}}
-        for name in (HOST, f"live.{HOST}")
-    ]
+    changes = []
+    for host, target in targets.items():
+        alias = {"HostedZoneId": "Z215JYRZR1TBD5", "DNSName": target, "EvaluateTargetHealth": False}
+        changes.append({"Action": "CREATE", "ResourceRecordSet": {"Name": host, "Type": "A", "AliasTarget": alias}})
     aws.route53.change_resource_record_sets(HostedZoneId=made["HostedZone"]["Id"], ChangeBatch={"Changes": changes})
     return made["DelegationSet"]["NameServers"]
 

@@ -146,8 +146,7 @@ class Shop:
         aws.log(account)
         files = {"Certificate": "leaf.pem", "PrivateKey": "key.pem", "CertificateChain": "ca.pem"}
         pems = {name: (FOLDER / file).read_bytes() for name, file in files.items()}
-        target = aws.balancer(account, subnets["public"], groups, vpc, pems)
-        return aws.zone(account, target)
+        return aws.zone(account, aws.balancers(account, subnets["public"], groups, vpc, pems))
 
     def _resolver(self, servers: list[str]) -> None:
         """A DNS server for the shop's names, as the world sees them."""

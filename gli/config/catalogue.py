@@ -23,7 +23,7 @@ from gli.config import checklists, rds_roots, toml_tables
 from gli.config.cells import Cell, Vantage
 from gli.config.checklists import Checklist, Text
 from gli.config.environments import FILE as ENVIRONMENTS
-from gli.config.environments import LOCAL, Environment
+from gli.config.environments import LOCAL, Environment, LoadBalancer
 from gli.config.targets import GROUPS, Absent
 from gli.config.toml_models import Table, validated
 
@@ -365,10 +365,13 @@ def _refuse_cycles(checks: Mapping[str, Check]) -> None:
         walk(id_, ())
 
 
-def _subjects(check: Check, table: Any) -> frozenset[str]:
-    """The names of a target: the name and the host of a service, and the bucket of a frontend. Other targets are shared
-    and have no names.
+def _subjects(check: Check, table: Any, environment: Environment) -> frozenset[str]:
+    """The names of a target: the name and the host of a service, and the bucket of a frontend; of one load balancer
+    among several the services behind it. Other targets are shared and have no names.
     """
+    if isinstance(table, LoadBalancer) and len(environment.balancers) > 1:
+        behind = [s for s in environment.services.values() if s.load_balancer == table]
+        return frozenset({table.name, *(s.name for s in behind), *(s.host for s in behind)})
     if isinstance(table, str):
         of_a_repository = check.each in ("repositories", "built-repositories", "migrations", "deployment-log")
         return frozenset({f"repository {table}" if of_a_repository else table})
@@ -388,9 +391,9 @@ def _case(check: Check, name: str, table: Any, environment: Environment) -> Case
         return Case(check, name, severity, frozenset(), not_applicable=table.why)
     declared = next((entry for entry in environment.not_applicable if entry.covers(check.id, name)), None)
     if declared is None:
-        return Case(check, name, severity, _subjects(check, table))
+        return Case(check, name, severity, _subjects(check, table, environment))
     said = phrase("{} (declared by {})", declared.reason, declared.owner)
-    return Case(check, name, severity, _subjects(check, table), not_applicable=said, owner=declared.owner)
+    return Case(check, name, severity, _subjects(check, table, environment), not_applicable=said, owner=declared.owner)
 
 
 def _get(table: Any, path: str) -> Any:

@@ -59,14 +59,23 @@ def _not_a_pair(environment: Environment, other: Environment) -> Iterator[str]:
 
 def _foreign(environment: Environment, other: Environment) -> Iterator[str]:
     """Every value and every key that names something of the counterpart."""
-    of_other = {*_texts(other.model_dump(exclude=_NOT_ITS_PARTS), "")}
+    of_other = {*_texts(_parts(other), "")}
     names = "|".join(map(re.escape, sorted(own_names(other) - {*environment.shared}, key=len, reverse=True)))
     pattern = re.compile(rf"(?<![\w.-])(?:{names})(?![\w-]|\.\w)")
-    for path, text in _texts(environment.model_dump(exclude=_NOT_ITS_PARTS), ""):
+    for path, text in _texts(_parts(environment), ""):
         match = None if path in _SHARED or text.startswith("file:") else pattern.search(text)
         same = path.rpartition(".")[2] in _SAME_IN_BOTH and (path, text) in of_other
         if match and not same:
             yield phrase("{} names {}, which is {}'s", path, match[0], other.name)
+
+
+def _parts(environment: Environment) -> dict[str, object]:
+    """The environment as plain values; a load balancer that all services share stands there once."""
+    whole = environment.model_dump(exclude=_NOT_ITS_PARTS)
+    for name, service in environment.services.items():
+        if service.load_balancer == environment.load_balancer:
+            del whole["services"][name]["load_balancer"]
+    return whole
 
 
 def own_names(environment: Environment) -> set[str]:
@@ -76,7 +85,7 @@ def own_names(environment: Environment) -> set[str]:
     names += [source for source in e.credentials if source.startswith("ssm:")]
     names += [s.ecs.service for s in e.services.values() if s.ecs]
     names += [f.bucket for f in e.frontends.values() if f.bucket]
-    names += [e.load_balancer.name] if e.load_balancer else []
+    names += e.balancers
     names += [e.database.instance, *e.database.ingress_from] if e.database else []
     names += [e.cache.replication_group, e.cache.security_group, *e.cache.ingress_from] if e.cache else []
     names += [e.broker.amazon_mq, e.broker.security_group, *e.broker.ingress_from] if e.broker else []

@@ -267,9 +267,22 @@ class Tls(Table):
 
 class LoadBalancer(Table):
     name: str
+    type: Literal["application", "network"] = "application"
     ports_open_to_the_world: tuple[Port, ...] = (80, 443)
+    """A network load balancer redirects nothing: without this key, 443 alone."""
     test_port: Port | None = None
     """The listener that shows a revision before users see it; None where there is none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_redirect(cls, table: Any) -> Any:
+        network = isinstance(table, dict) and table.get("type") == "network"
+        return {"ports_open_to_the_world": (443,), **table} if network else table
+
+    @property
+    def application(self) -> bool:
+        """Whether it reads HTTP: has rules, redirects, and counts requests and errors."""
+        return self.type == "application"
 
 
 class Authorization(Table):
@@ -422,6 +435,8 @@ class Service(Reachable):
     idle_hold_s: Annotated[float, Bounded(gt=0, le=75)] | None = None
     """No longer than a run may take (`gli.observe.engine.observatory.RUN_DEADLINE_S`)."""
     log_group: str | None = None
+    load_balancer: LoadBalancer | None = None
+    """The one in front of it: its own, or else that of the environment."""
     ecs: Ecs | None = None
 
     @property
@@ -696,6 +711,16 @@ class Environment(Table):
         return tables
 
     @model_validator(mode="after")
+    def _every_balancer_is_described_once(self) -> Environment:
+        for service in self.services.values():
+            balancer = service.load_balancer
+            if balancer and balancer != self.balancers[balancer.name]:
+                raise ValueError(
+                    f"services.{service.name}.load_balancer describes {balancer.name!r} in another way than before"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _every_repository_is_known(self) -> Environment:
         name_rules.all_different([r.name for r in self.repositories])
         known = {r.name for r in self.repositories}
@@ -762,8 +787,23 @@ class Environment(Table):
     @property
     def placed_hosts(self) -> tuple[str, ...]:
         """The public host names that speak TLS behind the load balancer or a distribution of CloudFront, sorted."""
-        placed = [*self.services.values()] if self.load_balancer else []
+        placed = [s for s in self.services.values() if s.load_balancer]
         return tuple(sorted({r.host for r in (*placed, *self.on_cloudfront) if r.secure}))
+
+    @property
+    def redirected_hosts(self) -> tuple[str, ...]:
+        """The public host names that speak TLS and can redirect plain HTTP: a network load balancer can't, sorted."""
+        passed = {s.host for s in self.services.values() if s.load_balancer and not s.load_balancer.application}
+        return tuple(host for host in self.secure_hosts if host not in passed)
+
+    @property
+    def balancers(self) -> dict[str, LoadBalancer]:
+        """The load balancers by name: the environment's, and those that a service has of its own."""
+        found: dict[str, LoadBalancer] = {}
+        for each in (self.load_balancer, *(s.load_balancer for s in self.services.values())):
+            if each:
+                found.setdefault(each.name, each)
+        return found
 
     @property
     def built(self) -> tuple[str, ...]:
@@ -832,12 +872,12 @@ class Environment(Table):
 
         Raises `UsageError` if no test port is named.
         """
-        port = self.load_balancer.test_port if self.load_balancer is not None else None
-        if port is None:
+        behind = [(s, s.load_balancer.test_port) for s in self.ecs if s.load_balancer and s.load_balancer.test_port]
+        if not behind:
             raise UsageError(
                 f"{FILE}: [{self.name}.load_balancer] test_port is missing; write the port that shows new tasks first"
             )
-        tested = {f"{s.host}:{s.port}": f"{s.host}:{port}" for s in self.services.values() if s.ecs}
+        tested = {f"{s.host}:{s.port}": f"{s.host}:{port}" for s, port in behind}
         places = {name: self.connect_to.get(test, test) for name, test in tested.items()}
         return self.model_copy(update={"connect_to": {**self.connect_to, **places}})
 
@@ -922,4 +962,9 @@ def load(
 
 def _validated(name: str, merged: dict[str, Any], repositories: Any) -> Environment:
     whole = {**merged, "name": name, "repositories": repositories}
-    return validated(Environment, whole, file=FILE, name=name)
+    environment = validated(Environment, whole, file=FILE, name=name)
+    services = {
+        k: s if s.load_balancer else s.model_copy(update={"load_balancer": environment.load_balancer})
+        for k, s in environment.services.items()
+    }
+    return environment.model_copy(update={"services": services})

@@ -50,8 +50,7 @@ def _names(environment: Environment) -> Iterator[str]:
         yield cache.replication_group
     if broker and broker.amazon_mq:
         yield broker.amazon_mq
-    if environment.load_balancer:
-        yield environment.load_balancer.name
+    yield from environment.balancers
     yield from environment.logs.groups if environment.logs else ()
     if environment.alarms:
         yield from environment.alarms.topics

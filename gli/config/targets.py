@@ -48,6 +48,7 @@ GROUPS: Mapping[str, Group] = {
         lambda e: {h: h for h in e.placed_hosts},
     ),
     "secure-hosts": Group("tls", "a url with https:// or wss://", lambda e: {h: h for h in e.secure_hosts}),
+    "redirected-hosts": Group("tls", "a url with https:// or wss://", lambda e: {h: h for h in e.redirected_hosts}),
     "zone": Group("dns", "[{}.dns] zone", lambda e: {e.dns.zone: e.dns} if e.dns.zone else {}),
     "apis": Group(
         *("services", "a service with http:// or https://"),
@@ -65,7 +66,7 @@ GROUPS: Mapping[str, Group] = {
     ),
     "load-balancer": Group(
         *("load_balancer", "[{}.load_balancer]"),
-        lambda e: {e.load_balancer.name: e.load_balancer} if e.load_balancer else {},
+        lambda e: dict(e.balancers),
     ),
     "sqlite": Group("database", "[{}.sqlite]", lambda e: {e.sqlite.name: e.sqlite} if e.sqlite else {}),
     "database": Group("database", "[{}.database]", lambda e: {e.database.name: e.database} if e.database else {}),

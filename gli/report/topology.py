@@ -103,8 +103,8 @@ def _parts(environment: Environment) -> Iterator[Node]:
     for _, _, host in _hosts(environment):
         if host in environment.secure_hosts:
             yield _node("host", host, "host")
-    if environment.load_balancer:
-        yield _node("balancer", environment.load_balancer.name, "edge")
+    for name in environment.balancers:
+        yield _node("balancer", name, "edge")
     for service in environment.services.values():
         yield _node("service", service.name, "service")
     for frontend in environment.frontends.values():
@@ -141,7 +141,7 @@ def _node_of(case: Case, environment: Environment, parts: dict[str, Node]) -> No
 def _candidates(case: Case, environment: Environment) -> Iterable[str]:
     name = case.target
     frontend = environment.frontends.get(name)
-    if case.check.each in ("hosts", "secure-hosts", "placed-hosts"):
+    if case.check.each in ("hosts", "secure-hosts", "redirected-hosts", "placed-hosts"):
         # a host without TLS has no node of its own: its checks are about what answers there
         return (f"host:{name}", *(f"{kind}:{n}" for kind, n, host in _hosts(environment) if host == name))
     if frontend is not None and case.check.each in ("frontends", "secure-pages"):
@@ -159,8 +159,8 @@ def _hosts(environment: Environment) -> Iterator[tuple[Kind, str, str]]:
 
 
 def _edges(environment: Environment) -> Iterator[tuple[str, str]]:
-    balancer = f"balancer:{environment.load_balancer.name}" if environment.load_balancer else None
     for service in environment.services.values():
+        balancer = f"balancer:{service.load_balancer.name}" if service.load_balancer else None
         yield f"zone:{environment.dns.zone}", f"host:{service.host}"
         yield f"host:{service.host}", balancer or f"service:{service.name}"
         if balancer:

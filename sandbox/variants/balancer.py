@@ -8,7 +8,7 @@ from typing import Any
 
 from sandbox.site import required
 from sandbox.variants import Sandbox, variant
-from sandbox.variants.parts import api, both, listener, rule, target_group
+from sandbox.variants.parts import alias_zone, api, both, change_records, listener, reconfigured, rule, target_group
 
 _OFFICE = "203.0.113.7/32"
 
@@ -120,6 +120,36 @@ def _another_listener(sandbox: Sandbox, name: str) -> Iterator[None]:
     finally:
         ec2.revoke_security_group_ingress(**opening)
         elbv2.delete_listener(ListenerArn=made["Listeners"][0]["ListenerArn"])
+
+
+@variant("network-load-balancer-for-sockets")
+def network_load_balancer_for_sockets(sandbox: Sandbox) -> Iterator[None]:
+    """The WebSocket server stands behind a network load balancer of its own, without security groups."""
+    elbv2, secure, host = sandbox.aws("elbv2"), listener(sandbox), sandbox.environment.services["websocket"].host
+    (shared,) = elbv2.describe_load_balancers(LoadBalancerArns=[secure["LoadBalancerArn"]])["LoadBalancers"]
+    subnets, name = [z["SubnetId"] for z in shared["AvailabilityZones"]], f"{shared['LoadBalancerName']}-sockets"
+    (made,) = elbv2.create_load_balancer(Name=name, Type="network", Subnets=subnets)["LoadBalancers"]
+    protection = [{"Key": "deletion_protection.enabled", "Value": "true"}]
+    elbv2.modify_load_balancer_attributes(LoadBalancerArn=made["LoadBalancerArn"], Attributes=protection)
+    elbv2.create_listener(
+        LoadBalancerArn=made["LoadBalancerArn"],
+        Protocol="TLS",
+        Port=443,
+        SslPolicy=secure["SslPolicy"],
+        Certificates=secure["Certificates"],
+        DefaultActions=rule(sandbox, host)["Actions"],
+    )
+    zone = alias_zone(sandbox)
+    records = sandbox.aws("route53").list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+    before = [r for r in records if r["Name"] == f"{host}." and "AliasTarget" in r]
+    own = [{**r, "AliasTarget": {**r["AliasTarget"], "DNSName": made["DNSName"]}} for r in before]
+    change_records(sandbox, zone, [("UPSERT", record) for record in own])
+    with reconfigured(sandbox, **{"services.websocket.load_balancer": {"name": name, "type": "network"}}):
+        yield
+    change_records(sandbox, zone, [("UPSERT", record) for record in before])
+    protection[0]["Value"] = "false"
+    elbv2.modify_load_balancer_attributes(LoadBalancerArn=made["LoadBalancerArn"], Attributes=protection)
+    elbv2.delete_load_balancer(LoadBalancerArn=made["LoadBalancerArn"])
 
 
 @variant("sni-certificate")

@@ -57,9 +57,9 @@ def listener(sandbox: Sandbox) -> dict[str, Any]:
     return next(x for x in found if x["Port"] == 443)
 
 
-def rule(sandbox: Sandbox) -> dict[str, Any]:
-    """The rule of the API's host."""
-    on, host = listener(sandbox)["ListenerArn"], api(sandbox).host
+def rule(sandbox: Sandbox, host: str = "") -> dict[str, Any]:
+    """The rule of a host; default: of the API's."""
+    on, host = listener(sandbox)["ListenerArn"], host or api(sandbox).host
     rules: list[dict[str, Any]] = sandbox.aws("elbv2").describe_rules(ListenerArn=on)["Rules"]
     hosts = [[h for c in r["Conditions"] for h in c.get("HostHeaderConfig", {}).get("Values", [])] for r in rules]
     return next(rule for rule, named in zip(rules, hosts, strict=True) if host in named)

@@ -47,8 +47,8 @@ async def certificates(observer: Observer) -> tuple[AcmCertificate, ...]:
     environment, aws = observer.environment, observer.environment.aws
     assert aws is not None
     used: dict[str, str] = {}
-    if environment.load_balancer:
-        described = await observer.see(balancer, environment.load_balancer)
+    for load_balancer in environment.balancers.values():
+        described = await observer.see(balancer, load_balancer)
         secure = [each for each in described.listeners if each.certificates]
         listed = await asyncio.gather(*[_listed(observer, each.arn) for each in secure])
         used |= dict.fromkeys((arn for each in secure for arn in each.certificates), aws.region)
@@ -68,13 +68,17 @@ async def _listed(observer: Observer, listener: str) -> list[str]:
 
 @probe()
 async def tls_policies(observer: Observer) -> dict[str, str | None]:
-    """Public host to the TLS policy of its listener or distribution; None if there is none."""
+    """Public host to the TLS policy of its listener or distribution; None if there is none. Left out: a host whose
+    network load balancer passes TLS through, since the policy is then that of what stands behind it.
+    """
     environment = observer.environment
     policies: dict[str, str | None] = {}
-    if environment.load_balancer:
-        listeners = (await observer.see(balancer, environment.load_balancer)).listeners
-        policy = next((each.policy for each in listeners if each.port == _HTTPS), None)
-        policies |= {s.host: policy for s in environment.services.values()}
+    for service in environment.services.values():
+        if service.load_balancer:
+            listeners = (await observer.see(balancer, service.load_balancer)).listeners
+            own = next((each for each in listeners if each.port == _HTTPS), None)
+            if own is None or own.protocol != "TCP":
+                policies[service.host] = own.policy if own else None
     found = await observer.see(distributions) if environment.on_cloudfront else ()
     served = {f.host: serving(found, f.host) for f in environment.on_cloudfront}
     return policies | {host: d.tls_policy if d else None for host, d in served.items()}

@@ -36,10 +36,9 @@ class Share(Observation):
 @probe()
 async def reached_rules(observer: Observer, service: Service) -> tuple[Reached, ...]:
     """The rule for each request of the contract: every path by GET, and the path of the API by every method."""
-    load_balancer = observer.environment.load_balancer
-    if load_balancer is None:
+    if service.load_balancer is None:
         raise unknown("not-found", phrase("{} stands behind no load balancer", service.name))
-    listeners = (await observer.see(balancer, load_balancer)).listeners
+    listeners = (await observer.see(balancer, service.load_balancer)).listeners
     rules = [r for x in listeners if x.port == service.port for r in x.rules]
     return tuple(
         Reached(method=method, path=path, rule=next((r for r in rules if r.takes(service.host, path, method)), None))

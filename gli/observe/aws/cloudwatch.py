@@ -16,8 +16,8 @@ from typing import Any
 
 from gli.common.clock import now
 from gli.common.sentences import phrase
+from gli.config.environments import LoadBalancer, Service
 from gli.config.environments import Metrics as Windows
-from gli.config.environments import Service
 from gli.observe.aws.ecs_services import EcsService, ecs_service, ecs_services
 from gli.observe.aws.elasticache import replication_group
 from gli.observe.aws.load_balancer import balancer
@@ -290,23 +290,31 @@ async def _of_services(observer: Observer) -> list[Query]:
     except Unobserved:
         return []
     queries = [query for name, service in described.items() for query in _of_tasks(name, service)]
-    load_balancer = observer.environment.load_balancer
-    if load_balancer is None:
-        return queries
+    for load_balancer in observer.environment.balancers.values():
+        if load_balancer.application:  # a network load balancer counts no requests
+            queries += await _of_traffic(observer, load_balancer, described)
+    return queries
+
+
+async def _of_traffic(
+    observer: Observer, load_balancer: LoadBalancer, described: Mapping[str, EcsService]
+) -> list[Query]:
     try:
         arn = (await observer.see(balancer, load_balancer)).arn or ""
     except Unobserved:
-        return queries
+        return []
     front = ("LoadBalancer", arn.partition("loadbalancer/")[2])
-    if front[1]:
-        queries.append(_query(load_balancer.name, "AWS/ApplicationELB", "HTTPCode_ELB_5XX_Count", "Sum", [front]))
-        for name, service in described.items():
-            groups = [("TargetGroup", g.split(":")[-1]) for g in service.target_groups[:1]]
-            queries += [
-                _query(name, "AWS/ApplicationELB", metric, statistic, [front, *groups])
-                for metric, statistic in _OF_TRAFFIC.items()
-                if groups
-            ]
+    if not front[1]:
+        return []
+    queries = [_query(load_balancer.name, "AWS/ApplicationELB", "HTTPCode_ELB_5XX_Count", "Sum", [front])]
+    for name, service in described.items():
+        behind = observer.environment.services[name].load_balancer == load_balancer
+        groups = [("TargetGroup", g.split(":")[-1]) for g in service.target_groups[:1]]
+        queries += [
+            _query(name, "AWS/ApplicationELB", metric, statistic, [front, *groups])
+            for metric, statistic in _OF_TRAFFIC.items()
+            if groups and behind
+        ]
     return queries
 
 
@@ -414,8 +422,8 @@ async def _periods(observer: Observer, service: Service, taken: datetime) -> tup
 
 def _share(observer: Observer, service: Service, seen: Metrics, start: datetime, end: datetime) -> tuple[float, float]:
     """(requests, errors). A 5XX of the load balancer itself reached no target, so it is added to both."""
-    load_balancer = observer.environment.load_balancer
-    assert load_balancer is not None, "asked only of environments with a load balancer"
+    load_balancer = service.load_balancer
+    assert load_balancer is not None, "asked only of services behind a load balancer"
     own = sum(seen.between(load_balancer.name, "HTTPCode_ELB_5XX_Count", start, end))
     requests = sum(seen.between(service.name, "RequestCount", start, end))
     errors = sum(seen.between(service.name, "HTTPCode_Target_5XX_Count", start, end))

@@ -205,8 +205,8 @@ async def _own(observer: Observer) -> set[str]:
     """The dimension values of the environment's own resources that exist."""
     environment = observer.environment
     live: set[str] = set()
-    if environment.load_balancer:
-        arn = (await observer.see(balancer, environment.load_balancer)).arn
+    for load_balancer in environment.balancers.values():
+        arn = (await observer.see(balancer, load_balancer)).arn
         live |= {arn.partition("loadbalancer/")[2]} if arn else set()
     active = {c.name for c in await observer.see(clusters) if c.status == "ACTIVE"}
     for service in (await observer.see(ecs_services)).values():

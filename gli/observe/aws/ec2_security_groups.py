@@ -132,10 +132,10 @@ async def _vpc(observer: Observer) -> str:
         if vpc is None:
             raise unknown("dependency", phrase("{} stands in no VPC that RDS names", environment.database.instance))
         return vpc
-    if environment.load_balancer:
-        vpc = (await observer.see(balancer, environment.load_balancer)).vpc
+    for load_balancer in environment.balancers.values():
+        vpc = (await observer.see(balancer, load_balancer)).vpc
         if vpc is None:
-            raise unknown("dependency", phrase("there is no load balancer {}", environment.load_balancer.name))
+            raise unknown("dependency", phrase("there is no load balancer {}", load_balancer.name))
         return vpc
     named = sorted({p.security_group for p in (environment.cache, environment.broker) if p and p.security_group})
     answer = await observer.aws.call(

@@ -86,6 +86,7 @@ class Balancer(Observation):
 
     name: str
     state: str
+    type: str = "application"
     arn: str | None = None
     dns_name: str | None = None
     vpc: str | None = None
@@ -101,7 +102,8 @@ class BalancerAttributes(Observation):
     """A load balancer's idle timeout, and its protection against deletion."""
 
     name: str
-    idle_timeout_s: int
+    idle_timeout_s: int | None
+    """None of a network load balancer: each of its listeners has its own, of 60 s at the least."""
     deletion_protection: bool
 
 
@@ -154,9 +156,11 @@ class TargetGroupHealth(Observation):
 
 @probe(deadline=15)
 async def balancer(observer: Observer, load_balancer: LoadBalancer) -> Balancer:
-    """The load balancer with its listeners. Only HTTPS listeners have their rules."""
+    """The load balancer with its listeners. Only HTTPS listeners have their rules; of a network load balancer each
+    listener has one, its default action.
+    """
     environment = observer.environment
-    own = environment.other is None or load_balancer == environment.load_balancer
+    own = environment.other is None or load_balancer in environment.balancers.values()
     part: Part | None = None if own else "counterpart"
     try:
         answer = await observer.aws.call(
@@ -175,6 +179,7 @@ async def balancer(observer: Observer, load_balancer: LoadBalancer) -> Balancer:
     return Balancer(
         name=load_balancer.name,
         state=described["State"]["Code"],
+        type=described.get("Type") or "application",
         arn=arn,
         dns_name=described["DNSName"],
         vpc=described.get("VpcId"),
@@ -192,11 +197,11 @@ async def routes(observer: Observer) -> dict[str, Rule]:
 
     As in the balancer, the first matching rule by priority decides (elbv2 DescribeRules).
     """
-    load_balancer = observer.environment.load_balancer
-    assert load_balancer is not None, "asked only of environments with a load balancer"
-    listeners = (await observer.see(balancer, load_balancer)).listeners
     found: dict[str, Rule] = {}
     for service in observer.environment.services.values():
+        if service.load_balancer is None:
+            continue
+        listeners = (await observer.see(balancer, service.load_balancer)).listeners
         rules = [r for x in listeners if x.port == service.port for r in x.rules]
         path = urlsplit(service.url).path if service.websocket else service.health_path
         taken = next((r for r in rules if r.takes(service.host, path)), None)
@@ -233,7 +238,7 @@ async def balancer_attributes(observer: Observer, load_balancer: LoadBalancer) -
     values = {a["Key"]: a["Value"] for a in answer["Attributes"]}
     return BalancerAttributes(
         name=load_balancer.name,
-        idle_timeout_s=int(values.get("idle_timeout.timeout_seconds", 60)),
+        idle_timeout_s=int(values.get("idle_timeout.timeout_seconds", 60)) if load_balancer.application else None,
         deletion_protection=values.get("deletion_protection.enabled") == "true",
     )
 
@@ -281,6 +286,8 @@ async def _listener(observer: Observer, listener: dict[str, Any], part: Part | N
             observer, "elbv2", "describe_rules", part=part, ListenerArn=listener["ListenerArn"]
         )
         rules = sorted(answer["Rules"], key=_priority)
+    elif protocol != "HTTP":
+        rules = [{"Actions": listener.get("DefaultActions", [])}]
     redirects = [a["RedirectConfig"] for a in listener.get("DefaultActions", []) if a.get("Type") == "redirect"]
     return Listener(
         arn=listener["ListenerArn"],

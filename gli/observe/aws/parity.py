@@ -33,7 +33,8 @@ class Configuration(Observation):
 class Edges(Observation):
     """The settings of the load balancer and of each frontend in two environments.
 
-    Part (`LOAD_BALANCER`, or a frontend's name) to its settings, without names that differ by environment.
+    Part (`LOAD_BALANCER`, a service with a load balancer of its own, or a frontend) to its settings, without names that
+    differ by environment.
     """
 
     own: dict[str, tuple[Said, ...]]
@@ -92,11 +93,15 @@ async def _edge(observer: Observer, environment: Environment) -> dict[str, tuple
     if not own:
         where = phrase("{} ({})", environment.name, observer.aws.elsewhere("counterpart"))
     parts: dict[str, tuple[str, ...]] = {}
-    if environment.load_balancer is not None:
-        described = await observer.see(balancer, environment.load_balancer)
+    balancers = {} if environment.load_balancer is None else {LOAD_BALANCER: environment.load_balancer}
+    for service in environment.services.values():
+        if service.load_balancer and service.load_balancer != environment.load_balancer:
+            balancers[f"{LOAD_BALANCER} {service.name}"] = service.load_balancer
+    for part, load_balancer in balancers.items():
+        described = await observer.see(balancer, load_balancer)
         if described.arn is None:
             raise unknown("not-found", phrase("this account has no load balancer {} of {}", described.name, where))
-        parts[LOAD_BALANCER] = tuple(sorted(map(_listener, described.listeners)))
+        parts[part] = tuple(sorted(map(_listener, described.listeners)))
     frontends = environment.on_cloudfront
     found = await observer.see(distributions if own else other_distributions) if frontends else ()
     for frontend in frontends:

@@ -125,10 +125,10 @@ async def alias_targets(observer: Observer) -> dict[str, str | None]:
     """Public host to the DNS name that its record should point at: the balancer's or its distribution's."""
     environment = observer.environment
     targets: dict[str, str | None] = {}
-    if environment.load_balancer:
-        described = await observer.see(balancer, environment.load_balancer)
-        dns_name = normalised(described.dns_name) if described.dns_name else None
-        targets |= {s.host: dns_name for s in environment.services.values()}
+    for service in environment.services.values():
+        if service.load_balancer:
+            described = await observer.see(balancer, service.load_balancer)
+            targets[service.host] = normalised(described.dns_name) if described.dns_name else None
     found = await observer.see(distributions) if environment.on_cloudfront else ()
     served = {f.host: serving(found, f.host) for f in environment.on_cloudfront}
     return targets | {host: normalised(d.domain_name) if d else None for host, d in served.items()}

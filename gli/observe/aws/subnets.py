@@ -66,7 +66,7 @@ async def network_subnets(observer: Observer) -> Subnets:
 @probe(deadline=15)
 async def task_ingress(observer: Observer, service: Service) -> TaskIngress:
     """The openings in the security groups of the service's tasks for the service's port."""
-    load_balancer = observer.environment.load_balancer
+    load_balancer = service.load_balancer
     assert service.ecs is not None and load_balancer is not None, "asked only of services behind a load balancer"
     described, known = await observer.see(ecs_service, service), await observer.see(security_groups)
     groups = [known.with_id(i) for i in described.security_groups]

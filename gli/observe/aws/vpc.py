@@ -47,9 +47,10 @@ class Places(Observation):
     database_port: int = 5432
     cache: tuple[Interface, ...] = ()
     broker: tuple[Interface, ...] = ()
-    balancer: tuple[Interface, ...] = ()
-    public: bool = True
-    """Whether the load balancer faces the internet."""
+    balancers: Mapping[str, tuple[Interface, ...]] = {}
+    """Load balancer to its nodes' interfaces."""
+    public: tuple[str, ...] = ()
+    """The load balancers that face the internet."""
 
 
 @probe(deadline=20)
@@ -113,10 +114,9 @@ async def places(observer: Observer) -> Places:
     broker = environment.broker
     if broker and (attached := await observer.see(broker_network, broker)):
         found["broker"] = at(str(broker.amazon_mq), attached.subnets, attached.groups)
-    if load_balancer := environment.load_balancer:
-        node = await observer.see(balancer, load_balancer)
-        found["public"] = node.public
-        found["balancer"] = at(node.name, node.subnets, node.security_groups, node.public)
+    nodes = [await observer.see(balancer, each) for each in environment.balancers.values()]
+    found["public"] = tuple(node.name for node in nodes if node.public)
+    found["balancers"] = {n.name: at(n.name, n.subnets, n.security_groups, n.public) for n in nodes}
     return Places(**found)
 
 
