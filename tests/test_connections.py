@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psycopg
 import pytest
 from test_parts import another
 
 from conftest import Sandbox
-from gli.observe.release.migrations import alembic_heads
+from gli.observe.engine.sql import DATABASE_STATES
+from gli.observe.release.migrations import alembic_heads, difference, flyway_versions
 
 SELF_HOSTED = """
 [shop.aws]
@@ -135,3 +137,39 @@ REVISIONS = {
 )
 def test_alembics_heads_are_the_revisions_that_nothing_builds_on(files: list[str], heads: list[str]) -> None:
     assert alembic_heads(REVISIONS[name] for name in files) == heads
+
+
+FLYWAY = """
+CREATE TABLE flyway_schema_history (
+  installed_rank int PRIMARY KEY, version varchar(50), description varchar(200) NOT NULL,
+  type varchar(20) NOT NULL, script varchar(1000) NOT NULL, checksum int, installed_by varchar(100) NOT NULL,
+  installed_on timestamp NOT NULL DEFAULT now(), execution_time int NOT NULL, success boolean NOT NULL)
+"""
+FILES = ("db/V1__first.sql", "db/V001.2__second.sql", "db/V1_10__third.sql", "db/R__views.sql", "src/test/V9__x.sql")
+
+
+@pytest.mark.parametrize(
+    ("rows", "pending", "unknown"),
+    [
+        ([("1", "SQL", True), ("1.2", "SQL", True), ("1.10", "SQL", True), (None, "SQL", True)], [], []),
+        ([("1", "SQL", True), ("001.2", "SQL", True)], ["flyway.1.10"], []),
+        ([("1.2", "BASELINE", True), ("1.10", "SQL", True)], [], []),
+        ([("1", "SQL", True), ("1.2", "SQL", True), ("1.10", "SQL", False)], ["flyway.1.10"], []),
+        ([("1.2", "BASELINE", True), ("1.10", "SQL", True), ("1.10", "UNDO_SQL", True)], ["flyway.1.10"], []),
+        ([("1.2", "BASELINE", True), ("1.10", "SQL", True), ("2.0", "SQL", True)], [], ["flyway.2"]),
+        ([], ["flyway.1", "flyway.1.10", "flyway.1.2"], []),
+    ],
+)
+def test_flyways_history_is_compared_with_its_files(
+    sandbox: Sandbox, rows: list[tuple[str | None, str, bool]], pending: list[str], unknown: list[str]
+) -> None:
+    assert [version for _, version in flyway_versions(FILES)] == ["1", "1.2", "1.10"]
+    with psycopg.connect(sandbox.status["postgres_dsn"]) as connection:
+        connection.execute(FLYWAY)
+        for rank, row in enumerate(rows):
+            connection.execute(
+                "INSERT INTO flyway_schema_history VALUES (%s, %s, '', %s, '', 0, 'shop', now(), 1, %s)", (rank, *row)
+            )
+        (applied,) = (connection.execute(DATABASE_STATES["flyway"]).fetchone() or ())[2:3]
+        connection.rollback()
+    assert difference(flyway_versions(FILES), [(app, name) for app, name in applied]) == (pending, unknown)

@@ -534,7 +534,7 @@ class Database(Stored):
     """The identifier of an instance or cluster in RDS; empty where RDS does not provide it."""
     migrations: str = ""
     """The repository whose migrations it must match; empty where nobody compares them."""
-    migrated_by: Literal["django", "alembic"] = "django"
+    migrated_by: Literal["django", "alembic", "flyway"] = "django"
     tables: tuple[str, ...] = ()
     ingress_from: tuple[str, ...] = ()
     minimum_backup_days: Days = 7

@@ -71,6 +71,14 @@ _REVISIONS = (
     "(SELECT coalesce(json_agg(json_build_array('alembic', revision)), '[]') FROM "
     f"(SELECT left(version_num::text, {_LONGEST}) AS revision FROM alembic_version LIMIT {MOST_MIGRATIONS + 1}) AS m)"
 )
+# the newest word about each version: it may have been undone, or taken off the record
+_VERSIONS = (
+    "(SELECT coalesce(json_agg(json_build_array(kind, version)), '[]') FROM (SELECT * FROM "
+    "(SELECT DISTINCT ON (version) CASE WHEN type = 'BASELINE' THEN 'flyway baseline' ELSE 'flyway' END AS kind, "
+    f"left(version::text, {_LONGEST}) AS version, success AND type !~ '^(UNDO|DELETE|SCHEMA)' AS applied "
+    "FROM flyway_schema_history WHERE version IS NOT NULL ORDER BY version, installed_rank DESC) AS newest "
+    f"WHERE applied LIMIT {MOST_MIGRATIONS + 1}) AS m)"
+)
 DATABASE_STATES = {
     tool: (
         "SELECT (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'), "
@@ -81,7 +89,10 @@ DATABASE_STATES = {
             (_SESSIONS, _TABLES, _INVALID_INDEXES, _SLOTS, _AGES, _COLUMNS if tool == "django" else "'[]'::json")
         )
     )
-    for tool, applied in (("django", _MIGRATIONS), ("alembic", _REVISIONS), ("nothing", "'[]'::json"))
+    for tool, applied in (
+        *(("django", _MIGRATIONS), ("alembic", _REVISIONS)),
+        *(("flyway", _VERSIONS), ("nothing", "'[]'::json")),
+    )
 }
 """The tool that migrates the database to the statement that asks for its state; `nothing`: no migration is compared."""
 DATABASE_STATE = DATABASE_STATES["django"]

@@ -30,7 +30,7 @@ from gli.observe.engine.probe import Observer, probe
 from gli.observe.release.git_refs import TIMEOUT_S, Heads, all_heads, deploy_tags, heads, moment_of
 from gli.observe.release.migration_columns import columns, replaced
 from gli.observe.release.migration_review import Finding, review
-from gli.observe.release.migrations import ALEMBIC, Squash, alembic_heads, in_paths
+from gli.observe.release.migrations import ALEMBIC, Squash, alembic_heads, flyway_versions, in_paths
 
 _UNDO = "^Undo [0-9]"
 _CONFIG = """\
@@ -423,6 +423,8 @@ async def _migrated(
         return {}
     if database.migrated_by == "alembic":
         return {"migrations": await _alembic_heads(bare, environment.branch)}
+    if database.migrated_by == "flyway":
+        return {"migrations": flyway_versions(await bare.files(environment.branch))}
     assert environment.git is not None
     return await _migrations(bare, environment.branch, commits, environment.git)
 

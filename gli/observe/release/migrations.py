@@ -1,13 +1,13 @@
-"""Migrations in the code: Django's by their paths, Alembic's by what is in the files.
+"""Migrations in the code: Django's and Flyway's by their paths, Alembic's by what is in the files.
 
 `notices/migrations/0001_initial.py` is (`notices`, `0001_initial`). An Alembic file names its own revision and the one
-below it; a database has only the newest revisions on record.
+below it; a database has only the newest revisions on record. `V1_2__add_orders.sql` is version 1.2 of Flyway.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gli.observe.engine.observation import Observation
 
@@ -30,14 +30,19 @@ class Squash(Observation):
 
 
 def difference(
-    code: Iterable[Migration], applied: Iterable[Migration], squashes: Iterable[Squash] = ()
+    code: Sequence[Migration], applied: Sequence[Migration], squashes: Iterable[Squash] = ()
 ) -> tuple[list[str], list[str]]:
     """(pending, unknown), as sorted names `app.migration`.
 
     Pending migrations are in the code and not in the database. Unknown ones are in the database and not in the code;
     apps of which the code has no migration (Django's own) are left out. A squashed migration is not pending where all
-    that it replaces were applied; their rows stay in the database for ever, and are not unknown.
+    that it replaces were applied; their rows stay in the database for ever, and are not unknown. What is not newer than
+    a baseline of Flyway is applied.
     """
+    baselines = [_parts(version) for app, version in applied if app == FLYWAY_BASELINE]
+    code = [(app, name) for app, name in code if app != FLYWAY or all(_parts(name) > b for b in baselines)]
+    applied = [(app, _spelt(name) if app == FLYWAY else name) for app, name in applied]
+    applied = [(app, name) for app, name in applied if app != FLYWAY or all(_parts(name) > b for b in baselines)]
     own = {app for app, _ in code}
     in_code, in_database = set(code), {(app, name) for app, name in applied if app in own}
     done = {(s.app, s.name) for s in squashes if s.replaces and in_database.issuperset(s.replaces)}
@@ -53,6 +58,24 @@ def _squashed_by_name(code: Iterable[Migration], applied: Iterable[Migration]) -
     return {(a, n) for a, n in applied for app, first, last in ranges if a == app and first <= n[:4] <= last}
 
 
+def flyway_versions(paths: Iterable[str]) -> tuple[Migration, ...]:
+    """(`flyway`, version) of every versioned migration, by version. Repeatable ones (`R__`) have no version."""
+    found = {_spelt(m[1]) for path in paths if (m := _VERSIONED.search(path))}
+    return tuple((FLYWAY, version) for version in sorted(found, key=_parts))
+
+
+def _parts(version: str) -> tuple[int, ...]:
+    """A version of Flyway to compare by: `1.0` is `1`, and `1.10` is newer than `1.9`."""
+    parts = [int(part) for part in re.split(r"[._]", version) if part.isdigit()]
+    while len(parts) > 1 and parts[-1] == 0:
+        parts.pop()
+    return tuple(parts)
+
+
+def _spelt(version: str) -> str:
+    return ".".join(map(str, _parts(version)))
+
+
 def alembic_heads(texts: Iterable[str]) -> list[str]:
     """The revisions that no other revision builds on, sorted: what `alembic heads` prints."""
     found = [{m[1]: re.findall(r"""["']([^"']+)["']""", m[2]) for m in _REVISION.finditer(text)} for text in texts]
@@ -60,5 +83,7 @@ def alembic_heads(texts: Iterable[str]) -> list[str]:
     return sorted(own - {below for one in found for below in one.get("down_revision", [])})
 
 
+FLYWAY, FLYWAY_BASELINE = "flyway", "flyway baseline"
+_VERSIONED = re.compile(r"^(?!(?:.*/)?tests?/)(?:.*/)?V(\d+(?:[._]\d+)*)__[^/]+\.(?:sql|java|kt)$")
 ALEMBIC = re.compile(r"(?:^|/)versions/[^/]+\.py$")
 _REVISION = re.compile(r"^(revision|down_revision)\s*(?::[^=\n]*)?=\s*(\([^)]*\)|[^\n]*)", re.MULTILINE)
