@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -161,7 +162,25 @@ def test_a_promotion_logs_in_once_and_leaves_no_connection(rig: Rig, monkeypatch
         one, new = served(rig, host, monkeypatch), rig.trees("dev")
         ended = one.promote("dev", "stg")
         assert (ended.code, rig.trees("stg"), logins(rig)) == (0, new, 1), ended.said
+        assert "3 updated" in gli("pull", "stg", "--clone")
+        assert logins(rig) == 2
         assert masters(rig) == []
+
+
+@no_sshd
+def test_a_clone_with_an_ssh_of_its_own_logs_in_by_itself(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    with git_hosts.ssh(rig.root / "host", rig.root / "remotes") as host:
+        served(rig, host, monkeypatch)
+        monkeypatch.delenv("GIT_SSH_COMMAND")
+        command = host.environment["GIT_SSH_COMMAND"]
+        configure = ("git", "config", "--file")
+        subprocess.run([*configure, rig.root / ".gitconfig", "core.sshCommand", command], check=True)
+        assert "3 updated" in gli("pull", "stg", "--clone")
+        assert logins(rig) == 1
+        own = rig.root / "clones" / "gli_redis" / ".git" / "config"
+        subprocess.run([*configure, own, "core.sshCommand", f"{command} -o LogLevel=ERROR"], check=True)
+        assert "3 up to date" in gli("pull", "stg")
+        assert logins(rig) == 3
 
 
 def masters(rig: Rig) -> list[psutil.Process]:

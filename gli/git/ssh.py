@@ -15,7 +15,6 @@ import os
 import re
 import shlex
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,6 +41,8 @@ def shared(url: str, git_dir: Path) -> Iterator[Mapping[str, str]]:
     if command is None or _OWN.search(_said(f"{command} -G {host}", _ASKED_S) or "controlpath ?"):
         yield {}
         return
+    import tempfile  # gli pull must start at once, and is often local
+
     with tempfile.TemporaryDirectory(prefix="gli-ssh-", ignore_cleanup_errors=True) as folder:
         command += f" -o ControlPath={shlex.quote(folder)}/%r@%n:%p"
         if _said(f"{command} {_MASTER} {host}", _LOGIN_S) is None:
@@ -51,6 +52,15 @@ def shared(url: str, git_dir: Path) -> Iterator[Mapping[str, str]]:
             yield {"GIT_SSH_COMMAND": f"{command} -o ControlMaster=no"}
         finally:
             _said(f"{command} -O exit {host}", _ASKED_S)
+
+
+def usable(shared: Mapping[str, str], git_dir: Path) -> Mapping[str, str]:
+    """The variables that `shared` has yielded, if git in this repository calls ssh as in the one that `shared` was
+    given; else none: a clone may have a key of its own.
+    """
+    if not shared or os.environ.get("GIT_SSH_COMMAND"):
+        return shared
+    return shared if shared["GIT_SSH_COMMAND"].startswith(f"{_command(git_dir)} -o ControlPath=") else {}
 
 
 def _destination(url: str) -> str | None:

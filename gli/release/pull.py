@@ -8,12 +8,13 @@ Source of truth: git-fetch, git-status (porcelain v2), git-merge.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 from gli.common.errors import UsageError
+from gli.git import ssh
 from gli.git.command import GitFailed, git
 from gli.release import repositories
 from gli.release.repositories import Repository, as_they_end
@@ -97,8 +98,10 @@ def pull(
 
     `clone` creates missing clones; `say` is called with the names of remotes whose answer takes long.
     """
-    for name, result in as_they_end(known, lambda repository: _pull(repository, branch, clone), say=say):
-        yield name, Pulled("left alone", str(result), 1) if isinstance(result, GitFailed) else result
+    first = known[0]
+    with ssh.shared(first.url, first.clone / ".git") as first.connections.environment:
+        for name, result in as_they_end(known, lambda repository: _pull(repository, branch, clone), say=say):
+            yield name, Pulled("left alone", str(result), 1) if isinstance(result, GitFailed) else result
 
 
 def summary(branch: str, pulled: Sequence[Pulled]) -> str:
@@ -113,7 +116,8 @@ def _pull(repository: Repository, branch: str, clone: bool) -> Pulled:
     ours, theirs = f"refs/heads/{branch}", f"refs/remotes/origin/{branch}"
     try:
         fetch = (*_FETCH, "origin", f"+{ours}:{theirs}")
-        repository.connections.reading(lambda: _in(repository, *fetch, interruptible=True))
+        env = _shared(repository)
+        repository.connections.reading(lambda: _in(repository, *fetch, env=env, interruptible=True))
     except GitFailed as e:
         return _not_fetched(e, branch)
     tree = _tree(repository)
@@ -173,7 +177,8 @@ def _cloned(repository: Repository, branch: str) -> Pulled:
     options = ("--quiet", "--origin", "origin", "--branch", branch)
     try:
         command = ("clone", *options, "--", repository.url, str(repository.clone))
-        repository.connections.reading(lambda: git(*command, silence_s=FETCH_S, interruptible=True))
+        env = _shared(repository)
+        repository.connections.reading(lambda: git(*command, env=env, silence_s=FETCH_S, interruptible=True))
     except GitFailed as e:
         return _not_fetched(e, branch)
     return Pulled("updated", "cloned")
@@ -206,9 +211,16 @@ def _tree(repository: Repository) -> _Tree:
     return _Tree(None if branch == "(detached)" else branch, head, changed, submodules, counts, upstream)
 
 
-def _in(repository: Repository, *arguments: str, interruptible: bool = False) -> str:
+def _in(
+    repository: Repository, *arguments: str, env: Mapping[str, str] | None = None, interruptible: bool = False
+) -> str:
     """git in somebody's clone."""
-    return git(*arguments, cwd=repository.clone, silence_s=FETCH_S, interruptible=interruptible)
+    return git(*arguments, cwd=repository.clone, env=env, silence_s=FETCH_S, interruptible=interruptible)
+
+
+def _shared(repository: Repository) -> Mapping[str, str]:
+    """How git in this clone uses the shared connection."""
+    return ssh.usable(repository.connections.environment, repository.clone / ".git")
 
 
 def _alone(text: str) -> Pulled:
