@@ -19,7 +19,7 @@ from test_cells import CELLS, gate, with_cells
 from test_cells_run import GLI, gli_run, reasons
 
 from conftest import Project, clean_environment, latest, wait_for
-from gli.cells import ecs, merging, rounds
+from gli.cells import ecs, merging, rounds, task
 
 ACCOUNT, REGION, BUCKET = "123456789012", "ap-northeast-2", "gli-verify-results"
 KEYS = {"AWS_ACCESS_KEY_ID": "caller", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": REGION}
@@ -33,6 +33,8 @@ class Agent:
         self.loses: set[str] = set()
         """The cells whose task ends without doing anything."""
         self.commands: list[list[str]] = []
+        self.secrets: dict[str, str] = {}
+        """What the task definition gives to the container."""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -47,27 +49,27 @@ class Agent:
 
         while not self._ended.wait(0.05):
             for tasks in list(ecs_backends[ACCOUNT][REGION].tasks.values()):
-                for arn, task in list(tasks.items()):
-                    self._tend(arn, task)
+                for arn, started in list(tasks.items()):
+                    self._tend(arn, started)
         for process in self._processes.values():
             process.kill()
             process.wait()
 
-    def _tend(self, arn: str, task: Any) -> None:
+    def _tend(self, arn: str, started: Any) -> None:
         process = self._processes.get(arn)
-        if process is None and task.last_status == "RUNNING":
-            (override,) = task.overrides["containerOverrides"]
+        if process is None and started.last_status == "RUNNING":
+            (override,) = started.overrides["containerOverrides"]
             command = override["command"]
             self.commands.append(command)
             if any(f"--cell={cell}" in command for cell in self.loses):
-                task.last_status = "STOPPED"
+                started.last_status = "STOPPED"
                 return
             variables = {one["name"]: one["value"] for one in override["environment"]}
-            env = clean_environment() | KEYS | variables
+            env = clean_environment() | KEYS | self.secrets | variables
             self._processes[arn] = subprocess.Popen([sys.executable, *command[1:]], cwd=self.root, env=env)
         elif process is not None and process.poll() is not None:
-            task.last_status = "STOPPED"
-        elif process is not None and task.last_status == "STOPPED":
+            started.last_status = "STOPPED"
+        elif process is not None and started.last_status == "STOPPED":
             process.terminate()
 
 
@@ -108,7 +110,9 @@ def cloud(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
     state_manager.unset_transition("ecs::task")
 
 
-def test_cells_on_ecs_are_started_fetched_and_joined(cloud: Agent, project: Project) -> None:
+def test_cells_on_ecs_are_started_fetched_and_joined(cloud: Agent, project: Project, tmp_path: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
+    cloud.secrets = {task.SIGNING_KEY: (tmp_path / "key").read_text()}
     done = gli_run(project.root, "--env=own", "--phase=pre-deploy", env=KEYS)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "VERDICT own: GO"), done.stdout + done.stderr
     assert sorted(c[:5] for c in cloud.commands) == [
@@ -121,6 +125,7 @@ def test_cells_on_ecs_are_started_fetched_and_joined(cloud: Agent, project: Proj
         ("seoul", ACCOUNT, REGION),
     ]
     assert len(list((folder / "cells/seoul/own").glob("2*/report.html"))) == 1
+    assert len(list((folder / "cells/seoul/own").glob("2*/verdict.json.sig"))) == 1
     assert gate(project)[0] == 0
 
 
@@ -175,3 +180,12 @@ def test_an_archive_holds_files_of_runs_or_is_refused(cloud: Agent, project: Pro
     else:
         ecs.EcsRun(setting, cell, folder).fetch()
         assert (folder / name).is_file()
+
+
+@pytest.mark.parametrize(("url", "code"), [({}, 2), ({task.RESULTS: "http://127.0.0.1:9/results"}, 3)])
+def test_a_task_that_cannot_leave_its_reports_says_so(project: Project, url: dict[str, str], code: int) -> None:
+    command = [sys.executable, "-m", "gli.cells.task", "--env=own"]
+    env = clean_environment() | url
+    done = subprocess.run(command, cwd=project.root, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1)
+    assert "127.0.0.1:9" not in done.stdout + done.stderr

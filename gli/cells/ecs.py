@@ -1,7 +1,7 @@
 """Runs a cell as a task of ECS on Fargate, through the caller's own credentials; its reports come back through S3.
 
-Source of truth: ecs RunTask, DescribeTasks, StopTask; s3 GetObject, and PutObject in a URL for one object. None of them
-is an operation of a run: a verification's role can do none of it.
+Source of truth: ecs RunTask, DescribeTasks, StopTask; s3 GetObject, and PutObject in a URL for one object. Whoever
+starts a round may do this; a verification's own role may neither start a task nor write to S3.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -22,8 +23,8 @@ import httpx
 from gli.gate.signing import KEY_VARIABLE
 
 RESULTS = "GLI_RESULTS_URL"
-SIGNING_KEY, GIT_KEY = "VERIFY_SIGNING_KEY", "VERIFY_GIT_KEY"
-"""The texts of the SSH keys that sign verdicts and that read the repositories."""
+SIGNING_KEY, GIT_KEY, KNOWN_HOSTS = "VERIFY_SIGNING_KEY", "VERIFY_GIT_KEY", "VERIFY_KNOWN_HOSTS"
+"""The texts of the SSH keys that sign verdicts and that read the repositories, and of the keys of the git hosts."""
 FILES = ("verdict.json", "verdict.json.sig", "facts.jsonl", "junit.xml", "report.html", "report.md")
 _UPLOAD_S = 60.0
 _CANNOT_TELL = 3
@@ -36,8 +37,10 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{RESULTS} is not set: `gli run --cells` sets it", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as folder:
+        ssh = Path(pwd.getpwuid(os.getuid()).pw_dir) / ".ssh"  # where ssh looks, whatever HOME says
         _write_key(SIGNING_KEY, Path(folder) / "signing-key", KEY_VARIABLE)
-        _write_key(GIT_KEY, Path.home() / ".ssh" / "id_ed25519")
+        _write_key(GIT_KEY, ssh / "id_ed25519")
+        _write_key(KNOWN_HOSTS, ssh / "known_hosts")
         reports = Path(folder) / "reports"
         command = [sys.executable, "-m", "pytest", *arguments, f"--report-dir={reports}"]
         with subprocess.Popen(command) as process:
