@@ -16,6 +16,7 @@ from gli.observe.engine.observation import Unobserved
 from gli.observe.engine.observatory import Observatory
 from gli.observe.release.git_history import Difference, Gap, History, deployments, difference, history
 from gli.observe.release.github_runs import workflow
+from gli.observe.release.path_filters import path_filters
 from sandbox import repositories
 
 GIT = """
@@ -303,3 +304,35 @@ def test_a_release_may_move_through_two_branches_of_other_names(remote: Remote) 
     asked = {c.id for c in known.checks.values() if c.layer == "release" and known.targets(c, environment)}
     assert {"git-main-in-stg", "git-merge-clean", "git-hotfix-backmerge"} <= asked
     assert "git-stg-in-dev" not in asked
+
+
+@pytest.mark.parametrize(
+    ("push", "changed", "starts"),
+    [
+        ("paths-ignore: ['**.md']", ["docs/a/README.md"], False),
+        ("paths-ignore: ['**.md']", ["docs/README.md", "app.py"], True),
+        ("paths-ignore: ['docs/**', '*.txt']", ["docs/a/b.py", "notes.txt"], False),
+        ("paths-ignore: ['docs/**', '*.txt']", ["src/notes.txt"], True),
+        ("paths: ['src/**', '!src/**/*.md']", ["src/app.py"], True),
+        ("paths: ['src/**', '!src/**/*.md']", ["src/a/README.md", "tests/a.py"], False),
+        ("paths: ['**/docs/**']", ["docs/a.md"], True),
+        ("paths: ['src/*.jsx?']", ["src/page.js"], True),
+    ],
+)
+def test_a_push_starts_a_workflow_by_the_files_that_it_changes(push: str, changed: list[str], starts: bool) -> None:
+    filters = path_filters(f"on:\n  push:\n    branches: [stg]\n    {push}\njobs: {{a: {{steps: []}}}}\n")
+    assert filters is not None
+    assert filters.start(changed) is starts
+
+
+def test_a_commit_that_starts_no_deploy_leaves_the_one_before_deployed(remote: Remote) -> None:
+    settings = GIT.format(folder=remote.root / "git").replace('name = "app"', 'name = "app"\nworkflow = "deploy.yml"')
+    (remote.root / environments.FILE).write_text(settings, encoding="utf-8")
+    text = "on: {push: {branches: [stg], paths-ignore: ['**.md']}}\njobs: {a: {steps: []}}\n"
+    deployed = remote.push("stg", {"deploy.yml": text})
+    assert remote.history().deploying == ""
+    remote.push("stg", {"README.md": "one\n"})
+    remote.push("stg", {"docs/README.md": "two\n"})
+    assert remote.history().deploying == deployed
+    remote.push("stg", {"README.md": "three\n", "app.py": "pass\n"})
+    assert remote.history().deploying == ""

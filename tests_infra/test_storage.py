@@ -23,7 +23,7 @@ def test_s3_bucket_exists(bucket: Bucket, environment: Environment) -> None:
 
 
 def test_s3_index_object(
-    index_object: IndexObject, landing: HttpExchange, index: Index, release: Release, target: Frontend
+    index_object: IndexObject, landing: HttpExchange, index: Index, deployed_release: Release, target: Frontend
 ) -> None:
     """The deploy uploaded its page as HTML. If viewers get this very object, it is the page of the branch's head."""
     name = f"{target.bucket}/{target.index_key}"
@@ -31,7 +31,7 @@ def test_s3_index_object(
     kind = index_object.content_type.partition(";")[0].strip()
     assert kind == "text/html", saw(kind, expected=phrase("{} as text/html", name))
     if landing.headers.get("etag", "").removeprefix("W/") == index_object.etag:
-        expected = target.version.format(commit=release.commit_of(target.repository))
+        expected = target.version.format(commit=deployed_release.commit_of(target.repository))
         assert index.build == expected, saw(
             index.build or phrase("no build tag"), expected=phrase("the build {} in {}", expected, name)
         )

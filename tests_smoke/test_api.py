@@ -46,9 +46,9 @@ def test_api_deep_health(deep_health: HttpExchange, target: Service) -> None:
     )
 
 
-def test_api_version(served_revisions: Revisions, release: Release, target: Service) -> None:
+def test_api_version(served_revisions: Revisions, deployed_release: Release, target: Service) -> None:
     """Every task behind the load balancer answers with the commit at the head of the environment's branch."""
-    expected = target.version.format(commit=release.commit_of(target.repository))
+    expected = target.version.format(commit=deployed_release.commit_of(target.repository))
     seen = [phrase("{} ({} of 10)", commit, n) for commit, n in sorted(served_revisions.counts.items())]
     assert served_revisions.only == expected, saw(
         listed([*seen, *served_revisions.errors]), expected=phrase("{} from every task", expected)

@@ -21,9 +21,9 @@ def test_cdn_index_200(landing: HttpExchange, index: Index, target: Frontend) ->
     assert target.mount in index.ids, saw(listed(index.ids), expected=phrase('an element with id="{}"', target.mount))
 
 
-def test_cdn_index_fresh(index: Index, release: Release, target: Frontend) -> None:
+def test_cdn_index_fresh(index: Index, deployed_release: Release, target: Frontend) -> None:
     """Viewers get the page of the commit at the head of the environment's branch, not an older one from a cache."""
-    expected = target.version.format(commit=release.commit_of(target.repository))
+    expected = target.version.format(commit=deployed_release.commit_of(target.repository))
     assert index.build == expected, saw(
         index.build or phrase("no build tag"), expected=phrase("the build {}", expected)
     )

@@ -282,16 +282,23 @@ def _routed(sandbox: Sandbox, host: str, *policies: dict[str, Any]) -> Iterator[
         change_records(sandbox, zone, [("UPSERT", record) for record in own])
 
 
+def _another_target(name: str) -> dict[str, Any]:
+    name = f"{name}.ap-northeast-2.elb.amazonaws.com."
+    return {"HostedZoneId": "ZWKZPGTI48KDX", "DNSName": name, "EvaluateTargetHealth": False}
+
+
 @variant("weighted-records")
 def weighted_records(sandbox: Sandbox) -> Iterator[None]:
-    """The API's host has two weighted alias records, both to the load balancer."""
-    with _routed(sandbox, api(sandbox).host, {"Weight": 90}, {"Weight": 10}):
+    """The API's host has two weighted alias records to the load balancer, and one of weight 0 to an older one."""
+    older = {"Weight": 0, "AliasTarget": _another_target("old-gli-alb-1")}
+    with _routed(sandbox, api(sandbox).host, {"Weight": 90}, {"Weight": 10}, older):
         yield
 
 
 @variant("failover-records")
 def failover_records(sandbox: Sandbox) -> Iterator[None]:
-    """The WebSocket server's host has a primary and a secondary alias record, both to the load balancer."""
+    """The WebSocket server's host has a primary alias record, and a secondary one to another load balancer."""
     host = sandbox.environment.services["websocket"].host
-    with _routed(sandbox, host, {"Failover": "PRIMARY"}, {"Failover": "SECONDARY"}):
+    spare = {"Failover": "SECONDARY", "AliasTarget": _another_target("gli-sorry-page-1")}
+    with _routed(sandbox, host, {"Failover": "PRIMARY"}, spare):
         yield

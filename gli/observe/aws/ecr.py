@@ -19,7 +19,8 @@ from gli.observe.aws.task_definitions import task_definition
 from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation, Unobserved, one_of, unknown
 from gli.observe.engine.probe import Observer, probe
-from gli.observe.release.git_refs import deploy_tags, heads, release
+from gli.observe.release.git_refs import deploy_tags, heads
+from gli.observe.release.github_runs import deployed_release
 
 _FREQUENCIES = frozenset({"SCAN_ON_PUSH", "CONTINUOUS_SCAN", "MANUAL"})
 _REPOSITORIES_PER_CALL = 25  # the most that BatchGetRepositoryScanningConfiguration accepts
@@ -103,7 +104,7 @@ async def running_image(observer: Observer, service: Service) -> RunningImage:
     """The image that the PRIMARY deployment runs, and the commit that it should be built from."""
     definition = await observer.see(task_definition, service)
     container = definition.container(service.ecs.container if service.ecs else "")
-    expected = await observer.see(release)
+    expected = await observer.see(deployed_release)
     return RunningImage(
         image=container.image, expected_tag=service.tag.format(commit=expected.commit_of(service.repository))
     )
@@ -113,7 +114,7 @@ async def running_image(observer: Observer, service: Service) -> RunningImage:
 async def registry_image(observer: Observer, service: Service) -> RegistryImage:
     """The image for the head of the environment's branch, and the images of the last deploy tags. One call."""
     repository = str(service.image)
-    tag = service.tag.format(commit=(await observer.see(release)).commit_of(service.repository))
+    tag = service.tag.format(commit=(await observer.see(deployed_release)).commit_of(service.repository))
     repository_heads = await observer.see(heads, service.repository)
     git, tags = observer.environment.git, repository_heads.tags
     newest = deploy_tags(repository_heads, git) if git else ()

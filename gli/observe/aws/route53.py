@@ -90,7 +90,7 @@ async def zone(observer: Observer) -> Zone:
             "error", phrase("Route 53 has several hosted zones {}, and one of them answers: {}", wanted, listed(ids))
         )
     found = await _records(observer, ids[0])
-    records = [r for r in found if r["Type"] in ("A", "AAAA", "CNAME")]
+    records = _answering([r for r in found if r["Type"] in ("A", "AAAA", "CNAME")])
     caa = [r for r in found if r["Type"] == "CAA"]
     return Zone(
         name=wanted,
@@ -105,6 +105,14 @@ async def zone(observer: Observer) -> Zone:
 async def _records(observer: Observer, zone_id: str) -> list[dict[str, Any]]:
     answer = await observer.aws.call(observer, "route53", "list_resource_record_sets", HostedZoneId=zone_id)
     return list(answer["ResourceRecordSets"])
+
+
+def _answering(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without records that answer only where others do not: of weight 0 beside greater ones, and secondary ones beside
+    a primary."""
+    usual = {(r["Name"], r["Type"]) for r in records if r.get("Weight", 0) > 0 or r.get("Failover") == "PRIMARY"}
+    spare = [r for r in records if r.get("Weight") == 0 or r.get("Failover") == "SECONDARY"]
+    return [r for r in records if r not in spare or (r["Name"], r["Type"]) not in usual]
 
 
 def _servers(records: Iterable[dict[str, Any]], zone_name: str) -> tuple[str, ...]:

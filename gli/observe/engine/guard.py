@@ -128,7 +128,7 @@ AMQP_READS = frozenset(
 GIT_READS = frozenset(
     {
         *("ls-remote", "fetch"),
-        *("cat-file", "commit-tree", "for-each-ref", "ls-tree", "merge-tree", "rev-list", "rev-parse"),
+        *("cat-file", "commit-tree", "diff-tree", "for-each-ref", "ls-tree", "merge-tree", "rev-list", "rev-parse"),
     }
 )
 """Only the first two ask a remote. The others work on the run's own temporary copy."""

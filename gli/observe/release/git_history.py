@@ -31,7 +31,10 @@ from gli.observe.release.git_refs import TIMEOUT_S, Heads, all_heads, deploy_tag
 from gli.observe.release.migration_columns import columns, replaced
 from gli.observe.release.migration_review import Finding, review
 from gli.observe.release.migrations import ALEMBIC, Squash, alembic_heads, flyway_versions, in_paths
+from gli.observe.release.path_filters import path_filters
 
+_MOST_UNDEPLOYED = 50
+"""So many newest commits are looked through for one that deploys."""
 _UNDO = "^Undo [0-9]"
 _CONFIG = """\
 [core]
@@ -99,6 +102,9 @@ class History(Observation):
     gaps: tuple[Gap, ...] = ()
     workflow: str | None = None
     """The deploy workflow at the head of the environment's branch."""
+    deploying: str = ""
+    """The newest commit of the environment's branch whose push starts the deploy workflow, by the files that it changes
+    (`paths`, `paths-ignore`); empty: the head does, or the workflow has no such filter."""
     logged: tuple[str, ...] = ()
     """The deploy tags in the deployment log, in the order of the log."""
     migrations: tuple[tuple[str, str], ...] = ()
@@ -151,7 +157,7 @@ class Difference(Observation):
     same: tuple[str, ...]
 
 
-@probe(deadline=TIMEOUT_S)
+@probe(deadline=TIMEOUT_S, early=True)
 async def history(observer: Observer, repository: str) -> History:
     """Everything that checks need to know about the commits of one repository, from one fetch."""
     environment = observer.environment
@@ -319,9 +325,24 @@ async def _read(observer: Observer, bare: Bare, repository: str, commits: Mappin
         undone=undone,
         gaps=await _gaps(bare, commits, environment.git.branches),
         workflow=contents.get(workflow),
+        deploying=await _deploying(bare, commits.get(environment.branch), contents.get(workflow)),
         logged=_deploy_tags(contents.get(log) or "", environment.git),
         **migrated,
     )
+
+
+async def _deploying(bare: Bare, head: str | None, workflow: str | None) -> str:
+    """See `History.deploying`. Only pushes of one commit each are told apart: a push of several may start a run for a
+    head that changes nothing by itself, and GitHub then has that run."""
+    filters = path_filters(workflow or "")
+    if head is None or not filters:
+        return ""
+    listing = await bare.git("rev-list", "--first-parent", f"--max-count={_MOST_UNDEPLOYED}", head)
+    for commit in listing.split():
+        changed = await bare.git("diff-tree", "--root", "-r", "-m", "-z", "--no-commit-id", "--name-only", commit)
+        if filters.start({path for path in changed.split("\0") if path}):
+            return "" if commit == head else commit
+    return ""
 
 
 async def _undone(bare: Bare, live: str) -> tuple[str, tuple[str, ...]]:

@@ -19,11 +19,11 @@ from gli.common.sentences import phrase
 from gli.config.environment_consistency import own_names
 from gli.config.environments import Environment, Repository
 from gli.observe.edge.http import HttpExchange, fetch
-from gli.observe.engine.observation import Observation, one_of, unknown
+from gli.observe.engine.observation import Observation, Unobserved, one_of, unknown
 from gli.observe.engine.probe import Observer, probe
 from gli.observe.release.called_workflows import called_workflows
 from gli.observe.release.git_history import history, revision
-from gli.observe.release.git_refs import TIMEOUT_S, release
+from gli.observe.release.git_refs import TIMEOUT_S, Release, release
 from gli.observe.release.workflow import Workflow, read
 
 _RUNS, _PAGES = 10, 10  # one run takes about 15 kB in GitHub's answer
@@ -101,9 +101,49 @@ async def workflows_ended(observer: Observer) -> list[WorkflowRun]:
 
 
 async def _newest_run(observer: Observer, repository: Repository) -> WorkflowRun:
+    head = (await observer.see(release)).commit_of(repository.name)
+    run = await _newest_run_of(observer, repository, head)
+    if run.status is None and (earlier := (await _deploying(observer, repository.name))):
+        return await _newest_run_of(observer, repository, earlier)
+    return run
+
+
+async def _deploying(observer: Observer, repository: str) -> str:
+    """The commit that deploys where the head does not; empty if the head does, or nobody tells."""
+    try:
+        return (await observer.see(history, repository)).deploying
+    except Unobserved:
+        return ""
+
+
+@probe(deadline=15, early=True)
+async def deployed_release(observer: Observer) -> Release:
+    """The commit of each repository that has to run: the branch's head, or the newest one that deploys.
+
+    A newest commit that changes documentation alone starts no deploy, where the workflow says so.
+    """
+    seen = await observer.see(release)
+    commits = await asyncio.gather(*[deployed_commit(observer, seen, r) for r in observer.environment.repositories])
+    names = [r.name for r in observer.environment.repositories]
+    return Release(branch=seen.branch, commits={n: c for n, c in zip(names, commits, strict=True) if c})
+
+
+async def deployed_commit(observer: Observer, heads: Release, repository: Repository) -> str:
+    """The commit of one repository that has to run; empty if the repository has no readable branch."""
+    head = heads.commits.get(repository.name, "")
+    if not head or not repository.workflow or observer.environment.github is None:
+        return head
+    if not await _deploying(observer, repository.name):
+        return head
+    try:
+        return (await observer.see(workflow_run, repository)).commit
+    except Unobserved:
+        return head
+
+
+async def _newest_run_of(observer: Observer, repository: Repository, commit: str) -> WorkflowRun:
     github, branch = observer.environment.github, observer.environment.branch
     assert github is not None, "asked only of environments with a github table"
-    commit = (await observer.see(release)).commit_of(repository.name)
     token = os.environ.get(github.token_variable or "", "")
     if token:
         observer.vault.hide(token)

@@ -12,7 +12,8 @@ from gli.observe.edge.http import served_revisions
 from gli.observe.engine.observation import Observation
 from gli.observe.engine.probe import Observer, probe
 from gli.observe.release.git_history import deployments
-from gli.observe.release.git_refs import TIMEOUT_S, heads, release
+from gli.observe.release.git_refs import TIMEOUT_S, heads
+from gli.observe.release.github_runs import deployed_release
 
 
 class Evidence(Observation):
@@ -54,7 +55,7 @@ async def evidence(observer: Observer, repository: str) -> Evidence:
     """The revisions that run: of a service its own answer or else its image's tag, of a frontend its build tag."""
     environment = observer.environment
     running: dict[str, tuple[str, ...]] = {}
-    head = (await observer.see(release)).commit_of(repository)
+    head = (await observer.see(deployed_release)).commit_of(repository)
     for service in environment.services.values():
         if service.repository == repository and environment.tells_revision(service):
             running[service.name] = await _of_service(observer, service, head)
