@@ -13,7 +13,7 @@ from gli.config import environments
 
 EARLY = {
     *("caller_identity", "confirmed_identity"),
-    *("heads", "release", "workflow_run", "ecs_services", "rolled_out"),
+    *("heads", "history", "release", "workflow_run", "ecs_services", "rolled_out"),
 }
 """What says whom a run looks at, what is deployed, and how far that is."""
 DEPLOYING = ("run-in-progress", "rollout-in-progress")

@@ -116,7 +116,7 @@ async def _deploying(observer: Observer, repository: str) -> str:
         return ""
 
 
-@probe(deadline=15, early=True)
+@probe(deadline=15)
 async def deployed_release(observer: Observer) -> Release:
     """The commit of each repository that has to run: the branch's head, or the newest one that deploys.
 
