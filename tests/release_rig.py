@@ -7,8 +7,11 @@ tests the real gate). `Rig.reset` restores every ref without a new process, so h
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -16,6 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
+
+from gli.cli.group import main
 from gli.git.command import without_secrets
 from gli.git.connections import Connections
 from gli.git.refs import FENCE
@@ -52,6 +58,8 @@ THREE = (HOME, "gli_redis", "gli_database")
 ME = "GLI Developer <developer@glibiz.com>"
 SECOND = "Second Person <second@glibiz.com>"
 REFUSE = "#!/bin/sh\nwhile read old new ref; do case $ref in refs/heads/*) echo not today; exit 1;; esac; done\n"
+PUSHING = 6
+"""The line of a journal: opened, planned, approved, parking, parked, pushing."""
 SLOW = "#!/bin/sh\nwhile read old new ref; do case $ref in refs/heads/*) sleep 0.2;; esac; done\n"
 FIRST_TAG = "deploy-20260101-090000"
 _CONFIG = """\
@@ -66,6 +74,14 @@ _CONFIG = """\
 [uploadpack]
 	allowAnySHA1InWant = true
 	allowFilter = true
+"""
+_FILE = """
+[own]
+branch = "stg"
+git.remote = "{root}/remotes/{{repository}}.git"
+git.workspace = "clones"
+git.state = "state"
+git.log_repository = "gli_root"
 """
 _AUTHOR = "GLI Developer <developer@glibiz.com>"
 
@@ -340,6 +356,50 @@ def push(rig: Rig, path: Path) -> Ended:
         return operation
 
     return rig.ends(pushed)
+
+
+def killed(work: Callable[[], Any], when: str, line: int) -> bool:
+    """Run `work` in a child that kills itself at a line of the journal; returns whether it reached that line."""
+    child = os.fork()
+    if child == 0:
+        try:
+            _kill_at(when, line)
+            work()
+        finally:
+            os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def _kill_at(when: str, line: int) -> None:
+    write, one_by_one = Journal.append, threading.Lock()
+
+    def append(self: Journal, event: str, **detail: Any) -> Event:
+        with one_by_one:
+            if when == "before" and len(self.events) + 1 == line:
+                os.kill(os.getpid(), signal.SIGKILL)
+            written = write(self, event, **detail)
+            if when == "after" and written.seq == line:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return written
+
+    Journal.append = append  # type: ignore[method-assign]
+
+
+def project(rig: Rig, more: str = "") -> None:
+    """The environments.toml that `gli` reads, with `more` at its end."""
+    tables = "".join(f'[[repositories]]\nname = "{name}"\n' for name in rig.repositories)
+    (rig.root / "environments.toml").write_text(tables + _FILE.format(root=rig.root) + more)
+
+
+def doctor() -> tuple[int, list[str]]:
+    """The exit code and the output of `gli doctor`."""
+    ended = CliRunner().invoke(main, ["doctor"])
+    assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exception
+    return ended.exit_code, ended.output.splitlines()
+
+
+def healthy(rig: Rig) -> bool:
+    return doctor() == (0, [f"all {len(rig.repositories)} repositories are in order"])
 
 
 def _history(name: str) -> str:

@@ -12,7 +12,6 @@ import os
 import resource
 import signal
 import subprocess
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 import psutil
 import pytest
 import release_rig
-from release_rig import FIRST_TAG, HOME, NAMES, REFUSE, SLOW, Ended, Rig
+from release_rig import FIRST_TAG, HOME, NAMES, PUSHING, REFUSE, SLOW, Ended, Rig, killed
 
 from conftest import sampled, wait_for
 from gli.common.errors import DiskError, UsageError
@@ -29,7 +28,6 @@ from gli.git.refs import FENCE
 from gli.release import journal as journals
 from gli.release import lock
 from gli.release.emergency import push
-from gli.release.journal import Event, Journal
 from gli.release.mirror import Mirror
 from gli.release.push_order import Turn
 from gli.release.session import Approval
@@ -38,9 +36,8 @@ SLOW_ONES = ("gli_root", "gli_websocket", "gli_database")
 REFUSING = ("gli_api-server", "gli_redis")
 LANDING = len(NAMES) - len(REFUSING) - 1  # the log repository is not pushed
 
-# The lines of a journal: opened, planned, approved, parking, parked, then
-PUSHING = 6
-# and a pushed for each repository, the log repository last: from here on nothing is undone. Then decided, done.
+# After the line PUSHING comes a pushed for each repository, the log repository last: from here on nothing is undone.
+# Then decided, done.
 LANDED = PUSHING + len(NAMES)
 DONE = LANDED + 2
 ALL_LAND = [("after", n) for n in range(PUSHING, DONE)] + [
@@ -59,33 +56,6 @@ def parked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rig, bytes]:
     """A rig with a promotion that stopped after it was parked, and its journal."""
     rig = release_rig.make(tmp_path_factory.mktemp("parked"))
     return rig, release_rig.park(rig, rig.promote).read_bytes()
-
-
-def killed(work: Callable[[], Any], when: str, line: int) -> bool:
-    """Run `work` in a child that kills itself at a line of the journal; returns whether it reached that line."""
-    child = os.fork()
-    if child == 0:
-        try:
-            _kill_at(when, line)
-            work()
-        finally:
-            os._exit(0)
-    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
-
-
-def _kill_at(when: str, line: int) -> None:
-    write, one_by_one = Journal.append, threading.Lock()
-
-    def append(self: Journal, event: str, **detail: Any) -> Event:
-        with one_by_one:
-            if when == "before" and len(self.events) + 1 == line:
-                os.kill(os.getpid(), signal.SIGKILL)
-            written = write(self, event, **detail)
-            if when == "after" and written.seq == line:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return written
-
-    Journal.append = append  # type: ignore[method-assign]
 
 
 def judge(rig: Rig, ended: Ended, old: dict[str, str], new: dict[str, str], branch: str = "main") -> str:
@@ -161,7 +131,7 @@ def test_an_operation_taken_over_by_another_machine_is_not_touched(rig: Rig, how
 
 @pytest.fixture(scope="module")
 def tagless(tmp_path_factory: pytest.TempPathFactory) -> tuple[Rig, bytes]:
-    """Like `parked`, for a promotion without tags: the parked refs show which branches landed."""
+    """Like `parked`, for a promotion without tags."""
     rig = release_rig.make(tmp_path_factory.mktemp("tagless"))
     return rig, release_rig.park(rig, lambda: rig.promote("dev", "stg")).read_bytes()
 
@@ -290,33 +260,35 @@ def at_work_in(root: Path) -> list[int]:
     return [pid for pid, command in commands if any(f"{root}/" in argument for argument in command)]
 
 
-@pytest.mark.parametrize("fence", ["both", "the parked ref alone"])
+@pytest.mark.parametrize("kept", ["the fence and the awaited processes", "the fence alone"])
 def test_processes_of_a_killed_promoter_cannot_land_after_the_undo(
-    parked: tuple[Rig, bytes], fence: str, monkeypatch: pytest.MonkeyPatch
+    parked: tuple[Rig, bytes], kept: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take_down(monkeypatch, lock_too=fence == "the parked ref alone", parked_ref_too=False)
+    take_down(monkeypatch, awaiting=kept == "the fence alone", fence=False)
     ended, what = undone_then_waited(*parked)
     assert (ended.code, what) == (1, "old"), ended.said
 
 
-def test_without_both_fences_a_late_push_lands(parked: tuple[Rig, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
-    take_down(monkeypatch, lock_too=True, parked_ref_too=True)
+def test_without_the_fence_and_the_awaited_processes_a_late_push_lands(
+    parked: tuple[Rig, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_down(monkeypatch, awaiting=True, fence=True)
     _, what = undone_then_waited(*parked)
     assert what.startswith("mixed"), "the test above can fail"
 
 
-def take_down(patch: pytest.MonkeyPatch, *, lock_too: bool, parked_ref_too: bool) -> None:
+def take_down(patch: pytest.MonkeyPatch, *, awaiting: bool, fence: bool) -> None:
+    """Take down what stops a late push: the fence and the parked ref of each push, and that a successor awaits git."""
     git, push = Mirror.git, Mirror.push
 
     def pushed(self: Mirror, specs: dict[str, Any], turn: Turn | None = None) -> None:
         moving = any(ref.startswith("refs/heads/") for ref in specs)
-        gone = (FENCE,) if parked_ref_too else ()
-        kept = {r: s for r, s in specs.items() if not (moving and (r in gone or (s[0] == "" and "promotions" in r)))}
+        kept = {r: s for r, s in specs.items() if not (moving and (r == FENCE or (s[0] == "" and "promotions" in r)))}
         push(self, kept if any(r.startswith("refs/heads/") for r in kept) or not moving else specs, turn)
 
-    if lock_too:
+    if awaiting:
         patch.setattr(Mirror, "git", lambda self, *a, **k: git(replace(self, running=None), *a, **k))
-    if parked_ref_too:
+    if fence:
         patch.setattr(Mirror, "push", pushed)
 
 

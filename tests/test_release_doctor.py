@@ -15,9 +15,7 @@ from pathlib import Path
 import pytest
 import release_rig
 from click.testing import CliRunner
-from release_rig import FIRST_TAG, NAMES, REFUSE, Rig
-from test_release_crash import PUSHING, killed
-from test_release_log import FILE
+from release_rig import FIRST_TAG, NAMES, PUSHING, REFUSE, Rig, doctor, healthy, killed, project
 
 from gli.cli.group import main
 from gli.git.refs import LOCK
@@ -40,22 +38,6 @@ def rig(made: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rig]:
     made.reset()
     yield made
     made.reset()
-
-
-def project(rig: Rig, more: str = "") -> None:
-    tables = "".join(f'[[repositories]]\nname = "{name}"\n' for name in NAMES)
-    (rig.root / "environments.toml").write_text(tables + FILE.format(root=rig.root) + more)
-
-
-def doctor() -> tuple[int, list[str]]:
-    """The exit code and the output of `gli doctor`."""
-    ended = CliRunner().invoke(main, ["doctor"])
-    assert ended.exception is None or isinstance(ended.exception, SystemExit), ended.exception
-    return ended.exit_code, ended.output.splitlines()
-
-
-def healthy(rig: Rig) -> bool:
-    return doctor() == (0, [f"all {len(NAMES)} repositories are in order"])
 
 
 def mends(lines: list[str]) -> list[str]:

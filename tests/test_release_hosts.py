@@ -17,8 +17,7 @@ import pytest
 import release_rig
 from click.testing import CliRunner
 from git_hosts import GITOLITE, HTTP_BACKEND, PASSWORD, SSHD, Host
-from release_rig import FIRST_TAG, HOME, REFUSE, THREE, Rig
-from test_release_crash import PUSHING, killed
+from release_rig import FIRST_TAG, HOME, PUSHING, REFUSE, THREE, Rig, killed
 
 from conftest import ROOT, exhaustive
 from gli.cli.group import main

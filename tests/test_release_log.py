@@ -17,21 +17,11 @@ from gli.release import journal as journals
 from gli.release.mirror import Mirror
 from gli.release.session import Approval
 
-FILE = """
-[own]
-branch = "stg"
-git.remote = "{root}/remotes/{{repository}}.git"
-git.workspace = "clones"
-git.state = "state"
-git.log_repository = "gli_root"
-"""
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Rig:
     rig = release_rig.make(tmp_path_factory.mktemp("log"))
-    tables = "".join(f'[[repositories]]\nname = "{name}"\n' for name in NAMES)
-    (rig.root / "environments.toml").write_text(tables + FILE.format(root=rig.root))
+    release_rig.project(rig)
     return rig
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 import release_rig
 from click.testing import CliRunner
-from release_rig import FIRST_TAG, REFUSE, Rig
-from test_release_doctor import project
+from release_rig import FIRST_TAG, REFUSE, Rig, project
 
 from gli.cli.group import main
 

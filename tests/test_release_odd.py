@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import release_rig
 from click.testing import CliRunner
 from release_rig import EIGHT, FIRST_TAG, NAMES, REFUSE, SECOND, SLOW, Rig
 from test_release_emergency import pushed
@@ -332,9 +333,7 @@ def test_an_emergency_push_does_not_restore_commits_removed_by_a_reset(rig: Rig)
 @pytest.fixture
 def project(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Rig:
     """The rig as a project in which `gli` runs."""
-    from test_release_doctor import project
-
-    project(rig)
+    release_rig.project(rig)
     monkeypatch.chdir(rig.root)
     monkeypatch.setenv("GLI_ENV", "own")
     return rig
