@@ -285,3 +285,56 @@ def test_what_no_answer_shows_is_a_comment() -> None:
     assert "not described: the alarms cpu, disk" in text
     assert tables["frontends"]["shop-web"]["url"] == "https://d1.cloudfront.net"
     assert "services" not in tables and "database" not in tables and "alarms" not in tables
+
+
+def test_a_page_and_its_api_on_one_host_before_instances_are_described() -> None:
+    """The balancer sends every host to instances, which ECS does not know; names in DNS say which hosts there are."""
+    balancer = Balancer(
+        name="shop",
+        state="active",
+        dns_name="shop-1.eu-central-1.elb.amazonaws.com",
+        listeners=(Listener(port=443, protocol="HTTPS", rules=(Rule(groups=("g1",)),)),),
+    )
+    end = "shop-1.eu-central-1.elb.amazonaws.com"
+    whole = account(
+        balancers=(balancer,),
+        health_paths={"g1": "/alive/"},
+        names={"shop.example": end, "live.shop.example": end},
+        secrets=("shop/production", "shop/production-verify", "ssm:/shop/production/cache-url"),
+        databases=(Store(name="shop-production"),),
+    )
+    page = Seen(
+        url="https://shop.example",
+        page=True,
+        ids=("products",),
+        statuses={"/": 200, "/alive/": 200},
+        revisions={"/api/version/": ("build.commit", COMMIT[:7])},
+    )
+    heads = Heads(repository="shop", branches={"staging": OTHER, "production": COMMIT}, tags={})
+    tables, text = text_of(
+        Whole(
+            account=whole,
+            places=places(whole, ()),
+            seen={"shop.example": page, "live.shop.example": Seen(url="https://live.shop.example")},
+            sockets={"live.shop.example": "/socket.io/?EIO=4&transport=websocket"},
+            heads=(heads,),
+            remote="git@git.shop.example:{repository}.git",
+        )
+    )
+    api, live = tables["services"]["shop"], tables["services"]["live"]
+    assert (api["url"], api["health_path"], api["version"]) == ("https://shop.example", "/alive/", "{commit:.7}")
+    assert live["url"] == "wss://live.shop.example/socket.io/?EIO=4&transport=websocket"
+    assert tables["frontends"]["shop-page"] == {
+        "url": "https://shop.example",
+        "repository": "shop",
+        "mount": "products",
+        "version_path": "/api/version/",
+        "version_at": "build.commit",
+        "version": "{commit:.7}",
+        "calls": [],
+    }
+    assert tables["git"]["branches"] == ["staging", "production"]
+    secrets = {"secret": "shop/production", "verify_secret": "shop/production-verify"}
+    assert tables["database"] == {**secrets, "instance": "shop-production"}
+    assert tables["cache"]["secret"] == "ssm:/shop/production/cache-url"
+    assert "# fields = " in text

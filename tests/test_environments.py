@@ -55,6 +55,10 @@ BROKEN = {
         ENVIRONMENT.replace('branch = "main"', "branch = 3"),
         "environments.toml: [own] branch = 3 should be a valid string; mend the value",
     ),
+    "a service and a frontend of one name": (
+        ENVIRONMENT + '[own.frontends.api]\nurl = "http://127.0.0.1:9"\n',
+        "environments.toml: [own] has a service and a frontend that are both called 'api'; rename one of them",
+    ),
     "a URL without a host": (
         ENVIRONMENT.replace("http://127.0.0.1:9", "localhost"),
         "environments.toml: [own.services.api] url = 'localhost' should be a URL with a host",

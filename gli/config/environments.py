@@ -728,6 +728,8 @@ class Environment(Table):
         named += [(f"frontends.{f.name}.repository", f.repository) for f in self.frontends.values()]
         if self.git is not None and self.git.log_repository is not None:
             named.append(("git.log_repository", self.git.log_repository))
+        if both := sorted({*self.services} & {*self.frontends}):
+            raise ValueError(f"has a service and a frontend that are both called {both[0]!r}; rename one of them")
         for f in self.frontends.values():
             for service in f.calls or ():
                 if service not in self.services:

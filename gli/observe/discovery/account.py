@@ -94,6 +94,7 @@ class Account(Observation):
     brokers: tuple[Store, ...] = ()
     security_groups: tuple[SecurityGroup, ...] = ()
     secrets: tuple[str, ...] = ()
+    """Where credentials may be: names in Secrets Manager, and `ssm:NAME` of parameters that are encrypted."""
     log_groups: tuple[str, ...] = ()
     alarms: tuple[Alarm, ...] = ()
     dashboards: tuple[str, ...] = ()
@@ -152,8 +153,9 @@ async def survey(observer: Observer, patterns: Sequence[str]) -> Account:
         asked.told("cache", _caches(asked), ()),
         asked.told("broker", _brokers(asked), ()),
     )
-    secrets, dashboards, log_groups, alarms = await asyncio.gather(
+    secrets, parameters, dashboards, log_groups, alarms = await asyncio.gather(
         asked.told("secret", _listed(asked, "secret", *_SECRETS), ()),
+        asked.told("parameter", _parameters(asked), ()),
         asked.told("dashboard", _listed(asked, "dashboard", *_DASHBOARDS), ()),
         asked.told("log group", _log_groups(asked, services), ()),
         asked.told("alarm", _alarms(asked), ()),
@@ -170,7 +172,7 @@ async def survey(observer: Observer, patterns: Sequence[str]) -> Account:
         caches=caches,
         brokers=brokers,
         security_groups=groups,
-        secrets=secrets,
+        secrets=(*secrets, *parameters),
         log_groups=log_groups,
         alarms=alarms,
         dashboards=dashboards,
@@ -336,7 +338,8 @@ async def _caches(asked: _Asked) -> tuple[Store, ...]:
         )
         for g in groups
     ]
-    serverless = (await asked.call("elasticache", "describe_serverless_caches"))["ServerlessCaches"]
+    asking = asked.call("elasticache", "describe_serverless_caches")
+    serverless = (await asked.told("serverless cache", asking, {"ServerlessCaches": []}))["ServerlessCaches"]
     stores += [
         Store(
             name=c["ServerlessCacheName"],
@@ -363,6 +366,13 @@ async def _brokers(asked: _Asked) -> tuple[Store, ...]:
         groups = tuple(sorted(described.get("SecurityGroups") or []))
         found.append(Store(name=broker["BrokerName"], groups=groups, port=5671))
     return tuple(found)
+
+
+async def _parameters(asked: _Asked) -> tuple[str, ...]:
+    secure = [{"Key": "Type", "Option": "Equals", "Values": ["SecureString"]}]
+    answer = await asked.call("ssm", "describe_parameters", ParameterFilters=secure)
+    taken = asked.taken("parameter", (str(each["Name"]) for each in answer["Parameters"]), str)
+    return tuple(f"ssm:{name}" for name in taken)
 
 
 async def _log_groups(asked: _Asked, services: Iterable[Deployed]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from gli.observe.aws.task_definitions import Reference
 from gli.observe.discovery.account import Account, Store
 from gli.observe.discovery.draft import Draft, Path
 from gli.observe.discovery.places import Place
-from gli.observe.discovery.web import DEEP_PATHS, HEALTH_PATHS, MISSING_PATH, Seen
+from gli.observe.discovery.web import DEEP_PATHS, HEALTH_PATHS, META, MISSING_PATH, Seen
 from gli.observe.engine.observation import Observation
 from gli.observe.release.git_refs import Heads
 
@@ -32,6 +32,12 @@ _COMMIT = re.compile(r"[0-9a-f]{7,40}$")
 _GITHUB = re.compile(r"(?:git@|ssh://git@|https://)github\.com[:/]([\w.-]+)/")
 _DEPLOYED = re.compile(r"(?!rollback-|reset-|emergency-|acknowledged-)(\w[\w.]*)-\d{8}-\d{6}")
 _LOG_BRANCH = "deployments"
+_STAGES = {
+    **dict.fromkeys(("dev", "develop", "development"), 0),
+    **dict.fromkeys(("stg", "stage", "staging", "test"), 1),
+    **dict.fromkeys(("main", "master", "prod", "production", "live"), 2),
+}
+"""The usual names of branches, by their order on the way to production."""
 _PORTS = {"database": 5432, "cache": 6379, "broker": 5671}
 _MOST_NAMES = 12
 _USUAL_PORTS = (80, 443)
@@ -111,8 +117,10 @@ def _git(draft: Draft, whole: Whole) -> None:
     everywhere = set.intersection(*[{*h.branches} for h in seen]) if seen else set()
     if seen and not {*BRANCHES} <= everywhere:
         names = sorted(everywhere - {_LOG_BRANCH})
-        text = "branches = [...]   # those that a release moves through, the live one last"
-        draft.note(("git", "branches"), f"{text}; in every repository: {_few(names) or 'none'}")
+        usual = sorted((name for name in names if name in _STAGES), key=lambda name: _STAGES[name])
+        path = usual if len({_STAGES[name] for name in usual}) == len(usual) else []
+        text = "those that a release moves through, the live one last"
+        draft.put(("git", "branches"), path or names[:1], f"{text}; in every repository: {_few(names) or 'none'}")
     if found := _GITHUB.match(whole.remote):
         text = f'owner = "{found[1]}" and environment = "...", the GitHub environment that the branch deploys to'
         draft.note(("git",), f"its workflows are checked with [ENV.github]: {text}")
@@ -159,12 +167,13 @@ def _reachable(draft: Draft, whole: Whole) -> None:
     """The services and frontends."""
     names = _names(whole)
     frontends = [place for place in whole.places if _is_frontend(whole, place)]
-    services = [place for place in whole.places if place not in frontends]
+    services = [place for place in whole.places if place not in frontends or _serves_both(whole, place)]
     calls = {p.host: names[p.host] for p in services}
     for place in services:
         _service(draft, whole, place, ("services", names[place.host]))
     for place in frontends:
-        _frontend(draft, whole, place, ("frontends", names[place.host]), calls)
+        name = names[place.host] + ("-page" if place in services else "")
+        _frontend(draft, whole, place, ("frontends", name), calls)
     if whole.account:
         reached = {place.service.ecs.name for place in whole.places if place.service}
         for each in whole.account.services:
@@ -178,6 +187,15 @@ def _is_frontend(whole: Whole, place: Place) -> bool:
         return False
     seen = whole.seen.get(place.host)
     return bool(place.site and place.site.bucket) or bool(seen and seen.page)
+
+
+def _serves_both(whole: Whole, place: Place) -> bool:
+    """Whether the host of a page is also that of an API: it answers a path of health in something else than HTML."""
+    seen = whole.seen.get(place.host)
+    paths = (*([place.health_path] if place.health_path else []), *HEALTH_PATHS, *DEEP_PATHS)
+    return bool(
+        seen and not (place.site and place.site.bucket) and any(seen.statuses.get(p) == 200 for p in paths if p != "/")
+    )
 
 
 def _service(draft: Draft, whole: Whole, place: Place, at: Path) -> None:
@@ -198,8 +216,8 @@ def _service(draft: Draft, whole: Whole, place: Place, at: Path) -> None:
         draft.note(at, f"{seen.url} did not answer: {seen.error}")
     if _is_socket(whole, place):
         return
-    if seen.revisions:
-        path, (where, commit) = next(iter(seen.revisions.items()))
+    if told := [(path, found) for path, found in seen.revisions.items() if path != META]:
+        path, (where, commit) = told[0]
         draft.put((*at, "version_path"), path)
         draft.put((*at, "version_at"), where if where != "revision" else "")
         draft.put((*at, "version"), _shortened(commit) if len(commit) < 40 else "")
@@ -332,12 +350,18 @@ class _Credentials(NamedTuple):
     others: tuple[str, ...] = ()
 
 
-def _credentials(account: Account, part: str) -> _Credentials:
-    """The credentials of a part, by the words in their names, and in the variables that the tasks read them from."""
+def _credentials(account: Account, part: str, store: str) -> _Credentials:
+    """The credentials of a part, by the words in their names, and in the variables that the tasks read them from.
+
+    Without such words: the secret that is called like the database, cache or broker itself.
+    """
     word = _WORDS[part]
     references = [r for service in account.services for r in service.container.references]
     used = {_source(r): r for r in references if _source(r) and (word.search(r.variable) or word.search(_source(r)))}
     named = [*used, *(name for name in account.secrets if word.search(name) and name not in used)]
+    if not named and store:
+        named = [name for name in account.secrets if _alike(name) == _alike(store)]
+        named += [n for n in account.secrets if _alike(n).startswith(f"{_alike(store)}-") and _TO_VERIFY.search(n)]
     own = [name for name in named if not _TO_VERIFY.search(name)]
     verify = [name for name in named if _TO_VERIFY.search(name)]
     if not own:
@@ -345,6 +369,10 @@ def _credentials(account: Account, part: str) -> _Credentials:
     field = used[own[0]].field if own[0] in used else None
     url = field if field and _URL_FIELD.search(field) else ""
     return _Credentials(own[0], next(iter(verify), ""), url, tuple(own[1:] + verify[1:]))
+
+
+def _alike(name: str) -> str:
+    return re.sub(r"[/_.]", "-", name)
 
 
 def _source(reference: Reference) -> str:
@@ -356,8 +384,8 @@ def _data_tier(draft: Draft, account: Account) -> None:
     keys = {"database": "instance", "cache": "replication_group", "broker": "amazon_mq"}
     stores = {"database": account.databases, "cache": account.caches, "broker": account.brokers}
     for part, key in keys.items():
-        found = _credentials(account, part)
         first = next(iter(stores[part]), None)
+        found = _credentials(account, part, first.name if first else "")
         secret = found.secret or (first.secret if first else None) or ""
         if not secret:
             if first:
@@ -369,6 +397,8 @@ def _data_tier(draft: Draft, account: Account) -> None:
             draft.note((part, "secret"), f"also fitting: {_few(found.others)}")
         if found.field:
             draft.put((part, "fields"), {"url": found.field})
+        elif part == "database":
+            draft.note((part, "fields"), 'fields = { url = "DATABASE_URL" }   # if it holds a URL under such a name')
         if first is not None:
             draft.put((part, key), first.name)
             _network(draft, account, part, first)

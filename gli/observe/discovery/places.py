@@ -37,6 +37,7 @@ class Place(Observation):
 def places(account: Account | None, urls: Sequence[str]) -> tuple[Place, ...]:
     """Every host that leads to a service or a distribution of the account, then those that only the user names."""
     found = [*_of_services(account), *_of_sites(account)] if account else []
+    found += _of_others(account, found) if account else []
     given = {urlsplit(url).hostname: url for url in urls}
     known = {host for place in found for host in (place.host, *place.also)}
     found = [place.model_copy(update={"url": given.get(place.host, place.url)}) for place in found]
@@ -68,6 +69,22 @@ def _of_services(account: Account) -> list[Place]:
                 )
             )
     return found
+
+
+def _of_others(account: Account, found: Sequence[Place]) -> list[Place]:
+    """The hosts of rules that lead to no ECS service: to instances, or to addresses."""
+    known = {host for place in found for host in (place.host, *place.also)}
+    others: dict[str, Place] = {}
+    for each in account.balancers:
+        for listener in each.listeners:
+            for rule in (rule for rule in listener.rules if rule.groups):
+                path = next((account.health_paths[g] for g in rule.groups if g in account.health_paths), None)
+                port = f":{listener.port}" if listener.port != 443 else ""
+                for host in _hosts(account, each.dns_name, rule.hosts):
+                    place = Place(url=f"https://{host}{port}", health_path=path, balancer=each.name)
+                    if host not in known and (host not in others or not port):
+                        others[host] = place
+    return [others[host] for host in sorted(others)]
 
 
 def _hosts(account: Account, dns_name: str | None, patterns: tuple[str, ...] | None) -> list[str]:

@@ -20,10 +20,14 @@ from gli.observe.engine.probe import Observer
 
 HEALTH_PATHS = ("/health/", "/health", "/healthz", "/healthcheck", "/ht/", "/up", "/ping", "/api/health", "/status")
 DEEP_PATHS = ("/health/deep", "/health/ready", "/health/readiness", "/readyz", "/ready", "/ht/?format=json")
-VERSION_PATHS = ("/version", "/version/", "/version.json", "/api/version", "/revision", "/build.json")
+VERSION_PATHS = (
+    *("/version", "/version/", "/version.json", "/api/version", "/api/version/", "/revision", "/build.json"),
+)
 MISSING_PATH = "/no-such-page-gli-discover/"
 """A path that no application serves: it shows how an application answers a page that is missing."""
 SOCKET_PATHS = ("/ws/", "/ws", "/socket.io/?EIO=4&transport=websocket", "/graphql", "/cable", "/")
+META = "meta"
+"""Stands for a path where an element `<meta>` of the index page names the commit."""
 _BUILD_METAS = ("build", "commit", "revision", "version", "git-sha", "sha")
 _REVISION_HEADERS = ("x-revision", "x-commit", "x-git-sha", "x-build-sha", "x-version")
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
@@ -40,7 +44,7 @@ class Seen(Observation):
     error: str | None = None
     """Why it did not answer at all."""
     statuses: Mapping[str, int] = {}
-    """Path to the status of its answer."""
+    """Path to the status of its answer. Of a page without its answers in HTML: it may answer any path so."""
     page: bool = False
     """Its index is HTML that loads a script: an application that runs in the browser."""
     ids: tuple[str, ...] = ()
@@ -72,18 +76,17 @@ async def look(observer: Observer, url: str, *, health_path: str | None = None) 
     if index.error is not None:
         return Seen(url=url, error=index.error)
     page = read_index(index)
-    if any(kind == SCRIPT for _, kind in page.assets):
-        paths: tuple[str, ...] = VERSION_PATHS
-    else:
-        paths = (*([health_path] if health_path else HEALTH_PATHS), *DEEP_PATHS, *VERSION_PATHS, MISSING_PATH)
-    answers = dict(zip(paths, await asyncio.gather(*[fetch(observer, url + path) for path in paths]), strict=True))
+    paths = (*([health_path] if health_path else HEALTH_PATHS), *DEEP_PATHS, *VERSION_PATHS, MISSING_PATH)
+    asked = dict(zip(paths, await asyncio.gather(*[fetch(observer, url + path) for path in paths]), strict=True))
+    is_page = any(kind == SCRIPT for _, kind in page.assets)
+    answers = {path: a for path, a in asked.items() if path == health_path or not (is_page and _is_html(a))}
     named = {path: found for path, answer in answers.items() if (found := _revision(answer))}
     revisions = dict(sorted(named.items(), key=lambda pair: pair[0] not in VERSION_PATHS))
     deep = {path: document for path in DEEP_PATHS if path in answers and (document := _document(answers[path]))}
     return Seen(
         url=url,
         statuses={path: a.status for path, a in {"/": index, **answers}.items() if a.status is not None},
-        page=any(kind == SCRIPT for _, kind in page.assets),
+        page=is_page,
         ids=page.ids,
         meta=next((name for name in _BUILD_METAS if _is_commit(read_index(index, name).build)), None),
         addresses=await _addresses(observer, [u for u, kind in page.assets if kind == SCRIPT]),
@@ -92,10 +95,14 @@ async def look(observer: Observer, url: str, *, health_path: str | None = None) 
     )
 
 
+def _is_html(answer: HttpExchange) -> bool:
+    return answer.status == 200 and answer.content_type == "text/html"
+
+
 def _of_page(index: HttpExchange) -> dict[str, tuple[str, str]]:
-    """The commit that the index page itself names, under the path `meta`."""
+    """The commit that the index page itself names, in place of a path."""
     built = next((b for name in _BUILD_METAS if _is_commit(b := read_index(index, name).build)), None)
-    return {"meta": ("meta", str(built))} if built else {}
+    return {META: (META, str(built))} if built else {}
 
 
 async def open_socket(observer: Observer, url: str, paths: Iterable[str] = SOCKET_PATHS) -> str | None:

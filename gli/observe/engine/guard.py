@@ -113,6 +113,7 @@ DISCOVERY_READS: Mapping[str, frozenset[str]] = {
     "rds": frozenset({"DescribeDBClusters", "DescribeDBInstances"}),
     "route53": frozenset({"ListHostedZonesByName", "ListResourceRecordSets"}),
     "secretsmanager": frozenset({"ListSecrets"}),
+    "ssm": frozenset({"DescribeParameters"}),
     "sts": frozenset({"GetCallerIdentity"}),
 }
 """What `gli discover` asks: it lists an account that nothing describes yet, and reads no secret."""
