@@ -40,7 +40,7 @@ NOT_TOLD = {
     "overlay": "a path of this machine",
     "github.*": "GitHub is not asked; the test gives the keys that have no default",
     "repositories": "the names are the user's; the files of the workflows are not read",
-    "load_balancer.test_port": "no listener has it; a comment names the port that the security group opens",
+    "*load_balancer.test_port": "no listener has it; a comment names the port that the security group opens",
     "services.api.deep_health_path": "refuses to answer without a token; a comment names it",
     "services.api.deep_health_secret": "no value of a secret is read",
     "services.api.protected_path": "a refusal does not tell what is protected",
@@ -150,7 +150,7 @@ def test_a_run_may_not_list_an_account_and_discovery_may_read_no_secret(discover
 def test_the_policy_of_discovery_allows_its_list_and_no_secret() -> None:
     (statement,) = json.loads(gli("iam-policy", "--discover", cwd=ROOT).stdout)["Statement"]
     assert {"ecs:ListClusters", "ecs:ListServices", "elasticloadbalancing:DescribeRules"} <= {*statement["Action"]}
-    assert not [a for a in statement["Action"] if a.startswith(("sts:", "ssm:")) or "Value" in a]
+    assert not [a for a in statement["Action"] if a.startswith(("sts:", "ssm:Get")) or "Value" in a]
     assert len(statement["Action"]) == sum(map(len, guard.DISCOVERY_READS.values())) - 1
 
 
@@ -288,18 +288,19 @@ def test_what_no_answer_shows_is_a_comment() -> None:
 
 
 def test_a_page_and_its_api_on_one_host_before_instances_are_described() -> None:
-    """The balancer sends every host to instances, which ECS does not know; names in DNS say which hosts there are."""
+    """Two balancers send every host to instances, which ECS does not know; names in DNS say which hosts there are."""
     balancer = Balancer(
         name="shop",
         state="active",
         dns_name="shop-1.eu-central-1.elb.amazonaws.com",
         listeners=(Listener(port=443, protocol="HTTPS", rules=(Rule(groups=("g1",)),)),),
     )
-    end = "shop-1.eu-central-1.elb.amazonaws.com"
+    end, other = "shop-1.eu-central-1.elb.amazonaws.com", "shop-live-1.eu-central-1.elb.amazonaws.com"
+    network = balancer.model_copy(update={"name": "shop-live", "type": "network", "dns_name": other})
     whole = account(
-        balancers=(balancer,),
+        balancers=(network, balancer),
         health_paths={"g1": "/alive/"},
-        names={"shop.example": end, "live.shop.example": end},
+        names={"shop.example": end, "live.shop.example": other},
         secrets=("shop/production", "shop/production-verify", "ssm:/shop/production/cache-url"),
         databases=(Store(name="shop-production"),),
     )
@@ -323,6 +324,8 @@ def test_a_page_and_its_api_on_one_host_before_instances_are_described() -> None
     )
     api, live = tables["services"]["shop"], tables["services"]["live"]
     assert (api["url"], api["health_path"], api["version"]) == ("https://shop.example", "/alive/", "{commit:.7}")
+    assert tables["load_balancer"] == {"name": "shop"}
+    assert live["load_balancer"] == {"name": "shop-live", "type": "network"}
     assert live["url"] == "wss://live.shop.example/socket.io/?EIO=4&transport=websocket"
     assert tables["frontends"]["shop-page"] == {
         "url": "https://shop.example",

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from gli.git.branches import BRANCHES
+from gli.observe.aws.load_balancer import Balancer
 from gli.observe.aws.task_definitions import Reference
 from gli.observe.discovery.account import Account, Store
 from gli.observe.discovery.draft import Draft, Path
@@ -141,15 +142,21 @@ def _zone(draft: Draft, whole: Whole) -> None:
         draft.note(("dns", "zone"), f"zone = ...   # no zone covers every host; the account has {_few(zones)}")
 
 
-def _load_balancer(draft: Draft, account: Account, places: Iterable[Place]) -> None:
+def _main_balancer(account: Account, places: Iterable[Place]) -> Balancer | None:
+    """The load balancer that most services are behind: of several, an application load balancer first."""
     behind = [place.balancer for place in places if place.balancer]
-    if not account.balancers:
+    order = sorted(account.balancers, key=lambda b: (-behind.count(b.name), b.type, b.name))
+    return next(iter(order), None)
+
+
+def _load_balancer(draft: Draft, account: Account, places: Iterable[Place]) -> None:
+    balancer = _main_balancer(account, places)
+    if balancer is None:
         return
-    name = max((b.name for b in account.balancers), key=lambda one: (behind.count(one), one))
-    balancer = next(b for b in account.balancers if b.name == name)
-    others = sorted(b.name for b in account.balancers if b.name != name)
-    notes = [f"the one that most services are behind; also seen: {_few(others)}"] if others else []
-    draft.put(("load_balancer", "name"), name, *notes)
+    used = {place.balancer for place in places}
+    others = sorted(b.name for b in account.balancers if b is not balancer and b.name not in used)
+    draft.put(("load_balancer", "name"), balancer.name, *([f"also seen: {_few(others)}"] if others else []))
+    draft.put(("load_balancer", "type"), balancer.type if balancer.type != "application" else "")
     tests = [x.port for x in balancer.listeners if x.protocol == "HTTPS" and x.port not in _USUAL_PORTS]
     if len(tests) == 1:
         draft.put(("load_balancer", "test_port"), tests[0], "the listener with HTTPS beside 443")
@@ -204,6 +211,11 @@ def _service(draft: Draft, whole: Whole, place: Place, at: Path) -> None:
     if place.also:
         draft.note(at, f"also reached as {_few(place.also)}")
     _repository(draft, whole, place, at)
+    main = _main_balancer(whole.account, whole.places) if whole.account else None
+    if whole.account and main and place.balancer not in (None, main.name):
+        own = next(b for b in whole.account.balancers if b.name == place.balancer)
+        draft.put((*at, "load_balancer", "name"), own.name)
+        draft.put((*at, "load_balancer", "type"), own.type if own.type != "application" else "")
     if place.service:
         _deployed(draft, place, at)
     answered = [path for path in HEALTH_PATHS if seen.statuses.get(path) == 200]
