@@ -24,16 +24,26 @@ def test_ecs_env_not_crossed(task_definition: TaskDefinition) -> None:
     )
 
 
-def test_ecs_image_platform(pulled_image: PulledImage | None, task_definition: TaskDefinition) -> None:
+def test_ecs_image_platform(
+    pulled_image: PulledImage | None, task_definition: TaskDefinition, service_tasks: ServiceTasks
+) -> None:
     """An image index holds an image for the CPU of the tasks, and the registry still has it.
 
     A single image names no platform in its manifest: the tasks that run it prove the platform.
     """
-    if pulled_image is None or not pulled_image.platforms:
+    if pulled_image is None:
         return
     wanted = _ARCHITECTURES.get(task_definition.architecture)
     if wanted is None:
         raise unknown("error", phrase("{} is a CPU that is not known here", task_definition.architecture))
+    if not pulled_image.platforms:
+        same = [t for t in service_tasks.running if t.architecture and pulled_image.digest in t.digests.values()]
+        others = sorted({str(t.architecture) for t in same} - {task_definition.architecture.lower()})
+        assert not others, saw(
+            phrase("tasks that run it on {}", listed(others)),
+            expected=phrase("an image for linux/{} in {}", wanted, pulled_image.image),
+        )
+        return
     fitting = [p for p in pulled_image.platforms if (p.system, p.architecture) == ("linux", wanted)]
     expected = phrase("an image for linux/{} in {}", wanted, pulled_image.image)
     assert fitting, saw(listed(f"{p.system}/{p.architecture}" for p in pulled_image.platforms), expected=expected)

@@ -67,6 +67,8 @@ def _task(service: Any, number: int) -> dict[str, Any]:
         "group": f"service:{service.name}",
         "taskDefinitionArn": definition.arn,
         "launchType": "FARGATE",
+        # the sandbox's images are built for this CPU, whatever a task definition says
+        "attributes": [{"name": "ecs.cpu-architecture", "value": "x86_64"}],
         "desiredStatus": "RUNNING",
         "lastStatus": "RUNNING",
         "startedAt": utcnow(),

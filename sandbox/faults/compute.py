@@ -211,10 +211,10 @@ def _updated(sandbox: Sandbox, **changes: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _redefined(sandbox: Sandbox, change: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-    """Run the API on a new revision of its task definition, with a changed container."""
+def _redefined(sandbox: Sandbox, change: Callable[[dict[str, Any]], None], **more: Any) -> Iterator[None]:
+    """Run the API on a new revision of its task definition, with a changed container, and more fields."""
     ecs, before = sandbox.aws("ecs"), _definition(sandbox)
-    definition = {key: before[key] for key in _KEPT}
+    definition = {key: before[key] for key in _KEPT} | more
     change(definition["containerDefinitions"][0])
     arn = ecs.register_task_definition(**definition)["taskDefinition"]["taskDefinitionArn"]
     try:
@@ -587,6 +587,14 @@ def deploy_without_room(sandbox: Sandbox) -> Iterator[None]:
     breaker = {"enable": True, "rollback": True}
     full = {"deploymentCircuitBreaker": breaker, "minimumHealthyPercent": 100, "maximumPercent": 100}
     with _updated(sandbox, deploymentConfiguration=full):
+        yield
+
+
+@fault("taskdef-for-another-cpu", turns_red=["ecs-image-platform"])
+def taskdef_for_another_cpu(sandbox: Sandbox) -> Iterator[None]:
+    """The API's task definition asks for ARM processors, and its image is built for x86."""
+    arm = {"runtimePlatform": {"cpuArchitecture": "ARM64", "operatingSystemFamily": "LINUX"}}
+    with _redefined(sandbox, lambda container: None, **arm):
         yield
 
 

@@ -71,6 +71,7 @@ class PulledImage(Observation):
 
     image: str
     found: bool = True
+    digest: str | None = None
     platforms: tuple[PlatformImage, ...] = ()
     """The images of an index; empty for a single image, whose platform the registry does not tell."""
     expired: tuple[str, ...] = ()
@@ -182,7 +183,8 @@ async def pulled_image(observer: Observer, service: Service) -> PulledImage | No
     wanted = [{"imageDigest": p.digest} for p in platforms]
     there = await _images(observer, where, repository, wanted) if platforms else []
     expired = {p.digest for p in platforms} - {i["imageId"].get("imageDigest") for i in there}
-    return PulledImage(image=image, platforms=platforms, expired=tuple(sorted(expired)))
+    digest = found[0]["imageId"].get("imageDigest")
+    return PulledImage(image=image, digest=digest, platforms=platforms, expired=tuple(sorted(expired)))
 
 
 async def _images(

@@ -52,6 +52,8 @@ class Task(Observation):
     """HEALTHY or UNHEALTHY by its containers' health checks; UNKNOWN if they have none, or no result yet."""
     digests: Mapping[str, str | None] = {}
     """Container name to the digest of its image."""
+    architecture: str | None = None
+    """The CPU that the task runs on: `x86_64` or `arm64`."""
     addresses: tuple[str, ...] = ()
     """The private addresses of its network interface."""
     stopped: datetime | None = None
@@ -242,6 +244,9 @@ def _task(described: Mapping[str, Any]) -> Task:
         zone=described.get("availabilityZone"),
         health=described.get("healthStatus"),
         digests={c["name"]: c.get("imageDigest") for c in containers},
+        architecture=next(
+            (a.get("value") for a in described.get("attributes") or [] if a["name"] == "ecs.cpu-architecture"), None
+        ),
         addresses=_addresses(described),
         stopped=described.get("stoppedAt"),
         stop_code=described.get("stopCode"),
