@@ -110,6 +110,7 @@ def test_two_cells_are_merged_into_a_go_that_the_gate_takes(project: Project) ->
     assert "is of the cell seoul alone, and own declares the cells seoul and world: run every cell" in gate(project)[1]
     done = gli("merge", *runs, cwd=project.root)
     assert (done.exit_code, done.output.splitlines()[-1]) == (0, "VERDICT own: GO")
+    assert "WARNING" not in done.output
     verdict, where = latest(project.root / "reports")
     assert verdict is not None and where is not None
     assert {c["id"]: c["outcome"] for c in verdict["checks"]} == {"first-check": "passed", "second-check": "passed"}
@@ -117,6 +118,24 @@ def test_two_cells_are_merged_into_a_go_that_the_gate_takes(project: Project) ->
     assert {p.name for p in where.iterdir()} == {"verdict.json", "junit.xml", "report.html", "report.md"}
     assert (where.parent / "latest").resolve() == where.resolve()
     assert gate(project)[0] == 0
+
+
+def test_the_report_says_which_cells_saw_a_failure_and_which_runs_were_merged(project: Project) -> None:
+    with_cells(project).checks(
+        "def test_first_check(target): assert False, 'it is down'\ndef test_second_check(target): assert False\n"
+    )
+    runs = both(project)
+    done = gli("merge", *runs, cwd=project.root)
+    assert done.exit_code == 1
+    said = " ".join(done.output.split())
+    assert "seen: it is down seen from: world, seoul to do: Mend first-check." in said
+    assert "seen from: seoul to do: Mend second-check." in said
+    _, where = latest(project.root / "reports")
+    assert where is not None
+    names = [run.removeprefix("own/") for run in runs]
+    assert f"merged of world {names[0]} and seoul {names[1]}" in (where / "report.md").read_text()
+    page = (where / "report.html").read_text()
+    assert "world, seoul" in page
 
 
 def test_the_gate_refuses_one_run_of_an_environment_with_cells(project: Project) -> None:

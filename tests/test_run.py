@@ -69,7 +69,7 @@ def test_the_verdict_has_the_fields_of_the_contract(healthy: Ran) -> None:
     assert datetime.fromisoformat(verdict["finished"]) < datetime.fromisoformat(verdict["expires"])
     check = {"id", "target", "outcome", "severity", "phase", "blocked_by", "message", "hint", "attempts", "duration_s"}
     assert {frozenset(c) for c in verdict["checks"]} == {
-        frozenset(check | {"expected", "seen", "facts", "waiver", "before_deploy"})
+        frozenset(check | {"expected", "seen", "facts", "waiver", "before_deploy", "cells"})
     }
     assert verdict["account"] == "123456789012"
 

@@ -100,7 +100,9 @@ class Round:
         """The merged verdict, for the run folder `run`. `last` is the last whole verdict of the phase; `before` is that
         of the pre-deploy phase, where this is the post-deploy phase.
         """
-        judgement = judge(self.cases, self._results(), waivers=waivers)
+        results = list(self._results())
+        judgement = judge(self.cases, [result for _, result in results], waivers=waivers)
+        reporters = _reporters(results)
         held_by = (*self.losses(), *judgement.reasons)
         since_pre_deploy = _since(before, judgement)
         parts = [g.verdict for g in self.given]
@@ -142,15 +144,20 @@ class Round:
             coverage=coverage(
                 self.catalogue, self.environment, self.phase, ((c.key, c.outcome) for c in judgement.checks)
             ),
-            checks=marked(judgement.checks, since_pre_deploy),
+            checks=tuple(
+                c.model_copy(update={"cells": reporters.get(c.key, ())})
+                for c in marked(judgement.checks, since_pre_deploy)
+            ),
             root_causes=judgement.root_causes,
             checklist=item_lines(self.catalogue, self.environment, self.phase, judgement.checks, signed),
             since_last=_since(last, judgement) or SinceLast(),
             since_pre_deploy=since_pre_deploy,
         )
 
-    def _results(self) -> Iterator[Result]:
-        """What the cells reported on the cases that they can see, and `unknown` for a case that no cell can see."""
+    def _results(self) -> Iterator[tuple[str, Result]]:
+        """Each cell with what it reported on the cases that it can see; no cell with `unknown` for each case that none
+        can see.
+        """
         seen: set[CaseKey] = set()
         for name, side in self.sides.items():
             cell = self.environment.cells[name]
@@ -158,12 +165,13 @@ class Round:
             own = {c.key for c in cases if c.not_applicable is not None or c.seen_by(cell)}
             seen |= own
             for given in self.of(name):
-                yield from (r for r in given.verdict.reported if r.key in own)
+                yield from ((name, r) for r in given.verdict.reported if r.key in own)
         said = phrase("no cell of {} can see it: name it in the sees of one", self.environment.name)
         for case in self.cases:
             if case.key not in seen:
                 key = case.key
-                yield Result(check=key.check, target=key.target, outcome=Outcome.UNKNOWN, seen=said, cause="vantage")
+                unseen = Result(check=key.check, target=key.target, outcome=Outcome.UNKNOWN, seen=said, cause="vantage")
+                yield "", unseen
 
     def losses(self) -> list[Reason]:
         """A reason for each cell without a run, for each run of no cell, and for each run that can't count."""
@@ -246,6 +254,16 @@ class Round:
 
 def _reason(cell: str, said: Phrase) -> Reason:
     return Reason(kind="cell", labels=(cell,) if cell else (), message=said)
+
+
+def _reporters(results: Iterable[tuple[str, Result]]) -> dict[CaseKey, tuple[str, ...]]:
+    """Each case with the cells that reported the worst of it."""
+    found: dict[CaseKey, dict[int, list[str]]] = {}
+    for cell, result in results:
+        named = found.setdefault(result.key, {}).setdefault(result.outcome.rank, [])
+        if cell and cell not in named:
+            named.append(cell)
+    return {key: tuple(by_rank[min(by_rank)]) for key, by_rank in found.items()}
 
 
 def _joined(given: Given) -> Joined:

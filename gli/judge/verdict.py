@@ -144,6 +144,8 @@ class CheckLine(Part):
     waiver: Accepted | None = None
     before_deploy: bool = False
     """Post-deploy: it was red in the pre-deploy run of the same environment already."""
+    cells: tuple[str, ...] = ()
+    """Of a merged verdict: the cells that reported this, the worst of what was reported."""
 
     @property
     def key(self) -> CaseKey:

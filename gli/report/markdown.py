@@ -82,6 +82,8 @@ def _sections(verdict: Verdict, words: Words) -> Iterator[_Section]:
     facts = [f"{words[key]} {value}" for key, value in times] + [
         f"{words['vantage']} {words.get(verdict.vantage, verdict.vantage)}"
     ]
+    parts = [f"{part.cell or '?'} {part.run}" for part in verdict.merged]
+    facts += [f"{words['merged']} {wording.some(parts, words, most=20)}"] if parts else []
     yield _Section("", [f"<sub>{_text(', '.join(facts))}</sub>\n"])
 
 

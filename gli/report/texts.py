@@ -31,6 +31,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "environment": ("environment", "환경"),
     "phase": ("phase", "단계"),
     "vantage": ("seen from", "확인 위치"),
+    "merged": ("merged of", "합친 실행"),
     "started": ("started", "시작"),
     "finished": ("finished", "종료"),
     "expires": ("valid until", "유효 기한"),

@@ -152,14 +152,17 @@ class Root:
     holds: bool
     """Whether it, or what it explains, holds the verdict; a warning does not."""
     before_deploy: bool
+    cells: tuple[str, ...]
+    """Of a merged verdict: the cells that saw it."""
 
     def headed(self, words: Words) -> str:
         """`root cause`, or `warning` for one that holds no verdict."""
         return words["root cause" if self.holds else "warning"]
 
     def said(self, words: Words) -> Iterator[tuple[str, str]]:
-        """What was expected and seen, and what to do, a pair of word and text each."""
-        return said(self.expected, self.seen, self.cause.hint, words)
+        """What was expected and seen, from where, and what to do, a pair of word and text each."""
+        found = [*said(self.expected, self.seen, self.cause.hint, words)]
+        return iter([*found[:-1], (words["vantage"], ", ".join(self.cells)), found[-1]] if self.cells else found)
 
 
 def roots(verdict: Verdict) -> list[Root]:
@@ -171,5 +174,6 @@ def roots(verdict: Verdict) -> list[Root]:
         about = [lines[name] for name in (label(cause), *cause.explains) if name in lines]
         holds = not about or any(c.severity == "block" and c.outcome.red for c in about)
         expected, seen = (own.expected, own.seen) if own is not None else (None, "")
-        found.append(Root(cause, expected, seen or cause.message, holds, own is not None and own.before_deploy))
+        before, cells = (own.before_deploy, own.cells) if own is not None else (False, ())
+        found.append(Root(cause, expected, seen or cause.message, holds, before, cells))
     return sorted(found, key=lambda r: not r.holds)
