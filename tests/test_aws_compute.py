@@ -405,6 +405,9 @@ def test_each_of_two_load_balancers_explains_its_own_services_only() -> None:
     assert related(of["alb-host-routing", "api"], down) and related(of["tls-handshake", "stg-api.glibiz.com"], down)
     assert not related(of["alb-host-routing", "websocket"], down)
     assert not related(of["tls-handshake", "stg-ws.glibiz.com"], down)
+    redirects = [t for c, t in of if c == "alb-http-redirect"]
+    assert shared is not None and redirects == [shared.name]
+    assert ("sg-alb-egress", "api") not in of and ("sg-alb-egress", "websocket") in of
     assert environment.redirected_hosts == tuple(h for h in environment.secure_hosts if h != "stg-api.glibiz.com")
 
 

@@ -61,7 +61,8 @@ class Check(Table):
     each: str
     """The group of targets that it is asked of, one case each."""
     needs: tuple[str, ...] = ()
-    """Keys that a target must have to be asked at all; `environment.KEY` is a key of the environment."""
+    """Keys that a target must have to be asked at all; `environment.KEY` is a key of the environment, and `KEY=VALUE`
+    wants this value."""
     causes: tuple[str, ...] = ()
     """Checks that explain this one: if one of them is red, a red of this check is a symptom."""
     remedy: Text
@@ -87,8 +88,9 @@ class Check(Table):
         """
         for need in (*self.needs, *(["environment.aws"] if self._asks_aws(table) else [])):
             place, _, key = need.rpartition("environment.")
-            part = key.partition(".")[0]
-            if not _get(environment if need.startswith("environment.") else table, key or place):
+            part, (path, _, value) = key.partition(".")[0], key.partition("=")
+            found = _get(environment if need.startswith("environment.") else table, path or place)
+            if not found or value not in ("", found):
                 why = environment.absent.get(part)
                 return f"{key} (absent: {why})" if why else key
         return None
