@@ -138,8 +138,8 @@ def _lfs(mirror: Mirror, branch: str, theirs: str, head: str) -> None:
         git("lfs", "push", "origin", branch, cwd=mirror.repository.clone)
     except GitFailed as e:
         raise Refused(
-            f"{mirror.name}: {branch} points to files of git-lfs that could not be pushed: {e}; install git-lfs, then "
-            f"git lfs push origin {branch} in {mirror.repository.clone}"
+            f"{mirror.name}: {branch} points to files of git-lfs that could not be pushed: {e}; install git-lfs here, "
+            f"or let the host take such files; then git lfs push origin {branch} in {mirror.repository.clone}"
         ) from None
 
 
