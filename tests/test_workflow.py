@@ -185,6 +185,13 @@ def step_of(run: str, **step: object) -> str:
         ("set +e\ntrue\nset -e\naws ecs update-service", None),
         ('echo "$PASSWORD" | docker login --password-stdin\naws ecs update-service', None),
         ("curl -X POST $SLACK || true\naws ecs update-service", None),
+        ("aws ecs update-service || { echo failed; }", "|| { echo failed; }"),
+        ("aws ecs update-service &", "a command in the background"),
+        ("aws ecs update-service && echo done", None),
+        ("if ! aws ecs update-service; then echo failed; fi", "a command whose result is not asked"),
+        ("if ! aws ecs update-service; then echo failed; exit 1; fi", None),
+        ("export OUT=$(aws ecs update-service)", "a command whose result is not asked"),
+        ("OUT=$(aws ecs update-service)", None),
     ],
 )
 def test_a_command_with_an_ignored_failure_is_reported(run: str, excuse: str | None) -> None:
@@ -238,6 +245,7 @@ def test_which_branches_run_a_step(condition: str, branches: tuple[str, ...]) ->
         ("{ref: v1.2.0}", ("v1.2.0",)),
         ("{ref: main, repository: org/tools}", ()),
         ("{ref: main, path: tools}", ()),
+        ("{ref: '${{ github.event.repository.default_branch }}'}", ("${{ github.event.repository.default_branch }}",)),
     ],
 )
 def test_a_fixed_ref_replaces_the_pushed_commit(given: str, builds: tuple[str, ...]) -> None:
@@ -254,3 +262,12 @@ def test_jobs_are_read_in_the_order_of_their_needs() -> None:
 def test_jobs_with_circular_needs_are_still_read() -> None:
     text = "on: push\njobs:\n  a: {needs: b, steps: [{run: a}]}\n  b: {needs: a, steps: [{run: b}]}\n"
     assert {s.text for s in read("x", text, FOREIGN).steps} == {"a", "b"}
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["github.base_ref == 'main'", "github.event.pull_request.merged == true", "github.ref_type == 'tag'"],
+)
+def test_a_condition_about_pull_requests_or_tags_never_holds_for_a_push(condition: str) -> None:
+    (step,) = workflow(steps=f"      - run: make\n        if: {condition}\n").steps
+    assert step.branches == ()

@@ -669,6 +669,8 @@ KOREAN: Mapping[str, str] = {
     "its clients are paused (CLIENT PAUSE)": "클라이언트가 멈춰 있음(CLIENT PAUSE)",
     "{} to ask the port that users reach": "{}이(가) 사용자가 쓰는 포트를 확인",
     "mutual TLS": "상호 TLS",
+    "a command in the background": "백그라운드 명령",
+    "a command whose result is not asked": "결과를 확인하지 않는 명령",
     "tasks that run it on {}": "{}에서 그것을 실행하는 태스크",
     "HTTPS:443 of {} to take browsers without a certificate": "{}의 HTTPS:443이 인증서 없는 브라우저를 받음",
     "{} to allow what {} needs": "{}이(가) {}에 필요한 권한을 허용",

@@ -21,7 +21,13 @@ from gli.observe.release.workflow_expressions import Expression, Unresolved
 _EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 _CHECKOUT = re.compile(r"actions/checkout(@|$)", re.IGNORECASE)
 _SETS = re.compile(r"set\s+[-+]")
-_SWALLOWS = re.compile(r"\|\|\s*(true|:|exit\s+0|(echo|printf)\b(?!.*\b(exit\s+[1-9]|false)).*)\s*;?\s*(#.*)?$")
+_SWALLOWS = re.compile(
+    r"\|\|\s*(true|:|exit\s+0|\{?\s*(echo|printf)\b(?!.*\b(exit\s+[1-9]|exit\s*[;}]|false)).*)\s*;?\s*(#.*)?$"
+)
+_IN_BACKGROUND = re.compile(r"[^&>|]&\s*(#.*)?$")
+_ASKED_ONLY = re.compile(r"(?:if|while|until)\s.*;\s*(?:then|do)\b(?!.*\b(?:exit|false)\b).*\b(?:fi|done)$")
+_INSIDE = re.compile(r"(?:export|local|readonly|declare)\b[^|]*\$\(")
+"""Commands whose own success hides the failure of a command inside `$( )`."""
 _PIPE = re.compile(r"[^|&>]\|(?![|&])")
 _KEYS = frozenset({"aws-access-key-id", "aws-secret-access-key"})
 
@@ -199,6 +205,10 @@ def _excuses(run: str, shell: str) -> list[Excuse]:
             stopping = (stopping or bool(re.search(r"\s-[a-z]*e", command))) and not re.search(r"\s\+[a-z]*e", command)
         elif swallowed := _SWALLOWS.search(command):
             excuses.append(Excuse(command=command[: swallowed.start()], why=swallowed[0].strip()))
+        elif _IN_BACKGROUND.search(command):
+            excuses.append(Excuse(command=command, why=phrase("a command in the background")))
+        elif _ASKED_ONLY.match(command) or _INSIDE.match(command):
+            excuses.append(Excuse(command=command, why=phrase("a command whose result is not asked")))
         elif not stopping:
             excuses.append(Excuse(command=command, why="set +e"))
         elif not piping and (pipe := _PIPE.search(command)):
@@ -214,7 +224,8 @@ def _builds(job: Job, steps: Sequence[Mapping[str, Any]], branch: str) -> Iterat
         if not _CHECKOUT.match(str(step.get("uses", ""))) or not isinstance(given, dict):
             continue
         ref = _resolved(str(given.get("ref") or ""), branch, job.known)
-        own = ref in ("", branch, f"refs/heads/{branch}") or "${{" in ref
+        given_by_github = "${{" in ref and "default_branch" not in ref
+        own = ref in ("", branch, f"refs/heads/{branch}") or given_by_github
         if not own and not given.get("repository") and not given.get("path"):
             yield ref
 

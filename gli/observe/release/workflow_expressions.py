@@ -35,6 +35,10 @@ class Expression:
             "github.ref_name": branch,
             "github.ref": f"refs/heads/{branch}",
             "github.event_name": "push",
+            "github.ref_type": "branch",
+            "github.base_ref": "",  # these are set for pull requests only
+            "github.head_ref": "",
+            "github.event.pull_request.merged": "",
             "true": True,
             "false": False,
         }
