@@ -144,6 +144,12 @@ def test_the_gate_refuses_one_run_of_an_environment_with_cells(project: Project)
     assert (code, "is of one run, and own declares the cells seoul and world" in said) == (1, True)
 
 
+def test_a_go_of_a_cell_that_is_no_longer_declared_is_refused(project: Project) -> None:
+    assert with_cells(project).run("--cell=seoul").code == 0
+    project.write("environments.toml", ENVIRONMENT)
+    assert "is of the cell seoul alone, and own declares no cells" in gate(project)[1]
+
+
 def test_a_later_run_of_a_cell_revokes_the_merged_go(project: Project) -> None:
     gli("merge", *both(with_cells(project)), cwd=project.root)
     assert gate(project)[0] == 0

@@ -121,7 +121,7 @@ def judged(evidence: Evidence, *, catalogue_sha256: str, now: datetime) -> Decis
 
 def _of_every_cell(evidence: Evidence, verdict: Verdict, what: str, again: str) -> Decision | None:
     joined = sorted(part.cell or "" for part in verdict.merged)
-    if joined == sorted(evidence.cells):
+    if joined == sorted(evidence.cells) and verdict.cell is None:
         return None
     of = (
         f"of the cell {verdict.cell} alone"
