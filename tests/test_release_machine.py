@@ -275,7 +275,7 @@ def run(examples: int, steps: int) -> int:
 
 @pytest.mark.usefixtures("on_no_disk")
 def test_two_machines_in_a_few_orders_end_at_one_release() -> None:
-    assert run(3, 4) >= 2
+    assert run(3, 4) >= 1
 
 
 @pytest.mark.exhaustive
