@@ -55,6 +55,36 @@ def test_a_healthy_shop_is_go(shop: Path, name: str) -> None:
     assert verified(shop, name) == ("GO", set())
 
 
+MOTO = ("db-tls-in-use", "db-pending-changes", "db-ca-valid", "suite-role-readonly")
+"""What is true of real AWS only, as the example's own tables say with reasons."""
+
+
+def test_what_is_discovered_of_the_shop_is_go_after_three_edits(shop: Path, tmp_path: Path) -> None:
+    def gli(*arguments: str) -> None:
+        command = [PYTHON, "-c", "from gli.cli.entry import main; main()", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=120,
+                              check=False)  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+    gli("init")
+    file = tmp_path / "environments.toml"
+    file.write_text(f'[production]\noverlay = "{shop}/.shop/production.toml"\n')
+    where = ("--region=eu-central-1", "--match=shop*", "--match=/shop/*")
+    remote = ("--remote=git@git.shop.example:{repository}.git", "--repository=shop")
+    gli("discover", "--env=production", *where, *remote, "--to=found.toml")
+    found = (tmp_path / "found.toml").read_text()
+    file.write_text(found)
+    verdict, causes = verified(tmp_path, "production")
+    assert (verdict, causes - {*MOTO}) == ("NO-GO", {"secret-fields"})
+    edited = found.replace("[production]\n", '[production]\nvantage = "vpc"\n', 1).replace(
+        "# fields = ", "fields = ", 1
+    )
+    for check in MOTO:
+        edited += f'[[production.not_applicable]]\ncheck = "{check}"\nreason = "moto"\nowner = "the example"\n'
+    file.write_text(edited)
+    assert verified(tmp_path, "production") == ("GO", set())
+
+
 @contextmanager
 def storage_is_gone(shop: Path) -> Iterator[None]:
     media = shop / ".shop/production-media"
