@@ -91,6 +91,10 @@ def test_an_item_is_asked_where_it_says() -> None:
     assert line.outcome == "failed"
 
 
+def test_an_item_that_is_signed_here_and_checked_elsewhere_waits_for_its_people_alone() -> None:
+    assert told(item(on="production", people=1), check("one", FAILED)).outcome == "pending"
+
+
 def test_an_item_that_nothing_proves_does_not_apply() -> None:
     assert told(item()).outcome == "not-applicable"
 

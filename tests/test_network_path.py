@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import FrozenInstanceError
 from ipaddress import ip_address, ip_network
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gli.common.network import AclEntry, Endpoint, Group, Interface, NatGateway, Network, Route, Rule, Subnet
+from gli.judge.legs import HTTPS as HTTPS_PORT
+from gli.judge.legs import NEEDED_TO_START, Leg, Part, of_kind, of_tasks, of_users, to_tasks
 from gli.judge.path import ANY_PORTS, LINUX_PORTS, Refusal, between, from_internet, to_internet, to_service
 
 VPC = "10.0.0.0/16"
@@ -42,9 +46,10 @@ def healthy() -> Network:
 
 
 def changed(**parts: object) -> Network:
-    """The healthy network with some of its parts replaced."""
+    """The healthy network with some of its parts replaced, or taken out by None."""
     network = healthy()
-    return network.model_copy(update={k: {**getattr(network, k), **v} for k, v in parts.items()})  # type: ignore[dict-item]
+    merged = {k: {**getattr(network, k), **v} for k, v in parts.items()}  # type: ignore[dict-item]
+    return network.model_copy(update={k: {n: p for n, p in v.items() if p is not None} for k, v in merged.items()})
 
 
 def subnet(name: str, **change: object) -> dict[str, Subnet]:
@@ -140,12 +145,236 @@ def test_an_endpoint_with_private_dns_replaces_the_public_name(peer: str, lets_i
     assert to_service(network, TASK, "ecr.api", INTERNET) is None
 
 
-def test_an_unreadable_part_makes_the_path_uncertain() -> None:
-    rules = (Rule(peer="pl-unread", ports=(5432, 5432)),)
-    network = changed(groups={"sg-data": Group(id="sg-data", name="data", ingress=rules)})
-    refusal = between(network, TASK, DATABASE, 5432)
+HTTPS = Rule(peer="sg-task", ports=(443, 443))
+CLOSED_ENDPOINT = Group(id="sg-endpoint", name="endpoints")
+OPEN_ENDPOINT = Group(id="sg-endpoint", name="endpoints", ingress=(HTTPS,))
+ENDPOINTS = {
+    "is not there yet": ({"state": "pending"}, OPEN_ENDPOINT, "its state is pending", "endpoint"),
+    "has a policy that refuses": (
+        {"refuses": ("ecr:Get", "ecr:Put")},
+        OPEN_ENDPOINT,
+        "its policy does not allow ecr:Get, ecr:Put",
+        "endpoint",
+    ),
+    "stands nowhere": ({"subnets": ("subnet-gone",)}, OPEN_ENDPOINT, "stands in no subnet of this network", "endpoint"),
+    "lets no task in": ({}, CLOSED_ENDPOINT, "lets nothing in from 10.0.1.10 port 443", "endpoint"),
+    "stands behind an ACL": (
+        {"subnets": ("subnet-gone", "subnet-data")},
+        OPEN_ENDPOINT,
+        "network ACL acl-2 of subnet-data: allows nothing in from 10.0.1.10 port 443",
+        "acl",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENDPOINTS)
+def test_an_endpoint_refuses(name: str) -> None:
+    changes, group, why, kind = ENDPOINTS[name]
+    acls = {"acl-2": OPEN[1:]} if kind == "acl" else {}
+    network = changed(
+        endpoints={"vpce-1": ENDPOINT.model_copy(update=changes)},
+        groups={"sg-endpoint": group},
+        acls=acls,
+        subnets=subnet("subnet-data", acl="acl-2" if acls else "acl-1"),
+    )
+    refusal = to_service(network, TASK, "secretsmanager", INTERNET)
     assert refusal is not None
-    assert not refusal.certain
+    assert why in str(refusal)
+    assert (refusal.kind, refusal.certain) == (kind, True)
+
+
+def test_an_endpoint_without_private_dns_takes_nothing_over() -> None:
+    apart = ENDPOINT.model_copy(update={"private_dns": False, "state": "failed"})
+    assert to_service(changed(endpoints={"vpce-1": apart}), TASK, "secretsmanager", INTERNET) is None
+
+
+GATE = Endpoint(id="vpce-s3", service="s3", state="available", gateway=True, private_dns=True)
+S3 = {"pl-s3": ("203.0.113.0/24",)}
+TO_S3 = Group(id="sg-task", name="tasks", egress=(Rule(peer="pl-s3", ports=(443, 443)),))
+
+
+def gate(**changes: object) -> dict[str, Endpoint]:
+    return {"vpce-s3": GATE.model_copy(update=changes)}
+
+
+def with_gate(alive: bool = True, **parts: Any) -> Network:
+    """A task that reaches S3 through a gateway endpoint, and nothing else."""
+    routes = (LOCAL, Route(destination="pl-s3", target="vpce-s3", alive=alive))
+    whole = {"endpoints": gate(), "prefix_lists": S3, "groups": {"sg-task": TO_S3}}
+    return changed(**{**whole, "subnets": subnet("subnet-task", routes=routes), **parts})
+
+
+@pytest.mark.parametrize(
+    ("network", "why", "kind"),
+    [
+        (
+            with_gate(endpoints={"vpce-s3": GATE.model_copy(update={"state": "failed"})}),
+            "its state is failed",
+            "endpoint",
+        ),
+        (
+            with_gate(endpoints={"vpce-s3": GATE.model_copy(update={"refuses": ("s3:Get",)})}),
+            "allow s3:Get",
+            "endpoint",
+        ),
+        (with_gate(groups={"sg-task": CLOSED_ENDPOINT}), "lets nothing out to 203.0.113.9 port 443", "egress"),
+        (with_gate(acls={"acl-1": OPEN[:1]}), "allows nothing out to 203.0.113.9 port 443", "acl"),
+        (with_gate(acls={"acl-1": OPEN[1:]}), "allows nothing in from 203.0.113.9 port 32768-60999", "acl"),
+        (with_gate(alive=False), "the route to 203.0.113.9 leads to vpce-s3, which is gone", "route"),
+    ],
+)
+def test_a_gateway_endpoint_is_a_route_that_may_refuse(network: Network, why: str, kind: str) -> None:
+    assert to_service(with_gate(), TASK, "s3", INTERNET) is None
+    refusal = to_service(network, TASK, "s3", INTERNET)
+    assert refusal is not None
+    assert why in str(refusal)
+    assert (refusal.kind, refusal.certain) == (kind, True)
+
+
+def test_a_gateway_endpoint_takes_what_else_is_sent_to_its_addresses() -> None:
+    assert to_internet(with_gate(), TASK, INTERNET, 443) is None
+    failed = with_gate(endpoints=gate(state="failed"))
+    refusal = to_internet(failed, TASK, INTERNET, 443)
+    assert refusal is not None and (str(refusal), refusal.kind) == ("endpoint vpce-s3: its state is failed", "endpoint")
+
+
+PARTS_UNREAD = {
+    "a prefix list": (
+        {
+            "groups": {
+                "sg-data": Group(id="sg-data", name="data", ingress=(Rule(peer="pl-unread", ports=(5432, 5432)),))
+            }
+        },
+        "security group sg-data (data): has rules that could not be read",
+    ),
+    "a group": (
+        {"groups": {"sg-data": None}},
+        "security group sg-data: has rules that could not be read",
+    ),
+    "an ACL": (
+        {"subnets": subnet("subnet-data", acl="acl-unread")},
+        "network ACL acl-unread of subnet-data: could not be read",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PARTS_UNREAD)
+def test_an_unreadable_part_makes_the_path_uncertain(name: str) -> None:
+    parts, why = PARTS_UNREAD[name]
+    refusal = between(changed(**parts), TASK, DATABASE, 5432)
+    assert refusal is not None
+    assert (str(refusal), refusal.certain) == (why, False)
+
+
+WAYS_UNREAD = {
+    "vpce-9": ({}, "vpce-9: is an endpoint that could not be read", "endpoint"),
+    "nat-9": ({}, "nat-9: is a NAT gateway that could not be read", "nat"),
+    "nat-8": (
+        {
+            "nat_gateways": {
+                "nat-8": FAILED.model_copy(update={"id": "nat-8", "subnet": "subnet-9", "state": "available"})
+            }
+        },
+        "NAT gateway nat-8: stands in subnet-9, which could not be read",
+        "nat",
+    ),
+    "pcx-1": ({}, "pcx-1: leads out of this network, so the way can't be followed", "route"),
+}
+
+
+@pytest.mark.parametrize("target", WAYS_UNREAD)
+def test_a_way_that_cannot_be_followed_is_uncertain(target: str) -> None:
+    parts, why, kind = WAYS_UNREAD[target]
+    routes = subnet("subnet-task", routes=(LOCAL, Route(destination=WORLD, target=target)))
+    refusal = to_internet(changed(**parts, subnets=routes), TASK, INTERNET, 443)
+    assert refusal is not None
+    assert (str(refusal), refusal.kind, refusal.certain) == (why, kind, False)
+
+
+def test_a_rule_for_some_public_addresses_may_be_enough() -> None:
+    some = Group(id="sg-task", name="tasks", egress=(Rule(peer="198.51.100.0/24", ports=(443, 443)),))
+    public = "8.8.8.8"
+    for ports, blocks, certain in (
+        ((443, 443), "9.9.9.0/24", False),
+        ((80, 80), "9.9.9.0/24", True),
+        ((443, 443), VPC, True),
+    ):
+        group = some.model_copy(update={"egress": (Rule(peer=blocks, ports=ports),)})
+        refusal = to_internet(changed(groups={"sg-task": group}), TASK, public, 443)
+        assert refusal is not None
+        assert (refusal.kind, refusal.certain) == ("egress", certain)
+
+
+def test_a_dead_route_names_the_kind_of_what_is_gone() -> None:
+    for target, kind in (("nat-0", "nat"), ("igw-0", "route")):
+        routes = subnet("subnet-task", routes=(LOCAL, Route(destination=WORLD, target=target, alive=False)))
+        refusal = to_internet(changed(subnets=routes), TASK, INTERNET, 443)
+        assert refusal is not None and refusal.kind == kind
+
+
+def test_an_interface_without_a_group_is_named() -> None:
+    bare = TASK.model_copy(update={"groups": ()})
+    assert str(between(healthy(), bare, DATABASE, 5432)).startswith("a task of api (without a security group): lets")
+
+
+def test_answers_come_back_to_the_ports_that_clients_call_from() -> None:
+    assert (LINUX_PORTS, ANY_PORTS) == ((32768, 60999), (1024, 65535))
+
+
+def test_a_refusal_never_changes() -> None:
+    refusal = Refusal("here", "it is closed")
+    assert (refusal.certain, refusal.kind) == (True, "route")
+    with pytest.raises(FrozenInstanceError):
+        refusal.certain = False  # type: ignore[misc]
+
+
+PART = Part(name="the database", stands=(DATABASE,), port=5432, takes=("tasks",))
+
+
+def refused(legs: Iterable[Leg]) -> list[str]:
+    return [f"{leg.source} to {leg.target}: {leg.refusal.kind}" for leg in legs]
+
+
+def test_the_ways_of_tasks_are_those_to_their_parts_and_to_what_a_start_needs() -> None:
+    assert refused(of_tasks(healthy(), [TASK], [PART])) == []
+    closed = changed(groups={"sg-data": Group(id="sg-data", name="data")})
+    assert refused(of_tasks(closed, [TASK], [PART])) == ["a task of api to the database: ingress"]
+    other = Part(name="the database", stands=(DATABASE,), port=5432, takes=("others",))
+    assert refused(of_tasks(closed, [TASK], [other])) == [], "the part takes other tasks"
+    alone = changed(subnets=subnet("subnet-task", routes=(LOCAL,)))
+    assert refused(of_tasks(alone, [TASK], [])) == [f"a task of api to {s}: route" for s in NEEDED_TO_START]
+    unread = changed(subnets=subnet("subnet-task", acl="acl-unread"))
+    assert refused(of_tasks(unread, [TASK], [PART])) == [], "nobody knows"
+    stranger = TASK.model_copy(update={"groups": ("sg-unread",)})
+    assert refused(of_tasks(healthy(), [stranger], [PART])) == []
+    assert (443, Part("the database", (DATABASE,), 5432, ("tasks",))) == (HTTPS_PORT, PART)
+
+
+def test_the_ways_to_tasks_and_of_users_name_both_ends() -> None:
+    edge = Group(id="sg-edge", name="edge", ingress=(Rule(peer=WORLD),), egress=(Rule(peer="sg-task"),))
+    tasks = Group(id="sg-task", name="tasks", ingress=(Rule(peer="sg-edge", ports=(8000, 8000)),))
+    groups = {"sg-edge": edge, "sg-task": tasks}
+    assert refused(to_tasks(changed(groups=groups), [BALANCER], [TASK], 8000)) == []
+    closed = changed(groups={"sg-edge": edge})
+    assert refused(to_tasks(closed, [BALANCER], [TASK], 8000)) == ["the balancer to a task of api: ingress"]
+    unread = changed(groups=groups, subnets=subnet("subnet-task", acl="acl-unread"))
+    assert refused(to_tasks(unread, [BALANCER], [TASK], 8000)) == []
+    assert refused(of_users(healthy(), [BALANCER], [443])) == []
+    private = BALANCER.model_copy(update={"public": False})
+    assert refused(of_users(healthy(), [private], [80, 443])) == ["the internet to the balancer: route"] * 2
+    unread = changed(subnets=subnet("subnet-edge", acl="acl-unread"))
+    assert refused(of_users(unread, [BALANCER], [443])) == []
+
+
+def test_ways_of_some_kinds_are_told_once_for_each_hop() -> None:
+    hop = Refusal("the wall", "it is closed", kind="acl")
+    legs = [Leg("one", "two", hop), Leg("three", "two", hop), Leg("one", "six", Refusal("a door", "shut", kind="nat"))]
+    assert of_kind(legs, "acl", "route") == ["three to two: the wall: it is closed"]
+    assert of_kind(legs, "nat") == ["one to six: a door: shut"]
+    with pytest.raises(FrozenInstanceError):
+        legs[0].source = "another"  # type: ignore[misc]
+    with pytest.raises(FrozenInstanceError):
+        PART.port = 1  # type: ignore[misc]
 
 
 # The simulation: packet by packet, each through device by device.
@@ -223,6 +452,15 @@ def devices_outwards(network: Network, source: Interface, address: str, port: in
         yield acl_passes(network, source.subnet, (address, source.address, client_port), egress=False)
 
 
+def devices_inwards(network: Network, target: Interface, address: str, port: int) -> Iterator[bool]:
+    yield target.public
+    yield next_hop(network, target.subnet, address) == "igw-1"
+    yield acl_passes(network, target.subnet, (address, target.address, port), egress=False)
+    yield groups_pass(network, target, address, port, egress=False)
+    for client_port in client_ports(network, *ANY_PORTS):
+        yield acl_passes(network, target.subnet, (target.address, address, client_port), egress=True)
+
+
 BLOCKS = st.sampled_from([WORLD, VPC, "10.0.0.0/24", "10.0.1.0/24", "10.0.2.0/24", "203.0.113.0/24", "128.0.0.0/1"])
 PORTS = st.sampled_from(
     [(0, 65535), (443, 443), (5432, 5432), (1024, 65535), (32768, 60999), (1024, 40000), (50000, 65535)]
@@ -294,3 +532,11 @@ def test_the_path_agrees_with_packets_to_the_internet(made: tuple[Network, Inter
     network, source, _ = made
     refusal: Refusal | None = to_internet(network, source, INTERNET, port)
     assert (refusal is None) == all(devices_outwards(network, source, INTERNET, port))
+
+
+@settings(max_examples=400, deadline=None)
+@given(networks(), st.sampled_from([443, 5432]))
+def test_the_path_agrees_with_packets_from_the_internet(made: tuple[Network, Interface, Interface], port: int) -> None:
+    network, target, _ = made
+    refusal = from_internet(network, target, INTERNET, port)
+    assert (refusal is None) == all(devices_inwards(network, target, INTERNET, port))
