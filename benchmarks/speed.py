@@ -88,13 +88,15 @@ def drawn(found: dict[tuple[str, int], Cost]) -> None:
 
 
 def machine() -> str:
-    """This machine in a few words."""
+    """This machine in a few words, and how busy it is."""
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 30
-    return f"{os.cpu_count()} cores, {memory} GiB, {platform.system()}, Python {platform.python_version()}"
+    load = f"load {os.getloadavg()[0]:.1f} before the first round"
+    return f"{os.cpu_count()} cores, {memory} GiB, {platform.system()}, Python {platform.python_version()}, {load}"
 
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    where = machine()
     found = others.compared((0, 50, 100, 250), rounds)
     least = limit.measured(2 * rounds + 1)
     promotion = [sys.executable, str(Path(__file__).parent / "promotion.py"), str(rounds)]
@@ -102,7 +104,7 @@ def main() -> None:
     drawn(found)
     PAGE.write_text(
         TEXT.format(
-            machine=machine(),
+            machine=where,
             others="\n".join(others.table(found)),
             plot=PLOT,
             ahead=found["plain", 100].wall_s / found["gli", 100].wall_s,
