@@ -274,7 +274,7 @@ def _route(network: Network, subnet: Subnet, address: str) -> Route | None:
     matching = [
         (ip_network(block, strict=False).prefixlen, route)
         for route in subnet.routes
-        for block in (_blocks(network, route.destination) if "-" in route.destination else (route.destination,))
+        for block in _blocks(network, route.destination)
         if contains(block, address)
     ]
     return max(matching, key=lambda found: found[0])[1] if matching else None
