@@ -176,6 +176,20 @@ def test_of_two_verdicts_of_one_moment_the_no_go_counts(tmp_path: Path) -> None:
     assert found(tmp_path) == "a-no-go"
 
 
+def test_a_no_go_that_may_be_later_counts_and_the_last_one_of_several(tmp_path: Path) -> None:
+    def at(seconds: int, machine: str, machine_s: float) -> dict[str, Any]:
+        ended = rfc3339(EIGHT + timedelta(seconds=seconds))
+        return {"finished": ended, "machine": machine, "machine_s": machine_s}
+
+    written(tmp_path, "stg", "go", **at(100, "one", 500))
+    written(tmp_path, "stg", "earlier", verdict="NO-GO", **at(90, "one", 499.9))
+    assert found(tmp_path) == "go"
+    written(tmp_path, "stg", "same", verdict="NO-GO", **at(80, "one", 500))
+    assert found(tmp_path) == "same", "nobody knows which of them ended first"
+    written(tmp_path, "stg", "other", verdict="NO-GO", **at(95, "two", 1))
+    assert found(tmp_path) == "other"
+
+
 def test_a_folder_that_is_none_of_a_run_is_passed_over(tmp_path: Path) -> None:
     written(tmp_path, "stg", "run", verdict="NO-GO")
     (tmp_path / "stg/notes").mkdir()

@@ -332,7 +332,7 @@ def _order(found: Found, now: datetime) -> tuple[bool, bool, datetime, bool]:
 def _may_be_later(one: Verdict, other: Verdict) -> bool:
     """Whether `one` may have ended after `other`, given that clocks may differ, and that a clock may be set back."""
     if one.machine == other.machine != "" and one.machine_s is not None and other.machine_s is not None:
-        return one.machine_s > other.machine_s
+        return one.machine_s >= other.machine_s
     return clock.moment(one.as_of) + CLOCKS_DIFFER >= clock.moment(other.as_of)
 
 
