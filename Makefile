@@ -10,21 +10,23 @@ PIP_EXAMPLE = .venv/example/bin/python -m pip --disable-pip-version-check
 # Python keeps what it compiled: without that every run compiles every library again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: verify example test test-all bench infra-test infra-lint lint clean
+.PHONY: verify example example-wheel test test-all bench infra-test infra-lint lint clean
 verify: .venv/sandbox.stamp
 	@$(BIN)/pytest --env=sandbox
 
-# From the wheel, as in another project: examples/shop/ holds no code of this suite.
-example: .venv/example.stamp
+# The suite's wheel, as another project installs it: examples/shop/ holds no code of this suite.
+example-wheel: .venv/example.stamp
 	@rm -rf build && $(PIP_EXAMPLE) wheel --quiet --no-deps --no-build-isolation --wheel-dir .venv/example . && rm -rf build
 	@$(PIP_EXAMPLE) install --quiet --no-deps --no-compile --force-reinstall .venv/example/gli_verify-*.whl
+
+example: example-wheel
 	@cd examples/shop && PATH="$(CURDIR)/.venv/example/bin:$$PATH" && gli init --update >/dev/null \
 		&& python shop.py sh -c 'pytest --env=staging && pytest --env=production'
 
 test: .venv/dev.stamp .venv/npm.stamp .venv/infra.stamp lint
 	@$(BIN)/python -m pytest tests -m "not exhaustive" -n 2 --dist worksteal
 
-test-all: .venv/dev.stamp .venv/npm.stamp .venv/infra.stamp .venv/example.stamp infra-lint
+test-all: .venv/dev.stamp .venv/npm.stamp .venv/infra.stamp example-wheel infra-lint
 	@$(BIN)/python -m pytest tests -m exhaustive -n 2 --dist worksteal
 
 # Some 40 minutes on two idle cores. Each benchmark can also be run alone: benchmarks/README.md.

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from functools import cache
 from multiprocessing import forkserver
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -57,7 +58,9 @@ def _child(arguments: list[str], root: str, env: dict[str, str], output: str) ->
     from gli.common import sources
 
     threading.Thread(target=_end_with_the_tests, daemon=True).start()
-    # This process judges, so the tests' own modules must not be loaded.
+    # This process judges, so the tests' own modules must not be loaded, nor the script that started the tests.
+    sys.modules.pop("__mp_main__", None)
+    sys.modules["__main__"] = ModuleType("__main__")
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", None)).startswith(TESTS + os.sep):
             del sys.modules[name]
