@@ -199,6 +199,62 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 """What is wrong with one of two runs, and what the reason says after the run and its cell."""
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"finished": "2026-01-31T09:02:00.000Z"},  # as far ahead as clocks may differ
+        {"started": "2026-01-31T09:20:00.000Z"},  # at the end of the round
+        {"ends_by": "2026-01-31T08:59:59.999Z"},
+        {"finished": "2026-01-31T07:00:00.000Z", "expires": "2026-01-31T09:00:00.000Z"},
+    ],
+)
+def test_a_run_at_the_edge_of_its_time_counts(changes: dict[str, Any]) -> None:
+    environment = stg(TWO)
+    assert merged(environment, run_of(environment, "world"), run_of(environment, "seoul", **changes)).reasons == ()
+
+
+def test_the_merged_document_sums_up_its_runs() -> None:
+    environment = stg(TWO)
+    world = run_of(
+        environment,
+        "world",
+        requests={"http": 5, "ecs": 2},
+        served={"api": "a" * 40, "ws": "b" * 40},
+        machine="one",
+        machine_s=10.0,
+        clock_behind_s=1.0,
+        started="2026-01-31T08:49:00.000Z",
+        finished="2026-01-31T08:49:30.000Z",
+        expires="2026-01-31T10:49:30.000Z",
+    )
+    seoul = run_of(
+        environment,
+        "seoul",
+        requests={"ecs": 3, "sql": 1},
+        served={"api": "a" * 40, "ws": "c" * 40, "user": "d" * 40},
+        machine="one",
+        machine_s=20.0,
+        clock_behind_s=3.0,
+    )
+    verdict = merged(environment, world, seoul)
+    assert verdict.requests == {"ecs": 5, "http": 5, "sql": 1}
+    assert verdict.served == {"api": "a" * 40, "user": "d" * 40, "ws": None}
+    assert (verdict.started, verdict.finished) == ("2026-01-31T08:49:00.000Z", "2026-01-31T08:50:10.000Z")
+    assert verdict.expires == "2026-01-31T10:49:30.000Z"
+    assert (verdict.machine, verdict.machine_s, verdict.clock_behind_s) == ("one", 10.0, 3.0), (
+        "a GO is as old as its first"
+    )
+    late = merged(environment, world, seoul.model_copy(update={"replayed": True}))
+    assert (late.verdict, late.machine_s) == ("NO-GO", 20.0), "a NO-GO is as new as its last"
+    apart = merged(environment, world, seoul.model_copy(update={"machine": "two"}))
+    assert (apart.machine, apart.machine_s) == ("", None)
+
+
+def test_a_round_of_an_environment_without_git_needs_no_commits() -> None:
+    environment = stg(TWO).model_copy(update={"git": None})
+    assert merged(environment, *(run_of(environment, c, manifest={}) for c in TWO)).manifest == {}
+
+
 @pytest.mark.parametrize("case", LOSSES)
 def test_a_cell_that_is_lost_or_not_alone_is_no_go(case: str) -> None:
     given, said = LOSSES[case]
