@@ -110,6 +110,11 @@ def sampled(cases: Sequence[Any], every: int) -> list[Any]:
     ]
 
 
+def heed_ctrl_c() -> None:
+    """For `preexec_fn`: the shell that started the tests may ignore SIGINT, and a child would too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def wait_for(happened: Callable[[], object], what: str, seconds: float = 60) -> None:
     """Wait until the condition is true; fail with its name after the time limit."""
     deadline = time.monotonic() + seconds

@@ -22,11 +22,11 @@ _PLACES |= dict.fromkeys(("hook-goes-on", "deploys-take-", "deploy-without-room"
 _PLACES |= dict.fromkeys(("sequence-", "application-may-", "row-security-", "table-lost", "column-of-"), "tables")
 """Places of which a group may change one thing at most, by the module or the beginning of the id of their faults: the
 repositories, the user frontend with its bucket, the API's CORS settings, the broker, the cache, the API's ECS service
-with its images, and what the API's role sees of the tables. One fault would hide or undo another."""
+with its images, and the tables of the database. One fault would hide or undo another."""
 
-_ALONE = {"tasks-in-one-zone", "platform-image-expired", "commits-wait-for-a-standby"}
-"""Faults of the running tasks: a change of the service or of the network would replace these tasks. And one that lets
-every write of another fault wait."""
+_ALONE = {"tasks-in-one-zone", "platform-image-expired", "commits-wait-for-a-standby", "database-read-only"}
+"""Faults of the running tasks: a change of the service or of the network would replace these tasks. And those that let
+every write of another fault wait or fail."""
 
 
 def groups(faults: Iterable[str]) -> list[list[str]]:

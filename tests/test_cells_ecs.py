@@ -18,7 +18,7 @@ import pytest
 from test_cells import CELLS, gate, with_cells
 from test_cells_run import GLI, gli_run, reasons
 
-from conftest import Project, clean_environment, latest, wait_for
+from conftest import Project, clean_environment, heed_ctrl_c, latest, wait_for
 from gli.cells import ecs, merging, rounds, task
 
 ACCOUNT, REGION, BUCKET = "123456789012", "ap-northeast-2", "gli-verify-results"
@@ -147,7 +147,8 @@ def test_an_interrupted_round_stops_its_tasks(cloud: Agent, project: Project) ->
         f"def test_second_check(target):\n    open({str(begun)!r}, 'w').write(str(os.getpid()))\n    time.sleep(60)\n"
     )
     command = [*GLI, "run", "--cells", "--env=own"]
-    with subprocess.Popen(command, cwd=project.root, env=clean_environment() | KEYS, stdout=subprocess.PIPE) as process:
+    how = {"cwd": project.root, "env": clean_environment() | KEYS, "preexec_fn": heed_ctrl_c}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, **how) as process:
         wait_for(lambda: begun.exists() and begun.read_text(), "the slow check")
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)

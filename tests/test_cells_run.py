@@ -10,7 +10,7 @@ from pathlib import Path
 
 from test_cells import CELLS, gate, with_cells
 
-from conftest import ROOT, Project, Sandbox, clean_environment, latest, wait_for
+from conftest import ROOT, Project, Sandbox, clean_environment, heed_ctrl_c, latest, wait_for
 from gli.cells import local, merging, rounds
 from gli.common import clock
 from gli.report.files import RunFolder
@@ -76,6 +76,7 @@ def test_an_interrupted_round_ends_its_runs_and_leaves_a_no_go(project: Project)
         env=clean_environment(),
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=heed_ctrl_c,
     ) as process:
         wait_for(lambda: begun.exists() and begun.read_text(), "the slow check")
         process.send_signal(signal.SIGINT)

@@ -16,7 +16,7 @@ import release_rig
 from click.testing import CliRunner
 from release_rig import EIGHT, Rig
 
-from conftest import clean_environment
+from conftest import clean_environment, heed_ctrl_c
 from gli.cli.group import main
 
 START = "from gli.cli.entry import main; main()"
@@ -287,7 +287,7 @@ def test_ctrl_c_leaves_no_process_and_no_lock_and_the_next_pull_works(workspace:
         cwd=workspace.rig.root,
         env=workspace.env | {"GIT_SSH_COMMAND": str(ssh), "GLI_ENV": "own"},
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell may ignore it
+        preexec_fn=heed_ctrl_c,
     )
     deadline = time.monotonic() + 60
     while len(list(tmp_path.glob("*.pid"))) < len(EIGHT) and time.monotonic() < deadline:

@@ -21,6 +21,7 @@ from gli.observe.engine.observation import one_of, unknown
 _CLUSTER = frozenset({"ACTIVE", "PROVISIONING", "DEPROVISIONING", "FAILED", "INACTIVE", "MISSING"})
 _SERVICE = frozenset({"ACTIVE", "DRAINING", "INACTIVE", "MISSING"})
 _DEPLOYMENT = frozenset({"PRIMARY", "ACTIVE", "INACTIVE", "DRAINING"})  # DRAINING: a task set
+_BALANCER_TYPE = frozenset({"application", "network", "gateway"})
 _BALANCER = frozenset({"active", "provisioning", "active_impaired", "failed", "missing"})
 LEAST_OF_A_NETWORK_BALANCER_S = 60
 _ACTION = frozenset(
@@ -147,6 +148,7 @@ def test_alb_active(balancer: Balancer, target: LoadBalancer) -> None:
     """The load balancer is active in at least two zones, and of the type that environments.toml says."""
     one_of(_BALANCER, balancer.state, phrase("the state of {}", balancer.name))
     assert balancer.state == "active", saw(balancer.state, expected=phrase("{} active", balancer.name))
+    one_of(_BALANCER_TYPE, balancer.type, phrase("the type of {}", balancer.name))
     assert balancer.type == target.type, saw(
         balancer.type, expected=phrase("{} of the type {}, as its table says", balancer.name, target.type)
     )

@@ -419,6 +419,7 @@ KOREAN: Mapping[str, str] = {
     "the status of a deployment of {}": "{}의 배포 상태",
     "the status of the invalidation {}": "무효화 {}의 상태",
     "the state of {}": "{}의 상태",
+    "the type of {}": "{}의 종류",
     "the health of the task {}": "태스크 {}의 상태 검사 결과",
     "why the task {} stopped": "태스크 {}이(가) 중지된 이유",
     "the automatic failover of {}": "{}의 자동 장애 조치",
