@@ -45,7 +45,7 @@ benchmark.
 
 ## Beside other tools
 
-Wall seconds at four delays of an answer. CPU, memory (of all processes, shared pages once) and requests (HTTP,
+Wall seconds by the delay of an answer. CPU, memory (of all processes, shared pages once) and requests (HTTP,
 WebSocket and AWS) are those without delay.
 
 {others}
