@@ -59,8 +59,8 @@ WebSocket and AWS) are those without delay.
 
 ## Beside the limit
 
-A run takes at least the start of Python with its libraries ({libraries}), and the slowest chain of requests that need
-each other.
+A run takes at least the start of Python with its libraries, and the slowest chain of requests that need each other.
+The bare imports are those of {libraries}.
 
 {limit}
 
