@@ -155,18 +155,22 @@ class Catalogue:
     root: Path
 
     @cached_property
+    def _deciding(self) -> list[tuple[Path, Path]]:
+        return _deciding(self.root)
+
+    @cached_property
     def files(self) -> Mapping[str, str]:
         """SHA-256 of every file that decides what a verdict means, by its real path: the catalogue, the checklists,
         the waivers, the environments with the authorities that they trust, pytest's settings, the checks, and this
         package. As they are when they are first asked for; empty for a file that is not there.
         """
-        return {os.path.realpath(path): _hash(path) for _, path in _deciding(self.root)}
+        return {os.path.realpath(path): _hash(path) for _, path in self._deciding}
 
     @cached_property
     def sha256(self) -> str:
         """One digest of these files, with their names."""
         digest = hashlib.sha256()
-        for name, path in _deciding(self.root):
+        for name, path in self._deciding:
             digest.update(f"{name}\n{self.files[os.path.realpath(path)]}\n".encode())
         return digest.hexdigest()
 
