@@ -11,18 +11,16 @@ from pathlib import Path
 
 from gli.common import clock
 from gli.common.case_key import CaseKey
-from gli.common.documents import parsed
 from gli.common.errors import UsageError
 from gli.config import catalogue, environments, toml_tables, waivers
 from gli.config.catalogue import Catalogue, Phase, proved
 from gli.config.environments import FILE, Environment
 from gli.config.waivers import Waiver
 from gli.gate import sign_offs, signing
-from gli.judge.checklist import Signatures
 from gli.judge.merge import Given, Round
-from gli.judge.verdict import Verdict, digest
+from gli.judge.verdict import Verdict
 from gli.report import notify, sinks
-from gli.report.files import LATEST, VERDICT, RunFolder
+from gli.report.files import LATEST, VERDICT, RunFolder, read_sealed
 from gli.report.korean import translated
 from gli.report.redact import Redactor, carried
 
@@ -60,24 +58,16 @@ class Setting:
         """The verdict in the language of the reports."""
         return translated(verdict, self.language, self.catalogue)
 
-    def signed(self, manifest: Mapping[str, Mapping[str, str]]) -> Signatures:
-        """Item of the checklist to the people who signed it for these commits."""
-        if not manifest or self.environment.counterpart is None:
-            return {}
-        commits = {name: part["commit"] for name, part in manifest.items()}
-        return sign_offs.by_item(sign_offs.read(self.root, self.environment, commits, clock.now()).counting)
-
 
 def given(folder: Path, allowed: Path | None) -> Given:
     """The verdict in the folder of a run; raises `UsageError` if it can't be read."""
     path = folder / VERDICT
     try:
-        document = parsed(path.read_text(encoding="utf-8"))
-        verdict = Verdict.of(document)
+        verdict, unchanged = read_sealed(path)
     except (OSError, ValueError) as e:
         raise UsageError(f"{path} is no verdict of schema 1 ({type(e).__name__}); run its cell again") from None
     signer = signing.signer(path, signing.VERDICT, allowed) if allowed else None
-    return Given(verdict, unchanged=verdict.digest == digest(document), signer=signer)
+    return Given(verdict, unchanged, signer=signer)
 
 
 def merge(setting: Setting, runs: Sequence[Given], folder: RunFolder) -> Verdict:
@@ -85,18 +75,17 @@ def merge(setting: Setting, runs: Sequence[Given], folder: RunFolder) -> Verdict
 
     Raises `UsageError` if the verdict can't be written.
     """
-    environment, signatures = setting.environment, setting.environment.signatures
-    must_be_signed = signatures is not None and signatures.required
-    round_ = Round(setting.catalogue, environment, setting.phase, runs, must_be_signed, clock.now())
+    environment = setting.environment
+    round_ = Round(setting.catalogue, environment, setting.phase, runs, environment.must_be_signed, clock.now())
     verdict = round_.verdict(
         folder.path.name,
         waivers=setting.waivers,
-        signed=setting.signed(round_.manifest),
+        signed=sign_offs.people_by_item(setting.root, environment, round_.manifest),
         last=folder.last_whole(setting.phase),
         before=folder.last_whole("pre-deploy") if setting.phase == "post-deploy" else None,
     )
     clean = write(setting, verdict, folder)
-    _sign(setting, folder)
+    setting.problems.extend(filter(None, [signing.sign_verdict(folder.path / VERDICT)]))
     shown, proves = setting.shown(clean), proved(setting.catalogue, setting.language)
     setting.problems.extend(
         sinks.write(folder.path, shown, (), environment, round_.cases, proves=proves, language=setting.language)
@@ -108,23 +97,9 @@ def merge(setting: Setting, runs: Sequence[Given], folder: RunFolder) -> Verdict
 def write(setting: Setting, verdict: Verdict, folder: RunFolder) -> Verdict:
     """Writes a verdict without secrets; returns it as written."""
     redactor = Redactor([*carried(), *notify.secrets(setting.environment.notify)])
-    clean = verdict.without(redactor.text)
-    try:
-        folder.write_verdict(clean.document())
-    except OSError as e:
-        raise UsageError(f"the verdict can't be written to {folder.path}: {e.strerror}") from None
+    clean = folder.write_clean(verdict, redactor.text)
     try:
         folder.point_latest_here()
     except OSError as e:  # a copy of it, where CI unpacked one
         setting.problems.append(f"{folder.path.parent / LATEST} still shows another run: {e.strerror}")
     return clean
-
-
-def _sign(setting: Setting, folder: RunFolder) -> None:
-    key = signing.run_key()
-    if key is None:
-        return
-    try:
-        signing.sign(folder.path / VERDICT, signing.VERDICT, key)
-    except UsageError as e:
-        setting.problems.append(str(e))

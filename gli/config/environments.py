@@ -883,6 +883,11 @@ class Environment(Table):
         places = {name: self.connect_to.get(test, test) for name, test in tested.items()}
         return self.model_copy(update={"connect_to": {**self.connect_to, **places}})
 
+    @property
+    def must_be_signed(self) -> bool:
+        """Whether only files that an allowed signer has signed count."""
+        return self.signatures is not None and self.signatures.required
+
     def signers(self, root: Path) -> Path | None:
         """The file of allowed signers; None if nobody signs. Raises `UsageError` if the file does not exist."""
         if self.signatures is None:

@@ -17,7 +17,6 @@ from typing import Any
 
 from gli.common import clock
 from gli.common.clock import CLOCKS_DIFFER
-from gli.common.documents import parsed
 from gli.common.sentences import listed
 from gli.config import environments
 from gli.config.catalogue import Case, Catalogue
@@ -26,11 +25,11 @@ from gli.config.environments import Environment, Gate
 from gli.gate import sign_offs, signing
 from gli.gate.sign_offs import Signed
 from gli.judge.outcome import Outcome
-from gli.judge.verdict import GO, VALID_FOR_HOURS, Verdict, digest
+from gli.judge.verdict import GO, VALID_FOR_HOURS, Verdict
 from gli.observe.engine.observation import Unobserved
 from gli.observe.engine.observatory import Observatory
 from gli.observe.release.git_refs import release
-from gli.report.files import LATEST, RUN_IDS, VERDICT
+from gli.report.files import LATEST, RUN_IDS, VERDICT, read_sealed
 
 YES, REFUSED, CANNOT_TELL = 0, 1, 3
 
@@ -277,7 +276,7 @@ def gathered(
     except ValueError as e:
         unplaced = str(e)
     verdict = found.verdict if found else None
-    allowed, signatures = environment.signers(root), environment.signatures
+    allowed = environment.signers(root)
     return Evidence(
         environment=environment.name,
         phase=phase,
@@ -285,7 +284,7 @@ def gathered(
         unplaced=unplaced,
         whole=found is None or found.whole,
         signer=signing.signer(found.path, signing.VERDICT, allowed) if found and allowed else None,
-        must_be_signed=signatures is not None and signatures.required,
+        must_be_signed=environment.must_be_signed,
         cells=tuple(environment.cells),
         demands=environment.gate,
         cases=[c for c in catalogue.cases_of_cells(environment, phase) if c.severity == "block"],
@@ -342,8 +341,7 @@ def _found(folder: Path) -> Found | None:
     if latest and folder.is_symlink():
         return None
     try:
-        document = parsed(path.read_text(encoding="utf-8"))
-        verdict = Verdict.of(document)
+        verdict, whole = read_sealed(path)
     except (FileNotFoundError, NotADirectoryError):
         if not fnmatch(folder.name, RUN_IDS):
             return None
@@ -354,4 +352,4 @@ def _found(folder: Path) -> Found | None:
         raise ValueError(f"{folder} is a link; remove it")
     if verdict.run not in ("", folder.name) and not latest:  # `latest` is a copy on systems without links
         raise ValueError(f"{folder} holds the verdict of the run {verdict.run}; give it its name again, or remove it")
-    return Found(path, verdict, verdict.digest == digest(document))
+    return Found(path, verdict, whole)

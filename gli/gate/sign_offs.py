@@ -106,7 +106,6 @@ def read(root: Path, environment: Environment, commits: Mapping[str, str], now: 
     `UsageError` for a file that is not a sign-off.
     """
     allowed = environment.signers(root)
-    required = environment.signatures is not None and environment.signatures.required
     counting: dict[tuple[str, str], Signed] = {}
     dropped: list[str] = []
     for path in sorted((root / FOLDER / environment.name / manifest_id(commits)).glob("*.json")):
@@ -115,7 +114,7 @@ def read(root: Path, environment: Environment, commits: Mapping[str, str], now: 
         if signer is not None and signer.casefold() != identity.mail(record.by).casefold():
             signer = None  # the key belongs to another person than the author
         why = _against(record, environment, commits, now)
-        if why is None and required and signer is None and record.result == "ok":
+        if why is None and environment.must_be_signed and signer is None and record.result == "ok":
             why = "it is not signed with a key that is allowed for them"
         if why is not None:
             dropped.append(f"{record.item}: the {record.result} of {record.by} does not count: {why}")
@@ -123,6 +122,18 @@ def read(root: Path, environment: Environment, commits: Mapping[str, str], now: 
         key = record.item, identity.mail(record.by).casefold()
         counting[key] = max([Signed(record, signer), *filter(None, [counting.get(key)])], key=_last)
     return Given(tuple(counting.values()), tuple(dropped))
+
+
+def people_by_item(
+    root: Path, environment: Environment, manifest: Mapping[str, Mapping[str, str]]
+) -> dict[str, list[str]]:
+    """Item to the people who confirmed it for the commits of a verdict's manifest. Raises `UsageError` as `read`
+    does.
+    """
+    if not manifest or environment.counterpart is None:
+        return {}
+    commits = {name: part["commit"] for name, part in manifest.items()}
+    return by_item(read(root, environment, commits, clock.now()).counting)
 
 
 def by_item(signed: Iterable[Signed]) -> dict[str, list[str]]:

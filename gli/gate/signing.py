@@ -48,6 +48,17 @@ def sign(path: Path, namespace: str, key: str, *, ask: bool = False) -> Path:
     return signature
 
 
+def sign_verdict(path: Path) -> str:
+    """Signs the verdict of a run, if the run has a key. Returns why that failed; empty if it did not."""
+    key = run_key()
+    try:
+        if key is not None:
+            sign(path, VERDICT, key)
+    except UsageError as e:
+        return str(e)
+    return ""
+
+
 def signer(path: Path, namespace: str, allowed: Path) -> str | None:
     """The allowed signer whose valid signature the file has; None if it has no such signature."""
     signature = path.with_name(path.name + ".sig")

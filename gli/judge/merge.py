@@ -38,6 +38,7 @@ from gli.judge.verdict import (
     compared,
     judge,
     marked,
+    summed,
 )
 
 ROUND = timedelta(minutes=30)
@@ -140,7 +141,7 @@ class Round:
             manifest=self.manifest,
             served=_served(parts),
             counts=judgement.counts,
-            requests=_sums(p.requests for p in parts),
+            requests=summed(p.requests for p in parts),
             coverage=coverage(
                 self.catalogue, self.environment, self.phase, ((c.key, c.outcome) for c in judgement.checks)
             ),
@@ -301,11 +302,3 @@ def _served(parts: Sequence[Verdict]) -> dict[str, str | None]:
     """Service or frontend to the revision that every cell saw; None if they saw different ones."""
     names = sorted({name for part in parts for name in part.served})
     return {name: _common(part.served[name] for part in parts if name in part.served) for name in names}
-
-
-def _sums(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for one in counts:
-        for kind, n in one.items():
-            total[kind] = total.get(kind, 0) + n
-    return dict(sorted(total.items()))

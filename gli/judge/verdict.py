@@ -391,6 +391,14 @@ def marked(checks: Sequence[CheckLine], before: SinceLast | None) -> tuple[Check
     return tuple(c.model_copy(update={"before_deploy": str(c.key) in still}) for c in checks)
 
 
+def summed(counts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """The sums of the numbers by their names, sorted."""
+    total = Counter[str]()
+    for each in counts:
+        total.update(each)
+    return dict(sorted(total.items()))
+
+
 def _clean(outcome: Outcome) -> bool:
     """Whether there is nothing to mend: a waived failure does not hold the verdict, but still waits to be mended."""
     return outcome.green and outcome is not Outcome.WAIVED

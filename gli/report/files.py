@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from math import isfinite
@@ -69,6 +69,17 @@ class RunFolder:
         text = json.dumps({**document, "digest": digest(document)}, ensure_ascii=False, indent=1)
         write_whole(self.path / VERDICT, text + "\n")
 
+    def write_clean(self, verdict: Verdict, hide: Callable[[str], str]) -> Verdict:
+        """Writes a verdict without secrets, which `hide` hides, and returns it as written. Raises `UsageError` if it
+        can't be written.
+        """
+        clean = verdict.without(hide)
+        try:
+            self.write_verdict(clean.document())
+        except OSError as e:
+            raise UsageError(f"the verdict can't be written to {self.path}: {e.strerror}") from None
+        return clean
+
     def write_facts(self, header: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) -> None:
         """Writes `facts.jsonl`: a header line for replays, then one line for each observation, without secrets."""
         lines = (json.dumps(line, ensure_ascii=False) for line in (header, *records))
@@ -101,7 +112,14 @@ def write_whole(path: Path, text: str) -> None:
 
 def read_verdict(path: Path) -> Verdict:
     """A `verdict.json`; raises `OSError` or `ValueError` for any other file."""
-    return Verdict.of(parsed(path.read_text(encoding="utf-8")))
+    return read_sealed(path)[0]
+
+
+def read_sealed(path: Path) -> tuple[Verdict, bool]:
+    """A `verdict.json`, and whether it is unchanged since a run wrote it. Raises as `read_verdict` does."""
+    document = parsed(path.read_text(encoding="utf-8"))
+    verdict = Verdict.of(document)
+    return verdict, verdict.digest == digest(document)
 
 
 def read_facts(path: Path) -> tuple[dict[str, Any], list[Record]]:

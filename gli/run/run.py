@@ -37,6 +37,7 @@ from gli.judge.verdict import (
     compared,
     judge,
     marked,
+    summed,
 )
 from gli.observe.engine.observation import Record, Unknown, Unobserved, fact_name
 from gli.observe.engine.observatory import END_S, RUN_DEADLINE_S, Observatory, Replay
@@ -203,13 +204,8 @@ class Run:
 
     def _sign(self) -> None:
         """Signs the verdict if the run has a key. Without a key, the verdict has no signature."""
-        key = signing.run_key()
-        if key is None or self.replayed:  # a signature vouches for the present; a replay is of the past
-            return
-        try:
-            signing.sign(self.folder.path / VERDICT, signing.VERDICT, key)
-        except UsageError as e:
-            self.problems.append(str(e))
+        if not self.replayed:  # a signature vouches for the present; a replay is of the past
+            self.problems += filter(None, [signing.sign_verdict(self.folder.path / VERDICT)])
 
     def _await_manifest(self) -> None:
         if self.environment.git is None or self.partial is not None or self.refused is not None:
@@ -282,7 +278,7 @@ class Run:
             manifest=manifest,
             served=_served(records),
             counts=judgement.counts,
-            requests=_requests(records),
+            requests=summed(r.requests for r in records),
             coverage=coverage(
                 self.catalogue, self.environment, self.phase, ((c.key, c.outcome) for c in judgement.checks)
             ),
@@ -290,7 +286,11 @@ class Run:
             reported=tuple(self.results) if cell else (),
             root_causes=judgement.root_causes,
             checklist=item_lines(
-                self.catalogue, self.environment, self.phase, judgement.checks, self._signed(manifest)
+                self.catalogue,
+                self.environment,
+                self.phase,
+                judgement.checks,
+                sign_offs.people_by_item(self.root, self.environment, manifest),
             ),
             since_last=(self._since(self.phase, judgement) if compare else None) or SinceLast(),
             since_pre_deploy=before,
@@ -310,13 +310,6 @@ class Run:
         cell = self.environment.cell
         last = self.folder.last_whole(phase, cell.name if cell else None)
         return compared(last.checks, judgement.checks) if last is not None else None
-
-    def _signed(self, manifest: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
-        """Item to the people who signed it for these commits."""
-        if not manifest or self.environment.counterpart is None:
-            return {}
-        commits = {name: part["commit"] for name, part in manifest.items()}
-        return sign_offs.by_item(sign_offs.read(self.root, self.environment, commits, clock.now()).counting)
 
     def _manifest(self, records: Iterable[Record]) -> tuple[dict[str, dict[str, str]], list[str]]:
         seen = {r.target: dict(r.observation) for r in records if r.probe == "revision" and r.observation}
@@ -348,12 +341,7 @@ class Run:
     def _write(self, verdict: Verdict) -> Verdict:
         """Writes the verdict without secrets, and returns it as written. Raises `UsageError` if it can't be written."""
         self.redact("")
-        clean = verdict.without(self.redactor.text)
-        try:
-            self.folder.write_verdict(clean.document())
-        except OSError as e:
-            raise UsageError(f"the verdict can't be written to {self.folder.path}: {e.strerror}") from None
-        return clean
+        return self.folder.write_clean(verdict, self.redactor.text)
 
 
 def _not_asked(case: Case, why: Unknown, region: str) -> Result:
@@ -376,14 +364,6 @@ def _served(records: Iterable[Record]) -> dict[str, str | None]:
         elif record.probe == "index" and record.observation:
             served[record.target] = record.observation["build"]
     return dict(sorted(served.items()))
-
-
-def _requests(records: Iterable[Record]) -> dict[str, int]:
-    total: dict[str, int] = {}
-    for record in records:
-        for kind, n in record.requests.items():
-            total[kind] = total.get(kind, 0) + n
-    return dict(sorted(total.items()))
 
 
 def _revision(root: Path) -> str | None:
