@@ -252,6 +252,15 @@ def _old_page(sandbox: Sandbox) -> frontends.Asset:
     return frontends.build(sandbox.environment, frontend, before)[_PAGE]
 
 
+@contextmanager
+def _entry_with(sandbox: Sandbox, more: bytes) -> Iterator[None]:
+    """The user frontend's entry script with more code at its end."""
+    build = _build(sandbox, sandbox.environment)
+    key = next(key for key in build if key.startswith("assets/index-") and key.endswith(".js"))
+    with _uploaded(sandbox, {key: build[key]._replace(body=build[key].body + more)}):
+        yield
+
+
 @fault("cdn-chunk-missing", turns_red=["cdn-chunks-complete"])
 def cdn_chunk_missing(sandbox: Sandbox) -> Iterator[None]:
     """The chunk of a route, which is loaded at the click, is not in the bucket."""
@@ -262,20 +271,16 @@ def cdn_chunk_missing(sandbox: Sandbox) -> Iterator[None]:
 @fault("cdn-configuration-missing", turns_red=["cdn-chunks-complete"])
 def cdn_configuration_missing(sandbox: Sandbox) -> Iterator[None]:
     """The entry script asks for a configuration that is not in the bucket."""
-    build = _build(sandbox, sandbox.environment)
-    key = next(key for key in build if key.startswith("assets/index-") and key.endswith(".js"))
     more = b'export const settings = await (await fetch("/config.json")).json();\n'
-    with _uploaded(sandbox, {key: build[key]._replace(body=build[key].body + more)}):
+    with _entry_with(sandbox, more):
         yield
 
 
 @fault("cdn-worker-missing", turns_red=["cdn-chunks-complete"])
 def cdn_worker_missing(sandbox: Sandbox) -> Iterator[None]:
     """The entry script names a worker beside itself, by `import.meta.url`, and the worker is not in the bucket."""
-    build = _build(sandbox, sandbox.environment)
-    key = next(key for key in build if key.startswith("assets/index-") and key.endswith(".js"))
     more = b'export const start = () => new Worker(new URL("./worker-4f9a1c2b.js", import.meta.url));\n'
-    with _uploaded(sandbox, {key: build[key]._replace(body=build[key].body + more)}):
+    with _entry_with(sandbox, more):
         yield
 
 

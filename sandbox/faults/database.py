@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -228,6 +228,16 @@ def database_credits_used_up(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _executed(sandbox: Sandbox, statement: LiteralString, *, undo: LiteralString) -> Iterator[None]:
+    """The database after one statement, and after another one again as it was."""
+    with sandbox.postgres() as connection:
+        connection.execute(statement)
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute(undo)
+
+
 @fault("index-half-built", turns_red=["db-invalid-indexes"])
 def index_half_built(sandbox: Sandbox) -> Iterator[None]:
     """A cancelled CREATE INDEX CONCURRENTLY left an invalid index, which slows down every write."""
@@ -243,21 +253,17 @@ def index_half_built(sandbox: Sandbox) -> Iterator[None]:
 @fault("table-lost", turns_red=["db-schema-expected", "api-endpoints-contract"])
 def table_lost(sandbox: Sandbox) -> Iterator[None]:
     """All migrations are recorded, but the notices' table is missing: somebody ran migrate --fake."""
-    with sandbox.postgres() as connection:
-        connection.execute("ALTER TABLE notices_notice RENAME TO notices_notice_before")
-    yield
-    with sandbox.postgres() as connection:
-        connection.execute("ALTER TABLE notices_notice_before RENAME TO notices_notice")
+    made = "ALTER TABLE notices_notice RENAME TO notices_notice_before"
+    with _executed(sandbox, made, undo="ALTER TABLE notices_notice_before RENAME TO notices_notice"):
+        yield
 
 
 @fault("column-of-a-faked-migration", turns_red=["db-schema-expected", "api-endpoints-contract"])
 def column_of_a_faked_migration(sandbox: Sandbox) -> Iterator[None]:
     """All migrations are recorded, but a column that one of them makes is missing."""
-    with sandbox.postgres() as connection:
-        connection.execute("ALTER TABLE notices_notice RENAME published TO made")
-    yield
-    with sandbox.postgres() as connection:
-        connection.execute("ALTER TABLE notices_notice RENAME made TO published")
+    made = "ALTER TABLE notices_notice RENAME published TO made"
+    with _executed(sandbox, made, undo="ALTER TABLE notices_notice RENAME made TO published"):
+        yield
 
 
 @fault("replica-behind", turns_red=["db-replication-lag"])
@@ -415,11 +421,10 @@ def application_may_not_write(sandbox: Sandbox) -> Iterator[None]:
 @fault("row-security-hides-all", turns_red=["db-app-grants"])
 def row_security_hides_all(sandbox: Sandbox) -> Iterator[None]:
     """Row security is on for the notices' table, for its owner too, and no policy lets a row through."""
-    with sandbox.postgres() as connection:
-        connection.execute("ALTER TABLE notices_notice ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
-    yield
-    with sandbox.postgres() as connection:
-        connection.execute("ALTER TABLE notices_notice DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY")
+    made = "ALTER TABLE notices_notice ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY"
+    undo = "ALTER TABLE notices_notice DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY"
+    with _executed(sandbox, made, undo=undo):
+        yield
 
 
 @fault("application-may-not-find-tables", turns_red=["db-app-grants", "api-endpoints-contract"])
@@ -524,11 +529,9 @@ def database_password_ends(sandbox: Sandbox) -> Iterator[None]:
 @fault("replication-slot-forgotten", turns_red=["db-replication-slots"])
 def replication_slot_forgotten(sandbox: Sandbox) -> Iterator[None]:
     """The slot of a replica that is gone keeps the write-ahead log."""
-    with sandbox.postgres() as connection:
-        connection.execute("SELECT pg_create_physical_replication_slot('replica_gone', true)")
-    yield
-    with sandbox.postgres() as connection:
-        connection.execute("SELECT pg_drop_replication_slot('replica_gone')")
+    made = "SELECT pg_create_physical_replication_slot('replica_gone', true)"
+    with _executed(sandbox, made, undo="SELECT pg_drop_replication_slot('replica_gone')"):
+        yield
 
 
 @fault("vacuum-behind", turns_red=["db-txid-age"])
