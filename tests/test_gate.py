@@ -12,44 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judge_rig import case
+from judge_rig import HEADS, LINE, NOW, WAIVER, case, decided, verdict
 from report_rig import gli
 
 from conftest import ROOT, Project, Sandbox, clean_environment
-from gli.gate.gate import Decision, Evidence, judged, newest
+from gli.gate.gate import newest
 from gli.judge.verdict import Plugin, Suite, Verdict, digest
 
-NOW = datetime(2026, 1, 31, 9, 0, tzinfo=UTC)
-HEADS = {"app": "a" * 40, "web": "b" * 40}
 CASE = case("one")
-LINE = {"id": "one", "target": "api", "outcome": "failed", "severity": "block", "phase": "both"}
-WAIVER = {"reason": "known", "owner": "Ada", "expires": "2026-01-31T00:00:00.000Z"}
-
-
 UNTRIED = Plugin(name="pytest-kind", version="1.0", tried=False)
-
-
-def verdict(**changes: Any) -> Verdict:
-    whole: dict[str, Any] = {
-        "verdict": "GO",
-        "reasons": (),
-        "environment": "stg",
-        "phase": None,
-        "vantage": "vpc",
-        "started": "2026-01-31T08:00:00.000Z",
-        "finished": "2026-01-31T08:00:03.000Z",
-        "expires": "2026-01-31T10:00:03.000Z",
-        "suite": Suite(version="1", revision=None, catalogue_sha256="same"),
-        "manifest": {r: {"branch": "stg", "commit": c, "tree": "t"} for r, c in HEADS.items()},
-    }
-    return Verdict.model_validate(whole | changes)
-
-
-def decided(of: Verdict | None, **changes: Any) -> Decision:
-    asked: dict[str, Any] = {"catalogue_sha256": "same", "now": NOW}
-    asked |= {k: changes.pop(k) for k in ("catalogue_sha256", "now") if k in changes}
-    evidence: dict[str, Any] = {"environment": "stg", "phase": "pre-deploy", "verdict": of, "commits": HEADS}
-    return judged(Evidence(**(evidence | changes)), **asked)
 
 
 def test_a_fresh_go_of_these_commits_is_yes() -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from judge_rig import case
-from test_gate import HEADS, LINE, NOW, WAIVER, decided, verdict
+from judge_rig import HEADS, LINE, NOW, WAIVER, case, decided, verdict
 
 from conftest import ENVIRONMENT, Project
 from gli.common.clock import rfc3339

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from judge_rig import verdict
 
 from gli.judge.outcome import Outcome
 from gli.judge.verdict import (
@@ -13,7 +14,6 @@ from gli.judge.verdict import (
     JudgingFile,
     Reason,
     SinceLast,
-    Suite,
     Verdict,
     compared,
     digest,
@@ -25,14 +25,6 @@ TIMES = {
     "finished": "2026-01-31T08:00:03.000Z",
     "expires": "2026-01-31T10:00:03.000Z",
 }
-
-
-def verdict(**changes: Any) -> Verdict:
-    suite = Suite(version="1", revision=None, catalogue_sha256="same")
-    whole: dict[str, Any] = {
-        "verdict": "GO", "reasons": (), "environment": "stg", "phase": None, "vantage": "vpc", "suite": suite
-    }  # fmt: skip
-    return Verdict.model_validate(whole | TIMES | changes)
 
 
 def held(*kinds: str) -> Verdict:
