@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from gli.observe.aws.route53 import normalised
 from gli.observe.discovery.account import Account, Deployed, Site
 from gli.observe.engine.observation import Observation
+
+_HTTPS = 443
+
+
+class Leading(NamedTuple):
+    """A host of one rule of a load balancer."""
+
+    host: str
+    port: int
+    balancer: str
+    groups: tuple[str, ...]
 
 
 class Place(Observation):
@@ -49,19 +61,16 @@ def _of_services(account: Account) -> list[Place]:
     found = []
     for service in account.services:
         hosts: dict[str, tuple[int, str]] = {}
-        for each in account.balancers:
-            for listener in each.listeners:
-                for rule in listener.rules:
-                    if {*rule.groups} & {*service.ecs.every_group}:
-                        for host in _hosts(account, each.dns_name, rule.hosts):
-                            hosts.setdefault(host, (listener.port, each.name))
+        for leads in _leading(account):
+            if {*leads.groups} & {*service.ecs.every_group}:
+                hosts.setdefault(leads.host, (leads.port, leads.balancer))
         if hosts:
-            first, *also = sorted(hosts, key=lambda host: (hosts[host][0] != 443, host))
+            first, *also = sorted(hosts, key=lambda host: (hosts[host][0] != _HTTPS, host))
             port, name = hosts[first]
             checked = [account.health_paths[g] for g in service.ecs.every_group if g in account.health_paths]
             found.append(
                 Place(
-                    url=f"https://{first}" + (f":{port}" if port != 443 else ""),
+                    url=_url(first, port),
                     service=service,
                     health_path=next(iter(checked), None),
                     balancer=name,
@@ -75,16 +84,25 @@ def _of_others(account: Account, found: Sequence[Place]) -> list[Place]:
     """The hosts of rules that lead to no ECS service: to instances, or to addresses."""
     known = {host for place in found for host in (place.host, *place.also)}
     others: dict[str, Place] = {}
+    for leads in _leading(account):
+        host, port = leads.host, leads.port
+        if leads.groups and host not in known and (host not in others or port == _HTTPS):
+            path = next((account.health_paths[g] for g in leads.groups if g in account.health_paths), None)
+            others[host] = Place(url=_url(host, port), health_path=path, balancer=leads.balancer)
+    return [others[host] for host in sorted(others)]
+
+
+def _leading(account: Account) -> Iterator[Leading]:
+    """Every host of every rule, with the target groups that it leads to."""
     for each in account.balancers:
         for listener in each.listeners:
-            for rule in (rule for rule in listener.rules if rule.groups):
-                path = next((account.health_paths[g] for g in rule.groups if g in account.health_paths), None)
-                port = f":{listener.port}" if listener.port != 443 else ""
+            for rule in listener.rules:
                 for host in _hosts(account, each.dns_name, rule.hosts):
-                    place = Place(url=f"https://{host}{port}", health_path=path, balancer=each.name)
-                    if host not in known and (host not in others or not port):
-                        others[host] = place
-    return [others[host] for host in sorted(others)]
+                    yield Leading(host, listener.port, each.name, rule.groups)
+
+
+def _url(host: str, port: int) -> str:
+    return f"https://{host}" + (f":{port}" if port != _HTTPS else "")
 
 
 def _hosts(account: Account, dns_name: str | None, patterns: tuple[str, ...] | None) -> list[str]:

@@ -82,15 +82,16 @@ async def look(observer: Observer, url: str, *, health_path: str | None = None) 
     answers = {path: a for path, a in asked.items() if path == health_path or not (is_page and _is_html(a))}
     named = {path: found for path, answer in answers.items() if (found := _revision(answer))}
     revisions = dict(sorted(named.items(), key=lambda pair: pair[0] not in VERSION_PATHS))
+    meta, built = _of_page(index)
     deep = {path: document for path in DEEP_PATHS if path in answers and (document := _document(answers[path]))}
     return Seen(
         url=url,
         statuses={path: a.status for path, a in {"/": index, **answers}.items() if a.status is not None},
         page=is_page,
         ids=page.ids,
-        meta=next((name for name in _BUILD_METAS if _is_commit(read_index(index, name).build)), None),
+        meta=meta,
         addresses=await _addresses(observer, [u for u, kind in page.assets if kind == SCRIPT]),
-        revisions=revisions | _of_page(index),
+        revisions=revisions | ({META: (META, built)} if built else {}),
         deep=deep,
     )
 
@@ -99,10 +100,13 @@ def _is_html(answer: HttpExchange) -> bool:
     return answer.status == 200 and answer.content_type == "text/html"
 
 
-def _of_page(index: HttpExchange) -> dict[str, tuple[str, str]]:
-    """The commit that the index page itself names, in place of a path."""
-    built = next((b for name in _BUILD_METAS if _is_commit(b := read_index(index, name).build)), None)
-    return {META: (META, str(built))} if built else {}
+def _of_page(index: HttpExchange) -> tuple[str | None, str]:
+    """The name of the meta element that names a commit in the index page, and the commit."""
+    for name in _BUILD_METAS:
+        built = read_index(index, name).build
+        if _is_commit(built):
+            return name, str(built)
+    return None, ""
 
 
 async def open_socket(observer: Observer, url: str, paths: Iterable[str] = SOCKET_PATHS) -> str | None:
