@@ -22,6 +22,7 @@ from typing import Any
 from click.testing import CliRunner
 
 from gli.cli.group import main
+from gli.common.statuses import Statuses
 from gli.git.command import without_secrets
 from gli.git.connections import Connections
 from gli.git.refs import FENCE
@@ -35,7 +36,6 @@ from gli.release.repositories import Repository
 from gli.release.rollback import rollback
 from gli.release.session import Approval, Request, Session, session
 from gli.release.settings import Settings
-from gli.release.statuses import Statuses
 from gli.release.take_over import take_over
 
 EIGHT = (

@@ -91,7 +91,7 @@ def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
     server = GitHub()
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    monkeypatch.setattr("gli.gate.publishing.time.sleep", lambda _: None)
+    monkeypatch.setattr("gli.common.statuses.time.sleep", lambda _: None)
     monkeypatch.setenv("STATUS_TOKEN", TOKEN)
     yield server
     server.shutdown()
@@ -161,7 +161,12 @@ FAILURES: dict[str, tuple[Callable[[str, str, int], Reply | None], int, str]] = 
         "shows another status",
     ),
     "no JSON": (lambda *_: Reply(201, {}, "created"), 3, "shows another status"),
-    "a redirect": (lambda *_: Reply(301, {"Location": "/repos/org/other/statuses/x"}), 1, "GitHub answered 301"),
+    "a redirect to a page": (lambda *_: Reply(301, {"Location": "/other"}), 1, "GitHub answered 301"),
+    "a redirect without an end": (
+        lambda *_: Reply(307, {"Location": "/repos/org/web/statuses/x"}),
+        1,
+        "GitHub answered 307",
+    ),
 }
 
 
@@ -188,6 +193,15 @@ def test_a_verified_release_is_green_everywhere_and_has_its_statement(verified: 
     predicate = statement["predicate"]
     assert (predicate["result"], predicate["failedTests"]) == ("PASSED", [])
     assert predicate["passedTests"] == ["first-check[api]", "second-check[api]"]
+
+
+def test_a_renamed_repository_gets_its_status(verified: Verified, github: GitHub) -> None:
+    ran = verified.project.run("--phase=pre-deploy")
+    commit = (ran.verdict or {})["manifest"]["web"]["commit"]
+    moved = Reply(307, {"Location": f"/repos/org/renamed/statuses/{commit}"})
+    github.fails = lambda name, *_: moved if name == "web" else None
+    assert verified.publish()[0] == 0
+    assert github.shown[commit] == "success"
 
 
 def test_what_was_not_verified_is_red(verified: Verified, github: GitHub) -> None:

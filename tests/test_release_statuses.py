@@ -14,7 +14,8 @@ import release_rig
 from release_rig import FIRST_TAG, NAMES, Rig
 
 from gli.common.errors import UsageError
-from gli.release.statuses import CONTEXT, Statuses
+from gli.common.github import CONTEXT
+from gli.common.statuses import Statuses
 
 TOKEN = "ghs_a-token-that-writes-statuses"
 RULE = """\
@@ -49,11 +50,13 @@ class Answers(BaseHTTPRequestHandler):
             status = 422
         else:
             status, self.server.given[name] = 201, body | {"commit": commit}
-            (self.server.folder / commit).touch()
+            if body["state"] == "success":
+                (self.server.folder / commit).touch()
+        said = json.dumps({"url": self.path, **body}).encode()
         self.send_response(status)
-        self.send_header("Content-Length", "2")
+        self.send_header("Content-Length", str(len(said)))
         self.end_headers()
-        self.wfile.write(b"{}")
+        self.wfile.write(said)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -70,7 +73,7 @@ def github(tmp_path: Path) -> Iterator[GitHub]:
     server = GitHub(rig, folder)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    rig.statuses = Statuses(f"http://127.0.0.1:{server.server_port}", "gli", TOKEN)
+    rig.statuses = Statuses("gli", TOKEN, f"http://127.0.0.1:{server.server_port}")
     yield server
     server.shutdown()
     thread.join()
@@ -103,19 +106,22 @@ def test_a_status_refused_for_one_of_eight_moves_nothing(github: GitHub) -> None
     github.refuses.add("gli_redis")
     ended = rig.promote()
     assert ended.code == 1
-    assert ended.said.startswith("gli_redis: GitHub answered 403 to the status gli/verdict of ")
+    assert ended.said.startswith("GitHub answered 403 to the status of gli_redis ")
     assert rig.names()[-2:] == ["parked", "refused"]
     assert rig.heads() == old and rig.leftovers() == set()
 
 
-def test_while_github_is_down_promotions_stop_but_rollbacks_are_tried(github: GitHub) -> None:
+def test_while_github_is_down_promotions_stop_but_rollbacks_are_tried(
+    github: GitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gli.common.statuses.time.sleep", lambda _: None)
     rig, old = github.rig, github.rig.heads()
     assert rig.promote().code == 0
     new = rig.heads()
-    rig.statuses = Statuses("http://127.0.0.1:9", "gli", TOKEN)
+    rig.statuses = Statuses("gli", TOKEN, "http://127.0.0.1:9")
     rig.commit("gli_redis", "stg", {"more.txt": "more\n"})
     ended = rig.promote()
-    assert (ended.code, "gli_redis: GitHub can't be told of" in ended.said) == (3, True), ended.said
+    assert (ended.code, "GitHub can't be told of gli_redis" in ended.said) == (3, True), ended.said
     assert rig.heads() == new and rig.leftovers() == set()
     assert rig.roll_back(FIRST_TAG).code == 1, "here the rule still stands"
     for name in NAMES:
@@ -135,7 +141,7 @@ def test_an_environment_names_the_variable_of_the_token(
     )
     assert settings.read(tmp_path, "own").statuses is None
     monkeypatch.setenv("STATUS_TOKEN", TOKEN)
-    assert settings.read(tmp_path, "own").statuses == Statuses("https://api.github.com", "gli", TOKEN)
+    assert settings.read(tmp_path, "own").statuses == Statuses("gli", TOKEN, "https://api.github.com")
     file = tmp_path / "environments.toml"
     file.write_text(file.read_text().replace('owner = "gli"\n', ""))
     with pytest.raises(UsageError, match="a `github` table has no `owner`; write whose"):

@@ -13,12 +13,12 @@ import click
 from gli.cli.options import sentences
 from gli.common import clock
 from gli.common.errors import UsageError
+from gli.common.statuses import State, Statuses
 from gli.config import catalogue, environments
 from gli.config.environments import Environment
 from gli.gate import gate as gates
 from gli.gate import ruleset as rulesets
 from gli.gate.gate import Decision
-from gli.gate.publishing import Commit, State, Statuses
 from gli.report import files, in_toto, sinks
 
 STATEMENT = "statement.intoto.json"
@@ -54,19 +54,17 @@ def publish(name: str, phase: str, report_dir: Path) -> None:
     if commits is None:
         click.echo("gli: the heads of the repositories can't be read, so no commit gets a status", err=True)
         sys.exit(gates.CANNOT_TELL)
-    with Statuses(github.api_url, github.owner, token) as statuses:
-        problems = statuses.publish(commits, _STATES[decision.code], decision.reason)
+    problems = Statuses(github.owner, token, github.api_url).publish(commits, _STATES[decision.code], decision.reason)
     for problem in problems:
         click.echo(f"gli: {problem.sentence}", err=True)
     sys.exit(max((problem.code for problem in problems), default=decision.code))
 
 
-def _commits(environment: Environment, decision: Decision) -> list[Commit] | None:
-    """The commits that the decision is about; None if they can't be read."""
+def _commits(environment: Environment, decision: Decision) -> Mapping[str, str] | None:
+    """{repository: commit that the decision is about}; None if they can't be read."""
     if decision.code == gates.YES and decision.verdict is not None:
-        return [Commit(repository, part["commit"]) for repository, part in decision.verdict.manifest.items()]
-    heads = gates.heads(environment)
-    return None if heads is None else [Commit(repository, commit) for repository, commit in heads.items()]
+        return {repository: part["commit"] for repository, part in decision.verdict.manifest.items()}
+    return gates.heads(environment)
 
 
 def _write_statement(found: gates.Found) -> None:

@@ -1,20 +1,13 @@
-"""What every request to GitHub's REST API shares, and the one commit status of a verdict.
-
-Source of truth: GitHub REST, "Getting started" (headers), "Create a commit status".
-"""
+"""What every request to GitHub's REST API shares. Source of truth: GitHub REST, "Getting started" (headers)."""
 
 from __future__ import annotations
 
+GITHUB = "https://api.github.com"
 CONTEXT = "gli/verdict"
-_LONGEST = 140  # of a description
+"""The name of the commit status that holds the verdict."""
 
 
 def request_headers(token: str | None) -> dict[str, str]:
     """The headers of a request, with the token if there is one."""
     asked = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
     return {**asked, "Authorization": f"Bearer {token}"} if token else asked
-
-
-def status(state: str, description: str) -> dict[str, str]:
-    """The body of a request that gives a commit this state of `gli/verdict`."""
-    return {"state": state, "context": CONTEXT, "description": description[:_LONGEST]}

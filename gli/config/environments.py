@@ -19,6 +19,7 @@ from pydantic import AfterValidator, PrivateAttr, StringConstraints, model_valid
 from pydantic import Field as Bounded
 
 from gli.common.errors import UsageError
+from gli.common.github import GITHUB
 from gli.config import rds_roots
 from gli.config.cells import Cell, Vantage
 from gli.config.toml_models import Table, validated
@@ -232,7 +233,7 @@ class Git(Table):
 class Github(Table):
     owner: str
     environment: str
-    api_url: Url = "https://api.github.com"
+    api_url: Url = GITHUB
     token_variable: str | None = None
     status_variable: str | None = None
 

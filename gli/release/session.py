@@ -214,7 +214,9 @@ class Session:
         """Tell GitHub that the new commits were verified, if a target is configured. Raises `Refused` if that fails."""
         if self.settings.statuses is not None:
             commits = {name: move.new for name, move in moves.items() if move.moves}
-            self.settings.statuses.give(commits, description, self.settings.repositories)
+            problems = self.settings.statuses.publish(commits, "success", description)
+            if problems:
+                raise Refused(*(p.sentence for p in problems), code=min(p.code for p in problems))
 
     def tag_name(self, kind: str, operation: Operation, refs: Mapping[str, Refs]) -> str:
         """The name of a new tag: the moment at which the operation began, or the next second that no tag has."""

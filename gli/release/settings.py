@@ -10,9 +10,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gli.common.errors import UsageError
+from gli.common.github import GITHUB
 from gli.config import toml_tables
 from gli.git.branches import Branches
 from gli.git.command import shown, without_secrets
@@ -20,7 +21,9 @@ from gli.git.identity import UNSIGNED, Signing
 from gli.release import log, repositories
 from gli.release.mirror import Mirror
 from gli.release.repositories import LOG_BRANCH, Repository
-from gli.release.statuses import GITHUB, Statuses
+
+if TYPE_CHECKING:
+    from gli.common.statuses import Statuses
 
 
 @dataclass(frozen=True)
@@ -102,4 +105,8 @@ def _statuses(github: Mapping[str, Any]) -> Statuses | None:
     token, owner = os.environ.get(str(github.get("status_variable", "")), ""), github.get("owner")
     if token and not isinstance(owner, str):
         raise UsageError(f"{toml_tables.FILE}: a `github` table has no `owner`; write whose repositories they are")
-    return Statuses(github.get("api_url", GITHUB), str(owner), token) if token else None
+    if not token:
+        return None
+    from gli.common.statuses import Statuses  # it brings httpx, which most operations do not need
+
+    return Statuses(str(owner), token, github.get("api_url", GITHUB))

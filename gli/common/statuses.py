@@ -1,25 +1,28 @@
-"""Tells GitHub the gate's decision: the commit status `gli/verdict` on every commit of the verdict.
+"""Writes the commit status `gli/verdict` on GitHub: for the gate's decision, and for the commits of a release.
 
 `success` comes last and on all commits or on none: first each of them gets `pending`, so that what fails in between
-leaves no commit green. Source of truth: GitHub REST, "Create a commit status"; "Rate limits for the REST API".
+leaves no commit green. Requests go one after the other, as GitHub asks of writers. Source of truth: GitHub REST,
+"Create a commit status"; "Rate limits for the REST API"; "Best practices for using the REST API" (redirects).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import httpx
 
-from gli.common import github
-from gli.common.github import CONTEXT
+from gli.common.github import CONTEXT, GITHUB, request_headers
 
 State = Literal["success", "failure", "error", "pending"]
 _ANSWER_S = 10.0
 _TRIES = 4
 _LONGEST_PAUSE_S = 60.0
+_LONGEST_DESCRIPTION = 140
+_RENAMED = (httpx.codes.TEMPORARY_REDIRECT, httpx.codes.PERMANENT_REDIRECT)
+"""The redirects after which a request keeps its method. GitHub sends one for a repository that was renamed."""
 
 
 @dataclass(frozen=True)
@@ -32,50 +35,40 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Commit:
-    """One commit of a verdict."""
-
-    repository: str
-    commit: str
-
-
 class Statuses:
-    """Writes statuses of one owner's repositories. Use it in a `with` block."""
+    """Writes statuses of one owner's repositories."""
 
-    def __init__(self, api_url: str, owner: str, token: str) -> None:
-        self._url = f"{api_url}/repos/{owner}"
-        self._client = httpx.Client(headers=github.request_headers(token), timeout=_ANSWER_S)
+    owner: str
+    token: str
+    api_url: str = GITHUB
 
-    def __enter__(self) -> Statuses:
-        return self
+    def publish(self, commits: Mapping[str, str], state: State, description: str) -> list[Problem]:
+        """Give the commit of every repository this state; empty if all have it. No commit is green unless all are."""
+        with httpx.Client(headers=request_headers(self.token), timeout=_ANSWER_S) as client:
 
-    def __exit__(self, *_: object) -> None:
-        self._client.close()
+            def give_all(state: State, description: str) -> list[Problem]:
+                found = (self._give(client, *commit, state, description) for commit in commits.items())
+                return [problem for problem in found if problem is not None]
 
-    def publish(self, commits: Iterable[Commit], state: State, description: str) -> list[Problem]:
-        """Give every commit this state; empty if all have it. No commit is green unless all are."""
-        wanted = list(commits)
-        if state == "success":
-            problems = self._all(wanted, "pending", "waiting for the verdict on every repository")
-            if problems:
-                return problems
-        problems = self._all(wanted, state, description)
-        if problems and state == "success":
-            problems += self._all(wanted, "error", "the verdict could not be published on every repository")
-        return problems
+            if state == "success":
+                problems = give_all("pending", "waiting for the verdict on every repository")
+                if problems:
+                    return problems
+            problems = give_all(state, description)
+            if problems and state == "success":
+                problems += give_all("error", "the verdict could not be published on every repository")
+            return problems
 
-    def _all(self, commits: Iterable[Commit], state: State, description: str) -> list[Problem]:
-        found = (self._give(commit, state, description) for commit in commits)
-        return [problem for problem in found if problem is not None]
-
-    def _give(self, commit: Commit, state: State, description: str) -> Problem | None:
-        url = f"{self._url}/{commit.repository}/statuses/{commit.commit}"
-        body = github.status(state, description)
-        where = f"{commit.repository} {commit.commit[:8]}"
+    def _give(self, client: httpx.Client, repository: str, commit: str, state: State, text: str) -> Problem | None:
+        url = f"{self.api_url}/repos/{self.owner}/{repository}/statuses/{commit}"
+        body = {"state": state, "context": CONTEXT, "description": text[:_LONGEST_DESCRIPTION]}
+        where = f"{repository} {commit[:8]}"
         said = ""
         for attempt in range(_TRIES):
             try:
-                answer = self._client.post(url, json=body)
+                answer = client.post(url, json=body)
+                if answer.status_code in _RENAMED and answer.next_request is not None:
+                    answer = client.send(answer.next_request)
             except httpx.HTTPError as e:
                 said, pause_s = f"GitHub can't be told of {where}: {type(e).__name__}", 2.0**attempt
             else:
@@ -93,11 +86,11 @@ class Statuses:
         return Problem(said, 3)
 
 
-def _misunderstood(answer: httpx.Response, commit: Commit, state: State, where: str) -> Problem | None:
+def _misunderstood(answer: httpx.Response, commit: str, state: State, where: str) -> Problem | None:
     """None if GitHub's answer shows this status on this commit."""
     document = _document(answer)
     same = (document.get("state"), document.get("context")) == (state, CONTEXT)
-    if same and str(document.get("url", "")).endswith(f"/statuses/{commit.commit}"):
+    if same and str(document.get("url", "")).endswith(f"/statuses/{commit}"):
         return None
     return Problem(f"GitHub's answer for {where} shows another status than {CONTEXT}: {state}", 3)
 
