@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -95,6 +96,8 @@ class HttpClient:
 
 def _client(dial: Dial, clocks: RemoteClocks) -> httpx.AsyncClient:
     """httpx with a transport of httpcore, the one layer that lets a connection go elsewhere under its own name."""
+    # httpx does without its command line, which imports click, rich and pygments.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     import httpcore
     import httpx
 
