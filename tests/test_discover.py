@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -157,8 +159,10 @@ def test_the_policy_of_discovery_allows_its_list_and_no_secret() -> None:
 def test_without_an_account_a_url_is_described(discovered: Path, sandbox: Sandbox, tmp_path: Path) -> None:
     connect_to = "".join(f'"{host}:443" = "{address}"\n' for host, address in sandbox.status["hosts"].items())
     written = f'[shop.tls]\nca_file = "{sandbox.status["ca_file"]}"\n[shop.connect_to]\n{connect_to}'
+    written = '[[repositories]]\nname = "gli_api-server"\n' + written
     (tmp_path / "environments.toml").write_text(written)
     urls = [f"--url=https://{host}" for host in sandbox.status["hosts"]]
+    urls += ["--url=wss://stg-api.glibiz.com/live", "--repository=gli_api-server"]
     done = gli("discover", "--env=shop", *urls, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (tmp_path / "environments.toml").write_text(done.stdout)
@@ -167,6 +171,7 @@ def test_without_an_account_a_url_is_described(discovered: Path, sandbox: Sandbo
     assert (api.health_path, api.version_path, api.version_at) == ("/health/", "/version", "revision")
     assert shop.services["stg-ws"].url == "wss://stg-ws.glibiz.com/ws/"
     assert {page.mount for page in shop.frontends.values()} == {"app"}
+    assert shop.services["stg-api-socket"].url == "wss://stg-api.glibiz.com/live"
     assert "not seen: aws, dns, load_balancer" in done.stdout
 
 
@@ -266,6 +271,39 @@ def test_a_monorepo_with_short_tags_and_one_secret_is_described() -> None:
     assert "# could not tell: broker: mq:ListBrokers is denied to this role" in text
     assert tables["git"]["deploy_tag"] == "v1-%Y%m%d-%H%M%S"
     assert "in every repository: production, staging" in text
+
+
+def test_documents_of_health_and_of_a_build_are_described_by_json_paths(tmp_path: Path) -> None:
+    """Spring Boot's actuator, and a page that names a short commit."""
+    answers = {
+        "/": f'<meta name="git-sha" content="{COMMIT:.12}"><main id="main"></main><script src="/a.js"></script>',
+        "/actuator/health/readiness": '{"status": "UP", "components": {"db": {"status": "UP"}}}',
+        "/actuator/info": json.dumps({"git": {"commit": {"id": COMMIT}}}),
+        "/actuator/health": '{"status": "UP"}',
+    }
+
+    class Actuator(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path in answers else 404)
+            self.send_header("Content-Type", "text/html" if self.path == "/" else "application/json")
+            self.end_headers()
+            self.wfile.write(answers.get(self.path, "{}").encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Actuator) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = gli("discover", "--env=shop", f"--url=http://127.0.0.1:{server.server_port}", cwd=tmp_path)
+        server.shutdown()
+    assert done.returncode == 0, done.stderr
+    tables = tomllib.loads(done.stdout)["shop"]
+    (api,), (page,) = tables["services"].values(), tables["frontends"].values()
+    assert (api["health_path"], api["version_path"], api["version_at"]) == (
+        *("/actuator/health", "/actuator/info", "git.commit.id"),
+    )
+    assert api["deep_health_path"] == "/actuator/health/readiness"
+    assert api["deep_health_values"] == {"status": "UP", "components.db.status": "UP"}
+    assert (page["build_meta"], page["version"]) == ("git-sha", "{commit:.12}")
 
 
 def test_what_no_answer_shows_is_a_comment() -> None:

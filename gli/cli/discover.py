@@ -67,7 +67,8 @@ def discover(
     root = Path.cwd()
     tables = toml_tables.read_tables(root) if (root / FILE).exists() else {}
     written: dict[str, Any] = tables.get(name, {})
-    known = tables.get("repositories", []) + [{"name": each} for each in repositories]
+    known = [*tables.get("repositories", [])]
+    known += [{"name": each} for each in repositories if each not in [entry.get("name") for entry in known]]
     options: dict[str, Any] = {"aws": {}, "git": {}}
     options["aws"] |= {k: v for k, v in (("region", region), ("profile", profile)) if v}
     options["git"] |= {"remote": remote} if remote else {}

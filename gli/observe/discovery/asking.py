@@ -56,5 +56,10 @@ async def _everything(observer: Observer, patterns: Sequence[str], named: Mappin
         sockets={host: path for host, path in sockets.items() if path},
         heads=tuple(await listing),
         remote=environment.git.remote if environment.git else "",
-        named={Place(url=url).host: name for url, name in named.items() if name},
+        named={
+            key: name
+            for url, name in sorted(named.items(), reverse=True)  # a socket's first: its host may be an API's, too
+            for key in (url, Place(url=url).host)
+            if name
+        },
     )

@@ -57,7 +57,7 @@ class Whole(Observation):
     heads: tuple[Heads, ...] = ()
     remote: str = ""
     named: Mapping[str, str] = {}
-    """Host to the name that the user gave its service or frontend."""
+    """Host, and URL, to the name that the user gave its service or frontend."""
 
 
 def describe(whole: Whole) -> Draft:
@@ -178,6 +178,11 @@ def _reachable(draft: Draft, whole: Whole) -> None:
     calls = {p.host: names[p.host] for p in services}
     for place in services:
         _service(draft, whole, place, ("services", names[place.host]))
+    for place in whole.places:
+        if place.socket:
+            name = whole.named.get(place.socket) or f"{names[place.host]}-socket"
+            draft.put(("services", name, "url"), place.socket)
+            _repository(draft, whole, place, ("services", name))
     for place in frontends:
         name = names[place.host] + ("-page" if place in services else "")
         _frontend(draft, whole, place, ("frontends", name), calls)
@@ -291,14 +296,16 @@ def _frontend(draft: Draft, whole: Whole, place: Place, at: Path, calls: Mapping
         draft.note(at, f"{seen.url} did not answer: {seen.error}")
         return
     draft.put((*at, "mount"), seen.mount)
-    if seen.meta and seen.meta != "build":
-        draft.put((*at, "build_meta"), seen.meta)
-    elif not seen.meta and seen.revisions:
+    if seen.meta:
+        draft.put((*at, "build_meta"), seen.meta if seen.meta != "build" else "")
+        _, commit = seen.revisions.get(META, (META, ""))
+        draft.put((*at, "version"), _shortened(commit) if 0 < len(commit) < 40 else "")
+    elif seen.revisions:
         path, (where, commit) = next(iter(seen.revisions.items()))
         draft.put((*at, "version_path"), path)
         draft.put((*at, "version_at"), where if where != "revision" else "")
         draft.put((*at, "version"), _shortened(commit) if len(commit) < 40 else "")
-    elif not seen.meta:
+    else:
         draft.note((*at, "version_path"), 'version_path = "..."   # neither the page nor a usual path names a commit')
     named = {urlsplit(address).hostname for address in seen.addresses}
     called = sorted(name for host, name in calls.items() if host in named)

@@ -27,6 +27,8 @@ class Place(Observation):
 
     url: str
     """As the user gave it, or `https://host` with a port that is not 443."""
+    socket: str = ""
+    """The address of its WebSocket, where the user gave one beside another URL of the host."""
     service: Deployed | None = None
     site: Site | None = None
     health_path: str | None = None
@@ -50,10 +52,15 @@ def places(account: Account | None, urls: Sequence[str]) -> tuple[Place, ...]:
     """Every host that leads to a service or a distribution of the account, then those that only the user names."""
     found = [*_of_services(account), *_of_sites(account)] if account else []
     found += _of_others(account, found) if account else []
-    given = {urlsplit(url).hostname: url for url in urls}
+    sockets = {urlsplit(url).hostname: url for url in urls if url.startswith("ws")}
+    given = sockets | {urlsplit(url).hostname: url for url in urls if not url.startswith("ws")}
+    beside = {host: url for host, url in sockets.items() if given[host] != url}
     known = {host for place in found for host in (place.host, *place.also)}
-    found = [place.model_copy(update={"url": given.get(place.host, place.url)}) for place in found]
-    return (*found, *(Place(url=url) for host, url in given.items() if host not in known))
+    found += [Place(url=url) for host, url in given.items() if host not in known]
+    return tuple(
+        place.model_copy(update={"url": given.get(place.host, place.url), "socket": beside.get(place.host, "")})
+        for place in found
+    )
 
 
 def _of_services(account: Account) -> list[Place]:

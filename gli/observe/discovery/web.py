@@ -18,10 +18,17 @@ from gli.observe.edge.websocket import websocket_session
 from gli.observe.engine.observation import Observation, Unobserved
 from gli.observe.engine.probe import Observer
 
-HEALTH_PATHS = ("/health/", "/health", "/healthz", "/healthcheck", "/ht/", "/up", "/ping", "/api/health", "/status")
-DEEP_PATHS = ("/health/deep", "/health/ready", "/health/readiness", "/readyz", "/ready", "/ht/?format=json")
+HEALTH_PATHS = (
+    *("/health/", "/health", "/healthz", "/healthcheck", "/ht/", "/up", "/ping", "/api/health", "/status", "/livez"),
+    *("/actuator/health/liveness", "/actuator/health"),
+)
+DEEP_PATHS = (
+    *("/health/deep", "/health/ready", "/health/readiness", "/readyz", "/ready", "/ht/?format=json"),
+    *("/actuator/health/readiness", "/actuator/health"),
+)
 VERSION_PATHS = (
     *("/version", "/version/", "/version.json", "/api/version", "/api/version/", "/revision", "/build.json"),
+    *("/info", "/actuator/info"),
 )
 MISSING_PATH = "/no-such-page-gli-discover/"
 """A path that no application serves: it shows how an application answers a page that is missing."""
@@ -56,7 +63,7 @@ class Seen(Observation):
     revisions: Mapping[str, tuple[str, str]] = {}
     """Path to where its answer names a commit (`header:NAME`, `body`, or a JSON path), and the commit."""
     deep: Mapping[str, Any] = {}
-    """Path to the JSON object of a deep health document, with its texts, numbers and booleans only."""
+    """Path to the values of a deep health document: JSON path to a text, a number or a boolean."""
     sockets: tuple[str, ...] = ()
     """The paths that accepted a WebSocket handshake."""
 
@@ -132,7 +139,7 @@ def _revision(answer: HttpExchange) -> tuple[str, str] | None:
     """Where an answer of 200 names a commit, and the commit."""
     if answer.status != 200 or answer.cut or answer.content_type == "text/html":
         return None
-    for path, value in _texts(answer.document):
+    for path, value in _texts(answer.document) if isinstance(answer.document, dict) else ():
         if _is_commit(value):
             return path, value
     for name in _REVISION_HEADERS:
@@ -141,13 +148,21 @@ def _revision(answer: HttpExchange) -> tuple[str, str] | None:
     return ("body", answer.body.strip()) if _is_commit(answer.body.strip()) else None
 
 
-def _texts(document: Any, above: str = "") -> Iterable[tuple[str, str]]:
-    """JSON path and text of every text in an object, at most two levels deep."""
-    for key, value in document.items() if isinstance(document, dict) else ():
+def _texts(document: Any) -> Iterable[tuple[str, str]]:
+    """JSON path and text of every text in an object, at most three levels deep (`git.commit.id`)."""
+    for path, value in _plain(document, 3):
         if isinstance(value, str):
+            yield path, value
+
+
+def _plain(document: Any, depth: int, above: str = "") -> Iterable[tuple[str, str | float | bool]]:
+    """JSON path and value of every text, number and boolean in a document, at most so many levels deep."""
+    entries = document.items() if isinstance(document, dict) else enumerate(document)
+    for key, value in entries:
+        if isinstance(value, str | int | float | bool):
             yield f"{above}{key}", value
-        elif not above:
-            yield from _texts(value, f"{key}.")
+        elif depth > 1 and isinstance(value, dict | list):
+            yield from _plain(value, depth - 1, f"{above}{key}.")
 
 
 def _is_commit(text: str | None) -> bool:
@@ -156,9 +171,6 @@ def _is_commit(text: str | None) -> bool:
 
 
 def _document(answer: HttpExchange) -> dict[str, Any] | None:
-    """The JSON object of a deep health document; None where the answer is something else."""
+    """The values of a deep health document, by JSON path; None where the answer is something else."""
     document = answer.document if answer.status == 200 and not answer.cut else None
-    if not isinstance(document, dict):
-        return None
-    plain = {key: value for key, value in document.items() if isinstance(value, str | int | float | bool)}
-    return plain if len(plain) > 1 else None
+    return dict(_plain(document, 3)) or None if isinstance(document, dict) else None
