@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 import psycopg
+import psycopg.sql
 import pytest
 from test_parts import another
 
@@ -137,6 +138,23 @@ REVISIONS = {
 )
 def test_alembics_heads_are_the_revisions_that_nothing_builds_on(files: list[str], heads: list[str]) -> None:
     assert alembic_heads(REVISIONS[name] for name in files) == heads
+
+
+def test_a_role_that_may_not_read_the_migrations_leaves_the_other_checks_asked(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
+    verify = login(sandbox, "stg/gli/verify-database")["username"]
+    role = psycopg.sql.Identifier(verify)
+    with psycopg.connect(sandbox.status["postgres_dsn"], autocommit=True) as connection:
+        connection.execute(psycopg.sql.SQL("REVOKE SELECT ON django_migrations FROM {}").format(role))
+        try:
+            ran = another(sandbox, "", tmp_path)
+        finally:
+            connection.execute(psycopg.sql.SQL("GRANT SELECT ON django_migrations TO {}").format(role))
+    assert ran.verdict is not None, ran.output
+    assert ran.outcomes("unknown") == {"db-migrations-applied", "db-app-grants"}
+    (root,) = ran.verdict["root_causes"]
+    assert "can't read which migrations were applied (permission denied for table django_migrations)" in root["message"]
 
 
 FLYWAY = """

@@ -97,6 +97,15 @@ def test_short_names_and_one_origin_for_page_and_api_are_no_mistake(tmp_path: Pa
     )
 
 
+def test_a_way_that_extends_brought_is_no_mistake(tmp_path: Path) -> None:
+    """Production extends staging: it has staging's addresses to connect to as well, and never asks for them."""
+    way = '[staging.connect_to]\n"staging.shop.example:443" = "127.0.0.1:443"\n'
+    (tmp_path / environments.FILE).write_text(
+        SHOP.replace("ssm:/shop/production", "env:Y").replace("SECRET", "env:X") + way
+    )
+    assert objections(environments.load(tmp_path, "production")) == ()
+
+
 def test_a_name_that_both_environments_share_is_nobodys_alone() -> None:
     balancer = {"load_balancer": {"name": "prod-gli-alb"}}
     assert objections(environments.load(ROOT, "stg", overlay=balancer)) == (

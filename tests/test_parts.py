@@ -91,6 +91,15 @@ def test_a_declaration_that_is_not_right_stops_the_run_with_one_sentence(
     assert "Traceback" not in ran.output
 
 
+def test_an_inherited_row_may_cover_nothing(project: Project) -> None:
+    """The environment that wrote the row needs it; the one that extends it has no such case."""
+    base = ENVIRONMENT.replace("[own", "[base") + NOT_APPLICABLE.replace("[own", "[base").replace('"api"', '"page"')
+    project.write("environments.toml", base + '[own]\nextends = "base"\n')
+    ran = project.run()
+    assert ran.code == 0, ran.output
+    assert ran.verdict is not None and ran.verdict["coverage"]["not_applicable"] == []
+
+
 def test_a_verdict_in_which_nothing_applies_is_no_go(project: Project) -> None:
     project.write("environments.toml", ENVIRONMENT + NOT_APPLICABLE.replace("second-*", "*"))
     ran = project.run()

@@ -86,7 +86,7 @@ class Check(Table):
 
         A check that takes IAM actions needs an AWS account.
         """
-        for need in (*self.needs, *(["environment.aws"] if self._asks_aws(table) else [])):
+        for need in (*self.needs, *(["environment.aws"] if self._asks_aws(table, environment) else [])):
             place, _, key = need.rpartition("environment.")
             part, (path, _, value) = key.partition(".")[0], key.partition("=")
             found = _get(environment if need.startswith("environment.") else table, path or place)
@@ -95,8 +95,12 @@ class Check(Table):
                 return f"{key} (absent: {why})" if why else key
         return None
 
-    def _asks_aws(self, table: Any) -> bool:
-        """Whether its observations of a target ask AWS: for more than credentials, or for credentials in AWS."""
+    def _asks_aws(self, table: Any, environment: Environment) -> bool:
+        """Whether its observations of a target ask AWS: for more than credentials, or for credentials in AWS. Of a
+        repository, for the images that ECS runs.
+        """
+        if self.each == "repositories":
+            return bool(self.iam) and any(s.repository == table and s.image for s in environment.ecs)
         if any(not action.startswith("secretsmanager:") for action in self.iam):
             return True
         named = [getattr(table, key, None) for key in ("credentials", "deep_health_secret")]
@@ -230,7 +234,11 @@ class Catalogue:
         )
 
     def refuse_unmatched(self, environment: Environment) -> None:
-        """Raises `UsageError` for an entry of `not_applicable` that covers no case of the environment."""
+        """Raises `UsageError` for an entry of `not_applicable` that covers no case of the environment. An entry that
+        `extends` brought may cover none here: it was written for another environment.
+        """
+        if environment.inherits_not_applicable:
+            return
         keys = [(check.id, name) for check in self.checks.values() for name in self.targets(check, environment)]
         for entry in environment.not_applicable:
             if not any(entry.covers(*key) for key in keys):

@@ -62,7 +62,9 @@ def _foreign(environment: Environment, other: Environment) -> Iterator[str]:
     of_other = {*_texts(_parts(other), "")}
     names = "|".join(map(re.escape, sorted(own_names(other) - {*environment.shared}, key=len, reverse=True)))
     pattern = re.compile(rf"(?<![\w.-])(?:{names})(?![\w-]|\.\w)")
-    for path, text in _texts(_parts(environment), ""):
+    own = _parts(environment)
+    own["connect_to"] = dict({*environment.connect_to.items()} - {*other.connect_to.items()})  # the rest was inherited
+    for path, text in _texts(own, ""):
         match = None if path in _SHARED or text.startswith("file:") else pattern.search(text)
         same = path.rpartition(".")[2] in _SAME_IN_BOTH and (path, text) in of_other
         if match and not same:

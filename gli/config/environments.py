@@ -697,6 +697,7 @@ class Environment(Table):
     """Part to the reason why the environment has none; written as `[ENV.PART] absent`."""
     _other: Environment | None = PrivateAttr(default=None)
     _cell: Cell | None = PrivateAttr(default=None)
+    _inherits_not_applicable: bool = PrivateAttr(default=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -758,6 +759,11 @@ class Environment(Table):
     def cell(self) -> Cell | None:
         """The cell that this environment is seen from; None if it is seen as a whole."""
         return self._cell
+
+    @property
+    def inherits_not_applicable(self) -> bool:
+        """Whether `not_applicable` is what `extends` brought: the environment's own table names none."""
+        return self._inherits_not_applicable
 
     def as_cell(self, name: str) -> Environment:
         """This environment as one of its cells sees it. Raises `UsageError` for a cell that it does not have."""
@@ -962,6 +968,7 @@ def load(
     if environment.database and environment.tls.database_ca_file is None and (roots := rds_roots.bundle(root)):
         tls = environment.tls.model_copy(update={"database_ca_file": str(roots)})
         environment = environment.model_copy(update={"tls": tls})
+    environment._inherits_not_applicable = "not_applicable" not in tables.get(name, {})
     if environment.counterpart is not None:
         other = extended(tables, environment.counterpart)
         environment._other = _validated(environment.counterpart, other, repositories)

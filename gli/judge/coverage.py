@@ -100,6 +100,7 @@ def coverage(
                 cases=sum(entry.covers(key.check, key.target) for key in keys),
             )
             for entry in environment.not_applicable
+            if any(entry.covers(key.check, key.target) for key in keys) or not environment.inherits_not_applicable
         ),
     )
 

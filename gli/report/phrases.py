@@ -312,6 +312,8 @@ KOREAN: Mapping[str, str] = {
     "{} MiB": "{} MiB",
     "at least {} MiB of memory free in {}": "{1}에 메모리 {0} MiB 이상 여유",
     "the suite's own role ({}) could not look: {}": "점검용 역할({})로 조회하지 못함: {}",
+    "the role of {} can't read which migrations were applied ({}): grant it SELECT on their table":
+        "{}의 역할이 적용된 마이그레이션을 읽지 못함({}): 그 테이블에 SELECT 권한을 주세요",
     "the role of {} sees nothing of {} sessions: grant it pg_monitor":
         "{}의 역할이 세션 {}개를 보지 못함: pg_monitor 권한을 주세요",
     "the secret {} names no host": "시크릿 {}에 호스트가 없음",

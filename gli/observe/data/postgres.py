@@ -83,8 +83,10 @@ class DatabaseState(Observation):
 
     connections: int
     max_connections: int
-    applied: tuple[tuple[str, str], ...]
-    """(app, migration) of every migration that the database has on record, sorted."""
+    recorded: tuple[tuple[str, str], ...] | None
+    """(app, migration) of every migration that the database has on record, sorted; None: see `unread`."""
+    unread: Said = ""
+    """Why the record of migrations could not be read."""
     hidden: int
     """How many sessions the suite's role may not see, without those of `rdsadmin`, AWS's own user."""
     sessions: tuple[Session, ...]
@@ -98,6 +100,13 @@ class DatabaseState(Observation):
     """(database, age of its oldest transaction or multixact id that is not frozen), the oldest first."""
     columns: tuple[str, ...] = ()
     """`table.column` of every table, sorted; empty where another tool than Django migrates."""
+
+    @property
+    def applied(self) -> tuple[tuple[str, str], ...]:
+        """The migrations on record. Raises `Unobserved` where the suite's role can't read them."""
+        if self.recorded is None:
+            raise unknown("dependency", self.unread)
+        return self.recorded
 
 
 @probe(deadline=8, after=[secrets])
@@ -115,13 +124,24 @@ async def application_login(observer: Observer, database: Database) -> Login:
 
 @probe(deadline=10, after=[secrets])
 async def database_state(observer: Observer, database: Database) -> DatabaseState:
-    """Connections, migrations, open transactions and the schema, in one statement, with the suite's credentials."""
+    """Connections, migrations, open transactions and the schema, in one statement, with the suite's credentials.
+    Where the role can't read the record of migrations, everything else is asked.
+    """
     statement = DATABASE_STATES[database.migrated_by if database.migrations else "nothing"]
     import psycopg
 
+    unread: Said = ""
     try:
         async with await connect(observer, database, database.verify_secret) as connection:
-            row = await row_of(observer, connection, statement)
+            try:
+                row = await row_of(observer, connection, statement)
+            except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedTable) as e:
+                unread = phrase(
+                    "the role of {} can't read which migrations were applied ({}): grant it SELECT on their table",
+                    database.verify_secret,
+                    e.diag.message_primary or "",
+                )
+                row = await row_of(observer, connection, DATABASE_STATES["nothing"])
     except psycopg.Error as e:
         state, why = _told_apart(e)
         await _refuse_without_roots(observer, database, database.verify_secret, why)
@@ -133,7 +153,8 @@ async def database_state(observer: Observer, database: Database) -> DatabaseStat
     return DatabaseState(
         connections=row[0],
         max_connections=row[1],
-        applied=tuple((str(app), str(name)) for app, name in row[2]),
+        recorded=None if unread else tuple((str(app), str(name)) for app, name in row[2]),
+        unread=unread,
         hidden=row[3],
         sessions=tuple(Session.model_validate(session) for session in row[4]),
         tables=tuple(row[5]),
@@ -252,6 +273,8 @@ def _told_apart(error: psycopg.Error) -> tuple[str | None, str]:
     """(SQLSTATE, sentence). libpq gives no SQLSTATE for a refused connection: the message tells it."""
     text = " ".join(str(error).split())
     state = error.sqlstate
+    if state == "42501":  # of a statement: a refused session has no SQLSTATE
+        return state, text
     if state is None:
         marks = {"28P01": "password authentication failed", "3D000": "does not exist", "53300": "too many"}
         marks["28000"] = "pg_hba"

@@ -44,7 +44,7 @@ async def way_back(observer: Observer, repository: str) -> WayBack:
     """The deploy tag to go back to, and whether the images of that release are still there."""
     tag = (await observer.see(deployments)).way_back
     commit = (await observer.see(heads, repository)).tags.get(tag or "")
-    built = [s for s in observer.environment.services.values() if s.repository == repository and s.ecs and s.image]
+    built = [s for s in observer.environment.ecs if s.repository == repository and s.image]
     images = [await observer.see(registry_image, service) for service in built]
     lost = tuple(i.repository for i in images if tag in i.without_way_back)
     return WayBack(repository=repository, tag=tag, commit=commit, without_image=lost)
