@@ -15,7 +15,7 @@ from urllib.parse import quote
 import pika
 import pika.exceptions
 
-from sandbox.processes import LOOPBACK, Child, ReservedPort, run
+from sandbox.processes import LOOPBACK, Child, PartFailed, ReservedPort, run
 from sandbox.site import Login, Site, required
 
 ABSENT = "rabbitmq-server is not installed; install it with `apt-get install rabbitmq-server`"
@@ -87,6 +87,12 @@ class RabbitMQ:
         await node.until_it_listens(self.port)
         self._loop = asyncio.get_running_loop()
         self._start_workers()
+
+    async def until_ready(self) -> None:
+        """Wait until the workers take messages. Raises `PartFailed` if the node ends, or after three minutes."""
+        if not self._children:
+            raise PartFailed("the broker did not start")
+        await self._children[-1].until(self.ready.is_set, "its workers to take messages")
 
     async def _start(self, name: str, argv: list[str | Path]) -> Child:
         argv = ["nice", "-n", "15", *argv]

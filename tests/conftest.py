@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +100,13 @@ def run_forked(*arguments: str, root: Path, reports: Path, env: dict[str, str] |
             timeout=120,
         )
         return Ran(code, output.read(), *latest(reports))
+
+
+def gli_forked(
+    *arguments: str, root: Path, env: Mapping[str, str] | None = None, says: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """`gli ARGUMENTS` in `root`, in a fork like that of `run_forked`; `says` is what the user types."""
+    return forked.gli([*arguments], root=root, env=clean_environment() | (env or {}), says=says)
 
 
 def sampled(cases: Sequence[Any], every: int) -> list[Any]:

@@ -1,7 +1,7 @@
-"""Runs of pytest in forks of one process that has imported what every run imports (`forked_imports`).
+"""Runs of pytest and of `gli` in forks of one process that has imported what every run imports (`forked_imports`).
 
-A run in a new process spends half of its time on imports. The tests make hundreds of runs, so most of them run here
-without the imports; everything else is unchanged. Tests about the process itself, and tests that show the
+A run in a new process spends half of its time on imports, and a command most of it. The tests make hundreds of both, so
+most run here without the imports; everything else is unchanged. Tests about the process itself, and tests that show the
 tool as a user sees it, start `python -m pytest`.
 """
 
@@ -10,7 +10,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping
 from functools import cache
@@ -35,14 +37,39 @@ def _server() -> None:
 
 def run(arguments: list[str], *, root: Path, env: Mapping[str, str], output: Path, timeout: float) -> int:
     """Run `pytest ARGUMENTS` in `root` and write its output to `output`; returns the exit code."""
+    return _forked("pytest", arguments, root, env, (Path(os.devnull), output, output), timeout)
+
+
+def gli(
+    arguments: list[str], *, root: Path, env: Mapping[str, str], says: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run `gli ARGUMENTS` in `root` with the input `says`; returns its exit code and its output."""
+    with tempfile.TemporaryDirectory(prefix="gli-command-") as folder:
+        told, output, errors = (Path(folder, name) for name in ("input", "output", "errors"))
+        told.write_text(says)
+        code = _forked("gli", arguments, root, env, (told, output, errors), 150)
+        return subprocess.CompletedProcess(["gli", *arguments], code, output.read_text(), errors.read_text())
+
+
+def _forked(
+    command: str,
+    arguments: list[str],
+    root: Path,
+    env: Mapping[str, str],
+    streams: tuple[Path, Path, Path],
+    timeout: float,
+) -> int:
+    """Run a command in a fork whose standard streams are these files; returns the exit code."""
     _server()
-    process = _CONTEXT.Process(target=_child, args=(arguments, str(root), dict(env), str(output)))
+    process = _CONTEXT.Process(
+        target=_child, args=(command, arguments, str(root), dict(env), [str(f) for f in streams])
+    )
     process.start()
     process.join(timeout)
     if process.exitcode is None:
         process.kill()
         process.join()
-        raise TimeoutError(f"pytest {' '.join(arguments)} did not end within {timeout:.0f} s")
+        raise TimeoutError(f"{command} {' '.join(arguments)} did not end within {timeout:.0f} s")
     return process.exitcode
 
 
@@ -54,7 +81,7 @@ def _end_with_the_tests() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _child(arguments: list[str], root: str, env: dict[str, str], output: str) -> None:
+def _child(command: str, arguments: list[str], root: str, env: dict[str, str], streams: list[str]) -> None:
     from gli.common import sources
 
     threading.Thread(target=_end_with_the_tests, daemon=True).start()
@@ -65,13 +92,23 @@ def _child(arguments: list[str], root: str, env: dict[str, str], output: str) ->
         if str(getattr(module, "__file__", None)).startswith(TESTS + os.sep):
             del sys.modules[name]
             sources._loaded.pop(module.__file__, None)
-    written = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(written, 1)
-    os.dup2(written, 2)
+    _use(*streams)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(root)
     os.environ.clear()
     os.environ.update(env)
     sys.path[:] = [root, *(p for p in sys.path if p != TESTS)]
-    sys.argv = ["pytest", *arguments]
-    sys.exit(int(pytest.main(arguments)))
+    sys.argv = [command, *arguments]
+    if command == "pytest":
+        sys.exit(int(pytest.main(arguments)))
+    from gli.cli.entry import main
+
+    main()
+
+
+def _use(told: str, output: str, errors: str) -> None:
+    """Make these files the standard streams of this process."""
+    os.dup2(os.open(told, os.O_RDONLY), 0)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - a descriptor
+    os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
+    os.dup2(1 if errors == output else os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, clean_environment, row
+from conftest import ROOT, gli_forked, row
 from gli.config import catalogue, environments
 from gli.config.iam_policy import policy
 from gli.observe.engine.aws_session import iam_action
@@ -17,10 +16,7 @@ from gli.observe.engine.guard import AWS_READS
 
 
 def gli(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    asked = [sys.executable, "-c", "from gli.cli.group import main; main(prog_name='gli')", *arguments]
-    return subprocess.run(
-        asked, cwd=cwd, env=clean_environment(), capture_output=True, text=True, timeout=30, check=False
-    )
+    return gli_forked(*arguments, root=cwd)
 
 
 def test_help_explains_and_names_every_command() -> None:

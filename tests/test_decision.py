@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from conftest import Project, clean_environment, run_forked
+from conftest import Project, clean_environment, gli_forked, run_forked
 from gli.common.manifest import manifest_id
 from gli.judge.verdict import digest
 
@@ -62,15 +61,7 @@ class Release:
 
     def gli(self, *arguments: str, mail: str = ADA, **env: str) -> subprocess.CompletedProcess[str]:
         who = {"GIT_COMMITTER_NAME": mail.partition("@")[0].title(), "GIT_COMMITTER_EMAIL": mail}
-        return subprocess.run(
-            [sys.executable, "-c", "from gli.cli.group import main; main(prog_name='gli')", *arguments],
-            cwd=self.root,
-            env=clean_environment() | self.where | who | env,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return gli_forked(*arguments, root=self.root, env=self.where | who | env)
 
     def verify(self, environment: str, *arguments: str, **env: str) -> int:
         reports = self.root / "reports"

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from fault_groups import STAGING
 
-from conftest import ROOT, Sandbox, clean_environment
+from conftest import ROOT, Sandbox, gli_forked
 from gli.config import catalogue
 from gli.report import diagnosis
 
 
 def diagnosed(*arguments: str, sandbox: Sandbox | None = None) -> tuple[int, str]:
     """The exit code and the output of `gli diagnose ARGUMENTS`."""
-    env = clean_environment() | ({"GLI_SANDBOX": sandbox.name} if sandbox else {})
-    command = [sys.executable, "-c", "from gli.cli.entry import main; main()", "diagnose", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=120)
+    done = gli_forked("diagnose", *arguments, root=ROOT, env={"GLI_SANDBOX": sandbox.name} if sandbox else {})
     return done.returncode, done.stdout + done.stderr
 
 

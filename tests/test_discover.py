@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import threading
 import tomllib
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, Sandbox, clean_environment, run_forked
+from conftest import ROOT, Sandbox, gli_forked, run_forked
 from gli.config import environments
 from gli.config.environments import Environment
 from gli.observe.aws.ecs_services import EcsService
@@ -70,10 +69,7 @@ NOT_TOLD = {
 
 
 def gli(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from gli.cli.entry import main; main()", *arguments]
-    return subprocess.run(
-        command, cwd=cwd, env=clean_environment(), capture_output=True, text=True, timeout=120, check=False
-    )
+    return gli_forked(*arguments, root=cwd)
 
 
 @pytest.fixture(scope="module")

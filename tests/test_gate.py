@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 from judge_rig import HEADS, LINE, NOW, WAIVER, case, decided, verdict
 from report_rig import gli
 
-from conftest import ROOT, Project, Sandbox, clean_environment
+from conftest import ROOT, Project, Sandbox, gli_forked
 from gli.gate.gate import newest
 from gli.judge.verdict import Plugin, Suite, Verdict, digest
 
@@ -121,10 +120,7 @@ def test_everything_else_is_refused_with_its_own_sentence(case: str) -> None:
 
 
 def gate(root: Path, *arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    asked = [sys.executable, "-c", "from gli.cli.group import main; main(prog_name='gli')", "gate", *arguments]
-    return subprocess.run(
-        asked, cwd=root, env=clean_environment() | (env or {}), capture_output=True, text=True, timeout=60, check=False
-    )
+    return gli_forked("gate", *arguments, root=root, env=env)
 
 
 def test_the_newest_run_counts_and_a_later_no_go_revokes(project: Project) -> None:

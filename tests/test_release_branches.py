@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 import release_rig
 from release_rig import FIRST_TAG
 
-from conftest import Project, clean_environment
+from conftest import Project, gli_forked
 from gli.git.branches import BRANCHES, Branches
 
 SECOND = {"GIT_COMMITTER_NAME": "Second Person", "GIT_COMMITTER_EMAIL": "second@glibiz.com"}
@@ -42,16 +41,7 @@ class Shop:
 
     def gli(self, *arguments: str, code: int = 0, env: dict[str, str] | None = None) -> str:
         """The output of `gli`, with its line wrapping undone; the exit code must be `code`."""
-        done = subprocess.run(
-            [sys.executable, "-c", "from gli.cli.entry import main; main()", *arguments],
-            cwd=self.project.root,
-            env=clean_environment() | {"GLI_ENV": "own"} | (env or {}),
-            input="y\n",
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = gli_forked(*arguments, root=self.project.root, env={"GLI_ENV": "own"} | (env or {}), says="y\n")
         said = done.stdout + done.stderr
         assert done.returncode == code and "Traceback" not in said, f"{arguments}: {done.returncode}\n{said}"
         return " ".join(said.split())

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import pytest
 import release_rig
 from release_rig import EIGHT, FIRST_TAG
 
-from conftest import Project, clean_environment
+from conftest import Project, gli_forked
 
 SECOND = {"GIT_COMMITTER_NAME": "Second Person", "GIT_COMMITTER_EMAIL": "second@glibiz.com"}
 
@@ -39,17 +37,7 @@ class Day:
 
     def printed(self, *arguments: str, says: str = "", code: int = 0, env: Mapping[str, str] | None = None) -> str:
         """The output of `gli` with the input `says`; the exit code must be `code`."""
-        command = [sys.executable, "-c", "from gli.cli.group import main; main(prog_name='gli')", *arguments]
-        done = subprocess.run(
-            command,
-            cwd=self.project.root,
-            env=clean_environment() | {"GLI_ENV": "own"} | (env or {}),
-            input=says,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = gli_forked(*arguments, root=self.project.root, env={"GLI_ENV": "own"} | dict(env or {}), says=says)
         assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
         assert "Traceback" not in done.stderr
         assert all(len(line) <= 80 for line in done.stdout.splitlines() if arguments[0] != "log"), done.stdout

@@ -81,8 +81,7 @@ def broker_wants_action(sandbox: Sandbox) -> Iterator[None]:
 def _broker(sandbox: Sandbox) -> RabbitMQ:
     if sandbox.broker is None:
         raise LookupError(ABSENT)
-    if not sandbox.broker.ready.is_set():
-        raise LookupError("the broker is still starting")
+    sandbox.run(sandbox.broker.until_ready())  # the sandbox is ready before its broker, which starts slowest
     return sandbox.broker
 
 
