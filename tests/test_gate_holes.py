@@ -13,7 +13,7 @@ import sys
 
 import pytest
 
-from conftest import PYTEST, Project, Ran, clean_environment, latest, wait_for
+from conftest import PYTEST, Project, Ran, clean_environment, latest, sampled, wait_for
 from gli.common import clock
 from gli.gate import gate
 
@@ -53,7 +53,7 @@ UNSERIALISABLE = {
 }
 
 
-@pytest.mark.parametrize("kind", UNSERIALISABLE)
+@pytest.mark.parametrize("kind", sampled([*UNSERIALISABLE], every=3))
 def test_a_property_that_xdist_loses_with_its_report(project: Project, kind: str) -> None:
     value = UNSERIALISABLE[kind]
     project.checks(
@@ -136,8 +136,9 @@ NARROWED = {
 }
 
 
-@pytest.mark.parametrize("how", NARROWED)
-@pytest.mark.parametrize("workers", ["", "-n2"])
+@pytest.mark.parametrize(
+    ("how", "workers"), [*((how, "") for how in NARROWED), *sampled([(how, "-n2") for how in NARROWED], every=5)]
+)
 def test_a_partial_selection(project: Project, how: str, workers: str) -> None:
     project.checks(FAILS)
     ran = project.run(*NARROWED[how], *filter(None, [workers]))
@@ -218,8 +219,9 @@ HOOKS = {
 }
 
 
-@pytest.mark.parametrize("hook", HOOKS)
-@pytest.mark.parametrize("workers", ["", "-n2"])
+@pytest.mark.parametrize(
+    ("hook", "workers"), [*((hook, "") for hook in HOOKS), *sampled([(hook, "-n2") for hook in HOOKS], every=4)]
+)
 def test_a_foreign_hook(project: Project, hook: str, workers: str) -> None:
     project.checks(FAILS)
     project.write("conftest.py", HOOKS[hook] + "\n")

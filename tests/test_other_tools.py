@@ -90,8 +90,9 @@ CHANGES: dict[str, tuple[Callable[[Sandbox], Any], str]] = {
 def restored(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A change that its test did not undo makes this run red."""
     yield
-    ran = sandbox.verify_often(reports=tmp_path_factory.mktemp("restored"))
-    assert ran.last_line == "VERDICT sandbox: GO", ran.output
+    checks = {check for _, check in CHANGES.values()}
+    ran = sandbox.verify_some(*checks, reports=tmp_path_factory.mktemp("restored"))
+    assert checks <= ran.outcomes("passed"), ran.output
 
 
 # No two changes of a group turn the same check red.
@@ -114,7 +115,7 @@ def test_changes_made_with_another_tool_turn_the_right_checks_red(
     with ExitStack() as stack:
         for change in changes:
             stack.enter_context(CHANGES[change][0](sandbox))
-        ran = sandbox.verify_often(reports=tmp_path)
+        ran = sandbox.verify_some(*{check for _, check in CHANGES.values()}, reports=tmp_path)
     assert {CHANGES[change][1] for change in changes} <= ran.roots, ran.output
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT, Ran, Sandbox, run, run_forked
+from conftest import ROOT, Ran, Sandbox, run, run_forked, sampled
 from sandbox.overlay import toml
 
 NO_METADATA = {"AWS_EC2_METADATA_DISABLED": "true"}
@@ -100,7 +100,7 @@ def test_no_secret_of_the_environment_is_in_any_sink(sandbox: Sandbox, healthy: 
 def test_no_secret_of_the_environment_is_logged(sandbox: Sandbox, tmp_path: Path) -> None:
     file = tmp_path / "log.txt"
     asked = ["-s", "-olog_cli=true", "--log-cli-level=DEBUG", f"--log-file={file}", "--log-file-level=DEBUG"]
-    ran = sandbox.verify(*asked, reports=tmp_path / "reports")
+    ran = sandbox.verify_often(*asked, reports=tmp_path / "reports")
     assert ran.last_line == "VERDICT sandbox: GO"
     for text in (ran.output, file.read_text()):
         assert "HTTP Request: GET" in text, "httpx logs each request at INFO"
@@ -125,7 +125,7 @@ def test_latest_points_at_the_newest_run(healthy: Ran) -> None:
 
 
 def test_workers_give_the_same_verdict_with_the_same_requests(sandbox: Sandbox, healthy: Ran, tmp_path: Path) -> None:
-    shared = sandbox.verify("-n4", reports=tmp_path)
+    shared = sandbox.verify_often("-n2", reports=tmp_path)
     assert shared.last_line == "VERDICT sandbox: GO"
     assert verdict_of(shared)["counts"] == verdict_of(healthy)["counts"]
     one, other = requests_of(healthy), requests_of(shared)
@@ -163,7 +163,7 @@ def test_a_replay_judges_without_a_network(sandbox: Sandbox, tmp_path: Path) -> 
     assert offline.code == 1
 
 
-@pytest.mark.parametrize("phase", ["pre-deploy", "post-deploy"])
+@pytest.mark.parametrize("phase", sampled(["pre-deploy", "post-deploy"], every=2))
 def test_a_phase_judges_its_own_checks(sandbox: Sandbox, tmp_path: Path, phase: str) -> None:
     ran = sandbox.verify_often(f"--phase={phase}", reports=tmp_path)
     assert ran.last_line == "VERDICT sandbox: GO"
@@ -224,7 +224,7 @@ def refused(name: str, tmp_path: Path, *arguments: str) -> Ran:
     return ran
 
 
-@pytest.mark.parametrize("workers", ["", "-n2"])
+@pytest.mark.parametrize("workers", sampled(["-n2", ""], every=2))
 def test_a_wrong_account_is_one_sentence_and_no_other_call_is_made(
     overlaid: Overlaid, tmp_path: Path, workers: str
 ) -> None:

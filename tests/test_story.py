@@ -17,7 +17,7 @@ from uuid import uuid4
 import pytest
 from report_rig import Hook
 
-from conftest import ROOT, clean_environment, run_forked, sandbox_up
+from conftest import ROOT, clean_environment, exhaustive, gli_forked, run_forked, sandbox_up
 
 PARTS = ("environments.toml", "conftest.py", "pytest.ini", "checklists", "tests_smoke", "tests_infra")
 ADA, BOB = "ada@glibiz.com", "bob@glibiz.com"
@@ -35,12 +35,10 @@ class Day:
         file.write_text(text)
 
     def run(self, *command: str, says: str = "", mail: str = ADA) -> subprocess.CompletedProcess[str]:
-        name = mail.partition("@")[0].title()
-        who = {f"GIT_{role}_{k}": v for role in ("AUTHOR", "COMMITTER") for k, v in (("NAME", name), ("EMAIL", mail))}
         return subprocess.run(
             command,
             cwd=self.root,
-            env=clean_environment() | who | self.about,
+            env=clean_environment() | self.who(mail) | self.about,
             input=says,
             capture_output=True,
             text=True,
@@ -48,13 +46,18 @@ class Day:
             check=False,
         )
 
+    @staticmethod
+    def who(mail: str) -> dict[str, str]:
+        """The variables that name a person to git."""
+        name = mail.partition("@")[0].title()
+        return {f"GIT_{role}_{k}": v for role in ("AUTHOR", "COMMITTER") for k, v in (("NAME", name), ("EMAIL", mail))}
+
     @property
     def about(self) -> dict[str, str]:
         return {"GLI_SANDBOX": "story", "STORY_HOOK": f"json://127.0.0.1:{self.hook.port}/hook"}
 
     def gli(self, *arguments: str, code: int = 0, says: str = "", mail: str = ADA) -> str:
-        main = "from gli.cli.group import main; main(prog_name='gli')"
-        done = self.run(sys.executable, "-c", main, *arguments, says=says, mail=mail)
+        done = gli_forked(*arguments, root=self.root, env=self.who(mail) | self.about, says=says)
         assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 
@@ -133,7 +136,9 @@ def day(tmp_path: Path) -> Iterator[Day]:
         day.hook.close()
 
 
-def test_a_whole_day(day: Day) -> None:
+@pytest.mark.parametrize("ends", ["with the rollback", pytest.param("late", marks=exhaustive)])
+def test_a_day(day: Day, ends: str) -> None:
+    """The release comes back, and a hotfix bypasses the gate, only on a long day: the release tests show both daily."""
     released = day.heads("main^{tree}")
 
     day.feature()
@@ -170,14 +175,19 @@ def test_a_whole_day(day: Day) -> None:
     )
     assert day.heads("main^{tree}") == released
 
+    if ends == "late":
+        reinstated(day, built)
+        emergency(day)
+
+
+def reinstated(day: Day, built: list[str]) -> None:
+    """The release that was rolled back goes to production again."""
     day.deploy()
     day.proven()
     held = day.gli("promote", "stg", "main", "--env", "sandbox", code=1)
     assert "--reinstate" in held
     day.to_production("--reinstate")
     assert day.heads("main^{tree}") == built, "the release is whole again: a merge would have dropped it in silence"
-
-    emergency(day)
 
 
 def emergency(day: Day) -> None:

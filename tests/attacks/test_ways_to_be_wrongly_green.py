@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Project, Ran
+from conftest import Project, Ran, sampled
 from gli.gate import signing
 from gli.git import command
 from gli.judge import verdict as verdicts
@@ -365,7 +365,7 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("how", sampled([*ENDS], every=2))
 def test_a_check_that_ends_the_process_with_0(project: Project, how: str) -> None:
     project.checks(f"def test_first_check(target):\n    {ENDS[how]}\ndef test_second_check(target): pass\n")
     ran = project.run_alone()
@@ -390,7 +390,7 @@ STAYS = {
 }
 
 
-@pytest.mark.parametrize("what", STAYS)
+@pytest.mark.parametrize("what", sampled([*STAYS], every=2))
 def test_a_process_left_by_a_check_does_not_delay_the_end(project: Project, what: str) -> None:
     """The output ends too: no leftover process keeps CI's pipe open."""
     project.checks(f"def test_first_check(target):\n    {STAYS[what]}\ndef test_second_check(target): pass\n")
