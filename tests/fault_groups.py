@@ -18,7 +18,9 @@ _PLACES = {"release": "release", "pipeline": "release", "migration-": "release"}
 _PLACES |= {"cdn": "cdn", "storage": "cdn", "cors-": "cors", "broker": "broker", "cache": "cache"}
 _PLACES |= dict.fromkeys(("task-missing", "service-scaled", "rolled-back", "taskdef-"), "service")
 _PLACES |= dict.fromkeys(("circuit-breaker-", "grace-period-", "rollout-", "old-tasks-", "registry"), "service")
-_PLACES |= dict.fromkeys(("hook-goes-on", "deploys-take-", "deploy-without-room"), "service")
+_PLACES |= dict.fromkeys(
+    ("hook-goes-on", "deploys-take-", "deploy-without-room", "sidecar-", "spare-sidecar-"), "service"
+)
 _PLACES |= dict.fromkeys(("sequence-", "application-may-", "row-security-", "table-lost", "column-of-"), "tables")
 """Places of which a group may change one thing at most, by the module or the beginning of the id of their faults: the
 repositories, the user frontend with its bucket, the API's CORS settings, the broker, the cache, the API's ECS service

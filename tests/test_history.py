@@ -109,6 +109,49 @@ def test_the_merge_commit_of_a_release_is_not_lost(remote: Remote) -> None:
     assert (remote.gap().commits, remote.gap().lost) == (1, False)
 
 
+BROUGHT = {"CHANGELOG.md": "# app\n\n- What staging tests.\n- The release on main.\n"}
+"""What the merge of the staged branch makes of the live branch."""
+
+
+def reverted(remote: Remote, branch: str, commit: str, merge: bool, tree: Mapping[str, str], merged: str = "") -> str:
+    """Push a commit as `git revert` makes it."""
+    how = f"{commit}, reversing\nchanges made to {commit}." if merge else f"{commit}."
+    at = datetime.now(UTC)
+    return repositories.push(remote.app, branch, f"Revert\n\nThis reverts commit {how}", tree, at, merged or None)
+
+
+def test_a_release_that_was_reverted_by_hand_is_named_with_what_it_took_away(remote: Remote) -> None:
+    merge = remote.push("main", BROUGHT, merged=remote.commits["stg"]["app"])
+    revert = reverted(remote, "main", merge, True, {"CHANGELOG.md": "# app\n\n- The release on main.\n"})
+    (seen,) = remote.history().reverted
+    assert (seen.revert, seen.merge) == (f"{revert[:7]} Revert", f"{merge[:7]} Push to main")
+    assert seen.commits >= 1 and seen.newest.startswith(remote.commits["stg"]["app"][:7])
+    # main is merged back alone, and the release is gone from stg too
+    remote.push("stg", {"CHANGELOG.md": "# app\n\n- The release on main.\n"}, merged=revert)
+    assert remote.history().reverted == (seen,)
+    # the remedy: the revert is reverted on stg
+    reverted(remote, "stg", revert, False, BROUGHT)
+    assert remote.history().reverted == ()
+
+
+def test_a_release_that_was_reverted_and_made_again_in_other_commits_is_not_named(remote: Remote) -> None:
+    merge = remote.push("main", BROUGHT, merged=remote.commits["stg"]["app"])
+    reverted(remote, "main", merge, True, {"CHANGELOG.md": "# app\n\n- The release on main.\n"})
+    remote.push("main", BROUGHT)
+    assert remote.history().reverted == ()
+
+
+def test_reverts_of_a_bad_hotfix_and_of_a_single_commit_are_not_named(remote: Remote) -> None:
+    before = {"CHANGELOG.md": "# app\n\n- The release on main.\n"}
+    fix = remote.push("main", {**before, "fix.txt": "bad\n"})
+    subprocess.run(["git", "--git-dir", str(remote.app), "branch", "hotfix", fix], check=True)
+    reverted(remote, "main", fix, False, before)
+    side = repositories.push(remote.app, "hotfix", "More", {**before, "fix.txt": "worse\n"}, datetime.now(UTC))
+    merge = remote.push("main", {**before, "fix.txt": "worse\n"}, merged=side)
+    reverted(remote, "main", merge, True, before)
+    assert remote.history().reverted == ()
+
+
 def test_a_release_that_was_rolled_back_by_a_commit_would_vanish_from_the_next_merge(remote: Remote) -> None:
     staged = {"CHANGELOG.md": "# app\n\n- What staging tests.\n- The release on main.\n"}
     remote.push("main", staged, merged=remote.commits["stg"]["app"])

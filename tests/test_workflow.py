@@ -244,13 +244,55 @@ def test_which_branches_run_a_step(condition: str, branches: tuple[str, ...]) ->
         ("{ref: main}", ("main",)),
         ("{ref: v1.2.0}", ("v1.2.0",)),
         ("{ref: main, repository: org/tools}", ()),
+        ("{ref: main, repository: '${{ github.repository }}'}", ("main",)),
+        ("{ref: '${{ env.FIXED }}'}", ("main",)),
+        ("{ref: '${{ env.PUSHED }}'}", ()),
+        ("{ref: '${{ env.SET_BY_A_STEP }}'}", ()),
+        ("{ref: '${{ vars.REF }}'}", ("${{ vars.REF }}",)),
+        ("{ref: '${{ vars.REF || github.sha }}'}", ()),
+        ("{ref: '${{ steps.find.outputs.commit }}'}", ()),
         ("{ref: main, path: tools}", ()),
         ("{ref: '${{ github.event.repository.default_branch }}'}", ("${{ github.event.repository.default_branch }}",)),
     ],
 )
 def test_a_fixed_ref_replaces_the_pushed_commit(given: str, builds: tuple[str, ...]) -> None:
     checkout = f"      - uses: actions/checkout@v4\n        with: {given}\n"
-    assert {t.branch: t.builds for t in workflow(steps=checkout).targets}["stg"] == builds
+    job = "    env: {FIXED: main, PUSHED: '${{ github.sha }}'}\n"
+    assert {t.branch: t.builds for t in workflow(job=job, steps=checkout).targets}["stg"] == builds
+
+
+@pytest.mark.parametrize(
+    ("script", "builds"),
+    [
+        ("git checkout main && docker build .", ("main",)),
+        ("git switch --detach origin/main\ndocker build .", ("origin/main",)),
+        ("git fetch origin main\ngit reset --hard FETCH_HEAD\nmake", ("main",)),
+        ("git pull --ff-only origin main; make", ("main",)),
+        ("git merge --no-edit origin/main; make", ("origin/main",)),
+        ('git checkout "$FIXED"\nmake', ("main",)),
+        ('git checkout "$STORED"\nmake', ("${{ vars.REF }}",)),
+        ('git checkout "$GITHUB_SHA"\nmake', ()),
+        ("git checkout ${{ github.sha }}\nmake", ()),
+        ("git checkout ${{ vars.REF }}\nmake", ("${{vars.REF}}",)),
+        ("git checkout stg; make", ()),
+        ("git checkout -b build-1; make", ()),
+        ("git checkout package-lock.json; make", ()),
+        ("git checkout main -- docs; make", ()),
+        ("cd ../tools && git checkout main && make", ()),
+        ("git -C ../tools checkout main; make", ()),
+        ("make\ngit checkout main\ngit merge stg\ngit push", ()),
+    ],
+)
+def test_a_fixed_ref_that_a_script_checks_out_replaces_the_pushed_commit(script: str, builds: tuple[str, ...]) -> None:
+    job = "    env: {FIXED: main, STORED: '${{ vars.REF }}'}\n"
+    step = "      - run: |\n" + "".join(f"          {line}\n" for line in script.splitlines())
+    assert {t.branch: t.builds for t in workflow(job=job, steps=step).targets}["stg"] == builds
+
+
+def test_a_checkout_by_git_counts_if_a_later_step_builds() -> None:
+    steps = "      - run: git checkout main\n"
+    assert workflow(steps=steps).targets[0].builds == ()
+    assert workflow(steps=steps + "      - uses: docker/build-push-action@v6\n").targets[0].builds == ("main",)
 
 
 def test_jobs_are_read_in_the_order_of_their_needs() -> None:

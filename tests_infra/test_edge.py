@@ -69,19 +69,28 @@ def test_dns_delegated(zone: Zone, name_servers: frozenset[str]) -> None:
 
 
 def test_dns_caa_allows_acm(zone: Zone, certificates: Sequence[AcmCertificate], environment: Environment) -> None:
-    """No CAA record forbids Amazon to issue and renew the certificates that it issued for our hosts (RFC 8659)."""
+    """No CAA record forbids Amazon to issue and renew the certificates that it issued for our hosts (RFC 8659).
+
+    Every name of a certificate counts, wildcards too: ACM renews all or none.
+    """
     ours = {n for c in certificates if c.by_amazon for n in c.names}
     hosts = [h for h in environment.secure_hosts if h in ours or "*." + h.partition(".")[2] in ours]
-    forbidden = [h for h in hosts if not _amazon_may_issue(zone.authorities_of(h))]
+    names = sorted({*hosts, *(n for n in ours if _within(n, zone))})
+    forbidden = [n for n in names if not _amazon_may_issue(zone.authorities_of(n.removeprefix("*.")), n)]
     assert not forbidden, saw(
-        listed(phrase("{} with {}", h, listed(zone.authorities_of(h))) for h in forbidden),
+        listed(phrase("{} with {}", n, listed(zone.authorities_of(n.removeprefix("*.")))) for n in forbidden),
         expected=phrase("amazon.com among the authorities for our hosts"),
     )
 
 
-def _amazon_may_issue(records: Sequence[str]) -> bool:
-    """Whether CAA records (`0 issue "amazon.com"`) let Amazon issue: by name, or because none restricts issuing."""
-    issuing = [value for tag, value in (r.split()[1:3] for r in records) if tag == "issue"]
+def _amazon_may_issue(records: Sequence[str], name: str) -> bool:
+    """Whether CAA records (`0 issue "amazon.com"`) let Amazon issue: by name, or because none restricts issuing.
+
+    For a wildcard name, `issuewild` counts instead of `issue` where there is any (RFC 8659, 4.3).
+    """
+    tagged = [(tag.lower(), value) for tag, value in (r.split(maxsplit=2)[1:3] for r in records)]
+    wild = [value for tag, value in tagged if tag == "issuewild" and name.startswith("*.")]
+    issuing = wild or [value for tag, value in tagged if tag == "issue"]
     named = {value.strip('"').partition(";")[0].strip().lower() for value in issuing}
     return not issuing or bool(named & _AMAZON)
 

@@ -29,6 +29,21 @@ def test_git_main_in_stg(history: History, environment: Environment) -> None:
     )
 
 
+def test_git_no_merge_reverted(history: History, environment: Environment) -> None:
+    """No release was reverted by hand: git believes a reverted merge to be merged, so the next release lacks its
+    commits, and merging the revert back takes them off staging.
+    """
+    git = _git(environment)
+    lost = [
+        phrase("{} took away {}: {} commits, the newest {}", r.revert, r.merge, r.commits, r.newest)
+        for r in history.reverted
+    ]
+    assert not lost, saw(
+        listed(lost),
+        expected=phrase("every merge to {} of {} to be in its content", git.live, history.repository),
+    )
+
+
 def test_git_merge_clean(history: History, environment: Environment) -> None:
     """The staged branch merges into the live one without a conflict."""
     git = _git(environment)

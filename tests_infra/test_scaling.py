@@ -11,7 +11,7 @@ from gli.observe.aws.ecs_services import EcsService
 def test_scaling_registered(
     scalable_targets: Mapping[str, ScalableTarget], ecs_service: EcsService, target: Service
 ) -> None:
-    """The service scales between bounds with room, stays within them now, and scaling is not suspended."""
+    """The service scales between bounds with room, wants no more tasks than them, and scaling is not suspended."""
     assert target.ecs is not None
     bounds, least = scalable_targets[target.name], target.ecs.minimum_tasks
     assert bounds.registered, saw(phrase("none"), expected=phrase("a scalable target for {}", bounds.service))
@@ -19,11 +19,28 @@ def test_scaling_registered(
     assert bounds.minimum >= least and bounds.maximum >= 2 * bounds.minimum, saw(
         within, expected=phrase("{} to scale from {} or more to twice as many at least", bounds.service, least)
     )
-    assert bounds.minimum <= ecs_service.desired <= bounds.maximum, saw(
+    assert ecs_service.desired <= bounds.maximum, saw(
         phrase("{} wanted", ecs_service.desired), expected=phrase("{} to want {} tasks", bounds.service, within)
     )
     assert not bounds.suspended, saw(
         listed(bounds.suspended), expected=phrase("no scaling of {} suspended", bounds.service)
+    )
+
+
+def test_scaling_minimum_held(
+    scalable_targets: Mapping[str, ScalableTarget], ecs_service: EcsService, target: Service
+) -> None:
+    """The service wants at least the tasks that its scaling keeps: a deploy or a person that set fewer is not undone
+    before an alarm scales out.
+    """
+    bounds = scalable_targets[target.name]
+    assert bounds.minimum <= bounds.maximum, saw(
+        phrase("{} to {}", bounds.minimum, bounds.maximum),
+        expected=phrase("a minimum of {} below its maximum", bounds.service),
+    )
+    assert not bounds.registered or ecs_service.desired >= bounds.minimum, saw(
+        phrase("{} wanted", ecs_service.desired),
+        expected=phrase("{} to want {} tasks or more", bounds.service, bounds.minimum),
     )
 
 

@@ -84,16 +84,32 @@ def test_ecs_graceful_stop(task_definition: TaskDefinition, service_tasks: Servi
     )
 
 
+def test_ecs_sidecar_images(sidecar_images: Mapping[str, PulledImage], task_definition: TaskDefinition) -> None:
+    """The registry has the images of the sidecars that a task can live without, too."""
+    lost = [
+        i.image for name, i in sidecar_images.items() if not i.found and not task_definition.container(name).essential
+    ]
+    assert not lost, saw(
+        listed(phrase("no image {}", image) for image in lost),
+        expected=phrase("an image for each sidecar of {}", task_definition.name),
+    )
+
+
 def test_ecs_next_task_can_start(
     task_definition: TaskDefinition,
     pulled_image: PulledImage | None,
+    sidecar_images: Mapping[str, PulledImage],
     dangling_references: Mapping[str, str],
     missing_fields: Mapping[str, str],
     execution_role: ExecutionRole,
     task_role: Role | None,
 ) -> None:
-    """A new task of the task definition would start: image, each secret with its JSON key, both roles and rights."""
-    obstacles = [] if pulled_image is None or pulled_image.found else [phrase("no image {}", pulled_image.image)]
+    """A new task of the task definition would start: the image of each essential container, each secret with its JSON
+    key, both roles and rights.
+    """
+    essential = [i for name, i in sidecar_images.items() if task_definition.container(name).essential]
+    images = [i for i in (pulled_image, *essential) if i is not None]
+    obstacles = [phrase("no image {}", i.image) for i in images if not i.found]
     obstacles += [phrase("{}, which {}", v, why) for v, why in {**dangling_references, **missing_fields}.items()]
     obstacles += [phrase("no {}", missing) for missing in execution_role.missing]
     if task_role is not None and TASKS not in task_role.trusted:

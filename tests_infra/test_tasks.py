@@ -115,10 +115,14 @@ def test_ecs_cpu_mem_headroom(utilisation: Utilisation, environment: Environment
 
 
 def test_secret_rotation_state(secret_use: SecretUse) -> None:
-    """A rotating secret rotated in time, and no task still works with the old value."""
+    """A rotating secret rotated in time and to the end, and no task still works with the old value."""
     due = rfc3339(secret_use.rotates_next) if secret_use.rotates_next else phrase("never")
     assert not secret_use.overdue, saw(
         phrase("a rotation due {}", due), expected=phrase("{} to rotate when it is due", secret_use.id)
+    )
+    assert secret_use.pending is None, saw(
+        phrase("the version {} still AWSPENDING", secret_use.pending),
+        expected=phrase("the last rotation of {} to have ended", secret_use.id),
     )
     outdated = [
         phrase("tasks of {} from {}", service, rfc3339(started)) for service, started in secret_use.outdated.items()

@@ -559,6 +559,8 @@ class Cache(Stored):
     ingress_from: tuple[str, ...] = ()
     keys: tuple[str, ...] = ()
     channels: tuple[str, ...] = ()
+    commands: tuple[Annotated[str, Bounded(min_length=1)], ...] = ()
+    """Whole commands that the application sends, such as `HSET gli:presence user 1`; the server runs none of them."""
 
     @property
     def name(self) -> str:
@@ -566,8 +568,8 @@ class Cache(Stored):
 
     @property
     def used(self) -> tuple[str, ...]:
-        """The keys and channels that the application uses, as far as the environment names them."""
-        return (*self.keys, *self.channels)
+        """The keys, channels and commands that the application uses, as far as the environment names them."""
+        return (*self.keys, *self.channels, *self.commands)
 
 
 class Broker(Stored):

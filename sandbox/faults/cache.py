@@ -165,6 +165,17 @@ def cache_snapshot_failed(sandbox: Sandbox) -> Iterator[None]:
         redis.config_set("save", "")
 
 
+@fault("cache-user-without-hashes", turns_red=["redis-app-rights"])
+def cache_user_without_hashes(sandbox: Sandbox) -> Iterator[None]:
+    """The application's user may read and write strings, and no hash: sessions work, and presence does not."""
+    name = sandbox.site.credentials.redis.username
+    with sandbox.redis() as redis:
+        redis.execute_command("ACL SETUSER", name, "-@hash")
+    yield
+    with sandbox.redis() as redis:
+        redis.execute_command("ACL SETUSER", name, "+@all", "-@admin")
+
+
 @fault("cache-user-without-channels", turns_red=["redis-app-rights"])
 def cache_user_without_channels(sandbox: Sandbox) -> Iterator[None]:
     """The application's user may use no channel: Redis 7 resets them for a new user."""

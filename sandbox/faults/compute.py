@@ -635,3 +635,44 @@ def taskdef_password_by_another_name(sandbox: Sandbox) -> Iterator[None]:
     hook = "https://hooks.slack.com/services/T0000/B0000/XXXXXXXXXXXX"
     with _redefined(sandbox, lambda container: container["environment"][0].update(value=hook)):
         yield
+
+
+@contextmanager
+def _with_sidecar(sandbox: Sandbox, *, essential: bool) -> Iterator[None]:
+    """Run the API with a sidecar whose image the registry does not have."""
+    ecs, before = sandbox.aws("ecs"), _definition(sandbox)
+    registry = before["containerDefinitions"][0]["image"].partition("/")[0]
+    sidecar = {"name": "router", "image": f"{registry}/gli-router:stable", "essential": essential}
+    containers = [*before["containerDefinitions"], sidecar]
+    definition = {key: before[key] for key in _KEPT} | {"containerDefinitions": containers}
+    arn = ecs.register_task_definition(**definition)["taskDefinition"]["taskDefinitionArn"]
+    try:
+        with _updated(sandbox, taskDefinition=arn):
+            yield
+    finally:
+        ecs.deregister_task_definition(taskDefinition=arn)
+
+
+@fault("sidecar-image-gone", turns_red=["ecs-next-task-can-start"])
+def sidecar_image_gone(sandbox: Sandbox) -> Iterator[None]:
+    """The image of the log router, without which no task runs, is gone from the registry."""
+    with _with_sidecar(sandbox, essential=True):
+        yield
+
+
+@fault("spare-sidecar-image-gone", turns_red=["ecs-sidecar-images"])
+def spare_sidecar_image_gone(sandbox: Sandbox) -> Iterator[None]:
+    """The image of a sidecar that a task can live without is gone from the registry."""
+    with _with_sidecar(sandbox, essential=False):
+        yield
+
+
+@fault("taskdef-version-without-value", turns_red=["ecs-taskdef-contract", "ecs-next-task-can-start"])
+def taskdef_version_without_value(sandbox: Sandbox) -> Iterator[None]:
+    """The API's task definition asks for the version AWSPENDING of a secret, and no rotation is under way."""
+
+    def ask(container: dict[str, Any]) -> None:
+        next(s for s in container["secrets"] if s["name"] == "API")["valueFrom"] += "::AWSPENDING:"
+
+    with _redefined(sandbox, ask):
+        yield

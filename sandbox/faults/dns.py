@@ -145,6 +145,18 @@ def caa_forbids_amazon(sandbox: Sandbox) -> Iterator[None]:
     sandbox.aws_overlay("certificates-by", **undo)
 
 
+@fault("caa-forbids-wildcards", turns_red=["dns-caa-allows-acm", "acm-validation-record"])
+def caa_forbids_wildcards(sandbox: Sandbox) -> Iterator[None]:
+    """Amazon may issue certificates for names, but another authority alone may for wildcards."""
+    values = [{"Value": value} for value in ('0 issue "amazon.com"', '0 issuewild "letsencrypt.org"')]
+    record = {"Name": f"{sandbox.environment.dns.zone}.", "Type": "CAA", "TTL": 300, "ResourceRecords": values}
+    region = required(sandbox.environment.aws).region
+    undo = sandbox.aws_overlay("certificates-by", region=region, kind="AMAZON_ISSUED")
+    with _record(sandbox, record):
+        yield
+    sandbox.aws_overlay("certificates-by", **undo)
+
+
 @fault("zone-not-delegated", turns_red=["dns-delegated"])
 def zone_not_delegated(sandbox: Sandbox) -> Iterator[None]:
     """The registrar still names the servers of an older zone of the same name."""

@@ -158,3 +158,20 @@ def workflow_builds_a_fixed_ref(sandbox: Sandbox) -> Iterator[None]:
     checkout = "# v4.2.2\n        with:\n          persist-credentials: false\n      - name: Set up Python"
     with _workflow(sandbox, name, checkout, checkout.replace("persist", "ref: main\n          persist")):
         yield
+
+
+@fault("workflow-script-checks-out-main", turns_red=["wf-builds-what-was-pushed", "wf-run-success"])
+def workflow_script_checks_out_main(sandbox: Sandbox) -> Iterator[None]:
+    """A step of the API's workflow checks out main with git, before the image is built."""
+    name, build = sandbox.environment.services["api"].repository, 'run: docker build --tag "$IMAGE:$GITHUB_SHA" .'
+    with _workflow(sandbox, name, build, build.replace("docker", "git checkout main && docker")):
+        yield
+
+
+@fault("workflow-ref-in-a-variable", turns_red=["wf-builds-what-was-pushed", "wf-run-success"])
+def workflow_ref_in_a_variable(sandbox: Sandbox) -> Iterator[None]:
+    """The API's workflow checks out what a variable of the repository names, whatever was pushed."""
+    name = sandbox.environment.services["api"].repository
+    checkout = "# v4.2.2\n        with:\n          persist-credentials: false\n      - name: Set up Python"
+    with _workflow(sandbox, name, checkout, checkout.replace("persist", "ref: ${{ vars.REF }}\n          persist")):
+        yield

@@ -120,3 +120,19 @@ def staging_moved_on(sandbox: Sandbox) -> Iterator[None]:
     name = sandbox.environment.services["websocket"].repository
     with developed(sandbox, name, sandbox.environment.branch, {"NEWS.md": "One more change.\n"}):
         yield
+
+
+@fault("release-reverted-by-hand", turns_red=["git-no-merge-reverted", "git-main-in-stg", "git-deploy-tag"])
+def release_reverted_by_hand(sandbox: Sandbox) -> Iterator[None]:
+    """The last release of the WebSocket server was taken back with `git revert -m 1` on production's branch."""
+    name = sandbox.environment.services["websocket"].repository
+    path = repositories.path(sandbox.repositories, name)
+    heads = repositories.refs(path, "refs/heads")
+    log = "CHANGELOG.md"
+    before, brought = ({log: repositories.read(path, heads[b], log)} for b in (_live(sandbox), staged(sandbox)))
+    at, head = datetime.now(UTC), f"refs/heads/{_live(sandbox)}"
+    merge = repositories.push(path, _live(sandbox), "Release", brought, at, heads[staged(sandbox)])
+    said = f'Revert "Release"\n\nThis reverts commit {merge}, reversing\nchanges made to {heads[_live(sandbox)]}.'
+    repositories.push(path, _live(sandbox), said, before, at)
+    yield
+    repositories.set_ref(path, head, heads[_live(sandbox)])

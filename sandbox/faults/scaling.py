@@ -50,6 +50,18 @@ def scaling_down_to_one(sandbox: Sandbox) -> Iterator[None]:
     scaling.register_scalable_target(**target, MinCapacity=before["MinCapacity"])
 
 
+@fault("scaling-minimum-overridden", turns_red=["scaling-minimum-held"])
+def scaling_minimum_overridden(sandbox: Sandbox) -> Iterator[None]:
+    """The API runs fewer tasks than the minimum of its scaling: the minimum was raised, and no alarm has applied it."""
+    scaling, target = sandbox.aws("application-autoscaling"), _scalable(sandbox)
+    known = scaling.describe_scalable_targets(ServiceNamespace="ecs", ResourceIds=[target["ResourceId"]])
+    before = {key: known["ScalableTargets"][0][key] for key in ("MinCapacity", "MaxCapacity")}
+    wanted = api_ecs_service(sandbox)["desiredCount"]
+    scaling.register_scalable_target(**target, MinCapacity=wanted + 2, MaxCapacity=2 * wanted + 4)
+    yield
+    scaling.register_scalable_target(**target, **before)
+
+
 @fault("scaling-at-its-limit", turns_red=["scaling-not-maxed"])
 def scaling_at_its_limit(sandbox: Sandbox) -> Iterator[None]:
     """The API runs its maximum number of tasks."""

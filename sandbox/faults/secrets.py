@@ -88,3 +88,16 @@ def rotation_overdue(sandbox: Sandbox) -> Iterator[None]:
     undo = sandbox.aws_overlay("secret-rotation", region=aws_region(sandbox), name=name, rotates=True, due=due)
     yield
     sandbox.aws_overlay("secret-rotation", **undo)
+
+
+@fault("rotation-left-half-way", turns_red=["secret-rotation-state"])
+def rotation_left_half_way(sandbox: Sandbox) -> Iterator[None]:
+    """The rotation of the cache's secret made a new version and never made that version current."""
+    client, name = sandbox.aws("secretsmanager"), required(sandbox.environment.cache).secret
+    due = int((datetime.now(UTC) + timedelta(days=20)).timestamp())
+    undo = sandbox.aws_overlay("secret-rotation", region=aws_region(sandbox), name=name, rotates=True, due=due)
+    value = client.get_secret_value(SecretId=name)["SecretString"]
+    made = client.put_secret_value(SecretId=name, SecretString=value, VersionStages=["AWSPENDING"])["VersionId"]
+    yield
+    client.update_secret_version_stage(SecretId=name, VersionStage="AWSPENDING", RemoveFromVersionId=made)
+    sandbox.aws_overlay("secret-rotation", **undo)

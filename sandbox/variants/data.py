@@ -8,6 +8,7 @@ from contextlib import suppress
 import psycopg
 from psycopg import sql
 
+from sandbox.site import required
 from sandbox.valkey import until_saved
 from sandbox.variants import Sandbox, variant
 
@@ -131,3 +132,16 @@ def cache_user_with_few_rights(sandbox: Sandbox) -> Iterator[None]:
     yield
     with sandbox.redis() as redis:
         redis.execute_command("ACL SETUSER", name, "allchannels", "+@all", "-@admin")
+
+
+@variant("secret-rotated")
+def secret_rotated(sandbox: Sandbox) -> Iterator[None]:
+    """A secret rotated, and its current version keeps the label AWSPENDING, as some rotation functions leave it."""
+    client, name = sandbox.aws("secretsmanager"), required(sandbox.environment.cache).secret
+    where = required(sandbox.environment.aws).region
+    undo = sandbox.aws_overlay("secret-rotation", region=where, name=name, rotates=True, due=4_102_444_800)
+    current = client.get_secret_value(SecretId=name)["VersionId"]
+    client.update_secret_version_stage(SecretId=name, VersionStage="AWSPENDING", MoveToVersionId=current)
+    yield
+    client.update_secret_version_stage(SecretId=name, VersionStage="AWSPENDING", RemoveFromVersionId=current)
+    sandbox.aws_overlay("secret-rotation", **undo)

@@ -39,6 +39,29 @@ def sidecars(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@variant("sidecar-from-the-registry")
+def sidecar_from_the_registry(sandbox: Sandbox) -> Iterator[None]:
+    """A sidecar's image lies in a registry of the account, named by tag; another team's registry holds a second one."""
+    ecr = sandbox.aws("ecr")
+    ecr.create_repository(repositoryName="tools/router")
+    image = sandbox.environment.services["api"].image
+    tagged = ecr.describe_images(repositoryName=image)["imageDetails"][0]["imageDigest"]
+    like = ecr.batch_get_image(repositoryName=image, imageIds=[{"imageDigest": tagged}])["images"][0]
+    ecr.put_image(repositoryName="tools/router", imageManifest=like["imageManifest"], imageTag="stable")
+
+    def add(definition: dict[str, Any]) -> None:
+        own = definition["containerDefinitions"][0]["image"].partition("/")[0]
+        theirs = f"210987654321.dkr.ecr.{region(sandbox)}.amazonaws.com"
+        definition["containerDefinitions"] += [
+            {"name": "router", "image": f"{own}/tools/router:stable", "essential": True},
+            {"name": "agent", "image": f"{theirs}/agent:7", "essential": False},
+        ]
+
+    with redefined(sandbox, add):
+        yield
+    ecr.delete_repository(repositoryName="tools/router", force=True)
+
+
 @variant("firelens")
 def firelens(sandbox: Sandbox) -> Iterator[None]:
     """The API logs through FireLens: a log router in the task sends the lines to the API's log group."""

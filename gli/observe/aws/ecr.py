@@ -168,15 +168,11 @@ async def pulled_image(observer: Observer, service: Service) -> PulledImage | No
     """
     definition = await observer.see(task_definition, service)
     image = definition.container(service.ecs.container if service.ecs else "").image
-    registry, _, path = image.partition("/")
-    name, _, digest = path.partition("@")
-    repository, _, tag = name.partition(":")
-    if ".dkr.ecr." not in registry or repository != service.image:
+    repository, wanted_image = _named(image)
+    if ".dkr.ecr." not in image.partition("/")[0] or repository != service.image:
         return None
     where = await _registry(observer, service)
-    found = await _images(
-        observer, where, repository, [{"imageDigest": digest} if digest else {"imageTag": tag or "latest"}]
-    )
+    found = await _images(observer, where, repository, [wanted_image])
     if not found:
         return PulledImage(image=image, found=False)
     platforms = _platforms(found[0])
@@ -185,6 +181,47 @@ async def pulled_image(observer: Observer, service: Service) -> PulledImage | No
     expired = {p.digest for p in platforms} - {i["imageId"].get("imageDigest") for i in there}
     digest = found[0]["imageId"].get("imageDigest")
     return PulledImage(image=image, digest=digest, platforms=platforms, expired=tuple(sorted(expired)))
+
+
+@probe(deadline=15)
+async def sidecar_images(observer: Observer, service: Service) -> dict[str, PulledImage]:
+    """Container to image, for the other containers of the task whose images are in the registry of the service's own.
+
+    One call for each of their repositories. An image of another registry is not asked for: its owner decides who may.
+    """
+    definition = await observer.see(task_definition, service)
+    own = definition.container(service.ecs.container if service.ecs else "")
+    others = [c for c in definition.containers if c is not own and c.registry and c.registry == own.registry]
+    wanted = {c.name: (c.image, *_named(c.image)) for c in others}
+    asked: dict[str, list[dict[str, str]]] = {}
+    for _, repository, id_ in wanted.values():
+        asked.setdefault(repository, []).append(id_)
+    where = await _registry(observer, service)
+    answers = await asyncio.gather(*[_known(observer, where, name, ids) for name, ids in sorted(asked.items())])
+    there = dict(zip(sorted(asked), answers, strict=True))
+    return {
+        name: PulledImage(image=image, found=any(id_.items() <= i["imageId"].items() for i in there[repository]))
+        for name, (image, repository, id_) in wanted.items()
+    }
+
+
+def _named(image: str) -> tuple[str, dict[str, str]]:
+    """The repository in ECR and the id of the image that an address names."""
+    name, _, digest = image.partition("/")[2].partition("@")
+    repository, _, tag = name.partition(":")
+    return repository, {"imageDigest": digest} if digest else {"imageTag": tag or "latest"}
+
+
+async def _known(
+    observer: Observer, where: dict[str, Any], repository: str, wanted: list[dict[str, str]]
+) -> list[dict[str, Any]]:
+    """Like `_images`; a repository that does not exist holds none."""
+    try:
+        return await _images(observer, where, repository, wanted)
+    except AwsError as e:
+        if e.code != "RepositoryNotFoundException":
+            raise
+        return []
 
 
 async def _images(

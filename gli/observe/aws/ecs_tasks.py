@@ -107,6 +107,8 @@ class SecretUse(Observation):
     current_since: datetime | None
     outdated: dict[str, datetime]
     """Service to the start of its oldest task, if that task started before the current value was created."""
+    pending: str | None = None
+    """The version that an unfinished rotation made: the next rotation fails while its label AWSPENDING stays."""
 
 
 @probe(deadline=15)
@@ -225,6 +227,7 @@ async def secret_use(observer: Observer, secret_id: str) -> SecretUse:
         overdue=state.rotates and state.rotates_next is not None and state.rotates_next < now(),
         current_since=since,
         outdated=outdated,
+        pending=state.pending if state.rotates else None,
     )
 
 

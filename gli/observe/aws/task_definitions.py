@@ -17,7 +17,7 @@ from gli.config.environments import Environment, Service
 from gli.config.names import NamesOfAnother
 from gli.observe.aws.ecs_services import ecs_service
 from gli.observe.aws.plain_secrets import is_secret
-from gli.observe.data.secrets import Secret, listed_secrets, secret, secret_states
+from gli.observe.data.secrets import Secret, listed_secrets, secret, secret_states, versions
 from gli.observe.engine.aws_session import Part
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
@@ -42,6 +42,12 @@ class Reference(Observation):
         """The key of the secret's JSON object that becomes the value; None: the whole secret does."""
         parts = self.value_from.split(":")
         return (parts[7] or None) if self.secret and len(parts) > 7 else None
+
+    @property
+    def version(self) -> tuple[str, str]:
+        """The staging label and the id of the secret's version; ECS takes AWSCURRENT where none is named."""
+        label, id_ = (*self.value_from.split(":")[8:10], "", "")[:2]
+        return label or ("" if id_ else "AWSCURRENT"), id_
 
     @property
     def parameter(self) -> str | None:
@@ -234,8 +240,9 @@ def _of_secret(reference: Reference, states: Mapping[str, Secret], listed: Mappi
     own = states.get(str(reference.secret))
     if own is None:
         return _problem(reference, listed)
-    wrong = own.exists and not _same(reference, str(own.arn))
-    return phrase("refers to {}, but {} is {}", reference.arn, own.id, own.arn) if wrong else None
+    if own.exists and not _same(reference, str(own.arn)):
+        return phrase("refers to {}, but {} is {}", reference.arn, own.id, own.arn)
+    return _version_problem(reference, own.versions) if own.usable else None
 
 
 def _problem(reference: Reference, listed: Mapping[str, Any]) -> str | None:
@@ -244,6 +251,14 @@ def _problem(reference: Reference, listed: Mapping[str, Any]) -> str | None:
         return phrase("refers to {}, which does not exist", reference.secret)
     if found.get("DeletedDate"):
         return phrase("refers to {}, which is scheduled for deletion", reference.secret)
+    return _version_problem(reference, versions(found))
+
+
+def _version_problem(reference: Reference, known: Mapping[str, tuple[str, ...]]) -> str | None:
+    """What is wrong with the version that a reference asks for; `known` maps each version to its labels."""
+    label, id_ = reference.version
+    if (label and not any(label in labels for labels in known.values())) or (id_ and id_ not in known):
+        return phrase("refers to {}, which has no version {}", reference.secret, label or id_)
     return None
 
 

@@ -43,11 +43,11 @@ class CacheState(Observation):
 
 
 class CacheRights(Observation):
-    """What the ACL refuses the application's user on the keys and channels of the environment."""
+    """What the ACL refuses the application's user on the keys and channels of the environment, and of its commands."""
 
     user: str
     denied: tuple[str, ...]
-    """`SET gli:session`, `PUBLISH gli:events`, in the order of the environment."""
+    """`SET gli:session`, `PUBLISH gli:events`, `HSET gli:presence user 1`, in the order of the environment."""
 
 
 _ON_KEYS = {"GET": (), "SET": ("1",), "DEL": (), "EXPIRE": ("60",)}
@@ -72,26 +72,29 @@ async def cache_rights(observer: Observer, cache: Cache) -> CacheRights:
 
     Raises `Unobserved` if the suite's user may not ask, or if the server is older than Redis 7.
     """
-    from redis.exceptions import RedisError, ResponseError
+    from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
     user = (await credentials(observer, cache, cache.secret)).get("username") or "default"
     known = await credentials(observer, cache, cache.verify_secret)
     if not known.get("host") or not known.get("port", "6379").isdigit():
         raise unknown("dependency", phrase("the secret {} names no usable host and port", cache.verify_secret))
-    asked = [(command, name, more) for name in cache.keys for command, more in _ON_KEYS.items()]
-    asked += [(command, name, more) for name in cache.channels for command, more in _ON_CHANNELS.items()]
+    asked = [(f"{c} {name}", (c, name, *more)) for name in cache.keys for c, more in _ON_KEYS.items()]
+    asked += [(f"{c} {name}", (c, name, *more)) for name in cache.channels for c, more in _ON_CHANNELS.items()]
+    asked += [(command, tuple(command.split())) for command in cache.commands]
     denied = []
     try:
         connection = await _connection(observer, cache, cache.verify_secret)
         try:
             await connection.connect()
-            for command, name, more in asked:
-                said = await _command(observer, connection, "ACL DRYRUN", user, command, name, *more)
+            for command, words in asked:
+                said = await _command(observer, connection, "ACL DRYRUN", user, *words)
                 if said not in (b"OK", "OK"):
-                    denied.append(f"{command} {name}")
+                    denied.append(command)
         finally:
             await connection.disconnect(nowait=True)
     except ResponseError as e:
+        if not isinstance(e, NoPermissionError) and "unknown" not in str(e).lower():  # Redis 6 knows no ACL DRYRUN
+            raise unknown("error", phrase("ACL DRYRUN can't judge a command of [cache]: {}", e)) from None
         raise unknown(
             "access-denied",
             phrase("the user of {} may not ask ACL DRYRUN: allow it +acl|dryrun ({})", cache.verify_secret, e),

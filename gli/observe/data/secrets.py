@@ -35,6 +35,8 @@ class Secret(Observation):
     has_current_version: bool = False
     current_since: datetime | None = None
     """When its current value was created; None if the value was not fetched."""
+    versions: Mapping[str, tuple[str, ...]] = {}
+    """The id of each version to its labels (`AWSCURRENT`, `AWSPENDING`); a version without any is not listed."""
     arn: str | None = None
     key: str | None = None
     """The ARN of the customer's own key that encrypts it; None: AWS's key for Secrets Manager does."""
@@ -42,6 +44,14 @@ class Secret(Observation):
     rotates_next: datetime | None = None
     fields: tuple[str, ...] = ()
     public: Mapping[str, str] = {}
+
+    @property
+    def pending(self) -> str | None:
+        """The version that a rotation made and did not make current; None: no rotation is under way or got stuck."""
+        return next(
+            (id_ for id_, labels in self.versions.items() if "AWSPENDING" in labels and "AWSCURRENT" not in labels),
+            None,
+        )
 
     @property
     def usable(self) -> bool:
@@ -224,12 +234,14 @@ async def _parameters(observer: Observer, name: str) -> str | None:
 def _state(secret_id: str, listed: Mapping[str, Any] | None) -> Secret:
     if listed is None:
         return Secret(id=secret_id, exists=False)
-    current = any("AWSCURRENT" in stages for stages in listed.get("SecretVersionsToStages", {}).values())
+    stages = versions(listed)
+    current = any("AWSCURRENT" in labels for labels in stages.values())
     return Secret(
         id=secret_id,
         exists=True,
         deleted_on=listed.get("DeletedDate"),
         has_current_version=current,
+        versions=stages,
         arn=listed["ARN"],
         key=customer_key(listed),
         rotates=bool(listed.get("RotationEnabled")),
@@ -270,6 +282,12 @@ def _opened(observer: Observer, secret_id: str, text: str, since: datetime | Non
         fields=tuple(sorted(fields)),
         public=public,
     )
+
+
+def versions(listed: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The versions of a secret, by their ids, from ListSecrets: each with its staging labels, sorted."""
+    found: Mapping[str, list[str]] = listed.get("SecretVersionsToStages") or {}
+    return {id_: tuple(sorted(labels)) for id_, labels in sorted(found.items())}
 
 
 def _document(text: str) -> dict[str, Any] | None:

@@ -32,6 +32,7 @@ from gli.observe.release.migration_columns import columns, replaced
 from gli.observe.release.migration_review import Finding, review
 from gli.observe.release.migrations import ALEMBIC, Squash, alembic_heads, flyway_versions, in_paths
 from gli.observe.release.path_filters import path_filters
+from gli.observe.release.reverted_merges import Reverted, reverted_merges
 
 _MOST_UNDEPLOYED = 50
 """So many newest commits are looked through for one that deploys."""
@@ -100,6 +101,8 @@ class History(Observation):
     undone: tuple[str, ...] = ()
     """The commits of the live branch that were undone. A host that protects tags keeps the tags of such commits."""
     gaps: tuple[Gap, ...] = ()
+    reverted: tuple[Reverted, ...] = ()
+    """The merges of releases that somebody reverted by hand, on the staged or the live branch."""
     workflow: str | None = None
     """The deploy workflow at the head of the environment's branch."""
     deploying: str = ""
@@ -323,6 +326,7 @@ async def _read(observer: Observer, bare: Bare, repository: str, commits: Mappin
         trees={branch: str(contents[commit]).split()[1] for branch, commit in commits.items()},
         standing=standing,
         undone=undone,
+        reverted=await _reverted(bare, commits, environment.git),
         gaps=await _gaps(bare, commits, environment.git.branches),
         workflow=contents.get(workflow),
         deploying=await _deploying(bare, commits.get(environment.branch), contents.get(workflow)),
@@ -375,6 +379,14 @@ def _deploy_tags(log: str, table: Git) -> tuple[str, ...]:
         [word for word in line.split() if is_verified_release(word, table.deploy_tag)] for line in log.splitlines()
     )
     return tuple(tags[0] for tags in found if tags)
+
+
+async def _reverted(bare: Bare, commits: Mapping[str, str], table: Git) -> tuple[Reverted, ...]:
+    """See `History.reverted`; empty without a staged branch."""
+    if table.staged not in commits or table.live not in commits:
+        return ()
+    heads = tuple(dict.fromkeys(commits.values()))
+    return await reverted_merges(bare.git, commits[table.staged], commits[table.live], heads)
 
 
 async def _gaps(bare: Bare, commits: Mapping[str, str], path: Sequence[str]) -> tuple[Gap, ...]:

@@ -10,16 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from typing import Any
 
 from gli.common.sentences import Said, phrase
 from gli.observe.engine.observation import Observation
-from gli.observe.release import workflow_calls
+from gli.observe.release import workflow_calls, workflow_checkouts
 from gli.observe.release.workflow_calls import Call, Invalid, Job, document
 from gli.observe.release.workflow_expressions import Expression, Unresolved
 
 _EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
-_CHECKOUT = re.compile(r"actions/checkout(@|$)", re.IGNORECASE)
 _SETS = re.compile(r"set\s+[-+]")
 _SWALLOWS = re.compile(
     r"\|\|\s*(true|:|exit\s+0|\{?\s*(echo|printf)\b(?!.*\b(exit\s+[1-9]|exit\s*[;}]|false)).*)\s*;?\s*(#.*)?$"
@@ -216,20 +216,6 @@ def _excuses(run: str, shell: str) -> list[Excuse]:
     return excuses
 
 
-def _builds(job: Job, steps: Sequence[Mapping[str, Any]], branch: str) -> Iterator[str]:
-    """The refs that are checked out instead of the pushed commit. Left out: the checkout of another repository or into
-    a folder of its own, and expressions that only GitHub can evaluate."""
-    for step in steps:
-        given = step.get("with")
-        if not _CHECKOUT.match(str(step.get("uses", ""))) or not isinstance(given, dict):
-            continue
-        ref = _resolved(str(given.get("ref") or ""), branch, job.known)
-        given_by_github = "${{" in ref and "default_branch" not in ref
-        own = ref in ("", branch, f"refs/heads/{branch}") or given_by_github
-        if not own and not given.get("repository") and not given.get("path"):
-            yield ref
-
-
 def _target(jobs: Sequence[Job], branch: str, names: Collection[str]) -> Target:
     environments: set[str] = set()
     texts: list[str] = []
@@ -241,7 +227,8 @@ def _target(jobs: Sequence[Job], branch: str, names: Collection[str]) -> Target:
         settings = [{key: value for key, value in job.body.items() if key != "steps"}, job.document.get("env"), *steps]
         texts += [_resolved(text, branch, job.known) for text in _texts(settings)]
         environments.add(_resolved(_environment(job.body), branch, job.known))
-        builds += _builds(job, steps, branch)
+        env = {**_table(job.document.get("env")), **_table(job.given(job.body.get("env")))}
+        builds += workflow_checkouts.builds(steps, env, branch, partial(_resolved, branch=branch, known=job.known))
     everything = "\n".join(texts)
     found = [n for n in names if re.search(rf"(?<![\w.-]){re.escape(n)}(?![\w-]|\.\w)", everything)]
     return Target(
@@ -250,6 +237,10 @@ def _target(jobs: Sequence[Job], branch: str, names: Collection[str]) -> Target:
         foreign=tuple(sorted(found)),
         builds=tuple(builds),
     )
+
+
+def _table(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
 
 
 def _environment(job: Mapping[str, Any]) -> str:
