@@ -6,7 +6,8 @@ import hashlib
 import json
 from typing import NamedTuple
 
-from gli.config.environments import Environment, Frontend
+from gli.config.environments import Environment
+from gli.config.services import Frontend
 
 _HTML = "text/html; charset=utf-8"
 _NEVER = "no-cache"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from gli.config.environments import Environment, Reachable
+from gli.config.environments import Environment
+from gli.config.services import Reachable
 from sandbox.aws.seed import Seeded
 from sandbox.certificates import Authority
 from sandbox.postgres import Postgres

@@ -9,7 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from gli.config.environments import Environment, Github, Repository
+from gli.config.environments import Environment
+from gli.config.parts import Github, Repository
 from gli.observe.edge.http import HttpExchange
 from gli.observe.engine.observation import Unobserved
 from gli.observe.engine.observatory import Observatory

@@ -12,7 +12,8 @@ from aws_answers import ACCOUNT, REGION, Answer, answering, observed, staging
 
 from conftest import ROOT
 from gli.config import catalogue
-from gli.config.environments import Environment, LoadBalancer, Service
+from gli.config.environments import Environment
+from gli.config.services import LoadBalancer, Service
 from gli.judge.triage import related
 from gli.observe.aws.codedeploy import deployment_group
 from gli.observe.aws.ec2_security_groups import SecurityGroups

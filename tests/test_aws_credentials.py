@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 
-from gli.config.environments import Aws, Environment
+from gli.config.environments import Environment
+from gli.config.parts import Aws
 from gli.observe.engine.aws_session import AwsSession
 from gli.observe.engine.guard import WriteRefused
 from gli.observe.engine.observation import Unobserved

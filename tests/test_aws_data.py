@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from aws_answers import ACCOUNT, Answer, AwsRefusal, answering, observed, staging
 
-from gli.config.environments import Cache, Database, Environment, Frontend
+from gli.config.data_tier import Cache, Database
+from gli.config.environments import Environment
+from gli.config.services import Frontend
 from gli.observe.aws.autoscaling import scaling_policies
 from gli.observe.aws.data_tier import endpoints
 from gli.observe.aws.ec2_security_groups import Opening, SecurityGroup, SecurityGroups

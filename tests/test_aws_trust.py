@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from conftest import ROOT
 from gli.cli.group import main
 from gli.config import environments, rds_roots
-from gli.config.environments import Environment, Tls
+from gli.config.environments import Environment
+from gli.config.parts import Tls
 from gli.observe.engine.dial import Dial, system_roots
 
 

@@ -19,7 +19,7 @@ from websockets.sync.server import ServerConnection, serve
 
 from conftest import ROOT, Ran, run_forked
 from gli.config import environments
-from gli.config.environments import Endpoint, Frontend, Service
+from gli.config.services import Endpoint, Frontend, Service
 from gli.observe.edge.http import HttpExchange
 
 LOGIN = f"Basic {base64.b64encode(b'shop:s3cret').decode()}"

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from gli.config.environments import Aws, Environment
+from gli.config.environments import Environment
+from gli.config.parts import Aws
 from gli.observe.engine.aws_session import AwsSession
 from gli.observe.engine.observation import Observation, Unobserved
 from gli.observe.engine.observatory import Observatory

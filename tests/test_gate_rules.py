@@ -16,7 +16,8 @@ from conftest import ENVIRONMENT, Project
 from gli.common.clock import rfc3339
 from gli.config import catalogue, environments
 from gli.config.checklists import Item, Text
-from gli.config.environments import Environment, Gate
+from gli.config.environments import Environment
+from gli.config.parts import Gate
 from gli.gate import gate as gates
 from gli.gate.gate import CANNOT_TELL, REFUSED, YES, Decision, Evidence, Found, newest, signed
 from gli.gate.sign_offs import Record, Signed

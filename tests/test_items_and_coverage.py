@@ -13,7 +13,8 @@ from gli.common.case_key import CaseKey
 from gli.config import catalogue, environments
 from gli.config.catalogue import Catalogue
 from gli.config.checklists import Checklist, Item, Text
-from gli.config.environments import Environment, NotApplicable
+from gli.config.environments import Environment
+from gli.config.parts import NotApplicable
 from gli.judge.checklist import item_lines
 from gli.judge.coverage import Coverage, coverage
 from gli.judge.outcome import Outcome

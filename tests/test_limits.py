@@ -11,7 +11,9 @@ from test_contract import module
 
 from conftest import ROOT, Project
 from gli.config import environments
-from gli.config.environments import Cache, Metrics, Service
+from gli.config.data_tier import Cache
+from gli.config.parts import Metrics
+from gli.config.services import Service
 from gli.observe.aws.cloudwatch import too_few
 from gli.observe.aws.cloudwatch_alarms import Topic
 from gli.observe.data.redis import CacheState

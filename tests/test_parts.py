@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from conftest import ENVIRONMENT, ROOT, Project, Ran, Sandbox, row, run_forked, sampled
 from gli.cli.group import main
-from gli.config.environments import PARTS
+from gli.config.parts import PARTS
 
 WHY = "this shop has none"
 NOT_APPLICABLE = """

@@ -9,7 +9,7 @@ import pytest
 
 from gli.common.errors import UsageError
 from gli.config import environments
-from gli.config.environments import Freeze
+from gli.config.parts import Freeze
 from gli.release.freeze import frozen, says
 
 WEEKEND = Freeze(reason="nobody is there", begins="Fri 17:00", ends="Mon 09:00", timezone="Asia/Seoul")

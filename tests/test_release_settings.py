@@ -8,7 +8,7 @@ import pytest
 
 from gli.common.errors import UsageError
 from gli.config import environments
-from gli.config.environments import Git, Repository
+from gli.config.parts import Git, Repository
 from gli.release import settings
 from gli.release.repositories import ENTRY_KEYS, GIT_KEYS
 

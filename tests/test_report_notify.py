@@ -18,7 +18,7 @@ from sample_verdicts import DENIED, INGRESS, MEND_INGRESS, SAMPLES, STALE, reaso
 
 from conftest import ENVIRONMENT, ROOT, Project
 from gli.config import environments
-from gli.config.environments import Notify
+from gli.config.parts import Notify
 from gli.judge.verdict import Verdict
 from gli.report import notify, sinks
 

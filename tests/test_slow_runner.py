@@ -11,7 +11,8 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from gli.config.environments import Environment, Service
+from gli.config.environments import Environment
+from gli.config.services import Service
 from gli.observe.edge import http, tcp
 from gli.observe.edge.http import landing
 from gli.observe.edge.tcp import TcpConnection, open_port

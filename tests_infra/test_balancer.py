@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Service
+from gli.config.services import Service
 from gli.observe.aws.balancer_routes import Reached, Share
 from gli.observe.aws.ecs_services import EcsService
 from gli.observe.aws.ecs_tasks import ServiceTasks

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from gli.common.sentences import either, listed, phrase, saw
-from gli.config.environments import Environment, LoadBalancer, Service
+from gli.config.environments import Environment
+from gli.config.services import LoadBalancer, Service
 from gli.observe.aws.codedeploy import DeploymentGroup
 from gli.observe.aws.ecr import RunningImage
 from gli.observe.aws.ecs_services import Cluster, EcsService

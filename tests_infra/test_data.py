@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from gli.common.clock import rfc3339
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Broker, Database, Environment
+from gli.config.data_tier import Broker, Database
+from gli.config.environments import Environment
 from gli.observe.aws import elasticache, rds
 from gli.observe.aws.cloudwatch import LATELY, Metrics
 from gli.observe.aws.data_tier import Endpoint

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from gli.common.clock import rfc3339
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Environment, Frontend
+from gli.config.environments import Environment
+from gli.config.services import Frontend
 from gli.observe.aws.acm import AcmCertificate
 from gli.observe.aws.cloudfront import Distribution, Invalidations
 from gli.observe.aws.route53 import Zone

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Broker, Cache, Database, LoadBalancer, Service
+from gli.config.data_tier import Broker, Cache, Database
+from gli.config.services import LoadBalancer, Service
 from gli.observe.aws.ec2_security_groups import Opening, SecurityGroup, SecurityGroups, is_world
 from gli.observe.aws.load_balancer import Balancer
 from gli.observe.aws.rds import DatabaseInstance

@@ -5,7 +5,8 @@ What leads out of the VPC (a transit gateway, a peering) can't be followed, and 
 """
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Environment, LoadBalancer, Service
+from gli.config.environments import Environment
+from gli.config.services import LoadBalancer, Service
 from gli.judge.legs import Leg, Part, of_kind, of_tasks, of_users, to_tasks
 from gli.observe.aws.vpc import Places, Vpc
 

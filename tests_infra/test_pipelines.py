@@ -1,7 +1,8 @@
 """The deploy workflows: do their files do what the deployment overview says, and did they run with success?"""
 
 from gli.common.sentences import either, listed, phrase, saw
-from gli.config.environments import Environment, Repository
+from gli.config.environments import Environment
+from gli.config.parts import Repository
 from gli.observe.release.github_runs import WorkflowRun
 from gli.observe.release.workflow import Workflow
 

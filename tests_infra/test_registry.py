@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Environment, Service
+from gli.config.environments import Environment
+from gli.config.services import Service
 from gli.observe.aws.ecr import RegistryImage, RegistryRepository, Scan
 from gli.observe.engine.observation import one_of, unknown
 

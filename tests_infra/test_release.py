@@ -1,7 +1,8 @@
 """The eight repositories: can the commits that staging tested go to production, and is a rollback possible?"""
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Environment, Git
+from gli.config.environments import Environment
+from gli.config.parts import Git
 from gli.observe.release.git_history import Deployments, Difference, History
 from gli.observe.release.git_refs import Heads
 from gli.observe.release.running_revisions import Evidence, WayBack

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Service
+from gli.config.services import Service
 from gli.observe.aws.autoscaling import ScalableTarget, ScalingPolicy
 from gli.observe.aws.ecs_services import EcsService
 

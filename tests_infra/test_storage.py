@@ -1,7 +1,8 @@
 """The frontends' buckets: they exist, are private, and only their distribution can read them."""
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Environment, Frontend
+from gli.config.environments import Environment
+from gli.config.services import Frontend
 from gli.observe.aws.cloudfront import Distribution
 from gli.observe.aws.s3 import Bucket, BucketPolicy, BucketSettings, IndexObject, PublicAccessBlock
 from gli.observe.edge.frontend import Index

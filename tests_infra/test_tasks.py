@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from gli.common.clock import rfc3339
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Environment, Service
+from gli.config.environments import Environment
+from gli.config.services import Service
 from gli.observe.aws.cloudwatch import Utilisation
 from gli.observe.aws.ecr import RegistryImage
 from gli.observe.aws.ecs_services import EcsService

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from gli.common.sentences import either, listed, phrase, saw
-from gli.config.environments import Alarms, Environment
+from gli.config.environments import Environment
+from gli.config.parts import Alarms
 from gli.observe.aws.cloudwatch import Comparison, Traffic
 from gli.observe.aws.cloudwatch_alarms import Alarm, LogGroup, Topic
 from gli.observe.aws.logs import LogErrors, LogTail

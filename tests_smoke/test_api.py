@@ -5,7 +5,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from gli.common.json_paths import MISSING, at
 from gli.common.sentences import Phrase, either, listed, phrase, saw
-from gli.config.environments import Endpoint, Environment, Frontend, Service
+from gli.config.environments import Environment
+from gli.config.services import Endpoint, Frontend, Service
 from gli.observe.edge.http import (
     BUDGET_S,
     REFERRER_POLICIES,

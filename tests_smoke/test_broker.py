@@ -1,7 +1,7 @@
 """RabbitMQ as the application reaches it. The checks publish and consume nothing."""
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Broker
+from gli.config.data_tier import Broker
 from gli.observe.data.amqp import BrokerState
 
 MOST_READY = 1000

@@ -3,7 +3,7 @@
 from fnmatch import fnmatchcase
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Cache
+from gli.config.data_tier import Cache
 from gli.observe.data.redis import CacheRights, CacheState
 from gli.observe.engine.observation import unknown
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Database
+from gli.config.data_tier import Database
 from gli.observe.data.postgres import DatabaseState, Login, Session
 from gli.observe.data.postgres_application import ApplicationRights
 from gli.observe.edge.tcp import TcpConnection

@@ -4,7 +4,8 @@ import re
 from collections.abc import Sequence
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Environment, Frontend
+from gli.config.environments import Environment
+from gli.config.services import Frontend
 from gli.observe.edge.csp import allows, policies
 from gli.observe.edge.frontend import SCRIPT, Asset, Index, Part, read_index
 from gli.observe.edge.http import HttpExchange, directives, seconds

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Service
+from gli.config.services import Service
 from gli.observe.edge.websocket import PONG_TIMEOUT_S, WebSocketSession
 
 _UNAUTHORIZED = (1008, 3000, 3003, 4401, 4403)  # policy violation; unauthorized, forbidden: by IANA, by custom

@@ -20,7 +20,7 @@ from gli.common.errors import UsageError
 from gli.common.sentences import listed
 from gli.config import catalogue, environments
 from gli.config.catalogue import PAUSED
-from gli.config.environments import Gate
+from gli.config.parts import Gate
 from gli.gate import gate as gates
 from gli.provision import paused as pauses
 from gli.provision.account import Account, ProvisionError

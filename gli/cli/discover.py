@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from gli.cli.options import sentences
 from gli.common.errors import UsageError
-from gli.config import environments, toml_tables
+from gli.config import environments, toml_tables, values
 from gli.config.environments import FILE
 from gli.observe.discovery import asking, description, draft
 from gli.observe.engine.observation import Unobserved
@@ -110,7 +110,7 @@ def _named(written: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _refuse_wrong(urls: Iterable[str]) -> None:
-    known = TypeAdapter[str](environments.Url)
+    known = TypeAdapter[str](values.Url)
     for url in urls:
         try:
             known.validate_python(url)

@@ -13,7 +13,7 @@ from gli.common.documents import parsed
 from gli.common.errors import UsageError
 from gli.config import catalogue, environments
 from gli.config.catalogue import Catalogue
-from gli.config.environments import Retention
+from gli.config.parts import Retention
 from gli.judge.verdict import Verdict
 from gli.report import files, github, markdown, prometheus, retention, texts
 from gli.report.korean import translated

@@ -23,9 +23,11 @@ from gli.config import checklists, rds_roots, toml_tables
 from gli.config.cells import Cell, Vantage
 from gli.config.checklists import Checklist, Text
 from gli.config.environments import FILE as ENVIRONMENTS
-from gli.config.environments import LOCAL, Environment, LoadBalancer
+from gli.config.environments import Environment
+from gli.config.services import LoadBalancer
 from gli.config.targets import GROUPS, Absent
 from gli.config.toml_models import Table, validated
+from gli.config.values import LOCAL
 
 FILE = Path("checklists/checks.toml")
 WAIVERS = Path("checklists/waivers.toml")
@@ -77,7 +79,7 @@ class Check(Table):
 
     @property
     def part(self) -> str:
-        """The part of an environment that it is about, one of `environments.PARTS`."""
+        """The part of an environment that it is about, one of `parts.PARTS`."""
         own = GROUPS[self.each].part
         return self.needs[0] if own == "environment" and self.needs else own
 

@@ -27,7 +27,7 @@ class Group:
     """A set of targets of one kind, by name."""
 
     part: str
-    """One of `environments.PARTS`."""
+    """One of `parts.PARTS`."""
     missing: str
     """What to write where an environment has no such target."""
     members: Callable[[Environment], Mapping[str, Any]]

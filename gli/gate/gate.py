@@ -21,7 +21,8 @@ from gli.common.sentences import listed
 from gli.config import environments
 from gli.config.catalogue import Case, Catalogue
 from gli.config.checklists import Item
-from gli.config.environments import Environment, Gate
+from gli.config.environments import Environment
+from gli.config.parts import Gate
 from gli.gate import sign_offs, signing
 from gli.gate.sign_offs import Signed
 from gli.judge.outcome import Outcome

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from gli.common.case_key import CaseKey
 from gli.config.catalogue import Catalogue, Check
-from gli.config.environments import PARTS, Environment
+from gli.config.environments import Environment
+from gli.config.parts import PARTS
 from gli.config.targets import GROUPS
 from gli.judge.outcome import Outcome, Redactable
 

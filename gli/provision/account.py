@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gli.common.errors import UsageError
-from gli.config.environments import Environment, Service
+from gli.config.environments import Environment
+from gli.config.services import Service
 from gli.provision.changes import Change, of_change_set
 from gli.provision.stacks import Stack
 

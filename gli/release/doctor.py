@@ -20,7 +20,7 @@ import httpx
 
 from gli.common.errors import UsageError
 from gli.common.github import CONTEXT, request_headers
-from gli.config.environments import Github
+from gli.config.parts import Github
 from gli.git.branches import Branches
 from gli.git.command import GitFailed, git, without_secrets
 from gli.git.refs import FENCE, LOCK

@@ -23,7 +23,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import BaseModel, Field
 
 from gli.common import clock
-from gli.config.environments import Notify
+from gli.config.parts import Notify
 from gli.judge.verdict import Verdict
 from gli.report import markdown, texts, wording
 from gli.report.files import PRIVATE_FOLDER, write_whole

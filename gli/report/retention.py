@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from gli.config.environments import Retention
+from gli.config.parts import Retention
 from gli.report.files import LATEST, REPLAY, RUN_IDS, VERDICT, read_verdict
 
 

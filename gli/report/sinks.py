@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from gli.config.catalogue import Case
-from gli.config.environments import Environment, Notify
+from gli.config.environments import Environment
+from gli.config.parts import Notify
 from gli.judge.verdict import Verdict
 from gli.observe.engine.observation import Record
 from gli.report import notify, terminal, texts

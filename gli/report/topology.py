@@ -12,7 +12,9 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from gli.config.catalogue import Case
-from gli.config.environments import Broker, Cache, Database, Environment, Service
+from gli.config.data_tier import Broker, Cache, Database
+from gli.config.environments import Environment
+from gli.config.services import Service
 
 Tier = Literal["zone", "host", "edge", "service", "data", "around"]
 TIERS: tuple[Tier, ...] = ("zone", "host", "edge", "service", "data")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
 
-from gli.config.environments import Service
+from gli.config.services import Service
 from sandbox.handle import Sandbox
 from sandbox.site import required
 

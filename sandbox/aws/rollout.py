@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gli.config.environments import Frontend, Service
+from gli.config.services import Frontend, Service
 from sandbox import frontends
 from sandbox.aws.account import EDGE_REGION, Account
 from sandbox.aws.seed_compute import push, task_definition

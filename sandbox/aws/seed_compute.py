@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from gli.config.environments import Environment, Service
+from gli.config.environments import Environment
+from gli.config.services import Service
 from sandbox.aws.account import Account
 from sandbox.aws.seed_data import Data
 from sandbox.aws.seed_network import Network

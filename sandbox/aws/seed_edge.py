@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from gli.config.environments import Environment, Frontend
+from gli.config.environments import Environment
+from gli.config.services import Frontend
 from sandbox import frontends
 from sandbox.aws.account import EDGE_REGION, Account
 from sandbox.aws.seed_compute import Balancer

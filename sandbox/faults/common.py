@@ -8,7 +8,8 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gli.config.environments import Ecs, Environment, Frontend, Service
+from gli.config.environments import Environment
+from gli.config.services import Ecs, Frontend, Service
 from sandbox import repositories
 from sandbox.aws.account import EDGE_REGION
 from sandbox.faults import Sandbox

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from uuid import uuid4
 
-from gli.config.environments import Frontend
+from gli.config.services import Frontend
 from sandbox.aws.account import EDGE_REGION
 from sandbox.aws.seed_edge import invalidate
 from sandbox.site import required

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gli.config.environments import Ecs, Environment, Service
+from gli.config.environments import Environment
+from gli.config.services import Ecs, Service
 from sandbox.handle import Sandbox
 from sandbox.site import required
 

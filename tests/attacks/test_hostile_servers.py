@@ -20,7 +20,10 @@ import pytest
 import trustme
 from websockets.utils import accept_key
 
-from gli.config.environments import Aws, Broker, Cache, Database, Environment, Service, Tls
+from gli.config.data_tier import Broker, Cache, Database
+from gli.config.environments import Environment
+from gli.config.parts import Aws, Tls
+from gli.config.services import Service
 from gli.git import command_async
 from gli.git.command import GitFailed
 from gli.observe.data import amqp, postgres, redis

@@ -55,7 +55,7 @@ def test_a_run_that_hangs_is_ended(project: Project, how: str) -> None:
 
 
 CONFTEST = """
-from gli.config.environments import Service
+from gli.config.services import Service
 from gli.observe.edge.http import HttpExchange, fetch
 from gli.observe.engine.probe import Observer, probe
 from gli.run.plugin import fixture_for

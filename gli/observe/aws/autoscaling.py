@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gli.config.environments import Service
+from gli.config.services import Service
 from gli.observe.engine.observation import Observation
 from gli.observe.engine.probe import Observer, probe
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from gli.common.sentences import phrase
-from gli.config.environments import Service
+from gli.config.services import Service
 from gli.observe.aws.ecs_services import ecs_service
 from gli.observe.aws.load_balancer import Rule, balancer, group_targets, routes, target_health
 from gli.observe.engine.observation import Observation, unknown

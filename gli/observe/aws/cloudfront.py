@@ -11,7 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from gli.common.sentences import phrase
-from gli.config.environments import Environment, Frontend
+from gli.config.environments import Environment
+from gli.config.services import Frontend
 from gli.observe.engine.aws_session import Part
 from gli.observe.engine.observation import Observation, one_of, unknown
 from gli.observe.engine.probe import Observer, probe

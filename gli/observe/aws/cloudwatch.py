@@ -16,8 +16,8 @@ from typing import Any
 
 from gli.common.clock import now
 from gli.common.sentences import phrase
-from gli.config.environments import LoadBalancer, Service
-from gli.config.environments import Metrics as Windows
+from gli.config.parts import Metrics as Windows
+from gli.config.services import LoadBalancer, Service
 from gli.observe.aws.ecs_services import EcsService, ecs_service, ecs_services
 from gli.observe.aws.elasticache import replication_group
 from gli.observe.aws.load_balancer import balancer

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from gli.common.sentences import phrase
-from gli.config.environments import Database
+from gli.config.data_tier import Database
 from gli.observe.aws.ecs_services import clusters, ecs_services
 from gli.observe.aws.elasticache import replication_group
 from gli.observe.aws.identity import caller_identity

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from gli.common.sentences import phrase
-from gli.config.environments import Service
+from gli.config.services import Service
 from gli.observe.aws.ecs_services import ecs_service
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 
 from gli.common.sentences import phrase
-from gli.config.environments import Cache, Database, Environment, Stored
+from gli.config.data_tier import Cache, Database, Stored
+from gli.config.environments import Environment
 from gli.observe.aws.elasticache import cache_nodes, replication_group
 from gli.observe.aws.rds import database_instance, database_instances
 from gli.observe.data.places import of_aws

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gli.common.sentences import Said, phrase
-from gli.config.environments import Service
+from gli.config.services import Service
 from gli.observe.aws.identity import caller_identity
 from gli.observe.aws.task_definitions import task_definition
 from gli.observe.engine.aws_session import AwsError

@@ -14,7 +14,8 @@ from typing import Any
 
 from gli.common.clock import now
 from gli.common.sentences import phrase
-from gli.config.environments import Environment, Service
+from gli.config.environments import Environment
+from gli.config.services import Service
 from gli.observe.engine.aws_session import AwsError, Part
 from gli.observe.engine.observation import Observation, one_of, unknown
 from gli.observe.engine.probe import Observer, probe

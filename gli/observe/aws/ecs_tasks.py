@@ -14,7 +14,7 @@ from typing import Any
 
 from gli.common.clock import now
 from gli.common.sentences import listed, phrase
-from gli.config.environments import Service
+from gli.config.services import Service
 from gli.observe.aws.codedeploy import deployment_group
 from gli.observe.aws.ecs_services import EcsService, ecs_service
 from gli.observe.aws.task_definitions import reads, task_definition

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from gli.common.sentences import phrase
-from gli.config.environments import Cache
+from gli.config.data_tier import Cache
 from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe

@@ -16,7 +16,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from gli.common.sentences import Said, listed, phrase
-from gli.config.environments import Environment, Service
+from gli.config.environments import Environment
+from gli.config.services import Service
 from gli.observe.aws.identity import Identity, caller_identity
 from gli.observe.aws.task_definitions import TaskDefinition, task_definition
 from gli.observe.data.secrets import customer_key, listed_secrets, secret_states

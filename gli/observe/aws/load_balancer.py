@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gli.common.sentences import listed, phrase
-from gli.config.environments import LoadBalancer, Service
+from gli.config.services import LoadBalancer, Service
 from gli.observe.aws.ecs_services import ecs_service, ecs_services
 from gli.observe.engine.aws_session import AwsError, Part
 from gli.observe.engine.observation import Observation, one_of, unknown

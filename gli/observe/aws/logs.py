@@ -15,7 +15,7 @@ from typing import Any
 
 from gli.common.clock import now
 from gli.common.sentences import phrase
-from gli.config.environments import Service
+from gli.config.services import Service
 from gli.observe.aws.cloudwatch_alarms import LogGroup, log_groups
 from gli.observe.aws.ecs_services import ecs_service
 from gli.observe.engine.aws_session import AwsError

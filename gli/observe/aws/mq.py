@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gli.common.sentences import phrase
-from gli.config.environments import Broker
+from gli.config.data_tier import Broker
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 
 from gli.common.sentences import Said, phrase
-from gli.config.environments import Environment, Service
+from gli.config.environments import Environment
+from gli.config.services import Service
 from gli.observe.aws.cloudfront import Distribution, distributions, other_distributions, serving
 from gli.observe.aws.ecs_services import described_services
 from gli.observe.aws.load_balancer import Listener, balancer

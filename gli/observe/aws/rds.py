@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gli.common.clock import now
-from gli.config.environments import Database
+from gli.config.data_tier import Database
 from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation
 from gli.observe.engine.probe import Observer, probe

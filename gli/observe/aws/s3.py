@@ -9,7 +9,7 @@ import json
 from datetime import datetime
 from typing import Any
 
-from gli.config.environments import Frontend
+from gli.config.services import Frontend
 from gli.observe.aws.identity import caller_identity
 from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation, Unobserved, unknown

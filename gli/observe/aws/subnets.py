@@ -6,7 +6,7 @@ Source of truth: ec2 DescribeSubnets and DescribeRouteTables, read by `gli.obser
 from __future__ import annotations
 
 from gli.common.network import Subnet as NetworkSubnet
-from gli.config.environments import Service
+from gli.config.services import Service
 from gli.observe.aws.ec2_security_groups import Opening, security_groups
 from gli.observe.aws.ecs_services import ecs_service, ecs_services
 from gli.observe.aws.load_balancer import balancer

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from gli.common.sentences import Said, phrase
-from gli.config.environments import Environment, Service
+from gli.config.environments import Environment
 from gli.config.names import NamesOfAnother
+from gli.config.services import Service
 from gli.observe.aws.ecs_services import ecs_service
 from gli.observe.aws.plain_secrets import is_secret
 from gli.observe.data.secrets import Secret, listed_secrets, secret, secret_states, versions

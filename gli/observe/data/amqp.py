@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gli.common.sentences import Said, phrase
-from gli.config.environments import Broker
+from gli.config.data_tier import Broker
 from gli.observe.data.secrets import credentials, secrets
 from gli.observe.engine.guard import refuse_amqp_writes
 from gli.observe.engine.observation import Observation, unknown

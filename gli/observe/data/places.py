@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gli.common.sentences import phrase
-from gli.config.environments import Database
+from gli.config.data_tier import Database
 from gli.observe.data.secrets import credentials
 from gli.observe.edge.dns import chain
 from gli.observe.engine.observation import Unobserved, unknown

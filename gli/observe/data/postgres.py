@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gli.common.sentences import Said, phrase
 from gli.config import rds_roots
-from gli.config.environments import Database
+from gli.config.data_tier import Database
 from gli.observe.data.places import database_place
 from gli.observe.data.secrets import credentials, secrets
 from gli.observe.edge.tcp import TcpConnection, open_port

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from gli.common.sentences import phrase
-from gli.config.environments import Database
+from gli.config.data_tier import Database
 from gli.observe.data.postgres import application_login, connect, refuse_cut, row_of
 from gli.observe.data.secrets import secrets
 from gli.observe.engine.observation import Observation, unknown

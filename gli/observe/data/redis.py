@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gli.common.sentences import Said, phrase
-from gli.config.environments import Cache
+from gli.config.data_tier import Cache
 from gli.observe.data.places import certified
 from gli.observe.data.secrets import credentials, secrets
 from gli.observe.engine.guard import refuse_redis_writes

@@ -17,7 +17,8 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from gli.common.sentences import Said, phrase
-from gli.config.environments import ELSEWHERE, Stored
+from gli.config.data_tier import Stored
+from gli.config.values import ELSEWHERE
 from gli.observe.engine.aws_session import AwsError, denied_action
 from gli.observe.engine.observation import Observation, Unobserved, unknown
 from gli.observe.engine.probe import Observer, probe

@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from gli.common.sentences import Said, phrase
-from gli.config.environments import Sqlite
+from gli.config.data_tier import Sqlite
 from gli.observe.engine.guard import refuse_sql_writes
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe

@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Awaitable
 
 from gli.common.sentences import Said, phrase
+from gli.config.data_tier import Stored
 from gli.config.environment_consistency import objections
-from gli.config.environments import Environment, Stored
+from gli.config.environments import Environment
 from gli.observe.data.postgres import database_port
 from gli.observe.data.secrets import credentials, secrets
 from gli.observe.edge.tcp import TcpConnection, open_port

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
-from gli.config.environments import LoadBalancer
+from gli.config.services import LoadBalancer
 from gli.observe.aws.ec2_security_groups import SecurityGroup, groups_of
 from gli.observe.aws.ecs_services import EcsService, service_of
 from gli.observe.aws.identity import Identity, caller_identity

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from gli.config.environments import Service
+from gli.config.services import Service
 from gli.observe.edge.frontend import SCRIPT, read_index
 from gli.observe.edge.http import HttpExchange, fetch
 from gli.observe.edge.websocket import websocket_session

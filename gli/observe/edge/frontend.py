@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 from urllib.parse import urljoin, urlsplit
 
 from gli.common.sentences import Said, phrase
-from gli.config.environments import Frontend
+from gli.config.services import Frontend
 from gli.observe.edge.http import HttpExchange, fetch, landing, revision_in
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe

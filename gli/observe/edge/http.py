@@ -16,7 +16,7 @@ from typing import Any
 
 from gli.common.json_paths import at
 from gli.common.sentences import Said, phrase
-from gli.config.environments import Authorization, Endpoint, Frontend, Service
+from gli.config.services import Authorization, Endpoint, Frontend, Service
 from gli.observe.data.secrets import secret, secrets
 from gli.observe.engine.http_client import TIMEOUT_S
 from gli.observe.engine.observation import Observation, unknown

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 from gli.common.sentences import Said, phrase
-from gli.config.environments import Service, Step
+from gli.config.services import Service, Step
 from gli.observe.edge.http import EVIL_ORIGIN
 from gli.observe.edge.tcp import why
 from gli.observe.engine.observation import Observation, unknown

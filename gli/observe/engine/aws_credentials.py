@@ -15,7 +15,8 @@ from gli.common.sentences import phrase
 from gli.observe.engine.observation import Unobserved, unknown
 
 if TYPE_CHECKING:
-    from gli.config.environments import Aws, Environment
+    from gli.config.environments import Environment
+    from gli.config.parts import Aws
 
 _ROLE_SESSION = "gli-verify"
 _NONE = "no AWS credentials for [{}]"

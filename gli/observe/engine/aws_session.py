@@ -27,7 +27,8 @@ from gli.observe.engine.guard import AWS_READS, refuse_aws_writes
 from gli.observe.engine.observation import Counts, Unobserved, unknown
 
 if TYPE_CHECKING:
-    from gli.config.environments import Aws, Environment
+    from gli.config.environments import Environment
+    from gli.config.parts import Aws
     from gli.observe.engine.remote_clocks import RemoteClocks
 
 Part = Literal["counterpart", "dns", "images"]

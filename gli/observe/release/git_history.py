@@ -17,7 +17,8 @@ from typing import Any
 
 from gli.common.clock import now
 from gli.common.sentences import phrase
-from gli.config.environments import Environment, Git
+from gli.config.environments import Environment
+from gli.config.parts import Git
 from gli.git.branches import LIVE
 from gli.git.command import GitFailed
 from gli.git.command_async import git, git_bytes

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping
 
 from gli.common.sentences import phrase
-from gli.config.environments import Git
+from gli.config.parts import Git
 from gli.git import refs
 from gli.git.command import GitFailed
 from gli.git.command_async import git

@@ -17,7 +17,8 @@ from urllib.parse import urljoin, urlsplit
 from gli.common.github import request_headers
 from gli.common.sentences import phrase
 from gli.config.environment_consistency import own_names
-from gli.config.environments import Environment, Repository
+from gli.config.environments import Environment
+from gli.config.parts import Repository
 from gli.observe.edge.http import HttpExchange, fetch
 from gli.observe.engine.observation import Observation, Unobserved, one_of, unknown
 from gli.observe.engine.probe import Observer, probe

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gli.common.sentences import Said, phrase
-from gli.config.environments import Service
+from gli.config.services import Service
 from gli.observe.aws.ecr import registry_image, running_image
 from gli.observe.edge.frontend import index
 from gli.observe.edge.http import served_revisions

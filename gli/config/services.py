@@ -1,0 +1,239 @@
+"""What users reach, as environments.toml describes it: services, WebSocket servers and frontends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field as Bounded
+from pydantic import StringConstraints, model_validator
+
+from gli.config.toml_models import Table
+from gli.config.values import (
+    DEFAULT_PORTS,
+    Count,
+    Least,
+    OfACommit,
+    Pattern,
+    Port,
+    Status,
+    Url,
+    resolved,
+)
+
+
+class LoadBalancer(Table):
+    name: str
+    type: Literal["application", "network"] = "application"
+    ports_open_to_the_world: tuple[Port, ...] = (80, 443)
+    """A network load balancer redirects nothing: without this key, 443 alone."""
+    test_port: Port | None = None
+    """The listener that shows a revision before users see it; None where there is none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_redirect(cls, table: Any) -> Any:
+        network = isinstance(table, dict) and table.get("type") == "network"
+        return {"ports_open_to_the_world": (443,), **table} if network else table
+
+    @property
+    def application(self) -> bool:
+        """Whether it reads HTTP: has rules, redirects, and counts requests and errors."""
+        return self.type == "application"
+
+
+class Authorization(Table):
+    """Who a request says that it is; the value is a credential, as `Stored` names them."""
+
+    bearer: str = ""
+    """Where the token is: the field `token` of a document, or a text."""
+    basic: str = ""
+    """Where the user and the password are: the fields `username` and `password`."""
+
+    @property
+    def source(self) -> str:
+        return self.bearer or self.basic
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Authorization:
+        if bool(self.bearer) == bool(self.basic):
+            raise ValueError("authorization needs either bearer or basic")
+        return self
+
+
+class Endpoint(Table):
+    """One read-only endpoint and what it must answer."""
+
+    path: str
+    method: Literal["GET", "HEAD", "OPTIONS"] = "GET"
+    headers: Mapping[str, str] = {}
+    """Sent with the request."""
+    authorization: Authorization | None = None
+    status: Status | Annotated[tuple[Status, ...], Bounded(min_length=1)] = 200
+    content_type: str = "application/json"
+    """Empty: any."""
+    keys: tuple[str, ...] = ()
+    values: Mapping[str, str | int | float | bool] = {}
+    """JSON path (`results.0.title`) to the value that must be there."""
+    body: tuple[Pattern, ...] = ()
+    """Patterns that the body must have."""
+    body_without: tuple[Pattern, ...] = ()
+    """Patterns that the body must not have."""
+    answer_headers: Mapping[str, Pattern] = {}
+    """Header of the answer to the pattern that its whole value must match."""
+
+    def below(self, root: Path) -> Endpoint:
+        """The same with the path of a file of credentials resolved against `root`."""
+        if self.authorization is None:
+            return self
+        who = self.authorization
+        found = Authorization(bearer=resolved(root, who.bearer), basic=resolved(root, who.basic))
+        return self.model_copy(update={"authorization": found})
+
+    @property
+    def statuses(self) -> tuple[int, ...]:
+        return (self.status,) if isinstance(self.status, int) else self.status
+
+
+class Echo(Table):
+    send: str
+    expect: str
+
+
+class Step(Table):
+    """One step of a conversation: a frame to send, or the pattern of a frame to wait for."""
+
+    send: str = ""
+    expect: Pattern = ""
+
+    @model_validator(mode="after")
+    def _is_one(self) -> Step:
+        if bool(self.send) == bool(self.expect):
+            raise ValueError("a step needs either send or expect")
+        return self
+
+
+class Cookies(Table):
+    path: str
+    readable: tuple[str, ...] = ()
+
+
+class Ecs(Table):
+    cluster: str
+    service: str
+    container: str
+    port: Port
+    minimum_tasks: Least = 1
+
+
+class Registry(Table):
+    most_critical: Count = 0
+    most_high: Count = 10
+    rollback_releases: Least = 3
+
+
+class Reachable(Table):
+    """What a user reaches under a URL."""
+
+    url: Url
+    repository: str = ""
+    """The one of `[[repositories]]` that it is built from; empty where nobody compares it with git."""
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def port(self) -> int:
+        parts = urlsplit(self.url)
+        return parts.port or DEFAULT_PORTS[parts.scheme]
+
+    @property
+    def secure(self) -> bool:
+        return urlsplit(self.url).scheme in ("https", "wss")
+
+    @property
+    def websocket(self) -> bool:
+        return urlsplit(self.url).scheme in ("ws", "wss")
+
+
+class Service(Reachable):
+    name: str
+    image: str | None = None
+    tag: OfACommit = "{commit}"
+    """The tag of the image of a commit."""
+    health_path: str = "/health/"
+    deep_health_path: str | None = None
+    deep_health_secret: str | None = None
+    deep_health_header: str = "X-Health-Token"
+    """The header that takes the secret's field `health_token`."""
+    deep_health_values: Mapping[str, str | int | float | bool] = {"database": "ok", "cache": "ok"}
+    """JSON path of the deep health document to the value that says that all is well."""
+    version_path: str | None = None
+    version_at: str = "revision"
+    """Where the answer of version_path names the revision: a JSON path, `header:NAME`, or `body`."""
+    version: OfACommit = "{commit}"
+    """How the service spells a commit."""
+    protected_path: str | None = None
+    protected_status: tuple[Status, ...] = (401, 403)
+    """How a protected endpoint refuses a call without a token."""
+    error_path: str | None = None
+    cors_path: str | None = None
+    cookies: Cookies | None = None
+    contract: tuple[Endpoint, ...] = ()
+    origin: Url | None = None
+    """The origin of its WebSocket sessions; default: that of the first frontend."""
+    echo: Echo | None = None
+    talk: tuple[Step, ...] = ()
+    """A conversation of its WebSocket sessions; frames that are not expected are passed over."""
+    heartbeat_s: Annotated[int, Bounded(ge=1, le=86_400)] = 30
+    subprotocols: tuple[str, ...] = ()
+    idle_hold_s: Annotated[float, Bounded(gt=0, le=75)] | None = None
+    """No longer than a run may take (`gli.observe.engine.observatory.RUN_DEADLINE_S`)."""
+    log_group: str | None = None
+    load_balancer: LoadBalancer | None = None
+    """The one in front of it: its own, or else that of the environment."""
+    ecs: Ecs | None = None
+
+    @property
+    def conversation(self) -> Echo | tuple[Step, ...] | None:
+        """What its WebSocket sessions say; None where nobody told."""
+        return self.echo or self.talk or None
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Where the credentials of its requests are, outside Secrets Manager and in it."""
+        named = (self.deep_health_secret, *(e.authorization.source for e in self.contract if e.authorization))
+        return tuple(source for source in named if source)
+
+    def below(self, root: Path) -> Service:
+        """The same with the paths of files of credentials resolved against `root`."""
+        contract = tuple(endpoint.below(root) for endpoint in self.contract)
+        secret = self.deep_health_secret and resolved(root, self.deep_health_secret)
+        return self.model_copy(update={"contract": contract, "deep_health_secret": secret})
+
+
+class Frontend(Reachable):
+    name: str
+    calls: tuple[str, ...] | None = None
+    """The services that its bundle must name; None: all of them. Empty where it calls its own origin only."""
+    origin_path: Annotated[str, StringConstraints(pattern=r"^(/[^/]+)*$")] = ""
+    """The folder of the bucket that CloudFront serves, as in `/web`."""
+    version_path: str | None = None
+    """Names the revision of the page; without it, an element `<meta name="build">` of the page does."""
+    version_at: str = "revision"
+    build_meta: str = "build"
+    """The name of that meta element."""
+    version: OfACommit = "{commit}"
+    bucket: str | None = None
+    mount: str = "app"
+    route: str | None = None
+    countries: tuple[str, ...] = ()
+    """Two letters each (ISO 3166-1): the countries of its users, which no geographic restriction may keep out."""
+
+    @property
+    def index_key(self) -> str:
+        """The key of its index page in the bucket."""
+        return f"{self.origin_path.strip('/')}/index.html".lstrip("/")

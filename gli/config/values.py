@@ -1,0 +1,93 @@
+"""The kinds of values that the tables of environments.toml hold, and how each is checked."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, StringConstraints
+from pydantic import Field as Bounded
+
+from gli.git import name_rules
+
+ELSEWHERE = ("env:", "file:", "ssm:")
+"""How a credential begins that is not in Secrets Manager."""
+LOCAL = ("env:", "file:")
+"""How a credential begins that this machine holds."""
+DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+def _url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole or parts.scheme not in DEFAULT_PORTS:
+        raise ValueError("a URL with a host, and with a port from 1 to 65535 if any, as in https://api.example.com")
+    return url
+
+
+def _address(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    if not host or not re.fullmatch("[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+        raise ValueError("host:port, with a port from 1 to 65535")
+    return address
+
+
+def _resolver(address: str) -> str:
+    return _address(address) if address.count(":") == 1 else address
+
+
+def _pattern(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as e:
+        raise ValueError(f"a regular expression ({e})") from None
+    return pattern
+
+
+def _of_a_commit(template: str) -> str:
+    """A template such as `api-{commit:.7}`: what stands for a commit."""
+    try:
+        one, other = template.format(commit="0" * 40), template.format(commit="1" * 40)
+    except (LookupError, ValueError, AttributeError):
+        one = other = ""
+    if one == other:
+        raise ValueError("a text with {commit}, as in v-{commit:.7}")
+    return template
+
+
+def _role_arn(arn: str) -> str:
+    if not re.fullmatch(r"arn:aws[a-z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]+", arn):
+        raise ValueError("the ARN of a role, as in arn:aws:iam::123456789012:role/gli-verify")
+    return arn
+
+
+def resolved(root: Path, source: str) -> str:
+    """Where a credential is, with the path of a file resolved against `root`."""
+    return f"file:{root / source.removeprefix('file:')}" if source.startswith("file:") else source
+
+
+# Limits. NaN and impossible values are rejected: they would silently disable the check that uses the limit.
+Count = Annotated[int, Bounded(ge=0)]
+Least = Annotated[int, Bounded(ge=1)]
+Days = Annotated[int, Bounded(ge=1, le=36_500)]
+Hours = Annotated[int, Bounded(ge=1, le=8_760)]
+Minutes = Annotated[int, Bounded(ge=1, le=525_600)]
+Seconds = Annotated[float, Bounded(gt=0, le=86_400)]
+Percent = Annotated[float, Bounded(gt=0, le=100)]
+Port = Annotated[int, Bounded(ge=1, le=65_535)]
+Url = Annotated[str, AfterValidator(_url)]
+Address = Annotated[str, AfterValidator(_address)]
+Resolver = Annotated[str, AfterValidator(_resolver)]
+RoleArn = Annotated[str, AfterValidator(_role_arn)]
+Folder = Annotated[str, AfterValidator(name_rules.folder)]
+RepositoryName = Annotated[str, AfterValidator(name_rules.repository)]
+Timezone = Annotated[str, AfterValidator(name_rules.timezone)]
+Pattern = Annotated[str, AfterValidator(_pattern)]
+Status = Annotated[int, Bounded(ge=100, le=599)]
+OfACommit = Annotated[str, AfterValidator(_of_a_commit)]
+NonBlank = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
