@@ -241,10 +241,10 @@ async def code_migrations(observer: Observer) -> tuple[tuple[str, str], ...]:
 
 @probe(deadline=TIMEOUT_S)
 async def code_schema(observer: Observer) -> CodeSchema:
-    """What the migrations of the environment's branch make: see `code_migrations`."""
+    """What the migrations of the environment's branch make: see `code_migrations`. Empty where nobody compares them."""
     assert observer.environment.database is not None, "asked only of environments with a database"
     repository = observer.environment.database.migrations
-    if not repository:
+    if not repository or observer.environment.git is None:
         return CodeSchema()
     await observer.see(revision, repository)  # raises if the branch does not exist
     seen = await observer.see(history, repository)
