@@ -127,21 +127,22 @@ async def database_state(observer: Observer, database: Database) -> DatabaseStat
     """Connections, migrations, open transactions and the schema, in one statement, with the suite's credentials.
     Where the role can't read the record of migrations, everything else is asked.
     """
-    statement = DATABASE_STATES[database.migrated_by if database.migrations else "nothing"]
+    tool = database.migrated_by if database.migrations else "nothing"
     import psycopg
 
     unread: Said = ""
     try:
         async with await connect(observer, database, database.verify_secret) as connection:
             try:
-                row = await row_of(observer, connection, statement)
+                row = await row_of(observer, connection, DATABASE_STATES[tool])
             except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedTable) as e:
                 unread = phrase(
                     "the role of {} can't read which migrations were applied ({}): grant it SELECT on their table",
                     database.verify_secret,
                     e.diag.message_primary or "",
                 )
-                row = await row_of(observer, connection, DATABASE_STATES["nothing"])
+                rest = "django, record unread" if tool == "django" else "nothing"
+                row = await row_of(observer, connection, DATABASE_STATES[rest])
     except psycopg.Error as e:
         state, why = _told_apart(e)
         await _refuse_without_roots(observer, database, database.verify_secret, why)

@@ -67,6 +67,7 @@ _COLUMNS = (
     "AND attnum > 0 AND NOT attisdropped AND nspname <> 'information_schema' AND nspname !~ '^pg_' "
     f"ORDER BY 1 LIMIT {MOST_COLUMNS + 1}) AS c)"
 )
+_NONE = "'[]'::json"
 _REVISIONS = (
     "(SELECT coalesce(json_agg(json_build_array('alembic', revision)), '[]') FROM "
     f"(SELECT left(version_num::text, {_LONGEST}) AS revision FROM alembic_version LIMIT {MOST_MIGRATIONS + 1}) AS m)"
@@ -85,13 +86,11 @@ DATABASE_STATES = {
         "current_setting('max_connections')::int, " + applied + ", "
         "(SELECT count(*) FROM pg_stat_activity WHERE query = '<insufficient privilege>' "
         "AND usename IS DISTINCT FROM 'rdsadmin'), "
-        + ", ".join(
-            (_SESSIONS, _TABLES, _INVALID_INDEXES, _SLOTS, _AGES, _COLUMNS if tool == "django" else "'[]'::json")
-        )
+        + ", ".join((_SESSIONS, _TABLES, _INVALID_INDEXES, _SLOTS, _AGES, columns))
     )
-    for tool, applied in (
-        *(("django", _MIGRATIONS), ("alembic", _REVISIONS)),
-        *(("flyway", _VERSIONS), ("nothing", "'[]'::json")),
+    for tool, applied, columns in (
+        *(("django", _MIGRATIONS, _COLUMNS), ("alembic", _REVISIONS, _NONE), ("flyway", _VERSIONS, _NONE)),
+        *(("django, record unread", _NONE, _COLUMNS), ("nothing", _NONE, _NONE)),
     )
 }
 """The tool that migrates the database to the statement that asks for its state; `nothing`: no migration is compared."""
