@@ -4,11 +4,15 @@ import gc
 import importlib
 import pkgutil
 
+from _pytest.config import default_plugins
+
 import gli
 from gli.common import sources
 
 LIBRARIES = (
-    *("pytest", "xdist.plugin", "anyio.pytest_plugin", "anyio._backends._asyncio"),
+    *("pytest", *(f"_pytest.{plugin}" for plugin in default_plugins)),
+    *("execnet", "xdist.dsession", "xdist.looponfail", "xdist.newhooks", "xdist.plugin", "xdist.workermanage"),
+    *("anyio.pytest_plugin", "anyio._backends._asyncio"),
     *("boto3", "dns.resolver", "httpx", "pika", "psycopg", "redis.asyncio", "websockets.asyncio.client"),
 )
 

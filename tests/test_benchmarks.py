@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, exhaustive
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def benchmark() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("way", [("stg", "main"), ("dev", "stg")])
+@pytest.mark.parametrize("way", [("stg", "main"), pytest.param(("dev", "stg"), marks=exhaustive)])
 def test_a_promotion_is_compared_with_a_loop(benchmark: ModuleType, tmp_path: Path, way: tuple[str, str]) -> None:
     seen = benchmark.promotions(way, benchmark.slow_to_connect(10), 1, tmp_path)
     assert set(seen) == {"gli", "gli moved", "loop"}

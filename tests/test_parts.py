@@ -24,7 +24,7 @@ owner = "Park Yuna"
 """
 
 
-def another(sandbox: Sandbox, tables: str, folder: Path) -> Ran:
+def another(sandbox: Sandbox, tables: str, folder: Path, *arguments: str) -> Ran:
     """A run against the sandbox as an environment `shop`, which changes these tables of the sandbox's."""
     for name in ("tests_smoke", "tests_infra", "checklists"):
         shutil.copytree(ROOT / name, folder / name)
@@ -33,10 +33,12 @@ def another(sandbox: Sandbox, tables: str, folder: Path) -> Ran:
     overlay = f"{ROOT}/.sandbox/${{GLI_SANDBOX-default}}/environment.toml"
     own = f'\n[shop]\nextends = "sandbox"\noverlay = "{overlay}"\n{tables}'
     (folder / "environments.toml").write_text((ROOT / "environments.toml").read_text() + own)
-    return run_forked("--env=shop", root=folder, reports=folder / "reports", env={"GLI_SANDBOX": sandbox.name})
+    return run_forked(
+        "--env=shop", *arguments, root=folder, reports=folder / "reports", env={"GLI_SANDBOX": sandbox.name}
+    )
 
 
-@pytest.mark.parametrize("part", sampled(PARTS[1:], every=8))
+@pytest.mark.parametrize("part", sampled(PARTS[1:], every=16))
 def test_an_environment_without_a_part_is_asked_nothing_that_needs_it(
     sandbox: Sandbox, tmp_path: Path, part: str
 ) -> None:

@@ -18,7 +18,7 @@ import pytest
 import release_rig
 from release_rig import EIGHT, FIRST_TAG, HOME, ME, NAMES, REFUSE, Ended, Rig
 
-from conftest import exhaustive
+from conftest import exhaustive, sampled
 from gli.common import clock
 from gli.common.errors import UsageError
 from gli.git.command import GitFailed
@@ -436,8 +436,9 @@ STEPS = ("opened", "planned", "approved", "parking", "parked", "pushing", "pushe
 """Lines of the journal: what happens at a step happens right after its line."""
 
 
-@pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("branch", ["main", "stg"])
+@pytest.mark.parametrize(
+    ("step", "branch"), [*((step, "main") for step in STEPS), *sampled([(step, "stg") for step in STEPS], every=4)]
+)
 def test_a_branch_that_moves_at_any_step_is_never_overwritten(
     rig: Rig, at: Callable[..., None], branch: str, step: str
 ) -> None:
@@ -460,8 +461,10 @@ def test_a_branch_that_moves_at_any_step_is_never_overwritten(
         assert "pushing" not in rig.names()
 
 
-@pytest.mark.parametrize("step", ["before", *STEPS])
-@pytest.mark.parametrize("name", ["gli_root", "gli_redis"])
+@pytest.mark.parametrize(
+    ("step", "name"),
+    sampled([(step, name) for name in (HOME, "gli_redis") for step in ("before", *STEPS)], every=2),
+)
 def test_a_remote_that_goes_down_at_any_step_leaves_all_or_nothing(
     rig: Rig, at: Callable[..., None], name: str, step: str
 ) -> None:

@@ -18,7 +18,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sample_verdicts import SAMPLES, check, root, verdict
 
-from conftest import ROOT, Project
+from conftest import ROOT, Project, sampled
 from gli.common.sentences import saw
 from gli.config import catalogue, environments
 from gli.judge.outcome import Outcome
@@ -114,7 +114,7 @@ def shown(page: Page) -> list[str]:
 
 
 @browses
-@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("language", sampled(["en", "ko"], every=2))
 def test_every_kind_of_verdict_opens_without_an_error_and_asks_for_nothing(open_page: Open, language: str) -> None:
     for name, (_, sample) in SAMPLES.items():
         page = open_page(page_of(name, language))
@@ -354,8 +354,9 @@ def test_the_page_sends_nothing_even_if_a_script_tries(browser: Browser, tmp_pat
 
 
 @browses
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("name", ["go", "no-go"])
+@pytest.mark.parametrize(
+    ("name", "width"), sampled([("no-go", 1280), ("go", 1280), ("no-go", 390), ("go", 390)], every=2)
+)
 def test_the_page_fits_the_screen_and_is_kept_as_a_picture(open_page: Open, name: str, width: int) -> None:
     ARTEFACTS.mkdir(exist_ok=True)
     for scheme in ("light", "dark"):

@@ -142,11 +142,11 @@ def requests_of(ran: Ran) -> dict[str, dict[str, int] | None]:
 
 
 def test_a_replay_judges_without_a_network(sandbox: Sandbox, tmp_path: Path) -> None:
-    sandbox.call("break", "database-open-to-an-address")
+    sandbox.ask("break", "database-open-to-an-address")
     try:
         recorded = sandbox.verify_often(reports=tmp_path / "recorded")
     finally:
-        sandbox.call("heal")
+        sandbox.ask("heal")
     assert recorded.folder is not None
     offline = run_forked(
         "--env=sandbox",

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 import redis
 
-from conftest import PYTEST, ROOT, SANDBOX, Sandbox, clean_environment, exhaustive, sampled, wait_for
+from conftest import PYTEST, ROOT, SANDBOX, Sandbox, clean_environment, sampled, wait_for
 
 
 class Own:
@@ -143,7 +143,7 @@ CUT = """
 from pathlib import Path
 from conftest import Project
 
-def test_that_takes_long(sandbox):
+def test_that_takes_long({fixtures}):
     project = Project(Path("project"))
     project.checks(
         "import time\\nfrom pathlib import Path\\n"
@@ -154,10 +154,15 @@ def test_that_takes_long(sandbox):
 """
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGKILL, marks=exhaustive)])
-def test_an_interrupted_test_run_leaves_no_process_behind(tmp_path: Path, sent: signal.Signals) -> None:
-    """A worker, a sandbox and a forked run are active when Ctrl-C or SIGKILL hits the test run."""
-    (tmp_path / "test_long.py").write_text(CUT)
+@pytest.mark.parametrize(
+    ("sent", "fixtures"),
+    sampled(
+        [(signal.SIGINT, ""), (signal.SIGINT, "sandbox"), (signal.SIGKILL, ""), (signal.SIGKILL, "sandbox")], every=4
+    ),
+)
+def test_an_interrupted_test_run_leaves_no_process_behind(tmp_path: Path, sent: signal.Signals, fixtures: str) -> None:
+    """A worker and a forked run, or a sandbox too, are active when Ctrl-C or SIGKILL hits the test run."""
+    (tmp_path / "test_long.py").write_text(CUT.format(fixtures=fixtures))
     with subprocess.Popen(
         [*PYTEST, "-p", "conftest", "-n1", "test_long.py"],
         cwd=tmp_path,
@@ -170,7 +175,7 @@ def test_an_interrupted_test_run_leaves_no_process_behind(tmp_path: Path, sent: 
         wait_for((tmp_path / "project" / "begun").exists, "the run in a fork")
         children = psutil.Process(cut.pid).children(recursive=True)
         os.killpg(cut.pid, sent)
-    assert len(children) > 6, "a worker, a fork and a sandbox of several processes"
+    assert len(children) > (6 if fixtures else 2), "a worker, a fork and a sandbox of several processes"
     wait_for(lambda: not any(alive(child) for child in children), "the end of every process")
 
 

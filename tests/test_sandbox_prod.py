@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from conftest import ROOT, SANDBOX, Ran, Sandbox, clean_environment, run, run_forked, sandbox_up
+from conftest import ROOT, SANDBOX, Ran, Sandbox, clean_environment, exhaustive, run, run_forked, sandbox_up
 from sandbox import state
 from sandbox.state import Place, State
 
@@ -34,16 +34,22 @@ def git(remote: str, *arguments: str) -> str:
     return subprocess.run(command, env=os.environ | who, check=True, capture_output=True, text=True).stdout.strip()
 
 
+@exhaustive  # tests/test_run.py: a run starts staging and ends it
 def test_a_run_starts_production_and_ends_it_and_leaves_staging_alone(sandbox: Sandbox, tmp_path: Path) -> None:
     ran = verify(sandbox, tmp_path, ran=run)
+    is_healthy(ran, sandbox)
+    assert json.loads(sandbox.call("status", *PRODUCTION, "--json", check=False)) == {"ready": False}
+    assert json.loads(sandbox.call("status", "--json"))["git_remotes"] == sandbox.status["git_remotes"]
+
+
+def is_healthy(ran: Ran, sandbox: Sandbox) -> None:
+    """Assert that a run of production is GO, with the commits of main."""
     assert (ran.red, ran.code, ran.last_line) == (set(), 0, "VERDICT sandbox-prod: GO"), ran.output
     assert ran.verdict is not None
     remotes = sandbox.status["git_remotes"]
     assert {n: c["commit"] for n, c in ran.verdict["manifest"].items()} == {
         name: git(remote, "rev-parse", "main") for name, remote in remotes.items()
     }
-    assert json.loads(sandbox.call("status", *PRODUCTION, "--json", check=False)) == {"ready": False}
-    assert json.loads(sandbox.call("status", "--json"))["git_remotes"] == remotes
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +59,10 @@ def production(sandbox: Sandbox) -> Iterator[dict[str, Any]]:
         yield json.loads(sandbox.call("status", "--json", *PRODUCTION))
 
 
-def test_both_are_over_the_same_repositories(sandbox: Sandbox, production: dict[str, Any]) -> None:
+def test_production_is_healthy_beside_staging_over_the_same_repositories(
+    sandbox: Sandbox, production: dict[str, Any], tmp_path: Path
+) -> None:
+    is_healthy(verify(sandbox, tmp_path), sandbox)
     assert production["git_remotes"] == sandbox.status["git_remotes"]
     apart = ("aws_endpoint_url", "postgres_dsn", "redis_url", "state_dir")
     assert all(production[key] != sandbox.status[key] for key in apart)
