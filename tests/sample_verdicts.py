@@ -15,17 +15,7 @@ from typing import Any
 from gli.common.sentences import expected_and_seen, listed, phrase, saw
 from gli.judge.coverage import Coverage, Exemption, PartLine
 from gli.judge.outcome import Outcome
-from gli.judge.verdict import (
-    Accepted,
-    CheckLine,
-    ItemLine,
-    Reason,
-    RootCause,
-    SignOff,
-    SinceLast,
-    Suite,
-    Verdict,
-)
+from gli.judge.verdict import Accepted, CheckLine, ItemLine, Reason, RootCause, SignOff, SinceLast, Suite, Verdict
 from gli.report import html, junit, markdown, prometheus, terminal
 from gli.report.korean import translated
 
@@ -198,7 +188,7 @@ ABSENT = check(
 
 
 def reasons_of(*lines: CheckLine) -> tuple[Reason, ...]:
-    """The reasons, made by `gli.judge.verdict`."""
+    """The reasons, made by `gli.judge.judgement`."""
     made = []
     for line in lines:
         message = line.seen if line.expected is None else saw(line.seen, expected=line.expected)

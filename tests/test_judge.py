@@ -12,9 +12,10 @@ from judge_rig import GREEN, case, judged_graphs, result
 
 from gli.config.catalogue import Case
 from gli.config.waivers import Waiver
+from gli.judge.judgement import judge, reconciled
 from gli.judge.outcome import Outcome, Result, worst
 from gli.judge.triage import related, triage
-from gli.judge.verdict import Accepted, judge, reconciled
+from gli.judge.verdict import Accepted
 
 
 def outcomes(cases: list[Case], reports: list[Result]) -> dict[str, Outcome]:

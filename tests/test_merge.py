@@ -19,9 +19,10 @@ from gli.config.environments import Environment
 from gli.config.waivers import Waiver
 from gli.judge.checklist import item_lines
 from gli.judge.coverage import coverage
+from gli.judge.judgement import judge
 from gli.judge.merge import Given, Round
 from gli.judge.outcome import Outcome, Result
-from gli.judge.verdict import GO, Reason, Suite, Verdict, judge
+from gli.judge.verdict import GO, Reason, Suite, Verdict
 
 NOW = datetime(2026, 1, 31, 9, 0, tzinfo=UTC)
 ACCOUNT, REGION = "123456789012", "ap-northeast-2"

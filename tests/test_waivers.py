@@ -12,8 +12,8 @@ from judge_rig import GREEN, judged_graphs
 
 from conftest import Project, Ran
 from gli.config.waivers import Waiver
+from gli.judge.judgement import judge
 from gli.judge.outcome import Outcome
-from gli.judge.verdict import judge
 
 TODAY = datetime.now(UTC).date()
 FAILS = "def test_first_check(target): assert False, 'slow today'\ndef test_second_check(target): pass\n"

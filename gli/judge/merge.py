@@ -23,23 +23,9 @@ from gli.config.environments import Environment
 from gli.config.waivers import Waiver
 from gli.judge.checklist import Signatures, item_lines
 from gli.judge.coverage import coverage
+from gli.judge.judgement import Judgement, compared, judge, marked, summed
 from gli.judge.outcome import Outcome, Result
-from gli.judge.verdict import (
-    GO,
-    NO_GO,
-    VALID_FOR_HOURS,
-    Joined,
-    Judgement,
-    Reason,
-    SinceLast,
-    Suite,
-    Variables,
-    Verdict,
-    compared,
-    judge,
-    marked,
-    summed,
-)
+from gli.judge.verdict import GO, NO_GO, VALID_FOR_HOURS, Joined, Reason, SinceLast, Suite, Variables, Verdict
 
 ROUND = timedelta(minutes=30)
 """How long after the first run of a round the last one may begin."""

@@ -25,20 +25,9 @@ from gli.gate import sign_offs, signing
 from gli.git.command import GitFailed, git
 from gli.judge.checklist import item_lines
 from gli.judge.coverage import coverage
+from gli.judge.judgement import Judgement, compared, judge, marked, summed
 from gli.judge.outcome import Outcome, Result
-from gli.judge.verdict import (
-    VALID_FOR_HOURS,
-    Judgement,
-    Reason,
-    SinceLast,
-    Suite,
-    Variables,
-    Verdict,
-    compared,
-    judge,
-    marked,
-    summed,
-)
+from gli.judge.verdict import VALID_FOR_HOURS, Reason, SinceLast, Suite, Variables, Verdict
 from gli.observe.engine.observation import Record, Unknown, Unobserved, fact_name
 from gli.observe.engine.observatory import END_S, RUN_DEADLINE_S, Observatory, Replay
 from gli.observe.engine.probe import Probe
