@@ -34,7 +34,7 @@ from gli.observe.aws import (
 )
 from gli.observe.aws import vpc as vpcs
 from gli.observe.data import amqp, postgres, postgres_application, redis, secrets, sqlite, vantage
-from gli.observe.edge import dns, frontend, http, tls, websocket
+from gli.observe.edge import browser, dns, frontend, http, tls, websocket
 from gli.observe.release import git_history, git_refs, github_runs, running_revisions
 from gli.run.plugin import fixture_for
 
@@ -56,6 +56,7 @@ error_page = fixture_for(http.error_page)
 preflights = fixture_for(http.preflights)
 cors_answers = fixture_for(http.cors_answers)
 index = fixture_for(frontend.index)
+page_visits = fixture_for(browser.page_visits)
 assets = fixture_for(frontend.assets)
 parts = fixture_for(frontend.parts)
 bundle_origins = fixture_for(frontend.bundle_origins)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from release_rig import Rig
 from report_rig import HOOK, Hook
 
 from gli.common.bound_process import Bond
+from gli.observe.edge.browser_process import BROWSER_VARIABLE, INSTALLED_AS
 from sandbox import control
 from sandbox.state import Place, running
 
@@ -117,6 +119,12 @@ def sampled(cases: Sequence[Any], every: int) -> list[Any]:
     ]
 
 
+BROWSER = next(filter(None, map(shutil.which, INSTALLED_AS)), "")
+"""The Chromium of this system, if it has one. The tests that need it are skipped by name elsewhere."""
+IN_A_BROWSER = {BROWSER_VARIABLE: BROWSER}
+"""For the `env` of a run that opens pages."""
+
+
 def heed_ctrl_c() -> None:
     """For `preexec_fn`: the shell that started the tests may ignore SIGINT, and a child would too."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -138,9 +146,11 @@ def latest(reports: Path) -> tuple[dict[str, Any] | None, Path | None]:
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without the variables that would affect a run."""
+    """This process's environment without the variables that would affect a run, and without a browser: most tests
+    have nothing to do with it, and it doubles the work of a run.
+    """
     dropped = ("PYTEST_", "AWS_", "GLI_SANDBOX", "COLUMNS")
-    return {k: v for k, v in os.environ.items() if not k.startswith(dropped)}
+    return {k: v for k, v in os.environ.items() if not k.startswith(dropped)} | {BROWSER_VARIABLE: ""}
 
 
 @contextmanager
@@ -210,9 +220,8 @@ class Sandbox:
 
     def verify_often(self, *arguments: str, reports: Path, env: dict[str, str] | None = None) -> Ran:
         """Like `verify`, but without the cost of a new process: for tests that are not about the process."""
-        return run_forked(
-            "--env=sandbox", *arguments, root=ROOT, reports=reports, env={"GLI_SANDBOX": self.name} | (env or {})
-        )
+        env = {"GLI_SANDBOX": self.name} | (env or {})
+        return run_forked("--env=sandbox", *arguments, root=ROOT, reports=reports, env=env)
 
     def verify_some(self, *checks: str, reports: Path) -> Ran:
         """Run these checks only, which costs a third of a whole run. A partial run is NO-GO: read its outcomes."""

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fault_groups import STAGING, groups
+from fault_groups import NEED_A_BROWSER, STAGING, groups
 
-from conftest import ROOT, Ran, Sandbox
+from conftest import IN_A_BROWSER, ROOT, Ran, Sandbox
 from gli.config import catalogue
 from sandbox.faults import known
 
@@ -55,7 +55,7 @@ def broken(sandbox: Sandbox, reports: Path, faults: list[str]) -> Ran:
     """A run while these faults are active."""
     try:
         sandbox.ask("break", *faults)
-        return sandbox.verify_often(reports=reports)
+        return sandbox.verify_often(reports=reports, env=None if NEED_A_BROWSER.isdisjoint(faults) else IN_A_BROWSER)
     finally:
         sandbox.ask("heal")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, SANDBOX, Sandbox, clean_environment
+from conftest import IN_A_BROWSER, ROOT, SANDBOX, Sandbox, clean_environment
 from sandbox.variants import known
 
 TOGETHER = {
@@ -19,6 +19,7 @@ TOGETHER = {
     ),
     "clusters": (
         *("native-linear", "aurora-postgresql", "elasticache-serverless", "weighted-records", "failover-records"),
+        *("page-writes-as-it-starts", "page-with-analytics"),
     ),
     "logins": (*("rds-proxy", "valkey", "cache-in-cluster-mode", "cache-with-a-token", "infrequent-access-logs"),),
 }
@@ -33,7 +34,8 @@ CANNOT_TELL = {
 def stays_go(sandbox: Sandbox, tmp_path: Path, *variants: str) -> None:
     sandbox.ask("vary", *variants)
     try:
-        ran = sandbox.verify_often(reports=tmp_path)
+        of_pages = any(variant.startswith(("page-", "strict-")) for variant in variants)
+        ran = sandbox.verify_often(reports=tmp_path, env=IN_A_BROWSER if of_pages else None)
     finally:
         sandbox.ask("restore", *variants)
     unknown = set().union(*(CANNOT_TELL.get(v, set()) for v in variants))

@@ -1,11 +1,12 @@
 """The frontends as a browser loads them: the page, its hashed assets, its routes, the hosts that it calls."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from gli.common.sentences import listed, phrase, saw
 from gli.config.environments import Environment
 from gli.config.services import Frontend
+from gli.observe.edge.browser import PageVisit, visits_of
 from gli.observe.edge.csp import allows, policies
 from gli.observe.edge.frontend import SCRIPT, Asset, Index, Part, read_index
 from gli.observe.edge.http import HttpExchange, directives, seconds
@@ -64,6 +65,27 @@ def test_cdn_csp_admits_own(
         if not allows(policy, directive, url, landing.url)
     ]
     assert not refused, saw(listed(refused), expected=phrase("a policy that lets the page work"))
+
+
+def test_page_boots(page_visits: Sequence[PageVisit], target: Frontend) -> None:
+    """The application starts in a browser: its page and its route show something, without an uncaught error and without
+    a request to its own hosts that comes to nothing. The browser sends no write, and nobody is logged in.
+    """
+    visits = visits_of(page_visits, target)
+    assert visits, saw(phrase("none"), expected=phrase("a visit of {}", target.url))
+    wrong = [phrase("{}: {}", visit.url, said) for visit in visits for said in _wrong(visit, target)]
+    assert not wrong, saw(listed(wrong), expected=phrase("{} starts in a browser", target.url))
+
+
+def _wrong(visit: PageVisit, frontend: Frontend) -> Iterator[str]:
+    if visit.problem:
+        yield visit.problem
+    elif (visit.status or 0) >= 400:
+        yield str(visit.status)
+    yield from (phrase("uncaught {}", error) for error in visit.errors)
+    yield from visit.failed
+    if not visit.filled and not visit.problem:
+        yield phrase("nothing in the element {}", frontend.mount)
 
 
 def test_cdn_spa_deep_link(deep_link: HttpExchange, index: Index) -> None:

@@ -137,6 +137,8 @@ class Case:
     subjects: frozenset[str]
     """Every name of the target; empty if the whole environment shares the target. A repository is named
     `repository NAME`: two services that share one are not about the same thing."""
+    uses: frozenset[str] = frozenset()
+    """The names of what the target talks to, whose failures can explain this case: the services of a frontend."""
     not_applicable: str | None = None
     """Why the case can't be judged here, by the environment's own declaration."""
     owner: str | None = None
@@ -401,15 +403,24 @@ def _subjects(check: Check, table: Any, environment: Environment) -> frozenset[s
     return frozenset()
 
 
+def _uses(check: Check, table: Any, environment: Environment) -> frozenset[str]:
+    """The names of the services that a frontend calls. Not their hosts: a failure of a host is seen at its service."""
+    if check.each != "frontends" or isinstance(table, Absent):
+        return frozenset()
+    called = environment.services if table.calls is None else table.calls
+    return frozenset(called)
+
+
 def _case(check: Check, name: str, table: Any, environment: Environment) -> Case:
     severity = check.severity_in(environment)
     if isinstance(table, Absent):
         return Case(check, name, severity, frozenset(), not_applicable=table.why)
+    subjects, uses = _subjects(check, table, environment), _uses(check, table, environment)
     declared = next((entry for entry in environment.not_applicable if entry.covers(check.id, name)), None)
     if declared is None:
-        return Case(check, name, severity, _subjects(check, table, environment))
+        return Case(check, name, severity, subjects, uses)
     said = phrase("{} (declared by {})", declared.reason, declared.owner)
-    return Case(check, name, severity, _subjects(check, table, environment), not_applicable=said, owner=declared.owner)
+    return Case(check, name, severity, subjects, uses, not_applicable=said, owner=declared.owner)
 
 
 def _get(table: Any, path: str) -> Any:

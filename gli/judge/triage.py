@@ -67,8 +67,12 @@ def _marked(result: Result, failed: Sequence[Result], leads_to: Sequence[Result]
 
 
 def _causes(case: Case, reds: Iterable[Case]) -> list[Case]:
-    """The red cases that the catalogue names as causes and that share a target with this one."""
-    return [red for red in reds if red.check.id in case.check.causes and related(case, red)]
+    """The red cases that the catalogue names as causes and that share a target with this one, or that it talks to."""
+    return [
+        red
+        for red in reds
+        if red.check.id in case.check.causes and (related(case, red) or not case.uses.isdisjoint(red.subjects))
+    ]
 
 
 def related(one: Case, other: Case) -> bool:

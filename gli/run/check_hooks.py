@@ -86,7 +86,7 @@ class Checking:
             if case is not None:
                 item.stash[CASE] = case
             (kept if case is not None else dropped).append(item)
-        items[:] = kept
+        items[:] = sorted(kept, key=lambda item: any(probe.slow for probe in _probes(item)))
         if dropped:
             config.hook.pytest_deselected(items=dropped)
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, MutableMapping
 
+from gli.observe.edge.browser_process import BROWSER_VARIABLE
+
 _IGNORED = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR"),
     "SSLKEYLOGFILE",  # the secrets of each TLS session would be written to a file
@@ -49,5 +51,6 @@ def _is_one_of_libpq(name: str) -> bool:
 
 def _stay(variables: MutableMapping[str, str]) -> Iterator[str]:
     for name in variables:
-        if name.upper() in _IN_FORCE or name.startswith(_IN_FORCE_PREFIXES):
+        chooses = name == BROWSER_VARIABLE and variables[name] != ""  # where it is empty, the check says so
+        if chooses or name.upper() in _IN_FORCE or name.startswith(_IN_FORCE_PREFIXES):
             yield name

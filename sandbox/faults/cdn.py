@@ -321,3 +321,41 @@ def cdn_one_country_only(sandbox: Sandbox) -> Iterator[None]:
     only = {"GeoRestriction": {"RestrictionType": "whitelist", "Quantity": 1, "Items": ["US"]}}
     with changed_distribution(sandbox, lambda config: config.update(Restrictions=only)):
         yield
+
+
+@fault("page-chunk-throws", turns_red=["page-boots"])
+def page_chunk_throws(sandbox: Sandbox) -> Iterator[None]:
+    """The chunk of a route throws as soon as it is loaded."""
+    build = _build(sandbox, sandbox.environment)
+    key = next(key for key in build if "LoginView" in key)
+    with _uploaded(sandbox, {key: build[key]._replace(body=b"export const show = null.show;\n")}):
+        yield
+
+
+@fault("page-script-of-no-grammar", turns_red=["page-boots"])
+def page_script_of_no_grammar(sandbox: Sandbox) -> Iterator[None]:
+    """The entry script has an error of syntax: it is served well, and no browser runs it."""
+    with _entry_with(sandbox, b"export const = 1;\n"):
+        yield
+
+
+@fault("page-settings-missing", turns_red=["page-boots"])
+def page_settings_missing(sandbox: Sandbox) -> Iterator[None]:
+    """The entry script asks for its settings under a name that it puts together, and they are not in the bucket."""
+    more = b"""
+const name = ["settings", "json"].join(".");
+export const settings = await (await fetch(`/${name}`)).json();
+"""
+    with _entry_with(sandbox, more):
+        yield
+
+
+@fault("page-policy-set-by-a-script", turns_red=["page-boots"])
+def page_policy_set_by_a_script(sandbox: Sandbox) -> Iterator[None]:
+    """The entry script sets a Content-Security-Policy that refuses the WebSocket server."""
+    more = b"""
+const policy = { httpEquiv: "Content-Security-Policy", content: "connect-src 'self'" };
+document.head.append(Object.assign(document.createElement("meta"), policy));
+"""
+    with _entry_with(sandbox, more):
+        yield

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gli.observe.engine.guard import refuse_http_writes
 
 if TYPE_CHECKING:
+    import httpcore
     import httpx
 
     from gli.observe.engine.dial import Dial
@@ -94,16 +95,11 @@ class HttpClient:
             await self._client.aclose()
 
 
-def _client(dial: Dial, clocks: RemoteClocks) -> httpx.AsyncClient:
-    """httpx with a transport of httpcore, the one layer that lets a connection go elsewhere under its own name."""
-    # httpx does without its command line, which imports click, rich and pygments.
-    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
+def connections(dial: Dial) -> httpcore.AsyncConnectionPool:
+    """Connections that go where the dial says, verified for the name; the name stays in Host and SNI."""
     import httpcore
-    import httpx
 
     class Backend(httpcore.AsyncNetworkBackend):
-        """Connects where the dial says; the name stays in Host and SNI."""
-
         def __init__(self) -> None:
             self._real = httpcore.AnyIOBackend()
 
@@ -112,6 +108,16 @@ def _client(dial: Dial, clocks: RemoteClocks) -> httpx.AsyncClient:
 
         async def sleep(self, seconds: float) -> None:
             await asyncio.sleep(seconds)
+
+    return httpcore.AsyncConnectionPool(ssl_context=dial.trust, network_backend=Backend(), max_connections=_CONNECTIONS)
+
+
+def _client(dial: Dial, clocks: RemoteClocks) -> httpx.AsyncClient:
+    """httpx with a transport of httpcore, the one layer that lets a connection go elsewhere under its own name."""
+    # httpx does without its command line, which imports click, rich and pygments.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
+    import httpcore
+    import httpx
 
     class Body(httpx.AsyncByteStream):
         def __init__(self, stream: Any) -> None:
@@ -126,9 +132,7 @@ def _client(dial: Dial, clocks: RemoteClocks) -> httpx.AsyncClient:
 
     class Transport(httpx.AsyncBaseTransport):
         def __init__(self) -> None:
-            self._pool = httpcore.AsyncConnectionPool(
-                ssl_context=dial.trust, network_backend=Backend(), max_connections=_CONNECTIONS
-            )
+            self._pool = connections(dial)
 
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             refuse_http_writes(request.method)

@@ -51,6 +51,8 @@ class Probe(Generic[Seen]):
     """Runs before a rollout has ended, where the run waits for one: it tells what is rolled out, and how far it is."""
     timed: bool = False
     """Judged by how long the target took: runs alone with its like, before all that keeps this runner busy."""
+    slow: bool = False
+    """Takes long by itself: its checks are judged last, so that no other check waits for them."""
     after: tuple[Probe[Any], ...] = ()
     """Probes of the whole environment that it waits for: they start before all others, so that nobody waits long."""
 
@@ -73,6 +75,7 @@ def probe(
     preliminary: bool = False,
     early: bool = False,
     timed: bool = False,
+    slow: bool = False,
     after: Sequence[Probe[Any]] = (),
 ) -> Callable[[Callable[..., Awaitable[Seen]]], Probe[Seen]]:
     """Makes a probe of an async function and registers it under the function's name."""
@@ -82,7 +85,7 @@ def probe(
         if name in PROBES:
             raise ValueError(f"two probes are named {name}: {PROBES[name].run.__module__} and {run.__module__}")
         per_target = len(inspect.signature(run).parameters) == 2
-        PROBES[name] = Probe(name, run, deadline, per_target, preliminary, early, timed, tuple(after))
+        PROBES[name] = Probe(name, run, deadline, per_target, preliminary, early, timed, slow, tuple(after))
         return PROBES[name]
 
     return register

@@ -1,0 +1,60 @@
+"""Pages that start well though a run holds their writes back, and can't reach other sites."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sandbox.site import required
+from sandbox.variants import Sandbox, variant
+from sandbox.variants.parts import api
+
+
+@contextmanager
+def _entries_with(sandbox: Sandbox, more: str) -> Iterator[None]:
+    """Add code at the end of every frontend's entry script."""
+    s3 = sandbox.aws("s3")
+    before = []
+    for frontend in sandbox.environment.frontends.values():
+        bucket = required(frontend.bucket)
+        keys = [o["Key"] for o in s3.list_objects_v2(Bucket=bucket, Prefix="assets/index-")["Contents"]]
+        key = next(key for key in keys if key.endswith(".js"))
+        script = s3.get_object(Bucket=bucket, Key=key)
+        body, how = (
+            script["Body"].read(),
+            {"ContentType": script["ContentType"], "CacheControl": script["CacheControl"]},
+        )
+        before.append((bucket, key, body, how))
+        s3.put_object(Bucket=bucket, Key=key, Body=body + more.encode(), **how)
+    try:
+        yield
+    finally:
+        for bucket, key, body, how in before:
+            s3.put_object(Bucket=bucket, Key=key, Body=body, **how)
+
+
+@variant("page-writes-as-it-starts")
+def page_writes_as_it_starts(sandbox: Sandbox) -> Iterator[None]:
+    """The pages send a POST and a beacon as they start, do not expect them to fail, and warn in the console."""
+    url = f"{api(sandbox).url}/api/v1/visits/"
+    more = f"""
+navigator.sendBeacon("{url}", "start");
+fetch("{url}", {{ method: "POST", body: "start" }}).then((answer) => console.log(answer.status));
+console.warn("this build is older than a week");
+console.error("no translation of 'login' in ko");
+"""
+    with _entries_with(sandbox, more):
+        yield
+
+
+@variant("page-with-analytics")
+def page_with_analytics(sandbox: Sandbox) -> Iterator[None]:
+    """The pages load the script of another site, which does not answer, and use it."""
+    more = """
+const analytics = document.createElement("script");
+analytics.src = "https://analytics.example.invalid/collect.js";
+document.head.append(analytics);
+new Promise((loaded, failed) => Object.assign(analytics, { onload: loaded, onerror: () => failed("no analytics") }));
+"""
+    with _entries_with(sandbox, more):
+        yield
