@@ -62,7 +62,8 @@ class _Memory(threading.Thread):
 
     def run(self) -> None:
         while Path(f"/proc/{self._pid}").exists():
-            self._highest = max(self._highest, sum(map(_pss_kb, _family(self._pid))))
+            seen = {_memory_of(pid) for pid in _family(self._pid)}  # a process that vfork has just made is its parent
+            self._highest = max(self._highest, sum(map(_pss_kb, seen)))
             time.sleep(_LOOK_S)
 
     def highest_mb(self) -> float:
@@ -81,9 +82,12 @@ def _family(pid: int) -> list[int]:
     return found
 
 
-def _pss_kb(pid: int) -> int:
+def _memory_of(pid: int) -> str:
     try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+        return Path(f"/proc/{pid}/smaps_rollup").read_text()
     except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+        return ""
+
+
+def _pss_kb(memory: str) -> int:
+    return next((int(line.split()[1]) for line in memory.splitlines() if line.startswith("Pss:")), 0)

@@ -28,7 +28,7 @@ from gli.observe.engine.aws_session import AwsSession
 from gli.observe.engine.guard import AWS_READS
 from gli.observe.engine.observation import Unobserved, unknown
 from gli.observe.engine.observatory import Observatory, target_name
-from gli.observe.engine.probe import PROBES, Probe
+from gli.observe.engine.probe import Probe, probe_of
 
 _NOT_RECORDED = unknown("not-recorded", "the recorded run did not make this call")
 MODULES = (
@@ -151,8 +151,8 @@ def _outcomes(environment: Environment, cases: list[tuple[Case, Any]]) -> Iterat
         asked = [(case, target, inspect.signature(functions[case.check.function])) for case, target in cases]
         for _, target, signature in asked:
             for name in signature.parameters:
-                if name in PROBES:
-                    observatory.begin(PROBES[name], target if PROBES[name].per_target else None)
+                if (found := probe_of(name)) is not None:
+                    observatory.begin(found, target if found.per_target else None)
         for case, target, signature in asked:
             yield f"{case.check.id}[{case.target}]", _outcome(observatory, functions, case, target, signature)
     finally:
@@ -163,8 +163,8 @@ def _outcome(observatory: Observatory, functions: Any, case: Case, target: Any, 
     given: dict[str, Any] = {"target": target, "environment": observatory.environment}
     try:
         for name in signature.parameters:
-            if name in PROBES:
-                given[name] = observatory.wait(PROBES[name], target if PROBES[name].per_target else None)
+            if (found := probe_of(name)) is not None:
+                given[name] = observatory.wait(found, target if found.per_target else None)
         functions[case.check.function](**{name: given[name] for name in signature.parameters})
     except Unobserved as error:
         return Outcome("unknown", error.unknown.message)

@@ -14,7 +14,7 @@ import yaml
 from report_rig import gli
 
 from conftest import ENVIRONMENT, ROOT, Project, Ran, clean_environment, latest
-from gli.judge.verdict import digest
+from gli.common.verdict_file import digest
 
 CELLS = """
 [own.cells.world]

@@ -91,7 +91,7 @@ def test_the_gate_demands_a_least_coverage(
 def test_the_gate_refuses_an_old_verdict_that_says_nothing_of_its_coverage(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gli.judge.verdict import digest
+    from gli.common.verdict_file import digest
 
     project.write("environments.toml", ENVIRONMENT + "[own.gate]\nleast_coverage_percent = 1\n")
     ran = project.run("--phase=pre-deploy")

@@ -15,7 +15,7 @@ import pytest
 
 from conftest import Project, clean_environment, gli_forked, run_forked
 from gli.common.manifest import manifest_id
-from gli.judge.verdict import digest
+from gli.common.verdict_file import digest
 
 HEAD = '[headings.all]\nen = "All"\nko = "전체"\n'
 PRE = (

@@ -15,8 +15,9 @@ from judge_rig import HEADS, LINE, NOW, WAIVER, case, decided, verdict
 from report_rig import gli
 
 from conftest import ROOT, Project, Sandbox, gli_forked
+from gli.common.verdict_file import digest
 from gli.gate.gate import newest
-from gli.judge.verdict import Plugin, Suite, Verdict, digest
+from gli.judge.verdict import Plugin, Suite, Verdict
 
 CASE = case("one")
 UNTRIED = Plugin(name="pytest-kind", version="1.0", tried=False)

@@ -14,6 +14,7 @@ from judge_rig import HEADS, LINE, NOW, WAIVER, case, decided, verdict
 
 from conftest import ENVIRONMENT, Project
 from gli.common.clock import rfc3339
+from gli.common.verdict_file import digest
 from gli.config import catalogue, environments
 from gli.config.checklists import Item, Text
 from gli.config.environments import Environment
@@ -22,7 +23,7 @@ from gli.gate import gate as gates
 from gli.gate.gate import CANNOT_TELL, REFUSED, YES, Decision, Evidence, Found, newest, signed
 from gli.gate.sign_offs import Record, Signed
 from gli.judge.coverage import Coverage, PartLine
-from gli.judge.verdict import Joined, digest
+from gli.judge.verdict import Joined
 
 EIGHT = datetime(2026, 1, 31, 8, tzinfo=UTC)
 

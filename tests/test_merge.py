@@ -13,6 +13,7 @@ import pytest
 
 from conftest import ROOT
 from gli.common.clock import rfc3339
+from gli.common.verdict_file import GO
 from gli.config import catalogue, environments
 from gli.config.catalogue import Case, Catalogue
 from gli.config.environments import Environment
@@ -22,7 +23,7 @@ from gli.judge.coverage import coverage
 from gli.judge.judgement import judge
 from gli.judge.merge import Given, Round
 from gli.judge.outcome import Outcome, Result
-from gli.judge.verdict import GO, Reason, Suite, Verdict
+from gli.judge.verdict import Reason, Suite, Verdict
 
 NOW = datetime(2026, 1, 31, 9, 0, tzinfo=UTC)
 ACCOUNT, REGION = "123456789012", "ap-northeast-2"

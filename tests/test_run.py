@@ -134,6 +134,11 @@ def test_workers_give_the_same_verdict_with_the_same_requests(sandbox: Sandbox, 
     assert {f: r for f, r in one.items() if f not in retried} == {f: r for f, r in other.items() if f not in retried}
 
 
+def test_a_worker_may_ask_for_a_probe_that_only_the_worker_has_imported(sandbox: Sandbox, tmp_path: Path) -> None:
+    ran = sandbox.verify("--phase=on-call", "-k", "db_credentials_valid", "-n1", reports=tmp_path)
+    assert (ran.code, ran.outcomes("passed")) == (0, {"db-credentials-valid"}), ran.output
+
+
 def requests_of(ran: Ran) -> dict[str, dict[str, int] | None]:
     """The number of requests for each fact; None for a fact with a retry, which happens on a busy machine."""
     assert ran.folder is not None

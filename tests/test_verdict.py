@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from judge_rig import verdict
 
+from gli.common.verdict_file import digest
 from gli.judge.judgement import compared, marked
 from gli.judge.outcome import Outcome
-from gli.judge.verdict import CheckLine, Joined, JudgingFile, Reason, SinceLast, Verdict, digest
+from gli.judge.verdict import CheckLine, Joined, JudgingFile, Reason, SinceLast, Verdict
 
 TIMES = {
     "started": "2026-01-31T08:00:00.000Z",

@@ -1,15 +1,20 @@
 """The load balancer as users meet it: each request reaches the service, and only the service's own tasks answer."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.services import Service
-from gli.observe.aws.balancer_routes import Reached, Share
-from gli.observe.aws.ecs_services import EcsService
-from gli.observe.aws.ecs_tasks import ServiceTasks
-from gli.observe.aws.load_balancer import Rule, TargetGroupHealth
 from gli.observe.engine.observation import unknown
+
+if TYPE_CHECKING:
+    from gli.config.services import Service
+    from gli.observe.aws.balancer_routes import Reached, Share
+    from gli.observe.aws.ecs_services import EcsService
+    from gli.observe.aws.ecs_tasks import ServiceTasks
+    from gli.observe.aws.load_balancer import Rule, TargetGroupHealth
 
 LEAST_DRAINING_S = 5
 

@@ -1,13 +1,11 @@
 """ECS and the load balancer: the services that should run, the tasks that run, and the routes to them."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from gli.common.sentences import either, listed, phrase, saw
-from gli.config.environments import Environment
-from gli.config.services import LoadBalancer, Service
-from gli.observe.aws.codedeploy import DeploymentGroup
-from gli.observe.aws.ecr import RunningImage
-from gli.observe.aws.ecs_services import Cluster, EcsService
 from gli.observe.aws.load_balancer import (
     TARGET_STATES,
     Balancer,
@@ -16,8 +14,15 @@ from gli.observe.aws.load_balancer import (
     Rule,
     TargetGroupHealth,
 )
-from gli.observe.aws.task_definitions import TaskDefinition
 from gli.observe.engine.observation import one_of, unknown
+
+if TYPE_CHECKING:
+    from gli.config.environments import Environment
+    from gli.config.services import LoadBalancer, Service
+    from gli.observe.aws.codedeploy import DeploymentGroup
+    from gli.observe.aws.ecr import RunningImage
+    from gli.observe.aws.ecs_services import Cluster, EcsService
+    from gli.observe.aws.task_definitions import TaskDefinition
 
 _CLUSTER = frozenset({"ACTIVE", "PROVISIONING", "DEPROVISIONING", "FAILED", "INACTIVE", "MISSING"})
 _SERVICE = frozenset({"ACTIVE", "DRAINING", "INACTIVE", "MISSING"})

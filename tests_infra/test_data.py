@@ -1,19 +1,24 @@
 """RDS, ElastiCache and the secrets that lead to them."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from gli.common.clock import rfc3339
 from gli.common.sentences import listed, phrase, saw
-from gli.config.data_tier import Broker, Database
-from gli.config.environments import Environment
 from gli.observe.aws import elasticache, rds
 from gli.observe.aws.cloudwatch import LATELY, Metrics
-from gli.observe.aws.data_tier import Endpoint
-from gli.observe.aws.elasticache import ReplicationGroup
-from gli.observe.aws.mq import AmazonMq
-from gli.observe.aws.rds import DatabaseInstance, Maintenance, Snapshot
-from gli.observe.data.secrets import Secret
 from gli.observe.engine.observation import one_of, unknown
+
+if TYPE_CHECKING:
+    from gli.config.data_tier import Broker, Database
+    from gli.config.environments import Environment
+    from gli.observe.aws.data_tier import Endpoint
+    from gli.observe.aws.elasticache import ReplicationGroup
+    from gli.observe.aws.mq import AmazonMq
+    from gli.observe.aws.rds import DatabaseInstance, Maintenance, Snapshot
+    from gli.observe.data.secrets import Secret
 
 _FAILOVER = frozenset({"enabled", "disabled", "enabling", "disabling"})
 _BROKER = frozenset(

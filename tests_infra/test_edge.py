@@ -1,18 +1,23 @@
 """Route 53, ACM and CloudFront: the path of a user to this environment."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from gli.common.clock import rfc3339
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Environment
-from gli.config.services import Frontend
-from gli.observe.aws.acm import AcmCertificate
-from gli.observe.aws.cloudfront import Distribution, Invalidations
-from gli.observe.aws.route53 import Zone
-from gli.observe.aws.s3 import IndexObject
-from gli.observe.edge.http import HttpExchange
 from gli.observe.engine.observation import one_of, unknown
+
+if TYPE_CHECKING:
+    from gli.config.environments import Environment
+    from gli.config.services import Frontend
+    from gli.observe.aws.acm import AcmCertificate
+    from gli.observe.aws.cloudfront import Distribution, Invalidations
+    from gli.observe.aws.route53 import Zone
+    from gli.observe.aws.s3 import IndexObject
+    from gli.observe.edge.http import HttpExchange
 
 LEAST_DAYS = 30
 _RENEWAL = frozenset({"PENDING_AUTO_RENEWAL", "PENDING_VALIDATION", "SUCCESS", "FAILED"})

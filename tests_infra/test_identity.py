@@ -1,6 +1,11 @@
 """The identity of the run."""
 
-from gli.observe.aws.identity import Identity
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gli.observe.aws.identity import Identity
 
 
 def test_aws_caller_identity(caller_identity: Identity) -> None:

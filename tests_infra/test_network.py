@@ -1,14 +1,19 @@
 """Security groups and subnets: who may reach which port. Every kind of rule counts as an opening."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.data_tier import Broker, Cache, Database
-from gli.config.services import LoadBalancer, Service
 from gli.observe.aws.ec2_security_groups import Opening, SecurityGroup, SecurityGroups, is_world
-from gli.observe.aws.load_balancer import Balancer
-from gli.observe.aws.rds import DatabaseInstance
-from gli.observe.aws.subnets import Subnets, TaskIngress
+
+if TYPE_CHECKING:
+    from gli.config.data_tier import Broker, Cache, Database
+    from gli.config.services import LoadBalancer, Service
+    from gli.observe.aws.load_balancer import Balancer
+    from gli.observe.aws.rds import DatabaseInstance
+    from gli.observe.aws.subnets import Subnets, TaskIngress
 
 _CONSOLES = (443, 15671)  # the ports of RabbitMQ's console: in Amazon MQ, in RabbitMQ itself
 SENSITIVE_PORTS = (

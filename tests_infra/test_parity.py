@@ -1,11 +1,16 @@
 """Compares the two environments: production must run what staging tested."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from gli.common.sentences import Phrase, listed, phrase, saw
-from gli.config.environments import Environment
-from gli.observe.aws.data_tier import Engines
 from gli.observe.aws.parity import LOAD_BALANCER, Configuration, Edges
+
+if TYPE_CHECKING:
+    from gli.config.environments import Environment
+    from gli.observe.aws.data_tier import Engines
 
 
 def test_parity_config(configurations: Sequence[Configuration], environment: Environment, target: Environment) -> None:

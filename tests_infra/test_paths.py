@@ -4,11 +4,17 @@ The way is followed over the facts of the VPC, whatever the runner's own place i
 What leads out of the VPC (a transit gateway, a peering) can't be followed, and is not judged.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Environment
-from gli.config.services import LoadBalancer, Service
 from gli.judge.legs import Leg, Part, of_kind, of_tasks, of_users, to_tasks
-from gli.observe.aws.vpc import Places, Vpc
+
+if TYPE_CHECKING:
+    from gli.config.environments import Environment
+    from gli.config.services import LoadBalancer, Service
+    from gli.observe.aws.vpc import Places, Vpc
 
 _CACHE, _BROKER = 6379, 5671
 

@@ -1,10 +1,16 @@
 """The deploy workflows: do their files do what the deployment overview says, and did they run with success?"""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from gli.common.sentences import either, listed, phrase, saw
-from gli.config.environments import Environment
-from gli.config.parts import Repository
-from gli.observe.release.github_runs import WorkflowRun
-from gli.observe.release.workflow import Workflow
+
+if TYPE_CHECKING:
+    from gli.config.environments import Environment
+    from gli.config.parts import Repository
+    from gli.observe.release.github_runs import WorkflowRun
+    from gli.observe.release.workflow import Workflow
 
 _UPDATES_ECS = ("update-service", "ecs-deploy")
 

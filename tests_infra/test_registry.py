@@ -1,12 +1,17 @@
 """ECR: the image to ship, what its scan found, and the images to go back to."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Environment
-from gli.config.services import Service
-from gli.observe.aws.ecr import RegistryImage, RegistryRepository, Scan
 from gli.observe.engine.observation import one_of, unknown
+
+if TYPE_CHECKING:
+    from gli.config.environments import Environment
+    from gli.config.services import Service
+    from gli.observe.aws.ecr import RegistryImage, RegistryRepository, Scan
 
 _MUTABILITY = frozenset({"IMMUTABLE", "MUTABLE", "IMMUTABLE_WITH_EXCLUSION", "MUTABLE_WITH_EXCLUSION"})
 _SCANNED = ("COMPLETE", "ACTIVE")

@@ -1,11 +1,17 @@
 """The eight repositories: can the commits that staging tested go to production, and is a rollback possible?"""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Environment
-from gli.config.parts import Git
-from gli.observe.release.git_history import Deployments, Difference, History
-from gli.observe.release.git_refs import Heads
-from gli.observe.release.running_revisions import Evidence, WayBack
+
+if TYPE_CHECKING:
+    from gli.config.environments import Environment
+    from gli.config.parts import Git
+    from gli.observe.release.git_history import Deployments, Difference, History
+    from gli.observe.release.git_refs import Heads
+    from gli.observe.release.running_revisions import Evidence, WayBack
 
 
 def test_git_remote_branches(heads: Heads, environment: Environment) -> None:

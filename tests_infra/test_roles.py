@@ -1,16 +1,21 @@
 """IAM roles: tasks can start and do no harm, this run can only read, GitHub's roles can only deploy this project."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Environment
 from gli.observe.aws.iam import TASKS, ExecutionRole, Role, Roles
-from gli.observe.aws.kms import Key
 from gli.observe.engine.aws_session import iam_action
 from gli.observe.engine.guard import AWS_READS
 from gli.observe.engine.observation import unknown
+
+if TYPE_CHECKING:
+    from gli.config.environments import Environment
+    from gli.observe.aws.kms import Key
 
 _ANYBODY = re.compile(r"[^/]*[*?]|[^/:]*$")
 """Matches a subject that does not name the owner of the repository."""

@@ -1,11 +1,16 @@
 """Scaling: each service can grow within bounds, and a policy makes it grow."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.services import Service
-from gli.observe.aws.autoscaling import ScalableTarget, ScalingPolicy
-from gli.observe.aws.ecs_services import EcsService
+
+if TYPE_CHECKING:
+    from gli.config.services import Service
+    from gli.observe.aws.autoscaling import ScalableTarget, ScalingPolicy
+    from gli.observe.aws.ecs_services import EcsService
 
 
 def test_scaling_registered(

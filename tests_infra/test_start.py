@@ -1,15 +1,20 @@
 """The next task: running tasks hide what a new one lacks, until the next deploy, crash or scaling."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from gli.common.sentences import listed, phrase, saw
-from gli.observe.aws.ecr import PulledImage
-from gli.observe.aws.ecs_services import EcsService
-from gli.observe.aws.ecs_tasks import ServiceTasks
 from gli.observe.aws.iam import TASKS, ExecutionRole, Role
-from gli.observe.aws.task_definitions import TaskDefinition
 from gli.observe.engine.observation import unknown
+
+if TYPE_CHECKING:
+    from gli.observe.aws.ecr import PulledImage
+    from gli.observe.aws.ecs_services import EcsService
+    from gli.observe.aws.ecs_tasks import ServiceTasks
+    from gli.observe.aws.task_definitions import TaskDefinition
 
 LEAST_STOP_S = 5
 _KILLED = 137

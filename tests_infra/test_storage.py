@@ -1,14 +1,20 @@
 """The frontends' buckets: they exist, are private, and only their distribution can read them."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Environment
-from gli.config.services import Frontend
-from gli.observe.aws.cloudfront import Distribution
-from gli.observe.aws.s3 import Bucket, BucketPolicy, BucketSettings, IndexObject, PublicAccessBlock
-from gli.observe.edge.frontend import Index
-from gli.observe.edge.http import HttpExchange
 from gli.observe.engine.observation import one_of, unknown
-from gli.observe.release.git_refs import Release
+
+if TYPE_CHECKING:
+    from gli.config.environments import Environment
+    from gli.config.services import Frontend
+    from gli.observe.aws.cloudfront import Distribution
+    from gli.observe.aws.s3 import Bucket, BucketPolicy, BucketSettings, IndexObject, PublicAccessBlock
+    from gli.observe.edge.frontend import Index
+    from gli.observe.edge.http import HttpExchange
+    from gli.observe.release.git_refs import Release
 
 _VERSIONING = frozenset({"Enabled", "Suspended", "never enabled"})
 _ENCRYPTION = frozenset({"AES256", "aws:kms", "aws:kms:dsse", "aws:fsx"})

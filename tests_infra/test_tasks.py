@@ -1,17 +1,22 @@
 """Tasks and deploys: was the deploy rolled back, which images run, which tasks died, which use old secrets?"""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from gli.common.clock import rfc3339
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Environment
-from gli.config.services import Service
-from gli.observe.aws.cloudwatch import Utilisation
-from gli.observe.aws.ecr import RegistryImage
-from gli.observe.aws.ecs_services import EcsService
-from gli.observe.aws.ecs_tasks import SecretUse, ServiceDeployment, ServiceTasks, Task
 from gli.observe.engine.observation import one_of, unknown
+
+if TYPE_CHECKING:
+    from gli.config.environments import Environment
+    from gli.config.services import Service
+    from gli.observe.aws.cloudwatch import Utilisation
+    from gli.observe.aws.ecr import RegistryImage
+    from gli.observe.aws.ecs_services import EcsService
+    from gli.observe.aws.ecs_tasks import SecretUse, ServiceDeployment, ServiceTasks, Task
 
 _TROUBLE = re.compile(r"\b(unable|failed|unhealthy|rolling back|throttled|unavailable)\b", re.IGNORECASE)
 _HEALTH = frozenset({"HEALTHY", "UNHEALTHY", "UNKNOWN"})

@@ -1,14 +1,19 @@
 """Logs, metrics, alarms and topics: are failures visible, and do people get a message?"""
 
+from __future__ import annotations
+
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from gli.common.sentences import either, listed, phrase, saw
-from gli.config.environments import Environment
-from gli.config.parts import Alarms
-from gli.observe.aws.cloudwatch import Comparison, Traffic
-from gli.observe.aws.cloudwatch_alarms import Alarm, LogGroup, Topic
-from gli.observe.aws.logs import LogErrors, LogTail
 from gli.observe.engine.observation import unknown
+
+if TYPE_CHECKING:
+    from gli.config.environments import Environment
+    from gli.config.parts import Alarms
+    from gli.observe.aws.cloudwatch import Comparison, Traffic
+    from gli.observe.aws.cloudwatch_alarms import Alarm, LogGroup, Topic
+    from gli.observe.aws.logs import LogErrors, LogTail
 
 MOST_ERRORS, MOST_ERRORS_GROW, ERRORS_AT_REST = 0.01, 2.0, 0.002
 SLOWEST_S, SLOWEST_GROWS, NEVER_SLOW_S = 1.0, 1.5, 0.2

@@ -1,12 +1,13 @@
 """The HTTP API as its users and the frontends call it."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from gli.common.json_paths import MISSING, at
 from gli.common.sentences import Phrase, either, listed, phrase, saw
-from gli.config.environments import Environment
-from gli.config.services import Endpoint, Frontend, Service
 from gli.observe.edge.http import (
     BUDGET_S,
     REFERRER_POLICIES,
@@ -22,7 +23,11 @@ from gli.observe.edge.http import (
     referrer_policy,
     seconds,
 )
-from gli.observe.release.git_refs import Release
+
+if TYPE_CHECKING:
+    from gli.config.environments import Environment
+    from gli.config.services import Endpoint, Frontend, Service
+    from gli.observe.release.git_refs import Release
 
 _DEBUG_MARKS = ("Traceback (most recent call last)", "DEBUG = True", "Django settings file", "URLconf defined in")
 

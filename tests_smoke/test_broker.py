@@ -1,8 +1,14 @@
 """RabbitMQ as the application reaches it. The checks publish and consume nothing."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from gli.common.sentences import listed, phrase, saw
-from gli.config.data_tier import Broker
-from gli.observe.data.amqp import BrokerState
+
+if TYPE_CHECKING:
+    from gli.config.data_tier import Broker
+    from gli.observe.data.amqp import BrokerState
 
 MOST_READY = 1000
 

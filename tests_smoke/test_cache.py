@@ -1,11 +1,16 @@
 """Redis as the application reaches it."""
 
+from __future__ import annotations
+
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.data_tier import Cache
-from gli.observe.data.redis import CacheRights, CacheState
 from gli.observe.engine.observation import unknown
+
+if TYPE_CHECKING:
+    from gli.config.data_tier import Cache
+    from gli.observe.data.redis import CacheRights, CacheState
 
 MOST_USED = 0.8
 MOST_CLIENTS = 0.8

@@ -1,15 +1,20 @@
 """PostgreSQL as the application reaches it: the port, the application's own login, the schema, the free connections."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.data_tier import Database
-from gli.observe.data.postgres import DatabaseState, Login, Session
-from gli.observe.data.postgres_application import ApplicationRights
-from gli.observe.edge.tcp import TcpConnection
-from gli.observe.release.git_history import CodeSchema
 from gli.observe.release.migrations import Migration, difference
+
+if TYPE_CHECKING:
+    from gli.config.data_tier import Database
+    from gli.observe.data.postgres import DatabaseState, Login, Session
+    from gli.observe.data.postgres_application import ApplicationRights
+    from gli.observe.edge.tcp import TcpConnection
+    from gli.observe.release.git_history import CodeSchema
 
 MOST_USED = 0.7
 MOST_NUMBERS = 0.9

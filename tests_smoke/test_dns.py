@@ -1,7 +1,13 @@
 """Host names, as the environment's resolvers answer."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from gli.common.sentences import phrase, saw
-from gli.observe.edge.dns import Addresses
+
+if TYPE_CHECKING:
+    from gli.observe.edge.dns import Addresses
 
 
 def test_dns_host_resolves(addresses: Addresses) -> None:

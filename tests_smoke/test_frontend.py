@@ -1,16 +1,21 @@
 """The frontends as a browser loads them: the page, its hashed assets, its routes, the hosts that it calls."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Environment
-from gli.config.services import Frontend
 from gli.observe.edge.browser import PageVisit, visits_of
 from gli.observe.edge.csp import allows, policies
 from gli.observe.edge.frontend import SCRIPT, Asset, Index, Part, read_index
 from gli.observe.edge.http import HttpExchange, directives, seconds
-from gli.observe.release.git_refs import Release
+
+if TYPE_CHECKING:
+    from gli.config.environments import Environment
+    from gli.config.services import Frontend
+    from gli.observe.release.git_refs import Release
 
 LONGEST_PAGE_S = 60
 YEAR_S = 31_536_000

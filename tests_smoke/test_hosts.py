@@ -1,7 +1,13 @@
 """Checks of every public host, of services and frontends."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from gli.common.sentences import phrase, saw
-from gli.observe.edge.http import HttpExchange
+
+if TYPE_CHECKING:
+    from gli.observe.edge.http import HttpExchange
 
 
 def test_http_redirects_to_https(plain_http_answer: HttpExchange, target: str) -> None:

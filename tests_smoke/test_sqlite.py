@@ -1,10 +1,15 @@
 """A developer's own database."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from gli.common.sentences import listed, phrase, saw
-from gli.observe.data.sqlite import SqliteState
 from gli.observe.release.migrations import Migration, difference
+
+if TYPE_CHECKING:
+    from gli.observe.data.sqlite import SqliteState
 
 
 def test_sqlite_integrity(sqlite_state: SqliteState) -> None:

@@ -1,11 +1,17 @@
 """TLS on port 443 of every public host, as a browser sees it."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import pytest
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Environment
-from gli.observe.edge.tls import Certificate, TlsSession
 from gli.observe.engine.observation import unknown
+
+if TYPE_CHECKING:
+    from gli.config.environments import Environment
+    from gli.observe.edge.tls import Certificate, TlsSession
 
 
 @pytest.fixture

@@ -1,11 +1,16 @@
 """The run itself: is the environment's description consistent, and does the runner stand where --vantage says?"""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.environments import Environment
-from gli.observe.data.vantage import Configuration
-from gli.observe.edge.tcp import TcpConnection
+
+if TYPE_CHECKING:
+    from gli.config.environments import Environment
+    from gli.observe.data.vantage import Configuration
+    from gli.observe.edge.tcp import TcpConnection
 
 
 def test_env_config_valid(configuration: Configuration, target: Environment) -> None:

@@ -1,10 +1,15 @@
 """WebSocket sessions as the frontends open them."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from gli.common.sentences import listed, phrase, saw
-from gli.config.services import Service
 from gli.observe.edge.websocket import PONG_TIMEOUT_S, WebSocketSession
+
+if TYPE_CHECKING:
+    from gli.config.services import Service
 
 _UNAUTHORIZED = (1008, 3000, 3003, 4401, 4403)  # policy violation; unauthorized, forbidden: by IANA, by custom
 

@@ -17,9 +17,9 @@ from typing import Any
 from gli.cells import task
 from gli.cells.merging import Setting
 from gli.cells.rounds import CellLost, make_place
+from gli.common.verdict_file import write_whole
 from gli.config.cells import Cell
 from gli.provision.account import Account, ProvisionError
-from gli.report.files import write_whole
 
 _STARTED_BY = "gli-run"
 _URL_S = 12 * 3600  # a run may wait for a rollout

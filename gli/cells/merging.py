@@ -12,15 +12,17 @@ from pathlib import Path
 from gli.common import clock
 from gli.common.case_key import CaseKey
 from gli.common.errors import UsageError
+from gli.common.verdict_file import VERDICT
 from gli.config import catalogue, environments, toml_tables, waivers
-from gli.config.catalogue import Catalogue, Phase, proved
+from gli.config.catalogue import Catalogue, proved
 from gli.config.environments import FILE, Environment
+from gli.config.phases import Phase
 from gli.config.waivers import Waiver
 from gli.gate import sign_offs, signing
 from gli.judge.merge import Given, Round
 from gli.judge.verdict import Verdict
 from gli.report import notify, sinks
-from gli.report.files import LATEST, VERDICT, RunFolder, read_sealed
+from gli.report.files import LATEST, RunFolder, read_sealed
 from gli.report.korean import translated
 from gli.report.redact import Redactor, carried
 

@@ -16,11 +16,12 @@ from gli.cells.merging import Setting
 from gli.common import clock
 from gli.common.errors import UsageError
 from gli.common.sentences import phrase
+from gli.common.verdict_file import NO_GO, VERDICT
 from gli.config.cells import Cell
 from gli.judge.merge import Round
-from gli.judge.verdict import NO_GO, Reason, Verdict
+from gli.judge.verdict import Reason, Verdict
 from gli.observe.engine.observatory import END_S, RUN_DEADLINE_S
-from gli.report.files import PRIVATE_FOLDER, RUN_IDS, VERDICT, RunFolder
+from gli.report.files import PRIVATE_FOLDER, RUN_IDS, RunFolder
 
 CELLS = "cells"
 """The folder of the cells' own runs, in the run folder of their round."""

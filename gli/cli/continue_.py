@@ -19,8 +19,8 @@ from gli.common import clock
 from gli.common.errors import UsageError
 from gli.common.sentences import listed
 from gli.config import catalogue, environments
-from gli.config.catalogue import PAUSED
 from gli.config.parts import Gate
+from gli.config.phases import PAUSED
 from gli.gate import gate as gates
 from gli.provision import paused as pauses
 from gli.provision.account import Account, ProvisionError

@@ -12,9 +12,10 @@ import click
 
 from gli.cli.options import sentences
 from gli.common.errors import UsageError
+from gli.common.verdict_file import VERDICT
 from gli.config import catalogue, toml_tables
 from gli.judge.verdict import Verdict
-from gli.report import diagnosis, files, texts
+from gli.report import diagnosis, texts
 
 _REPORTS = Path("reports")
 _OWN = _REPORTS / "diagnose"
@@ -50,7 +51,7 @@ def diagnose(symptom: str, name: str, replay: Path | None, lang: str | None) -> 
     if ended.returncode > 1 or folder is None:
         click.echo((ended.stderr.strip() or ended.stdout.strip()).splitlines()[-1], err=True)
         sys.exit(2 if ended.returncode == 4 else 3)
-    verdict = Verdict.model_validate_json((folder / files.VERDICT).read_text(encoding="utf-8"))
+    verdict = Verdict.model_validate_json((folder / VERDICT).read_text(encoding="utf-8"))
     ids = {check.id for check in wanted}
     korean = texts.chosen(lang) == "ko"
     for line in diagnosis.lines(verdict, known, ids, before, _facts(folder), name, korean):
@@ -64,7 +65,7 @@ def _last_go(reports: Path) -> dict[str, Any] | None:
     """The facts of the newest run that was GO."""
     for folder in sorted(reports.glob("2*"), reverse=True):
         try:
-            if json.loads((folder / files.VERDICT).read_text(encoding="utf-8"))["verdict"] == "GO":
+            if json.loads((folder / VERDICT).read_text(encoding="utf-8"))["verdict"] == "GO":
                 return _facts(folder)
         except (OSError, ValueError, KeyError):
             continue
@@ -72,7 +73,7 @@ def _last_go(reports: Path) -> dict[str, Any] | None:
 
 
 def _newest(reports: Path) -> Path | None:
-    found = [f for f in reports.glob("*/") if f.name != "latest" and (f / files.VERDICT).exists()]
+    found = [f for f in reports.glob("*/") if f.name != "latest" and (f / VERDICT).exists()]
     return max(found, key=lambda f: f.stat().st_mtime, default=None)
 
 

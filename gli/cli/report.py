@@ -11,6 +11,7 @@ from gli.cli.options import sentences
 from gli.common import clock
 from gli.common.documents import parsed
 from gli.common.errors import UsageError
+from gli.common.verdict_file import VERDICT
 from gli.config import catalogue, environments
 from gli.config.catalogue import Catalogue
 from gli.config.parts import Retention
@@ -33,7 +34,7 @@ _REPORTS = click.option(
 def report(run: str, kind: str, lang: str | None, report_dir: Path) -> None:
     """Show a run again: give its folder, or ENV/latest below the reports."""
     folder = run_folder(run, report_dir)
-    text, verdict = _verdict(folder / files.VERDICT)
+    text, verdict = _verdict(folder / VERDICT)
     language = texts.chosen(lang)
     shown = translated(verdict, language, _catalogue())
     if kind == "json":
@@ -92,9 +93,9 @@ def _remove(folder: Path) -> None:
 def run_folder(run: str, report_dir: Path) -> Path:
     """The folder of a run: `run` is its path, or its path below the folder of reports."""
     for path in (Path(run), report_dir / run):
-        if path.is_dir() and (path / files.VERDICT).is_file():
+        if path.is_dir() and (path / VERDICT).is_file():
             return path
-        if path.is_file() and path.name == files.VERDICT:
+        if path.is_file() and path.name == VERDICT:
             return path.parent
     raise UsageError(f"{run} is no run: give its folder, or ENV/latest below {report_dir}")
 

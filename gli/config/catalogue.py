@@ -24,6 +24,7 @@ from gli.config.cells import Cell, Vantage
 from gli.config.checklists import Checklist, Text
 from gli.config.environments import FILE as ENVIRONMENTS
 from gli.config.environments import Environment
+from gli.config.phases import PAUSED
 from gli.config.services import LoadBalancer
 from gli.config.targets import GROUPS, Absent
 from gli.config.toml_models import Table, validated
@@ -37,10 +38,6 @@ FOLDERS = ("tests_smoke", "tests_infra", str(OWN))
 """The folders of checks."""
 PYTEST_SETTINGS = ("pytest.toml", ".pytest.toml", "pytest.ini", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")
 """The files that pytest takes its settings from: https://docs.pytest.org/en/stable/reference/customize.html."""
-PHASES = ("pre-deploy", "paused", "post-deploy", "on-call")
-Phase = Literal["pre-deploy", "paused", "post-deploy", "on-call"]
-PAUSED = "paused"
-"""The phase of a deployment that waits at a hook: its new tasks run, and only the test listener serves them."""
 _OF_NEW_TASKS = frozenset({"vantage", "http", "websocket", "secrets", "database", "cache", "broker"})
 """The layers that the new tasks answer for. The others show the deployment in progress, or what it does not touch."""
 Severity = Literal["block", "block-prod", "warn"]

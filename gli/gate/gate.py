@@ -18,6 +18,7 @@ from typing import Any
 from gli.common import clock
 from gli.common.clock import CLOCKS_DIFFER
 from gli.common.sentences import listed
+from gli.common.verdict_file import GO, VERDICT
 from gli.config import environments
 from gli.config.catalogue import Case, Catalogue
 from gli.config.checklists import Item
@@ -26,11 +27,11 @@ from gli.config.parts import Gate
 from gli.gate import sign_offs, signing
 from gli.gate.sign_offs import Signed
 from gli.judge.outcome import Outcome
-from gli.judge.verdict import GO, VALID_FOR_HOURS, Verdict
+from gli.judge.verdict import VALID_FOR_HOURS, Verdict
 from gli.observe.engine.observation import Unobserved
 from gli.observe.engine.observatory import Observatory
 from gli.observe.release.git_refs import release
-from gli.report.files import LATEST, RUN_IDS, VERDICT, read_sealed
+from gli.report.files import LATEST, RUN_IDS, read_sealed
 
 YES, REFUSED, CANNOT_TELL = 0, 1, 3
 

@@ -14,11 +14,12 @@ from typing import Literal
 from gli.common.case_key import CaseKey
 from gli.common.clock import rfc3339
 from gli.common.sentences import listed, phrase
+from gli.common.verdict_file import GO, NO_GO
 from gli.config.catalogue import Case
 from gli.config.waivers import Waiver
 from gli.judge.outcome import Outcome, Result, worst
 from gli.judge.triage import Root, triage
-from gli.judge.verdict import GO, NO_GO, Accepted, CheckLine, Part, Reason, RootCause, SinceLast
+from gli.judge.verdict import Accepted, CheckLine, Part, Reason, RootCause, SinceLast
 from gli.judge.waiver import accepted, no_longer_needed
 
 _RED: tuple[tuple[Outcome, Literal["failed", "unknown"], str], ...] = (

@@ -18,14 +18,16 @@ from gli.common import clock
 from gli.common.case_key import CaseKey
 from gli.common.clock import CLOCKS_DIFFER, rfc3339
 from gli.common.sentences import Phrase, listed, of, phrase
-from gli.config.catalogue import Case, Catalogue, Phase
+from gli.common.verdict_file import GO, NO_GO
+from gli.config.catalogue import Case, Catalogue
 from gli.config.environments import Environment
+from gli.config.phases import Phase
 from gli.config.waivers import Waiver
 from gli.judge.checklist import Signatures, item_lines
 from gli.judge.coverage import coverage
 from gli.judge.judgement import Judgement, compared, judge, marked, summed
 from gli.judge.outcome import Outcome, Result
-from gli.judge.verdict import GO, NO_GO, VALID_FOR_HOURS, Joined, Reason, SinceLast, Suite, Variables, Verdict
+from gli.judge.verdict import VALID_FOR_HOURS, Joined, Reason, SinceLast, Suite, Variables, Verdict
 
 ROUND = timedelta(minutes=30)
 """How long after the first run of a round the last one may begin."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
@@ -12,13 +10,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 from gli.common import clock
 from gli.common.case_key import CaseKey
 from gli.common.sentences import Said
-from gli.config.catalogue import Phase
+from gli.common.verdict_file import GO
+from gli.config.phases import Phase
 from gli.judge.coverage import Coverage
 from gli.judge.outcome import Outcome, Redactable, Result
 
 VALID_FOR_HOURS = 2
-GO: Literal["GO"] = "GO"
-NO_GO: Literal["NO-GO"] = "NO-GO"
 
 
 def _is_moment(text: str) -> str:
@@ -297,9 +294,3 @@ class Verdict(Part):
         if not isinstance(document, dict) or "schema" not in document:
             raise ValueError("it has no schema")
         return cls.model_validate({**document, "schema_": document["schema"]})
-
-
-def digest(document: Mapping[str, Any]) -> str:
-    """SHA-256 of a verdict's document without its own `digest`: what tells an edited file from the one a run wrote."""
-    rest = {k: v for k, v in document.items() if k != "digest"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, ensure_ascii=False).encode()).hexdigest()

@@ -17,17 +17,16 @@ from typing import Any
 
 from gli.common.documents import parsed
 from gli.common.errors import UsageError
-from gli.judge.verdict import Verdict, digest
+from gli.common.verdict_file import VERDICT, digest, write_verdict, write_whole
+from gli.judge.verdict import Verdict
 from gli.observe.engine.observation import Record
 
-VERDICT, FACTS, LATEST = "verdict.json", "facts.jsonl", "latest"
+FACTS, LATEST = "facts.jsonl", "latest"
 RUN_IDS = "[0-9]*T[0-9]*-*"
 """The names of run folders, as a glob. The folders of replays begin with `REPLAY` and do not match."""
 REPLAY = "replay-"
 PRIVATE_FOLDER = 0o700
 """The mode of each folder that is made for reports: they name hosts, addresses and users of the environment."""
-_PRIVATE_FILE = 0o600
-_ANEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
@@ -67,18 +66,13 @@ class RunFolder:
                 return verdict
         return None
 
-    def write_verdict(self, document: Mapping[str, Any]) -> None:
-        """Writes `verdict.json`, replaced atomically. The document must not hold secrets any more."""
-        text = json.dumps({**document, "digest": digest(document)}, ensure_ascii=False, indent=1)
-        write_whole(self.path / VERDICT, text + "\n")
-
     def write_clean(self, verdict: Verdict, hide: Callable[[str], str]) -> Verdict:
         """Writes a verdict without secrets, which `hide` hides, and returns it as written. Raises `UsageError` if it
         can't be written.
         """
         clean = verdict.without(hide)
         try:
-            self.write_verdict(clean.document())
+            write_verdict(self.path, clean.document())
         except OSError as e:
             raise UsageError(f"the verdict can't be written to {self.path}: {e.strerror}") from None
         return clean
@@ -96,21 +90,6 @@ class RunFolder:
             fresh.unlink()
         fresh.symlink_to(self.path.name)
         fresh.replace(link)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """The file has either its old content or all of the new one, also after a power cut."""
-    fresh = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        with os.fdopen(os.open(fresh, _ANEW, _PRIVATE_FILE), "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            fresh.unlink()
-        raise
 
 
 def read_verdict(path: Path) -> Verdict:

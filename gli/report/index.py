@@ -18,9 +18,10 @@ from typing import Any
 
 from gli.common.documents import parsed
 from gli.common.sentences import of, read
+from gli.common.verdict_file import VERDICT, write_whole
 from gli.judge.outcome import Outcome
 from gli.report import korean, texts, web
-from gli.report.files import FACTS, RUN_IDS, VERDICT, read_verdict, write_whole
+from gli.report.files import FACTS, RUN_IDS, read_verdict
 
 PAGE, _DIGESTS, _SCHEMA = "index.html", ".index.json", 2
 MOST_RUNS = 50

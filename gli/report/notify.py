@@ -23,10 +23,11 @@ from urllib.parse import unquote, urlsplit
 from pydantic import BaseModel, Field
 
 from gli.common import clock
+from gli.common.verdict_file import write_whole
 from gli.config.parts import Notify
 from gli.judge.verdict import Verdict
 from gli.report import markdown, texts, wording
-from gli.report.files import PRIVATE_FOLDER, write_whole
+from gli.report.files import PRIVATE_FOLDER
 from gli.report.redact import Redactor
 from gli.report.wording import label
 

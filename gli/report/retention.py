@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from gli.common.verdict_file import VERDICT
 from gli.config.parts import Retention
-from gli.report.files import LATEST, REPLAY, RUN_IDS, VERDICT, read_verdict
+from gli.report.files import LATEST, REPLAY, RUN_IDS, read_verdict
 
 
 @dataclass(frozen=True)

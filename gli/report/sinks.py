@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from gli.common.verdict_file import write_whole
 from gli.config.catalogue import Case
 from gli.config.environments import Environment
 from gli.config.parts import Notify
 from gli.judge.verdict import Verdict
 from gli.observe.engine.observation import Record
 from gli.report import notify, terminal, texts
-from gli.report.files import write_whole
 from gli.report.junit import junit
 from gli.report.markdown import COMMENT_LIMIT, markdown, sentences
 from gli.report.redact import Redactor, carried

@@ -24,12 +24,13 @@ from gli.config.environments import Environment
 from gli.judge.outcome import Outcome, Result
 from gli.observe.engine.observation import Unobserved, unknown
 from gli.observe.engine.observatory import Observations
-from gli.observe.engine.probe import PROBES, Probe
+from gli.observe.engine.probe import Probe, probe_of
 from gli.run import participants
 from gli.run.run import fact_names
 
 RESULT = "gli-result"
 CASE = pytest.StashKey[Case]()
+CONTEXT = pytest.StashKey["CheckContext"]()
 ENDINGS = pytest.StashKey[list[BaseException | None]]()
 """How each call of a check ended; None if the call passed. A plugin may call a check again and report the last call."""
 NO_ASSERTIONS = "python -O takes assertions out: no check could fail; run without -O and PYTHONOPTIMIZE"
@@ -187,7 +188,8 @@ def _id(function: str) -> str:
 
 
 def _probes(item: pytest.Item) -> list[Probe[Any]]:
-    return [PROBES[name] for name in getattr(item, "fixturenames", ()) if name in PROBES]
+    found = map(probe_of, getattr(item, "fixturenames", ()))
+    return [probe for probe in found if probe is not None]
 
 
 def _result(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestReport) -> Result | None:

@@ -17,8 +17,10 @@ from gli.common.case_key import CaseKey
 from gli.common.clock import CLOCKS_DIFFER
 from gli.common.errors import UsageError
 from gli.common.sentences import listed, of, phrase
-from gli.config.catalogue import Case, Catalogue, Phase, proved
+from gli.common.verdict_file import VERDICT
+from gli.config.catalogue import Case, Catalogue, proved
 from gli.config.environments import Environment
+from gli.config.phases import Phase
 from gli.config.targets import GROUPS
 from gli.config.waivers import Waiver
 from gli.gate import sign_offs, signing
@@ -32,7 +34,7 @@ from gli.observe.engine.observation import Record, Unknown, Unobserved, fact_nam
 from gli.observe.engine.observatory import END_S, RUN_DEADLINE_S, Observatory, Replay
 from gli.observe.engine.probe import Probe
 from gli.report import notify, sinks
-from gli.report.files import VERDICT, RunFolder
+from gli.report.files import RunFolder
 from gli.report.korean import translated
 from gli.report.redact import Redactor, carried
 from gli.run import variables

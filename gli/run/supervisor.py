@@ -25,9 +25,7 @@ from typing import Any, NoReturn
 from gli.common import clock
 from gli.common.documents import parsed
 from gli.common.sentences import Phrase, phrase
-from gli.judge.verdict import GO, NO_GO
-from gli.observe.engine.observatory import END_S
-from gli.report.files import VERDICT, RunFolder
+from gli.common.verdict_file import GO, NO_GO, VERDICT, write_verdict
 
 MEMORY_MB = 200
 """How much memory, in MB, a run may take in addition to what it had when it began to observe."""
@@ -51,9 +49,12 @@ class Child:
         """Whether this process is a fork that a check made: only the child itself may judge the run."""
         return os.getpid() != self.pid
 
-    def began(self, folder: Path, environment: str, longest_s: float, *, needs_go: bool) -> None:
-        """Tells the parent that the run has its folder and observes from now on, for at most `longest_s` seconds."""
-        self._tell({"folder": str(folder), "name": environment, "longest_s": longest_s, "needs_go": needs_go})
+    def began(self, folder: Path, environment: str, longest_s: float, end_s: float, *, needs_go: bool) -> None:
+        """Tells the parent that the run has its folder and observes from now on, for at most `longest_s` seconds, and
+        that its end takes `end_s` seconds more.
+        """
+        told = {"folder": str(folder), "name": environment, "longest_s": longest_s, "end_s": end_s}
+        self._tell({**told, "needs_go": needs_go})
 
     def end(self, code: int) -> NoReturn:
         """Tells the parent the exit code and ends this process at once, without waiting for threads that still run."""
@@ -149,7 +150,7 @@ class _Parent:
     def _heard(self, message: Mapping[str, Any]) -> None:
         self.told.update(message)
         if "longest_s" in message:
-            self._deadline = time.monotonic() + message["longest_s"] + END_S
+            self._deadline = time.monotonic() + message["longest_s"] + message["end_s"]
             self._most_kb = _memory_kb(self.pid) + MEMORY_MB * 1024
         if "code" in message:
             self._deadline = time.monotonic() + _LEAVE_S
@@ -205,13 +206,14 @@ class _Parent:
         print(f"\nERROR: {why}", flush=True)
         if "folder" not in self.told:
             return
-        folder = RunFolder(Path(self.told["folder"]))
+        folder = Path(self.told["folder"])
         with suppress(OSError, ValueError, TypeError):
-            (folder.path / f"{VERDICT}.sig").unlink(missing_ok=True)
-            document = parsed((folder.path / VERDICT).read_text("utf-8"))
+            (folder / f"{VERDICT}.sig").unlink(missing_ok=True)
+            document = parsed((folder / VERDICT).read_text("utf-8"))
             said = phrase("incomplete: {}", why)
             held_by: list[dict[str, Any]] = [{"kind": "incomplete", "labels": [], "message": said.document()}]
-            folder.write_verdict(
+            write_verdict(
+                folder,
                 {
                     **document,
                     "verdict": NO_GO,
@@ -219,7 +221,7 @@ class _Parent:
                     "held_by": held_by,
                     "finished": clock.rfc3339(clock.now()),
                     "ends_by": None,
-                }
+                },
             )
         print(f"VERDICT {self.told['name']}: {NO_GO}", flush=True)
 

@@ -19,9 +19,9 @@ from gli.common import clock
 from gli.common.documents import parsed
 from gli.common.errors import UsageError
 from gli.common.manifest import manifest_id
+from gli.common.verdict_file import digest
 from gli.config import catalogue, environments, toml_tables, waivers
 from gli.gate import gate, sign_offs
-from gli.judge.verdict import digest
 from gli.release import journal
 from gli.report import files
 

@@ -21,9 +21,9 @@ from pathlib import Path
 import pytest
 
 from conftest import Project, Ran, sampled
+from gli.common import verdict_file
 from gli.gate import signing
 from gli.git import command
-from gli.judge import verdict as verdicts
 
 FAILS = "def test_first_check(target): assert False, 'broken'\ndef test_second_check(target): pass\n"
 PASSES = "def test_first_check(target): pass\ndef test_second_check(target): pass\n"
@@ -413,7 +413,7 @@ def test_the_gate_disarms_text_of_a_target(project: Project, tmp_path: Path) -> 
     document = json.loads(path.read_text())
     said = "pwned \x1b[2K ![x](https://evil.invalid/x.png) <img src=x>"
     document |= {"reasons": [said], "held_by": [{"kind": "failed", "labels": [], "message": said}]}
-    path.write_text(json.dumps(document | {"digest": verdicts.digest(document)}))
+    path.write_text(json.dumps(document | {"digest": verdict_file.digest(document)}))
     summary = tmp_path / "summary"
     gate = subprocess.run(
         [sys.executable, "-c", "from gli.cli.entry import main; main()", "gate", "--env=own", "--phase=post-deploy"],

@@ -29,7 +29,7 @@ class Addresses(Observation):
     error: Said | None = None
 
 
-@probe(deadline=8, timed=True)
+@probe(deadline=8, timed=True, libraries=["dns.asyncresolver"])
 async def addresses(observer: Observer, host: str) -> Addresses:
     """The host's A and AAAA records."""
     with observer.phase("resolve"):

@@ -296,7 +296,7 @@ def _why(error: Exception) -> str:
     return f"{kind}: {text}" if text else kind
 
 
-@probe(deadline=TIMEOUT_S * _ATTEMPTS + 2, timed=True)
+@probe(deadline=TIMEOUT_S * _ATTEMPTS + 2, timed=True, libraries=["httpx"])
 async def landing(observer: Observer, page: Service | Frontend) -> HttpExchange:
     """The answer of a service's health endpoint, or of a frontend's index page. Tried up to three times."""
     path = page.health_path if isinstance(page, Service) else "/"

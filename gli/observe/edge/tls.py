@@ -50,7 +50,7 @@ def _matches(pattern: str, host: str) -> bool:
     return pattern == host
 
 
-@probe(deadline=10, timed=True)
+@probe(deadline=10, timed=True, libraries=["cryptography.x509"])
 async def tls_session(observer: Observer, host: str) -> TlsSession:
     """A handshake that verifies chain and name, as a browser does.
 

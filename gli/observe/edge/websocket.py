@@ -66,7 +66,7 @@ class WebSocketSession(Observation):
     """How many seconds the quiet session stayed open."""
 
 
-@probe(deadline=30, timed=True)
+@probe(deadline=30, timed=True, libraries=["websockets.asyncio.client"])
 async def websocket_session(observer: Observer, service: Service) -> WebSocketSession:
     """A handshake with a frontend's origin, three pings, one application message, a clean close.
 
@@ -83,7 +83,7 @@ async def websocket_session(observer: Observer, service: Service) -> WebSocketSe
     return session
 
 
-@probe(timed=True)
+@probe(timed=True, libraries=["websockets.asyncio.client"])
 async def foreign_websocket(observer: Observer, service: Service) -> WebSocketSession:
     """A handshake with an origin that the server must refuse (cross-site WebSocket hijacking)."""
     return await _session(
@@ -91,7 +91,7 @@ async def foreign_websocket(observer: Observer, service: Service) -> WebSocketSe
     )
 
 
-@probe(deadline=HANDSHAKE_TIMEOUT_S + REFUSAL_TIMEOUT_S + 2, timed=True)
+@probe(deadline=HANDSHAKE_TIMEOUT_S + REFUSAL_TIMEOUT_S + 2, timed=True, libraries=["websockets.asyncio.client"])
 async def anonymous_websocket(observer: Observer, service: Service) -> WebSocketSession:
     """A session on the protected path without a token. The server has 5 seconds to refuse or close it."""
     url = urljoin(service.url, service.protected_path)
@@ -283,7 +283,7 @@ async def _kept_open(observer: Observer, session: Any) -> dict[str, Any]:
     return {"upgraded": False, "close_code": code, "error": phrase("closed at once with code {}", code)}
 
 
-@probe(deadline=30, timed=True)
+@probe(deadline=30, timed=True, libraries=["websockets.asyncio.client"])
 async def frontend_websockets(observer: Observer, service: Service) -> tuple[WebSocketSession, ...]:
     """A handshake with the origin of each frontend, in the order of environments.toml."""
     origins = [f.url.rstrip("/") for f in observer.environment.frontends.values()]

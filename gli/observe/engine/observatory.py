@@ -10,6 +10,7 @@ xdist worker) asks the observatory of the controlling process.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -106,7 +107,7 @@ class Observatory:
         self._timed: list[asyncio.Task[Any]] = []
         self._quiet = asyncio.Semaphore(_QUIET_AT_ONCE)
         self._quiet_until: float | None = None
-        self._prepared: asyncio.Task[None] | None = None
+        self._prepared: dict[str, asyncio.Task[None]] = {}
         self._lateness = Lateness()
         self._dial = Dial(environment)
         self.clocks = RemoteClocks()
@@ -166,7 +167,7 @@ class Observatory:
             self._tasks[name] = task
             if probe.timed:
                 self._timed.append(task)
-                self._prepared = self._prepared or asyncio.create_task(asyncio.to_thread(_prepare, self._http))
+                self._prepare(probe.libraries)
         return self._tasks[name]
 
     async def _run(self, probe: Probe[Seen], target: Any) -> Seen:
@@ -180,6 +181,19 @@ class Observatory:
         async with self._quiet_turn() if probe.timed else nullcontext():
             return await self._recorded(probe, target)
 
+    def _prepare(self, libraries: Sequence[str]) -> None:
+        """Imports the libraries in threads, each once."""
+
+        def work(library: str) -> None:
+            with suppress(Exception):  # the probe that needs it says why
+                if library == "httpx":
+                    self._http.prepare()
+                importlib.import_module(library)
+
+        for library in libraries:
+            if library not in self._prepared:
+                self._prepared[library] = asyncio.create_task(asyncio.to_thread(work, library))
+
     async def _await_timed(self) -> None:
         """The timed probes measure the target, and nothing else that this run does: all others start after them."""
         if running := [task for task in self._timed if not task.done()]:
@@ -188,8 +202,8 @@ class Observatory:
     @asynccontextmanager
     async def _quiet_turn(self) -> AsyncIterator[None]:
         """A turn of the timed probes, who go a few at a time; none waits longer than all others wait for them."""
-        if self._prepared is not None:
-            await asyncio.wait([self._prepared])
+        if self._prepared:
+            await asyncio.wait(self._prepared.values())
         got = False
         with suppress(TimeoutError):
             async with asyncio.timeout(self._quiet_left()):
@@ -276,15 +290,6 @@ async def _tried(probe: Probe[Seen], target: Any, observer: Observer) -> Seen:
     except Exception as e:
         said = phrase("the probe {} failed: {}: {}", probe.name, type(e).__name__, e)
         raise unknown("error", said) from e
-
-
-def _prepare(http: HttpClient) -> None:
-    """Imports what the timed probes need, in a thread: an import would be counted as the target's time."""
-    with suppress(Exception):  # the probe that needs it says why
-        http.prepare()
-        import cryptography.x509  # noqa: F401
-        import dns.asyncresolver  # noqa: F401
-        import websockets.asyncio.client  # noqa: F401
 
 
 class Replay:

@@ -19,7 +19,8 @@ from typing import Any, TypeVar
 from gli.common.sentences import phrase
 from gli.observe.engine.observation import Record, Unknown, Unobserved, fact_name, unknown
 from gli.observe.engine.observatory import Observations, observation_of, target_name
-from gli.observe.engine.probe import PROBES, Probe
+from gli.observe.engine.probe import Probe, probe_of
+from gli.observe.engine.probe_places import noted
 
 Seen = TypeVar("Seen")
 
@@ -68,12 +69,13 @@ class Share:
                 asked = json.loads(connection.recv_bytes())
                 if "begin" in asked:
                     for probe, group, target in asked["begin"]:
-                        self._observatory.begin(PROBES[probe], self._target_of(group, target))
+                        self._observatory.begin(_known(probe), self._target_of(group, target))
                     continue
                 connection.send_bytes(self._answer(*asked["wait"]).model_dump_json().encode())
 
-    def _answer(self, name: str, group: str, target: str) -> Record:
-        probe, table = PROBES[name], self._target_of(group, target)
+    def _answer(self, place: str, group: str, target: str) -> Record:
+        probe, table = _known(place), self._target_of(group, target)
+        name = probe.name
         missing: Unknown | None = None
         try:
             self._observatory.wait(probe, table)
@@ -88,6 +90,17 @@ class Share:
         return record
 
 
+def _place(probe: Probe[Any]) -> str:
+    return f"{probe.run.__module__}:{probe.name}"
+
+
+def _known(place: str) -> Probe[Any]:
+    """The probe that a worker asks for. The controlling process collects no checks: it may not have imported it yet."""
+    found = probe_of(noted(place))
+    assert found is not None, place
+    return found
+
+
 class Remote:
     """The controlling process's observatory, as a worker sees it."""
 
@@ -97,11 +110,11 @@ class Remote:
 
     def begin(self, probe: Probe[Any], target: Any = None) -> None:
         """Asks the controlling process to start an observation."""
-        self._send({"begin": [[probe.name, self._group_of(target), target_name(target)]]})
+        self._send({"begin": [[_place(probe), self._group_of(target), target_name(target)]]})
 
     def wait(self, probe: Probe[Seen], target: Any = None) -> Seen:
         """The observation that the controlling process made; raises `Unobserved` like it."""
-        self._send({"wait": [probe.name, self._group_of(target), target_name(target)]})
+        self._send({"wait": [_place(probe), self._group_of(target), target_name(target)]})
         try:
             record = Record.model_validate_json(self._connection.recv_bytes())
         except (EOFError, OSError) as e:
