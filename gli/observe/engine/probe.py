@@ -11,6 +11,7 @@ fact or raises `Unobserved`; a fixture of the same name waits for it (see `gli.r
 from __future__ import annotations
 
 import asyncio
+import importlib
 import inspect
 import math
 import time
@@ -24,6 +25,7 @@ from pydantic import TypeAdapter
 
 from gli.common.sentences import phrase
 from gli.observe.engine.observation import unknown
+from gli.observe.engine.probe_places import PLACES
 
 if TYPE_CHECKING:
     from gli.config.environments import Environment
@@ -53,6 +55,10 @@ class Probe(Generic[Seen]):
     """Judged by how long the target took: runs alone with its like, before all that keeps this runner busy."""
     slow: bool = False
     """Takes long by itself: its checks are judged last, so that no other check waits for them."""
+    libraries: tuple[str, ...] = ()
+    """What a timed probe imports. It is imported before the first timed probe begins: an import would be counted as the
+    target's time.
+    """
     after: tuple[Probe[Any], ...] = ()
     """Probes of the whole environment that it waits for: they start before all others, so that nobody waits long."""
 
@@ -76,6 +82,7 @@ def probe(
     early: bool = False,
     timed: bool = False,
     slow: bool = False,
+    libraries: Sequence[str] = (),
     after: Sequence[Probe[Any]] = (),
 ) -> Callable[[Callable[..., Awaitable[Seen]]], Probe[Seen]]:
     """Makes a probe of an async function and registers it under the function's name."""
@@ -85,10 +92,25 @@ def probe(
         if name in PROBES:
             raise ValueError(f"two probes are named {name}: {PROBES[name].run.__module__} and {run.__module__}")
         per_target = len(inspect.signature(run).parameters) == 2
-        PROBES[name] = Probe(name, run, deadline, per_target, preliminary, early, timed, slow, tuple(after))
+        PROBES[name] = Probe(
+            name, run, deadline, per_target, preliminary, early, timed, slow, tuple(libraries), tuple(after)
+        )
         return PROBES[name]
 
     return register
+
+
+def probe_of(name: str) -> Probe[Any] | None:
+    """The probe of this name; its module is imported if conftest.py names it. None if there is no such probe.
+
+    Raises `ImportError` if the module that conftest.py names does not define the probe.
+    """
+    module = PLACES.get(name)
+    if name not in PROBES and module is not None:
+        importlib.import_module(module)
+        if name not in PROBES:
+            raise ImportError(f"conftest.py: {module} has no probe {name}")
+    return PROBES.get(name)
 
 
 class Sees(Protocol):
