@@ -87,9 +87,14 @@ class Checking:
             if case is not None:
                 item.stash[CASE] = case
             (kept if case is not None else dropped).append(item)
-        items[:] = sorted(kept, key=lambda item: any(probe.slow for probe in _probes(item)))
+        items[:] = kept
         if dropped:
             config.hook.pytest_deselected(items=dropped)
+
+    @pytest.hookimpl(specname="pytest_collection_modifyitems", trylast=True)
+    def pytest_gli_slow_last(self, items: list[pytest.Item]) -> None:
+        """Puts the slow checks last, once -k and -m have selected: only the probes that are needed are imported."""
+        items.sort(key=lambda item: any(probe.slow for probe in _probes(item)))
 
     def _refuse_unhashed(self, item: pytest.Item) -> None:
         """Refuses a check from a file that the digest does not cover: a stranger could take the name of a check."""
