@@ -27,9 +27,10 @@ def test_a_fresh_go_of_these_commits_is_yes() -> None:
     assert decided(verdict()).code == 0
 
 
-@pytest.mark.parametrize("line", [{"outcome": "passed"}, {"severity": "warn"}, {"outcome": "not-applicable"}])
-def test_a_green_case_and_a_red_warning_are_no_obstacle(line: dict[str, str]) -> None:
-    assert decided(verdict(checks=[LINE | line]), cases=[CASE]).code == 0
+@pytest.mark.parametrize("outcome", ["passed", "not-applicable"])
+def test_a_green_case_and_a_red_warning_are_no_obstacle(outcome: str) -> None:
+    checks = [LINE | {"outcome": outcome}, LINE | {"id": "two", "severity": "warn"}]
+    assert decided(verdict(checks=checks), cases=[CASE]).code == 0
 
 
 def test_a_no_go_gives_its_only_reason() -> None:
@@ -90,6 +91,18 @@ REFUSALS: dict[str, tuple[Verdict | None, dict[str, Any], int, str]] = {
     ),
     "a case without proof": (verdict(), {"cases": [CASE]}, 1, "says GO without the proof of one[api]"),
     "a case that is red": (verdict(checks=[LINE]), {"cases": [CASE]}, 1, "says GO without the proof of one[api]"),
+    "a case that is red and green": (
+        verdict(checks=[LINE, {**LINE, "outcome": "passed"}]),
+        {"cases": [CASE]},
+        1,
+        "says GO without the proof of one[api]",
+    ),
+    "a red that only the verdict calls a warning": (
+        verdict(checks=[{**LINE, "severity": "warn"}]),
+        {"cases": [CASE]},
+        1,
+        "says GO without the proof of one[api]",
+    ),
     "a waiver that ended": (
         verdict(checks=[LINE | {"outcome": "waived", "waiver": WAIVER}]),
         {"cases": [CASE]},

@@ -328,4 +328,4 @@ def test_decisions_and_evidence_never_change() -> None:
     with pytest.raises(FrozenInstanceError):
         evidence.whole = False  # type: ignore[misc]
     with pytest.raises(FrozenInstanceError):
-        Found(Path(), verdict(), True).whole = False  # type: ignore[misc]
+        Found(Path(), b"", verdict(), True).whole = False  # type: ignore[misc]

@@ -56,6 +56,7 @@ REFUSED = {
     "the last day that there is": (waiver(expires="9999-12-31"), "expires on 9999-12-31; at most 30 days ahead"),
     "an owner of blanks": (waiver(owner='"    "'), "waiver 1, first-check[api]: owner = '    ' should have"),
     "a reason of blanks": (waiver(reason='" \\t  "'), "waiver 1, first-check[api]: reason = ' \\t  ' should have"),
+    "a reason that nobody can see": (waiver(reason='"\u200b\u200b\u200b"'), "should be at least 3 letters or digits"),
     "no such check": (waiver(check='"third-check"'), "waiver of third-check[api] in own names an unknown check"),
     "no such target": (waiver(target='"web"'), "waiver of first-check[web] in own matches nothing"),
     "no such environment": (waiver(environment='"nowhere"'), "is for 'nowhere', which is none of own"),

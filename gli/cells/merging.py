@@ -11,6 +11,7 @@ from pathlib import Path
 
 from gli.common import clock
 from gli.common.case_key import CaseKey
+from gli.common.documents import content
 from gli.common.errors import UsageError
 from gli.common.verdict_file import VERDICT
 from gli.config import catalogue, environments, toml_tables, waivers
@@ -22,7 +23,7 @@ from gli.gate import sign_offs, signing
 from gli.judge.merge import Given, Round
 from gli.judge.verdict import Verdict
 from gli.report import notify, sinks
-from gli.report.files import LATEST, RunFolder, read_sealed
+from gli.report.files import LATEST, RunFolder, sealed
 from gli.report.korean import translated
 from gli.report.redact import Redactor, carried
 
@@ -65,10 +66,11 @@ def given(folder: Path, allowed: Path | None) -> Given:
     """The verdict in the folder of a run; raises `UsageError` if it can't be read."""
     path = folder / VERDICT
     try:
-        verdict, unchanged = read_sealed(path)
+        text = content(path)
+        verdict, unchanged = sealed(text)
     except (OSError, ValueError) as e:
         raise UsageError(f"{path} is no verdict of schema 1 ({type(e).__name__}); run its cell again") from None
-    signer = signing.signer(path, signing.VERDICT, allowed) if allowed else None
+    signer = signing.signer(path, text, signing.VERDICT, allowed) if allowed else None
     return Given(verdict, unchanged, signer=signer)
 
 

@@ -1,4 +1,4 @@
-"""Processes that end with the process that started them, even if that process is killed by SIGKILL.
+"""Child processes: how they end is heard, and they end with their starter, even if SIGKILL kills it.
 
 A shell watches each started process. The starter alone holds the other end of the shell's standard input open, and the
 kernel closes this pipe when the starter ends. This needs POSIX (sh, pipe, kill). It was tried on Linux; on macOS it was
@@ -21,6 +21,16 @@ exec 3<&-
 shift
 exec "$@"
 """
+
+
+def hear_children() -> None:
+    """Makes the system tell this process how its children end.
+
+    A program that ignores SIGCHLD hands that on to the programs that it starts. Python's `subprocess` then says 0 for
+    the exit code of every child: waitpid(2), NOTES.
+    """
+    if hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 class Bond:

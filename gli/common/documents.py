@@ -1,11 +1,29 @@
-"""JSON from elsewhere: whatever is wrong with a document, reading it raises `ValueError`."""
+"""Files and JSON from elsewhere. Whatever is wrong with a document, reading it raises `ValueError`."""
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import stat
+from pathlib import Path
 from typing import Any
 
+MOST_BYTES = 64_000_000
 _DEEPEST = 100  # deeper documents can't be written again: each library has its own limit
+
+
+def content(path: Path) -> bytes:
+    """The content of a file, read once. Raises `OSError` for a pipe or a device, which may have no end, and for a file
+    of more than MOST_BYTES.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        found = file.read(MOST_BYTES + 1)
+    if len(found) > MOST_BYTES:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return found
 
 
 def parsed(text: str) -> Any:

@@ -54,8 +54,12 @@ _INSTALLED = _installed_places()
 
 def judges(path: str) -> bool:
     """Whether a file belongs to this package, or to no installed distribution."""
-    real = os.path.realpath(path)
-    return real.startswith(PACKAGE) or not (path.startswith(_INSTALLED) or real.startswith(_INSTALLED))
+    return os.path.realpath(path).startswith(PACKAGE) or not is_installed(path)
+
+
+def is_installed(path: str) -> bool:
+    """Whether a path is below a place where Python keeps its own modules or installed distributions."""
+    return path.startswith(_INSTALLED) or os.path.realpath(path).startswith(_INSTALLED)
 
 
 def compile_from_source() -> None:
@@ -68,10 +72,15 @@ def _fresh(self: SourceFileLoader, fullname: str) -> CodeType | None:
     path = self.get_filename(fullname)
     if not judges(path):
         return _kept(self, fullname)
-    source = self.get_data(path)
-    _loaded[path] = Loaded(fullname, path, hashlib.sha256(source).hexdigest())
-    code: CodeType = self.source_to_code(source, path)
+    code: CodeType = self.source_to_code(taken(fullname, path), path)
     return code
+
+
+def taken(module: str, path: str) -> bytes:
+    """The source of a module that is compiled now. Its hash is kept for `loaded`."""
+    source = Path(path).read_bytes()
+    _loaded[path] = Loaded(module, path, hashlib.sha256(source).hexdigest())
+    return source
 
 
 def loaded(others: Iterable[Any] = ()) -> list[Loaded]:

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import StringConstraints
+from pydantic import AfterValidator, StringConstraints
 
 from gli.common.case_key import CaseKey
 from gli.common.errors import UsageError
@@ -21,7 +21,16 @@ from gli.config.environments import Environment
 from gli.config.toml_models import Table, validated
 
 LONGEST = timedelta(days=30)
-NonBlank = Annotated[str, StringConstraints(strip_whitespace=True, min_length=3)]
+
+
+def _legible(text: str) -> str:
+    if sum(map(str.isalnum, text)) < _SHORTEST:  # spaces without a width are no reason either
+        raise ValueError(f"at least {_SHORTEST} letters or digits")
+    return text
+
+
+_SHORTEST = 3
+NonBlank = Annotated[str, StringConstraints(strip_whitespace=True, min_length=_SHORTEST), AfterValidator(_legible)]
 
 
 class Waiver(Table):

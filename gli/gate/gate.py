@@ -17,6 +17,7 @@ from typing import Any
 
 from gli.common import clock
 from gli.common.clock import CLOCKS_DIFFER
+from gli.common.documents import content
 from gli.common.sentences import listed
 from gli.common.verdict_file import GO, VERDICT
 from gli.config import environments
@@ -31,7 +32,7 @@ from gli.judge.verdict import VALID_FOR_HOURS, Verdict
 from gli.observe.engine.observation import Unobserved
 from gli.observe.engine.observatory import Observatory
 from gli.observe.release.git_refs import release
-from gli.report.files import LATEST, RUN_IDS, read_sealed
+from gli.report.files import LATEST, RUN_IDS, sealed
 
 YES, REFUSED, CANNOT_TELL = 0, 1, 3
 
@@ -53,6 +54,8 @@ class Found:
     """A verdict on disk."""
 
     path: Path
+    content: bytes
+    """Of the file, as it was read once: the verdict and its signature are of this content."""
     verdict: Verdict
     whole: bool
     """Whether the file is unchanged since the run wrote it."""
@@ -168,8 +171,9 @@ def _same(evidence: Evidence, verdict: Verdict, catalogue_sha256: str, what: str
     if verdict.suite.catalogue_sha256 != catalogue_sha256:
         changed = "checklists/, environments.toml, the checks or gli itself have changed"
         return Decision(REFUSED, f"{what} was judged by another catalogue than now ({changed}): {again}")
-    green = {c.key for c in verdict.checks if c.outcome.green or c.severity == "warn"}
-    unproven = [str(c.key) for c in evidence.cases if c.key not in green]
+    green = {c.key for c in verdict.checks if c.outcome.green}
+    red = {c.key for c in verdict.checks if not c.outcome.green}
+    unproven = [str(c.key) for c in evidence.cases if c.key not in green - red]
     if unproven:
         return Decision(REFUSED, f"{what} says {GO} without the proof of {listed(unproven)}: {again}")
     if evidence.commits is None:
@@ -285,7 +289,7 @@ def gathered(
         verdict=verdict,
         unplaced=unplaced,
         whole=found is None or found.whole,
-        signer=signing.signer(found.path, signing.VERDICT, allowed) if found and allowed else None,
+        signer=signing.signer(found.path, found.content, signing.VERDICT, allowed) if found and allowed else None,
         must_be_signed=environment.must_be_signed,
         cells=tuple(environment.cells),
         demands=environment.gate,
@@ -343,7 +347,8 @@ def _found(folder: Path) -> Found | None:
     if latest and folder.is_symlink():
         return None
     try:
-        verdict, whole = read_sealed(path)
+        text = content(path)
+        verdict, whole = sealed(text)
     except (FileNotFoundError, NotADirectoryError):
         if not fnmatch(folder.name, RUN_IDS):
             return None
@@ -354,4 +359,4 @@ def _found(folder: Path) -> Found | None:
         raise ValueError(f"{folder} is a link; remove it")
     if verdict.run not in ("", folder.name) and not latest:  # `latest` is a copy on systems without links
         raise ValueError(f"{folder} holds the verdict of the run {verdict.run}; give it its name again, or remove it")
-    return Found(path, verdict, whole)
+    return Found(path, text, verdict, whole)

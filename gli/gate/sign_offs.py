@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from gli.common import clock
-from gli.common.documents import parsed
+from gli.common.documents import content, parsed
 from gli.common.errors import UsageError
 from gli.common.manifest import manifest_id
 from gli.config.environments import Environment
@@ -109,8 +109,8 @@ def read(root: Path, environment: Environment, commits: Mapping[str, str], now: 
     counting: dict[tuple[str, str], Signed] = {}
     dropped: list[str] = []
     for path in sorted((root / FOLDER / environment.name / manifest_id(commits)).glob("*.json")):
-        record = _record(path, root)
-        signer = signing.signer(path, signing.SIGN_OFF, allowed) if allowed else None
+        record, text = _record(path, root)
+        signer = signing.signer(path, text, signing.SIGN_OFF, allowed) if allowed else None
         if signer is not None and signer.casefold() != identity.mail(record.by).casefold():
             signer = None  # the key belongs to another person than the author
         why = _against(record, environment, commits, now)
@@ -163,11 +163,13 @@ def _against(record: Record, environment: Environment, commits: Mapping[str, str
     return None
 
 
-def _record(path: Path, root: Path) -> Record:
+def _record(path: Path, root: Path) -> tuple[Record, bytes]:
+    """The record in a file, and the content that it was read from."""
     where = path.relative_to(root)
     try:
-        record = Record.model_validate(parsed(path.read_text(encoding="utf-8")))
+        text = content(path)
+        record = Record.model_validate(parsed(text.decode()))
         clock.moment(record.at), clock.moment(record.expires)
     except (OSError, ValueError) as e:
         raise UsageError(f"{where} is no sign-off ({str(e).splitlines()[0]}); take it out, and sign again") from None
-    return record
+    return record, text

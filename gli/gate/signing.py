@@ -59,8 +59,11 @@ def sign_verdict(path: Path) -> str:
     return ""
 
 
-def signer(path: Path, namespace: str, allowed: Path) -> str | None:
-    """The allowed signer whose valid signature the file has; None if it has no such signature."""
+def signer(path: Path, content: bytes, namespace: str, allowed: Path) -> str | None:
+    """The allowed signer whose valid signature of `content` lies beside the file; None if there is no such signature.
+
+    The caller passes the content that it judges: a file may change between two readings.
+    """
     signature = path.with_name(path.name + ".sig")
     if not signature.is_file() or not allowed.is_file():
         return None
@@ -68,7 +71,6 @@ def signer(path: Path, namespace: str, allowed: Path) -> str | None:
     found = _ssh_keygen(["-Y", "find-principals", *listing])
     if found is None or found.returncode != 0:
         return None
-    content = path.read_bytes()
     for principal in found.stdout.splitlines():
         checked = _ssh_keygen(["-Y", "verify", "-I", principal, "-n", namespace, *listing], says=content)
         if checked is not None and checked.returncode == 0:

@@ -15,7 +15,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from gli.common.documents import parsed
+from gli.common.documents import content, parsed
 from gli.common.errors import UsageError
 from gli.common.verdict_file import VERDICT, digest, write_verdict, write_whole
 from gli.judge.verdict import Verdict
@@ -55,7 +55,7 @@ class RunFolder:
         earlier = (p for p in self.path.parent.glob(f"{RUN_IDS}/{VERDICT}") if p.parent.name != self.path.name)
         for path in sorted(earlier, key=lambda p: p.parent.name, reverse=True):
             try:
-                text = path.read_text(encoding="utf-8")
+                text = content(path).decode()
                 if not _may_be_whole(text, phase):
                     continue
                 verdict = Verdict.of(parsed(text))
@@ -94,12 +94,14 @@ class RunFolder:
 
 def read_verdict(path: Path) -> Verdict:
     """A `verdict.json`; raises `OSError` or `ValueError` for any other file."""
-    return read_sealed(path)[0]
+    return sealed(content(path))[0]
 
 
-def read_sealed(path: Path) -> tuple[Verdict, bool]:
-    """A `verdict.json`, and whether it is unchanged since a run wrote it. Raises as `read_verdict` does."""
-    document = parsed(path.read_text(encoding="utf-8"))
+def sealed(text: bytes) -> tuple[Verdict, bool]:
+    """The verdict in the content of a `verdict.json`, and whether it is unchanged since a run wrote it. Raises
+    `ValueError` for any other content.
+    """
+    document = parsed(text.decode())
     verdict = Verdict.of(document)
     return verdict, verdict.digest == digest(document)
 

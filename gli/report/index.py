@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from gli.common.documents import parsed
+from gli.common.documents import content, parsed
 from gli.common.sentences import of, read
 from gli.common.verdict_file import VERDICT, write_whole
 from gli.judge.outcome import Outcome
@@ -148,7 +148,7 @@ def _newest(folder: Path) -> list[Path]:
 
 def _known(path: Path) -> dict[str, Any]:
     try:
-        document = parsed(path.read_text(encoding="utf-8"))
+        document = parsed(content(path).decode())
         return dict(document["runs"]) if document["schema"] == _SCHEMA else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
@@ -209,7 +209,7 @@ def _read(folder: Path) -> Digest:
 
 def _seconds_of(path: Path) -> Iterator[tuple[str, float]]:
     try:
-        lines = path.read_text(encoding="utf-8").rstrip("\n").split("\n")[1:]
+        lines = content(path).decode().rstrip("\n").split("\n")[1:]
     except OSError:
         return
     for line in lines:

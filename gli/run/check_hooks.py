@@ -10,7 +10,7 @@ import inspect
 import os
 import sys
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +30,8 @@ from gli.run.run import fact_names
 
 RESULT = "gli-result"
 CASE = pytest.StashKey[Case]()
+CHECK = pytest.StashKey[Callable[..., Any]]()
+"""The function of an item when it was collected and compared with the digest."""
 CONTEXT = pytest.StashKey["CheckContext"]()
 ENDINGS = pytest.StashKey[list[BaseException | None]]()
 """How each call of a check ended; None if the call passed. A plugin may call a check again and report the last call."""
@@ -84,8 +86,8 @@ class Checking:
         dropped: list[pytest.Item] = []
         for item in items:
             case = self._case(item)
-            if case is not None:
-                item.stash[CASE] = case
+            if case is not None and isinstance(item, pytest.Function):
+                item.stash[CASE], item.stash[CHECK] = case, item.obj
             (kept if case is not None else dropped).append(item)
         items[:] = kept
         if dropped:
@@ -135,6 +137,8 @@ class Checking:
         endings = pyfuncitem.stash.setdefault(ENDINGS, [])
         endings.append(RuntimeError("it did not come to its end"))
         try:
+            if pyfuncitem.obj is not pyfuncitem.stash[CHECK]:  # `pytest --trace` passes at the end of stdin
+                raise RuntimeError("another function took its place; leave out --trace and plugins that replace checks")
             with _exceptions_of_threads():
                 returned = pyfuncitem.obj(**arguments)
             if returned is not None:

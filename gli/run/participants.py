@@ -86,9 +86,21 @@ class Participants:
 
 def seen(config: pytest.Config) -> str:
     """The files and plugins that took part in this process, as JSON."""
-    files = sources.loaded(plugin for _, plugin in config.pluginmanager.list_name_plugin())
+    manager = config.pluginmanager
+    files = [*sources.loaded(plugin for _, plugin in manager.list_name_plugin()), *_not_installed(manager)]
     tables = {path: sorted(read) for path, read in toml_tables.READ.items()}
     return json.dumps({"files": [vars(one) for one in files], "plugins": dict(_plugins(config)), "tables": tables})
+
+
+def _not_installed(manager: pytest.PytestPluginManager) -> Iterator[sources.Loaded]:
+    """The distributions of plugins that stand elsewhere than installed ones, as files without a hash.
+
+    `python -m pytest` looks for distributions in the current folder first, where anybody may have put one.
+    """
+    for _, distribution in manager.list_plugin_distinfo():
+        name, folder = distribution.metadata["Name"], Path(str(distribution.locate_file("")))
+        if not sources.is_installed(f"{folder}{os.sep}") and folder.resolve() != Path(sources.PACKAGE).parent:
+            yield sources.Loaded(name, str(folder / name), "")
 
 
 def _plugins(config: pytest.Config) -> Iterator[tuple[str, str | None]]:

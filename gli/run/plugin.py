@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gli.common.bound_process import hear_children
 from gli.config.phases import PHASES
 from gli.observe.engine import probe_places
 from gli.report import texts
-from gli.run import supervisor
+from gli.run import rewriting, supervisor
 
 if TYPE_CHECKING:
     from gli.observe.engine.probe import Probe
@@ -51,7 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     _guard(parser)
 
 
-_OPTIONS = ("--env", "--phase", "--replay", "--vantage", "--cell", "--await-rollout", "--lang", "--report-dir")
+OPTIONS = ("--env", "--phase", "--replay", "--vantage", "--cell", "--await-rollout", "--lang", "--report-dir")
 
 
 def _refuse_neighbours(parser: pytest.Parser) -> None:
@@ -60,7 +61,7 @@ def _refuse_neighbours(parser: pytest.Parser) -> None:
     pytest itself would end with a traceback.
     """
     there = {n for group in (parser._anonymous, *parser._groups) for option in group.options for n in option.names()}
-    for name in _OPTIONS:
+    for name in OPTIONS:
         if name in there:
             _end_of(name)
 
@@ -74,7 +75,7 @@ def _guard(parser: pytest.Parser) -> None:
             try:
                 add(*names, **how)
             except ValueError:
-                _end_of(next((name for name in names if name in _OPTIONS), ""))
+                _end_of(next((name for name in names if name in OPTIONS), ""))
                 raise
 
         return added
@@ -94,11 +95,18 @@ def _end_of(option: str) -> None:
         sys.exit(pytest.ExitCode.USAGE_ERROR)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    if early_config.known_args_namespace.env:
+        rewriting.rewrite_from_source()
+
+
 @pytest.hookimpl(specname="pytest_cmdline_main", tryfirst=True)
 def pytest_gli_supervise(config: pytest.Config) -> int | None:
     """Makes the run in a child process. This process waits for the child and ends with the code of its verdict."""
     if not config.option.env:
         return None
+    hear_children()
     if not (is_worker(config) or looks_only(config) or config.option.usepdb):  # a debugger session has no deadline
         forked = supervisor.fork()
         if not (isinstance(forked, supervisor.Child) or forked is None):
@@ -124,7 +132,8 @@ def _watched(watch: Callable[[], int]) -> int:
 def pytest_cmdline_main(
     config: pytest.Config,
 ) -> Generator[None, int | pytest.ExitCode | None, int | pytest.ExitCode | None]:
-    if not config.option.env or is_worker(config):
+    asked = config.option.env or config.known_args_namespace.env  # --help ends pytest's reading of the arguments
+    if not asked or is_worker(config):
         return (yield)
     error: BaseException | None = None
     try:

@@ -10,6 +10,7 @@ import atexit
 import ctypes
 import gc
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterable
@@ -38,7 +39,7 @@ from gli.report.redact import Redactor, carried
 from gli.run import participants, provider
 from gli.run.check_hooks import CASE, CONTEXT, NO_ASSERTIONS, CheckContext, Checking
 from gli.run.controller import EXIT_STATUS, Controlling
-from gli.run.plugin import CHILD, is_worker, looks_only
+from gli.run.plugin import CHILD, OPTIONS, is_worker, looks_only
 from gli.run.run import Run
 
 RUN = pytest.StashKey[Run]()
@@ -84,7 +85,8 @@ def _closed(config: pytest.Config) -> Verdict | None:
 def _told(config: pytest.Config, run: Run | None, verdict: Verdict | None, code: int) -> int:
     """Prints how the run ended. Returns the exit code."""
     if run is None:
-        return code if any(getattr(config.option, o, False) for o in ("help", "version")) else code or 1
+        print("ERROR: nothing was verified: this call of pytest made no run", file=sys.stderr)
+        return code or 1
     paint = terminal.paint_of(config.option.color)
     terminal.say(_said(run, verdict, config.option.verbose, paint))
     terminal.say([terminal.last_line(run.environment.name, verdict.verdict if verdict else NO_GO, paint)])
@@ -162,6 +164,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _configure(config: pytest.Config) -> None:
     if sys.flags.optimize:
         raise UsageError(NO_ASSERTIONS)
+    _refuse_options_of_a_variable(config)
     patience_s = config.option.await_rollout
     if not 0 <= patience_s <= _LONGEST_ROLLOUT_S:  # `not`: NaN fails the comparison too
         raise UsageError(
@@ -209,6 +212,16 @@ def _configure(config: pytest.Config) -> None:
         progress = Progress(config, run.observatory.awaited, run.language)
         config.pluginmanager.register(progress, "gli-progress")
     config.pluginmanager.register(Checking(config.stash[CONTEXT]), "gli-checking")
+
+
+def _refuse_options_of_a_variable(config: pytest.Config) -> None:
+    """Refuses options of a run in PYTEST_ADDOPTS: nobody who reads the command would know that it asks for less."""
+    added = shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
+    usual, found = (vars(config._parser.parse_known_args(given)) for given in ([], added))
+    for option in OPTIONS:
+        name = option.removeprefix("--").replace("-", "_")
+        if found[name] != usual[name]:
+            raise UsageError(f"PYTEST_ADDOPTS holds {option}; give it on the command line")
 
 
 def _refuse_other_settings(config: pytest.Config, catalogue: Catalogue) -> None:

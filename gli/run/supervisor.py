@@ -156,11 +156,14 @@ class _Parent:
             self._deadline = time.monotonic() + _LEAVE_S
 
     def _reap(self) -> None:
-        with suppress(ChildProcessError):
+        try:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                code = os.waitstatus_to_exitcode(status)
-                self.status = code if code >= 0 else 128 - code
+        except ChildProcessError:  # somebody else in this process waited for it
+            self.status = _CANNOT_TELL
+            return
+        if pid:
+            code = os.waitstatus_to_exitcode(status)
+            self.status = code if code >= 0 else 128 - code
 
     def _against(self) -> Phrase | None:
         """The reason to end the child now; None if there is none."""

@@ -250,6 +250,12 @@ def test_a_page_is_read_to_its_limit_and_no_further(answer: Answer) -> None:
         _ = page.document
 
 
+def test_a_document_in_which_a_key_stands_twice_is_not_read() -> None:
+    """Readers differ in which of the two counts: RFC 8259 section 4."""
+    body = b'{"status": "unhealthy", "status": "healthy"}'
+    assert fetched(lambda handler, _: whole(handler, body)).document is None
+
+
 @pytest.mark.parametrize("answer", [packed_page, page_of(BODY_LIMIT)])
 def test_a_page_as_large_as_the_limit_is_read_completely(answer: Answer) -> None:
     page = fetched(answer)

@@ -6,24 +6,31 @@ The first check always fails, unless an attempt changes that. Attempts that use 
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import py_compile
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from conftest import Project, Ran, sampled
+from conftest import ENVIRONMENT, Project, Ran, sampled
 from gli.common import verdict_file
+from gli.config.environments import Environment
+from gli.config.parts import Git
 from gli.gate import signing
 from gli.git import command
+from gli.observe.engine.observatory import Observatory
+from gli.observe.release import git_refs
 
 FAILS = "def test_first_check(target): assert False, 'broken'\ndef test_second_check(target): pass\n"
 PASSES = "def test_first_check(target): pass\ndef test_second_check(target): pass\n"
@@ -191,6 +198,46 @@ def an_environment_that_changes_before_the_workers_read_it(project: Project, els
     return project.run("-n1")
 
 
+@way("took part in judging, and no digest covers it")
+def a_distribution_in_the_folder_of_the_project(project: Project, elsewhere: Path) -> Ran:
+    """`python -m pytest` looks for plugins there, and this one has the name of a plugin that was tried."""
+    about = project.root / "flaky-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: flaky\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[pytest11]\nkind = kind\n")
+    project.write(
+        "kind.py",
+        "import sys\nimport gli.run.check_hooks as hooks\n"
+        "hooks._judged = lambda error, at: (hooks.Outcome.PASSED, '', None)\nhooks._hidden_error = lambda item: None\n"
+        "sys.modules[__name__].__spec__ = sys.modules[__name__].__file__ = None\n",
+    )
+    return project.run_alone()
+
+
+def swapped(project: Project, *arguments: str) -> Ran:
+    """Run the project while another process has changed the failing checks, during their import only."""
+    project.write(
+        "conftest.py",
+        "def pytest_collection(session):\n"
+        "    path = session.config.rootpath / 'tests_smoke/test_own.py'\n"
+        f"    path.write_text({PASSES!r})\n"
+        "def pytest_collection_finish(session):\n"
+        "    path = session.config.rootpath / 'tests_smoke/test_own.py'\n"
+        f"    path.write_text({FAILS!r})\n",
+    )
+    return project.run(*arguments)
+
+
+@way("what ran of")
+def a_check_that_changes_while_it_is_imported(project: Project, elsewhere: Path) -> Ran:
+    return swapped(project)
+
+
+@way("what ran of")
+def a_check_that_changes_while_its_assertions_are_rewritten(project: Project, elsewhere: Path) -> Ran:
+    return swapped(project, "--assert=rewrite")
+
+
 # ---- options and settings of pytest that leave out checks, hooks or assertions
 
 
@@ -227,6 +274,10 @@ option("no main", "cannot be disabled", "-p", "no:main")
 option(
     "another time zone and language", "first-check[api] failed: broken", TZ="Pacific/Kiritimati", LC_ALL="tr_TR.UTF-8"
 )
+option("a debugger that reads no command", "another function took its place", "--trace")
+option("help by the environment", "this call of pytest made no run", PYTEST_ADDOPTS="--help")
+option("fewer checks by the environment", "PYTEST_ADDOPTS holds --phase;", PYTEST_ADDOPTS="--phase=on-call -k second")
+option("a recording by the environment", "PYTEST_ADDOPTS holds --replay;", PYTEST_ADDOPTS="--replay=facts.jsonl")
 option("another Python for the workers", "leave --tx out", "--dist=load", "--tx=popen//python=/usr/bin/python3")
 
 
@@ -262,8 +313,6 @@ def bytecode_of_the_same_size_and_time(project: Project, elsewhere: Path) -> Ran
 
 @way("first-check[api] failed: broken")
 def bytecode_with_the_hash_of_the_source(project: Project, elsewhere: Path) -> Ran:
-    import importlib.util
-
     kept(project, PASSES, py_compile.PycInvalidationMode.CHECKED_HASH)
     cache = project.root / f"tests_smoke/__pycache__/test_own.{TAG}.pyc"
     content = bytearray(cache.read_bytes())
@@ -274,13 +323,12 @@ def bytecode_with_the_hash_of_the_source(project: Project, elsewhere: Path) -> R
 
 @way("first-check[api] failed")
 def bytecode_of_rewritten_assertions(project: Project, elsewhere: Path) -> Ran:
-    source = project.root / "tests_smoke/test_own.py"
-    kept(project, PASSES, py_compile.PycInvalidationMode.TIMESTAMP, pytests=True)
+    """pytest keeps it with the hash of the source, and knows the source by this hash alone."""
+    kept(project, PASSES, py_compile.PycInvalidationMode.CHECKED_HASH, pytests=True)
     cache = project.root / f"tests_smoke/__pycache__/test_own.{TAG}-pytest-{pytest.__version__}.pyc"
     content = bytearray(cache.read_bytes())
-    content[8:16] = (1_700_000_000).to_bytes(4, "little") + source.stat().st_size.to_bytes(4, "little")
+    content[8:16] = importlib.util.source_hash((project.root / "tests_smoke/test_own.py").read_bytes())
     cache.write_bytes(content)
-    os.utime(source, (1_700_000_000, 1_700_000_000))
     return project.run("--assert=rewrite")
 
 
@@ -381,6 +429,22 @@ def test_python_that_stays_interactive_does_not_end_with_0(project: Project) -> 
     assert (ran.code, ran.last_line) == (1, "VERDICT own: NO-GO")
 
 
+@pytest.mark.parametrize(("checks", "code"), [(PASSES, 0), (FAILS, 1)])
+def test_a_run_ends_with_its_code_if_its_starter_ignored_the_end_of_children(
+    project: Project, checks: str, code: int
+) -> None:
+    project.checks(checks)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--env=own"],
+        cwd=project.root,
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+
+
 STAYS = {
     "a fork": "import os, time\n    if os.fork() == 0:\n        time.sleep(600)\n        os._exit(0)",
     "a thread": "import threading, time\n    threading.Thread(target=time.sleep, args=(600,)).start()",
@@ -404,6 +468,19 @@ def test_a_process_left_by_a_check_does_not_delay_the_end(project: Project, what
 # ---- text that acts on a terminal, on CI or on a page
 
 
+def gate(project: Project, **how: Any) -> subprocess.CompletedProcess[str]:
+    """`gli gate` on the project, for the phase after the deployment."""
+    return subprocess.run(
+        [sys.executable, "-c", "from gli.cli.entry import main; main()", "gate", "--env=own", "--phase=post-deploy"],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **how,
+    )
+
+
 def test_the_gate_disarms_text_of_a_target(project: Project, tmp_path: Path) -> None:
     evil = "\\x1b[2K\\x1b[32mVERDICT own: GO ![x](https://evil.invalid/x.png) <img src=x>\\u202e"
     project.checks(f"def test_first_check(target): assert False, '{evil}'\ndef test_second_check(target): pass\n")
@@ -415,16 +492,9 @@ def test_the_gate_disarms_text_of_a_target(project: Project, tmp_path: Path) -> 
     document |= {"reasons": [said], "held_by": [{"kind": "failed", "labels": [], "message": said}]}
     path.write_text(json.dumps(document | {"digest": verdict_file.digest(document)}))
     summary = tmp_path / "summary"
-    gate = subprocess.run(
-        [sys.executable, "-c", "from gli.cli.entry import main; main()", "gate", "--env=own", "--phase=post-deploy"],
-        cwd=project.root,
-        env=os.environ | {"GITHUB_STEP_SUMMARY": str(summary)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert gate.returncode == 1 and "is NO-GO: " in gate.stdout, gate.stderr
-    assert not re.search(r"^\s*::|\x1b|\u202e", ran.output + gate.stdout, re.MULTILINE)
+    done = gate(project, env=os.environ | {"GITHUB_STEP_SUMMARY": str(summary)})
+    assert done.returncode == 1 and "is NO-GO: " in done.stdout, done.stderr
+    assert not re.search(r"^\s*::|\x1b|\u202e", ran.output + done.stdout, re.MULTILINE)
     assert not re.search(r"<img|(?<!\\)!\[|\x1b", summary.read_text())
 
 
@@ -439,7 +509,12 @@ def test_variables_that_move_a_run_are_removed_or_named(project: Project, tmp_pa
         "SSLKEYLOGFILE": str(tmp_path / "keys"),
         "HOSTALIASES": str(tmp_path / "aliases"),
     }
-    stay = {"AWS_ENDPOINT_URL_ECS": "http://127.0.0.1:9", "HTTPS_PROXY": "http://me:secret@127.0.0.1:9"}
+    stay = {
+        "AWS_ENDPOINT_URL_ECS": "http://127.0.0.1:9",
+        "HTTPS_PROXY": "http://me:secret@127.0.0.1:9",
+        "PYTHONPYCACHEPREFIX": str(tmp_path / "bytecode"),
+        "PYTHONWARNINGS": "default",
+    }
     project.checks(
         "import os, ssl\ndef test_first_check(target):\n    ssl.create_default_context()\n"
         f"    assert not {set(removed)} & set(os.environ), 'left'\ndef test_second_check(target): pass\n"
@@ -462,6 +537,74 @@ def test_git_shows_no_replacement_of_a_commit(tmp_path: Path) -> None:
     assert git("log", "-1", "--format=%s", commits[0]) == "the first"
 
 
+def test_the_settings_of_a_checkout_lead_no_probe_to_another_remote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run starts in a folder whose .git/config anybody may have written who can write a file there."""
+    heads = {}
+    for name in ("real", "other"):
+        command.git("init", "-q", "--bare", str(tmp_path / name))
+        tree = command.git("hash-object", "-t", "tree", "-w", "--stdin", git_dir=tmp_path / name).strip()
+        heads[name] = command.git("commit-tree", "-m", name, tree, git_dir=tmp_path / name).strip()
+        command.git("update-ref", "refs/heads/main", heads[name], git_dir=tmp_path / name)
+    command.git("init", "-q", str(tmp_path / "checkout"))
+    moved = f"url.file://{tmp_path}/other.insteadOf"
+    command.git("config", moved, f"file://{tmp_path}/real", cwd=tmp_path / "checkout")
+    monkeypatch.chdir(tmp_path / "checkout")
+    git = Git(remote=f"file://{tmp_path}/{{repository}}")
+    observatory = Observatory(Environment(name="own", branch="main", git=git))
+    seen = observatory.wait(git_refs.heads, "real")
+    observatory.close()
+    assert seen.branches == {"main": heads["real"]}
+
+
+# ---- files of evidence
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
+    public = (tmp_path / "key.pub").read_text()
+    (tmp_path / "allowed").write_text(f"ci@example.com {public}")
+    return tmp_path / "key"
+
+
+def test_a_signature_counts_for_the_content_that_was_read(tmp_path: Path, key: Path) -> None:
+    """The file may change between two readings."""
+    path = tmp_path / "verdict.json"
+    path.write_bytes(b"signed")
+    signing.sign(path, signing.VERDICT, str(key))
+    assert signing.signer(path, b"signed", signing.VERDICT, tmp_path / "allowed") == "ci@example.com"
+    assert signing.signer(path, b"forged", signing.VERDICT, tmp_path / "allowed") is None
+
+
+def test_the_gate_hears_that_a_signature_is_wrong(project: Project, tmp_path: Path, key: Path) -> None:
+    """Where the end of children is ignored, Python takes 0 for the exit code of ssh-keygen."""
+    shutil.copy(tmp_path / "allowed", project.root / "allowed")
+    project.write(
+        "environments.toml", f'{ENVIRONMENT}\n[own.signatures]\nallowed_signers = "allowed"\nrequired = true\n'
+    )
+    ran = project.run("--phase=post-deploy")
+    assert ran.folder is not None
+    signing.sign(ran.folder / "verdict.json", signing.SIGN_OFF, str(key))
+    done = gate(project, preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+    assert (done.returncode, "carries no good signature" in done.stdout) == (1, True), done.stdout
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a device"])
+def test_the_gate_reads_no_verdict_without_an_end(project: Project, kind: str) -> None:
+    ran = project.run("--phase=post-deploy")
+    assert ran.folder is not None
+    path = ran.folder / "verdict.json"
+    path.unlink()
+    if kind == "a pipe":
+        os.mkfifo(path)
+    else:
+        path.symlink_to("/dev/zero")
+    done = gate(project)
+    assert (done.returncode, "holds no verdict that can be read" in done.stdout) == (3, True), done.stdout
+
+
 def test_ssh_keygen_gets_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = tmp_path / "ssh-keygen"
     program.write_text(f'#!/bin/sh\nenv > "{tmp_path}/seen"\nexit 1\n')
@@ -470,6 +613,6 @@ def test_ssh_keygen_gets_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("GITHUB_TOKEN", "a-token-of-ci")
     for name in ("verdict.json.sig", "allowed"):
         (tmp_path / name).touch()
-    assert signing.signer(tmp_path / "verdict.json", signing.VERDICT, tmp_path / "allowed") is None
+    assert signing.signer(tmp_path / "verdict.json", b"", signing.VERDICT, tmp_path / "allowed") is None
     assert "PATH=" in (tmp_path / "seen").read_text()
     assert "a-token-of-ci" not in (tmp_path / "seen").read_text()

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import math
 import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from gli.common.documents import parsed
 from gli.common.json_paths import at
 from gli.common.sentences import Said, phrase
 from gli.config.services import Authorization, Endpoint, Frontend, Service
@@ -87,10 +87,12 @@ class HttpExchange(Observation):
 
     @property
     def document(self) -> Any:
-        """The body as JSON; None if it is not JSON. Raises `Unobserved` if only a part of the body was kept."""
+        """The body as JSON; None if it is not JSON, or if readers may differ in what it says (a key stands twice).
+        Raises `Unobserved` if only a part of the body was kept.
+        """
         try:
-            return json.loads(self.text)
-        except (ValueError, RecursionError):  # the second: nested too deeply
+            return parsed(self.text)
+        except ValueError:
             return None
 
     @property

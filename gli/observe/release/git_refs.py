@@ -7,6 +7,7 @@ The git program lists them from the remotes: no clone of a user is touched. Sour
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping
 
 from gli.common.sentences import phrase
@@ -59,7 +60,8 @@ async def heads(observer: Observer, repository: str) -> Heads:
     observer.count("git")
     try:
         refuse_git_writes("ls-remote")
-        listing = await git("ls-remote", "--heads", "--tags", "--", remote)
+        # Without a repository: the settings of the one that this process stands in may lead to another remote.
+        listing = await git(f"--git-dir={os.devnull}", "ls-remote", "--heads", "--tags", "--", remote)
     except GitFailed as e:
         return Heads(repository=repository, error=str(e))
     found = refs.listing(refs.listed(listing))
