@@ -12,6 +12,9 @@ from gli.git.command import GitFailed, environment
 
 MOST_BYTES = 64_000_000
 """How much git may print: the lists of files and commits of a large repository are some 10 MB."""
+_MOST_MEMORY_KB = 250_000
+_LIMITED = f'ulimit -d {_MOST_MEMORY_KB} 2>/dev/null; exec git "$@"'
+"""git keeps in memory what a remote lists, so a remote without an end would take all that there is."""
 
 
 async def git(
@@ -26,10 +29,11 @@ async def git_bytes(
 ) -> bytes:
     """What git printed, told `says` on stdin; raises `GitFailed` for an exit code that is not in `accept`.
 
-    It and the ssh that it started end when the caller is cancelled, and if git prints more than MOST_BYTES.
+    It and the ssh that it started end when the caller is cancelled, and if git prints more than MOST_BYTES. Each of its
+    processes may take 250 MB of memory.
     """
     process = await asyncio.create_subprocess_exec(
-        "git",
+        *("/bin/sh", "-c", _LIMITED, "git"),
         *arguments,
         stdin=asyncio.subprocess.DEVNULL if says is None else asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
@@ -47,6 +51,8 @@ async def git_bytes(
     code = process.returncode if process.returncode is not None else -1
     if output is None or errors is None:
         raise GitFailed(arguments, code, f"fatal: git printed more than {MOST_BYTES // 1_000_000} MB")
+    if b"Out of memory" in errors:
+        raise GitFailed(arguments, code, f"fatal: git needed more than {_MOST_MEMORY_KB // 1000} MB of memory")
     if code not in accept:
         raise GitFailed(arguments, code, errors.decode(errors="surrogateescape"))
     return output

@@ -386,6 +386,7 @@ KOREAN: Mapping[str, str] = {
     "a consumer on each work queue": "작업 큐마다 소비자",
     "at most {} messages ready in each queue": "큐마다 대기 메시지 {}건 이하",
     "at most {} messages in each dead-letter queue": "데드 레터 큐마다 메시지 {}건 이하",
+    "the broker did not open a session within {:.0f} s": "브로커가 {:.0f}초 안에 세션을 열지 않음",
     "access refused: user, password or permission ({})": "접근이 거부됨: 사용자, 비밀번호 또는 권한({})",
     "there is no such queue ({})": "그런 큐가 없음({})",
     "the virtual host is not there or not allowed ({})": "가상 호스트가 없거나 허용되지 않음({})",

@@ -35,68 +35,83 @@ _SHORTEST_WORD = 3  # and one shorter than that would mask them even where it st
 _ROUNDS = 3  # text in text in text; what is wrapped more often is hidden whole
 # Every repetition is bounded, or ends at a character that the pattern can't begin with: time grows with the text alone.
 _HEADERS = r"(?:proxy-)?authorization|(?:x-)?api-?key|(?<![a-z0-9-])x-[a-z0-9-]{0,40}(?:token|secret|key|signature)"
-_NAMES = ("secret", "token", "password", "apikey", "api_key", "access_key")
-_NAMED = r"(?:secret|token|password|api_?key|access_key)[a-z0-9_]{0,64}"
-# Each place with words of which one is in every text that it is found in: looking for a word is much the faster.
-_PLACES: tuple[tuple[tuple[str, ...], re.Pattern[str], str], ...] = tuple(
-    (words, re.compile(pattern, re.IGNORECASE), rf"\g<place>{MASK}\g<rest>")
+# Each place: words of which one is in every text that it is found in, since looking for a word is much the faster; and
+# the pattern, whose group is what is hidden. The text comes in small letters, and a pattern begins with a letter and
+# tells after it what may not stand before: `re` looks for a first letter fast, if it is sure of its case.
+_PLACES: tuple[tuple[frozenset[str], re.Pattern[str]], ...] = tuple(
+    (frozenset(words), re.compile(pattern))
     for words, pattern in (
         # RFC 3986 userinfo
-        (("://",), r"(?P<place>://)[^/\s@'\"]*(?P<rest>@)"),
+        (("://",), r"://([^/\s@'\"]*)@"),
         # libpq's connection strings
-        (("password=", "passwd=", "pwd="), r"(?P<place>\b(?:password|passwd|pwd)=)(?:'[^']*'|[^\s'\",;&]+)(?P<rest>)"),
+        (("password=", "passwd=", "pwd="), r"p(?<!\wp)(?:assword|asswd|wd)=('[^']*'|[^\s'\",;&]+)"),
         # RFC 7235 credentials, and headers and cookies that carry some
-        (("bearer", "basic", "token"), r"(?P<place>\b(?:Bearer|Basic|Token)\s{1,8})[a-z0-9._~+/=-]{8,}(?P<rest>)"),
+        (
+            ("bearer", "basic", "token"),
+            r"(?:b(?<!\wb)(?:earer|asic)|t(?<!\wt)oken)\s{1,8}([a-z0-9._~+/=-]{8,})",
+        ),
         (
             ("authorization", "key", "token", "secret", "signature"),
-            rf"(?P<place>\b(?:{_HEADERS})['\"]?\s{{0,8}}[:=]\s{{0,8}}['\"]?)(?!(?:Bearer|Basic|Token)\s)[^\s'\",;]{{6,}}(?P<rest>)",
+            (
+                r"(?:a(?<!\wa)(?:uthorization|pi-?key)|x(?<![\w-]x)-[a-z0-9-]{0,40}(?:token|secret|key|signature))"
+                r"['\"]?\s{0,8}[:=]\s{0,8}['\"]?(?!(?:bearer|basic|token)\s)([^\s'\",;]{6,})"
+            ),
         ),
-        (("cookie",), r"(?P<place>\bcookie['\"]?\s{0,8}[:=]\s{0,8}['\"]?)[^\s=;,'\"]{1,128}=[^\r\n'\"]+(?P<rest>)"),
+        (
+            ("cookie",),
+            r"cookie(?<!\wcookie)['\"]?\s{0,8}[:=]\s{0,8}['\"]?([^\s=;,'\"]{1,128}=[^\r\n'\"]+)",
+        ),
         # URL parameters and variables that are named like secrets
         (
             ("signature=", "sig=", "credential="),
-            r"(?P<place>[?&][a-z0-9_.-]{0,64}(?:signature|credential|sig)=)[^\s&#'\"]+(?P<rest>)",
+            r"[?&][a-z0-9_.-]{0,64}(?:signature|credential|sig)=([^\s&#'\"]+)",
         ),
-        (_NAMES, rf"(?P<place>{_NAMED}=)[^\s&#'\",;$]{{6,}}(?P<rest>)"),
+        (
+            ("secret", "token", "password", "apikey", "api_key", "access_key"),
+            r"(?:secret|token|password|api_?key|access_key)[a-z0-9_]{0,64}=([^\s&#'\",;$]{6,})",
+        ),
         (
             ("client_secret", "password", "passwd", "secret_key", "private_key", "access_token", "refresh_token"),
             (
-                r"(?P<place>(?:client_secret|passw(?:or)?d|secret_key|private_key|(?:access|refresh)_token)['\"]?"
-                r"\s{0,8}:\s{0,8}['\"]?)[^\s'\",;{}\[\]]{6,}(?P<rest>)"
+                r"(?:client_secret|password|passwd|secret_key|private_key|access_token|refresh_token)['\"]?"
+                r"\s{0,8}:\s{0,8}['\"]?([^\s'\",;{}\[\]]{6,})"
             ),
         ),
-        # shapes: JSON Web Tokens, GitHub, Slack, AWS, PEM
+        # shapes: JSON Web Tokens, GitHub, Slack, AWS, PEM; of a word that is no token, all that begins like one is read
         (
             ("eyj",),
-            (
-                r"(?<![a-z0-9_-])(?=[a-z0-9_-]*+\.[a-z0-9_-]{4})(?P<place>[a-z0-9_-]*?)"
-                r"eyJ[a-z0-9_-]{8,}\.[a-z0-9_-]{4,}(?:\.[a-z0-9_-]*)?(?P<rest>)"
-            ),
+            r"(eyj[a-z0-9_-]{8,}+\.[a-z0-9_-]{4,}(?:\.[a-z0-9_-]*)?)|eyj[a-z0-9_-]*+",
         ),
         (
             ("glpat-", "npm_", "sk_live_", "rk_live_", "aiza", "sk-"),
             (
-                r"(?P<place>\b)(?:glpat-[a-z0-9_-]{20,}|npm_[a-z0-9]{30,}|[sr]k_live_[a-z0-9]{16,}|AIza[a-z0-9_-]{30,}"
-                r"|sk-[a-z0-9_-]{32,})(?P<rest>)"
+                r"(g(?<!\wg)lpat-[a-z0-9_-]{20,}|n(?<!\wn)pm_[a-z0-9]{30,}|r(?<!\wr)k_live_[a-z0-9]{16,}"
+                r"|a(?<!\wa)iza[a-z0-9_-]{30,}|s(?<!\ws)k(?:_live_[a-z0-9]{16,}|-[a-z0-9_-]{32,}))"
             ),
         ),
         (
             ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_", "xox"),
-            r"(?P<place>\b)(?:gh[pousr]_[a-z0-9]{20,}|github_pat_[a-z0-9_]{20,}|xox[abeoprs]-[a-z0-9-]{10,})(?P<rest>)",
+            (
+                r"(g(?<!\wg)(?:h[pousr]_[a-z0-9]{20,}|ithub_pat_[a-z0-9_]{20,})"
+                r"|x(?<!\wx)ox[abeoprs]-[a-z0-9-]{10,})"
+            ),
         ),
-        (("hooks.slack.com",), r"(?P<place>hooks\.slack\.com/(?:services|workflows)/)[a-z0-9/_-]+(?P<rest>)"),
-        (("akia", "asia"), r"(?P<place>\b)(?:AKIA|ASIA)[A-Z2-7]{16}(?P<rest>\b)"),
-        (("private key",), r"(?P<place>-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----)(?s:.*?)(?P<rest>-----END|\Z)"),
+        (("hooks.slack.com",), r"hooks\.slack\.com/(?:services|workflows)/([a-z0-9/_-]+)"),
+        (("akia", "asia"), r"(a(?<!\wa)(?:kia|sia)[a-z2-7]{16})\b"),
+        (("private key",), r"-----begin [a-z ]{0,40}private key-----((?s:.*?))(?:-----end|\Z)"),
     )
 )
+_WORDS = frozenset().union(*(words for words, _ in _PLACES))
 _KEYS = re.compile(
     rf"(?:set-)?cookie|{_HEADERS}|passw(?:or)?d|(?:aws_)?(?:secret_access_key|session_token)", re.IGNORECASE
 )
+_ESCAPED = re.compile(r"%[0-9A-Fa-f]{2}")
 _WORD = re.compile(r"[^\s'\"<>]+")
 _WRAPPED = re.compile(r"(?<![A-Za-z0-9+/=])(?:[A-Za-z0-9+/]{48,76}\r?\n)++[A-Za-z0-9+/]{0,76}={0,2}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """What moves a terminal's cursor or turns the direction of text; line ends and tabs stay."""
 _SPELT_OUT = {n: f"\\u{n:04x}" for n in range(0x2070) if _CONTROL.match(chr(n))}
+_STANDARD = str.maketrans("-_", "+/")  # RFC 4648 section 5
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_-]{16,}={0,2}")
 
 
@@ -145,12 +160,9 @@ class Redactor:
             text = _without_beginning(text, form)
         if self._words is not None:
             text = self._words.sub(MASK, text)
-        lowered = text.lower()
-        for words, pattern, kept in _PLACES:
-            if any(word in lowered for word in words):
-                text = pattern.sub(kept, text)
-        if "%" in text:
-            wrapped = [word for word in set(_WORD.findall(text)) if "%" in word]
+        text = _without_places(text)
+        if _ESCAPED.search(text):
+            wrapped = [word for word in set(_WORD.findall(text)) if _ESCAPED.search(word)]
             text = self._looked_into(text, _WORD, dict(zip(wrapped, _unquoted(wrapped), strict=True)), rounds)
         for encoded in (_WRAPPED, _BASE64) if "\n" in text else (_BASE64,):
             parts = set(encoded.findall(text))
@@ -193,6 +205,32 @@ class Redactor:
         return MASK if secret else self.document(value)
 
 
+def _without_places(text: str) -> str:
+    """The text, with the mask wherever its place gives a secret away."""
+    lowered = _lowered(text)
+    present = [word for word in _WORDS if word in lowered]  # the mask, which is put in below, adds none
+    for words, pattern in _PLACES:
+        if words.isdisjoint(present):
+            continue
+        spans = [found.span(1) for found in pattern.finditer(lowered) if found[1] is not None]
+        if spans:
+            text, lowered = _masked(text, spans), _masked(lowered, spans)
+    return text
+
+
+def _masked(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    begins = [0, *(end for _, end in spans)]
+    ends = [*(begin for begin, _ in spans), len(text)]
+    return MASK.join([text[begin:end] for begin, end in zip(begins, ends, strict=True)])
+
+
+def _lowered(text: str) -> str:
+    """The text in small letters, as long as it was; letters that only look small to `re.IGNORECASE` too."""
+    if text.isascii():
+        return text.lower()
+    return text.replace("\u0130", "i").lower().replace("\u0131", "i").replace("\u017f", "s")
+
+
 def disarmed(text: str) -> str:
     """The text without what acts on a terminal: control characters and those that turn the direction are spelt out."""
     return text.translate(_SPELT_OUT) if _CONTROL.search(text) else text
@@ -217,12 +255,12 @@ def _unquoted(words: Sequence[str]) -> list[str]:
 
 def _decoded(encoded: str) -> str:
     """The text inside base64, of either alphabet; empty where there is none."""
-    bare = "".join(encoded.split()).rstrip("=")
+    bare = ("".join(encoded.split()) if "\n" in encoded else encoded).rstrip("=")
+    if "-" in bare or "_" in bare:
+        bare = bare.translate(_STANDARD)
     try:
-        return base64.b64decode(
-            bare + "=" * (-len(bare) % 4), altchars=b"-_" if set(bare) & set("-_") else None
-        ).decode()
-    except (binascii.Error, UnicodeDecodeError):
+        return binascii.a2b_base64(bare + "=" * (-len(bare) % 4)).decode()
+    except ValueError:
         return ""
 
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import socketserver
-import subprocess
-import sys
 import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import timedelta
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from hostile_rig import Send, healthy, measured, serving
 
-from conftest import ENVIRONMENT, Project, clean_environment, exhaustive, latest
+from conftest import ENVIRONMENT, Project, exhaustive
 from gli.common import clock
 
 
@@ -107,12 +104,6 @@ def test_a_machine_whose_clock_is_behind_is_no_go(project: Project, far_ahead: i
 
 # ---- whole runs against hostile servers, beside a healthy one
 
-Send = Callable[[bytes], None]
-
-
-def healthy(send: Send) -> None:
-    send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-
 
 def bomb(send: Send) -> None:
     """10 GB of spaces in 10 MB of gzip."""
@@ -158,23 +149,6 @@ def silence(send: Send) -> None:
     time.sleep(150)
 
 
-def serving(answer: Callable[[Send], None]) -> socketserver.ThreadingTCPServer:
-    class Handler(socketserver.BaseRequestHandler):
-        def handle(self) -> None:
-            self.request.recv(65_536)
-            with suppress(OSError):
-                answer(self.request.sendall)
-
-    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads, server.block_on_close = True, False
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
-    return server
-
-
-MEASURED = (
-    "import resource, subprocess, sys\ncode = subprocess.call(sys.argv[1:])\n"
-    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\nsys.exit(code)\n"
-)
 ENDLESS = (without_an_end, drip, headers_without_an_end, no_http, interim_answers, silence)
 
 
@@ -187,27 +161,13 @@ def test_a_hostile_server_harms_no_other_check(project: Project, hostile: Callab
         "def test_second_check(target): pass\n"
     )
     with serving(hostile) as one, serving(healthy) as other:
-        api, web = (f"127.0.0.1:{server.server_address[1]}" for server in (one, other))
-        text = ENVIRONMENT.replace("127.0.0.1:9", api)
-        project.write("environments.toml", f'{text}[own.services.web]\nurl = "http://{web}"\nrepository = "app"\n')
-        begun = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-c", MEASURED, sys.executable, "-m", "pytest", "--env=own"],
-            cwd=project.root,
-            env=clean_environment(),
-            capture_output=True,
-            text=True,
-            timeout=110,
-            check=False,
-        )
-        assert time.monotonic() - begun < 95
-        one.shutdown()
-        other.shutdown()
-    *_, last, kilobytes = done.stdout.splitlines()
-    assert (done.returncode, last) == (1, "VERDICT own: NO-GO"), done.stdout
-    assert int(kilobytes) < 300_000
-    verdict, _ = latest(project.root / "reports")
-    assert verdict is not None
-    outcomes = {(c["id"], c["target"]): c["outcome"] for c in verdict["checks"]}
+        text = ENVIRONMENT.replace("127.0.0.1:9", f"127.0.0.1:{one}")
+        web = f'[own.services.web]\nurl = "http://127.0.0.1:{other}"\nrepository = "app"\n'
+        project.write("environments.toml", text + web)
+        ran = measured(project)
+    assert (ran.code, ran.output.splitlines()[-1]) == (1, "VERDICT own: NO-GO"), ran.output
+    assert ran.seconds < 95
+    assert ran.most_kb < 300_000
+    outcomes = {(c["id"], c["target"]): c["outcome"] for c in ran.verdict["checks"]}
     assert outcomes.pop(("first-check", "api")) in ("failed", "unknown")
     assert set(outcomes.values()) == {"passed"}

@@ -17,6 +17,7 @@ from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
 _TIMEOUT_S = 5
+_STACK_TIMEOUT_S = 20.0  # a starting broker answers late
 MOST_BYTES = 256_000
 """The limit of one session: a frame of RabbitMQ has at most 128 kB, and an answer to this suite some hundred bytes."""
 
@@ -54,6 +55,7 @@ async def broker_state(observer: Observer, broker: Broker) -> BrokerState:
 
 def _session(observer: Observer, broker: Broker, document: Mapping[str, str], host: str, port: int) -> BrokerState:
     import pika
+    from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
     from pika.exceptions import AMQPError
 
     address, port = observer.dial.address(host, port)
@@ -65,7 +67,7 @@ def _session(observer: Observer, broker: Broker, document: Mapping[str, str], ho
         credentials=pika.PlainCredentials(document.get("username", ""), document.get("password", "")),
         ssl_options=pika.SSLOptions(observer.dial.trust_of("broker"), host) if encrypted else None,
         socket_timeout=_TIMEOUT_S,
-        stack_timeout=20,  # a starting broker answers late
+        stack_timeout=_STACK_TIMEOUT_S,
         blocked_connection_timeout=_TIMEOUT_S,
         heartbeat=0,
     )
@@ -73,6 +75,10 @@ def _session(observer: Observer, broker: Broker, document: Mapping[str, str], ho
     try:
         with observer.phase("connect"):
             connection = pika.BlockingConnection(parameters, _impl_class=limited)
+    except AMQPConnectorStackTimeout:  # no class of AMQPError
+        observer.over(_STACK_TIMEOUT_S)
+        error = phrase("the broker did not open a session within {:.0f} s", _STACK_TIMEOUT_S)
+        return BrokerState(secret=broker.secret, ok=False, error=error)
     except (AMQPError, OSError) as e:
         _refuse_flood(limited, broker)
         if "timeout" in repr(e).lower():  # pika has no one class for it

@@ -1,0 +1,78 @@
+"""Small servers that misbehave, and whole runs beside them with their time and their memory."""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+from conftest import Project, clean_environment, latest
+
+Send = Callable[[bytes], None]
+MEASURED = (
+    "import resource, subprocess, sys\ncode = subprocess.call(sys.argv[1:])\n"
+    "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)\nsys.exit(code)\n"
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A whole run in a process of its own."""
+
+    code: int
+    output: str
+    seconds: float
+    most_kb: int
+    """The memory of the largest of its processes, git among them."""
+    verdict: dict[str, Any]
+
+
+def healthy(send: Send) -> None:
+    """Answer one HTTP request."""
+    send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+
+@contextmanager
+def serving(
+    answer: Callable[[Send], None], first: Callable[[socket.socket, bytes], None] = lambda *_: None
+) -> Iterator[int]:
+    """Run a server that reads once, calls `first` with the connection and the request, answers; yields its port."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                first(self.request, self.request.recv(65_536))
+                answer(self.request.sendall)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads, server.block_on_close = True, False
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def measured(project: Project, **env: str) -> Measured:
+    """Run the project, with its time and its memory."""
+    begun = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURED, sys.executable, "-m", "pytest", "--env=own"],
+        cwd=project.root,
+        env=clean_environment() | env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    seconds = time.monotonic() - begun
+    *lines, kilobytes = done.stdout.splitlines()
+    verdict, _ = latest(project.root / "reports")
+    assert verdict is not None, done.stdout
+    return Measured(done.returncode, "\n".join(lines), seconds, int(kilobytes), verdict)
