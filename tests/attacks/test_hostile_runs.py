@@ -219,8 +219,8 @@ PROTOCOLS = {
         'return await observer.see(git_refs.heads, "app")',
         {
             "silence": (silence, "no answer within 20 s"),
-            "drip": (drip, "no answer within 20 s"),
-            "garbage": (garbage, "no answer within 20 s"),
+            "drip": (drip, "unable to access"),
+            "garbage": (garbage, "unable to access"),
             "refs": (
                 again_and_again(REFS * 1_000, GIT + b"001e# service=git-upload-pack\n0000"),
                 "git needed more than 250 MB of memory",
