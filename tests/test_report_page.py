@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import threading
@@ -191,6 +192,20 @@ def test_every_fact_of_a_check_is_shown(open_page: Open) -> None:
     page.locator(".group[data-outcome=passed] > summary").click()
     page.locator("[id='alb-active[stg-gli-alb]'] > summary").click()
     expect(page.locator("[id='alb-active[stg-gli-alb]'] .inside")).to_contain_text("The load balancer is active.")
+
+
+@browses
+def test_pages_that_were_opened_are_shown_but_none_that_shows_a_secret(open_page: Open) -> None:
+    jpeg = base64.b64encode(open_page(page_of("go")).screenshot(type="jpeg")).decode()
+    shows = [{"url": f"https://stg.glibiz.com/{name}", "screenshot": jpeg, "text": name} for name in ("hello", "***")]
+    visits = Record(probe="page_visits", started=BEGUN, duration_s=0.5, observation=shows)
+    sample = SAMPLES["go"][1]
+    made = html.page(sample, [*records(sample), visits], drawn())
+    page = open_page(made)
+    pictures = page.locator("#pages img")
+    assert [one.get_attribute("alt") for one in pictures.all()] == ["https://stg.glibiz.com/hello"]
+    assert pictures.first.evaluate("image => image.naturalWidth") > 100
+    assert made.count(jpeg) == 1
 
 
 @browses

@@ -46,9 +46,10 @@ def diagnose(symptom: str, name: str, replay: Path | None, lang: str | None) -> 
     arguments = [f"--env={name}", "-q", f"--report-dir={_OWN}", "-p", "no:cacheprovider"]
     arguments += [f"--replay={replay}"] if replay else []
     arguments += ["-k", " or ".join(check.function for check in wanted)]
+    earlier = _newest(_OWN / name)
     ended = subprocess.run([sys.executable, "-m", "pytest", *arguments], capture_output=True, text=True, check=False)
     folder = _newest(_OWN / name)
-    if ended.returncode > 1 or folder is None:
+    if folder is None or folder == earlier:  # it did not begin to observe
         click.echo((ended.stderr.strip() or ended.stdout.strip()).splitlines()[-1], err=True)
         sys.exit(2 if ended.returncode == 4 else 3)
     verdict = Verdict.model_validate_json((folder / VERDICT).read_text(encoding="utf-8"))
@@ -57,8 +58,8 @@ def diagnose(symptom: str, name: str, replay: Path | None, lang: str | None) -> 
     for line in diagnosis.lines(verdict, known, ids, before, _facts(folder), name, korean):
         click.echo(line)
     click.echo(f"evidence: {folder / 'report.html'}")
-    failed = {line.outcome.value for line in verdict.checks if line.id in ids}
-    sys.exit(1 if "failed" in failed else 3 if "unknown" in failed else 0)
+    outcomes = {line.outcome.value for line in verdict.checks if line.id in ids}
+    sys.exit(1 if outcomes & {"failed", "blocked"} else 3 if "unknown" in outcomes else 0)
 
 
 def _last_go(reports: Path) -> dict[str, Any] | None:

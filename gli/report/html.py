@@ -6,6 +6,7 @@ script everything can be read but the facts, which the script shows from the dat
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,13 @@ from gli.judge.outcome import Outcome
 from gli.judge.verdict import CheckLine, Verdict
 from gli.observe.engine.observation import Record
 from gli.report import drawing, texts, waterfall, web, wording
+from gli.report.redact import MASK
 from gli.report.topology import Topology
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
+VISITS = "page_visits"
+"""The fact with the pages that were opened in a browser."""
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 _FOLDED = (Outcome.PASSED, Outcome.NOT_APPLICABLE)
 _SCRIPT_WORDS = (
     *("outcome", "severity", "phase", "blocked by", "to do", "proves", "duration", "not recorded"),
@@ -75,9 +80,31 @@ def page(
             for outcome, group in groupby(rows, key=lambda row: row.line.outcome)
         ],
         drawings=[("broad", drawing.broad(drawn, outcomes)), ("tall", drawing.tall(drawn, outcomes))] if drawn else [],
+        pictures=_pictures(facts),
         fall=waterfall.of(list(facts.values())),
         data=_data(rows, facts, drawn, words, proves),
     )
+
+
+def _visits(facts: Mapping[str, Record]) -> list[dict[str, Any]]:
+    """The pages that were opened in a browser, as `gli.observe.edge.browser.PageVisit` records them."""
+    record = facts.get(VISITS)
+    return list(record.observation or ()) if record else []
+
+
+def _pictures(facts: Mapping[str, Record]) -> list[tuple[str, str]]:
+    """(address, picture in base64) of each page that has one. No picture can be redacted: one of a page with a secret
+    is left out.
+    """
+    shown = [(visit["url"], visit.get("screenshot") or "", visit.get("text", "")) for visit in _visits(facts)]
+    return [(url, picture) for url, picture, text in shown if _BASE64.fullmatch(picture) and MASK not in text]
+
+
+def _without_pictures(record: Record) -> dict[str, Any]:
+    whole = record.model_dump(mode="json", exclude_none=True)
+    if record.fact == VISITS and record.observation:
+        whole["observation"] = [{k: v for k, v in visit.items() if k != "screenshot"} for visit in record.observation]
+    return whole
 
 
 def _unfolded(line: CheckLine, words: Mapping[str, str]) -> dict[str, Any]:
@@ -113,7 +140,7 @@ def _data(
     nodes = topology.nodes if topology else ()
     return {
         "checks": [_unfolded(row.line, words) for row in rows],
-        "facts": {name: record.model_dump(mode="json", exclude_none=True) for name, record in facts.items()},
+        "facts": {name: _without_pictures(record) for name, record in facts.items()},
         "nodes": [{"name": node.name or words[f"node {node.kind}"], "cases": node.cases} for node in nodes],
         "proves": dict(proves),
         "words": {key: words[key] for key in _SCRIPT_WORDS},

@@ -166,6 +166,11 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     "holds the verdict": ("holds the verdict", "판정을 막음"),
     "tries": ("{n} attempts", "시도 {n}번"),
     "not recorded": ("not recorded in this run", "이 실행에 기록되지 않음"),
+    "pages": ("pages in a browser", "브라우저로 연 페이지"),
+    "pages says": (
+        "What a visitor without a login sees. Nothing was sent that could change something.",
+        "로그인하지 않은 방문자가 보는 화면입니다. 무언가를 바꿀 수 있는 요청은 보내지 않았습니다.",
+    ),
     "waterfall": ("waterfall", "관측 시간"),
     "waterfall says": (
         "A bar begins where its observation began: its phases in their order, then the rest, which is waiting.",

@@ -89,14 +89,9 @@ class Checking:
             if case is not None and isinstance(item, pytest.Function):
                 item.stash[CASE], item.stash[CHECK] = case, item.obj
             (kept if case is not None else dropped).append(item)
-        items[:] = kept
+        items[:] = sorted(kept, key=lambda item: any(probe.slow for probe in _probes(item)))
         if dropped:
             config.hook.pytest_deselected(items=dropped)
-
-    @pytest.hookimpl(specname="pytest_collection_modifyitems", trylast=True)
-    def pytest_gli_slow_last(self, items: list[pytest.Item]) -> None:
-        """Puts the slow checks last, once -k and -m have selected: only the probes that are needed are imported."""
-        items.sort(key=lambda item: any(probe.slow for probe in _probes(item)))
 
     def _refuse_unhashed(self, item: pytest.Item) -> None:
         """Refuses a check from a file that the digest does not cover: a stranger could take the name of a check."""
