@@ -161,7 +161,8 @@ class Run:
         if interrupted is None:
             self._await_manifest()
         self.observatory.close()
-        self.results = [self._with_attempts(r) for r in self.results]
+        newest = {r.fact: r for r in self.observatory.records}
+        self.results = [_with_attempts(r, newest) for r in self.results]
         verdict = self._judged(interrupted=interrupted)
         lines = list(self._lines())
         self.folder.write_facts(self._header(), lines)
@@ -208,13 +209,6 @@ class Run:
                 self.observatory.wait(revision, repository.name)
             except Unobserved:
                 continue  # the record holds the reason; the manifest lacks this repository
-
-    def _with_attempts(self, result: Result) -> Result:
-        records = [r for name in result.facts if (r := self.record(name)) is not None]
-        attempts = max((r.attempts for r in records), default=1)
-        if result.outcome is Outcome.PASSED and attempts > 1:
-            return result.but(attempts=attempts, seen=phrase("passed on attempt {}", attempts))
-        return result.but(attempts=attempts)
 
     def _judged(self, *, interrupted: str | None) -> Verdict:
         partial = None if interrupted or self.refused else self.partial
@@ -333,6 +327,13 @@ class Run:
         """Writes the verdict without secrets, and returns it as written. Raises `UsageError` if it can't be written."""
         self.redact("")
         return self.folder.write_clean(verdict, self.redactor.text)
+
+
+def _with_attempts(result: Result, newest: Mapping[str, Record]) -> Result:
+    attempts = max((newest[name].attempts for name in result.facts if name in newest), default=1)
+    if result.outcome is Outcome.PASSED and attempts > 1:
+        return result.but(attempts=attempts, seen=phrase("passed on attempt {}", attempts))
+    return result.but(attempts=attempts)
 
 
 def _not_asked(case: Case, why: Unknown, region: str) -> Result:

@@ -307,4 +307,4 @@ def environment(pytestconfig: pytest.Config) -> Environment:
 def target(request: pytest.FixtureRequest) -> Any:
     """The table of the check's target: a service, a frontend, a host name, ..."""
     context, case = request.config.stash[CONTEXT], request.node.stash[CASE]
-    return context.catalogue.targets(case.check, context.environment)[case.target]
+    return context.targets(case.check)[case.target]
