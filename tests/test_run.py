@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tomllib
 import uuid
 from collections.abc import Callable, Iterator
@@ -132,6 +134,13 @@ def test_workers_give_the_same_verdict_with_the_same_requests(sandbox: Sandbox, 
     assert set(one) == set(other)
     retried = {fact for fact in one if None in (one[fact], other[fact])}
     assert {f: r for f, r in one.items() if f not in retried} == {f: r for f, r in other.items() if f not in retried}
+
+
+def test_nothing_is_imported_before_the_fork_that_only_a_run_needs() -> None:
+    heavy = ("gli.observe.aws", "gli.observe.data", "gli.observe.edge", "gli.judge", "pydantic", "botocore", "httpx")
+    code = f"import sys, gli.run.plugin, conftest; print([m for m in sys.modules if m.startswith({heavy})])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 def test_a_worker_may_ask_for_a_probe_that_only_the_worker_has_imported(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from _pytest.outcomes import Skipped  # pytest.skip.Exception, under the name th
 
 from gli.common.case_key import CaseKey
 from gli.common.sentences import Phrase, expected_and_seen, phrase
-from gli.config.catalogue import FILE, FOLDERS, Case, Catalogue, Check
+from gli.config.catalogue import FILE, FOLDERS, Case, Catalogue
 from gli.config.environments import Environment
 from gli.judge.outcome import Outcome, Result
 from gli.observe.engine.observation import Unobserved, unknown
@@ -49,13 +49,6 @@ class CheckContext:
         self.environment, self.catalogue, self.seen = environment, catalogue, seen
         self.by_function = {c.function: c for c in catalogue.checks.values()}
         self.cases = {c.key: c for c in catalogue.cases(environment, phase)}
-        self._targets: dict[str, dict[str, Any]] = {}
-
-    def targets(self, check: Check) -> dict[str, Any]:
-        """The targets of a check by name, found once: to find them for every case takes the square of their number."""
-        if check.id not in self._targets:
-            self._targets[check.id] = self.catalogue.targets(check, self.environment)
-        return self._targets[check.id]
 
 
 class Checking:
@@ -67,7 +60,7 @@ class Checking:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         check = self.context.by_function.get(metafunc.function.__name__)
         if check is not None:
-            names = list(self.context.targets(check))
+            names = list(self.context.catalogue.targets(check, self.context.environment))
             metafunc.fixturenames.append("gli_target")
             metafunc.parametrize("gli_target", names, ids=names)
 
@@ -96,9 +89,14 @@ class Checking:
             if case is not None and isinstance(item, pytest.Function):
                 item.stash[CASE], item.stash[CHECK] = case, item.obj
             (kept if case is not None else dropped).append(item)
-        items[:] = sorted(kept, key=lambda item: any(probe.slow for probe in _probes(item)))
+        items[:] = kept
         if dropped:
             config.hook.pytest_deselected(items=dropped)
+
+    @pytest.hookimpl(specname="pytest_collection_modifyitems", trylast=True)
+    def pytest_gli_slow_last(self, items: list[pytest.Item]) -> None:
+        """Puts the slow checks last, once -k and -m have selected: only the probes that are needed are imported."""
+        items.sort(key=lambda item: any(probe.slow for probe in _probes(item)))
 
     def _refuse_unhashed(self, item: pytest.Item) -> None:
         """Refuses a check from a file that the digest does not cover: a stranger could take the name of a check."""
@@ -126,7 +124,7 @@ class Checking:
             case = item.stash.get(CASE, None)
             if case is None or self._unjudgeable(case) is not None:
                 continue
-            target = self.context.targets(case.check)[case.target]
+            target = self.context.catalogue.targets(case.check, self.context.environment)[case.target]
             wanted += [(probe, target if probe.per_target else None) for probe in _probes(item)]
         first = [(early, None) for probe, _ in wanted for early in probe.after]
         for probe, target in sorted((*first, *wanted), key=lambda one: not one[0].timed):
