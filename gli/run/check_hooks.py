@@ -19,7 +19,7 @@ from _pytest.outcomes import Skipped  # pytest.skip.Exception, under the name th
 
 from gli.common.case_key import CaseKey
 from gli.common.sentences import Phrase, expected_and_seen, phrase
-from gli.config.catalogue import FILE, FOLDERS, Case, Catalogue
+from gli.config.catalogue import FILE, FOLDERS, Case, Catalogue, Check
 from gli.config.environments import Environment
 from gli.judge.outcome import Outcome, Result
 from gli.observe.engine.observation import Unobserved, unknown
@@ -49,6 +49,13 @@ class CheckContext:
         self.environment, self.catalogue, self.seen = environment, catalogue, seen
         self.by_function = {c.function: c for c in catalogue.checks.values()}
         self.cases = {c.key: c for c in catalogue.cases(environment, phase)}
+        self._targets: dict[str, dict[str, Any]] = {}
+
+    def targets(self, check: Check) -> dict[str, Any]:
+        """The targets of a check by name, found once: to find them for every case takes the square of their number."""
+        if check.id not in self._targets:
+            self._targets[check.id] = self.catalogue.targets(check, self.environment)
+        return self._targets[check.id]
 
 
 class Checking:
@@ -60,7 +67,7 @@ class Checking:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         check = self.context.by_function.get(metafunc.function.__name__)
         if check is not None:
-            names = list(self.context.catalogue.targets(check, self.context.environment))
+            names = list(self.context.targets(check))
             metafunc.fixturenames.append("gli_target")
             metafunc.parametrize("gli_target", names, ids=names)
 
@@ -124,7 +131,7 @@ class Checking:
             case = item.stash.get(CASE, None)
             if case is None or self._unjudgeable(case) is not None:
                 continue
-            target = self.context.catalogue.targets(case.check, self.context.environment)[case.target]
+            target = self.context.targets(case.check)[case.target]
             wanted += [(probe, target if probe.per_target else None) for probe in _probes(item)]
         first = [(early, None) for probe, _ in wanted for early in probe.after]
         for probe, target in sorted((*first, *wanted), key=lambda one: not one[0].timed):
