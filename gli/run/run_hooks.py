@@ -204,8 +204,14 @@ def _configure(config: pytest.Config) -> None:
     config.stash[CONTEXT] = CheckContext(environment, known, config.option.phase, run.observatory)
     child = config.stash.get(CHILD, None)
     if child is not None:
-        longest_s = RUN_DEADLINE_S + patience_s
-        child.began(run.folder.path, name, longest_s, END_S, needs_go=config.option.phase != "on-call")
+        child.began(
+            run.folder.path,
+            name,
+            cases=len(run.cases),
+            longest_s=RUN_DEADLINE_S + patience_s,
+            end_s=END_S,
+            needs_go=config.option.phase != "on-call",
+        )
     signal.signal(signal.SIGTERM, _interrupt)
     config.pluginmanager.register(Controlling(config, run), "gli-controlling")
     if config.option.verbose >= 0 and isinstance(run.observatory, Observatory):

@@ -28,7 +28,8 @@ from gli.common.sentences import Phrase, phrase
 from gli.common.verdict_file import GO, NO_GO, VERDICT, write_verdict
 
 MEMORY_MB = 200
-"""How much memory, in MB, a run may take in addition to what it had when it began to observe."""
+"""How much memory, in MB, a run of up to 4,000 cases may take in addition to what it had when it began to observe."""
+_CASE_KB = 50  # pytest keeps some 30 kB for each case: a larger run may take more than that
 _START_S = 150.0  # the run may have to start an environment first, which takes up to 60 s
 _LEAVE_S = 5.0  # how long threads and forks may live after the child reported its verdict
 _TICK_S = 0.05
@@ -49,11 +50,13 @@ class Child:
         """Whether this process is a fork that a check made: only the child itself may judge the run."""
         return os.getpid() != self.pid
 
-    def began(self, folder: Path, environment: str, longest_s: float, end_s: float, *, needs_go: bool) -> None:
-        """Tells the parent that the run has its folder and observes from now on, for at most `longest_s` seconds, and
-        that its end takes `end_s` seconds more.
+    def began(
+        self, folder: Path, environment: str, *, cases: int, longest_s: float, end_s: float, needs_go: bool
+    ) -> None:
+        """Tells the parent that the run has its folder and this many cases, and observes from now on, for at most
+        `longest_s` seconds, and that its end takes `end_s` seconds more.
         """
-        told = {"folder": str(folder), "name": environment, "longest_s": longest_s, "end_s": end_s}
+        told = {"folder": str(folder), "name": environment, "cases": cases, "longest_s": longest_s, "end_s": end_s}
         self._tell({**told, "needs_go": needs_go})
 
     def end(self, code: int) -> NoReturn:
@@ -105,7 +108,8 @@ class _Parent:
     status: int | None = None
     """The exit code of the child once it has ended; 128 plus the signal's number if a signal ended it."""
     _deadline: float = field(default_factory=lambda: time.monotonic() + _START_S)
-    _most_kb: float = math.inf
+    _most_mb: float = math.inf
+    _begun_with_kb: float = 0.0
     _unread: bytes = b""
     _open: bool = True
 
@@ -151,7 +155,8 @@ class _Parent:
         self.told.update(message)
         if "longest_s" in message:
             self._deadline = time.monotonic() + message["longest_s"] + message["end_s"]
-            self._most_kb = _memory_kb(self.pid) + MEMORY_MB * 1024
+            self._begun_with_kb = _memory_kb(self.pid)
+            self._most_mb = max(MEMORY_MB, round(message["cases"] * _CASE_KB / 1024))
         if "code" in message:
             self._deadline = time.monotonic() + _LEAVE_S
 
@@ -174,8 +179,8 @@ class _Parent:
             return phrase("the run did not end within {} s", round(self.told["longest_s"]))
         if late:
             return phrase("the run did not begin within {} s", round(_START_S))
-        if _memory_kb(self.pid) > self._most_kb:
-            return phrase("the run took more than {} MB of memory besides what it began with", MEMORY_MB)
+        if _memory_kb(self.pid) > self._begun_with_kb + self._most_mb * 1024:
+            return phrase("the run took more than {} MB of memory besides what it began with", self._most_mb)
         if not self._open:
             return phrase("another program took the place of the run")
         return None
