@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import importlib
 import inspect
+import runpy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,10 +31,11 @@ from gli.observe.engine.observation import Unobserved, unknown
 from gli.observe.engine.observatory import Observatory, target_name
 from gli.observe.engine.probe import Probe, probe_of
 
+runpy.run_path(str(ROOT / "conftest.py"))  # it tells in which module each probe is
 _NOT_RECORDED = unknown("not-recorded", "the recorded run did not make this call")
 MODULES = (
-    *("compute", "data", "edge", "identity", "network", "parity", "pipelines", "registry", "release", "roles"),
-    *("scaling", "storage", "tasks", "watching"),
+    *("balancer", "compute", "data", "edge", "identity", "network", "parity", "paths", "pipelines", "registry"),
+    *("release", "roles", "scaling", "start", "storage", "tasks", "watching"),
 )
 Change = Callable[[str, Any], Any]
 """From an operation (`ecs.describe_services`) and its answer to what it should answer instead."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from aws_rig import ACCOUNT, REGION, Account, Answer, Refused, observing, staging
 
 from gli.config.environments import Environment
-from gli.observe.aws import acm, cloudfront, cloudwatch, cloudwatch_alarms, logs, route53
+from gli.observe.aws import acm, cloudfront, cloudwatch, cloudwatch_alarms, logs, route53, vpc
 from gli.observe.data import secrets
 from gli.observe.engine.observation import Unobserved
 from gli.observe.engine.probe import Probe
@@ -176,7 +177,7 @@ def test_an_alarm_may_watch_a_live_resource_outside_the_file(
 ) -> None:
     elb = f"arn:aws:elasticloadbalancing:{REGION}:{ACCOUNT}"
     answers = NOTHING | {
-        "cloudwatch.DescribeAlarms": {"MetricAlarms": [alarm("stg-gli-x", **dimensions)]},
+        "cloudwatch.DescribeAlarms": {"MetricAlarms": [alarm("stg-gli-x", **dimensions)], "CompositeAlarms": []},
         "elbv2.DescribeLoadBalancers": lambda p: {
             "LoadBalancers": []
             if "Names" in p
@@ -206,7 +207,7 @@ def test_an_alarm_on_a_deleted_resource_is_reported(
         return {"services": [SERVICE | {"serviceName": n} for n in parameters["services"] if n != "gone"]}
 
     answers = NOTHING | {
-        "cloudwatch.DescribeAlarms": {"MetricAlarms": [alarm("stg-gli-x", **dimensions)]},
+        "cloudwatch.DescribeAlarms": {"MetricAlarms": [alarm("stg-gli-x", **dimensions)], "CompositeAlarms": []},
         "ecs.DescribeServices": some,
     }
     own = {"load_balancer": None, "database": None, "cache": None}
@@ -292,7 +293,10 @@ def summary(n: int, alias: str, **more: Any) -> dict[str, Any]:
 def listed(*summaries: dict[str, Any]) -> dict[str, Answer]:
     """Let CloudFront list and describe these distributions."""
     named = {s["Id"]: s for s in summaries}
-    common = ("Origins", "DefaultCacheBehavior", "Comment", "Enabled", "Aliases", "ViewerCertificate", "Staging")
+    common = (
+        *("Origins", "DefaultCacheBehavior", "CacheBehaviors", "CustomErrorResponses", "Restrictions", "WebACLId"),
+        *("Comment", "Enabled", "Aliases", "ViewerCertificate", "Staging"),
+    )
 
     def describe(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         one = named[parameters["Id"]]
@@ -392,7 +396,15 @@ def test_a_certificate_served_by_sni_is_checked(monkeypatch: pytest.MonkeyPatch)
     def described(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         arn = parameters["CertificateArn"]
         ends = NOW + timedelta(days=300 if arn == arns[0] else 2)
-        return {"Certificate": {"CertificateArn": arn, "DomainName": "x", "Status": "ISSUED", "NotAfter": ends}}
+        return {
+            "Certificate": {
+                "CertificateArn": arn,
+                "DomainName": "x",
+                "Status": "ISSUED",
+                "NotAfter": ends,
+                "Type": "IMPORTED",
+            }
+        }
 
     answers: dict[str, Answer] = {
         "elbv2.DescribeLoadBalancers": {"LoadBalancers": [lb]},
@@ -447,3 +459,91 @@ def test_a_denial_names_the_missing_action(monkeypatch: pytest.MonkeyPatch, mess
         see(secrets.secret, "stg/gli/database", {"secretsmanager.BatchGetSecretValue": refuse}, monkeypatch)
     assert raised.value.unknown.action == action
     assert raised.value.unknown.message.startswith(f"{action} is denied")
+
+
+def network(*endpoints: dict[str, Any], routes: Sequence[dict[str, Any]] = ()) -> dict[str, Answer]:
+    """A VPC with one subnet, its database, and these endpoints and routes."""
+    instance = {
+        "DBInstanceIdentifier": "stg-gli-database",
+        "DBInstanceStatus": "available",
+        "DBInstanceClass": "db.m7g.large",
+        "Engine": "postgres",
+        "EngineVersion": "18.1",
+        "DBSubnetGroup": {"VpcId": "vpc-1", "Subnets": [{"SubnetIdentifier": "subnet-1"}]},
+        "VpcSecurityGroups": [],
+        "DBParameterGroups": [],
+        "ReadReplicaDBInstanceIdentifiers": [],
+        "PubliclyAccessible": False,
+        "StorageEncrypted": True,
+        "MultiAZ": False,
+        "BackupRetentionPeriod": 7,
+    }
+    subnet = {"VpcId": "vpc-1", "SubnetId": "subnet-1", "CidrBlock": "10.0.0.0/24", "AvailableIpAddressCount": 200}
+    acl = {"VpcId": "vpc-1", "NetworkAclId": "acl-1", "Associations": [{"SubnetId": "subnet-1"}], "Entries": []}
+    local = {"DestinationCidrBlock": "10.0.0.0/16", "GatewayId": "local", "State": "active"}
+    table = {"VpcId": "vpc-1", "RouteTableId": "rtb-1", "Associations": [{"Main": True}], "Routes": [local, *routes]}
+    return {
+        "rds.DescribeDBInstances": {"DBInstances": [instance]},
+        "rds.DescribeDBClusters": {"DBClusters": []},
+        "ec2.DescribeSecurityGroups": {"SecurityGroups": []},
+        "ec2.DescribeSubnets": {"Subnets": [subnet]},
+        "ec2.DescribeRouteTables": {"RouteTables": [table]},
+        "ec2.DescribeNetworkAcls": {"NetworkAcls": [acl]},
+        "ec2.DescribeNatGateways": {"NatGateways": []},
+        "ec2.DescribeVpcEndpoints": {"VpcEndpoints": [*endpoints]},
+    }
+
+
+def endpoint(n: int, kind: str, service: str | None) -> dict[str, Any]:
+    named = {"ServiceName": service} if service else {}
+    interface = {"PrivateDnsEnabled": True, "SubnetIds": ["subnet-1"], "Groups": [], "PolicyDocument": "{}"}
+    more = interface if kind == "Interface" else {"PolicyDocument": "{}"} if kind == "Gateway" else {}
+    own = {"VpcId": "vpc-1", "VpcEndpointId": f"vpce-{n}", "VpcEndpointType": kind, "State": "Available"}
+    return own | named | more
+
+
+def test_endpoints_of_other_resources_have_no_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [
+        endpoint(1, "Interface", f"com.amazonaws.{REGION}.ecr.api"),
+        endpoint(2, "Gateway", f"com.amazonaws.{REGION}.s3"),
+        endpoint(3, "Interface", "cn.com.amazonaws.cn-north-1.ecr.dkr"),
+        endpoint(4, "Interface", f"com.amazonaws.vpce.{REGION}.vpce-svc-0a1b2c3d"),
+        endpoint(5, "Resource", None),
+        endpoint(6, "ServiceNetwork", None),
+        endpoint(7, "GatewayLoadBalancer", f"com.amazonaws.vpce.{REGION}.vpce-svc-0a1b2c3e"),
+    ]
+    seen = see(vpc.vpc, None, network(*found), monkeypatch).network.endpoints
+    assert {e.service for e in seen.values()} >= {"ecr.api", "s3", "ecr.dkr"}
+    assert not {"vpce-5", "vpce-6", "vpce-7"} & {*seen}
+
+
+def test_an_endpoint_of_aws_without_a_service_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Unobserved, match=r"without VpcEndpoints\.ServiceName"):
+        see(vpc.vpc, None, network(endpoint(1, "Interface", None)), monkeypatch)
+
+
+def test_a_route_to_something_new_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    ipv6 = {"DestinationIpv6CidrBlock": "::/0", "EgressOnlyInternetGatewayId": "eigw-1", "State": "active"}
+    seen = see(vpc.vpc, None, network(routes=[ipv6]), monkeypatch)
+    assert [r.target for r in seen.network.subnets["subnet-1"].routes] == ["local"]
+    with pytest.raises(Unobserved, match=r"a route to 0\.0\.0\.0/0 has a target of a kind not known here"):
+        see(vpc.vpc, None, network(routes=[{"DestinationCidrBlock": "0.0.0.0/0", "State": "active"}]), monkeypatch)
+
+
+@pytest.mark.parametrize("kind", ["IMPORTED", "AMAZON_ISSUED"])
+def test_a_certificate_of_amazon_names_its_validation_records(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    arn = f"arn:aws:acm:us-east-1:{ACCOUNT}:certificate/a"
+    certificate = {"CertificateArn": arn, "DomainName": "x", "Status": "ISSUED", "NotAfter": NOW, "Type": kind}
+    answers = listed(summary(1, "stg.glibiz.com", ViewerCertificate={"ACMCertificateArn": arn}))
+    answers |= {"acm.DescribeCertificate": {"Certificate": certificate}}
+    with pytest.raises(Unobserved, match="DomainValidationOptions") if kind == "AMAZON_ISSUED" else nullcontext():
+        see(acm.certificates, None, answers, monkeypatch, load_balancer=None)
+
+
+def test_more_zones_of_one_name_than_one_answer_holds_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    zones = [hosted(n, private=True) for n in range(100)]
+    answers = zone_answers(*zones)
+    page = answers["route53.ListHostedZonesByName"]
+    assert isinstance(page, Mapping)
+    with pytest.raises(Unobserved, match="more zones"):
+        see(route53.zone, None, answers | {"route53.ListHostedZonesByName": page | {"IsTruncated": True}}, monkeypatch)

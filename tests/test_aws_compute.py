@@ -297,12 +297,13 @@ def weighted(**weights: int) -> list[dict[str, Any]]:
 def balanced(*rules: dict[str, Any], **changes: Any) -> dict[tuple[str, str], Answer]:
     balancer = {
         "LoadBalancerArn": BALANCER,
+        "LoadBalancerName": "stg-gli-alb",
         "DNSName": "stg-gli-alb-1.ap-northeast-2.elb.amazonaws.com",
         "State": {"Code": "active"},
         "AvailabilityZones": [{"ZoneName": f"{REGION}a"}, {"ZoneName": f"{REGION}c"}],
         **changes,
     }
-    listener = {"ListenerArn": LISTENER, "Port": 443, "Protocol": "HTTPS", "DefaultActions": []}
+    listener = {"ListenerArn": LISTENER, "Port": 443, "Protocol": "HTTPS", "Certificates": [], "DefaultActions": []}
     return {
         ("elbv2", "DescribeLoadBalancers"): {"LoadBalancers": [balancer]},
         ("elbv2", "DescribeListeners"): {"Listeners": [listener]},
@@ -367,7 +368,7 @@ def behind_a_network_balancer(**changes: Any) -> Environment:
 )
 def test_a_network_load_balancer_is_judged_by_its_listener(change: dict[str, Any], red: str | None) -> None:
     environment = behind_a_network_balancer()
-    answers = services(described()) | balanced(Type=change.pop("Type", "network"))
+    answers = services(described()) | balanced(LoadBalancerName="stg-gli-nlb", Type=change.pop("Type", "network"))
     listener: dict[str, Any] = {
         "ListenerArn": LISTENER,
         "Port": 443,
@@ -476,6 +477,7 @@ def test_a_health_check_accepts_only_success(codes: str, fits: bool) -> None:
         "TargetGroupArn": BLUE,
         "TargetGroupName": "api-blue",
         "HealthCheckPath": "/health/",
+        "HealthCheckPort": "traffic-port",
         "HealthCheckIntervalSeconds": 15,
         "HealthyThresholdCount": 2,
         "Matcher": {"HttpCode": codes},
@@ -544,7 +546,7 @@ def image(manifest: str) -> dict[tuple[str, str], Answer]:
 
 
 def definition(**changes: Any) -> dict[tuple[str, str], Answer]:
-    container = {"name": "api", "image": "gli-api:1", **changes.pop("container", {})}
+    container = {"name": "api", "image": "gli-api:1", "environment": [], **changes.pop("container", {})}
     shown = {
         "taskDefinitionArn": DEFINITION,
         "family": "stg-gli-api",
@@ -630,7 +632,7 @@ def test_tasks_may_run_any_image_of_an_index(built: Environment) -> None:
 )
 def test_the_registry_is_the_one_that_the_running_image_names(built: Environment, address: str) -> None:
     answers = services(described()) | definition(container={"image": address}) | image(INDEX)
-    findings: Answer = {"imageScanStatus": {"status": "COMPLETE"}, "imageScanFindings": {}}
+    findings: Answer = {"imageScanStatus": {"status": "COMPLETE"}, "imageScanFindings": {"findingSeverityCounts": {}}}
     with answering(answers | {("ecr", "DescribeImageScanFindings"): findings}) as asked:
         observed(built, image_scan, api(built))
     assert {p["registryId"] for service, _, p in asked if service == "ecr"} == {"444444444444"}
@@ -677,7 +679,12 @@ def read(**changes: Any) -> Any:
         return observed(environment, task_definition, api(environment))
 
 
-ROUTER = {"name": "log_router", "image": "fluent-bit", "firelensConfiguration": {"type": "fluentbit"}}
+ROUTER = {
+    "name": "log_router",
+    "image": "fluent-bit",
+    "environment": [],
+    "firelensConfiguration": {"type": "fluentbit"},
+}
 
 
 def contract(**changes: Any) -> None:
@@ -687,7 +694,7 @@ def contract(**changes: Any) -> None:
 
 def test_sidecars_may_log_anywhere() -> None:
     own = {"logDriver": "awslogs", "options": {"awslogs-group": "/gli/api-server/staging"}}
-    agent = {"name": "agent", "image": "agent:7"}
+    agent = {"name": "agent", "image": "agent:7", "environment": []}
     contract(container={"logConfiguration": own}, beside=[agent])
     contract(container={"logConfiguration": {"logDriver": "awsfirelens"}}, beside=[ROUTER])
     with pytest.raises(AssertionError, match="logging to awsfirelens"):

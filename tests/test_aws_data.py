@@ -61,6 +61,11 @@ def instance(id_: str = "stg-gli-database", **changes: Any) -> dict[str, Any]:
         "VpcSecurityGroups": [{"VpcSecurityGroupId": "sg-1", "Status": "active"}],
         "StorageEncrypted": True,
         "PubliclyAccessible": False,
+        "MultiAZ": False,
+        "BackupRetentionPeriod": 7,
+        "DBInstanceClass": "db.m7g.large",
+        "DBParameterGroups": [{"DBParameterGroupName": "postgres18", "ParameterApplyStatus": "in-sync"}],
+        "ReadReplicaDBInstanceIdentifiers": [],
         **changes,
     }
 
@@ -131,7 +136,12 @@ def test_a_cluster_that_does_not_serve_is_red() -> None:
 
 def test_the_snapshots_of_a_cluster_are_the_clusters_own() -> None:
     environment = staging(counterpart=None)
-    snapshot = {"DBClusterSnapshotIdentifier": "before", "Status": "available", "SnapshotCreateTime": NOW}
+    snapshot = {
+        "DBClusterSnapshotIdentifier": "before",
+        "DBClusterIdentifier": "stg-gli-cluster",
+        "Status": "available",
+        "SnapshotCreateTime": NOW,
+    }
     answers = rds([instance(**AURORA)], [cluster()])
     answers[("rds", "DescribeDBClusterSnapshots")] = {"DBClusterSnapshots": [snapshot]}
     with answering(answers):
@@ -140,7 +150,12 @@ def test_the_snapshots_of_a_cluster_are_the_clusters_own() -> None:
 
 def test_a_snapshot_of_aws_backup_counts() -> None:
     environment = staging(counterpart=None)
-    kept = {"DBSnapshotIdentifier": "awsbackup:job-1", "Status": "available", "SnapshotCreateTime": NOW}
+    kept = {
+        "DBSnapshotIdentifier": "awsbackup:job-1",
+        "DBInstanceIdentifier": "stg-gli-database",
+        "Status": "available",
+        "SnapshotCreateTime": NOW,
+    }
 
     def snapshots(asked: dict[str, Any]) -> Any:
         return {"DBSnapshots": [kept] if asked.get("SnapshotType") == "awsbackup" else []}
@@ -434,6 +449,7 @@ def test_a_policy_on_metric_math_follows_its_metrics() -> None:
         "ScalableDimension": "ecs:service:DesiredCount",
         "PolicyType": "TargetTrackingScaling",
         "CreationTime": NOW,
+        "Alarms": [],
         "TargetTrackingScalingPolicyConfiguration": {
             "TargetValue": 60.0,
             "CustomizedMetricSpecification": {"Metrics": math},

@@ -11,10 +11,12 @@ from typing import Any
 
 import aws_shapes
 import pytest
+from aws_absent import MAY_BE_ABSENT
 from aws_replay import Change, Outcome, Path, Recorded, edit, record, shape
 
-from conftest import ROOT, Sandbox, exhaustive
+from conftest import ROOT, Sandbox, exhaustive, sampled
 from gli.config import environments
+from gli.observe.engine.aws_answer import Answer
 
 CRASH = re.compile(r"the probe \S+ failed")
 JOINED = re.compile(r"\.(Marker|Quantity|MaxItems|IsTruncated) is required")
@@ -133,26 +135,108 @@ DEMANDS = {"ecs-taskdef-contract", "alb-http-redirect", "dns-alias-target"}
 """Checks of a setting that must have one certain value: a network mode, a redirect, a type of record."""
 
 
-@pytest.mark.parametrize(
-    ("operation", "member", "check"),
-    [
-        ("cloudwatch.describe_alarms", "MetricAlarms.[].ActionsEnabled", "alarms-actions"),
-        ("ecs.describe_tasks", "tasks.[].healthStatus", "ecs-task-health"),
-        ("ecs.describe_tasks", "tasks.[].startedAt", "secret-rotation-state"),
-        ("elbv2.describe_target_groups", "TargetGroups.[].HealthCheckIntervalSeconds", "alb-health-check-config"),
-        ("elbv2.describe_target_groups", "TargetGroups.[].HealthyThresholdCount", "alb-health-check-config"),
-        ("rds.describe_db_instances", "DBInstances.[].PubliclyAccessible", "db-protection"),
-        ("rds.describe_db_instances", "DBInstances.[].AllocatedStorage", "db-storage-free"),
-        ("rds.describe_db_instances", "DBInstances.[].DBParameterGroups.[].ParameterApplyStatus", "db-pending-changes"),
-        ("rds.describe_db_instances", "DBInstances.[].Endpoint", "secret-fields"),
-        ("secretsmanager.batch_get_secret_value", "SecretValues.[].CreatedDate", "secret-rotation-state"),
-    ],
-)
+JUDGED = [
+    (
+        "application-autoscaling.describe_scalable_targets",
+        "ScalableTargets.[].SuspendedState",
+        "scaling-registered",
+    ),
+    ("application-autoscaling.describe_scaling_policies", "ScalingPolicies.[].Alarms", "scaling-policies"),
+    ("cloudfront.get_distribution", "Distribution.DistributionConfig.CustomErrorResponses", "cdn-error-mapping"),
+    ("cloudfront.get_distribution", "Distribution.DistributionConfig.CacheBehaviors", "cdn-viewer-https"),
+    ("cloudfront.get_distribution", "Distribution.DistributionConfig.Restrictions", "cdn-lets-users-in"),
+    ("cloudwatch.describe_alarms", "CompositeAlarms", "alarms-quiet"),
+    ("cloudwatch.describe_alarms", "MetricAlarms", "alarms-quiet"),
+    ("cloudwatch.describe_alarms", "MetricAlarms.[].ActionsEnabled", "alarms-actions"),
+    ("ec2.describe_network_acls", "NetworkAcls.[].Associations", "net-acl-open"),
+    ("ec2.describe_network_acls", "NetworkAcls.[].Entries.[].CidrBlock", "net-acl-open"),
+    ("ec2.describe_route_tables", "RouteTables.[].Associations.[].Main", "net-private-subnets"),
+    ("ec2.describe_route_tables", "RouteTables.[].Routes", "net-private-subnets"),
+    ("ec2.describe_route_tables", "RouteTables.[].Routes.[].DestinationCidrBlock", "net-private-subnets"),
+    ("ec2.describe_route_tables", "RouteTables.[].Routes.[].GatewayId", "net-private-subnets"),
+    ("ec2.describe_security_groups", "SecurityGroups.[].IpPermissions.[].IpRanges", "sg-no-world-ports"),
+    ("ec2.describe_security_groups", "SecurityGroups.[].IpPermissions.[].Ipv6Ranges", "sg-db-ingress"),
+    ("ec2.describe_subnets", "Subnets", "net-private-subnets"),
+    ("ecr.batch_get_image", "images.[].imageManifest", "ecs-image-platform"),
+    ("ecr.describe_image_scan_findings", "imageScanFindings", "ecr-scan"),
+    ("ecr.describe_image_scan_findings", "imageScanFindings.findingSeverityCounts", "ecr-scan"),
+    ("ecs.describe_services", "services.[].deploymentConfiguration.maximumPercent", "ecs-deploy-has-room"),
+    ("ecs.describe_services", "services.[].events", "ecs-placement-events"),
+    ("ecs.describe_services", "services.[].networkConfiguration", "net-acl-open"),
+    ("ecs.describe_task_definition", "taskDefinition.containerDefinitions.[].environment", "ecs-taskdef-contract"),
+    ("ecs.describe_tasks", "tasks.[].attributes", "ecs-image-platform"),
+    ("ecs.describe_tasks", "tasks.[].containers", "ecs-graceful-stop"),
+    ("elasticache.describe_cache_clusters", "CacheClusters.[].CacheSubnetGroupName", "net-acl-open"),
+    ("elasticache.describe_cache_clusters", "CacheClusters.[].SecurityGroups", "sg-redis-ingress"),
+    ("elasticache.describe_replication_groups", "ReplicationGroups.[].MemberClusters", "redis-failover"),
+    ("elbv2.describe_listener_certificates", "Certificates", "acm-certificate-valid"),
+    ("elbv2.describe_rules", "Rules.[].Conditions", "alb-host-routing"),
+    ("elbv2.describe_rules", "Rules.[].Priority", "alb-host-routing"),
+    ("elbv2.describe_target_groups", "TargetGroups.[].HealthCheckPort", "alb-health-check-config"),
+    ("iam.get_account_authorization_details", "RoleDetailList", "iam-github-oidc"),
+    ("iam.get_account_authorization_details", "RoleDetailList.[].AssumeRolePolicyDocument", "iam-github-oidc"),
+    ("iam.get_account_authorization_details", "RoleDetailList.[].AttachedManagedPolicies", "suite-role-readonly"),
+    ("iam.get_account_authorization_details", "RoleDetailList.[].RolePolicyList", "iam-task-role-least"),
+    ("logs.filter_log_events", "events", "logs-error-scan"),
+    ("mq.describe_broker", "SubnetIds", "net-acl-open"),
+    ("ecs.describe_tasks", "tasks.[].healthStatus", "ecs-task-health"),
+    ("ecs.describe_tasks", "tasks.[].startedAt", "secret-rotation-state"),
+    ("elbv2.describe_target_groups", "TargetGroups.[].HealthCheckIntervalSeconds", "alb-health-check-config"),
+    ("elbv2.describe_target_groups", "TargetGroups.[].HealthyThresholdCount", "alb-health-check-config"),
+    ("rds.describe_db_instances", "DBInstances.[].DBInstanceClass", "db-cpu-and-io"),
+    ("rds.describe_db_instances", "DBInstances.[].DBParameterGroups", "db-pending-changes"),
+    ("rds.describe_db_instances", "DBInstances.[].DeletionProtection", "db-protection"),
+    ("rds.describe_db_instances", "DBInstances.[].PubliclyAccessible", "db-protection"),
+    ("rds.describe_db_instances", "DBInstances.[].ReadReplicaDBInstanceIdentifiers", "db-replication-lag"),
+    ("rds.describe_db_instances", "DBInstances.[].AllocatedStorage", "db-storage-free"),
+    ("rds.describe_db_instances", "DBInstances.[].DBParameterGroups.[].ParameterApplyStatus", "db-pending-changes"),
+    ("rds.describe_db_instances", "DBInstances.[].Endpoint", "secret-fields"),
+    ("route53.list_resource_record_sets", "ResourceRecordSets.[].ResourceRecords", "dns-delegated"),
+    ("secretsmanager.batch_get_secret_value", "SecretValues.[].CreatedDate", "secret-rotation-state"),
+]
+"""Operation, member, and a check that would pass if it took an absent member for a healthy one."""
+
+
+@pytest.mark.parametrize(("operation", "member", "check"), sampled(JUDGED, 4))
 def test_a_check_does_not_pass_without_the_member_that_it_judges(
     recorded: Recorded, operation: str, member: str, check: str
 ) -> None:
     outcomes = recorded.judged(changing({operation: [tuple(member.split("."))]}, drop))
     assert "unknown" in {o.kind for case, o in outcomes.items() if case.startswith(f"{check}[")}
+
+
+def read_with_a_default(recorded: Recorded, monkeypatch: pytest.MonkeyPatch) -> set[tuple[str, str]]:
+    """Operation and path of every member that a probe reads without demanding it."""
+    found = set()
+    get, contains = Answer.get, Answer.__contains__
+
+    def noted(answer: Answer, member: str) -> None:
+        found.add((answer._call.replace(":", "."), answer._path + member))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Answer, "get", lambda a, m, *default: (noted(a, m), get(a, m, *default))[1])
+        patched.setattr(Answer, "__contains__", lambda a, m: (noted(a, m), contains(a, m))[1])
+        recorded.judged(lambda _, answer: answer)
+    return {(o, p) for o, p in found if "PolicyDocument." not in p}  # a document of IAM, which no model describes
+
+
+@pytest.mark.parametrize("part", sampled(range(6), 6))
+def test_an_absent_member_is_unknown_where_it_has_no_meaning(
+    recorded: Recorded, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
+    members = {
+        (operation, ".".join(name for name in path if name not in ("[]", "*"))): path
+        for operation in recorded.operations()
+        for path in recorded.members(operation)
+    }
+    read = sorted(read_with_a_default(recorded, monkeypatch))
+    known = {operation: names.split() for operation, names in MAY_BE_ABSENT.items()}
+    unlisted = [one for one in read if one[1].rpartition(".")[2] not in known.get(one[0], ())]
+    assert [one for one in unlisted if one not in members] == [], "nothing shows what their absence does"
+    healthy = recorded.judged(lambda _, answer: answer)
+    for one in unlisted[part::6]:
+        outcomes = recorded.judged(changing({one[0]: [members[one]]}, drop))
+        assert {o.kind for case, o in outcomes.items() if o != healthy[case]} == {"unknown"}, one
 
 
 def test_members_that_the_suite_does_not_know_change_nothing(recorded: Recorded) -> None:

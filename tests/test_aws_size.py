@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
+import botocore.session
 import pytest
 from aws_rig import ACCOUNT, REGION, Account, Answer, observing, staging
+from botocore import xform_name
+from botocore.exceptions import UnknownServiceError
 from test_aws_answers import GROUPS, NOW, alarm, listed, pages, services, summary
 
 from gli.config.environments import Environment
 from gli.observe.aws import cloudfront, cloudwatch, cloudwatch_alarms, ecs_tasks, iam, logs
+from gli.observe.engine.aws_models import loader
+from gli.observe.engine.guard import AWS_READS
+from gli.observe.engine.probe import Observer, probe
 
 ROLES, DISTRIBUTIONS, ALARMS, SERVICES, TASKS = 300, 60, 2_000, 40, 250
 FILLING = "arn:aws:s3:::" + "x" * 500
@@ -66,7 +75,11 @@ def large() -> Account:
                 watched,
                 100,
                 "NextToken",
-                lambda some, following: {"MetricAlarms": some, **({"NextToken": following} if following else {})},
+                lambda some, following: {
+                    "MetricAlarms": some,
+                    "CompositeAlarms": [],
+                    **({"NextToken": following} if following else {}),
+                },
             ),
             "ecs.DescribeServices": services,
             "ecs.DescribeClusters": lambda p: {
@@ -123,7 +136,9 @@ def test_every_task_of_a_large_service_is_read(monkeypatch: pytest.MonkeyPatch) 
     arns = [f"{cluster}/{n:032}" for n in range(TASKS)]
 
     def describe(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"tasks": [{"taskArn": arn, "desiredStatus": "RUNNING"} for arn in parameters["tasks"]]}
+        return {
+            "tasks": [{"taskArn": arn, "desiredStatus": "RUNNING", "containers": []} for arn in parameters["tasks"]]
+        }
 
     def page(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         found = arns if parameters["desiredStatus"] == "RUNNING" else []
@@ -178,3 +193,75 @@ def test_more_metrics_than_one_call_accepts_are_fetched_in_several(monkeypatch: 
         seen = observatory.wait(cloudwatch.metrics)
     assert all(seen.latest(str(n), "Y") == 1.0 for n in range(1100))
     assert account.calls["cloudwatch.GetMetricData"] == 3
+
+
+def paged_operations() -> dict[str, tuple[Any, Any]]:
+    """`service.Operation` to its model and botocore's way through its pages, for every read that botocore joins."""
+    core = botocore.session.Session()
+    core.register_component("data_loader", loader())
+    found = {}
+    for service, names in AWS_READS.items():
+        with suppress(UnknownServiceError):  # no operation of the service has pages
+            ways = core.get_component("data_loader").load_service_model(service, "paginators-1")["pagination"]
+            model = core.get_service_model(service)
+            found |= {f"{service}.{n}": (model.operation_model(n), ways[n]) for n in sorted(names & ways.keys())}
+    return found
+
+
+def several(one: Any) -> list[str]:
+    return [one] if isinstance(one, str) else list(one)
+
+
+def made(shape: Any, lists: set[str], path: str = "") -> Any:
+    """A value of a shape: its required members, and the lists at the paths `lists` with one element."""
+    kind = shape.type_name
+    if kind == "structure":
+        wanted = {n for n in shape.members if any(f"{each}.".startswith(f"{path}{n}.") for each in lists)}
+        wanted |= set(shape.required_members)
+        return {name: made(shape.members[name], lists, f"{path}{name}.") for name in sorted(wanted)}
+    if kind == "list":
+        return [made(shape.member, set())] if path.removesuffix(".") in lists or not path else []
+    plain = {"map": {}, "integer": 1, "long": 1, "float": 1.0, "double": 1.0, "boolean": False, "timestamp": NOW}
+    return plain.get(kind, (shape.metadata.get("enum") or ["x" * max(1, shape.metadata.get("min", 1))])[0])
+
+
+def put(document: dict[str, Any], path: str, value: Any) -> None:
+    *way, last = path.partition(" ")[0].split(".")  # route53: `NextMarker || ...`
+    functools.reduce(lambda part, name: part.setdefault(name, {}), way, document)[last] = value
+
+
+def three_pages(model: Any, way: Any) -> Answer:
+    """Each page has one element in each list that is joined."""
+    asked = itertools.count(1)
+
+    def page(_: Mapping[str, Any]) -> Mapping[str, Any]:
+        n = next(asked)
+        document: dict[str, Any] = made(model.output_shape, {*several(way["result_key"])})
+        for token in several(way["output_token"])[:1] if n < 3 else ():
+            put(document, token, f"page-{n}")
+        if "more_results" in way:
+            put(document, way["more_results"], n < 3)
+        return document
+
+    return page
+
+
+@probe(deadline=60)
+async def every_page(observer: Observer) -> dict[str, int]:
+    """`service.Operation list` to the number of elements, of every operation with pages."""
+    found = {}
+    for name, (model, way) in paged_operations().items():
+        service, _, operation = name.partition(".")
+        asked = made(model.input_shape, set())
+        answer = await observer.aws.call(observer, service, xform_name(operation), **asked)
+        for path in several(way["result_key"]):
+            found[f"{name} {path}"] = len(functools.reduce(lambda part, member: part[member], path.split("."), answer))
+    return found
+
+
+def test_every_page_of_every_operation_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    account = Account({name: three_pages(model, way) for name, (model, way) in paged_operations().items()})
+    with observing(account, staging(), monkeypatch) as observatory:
+        found = observatory.wait(every_page)
+    assert len(found) > 40
+    assert {name: n for name, n in found.items() if n != 3} == {}

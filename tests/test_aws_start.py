@@ -36,6 +36,7 @@ def judge(value_from: str, *statements: dict[str, Any], key: list[dict[str, Any]
         "Arn": ROLE,
         "AssumeRolePolicyDocument": json.dumps(trust),
         "RolePolicyList": [{"PolicyName": "p", "PolicyDocument": json.dumps({"Statement": list(statements)})}],
+        "AttachedManagedPolicies": [],
     }
     answers: dict[tuple[str, str], Answer] = {
         **services(described()),

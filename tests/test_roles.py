@@ -26,9 +26,13 @@ def deny(*actions: str, on: str = "*") -> dict[str, Any]:
     return {**allow(*actions, on=on), "Effect": "Deny"}
 
 
+PLAIN: dict[str, Any] = {"RolePolicyList": [], "AttachedManagedPolicies": [], "AssumeRolePolicyDocument": {}}
+"""A role without policies."""
+
+
 def role(*statements: dict[str, Any]) -> Role:
     document = {"Version": "2012-10-17", "Statement": list(statements)}
-    return read_role("arn:aws:iam::1:role/x", {"RolePolicyList": [{"PolicyDocument": document}]}, {})
+    return read_role("arn:aws:iam::1:role/x", PLAIN | {"RolePolicyList": [{"PolicyDocument": document}]}, {})
 
 
 def test_the_policy_of_a_run_is_read_only() -> None:
@@ -70,7 +74,7 @@ def test_other_actions_are_more_than_read_only(statements: list[dict[str, Any]],
 
 def test_an_attached_policy_may_be_unknown() -> None:
     attached = {"AttachedManagedPolicies": [{"PolicyName": "Shared", "PolicyArn": "arn:aws:iam::2:policy/Shared"}]}
-    assert read_role("arn:aws:iam::1:role/x", attached, {}).unread == ("Shared",)
+    assert read_role("arn:aws:iam::1:role/x", PLAIN | attached, {}).unread == ("Shared",)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +128,7 @@ def managed(name: str, *statements: dict[str, Any], **more: Any) -> tuple[dict[s
     arn = f"arn:aws:iam::aws:policy/{name}"
     version = {"IsDefaultVersion": True, "Document": {"Statement": list(statements)}}
     attached = {"AttachedManagedPolicies": [{"PolicyName": name.rpartition("/")[2], "PolicyArn": arn}]}
-    return attached | more, {arn: {"Arn": arn, "PolicyVersionList": [version]}}
+    return PLAIN | attached | more, {arn: {"Arn": arn, "PolicyVersionList": [version]}}
 
 
 @pytest.mark.parametrize("name", ["ReadOnlyAccess", "job-function/ViewOnlyAccess", "SecurityAudit"])
@@ -140,7 +144,7 @@ def test_a_permissions_boundary_limits_the_policies() -> None:
     edge = "arn:aws:iam::1:policy/edge"
     version = {"IsDefaultVersion": True, "Document": {"Statement": [allow("ecr:*", "logs:*")]}}
     bounded = {"PermissionsBoundary": {"PermissionsBoundaryType": "Policy", "PermissionsBoundaryArn": edge}}
-    inline = {"RolePolicyList": [{"PolicyDocument": {"Statement": [allow("*")]}}]}
+    inline = PLAIN | {"RolePolicyList": [{"PolicyDocument": {"Statement": [allow("*")]}}]}
     found = read_role("arn:aws:iam::1:role/x", inline | bounded, {edge: {"PolicyVersionList": [version]}})
     assert found.may("ecr:BatchGetImage", "x")
     assert not found.may("secretsmanager:GetSecretValue", "x")

@@ -14,7 +14,7 @@ from gli.observe.aws.load_balancer import (
     Rule,
     TargetGroupHealth,
 )
-from gli.observe.engine.observation import one_of, unknown
+from gli.observe.engine.observation import one_of, told, unknown
 
 if TYPE_CHECKING:
     from gli.config.environments import Environment
@@ -115,8 +115,11 @@ def test_ecs_circuit_breaker(
     expected = phrase("the deployment circuit breaker of {} to stop a bad deploy and roll it back", ecs_service.name)
     assert ecs_service.circuit_breaker, saw(phrase("none"), expected=expected)
     assert ecs_service.rolls_back, saw(phrase("one that does not roll back"), expected=expected)
-    assert not environment.production or ecs_service.minimum_healthy_percent >= 100, saw(
-        phrase("minimumHealthyPercent {}", ecs_service.minimum_healthy_percent),
+    if not environment.production:
+        return
+    kept = told(ecs_service.minimum_healthy_percent, phrase("the minimumHealthyPercent of {}", ecs_service.name))
+    assert kept >= 100, saw(
+        phrase("minimumHealthyPercent {}", kept),
         expected=phrase("all tasks of {} to be kept during a deploy", ecs_service.name),
     )
 

@@ -9,7 +9,7 @@ from gli.common.clock import rfc3339
 from gli.common.sentences import listed, phrase, saw
 from gli.observe.aws import elasticache, rds
 from gli.observe.aws.cloudwatch import LATELY, Metrics
-from gli.observe.engine.observation import one_of, unknown
+from gli.observe.engine.observation import one_of, told, unknown
 
 if TYPE_CHECKING:
     from gli.config.data_tier import Broker, Database
@@ -52,15 +52,16 @@ def test_db_instance_available(database_instance: DatabaseInstance) -> None:
 
 def test_db_protection(database_instance: DatabaseInstance, environment: Environment) -> None:
     """The database is encrypted, can't be deleted by mistake, and in production it has a standby."""
+    name = database_instance.id
     wanted = {
-        phrase("deletion protection"): database_instance.protected,
+        phrase("deletion protection"): told(
+            database_instance.protected, phrase("whether {} has deletion protection", name)
+        ),
         phrase("encrypted storage"): database_instance.encrypted,
         phrase("a standby in another zone"): database_instance.multi_az or not environment.production,
     }
     missing = [what for what, there in wanted.items() if not there]
-    assert not missing, saw(
-        phrase("it without {}", listed(missing)), expected=phrase("{} to be protected", database_instance.id)
-    )
+    assert not missing, saw(phrase("it without {}", listed(missing)), expected=phrase("{} to be protected", name))
 
 
 def test_db_not_public(database_instance: DatabaseInstance) -> None:
@@ -182,7 +183,7 @@ def test_db_ca_valid(database_instance: DatabaseInstance) -> None:
     assert database_instance.authority != RETIRED_AUTHORITY, saw(
         RETIRED_AUTHORITY, expected=phrase("a certificate authority of {} that has not ended", name)
     )
-    if left is None:
+    if left is None or database_instance.authority is None:
         raise unknown("too-little-data", phrase("RDS does not say how long the certificate of {} is valid", name))
     assert left >= LEAST_CERTIFICATE_DAYS, saw(
         phrase("{:.0f} (until {:%Y-%m-%d})", left, database_instance.certificate_until),
@@ -205,7 +206,8 @@ def test_redis_encryption_auth(replication_group: ReplicationGroup) -> None:
         phrase("encryption at rest"): replication_group.encrypted_at_rest,
         phrase("authentication"): replication_group.authenticated,
     }
-    missing = [what for what, there in wanted.items() if not there]
+    name = replication_group.id
+    missing = [what for what, there in wanted.items() if not told(there, phrase("whether {} has {}", name, what))]
     assert not missing, saw(
         phrase("it without {}", listed(missing)), expected=phrase("{} to be protected", replication_group.id)
     )
@@ -232,12 +234,13 @@ def test_redis_failover(replication_group: ReplicationGroup, environment: Enviro
     snapshots.
     """
     group = replication_group
-    if group.failover is not None:
-        one_of(_FAILOVER, group.failover, phrase("the automatic failover of {}", group.id))
+    what = phrase("the automatic failover of {}", group.id)
+    one_of(_FAILOVER, told(group.failover, what), what)
     wanted = {
         phrase("automatic failover"): group.failover == "enabled"
         or (len(group.members) < 2 and not environment.production),
-        phrase("a replica in another zone"): group.multi_az or not environment.production,
+        phrase("a replica in another zone"): not environment.production
+        or told(group.multi_az, phrase("whether {} has {}", group.id, phrase("a replica in another zone"))),
         phrase("daily snapshots"): group.snapshot_days >= 1 or not environment.production,
     }
     missing = [what for what, there in wanted.items() if not there]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gli.common.sentences import listed, phrase, saw
 from gli.observe.aws.ec2_security_groups import Opening, SecurityGroup, SecurityGroups, is_world
+from gli.observe.engine.observation import told
 
 if TYPE_CHECKING:
     from gli.config.data_tier import Broker, Cache, Database
@@ -28,7 +29,8 @@ SENSITIVE_PORTS = (
 def test_sg_db_ingress(security_groups: SecurityGroups, database_instance: DatabaseInstance, target: Database) -> None:
     """Only the groups that the environment names can reach the database's port."""
     groups = [security_groups.with_id(i) for i in database_instance.security_groups]
-    _only_from(groups, database_instance.port or 5432, target.ingress_from)
+    port = told(database_instance.port, phrase("the port of {}", database_instance.id))
+    _only_from(groups, port, target.ingress_from)
 
 
 def test_sg_redis_ingress(security_groups: SecurityGroups, cache_groups: Sequence[str], target: Cache) -> None:

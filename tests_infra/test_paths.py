@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from gli.common.sentences import listed, phrase, saw
 from gli.judge.legs import Leg, Part, of_kind, of_tasks, of_users, to_tasks
+from gli.observe.engine.observation import unknown
 
 if TYPE_CHECKING:
+    from gli.common.network import Interface
     from gli.config.environments import Environment
     from gli.config.services import LoadBalancer, Service
     from gli.observe.aws.vpc import Places, Vpc
@@ -64,9 +66,7 @@ def test_net_alb_reachable(vpc: Vpc, places: Places, target: LoadBalancer) -> No
     """A user's packet reaches every node of the load balancer, and the answer finds the way back."""
     if target.name not in places.public:
         return
-    nodes = places.balancers[target.name]
-    assert nodes, saw(phrase("none"), expected=phrase("subnets of {}", target.name))
-    refused = of_kind(of_users(vpc.network, nodes, target.ports_open_to_the_world), "route", "acl")
+    refused = of_kind(of_users(vpc.network, _nodes(places, target), target.ports_open_to_the_world), "route", "acl")
     assert not refused, saw(listed(refused), expected=phrase("every node of {} open to users", target.name))
 
 
@@ -79,10 +79,27 @@ def _ways(vpc: Vpc, places: Places, environment: Environment, service: Service) 
         parts.append(Part(cache.replication_group, places.cache, _CACHE, cache.ingress_from))
     if broker:
         parts.append(Part(broker.amazon_mq or broker.secret, places.broker, _BROKER, broker.ingress_from))
-    return list(of_tasks(vpc.network, places.tasks.get(service.name, ()), parts))
+    return list(of_tasks(vpc.network, _tasks(places, service), parts))
 
 
 def _from_balancer(vpc: Vpc, places: Places, service: Service) -> list[Leg]:
-    tasks, port = places.tasks.get(service.name, ()), service.ecs.port if service.ecs else 0
-    nodes = places.balancers[service.load_balancer.name] if service.load_balancer else ()
-    return list(to_tasks(vpc.network, nodes, tasks, port))
+    if service.ecs is None or service.load_balancer is None:
+        return []
+    nodes = _nodes(places, service.load_balancer)
+    return list(to_tasks(vpc.network, nodes, _tasks(places, service), service.ecs.port))
+
+
+def _tasks(places: Places, service: Service) -> tuple[Interface, ...]:
+    """Where the service's tasks stand. Raises `Unobserved` if ECS runs the service in no subnet of the network."""
+    tasks = places.tasks.get(service.name, ())
+    if service.ecs is not None and not tasks:
+        raise unknown("too-little-data", phrase("ECS names no subnet of {} in this network", service.ecs.service))
+    return tasks
+
+
+def _nodes(places: Places, load_balancer: LoadBalancer) -> tuple[Interface, ...]:
+    """Where the load balancer stands. Raises `Unobserved` if it stands in no subnet of the network."""
+    nodes = places.balancers.get(load_balancer.name, ())
+    if not nodes:
+        raise unknown("too-little-data", phrase("{} stands in no subnet of this network", load_balancer.name))
+    return nodes

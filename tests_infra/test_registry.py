@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from gli.common.sentences import listed, phrase, saw
+from gli.observe.aws.ecr import SCANNED
 from gli.observe.engine.observation import one_of, unknown
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from gli.observe.aws.ecr import RegistryImage, RegistryRepository, Scan
 
 _MUTABILITY = frozenset({"IMMUTABLE", "MUTABLE", "IMMUTABLE_WITH_EXCLUSION", "MUTABLE_WITH_EXCLUSION"})
-_SCANNED = ("COMPLETE", "ACTIVE")
 _NOT_SCANNED = (
     *("FAILED", "UNSUPPORTED_IMAGE", "SCAN_ELIGIBILITY_EXPIRED", "FINDINGS_UNAVAILABLE", "LIMIT_EXCEEDED"),
     *("IMAGE_ARCHIVED", "IMAGE_SIZE_EXCEEDED"),
@@ -50,9 +50,9 @@ def test_ecr_repo_settings(
 def test_ecr_scan(image_scan: Scan, environment: Environment) -> None:
     """The scan of the image to ship is complete, and found no more than the environment allows."""
     image, status = phrase("{}:{}", image_scan.repository, image_scan.tag[:12]), image_scan.status
-    if status not in (*_SCANNED, *_NOT_SCANNED):
+    if status not in (*SCANNED, *_NOT_SCANNED):
         raise unknown("too-little-data", phrase("the scan of {} is {}: what it finds is not known yet", image, status))
-    assert status in _SCANNED, saw(
+    assert status in SCANNED, saw(
         phrase("{}: {}", status, image_scan.description or phrase("no reason given")),
         expected=phrase("the scan of {} complete", image),
     )

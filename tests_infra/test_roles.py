@@ -52,6 +52,11 @@ def test_iam_task_role_least(task_role: Role | None) -> None:
         listed(task_role.administrative),
         expected=phrase("{} to allow single actions on named resources", task_role.name),
     )
+    if task_role.unread:
+        raise unknown(
+            "not-found",
+            phrase("IAM does not say what {} allows, attached to {}", listed(task_role.unread), task_role.name),
+        )
 
 
 def test_suite_role_readonly(iam_roles: Roles, environment: Environment) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gli.common.sentences import listed, phrase, saw
+from gli.observe.engine.observation import told
 
 if TYPE_CHECKING:
     from gli.config.services import Service
@@ -27,9 +28,8 @@ def test_scaling_registered(
     assert ecs_service.desired <= bounds.maximum, saw(
         phrase("{} wanted", ecs_service.desired), expected=phrase("{} to want {} tasks", bounds.service, within)
     )
-    assert not bounds.suspended, saw(
-        listed(bounds.suspended), expected=phrase("no scaling of {} suspended", bounds.service)
-    )
+    suspended = told(bounds.suspended, phrase("whether scaling of {} is suspended", bounds.service))
+    assert not suspended, saw(listed(suspended), expected=phrase("no scaling of {} suspended", bounds.service))
 
 
 def test_scaling_minimum_held(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gli.common.sentences import listed, phrase, saw
 from gli.observe.aws.iam import TASKS, ExecutionRole, Role
-from gli.observe.engine.observation import unknown
+from gli.observe.engine.observation import told, unknown
 
 if TYPE_CHECKING:
     from gli.observe.aws.ecr import PulledImage
@@ -43,6 +43,8 @@ def test_ecs_image_platform(
         raise unknown("error", phrase("{} is a CPU that is not known here", task_definition.architecture))
     if not pulled_image.platforms:
         same = [t for t in service_tasks.running if t.architecture and pulled_image.digest in t.digests.values()]
+        if not same:
+            raise unknown("too-little-data", phrase("ECS names the CPU of no task that runs {}", pulled_image.image))
         others = sorted({str(t.architecture) for t in same} - {task_definition.architecture.lower()})
         assert not others, saw(
             phrase("tasks that run it on {}", listed(others)),
@@ -60,8 +62,10 @@ def test_ecs_deploy_has_room(ecs_service: EcsService) -> None:
     """A rolling deploy can begin: it may start one task more than is wanted, or stop one first."""
     if ecs_service.controller != "ECS" or ecs_service.strategy != "ROLLING":
         return
-    wanted, most = ecs_service.desired, ecs_service.desired * ecs_service.maximum_percent // 100
-    least = math.ceil(wanted * ecs_service.minimum_healthy_percent / 100)
+    wanted, name = ecs_service.desired, ecs_service.name
+    most = wanted * told(ecs_service.maximum_percent, phrase("the maximumPercent of {}", name)) // 100
+    kept = told(ecs_service.minimum_healthy_percent, phrase("the minimumHealthyPercent of {}", name))
+    least = math.ceil(wanted * kept / 100)
     assert most > wanted or least < wanted, saw(
         phrase("at least {} and at most {} tasks at any time", least, most),
         expected=phrase("room for a deploy of the {} tasks of {}", wanted, ecs_service.name),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gli.common.clock import rfc3339
 from gli.common.sentences import listed, phrase, saw
-from gli.observe.engine.observation import one_of, unknown
+from gli.observe.engine.observation import one_of, told, unknown
 
 if TYPE_CHECKING:
     from gli.config.environments import Environment
@@ -80,7 +80,8 @@ def test_ecs_crash_loop(dead_tasks: Sequence[Task], ecs_service: EcsService) -> 
 
 def test_ecs_placement_events(ecs_service: EcsService) -> None:
     """ECS can place the service's tasks and keeps them: no trouble since the newest deploy, or for an hour."""
-    trouble = [e.message for e in ecs_service.events if _TROUBLE.search(e.message)]
+    events = told(ecs_service.events, phrase("the events of {}", ecs_service.name))
+    trouble = [e.message for e in events if _TROUBLE.search(e.message)]
     assert not trouble, saw(
         listed(dict.fromkeys(trouble), most=2), expected=phrase("events of {} without trouble", ecs_service.name)
     )

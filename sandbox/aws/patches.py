@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from moto.cloudfront.models import DefaultCacheBehaviour, Distribution, Origin
+from moto.cloudfront.models import DefaultCacheBehaviour, Distribution, Invalidation, Origin
 from moto.core.responses import ActionResult
 from moto.core.utils import utcnow
 from moto.ecr.models import ECRBackend
@@ -32,6 +32,7 @@ def apply() -> None:
     _servicesconverge()
     _target_health_can_be_set()
     _distributions_keep_their_functions()
+    _invalidations_complete()
     _origins_keep_their_access_control()
     _cache_nodes_are_described()
     _recovery_can_stall()
@@ -46,6 +47,17 @@ def apply() -> None:
     played_tasks.apply()
     played_variants.apply()
     played_deployments.apply()
+
+
+def _invalidations_complete() -> None:
+    """Spell the status as CloudFront does: `aws cloudfront wait invalidation-completed` waits for this word."""
+    create = Invalidation.__init__
+
+    def created(self: Any, *args: Any, **kwargs: Any) -> None:
+        create(self, *args, **kwargs)
+        self.status = "Completed"
+
+    Invalidation.__init__ = created
 
 
 def _servicesconverge() -> None:

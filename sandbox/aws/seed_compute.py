@@ -263,7 +263,14 @@ def _scaling(account: Account, account_id: str, cluster: str, service: str) -> N
         "ResourceId": f"service/{cluster}/{service}",
         "ScalableDimension": "ecs:service:DesiredCount",
     }
-    scaling.register_scalable_target(**target, MinCapacity=DESIRED, MaxCapacity=4 * DESIRED, RoleARN=role)
+    states = ("DynamicScalingInSuspended", "DynamicScalingOutSuspended", "ScheduledScalingSuspended")
+    scaling.register_scalable_target(
+        **target,
+        MinCapacity=DESIRED,
+        MaxCapacity=4 * DESIRED,
+        RoleARN=role,
+        SuspendedState=dict.fromkeys(states, False),
+    )
     scaling.put_scaling_policy(
         **target,
         PolicyName=f"{service}-cpu",

@@ -256,7 +256,9 @@ def taskdef_logs_of_production(sandbox: Sandbox) -> Iterator[None]:
 @fault("circuit-breaker-off", turns_red=["ecs-circuit-breaker"])
 def circuit_breaker_off(sandbox: Sandbox) -> Iterator[None]:
     """The circuit breaker of the API's deployments is off."""
-    off = {"deploymentCircuitBreaker": {"enable": False, "rollback": False}, "minimumHealthyPercent": 100}
+    off = api_ecs_service(sandbox)["deploymentConfiguration"] | {
+        "deploymentCircuitBreaker": {"enable": False, "rollback": False}
+    }
     with _updated(sandbox, deploymentConfiguration=off):
         yield
 
@@ -276,8 +278,7 @@ def hook_goes_on(sandbox: Sandbox) -> Iterator[None]:
 @fault("deploys-take-tasks-away", turns_red=["ecs-circuit-breaker"], production=True)
 def deploys_take_tasks_away(sandbox: Sandbox) -> Iterator[None]:
     """A deployment of the API may stop half of the tasks before the new ones serve."""
-    breaker = api_ecs_service(sandbox)["deploymentConfiguration"]["deploymentCircuitBreaker"]
-    half = {"deploymentCircuitBreaker": breaker, "minimumHealthyPercent": 50}
+    half = api_ecs_service(sandbox)["deploymentConfiguration"] | {"minimumHealthyPercent": 50}
     with _updated(sandbox, deploymentConfiguration=half):
         yield
 

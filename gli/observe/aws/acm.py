@@ -63,7 +63,7 @@ async def certificates(observer: Observer) -> tuple[AcmCertificate, ...]:
 async def _listed(observer: Observer, listener: str) -> list[str]:
     """The ARN of every certificate of a listener. DescribeListeners names only the default one."""
     answer = await observer.aws.call(observer, "elbv2", "describe_listener_certificates", ListenerArn=listener)
-    return [c["CertificateArn"] for c in answer.get("Certificates") or []]
+    return [c["CertificateArn"] for c in answer["Certificates"]]
 
 
 @probe()
@@ -103,7 +103,7 @@ async def _certificate(observer: Observer, arn: str, region: str) -> AcmCertific
         names=tuple(sorted({found["DomainName"], *(found.get("SubjectAlternativeNames") or [])})),
         not_after=not_after,
         days_left=round((not_after - now()).total_seconds() / 86400, 2) if not_after else None,
-        by_amazon=found.get("Type") == "AMAZON_ISSUED",
+        by_amazon=found["Type"] == "AMAZON_ISSUED",
         renewal=(found.get("RenewalSummary") or {}).get("RenewalStatus"),
         validation={normalised(r["Name"]): normalised(r["Value"]) for r in _validation_records(found)},
     )
@@ -111,5 +111,5 @@ async def _certificate(observer: Observer, arn: str, region: str) -> AcmCertific
 
 def _validation_records(certificate: dict[str, Any]) -> list[dict[str, str]]:
     """The CNAME records of a certificate that is validated by DNS. An imported certificate has none."""
-    options = certificate.get("DomainValidationOptions") or []
-    return [o["ResourceRecord"] for o in options if o.get("ResourceRecord")]
+    options = certificate["DomainValidationOptions"] if certificate["Type"] == "AMAZON_ISSUED" else []
+    return [o["ResourceRecord"] for o in options if o.get("ValidationMethod") == "DNS" or o.get("ResourceRecord")]

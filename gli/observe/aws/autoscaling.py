@@ -24,8 +24,8 @@ class ScalableTarget(Observation):
     registered: bool
     minimum: int = 0
     maximum: int = 0
-    suspended: tuple[str, ...] = ()
-    """The kinds of scaling that somebody switched off, for example `DynamicScalingInSuspended`."""
+    suspended: tuple[str, ...] | None = ()
+    """The kinds of scaling that are switched off, for example `DynamicScalingInSuspended`. None: AWS does not tell."""
 
 
 class ScalingPolicy(Observation):
@@ -64,12 +64,12 @@ async def scaling_policies(observer: Observer) -> dict[str, tuple[ScalingPolicy,
         observer, "application-autoscaling", "describe_scaling_policies", ServiceNamespace="ecs"
     )
     policies = [p for p in answer["ScalingPolicies"] if p["ResourceId"] in wanted]
-    named = sorted({a["AlarmName"] for p in policies for a in p.get("Alarms") or []})
+    named = sorted({name for p in policies for name in _alarms(p)})
     alarms: dict[str, tuple[str, ...]] = {}
     for n in range(0, len(named), _ALARMS_PER_CALL):
         batch = named[n : n + _ALARMS_PER_CALL]
         described = await observer.aws.call(observer, "cloudwatch", "describe_alarms", AlarmNames=batch)
-        alarms |= {a["AlarmName"]: _watched(a) for a in described.get("MetricAlarms") or []}
+        alarms |= {a["AlarmName"]: _watched(a) for a in described["MetricAlarms"]}
     return {
         service.name: tuple(_policy(p, alarms) for p in policies if p["ResourceId"] == resource)
         for resource, service in wanted.items()
@@ -86,18 +86,18 @@ def _target(service: Service, target: Mapping[str, Any] | None) -> ScalableTarge
     name = service.ecs.service if service.ecs else service.name
     if target is None:
         return ScalableTarget(service=name, registered=False)
-    suspended = target.get("SuspendedState") or {}
+    switched = target.get("SuspendedState")
     return ScalableTarget(
         service=name,
         registered=True,
         minimum=target["MinCapacity"],
         maximum=target["MaxCapacity"],
-        suspended=tuple(sorted(key for key, off in suspended.items() if off)),
+        suspended=tuple(sorted(key for key, off in switched.items() if off is True)) if switched is not None else None,
     )
 
 
 def _policy(policy: Mapping[str, Any], alarms: Mapping[str, tuple[str, ...]]) -> ScalingPolicy:
-    named = [a["AlarmName"] for a in policy.get("Alarms") or []]
+    named = _alarms(policy)
     tracking = policy.get("TargetTrackingScalingPolicyConfiguration") or {}
     predictive = policy.get("PredictiveScalingPolicyConfiguration") or {}
     metrics = {metric for name in named for metric in alarms.get(name, ())}
@@ -108,6 +108,13 @@ def _policy(policy: Mapping[str, Any], alarms: Mapping[str, tuple[str, ...]]) ->
         metrics=tuple(sorted(m for m in metrics if m)),
         missing_alarms=tuple(sorted(set(named) - set(alarms))),
     )
+
+
+def _alarms(policy: Mapping[str, Any]) -> list[str]:
+    """The names of a policy's alarms. A predictive policy has none."""
+    if policy.get("PolicyType") == "PredictiveScaling":
+        return []
+    return [a["AlarmName"] for a in policy["Alarms"]]
 
 
 def _followed(tracking: Mapping[str, Any]) -> list[str]:

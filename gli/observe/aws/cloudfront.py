@@ -117,7 +117,7 @@ async def described_distributions(
     hosts = [f.host for f in environment.frontends.values()]
     ids = [
         item["Id"]
-        for item in _items(answer.get("DistributionList"))
+        for item in _items(answer["DistributionList"])
         if not item.get("Staging") and any(_covers(alias, host) for alias in _aliases(item) for host in hosts)
     ]
     found = await asyncio.gather(
@@ -159,7 +159,7 @@ async def invalidations(observer: Observer, frontend: Frontend) -> Invalidations
         DistributionId=served_by.id,
         PaginationConfig={"MaxItems": _NEWEST_INVALIDATIONS},  # CloudFront lists the newest first
     )
-    items = _items(answer.get("InvalidationList"))
+    items = _items(answer["InvalidationList"])
     return Invalidations(
         distribution=served_by.id,
         newest=max((item["CreateTime"] for item in items), default=None),
@@ -181,43 +181,45 @@ def _distribution(described: dict[str, Any]) -> Distribution:
         status=described["Status"],
         enabled=config["Enabled"],
         aliases=_aliases(config),
-        certificate=(config.get("ViewerCertificate") or {}).get("ACMCertificateArn"),
+        certificate=config["ViewerCertificate"].get("ACMCertificateArn"),
         root_object=config.get("DefaultRootObject") or None,
         origins=_default_origins(config),
-        rewrites=_rewrites(config.get("DefaultCacheBehavior") or {}),
-        errors=tuple(map(_error_response, _items(config.get("CustomErrorResponses")))),
+        rewrites=_rewrites(config["DefaultCacheBehavior"]),
+        errors=tuple(map(_error_response, _items(config["CustomErrorResponses"]))),
         behaviors=tuple(
             Behavior(
                 path=behavior.get("PathPattern", "*"),
                 viewers=behavior.get("ViewerProtocolPolicy"),
-                compresses=bool(behavior.get("Compress")),
+                compresses=behavior["Compress"],
             )
-            for behavior in (config.get("DefaultCacheBehavior") or {}, *_items(config.get("CacheBehaviors")))
+            for behavior in (config["DefaultCacheBehavior"], *_items(config["CacheBehaviors"]))
         ),
-        restricts=(restriction := (config.get("Restrictions") or {}).get("GeoRestriction") or {}).get(
-            "RestrictionType", "none"
-        ),
-        countries=tuple(sorted(restriction.get("Items") or [])),
-        web_acl=config.get("WebACLId") or None,
-        tls_policy=(config.get("ViewerCertificate") or {}).get("MinimumProtocolVersion"),
+        restricts=(restriction := config["Restrictions"]["GeoRestriction"])["RestrictionType"],
+        countries=tuple(sorted(map(str, _items(restriction)))),
+        web_acl=config["WebACLId"] or None,
+        tls_policy=config["ViewerCertificate"].get("MinimumProtocolVersion"),
     )
 
 
 def _aliases(described: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(sorted((described.get("Aliases") or {}).get("Items") or []))
+    return tuple(sorted(map(str, _items(described["Aliases"]))))
 
 
 def _items(listing: dict[str, Any] | None) -> list[dict[str, Any]]:
     """The items of a list of CloudFront's. A list with the Quantity 0 has no field Items."""
-    return (listing or {}).get("Items") or []
+    items: list[dict[str, Any]] = (listing or {}).get("Items") or []
+    told = (listing or {}).get("Quantity", len(items))  # botocore drops it when it joins pages
+    if told != len(items):
+        raise unknown("too-little-data", phrase("CloudFront told {} of {} items of a list", len(items), told))
+    return items
 
 
 def _default_origins(config: dict[str, Any]) -> tuple[Origin, ...]:
     """Other behaviours may have origins of their own, as a load balancer for `/api/*`."""
-    target = (config.get("DefaultCacheBehavior") or {}).get("TargetOriginId")
+    target = config["DefaultCacheBehavior"]["TargetOriginId"]
     groups = {g["Id"]: [m["OriginId"] for m in _items(g.get("Members"))] for g in _items(config.get("OriginGroups"))}
     wanted = groups.get(str(target), [target])
-    return tuple(_origin(o) for o in _items(config.get("Origins")) if o["Id"] in wanted)
+    return tuple(_origin(o) for o in _items(config["Origins"]) if o["Id"] in wanted)
 
 
 def _origin(described: dict[str, Any]) -> Origin:

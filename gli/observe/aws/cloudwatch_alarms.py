@@ -110,7 +110,7 @@ async def alarms(observer: Observer) -> tuple[Alarm, ...]:
     answer = await observer.aws.call(
         observer, "cloudwatch", "describe_alarms", AlarmNamePrefix=prefix, AlarmTypes=["MetricAlarm", "CompositeAlarm"]
     )
-    found = [read_alarm(a) for a in (*answer.get("MetricAlarms", []), *answer.get("CompositeAlarms", []))]
+    found = [read_alarm(a) for a in (*answer["MetricAlarms"], *answer["CompositeAlarms"])]
     return tuple(sorted(found, key=lambda a: a.name))
 
 
@@ -119,7 +119,7 @@ async def dashboards(observer: Observer) -> tuple[str, ...]:
     """The names of the dashboards that hold anything, of those whose names start with the environment's prefix."""
     prefix = observer.environment.alarms.prefix if observer.environment.alarms else ""
     answer = await observer.aws.call(observer, "cloudwatch", "list_dashboards", DashboardNamePrefix=prefix)
-    return tuple(sorted(d["DashboardName"] for d in answer.get("DashboardEntries", []) if d.get("Size", 0) > _EMPTY))
+    return tuple(sorted(d["DashboardName"] for d in answer["DashboardEntries"] if d["Size"] > _EMPTY))
 
 
 def read_alarm(described: Mapping[str, Any]) -> Alarm:
@@ -138,9 +138,11 @@ def read_alarm(described: Mapping[str, Any]) -> Alarm:
         state=one_of(_STATES, described["StateValue"], phrase("the state of the alarm {}", described["AlarmName"])),
         reason=described.get("StateReason") or "",
         enabled=described["ActionsEnabled"],
-        actions=tuple(described.get("AlarmActions") or []),
+        actions=tuple(described["AlarmActions"]),
         dimensions=tuple(
-            tuple(sorted((d["Name"], d["Value"]) for d in w["Dimensions"])) for w in watched if w.get("Dimensions")
+            tuple(sorted((d["Name"], d["Value"]) for d in w["Dimensions"]))
+            for w in watched
+            if w.get("Dimensions") or (w is described and w.get("MetricName"))  # AWS sends an empty list too
         ),
     )
 
@@ -163,8 +165,8 @@ async def _topic(observer: Observer, name: str, arn: str) -> Topic:
         if e.code in ("NotFound", "NotFoundException"):
             return Topic(name=name, arn=None)
         raise
-    arns = [s["SubscriptionArn"] for s in answer.get("Subscriptions") or []]
-    protocols = {s["SubscriptionArn"]: s["Protocol"] for s in answer.get("Subscriptions") or []}
+    arns = [s["SubscriptionArn"] for s in answer["Subscriptions"]]
+    protocols = {s["SubscriptionArn"]: s["Protocol"] for s in answer["Subscriptions"]}
     return Topic(
         name=name,
         arn=arn,
@@ -226,7 +228,7 @@ def _all(service: str, operation: str, key: str, name: str, after: str = "") -> 
 
     async def listed(observer: Observer) -> set[str]:
         answer = await observer.aws.call(observer, service, operation)
-        return {str(each[name]).rpartition(after)[2] if after else str(each[name]) for each in answer.get(key) or []}
+        return {str(each[name]).rpartition(after)[2] if after else str(each[name]) for each in answer[key]}
 
     return listed
 
@@ -246,7 +248,7 @@ async def _active_clusters(observer: Observer, names: list[str]) -> set[str]:
     if not names:
         return set()
     answer = await observer.aws.call(observer, "ecs", "describe_clusters", clusters=names)
-    return {c["clusterName"] for c in answer.get("clusters") or [] if c.get("status") == "ACTIVE"}
+    return {c["clusterName"] for c in answer["clusters"] if c["status"] == "ACTIVE"}
 
 
 async def _active_services(observer: Observer, cluster: str, names: list[str]) -> set[str]:
@@ -255,5 +257,5 @@ async def _active_services(observer: Observer, cluster: str, names: list[str]) -
         answer = await observer.aws.call(
             observer, "ecs", "describe_services", cluster=cluster, services=names[at : at + _SERVICES_PER_CALL]
         )
-        found |= {s["serviceName"] for s in answer.get("services") or [] if s.get("status") == "ACTIVE"}
+        found |= {s["serviceName"] for s in answer["services"] if s["status"] == "ACTIVE"}
     return found

@@ -49,10 +49,10 @@ async def deployment_group(observer: Observer, service: Service) -> DeploymentGr
     )
     group = answer["deploymentGroupInfo"]
     rollback = group.get("autoRollbackConfiguration") or {}
-    newest = group.get("lastAttemptedDeployment") or {}
+    newest = group["lastAttemptedDeployment"]  # the task set names a deployment, so there was one
     return DeploymentGroup(
         name=group["deploymentGroupName"],
         rolls_back=bool(rollback.get("enabled")) and _FAILURE in (rollback.get("events") or []),
-        status=newest.get("status"),
-        created=newest.get("createTime"),
+        status=newest["status"],
+        created=newest["createTime"],
     )

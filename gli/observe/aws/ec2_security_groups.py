@@ -106,7 +106,7 @@ async def security_groups(observer: Observer) -> SecurityGroups:
     answer = await observer.aws.call(
         observer, "ec2", "describe_security_groups", Filters=[{"Name": "vpc-id", "Values": [vpc]}]
     )
-    return SecurityGroups(vpc=vpc, groups=groups_of(answer["SecurityGroups"]))
+    return SecurityGroups(vpc=vpc, groups=groups_of([g for g in answer["SecurityGroups"] if g["VpcId"] == vpc]))
 
 
 def groups_of(described: list[dict[str, Any]]) -> tuple[SecurityGroup, ...]:
@@ -117,7 +117,7 @@ def groups_of(described: list[dict[str, Any]]) -> tuple[SecurityGroup, ...]:
             id=g["GroupId"],
             name=g["GroupName"],
             openings=_openings(g["IpPermissions"], names),
-            ways_out=_openings(g.get("IpPermissionsEgress") or [], names),
+            ways_out=_openings(g["IpPermissionsEgress"], names),
         )
         for g in described
     ]
@@ -167,11 +167,11 @@ def _openings(permissions: list[dict[str, Any]], names: dict[str, str]) -> tuple
         first, last = permission.get("FromPort"), permission.get("ToPort")
         if protocol == "any" or first is None or last is None or first == -1:
             first, last = ALL_PORTS
-        sources = [(r["CidrIp"], r["CidrIp"]) for r in permission.get("IpRanges", [])]
-        sources += [(r["CidrIpv6"], r["CidrIpv6"]) for r in permission.get("Ipv6Ranges", [])]
-        lists = [p["PrefixListId"] for p in permission.get("PrefixListIds", [])]
+        sources = [(r["CidrIp"], r["CidrIp"]) for r in permission["IpRanges"]]
+        sources += [(r["CidrIpv6"], r["CidrIpv6"]) for r in permission["Ipv6Ranges"]]
+        lists = [p["PrefixListId"] for p in permission["PrefixListIds"]]
         sources += [(f"prefix list {i}", i) for i in lists]
-        sources += [(names.get(i, i), i) for p in permission.get("UserIdGroupPairs", []) if (i := _pair_id(p))]
+        sources += [(names.get(i, i), i) for p in permission["UserIdGroupPairs"] for i in [_pair_id(p)]]
         openings += [
             Opening(source=source, source_id=source_id, protocol=protocol, first_port=first, last_port=last)
             for source, source_id in sources
@@ -181,4 +181,4 @@ def _openings(permissions: list[dict[str, Any]], names: dict[str, str]) -> tuple
 
 def _pair_id(pair: dict[str, Any]) -> str:
     """The id of a source group, or its name if the answer has no id."""
-    return str(pair.get("GroupId") or pair.get("GroupName") or "")
+    return str(pair.get("GroupId") or pair["GroupName"])

@@ -23,6 +23,8 @@ from gli.observe.release.git_refs import deploy_tags, heads
 from gli.observe.release.github_runs import deployed_release
 
 _FREQUENCIES = frozenset({"SCAN_ON_PUSH", "CONTINUOUS_SCAN", "MANUAL"})
+SCANNED = ("COMPLETE", "ACTIVE")
+"""The states of a scan that has findings: of a basic one, of an enhanced one."""
 _REPOSITORIES_PER_CALL = 25  # the most that BatchGetRepositoryScanningConfiguration accepts
 
 
@@ -136,7 +138,7 @@ async def registry_image(observer: Observer, service: Service) -> RegistryImage:
             raise
         where = observer.aws.elsewhere("images")
         raise unknown("not-found", phrase("ECR has no repository {} ({})", repository, where)) from None
-    images: dict[str, dict[str, Any]] = {i["imageId"].get("imageTag"): i for i in answer.get("images") or []}
+    images: dict[str, dict[str, Any]] = {i["imageId"].get("imageTag"): i for i in answer["images"]}
     failures = {
         f["imageId"].get("imageTag"): f.get("failureCode", phrase("no image")) for f in answer.get("failures") or []
     }
@@ -144,7 +146,7 @@ async def registry_image(observer: Observer, service: Service) -> RegistryImage:
     return RegistryImage(
         repository=repository,
         tag=tag,
-        digest=image["imageId"].get("imageDigest") if image else None,
+        digest=image["imageId"]["imageDigest"] if image else None,
         platforms=_platforms(image) if image else (),
         failure=None if image else failures.get(tag) or phrase("no image"),
         without_way_back=tuple(r for r in releases if released[r] not in images),
@@ -178,8 +180,8 @@ async def pulled_image(observer: Observer, service: Service) -> PulledImage | No
     platforms = _platforms(found[0])
     wanted = [{"imageDigest": p.digest} for p in platforms]
     there = await _images(observer, where, repository, wanted) if platforms else []
-    expired = {p.digest for p in platforms} - {i["imageId"].get("imageDigest") for i in there}
-    digest = found[0]["imageId"].get("imageDigest")
+    expired = {p.digest for p in platforms} - {i["imageId"]["imageDigest"] for i in there}
+    digest = found[0]["imageId"]["imageDigest"]
     return PulledImage(image=image, digest=digest, platforms=platforms, expired=tuple(sorted(expired)))
 
 
@@ -230,7 +232,7 @@ async def _images(
     answer = await observer.aws.call(
         observer, "ecr", "batch_get_image", **where, repositoryName=repository, imageIds=wanted
     )
-    return list(answer.get("images") or [])
+    return list(answer["images"])
 
 
 @probe()
@@ -312,7 +314,7 @@ async def image_scan(observer: Observer, service: Service) -> Scan:
         tag=image.tag,
         status=status.get("status") or "none",
         description=status.get("description"),
-        counts=dict((answer.get("imageScanFindings") or {}).get("findingSeverityCounts") or {}),
+        counts=dict(answer["imageScanFindings"]["findingSeverityCounts"]) if status.get("status") in SCANNED else {},
     )
 
 
@@ -350,7 +352,10 @@ def _platforms(image: dict[str, Any]) -> tuple[PlatformImage, ...]:
 
     Attestations, which BuildKit adds, are left out: they can't run, and their platform is `unknown`.
     """
-    manifest = json.loads(image.get("imageManifest") or "{}")
+    try:
+        manifest = json.loads(image["imageManifest"])
+    except ValueError:
+        raise unknown("error", phrase("ECR's manifest of {} is no JSON", image["imageId"]["imageDigest"])) from None
     listed = [(m["digest"], m.get("platform") or {}) for m in manifest.get("manifests") or []]
     return tuple(
         PlatformImage(digest=digest, system=p.get("os", "linux"), architecture=p.get("architecture", "unknown"))

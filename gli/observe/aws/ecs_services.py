@@ -82,14 +82,16 @@ class EcsService(Observation):
     """Whether the circuit breaker rolls back a failed deployment."""
     hooks_going_on: tuple[str, ...] = ()
     """The stages of a deployment whose hook, without an answer, lets the deployment go on (`timeoutConfiguration`)."""
-    minimum_healthy_percent: int = 100
-    maximum_percent: int = 200
+    minimum_healthy_percent: int | None = None
+    """None: ECS does not tell."""
+    maximum_percent: int | None = None
+    """None: ECS does not tell."""
     strategy: str = "ROLLING"
     """How ECS's own controller deploys: ROLLING, BLUE_GREEN, LINEAR or CANARY."""
     public_address: bool = False
     """Whether its tasks get a public address."""
-    events: tuple[Event, ...] = ()
-    """The events since the newest deploy began, of the last hour at most; newest first."""
+    events: tuple[Event, ...] | None = ()
+    """The events since the newest deploy began, of the last hour at most; newest first. None: ECS tells none at all."""
 
     @property
     def primary(self) -> Deployment:
@@ -218,15 +220,16 @@ def service_of(
     configuration = service.get("deploymentConfiguration") or {}
     breaker = configuration.get("deploymentCircuitBreaker") or {}
     balancers = primary.get("loadBalancers") or service.get("loadBalancers") or []
-    serving = _serving(service, balancers, revisions)
+    strategy = configuration.get("strategy") or "ROLLING"
+    serving = _serving(service, balancers, strategy, revisions)
     return EcsService(
         name=name,
         cluster=cluster,
         status=service["status"],
         # The service's own counts include the tasks of an old task set until it is removed.
-        desired=primary.get("computedDesiredCount", service["desiredCount"]),
-        running=primary.get("runningCount", service["runningCount"]),
-        pending=primary.get("pendingCount", service["pendingCount"]),
+        desired=primary["computedDesiredCount"] if primary else service["desiredCount"],
+        running=(primary or service)["runningCount"],
+        pending=(primary or service)["pendingCount"],
         deployments=_of_task_sets(sets) if controller != "ECS" else _deployments(service.get("deployments") or []),
         controller=controller,
         target_groups=serving or (),
@@ -238,9 +241,9 @@ def service_of(
         circuit_breaker=bool(breaker.get("enable")),
         rolls_back=bool(breaker.get("rollback")),
         hooks_going_on=_going_on(configuration.get("lifecycleHooks") or []),
-        minimum_healthy_percent=int(configuration.get("minimumHealthyPercent", 100)),
-        maximum_percent=int(configuration.get("maximumPercent", 200)),
-        strategy=configuration.get("strategy") or "ROLLING",
+        minimum_healthy_percent=configuration.get("minimumHealthyPercent"),
+        maximum_percent=configuration.get("maximumPercent"),
+        strategy=strategy,
         public_address=vpc.get("assignPublicIp") == "ENABLED",
         events=_events(service),
     )
@@ -260,10 +263,10 @@ def _deployments(described: list[dict[str, Any]]) -> tuple[Deployment, ...]:
             rollout=d.get("rolloutState") or _worked_out(d, alone),
             reason=d.get("rolloutStateReason"),
             task_definition=d["taskDefinition"],
-            running=d.get("runningCount", 0),
-            desired=d.get("desiredCount", 0),
-            pending=d.get("pendingCount", 0),
-            created=d.get("createdAt"),
+            running=d["runningCount"],
+            desired=d["desiredCount"],
+            pending=d["pendingCount"],
+            created=d["createdAt"],
         )
         for d in described
     )
@@ -271,7 +274,7 @@ def _deployments(described: list[dict[str, Any]]) -> tuple[Deployment, ...]:
 
 def _worked_out(deployment: dict[str, Any], alone: bool) -> str:
     """The rollout state if ECS gives none. COMPLETED if this is the only deployment and all wanted tasks run."""
-    counts = [deployment.get(key, 0) for key in ("runningCount", "desiredCount", "pendingCount")]
+    counts = [deployment[key] for key in ("runningCount", "desiredCount", "pendingCount")]
     return "COMPLETED" if alone and counts[0] == counts[1] and not counts[2] else "IN_PROGRESS"
 
 
@@ -293,10 +296,10 @@ def _of_task_sets(sets: list[dict[str, Any]]) -> tuple[Deployment, ...]:
             rollout=rollout(s),
             reason=f"its task set is {s.get('stabilityStatus') or 'of unknown stability'}",
             task_definition=s["taskDefinition"],
-            running=s.get("runningCount", 0),
-            desired=s.get("computedDesiredCount", 0),
-            pending=s.get("pendingCount", 0),
-            created=s.get("createdAt"),
+            running=s["runningCount"],
+            desired=s["computedDesiredCount"],
+            pending=s["pendingCount"],
+            created=s["createdAt"],
             external_id=s.get("externalId") or None,
             serves=s["status"] == "PRIMARY",
         )
@@ -305,11 +308,17 @@ def _of_task_sets(sets: list[dict[str, Any]]) -> tuple[Deployment, ...]:
 
 
 def _serving(
-    service: dict[str, Any], balancers: list[dict[str, Any]], revisions: Mapping[str, tuple[str, ...]]
+    service: dict[str, Any],
+    balancers: list[dict[str, Any]],
+    strategy: str,
+    revisions: Mapping[str, tuple[str, ...]],
 ) -> tuple[str, ...] | None:
-    """The target groups of the current revisions; None if ECS does not tell which group of a pair serves."""
+    """The target groups of the current revisions; None if ECS does not tell which group of a pair serves.
+
+    Every strategy but ROLLING needs a pair.
+    """
     if not any(map(_alternate, balancers)):
-        return _groups(balancers)
+        return _groups(balancers) if strategy == "ROLLING" or not balancers else None
     current = [r.get("arn", "") for r in service.get("currentServiceRevisions") or []]
     if not current or not all(revisions.get(arn) for arn in current):
         return None
@@ -331,9 +340,11 @@ def _groups(balancers: list[dict[str, Any]]) -> tuple[str, ...]:
     return tuple(sorted({lb["targetGroupArn"] for lb in balancers if lb.get("targetGroupArn")}))
 
 
-def _events(service: dict[str, Any]) -> tuple[Event, ...]:
+def _events(service: dict[str, Any]) -> tuple[Event, ...] | None:
+    if "events" not in service:
+        return None
     asked_for = [*(service.get("deployments") or []), *(service.get("taskSets") or [])]
     deployed = [d["createdAt"] for d in asked_for if d["status"] == "PRIMARY" and "createdAt" in d]
     since = max([now() - _REMEMBERED, *deployed])
-    events = [Event(created=e["createdAt"], message=e["message"]) for e in service.get("events") or []]
+    events = [Event(created=e["createdAt"], message=e["message"]) for e in service["events"]]
     return tuple(sorted((e for e in events if e.created >= since), key=lambda e: e.created, reverse=True))

@@ -207,6 +207,8 @@ async def secret_use(observer: Observer, secret_id: str) -> SecretUse:
     Uses the time at which the current version was created: LastChangedDate changes with every tag and description.
     """
     state = await observer.see(secret_state, secret_id)
+    if state.rotates and state.rotates_next is None:
+        raise unknown("too-little-data", phrase("AWS does not say when {} rotates next", secret_id))
     since = (await observer.see(secret, secret_id)).current_since
     if since is None:
         raise unknown("too-little-data", phrase("AWS does not say when the current value of {} is from", secret_id))
@@ -239,7 +241,7 @@ def _addresses(described: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _task(described: Mapping[str, Any]) -> Task:
-    containers = described.get("containers") or []
+    containers = described["containers"]
     return Task(
         id=described["taskArn"].rpartition("/")[2],
         status=described.get("lastStatus") or "RUNNING",

@@ -46,13 +46,14 @@ class ReplicationGroup(Observation):
     token: bool = False
     """Everybody logs in with one password (an AUTH token); there are no users."""
     members: tuple[str, ...] = ()
-    encrypted_in_transit: bool = False
-    encrypted_at_rest: bool = False
-    authenticated: bool = False
-    """Whether a login needs a token or a user of a user group."""
+    encrypted_in_transit: bool | None = None
+    encrypted_at_rest: bool | None = None
+    authenticated: bool | None = None
+    """Whether a login needs a token or a user of a user group; None, as above: ElastiCache does not tell."""
     failover: str | None = None
     """Automatic failover to a replica: `enabled`, `disabled`, `enabling` or `disabling`."""
-    multi_az: bool = False
+    multi_az: bool | None = None
+    """None: ElastiCache does not tell."""
     snapshot_days: int = 0
     """Days that its daily snapshots are kept; 0: there are none."""
 
@@ -64,7 +65,8 @@ class CacheNode(Observation):
     replication_group: str | None
     engine: str | None
     """Name and version, for example `redis 7.1`."""
-    security_groups: tuple[str, ...]
+    security_groups: tuple[str, ...] | None
+    """None: AWS does not tell."""
     subnet_group: str | None = None
 
 
@@ -80,11 +82,17 @@ async def replication_group(observer: Observer, cache: Cache) -> ReplicationGrou
         if e.code not in ("ReplicationGroupNotFoundFault", "ReplicationGroupNotFound"):
             raise
     else:
-        if not answer["ReplicationGroups"]:
+        group = _named(answer["ReplicationGroups"], "ReplicationGroupId", name)
+        if group is None:
             raise unknown("error", phrase("ElastiCache described no group for {}", name))
-        return _group(answer["ReplicationGroups"][0])
+        return _group(group)
     found = await _serverless(observer, name) or await _single(observer, name)
     return found or ReplicationGroup(id=name, status="missing")
+
+
+def _named(found: list[dict[str, Any]], key: str, name: str) -> dict[str, Any] | None:
+    """The one with this name. ElastiCache keeps names in lower case."""
+    return next((each for each in found if each[key] == name.lower()), None)
 
 
 def _group(group: dict[str, Any]) -> ReplicationGroup:
@@ -100,12 +108,12 @@ def _group(group: dict[str, Any]) -> ReplicationGroup:
         hosts=_addresses(endpoints),
         port=endpoint.get("Port"),
         token=bool(group.get("AuthTokenEnabled")) and not group.get("UserGroupIds"),
-        members=tuple(sorted(group.get("MemberClusters") or [])),
-        encrypted_in_transit=bool(group.get("TransitEncryptionEnabled")),
-        encrypted_at_rest=bool(group.get("AtRestEncryptionEnabled")),
-        authenticated=bool(group.get("AuthTokenEnabled") or group.get("UserGroupIds")),
+        members=tuple(sorted(group["MemberClusters"])),
+        encrypted_in_transit=group.get("TransitEncryptionEnabled"),
+        encrypted_at_rest=group.get("AtRestEncryptionEnabled"),
+        authenticated=bool(group.get("UserGroupIds")) or group.get("AuthTokenEnabled"),
         failover=group.get("AutomaticFailover"),
-        multi_az=group.get("MultiAZ") == "enabled",
+        multi_az=group["MultiAZ"] == "enabled" if "MultiAZ" in group else None,
         snapshot_days=int(group.get("SnapshotRetentionLimit") or 0),
     )
 
@@ -119,10 +127,9 @@ async def _serverless(observer: Observer, name: str) -> ReplicationGroup | None:
         if e.code in ("ServerlessCacheNotFoundFault", "ServerlessCacheNotFound"):
             return None
         raise
-    caches = answer.get("ServerlessCaches") or []
-    if not caches:
+    cache = _named(answer["ServerlessCaches"], "ServerlessCacheName", name)
+    if cache is None:
         return None
-    cache = caches[0]
     endpoint = cache.get("Endpoint") or {}
     return ReplicationGroup(
         id=cache["ServerlessCacheName"],
@@ -153,10 +160,9 @@ async def _single(observer: Observer, name: str) -> ReplicationGroup | None:
         if e.code in ("CacheClusterNotFound", "CacheClusterNotFoundFault"):
             return None
         raise
-    found = answer.get("CacheClusters") or []
-    if not found:
+    cluster = _named(answer["CacheClusters"], "CacheClusterId", name)
+    if cluster is None:
         return None
-    cluster = found[0]
     endpoints = [n.get("Endpoint") for n in cluster.get("CacheNodes") or []]
     endpoint: dict[str, Any] = next((e for e in endpoints if e), {})
     return ReplicationGroup(
@@ -167,10 +173,11 @@ async def _single(observer: Observer, name: str) -> ReplicationGroup | None:
         port=endpoint.get("Port"),
         token=bool(cluster.get("AuthTokenEnabled")),
         members=(cluster["CacheClusterId"],),
-        encrypted_in_transit=bool(cluster.get("TransitEncryptionEnabled")),
-        encrypted_at_rest=bool(cluster.get("AtRestEncryptionEnabled")),
-        authenticated=bool(cluster.get("AuthTokenEnabled")),
+        encrypted_in_transit=cluster.get("TransitEncryptionEnabled"),
+        encrypted_at_rest=cluster.get("AtRestEncryptionEnabled"),
+        authenticated=cluster.get("AuthTokenEnabled"),
         failover="disabled",
+        multi_az=False,
         snapshot_days=int(cluster.get("SnapshotRetentionLimit") or 0),
     )
 
@@ -191,12 +198,17 @@ async def cache_nodes(observer: Observer) -> tuple[CacheNode, ...]:
             id=n["CacheClusterId"],
             replication_group=n.get("ReplicationGroupId"),
             engine=f"{n['Engine']} {n['EngineVersion']}" if n.get("EngineVersion") else None,
-            security_groups=tuple(sorted(g["SecurityGroupId"] for g in n.get("SecurityGroups") or [])),
+            security_groups=_groups(n),
             subnet_group=n.get("CacheSubnetGroupName"),
         )
         for answer in answers
         for n in answer["CacheClusters"]
     )
+
+
+def _groups(node: dict[str, Any]) -> tuple[str, ...] | None:
+    found = node.get("SecurityGroups")
+    return None if found is None else tuple(sorted(g["SecurityGroupId"] for g in found))
 
 
 @probe()
@@ -208,7 +220,10 @@ async def cache_groups(observer: Observer, cache: Cache) -> tuple[str, ...]:
     nodes = [n for n in await observer.see(cache_nodes) if described.id in (n.replication_group, n.id)]
     if not nodes:
         raise unknown("not-found", phrase("ElastiCache has no node of {}", cache.replication_group))
-    return tuple(sorted({group for node in nodes for group in node.security_groups}))
+    untold = [node.id for node in nodes if node.security_groups is None]
+    if untold:
+        raise unknown("too-little-data", phrase("ElastiCache names no security groups of {}", untold[0]))
+    return tuple(sorted({group for node in nodes for group in node.security_groups or ()}))
 
 
 @probe()

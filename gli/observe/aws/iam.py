@@ -185,8 +185,8 @@ async def iam_roles(observer: Observer) -> Roles:
         Filter=["Role", "LocalManagedPolicy", "AWSManagedPolicy"],
         PaginationConfig={"PageSize": _PER_PAGE},
     )
-    found = {role["Arn"]: role for role in answer.get("RoleDetailList") or []}
-    policies = {policy["Arn"]: policy for policy in answer.get("Policies") or []}
+    found = {role["Arn"]: role for role in answer["RoleDetailList"]}
+    policies = {policy["Arn"]: policy for policy in answer["Policies"]}
     identity = await observer.see(caller_identity)
     own = _assumed(identity.arn, found)
     parts = _parts(observer.environment, identity)
@@ -307,8 +307,8 @@ def read_role(arn: str, role: Mapping[str, Any] | None, policies: Mapping[str, M
     """Reads a role from IAM's description. `policies` maps ARN to managed policy, for the whole account."""
     if role is None:
         return Role(arn=arn, exists=False)
-    attached = role.get("AttachedManagedPolicies") or []
-    statements = [_statement(s) for p in role.get("RolePolicyList") or [] for s in _statements(p["PolicyDocument"])]
+    attached = role["AttachedManagedPolicies"]
+    statements = [_statement(s) for p in role["RolePolicyList"] for s in _statements(p["PolicyDocument"])]
     unread = []
     for policy in attached:
         to_look = _TO_LOOK.fullmatch(policy["PolicyArn"]) is not None
@@ -323,7 +323,7 @@ def read_role(arn: str, role: Mapping[str, Any] | None, policies: Mapping[str, M
     return Role(
         arn=arn,
         exists=True,
-        trusted=_trusted(role.get("AssumeRolePolicyDocument") or {}, arn.split(":")[4]),
+        trusted=_trusted(role["AssumeRolePolicyDocument"], arn.split(":")[4]),
         attached=tuple(sorted(p["PolicyName"] for p in attached)),
         unread=tuple(sorted(unread)),
         statements=tuple(statements),
@@ -372,7 +372,7 @@ def _assumed(arn: str, roles: Mapping[str, Mapping[str, Any]]) -> str | None:
 
 def _federations(role: Mapping[str, Any]) -> Iterator[Federation]:
     """One federation for each statement of the trust policy that trusts GitHub: each alone is enough."""
-    for statement in _statements(role.get("AssumeRolePolicyDocument") or {}):
+    for statement in _statements(role["AssumeRolePolicyDocument"]):
         principal = statement.get("Principal")
         providers = _listed(principal.get("Federated")) if isinstance(principal, dict) else ()
         if statement.get("Effect") == "Allow" and any(p.endswith(f"/{_GITHUB}") for p in providers):

@@ -26,6 +26,7 @@ TARGET_STATES = frozenset(
 _PROTOCOLS = frozenset(
     {"HTTP", "HTTPS", "TCP", "TLS", "UDP", "TCP_UDP", "GENEVE", "QUIC", "TCP_QUIC"}  # of every kind of load balancer
 )
+_WITH_TLS = frozenset({"HTTPS", "TLS"})
 _GROUPS_PER_CALL = 100  # one page of DescribeTargetGroups, which has no second page for given ARNs
 
 
@@ -170,16 +171,16 @@ async def balancer(observer: Observer, load_balancer: LoadBalancer) -> Balancer:
         if e.code.startswith("LoadBalancerNotFound"):
             return Balancer(name=load_balancer.name, state="missing")
         raise
-    if not answer["LoadBalancers"]:
+    described = next((lb for lb in answer["LoadBalancers"] if lb["LoadBalancerName"] == load_balancer.name), None)
+    if described is None:
         return Balancer(name=load_balancer.name, state="missing")
-    described = answer["LoadBalancers"][0]
     arn = described["LoadBalancerArn"]
     answer = await observer.aws.call(observer, "elbv2", "describe_listeners", part=part, LoadBalancerArn=arn)
     listeners = answer["Listeners"]
     return Balancer(
         name=load_balancer.name,
         state=described["State"]["Code"],
-        type=described.get("Type") or "application",
+        type=described.get("Type") or "untold",
         arn=arn,
         dns_name=described["DNSName"],
         vpc=described.get("VpcId"),
@@ -257,7 +258,7 @@ async def health_checks(observer: Observer) -> dict[str, HealthCheck]:
         g["TargetGroupArn"]: HealthCheck(
             group=g["TargetGroupName"],
             path=g.get("HealthCheckPath"),
-            port=str(g.get("HealthCheckPort") or "traffic-port"),
+            port=g["HealthCheckPort"],
             codes=(g.get("Matcher") or {}).get("HttpCode"),
             interval_s=g["HealthCheckIntervalSeconds"],
             threshold=g["HealthyThresholdCount"],
@@ -287,13 +288,13 @@ async def _listener(observer: Observer, listener: dict[str, Any], part: Part | N
         )
         rules = sorted(answer["Rules"], key=_priority)
     elif protocol != "HTTP":
-        rules = [{"Actions": listener.get("DefaultActions", [])}]
-    redirects = [a["RedirectConfig"] for a in listener.get("DefaultActions", []) if a.get("Type") == "redirect"]
+        rules = [{"Conditions": [], "Actions": listener["DefaultActions"]}]
+    redirects = [a["RedirectConfig"] for a in listener["DefaultActions"] if a["Type"] == "redirect"]
     return Listener(
         arn=listener["ListenerArn"],
         port=listener["Port"],
         protocol=protocol,
-        certificates=tuple(c["CertificateArn"] for c in listener.get("Certificates", [])),
+        certificates=tuple(c["CertificateArn"] for c in listener["Certificates"]) if protocol in _WITH_TLS else (),
         policy=listener.get("SslPolicy"),
         asks_clients=(listener.get("MutualAuthentication") or {}).get("Mode") == "verify",
         redirects_to=f"{redirects[0].get('Protocol')} {redirects[0].get('StatusCode')}" if redirects else None,
@@ -303,25 +304,25 @@ async def _listener(observer: Observer, listener: dict[str, Any], part: Part | N
 
 def _priority(rule: dict[str, Any]) -> float:
     """The sort key of a rule. The default rule's priority is the word `default`, and it is the last."""
-    return float(rule["Priority"]) if str(rule.get("Priority", "")).isdigit() else math.inf
+    return float(rule["Priority"]) if str(rule["Priority"]).isdigit() else math.inf
 
 
 def _rule(described: dict[str, Any]) -> Rule:
-    wanted = {c["Field"]: tuple(_values(c)) for c in described.get("Conditions") or []}  # at most one of each field
-    actions = sorted(described.get("Actions") or [], key=lambda a: a.get("Order", 0))
+    told = [c for c in described["Conditions"] if _told(c)]
+    wanted = {c["Field"]: tuple(_values(c)) for c in told}  # at most one of each field
+    actions = sorted(described["Actions"], key=lambda a: a.get("Order", 0))
     return Rule(
         hosts=wanted.get("host-header"),
         paths=wanted.get("path-pattern"),
         methods=wanted.get("http-request-method"),
-        special=any(_special(c) for c in described.get("Conditions") or []),
-        strange=tuple(sorted(wanted.keys() - _CONFIGURED.keys() - _SPECIAL)),
+        special=any(map(_special, told)),
+        strange=tuple(sorted(c["Field"] for c in described["Conditions"] if c not in told)),
         groups=tuple(sorted({g for action in actions for g in _groups(action)})),
         does=actions[-1]["Type"] if actions else "nothing",
         authenticates=any(str(a.get("Type")).startswith("authenticate-") for a in actions),
     )
 
 
-_SPECIAL = frozenset({"http-header", "query-string", "source-ip"})
 _OF_USERS = {
     "user-agent": (
         "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/131.0 Safari/537.36",
@@ -341,29 +342,33 @@ def _special(condition: dict[str, Any]) -> bool:
     """Whether a condition needs what no ordinary request has. A large address block and a browser's own header need
     nothing."""
     if condition["Field"] == "source-ip":
-        blocks = (condition.get("SourceIpConfig") or {}).get("Values") or condition.get("Values") or []
+        blocks = _values(condition)
         return not any(int(block.partition("/")[2] or 32) < _WIDE for block in blocks if ":" not in block)
     if condition["Field"] == "http-header":
-        asked = condition.get("HttpHeaderConfig") or {}
-        usual = _OF_USERS.get(str(asked.get("HttpHeaderName")).lower(), ())
-        return not any(_matches(p, value, folded=True) for p in _patterns(asked) for value in usual)
-    return condition["Field"] in _SPECIAL
+        usual = _OF_USERS.get(condition["HttpHeaderConfig"]["HttpHeaderName"].lower(), ())
+        return not any(_matches(p, value, folded=True) for p in _values(condition) for value in usual)
+    return bool(condition["Field"] == "query-string")
+
+
+def _told(condition: dict[str, Any]) -> bool:
+    """Whether this suite knows the kind of a condition, and the answer says which values meet it."""
+    return condition["Field"] == "query-string" or bool(_values(condition))
 
 
 _CONFIGURED = {
     "host-header": "HostHeaderConfig",
     "path-pattern": "PathPatternConfig",
     "http-request-method": "HttpRequestMethodConfig",
+    "http-header": "HttpHeaderConfig",
+    "source-ip": "SourceIpConfig",
 }
 
 
 def _values(condition: dict[str, Any]) -> list[str]:
-    """The patterns of a condition. AWS answers with the older field `Values` too, and with `RegexValues`."""
-    configured = condition.get(_CONFIGURED.get(condition["Field"], "")) or {}
-    return _patterns({**condition, **configured})
-
-
-def _patterns(configured: dict[str, Any]) -> list[str]:
+    """The values of a condition; none if its kind is not known here. AWS gives the older field `Values` too."""
+    if condition["Field"] not in _CONFIGURED:
+        return []
+    configured = {**condition, **(condition.get(_CONFIGURED[condition["Field"]]) or {})}
     return [*(configured.get("Values") or []), *(f"~{r}" for r in configured.get("RegexValues") or [])]
 
 

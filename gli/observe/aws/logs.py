@@ -159,7 +159,7 @@ class _Search:
             self._pages += 1
             token = page.get("nextToken")
             self.complete = not token
-            yield page.get("events") or []
+            yield page["events"]
             if self.complete or token == self._asked.get("nextToken"):
                 return
             self._asked["nextToken"] = token

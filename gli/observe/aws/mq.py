@@ -43,7 +43,7 @@ async def broker_network(observer: Observer, broker: Broker) -> BrokerNetwork | 
         raise unknown("not-found", phrase("Amazon MQ has no broker {}", listed.name))
     described = await observer.aws.call(observer, "mq", "describe_broker", BrokerId=listed.id)
     return BrokerNetwork(
-        groups=tuple(sorted(described.get("SecurityGroups") or [])),
+        groups=tuple(sorted(described["SecurityGroups"])),
         subnets=tuple(sorted(described.get("SubnetIds") or [])),
     )
 

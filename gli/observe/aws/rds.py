@@ -63,8 +63,8 @@ class DatabaseInstance(Observation):
     public: bool = False
     engine: str = ""
     """Name and version, for example `postgres 18.1`."""
-    protected: bool = False
-    """Whether it is protected against deletion."""
+    protected: bool | None = None
+    """Whether it is protected against deletion; None: RDS does not tell."""
     encrypted: bool = False
     multi_az: bool = False
     backup_days: int = 0
@@ -133,9 +133,7 @@ async def database_instances(observer: Observer) -> dict[str, DatabaseInstance]:
     found = await _instances(observer, wanted)
     named = {*wanted, *(i["DBClusterIdentifier"] for i in found.values() if i.get("DBClusterIdentifier"))} - {*found}
     clusters = await _clusters(observer, sorted(named)) if named else {}
-    writers = {
-        m["DBInstanceIdentifier"] for c in clusters.values() for m in c.get("DBClusterMembers") or [] if _writes(m)
-    }
+    writers = {m["DBInstanceIdentifier"] for c in clusters.values() for m in c["DBClusterMembers"] if _writes(m)}
     if missing := sorted(writers - {*found}):
         found |= await _instances(observer, missing)
     taken = now()
@@ -166,7 +164,7 @@ async def _clusters(observer: Observer, ids: list[str]) -> dict[str, dict[str, A
 
 
 def _writes(member: dict[str, Any]) -> bool:
-    return bool(member.get("IsClusterWriter"))
+    return bool(member["IsClusterWriter"])
 
 
 def _described(
@@ -176,7 +174,7 @@ def _described(
     cluster = clusters.get(id_) or clusters.get((instances.get(id_) or {}).get("DBClusterIdentifier", ""))
     if cluster is None:
         return _instance(instances[id_], taken) if id_ in instances else None
-    members = cluster.get("DBClusterMembers") or []
+    members = cluster["DBClusterMembers"]
     writer = next((m["DBInstanceIdentifier"] for m in members if _writes(m)), "")
     described = instances.get(writer) or instances.get(id_)
     return _of_cluster(cluster, _instance(described, taken) if described else None, taken)
@@ -195,7 +193,7 @@ def _of_cluster(cluster: dict[str, Any], writer: DatabaseInstance | None, taken:
     base = writer or DatabaseInstance(id=id_, status=status, engine=f"{cluster['Engine']} {cluster['EngineVersion']}")
     restorable = cluster.get("LatestRestorableTime")
     endpoints = (cluster.get("Endpoint"), cluster.get("ReaderEndpoint"), *(cluster.get("CustomEndpoints") or []))
-    members = [m for m in cluster.get("DBClusterMembers") or [] if m["DBInstanceIdentifier"] == base.id]
+    members = [m for m in cluster["DBClusterMembers"] if m["DBInstanceIdentifier"] == base.id]
     groups = {m["DBClusterParameterGroupStatus"] for m in members} - {_IN_FORCE}
     return base.model_copy(
         update={
@@ -206,10 +204,10 @@ def _of_cluster(cluster: dict[str, Any], writer: DatabaseInstance | None, taken:
             "port": cluster.get("Port") or base.port,
             "database": cluster.get("DatabaseName") or base.database,
             "security_groups": base.security_groups or _security_groups(cluster),
-            "protected": bool(cluster.get("DeletionProtection")),
-            "encrypted": bool(cluster.get("StorageEncrypted")),
-            "multi_az": bool(cluster.get("MultiAZ")),
-            "backup_days": int(cluster.get("BackupRetentionPeriod") or 0),
+            "protected": cluster.get("DeletionProtection"),
+            "encrypted": cluster["StorageEncrypted"],
+            "multi_az": cluster["MultiAZ"],
+            "backup_days": cluster["BackupRetentionPeriod"],
             "restorable_s": (taken - restorable).total_seconds() if restorable else None,
             "pending": tuple(sorted({*base.pending, *_waiting(cluster)})),
             "unapplied": (*base.unapplied, *(f"{cluster.get('DBClusterParameterGroup')} {s}" for s in sorted(groups))),
@@ -224,7 +222,7 @@ def _waiting(described: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _security_groups(described: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(sorted(g["VpcSecurityGroupId"] for g in described.get("VpcSecurityGroups") or []))
+    return tuple(sorted(g["VpcSecurityGroupId"] for g in described["VpcSecurityGroups"]))
 
 
 def _instance(instance: dict[str, Any], taken: datetime) -> DatabaseInstance:
@@ -240,30 +238,34 @@ def _instance(instance: dict[str, Any], taken: datetime) -> DatabaseInstance:
         port=endpoint.get("Port"),
         vpc=(instance.get("DBSubnetGroup") or {}).get("VpcId"),
         security_groups=_security_groups(instance),
-        subnets=tuple(sorted(n["SubnetIdentifier"] for n in (instance.get("DBSubnetGroup") or {}).get("Subnets", []))),
+        subnets=_subnets(instance.get("DBSubnetGroup")),
         public=instance["PubliclyAccessible"],
         engine=f"{instance['Engine']} {instance['EngineVersion']}",
-        protected=bool(instance.get("DeletionProtection")),
-        encrypted=bool(instance.get("StorageEncrypted")),
-        multi_az=bool(instance.get("MultiAZ")),
-        backup_days=int(instance.get("BackupRetentionPeriod") or 0),
+        protected=instance.get("DeletionProtection"),
+        encrypted=instance["StorageEncrypted"],
+        multi_az=instance["MultiAZ"],
+        backup_days=instance["BackupRetentionPeriod"],
         restorable_s=(taken - restorable).total_seconds() if restorable else None,
         allocated_gib=int(instance.get("AllocatedStorage") or 0),
         ceiling_gib=instance.get("MaxAllocatedStorage"),
-        replicas=tuple(sorted(instance.get("ReadReplicaDBInstanceIdentifiers") or [])),
-        instance_class=instance.get("DBInstanceClass", ""),
+        replicas=tuple(sorted(instance["ReadReplicaDBInstanceIdentifiers"])),
+        instance_class=instance["DBInstanceClass"],
         pending=tuple(
             sorted(k for k, v in (instance.get("PendingModifiedValues") or {}).items() if v not in (None, {}))
         ),
         unapplied=tuple(
             f"{g['DBParameterGroupName']} {g['ParameterApplyStatus']}"
-            for g in instance.get("DBParameterGroups", [])
+            for g in instance["DBParameterGroups"]
             if g["ParameterApplyStatus"] != _IN_FORCE
         ),
         authority=instance.get("CACertificateIdentifier"),
         certificate_until=certificate_until,
         certificate_days_left=_days(certificate_until - taken) if certificate_until else None,
     )
+
+
+def _subnets(group: dict[str, Any] | None) -> tuple[str, ...]:
+    return tuple(sorted(subnet["SubnetIdentifier"] for subnet in group["Subnets"])) if group else ()
 
 
 def _days(span: timedelta) -> float:
@@ -288,7 +290,7 @@ async def maintenance(observer: Observer, database: Database) -> tuple[Maintenan
     )
     taken = now()
     found = [r for answer in answers for r in answer["PendingMaintenanceActions"]]
-    details = [d for r in found for d in r.get("PendingMaintenanceActionDetails") or []]
+    details = [d for r in found for d in r["PendingMaintenanceActionDetails"]]
     return tuple(_maintenance(detail, taken) for detail in details)
 
 
@@ -312,11 +314,11 @@ async def newest_snapshot(observer: Observer, database: Database) -> Snapshot:
 async def _snapshots(observer: Observer, instance: DatabaseInstance, **kind: Any) -> list[tuple[str, datetime]]:
     """(id, time) of each usable snapshot. For a cluster, the snapshots are the cluster's."""
     if instance.cluster:
-        operation, what = "describe_db_cluster_snapshots", "DBClusterSnapshot"
-        kind["DBClusterIdentifier"] = instance.cluster
+        operation, what, of, id_ = "describe_db_cluster_snapshots", "DBClusterSnapshot", "DBCluster", instance.cluster
     else:
-        operation, what = "describe_db_snapshots", "DBSnapshot"
-        kind["DBInstanceIdentifier"] = instance.id
+        operation, what, of, id_ = "describe_db_snapshots", "DBSnapshot", "DBInstance", instance.id
+    kind[f"{of}Identifier"] = id_
     answer = await observer.aws.call(observer, "rds", operation, **kind)
-    usable = [s for s in answer[f"{what}s"] if s["Status"] == "available" and s.get("SnapshotCreateTime")]
+    own = [s for s in answer[f"{what}s"] if s[f"{of}Identifier"] == id_]
+    usable = [s for s in own if s["Status"] == "available" and s.get("SnapshotCreateTime")]
     return [(s[f"{what}Identifier"], s["SnapshotCreateTime"]) for s in usable]

@@ -80,6 +80,8 @@ async def zone(observer: Observer) -> Zone:
         observer, "route53", "list_hosted_zones_by_name", DNSName=wanted, MaxItems=_MOST_ZONES
     )
     named = [z for z in answer["HostedZones"] if normalised(z["Name"]) == normalised(wanted)]
+    if answer.get("IsTruncated") and len(named) == len(answer["HostedZones"]) > 0:
+        raise unknown("too-little-data", phrase("Route 53 has more zones {} than one answer holds", wanted))
     public = [z["Id"] for z in named if not (z.get("Config") or {}).get("PrivateZone")]
     if not named:
         where = observer.aws.elsewhere("dns")
@@ -117,7 +119,7 @@ def _answering(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _servers(records: Iterable[dict[str, Any]], zone_name: str) -> tuple[str, ...]:
     apex = [r for r in records if r["Type"] == "NS" and normalised(r["Name"]) == normalised(zone_name)]
-    return tuple(sorted(normalised(v["Value"]) for r in apex for v in r.get("ResourceRecords") or []))
+    return tuple(sorted(normalised(v["Value"]) for r in apex for v in r["ResourceRecords"]))
 
 
 @probe()

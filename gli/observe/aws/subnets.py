@@ -6,13 +6,14 @@ Source of truth: ec2 DescribeSubnets and DescribeRouteTables, read by `gli.obser
 from __future__ import annotations
 
 from gli.common.network import Subnet as NetworkSubnet
+from gli.common.sentences import listed, phrase
 from gli.config.services import Service
 from gli.observe.aws.ec2_security_groups import Opening, security_groups
 from gli.observe.aws.ecs_services import ecs_service, ecs_services
 from gli.observe.aws.load_balancer import balancer
 from gli.observe.aws.rds import database_instance
 from gli.observe.aws.vpc import vpc
-from gli.observe.engine.observation import Observation
+from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
 
@@ -54,10 +55,13 @@ async def network_subnets(observer: Observer) -> Subnets:
     instance, services = await observer.see(database_instance, database), await observer.see(ecs_services)
     seen = await observer.see(vpc)
     known = {id_: _subnet(subnet, seen.free[id_]) for id_, subnet in seen.network.subnets.items()}
+    unread = sorted({*instance.subnets} - known.keys())
+    if unread:
+        raise unknown("too-little-data", phrase("EC2 does not describe {}", listed(unread)))
     wanted = sorted({subnet for service in services.values() for subnet in service.subnets})
     tasks = tuple(known[i] for i in wanted if i in known)
     return Subnets(
-        database=tuple(known[i] for i in instance.subnets if i in known),
+        database=tuple(known[i] for i in instance.subnets),
         tasks=tasks,
         desired=sum(service.desired for service in services.values()),
     )

@@ -275,7 +275,7 @@ def reads(definition: TaskDefinition, secret: Secret) -> bool:
 
 def _container(container: Mapping[str, Any]) -> Container:
     logging = container.get("logConfiguration") or {}
-    variables = {v["name"]: str(v.get("value") or "") for v in container.get("environment") or []}
+    variables = {v["name"]: str(v.get("value") or "") for v in container["environment"]}
     secrets = container.get("secrets") or []
     registry = (container.get("repositoryCredentials") or {}).get("credentialsParameter")
     # The execution role also reads the secrets of the log driver and the registry, before the container starts.

@@ -13,19 +13,20 @@ from ipaddress import ip_network
 from typing import Any
 
 from gli.common.network import ALL_PORTS, AclEntry, Endpoint, Group, Interface, NatGateway, Network, Route, Rule, Subnet
+from gli.common.sentences import phrase
 from gli.observe.aws.ec2_security_groups import Opening, security_groups
 from gli.observe.aws.ecs_services import ecs_services
-from gli.observe.aws.elasticache import cache_groups, cache_subnets
+from gli.observe.aws.elasticache import cache_groups, cache_subnets, replication_group
 from gli.observe.aws.iam import policy_allows
 from gli.observe.aws.load_balancer import balancer
 from gli.observe.aws.mq import broker_network
 from gli.observe.aws.rds import database_instance
-from gli.observe.engine.observation import Observation
+from gli.observe.engine.observation import Observation, told, unknown
 from gli.observe.engine.probe import Observer, probe
 
 _TARGETS = (
     *("NatGatewayId", "GatewayId", "TransitGatewayId", "NetworkInterfaceId", "InstanceId", "VpcPeeringConnectionId"),
-    *("CoreNetworkArn", "LocalGatewayId", "CarrierGatewayId"),
+    *("CoreNetworkArn", "LocalGatewayId", "CarrierGatewayId", "OdbNetworkArn"),
 )
 _TCP = ("6", "-1")
 
@@ -60,30 +61,32 @@ async def vpc(observer: Observer) -> Vpc:
     id_ = groups.vpc
     within = [{"Name": "vpc-id", "Values": [id_]}]
 
-    def asked(operation: str, **parameters: Any) -> Any:
-        return observer.aws.call(observer, "ec2", operation, **(parameters or {"Filters": within}))
+    async def asked(operation: str, key: str, filters: str = "Filters") -> list[dict[str, Any]]:
+        parameters: dict[str, Any] = {filters: within}
+        answer = await observer.aws.call(observer, "ec2", operation, **parameters)
+        return [each for each in answer[key] if each["VpcId"] == id_]
 
     subnets, tables, acls, gateways, endpoints = await asyncio.gather(
-        asked("describe_subnets"),
-        asked("describe_route_tables"),
-        asked("describe_network_acls"),
-        asked("describe_nat_gateways", Filter=within),
-        asked("describe_vpc_endpoints"),
+        asked("describe_subnets", "Subnets"),
+        asked("describe_route_tables", "RouteTables"),
+        asked("describe_network_acls", "NetworkAcls"),
+        asked("describe_nat_gateways", "NatGateways", "Filter"),
+        asked("describe_vpc_endpoints", "VpcEndpoints"),
     )
-    acl_of = {a["SubnetId"]: acl["NetworkAclId"] for acl in acls["NetworkAcls"] for a in acl.get("Associations") or []}
+    acl_of = {a["SubnetId"]: acl["NetworkAclId"] for acl in acls for a in acl["Associations"]}
     return Vpc(
         id=id_,
         network=Network(
-            subnets={s["SubnetId"]: _subnet(s, tables["RouteTables"], acl_of) for s in subnets["Subnets"]},
+            subnets={s["SubnetId"]: _subnet(s, tables, acl_of) for s in subnets},
             groups={
                 g.id: Group(id=g.id, name=g.name, ingress=_rules(g.openings), egress=_rules(g.ways_out))
                 for g in groups.groups
             },
-            acls={acl["NetworkAclId"]: _entries(acl) for acl in acls["NetworkAcls"]},
-            nat_gateways={g["NatGatewayId"]: _nat_gateway(g) for g in gateways["NatGateways"]},
-            endpoints={e["VpcEndpointId"]: _endpoint(e) for e in endpoints["VpcEndpoints"] if _named(e)},
+            acls={acl["NetworkAclId"]: _entries(acl) for acl in acls},
+            nat_gateways={g["NatGatewayId"]: _nat_gateway(g) for g in gateways},
+            endpoints={e["VpcEndpointId"]: _endpoint(e) for e in endpoints if _named(e)},
         ),
-        free={s["SubnetId"]: s["AvailableIpAddressCount"] for s in subnets["Subnets"]},
+        free={s["SubnetId"]: s["AvailableIpAddressCount"] for s in subnets},
     )
 
 
@@ -93,7 +96,9 @@ async def places(observer: Observer) -> Places:
     environment = observer.environment
     network = (await observer.see(vpc)).network
 
-    def at(name: str, subnets: Iterable[str], groups: tuple[str, ...], public: bool = False) -> tuple[Interface, ...]:
+    def at(name: str, subnets: tuple[str, ...], groups: tuple[str, ...], public: bool = False) -> tuple[Interface, ...]:
+        if not subnets:
+            raise unknown("too-little-data", phrase("AWS names no subnet of {}", name))
         return tuple(
             Interface(name=name, subnet=s, address=_address(network.subnets[s]), groups=groups, public=public)
             for s in sorted(subnets)
@@ -103,20 +108,26 @@ async def places(observer: Observer) -> Places:
     found: dict[str, Any] = {"tasks": {}}
     for name, service in (await observer.see(ecs_services)).items():
         task = f"a task of {service.name}"
-        found["tasks"][name] = at(task, service.subnets, service.security_groups, service.public_address)
+        found["tasks"][name] = (
+            at(task, service.subnets, service.security_groups, service.public_address) if service.subnets else ()
+        )
     if environment.database and environment.database.instance:
         instance = await observer.see(database_instance, environment.database)
-        found["database"] = at(instance.id, instance.subnets, instance.security_groups)
-        found["database_port"] = instance.port or 5432
+        if instance.status != "missing":
+            found["database"] = at(instance.id, instance.subnets, instance.security_groups)
+            found["database_port"] = told(instance.port, phrase("the port of {}", instance.id))
     if (cache := environment.cache) and cache.replication_group:
-        stands = await observer.see(cache_subnets, cache)
-        found["cache"] = at(cache.replication_group, stands, await observer.see(cache_groups, cache) if stands else ())
+        described = await observer.see(replication_group, cache)
+        if described.status != "missing":
+            stands, groups_of_cache = await observer.see(cache_subnets, cache), await observer.see(cache_groups, cache)
+            found["cache"] = at(cache.replication_group, stands, groups_of_cache)
     broker = environment.broker
     if broker and (attached := await observer.see(broker_network, broker)):
         found["broker"] = at(str(broker.amazon_mq), attached.subnets, attached.groups)
     nodes = [await observer.see(balancer, each) for each in environment.balancers.values()]
     found["public"] = tuple(node.name for node in nodes if node.public)
-    found["balancers"] = {n.name: at(n.name, n.subnets, n.security_groups, n.public) for n in nodes}
+    there = [n for n in nodes if n.arn]
+    found["balancers"] = {n.name: at(n.name, n.subnets, n.security_groups, n.public) for n in there}
     return Places(**found)
 
 
@@ -127,31 +138,36 @@ def _address(subnet: Subnet) -> str:
 
 def _subnet(described: Mapping[str, Any], tables: list[dict[str, Any]], acl_of: Mapping[str, str]) -> Subnet:
     id_ = described["SubnetId"]
-    routes = (_route(r) for r in _table_of(id_, tables).get("Routes") or [])
-    return Subnet(
-        id=id_, block=described["CidrBlock"], routes=tuple(r for r in routes if r), acl=acl_of.get(id_, "none")
-    )
+    table = _table_of(id_, tables)
+    if table is None:
+        raise unknown("too-little-data", phrase("EC2 names no route table of {}", id_))
+    if id_ not in acl_of:
+        raise unknown("too-little-data", phrase("EC2 names no network ACL of {}", id_))
+    routes = map(_route, table["Routes"])
+    return Subnet(id=id_, block=described["CidrBlock"], routes=tuple(r for r in routes if r), acl=acl_of[id_])
 
 
-def _table_of(subnet: str, tables: list[dict[str, Any]]) -> dict[str, Any]:
+def _table_of(subnet: str, tables: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The route table of the subnet, or else the VPC's main route table."""
-    main: dict[str, Any] = {}
+    main: dict[str, Any] | None = None
     for table in tables:
-        for association in table.get("Associations", []):
+        for association in table["Associations"]:
             if association.get("SubnetId") == subnet:
                 return table
-            if association.get("Main"):
+            if association["Main"]:
                 main = table
     return main
 
 
 def _route(described: Mapping[str, Any]) -> Route | None:
     """One route; None for a route of IPv6, which no check follows."""
-    destination = described.get("DestinationCidrBlock") or described.get("DestinationPrefixListId")
-    if not destination:
+    if described.get("DestinationIpv6CidrBlock"):
         return None
-    target = next((str(described[key]) for key in _TARGETS if described.get(key)), "")
-    return Route(destination=destination, target=target, alive=described.get("State", "active") == "active")
+    destination = described.get("DestinationCidrBlock") or described["DestinationPrefixListId"]
+    target, alive = next((str(described[key]) for key in _TARGETS if described.get(key)), ""), described["State"]
+    if not target and alive == "active":
+        raise unknown("error", phrase("a route to {} has a target of a kind not known here", destination))
+    return Route(destination=destination, target=target, alive=alive == "active")
 
 
 def _rules(openings: Iterable[Opening]) -> tuple[Rule, ...]:
@@ -160,14 +176,14 @@ def _rules(openings: Iterable[Opening]) -> tuple[Rule, ...]:
 
 
 def _entries(acl: Mapping[str, Any]) -> tuple[AclEntry, ...]:
-    found = [e for e in acl.get("Entries") or [] if str(e["Protocol"]) in _TCP and e.get("CidrBlock")]
+    found = [e for e in acl["Entries"] if str(e["Protocol"]) in _TCP and not e.get("Ipv6CidrBlock")]
     return tuple(
         AclEntry(
             number=e["RuleNumber"],
             egress=bool(e["Egress"]),
             allow=e["RuleAction"] == "allow",
             block=e["CidrBlock"],
-            ports=(e["PortRange"]["From"], e["PortRange"]["To"]) if e.get("PortRange") else ALL_PORTS,
+            ports=ALL_PORTS if str(e["Protocol"]) == "-1" else (e["PortRange"]["From"], e["PortRange"]["To"]),
         )
         for e in found
     )
@@ -185,9 +201,14 @@ def _nat_gateway(described: Mapping[str, Any]) -> NatGateway:
 
 def _named(endpoint: Mapping[str, Any]) -> bool:
     """Whether an endpoint is that of a service of AWS, and is there: AWS still shows one that was just deleted."""
-    return (
-        str(endpoint.get("ServiceName") or "").startswith("com.amazonaws.") and endpoint["State"].lower() != "deleted"
-    )
+    if endpoint["VpcEndpointType"] not in ("Interface", "Gateway"):  # of somebody's own resources: without a service
+        return False
+    return _service(endpoint).startswith("com.amazonaws.") and endpoint["State"].lower() != "deleted"
+
+
+def _service(endpoint: Mapping[str, Any]) -> str:
+    """`com.amazonaws.REGION.SERVICE`; in China most names begin with `cn.com.amazonaws`."""
+    return str(endpoint["ServiceName"]).removeprefix("cn.")
 
 
 _ASKED = {
@@ -201,16 +222,17 @@ _ASKED = {
 
 
 def _endpoint(described: Mapping[str, Any]) -> Endpoint:
-    region, service = str(described["ServiceName"]).split(".", 3)[2:4]
-    policy = described.get("PolicyDocument")
+    region, service = _service(described).split(".", 3)[2:4]
     asked = [(action, resource.format(region=region)) for action, resource in _ASKED.get(service, ())]
+    policy = described["PolicyDocument"] if asked else None
+    gateway = described["VpcEndpointType"] == "Gateway"
     return Endpoint(
         id=described["VpcEndpointId"],
         service=service,
         state=described["State"].lower(),
-        gateway=described.get("VpcEndpointType") == "Gateway",
-        private_dns=bool(described.get("PrivateDnsEnabled")),
-        subnets=tuple(sorted(described.get("SubnetIds") or [])),
-        groups=tuple(sorted(g["GroupId"] for g in described.get("Groups") or [])),
+        gateway=gateway,
+        private_dns=not gateway and described["PrivateDnsEnabled"],
+        subnets=() if gateway else tuple(sorted(described["SubnetIds"])),
+        groups=() if gateway else tuple(sorted(g["GroupId"] for g in described["Groups"])),
         refuses=tuple(action for action, on in asked if policy and not policy_allows(policy, action, on)),
     )

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from gli.common.sentences import Said, phrase
 
+Value = TypeVar("Value")
 Cause = Literal[
     "access-denied",  # the credentials may not ask; `action` names the missing permission
     "no-credentials",  # there is nothing to ask with
@@ -60,6 +61,13 @@ class Unobserved(Exception):
 def unknown(cause: Cause, message: str, *, action: str | None = None) -> Unobserved:
     """The exception to raise in a probe for a fact that can't be had."""
     return Unobserved(Unknown(cause=cause, message=message, action=action))
+
+
+def told(value: Value | None, what: str) -> Value:
+    """The value of a member that AWS always sends. Raises `Unobserved` if it is None: the answer lacks the member."""
+    if value is None:
+        raise unknown("too-little-data", phrase("AWS does not tell {}", what))
+    return value
 
 
 class Counts(Protocol):

@@ -1,0 +1,73 @@
+"""Members that AWS may leave out, with a meaning: a default, nothing of the kind, or not set.
+
+A check takes the absence of such a member for an answer. Any other member that a probe reads makes its checks `unknown`
+where it is absent. Source of truth: the API reference of each operation. CloudFront's `Quantity` is only compared with
+the number of items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+MAY_BE_ABSENT: Mapping[str, str] = {
+    "acm.describe_certificate": "NotAfter RenewalSummary SubjectAlternativeNames",
+    "application-autoscaling.describe_scaling_policies": (
+        "CustomizedMetricSpecification PolicyType PredefinedMetricSpecification "
+        "PredefinedMetricType PredictiveScalingPolicyConfiguration "
+        "TargetTrackingScalingPolicyConfiguration"
+    ),
+    "cloudfront.get_distribution": (
+        "ACMCertificateArn DefaultRootObject ErrorCachingMinTTL FunctionAssociations Items "
+        "LambdaFunctionAssociations MinimumProtocolVersion OriginAccessControlId "
+        "OriginAccessIdentity OriginGroups PathPattern Quantity ResponseCode ResponsePagePath "
+        "S3OriginConfig"
+    ),
+    "cloudfront.list_distributions": "Items Quantity Staging",
+    "cloudfront.list_invalidations": "Items Quantity",
+    "cloudwatch.describe_alarms": "AlarmArn AlarmRule MetricName Metrics StateReason",
+    "ec2.describe_nat_gateways": "NatGatewayAddresses PrivateIp",
+    "ec2.describe_network_acls": "Ipv6CidrBlock",
+    "ec2.describe_route_tables": "DestinationIpv6CidrBlock SubnetId",
+    "ec2.describe_security_groups": "FromPort ToPort",
+    "ecr.batch_get_image": "failures imageTag",
+    "ecr.batch_get_repository_scanning_configuration": "scanFrequency scanOnPush",
+    "ecr.describe_image_scan_findings": "description",
+    "ecs.describe_services": (
+        "advancedConfiguration assignPublicIp awsvpcConfiguration deploymentCircuitBreaker "
+        "deploymentConfiguration deploymentController deployments enable "
+        "healthCheckGracePeriodSeconds lifecycleHooks loadBalancers networkConfiguration "
+        "rollback rolloutState rolloutStateReason securityGroups strategy subnets "
+        "targetGroupArn taskSets type"
+    ),
+    "ecs.describe_task_definition": (
+        "awslogs-group command compatibilities entryPoint environmentFiles essential "
+        "executionRoleArn firelensConfiguration healthCheck logConfiguration logDriver "
+        "networkMode options repositoryCredentials requiresCompatibilities runtimePlatform "
+        "secretOptions secrets stopTimeout taskRoleArn value"
+    ),
+    "ecs.describe_tasks": "exitCode lastStatus networkInterfaces reason stopCode stoppedAt stoppedReason",
+    "ecs.list_service_deployments": "nextToken statusReason",
+    "elasticache.describe_replication_groups": (
+        "Address ConfigurationEndpoint MultiAZ NodeGroupMembers Port PrimaryEndpoint "
+        "ReadEndpoint ReaderEndpoint SnapshotRetentionLimit UserGroupIds"
+    ),
+    "elbv2.describe_listeners": "MutualAuthentication Protocol SslPolicy StatusCode",
+    "elbv2.describe_load_balancers": "Scheme SecurityGroups VpcId",
+    "elbv2.describe_rules": "ForwardConfig Order TargetGroupArn",
+    "elbv2.describe_target_groups": "HealthCheckPath HttpCode Matcher",
+    "elbv2.describe_target_health": "Description Reason",
+    "iam.get_account_authorization_details": "PermissionsBoundary",
+    "logs.describe_log_groups": "logGroupClass retentionInDays",
+    "logs.filter_log_events": "nextToken",
+    "rds.describe_db_instances": (
+        "DBClusterIdentifier DBName LatestRestorableTime MaxAllocatedStorage PendingModifiedValues"
+    ),
+    "route53.list_hosted_zones_by_name": "Config IsTruncated PrivateZone",
+    "route53.list_resource_record_sets": "AliasTarget Failover Weight",
+    "s3.get_bucket_encryption": "ApplyServerSideEncryptionByDefault Rules",
+    "s3.get_bucket_versioning": "Status",
+    "s3.head_bucket": "BucketRegion HTTPHeaders ResponseMetadata",
+    "secretsmanager.batch_get_secret_value": "Errors",
+    "secretsmanager.list_secrets": "DeletedDate KmsKeyId NextRotationDate RotationEnabled SecretVersionsToStages",
+}
+"""Operation to the names of such members in its answer."""
