@@ -744,7 +744,10 @@ def test_missing_parameters_and_secrets_are_named() -> None:
         names = asked["Filters"][0]["Values"]
         assert len(names) <= 10
         kept = [n for n in names if n.startswith("other/") and n != "other/s3"]
-        return {"SecretList": [{"Name": n, "ARN": f"{SECRET}:{n}-a1B2c3"} for n in kept]}
+        current = {"v" * 32: ["AWSCURRENT"]}
+        return {
+            "SecretList": [{"Name": n, "ARN": f"{SECRET}:{n}-a1B2c3", "SecretVersionsToStages": current} for n in kept]
+        }
 
     answers = services(described()) | definition(container={"secrets": secrets})
     answers |= {("ssm", "DescribeParameters"): parameters, ("secretsmanager", "ListSecrets"): listed}
