@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from moto.codedeploy.models import codedeploy_backends
+from moto.codedeploy import responses as codedeploy_responses
+from moto.codedeploy.models import DeploymentGroup, codedeploy_backends
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.responses import ActionResult
 from moto.core.utils import utcnow
@@ -40,6 +41,7 @@ def apply() -> None:
     EC2ContainerServiceResponse.describe_service_revisions = _describe_service_revisions
     ElastiCacheResponse.describe_serverless_caches = _describe_serverless_caches
     RDSResponse.describe_db_proxy_endpoints = lambda self: ActionResult({"DBProxyEndpoints": []})
+    codedeploy_responses._deployment_group_info = _with_its_newest_deployment
     create = DBProxy.__init__
 
     def created(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -47,6 +49,20 @@ def apply() -> None:
         self.endpoint = self.endpoint.replace(".db-proxy-", ".proxy-")  # as RDS names it
 
     DBProxy.__init__ = created
+
+
+_group_info = codedeploy_responses._deployment_group_info
+
+
+def _with_its_newest_deployment(group: DeploymentGroup) -> dict[str, Any]:
+    made = [
+        deployment
+        for backend in codedeploy_backends[DEFAULT_ACCOUNT_ID].values()
+        for deployment in backend.deployments.values()
+        if deployment.deployment_group is group
+    ]
+    newest = {"deploymentId": made[-1].deployment_id, "status": "Succeeded", "createTime": made[-1].create_time}
+    return {**_group_info(group), "lastAttemptedDeployment": newest}
 
 
 def _describe_service_revisions(self: Any) -> ActionResult:

@@ -227,6 +227,9 @@ def _serverless(sandbox: Sandbox, environment: Environment) -> Iterator[None]:
     groups = sandbox.aws("ec2").describe_security_groups(
         Filters=[{"Name": "group-name", "Values": [cache.security_group]}]
     )["SecurityGroups"]
+    subnets = sandbox.aws("elasticache").describe_cache_subnet_groups(CacheSubnetGroupName=name)["CacheSubnetGroups"][
+        0
+    ]["Subnets"]
     shown = {
         "Status": "available",
         "Engine": "valkey",
@@ -234,6 +237,7 @@ def _serverless(sandbox: Sandbox, environment: Environment) -> Iterator[None]:
         "FullEngineVersion": "8.1",
         "Endpoint": group["NodeGroups"][0]["PrimaryEndpoint"],
         "SecurityGroupIds": [g["GroupId"] for g in groups],
+        "SubnetIds": [s["SubnetIdentifier"] for s in subnets],
         "UserGroupId": "gli",
         "SnapshotRetentionLimit": 7,
     }
