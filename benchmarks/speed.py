@@ -14,6 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import growth
 import limit
 import others
 from measured import Cost
@@ -70,6 +71,13 @@ secrets in them) 19 %, pytest's own protocol 11 %, the rest Python's start. Impo
 would help most: probes of AWS in a process of their own, and fewer words in the facts (each is looked through for
 secrets). Compiled code of the checks and compiled templates are not kept on disk: a kept copy could be stale.
 
+## Growth
+
+A recorded run whose services, frontends and repositories are copied, judged with `--replay`: collection, checks,
+verdict, reports. Asking is not part of it.
+
+{growth}
+
 ## Releases
 
 Pull and promotion of repositories, in seconds, with the ratio to `gli`.
@@ -99,6 +107,7 @@ def main() -> None:
     where = machine()
     found = others.compared((0, 50, 100, 250), rounds)
     least = limit.measured(2 * rounds + 1)
+    larger = "\n".join(growth.table())
     promotion = [sys.executable, str(Path(__file__).parent / "promotion.py"), str(rounds)]
     releases = subprocess.run(promotion, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
     drawn(found)
@@ -110,6 +119,7 @@ def main() -> None:
             ahead=found["plain", 100].wall_s / found["gli", 100].wall_s,
             libraries=limit.LIBRARIES,
             limit="\n".join(limit.table(least)),
+            growth=larger,
             promotion=releases,
         )
     )
