@@ -11,9 +11,10 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,9 @@ if "TMPDIR" not in os.environ and _MEMORY.is_dir():
     if _about.f_bavail * _about.f_frsize >= _ROOM and not _about.f_flag & getattr(os, "ST_NOEXEC", 0):
         os.environ["TMPDIR"] = tempfile.tempdir = str(_MEMORY)
 exhaustive = pytest.mark.exhaustive
+TURN = int(os.environ.setdefault("GLI_TESTS_TURN", str(datetime.now(UTC).toordinal())))
+"""The day, which chooses the cases of `in_turn`: workers that start on the next day have the same."""
+LONGEST = ("test_diagnose.py", "test_faults.py", "test_story.py", "test_continue.py", "test_variants.py")
 PYTEST = [sys.executable, "-m", "pytest"]
 UNUSED_PLUGINS = ("-p", "no:hypothesispytest", "-p", "no:valkey")
 """Plugins of development packages: a run would import them for nothing."""
@@ -125,6 +129,20 @@ IN_A_BROWSER = {BROWSER_VARIABLE: BROWSER}
 """For the `env` of a run that opens pages."""
 
 
+def in_turn(cases: Iterable[Any], days: int) -> list[Any]:
+    """The cases that `make test-all` runs today. All take too long for one day: it runs them within this many days."""
+    return [case for n, case in enumerate(cases) if n % days == TURN % days]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest tests come first: at the end, one of them would keep one worker busy while the others wait."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+def pytest_report_header() -> str:
+    return f"exhaustive cases of GLI_TESTS_TURN={TURN}"
+
+
 def heed_ctrl_c() -> None:
     """For `preexec_fn`: the shell that started the tests may ignore SIGINT, and a child would too."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -149,7 +167,7 @@ def clean_environment() -> dict[str, str]:
     """This process's environment without the variables that would affect a run, and without a browser: most tests
     have nothing to do with it, and it doubles the work of a run.
     """
-    dropped = ("PYTEST_", "AWS_", "GLI_SANDBOX", "COLUMNS")
+    dropped = ("PYTEST_", "AWS_", "GLI_SANDBOX", "GLI_TESTS", "COLUMNS")
     return {k: v for k, v in os.environ.items() if not k.startswith(dropped)} | {BROWSER_VARIABLE: ""}
 
 

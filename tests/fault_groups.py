@@ -18,17 +18,35 @@ STAGING: Mapping[str, Fault] = {
 _ASKED_FIRST = {"env-config-valid", "aws-caller-identity"}
 """Checks without which a run observes nothing else: what turns one of them red is broken alone."""
 
-_PLACES = {"release": "release", "pipeline": "release", "migration-": "release"}
-_PLACES |= {"cdn": "cdn", "storage": "cdn", "cors-": "cors", "broker": "broker", "cache": "cache"}
+_API = ("run-failed", "run-in-progress", "migration-", "workflow-step-may-fail", "workflow-builds-a-fixed-ref")
+_API += ("workflow-script-checks-out-main", "workflow-ref-in-a-variable")
+_SOCKET = ("staging-moved-on", "workflow-cuts-deploys-off", "workflow-with-stored-keys", "workflow-step-for-one-branch")
+_USER = ("run-cancelled", "workflow-deploys-elsewhere", "workflow-not-protected", "workflow-swallows-a-failure")
+_ADMIN = ("workflow-step-missing", "workflow-not-for-main")
+_SETTINGS = ("bucket-forgets-versions", "bucket-in-the-clear", "bucket-may-be-public", "source-map-uploaded")
+_SETTINGS += ("cdn-certificate-of-another-name", "cdn-errors-kept", "cdn-invalidation-running", "cdn-serves-")
+_SETTINGS += ("cdn-one-country-only", "cdn-firewall-blocks-everybody")
+_PLACES = dict.fromkeys(_API, "api's repository") | dict.fromkeys(_SOCKET, "websocket's repository")
+_PLACES |= dict.fromkeys(_USER, "user frontend's repository") | dict.fromkeys(_ADMIN, "admin frontend's repository")
+_PLACES |= dict.fromkeys(_SETTINGS, "settings of the cdn")
 _PLACES |= dict.fromkeys(("task-missing", "service-scaled", "rolled-back", "taskdef-"), "service")
 _PLACES |= dict.fromkeys(("circuit-breaker-", "grace-period-", "rollout-", "old-tasks-", "registry"), "service")
-_PLACES |= dict.fromkeys(
-    ("hook-goes-on", "deploys-take-", "deploy-without-room", "sidecar-", "spare-sidecar-"), "service"
-)
+_PLACES |= dict.fromkeys(("hook-goes-on", "deploys-take-", "deploy-without-room"), "service")
 _PLACES |= dict.fromkeys(("sequence-", "application-may-", "row-security-", "table-lost", "column-of-"), "tables")
-"""Places of which a group may change one thing at most, by the module or the beginning of the id of their faults: the
-repositories, the user frontend with its bucket, the API's CORS settings, the broker, the cache, the API's ECS service
-with its images, and the tables of the database. One fault would hide or undo another."""
+_PLACES["cors-"] = "cors"
+_WIDE = {
+    "release": "release",
+    "pipeline": "release",
+    "cdn": "cdn",
+    "storage": "cdn",
+    "broker": "broker",
+    "cache": "cache",
+}
+_WIDE |= {"registry": "service"}
+"""Places of which a group may change one thing at most: the repositories, the user frontend with its bucket, the API's
+CORS settings, the broker, the cache, the API's ECS service with its images, and the tables of the database. One fault
+would hide or undo another. `_PLACES` names a fault by the beginning of its id, `_WIDE` the others also by their module.
+"""
 
 _ALONE = {"tasks-in-one-zone", "platform-image-expired", "commits-wait-for-a-standby", "database-read-only"}
 """Faults of the running tasks: a change of the service or of the network would replace these tasks. And those that let
@@ -69,7 +87,8 @@ def _fits(group: list[str], symptoms: Mapping[str, set[str]]) -> bool:
 
 def _places(fault: Fault) -> set[str]:
     module = fault.make.__module__.rpartition(".")[2]
-    return {place for name, place in _PLACES.items() if name == module or fault.id.startswith(name)}
+    named = {place for beginning, place in _PLACES.items() if fault.id.startswith(beginning)}
+    return named or {place for name, place in _WIDE.items() if name == module or fault.id.startswith(name)}
 
 
 def _led_to(checks: Iterable[str]) -> set[str]:

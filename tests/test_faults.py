@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fault_groups import NEED_A_BROWSER, STAGING, groups
 
-from conftest import IN_A_BROWSER, ROOT, Ran, Sandbox
+from conftest import IN_A_BROWSER, ROOT, Ran, Sandbox, gli_forked, in_turn
 from gli.config import catalogue
 from sandbox.faults import known
 
@@ -75,9 +75,13 @@ def test_each_of_several_active_faults_is_a_separate_root(sandbox: Sandbox, tmp_
 
 @pytest.mark.exhaustive
 @pytest.mark.usefixtures("healed")
-@pytest.mark.parametrize("fault", STAGING)
+@pytest.mark.parametrize("fault", in_turn(STAGING, 3))
 def test_a_fault_turns_its_checks_red_and_nothing_else(sandbox: Sandbox, tmp_path: Path, fault: str) -> None:
+    """`gli diagnose` names one of them as a root in the record of this run."""
     ran = broken(sandbox, tmp_path, [fault])
     named = set(STAGING[fault].turns_red)
     assert named <= ran.red, ran.output
     assert ran.roots <= named, ran.output
+    assert ran.folder is not None
+    told = gli_forked("diagnose", "--env=sandbox", f"--replay={ran.folder / 'facts.jsonl'}", root=ROOT).stdout
+    assert any(f"root: {check}[" in told for check in named), told
