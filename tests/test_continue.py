@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
-from conftest import ROOT, SANDBOX, Sandbox, clean_environment, exhaustive, started, wait_for
+from conftest import ROOT, SANDBOX, Sandbox, clean_environment, exhaustive, sampled, started, wait_for
 from sandbox import repositories
 from sandbox.aws.seed_compute import push as push_image
 
@@ -161,3 +164,41 @@ def test_an_interrupted_verification_rolls_back(sandbox: Sandbox, tmp_path: Path
         assert "ROLLBACK: stg-gli-api" in output
         wait_for(lambda: api.newest["status"] == "ROLLBACK_SUCCESSFUL", "the rollback")
         assert api.served() == api.before
+
+
+BUILD = """\
+import { mkdirSync, writeFileSync } from 'node:fs'
+mkdirSync('dist/assets', { recursive: true })
+writeFileSync('dist/assets/index-3f2a1b.js', `console.log('${process.env.ENVIRONMENT}')`)
+writeFileSync('dist/index.html', '<!doctype html><script type="module" src="/assets/index-3f2a1b.js"></script>')
+"""
+PACKAGE = {"name": "frontend", "version": "1.0.0"}
+FRONTEND = {
+    "package.json": json.dumps({**PACKAGE, "scripts": {"build": "node build.mjs"}}),
+    "package-lock.json": json.dumps({**PACKAGE, "lockfileVersion": 3, "packages": {"": PACKAGE}}),
+    "build.mjs": BUILD,
+}
+"""What a repository needs so that its workflow can build it."""
+
+
+@pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed; GitHub's runners have it")
+@pytest.mark.parametrize("name", sampled(["user", "admin"], 2))
+def test_a_push_to_a_frontend_reaches_its_users(sandbox: Sandbox, name: str) -> None:
+    """The workflow builds, uploads files with a hash before the page, and waits until CloudFront forgot the old one."""
+    repository, bucket = f"gli_{name}-frontend", f"stg-gli-{name}-frontend"
+    remote = Path(sandbox.status["git_remotes"][repository])
+    before = repositories.refs(remote, "refs/heads")["stg"]
+    try:
+        repositories.push(remote, "stg", "Build with npm", FRONTEND, datetime.now(UTC))
+        code, said = run_workflow(sandbox, repository)
+        assert code == 0, said
+        assert said.index("upload: dist/assets/index-3f2a1b.js") < said.index("upload: dist/index.html"), said
+        assert "Confirm the deployment" in said
+        kept = sandbox.aws("s3").get_object(Bucket=bucket, Key="assets/index-3f2a1b.js")
+        assert (kept["CacheControl"], kept["Body"].read()) == (
+            "public, max-age=31536000, immutable",
+            b"console.log('stg')",
+        )
+    finally:
+        repositories.set_ref(remote, "refs/heads/stg", before)
+        sandbox.call("deploy")
