@@ -14,6 +14,7 @@ from gli.config import catalogue, environments
 from gli.git.branches import BRANCHES
 from gli.observe.engine.observation import Unobserved
 from gli.observe.engine.observatory import Observatory
+from gli.observe.release.builds import Build, build
 from gli.observe.release.git_history import Difference, Gap, History, deployments, difference, history
 from gli.observe.release.github_runs import workflow
 from gli.observe.release.path_filters import path_filters
@@ -310,6 +311,48 @@ def test_a_called_workflow_is_read_where_the_call_says_or_the_steps_are_unknown(
             assert [step.text for step in observatory.wait(workflow, app).steps] == ["the end"]
     finally:
         observatory.close()
+
+
+MONOREPO = """
+[own.services.web]
+url = "https://web.example"
+repository = "app"
+paths = ["web/**", "lib/*.py", "!web/docs/**"]
+[own.services.jobs]
+url = "https://jobs.example"
+repository = "app"
+paths = ["jobs/**"]
+version = "{commit:.7}"
+[own.services.all]
+url = "https://all.example"
+repository = "app"
+"""
+
+
+def test_a_service_of_a_monorepo_is_built_by_the_newest_commit_that_changes_its_paths(remote: Remote) -> None:
+    first = remote.push("stg", {"web/app.py": "1", "web/docs/a.md": "1", "lib/a.py": "1"})
+    other = remote.push("stg", {"web/app.py": "1", "web/docs/a.md": "2", "lib/a.py": "1", "lib/deep/b.py": "2"})
+    with (remote.root / environments.FILE).open("a") as file:
+        file.write(MONOREPO)
+
+    def built(name: str) -> Build:
+        observatory = remote.observatory()
+        try:
+            return observatory.wait(build, observatory.environment.services[name])
+        finally:
+            observatory.close()
+
+    assert built("all") == Build(commits=(other,))
+    assert built("web") == Build(commits=(other, first))
+    before = remote.commits["stg"]["app"]
+    assert [built("web").is_named(commit, "{commit}") for commit in (first, before)] == [True, False]
+    with pytest.raises(Unobserved, match=r"no commit of app changes jobs/\*\*: mend the paths of jobs"):
+        built("jobs")
+    files = {"web/app.py": "1", "web/docs/a.md": "2", "lib/a.py": "1", "lib/deep/b.py": "2", "jobs/x": "1"}
+    side = remote.push("dev", {**files, "lib/a.py": "2"})
+    merged = remote.push("stg", {**files, "lib/a.py": "2"}, merged=side)
+    assert built("web") == built("jobs") == Build(commits=(merged,))
+    assert "back to" not in built("jobs").expected("{commit:.7}")
 
 
 TWO_STAGES = """

@@ -89,8 +89,8 @@ def test_ecs_expected_image(running_image: RunningImage) -> None:
     """The PRIMARY deployment runs the build of the branch's head. A service after a rollback is stable, but on the OLD
     build.
     """
-    assert running_image.tag == running_image.expected_tag, saw(
-        running_image.image, expected=phrase("an image tagged {}", running_image.expected_tag)
+    assert running_image.as_expected, saw(
+        running_image.image, expected=phrase("an image tagged {}", running_image.expected)
     )
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gli.observe.aws.s3 import Bucket, BucketPolicy, BucketSettings, IndexObject, PublicAccessBlock
     from gli.observe.edge.frontend import Index
     from gli.observe.edge.http import HttpExchange
-    from gli.observe.release.git_refs import Release
+    from gli.observe.release.builds import Build
 
 _VERSIONING = frozenset({"Enabled", "Suspended", "never enabled"})
 _ENCRYPTION = frozenset({"AES256", "aws:kms", "aws:kms:dsse", "aws:fsx"})
@@ -30,7 +30,7 @@ def test_s3_bucket_exists(bucket: Bucket, environment: Environment) -> None:
 
 
 def test_s3_index_object(
-    index_object: IndexObject, landing: HttpExchange, index: Index, deployed_release: Release, target: Frontend
+    index_object: IndexObject, landing: HttpExchange, index: Index, build: Build, target: Frontend
 ) -> None:
     """The deploy uploaded its page as HTML. If viewers get this very object, it is the page of the branch's head."""
     name = f"{target.bucket}/{target.index_key}"
@@ -38,9 +38,9 @@ def test_s3_index_object(
     kind = index_object.content_type.partition(";")[0].strip()
     assert kind == "text/html", saw(kind, expected=phrase("{} as text/html", name))
     if landing.headers.get("etag", "").removeprefix("W/") == index_object.etag:
-        expected = target.version.format(commit=deployed_release.commit_of(target.repository))
-        assert index.build == expected, saw(
-            index.build or phrase("no build tag"), expected=phrase("the build {} in {}", expected, name)
+        assert build.is_named(index.build, target.version), saw(
+            index.build or phrase("no build tag"),
+            expected=phrase("the build {} in {}", build.expected(target.version), name),
         )
 
 

@@ -27,7 +27,7 @@ from gli.observe.edge.http import (
 if TYPE_CHECKING:
     from gli.config.environments import Environment
     from gli.config.services import Endpoint, Frontend, Service
-    from gli.observe.release.git_refs import Release
+    from gli.observe.release.builds import Build
 
 _DEBUG_MARKS = ("Traceback (most recent call last)", "DEBUG = True", "Django settings file", "URLconf defined in")
 
@@ -52,12 +52,11 @@ def test_api_deep_health(deep_health: HttpExchange, target: Service) -> None:
     )
 
 
-def test_api_version(served_revisions: Revisions, deployed_release: Release, target: Service) -> None:
+def test_api_version(served_revisions: Revisions, build: Build, target: Service) -> None:
     """Every task behind the load balancer answers with the commit at the head of the environment's branch."""
-    expected = target.version.format(commit=deployed_release.commit_of(target.repository))
     seen = [phrase("{} ({} of 10)", commit, n) for commit, n in sorted(served_revisions.counts.items())]
-    assert served_revisions.only == expected, saw(
-        listed([*seen, *served_revisions.errors]), expected=phrase("{} from every task", expected)
+    assert build.is_named(served_revisions.only, target.version), saw(
+        listed([*seen, *served_revisions.errors]), expected=phrase("{} from every task", build.expected(target.version))
     )
 
 

@@ -16,7 +16,7 @@ _SHARED = frozenset({"dns.zone"})
 """Keys whose value both environments may have, though it names a host of one: the zone's apex is production's."""
 _NOT_ITS_PARTS = {"shared", "absent", "not_applicable", "repositories", "git", "tls", "signatures", "reports", "notify"}
 """Tables that name no part of an environment: one release moves through all, and a file's path is this machine's."""
-_SAME_IN_BOTH = {"image", "tag", "container", "cluster", "repository", "migrations", "mount"}
+_SAME_IN_BOTH = {"image", "tag", "container", "cluster", "repository", "migrations", "mount", "paths"}
 """Keys whose value both environments may have, though the counterpart has a part of that name."""
 
 

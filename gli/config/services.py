@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field as Bounded
@@ -15,6 +15,7 @@ from gli.config.values import (
     DEFAULT_PORTS,
     Count,
     Least,
+    NonBlank,
     OfACommit,
     Pattern,
     Port,
@@ -140,6 +141,15 @@ class Reachable(Table):
     url: Url
     repository: str = ""
     """The one of `[[repositories]]` that it is built from; empty where nobody compares it with git."""
+    paths: tuple[NonBlank, ...] = ()
+    """The files of the repository that it is built from, as in `web/**` (git's glob pathspecs; `!` leaves files out).
+    Empty: every commit builds it again."""
+
+    @model_validator(mode="after")
+    def _paths_are_of_a_repository(self) -> Self:
+        if self.paths and not (self.repository and any(not path.startswith("!") for path in self.paths)):
+            raise ValueError("paths need a repository, and one path at least without !")
+        return self
 
     @property
     def host(self) -> str:

@@ -19,12 +19,13 @@ from gli.observe.aws.task_definitions import task_definition
 from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation, Unobserved, one_of, unknown
 from gli.observe.engine.probe import Observer, probe
+from gli.observe.release.builds import build
 from gli.observe.release.git_refs import deploy_tags, heads
-from gli.observe.release.github_runs import deployed_release
 
 _FREQUENCIES = frozenset({"SCAN_ON_PUSH", "CONTINUOUS_SCAN", "MANUAL"})
 SCANNED = ("COMPLETE", "ACTIVE")
 """The states of a scan that has findings: of a basic one, of an enhanced one."""
+_MOST_TAGS = 50  # of one build, asked in one call, which takes 100
 _REPOSITORIES_PER_CALL = 25  # the most that BatchGetRepositoryScanningConfiguration accepts
 
 
@@ -32,8 +33,9 @@ class RunningImage(Observation):
     """The image that the PRIMARY deployment's task definition names."""
 
     image: str
-    expected_tag: str
-    """The commit at the head of the environment's branch."""
+    expected: Said
+    """The tag that it should have: that of the build of the environment's branch."""
+    as_expected: bool
 
     @property
     def tag(self) -> str:
@@ -107,23 +109,23 @@ async def running_image(observer: Observer, service: Service) -> RunningImage:
     """The image that the PRIMARY deployment runs, and the commit that it should be built from."""
     definition = await observer.see(task_definition, service)
     container = definition.container(service.ecs.container if service.ecs else "")
-    expected = await observer.see(deployed_release)
-    return RunningImage(
-        image=container.image, expected_tag=service.tag.format(commit=expected.commit_of(service.repository))
-    )
+    named = RunningImage(image=container.image, expected="", as_expected=False)
+    wanted = await observer.see(build, service)
+    expected, right = wanted.expected(service.tag), wanted.is_named(named.tag, service.tag)
+    return named.model_copy(update={"expected": expected, "as_expected": right})
 
 
 @probe(deadline=15)
 async def registry_image(observer: Observer, service: Service) -> RegistryImage:
     """The image for the head of the environment's branch, and the images of the last deploy tags. One call."""
     repository = str(service.image)
-    tag = service.tag.format(commit=(await observer.see(deployed_release)).commit_of(service.repository))
+    tags_of_build = await _tags(observer, service)
     repository_heads = await observer.see(heads, service.repository)
     git, tags = observer.environment.git, repository_heads.tags
     newest = deploy_tags(repository_heads, git) if git else ()
     releases = newest[: observer.environment.registry.rollback_releases]
     released = {r: service.tag.format(commit=tags[r]) for r in releases}
-    wanted = [{"imageTag": t} for t in dict.fromkeys([tag, *released.values()])]
+    wanted = [{"imageTag": t} for t in dict.fromkeys([*tags_of_build, *released.values()])]
     try:
         answer = await observer.aws.call(
             observer,
@@ -142,6 +144,7 @@ async def registry_image(observer: Observer, service: Service) -> RegistryImage:
     failures = {
         f["imageId"].get("imageTag"): f.get("failureCode", phrase("no image")) for f in answer.get("failures") or []
     }
+    tag = next((t for t in tags_of_build if t in images), tags_of_build[-1])
     image = images.get(tag)
     return RegistryImage(
         repository=repository,
@@ -151,6 +154,19 @@ async def registry_image(observer: Observer, service: Service) -> RegistryImage:
         failure=None if image else failures.get(tag) or phrase("no image"),
         without_way_back=tuple(r for r in releases if released[r] not in images),
     )
+
+
+async def _tags(observer: Observer, service: Service) -> tuple[str, ...]:
+    """The tags that the image of the build may have; of several, that of the image that runs first."""
+    wanted = await observer.see(build, service)
+    tags = wanted.spelt(service.tag)
+    if len(tags) == 1 or not service.ecs:
+        return (*tags[:_MOST_TAGS], tags[-1])
+    try:
+        running = (await observer.see(running_image, service)).tag
+    except Unobserved:  # the checks of the service report the reason
+        running = tags[0]
+    return (*([running] if wanted.is_named(running, service.tag) else []), *tags[:_MOST_TAGS], tags[-1])
 
 
 async def _registry(observer: Observer, service: Service) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from gli.common.clock import now
 from gli.common.sentences import phrase
 from gli.config.environments import Environment
 from gli.config.parts import Git
+from gli.config.services import Frontend, Service
 from gli.git.branches import LIVE
 from gli.git.command import GitFailed
 from gli.git.command_async import git, git_bytes
@@ -37,6 +38,8 @@ from gli.observe.release.reverted_merges import Reverted, reverted_merges
 
 _MOST_UNDEPLOYED = 50
 """So many newest commits are looked through for one that deploys."""
+_MOST_UNCHANGED = 1_000
+"""So many newest commits may hold the same files of a service."""
 _UNDO = "^Undo [0-9]"
 _CONFIG = """\
 [core]
@@ -109,6 +112,9 @@ class History(Observation):
     deploying: str = ""
     """The newest commit of the environment's branch whose push starts the deploy workflow, by the files that it changes
     (`paths`, `paths-ignore`); empty: the head does, or the workflow has no such filter."""
+    builds: Mapping[str, tuple[str, ...]] = {}
+    """Service or page with `paths` to the commits of the environment's branch that hold the same of its files as the
+    head, newest first: the last one changed them. Empty where no commit did."""
     logged: tuple[str, ...] = ()
     """The deploy tags in the deployment log, in the order of the log."""
     migrations: tuple[tuple[str, str], ...] = ()
@@ -331,6 +337,7 @@ async def _read(observer: Observer, bare: Bare, repository: str, commits: Mappin
         gaps=await _gaps(bare, commits, environment.git.branches),
         workflow=contents.get(workflow),
         deploying=await _deploying(bare, commits.get(environment.branch), contents.get(workflow)),
+        builds=await _builds(bare, environment, repository, commits.get(environment.branch)),
         logged=_deploy_tags(contents.get(log) or "", environment.git),
         **migrated,
     )
@@ -348,6 +355,23 @@ async def _deploying(bare: Bare, head: str | None, workflow: str | None) -> str:
         if filters.start({path for path in changed.split("\0") if path}):
             return "" if commit == head else commit
     return ""
+
+
+async def _builds(
+    bare: Bare, environment: Environment, repository: str, head: str | None
+) -> dict[str, tuple[str, ...]]:
+    """See `History.builds`. A merge counts as what it changes on the branch: its first parent is the commit before."""
+    found: dict[str, tuple[str, ...]] = {}
+    members: list[Service | Frontend] = [*environment.services.values(), *environment.frontends.values()]
+    for each in members:
+        if head is None or not each.paths or each.repository != repository:
+            continue
+        asked = [f":(exclude,glob){path[1:]}" if path.startswith("!") else f":(glob){path}" for path in each.paths]
+        listed = ("rev-list", "--first-parent", f"--max-count={_MOST_UNCHANGED}", head)
+        changing = (await bare.git(*listed[:2], "--max-count=1", head, "--", *asked)).split()
+        after = (await bare.git(*listed, f"^{changing[0]}")).split() if changing else []
+        found[each.name] = (*after, *changing)
+    return found
 
 
 async def _undone(bare: Bare, live: str) -> tuple[str, tuple[str, ...]]:

@@ -11,6 +11,7 @@ from gli.observe.edge.frontend import index
 from gli.observe.edge.http import served_revisions
 from gli.observe.engine.observation import Observation
 from gli.observe.engine.probe import Observer, probe
+from gli.observe.release.builds import Build, build
 from gli.observe.release.git_history import deployments
 from gli.observe.release.git_refs import TIMEOUT_S, heads
 from gli.observe.release.github_runs import deployed_release
@@ -61,19 +62,20 @@ async def evidence(observer: Observer, repository: str) -> Evidence:
             running[service.name] = await _of_service(observer, service, head)
     for frontend in environment.frontends.values():
         if frontend.repository == repository and environment.tells_revision(frontend):
-            build = (await observer.see(index, frontend)).build
-            running[frontend.name] = (_commit(build, frontend.version, head) or phrase("no build tag"),)
+            seen, wanted = (await observer.see(index, frontend)).build, await observer.see(build, frontend)
+            running[frontend.name] = (_commit(seen, frontend.version, wanted, head) or phrase("no build tag"),)
     return Evidence(repository=repository, head=head, running=running)
 
 
 async def _of_service(observer: Observer, service: Service, head: str) -> tuple[str, ...]:
+    wanted = await observer.see(build, service)
     if service.version_path:
         seen = await observer.see(served_revisions, service)
-        return (*sorted(_commit(found, service.version, head) or found for found in seen.counts), *seen.errors)
+        return (*sorted(_commit(found, service.version, wanted, head) or found for found in seen.counts), *seen.errors)
     tag = (await observer.see(running_image, service)).tag
-    return (_commit(tag, service.tag, head) or phrase("an image without a tag"),)
+    return (_commit(tag, service.tag, wanted, head) or phrase("an image without a tag"),)
 
 
-def _commit(spelt: str | None, template: str, head: str) -> str | None:
-    """The head where a revision or a tag spells it, else what it is."""
-    return head if spelt == template.format(commit=head) else spelt
+def _commit(spelt: str | None, template: str, wanted: Build, head: str) -> str | None:
+    """The head where a revision or a tag names its build, else what it is."""
+    return head if wanted.is_named(spelt, template) else spelt
