@@ -281,6 +281,8 @@ def test_documents_of_health_and_of_a_build_are_described_by_json_paths(tmp_path
     class Actuator(SimpleHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200 if self.path in answers else 404)
+            if self.headers["Host"].startswith("localhost"):
+                self.send_header("X-Web-Build", COMMIT[:8])
             self.send_header("Content-Type", "text/html" if self.path == "/" else "application/json")
             self.end_headers()
             self.wfile.write(answers.get(self.path, "{}").encode())
@@ -289,7 +291,10 @@ def test_documents_of_health_and_of_a_build_are_described_by_json_paths(tmp_path
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Actuator) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        done = gli("discover", "--env=shop", f"--url=http://127.0.0.1:{server.server_port}", cwd=tmp_path)
+        urls = [f"--url=http://{host}:{server.server_port}" for host in ("127.0.0.1", "localhost")]
+        done = gli("discover", "--env=shop", urls[0], cwd=tmp_path)
+        answers = {"/": answers["/"].replace("git-sha", "author")}
+        in_header = tomllib.loads(gli("discover", "--env=shop", urls[1], cwd=tmp_path).stdout)["shop"]
         server.shutdown()
     assert done.returncode == 0, done.stderr
     tables = tomllib.loads(done.stdout)["shop"]
@@ -300,6 +305,8 @@ def test_documents_of_health_and_of_a_build_are_described_by_json_paths(tmp_path
     assert api["deep_health_path"] == "/actuator/health/readiness"
     assert api["deep_health_values"] == {"status": "UP", "components.db.status": "UP"}
     assert (page["build_meta"], page["version"]) == ("git-sha", "{commit:.12}")
+    (page,) = in_header["frontends"].values()
+    assert (page["version_path"], page["version_at"], page["version"]) == ("/", "header:x-web-build", "{commit:.8}")
 
 
 def test_what_no_answer_shows_is_a_comment() -> None:

@@ -36,7 +36,7 @@ SOCKET_PATHS = ("/ws/", "/ws", "/socket.io/?EIO=4&transport=websocket", "/graphq
 META = "meta"
 """Stands for a path where an element `<meta>` of the index page names the commit."""
 _BUILD_METAS = ("build", "commit", "revision", "version", "git-sha", "sha")
-_REVISION_HEADERS = ("x-revision", "x-commit", "x-git-sha", "x-build-sha", "x-version")
+_REVISION_HEADER = re.compile(r"x-(?:[\w-]+-)?(?:revision|commit|sha|build|version|release)(?:-[\w-]+)?")
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
 _ADDRESS = re.compile(r"""(?:https?|wss?)://[\w.-]+(?::\d+)?(?:/[\w./?=&%-]*)?""")
 _MOUNTS = ("root", "app", "__next", "__nuxt", "svelte", "main")
@@ -89,6 +89,8 @@ async def look(observer: Observer, url: str, *, health_path: str | None = None) 
     answers = {path: a for path, a in asked.items() if path == health_path or not (is_page and _is_html(a))}
     named = {path: found for path, answer in answers.items() if (found := _revision(answer))}
     revisions = dict(sorted(named.items(), key=lambda pair: pair[0] not in VERSION_PATHS))
+    if index.status == 200 and (told := _in_header(index)):
+        revisions.setdefault("/", told)
     meta, built = _of_page(index)
     deep = {path: document for path in DEEP_PATHS if path in answers and (document := _document(answers[path]))}
     return Seen(
@@ -142,10 +144,15 @@ def _revision(answer: HttpExchange) -> tuple[str, str] | None:
     for path, value in _texts(answer.document) if isinstance(answer.document, dict) else ():
         if _is_commit(value):
             return path, value
-    for name in _REVISION_HEADERS:
-        if _is_commit(answer.headers.get(name)):
-            return f"header:{name}", answer.headers[name]
-    return ("body", answer.body.strip()) if _is_commit(answer.body.strip()) else None
+    if _is_commit(answer.body.strip()):
+        return "body", answer.body.strip()
+    return _in_header(answer)
+
+
+def _in_header(answer: HttpExchange) -> tuple[str, str] | None:
+    """The header of an answer that names a commit, and the commit."""
+    found = ((name, value) for name, value in answer.headers.items() if _REVISION_HEADER.fullmatch(name))
+    return next(((f"header:{name}", value) for name, value in found if _is_commit(value)), None)
 
 
 def _texts(document: Any) -> Iterable[tuple[str, str]]:
