@@ -335,8 +335,8 @@ def test_a_service_of_a_monorepo_is_built_by_the_newest_commit_that_changes_its_
     with (remote.root / environments.FILE).open("a") as file:
         file.write(MONOREPO)
 
-    def built(name: str) -> Build:
-        observatory = remote.observatory()
+    def built(name: str, environment: str = "own") -> Build:
+        observatory = Observatory(environments.load(remote.root, environment))
         try:
             return observatory.wait(build, observatory.environment.services[name])
         finally:
@@ -352,7 +352,13 @@ def test_a_service_of_a_monorepo_is_built_by_the_newest_commit_that_changes_its_
     side = remote.push("dev", {**files, "lib/a.py": "2"})
     merged = remote.push("stg", {**files, "lib/a.py": "2"}, merged=side)
     assert built("web") == built("jobs") == Build(commits=(merged,))
-    assert "back to" not in built("jobs").expected("{commit:.7}")
+    assert built("jobs").expected("{commit:.7}") == merged[:7]
+    with (remote.root / environments.FILE).open("a") as file:
+        file.write('[live]\nextends = "own"\nbranch = "main"\nbuilt_once = true\n')
+    staged = {"CHANGELOG.md": "# app\n\n- What staging tests.\n- The release on main.\n"}
+    promoted = remote.push("main", {**files, **staged, "lib/a.py": "2"}, merged=merged)
+    remote.push("stg", {"web/app.py": "3"})
+    assert built("all", "live") == Build(commits=(promoted, merged))
 
 
 TWO_STAGES = """

@@ -55,6 +55,8 @@ class Environment(Table):
     counterpart: str | None = None
     shared: tuple[NonBlank, ...] = ()
     """Names that belong to both this environment and its counterpart: a load balancer, a bucket."""
+    built_once: bool = False
+    """An image is built for the first stage and promoted: what runs may be a build of any commit with the same tree."""
     vantage: Vantage = "internet"
     cells: Mapping[str, Cell] = {}
     """The places that its runs are made from, by name; empty where one run sees everything."""

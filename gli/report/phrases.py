@@ -328,8 +328,7 @@ KOREAN: Mapping[str, str] = {
     "the suite's own role ({}) could not look: {}": "점검용 역할({})로 조회하지 못함: {}",
     "the role of {} can't read which migrations were applied ({}): grant it SELECT on their table":
         "{}의 역할이 적용된 마이그레이션을 읽지 못함({}): 그 테이블에 SELECT 권한을 주세요",
-    "{}, or an older one back to {}, which last changed its paths":
-        "{} 또는 그 경로를 마지막으로 바꾼 {}까지의 이전 커밋",
+    "{} or a build of the same files, as far back as {}": "{} 또는 {}까지 같은 파일의 빌드",
     "no commit of {} changes {}: mend the paths of {}": "{}의 어떤 커밋도 {}를 바꾸지 않음: {}의 paths를 고치세요",
     "the role of {} sees nothing of {} sessions: grant it pg_monitor":
         "{}의 역할이 세션 {}개를 보지 못함: pg_monitor 권한을 주세요",

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from gli.common.sentences import Said, phrase
@@ -19,13 +20,13 @@ from gli.observe.aws.task_definitions import task_definition
 from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation, Unobserved, one_of, unknown
 from gli.observe.engine.probe import Observer, probe
-from gli.observe.release.builds import build
+from gli.observe.release.builds import build, build_of
 from gli.observe.release.git_refs import deploy_tags, heads
 
 _FREQUENCIES = frozenset({"SCAN_ON_PUSH", "CONTINUOUS_SCAN", "MANUAL"})
 SCANNED = ("COMPLETE", "ACTIVE")
 """The states of a scan that has findings: of a basic one, of an enhanced one."""
-_MOST_TAGS = 50  # of one build, asked in one call, which takes 100
+_MOST_TAGS = 20  # of one build; BatchGetImage takes 100 for all builds
 _REPOSITORIES_PER_CALL = 25  # the most that BatchGetRepositoryScanningConfiguration accepts
 
 
@@ -124,8 +125,8 @@ async def registry_image(observer: Observer, service: Service) -> RegistryImage:
     git, tags = observer.environment.git, repository_heads.tags
     newest = deploy_tags(repository_heads, git) if git else ()
     releases = newest[: observer.environment.registry.rollback_releases]
-    released = {r: service.tag.format(commit=tags[r]) for r in releases}
-    wanted = [{"imageTag": t} for t in dict.fromkeys([*tags_of_build, *released.values()])]
+    released = {r: _few((await build_of(observer, service, tags[r])).spelt(service.tag)) for r in releases}
+    wanted = [{"imageTag": t} for t in dict.fromkeys([*tags_of_build, *chain(*released.values())])]
     try:
         answer = await observer.aws.call(
             observer,
@@ -152,7 +153,7 @@ async def registry_image(observer: Observer, service: Service) -> RegistryImage:
         digest=image["imageId"]["imageDigest"] if image else None,
         platforms=_platforms(image) if image else (),
         failure=None if image else failures.get(tag) or phrase("no image"),
-        without_way_back=tuple(r for r in releases if released[r] not in images),
+        without_way_back=tuple(r for r in releases if not images.keys() & {*released[r]}),
     )
 
 
@@ -161,12 +162,17 @@ async def _tags(observer: Observer, service: Service) -> tuple[str, ...]:
     wanted = await observer.see(build, service)
     tags = wanted.spelt(service.tag)
     if len(tags) == 1 or not service.ecs:
-        return (*tags[:_MOST_TAGS], tags[-1])
+        return _few(tags)
     try:
         running = (await observer.see(running_image, service)).tag
     except Unobserved:  # the checks of the service report the reason
         running = tags[0]
-    return (*([running] if wanted.is_named(running, service.tag) else []), *tags[:_MOST_TAGS], tags[-1])
+    return (*([running] if wanted.is_named(running, service.tag) else []), *_few(tags))
+
+
+def _few(tags: Sequence[str]) -> tuple[str, ...]:
+    """The newest tags of one build, and the last: it is that of the commit that was built for certain."""
+    return (*tags[:_MOST_TAGS], *tags[_MOST_TAGS:][-1:])
 
 
 async def _registry(observer: Observer, service: Service) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The commits of which a service or a page may be a build: every check that compares a revision asks here.
 
-Without `paths` it is the head of the environment's branch. A monorepo builds a service again only where a commit
-changes the service's own files: what it serves is then an older commit, rightly.
+It is the head of the environment's branch, and with it: of a service with `paths`, the older commits back to the one
+that last changed its files (a monorepo builds nothing else again); with `built_once`, the commits of any branch with
+the same tree (an image is built for the first stage; a promotion merges that commit without changing a file).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from gli.config.services import Frontend, Service
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 from gli.observe.release.git_history import history
-from gli.observe.release.git_refs import TIMEOUT_S
+from gli.observe.release.git_refs import TIMEOUT_S, release
 from gli.observe.release.github_runs import deployed_release
 
 
@@ -31,17 +32,28 @@ class Build(Observation):
     def expected(self, template: str) -> Said:
         """What a revision or a tag should be, for a message."""
         names = self.spelt(template)
-        older = phrase("{}, or an older one back to {}, which last changed its paths", names[0], names[-1])
-        return older if len(names) > 1 else names[0]
+        several = phrase("{} or a build of the same files, as far back as {}", names[0], names[-1])
+        return several if len(names) > 1 else names[0]
 
 
 @probe(deadline=TIMEOUT_S)
 async def build(observer: Observer, target: Service | Frontend) -> Build:
-    """The commits of which a service or page may be a build. Raises `Unobserved` if none is known."""
-    head = (await observer.see(deployed_release)).commit_of(target.repository)
-    if not target.paths:
-        return Build(commits=(head,))
-    same = (await observer.see(history, target.repository)).builds.get(target.name, ())
+    """The build that a service or page should run. Raises `Unobserved` if none is known.
+
+    The head counts for a target with `paths`, whatever commit the repository's workflow deployed last.
+    """
+    seen = await observer.see(release if target.paths else deployed_release)
+    return await build_of(observer, target, seen.commit_of(target.repository))
+
+
+async def build_of(observer: Observer, target: Service | Frontend, commit: str) -> Build:
+    """The build of a service or page that holds the files of the head of the branch, or of a deploy tag's commit.
+
+    Raises `Unobserved` if no commit changed its paths.
+    """
+    if not (target.paths or observer.environment.built_once):
+        return Build(commits=(commit,))
+    same = (await observer.see(history, target.repository)).builds.get(commit, {}).get(target.name, ())
     if not same:
         said = phrase(
             "no commit of {} changes {}: mend the paths of {}", target.repository, listed(target.paths), target.name

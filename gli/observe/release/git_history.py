@@ -112,9 +112,10 @@ class History(Observation):
     deploying: str = ""
     """The newest commit of the environment's branch whose push starts the deploy workflow, by the files that it changes
     (`paths`, `paths-ignore`); empty: the head does, or the workflow has no such filter."""
-    builds: Mapping[str, tuple[str, ...]] = {}
-    """Service or page with `paths` to the commits of the environment's branch that hold the same of its files as the
-    head, newest first: the last one changed them. Empty where no commit did."""
+    builds: Mapping[str, Mapping[str, tuple[str, ...]]] = {}
+    """The head of the environment's branch, `deploying`, and the commits of the last deploy tags, each to its builds:
+    service or page to the commits of which it may be a build (see `gli.observe.release.builds`). Without services and
+    pages of which only the commit itself is one."""
     logged: tuple[str, ...] = ()
     """The deploy tags in the deployment log, in the order of the log."""
     migrations: tuple[tuple[str, str], ...] = ()
@@ -183,7 +184,7 @@ async def history(observer: Observer, repository: str) -> History:
         bare = Bare(observer, Path(folder), environment.git.of(repository))
         try:
             await bare.fetch(commits | _log_branch(environment.git, known))
-            return await _read(observer, bare, repository, commits)
+            return await _read(observer, bare, known, commits)
         except GitFailed as e:
             raise unknown(
                 "error" if bare.fetched else "unreachable",
@@ -315,8 +316,8 @@ def _format(commits: Mapping[str, str]) -> str:
     return "sha256" if any(len(commit) == 64 for commit in commits.values()) else "sha1"
 
 
-async def _read(observer: Observer, bare: Bare, repository: str, commits: Mapping[str, str]) -> History:
-    environment = observer.environment
+async def _read(observer: Observer, bare: Bare, known: Heads, commits: Mapping[str, str]) -> History:
+    environment, repository = observer.environment, known.repository
     assert environment.git is not None
     path = next(r.workflow for r in environment.repositories if r.name == repository)
     workflow = f"refs/heads/{environment.branch}:{path}" if path else ""
@@ -326,6 +327,7 @@ async def _read(observer: Observer, bare: Bare, repository: str, commits: Mappin
     live = environment.git.live
     standing, undone = await _undone(bare, commits[live]) if live in commits else ("", ())
     migrated = await _migrated(bare, environment, repository, commits)
+    deploying = await _deploying(bare, commits.get(environment.branch), contents.get(workflow))
     return History(
         repository=repository,
         commits=commits,
@@ -336,8 +338,8 @@ async def _read(observer: Observer, bare: Bare, repository: str, commits: Mappin
         reverted=await _reverted(bare, commits, environment.git),
         gaps=await _gaps(bare, commits, environment.git.branches),
         workflow=contents.get(workflow),
-        deploying=await _deploying(bare, commits.get(environment.branch), contents.get(workflow)),
-        builds=await _builds(bare, environment, repository, commits.get(environment.branch)),
+        deploying=deploying,
+        builds=await _builds(bare, environment, known, (commits.get(environment.branch, ""), deploying)),
         logged=_deploy_tags(contents.get(log) or "", environment.git),
         **migrated,
     )
@@ -358,20 +360,47 @@ async def _deploying(bare: Bare, head: str | None, workflow: str | None) -> str:
 
 
 async def _builds(
-    bare: Bare, environment: Environment, repository: str, head: str | None
-) -> dict[str, tuple[str, ...]]:
-    """See `History.builds`. A merge counts as what it changes on the branch: its first parent is the commit before."""
-    found: dict[str, tuple[str, ...]] = {}
+    bare: Bare, environment: Environment, known: Heads, deployed: Iterable[str]
+) -> dict[str, dict[str, tuple[str, ...]]]:
+    """See `History.builds`."""
     members: list[Service | Frontend] = [*environment.services.values(), *environment.frontends.values()]
-    for each in members:
-        if head is None or not each.paths or each.repository != repository:
-            continue
-        asked = [f":(exclude,glob){path[1:]}" if path.startswith("!") else f":(glob){path}" for path in each.paths]
-        listed = ("rev-list", "--first-parent", f"--max-count={_MOST_UNCHANGED}", head)
-        changing = (await bare.git(*listed[:2], "--max-count=1", head, "--", *asked)).split()
-        after = (await bare.git(*listed, f"^{changing[0]}")).split() if changing else []
-        found[each.name] = (*after, *changing)
+    own = [m for m in members if m.repository == known.repository and (m.paths or environment.built_once)]
+    assert environment.git is not None
+    releases = deploy_tags(known, environment.git)[: environment.registry.rollback_releases]
+    wanted = [*deployed, *(known.tags[tag] for tag in releases)] if own else []
+    twins = await _twins(bare) if own and environment.built_once else {}
+    found: dict[str, dict[str, tuple[str, ...]]] = {}
+    for commit in filter(None, wanted):
+        same = {member.name: await _same_files(bare, commit, member.paths) for member in own}
+        found[commit] = {n: tuple(dict.fromkeys(t for c in s for t in twins.get(c, (c,)))) for n, s in same.items()}
     return found
+
+
+async def _same_files(bare: Bare, commit: str, paths: Sequence[str]) -> tuple[str, ...]:
+    """The commits of a branch that hold the same of these files, newest first: the last one changed them. Empty where
+    no commit did. A merge counts as what it changes on the branch: its first parent is the commit before.
+    """
+    if not paths:
+        return (commit,)
+    asked = [f":(exclude,glob){path[1:]}" if path.startswith("!") else f":(glob){path}" for path in paths]
+    line = ("rev-list", "--first-parent")
+    changing = (await bare.git(*line, "--max-count=1", commit, "--", *asked)).split()
+    if not changing:
+        return ()
+    after = (await bare.git(*line, f"--max-count={_MOST_UNCHANGED}", commit, f"^{changing[0]}")).split()
+    return (*after, *changing)
+
+
+async def _twins(bare: Bare) -> dict[str, tuple[str, ...]]:
+    """Each of the newest commits of all branches to the commits with the same tree, itself first: a promotion's merge
+    commit holds the files of the commit that it promotes.
+    """
+    asked = ("rev-list", "--all", f"--max-count={_MOST_UNCHANGED}", "--no-commit-header", "--format=%H %T")
+    pairs = [line.split() for line in (await bare.git(*asked)).splitlines()]
+    of_tree: dict[str, list[str]] = {}
+    for commit, tree in pairs:
+        of_tree.setdefault(tree, []).append(commit)
+    return {commit: (commit, *(c for c in of_tree[tree] if c != commit)) for commit, tree in pairs}
 
 
 async def _undone(bare: Bare, live: str) -> tuple[str, tuple[str, ...]]:
