@@ -293,6 +293,10 @@ def test_documents_of_health_and_of_a_build_are_described_by_json_paths(tmp_path
         threading.Thread(target=server.serve_forever, daemon=True).start()
         urls = [f"--url=http://{host}:{server.server_port}" for host in ("127.0.0.1", "localhost")]
         done = gli("discover", "--env=shop", urls[0], cwd=tmp_path)
+        named = done.stdout.replace("services.127", "services.api").replace("127-page", "web")
+        (tmp_path / "environments.toml").write_text(named)
+        again = tomllib.loads(gli("discover", "--env=shop", cwd=tmp_path).stdout)
+        (tmp_path / "environments.toml").unlink()
         answers = {"/": answers["/"].replace("git-sha", "author")}
         in_header = tomllib.loads(gli("discover", "--env=shop", urls[1], cwd=tmp_path).stdout)["shop"]
         server.shutdown()
@@ -306,6 +310,7 @@ def test_documents_of_health_and_of_a_build_are_described_by_json_paths(tmp_path
     assert api["deep_health_values"] == {"status": "UP", "components.db.status": "UP"}
     assert (page["build_meta"], page["version"]) == ("git-sha", "{commit:.12}")
     (page,) = in_header["frontends"].values()
+    assert again == tomllib.loads(named)
     assert (page["version_path"], page["version_at"], page["version"]) == ("/", "header:x-web-build", "{commit:.8}")
 
 

@@ -50,6 +50,15 @@ def verified(shop: Path, name: str) -> tuple[str, set[str]]:
     return verdict["verdict"], {cause["check"] for cause in verdict["root_causes"]}
 
 
+def gli(folder: Path, *arguments: str) -> None:
+    """A command of the suite's own wheel."""
+    command = [PYTHON, "-c", "from gli.cli.entry import main; main()", *arguments]
+    done = subprocess.run(
+        command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("name", ["staging", "production"])
 def test_a_healthy_shop_is_go(shop: Path, name: str) -> None:
     assert verified(shop, name) == ("GO", set())
@@ -60,18 +69,12 @@ MOTO = ("db-tls-in-use", "db-pending-changes", "db-ca-valid", "suite-role-readon
 
 
 def test_what_is_discovered_of_the_shop_is_go_after_three_edits(shop: Path, tmp_path: Path) -> None:
-    def gli(*arguments: str) -> None:
-        command = [PYTHON, "-c", "from gli.cli.entry import main; main()", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=120,
-                              check=False)  # fmt: skip
-        assert done.returncode == 0, done.stderr
-
-    gli("init")
+    gli(tmp_path, "init")
     file = tmp_path / "environments.toml"
     file.write_text(f'[production]\noverlay = "{shop}/.shop/production.toml"\n')
     where = ("--region=eu-central-1", "--match=shop*", "--match=/shop/*")
     remote = ("--remote=git@git.shop.example:{repository}.git", "--repository=shop")
-    gli("discover", "--env=production", *where, *remote, "--to=found.toml")
+    gli(tmp_path, "discover", "--env=production", *where, *remote, "--to=found.toml")
     found = (tmp_path / "found.toml").read_text()
     file.write_text(found)
     verdict, causes = verified(tmp_path, "production")
@@ -83,6 +86,18 @@ def test_what_is_discovered_of_the_shop_is_go_after_three_edits(shop: Path, tmp_
         edited += f'[[production.not_applicable]]\ncheck = "{check}"\nreason = "moto"\nowner = "the example"\n'
     file.write_text(edited)
     assert verified(tmp_path, "production") == ("GO", set())
+
+
+def test_what_is_discovered_of_staging_without_an_account_is_go_as_it_is(shop: Path, tmp_path: Path) -> None:
+    file = tmp_path / "environments.toml"
+    file.write_text(f'[staging]\noverlay = "{shop}/.shop/staging.toml"\n')
+    socket = "wss://live.staging.shop.example/socket.io/?EIO=4&transport=websocket"
+    urls = ("--url=https://staging.shop.example", f"--url={socket}")
+    remote = ("--remote=git@git.shop.example:{repository}.git", "--repository=shop")
+    gli(tmp_path, "discover", "--env=staging", *urls, *remote, "--to=found.toml")
+    file.write_text((tmp_path / "found.toml").read_text())
+    gli(tmp_path, "init")
+    assert verified(tmp_path, "staging") == ("GO", set())
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 from pydantic import TypeAdapter, ValidationError
@@ -73,13 +73,14 @@ def discover(
     options["aws"] |= {k: v for k, v in (("region", region), ("profile", profile)) if v}
     options["git"] |= {"remote": remote} if remote else {}
     written = toml_tables.merged(written, {key: table for key, table in options.items() if table})
-    named = {**dict.fromkeys(urls, ""), **_named(written)}
+    pages = _named(written, "frontends")
+    named = {**dict.fromkeys(urls, ""), **pages, **_named(written, "services")}
     _refuse_wrong(named)
     way = _way(root, name, written, known)
     if way.aws is None and not named:
         raise UsageError("nothing to ask: give --region, --url, or both (gli discover --help has examples)")
     try:
-        whole = asking.ask(way, patterns, named)
+        whole = asking.ask(way, patterns, named, pages)
     except Unobserved as e:
         click.echo(f"gli: {e}", err=True)
         sys.exit(3)
@@ -102,10 +103,10 @@ def _way(
     return environments.load(root, name, overlay=kept[1], tables=tables)
 
 
-def _named(written: Mapping[str, Any]) -> dict[str, str]:
-    """The URLs of the services and frontends that `environments.toml` has already, with their names."""
-    groups = [group for key in ("services", "frontends") if isinstance(group := written.get(key), dict)]
-    entries = [(name, each) for group in groups for name, each in group.items() if isinstance(each, dict)]
+def _named(written: Mapping[str, Any], group: Literal["services", "frontends"]) -> dict[str, str]:
+    """The URLs of the services or frontends that `environments.toml` has already, with their names."""
+    tables = written.get(group)
+    entries = [(k, each) for k, each in tables.items() if isinstance(each, dict)] if isinstance(tables, dict) else []
     return {str(each["url"]): name for name, each in entries if "url" in each}
 
 

@@ -19,15 +19,16 @@ from gli.observe.release.git_refs import heads
 _LIKE_A_SOCKET = re.compile(r"(?:^|[-_./])(?:ws|websockets?|sockets?|live|realtime)(?:$|[-_./])", re.IGNORECASE)
 
 
-def ask(environment: Environment, patterns: Sequence[str], named: Mapping[str, str]) -> Whole:
+def ask(environment: Environment, patterns: Sequence[str], named: Mapping[str, str], pages: Mapping[str, str]) -> Whole:
     """Everything that was seen. Raises `Unobserved` if the account could not be asked at all.
 
     `environment` says how to reach the account, the hosts and the repositories. `patterns` are those of resources'
-    names. `named` maps each URL that the user gives to the name of its service or frontend, or to nothing.
+    names. `named` maps each URL that the user gives to the name of its service or frontend, or to nothing; `pages`
+    maps those of frontends alone.
     """
 
     async def everything(observer: Observer) -> Whole:
-        return await _everything(observer, patterns, named)
+        return await _everything(observer, patterns, named, pages)
 
     observatory = Observatory(environment, aws_reads=DISCOVERY_READS)
     try:
@@ -36,7 +37,9 @@ def ask(environment: Environment, patterns: Sequence[str], named: Mapping[str, s
         observatory.close()
 
 
-async def _everything(observer: Observer, patterns: Sequence[str], named: Mapping[str, str]) -> Whole:
+async def _everything(
+    observer: Observer, patterns: Sequence[str], named: Mapping[str, str], pages: Mapping[str, str]
+) -> Whole:
     environment = observer.environment
     repositories = [r.name for r in environment.repositories] if environment.git else []
     listing = asyncio.gather(*[observer.see(heads, name) for name in repositories])
@@ -62,4 +65,5 @@ async def _everything(observer: Observer, patterns: Sequence[str], named: Mappin
             for key in (url, Place(url=url).host)
             if name
         },
+        pages={Place(url=url).host: name for url, name in pages.items()},
     )

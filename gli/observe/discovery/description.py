@@ -57,7 +57,9 @@ class Whole(Observation):
     heads: tuple[Heads, ...] = ()
     remote: str = ""
     named: Mapping[str, str] = {}
-    """Host, and URL, to the name that the user gave its service or frontend."""
+    """Host, and URL, to the name that the user gave its service, or its frontend where it has no service."""
+    pages: Mapping[str, str] = {}
+    """Host to the name that the user gave its frontend."""
 
 
 def describe(whole: Whole) -> Draft:
@@ -184,7 +186,7 @@ def _reachable(draft: Draft, whole: Whole) -> None:
             draft.put(("services", name, "url"), place.socket)
             _repository(draft, whole, place, ("services", name))
     for place in frontends:
-        name = names[place.host] + ("-page" if place in services else "")
+        name = whole.pages.get(place.host) or names[place.host] + ("-page" if place in services else "")
         _frontend(draft, whole, place, ("frontends", name), calls)
     if whole.account:
         reached = {place.service.ecs.name for place in whole.places if place.service}
