@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from gli.config.services import LoadBalancer, Service
 from gli.judge.triage import related
 from gli.observe.aws.codedeploy import deployment_group
 from gli.observe.aws.ec2_security_groups import SecurityGroups
-from gli.observe.aws.ecr import RegistryImage, image_scan, registry_image, registry_repositories
+from gli.observe.aws.ecr import RegistryImage, image_scan, registry_image, registry_repositories, running_image
 from gli.observe.aws.ecs_services import EcsService, ecs_service, ecs_services
 from gli.observe.aws.ecs_tasks import ServiceTasks, service_deployment, service_tasks
 from gli.observe.aws.load_balancer import balancer, health_checks, routes, target_health
@@ -613,6 +614,24 @@ def test_an_unfinished_scan_is_unknown(built: Environment, status: str) -> None:
 def test_an_image_that_was_not_scanned_is_red(built: Environment, status: str) -> None:
     with pytest.raises(AssertionError, match=status):
         scanned(built, status, INDEX, None)
+
+
+def test_an_image_that_was_built_once_is_that_of_any_commit_with_the_same_tree(
+    built: Environment, tmp_path: Path
+) -> None:
+    """The registry has both images; the tasks are compared with the one that runs."""
+    assert built.git is not None
+    source, folder = built.git.of("gli_api-server"), tmp_path / "gli_api-server"
+    subprocess.run(["git", "clone", "-q", source, folder], check=True)
+    first = subprocess.check_output(["git", "-C", folder, "rev-parse", "HEAD"], text=True).strip()
+    subprocess.run(["git", "-C", folder, *COMMIT], check=True)
+    git = built.git.model_copy(update={"remote": f"file://{tmp_path}/{{repository}}"})
+    promoted = built.model_copy(update={"git": git, "built_once": True})
+    with answering(services(described()) | definition(container={"image": f"gli-api:{first}"}) | image(INDEX)):
+        assert observed(promoted, running_image, api(promoted)).as_expected
+        assert observed(promoted, registry_image, api(promoted)).tag == first
+        elsewhere = promoted.model_copy(update={"built_once": False})
+        assert not observed(elsewhere, running_image, api(elsewhere)).as_expected
 
 
 def test_tasks_may_run_any_image_of_an_index(built: Environment) -> None:
