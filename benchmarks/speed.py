@@ -12,6 +12,8 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import growth
@@ -102,14 +104,23 @@ def machine() -> str:
     return f"{os.cpu_count()} cores, {memory} GiB, {platform.system()}, Python {platform.python_version()}, {load}"
 
 
+def attempted(measure: Callable[[], str]) -> str:
+    """What `measure` returns, or one line that says why it could not: the other parts are measured all the same."""
+    try:
+        return measure()
+    except (OSError, RuntimeError, subprocess.CalledProcessError) as e:
+        return f"could not be measured: {str(e).splitlines()[0]}\n"
+
+
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     where = machine()
     found = others.compared((0, 50, 100, 250), rounds)
     least = limit.measured(2 * rounds + 1)
-    larger = "\n".join(growth.table())
+    larger = attempted(lambda: "\n".join(growth.table()))
     promotion = [sys.executable, str(Path(__file__).parent / "promotion.py"), str(rounds)]
-    releases = subprocess.run(promotion, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    run = partial(subprocess.run, promotion, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    releases = attempted(lambda: str(run().stdout))
     drawn(found)
     PAGE.write_text(
         TEXT.format(
