@@ -108,13 +108,16 @@ def wait_service_deployment(arn: str) -> None:
         raise Failed(f"the deployment is {deployment['status']}: {deployment.get('statusReason') or 'no reason given'}")
 
 
-def connect(url: str) -> None:
-    """Open a WebSocket connection, and close it. Fails if the server does not accept it, or does not answer a ping."""
+def connect(url: str, origin: str = "") -> None:
+    """Open a WebSocket connection, as a page of `origin` does, and close it. Fails if the server does not accept it, or
+    does not answer a ping.
+    """
     from websockets.exceptions import WebSocketException
     from websockets.sync.client import connect as opened
+    from websockets.typing import Origin
 
     try:
-        with opened(url, open_timeout=10) as connection:
+        with opened(url, open_timeout=10, origin=Origin(origin) if origin else None) as connection:
             answered = connection.ping().wait(10)
     except (OSError, WebSocketException) as e:  # a timeout is an OSError
         raise Failed(f"{url} takes no connection: {type(e).__name__}: {e}") from None

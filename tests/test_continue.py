@@ -202,3 +202,22 @@ def test_a_push_to_a_frontend_reaches_its_users(sandbox: Sandbox, name: str) -> 
     finally:
         repositories.set_ref(remote, "refs/heads/stg", before)
         sandbox.call("deploy")
+
+
+@exhaustive
+def test_a_push_to_the_websocket_server_ends_with_a_connection(sandbox: Sandbox) -> None:
+    """The workflow rolls the service over, and connects as a page of the frontend does."""
+    repository = "gli_websocket"
+    remote = Path(sandbox.status["git_remotes"][repository])
+    before = repositories.refs(remote, "refs/heads")["stg"]
+    try:
+        commit = repositories.push(remote, "stg", "Change the server", SERVICE, datetime.now(UTC))
+        code, said = run_workflow(sandbox, repository)
+        assert (code, "Connection test" in said) == (0, True), said
+        ecs = sandbox.aws("ecs")
+        found = ecs.describe_services(cluster="gli-websocket-cluster", services=["stg-gli-websocket"])["services"][0]
+        definition = ecs.describe_task_definition(taskDefinition=found["taskDefinition"])["taskDefinition"]
+        assert commit in definition["containerDefinitions"][0]["image"]
+    finally:
+        repositories.set_ref(remote, "refs/heads/stg", before)
+        sandbox.call("deploy")

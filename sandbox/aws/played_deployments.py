@@ -73,6 +73,22 @@ def all_of(service: Any) -> list[dict[str, Any]]:
     return found
 
 
+def rolled(service: Any) -> dict[str, Any]:
+    """The deployment of the service's task definition, which took no time. A fault may set how it ended."""
+    primary = service.deployments[0]
+    status, reason = getattr(service, "played_deployment", ("SUCCESSFUL", None))
+    revision = service.task_definition.rpartition(":")[2]
+    return {
+        "serviceDeploymentArn": service.arn.replace(":service/", ":service-deployment/") + f"/{revision}",
+        "serviceArn": service.arn,
+        "clusterArn": service.cluster_arn,
+        "createdAt": primary["createdAt"],
+        "startedAt": primary["createdAt"],
+        "status": status,
+        "statusReason": reason,
+    }
+
+
 def _every() -> Iterator[tuple[Any, dict[str, Any]]]:
     for region in ecs_backends[DEFAULT_ACCOUNT_ID].values():
         for service in region.services.values():
@@ -82,7 +98,9 @@ def _every() -> Iterator[tuple[Any, dict[str, Any]]]:
 
 def _describe(self: Any) -> ActionResult:
     wanted = self._get_param("serviceDeploymentArns", [])
-    found = {d["serviceDeploymentArn"]: d for s, _ in _every() for d in all_of(s)}
+    services = [s for region in ecs_backends[DEFAULT_ACCOUNT_ID].values() for s in region.services.values()]
+    known = [d for s in services if s.deployments for d in (*all_of(s), rolled(s))]
+    found = {d["serviceDeploymentArn"]: d for d in known}
     missing = [{"arn": arn, "reason": "MISSING"} for arn in wanted if arn not in found]
     return ActionResult({"serviceDeployments": [found[a] for a in wanted if a in found], "failures": missing})
 

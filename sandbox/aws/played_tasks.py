@@ -147,24 +147,9 @@ def _list_service_deployments(self: Any) -> ActionResult:
     name = self._get_param("service")
     services = [s for s in _services(self) if name in (s.name, s.arn) and s.deployments]
     wanted = self._get_param("status", [])
-    found = [d for s in services for d in (*played_deployments.all_of(s), _deployment(s))]
+    found = [d for s in services for d in (*played_deployments.all_of(s), played_deployments.rolled(s))]
     found = [d for d in found if not wanted or d["status"] in wanted]
     return ActionResult({"serviceDeployments": found})
-
-
-def _deployment(service: Any) -> dict[str, Any]:
-    """The first deployment that a service remembers. A fault may set how it ended."""
-    primary = service.deployments[0]
-    status, reason = getattr(service, "played_deployment", ("SUCCESSFUL", None))
-    return {
-        "serviceDeploymentArn": service.arn.replace(":service/", ":service-deployment/") + "/1",
-        "serviceArn": service.arn,
-        "clusterArn": service.cluster_arn,
-        "createdAt": primary["createdAt"],
-        "startedAt": primary["createdAt"],
-        "status": status,
-        "statusReason": reason,
-    }
 
 
 # Actions of the overlay (sandbox.aws.surgery): each returns the arguments that undo it.

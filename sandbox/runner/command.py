@@ -68,6 +68,7 @@ def _variables(environment: Environment, repository: str, endpoint: str) -> Mapp
                 "CLUSTER": where.cluster,
                 "SERVICE": where.service,
                 "URL": url,
+                "ORIGIN": next((f.url for f in environment.frontends.values()), ""),
             }
     for frontend in environment.frontends.values():
         if frontend.repository == repository:
