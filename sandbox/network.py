@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from gli.config.environments import Environment
 from gli.config.services import Reachable
@@ -61,6 +62,7 @@ class Network:
                     "broker", broker.port, flavour=Flavour.TLS, latency=self._latency, ready=lambda: _patience(broker)
                 )
             )
+            self.relays["broker"].sessions = []  # only the suite comes this way
             self._add(Relay("api-broker", broker.port))
         await asyncio.gather(*(relay.start() for relay in self.relays.values()))
 
@@ -72,6 +74,16 @@ class Network:
         self.datagrams = DatagramRelay(port, self._latency)
         await self.datagrams.start(tcp.port)
         return tcp.address
+
+    def asked(self) -> dict[str, Any]:
+        """What the suite asked over HTTP since the last call, by relay, and sent to the broker, in hex digits."""
+        http = {name: sorted(relay.asked) for name, relay in self.relays.items() if relay.asked}
+        sessions = self.relays["broker"].sessions or [] if "broker" in self.relays else []
+        amqp = [sent.hex() for sent in sessions]
+        for relay in self.relays.values():
+            relay.asked = set()
+        sessions.clear()
+        return {"http": http, "amqp": amqp}
 
     def _add(self, relay: Relay) -> None:
         self.relays[relay.name] = relay

@@ -64,6 +64,10 @@ class Relay:
         """For PostgreSQL: refuse clients that send the start-up parameter `options`, as RDS Proxy does."""
         self.requests = 0
         """HTTP requests and WebSocket handshakes of the suite that came through."""
+        self.asked: set[str] = set()
+        """Method and target of each of them, `GET /health/`, since somebody last looked."""
+        self.sessions: list[bytearray] | None = None
+        """What each client of the broker sent; None where nobody keeps it."""
         self._ready = ready
         self._reserved = ReservedPort()
         self._turn = count()
@@ -138,9 +142,18 @@ class _Connection:
         self.client = _End(self, delay=lambda: relay.latency)
         self.upstream = _End(self, delay=lambda: 0.0, passing=self._count)
         self.task: asyncio.Future[None] | None = None
+        self._sent: bytearray | None = None
 
     def _count(self, data: bytes) -> None:
         self.relay.requests += data.count(SUITE_HEADER)
+        if SUITE_HEADER in data:
+            heads = [head for head in data.split(b"\r\n\r\n") if SUITE_HEADER in head + b"\r\n"]
+            self.relay.asked |= {head.partition(b" HTTP/")[0].decode("latin-1") for head in heads}
+        if self.relay.sessions is not None:
+            if self._sent is None:
+                self._sent = bytearray()
+                self.relay.sessions.append(self._sent)
+            self._sent += data
 
     async def shake_hands(self) -> None:
         """Do the handshake that comes before bytes can be relayed."""

@@ -332,6 +332,8 @@ class Supervisor:
         do, ids = request.get("do"), request.get("ids", [])
         if do == "status":
             return {"ok": True, "status": self.status()}
+        if do == "asked":
+            return {"ok": True, "asked": self._network.asked()}
         if do == "stop":
             self._stop_requested.set()
             return {"ok": True}

@@ -263,6 +263,20 @@ class Sandbox:
             found: dict[str, int] = json.loads(answer.read())["requests"]
         return found
 
+    def aws_asked(self) -> list[list[str]]:
+        """Service, action, HTTP method and target of what the suite asked AWS since the last call."""
+        url = f"{self.status['aws_endpoint_url']}/_sandbox/asked"
+        with urllib.request.urlopen(urllib.request.Request(url, data=b"{}"), timeout=10) as answer:
+            found: list[list[str]] = json.loads(answer.read())["asked"]
+        return found
+
+    def asked(self) -> dict[str, Any]:
+        """What the suite asked over HTTP since the last call, by server, and what it sent to the broker."""
+        found: dict[str, Any] = control.ask(running(Place.of(self.name, "sandbox")) / "control", {"do": "asked"})[
+            "asked"
+        ]
+        return found
+
     def aws(self, service: str) -> Any:
         """A boto3 client with other credentials than the suite's, as another tool has."""
         import boto3

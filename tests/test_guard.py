@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import psycopg
 import pytest
 import redis
-from pika import spec
+from pika import frame, spec
 from psycopg.sql import SQL, Composed, Identifier, Literal, Placeholder
 
 from conftest import ROOT, Sandbox
@@ -216,9 +217,42 @@ def test_a_huge_table_is_cut_by_the_server_and_unknown(sandbox: Sandbox, environ
             connection.execute("DROP SCHEMA hostile CASCADE")
 
 
+PAGE = {
+    *("GET /", "GET /assets/LoginView-*.js", "GET /assets/gli-*.woff2", "GET /assets/gli-verify-*.js"),
+    *("GET /assets/index-*.js", "GET /assets/index-*.js.map", "GET /assets/index-*.css"),
+    *("GET /assets/vendor-*.js", "GET /assets/vendor-*.js.map"),
+}
+HTTP = {
+    "admin": PAGE | {"GET /users"},
+    "user": PAGE | {"GET /login"},
+    "api": {
+        *("GET /health/", "GET /health/deep", "GET /version", "GET /api/v1/status/", "GET /api/v1/session/"),
+        *("GET /api/v1/me/", "GET /api/v1/no-such-page-4c1f/"),
+        *("GET /api/v1/notices/", "OPTIONS /api/v1/notices/"),
+    },
+    "websocket": {"GET /ws/", "GET /ws/me/"},
+    "http": {"GET /"},
+    "s3": {"GET /index.html"},
+}
+"""What a whole run asks each server of the sandbox over HTTP, with a star for the hashes and chances in names."""
+AMQP = {
+    *("Connection.StartOk", "Connection.TuneOk", "Connection.Open", "Connection.Close"),
+    *("Channel.Open", "Channel.Close", "Queue.Declare"),
+}
+NOT_IN_THE_SANDBOX = {
+    *("codedeploy:GetDeployment", "codedeploy:GetDeploymentGroup", "ec2:GetManagedPrefixListEntries"),
+    *("ecs:DescribeServiceRevisions", "elasticache:DescribeServerlessCaches", "kms:DescribeKey", "kms:GetKeyPolicy"),
+    *("rds:DescribeDBClusterSnapshots", "rds:DescribeDBClusters", "rds:DescribeDBProxies"),
+    *("rds:DescribeDBProxyEndpoints", "rds:DescribeDBProxyTargets", "s3control:GetPublicAccessBlock"),
+    *("ssm:DescribeParameters", "ssm:GetParameters", "ssm:GetParametersByPath"),
+}
+"""Operations on parts that the sandbox has only in variants."""
+
+
 def test_a_run_asks_only_what_is_on_the_lists_and_changes_nothing(sandbox: Sandbox, tmp_path: Path) -> None:
     """The servers themselves say what they were asked. Every row, object, ref and security group stays as it was."""
     before = _state(sandbox)
+    sandbox.asked(), sandbox.aws_asked()
     with _statements(sandbox) as statements, _commands(sandbox) as commands:
         ran = sandbox.verify_often(reports=tmp_path, env={"GIT_TRACE2_EVENT": str(tmp_path / "git")})
     assert ran.code == 0, ran.output
@@ -228,7 +262,51 @@ def test_a_run_asks_only_what_is_on_the_lists_and_changes_nothing(sandbox: Sandb
     assert statements - composed == {sql.ANSWERS, sql.DATABASE_STATE, sql.APPLICATION_RIGHTS, sql.READ_ONLY_SESSION}
     assert commands == guard.REDIS_READS - {"ACL DRYRUN"} | {"AUTH"}  # MONITOR hides administrative commands
     assert {"fetch", "ls-remote"} <= _git_commands(tmp_path / "git") <= guard.GIT_READS
-    assert sandbox.aws_requests().keys() <= guard.AWS_READS.keys()
+    asked = sandbox.asked()
+    hashes = re.compile(r"-[0-9a-f]{8,12}\.")
+    assert {server: {hashes.sub("-*.", one) for one in found} for server, found in asked["http"].items()} == HTTP
+    assert _methods(asked["amqp"]) == (AMQP if sandbox.status["amqp_url"] else set())
+    operations = {f"{service}:{_operation(service, *how)}" for service, *how in sandbox.aws_asked()}
+    assert operations == {f"{s}:{o}" for s, listed in guard.AWS_READS.items() for o in listed} - NOT_IN_THE_SANDBOX
+
+
+def _operation(service: str, action: str, method: str, target: str) -> str:
+    """The operation of a request; by method, path and keys of the query, where the request does not name it."""
+    import botocore.session
+
+    if action:
+        return action
+    path, _, query = target.partition("?")
+    model = botocore.session.get_session().get_service_model(service)
+    found = []
+    for name in model.operation_names:
+        http = model.operation_model(name).http
+        template, _, fixed = http["requestUri"].partition("?")
+        pattern = "".join(
+            re.escape(p) if n % 2 == 0 else ".+" if p.endswith("+") else "[^/]+" for n, p in _split(template)
+        )
+        keys = dict(parse_qsl(fixed, keep_blank_values=True)).keys()
+        if http["method"] == method and re.fullmatch(pattern, path) and keys <= dict(parse_qsl(query, True)).keys():
+            found.append((len(keys), name))
+    return max(found)[1]
+
+
+def _split(template: str) -> Iterator[tuple[int, str]]:
+    """The pieces of a path; those with an odd number are names in braces."""
+    return enumerate(re.split(r"\{([^}]+)\}", template))
+
+
+def _methods(sessions: list[str]) -> set[str]:
+    """The methods in what the clients of the broker sent: AMQP 0-9-1, section 4.2."""
+    found = set()
+    for session in map(bytes.fromhex, sessions):
+        rest = session[len(frame.ProtocolHeader().marshal()) :]
+        while rest:
+            size, one = frame.decode_frame(rest)
+            assert size, "a frame was cut"
+            found |= {one.method.NAME} if isinstance(one, frame.Method) else {type(one).__name__}
+            rest = rest[size:]
+    return found
 
 
 @contextmanager

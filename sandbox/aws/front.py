@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qs
 
 SUITE = "gli-verify"
 """The user agent that the suite's requests carry, and no other tool's."""
@@ -21,6 +22,7 @@ _JSON = frozenset({"acm", "application-autoscaling", "cloudwatch", "ecr", "ecs",
 _XML = (
     "<ErrorResponse><Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error></ErrorResponse>"
 )
+_FORM = "application/x-www-form-urlencoded"
 _S3 = "<Error><Code>{code}</Code><Message>{message}</Message></Error>"
 _EC2 = "<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors></Response>"
 _MESSAGE = "as a fault of the sandbox asked for"
@@ -34,6 +36,8 @@ class Front:
 
     def __init__(self) -> None:
         self.requests: Counter[str] = Counter()
+        self.asked: set[tuple[str, str, str, str]] = set()
+        """Service, action, HTTP method and target of the suite's requests; no action where the target says it."""
         self.refused: dict[str, str] = {}
         """Service to the error code that the suite gets from it."""
 
@@ -44,11 +48,21 @@ class Front:
         scope = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
         service = _NAMES.get(scope["service"], scope["service"]) if scope else "unsigned"
         self.requests[service] += 1
+        target = f"{environ['PATH_INFO']}?{environ.get('QUERY_STRING', '')}"
+        self.asked.add((service, _action(environ), environ["REQUEST_METHOD"], target))
         code = self.refused.get(service)
         if not code:
             return None
         status, kind, body = _refusal(service, code)
         return status, kind, b"" if environ["REQUEST_METHOD"] == "HEAD" else body
+
+
+def _action(environ: Mapping[str, Any]) -> str:
+    """The operation that a request names: in a header, in its body, or in its path; empty where it names none."""
+    named = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
+    of_path = re.search(r"/operation/(\w+)$", environ["PATH_INFO"])  # Smithy's RPC protocols
+    body = environ["wsgi.input"].getvalue() if environ.get("CONTENT_TYPE", "").startswith(_FORM) else b""
+    return named or (of_path[1] if of_path else "") or parse_qs(body.decode()).get("Action", [""])[0]
 
 
 def _refusal(service: str, code: str) -> Refusal:
@@ -64,6 +78,12 @@ FRONT = Front()
 def requests() -> dict[str, Any]:
     """The number of requests that the suite has sent since the start, by service."""
     return {"requests": dict(sorted(FRONT.requests.items()))}
+
+
+def asked() -> dict[str, Any]:
+    """What the suite has asked since the last call."""
+    found, FRONT.asked = sorted(FRONT.asked), set()
+    return {"asked": found}
 
 
 def refuse(service: str, code: str | None) -> dict[str, Any]:

@@ -165,6 +165,7 @@ def certificates_by(region: str, kind: str) -> dict[str, Any]:
 
 ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "requests": front.requests,
+    "asked": front.asked,
     "refuse": front.refuse,
     "ecs-deployment": ecs_deployment,
     "ecs-old-deployment": ecs_old_deployment,
