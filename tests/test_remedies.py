@@ -8,6 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+import restored
 from fault_groups import STAGING
 from psycopg import sql
 
@@ -47,4 +48,79 @@ def test_a_remedy_ends_in_go(sandbox: Sandbox, tmp_path: Path, fault: str) -> No
         ran = sandbox.verify_often(reports=tmp_path)
         assert (ran.red, ran.last_line) == (set(), "VERDICT sandbox: GO"), ran.output
     finally:
+        sandbox.ask("heal")
+
+
+OF_A_TEMPLATE: tuple[tuple[str, ...], ...] = (
+    (
+        "service-scaled-to-zero",
+        "cdn-blanket-fallback",
+        "database-open-by-a-range",
+        "broker-closed-to-the-api",
+        "docker-open-to-the-world",
+    ),
+    ("scaling-at-its-limit", "cdn-disabled", "alarm-missing", "dns-crossed-with-production", "deregistration-at-once"),
+    (
+        "bucket-forgets-versions",
+        "secret-key-missing",
+        "database-open-over-ipv6",
+        "test-listener-open-to-the-world",
+        "logs-kept-for-a-day",
+    ),
+    (
+        "bucket-in-the-clear",
+        "taskdef-calls-production",
+        "database-open-to-an-address",
+        "balancer-may-not-leave",
+        "logs-kept-for-ever",
+    ),
+    (
+        "bucket-may-be-public",
+        "taskdef-command-of-production",
+        "database-open-to-any-protocol",
+        "broker-console-open",
+        "scaling-minimum-overridden",
+    ),
+    (
+        "bucket-open-to-the-world",
+        "taskdef-logs-of-production",
+        "tasks-may-not-leave",
+        "broker-open-to-an-address",
+        "ssh-open-to-the-world",
+    ),
+    (
+        "bucket-readable-by-the-world",
+        "taskdef-plain-secret",
+        "alarm-on-a-ghost",
+        "health-check-too-deep",
+        "database-unprotected",
+    ),
+    (
+        "cdn-errors-kept",
+        "taskdef-secret-of-production",
+        "dns-alias-of-a-ghost",
+        "tasks-closed-to-the-balancer",
+        "idle-timeout-short",
+    ),
+    ("cdn-one-country-only", "taskdef-unknown-secret", "dns-record-deleted", "tasks-open-to-a-stranger"),
+    ("cdn-origin-without-access-control", "database-stopped", "scaling-suspended", "cache-closed-to-the-websocket"),
+    ("cdn-serves-a-path-over-plain-http", "circuit-breaker-off", "balancer-closed", "cache-open-to-an-address"),
+    ("cdn-serves-plain-http", "database-closed-to-the-api", "balancer-opens-another-port", "database-public"),
+)
+"""Faults whose remedy restores a setting of AWS, in groups of different places: no member hides another."""
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("faults", OF_A_TEMPLATE, ids=lambda faults: f"{faults[0]}-and-{len(faults) - 1}-more")
+def test_restoring_settings_ends_in_go(sandbox: Sandbox, tmp_path: Path, faults: tuple[str, ...]) -> None:
+    healthy = restored.read(sandbox)
+    sandbox.ask("break", *faults)
+    broken = restored.read(sandbox)
+    try:
+        assert broken != healthy
+        restored.write(sandbox, healthy)
+        ran = sandbox.verify_often(reports=tmp_path)
+        assert (ran.red, ran.last_line) == (set(), "VERDICT sandbox: GO"), ran.output
+    finally:
+        restored.write(sandbox, broken)
         sandbox.ask("heal")
