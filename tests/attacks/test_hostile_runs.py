@@ -250,5 +250,5 @@ def test_a_hostile_server_harms_no_other_check(project: Project, name: str, way:
     outcomes = {c["id"]: c["outcome"] for c in ran.verdict["checks"]}
     assert outcomes == {"first-check": outcomes["first-check"], "second-check": "passed"}
     assert outcomes["first-check"] in ("unknown", "failed")
-    slow = "this runner was too slow to tell"  # on a busy machine
-    assert any(words in ran.verdict["reasons"][0] for words in (says, slow)), ran.verdict["reasons"]
+    slow = ["this runner was too slow to tell"] if name == "WebSocket" else []  # judged by time, beside a flood
+    assert any(words in ran.verdict["reasons"][0] for words in (says, *slow)), ran.verdict["reasons"]
