@@ -97,6 +97,14 @@ def push(repository: Path, branch: str, message: str, tree: Tree, at: datetime, 
     return refs(repository, f"refs/heads/{branch}")[branch]
 
 
+def link(repository: Path, branch: str, path: str, url: str, commit: str, at: datetime) -> str:
+    """Add a submodule to a branch, at a commit of the repository with this address; returns the new commit's hash."""
+    named = {".gitmodules": f'[submodule "{path}"]\n\tpath = {path}\n\turl = {url}\n'}
+    stream = _commit(branch, 1, "Add a submodule", named, at, parent=f"refs/heads/{branch}^0")
+    _git(repository, "fast-import", "--quiet", stream=stream + f"M 160000 {commit} {path}\n".encode())
+    return refs(repository, f"refs/heads/{branch}")[branch]
+
+
 def _git(repository: Path, *arguments: str, stream: bytes | None = None) -> str:
     done = subprocess.run(
         ["git", "--git-dir", str(repository), *arguments], input=stream, check=True, capture_output=True

@@ -21,6 +21,7 @@ _ASKED_FIRST = {"env-config-valid", "aws-caller-identity"}
 _API = ("run-failed", "run-in-progress", "migration-", "workflow-step-may-fail", "workflow-builds-a-fixed-ref")
 _API += ("workflow-script-checks-out-main", "workflow-ref-in-a-variable")
 _SOCKET = ("staging-moved-on", "workflow-cuts-deploys-off", "workflow-with-stored-keys", "workflow-step-for-one-branch")
+_SOCKET += ("workflow-on-a-retired-runner",)
 _USER = ("run-cancelled", "workflow-deploys-elsewhere", "workflow-not-protected", "workflow-swallows-a-failure")
 _ADMIN = ("workflow-step-missing", "workflow-not-for-main")
 _SETTINGS = ("bucket-forgets-versions", "bucket-in-the-clear", "bucket-may-be-public", "source-map-uploaded")
@@ -32,7 +33,8 @@ _PLACES |= dict.fromkeys(_SETTINGS, "settings of the cdn")
 _PLACES |= dict.fromkeys(("task-missing", "service-scaled", "rolled-back", "taskdef-"), "service")
 _PLACES |= dict.fromkeys(("circuit-breaker-", "grace-period-", "rollout-", "old-tasks-", "registry"), "service")
 _PLACES |= dict.fromkeys(("hook-goes-on", "deploys-take-", "deploy-without-room"), "service")
-_PLACES |= dict.fromkeys(("sequence-", "application-may-", "row-security-", "table-lost", "column-of-"), "tables")
+_PLACES |= dict.fromkeys(("sidecar-", "spare-sidecar-"), "service")
+_PLACES |= dict.fromkeys(("sequence-", "application-may-", "row-security-", "table-", "column-", "row-"), "tables")
 _PLACES["cors-"] = "cors"
 _WIDE = {
     "release": "release",
@@ -41,11 +43,13 @@ _WIDE = {
     "storage": "cdn",
     "broker": "broker",
     "cache": "cache",
+    "scaling": "scaling",
 }
 _WIDE |= {"registry": "service"}
 """Places of which a group may change one thing at most: the repositories, the user frontend with its bucket, the API's
-CORS settings, the broker, the cache, the API's ECS service with its images, and the tables of the database. One fault
-would hide or undo another. `_PLACES` names a fault by the beginning of its id, `_WIDE` the others also by their module.
+CORS settings, the broker, the cache, the API's scaling, the API's ECS service with its images, and the tables of the
+database. One fault would hide or undo another. `_PLACES` names a fault by the beginning of its id, `_WIDE` the others
+also by their module.
 """
 
 _ALONE = {"tasks-in-one-zone", "platform-image-expired", "commits-wait-for-a-standby", "database-read-only"}

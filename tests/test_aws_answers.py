@@ -240,7 +240,12 @@ def test_a_removed_subscription_needs_no_confirmation(monkeypatch: pytest.Monkey
             {"SubscriptionArn": "PendingConfirmation", "Protocol": "sms"},
         ]
     }
-    found = see(cloudwatch_alarms.topics, None, {"sns.ListSubscriptionsByTopic": answer}, monkeypatch)
+    found = see(
+        cloudwatch_alarms.topics,
+        None,
+        {"sns.ListSubscriptionsByTopic": answer, "sns.GetTopicAttributes": {"Attributes": {"Policy": "{}"}}},
+        monkeypatch,
+    )
     assert (found["stg-gli-alerts"].confirmed, found["stg-gli-alerts"].pending) == (("email",), 1)
 
 
@@ -547,3 +552,25 @@ def test_more_zones_of_one_name_than_one_answer_holds_are_unknown(monkeypatch: p
     assert isinstance(page, Mapping)
     with pytest.raises(Unobserved, match="more zones"):
         see(route53.zone, None, answers | {"route53.ListHostedZonesByName": page | {"IsTruncated": True}}, monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("metric", "compares", "threshold", "sleeps"),
+    [
+        ("CPUUtilization", "GreaterThanThreshold", 80, False),
+        ("CPUUtilization", "GreaterThanThreshold", 100, True),
+        ("CPUUtilization", "GreaterThanOrEqualToThreshold", 100, False),
+        ("CPUUtilization", "LessThanThreshold", 20, True),
+        ("FreeStorageSpace", "LessThanThreshold", 1e9, False),
+        ("FreeStorageSpace", "GreaterThanThreshold", 1e9, True),
+        ("RequestCount", "LessThanThreshold", 1, False),
+        ("RequestCount", "LessThanThreshold", 0, True),
+        ("HTTPCode_Target_5XX_Count", "GreaterThanThreshold", 1e6, False),
+        ("CPUUtilization", "LessThanLowerOrGreaterThanUpperThreshold", None, False),
+    ],
+)
+def test_an_alarm_that_never_fires_when_its_metric_gets_worse(
+    metric: str, compares: str, threshold: float | None, sleeps: bool
+) -> None:
+    fires = {"Namespace": "AWS/ECS", "ComparisonOperator": compares, "Threshold": threshold}
+    assert cloudwatch_alarms.read_alarm(alarm("a", metric) | fires).sleeps is sleeps

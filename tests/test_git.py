@@ -11,7 +11,7 @@ import pytest
 import release_rig
 from release_rig import FIRST_TAG, Rig
 
-from gli.git import command, command_async, refs, tags
+from gli.git import command, command_async, refs, submodules, tags
 from gli.git.command import GitFailed, git
 from gli.git.effective import ONE, answered, effective, parsed
 from gli.release.refusals import short
@@ -144,3 +144,18 @@ def test_a_rolled_back_branch_equals_the_earlier_release_plus_later_commits(tmp_
     assert rig.git(name, "rev-parse", f"{made}^") == released
     assert rig.git(name, "rev-parse", f"{made}^{{tree}}") == rig.tree(name, later)
     assert came == "Mend the login"
+
+
+@pytest.mark.parametrize(
+    ("url", "remote", "address"),
+    [
+        ("https://example.com/lib.git", "git@host:org/app.git", "https://example.com/lib.git"),
+        ("../lib.git", "git@host:org/app.git", "git@host:org/lib.git"),
+        ("../../other/lib.git", "git@host:org/app.git", "git@host:other/lib.git"),
+        ("../lib.git", "https://host/org/app.git/", "https://host/org/lib.git"),
+        ("./lib.git", "file:///srv/app.git", "file:///srv/app.git/lib.git"),
+    ],
+)
+def test_the_address_of_a_submodule(url: str, remote: str, address: str) -> None:
+    text = f'[core]\n\turl = x\n[submodule "lib"]\n\tpath = libs/a b\n\turl = {url}\n\tbranch = main\n'
+    assert submodules.addresses(text, remote) == {"libs/a b": address}

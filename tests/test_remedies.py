@@ -24,11 +24,15 @@ OF_POSTGRES: Mapping[str, tuple[str, ...]] = {
     "sequence-behind": (
         "SELECT setval(pg_get_serial_sequence('notices_notice', 'id'), (SELECT max(id) FROM notices_notice))",
     ),
+    "column-that-the-code-does-not-fill": ("ALTER TABLE notices_notice ALTER COLUMN audience SET DEFAULT ''",),
+    "row-rule-swallows-inserts": ("DROP RULE frozen ON notices_notice",),
+    "application-may-not-wait": ("ALTER DATABASE gli RESET lock_timeout",),
     "database-password-ends": ("ALTER ROLE gli_app VALID UNTIL 'infinity'",),
 }
 """Fault to the statements that its remedy names."""
 OF_REDIS: Mapping[str, tuple[str, ...]] = {
     "cache-user-without-channels": ("ACL", "SETUSER", "gli_app", "&gli:*"),
+    "cache-user-without-hashes": ("ACL", "SETUSER", "gli_app", "+@hash"),
 }
 """Fault to the command that its remedy names."""
 

@@ -313,3 +313,18 @@ def test_jobs_with_circular_needs_are_still_read() -> None:
 def test_a_condition_about_pull_requests_or_tags_never_holds_for_a_push(condition: str) -> None:
     (step,) = workflow(steps=f"      - run: make\n        if: {condition}\n").steps
     assert step.branches == ()
+
+
+@pytest.mark.parametrize(
+    ("job", "step", "retired"),
+    [
+        ("    runs-on: ubuntu-24.04\n", "uses: actions/cache@v4", ()),
+        ("    runs-on: ubuntu-20.04\n", "run: make", ("ubuntu-20.04",)),
+        ("    runs-on: [macos-12]\n", "uses: actions/cache@v2.1.7", ("actions/cache@v2.1.7", "macos-12")),
+        ("    runs-on: [self-hosted, ubuntu-20.04]\n", "uses: org/upload-artifact@v1", ()),
+        ("    runs-on: {group: large}\n", "uses: actions/cache/restore@v2", ("actions/cache/restore@v2",)),
+        ("    runs-on: ubuntu-latest\n    if: github.ref_name == 'old'\n", "uses: actions/cache@v1", ()),
+    ],
+)
+def test_what_github_no_longer_runs(job: str, step: str, retired: tuple[str, ...]) -> None:
+    assert workflow(job=job, steps=f"      - {step}\n").targets[0].retired == retired

@@ -30,6 +30,7 @@ _AMAZON = frozenset({"amazon.com", "amazontrust.com", "awstrust.com", "amazonaws
 """Each of these names in a CAA record lets ACM issue, by ACM's user guide."""
 _REFUSES_OLD_TLS = re.compile(r"TLSv1\.[23]_\d{4}|ELBSecurityPolicy-(TLS13-1-[23]|TLS-1-2|FS-1-2)-.+")
 LONGEST_ERROR_S = 10
+LONGEST_PAGE_S = 60
 
 
 def test_dns_alias_target(zone: Zone, alias_targets: Mapping[str, str | None], target: str) -> None:
@@ -138,6 +139,15 @@ def test_tls_min_version(tls_policies: Mapping[str, str | None], target: str) ->
         raise unknown("error", phrase("{} has the policy {}, which this suite does not know", target, policy))
     assert refuses, saw(
         policy or phrase("none"), expected=phrase("a policy for {} that takes TLS 1.2 and later", target)
+    )
+
+
+def test_cdn_asks_for_the_page(distribution: Distribution) -> None:
+    """The CDN keeps the page no longer than its Cache-Control says: a minimum TTL wins over no-cache."""
+    kept = [b.least_cached_s for b in distribution.behaviors if b.path == "*"]
+    assert max(kept, default=0) <= LONGEST_PAGE_S, saw(
+        phrase("a minimum TTL of {} s", max(kept, default=0)),
+        expected=phrase("the page to be kept for {} s at most, whatever its header says", LONGEST_PAGE_S),
     )
 
 

@@ -59,6 +59,18 @@ def test_wf_builds_what_was_pushed(workflow: Workflow, target: Repository) -> No
         )
 
 
+def test_wf_can_run(workflow: Workflow, environment: Environment, target: Repository) -> None:
+    """GitHub still runs what the deploy asks for: no retired runner image, no retired version of an action.
+
+    A GitHub server of one's own (its API ends with /api/v3) keeps what it has, and is not judged.
+    """
+    assert environment.github is not None
+    gone = sorted({name for goes in workflow.targets for name in goes.retired})
+    assert not gone or environment.github.api_url.endswith("/api/v3"), saw(
+        listed(gone), expected=phrase("{} of {} to use what GitHub still runs", workflow.path, target.name)
+    )
+
+
 def test_wf_guards(workflow: Workflow, target: Repository) -> None:
     """Deploys of a branch run one after another, use a role instead of stored keys, and wait for the new tasks."""
     wanted = {

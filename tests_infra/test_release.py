@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 from gli.common.sentences import listed, phrase, saw
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gli.config.environments import Environment
-    from gli.config.parts import Git
+    from gli.config.parts import Git, Repository
     from gli.observe.release.git_history import Deployments, Difference, History
     from gli.observe.release.git_refs import Heads
     from gli.observe.release.running_revisions import Evidence, WayBack
+    from gli.observe.release.submodules import Submodule
 
 
 def test_git_remote_branches(heads: Heads, environment: Environment) -> None:
@@ -49,6 +52,12 @@ def test_git_no_merge_reverted(history: History, environment: Environment) -> No
         listed(lost),
         expected=phrase("every merge to {} of {} to be in its content", git.live, history.repository),
     )
+
+
+def test_git_submodules_published(submodules: Sequence[Submodule], target: Repository) -> None:
+    """Each submodule has the commit that the branch names on its remote: else nobody can check the branch out."""
+    lost = [phrase("{} at {}, which {} lacks", s.path, s.commit[:12], s.url) for s in submodules if not s.published]
+    assert not lost, saw(listed(lost), expected=phrase("every submodule of {} on its remote", target.name))
 
 
 def test_git_merge_clean(history: History, environment: Environment) -> None:

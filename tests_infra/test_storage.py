@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from gli.common.sentences import listed, phrase, saw
 from gli.observe.engine.observation import one_of, unknown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gli.config.environments import Environment
     from gli.config.services import Frontend
     from gli.observe.aws.cloudfront import Distribution
-    from gli.observe.aws.s3 import Bucket, BucketPolicy, BucketSettings, IndexObject, PublicAccessBlock
-    from gli.observe.edge.frontend import Index
+    from gli.observe.aws.s3 import Bucket, BucketPolicy, BucketSettings, Ending, IndexObject, PublicAccessBlock
+    from gli.observe.edge.frontend import Asset, Index
     from gli.observe.edge.http import HttpExchange
     from gli.observe.release.builds import Build
 
@@ -74,6 +77,21 @@ def test_s3_policy_oac_only(bucket_policy: BucketPolicy, distribution: Distribut
             phrase("a grant to {}", listed(grant.source_arns) if grant.source_arns else phrase("any distribution")),
             expected=expected,
         )
+
+
+def test_s3_keeps_the_page(bucket_endings: Sequence[Ending], assets: Sequence[Asset], target: Frontend) -> None:
+    """No lifecycle rule deletes or archives the page's live files: an upload that skips what is unchanged never renews
+    them.
+    """
+    folder = target.index_key.removesuffix("index.html")
+    own = [url for url in (urlsplit(a.url) for a in assets) if url.hostname == target.host]
+    keys = [target.index_key, *(folder + url.path.lstrip("/") for url in own)]
+    ending = [
+        phrase("the rule {} after {} days: {}", e.id, e.days, next(key for key in keys if key.startswith(e.prefix)))
+        for e in bucket_endings
+        if any(key.startswith(e.prefix) for key in keys)
+    ]
+    assert not ending, saw(listed(ending), expected=phrase("no live file of {} to end by itself", target.bucket))
 
 
 def test_s3_versioning(bucket_settings: BucketSettings) -> None:

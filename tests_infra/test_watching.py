@@ -110,10 +110,19 @@ def test_metric_traffic_volume(traffic: Traffic) -> None:
 
 
 def test_alarms_exist(alarms: Sequence[Alarm], target: Alarms, dead_dimensions: Sequence[str]) -> None:
-    """Every metric that must be watched has an alarm, on existing resources."""
+    """Every metric that must be watched has an alarm that can fire when it gets worse, on existing resources."""
     missing = sorted(set(target.metrics) - {metric for a in alarms for metric in a.metrics})
+    awake = {(a.metrics, a.dimensions) for a in alarms if not a.sleeps}
+    sleeping = [
+        phrase("{}: {}", a.name, a.limit)
+        for a in alarms
+        if a.sleeps and not a.scales and set(a.metrics) & set(target.metrics) and (a.metrics, a.dimensions) not in awake
+    ]
     assert not missing, saw(
         phrase("no alarm on {}", listed(missing)), expected=phrase("an alarm of {}* on each metric", target.prefix)
+    )
+    assert not sleeping, saw(
+        listed(sleeping), expected=phrase("for each metric, an alarm that fires when the metric gets worse")
     )
     ghosts = [
         phrase("{} watches {}", a.name, value)
@@ -158,6 +167,14 @@ def test_alarms_actions(alarms: Sequence[Alarm], topics: Mapping[str, Topic]) ->
         if a.enabled and not arns & set(a.actions) and not {a.name, a.arn} & told
     ]
     assert not mute, saw(listed(mute), expected=phrase("every alarm to notify {}", listed(sorted(topics))))
+
+
+def test_sns_takes_alarms(topics: Mapping[str, Topic], target: str) -> None:
+    """CloudWatch may publish to the topic: by its policy, and by the key that encrypts it."""
+    topic = topics[target]
+    assert topic.arn is not None and topic.refuses_alarms is None, saw(
+        topic.refuses_alarms or phrase("none"), expected=phrase("{} to take what alarms publish", target)
+    )
 
 
 def test_sns_subscribed(topics: Mapping[str, Topic], target: str, environment: Environment) -> None:

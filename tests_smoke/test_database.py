@@ -62,9 +62,11 @@ def test_db_migrations_applied(
     )
 
 
-def test_db_schema_expected(database_state: DatabaseState, code_schema: CodeSchema, target: Database) -> None:
-    """The expected tables exist, with each column of the code's migrations: one can be on record without having run
-    (--fake).
+def test_db_schema_expected(
+    database_state: DatabaseState, application_rights: ApplicationRights, code_schema: CodeSchema, target: Database
+) -> None:
+    """The expected tables exist, with a primary key and each column of the code's migrations: one can be on record
+    without having run (--fake).
     """
     missing = sorted(set(target.tables) - set(database_state.tables))
     assert not missing, saw(phrase("no {}", listed(missing)), expected=phrase("the tables of {}", target.instance))
@@ -72,6 +74,10 @@ def test_db_schema_expected(database_state: DatabaseState, code_schema: CodeSche
     lost = [column for column in code_schema.columns if column.partition(".")[0] in made and column not in there]
     assert not lost, saw(
         phrase("no {}", listed(lost)), expected=phrase("the columns that the migrations of the code make")
+    )
+    keyless = sorted(set(application_rights.keyless) & set(code_schema.whole_tables))
+    assert not keyless, saw(
+        phrase("none on {}", listed(keyless)), expected=phrase("the primary key of each table of the migrations")
     )
 
 
@@ -147,6 +153,31 @@ def test_db_writable(application_rights: ApplicationRights) -> None:
     )
     assert not application_rights.waits_for_standby, saw(
         phrase("synchronous_standby_names, and no standby"), expected=phrase("commits that do not wait for a standby")
+    )
+
+
+def test_db_inserts_accepted(application_rights: ApplicationRights, code_schema: CodeSchema) -> None:
+    """The application's inserts go through: no column wants a value that neither its code nor the database gives, no
+    rule makes nothing of them, and no time limit of its sessions cuts them off.
+    """
+    known = set(code_schema.columns)
+    strange = [
+        f"{table}.{column}"
+        for table, column in application_rights.demanded
+        if (table in code_schema.whole_tables and f"{table}.{column}" not in known)
+        or f"{table}.{column}" in code_schema.numbered
+    ]
+    assert not strange, saw(
+        phrase("{} is NOT NULL and nothing fills it", listed(strange)),
+        expected=phrase("tables whose columns the code of this release fills"),
+    )
+    assert not application_rights.swallowed, saw(
+        phrase("a rule DO INSTEAD NOTHING on {}", listed(application_rights.swallowed)),
+        expected=phrase("inserts that reach their table"),
+    )
+    assert not application_rights.hasty, saw(
+        listed(phrase("{} {} ms", *each) for each in application_rights.hasty),
+        expected=phrase("sessions of {} that have time for a statement", application_rights.user),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -97,3 +98,49 @@ def subscription_pending(sandbox: Sandbox) -> Iterator[None]:
     undo = sandbox.aws_overlay("subscription", region=region, arn=arn, shown_as="PendingConfirmation")
     yield
     sandbox.aws_overlay("subscription", **undo)
+
+
+def _topic_arn(sandbox: Sandbox) -> str:
+    name = required(sandbox.environment.alarms).topics[0]
+    topics = sandbox.aws("sns").list_topics()["Topics"]
+    return str(next(t["TopicArn"] for t in topics if t["TopicArn"].endswith(f":{name}")))
+
+
+@fault("topic-under-the-key-of-aws", turns_red=["sns-takes-alarms"])
+def topic_under_the_key_of_aws(sandbox: Sandbox) -> Iterator[None]:
+    """The topic of the alarms was encrypted with AWS's own key: CloudWatch can't publish, and nobody is told."""
+    sns, arn = sandbox.aws("sns"), _topic_arn(sandbox)
+    sns.set_topic_attributes(TopicArn=arn, AttributeName="KmsMasterKeyId", AttributeValue="alias/aws/sns")
+    yield
+    sns.set_topic_attributes(TopicArn=arn, AttributeName="KmsMasterKeyId", AttributeValue="")
+
+
+@fault("topic-for-others", turns_red=["sns-takes-alarms"])
+def topic_for_others(sandbox: Sandbox) -> Iterator[None]:
+    """The policy of the alarms' topic was replaced by one that lets EventBridge alone publish."""
+    sns, arn = sandbox.aws("sns"), _topic_arn(sandbox)
+    before = sns.get_topic_attributes(TopicArn=arn)["Attributes"]["Policy"]
+    who = {"Service": "events.amazonaws.com"}
+    statement = {"Effect": "Allow", "Principal": who, "Action": "sns:Publish", "Resource": arn}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    sns.set_topic_attributes(TopicArn=arn, AttributeName="Policy", AttributeValue=policy)
+    yield
+    sns.set_topic_attributes(TopicArn=arn, AttributeName="Policy", AttributeValue=before)
+
+
+@fault("alarm-out-of-reach", turns_red=["alarms-exist"])
+def alarm_out_of_reach(sandbox: Sandbox) -> Iterator[None]:
+    """The alarm on the memory of the tasks fires above 1000 percent."""
+    alarm = _alarm(sandbox, "MemoryUtilization")
+    _put(sandbox, alarm, Threshold=1000.0)
+    yield
+    _put(sandbox, alarm)
+
+
+@fault("alarm-the-wrong-way-round", turns_red=["alarms-exist"])
+def alarm_the_wrong_way_round(sandbox: Sandbox) -> Iterator[None]:
+    """The alarm on the database's free storage fires while there is room."""
+    alarm = _alarm(sandbox, "FreeStorageSpace")
+    _put(sandbox, alarm, ComparisonOperator="GreaterThanThreshold")
+    yield
+    _put(sandbox, alarm)

@@ -359,3 +359,17 @@ document.head.append(Object.assign(document.createElement("meta"), policy));
 """
     with _entry_with(sandbox, more):
         yield
+
+
+@fault("page-kept-by-the-cdn", turns_red=["cdn-asks-for-the-page"])
+def page_kept_by_the_cdn(sandbox: Sandbox) -> Iterator[None]:
+    """The minimum TTL of the user frontend's distribution is a day: the page's no-cache counts for nothing."""
+    forwarded = {"QueryString": False, "Cookies": {"Forward": "none"}}
+
+    def keep(config: dict[str, Any]) -> None:
+        behavior = config["DefaultCacheBehavior"]
+        behavior.pop("CachePolicyId", None)
+        behavior.update(MinTTL=86_400, DefaultTTL=86_400, MaxTTL=31_536_000, ForwardedValues=forwarded)
+
+    with changed_distribution(sandbox, keep):
+        yield

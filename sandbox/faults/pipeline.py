@@ -175,3 +175,11 @@ def workflow_ref_in_a_variable(sandbox: Sandbox) -> Iterator[None]:
     checkout = "# v4.2.2\n        with:\n          persist-credentials: false\n      - name: Set up Python"
     with _workflow(sandbox, name, checkout, checkout.replace("persist", "ref: ${{ vars.REF }}\n          persist")):
         yield
+
+
+@fault("workflow-on-a-retired-runner", turns_red=["wf-can-run", "wf-run-success"])
+def workflow_on_a_retired_runner(sandbox: Sandbox) -> Iterator[None]:
+    """The WebSocket server's tests ask for a runner image that GitHub has retired: the deploy waits for ever."""
+    name = sandbox.environment.services["websocket"].repository
+    with _workflow(sandbox, name, "runs-on: ubuntu-24.04", "runs-on: ubuntu-20.04"):
+        yield

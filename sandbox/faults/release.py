@@ -12,6 +12,7 @@ from sandbox.faults import Sandbox, fault
 from sandbox.faults.common import developed, pushed, staged
 from sandbox.repositories import path
 from sandbox.site import required
+from sandbox.submodules import linked
 
 _LONG_AGO = timedelta(hours=30)
 
@@ -136,3 +137,10 @@ def release_reverted_by_hand(sandbox: Sandbox) -> Iterator[None]:
     repositories.push(path, _live(sandbox), said, before, at)
     yield
     repositories.set_ref(path, head, heads[_live(sandbox)])
+
+
+@fault("submodule-not-pushed", turns_red=["git-submodules-published"])
+def submodule_not_pushed(sandbox: Sandbox) -> Iterator[None]:
+    """The root repository names a commit of a submodule that its author has not pushed."""
+    with linked(sandbox, "1" * 40):
+        yield

@@ -98,3 +98,13 @@ def bucket_closed_to_the_cdn(sandbox: Sandbox) -> Iterator[None]:
     ghost = {"StringEquals": {"AWS:SourceArn": "arn:aws:cloudfront::123456789012:distribution/EREPLACED"}}
     with _policy(sandbox, lambda statement: statement.update(Condition=ghost)):
         yield
+
+
+@fault("lifecycle-deletes-the-page", turns_red=["s3-keeps-the-page"])
+def lifecycle_deletes_the_page(sandbox: Sandbox) -> Iterator[None]:
+    """A lifecycle rule that was meant for old versions deletes every object of the user frontend after 30 days."""
+    s3, bucket = sandbox.aws("s3"), user_bucket(sandbox)
+    rule = {"ID": "tidy", "Status": "Enabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 30}}
+    s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]})
+    yield
+    s3.delete_bucket_lifecycle(Bucket=bucket)

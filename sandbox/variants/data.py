@@ -134,6 +134,38 @@ def cache_user_with_few_rights(sandbox: Sandbox) -> Iterator[None]:
         redis.execute_command("ACL SETUSER", name, "allchannels", "+@all", "-@admin")
 
 
+@variant("schema-of-the-next-release")
+def schema_of_the_next_release(sandbox: Sandbox) -> Iterator[None]:
+    """Columns of a newer release are there already: with a default, optional, computed, or filled by a trigger.
+
+    A trigger judges each row, and the role has sane time limits.
+    """
+    application = sql.Identifier(sandbox.site.credentials.database.username)
+    with sandbox.postgres() as connection:
+        for column in (
+            "kind text NOT NULL DEFAULT ''",
+            "note text",
+            "twice bigint NOT NULL GENERATED ALWAYS AS (id * 2) STORED",
+        ):
+            connection.execute("ALTER TABLE notices_notice ADD COLUMN " + column)
+        connection.execute(
+            "CREATE FUNCTION judged() RETURNS trigger LANGUAGE plpgsql AS $$ "
+            "BEGIN IF NEW.id < 0 THEN RAISE EXCEPTION 'negative'; END IF; RETURN NEW; END $$"
+        )
+        connection.execute(
+            "CREATE TRIGGER judged BEFORE INSERT ON notices_notice FOR EACH ROW EXECUTE FUNCTION judged()"
+        )
+        connection.execute(sql.SQL("ALTER ROLE {} SET statement_timeout = '30s'").format(application))
+        connection.execute(sql.SQL("ALTER ROLE {} SET lock_timeout = '2s'").format(application))
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute(sql.SQL("ALTER ROLE {} RESET statement_timeout").format(application))
+        connection.execute(sql.SQL("ALTER ROLE {} RESET lock_timeout").format(application))
+        connection.execute("DROP TRIGGER judged ON notices_notice")
+        connection.execute("DROP FUNCTION judged()")
+        connection.execute("ALTER TABLE notices_notice DROP COLUMN kind, DROP COLUMN note, DROP COLUMN twice")
+
+
 @variant("secret-rotated")
 def secret_rotated(sandbox: Sandbox) -> Iterator[None]:
     """A secret rotated, and its current version keeps the label AWSPENDING, as some rotation functions leave it."""

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sandbox.site import required
+from sandbox.submodules import linked
 from sandbox.variants import Sandbox, variant
 from sandbox.variants.parts import overlaid, region, rule, service, target_group, where
 
@@ -219,4 +220,11 @@ def codedeploy_blue_green(sandbox: Sandbox) -> Iterator[None]:
 def external_controller(sandbox: Sandbox) -> Iterator[None]:
     """An external program deploys the API with its own task sets."""
     with _by_another(sandbox, "EXTERNAL", externalId="argo-42"):
+        yield
+
+
+@variant("submodule")
+def submodule(sandbox: Sandbox) -> Iterator[None]:
+    """The root repository has a submodule, by an address beside its own."""
+    with linked(sandbox):
         yield

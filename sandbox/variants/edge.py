@@ -302,3 +302,23 @@ def failover_records(sandbox: Sandbox) -> Iterator[None]:
     spare = {"Failover": "SECONDARY", "AliasTarget": _another_target("gli-sorry-page-1")}
     with _routed(sandbox, host, {"Failover": "PRIMARY"}, spare):
         yield
+
+
+@variant("old-versions-expire")
+def old_versions_expire(sandbox: Sandbox) -> Iterator[None]:
+    """Lifecycle rules of the buckets remove old versions, broken uploads, previews and tagged objects; one is off."""
+    s3 = sandbox.aws("s3")
+    rules = [
+        {"ID": "old", "Filter": {"Prefix": ""}, "NoncurrentVersionExpiration": {"NoncurrentDays": 30}},
+        {"ID": "broken", "Filter": {"Prefix": ""}, "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7}},
+        {"ID": "previews", "Filter": {"Prefix": "previews/"}, "Expiration": {"Days": 7}},
+        {"ID": "tagged", "Filter": {"Tag": {"Key": "keep", "Value": "no"}}, "Expiration": {"Days": 7}},
+    ]
+    enabled = [rule | {"Status": "Enabled"} for rule in rules]
+    off = {"ID": "off", "Status": "Disabled", "Filter": {"Prefix": ""}, "Expiration": {"Days": 1}}
+    buckets = [required(f.bucket) for f in sandbox.environment.frontends.values()]
+    for bucket in buckets:
+        s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [*enabled, off]})
+    yield
+    for bucket in buckets:
+        s3.delete_bucket_lifecycle(Bucket=bucket)

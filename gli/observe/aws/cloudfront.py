@@ -51,6 +51,8 @@ class Behavior(Observation):
     viewers: str | None
     """How it handles plain HTTP: `redirect-to-https`, `https-only` or `allow-all`."""
     compresses: bool
+    least_cached_s: int = 0
+    """How long it keeps each answer at least, whatever the answer says; 0 where a cache policy decides."""
 
 
 class Distribution(Observation):
@@ -191,6 +193,7 @@ def _distribution(described: dict[str, Any]) -> Distribution:
                 path=behavior.get("PathPattern", "*"),
                 viewers=behavior.get("ViewerProtocolPolicy"),
                 compresses=behavior["Compress"],
+                least_cached_s=0 if behavior.get("CachePolicyId") else int(behavior.get("MinTTL") or 0),
             )
             for behavior in (config["DefaultCacheBehavior"], *_items(config["CacheBehaviors"]))
         ),

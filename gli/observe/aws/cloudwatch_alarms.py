@@ -1,17 +1,21 @@
 """Log groups, alarms, and the topics that the alarms notify.
 
-Source of truth: logs DescribeLogGroups, cloudwatch DescribeAlarms and ListDashboards, sns ListSubscriptionsByTopic.
+Source of truth: logs DescribeLogGroups, cloudwatch DescribeAlarms and ListDashboards, sns ListSubscriptionsByTopic
+and GetTopicAttributes.
 Whether the resource of an alarm's dimension exists, its own service tells (elbv2, rds, elasticache, ecs).
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import math
 import re
 from collections.abc import Callable, Coroutine, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
-from gli.common.sentences import phrase
+from gli.common.sentences import Said, phrase
 from gli.config.data_tier import Database
 from gli.observe.aws.ecs_services import clusters, ecs_services
 from gli.observe.aws.elasticache import replication_group
@@ -64,6 +68,10 @@ class Alarm(Observation):
     actions: tuple[str, ...]
     dimensions: tuple[tuple[tuple[str, str], ...], ...] = ()
     """The dimensions of each metric that it watches."""
+    limit: str = ""
+    """`GreaterThanThreshold 80`: when an alarm on one metric fires; empty for another kind of alarm."""
+    sleeps: bool = False
+    """It never fires when the metric gets worse: its threshold is out of reach, or on the wrong side."""
 
     @property
     def scales(self) -> bool:
@@ -73,6 +81,9 @@ class Alarm(Observation):
 
 class Topic(Observation):
     """An SNS topic and its subscriptions. `arn` is None if there is no topic of this name."""
+
+    refuses_alarms: Said | None = None
+    """Why CloudWatch may not publish to it, although everything else about it looks well."""
 
     name: str
     arn: str | None
@@ -138,6 +149,8 @@ def read_alarm(described: Mapping[str, Any]) -> Alarm:
         state=one_of(_STATES, described["StateValue"], phrase("the state of the alarm {}", described["AlarmName"])),
         reason=described.get("StateReason") or "",
         enabled=described["ActionsEnabled"],
+        limit=_limit(described),
+        sleeps=_sleeps(described),
         actions=tuple(described["AlarmActions"]),
         dimensions=tuple(
             tuple(sorted((d["Name"], d["Value"]) for d in w["Dimensions"]))
@@ -147,9 +160,46 @@ def read_alarm(described: Mapping[str, Any]) -> Alarm:
     )
 
 
+_SHARES = frozenset(
+    {
+        *("CPUUtilization", "MemoryUtilization", "EngineCPUUtilization", "DatabaseMemoryUsagePercentage"),
+        *("BurstBalance", "ByteBalance%", "EBSByteBalance%", "EBSIOBalance%", "CacheHitRate", "5xxErrorRate"),
+    }
+)
+"""Metrics of AWS's between 0 and 100."""
+_WORSE_BELOW = frozenset(
+    {
+        *("FreeStorageSpace", "FreeableMemory", "HealthyHostCount", "BurstBalance", "CPUCreditBalance"),
+        *("EBSByteBalance%", "EBSIOBalance%", "RunningTaskCount", "RabbitMQDiskFree"),
+    }
+)
+_WORSE_ABOVE = re.compile(
+    r"HTTPCode_\w*5XX_Count|5xxErrorRate|UnHealthyHostCount|CPUUtilization|EngineCPUUtilization|MemoryUtilization"
+    r"|DatabaseMemoryUsagePercentage|Evictions|ReplicaLag|TargetResponseTime|RejectedConnectionCount"
+)
+
+
+def _limit(described: Mapping[str, Any]) -> str:
+    named = described.get("MetricName") and described.get("Threshold") is not None
+    return f"{described['ComparisonOperator']} {described['Threshold']:g}" if named else ""
+
+
+def _sleeps(described: Mapping[str, Any]) -> bool:
+    """See `Alarm.sleeps`. AWS's own metrics are never negative. An alarm on a formula or a band is not judged."""
+    name, threshold = described.get("MetricName") or "", described.get("Threshold")
+    compares = described.get("ComparisonOperator") or ""
+    if threshold is None or not str(described.get("Namespace") or "").startswith("AWS/") or "Range" in compares:
+        return False
+    above, also_equal = compares.startswith("GreaterThan"), "OrEqual" in compares
+    if above:
+        most = 100 if name in _SHARES else math.inf
+        return name in _WORSE_BELOW or threshold > most or (threshold == most and not also_equal)
+    return _WORSE_ABOVE.fullmatch(name) is not None or threshold < 0 or (threshold == 0 and not also_equal)
+
+
 @probe(deadline=20)
 async def topics(observer: Observer) -> dict[str, Topic]:
-    """Name to topic with its subscriptions, for the environment's topics. One call for each."""
+    """Name to topic with its subscriptions, for the environment's topics. Two calls for each."""
     wanted = observer.environment.alarms.topics if observer.environment.alarms else ()
     identity = await observer.see(caller_identity)
     partition = identity.arn.split(":")[1]
@@ -165,14 +215,42 @@ async def _topic(observer: Observer, name: str, arn: str) -> Topic:
         if e.code in ("NotFound", "NotFoundException"):
             return Topic(name=name, arn=None)
         raise
+    settings = await observer.aws.call(observer, "sns", "get_topic_attributes", TopicArn=arn)
     arns = [s["SubscriptionArn"] for s in answer["Subscriptions"]]
     protocols = {s["SubscriptionArn"]: s["Protocol"] for s in answer["Subscriptions"]}
     return Topic(
         name=name,
         arn=arn,
+        refuses_alarms=_refusal(settings["Attributes"]),
         confirmed=tuple(sorted({protocols[a] for a in arns if a.startswith("arn:")})),
         pending=arns.count("PendingConfirmation"),  # a removed one is listed as Deleted for three days
     )
+
+
+def _refusal(attributes: Mapping[str, str]) -> Said | None:
+    """Why CloudWatch may not publish to a topic with these attributes; None if it may, as far as they tell.
+
+    AWS's own key for SNS lets no other service in, and nobody can change that key's policy.
+    """
+    if (attributes.get("KmsMasterKeyId") or "").endswith("alias/aws/sns"):
+        return phrase("AWS's own key for SNS encrypts it, which CloudWatch may not use")
+    statements = json.loads(attributes["Policy"]).get("Statement")
+    if statements is None or any(_lets_alarms_in(statement) for statement in _several(statements)):
+        return None
+    return phrase("its policy lets CloudWatch not publish")
+
+
+def _lets_alarms_in(statement: Mapping[str, Any]) -> bool:
+    """Whether a statement may let an alarm publish: for the service, or for everybody; conditions are not judged."""
+    who = statement.get("Principal") or {}
+    named = [v for value in who.values() for v in _several(value)] if isinstance(who, dict) else [who]
+    actions = [str(action).lower() for action in _several(statement.get("Action"))]
+    able = any(fnmatchcase("sns:publish", action) for action in actions)
+    return statement.get("Effect") == "Allow" and able and bool({"*", "cloudwatch.amazonaws.com"}.intersection(named))
+
+
+def _several(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 @probe(deadline=40)

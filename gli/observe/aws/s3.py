@@ -1,6 +1,7 @@
 """S3 buckets: whether they exist, are private, and are readable by their distribution only.
 
-Source of truth: s3 HeadBucket, HeadObject, GetPublicAccessBlock (and the account's own, of s3control), GetBucketPolicy.
+Source of truth: s3 HeadBucket, HeadObject, GetPublicAccessBlock (and the account's own, of s3control), GetBucketPolicy,
+GetBucketLifecycleConfiguration.
 """
 
 from __future__ import annotations
@@ -49,6 +50,16 @@ class BucketSettings(Observation):
     """`Enabled`, `Suspended`, or `never enabled`."""
     encryption: str | None = None
     """The default algorithm, `AES256` or `aws:kms`; None: no default encryption."""
+
+
+class Ending(Observation):
+    """One lifecycle rule that takes newest objects away: it deletes them, or moves them where a GET fails."""
+
+    id: str
+    prefix: str
+    """The beginning of the keys that it is about; empty: all."""
+    days: int
+    """How many days after the upload; 0: on a date."""
 
 
 class Grant(Observation):
@@ -148,6 +159,35 @@ async def bucket_settings(observer: Observer, frontend: Frontend) -> BucketSetti
         if e.code != "ServerSideEncryptionConfigurationNotFoundError":
             raise
     return BucketSettings(name=name, versioning=versioning.get("Status", "never enabled"), encryption=encryption)
+
+
+@probe()
+async def bucket_endings(observer: Observer, frontend: Frontend) -> tuple[Ending, ...]:
+    """The lifecycle rules of the bucket that end objects which are not replaced. Rules for objects with a tag or of a
+    size are left out: no listing tells which objects they are about.
+    """
+    try:
+        answer = await observer.aws.call(
+            observer, "s3", "get_bucket_lifecycle_configuration", Bucket=str(frontend.bucket)
+        )
+    except AwsError as e:
+        if e.code == "NoSuchLifecycleConfiguration":
+            return ()
+        raise
+    return tuple(ending for rule in answer["Rules"] for ending in _endings(rule))
+
+
+def _endings(rule: dict[str, Any]) -> list[Ending]:
+    filtered = rule.get("Filter") or {}
+    both = filtered.get("And") or {}
+    narrow = {*filtered, *both} - {"And", "Prefix"}
+    if rule["Status"] != "Enabled" or narrow:
+        return []
+    prefix = rule.get("Prefix") or filtered.get("Prefix") or both.get("Prefix") or ""
+    expires = rule.get("Expiration") or {}
+    ends = [expires] if {"Days", "Date"} & expires.keys() else []
+    ends += [t for t in rule.get("Transitions") or [] if t.get("StorageClass") in ("GLACIER", "DEEP_ARCHIVE")]
+    return [Ending(id=rule.get("ID") or "", prefix=prefix, days=int(e.get("Days") or 0)) for e in ends]
 
 
 @probe()

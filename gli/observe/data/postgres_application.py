@@ -17,13 +17,21 @@ from gli.observe.data.postgres import application_login, connect, refuse_cut, ro
 from gli.observe.data.secrets import secrets
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
-from gli.observe.engine.sql import APPLICATION_RIGHTS, COMMA, LARGEST, MOST_TABLES, NUMBERS, TAKEN
+from gli.observe.engine.sql import APPLICATION_RIGHTS, COMMA, LARGEST, MOST_COLUMNS, MOST_TABLES, NUMBERS, TAKEN
 
 if TYPE_CHECKING:
     from psycopg.sql import Composed
 
 _NEXT = 1000
 """How many of a sequence's next numbers must be free in its column."""
+
+
+_LIMITS = {
+    5: (MOST_TABLES, phrase("tables")),
+    6: (MOST_TABLES, phrase("sequences")),
+    12: (MOST_COLUMNS, phrase("columns")),
+    13: (MOST_TABLES, phrase("tables")),
+}
 
 
 class Denied(Observation):
@@ -75,6 +83,14 @@ class ApplicationRights(Observation):
     """The same for the database."""
     waits_for_standby: bool = False
     """Each commit waits for a standby by name (`synchronous_standby_names`), and no standby is connected."""
+    hasty: tuple[tuple[str, int], ...] = ()
+    """(setting, milliseconds) of each time limit of its sessions that is too short for a statement."""
+    swallowed: tuple[str, ...] = ()
+    """The tables whose inserts a rule replaces by nothing: the server says that all is well."""
+    demanded: tuple[tuple[str, str], ...] = ()
+    """(table, column) of each column that every insert must name: NOT NULL, and nothing fills it."""
+    keyless: tuple[str, ...] = ()
+    """The tables without a primary key, sorted."""
     sequences: tuple[NumberSequence, ...]
     """Those whose column an index can search, and which the role may read."""
 
@@ -90,10 +106,8 @@ async def application_rights(observer: Observer, database: Database) -> Applicat
     try:
         async with await connect(observer, database, database.secret) as connection:
             row = await row_of(observer, connection, APPLICATION_RIGHTS)
-            user, recovering, read_only, taken, until, denied, numbered, of_role, of_database, waits = row
-            refuse_cut(
-                database.secret, row, {5: (MOST_TABLES, phrase("tables")), 6: (MOST_TABLES, phrase("sequences"))}
-            )
+            user, recovering, read_only, taken, until, denied, numbered, of_role, of_database, waits, *inserts = row
+            refuse_cut(database.secret, row, _LIMITS)
             numbered = [number for number in numbered if number.pop("findable")]
             if numbered:
                 in_columns, *_ = await row_of(observer, connection, _in_columns(numbered))
@@ -113,6 +127,10 @@ async def application_rights(observer: Observer, database: Database) -> Applicat
         role_connections=tuple(of_role),
         database_connections=tuple(of_database),
         waits_for_standby=waits,
+        hasty=tuple((name, limit) for name, limit in inserts[0]),
+        swallowed=tuple(inserts[1]),
+        demanded=tuple((table, column) for table, column in inserts[2]),
+        keyless=tuple(inserts[3]),
         sequences=tuple(NumberSequence.model_validate(number) for number in numbered),
     )
 

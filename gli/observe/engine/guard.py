@@ -87,6 +87,7 @@ AWS_READS: Mapping[str, frozenset[str]] = {
     "s3": frozenset(
         {
             "GetBucketEncryption",
+            "GetBucketLifecycleConfiguration",
             "GetBucketVersioning",
             "GetBucketPolicy",
             "GetPublicAccessBlock",
@@ -96,7 +97,7 @@ AWS_READS: Mapping[str, frozenset[str]] = {
     ),
     "s3control": frozenset({"GetPublicAccessBlock"}),
     "secretsmanager": frozenset({"BatchGetSecretValue", "ListSecrets"}),
-    "sns": frozenset({"ListSubscriptionsByTopic"}),
+    "sns": frozenset({"GetTopicAttributes", "ListSubscriptionsByTopic"}),
     "ssm": frozenset({"DescribeParameters", "GetParameters", "GetParametersByPath"}),
     "sts": frozenset({"GetCallerIdentity"}),
 }

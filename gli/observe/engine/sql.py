@@ -132,7 +132,8 @@ _LACKS = (
     f"CASE WHEN EXISTS (SELECT 1 FROM {_FILLS} JOIN pg_class s ON s.oid = d.sequence WHERE d.filled = c.oid "
     "AND d.how = 'a' AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE, UPDATE') END) "
     "THEN 'USAGE of its sequence' END, "
-    "CASE WHEN row_security_active(c.oid) AND NOT EXISTS (SELECT 1 FROM pg_policy WHERE polrelid = c.oid) "
+    "CASE WHEN row_security_active(c.oid) AND NOT EXISTS (SELECT 1 FROM pg_policy WHERE polrelid = c.oid "
+    "AND polpermissive AND coalesce(pg_get_expr(polqual, polrelid), '') <> 'false') "
     "THEN 'rows' END], NULL) AS lacks "
     "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
     f"WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND {_OF_PEOPLE} "
@@ -155,6 +156,36 @@ _SEQUENCES = (
     f"WHERE q.increment_by > 0 AND q.max_value > 0 AND NOT q.cycle AND {_OF_PEOPLE}"
 )
 
+_HASTY = (
+    "(SELECT coalesce(json_agg(json_build_array(name, reset_val::bigint) ORDER BY name), '[]') FROM pg_settings "
+    "WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout') "
+    "AND reset_val::bigint BETWEEN 1 AND 99)"
+)
+# PostgreSQL stores a rule without a condition as `<>`.
+_SWALLOWED = (
+    "(SELECT coalesce(json_agg(DISTINCT c.relname), '[]') FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class "
+    "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE r.ev_type = '3' AND r.is_instead AND r.ev_enabled <> 'D' "
+    "AND pg_get_ruledef(r.oid) LIKE '%DO INSTEAD NOTHING;' AND r.ev_qual::text = '<>' "
+    f"AND c.relkind IN ('r', 'p') AND {_OF_PEOPLE})"
+)
+# A trigger before each insert may fill a column, as the default of a type does.
+_DEMANDED = (
+    "(SELECT coalesce(json_agg(json_build_array(relname, attname) ORDER BY relname, attname), '[]') FROM "
+    "(SELECT c.relname, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid "
+    "JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_type t ON t.oid = a.atttypid "
+    "WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND pg_table_is_visible(c.oid) AND a.attnum > 0 "
+    "AND NOT a.attisdropped AND a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AND t.typdefault IS NULL "
+    "AND NOT EXISTS (SELECT 1 FROM pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal "
+    "AND g.tgenabled <> 'D' AND g.tgtype & 7 = 7) "
+    f"AND {_OF_PEOPLE} LIMIT {MOST_COLUMNS + 1}) AS demanded)"
+)
+_KEYLESS = (
+    "(SELECT coalesce(json_agg(relname ORDER BY relname), '[]') FROM (SELECT c.relname FROM pg_class c "
+    "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition "
+    "AND pg_table_is_visible(c.oid) AND NOT EXISTS (SELECT 1 FROM pg_index x WHERE x.indrelid = c.oid "
+    f"AND x.indisprimary) AND {_OF_PEOPLE} LIMIT {MOST_TABLES + 1}) AS keyless)"
+)
+
 APPLICATION_RIGHTS = (
     "SELECT current_user::text, pg_is_in_recovery(), "
     "(SELECT reset_val FROM pg_settings WHERE name = 'default_transaction_read_only') = 'on', clock_timestamp(), "
@@ -169,7 +200,8 @@ APPLICATION_RIGHTS = (
     "(SELECT json_build_array(datconnlimit, (SELECT count(*) FROM pg_stat_activity a WHERE a.datname = d.datname)) "
     "FROM pg_database d WHERE datname = current_database()), "
     "current_setting('synchronous_standby_names') <> '' AND NOT EXISTS (SELECT 1 FROM pg_stat_replication) "
-    "AND current_setting('synchronous_commit') NOT IN ('off', 'local')"
+    "AND current_setting('synchronous_commit') NOT IN ('off', 'local'), "
+    f"{_HASTY}, {_SWALLOWED}, {_DEMANDED}, {_KEYLESS}"
 )
 """`reset_val` is the value that a session of this role starts with: the suite's own `read only` does not change it."""
 

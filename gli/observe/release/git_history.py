@@ -24,13 +24,14 @@ from gli.git.branches import LIVE
 from gli.git.command import GitFailed
 from gli.git.command_async import git, git_bytes
 from gli.git.effective import ONE, Effective, effective, parsed
+from gli.git.submodules import FILE, LINK, addresses
 from gli.git.tags import is_verified_release
 from gli.git.trailers import RESTORES
 from gli.observe.engine.guard import refuse_git_writes
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 from gli.observe.release.git_refs import TIMEOUT_S, Heads, all_heads, deploy_tags, heads, moment_of
-from gli.observe.release.migration_columns import columns, replaced
+from gli.observe.release.migration_columns import columns, numbered_columns, replaced, whole_tables
 from gli.observe.release.migration_review import Finding, review
 from gli.observe.release.migrations import ALEMBIC, Squash, alembic_heads, flyway_versions, in_paths
 from gli.observe.release.path_filters import path_filters
@@ -91,6 +92,14 @@ class Revision(Observation):
     tree: str
 
 
+class Link(Observation):
+    """A submodule that a branch names: its path, the commit, and the address of its remote (empty: none is named)."""
+
+    path: str
+    commit: str
+    url: str
+
+
 class History(Observation):
     """The facts about one repository that matter for a release."""
 
@@ -107,6 +116,8 @@ class History(Observation):
     gaps: tuple[Gap, ...] = ()
     reverted: tuple[Reverted, ...] = ()
     """The merges of releases that somebody reverted by hand, on the staged or the live branch."""
+    links: tuple[Link, ...] = ()
+    """The submodules at the head of the environment's branch."""
     workflow: str | None = None
     """The deploy workflow at the head of the environment's branch."""
     deploying: str = ""
@@ -124,6 +135,10 @@ class History(Observation):
     """Those of them that replace others."""
     columns: tuple[str, ...] = ()
     """`table.column` of every column that these migrations make for certain, sorted."""
+    whole_tables: tuple[str, ...] = ()
+    """The tables of which they tell every column, sorted."""
+    numbered: tuple[str, ...] = ()
+    """`table.column` of those that the database numbers by itself, sorted."""
     added: tuple[str, ...] = ()
     """The paths of the migrations that are on the staged branch and not on the live branch."""
     findings: tuple[Finding, ...] = ()
@@ -144,6 +159,10 @@ class CodeSchema(Observation):
     """The migrations that replace others."""
     columns: tuple[str, ...] = ()
     """`table.column` of every column that is certain, sorted; empty for another tool than Django."""
+    whole_tables: tuple[str, ...] = ()
+    """The tables of which every column is certain, sorted."""
+    numbered: tuple[str, ...] = ()
+    """`table.column` of those that the database numbers by itself, sorted."""
 
 
 class Deployments(Observation):
@@ -255,7 +274,9 @@ async def code_schema(observer: Observer) -> CodeSchema:
         return CodeSchema()
     await observer.see(revision, repository)  # raises if the branch does not exist
     seen = await observer.see(history, repository)
-    return CodeSchema(squashes=seen.squashes, columns=seen.columns)
+    return CodeSchema(
+        squashes=seen.squashes, columns=seen.columns, whole_tables=seen.whole_tables, numbered=seen.numbered
+    )
 
 
 class Bare:
@@ -267,13 +288,23 @@ class Bare:
 
     async def fetch(self, commits: Mapping[str, str]) -> None:
         """Fetches the history of these branches, without files."""
+        self._create(commits.values())
+        await self._fetch(f"{commit}:refs/heads/{branch}" for branch, commit in commits.items())
+        self.fetched = True
+
+    async def fetch_one(self, commit: str) -> None:
+        """Fetches one commit, without its history and its trees. Raises `GitFailed` if the remote lacks the commit."""
+        self._create([commit])
+        self._observer.count("git")
+        options = ("--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--depth=1")
+        await self.git("fetch", *options, "--filter=tree:0", "origin", commit)
+
+    def _create(self, commits: Iterable[str]) -> None:
         for part in ("objects", "refs"):
             (self._folder / part).mkdir()
         (self._folder / "HEAD").write_text("ref: refs/heads/main\n", encoding="utf-8")
         url = self.remote.replace("\\", "\\\\").replace('"', '\\"')
         (self._folder / "config").write_text(_CONFIG.format(url=url, format=_format(commits)), encoding="utf-8")
-        await self._fetch(f"{commit}:refs/heads/{branch}" for branch, commit in commits.items())
-        self.fetched = True
 
     async def need(self, objects: Iterable[str]) -> None:
         """Fetches files in one request. Otherwise git would fetch them one by one."""
@@ -311,9 +342,9 @@ class Bare:
         return {path: about.split()[2] for about, _, path in entries}
 
 
-def _format(commits: Mapping[str, str]) -> str:
+def _format(commits: Iterable[str]) -> str:
     """The object format of a repository, by the length of its commit ids (git's hash-function-transition)."""
-    return "sha256" if any(len(commit) == 64 for commit in commits.values()) else "sha1"
+    return "sha256" if any(len(commit) == 64 for commit in commits) else "sha1"
 
 
 async def _read(observer: Observer, bare: Bare, known: Heads, commits: Mapping[str, str]) -> History:
@@ -337,12 +368,26 @@ async def _read(observer: Observer, bare: Bare, known: Heads, commits: Mapping[s
         undone=undone,
         reverted=await _reverted(bare, commits, environment.git),
         gaps=await _gaps(bare, commits, environment.git.branches),
+        links=await _links(bare, environment.branch, commits),
         workflow=contents.get(workflow),
         deploying=deploying,
         builds=await _builds(bare, environment, known, (commits.get(environment.branch, ""), deploying)),
         logged=_deploy_tags(contents.get(log) or "", environment.git),
         **migrated,
     )
+
+
+async def _links(bare: Bare, branch: str, commits: Mapping[str, str]) -> tuple[Link, ...]:
+    """See `History.links`."""
+    if branch not in commits:
+        return ()
+    listing = await bare.git("ls-tree", "-r", "-z", f"refs/heads/{branch}")
+    entries = [entry.partition("\t") for entry in listing.split("\0") if entry.startswith(f"{LINK} ")]
+    if not entries:
+        return ()
+    named = f"refs/heads/{branch}:{FILE}"
+    urls = addresses((await bare.read([named]))[named] or "", bare.remote)
+    return tuple(Link(path=path, commit=about.split()[2], url=urls.get(path, "")) for about, _, path in entries)
 
 
 async def _deploying(bare: Bare, head: str | None, workflow: str | None) -> str:
@@ -547,6 +592,8 @@ async def _migrations(bare: Bare, branch: str, commits: Mapping[str, str], table
             for app, name in in_paths([path])
         ),
         "columns": columns(here),
+        "whole_tables": whole_tables(here),
+        "numbered": numbered_columns(here),
         "added": added,
         "findings": review({path: texts[staged[path]] or "" for path in siblings}, added) if siblings else (),
     }

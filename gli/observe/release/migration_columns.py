@@ -30,19 +30,38 @@ _HARMLESS = re.compile(
 class _Table:
     name: str
     columns: dict[str, str | None] = field(default_factory=dict)
-    """Field to column, in lower case; None: it has none, or which one is not certain."""
+    """Field to column, in lower case; None: which one is not certain; empty: it has none (many to many)."""
+    numbered: set[str] = field(default_factory=set)
+    """The fields that the database numbers (AutoField)."""
     certain: bool = True
 
 
 def columns(files: Mapping[str, str]) -> tuple[str, ...]:
     """`table.column` for every column that these migrations (path to text) make for certain; sorted."""
+    tables = [table for app in _made(files).values() for table in app.values() if table.certain]
+    return tuple(sorted(f"{t.name}.{column}" for t in tables for column in t.columns.values() if column))
+
+
+def whole_tables(files: Mapping[str, str]) -> tuple[str, ...]:
+    """The tables of which these migrations tell every column for certain; sorted."""
+    tables = [t for app in _made(files).values() for t in app.values()]
+    return tuple(sorted(t.name for t in tables if t.certain and t.columns and None not in t.columns.values()))
+
+
+def numbered_columns(files: Mapping[str, str]) -> tuple[str, ...]:
+    """`table.column` for every column that the database numbers by itself for certain; sorted."""
+    tables = [table for app in _made(files).values() for table in app.values() if table.certain]
+    return tuple(sorted(f"{t.name}.{column}" for t in tables for name in t.numbered if (column := t.columns.get(name))))
+
+
+def _made(files: Mapping[str, str]) -> dict[str, dict[str, _Table]]:
+    """App to its models and their tables, after all migrations."""
     made: dict[str, dict[str, _Table]] = {}
     for path in sorted(files, key=lambda path: in_paths([path])):
         named = in_paths([path])
         if named:
             _read(files[path], named[0][0], made.setdefault(named[0][0], {}))
-    tables = [table for app in made.values() for table in app.values() if table.certain]
-    return tuple(sorted(f"{t.name}.{column}" for t in tables for column in t.columns.values() if column))
+    return made
 
 
 def replaced(files: Mapping[str, str]) -> dict[str, tuple[tuple[str, str], ...]]:
@@ -123,7 +142,7 @@ def _create(given: Mapping[str, ast.expr], app: str, models: dict[str, _Table]) 
     else:
         for pair in fields.elts:
             if isinstance(pair, ast.Tuple) and len(pair.elts) == 2:
-                table.columns[_text(pair.elts[0]).lower()] = _column(_text(pair.elts[0]), pair.elts[1])
+                _set(table, _text(pair.elts[0]), pair.elts[1])
             else:
                 table.certain = False
     models[name] = table
@@ -143,7 +162,14 @@ def _change(name: str, args: Sequence[ast.expr], given: Mapping[str, ast.expr], 
     of = _text(given.get("name"))
     table.columns.pop(of.lower(), None)
     if name != "RemoveField":
-        table.columns[of.lower()] = _column(of, given.get("field"))
+        _set(table, of, given.get("field"))
+
+
+def _set(table: _Table, name: str, made: ast.expr | None) -> None:
+    table.columns[name.lower()] = _column(name, made)
+    table.numbered.discard(name.lower())
+    if _called(made).endswith("AutoField"):
+        table.numbered.add(name.lower())
 
 
 def _sql(operation: ast.Call, models: Mapping[str, _Table]) -> None:
@@ -158,6 +184,8 @@ def _sql(operation: ast.Call, models: Mapping[str, _Table]) -> None:
 
 def _column(name: str, made: ast.expr | None) -> str | None:
     kind = _called(made)
+    if kind == "ManyToManyField":
+        return ""
     if not isinstance(made, ast.Call) or (kind not in _POINTS and not _PLAIN.fullmatch(kind)):
         return None
     own = next((k.value for k in made.keywords if k.arg == "db_column"), None)

@@ -18,6 +18,7 @@ from gli.observe.engine.observation import Observation
 from gli.observe.release import workflow_calls, workflow_checkouts
 from gli.observe.release.workflow_calls import Call, Invalid, Job, document
 from gli.observe.release.workflow_expressions import Expression, Unresolved
+from gli.observe.release.workflow_retired import retired
 
 _EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
 _SETS = re.compile(r"set\s+[-+]")
@@ -71,6 +72,8 @@ class Target(Observation):
     """The names in these jobs that belong to another branch's environment."""
     builds: tuple[str, ...] = ()
     """The refs that these jobs check out instead of the pushed commit."""
+    retired: tuple[str, ...] = ()
+    """The runner images and actions of these jobs that GitHub no longer runs, sorted."""
 
 
 class Workflow(Observation):
@@ -220,6 +223,7 @@ def _target(jobs: Sequence[Job], branch: str, names: Collection[str]) -> Target:
     environments: set[str] = set()
     texts: list[str] = []
     builds: list[str] = []
+    gone: set[str] = set()
     for job in jobs:
         if not _runs(job, branch):
             continue
@@ -227,6 +231,8 @@ def _target(jobs: Sequence[Job], branch: str, names: Collection[str]) -> Target:
         settings = [{key: value for key, value in job.body.items() if key != "steps"}, job.document.get("env"), *steps]
         texts += [_resolved(text, branch, job.known) for text in _texts(settings)]
         environments.add(_resolved(_environment(job.body), branch, job.known))
+        on = job.given(job.body.get("runs-on"))
+        gone |= {*retired(_resolved(on, branch, job.known) if isinstance(on, str) else on, steps)}
         env = {**_table(job.document.get("env")), **_table(job.given(job.body.get("env")))}
         builds += workflow_checkouts.builds(steps, env, branch, partial(_resolved, branch=branch, known=job.known))
     everything = "\n".join(texts)
@@ -236,6 +242,7 @@ def _target(jobs: Sequence[Job], branch: str, names: Collection[str]) -> Target:
         environments=tuple(sorted(environments - {""})),
         foreign=tuple(sorted(found)),
         builds=tuple(builds),
+        retired=tuple(sorted(gone)),
     )
 
 
