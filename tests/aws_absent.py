@@ -69,5 +69,6 @@ MAY_BE_ABSENT: Mapping[str, str] = {
     "s3.head_bucket": "BucketRegion HTTPHeaders ResponseMetadata",
     "secretsmanager.batch_get_secret_value": "Errors",
     "secretsmanager.list_secrets": "DeletedDate KmsKeyId NextRotationDate RotationEnabled SecretVersionsToStages",
+    "sns.get_topic_attributes": "KmsMasterKeyId",
 }
 """Operation to the names of such members in its answer."""
