@@ -180,16 +180,15 @@ _WORSE_ABOVE = re.compile(
 
 
 def _limit(described: Mapping[str, Any]) -> str:
-    named = described.get("MetricName") and described.get("Threshold") is not None
-    return f"{described['ComparisonOperator']} {described['Threshold']:g}" if named else ""
+    return f"{described['ComparisonOperator']} {described['Threshold']:g}" if described.get("MetricName") else ""
 
 
 def _sleeps(described: Mapping[str, Any]) -> bool:
     """See `Alarm.sleeps`. AWS's own metrics are never negative. An alarm on a formula or a band is not judged."""
-    name, threshold = described.get("MetricName") or "", described.get("Threshold")
-    compares = described.get("ComparisonOperator") or ""
-    if threshold is None or not str(described.get("Namespace") or "").startswith("AWS/") or "Range" in compares:
+    name = described.get("MetricName")
+    if not name or not described["Namespace"].startswith("AWS/"):
         return False
+    threshold, compares = described["Threshold"], described["ComparisonOperator"]
     above, also_equal = compares.startswith("GreaterThan"), "OrEqual" in compares
     if above:
         most = 100 if name in _SHARES else math.inf
