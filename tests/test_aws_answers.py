@@ -70,7 +70,7 @@ ECS: dict[str, Answer] = {"ecs.DescribeServices": services, "logs.DescribeLogGro
 
 
 def ms(age: timedelta) -> int:
-    return int((NOW - age).timestamp() * 1000)
+    return int((datetime.now(UTC) - age).timestamp() * 1000)
 
 
 def pages(*events: list[str], age: timedelta = timedelta(minutes=3)) -> Answer:
@@ -256,7 +256,7 @@ def test_a_removed_subscription_needs_no_confirmation(monkeypatch: pytest.Monkey
 def test_a_metric_with_a_missing_part_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     def partial(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         asked = parameters["MetricDataQueries"]
-        kept = {"Timestamps": [NOW - timedelta(minutes=4)], "Values": [1.0], "StatusCode": "PartialData"}
+        kept = {"Timestamps": [datetime.now(UTC) - timedelta(minutes=4)], "Values": [1.0], "StatusCode": "PartialData"}
         return {"MetricDataResults": [{"Id": q["Id"], **kept} for q in asked]}
 
     answers = NOTHING | {"cloudwatch.GetMetricData": partial}

@@ -87,7 +87,7 @@ def cluster(id_: str = "stg-gli-cluster", writer: str = "stg-gli-database", **ch
         "StorageEncrypted": True,
         "MultiAZ": True,
         "BackupRetentionPeriod": 7,
-        "LatestRestorableTime": NOW - timedelta(minutes=2),
+        "LatestRestorableTime": datetime.now(UTC) - timedelta(minutes=2),
         "DBClusterMembers": members,
         **changes,
     }

@@ -55,6 +55,7 @@ NOT_TOLD = {
     "services.websocket.echo*": "a conversation is the application's own",
     "frontends.*.route": "any path of the application, which only its code knows",
     "frontends.*.countries": "where users are; no distribution is restricted",
+    "cache.commands": "what the application sends, which only its code knows",
     "database.migrations": "no commit is read",
     "database.tables": "the database is not asked",
     "database.minimum_backup_days": "a limit is a decision",

@@ -173,7 +173,7 @@ def test_db_inserts_accepted(application_rights: ApplicationRights, code_schema:
     )
     assert not application_rights.swallowed, saw(
         phrase("a rule DO INSTEAD NOTHING on {}", listed(application_rights.swallowed)),
-        expected=phrase("inserts that reach their table"),
+        expected=phrase("every INSERT to reach its table"),
     )
     assert not application_rights.hasty, saw(
         listed(phrase("{} {} ms", *each) for each in application_rights.hasty),
