@@ -61,6 +61,7 @@ _IAM_ACTION = {
     ("s3", "HeadObject"): "s3:GetObject",
     ("s3", "GetPublicAccessBlock"): "s3:GetBucketPublicAccessBlock",
     ("s3", "GetBucketEncryption"): "s3:GetEncryptionConfiguration",
+    ("s3", "GetBucketLifecycleConfiguration"): "s3:GetLifecycleConfiguration",
     ("s3control", "GetPublicAccessBlock"): "s3:GetAccountPublicAccessBlock",
 }
 _NOT_AUTHORIZED = re.compile(r"not authorized to perform:? *([a-z0-9-]+:[A-Za-z0-9]+)")
