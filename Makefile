@@ -24,10 +24,10 @@ example: example-wheel
 		&& python shop.py sh -c 'pytest --env=staging && pytest --env=production'
 
 test: .venv/dev.stamp .venv/npm.stamp .venv/infra.stamp lint
-	@$(BIN)/python -m pytest tests -m "not exhaustive" -n 3 --dist worksteal
+	@$(BIN)/python -m pytest tests -m "not exhaustive" -n 2 --dist worksteal
 
 test-all: .venv/dev.stamp .venv/npm.stamp .venv/infra.stamp example-wheel infra-lint
-	@$(BIN)/python -m pytest tests -m exhaustive -n 3 --dist worksteal
+	@$(BIN)/python -m pytest tests -m exhaustive -n 2 --dist worksteal
 
 # Some 40 minutes on two idle cores. Each benchmark can also be run alone: benchmarks/README.md.
 bench: .venv/dev.stamp .venv/bench.stamp

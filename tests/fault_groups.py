@@ -52,8 +52,9 @@ also by their module.
 """
 
 _ALONE = {"tasks-in-one-zone", "platform-image-expired", "commits-wait-for-a-standby", "database-read-only"}
+_ALONE |= NEED_A_BROWSER
 """Faults of the running tasks: a change of the service or of the network would replace these tasks. And those that let
-every write of another fault wait or fail."""
+every write of another fault wait or fail. A browser beside them would make this runner too slow for what is timed."""
 
 
 def groups(faults: Iterable[str]) -> list[list[str]]:

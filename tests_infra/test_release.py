@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gli.config.environments import Environment
-    from gli.config.parts import Git, Repository
+    from gli.config.parts import Git
     from gli.observe.release.git_history import Deployments, Difference, History
     from gli.observe.release.git_refs import Heads
     from gli.observe.release.running_revisions import Evidence, WayBack
@@ -54,10 +54,10 @@ def test_git_no_merge_reverted(history: History, environment: Environment) -> No
     )
 
 
-def test_git_submodules_published(submodules: Sequence[Submodule], target: Repository) -> None:
+def test_git_submodules_published(submodules: Sequence[Submodule], target: str) -> None:
     """Each submodule has the commit that the branch names on its remote: else nobody can check the branch out."""
     lost = [phrase("{} at {}, which {} lacks", s.path, s.commit[:12], s.url) for s in submodules if not s.published]
-    assert not lost, saw(listed(lost), expected=phrase("every submodule of {} on its remote", target.name))
+    assert not lost, saw(listed(lost), expected=phrase("every submodule of {} on its remote", target))
 
 
 def test_git_merge_clean(history: History, environment: Environment) -> None:
