@@ -21,6 +21,7 @@ from gli.observe.aws.ecs_services import clusters, ecs_services
 from gli.observe.aws.elasticache import replication_group
 from gli.observe.aws.identity import caller_identity
 from gli.observe.aws.load_balancer import balancer
+from gli.observe.aws.policy_documents import named_in, statements_of, values_of
 from gli.observe.aws.rds import database_instance
 from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation, one_of
@@ -82,11 +83,10 @@ class Alarm(Observation):
 class Topic(Observation):
     """An SNS topic and its subscriptions. `arn` is None if there is no topic of this name."""
 
-    refuses_alarms: Said | None = None
-    """Why CloudWatch may not publish to it, although everything else about it looks well."""
-
     name: str
     arn: str | None
+    refuses_alarms: Said | None = None
+    """Why CloudWatch may not publish to it, although everything else about it looks well."""
     confirmed: tuple[str, ...] = ()
     """Protocols with a confirmed subscription, sorted."""
     pending: int = 0
@@ -233,23 +233,17 @@ def _refusal(attributes: Mapping[str, str]) -> Said | None:
     """
     if (attributes.get("KmsMasterKeyId") or "").endswith("alias/aws/sns"):
         return phrase("AWS's own key for SNS encrypts it, which CloudWatch may not use")
-    statements = json.loads(attributes["Policy"]).get("Statement")
-    if statements is None or any(_lets_alarms_in(statement) for statement in _several(statements)):
+    policy = json.loads(attributes["Policy"])
+    if policy.get("Statement") is None or any(map(_lets_alarms_in, statements_of(policy))):
         return None
     return phrase("its policy lets CloudWatch not publish")
 
 
 def _lets_alarms_in(statement: Mapping[str, Any]) -> bool:
     """Whether a statement may let an alarm publish: for the service, or for everybody; conditions are not judged."""
-    who = statement.get("Principal") or {}
-    named = [v for value in who.values() for v in _several(value)] if isinstance(who, dict) else [who]
-    actions = [str(action).lower() for action in _several(statement.get("Action"))]
-    able = any(fnmatchcase("sns:publish", action) for action in actions)
+    named = named_in(statement.get("Principal"))
+    able = any(fnmatchcase("sns:publish", str(action).lower()) for action in values_of(statement.get("Action")))
     return statement.get("Effect") == "Allow" and able and bool({"*", "cloudwatch.amazonaws.com"}.intersection(named))
-
-
-def _several(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 @probe(deadline=40)

@@ -8,7 +8,6 @@ GetAccountAuthorizationDetails, one paged call for all roles and the policies at
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -19,6 +18,7 @@ from gli.common.sentences import Said, listed, phrase
 from gli.config.environments import Environment
 from gli.config.services import Service
 from gli.observe.aws.identity import Identity, caller_identity
+from gli.observe.aws.policy_documents import statements_of, values_of
 from gli.observe.aws.task_definitions import TaskDefinition, task_definition
 from gli.observe.data.secrets import customer_key, listed_secrets, secret_states
 from gli.observe.engine.observation import Observation, Unobserved, unknown
@@ -255,7 +255,7 @@ async def _may_decrypt(observer: Observer, role: Role, key: str) -> bool:
     partition, account = role.arn.split(":")[1], role.arn.split(":")[4]
     named, account_itself = {role.arn, "*"}, {f"arn:{partition}:iam::{account}:root", account}
     allowed: set[str] = set()
-    for statement in _statements(answer["Policy"]):
+    for statement in statements_of(answer["Policy"]):
         about = _statement(statement | {"Resource": "*"})
         principals = _principals(statement)
         if not about.names("kms:Decrypt"):
@@ -270,7 +270,7 @@ async def _may_decrypt(observer: Observer, role: Role, key: str) -> bool:
 def _principals(statement: Mapping[str, Any]) -> set[str]:
     """The AWS principals of a statement; `*` is everybody."""
     principal = statement.get("Principal")
-    return set(_listed(principal.get("AWS")) if isinstance(principal, dict) else _listed(principal))
+    return set(values_of(principal.get("AWS")) if isinstance(principal, dict) else values_of(principal))
 
 
 @probe(deadline=20)
@@ -308,7 +308,7 @@ def read_role(arn: str, role: Mapping[str, Any] | None, policies: Mapping[str, M
     if role is None:
         return Role(arn=arn, exists=False)
     attached = role["AttachedManagedPolicies"]
-    statements = [_statement(s) for p in role["RolePolicyList"] for s in _statements(p["PolicyDocument"])]
+    statements = [_statement(s) for p in role["RolePolicyList"] for s in statements_of(p["PolicyDocument"])]
     unread = []
     for policy in attached:
         to_look = _TO_LOOK.fullmatch(policy["PolicyArn"]) is not None
@@ -335,7 +335,7 @@ def _held(policies: Mapping[str, Mapping[str, Any]], arn: str) -> tuple[Statemen
     """The statements of a managed policy; None if IAM does not show them."""
     versions = (policies.get(arn) or {}).get("PolicyVersionList") or []
     documents = [v["Document"] for v in versions if v.get("IsDefaultVersion") and v.get("Document")]
-    return tuple(_statement(s) for document in documents for s in _statements(document)) if documents else None
+    return tuple(_statement(s) for document in documents for s in statements_of(document)) if documents else None
 
 
 def _allow(statements: Iterable[Statement], action: str, resource: str, *, otherwise: bool = False) -> bool:
@@ -348,18 +348,18 @@ def _allow(statements: Iterable[Statement], action: str, resource: str, *, other
 
 def policy_allows(document: Any, action: str, resource: str) -> bool:
     """Whether a resource's own policy, such as an endpoint's, allows an action to somebody."""
-    return _allow([_statement(s) for s in _statements(document)], action, resource)
+    return _allow([_statement(s) for s in statements_of(document)], action, resource)
 
 
 def _trusted(document: Any, account: str) -> tuple[str, ...]:
     """The services that may take a role. A statement for the resources of other accounts alone counts as none."""
     allowed = []
-    for statement in _statements(document):
+    for statement in statements_of(document):
         of = _required(statement, "aws:SourceAccount")
         if statement.get("Effect") == "Allow" and (not of or _matches(account, of)):
             allowed.append(statement)
     principals = [s.get("Principal") for s in allowed]
-    services = {service for p in principals if isinstance(p, dict) for service in _listed(p.get("Service"))}
+    services = {service for p in principals if isinstance(p, dict) for service in values_of(p.get("Service"))}
     return tuple(sorted(services))
 
 
@@ -372,9 +372,9 @@ def _assumed(arn: str, roles: Mapping[str, Mapping[str, Any]]) -> str | None:
 
 def _federations(role: Mapping[str, Any]) -> Iterator[Federation]:
     """One federation for each statement of the trust policy that trusts GitHub: each alone is enough."""
-    for statement in _statements(role["AssumeRolePolicyDocument"]):
+    for statement in statements_of(role["AssumeRolePolicyDocument"]):
         principal = statement.get("Principal")
-        providers = _listed(principal.get("Federated")) if isinstance(principal, dict) else ()
+        providers = values_of(principal.get("Federated")) if isinstance(principal, dict) else ()
         if statement.get("Effect") == "Allow" and any(p.endswith(f"/{_GITHUB}") for p in providers):
             yield Federation(
                 role=role["RoleName"],
@@ -388,31 +388,22 @@ def _required(statement: Mapping[str, Any], key: str) -> tuple[str, ...]:
     conditions = (statement.get("Condition") or {}).items()
     asking = [values for operator, values in conditions if operator.rpartition(":")[2] in _ASKING]
     return tuple(
-        sorted(v for values in asking for name in values if name.lower() == key.lower() for v in _listed(values[name]))
+        sorted(
+            v for values in asking for name in values if name.lower() == key.lower() for v in values_of(values[name])
+        )
     )
 
 
 def _statement(statement: Mapping[str, Any]) -> Statement:
     return Statement(
         allows=statement.get("Effect") == "Allow",
-        actions=_listed(statement.get("Action")),
-        except_actions=_listed(statement.get("NotAction")),
-        resources=_listed(statement.get("Resource")),
-        except_resources=_listed(statement.get("NotResource")),
+        actions=values_of(statement.get("Action")),
+        except_actions=values_of(statement.get("NotAction")),
+        resources=values_of(statement.get("Resource")),
+        except_resources=values_of(statement.get("NotResource")),
         conditional=bool(statement.get("Condition")),
         via=_required(statement, "kms:viaservice"),
     )
-
-
-def _statements(document: Any) -> list[dict[str, Any]]:
-    """The statements of a policy document. botocore decodes some documents and returns others as text."""
-    parsed = json.loads(document) if isinstance(document, str) else document
-    found = parsed.get("Statement") or []
-    return [found] if isinstance(found, dict) else list(found)
-
-
-def _listed(value: Any) -> tuple[str, ...]:
-    return () if value is None else (value,) if isinstance(value, str) else tuple(value)
 
 
 def _every(resource: str) -> bool:

@@ -6,12 +6,12 @@ GetBucketLifecycleConfiguration.
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Any
 
 from gli.config.services import Frontend
 from gli.observe.aws.identity import caller_identity
+from gli.observe.aws.policy_documents import named_in, statements_of, values_of
 from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation, Unobserved, unknown
 from gli.observe.engine.probe import Observer, probe
@@ -199,29 +199,20 @@ async def bucket_policy(observer: Observer, frontend: Frontend) -> BucketPolicy:
         if e.code == "NoSuchBucketPolicy":
             return BucketPolicy(exists=False)
         raise
-    statements = _listed(json.loads(answer["Policy"]).get("Statement"))
+    statements = statements_of(answer["Policy"])
     return BucketPolicy(exists=True, grants=tuple(_grant(s) for s in statements if s.get("Effect") == "Allow"))
 
 
 def _grant(statement: dict[str, Any]) -> Grant:
-    principal = statement.get("Principal", statement.get("NotPrincipal", "*"))
-    if isinstance(principal, dict):
-        principals = [p for value in principal.values() for p in _listed(value)]
-    else:
-        principals = _listed(principal)
-    if "NotPrincipal" in statement:
-        principals = ["*"]  # NotPrincipal: everybody except the named
+    everybody = "NotPrincipal" in statement  # everybody but the named
+    principals = ("*",) if everybody else named_in(statement.get("Principal", "*"))
     sources = [
         arn
         for operator, keys in statement.get("Condition", {}).items()
         if operator.startswith(("StringEquals", "ArnEquals", "StringLike", "ArnLike"))
         for key, value in keys.items()
         if key.lower() == "aws:sourcearn"
-        for arn in _listed(value)
+        for arn in values_of(value)
     ]
-    actions = _listed(statement.get("Action", "*"))
-    return Grant(principals=tuple(principals), actions=tuple(actions), source_arns=tuple(sources))
-
-
-def _listed(value: Any) -> list[Any]:
-    return [] if value is None else value if isinstance(value, list) else [value]
+    actions = values_of(statement.get("Action", "*"))
+    return Grant(principals=principals, actions=actions, source_arns=tuple(sources))

@@ -1,0 +1,28 @@
+"""Policy documents of AWS, whichever service they belong to: one value may stand where a list may stand.
+
+Source of truth: IAM's "Grammar of the IAM JSON policy language".
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def statements_of(document: Any) -> list[dict[str, Any]]:
+    """The statements of a policy document. botocore decodes some documents and returns others as text."""
+    parsed = json.loads(document) if isinstance(document, str) else document
+    found = parsed.get("Statement") or []
+    return [found] if isinstance(found, dict) else list(found)
+
+
+def values_of(value: Any) -> tuple[Any, ...]:
+    """The values of an element; none where the element is absent."""
+    return () if value is None else tuple(value) if isinstance(value, list) else (value,)
+
+
+def named_in(principal: Any) -> tuple[Any, ...]:
+    """Everybody whom a Principal names, of every kind; `*` is everybody."""
+    if isinstance(principal, dict):
+        return tuple(name for value in principal.values() for name in values_of(value))
+    return values_of(principal)
