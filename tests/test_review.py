@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gli.observe.release.migration_columns import columns, replaced
+from gli.observe.release.migration_columns import replaced, schema
 from gli.observe.release.migration_review import review
 from gli.observe.release.migrations import Squash, difference
 
@@ -116,12 +116,12 @@ def test_the_columns_that_migrations_make_for_certain(operations: str, made: lis
         "api/shop/migrations/0001_initial.py": migration(CREATED, after=None),
         "api/shop/migrations/0002_next.py": migration(operations),
     }
-    assert columns(files) == tuple(sorted(made))
+    assert schema(files).columns == tuple(sorted(made))
 
 
 def test_a_migration_that_is_no_python_makes_its_app_uncertain() -> None:
     files = {"shop/migrations/0001_initial.py": migration(CREATED), "shop/migrations/0002_next.py": "class Migration("}
-    assert columns(files) == ()
+    assert schema(files).columns == ()
 
 
 def test_rows_of_squashed_migrations_stay_and_a_squash_of_applied_ones_is_not_pending() -> None:

@@ -31,7 +31,7 @@ from gli.observe.engine.guard import refuse_git_writes
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 from gli.observe.release.git_refs import TIMEOUT_S, Heads, all_heads, deploy_tags, heads, moment_of
-from gli.observe.release.migration_columns import columns, numbered_columns, replaced, whole_tables
+from gli.observe.release.migration_columns import replaced, schema
 from gli.observe.release.migration_review import Finding, review
 from gli.observe.release.migrations import ALEMBIC, Squash, alembic_heads, flyway_versions, in_paths
 from gli.observe.release.path_filters import path_filters
@@ -60,6 +60,8 @@ _CONFIG = """\
 """
 
 
+_ONLY_OBJECTS = ("--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head")
+"""Options of a fetch that brings objects and nothing else."""
 _NOBODY = {f"GIT_{who}_{what}": "nobody" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 """Author and committer of the commits that a comparison makes. They never leave the temporary repository."""
 
@@ -285,6 +287,7 @@ class Bare:
     def __init__(self, observer: Observer, folder: Path, remote: str) -> None:
         self._observer, self._folder, self.remote = observer, folder, remote
         self.fetched = False
+        self._entries: dict[str, dict[str, tuple[str, str]]] = {}
 
     async def fetch(self, commits: Mapping[str, str]) -> None:
         """Fetches the history of these branches, without files."""
@@ -296,8 +299,7 @@ class Bare:
         """Fetches one commit, without its history and its trees. Raises `GitFailed` if the remote lacks the commit."""
         self._create([commit])
         self._observer.count("git")
-        options = ("--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--depth=1")
-        await self.git("fetch", *options, "--filter=tree:0", "origin", commit)
+        await self.git("fetch", *_ONLY_OBJECTS, "--depth=1", "--filter=tree:0", "origin", commit)
 
     def _create(self, commits: Iterable[str]) -> None:
         for part in ("objects", "refs"):
@@ -312,8 +314,8 @@ class Bare:
 
     async def _fetch(self, wanted: Iterable[str]) -> None:
         self._observer.count("git")
-        options = ("--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head", "--filter=blob:none")
-        await self.git("fetch", *options, "--stdin", "origin", says="".join(f"{w}\n" for w in wanted))
+        says = "".join(f"{w}\n" for w in wanted)
+        await self.git("fetch", *_ONLY_OBJECTS, "--filter=blob:none", "--stdin", "origin", says=says)
 
     async def git(self, *arguments: str, says: str | None = None, accept: Sequence[int] = (0,)) -> str:
         refuse_git_writes(arguments[0])
@@ -337,9 +339,15 @@ class Bare:
 
     async def files(self, branch: str) -> dict[str, str]:
         """Path to object id, for every file of a branch."""
-        listing = await self.git("ls-tree", "-r", "-z", f"refs/heads/{branch}")
-        entries = (entry.partition("\t") for entry in listing.split("\0") if entry)
-        return {path: about.split()[2] for about, _, path in entries}
+        return {path: id_ for path, (_, id_) in (await self.entries(branch)).items()}
+
+    async def entries(self, branch: str) -> dict[str, tuple[str, str]]:
+        """Path to mode and object id, for every file and submodule of a branch. Listed once: nothing moves here."""
+        if branch not in self._entries:
+            listing = await self.git("ls-tree", "-r", "-z", f"refs/heads/{branch}")
+            found = (entry.partition("\t") for entry in listing.split("\0") if entry)
+            self._entries[branch] = {path: (about.split()[0], about.split()[2]) for about, _, path in found}
+        return self._entries[branch]
 
 
 def _format(commits: Iterable[str]) -> str:
@@ -381,13 +389,12 @@ async def _links(bare: Bare, branch: str, commits: Mapping[str, str]) -> tuple[L
     """See `History.links`."""
     if branch not in commits:
         return ()
-    listing = await bare.git("ls-tree", "-r", "-z", f"refs/heads/{branch}")
-    entries = [entry.partition("\t") for entry in listing.split("\0") if entry.startswith(f"{LINK} ")]
-    if not entries:
+    linked = {path: id_ for path, (mode, id_) in (await bare.entries(branch)).items() if mode == LINK}
+    if not linked:
         return ()
     named = f"refs/heads/{branch}:{FILE}"
     urls = addresses((await bare.read([named]))[named] or "", bare.remote)
-    return tuple(Link(path=path, commit=about.split()[2], url=urls.get(path, "")) for about, _, path in entries)
+    return tuple(Link(path=path, commit=commit, url=urls.get(path, "")) for path, commit in linked.items())
 
 
 async def _deploying(bare: Bare, head: str | None, workflow: str | None) -> str:
@@ -591,9 +598,7 @@ async def _migrations(bare: Bare, branch: str, commits: Mapping[str, str], table
             for path, of in sorted(replaced(here).items())
             for app, name in in_paths([path])
         ),
-        "columns": columns(here),
-        "whole_tables": whole_tables(here),
-        "numbered": numbered_columns(here),
+        **schema(here)._asdict(),
         "added": added,
         "findings": review({path: texts[staged[path]] or "" for path in siblings}, added) if siblings else (),
     }

@@ -11,6 +11,7 @@ import ast
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gli.observe.release.migrations import in_paths
 
@@ -36,32 +37,31 @@ class _Table:
     certain: bool = True
 
 
-def columns(files: Mapping[str, str]) -> tuple[str, ...]:
-    """`table.column` for every column that these migrations (path to text) make for certain; sorted."""
-    tables = [table for app in _made(files).values() for table in app.values() if table.certain]
-    return tuple(sorted(f"{t.name}.{column}" for t in tables for column in t.columns.values() if column))
+class Schema(NamedTuple):
+    """What migrations make in the database for certain."""
+
+    columns: tuple[str, ...]
+    """`table.column` of every column, sorted."""
+    whole_tables: tuple[str, ...]
+    """The tables of which every column is known, sorted."""
+    numbered: tuple[str, ...]
+    """`table.column` of those that the database numbers by itself, sorted."""
 
 
-def whole_tables(files: Mapping[str, str]) -> tuple[str, ...]:
-    """The tables of which these migrations tell every column for certain; sorted."""
-    tables = [t for app in _made(files).values() for t in app.values()]
-    return tuple(sorted(t.name for t in tables if t.certain and t.columns and None not in t.columns.values()))
-
-
-def numbered_columns(files: Mapping[str, str]) -> tuple[str, ...]:
-    """`table.column` for every column that the database numbers by itself for certain; sorted."""
-    tables = [table for app in _made(files).values() for table in app.values() if table.certain]
-    return tuple(sorted(f"{t.name}.{column}" for t in tables for name in t.numbered if (column := t.columns.get(name))))
-
-
-def _made(files: Mapping[str, str]) -> dict[str, dict[str, _Table]]:
-    """App to its models and their tables, after all migrations."""
+def schema(files: Mapping[str, str]) -> Schema:
+    """What these migrations (path to text) make for certain."""
     made: dict[str, dict[str, _Table]] = {}
     for path in sorted(files, key=lambda path: in_paths([path])):
         named = in_paths([path])
         if named:
             _read(files[path], named[0][0], made.setdefault(named[0][0], {}))
-    return made
+    tables = [table for app in made.values() for table in app.values() if table.certain]
+    whole = [t.name for t in tables if t.columns and None not in t.columns.values()]
+    return Schema(
+        columns=tuple(sorted(f"{t.name}.{column}" for t in tables for column in t.columns.values() if column)),
+        whole_tables=tuple(sorted(whole)),
+        numbered=tuple(sorted(f"{t.name}.{c}" for t in tables for name in t.numbered if (c := t.columns.get(name)))),
+    )
 
 
 def replaced(files: Mapping[str, str]) -> dict[str, tuple[tuple[str, str], ...]]:
