@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from conftest import BROWSER, ROOT
 from gli.config import catalogue
+from gli.report.diagnosis import ASKED_FIRST
 from sandbox.faults import Fault, known
 
 NEED_A_BROWSER = {id for id, fault in known().items() if fault.turns_red == ("page-boots",)}
@@ -14,9 +15,6 @@ STAGING: Mapping[str, Fault] = {
     id: fault for id, fault in known().items() if not fault.production and (BROWSER or id not in NEED_A_BROWSER)
 }
 """The faults that turn staging red, and that can be seen on this machine."""
-
-_ASKED_FIRST = {"env-config-valid", "aws-caller-identity"}
-"""Checks without which a run observes nothing else: what turns one of them red is broken alone."""
 
 _API = ("run-failed", "run-in-progress", "migration-", "workflow-step-may-fail", "workflow-builds-a-fixed-ref")
 _API += ("workflow-script-checks-out-main", "workflow-ref-in-a-variable")
@@ -80,7 +78,7 @@ def groups(faults: Iterable[str]) -> list[list[str]]:
 def _fits(group: list[str], symptoms: Mapping[str, set[str]]) -> bool:
     """Whether these faults can be active together."""
     members = [STAGING[id] for id in group]
-    if any(not _ASKED_FIRST.isdisjoint(member.turns_red) for member in members):
+    if any(not ASKED_FIRST.isdisjoint(member.turns_red) for member in members):  # broken alone
         return False
     places = [place for member in members for place in _places(member)]
     if len(set(places)) < len(places):

@@ -18,6 +18,7 @@ import pytest
 from websockets.sync.server import ServerConnection, serve
 
 from conftest import BROWSER, wait_for
+from gli.config.environments import Environment
 from gli.config.services import Frontend
 from gli.observe.edge.browser import page_visits
 from gli.observe.engine.observation import Unobserved
@@ -62,9 +63,7 @@ socket.onmessage = (message) => { document.getElementById("app").textContent = m
 
 
 FRONTEND = Frontend(name="user", url="http://127.0.0.1:9")
-ENVIRONMENT = SimpleNamespace(
-    frontends={"user": FRONTEND}, services={}, connect_to={}, tls=SimpleNamespace(ca_file=None)
-)
+ENVIRONMENT = Environment(name="own", branch="main", frontends={"user": FRONTEND})
 OBSERVER: Any = SimpleNamespace(environment=ENVIRONMENT)
 
 

@@ -171,9 +171,8 @@ def _same(evidence: Evidence, verdict: Verdict, catalogue_sha256: str, what: str
     if verdict.suite.catalogue_sha256 != catalogue_sha256:
         changed = "checklists/, environments.toml, the checks or gli itself have changed"
         return Decision(REFUSED, f"{what} was judged by another catalogue than now ({changed}): {again}")
-    green = {c.key for c in verdict.checks if c.outcome.green}
-    red = {c.key for c in verdict.checks if not c.outcome.green}
-    unproven = [str(c.key) for c in evidence.cases if c.key not in green - red]
+    proven = {c.key for c in verdict.checks if c.outcome.green} - {c.key for c in verdict.checks if not c.outcome.green}
+    unproven = [str(c.key) for c in evidence.cases if c.key not in proven]
     if unproven:
         return Decision(REFUSED, f"{what} says {GO} without the proof of {listed(unproven)}: {again}")
     if evidence.commits is None:

@@ -23,7 +23,7 @@ SYMPTOMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Each symptom of the overview's troubleshooting, and the layers whose checks show it; `all`: every layer."""
 _SLOW = frozenset({"ws-idle-survives"})
 """A check that holds a session open for a minute: nobody waits for it while users do."""
-_ASKED_FIRST = frozenset({"env-config-valid", "aws-caller-identity"})
+ASKED_FIRST = frozenset({"env-config-valid", "aws-caller-identity"})
 """Without these a run observes nothing else, so they explain every symptom."""
 _RED = (Outcome.FAILED, Outcome.UNKNOWN, Outcome.BLOCKED)
 _CHANGES = frozenset(
@@ -59,7 +59,7 @@ Facts = Mapping[str, Any]
 def asked(checks: Mapping[str, Check], symptom: str) -> list[Check]:
     """The checks that a symptom needs: those of its layers, and everything that can explain or hide them."""
     layers = SYMPTOMS[symptom]
-    waiting = [id for id, check in checks.items() if not layers or check.layer in layers or id in _ASKED_FIRST]
+    waiting = [id for id, check in checks.items() if not layers or check.layer in layers or id in ASKED_FIRST]
     found: set[str] = set()
     while waiting:
         id = waiting.pop()

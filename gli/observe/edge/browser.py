@@ -22,7 +22,6 @@ from pydantic import TypeAdapter
 
 from gli.common.bound_process import Bond
 from gli.common.sentences import Said, phrase
-from gli.config.environments import Environment
 from gli.config.services import Frontend
 from gli.observe.data.secrets import secrets
 from gli.observe.edge.browser_process import BROWSER_VARIABLE
@@ -78,7 +77,7 @@ async def page_visits(observer: Observer) -> tuple[PageVisit, ...]:
     environment = observer.environment
     job = {
         "frontends": [{"pages": pages(f), "mount": f.mount} for f in environment.frontends.values()],
-        "own": sorted(_own_hosts(environment)),
+        "own": list(environment.hosts),
         "connect_to": dict(environment.connect_to),
         "ca_file": environment.tls.ca_file,
         "limit_s": _PAGE_S,
@@ -134,10 +133,6 @@ def _not_installed() -> Unobserved:
         "`playwright install chromium`"
     )
     return unknown("not-applicable", said)
-
-
-def _own_hosts(environment: Environment) -> set[str]:
-    return {page.host for page in (*environment.services.values(), *environment.frontends.values())}
 
 
 async def _browsed(job: str) -> bytes:
