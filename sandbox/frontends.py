@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gli.config.environments import Environment
 from gli.config.services import Frontend
@@ -44,6 +44,13 @@ def build(environment: Environment, frontend: Frontend, revision: str) -> dict[s
     assets["index.html"] = Asset(page.encode(), _HTML, _NEVER)
     assets["404.html"] = Asset(b"<!doctype html><title>Not found</title><p>Not found</p>\n", _HTML, _NEVER)
     return assets
+
+
+def entry_script(s3: Any, bucket: str) -> str:
+    """The key of the entry script that the bucket's page names: scripts of earlier builds stay in the bucket."""
+    page = s3.get_object(Bucket=bucket, Key="index.html")["Body"].read().decode()
+    keys = [str(o["Key"]) for o in s3.list_objects_v2(Bucket=bucket, Prefix="assets/index-")["Contents"]]
+    return next(key for key in keys if key.endswith(".js") and key in page)
 
 
 def _page(frontend: Frontend, revision: str, *, script: str, style: str, vendor: str) -> str:

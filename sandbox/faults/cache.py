@@ -76,15 +76,22 @@ def cache_clients_leak(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _user(sandbox: Sandbox, rule: str, *, undo: str) -> Iterator[None]:
+    """The application's user of Redis under one more rule of its ACL, and under the rules of `undo` again."""
+    name = sandbox.site.credentials.redis.username
+    with sandbox.redis() as redis:
+        redis.execute_command("ACL SETUSER", name, rule)
+    yield
+    with sandbox.redis() as redis:
+        redis.execute_command("ACL SETUSER", name, *undo.split())
+
+
 @fault("cache-user-off", turns_red=["redis-ping", "api-deep-health"])
 def cache_user_off(sandbox: Sandbox) -> Iterator[None]:
     """Redis refuses the login of the application's user."""
-    name = sandbox.site.credentials.redis.username
-    with sandbox.redis() as redis:
-        redis.execute_command("ACL SETUSER", name, "off")
-    yield
-    with sandbox.redis() as redis:
-        redis.execute_command("ACL SETUSER", name, "on")
+    with _user(sandbox, "off", undo="on"):
+        yield
 
 
 @fault("cache-is-a-replica", turns_red=["redis-role-writable"])
@@ -168,20 +175,12 @@ def cache_snapshot_failed(sandbox: Sandbox) -> Iterator[None]:
 @fault("cache-user-without-hashes", turns_red=["redis-app-rights"])
 def cache_user_without_hashes(sandbox: Sandbox) -> Iterator[None]:
     """The application's user may read and write strings, and no hash: sessions work, and presence does not."""
-    name = sandbox.site.credentials.redis.username
-    with sandbox.redis() as redis:
-        redis.execute_command("ACL SETUSER", name, "-@hash")
-    yield
-    with sandbox.redis() as redis:
-        redis.execute_command("ACL SETUSER", name, "+@all", "-@admin")
+    with _user(sandbox, "-@hash", undo="+@all -@admin"):
+        yield
 
 
 @fault("cache-user-without-channels", turns_red=["redis-app-rights"])
 def cache_user_without_channels(sandbox: Sandbox) -> Iterator[None]:
     """The application's user may use no channel: Redis 7 resets them for a new user."""
-    name = sandbox.site.credentials.redis.username
-    with sandbox.redis() as redis:
-        redis.execute_command("ACL SETUSER", name, "resetchannels")
-    yield
-    with sandbox.redis() as redis:
-        redis.execute_command("ACL SETUSER", name, "allchannels")
+    with _user(sandbox, "resetchannels", undo="allchannels"):
+        yield

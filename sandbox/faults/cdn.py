@@ -24,9 +24,7 @@ _PAGE = "index.html"
 def source_map_uploaded(sandbox: Sandbox) -> Iterator[None]:
     """A source map was uploaded beside its script."""
     s3, bucket = sandbox.aws("s3"), user_bucket(sandbox)
-    keys = [o["Key"] for o in s3.list_objects_v2(Bucket=bucket, Prefix="assets/index-")["Contents"]]
-    page = s3.get_object(Bucket=bucket, Key=_PAGE)["Body"].read().decode()
-    source_map = next(key for key in keys if key.endswith(".js") and key in page) + ".map"
+    source_map = f"{frontends.entry_script(s3, bucket)}.map"
     s3.put_object(Bucket=bucket, Key=source_map, Body=b"{}", ContentType="application/json")
     yield
     s3.delete_object(Bucket=bucket, Key=source_map)

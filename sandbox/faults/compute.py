@@ -213,9 +213,17 @@ def _updated(sandbox: Sandbox, **changes: Any) -> Iterator[None]:
 @contextmanager
 def _redefined(sandbox: Sandbox, change: Callable[[dict[str, Any]], None], **more: Any) -> Iterator[None]:
     """Run the API on a new revision of its task definition, with a changed container, and more fields."""
-    ecs, before = sandbox.aws("ecs"), _definition(sandbox)
+    before = _definition(sandbox)
     definition = {key: before[key] for key in _KEPT} | more
     change(definition["containerDefinitions"][0])
+    with _running(sandbox, definition):
+        yield
+
+
+@contextmanager
+def _running(sandbox: Sandbox, definition: dict[str, Any]) -> Iterator[None]:
+    """Run the API on this task definition."""
+    ecs = sandbox.aws("ecs")
     arn = ecs.register_task_definition(**definition)["taskDefinition"]["taskDefinitionArn"]
     try:
         with _updated(sandbox, taskDefinition=arn):
@@ -641,17 +649,12 @@ def taskdef_password_by_another_name(sandbox: Sandbox) -> Iterator[None]:
 @contextmanager
 def _with_sidecar(sandbox: Sandbox, *, essential: bool) -> Iterator[None]:
     """Run the API with a sidecar whose image the registry does not have."""
-    ecs, before = sandbox.aws("ecs"), _definition(sandbox)
+    before = _definition(sandbox)
     registry = before["containerDefinitions"][0]["image"].partition("/")[0]
     sidecar = {"name": "router", "image": f"{registry}/gli-router:stable", "essential": essential}
     containers = [*before["containerDefinitions"], sidecar]
-    definition = {key: before[key] for key in _KEPT} | {"containerDefinitions": containers}
-    arn = ecs.register_task_definition(**definition)["taskDefinition"]["taskDefinitionArn"]
-    try:
-        with _updated(sandbox, taskDefinition=arn):
-            yield
-    finally:
-        ecs.deregister_task_definition(taskDefinition=arn)
+    with _running(sandbox, {key: before[key] for key in _KEPT} | {"containerDefinitions": containers}):
+        yield
 
 
 @fault("sidecar-image-gone", turns_red=["ecs-next-task-can-start"])

@@ -151,12 +151,19 @@ def workflow_swallows_a_failure(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _checking_out(sandbox: Sandbox, ref: str) -> Iterator[None]:
+    """The API's workflow checks out this ref."""
+    name = sandbox.environment.services["api"].repository
+    checkout = "# v4.2.2\n        with:\n          persist-credentials: false\n      - name: Set up Python"
+    with _workflow(sandbox, name, checkout, checkout.replace("persist", f"ref: {ref}\n          persist")):
+        yield
+
+
 @fault("workflow-builds-a-fixed-ref", turns_red=["wf-builds-what-was-pushed", "wf-run-success"])
 def workflow_builds_a_fixed_ref(sandbox: Sandbox) -> Iterator[None]:
     """The API's workflow always checks out main, not the pushed branch."""
-    name = sandbox.environment.services["api"].repository
-    checkout = "# v4.2.2\n        with:\n          persist-credentials: false\n      - name: Set up Python"
-    with _workflow(sandbox, name, checkout, checkout.replace("persist", "ref: main\n          persist")):
+    with _checking_out(sandbox, "main"):
         yield
 
 
@@ -171,9 +178,7 @@ def workflow_script_checks_out_main(sandbox: Sandbox) -> Iterator[None]:
 @fault("workflow-ref-in-a-variable", turns_red=["wf-builds-what-was-pushed", "wf-run-success"])
 def workflow_ref_in_a_variable(sandbox: Sandbox) -> Iterator[None]:
     """The API's workflow checks out what a variable of the repository names, whatever was pushed."""
-    name = sandbox.environment.services["api"].repository
-    checkout = "# v4.2.2\n        with:\n          persist-credentials: false\n      - name: Set up Python"
-    with _workflow(sandbox, name, checkout, checkout.replace("persist", "ref: ${{ vars.REF }}\n          persist")):
+    with _checking_out(sandbox, "${{ vars.REF }}"):
         yield
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from sandbox.frontends import entry_script
 from sandbox.site import required
 from sandbox.variants import Sandbox, variant
 from sandbox.variants.parts import api
@@ -17,13 +18,9 @@ def _entries_with(sandbox: Sandbox, more: str) -> Iterator[None]:
     before = []
     for frontend in sandbox.environment.frontends.values():
         bucket = required(frontend.bucket)
-        keys = [o["Key"] for o in s3.list_objects_v2(Bucket=bucket, Prefix="assets/index-")["Contents"]]
-        key = next(key for key in keys if key.endswith(".js"))
+        key = entry_script(s3, bucket)
         script = s3.get_object(Bucket=bucket, Key=key)
-        body, how = (
-            script["Body"].read(),
-            {"ContentType": script["ContentType"], "CacheControl": script["CacheControl"]},
-        )
+        body, how = script["Body"].read(), {name: script[name] for name in ("ContentType", "CacheControl")}
         before.append((bucket, key, body, how))
         s3.put_object(Bucket=bucket, Key=key, Body=body + more.encode(), **how)
     try:
