@@ -19,6 +19,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 # botocore decodes policy documents after it has parsed an answer
 _DOCUMENTS = frozenset({"policyDocumentType"})
+# EC2's model of an endpoint's state has capitals; the service answers as its documentation's examples do: available
+_IN_LOWER_CASE = frozenset({"ec2.describe_vpc_endpoints.VpcEndpoints[].State"})
 
 
 def objections(shape: Any, value: Any, path: str) -> list[str]:
@@ -52,8 +54,13 @@ def _differing(shape: Any, value: Any, path: str) -> Iterator[str]:
     elif not isinstance(value, _TYPES[kind]) or (kind != "boolean" and isinstance(value, bool)):
         if not (shape.name in _DOCUMENTS and isinstance(value, Mapping)):
             yield f"{path} is no {kind}: {value!r}"
-    elif (known := shape.metadata.get("enum")) and value not in known:
+    elif (known := shape.metadata.get("enum")) and value not in _spelt(known, path):
         yield f"{path} is {value!r}, none of {known}"
+
+
+def _spelt(known: list[str], path: str) -> list[str]:
+    """The values of an enumeration as the service spells them."""
+    return [value.lower() for value in known] if path in _IN_LOWER_CASE else known
 
 
 def excess(shape: Any, value: Any, path: str) -> list[str]:
