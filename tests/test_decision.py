@@ -387,6 +387,14 @@ def test_a_forged_signature_is_refused_where_signatures_are_required(
     assert (refused, sentence in said) == (code, True), said
 
 
+def test_without_signatures_a_forged_verdict_counts_and_the_gate_says_that_nobody_signed_it(release: Release) -> None:
+    release.sign()
+    release.sign(mail=BOB)
+    release.edit("own", reseal=True, account="999")
+    code, said = release.gate()
+    assert (code, "  own: not signed" in said.splitlines()) == (0, True), said
+
+
 def test_a_run_with_a_key_signs_its_verdict(strict: Release, keys: dict[str, Path]) -> None:
     assert strict.verify("own", "--phase=pre-deploy", GLI_SIGNING_KEY=str(keys["ci"])) == 0
     code, said = strict.gate()

@@ -69,6 +69,10 @@ def test_both_interfaces_raise_the_same_error(tmp_path: Path) -> None:
         (f"FATAL: R any gli_redis one DENIED by fallthru\n{UNREAD}", "FATAL: R any gli_redis one DENIED by fallthru"),
         (f"kex_exchange_identification: Connection reset\n{UNREAD}", "kex_exchange_identification: Connection reset"),
         (f"remote: ====\nremote: You are not allowed\n{UNREAD}", "You are not allowed"),
+        (
+            "Cloning into '.'...\nremote: Counting objects: 5% (1/2)\rsend disconnect: Broken pipe\nfatal: early EOF\n",
+            "send disconnect: Broken pipe",
+        ),
         ("fatal: unable to access 'http://one:pw@host/': 429", "fatal: unable to access 'http://host/': 429"),
         ("fatal: unable to access 'http://one:p@w@host/': 429", "fatal: unable to access 'http://host/': 429"),
         ("fatal: the remote end hung up unexpectedly\n", "fatal: the remote end hung up unexpectedly"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import subprocess
 import sys
 import time
@@ -19,9 +21,11 @@ from release_rig import HOME, REFUSE, THREE, Rig
 from test_release_pull import START, Workspace, _alive
 
 from conftest import clean_environment
+from gli.common.errors import DiskError, UsageError
+from gli.config import environments
 from gli.git import connections
 from gli.git.connections import Connections
-from gli.release import doctor, engine
+from gli.release import doctor, engine, pull, settings
 from gli.release.engine import Operation
 from gli.release.settings import Settings
 
@@ -103,6 +107,30 @@ def test_a_first_fetch_that_is_cut_is_continued(rig: Rig, monkeypatch: pytest.Mo
     assert (rig.root / "cut").exists()
     mirror = rig.state / "mirrors" / "gli_redis.git"
     assert not (mirror / "shallow").exists(), "all of the history is there"
+
+
+SLOW = 'sh -c "$run" | { for n in 1 2 3 4 5 6 7 8 9; do dd bs=8000 count=1 2>/dev/null; sleep 0.3; done; cat; }'
+
+
+def test_a_slow_first_clone_is_not_silent(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(8):
+        rig.commit("gli_redis", "dev", {f"big{number}.txt": os.urandom(8000).hex()})
+    over_ssh(rig, monkeypatch, SLOW)
+    monkeypatch.setattr(pull, "FETCH_S", 1.5)
+    found = pull.pull([r for r in rig.settings.repositories if r.name == "gli_redis"], "dev", clone=True)
+    assert list(found) == [("gli_redis", pull.Pulled("updated", "cloned"))]
+
+
+def test_a_process_that_ssh_leaves_behind_is_not_waited_for(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older OpenSSH with ControlPersist keeps the pipe of its errors open after it has ended."""
+    left = rig.root / "left"
+    over_ssh(rig, monkeypatch, f'sleep 60 >/dev/null </dev/null &\necho $! >>{left}\nexec sh -c "$run"\n')
+    try:
+        assert rig.promote("dev", "stg").code == 0
+        assert all(_alive(int(pid)) for pid in left.read_text().split()), "the operation ended before them"
+    finally:
+        for pid in left.read_text().split():
+            os.kill(int(pid), signal.SIGKILL)
 
 
 def test_a_waiting_connection_that_is_cut_is_opened_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,6 +236,33 @@ def test_doctor_prints_no_token_in_a_remedy(rig: Rig) -> None:
         said = "\n".join(f"{found.text}\n{found.mend}" for found in doctor.findings(patient))
     assert "push --no-verify" in said and "refs/promotions/20260101-000000-0000/stg" in said
     assert PASSWORD not in said
+
+
+def test_too_few_open_files_in_mid_push_are_no_wrong_use(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, before, push = rig.trees("stg"), resource.getrlimit(resource.RLIMIT_NOFILE), Operation._push_one
+
+    def scarce(self: Operation, name: str, *arguments: Any) -> None:
+        if name == HOME:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (4, before[1]))
+        push(self, name, *arguments)
+
+    monkeypatch.setattr(Operation, "_push_one", scarce)
+    try:
+        with pytest.raises(DiskError, match=r"Too many open files; \d of 3 are known to have moved"):
+            rig.promote("dev", "stg")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert rig.recover("undo").code == 1
+    assert rig.trees("stg") == old
+
+
+def test_a_wrong_remote_is_shown_without_its_token(tmp_path: Path) -> None:
+    text = f'[[repositories]]\nname = "one"\n[own]\nbranch = "stg"\ngit.remote = "https://me:{PASSWORD}@glibiz.com/x"\n'
+    (tmp_path / "environments.toml").write_text(text)
+    for read in (settings.read, environments.load):
+        with pytest.raises(UsageError, match=r"remote = 'https://glibiz.com/x' should be an address") as refused:
+            read(tmp_path, "own")
+        assert PASSWORD not in str(refused.value)
 
 
 def _promoted(opened: Any) -> Operation:

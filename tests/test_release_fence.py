@@ -19,6 +19,7 @@ from release_rig import FIRST_TAG, HOME, PUSHING, REFUSE, THREE, Approval, Rig, 
 from conftest import sampled
 from gli.cli.group import main
 from gli.git.refs import FENCE, LOCK
+from gli.release import journal as journals
 from gli.release import lock, take_over
 from gli.release.journal import Event, Journal
 from gli.release.plan import Refused
@@ -198,6 +199,27 @@ def test_doctor_names_a_repository_that_is_at_another_release_than_the_rest(rig:
     code, lines = doctor()
     assert (code, lines[0].startswith(f"main is not at one release: gli_redis at {FIRST_TAG}; ")) == (1, True), lines
     assert tag in lines[0]
+
+
+def test_doctor_finds_a_main_that_was_put_back_to_an_undone_commit(rig: Rig) -> None:
+    """The journal of this machine knows the commit: it was pushed, and taken back."""
+    rig.hook("gli_redis", REFUSE)
+    assert rig.promote().code == 1
+    taken_back = journals.last(rig.journal(), "planned")["moves"]["gli_database"]["new"]  # type: ignore[index]
+    rig.git("gli_database", "update-ref", "refs/heads/main", taken_back)
+    code, lines = doctor()
+    assert (code, f"gli_database: main is at {taken_back[:8]}, which no tag" in lines[0]) == (1, True), lines
+
+
+def test_doctor_finds_a_staging_of_which_one_repository_was_put_back(rig: Rig) -> None:
+    old = rig.heads("stg")
+    assert rig.promote("dev", "stg").code == 0
+    rig.git("gli_redis", "update-ref", "refs/heads/stg", old["gli_redis"])
+    code, lines = doctor()
+    assert (code, lines[0].startswith("gli_redis: stg has lost ")) == (1, True), lines
+    for name in THREE:
+        rig.git(name, "update-ref", "refs/heads/stg", old[name])
+    assert healthy(rig), "all of them were put back: that is no mix"
 
 
 def test_tags_of_an_undone_deployment_are_not_evidence(rig: Rig) -> None:

@@ -6,13 +6,14 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import release_rig
 from release_rig import FIRST_TAG, HOME, THREE, Rig
 
+from conftest import sampled
 from gli.release import pull
 from gli.release.repositories import Repository
 
@@ -106,13 +107,61 @@ def test_a_stale_lock_in_a_mirror_stops_nothing(rig: Rig) -> None:
     assert ended.code == 0, ended.said
 
 
-def test_a_damaged_mirror_is_made_again(rig: Rig) -> None:
+def _emptied(mirror: Path, pattern: str) -> None:
+    for path in [path for path in mirror.glob(pattern) if path.is_file()]:
+        path.chmod(0o644)
+        path.write_bytes(b"")
+
+
+def _torn(mirror: Path) -> None:
+    subprocess.run(["git", f"--git-dir={mirror}", "pack-refs", "--all"], check=True)
+    (mirror / "packed-refs").write_bytes((mirror / "packed-refs").read_bytes()[:-30])
+
+
+def _without_old_files(mirror: Path) -> None:
+    base = subprocess.check_output(["git", f"--git-dir={mirror}", "rev-parse", "main:app.txt"], text=True).strip()
+    _emptied(mirror, f"objects/{base[:2]}/{base[2:]}")
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "objects": lambda mirror: _emptied(mirror, "objects/**/*"),
+    "settings": lambda mirror: _emptied(mirror, "config"),
+    "packed refs": _torn,
+    "an old file": _without_old_files,
+    "HEAD": lambda mirror: _emptied(mirror, "HEAD"),
+    "shallow": lambda mirror: (mirror / "shallow").write_text("xx"),
+    "no objects": lambda mirror: shutil.rmtree(mirror / "objects"),
+}
+"""What power that failed may leave of a mirror."""
+
+
+@pytest.mark.parametrize("damage", sampled(list(DAMAGES), 3))
+def test_a_damaged_mirror_is_made_again(rig: Rig, damage: str) -> None:
     assert rig.promote("dev", "stg").code == 0
-    mirror = rig.state / "mirrors" / f"{NAME}.git"
-    for path in (mirror / "objects").rglob("*"):
-        if path.is_file():
-            path.chmod(0o644)
-            path.write_bytes(b"")
+    rig.commit(NAME, "stg", {"app.txt": "1\ntwo\nTHREE\n"})
+    rig.commit(NAME, "dev", {"app.txt": "one\ntwo\nTHREE\nfour\n"})
+    DAMAGES[damage](rig.state / "mirrors" / f"{NAME}.git")
+    ended = rig.promote("dev", "stg")
+    assert ended.code == 0, ended.said
+    assert rig.git(NAME, "show", "stg:app.txt").split() == ["1", "two", "THREE", "four"]
+
+
+def test_attributes_outside_of_the_repository_are_refused(rig: Rig) -> None:
+    """A host that does not look at what is pushed takes a tree with the entry `..`, which no checkout does."""
+    blob = rig.git(NAME, "hash-object", "-w", "--stdin", says="x merge=union\n")
+    tree = rig.git(NAME, "mktree", says=f"100644 blob {blob}\t.gitattributes\n")
+    for _ in range(2):
+        tree = rig.git(NAME, "mktree", says=f"040000 tree {tree}\t..\n")
+    rig.git(NAME, "update-ref", "refs/heads/stg", rig.git(NAME, "commit-tree", tree, "-p", "stg", says="x"))
+    ended = rig.promote("dev", "stg")
+    assert (ended.code, "has ../../.gitattributes, which git would not check out" in ended.said) == (3, True), ended
+    assert not list(rig.state.rglob(".gitattributes"))
+
+
+def test_a_mirror_that_takes_no_hook_does_not_stop_a_release(rig: Rig) -> None:
+    """The log repository's push waits in a hook; without one it begins later."""
+    (rig.state / "mirrors" / f"{HOME}.git").mkdir(parents=True)
+    (rig.state / "mirrors" / f"{HOME}.git" / "hooks").touch()
     ended = rig.promote()
     assert ended.code == 0, ended.said
 

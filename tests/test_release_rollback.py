@@ -44,6 +44,14 @@ def test_a_forward_rollback_commits_the_old_tree_and_works_under_protection_rule
     assert "Reason: it broke" in message and f"Roll back to {FIRST_TAG}" in message
 
 
+def test_only_a_release_is_a_target(rig: Rig) -> None:
+    """A tag alone is no proof that its commits were live, and the gate never saw those that were not."""
+    for name in NAMES:
+        rig.git(name, "tag", "-a", "-m", "by hand", "deploy-20260201-090000", "dev")
+    ended = rig.roll_back("deploy-20260201-090000")
+    assert (ended.code, "was never on main of gli_root, gli_api-server" in ended.said) == (1, True), ended.said
+
+
 def test_a_reason_that_is_not_utf8_does_not_stop_a_rollback(rig: Rig) -> None:
     reason = os.fsdecode("고장".encode("euc-kr"))
     assert rig.roll_back(reason=reason).code == 0

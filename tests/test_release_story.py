@@ -95,6 +95,7 @@ def test_the_summary_precedes_the_id_and_the_promoter_cannot_approve(tmp_path: P
     said = day.printed("promote", "stg", "main", says="another\n", code=1)
     summary, asked, after = said.partition("type the id to go on")
     assert "Prepare the next release (GLI Developer)" in summary and "migration notices.0002_more" in summary
+    assert "  the gate: own: not signed\n" in summary, "whoever can write a report could have forged it"
     assert asked and "that is another id" in after
     first = {"GIT_COMMITTER_NAME": "First Person", "GIT_COMMITTER_EMAIL": "first@glibiz.com"}
     for approver in ("First Person", "first@glibiz.com", "FIRST PERSON <other@glibiz.com>"):

@@ -296,7 +296,7 @@ def _gate(root: Path, name: str, reports: Path, fetched: promotions.Heads) -> pr
         raise Refused(f"the gate says no: {decision.reason}", *decision.notes, code=decision.code or 1)
     verdict = decision.verdict
     about = {"environment": verdict.environment, "finished": verdict.finished, "digest": verdict.digest}
-    return promotions.Evidence(verdict.manifest, about, datetime.fromisoformat(verdict.expires))
+    return promotions.Evidence(verdict.manifest, about, datetime.fromisoformat(verdict.expires), decision.notes)
 
 
 def _frozen(root: Path, name: str) -> str | None:

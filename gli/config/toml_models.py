@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from gli.common.errors import UsageError
+from gli.git.command import without_secrets
 
 
 class Table(BaseModel):
@@ -54,4 +55,4 @@ def _sentence(name: str, heading: str, error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"{table} {key} is not a known key; mend its spelling or take it out{more}"
     should = f"be {message}" if own else message.partition(" should ")[2] or f"be valid: {message}"
-    return f"{table} {key} = {first['input']!r} should {should}; mend the value{more}"
+    return f"{table} {key} = {without_secrets(repr(first['input']))} should {should}; mend the value{more}"

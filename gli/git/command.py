@@ -48,6 +48,8 @@ GIT_CONFIG_PARAMETERS), which could lead a command to another remote than enviro
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[mK]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _USERINFO = re.compile(r"://[^/\s]*@")
 _LONGEST = 300
+_LOOKS_S = 0.5
+_PROGRESS = re.compile(r"(?:remote: )?(?:(?:\w+ )?(?:[A-Z]\w+ing \w+): |Total \d|From |Cloning into )")
 _SAYS_LITTLE = (
     "could not read from remote repository",
     "the remote end hung up",
@@ -85,7 +87,8 @@ def _reason(stderr: str, code: int) -> str:
     said = next((line for line in lines if line.startswith(("fatal", "error"))), lines[-1])
     if not any(little in said.lower() for little in _SAYS_LITTLE):
         return said
-    before = [line.removeprefix("remote:").strip() for line in lines if not _is_boilerplate(line)]
+    spoken = (line for line in lines if not _is_boilerplate(line) and not _PROGRESS.match(line))
+    before = [line.removeprefix("remote:").strip() for line in spoken]
     words = "; ".join(dict.fromkeys(line for line in before if line.strip("*= ")))
     return words[:_LONGEST] if words else said
 
@@ -154,6 +157,8 @@ def git(
         if cwd is not None and not cwd.is_dir():
             raise GitFailed(arguments, 128, f"fatal: {cwd} is no folder") from None
         raise UsageError("git is not installed, or not on the PATH") from e
+    except OSError as e:  # too many processes or open files, which may pass
+        raise GitFailed(arguments, 128, f"fatal: git can't be started: {e.strerror}") from None
     if interruptible:
         _running.add(process)
     try:
@@ -208,8 +213,9 @@ def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
 
 
 def _talked(process: subprocess.Popen[bytes], says: bytes | None, silence_s: float) -> tuple[bytes, bytes]:
-    """stdout and stderr, until both are closed. Raises `TimeoutError` if neither printed anything for `silence_s`
-    seconds.
+    """stdout and stderr, until both are closed, or the process has ended and nothing more comes.
+
+    Raises `TimeoutError` if neither printed anything for `silence_s` seconds.
     """
     assert process.stdout is not None and process.stderr is not None
     found = {process.stdout.fileno(): bytearray(), process.stderr.fileno(): bytearray()}
@@ -221,9 +227,13 @@ def _talked(process: subprocess.Popen[bytes], says: bytes | None, silence_s: flo
             selector.register(process.stdin, selectors.EVENT_WRITE)
         left, until = memoryview(says or b""), time.monotonic() + silence_s
         while selector.get_map():
-            ready = selector.select(until - time.monotonic())
-            if not ready:
+            ready = selector.select(min(_LOOKS_S, until - time.monotonic()))
+            if not ready and process.poll() is not None:
+                break  # a daemon that git started, such as ssh's ControlPersist, still holds the pipes
+            if not ready and time.monotonic() >= until:
                 raise TimeoutError
+            if not ready:
+                continue
             until = time.monotonic() + silence_s
             for key, _ in ready:
                 if key.fileobj is process.stdin:

@@ -90,6 +90,7 @@ def findings(patient: Patient) -> Iterator[Finding]:
     unended = _unended(patient, holder, busy)
     if busy is None and half_finished(patient.settings.state) is None:
         yield from _one_release(mirrors, refs, patient.settings.deploy_tag)
+        yield from _put_back(mirrors, refs, marks)
     yield from _parked(mirrors, refs, unended)
     yield from _tags(patient, mirrors, refs, unended)
     for debt in landed.open_debts(mirrors, refs):
@@ -204,6 +205,27 @@ def _one_release(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], form: 
         f"{next(iter(mirrors.values())).branches.live} is not at one release: {where}",
         "find out who moved it; then gli rollback to a release that all have, or push the commit of the release again",
     )
+
+
+def _put_back(
+    mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], marks: Mapping[str, Mark | None]
+) -> Iterator[Finding]:
+    """Whether some repositories have lost what the last operation brought to an earlier branch, and others have not."""
+    has: list[tuple[str, Mark]] = []
+    lacks: list[tuple[str, Mark]] = []
+    for name, mark in marks.items():
+        if mark is None or not mark.has_moved or mark.move["branch"] not in mirrors[name].branches.earlier:
+            continue
+        tip = refs[name].branches.get(mark.move["branch"])
+        if tip is not None:
+            (has if _is_behind(mirrors[name], mark.move["new"], tip.id) else lacks).append((name, mark))
+    if has:
+        for name, mark in (found for found in lacks if found[1].id in {mark.id for _, mark in has}):
+            branch, new = mark.move["branch"], mark.move["new"][:8]
+            yield Finding(
+                f"{name}: {branch} has lost {new}, which {mark.id} brought; others still have theirs",
+                f"find out who moved it; then push {new} to it again, or promote to {branch} again",
+            )
 
 
 def _tree(said: Mapping[str, Any] | None, refs: Refs, name: str, tag: str) -> str | None:
@@ -402,14 +424,15 @@ def _is_behind(mirror: Mirror, ours: str, theirs: str) -> bool:
 
 
 def _commits_of(state: Path) -> set[str]:
-    """Every commit that an operation of this machine put on a branch."""
+    """Every commit that an operation of this machine put on a branch, without those that it took back."""
     found = set()
     for path in journals.paths(state):
         try:
             events = journals.read(path)
         except UsageError:
             continue
-        pushed = {e.detail["repository"] for e in events if e.event == "pushed"}
+        stands = bool(events) and (events[-1].event == "done" or not journals.is_final(events))
+        pushed = {e.detail["repository"] for e in events if e.event == "pushed" and stands}
         moves = (journals.last(events, "planned") or {}).get("moves", {})
         found |= {move["new"] for name, move in moves.items() if name in pushed}
         found |= {e.detail["restore"] for e in events if e.event == "restoring"}

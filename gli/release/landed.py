@@ -50,6 +50,16 @@ def landed(
     return {t: s for t, s in documents.items() if t not in wanted or (t in counts and s.get("id") not in undone)}
 
 
+def never_live(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], tag: str) -> list[str]:
+    """The repositories whose live branch never had the commit of a tag, which each of them has."""
+
+    def of_one(mirror: Mirror) -> bool:
+        here = refs[mirror.name]
+        return any(_contains(mirror, tip, here.tags[tag].id) for tip in _ways(mirror, here))
+
+    return [name for name, was in answers(on_each(mirrors.values(), of_one)).items() if not was]
+
+
 def hold(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], trees: str) -> str | None:
     """Like `gli.git.tags.on_hold`, but only for operations that have landed."""
     documents = said_by_tags(refs)
@@ -85,16 +95,20 @@ def _of_one(mirror: Mirror, refs: Refs, documents: Documents) -> tuple[set[str],
     """The tags of operations that the live branch of one repository contains, and the ids of operations that were
     undone there.
     """
-    live = refs.branches[mirror.branches.live].id
-    archived = mirror.git("for-each-ref", "--format=%(objectname)", ARCHIVED).split()
-    ways = (live, *archived)
+    ways = _ways(mirror, refs)
     merged: set[str] = set()
     for tip in ways:
         asked = ("for-each-ref", "--format=%(refname:lstrip=2)", f"--merged={tip}", "refs/tags")
         merged.update(mirror.git(*asked).split())
     there = {tag for tag, said in documents.items() if _holds(mirror, refs, said, tag, merged, ways)}
-    messages = mirror.git("rev-list", "--no-commit-header", "--format=%s", "--grep=^Undo [0-9]", live)
+    messages = mirror.git("rev-list", "--no-commit-header", "--format=%s", "--grep=^Undo [0-9]", ways[0])
     return there, set(_UNDONE.findall(messages))
+
+
+def _ways(mirror: Mirror, refs: Refs) -> tuple[str, ...]:
+    """The tip of the live branch, and what resets took off it."""
+    archived = mirror.git("for-each-ref", "--format=%(objectname)", ARCHIVED).split()
+    return (refs.branches[mirror.branches.live].id, *archived)
 
 
 def _holds(

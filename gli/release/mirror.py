@@ -155,12 +155,13 @@ class Mirror:
 
         A branch that the remote lacks is missing in the result. A damaged mirror is made again.
         """
-        try:
-            return self._fetched()
-        except GitFailed as e:
-            if not self._mended(e):
-                raise
-            return self._fetched()
+        for last in (False, False, True):  # a mirror without settings is first made again in the usual object format
+            try:
+                return self._fetched()
+            except GitFailed as e:
+                if last or not self.made_again(e):
+                    raise
+        raise AssertionError
 
     def bring(self, *refspecs: str, source: str = "") -> None:
         """Fetch these objects and nothing else, from the remote or from `source`. Raises `GitFailed`."""
@@ -247,6 +248,10 @@ class Mirror:
         paths = [path for path in self.files(ours) if path.rpartition("/")[2] == ".gitattributes"]
         if not paths:
             return self._merged(ours, theirs)
+        if outside := [path for path in paths if {"..", ".git"} & {*path.split("/")}]:
+            raise GitFailed(
+                ("merge-tree",), 1, f"fatal: {ours[:8]} has {shown(outside[0])}, which git would not check out"
+            )
         with tempfile.TemporaryDirectory(prefix="attributes-", dir=self.folder) as folder:
             texts = [self._checked_out(ours, path, Path(folder)) for path in paths]
             drivers = {name for text in texts for name in _DRIVER.findall(text)} - _BUILT_IN
@@ -392,10 +397,10 @@ class Mirror:
             if step != "--unshallow" or (self.folder / "shallow").exists():
                 self.repository.connections.reading(lambda step=step: fetch(step))  # type: ignore[misc]
 
-    def _mended(self, error: GitFailed) -> bool:
+    def made_again(self, error: GitFailed) -> bool:
         """Whether the mirror was made again, because it was damaged or had another object format."""
         other = _OTHER_FORMAT.search(error.stderr) is not None
-        if not other and not _DAMAGED.search(error.stderr.replace(self.repository.url, "")):
+        if not other and not _DAMAGED.search(error.stderr.replace(self.repository.url, "")) and self._is_sound():
             return False
         format_ = self._format()
         aside = self.folder.with_name(f"{self.folder.name}.damaged")
@@ -404,6 +409,15 @@ class Mirror:
             self.folder.rename(aside)
         self._create({"sha1": "sha256", "sha256": "sha1"}[format_] if other else format_)
         return True
+
+    def _is_sound(self) -> bool:
+        """Whether git can read the settings, refs and newest commit: power may fail in the middle of a write."""
+        try:
+            is_bare = self.git("rev-parse", "--is-bare-repository").strip() == "true"
+            self.git("rev-list", "--all", "--max-count=1")
+        except GitFailed:
+            return False
+        return is_bare
 
     def _format(self) -> str:
         """The format of the mirror's objects. A damaged mirror without settings counts as the usual one."""

@@ -38,6 +38,8 @@ class Evidence:
     manifest: Mapping[str, Mapping[str, str]]
     verdict: Mapping[str, str]
     expires: datetime | None = None
+    notes: tuple[str, ...] = ()
+    """What a person has to know of it: who signed the verdict, or that nobody did; waivers and sign-offs."""
 
 
 Heads = Callable[[str], Mapping[str, str]]
@@ -102,9 +104,9 @@ def promote(
             planned["verdict"] = dict(evidence.verdict)
         if window and choices.override_freeze:
             planned["override_freeze"] = {"window": window, "reason": choices.override_freeze}
-        request = Request(
-            plan.approval_id(moves), f"{source} to {target}", summary(operation, moves), live, session.actor
-        )
+        notes = [f"the gate: {note}" for note in evidence.notes] if evidence is not None else []
+        lines = (*summary(operation, moves), *notes)
+        request = Request(plan.approval_id(moves), f"{source} to {target}", lines, live, session.actor)
         tag = session.tag_name("deploy", operation, refs) if live else None
         still = _while_it_counts(approve, evidence, lambda: _freeze(frozen(), choices) if live else [])
 

@@ -22,7 +22,8 @@ from gli.release.repositories import Repository, as_they_end
 STATES = ("updated", "up to date", "left alone", "unreachable")
 WIDTH = 80
 FETCH_S = 600.0
-_FETCH = ("fetch", "--quiet", "--no-auto-maintenance", "--no-recurse-submodules", "--no-write-fetch-head")
+_FETCH = ("fetch", "--progress", "--no-auto-maintenance", "--no-recurse-submodules", "--no-write-fetch-head")
+"""With its progress on stderr: so a fetch that works is never silent, however long it takes."""
 _STATUS = ("--no-optional-locks", "status", "--porcelain=v2", "--branch", "--ahead-behind", "--untracked-files=no")
 _OF_THE_CLONE = (
     "'origin' does not appear to be a git repository",
@@ -174,7 +175,7 @@ def _created(repository: Repository, branch: str, tree: _Tree) -> Pulled:
 
 
 def _cloned(repository: Repository, branch: str) -> Pulled:
-    options = ("--quiet", "--origin", "origin", "--branch", branch)
+    options = ("--progress", "--origin", "origin", "--branch", branch)
     try:
         command = ("clone", *options, "--", repository.url, str(repository.clone))
         env = _shared(repository)

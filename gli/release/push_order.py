@@ -102,13 +102,16 @@ class Turn:
 
 
 def _hooks(folder: Path) -> Path | None:
-    """The folder of the mirror's hooks; None if nothing can be executed there: git would skip the hook."""
+    """The folder of the mirror's hooks; None if it can't be written or executed there: git would skip it."""
     hooks = folder / "hooks"
     hook = hooks / "pre-push"
-    if not hook.exists():
-        hooks.mkdir(exist_ok=True)
-        part = hooks / "pre-push.part"
-        part.write_text(_HOOK, encoding="utf-8")
-        part.chmod(0o755)
-        part.replace(hook)
+    try:
+        if not hook.exists():
+            hooks.mkdir(exist_ok=True)
+            part = hooks / "pre-push.part"
+            part.write_text(_HOOK, encoding="utf-8")
+            part.chmod(0o755)
+            part.replace(hook)
+    except OSError:
+        return None
     return hooks if os.access(hook, os.X_OK) else None

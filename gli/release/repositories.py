@@ -15,7 +15,7 @@ from gli.common.errors import UsageError
 from gli.config import toml_tables
 from gli.git import name_rules, refs
 from gli.git.branches import BRANCHES, Branches
-from gli.git.command import GitFailed, git, interrupt
+from gli.git.command import GitFailed, git, interrupt, without_secrets
 from gli.git.connections import DEFAULT, Connections
 
 T = TypeVar("T")
@@ -127,7 +127,8 @@ def _text(where: str, key: str, value: Any, proven: Callable[[str], str]) -> str
             raise ValueError("a text")
         return proven(value)
     except ValueError as e:
-        raise UsageError(f"{toml_tables.FILE}: {where} {key} = {value!r} should be {e}; mend the value") from None
+        written = without_secrets(repr(value))
+        raise UsageError(f"{toml_tables.FILE}: {where} {key} = {written} should be {e}; mend the value") from None
 
 
 def ls_remote(repository: Repository, patterns: Sequence[str] = (), *, silence_s: float = LOOK_S) -> dict[str, str]:

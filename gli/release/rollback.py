@@ -51,6 +51,7 @@ def rollback(
         moved = _moved_tags(refs, target)
         if moved:
             raise Refused(f"{target} was moved in {', '.join(moved)} since it was made; gli doctor says where it was")
+        _refuse_what_was_never_live(operation, refs, target)
         message = f"Roll back to {target}\n\nReason: {' '.join(reason.split())}\nRelease-Id: {operation.id}\n"
         moves = _moves(operation, refs, target, mode, message)
         if not any(move.moves for move in moves.values()):
@@ -85,6 +86,18 @@ def rollback(
         whole = Planned(moves, planned, request, tag, before_moving=tell)
         session.carry_out(operation, refs, whole, approve, dry_run=dry_run)
         return operation
+
+
+def _refuse_what_was_never_live(operation: Operation, refs: Mapping[str, Refs], target: str) -> None:
+    """Raises `Refused` for the tag of an operation that was undone, and for a tag of commits that were never live: the
+    gate has not seen them.
+    """
+    said, live = landed.said_by_tags(refs).get(target), next(iter(operation.mirrors.values())).branches.live
+    if said is not None and target not in landed.landed(operation.mirrors, refs, {target: said}):
+        raise Refused(f"{target} is of an operation that was undone; gli log lists the releases")
+    never = landed.never_live(operation.mirrors, refs, target)
+    if never:
+        raise Refused(f"{target} was never on {live} of {', '.join(never)}, so the gate never saw it")
 
 
 def previous(session: Session, operation: Operation, refs: Mapping[str, Refs]) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from gli.common.clock import now
-from gli.common.errors import UsageError
+from gli.common.errors import DiskError, UsageError
 from gli.git import identity, ssh
 from gli.git.command import GitFailed
 from gli.git.identity import UNSIGNED, Signing
@@ -127,6 +127,8 @@ class Session:
     def logged(self, operation: Operation, *, dry_run: bool = False) -> Iterator[None]:
         """If the block ends the operation with 0 or 1, its line is added to the log, here and on the log's branch. The
         next operation adds the lines of all others.
+
+        Raises `DiskError` with how far the operation came where this machine fails once remotes hold something of it.
         """
         try:
             yield
@@ -135,6 +137,11 @@ class Session:
             if (e.code == 1 or overtaken) and not dry_run:
                 self._publish(operation.log)
             raise
+        except OSError as e:
+            if journals.last(operation.journal.events, "parking") is None:
+                raise
+            failed = f"{e.filename or 'a file'} can't be used: {e.strerror or e}"
+            raise DiskError(f"{failed}; {operation.journal.so_far}") from None
         self._publish(operation.log)
 
     def _publish(self, branch: log.Branch) -> None:
@@ -175,9 +182,16 @@ class Session:
 
         def one(mirror: Mirror) -> tuple[Refs, T]:
             refs = mirror.fetch()
+            try:
+                done = work(mirror, refs)
+            except GitFailed as e:  # an old object that the fetch did not need may be damaged
+                if not mirror.made_again(e):
+                    raise
+                refs = mirror.fetch()
+                done = work(mirror, refs)
             if mirror is operation.log.mirror:
                 operation.log.saw(refs)
-            return refs, work(mirror, refs)
+            return refs, done
 
         return answers(on_each(operation.mirrors.values(), one, say=self.say))
 
