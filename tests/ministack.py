@@ -142,7 +142,9 @@ def project(folder: Path, aws: Ministack, environment: str = "stg") -> Project:
     """The project's own files, for the account that ministack plays."""
     shutil.copytree(ROOT / "infrastructure", folder / "infrastructure")
     text = re.sub(r"(?m)^account_id = .*\n", "", (ROOT / "environments.toml").read_text())
-    text = text.replace("[stg.aws]\n", f'[stg.aws]\naccount_id = "{ACCOUNT}"\nendpoint_url = "{aws.url}"\n')
+    here = f'[stg.aws]\naccount_id = "{ACCOUNT}"\nendpoint_url = "{aws.url}"\n'
+    text, tables = re.subn(r"(?m)^\[stg\.aws\]\n", here, text)
+    assert tables == 1, "environments.toml has one table [stg.aws]"
     (folder / "environments.toml").write_text(text)
     stacks = folder / "infrastructure" / "stacks.toml"
     stacks.write_text(stacks.read_text().replace("# Slack", "Slack"))
