@@ -8,15 +8,17 @@ is merged back into the others, and a second person has acknowledged the push.
 from __future__ import annotations
 
 import json
+import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gli.common.clock import now, rfc3339
 from gli.common.errors import UsageError
 from gli.common.manifest import manifest_id
-from gli.git import identity
-from gli.git.command import GitFailed, git
-from gli.git.effective import Commit
+from gli.git import identity, partial_repository, submodules
+from gli.git.command import GitFailed, git, without_secrets
+from gli.git.effective import Commit, answered
 from gli.git.tags import is_emergency
 from gli.release import landed, plan
 from gli.release.engine import Operation
@@ -62,7 +64,12 @@ def push(
         lines = summary(operation, moves)
         request = Request(plan.approval_id(moves), title, lines, live, session.actor, "later" if live else "")
         tag = session.tag_name("emergency", operation, refs) if live else None
-        whole = Planned(moves, planned, request, tag, tag_all=False)
+
+        def upload() -> None:
+            moving = (operation.mirrors[name] for name, move in moves.items() if move.moves)
+            answers(on_each(moving, lambda m: _lfs(m, branch, moves[m.name].old, moves[m.name].new)))
+
+        whole = Planned(moves, planned, request, tag, tag_all=False, before_moving=upload)
         session.carry_out(operation, refs, whole, approve, dry_run=dry_run)
         return operation
 
@@ -116,8 +123,7 @@ def _move(mirror: Mirror, refs: Refs, branch: str) -> Move | Refused:
                 f"on top of origin/{branch} first"
             )
         new = mirror.commit(head)
-        _lfs(mirror, branch, theirs.id, head)
-        _submodules(mirror, branch, head)
+        _submodules(mirror, branch, theirs.id, head)
     except Refused as e:
         return e
     return Move("push", branch, theirs.id, new.id, new.tree, theirs.tree, new.id)
@@ -143,22 +149,50 @@ def _lfs(mirror: Mirror, branch: str, theirs: str, head: str) -> None:
         ) from None
 
 
-def _submodules(mirror: Mirror, branch: str, head: str) -> None:
-    """Raises `Refused` if a new commit names a commit of a submodule that no remote of the submodule has: nobody could
-    check the branch out. git tells (git-push, `--recurse-submodules=check`)."""
-    if ".gitmodules" not in mirror.files(head):
+def _submodules(mirror: Mirror, branch: str, theirs: str, head: str) -> None:
+    """Raises `Refused` if the new head names a commit of a submodule that the submodule's remote lacks or can't be
+    asked for: nobody could check the branch out.
+    """
+    new = _links(mirror, head).items() - _links(mirror, theirs).items()
+    if not new:
         return
-    asked = ("push", "--dry-run", "--no-verify", "--recurse-submodules=check")
-    try:
-        git(*asked, "origin", f"{head}:refs/heads/{branch}", cwd=mirror.repository.clone)
-    except GitFailed as e:
-        if "found on any remote" not in e.stderr:
-            raise
-        paths = [line.strip() for line in e.stderr.splitlines() if line.startswith(("  ", "\t")) and "git " not in line]
+    named = submodules.FILE in mirror.files(head)
+    text = mirror.git("cat-file", "blob", f"{head}:{submodules.FILE}") if named else ""
+    urls = submodules.addresses(text, mirror.repository.url)
+    lost = []
+    for path, commit in sorted(new):
+        url = urls.get(path, "")
+        if not submodules.can_be_asked(url, mirror.repository.url):
+            raise Refused(
+                f"{mirror.name}: the submodule {path} has no address that can be asked: {without_secrets(url)!r}"
+            )
+        try:
+            lost += [] if _is_published(mirror, url, commit) else [f"{path} at {commit[:12]}"]
+        except GitFailed as e:
+            raise Refused(f"{mirror.name}: the submodule {path} can't be asked: {e}", code=3) from None
+    if lost:
         raise Refused(
-            f"{mirror.name}: {branch} names commits that no remote of the submodule has ({', '.join(paths)}); push "
+            f"{mirror.name}: {branch} names commits that no remote of the submodule has ({', '.join(lost)}); push "
             "them from the submodule first"
-        ) from None
+        )
+
+
+def _links(mirror: Mirror, commit: str) -> dict[str, str]:
+    """The path of each submodule to the commit that it is at."""
+    entries = (entry.partition("\t") for entry in mirror.git("ls-tree", "-r", "-z", commit).split("\0"))
+    return {path: about.split()[2] for about, _, path in entries if about.startswith(submodules.LINK)}
+
+
+def _is_published(mirror: Mirror, url: str, commit: str) -> bool:
+    shared = mirror.repository.connections
+
+    def asked() -> bool:
+        with tempfile.TemporaryDirectory(prefix="gli-git-") as folder:
+            partial_repository.create(Path(folder), url, [commit])
+            answer = partial(git, git_dir=Path(folder), env=shared.environment, interruptible=True)
+            return answered(submodules.published(commit), answer)
+
+    return shared.reading(asked)
 
 
 def _all_committed(mirror: Mirror, clone: Path, branch: str) -> None:

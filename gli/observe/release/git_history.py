@@ -10,20 +10,22 @@ import asyncio
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from gli.common.clock import now
 from gli.common.sentences import phrase
 from gli.config.environments import Environment
 from gli.config.parts import Git
 from gli.config.services import Frontend, Service
+from gli.git import partial_repository, submodules
 from gli.git.branches import LIVE
 from gli.git.command import GitFailed
 from gli.git.command_async import git, git_bytes
-from gli.git.effective import ONE, Effective, effective, parsed
+from gli.git.effective import ONE, Asked, Effective, effective, parsed
+from gli.git.partial_repository import ONLY_OBJECTS
 from gli.git.submodules import FILE, LINK, addresses
 from gli.git.tags import is_verified_release
 from gli.git.trailers import RESTORES
@@ -37,31 +39,12 @@ from gli.observe.release.migrations import ALEMBIC, Squash, alembic_heads, flywa
 from gli.observe.release.path_filters import path_filters
 from gli.observe.release.reverted_merges import Reverted, reverted_merges
 
+T = TypeVar("T")
 _MOST_UNDEPLOYED = 50
 """So many newest commits are looked through for one that deploys."""
 _MOST_UNCHANGED = 1_000
 """So many newest commits may hold the same files of a service."""
 _UNDO = "^Undo [0-9]"
-_CONFIG = """\
-[core]
-	repositoryformatversion = 1
-	bare = true
-[extensions]
-	objectFormat = {format}
-	partialClone = origin
-[remote "origin"]
-	url = "{url}"
-	promisor = true
-	partialclonefilter = blob:none
-[maintenance]
-	auto = false
-[gc]
-	auto = 0
-"""
-
-
-_ONLY_OBJECTS = ("--quiet", "--no-tags", "--no-recurse-submodules", "--no-write-fetch-head")
-"""Options of a fetch that brings objects and nothing else."""
 _NOBODY = {f"GIT_{who}_{what}": "nobody" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 """Author and committer of the commits that a comparison makes. They never leave the temporary repository."""
 
@@ -291,22 +274,31 @@ class Bare:
 
     async def fetch(self, commits: Mapping[str, str]) -> None:
         """Fetches the history of these branches, without files."""
-        self._create(commits.values())
+        partial_repository.create(self._folder, self.remote, commits.values())
         await self._fetch(f"{commit}:refs/heads/{branch}" for branch, commit in commits.items())
         self.fetched = True
 
-    async def fetch_one(self, commit: str) -> None:
-        """Fetches one commit, without its history and its trees. Raises `GitFailed` if the remote lacks the commit."""
-        self._create([commit])
-        self._observer.count("git")
-        await self.git("fetch", *_ONLY_OBJECTS, "--depth=1", "--filter=tree:0", "origin", commit)
+    async def has(self, commit: str) -> bool:
+        """Whether the remote has this commit; see `gli.git.submodules.published`. Raises `GitFailed`."""
+        partial_repository.create(self._folder, self.remote, [commit])
+        return await self.answered(submodules.published(commit))
 
-    def _create(self, commits: Iterable[str]) -> None:
-        for part in ("objects", "refs"):
-            (self._folder / part).mkdir()
-        (self._folder / "HEAD").write_text("ref: refs/heads/main\n", encoding="utf-8")
-        url = self.remote.replace("\\", "\\\\").replace('"', '\\"')
-        (self._folder / "config").write_text(_CONFIG.format(url=url, format=_format(commits)), encoding="utf-8")
+    async def answered(self, steps: Generator[Asked, str, T]) -> T:
+        """The result of steps whose questions this repository answers; see `gli.git.effective`."""
+        try:
+            asked = next(steps)
+            while True:
+                if asked[0] == "fetch":
+                    self._observer.count("git")
+                try:
+                    answer = await self.git(*asked)
+                except GitFailed as e:
+                    asked = steps.throw(e)
+                else:
+                    asked = steps.send(answer)
+        except StopIteration as end:
+            found: T = end.value
+            return found
 
     async def need(self, objects: Iterable[str]) -> None:
         """Fetches files in one request. Otherwise git would fetch them one by one."""
@@ -315,7 +307,7 @@ class Bare:
     async def _fetch(self, wanted: Iterable[str]) -> None:
         self._observer.count("git")
         says = "".join(f"{w}\n" for w in wanted)
-        await self.git("fetch", *_ONLY_OBJECTS, "--filter=blob:none", "--stdin", "origin", says=says)
+        await self.git("fetch", *ONLY_OBJECTS, "--filter=blob:none", "--stdin", "origin", says=says)
 
     async def git(self, *arguments: str, says: str | None = None, accept: Sequence[int] = (0,)) -> str:
         refuse_git_writes(arguments[0])
@@ -348,11 +340,6 @@ class Bare:
             found = (entry.partition("\t") for entry in listing.split("\0") if entry)
             self._entries[branch] = {path: (about.split()[0], about.split()[2]) for about, _, path in found}
         return self._entries[branch]
-
-
-def _format(commits: Iterable[str]) -> str:
-    """The object format of a repository, by the length of its commit ids (git's hash-function-transition)."""
-    return "sha256" if any(len(commit) == 64 for commit in commits) else "sha1"
 
 
 async def _read(observer: Observer, bare: Bare, known: Heads, commits: Mapping[str, str]) -> History:
@@ -513,19 +500,7 @@ async def _gaps(bare: Bare, commits: Mapping[str, str], path: Sequence[str]) -> 
 
 async def _effective(bare: Bare, commit: str) -> Effective:
     """Runs the steps of `gli.git.effective`: rolled-back changes are on hold, so no branch is reported to lack them."""
-    steps = effective(parsed(await bare.git(*ONE, commit)))
-    try:
-        asked = next(steps)
-        while True:
-            try:
-                answer = await bare.git(*asked)
-            except GitFailed as e:
-                asked = steps.throw(e)
-            else:
-                asked = steps.send(answer)
-    except StopIteration as end:
-        found: Effective = end.value
-        return found
+    return await bare.answered(effective(parsed(await bare.git(*ONE, commit))))
 
 
 async def _gap(bare: Bare, branch: str, of: str, theirs: Effective) -> Gap:
