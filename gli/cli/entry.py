@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+from gli.common import standard_streams
 from gli.common.bound_process import hear_children
 from gli.common.errors import UsageError
 
@@ -17,6 +18,9 @@ def main() -> None:
     """Run the command of this process's arguments."""
     spare_garbage()
     hear_children()
+    if not standard_streams.output_is_open():
+        print(f"gli: {standard_streams.CLOSED}", file=sys.stderr)
+        sys.exit(2)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # like stderr: an odd name must not stop the run
     if len(sys.argv) == 3 and sys.argv[1] == "pull" and not sys.argv[2].startswith("-"):

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from keyword import iskeyword
 from types import MappingProxyType
+from typing import Any
 
 import click
 
@@ -62,6 +63,15 @@ class _Lazy(click.Group):
             return super().get_command(ctx, cmd_name)
         command: click.Command = getattr(import_module(f"gli.cli.{COMMANDS[cmd_name]}"), _function(cmd_name))
         return command
+
+    def _main_shell_completion(
+        self, ctx_args: MutableMapping[str, Any], prog_name: str, complete_var: str | None = None
+    ) -> None:
+        """Completes words for a shell, which calls without arguments. A command with arguments runs, whatever variables
+        are set: with `_GLI_COMPLETE`, click would end `gli gate` with 0 before any decision.
+        """
+        if len(sys.argv) == 1:
+            super()._main_shell_completion(ctx_args, prog_name, complete_var)
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})

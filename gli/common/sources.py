@@ -44,7 +44,7 @@ _loaded: dict[str, Loaded] = {}
 
 def _installed_places() -> tuple[str, ...]:
     places = {str(Path(os.__file__).parent), *site.getsitepackages([sys.prefix, sys.base_prefix])}
-    if site.ENABLE_USER_SITE and site.USER_SITE:
+    if site.ENABLE_USER_SITE and site.USER_SITE and "PYTHONUSERBASE" not in os.environ:  # which names any folder
         places.add(site.USER_SITE)
     return tuple({form + os.sep for place in places for form in (place, os.path.realpath(place))})
 
@@ -59,7 +59,8 @@ def judges(path: str) -> bool:
 
 def is_installed(path: str) -> bool:
     """Whether a path is below a place where Python keeps its own modules or installed distributions."""
-    return path.startswith(_INSTALLED) or os.path.realpath(path).startswith(_INSTALLED)
+    # `site-packages/../elsewhere` is elsewhere, so both forms are without `..`
+    return any(f"{form(path)}{os.sep}".startswith(_INSTALLED) for form in (os.path.abspath, os.path.realpath))
 
 
 def compile_from_source() -> None:
@@ -102,6 +103,21 @@ def _of_site() -> Iterator[ModuleType]:
         spec = PathFinder.find_spec(name)
         if spec is not None:
             yield importlib.util.module_from_spec(spec)
+
+
+def look_in_installed_places_first() -> None:
+    """Makes Python look for modules in the installed places before all other folders, from now on: no file `queue.py`
+    of the project takes the place of Python's own module or of a library.
+    """
+    sys.path.sort(key=lambda folder: not is_installed(folder))
+
+
+def hidden_modules() -> Iterator[tuple[str, str]]:
+    """Each of Python's own modules whose place another file has taken in this process: (name, path)."""
+    for name in sorted(sys.stdlib_module_names & sys.modules.keys()):
+        path = _origin(sys.modules[name])
+        if path is not None and not is_installed(path):
+            yield name, path
 
 
 def stale() -> Iterator[str]:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import gli
 from gli.common.case_key import CaseKey
+from gli.common.documents import content
 from gli.common.errors import UsageError
 from gli.common.sentences import phrase
 from gli.config import checklists, rds_roots, toml_tables
@@ -319,8 +320,8 @@ def docstrings(root: Path) -> dict[str, str]:
 
 def _parsed(path: Path) -> ast.Module:
     try:
-        return ast.parse(path.read_text(encoding="utf-8"))
-    except (SyntaxError, ValueError):
+        return ast.parse(content(path))
+    except (SyntaxError, ValueError, OSError):  # a folder, a pipe or a lost link may have such a name too
         return ast.Module(body=[], type_ignores=[])  # pytest's collection reports the syntax error and its line
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gli.common.documents import refuse_deep
+from gli.common.documents import content, refuse_deep
 from gli.common.errors import UsageError
 
 FILE = "environments.toml"
@@ -31,9 +31,9 @@ def read(path: Path, name: str | Path, *, missing: str = "write it", mend: str =
     says what to do).
     """
     try:
-        content = path.read_bytes()
-        READ.setdefault(os.path.realpath(path), set()).add(hashlib.sha256(content).hexdigest())
-        tables = tomllib.loads(content.decode())
+        found = content(path)
+        READ.setdefault(os.path.realpath(path), set()).add(hashlib.sha256(found).hexdigest())
+        tables = tomllib.loads(found.decode())
         refuse_deep(tables)
         return tables
     except FileNotFoundError:

@@ -118,7 +118,7 @@ def _plugins(config: pytest.Config) -> Iterator[tuple[str, str | None]]:
             yield distributed[id(plugin)].metadata["Name"], distributed[id(plugin)].version
             continue
         module = getattr(plugin, "__name__", None) or type(plugin).__module__
-        if module.startswith(_OWN) or module.rpartition(".")[2] == "conftest" or plugin is manager:
+        if module.startswith(_OWN) or any(plugin is one for one in (manager, *manager._conftest_plugins)):
             continue
         of_modules = of_modules or metadata.packages_distributions()
         names: Iterable[str] = of_modules.get(module.partition(".")[0], ())

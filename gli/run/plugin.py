@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gli.common import sources, standard_streams
 from gli.common.bound_process import hear_children
 from gli.config.phases import PHASES
 from gli.observe.engine import probe_places
@@ -97,7 +98,10 @@ def _end_of(option: str) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    if early_config.known_args_namespace.env:
+    if early_config.known_args_namespace.env is not None:
+        for name, path in sources.hidden_modules():
+            where = "rename it, or call `pytest`: `python -m pytest` looks for modules in the current folder first"
+            raise pytest.UsageError(f"{path} takes the place of Python's own module {name}; {where}")
         rewriting.rewrite_from_source()
 
 
@@ -107,7 +111,14 @@ def pytest_gli_supervise(config: pytest.Config) -> int | None:
     if not config.option.env:
         return None
     hear_children()
-    if not (is_worker(config) or looks_only(config) or config.option.usepdb):  # a debugger session has no deadline
+    sources.look_in_installed_places_first()
+    if not (is_worker(config) or standard_streams.output_is_open()):
+        print(f"ERROR: {standard_streams.CLOSED}", file=sys.stderr)
+        sys.exit(pytest.ExitCode.USAGE_ERROR)  # with another error, pytest would write to the closed stream
+    at_a_terminal = (
+        getattr(config.option, "usepdb", False) and sys.stdin.isatty()
+    )  # a debugger that somebody uses has no deadline
+    if not (is_worker(config) or looks_only(config) or at_a_terminal):
         forked = supervisor.fork()
         if not (isinstance(forked, supervisor.Child) or forked is None):
             config.stash[_SUPERVISES] = True
@@ -132,8 +143,8 @@ def _watched(watch: Callable[[], int]) -> int:
 def pytest_cmdline_main(
     config: pytest.Config,
 ) -> Generator[None, int | pytest.ExitCode | None, int | pytest.ExitCode | None]:
-    asked = config.option.env or config.known_args_namespace.env  # --help ends pytest's reading of the arguments
-    if not asked or is_worker(config):
+    named = (config.option.env, config.known_args_namespace.env)  # --help ends pytest's reading of the arguments
+    if named == (None, None) or is_worker(config):
         return (yield)
     error: BaseException | None = None
     try:

@@ -164,7 +164,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def _configure(config: pytest.Config) -> None:
     if sys.flags.optimize:
         raise UsageError(NO_ASSERTIONS)
-    _refuse_options_of_a_variable(config)
+    _refuse_options_from_elsewhere(config)
     patience_s = config.option.await_rollout
     if not 0 <= patience_s <= _LONGEST_ROLLOUT_S:  # `not`: NaN fails the comparison too
         raise UsageError(
@@ -220,14 +220,22 @@ def _configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Checking(config.stash[CONTEXT]), "gli-checking")
 
 
-def _refuse_options_of_a_variable(config: pytest.Config) -> None:
-    """Refuses options of a run in PYTEST_ADDOPTS: nobody who reads the command would know that it asks for less."""
+def _refuse_options_from_elsewhere(config: pytest.Config) -> None:
+    """Refuses options of a run in PYTEST_ADDOPTS, and in settings those with which less is asked, or a recording:
+    nobody who reads the command would know that.
+    """
     added = shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
     usual, found = (vars(config._parser.parse_known_args(given)) for given in ([], added))
+    if any(setting.startswith("addopts") for setting in found["override_ini"] or ()):  # options again
+        raise UsageError("PYTEST_ADDOPTS holds -o addopts; give it on the command line")
     for option in OPTIONS:
         name = option.removeprefix("--").replace("-", "_")
         if found[name] != usual[name]:
             raise UsageError(f"PYTEST_ADDOPTS holds {option}; give it on the command line")
+    given = config._parser.parse_known_args(list(config.invocation_params.args))
+    for name in ("phase", "replay"):
+        if getattr(config.option, name) != getattr(given, name):
+            raise UsageError(f"addopts of pytest's settings holds --{name}; give it on the command line")
 
 
 def _refuse_other_settings(config: pytest.Config, catalogue: Catalogue) -> None:

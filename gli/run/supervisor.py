@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from gli.common import clock
-from gli.common.documents import parsed
+from gli.common.documents import content, parsed
 from gli.common.sentences import Phrase, phrase
 from gli.common.verdict_file import GO, NO_GO, VERDICT, write_verdict
 
@@ -149,7 +149,9 @@ class _Parent:
                 return
             *lines, self._unread = (self._unread + read).split(b"\n")
             for line in lines:
-                self._heard(json.loads(line))
+                with suppress(ValueError):  # a check wrote into the pipe
+                    message = parsed(line.decode())
+                    self._heard(message if isinstance(message, dict) else {})
 
     def _heard(self, message: Mapping[str, Any]) -> None:
         self.told.update(message)
@@ -205,7 +207,7 @@ class _Parent:
     def _is_go(self) -> bool:
         folder = self.told.get("folder")
         try:
-            return folder is not None and parsed((Path(folder) / VERDICT).read_text("utf-8"))["verdict"] == GO
+            return folder is not None and _on_disk(Path(folder))["verdict"] == GO
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
@@ -217,7 +219,7 @@ class _Parent:
         folder = Path(self.told["folder"])
         with suppress(OSError, ValueError, TypeError):
             (folder / f"{VERDICT}.sig").unlink(missing_ok=True)
-            document = parsed((folder / VERDICT).read_text("utf-8"))
+            document = _on_disk(folder)
             said = phrase("incomplete: {}", why)
             held_by: list[dict[str, Any]] = [{"kind": "incomplete", "labels": [], "message": said.document()}]
             write_verdict(
@@ -232,6 +234,11 @@ class _Parent:
                 },
             )
         print(f"VERDICT {self.told['name']}: {NO_GO}", flush=True)
+
+
+def _on_disk(folder: Path) -> Any:
+    """The document in `verdict.json`; raises `OSError` for a pipe, which would never end."""
+    return parsed(content(folder / VERDICT).decode())
 
 
 def _memory_kb(pid: int) -> float:

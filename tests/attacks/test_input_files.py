@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -160,3 +161,17 @@ def test_toml_without_a_bottom_is_refused_in_one_sentence(tmp_path: Path, text: 
     (tmp_path / "environments.toml").write_text(text)
     with pytest.raises(UsageError, match=r"^environments.toml is not valid TOML: [^\n]*; mend that line$"):
         toml_tables.read_tables(tmp_path)
+
+
+def test_a_file_without_an_end_is_refused(tmp_path: Path) -> None:
+    """A commit may hold a link to a device. A check's file may be one too: pytest does not import such a file."""
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "waivers.toml").symlink_to("/dev/zero")
+    for name in ("pipe.toml", "waivers.toml"):
+        with pytest.raises(UsageError, match="can't be read: not a regular file"):
+            toml_tables.read(tmp_path / name, name)
+    (tmp_path / "tests_own").mkdir()
+    os.mkfifo(tmp_path / "tests_own/test_pipe.py")
+    (tmp_path / "tests_own/test_folder.py").mkdir()
+    (tmp_path / "tests_own/test_lost.py").symlink_to("nowhere")
+    assert catalogue.docstrings(tmp_path) == {}

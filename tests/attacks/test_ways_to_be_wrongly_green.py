@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 from conftest import ENVIRONMENT, Project, Ran, sampled
-from gli.common import verdict_file
+from gli.common import sources, verdict_file
 from gli.config.environments import Environment
 from gli.config.parts import Git
 from gli.gate import signing
@@ -34,6 +34,7 @@ from gli.observe.release import git_refs
 
 FAILS = "def test_first_check(target): assert False, 'broken'\ndef test_second_check(target): pass\n"
 PASSES = "def test_first_check(target): pass\ndef test_second_check(target): pass\n"
+GLI = "import sys; sys.argv[0] = 'gli'; from gli.cli.entry import main; main()"
 TAG = f"cpython-{sys.version_info[0]}{sys.version_info[1]}"
 
 
@@ -134,13 +135,6 @@ def a_plugin_from_elsewhere(project: Project, elsewhere: Path) -> Ran:
 
 
 @way("took part in judging, and no digest covers it")
-def a_library_that_another_one_hides(project: Project, elsewhere: Path) -> Ran:
-    (elsewhere / "pika.py").write_text("")
-    project.checks("import pika\n" + PASSES)
-    return project.run_alone(env={"PYTHONPATH": str(elsewhere)})
-
-
-@way("took part in judging, and no digest covers it")
 def a_module_without_a_source(project: Project, elsewhere: Path) -> Ran:
     (elsewhere / "source.py").write_text("def right(): return True\n")
     py_compile.compile(str(elsewhere / "source.py"), cfile=str(project.root / "tests_smoke/right.pyc"))
@@ -186,6 +180,14 @@ def a_module_path_by_settings(project: Project, elsewhere: Path) -> Ran:
     return project.run_alone("-o", f"pythonpath={elsewhere}")
 
 
+@way("took part in judging, and no digest covers it")
+def a_module_path_that_begins_like_an_installed_place(project: Project, elsewhere: Path) -> Ran:
+    (elsewhere / "verdicts.py").write_text("def right(): return True\n")
+    project.checks("import verdicts\n" + PASSES)
+    installed = sysconfig.get_path("purelib")
+    return project.run("-o", f"pythonpath={installed}/{os.path.relpath(elsewhere, os.path.realpath(installed))}")
+
+
 @way("what was read of")
 def an_environment_that_changes_before_the_workers_read_it(project: Project, elsewhere: Path) -> Ran:
     project.checks(PASSES)
@@ -212,6 +214,42 @@ def a_distribution_in_the_folder_of_the_project(project: Project, elsewhere: Pat
         "sys.modules[__name__].__spec__ = sys.modules[__name__].__file__ = None\n",
     )
     return project.run_alone()
+
+
+def test_no_file_takes_the_place_of_a_library(project: Project, tmp_path: Path) -> None:
+    """`python -m pytest` looks for modules in the current folder first."""
+    for name in ("ctypes", "tomllib", "zoneinfo"):
+        project.write(f"{name}.py", "raise RuntimeError('the wrong file')")
+    (tmp_path / "pika.py").write_text("raise RuntimeError('the wrong file')")
+    project.checks("import pika\n" + PASSES)
+    assert project.run_alone(env={"PYTHONPATH": str(tmp_path)}).last_line == "VERDICT own: GO"
+
+
+def test_a_file_that_takes_the_place_of_a_module_of_pytest_is_named(project: Project) -> None:
+    """pytest itself has imported it before it loads any plugin."""
+    project.write("json.py", "")
+    ran = project.run_alone()
+    assert (ran.code, ran.verdict, len(ran.output.strip().splitlines())) == (4, None, 1), ran.output
+    assert "json.py takes the place of Python's own module json; rename it" in ran.output
+
+
+def test_a_user_site_that_a_variable_names_is_no_installed_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("site.ENABLE_USER_SITE", True)
+    monkeypatch.setattr("site.USER_SITE", str(tmp_path))
+    monkeypatch.delenv("PYTHONUSERBASE", raising=False)
+    assert f"{tmp_path}/" in sources._installed_places()
+    monkeypatch.setenv("PYTHONUSERBASE", str(tmp_path))
+    assert f"{tmp_path}/" not in sources._installed_places()
+
+
+def test_a_plugin_that_is_called_conftest_is_named(project: Project, tmp_path: Path) -> None:
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack/conftest.py").touch()
+    ran = project.run_alone("-p", "pack.conftest", env={"PYTHONPATH": str(tmp_path)})
+    assert ran.verdict is not None
+    assert {"name": "pack.conftest", "version": None, "tried": False} in ran.verdict["suite"]["plugins"]
 
 
 def swapped(project: Project, *arguments: str) -> Ran:
@@ -276,8 +314,17 @@ option(
 )
 option("a debugger that reads no command", "another function took its place", "--trace")
 option("help by the environment", "this call of pytest made no run", PYTEST_ADDOPTS="--help")
+option("help and a name that is empty", "this call of pytest made no run", "--env=", "--help")
 option("fewer checks by the environment", "PYTEST_ADDOPTS holds --phase;", PYTEST_ADDOPTS="--phase=on-call -k second")
 option("a recording by the environment", "PYTEST_ADDOPTS holds --replay;", PYTEST_ADDOPTS="--replay=facts.jsonl")
+option("options of the settings by the environment", "holds -o addopts;", PYTEST_ADDOPTS="-o addopts=--phase=on-call")
+option(
+    "fewer checks by the settings",
+    "addopts of pytest's settings holds --phase;",
+    "-o",
+    "addopts=--phase=on-call -k second",
+)
+option("no debugger", "first-check[api] failed: broken", "-p", "no:debugging")
 option("another Python for the workers", "leave --tx out", "--dist=load", "--tx=popen//python=/usr/bin/python3")
 
 
@@ -413,6 +460,35 @@ ENDS = {
 }
 
 
+@way("VERDICT own: NO-GO")
+def an_end_in_a_debugger_that_nobody_uses(project: Project, elsewhere: Path) -> Ran:
+    project.checks("import os\ndef test_first_check(target): os._exit(0)\ndef test_second_check(target): pass\n")
+    return project.run(env={"PYTEST_ADDOPTS": "--pdb"})
+
+
+@way("VERDICT own: NO-GO")
+def a_verdict_that_becomes_a_pipe(project: Project, elsewhere: Path) -> Ran:
+    project.checks(
+        "import os, pathlib\ndef test_first_check(target):\n"
+        "    path = next(pathlib.Path('reports/own').glob('2*/verdict.json'))\n"
+        "    path.unlink(), os.mkfifo(path), os._exit(0)\ndef test_second_check(target): pass\n"
+    )
+    command = [sys.executable, "-m", "pytest", "--env=own"]
+    done = subprocess.run(command, cwd=project.root, capture_output=True, text=True, timeout=60, check=False)
+    return Ran(done.returncode, done.stdout, None, None)
+
+
+@way("first-check[api] failed: broken")
+def words_in_the_pipe_to_the_parent(project: Project, elsewhere: Path) -> Ran:
+    project.checks(
+        "import os, stat\ndef test_first_check(target):\n    for n in os.listdir('/proc/self/fd'):\n"
+        "        if int(n) > 2 and os.path.exists(f'/proc/self/fd/{n}') and stat.S_ISFIFO(os.stat(int(n)).st_mode):\n"
+        '            os.write(int(n), b\'x\\n[1]\\n{"code": null, "code": 0}\\n\')\n'
+        "    assert False, 'broken'\ndef test_second_check(target): pass\n"
+    )
+    return project.run_alone()
+
+
 @pytest.mark.parametrize("how", sampled([*ENDS], every=2))
 def test_a_check_that_ends_the_process_with_0(project: Project, how: str) -> None:
     project.checks(f"def test_first_check(target):\n    {ENDS[how]}\ndef test_second_check(target): pass\n")
@@ -465,13 +541,41 @@ def test_a_process_left_by_a_check_does_not_delay_the_end(project: Project, what
     assert (process.returncode, output.rstrip().splitlines()[-1]) == (0, "VERDICT own: GO")
 
 
+@pytest.mark.parametrize(("command", "code"), [(["-m", "pytest", "--env=own"], 4), (["-c", GLI, "checks"], 2)])
+def test_a_closed_output_is_one_sentence(project: Project, command: list[str], code: int) -> None:
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=project.root,
+        preexec_fn=lambda: os.close(1),
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code
+    assert len(done.stderr.splitlines()) == 1 and "standard output is closed" in done.stderr
+
+
+def test_a_closed_error_stream_changes_nothing(project: Project) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--env=own"],
+        cwd=project.root,
+        preexec_fn=lambda: os.close(2),
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "VERDICT own: GO")
+
+
 # ---- text that acts on a terminal, on CI or on a page
 
 
 def gate(project: Project, **how: Any) -> subprocess.CompletedProcess[str]:
     """`gli gate` on the project, for the phase after the deployment."""
     return subprocess.run(
-        [sys.executable, "-c", "from gli.cli.entry import main; main()", "gate", "--env=own", "--phase=post-deploy"],
+        [sys.executable, "-c", GLI, "gate", "--env=own", "--phase=post-deploy"],
         cwd=project.root,
         capture_output=True,
         text=True,
@@ -496,6 +600,12 @@ def test_the_gate_disarms_text_of_a_target(project: Project, tmp_path: Path) -> 
     assert done.returncode == 1 and "is NO-GO: " in done.stdout, done.stderr
     assert not re.search(r"^\s*::|\x1b|\u202e", ran.output + done.stdout, re.MULTILINE)
     assert not re.search(r"<img|(?<!\\)!\[|\x1b", summary.read_text())
+
+
+def test_no_variable_ends_the_gate_before_its_decision(project: Project) -> None:
+    """With this variable click completes words for a shell, and ends with 0."""
+    done = gate(project, env=os.environ | {"_GLI_COMPLETE": "bash_source"})
+    assert (done.returncode, "there is no readable verdict for own" in done.stdout) == (3, True), done.stdout
 
 
 # ---- variables that say where to look and whom to trust
