@@ -1,4 +1,4 @@
-"""The benchmark of promotions is fair: every tool does the whole work. The durations are not tested."""
+"""The benchmarks can start; that of promotions is fair: every tool does the whole work. Durations are not tested."""
 
 from __future__ import annotations
 
@@ -11,15 +11,27 @@ import pytest
 
 from conftest import ROOT, exhaustive
 
+BENCHMARKS = sorted((ROOT / "benchmarks").glob("*.py"))
 
-@pytest.fixture(scope="module")
-def benchmark() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("promotion_benchmark", ROOT / "benchmarks" / "promotion.py")
+
+def imported(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"{path.stem}_benchmark", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look there
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=[path.stem for path in BENCHMARKS])
+def test_a_benchmark_finds_what_it_imports(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(path.parent)
+    imported(path)
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    return imported(ROOT / "benchmarks" / "promotion.py")
 
 
 @pytest.mark.parametrize("way", [("stg", "main"), pytest.param(("dev", "stg"), marks=exhaustive)])

@@ -14,16 +14,50 @@ TOGETHER = {
     "stack": (
         *("native-blue-green", "health-check-takes-any-2xx", "listener-for-tests", "registry-scans-on-push"),
         *("sidecars", "secrets-in-parameters", "migrations-by-another-role", "numbers-made-by-the-application"),
-        *("suite-role-read-only", "replica-reads-its-slot", "cache-user-with-few-rights"),
-        *("strict-content-security-policy", "some-countries-kept-out", "network-load-balancer-for-sockets"),
+        *(
+            "suite-role-read-only",
+            "replica-reads-its-slot",
+            "cache-user-with-few-rights",
+            "account-blocks-public-access",
+        ),
+        *(
+            "strict-content-security-policy",
+            "some-countries-kept-out",
+            "network-load-balancer-for-sockets",
+            "submodule",
+        ),
     ),
     "clusters": (
         *("native-linear", "aurora-postgresql", "elasticache-serverless", "weighted-records", "failover-records"),
-        *("page-writes-as-it-starts", "page-with-analytics"),
+        *(
+            "page-writes-as-it-starts",
+            "page-with-analytics",
+            "enhanced-scanning",
+            "old-versions-expire",
+            "sni-certificate",
+        ),
     ),
-    "logins": (*("rds-proxy", "valkey", "cache-in-cluster-mode", "cache-with-a-token", "infrequent-access-logs"),),
+    "logins": (
+        *("rds-proxy", "valkey", "cache-in-cluster-mode", "cache-with-a-token", "infrequent-access-logs"),
+        *("deploys-within-capacity", "host-rule-with-a-wildcard", "origin-access-identity"),
+    ),
+    "managed": (
+        *("native-canary", "secret-managed-by-rds", "secrets-under-a-customer-key", "sticky-sessions"),
+        *("spa-error-mapping", "private-zone-of-the-same-name", "schema-of-the-next-release"),
+        *("variables-that-hide-nothing", "firelens"),
+    ),
+    "code deploy": (
+        *("codedeploy-blue-green", "database-behind-a-cname", "secret-rotated", "second-origin"),
+        *("leftovers-that-harm-nothing",),
+    ),
+    "task sets": ("external-controller", "bucket-policy-with-more", "distribution-with-a-wildcard"),
+    "paused": ("native-blue-green-paused", "scripts-as-x-javascript"),
+    "rules": (
+        *("host-served-by-the-default-rule", "rules-for-single-paths", "sidecar-from-the-registry"),
+        *("tasks-in-public-subnets", "endpoint-with-private-dns", "image-index-with-provenance"),
+    ),
 }
-"""Variants of different parts of the stack, which can all be true at once."""
+"""Each variant, in groups that can all be true at once: their members change different parts of the stack."""
 CANNOT_TELL = {
     "external-controller": {"ecs-circuit-breaker"},
     "infrequent-access-logs": {"logs-error-scan", "logs-new-errors"},
@@ -46,6 +80,10 @@ def stays_go(sandbox: Sandbox, tmp_path: Path, *variants: str) -> None:
 @pytest.mark.parametrize("variants", TOGETHER.values(), ids=TOGETHER.keys())
 def test_several_variants_together_stay_go(sandbox: Sandbox, tmp_path: Path, variants: tuple[str, ...]) -> None:
     stays_go(sandbox, tmp_path, *variants)
+
+
+def test_every_variant_is_in_one_group() -> None:
+    assert sorted(variant for variants in TOGETHER.values() for variant in variants) == list(known())
 
 
 @pytest.mark.exhaustive
