@@ -17,8 +17,8 @@ MAY_BE_ABSENT: Mapping[str, str] = {
         "TargetTrackingScalingPolicyConfiguration"
     ),
     "cloudfront.get_distribution": (
-        "ACMCertificateArn DefaultRootObject ErrorCachingMinTTL FunctionAssociations Items "
-        "LambdaFunctionAssociations MinimumProtocolVersion OriginAccessControlId "
+        "ACMCertificateArn CachePolicyId DefaultRootObject ErrorCachingMinTTL FunctionAssociations Items "
+        "LambdaFunctionAssociations MinTTL MinimumProtocolVersion OriginAccessControlId "
         "OriginAccessIdentity OriginGroups PathPattern Quantity ResponseCode ResponsePagePath "
         "S3OriginConfig"
     ),

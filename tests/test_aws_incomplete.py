@@ -6,7 +6,7 @@ The answers are those of a healthy sandbox. Each operation's members are tried o
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import aws_shapes
@@ -17,6 +17,7 @@ from aws_replay import Change, Outcome, Path, Recorded, edit, record, shape
 from conftest import ROOT, Sandbox, exhaustive, sampled
 from gli.config import environments
 from gli.observe.engine.aws_answer import Answer
+from gli.observe.engine.aws_session import AwsError
 
 CRASH = re.compile(r"the probe \S+ failed")
 JOINED = re.compile(r"\.(Marker|Quantity|MaxItems|IsTruncated) is required")
@@ -78,7 +79,11 @@ def rename(structure: dict[str, Any], member: str) -> None:
 
 
 def crashed(outcomes: dict[str, Outcome]) -> set[str]:
-    return {o.message for o in outcomes.values() if o.kind == "broken" or CRASH.search(o.message)}
+    return crashed_in(outcomes.values())
+
+
+def crashed_in(outcomes: Iterable[Outcome]) -> set[str]:
+    return {o.message for o in outcomes if o.kind == "broken" or CRASH.search(o.message)}
 
 
 def is_list(member: Any) -> bool:
@@ -248,3 +253,19 @@ def test_members_that_the_suite_does_not_know_change_nothing(recorded: Recorded)
     known = {"ecr.describe_image_scan_findings", "rds.describe_db_instances"}  # a new severity, a new pending change
     outcomes = recorded.judged(lambda operation, answer: answer if operation in known else more(answer))
     assert {case: o for case, o in outcomes.items() if o.kind != "passed"} == {}
+
+
+@pytest.mark.parametrize("part", sampled(range(8), 8))
+def test_an_error_that_nobody_knows_is_unknown_in_every_check_that_asked(recorded: Recorded, part: int) -> None:
+    asked = [o for o in recorded.operations() if o != "sts.get_caller_identity" and recorded.samples(o)]
+    healthy = recorded.judged(lambda _, answer: answer)
+    for tried in asked[part::8]:
+
+        def refused(operation: str, answer: Any, tried: str = tried) -> Any:
+            if operation == tried:
+                raise AwsError(*tried.split("."), "OfNextYear", "This is new")
+            return answer
+
+        changed = {o for case, o in recorded.judged(refused).items() if o != healthy[case]}
+        assert {o.kind for o in changed} == {"unknown"}, tried
+        assert any("answered OfNextYear: This is new" in o.message for o in changed) and not crashed_in(changed), tried

@@ -465,6 +465,13 @@ KOREAN: Mapping[str, str] = {
     "{} keys evicted and {} commands refused": "제거된 키 {}개, 거부된 명령 {}개",
     "{} to evict and to refuse nothing": "{}이(가) 키를 제거하거나 명령을 거부하지 않음",
     "{}:{} was throttled: {}": "{}:{} 요청이 제한됨: {}",
+    "{} was answered with an empty body": "{}의 응답 본문이 비어 있음",
+    "a policy document of AWS can't be read: {}": "AWS의 정책 문서를 읽을 수 없음: {}",
+    "{}:{} answered {}: {}": "{}:{} 응답 {}: {}",
+    "AWS refused the time of this machine's clock: {}: {}": "AWS가 이 컴퓨터의 시각을 거부함: {}: {}",
+    "AWS itself failed, run it again: {}:{} answered {}: {}": "AWS 자체의 오류. 다시 실행하세요: {}:{} 응답 {}: {}",
+    "{}:{} was answered 400 without a reason: the credentials may have expired":
+        "{}:{} 응답이 이유 없는 400: 자격 증명이 만료되었을 수 있음",
     "{} is denied to {}: {}": "{1}에 {0} 권한이 없음: {2}",
     "this role": "이 역할",
     "{} was taken, and the credentials belong to account {}": "{} 역할을 맡았지만 자격 증명이 계정 {}에 속함",

@@ -8,7 +8,6 @@ Whether the resource of an alarm's dimension exists, its own service tells (elbv
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import re
 from collections.abc import Callable, Coroutine, Mapping
@@ -233,8 +232,7 @@ def _refusal(attributes: Mapping[str, str]) -> Said | None:
     """
     if (attributes.get("KmsMasterKeyId") or "").endswith("alias/aws/sns"):
         return phrase("AWS's own key for SNS encrypts it, which CloudWatch may not use")
-    policy = json.loads(attributes["Policy"])
-    if policy.get("Statement") is None or any(map(_lets_alarms_in, statements_of(policy))):
+    if any(map(_lets_alarms_in, statements_of(attributes["Policy"]))):
         return None
     return phrase("its policy lets CloudWatch not publish")
 

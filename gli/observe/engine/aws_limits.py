@@ -76,6 +76,10 @@ class Call:
         """The exception for a token that leads back to a page that was read."""
         return unknown("too-little-data", phrase("{} gave the same token for its next page twice", self._name))
 
+    def nothing(self) -> Exception:
+        """The exception for an answer without a body."""
+        return unknown("error", phrase("{} was answered with an empty body", self._name))
+
     def send(self) -> None:
         """Before each HTTP request, retries included."""
         self._go_on()
@@ -149,4 +153,6 @@ def _read(send: Any, request: Any) -> Any:
         raise e.ReadTimeoutError(endpoint_url=request.url, error=error) from error
     except HTTPError as error:
         raise e.ConnectionClosedError(endpoint_url=request.url, error=error, request=request) from error
+    if answer.status_code == 200 and not answer._content and request.method != "HEAD":
+        raise _under_way.get().nothing()  # botocore would make an answer of it in which nothing is set
     return answer

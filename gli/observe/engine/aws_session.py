@@ -41,14 +41,16 @@ _AT_ONCE = 4
 _THREADS = 20  # of all services; as many as a run has in flight at its widest
 _FEW = {"cloudfront": 1, "iam": 1, "logs": 2, "route53": 1}  # at once: hard or undocumented low limits
 _DENIED = {
-    "AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "Forbidden", "403",
-    "AuthFailure", "NotAuthorized",
+    "403", "AccessDenied", "AccessDeniedException", "AuthorizationError", "AuthorizationErrorException", "Forbidden",
+    "ForbiddenException", "NotAuthorized", "UnauthorizedException", "UnauthorizedOperation",
 }  # fmt: skip
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 _BAD_CREDENTIALS = {
-    "IncompleteSignature", "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidToken", "SignatureDoesNotMatch",
-    "UnrecognizedClientException",
+    "AuthFailure", "IncompleteSignature", "IncompleteSignatureException", "InvalidAccessKeyId", "InvalidClientTokenId",
+    "InvalidSignatureException", "InvalidToken", "MissingAuthenticationToken", "MissingAuthenticationTokenException",
+    "SignatureDoesNotMatch", "UnrecognizedClientException",
 }  # fmt: skip
+_WRONG_TIME = re.compile(r"RequestTimeTooSkewed|RequestInTheFuture|[Ss]ignature (?:expired|not yet current)")
 _THROTTLED = {
     "BandwidthLimitExceeded", "EC2ThrottledException", "LimitExceededException", "PriorRequestNotComplete",
     "ProvisionedThroughputExceededException", "RequestLimitExceeded", "RequestThrottled", "RequestThrottledException",
@@ -73,7 +75,8 @@ class AwsError(Exception):
     """AWS answered with an error that a probe may know how to read, such as `NoSuchBucketPolicy`."""
 
     def __init__(self, service: str, operation: str, code: str, message: str) -> None:
-        super().__init__(f"{service}:{operation} answered {code}: {message}")
+        self.said = phrase("{}:{} answered {}: {}", service, operation, code, message)
+        super().__init__(self.said)
         self.code = code
 
 
@@ -296,12 +299,20 @@ class AwsSession:
             return unknown(
                 "no-credentials", phrase("the AWS credentials expired in the middle of the run: {}: {}", code, message)
             )
+        if _WRONG_TIME.search(f"{code} {message}"):
+            return unknown("error", phrase("AWS refused the time of this machine's clock: {}: {}", code, message))
         if code in _BAD_CREDENTIALS | _EXPIRED:
             return unknown("no-credentials", phrase("AWS refused the credentials: {}: {}", code, message))
-        if code in _DENIED or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 403:
+        if code in _DENIED or _NOT_AUTHORIZED.search(message):
             action = denied_action(message) or iam_action(service, name)
             who: str = phrase("this role") if role is None else role
             return unknown("access-denied", phrase("{} is denied to {}: {}", action, who, message), action=action)
+        if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) >= 500:
+            said = phrase("AWS itself failed, run it again: {}:{} answered {}: {}", service, name, code, message)
+            return unknown("error", said)
+        if code == "400":  # S3 gives no reason in an answer to HEAD
+            said = phrase("{}:{} was answered 400 without a reason: the credentials may have expired", service, name)
+            return unknown("error", said)
         return AwsError(service, name, code, message)
 
     def _answered_as(self, role: str) -> bool:

@@ -24,7 +24,7 @@ from pydantic import ValidationError
 from gli.common.clock import now
 from gli.common.sentences import phrase
 from gli.config.environments import Environment
-from gli.observe.engine.aws_session import AwsSession
+from gli.observe.engine.aws_session import AwsError, AwsSession
 from gli.observe.engine.dial import Dial
 from gli.observe.engine.guard import AWS_READS
 from gli.observe.engine.http_client import HttpClient
@@ -287,6 +287,8 @@ async def _tried(probe: Probe[Seen], target: Any, observer: Observer) -> Seen:
     except TimeoutError:
         observer.over(probe.deadline)
         raise unknown("timed-out", phrase("no answer within {:g} s", probe.deadline)) from None
+    except AwsError as e:
+        raise unknown("error", e.said) from e
     except Exception as e:
         said = phrase("the probe {} failed: {}: {}", probe.name, type(e).__name__, e)
         raise unknown("error", said) from e
