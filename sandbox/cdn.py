@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
@@ -24,7 +25,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from sandbox.aws.account import EDGE_REGION, Account
 
 _CONFIGURATION_SECONDS = 0.3
-"""How old the copy of a distribution's configuration may be."""
+"""How old the copy of a distribution's configuration may be; longer where there are more than GLI's four to read."""
+_USUAL = 4
 _SECURITY_HEADERS = {
     "Strict-Transport-Security": "max-age=31536000",
     "X-Content-Type-Options": "nosniff",
@@ -99,6 +101,8 @@ class Cdn:
         self._account = Account(aws_endpoint, region)
         self._distributions: dict[str, _Distribution] = {}
         self._reading = threading.Lock()
+        self._listed: list[Mapping[str, Any]] = []
+        self._listed_at = -math.inf
         self._pinned: dict[tuple[str, str], Answer] = {}
         self._pool = ThreadPoolExecutor(max_workers=8, thread_name_prefix="cdn")
 
@@ -193,7 +197,7 @@ class Cdn:
         """The distribution that has this host as an alias, in moto's state of now or of a moment ago."""
         with self._reading:
             known = self._distributions.get(host)
-            if known is not None and time.monotonic() - known.read < _CONFIGURATION_SECONDS:
+            if known is not None and time.monotonic() - known.read < self._oldest_s:
                 return known
             found = self._read_distribution(host)
             if found is None:
@@ -202,9 +206,21 @@ class Cdn:
                 self._distributions[host] = found
             return found
 
+    @property
+    def _oldest_s(self) -> float:
+        return _CONFIGURATION_SECONDS * max(1.0, len(self._listed) / _USUAL)
+
+    def _list(self) -> Sequence[Mapping[str, Any]]:
+        """The summaries of all distributions."""
+        if len(self._listed) <= _USUAL or time.monotonic() - self._listed_at > self._oldest_s:
+            pages = self._account("cloudfront", EDGE_REGION).get_paginator("list_distributions").paginate()
+            self._listed = [item for page in pages for item in page["DistributionList"].get("Items", [])]
+            self._listed_at = time.monotonic()
+        return self._listed
+
     def _read_distribution(self, host: str) -> _Distribution | None:
         cloudfront = self._account("cloudfront", EDGE_REGION)
-        for item in cloudfront.list_distributions()["DistributionList"].get("Items", []):
+        for item in self._list():
             if host in item["Aliases"].get("Items", []):
                 config = cloudfront.get_distribution_config(Id=item["Id"])["DistributionConfig"]
                 origins = {o["Id"]: o for o in config["Origins"]["Items"]}

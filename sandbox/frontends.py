@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from gli.config.environments import Environment
 from gli.config.services import Frontend
+from sandbox.copies import copy_number
 
 _HTML = "text/html; charset=utf-8"
 _NEVER = "no-cache"
@@ -74,7 +75,8 @@ def _page(frontend: Frontend, revision: str, *, script: str, style: str, vendor:
 
 def _script(environment: Environment, frontend: Frontend, vendor: str, login: str) -> str:
     """The entry chunk, which contains the environment's addresses, as a bundler writes them."""
-    api, websocket = environment.services["api"].url, environment.services["websocket"]
+    number = copy_number(frontend.name)
+    api, websocket = environment.services[f"api{number}"].url, environment.services[f"websocket{number}"]
     return f"""\
 import {{ mount }} from "{vendor.replace("/assets", ".")}";
 const addresses = {json.dumps({"api": api, "websocket": websocket.url})};

@@ -9,6 +9,7 @@ from gli.config.environments import Environment
 from gli.config.services import Reachable
 from sandbox.aws.seed import Seeded
 from sandbox.certificates import Authority
+from sandbox.copies import original
 from sandbox.postgres import Postgres
 from sandbox.rabbitmq import RabbitMQ
 from sandbox.relay import DatagramRelay, Flavour, Relay
@@ -30,7 +31,7 @@ class Network:
         self._authority, self._data_authority = authority, data
         self._latency = latency
         self.public: dict[str, Reachable] = {**environment.services, **environment.frontends}
-        """What users reach, by the name of the service or frontend, which is also the name of its relay."""
+        """What users reach, by the name of the service or frontend. Its relay has this name; a copy has none."""
         self.test_port = required(environment.load_balancer).test_port
         self.tested = list(environment.services) if self.test_port else []
         """The services behind the test listener; its relays are called `NAME-test`."""
@@ -44,9 +45,9 @@ class Network:
     async def open(self, postgres: Postgres, valkey: Valkey, broker: RabbitMQ | None, aws_port: int) -> None:
         """Listen on every relay. Servers that start later are added as upstreams then."""
         public = self.certificate.context()
-        for name in self.public:
+        for name in filter(_has_relay, self.public):
             self._add(Relay(name, flavour=Flavour.TLS, certificate=public, latency=self._latency))
-        for name in self.tested:
+        for name in filter(_has_relay, self.tested):
             self._add(Relay(f"{name}-test", flavour=Flavour.TLS, certificate=public, latency=self._latency))
         self._add(Relay("http", latency=self._latency))
         s3 = self._authority.issue(self.buckets).context()
@@ -99,8 +100,8 @@ class Network:
     def connect_to(self, seeded: Seeded) -> dict[str, str]:
         """A map from the public `host:port` to the relay's address on this machine."""
         at = {name: relay.address for name, relay in self.relays.items()}
-        places = {f"{r.host}:{r.port}": at[name] for name, r in self.public.items()}
-        places |= {f"{self.public[name].host}:{self.test_port}": at[f"{name}-test"] for name in self.tested}
+        places = {f"{r.host}:{r.port}": at[original(name)] for name, r in self.public.items()}
+        places |= {f"{self.public[name].host}:{self.test_port}": at[f"{original(name)}-test"] for name in self.tested}
         places |= {f"{r.host}:{_HTTP_PORT}": at["http"] for r in self.public.values()}
         places |= {f"{host}:{_HTTPS_PORT}": at["s3"] for host in self.buckets}
         places[f"{seeded.database_host}:{_POSTGRES_PORT}"] = at["database"]
@@ -115,6 +116,10 @@ class Network:
             await relay.stop()
         if self.datagrams is not None:
             self.datagrams.stop()
+
+
+def _has_relay(name: str) -> bool:
+    return original(name) == name
 
 
 def _public_names(environment: Environment) -> list[str]:

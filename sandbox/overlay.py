@@ -14,7 +14,7 @@ IDLE_HOLD_S = 1.0
 
 
 def toml(tables: Mapping[str, Any]) -> str:
-    """Format tables of strings, numbers, lists of strings and tables as TOML: plain keys first, then the sections."""
+    """Format tables of strings, numbers, lists and tables as TOML: plain keys first, then the sections."""
     return "\n".join([*_lines("", tables), ""])
 
 
@@ -30,8 +30,16 @@ def _lines(name: str, table: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _line(key: str, value: Any) -> str:
+    return f"{json.dumps(key)} = {_value(value)}"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(_line(k, v) for k, v in value.items())}}}"
     # A JSON string without the surrogate escapes of non-ASCII text is a TOML basic string.
-    return f"{json.dumps(key)} = {json.dumps(value, ensure_ascii=False)}"
+    return json.dumps(value, ensure_ascii=False)
 
 
 def credentials_file(seeded: Seeded) -> str:

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from sandbox import workflows
+from sandbox.copies import original
 from sandbox.site import TAGS, Revisions
 
 Tree = Mapping[str, str]
@@ -39,12 +40,12 @@ _CONFIG = """\
 
 
 def create(folder: Path, names: Sequence[str]) -> None:
-    """Make `folder/NAME.git` for every name, in parallel."""
+    """Make `folder/NAME.git` for every name, in parallel. A copy has the commits of its original."""
     now = datetime.now(UTC).replace(microsecond=0)
     tag = (now - _SINCE_RELEASE).strftime("deploy-%Y%m%d-%H%M%S")
     folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda name: _create(path(folder, name), name, tag, now), names))
+        list(pool.map(lambda name: _create(path(folder, name), original(name), tag, now), names))
 
 
 def revisions(folder: Path, names: Sequence[str], branches: Sequence[str]) -> Revisions:

@@ -22,6 +22,7 @@ from sandbox.aws.seed import Seeded
 from sandbox.buckets import BucketEndpoint
 from sandbox.cdn import Cdn
 from sandbox.certificates import Authority
+from sandbox.copies import original
 from sandbox.edge import EdgeServer
 from sandbox.github import GitHub
 from sandbox.handle import Sandbox
@@ -219,7 +220,7 @@ class Supervisor:
         relays["s3"].upstreams = [buckets]
         for name in ("websocket", *({"websocket-test"} & relays.keys())):
             relays[name].upstreams = [websocket]
-        for frontend in self._environment.frontends:
+        for frontend in self._environment.frontends.keys() & relays.keys():
             relays[frontend].upstreams = [cdn]
         self._resolver = await self._network.open_dns(dns)
 
@@ -293,7 +294,7 @@ class Supervisor:
 
     def _addresses(self, seeded: Seeded) -> dict[str, Any]:
         """Addresses and logins for other tools, with an administrator's rights."""
-        hosts = {r.host: self._network.relays[name].address for name, r in self._network.public.items()}
+        hosts = {r.host: self._network.relays[original(name)].address for name, r in self._network.public.items()}
         names = [r.name for r in self._environment.repositories]
         return {
             "aws_endpoint_url": self._moto.url,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+from sandbox.copies import original
+
 FILE = ".github/workflows/deploy-staging.yml"
 _ROOT = Path(__file__).resolve().parent.parent
 _PIPELINES = _ROOT / "pipelines"
@@ -24,7 +26,7 @@ def of(repository: str) -> dict[str, str]:
 
 def deployed(repository: str) -> bool:
     """Whether a workflow deploys the repository."""
-    return FILE in of(repository)
+    return FILE in of(original(repository))
 
 
 def called(repository: str) -> str:

@@ -173,6 +173,11 @@ class Environment(Table):
         seen._cell = cell
         return seen
 
+    def callers(self, service: Service) -> tuple[Frontend, ...]:
+        """The frontends that call a service; all of them where none says so, for a service is there to be called."""
+        frontends = tuple(self.frontends.values())
+        return tuple(f for f in frontends if f.calls is None or service.name in f.calls) or frontends
+
     @property
     def hosts(self) -> tuple[str, ...]:
         """The public host names, sorted."""

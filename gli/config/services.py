@@ -194,7 +194,7 @@ class Service(Reachable):
     cookies: Cookies | None = None
     contract: tuple[Endpoint, ...] = ()
     origin: Url | None = None
-    """The origin of its WebSocket sessions; default: that of the first frontend."""
+    """The origin of its WebSocket sessions; default: that of the first frontend that calls it."""
     echo: Echo | None = None
     talk: tuple[Step, ...] = ()
     """A conversation of its WebSocket sessions; frames that are not expected are passed over."""

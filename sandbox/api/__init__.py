@@ -41,7 +41,7 @@ def task_environment(
         "CA_FILE": str(ca_file),
         "HEALTH_TOKEN": site.credentials.health_token,
         "SECRET_KEY": site.credentials.secret_key,
-        "ALLOWED_HOSTS": api.host,
+        "ALLOWED_HOSTS": " ".join(s.host for s in site.environment.services.values() if not s.websocket),
         "CORS_ORIGINS": " ".join(f.url for f in site.environment.frontends.values()),
         "BREAKAGE_FILE": str(breakage_file),
         "CODE": str(code),

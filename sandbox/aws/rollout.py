@@ -49,5 +49,6 @@ def _deploy_frontend(account: Account, site: Site, frontend: Frontend) -> None:
     if account("s3").get_object(Bucket=bucket, Key=INDEX)["Body"].read() == build[INDEX].body:
         return
     upload(account, bucket, build)
-    items = account("cloudfront", EDGE_REGION).list_distributions()["DistributionList"]["Items"]
+    pages = account("cloudfront", EDGE_REGION).get_paginator("list_distributions").paginate()
+    items = (item for page in pages for item in page["DistributionList"].get("Items", []))
     invalidate(account, next(i["Id"] for i in items if frontend.host in i["Aliases"].get("Items", [])))

@@ -12,6 +12,7 @@ from gli.config.services import Service
 from sandbox.aws.account import Account
 from sandbox.aws.seed_data import Data
 from sandbox.aws.seed_network import Network
+from sandbox.copies import copy_number, original
 from sandbox.site import Site, required
 
 DESIRED = 2
@@ -45,10 +46,8 @@ class Balancer:
 def seed_shared(account: Account, site: Site) -> None:
     """Make the clusters and the registry, which both environments share."""
     ecs, ecr = account("ecs"), account("ecr")
-    for service in site.environment.services.values():
-        ecs.create_cluster(
-            clusterName=required(service.ecs).cluster, settings=[{"name": "containerInsights", "value": "enabled"}]
-        )
+    for cluster in dict.fromkeys(required(s.ecs).cluster for s in site.environment.services.values()):
+        ecs.create_cluster(clusterName=cluster, settings=[{"name": "containerInsights", "value": "enabled"}])
     images = {required(s.image): s.repository for s in site.environment.services.values()}
     images[ADMIN_IMAGE] = site.environment.frontends["admin"].repository
     for image, repository in images.items():
@@ -116,7 +115,7 @@ def seed_balancer(account: Account, environment: Environment, network: Network, 
 
 def _target_group(elbv2: Any, environment: Environment, network: Network, service: Service, number: int) -> str:
     port = required(service.ecs).port
-    short = "ws" if service.websocket else service.name
+    short = service.name.replace("websocket", "ws")
     arn = elbv2.create_target_group(
         Name=f"{required(environment.alarms).prefix}{short}-tg",
         Protocol="HTTP",
@@ -184,17 +183,12 @@ def task_definition(account: Account, family: str, container: dict[str, Any], ex
     return str(definition["taskDefinition"]["taskDefinitionArn"])
 
 
-def _log_group(environment: Environment, repository: str) -> str:
-    """The log group for a repository's service: gli_api-server logs to /gli/api-server/..."""
-    stem = repository.partition("_")[2]
-    return next(group for group in required(environment.logs).groups if stem in group.split("/"))
-
-
 def _container(
     environment: Environment, service: Service, image: str, region: str, secrets: Mapping[str, str]
 ) -> dict[str, Any]:
     where = required(service.ecs)
-    valued = {name.rpartition("/")[2].upper(): arn for name, arn in secrets.items() if "verify" not in name}
+    own = {n: arn for n, arn in secrets.items() if copy_number(n) in ("", copy_number(service.name))}
+    valued = {original(n).rpartition("/")[2].upper(): arn for n, arn in own.items() if "verify" not in n}
     return {
         "name": where.container,
         "image": image,
@@ -208,7 +202,7 @@ def _container(
         "logConfiguration": {
             "logDriver": "awslogs",
             "options": {
-                "awslogs-group": _log_group(environment, service.repository),
+                "awslogs-group": required(service.log_group),
                 "awslogs-region": region,
                 "awslogs-stream-prefix": where.container,
             },

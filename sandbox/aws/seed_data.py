@@ -35,14 +35,14 @@ def seed(account: Account, site: Site, environment: Environment, credentials: Cr
         return {"username": user.username, "password": user.password, "host": host, "port": port, **more}
 
     d, c, b = required(environment.database), required(environment.cache), required(environment.broker)
-    api = required(environment.services["api"].deep_health_secret)
+    opened = {"health_token": credentials.health_token, "secret_key": credentials.secret_key}
     values = {
         d.secret: login(credentials.database, database, DATABASE_PORT, dbname=site.database_name),
         d.verify_secret: login(credentials.verify_database, database, DATABASE_PORT, dbname=site.database_name),
         c.secret: login(credentials.redis, cache, CACHE_PORT, tls=True),
         c.verify_secret: login(credentials.verify_redis, cache, CACHE_PORT, tls=True),
         b.secret: login(credentials.amqp, broker, BROKER_PORT, vhost=site.vhost, tls=True),
-        api: {"health_token": credentials.health_token, "secret_key": credentials.secret_key},
+        **{s.deep_health_secret: opened for s in environment.services.values() if s.deep_health_secret},
     }
     secretsmanager = account("secretsmanager")
     secrets = {

@@ -203,7 +203,8 @@ async def fetch(
     """
     sent = dict(headers or {}) | ({"Connection": "close"} if fresh else {})
     for attempt in range(1, attempts + 1):
-        exchange = await _once(observer, url, method, sent, attempt, limit)
+        async with observer.http.turn(observer):
+            exchange = await _once(observer, url, method, sent, attempt, limit)
         if exchange.status is not None and exchange.status < 500 and exchange.seconds <= within_s:
             break
         if exchange.seconds > within_s:
@@ -414,8 +415,8 @@ async def plain_http_answer(observer: Observer, host: str) -> HttpExchange:
 
 @probe(deadline=15)
 async def preflights(observer: Observer, service: Service) -> Preflights:
-    """The answers to CORS preflights: from every frontend's origin, and from origins that must not be allowed."""
-    frontends = observer.environment.frontends.values()
+    """The answers to CORS preflights: from the origin of each frontend that calls the service, and from others."""
+    frontends = observer.environment.callers(service)
     own = [f.url.rstrip("/") for f in frontends]
     # "null" is the origin of any sandboxed page. The others pass a pattern that lacks its anchors (^ and $).
     alike = [origin for f in frontends for origin in (f"https://{f.host}.evil.invalid", f"https://evil{f.host}")]
@@ -437,8 +438,8 @@ async def preflights(observer: Observer, service: Service) -> Preflights:
 
 @probe(deadline=15)
 async def cors_answers(observer: Observer, service: Service) -> CorsAnswers:
-    """The answers to requests of every frontend's origin: browsers ask for the headers again after the preflight."""
-    own = [f.url.rstrip("/") for f in observer.environment.frontends.values()]
+    """The answers to requests of these frontends: browsers look at the headers again after the preflight."""
+    own = [f.url.rstrip("/") for f in observer.environment.callers(service)]
     url = f"{service.url}{service.cors_path}"
     answers = await asyncio.gather(*[fetch(observer, url, headers={"Origin": origin}) for origin in own])
     return CorsAnswers(answers=dict(zip(own, (a.model_copy(update={"body": ""}) for a in answers), strict=True)))

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import zlib
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
     import httpx
 
     from gli.observe.engine.dial import Dial
+    from gli.observe.engine.observation import Counts
     from gli.observe.engine.remote_clocks import RemoteClocks
 
 TIMEOUT_S = 5.0
 _CODINGS = ("gzip", "x-gzip", "deflate")
 _ANY_HEADER = zlib.MAX_WBITS | 32  # of gzip or of zlib
-_CONNECTIONS = 40
+_AT_ONCE = 40
 _HEADERS = {"User-Agent": "gli-verify", "Accept-Encoding": "gzip, deflate"}
 
 
@@ -63,9 +65,22 @@ class _Decoded:
 class HttpClient:
     """httpx over connections that the dial opens; imports it at the first request, and keeps connections open."""
 
-    def __init__(self, dial: Dial, clocks: RemoteClocks) -> None:
+    def __init__(self, dial: Dial, clocks: RemoteClocks, hosts: int = 1) -> None:
+        """`hosts`: how many there are, which share the connections that are kept open."""
         self._dial, self._clocks = dial, clocks
+        self._kept = max(1, _AT_ONCE // max(1, hosts))
         self._client: httpx.AsyncClient | None = None
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    @asynccontextmanager
+    async def turn(self, observer: Counts) -> AsyncIterator[None]:
+        """To be held around a request: so many are under way at once. Waiting for it is no time of the target."""
+        with observer.waiting():
+            await self._turns.acquire()
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     async def request(self, method: str, url: str, limit: int, **options: Any) -> Answer:
         """One request and its answer, of whose body no more than `limit` bytes are read and decompressed.
@@ -87,7 +102,7 @@ class HttpClient:
     def prepare(self) -> None:
         """Imports what requests need, and reads the roots, so that the first request does not pay for it."""
         if self._client is None:
-            self._client = _client(self._dial, self._clocks)
+            self._client = _client(self._dial, self._clocks, self._kept)
 
     async def close(self) -> None:
         """Closes what is kept open."""
@@ -95,8 +110,11 @@ class HttpClient:
             await self._client.aclose()
 
 
-def connections(dial: Dial) -> httpcore.AsyncConnectionPool:
-    """Connections that go where the dial says, verified for the name; the name stays in Host and SNI."""
+def connections(dial: Dial, kept: int = _AT_ONCE) -> httpcore.AsyncConnectionPool:
+    """Connections that go where the dial says, verified for the name; the name stays in Host and SNI.
+
+    `kept`: how many of them stay open while nothing is asked.
+    """
     import httpcore
 
     class Backend(httpcore.AsyncNetworkBackend):
@@ -109,10 +127,15 @@ def connections(dial: Dial) -> httpcore.AsyncConnectionPool:
         async def sleep(self, seconds: float) -> None:
             await asyncio.sleep(seconds)
 
-    return httpcore.AsyncConnectionPool(ssl_context=dial.trust, network_backend=Backend(), max_connections=_CONNECTIONS)
+    return httpcore.AsyncConnectionPool(
+        ssl_context=dial.trust,
+        network_backend=Backend(),
+        max_connections=_AT_ONCE,
+        max_keepalive_connections=kept,
+    )
 
 
-def _client(dial: Dial, clocks: RemoteClocks) -> httpx.AsyncClient:
+def _client(dial: Dial, clocks: RemoteClocks, kept: int) -> httpx.AsyncClient:
     """httpx with a transport of httpcore, the one layer that lets a connection go elsewhere under its own name."""
     # httpx does without its command line, which imports click, rich and pygments.
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
@@ -132,7 +155,14 @@ def _client(dial: Dial, clocks: RemoteClocks) -> httpx.AsyncClient:
 
     class Transport(httpx.AsyncBaseTransport):
         def __init__(self) -> None:
-            self._pool = connections(dial)
+            # A pool of each origin: httpcore looks at every connection of a pool for every request that waits in it.
+            self._pools: dict[tuple[bytes, bytes, int | None], httpcore.AsyncConnectionPool] = {}
+
+        def _pool(self, url: httpcore.URL) -> httpcore.AsyncConnectionPool:
+            origin = url.scheme, url.host, url.port
+            if origin not in self._pools:
+                self._pools[origin] = connections(dial, kept)
+            return self._pools[origin]
 
         async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
             refuse_http_writes(request.method)
@@ -149,12 +179,13 @@ def _client(dial: Dial, clocks: RemoteClocks) -> httpx.AsyncClient:
                 content=request.stream,
                 extensions=request.extensions,
             )
-            answer = await self._pool.handle_async_request(sent)
+            answer = await self._pool(url).handle_async_request(sent)
             response = httpx.Response(answer.status, headers=answer.headers, stream=Body(answer.stream))
             clocks.heard(request.url.host, response.headers.get("Date"), response.headers.get("Age"))
             return response
 
         async def aclose(self) -> None:
-            await self._pool.aclose()
+            for pool in self._pools.values():
+                await pool.aclose()
 
     return httpx.AsyncClient(transport=Transport(), timeout=TIMEOUT_S, headers=_HEADERS, trust_env=False, cookies=None)

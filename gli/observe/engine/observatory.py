@@ -111,7 +111,7 @@ class Observatory:
         self._lateness = Lateness()
         self._dial = Dial(environment)
         self.clocks = RemoteClocks()
-        self._http = HttpClient(self._dial, self.clocks)
+        self._http = HttpClient(self._dial, self.clocks, len(environment.hosts))
         self._aws = AwsSession(environment, self.clocks, aws_reads)
         self._context = start_blocking_portal("asyncio", name="observatory")
         self._portal: BlockingPortal = self._context.__enter__()
