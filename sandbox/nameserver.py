@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any, cast
 
@@ -143,7 +143,15 @@ class NameServer:
                     target = str(values[0]["Value"]).rstrip(".") + "." if record["Type"] == "CNAME" else ""
                     names[record["Name"].lower()] = target
         self._servers = servers
-        return names
+        return names | dict.fromkeys(self._names_of_aws(), "")
+
+    def _names_of_aws(self) -> Iterator[str]:
+        """The names that AWS's own zones hold while the resource exists. It takes a deleted one's name back."""
+        for balancer in self._account("elbv2").describe_load_balancers()["LoadBalancers"]:
+            yield f"{balancer['DNSName']}.".lower()
+        for page in self._account("cloudfront").get_paginator("list_distributions").paginate():
+            for distribution in page["DistributionList"].get("Items", []):
+                yield f"{distribution['DomainName']}.".lower()
 
 
 class _Datagrams(asyncio.DatagramProtocol):

@@ -21,6 +21,7 @@ _SETTINGS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
     "max_connections": "100",
+    "max_prepared_transactions": "5",
     "fsync": "off",
     "full_page_writes": "off",
     "synchronous_commit": "off",

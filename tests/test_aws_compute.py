@@ -479,6 +479,8 @@ def test_a_health_check_accepts_only_success(codes: str, fits: bool) -> None:
         "TargetGroupName": "api-blue",
         "HealthCheckPath": "/health/",
         "HealthCheckPort": "traffic-port",
+        "HealthCheckProtocol": "HTTP",
+        "Protocol": "HTTP",
         "HealthCheckIntervalSeconds": 15,
         "HealthyThresholdCount": 2,
         "Matcher": {"HttpCode": codes},
@@ -548,7 +550,9 @@ def image(manifest: str) -> dict[tuple[str, str], Answer]:
 
 def definition(**changes: Any) -> dict[tuple[str, str], Answer]:
     container = {"name": "api", "image": "gli-api:1", "environment": [], **changes.pop("container", {})}
+    container = {"portMappings": [{"containerPort": 8000, "protocol": "tcp"}], **container}
     shown = {
+        "status": "ACTIVE",
         "taskDefinitionArn": DEFINITION,
         "family": "stg-gli-api",
         "networkMode": "awsvpc",

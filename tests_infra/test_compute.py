@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _CLUSTER = frozenset({"ACTIVE", "PROVISIONING", "DEPROVISIONING", "FAILED", "INACTIVE", "MISSING"})
 _SERVICE = frozenset({"ACTIVE", "DRAINING", "INACTIVE", "MISSING"})
+_OF_HTTP = frozenset({"HTTP", "HTTPS"})
+_DEFINITION = frozenset({"ACTIVE", "INACTIVE", "DELETE_IN_PROGRESS"})
 _DEPLOYMENT = frozenset({"PRIMARY", "ACTIVE", "INACTIVE", "DRAINING"})  # DRAINING: a task set
 _BALANCER_TYPE = frozenset({"application", "network", "gateway"})
 _BALANCER = frozenset({"active", "provisioning", "active_impaired", "failed", "missing"})
@@ -135,8 +137,12 @@ def test_ecs_hook_safe(ecs_service: EcsService) -> None:
 def test_ecs_taskdef_contract(
     task_definition: TaskDefinition, dangling_references: Mapping[str, str], target: Service, environment: Environment
 ) -> None:
-    """The task definition can be deployed: Fargate, both roles, the service's log group, secrets by reference only."""
+    """The task definition can be deployed: Fargate, both roles, the service's log group, secrets by reference only, the
+    service's port. A task ends when its application does.
+    """
     name = task_definition.name
+    status = one_of(_DEFINITION, told(task_definition.status, phrase("the status of {}", name)), name)
+    assert status == "ACTIVE", saw(status, expected=phrase("{} ACTIVE: a new deployment can't use another", name))
     fits = "FARGATE" in task_definition.compatibilities and task_definition.network_mode == "awsvpc"
     assert fits, saw(
         phrase("{} with {}", listed(task_definition.compatibilities), task_definition.network_mode),
@@ -144,6 +150,7 @@ def test_ecs_taskdef_contract(
     )
     assert task_definition.execution_role, saw(phrase("none"), expected=phrase("an execution role for {}", name))
     assert task_definition.task_role, saw(phrase("none"), expected=phrase("a task role for {}", name))
+    _runs_the_service(task_definition, target)
     _logs_are_kept(task_definition, target, environment)
     plain = [variable for c in task_definition.containers for variable in c.plain_secrets]
     assert not plain, saw(
@@ -229,8 +236,8 @@ def test_alb_targets_healthy(target_health: TargetGroupHealth, ecs_service: EcsS
 def test_alb_health_check_config(
     health_checks: Mapping[str, HealthCheck], ecs_service: EcsService, target: Service
 ) -> None:
-    """The load balancer asks the service's own health path on the port of its requests, wants success, and decides
-    before ECS gives up on the task. A network load balancer may only open a connection.
+    """The load balancer asks the service's own health path on the port of its requests, by their protocol, wants
+    success, and decides before ECS gives up on the task. A network load balancer may only open a connection.
     """
     checks = [health_checks[arn] for arn in ecs_service.serving_groups if arn in health_checks]
     assert checks, saw(phrase("no target group"), expected=phrase("{} behind one", ecs_service.name))
@@ -238,6 +245,10 @@ def test_alb_health_check_config(
     for check in checks:
         assert check.port in own, saw(
             phrase("port {}", check.port), expected=phrase("{} to ask the port that users reach", check.group)
+        )
+        assert check.requests_by not in _OF_HTTP or check.protocol == check.requests_by, saw(
+            phrase("{} checks and {} requests", check.protocol, check.requests_by),
+            expected=phrase("{} to check its targets by the protocol of its requests", check.group),
         )
         connects = check.path is None and target.load_balancer is not None and not target.load_balancer.application
         assert connects or (check.path == target.health_path and check.wants_success), saw(
@@ -271,6 +282,20 @@ def test_alb_idle_timeout(
     )
 
 
+def _runs_the_service(definition: TaskDefinition, target: Service) -> None:
+    """Asserts that a container takes the service's port, and that a task without the application is no task."""
+    assert target.ecs is not None
+    ports = sorted({port for container in definition.containers for port in container.ports})
+    assert target.load_balancer is None or target.ecs.port in ports, saw(
+        phrase("the ports {}", listed(ports)),
+        expected=phrase("a container of {} on {}", definition.name, target.ecs.port),
+    )
+    assert definition.container(target.ecs.container).essential, saw(
+        phrase("essential: false"),
+        expected=phrase("a task of {} to end when {} ends", definition.name, target.ecs.container),
+    )
+
+
 def _logs_are_kept(definition: TaskDefinition, target: Service, environment: Environment) -> None:
     """Asserts that the service's own container logs to its log group or through FireLens. Sidecars may log anywhere."""
     assert target.ecs is not None
@@ -280,6 +305,10 @@ def _logs_are_kept(definition: TaskDefinition, target: Service, environment: Env
     assert routed or (own.log_driver == "awslogs" and own.log_group in groups), saw(
         phrase("{} logging to {} {}", own.name, own.log_driver, own.log_group),
         expected=phrase("{} to write to {} with awslogs", definition.name, either(groups)),
+    )
+    region = environment.aws.region if environment.aws else None
+    assert routed or own.log_region in (None, region), saw(
+        own.log_region, expected=phrase("{} to write to {} in {}", definition.name, own.log_group, region)
     )
 
 

@@ -63,6 +63,15 @@ def test_dns_env_not_crossed(zone: Zone, alias_targets: Mapping[str, str | None]
     assert not crossed, saw(listed(crossed), expected=phrase("targets of their own for each environment"))
 
 
+def test_dns_no_dangling(lost_targets: Mapping[str, str], zone: Zone) -> None:
+    """No record leads to a load balancer, a distribution or a bucket that is gone: a stranger may take its name over.
+
+    Records of the environment's own hosts are judged by another check.
+    """
+    lost = [phrase("{} leads to {}, which is gone", name, target) for name, target in sorted(lost_targets.items())]
+    assert not lost, saw(listed(lost), expected=phrase("records of {} that lead to something", zone.name))
+
+
 def test_dns_delegated(zone: Zone, name_servers: frozenset[str]) -> None:
     """The parent zone delegates to this hosted zone: records of another one of the same name reach nobody.
 
@@ -223,7 +232,11 @@ def test_cdn_aliases_and_cert(
 
 
 def test_cdn_lets_users_in(distribution: Distribution, landing: HttpExchange, target: Frontend) -> None:
-    """Neither a geographic restriction nor a web ACL keeps the frontend's users out: CloudFront answers them 403."""
+    """Neither signed URLs nor a geographic restriction nor a web ACL keeps users out: CloudFront answers them 403."""
+    signed = [behavior.path for behavior in distribution.behaviors if behavior.signed and behavior.path == "*"]
+    assert not signed, saw(
+        phrase("signed URLs alone"), expected=phrase("the page of {} for everybody who asks", target.host)
+    )
     listed_there = set(distribution.countries)
     if distribution.restricts == "whitelist":
         kept_out = sorted(set(target.countries) - listed_there) if target.countries else [phrase("all others")]

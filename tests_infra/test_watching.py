@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 MOST_ERRORS, MOST_ERRORS_GROW, ERRORS_AT_REST = 0.01, 2.0, 0.002
 SLOWEST_S, SLOWEST_GROWS, NEVER_SLOW_S = 1.0, 1.5, 0.2
 LEAST_OF_THE_USUAL = 0.5
+BLIND_S = 3600
 MOST_ERROR_LINES, ERROR_LINES_GROW = 5, 3.0
 _SCALES_DOWN = "AlarmLow"  # target tracking keeps such alarms in ALARM while a service idles
 
@@ -110,7 +111,9 @@ def test_metric_traffic_volume(traffic: Traffic) -> None:
 
 
 def test_alarms_exist(alarms: Sequence[Alarm], target: Alarms, dead_dimensions: Sequence[str]) -> None:
-    """Every metric that must be watched has an alarm that can fire when it gets worse, on existing resources."""
+    """Every metric that must be watched has an alarm that fires soon after it gets worse, on existing resources, and
+    gets its data.
+    """
     missing = sorted(set(target.metrics) - {metric for a in alarms for metric in a.metrics})
     awake = {(a.metrics, a.dimensions) for a in alarms if not a.sleeps}
     sleeping = [
@@ -131,6 +134,8 @@ def test_alarms_exist(alarms: Sequence[Alarm], target: Alarms, dead_dimensions: 
         if value in dead_dimensions
     ]
     assert not ghosts, saw(listed(ghosts), expected=phrase("alarms on resources that exist"))
+    blind = [phrase("{} has had none for {:.0f} min", a.name, a.blind_s / 60) for a in alarms if a.blind_s > BLIND_S]
+    assert not blind, saw(listed(blind), expected=phrase("alarms that get data"))
 
 
 def test_dashboards_exist(dashboards: Sequence[str], target: Alarms) -> None:

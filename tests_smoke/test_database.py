@@ -22,6 +22,7 @@ OLDEST = 1_000_000_000
 """The age of a transaction id at which AWS advises to act; at 2**31 PostgreSQL takes no writes any more."""
 PASSWORD_LASTS = timedelta(days=7)
 _NOT_FOUND = "its schema in search_path"
+_REPLICA = "session_replication_role"
 _HISTORY = "django_migrations"
 """The history of migrations may belong to the role that migrates alone."""
 
@@ -66,7 +67,7 @@ def test_db_schema_expected(
     database_state: DatabaseState, application_rights: ApplicationRights, code_schema: CodeSchema, target: Database
 ) -> None:
     """The expected tables exist, with a primary key and each column of the code's migrations: one can be on record
-    without having run (--fake).
+    without having run (--fake). They survive a crash, and their foreign keys are in force.
     """
     missing = sorted(set(target.tables) - set(database_state.tables))
     assert not missing, saw(phrase("no {}", listed(missing)), expected=phrase("the tables of {}", target.instance))
@@ -78,6 +79,35 @@ def test_db_schema_expected(
     keyless = sorted(set(application_rights.keyless) & set(code_schema.whole_tables))
     assert not keyless, saw(
         phrase("none on {}", listed(keyless)), expected=phrase("the primary key of each table of the migrations")
+    )
+    _whole(application_rights, code_schema)
+
+
+def _whole(rights: ApplicationRights, code: CodeSchema) -> None:
+    """Asserts that PostgreSQL keeps the rows of the migrations' tables, and enforces their foreign keys."""
+    off, own = rights.switched_off, set(code.whole_tables)
+    unlogged, unenforced = sorted({*off.unlogged} & own), sorted({*off.unenforced} & own)
+    assert not unlogged, saw(
+        phrase("{} UNLOGGED", listed(unlogged)), expected=phrase("tables that a crash does not empty")
+    )
+    assert not unenforced, saw(
+        phrase("triggers of {} disabled", listed(unenforced)), expected=phrase("foreign keys that are in force")
+    )
+    assert _REPLICA not in off.settings, saw(
+        phrase("session_replication_role is replica"), expected=phrase("foreign keys that are in force")
+    )
+
+
+def test_db_vacuum_runs(application_rights: ApplicationRights, code_schema: CodeSchema) -> None:
+    """PostgreSQL cleans the application's tables by itself and knows their sizes: without autovacuum they grow, and
+    queries are planned by old numbers.
+    """
+    off = application_rights.switched_off
+    settings = [name for name in off.settings if name != _REPLICA]
+    assert not settings, saw(phrase("{} off", listed(settings)), expected=phrase("a server that vacuums"))
+    tables = sorted({*off.unvacuumed} & {*code_schema.whole_tables})
+    assert not tables, saw(
+        phrase("autovacuum off on {}", listed(tables)), expected=phrase("autovacuum on each table of the migrations")
     )
 
 
@@ -97,15 +127,20 @@ def test_db_connection_headroom(database_state: DatabaseState, application_right
     assert not full, saw(listed(full), expected=phrase("at most {:.0%} of the connections in use", MOST_USED))
 
 
-def test_db_long_transactions(sessions: Sequence[Session], target: Database) -> None:
+def test_db_long_transactions(sessions: Sequence[Session], database_state: DatabaseState, target: Database) -> None:
     """No transaction is open for so long that a migration would wait for it, and all other queries for
-    the migration.
+    the migration; none was prepared for a two-phase commit and forgotten.
     """
     most = {True: target.longest_idle_transaction_s, False: target.longest_transaction_s}
     old = [
         phrase("{}, {:.0f} s and idle" if s.idle else "{}, {:.0f} s", s, s.open_s)
         for s in sessions
         if s.open_s > most[s.idle]
+    ]
+    old += [
+        phrase("{} of {}, prepared {:.0f} s ago", p.name, p.user, p.open_s)
+        for p in database_state.prepared
+        if p.open_s > most[True]
     ]
     assert not old, saw(
         listed(old),
@@ -158,7 +193,7 @@ def test_db_writable(application_rights: ApplicationRights) -> None:
 
 def test_db_inserts_accepted(application_rights: ApplicationRights, code_schema: CodeSchema) -> None:
     """The application's inserts go through: no column wants a value that neither its code nor the database gives, no
-    rule makes nothing of them, and no time limit of its sessions cuts them off.
+    rule or trigger makes nothing of them, and no time limit of its sessions cuts them off.
     """
     known = set(code_schema.columns)
     strange = [
@@ -172,7 +207,7 @@ def test_db_inserts_accepted(application_rights: ApplicationRights, code_schema:
         expected=phrase("tables whose columns the code of this release fills"),
     )
     assert not application_rights.swallowed, saw(
-        phrase("a rule DO INSTEAD NOTHING on {}", listed(application_rights.swallowed)),
+        phrase("a rule or a trigger that makes nothing of it on {}", listed(application_rights.swallowed)),
         expected=phrase("every INSERT to reach its table"),
     )
     assert not application_rights.hasty, saw(

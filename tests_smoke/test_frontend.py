@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gli.common.sentences import listed, phrase, saw
@@ -162,6 +162,13 @@ def test_cdn_api_base_correct(bundle_origins: Sequence[str], environment: Enviro
     assert not strangers, saw(
         listed(strangers), expected=phrase("only hosts of {} in the bundle of {}", environment.name, target.name)
     )
+
+
+def test_cdn_no_secrets(bundle_secrets: Mapping[str, Sequence[str]], index: Index) -> None:
+    """The bundle tells no key and no login that only a server may have: everybody can read the bundle."""
+    assert index.assets, saw(phrase("none"), expected=phrase("at least one script in the page"))
+    told = [phrase("{} in {}", listed(kinds), url) for url, kinds in sorted(bundle_secrets.items())]
+    assert not told, saw(listed(told), expected=phrase("a bundle without secrets"))
 
 
 def _of_http(origin: str) -> str:

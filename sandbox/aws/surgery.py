@@ -6,11 +6,14 @@ Each action sets attributes of moto's own objects and returns their earlier valu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
 
 from moto.acm.models import acm_backends
 from moto.cloudfront.models import cloudfront_backends
+from moto.cloudwatch.models import cloudwatch_backends
 from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.utils import utcnow
 from moto.ecr.models import ecr_backends
 from moto.ecs.models import ecs_backends
 from moto.elasticache.models import elasticache_backends
@@ -127,6 +130,14 @@ def amazon_mq(region: str, name: str, state: str) -> dict[str, Any]:
     return {"region": region, "name": name, **_changed(found, {"state": state})}
 
 
+def alarm(region: str, name: str, state: str, since_s: float = 0.0) -> dict[str, Any]:
+    """Put an alarm into this state, as if it had been in it for some seconds."""
+    found = cloudwatch_backends[DEFAULT_ACCOUNT_ID][region].alarms[name]
+    before, found.state_value = found.state_value, state
+    found.state_updated_timestamp = utcnow() - timedelta(seconds=since_s)
+    return {"region": region, "name": name, "state": before}
+
+
 def subscription(region: str, arn: str, shown_as: str | None = None) -> dict[str, Any]:
     """Show a subscription under another ARN, as SNS shows `PendingConfirmation` until somebody confirms."""
     found = sns_backends[DEFAULT_ACCOUNT_ID][region].subscriptions[arn]
@@ -193,6 +204,7 @@ ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "replication-group": replication_group,
     "amazon-mq": amazon_mq,
     "database": database,
+    "alarm": alarm,
     "subscription": subscription,
     "bucket": bucket,
     "invalidation": invalidation,

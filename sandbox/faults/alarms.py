@@ -144,3 +144,21 @@ def alarm_the_wrong_way_round(sandbox: Sandbox) -> Iterator[None]:
     _put(sandbox, alarm, ComparisonOperator="GreaterThanThreshold")
     yield
     _put(sandbox, alarm)
+
+
+@fault("alarm-a-day-late", turns_red=["alarms-exist"])
+def alarm_a_day_late(sandbox: Sandbox) -> Iterator[None]:
+    """The alarm on errors wants a whole day of errors before it fires."""
+    alarm = _alarm(sandbox, "HTTPCode_Target_5XX_Count")
+    _put(sandbox, alarm, Period=86400, EvaluationPeriods=1)
+    yield
+    _put(sandbox, alarm)
+
+
+@fault("alarm-without-data", turns_red=["alarms-exist"])
+def alarm_without_data(sandbox: Sandbox) -> Iterator[None]:
+    """The alarm on the memory of the tasks has had no data for two hours."""
+    region, name = required(sandbox.environment.aws).region, _alarm(sandbox, "MemoryUtilization")["AlarmName"]
+    undo = sandbox.aws_overlay("alarm", region=region, name=name, state="INSUFFICIENT_DATA", since_s=7200.0)
+    yield
+    sandbox.aws_overlay("alarm", **undo)

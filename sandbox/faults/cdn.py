@@ -372,3 +372,19 @@ def page_kept_by_the_cdn(sandbox: Sandbox) -> Iterator[None]:
 
     with changed_distribution(sandbox, keep):
         yield
+
+
+@fault("cdn-wants-signed-urls", turns_red=["cdn-lets-users-in"])
+def cdn_wants_signed_urls(sandbox: Sandbox) -> Iterator[None]:
+    """The default behaviour of the user frontend's distribution trusts a key group: it wants signed URLs."""
+    groups = {"Enabled": True, "Quantity": 1, "Items": ["4b6c2a4e-7f10-4d0e-9a63-0f6f0f2a1c55"]}
+    with changed_distribution(sandbox, lambda c: c["DefaultCacheBehavior"].update(TrustedKeyGroups=groups)):
+        yield
+
+
+@fault("cdn-bundle-tells-a-secret", turns_red=["cdn-no-secrets"])
+def cdn_bundle_tells_a_secret(sandbox: Sandbox) -> Iterator[None]:
+    """The build put a key of the mail service into the user frontend's entry script."""
+    more = b'export const mail = {key: "SG.xGLIxGLIxGLIxGLI.notARealKeyNotARealKeyNotARealKey"};\n'
+    with _entry_with(sandbox, more):
+        yield

@@ -244,6 +244,41 @@ def taskdef_plain_secret(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("taskdef-on-another-port", turns_red=["ecs-taskdef-contract"])
+def taskdef_on_another_port(sandbox: Sandbox) -> Iterator[None]:
+    """The container of the API's task definition listens on another port than the load balancer asks."""
+    elsewhere = [{"containerPort": 9999, "protocol": "tcp"}]
+    with _redefined(sandbox, lambda container: container.update(portMappings=elsewhere)):
+        yield
+
+
+@fault("taskdef-outlives-the-api", turns_red=["ecs-taskdef-contract"])
+def taskdef_outlives_the_api(sandbox: Sandbox) -> Iterator[None]:
+    """The API's container is not essential: when it ends, the task and its sidecar run on, and serve nobody."""
+    before = _definition(sandbox)
+    (api,) = before["containerDefinitions"]
+    sidecar = {"name": "agent", "image": "public.ecr.aws/aws-observability/aws-otel-collector:v0.41.1", "memory": 64}
+    containers = [{**api, "essential": False}, {**sidecar, "essential": True}]
+    with _running(sandbox, {key: before[key] for key in _KEPT} | {"containerDefinitions": containers}):
+        yield
+
+
+@fault("taskdef-logs-in-another-region", turns_red=["ecs-taskdef-contract"])
+def taskdef_logs_in_another_region(sandbox: Sandbox) -> Iterator[None]:
+    """The API's task definition was copied from another region, and logs there."""
+    region = {"awslogs-region": "us-west-2"}
+    with _redefined(sandbox, lambda container: container["logConfiguration"]["options"].update(region)):
+        yield
+
+
+@fault("taskdef-deregistered", turns_red=["ecs-taskdef-contract"])
+def taskdef_deregistered(sandbox: Sandbox) -> Iterator[None]:
+    """A clean-up deregistered the revision that the API runs: no new deployment can use it."""
+    with _redefined(sandbox, lambda container: None):
+        sandbox.aws("ecs").deregister_task_definition(taskDefinition=api_ecs_service(sandbox)["taskDefinition"])
+        yield
+
+
 @fault("taskdef-unknown-secret", turns_red=["ecs-taskdef-contract", "iam-execution-role"])
 def taskdef_unknown_secret(sandbox: Sandbox) -> Iterator[None]:
     """The API's task definition refers to a secret that does not exist."""
@@ -306,6 +341,16 @@ def health_check_too_deep(sandbox: Sandbox) -> Iterator[None]:
     elbv2.modify_target_group(TargetGroupArn=arn, HealthCheckPath=api_service(sandbox).deep_health_path)
     yield
     elbv2.modify_target_group(TargetGroupArn=arn, HealthCheckPath=before)
+
+
+@fault("health-check-by-another-protocol", turns_red=["alb-health-check-config"])
+def health_check_by_another_protocol(sandbox: Sandbox) -> Iterator[None]:
+    """The load balancer checks the API's tasks over TLS, and passes requests on without it."""
+    arn, elbv2 = api_ecs_service(sandbox)["loadBalancers"][0]["targetGroupArn"], sandbox.aws("elbv2")
+    before = elbv2.describe_target_groups(TargetGroupArns=[arn])["TargetGroups"][0]["HealthCheckProtocol"]
+    elbv2.modify_target_group(TargetGroupArn=arn, HealthCheckProtocol="HTTPS")
+    yield
+    elbv2.modify_target_group(TargetGroupArn=arn, HealthCheckProtocol=before)
 
 
 @fault("health-check-on-another-port", turns_red=["alb-health-check-config"])
@@ -391,6 +436,23 @@ def task_not_placed(sandbox: Sandbox) -> Iterator[None]:
     name = api_ecs(sandbox).service
     trouble = f"(service {name}) was unable to place a task. Reason: Capacity is unavailable at this time."
     with _overlaid_service(sandbox, "ecs-events", messages=[f"(service {name}) has started 1 tasks.", trouble]):
+        yield
+
+
+@fault("container-check-fails", turns_red=["ecs-task-health"])
+def container_check_fails(sandbox: Sandbox) -> Iterator[None]:
+    """The API's tasks fail the health check of their container, and ECS replaces them, again and again."""
+    end = {
+        "stopCode": "ServiceSchedulerInitiated",
+        "stoppedReason": "Task failed container health checks",
+        "container": {"exitCode": 0},
+    }
+    said = f"(service {api_ecs(sandbox).service}) (task 0) failed container health checks."
+    with (
+        _overlaid_service(sandbox, "ecs-task-fields", changes=[{"healthStatus": "UNHEALTHY"}]),
+        _overlaid_service(sandbox, "ecs-task-stopped", ends=[end, {**end, "container": {"exitCode": 0}}]),
+        _overlaid_service(sandbox, "ecs-events", messages=[said]),
+    ):
         yield
 
 

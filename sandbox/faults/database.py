@@ -329,6 +329,22 @@ def transaction_left_open(sandbox: Sandbox) -> Iterator[None]:
         connection.execute("ROLLBACK")
 
 
+@fault("transaction-prepared-and-forgotten", turns_red=["db-long-transactions"])
+def transaction_prepared_and_forgotten(sandbox: Sandbox) -> Iterator[None]:
+    """A transaction was prepared for a two-phase commit, and nobody ended it: no session shows its locks."""
+    with sandbox.postgres() as connection:
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM django_migrations")
+        connection.execute("PREPARE TRANSACTION 'import-4711'")
+    shown = sql.SQL(
+        "SELECT gid, prepared - interval '10 minutes' AS prepared, owner, database FROM pg_catalog.pg_prepared_xacts"
+    )
+    with _in_front_of(sandbox, "pg_prepared_xacts", sql.Composed([shown])):
+        yield
+    with sandbox.postgres() as connection:
+        connection.execute("ROLLBACK PREPARED 'import-4711'")
+
+
 @fault("lock-held", turns_red=["db-blocking-locks"])
 def lock_held(sandbox: Sandbox) -> Iterator[None]:
     """A session waits for a lock that another session keeps."""
@@ -583,6 +599,71 @@ def row_rule_swallows_inserts(sandbox: Sandbox) -> Iterator[None]:
         sandbox,
         "CREATE RULE frozen AS ON INSERT TO notices_notice DO INSTEAD NOTHING",
         undo="DROP RULE IF EXISTS frozen ON notices_notice",
+    ):
+        yield
+
+
+@fault("row-trigger-swallows-inserts", turns_red=["db-inserts-accepted"])
+def row_trigger_swallows_inserts(sandbox: Sandbox) -> Iterator[None]:
+    """A trigger from the last freeze returns nothing for each row: every insert reports success, and none stays."""
+    with _executed(
+        sandbox,
+        "CREATE FUNCTION frozen() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; "
+        "CREATE TRIGGER frozen BEFORE INSERT ON notices_notice FOR EACH ROW EXECUTE FUNCTION frozen()",
+        undo="DROP FUNCTION IF EXISTS frozen() CASCADE",
+    ):
+        yield
+
+
+@fault("table-emptied-by-a-crash", turns_red=["db-schema-expected"])
+def table_emptied_by_a_crash(sandbox: Sandbox) -> Iterator[None]:
+    """The notices' table is still UNLOGGED after a fast import: a crash would empty it."""
+    with _executed(sandbox, "ALTER TABLE notices_notice SET UNLOGGED", undo="ALTER TABLE notices_notice SET LOGGED"):
+        yield
+
+
+@fault("table-triggers-left-off", turns_red=["db-schema-expected"])
+def table_triggers_left_off(sandbox: Sandbox) -> Iterator[None]:
+    """After a copy of the data, the triggers of a table are still disabled, and with them its foreign keys."""
+    with _executed(
+        sandbox,
+        "CREATE TABLE reading (notice bigint REFERENCES notices_notice); "
+        "ALTER TABLE notices_notice DISABLE TRIGGER ALL",
+        undo="ALTER TABLE notices_notice ENABLE TRIGGER ALL; DROP TABLE reading",
+    ):
+        yield
+
+
+@fault("table-keys-not-enforced", turns_red=["db-schema-expected"])
+def table_keys_not_enforced(sandbox: Sandbox) -> Iterator[None]:
+    """Sessions of the database work as a replica's, since a copy of the data: foreign keys are not enforced."""
+    with _executed(
+        sandbox,
+        "ALTER DATABASE gli SET session_replication_role = replica",
+        undo="ALTER DATABASE gli RESET session_replication_role",
+    ):
+        yield
+
+
+@fault("autovacuum-off", turns_red=["db-vacuum-runs"])
+def autovacuum_off(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody switched autovacuum off for a night of imports, and did not switch it on again."""
+    with sandbox.postgres() as connection:
+        connection.execute("ALTER SYSTEM SET autovacuum = off")
+        connection.execute("SELECT pg_reload_conf()")
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute("ALTER SYSTEM RESET autovacuum")
+        connection.execute("SELECT pg_reload_conf()")
+
+
+@fault("table-without-autovacuum", turns_red=["db-vacuum-runs"])
+def table_without_autovacuum(sandbox: Sandbox) -> Iterator[None]:
+    """Autovacuum is off on the notices' table."""
+    with _executed(
+        sandbox,
+        "ALTER TABLE notices_notice SET (autovacuum_enabled = off)",
+        undo="ALTER TABLE notices_notice RESET (autovacuum_enabled)",
     ):
         yield
 

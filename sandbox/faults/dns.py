@@ -164,3 +164,22 @@ def zone_not_delegated(sandbox: Sandbox) -> Iterator[None]:
     sandbox.nameserver.registered[zone] = ["ns-1.old.example.com.", "ns-2.old.example.com."]
     yield
     del sandbox.nameserver.registered[zone]
+
+
+@fault("dns-record-of-a-deleted-balancer", turns_red=["dns-no-dangling"])
+def dns_record_of_a_deleted_balancer(sandbox: Sandbox) -> Iterator[None]:
+    """A host of last year still leads to its load balancer, which was deleted."""
+    route53 = sandbox.aws("route53")
+    zone_name = required(sandbox.environment.dns.zone)
+    zone = route53.list_hosted_zones_by_name(DNSName=zone_name)["HostedZones"][0]["Id"]
+    gone = f"campaign-1066.{required(sandbox.environment.aws).region}.elb.amazonaws.com"
+    record = {"Name": f"campaign.{zone_name}.", "Type": "CNAME", "TTL": 300, "ResourceRecords": [{"Value": gone}]}
+
+    def change(action: str) -> None:
+        batch = {"Changes": [{"Action": action, "ResourceRecordSet": record}]}
+        route53.change_resource_record_sets(HostedZoneId=zone, ChangeBatch=batch)
+        time.sleep(_SETTLED)
+
+    change("CREATE")
+    yield
+    change("DELETE")

@@ -136,7 +136,7 @@ def account_blocks_public_access(sandbox: Sandbox) -> Iterator[None]:
 
 @variant("second-origin")
 def second_origin(sandbox: Sandbox) -> Iterator[None]:
-    """The distributions send /api/* to the load balancer, a second origin beside the bucket."""
+    """The distributions send /api/* to the load balancer, a second origin, and sign the URLs of /downloads/* alone."""
     name = required(sandbox.environment.load_balancer).name
     host = sandbox.aws("elbv2").describe_load_balancers(Names=[name])["LoadBalancers"][0]["DNSName"]
 
@@ -145,7 +145,10 @@ def second_origin(sandbox: Sandbox) -> Iterator[None]:
         config["Origins"]["Items"].append({"Id": "api", "DomainName": host, "CustomOriginConfig": custom})
         config["Origins"]["Quantity"] = len(config["Origins"]["Items"])
         path = {"PathPattern": "/api/*", "TargetOriginId": "api", "ViewerProtocolPolicy": "redirect-to-https"}
-        config["CacheBehaviors"] = {"Quantity": 1, "Items": [{**path, "Compress": True}]}
+        groups = {"Enabled": True, "Quantity": 1, "Items": ["4b6c2a4e-7f10-4d0e-9a63-0f6f0f2a1c55"]}
+        page = config["DefaultCacheBehavior"]["TargetOriginId"]
+        signed = {**path, "PathPattern": "/downloads/*", "TargetOriginId": page, "TrustedKeyGroups": groups}
+        config["CacheBehaviors"] = {"Quantity": 2, "Items": [{**one, "Compress": True} for one in (path, signed)]}
 
     with _distributions(sandbox, add):
         yield
@@ -154,7 +157,7 @@ def second_origin(sandbox: Sandbox) -> Iterator[None]:
 @variant("scripts-as-x-javascript")
 def scripts_as_x_javascript(sandbox: Sandbox) -> Iterator[None]:
     """Scripts are served as application/x-javascript, which every browser runs; comments and texts in them name old
-    chunks."""
+    chunks, and keys that every browser may have."""
     with ExitStack() as stored:
         for frontend in sandbox.environment.frontends.values():
             stored.enter_context(_scripts_as(sandbox, required(frontend.bucket), "application/x-javascript"))
@@ -165,6 +168,8 @@ _OLD_NAMES = b"""
 /* was: import("./Old-4f9a1c2b.js") */
 // import("./Older-4f9a1c2b.js")
 export const help = "write: import x from './example-4f9a1c2b.js'";
+export const open = ["pk_live_51GLIGLIGLIGLIGLI", "AIzaGLIGLIGLIGLIGLIGLIGLIGLIGLIGLIGLIGLI", "AKIAIOSFODNN7EXAMPLE"];
+export const pem = (body) => "-----BEGIN PRIVATE KEY-----\\n" + body, url = "postgres://user:${password}@db.example.com/";
 """
 
 

@@ -53,6 +53,8 @@ class Behavior(Observation):
     compresses: bool
     least_cached_s: int = 0
     """How long it keeps each answer at least, whatever the answer says; 0 where a cache policy decides."""
+    signed: bool = False
+    """It answers 403 to every request without a signed URL or a signed cookie."""
 
 
 class Distribution(Observation):
@@ -193,6 +195,9 @@ def _distribution(described: dict[str, Any]) -> Distribution:
                 path=behavior.get("PathPattern", "*"),
                 viewers=behavior.get("ViewerProtocolPolicy"),
                 compresses=behavior["Compress"],
+                signed=any(
+                    (behavior.get(signers) or {}).get("Enabled") for signers in ("TrustedSigners", "TrustedKeyGroups")
+                ),
                 least_cached_s=0 if behavior.get("CachePolicyId") else int(behavior.get("MinTTL") or 0),
             )
             for behavior in (config["DefaultCacheBehavior"], *_items(config["CacheBehaviors"]))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+from gli.common.clock import now
 from gli.common.sentences import Said, phrase
 from gli.config.data_tier import Database
 from gli.observe.aws.ecs_services import clusters, ecs_services
@@ -71,7 +72,10 @@ class Alarm(Observation):
     limit: str = ""
     """`GreaterThanThreshold 80`: when an alarm on one metric fires; empty for another kind of alarm."""
     sleeps: bool = False
-    """It never fires when the metric gets worse: its threshold is out of reach, or on the wrong side."""
+    """It never fires when the metric gets worse, or only hours later: its threshold is out of reach or on the wrong
+    side, or it waits for too many periods."""
+    blind_s: float = 0.0
+    """Seconds for which it has had no data of a metric that AWS always sends; 0: it has data, or need not have any."""
 
     @property
     def scales(self) -> bool:
@@ -149,6 +153,7 @@ def read_alarm(described: Mapping[str, Any]) -> Alarm:
         reason=described.get("StateReason") or "",
         enabled=described["ActionsEnabled"],
         limit=_limit(described),
+        blind_s=_blind_s(described),
         sleeps=_sleeps(described),
         actions=tuple(described["AlarmActions"]),
         dimensions=tuple(
@@ -178,8 +183,28 @@ _WORSE_ABOVE = re.compile(
 )
 
 
+_ALWAYS_SENT = frozenset({"AWS/RDS", "AWS/ElastiCache", "AWS/ECS", "AWS/AmazonMQ"})
+"""Namespaces whose metrics have a datapoint each minute. Counts of a load balancer are only sent above 0."""
+_TOO_LATE_S = 6 * 3600
+
+
 def _limit(described: Mapping[str, Any]) -> str:
-    return f"{described['ComparisonOperator']} {described['Threshold']:g}" if described.get("MetricName") else ""
+    if not described.get("MetricName"):
+        return ""
+    limit, waits_s = f"{described['ComparisonOperator']} {described['Threshold']:g}", _waits_s(described)
+    return f"{limit} for {waits_s / 3600:.0f} h" if waits_s > _TOO_LATE_S else limit
+
+
+def _waits_s(described: Mapping[str, Any]) -> float:
+    """The shortest time for which the metric must be bad before the alarm fires."""
+    periods = described.get("DatapointsToAlarm") or described["EvaluationPeriods"]
+    return float(described["Period"] * periods)
+
+
+def _blind_s(described: Mapping[str, Any]) -> float:
+    changed = described.get("StateUpdatedTimestamp")
+    blind = described["StateValue"] == "INSUFFICIENT_DATA" and described.get("Namespace") in _ALWAYS_SENT
+    return round((now() - changed).total_seconds(), 1) if blind and changed else 0.0
 
 
 def _sleeps(described: Mapping[str, Any]) -> bool:
@@ -187,6 +212,8 @@ def _sleeps(described: Mapping[str, Any]) -> bool:
     name = described.get("MetricName")
     if not name or not described["Namespace"].startswith("AWS/"):
         return False
+    if _waits_s(described) > _TOO_LATE_S:
+        return True
     threshold, compares = described["Threshold"], described["ComparisonOperator"]
     above, also_equal = compares.startswith("GreaterThan"), "OrEqual" in compares
     if above:

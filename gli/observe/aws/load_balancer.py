@@ -115,6 +115,10 @@ class HealthCheck(Observation):
     path: str | None
     port: str = "traffic-port"
     """The port that it asks; `traffic-port` is that of the requests."""
+    protocol: str
+    """HTTP, HTTPS or TCP."""
+    requests_by: str
+    """The protocol of the requests that the group passes on: HTTP, HTTPS, or a network load balancer's."""
     codes: str | None
     """The HTTP statuses that count as healthy: `200`, `200,204`, `200-299`."""
     interval_s: int
@@ -259,6 +263,8 @@ async def health_checks(observer: Observer) -> dict[str, HealthCheck]:
             group=g["TargetGroupName"],
             path=g.get("HealthCheckPath"),
             port=g["HealthCheckPort"],
+            protocol=g["HealthCheckProtocol"],
+            requests_by=g["Protocol"],
             codes=(g.get("Matcher") or {}).get("HttpCode"),
             interval_s=g["HealthCheckIntervalSeconds"],
             threshold=g["HealthyThresholdCount"],

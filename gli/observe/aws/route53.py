@@ -5,13 +5,17 @@ Source of truth: route53 ListHostedZonesByName and ListResourceRecordSets.
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 from gli.common.sentences import listed, phrase
 from gli.observe.aws.cloudfront import distributions, serving
 from gli.observe.aws.load_balancer import balancer
-from gli.observe.edge.dns import answers
+from gli.observe.edge.dns import answers, exists
+from gli.observe.edge.http import fetch
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
@@ -128,6 +132,43 @@ async def name_servers(observer: Observer) -> frozenset[str]:
     wanted = observer.environment.dns.zone
     assert wanted is not None, "asked only of environments with a zone"
     return frozenset(await answers(observer, wanted, "NS"))
+
+
+_CLAIMABLE = re.compile(
+    r"\.elb\.(?:[\w-]+\.)?amazonaws\.com|\.[\w-]+\.elb\.amazonaws\.com|\.cloudfront\.net|\.elasticbeanstalk\.com"
+    r"|\.s3-website[.-][\w-]+\.amazonaws\.com"
+)
+"""The names that AWS gives to what stands in front of users."""
+
+
+@probe(deadline=30, libraries=["dns.asyncresolver"])
+async def lost_targets(observer: Observer) -> dict[str, str]:
+    """Record of the zone to the name that it leads to, where AWS no longer has that name. Asks DNS, and S3 for buckets.
+
+    Without the environment's own hosts. A name that AWS took back does not exist in DNS (RFC 8020); the name of a
+    bucket's website always does, and S3 answers 404 for it.
+    """
+    described = await observer.see(zone)
+    own = observer.environment.hosts
+    leads = [
+        (name, target)
+        for name in sorted({*described.aliases, *described.values} - {*own})
+        for target in (*described.aliases.get(name, ()), *described.values.get(name, ()))
+        if _CLAIMABLE.search(target) and target not in own
+    ]
+    lost = await asyncio.gather(*[_is_lost(observer, name, target) for name, target in leads])
+    return {name: target for (name, target), gone in zip(leads, lost, strict=True) if gone}
+
+
+async def _is_lost(observer: Observer, name: str, target: str) -> bool:
+    if ".s3-website" not in target:
+        return not await exists(observer, target)
+    # an alias names the region's website endpoint, and its bucket has the name of the record
+    bucket = name if target.startswith("s3-website") else target.partition(".s3-website")[0]
+    answer = await fetch(observer, f"https://s3.amazonaws.com/{bucket}/")
+    if answer.status is None:
+        raise unknown("unreachable", phrase("S3 can't be asked for {}: {}", bucket, answer.seen))
+    return answer.status == HTTPStatus.NOT_FOUND
 
 
 @probe()

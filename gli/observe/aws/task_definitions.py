@@ -77,6 +77,10 @@ class Container(Observation):
     image: str
     log_driver: str | None = None
     log_group: str | None = None
+    log_region: str | None = None
+    """The region of its log group, with the driver awslogs."""
+    ports: tuple[int, ...] = ()
+    """The ports that it listens on, as its port mappings say."""
     routes_logs: bool = False
     """The container is FireLens' log router: the task's other containers may log through it."""
     references: tuple[Reference, ...] = ()
@@ -104,6 +108,8 @@ class TaskDefinition(Observation):
     execution_role: str | None
     task_role: str | None
     containers: tuple[Container, ...]
+    status: str | None = None
+    """ACTIVE; INACTIVE once somebody deregistered it; None: ECS does not tell."""
     architecture: str = "X86_64"
     """The CPU architecture of its tasks: X86_64 or ARM64."""
     foreign: tuple[str, ...] = ()
@@ -147,6 +153,7 @@ async def described_definition(observer: Observer, arn: str, part: Part | None =
         execution_role=described.get("executionRoleArn"),
         task_role=described.get("taskRoleArn"),
         containers=tuple(_container(c) for c in described["containerDefinitions"]),
+        status=described.get("status"),
         architecture=(described.get("runtimePlatform") or {}).get("cpuArchitecture") or "X86_64",
         foreign=() if part else _foreign(observer.environment, described),
     )
@@ -288,6 +295,8 @@ def _container(container: Mapping[str, Any]) -> Container:
         image=container["image"],
         log_driver=logging.get("logDriver"),
         log_group=(logging.get("options") or {}).get("awslogs-group"),
+        log_region=(logging.get("options") or {}).get("awslogs-region"),
+        ports=tuple(sorted(p["containerPort"] for p in container.get("portMappings") or [] if p.get("containerPort"))),
         routes_logs=bool(container.get("firelensConfiguration")),
         essential=bool(container.get("essential", True)),
         stop_s=container.get("stopTimeout"),

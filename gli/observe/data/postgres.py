@@ -78,6 +78,15 @@ class Slot(Observation):
         return f"{self.name} ({self.state})" if self.state else self.name
 
 
+class Prepared(Observation):
+    """A transaction that was prepared for a two-phase commit, and was neither committed nor rolled back since."""
+
+    name: str
+    user: str | None
+    open_s: float
+    """Seconds since it was prepared."""
+
+
 class DatabaseState(Observation):
     """The server's state, as the suite's own role sees it."""
 
@@ -100,6 +109,8 @@ class DatabaseState(Observation):
     """(database, age of its oldest transaction or multixact id that is not frozen), the oldest first."""
     columns: tuple[str, ...] = ()
     """`table.column` of every table, sorted; empty where another tool than Django migrates."""
+    prepared: tuple[Prepared, ...] = ()
+    """The prepared transactions of this database, the oldest first: they keep locks without a session."""
 
     @property
     def applied(self) -> tuple[tuple[str, str], ...]:
@@ -163,6 +174,7 @@ async def database_state(observer: Observer, database: Database) -> DatabaseStat
         slots=tuple(Slot.model_validate(slot) for slot in row[7]),
         ages=tuple((str(name), int(age)) for name, age in row[8]),
         columns=tuple(row[9]),
+        prepared=tuple(Prepared.model_validate(each) for each in row[10]),
     )
 
 

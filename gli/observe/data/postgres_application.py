@@ -63,6 +63,20 @@ class NumberSequence(Observation):
         return self.last / self.limit
 
 
+class SwitchedOff(Observation):
+    """What PostgreSQL does for every table by itself, and somebody switched off. Tables are sorted by name."""
+
+    settings: tuple[str, ...] = ()
+    """`autovacuum` or `track_counts` that are off; `session_replication_role` if new sessions of the application fire
+    neither triggers nor foreign keys."""
+    unlogged: tuple[str, ...] = ()
+    """The tables that a crash empties, and that no standby has."""
+    unvacuumed: tuple[str, ...] = ()
+    """The tables without autovacuum."""
+    unenforced: tuple[str, ...] = ()
+    """The tables whose foreign keys are not enforced: DISABLE TRIGGER ALL."""
+
+
 class ApplicationRights(Observation):
     """What the application's role may do, as a new session of this role finds it."""
 
@@ -86,11 +100,12 @@ class ApplicationRights(Observation):
     hasty: tuple[tuple[str, int], ...] = ()
     """(setting, milliseconds) of each time limit of its sessions that is too short for a statement."""
     swallowed: tuple[str, ...] = ()
-    """The tables whose inserts a rule replaces by nothing: the server says that all is well."""
+    """The tables whose inserts a rule or a trigger replaces by nothing: the server says that all is well."""
     demanded: tuple[tuple[str, str], ...] = ()
     """(table, column) of each column that every insert must name: NOT NULL, and nothing fills it."""
     keyless: tuple[str, ...] = ()
     """The tables without a primary key, sorted."""
+    switched_off: SwitchedOff = SwitchedOff()
     sequences: tuple[NumberSequence, ...]
     """Those whose column an index can search, and which the role may read."""
 
@@ -131,6 +146,7 @@ async def application_rights(observer: Observer, database: Database) -> Applicat
         swallowed=tuple(inserts[1]),
         demanded=tuple((table, column) for table, column in inserts[2]),
         keyless=tuple(inserts[3]),
+        switched_off=SwitchedOff.model_validate(inserts[4]),
         sequences=tuple(NumberSequence.model_validate(number) for number in numbered),
     )
 

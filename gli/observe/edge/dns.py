@@ -95,6 +95,23 @@ async def answers(observer: Observer, name: str, kind: str) -> tuple[str, ...]:
     return tuple(sorted(record.to_text().rstrip(".").lower() for record in found))
 
 
+async def exists(observer: Observer, name: str) -> bool:
+    """Whether a name exists in DNS, with records of whatever kind. Raises `Unobserved` without an answer."""
+    import dns.exception
+    import dns.resolver
+
+    observer.count("dns")
+    try:
+        await _resolver(observer.environment.dns.resolvers).resolve(name, "A", search=False, raise_on_no_answer=False)
+    except dns.resolver.NXDOMAIN:
+        return False
+    except dns.exception.DNSException as e:
+        raise unknown(
+            "unreachable", phrase("nobody tells where {} leads: {}", name, " ".join(str(e).split()))
+        ) from None
+    return True
+
+
 async def asked(resolvers: Iterable[str], host: str) -> Addresses:
     """The host's addresses, by these resolvers; raises `TimeoutError` if none of them answers in time."""
     import dns.exception

@@ -13,6 +13,7 @@ from urllib.parse import urljoin, urlsplit
 
 from gli.common.sentences import Said, phrase
 from gli.config.services import Frontend
+from gli.observe.edge.bundle_secrets import told
 from gli.observe.edge.http import HttpExchange, fetch, landing, revision_in
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
@@ -77,6 +78,8 @@ class Asset(Observation):
     """The URLs of the scripts that it imports, statically or dynamically."""
     names: tuple[str, ...] = ()
     """The URLs of what else it needs: chunks, their styles, runtime configuration, fonts."""
+    secrets: tuple[Said, ...] = ()
+    """The kinds of secrets in its text."""
     cut: bool = False
     """The file is longer than the part that was read."""
 
@@ -93,6 +96,7 @@ class Part(Observation):
     read: bool = True
     """False: the answer was an error of the server or of the network."""
     origins: tuple[str, ...] = ()
+    secrets: tuple[Said, ...] = ()
     cut: bool = False
 
 
@@ -207,6 +211,7 @@ async def assets(observer: Observer, frontend: Frontend) -> tuple[Asset, ...]:
             origins=tuple(sorted(set(_URL.findall(answer.body)))) if genuine else (),
             imports=tuple(sorted(_imports(url, answer.body))) if genuine and kind == SCRIPT else (),
             names=tuple(sorted(_names(url, answer.body, kind))) if genuine else (),
+            secrets=told(answer.body) if genuine else (),
             cut=answer.cut,
         )
 
@@ -292,6 +297,7 @@ async def parts(observer: Observer, frontend: Frontend) -> tuple[Part, ...]:
                     genuine=genuine,
                     read=answer.status is not None and answer.status < 500,
                     origins=tuple(sorted(set(_URL.findall(answer.body)))) if genuine and kind == SCRIPT else (),
+                    secrets=told(answer.body) if genuine else (),
                     cut=answer.cut,
                 )
             )
@@ -312,6 +318,17 @@ async def bundle_origins(observer: Observer, frontend: Frontend) -> tuple[str, .
 
     Raises `Unobserved` if a part of the bundle could not be read: that part may name further origins.
     """
+    return tuple(sorted({origin for one in await _bundle(observer, frontend) for origin in one.origins}))
+
+
+@probe(deadline=60)
+async def bundle_secrets(observer: Observer, frontend: Frontend) -> dict[str, tuple[Said, ...]]:
+    """URL of a part of the frontend's bundle to the kinds of secrets in it. Raises `Unobserved` as `bundle_origins`."""
+    return {one.url: one.secrets for one in await _bundle(observer, frontend) if one.secrets}
+
+
+async def _bundle(observer: Observer, frontend: Frontend) -> tuple[Asset | Part, ...]:
+    """Every part of the bundle. Raises `Unobserved` if one of them could not be read to its end."""
     known, more = await observer.see(assets, frontend), await observer.see(parts, frontend)
     unread = next((part for part in more if not part.read), None)
     if unread is not None:
@@ -324,7 +341,7 @@ async def bundle_origins(observer: Observer, frontend: Frontend) -> tuple[str, .
         raise unknown(
             "too-little-data", phrase("{} answered more than the {} characters that are read", cut[0], _MOST_CHARACTERS)
         )
-    return tuple(sorted({origin for one in read for origin in one.origins}))
+    return read
 
 
 def _same_site(url: str, frontend: Frontend) -> bool:

@@ -56,6 +56,13 @@ _SLOTS = (
     "ORDER BY slot_name), '[]') FROM (SELECT * FROM pg_replication_slots WHERE NOT temporary "
     f"LIMIT {MOST_SESSIONS + 1}) AS s)"
 )
+# A transaction that was prepared for a two-phase commit has no session any more, and keeps its locks.
+_PREPARED = (
+    "(SELECT coalesce(json_agg(json_build_object('name', left(gid, 200), 'user', owner, "
+    "'open_s', greatest(extract(epoch FROM clock_timestamp() - prepared), 0)) ORDER BY prepared), '[]') "
+    "FROM (SELECT * FROM pg_prepared_xacts WHERE database = current_database() "
+    f"LIMIT {MOST_SESSIONS + 1}) AS p)"
+)
 _AGES = (
     "(SELECT json_agg(json_build_array(datname, age) ORDER BY age DESC, datname) "
     "FROM (SELECT datname, greatest(age(datfrozenxid), mxid_age(datminmxid)) AS age FROM pg_database "
@@ -86,7 +93,7 @@ DATABASE_STATES = {
         "current_setting('max_connections')::int, " + applied + ", "
         "(SELECT count(*) FROM pg_stat_activity WHERE query = '<insufficient privilege>' "
         "AND usename IS DISTINCT FROM 'rdsadmin'), "
-        + ", ".join((_SESSIONS, _TABLES, _INVALID_INDEXES, _SLOTS, _AGES, columns))
+        + ", ".join((_SESSIONS, _TABLES, _INVALID_INDEXES, _SLOTS, _AGES, columns, _PREPARED))
     )
     for tool, applied, columns in (
         *(("django", _MIGRATIONS, _COLUMNS), ("alembic", _REVISIONS, _NONE), ("flyway", _VERSIONS, _NONE)),
@@ -103,6 +110,7 @@ DATABASE_STATE_LIMITS = {
     7: (MOST_SESSIONS, phrase("replication slots")),
     8: (MOST_SESSIONS, phrase("databases")),
     9: (MOST_COLUMNS, phrase("columns")),
+    10: (MOST_SESSIONS, phrase("prepared transactions")),
 }
 """Column of the answer to how many entries the probe takes, and what they are."""
 
@@ -161,12 +169,17 @@ _HASTY = (
     "WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout') "
     "AND reset_val::bigint BETWEEN 1 AND 99)"
 )
-# PostgreSQL stores a rule without a condition as `<>`.
+# PostgreSQL stores a rule without a condition as `<>`. A trigger that returns NULL may have put the row elsewhere, as
+# those of hand-made partitions do.
 _SWALLOWED = (
-    "(SELECT coalesce(json_agg(DISTINCT c.relname), '[]') FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class "
-    "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE r.ev_type = '3' AND r.is_instead AND r.ev_enabled <> 'D' "
+    "(SELECT coalesce(json_agg(DISTINCT c.relname), '[]') FROM (SELECT ev_class AS swallows FROM pg_rewrite r "
+    "WHERE r.ev_type = '3' AND r.is_instead AND r.ev_enabled <> 'D' "
     "AND pg_get_ruledef(r.oid) LIKE '%DO INSTEAD NOTHING;' AND r.ev_qual::text = '<>' "
-    f"AND c.relkind IN ('r', 'p') AND {_OF_PEOPLE})"
+    "UNION SELECT tgrelid FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid WHERE NOT g.tgisinternal "
+    "AND g.tgenabled NOT IN ('D', 'R') AND g.tgtype & 7 = 7 AND g.tgqual IS NULL "
+    r"AND p.prosrc ~* '\mreturn\s+null\M' AND p.prosrc !~* '\m(return\s+new|insert|execute|perform)\M') AS s "
+    "JOIN pg_class c ON c.oid = s.swallows JOIN pg_namespace n ON n.oid = c.relnamespace "
+    f"WHERE c.relkind IN ('r', 'p') AND {_OF_PEOPLE})"
 )
 # A trigger before each insert may fill a column, as the default of a type does.
 _DEMANDED = (
@@ -185,6 +198,20 @@ _KEYLESS = (
     "AND pg_table_is_visible(c.oid) AND NOT EXISTS (SELECT 1 FROM pg_index x WHERE x.indrelid = c.oid "
     f"AND x.indisprimary) AND {_OF_PEOPLE} LIMIT {MOST_TABLES + 1}) AS keyless)"
 )
+# Even without autovacuum, PostgreSQL vacuums a table whose transaction ids grow too old.
+_SWITCHED_OFF = (
+    "(SELECT json_build_object('settings', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_settings "
+    "WHERE (name IN ('autovacuum', 'track_counts') AND setting = 'off') "
+    "OR (name = 'session_replication_role' AND reset_val = 'replica')), "
+    "'unlogged', coalesce(json_agg(relname) FILTER (WHERE relpersistence = 'u'), '[]'), "
+    "'unvacuumed', coalesce(json_agg(relname) FILTER (WHERE unvacuumed), '[]'), "
+    "'unenforced', coalesce(json_agg(relname) FILTER (WHERE unenforced), '[]')) FROM (SELECT c.relname, "
+    "c.relpersistence, EXISTS (SELECT 1 FROM pg_options_to_table(c.reloptions) "
+    "WHERE option_name = 'autovacuum_enabled' AND NOT option_value::boolean) AS unvacuumed, "
+    "EXISTS (SELECT 1 FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgisinternal AND g.tgenabled IN ('D', 'R')) "
+    "AS unenforced FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') "
+    f"AND pg_table_is_visible(c.oid) AND {_OF_PEOPLE} ORDER BY c.relname LIMIT {MOST_TABLES}) AS tables)"
+)
 
 APPLICATION_RIGHTS = (
     "SELECT current_user::text, pg_is_in_recovery(), "
@@ -201,7 +228,7 @@ APPLICATION_RIGHTS = (
     "FROM pg_database d WHERE datname = current_database()), "
     "current_setting('synchronous_standby_names') <> '' AND NOT EXISTS (SELECT 1 FROM pg_stat_replication) "
     "AND current_setting('synchronous_commit') NOT IN ('off', 'local'), "
-    f"{_HASTY}, {_SWALLOWED}, {_DEMANDED}, {_KEYLESS}"
+    f"{_HASTY}, {_SWALLOWED}, {_DEMANDED}, {_KEYLESS}, {_SWITCHED_OFF}"
 )
 """`reset_val` is the value that a session of this role starts with: the suite's own `read only` does not change it."""
 
