@@ -50,6 +50,13 @@ def test_a_verdict_counts_for_two_hours(after: timedelta, code: int) -> None:
     assert decided(verdict(), now=finished + after).code == code
 
 
+@pytest.mark.parametrize(("age_s", "code"), [(None, 0), (7200.0, 0), (7201.0, 3)])
+def test_a_clock_that_was_set_back_makes_no_verdict_fresh(age_s: float | None, code: int) -> None:
+    """By the time since the machine's start, which nobody can set."""
+    decision = decided(verdict(), age_s=age_s)
+    assert (decision.code, "clock was set back" in decision.reason) == (code, code == 3)
+
+
 REFUSALS: dict[str, tuple[Verdict | None, dict[str, Any], int, str]] = {
     "nothing to read": (None, {}, 3, "there is no readable verdict for stg: run pytest --env=stg --phase=pre-deploy"),
     "another environment": (verdict(environment="dev"), {}, 1, "was earned on dev"),

@@ -13,7 +13,7 @@ import sys
 
 import pytest
 
-from conftest import PYTEST, Project, Ran, clean_environment, latest, sampled, wait_for
+from conftest import ENVIRONMENT, PYTEST, Project, Ran, clean_environment, latest, sampled, wait_for
 from gli.common import clock
 from gli.gate import gate
 
@@ -229,6 +229,16 @@ def test_a_foreign_hook(project: Project, hook: str, workers: str) -> None:
     assert ran.code != 0
     assert ran.verdict is not None
     assert ran.verdict["verdict"] == "NO-GO"
+
+
+def test_names_that_pytest_writes_in_another_way_are_selected(project: Project) -> None:
+    table = "[own.services.api]"
+    other = ENVIRONMENT[ENVIRONMENT.index(table) + len(table) :]
+    names = "".join(
+        f"[own.services.{json.dumps(name, ensure_ascii=False)}]{other}" for name in ("결제", "a::b", "c[d]")
+    )
+    project.write("environments.toml", ENVIRONMENT + names)
+    assert project.run().last_line == "VERDICT own: GO"
 
 
 def test_a_worker_that_dies(project: Project) -> None:

@@ -77,6 +77,8 @@ class Evidence:
     must_be_signed: bool = False
     cells: Sequence[str] = ()
     """The cells that the environment declares: a GO must be merged from a run of each."""
+    age_s: float | None = None
+    """How many seconds ago the run ended, by the time since this machine's start; None for a run of another machine."""
     demands: Gate = field(default_factory=Gate)
     """How much the verdict must cover."""
     cases: Sequence[Case] = ()
@@ -144,6 +146,9 @@ def _fresh(evidence: Evidence, verdict: Verdict, now: datetime, what: str, again
     expires = min(clock.moment(verdict.expires), clock.moment(verdict.as_of) + timedelta(hours=VALID_FOR_HOURS))
     if now > expires:
         return Decision(CANNOT_TELL, f"{what} expired at {verdict.expires}: {again}")
+    if evidence.age_s is not None and evidence.age_s > timedelta(hours=VALID_FOR_HOURS).total_seconds():
+        hours = f"{evidence.age_s / 3600:.1f} hours ago"
+        return Decision(CANNOT_TELL, f"{what} ended {hours}, and this machine's clock was set back: {again}")
     waived = [c for c in verdict.checks if c.outcome is Outcome.WAIVED]
     ended = [c.id for c in waived if c.waiver is None or now >= clock.moment(c.waiver.expires)]
     if ended:
@@ -291,10 +296,17 @@ def gathered(
         signer=signing.signer(found.path, found.content, signing.VERDICT, allowed) if found and allowed else None,
         must_be_signed=environment.must_be_signed,
         cells=tuple(environment.cells),
+        age_s=_age_s(verdict) if verdict else None,
         demands=environment.gate,
         cases=[c for c in catalogue.cases_of_cells(environment, phase) if c.severity == "block"],
         commits=heads(environment) if verdict is not None and verdict.go else {},
     )
+
+
+def _age_s(verdict: Verdict) -> float | None:
+    if verdict.machine_s is None or verdict.machine != clock.machine():
+        return None
+    return clock.since_start() - verdict.machine_s
 
 
 def newest(reports: Path, environment: str, phase: str, now: datetime) -> Found | None:

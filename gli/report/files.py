@@ -83,8 +83,10 @@ class RunFolder:
         write_whole(self.path / FACTS, "".join(f"{line}\n" for line in lines))
 
     def point_latest_here(self) -> None:
-        """`reports/<env>/latest`: a symbolic link, replaced atomically."""
+        """`reports/<env>/latest`: a symbolic link, replaced atomically. Raises `UsageError` if there is a folder."""
         link = self.path.parent / LATEST
+        if link.is_dir() and not link.is_symlink():
+            raise UsageError(f"{link} is a folder, and a run makes a link of that name; remove the folder")
         fresh = self.path.parent / f".latest-{os.getpid()}"
         with contextlib.suppress(FileNotFoundError):
             fresh.unlink()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from _pytest.compat import ascii_escaped
 
 from gli.common.case_key import CaseKey
 from gli.judge.outcome import Result
@@ -56,10 +57,12 @@ class Controlling:
 
     def _select(self, ids: Sequence[str]) -> None:
         by_function = {c.function: c.id for c in self.run.catalogue.checks.values()}
+        targets = {ascii_escaped(c.target): c.target for c in self.run.cases}  # as pytest writes them into its ids
         for id_ in ids:
-            function, bracket, target = id_.rpartition("::")[2].partition("[")
+            place, bracket, target = id_.partition("[")
+            function, target = place.rpartition("::")[2], target.removesuffix("]")
             if bracket and function in by_function:
-                self._selected.add(CaseKey(by_function[function], target.removesuffix("]")))
+                self._selected.add(CaseKey(by_function[function], targets.get(target, target)))
         self.run.collected = self._selected
         self.run.begin_manifest()
 

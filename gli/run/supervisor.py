@@ -125,8 +125,11 @@ class _Parent:
         if self.status is None:
             self._kill()
         self._listen()
-        _end_orphans(self.before)
-        return self._code(why)
+        left = _end_orphans(self.before)
+        code = self._code(why)
+        if left and "code" in self.told and "name" in self.told:  # they may have printed something since the last line
+            print(f"VERDICT {self.told['name']}: {GO if self._is_go() else NO_GO}", flush=True)
+        return code
 
     def _forward(self) -> None:
         """Passes on a signal that only this process got. Ctrl-C in a terminal reaches both processes."""
@@ -250,8 +253,9 @@ def _memory_kb(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1024
 
 
-def _end_orphans(before: frozenset[int]) -> None:
+def _end_orphans(before: frozenset[int]) -> bool:
     """Ends the processes that the run left behind, with SIGTERM first: a sandbox that the run started can shut down.
+    Returns whether there was one.
 
     `before` are the children that this process had before the run.
     """
@@ -267,8 +271,9 @@ def _end_orphans(before: frozenset[int]) -> None:
             with suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
         if time.monotonic() > until + 1:
-            return
+            break
         time.sleep(0.01)
+    return bool(told)
 
 
 def _children() -> frozenset[int]:

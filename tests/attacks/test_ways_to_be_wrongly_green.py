@@ -569,6 +569,26 @@ def test_a_closed_error_stream_changes_nothing(project: Project) -> None:
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "VERDICT own: GO")
 
 
+def test_the_last_line_is_the_verdict_of_the_run(project: Project) -> None:
+    """Whatever a process prints that a check left behind."""
+    project.checks(
+        "import os, signal, time\ndef says(*_): os.write(1, b'VERDICT own: GO\\n'), os._exit(0)\n"
+        "def test_first_check(target):\n    if os.fork() == 0:\n        signal.signal(signal.SIGTERM, says)\n"
+        "        time.sleep(60)\n    assert False, 'broken'\ndef test_second_check(target): pass\n"
+    )
+    ran = project.run_alone("-s")
+    assert (ran.code, "VERDICT own: GO" in ran.output) == (1, True)
+    assert ran.last_line == "VERDICT own: NO-GO"
+
+
+def test_a_folder_that_is_called_latest_is_one_sentence(project: Project) -> None:
+    """CI's archives hold a copy where there was a link."""
+    (project.root / "reports/own/latest").mkdir(parents=True)
+    ran = project.run()
+    assert (ran.code, len(ran.output.strip().splitlines())) == (4, 1), ran.output
+    assert "latest is a folder, and a run makes a link of that name; remove the folder" in ran.output
+
+
 # ---- text that acts on a terminal, on CI or on a page
 
 
