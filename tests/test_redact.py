@@ -13,7 +13,7 @@ import pytest
 
 from conftest import Project, sampled
 from gli.report import terminal
-from gli.report.redact import MASK, Redactor, carried
+from gli.report.redact import MASK, Redactor, carried, disarmed
 
 CANARY = 'c4n4ry/+"s3cret&é'
 FORMS = {
@@ -290,3 +290,16 @@ LONG = {
 def test_redaction_time_is_linear_in_the_text(kind: str) -> None:
     """A quadratic algorithm would take minutes here and exceed the test's time limit."""
     assert len(Redactor(["s3cretvalue"]).text(LONG[kind])) > 0
+
+
+def test_a_text_leads_no_terminal_to_the_beginning_of_a_line() -> None:
+    assert disarmed("no\rVERDICT: GO\r\n") == "no\\u000dVERDICT: GO\r\n"
+
+
+BESIDE = ["", "%25", "%zz", "가", "".join(f"%{n:02X}" for n in range(33, 90))]
+
+
+@pytest.mark.parametrize("other", BESIDE, ids=range(len(BESIDE)))
+def test_other_escapes_hide_no_secret(other: str) -> None:
+    """Few escapes are replaced in another way than many, or than those beside a percent sign that begins none."""
+    assert Redactor(["sword/fish"]).text(f"sw%6Frd%2Ffish {other}") == f"{MASK} {other}"

@@ -80,7 +80,7 @@ _PLACES: tuple[tuple[frozenset[str], re.Pattern[str]], ...] = tuple(
         # shapes: JSON Web Tokens, GitHub, Slack, AWS, PEM; of a word that is no token, all that begins like one is read
         (
             ("eyj",),
-            r"(eyj[a-z0-9_-]{8,}+\.[a-z0-9_-]{4,}(?:\.[a-z0-9_-]*)?)|eyj[a-z0-9_-]*+",
+            r"eyj(?:([a-z0-9_-]{8,}+\.[a-z0-9_-]{4,}(?:\.[a-z0-9_-]*)?)|[a-z0-9_-]*+)",
         ),
         (
             ("glpat-", "npm_", "sk_live_", "rk_live_", "aiza", "sk-"),
@@ -101,17 +101,36 @@ _PLACES: tuple[tuple[frozenset[str], re.Pattern[str]], ...] = tuple(
         (("private key",), r"-----begin [a-z ]{0,40}private key-----((?s:.*?))(?:-----end|\Z)"),
     )
 )
-_WORDS = frozenset().union(*(words for words, _ in _PLACES))
+_SIGNS = "_-=:. /"
+_EACH_WORD = sorted(frozenset().union(*(words for words, _ in _PLACES)), key=lambda word: (len(word), word))
+_WORDS = tuple(
+    (
+        word,
+        frozenset(word) & frozenset(_SIGNS),
+        next((stem for stem in _EACH_WORD if stem in word and stem != word), None),
+    )
+    for word in _EACH_WORD
+)
+"""Each word, the signs in it, and the shortest word that is a part of it, which comes before it."""
 _KEYS = re.compile(
     rf"(?:set-)?cookie|{_HEADERS}|passw(?:or)?d|(?:aws_)?(?:secret_access_key|session_token)", re.IGNORECASE
 )
 _ESCAPED = re.compile(r"%[0-9A-Fa-f]{2}")
-_WORD = re.compile(r"[^\s'\"<>]+")
+_ESCAPED_WORD = re.compile(
+    r"(?<![^\s'\"<>])[^\s'\"<>%]*+(?:%(?![0-9A-Fa-f]{2})[^\s'\"<>%]*+)*+%[0-9A-Fa-f]{2}[^\s'\"<>]*+"
+)
+_STRAY = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_ESCAPED_NO_SIGN = re.compile(r"%(?!25)[0-9A-Fa-f]{2}")
+_FEW = 40  # escapes: each costs a pass over the text
+_SHORT = 200  # bytes
 _WRAPPED = re.compile(r"(?<![A-Za-z0-9+/=])(?:[A-Za-z0-9+/]{48,76}\r?\n)++[A-Za-z0-9+/]{0,76}={0,2}")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """What moves a terminal's cursor or turns the direction of text; line ends and tabs stay."""
+_RETURN = re.compile(r"\r(?!\n)")  # alone, it leads to the beginning of the line, which is then written over
 _SPELT_OUT = {n: f"\\u{n:04x}" for n in range(0x2070) if _CONTROL.match(chr(n))}
 _STANDARD = str.maketrans("-_", "+/")  # RFC 4648 section 5
+_ALIKE = bytes(ord("a") if (chr(n).isalnum() and n < 128) or chr(n) in "+/-_" else ord(" ") for n in range(256))
+"""For `bytes.translate`: every character of base64 to the same letter, every other one to a space."""
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_-]{16,}={0,2}")
 
 
@@ -161,20 +180,27 @@ class Redactor:
         if self._words is not None:
             text = self._words.sub(MASK, text)
         text = _without_places(text)
-        if _ESCAPED.search(text):
-            wrapped = [word for word in set(_WORD.findall(text)) if _ESCAPED.search(word)]
-            text = self._looked_into(text, _WORD, dict(zip(wrapped, _unquoted(wrapped), strict=True)), rounds)
-        for encoded in (_WRAPPED, _BASE64) if "\n" in text else (_BASE64,):
-            parts = set(encoded.findall(text))
-            text = self._looked_into(text, encoded, {part: _decoded(part) for part in parts}, rounds)
+        if "%" in text and _ESCAPED.search(text):
+            words = list(dict.fromkeys(_ESCAPED_WORD.findall(text)))
+            text = self._looked_into(
+                text, _ESCAPED_WORD, words, dict(zip(words, _unquoted(words), strict=True)), rounds
+            )
+        for encoded, shortest in ((_WRAPPED, 48), (_BASE64, 16)) if "\n" in text else ((_BASE64, 16),):
+            if b"a" * shortest in text.encode("ascii", "replace").translate(_ALIKE):  # much faster than the pattern
+                parts = list(dict.fromkeys(encoded.findall(text)))
+                text = self._looked_into(text, encoded, parts, _decoded(parts), rounds)
         return text
 
-    def _looked_into(self, text: str, encoded: re.Pattern[str], inside: Mapping[str, str], rounds: int) -> str:
+    def _looked_into(
+        self, text: str, encoded: re.Pattern[str], parts: Sequence[str], inside: Mapping[str, str], rounds: int
+    ) -> str:
         """The text, with the mask in place of each encoded part that holds a secret, or that is wrapped too often.
 
-        `inside` maps each part to its decoded text; empty if it has none.
+        `inside` maps each part to its decoded text, if it has one.
         """
-        hidden = self._hiding({part: found for part, found in inside.items() if found not in ("", part)}, rounds)
+        hidden = self._hiding(inside, rounds)
+        if len(hidden) == len(parts):
+            return encoded.sub(MASK, text)
         return encoded.sub(lambda found: MASK if found[0] in hidden else found[0], text) if hidden else text
 
     def _hiding(self, inside: Mapping[str, str], rounds: int) -> set[str]:
@@ -208,14 +234,28 @@ class Redactor:
 def _without_places(text: str) -> str:
     """The text, with the mask wherever its place gives a secret away."""
     lowered = _lowered(text)
-    present = [word for word in _WORDS if word in lowered]  # the mask, which is put in below, adds none
+    present = _present(lowered)  # the mask, which is put in below, adds none
     for words, pattern in _PLACES:
         if words.isdisjoint(present):
             continue
         spans = [found.span(1) for found in pattern.finditer(lowered) if found[1] is not None]
+        if "eyj" in words:
+            spans = [(begin - 3, end) for begin, end in spans]  # what is hidden begins with the word
         if spans:
             text, lowered = _masked(text, spans), _masked(lowered, spans)
     return text
+
+
+def _present(lowered: str) -> set[str]:
+    """The words of `_WORDS` that a text holds. A sign is found fast, and a word whose sign or part is missing is not
+    looked for.
+    """
+    signs = frozenset(sign for sign in _SIGNS if sign in lowered)
+    present: set[str] = set()
+    for word, needs, stem in _WORDS:
+        if needs <= signs and (stem is None or stem in present) and word in lowered:
+            present.add(word)
+    return present
 
 
 def _masked(text: str, spans: Sequence[tuple[int, int]]) -> str:
@@ -233,6 +273,7 @@ def _lowered(text: str) -> str:
 
 def disarmed(text: str) -> str:
     """The text without what acts on a terminal: control characters and those that turn the direction are spelt out."""
+    text = _RETURN.sub(r"\\u000d", text) if "\r" in text else text
     return text.translate(_SPELT_OUT) if _CONTROL.search(text) else text
 
 
@@ -249,19 +290,52 @@ def _without_beginning(text: str, form: str) -> str:
 
 def _unquoted(words: Sequence[str]) -> list[str]:
     """The text inside the percent-encoding of each word."""
-    together = unquote("\n".join(words)).split("\n")  # one call: the function is slow
-    return together if len(together) == len(words) else [unquote(word) for word in words]
+    together = "\n".join(words)  # one call: the function is slow
+    found = _all_unquoted(together).split("\n")
+    return found if len(found) == len(words) else [unquote(word) for word in words]
 
 
-def _decoded(encoded: str) -> str:
-    """The text inside base64, of either alphabet; empty where there is none."""
-    bare = ("".join(encoded.split()) if "\n" in encoded else encoded).rstrip("=")
-    if "-" in bare or "_" in bare:
-        bare = bare.translate(_STANDARD)
+def _all_unquoted(text: str) -> str:
+    """What `unquote` returns, faster if each percent sign begins an escape, and few escapes differ."""
+    raw, at = text, 0
+    if not text.isascii() or _STRAY.search(text):
+        return unquote(text)
+    for _ in range(_FEW):
+        found = _ESCAPED_NO_SIGN.search(raw, at)
+        if found is None:
+            raw = raw.replace("%25", "%")  # last, since its sign begins no escape
+            return raw.encode("latin-1").decode("utf-8", "replace")
+        at = found.start()
+        raw = raw.replace(found[0], chr(int(found[0][1:], 16)))
+    return unquote(text)
+
+
+def _text(raw: bytes) -> str:
+    """The text in UTF-8; empty if it is something else. An exception is slow for many short texts."""
+    if len(raw) < _SHORT:
+        text = raw.decode("utf-8", "replace")
+        return text if "\ufffd" not in text or raw == text.encode() else ""
     try:
-        return binascii.a2b_base64(bare + "=" * (-len(bare) % 4)).decode()
-    except ValueError:
+        return raw.decode()
+    except UnicodeDecodeError:
         return ""
+
+
+def _decoded(parts: Sequence[str]) -> dict[str, str]:
+    """The text inside each part in base64, of either alphabet, without the parts that have none."""
+    bare = [("".join(part.split()) if "\n" in part else part).rstrip("=") for part in parts]
+    padded = "".join([text + "AAA"[: -len(text) % 4] for text in bare])
+    raw = binascii.a2b_base64(padded.translate(_STANDARD))  # one call for all parts
+    found: dict[str, str] = {}
+    at = 0
+    for part, text in zip(parts, bare, strict=True):
+        size = len(text)
+        inner = raw[at : at + size * 6 // 8]
+        at += (size + 3) // 4 * 3
+        inside = _text(inner) if size % 4 != 1 else ""  # no bytes have such a length
+        if inside and inside != part:
+            found[part] = inside
+    return found
 
 
 def _forms(value: str) -> set[str]:

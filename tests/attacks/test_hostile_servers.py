@@ -262,6 +262,36 @@ def test_a_page_as_large_as_the_limit_is_read_completely(answer: Answer) -> None
     assert (page.body, page.cut) == ("x" * BODY_LIMIT, False)
 
 
+def test_answers_without_an_end_before_the_answer_are_an_error() -> None:
+    """Each `100 Continue` is read as soon as it is there, so other probes would have to wait."""
+
+    def early(handler: BaseHTTPRequestHandler, _: int) -> None:
+        while True:
+            handler.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 2000)
+
+    assert "more than 512 kB before the answer" in (fetched(early).error or "")
+
+
+def test_a_page_in_chunks_of_one_byte_is_cut() -> None:
+    def chunks(handler: BaseHTTPRequestHandler, _: int) -> None:
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        while True:
+            handler.wfile.write(b"1\r\nx\r\n" * 5000)
+
+    page = fetched(chunks)
+    assert (page.body, page.cut) == ("x" * 50_000, True)
+
+
+@pytest.mark.parametrize("encoding", ["punycode", "idna", "rot13", "unicode_escape", "no-such", "euc-kr"])
+def test_a_page_has_an_encoding_of_pages_or_utf_8(encoding: str) -> None:
+    """Python has more encodings: with `punycode`, some 100 kB take minutes."""
+    said = "x-\\x41"
+    page = fetched(lambda handler, _: whole(handler, said.encode(), Content_Type=f"text/html; charset={encoding}"))
+    assert (page.status, page.body) == (200, said)
+
+
 def test_a_page_with_a_wrong_content_encoding_is_an_error() -> None:
     assert "incorrect header check" in str(fetched(broken_coding).error)
 

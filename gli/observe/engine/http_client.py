@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import sys
 import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,11 @@ TIMEOUT_S = 5.0
 _CODINGS = ("gzip", "x-gzip", "deflate")
 _ANY_HEADER = zlib.MAX_WBITS | 32  # of gzip or of zlib
 _AT_ONCE = 40
+_MOST_PARTS = 50_000  # a body may come in chunks of one byte
+_MOST_BEFORE_ANSWER = 512_000
+_BEFORE_ANSWER = ContextVar[list[int] | None]("before the answer", default=None)
+"""How many bytes the server may still send before its answer begins."""
+_ENCODINGS = ("utf", "ascii", "iso8859", "cp", "euc", "gb", "big5", "shift_jis", "koi8", "iso2022", "johab")
 _HEADERS = {"User-Agent": "gli-verify", "Accept-Encoding": "gzip, deflate"}
 
 
@@ -92,12 +99,16 @@ class HttpClient:
         async with self._client.stream(method, url, **options) as response:
             coding = response.headers.get("Content-Encoding", "").strip().lower()
             decoded = _Decoded(coding, limit)
+            number = 0
             async for part in response.aiter_raw():
                 decoded.add(part)
+                number += 1
+                decoded.cut |= number == _MOST_PARTS
                 if decoded.cut:
                     break
-        text = bytes(decoded.body).decode(response.encoding or "utf-8", errors="replace")
-        return Answer(response.status_code, response.headers, text, decoded.cut)
+                if number % 1000 == 0:
+                    await asyncio.sleep(0)  # what has arrived is read without a pause, and others wait
+        return Answer(response.status_code, response.headers, _text(decoded.body, response.encoding), decoded.cut)
 
     def prepare(self) -> None:
         """Imports what requests need, and reads the roots, so that the first request does not pay for it."""
@@ -110,6 +121,15 @@ class HttpClient:
             await self._client.aclose()
 
 
+def _text(body: bytes | bytearray, encoding: str | None) -> str:
+    """The text of a body. An encoding that no page has counts as UTF-8: Python's `punycode` takes minutes."""
+    try:
+        name = codecs.lookup(encoding or "utf-8").name
+    except (LookupError, ValueError):
+        name = "utf-8"
+    return bytes(body).decode(name if name.startswith(_ENCODINGS) else "utf-8", errors="replace")
+
+
 def connections(dial: Dial, kept: int = _AT_ONCE) -> httpcore.AsyncConnectionPool:
     """Connections that go where the dial says, verified for the name; the name stays in Host and SNI.
 
@@ -117,12 +137,39 @@ def connections(dial: Dial, kept: int = _AT_ONCE) -> httpcore.AsyncConnectionPoo
     """
     import httpcore
 
+    class Stream(httpcore.AsyncNetworkStream):
+        """A connection that takes few bytes before an answer: a server may send `100 Continue` without an end."""
+
+        def __init__(self, real: httpcore.AsyncNetworkStream) -> None:
+            self._real = real
+
+        async def write(self, *what: Any, **more: Any) -> None:
+            await self._real.write(*what, **more)
+
+        async def aclose(self) -> None:
+            await self._real.aclose()
+
+        def get_extra_info(self, info: str) -> Any:
+            return self._real.get_extra_info(info)
+
+        async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+            data = await self._real.read(max_bytes, timeout)
+            left = _BEFORE_ANSWER.get()
+            if left is not None:
+                left[0] -= len(data)
+                if left[0] < 0:
+                    raise httpcore.RemoteProtocolError(f"more than {_MOST_BEFORE_ANSWER // 1000} kB before the answer")
+            return data
+
+        async def start_tls(self, *how: Any, **more: Any) -> httpcore.AsyncNetworkStream:
+            return Stream(await self._real.start_tls(*how, **more))
+
     class Backend(httpcore.AsyncNetworkBackend):
         def __init__(self) -> None:
             self._real = httpcore.AnyIOBackend()
 
         async def connect_tcp(self, host: str, port: int, *rest: Any, **options: Any) -> httpcore.AsyncNetworkStream:
-            return await self._real.connect_tcp(*dial.address(host, port), *rest, **options)
+            return Stream(await self._real.connect_tcp(*dial.address(host, port), *rest, **options))
 
         async def sleep(self, seconds: float) -> None:
             await asyncio.sleep(seconds)
@@ -179,7 +226,11 @@ def _client(dial: Dial, clocks: RemoteClocks, kept: int) -> httpx.AsyncClient:
                 content=request.stream,
                 extensions=request.extensions,
             )
-            answer = await self._pool(url).handle_async_request(sent)
+            before = _BEFORE_ANSWER.set([_MOST_BEFORE_ANSWER])
+            try:
+                answer = await self._pool(url).handle_async_request(sent)
+            finally:
+                _BEFORE_ANSWER.reset(before)
             response = httpx.Response(answer.status, headers=answer.headers, stream=Body(answer.stream))
             clocks.heard(request.url.host, response.headers.get("Date"), response.headers.get("Age"))
             return response
