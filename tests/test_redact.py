@@ -303,3 +303,10 @@ BESIDE = ["", "%25", "%zz", "가", "".join(f"%{n:02X}" for n in range(33, 90))]
 def test_other_escapes_hide_no_secret(other: str) -> None:
     """Few escapes are replaced in another way than many, or than those beside a percent sign that begins none."""
     assert Redactor(["sword/fish"]).text(f"sw%6Frd%2Ffish {other}") == f"{MASK} {other}"
+
+
+def test_the_shortest_base64_that_is_looked_into() -> None:
+    """16 characters in a row, and lines of 48."""
+    assert Redactor().text(base64.b64encode(b"pwd=hunter22").decode()) == MASK
+    whole = base64.b64encode(b"x" * 30 + b" passw" + b"ord=hunter22").decode()
+    assert Redactor().text(f"{whole[:48]}\n{whole[48:]}") == MASK

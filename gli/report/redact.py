@@ -296,10 +296,10 @@ def _unquoted(words: Sequence[str]) -> list[str]:
 
 
 def _all_unquoted(text: str) -> str:
-    """What `unquote` returns, faster if each percent sign begins an escape, and few escapes differ."""
-    raw, at = text, 0
-    if not text.isascii() or _STRAY.search(text):
+    """What `unquote` returns, faster if few escapes differ."""
+    if not text.isascii():
         return unquote(text)
+    raw, at = _STRAY.sub("%25", text), 0  # now each percent sign begins an escape
     for _ in range(_FEW):
         found = _ESCAPED_NO_SIGN.search(raw, at)
         if found is None:
