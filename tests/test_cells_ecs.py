@@ -28,8 +28,10 @@ KEYS = {"AWS_ACCESS_KEY_ID": "caller", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_D
 class Agent:
     """What Fargate does, with processes of this machine: it runs each task's command, and stops the told ones."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, url: str) -> None:
+        self.root, self.url = root, url
+        self.keys = {ACCOUNT: KEYS}
+        """The credentials of the role of each account's tasks."""
         self.loses: set[str] = set()
         """The cells whose task ends without doing anything."""
         self.commands: list[list[str]] = []
@@ -48,14 +50,15 @@ class Agent:
         from moto.ecs.models import ecs_backends
 
         while not self._ended.wait(0.05):
-            for tasks in list(ecs_backends[ACCOUNT][REGION].tasks.values()):
-                for arn, started in list(tasks.items()):
-                    self._tend(arn, started)
+            for account, keys in list(self.keys.items()):
+                for tasks in list(ecs_backends[account][REGION].tasks.values()):
+                    for arn, started in list(tasks.items()):
+                        self._tend(arn, started, keys)
         for process in self._processes.values():
             process.kill()
             process.wait()
 
-    def _tend(self, arn: str, started: Any) -> None:
+    def _tend(self, arn: str, started: Any, keys: dict[str, str]) -> None:
         process = self._processes.get(arn)
         if process is None and started.last_status == "RUNNING":
             (override,) = started.overrides["containerOverrides"]
@@ -65,12 +68,29 @@ class Agent:
                 started.last_status = "STOPPED"
                 return
             variables = {one["name"]: one["value"] for one in override["environment"]}
-            env = clean_environment() | KEYS | self.secrets | variables
+            env = clean_environment() | keys | self.secrets | variables
             self._processes[arn] = subprocess.Popen([sys.executable, *command[1:]], cwd=self.root, env=env)
         elif process is not None and process.poll() is not None:
             started.last_status = "STOPPED"
         elif process is not None and started.last_status == "STOPPED":
             process.terminate()
+
+
+def furnished(session: boto3.Session, url: str, bucket: str) -> str:
+    """Makes in an account what cells run on; returns the table of a cell there."""
+    clients = {name: session.client(name, region_name=REGION, endpoint_url=url) for name in ("ec2", "ecs", "s3")}
+    subnet = clients["ec2"].describe_subnets()["Subnets"][0]["SubnetId"]
+    clients["s3"].create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+    clients["ecs"].create_cluster(clusterName="gli-verify")
+    clients["ecs"].register_task_definition(
+        family="gli-verify",
+        networkMode="awsvpc",
+        containerDefinitions=[{"name": "verify", "image": "gli-verify:1", "memory": 1024}],
+    )
+    return (
+        f'cluster = "gli-verify"\ntask_definition = "gli-verify"\nsubnets = ["{subnet}"]\n'
+        f'security_groups = ["stg-gli-verify"]\nresults = "s3://{bucket}/rounds"\n'
+    )
 
 
 @pytest.fixture
@@ -85,24 +105,12 @@ def cloud(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     url = "http://{}:{}".format(*server.get_host_and_port())
-    clients = {name: boto3.client(name, region_name=REGION, endpoint_url=url) for name in ("ec2", "ecs", "s3")}
-    subnet = clients["ec2"].describe_subnets()["Subnets"][0]["SubnetId"]
-    clients["s3"].create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
-    clients["ecs"].create_cluster(clusterName="gli-verify")
-    clients["ecs"].register_task_definition(
-        family="gli-verify",
-        networkMode="awsvpc",
-        containerDefinitions=[{"name": "verify", "image": "gli-verify:1", "memory": 1024}],
-    )
-    table = (
-        f'cluster = "gli-verify"\ntask_definition = "gli-verify"\nsubnets = ["{subnet}"]\n'
-        f'security_groups = ["stg-gli-verify"]\nresults = "s3://{BUCKET}/rounds"\n'
-    )
+    table = furnished(boto3.Session(), url, BUCKET)
     cells = CELLS.replace("[own.cells.seoul]", f"[own.cells.world.ecs]\n{table}[own.cells.seoul]")
     cells = cells.replace('"internet"', '"internet"\nrun = "ecs"').replace('"vpc"', '"vpc"\nrun = "ecs"')
     aws = f'[own.aws]\nregion = "{REGION}"\naccount_id = "{ACCOUNT}"\nendpoint_url = "{url}"\n'
     with_cells(project, cells + f"[own.cells.seoul.ecs]\n{table}" + aws)
-    agent = Agent(project.root)
+    agent = Agent(project.root, url)
     yield agent
     agent.close()
     httpx.post(f"{url}/moto-api/reset")
@@ -127,6 +135,30 @@ def test_cells_on_ecs_are_started_fetched_and_joined(cloud: Agent, project: Proj
     assert len(list((folder / "cells/seoul/own").glob("2*/report.html"))) == 1
     assert len(list((folder / "cells/seoul/own").glob("2*/verdict.json.sig"))) == 1
     assert gate(project)[0] == 0
+
+
+def test_cells_of_two_accounts_are_started_by_one_command(cloud: Agent, project: Project, tmp_path: Path) -> None:
+    other, role = "222222222222", {"RoleArn": "arn:aws:iam::222222222222:role/gli", "RoleSessionName": "seoul"}
+    keys = boto3.client("sts", endpoint_url=cloud.url).assume_role(**role)["Credentials"]
+    names = {"access_key_id": "AccessKeyId", "secret_access_key": "SecretAccessKey", "session_token": "SessionToken"}
+    cloud.keys[other] = KEYS | {f"AWS_{name.upper()}": keys[key] for name, key in names.items()}
+    profile = "".join(f"aws_{name} = {keys[key]}\n" for name, key in names.items())
+    (tmp_path / "config").write_text(f"[profile seoul]\n{profile}")
+    session = boto3.Session(*(keys[key] for key in names.values()))
+    table = furnished(session, cloud.url, "gli-verify-seoul")
+    text = (project.root / "environments.toml").read_text()
+    before, _, after = text.partition("[own.cells.seoul.ecs]\n")
+    before = before.replace("[own.cells.seoul]\n", f'[own.cells.seoul]\naccount_id = "{other}"\n')
+    aws = after[after.index("[own.aws]") :]
+    project.write("environments.toml", f'{before}[own.cells.seoul.ecs]\n{table}profile = "seoul"\n{aws}')
+    env = KEYS | {"AWS_CONFIG_FILE": str(tmp_path / "config")}
+    done = gli_run(project.root, "--env=own", "--phase=pre-deploy", env=env)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "VERDICT own: GO"), done.stdout + done.stderr
+    verdict, _ = latest(project.root / "reports")
+    assert verdict is not None
+    assert [(p["cell"], p["account"]) for p in verdict["merged"]] == [("world", ACCOUNT), ("seoul", other)]
+    lost = gli_run(project.root, "--env=own", env=KEYS | {"AWS_CONFIG_FILE": "/nowhere"})
+    assert (lost.returncode, "the AWS configuration has no profile 'seoul'" in lost.stderr) == (2, True), lost.stderr
 
 
 def test_a_task_that_leaves_nothing_and_one_that_is_refused_are_lost(cloud: Agent, project: Project) -> None:

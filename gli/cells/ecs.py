@@ -38,7 +38,7 @@ class EcsRun:
         """Raises `UsageError` if the caller's credentials are not of the cell's account."""
         assert cell.ecs is not None
         self._ecs, self._folder = cell.ecs, folder
-        self._account = Account(setting.environment.as_cell(cell.name))
+        self._account = Account(setting.environment.as_cell(cell.name), cell.ecs.profile)
         self._bucket, _, prefix = cell.ecs.results.removeprefix("s3://").partition("/")
         parts = (prefix.strip("/"), setting.environment.name, folder.parent.parent.name, f"{cell.name}.tar.gz")
         self._key = "/".join(part for part in parts if part)

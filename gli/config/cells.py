@@ -32,6 +32,8 @@ class Ecs(Table):
     container: _Text = "verify"
     """The container of the task definition that holds the suite."""
     assign_public_ip: bool = False
+    profile: _Text | None = None
+    """The profile of the AWS configuration that `gli run --cells` starts the task with; default: the usual chain."""
 
 
 class Cell(Table):

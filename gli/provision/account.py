@@ -34,21 +34,29 @@ class ProvisionError(Exception):
 class Account:
     """One account for one environment. Its first call asks for the caller's identity."""
 
-    def __init__(self, environment: Environment) -> None:
-        """Raises `UsageError` if the environment has no account, or if the credentials belong to another account."""
+    def __init__(self, environment: Environment, profile: str | None = None) -> None:
+        """`profile`: of the AWS configuration; default: the usual chain.
+
+        Raises `UsageError` if the environment has no account, or if the credentials belong to another account.
+        """
         import boto3
+        from botocore.exceptions import ProfileNotFound
 
         aws = environment.aws
         if aws is None or aws.account_id is None:
             raise UsageError(f"environments.toml: [{environment.name}.aws] account_id is missing; write its 12 digits")
         self.environment, self.region = environment, aws.region
         self._endpoint, self._clients = aws.endpoint_url, dict[tuple[str, str], Any]()
-        self._session = boto3.Session()
+        try:
+            self._session = boto3.Session(profile_name=profile)
+        except ProfileNotFound:
+            raise UsageError(f"the AWS configuration has no profile {profile!r}; add it, or name another") from None
         found = str(self.call("sts", "get_caller_identity")["Account"])
         if found != aws.account_id:
+            source = f"let the profile {profile!r} be" if profile else "set AWS_PROFILE to"
             raise UsageError(
                 f"these credentials are of the account {found}, and [{environment.name}.aws] account_id says "
-                f"{aws.account_id}; set AWS_PROFILE to one of that account"
+                f"{aws.account_id}; {source} one of that account"
             )
 
     def call(
