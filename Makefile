@@ -29,8 +29,10 @@ test: .venv/dev.stamp .venv/npm.stamp .venv/infra.stamp lint
 test-all: .venv/dev.stamp .venv/npm.stamp .venv/infra.stamp example-wheel infra-lint
 	@$(BIN)/python -m pytest tests -m exhaustive -n 2 --dist worksteal
 
-# Some 40 minutes on two idle cores. Each benchmark can also be run alone: benchmarks/README.md.
+# Some 30 minutes on two idle cores. Each benchmark can also be run alone: benchmarks/README.md. Prowler is measured where
+# it can be installed.
 bench: .venv/dev.stamp .venv/bench.stamp
+	-@$(MAKE) --no-print-directory .venv/prowler.stamp
 	@$(BIN)/python benchmarks/speed.py
 
 # The templates of infrastructure/, created, updated, compared and deleted on a CloudFormation of this machine.
@@ -60,7 +62,7 @@ lint: .venv/dev.stamp
 
 # Tools apart from the product, each with pins of its own: what looks at templates and applies them, and what the
 # benchmarks compare with.
-.venv/infra.stamp .venv/checkov.stamp .venv/bench.stamp: .venv/%.stamp: requirements/%.txt
+.venv/infra.stamp .venv/checkov.stamp .venv/bench.stamp .venv/prowler.stamp: .venv/%.stamp: requirements/%.txt
 	@test -x .venv/$*/bin/python || $(PYTHON) -m venv .venv/$*
 	@echo "installing $< ..."
 	@.venv/$*/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r $<

@@ -5,20 +5,28 @@
 A run can't end before its libraries are imported, nor before the slowest chain of requests that need each other is
 answered. In every round the bare imports and the runs take turns, on one sandbox without delay. The figures are medians
 of wall seconds, processor seconds and memory; the last column is the ratio of the wall to the imports' wall.
+
+How many answers the slowest chain of requests holds is measured too: a run of everything is made at 0 and at 100 ms an
+answer, and each answer that another request waits for adds 100 ms to its wall.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 
 from measured import Cost, cost, median
 from others import BIN, ROOT, Target, suite, target
 
+from gli.observe.edge.browser_process import INSTALLED_AS
+
 LIBRARIES = "pytest, httpx, websockets, psycopg, redis, boto3, pydantic"
+BROWSER = "everything, each page in Chromium"
+DELAYED = "everything, 100 ms an answer"
 RUNS = {
-    "everything": (),
-    "on call, the database": ("--phase=on-call", "-k", "db_"),
-    "HTTP alone": ("--phase=on-call", "-k", "api_ or http_"),
+    "everything": suite(),
+    "on call, the database": suite("--phase=on-call", "-k", "db_"),
+    "HTTP alone": suite("--phase=on-call", "-k", "api_ or http_"),
 }
 
 
@@ -33,11 +41,15 @@ def measured(rounds: int) -> dict[str, Cost]:
     seen: dict[str, list[Cost]] = {}
     with target(0) as there:
         for turn in range(-1, rounds):
-            found = {"bare imports": imports(there)} | {name: suite(*options)(there) for name, options in RUNS.items()}
+            found = {"bare imports": imports(there)} | {name: run(there) for name, run in RUNS.items()}
             if turn >= 0:
                 for name, one in found.items():
                     seen.setdefault(name, []).append(one)
-                print(f"round {turn + 1} of {rounds}: {found['everything'].wall_s:.1f} s", file=sys.stderr)
+                print(f"round {turn + 1} of {rounds}: {found['everything'].wall_s:.1f} s", file=sys.stderr, flush=True)
+        if any(map(shutil.which, INSTALLED_AS)):
+            seen[BROWSER] = [suite(browser=True)(there)]
+    with target(100) as there:
+        seen[DELAYED] = [suite()(there) for _ in range(max(1, rounds // 2))]
     return {name: median(costs) for name, costs in seen.items()}
 
 
@@ -50,8 +62,15 @@ def table(found: dict[str, Cost]) -> list[str]:
     return lines
 
 
+def chain(found: dict[str, Cost]) -> str:
+    """How many answers were waited for one after another, as a sentence."""
+    more = found[DELAYED].wall_s - found["everything"].wall_s
+    return f"The slowest chain holds {more / 0.1:.0f} answers: at 100 ms an answer, a run takes {more:.1f} s longer."
+
+
 def main() -> None:
-    print("\n".join(table(measured(int(sys.argv[1]) if len(sys.argv) > 1 else 7))))
+    found = measured(int(sys.argv[1]) if len(sys.argv) > 1 else 7)
+    print("\n".join([*table(found), "", chain(found)]))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,11 +75,10 @@ class _Memory(threading.Thread):
 def _family(pid: int) -> list[int]:
     found = [pid]
     for one in found:
-        for task in Path(f"/proc/{one}/task").glob("*/children"):
-            try:
-                found += map(int, task.read_text().split())
-            except OSError:
-                continue  # it has ended
+        with suppress(OSError):  # the process or a thread has ended
+            for task in Path(f"/proc/{one}/task").iterdir():
+                with suppress(OSError):
+                    found += map(int, (task / "children").read_text().split())
     return found
 
 

@@ -3,7 +3,9 @@
     .venv/bin/python benchmarks/others.py [ROUNDS]
 
 Starts a sandbox for each delay of an answer (0, 50, 100 and 250 ms). In every round each way verifies it once, in
-turns, so that a slower machine slows all of them alike. The figures are medians. The ways:
+turns, so that a slower machine slows all of them alike. The figures are medians; a way that takes longer than 15 s is
+measured once at that delay. A way that fails is named and left out. No page is opened in a browser here: none of the
+others does that, and it would take most of the memory. The ways:
 
 - `gli`: `pytest --env=sandbox`.
 - `plain`, `plain -n2` ...: the same checks as a plain pytest suite. Each observation starts when the first check of its
@@ -13,10 +15,10 @@ turns, so that a slower machine slows all of them alike. The figures are medians
 - `blackbox`: prometheus-blackbox-exporter, already running, asked for all at once.
 - `testinfra`: pytest-testinfra: ports, and curl for the pages.
 - `gli, AWS`: the suite's checks of AWS.
-- `prowler`: Prowler's checks of the services that the suite asks, on the same account.
+- `prowler`: Prowler's checks of the services that the suite asks, on the same account, without delay only.
 
-A way that is not installed is named and left out: `requirements/bench.txt`, `apt-get install
-prometheus-blackbox-exporter`, and for Prowler an environment of its own in `.venv/prowler`.
+A way that is not installed is named and left out: `make .venv/bench.stamp .venv/prowler.stamp`, and `apt-get install
+prometheus-blackbox-exporter`.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ import tempfile
 import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +42,10 @@ from typing import Any
 from measured import Cost, cost, median
 
 ROOT = Path(__file__).resolve().parent.parent
+DELAYS_MS = (0, 50, 100, 250)
+LONG_S = 15.0
+"""A way that takes longer is measured once."""
+NO_BROWSER = {"GLI_CHROMIUM": ""}
 BIN = Path(sys.executable).parent
 PLAIN = '''\
 """Makes the suite a plain one: no observation begins before its check asks for it, and workers share none."""
@@ -95,6 +101,7 @@ class Target:
     name: str
     status: dict[str, Any]
     folder: Path
+    root: Path = ROOT
 
     @property
     def pages(self) -> list[tuple[str, str, str]]:
@@ -110,49 +117,56 @@ class Target:
 
     def requests(self) -> int:
         """The requests of HTTP, WebSocket and AWS that the sandbox has counted so far."""
-        web = json.loads(_sandbox("status", "--json", "--name", self.name))["requests"]
+        web = json.loads(_sandbox("status", "--json", "--name", self.name, root=self.root))["requests"]
+        return int(web) + sum(self.of_aws().values())
+
+    def of_aws(self) -> dict[str, int]:
+        """The requests that each service of AWS has got so far."""
         asked = urllib.request.Request(f"{self.status['aws_endpoint_url']}/_sandbox/requests", data=b"{}")
         with urllib.request.urlopen(asked, timeout=10) as answer:
-            return int(web) + sum(json.loads(answer.read())["requests"].values())
+            return dict(json.loads(answer.read())["requests"])
 
     def environment(self) -> dict[str, str]:
         """The variables of every way."""
         own = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "AWS_", "PYTHON", "GLI_"))}
-        return own | {"GLI_SANDBOX": self.name}
+        return own | NO_BROWSER | {"GLI_SANDBOX": self.name}
 
 
 Way = Callable[[Target], Cost]
 
 
-def _sandbox(*arguments: str) -> str:
+def _sandbox(*arguments: str, root: Path = ROOT) -> str:
     command = [sys.executable, "-m", "sandbox", *arguments]
-    return subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return subprocess.run(command, cwd=root, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 @contextmanager
-def target(delay_ms: int) -> Iterator[Target]:
-    """A sandbox that delays every answer."""
+def target(delay_ms: int, root: Path = ROOT) -> Iterator[Target]:
+    """A sandbox of the project in `root` that delays every answer."""
     name = f"bench-{os.getpid()}-{delay_ms}"
-    _sandbox("up", "--detach", "--name", name, "--latency", f"{delay_ms}ms")
+    _sandbox("up", "--detach", "--name", name, "--latency", f"{delay_ms}ms", root=root)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            yield Target(name, json.loads(_sandbox("status", "--json", "--name", name)), Path(folder))
+            yield Target(name, json.loads(_sandbox("status", "--json", "--name", name, root=root)), Path(folder), root)
     finally:
-        _sandbox("down", "--name", name)
+        _sandbox("down", "--name", name, root=root)
 
 
-def suite(*options: str, plain: bool = False) -> Way:
+def suite(*options: str, plain: bool = False, browser: bool = False) -> Way:
     """`pytest --env=sandbox`. Every selected case must pass; a part of the cases, or a plain run, is never GO."""
+    fine = {"passed", "missing", *(() if browser else ("not-applicable",))}
 
     def run(target: Target) -> Cost:
         (target.folder / "gli_plain.py").write_text(PLAIN)
         command = [str(BIN / "pytest"), "--env=sandbox", "-q", f"--report-dir={target.folder}/reports", *options]
         command += ["-p", "gli_plain"] if plain else []
         env = target.environment() | {"PYTHONPATH": str(target.folder)}
+        if browser:
+            del env["GLI_CHROMIUM"]
         before = target.requests()
         found = cost(command, cwd=ROOT, env=env, output=target.folder / "output", fails=plain or bool(options))
         verdict = json.loads((target.folder / "reports/sandbox/latest/verdict.json").read_text())
-        wrong = [f"{c['id']}[{c['target']}]" for c in verdict["checks"] if c["outcome"] not in ("passed", "missing")]
+        wrong = [f"{c['id']}[{c['target']}]" for c in verdict["checks"] if c["outcome"] not in fine]
         if wrong or (verdict["counts"].get("missing", 0) and "-k" not in options):
             raise RuntimeError(f"{' '.join(command)}: not all passed: {wrong}\n{verdict['reasons']}")
         return replace(found, requests=target.requests() - before)
@@ -262,19 +276,28 @@ def ways() -> dict[str, Way]:
     return found
 
 
-def compared(delays_ms: tuple[int, ...], rounds: int) -> dict[tuple[str, int], Cost]:
-    """The medians of every way at every delay. A way that needs more than a minute is tried once."""
+def compared(delays_ms: Sequence[int], rounds: int) -> tuple[dict[tuple[str, int], Cost], list[str]]:
+    """The medians of every way at every delay, and a sentence for each way that failed."""
     seen: dict[tuple[str, int], list[Cost]] = {}
+    failed: dict[str, str] = {}
+    there_are = ways()
     for delay in delays_ms:
         with target(delay) as there:
             for turn in range(rounds):
-                for name, way in ways().items():
+                for name, way in there_are.items():
                     before = seen.setdefault((name, delay), [])
-                    if turn and before[0].wall_s > 60:
+                    long = turn and before and before[0].wall_s > LONG_S
+                    if name in failed or long or (name == "prowler" and delay):
                         continue
-                    before.append(way(there))
-                    print(f"{delay} ms, round {turn + 1}: {name} {before[-1].wall_s:.1f} s", file=sys.stderr)
-    return {key: median(costs) for key, costs in seen.items()}
+                    try:
+                        before.append(way(there))
+                    except (RuntimeError, OSError, ValueError, subprocess.SubprocessError) as e:
+                        failed[name] = f"{name} failed at {delay} ms: {str(e).splitlines()[0]}"
+                        print(failed[name], file=sys.stderr, flush=True)
+                        continue
+                    said = f"{delay} ms, round {turn + 1} of {rounds}: {name} {before[-1].wall_s:.1f} s"
+                    print(said, file=sys.stderr, flush=True)
+    return {key: median(costs) for key, costs in seen.items() if costs}, [*failed.values()]
 
 
 def table(found: dict[tuple[str, int], Cost]) -> list[str]:
@@ -283,17 +306,18 @@ def table(found: dict[tuple[str, int], Cost]) -> list[str]:
     head = [*(f"{delay} ms" for delay in delays), "CPU", "memory", "requests"]
     lines = [f"| | {' | '.join(head)} |", "|---" * (len(head) + 1) + "|"]
     for name in dict.fromkeys(name for name, _ in found):
-        costs = [found[name, delay] for delay in delays]
-        cells = [f"{c.wall_s:.1f} s" for c in costs]
-        cells += [f"{costs[0].cpu_s:.1f} s", f"{costs[0].memory_mb:.0f} MB"]
-        cells.append(str(costs[0].requests) if costs[0].requests is not None else "")
+        cells = [f"{found[name, d].wall_s:.1f} s" if (name, d) in found else "" for d in delays]
+        least = next(found[name, d] for d in delays if (name, d) in found)
+        cells += [f"{least.cpu_s:.1f} s", f"{least.memory_mb:.0f} MB"]
+        cells.append(str(least.requests) if least.requests is not None else "")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    print("\n".join(table(compared((0, 50, 100, 250), rounds))))
+    found, failed = compared(DELAYS_MS, rounds)
+    print("\n".join([*table(found), *failed]))
 
 
 if __name__ == "__main__":

@@ -441,6 +441,32 @@ def told(title: str, seen: Mapping[str, Sequence[float]]) -> None:
         )
 
 
+def short(rounds: int) -> Iterator[str]:
+    """The cases of docs/speed.md as the lines of a Markdown table. The longest of them are measured once."""
+    yield "| | gli | loop | loop to gli | the fastest other tool |"
+    yield "|---|---|---|---|---|"
+    if SSHD is None:
+        raise RuntimeError("openssh-server is not installed")
+    for what, count, delay, turns in (
+        ("promotion", 8, 0, rounds),
+        ("promotion", 8, 20, rounds),
+        ("promotion", 8, 100, 1),
+        ("pull", 8, 20, rounds),
+        ("pull", 64, 20, 1),
+    ):
+        with tempfile.TemporaryDirectory(prefix="gli-benchmark-") as folder, sshd(Path(folder), delay) as link:
+            if what == "promotion":
+                seen = promotions(("stg", "main"), link, turns, Path(folder), count=count)
+            else:
+                seen = pulls(count, link, turns, Path(folder))["one commit"]
+        found = {name: statistics.median(seconds) for name, seconds in seen.items()}
+        gli, loop = found["gli"], found["loop"]
+        others = {n: s for n, s in found.items() if n not in ("gli", "gli moved", "loop")}
+        best = min(others, key=lambda name: others[name], default=None)
+        told = f"{best} {others[best]:.1f} s" if best else ""
+        yield f"| {what} of {count}, {link.title} | {gli:.1f} s | {loop:.1f} s | {loop / gli:.1f} | {told} |"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("rounds", type=int, nargs="?", default=5)
