@@ -317,7 +317,7 @@ def table(found: dict[tuple[str, int], Cost]) -> list[str]:
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     found, failed = compared(DELAYS_MS, rounds)
-    print("\n".join([*table(found), *failed]))
+    print("\n".join([*table(found), "", *failed]))
 
 
 if __name__ == "__main__":

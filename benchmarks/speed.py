@@ -105,7 +105,9 @@ def beside_others(rounds: int) -> str:
     ahead = ""
     if pair[0] and pair[1]:
         ahead = f" At 100 ms the suite is {pair[1].wall_s / pair[0].wall_s:.1f} times as fast as plain serial pytest."
-    return OTHERS.format(table="\n".join([*others.table(found), *failed]), plot=PLOT, ahead=ahead)
+    return OTHERS.format(
+        table="\n".join([*others.table(found), *(f"\n{said}" for said in failed)]), plot=PLOT, ahead=ahead
+    )
 
 
 def beside_the_limit(rounds: int) -> str:
