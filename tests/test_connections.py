@@ -158,6 +158,8 @@ def test_a_role_that_may_not_read_the_migrations_leaves_the_other_checks_asked(
     assert ran.outcomes("unknown") == {"db-migrations-applied", "db-app-grants"}
     assert ran.outcomes("failed") >= {"db-schema-expected"}
     said = " ".join(root["message"] for root in ran.verdict["root_causes"])
+    denied = next(c for c in ran.verdict["checks"] if c["id"] == "db-migrations-applied")
+    assert denied["hint"] == "Grant this run the right that the message names, and run it again."
     assert "can't read which migrations were applied (permission denied for table django_migrations)" in said
 
 

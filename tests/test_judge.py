@@ -198,6 +198,20 @@ def test_a_red_case_has_the_remedy_and_a_green_one_has_none() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("cause", "remedy"),
+    [
+        ("access-denied", "Grant this run the right that the message names, and run it again."),
+        ("throttled", "Wait a few minutes, and run it again."),
+        ("slow-runner", "Run it again on a runner with less to do."),
+        ("not-found", "Mend one."),
+    ],
+)
+def test_a_run_that_could_not_look_is_mended_and_not_the_target(cause: str, remedy: str) -> None:
+    judged = judge([one := case("one")], [result(one, Outcome.UNKNOWN).but(cause=cause)])
+    assert (judged.checks[0].hint, judged.root_causes[0].hint) == (remedy, remedy)
+
+
 WAIVER = Waiver(environment="stg", check="one", target="api", reason="known", owner="Ada", expires=date(2026, 1, 31))
 
 

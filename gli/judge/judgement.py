@@ -27,6 +27,15 @@ _RED: tuple[tuple[Outcome, Literal["failed", "unknown"], str], ...] = (
     (Outcome.UNKNOWN, "unknown", "{} unknown: {}"),
 )
 
+_OF_THE_RUN: Mapping[str, str] = MappingProxyType(
+    {
+        "access-denied": phrase("Grant this run the right that the message names, and run it again."),
+        "slow-runner": phrase("Run it again on a runner with less to do."),
+        "throttled": phrase("Wait a few minutes, and run it again."),
+    }
+)
+"""Cause of an `unknown` to its remedy, where nothing was seen that the check's own remedy could mend."""
+
 
 class Judgement(Part):
     """The part of a verdict that follows from the outcomes alone."""
@@ -155,7 +164,7 @@ def _line(case: Case, result: Result, waiver: Waiver | None) -> CheckLine:
         message=str(result.sentence),
         expected=result.expected,
         seen=result.seen,
-        hint=case.check.remedy.en if result.outcome.red or waived else "",
+        hint=_remedy(case, result) if result.outcome.red or waived else "",
         attempts=result.attempts,
         duration_s=result.duration_s,
         facts=result.facts,
@@ -168,6 +177,10 @@ def _root(case: Case, result: Result, root: Root) -> RootCause:
         check=case.check.id,
         target=case.target,
         message=str(result.sentence),
-        hint=case.check.remedy.en,
+        hint=_remedy(case, result),
         explains=tuple(root.explains),
     )
+
+
+def _remedy(case: Case, result: Result) -> str:
+    return _OF_THE_RUN.get(result.cause or "", case.check.remedy.en)

@@ -9,6 +9,7 @@ from typing import Any
 from gli.config.catalogue import Check
 from gli.judge.outcome import Outcome
 from gli.judge.verdict import CheckLine, RootCause, Verdict
+from gli.report.korean import remedied
 
 SYMPTOMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -103,8 +104,7 @@ def _root(
     for symptom in root.explains:
         if symptom in reds:
             yield "  " + " <- ".join(_way(symptom, str(root.key), reds, checks))
-    remedy = checks[root.check].remedy
-    yield f"  do: {remedy.ko if korean and remedy.ko else remedy.en}"
+    yield f"  do: {remedied(checks[root.check], root.hint) if korean else root.hint}"
     yield f"  then: pytest --env={environment} -k {checks[root.check].function.removeprefix('test_')}"
 
 

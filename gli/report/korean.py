@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gli.common.sentences import Phrase, filled, of, saw
-from gli.config.catalogue import Catalogue
+from gli.config.catalogue import Catalogue, Check
 from gli.judge.verdict import CheckLine, ItemLine, Verdict
 
 
@@ -69,8 +69,15 @@ def _line(line: CheckLine, language: str, catalogue: Catalogue | None) -> CheckL
 
 
 def _remedy(check: str, given: str, catalogue: Catalogue | None) -> str:
-    known = catalogue is not None and given and check in catalogue.checks
-    return catalogue.checks[check].remedy.of("ko") if catalogue is not None and known else given
+    known = catalogue.checks.get(check) if catalogue is not None and given else None
+    return remedied(known, given) if known else given
+
+
+def remedied(check: Check, given: str) -> str:
+    """The remedy that a verdict names for a check, in Korean: its own, or that of a run that could not look."""
+    from gli.report.phrases import KOREAN
+
+    return KOREAN.get(given) or check.remedy.of("ko")
 
 
 def _item(line: ItemLine, catalogue: Catalogue | None) -> ItemLine:

@@ -465,6 +465,11 @@ KOREAN: Mapping[str, str] = {
     "{} keys evicted and {} commands refused": "제거된 키 {}개, 거부된 명령 {}개",
     "{} to evict and to refuse nothing": "{}이(가) 키를 제거하거나 명령을 거부하지 않음",
     "{}:{} was throttled: {}": "{}:{} 요청이 제한됨: {}",
+    "Grant this run the right that the message names, and run it again.":
+        "메시지에 나온 권한을 이 실행에 주고 다시 실행하세요.",
+    "Run it again on a runner with less to do.": "더 한가한 러너에서 다시 실행하세요.",
+    "Wait a few minutes, and run it again.": "몇 분 뒤 다시 실행하세요.",
+    "the role of {} finds no record of the migrations ({})": "{} 역할이 마이그레이션 기록을 찾지 못함({})",
     "{} was answered with an empty body": "{}의 응답 본문이 비어 있음",
     "a policy document of AWS can't be read: {}": "AWS의 정책 문서를 읽을 수 없음: {}",
     "{}:{} answered {}: {}": "{}:{} 응답 {}: {}",

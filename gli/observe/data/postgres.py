@@ -96,6 +96,8 @@ class DatabaseState(Observation):
     """(app, migration) of every migration that the database has on record, sorted; None: see `unread`."""
     unread: Said = ""
     """Why the record of migrations could not be read."""
+    without_record: bool = False
+    """The role finds no table with the record of migrations."""
     hidden: int
     """How many sessions the suite's role may not see, without those of `rdsadmin`, AWS's own user."""
     sessions: tuple[Session, ...]
@@ -116,7 +118,7 @@ class DatabaseState(Observation):
     def applied(self) -> tuple[tuple[str, str], ...]:
         """The migrations on record. Raises `Unobserved` where the suite's role can't read them."""
         if self.recorded is None:
-            raise unknown("dependency", self.unread)
+            raise unknown("not-found" if self.without_record else "access-denied", self.unread)
         return self.recorded
 
 
@@ -142,13 +144,17 @@ async def database_state(observer: Observer, database: Database) -> DatabaseStat
     import psycopg
 
     unread: Said = ""
+    without_record = False
     try:
         async with await connect(observer, database, database.verify_secret) as connection:
             try:
                 row = await row_of(observer, connection, DATABASE_STATES[tool])
             except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedTable) as e:
+                without_record = isinstance(e, psycopg.errors.UndefinedTable)
                 unread = phrase(
-                    "the role of {} can't read which migrations were applied ({}): grant it SELECT on their table",
+                    "the role of {} finds no record of the migrations ({})"
+                    if without_record
+                    else "the role of {} can't read which migrations were applied ({}): grant it SELECT on their table",
                     database.verify_secret,
                     e.diag.message_primary or "",
                 )
@@ -167,6 +173,7 @@ async def database_state(observer: Observer, database: Database) -> DatabaseStat
         max_connections=row[1],
         recorded=None if unread else tuple((str(app), str(name)) for app, name in row[2]),
         unread=unread,
+        without_record=without_record,
         hidden=row[3],
         sessions=tuple(Session.model_validate(session) for session in row[4]),
         tables=tuple(row[5]),
