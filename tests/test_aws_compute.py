@@ -638,6 +638,56 @@ def test_an_image_that_was_built_once_is_that_of_any_commit_with_the_same_tree(
         assert not observed(elsewhere, running_image, api(elsewhere)).as_expected
 
 
+@pytest.mark.parametrize(
+    ("changed", "environment", "service", "gone"),
+    [
+        ({}, {"built_once": True}, {}, ()),
+        ({"docs/a.md": "1"}, {}, {"paths": ("web/**",)}, ()),
+        ({}, {}, {}, ("deploy-20261127-120000",)),
+        ({"web/a.py": "2"}, {}, {"paths": ("web/**",)}, ("deploy-20261127-120000",)),
+        ({"web/a.py": "2"}, {"built_once": True}, {}, ("deploy-20261127-120000",)),
+    ],
+)
+def test_a_rollback_may_use_the_image_of_an_earlier_commit_with_the_same_files(
+    built: Environment,
+    tmp_path: Path,
+    changed: dict[str, str],
+    environment: dict[str, Any],
+    service: dict[str, Any],
+    gone: tuple[str, ...],
+) -> None:
+    """Only the image of the first commit is in the registry; the deploy tag is on the second commit."""
+    folder = tmp_path / "gli_api-server"
+
+    def commit(files: dict[str, str]) -> str:
+        for name, text in files.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(text)
+        for command in (["add", "."], COMMIT):
+            subprocess.run(["git", "-C", folder, *command], check=True)
+        return subprocess.check_output(["git", "-C", folder, "rev-parse", "HEAD"], text=True).strip()
+
+    subprocess.run(["git", "init", "-q", "-b", "stg", folder], check=True)
+    first = commit({"web/a.py": "1"})
+    commit(changed)
+    subprocess.run(["git", "-C", folder, "tag", "deploy-20261127-120000"], check=True)
+    commit({"web/a.py": "3"})
+
+    def found(asked: dict[str, Any]) -> Any:
+        there = [i for i in asked["imageIds"] if i["imageTag"] == first]
+        images = [{"imageId": {**i, "imageDigest": "sha256:one"}, "imageManifest": "{}"} for i in there]
+        failures = [{"imageId": i, "failureCode": "ImageNotFound"} for i in asked["imageIds"] if i not in there]
+        return {"images": images, "failures": failures}
+
+    assert built.git is not None
+    git = built.git.model_copy(update={"remote": f"file://{tmp_path}/{{repository}}"})
+    services_of = {"api": api(built).model_copy(update=service)}
+    ours = built.model_copy(update={"git": git, "services": services_of, **environment})
+    answers = services(described()) | definition(container={"image": f"gli-api:{first}"})
+    with answering({**answers, ("ecr", "BatchGetImage"): found}):
+        assert observed(ours, registry_image, api(ours)).without_way_back == gone
+
+
 def test_tasks_may_run_any_image_of_an_index(built: Environment) -> None:
     with answering(services(described()) | image(INDEX)):
         found = observed(built, registry_image, api(built))
