@@ -14,6 +14,7 @@ import inspect
 import runpy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import patch
 
@@ -71,6 +72,13 @@ class Recorded:
         """Every member that an answer of the operation has, with its shape, in a fixed order."""
         described = shape(operation)
         return dict(sorted({p: s for a in self.samples(operation) for p, s in paths(described, a)}.items(), key=str))
+
+    def left_out(self, operation: str) -> dict[Path, Any]:
+        """Every member that no answer of the operation has, with its shape, in a fixed order."""
+        described = shape(operation)
+        there = self.members(operation).keys()
+        found = {p: s for a in self.samples(operation) for p, s in gaps(described, a) if p not in there}
+        return dict(sorted(found.items(), key=str))
 
     def judged(self, change: Change) -> dict[str, Outcome]:
         """`check[target]` to its outcome, with every answer changed."""
@@ -200,6 +208,61 @@ def paths(shape: Any, value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]
     elif shape.type_name == "map":
         for each in value.values():
             yield from paths(shape.value, each, (*path, "*"))
+
+
+def gaps(shape: Any, value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Every member that botocore's model knows and the answer lacks, with its shape."""
+    for way, described, structure in _structures(shape, value, path):
+        yield from (((*way, n), described.members[n]) for n in described.members.keys() - structure.keys())
+
+
+def _structures(shape: Any, value: Any, path: Path) -> Iterator[tuple[Path, Any, dict[str, Any]]]:
+    if shape is None or value is None:
+        return
+    if shape.type_name == "structure" and isinstance(value, dict):
+        yield path, shape, value
+        for name in value.keys() & shape.members.keys():
+            yield from _structures(shape.members[name], value[name], (*path, name))
+    elif shape.type_name in ("list", "map"):
+        inside, step = (shape.member, "[]") if shape.type_name == "list" else (shape.value, "*")
+        for each in value if step == "[]" else value.values():
+            yield from _structures(inside, each, (*path, step))
+
+
+def fill(value: Any, path: Path, made: Any) -> None:
+    """Give each structure that the path leads to its last member, where it lacks it."""
+    first, *rest = path
+    if first in ("[]", "*"):
+        for each in value.values() if first == "*" else value:
+            fill(each, tuple(rest), made)
+    elif not rest:
+        value.setdefault(first, copy.deepcopy(made))
+    elif value.get(first) is not None:
+        fill(value[first], tuple(rest), made)
+
+
+_DEEPEST = 4
+_TYPICAL = {
+    "boolean": False,
+    "blob": b"x",
+    "double": 1.0,
+    "float": 1.0,
+    "integer": 1,
+    "long": 1,
+    "timestamp": datetime(2026, 1, 1, tzinfo=UTC),
+}
+
+
+def typical(shape: Any, depth: int = 0) -> Any:
+    """A value that AWS could send: every member of a structure, one element of a list, the first value of an enum."""
+    kind = shape.type_name
+    if kind == "structure":
+        return {n: typical(m, depth + 1) for n, m in shape.members.items()} if depth < _DEEPEST else {}
+    if kind == "list":
+        return [typical(shape.member, depth + 1)] if depth < _DEEPEST else []
+    if kind == "map":
+        return {typical(shape.key): typical(shape.value, depth + 1)} if depth < _DEEPEST else {}
+    return _TYPICAL.get(kind, (shape.metadata.get("enum") or ["x"])[0])
 
 
 def edit(value: Any, path: Path, change: Callable[[Any, str], None]) -> None:

@@ -126,6 +126,13 @@ def test_a_cluster_is_described_by_its_writer_and_the_settings_of_the_cluster(na
     assert found.aurora
 
 
+def test_an_empty_structure_or_list_of_pending_changes_is_no_change() -> None:
+    environment = staging()
+    waiting = {"ProcessorFeatures": [], "PendingCloudwatchLogsExports": {}, "DBInstanceClass": "db.m7g.xlarge"}
+    with answering(rds([instance(PendingModifiedValues=waiting)], [])):
+        assert observed(environment, database_instance, database(environment)).pending == ("DBInstanceClass",)
+
+
 def test_a_cluster_that_does_not_serve_is_red() -> None:
     environment = staging(counterpart=None)
     with answering(rds([instance(**AURORA)], [cluster(Status="failing-over")])):

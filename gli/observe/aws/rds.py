@@ -250,9 +250,7 @@ def _instance(instance: dict[str, Any], taken: datetime) -> DatabaseInstance:
         ceiling_gib=instance.get("MaxAllocatedStorage"),
         replicas=tuple(sorted(instance["ReadReplicaDBInstanceIdentifiers"])),
         instance_class=instance["DBInstanceClass"],
-        pending=tuple(
-            sorted(k for k, v in (instance.get("PendingModifiedValues") or {}).items() if v not in (None, {}))
-        ),
+        pending=_waiting(instance),
         unapplied=tuple(
             f"{g['DBParameterGroupName']} {g['ParameterApplyStatus']}"
             for g in instance["DBParameterGroups"]
