@@ -310,3 +310,14 @@ def test_the_shortest_base64_that_is_looked_into() -> None:
     assert Redactor().text(base64.b64encode(b"pwd=hunter22").decode()) == MASK
     whole = base64.b64encode(b"x" * 30 + b" passw" + b"ord=hunter22").decode()
     assert Redactor().text(f"{whole[:48]}\n{whole[48:]}") == MASK
+
+
+def test_each_of_several_encoded_parts_is_decoded_alone() -> None:
+    parts = [base64.b64encode(part).decode() for part in (b"hello world!", b"pwd=hunter22", b"hello there!")]
+    assert Redactor().text(" ".join(parts)) == f"{parts[0]} {MASK} {parts[2]}"
+    harmless = " ".join(base64.b64encode(part).decode() for part in (b"1234567 pwd=", b"hello there!"))
+    assert Redactor().text(harmless) == harmless
+
+
+def test_a_value_that_lacks_its_last_letter_at_the_end_of_a_cut_text_is_hidden() -> None:
+    assert Redactor(["swordfish-of-it"]).text("swordfish-of-i") == MASK
