@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import near_git
 from click.testing import CliRunner
 
 from gli.cli.group import main
@@ -157,14 +158,7 @@ class Rig:
 
     def refs(self, name: str) -> dict[str, str]:
         """Every ref of a remote, read from its files."""
-        bare, found = self.bare(name), {}
-        for line in (bare / "packed-refs").read_text().splitlines():
-            if not line.startswith(("#", "^")):
-                found[line[41:]] = line[:40]
-        for path in (bare / "refs").rglob("*"):
-            if path.is_file() and path.suffix != ".lock":
-                found[str(path.relative_to(bare))] = path.read_text().strip()
-        return found
+        return near_git.refs(self.bare(name))
 
     def everything(self) -> dict[str, dict[str, str]]:
         """Every ref of every remote, without the log and the fence, which refused operations change too."""

@@ -1,7 +1,8 @@
 """Two machines in any order: suspended, killed, answers lost, pushes refused, tags and refs that can't be deleted.
 
-A state machine (hypothesis) chooses the order. The invariant: after both machines have resumed and have followed
-doctor's advice, all repositories are at one release, doctor confirms that on both, and the next release succeeds.
+A state machine (hypothesis) chooses the order. Most orders run on near_git.py, which saves processes of git; some run
+on git's own pushes and fetches. The invariant: after both machines have resumed and have followed doctor's advice, all
+repositories are at one release, doctor confirms that on both, and the next release succeeds.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import near_git
 import pytest
 import release_rig
 from hypothesis import HealthCheck, settings
@@ -27,13 +31,20 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from near_git import NearGit
 from release_rig import FIRST_TAG, HOME, THREE, Ended, Rig
 
+from gli.git import identity
 from gli.git.command import GitFailed
 from gli.git.refs import LOCK
-from gli.release import doctor, lock
+from gli.release import doctor, fence, lock, log, repositories
+from gli.release import journal as journals
+from gli.release import mirror as mirrors
+from gli.release import promote as promotions
+from gli.release import session as sessions
 from gli.release.journal import Event, Journal
 from gli.release.mirror import Mirror
+from gli.release.refusals import is_lasting, refused_refs, short
 from gli.release.session import half_finished
 
 MACHINES = st.sampled_from(["one", "two"])
@@ -46,6 +57,7 @@ HOSTS = st.tuples(
     st.sampled_from(THREE), st.sampled_from([*["answers"] * 3, "loses", "refuses", "keeps tags", "keeps"])
 )
 """What a host does from now on: it loses the next answer, refuses all branches, or keeps tags or all refs for ever."""
+BEGIN = datetime(2026, 2, 1, tzinfo=UTC)
 KEEPS_TAGS = "#!/bin/sh\ncase $1:$3 in refs/tags/*:0000*) exit 1;; esac\n"
 KEEPS = "#!/bin/sh\ncase $3 in 0000*) exit 1;; esac\n"
 MAY_BE_LEFT = ("still has refs/promotions/", "of this machine's operations are not in the deployment log")
@@ -64,16 +76,21 @@ class Process:
     def __init__(self, rig: Rig, work: Callable[[Rig], Ended], line: int, how: str) -> None:
         self.rig, self.line, self.how = rig, line, how
         self.ended: Ended | None = None
+        self.error: BaseException | None = None
         self.stopped, self.goes_on, self.is_killed = threading.Event(), threading.Event(), False
         Process.current[rig.state] = self
         self.thread = threading.Thread(target=self._run, args=(work,), daemon=True)
         self.thread.start()
-        while self.thread.is_alive() and not self.stopped.wait(0.01):
+        while self.thread.is_alive() and not self.stopped.wait(0.002):
             pass
 
     def _run(self, work: Callable[[Rig], Ended]) -> None:
-        with suppress(Killed):
+        try:
             self.ended = work(self.rig)
+        except Killed:
+            pass
+        except BaseException as e:  # noqa: BLE001 - it is raised where the process is waited for
+            self.error = e
 
     def wrote(self, line: int) -> None:
         if self.is_killed:
@@ -92,6 +109,8 @@ class Process:
         self.goes_on.set()
         self.thread.join()
         Process.current.pop(self.rig.state, None)
+        if self.error is not None:
+            raise self.error
 
 
 class Machines(RuleBasedStateMachine):
@@ -104,12 +123,14 @@ class Machines(RuleBasedStateMachine):
     """
     order: list[tuple[str, str]] = []  # noqa: RUF012
     """Of the example that runs."""
+    near: Near | None = None
+    """Saves the processes of git where it is given."""
 
     def __init__(self) -> None:
         super().__init__()
         Machines.order = []
         self.folder = Path(tempfile.mkdtemp(prefix="gli-machine-"))
-        made = release_rig.make(self.folder, THREE)
+        made = Machines.near.rig(self.folder) if Machines.near else release_rig.make(self.folder, THREE)
         self.rigs = {name: replace(made, state=self.folder / name) for name in ("one", "two")}
         self.rig = self.rigs["one"]
         self.asleep: dict[str, Process] = {}
@@ -148,6 +169,8 @@ class Machines(RuleBasedStateMachine):
         One rule, always allowed: hypothesis gives up many examples of rules that are not allowed in each state.
         """
         Machines.steps += 1
+        if Machines.near:
+            Machines.near.later()
         self._host(*host)
         if machine in self.asleep:
             Machines.order.append((machine, "is killed" if how == "killed" else "wakes"))
@@ -201,6 +224,8 @@ class Machines(RuleBasedStateMachine):
             for undo in self.undo:
                 undo()
             Machines.orders.add(tuple(Machines.order))
+            if Machines.near:
+                Machines.near.git.close()
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _everybody_does_what_doctor_says(self) -> None:
@@ -218,10 +243,43 @@ class Machines(RuleBasedStateMachine):
         for name, rig in self.rigs.items():
             found = [f.text for f in doctor.findings(_patient(rig)) if not any(left in f.text for left in MAY_BE_LEFT)]
             assert found == [], (name, found)
+        if Machines.near:
+            Machines.near.later()
         self.develop(HOME)
         ended = self.rigs["two"].promote("dev", "stg")
         assert ended.code == 0, ended.said
         assert self.trees("stg") == self.trees("dev")
+
+
+class Near:
+    """The same repositories with few processes of git (see near_git.py), and a clock that moves with each step: so that
+    two examples that begin alike make the same objects.
+    """
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = release_rig.make(folder / "first", THREE)
+        self.git, self.trees, self.at = NearGit(), dict[tuple[str, str], str](), BEGIN
+        self.first = first.first
+        self.objects = {name: first.bare(name) / "objects" for name in THREE}
+        for module in (fence, journals, lock, log, promotions, sessions):
+            monkeypatch.setattr(module, "now", lambda: self.at)
+        for module in (mirrors, repositories):
+            monkeypatch.setattr(module, "git", self.git)
+        monkeypatch.setattr(release_rig, "time", SimpleNamespace(time=lambda: self.at.timestamp()))
+        monkeypatch.setattr(identity, "identity", cache(identity.identity))
+        monkeypatch.setattr(identity, "signing", cache(identity.signing))
+
+    def rig(self, folder: Path) -> Rig:
+        """A new rig as `release_rig.make` makes it, with the mirrors of both machines."""
+        self.at = BEGIN
+        for name in THREE:
+            near_git.make(folder / "remotes" / f"{name}.git", self.objects[name], self.first[name])
+            for machine in ("one", "two"):
+                near_git.make(folder / machine / "mirrors" / f"{name}.git", self.objects[name])
+        return Rig(folder, folder / "state", THREE, self.first, _trees=self.trees)
+
+    def later(self) -> None:
+        self.at += timedelta(seconds=1)
 
 
 def _patient(rig: Rig) -> doctor.Patient:
@@ -249,6 +307,50 @@ def _patched(owner: type, name: str, make: Callable[[Any], Any]) -> Callable[[],
     return lambda: setattr(owner, name, before)
 
 
+OLD, NEW, PARKED = "refs/heads/main", "refs/heads/new", "refs/promotions/20260101-000000-0000/main"
+PUSHES: dict[str, tuple[mirrors.Specs, str]] = {
+    "a branch and a tag": ({OLD: ("stg", "main"), "refs/tags/made": ("stg", "")}, ""),
+    "a stale lease": ({OLD: ("stg", "dev"), NEW: ("stg", "")}, ""),
+    "what is there already": ({OLD: ("main", "dev"), NEW: ("stg", "")}, ""),
+    "a ref that should not exist": ({OLD: ("stg", ""), NEW: ("stg", "")}, ""),
+    "a deletion": ({"refs/heads/dev": ("", "dev"), OLD: ("stg", "main")}, ""),
+    "a deletion of what is not there": ({PARKED: ("", "stg"), OLD: ("stg", "main")}, ""),
+    "a deletion of nothing": ({PARKED: ("", None), OLD: ("stg", "main")}, ""),
+    "refused as a whole": ({OLD: ("stg", "main"), PARKED: ("stg", "")}, "pre-receive"),
+    "refused deletion": ({OLD: ("stg", "main"), "refs/heads/dev": ("", "dev")}, "update"),
+}
+"""What is pushed, with names for commits, and the hook of the remote that says no."""
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("case", PUSHES)
+def test_the_pushes_of_near_git_end_like_those_of_git(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    specs, hook = PUSHES[case]
+    ends = []
+    for near in (False, True):
+        rig = release_rig.make(tmp_path / str(near), THREE)
+        mirror = rig.settings.mirrors()[HOME]
+        heads = {branch: rig.heads(branch)[HOME] for branch in ("dev", "stg", "main")} | {"": ""}
+        mirror.fetch()
+        if hook:
+            rig.hook(HOME, release_rig.REFUSE if hook == "pre-receive" else KEEPS)
+            (rig.bare(HOME) / "hooks" / "pre-receive").rename(rig.bare(HOME) / "hooks" / hook)
+        git = NearGit()
+        with monkeypatch.context() as patched:
+            if near:
+                patched.setattr(mirrors, "git", git)
+            error = None
+            try:
+                mirror.push({r: (heads[new], None if old is None else heads[old]) for r, (new, old) in specs.items()})
+            except GitFailed as e:
+                error = (e.code, is_lasting(e), fence.took(e), refused_refs(e), short(e).partition(" (")[0])
+        git.close()
+        ends.append((error, rig.refs(HOME)))
+    assert ends[0] == ends[1]
+
+
 @pytest.fixture
 def on_no_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing waits for the disk: no power fails here."""
@@ -258,9 +360,9 @@ def on_no_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
 
 
-def run(examples: int, steps: int) -> int:
+def run(examples: int, steps: int, near: Near | None = None) -> int:
     """How many different interleavings were tried; prints the number."""
-    Machines.orders, Machines.steps = set(), 0
+    Machines.orders, Machines.steps, Machines.near = set(), 0, near
     few = settings(
         max_examples=examples,
         stateful_step_count=steps,
@@ -280,7 +382,15 @@ def test_two_machines_in_a_few_orders_end_at_one_release() -> None:
 
 @pytest.mark.exhaustive
 @pytest.mark.usefixtures("on_no_disk")
-@pytest.mark.parametrize("part", range(8))
-def test_two_machines_in_many_orders_end_at_one_release(part: int) -> None:
-    """The parts run side by side; each draws orders of its own."""
+def test_two_machines_in_more_orders_over_gits_own_pushes() -> None:
     assert run(40, 5) >= 20
+
+
+@pytest.mark.exhaustive
+@pytest.mark.usefixtures("on_no_disk")
+@pytest.mark.parametrize("part", range(8))
+def test_two_machines_in_many_orders_end_at_one_release(
+    part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parts run side by side; each draws orders of its own."""
+    assert run(300, 6, Near(tmp_path, monkeypatch)) >= 200
