@@ -32,6 +32,8 @@ _PLACES |= dict.fromkeys(("circuit-breaker-", "grace-period-", "rollout-", "old-
 _PLACES |= dict.fromkeys(("hook-goes-on", "deploys-take-", "deploy-without-room"), "service")
 _PLACES |= dict.fromkeys(("sidecar-", "spare-sidecar-"), "service")
 _PLACES |= dict.fromkeys(("sequence-", "application-may-", "row-security-", "table-", "column-", "row-"), "tables")
+_PLACES |= dict.fromkeys(("transaction-", "lock-held", "vacuum-behind"), "views in front of a catalogue")
+_PLACES["tasks-without-a-way-in"] = "service"
 _PLACES["cors-"] = "cors"
 _WIDE = {
     "release": "release",

@@ -26,7 +26,12 @@ def test_a_symptom_asks_its_layers_and_everything_that_explains_them() -> None:
     asked = {check.id for check in diagnosis.asked(checks, "api")}
     assert {"api-health", "db-credentials-valid", "sg-db-ingress", "redis-writable-by-app"} <= asked
     assert asked.isdisjoint({"cdn-spa-deep-link", "git-deploy-tag"})
-    assert {check.id for check in diagnosis.asked(checks, "all")} == checks.keys() - {"ws-idle-survives"}
+    assert {check.id for check in diagnosis.asked(checks, "all")} == checks.keys() - {"ws-idle-survives", "page-boots"}
+    assert "page-boots" in {check.id for check in diagnosis.asked(checks, "static")}
+    assert [line.partition(";")[0] for line in diagnosis.not_asked(checks, "all", "stg")] == [
+        "not asked, as it takes longer: ws-idle-survives",
+        "not asked, as it takes longer: page-boots",
+    ]
 
 
 def test_a_changed_fact_is_named_with_both_values_and_a_measurement_is_not() -> None:
@@ -79,10 +84,11 @@ def test_nearly_every_fault_is_named_as_a_root_and_no_symptom_is(sandbox: Sandbo
     table: dict[str, set[str]] = {}
     strange: dict[str, set[str]] = {}
     for faults in TOGETHER:
-        browser = IN_A_BROWSER if NEED_A_BROWSER.intersection(faults) else {}
+        opens_pages = bool(NEED_A_BROWSER.intersection(faults))
+        symptom, browser = ("static", IN_A_BROWSER) if opens_pages else ("all", {})
         sandbox.ask("break", *faults)
         try:
-            code, said = diagnosed("--env=sandbox", sandbox=sandbox, env=browser)
+            code, said = diagnosed(symptom, "--env=sandbox", sandbox=sandbox, env=browser)
         finally:
             sandbox.ask("heal")
         assert code in (1, 3), said

@@ -55,6 +55,7 @@ TOGETHER = {
     "rules": (
         *("host-served-by-the-default-rule", "rules-for-single-paths", "sidecar-from-the-registry"),
         *("tasks-in-public-subnets", "endpoint-with-private-dns", "image-index-with-provenance"),
+        *("shell-in-the-tasks",),
     ),
 }
 """Each variant, in groups that can all be true at once: their members change different parts of the stack."""

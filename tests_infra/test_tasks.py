@@ -17,9 +17,11 @@ if TYPE_CHECKING:
     from gli.observe.aws.ecr import RegistryImage
     from gli.observe.aws.ecs_services import EcsService
     from gli.observe.aws.ecs_tasks import SecretUse, ServiceDeployment, ServiceTasks, Task
+    from gli.observe.aws.iam import Role
 
 _TROUBLE = re.compile(r"\b(unable|failed|unhealthy|rolling back|throttled|unavailable)\b", re.IGNORECASE)
 _HEALTH = frozenset({"HEALTHY", "UNHEALTHY", "UNKNOWN"})
+_CHANNELS = tuple(f"ssmmessages:{verb}{kind}Channel" for verb in ("Create", "Open") for kind in ("Control", "Data"))
 _LOOP = 2
 """So many dead tasks since a deploy are no accident."""
 _NOT_UNDONE = (None, "PENDING", "IN_PROGRESS", "SUCCESSFUL")
@@ -95,6 +97,29 @@ def test_ecs_task_health(service_tasks: ServiceTasks) -> None:
     assert not sick, saw(
         listed(sick), expected=phrase("no task of {} to fail its own health check", service_tasks.service)
     )
+
+
+def test_ecs_exec_ready(
+    ecs_service: EcsService, service_tasks: ServiceTasks, task_role: Role | None, target: Service
+) -> None:
+    """Where ECS Exec is on, a shell opens in every task: its agent runs, and the task role may open the channels to AWS
+    Systems Manager. A service without ECS Exec is not judged.
+    """
+    assert target.ecs is not None
+    if not told(ecs_service.lets_people_in, phrase("whether {} has ECS Exec", ecs_service.name)):
+        return
+    role = task_role.name if task_role else phrase("no role")
+    missing = [action for action in _CHANNELS if task_role is None or not task_role.may(action, "*")]
+    assert not missing, saw(
+        phrase("{} without {}", role, listed(missing)), expected=phrase("a shell in the tasks of {}", ecs_service.name)
+    )
+    started = [t for t in service_tasks.running if not t.starting]
+    shut = [
+        phrase("{} {}", t.id[:8], agent or phrase("no agent"))
+        for t in started
+        if (agent := t.agents.get(target.ecs.container)) != "RUNNING"
+    ]
+    assert not shut, saw(listed(shut), expected=phrase("a shell in the tasks of {}", ecs_service.name))
 
 
 def test_ecs_az_spread(service_tasks: ServiceTasks) -> None:

@@ -57,6 +57,8 @@ def diagnose(symptom: str, name: str, replay: Path | None, lang: str | None) -> 
     korean = texts.chosen(lang) == "ko"
     for line in diagnosis.lines(verdict, known, ids, before, _facts(folder), name, korean):
         click.echo(line)
+    for line in diagnosis.not_asked(known, symptom, name):
+        click.echo(line)
     click.echo(f"evidence: {folder / 'report.html'}")
     outcomes = {line.outcome.value for line in verdict.checks if line.id in ids}
     sys.exit(1 if outcomes & {"failed", "blocked"} else 3 if "unknown" in outcomes else 0)

@@ -22,8 +22,9 @@ SYMPTOMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """Each symptom of the overview's troubleshooting, and the layers whose checks show it; `all`: every layer."""
-_SLOW = frozenset({"ws-idle-survives"})
-"""A check that holds a session open for a minute: nobody waits for it while users do."""
+_SLOW: Mapping[str, str] = MappingProxyType({"ws-idle-survives": "", "page-boots": "static"})
+"""A check that takes longer than the others together, to the symptom for which it is asked all the same; an empty text:
+none. One holds a session open for a minute, one starts a browser."""
 ASKED_FIRST = frozenset({"env-config-valid", "aws-caller-identity"})
 """Without these a run observes nothing else, so they explain every symptom."""
 _RED = (Outcome.FAILED, Outcome.UNKNOWN, Outcome.BLOCKED)
@@ -67,7 +68,18 @@ def asked(checks: Mapping[str, Check], symptom: str) -> list[Check]:
         if id not in found:
             found.add(id)
             waiting += checks[id].causes
-    return [check for id, check in checks.items() if id in found - _SLOW]
+    return [check for id, check in checks.items() if id in found and _SLOW.get(id, symptom) == symptom]
+
+
+def not_asked(checks: Mapping[str, Check], symptom: str, environment: str) -> list[str]:
+    """A line for each slow check of the symptom's layers that `asked` leaves out: what to run instead."""
+    layers = SYMPTOMS[symptom]
+    left_out = [checks[id] for id, by in _SLOW.items() if id in checks and by != symptom]
+    return [
+        f"not asked, as it takes longer: {c.id}; pytest --env={environment} -k {c.function.removeprefix('test_')}"
+        for c in left_out
+        if not layers or c.layer in layers
+    ]
 
 
 def lines(

@@ -28,6 +28,7 @@ def apply() -> None:
         answer = create(self)
         service = answer.result["service"]
         service.deployment_configuration = self._get_param("deploymentConfiguration")
+        service.enable_execute_command = bool(self._get_param("enableExecuteCommand"))
         service.health_check_grace_period_seconds = self._get_param("healthCheckGracePeriodSeconds")
         return answer
 
@@ -58,6 +59,8 @@ def _task(service: Any, number: int) -> dict[str, Any]:
     definition = service._backend.describe_task_definition(service.task_definition)
     identifier = uuid5(NAMESPACE_URL, f"{definition.arn} {number}").hex
     zones = _zones(service)
+    lets_in = getattr(service, "enable_execute_command", False)
+    agents = [{"name": "ExecuteCommandAgent", "lastStatus": "RUNNING", "lastStartedAt": utcnow()}] if lets_in else []
     checked = any("healthCheck" in c for c in definition.container_definitions)
     return {
         "taskArn": service.arn.replace(
@@ -88,6 +91,7 @@ def _task(service: Any, number: int) -> dict[str, Any]:
                 "image": c["image"],
                 "imageDigest": _digest(service, c["image"]),
                 "lastStatus": "RUNNING",
+                "managedAgents": agents,
             }
             for c in definition.container_definitions
         ],

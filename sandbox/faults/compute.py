@@ -456,6 +456,13 @@ def container_check_fails(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("tasks-without-a-way-in", turns_red=["ecs-exec-ready"])
+def tasks_without_a_way_in(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody switched ECS Exec on, and neither gave the task role its rights nor started new tasks."""
+    with _overlaid_service(sandbox, "ecs-service", changes={"enable_execute_command": True}):
+        yield
+
+
 @fault("task-unhealthy", turns_red=["ecs-task-health"])
 def task_unhealthy(sandbox: Sandbox) -> Iterator[None]:
     """One of the API's tasks fails its own health check."""

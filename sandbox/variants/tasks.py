@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from sandbox.variants import Sandbox, variant
-from sandbox.variants.parts import both, overlaid, redefined, region, service
+from sandbox.variants.parts import both, overlaid, redefined, region, service, where
 
 
 def _awslogs(group: str, where: str) -> dict[str, Any]:
@@ -37,6 +37,24 @@ def sidecars(sandbox: Sandbox) -> Iterator[None]:
 
     with redefined(sandbox, add):
         yield
+
+
+@variant("shell-in-the-tasks")
+def shell_in_the_tasks(sandbox: Sandbox) -> Iterator[None]:
+    """ECS Exec is on for the API: its task role may open the channels, and its tasks started afterwards."""
+    iam = sandbox.aws("iam")
+    definition = sandbox.aws("ecs").describe_task_definition(taskDefinition=service(sandbox)["taskDefinition"])
+    role = definition["taskDefinition"]["taskRoleArn"].rpartition("/")[2]
+    channels = [f"ssmmessages:{verb}{kind}Channel" for verb in ("Create", "Open") for kind in ("Control", "Data")]
+    document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": channels, "Resource": "*"}]}
+    iam.put_role_policy(RoleName=role, PolicyName="exec", PolicyDocument=json.dumps(document))
+    place = {"region": region(sandbox), "cluster": where(sandbox).cluster, "service": where(sandbox).service}
+    with (
+        overlaid(sandbox, "ecs-service", **place, changes={"enable_execute_command": True}),
+        redefined(sandbox, lambda definition: None),
+    ):
+        yield
+    iam.delete_role_policy(RoleName=role, PolicyName="exec")
 
 
 @variant("sidecar-from-the-registry")

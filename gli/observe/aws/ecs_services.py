@@ -88,6 +88,8 @@ class EcsService(Observation):
     """None: ECS does not tell."""
     strategy: str = "ROLLING"
     """How ECS's own controller deploys: ROLLING, BLUE_GREEN, LINEAR or CANARY."""
+    lets_people_in: bool | None = None
+    """ECS Exec is on: people with the right may open a shell in a task. None: ECS does not tell."""
     public_address: bool = False
     """Whether its tasks get a public address."""
     events: tuple[Event, ...] | None = ()
@@ -244,6 +246,7 @@ def service_of(
         minimum_healthy_percent=configuration.get("minimumHealthyPercent"),
         maximum_percent=configuration.get("maximumPercent"),
         strategy=strategy,
+        lets_people_in=service.get("enableExecuteCommand"),
         public_address=vpc.get("assignPublicIp") == "ENABLED",
         events=_events(service),
     )

@@ -56,6 +56,8 @@ class Task(Observation):
     """The CPU that the task runs on: `x86_64` or `arm64`."""
     addresses: tuple[str, ...] = ()
     """The private addresses of its network interface."""
+    agents: Mapping[str, str | None] = {}
+    """Container name to the status of its agent for ECS Exec; None: the container has no such agent."""
     stopped: datetime | None = None
     stop_code: str | None = None
     stopped_reason: str | None = None
@@ -233,6 +235,11 @@ async def secret_use(observer: Observer, secret_id: str) -> SecretUse:
     )
 
 
+def _agent(container: Mapping[str, Any]) -> str | None:
+    agents = {a.get("name"): a.get("lastStatus") for a in container.get("managedAgents") or []}
+    return agents.get("ExecuteCommandAgent")
+
+
 def _addresses(described: Mapping[str, Any]) -> tuple[str, ...]:
     details = [d for a in described.get("attachments") or [] for d in a.get("details") or []]
     found = {d["value"] for d in details if d.get("name") == "privateIPv4Address"}
@@ -253,6 +260,7 @@ def _task(described: Mapping[str, Any]) -> Task:
             (a.get("value") for a in described.get("attributes") or [] if a["name"] == "ecs.cpu-architecture"), None
         ),
         addresses=_addresses(described),
+        agents={c["name"]: _agent(c) for c in containers},
         stopped=described.get("stoppedAt"),
         stop_code=described.get("stopCode"),
         stopped_reason=described.get("stoppedReason"),
