@@ -246,7 +246,10 @@ def test_cdn_lets_users_in(distribution: Distribution, landing: HttpExchange, ta
         phrase("a {} of {}", distribution.restricts, listed(distribution.countries)),
         expected=phrase("users of {} in {} to be let in", target.host, listed(kept_out)),
     )
-    assert landing.status != 403 or distribution.web_acl is None, saw(
+    if distribution.web_acl is None:
+        return
+    assert landing.status is not None, saw(landing.seen, expected=phrase("an answer of {}", landing.url))
+    assert landing.status != 403, saw(
         phrase("403, and the web ACL {}", str(distribution.web_acl).rpartition("webacl/")[2]),
         expected=phrase("an answer of {}", landing.url),
     )
