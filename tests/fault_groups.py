@@ -51,7 +51,13 @@ database. One fault would hide or undo another. `_PLACES` names a fault by the b
 also by their module.
 """
 
-_ALONE = {"tasks-in-one-zone", "platform-image-expired", "commits-wait-for-a-standby", "database-read-only"}
+_ALONE = {
+    "tasks-in-one-zone",
+    "tag-pushed-again",
+    "platform-image-expired",
+    "commits-wait-for-a-standby",
+    "database-read-only",
+}
 _ALONE |= NEED_A_BROWSER
 """Faults of the running tasks: a change of the service or of the network would replace these tasks. And those that let
 every write of another fault wait or fail. A browser beside them would make this runner too slow for what is timed."""
