@@ -28,10 +28,11 @@ def test_a_symptom_asks_its_layers_and_everything_that_explains_them() -> None:
     assert asked.isdisjoint({"cdn-spa-deep-link", "git-deploy-tag"})
     assert {check.id for check in diagnosis.asked(checks, "all")} == checks.keys() - {"ws-idle-survives", "page-boots"}
     assert "page-boots" in {check.id for check in diagnosis.asked(checks, "static")}
-    assert [line.partition(";")[0] for line in diagnosis.not_asked(checks, "all", "stg")] == [
+    assert [line.partition(";")[0] for line in diagnosis.not_asked(checks, asked, "all", "stg")] == [
         "not asked, as it takes longer: ws-idle-survives",
         "not asked, as it takes longer: page-boots",
     ]
+    assert {check.id for check in diagnosis.asked(checks, "all", recorded=True)} == checks.keys()
 
 
 def test_a_changed_fact_is_named_with_both_values_and_a_measurement_is_not() -> None:

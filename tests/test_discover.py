@@ -40,6 +40,7 @@ NOT_TOLD = {
     "provider": "starts the sandbox; no environment shows it",
     "overlay": "a path of this machine",
     "github.*": "GitHub is not asked; the test gives the keys that have no default",
+    "alarms.metric_filters": "the lines are the application's; no line of a log is copied",
     "repositories": "the names are the user's; the files of the workflows are not read",
     "*load_balancer.test_port": "no listener has it; a comment names the port that the security group opens",
     "services.api.deep_health_path": "refuses to answer without a token; a comment names it",

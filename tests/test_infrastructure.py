@@ -18,6 +18,8 @@ from ministack import PYTHON
 from gli.config import catalogue, environments
 from gli.config.iam_policy import policy
 from gli.provision.template import Resource, Template
+from sandbox.aws.filter_patterns import matches
+from sandbox.aws.seed_watching import ERRORS
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATES = sorted((ROOT / "infrastructure").glob("*.yaml"))
@@ -273,6 +275,19 @@ def test_every_metric_that_a_filter_makes_is_watched_or_shown(stack: Declared) -
     assert {m for m in made if m not in watched and f'"{m}"' not in shown} == set()
     groups = {str(f.properties["LogGroupName"]) for f in stack.of("AWS::Logs::MetricFilter")}
     assert groups == stack.names("AWS::Logs::LogGroup")
+
+
+def test_the_declared_metric_filters_are_those_of_the_templates(stack: Declared) -> None:
+    """What environments.toml names: metric, log group, and lines that the template's pattern counts or not."""
+    alarms = environments.load(ROOT, stack.environment).alarms
+    assert alarms is not None
+    made = {f.properties["MetricTransformations"][0]["MetricName"]: f for f in stack.of("AWS::Logs::MetricFilter")}
+    for wanted in alarms.metric_filters:
+        template = made[wanted.metric].properties
+        assert template["LogGroupName"] == wanted.group
+        assert template["FilterPattern"] == ERRORS
+        assert [matches(ERRORS, line) for line in wanted.counts] == [True] * len(wanted.counts)
+        assert [matches(ERRORS, line) for line in wanted.ignores] == [False] * len(wanted.ignores)
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda p: p.name)

@@ -44,7 +44,7 @@ TOGETHER = {
     "managed": (
         *("native-canary", "secret-managed-by-rds", "secrets-under-a-customer-key", "sticky-sessions"),
         *("spa-error-mapping", "private-zone-of-the-same-name", "schema-of-the-next-release"),
-        *("variables-that-hide-nothing", "firelens", "alarm-on-a-quiet-balancer"),
+        *("variables-that-hide-nothing", "firelens", "alarm-on-a-quiet-balancer", "two-filters-for-a-metric"),
     ),
     "code deploy": (
         *("codedeploy-blue-green", "database-behind-a-cname", "secret-rotated", "second-origin"),

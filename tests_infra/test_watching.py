@@ -10,10 +10,11 @@ from gli.observe.engine.observation import unknown
 
 if TYPE_CHECKING:
     from gli.config.environments import Environment
-    from gli.config.parts import Alarms
+    from gli.config.parts import Alarms, MetricFilter
     from gli.observe.aws.cloudwatch import Comparison, Traffic
     from gli.observe.aws.cloudwatch_alarms import Alarm, LogGroup, Topic
     from gli.observe.aws.logs import LogErrors, LogTail
+    from gli.observe.aws.metric_filters import Filtered
 
 MOST_ERRORS, MOST_ERRORS_GROW, ERRORS_AT_REST = 0.01, 2.0, 0.002
 SLOWEST_S, SLOWEST_GROWS, NEVER_SLOW_S = 1.0, 1.5, 0.2
@@ -143,6 +144,22 @@ def test_dashboards_exist(dashboards: Sequence[str], target: Alarms) -> None:
     missing = sorted(set(target.dashboards) - set(dashboards))
     assert not missing, saw(
         phrase("no dashboard {}", listed(missing)), expected=phrase("the dashboards {}", listed(target.dashboards))
+    )
+
+
+def test_alarm_filter_counts(metric_filters: Mapping[str, Filtered], target: MetricFilter) -> None:
+    """CloudWatch counts the lines that an alarm waits for, and no other line: tried with lines of the application."""
+    found = metric_filters[target.metric]
+    assert found.patterns, saw(
+        phrase("none"), expected=phrase("a metric filter of {} that feeds {}", target.group, target.metric)
+    )
+    assert not found.missed, saw(
+        phrase("not counted by {}: {}", listed(found.patterns), listed(found.missed)),
+        expected=phrase("{} to count these lines of {}", target.metric, target.group),
+    )
+    assert not found.taken, saw(
+        phrase("counted by {}: {}", listed(found.patterns), listed(found.taken)),
+        expected=phrase("{} not to count these lines of {}", target.metric, target.group),
     )
 
 

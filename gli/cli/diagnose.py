@@ -41,7 +41,7 @@ def diagnose(symptom: str, name: str, replay: Path | None, lang: str | None) -> 
     if name not in toml_tables.environment_names(toml_tables.read_tables(root)):
         raise UsageError(f"environments.toml has no environment {name!r}")
     known = catalogue.load(root).checks
-    wanted = diagnosis.asked(known, symptom)
+    wanted = diagnosis.asked(known, symptom, recorded=replay is not None)
     before = _last_go(_REPORTS / name)
     arguments = [f"--env={name}", "-q", f"--report-dir={_OWN}", "-p", "no:cacheprovider"]
     arguments += [f"--replay={replay}"] if replay else []
@@ -57,7 +57,7 @@ def diagnose(symptom: str, name: str, replay: Path | None, lang: str | None) -> 
     korean = texts.chosen(lang) == "ko"
     for line in diagnosis.lines(verdict, known, ids, before, _facts(folder), name, korean):
         click.echo(line)
-    for line in diagnosis.not_asked(known, symptom, name):
+    for line in diagnosis.not_asked(known, ids, symptom, name):
         click.echo(line)
     click.echo(f"evidence: {folder / 'report.html'}")
     outcomes = {line.outcome.value for line in verdict.checks if line.id in ids}

@@ -201,6 +201,19 @@ class Metrics(Table):
     most_memory_percent: Percent = 80.0
 
 
+class MetricFilter(Table):
+    """A metric that is counted from the lines of a log group, and lines of the application to try the filter with."""
+
+    metric: str
+    group: str
+    counts: Annotated[tuple[str, ...], Bounded(min_length=1)]
+    ignores: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return self.metric
+
+
 class Alarms(Table):
     prefix: str
     topics: tuple[str, ...] = ()
@@ -208,6 +221,7 @@ class Alarms(Table):
     subscribers: tuple[Annotated[tuple[str, ...], Bounded(min_length=1)], ...] = (("email",), ("https", "lambda"))
     """The protocols of subscriptions that a topic needs: one of each group."""
     dashboards: tuple[str, ...] = ()
+    metric_filters: tuple[MetricFilter, ...] = ()
 
     @property
     def name(self) -> str:

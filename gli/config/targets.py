@@ -76,6 +76,10 @@ GROUPS: Mapping[str, Group] = {
     "log-groups": Group("logs", "[{}.logs] groups", lambda e: {g: g for g in e.logs.groups} if e.logs else {}),
     "alarms": Group("alarms", "[{}.alarms]", lambda e: {e.alarms.prefix: e.alarms} if e.alarms else {}),
     "topics": Group("alarms", "[{}.alarms] topics", lambda e: {t: t for t in e.alarms.topics} if e.alarms else {}),
+    "metric-filters": Group(
+        *("alarms", "[[{}.alarms.metric_filters]]"),
+        lambda e: {f.metric: f for f in e.alarms.metric_filters} if e.alarms else {},
+    ),
     "repositories": Group(
         "git", "[{}.git] and [[repositories]]", lambda e: {r.name: r.name for r in e.repositories} if e.git else {}
     ),

@@ -24,7 +24,7 @@ SYMPTOMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Each symptom of the overview's troubleshooting, and the layers whose checks show it; `all`: every layer."""
 _SLOW: Mapping[str, str] = MappingProxyType({"ws-idle-survives": "", "page-boots": "static"})
 """A check that takes longer than the others together, to the symptom for which it is asked all the same; an empty text:
-none. One holds a session open for a minute, one starts a browser."""
+none. One holds a session open for a minute, one starts a browser. A record answers both at once."""
 ASKED_FIRST = frozenset({"env-config-valid", "aws-caller-identity"})
 """Without these a run observes nothing else, so they explain every symptom."""
 _RED = (Outcome.FAILED, Outcome.UNKNOWN, Outcome.BLOCKED)
@@ -58,8 +58,11 @@ Facts = Mapping[str, Any]
 """`probe[target]` to its observation."""
 
 
-def asked(checks: Mapping[str, Check], symptom: str) -> list[Check]:
-    """The checks that a symptom needs: those of its layers, and everything that can explain or hide them."""
+def asked(checks: Mapping[str, Check], symptom: str, *, recorded: bool = False) -> list[Check]:
+    """The checks that a symptom needs: those of its layers, and everything that can explain or hide them.
+
+    `recorded`: the facts come from a record, so no check is slow.
+    """
     layers = SYMPTOMS[symptom]
     waiting = [id for id, check in checks.items() if not layers or check.layer in layers or id in ASKED_FIRST]
     found: set[str] = set()
@@ -68,13 +71,13 @@ def asked(checks: Mapping[str, Check], symptom: str) -> list[Check]:
         if id not in found:
             found.add(id)
             waiting += checks[id].causes
-    return [check for id, check in checks.items() if id in found and _SLOW.get(id, symptom) == symptom]
+    return [check for id, check in checks.items() if id in found and (recorded or _SLOW.get(id, symptom) == symptom)]
 
 
-def not_asked(checks: Mapping[str, Check], symptom: str, environment: str) -> list[str]:
-    """A line for each slow check of the symptom's layers that `asked` leaves out: what to run instead."""
+def not_asked(checks: Mapping[str, Check], wanted: Collection[str], symptom: str, environment: str) -> list[str]:
+    """A line for each slow check of the symptom's layers that is not among the wanted ones: what to run instead."""
     layers = SYMPTOMS[symptom]
-    left_out = [checks[id] for id, by in _SLOW.items() if id in checks and by != symptom]
+    left_out = [checks[id] for id in _SLOW if id in checks and id not in wanted]
     return [
         f"not asked, as it takes longer: {c.id}; pytest --env={environment} -k {c.function.removeprefix('test_')}"
         for c in left_out

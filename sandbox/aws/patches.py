@@ -21,7 +21,7 @@ from moto.rds.models import DBInstance, DBInstanceClustered
 from moto.rds.responses import RDSResponse
 from moto.secretsmanager.models import SecretsManagerBackend
 
-from sandbox.aws import measuring, played_deployments, played_tasks, played_variants
+from sandbox.aws import filter_patterns, measuring, played_deployments, played_tasks, played_variants
 
 TARGET_HEALTH: dict[tuple[str, str], tuple[str | None, str | None, str | None]] = {}
 """(region, target group) to the state, reason and description that all its targets have."""
@@ -43,6 +43,7 @@ def apply() -> None:
     _clusters_keep_what_is_theirs()
     _a_deny_of_plain_http_spares_tls()
     _required_members_are_there()
+    filter_patterns.apply()
     measuring.apply()
     played_tasks.apply()
     played_variants.apply()

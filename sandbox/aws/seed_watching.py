@@ -8,12 +8,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from gli.config.environments import Environment
+from gli.config.parts import MetricFilter
 from sandbox.aws.account import Account
 from sandbox.aws.seed_compute import Balancer
 from sandbox.aws.seed_data import Data
 from sandbox.site import required
 
 RETENTION_DAYS = 30
+ERRORS = "?ERROR ?CRITICAL ?Traceback"
+"""The pattern of infrastructure/monitoring.yaml for lines that are errors."""
 _WIDGET = {"type": "metric", "properties": {"metrics": [["AWS/ApplicationELB", "RequestCount"]], "stat": "Sum"}}
 
 
@@ -39,6 +42,24 @@ def seed_log_stream(account: Account, group: str, name: str, *, age_ms: int = 0)
     logs.put_log_events(logGroupName=group, logStreamName=name, logEvents=[event])
 
 
+def put_metric_filter(
+    account: Account,
+    environment: Environment,
+    wanted: MetricFilter,
+    pattern: str = ERRORS,
+    value: str = "1",
+    name: str | None = None,
+) -> None:
+    """Put the filter that counts a log group's lines for a metric, as infrastructure/monitoring.yaml declares it."""
+    transformation = {"metricNamespace": f"GLI/{environment.branch}", "metricName": wanted.metric, "metricValue": value}
+    account("logs").put_metric_filter(
+        logGroupName=wanted.group,
+        filterName=name or wanted.metric,
+        filterPattern=pattern,
+        metricTransformations=[transformation],
+    )
+
+
 def seed_alarms(account: Account, environment: Environment, balancer: Balancer, data: Data) -> None:
     """Make the topics, the dashboards, and an alarm for each metric of each resource."""
     alarms = required(environment.alarms)
@@ -46,6 +67,8 @@ def seed_alarms(account: Account, environment: Environment, balancer: Balancer, 
     cloudwatch = account("cloudwatch")
     for name in alarms.dashboards:
         cloudwatch.put_dashboard(DashboardName=name, DashboardBody=json.dumps({"widgets": [_WIDGET]}))
+    for wanted in alarms.metric_filters:
+        put_metric_filter(account, environment, wanted)
     resources = _resources(environment, balancer, data)
     for metric in alarms.metrics:
         for (namespace, short), dimensions in resources.items():

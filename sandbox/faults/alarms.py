@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from sandbox.aws.seed_watching import ERRORS, put_metric_filter
 from sandbox.faults import Sandbox, fault
 from sandbox.site import required
 
@@ -162,3 +164,43 @@ def alarm_without_data(sandbox: Sandbox) -> Iterator[None]:
     undo = sandbox.aws_overlay("alarm", region=region, name=name, state="INSUFFICIENT_DATA", since_s=7200.0)
     yield
     sandbox.aws_overlay("alarm", **undo)
+
+
+@fault("filter-missing", turns_red=["alarm-filter-counts"])
+def filter_missing(sandbox: Sandbox) -> Iterator[None]:
+    """Nothing counts the API's error lines: the metric filter was lost, as its log group was made anew."""
+    with _filter(sandbox, None):
+        yield
+
+
+@fault("filter-of-another-format", turns_red=["alarm-filter-counts"])
+def filter_of_another_format(sandbox: Sandbox) -> Iterator[None]:
+    """The filter looks for errors in JSON, and the API writes lines of text."""
+    with _filter(sandbox, '"\\"level\\": \\"ERROR\\""'):
+        yield
+
+
+@fault("filter-ignores-its-words", turns_red=["alarm-filter-counts"])
+def filter_ignores_its_words(sandbox: Sandbox) -> Iterator[None]:
+    """The filter excludes the health check's lines, and CloudWatch ignores ?words beside another word."""
+    with _filter(sandbox, f"{ERRORS} -kube-probe"):
+        yield
+
+
+@fault("filter-publishes-zero", turns_red=["alarm-filter-counts"])
+def filter_publishes_zero(sandbox: Sandbox) -> Iterator[None]:
+    """The filter publishes 0 for every error line, so that the sum stays 0."""
+    with _filter(sandbox, ERRORS, value="0"):
+        yield
+
+
+@contextmanager
+def _filter(sandbox: Sandbox, pattern: str | None, value: str = "1") -> Iterator[None]:
+    """Give the filter of the API's errors another pattern and value; None: delete the filter."""
+    wanted = required(sandbox.environment.alarms).metric_filters[0]
+    if pattern is None:
+        sandbox.aws("logs").delete_metric_filter(logGroupName=wanted.group, filterName=wanted.metric)
+    else:
+        put_metric_filter(sandbox.account, sandbox.environment, wanted, pattern, value)
+    yield
+    put_metric_filter(sandbox.account, sandbox.environment, wanted)

@@ -69,7 +69,9 @@ AWS_READS: Mapping[str, frozenset[str]] = {
     ),
     "iam": frozenset({"GetAccountAuthorizationDetails"}),
     "kms": frozenset({"DescribeKey", "GetKeyPolicy"}),
-    "logs": frozenset({"DescribeLogGroups", "DescribeLogStreams", "FilterLogEvents"}),
+    "logs": frozenset(
+        {"DescribeLogGroups", "DescribeLogStreams", "DescribeMetricFilters", "FilterLogEvents", "TestMetricFilter"}
+    ),
     "mq": frozenset({"DescribeBroker", "ListBrokers"}),
     "rds": frozenset(
         {
