@@ -20,11 +20,11 @@ MAY_BE_ABSENT: Mapping[str, str] = {
         "ACMCertificateArn CachePolicyId DefaultRootObject ErrorCachingMinTTL FunctionAssociations Items "
         "LambdaFunctionAssociations MinTTL MinimumProtocolVersion OriginAccessControlId "
         "OriginAccessIdentity OriginGroups PathPattern Quantity ResponseCode ResponsePagePath "
-        "S3OriginConfig"
+        "S3OriginConfig TrustedKeyGroups TrustedSigners"
     ),
     "cloudfront.list_distributions": "Items Quantity Staging",
     "cloudfront.list_invalidations": "Items Quantity",
-    "cloudwatch.describe_alarms": "AlarmArn AlarmRule MetricName Metrics StateReason",
+    "cloudwatch.describe_alarms": "AlarmArn AlarmRule DatapointsToAlarm MetricName Metrics StateReason",
     "ec2.describe_nat_gateways": "NatGatewayAddresses PrivateIp",
     "ec2.describe_network_acls": "Ipv6CidrBlock",
     "ec2.describe_route_tables": "DestinationIpv6CidrBlock SubnetId",
@@ -40,7 +40,7 @@ MAY_BE_ABSENT: Mapping[str, str] = {
         "targetGroupArn taskSets type"
     ),
     "ecs.describe_task_definition": (
-        "awslogs-group command compatibilities entryPoint environmentFiles essential "
+        "awslogs-group awslogs-region command compatibilities entryPoint environmentFiles essential "
         "executionRoleArn firelensConfiguration healthCheck logConfiguration logDriver "
         "networkMode options repositoryCredentials requiresCompatibilities runtimePlatform "
         "secretOptions secrets stopTimeout taskRoleArn value"

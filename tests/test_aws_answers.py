@@ -137,7 +137,7 @@ def test_log_groups_need_no_common_beginning(monkeypatch: pytest.MonkeyPatch) ->
 
 # alarms
 
-ALARM = {"StateValue": "OK", "ActionsEnabled": True, "AlarmActions": []}
+ALARM = {"StateValue": "OK", "ActionsEnabled": True, "AlarmActions": [], "Period": 60, "EvaluationPeriods": 3}
 
 
 def alarm(name: str, metric: str = "CPUUtilization", **dimensions: str) -> dict[str, Any]:

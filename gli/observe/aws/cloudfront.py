@@ -196,7 +196,9 @@ def _distribution(described: dict[str, Any]) -> Distribution:
                 viewers=behavior.get("ViewerProtocolPolicy"),
                 compresses=behavior["Compress"],
                 signed=any(
-                    (behavior.get(signers) or {}).get("Enabled") for signers in ("TrustedSigners", "TrustedKeyGroups")
+                    behavior[signers]["Enabled"]
+                    for signers in ("TrustedSigners", "TrustedKeyGroups")
+                    if behavior.get(signers)
                 ),
                 least_cached_s=0 if behavior.get("CachePolicyId") else int(behavior.get("MinTTL") or 0),
             )
