@@ -43,9 +43,9 @@ MAY_BE_ABSENT: Mapping[str, str] = {
         "awslogs-group awslogs-region command compatibilities entryPoint environmentFiles essential "
         "executionRoleArn firelensConfiguration healthCheck logConfiguration logDriver "
         "networkMode options repositoryCredentials requiresCompatibilities runtimePlatform "
-        "secretOptions secrets stopTimeout taskRoleArn value"
+        "containerPort portMappings secretOptions secrets stopTimeout taskRoleArn value"
     ),
-    "ecs.describe_tasks": "exitCode lastStatus networkInterfaces reason stopCode stoppedAt stoppedReason",
+    "ecs.describe_tasks": "exitCode lastStatus managedAgents networkInterfaces reason stopCode stoppedAt stoppedReason",
     "ecs.list_service_deployments": "nextToken statusReason",
     "elasticache.describe_replication_groups": (
         "Address ConfigurationEndpoint MultiAZ NodeGroupMembers Port PrimaryEndpoint "

@@ -202,9 +202,8 @@ def _waits_s(described: Mapping[str, Any]) -> float:
 
 
 def _blind_s(described: Mapping[str, Any]) -> float:
-    changed = described.get("StateUpdatedTimestamp")
     blind = described["StateValue"] == "INSUFFICIENT_DATA" and described.get("Namespace") in _ALWAYS_SENT
-    return round((now() - changed).total_seconds(), 1) if blind and changed else 0.0
+    return round((now() - described["StateUpdatedTimestamp"]).total_seconds(), 1) if blind else 0.0
 
 
 def _sleeps(described: Mapping[str, Any]) -> bool:
