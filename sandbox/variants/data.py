@@ -64,7 +64,7 @@ def leftovers_that_harm_nothing(sandbox: Sandbox) -> Iterator[None]:
     """A copy of a table in another schema, a slot without a place in the log, and a failed snapshot that stops nothing.
 
     Redis was told to go on (`stop-writes-on-bgsave-error no`). A table that no migration makes is UNLOGGED and without
-    autovacuum, its trigger puts each row elsewhere, and a transaction was prepared a moment ago.
+    autovacuum, and its trigger puts each row elsewhere.
     """
     in_the_way = sandbox.state_dir / "valkey" / "dump.rdb"
     in_the_way.unlink(missing_ok=True)
@@ -80,7 +80,6 @@ def leftovers_that_harm_nothing(sandbox: Sandbox) -> Iterator[None]:
             "'BEGIN INSERT INTO backup.notices_notice (id) VALUES (NEW.id); RETURN NULL; END'"
         )
         connection.execute("CREATE TRIGGER s BEFORE INSERT ON inbox FOR EACH ROW EXECUTE FUNCTION sort_in()")
-        connection.execute("BEGIN; SELECT 1; PREPARE TRANSACTION 'just-now'")
         redis.config_set("stop-writes-on-bgsave-error", "no")
         redis.bgsave()
         until_saved(redis, "err")
@@ -92,7 +91,6 @@ def leftovers_that_harm_nothing(sandbox: Sandbox) -> Iterator[None]:
         until_saved(redis, "ok")
         redis.config_set("stop-writes-on-bgsave-error", "yes")
         connection.execute("SELECT pg_drop_replication_slot('for_later')")
-        connection.execute("ROLLBACK PREPARED 'just-now'")
         connection.execute("DROP TABLE inbox")
         connection.execute("DROP FUNCTION sort_in()")
         connection.execute("DROP SCHEMA backup CASCADE")
