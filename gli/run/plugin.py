@@ -115,9 +115,8 @@ def pytest_gli_supervise(config: pytest.Config) -> int | None:
     if not (is_worker(config) or standard_streams.output_is_open()):
         print(f"ERROR: {standard_streams.CLOSED}", file=sys.stderr)
         sys.exit(pytest.ExitCode.USAGE_ERROR)  # with another error, pytest would write to the closed stream
-    at_a_terminal = (
-        getattr(config.option, "usepdb", False) and sys.stdin.isatty()
-    )  # a debugger that somebody uses has no deadline
+    # A debugger that somebody uses has no deadline.
+    at_a_terminal = getattr(config.option, "usepdb", False) and sys.stdin.isatty()
     if not (is_worker(config) or looks_only(config) or at_a_terminal):
         forked = supervisor.fork()
         if not (isinstance(forked, supervisor.Child) or forked is None):

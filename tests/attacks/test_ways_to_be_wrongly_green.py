@@ -541,31 +541,29 @@ def test_a_process_left_by_a_check_does_not_delay_the_end(project: Project, what
     assert (process.returncode, output.rstrip().splitlines()[-1]) == (0, "VERDICT own: GO")
 
 
-@pytest.mark.parametrize(("command", "code"), [(["-m", "pytest", "--env=own"], 4), (["-c", GLI, "checks"], 2)])
-def test_a_closed_output_is_one_sentence(project: Project, command: list[str], code: int) -> None:
-    done = subprocess.run(
+def without_stream(project: Project, number: int, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in the project while this standard stream is closed."""
+    return subprocess.run(
         [sys.executable, *command],
         cwd=project.root,
-        preexec_fn=lambda: os.close(1),
-        stderr=subprocess.PIPE,
+        preexec_fn=lambda: os.close(number),
+        stdout=subprocess.PIPE if number != 1 else None,
+        stderr=subprocess.PIPE if number != 2 else None,
         text=True,
         timeout=60,
         check=False,
     )
+
+
+@pytest.mark.parametrize(("command", "code"), [(["-m", "pytest", "--env=own"], 4), (["-c", GLI, "checks"], 2)])
+def test_a_closed_output_is_one_sentence(project: Project, command: list[str], code: int) -> None:
+    done = without_stream(project, 1, *command)
     assert done.returncode == code
     assert len(done.stderr.splitlines()) == 1 and "standard output is closed" in done.stderr
 
 
 def test_a_closed_error_stream_changes_nothing(project: Project) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--env=own"],
-        cwd=project.root,
-        preexec_fn=lambda: os.close(2),
-        stdout=subprocess.PIPE,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = without_stream(project, 2, "-m", "pytest", "--env=own")
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "VERDICT own: GO")
 
 
