@@ -121,12 +121,12 @@ def seed_metrics(account: Account, environment: Environment, balancer: Balancer,
     name = required(environment.broker).amazon_mq
     points = [
         {"MetricName": metric, "Dimensions": [{"Name": "Broker", "Value": name}], "Timestamp": began, "Value": value}
-        for metric, value in _OF_A_BROKER.items()
+        for metric, value in OF_A_BROKER.items()
     ]
     account("cloudwatch").put_metric_data(Namespace="AWS/AmazonMQ", MetricData=points)
 
 
-_OF_A_BROKER = {
+OF_A_BROKER = {
     "RabbitMQMemUsed": 0.2 * 2**30,
     "RabbitMQMemLimit": 1.6 * 2**30,
     "RabbitMQDiskFree": 150.0 * 2**30,
