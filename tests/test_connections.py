@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,9 +13,13 @@ import psycopg.sql
 import pytest
 from test_parts import another
 
-from conftest import Sandbox
+from conftest import ROOT, Sandbox
+from gli.config import environments
+from gli.config.data_tier import MigrationRecord
+from gli.observe.data.postgres import DatabaseState, database_state
+from gli.observe.engine.observatory import Observatory
 from gli.observe.engine.sql import DATABASE_STATES
-from gli.observe.release.migrations import alembic_heads, difference, flyway_versions
+from gli.observe.release.migrations import alembic_heads, difference, flyway_versions, recorded_names
 
 SELF_HOSTED = """
 [shop.aws]
@@ -197,3 +202,45 @@ def test_flyways_history_is_compared_with_its_files(
         (applied,) = (connection.execute(DATABASE_STATES["flyway"]).fetchone() or ())[2:3]
         connection.rollback()
     assert difference(flyway_versions(FILES), [(app, name) for app, name in applied]) == (pending, unknown)
+
+
+KNEX = MigrationRecord(table="knex_migrations", column="name", files=r"^db/migrations/(.+\.js)$", done="ended")
+LEDGER = """
+CREATE SCHEMA ledger;
+CREATE TABLE ledger.knex_migrations (name text, ended timestamptz);
+INSERT INTO ledger.knex_migrations VALUES ('1_first.js', now()), ('2_second.js', NULL), ('0_gone.js', now());
+CREATE TABLE ledger.alembic_version (version_num text);
+INSERT INTO ledger.alembic_version VALUES ('2s')
+"""
+
+
+def test_the_record_of_any_tool_is_read_in_a_schema_of_its_own(sandbox: Sandbox) -> None:
+    overlay = ROOT / ".sandbox" / sandbox.name / "environment.toml"
+    environment = environments.load(ROOT, "sandbox", overlay=tomllib.loads(overlay.read_text()))
+    user = login(sandbox, "stg/gli/verify-database")["username"]
+    assert environment.database is not None
+
+    def seen(**keys: Any) -> DatabaseState:
+        assert environment.database is not None
+        observatory = Observatory(environment)
+        try:
+            return observatory.wait(database_state, environment.database.model_copy(update=keys))
+        finally:
+            observatory.close()
+
+    with psycopg.connect(sandbox.status["postgres_dsn"], autocommit=True) as connection:
+        connection.execute(LEDGER)
+        connection.execute(f'GRANT USAGE ON SCHEMA ledger TO "{user}"')
+        connection.execute(f'GRANT SELECT ON ALL TABLES IN SCHEMA ledger TO "{user}"')
+        try:
+            knex = seen(record=KNEX, migrations_schema="ledger")
+            alembic = seen(migrated_by="alembic", migrations_schema="ledger")
+            lost = seen(migrated_by="alembic")
+        finally:
+            connection.execute("DROP SCHEMA ledger CASCADE")
+    files = recorded_names(KNEX, ["db/migrations/1_first.js", "db/migrations/2_second.js", "db/x/3.js", "README.md"])
+    differs = (["knex_migrations.2_second.js"], ["knex_migrations.0_gone.js"])
+    assert difference(files, knex.applied) == differs
+    assert alembic.applied == (("alembic", "2s"),)
+    assert "is not in the role's search_path; name it in database.migrations_schema" in lost.unread
+    assert knex.max_connections == lost.max_connections > 0

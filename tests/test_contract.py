@@ -22,6 +22,7 @@ from gli.config import environments
 from gli.config.services import Endpoint, Frontend, Service
 from gli.observe.edge.http import HttpExchange
 
+STAGE_LOGIN = f"Basic {base64.b64encode(b'stage:0pen').decode()}"
 LOGIN = f"Basic {base64.b64encode(b'shop:s3cret').decode()}"
 
 
@@ -30,6 +31,9 @@ class Shop(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         who = self.headers.get("Authorization", "")
+        if self.headers["Host"].startswith("stage.test") and who != STAGE_LOGIN:
+            self.send_error(401)
+            return
         answers: dict[str, tuple[int, Mapping[str, str], str]] = {
             "/deep": (200 if self.headers.get("X-Token") == "h3althy" else 403, {}, json.dumps({"ok": True})),
             "/ht/": (200, {}, json.dumps({"Database(alias='default')": "OK", "Cache(alias='default')": "OK"})),
@@ -55,6 +59,8 @@ class Shop(BaseHTTPRequestHandler):
 
 def socket(session: ServerConnection) -> None:
     """Socket.IO's handshake (Engine.IO 4): a session id, then the namespace, with a ping between them."""
+    if session.request is None or session.request.headers.get("Authorization") != "Bearer t0ken":
+        session.close(1008)
     session.send('0{"sid":"x1","upgrades":[],"pingInterval":25000}')
     for frame in session:
         if frame == "40":
@@ -115,7 +121,17 @@ deep_health_path = "/deep"
 deep_health_secret = "file:health.token"
 deep_health_header = "X-Token"
 deep_health_values = {{ ok = true }}
+[shop.services.stage]
+url = "http://stage.test:{web}"
+health_path = "/ht/"
+protected_path = "/"
+authorization = {{ basic = "env:STAGE" }}
+[[shop.services.stage.contract]]
+path = "/stock"
+[shop.connect_to]
+"stage.test:{web}" = "127.0.0.1:{web}"
 [shop.services.live]
+authorization = {{ bearer = "env:SHOP", fields = {{ token = "api_token" }} }}
 url = "ws://127.0.0.1:{sockets}/socket.io/?EIO=4&transport=websocket"
 talk = [{{ expect = '^0\\{{"sid":' }}, {{ send = "40" }}, {{ expect = '^40\\{{"sid":' }}]
 """
@@ -132,6 +148,7 @@ def verified(shop: tuple[int, int], folder: Path, text: str = CONTRACT, **change
     (folder / "environments.toml").write_text(text)
     (folder / "health.token").write_text("h3althy\n")
     variables = {"SHOP_ADMIN": '{"username": "shop", "password": "s3cret"}', "SHOP_TOKEN": "t0ken"}
+    variables |= {"STAGE": "stage:0pen", "SHOP": '{"api_token": "t0ken"}'}
     return run_forked("--env=shop", root=folder, reports=folder / "reports", env=variables)
 
 
@@ -139,9 +156,17 @@ def test_a_foreign_application_is_verified_by_its_own_contract(shop: tuple[int, 
     ran = verified(shop, tmp_path)
     asked = {"api-deep-health", "api-endpoints-contract", "api-auth-enforced", "ws-app-echo"}
     assert asked <= ran.outcomes("passed"), ran.output
+    assert ran.verdict is not None
+    of_stage = {c["id"]: c["outcome"] for c in ran.verdict["checks"] if c["target"] == "stage"}
+    assert {*of_stage.values()} == {"passed"} and {"api-health", "api-auth-enforced", "http-no-5xx-burst"} <= {
+        *of_stage
+    }
     assert ran.folder is not None
     written = "".join(path.read_text(encoding="utf-8") for path in ran.folder.glob("*.*"))
-    assert not any(secret in written + ran.output for secret in ("t0ken", "s3cret", "h3althy", LOGIN.split()[1]))
+    assert not any(
+        secret in written + ran.output
+        for secret in ("t0ken", "0pen", STAGE_LOGIN.split()[1], "s3cret", "h3althy", LOGIN.split()[1])
+    )
 
 
 def test_a_conversation_that_takes_another_course_says_what_did_not_come(shop: tuple[int, int], tmp_path: Path) -> None:
@@ -150,6 +175,14 @@ def test_a_conversation_that_takes_another_course_says_what_did_not_come(shop: t
     (line,) = [c for c in ran.verdict["checks"] if c["id"] == "ws-app-echo"]
     assert line["outcome"] == "failed"
     assert line["message"] == 'expected a frame like ^41\\{"sid":, saw 3 frames, the last: 40{"sid":"x2"}'
+
+
+def test_a_host_has_one_login(shop: tuple[int, int], tmp_path: Path) -> None:
+    other = '[shop.services.second]\nurl = "http://stage.test:{web}/v2"\nauthorization = {{ bearer = "env:SHOP" }}\n'
+    ran = verified(shop, tmp_path, CONTRACT + other)
+    assert ran.code == 4
+    said = f"describes two logins (authorization) for http://stage.test:{shop[0]}; write one, or name only_paths"
+    assert said in " ".join(ran.output.split())
 
 
 ANSWER = HttpExchange(

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, Self
 
+from pydantic import model_validator
+
 from gli.config.toml_models import Table
-from gli.config.values import Count, Days, NonBlank, Seconds, resolved
+from gli.config.values import Count, Days, NonBlank, Pattern, Seconds, resolved
 
 
 class Sqlite(Table):
@@ -58,12 +60,28 @@ class Stored(Table):
         return self.model_copy(update={key: resolved(root, source) for key, source in places.items()})
 
 
+class MigrationRecord(Table):
+    """The table in which a tool of migrations keeps what was applied: a row for each file."""
+
+    table: NonBlank
+    column: NonBlank
+    """Holds the name of each applied migration, or its number."""
+    files: Pattern
+    """Of the path of a migration's file in the repository; its first group is what the column holds."""
+    done: str = ""
+    """A column that is not NULL, false or 0 once the migration has ended; empty: each row is an applied one."""
+
+
 class Database(Stored):
     instance: str = ""
     """The identifier of an instance or cluster in RDS; empty where RDS does not provide it."""
     migrations: str = ""
     """The repository whose migrations it must match; empty where nobody compares them."""
     migrated_by: Literal["django", "alembic", "flyway"] = "django"
+    record: MigrationRecord | None = None
+    """Instead of `migrated_by`, for every other tool."""
+    migrations_schema: str = ""
+    """The schema of the record of migrations; empty: the role's `search_path` finds it."""
     tables: tuple[str, ...] = ()
     ingress_from: tuple[str, ...] = ()
     minimum_backup_days: Days = 7
@@ -73,9 +91,20 @@ class Database(Stored):
     longest_idle_transaction_s: Seconds = 60.0
     longest_lock_wait_s: Seconds = 5.0
 
+    @model_validator(mode="after")
+    def _one_tool_migrates(self) -> Database:
+        if self.record and "migrated_by" in self.model_fields_set:
+            raise ValueError("has both migrated_by and record; take one of them out")
+        return self
+
     @property
     def name(self) -> str:
         return self.instance or "database"
+
+    @property
+    def by_django(self) -> bool:
+        """Whether Django migrates it."""
+        return self.record is None and self.migrated_by == "django"
 
 
 class Cache(Stored):

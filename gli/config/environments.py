@@ -34,7 +34,7 @@ from gli.config.parts import (
     Signatures,
     Tls,
 )
-from gli.config.services import Frontend, LoadBalancer, Reachable, Registry, Service
+from gli.config.services import Authorization, Frontend, LoadBalancer, Reachable, Registry, Service, SignIn
 from gli.config.toml_models import Table, validated
 from gli.config.toml_tables import FILE, extended, names, read_tables, whole
 from gli.config.values import ELSEWHERE, Address, NonBlank
@@ -134,6 +134,14 @@ class Environment(Table):
         for where, repository in named:
             if repository and repository not in known:
                 raise ValueError(f"{where} is {repository!r}, which no [[repositories]] entry names")
+        return self
+
+    @model_validator(mode="after")
+    def _a_host_asks_for_one_login(self) -> Environment:
+        for origin, asked in self.sign_ins.items():
+            paths = [path for one in asked for path in one.only_paths or ("",)]
+            if len({*paths}) < len(paths):
+                raise ValueError(f"describes two logins (authorization) for {origin}; write one, or name only_paths")
         return self
 
     @model_validator(mode="after")
@@ -247,9 +255,23 @@ class Environment(Table):
     def credentials(self) -> tuple[str, ...]:
         """Where all credentials are that the environment's parts name, sorted."""
         named = [s.deep_health_secret for s in self.services.values()]
-        named += [source for service in self.services.values() for source in service.tokens]
+        named += [who.source for who in self.authorizations]
         named += [source for part in self.stored for source in part.credentials]
         return tuple(sorted({source for source in named if source}))
+
+    @property
+    def authorizations(self) -> tuple[Authorization, ...]:
+        """The logins of all requests."""
+        return tuple(who for reachable in self._reachable for who in reachable.authorizations)
+
+    @cached_property
+    def sign_ins(self) -> Mapping[str, Sequence[SignIn]]:
+        """The origin of a host (`origin_of`) to the logins that it asks of everybody; those of some paths first."""
+        found: dict[str, list[SignIn]] = {}
+        for reachable in self._reachable:
+            if reachable.authorization and reachable.authorization not in found.setdefault(reachable.origin_url, []):
+                found[reachable.origin_url].append(reachable.authorization)
+        return {origin: sorted(each, key=lambda one: not one.only_paths) for origin, each in found.items()}
 
     @property
     def secrets(self) -> tuple[str, ...]:
@@ -363,6 +385,7 @@ def load(
     environment = environment.model_copy(
         update={key: part.below(root) for key, part in environment.stored_by_key.items()}
         | {"services": {name: service.below(root) for name, service in environment.services.items()}}
+        | {"frontends": {name: frontend.below(root) for name, frontend in environment.frontends.items()}}
     )
     environment = environment.model_copy(update={"tls": environment.tls.below(root)})
     if environment.database and environment.tls.database_ca_file is None and (roots := rds_roots.bundle(root)):

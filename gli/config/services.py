@@ -25,6 +25,13 @@ from gli.config.values import (
 )
 
 
+def origin_of(url: str) -> str:
+    """Scheme, host and port under which a browser keeps a login: `https://shop.example.com:443`."""
+    parts = urlsplit(url)
+    scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
+    return f"{scheme}://{parts.hostname}:{parts.port or DEFAULT_PORTS.get(parts.scheme, 0)}"
+
+
 class LoadBalancer(Table):
     name: str
     type: Literal["application", "network"] = "application"
@@ -51,17 +58,35 @@ class Authorization(Table):
     bearer: str = ""
     """Where the token is: the field `token` of a document, or a text."""
     basic: str = ""
-    """Where the user and the password are: the fields `username` and `password`."""
+    """Where the user and the password are: the fields `username` and `password`, or a text `user:password`."""
+    fields: Mapping[Literal["token", "username", "password"], str] = {}
+    """What the credential calls each field, where its name is another one."""
 
     @property
     def source(self) -> str:
         return self.bearer or self.basic
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Field to its name in the credential; a field that has its own name there is left out."""
+        return {str(field): name for field, name in self.fields.items()}
 
     @model_validator(mode="after")
     def _is_one(self) -> Authorization:
         if bool(self.bearer) == bool(self.basic):
             raise ValueError("authorization needs either bearer or basic")
         return self
+
+    def below(self, root: Path) -> Self:
+        """The same with the path of a file resolved against `root`."""
+        return self.model_copy(update={"bearer": resolved(root, self.bearer), "basic": resolved(root, self.basic)})
+
+
+class SignIn(Authorization):
+    """What a host asks of everybody: sent with all requests of the run, except those that try what it refuses."""
+
+    only_paths: tuple[NonBlank, ...] = ()
+    """The paths that ask for it; empty: all."""
 
 
 class Endpoint(Table):
@@ -87,11 +112,7 @@ class Endpoint(Table):
 
     def below(self, root: Path) -> Endpoint:
         """The same with the path of a file of credentials resolved against `root`."""
-        if self.authorization is None:
-            return self
-        who = self.authorization
-        found = Authorization(bearer=resolved(root, who.bearer), basic=resolved(root, who.basic))
-        return self.model_copy(update={"authorization": found})
+        return self.model_copy(update={"authorization": self.authorization and self.authorization.below(root)})
 
     @property
     def statuses(self) -> tuple[int, ...]:
@@ -144,6 +165,8 @@ class Reachable(Table):
     paths: tuple[NonBlank, ...] = ()
     """The files of the repository that it is built from, as in `web/**` (git's glob pathspecs; `!` leaves files out).
     Empty: every commit builds it again."""
+    authorization: SignIn | None = None
+    """The login in front of it, as of a stage that is not for the world."""
 
     @model_validator(mode="after")
     def _paths_are_of_a_repository(self) -> Self:
@@ -159,6 +182,20 @@ class Reachable(Table):
     def port(self) -> int:
         parts = urlsplit(self.url)
         return parts.port or DEFAULT_PORTS[parts.scheme]
+
+    @property
+    def origin_url(self) -> str:
+        """Scheme, host and port of its page: those of http:// for ws://, of https:// for wss://."""
+        return origin_of(self.url)
+
+    @property
+    def authorizations(self) -> tuple[Authorization, ...]:
+        """The logins of its requests."""
+        return (self.authorization,) if self.authorization else ()
+
+    def below(self, root: Path) -> Self:
+        """The same with the paths of files of credentials resolved against `root`."""
+        return self.model_copy(update={"authorization": self.authorization and self.authorization.below(root)})
 
     @property
     def secure(self) -> bool:
@@ -213,16 +250,15 @@ class Service(Reachable):
         return self.echo or self.talk or None
 
     @property
-    def tokens(self) -> tuple[str, ...]:
-        """Where the credentials of its requests are, outside Secrets Manager and in it."""
-        named = (self.deep_health_secret, *(e.authorization.source for e in self.contract if e.authorization))
-        return tuple(source for source in named if source)
+    def authorizations(self) -> tuple[Authorization, ...]:
+        """The logins of its requests."""
+        return (*super().authorizations, *(e.authorization for e in self.contract if e.authorization))
 
-    def below(self, root: Path) -> Service:
+    def below(self, root: Path) -> Self:
         """The same with the paths of files of credentials resolved against `root`."""
         contract = tuple(endpoint.below(root) for endpoint in self.contract)
         secret = self.deep_health_secret and resolved(root, self.deep_health_secret)
-        return self.model_copy(update={"contract": contract, "deep_health_secret": secret})
+        return super().below(root).model_copy(update={"contract": contract, "deep_health_secret": secret})
 
 
 class Frontend(Reachable):

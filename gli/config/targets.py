@@ -98,7 +98,7 @@ GROUPS: Mapping[str, Group] = {
         *("database", "[{}.git] and [{}.database] migrations"),
         lambda e: (
             {e.database.migrations: e.database.migrations}
-            if e.git and e.database and e.database.migrations and e.database.migrated_by == "django"
+            if e.git and e.database and e.database.migrations and e.database.by_django
             else {}
         ),
     ),

@@ -470,6 +470,9 @@ KOREAN: Mapping[str, str] = {
     "Run it again on a runner with less to do.": "더 한가한 러너에서 다시 실행하세요.",
     "Wait a few minutes, and run it again.": "몇 분 뒤 다시 실행하세요.",
     "the role of {} finds no record of the migrations ({})": "{} 역할이 마이그레이션 기록을 찾지 못함({})",
+    "the role of {} finds no record of the migrations ({}): its schema is not in the role's search_path; name it in "
+    "database.migrations_schema": "{} 역할이 마이그레이션 기록을 찾지 못함({}): 그 스키마가 역할의 search_path에 없음; "
+    "database.migrations_schema에 적어야 함",
     "{} was answered with an empty body": "{}의 응답 본문이 비어 있음",
     "a policy document of AWS can't be read: {}": "AWS의 정책 문서를 읽을 수 없음: {}",
     "{}:{} answered {}: {}": "{}:{} 응답 {}: {}",

@@ -20,13 +20,23 @@ from gli.observe.edge.tcp import TcpConnection, open_port
 from gli.observe.engine.guard import refuse_sql_writes
 from gli.observe.engine.observation import Cause, Observation, unknown
 from gli.observe.engine.probe import Observer, probe
-from gli.observe.engine.sql import ANSWERS, DATABASE_STATE_LIMITS, DATABASE_STATES, READ_ONLY_SESSION
+from gli.observe.engine.sql import (
+    ANSWERS,
+    DATABASE_STATE_LIMITS,
+    DATABASE_STATES,
+    IS_DONE,
+    OTHER_RECORD,
+    READ_ONLY_SESSION,
+    RECORD_TABLES,
+    RECORDS,
+)
 
 if TYPE_CHECKING:
     import psycopg
     from psycopg.sql import Composed
 
 _TIMEOUT_S = 5
+_NOT_ALLOWED, _NO_RECORD = "42501", ("42P01", "42703")  # the table or the column is not there
 _MEANING = {
     "28P01": phrase("wrong password"),
     "28000": phrase("the server refuses this user, host or a session without TLS (pg_hba)"),
@@ -140,7 +150,6 @@ async def database_state(observer: Observer, database: Database) -> DatabaseStat
     """Connections, migrations, open transactions and the schema, in one statement, with the suite's credentials.
     Where the role can't read the record of migrations, everything else is asked.
     """
-    tool = database.migrated_by if database.migrations else "nothing"
     import psycopg
 
     unread: Said = ""
@@ -148,18 +157,13 @@ async def database_state(observer: Observer, database: Database) -> DatabaseStat
     try:
         async with await connect(observer, database, database.verify_secret) as connection:
             try:
-                row = await row_of(observer, connection, DATABASE_STATES[tool])
-            except (psycopg.errors.InsufficientPrivilege, psycopg.errors.UndefinedTable) as e:
-                without_record = isinstance(e, psycopg.errors.UndefinedTable)
-                unread = phrase(
-                    "the role of {} finds no record of the migrations ({})"
-                    if without_record
-                    else "the role of {} can't read which migrations were applied ({}): grant it SELECT on their table",
-                    database.verify_secret,
-                    e.diag.message_primary or "",
-                )
-                rest = "django, record unread" if tool == "django" else "nothing"
-                row = await row_of(observer, connection, DATABASE_STATES[rest])
+                row = await _whole_state(observer, connection, database)
+            except psycopg.Error as e:
+                if e.sqlstate not in (_NOT_ALLOWED, *_NO_RECORD):
+                    raise
+                without_record = e.sqlstate in _NO_RECORD
+                row = await row_of(observer, connection, DATABASE_STATES[_without_record(database)])
+                unread = _why_unread(database, e, row[5])
     except psycopg.Error as e:
         state, why = _told_apart(e)
         await _refuse_without_roots(observer, database, database.verify_secret, why)
@@ -183,6 +187,52 @@ async def database_state(observer: Observer, database: Database) -> DatabaseStat
         columns=tuple(row[9]),
         prepared=tuple(Prepared.model_validate(each) for each in row[10]),
     )
+
+
+async def _whole_state(observer: Observer, connection: psycopg.AsyncConnection[Any], database: Database) -> list[Any]:
+    """The row of a state with the record of migrations: in one statement, if the role's search_path finds its table."""
+    if not database.migrations:
+        return list(await row_of(observer, connection, DATABASE_STATES["nothing"]))
+    if not (database.record or database.migrations_schema):
+        return list(await row_of(observer, connection, DATABASE_STATES[database.migrated_by]))
+    (found,) = await row_of(observer, connection, _record(database))
+    row = list(await row_of(observer, connection, DATABASE_STATES[_without_record(database)]))
+    row[2] = [(database.record.table, name) for name in found] if database.record else found
+    return row
+
+
+def _without_record(database: Database) -> str:
+    return "django, record unread" if database.by_django and database.migrations else "nothing"
+
+
+def _table(database: Database) -> str:
+    return database.record.table if database.record else RECORD_TABLES[database.migrated_by]
+
+
+def _record(database: Database) -> Composed:
+    """The statement that reads the record of migrations, in its own schema or of another tool."""
+    from psycopg import sql
+
+    table = sql.Identifier(*filter(None, (database.migrations_schema, _table(database))))
+    if (record := database.record) is None:
+        return sql.SQL(RECORDS[database.migrated_by]).format(table)
+    done = sql.SQL(IS_DONE).format(sql.Identifier(record.done)) if record.done else sql.SQL("")
+    return sql.SQL(OTHER_RECORD).format(sql.Identifier(record.column), table, done)
+
+
+def _why_unread(database: Database, error: psycopg.Error, tables: Sequence[str]) -> Said:
+    who, why = database.verify_secret, error.diag.message_primary or ""
+    if error.sqlstate == _NOT_ALLOWED:
+        return phrase(
+            "the role of {} can't read which migrations were applied ({}): grant it SELECT on their table", who, why
+        )
+    if error.sqlstate == _NO_RECORD[0] and _table(database) in tables:
+        return phrase(
+            "the role of {} finds no record of the migrations ({}): its schema is not in the role's search_path; "
+            "name it in database.migrations_schema",
+            *(who, why),
+        )
+    return phrase("the role of {} finds no record of the migrations ({})", who, why)
 
 
 def refuse_cut(secret_id: str, row: Sequence[Any], limits: Mapping[int, tuple[int, str]]) -> None:

@@ -97,7 +97,7 @@ async def secret_state(observer: Observer, secret_id: str) -> Secret:
     return (await observer.see(secret_states))[secret_id]
 
 
-@probe()
+@probe(ahead=True)
 async def secrets(observer: Observer) -> Mapping[str, Secret | Said]:
     """All credentials of the environment: their public part, or why they can't be had. One call for twenty secrets.
 
@@ -121,7 +121,7 @@ async def secrets(observer: Observer) -> Mapping[str, Secret | Said]:
     return {**dict.fromkeys(observer.environment.secrets, without), **found, **elsewhere}
 
 
-@probe(after=[secrets])
+@probe(after=[secrets], ahead=True)
 async def secret(observer: Observer, secret_id: str) -> Secret:
     """One secret, from the calls made for all secrets. Raises `Unobserved` if its value can't be fetched."""
     found = (await observer.see(secrets))[secret_id]
@@ -185,7 +185,9 @@ def _of_url(text: str) -> dict[str, str]:
 async def _elsewhere(observer: Observer) -> dict[str, Secret | str]:
     """The credentials that are not in Secrets Manager: in variables, in files, and in the parameters of SSM."""
     found: dict[str, Secret | str] = {}
-    tokens = {source for service in observer.environment.services.values() for source in service.tokens}
+    services = observer.environment.services.values()
+    tokens = {who.source for who in observer.environment.authorizations}
+    tokens |= {service.deep_health_secret for service in services if service.deep_health_secret}
     for source in observer.environment.credentials:
         place, _, name = source.partition(":")
         if not source.startswith(ELSEWHERE):
@@ -271,6 +273,7 @@ def _opened(observer: Observer, secret_id: str, text: str, since: datetime | Non
     told = PUBLIC_FIELDS | {name for names in named for field, name in names.items() if field in PUBLIC_FIELDS}
     fields = {str(k): _text(v) for k, v in document.items()}
     if secret_id.startswith(ELSEWHERE):  # a file of variables may hold words that are no secrets: `eu-west-1`
+        named += [who.names for who in observer.environment.authorizations if who.source == secret_id]
         used = {*_FIELDS, "url", "token", "health_token", *(name for names in named for name in names.values())}
         fields = {k: v for k, v in fields.items() if k in used}
     observer.vault.keep(secret_id, fields, public=told)

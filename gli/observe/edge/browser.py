@@ -24,7 +24,8 @@ from gli.common.bound_process import Bond
 from gli.common.sentences import Said, phrase
 from gli.config.services import Frontend
 from gli.observe.data.secrets import secrets
-from gli.observe.edge.browser_process import BROWSER_VARIABLE
+from gli.observe.edge.browser_process import BROWSER_VARIABLE, LOGINS_VARIABLE
+from gli.observe.edge.sign_in import page_sign_ins
 from gli.observe.engine.observation import Observation, Unobserved, unknown
 from gli.observe.engine.probe import Observer, probe
 
@@ -82,8 +83,9 @@ async def page_visits(observer: Observer) -> tuple[PageVisit, ...]:
         "ca_file": environment.tls.ca_file,
         "limit_s": _PAGE_S,
     }
+    logins = json.dumps(await page_sign_ins(observer))
     begun = time.monotonic()
-    answer = json.loads(await _browsed(json.dumps(job)))
+    answer = json.loads(await _browsed(json.dumps(job), logins))
     if answer.get("missing"):
         raise _not_installed()
     visits = TypeAdapter(tuple[PageVisit, ...]).validate_python(answer["visits"])
@@ -135,7 +137,7 @@ def _not_installed() -> Unobserved:
     return unknown("not-applicable", said)
 
 
-async def _browsed(job: str) -> bytes:
+async def _browsed(job: str, logins: str) -> bytes:
     """What the browser's process prints. The process ends with this run, however that ends."""
     bond = Bond(signal.SIGTERM)
     process = await asyncio.create_subprocess_exec(
@@ -143,6 +145,7 @@ async def _browsed(job: str) -> bytes:
         stdin=bond.stdin,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, LOGINS_VARIABLE: logins},
         start_new_session=True,  # Ctrl-C reaches the run, and the bond ends the browser
     )
     bond.started()

@@ -22,6 +22,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from gli.common.clock import now
+from gli.config.services import origin_of
 from gli.observe.engine.dial import Dial
 from gli.observe.engine.guard import WriteRefused, refuse_http_writes
 from gli.observe.engine.http_client import TIMEOUT_S, connections
@@ -35,8 +36,12 @@ _NAME = "gli-browser"
 class Filter:
     """Listens on this machine while a browser runs."""
 
-    def __init__(self, connect_to: Mapping[str, str], ca_file: str | None) -> None:
-        """`connect_to` and `ca_file` are those of the environment."""
+    def __init__(self, connect_to: Mapping[str, str], ca_file: str | None, logins: Mapping[str, str]) -> None:
+        """`connect_to` and `ca_file` are those of the environment; `logins` maps an origin to its header Authorization.
+
+        A login goes to its own origin alone, and not with a preflight.
+        """
+        self._logins = logins
         table: Any = SimpleNamespace(connect_to=connect_to, tls=SimpleNamespace(ca_file=ca_file))
         self._dial = Dial(table)
         self._pool = connections(self._dial)
@@ -98,10 +103,14 @@ class Filter:
             refuse_http_writes(method.decode())
         except WriteRefused:
             return
+        url = (b"https://" if secure else b"http://") + named[b"host"] + target
+        login = self._logins.get(origin_of(url.decode("latin-1")))
+        if login and method != b"OPTIONS" and b"authorization" not in named:
+            headers.append((b"Authorization", login.encode()))
+            head = head[:-2] + b"Authorization: " + login.encode() + b"\r\n\r\n"
         if named.get(b"upgrade", b"").lower() == b"websocket":
             await self._listen(head, named[b"host"].decode(), writer, secure)
             return
-        url = (b"https://" if secure else b"http://") + named[b"host"] + target
         await self._pass_on(method, url, headers, writer)
 
     async def _pass_on(

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 BROWSER_VARIABLE = "GLI_CHROMIUM"
 """Names the browser's file; empty: no page is opened in a browser."""
+LOGINS_VARIABLE = "GLI_BROWSER_LOGINS"
+"""Holds JSON: origin (`origin_of`) to the header Authorization. Other users of the machine see no variables."""
 INSTALLED_AS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _READS = ("GET", "HEAD", "OPTIONS")
 _FLAGS = ("--disable-gpu",)
@@ -237,7 +239,7 @@ async def _visits(job: Mapping[str, Any], home: str) -> dict[str, Any]:
         executable = _installed(playwright)
         if executable is None:
             return {"missing": True}
-        between = Filter(job["connect_to"], job["ca_file"])
+        between = Filter(job["connect_to"], job["ca_file"], json.loads(os.environ.get(LOGINS_VARIABLE, "{}")))
         serving = asyncio.create_task(between.serve())
         browser = await _launched(playwright, executable, between.flags, home)
         try:

@@ -6,7 +6,6 @@ Source of truth: RFC 9110, RFC 6797 (HSTS), the Fetch standard (CORS).
 from __future__ import annotations
 
 import asyncio
-import base64
 import math
 import time
 from collections import Counter
@@ -16,8 +15,9 @@ from typing import Any
 from gli.common.documents import parsed
 from gli.common.json_paths import at
 from gli.common.sentences import Said, phrase
-from gli.config.services import Authorization, Endpoint, Frontend, Service
+from gli.config.services import Endpoint, Frontend, Service
 from gli.observe.data.secrets import secret, secrets
+from gli.observe.edge.sign_in import authorization, sign_in
 from gli.observe.engine.http_client import TIMEOUT_S
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
@@ -194,14 +194,18 @@ async def fetch(
     attempts: int = 1,
     within_s: float = math.inf,
     limit: int = BODY_LIMIT,
+    anonymous: bool = False,
 ) -> HttpExchange:
     """Makes one exchange. A failure of the network is part of the fact, not an exception.
 
+    The login that the host asks of everybody goes with it, unless it is `anonymous` or has another one.
     `fresh`: use a new connection. `attempts`: try up to this many times, after an error, a 5xx answer or an answer that
     took longer than `within_s`; the fact has the number of the last attempt. `limit`: how many bytes of the body are
     read and kept, counted after decompression.
     """
     sent = dict(headers or {}) | ({"Connection": "close"} if fresh else {})
+    if not anonymous and "authorization" not in {name.lower() for name in sent}:
+        sent |= await sign_in(observer, url)
     for attempt in range(1, attempts + 1):
         async with observer.http.turn(observer):
             exchange = await _once(observer, url, method, sent, attempt, limit)
@@ -337,25 +341,10 @@ async def contract_answers(observer: Observer, service: Service) -> tuple[HttpEx
     """One exchange for each endpoint of the service's contract, in the order of the contract."""
 
     async def ask(endpoint: Endpoint) -> HttpExchange:
-        headers = {**endpoint.headers, **await _authorization(observer, endpoint.authorization)}
+        headers = {**endpoint.headers, **await authorization(observer, endpoint.authorization)}
         return await fetch(observer, f"{service.url}{endpoint.path}", method=endpoint.method, headers=headers)
 
     return tuple(await asyncio.gather(*map(ask, service.contract)))
-
-
-async def _authorization(observer: Observer, who: Authorization | None) -> dict[str, str]:
-    """The header Authorization (RFC 6750, RFC 7617). Raises `Unobserved` if the credential can't be had."""
-    if who is None:
-        return {}
-    await observer.see(secret, who.source)
-    document = observer.vault.document(who.source)
-    if who.bearer:
-        value = f"Bearer {document.get('token', '')}"
-    else:
-        pair = f"{document.get('username', '')}:{document.get('password', '')}"
-        value = f"Basic {base64.b64encode(pair.encode()).decode()}"
-    observer.vault.hide(value.partition(" ")[2])
-    return {"Authorization": value}
 
 
 def revision_in(answer: HttpExchange, where: str) -> str | None:
@@ -398,7 +387,7 @@ async def cookie_answer(observer: Observer, service: Service) -> HttpExchange:
 @probe()
 async def anonymous_answer(observer: Observer, service: Service) -> HttpExchange:
     """The answer of a protected endpoint to a request without a token."""
-    return await fetch(observer, f"{service.url}{service.protected_path}")
+    return await fetch(observer, f"{service.url}{service.protected_path}", anonymous=True)
 
 
 @probe()
@@ -428,7 +417,8 @@ async def preflights(observer: Observer, service: Service) -> Preflights:
             "Access-Control-Request-Method": "POST",
             "Access-Control-Request-Headers": "authorization,content-type",
         }
-        return await fetch(observer, f"{service.url}{service.cors_path}", method="OPTIONS", headers=headers)
+        url = f"{service.url}{service.cors_path}"
+        return await fetch(observer, url, method="OPTIONS", headers=headers, anonymous=True)  # as browsers do
 
     answers = await asyncio.gather(*[ask(origin) for origin in (*own, *foreign)])
     return Preflights(

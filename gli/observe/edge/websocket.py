@@ -16,6 +16,7 @@ from urllib.parse import urljoin
 from gli.common.sentences import Said, phrase
 from gli.config.services import Service, Step
 from gli.observe.edge.http import EVIL_ORIGIN
+from gli.observe.edge.sign_in import sign_in
 from gli.observe.edge.tcp import why
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
@@ -95,7 +96,9 @@ async def foreign_websocket(observer: Observer, service: Service) -> WebSocketSe
 async def anonymous_websocket(observer: Observer, service: Service) -> WebSocketSession:
     """A session on the protected path without a token. The server has 5 seconds to refuse or close it."""
     url = urljoin(service.url, service.protected_path)
-    session = await _session(observer, service, url, lambda session: _left_open(session, REFUSAL_TIMEOUT_S))
+    session = await _session(
+        observer, service, url, lambda session: _left_open(session, REFUSAL_TIMEOUT_S), anonymous=True
+    )
     if session.open_s == REFUSAL_TIMEOUT_S:
         observer.over(REFUSAL_TIMEOUT_S)
     return session
@@ -122,8 +125,10 @@ async def _session(
     use: Callable[[Any], Awaitable[dict[str, Any]]],
     *,
     origin: str | None = None,
+    anonymous: bool = False,
 ) -> WebSocketSession:
-    """Opens a session with `url`, by default with the origin of the service or of a frontend.
+    """Opens a session with `url`, by default with the origin of the service or of a frontend, and with the login that
+    the host asks of everybody.
 
     `use` returns further fields of the fact.
     """
@@ -133,6 +138,7 @@ async def _session(
     observer.count("websocket")
     origin = _own_origin(observer, service) if origin is None else origin
     address, port = observer.dial.address(service.host, service.port)
+    login = {} if anonymous else await sign_in(observer, url)
     seen: dict[str, Any] = {"url": url, "origin": origin, "upgraded": False}
     options: dict[str, Any] = {"ssl": observer.dial.trust, "server_hostname": service.host} if service.secure else {}
     session: Any = None
@@ -148,6 +154,7 @@ async def _session(
                 ping_interval=None,
                 close_timeout=1,
                 user_agent_header="gli-verify",
+                additional_headers=login or None,
                 proxy=None,
                 create_connection=_limited(),
                 **options,

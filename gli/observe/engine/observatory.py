@@ -176,7 +176,8 @@ class Observatory:
         if self._rolled_out is not None and not (probe.preliminary or probe.early):
             with suppress(Unobserved):
                 await self.observe(self._rolled_out)
-        if not (probe.timed or probe.preliminary or probe.early):
+        ahead = probe.ahead and bool(self.environment.sign_ins)
+        if not (probe.timed or probe.preliminary or probe.early or ahead):
             await self._await_timed()
         async with self._quiet_turn() if probe.timed else nullcontext():
             return await self._recorded(probe, target)

@@ -55,6 +55,8 @@ class Probe(Generic[Seen]):
     """Judged by how long the target took: runs alone with its like, before all that keeps this runner busy."""
     slow: bool = False
     """Takes long by itself: its checks are judged last, so that no other check waits for them."""
+    ahead: bool = False
+    """Does not wait for the timed probes where a host asks them for a login: they need what it sees."""
     libraries: tuple[str, ...] = ()
     """What a timed probe imports. It is imported before the first timed probe begins: an import would be counted as the
     target's time.
@@ -82,6 +84,7 @@ def probe(
     early: bool = False,
     timed: bool = False,
     slow: bool = False,
+    ahead: bool = False,
     libraries: Sequence[str] = (),
     after: Sequence[Probe[Any]] = (),
 ) -> Callable[[Callable[..., Awaitable[Seen]]], Probe[Seen]]:
@@ -93,7 +96,7 @@ def probe(
             raise ValueError(f"two probes are named {name}: {PROBES[name].run.__module__} and {run.__module__}")
         per_target = len(inspect.signature(run).parameters) == 2
         PROBES[name] = Probe(
-            name, run, deadline, per_target, preliminary, early, timed, slow, tuple(libraries), tuple(after)
+            name, run, deadline, per_target, preliminary, early, timed, slow, ahead, tuple(libraries), tuple(after)
         )
         return PROBES[name]
 

@@ -102,6 +102,19 @@ DATABASE_STATES = {
 }
 """The tool that migrates the database to the statement that asks for its state; `nothing`: no migration is compared."""
 DATABASE_STATE = DATABASE_STATES["django"]
+RECORD_TABLES = {"django": "django_migrations", "alembic": "alembic_version", "flyway": "flyway_schema_history"}
+"""The tool to the table with its record of migrations."""
+RECORDS = {
+    tool: "SELECT " + applied.replace(f"FROM {RECORD_TABLES[tool]}", "FROM {}")
+    for tool, applied in (("django", _MIGRATIONS), ("alembic", _REVISIONS), ("flyway", _VERSIONS))
+}
+"""The templates of the record alone, for one in a schema of its own."""
+OTHER_RECORD = (
+    "SELECT coalesce(json_agg(name), '[]') FROM "
+    f"(SELECT left({{}}::text, {_LONGEST}) AS name FROM {{}}{{}} LIMIT {MOST_MIGRATIONS + 1}) AS m"
+)
+IS_DONE = " WHERE coalesce({}::text, 'false') NOT IN ('false', '0')"
+"""The templates of the record of another tool."""
 DATABASE_STATE_LIMITS = {
     2: (MOST_MIGRATIONS, phrase("migrations")),
     4: (MOST_SESSIONS, phrase("open transactions")),
@@ -245,5 +258,9 @@ SQLITE_MIGRATIONS = (
 SQL_READS = frozenset(
     {READ_ONLY_SESSION, ANSWERS, *DATABASE_STATES.values(), APPLICATION_RIGHTS, SQLITE_INTEGRITY, SQLITE_MIGRATIONS}
 )
-SQL_PIECES = frozenset(text for each in (TAKEN, LARGEST, NUMBERS, COMMA) for text in each.split("{}"))
+SQL_PIECES = frozenset(
+    text
+    for each in (TAKEN, LARGEST, NUMBERS, COMMA, *RECORDS.values(), OTHER_RECORD, IS_DONE)
+    for text in each.split("{}")
+)
 """What may stand between the names and numbers of a composed statement."""

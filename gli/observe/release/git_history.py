@@ -35,7 +35,7 @@ from gli.observe.engine.probe import Observer, probe
 from gli.observe.release.git_refs import TIMEOUT_S, Heads, all_heads, deploy_tags, heads, moment_of
 from gli.observe.release.migration_columns import replaced, schema
 from gli.observe.release.migration_review import Finding, review
-from gli.observe.release.migrations import ALEMBIC, Squash, alembic_heads, flyway_versions, in_paths
+from gli.observe.release.migrations import ALEMBIC, Squash, alembic_heads, flyway_versions, in_paths, recorded_names
 from gli.observe.release.path_filters import path_filters
 from gli.observe.release.reverted_merges import Reverted, reverted_merges
 
@@ -535,6 +535,8 @@ async def _migrated(
     database = environment.database
     if database is None or repository != database.migrations:
         return {}
+    if record := database.record:
+        return {"migrations": recorded_names(record, await bare.files(environment.branch))}
     if database.migrated_by == "alembic":
         return {"migrations": await _alembic_heads(bare, environment.branch)}
     if database.migrated_by == "flyway":

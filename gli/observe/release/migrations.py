@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from gli.config.data_tier import MigrationRecord
 from gli.observe.engine.observation import Observation
 
 Migration = tuple[str, str]
@@ -62,6 +63,12 @@ def flyway_versions(paths: Iterable[str]) -> tuple[Migration, ...]:
     """(`flyway`, version) of every versioned migration, by version. Repeatable ones (`R__`) have no version."""
     found = {_spelt(m[1]) for path in paths if (m := _VERSIONED.search(path))}
     return tuple((FLYWAY, version) for version in sorted(found, key=_parts))
+
+
+def recorded_names(record: MigrationRecord, paths: Iterable[str]) -> tuple[Migration, ...]:
+    """(table of the record, what its column holds) of every path that is a migration of another tool, sorted."""
+    found = {match[min(match.re.groups, 1)] for path in paths if (match := re.search(record.files, path))}
+    return tuple((record.table, name) for name in sorted(found))
 
 
 def _parts(version: str) -> tuple[int, ...]:

@@ -1,0 +1,54 @@
+"""The logins of requests: the header Authorization, of an endpoint of the contract or of a whole host.
+
+Source of truth: RFC 6750 (bearer), RFC 7617 (basic).
+"""
+
+from __future__ import annotations
+
+import base64
+from urllib.parse import urlsplit
+
+from gli.config.services import Authorization, SignIn, origin_of
+from gli.observe.data.secrets import secret
+from gli.observe.engine.probe import Observer
+
+
+async def authorization(observer: Observer, who: Authorization | None) -> dict[str, str]:
+    """The header of a login. Raises `Unobserved` if the credential can't be had."""
+    if who is None:
+        return {}
+    await observer.see(secret, who.source)
+    document = observer.vault.document(who.source)
+
+    def field(name: str) -> str:
+        return document.get(who.names.get(name, name), "")
+
+    if who.bearer:
+        value = f"Bearer {field('token')}"
+    else:
+        pair = document.get("token") or f"{field('username')}:{field('password')}"
+        value = f"Basic {base64.b64encode(pair.encode()).decode()}"
+    observer.vault.hide(value.partition(" ")[2])
+    return {"Authorization": value}
+
+
+async def sign_in(observer: Observer, url: str) -> dict[str, str]:
+    """The header of the login that the host of a URL asks of everybody; none where it asks for none."""
+    if not observer.environment.sign_ins:
+        return {}
+    asked = observer.environment.sign_ins.get(origin_of(url), ())
+    return await authorization(observer, next((one for one in asked if _is_of(one, url)), None))
+
+
+def _is_of(asked: SignIn, url: str) -> bool:
+    return not asked.only_paths or (urlsplit(url).path or "/") in asked.only_paths
+
+
+async def page_sign_ins(observer: Observer) -> dict[str, str]:
+    """Origin to the value of the header for all of its paths, for the browser."""
+    found = {}
+    for origin, asked in observer.environment.sign_ins.items():
+        for one in asked:
+            if not one.only_paths:
+                found[origin] = (await authorization(observer, one))["Authorization"]
+    return found
