@@ -88,6 +88,60 @@ def test_a_host_with_few_connections_gets_fewer_at_once(rig: Rig, monkeypatch: p
     assert rig.settings.repositories[0].connections.most < connections.DEFAULT
 
 
+DROPPED = """\
+drop() { echo 'Connection closed by remote host' >&2; exit 255; }
+case $run in
+*upload-pack*) ;;
+*gli_redis*) test -e moves && mkdir dropped1 2>/dev/null && drop;;
+esac
+case $run in
+*upload-pack*gli_redis*) test -e dropped1 && for n in 2 3 4 5; do mkdir dropped$n 2>/dev/null && drop; done;;
+esac
+exec sh -c "$run"
+"""
+"""A host that drops one push and the next four looks at its repository."""
+
+
+def test_a_push_that_waits_for_its_turn_takes_no_connection_of_the_others(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    over_ssh(rig, monkeypatch, DROPPED)
+    new, push = rig.trees("dev"), Operation.push
+
+    def moves(self: Operation, **options: Any) -> None:
+        (rig.root / "moves").touch()
+        push(self, **options)
+
+    monkeypatch.setattr(Operation, "push", moves)
+    ended = rig.ends(lambda opened: _promoted(opened), patience=(0.05,) * 6)
+    assert (ended.code, rig.trees("stg")) == (0, new), ended.said
+    assert rig.settings.repositories[0].connections.most == 1
+    failed = {e.detail["repository"] for e in rig.journal() if e.event == "failed"}
+    assert failed == {"gli_redis"}, "the log repository waited until git had been silent for too long"
+
+
+SILENT = {
+    "no answer": "exec sleep 60",
+    "no connection": "echo 'ssh: connect to host glibiz.invalid port 22: Connection timed out' >&2; exit 255",
+}
+
+
+@pytest.mark.parametrize("how", SILENT)
+def test_a_host_that_says_nothing_is_asked_once(rig: Rig, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """A credential helper that hangs looks the same: each attempt takes minutes."""
+    workspace = Workspace(rig)
+    workspace.clones.mkdir()
+    for name in THREE:
+        subprocess.run(["git", "clone", "-q", rig.bare(name), workspace.clones / name], check=True)
+    over_ssh(rig, monkeypatch, f'test "$1" = -G && exit 1\necho asked >>asked\n{SILENT[how]}')
+    for name in THREE:
+        workspace.git(name, "remote", "set-url", "origin", rig.address.replace("{repository}", name))
+    monkeypatch.setattr(pull, "FETCH_S", 0.5)
+    found = dict(pull.pull(rig.settings.repositories, "main"))
+    assert {result.state for result in found.values()} == {"unreachable"}
+    assert len((rig.root / "asked").read_text().split()) == len(THREE)
+
+
 CUT = """\
 case $run in
 *upload-pack*gli_redis*) mkdir cut 2>/dev/null && { sh -c "$run" | dd bs=1 count=40000 2>/dev/null; exit 255; };;

@@ -255,6 +255,24 @@ def test_releases_and_undos_work_where_no_ref_can_be_deleted_or_rewound(rig: Rig
     assert other.promote().code == 0, "its lock does not hold anybody up"
 
 
+KEEPS_AS_A_WHOLE = """\
+#!/bin/sh
+while read old new ref; do case $new in 0000*) echo "no ref is deleted here"; exit 1;; esac; done
+"""
+
+
+def test_releases_work_where_a_hook_of_the_whole_push_forbids_deletions(rig: Rig) -> None:
+    """Such a hook refuses the branch together with the deletion of the parked ref."""
+    for name in THREE:
+        rig.hook(name, KEEPS_AS_A_WHOLE)
+    new = rig.trees("dev")
+    ended = rig.promote("dev", "stg")
+    assert (ended.code, rig.trees("stg")) == (0, new), ended.said
+    other = elsewhere(rig)
+    assert other.promote().code == 0, "its lock does not hold anybody up"
+    assert other.roll_back(FIRST_TAG).code == 0
+
+
 def test_a_take_over_works_where_no_ref_can_be_deleted_or_rewound(rig: Rig) -> None:
     for name in THREE:
         update(rig, name, KEEPS_ALL)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import release_rig
-from release_rig import FIRST_TAG, HOME, THREE, Rig
+from release_rig import FIRST_TAG, HOME, REFUSE, THREE, Rig
 
 from conftest import sampled
 from gli.release import pull
@@ -94,6 +94,31 @@ def test_a_tag_of_a_tag_is_a_rollback_target(rig: Rig) -> None:
     ended = rig.roll_back(FIRST_TAG)
     assert ended.code == 0, ended.said
     assert rig.trees() == old
+
+
+@pytest.mark.parametrize("of", ["blob", "tree"])
+def test_a_tag_of_a_tag_of_no_commit_stops_nothing(rig: Rig, of: str) -> None:
+    object_ = rig.git(NAME, "rev-parse", "main:app.txt" if of == "blob" else "main^{tree}")
+    for kind in (of, "tag"):
+        about = f"object {object_}\ntype {kind}\ntag deploy-20260102-090000\n"
+        object_ = rig.git(NAME, "mktag", says=f"{about}tagger A <a@glibiz.com> 0 +0000\n\nx\n")
+    rig.git(NAME, "update-ref", "refs/tags/deploy-20260102-090000", object_)
+    ended = rig.promote()
+    assert ended.code == 0, ended.said
+
+
+def test_files_that_power_left_empty_are_written_again(rig: Rig) -> None:
+    """The hook makes the log repository's push wait for the others; empty, it would let the push go first."""
+    assert rig.promote("dev", "stg").code == 0
+    (rig.state / "remote").write_text("")
+    (rig.state / "mirrors" / f"{HOME}.git" / "hooks" / "pre-push").write_text("")
+    moves = f"test $ref != refs/heads/main || touch {rig.root}/moved"
+    rig.hook(HOME, f"#!/bin/sh\nwhile read old new ref; do {moves}; done\n")
+    rig.hook(NAME, REFUSE)
+    old = rig.trees()
+    ended = rig.promote()
+    assert (ended.code, rig.trees()) == (1, old), ended.said
+    assert not (rig.root / "moved").exists()
 
 
 def test_a_stale_lock_in_a_mirror_stops_nothing(rig: Rig) -> None:
@@ -405,6 +430,17 @@ def test_pull_updates_submodules_but_not_those_changed_by_a_person(rig: Rig, tmp
     release("two")
     assert pulled() == pull.Pulled("updated", "1 commit")
     assert (clone / "lib" / "a").read_text() == "two"
+    git(work, "rm", "-q", "--cached", "lib")
+    git(work, "update-index", "--add", "--cacheinfo", f"160000,{'1' * 40},lib")
+    git(work, "commit", "-m", "What is nowhere")
+    git(work, "push", "origin", "dev")
+    found = pulled()
+    assert (found.code, "a submodule could not follow" in found.text) == (1, True)
+    text = "up to date; its submodules are at other commits: git submodule update"
+    assert pulled() == pull.Pulled("up to date", text)
+    git(work, "revert", "--no-edit", "HEAD")
+    git(work, "push", "origin", "dev")
+    pulled()
     git(clone / "lib", "checkout", "HEAD^")
     release("three")
     found = pulled()

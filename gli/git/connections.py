@@ -30,11 +30,18 @@ _DROPPED = re.compile(
     re.IGNORECASE,
 )
 
+_SILENT = re.compile(r"no answer within|connect to .*: Connection timed out", re.IGNORECASE)
+
 
 def is_dropped(error: GitFailed) -> bool:
     """Whether the connection was dropped or the host was too busy: a second attempt may succeed."""
     ours = ("rejected]", "repository's object format")  # git itself ended the connection, for a reason that stays
     return _DROPPED.search(error.stderr) is not None and not any(reason in error.stderr for reason in ours)
+
+
+def is_silent(error: GitFailed) -> bool:
+    """Whether the host answered nothing for so long that another attempt would only take as long."""
+    return _SILENT.search(error.stderr) is not None
 
 
 class Connections:
@@ -55,24 +62,35 @@ class Connections:
             self._changed.wait_for(lambda: self._open < self.most)
             self._open += 1
         try:
-            yield
-        except GitFailed as e:
-            if is_dropped(e):
-                self.most = max(1, self.most // 2)
-            raise
+            with self.waiting():
+                yield
         finally:
             with self._changed:
                 self._open -= 1
                 self._changed.notify_all()
 
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """A connection that is open before its turn. It is not counted: what it waits for may need a connection, and
+        there may be fewer of them than when it was opened.
+        """
+        try:
+            yield
+        except GitFailed as e:
+            if is_dropped(e):
+                self.most = max(1, self.most // 2)
+            raise
+
     def reading(self, work: Callable[[], T]) -> T:
-        """The result of `work`, which only reads. Tries again if a connection was dropped. Raises `GitFailed`."""
+        """The result of `work`, which only reads. Tries again if a connection was dropped, but not if the host said
+        nothing: that has taken minutes. Raises `GitFailed`.
+        """
         for pause in PAUSES_S:
             try:
                 with self.one():
                     return work()
             except GitFailed as e:
-                if not is_dropped(e):
+                if not is_dropped(e) or is_silent(e):
                     raise
             time.sleep(pause * random.uniform(0.5, 1.5))
         with self.one():

@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar
 
 from gli.git.command import GitFailed
+from gli.git.connections import is_silent
 from gli.git.refs import FENCE, LOCK
 from gli.release import fence, log
 from gli.release.fence import Fence, Mark
@@ -188,7 +189,7 @@ class Operation:
             for pause in (0.0, *self.patience[:3]):  # two that make the lock at once may both be turned away
                 time.sleep(pause)
                 failed = failures(self._each(waiting, lambda name: self._park_one(name, taken_over)))
-                waiting = {name for name, e in failed.items() if not is_lasting(e)}
+                waiting = {name for name, e in failed.items() if not (is_lasting(e) or is_silent(e))}
                 if not waiting or waiting != failed.keys():
                     break
         except KeyboardInterrupt:
@@ -315,7 +316,8 @@ class Operation:
         try:
             mirror.push(specs, turn)
         except GitFailed as e:
-            if refused_refs(e) != {part.parked} or (turn is not None and not turn.has_come):
+            kept = part.parked in refused_refs(e)  # alone, or with all others by a hook of the whole push
+            if not kept or fence.took(e) or (turn is not None and not turn.has_come):
                 raise
             mirror.push(part.moving(unpark=False))
             self.say(f"{name}: {part.parked} can't be deleted there and stays; it moves nothing")

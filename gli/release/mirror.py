@@ -190,7 +190,10 @@ class Mirror:
             with connections.one():
                 self.git("push", "--no-verify", *arguments, remote=True)
             return
-        with turn.awaited(self.folder) as (options, more), connections.one():
+        with (
+            turn.awaited(self.folder) as (options, more),
+            connections.one() if turn.has_come else connections.waiting(),
+        ):
             self.git(*options, "push", *arguments, remote=True, **more)
 
     def refs(self) -> Refs:
@@ -199,7 +202,12 @@ class Mirror:
         for record in self.git("for-each-ref", f"--format={_FIELDS}").split("\0\1\n")[:-1]:
             ref, kind, object_, tree, of, peeled, peeled_tree, message = record.split("\0", 7)
             if of == "tag":  # of a tag: git peels once
-                peeled, peeled_tree, _ = self.commit(ref)
+                try:
+                    peeled, peeled_tree, _ = self.commit(ref)
+                except GitFailed as e:
+                    if "expected commit type" not in e.stderr:
+                        raise
+                    continue  # of a file or a folder: no operation made it
             commit = Commit(peeled or object_, peeled_tree or tree, message)
             if ref.startswith("refs/heads/"):
                 branches[ref.removeprefix("refs/heads/")] = commit

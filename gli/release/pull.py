@@ -134,7 +134,10 @@ def _pull(repository: Repository, branch: str, clone: bool) -> Pulled:
 def _moved(repository: Repository, branch: str, tree: _Tree, ahead: int, behind: int) -> Pulled:
     ours, theirs = f"refs/heads/{branch}", f"refs/remotes/origin/{branch}"
     if not behind:
-        return Pulled("up to date", "up to date" + (f", with {_commits(ahead)} that the remote lacks" if ahead else ""))
+        lacking = f", with {_commits(ahead)} that the remote lacks" if ahead else ""
+        stay = tree.submodules and tree.branch == branch
+        others = "; its submodules are at other commits: git submodule update" if stay else ""
+        return Pulled("up to date", f"up to date{lacking}{others}")
     if tree.branch is None:
         return _alone(f"HEAD is detached at {tree.head}, {_commits(behind)} behind; switch to {branch}")
     if ahead:

@@ -106,7 +106,7 @@ def _hooks(folder: Path) -> Path | None:
     hooks = folder / "hooks"
     hook = hooks / "pre-push"
     try:
-        if not hook.exists():
+        if not hook.is_file() or hook.read_bytes() != _HOOK.encode():  # power that failed may leave an empty file
             hooks.mkdir(exist_ok=True)
             part = hooks / "pre-push.part"
             part.write_text(_HOOK, encoding="utf-8")

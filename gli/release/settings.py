@@ -55,9 +55,10 @@ class Settings:
         try:
             noted = path.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
+            noted = ""
+        if not noted:  # or power has failed before it was on the disk
             path.write_text(f"{self.remote}\n", encoding="utf-8")
-            return
-        if noted != self.remote:
+        elif noted != self.remote:
             raise UsageError(
                 f"{self.state} holds operations on {noted}; give this environment a `state` of its own in "
                 f"{toml_tables.FILE}, or delete {path} where these remotes have moved"
