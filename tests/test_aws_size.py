@@ -7,7 +7,7 @@ import itertools
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import botocore.session
@@ -182,7 +182,7 @@ def test_more_metrics_than_one_call_accepts_are_fetched_in_several(monkeypatch: 
 
     def data(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         results = [
-            {"Id": q["Id"], "Timestamps": [NOW], "Values": [1.0], "StatusCode": "Complete"}
+            {"Id": q["Id"], "Timestamps": [datetime.now(UTC)], "Values": [1.0], "StatusCode": "Complete"}
             for q in parameters["MetricDataQueries"]
         ]
         return {"MetricDataResults": results}
