@@ -180,9 +180,11 @@ def test_more_metrics_than_one_call_accepts_are_fetched_in_several(monkeypatch: 
     async def queries(_: Any) -> list[cloudwatch.Query]:
         return many
 
+    lately = datetime.now(UTC) - timedelta(minutes=1)
+
     def data(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         results = [
-            {"Id": q["Id"], "Timestamps": [datetime.now(UTC)], "Values": [1.0], "StatusCode": "Complete"}
+            {"Id": q["Id"], "Timestamps": [lately], "Values": [1.0], "StatusCode": "Complete"}
             for q in parameters["MetricDataQueries"]
         ]
         return {"MetricDataResults": results}
