@@ -424,6 +424,13 @@ def test_a_certificate_served_by_sni_is_checked(monkeypatch: pytest.MonkeyPatch)
     }
     found = see(acm.certificates, None, answers, monkeypatch)
     assert [round(c.days_left) for c in found] == [300, 2]
+    passing = {**listener, "Protocol": "TCP", "Certificates": []}
+    answers["elbv2.DescribeListeners"] = {"Listeners": [passing]}
+    with pytest.raises(Unobserved, match="passes TLS through") as raised:
+        see(acm.certificates, None, answers, monkeypatch, frontends={"absent": "none"})
+    assert raised.value.unknown.cause == "not-applicable"
+    answers["elbv2.DescribeListeners"] = {"Listeners": [passing, {**passing, "Protocol": "TLS"}]}
+    assert see(acm.certificates, None, answers, monkeypatch, frontends={"absent": "none"}) == ()
 
 
 # secrets

@@ -84,6 +84,10 @@ secret = "ssm:/shop/production"
 """
 
 
+def test_two_environments_of_one_branch_differ_by_the_tags_that_they_run() -> None:
+    assert objections(environments.load(ROOT, "stg", overlay={"branch": "main", "release_tag": r"v(\d+)"})) == ()
+
+
 def test_short_names_and_one_origin_for_page_and_api_are_no_mistake(tmp_path: Path) -> None:
     file = tmp_path / environments.FILE
     file.write_text(SHOP.replace("SECRET", "file:shop/staging.env"))

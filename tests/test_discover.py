@@ -389,3 +389,19 @@ def test_a_page_and_its_api_on_one_host_before_instances_are_described() -> None
     assert tables["database"] == {**secrets, "instance": "shop-production"}
     assert tables["cache"]["secret"] == "ssm:/shop/production/cache-url"
     assert "# fields = " in text
+
+
+def test_a_stage_of_three_that_asks_everybody_for_a_login_is_described() -> None:
+    paths = ("/", "/health/", "/healthz", "/health/deep", "/version")
+    seen = Seen(url="https://release.shop.example", statuses=dict.fromkeys(paths, 401))
+    branches = {"develop": OTHER, "release": COMMIT, "production": OTHER}
+    found = places(None, ("https://release.shop.example",))
+
+    def described(branches: dict[str, str]) -> tuple[dict[str, Any], str]:
+        heads = Heads(repository="shop", branches=branches)
+        return text_of(Whole(places=found, seen={seen.host: seen}, heads=(heads,), remote="git@x:{repository}.git"))
+
+    tables, text = described(branches)
+    assert tables["git"]["branches"] == ["develop", "release", "production"]
+    said = 'authorization = { basic = "..." }   # every path answered 401: write its login, and discover it again'
+    assert said in text and "deep_health" not in text

@@ -361,6 +361,40 @@ def test_a_service_of_a_monorepo_is_built_by_the_newest_commit_that_changes_its_
     assert built("all", "live") == Build(commits=(promoted, merged))
 
 
+TAGGED = """
+[own.services.web]
+url = "https://web.example"
+repository = "app"
+"""
+
+
+def test_the_newest_release_tag_is_what_runs(remote: Remote) -> None:
+    """By its numbers, not by its name; a branch that went on, or a tag of another form, changes nothing."""
+    form = r"v(\d+)\.(\d+)\.(\d+)"
+    path = remote.root / environments.FILE
+    path.write_text(path.read_text().replace('branch = "stg"', f"branch = \"stg\"\nrelease_tag = '{form}'") + TAGGED)
+
+    def built() -> Build:
+        observatory = remote.observatory()
+        try:
+            return observatory.wait(build, observatory.environment.services["web"])
+        finally:
+            observatory.close()
+
+    with pytest.raises(Unobserved, match="app has no readable branch stg"):
+        built()
+    commits = [remote.push("stg", {"app.py": version}) for version in ("1", "2", "3")]
+    for tag, commit in zip(("v1.9.0", "v1.10.0", "v1.11.0-rc1"), commits, strict=True):
+        subprocess.run(["git", "-C", str(remote.app), "tag", tag, commit], check=True)
+    assert built().commits == (commits[1],)
+    assert [built().spelt(form) for form in ("{tag}-{commit:.7}", "{version}", "{commit}")] == [
+        (f"v1.10.0-{commits[1][:7]}",),
+        ("1.10.0",),
+        (commits[1],),
+    ]
+    assert remote.history().commits["stg"] == commits[1]
+
+
 TWO_STAGES = """
 [own.git]
 branches = ["staging", "production"]

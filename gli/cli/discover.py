@@ -98,9 +98,20 @@ def _way(
 ) -> environments.Environment:
     """An environment of which only the way there is known; `UsageError` for a wrong key or value in it."""
     overlay = toml_tables.read_overlay(root, written) or {}
-    kept = [{key: table for key, table in each.items() if key in _WAY} for each in (written, overlay)]
+    kept = [{key: table for key, table in each.items() if key in _WAY} | _logins(each) for each in (written, overlay)]
     tables = {name: {"branch": "main", **kept[0]}, "repositories": [{"name": each["name"]} for each in repositories]}
     return environments.load(root, name, overlay=kept[1], tables=tables)
+
+
+def _logins(written: Mapping[str, Any]) -> dict[str, Any]:
+    """The services and frontends that have a login in front of them, as far as a request needs them."""
+    found: dict[str, Any] = {}
+    for group in ("services", "frontends"):
+        tables = written.get(group)
+        for name, each in tables.items() if isinstance(tables, dict) else ():
+            if isinstance(each, dict) and {"url", "authorization"} <= {*each}:
+                found.setdefault(group, {})[name] = {key: each[key] for key in ("url", "authorization")}
+    return found
 
 
 def _named(written: Mapping[str, Any], group: Literal["services", "frontends"]) -> dict[str, str]:

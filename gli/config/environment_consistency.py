@@ -51,7 +51,7 @@ def _named_twice(environment: Environment) -> Iterator[str]:
 
 
 def _not_a_pair(environment: Environment, other: Environment) -> Iterator[str]:
-    if environment.branch == other.branch:
+    if (environment.branch, environment.release_tag) == (other.branch, other.release_tag):
         yield phrase("branch = {!r} is {}'s branch too", environment.branch, other.name)
     if environment.production == other.production:
         yield phrase("production = {} here and in {}", str(environment.production).lower(), other.name)

@@ -37,7 +37,7 @@ from gli.config.parts import (
 from gli.config.services import Authorization, Frontend, LoadBalancer, Reachable, Registry, Service, SignIn
 from gli.config.toml_models import Table, validated
 from gli.config.toml_tables import FILE, extended, names, read_tables, whole
-from gli.config.values import ELSEWHERE, Address, NonBlank
+from gli.config.values import ELSEWHERE, Address, NonBlank, Numbered, names_tag
 from gli.git import name_rules
 
 __all__ = ["FILE", "Environment", "load", "names"]
@@ -51,6 +51,11 @@ class Environment(Table):
 
     name: str
     branch: str
+    release_tag: Numbered = ""
+    """The whole name of a release's tag, with a group for each number; empty: it runs the head of its branch.
+
+    Where it is set, the environment runs the newest such tag: its branch counts as being there.
+    """
     production: bool = False
     counterpart: str | None = None
     shared: tuple[NonBlank, ...] = ()
@@ -142,6 +147,16 @@ class Environment(Table):
             paths = [path for one in asked for path in one.only_paths or ("",)]
             if len({*paths}) < len(paths):
                 raise ValueError(f"describes two logins (authorization) for {origin}; write one, or name only_paths")
+        return self
+
+    @model_validator(mode="after")
+    def _a_tag_has_a_form(self) -> Environment:
+        for each in self._reachable:
+            templates = {"version": each.version, "tag": each.tag} if isinstance(each, Service) else {}
+            templates |= {"version": each.version} if isinstance(each, Frontend) else {}
+            for key, template in templates.items():
+                if names_tag(template) and not self.release_tag:
+                    raise ValueError(f"has no release_tag, which {key} = {template!r} of {each.name} needs; write it")  # type: ignore[attr-defined]
         return self
 
     @model_validator(mode="after")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -50,14 +51,30 @@ def _pattern(pattern: str) -> str:
 
 
 def _of_a_commit(template: str) -> str:
-    """A template such as `api-{commit:.7}`: what stands for a commit."""
+    """A template such as `api-{commit:.7}`: what stands for a commit, or for its release tag."""
     try:
-        one, other = template.format(commit="0" * 40), template.format(commit="1" * 40)
+        one, other = spelt(template, "0" * 40, "v0"), spelt(template, "1" * 40, "v1")
     except (LookupError, ValueError, AttributeError):
         one = other = ""
     if one == other:
-        raise ValueError("a text with {commit}, as in v-{commit:.7}")
+        raise ValueError("a text with {commit}, as in v-{commit:.7}, or with {tag} or {version}")
     return template
+
+
+def spelt(template: str, commit: str, tag: str) -> str:
+    """The template for a commit: `{tag}` is its release tag (`v1.2.3`), `{version}` the tag from its first digit on."""
+    return template.format(commit=commit, tag=tag, version=tag.lstrip("-._" + string.ascii_letters))
+
+
+def names_tag(template: str) -> bool:
+    """Whether a template needs a release tag."""
+    return spelt(template, "0" * 40, "v0") != spelt(template, "0" * 40, "v1")
+
+
+def _numbered(pattern: str) -> str:
+    if _pattern(pattern) and not re.compile(pattern).groups:
+        raise ValueError(r"a regular expression with a group for each number, as in v(\d+)\.(\d+)\.(\d+)")
+    return pattern
 
 
 def _role_arn(arn: str) -> str:
@@ -88,6 +105,7 @@ Folder = Annotated[str, AfterValidator(name_rules.folder)]
 RepositoryName = Annotated[str, AfterValidator(name_rules.repository)]
 Timezone = Annotated[str, AfterValidator(name_rules.timezone)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
+Numbered = Annotated[str, AfterValidator(_numbered)]
 Status = Annotated[int, Bounded(ge=100, le=599)]
 OfACommit = Annotated[str, AfterValidator(_of_a_commit)]
 NonBlank = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]

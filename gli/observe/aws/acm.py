@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from gli.common.clock import now
-from gli.common.sentences import phrase
+from gli.common.sentences import listed, phrase
 from gli.observe.aws.cloudfront import distributions, serving
 from gli.observe.aws.load_balancer import balancer
 from gli.observe.aws.route53 import normalised
@@ -43,20 +43,28 @@ class AcmCertificate(Observation):
 
 @probe(deadline=30)
 async def certificates(observer: Observer) -> tuple[AcmCertificate, ...]:
-    """Every certificate that the environment's listeners and distributions use, including those chosen by SNI."""
+    """Every certificate that the environment's listeners and distributions use, including those chosen by SNI.
+
+    Raises `Unobserved` as not applicable where each load balancer passes TLS through: certificates are then elsewhere.
+    """
     environment, aws = observer.environment, observer.environment.aws
     assert aws is not None
     used: dict[str, str] = {}
+    passed_on: list[str] = []
     for load_balancer in environment.balancers.values():
         described = await observer.see(balancer, load_balancer)
         secure = [each for each in described.listeners if each.certificates]
-        listed = await asyncio.gather(*[_listed(observer, each.arn) for each in secure])
+        passed_on += [load_balancer.name] if {each.protocol for each in described.listeners} == {"TCP"} else []
+        more = await asyncio.gather(*[_listed(observer, each.arn) for each in secure])
         used |= dict.fromkeys((arn for each in secure for arn in each.certificates), aws.region)
-        used |= dict.fromkeys((arn for arns in listed for arn in arns), aws.region)
+        used |= dict.fromkeys((arn for arns in more for arn in arns), aws.region)
     found = await observer.see(distributions) if environment.on_cloudfront else ()
     serving_ = [serving(found, f.host) for f in environment.on_cloudfront]
     # CloudFront accepts certificates from us-east-1 only
     used |= dict.fromkeys((d.certificate for d in serving_ if d and d.certificate), "us-east-1")
+    if not (used or environment.on_cloudfront) and passed_on == [*environment.balancers]:
+        said = phrase("the load balancer {} passes TLS through to what stands behind it", listed(passed_on))
+        raise unknown("not-applicable", said)
     return tuple(await asyncio.gather(*[_certificate(observer, arn, region) for arn, region in sorted(used.items())]))
 
 

@@ -35,7 +35,7 @@ _DEPLOYED = re.compile(r"(?!rollback-|reset-|emergency-|acknowledged-)(\w[\w.]*)
 _LOG_BRANCH = "deployments"
 _STAGES = {
     **dict.fromkeys(("dev", "develop", "development"), 0),
-    **dict.fromkeys(("stg", "stage", "staging", "test"), 1),
+    **dict.fromkeys(("stg", "stage", "staging", "test", "release", "uat", "preprod"), 1),
     **dict.fromkeys(("main", "master", "prod", "production", "live"), 2),
 }
 """The usual names of branches, by their order on the way to production."""
@@ -121,7 +121,9 @@ def _git(draft: Draft, whole: Whole) -> None:
     if seen and not {*BRANCHES} <= everywhere:
         names = sorted(everywhere - {_LOG_BRANCH})
         usual = sorted((name for name in names if name in _STAGES), key=lambda name: _STAGES[name])
-        path = usual if len({_STAGES[name] for name in usual}) == len(usual) else []
+        without = {draft.tables["branch"]} & {*names} - {*usual}  # a path without the environment's own is none
+        told = len({_STAGES[name] for name in usual}) == len(usual) and not without
+        path = usual if told else []
         text = "those that a release moves through, the live one last"
         draft.put(("git", "branches"), path or names[:1], f"{text}; in every repository: {_few(names) or 'none'}")
     if found := _GITHUB.match(whole.remote):
@@ -226,6 +228,9 @@ def _service(draft: Draft, whole: Whole, place: Place, at: Path) -> None:
     if place.service:
         _deployed(draft, place, at)
     answered = [path for path in HEALTH_PATHS if seen.statuses.get(path) == 200]
+    if _asks_everybody(seen):
+        text = "every path answered 401: write its login, and discover it again"
+        draft.note((*at, "authorization"), f'authorization = {{ basic = "..." }}   # {text}')
     health = place.health_path or next(iter(answered), None) or ("/" if seen.statuses.get("/") == 200 else None)
     if health:
         draft.put((*at, "health_path"), health)
@@ -278,10 +283,15 @@ def _deep(draft: Draft, seen: Seen, at: Path) -> None:
             draft.put((*at, "deep_health_values"), dict(document), "as they are now: take out what may change")
         return
     for path in DEEP_PATHS:
-        if seen.statuses.get(path) in (401, 403):
+        if seen.statuses.get(path) in (401, 403) and not _asks_everybody(seen):
             text = f'deep_health_path = "{path}"   # answered {seen.statuses[path]}: name the secret with its token'
             draft.note((*at, "deep_health_path"), f"{text} as deep_health_secret")
             return
+
+
+def _asks_everybody(seen: Seen) -> bool:
+    """Whether no path of a host answers without a login."""
+    return bool(seen.statuses) and {*seen.statuses.values()} == {401}
 
 
 def _frontend(draft: Draft, whole: Whole, place: Place, at: Path, calls: Mapping[str, str]) -> None:

@@ -7,12 +7,15 @@ the same tree (an image is built for the first stage; a promotion merges that co
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gli.common.sentences import Said, listed, phrase
 from gli.config.services import Frontend, Service
+from gli.config.values import names_tag, spelt
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 from gli.observe.release.git_history import history
-from gli.observe.release.git_refs import TIMEOUT_S, release
+from gli.observe.release.git_refs import TIMEOUT_S, heads, release, release_tags
 from gli.observe.release.github_runs import deployed_release
 
 
@@ -20,10 +23,13 @@ class Build(Observation):
     """The commits that hold the same files of a service or page, newest first."""
 
     commits: tuple[str, ...]
+    release_tags: Mapping[str, str] = {}
+    """Commit to its newest release tag, where releases are tags."""
 
     def spelt(self, template: str) -> tuple[str, ...]:
         """How a revision or a tag may name this build, newest first."""
-        return tuple(template.format(commit=commit) for commit in self.commits)
+        named = [c for c in self.commits if c in self.release_tags] if names_tag(template) else self.commits
+        return tuple(spelt(template, commit, self.release_tags.get(commit, "")) for commit in named)
 
     def is_named(self, seen: str | None, template: str) -> bool:
         """Whether a revision or a tag names this build."""
@@ -51,12 +57,16 @@ async def build_of(observer: Observer, target: Service | Frontend, commit: str) 
 
     Raises `Unobserved` if no commit changed its paths.
     """
+    tagged: dict[str, str] = {}
+    if form := observer.environment.release_tag:
+        tags = (await observer.see(heads, target.repository)).tags
+        tagged = {tags[tag]: tag for tag in reversed(release_tags(tags, form))}
     if not (target.paths or observer.environment.built_once):
-        return Build(commits=(commit,))
+        return Build(commits=(commit,), release_tags={commit: tagged[commit]} if commit in tagged else {})
     same = (await observer.see(history, target.repository)).builds.get(commit, {}).get(target.name, ())
     if not same:
         said = phrase(
             "no commit of {} changes {}: mend the paths of {}", target.repository, listed(target.paths), target.name
         )
         raise unknown("not-found", said)
-    return Build(commits=same)
+    return Build(commits=same, release_tags={c: tagged[c] for c in same if c in tagged})

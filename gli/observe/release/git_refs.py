@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 
-from gli.common.sentences import phrase
+from gli.common.sentences import Said, phrase
 from gli.config.parts import Git
 from gli.git import refs
 from gli.git.command import GitFailed
@@ -24,13 +25,16 @@ TIMEOUT_S = 20.0
 
 
 class Heads(Observation):
-    """The branches and tags of one repository, or why they could not be listed."""
+    """The branches and tags of one repository, or why they could not be listed.
+
+    The environment's branch is at the newest release tag where the environment has a `release_tag`.
+    """
 
     repository: str
     branches: Mapping[str, str] = {}
     tags: Mapping[str, str] = {}
     """Tag to its commit (annotated tags are peeled)."""
-    error: str | None = None
+    error: Said | None = None
 
     def commit_of(self, branch: str) -> str:
         """The head of a branch. Raises `Unobserved` if there is no such branch."""
@@ -65,7 +69,14 @@ async def heads(observer: Observer, repository: str) -> Heads:
     except GitFailed as e:
         return Heads(repository=repository, error=str(e))
     found = refs.listing(refs.listed(listing))
-    return Heads(repository=repository, branches=found.branches, tags=found.tags)
+    form, branch = observer.environment.release_tag, observer.environment.branch
+    if not form:
+        return Heads(repository=repository, branches=found.branches, tags=found.tags)
+    tags = release_tags(found.tags, form)
+    if not tags:
+        error = phrase("{} has no tag of the form {}", repository, form)
+        return Heads(repository=repository, tags=found.tags, error=error)
+    return Heads(repository=repository, branches={**found.branches, branch: found.tags[tags[0]]}, tags=found.tags)
 
 
 @probe(deadline=TIMEOUT_S, early=True)
@@ -81,6 +92,12 @@ def deploy_tags(heads: Heads, table: Git) -> tuple[str, ...]:
     return tuple(
         sorted((t for t in heads.tags if is_verified_release(t, table.deploy_tag)), key=moment_of, reverse=True)
     )
+
+
+def release_tags(tags: Iterable[str], form: str) -> list[str]:
+    """The tags of the form `release_tag`, newest first: by the numbers in its groups."""
+    found = {tag: match for tag in tags if (match := re.fullmatch(form, tag))}
+    return sorted(found, key=lambda tag: [int(n) for n in found[tag].groups("") if n.isdecimal()], reverse=True)
 
 
 def moment_of(tag: str) -> str:
