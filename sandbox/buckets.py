@@ -21,8 +21,12 @@ Answer = tuple[HTTPStatus, str, bytes]
 """Status, content type, body."""
 
 
+S3 = "s3.amazonaws.com"
+"""The host under which a path begins with the bucket's name."""
+
+
 class BucketEndpoint:
-    """Answers for every bucket of the account. The first label of the Host header names the bucket."""
+    """Answers for every bucket of the account. The host or the path begins with the bucket's name."""
 
     def __init__(self, aws_endpoint: str, region: str) -> None:
         self._account = Account(aws_endpoint, region)
@@ -31,6 +35,8 @@ class BucketEndpoint:
         """Answer one request."""
         host = next((value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"host"), "")
         bucket, key = host.partition(".s3.")[0], unquote(scope["path"]).lstrip("/")
+        if host == S3:
+            bucket, _, key = key.partition("/")
         status, kind, body = await asyncio.to_thread(self._answer, bucket, key)
         headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": int(status), "headers": headers})

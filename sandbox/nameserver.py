@@ -35,6 +35,8 @@ class NameServer:
         self._names: Mapping[str, str] | None = None
         self.registered: dict[str, list[str]] = {}
         """Zone to the name servers that its registrar names, if they are others than the zone's own."""
+        self._https: dict[str, list[str]] = {}
+        """Name to the values of its HTTPS records."""
         self._servers: dict[str, list[str]] = {}
         """Zone to its name servers. Of several zones of one name the parent delegates to the first, the oldest."""
         self._read = float("-inf")
@@ -103,6 +105,10 @@ class NameServer:
         elif question.rdtype == dns.rdatatype.CNAME:
             if target := names[question.name.to_text().lower()]:
                 reply.answer.append(dns.rrset.from_text(question.name, _TTL, "IN", "CNAME", target))
+        elif question.rdtype == dns.rdatatype.HTTPS:
+            values = self._https.get(question.name.to_text().lower(), [])
+            if values:
+                reply.answer.append(dns.rrset.from_text(question.name, _TTL, "IN", "HTTPS", *values))
         elif question.rdtype == dns.rdatatype.A:
             reply.answer.append(dns.rrset.from_text(question.name, _TTL, "IN", "A", _LOOPBACK))
         return reply.to_wire()
@@ -131,6 +137,7 @@ class NameServer:
         route53 = self._account("route53")
         names: dict[str, str] = {}
         servers: dict[str, list[str]] = {}
+        https: dict[str, list[str]] = {}
         for zone in route53.list_hosted_zones()["HostedZones"]:
             for record in route53.list_resource_record_sets(HostedZoneId=zone["Id"])["ResourceRecordSets"]:
                 if record["Type"] == "NS" and record["Name"] == zone["Name"]:
@@ -138,11 +145,13 @@ class NameServer:
                         record["Name"].lower(), [f"{v['Value'].rstrip('.')}." for v in record["ResourceRecords"]]
                     )
                     names.setdefault(record["Name"].lower(), "")
+                if record["Type"] == "HTTPS":
+                    https[record["Name"].lower()] = [v["Value"] for v in record.get("ResourceRecords") or []]
                 if record["Type"] in ("A", "AAAA", "CNAME"):
                     values = record.get("ResourceRecords") or [{"Value": ""}]
                     target = str(values[0]["Value"]).rstrip(".") + "." if record["Type"] == "CNAME" else ""
                     names[record["Name"].lower()] = target
-        self._servers = servers
+        self._servers, self._https = servers, https
         return names | dict.fromkeys(self._names_of_aws(), "")
 
     def _names_of_aws(self) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import Any
 from gli.config.environments import Environment
 from gli.config.services import Reachable
 from sandbox.aws.seed import Seeded
+from sandbox.buckets import S3
 from sandbox.certificates import Authority
 from sandbox.copies import original
 from sandbox.postgres import Postgres
@@ -50,7 +51,7 @@ class Network:
         for name in filter(_has_relay, self.tested):
             self._add(Relay(f"{name}-test", flavour=Flavour.TLS, certificate=public, latency=self._latency))
         self._add(Relay("http", latency=self._latency))
-        s3 = self._authority.issue(self.buckets).context()
+        s3 = self._authority.issue([*self.buckets, S3]).context()
         self._add(Relay("s3", flavour=Flavour.TLS, certificate=s3, latency=self._latency))
         self._add(Relay("aws", aws_port, latency=self._latency))
         self._add(Relay("database", postgres.port, flavour=Flavour.POSTGRES, latency=self._latency))
@@ -103,7 +104,7 @@ class Network:
         places = {f"{r.host}:{r.port}": at[original(name)] for name, r in self.public.items()}
         places |= {f"{self.public[name].host}:{self.test_port}": at[f"{original(name)}-test"] for name in self.tested}
         places |= {f"{r.host}:{_HTTP_PORT}": at["http"] for r in self.public.values()}
-        places |= {f"{host}:{_HTTPS_PORT}": at["s3"] for host in self.buckets}
+        places |= {f"{host}:{_HTTPS_PORT}": at["s3"] for host in (*self.buckets, S3)}
         places[f"{seeded.database_host}:{_POSTGRES_PORT}"] = at["database"]
         places[f"{seeded.cache_host}:{_REDIS_PORT}"] = at["cache"]
         if "broker" in at:

@@ -69,6 +69,7 @@ class Postgres:
             shutil.chown(password, user)
         data, log = self._folder / "data", self._folder / "log"
         how = ["-A", "scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions"]
+        how += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]  # every build knows its version
         who = ["-U", self._superuser.username, f"--pwfile={password}"]
         await run([binaries / "initdb", "-D", data, *who, *how], name="initdb", log=log, user=user)
         password.unlink()

@@ -36,7 +36,7 @@ MAY_BE_ABSENT: Mapping[str, str] = {
         "advancedConfiguration assignPublicIp awsvpcConfiguration deploymentCircuitBreaker "
         "deploymentConfiguration deploymentController deployments enable "
         "healthCheckGracePeriodSeconds lifecycleHooks loadBalancers networkConfiguration "
-        "rollback rolloutState rolloutStateReason securityGroups strategy subnets "
+        "platformFamily platformVersion rollback rolloutState rolloutStateReason securityGroups strategy subnets "
         "targetGroupArn taskSets type"
     ),
     "ecs.describe_task_definition": (

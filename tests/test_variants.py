@@ -45,10 +45,11 @@ TOGETHER = {
         *("native-canary", "secret-managed-by-rds", "secrets-under-a-customer-key", "sticky-sessions"),
         *("spa-error-mapping", "private-zone-of-the-same-name", "schema-of-the-next-release"),
         *("variables-that-hide-nothing", "firelens", "alarm-on-a-quiet-balancer", "two-filters-for-a-metric"),
+        "alarm-on-the-whole-balancer",
     ),
     "code deploy": (
         *("codedeploy-blue-green", "database-behind-a-cname", "secret-rotated", "second-origin"),
-        *("leftovers-that-harm-nothing",),
+        *("leftovers-that-harm-nothing", "https-records", "collation-that-no-index-uses"),
     ),
     "task sets": ("external-controller", "bucket-policy-with-more", "distribution-with-a-wildcard"),
     "paused": ("native-blue-green-paused", "scripts-as-x-javascript"),

@@ -73,6 +73,9 @@ def test_net_alb_reachable(vpc: Vpc, places: Places, target: LoadBalancer) -> No
 def _ways(vpc: Vpc, places: Places, environment: Environment, service: Service) -> list[Leg]:
     database, cache, broker = environment.database, environment.cache, environment.broker
     parts = []
+    if places.elsewhere and service.ecs is not None:
+        where = phrase("the {} stands in another network, which was not looked at", listed(places.elsewhere))
+        raise unknown("too-little-data", where)
     if database:
         parts.append(Part(database.instance, places.database, places.database_port, database.ingress_from))
     if cache:

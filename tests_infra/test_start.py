@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from gli.observe.aws.task_definitions import TaskDefinition
 
 LEAST_STOP_S = 5
+_RETIRED = re.compile(r"1\.[0-3]\.\d+")
+"""AWS ended 1.3.0 in June 2026, and all before."""
 _KILLED = 137
 _ARCHITECTURES = {"X86_64": "amd64", "ARM64": "arm64"}
 
@@ -112,9 +115,10 @@ def test_ecs_next_task_can_start(
     missing_fields: Mapping[str, str],
     execution_role: ExecutionRole,
     task_role: Role | None,
+    ecs_service: EcsService,
 ) -> None:
     """A new task of the task definition would start: the image of each essential container, each secret with its JSON
-    key, both roles and rights.
+    key, both roles and rights, on a platform version that Fargate still runs.
     """
     essential = [i for name, i in sidecar_images.items() if task_definition.container(name).essential]
     images = [i for i in (pulled_image, *essential) if i is not None]
@@ -123,4 +127,6 @@ def test_ecs_next_task_can_start(
     obstacles += [phrase("no {}", missing) for missing in execution_role.missing]
     if task_role is not None and TASKS not in task_role.trusted:
         obstacles.append(phrase("{}, which does not trust {}", task_role.name, TASKS))
+    if _RETIRED.fullmatch(ecs_service.platform or ""):
+        obstacles.append(phrase("platform version {}, which Fargate no longer runs", ecs_service.platform))
     assert not obstacles, saw(listed(obstacles), expected=phrase("a new task of {} to start", task_definition.name))

@@ -111,7 +111,9 @@ def test_metric_traffic_volume(traffic: Traffic) -> None:
     )
 
 
-def test_alarms_exist(alarms: Sequence[Alarm], target: Alarms, dead_dimensions: Sequence[str]) -> None:
+def test_alarms_exist(
+    alarms: Sequence[Alarm], target: Alarms, dead_dimensions: Sequence[str], unfed_alarms: Sequence[str]
+) -> None:
     """Every metric that must be watched has an alarm that fires soon after it gets worse, on existing resources, and
     gets its data.
     """
@@ -137,6 +139,14 @@ def test_alarms_exist(alarms: Sequence[Alarm], target: Alarms, dead_dimensions: 
     assert not ghosts, saw(listed(ghosts), expected=phrase("alarms on resources that exist"))
     blind = [phrase("{} has had none for {:.0f} min", a.name, a.blind_s / 60) for a in alarms if a.blind_s > BLIND_S]
     assert not blind, saw(listed(blind), expected=phrase("alarms that get data"))
+    unfed = [
+        phrase("{} on {}", a.name, listed(f"{name} {value}" for each in a.dimensions for name, value in each))
+        for a in alarms
+        if a.name in unfed_alarms
+    ]
+    assert not unfed, saw(
+        phrase("no data for {}", listed(unfed)), expected=phrase("dimensions under which AWS sends the metric")
+    )
 
 
 def test_dashboards_exist(dashboards: Sequence[str], target: Alarms) -> None:

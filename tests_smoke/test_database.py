@@ -119,6 +119,16 @@ def test_db_invalid_indexes(database_state: DatabaseState) -> None:
     )
 
 
+def test_db_collation_current(database_state: DatabaseState) -> None:
+    """The server sorts texts as it did when their indexes were built. Otherwise an index no longer finds some rows, and
+    a unique one takes the same value twice.
+    """
+    assert not database_state.outgrown, saw(
+        phrase("another version of the collation: {}", listed(database_state.outgrown)),
+        expected=phrase("indexes that were built with the collations of this server"),
+    )
+
+
 def test_db_connection_headroom(database_state: DatabaseState, application_rights: ApplicationRights) -> None:
     """The server, the database and the application's role have room for a rolling deploy, which doubles the tasks."""
     limits = [(database_state.max_connections, database_state.connections)]

@@ -118,6 +118,9 @@ def seed_metrics(account: Account, environment: Environment, balancer: Balancer,
             for metric, value in measured.items()
         ]
         account("cloudwatch").put_metric_data(Namespace=namespace, MetricData=points)
+    front = [{"Name": "LoadBalancer", "Value": balancer.arn.partition(":loadbalancer/")[2]}]
+    point = {"MetricName": "ConsumedLCUs", "Dimensions": front, "Timestamp": began, "Value": 0.3}
+    account("cloudwatch").put_metric_data(Namespace="AWS/ApplicationELB", MetricData=[point])
     name = required(environment.broker).amazon_mq
     points = [
         {"MetricName": metric, "Dimensions": [{"Name": "Broker", "Value": name}], "Timestamp": began, "Value": value}
@@ -137,7 +140,12 @@ OF_A_BROKER = {
 
 
 _MEASURED = {
-    "AWS/ApplicationELB": {"RequestCount": 3000.0, "HTTPCode_Target_5XX_Count": 2.0, "TargetResponseTime": 0.06},
+    "AWS/ApplicationELB": {
+        "RequestCount": 3000.0,
+        "HTTPCode_Target_5XX_Count": 2.0,
+        "TargetResponseTime": 0.06,
+        "HealthyHostCount": 2.0,
+    },
     "AWS/ECS": {"CPUUtilization": 22.0, "MemoryUtilization": 41.0},
     "AWS/RDS": {
         "FreeStorageSpace": 64.0 * 2**30,
@@ -146,8 +154,9 @@ _MEASURED = {
         "ReadLatency": 0.0008,
         "WriteLatency": 0.0021,
         "CPUCreditBalance": 570.0,
+        "DatabaseConnections": 12.0,
     },
-    "AWS/ElastiCache": {"Evictions": 0.0, "EngineCPUUtilization": 3.0},
+    "AWS/ElastiCache": {"Evictions": 0.0, "EngineCPUUtilization": 3.0, "DatabaseMemoryUsagePercentage": 21.0},
 }
 """What is measured in any five minutes, by namespace."""
 

@@ -166,6 +166,24 @@ def alarm_without_data(sandbox: Sandbox) -> Iterator[None]:
     sandbox.aws_overlay("alarm", **undo)
 
 
+@fault("alarm-of-other-dimensions", turns_red=["alarms-exist"])
+def alarm_of_other_dimensions(sandbox: Sandbox) -> Iterator[None]:
+    """The alarm on the CPU of the tasks names no cluster: AWS sends no such metric, and missing data is good."""
+    alarm = _alarm(sandbox, "CPUUtilization")
+    _put(sandbox, alarm, Dimensions=[d for d in alarm["Dimensions"] if d["Name"] != "ClusterName"])
+    yield
+    _put(sandbox, alarm)
+
+
+@fault("alarm-of-a-group-without-its-balancer", turns_red=["alarms-exist"])
+def alarm_of_a_group_without_its_balancer(sandbox: Sandbox) -> Iterator[None]:
+    """The alarm on errors names the target group alone: AWS sends errors for a group with its load balancer."""
+    alarm = _alarm(sandbox, "HTTPCode_Target_5XX_Count")
+    _put(sandbox, alarm, Dimensions=[d for d in alarm["Dimensions"] if d["Name"] == "TargetGroup"])
+    yield
+    _put(sandbox, alarm)
+
+
 @fault("filter-missing", turns_red=["alarm-filter-counts"])
 def filter_missing(sandbox: Sandbox) -> Iterator[None]:
     """Nothing counts the API's error lines: the metric filter was lost, as its log group was made anew."""

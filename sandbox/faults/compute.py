@@ -636,6 +636,13 @@ def taskdef_command_of_production(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("platform-version-retired", turns_red=["ecs-next-task-can-start"])
+def platform_version_retired(sandbox: Sandbox) -> Iterator[None]:
+    """The API is pinned to a platform version of Fargate that AWS has retired: its tasks run on until they end."""
+    with _overlaid_service(sandbox, "ecs-service", changes={"platform_version": "1.3.0"}):
+        yield
+
+
 @fault("task-role-not-trusting", turns_red=["ecs-next-task-can-start"])
 def task_role_not_trusting(sandbox: Sandbox) -> Iterator[None]:
     """The role of the tasks trusts EC2, and no longer ECS: no new task starts."""

@@ -238,6 +238,19 @@ def _executed(sandbox: Sandbox, statement: LiteralString, *, undo: LiteralString
         connection.execute(undo)
 
 
+@fault("collation-outgrown", turns_red=["db-collation-current"])
+def collation_outgrown(sandbox: Sandbox) -> Iterator[None]:
+    """The server moved to another operating system, whose collation is another than that of the indexes."""
+    with sandbox.postgres() as connection:
+        connection.execute("UPDATE pg_database SET datcollversion = '2.26' WHERE datname = current_database()")
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute(_REFRESH.format(sql.Identifier(sandbox.site.database_name)))
+
+
+_REFRESH = sql.SQL("ALTER DATABASE {} REFRESH COLLATION VERSION")
+
+
 @fault("index-half-built", turns_red=["db-invalid-indexes"])
 def index_half_built(sandbox: Sandbox) -> Iterator[None]:
     """A cancelled CREATE INDEX CONCURRENTLY left an invalid index, which slows down every write."""

@@ -166,6 +166,38 @@ def zone_not_delegated(sandbox: Sandbox) -> Iterator[None]:
     del sandbox.nameserver.registered[zone]
 
 
+@fault("dns-https-record-of-old-addresses", turns_red=["dns-host-resolves"])
+def dns_https_record_of_old_addresses(sandbox: Sandbox) -> Iterator[None]:
+    """An HTTPS record of the API's host still names the addresses of last year: browsers connect to those."""
+    with _https(sandbox, '1 . alpn="h2" ipv4hint=192.0.2.10,192.0.2.11'):
+        yield
+
+
+@fault("dns-https-record-of-a-ghost", turns_red=["dns-alias-target"])
+def dns_https_record_of_a_ghost(sandbox: Sandbox) -> Iterator[None]:
+    """An HTTPS record leads browsers from the API's host to a load balancer that was replaced."""
+    with _https(sandbox, f"0 replaced-1.{required(sandbox.environment.aws).region}.elb.amazonaws.com."):
+        yield
+
+
+@contextmanager
+def _https(sandbox: Sandbox, value: str) -> Iterator[None]:
+    """Give the API's host an HTTPS record."""
+    name = f"{sandbox.environment.services['api'].host}."
+    record = {"Name": name, "Type": "HTTPS", "TTL": 300, "ResourceRecords": [{"Value": value}]}
+    with _record(sandbox, record):
+        yield
+
+
+@fault("dns-record-of-a-deleted-bucket", turns_red=["dns-no-dangling"])
+def dns_record_of_a_deleted_bucket(sandbox: Sandbox) -> Iterator[None]:
+    """A host of last year still leads to the website of its bucket, which was deleted: anybody may make that bucket."""
+    zone, region = required(sandbox.environment.dns.zone), required(sandbox.environment.aws).region
+    website = {"Value": f"winter.{zone}.s3-website.{region}.amazonaws.com"}
+    with _record(sandbox, {"Name": f"winter.{zone}.", "Type": "CNAME", "TTL": 300, "ResourceRecords": [website]}):
+        yield
+
+
 @fault("dns-record-of-a-deleted-balancer", turns_red=["dns-no-dangling"])
 def dns_record_of_a_deleted_balancer(sandbox: Sandbox) -> Iterator[None]:
     """A host of last year still leads to its load balancer, which was deleted."""

@@ -186,3 +186,16 @@ def secret_rotated(sandbox: Sandbox) -> Iterator[None]:
     yield
     client.update_secret_version_stage(SecretId=name, VersionStage="AWSPENDING", RemoveFromVersionId=current)
     sandbox.aws_overlay("secret-rotation", **undo)
+
+
+@variant("collation-that-no-index-uses")
+def collation_that_no_index_uses(sandbox: Sandbox) -> Iterator[None]:
+    """A collation of the server has outgrown its recorded version, and no index is sorted by it."""
+    change = sql.SQL("UPDATE pg_collation SET collversion = {} WHERE collname = 'pg_c_utf8'")
+    with sandbox.postgres() as connection:
+        recorded = connection.execute("SELECT collversion FROM pg_collation WHERE collname = 'pg_c_utf8'")
+        (before,) = recorded.fetchone() or ("1",)
+        connection.execute(change.format("0"))
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute(change.format(before))

@@ -327,3 +327,17 @@ def old_versions_expire(sandbox: Sandbox) -> Iterator[None]:
     yield
     for bucket in buckets:
         s3.delete_bucket_lifecycle(Bucket=bucket)
+
+
+@variant("https-records")
+def https_records(sandbox: Sandbox) -> Iterator[None]:
+    """The hosts have HTTPS records: of HTTP/2 alone, with a right address, and with the host's own name."""
+    zone, hosts = alias_zone(sandbox), sandbox.environment.hosts
+    values = ('1 . alpn="h2"', '1 . alpn="h2,h3" ipv4hint=127.0.0.1', "1 {}. alpn=h2")
+    records = [
+        {"Name": f"{host}.", "Type": "HTTPS", "TTL": 300, "ResourceRecords": [{"Value": value.format(host)}]}
+        for host, value in zip(hosts, values, strict=False)
+    ]
+    change_records(sandbox, zone, [("CREATE", record) for record in records])
+    yield
+    change_records(sandbox, zone, [("DELETE", record) for record in records])

@@ -217,6 +217,8 @@ def elasticache_serverless(sandbox: Sandbox) -> Iterator[None]:
     with ExitStack() as made:
         for environment in both(sandbox):
             made.enter_context(_serverless(sandbox, environment))
+        watched = {*required(sandbox.environment.alarms).metrics} - {"DatabaseMemoryUsagePercentage"}
+        made.enter_context(reconfigured(sandbox, alarms={"metrics": sorted({*watched, "BytesUsedForCache"})}))
         yield
 
 
@@ -252,7 +254,7 @@ def _serverless(sandbox: Sandbox, environment: Environment) -> Iterator[None]:
 
 @contextmanager
 def _alarms_on(sandbox: Sandbox, nodes: list[str], cache: str) -> Iterator[None]:
-    """Let the alarms of these nodes watch a serverless cache."""
+    """Let the alarms of these nodes watch a serverless cache, by the metric that one has."""
     cloudwatch = sandbox.aws("cloudwatch")
     about = [
         {key: value for key, value in alarm.items() if key in _OF_AN_ALARM}
@@ -260,7 +262,9 @@ def _alarms_on(sandbox: Sandbox, nodes: list[str], cache: str) -> Iterator[None]
         if any(d["Value"] in nodes for d in alarm.get("Dimensions") or [])
     ]
     for alarm in about:
-        cloudwatch.put_metric_alarm(**{**alarm, "Dimensions": [{"Name": "clusterId", "Value": cache}]})
+        where = [{"Name": "clusterId", "Value": cache}]
+        size = {"MetricName": "BytesUsedForCache", "Threshold": 4e9}
+        cloudwatch.put_metric_alarm(**{**alarm, **size, "Dimensions": where})
     try:
         yield
     finally:

@@ -18,6 +18,7 @@ from gli.common.clock import now
 from gli.common.sentences import phrase
 from gli.config.parts import Metrics as Windows
 from gli.config.services import LoadBalancer, Service
+from gli.observe.aws.cloudwatch_alarms import ALWAYS_SENT, Alarm, alarms
 from gli.observe.aws.ecs_services import EcsService, ecs_service, ecs_services
 from gli.observe.aws.elasticache import replication_group
 from gli.observe.aws.load_balancer import balancer
@@ -263,8 +264,54 @@ async def utilisation(observer: Observer, service: Service) -> Utilisation:
 
 async def _queries(observer: Observer) -> list[Query]:
     """The metrics to fetch. If a resource could not be observed, its metrics are left out."""
-    parts = await asyncio.gather(_of_services(observer), _of_the_database(observer), _of_the_cache(observer))
+    parts = await asyncio.gather(
+        _of_services(observer), _of_the_database(observer), _of_the_cache(observer), _of_alarms(observer)
+    )
     return [*(query for part in parts for query in part), *_of_the_broker(observer)]
+
+
+async def _of_alarms(observer: Observer) -> list[Query]:
+    """For each alarm that should always get data, the metric that shows whether it does."""
+    if observer.environment.alarms is None:
+        return []
+    try:
+        found = await observer.see(alarms)
+    except Unobserved:
+        return []
+    wanted = [(a, told_by(a)) for a in found if {*a.metrics} & {*observer.environment.alarms.metrics}]
+    return [_query(a.name, a.namespace, metric, "Average", a.dimensions[0]) for a, metric in wanted if metric]
+
+
+@probe(deadline=20)
+async def unfed_alarms(observer: Observer) -> tuple[str, ...]:
+    """The alarms whose metric, with these dimensions, had no data for three hours: their state stays what it is.
+
+    An alarm that takes missing data for good (`notBreaching`) is OK for ever. Of a metric that is sent only above zero,
+    another one of the same resource tells. The idle target group of a blue/green pair has no data.
+    """
+    seen, found = await observer.see(metrics), await observer.see(alarms)
+    services = (await observer.see(ecs_services)).values()
+    idle = {arn.split(":")[-1] for s in services for arn in {*s.every_group} - {*s.target_groups}}
+    judged = [a for a in found if idle.isdisjoint(value for each in a.dimensions for _, value in each)]
+    asked = [(a.name, metric) for a in judged if (metric := told_by(a)) and f"{a.name} {metric}" in seen.series]
+    return tuple(name for name, metric in asked if not seen.points(name, metric))
+
+
+_OF_BALANCERS = frozenset({"AWS/ApplicationELB", "AWS/NetworkELB"})
+
+
+def told_by(alarm: Alarm) -> str | None:
+    """The metric that has data whenever the resource of an alarm's dimensions is there; None: there is none.
+
+    CloudWatch keeps a metric for each set of dimensions that AWS sends, and knows no other.
+    """
+    if not alarm.dimensions:
+        return None
+    if alarm.namespace in ALWAYS_SENT:
+        return alarm.metrics[0]
+    if alarm.namespace in _OF_BALANCERS:
+        return "HealthyHostCount" if "TargetGroup" in dict(alarm.dimensions[0]) else "ConsumedLCUs"
+    return None
 
 
 def _of_the_broker(observer: Observer) -> list[Query]:

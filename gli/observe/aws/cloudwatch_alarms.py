@@ -67,6 +67,8 @@ class Alarm(Observation):
     reason: str
     enabled: bool
     actions: tuple[str, ...]
+    namespace: str = ""
+    """The namespace of its metric; empty for an alarm on anything but one metric."""
     dimensions: tuple[tuple[tuple[str, str], ...], ...] = ()
     """The dimensions of each metric that it watches."""
     limit: str = ""
@@ -152,6 +154,7 @@ def read_alarm(described: Mapping[str, Any]) -> Alarm:
         state=one_of(_STATES, described["StateValue"], phrase("the state of the alarm {}", described["AlarmName"])),
         reason=described.get("StateReason") or "",
         enabled=described["ActionsEnabled"],
+        namespace=described.get("Namespace") or "",
         limit=_limit(described),
         blind_s=_blind_s(described),
         sleeps=_sleeps(described),
@@ -183,7 +186,7 @@ _WORSE_ABOVE = re.compile(
 )
 
 
-_ALWAYS_SENT = frozenset({"AWS/RDS", "AWS/ElastiCache", "AWS/ECS", "AWS/AmazonMQ"})
+ALWAYS_SENT = frozenset({"AWS/RDS", "AWS/ElastiCache", "AWS/ECS", "AWS/AmazonMQ"})
 """Namespaces whose metrics have a datapoint each minute. Counts of a load balancer are only sent above 0."""
 _TOO_LATE_S = 6 * 3600
 
@@ -202,7 +205,7 @@ def _waits_s(described: Mapping[str, Any]) -> float:
 
 
 def _blind_s(described: Mapping[str, Any]) -> float:
-    blind = described["StateValue"] == "INSUFFICIENT_DATA" and described.get("Namespace") in _ALWAYS_SENT
+    blind = described["StateValue"] == "INSUFFICIENT_DATA" and described.get("Namespace") in ALWAYS_SENT
     return round((now() - described["StateUpdatedTimestamp"]).total_seconds(), 1) if blind else 0.0
 
 

@@ -92,6 +92,8 @@ class EcsService(Observation):
     """ECS Exec is on: people with the right may open a shell in a task. None: ECS does not tell."""
     public_address: bool = False
     """Whether its tasks get a public address."""
+    platform: str | None = None
+    """The platform version of Fargate for Linux (`1.4.0`, `LATEST`); None: its tasks run on something else."""
     events: tuple[Event, ...] | None = ()
     """The events since the newest deploy began, of the last hour at most; newest first. None: ECS tells none at all."""
 
@@ -248,8 +250,14 @@ def service_of(
         strategy=strategy,
         lets_people_in=service.get("enableExecuteCommand"),
         public_address=vpc.get("assignPublicIp") == "ENABLED",
+        platform=_platform(primary or service),
         events=_events(service),
     )
+
+
+def _platform(service: dict[str, Any]) -> str | None:
+    of_windows = str(service.get("platformFamily") or "").lower().startswith("windows")
+    return None if of_windows else service.get("platformVersion")
 
 
 def _going_on(hooks: list[dict[str, Any]]) -> tuple[str, ...]:

@@ -27,9 +27,9 @@ class Zone(Observation):
 
     name: str
     aliases: dict[str, tuple[str, ...]]
-    """Name to every DNS name that its alias records (A and AAAA, weighted or not) point at."""
+    """Name to every DNS name that its alias records (A, AAAA and HTTPS, weighted or not) point at."""
     values: dict[str, tuple[str, ...]]
-    """Name to every value of its other A, AAAA and CNAME records."""
+    """Name to every value of its other A, AAAA and CNAME records, and to the targets of its HTTPS records."""
     authorities: Mapping[str, tuple[str, ...]] = {}
     """Name to the values of its CAA records: which authorities may issue certificates (RFC 8659)."""
     servers: tuple[str, ...] = ()
@@ -96,7 +96,7 @@ async def zone(observer: Observer) -> Zone:
             "error", phrase("Route 53 has several hosted zones {}, and one of them answers: {}", wanted, listed(ids))
         )
     found = await _records(observer, ids[0])
-    records = _answering([r for r in found if r["Type"] in ("A", "AAAA", "CNAME")])
+    records = _answering([r for r in found if r["Type"] in ("A", "AAAA", "CNAME", "HTTPS")])
     caa = [r for r in found if r["Type"] == "CAA"]
     return Zone(
         name=wanted,
@@ -104,8 +104,17 @@ async def zone(observer: Observer) -> Zone:
         servers=_servers(found, wanted),
         private_twin=len(named) > len(public) > 0,
         aliases=_by_name((r["Name"], r["AliasTarget"]["DNSName"]) for r in records if "AliasTarget" in r),
-        values=_by_name((r["Name"], each["Value"]) for r in records for each in r.get("ResourceRecords") or []),
+        values=_by_name((r["Name"], value) for r in records for value in _values(r)),
     )
+
+
+def _values(record: dict[str, Any]) -> list[str]:
+    """Where a record leads. `1 . alpn="h2"`, an HTTPS record (RFC 9460), leads to its own name: nowhere else."""
+    values = [str(each["Value"]) for each in record.get("ResourceRecords") or []]
+    if record["Type"] != "HTTPS":
+        return values
+    targets = [value.split()[1] for value in values]
+    return [t for t in targets if t != "." and normalised(t) != normalised(record["Name"])]
 
 
 async def _records(observer: Observer, zone_id: str) -> list[dict[str, Any]]:

@@ -52,6 +52,8 @@ class Places(Observation):
     """Load balancer to its nodes' interfaces."""
     public: tuple[str, ...] = ()
     """The load balancers that face the internet."""
+    elsewhere: tuple[str, ...] = ()
+    """The parts of the data tier that stand in another network."""
 
 
 @probe(deadline=20)
@@ -126,6 +128,8 @@ async def places(observer: Observer) -> Places:
         found["broker"] = at(str(broker.amazon_mq), attached.subnets, attached.groups)
     nodes = [await observer.see(balancer, each) for each in environment.balancers.values()]
     found["public"] = tuple(node.name for node in nodes if node.public)
+    stored = ("database", "cache", "broker")
+    found["elsewhere"] = tuple(part for part in stored if part in found and not found[part])
     there = [n for n in nodes if n.arn]
     found["balancers"] = {n.name: at(n.name, n.subnets, n.security_groups, n.public) for n in there}
     return Places(**found)

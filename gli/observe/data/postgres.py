@@ -24,8 +24,10 @@ from gli.observe.engine.sql import (
     ANSWERS,
     DATABASE_STATE_LIMITS,
     DATABASE_STATES,
+    FIRST_WITH_COLLATION_VERSIONS,
     IS_DONE,
     OTHER_RECORD,
+    OUTGROWN_COLLATIONS,
     READ_ONLY_SESSION,
     RECORD_TABLES,
     RECORDS,
@@ -121,6 +123,10 @@ class DatabaseState(Observation):
     """(database, age of its oldest transaction or multixact id that is not frozen), the oldest first."""
     columns: tuple[str, ...] = ()
     """`table.column` of every table, sorted; empty where another tool than Django migrates."""
+    outgrown: tuple[str, ...] = ()
+    """The collations whose rules changed since the indexes were built, by a newer library of the operating system:
+    `of the database`, or the name of one that an index uses. Before PostgreSQL 15, nobody can tell.
+    """
     prepared: tuple[Prepared, ...] = ()
     """The prepared transactions of this database, the oldest first: they keep locks without a session."""
 
@@ -164,6 +170,9 @@ async def database_state(observer: Observer, database: Database) -> DatabaseStat
                 without_record = e.sqlstate in _NO_RECORD
                 row = await row_of(observer, connection, DATABASE_STATES[_without_record(database)])
                 unread = _why_unread(database, e, row[5])
+            outgrown: tuple[str, ...] = ()
+            if connection.info.server_version >= FIRST_WITH_COLLATION_VERSIONS:
+                outgrown = tuple((await row_of(observer, connection, OUTGROWN_COLLATIONS))[0])
     except psycopg.Error as e:
         state, why = _told_apart(e)
         await _refuse_without_roots(observer, database, database.verify_secret, why)
@@ -185,6 +194,7 @@ async def database_state(observer: Observer, database: Database) -> DatabaseStat
         slots=tuple(Slot.model_validate(slot) for slot in row[7]),
         ages=tuple((str(name), int(age)) for name, age in row[8]),
         columns=tuple(row[9]),
+        outgrown=outgrown,
         prepared=tuple(Prepared.model_validate(each) for each in row[10]),
     )
 

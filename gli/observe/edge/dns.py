@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import dns.asyncresolver
 
 _TIMEOUT_S = 3.0
+_HINTS_S = 1.0
 _LONGEST_CHAIN = 5
 
 
@@ -27,25 +28,46 @@ class Addresses(Observation):
     host: str
     addresses: tuple[str, ...] = ()
     error: Said | None = None
+    hints: tuple[str, ...] = ()
+    """The addresses that its HTTPS record names (RFC 9460, `ipv4hint`): browsers connect to them at once."""
 
 
 @probe(deadline=8, timed=True, libraries=["dns.asyncresolver"])
 async def addresses(observer: Observer, host: str) -> Addresses:
-    """The host's A and AAAA records."""
+    """The host's A, AAAA and HTTPS records."""
     with observer.phase("resolve"):
         try:
             if observer.environment.dns.resolvers:
-                observer.count("dns", 2)
+                observer.count("dns", 3)
                 return await asked(observer.environment.dns.resolvers, host)
-            observer.count("dns")
+            observer.count("dns", 2)
             async with asyncio.timeout(_TIMEOUT_S):
-                found = await asyncio.get_running_loop().getaddrinfo(host, 443, type=socket.SOCK_STREAM)
+                looked_up = asyncio.get_running_loop().getaddrinfo(host, 443, type=socket.SOCK_STREAM)
+                found, hints = await asyncio.gather(looked_up, _hints(_resolver(()), host))
         except TimeoutError as e:
             observer.over(_TIMEOUT_S)
             return Addresses(host=host, error=str(e) or phrase("no answer within {:g} s", _TIMEOUT_S))
         except socket.gaierror as e:
             return Addresses(host=host, error=e.strerror or str(e))
-    return Addresses(host=host, addresses=tuple(sorted({str(entry[4][0]) for entry in found})))
+    return Addresses(host=host, addresses=tuple(sorted({str(entry[4][0]) for entry in found})), hints=hints)
+
+
+async def _hints(resolver: dns.asyncresolver.Resolver, host: str) -> tuple[str, ...]:
+    """The addresses that the host's HTTPS records name for the host itself. None without an answer: a browser whose
+    resolver has no HTTPS record goes by the others.
+    """
+    import dns.exception
+    import dns.name
+    import dns.rdtypes.svcbbase
+
+    try:
+        answer = await resolver.resolve(host, "HTTPS", search=False, raise_on_no_answer=False, lifetime=_HINTS_S)
+    except dns.exception.DNSException:
+        return ()
+    own = {dns.name.root, dns.name.from_text(host)}
+    named = [hints for r in answer if r.target in own for hints in r.params.values()]
+    kinds = (dns.rdtypes.svcbbase.IPv4HintParam, dns.rdtypes.svcbbase.IPv6HintParam)
+    return tuple(sorted({address for hints in named if isinstance(hints, kinds) for address in hints.addresses}))
 
 
 async def chain(observer: Observer, host: str) -> tuple[str, ...]:
@@ -118,10 +140,8 @@ async def asked(resolvers: Iterable[str], host: str) -> Addresses:
 
     resolver = _resolver(resolvers)
     try:
-        answers = await asyncio.gather(
-            *[resolver.resolve(host, kind, search=False, raise_on_no_answer=False) for kind in ("A", "AAAA")],
-            return_exceptions=True,
-        )
+        asking = [resolver.resolve(host, kind, search=False, raise_on_no_answer=False) for kind in ("A", "AAAA")]
+        hints, answers = await asyncio.gather(_hints(resolver, host), asyncio.gather(*asking, return_exceptions=True))
         failures = [a for a in answers if isinstance(a, BaseException)]
         records = [record.to_text() for a in answers if not isinstance(a, BaseException) for record in a]
         if failures and not records:  # some servers refuse AAAA and answer A
@@ -131,7 +151,9 @@ async def asked(resolvers: Iterable[str], host: str) -> Addresses:
     except dns.exception.DNSException as e:
         return Addresses(host=host, error=" ".join(str(e).split()))
     found = tuple(sorted(records))
-    return Addresses(host=host, addresses=found, error=None if found else phrase("neither an A nor an AAAA record"))
+    error = None if found else phrase("neither an A nor an AAAA record")
+    # without all of its addresses, nobody can say that a hint is none of them
+    return Addresses(host=host, addresses=found, error=error, hints=() if failures else hints)
 
 
 def _resolver(resolvers: Iterable[str]) -> dns.asyncresolver.Resolver:

@@ -115,6 +115,15 @@ OTHER_RECORD = (
 )
 IS_DONE = " WHERE coalesce({}::text, 'false') NOT IN ('false', '0')"
 """The templates of the record of another tool."""
+OUTGROWN_COLLATIONS = (
+    "SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM (SELECT 'of the database' AS name FROM pg_database "
+    "WHERE datname = current_database() AND datcollversion <> pg_database_collation_actual_version(oid) "
+    "UNION SELECT c.collname FROM pg_collation c WHERE c.collversion <> pg_collation_actual_version(c.oid) "
+    "AND c.oid IN (SELECT unnest(indcollation) FROM pg_index) "
+    f"LIMIT {MOST_SESSIONS}) AS outgrown"
+)
+"""Needs PostgreSQL 15, the first that keeps the version of a database's collation."""
+FIRST_WITH_COLLATION_VERSIONS = 150_000
 DATABASE_STATE_LIMITS = {
     2: (MOST_MIGRATIONS, phrase("migrations")),
     4: (MOST_SESSIONS, phrase("open transactions")),
@@ -256,7 +265,8 @@ SQLITE_MIGRATIONS = (
 )
 
 SQL_READS = frozenset(
-    {READ_ONLY_SESSION, ANSWERS, *DATABASE_STATES.values(), APPLICATION_RIGHTS, SQLITE_INTEGRITY, SQLITE_MIGRATIONS}
+    {READ_ONLY_SESSION, ANSWERS, *DATABASE_STATES.values(), OUTGROWN_COLLATIONS, APPLICATION_RIGHTS}
+    | {SQLITE_INTEGRITY, SQLITE_MIGRATIONS}
 )
 SQL_PIECES = frozenset(
     text
