@@ -6,7 +6,6 @@ If pytest-html is installed, its self-contained report of 2,000 tests is measure
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import statistics
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from playwright.sync_api import Page, sync_playwright
 from gli.config import catalogue, environments
 from gli.judge.outcome import Outcome
 from gli.judge.verdict import CheckLine, Suite, Verdict
+from gli.observe.edge.browser_process import of_the_system
 from gli.observe.engine.observation import Record
 from gli.report import html
 from gli.report.topology import topology
@@ -118,7 +118,7 @@ def opened(page: Page, path: Path) -> tuple[float, float, float]:
 
 def main() -> None:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    chromium = shutil.which("chromium") or sys.exit("chromium is not installed: apt-get install chromium")
+    chromium = of_the_system() or sys.exit("Chromium is not installed: apt-get install chromium-headless-shell")
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name)
         made = [written(folder) for _ in range(rounds)]

@@ -8,13 +8,14 @@ Starts a sandbox, breaks one thing, runs the checks, and takes a screenshot with
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
+
+from gli.observe.edge.browser_process import of_the_system
 
 ROOT = Path(__file__).resolve().parent.parent
 FAULT = "database-closed-to-the-api"
@@ -39,9 +40,9 @@ def main() -> None:
 
 def picture(page: Path, target: Path) -> None:
     """A screenshot of the first screen of a page."""
-    chromium = shutil.which("chromium")
+    chromium = of_the_system()
     if chromium is None:
-        sys.exit("chromium is not installed: apt-get install chromium")
+        sys.exit("Chromium is not installed: apt-get install chromium-headless-shell")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         shown = browser.new_page(viewport=SIZE, device_scale_factor=1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from release_rig import Rig
 from report_rig import HOOK, Hook
 
 from gli.common.bound_process import Bond
-from gli.observe.edge.browser_process import BROWSER_VARIABLE, INSTALLED_AS
+from gli.observe.edge.browser_process import BROWSER_VARIABLE, of_the_system
 from sandbox import control
 from sandbox.state import Place, running
 
@@ -123,7 +122,7 @@ def sampled(cases: Sequence[Any], every: int) -> list[Any]:
     ]
 
 
-BROWSER = next(filter(None, map(shutil.which, INSTALLED_AS)), "")
+BROWSER = of_the_system() or ""
 """The Chromium of this system, if it has one. The tests that need it are skipped by name elsewhere."""
 IN_A_BROWSER = {BROWSER_VARIABLE: BROWSER}
 """For the `env` of a run that opens pages."""

@@ -10,11 +10,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import psutil
 import pytest
+from playwright.sync_api import sync_playwright
 from websockets.sync.server import ServerConnection, serve
 
 from conftest import BROWSER, wait_for
@@ -23,7 +25,7 @@ from gli.config.services import Frontend
 from gli.observe.edge.browser import page_visits
 from gli.observe.engine.observation import Unobserved
 
-browses = pytest.mark.skipif(not BROWSER, reason="chromium is not installed: apt-get install chromium")
+browses = pytest.mark.skipif(not BROWSER, reason="Chromium is not installed: apt-get install chromium-headless-shell")
 WRITES = """
 fetch("/api", { method: "POST", body: "x" });
 fetch("/kept", { method: "DELETE", keepalive: true });
@@ -45,6 +47,7 @@ for (const end of ["pagehide", "unload", "visibilitychange"]) {
 """
 PAGES = {
     "writes": f'<div id="app">x</div><script type="module">{WRITES}</script>',
+    "works": '<div id="app">x</div>',
     "popup": '<script>fetch("/from-popup", { method: "POST" })</script>',
     "worker.js": 'fetch("/from-worker", { method: "POST" });',
     "throws": '<div id="app">x</div><script>fetch("/a", { method: "POST" }); null.name;</script>',
@@ -170,6 +173,22 @@ def test_the_browser_ends_with_its_process(site: Site, sent: signal.Signals) -> 
     assert [one for one in alive if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
 
 
+@browses
+def test_the_headless_shell_of_playwright_is_taken_before_the_whole_browser(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLAYWRIGHT_BROWSERS_PATH", str(tmp_path))
+    with sync_playwright() as playwright:
+        whole = Path(playwright.chromium.executable_path)
+    release = next(folder for folder in whole.parents if folder.parent == tmp_path)
+    shell = tmp_path / release.name.replace("-", "_headless_shell-") / "linux" / "chrome-headless-shell"
+    for file, does in ((whole, "exit 1"), (shell, f'exec {BROWSER} "$@"')):
+        file.parent.mkdir(parents=True)
+        file.write_text(f"#!/bin/sh\n{does}\n")
+        file.chmod(0o755)
+    assert visited(site, "works")["works"]["filled"]
+
+
 @pytest.mark.parametrize("variables", [{"GLI_CHROMIUM": ""}, {"PATH": "/nowhere"}], ids=["unwanted", "missing"])
 def test_without_a_browser_the_check_does_not_apply_and_says_why(
     monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
@@ -181,4 +200,6 @@ def test_without_a_browser_the_check_does_not_apply_and_says_why(
     with pytest.raises(Unobserved) as raised:
         asyncio.run(page_visits.run(OBSERVER))
     assert raised.value.unknown.cause == "not-applicable"
-    assert ("GLI_CHROMIUM" if variables.get("GLI_CHROMIUM") == "" else "apt-get install chromium") in str(raised.value)
+    assert (
+        "GLI_CHROMIUM" if variables.get("GLI_CHROMIUM") == "" else "apt-get install chromium-headless-shell"
+    ) in str(raised.value)

@@ -19,7 +19,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sample_verdicts import SAMPLES, check, root, verdict
 
-from conftest import ROOT, Project, sampled
+from conftest import BROWSER, ROOT, Project, sampled
 from gli.common.sentences import saw
 from gli.config import catalogue, environments
 from gli.judge.outcome import Outcome
@@ -28,11 +28,10 @@ from gli.observe.engine.observation import Record, Unknown
 from gli.report import html, index
 from gli.report.topology import Topology, topology
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 ARTEFACTS = Path(__file__).parent / "artefacts"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 BEGUN = datetime(2026, 1, 31, 9, 0, tzinfo=UTC)
-browses = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed: apt-get install chromium")
+browses = pytest.mark.skipif(not BROWSER, reason="Chromium is not installed: apt-get install chromium-headless-shell")
 WAIT_MS = 15_000  # for a busy machine; a working page needs far less
 expect.set_options(timeout=WAIT_MS)
 Open = Callable[..., Page]
@@ -41,7 +40,7 @@ Open = Callable[..., Page]
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        started = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
         yield started
         started.close()
 

@@ -131,8 +131,8 @@ def pages(frontend: Frontend) -> tuple[str, ...]:
 
 def _not_installed() -> Unobserved:
     said = phrase(
-        "no browser is installed here: `pip install 'gli-verify[browser]'`, then `apt-get install chromium` or "
-        "`playwright install chromium`"
+        "no browser is installed here: `pip install 'gli-verify[browser]'`, then `playwright install chromium` or "
+        "`apt-get install chromium-headless-shell` (Debian)"
     )
     return unknown("not-applicable", said)
 

@@ -17,7 +17,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,7 +39,11 @@ BROWSER_VARIABLE = "GLI_CHROMIUM"
 """Names the browser's file; empty: no page is opened in a browser."""
 LOGINS_VARIABLE = "GLI_BROWSER_LOGINS"
 """Holds JSON: origin (`origin_of`) to the header Authorization. Other users of the machine see no variables."""
-INSTALLED_AS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_INSTALLED_AS = (
+    *("chromium-headless-shell", "chrome-headless-shell"),
+    *("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
+)
+"""Names of a browser in `PATH`. The shell renders pages as the whole browser does, with a third of its work."""
 _READS = ("GET", "HEAD", "OPTIONS")
 _FLAGS = ("--disable-gpu",)
 _KEPT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "FONTCONFIG_PATH", "FONTCONFIG_FILE")
@@ -191,8 +195,22 @@ def _installed(playwright: Playwright) -> str | None:
     """The browser: the one that the variable names, Playwright's own, or the one of the system."""
     if BROWSER_VARIABLE in os.environ:
         return os.environ[BROWSER_VARIABLE] or None
-    own = playwright.chromium.executable_path
-    return own if Path(own).is_file() else next(filter(None, map(shutil.which, INSTALLED_AS)), None)
+    own = Path(playwright.chromium.executable_path)
+    found = next((str(file) for file in (*_shells(own), own) if file.is_file()), None)
+    return found or of_the_system()
+
+
+def of_the_system() -> str | None:
+    """The browser that this machine's packages brought, if there is one."""
+    return next(filter(None, map(shutil.which, _INSTALLED_AS)), None)
+
+
+def _shells(own: Path) -> Iterator[Path]:
+    """The headless shell that `playwright install chromium` puts beside the whole browser, or alone."""
+    for release in own.parents:
+        if release.name.startswith("chromium-"):
+            shell = release.name.replace("chromium-", "chromium_headless_shell-")
+            yield from release.parent.glob(f"{shell}/*/*headless?shell")
 
 
 async def _launched(playwright: Playwright, executable: str, flags: list[str], home: str) -> Browser:
