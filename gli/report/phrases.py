@@ -254,8 +254,8 @@ KOREAN: Mapping[str, str] = {
     "no page is opened in a browser here: {} is empty": "여기서는 브라우저로 페이지를 열지 않음: {}이(가) 비어 있음",
     "no browser is installed here: `pip install 'gli-verify[browser]'`, then `playwright install chromium` or "
     "`apt-get install chromium-headless-shell` (Debian)":
-        "여기에 브라우저가 설치되어 있지 않음: `pip install 'gli-verify[browser]'`, 그다음 `playwright install chromium` "
-        "또는 `apt-get install chromium-headless-shell`(Debian)",
+        "여기에 브라우저가 설치되어 있지 않음: `pip install 'gli-verify[browser]'`, 그다음 "
+        "`playwright install chromium` 또는 `apt-get install chromium-headless-shell`(Debian)",
     "{} shows nothing before {}, and a run that changes nothing holds that back":
         "{}은(는) {} 전에는 아무것도 보이지 않으며, 아무것도 바꾸지 않는 실행은 이 요청을 보내지 않음",
     "{} shows nothing, and this runner can't reach {}": "{}에 아무것도 보이지 않고, 이 실행 위치에서 {}에 닿지 못함",
