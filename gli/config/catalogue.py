@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -309,13 +309,22 @@ def docstrings(root: Path) -> dict[str, str]:
     """
     proved: dict[str, str] = {}
     for path in sorted(path for folder in FOLDERS for path in root.glob(f"{folder}/**/*.py")):
-        for node in ast.walk(_parsed(path)):
+        for node in _statements(_parsed(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test"):
                 if node.name in proved:
                     where = path.relative_to(root)
                     raise UsageError(f"{where}: {node.name} is defined a second time; give each check its own name")
                 proved[node.name] = " ".join((ast.get_docstring(node) or "").split())
     return proved
+
+
+def _statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """The statements in a module, a class, a branch or a function, however deep. Their expressions define no function."""
+    for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for inner in getattr(node, block, ()):
+            if isinstance(inner, ast.stmt):
+                yield inner
+            yield from _statements(inner)
 
 
 def _parsed(path: Path) -> ast.Module:

@@ -43,7 +43,7 @@ async def addresses(observer: Observer, host: str) -> Addresses:
             observer.count("dns", 2)
             async with asyncio.timeout(_TIMEOUT_S):
                 looked_up = asyncio.get_running_loop().getaddrinfo(host, 443, type=socket.SOCK_STREAM)
-                found, hints = await asyncio.gather(looked_up, _hints(_resolver(()), host))
+                found, hints = await asyncio.gather(looked_up, _hints((), host))
         except TimeoutError as e:
             observer.over(_TIMEOUT_S)
             return Addresses(host=host, error=str(e) or phrase("no answer within {:g} s", _TIMEOUT_S))
@@ -52,15 +52,19 @@ async def addresses(observer: Observer, host: str) -> Addresses:
     return Addresses(host=host, addresses=tuple(sorted({str(entry[4][0]) for entry in found})), hints=hints)
 
 
-async def _hints(resolver: dns.asyncresolver.Resolver, host: str) -> tuple[str, ...]:
+async def _hints(resolvers: Iterable[str], host: str) -> tuple[str, ...]:
     """The addresses that the host's HTTPS records name for the host itself. None without an answer: a browser whose
-    resolver has no HTTPS record goes by the others.
+    resolver has no HTTPS record goes by the others. An address has no records.
     """
     import dns.exception
+    import dns.inet
     import dns.name
     import dns.rdtypes.svcbbase
 
+    if dns.inet.is_address(host):
+        return ()
     try:
+        resolver = _resolver(resolvers)
         answer = await resolver.resolve(host, "HTTPS", search=False, raise_on_no_answer=False, lifetime=_HINTS_S)
     except dns.exception.DNSException:
         return ()
@@ -141,7 +145,7 @@ async def asked(resolvers: Iterable[str], host: str) -> Addresses:
     resolver = _resolver(resolvers)
     try:
         asking = [resolver.resolve(host, kind, search=False, raise_on_no_answer=False) for kind in ("A", "AAAA")]
-        hints, answers = await asyncio.gather(_hints(resolver, host), asyncio.gather(*asking, return_exceptions=True))
+        hints, answers = await asyncio.gather(_hints(resolvers, host), asyncio.gather(*asking, return_exceptions=True))
         failures = [a for a in answers if isinstance(a, BaseException)]
         records = [record.to_text() for a in answers if not isinstance(a, BaseException) for record in a]
         if failures and not records:  # some servers refuse AAAA and answer A
