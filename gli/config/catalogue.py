@@ -319,7 +319,7 @@ def docstrings(root: Path) -> dict[str, str]:
 
 
 def _statements(node: ast.AST) -> Iterator[ast.stmt]:
-    """The statements in a module, a class, a branch or a function, however deep. Their expressions define no function."""
+    """The statements in a module, a class, a branch or a function, at any depth. Expressions define no function."""
     for block in ("body", "orelse", "finalbody", "handlers", "cases"):
         for inner in getattr(node, block, ()):
             if isinstance(inner, ast.stmt):
