@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import socket
 import time
 from contextlib import suppress
@@ -11,6 +12,9 @@ from pathlib import Path
 
 CLOCKS_DIFFER = timedelta(minutes=2)
 """How far the clocks of two machines may differ. Two moments that are closer than this have no order."""
+
+
+_RFC3339 = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})", re.ASCII)
 
 
 def now() -> datetime:
@@ -25,9 +29,9 @@ def rfc3339(moment: datetime) -> str:
 
 def moment(text: str) -> datetime:
     """The moment that a text of RFC 3339 names, UTC; raises `ValueError` for any other, and for one without a zone."""
-    found = datetime.fromisoformat(text)
-    if found.tzinfo is None:
-        raise ValueError(f"{text} has no time zone")
+    if not _RFC3339.fullmatch(text):  # Python reads more: dates of ISO 8601's weeks, and times without a zone
+        raise ValueError(f"{text} is no time of RFC 3339, with its zone")
+    found = datetime.fromisoformat(text.upper())
     try:
         return found.astimezone(UTC)
     except OverflowError:

@@ -40,6 +40,8 @@ class Loaded:
 
 
 _loaded: dict[str, Loaded] = {}
+_before: set[str] = set()
+"""The modules that were loaded before `compile_from_source`; empty until then."""
 
 
 def _installed_places() -> tuple[str, ...]:
@@ -66,6 +68,7 @@ def is_installed(path: str) -> bool:
 def compile_from_source() -> None:
     """Make this process compile the files that judge from their source, from now on."""
     if SourceFileLoader.get_code is _kept:
+        _before.update(sys.modules)
         SourceFileLoader.get_code = _fresh  # type: ignore[method-assign, assignment]
 
 
@@ -88,7 +91,7 @@ def loaded(others: Iterable[Any] = ()) -> list[Loaded]:
     """Every file that judges and that this process has loaded so far, sorted by module.
 
     `others` are modules that may have left `sys.modules`; other objects are skipped. A file that was loaded before
-    `compile_from_source` is compared with its bytecode.
+    `compile_from_source` is compared with its bytecode; one that something else loaded after it counts as stale.
     """
     for module in [*sys.modules.values(), *_of_site(), *others]:
         path = _origin(module)
@@ -142,6 +145,8 @@ def _compared(name: str, path: str, module: ModuleType) -> Loaded:
     sha256 = hashlib.sha256(source).hexdigest()
     if not path.endswith(".py"):
         return Loaded(name, path, sha256)
+    if _before and name not in _before:
+        return Loaded(name, path, sha256, stale=True)  # something else than `_fresh` loaded it: what ran is unknown
     return Loaded(name, path, sha256, stale=not _is_of(path, source, module))
 
 

@@ -177,7 +177,8 @@ class Catalogue:
         """One digest of these files, with their names."""
         digest = hashlib.sha256()
         for name, path in self._deciding:
-            digest.update(f"{name}\n{self.files[os.path.realpath(path)]}\n".encode())
+            line = f"{name}\n{self.files[os.path.realpath(path)]}\n"
+            digest.update(line.encode(errors="surrogateescape"))  # a name may be no text
         return digest.hexdigest()
 
     @cached_property

@@ -20,6 +20,7 @@ from gli.common.errors import UsageError
 FILE = "environments.toml"
 DEFAULT = "stg"
 """The environment of the release commands."""
+_VARIABLE = re.compile(r"\$\{(\w+)-(\w*)\}")
 READ: dict[str, set[str]] = {}
 """Real path of each file that this process has read to the SHA-256 of its content: two where it changed meanwhile."""
 
@@ -90,8 +91,12 @@ def overlay_path(root: Path, merged: Mapping[str, Any], variables: Mapping[str, 
     template = merged.get("overlay")
     if not isinstance(template, str):
         return None
-    expanded = re.sub(r"\$\{(\w+)-(\w*)\}", lambda m: variables.get(m[1]) or m[2], template)
-    return root / expanded
+    return root / _VARIABLE.sub(lambda m: variables.get(m[1]) or m[2], template)
+
+
+def overlay_variables(template: str | None) -> list[str]:
+    """The names of the variables that move the overlay of an environment."""
+    return [name for name, _ in _VARIABLE.findall(template or "")]
 
 
 def read_overlay(root: Path, merged: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -127,6 +132,8 @@ def extended(tables: Mapping[str, Any], name: str, *, seen: tuple[str, ...] = ()
     if not isinstance(own, dict):
         where = f" ([{seen[-1]}] extends it)" if seen else ""
         raise UsageError(f"{FILE} has no environment {name!r}{where}; it has: {', '.join(environments) or 'none'}")
+    if not re.fullmatch(r"\w[\w.-]*", name):  # a folder of reports has this name, and the last line of a run tells it
+        raise UsageError(f"{FILE}: [{name!r}] is no name of an environment: give it letters, digits, '_', '.' and '-'")
     if name in seen:
         raise UsageError(f"{FILE}: [{name}] extends itself ({' -> '.join((*seen, name))}); take one `extends` out")
     parent = own.get("extends")

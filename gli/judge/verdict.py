@@ -291,6 +291,6 @@ class Verdict(Part):
     @classmethod
     def of(cls, document: Any) -> Verdict:
         """The verdict that a document holds; raises `ValueError` for one that is none, or of another schema."""
-        if not isinstance(document, dict) or "schema" not in document:
+        if not isinstance(document, dict) or type(document.get("schema")) is not int:  # `true` is equal to 1
             raise ValueError("it has no schema")
         return cls.model_validate({**document, "schema_": document["schema"]})

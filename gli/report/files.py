@@ -114,13 +114,14 @@ def read_facts(path: Path) -> tuple[dict[str, Any], list[Record]]:
     A fact that stands there twice must say the same: checks could otherwise rest on either.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = content(path).decode()
     except (OSError, UnicodeDecodeError) as e:
         raise UsageError(f"{path} can't be read ({e}); give the facts.jsonl of a run") from None
     if not text:
         raise UsageError(f"{path}: the file is empty; give the facts.jsonl of a run")
     header, *lines = (_line(path, number, line) for number, line in enumerate(text.rstrip("\n").split("\n"), 1))
-    if header.get("schema") != 1 or not isinstance(header.get("environment"), str):
+    schema = header.get("schema")
+    if type(schema) is not int or schema != 1 or not isinstance(header.get("environment"), str):
         raise UsageError(f"{path}: the first line is no header of a recorded run; give its facts.jsonl")
     if not isinstance(header.get("overlay", {}), dict) or header.get("vantage") not in (None, "internet", "vpc"):
         raise UsageError(f"{path}: the first line has an overlay or a vantage that is none; the file is damaged")

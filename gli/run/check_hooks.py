@@ -35,6 +35,9 @@ CHECK = pytest.StashKey[Callable[..., Any]]()
 CONTEXT = pytest.StashKey["CheckContext"]()
 ENDINGS = pytest.StashKey[list[BaseException | None]]()
 """How each call of a check ended; None if the call passed. A plugin may call a check again and report the last call."""
+_OF_THE_RUN = ("target", "environment")
+_FIXTURES = ("gli.run.run_hooks", "gli.run.plugin")
+"""The modules of the fixtures that no other fixture may replace."""
 NO_ASSERTIONS = "python -O takes assertions out: no check could fail; run without -O and PYTHONOPTIMIZE"
 
 
@@ -109,6 +112,7 @@ class Checking:
         """Refuses a check from a file that the digest does not cover: a stranger could take the name of a check."""
         if not isinstance(item, pytest.Function):
             raise pytest.UsageError(f"{item.nodeid} is a {type(item).__name__} and no check; leave it out")
+        _refuse_other_fixtures(item)
         code = getattr(inspect.unwrap(item.function), "__code__", None)
         for path in (item.path, code.co_filename if code is not None else "no file"):
             if not self.context.catalogue.files.get(os.path.realpath(path)):
@@ -195,6 +199,19 @@ class Checking:
         return report
 
 
+def _refuse_other_fixtures(item: pytest.Function) -> None:
+    """Refuses a fixture of a conftest, a module or a plugin that takes the place of a target or of an observation: the
+    check would judge something else than the verdict says.
+    """
+    for name, found in item._fixtureinfo.name2fixturedefs.items():
+        own = name in _OF_THE_RUN or probe_of(name) is not None
+        if own and found and found[-1].func.__module__ not in _FIXTURES:
+            where = inspect.getsourcefile(found[-1].func)
+            raise pytest.UsageError(
+                f"{where} has a fixture {name}, which takes the place of this suite's; give it another name"
+            )
+
+
 def _function(item: pytest.Item) -> str:
     return str(getattr(item, "originalname", item.name))
 
@@ -241,9 +258,12 @@ def _hidden_error(item: pytest.Item) -> BaseException | None:
 def _exceptions_of_threads() -> Iterator[None]:
     """Raises an exception of another thread in this thread: Python would only print it."""
     raised: list[threading.ExceptHookArgs] = []
-    before, threading.excepthook = threading.excepthook, raised.append
+    own = raised.append
+    before, threading.excepthook = threading.excepthook, own
     try:
         yield
+        if threading.excepthook is not own:
+            raise RuntimeError("the check replaced threading.excepthook: nobody would see an exception in a thread")
     finally:
         threading.excepthook = before
     for one in raised:

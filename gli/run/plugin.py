@@ -33,6 +33,7 @@ CHILD = pytest.StashKey[supervisor.Child | None]()
 _SUPERVISES = pytest.StashKey[bool]()
 _GARBAGE = 50_000  # a run is short: collecting garbage every 700 objects would take a tenth of its time
 _CANNOT_TELL = 3
+_PROGRAMS = ("__main__.py", "pytest", "py.test")
 _LOOK_ONLY = ("help", "version", "collectonly", "showfixtures", "show_fixtures_per_test", "markers", "cacheshow")
 
 
@@ -131,11 +132,18 @@ def pytest_gli_supervise(config: pytest.Config) -> int | None:
 
 
 def _watched(watch: Callable[[], int]) -> int:
+    """Waits for the end of the run. Ends this process at once with the code, if the process is a call of pytest: what
+    conftest files and plugins left here (`atexit`, hooks, threads) could end it with another code, and so could
+    PYTHONINSPECT.
+    """
     code = watch()
-    if sys.flags.inspect:  # Python would read further commands now, and end with another code
+    if Path(sys.argv[0]).name not in _PROGRAMS:
+        return code
+    try:
         sys.stdout.flush()
-        os._exit(code)
-    return code
+    except (OSError, ValueError):
+        code = code or _CANNOT_TELL
+    os._exit(code)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -22,6 +22,7 @@ from gli.config.catalogue import Case, Catalogue, proved
 from gli.config.environments import Environment
 from gli.config.phases import Phase
 from gli.config.targets import GROUPS
+from gli.config.toml_tables import overlay_variables
 from gli.config.waivers import Waiver
 from gli.gate import sign_offs, signing
 from gli.git.command import GitFailed, git
@@ -84,7 +85,8 @@ class Run:
 
     def begin(self) -> None:
         """Writes a NO-GO to disk, then starts to observe. Raises `UsageError` if the folder can't be written."""
-        self.variables = Variables(ignored=variables.ignore(), in_force=variables.in_force())
+        moving = overlay_variables(self.environment.overlay)
+        self.variables = Variables(ignored=variables.ignore(), in_force=variables.in_force(moving))
         self.folder.make()
         first = self._judged(interrupted=phrase("the run has not ended"))
         ends_by = self.started + timedelta(seconds=RUN_DEADLINE_S + self._patience_s + END_S)

@@ -93,6 +93,7 @@ def fork() -> Child | Callable[[], int] | None:
         os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
         return Child(writing)
     os.close(writing)
+    signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm that a plugin set: the child does not inherit it
     return _Parent(pid, reading, before).watch
 
 

@@ -10,7 +10,7 @@ AWS SDKs and Tools Reference Guide.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 
 from gli.observe.edge.browser_process import BROWSER_VARIABLE
 
@@ -42,9 +42,11 @@ def ignore(variables: MutableMapping[str, str] = os.environ) -> tuple[str, ...]:
     return found
 
 
-def in_force(variables: MutableMapping[str, str] = os.environ) -> tuple[str, ...]:
-    """The names of the variables that may change a run and that the run does not ignore, sorted."""
-    return tuple(sorted(_stay(variables)))
+def in_force(also: Iterable[str] = (), variables: MutableMapping[str, str] = os.environ) -> tuple[str, ...]:
+    """The names of the variables that may change a run and that the run does not ignore, sorted. `also` names those
+    that move the overlay of the environment.
+    """
+    return tuple(sorted({*_stay(variables), *(name for name in also if name in variables)}))
 
 
 def _is_one_of_libpq(name: str) -> bool:

@@ -146,6 +146,39 @@ def test_json_that_readers_understand_differently_is_refused(text: str) -> None:
         parsed(text)
 
 
+@pytest.mark.parametrize("schema", [True, 1.0, "1", 2, None])
+def test_another_schema_is_refused(root: Path, tmp_path: Path, schema: object) -> None:
+    """Python holds `true` and 1.0 for equal to 1."""
+    document = json.loads((root / f"reports/stg/{RUN}/verdict.json").read_text()) | {"schema": schema}
+    written(tmp_path / "verdict.json", document)
+    with pytest.raises(ValueError, match=r"schema"):
+        files.read_verdict(tmp_path / "verdict.json")
+    (tmp_path / "facts.jsonl").write_text(json.dumps({"schema": schema, "environment": "stg"}))
+    with pytest.raises(UsageError, match="no header of a recorded run"):
+        files.read_facts(tmp_path / "facts.jsonl")
+
+
+@pytest.mark.parametrize("text", ["2026-W05-6T09:00:00Z", "20260131T090000Z", "2026-01-31T09Z", "2026-01-31T09:00:00"])
+def test_a_time_of_another_standard_is_refused(text: str) -> None:
+    assert clock.moment("2026-01-31t09:00:00.5z").microsecond == 500_000
+    with pytest.raises(ValueError, match="no time of RFC 3339, with its zone"):
+        clock.moment(text)
+
+
+@pytest.mark.parametrize("name", ["a/../../b", "..", "own: GO\nVERDICT own", ""])
+def test_a_name_of_an_environment_is_one_word(tmp_path: Path, name: str) -> None:
+    (tmp_path / "environments.toml").write_text(f'[{json.dumps(name)}]\nbranch = "main"\n')
+    with pytest.raises(UsageError, match="is no name of an environment: give it letters"):
+        environments.load(tmp_path, name)
+
+
+def test_a_file_whose_name_is_no_text_is_hashed(tmp_path: Path) -> None:
+    (tmp_path / "tests_own").mkdir()
+    before = catalogue.Catalogue({}, {}, tmp_path).sha256
+    (tmp_path / "tests_own" / os.fsdecode(b"x\xff.py")).touch()
+    assert catalogue.Catalogue({}, {}, tmp_path).sha256 != before
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -170,6 +203,8 @@ def test_a_file_without_an_end_is_refused(tmp_path: Path) -> None:
     for name in ("pipe.toml", "waivers.toml"):
         with pytest.raises(UsageError, match="can't be read: not a regular file"):
             toml_tables.read(tmp_path / name, name)
+    with pytest.raises(UsageError, match="can't be read"):
+        files.read_facts(tmp_path / "waivers.toml")
     (tmp_path / "tests_own").mkdir()
     os.mkfifo(tmp_path / "tests_own/test_pipe.py")
     (tmp_path / "tests_own/test_folder.py").mkdir()

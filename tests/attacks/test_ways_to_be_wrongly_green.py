@@ -446,6 +446,59 @@ def an_exception_in_a_thread(project: Project, elsewhere: Path) -> Ran:
     return project.run("-p", "no:threadexception")
 
 
+def conftest(name: str, says: str, conftest: str, checks: str = FAILS, *, alone: bool = False) -> None:
+    """Add an attempt with this conftest.py. Its code is hashed: an honest person may have written it."""
+
+    def go(project: Project, elsewhere: Path) -> Ran:
+        project.checks(checks)
+        project.write("conftest.py", conftest)
+        return (project.run_alone if alone else project.run)()
+
+    WAYS[name] = Way(go, says)
+
+
+FIXTURE = "import pytest\n{}@pytest.fixture\ndef {}(): return 'mine'\n"
+OBSERVES = "from gli.run.plugin import fixture_for\nlanding = fixture_for('gli.observe.edge.http:landing')\n"
+MINE = "def test_first_check(target, {0}): assert {0} == 'mine'\ndef test_second_check(target): pass\n"
+conftest("another target", "has a fixture target, which takes", FIXTURE.format("", "target"))
+conftest(
+    "another environment",
+    "has a fixture environment, which takes",
+    FIXTURE.format("", "environment"),
+    MINE.format("environment"),
+)
+conftest(
+    "an observation that nobody made",
+    "has a fixture landing, which takes the place of this suite's",
+    FIXTURE.format(OBSERVES, "landing"),
+    MINE.format("landing"),
+)
+conftest(
+    "checks that another loader reads",
+    "what ran of",
+    "import importlib.machinery as m\nm.SourceFileLoader.get_code = lambda self, name: compile(\n"
+    f"    {PASSES!r} if 'test_own' in name else open(self.path).read(), self.path, 'exec')\n",
+)
+conftest(
+    "a thread that hides its own exception",
+    "the check replaced threading.excepthook",
+    "",
+    "import threading\ndef fails():\n    threading.excepthook = lambda raised: None\n    assert False, 'broken'\n"
+    "def test_first_check(target):\n    t = threading.Thread(target=fails)\n    t.start()\n    t.join()\n"
+    "def test_second_check(target): pass\n",
+)
+conftest(
+    "an end that conftest prepared",
+    "first-check[api] failed: broken",
+    "import atexit, os, pytest, signal\natexit.register(os._exit, 0)\n"
+    "signal.signal(signal.SIGALRM, lambda *_: os._exit(0))\nsignal.setitimer(signal.ITIMER_REAL, 0.5)\n"
+    "@pytest.hookimpl(wrapper=True, tryfirst=True)\ndef pytest_cmdline_main():\n    yield\n    return 0\n",
+    "import time\ndef test_first_check(target):\n    time.sleep(1)\n    assert False, 'broken'\n"
+    "def test_second_check(target): pass\n",
+    alone=True,
+)
+
+
 # ---- a process that ends early, or never
 
 ENDS = {
@@ -652,6 +705,13 @@ def test_variables_that_move_a_run_are_removed_or_named(project: Project, tmp_pa
     assert removed.keys() <= set(ran.verdict["variables"]["ignored"])
     assert stay.keys() <= set(ran.verdict["variables"]["in_force"])
     assert not (tmp_path / "keys").exists()
+
+
+def test_a_variable_that_moves_the_overlay_is_named(project: Project) -> None:
+    project.write("environments.toml", ENVIRONMENT.replace("[own]", '[own]\noverlay = "${PLACE-usual}.toml"', 1))
+    project.write("mine.toml", '[services.api]\nurl = "http://127.0.0.1:10"\n')
+    ran = project.run(env={"PLACE": "mine"})
+    assert ran.verdict is not None and "PLACE" in ran.verdict["variables"]["in_force"]
 
 
 def test_git_shows_no_replacement_of_a_commit(tmp_path: Path) -> None:
