@@ -28,6 +28,10 @@ FORMS = {
     "in JSON in JSON": json.dumps(json.dumps(CANARY))[1:-1],
     "in hexadecimal digits": CANARY.encode().hex(),
     "in wrapped base64": base64.encodebytes(("x" * 50 + f"password={CANARY} " * 3).encode()).decode().strip(),
+    "as a Windows program writes it": CANARY.encode("utf-16-le").decode("latin-1"),
+    "in JSON of PHP": json.dumps(CANARY).replace("/", "\\/"),
+    "in hexadecimal digits apart": CANARY.encode().hex(":"),
+    "as a list of bytes": str([*CANARY.encode()])[1:-1],
     "base64 without padding": base64.urlsafe_b64encode(CANARY.encode()).decode().rstrip("="),
 }
 
@@ -39,6 +43,28 @@ def test_a_known_value_is_hidden_in_every_form(form: str) -> None:
         hidden = re.sub(r"[*A-Za-z0-9\n]{12,}", MASK, hidden)
     assert re.sub(r"['\"\\]", "", hidden) == f"before {MASK} after"
     assert FORMS[form].strip('"') not in hidden
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "a\\u003d\\u0026\\u003cb5/c",
+        "a\\u003D\\u0026\\u003Cb5/c",
+        "a&#x3D;&#x26;&#x3C;b5&#x2F;c",
+        "a=3D&<b5/c",
+        "a=&#38;&#60;b5/c",
+    ],
+)
+def test_a_value_with_signs_is_hidden_as_other_programs_escape_them(form: str) -> None:
+    assert Redactor(["a=&<b5/c"]).text(f"saw {form} here") == f"saw {MASK} here"
+
+
+@pytest.mark.parametrize("before", range(4))
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+def test_a_value_is_hidden_in_base64_of_bytes_that_are_no_text(before: int, encoding: str) -> None:
+    whole = base64.b64encode(b"\xff\xfe\xfa\xfb"[:before] + CANARY.encode(encoding) + b"\x80\x81").decode()
+    shown = Redactor([CANARY]).text(whole)
+    assert MASK in shown and len(shown) < 14
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,17 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u
 _RETURN = re.compile(r"\r(?!\n)")  # alone, it leads to the beginning of the line, which is then written over
 _SPELT_OUT = {n: f"\\u{n:04x}" for n in range(0x2070) if _CONTROL.match(chr(n))}
 _STANDARD = str.maketrans("-_", "+/")  # RFC 4648 section 5
+_URL_SAFE = str.maketrans("+/", "-_")
+_SPELT_BY_OTHERS = (
+    ("<>&", "\\u{:04x}"),  # Go, Rails
+    ("<>&='", "\\u{:04x}"),  # Gson
+    ("<>&'\"+`", "\\u{:04X}"),  # System.Text.Json
+    ("<>&'\"\\`=-;", "\\u{:04X}"),  # Django's escapejs
+    ("<>&'\"", "&#{:d};"),
+    ("<>&'\"/`=", "&#x{:X};"),  # Mustache
+    ("=", "={:02X}"),  # quoted-printable: RFC 2045 section 6.7
+)
+"""The signs that other programs escape in JSON, HTML and mail, and how."""
 _ALIKE = bytes(ord("a") if (chr(n).isalnum() and n < 128) or chr(n) in "+/-_" else ord(" ") for n in range(256))
 """For `bytes.translate`: every character of base64 to the same letter, every other one to a space."""
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_-]{16,}={0,2}")
@@ -145,6 +156,8 @@ class Redactor:
     def __init__(self, values: Iterable[str] = ()) -> None:
         self._known: frozenset[str] = frozenset()
         self._forms: tuple[str, ...] = ()
+        self._parts: tuple[str, ...] = ()
+        """What stands in base64 of bytes that are no text around a value."""
         self._words: re.Pattern[str] | None = None
         self._hidden: dict[str, str] = {}
         self._learning = threading.Lock()
@@ -158,6 +171,7 @@ class Redactor:
                 long = {value for value in known if len(value) >= _SHORTEST}
                 forms = {form for value in long for form in _forms(value)}
                 self._forms = tuple(sorted(forms, key=len, reverse=True))
+                self._parts = tuple(sorted({p for value in long for p in _inside_base64(value)}, key=len, reverse=True))
                 words = "|".join(map(re.escape, sorted(known - long)))
                 self._words = re.compile(rf"(?<![\w-])(?:{words})(?![\w-])") if words else None
                 self._known, self._hidden = known, {}  # last: what is kept from now on was hidden by the new pattern
@@ -186,9 +200,13 @@ class Redactor:
                 text, _ESCAPED_WORD, words, dict(zip(words, _unquoted(words), strict=True)), rounds
             )
         for encoded, shortest in ((_WRAPPED, 48), (_BASE64, 16)) if "\n" in text else ((_BASE64, 16),):
-            if b"a" * shortest in text.encode("ascii", "replace").translate(_ALIKE):  # much faster than the pattern
+            if _has_base64(text, shortest):
                 parts = list(dict.fromkeys(encoded.findall(text)))
                 text = self._looked_into(text, encoded, parts, _decoded(parts), rounds)
+        if self._parts and _has_base64(text, len(self._parts[-1])):
+            for part in self._parts:
+                if part in text:
+                    text = text.replace(part, MASK)
         return text
 
     def _looked_into(
@@ -288,6 +306,11 @@ def _without_beginning(text: str, form: str) -> str:
     return text
 
 
+def _has_base64(text: str, shortest: int) -> bool:
+    """Whether so many characters of base64 stand together: much faster than a pattern."""
+    return b"a" * shortest in text.encode("ascii", "replace").translate(_ALIKE)
+
+
 def _unquoted(words: Sequence[str]) -> list[str]:
     """The text inside the percent-encoding of each word."""
     together = "\n".join(words)  # one call: the function is slow
@@ -340,13 +363,37 @@ def _decoded(parts: Sequence[str]) -> dict[str, str]:
 
 def _forms(value: str) -> set[str]:
     raw = value.encode()
-    encoded = {base64.b64encode(raw), base64.urlsafe_b64encode(raw)}
     in_json = json.dumps(value)[1:-1]
     forms = {value, quote(value, safe=""), quote(value), quote_plus(value), in_json, json.dumps(in_json)[1:-1]}
-    forms |= {json.dumps(value, ensure_ascii=False)[1:-1], html.escape(value), repr(value)[1:-1], repr(raw)[2:-1]}
-    forms |= {raw.hex(), raw.hex().upper()}
-    for one in encoded:
+    forms |= {
+        in_json.replace("/", "\\/"),
+        json.dumps(value, ensure_ascii=False)[1:-1],
+        html.escape(value),
+        repr(value)[1:-1],
+        repr(raw)[2:-1],
+    }
+    forms |= {
+        "".join(spelling.format(ord(c)) if c in signs else c for c in value) for signs, spelling in _SPELT_BY_OTHERS
+    }
+    forms |= {raw.hex(), raw.hex().upper(), raw.hex(" "), raw.hex(":"), raw.hex(":").upper()}
+    forms |= {separator.join(map(str, raw)) for separator in (",", ", ")}  # as JSON and Python list bytes
+    two_bytes = value.encode("utf-16-le", "replace")
+    forms |= {two_bytes.decode("latin-1"), repr(two_bytes)[2:-1]}
+    for one in (base64.b64encode(raw), base64.urlsafe_b64encode(raw)):
         text = one.decode()
         forms |= {text, text.rstrip("=")}
         forms |= {end.join(wrap(text, width)) for width in (64, 76) for end in ("\n", "\r\n") if len(text) > width}
     return forms
+
+
+def _inside_base64(value: str) -> set[str]:
+    """What stands in base64 wherever the value is a part of what is encoded, in UTF-8 or UTF-16: the characters that no
+    other byte has a part in. A byte is encoded in one of three ways, by its place.
+    """
+    found = set()
+    for raw in (value.encode(), value.encode("utf-16-le", "replace")):
+        for before in range(3):
+            first, last = -(-before * 8 // 6), (before + len(raw)) * 8 // 6
+            text = base64.b64encode(bytes(before) + raw + b"\0\0").decode()[first:last]
+            found |= {text, text.translate(_URL_SAFE)}
+    return found
