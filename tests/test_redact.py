@@ -136,6 +136,27 @@ def test_a_secret_leaked_by_a_check_appears_in_no_sink(project: Project, how: st
         assert not path.is_file() or "unter22canary" not in path.read_text()
 
 
+TOKEN = "import os, pytest, warnings\ntoken = os.environ['GITHUB_TOKEN']\n"
+BY_PYTEST = {
+    "a warning": ("", "def test_first_check(target): warnings.warn(token + '\\n::error::x\\x1b[2K')\n"),
+    "a reason to end": ("", "def test_first_check(target): pytest.exit(token)\n"),
+    "a module": ("", "raise ImportError(token)\n"),
+    "a failure of pytest": ("def pytest_runtest_logreport(): raise OSError(token)\n", ""),
+}
+
+
+@pytest.mark.parametrize("how", sampled([*BY_PYTEST], every=2))
+def test_a_secret_in_what_pytest_itself_prints_is_hidden(project: Project, how: str) -> None:
+    conftest, checks = BY_PYTEST[how]
+    project.write("conftest.py", TOKEN + conftest)
+    if checks:
+        project.checks(f"{TOKEN}{checks}def test_second_check(target): pass\n")
+    ran = project.run("-rA", "--tb=short", "--junitxml=own.xml", env={"GITHUB_TOKEN": CANARY})
+    written = ran.output + (project.root / "own.xml").read_text()
+    assert MASK in written
+    assert not re.search("s3cret&|\x1b|^::", written, re.MULTILINE), written
+
+
 WORDS = ("passed", "failed", "verdict", "reasons", "first-check", "pre-deploy", "internet", "partial", "observation")
 
 

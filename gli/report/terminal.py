@@ -43,12 +43,12 @@ def paint_of(setting: str) -> Paint:
 def say(lines: Iterable[str]) -> None:
     """Prints lines, none of them a command for a CI runner, also where the terminal's encoding lacks a character."""
     encoding = sys.stdout.encoding or "utf-8"
-    printed = (_no_command(part) for line in lines for part in line.split("\n"))
+    printed = (no_command(part) for line in lines for part in line.split("\n"))
     text = "\n".join(printed).encode(encoding, "backslashreplace").decode(encoding)
     print(text, flush=True)
 
 
-def _no_command(line: str) -> str:
+def no_command(line: str) -> str:
     """The line, unless a CI runner would take it for a command: GitHub's begin with `::` or `##[`."""
     bare = line.lstrip()
     return line.replace(bare, f"{bare[:1]} {bare[1:]}", 1) if bare.startswith(("::", "##[")) else line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from _pytest.compat import ascii_escaped
 
 from gli.common.case_key import CaseKey
 from gli.judge.outcome import Result
-from gli.report import sinks
+from gli.report import sinks, terminal
 from gli.run.check_hooks import RESULT
 from gli.run.run import Run
 
@@ -75,9 +76,11 @@ class Controlling:
         sinks.prepare()
         return None if confirmed else True
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Keeps the reason why a module could not be collected: with --tb=no pytest does not print the reason."""
         if report.failed:
+            report.longrepr = self.run.redact(report.longreprtext)
             lines = [line.removeprefix("E ").strip() for line in report.longreprtext.splitlines() if line.strip()]
             self.run.uncollected[report.nodeid] = self.run.redact(lines[-1] if lines else "")
 
@@ -97,6 +100,24 @@ class Controlling:
                 value = f"{result.model_dump_json()}"
             properties.append((key, value if key == RESULT else self.run.redact(str(value))))
         report.user_properties = properties
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_warning_recorded(self, warning_message: warnings.WarningMessage) -> None:
+        """Redacts a warning before pytest prints it: a library may quote what a server sent."""
+        lines = self.run.redact(str(warning_message.message)).splitlines()
+        warning_message.message = "\n".join(map(terminal.no_command, lines))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_internalerror(self, excrepr: Any) -> None:
+        """Redacts the traceback of pytest's own failure."""
+        for traceback, *_ in getattr(excrepr, "chain", [(excrepr.reprtraceback,)]):
+            for entry in traceback.reprentries:
+                entry.lines = [self.run.redact(line) for line in entry.lines]
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Redacts the reason of `pytest.exit`."""
+        excinfo.value.args = tuple(self.run.redact(str(part)) for part in excinfo.value.args)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, exitstatus: int) -> None:
