@@ -23,6 +23,7 @@ from conftest import BROWSER, wait_for
 from gli.config.environments import Environment
 from gli.config.services import Frontend
 from gli.observe.edge.browser import page_visits
+from gli.observe.edge.browser_process import LOGINS_VARIABLE
 from gli.observe.engine.observation import Unobserved
 
 browses = pytest.mark.skipif(not BROWSER, reason="Chromium is not installed: apt-get install chromium-headless-shell")
@@ -75,11 +76,13 @@ class Site:
 
     def __init__(self) -> None:
         self.seen: list[tuple[str, str]] = []
+        self.logins: set[str | None] = set()
         site, self.ended = self, threading.Event()
 
         class Handler(BaseHTTPRequestHandler):
             def answer(self) -> None:
                 site.seen.append((self.command, self.path))
+                site.logins.add(self.headers.get("Authorization"))
                 if self.path == "/hangs":
                     site.ended.wait()
                 body = PAGES.get(self.path[1:], "ok").encode()
@@ -131,6 +134,16 @@ def test_no_write_leaves_the_browser_and_each_is_named(site: Site) -> None:
     named = {line.partition(site.url)[2] for line in visit["held_back"]}
     assert {"/api", "/kept", "/beacon", "/ping", "/form", "/from-worker", "/from-popup", "/report"} <= named
     assert (visit["filled"], visit["errors"], visit["failed"]) == (True, [], [])
+
+
+@browses
+@pytest.mark.parametrize(("of", "sent"), [("{}", "Basic eDp5"), ("http://elsewhere.test:80", None)])
+def test_the_login_of_a_host_goes_to_its_own_origin_alone(
+    site: Site, monkeypatch: pytest.MonkeyPatch, of: str, sent: str | None
+) -> None:
+    monkeypatch.setenv(LOGINS_VARIABLE, json.dumps({of.format(site.url): "Basic eDp5"}))
+    assert visited(site, "works")["works"]["filled"]
+    assert site.logins == {sent}
 
 
 @browses

@@ -74,6 +74,7 @@ def test_self_hosted_servers_are_reached_by_variables_and_files_without_an_accou
     assert ran.verdict is not None, ran.output
     about = {c["id"]: c["outcome"] for c in ran.verdict["checks"] if c["id"].startswith(("db-", "redis-", "mq-"))}
     installed = "passed" if about["mq-amqp-login"] != "not-applicable" else "not-applicable"
+    assert {c["target"] for c in ran.verdict["checks"] if c["id"] == "mq-amqp-login"} == {"broker"}
     assert about == {
         **dict.fromkeys(("db-tcp-reachable", "db-credentials-valid", "db-tls-in-use", "db-invalid-indexes"), "passed"),
         **dict.fromkeys(("db-connection-headroom", "db-long-transactions", "db-blocking-locks"), "passed"),

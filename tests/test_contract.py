@@ -177,6 +177,13 @@ def test_a_conversation_that_takes_another_course_says_what_did_not_come(shop: t
     assert line["message"] == 'expected a frame like ^41\\{"sid":, saw 3 frames, the last: 40{"sid":"x2"}'
 
 
+def test_a_login_that_is_refused_is_named(shop: tuple[int, int], tmp_path: Path) -> None:
+    ran = verified(shop, tmp_path, CONTRACT.replace('"env:STAGE"', '"env:SHOP_ADMIN"'))
+    assert ran.verdict is not None, ran.output
+    said = {(c["id"], c["target"]): c["message"] for c in ran.verdict["checks"]}
+    assert "401 text/html: the login was refused" in said["api-health", "stage"]
+
+
 def test_a_host_has_one_login(shop: tuple[int, int], tmp_path: Path) -> None:
     other = '[shop.services.second]\nurl = "http://stage.test:{web}/v2"\nauthorization = {{ bearer = "env:SHOP" }}\n'
     ran = verified(shop, tmp_path, CONTRACT + other)

@@ -9,7 +9,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from gli.config.toml_models import Table
-from gli.config.values import Count, Days, NonBlank, Pattern, Seconds, resolved
+from gli.config.values import ELSEWHERE, Count, Days, NonBlank, Pattern, Seconds, resolved
 
 
 class Sqlite(Table):
@@ -139,4 +139,4 @@ class Broker(Stored):
 
     @property
     def name(self) -> str:
-        return self.secret
+        return "broker" if self.secret.startswith(ELSEWHERE) else self.secret

@@ -895,6 +895,7 @@ KOREAN: Mapping[str, str] = {
     "can't be parsed": "구문을 분석할 수 없음",
     "RunSQL without reverse_sql: there is no way back": "reverse_sql 없는 RunSQL: 되돌릴 방법이 없음",
     "{} can't be read from {}: {}": "{1}에서 {0}을(를) 읽을 수 없음: {2}",
+    "{}: the login was refused": "{}: 로그인이 거부됨",
     "{} has no tag of the form {}": "{}에 {} 형식의 태그가 없음",
     "{} has no readable branch {}": "{}에 읽을 수 있는 브랜치 {}이(가) 없음",
     "{} has none of the branches {}": "{}에 브랜치 {} 중 어느 것도 없음",

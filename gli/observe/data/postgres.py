@@ -236,7 +236,7 @@ def _why_unread(database: Database, error: psycopg.Error, tables: Sequence[str])
         return phrase(
             "the role of {} can't read which migrations were applied ({}): grant it SELECT on their table", who, why
         )
-    if error.sqlstate == _NO_RECORD[0] and _table(database) in tables:
+    if error.sqlstate == _NO_RECORD[0] and _table(database) in tables and not database.migrations_schema:
         return phrase(
             "the role of {} finds no record of the migrations ({}): its schema is not in the role's search_path; "
             "name it in database.migrations_schema",

@@ -10,6 +10,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Mapping
+from http.client import UNAUTHORIZED
 from typing import Any
 
 from gli.common.documents import parsed
@@ -70,6 +71,8 @@ class HttpExchange(Observation):
     error: Said | None = None
     cut: bool = False
     """The body was longer than the part that is kept."""
+    signed_in: bool = False
+    """It carried the login that the host asks of everybody."""
 
     @property
     def content_type(self) -> str:
@@ -98,7 +101,8 @@ class HttpExchange(Observation):
     @property
     def seen(self) -> str:
         """The answer in a few words: `503 application/json` or `connection refused`."""
-        return self.error or f"{self.status} {self.content_type}".strip()
+        told = self.error or f"{self.status} {self.content_type}".strip()
+        return phrase("{}: the login was refused", told) if self.signed_in and self.status == UNAUTHORIZED else told
 
 
 class Revisions(Observation):
@@ -204,11 +208,12 @@ async def fetch(
     read and kept, counted after decompression.
     """
     sent = dict(headers or {}) | ({"Connection": "close"} if fresh else {})
+    login: dict[str, str] = {}
     if not anonymous and "authorization" not in {name.lower() for name in sent}:
-        sent |= await sign_in(observer, url)
+        login = await sign_in(observer, url)
     for attempt in range(1, attempts + 1):
         async with observer.http.turn(observer):
-            exchange = await _once(observer, url, method, sent, attempt, limit)
+            exchange = await _once(observer, url, method, sent | login, attempt, limit)
         if exchange.status is not None and exchange.status < 500 and exchange.seconds <= within_s:
             break
         if exchange.seconds > within_s:
@@ -216,7 +221,7 @@ async def fetch(
         if attempt < attempts:
             await asyncio.sleep(_SPACING_S)
     observer.attempts = max(observer.attempts, exchange.attempts)
-    return exchange
+    return exchange.model_copy(update={"signed_in": True}) if login else exchange
 
 
 async def _once(

@@ -10,6 +10,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from http.client import UNAUTHORIZED
 from typing import Any
 from urllib.parse import urljoin
 
@@ -164,7 +165,9 @@ async def _session(
             seen |= await use(session)
     except InvalidStatus as e:
         status = e.response.status_code
-        seen |= {"status": status, "error": phrase("the handshake was answered {}", status)}
+        told = phrase("the handshake was answered {}", status)
+        refused = login and status == UNAUTHORIZED
+        seen |= {"status": status, "error": phrase("{}: the login was refused", told) if refused else told}
     except (InvalidHandshake, ConnectionClosed) as e:
         seen["error"] = str(e)
     except TimeoutError:
