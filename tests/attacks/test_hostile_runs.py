@@ -131,6 +131,7 @@ def _key(request: bytes) -> str:
 
 
 AWS = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\n"
+SASL = b"R\0\0\0\x17\0\0\0\x0aSCRAM-SHA-256\0\0"
 NOTICE = b"N\x00\x00\x00\x18SNOTICE\x00C00000\x00Mx\x00\x00"
 REFS = b"003f" + b"a" * 40 + b" refs/heads/" + b"x" * 7 + b"\n"
 GIT = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-advertisement\r\n\r\n"
@@ -184,6 +185,11 @@ PROTOCOLS = {
                 again_and_again(b"x" * 1_000_000, b"R" + (2**31 - 1).to_bytes(4, "big")),
                 "received invalid authentication request",
             ),
+            "authentication again and again": (again_and_again(SASL * 1_000), "duplicate SASL authentication request"),
+            "no authentication": (
+                again_and_again(b"S\0\0\0\x0aab\0cd\0" * 1_000, b"R\0\0\0\x08\0\0\0\0"),
+                'requirement "scram-sha-256" failed',
+            ),
         },
         {"PART": "postgresql://ci:password-of-it@127.0.0.1:{hostile}/own?sslmode=disable"},
     ),
@@ -195,6 +201,9 @@ PROTOCOLS = {
             "drip": (drip, "Timeout reading from 127.0.0.1"),
             "garbage": (garbage, "Connection closed by server"),
             "a bulk": (again_and_again(b"x" * 1_000_000, b"$10000000000\r\n"), "answered more than 256 kB"),
+            "lists in lists": (again_and_again(b"*1\r\n" * 50_000), "Protocol Error: maximum recursion depth"),
+            "pushes": (again_and_again(b">2\r\n+a\r\n+b\r\n" * 10_000), "Protocol Error: b'>2'"),
+            "a line": (again_and_again(b"x" * 100_000, b"+"), "Protocol Error: Separator is not found"),
             "an array": (again_and_again(b":1\r\n" * 100_000, b"*1000000000\r\n"), "answered more than 256 kB"),
         },
         {"PART": "redis://ci:password-of-it@127.0.0.1:{hostile}"},
@@ -226,6 +235,16 @@ PROTOCOLS = {
                 "git needed more than 250 MB of memory",
             ),
             "a body": (again_and_again(b"x" * 1_000_000, GIT), "git needed more than 250 MB of memory"),
+            "capabilities": (
+                again_and_again(
+                    b"0385" + b"x" * 896 + b"\n", GIT + b"001e# service=git-upload-pack\n0000000eversion 2\n"
+                ),
+                "git needed more than 250 MB of memory",
+            ),
+            "headers": (
+                again_and_again(b"X-More: b\r\n" * 1_000, b"HTTP/1.1 200 OK\r\n"),
+                "Too large response headers",
+            ),
         },
         {},
     ),

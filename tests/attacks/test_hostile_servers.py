@@ -150,9 +150,27 @@ def endless_body(handler: BaseHTTPRequestHandler, _: int) -> None:
         handler.wfile.write(b" " * 1_000_000)
 
 
+def huge_error(handler: BaseHTTPRequestHandler, _: int) -> None:
+    handler.send_response(400)
+    handler.send_header("Content-Length", str(10**9))
+    handler.end_headers()
+    while True:
+        handler.wfile.write(b"x" * 100_000)
+
+
+@pytest.mark.parametrize("body", [b'{"a":' * 100_000, b"\xff\xfe"])
+def test_an_answer_of_aws_that_cannot_be_read_is_unknown(aws: Callable[..., Observatory], body: bytes) -> None:
+    with serving(lambda handler, _: whole(handler, body)) as port:
+        observatory = aws(port)
+        with pytest.raises(Unobserved, match=r"^ecs:list_tasks: "):
+            observatory.wait(hostile_tasks)
+        observatory.close()
+
+
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
+        (huge_error, "ecs:list_tasks answered more than 1 MB"),
         (same_token, "ecs:list_tasks gave the same token for its next page twice"),
         (tokens_in_a_circle, "ecs:list_tasks gave the same token for its next page twice"),
         (endless_pages, "ecs:list_tasks answered with more than 500 pages"),
@@ -396,6 +414,26 @@ def test_a_cache_that_answers_without_an_end_is_unknown(
         with pytest.raises(Unobserved, match="the cache of own/redis answered more than 256 kB"):
             observatory.wait(redis.cache_state, cache)
         observatory.close()
+
+
+@pytest.mark.parametrize("answer", [b"*1\r\n" * 50_000, b"$-5\r\n", b":" + b"9" * 100_000])
+def test_a_cache_that_does_not_speak_its_protocol_says_so(aws: Callable[..., Observatory], answer: bytes) -> None:
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                self.connection.recv(1_000)
+                self.connection.sendall(b"+OK\r\n" + answer)
+                self.connection.recv(1_000)
+                self.connection.recv(1_000)
+
+    cache = Cache(
+        replication_group="own", secret="own/redis", verify_secret="own/redis", security_group="own", ingress_from=()
+    )
+    with tcp(Handler) as port, serving(keeping("own/redis", port, host="127.0.0.1", tls="false")) as aws_port:
+        observatory = aws(aws_port, cache=cache)
+        seen = observatory.wait(redis.cache_state, cache)
+        observatory.close()
+    assert str(seen.error).startswith("Protocol Error: ")
 
 
 # ---- AMQP

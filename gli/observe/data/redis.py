@@ -218,9 +218,16 @@ async def _send(observer: Observer, connection: Any, command: str, *arguments: s
 def _limited(secret_id: str) -> Any:
     """A parser of RESP2 that raises `Unobserved` before it takes more than the limit from the server."""
     from redis._parsers import _AsyncRESP2Parser
+    from redis.exceptions import InvalidResponse
 
     class Limited(_AsyncRESP2Parser):
         left = MOST_BYTES
+
+        async def read_response(self, *arguments: Any, **how: Any) -> Any:
+            try:
+                return await super().read_response(*arguments, **how)
+            except (RecursionError, ValueError) as e:  # lists in lists, a length below zero, a line without an end
+                raise InvalidResponse(f"Protocol Error: {e}") from None
 
         async def _read(self, length: int) -> Any:
             self._take(length)

@@ -16,6 +16,7 @@ from gli.observe.engine.observation import Counts, unknown
 
 MOST_PAGES = 500
 MOST_BYTES = 32_000_000
+MOST_BYTES_OF_AN_ERROR = 1_000_000  # its message is copied from text to text, until it stands in the verdict
 """Of all pages of one call."""
 MOST_BYTES_AT_ONCE = 48_000_000
 """Of all calls under way: an answer takes several times as much memory once it is parsed."""
@@ -85,14 +86,20 @@ class Call:
         self._go_on()
         self._observer.count(self._service)
 
-    def read(self, raw: Any) -> bytes:
-        """The whole body of an answer; raises `Unobserved` where it is too large."""
-        parts = []
+    def read(self, raw: Any, most: int) -> bytes:
+        """The whole body of an answer; raises `Unobserved` where it has more bytes than `most`, or where all answers
+        together are too large.
+        """
+        parts: list[bytes] = []
+        size = 0
         self._reading = raw
         try:
             for part in raw.stream(_PART_BYTES):
                 self._go_on()
                 self._take(len(part))
+                size += len(part)
+                if size > most:
+                    raise self._too_much(most)
                 parts.append(part)
             self._go_on()  # a read that was shut down ends like a body that is whole
         except BaseException:
@@ -106,7 +113,7 @@ class Call:
         self._bytes += more
         together = self._together.take(more)
         if self._bytes > MOST_BYTES:
-            raise unknown("too-little-data", phrase("{} answered more than {} MB", self._name, MOST_BYTES // 1_000_000))
+            raise self._too_much(MOST_BYTES)
         if together > MOST_BYTES_AT_ONCE:
             raise unknown(
                 "too-little-data",
@@ -116,6 +123,9 @@ class Call:
                     MOST_BYTES_AT_ONCE // 1_000_000,
                 ),
             )
+
+    def _too_much(self, most: int) -> Exception:
+        return unknown("too-little-data", phrase("{} answered more than {} MB", self._name, most // 1_000_000))
 
     def _go_on(self) -> None:
         if self._stopped:
@@ -148,7 +158,8 @@ def _read(send: Any, request: Any) -> Any:
     request.stream_output = True
     answer = send(request)
     try:
-        answer._content = _under_way.get().read(answer.raw)
+        most = MOST_BYTES if answer.status_code < 300 else MOST_BYTES_OF_AN_ERROR
+        answer._content = _under_way.get().read(answer.raw, most)
     except ReadTimeoutError as error:
         raise e.ReadTimeoutError(endpoint_url=request.url, error=error) from error
     except HTTPError as error:

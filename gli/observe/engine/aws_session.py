@@ -216,7 +216,7 @@ class AwsSession:
             raise unknown(
                 "unreachable", phrase("AWS can't be reached for {}:{}: {}", service, operation, error)
             ) from None
-        except (e.BotoCoreError, ResponseParserError) as error:
+        except (e.BotoCoreError, ResponseParserError, RecursionError, ValueError) as error:  # deep JSON; no UTF-8
             raise unknown("error", phrase("{}:{}: {}", service, operation, error)) from None
         self._answered = True
         return answer
