@@ -33,14 +33,14 @@ MAY_BE_ABSENT: Mapping[str, str] = {
     "ecr.batch_get_repository_scanning_configuration": "scanFrequency scanOnPush",
     "ecr.describe_image_scan_findings": "description",
     "ecs.describe_services": (
-        "advancedConfiguration assignPublicIp awsvpcConfiguration deploymentCircuitBreaker "
+        "advancedConfiguration alarms assignPublicIp awsvpcConfiguration deploymentCircuitBreaker "
         "deploymentConfiguration deploymentController deployments enable "
         "healthCheckGracePeriodSeconds lifecycleHooks loadBalancers networkConfiguration "
         "platformFamily platformVersion rollback rolloutState rolloutStateReason securityGroups strategy subnets "
         "targetGroupArn taskSets type"
     ),
     "ecs.describe_task_definition": (
-        "awslogs-group awslogs-region command compatibilities entryPoint environmentFiles essential "
+        "awslogs-group awslogs-region command compatibilities dependsOn entryPoint environmentFiles essential "
         "executionRoleArn firelensConfiguration healthCheck logConfiguration logDriver "
         "networkMode options repositoryCredentials requiresCompatibilities runtimePlatform "
         "containerPort portMappings secretOptions secrets stopTimeout taskRoleArn value"
@@ -52,7 +52,7 @@ MAY_BE_ABSENT: Mapping[str, str] = {
         "ReadEndpoint ReaderEndpoint SnapshotRetentionLimit UserGroupIds"
     ),
     "elbv2.describe_listeners": "MutualAuthentication Protocol SslPolicy StatusCode",
-    "elbv2.describe_load_balancers": "Scheme SecurityGroups VpcId",
+    "elbv2.describe_load_balancers": "IpAddressType Scheme SecurityGroups VpcId",
     "elbv2.describe_rules": "ForwardConfig Order TargetGroupArn",
     "elbv2.describe_target_groups": "HealthCheckPath HttpCode Matcher",
     "elbv2.describe_target_health": "Description Reason",

@@ -33,7 +33,7 @@ _PLACES |= dict.fromkeys(("hook-goes-on", "deploys-take-", "deploy-without-room"
 _PLACES |= dict.fromkeys(("sidecar-", "spare-sidecar-"), "service")
 _PLACES |= dict.fromkeys(("sequence-", "application-may-", "row-security-", "table-", "column-", "row-"), "tables")
 _PLACES |= dict.fromkeys(("transaction-", "lock-held", "vacuum-behind"), "views in front of a catalogue")
-_PLACES["tasks-without-a-way-in"] = "service"
+_PLACES |= dict.fromkeys(("tasks-without-a-way-in", "deployment-alarm-", "platform-version-"), "service")
 _PLACES["cors-"] = "cors"
 _WIDE = {
     "release": "release",
@@ -57,6 +57,7 @@ _ALONE = {
     "platform-image-expired",
     "commits-wait-for-a-standby",
     "database-read-only",
+    "schema-frozen",
 }
 _ALONE |= NEED_A_BROWSER
 """Faults of the running tasks: a change of the service or of the network would replace these tasks. And those that let

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import botocore.session
 import pytest
 from aws_rig import ACCOUNT, REGION, Account, Answer, Refused, observing, staging
 
+from gli.common.partitions import domain_of, partition_of
 from gli.config.environments import Environment
 from gli.observe.aws import acm, cloudfront, cloudwatch, cloudwatch_alarms, logs, route53, vpc
 from gli.observe.data import secrets
@@ -581,3 +585,27 @@ def test_an_alarm_that_never_fires_when_its_metric_gets_worse(
 ) -> None:
     fires = {"Namespace": "AWS/ECS", "ComparisonOperator": compares, "Threshold": threshold}
     assert cloudwatch_alarms.read_alarm(alarm("a", metric) | fires).sleeps is sleeps
+
+
+def test_each_region_has_the_partition_and_the_domain_that_botocore_knows() -> None:
+    session = botocore.session.get_session()
+    names = session.get_available_partitions()
+    regions = [(name, region) for name in names for region in session.get_available_regions("ec2", name)]
+    assert len({name for name, _ in regions}) >= 3
+    assert [region for name, region in regions if partition_of(region) != name] == []
+    host = re.compile(r"https://ec2\.[\w-]+\.(.+)")
+    told = {
+        r: str(session.create_client("ec2", r, aws_access_key_id="x", aws_secret_access_key="x").meta.endpoint_url)
+        for r in dict(regions).values()
+    }
+    assert {r: domain_of(r) for r in told} == {r: host.sub(r"\1", url) for r, url in told.items()}
+
+
+def test_an_endpoint_policy_of_another_partition_is_read_as_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The policy that AWS's guide for ECR asks for, with the ARN of China's partition."""
+    bucket = "arn:aws-cn:s3:::prod-cn-north-1-starport-layer-bucket/*"
+    allow = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": bucket}
+    gate = endpoint(1, "Gateway", "com.amazonaws.cn-north-1.s3") | {
+        "PolicyDocument": json.dumps({"Statement": [allow]})
+    }
+    assert see(vpc.vpc, None, network(gate), monkeypatch).network.endpoints["vpce-1"].refuses == ()

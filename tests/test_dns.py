@@ -21,6 +21,9 @@ RECORDS = {
     "no.example.": [],
     "four.example.": ["A 192.0.2.4", "AAAA refused"],
     "none.example.": ["A refused", "AAAA refused"],
+    "hinted.example.": ["A 192.0.2.1", 'HTTPS 1 . alpn="h2" ipv4hint=192.0.2.1,192.0.2.9 ipv6hint=2001:db8::9'],
+    "elsewhere.example.": ["A 192.0.2.1", "HTTPS 1 cdn.example. ipv4hint=192.0.2.9", "HTTPS 2 elsewhere.example."],
+    "half.example.": ["A 192.0.2.4", "AAAA refused", "HTTPS 1 . ipv6hint=2001:db8::9"],
 }
 
 
@@ -44,7 +47,7 @@ def _serve(server: socket.socket) -> None:
         query = dns.message.from_wire(data)
         reply, question = dns.message.make_response(query, recursion_available=True), query.question[0]
         for record in RECORDS[question.name.to_text()]:
-            kind, value = record.split()
+            kind, value = record.split(maxsplit=1)
             if dns.rdatatype.from_text(kind) != question.rdtype:
                 continue
             if value == "refused":
@@ -70,3 +73,9 @@ def test_a_server_that_refuses_one_kind_of_address_has_answered_with_the_other(r
     refused = asyncio.run(asked([resolver], "none.example"))
     assert refused.addresses == ()
     assert "REFUSED" in str(refused.error)
+
+
+def test_the_addresses_that_an_https_record_names_for_its_own_host(resolver: str) -> None:
+    """Those for another name are that name's. Where AAAA was refused, nobody can say which are strange."""
+    found = {host: asyncio.run(asked([resolver], f"{host}.example")).hints for host in ("hinted", "elsewhere", "half")}
+    assert found == {"hinted": ("192.0.2.1", "192.0.2.9", "2001:db8::9"), "elsewhere": (), "half": ()}

@@ -50,13 +50,14 @@ TOGETHER = {
     "code deploy": (
         *("codedeploy-blue-green", "database-behind-a-cname", "secret-rotated", "second-origin"),
         *("leftovers-that-harm-nothing", "https-records", "collation-that-no-index-uses"),
+        *("table-with-partitions", "second-provider-of-dns"),
     ),
     "task sets": ("external-controller", "bucket-policy-with-more", "distribution-with-a-wildcard"),
     "paused": ("native-blue-green-paused", "scripts-as-x-javascript"),
     "rules": (
         *("host-served-by-the-default-rule", "rules-for-single-paths", "sidecar-from-the-registry"),
         *("tasks-in-public-subnets", "endpoint-with-private-dns", "image-index-with-provenance"),
-        *("shell-in-the-tasks",),
+        *("shell-in-the-tasks", "containers-that-wait"),
     ),
 }
 """Each variant, in groups that can all be true at once: their members change different parts of the stack."""

@@ -88,8 +88,14 @@ def test_sg_alb_ingress(
             phrase("{} open", listed(sorted(listening))), expected=phrase("{} open", listed(sorted(allowed)))
         )
         return
-    closed = sorted(port for port in allowed if not any(o.reaches(port) for o in openings))
-    assert not closed, saw(phrase("{} closed", listed(closed)), expected=phrase("{} open", listed(sorted(allowed))))
+    world = [o for o in openings if _open_to_the_world(o, prefix_lists)]
+    for protocol in (4, 6) if balancer.dual_stack else (4,):
+        of_protocol = [o for o in world if o.prefix_list or (":" in o.source_id) == (protocol == 6)]
+        closed = sorted(port for port in allowed if not any(o.reaches(port) for o in of_protocol))
+        assert not closed, saw(
+            phrase("{} closed over IPv{}", listed(closed), protocol),
+            expected=phrase("{} open", listed(sorted(allowed))),
+        )
     tests = listening | {target.test_port}
     named = [o for o in openings if _single(o) in tests and not _open_to_the_world(o, prefix_lists)]
     strange = [o for o in openings if _single(o) not in allowed and o not in named]

@@ -61,8 +61,14 @@ def test_ecs_image_platform(
     assert not lost, saw(phrase("{}, which the registry no longer has", listed(lost)), expected=expected)
 
 
-def test_ecs_deploy_has_room(ecs_service: EcsService) -> None:
-    """A rolling deploy can begin: it may start one task more than is wanted, or stop one first."""
+def test_ecs_deploy_has_room(ecs_service: EcsService, deployment_alarms: Mapping[str, str]) -> None:
+    """A deploy can begin: a rolling one may start one task more than is wanted, or stop one first; no alarm that rolls
+    deployments back rings already, or is gone.
+    """
+    loud = [phrase("{} {}", name, state) for name, state in deployment_alarms.items() if state in ("ALARM", "missing")]
+    assert not loud, saw(
+        listed(loud), expected=phrase("alarms of the deployments of {} that are there and quiet", ecs_service.name)
+    )
     if ecs_service.controller != "ECS" or ecs_service.strategy != "ROLLING":
         return
     wanted, name = ecs_service.desired, ecs_service.name
@@ -127,6 +133,7 @@ def test_ecs_next_task_can_start(
     obstacles += [phrase("no {}", missing) for missing in execution_role.missing]
     if task_role is not None and TASKS not in task_role.trusted:
         obstacles.append(phrase("{}, which does not trust {}", task_role.name, TASKS))
+    obstacles += task_definition.stuck
     if _RETIRED.fullmatch(ecs_service.platform or ""):
         obstacles.append(phrase("platform version {}, which Fargate no longer runs", ecs_service.platform))
     assert not obstacles, saw(listed(obstacles), expected=phrase("a new task of {} to start", task_definition.name))

@@ -188,8 +188,8 @@ def test_db_app_grants(application_rights: ApplicationRights, database_state: Da
 
 
 def test_db_writable(application_rights: ApplicationRights) -> None:
-    """The database takes the application's writes: it is no standby, no setting makes sessions read-only, and no commit
-    waits for a standby that is gone.
+    """The database takes the application's writes and the next release's migrations: it is no standby, no setting makes
+    sessions read-only, no commit waits for a standby that is gone, and no event trigger refuses changes of the schema.
     """
     assert not application_rights.recovering, saw(phrase("a standby"), expected=phrase("a server that takes writes"))
     assert not application_rights.read_only, saw(
@@ -199,11 +199,16 @@ def test_db_writable(application_rights: ApplicationRights) -> None:
     assert not application_rights.waits_for_standby, saw(
         phrase("synchronous_standby_names, and no standby"), expected=phrase("commits that do not wait for a standby")
     )
+    assert not application_rights.frozen, saw(
+        phrase("the event trigger {}", listed(application_rights.frozen)),
+        expected=phrase("a schema that migrations may change"),
+    )
 
 
 def test_db_inserts_accepted(application_rights: ApplicationRights, code_schema: CodeSchema) -> None:
     """The application's inserts go through: no column wants a value that neither its code nor the database gives, no
-    rule or trigger makes nothing of them, and no time limit of its sessions cuts them off.
+    rule, trigger or constraint refuses them or makes nothing of them, each has its partition, and no time limit of its
+    sessions cuts them off.
     """
     known = set(code_schema.columns)
     strange = [
@@ -219,6 +224,14 @@ def test_db_inserts_accepted(application_rights: ApplicationRights, code_schema:
     assert not application_rights.swallowed, saw(
         phrase("a rule or a trigger that makes nothing of it on {}", listed(application_rights.swallowed)),
         expected=phrase("every INSERT to reach its table"),
+    )
+    assert not application_rights.refused, saw(
+        phrase("a rule of {} that refuses every row", listed(application_rights.refused)),
+        expected=phrase("every INSERT to reach its table"),
+    )
+    assert not application_rights.without_partition, saw(
+        phrase("no partition of {} for now", listed(application_rights.without_partition)),
+        expected=phrase("a partition for each row of the hour to come"),
     )
     assert not application_rights.hasty, saw(
         listed(phrase("{} {} ms", *each) for each in application_rights.hasty),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from gli.common.errors import UsageError
+from gli.common.partitions import domain_of, partition_of
 from gli.config.catalogue import Catalogue
 from gli.config.environments import Environment
 
@@ -27,18 +28,19 @@ def policy(catalogue: Catalogue, environment: Environment) -> dict[str, Any]:
     of_secrets = actions & _OF_A_SECRET
     buckets = sorted(f.bucket for f in environment.frontends.values() if f.bucket)
     account = environment.aws.account_id or "*"
-    secrets = f"arn:aws:secretsmanager:{environment.aws.region}:{account}:secret:"
+    arn = f"arn:{partition_of(environment.aws.region)}"
+    secrets = f"{arn}:secretsmanager:{environment.aws.region}:{account}:secret:"
     statements = [
         _allow("Look", actions - of_buckets - of_secrets, ["*"]),
-        _allow("Buckets", of_buckets, [arn for b in buckets for arn in (f"arn:aws:s3:::{b}", f"arn:aws:s3:::{b}/*")]),
+        _allow("Buckets", of_buckets, [arn for b in buckets for arn in (f"{arn}:s3:::{b}", f"{arn}:s3:::{b}/*")]),
         # Secrets Manager adds a hyphen and six characters to a secret's name.
         _allow("Secrets", of_secrets, [f"{secrets}{s}-??????" for s in environment.secrets]),
     ]
     if of_secrets and environment.secrets:
         statements.append(_decrypt(environment.aws.region, [f"{secrets}{s}-??????" for s in environment.secrets]))
     if parameters := environment.parameters:
-        arn = f"arn:aws:ssm:{environment.aws.region}:{account}:parameter/"
-        names = [f"{arn}{name.strip('/')}{'/*' if name.endswith('/') else ''}" for name in parameters]
+        prefix = f"{arn}:ssm:{environment.aws.region}:{account}:parameter/"
+        names = [f"{prefix}{name.strip('/')}{'/*' if name.endswith('/') else ''}" for name in parameters]
         statements.append(_allow("Parameters", {"ssm:GetParameters", "ssm:GetParametersByPath"}, names))
     if taken := [role for part in ("counterpart", "dns", "images") if (role := environment.aws.roles.get(part))]:
         statements.append(_allow("OtherAccounts", {"sts:AssumeRole"}, sorted(set(taken))))
@@ -53,7 +55,7 @@ def policy_to_look(actions: set[str]) -> dict[str, Any]:
 def _decrypt(region: str, secrets: list[str]) -> dict[str, Any]:
     """The statement for secrets under a customer key: only Secrets Manager may decrypt, and only these secrets."""
     condition = {
-        "StringEquals": {"kms:ViaService": f"secretsmanager.{region}.amazonaws.com"},
+        "StringEquals": {"kms:ViaService": f"secretsmanager.{region}.{domain_of(region)}"},
         "StringLike": {"kms:EncryptionContext:SecretARN": secrets},
     }
     return _allow("SecretsUnderAKey", {"kms:Decrypt"}, ["*"]) | {"Condition": condition}

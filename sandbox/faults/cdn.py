@@ -293,6 +293,15 @@ def cdn_integrity_outdated(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("cdn-page-sends-visitors-away", turns_red=["cdn-index-200"])
+def cdn_page_sends_visitors_away(sandbox: Sandbox) -> Iterator[None]:
+    """The page still sends its visitors to the site with the notice of the last maintenance."""
+    page = _build(sandbox, sandbox.environment)[_PAGE]
+    away = b'<head><meta http-equiv="refresh" content="0; url=https://status.example.com/">'
+    with _uploaded(sandbox, {_PAGE: page._replace(body=page.body.replace(b"<head>", away))}):
+        yield
+
+
 @fault("cdn-firewall-blocks-everybody", turns_red=["cdn-lets-users-in"])
 def cdn_firewall_blocks_everybody(sandbox: Sandbox) -> Iterator[None]:
     """The web ACL in front of the user frontend blocks every request."""

@@ -636,6 +636,30 @@ def taskdef_command_of_production(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("taskdef-waits-for-ever", turns_red=["ecs-next-task-can-start"])
+def taskdef_waits_for_ever(sandbox: Sandbox) -> Iterator[None]:
+    """The API's container waits for a sidecar to be healthy, and the sidecar has no health check."""
+
+    before = _definition(sandbox)
+    sidecar = {"name": "xray", "image": "public.ecr.aws/xray/aws-xray-daemon:3.x", "essential": False}
+    own, *others = before["containerDefinitions"]
+    waiting = {**own, "dependsOn": [{"containerName": "xray", "condition": "HEALTHY"}]}
+    containers = [waiting, *others, {**sidecar, "environment": []}]
+    with _running(sandbox, {key: before[key] for key in _KEPT} | {"containerDefinitions": containers}):
+        yield
+
+
+@fault("deployment-alarm-gone", turns_red=["ecs-deploy-has-room"])
+def deployment_alarm_gone(sandbox: Sandbox) -> Iterator[None]:
+    """An alarm that rolls deployments of the API back was deleted: ECS can't ask for its state."""
+    ecs, where, before = sandbox.aws("ecs"), api_ecs(sandbox), api_ecs_service(sandbox)["deploymentConfiguration"]
+    watched = {"alarmNames": ["errors-of-last-year"], "enable": True, "rollback": True}
+    place = {"cluster": where.cluster, "service": where.service}
+    ecs.update_service(**place, deploymentConfiguration={**before, "alarms": watched})
+    yield
+    ecs.update_service(**place, deploymentConfiguration=before)
+
+
 @fault("platform-version-retired", turns_red=["ecs-next-task-can-start"])
 def platform_version_retired(sandbox: Sandbox) -> Iterator[None]:
     """The API is pinned to a platform version of Fargate that AWS has retired: its tasks run on until they end."""

@@ -628,6 +628,78 @@ def row_trigger_swallows_inserts(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("row-constraint-refuses-inserts", turns_red=["db-inserts-accepted"])
+def row_constraint_refuses_inserts(sandbox: Sandbox) -> Iterator[None]:
+    """A constraint from the last freeze refuses every new row, and none of the old ones: CHECK (false) NOT VALID."""
+    with sandbox.postgres() as connection:
+        connection.execute("ALTER TABLE notices_notice ADD CONSTRAINT frozen CHECK (false) NOT VALID")
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute("ALTER TABLE notices_notice DROP CONSTRAINT frozen")
+
+
+@fault("row-trigger-refuses-inserts", turns_red=["db-inserts-accepted"])
+def row_trigger_refuses_inserts(sandbox: Sandbox) -> Iterator[None]:
+    """A trigger from the last freeze raises for each row."""
+    with sandbox.postgres() as connection:
+        connection.execute(
+            "CREATE FUNCTION frozen() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'frozen'; END $$"
+        )
+        connection.execute(
+            "CREATE TRIGGER frozen BEFORE INSERT ON notices_notice FOR EACH ROW EXECUTE FUNCTION frozen()"
+        )
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute("DROP TRIGGER frozen ON notices_notice")
+        connection.execute("DROP FUNCTION frozen()")
+
+
+@fault("row-security-refuses-inserts", turns_red=["db-app-grants"])
+def row_security_refuses_inserts(sandbox: Sandbox) -> Iterator[None]:
+    """The policy of a table lets every row be read, and no policy lets one be added."""
+    with sandbox.postgres() as connection:
+        connection.execute("CREATE POLICY reading ON notices_notice FOR SELECT USING (true)")
+        connection.execute("ALTER TABLE notices_notice ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute("ALTER TABLE notices_notice DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY")
+        connection.execute("DROP POLICY reading ON notices_notice")
+
+
+@fault("table-without-a-partition-for-now", turns_red=["db-inserts-accepted"])
+def table_without_a_partition_for_now(sandbox: Sandbox) -> Iterator[None]:
+    """The job that makes partitions has stopped: the last one of a table ended with last month."""
+    with sandbox.postgres() as connection:
+        connection.execute(
+            "CREATE TABLE notices_event (id bigint, at timestamptz, PRIMARY KEY (id, at)) PARTITION BY RANGE (at)"
+        )
+        connection.execute(
+            "CREATE TABLE notices_event_1 PARTITION OF notices_event FOR VALUES FROM ('2020-01-01') TO ('2020-02-01')"
+        )
+        for table in ("notices_event", "notices_event_1"):
+            owner = sql.Identifier(sandbox.site.credentials.database.username)
+            connection.execute(sql.SQL("ALTER TABLE {} OWNER TO {}").format(sql.Identifier(table), owner))
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute("DROP TABLE notices_event")
+
+
+@fault("schema-frozen", turns_red=["db-writable"])
+def schema_frozen(sandbox: Sandbox) -> Iterator[None]:
+    """An event trigger from the last freeze refuses every change of the schema: the next migration fails."""
+    with sandbox.postgres() as connection:
+        connection.execute(
+            "CREATE FUNCTION frozen_schema() RETURNS event_trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE EXCEPTION 'frozen'; END $$"
+        )
+        connection.execute("CREATE EVENT TRIGGER frozen ON ddl_command_start EXECUTE FUNCTION frozen_schema()")
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute("SET event_triggers = off")
+        connection.execute("DROP EVENT TRIGGER frozen")
+        connection.execute("DROP FUNCTION frozen_schema()")
+
+
 @fault("table-emptied-by-a-crash", turns_red=["db-schema-expected"])
 def table_emptied_by_a_crash(sandbox: Sandbox) -> Iterator[None]:
     """The notices' table is still UNLOGGED after a fast import: a crash would empty it."""

@@ -166,6 +166,18 @@ def zone_not_delegated(sandbox: Sandbox) -> Iterator[None]:
     del sandbox.nameserver.registered[zone]
 
 
+@fault("zone-delegated-in-part", turns_red=["dns-delegated"])
+def zone_delegated_in_part(sandbox: Sandbox) -> Iterator[None]:
+    """The registrar names two servers of the zone, and two of an older zone: every second user gets old records."""
+    name = required(sandbox.environment.dns.zone)
+    records = sandbox.aws("route53").list_resource_record_sets(HostedZoneId=_zone_id(sandbox))["ResourceRecordSets"]
+    own = next(r for r in records if (r["Name"], r["Type"]) == (f"{name}.", "NS"))["ResourceRecords"]
+    old = ["ns-1.old.example.com.", "ns-2.old.example.com."]
+    sandbox.nameserver.registered[f"{name}."] = [*(f"{v['Value'].rstrip('.')}." for v in own[:2]), *old]
+    yield
+    del sandbox.nameserver.registered[f"{name}."]
+
+
 @fault("dns-https-record-of-old-addresses", turns_red=["dns-host-resolves"])
 def dns_https_record_of_old_addresses(sandbox: Sandbox) -> Iterator[None]:
     """An HTTPS record of the API's host still names the addresses of last year: browsers connect to those."""

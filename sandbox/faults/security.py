@@ -294,6 +294,28 @@ def balancer_closed(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("balancer-open-to-the-office-alone", turns_red=["sg-alb-ingress"])
+def balancer_open_to_the_office_alone(sandbox: Sandbox) -> Iterator[None]:
+    """After a test, the load balancer's group takes HTTPS from the office alone: a runner there sees nothing."""
+    office = _tcp(443, **_v4("203.0.113.7/32"))
+    group, ec2 = _balancer(sandbox), sandbox.aws("ec2")
+    with _closed(sandbox, group, _tcp(443, **_v4(_WORLD), **_v6(_WORLD_V6))):
+        ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[office])
+        yield
+        ec2.revoke_security_group_ingress(GroupId=group, IpPermissions=[office])
+
+
+@fault("balancer-closed-over-ipv6", turns_red=["sg-alb-ingress"])
+def balancer_closed_over_ipv6(sandbox: Sandbox) -> Iterator[None]:
+    """The load balancer has IPv6 addresses, and its group takes HTTPS over IPv4 alone."""
+    elbv2, name = sandbox.aws("elbv2"), required(sandbox.environment.load_balancer).name
+    arn = elbv2.describe_load_balancers(Names=[name])["LoadBalancers"][0]["LoadBalancerArn"]
+    elbv2.set_ip_address_type(LoadBalancerArn=arn, IpAddressType="dualstack")
+    with _closed(sandbox, _balancer(sandbox), _tcp(443, **_v6(_WORLD_V6))):
+        yield
+    elbv2.set_ip_address_type(LoadBalancerArn=arn, IpAddressType="ipv4")
+
+
 def _tasks_group(sandbox: Sandbox) -> str:
     groups = api_ecs_service(sandbox)["networkConfiguration"]["awsvpcConfiguration"]["securityGroups"]
     return str(groups[0])

@@ -188,6 +188,42 @@ def secret_rotated(sandbox: Sandbox) -> Iterator[None]:
     sandbox.aws_overlay("secret-rotation", **undo)
 
 
+@variant("table-with-partitions")
+def table_with_partitions(sandbox: Sandbox) -> Iterator[None]:
+    """Tables are partitioned by time: one without an end, one with a default, one for years to come. A trigger refuses
+    deletions, an event trigger judges each change of the schema, and a role has policies of its own.
+    """
+    owner = sql.Identifier(sandbox.site.credentials.database.username)
+    bounds = ("FROM ('2020-01-01') TO (MAXVALUE)", "FROM ('2020-01-01') TO ('2099-01-01')", None)
+    with sandbox.postgres() as connection:
+        for n, bound in enumerate(bounds):
+            connection.execute(
+                sql.SQL("CREATE TABLE {} (id bigint, at date, PRIMARY KEY (id, at)) PARTITION BY RANGE (at)").format(
+                    sql.Identifier(f"notices_event{n}")
+                )
+            )
+            of = sql.SQL("CREATE TABLE {} PARTITION OF {} " + (f"FOR VALUES {bound}" if bound else "DEFAULT"))
+            names = sql.Identifier(f"notices_event{n}_1"), sql.Identifier(f"notices_event{n}")
+            connection.execute(of.format(*names))
+            for name in names:
+                connection.execute(sql.SQL("ALTER TABLE {} OWNER TO {}").format(name, owner))
+        connection.execute(
+            "CREATE FUNCTION kept() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'kept'; END $$"
+        )
+        connection.execute("CREATE TRIGGER kept BEFORE TRUNCATE ON notices_event0 EXECUTE FUNCTION kept()")
+        connection.execute(
+            "CREATE FUNCTION judged_schema() RETURNS event_trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN IF tg_tag = 'DROP SCHEMA' THEN RAISE EXCEPTION 'no'; END IF; END $$"
+        )
+        connection.execute("CREATE EVENT TRIGGER judged ON ddl_command_start EXECUTE FUNCTION judged_schema()")
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute("DROP EVENT TRIGGER judged")
+        connection.execute("DROP FUNCTION judged_schema()")
+        connection.execute("DROP TABLE notices_event0, notices_event1, notices_event2")
+        connection.execute("DROP FUNCTION kept()")
+
+
 @variant("collation-that-no-index-uses")
 def collation_that_no_index_uses(sandbox: Sandbox) -> Iterator[None]:
     """A collation of the server has outgrown its recorded version, and no index is sorted by it."""

@@ -329,6 +329,19 @@ def old_versions_expire(sandbox: Sandbox) -> Iterator[None]:
         s3.delete_bucket_lifecycle(Bucket=bucket)
 
 
+@variant("second-provider-of-dns")
+def second_provider_of_dns(sandbox: Sandbox) -> Iterator[None]:
+    """Another provider serves a copy of the zone: the parent names its servers too, and so does the zone itself."""
+    route53, zone = sandbox.aws("route53"), alias_zone(sandbox)
+    name = f"{sandbox.environment.dns.zone}."
+    records = route53.list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+    before = next(r for r in records if (r["Name"], r["Type"]) == (name, "NS"))
+    both = {**before, "ResourceRecords": [*before["ResourceRecords"], {"Value": "dns1.p01.example.net."}]}
+    change_records(sandbox, zone, [("UPSERT", both)])
+    yield
+    change_records(sandbox, zone, [("UPSERT", before)])
+
+
 @variant("https-records")
 def https_records(sandbox: Sandbox) -> Iterator[None]:
     """The hosts have HTTPS records: of HTTP/2 alone, with a right address, and with the host's own name."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from sandbox.site import required
 from sandbox.variants import Sandbox, variant
 from sandbox.variants.parts import both, overlaid, redefined, region, service, where
 
@@ -37,6 +38,32 @@ def sidecars(sandbox: Sandbox) -> Iterator[None]:
 
     with redefined(sandbox, add):
         yield
+
+
+@variant("containers-that-wait")
+def containers_that_wait(sandbox: Sandbox) -> Iterator[None]:
+    """The API's container waits for a sidecar that is checked, and for the end of a first container; an alarm that is
+    quiet rolls deployments back."""
+    image = "public.ecr.aws/docker/library/busybox:1.37"
+
+    def wait(definition: dict[str, Any]) -> None:
+        first = {"name": "first", "image": image, "essential": False, "environment": []}
+        checked = {**first, "name": "checked", "healthCheck": {"command": ["CMD-SHELL", "true"]}}
+        waits = [("first", "SUCCESS"), ("checked", "HEALTHY")]
+        definition["containerDefinitions"][0]["dependsOn"] = [
+            {"containerName": name, "condition": condition} for name, condition in waits
+        ]
+        definition["containerDefinitions"] += [first, checked]
+
+    ecs, place, before = sandbox.aws("ecs"), where(sandbox), service(sandbox)["deploymentConfiguration"]
+    prefix = required(sandbox.environment.alarms).prefix
+    name = sandbox.aws("cloudwatch").describe_alarms(AlarmNamePrefix=prefix)["MetricAlarms"][0]["AlarmName"]
+    watched = {"alarmNames": [name], "enable": True, "rollback": True}
+    with redefined(sandbox, wait):
+        changed = {**before, "alarms": watched}
+        ecs.update_service(cluster=place.cluster, service=place.service, deploymentConfiguration=changed)
+        yield
+        ecs.update_service(cluster=place.cluster, service=place.service, deploymentConfiguration=before)
 
 
 @variant("shell-in-the-tasks")

@@ -17,7 +17,8 @@ from typing import Any
 from gli.common.clock import now
 from gli.common.sentences import Said, phrase
 from gli.config.data_tier import Database
-from gli.observe.aws.ecs_services import clusters, ecs_services
+from gli.config.services import Service
+from gli.observe.aws.ecs_services import clusters, ecs_service, ecs_services
 from gli.observe.aws.elasticache import replication_group
 from gli.observe.aws.identity import caller_identity
 from gli.observe.aws.load_balancer import balancer
@@ -128,6 +129,23 @@ async def alarms(observer: Observer) -> tuple[Alarm, ...]:
     )
     found = [read_alarm(a) for a in (*answer["MetricAlarms"], *answer["CompositeAlarms"])]
     return tuple(sorted(found, key=lambda a: a.name))
+
+
+@probe()
+async def deployment_alarms(observer: Observer, service: Service) -> dict[str, str]:
+    """Alarm that rolls a deployment of the service back to its state; `missing` if there is none of this name."""
+    named = (await observer.see(ecs_service, service)).rolled_back_by
+    if not named:
+        return {}
+    answer = await observer.aws.call(
+        observer,
+        "cloudwatch",
+        "describe_alarms",
+        AlarmNames=[*named],
+        AlarmTypes=["MetricAlarm", "CompositeAlarm"],
+    )
+    found = [read_alarm(a) for a in (*answer["MetricAlarms"], *answer["CompositeAlarms"])]
+    return dict.fromkeys(named, "missing") | {a.name: a.state for a in found}
 
 
 @probe()

@@ -92,6 +92,8 @@ class EcsService(Observation):
     """ECS Exec is on: people with the right may open a shell in a task. None: ECS does not tell."""
     public_address: bool = False
     """Whether its tasks get a public address."""
+    rolled_back_by: tuple[str, ...] = ()
+    """The alarms that roll a deployment back."""
     platform: str | None = None
     """The platform version of Fargate for Linux (`1.4.0`, `LATEST`); None: its tasks run on something else."""
     events: tuple[Event, ...] | None = ()
@@ -250,9 +252,14 @@ def service_of(
         strategy=strategy,
         lets_people_in=service.get("enableExecuteCommand"),
         public_address=vpc.get("assignPublicIp") == "ENABLED",
+        rolled_back_by=_watching(configuration.get("alarms") or {}),
         platform=_platform(primary or service),
         events=_events(service),
     )
+
+
+def _watching(alarms: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(sorted(alarms["alarmNames"])) if alarms.get("enable") else ()
 
 
 def _platform(service: dict[str, Any]) -> str | None:

@@ -95,6 +95,8 @@ class Balancer(Observation):
     subnets: tuple[str, ...] = ()
     public: bool = True
     """Whether it faces the internet."""
+    dual_stack: bool = False
+    """Whether it has IPv6 addresses too."""
     security_groups: tuple[str, ...] = ()
     listeners: tuple[Listener, ...] = ()
 
@@ -191,6 +193,7 @@ async def balancer(observer: Observer, load_balancer: LoadBalancer) -> Balancer:
         zones=tuple(sorted(z["ZoneName"] for z in described["AvailabilityZones"])),
         subnets=tuple(sorted(z["SubnetId"] for z in described["AvailabilityZones"] if z.get("SubnetId"))),
         public=described.get("Scheme") != "internal",
+        dual_stack=str(described.get("IpAddressType")).startswith("dualstack"),
         security_groups=tuple(sorted(described.get("SecurityGroups", []))),
         listeners=tuple(await asyncio.gather(*[_listener(observer, each, part) for each in listeners])),
     )

@@ -6,6 +6,7 @@ GetBucketLifecycleConfiguration.
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation, Unobserved, unknown
 from gli.observe.engine.probe import Observer, probe
 
-_IDENTITY = "arn:aws:iam::cloudfront:user/CloudFront Origin Access Identity "
+_IDENTITY = re.compile(r"arn:aws[a-z-]*:iam::cloudfront:user/CloudFront Origin Access Identity (.+)")
 
 
 class Bucket(Observation):
@@ -73,7 +74,7 @@ class Grant(Observation):
     @property
     def identities(self) -> tuple[str, ...]:
         """The ids of the origin access identities among the principals."""
-        return tuple(p.removeprefix(_IDENTITY) for p in self.principals if p.startswith(_IDENTITY))
+        return tuple(found[1] for p in self.principals if (found := _IDENTITY.fullmatch(p)))
 
 
 class BucketPolicy(Observation):

@@ -112,6 +112,9 @@ class TaskDefinition(Observation):
     """ACTIVE; INACTIVE once somebody deregistered it; None: ECS does not tell."""
     architecture: str = "X86_64"
     """The CPU architecture of its tasks: X86_64 or ARM64."""
+    stuck: tuple[Said, ...] = ()
+    """What containers wait for that never comes (`dependsOn`): the health of one without a health check, the end of one
+    whose end is that of the task."""
     foreign: tuple[str, ...] = ()
     """`VARIABLE: NAME` for each variable, secret, role or log that names a part of the counterpart; sorted."""
 
@@ -155,7 +158,19 @@ async def described_definition(observer: Observer, arn: str, part: Part | None =
         containers=tuple(_container(c) for c in described["containerDefinitions"]),
         status=described.get("status"),
         architecture=(described.get("runtimePlatform") or {}).get("cpuArchitecture") or "X86_64",
+        stuck=_stuck(described["containerDefinitions"]),
         foreign=() if part else _foreign(observer.environment, described),
+    )
+
+
+def _stuck(containers: list[Mapping[str, Any]]) -> tuple[Said, ...]:
+    named = {c["name"]: c for c in containers}
+    waits = [(c["name"], d["containerName"], d["condition"]) for c in containers for d in c.get("dependsOn") or []]
+    return tuple(
+        phrase("{}, which waits for {} to be {}", one, other, condition)
+        for one, other, condition in waits
+        if (condition == "HEALTHY" and not named.get(other, {}).get("healthCheck"))
+        or (condition in ("COMPLETE", "SUCCESS") and named.get(other, {}).get("essential", True))
     )
 
 

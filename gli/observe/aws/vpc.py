@@ -13,6 +13,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from gli.common.network import ALL_PORTS, AclEntry, Endpoint, Group, Interface, NatGateway, Network, Route, Rule, Subnet
+from gli.common.partitions import partition_of
 from gli.common.sentences import phrase
 from gli.observe.aws.ec2_security_groups import Opening, security_groups
 from gli.observe.aws.ecs_services import ecs_services
@@ -218,7 +219,7 @@ def _service(endpoint: Mapping[str, Any]) -> str:
 _ASKED = {
     "ecr.api": (("ecr:GetAuthorizationToken", "*"),),
     "ecr.dkr": (("ecr:BatchGetImage", "*"), ("ecr:GetDownloadUrlForLayer", "*")),
-    "s3": (("s3:GetObject", "arn:aws:s3:::prod-{region}-starport-layer-bucket/*"),),
+    "s3": (("s3:GetObject", "arn:{partition}:s3:::prod-{region}-starport-layer-bucket/*"),),
     "logs": (("logs:PutLogEvents", "*"),),
     "secretsmanager": (("secretsmanager:GetSecretValue", "*"),),
 }
@@ -227,7 +228,10 @@ _ASKED = {
 
 def _endpoint(described: Mapping[str, Any]) -> Endpoint:
     region, service = _service(described).split(".", 3)[2:4]
-    asked = [(action, resource.format(region=region)) for action, resource in _ASKED.get(service, ())]
+    asked = [
+        (action, resource.format(region=region, partition=partition_of(region)))
+        for action, resource in _ASKED.get(service, ())
+    ]
     policy = described["PolicyDocument"] if asked else None
     gateway = described["VpcEndpointType"] == "Gateway"
     return Endpoint(

@@ -101,6 +101,12 @@ class ApplicationRights(Observation):
     """(setting, milliseconds) of each time limit of its sessions that is too short for a statement."""
     swallowed: tuple[str, ...] = ()
     """The tables whose inserts a rule or a trigger replaces by nothing: the server says that all is well."""
+    refused: tuple[str, ...] = ()
+    """The tables that refuse every insert: CHECK (false), or a trigger that raises whatever the row holds."""
+    frozen: tuple[str, ...] = ()
+    """The event triggers that refuse every change of the schema."""
+    without_partition: tuple[str, ...] = ()
+    """The tables partitioned by time that have no partition for the hour to come, and no default."""
     demanded: tuple[tuple[str, str], ...] = ()
     """(table, column) of each column that every insert must name: NOT NULL, and nothing fills it."""
     keyless: tuple[str, ...] = ()
@@ -147,6 +153,9 @@ async def application_rights(observer: Observer, database: Database) -> Applicat
         demanded=tuple((table, column) for table, column in inserts[2]),
         keyless=tuple(inserts[3]),
         switched_off=SwitchedOff.model_validate(inserts[4]),
+        refused=tuple(inserts[5]),
+        frozen=tuple(inserts[6]),
+        without_partition=tuple(inserts[7]),
         sequences=tuple(NumberSequence.model_validate(number) for number in numbered),
     )
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from html.parser import HTMLParser
 from urllib.parse import urljoin, urlsplit
 
+from gli.common.partitions import domain_of
 from gli.common.sentences import Said, phrase
 from gli.config.services import Frontend
 from gli.observe.edge.bundle_secrets import told
@@ -58,6 +59,8 @@ class Index(Observation):
     """The URLs of what else the page's links name on the same site: preloads, manifest, icons."""
     policies: tuple[str, ...] = ()
     """The Content-Security-Policy of each `<meta>` tag."""
+    sent_to: str | None = None
+    """The URL on another site to which the page itself sends its visitors, by `<meta http-equiv="refresh">`."""
     integrity: Mapping[str, str] = {}
     """URL of an asset to the hashes that a browser compares it with (Subresource Integrity)."""
 
@@ -112,6 +115,7 @@ class _Reader(HTMLParser):
         self.others: dict[str, None] = {}
         self.policies: list[str] = []
         self.integrity: dict[str, str] = {}
+        self.sent_to: str | None = None
         self._without_scripts = False
 
     def handle_endtag(self, tag: str) -> None:
@@ -130,6 +134,9 @@ class _Reader(HTMLParser):
             self.build = a.get("content")
         if tag == "meta" and a.get("http-equiv", "").lower() == "content-security-policy":
             self.policies.append(a.get("content", ""))
+        if tag == "meta" and a.get("http-equiv", "").lower() == "refresh":
+            url = urljoin(self.page_url, a.get("content", "").partition("=")[2].strip(" '\""))
+            self.sent_to = self.sent_to if _same_host(url, self.page_url) else url
         rel = a.get("rel", "").lower().split()
         if tag == "script" and a.get("src"):
             self._asset(a["src"], SCRIPT, a.get("integrity", ""))
@@ -169,6 +176,7 @@ def read_index(page: HttpExchange, build_meta: str = "build") -> Index:
         others=tuple(reader.others),
         policies=tuple(reader.policies),
         integrity=reader.integrity,
+        sent_to=reader.sent_to,
     )
 
 
@@ -358,7 +366,8 @@ async def deep_link(observer: Observer, frontend: Frontend) -> HttpExchange:
 async def bucket_answer(observer: Observer, frontend: Frontend) -> HttpExchange:
     """S3's own answer for the index page, past CloudFront and without credentials."""
     assert observer.environment.aws is not None, "asked only of environments with an aws table"
-    host, path = f"s3.{observer.environment.aws.region}.amazonaws.com", f"/{frontend.index_key}"
+    region = observer.environment.aws.region
+    host, path = f"s3.{region}.{domain_of(region)}", f"/{frontend.index_key}"
     if "." in str(frontend.bucket):  # S3's certificate covers only one label
         path = f"/{frontend.bucket}{path}"
     else:

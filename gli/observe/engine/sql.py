@@ -162,8 +162,12 @@ _LACKS = (
     f"CASE WHEN EXISTS (SELECT 1 FROM {_FILLS} JOIN pg_class s ON s.oid = d.sequence WHERE d.filled = c.oid "
     "AND d.how = 'a' AND CASE WHEN s.relkind = 'S' THEN NOT has_sequence_privilege(s.oid, 'USAGE, UPDATE') END) "
     "THEN 'USAGE of its sequence' END, "
-    "CASE WHEN row_security_active(c.oid) AND NOT EXISTS (SELECT 1 FROM pg_policy WHERE polrelid = c.oid "
-    "AND polpermissive AND coalesce(pg_get_expr(polqual, polrelid), '') <> 'false') "
+    "CASE WHEN row_security_active(c.oid) AND EXISTS (SELECT 1 FROM unnest(ARRAY['r', 'a']) AS wanted(command) "
+    "WHERE NOT EXISTS (SELECT 1 FROM pg_policy WHERE polrelid = c.oid AND polpermissive "
+    "AND polcmd::text IN ('*', wanted.command) "
+    "AND EXISTS (SELECT 1 FROM unnest(polroles) AS r WHERE r = 0 OR pg_has_role(r, 'MEMBER')) "
+    "AND coalesce(pg_get_expr(polqual, polrelid), '') <> 'false' "
+    "AND coalesce(pg_get_expr(polwithcheck, polrelid), '') <> 'false')) "
     "THEN 'rows' END], NULL) AS lacks "
     "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
     f"WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND {_OF_PEOPLE} "
@@ -188,7 +192,8 @@ _SEQUENCES = (
 
 _HASTY = (
     "(SELECT coalesce(json_agg(json_build_array(name, reset_val::bigint) ORDER BY name), '[]') FROM pg_settings "
-    "WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout') "
+    "WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', "
+    "'idle_session_timeout', 'transaction_timeout') "
     "AND reset_val::bigint BETWEEN 1 AND 99)"
 )
 # PostgreSQL stores a rule without a condition as `<>`. A trigger that returns NULL may have put the row elsewhere, as
@@ -202,6 +207,37 @@ _SWALLOWED = (
     r"AND p.prosrc ~* '\mreturn\s+null\M' AND p.prosrc !~* '\m(return\s+new|insert|execute|perform)\M') AS s "
     "JOIN pg_class c ON c.oid = s.swallows JOIN pg_namespace n ON n.oid = c.relnamespace "
     f"WHERE c.relkind IN ('r', 'p') AND {_OF_PEOPLE})"
+)
+# A function that raises outside of any condition does so for every row.
+_RAISES = (
+    r"p.prosrc ~* '\mraise\M' AND p.prosrc !~* '\mraise\s+(notice|warning|log|info|debug)\M' "
+    r"AND p.prosrc !~* '\m(if|case|loop|while|for|when)\M'"
+)
+_REFUSED = (
+    "(SELECT coalesce(json_agg(DISTINCT c.relname), '[]') FROM (SELECT conrelid AS refuses FROM pg_constraint "
+    "WHERE contype = 'c' AND pg_get_expr(conbin, conrelid) = 'false' "
+    "UNION SELECT tgrelid FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid WHERE NOT g.tgisinternal "
+    f"AND g.tgenabled NOT IN ('D', 'R') AND g.tgtype & 4 = 4 AND g.tgqual IS NULL AND {_RAISES}) AS r "
+    "JOIN pg_class c ON c.oid = r.refuses JOIN pg_namespace n ON n.oid = c.relnamespace "
+    f"WHERE c.relkind IN ('r', 'p') AND pg_table_is_visible(c.oid) AND {_OF_PEOPLE})"
+)
+_FROZEN = (
+    "(SELECT coalesce(json_agg(e.evtname ORDER BY e.evtname), '[]') FROM pg_event_trigger e "
+    "JOIN pg_proc p ON p.oid = e.evtfoid WHERE e.evtenabled NOT IN ('D', 'R') AND e.evtevent = 'ddl_command_start' "
+    f"AND (e.evttags IS NULL OR e.evttags && ARRAY['CREATE TABLE', 'ALTER TABLE']) AND {_RAISES})"
+)
+# Of a table with partitions by time, the bound of the last one. A bound of another kind is no time.
+_WITHOUT_PARTITION = (
+    "(SELECT coalesce(json_agg(relname ORDER BY relname), '[]') FROM (SELECT c.relname FROM pg_class c "
+    "JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_partitioned_table t ON t.partrelid = c.oid "
+    "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = t.partattrs[0] "
+    "JOIN pg_inherits i ON i.inhparent = c.oid JOIN pg_class part ON part.oid = i.inhrelid "
+    "WHERE t.partstrat = 'r' AND t.partnatts = 1 AND t.partdefid = 0 AND pg_table_is_visible(c.oid) "
+    "AND a.atttypid IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype) "
+    f"AND {_OF_PEOPLE} GROUP BY c.relname HAVING max(CASE "
+    "WHEN pg_get_expr(part.relpartbound, part.oid) ~ 'TO [(]MAXVALUE' THEN 'infinity' "
+    "ELSE substring(pg_get_expr(part.relpartbound, part.oid) FROM $of$TO [(]'([^']+)'$of$)::timestamptz END) "
+    "< now() + interval '1 hour') AS ended)"
 )
 # A trigger before each insert may fill a column, as the default of a type does.
 _DEMANDED = (
@@ -250,7 +286,7 @@ APPLICATION_RIGHTS = (
     "FROM pg_database d WHERE datname = current_database()), "
     "current_setting('synchronous_standby_names') <> '' AND NOT EXISTS (SELECT 1 FROM pg_stat_replication) "
     "AND current_setting('synchronous_commit') NOT IN ('off', 'local'), "
-    f"{_HASTY}, {_SWALLOWED}, {_DEMANDED}, {_KEYLESS}, {_SWITCHED_OFF}"
+    f"{_HASTY}, {_SWALLOWED}, {_DEMANDED}, {_KEYLESS}, {_SWITCHED_OFF}, {_REFUSED}, {_FROZEN}, {_WITHOUT_PARTITION}"
 )
 """`reset_val` is the value that a session of this role starts with: the suite's own `read only` does not change it."""
 
