@@ -26,6 +26,15 @@ OF_POSTGRES: Mapping[str, tuple[str, ...]] = {
     ),
     "column-that-the-code-does-not-fill": ("ALTER TABLE notices_notice ALTER COLUMN audience SET DEFAULT ''",),
     "row-rule-swallows-inserts": ("DROP RULE frozen ON notices_notice",),
+    "row-constraint-refuses-inserts": ("ALTER TABLE notices_notice DROP CONSTRAINT frozen",),
+    "row-trigger-refuses-inserts": ("DROP TRIGGER frozen ON notices_notice",),
+    "row-security-refuses-inserts": ("CREATE POLICY adding ON notices_notice FOR INSERT WITH CHECK (true)",),
+    "table-without-a-partition-for-now": (
+        "CREATE TABLE notices_event_2 PARTITION OF notices_event FOR VALUES FROM ('2020-02-01') TO (MAXVALUE)",
+        "ALTER TABLE notices_event_2 OWNER TO gli_app",
+    ),
+    "schema-frozen": ("DROP EVENT TRIGGER frozen",),
+    "collation-outgrown": ("REINDEX DATABASE", "ALTER DATABASE gli REFRESH COLLATION VERSION"),
     "application-may-not-wait": ("ALTER DATABASE gli RESET lock_timeout",),
     "database-password-ends": ("ALTER ROLE gli_app VALID UNTIL 'infinity'",),
 }
@@ -110,6 +119,13 @@ OF_A_TEMPLATE: tuple[tuple[str, ...], ...] = (
     ("cdn-origin-without-access-control", "database-stopped", "scaling-suspended", "cache-closed-to-the-websocket"),
     ("cdn-serves-a-path-over-plain-http", "circuit-breaker-off", "balancer-closed", "cache-open-to-an-address"),
     ("cdn-serves-plain-http", "database-closed-to-the-api", "balancer-opens-another-port", "database-public"),
+    (
+        "cdn-routes-lost",
+        "alarm-of-other-dimensions",
+        "balancer-open-to-the-office-alone",
+        "deployment-alarm-gone",
+        "dns-https-record-of-a-ghost",
+    ),
 )
 """Faults whose remedy restores a setting of AWS, in groups of different places: no member hides another."""
 

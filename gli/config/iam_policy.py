@@ -28,18 +28,18 @@ def policy(catalogue: Catalogue, environment: Environment) -> dict[str, Any]:
     of_secrets = actions & _OF_A_SECRET
     buckets = sorted(f.bucket for f in environment.frontends.values() if f.bucket)
     account = environment.aws.account_id or "*"
-    arn = f"arn:{partition_of(environment.aws.region)}"
-    secrets = f"{arn}:secretsmanager:{environment.aws.region}:{account}:secret:"
+    aws = f"arn:{partition_of(environment.aws.region)}"
+    secrets = f"{aws}:secretsmanager:{environment.aws.region}:{account}:secret:"
     statements = [
         _allow("Look", actions - of_buckets - of_secrets, ["*"]),
-        _allow("Buckets", of_buckets, [arn for b in buckets for arn in (f"{arn}:s3:::{b}", f"{arn}:s3:::{b}/*")]),
+        _allow("Buckets", of_buckets, [arn for b in buckets for arn in (f"{aws}:s3:::{b}", f"{aws}:s3:::{b}/*")]),
         # Secrets Manager adds a hyphen and six characters to a secret's name.
         _allow("Secrets", of_secrets, [f"{secrets}{s}-??????" for s in environment.secrets]),
     ]
     if of_secrets and environment.secrets:
         statements.append(_decrypt(environment.aws.region, [f"{secrets}{s}-??????" for s in environment.secrets]))
     if parameters := environment.parameters:
-        prefix = f"{arn}:ssm:{environment.aws.region}:{account}:parameter/"
+        prefix = f"{aws}:ssm:{environment.aws.region}:{account}:parameter/"
         names = [f"{prefix}{name.strip('/')}{'/*' if name.endswith('/') else ''}" for name in parameters]
         statements.append(_allow("Parameters", {"ssm:GetParameters", "ssm:GetParametersByPath"}, names))
     if taken := [role for part in ("counterpart", "dns", "images") if (role := environment.aws.roles.get(part))]:

@@ -635,7 +635,7 @@ def row_constraint_refuses_inserts(sandbox: Sandbox) -> Iterator[None]:
         connection.execute("ALTER TABLE notices_notice ADD CONSTRAINT frozen CHECK (false) NOT VALID")
     yield
     with sandbox.postgres() as connection:
-        connection.execute("ALTER TABLE notices_notice DROP CONSTRAINT frozen")
+        connection.execute("ALTER TABLE notices_notice DROP CONSTRAINT IF EXISTS frozen")
 
 
 @fault("row-trigger-refuses-inserts", turns_red=["db-inserts-accepted"])
@@ -650,7 +650,7 @@ def row_trigger_refuses_inserts(sandbox: Sandbox) -> Iterator[None]:
         )
     yield
     with sandbox.postgres() as connection:
-        connection.execute("DROP TRIGGER frozen ON notices_notice")
+        connection.execute("DROP TRIGGER IF EXISTS frozen ON notices_notice")
         connection.execute("DROP FUNCTION frozen()")
 
 
@@ -664,6 +664,7 @@ def row_security_refuses_inserts(sandbox: Sandbox) -> Iterator[None]:
     with sandbox.postgres() as connection:
         connection.execute("ALTER TABLE notices_notice DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY")
         connection.execute("DROP POLICY reading ON notices_notice")
+        connection.execute("DROP POLICY IF EXISTS adding ON notices_notice")
 
 
 @fault("table-without-a-partition-for-now", turns_red=["db-inserts-accepted"])
@@ -696,7 +697,7 @@ def schema_frozen(sandbox: Sandbox) -> Iterator[None]:
     yield
     with sandbox.postgres() as connection:
         connection.execute("SET event_triggers = off")
-        connection.execute("DROP EVENT TRIGGER frozen")
+        connection.execute("DROP EVENT TRIGGER IF EXISTS frozen")
         connection.execute("DROP FUNCTION frozen_schema()")
 
 

@@ -201,6 +201,15 @@ def _https(sandbox: Sandbox, value: str) -> Iterator[None]:
         yield
 
 
+@fault("dns-record-of-another-clouds-app", turns_red=["dns-no-dangling"])
+def dns_record_of_another_clouds_app(sandbox: Sandbox) -> Iterator[None]:
+    """A host of last year still leads to an app in Azure, which was deleted: anybody may make an app of that name."""
+    name = f"blog.{sandbox.environment.dns.zone}."
+    app = {"Value": "gli-blog-2019.azurewebsites.net"}
+    with _record(sandbox, {"Name": name, "Type": "CNAME", "TTL": 300, "ResourceRecords": [app]}):
+        yield
+
+
 @fault("dns-record-of-a-deleted-bucket", turns_red=["dns-no-dangling"])
 def dns_record_of_a_deleted_bucket(sandbox: Sandbox) -> Iterator[None]:
     """A host of last year still leads to the website of its bucket, which was deleted: anybody may make that bucket."""

@@ -145,16 +145,19 @@ async def name_servers(observer: Observer) -> frozenset[str]:
 
 _CLAIMABLE = re.compile(
     r"\.elb\.(?:[\w-]+\.)?amazonaws\.com|\.[\w-]+\.elb\.amazonaws\.com|\.cloudfront\.net|\.elasticbeanstalk\.com"
-    r"|\.s3-website[.-][\w-]+\.amazonaws\.com"
+    r"|\.s3-website[.-][\w-]+\.amazonaws\.com|\.execute-api\.[\w-]+\.amazonaws\.com|\.awsapprunner\.com"
+    r"|\.(?:azurewebsites|azureedge|azurefd|azure-api|trafficmanager|cloudapp)\.net|\.cloudapp\.azure\.com"
+    r"|\.(?:blob|web)\.core\.windows\.net"
 )
-"""The names that AWS gives to what stands in front of users."""
+"""The names that AWS and Azure give to what stands in front of users, and take back from what is gone."""
 
 
 @probe(deadline=30, libraries=["dns.asyncresolver"])
 async def lost_targets(observer: Observer) -> dict[str, str]:
-    """Record of the zone to the name that it leads to, where AWS no longer has that name. Asks DNS, and S3 for buckets.
+    """Record of the zone to the name that it leads to, where nobody has that name any more. Asks DNS, and S3 for
+    buckets.
 
-    Without the environment's own hosts. A name that AWS took back does not exist in DNS (RFC 8020); the name of a
+    Without the environment's own hosts. A name that a cloud took back does not exist in DNS (RFC 8020); the name of a
     bucket's website always does, and S3 answers 404 for it.
     """
     described = await observer.see(zone)

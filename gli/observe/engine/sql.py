@@ -116,8 +116,8 @@ OTHER_RECORD = (
 IS_DONE = " WHERE coalesce({}::text, 'false') NOT IN ('false', '0')"
 """The templates of the record of another tool."""
 OUTGROWN_COLLATIONS = (
-    "SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM (SELECT 'of the database' AS name FROM pg_database "
-    "WHERE datname = current_database() AND datcollversion <> pg_database_collation_actual_version(oid) "
+    "SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM (SELECT 'of the database' AS name "
+    "FROM pg_catalog.pg_database WHERE datname = current_database() AND datcollversion <> pg_database_collation_actual_version(oid) "
     "UNION SELECT c.collname FROM pg_collation c WHERE c.collversion <> pg_collation_actual_version(c.oid) "
     "AND c.oid IN (SELECT unnest(indcollation) FROM pg_index) "
     f"LIMIT {MOST_SESSIONS}) AS outgrown"
