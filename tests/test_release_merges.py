@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import release_rig
-from release_rig import FIRST_TAG, HOME, REFUSE, THREE, Rig
+from release_rig import FIRST_TAG, HOME, PUSHING, REFUSE, THREE, Rig, killed
 
 from conftest import sampled
 from gli.release import pull
@@ -169,6 +169,21 @@ def test_a_damaged_mirror_is_made_again(rig: Rig, damage: str) -> None:
     ended = rig.promote("dev", "stg")
     assert ended.code == 0, ended.said
     assert rig.git(NAME, "show", "stg:app.txt").split() == ["1", "two", "THREE", "four"]
+
+
+@pytest.mark.parametrize("damage", sampled(list(DAMAGES), 2))
+@pytest.mark.parametrize("how", ["resume", "undo"])
+def test_an_operation_ends_after_a_crash_has_damaged_its_mirrors(rig: Rig, how: str, damage: str) -> None:
+    """Only the mirrors have the fence's next objects and the tags that were not pushed."""
+    old, new = rig.trees(), rig.trees("stg")
+    assert killed(rig.promote, "after", PUSHING + 1)
+    rig.wait_for_orphans()
+    for name in THREE:
+        DAMAGES[damage](rig.state / "mirrors" / f"{name}.git")
+    ended = rig.recover(how, patience=(0.01,) * 5)
+    assert (ended.code, rig.trees()) in [(1, old)] + [(0, new)] * (how == "resume"), ended.said
+    after = [rig.roll_back(FIRST_TAG) if ended.code == 0 else rig.promote() for _ in range(2)]
+    assert 0 in [again.code for again in after], "the first may find an old file damaged, and make the mirror again"
 
 
 def test_attributes_outside_of_the_repository_are_refused(rig: Rig) -> None:

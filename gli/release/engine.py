@@ -39,10 +39,12 @@ from gli.release.mirror import Mirror, Specs
 from gli.release.plan import Move, Refused
 from gli.release.push_order import NotItsTurn, Turn
 from gli.release.refusals import by_cause, exit_code, failures, impossible, is_lasting, refused_refs, sentences, short
+from gli.release.remade import is_remade
 from gli.release.repositories import each
 from gli.release.repository_operation import MovedOn, Part
 
 T = TypeVar("T")
+_REMADE = "its mirror on this machine was damaged, and is made again"
 PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 LONGEST_S = 120.0
 """After this time nothing is tried again: a remote that hangs must not keep the others half moved."""
@@ -214,7 +216,11 @@ class Operation:
 
     def _park_one(self, name: str, taken_over: str | None) -> None:
         held: Specs = {LOCK: (self.lock, taken_over or "")} if name == self.home else {}
-        self.mirrors[name].push({**self.part(name).parking(), **held})
+        try:
+            self.mirrors[name].push({**self.part(name).parking(), **held})
+        except GitFailed as e:
+            is_remade(self, name, e)  # so that the next command finds a whole mirror; this one has lost its commit
+            raise
         if name in self.tagged:
             self.tags[name] = self.mirrors[name].make_tag(str(self.tag), self.moves[name].new, self.message)
 
@@ -297,12 +303,13 @@ class Operation:
             except NotItsTurn:
                 raise
             except GitFailed as e:
-                sure = first and is_lasting(e)  # a later attempt may have been refused because an earlier one landed
+                error = GitFailed(e.command, e.code, f"fatal: {_REMADE}") if is_remade(self, name, e) else e
+                sure = first and is_lasting(error)  # later, it may be refused because an earlier attempt landed
                 if sure:
                     self.landed[name] = False
-                self.journal.append("failed", repository=name, reason=short(e), sure=sure)
-                self.say(f"{name}: {short(e)}")
-                raise
+                self.journal.append("failed", repository=name, reason=short(error), sure=sure)
+                self.say(f"{name}: {short(error)}")
+                raise error from None
             self.landed[name] = True
             self.journal.append("pushed", repository=name)
             self.say(f"{name}: {'moved' if self.moves[name].moves else 'as it was'}")
@@ -358,7 +365,7 @@ class Operation:
         for came in self._attempts():
             if came:
                 break
-            results = self._each(waiting, lambda name: self.part(name).take_back(self.landed.get(name)))
+            results = self._each(waiting, self._take_back)
             failed = failures(results)
             if any(map(fence.took, failed.values())):
                 self.overtaken()
@@ -371,6 +378,14 @@ class Operation:
         if waiting or hopeless:
             self._stuck(failed | hopeless, settled)
         return back
+
+    def _take_back(self, name: str) -> bool:
+        try:
+            return self.part(name).take_back(self.landed.get(name))
+        except GitFailed as e:
+            if not is_remade(self, name, e):
+                raise
+        return self.part(name).take_back(None)
 
     def _stuck(self, failed: Mapping[str, GitFailed], settled: Collection[str]) -> None:
         """Say how many branches have moved and how many have not, each cause once, and what to do."""
@@ -394,8 +409,16 @@ class Operation:
 
     def _unpark(self) -> None:
         """Remove the parked refs and the lock. A repository that can't be reached keeps them; they move nothing."""
-        self._each(self.moves, lambda name: self.part(name).withdraw())
+        self._each(self.moves, self._withdraw)
         self._unlock()
+
+    def _withdraw(self, name: str) -> None:
+        try:
+            self.part(name).withdraw()
+        except GitFailed as e:
+            if not is_remade(self, name, e):
+                raise
+            self.part(name).withdraw()
 
     def _unlock(self) -> None:
         """Remove the lock ref if it is ours. If it can't be deleted, the next operation takes it over: the fence says

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gli.common.clock import now, rfc3339
@@ -89,8 +89,17 @@ def make(
     """The objects of an operation's fence in one repository, made in its mirror on top of the fence that is there."""
     moment, does = rfc3339(now()), asdict(move) if move is not None else {}
     marks = [Mark(id_, state, actor, os.uname().nodename, moment, dict(opened), does, tag) for state in STATES]
-    texts = [json.dumps(asdict(mark), ensure_ascii=False, indent=1) + "\n" for mark in marks]
-    return Fence(*mirror.make_chain(texts, after))
+    return Fence(*mirror.make_chain([_text(mark) for mark in marks], after))
+
+
+def following(mirror: Mirror, mark: Mark, at: str) -> list[str]:
+    """The objects of the states that come after that of `mark`, which the object `at` holds; made in the mirror."""
+    later = STATES[STATES.index(mark.state) + 1 :]
+    return mirror.make_chain([_text(replace(mark, state=state)) for state in later], at) if later else []
+
+
+def _text(mark: Mark) -> str:
+    return json.dumps(asdict(mark), ensure_ascii=False, indent=1) + "\n"
 
 
 def took(error: GitFailed) -> bool:

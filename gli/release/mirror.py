@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -231,6 +231,14 @@ class Mirror:
         found = self.git(*ONE, *line, f"--grep={pattern}", tip, *([f"^{beyond}"] if beyond else []))
         return parsed(found) if found else None
 
+    def has(self, objects: Iterable[str]) -> bool:
+        """Whether each of these objects is in the mirror, and can be read."""
+        try:
+            answer = self.git("cat-file", "--batch-check", says="".join(f"{object_}\n" for object_ in objects))
+        except GitFailed:
+            return False
+        return " missing" not in answer
+
     def contains(self, holder: str, commit: str) -> bool:
         """Whether `commit` is in the history of `holder`."""
         try:
@@ -408,7 +416,8 @@ class Mirror:
     def made_again(self, error: GitFailed) -> bool:
         """Whether the mirror was made again, because it was damaged or had another object format."""
         other = _OTHER_FORMAT.search(error.stderr) is not None
-        if not other and not _DAMAGED.search(error.stderr.replace(self.repository.url, "")) and self._is_sound():
+        ours = "\n".join(line for line in error.stderr.splitlines() if not line.startswith("remote:"))
+        if not other and not _DAMAGED.search(ours.replace(self.repository.url, "")) and self._is_sound():
             return False
         format_ = self._format()
         aside = self.folder.with_name(f"{self.folder.name}.damaged")

@@ -28,6 +28,7 @@ from gli.release.fence import Mark
 from gli.release.journal import Journal
 from gli.release.mirror import Mirror, Refs
 from gli.release.plan import Move, Refused
+from gli.release.refusals import short
 from gli.release.settings import Settings
 from gli.release.side_by_side import answers, on_each
 
@@ -153,7 +154,7 @@ class Session:
         try:
             log.publish(branch)
         except GitFailed as e:
-            self.say(f"the log is written here, but not on {branch.mirror.name}: {e}")
+            self.say(f"the log is written here, but not on {branch.mirror.name}: {short(e)}")
 
     def around(self, journal: Journal) -> Operation:
         """The operation of a journal, before its moves are known."""
