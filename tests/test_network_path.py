@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import FrozenInstanceError
 from ipaddress import ip_address, ip_network
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,9 @@ from gli.common.network import AclEntry, Endpoint, Group, Interface, NatGateway,
 from gli.judge.legs import HTTPS as HTTPS_PORT
 from gli.judge.legs import NEEDED_TO_START, Leg, Part, of_kind, of_tasks, of_users, to_tasks
 from gli.judge.path import ANY_PORTS, LINUX_PORTS, Refusal, between, from_internet, to_internet, to_service
+from gli.observe.aws.vpc import Places, Vpc
+from gli.observe.engine.observation import Unobserved
+from tests_infra import test_paths as paths
 
 VPC = "10.0.0.0/16"
 WORLD = "0.0.0.0/0"
@@ -540,3 +544,23 @@ def test_the_path_agrees_with_packets_from_the_internet(made: tuple[Network, Int
     network, target, _ = made
     refusal = from_internet(network, target, INTERNET, port)
     assert (refusal is None) == all(devices_inwards(network, target, INTERNET, port))
+
+
+def test_a_data_tier_in_another_network_is_named_and_the_ways_to_aws_are_judged() -> None:
+    service = SimpleNamespace(name="api", ecs=SimpleNamespace(service="stg-api"), load_balancer=None)
+    environment: Any = SimpleNamespace(
+        services={"api": service},
+        cache=None,
+        broker=None,
+        database=SimpleNamespace(instance="stg", ingress_from=("tasks",)),
+    )
+    places = Places(tasks={"api": (TASK,)}, elsewhere=("database",))
+
+    def judged(network: Network) -> None:
+        paths.test_net_task_egress(Vpc(id="vpc-1", network=network, free={}), places, environment)
+
+    with pytest.raises(Unobserved, match="the database stands in another network") as raised:
+        judged(healthy())
+    assert raised.value.unknown.cause == "not-applicable"
+    with pytest.raises(AssertionError, match="a way from the tasks' subnets to AWS"):
+        judged(changed(subnets=subnet("subnet-task", routes=(LOCAL,))))

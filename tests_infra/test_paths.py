@@ -1,7 +1,8 @@
 """Whether packets arrive: from tasks to the data tier and AWS, from the load balancer to tasks, from users to it.
 
 The way is followed over the facts of the VPC, whatever the runner's own place is; the first hop that refuses is named.
-What leads out of the VPC (a transit gateway, a peering) can't be followed, and is not judged.
+What leads out of the VPC (a transit gateway, a peering) can't be followed: `net-task-egress` says which part stands
+elsewhere, and the checks of the part's port tell whether it is reached.
 """
 
 from __future__ import annotations
@@ -54,6 +55,11 @@ def test_net_task_egress(vpc: Vpc, places: Places, environment: Environment) -> 
     assert not of_kind(refused, "route"), saw(
         listed(of_kind(refused, "route")), expected=phrase("a way from the tasks' subnets to AWS")
     )
+    if places.elsewhere:
+        raise unknown(
+            "not-applicable",
+            phrase("the {} stands in another network: the way there can't be followed", listed(places.elsewhere)),
+        )
 
 
 def test_sg_alb_egress(vpc: Vpc, places: Places, target: Service) -> None:
@@ -73,9 +79,6 @@ def test_net_alb_reachable(vpc: Vpc, places: Places, target: LoadBalancer) -> No
 def _ways(vpc: Vpc, places: Places, environment: Environment, service: Service) -> list[Leg]:
     database, cache, broker = environment.database, environment.cache, environment.broker
     parts = []
-    if places.elsewhere and service.ecs is not None:
-        where = phrase("the {} stands in another network, which was not looked at", listed(places.elsewhere))
-        raise unknown("too-little-data", where)
     if database:
         parts.append(Part(database.instance, places.database, places.database_port, database.ingress_from))
     if cache:

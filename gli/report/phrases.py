@@ -610,7 +610,8 @@ KOREAN: Mapping[str, str] = {
     "alarms that get data": "데이터를 받는 알람",
     "no data for {}": "{}에 데이터가 없음",
     "dimensions under which AWS sends the metric": "AWS가 그 지표를 보내는 차원",
-    "the {} stands in another network, which was not looked at": "{}: 다른 네트워크에 있어 살펴보지 않음",
+    "the {} stands in another network: the way there can't be followed":
+        "{}: 다른 네트워크에 있어 가는 길을 따라가 볼 수 없음",
     "{} checks and {} requests": "{} 검사, {} 요청",
     "{} to check its targets by the protocol of its requests": "{}이(가) 요청과 같은 프로토콜로 대상을 검사함",
     "whether {} has ECS Exec": "{}에 ECS Exec이 켜져 있는지",
