@@ -12,13 +12,12 @@ answer, and each answer that another request waits for adds 100 ms to its wall.
 
 from __future__ import annotations
 
-import shutil
 import sys
 
 from measured import Cost, cost, median
 from others import BIN, ROOT, Target, suite, target
 
-from gli.observe.edge.browser_process import INSTALLED_AS
+from gli.observe.edge.browser_process import of_the_system
 
 LIBRARIES = "pytest, httpx, websockets, psycopg, redis, boto3, pydantic"
 BROWSER = "everything, each page in Chromium"
@@ -46,7 +45,7 @@ def measured(rounds: int) -> dict[str, Cost]:
                 for name, one in found.items():
                     seen.setdefault(name, []).append(one)
                 print(f"round {turn + 1} of {rounds}: {found['everything'].wall_s:.1f} s", file=sys.stderr, flush=True)
-        if any(map(shutil.which, INSTALLED_AS)):
+        if of_the_system():
             seen[BROWSER] = [suite(browser=True)(there)]
     with target(100) as there:
         seen[DELAYED] = [suite()(there) for _ in range(max(1, rounds // 2))]

@@ -33,8 +33,11 @@ _PLACES |= dict.fromkeys(("hook-goes-on", "deploys-take-", "deploy-without-room"
 _PLACES |= dict.fromkeys(("sidecar-", "spare-sidecar-"), "service")
 _PLACES |= dict.fromkeys(("sequence-", "application-may-", "row-security-", "table-", "column-", "row-"), "tables")
 _PLACES |= dict.fromkeys(("transaction-", "lock-held", "vacuum-behind"), "views in front of a catalogue")
-_PLACES |= dict.fromkeys(("tasks-without-a-way-in", "deployment-alarm-", "platform-version-"), "service")
+_PLACES |= dict.fromkeys(
+    ("tasks-without-a-way-in", "deployment-alarm-", "platform-version-", "tasks-killed-"), "service"
+)
 _PLACES["cors-"] = "cors"
+_PLACES |= {"released-": "release", "released-already": "api's repository"}  # all repositories, with its migrations
 _WIDE = {
     "release": "release",
     "pipeline": "release",

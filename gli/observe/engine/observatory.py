@@ -41,6 +41,8 @@ END_S = 4.0
 _QUIET_AT_ONCE = 2
 _QUIET_S = 3.0
 """How long all others wait for the timed probes: a target that does not answer holds nobody up for longer."""
+_TRIES = 3
+"""How often a probe runs where this runner is too late to tell: a try may be calm at its start alone."""
 
 
 class Observations(Protocol):
@@ -257,14 +259,15 @@ class Observatory:
             )
 
     async def _observed(self, probe: Probe[Seen], target: Any, observer: Observer) -> Seen:
-        """What the probe saw: at a second try, where this runner was too late to tell at the first."""
-        try:
-            return await _tried(probe, target, observer)
-        except Unobserved as e:
-            if e.unknown.cause != "slow-runner" or time.monotonic() + probe.deadline > self.deadline:
-                raise
-        await self._lateness.calm()
-        observer.phases_s.clear()
+        """What the probe saw: at a later try, where this runner was too late to tell before."""
+        for _ in range(_TRIES - 1):
+            try:
+                return await _tried(probe, target, observer)
+            except Unobserved as e:
+                if e.unknown.cause != "slow-runner" or time.monotonic() + probe.deadline > self.deadline:
+                    raise
+            await self._lateness.calm()
+            observer.phases_s.clear()
         return await _tried(probe, target, observer)
 
     async def _start(self) -> None:
