@@ -631,40 +631,37 @@ def row_trigger_swallows_inserts(sandbox: Sandbox) -> Iterator[None]:
 @fault("row-constraint-refuses-inserts", turns_red=["db-inserts-accepted"])
 def row_constraint_refuses_inserts(sandbox: Sandbox) -> Iterator[None]:
     """A constraint from the last freeze refuses every new row, and none of the old ones: CHECK (false) NOT VALID."""
-    with sandbox.postgres() as connection:
-        connection.execute("ALTER TABLE notices_notice ADD CONSTRAINT frozen CHECK (false) NOT VALID")
-    yield
-    with sandbox.postgres() as connection:
-        connection.execute("ALTER TABLE notices_notice DROP CONSTRAINT IF EXISTS frozen")
+    with _executed(
+        sandbox,
+        "ALTER TABLE notices_notice ADD CONSTRAINT frozen CHECK (false) NOT VALID",
+        undo="ALTER TABLE notices_notice DROP CONSTRAINT IF EXISTS frozen",
+    ):
+        yield
 
 
 @fault("row-trigger-refuses-inserts", turns_red=["db-inserts-accepted"])
 def row_trigger_refuses_inserts(sandbox: Sandbox) -> Iterator[None]:
     """A trigger from the last freeze raises for each row."""
-    with sandbox.postgres() as connection:
-        connection.execute(
-            "CREATE FUNCTION frozen() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'frozen'; END $$"
-        )
-        connection.execute(
-            "CREATE TRIGGER frozen BEFORE INSERT ON notices_notice FOR EACH ROW EXECUTE FUNCTION frozen()"
-        )
-    yield
-    with sandbox.postgres() as connection:
-        connection.execute("DROP TRIGGER IF EXISTS frozen ON notices_notice")
-        connection.execute("DROP FUNCTION frozen()")
+    with _executed(
+        sandbox,
+        "CREATE FUNCTION frozen() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'frozen'; END $$; "
+        "CREATE TRIGGER frozen BEFORE INSERT ON notices_notice FOR EACH ROW EXECUTE FUNCTION frozen()",
+        undo="DROP FUNCTION IF EXISTS frozen() CASCADE",
+    ):
+        yield
 
 
 @fault("row-security-refuses-inserts", turns_red=["db-app-grants"])
 def row_security_refuses_inserts(sandbox: Sandbox) -> Iterator[None]:
     """The policy of a table lets every row be read, and no policy lets one be added."""
-    with sandbox.postgres() as connection:
-        connection.execute("CREATE POLICY reading ON notices_notice FOR SELECT USING (true)")
-        connection.execute("ALTER TABLE notices_notice ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
-    yield
-    with sandbox.postgres() as connection:
-        connection.execute("ALTER TABLE notices_notice DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY")
-        connection.execute("DROP POLICY reading ON notices_notice")
-        connection.execute("DROP POLICY IF EXISTS adding ON notices_notice")
+    with _executed(
+        sandbox,
+        "CREATE POLICY reading ON notices_notice FOR SELECT USING (true); "
+        "ALTER TABLE notices_notice ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+        undo="ALTER TABLE notices_notice DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY; "
+        "DROP POLICY reading ON notices_notice; DROP POLICY IF EXISTS adding ON notices_notice",
+    ):
+        yield
 
 
 @fault("table-without-a-partition-for-now", turns_red=["db-inserts-accepted"])
@@ -688,17 +685,14 @@ def table_without_a_partition_for_now(sandbox: Sandbox) -> Iterator[None]:
 @fault("schema-frozen", turns_red=["db-writable"])
 def schema_frozen(sandbox: Sandbox) -> Iterator[None]:
     """An event trigger from the last freeze refuses every change of the schema: the next migration fails."""
-    with sandbox.postgres() as connection:
-        connection.execute(
-            "CREATE FUNCTION frozen_schema() RETURNS event_trigger LANGUAGE plpgsql AS "
-            "$$ BEGIN RAISE EXCEPTION 'frozen'; END $$"
-        )
-        connection.execute("CREATE EVENT TRIGGER frozen ON ddl_command_start EXECUTE FUNCTION frozen_schema()")
-    yield
-    with sandbox.postgres() as connection:
-        connection.execute("SET event_triggers = off")
-        connection.execute("DROP EVENT TRIGGER IF EXISTS frozen")
-        connection.execute("DROP FUNCTION frozen_schema()")
+    with _executed(
+        sandbox,
+        "CREATE FUNCTION frozen_schema() RETURNS event_trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'frozen'; END $$; "
+        "CREATE EVENT TRIGGER frozen ON ddl_command_start EXECUTE FUNCTION frozen_schema()",
+        undo="SET event_triggers = off; DROP EVENT TRIGGER IF EXISTS frozen; DROP FUNCTION frozen_schema()",
+    ):
+        yield
 
 
 @fault("table-emptied-by-a-crash", turns_red=["db-schema-expected"])
