@@ -24,7 +24,7 @@ from gli.config.environments import Environment
 from gli.judge.outcome import Outcome, Result
 from gli.observe.engine.observation import Unobserved, unknown
 from gli.observe.engine.observatory import Observations
-from gli.observe.engine.probe import Probe, probe_of
+from gli.observe.engine.probe import Probe, is_probe, probe_of
 from gli.run import participants
 from gli.run.run import fact_names
 
@@ -204,7 +204,7 @@ def _refuse_other_fixtures(item: pytest.Function) -> None:
     check would judge something else than the verdict says.
     """
     for name, found in item._fixtureinfo.name2fixturedefs.items():
-        own = name in _OF_THE_RUN or probe_of(name) is not None
+        own = name in _OF_THE_RUN or is_probe(name)
         if own and found and found[-1].func.__module__ not in _FIXTURES:
             where = inspect.getsourcefile(found[-1].func)
             raise pytest.UsageError(

@@ -103,6 +103,11 @@ def probe(
     return register
 
 
+def is_probe(name: str) -> bool:
+    """Whether there is a probe of this name. Imports nothing."""
+    return name in PLACES or name in PROBES
+
+
 def probe_of(name: str) -> Probe[Any] | None:
     """The probe of this name; its module is imported if conftest.py names it. None if there is no such probe.
 
