@@ -104,6 +104,8 @@ def judged(evidence: Evidence, *, catalogue_sha256: str, now: datetime) -> Decis
         return Decision(REFUSED, f"{what} was earned on {verdict.environment}: {again}")
     if not evidence.whole:
         return Decision(REFUSED, f"{what} was edited after the run wrote it: {again}")
+    if verdict.replayed or verdict.phase not in (None, evidence.phase):
+        return Decision(REFUSED, f"{what} is of a recorded run, or of the phase {verdict.phase}: {again}")
     if evidence.must_be_signed and evidence.signer is None:
         return Decision(REFUSED, f"{what} carries no good signature of an allowed signer: {again} with a signing key")
     untried = [f"{p.name} {p.version or ''}".strip() for p in verdict.suite.plugins if not p.tried]
@@ -146,6 +148,8 @@ def _fresh(evidence: Evidence, verdict: Verdict, now: datetime, what: str, again
     expires = min(clock.moment(verdict.expires), clock.moment(verdict.as_of) + timedelta(hours=VALID_FOR_HOURS))
     if now > expires:
         return Decision(CANNOT_TELL, f"{what} expired at {verdict.expires}: {again}")
+    if evidence.age_s is not None and evidence.age_s < -CLOCKS_DIFFER.total_seconds():
+        return Decision(CANNOT_TELL, f"{what} ended later than now, by the time since this machine's start: {again}")
     if evidence.age_s is not None and evidence.age_s > timedelta(hours=VALID_FOR_HOURS).total_seconds():
         hours = f"{evidence.age_s / 3600:.1f} hours ago"
         return Decision(CANNOT_TELL, f"{what} ended {hours}, and this machine's clock was set back: {again}")
@@ -317,17 +321,18 @@ def newest(reports: Path, environment: str, phase: str, now: datetime) -> Found 
     on one machine by the seconds since the machine's start, between two machines if their clocks may differ by more
     than the time between the runs. A run that may still be under way counts as later than every run that has ended. An
     edited verdict counts as the newest of all, since the time of its run is unknown. A run that a merged verdict rests
-    on does not count beside it.
+    on does not count beside that verdict, but it counts beside every other.
     Raises `ValueError` with a sentence for a folder that can't be read: the gate must not skip it.
     """
     folders = sorted((reports / environment).iterdir()) if (reports / environment).is_dir() else []
     found = [one for one in map(_found, folders) if one is not None]
-    found = [f for f in found if not _joined_elsewhere(f, found)]
     speaking = [f for f in found if not f.whole or (f.verdict.phase in (None, phase) and not f.verdict.replayed)]
-    last = max(speaking, key=lambda f: _order(f, now), default=None)
+    alone = [f for f in speaking if not _joined_elsewhere(f, speaking)]
+    last = max(alone, key=lambda f: _order(f, now), default=None)
     if last is None or not last.whole or not last.verdict.go:
         return last
-    rivals = [f for f in speaking if not f.verdict.go and _may_be_later(f.verdict, last.verdict)]
+    rivals = [f for f in speaking if not f.verdict.go and not _joined_elsewhere(f, [last])]
+    rivals = [f for f in rivals if _may_be_later(f.verdict, last.verdict)]
     return max(rivals, key=lambda f: _order(f, now), default=last)
 
 

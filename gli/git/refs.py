@@ -19,6 +19,13 @@ ARCHIVED = "refs/archive/"
 _HEADS, _TAGS, _PEELED = "refs/heads/", "refs/tags/", "^{}"
 
 
+def lines(text: str) -> list[str]:
+    """The lines of what git printed, which only `\\n` ends: `str.splitlines` also breaks a name at U+2028, which git
+    allows in the name of a branch, and so in `refs/heads/stg` and what follows.
+    """
+    return [line for line in text.split("\n") if line]
+
+
 class Listing(NamedTuple):
     """Branches and tags of a remote, by their short names."""
 
@@ -31,7 +38,7 @@ def listed(text: str) -> dict[str, str]:
     """{ref: object} from the output of `git ls-remote`. An annotated tag `t` also has a line `t^{}`: the commit that it
     points to.
     """
-    return {ref: object_ for object_, _, ref in (line.partition("\t") for line in text.splitlines())}
+    return {ref: object_ for object_, _, ref in (line.partition("\t") for line in lines(text))}
 
 
 def listing(refs: Mapping[str, str]) -> Listing:

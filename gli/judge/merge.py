@@ -25,7 +25,7 @@ from gli.config.phases import Phase
 from gli.config.waivers import Waiver
 from gli.judge.checklist import Signatures, item_lines
 from gli.judge.coverage import coverage
-from gli.judge.judgement import Judgement, compared, judge, marked, summed
+from gli.judge.judgement import Judgement, compared, judge, marked, reconciled, summed
 from gli.judge.outcome import Outcome, Result
 from gli.judge.verdict import VALID_FOR_HOURS, Joined, Reason, SinceLast, Suite, Variables, Verdict
 
@@ -144,17 +144,18 @@ class Round:
         )
 
     def _results(self) -> Iterator[tuple[str, Result]]:
-        """Each cell with what it reported on the cases that it can see; no cell with `unknown` for each case that none
-        can see.
+        """Each cell with what it reported on the cases that it can see, `missing` if it reported nothing; no cell with
+        `unknown` for each case that none can see.
         """
         seen: set[CaseKey] = set()
         for name, side in self.sides.items():
             cell = self.environment.cells[name]
             cases = self.catalogue.cases(side, self.phase)
-            own = {c.key for c in cases if c.not_applicable is not None or c.seen_by(cell)}
-            seen |= own
-            for given in self.of(name):
-                yield from ((name, r) for r in given.verdict.reported if r.key in own)
+            own = [c for c in cases if c.not_applicable is not None or c.seen_by(cell)]
+            seen |= {c.key for c in own}
+            for given in self.of(name):  # no run accepts a failure before it is judged
+                found = (r for r in given.verdict.reported if r.outcome is not Outcome.WAIVED)
+                yield from ((name, r) for r in reconciled(own, found).values())
         said = phrase("no cell of {} can see it: name it in the sees of one", self.environment.name)
         for case in self.cases:
             if case.key not in seen:
@@ -195,6 +196,8 @@ class Round:
             yield phrase("it is a replay")
         yield from (said for said, wrong in self._elsewhere(verdict, side) if wrong)
         yield from self._untimely(verdict)
+        if not verdict.go and not verdict.held_by:
+            yield phrase("it is NO-GO, and does not say of what kind its reasons are")
         own = [r for r in verdict.held_by if r.kind not in _OF_THE_CASES]
         yield from (of(reason.message) for reason in own)
         if not verdict.is_held_by("incomplete", "partial", "manifest"):

@@ -256,6 +256,8 @@ class Verdict(Part):
     def _reasons_agree(self) -> Verdict:
         if self.held_by and tuple(map(str, (r.message for r in self.held_by))) != self.reasons:
             raise ValueError("reasons and held_by do not say the same")
+        if self.go and (self.reasons or self.held_by):
+            raise ValueError("it is a GO with reasons against it")
         return self
 
     @property

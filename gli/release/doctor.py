@@ -23,7 +23,7 @@ from gli.common.github import CONTEXT, request_headers
 from gli.config.parts import Github
 from gli.git.branches import Branches
 from gli.git.command import GitFailed, git, without_secrets
-from gli.git.refs import FENCE, LOCK
+from gli.git.refs import FENCE, LOCK, lines
 from gli.git.tags import is_of_operation
 from gli.git.trailers import RESTORES
 from gli.release import fence, landed, lock, log
@@ -413,7 +413,7 @@ def _clones(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs]) -> Iterator
 
 def _heads(repository: Repository) -> dict[str, str]:
     listing = git("for-each-ref", "--format=%(refname) %(objectname)", "refs/heads", cwd=repository.clone)
-    return dict(line.split(" ") for line in listing.splitlines())
+    return dict(line.split(" ") for line in lines(listing))
 
 
 def _is_behind(mirror: Mirror, ours: str, theirs: str) -> bool:

@@ -89,6 +89,7 @@ KOREAN: Mapping[str, str] = {
     "it may be under way until {}": "{}까지 실행 중일 수 있음",
     "it expired at {}": "{}에 만료됨",
     "it is from the future: set the clocks right": "미래 시각의 실행임: 시계를 맞추세요",
+    "it is NO-GO, and does not say of what kind its reasons are": "NO-GO인데 이유의 종류가 적혀 있지 않음",
     "it began at {}, more than {} minutes after the first run": "첫 실행보다 {1}분 넘게 늦은 {0}에 시작됨",
     "it could not read the commits of {}": "{}의 커밋을 읽지 못함",
     "it is of other commits than the cell {}, of {}": "셀 {}과(와) 커밋이 다름: {}",

@@ -20,7 +20,7 @@ from gli.common.sentences import phrase
 from gli.config.environments import Environment
 from gli.config.parts import Git
 from gli.config.services import Frontend, Service
-from gli.git import partial_repository, submodules
+from gli.git import partial_repository, refs, submodules
 from gli.git.branches import LIVE
 from gli.git.command import GitFailed
 from gli.git.command_async import git, git_bytes
@@ -435,7 +435,7 @@ async def _twins(bare: Bare) -> dict[str, tuple[str, ...]]:
     commit holds the files of the commit that it promotes.
     """
     asked = ("rev-list", "--all", f"--max-count={_MOST_UNCHANGED}", "--no-commit-header", "--format=%H %T")
-    pairs = [line.split() for line in (await bare.git(*asked)).splitlines()]
+    pairs = [line.split() for line in refs.lines(await bare.git(*asked))]
     of_tree: dict[str, list[str]] = {}
     for commit, tree in pairs:
         of_tree.setdefault(tree, []).append(commit)
@@ -468,9 +468,7 @@ def _log_branch(table: Git, known: Heads) -> dict[str, str]:
 
 def _deploy_tags(log: str, table: Git) -> tuple[str, ...]:
     """The release tag of each line: the first in the line. After it, a rollback's line names the release restored."""
-    found = (
-        [word for word in line.split() if is_verified_release(word, table.deploy_tag)] for line in log.splitlines()
-    )
+    found = ([word for word in line.split() if is_verified_release(word, table.deploy_tag)] for line in refs.lines(log))
     return tuple(tags[0] for tags in found if tags)
 
 
@@ -491,7 +489,7 @@ async def _gaps(bare: Bare, commits: Mapping[str, str], path: Sequence[str]) -> 
             continue
         theirs = await _effective(bare, commits[later])
         holding = ("for-each-ref", "--format=%(refname:lstrip=2)", "--contains", theirs.id, "refs/heads")
-        holders = set((await bare.git(*holding)).split())
+        holders = set(refs.lines(await bare.git(*holding)))
         for branch in earlier:
             held = branch in holders
             found.append(Gap(branch=branch, of=later, commits=0) if held else await _gap(bare, branch, later, theirs))
@@ -509,7 +507,7 @@ async def _gap(bare: Bare, branch: str, of: str, theirs: Effective) -> Gap:
     for commits in theirs.history:
         # rev-list, not log: a user's git configuration does not change its output
         log = await bare.git("rev-list", "--no-commit-header", "--format=%ct %h %s", *commits, f"^{ours}")
-        missing = [line.split(" ", 1) for line in log.splitlines()] + missing
+        missing = [line.split(" ", 1) for line in refs.lines(log)] + missing
     oldest = min(datetime.fromtimestamp(int(at), UTC) for at, _ in missing)
     merge = ("merge-tree", "--write-tree", "-z", "--name-only", "--no-messages", ours, theirs.id)
     answer = await bare.git(*merge, accept=(0, 1))
