@@ -242,14 +242,24 @@ def test_killed_and_then_a_branch_moved_by_another_person(tagless: tuple[Rig, by
         assert others == {n: old[n] for n in others}
 
 
-def undone_then_waited(rig: Rig, journal: bytes) -> tuple[Ended, str]:
-    """Kill a promoter during slow pushes, undo at once, and check again after every push has ended."""
-    path = release_rig.restart(rig, journal)
+def until(file: Path) -> str:
+    """A shell command that ends when the file is there."""
+    return f"for n in $(seq 6000); do test -e '{file}' && break; sleep 0.02; done"
+
+
+def undone_then_waited(rig: Rig, journal: bytes, *, awaited: bool) -> tuple[Ended, str]:
+    """Kill a promoter during slow pushes, undo, and check again after every push has ended: while the undo waits for
+    them if it does, else after the undo.
+    """
+    path, may_land = release_rig.restart(rig, journal), rig.root / "may land"
+    may_land.unlink(missing_ok=True)
     old, new = rig.trees(), rig.trees("stg")
+    slow = SLOW.replace("heads/*", "heads/main").replace("sleep 0.2", "sleep 1" if awaited else until(may_land))
     for name in SLOW_ONES:
-        rig.hook(name, SLOW.replace("0.2", "1"))
+        rig.hook(name, slow)
     assert killed(lambda: release_rig.push(rig, path), "after", PUSHING + 1)
-    ended = rig.recover("undo", patience=(0.5, 0.5, 0.5))
+    ended = rig.recover("undo")
+    may_land.touch()
     wait_for(lambda: not at_work_in(rig.root), "the end of every push")
     return ended, rig.verdict_of_git(old, new)
 
@@ -264,8 +274,9 @@ def at_work_in(root: Path) -> list[int]:
 def test_processes_of_a_killed_promoter_cannot_land_after_the_undo(
     parked: tuple[Rig, bytes], kept: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take_down(monkeypatch, awaiting=kept == "the fence alone", fence=False)
-    ended, what = undone_then_waited(*parked)
+    awaited = kept != "the fence alone"
+    take_down(monkeypatch, awaiting=not awaited, fence=False)
+    ended, what = undone_then_waited(*parked, awaited=awaited)
     assert (ended.code, what) == (1, "old"), ended.said
 
 
@@ -273,7 +284,7 @@ def test_without_the_fence_and_the_awaited_processes_a_late_push_lands(
     parked: tuple[Rig, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take_down(monkeypatch, awaiting=True, fence=True)
-    _, what = undone_then_waited(*parked)
+    _, what = undone_then_waited(*parked, awaited=False)
     assert what.startswith("mixed"), "the test above can fail"
 
 
@@ -302,13 +313,14 @@ def test_a_living_promoter_is_named_and_processes_of_a_dead_one_are_awaited(tmp_
     child = os.fork()
     if child == 0:
         with lock.local(tmp_path, "A promoter that dies") as running:
-            left = subprocess.Popen(["git", "-c", "alias.linger=!sleep 0.5", "linger"])
+            left = subprocess.Popen(["git", "-c", f"alias.linger=!{until(tmp_path / 'may end')}", "linger"])
             (running / str(left.pid)).touch()
             os._exit(0)
     os.waitpid(child, 0)
     with pytest.raises(lock.Busy, match="git processes that A promoter"), lock.local(tmp_path, "Too early", 0.05):
         pass
-    with lock.local(tmp_path, "Patient", 10):
+    (tmp_path / "may end").touch()
+    with lock.local(tmp_path, "Patient"):
         pass
 
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import release_rig
 from click.testing import CliRunner
 from release_rig import FIRST_TAG, HOME, PUSHING, REFUSE, THREE, Approval, Rig, doctor, healthy, killed, project
 
-from conftest import sampled
+from conftest import sampled, wait_for
 from gli.cli.group import main
 from gli.git.refs import FENCE, LOCK
 from gli.release import journal as journals
@@ -80,11 +80,14 @@ def suspended(work: Callable[[], Any], line: int) -> int:
     return child
 
 
-def wait_until_still(rig: Rig) -> None:
-    """Wait until the processes of a suspended machine stop pushing. The last push waits for that machine for ever."""
-    before: dict[str, str] = {}
-    while before != (before := {name: rig.git(name, "for-each-ref") for name in THREE}):
-        time.sleep(0.5)
+def wait_until_still(child: int) -> None:
+    """Wait until the processes of a suspended machine have ended. The last push waits for that machine for ever."""
+
+    def at_work() -> list[psutil.Process]:
+        left = [p for p in psutil.Process(child).children() if p.status() != psutil.STATUS_ZOMBIE]
+        return [p for p in left if not any(f"{HOME}.git" in argument for argument in p.cmdline())]
+
+    wait_for(lambda: not at_work(), "the end of the other pushes")
 
 
 @pytest.mark.parametrize(
@@ -104,7 +107,7 @@ def test_a_machine_that_was_suspended_neither_undoes_nor_moves_anything(
     old, new = rig.trees(way[1]), rig.trees(way[0])
     child = suspended(lambda: rig.promote(*way), line)
     try:
-        wait_until_still(rig)
+        wait_until_still(child)
         id_, other = rig.journal()[0].id, elsewhere(rig)
         taken = other.take_over(id_)
         assert (taken.code, rig.trees(way[1])) == (1, old), taken.said

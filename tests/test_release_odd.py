@@ -102,7 +102,7 @@ def test_a_closed_output_pipe_does_not_stop_the_promotion(tmp_path: Path) -> Non
         f" | head -{2 + 2 * len(EIGHT)}"  # title, id, summary
     )
     environment = os.environ | {"GLI_ENV": "own"}
-    subprocess.run(command, shell=True, cwd=day.project.root, env=environment, check=True, timeout=120)
+    subprocess.run(command, shell=True, cwd=day.project.root, env=environment, check=True, timeout=600)
     assert day.rig.trees("stg") == new
     assert day.rig.names()[-1] == "done"
     assert (day.project.root / "code").read_text() == "0\n"

@@ -173,10 +173,21 @@ def test_a_refused_log_push_does_not_stop_a_release(rig: Rig) -> None:
 
 
 def test_the_awaited_repository_is_named(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """gli_redis lands when it was named; gli_root's turn comes after gli_redis."""
+    named, said = rig.root / "named", "waiting for gli_root, gli_redis ..."
+
+    class Told(list[str]):
+        def append(self, line: str) -> None:
+            super().append(line)
+            if line == said:
+                named.touch()
+
+    rig.told = Told()
     monkeypatch.setattr("gli.release.repositories.WAITING_S", 0.3)
-    rig.hook("gli_redis", release_rig.SLOW.replace("0.2", "1"))
+    until = f"for n in $(seq 6000); do test -e '{named}' && break; sleep 0.02; done"
+    rig.hook("gli_redis", release_rig.SLOW.replace("sleep 0.2", until))
     assert rig.promote().code == 0
-    assert "waiting for gli_root, gli_redis ..." in rig.told, "gli_root's turn comes after gli_redis"
+    assert said in rig.told
 
 
 def test_a_promotion_reads_no_clone(rig: Rig) -> None:

@@ -42,7 +42,7 @@ class Day:
             input=says,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=600,
             check=False,
         )
 
