@@ -7,17 +7,24 @@ from __future__ import annotations
 
 import base64
 import os
+import selectors
 import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 
 from conftest import started, wait_for
+from gli.git import command
 
 SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 GITOLITE = shutil.which("gitolite")
@@ -37,6 +44,10 @@ PermitRootLogin prohibit-password
 {more}
 """
 _RULES = "repo gli_.*\n    RW+ = first\n    C = first\nrepo @all\n    RW+ = first\n"
+
+
+Answer = tuple[int, Mapping[str, str], bytes]
+"""Status, headers, body."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +119,12 @@ def gitolite(folder: Path, remotes: Path, *, rules: str = "    RW+ = first\n") -
 
 
 @contextmanager
-def http(remotes: Path, *, password: str = "") -> Iterator[Host]:
-    """git http-backend as a CGI program behind a small server; with a `password`, it asks for it."""
+def http(
+    remotes: Path, *, password: str = "", instead: Callable[[str, str], Answer | None] = lambda method, path: None
+) -> Iterator[Host]:
+    """git http-backend as a CGI program behind a small server; with a `password`, it asks for it. `instead` is asked
+    for another answer to each request.
+    """
     asked = base64.b64encode(f"{USER}:{password}".encode()).decode()
 
     class Handler(BaseHTTPRequestHandler):
@@ -125,7 +140,10 @@ def http(remotes: Path, *, password: str = "") -> Iterator[Host]:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
                 return
-            self._answer(*_cgi(self, remotes))
+            answer = instead(self.command, self.path)
+            if answer is not None:
+                _body(self)
+            self._answer(*(answer or _cgi(self, remotes)))
 
         do_POST = do_GET
 
@@ -148,6 +166,22 @@ def http(remotes: Path, *, password: str = "") -> Iterator[Host]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def each_output_takes(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[float]:
+    """By the clock of `gli.git.command`, this time passes before each output of git; returns [all of that time]."""
+    late = [0.0]
+
+    class Late(selectors.DefaultSelector):
+        def select(self, timeout: float | None = None) -> Any:
+            ready = super().select(timeout)
+            late[0] += seconds if ready else 0.0
+            return ready
+
+    events = {name: getattr(selectors, name) for name in ("EVENT_READ", "EVENT_WRITE")}
+    monkeypatch.setattr(command, "selectors", SimpleNamespace(DefaultSelector=Late, **events))
+    monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + late[0]))
+    return late
 
 
 def _cgi(request: BaseHTTPRequestHandler, remotes: Path) -> tuple[int, dict[str, str], bytes]:

@@ -7,6 +7,7 @@ import os
 import stat
 from pathlib import Path
 
+import git_hosts
 import pytest
 import release_rig
 from release_rig import FIRST_TAG, Rig
@@ -66,6 +67,23 @@ def test_both_interfaces_raise_the_same_error(tmp_path: Path) -> None:
     [
         (f"git@host: Permission denied (publickey).\n{UNREAD}{ADVICE}", "git@host: Permission denied (publickey)."),
         (f"Host key verification failed.\n{UNREAD}{ADVICE}", "Host key verification failed."),
+        (
+            (
+                f"WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED!\nHost key for glibiz.com has changed and you have "
+                f"requested strict checking.\nHost key verification failed.\n{UNREAD}{ADVICE}"
+            ),
+            (
+                "glibiz.com has another host key than before: compare it with the key that the host publishes, then "
+                "take the old one out of known_hosts"
+            ),
+        ),
+        (
+            "remote: It was archived.\nfatal: unable to access 'http://host/': The requested URL returned error: 403\n",
+            (
+                "fatal: unable to access 'http://host/': The requested URL returned error: 403; the host knows this "
+                "login, and forbids that; It was archived."
+            ),
+        ),
         (f"FATAL: R any gli_redis one DENIED by fallthru\n{UNREAD}", "FATAL: R any gli_redis one DENIED by fallthru"),
         (f"kex_exchange_identification: Connection reset\n{UNREAD}", "kex_exchange_identification: Connection reset"),
         (f"remote: ====\nremote: You are not allowed\n{UNREAD}", "You are not allowed"),
@@ -96,13 +114,15 @@ def test_git_is_ended_after_a_long_silence_but_not_while_it_prints(
 ) -> None:
     program = tmp_path / "git"
     program.write_text(
-        '#!/bin/sh\ntest "$1" = silent && exec sleep 60\nfor n in 1 2 3 4; do echo $n >&2; sleep 1; done\n'
+        '#!/bin/sh\ntest "$1" = silent && exec sleep 600\nfor n in 1 2 3 4; do echo $n >&2; sleep 0.2; done\n'
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     with pytest.raises(GitFailed, match=r"no answer within 0\.2 s"):
         git("silent", silence_s=0.2)
-    assert git("speaks", silence_s=3.0) == ""
+    late = git_hosts.each_output_takes(monkeypatch, 25.0)
+    assert git("speaks", silence_s=60.0) == ""
+    assert late[0] > 60.0
 
 
 def test_a_remote_is_listed_as_branches_and_peeled_tags() -> None:

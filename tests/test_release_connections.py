@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import selectors
 import signal
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from test_release_pull import START, Workspace, _alive
 from conftest import clean_environment
 from gli.common.errors import DiskError, UsageError
 from gli.config import environments
-from gli.git import command, connections
+from gli.git import connections
 from gli.git.connections import Connections
 from gli.release import doctor, engine, pull, settings
 from gli.release.engine import Operation
@@ -174,16 +173,7 @@ def test_a_slow_first_clone_is_not_silent(rig: Rig, monkeypatch: pytest.MonkeyPa
     for number in range(12):
         rig.commit("gli_redis", "dev", {f"big{number}.txt": os.urandom(4000).hex()})
     over_ssh(rig, monkeypatch, SLOW)
-    late = [0.0]
-
-    class Late(selectors.DefaultSelector):
-        def select(self, timeout: float | None = None) -> Any:
-            ready = super().select(timeout)
-            late[0] += 0.45 * pull.FETCH_S if ready else 0.0
-            return ready
-
-    monkeypatch.setattr(command, "selectors", SimpleNamespace(DefaultSelector=Late, EVENT_READ=selectors.EVENT_READ))
-    monkeypatch.setattr(command, "time", SimpleNamespace(monotonic=lambda: time.monotonic() + late[0]))
+    late = git_hosts.each_output_takes(monkeypatch, 0.45 * pull.FETCH_S)
     found = pull.pull([r for r in rig.settings.repositories if r.name == "gli_redis"], "dev", clone=True)
     assert list(found) == [("gli_redis", pull.Pulled("updated", "cloned"))]
     assert late[0] > 3 * pull.FETCH_S, "it took longer than the limit"
@@ -288,6 +278,43 @@ def test_a_credential_daemon_does_not_keep_the_lock(rig: Rig, tmp_path: Path) ->
             subprocess.run(["git", "credential-cache", "exit"], check=False)
 
 
+def test_a_host_that_takes_no_more_requests_is_asked_again_when_it_wants_to_be(rig: Rig) -> None:
+    new, busy = rig.trees("dev"), [(429, "GET"), (503, "POST")]
+
+    def instead(method: str, path: str) -> git_hosts.Answer | None:
+        of_push = method == "POST" and "receive-pack" in path and "moved" in "".join(rig.told)
+        if "gli_redis" in path and busy and busy[0][1] == method and (method == "GET" or of_push):
+            return busy.pop(0)[0], {"Retry-After": "1"}, b"slow down"
+        return None
+
+    with git_hosts.http(rig.root / "remotes", instead=instead) as host:
+        rig.address, rig.moves_first = host.address, ["gli_database"]
+        ended = rig.promote("dev", "stg")
+    assert (ended.code, busy, rig.trees("stg")) == (0, [], new), ended.said
+    said = [line for line in rig.told if "takes no more requests for now, and asks to wait 1 s" in line]
+    assert len(said) == 2, rig.told
+
+
+TEXT = {"Content-Type": "text/plain"}
+NO: dict[str, tuple[git_hosts.Answer, str]] = {
+    "later": ((429, {"Retry-After": "3600"}, b""), "it asks to wait 3600 s"),
+    "a login": ((401, {"WWW-Authenticate": "Basic"}, b""), "the host asks for a login, and git has none for it"),
+    "no right": ((403, TEXT, b"It was archived."), "returned error: 403; the host knows this login"),
+    "another page": ((200, {"Content-Type": "text/html"}, b"<p>Log in</p>"), "lists no ref at all"),
+    "nothing there": ((404, TEXT, b""), "not found"),
+}
+
+
+@pytest.mark.parametrize("case", NO)
+def test_the_reason_of_a_host_of_http_is_told(rig: Rig, case: str) -> None:
+    answer, words = NO[case]
+    with git_hosts.http(rig.root / "remotes", instead=lambda _, path: answer if "gli_redis" in path else None) as host:
+        rig.address = host.address
+        ended = rig.promote("dev", "stg")
+    assert (ended.code, "gli_redis: " in ended.said, words in ended.said) == (3, True, True), ended.said
+    assert "gli_database" not in ended.said
+
+
 def _leads_to(link: Path, target: Path) -> bool:
     try:
         return link.readlink() == target
@@ -372,6 +399,23 @@ def test_pull_ends_quietly_with_its_children_if_nobody_can_read(rig: Rig, output
     assert "Traceback" not in done.stderr and len(done.stderr.splitlines()) == (output == "full"), done.stderr
     assert done.returncode == (1 if output == "closed" else 3)
     assert not any(_alive(int(pid.stem)) for pid in rig.root.glob("*.pid"))
+
+
+@pytest.mark.parametrize("command", [["doctor"], ["log", "--rebuild"]])
+def test_a_full_disk_of_the_output_is_no_wrong_use(rig: Rig, command: list[str]) -> None:
+    Workspace(rig)
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
+        done = subprocess.run(
+            [sys.executable, "-c", START, *command],
+            cwd=rig.root,
+            env=clean_environment() | {"GLI_ENV": "own"},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (3, "gli: a file can't be written: No space left on device\n")
 
 
 def test_a_promotion_whose_summary_cannot_be_written_moves_nothing(rig: Rig) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import shutil
 import subprocess
@@ -52,7 +51,7 @@ def test_doctor_names_the_machine_of_a_leftover_and_keeps_its_tags(rig: Rig) -> 
     code, lines = doctor()
     assert (code, len(lines)) == (1, 3), lines
     assert "GLI Developer <developer@glibiz.com> on" in lines[0] and "or left it half-finished" in lines[0]
-    assert f"gli promote --resume or --undo on {os.uname().nodename}" in lines[1]
+    assert "gli promote --resume or --undo on this machine" in lines[1]
     (rig.state / "of-another-machine").rename(journal)
     code, lines = doctor()
     assert (code, len(mends(lines))) == (1, 1), lines

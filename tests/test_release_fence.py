@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -175,23 +176,62 @@ def test_unknown_and_ended_operation_ids_are_refused(rig: Rig) -> None:
     assert "this machine began" in rig.take_over(rig.journal()[0].id).said
 
 
-def test_undo_names_the_machine_with_the_unfinished_operation(rig: Rig) -> None:
-    assert killed(rig.promote, "after", PUSHING + 2)
+HERE = os.uname().nodename
+HOSTS = {
+    HERE: "in another state folder than",
+    "laptop": "End it on laptop. Where its machine is gone",
+}
+"""Where an operation was begun, and what a state folder says that does not know it."""
+
+
+def killed_on(host: str, rig: Rig, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A promotion is killed on this host after something has moved; returns its id."""
+    with monkeypatch.context() as named:
+        named.setattr(os, "uname", lambda: SimpleNamespace(nodename=host))
+        assert killed(rig.promote, "after", PUSHING + 2)
     rig.wait_for_orphans()
+    return rig.journal()[0].id
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_undo_names_the_machine_with_the_unfinished_operation(
+    rig: Rig, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    id_ = killed_on(host, rig, monkeypatch)
     ended = elsewhere(rig).recover("undo")
     assert (ended.code, "nothing is half-finished on this machine" in ended.said) == (1, True)
-    assert f"gli promote --take-over {rig.journal()[0].id}" in ended.said
+    assert HOSTS[host] in ended.said and f"gli promote --take-over {id_}" in ended.said
 
 
-def test_doctor_counts_moved_repositories_and_advises_each_machine(rig: Rig) -> None:
-    assert killed(rig.promote, "after", PUSHING + 2)
-    rig.wait_for_orphans()
-    id_ = rig.journal()[0].id
+@pytest.mark.parametrize("host", HOSTS)
+def test_doctor_counts_moved_repositories_and_advises_each_machine(
+    rig: Rig, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On its own machine the operation is unknown where its state folder is lost."""
+    id_ = killed_on(host, rig, monkeypatch)
     (rig.state / "journal").rename(rig.state / "of-another-machine")
     code, lines = doctor()
     assert (code, f"is releasing {id_}, or left it half-finished: it has moved" in lines[0]) == (1, True), lines
-    assert f"gli promote --resume or --undo on {os.uname().nodename}" in lines[1]
-    assert f"gli promote --take-over {id_} on this one" in lines[1]
+    here = f"in the state folder where it was begun, which is not {rig.state}; if that folder is lost"
+    assert ("gli promote --resume or --undo on laptop" in lines[1]) == (host != HERE)
+    assert (here in lines[1]) == (host == HERE)
+    assert f"gli promote --take-over {id_}" in lines[1]
+
+
+@pytest.mark.parametrize("key", ["uploadpack.hideRefs", "transfer.hideRefs"])
+@pytest.mark.parametrize("hidden", ["from the start", "after a release"])
+def test_a_host_that_hides_the_fence_is_named_and_nothing_moves(rig: Rig, key: str, hidden: str) -> None:
+    if hidden != "from the start":
+        assert rig.promote().code == 0
+        rig.commit("gli_redis", "dev", {"more.txt": "more\n"})
+    before = rig.everything()
+    rig.git("gli_redis", "config", key, "refs/gli")
+    ended = rig.promote("dev", "stg")
+    assert (ended.code, "gli_redis: its host hides refs/gli/ from clients" in ended.said) == (1, True), ended.said
+    assert "another operation" not in ended.said
+    assert rig.everything() == before
+    rig.git("gli_redis", "config", "--unset", key)
+    assert rig.promote("dev", "stg").code == 0
 
 
 def test_doctor_names_a_repository_that_is_at_another_release_than_the_rest(rig: Rig) -> None:

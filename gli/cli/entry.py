@@ -48,8 +48,7 @@ def _pull(branch: str) -> int:
         sys.stdout.flush()
         return code
     except OSError as e:  # the reader closed the pipe, or the disk is full; no git runs any more
-        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - as in Python's documentation
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        standard_streams.leave_output()
         if not isinstance(e, BrokenPipeError):
             print(f"gli: the output can't be written: {e.strerror}", file=sys.stderr)
         return 1 if isinstance(e, BrokenPipeError) else 3

@@ -11,6 +11,7 @@ from typing import NoReturn, ParamSpec, TypeVar
 import click
 
 from gli.common.errors import DiskError, UsageError
+from gli.common.standard_streams import leave_output
 from gli.config import toml_tables
 from gli.git.command import GitFailed
 from gli.release.journal import FULL
@@ -62,6 +63,8 @@ def sentences(command: Callable[P, R]) -> Callable[P, R]:
         except OSError as e:
             if e.errno in FULL:
                 click.echo(f"gli: {e.filename or 'a file'} can't be written: {e.strerror}", err=True)
+                if e.filename is None:  # the output
+                    leave_output()
                 sys.exit(3)
             refuse(UsageError(f"{e.filename or 'a file'} can't be used: {e.strerror or e}"))
         except GitFailed as e:

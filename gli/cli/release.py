@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -18,6 +17,7 @@ import click
 from gli.cli.options import env, sentences
 from gli.common.clock import now
 from gli.common.errors import UsageError
+from gli.common.standard_streams import leave_output
 from gli.git import identity
 from gli.git.command import GitFailed
 from gli.release import promote as promotions
@@ -357,8 +357,7 @@ def _told(text: str) -> None:
     except OSError as e:
         if not isinstance(e, BrokenPipeError):
             click.echo(f"gli: the output can't be written: {e.strerror}", err=True)
-        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123 - as in Python's documentation
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        leave_output()
 
 
 def _say(text: str, mark: str) -> None:

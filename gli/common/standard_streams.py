@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from contextlib import suppress
 
 CLOSED = "standard output is closed, so nobody would see the result; leave `>&-` out, or write to a file"
+
+
+def leave_output() -> None:
+    """Send nowhere what is still to be printed: nobody reads it any more, or its disk is full. Python would else try
+    again at its end, and fail with an exit code of its own.
+    """
+    with (
+        suppress(io.UnsupportedOperation),  # it is no file
+        open(os.devnull, "w", encoding="utf-8") as nowhere,  # noqa: PTH123 - as in Python's documentation
+    ):
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def output_is_open() -> bool:

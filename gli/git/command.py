@@ -65,6 +65,16 @@ _BOILERPLATE = (
     "warning: permanently added",
     "host key verification failed.",
 )
+_OTHER_KEY = re.compile(r"^Host key for (?P<host>\S+) has changed", re.MULTILINE)
+_OF_HTTP = ("returned error: ", "could not read Username", "could not read Password")
+_MEANS = {
+    "could not read Username": "the host asks for a login, and git has none for it (credential.helper)",
+    "could not read Password": "the host asks for a login, and git has none for it (credential.helper)",
+    "returned error: 403": "the host knows this login, and forbids that",
+    "returned error: 407": "the proxy asks for a login",
+    "returned error: 429": "the host takes no more requests for now",
+}
+"""What git's words mean to who has to mend it."""
 _running: set[subprocess.Popen[bytes]] = set()
 """What Ctrl-C in `gli.release.repositories.each` may end."""
 
@@ -85,6 +95,15 @@ class GitFailed(Exception):
 def _reason(stderr: str, code: int) -> str:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()] or [f"git ended with {code}"]
     said = next((line for line in lines if line.startswith(("fatal", "error"))), lines[-1])
+    if other := _OTHER_KEY.search(stderr):
+        return (
+            f"{other['host']} has another host key than before: compare it with the key that the host publishes, then "
+            "take the old one out of known_hosts"
+        )
+    if any(words in said for words in _OF_HTTP):
+        of_host = (line.removeprefix("remote:").strip() for line in lines if line.startswith("remote:"))
+        meant = [text for words, text in _MEANS.items() if words in said]
+        return "; ".join([said, *meant, *dict.fromkeys(filter(None, of_host))])[:_LONGEST]
     if not any(little in said.lower() for little in _SAYS_LITTLE):
         return said
     spoken = (line for line in lines if not _is_boilerplate(line) and not _PROGRESS.match(line))

@@ -2,8 +2,9 @@
 
 Hosts limit connections: OpenSSH drops some if more than ten have not logged in yet (sshd_config, MaxStartups), and
 proxies limit the connections of one address. After a host drops a connection, fewer are opened at once, and a read is
-tried again after a pause. A push is tried again by its operation, which knows whether the push may have landed. Over
-ssh an operation logs in once (see `gli.git.ssh`); what counts here is then a session of that connection.
+tried again after a pause, or after the time that the host asks for (see `gli.git.http`). A push is tried again by its
+operation, which knows whether the push may have landed. Over ssh an operation logs in once (see `gli.git.ssh`); what
+counts here is then a session of that connection.
 """
 
 from __future__ import annotations
@@ -14,14 +15,18 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
+from gli.git import http, ssh
 from gli.git.command import GitFailed
 
 T = TypeVar("T")
 DEFAULT = 8
 PAUSES_S = (0.3, 0.8, 2.0, 4.0, 8.0)
 """Before each further attempt; each is drawn between half and one and a half of it, so that two machines part."""
+LONGEST_S = 120.0
+"""A host that asks to wait for longer is not waited for."""
 _DROPPED = re.compile(
     r"kex_exchange_identification|ssh_exchange_identification|Connection (?:reset|closed)|closed by remote host"
     r"|Connection timed out|Broken pipe|early EOF|unexpected disconnect|Empty reply from server|RPC failed"
@@ -29,7 +34,7 @@ _DROPPED = re.compile(
     r"|no answer within",
     re.IGNORECASE,
 )
-
+_BUSY = re.compile(r"returned error: (?:429|503)")
 _SILENT = re.compile(r"no answer within|connect to .*: Connection timed out", re.IGNORECASE)
 
 
@@ -51,9 +56,20 @@ class Connections:
         self.most = most
         """How many may be open at once; less after a host has dropped one."""
         self.environment: Mapping[str, str] = {}
-        """For each git that connects: how it shares one ssh connection with the others."""
+        """For each git that connects: how it shares one ssh connection with the others, or notes what the host says."""
+        self.say: Callable[[str], object] = lambda line: None
+        self._asked_s = 0.0
         self._open = 0
         self._changed = threading.Condition()
+
+    @contextmanager
+    def shared(self, url: str, git_dir: Path, say: Callable[[str], object]) -> Iterator[None]:
+        """While the block runs, each git that connects shares what it can with the others (see `gli.git.ssh`,
+        `gli.git.http`). `url` and `git_dir` are those of one repository; `say` is told why there is a pause.
+        """
+        with ssh.shared(url, git_dir) as login, http.heard(url) as headers:
+            self.environment, self.say = {**login, **headers}, say
+            yield
 
     @contextmanager
     def one(self) -> Iterator[None]:
@@ -79,19 +95,31 @@ class Connections:
         except GitFailed as e:
             if is_dropped(e):
                 self.most = max(1, self.most // 2)
+                self._asked_s = http.asked_s(self.environment) if _BUSY.search(e.stderr) else 0.0
+                if self._asked_s > LONGEST_S:
+                    said = f"{e.stderr.rstrip()}\nremote: it asks to wait {self._asked_s:.0f} s"
+                    raise GitFailed(e.command, e.code, said) from None
             raise
+
+    def pause_s(self, usual: float) -> float:
+        """How long to wait before the next attempt: `usual`, or as long as the host has asked for, which is said."""
+        asked, self._asked_s = self._asked_s, 0.0
+        if not 0 < asked <= LONGEST_S:
+            return usual
+        self.say(f"the host takes no more requests for now, and asks to wait {asked:.0f} s")
+        return asked
 
     def reading(self, work: Callable[[], T]) -> T:
         """The result of `work`, which only reads. Tries again if a connection was dropped, but not if the host said
-        nothing: that has taken minutes. Raises `GitFailed`.
+        nothing, which has taken minutes, or asks to wait for longer than that. Raises `GitFailed`.
         """
         for pause in PAUSES_S:
             try:
                 with self.one():
                     return work()
             except GitFailed as e:
-                if not is_dropped(e) or is_silent(e):
+                if not is_dropped(e) or is_silent(e) or self._asked_s > LONGEST_S:
                     raise
-            time.sleep(pause * random.uniform(0.5, 1.5))
+            time.sleep(self.pause_s(pause * random.uniform(0.5, 1.5)))
         with self.one():
             return work()

@@ -58,7 +58,7 @@ def usable(shared: Mapping[str, str], git_dir: Path) -> Mapping[str, str]:
     """The variables that `shared` has yielded, if git in this repository calls ssh as in the one that `shared` was
     given; else none: a clone may have a key of its own.
     """
-    if not shared or os.environ.get("GIT_SSH_COMMAND"):
+    if "GIT_SSH_COMMAND" not in shared or os.environ.get("GIT_SSH_COMMAND"):
         return shared
     return shared if shared["GIT_SSH_COMMAND"].startswith(f"{_command(git_dir)} -o ControlPath=") else {}
 

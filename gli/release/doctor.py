@@ -175,8 +175,20 @@ def _under_way(
     so_far = f"it has moved {len(moved)} of {len(refs)} repositories" if moved else "it has moved nothing"
     yield Finding(
         f"{who} is releasing {id_}, or left it half-finished: {so_far}" + (f" ({', '.join(moved)})" if moved else ""),
-        f"wait until it has ended; if nobody is at work, gli promote --resume or --undo on {host}; if that machine is "
-        f"gone, gli promote --take-over {id_} on this one",
+        f"wait until it has ended; if nobody is at work, {_ending(id_, host, patient.settings.state)}",
+    )
+
+
+def _ending(id_: str, host: str, state: Path) -> str:
+    """What each machine has to do."""
+    if host != os.uname().nodename:
+        return (
+            f"gli promote --resume or --undo on {host}; if that machine is gone, gli promote --take-over {id_} on "
+            "this one"
+        )
+    return (
+        f"gli promote --resume or --undo on this machine in the state folder where it was begun, which is not {state}; "
+        f"if that folder is lost, gli promote --take-over {id_}"
     )
 
 

@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar
 
 from gli.git.command import GitFailed
-from gli.git.connections import is_silent
+from gli.git.connections import Connections, is_dropped, is_silent
 from gli.git.refs import FENCE, LOCK
 from gli.release import fence, log
 from gli.release.fence import Fence, Mark
@@ -38,14 +38,26 @@ from gli.release.journal import Journal
 from gli.release.mirror import Mirror, Specs
 from gli.release.plan import Move, Refused
 from gli.release.push_order import NotItsTurn, Turn
-from gli.release.refusals import by_cause, exit_code, failures, impossible, is_lasting, refused_refs, sentences, short
+from gli.release.refusals import (
+    by_cause,
+    exit_code,
+    failures,
+    hidden_refs,
+    impossible,
+    is_lasting,
+    refused_refs,
+    sentences,
+    short,
+)
 from gli.release.remade import is_remade
 from gli.release.repositories import each
 from gli.release.repository_operation import MovedOn, Part
 
 T = TypeVar("T")
+_UNMOVED = "nothing has moved"
 _REMADE = "its mirror on this machine was damaged, and is made again"
 PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+_PARKED_AGAIN = 3
 LONGEST_S = 120.0
 """After this time nothing is tried again: a remote that hangs must not keep the others half moved."""
 
@@ -89,6 +101,10 @@ class Operation:
     def home(self) -> str:
         """The log repository: it holds the lock, and it moves last."""
         return self.log.mirror.name
+
+    @property
+    def _connections(self) -> Connections:
+        return self.mirrors[self.home].repository.connections
 
     def part(self, name: str) -> Part:
         """What happens to one repository."""
@@ -188,10 +204,10 @@ class Operation:
         )
         waiting = set(self.moves)
         try:
-            for pause in (0.0, *self.patience[:3]):  # two that make the lock at once may both be turned away
-                time.sleep(pause)
+            for number, pause in enumerate((0.0, *self.patience)):
+                time.sleep(self._connections.pause_s(pause))
                 failed = failures(self._each(waiting, lambda name: self._park_one(name, taken_over)))
-                waiting = {name for name, e in failed.items() if not (is_lasting(e) or is_silent(e))}
+                waiting = {name for name, e in failed.items() if self._may_park(e, number)}
                 if not waiting or waiting != failed.keys():
                     break
         except KeyboardInterrupt:
@@ -200,6 +216,14 @@ class Operation:
             self._unpark()
             raise Refused(*(self._why_not_parked(n, e) for n, e in failed.items()), code=exit_code(failed.values()))
         self.journal.append("parked", tags=self.tags)
+
+    def _may_park(self, error: GitFailed, tried: int) -> bool:
+        """Whether another attempt to park may help: two that make the lock at once may both be turned away, and a host
+        may be too busy for longer.
+        """
+        if is_lasting(error) or is_silent(error):
+            return False
+        return is_dropped(error) or tried < _PARKED_AGAIN
 
     def _make_fences(self) -> None:
         opened = self.journal.events[0].detail
@@ -216,20 +240,30 @@ class Operation:
 
     def _park_one(self, name: str, taken_over: str | None) -> None:
         held: Specs = {LOCK: (self.lock, taken_over or "")} if name == self.home else {}
+        part = self.part(name)
         try:
-            self.mirrors[name].push({**self.part(name).parking(), **held})
+            self.mirrors[name].push({**part.parking(), **held})
         except GitFailed as e:
             is_remade(self, name, e)  # so that the next command finds a whole mirror; this one has lost its commit
+            if hidden_refs(e):
+                part.unpark()
+            if fence.took(e) and part.hides_fence():
+                raise fence.hidden() from None
             raise
+        if part.hides_fence():
+            raise fence.hidden()
         if name in self.tagged:
             self.tags[name] = self.mirrors[name].make_tag(str(self.tag), self.moves[name].new, self.message)
 
     def _why_not_parked(self, name: str, error: GitFailed) -> str:
         if not name:
-            return "interrupted; nothing has moved"
+            return f"interrupted; {_UNMOVED}"
         text = error.stderr
+        if hides := hidden_refs(error):
+            how = "take them out of transfer.hideRefs, uploadpack.hideRefs and receive.hideRefs there"
+            return f"{name}: its host hides {hides} from clients, and a release needs these refs; {how}; {_UNMOVED}"
         if "(stale info)" not in text:
-            return f"{name}: {short(error)}; nothing has moved"
+            return f"{name}: {short(error)}; {_UNMOVED}"
         if f"-> {LOCK} (stale info)" in text:
             return f"another operation holds {LOCK} of {name}; try again when it has ended"
         if fence.took(error):
@@ -263,7 +297,7 @@ class Operation:
         """
         until = 0.0
         for pause in (0.0, *self.patience):
-            came = interrupted(pause)
+            came = interrupted(self._connections.pause_s(pause))
             if until and not came and time.monotonic() > until:
                 return
             yield came
@@ -274,7 +308,7 @@ class Operation:
         it failed.
         """
         with ExitStack() as stack:
-            early = len(waiting) <= self.mirrors[self.home].repository.connections.most
+            early = len(waiting) <= self._connections.most
             turns = {
                 name: stack.enter_context(Turn(others, connects_early=early))
                 for name, others in self._order(waiting).items()

@@ -107,6 +107,11 @@ def took(error: GitFailed) -> bool:
     return f"-> {FENCE} (stale info)" in error.stderr
 
 
+def hidden() -> GitFailed:
+    """The error for a repository whose host shows its fence to nobody who fetches."""
+    return GitFailed(("push",), 1, f" ! [remote rejected] HEAD -> {FENCE} (a hidden ref)")
+
+
 def taken(command: str = "push") -> GitFailed:
     """The error for a repository whose fence another operation holds."""
     return GitFailed((command,), 1, f" ! [rejected] -> {FENCE} (stale info)")

@@ -62,6 +62,7 @@ _DAMAGED = re.compile(
     r"|unable to parse object|fatal: bad config|pack has bad object|not a git repository: '.*\.release",
     re.IGNORECASE,
 )
+_NOTHING = "the remote lists no ref at all: it is empty, or a login page or a proxy answers in its place"
 Specs = Mapping[str, tuple[str, str | None]]
 """What a push does: {ref: (object, expected)}. An empty object deletes, an empty `expected` only creates."""
 QUIET_FETCH = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-maintenance")
@@ -380,7 +381,10 @@ class Mirror:
         while True:
             try:
                 self._fetch([f"+{ref}:{ref}" for ref in wanted])
-                return self.refs()
+                refs = self.refs()
+                if not (refs.branches or refs.tags or refs.fence):
+                    raise GitFailed(("fetch",), 128, f"fatal: {_NOTHING}")
+                return refs
             except GitFailed as e:
                 missing = _MISSING.search(e.stderr)
                 if missing is None or missing["ref"] not in wanted:

@@ -7,9 +7,11 @@ moves exactly the commits of the verdict's manifest.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from gli.common.clock import now
@@ -153,8 +155,15 @@ def _refuse_if_elsewhere(session: Session) -> None:
     if left is not None:
         raise Refused(
             f"nothing is half-finished on this machine; {left.actor} on {left.host} has not ended {left.id}, begun "
-            f"{left.since}. End it on {left.host}; where that machine is gone: gli promote --take-over {left.id}"
+            f"{left.since}. {_where(left.host, session.settings.state)}. {session.gone(left.id, left.host)}"
         )
+
+
+def _where(host: str, state: Path) -> str:
+    """Where an operation has to be ended that this state folder does not know."""
+    if host != os.uname().nodename:
+        return f"End it on {host}"
+    return f"It was begun on this machine, in another state folder than {state}: end it there"
 
 
 def reopened(session: Session, journal: Journal) -> Operation:

@@ -100,7 +100,7 @@ def pull(
     `clone` creates missing clones; `say` is called with the names of remotes whose answer takes long.
     """
     first = known[0]
-    with ssh.shared(first.url, first.clone / ".git") as first.connections.environment:
+    with first.connections.shared(first.url, first.clone / ".git", say):
         for name, result in as_they_end(known, lambda repository: _pull(repository, branch, clone), say=say):
             yield name, Pulled("left alone", str(result), 1) if isinstance(result, GitFailed) else result
 

@@ -19,6 +19,8 @@ _MAY_PASS: tuple[str, ...] = (
     "cannot lock",
     "failed to lock",
 )
+HIDDEN = "hidden ref)"
+"""git's reason for a ref that the host hides: `deny updating a hidden ref`, `deny deleting a hidden ref`."""
 _WORDS = 300
 BY_HAND = "by hand"
 """In place of git's command, for what only a person can mend; the error says how."""
@@ -55,6 +57,15 @@ def refused_refs(error: GitFailed) -> set[str]:
     """The refs that were refused themselves, not only because the push is atomic."""
     found = (_REFUSAL.search(line.strip()) for line in error.stderr.splitlines() if "atomic push fail" not in line)
     return {refusal["ref"] for refusal in found if refusal}
+
+
+def hidden_refs(error: GitFailed) -> str:
+    """The namespaces (`refs/gli/`) of a push that the host hides from clients; empty if it hides none of them.
+
+    Source of truth: git-config(1), transfer.hideRefs.
+    """
+    found = (_REFUSAL.search(line.strip()) for line in error.stderr.splitlines() if HIDDEN in line)
+    return ", ".join(sorted({"/".join(refusal["ref"].split("/")[:2]) + "/" for refusal in found if refusal}))
 
 
 def sentences(failed: Mapping[str, GitFailed]) -> list[str]:

@@ -9,6 +9,7 @@ Source of truth: git-push, git-ls-remote.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from gli.git.command import GitFailed
@@ -18,7 +19,7 @@ from gli.release.fence import Fence
 from gli.release.journal import Journal
 from gli.release.mirror import Mirror, Specs
 from gli.release.plan import Move
-from gli.release.refusals import BY_HAND, is_lasting, refused_refs
+from gli.release.refusals import BY_HAND, HIDDEN, is_lasting, refused_refs
 from gli.release.repositories import ls_remote
 
 Remote = Mapping[str, str]
@@ -105,6 +106,19 @@ class Part:
         refs = [self.head, self.parked, f"refs/tags/{self.tag}", FENCE, LOCK]
         return ls_remote(self.mirror.repository, refs)
 
+    def unpark(self) -> None:
+        """Remove the parked ref without the fence, after the host refused the fence as a hidden ref: git applies the
+        rest of such an atomic push.
+        """
+        with suppress(GitFailed):
+            self.mirror.push({self.parked: ("", None)})
+
+    def hides_fence(self) -> bool:
+        """Whether the host does not list the fence that was just pushed; nobody else could see the operation. Looks
+        only where no fence was seen before. Raises `GitFailed`.
+        """
+        return not self.before and FENCE not in ls_remote(self.mirror.repository, [FENCE])
+
     def as_pushed(self) -> Remote:
         """The refs that the remote has after the push, unless somebody else moved them."""
         tagged = {ref: new for ref, (new, _) in self._tagging().items()}
@@ -131,6 +145,8 @@ class Part:
             if not unpark or self.parked not in refused_refs(e):
                 raise
             self.mirror.push(closing)
+            if HIDDEN in e.stderr:
+                return
             self.say(f"{self.name}: {self.parked} can't be deleted there and stays; it moves nothing")
 
     def take_back(self, landed: bool | None) -> bool:

@@ -7,6 +7,7 @@ must be finished or undone before a new one begins.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any, Literal, TypeVar
 
 from gli.common.clock import now
 from gli.common.errors import DiskError, UsageError
-from gli.git import identity, ssh
+from gli.git import identity
 from gli.git.command import GitFailed
 from gli.git.identity import UNSIGNED, Signing
 from gli.git.refs import FENCE, LOCK
@@ -33,7 +34,6 @@ from gli.release.settings import Settings
 from gli.release.side_by_side import answers, on_each
 
 T = TypeVar("T")
-_GONE = "Where its machine is gone: gli promote --take-over "
 _TITLES = {
     "deploy": "Deployed to production",
     "rollback": "Rolled back",
@@ -281,11 +281,17 @@ class Session:
                 raise Refused(f"{LOCK} of {home} names no holder; find out whose it is, then delete it")
             over = last is not None and last.id == holder.id and last.state != fence.PARKED and busy is None
             if not over and not self._has_ended(holder.id):
-                raise Refused(f"{holder} is releasing {holder.id}; try again when that has ended. {_GONE}{holder.id}")
+                gone = self.gone(holder.id, holder.host)
+                raise Refused(f"{holder} is releasing {holder.id}; try again when that has ended. {gone}")
         elif busy is not None and not self._has_ended(busy.id):
-            raise Refused(f"{busy} has not ended; try again when it has. {_GONE}{busy.id}")
+            raise Refused(f"{busy} has not ended; try again when it has. {self.gone(busy.id, busy.host)}")
         operation.before = {name: found.fence for name, found in refs.items()}
         return held
+
+    def gone(self, id_: str, host: str) -> str:
+        """What to do if nobody can end an operation where it was begun."""
+        lost = "its machine is gone" if host != os.uname().nodename else "the state folder that it was begun in is lost"
+        return f"Where {lost}: gli promote --take-over {id_}"
 
     def mark(self, mirror: Mirror, refs: Refs) -> Mark | None:
         """The fence of a fetched repository; None if it has none. Raises `Refused` for one that no operation wrote."""
@@ -327,14 +333,14 @@ class Session:
 def session(
     settings: Settings, say: Callable[[str], None], patience: Sequence[float] = PATIENCE_S
 ) -> Iterator[Session]:
-    """Hold the lock of this machine, and one connection to the host where it is reached by ssh. Raises `Refused` if
+    """Hold the lock of this machine, and one connection to the host if it is reached by ssh. Raises `Refused` if
     another process holds the lock.
     """
     actor, first = identity.identity(), settings.repositories[0]
     try:
         with lock.local(settings.state, actor) as running:
             settings.claim()
-            with ssh.shared(first.url, settings.mirrors()[first.name].folder) as first.connections.environment:
+            with first.connections.shared(first.url, settings.mirrors()[first.name].folder, say):
                 yield Session(settings, actor, running, say, patience, identity.signing())
     except lock.Busy as e:
         raise Refused(str(e)) from None
