@@ -12,8 +12,9 @@ from contextlib import ExitStack, contextmanager
 import pytest
 
 from gli.config.environments import Environment
+from gli.config.parts import Dns
 from gli.config.services import Service
-from gli.observe.edge import http, tcp
+from gli.observe.edge import dns, http, tcp
 from gli.observe.edge.http import landing
 from gli.observe.edge.tcp import TcpConnection, open_port
 from gli.observe.engine import lateness, observatory
@@ -93,6 +94,13 @@ async def port(observer: Observer, service: Service) -> TcpConnection:
     return await open_port(observer, service.host, service.port)
 
 
+@probe(deadline=20)
+async def asked_of_a_resolver(observer: Observer) -> Moment:
+    """Asks the environment's resolver."""
+    await dns.answers(observer, "glibiz.example", "NS")
+    return Moment(begun=0, ended=0)
+
+
 @contextmanager
 def answering(after_s: float) -> Iterator[int]:
     """The port of a server that answers each request with 200 after so long."""
@@ -128,6 +136,15 @@ def silent() -> Iterator[int]:
             client.setblocking(False)
             client.connect_ex(server.getsockname())
         yield server.getsockname()[1]
+
+
+@contextmanager
+def silent_resolver() -> Iterator[Environment]:
+    """An environment whose resolver does not answer."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        port_ = server.getsockname()[1]
+        yield Environment(name="own", branch="main", dns=Dns(resolvers=(f"127.0.0.1:{port_}",)))
 
 
 def at(port: int) -> Service:
@@ -195,6 +212,23 @@ def test_a_silent_port_is_the_targets_fault_where_the_runner_is_in_time(
         else:
             found = seen.wait(port, at(port_))
             assert not found.opened and "no connection within 1 s" in str(found.error)
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_resolver_that_does_not_answer_is_unreachable_where_the_runner_is_in_time(
+    seen: Observatory, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    monkeypatch.setattr(dns, "_TIMEOUT_S", 1.0)
+    with silent_resolver() as environment:
+        observatory = Observatory(environment)
+        if late:
+            observatory.begin(busy)
+        try:
+            with pytest.raises(Unobserved, match="too slow to tell" if late else "nobody tells where") as why:
+                observatory.wait(asked_of_a_resolver)
+        finally:
+            observatory.close()
+    assert why.value.unknown.cause == ("slow-runner" if late else "unreachable")
 
 
 def test_others_wait_for_the_timed_ones(seen: Observatory) -> None:

@@ -276,8 +276,6 @@ async def _login(observer: Observer, database: Database, secret_id: str, stateme
             await row_of(observer, connection, statement)
             return Login(secret=secret_id, user=user, ok=True, encrypted=bool(connection.pgconn.ssl_in_use))
     except psycopg.Error as e:
-        if isinstance(e, psycopg.errors.ConnectionTimeout):
-            observer.over(_TIMEOUT_S)
         state, why = _told_apart(e)
         await _refuse_without_roots(observer, database, secret_id, why)
         return Login(secret=secret_id, user=user, ok=False, sqlstate=state, error=why)
@@ -308,21 +306,25 @@ async def connect(observer: Observer, database: Database, secret_id: str) -> psy
     if address == place.host and place.name != place.host:
         address = await _resolved(place.host)
     observer.count("postgres")
-    with observer.phase("connect"):
-        connection = await psycopg.AsyncConnection.connect(
-            host=place.name,  # the name that the certificate must cover; hostaddr is the address
-            hostaddr=address if address != place.name else None,
-            port=port,
-            user=document.get("username"),
-            password=document.get("password"),
-            dbname=place.database,
-            sslmode="disable" if document.get("tls") == "false" else "verify-full",
-            require_auth=database.require_auth,
-            sslrootcert=observer.dial.roots_of("database"),
-            connect_timeout=_TIMEOUT_S,
-            application_name="gli-verify",
-            autocommit=True,
-        )
+    try:
+        with observer.phase("connect"):
+            connection = await psycopg.AsyncConnection.connect(
+                host=place.name,  # the name that the certificate must cover; hostaddr is the address
+                hostaddr=address if address != place.name else None,
+                port=port,
+                user=document.get("username"),
+                password=document.get("password"),
+                dbname=place.database,
+                sslmode="disable" if document.get("tls") == "false" else "verify-full",
+                require_auth=database.require_auth,
+                sslrootcert=observer.dial.roots_of("database"),
+                connect_timeout=_TIMEOUT_S,
+                application_name="gli-verify",
+                autocommit=True,
+            )
+    except psycopg.errors.ConnectionTimeout:
+        observer.over(_TIMEOUT_S)
+        raise
     try:
         await row_of(observer, connection, READ_ONLY_SESSION)
     except BaseException:

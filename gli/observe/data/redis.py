@@ -72,6 +72,7 @@ async def cache_rights(observer: Observer, cache: Cache) -> CacheRights:
 
     Raises `Unobserved` if the suite's user may not ask, or if the server is older than Redis 7.
     """
+    import redis.exceptions
     from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
     user = (await credentials(observer, cache, cache.secret)).get("username") or "default"
@@ -104,6 +105,8 @@ async def cache_rights(observer: Observer, cache: Cache) -> CacheRights:
             phrase("the user of {} may not ask ACL DRYRUN: allow it +acl|dryrun ({})", cache.verify_secret, e),
         ) from None
     except (RedisError, OSError, TimeoutError) as e:
+        if isinstance(e, TimeoutError | redis.exceptions.TimeoutError):
+            observer.over(_TIMEOUT_S)
         raise unknown("unreachable", phrase("the cache could not be asked: {}", _why(e))) from None
     return CacheRights(user=user, denied=tuple(denied))
 

@@ -16,6 +16,7 @@ from gli.observe.engine.probe import Observer, probe
 
 if TYPE_CHECKING:
     import dns.asyncresolver
+    import dns.resolver
 
 _TIMEOUT_S = 3.0
 _HINTS_S = 1.0
@@ -76,23 +77,11 @@ async def _hints(resolvers: Iterable[str], host: str) -> tuple[str, ...]:
 
 async def chain(observer: Observer, host: str) -> tuple[str, ...]:
     """The chain of names that the host's CNAME records lead to, in order. Raises `Unobserved` without an answer."""
-    import dns.exception
-    import dns.resolver
-
-    resolver = _resolver(observer.environment.dns.resolvers)
     found: list[str] = []
     with observer.phase("resolve"):
         while len(found) < _LONGEST_CHAIN:
-            observer.count("dns")
-            try:
-                answer = await resolver.resolve(([host, *found])[-1], "CNAME", search=False, raise_on_no_answer=False)
-            except dns.resolver.NXDOMAIN:
-                break
-            except dns.exception.DNSException as e:
-                raise unknown(
-                    "unreachable", phrase("nobody tells where {} leads: {}", host, " ".join(str(e).split()))
-                ) from None
-            names = [str(record.target).rstrip(".").lower() for record in answer]
+            answer = await _records(observer, [host, *found][-1], "CNAME")
+            names = [str(record.target).rstrip(".").lower() for record in answer or ()]
             if not names:
                 break
             found.append(names[0])
@@ -104,38 +93,32 @@ async def answers(observer: Observer, name: str, kind: str) -> tuple[str, ...]:
 
     Raises `Unobserved` without an answer.
     """
-    import dns.exception
-    import dns.resolver
-
-    observer.count("dns")
-    try:
-        found = await _resolver(observer.environment.dns.resolvers).resolve(
-            name, kind, search=False, raise_on_no_answer=False
-        )
-    except dns.resolver.NXDOMAIN:
-        return ()
-    except dns.exception.DNSException as e:
-        raise unknown(
-            "unreachable", phrase("nobody tells where {} leads: {}", name, " ".join(str(e).split()))
-        ) from None
-    return tuple(sorted(record.to_text().rstrip(".").lower() for record in found))
+    found = await _records(observer, name, kind)
+    return tuple(sorted(record.to_text().rstrip(".").lower() for record in found or ()))
 
 
 async def exists(observer: Observer, name: str) -> bool:
     """Whether a name exists in DNS, with records of whatever kind. Raises `Unobserved` without an answer."""
+    return await _records(observer, name, "A") is not None
+
+
+async def _records(observer: Observer, name: str, kind: str) -> dns.resolver.Answer | None:
+    """The name's records of one kind; None if there is no such name. Raises `Unobserved` without an answer."""
     import dns.exception
     import dns.resolver
 
     observer.count("dns")
+    resolver = _resolver(observer.environment.dns.resolvers)
     try:
-        await _resolver(observer.environment.dns.resolvers).resolve(name, "A", search=False, raise_on_no_answer=False)
+        return await resolver.resolve(name, kind, search=False, raise_on_no_answer=False)
     except dns.resolver.NXDOMAIN:
-        return False
+        return None
     except dns.exception.DNSException as e:
+        if isinstance(e, dns.exception.Timeout):
+            observer.over(_TIMEOUT_S)
         raise unknown(
             "unreachable", phrase("nobody tells where {} leads: {}", name, " ".join(str(e).split()))
         ) from None
-    return True
 
 
 async def asked(resolvers: Iterable[str], host: str) -> Addresses:
