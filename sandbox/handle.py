@@ -85,7 +85,7 @@ class Sandbox:
             data=json.dumps(parameters).encode(),
             headers={"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read() or "null")
 
     def postgres(self) -> AbstractContextManager[psycopg.Connection[Any]]:

@@ -258,14 +258,14 @@ class Sandbox:
     def aws_requests(self) -> dict[str, int]:
         """The number of the suite's requests by service, counted by the sandbox's AWS."""
         url = f"{self.status['aws_endpoint_url']}/_sandbox/requests"
-        with urllib.request.urlopen(urllib.request.Request(url, data=b"{}"), timeout=10) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, data=b"{}"), timeout=60) as answer:
             found: dict[str, int] = json.loads(answer.read())["requests"]
         return found
 
     def aws_asked(self) -> list[list[str]]:
         """Service, action, HTTP method and target of what the suite asked AWS since the last call."""
         url = f"{self.status['aws_endpoint_url']}/_sandbox/asked"
-        with urllib.request.urlopen(urllib.request.Request(url, data=b"{}"), timeout=10) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, data=b"{}"), timeout=60) as answer:
             found: list[list[str]] = json.loads(answer.read())["asked"]
         return found
 

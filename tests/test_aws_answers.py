@@ -88,19 +88,21 @@ def pages(*events: list[str], age: timedelta = timedelta(minutes=3)) -> Answer:
     return answer
 
 
-LATE: Answer = {"logStreams": [{"logStreamName": "task/1", "lastEventTimestamp": ms(timedelta(minutes=50))}]}
+def late(_: Any) -> Mapping[str, Any]:
+    """A stream whose last line is 50 minutes old when it is asked for."""
+    return {"logStreams": [{"logStreamName": "task/1", "lastEventTimestamp": ms(timedelta(minutes=50))}]}
 
 
 def test_an_event_behind_empty_pages_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     found = pages([], [], [], [], ["INFO started"])
     tail = see(
-        logs.log_tail, api(), ECS | {"logs.DescribeLogStreams": LATE, "logs.FilterLogEvents": found}, monkeypatch
+        logs.log_tail, api(), ECS | {"logs.DescribeLogStreams": late, "logs.FilterLogEvents": found}, monkeypatch
     )
     assert tail.age_s == pytest.approx(180, abs=120)
 
 
 def test_an_unfinished_search_for_an_event_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    answers = ECS | {"logs.DescribeLogStreams": LATE, "logs.FilterLogEvents": pages(*[[]] * 99)}
+    answers = ECS | {"logs.DescribeLogStreams": late, "logs.FilterLogEvents": pages(*[[]] * 99)}
     with pytest.raises(Unobserved, match="the search stopped after 15 pages"):
         see(logs.log_tail, api(), answers, monkeypatch)
 
@@ -124,7 +126,7 @@ def test_a_group_that_cannot_be_searched_is_judged_by_its_streams(monkeypatch: p
 
     answers = ECS | {
         "logs.DescribeLogGroups": group,
-        "logs.DescribeLogStreams": LATE,
+        "logs.DescribeLogStreams": late,
         "logs.FilterLogEvents": no,
     }
     tail = see(logs.log_tail, api(), answers, monkeypatch)

@@ -113,7 +113,7 @@ def cloud(project: Project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
     agent = Agent(project.root, url)
     yield agent
     agent.close()
-    httpx.post(f"{url}/moto-api/reset")
+    httpx.post(f"{url}/moto-api/reset", timeout=60)
     server.stop()
     state_manager.unset_transition("ecs::task")
 

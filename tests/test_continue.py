@@ -74,7 +74,7 @@ class Deployed:
         """The revision that users get."""
         address = self.sandbox.status["hosts"]["stg-api.glibiz.com"]
         ca = self.sandbox.status["ca_file"]
-        with httpx.Client(verify=ca) as client:
+        with httpx.Client(verify=ca, timeout=60) as client:
             answer = client.get(
                 f"https://{address}/version",
                 headers={"Host": "stg-api.glibiz.com"},
