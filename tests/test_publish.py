@@ -223,6 +223,70 @@ def test_what_was_not_verified_is_red(verified: Verified, github: GitHub) -> Non
     assert set(github.shown.values()) <= {"error", "failure"}
 
 
+def test_a_folder_that_nobody_can_place_takes_the_green_back(verified: Verified, github: GitHub) -> None:
+    assert verified.project.run("--phase=pre-deploy").code == 0
+    assert verified.publish()[0] == 0
+    (verified.project.root / "reports/own/20260101T000000.000-1").mkdir()
+    ended, output = verified.publish()
+    assert (ended, "nobody knows which verdict" in output) == (3, True), output
+    assert set(github.shown.values()) == {"error"}
+
+
+def test_edited_facts_name_no_image_and_keep_no_status_from_its_commit(verified: Verified, github: GitHub) -> None:
+    """CI signs the statement: what it names must be what the run saw."""
+    ran = verified.project.run("--phase=pre-deploy")
+    folder = Path(str(ran.folder))
+    (folder / STATEMENT).write_text("of somebody else")
+    facts = folder / "facts.jsonl"
+    lines = facts.read_text().splitlines()
+    lines.append(lines[-1].replace('"probe": "', '"probe": "registry_image', 1))
+    facts.write_text("\n".join(lines) + "\n")
+    verified.commit("web")
+    ended, output = verified.publish()
+    assert (ended, "facts.jsonl was edited after the run wrote it" in output) == (2, True), output
+    assert set(github.shown.values()) == {"failure"}
+    assert not (folder / STATEMENT).exists()
+
+
+def test_a_statement_is_written_beside_no_link(verified: Verified) -> None:
+    ran = verified.project.run("--phase=pre-deploy")
+    outside = verified.project.root / "outside"
+    outside.write_text("mine")
+    (Path(str(ran.folder)) / STATEMENT).symlink_to(outside)
+    assert verified.publish()[0] == 0
+    assert outside.read_text() == "mine" and not (Path(str(ran.folder)) / STATEMENT).is_symlink()
+
+
+def test_nothing_is_stated_of_a_verdict_that_nobody_signed_where_that_is_demanded(verified: Verified) -> None:
+    tables = (verified.project.root / "environments.toml").read_text()
+    signatures = '[own.signatures]\nallowed_signers = "signers"\nrequired = true\n'
+    verified.project.write("environments.toml", tables + signatures)
+    verified.project.write("signers", "ci@example.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA\n")
+    ran = verified.project.run("--phase=pre-deploy")
+    assert (ran.code, verified.publish()[0]) == (0, 1)
+    assert not (Path(str(ran.folder)) / STATEMENT).exists()
+
+
+PRODUCTION = '[live]\nextends = "own"\nproduction = true\n'
+
+
+@pytest.mark.parametrize(
+    ("more", "phase"), [(PRODUCTION, "pre-deploy"), (PRODUCTION + 'counterpart = "own"\n', "post-deploy")]
+)
+def test_only_the_gate_to_production_makes_a_commit_green_that_production_takes(
+    verified: Verified, github: GitHub, more: str, phase: str
+) -> None:
+    """The branch of production takes every commit that has the status: that of another yes would open it."""
+    tables = (verified.project.root / "environments.toml").read_text()
+    if "counterpart" in more:
+        tables = tables.replace("[own]\n", '[own]\ncounterpart = "live"\n', 1)
+    verified.project.write("environments.toml", tables + more)
+    assert verified.project.run(f"--phase={phase}").code == 0
+    ended = CliRunner().invoke(publish, ["--env=own", f"--phase={phase}"])
+    assert (ended.exit_code, "no status: production takes" in ended.output) == (0, True), ended.output
+    assert github.shown == {}
+
+
 @pytest.fixture(scope="module")
 def described() -> dict[str, Any]:
     """GitHub's description of its REST API."""

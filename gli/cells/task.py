@@ -18,8 +18,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-import httpx
-
+from gli.common.http_exchange import NoAnswerError, exchange
 from gli.gate.signing import KEY_VARIABLE
 
 RESULTS = "GLI_RESULTS_URL"
@@ -48,12 +47,12 @@ def main(arguments: Sequence[str]) -> int:
                 signal.signal(sent, lambda *_: process.terminate())
             code = process.wait()
         try:
-            answer = httpx.put(url, content=packed(reports), timeout=_UPLOAD_S)
-        except httpx.HTTPError as e:
-            print(f"the reports can't be written to S3: {type(e).__name__}", file=sys.stderr)
+            answer = exchange("PUT", url, content=packed(reports), within_s=_UPLOAD_S)
+        except NoAnswerError as e:
+            print(f"the reports can't be written to S3: {e}", file=sys.stderr)
             return _CANNOT_TELL
-    if answer.status_code != httpx.codes.OK:
-        print(f"the reports can't be written to S3: HTTP {answer.status_code}", file=sys.stderr)
+    if answer.status != 200:
+        print(f"the reports can't be written to S3: HTTP {answer.status}", file=sys.stderr)
         return _CANNOT_TELL
     return code
 

@@ -25,6 +25,7 @@ from gli.gate import gate as gates
 from gli.provision import paused as pauses
 from gli.provision.account import Account, ProvisionError
 from gli.provision.paused import Paused
+from gli.report import sinks
 
 ROLE = "GLI_VERIFY_ROLE_ARN"
 """The variable with the role that the verification takes: the role that answers ECS may do more than look."""
@@ -129,7 +130,7 @@ def _answer(account: Account, waiting: Sequence[Paused], reasons: Sequence[str])
     problems = pauses.answer(account, waiting, action)
     if problems and not reasons:  # one may have gone on: the others must not stay undecided
         problems += pauses.answer(account, waiting, "ROLLBACK")
-    click.echo(f"{action}: {services}" + "".join(f"\n  {reason}" for reason in reasons))
+    sinks.say([f"{action}: {services}", *(f"  {reason}" for reason in reasons)])
     for problem in problems:
         click.echo(f"gli: {problem}", err=True)
     return 3 if problems else 1 if reasons else 0

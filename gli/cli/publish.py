@@ -13,8 +13,10 @@ import click
 from gli.cli.options import sentences
 from gli.common import clock
 from gli.common.errors import UsageError
-from gli.common.statuses import State, Statuses
-from gli.config import catalogue, environments
+from gli.common.github import CONTEXT
+from gli.common.statuses import Problem, State, Statuses
+from gli.common.verdict_file import write_whole
+from gli.config import catalogue, environments, toml_tables
 from gli.config.environments import Environment
 from gli.gate import gate as gates
 from gli.gate import ruleset as rulesets
@@ -34,8 +36,10 @@ def publish(name: str, phase: str, report_dir: Path) -> None:
     """Ask the gate, and write its decision on the commits on GitHub as the status gli/verdict.
 
     A yes becomes `success` on the commits of the verdict; a no becomes `failure`, and where the gate cannot tell,
-    `error`, on the present heads of the branches. Beside the newest verdict it writes statement.intoto.json. Exit code
-    0: yes, and GitHub has it; 1: no, or GitHub refused; 3: cannot tell, or GitHub could not be told.
+    `error`, on the present heads of the branches. A commit that production is to get
+    becomes `success` only for a yes of the gate to production; another yes writes no status. Beside the newest verdict
+    it writes statement.intoto.json. Exit code 0: yes, and GitHub has it; 1: no, or GitHub refused; 3: cannot tell, or
+    GitHub could not be told.
     """
     root = Path.cwd()
     environment, known = environments.load(root, name), catalogue.load(root)
@@ -44,20 +48,38 @@ def publish(name: str, phase: str, report_dir: Path) -> None:
     if github is None or not token:
         which = github.status_variable if github and github.status_variable else "status_variable"
         raise UsageError(f"environments.toml: [{name}.github] {which} gives no token that may write commit statuses")
+    for stale in (report_dir / name).glob(f"*/{STATEMENT}"):  # CI signs what is there in the end
+        stale.unlink()
     now = clock.now()
     decision = gates.decision(root, known, environment, phase, report_dir, now)
-    sinks.say([f"{'yes' if decision.code == gates.YES else 'no'}: {decision.reason}"])
-    found = gates.newest(report_dir, name, phase, now)
-    if found is not None and found.whole:
-        _write_statement(found)
+    [reason] = sinks.say([f"{'yes' if decision.code == gates.YES else 'no'}: {decision.reason}"])
     commits = _commits(environment, decision)
     if commits is None:
         click.echo("gli: the heads of the repositories can't be read, so no commit gets a status", err=True)
         sys.exit(gates.CANNOT_TELL)
-    problems = Statuses(github.owner, token, github.api_url).publish(commits, _STATES[decision.code], decision.reason)
+    if decision.code == gates.YES and not commits:
+        raise UsageError(f"{name} has no repositories, so no commit can get the status; write [{name}.git]")
+    problems: list[Problem] = []
+    if decision.code == gates.YES and not _opens_production(root, environment, phase):
+        click.echo(f"no status: production takes {CONTEXT} for a yes of the gate to production, and this is another")
+    else:
+        statuses = Statuses(github.owner, token, github.api_url)
+        problems = statuses.publish(commits, _STATES[decision.code], reason.partition(": ")[2])
     for problem in problems:
         click.echo(f"gli: {problem.sentence}", err=True)
+    if decision.found is not None:  # after the statuses: a file that is damaged must not keep a commit green
+        _write_statement(decision.found)
     sys.exit(max((problem.code for problem in problems), default=decision.code))
+
+
+def _opens_production(root: Path, environment: Environment, phase: str) -> bool:
+    """Whether a yes may become the status that the production's branch demands: commits of staging carry it there."""
+    if environment.production:
+        return True
+    if environment.other is not None and environment.other.production:
+        return phase == "pre-deploy"
+    tables = toml_tables.read_tables(root)
+    return not any(toml_tables.extended(tables, n).get("production") for n in toml_tables.environment_names(tables))
 
 
 def _commits(environment: Environment, decision: Decision) -> Mapping[str, str] | None:
@@ -68,16 +90,16 @@ def _commits(environment: Environment, decision: Decision) -> Mapping[str, str] 
 
 
 def _write_statement(found: gates.Found) -> None:
-    """Write the statement about a verdict beside it."""
-    facts = found.path.with_name(files.FACTS)
-    _, records = files.read_facts(facts) if facts.is_file() else ({}, [])
+    """Write the statement about a verdict beside it. Raises `UsageError` if its facts were edited."""
+    facts, sha256 = found.path.with_name(files.FACTS), found.verdict.facts_sha256
+    _, records = files.read_facts(facts, sha256) if sha256 else ({}, [])
     images = {
         str(r.observation["repository"]): str(r.observation["digest"])
         for r in records
         if r.probe == "registry_image" and isinstance(r.observation, dict) and r.observation.get("digest")
     }
     text = json.dumps(in_toto.statement(found.verdict, images), indent=1)
-    found.path.with_name(STATEMENT).write_text(text + "\n", encoding="utf-8")
+    write_whole(found.path.with_name(STATEMENT), text + "\n")
 
 
 @click.command()

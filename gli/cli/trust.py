@@ -26,11 +26,15 @@ def rds_roots(source: str) -> None:
 
 
 def _content(source: str) -> bytes:
-    import httpx
+    from gli.common.http_exchange import NoAnswerError, exchange  # it brings httpx, which a file does not need
 
     try:
         if "://" not in source:
             return Path(source).read_bytes()
-        return httpx.get(source, timeout=_ANSWER_S).raise_for_status().content
-    except (httpx.HTTPError, httpx.InvalidURL, OSError) as e:
-        raise UsageError(f"{source} can't be read: {e}; fetch it elsewhere, and name the file with --from") from None
+        answer = exchange("GET", source, within_s=_ANSWER_S)
+        why = "" if answer.status == 200 else f"HTTP {answer.status}"
+    except (NoAnswerError, OSError) as e:
+        why = str(e)
+    if why:
+        raise UsageError(f"{source} can't be read: {why}; fetch it elsewhere, and name the file with --from")
+    return answer.body

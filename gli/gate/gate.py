@@ -47,6 +47,8 @@ class Decision:
     """The good verdict of the release, if there is one: its manifest names the commits that may be moved."""
     notes: tuple[str, ...] = ()
     """Further sentences for the reader."""
+    found: Found | None = None
+    """The newest verdict, whatever the decision, if it is as its run wrote it and signed as demanded."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Evidence:
     environment: str
     phase: str
     verdict: Verdict | None
+    found: Found | None = None
+    """The file that the verdict was read from."""
     unplaced: str = ""
     """A sentence about a folder whose place in time is unknown, so the newest verdict is unknown; empty if none."""
     whole: bool = True
@@ -245,8 +249,11 @@ def decision(
     notes: list[str] = []
     dropped: tuple[str, ...] = ()
     found: list[Decision] = []
+    genuine: Found | None = None
     for side in sides:
         evidence = gathered(root, catalogue, side, phase, reports, now, heads)
+        if side is environment and evidence.whole and (evidence.signer or not evidence.must_be_signed):
+            genuine = evidence.found
         found.append(judged(evidence, catalogue_sha256=catalogue.sha256, now=now))
         if found[-1].code == YES:
             notes.append(f"{side.name}: " + (f"signed by {evidence.signer}" if evidence.signer else "not signed"))
@@ -265,8 +272,8 @@ def decision(
     if against:
         worst = min(against, key=lambda d: d.code)
         others = [d.reason for d in against if d is not worst]
-        return Decision(worst.code, worst.reason, notes=(*others, *dropped))
-    return Decision(YES, "; ".join(d.reason for d in found), first.verdict, (*notes, *dropped))
+        return Decision(worst.code, worst.reason, notes=(*others, *dropped), found=genuine)
+    return Decision(YES, "; ".join(d.reason for d in found), first.verdict, (*notes, *dropped), genuine)
 
 
 def _waived(decisions: Iterable[Decision]) -> Iterable[Any]:
@@ -294,6 +301,7 @@ def gathered(
     return Evidence(
         environment=environment.name,
         phase=phase,
+        found=found,
         verdict=verdict,
         unplaced=unplaced,
         whole=found is None or found.whole,

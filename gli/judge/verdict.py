@@ -249,6 +249,8 @@ class Verdict(Part):
     since_last: SinceLast = SinceLast()
     since_pre_deploy: SinceLast | None = None
     """Post-deploy: compared with the pre-deploy run of the same environment."""
+    facts_sha256: str = ""
+    """Of the `facts.jsonl` beside it, as the run wrote it; empty in old verdicts, and without such a file."""
     digest: str = ""
     """Of the rest of the document, as it was written."""
 

@@ -16,10 +16,9 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-import httpx
-
 from gli.common.errors import UsageError
 from gli.common.github import CONTEXT, request_headers
+from gli.common.http_exchange import NoAnswerError, exchange
 from gli.config.parts import Github
 from gli.git.branches import Branches
 from gli.git.command import GitFailed, git, without_secrets
@@ -37,6 +36,7 @@ from gli.release.side_by_side import on_each
 
 UNSURE = 3
 _ANSWER_S = 10.0
+_REDIRECTS = 3  # of repositories that were renamed
 _KEPT = {"deletion", "non_fast_forward"}
 """The rules that must protect a branch, by the types that GitHub gives them."""
 _MEANS = {
@@ -322,8 +322,8 @@ def _rules(patient: Patient) -> Iterator[Finding]:
     """The missing protections of branches on GitHub."""
     if patient.github is None:
         return
-    with httpx.Client(headers=_headers(patient.github), timeout=_ANSWER_S, follow_redirects=True) as client:
-        asked = {n: _asked(client, patient.github, mirror.repository) for n, mirror in patient.mirrors.items()}
+    github = patient.github
+    asked = {n: _asked(github, mirror.repository) for n, mirror in patient.mirrors.items()}
     for name, answer in asked.items():
         if isinstance(answer, str):
             yield Finding(f"{name}: its branch rules can't be read: {answer}", _token(patient.github), UNSURE)
@@ -348,38 +348,47 @@ def _demanded(branches: Branches) -> dict[str, set[str]]:
     }
 
 
-def _asked(client: httpx.Client, github: Github, repository: Repository) -> dict[str, set[str]] | str:
+def _asked(github: Github, repository: Repository) -> dict[str, set[str]] | str:
     """The types of the rules of each branch, from rulesets and from classic protection; or why they are not known."""
     types = {}
     for branch, demanded in _demanded(repository.branches).items():
         base = f"{github.api_url}/repos/{github.owner}/{repository.name}"
         try:
-            answer = client.get(f"{base}/rules/branches/{branch}", params={"per_page": 100})
-            rules: Any = answer.json() if answer.status_code == 200 else None
-            if not isinstance(rules, list):
-                return f"GitHub answered {answer.status_code}"
+            status, rules = _get(github, f"{base}/rules/branches/{branch}?per_page=100")
+            if status != 200 or not isinstance(rules, list):
+                return f"GitHub answered {status}"
             found = {str(rule.get("type")) for rule in rules if isinstance(rule, dict) and _protects(rule)}
-            classic = _classic(client, f"{base}/branches/{branch}") if demanded - found else set()
-        except (httpx.HTTPError, ValueError) as e:
-            return type(e).__name__
+            classic = _classic(github, f"{base}/branches/{branch}") if demanded - found else set()
+        except NoAnswerError as e:
+            return str(e)
+        except (AttributeError, TypeError) as e:  # JSON of another shape than GitHub's
+            return f"GitHub's answer can't be read ({type(e).__name__})"
         if isinstance(classic, str):
             return f"{branch} {classic}"
         types[branch] = found | classic
     return types
 
 
-def _classic(client: httpx.Client, branch: str) -> set[str] | str:
+def _get(github: Github, url: str) -> tuple[int, Any]:
+    """The status and the document of an answer. Follows redirects on GitHub's host alone: the token goes nowhere
+    else. Raises `NoAnswerError`.
+    """
+    headers = request_headers(os.environ.get(github.token_variable or ""))
+    answer = exchange("GET", url, headers=headers, within_s=_ANSWER_S, redirects=_REDIRECTS)
+    return answer.status, answer.document()
+
+
+def _classic(github: Github, branch: str) -> set[str] | str:
     """The types of rules that the branch's classic protection corresponds to; or why they are not known.
 
     Source of truth: GitHub REST, "Get branch protection", which needs a token that may read the administration, and
     "Get a branch", which tells everybody whether the branch is protected.
     """
-    answer = client.get(f"{branch}/protection")
-    if answer.status_code != 200:
-        seen = client.get(branch)
-        protected = seen.status_code == 200 and (seen.json().get("protection") or {}).get("enabled")
+    status, known = _get(github, f"{branch}/protection")
+    if status != 200:
+        status, seen = _get(github, branch)
+        protected = status == 200 and (seen.get("protection") or {}).get("enabled")
         return "has classic protection, which takes a token that may read Administration" if protected else set()
-    known = answer.json()
     statuses = known.get("required_status_checks") or {}
     demanded = {*(statuses.get("contexts") or []), *(c.get("context") for c in statuses.get("checks") or [])}
     types = {"required_status_checks"} if CONTEXT in demanded else set()
@@ -393,10 +402,6 @@ def _protects(rule: Mapping[str, Any]) -> bool:
         return True
     demanded = (rule.get("parameters") or {}).get("required_status_checks", [])
     return any(check.get("context") == CONTEXT for check in demanded)
-
-
-def _headers(github: Github) -> dict[str, str]:
-    return request_headers(os.environ.get(github.token_variable or ""))
 
 
 def _token(github: Github) -> str:

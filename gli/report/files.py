@@ -6,6 +6,7 @@ Everything is written whole or not at all. A run writes a NO-GO first, so that a
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -77,10 +78,14 @@ class RunFolder:
             raise UsageError(f"the verdict can't be written to {self.path}: {e.strerror}") from None
         return clean
 
-    def write_facts(self, header: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) -> None:
-        """Writes `facts.jsonl`: a header line for replays, then one line for each observation, without secrets."""
+    def write_facts(self, header: Mapping[str, Any], records: Iterable[Mapping[str, Any]]) -> str:
+        """Writes `facts.jsonl`: a header line for replays, then one line for each observation, without secrets. Returns
+        the file's SHA-256.
+        """
         lines = (json.dumps(line, ensure_ascii=False) for line in (header, *records))
-        write_whole(self.path / FACTS, "".join(f"{line}\n" for line in lines))
+        text = "".join(f"{line}\n" for line in lines)
+        write_whole(self.path / FACTS, text)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def point_latest_here(self) -> None:
         """`reports/<env>/latest`: a symbolic link, replaced atomically. Raises `UsageError` if there is a folder."""
@@ -108,15 +113,19 @@ def sealed(text: bytes) -> tuple[Verdict, bool]:
     return verdict, verdict.digest == digest(document)
 
 
-def read_facts(path: Path) -> tuple[dict[str, Any], list[Record]]:
-    """The header of a recorded run and its records; raises `UsageError` for any other file.
+def read_facts(path: Path, sha256: str | None = None) -> tuple[dict[str, Any], list[Record]]:
+    """The header of a recorded run and its records; raises `UsageError` for any other file, and for one that does not
+    have the `sha256`, if it is given.
 
     A fact that stands there twice must say the same: checks could otherwise rest on either.
     """
     try:
-        text = content(path).decode()
+        whole = content(path)
+        text = whole.decode()
     except (OSError, UnicodeDecodeError) as e:
         raise UsageError(f"{path} can't be read ({e}); give the facts.jsonl of a run") from None
+    if sha256 is not None and hashlib.sha256(whole).hexdigest() != sha256:
+        raise UsageError(f"{path} was edited after the run wrote it; run it again")
     if not text:
         raise UsageError(f"{path}: the file is empty; give the facts.jsonl of a run")
     header, *lines = (_line(path, number, line) for number, line in enumerate(text.rstrip("\n").split("\n"), 1))

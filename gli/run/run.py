@@ -167,8 +167,8 @@ class Run:
         self.results = [_with_attempts(r, newest) for r in self.results]
         verdict = self._judged(interrupted=interrupted)
         lines = list(self._lines())
-        self.folder.write_facts(self._header(), lines)
-        clean = self._write(verdict)
+        facts_sha256 = self.folder.write_facts(self._header(), lines)
+        clean = self._write(verdict.model_copy(update={"facts_sha256": facts_sha256}))
         self._sign()
         self._report(clean, lines)
         return clean
