@@ -979,6 +979,7 @@ KOREAN: Mapping[str, str] = {
     "{} answered more than the {} characters that are read":
         "{}의 응답이 읽는 한도인 {}자보다 김",
     "{} answered with more than {} pages": "{}의 응답이 {}페이지보다 많음",
+    "{} answered with more than {} elements": "{}의 응답에 요소가 {}개를 넘음",
     "{} answered more than {} MB": "{}의 응답이 {} MB보다 큼",
     "{} and the calls beside it were answered more than {} MB":
         "{}와(과) 동시에 실행한 호출의 응답이 합쳐서 {} MB보다 큼",

@@ -150,6 +150,10 @@ def endless_body(handler: BaseHTTPRequestHandler, _: int) -> None:
         handler.wfile.write(b" " * 1_000_000)
 
 
+def many_small_parts(handler: BaseHTTPRequestHandler, _: int) -> None:
+    whole(handler, b'{"taskArns": [' + b"[]," * 3_000_000 + b"[]]}")
+
+
 def huge_error(handler: BaseHTTPRequestHandler, _: int) -> None:
     handler.send_response(400)
     handler.send_header("Content-Length", str(10**9))
@@ -175,6 +179,7 @@ def test_an_answer_of_aws_that_cannot_be_read_is_unknown(aws: Callable[..., Obse
         (tokens_in_a_circle, "ecs:list_tasks gave the same token for its next page twice"),
         (endless_pages, "ecs:list_tasks answered with more than 500 pages"),
         (endless_body, "ecs:list_tasks answered more than 32 MB"),
+        (many_small_parts, "ecs:list_tasks answered with more than 1000000 elements"),
     ],
 )
 def test_an_endless_answer_of_aws_is_unknown(aws: Callable[..., Observatory], answer: Answer, why: str) -> None:

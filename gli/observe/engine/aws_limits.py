@@ -20,6 +20,10 @@ MOST_BYTES_OF_AN_ERROR = 1_000_000  # its message is copied from text to text, u
 """Of all pages of one call."""
 MOST_BYTES_AT_ONCE = 48_000_000
 """Of all calls under way: an answer takes several times as much memory once it is parsed."""
+MOST_ELEMENTS = 1_000_000
+"""Signs of one call's pages that begin an element of XML, or a part of JSON: small elements take 100 bytes of memory
+each."""
+_BEGINNINGS = (b"<", b",", b"[", b"{")
 _PART_BYTES = 65_536
 
 _under_way: contextvars.ContextVar[Call] = contextvars.ContextVar("under_way")
@@ -46,7 +50,7 @@ class Call:
         self._observer, self._service, self._name = observer, service, f"{service}:{operation}"
         self._together = together
         self._asked: set[str] = set()
-        self._bytes = 0
+        self._bytes = self._elements = 0
         self._stopped = False
         self._reading: Any = None
 
@@ -97,6 +101,10 @@ class Call:
             for part in raw.stream(_PART_BYTES):
                 self._go_on()
                 self._take(len(part))
+                self._elements += sum(map(part.count, _BEGINNINGS))
+                if self._elements > MOST_ELEMENTS:
+                    said = phrase("{} answered with more than {} elements", self._name, MOST_ELEMENTS)
+                    raise unknown("too-little-data", said)
                 size += len(part)
                 if size > most:
                     raise self._too_much(most)
