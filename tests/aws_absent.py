@@ -17,8 +17,8 @@ MAY_BE_ABSENT: Mapping[str, str] = {
         "TargetTrackingScalingPolicyConfiguration"
     ),
     "cloudfront.get_distribution": (
-        "ACMCertificateArn CachePolicyId DefaultRootObject ErrorCachingMinTTL FunctionAssociations Items "
-        "LambdaFunctionAssociations MinTTL MinimumProtocolVersion OriginAccessControlId "
+        "ACMCertificateArn CachePolicyId DefaultRootObject ErrorCachingMinTTL ForwardedValues FunctionAssociations "
+        "Headers Items LambdaFunctionAssociations MinTTL MinimumProtocolVersion OriginAccessControlId "
         "OriginAccessIdentity OriginGroups PathPattern Quantity ResponseCode ResponsePagePath "
         "S3OriginConfig TrustedKeyGroups TrustedSigners"
     ),
@@ -69,6 +69,7 @@ MAY_BE_ABSENT: Mapping[str, str] = {
     "s3.head_bucket": "BucketRegion HTTPHeaders ResponseMetadata",
     "secretsmanager.batch_get_secret_value": "Errors",
     "secretsmanager.list_secrets": "DeletedDate KmsKeyId NextRotationDate RotationEnabled SecretVersionsToStages",
+    "sns.get_subscription_attributes": "FilterPolicy FilterPolicyScope",
     "sns.get_topic_attributes": "KmsMasterKeyId",
 }
 """Operation to the names of such members in its answer."""

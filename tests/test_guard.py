@@ -243,6 +243,7 @@ NOT_IN_THE_SANDBOX = {
     *("codedeploy:GetDeployment", "codedeploy:GetDeploymentGroup", "ec2:GetManagedPrefixListEntries"),
     *("ecs:DescribeServiceRevisions", "elasticache:DescribeServerlessCaches", "kms:DescribeKey", "kms:GetKeyPolicy"),
     *("rds:DescribeDBClusterSnapshots", "rds:DescribeDBClusters", "rds:DescribeDBProxies"),
+    *("ec2:DescribeDhcpOptions", "ec2:DescribeVpcs", "s3:ListObjectsV2"),
     *("rds:DescribeDBProxyEndpoints", "rds:DescribeDBProxyTargets", "s3control:GetPublicAccessBlock"),
     *("ssm:DescribeParameters", "ssm:GetParameters", "ssm:GetParametersByPath"),
 }

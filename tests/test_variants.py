@@ -45,19 +45,19 @@ TOGETHER = {
         *("native-canary", "secret-managed-by-rds", "secrets-under-a-customer-key", "sticky-sessions"),
         *("spa-error-mapping", "private-zone-of-the-same-name", "schema-of-the-next-release"),
         *("variables-that-hide-nothing", "firelens", "alarm-on-a-quiet-balancer", "two-filters-for-a-metric"),
-        "alarm-on-the-whole-balancer",
+        *("alarm-on-the-whole-balancer", "images-kept-by-rules", "alarms-by-a-filter"),
     ),
     "code deploy": (
         *("codedeploy-blue-green", "database-behind-a-cname", "secret-rotated", "second-origin"),
         *("leftovers-that-harm-nothing", "https-records", "collation-that-no-index-uses"),
-        *("table-with-partitions", "second-provider-of-dns"),
+        *("table-with-partitions", "second-provider-of-dns", "network-without-hostnames"),
     ),
     "task sets": ("external-controller", "bucket-policy-with-more", "distribution-with-a-wildcard"),
     "paused": ("native-blue-green-paused", "scripts-as-x-javascript"),
     "rules": (
         *("host-served-by-the-default-rule", "rules-for-single-paths", "sidecar-from-the-registry"),
         *("tasks-in-public-subnets", "endpoint-with-private-dns", "image-index-with-provenance"),
-        *("shell-in-the-tasks", "containers-that-wait"),
+        *("shell-in-the-tasks", "containers-that-wait", "limits-of-the-target-group", "nights-off"),
     ),
 }
 """Each variant, in groups that can all be true at once: their members change different parts of the stack."""

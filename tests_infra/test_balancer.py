@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from gli.observe.aws.balancer_routes import Reached, Share
     from gli.observe.aws.ecs_services import EcsService
     from gli.observe.aws.ecs_tasks import ServiceTasks
-    from gli.observe.aws.load_balancer import Rule, TargetGroupHealth
+    from gli.observe.aws.load_balancer import BalancerAttributes, GroupSettings, Rule, TargetGroupHealth
 
 LEAST_DRAINING_S = 5
 
@@ -47,12 +48,46 @@ def test_alb_weights_serve(route_shares: Sequence[Share], target: Service) -> No
     )
 
 
-def test_alb_draining(draining: Mapping[str, int], target: Service) -> None:
+def test_alb_draining(group_settings: Mapping[str, GroupSettings], target: Service) -> None:
     """A task that a deploy replaces may finish its requests: the target group waits before it cuts them off."""
-    short = [phrase("{} s in {}", seconds, group) for group, seconds in draining.items() if seconds < LEAST_DRAINING_S]
+    short = [
+        phrase("{} s in {}", settings.draining_s, group)
+        for group, settings in group_settings.items()
+        if settings.draining_s < LEAST_DRAINING_S
+    ]
     assert not short, saw(
         listed(short), expected=phrase("at least {} s for the last requests of {}", LEAST_DRAINING_S, target.name)
     )
+
+
+def test_alb_forwards_clients(balancer_attributes: BalancerAttributes) -> None:
+    """The application learns the address of each user: without it, limits and logs take all users for one."""
+    assert not balancer_attributes.removes_clients, saw(
+        phrase("X-Forwarded-For removed"),
+        expected=phrase("{} to tell the address of each user", balancer_attributes.name),
+    )
+
+
+def test_alb_spares_sick_tasks(
+    group_settings: Mapping[str, GroupSettings], target_health: TargetGroupHealth, target: Service
+) -> None:
+    """A task that fails its health check gets no requests: the target group does not demand all of its targets before
+    it tells healthy ones from unhealthy ones.
+    """
+    targets = Counter(t.group.split(":")[-1] for t in target_health.targets if not t.leaving)
+    careless = [
+        phrase("at least {} healthy of {} in {}", _demanded(settings), targets[group], group)
+        for group, settings in group_settings.items()
+        if settings.trusts_the_sick(targets[group])
+    ]
+    assert not careless, saw(
+        listed(careless), expected=phrase("no requests for a task of {} that fails its health check", target.name)
+    )
+
+
+def _demanded(settings: GroupSettings) -> str:
+    percent = settings.least_healthy_percent
+    return f"{percent} %" if percent else str(settings.least_healthy)
 
 
 def _serves(rule: Rule | None, own: set[str]) -> bool:

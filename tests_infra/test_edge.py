@@ -163,6 +163,14 @@ def test_cdn_asks_for_the_page(distribution: Distribution) -> None:
     )
 
 
+def test_cdn_keeps_no_user(shared_answers: Sequence[str], target: Frontend) -> None:
+    """The CDN gives no user the answer that the API made for another one: it keeps none of those."""
+    assert not shared_answers, saw(
+        phrase("kept: {}", listed(shared_answers)),
+        expected=phrase("{} not to keep the API's answers for one user", target.host),
+    )
+
+
 def test_cdn_deployed(distribution: Distribution, target: Frontend) -> None:
     """The distribution is enabled and its configuration has reached every edge."""
     assert distribution.enabled, saw(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gli.config.environments import Environment
     from gli.config.services import LoadBalancer, Service
     from gli.observe.aws.vpc import Places, Vpc
+    from gli.observe.aws.vpc_names import VpcNames
 
 _CACHE, _BROKER = 6379, 5671
 
@@ -45,6 +46,20 @@ def test_net_endpoints_usable(vpc: Vpc, places: Places, environment: Environment
     """An endpoint that took a service's name over is available, takes the tasks in, and its policy allows the start."""
     refused = of_kind(_ways(vpc, places, environment, target), "endpoint")
     assert not refused, saw(listed(refused), expected=phrase("endpoints that serve {}", target.name))
+
+
+def test_net_names_resolve(vpc_names: VpcNames, vpc: Vpc) -> None:
+    """A new task finds the names of the registry, its secrets and the database: the network's resolver answers, and
+    endpoints get their private names.
+    """
+    assert vpc_names.resolver or vpc_names.servers, saw(
+        phrase("enableDnsSupport off"), expected=phrase("a resolver for the tasks in {}", vpc_names.vpc)
+    )
+    private = [e.id for e in vpc.network.endpoints.values() if e.private_dns]
+    assert not private or (vpc_names.resolver and vpc_names.hostnames), saw(
+        phrase("enableDnsHostnames off"),
+        expected=phrase("private names of {} in {}", listed(private), vpc_names.vpc),
+    )
 
 
 def test_net_task_egress(vpc: Vpc, places: Places, environment: Environment) -> None:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from gli.config.environments import Environment
     from gli.config.services import Service
     from gli.observe.aws.ecr import RegistryImage, RegistryRepository, Scan
+    from gli.observe.aws.ecr_policies import KeptImages
 
+LEAST_DAYS = 7
 _MUTABILITY = frozenset({"IMMUTABLE", "MUTABLE", "IMMUTABLE_WITH_EXCLUSION", "MUTABLE_WITH_EXCLUSION"})
 _NOT_SCANNED = (
     *("FAILED", "UNSUPPORTED_IMAGE", "SCAN_ELIGIBILITY_EXPIRED", "FINDINGS_UNAVAILABLE", "LIMIT_EXCEEDED"),
@@ -44,6 +46,25 @@ def test_ecr_repo_settings(
     assert not registry_image.without_way_back, saw(
         phrase("none for {}", listed(registry_image.without_way_back)),
         expected=phrase("an image in {} for each of the last releases", repository.name),
+    )
+
+
+def test_ecr_images_kept(kept_images: KeptImages, registry_image: RegistryImage, environment: Environment) -> None:
+    """The image of the last release is there, and no lifecycle policy deletes it while it runs, or those of the last
+    releases before it.
+    """
+    last, name = registry_image.newest_release, kept_images.repository
+    assert last not in registry_image.without_way_back, saw(
+        phrase("none for {}", last), expected=phrase("the image of the last release in {}", name)
+    )
+    needed = environment.registry.rollback_releases + 1
+    assert kept_images.most is None or kept_images.most >= needed, saw(
+        phrase("at most {} images kept", kept_images.most),
+        expected=phrase("{} to keep {} images or more: those of the last releases, and a new one", name, needed),
+    )
+    assert kept_images.days is None or kept_images.days >= LEAST_DAYS, saw(
+        phrase("images deleted after {} days, also the one that runs", kept_images.days),
+        expected=phrase("{} to keep images for {} days or more", name, LEAST_DAYS),
     )
 
 

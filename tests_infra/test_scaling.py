@@ -9,8 +9,9 @@ from gli.common.sentences import listed, phrase, saw
 from gli.observe.engine.observation import told
 
 if TYPE_CHECKING:
+    from gli.config.environments import Environment
     from gli.config.services import Service
-    from gli.observe.aws.autoscaling import ScalableTarget, ScalingPolicy
+    from gli.observe.aws.autoscaling import ScalableTarget, ScalingPolicy, ScheduledChange
     from gli.observe.aws.ecs_services import EcsService
 
 
@@ -46,6 +47,33 @@ def test_scaling_minimum_held(
     assert not bounds.registered or ecs_service.desired >= bounds.minimum, saw(
         phrase("{} wanted", ecs_service.desired),
         expected=phrase("{} to want {} tasks or more", bounds.service, bounds.minimum),
+    )
+
+
+def test_scaling_not_stopped(
+    scalable_targets: Mapping[str, ScalableTarget],
+    scheduled_changes: Mapping[str, Sequence[ScheduledChange]],
+    target: Service,
+    environment: Environment,
+) -> None:
+    """Nothing takes the service's tasks away or keeps it from growing: no maximum below its fewest tasks, no schedule
+    that sets one, no suspended scale-out. Outside production a schedule may take them away if another one
+    gives them back.
+    """
+    assert target.ecs is not None
+    bounds, least = scalable_targets[target.name], target.ecs.minimum_tasks
+    assert not bounds.registered or bounds.maximum >= least, saw(
+        phrase("at most {}", bounds.maximum), expected=phrase("{} to have {} tasks or more", bounds.service, least)
+    )
+    assert "DynamicScalingOutSuspended" not in (bounds.suspended or ()), saw(
+        phrase("scale-out suspended"), expected=phrase("{} to grow with its load", bounds.service)
+    )
+    changes = scheduled_changes[target.name]
+    ending = [c for c in changes if c.maximum is not None and c.maximum < least]
+    comes_back = any(c.minimum is not None and c.minimum >= least for c in changes)
+    assert not ending or (comes_back and not environment.production), saw(
+        listed(phrase("{} sets at most {} by {}", c.name, c.maximum, c.schedule) for c in ending),
+        expected=phrase("no schedule that ends {}", bounds.service),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from gli.common.sentences import listed, phrase, saw
@@ -119,18 +119,22 @@ def test_ecs_next_task_can_start(
     sidecar_images: Mapping[str, PulledImage],
     dangling_references: Mapping[str, str],
     missing_fields: Mapping[str, str],
+    missing_files: Sequence[str],
+    pull_denials: Sequence[str],
     execution_role: ExecutionRole,
     task_role: Role | None,
     ecs_service: EcsService,
 ) -> None:
     """A new task of the task definition would start: the image of each essential container, each secret with its JSON
-    key, both roles and rights, on a platform version that Fargate still runs.
+    key, each environment file, both roles and rights, on a platform version that Fargate still runs.
     """
     essential = [i for name, i in sidecar_images.items() if task_definition.container(name).essential]
     images = [i for i in (pulled_image, *essential) if i is not None]
     obstacles = [phrase("no image {}", i.image) for i in images if not i.found]
     obstacles += [phrase("{}, which {}", v, why) for v, why in {**dangling_references, **missing_fields}.items()]
     obstacles += [phrase("no {}", missing) for missing in execution_role.missing]
+    obstacles += [phrase("no environment file {}", file) for file in missing_files]
+    obstacles += pull_denials
     if task_role is not None and TASKS not in task_role.trusted:
         obstacles.append(phrase("{}, which does not trust {}", task_role.name, TASKS))
     obstacles += task_definition.stuck

@@ -201,11 +201,19 @@ def test_alarms_actions(alarms: Sequence[Alarm], topics: Mapping[str, Topic]) ->
     assert not mute, saw(listed(mute), expected=phrase("every alarm to notify {}", listed(sorted(topics))))
 
 
-def test_sns_takes_alarms(topics: Mapping[str, Topic], target: str) -> None:
-    """CloudWatch may publish to the topic: by its policy, and by the key that encrypts it."""
+def test_sns_takes_alarms(topics: Mapping[str, Topic], target: str, environment: Environment) -> None:
+    """CloudWatch may publish to the topic, by its policy and by the key that encrypts it, and the filters of the
+    subscriptions let an alarm's message pass.
+    """
     topic = topics[target]
     assert topic.arn is not None and topic.refuses_alarms is None, saw(
         topic.refuses_alarms or phrase("none"), expected=phrase("{} to take what alarms publish", target)
+    )
+    groups = environment.alarms.subscribers if environment.alarms else ()
+    dropped = {p for group in groups if not {*group} & {*topic.confirmed} for p in {*group} & {*topic.deaf}}
+    assert not dropped, saw(
+        phrase("a filter policy that drops alarms, by {}", listed(sorted(dropped))),
+        expected=phrase("{} to pass alarms on to its subscribers", target),
     )
 
 
@@ -217,6 +225,7 @@ def test_sns_subscribed(topics: Mapping[str, Topic], target: str, environment: E
         phrase("{} pending", topic.pending), expected=phrase("every subscription of {} confirmed", target)
     )
     groups = environment.alarms.subscribers if environment.alarms else ()
-    assert all(set(group) & set(topic.confirmed) for group in groups), saw(
-        listed(topic.confirmed), expected=phrase("{} to reach {}", target, listed(either(group) for group in groups))
+    there = {*topic.confirmed, *topic.deaf}
+    assert all(set(group) & there for group in groups), saw(
+        listed(sorted(there)), expected=phrase("{} to reach {}", target, listed(either(group) for group in groups))
     )

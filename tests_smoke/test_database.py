@@ -207,8 +207,8 @@ def test_db_writable(application_rights: ApplicationRights) -> None:
 
 def test_db_inserts_accepted(application_rights: ApplicationRights, code_schema: CodeSchema) -> None:
     """The application's inserts go through: no column wants a value that neither its code nor the database gives, no
-    rule, trigger or constraint refuses them or makes nothing of them, each has its partition, and no time limit of its
-    sessions cuts them off.
+    rule, trigger or constraint refuses them or makes nothing of them, each has its partition, and no setting of its
+    sessions lets statements fail.
     """
     known = set(code_schema.columns)
     strange = [
@@ -236,6 +236,10 @@ def test_db_inserts_accepted(application_rights: ApplicationRights, code_schema:
     assert not application_rights.hasty, saw(
         listed(phrase("{} {} ms", *each) for each in application_rights.hasty),
         expected=phrase("sessions of {} that have time for a statement", application_rights.user),
+    )
+    assert not application_rights.failing, saw(
+        listed(phrase("{} is {}", *each) for each in application_rights.failing),
+        expected=phrase("settings of {} with which its statements work", application_rights.user),
     )
 
 

@@ -222,3 +222,18 @@ def _filter(sandbox: Sandbox, pattern: str | None, value: str = "1") -> Iterator
         put_metric_filter(sandbox.account, sandbox.environment, wanted, pattern, value)
     yield
     put_metric_filter(sandbox.account, sandbox.environment, wanted)
+
+
+@fault("subscriptions-filtered", turns_red=["sns-takes-alarms"])
+def subscriptions_filtered(sandbox: Sandbox) -> Iterator[None]:
+    """Each subscription of the alarms' topic wants an attribute that no alarm has: SNS drops what alarms publish."""
+    sns = sandbox.aws("sns")
+    arns = [
+        s["SubscriptionArn"] for s in sns.list_subscriptions_by_topic(TopicArn=_topic_arn(sandbox))["Subscriptions"]
+    ]
+    for arn in arns:
+        policy = json.dumps({"severity": ["critical"]})
+        sns.set_subscription_attributes(SubscriptionArn=arn, AttributeName="FilterPolicy", AttributeValue=policy)
+    yield
+    for arn in arns:
+        sns.set_subscription_attributes(SubscriptionArn=arn, AttributeName="FilterPolicy", AttributeValue="{}")

@@ -397,3 +397,21 @@ def cdn_bundle_tells_a_secret(sandbox: Sandbox) -> Iterator[None]:
     more = b'export const mail = {key: "SG.xGLIxGLIxGLIxGLI.notARealKeyNotARealKeyNotARealKey"};\n'
     with _entry_with(sandbox, more):
         yield
+
+
+@fault("cdn-keeps-answers-of-users", turns_red=["cdn-keeps-no-user"])
+def cdn_keeps_answers_of_users(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's distribution passes /api/* to the load balancer, and keeps each answer for five minutes."""
+    name = required(sandbox.environment.load_balancer).name
+    host = sandbox.aws("elbv2").describe_load_balancers(Names=[name])["LoadBalancers"][0]["DNSName"]
+
+    def keep(config: dict[str, Any]) -> None:
+        custom = {"HTTPPort": 80, "HTTPSPort": 443, "OriginProtocolPolicy": "https-only"}
+        config["Origins"]["Items"].append({"Id": "api", "DomainName": host, "CustomOriginConfig": custom})
+        config["Origins"]["Quantity"] = len(config["Origins"]["Items"])
+        kept = {"MinTTL": 300, "DefaultTTL": 300, "MaxTTL": 300}
+        path = {"PathPattern": "/api/*", "TargetOriginId": "api", "ViewerProtocolPolicy": "redirect-to-https", **kept}
+        config["CacheBehaviors"] = {"Quantity": 1, "Items": [{**path, "Compress": True}]}
+
+    with changed_distribution(sandbox, keep):
+        yield

@@ -9,7 +9,7 @@ from typing import Any
 
 from sandbox.aws import images
 from sandbox.faults import Sandbox, fault
-from sandbox.faults.common import api_ecs, api_ecs_service, api_service, aws_region, refusing
+from sandbox.faults.common import api_ecs, api_ecs_service, api_service, aws_region, refusing, user_bucket
 from sandbox.site import required
 
 _KEPT = (  # fields that DescribeTaskDefinition returns and RegisterTaskDefinition accepts
@@ -780,3 +780,51 @@ def taskdef_version_without_value(sandbox: Sandbox) -> Iterator[None]:
 
     with _redefined(sandbox, ask):
         yield
+
+
+@fault("balancer-hides-users", turns_red=["alb-forwards-clients"])
+def balancer_hides_users(sandbox: Sandbox) -> Iterator[None]:
+    """The load balancer takes X-Forwarded-For out of each request: all users have the balancer's address."""
+    elbv2, key = sandbox.aws("elbv2"), "routing.http.xff_header_processing.mode"
+    names = [required(sandbox.environment.load_balancer).name]
+    arn = elbv2.describe_load_balancers(Names=names)["LoadBalancers"][0]["LoadBalancerArn"]
+    elbv2.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=[{"Key": key, "Value": "remove"}])
+    yield
+    elbv2.modify_load_balancer_attributes(LoadBalancerArn=arn, Attributes=[{"Key": key, "Value": "append"}])
+
+
+@fault("sick-tasks-get-requests", turns_red=["alb-spares-sick-tasks"])
+def sick_tasks_get_requests(sandbox: Sandbox) -> Iterator[None]:
+    """The API's target group demands more healthy tasks than there are, and so sends requests to sick ones too."""
+    elbv2, group = sandbox.aws("elbv2"), _target_groups(sandbox)[api_service(sandbox).name]
+    key = "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count"
+    elbv2.modify_target_group_attributes(TargetGroupArn=group, Attributes=[{"Key": key, "Value": "10"}])
+    yield
+    elbv2.modify_target_group_attributes(TargetGroupArn=group, Attributes=[{"Key": key, "Value": "1"}])
+
+
+@fault("repository-denies-the-pull", turns_red=["ecs-next-task-can-start"])
+def repository_denies_the_pull(sandbox: Sandbox) -> Iterator[None]:
+    """The policy of the API's repository denies its execution role to pull: running tasks have their image already."""
+    ecr, name = sandbox.aws("ecr"), required(api_service(sandbox).image)
+    who = {"AWS": _definition(sandbox)["executionRoleArn"]}
+    statement = {"Effect": "Deny", "Principal": who, "Action": ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    ecr.set_repository_policy(repositoryName=name, policyText=policy)
+    yield
+    ecr.delete_repository_policy(repositoryName=name)
+
+
+@fault("taskdef-names-a-lost-file", turns_red=["ecs-next-task-can-start"])
+def taskdef_names_a_lost_file(sandbox: Sandbox) -> Iterator[None]:
+    """The API reads an environment file that is no longer in S3; its execution role may read it."""
+    bucket = f"arn:aws:s3:::{user_bucket(sandbox)}"
+    role = _definition(sandbox)["executionRoleArn"].rpartition("/")[2]
+    rights = [("s3:GetObject", f"{bucket}/api.env"), ("s3:GetBucketLocation", bucket)]
+    statements = [{"Effect": "Allow", "Action": action, "Resource": on} for action, on in rights]
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    sandbox.aws("iam").put_role_policy(RoleName=role, PolicyName="environment", PolicyDocument=policy)
+    file = {"value": f"{bucket}/api.env", "type": "s3"}
+    with _redefined(sandbox, lambda container: container.update(environmentFiles=[file])):
+        yield
+    sandbox.aws("iam").delete_role_policy(RoleName=role, PolicyName="environment")

@@ -769,3 +769,23 @@ def row_without_a_number(sandbox: Sandbox) -> Iterator[None]:
         "SELECT setval(pg_get_serial_sequence('notices_notice', 'id'), (SELECT max(id) FROM notices_notice))",
     ):
         yield
+
+
+@fault("application-may-not-sort", turns_red=["db-inserts-accepted"])
+def application_may_not_sort(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody set temp_file_limit to 0 when the disk was full: each large sort of the application is an error."""
+    with _executed(
+        sandbox, "ALTER DATABASE gli SET temp_file_limit = 0", undo="ALTER DATABASE gli RESET temp_file_limit"
+    ):
+        yield
+
+
+@fault("application-may-not-meet-others", turns_red=["db-inserts-accepted"])
+def application_may_not_meet_others(sandbox: Sandbox) -> Iterator[None]:
+    """The application's sessions begin serializable: of two transactions that meet, one fails."""
+    with _executed(
+        sandbox,
+        "ALTER ROLE gli_app SET default_transaction_isolation = 'serializable'",
+        undo="ALTER ROLE gli_app RESET default_transaction_isolation",
+    ):
+        yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from sandbox.faults import Sandbox, fault
@@ -30,7 +31,7 @@ def registry_tags_mutable(sandbox: Sandbox) -> Iterator[None]:
     ecr.put_image_tag_mutability(repositoryName=name, imageTagMutability="IMMUTABLE")
 
 
-@fault("rollback-image-gone", turns_red=["ecr-repo-settings"])
+@fault("rollback-image-gone", turns_red=["ecr-images-kept", "ecr-repo-settings"])
 def rollback_image_gone(sandbox: Sandbox) -> Iterator[None]:
     """A lifecycle policy expired the image of the release that production runs."""
     api, ecr = api_service(sandbox), sandbox.aws("ecr")
@@ -50,3 +51,25 @@ def image_with_holes(sandbox: Sandbox) -> Iterator[None]:
     undo = sandbox.aws_overlay("scan-findings", **place, counts=counts)
     yield
     sandbox.aws_overlay("scan-findings", **undo)
+
+
+def _keep(sandbox: Sandbox, **selection: object) -> Iterator[None]:
+    """Give the API's repository a lifecycle policy with one rule."""
+    ecr, name = sandbox.aws("ecr"), required(api_service(sandbox).image)
+    rule = {"rulePriority": 1, "selection": selection, "action": {"type": "expire"}}
+    ecr.put_lifecycle_policy(repositoryName=name, lifecyclePolicyText=json.dumps({"rules": [rule]}))
+    yield
+    ecr.delete_lifecycle_policy(repositoryName=name)
+
+
+@fault("image-kept-alone", turns_red=["ecr-images-kept"])
+def image_kept_alone(sandbox: Sandbox) -> Iterator[None]:
+    """The lifecycle policy of the API's images keeps the newest one alone: the next push deletes what runs."""
+    yield from _keep(sandbox, tagStatus="any", countType="imageCountMoreThan", countNumber=1)
+
+
+@fault("image-deleted-by-age", turns_red=["ecr-images-kept"])
+def image_deleted_by_age(sandbox: Sandbox) -> Iterator[None]:
+    """The lifecycle policy of the API's images deletes each one after two days, also the one that runs."""
+    age = {"countType": "sinceImagePushed", "countUnit": "days", "countNumber": 2}
+    yield from _keep(sandbox, tagStatus="any", **age)

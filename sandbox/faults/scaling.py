@@ -18,7 +18,7 @@ def _scalable(sandbox: Sandbox) -> dict[str, str]:
     }
 
 
-@fault("scaling-suspended", turns_red=["scaling-registered"])
+@fault("scaling-suspended", turns_red=["scaling-not-stopped", "scaling-registered"])
 def scaling_suspended(sandbox: Sandbox) -> Iterator[None]:
     """The API's scaling was suspended during an incident and never resumed."""
     scaling, target = sandbox.aws("application-autoscaling"), _scalable(sandbox)
@@ -101,3 +101,25 @@ def _policy(sandbox: Sandbox) -> dict[str, Any]:
     resource = _scalable(sandbox)["ResourceId"]
     known = sandbox.aws("application-autoscaling").describe_scaling_policies(ServiceNamespace="ecs")["ScalingPolicies"]
     return next(p for p in known if p["ResourceId"] == resource)
+
+
+@fault("scaling-to-nothing", turns_red=["scaling-not-stopped"])
+def scaling_to_nothing(sandbox: Sandbox) -> Iterator[None]:
+    """The API's scaling has a minimum and a maximum of 0: the next scaling ends the service."""
+    scaling, target = sandbox.aws("application-autoscaling"), _scalable(sandbox)
+    known = scaling.describe_scalable_targets(ServiceNamespace="ecs", ResourceIds=[target["ResourceId"]])
+    before = {key: known["ScalableTargets"][0][key] for key in ("MinCapacity", "MaxCapacity")}
+    scaling.register_scalable_target(**target, MinCapacity=0, MaxCapacity=0)
+    yield
+    scaling.register_scalable_target(**target, **before)
+
+
+@fault("scaling-ends-the-service", turns_red=["scaling-not-stopped"])
+def scaling_ends_the_service(sandbox: Sandbox) -> Iterator[None]:
+    """A schedule scales the API to 0 tasks each evening, and none brings them back."""
+    scaling, target = sandbox.aws("application-autoscaling"), _scalable(sandbox)
+    none = {"MinCapacity": 0, "MaxCapacity": 0}
+    action = {"ScheduledActionName": "evening", "Schedule": "cron(0 20 * * ? *)", "ScalableTargetAction": none}
+    scaling.put_scheduled_action(**target, **action)
+    yield
+    scaling.delete_scheduled_action(**target, ScheduledActionName="evening")

@@ -524,3 +524,14 @@ def endpoint_closed_to_the_tasks(sandbox: Sandbox) -> Iterator[None]:
     yield
     ec2.delete_vpc_endpoints(VpcEndpointIds=[endpoint])
     ec2.delete_security_group(GroupId=group)
+
+
+@fault("network-without-a-resolver", turns_red=["net-names-resolve"])
+def network_without_a_resolver(sandbox: Sandbox) -> Iterator[None]:
+    """enableDnsSupport of the VPC is off: a new task finds no name, and running ones only what they remember."""
+    ec2 = sandbox.aws("ec2")
+    subnets = api_ecs_service(sandbox)["networkConfiguration"]["awsvpcConfiguration"]["subnets"]
+    vpc = ec2.describe_subnets(SubnetIds=subnets)["Subnets"][0]["VpcId"]
+    ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsSupport={"Value": False})
+    yield
+    ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsSupport={"Value": True})

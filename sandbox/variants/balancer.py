@@ -183,3 +183,21 @@ def sticky_sessions(sandbox: Sandbox) -> Iterator[None]:
     elbv2.modify_target_group_attributes(
         TargetGroupArn=group, Attributes=[{"Key": "stickiness.enabled", "Value": "false"}]
     )
+
+
+@variant("limits-of-the-target-group")
+def limits_of_the_target_group(sandbox: Sandbox) -> Iterator[None]:
+    """The load balancer leaves X-Forwarded-For as it is; with less than half of its targets healthy, the API's group
+    sends requests to all; it starts new targets slowly."""
+    elbv2, group, on = sandbox.aws("elbv2"), target_group(sandbox), listener(sandbox)["LoadBalancerArn"]
+    key, health = "routing.http.xff_header_processing.mode", "target_group_health.unhealthy_state_routing"
+    half = f"{health}.minimum_healthy_targets.percentage"
+
+    def put(mode: str, percentage: str, slow: str) -> None:
+        elbv2.modify_load_balancer_attributes(LoadBalancerArn=on, Attributes=[{"Key": key, "Value": mode}])
+        changes = [{"Key": half, "Value": percentage}, {"Key": "slow_start.duration_seconds", "Value": slow}]
+        elbv2.modify_target_group_attributes(TargetGroupArn=group, Attributes=changes)
+
+    put("preserve", "50", "30")
+    yield
+    put("append", "off", "0")

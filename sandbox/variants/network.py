@@ -42,3 +42,13 @@ def endpoint_with_private_dns(sandbox: Sandbox) -> Iterator[None]:
     yield
     ec2.delete_vpc_endpoints(VpcEndpointIds=[endpoint])
     ec2.delete_security_group(GroupId=group)
+
+
+@variant("network-without-hostnames")
+def network_without_hostnames(sandbox: Sandbox) -> Iterator[None]:
+    """enableDnsHostnames of the VPC is off, as EC2 makes a VPC: no endpoint needs a private name."""
+    ec2, subnets = sandbox.aws("ec2"), service(sandbox)["networkConfiguration"]["awsvpcConfiguration"]["subnets"]
+    vpc = ec2.describe_subnets(SubnetIds=subnets)["Subnets"][0]["VpcId"]
+    ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": False})
+    yield
+    ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": True})

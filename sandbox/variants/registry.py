@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -58,3 +59,26 @@ def image_index_with_provenance(sandbox: Sandbox) -> Iterator[None]:
         for service in sandbox.environment.services.values():
             pushed.enter_context(images.as_an_index(sandbox, service))
         yield
+
+
+@variant("images-kept-by-rules")
+def images_kept_by_rules(sandbox: Sandbox) -> Iterator[None]:
+    """Lifecycle policies delete images without a tag after a day, and all but the newest 30 others; the policy of each
+    repository denies strangers to delete images."""
+    ecr, untagged = sandbox.aws("ecr"), {"tagStatus": "untagged", "countType": "sinceImagePushed"}
+    selections = [
+        {**untagged, "countUnit": "days", "countNumber": 1},
+        {"tagStatus": "tagged", "tagPrefixList": ["review-"], "countType": "imageCountMoreThan", "countNumber": 1},
+        {"tagStatus": "any", "countType": "imageCountMoreThan", "countNumber": 30},
+    ]
+    expire = {"type": "expire"}
+    rules = [{"rulePriority": n, "selection": s, "action": expire} for n, s in enumerate(selections, start=1)]
+    everybody = {"Effect": "Deny", "Principal": "*", "Action": "ecr:BatchDeleteImage"}
+    for image in _images(sandbox):
+        ecr.put_lifecycle_policy(repositoryName=image, lifecyclePolicyText=json.dumps({"rules": rules}))
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [everybody]})
+        ecr.set_repository_policy(repositoryName=image, policyText=policy)
+    yield
+    for image in _images(sandbox):
+        ecr.delete_lifecycle_policy(repositoryName=image)
+        ecr.delete_repository_policy(repositoryName=image)

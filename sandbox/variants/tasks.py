@@ -210,3 +210,26 @@ def infrequent_access_logs(sandbox: Sandbox) -> Iterator[None]:
     name = sandbox.environment.services["api"].log_group
     with overlaid(sandbox, "log-class", region=region(sandbox), name=name, log_class="INFREQUENT_ACCESS"):
         yield
+
+
+@variant("nights-off")
+def nights_off(sandbox: Sandbox) -> Iterator[None]:
+    """Staging sleeps at night: one schedule ends the API's tasks, another one brings them back; a third one is over."""
+    scaling, place = sandbox.aws("application-autoscaling"), where(sandbox)
+    target = {
+        "ServiceNamespace": "ecs",
+        "ResourceId": f"service/{place.cluster}/{place.service}",
+        "ScalableDimension": "ecs:service:DesiredCount",
+    }
+    none, some = {"MinCapacity": 0, "MaxCapacity": 0}, {"MinCapacity": 2, "MaxCapacity": 6}
+    schedules = {
+        "evening": ("cron(0 20 * * ? *)", none),
+        "morning": ("cron(0 7 * * ? *)", some),
+        "once": ("at(2020-01-01T00:00:00)", none),
+    }
+    for name, (schedule, bounds) in schedules.items():
+        action = {"ScheduledActionName": name, "Schedule": schedule, "ScalableTargetAction": bounds}
+        scaling.put_scheduled_action(**target, **action)
+    yield
+    for name in schedules:
+        scaling.delete_scheduled_action(**target, ScheduledActionName=name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from sandbox.aws.seed_watching import put_metric_filter
@@ -42,3 +43,23 @@ def alarm_on_the_whole_balancer(sandbox: Sandbox) -> Iterator[None]:
     )
     yield
     cloudwatch.delete_alarms(AlarmNames=[name])
+
+
+@variant("alarms-by-a-filter")
+def alarms_by_a_filter(sandbox: Sandbox) -> Iterator[None]:
+    """The mail subscription of the alarms' topic wants alarms that began, and another one other messages alone."""
+    sns, name = sandbox.aws("sns"), required(sandbox.environment.alarms).topics[0]
+    topic = next(t["TopicArn"] for t in sns.list_topics()["Topics"] if t["TopicArn"].endswith(f":{name}"))
+    known = sns.list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
+    mail = next(s["SubscriptionArn"] for s in known if s["Protocol"] == "email")
+
+    def put(subscription: str, policy: object, scope: str) -> None:
+        for key, value in (("FilterPolicy", json.dumps(policy)), ("FilterPolicyScope", scope)):
+            sns.set_subscription_attributes(SubscriptionArn=subscription, AttributeName=key, AttributeValue=value)
+
+    put(mail, {"NewStateValue": ["ALARM", "INSUFFICIENT_DATA"]}, "MessageBody")
+    other = sns.subscribe(TopicArn=topic, Protocol="email", Endpoint="releases@glibiz.com")["SubscriptionArn"]
+    put(other, {"kind": ["release"]}, "MessageAttributes")
+    yield
+    sns.unsubscribe(SubscriptionArn=other)
+    put(mail, {}, "MessageAttributes")

@@ -1,19 +1,23 @@
 """Scaling of the services: its bounds, and the metrics that it follows.
 
-Source of truth: application-autoscaling DescribeScalableTargets and DescribeScalingPolicies; cloudwatch DescribeAlarms
-for the alarms that the policies name.
+Source of truth: application-autoscaling DescribeScalableTargets, DescribeScalingPolicies and DescribeScheduledActions;
+cloudwatch DescribeAlarms for the alarms that the policies name.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from gli.common.clock import now
 from gli.config.services import Service
 from gli.observe.engine.observation import Observation
 from gli.observe.engine.probe import Observer, probe
 
 _ALARMS_PER_CALL = 100  # the most names that cloudwatch DescribeAlarms accepts
+_LAST_ZONE = timedelta(hours=12)  # of the last time zone behind UTC
 _LOAD = ("CPU", "RequestCount")  # parts of AWS's names for metrics that grow with traffic
 
 
@@ -26,6 +30,16 @@ class ScalableTarget(Observation):
     maximum: int = 0
     suspended: tuple[str, ...] | None = ()
     """The kinds of scaling that are switched off, for example `DynamicScalingInSuspended`. None: AWS does not tell."""
+
+
+class ScheduledChange(Observation):
+    """A change of a service's bounds at a time or again and again; None: that bound stays."""
+
+    name: str
+    schedule: str
+    """`at(2026-12-24T20:00:00)`, `cron(0 20 * * ? *)` or `rate(1 day)`."""
+    minimum: int | None = None
+    maximum: int | None = None
 
 
 class ScalingPolicy(Observation):
@@ -74,6 +88,36 @@ async def scaling_policies(observer: Observer) -> dict[str, tuple[ScalingPolicy,
         service.name: tuple(_policy(p, alarms) for p in policies if p["ResourceId"] == resource)
         for resource, service in wanted.items()
     }
+
+
+@probe()
+async def scheduled_changes(observer: Observer) -> dict[str, tuple[ScheduledChange, ...]]:
+    """Service name to the changes of its bounds that are still to come. One call for all services."""
+    answer = await observer.aws.call(
+        observer, "application-autoscaling", "describe_scheduled_actions", ServiceNamespace="ecs"
+    )
+    to_come = [a for a in answer["ScheduledActions"] if not _is_over(a)]
+    return {
+        service.name: tuple(_change(a) for a in to_come if a["ResourceId"] == resource)
+        for resource, service in _resources(observer).items()
+    }
+
+
+def _is_over(action: Mapping[str, Any]) -> bool:
+    """Whether a scheduled action has ended, or was for one time that has passed in every time zone."""
+    once = re.fullmatch(r"at\((\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\)", action["Schedule"])
+    ends = datetime.fromisoformat(once[1]).replace(tzinfo=UTC) + _LAST_ZONE if once else action.get("EndTime")
+    return ends is not None and ends < now()
+
+
+def _change(action: Mapping[str, Any]) -> ScheduledChange:
+    bounds = action.get("ScalableTargetAction") or {}
+    return ScheduledChange(
+        name=action["ScheduledActionName"],
+        schedule=action["Schedule"],
+        minimum=bounds.get("MinCapacity"),
+        maximum=bounds.get("MaxCapacity"),
+    )
 
 
 def _resources(observer: Observer) -> dict[str, Service]:

@@ -53,6 +53,14 @@ class Behavior(Observation):
     compresses: bool
     least_cached_s: int = 0
     """How long it keeps each answer at least, whatever the answer says; 0 where a cache policy decides."""
+    policy_keeps_s: tuple[int, int] = (0, 0)
+    """The same and the next, of its cache policy, where it is one of AWS's own; others are not known here."""
+    usually_cached_s: int = 0
+    """How long it keeps an answer without Cache-Control."""
+    shared: bool = True
+    """Users get each other's answers: neither their cookies nor their Authorization header tell copies apart."""
+    of_bucket: bool = True
+    """Its origin is a bucket of S3."""
     signed: bool = False
     """It answers 403 to every request without a signed URL or a signed cookie."""
 
@@ -191,23 +199,45 @@ def _distribution(described: dict[str, Any]) -> Distribution:
         rewrites=_rewrites(config["DefaultCacheBehavior"]),
         errors=tuple(map(_error_response, _items(config["CustomErrorResponses"]))),
         behaviors=tuple(
-            Behavior(
-                path=behavior.get("PathPattern", "*"),
-                viewers=behavior.get("ViewerProtocolPolicy"),
-                compresses=behavior["Compress"],
-                signed=any(
-                    behavior[signers]["Enabled"]
-                    for signers in ("TrustedSigners", "TrustedKeyGroups")
-                    if behavior.get(signers)
-                ),
-                least_cached_s=0 if behavior.get("CachePolicyId") else int(behavior.get("MinTTL") or 0),
-            )
+            _behavior(behavior, config)
             for behavior in (config["DefaultCacheBehavior"], *_items(config["CacheBehaviors"]))
         ),
         restricts=(restriction := config["Restrictions"]["GeoRestriction"])["RestrictionType"],
         countries=tuple(sorted(map(str, _items(restriction)))),
         web_acl=config["WebACLId"] or None,
         tls_policy=config["ViewerCertificate"].get("MinimumProtocolVersion"),
+    )
+
+
+_MANAGED = {
+    "658327ea-f89d-4fab-a63d-7e88639e58f6": (1, 86_400),  # CachingOptimized
+    "b2884449-e4de-46a7-ac36-70bc7f1ddd6d": (1, 86_400),  # CachingOptimizedForUncompressedObjects
+    "08627262-05a9-4f76-9ded-b50ca2e3a84f": (0, 86_400),  # Elemental-MediaPackage
+}
+"""AWS's own cache policies that keep answers: (minimum TTL, default TTL), from CloudFront's developer guide. They tell
+no users apart."""
+
+
+def _behavior(described: dict[str, Any], config: dict[str, Any]) -> Behavior:
+    policy = described.get("CachePolicyId")
+    least, usual = int(described.get("MinTTL") or 0), int(described.get("DefaultTTL") or 0)
+    forwarded = described.get("ForwardedValues") or {}
+    headers = {str(name).lower() for name in _items(forwarded.get("Headers"))}
+    told_apart = (forwarded.get("Cookies") or {}).get("Forward") == "all" or bool({"authorization", "*"} & headers)
+    return Behavior(
+        path=described.get("PathPattern", "*"),
+        viewers=described.get("ViewerProtocolPolicy"),
+        compresses=described["Compress"],
+        signed=any(
+            described[signers]["Enabled"]
+            for signers in ("TrustedSigners", "TrustedKeyGroups")
+            if described.get(signers)
+        ),
+        least_cached_s=0 if policy else least,
+        usually_cached_s=0 if policy else usual,
+        shared=not told_apart,
+        of_bucket=all(o.get("S3OriginConfig") is not None for o in _origins_of(described, config)),
+        policy_keeps_s=_MANAGED.get(str(policy), (0, 0)),
     )
 
 
@@ -226,10 +256,15 @@ def _items(listing: dict[str, Any] | None) -> list[dict[str, Any]]:
 
 def _default_origins(config: dict[str, Any]) -> tuple[Origin, ...]:
     """Other behaviours may have origins of their own, as a load balancer for `/api/*`."""
-    target = config["DefaultCacheBehavior"]["TargetOriginId"]
+    return tuple(_origin(o) for o in _origins_of(config["DefaultCacheBehavior"], config))
+
+
+def _origins_of(behavior: dict[str, Any], config: dict[str, Any]) -> list[dict[str, Any]]:
+    """The origins of a behaviour, as AWS describes them."""
+    target = behavior["TargetOriginId"]
     groups = {g["Id"]: [m["OriginId"] for m in _items(g.get("Members"))] for g in _items(config.get("OriginGroups"))}
     wanted = groups.get(str(target), [target])
-    return tuple(_origin(o) for o in _items(config["Origins"]) if o["Id"] in wanted)
+    return [o for o in _items(config["Origins"]) if o["Id"] in wanted]
 
 
 def _origin(described: dict[str, Any]) -> Origin:

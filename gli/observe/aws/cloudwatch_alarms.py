@@ -1,13 +1,14 @@
 """Log groups, alarms, and the topics that the alarms notify.
 
-Source of truth: logs DescribeLogGroups, cloudwatch DescribeAlarms and ListDashboards, sns ListSubscriptionsByTopic
-and GetTopicAttributes.
+Source of truth: logs DescribeLogGroups, cloudwatch DescribeAlarms and ListDashboards, sns ListSubscriptionsByTopic,
+GetSubscriptionAttributes and GetTopicAttributes.
 Whether the resource of an alarm's dimension exists, its own service tells (elbv2, rds, elasticache, ecs).
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import re
 from collections.abc import Callable, Coroutine, Mapping
@@ -94,7 +95,9 @@ class Topic(Observation):
     refuses_alarms: Said | None = None
     """Why CloudWatch may not publish to it, although everything else about it looks well."""
     confirmed: tuple[str, ...] = ()
-    """Protocols with a confirmed subscription, sorted."""
+    """Protocols with a confirmed subscription that alarms pass, sorted."""
+    deaf: tuple[str, ...] = ()
+    """Protocols with a confirmed subscription whose filter policy drops each message of an alarm, sorted."""
     pending: int = 0
 
 
@@ -244,7 +247,8 @@ def _sleeps(described: Mapping[str, Any]) -> bool:
 
 @probe(deadline=20)
 async def topics(observer: Observer) -> dict[str, Topic]:
-    """Name to topic with its subscriptions, for the environment's topics. Two calls for each."""
+    """Name to topic with its subscriptions, for the environment's topics. Two calls for each, and one for each
+    subscription."""
     wanted = observer.environment.alarms.topics if observer.environment.alarms else ()
     identity = await observer.see(caller_identity)
     partition = identity.arn.split(":")[1]
@@ -263,13 +267,66 @@ async def _topic(observer: Observer, name: str, arn: str) -> Topic:
     settings = await observer.aws.call(observer, "sns", "get_topic_attributes", TopicArn=arn)
     arns = [s["SubscriptionArn"] for s in answer["Subscriptions"]]
     protocols = {s["SubscriptionArn"]: s["Protocol"] for s in answer["Subscriptions"]}
+    confirmed = [a for a in arns if a.startswith("arn:")]
+    heard = await asyncio.gather(*[_hears_alarms(observer, a) for a in confirmed])
     return Topic(
         name=name,
         arn=arn,
         refuses_alarms=_refusal(settings["Attributes"]),
-        confirmed=tuple(sorted({protocols[a] for a in arns if a.startswith("arn:")})),
+        confirmed=tuple(sorted({protocols[a] for a, hears in zip(confirmed, heard, strict=True) if hears})),
+        deaf=tuple(sorted({protocols[a] for a, hears in zip(confirmed, heard, strict=True) if not hears})),
         pending=arns.count("PendingConfirmation"),  # a removed one is listed as Deleted for three days
     )
+
+
+async def _hears_alarms(observer: Observer, subscription: str) -> bool:
+    """Whether an alarm's message passes the filter policy of a subscription, as far as the policy can be judged."""
+    try:
+        answer = await observer.aws.call(observer, "sns", "get_subscription_attributes", SubscriptionArn=subscription)
+    except AwsError as e:
+        if e.code not in ("NotFound", "NotFoundException"):  # removed since it was listed
+            raise
+        return False
+    attributes = answer["Attributes"]
+    policy = json.loads(attributes.get("FilterPolicy") or "{}")
+    body = attributes.get("FilterPolicyScope") == "MessageBody"
+    return all(_passes(key, wanted, _OF_AN_ALARM if body else {}) for key, wanted in policy.items())
+
+
+_ANYTHING = None
+_OF_AN_ALARM: Mapping[str, str | None] = {"NewStateValue": "ALARM"} | dict.fromkeys(
+    (
+        *("AlarmName", "AlarmDescription", "AWSAccountId", "AlarmConfigurationUpdatedTimestamp", "NewStateReason"),
+        *("StateChangeTime", "Region", "AlarmArn", "OldStateValue", "OKActions", "AlarmActions", "Trigger"),
+        "InsufficientDataActions",
+    ),
+    _ANYTHING,
+)
+"""The members of an alarm's message, with the value that each alarm has there. A message has no attributes."""
+
+
+def _passes(key: str, wanted: Any, message: Mapping[str, str | None]) -> bool:
+    """Whether a message passes one key of a filter policy. What depends on the alarm, and operators that are not judged
+    here, pass."""
+    asked = values_of(wanted)
+    if key.startswith("$"):  # `$or`
+        return True
+    if key not in message:
+        return any(isinstance(each, dict) and each.get("exists") is False for each in asked)
+    there = message[key]
+    if there is _ANYTHING or isinstance(wanted, dict):
+        return True
+    return any(each == there if isinstance(each, str) else _is_met(each, there) for each in asked)
+
+
+def _is_met(operator: Any, value: str) -> bool:
+    if not isinstance(operator, dict):
+        return False
+    if "anything-but" in operator:
+        return value not in values_of(operator["anything-but"])
+    if "prefix" in operator:
+        return value.startswith(str(operator["prefix"]))
+    return operator.get("exists") is not False
 
 
 def _refusal(attributes: Mapping[str, str]) -> Said | None:

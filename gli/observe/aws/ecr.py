@@ -64,6 +64,8 @@ class RegistryImage(Observation):
     failure: Said | None = None
     without_way_back: tuple[str, ...] = ()
     """The deploy tags of the last releases whose image is gone, newest first."""
+    newest_release: str | None = None
+    """The deploy tag of the last release; None: there was none yet."""
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -132,7 +134,7 @@ async def registry_image(observer: Observer, service: Service) -> RegistryImage:
             observer,
             "ecr",
             "batch_get_image",
-            **await _registry(observer, service),
+            **await registry_of(observer, service),
             repositoryName=repository,
             imageIds=wanted,
         )
@@ -154,6 +156,7 @@ async def registry_image(observer: Observer, service: Service) -> RegistryImage:
         platforms=_platforms(image) if image else (),
         failure=None if image else failures.get(tag) or phrase("no image"),
         without_way_back=tuple(r for r in releases if not images.keys() & {*released[r]}),
+        newest_release=next(iter(releases), None),
     )
 
 
@@ -175,7 +178,7 @@ def _few(tags: Sequence[str]) -> tuple[str, ...]:
     return (*tags[:_MOST_TAGS], *tags[_MOST_TAGS:][-1:])
 
 
-async def _registry(observer: Observer, service: Service) -> dict[str, Any]:
+async def registry_of(observer: Observer, service: Service) -> dict[str, Any]:
     """The parameters of a call to the registry of the image that runs; empty, the asked account's, if none is known."""
     try:
         named = (await observer.see(task_definition, service)).container(service.ecs.container if service.ecs else "")
@@ -195,7 +198,7 @@ async def pulled_image(observer: Observer, service: Service) -> PulledImage | No
     repository, wanted_image = _named(image)
     if ".dkr.ecr." not in image.partition("/")[0] or repository != service.image:
         return None
-    where = await _registry(observer, service)
+    where = await registry_of(observer, service)
     found = await _images(observer, where, repository, [wanted_image])
     if not found:
         return PulledImage(image=image, found=False)
@@ -220,7 +223,7 @@ async def sidecar_images(observer: Observer, service: Service) -> dict[str, Pull
     asked: dict[str, list[dict[str, str]]] = {}
     for _, repository, id_ in wanted.values():
         asked.setdefault(repository, []).append(id_)
-    where = await _registry(observer, service)
+    where = await registry_of(observer, service)
     answers = await asyncio.gather(*[_known(observer, where, name, ids) for name, ids in sorted(asked.items())])
     there = dict(zip(sorted(asked), answers, strict=True))
     return {
@@ -263,7 +266,7 @@ async def registry_repositories(observer: Observer) -> dict[str, RegistryReposit
     services = [s for s in observer.environment.services.values() if s.image]
     wanted: dict[tuple[tuple[str, str], ...], set[str]] = {}
     for service, registry in zip(
-        services, await asyncio.gather(*[_registry(observer, s) for s in services]), strict=True
+        services, await asyncio.gather(*[registry_of(observer, s) for s in services]), strict=True
     ):
         wanted.setdefault(tuple(sorted(registry.items())), set()).add(str(service.image))
     found = await asyncio.gather(
@@ -329,7 +332,7 @@ async def image_scan(observer: Observer, service: Service) -> Scan:
         id_ = {"imageDigest": await _platform(observer, service, image)}
     elif image.digest is None:
         raise unknown("not-found", phrase("ECR has no image {}:{} to scan", image.repository, image.tag))
-    answer = await _findings(observer, image, {**await _registry(observer, service), "imageId": id_})
+    answer = await _findings(observer, image, {**await registry_of(observer, service), "imageId": id_})
     status = answer.get("imageScanStatus") or {}
     return Scan(
         repository=image.repository,

@@ -267,6 +267,21 @@ async def _may_decrypt(observer: Observer, role: Role, key: str) -> bool:
     return bool(allowed & named) or (bool(allowed & account_itself) and role.may("kms:Decrypt", key))
 
 
+def refuses(statement: Mapping[str, Any], action: str, role: str) -> bool:
+    """Whether a statement of a resource's own policy denies an action to a role, whatever else allows it.
+
+    The condition of a Deny counts as not met, as everywhere here.
+    """
+    partition, account = role.split(":")[1], role.split(":")[4]
+    about = _statement({**statement, "Resource": "*"})
+    named = {role, "*", f"arn:{partition}:iam::{account}:root", account}
+    excepted = statement.get("NotPrincipal")
+    within = (
+        bool(_principals(statement) & named) if excepted is None else not _principals({"Principal": excepted}) & named
+    )
+    return not about.allows and not about.conditional and about.names(action) and within
+
+
 def _principals(statement: Mapping[str, Any]) -> set[str]:
     """The AWS principals of a statement; `*` is everybody."""
     principal = statement.get("Principal")
@@ -293,6 +308,9 @@ def _needs(definition: TaskDefinition) -> Iterator[tuple[str, str]]:
         if container.log_driver == "awslogs":
             for action in _LOG:
                 yield action, f"arn:{partition}:logs:{region}:{account}:log-group:{container.log_group}:log-stream:*"
+        for file in container.environment_files:
+            yield "s3:GetObject", file
+            yield "s3:GetBucketLocation", file.partition("/")[0]
         for reference in container.references:
             if reference.secret:
                 yield "secretsmanager:GetSecretValue", reference.arn

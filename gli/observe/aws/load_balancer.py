@@ -108,6 +108,8 @@ class BalancerAttributes(Observation):
     idle_timeout_s: int | None
     """None of a network load balancer: each of its listeners has its own, of 60 s at the least."""
     deletion_protection: bool
+    removes_clients: bool = False
+    """It takes the header X-Forwarded-For out of each request: the application never learns a user's address."""
 
 
 class HealthCheck(Observation):
@@ -137,6 +139,22 @@ class HealthCheck(Observation):
     def healthy_after_s(self) -> int:
         """The shortest time, in seconds, until a new target is healthy."""
         return self.interval_s * self.threshold
+
+
+class GroupSettings(Observation):
+    """How a target group treats targets that leave it, and unhealthy ones."""
+
+    draining_s: int
+    """Seconds for the last requests of a target that leaves."""
+    least_healthy: int = 1
+    """With fewer healthy targets it sends requests to the unhealthy ones too; 0: never."""
+    least_healthy_percent: int = 0
+    """The same, in percent of its targets; 0: never."""
+
+    def trusts_the_sick(self, targets: int) -> bool:
+        """Whether one unhealthy target of so many is enough for unhealthy targets to get requests."""
+        wanted = max(self.least_healthy, math.ceil(targets * self.least_healthy_percent / 100))
+        return wanted > 1 and wanted >= targets
 
 
 class Target(Observation):
@@ -248,6 +266,7 @@ async def balancer_attributes(observer: Observer, load_balancer: LoadBalancer) -
         name=load_balancer.name,
         idle_timeout_s=int(values.get("idle_timeout.timeout_seconds", 60)) if load_balancer.application else None,
         deletion_protection=values.get("deletion_protection.enabled") == "true",
+        removes_clients=values.get("routing.http.xff_header_processing.mode") == "remove",
     )
 
 
@@ -277,15 +296,25 @@ async def health_checks(observer: Observer) -> dict[str, HealthCheck]:
 
 
 @probe(deadline=15)
-async def draining(observer: Observer, service: Service) -> dict[str, int]:
-    """Target group that serves the service to its deregistration delay in seconds. One call for each group."""
+async def group_settings(observer: Observer, service: Service) -> dict[str, GroupSettings]:
+    """Target group that serves the service to its settings. One call for each group."""
     described = await observer.see(ecs_service, service)
     found = {}
     for arn in described.serving_groups:
         answer = await observer.aws.call(observer, "elbv2", "describe_target_group_attributes", TargetGroupArn=arn)
         values = {a["Key"]: a["Value"] for a in answer["Attributes"]}
-        found[arn.split(":")[-1]] = int(values.get("deregistration_delay.timeout_seconds", 300))
+        routing = "target_group_health.unhealthy_state_routing.minimum_healthy_targets"
+        found[arn.split(":")[-1]] = GroupSettings(
+            draining_s=int(values.get("deregistration_delay.timeout_seconds", 300)),
+            least_healthy=_number(values.get(f"{routing}.count", "1")),
+            least_healthy_percent=_number(values.get(f"{routing}.percentage", "off")),
+        )
     return found
+
+
+def _number(value: str) -> int:
+    """A threshold of a target group's health; `off` is 0."""
+    return int(value) if value.isdigit() else 0
 
 
 async def _listener(observer: Observer, listener: dict[str, Any], part: Part | None) -> Listener:

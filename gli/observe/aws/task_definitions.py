@@ -2,7 +2,7 @@
 
 The observation never has the values of environment variables. A variable whose value looks like a secret is named
 only. Source of truth: ecs DescribeTaskDefinition; for the targets of `secrets`, secretsmanager ListSecrets and ssm
-DescribeParameters.
+DescribeParameters; for environment files s3 ListObjectsV2.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gli.config.services import Service
 from gli.observe.aws.ecs_services import ecs_service
 from gli.observe.aws.plain_secrets import is_secret
 from gli.observe.data.secrets import Secret, listed_secrets, secret, secret_states, versions
-from gli.observe.engine.aws_session import Part
+from gli.observe.engine.aws_session import AwsError, Part
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
@@ -88,6 +88,8 @@ class Container(Observation):
     """Names of all environment variables, both plain ones and those from secrets, sorted."""
     plain_secrets: tuple[str, ...] = ()
     """Names of the environment variables with a secret in plain text."""
+    environment_files: tuple[str, ...] = ()
+    """The ARNs of the objects in S3 from which ECS reads environment variables when a task starts."""
     essential: bool = True
     stop_s: int | None = None
     """Seconds from SIGTERM to SIGKILL; None: ECS's 30."""
@@ -237,6 +239,26 @@ async def missing_fields(observer: Observer, service: Service) -> dict[str, Said
     return missing
 
 
+@probe(deadline=15)
+async def missing_files(observer: Observer, service: Service) -> tuple[str, ...]:
+    """The environment files of the definition that S3 does not have. One call each, which opens none of them."""
+    containers = (await observer.see(task_definition, service)).containers
+    wanted = sorted({file for container in containers for file in container.environment_files})
+    there = await asyncio.gather(*[_is_stored(observer, file) for file in wanted])
+    return tuple(file for file, stored in zip(wanted, there, strict=True) if not stored)
+
+
+async def _is_stored(observer: Observer, arn: str) -> bool:
+    bucket, _, key = arn.partition(":::")[2].partition("/")
+    try:
+        answer = await observer.aws.page(observer, "s3", "list_objects_v2", Bucket=bucket, Prefix=key, MaxKeys=1)
+    except AwsError as e:
+        if e.code != "NoSuchBucket":
+            raise
+        return False
+    return any(each["Key"] == key for each in answer.get("Contents") or [])
+
+
 def _elsewhere(reference: Reference, observer: Observer) -> bool:
     """Whether the parameter is in another region, which is not observed."""
     parts, aws = reference.value_from.split(":"), observer.environment.aws
@@ -313,6 +335,7 @@ def _container(container: Mapping[str, Any]) -> Container:
         log_region=(logging.get("options") or {}).get("awslogs-region"),
         ports=tuple(sorted(p["containerPort"] for p in container.get("portMappings") or [] if p.get("containerPort"))),
         routes_logs=bool(container.get("firelensConfiguration")),
+        environment_files=tuple(f["value"] for f in container.get("environmentFiles") or []),
         essential=bool(container.get("essential", True)),
         stop_s=container.get("stopTimeout"),
         references=tuple(Reference(variable=s["name"], value_from=s["valueFrom"]) for s in [*secrets, *more]),

@@ -99,6 +99,9 @@ class ApplicationRights(Observation):
     """Each commit waits for a standby by name (`synchronous_standby_names`), and no standby is connected."""
     hasty: tuple[tuple[str, int], ...] = ()
     """(setting, milliseconds) of each time limit of its sessions that is too short for a statement."""
+    failing: tuple[tuple[str, str], ...] = ()
+    """(setting, value) of each setting with which statements fail that are right: a stricter isolation than `read
+    committed`, no room for temporary files."""
     swallowed: tuple[str, ...] = ()
     """The tables whose inserts a rule or a trigger replaces by nothing: the server says that all is well."""
     refused: tuple[str, ...] = ()
@@ -156,6 +159,7 @@ async def application_rights(observer: Observer, database: Database) -> Applicat
         refused=tuple(inserts[5]),
         frozen=tuple(inserts[6]),
         without_partition=tuple(inserts[7]),
+        failing=tuple((name, value) for name, value in inserts[8]),
         sequences=tuple(NumberSequence.model_validate(number) for number in numbered),
     )
 

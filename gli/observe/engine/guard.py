@@ -18,18 +18,23 @@ if TYPE_CHECKING:
 
 AWS_READS: Mapping[str, frozenset[str]] = {
     "acm": frozenset({"DescribeCertificate"}),
-    "application-autoscaling": frozenset({"DescribeScalableTargets", "DescribeScalingPolicies"}),
+    "application-autoscaling": frozenset(
+        {"DescribeScalableTargets", "DescribeScalingPolicies", "DescribeScheduledActions"}
+    ),
     "cloudfront": frozenset({"GetDistribution", "ListDistributions", "ListInvalidations"}),
     "cloudwatch": frozenset({"DescribeAlarms", "GetMetricData", "ListDashboards"}),
     "codedeploy": frozenset({"GetDeployment", "GetDeploymentGroup"}),
     "ec2": frozenset(
         {
+            "DescribeDhcpOptions",
             "DescribeNatGateways",
             "DescribeNetworkAcls",
             "DescribeSecurityGroups",
             "DescribeSubnets",
             "DescribeRouteTables",
+            "DescribeVpcAttribute",
             "DescribeVpcEndpoints",
+            "DescribeVpcs",
             "GetManagedPrefixListEntries",
         }
     ),
@@ -39,6 +44,8 @@ AWS_READS: Mapping[str, frozenset[str]] = {
             "BatchGetRepositoryScanningConfiguration",
             "DescribeImageScanFindings",
             "DescribeRepositories",
+            "GetLifecyclePolicy",
+            "GetRepositoryPolicy",
         }
     ),
     "ecs": frozenset(
@@ -95,11 +102,12 @@ AWS_READS: Mapping[str, frozenset[str]] = {
             "GetPublicAccessBlock",
             "HeadBucket",
             "HeadObject",
+            "ListObjectsV2",
         }
     ),
     "s3control": frozenset({"GetPublicAccessBlock"}),
     "secretsmanager": frozenset({"BatchGetSecretValue", "ListSecrets"}),
-    "sns": frozenset({"GetTopicAttributes", "ListSubscriptionsByTopic"}),
+    "sns": frozenset({"GetSubscriptionAttributes", "GetTopicAttributes", "ListSubscriptionsByTopic"}),
     "ssm": frozenset({"DescribeParameters", "GetParameters", "GetParametersByPath"}),
     "sts": frozenset({"GetCallerIdentity"}),
 }

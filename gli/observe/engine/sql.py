@@ -197,6 +197,13 @@ _HASTY = (
     "'idle_session_timeout', 'transaction_timeout') "
     "AND reset_val::bigint BETWEEN 1 AND 99)"
 )
+# Above `read committed`, a transaction that meets another one fails, and whoever began it has to try again. Without
+# temporary files (kB), large sorts and joins fail.
+_FAILING = (
+    "(SELECT coalesce(json_agg(json_build_array(name, reset_val) ORDER BY name), '[]') FROM pg_settings WHERE "
+    "(name = 'default_transaction_isolation' AND reset_val IN ('repeatable read', 'serializable')) "
+    "OR (name = 'temp_file_limit' AND reset_val::bigint BETWEEN 0 AND 1023))"
+)
 # PostgreSQL stores a rule without a condition as `<>`. A trigger that returns NULL may have put the row elsewhere, as
 # those of hand-made partitions do.
 _SWALLOWED = (
@@ -287,7 +294,8 @@ APPLICATION_RIGHTS = (
     "FROM pg_database d WHERE datname = current_database()), "
     "current_setting('synchronous_standby_names') <> '' AND NOT EXISTS (SELECT 1 FROM pg_stat_replication) "
     "AND current_setting('synchronous_commit') NOT IN ('off', 'local'), "
-    f"{_HASTY}, {_SWALLOWED}, {_DEMANDED}, {_KEYLESS}, {_SWITCHED_OFF}, {_REFUSED}, {_FROZEN}, {_WITHOUT_PARTITION}"
+    f"{_HASTY}, {_SWALLOWED}, {_DEMANDED}, {_KEYLESS}, {_SWITCHED_OFF}, {_REFUSED}, {_FROZEN}, {_WITHOUT_PARTITION}, "
+    + _FAILING
 )
 """`reset_val` is the value that a session of this role starts with: the suite's own `read only` does not change it."""
 
