@@ -9,16 +9,18 @@ import asyncio
 import socket
 import ssl
 import struct
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from enum import StrEnum
 from itertools import count
 from typing import Literal
 
 from sandbox.processes import LOOPBACK, ReservedPort
 
-Mode = Literal["pass", "refuse", "blackhole", "reset"]
-"""What becomes of a connection: relayed; refused (nobody listens); accepted and never answered; accepted and reset."""
+Mode = Literal["pass", "refuse", "drop", "blackhole", "reset"]
+"""What becomes of a connection: relayed; refused (nobody listens); not answered at all, as where a security group drops
+its packets; accepted and never answered; accepted and reset.
+"""
 
 
 class Flavour(StrEnum):
@@ -35,8 +37,24 @@ class Flavour(StrEnum):
 _HANDSHAKE_SECONDS = 10.0
 SUITE_HEADER = b"User-Agent: gli-verify\r\n"
 """What the suite's HTTP requests carry once each, and no other tool's."""
+_FILL = 2
+"""How many connections fill a queue of length 0."""
 _SSL_REQUEST = struct.pack("!II", 8, 80877103)
 _GSS_REQUEST = struct.pack("!II", 8, 80877104)
+
+
+@contextmanager
+def silent_port(port: int = 0) -> Iterator[int]:
+    """A port of this machine that answers no packet of a new connection: its queue is full, and nobody accepts."""
+    with ExitStack() as open_, socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind((LOOPBACK, port))
+        server.listen(0)
+        for _ in range(_FILL):
+            client = open_.enter_context(socket.socket())
+            client.setblocking(False)
+            client.connect_ex(server.getsockname())
+        yield int(server.getsockname()[1])
 
 
 class Relay:
@@ -72,6 +90,7 @@ class Relay:
         self._reserved = ReservedPort()
         self._turn = count()
         self._server: asyncio.Server | None = None
+        self._silence = ExitStack()
         self._connections: set[_Connection] = set()
 
     @property
@@ -98,13 +117,16 @@ class Relay:
         """Change the mode, and cut the open connections, so that a fault hits them too."""
         self._close()
         self.mode = mode
-        if mode != "refuse":
+        if mode == "drop":
+            self._silence.enter_context(silent_port(self.port))
+        elif mode != "refuse":
             await self.start()
 
     def _close(self) -> None:
         if self._server is not None:
             self._server.close()
             self._server = None
+        self._silence.close()
         for connection in list(self._connections):
             connection.abort()
 

@@ -92,6 +92,16 @@ def test_a_failure_of_a_shared_part_explains_every_target() -> None:
     assert found["leaf[api]"] is Outcome.BLOCKED
 
 
+def test_a_root_that_takes_no_connection_explains_as_a_failed_one() -> None:
+    root, leaf = case("root"), case("leaf", causes=("root",))
+    silent = result(root, Outcome.UNKNOWN).but(cause="no-connection")
+    judged = judge([root, leaf], [silent, result(leaf, Outcome.FAILED)])
+    assert {c.id: c.outcome for c in judged.checks} == {"root": Outcome.UNKNOWN, "leaf": Outcome.BLOCKED}
+    (told,) = judged.root_causes
+    assert (judged.verdict, told.check, told.explains) == ("NO-GO", "root", ("leaf[api]",))
+    assert told.hint.startswith("Let the connection through: ")
+
+
 def test_an_unobserved_cause_explains_nothing() -> None:
     root, leaf = case("root"), case("leaf", causes=("root",))
     judged = judge([root, leaf], [result(root, Outcome.UNKNOWN), result(leaf, Outcome.FAILED, "expected 1, saw 2")])

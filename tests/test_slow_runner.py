@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import pytest
 
@@ -21,6 +21,7 @@ from gli.observe.engine import lateness, observatory
 from gli.observe.engine.observation import Observation, Unobserved
 from gli.observe.engine.observatory import Observatory
 from gli.observe.engine.probe import Observer, Probe, probe
+from sandbox.relay import silent_port
 from tests_smoke.test_api import test_api_health as judge_health
 
 
@@ -126,19 +127,6 @@ def answering(after_s: float) -> Iterator[int]:
 
 
 @contextmanager
-def silent() -> Iterator[int]:
-    """A port whose queue is full: who connects hears nothing."""
-    with ExitStack() as open_, socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen(0)
-        for _ in range(2):
-            client = open_.enter_context(socket.socket())
-            client.setblocking(False)
-            client.connect_ex(server.getsockname())
-        yield server.getsockname()[1]
-
-
-@contextmanager
 def silent_resolver() -> Iterator[Environment]:
     """An environment whose resolver does not answer."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
@@ -201,17 +189,17 @@ def test_a_slow_target_is_failed(seen: Observatory, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("late", [True, False])
-def test_a_silent_port_is_the_targets_fault_where_the_runner_is_in_time(
+def test_a_port_is_called_silent_only_where_the_runner_is_in_time(
     seen: Observatory, monkeypatch: pytest.MonkeyPatch, late: bool
 ) -> None:
     monkeypatch.setattr(tcp, "TIMEOUT_S", 1.0)
-    with silent() as port_:
+    with silent_port() as port_:
         if late:
             seen.begin(busy)
             assert told(seen, port, at(port_)).startswith("slow-runner")
         else:
             found = seen.wait(port, at(port_))
-            assert not found.opened and "no connection within 1 s" in str(found.error)
+            assert found.silent and "no connection within 1 s" in str(found.error)
 
 
 @pytest.mark.parametrize("late", [True, False])

@@ -30,6 +30,10 @@ _RED: tuple[tuple[Outcome, Literal["failed", "unknown"], str], ...] = (
 _OF_THE_RUN: Mapping[str, str] = MappingProxyType(
     {
         "access-denied": phrase("Grant this run the right that the message names, and run it again."),
+        "no-connection": phrase(
+            "Let the connection through: look at the host, its security group, network ACL and routes. If users reach "
+            "the host, this runner is cut off: look at the runner's own way out."
+        ),
         "slow-runner": phrase("Run it again on a runner with less to do."),
         "throttled": phrase("Wait a few minutes, and run it again."),
     }

@@ -1,8 +1,9 @@
 """From many reds to few roots, along the catalogue's cause edges.
 
 A red with a red cause is a symptom. The roots of a red are the reds that it leads to which have no red cause
-themselves. A root that failed explains: what it explains is `blocked`. A root that is only `unknown` explains
-nothing: what leads to it keeps its outcome and says "cause unknown".
+themselves. A root that failed explains: what it explains is `blocked`. So does a root whose host took no connection in
+two tries: nothing behind it can be seen. A root that is `unknown` for another reason explains nothing: what leads to it
+keeps its outcome and says "cause unknown".
 """
 
 from __future__ import annotations
@@ -34,15 +35,21 @@ def triage(cases: Sequence[Case], results: Mapping[CaseKey, Result]) -> tuple[di
         if not causes[case.key]:
             continue
         leads_to = _roots(case.key, causes)
-        failed = [key for key in leads_to if results[key].outcome is Outcome.FAILED]
-        for key in failed or leads_to:
+        explaining = [key for key in leads_to if _explains(results[key])]
+        for key in explaining or leads_to:
             roots[key].explains.append(str(case.key))
-        marked[case.key] = _marked(results[case.key], [results[key] for key in failed], [results[k] for k in leads_to])
+        marked[case.key] = _marked(
+            results[case.key], [results[key] for key in explaining], [results[k] for k in leads_to]
+        )
     for case in cases:
         blocker = results[case.key].blocked_by
         if blocker is not None and blocker in roots:
             roots[blocker].explains.append(str(case.key))
     return marked, _folded(sorted(roots.values(), key=lambda r: r.result.outcome.rank))
+
+
+def _explains(result: Result) -> bool:
+    return result.outcome is Outcome.FAILED or result.cause == "no-connection"
 
 
 def _folded(roots: Iterable[Root]) -> list[Root]:

@@ -159,6 +159,7 @@ KOREAN: Mapping[str, str] = {
     "no connection within {} s": "{}초 안에 연결되지 않음",
     "no connection within {} s: no path (security group, route), or the host is gone":
         "{}초 안에 연결되지 않음: 경로가 없거나(보안 그룹, 라우트) 호스트가 사라짐",
+    "{} (tried twice)": "{} (두 번 시도함)",
     "no TLS session within {} s": "{}초 안에 TLS 세션이 열리지 않음",
     "connection refused": "연결이 거부됨",
     "connection refused: nothing listens there": "연결이 거부됨: 그 포트에서 듣는 프로세스가 없음",
@@ -481,6 +482,10 @@ KOREAN: Mapping[str, str] = {
     "{}:{} was throttled: {}": "{}:{} 요청이 제한됨: {}",
     "Grant this run the right that the message names, and run it again.":
         "메시지에 나온 권한을 이 실행에 주고 다시 실행하세요.",
+    "Let the connection through: look at the host, its security group, network ACL and routes. If users reach the "
+    "host, this runner is cut off: look at the runner's own way out.":
+        "연결이 통하게 하세요: 호스트와 그 보안 그룹, 네트워크 ACL, 라우트를 확인하세요. 사용자는 호스트에 닿는다면 "
+        "이 러너가 막힌 것이니 러너의 바깥 경로를 확인하세요.",
     "Run it again on a runner with less to do.": "더 한가한 러너에서 다시 실행하세요.",
     "Wait a few minutes, and run it again.": "몇 분 뒤 다시 실행하세요.",
     "the role of {} finds no record of the migrations ({})": "{} 역할이 마이그레이션 기록을 찾지 못함({})",

@@ -383,6 +383,13 @@ def database_unreachable(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("database-packets-dropped", turns_red=[*_DATABASE, "api-deep-health"])
+def database_packets_dropped(sandbox: Sandbox) -> Iterator[None]:
+    """Packets to the database are dropped, as by its security group: no connection opens, the API's neither."""
+    with relay_mode(sandbox, "drop", "database", "api-database"):
+        yield
+
+
 @fault("database-blackhole", turns_red=[*_DATABASE[1:], "api-deep-health"])
 def database_blackhole(sandbox: Sandbox) -> Iterator[None]:
     """The database accepts connections but never answers, as behind an exhausted proxy."""

@@ -62,6 +62,13 @@ def api_blackhole(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("api-packets-dropped", turns_red=_API)
+def api_packets_dropped(sandbox: Sandbox) -> Iterator[None]:
+    """Packets to the API's port 443 are dropped, as by a security group: nobody gets an answer."""
+    with relay_mode(sandbox, "drop", "api"):
+        yield
+
+
 @fault("websocket-refuses", turns_red=_WEBSOCKET)
 def websocket_refuses(sandbox: Sandbox) -> Iterator[None]:
     """No server listens on the WebSocket server's port 443."""

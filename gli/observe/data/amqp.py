@@ -12,6 +12,7 @@ from typing import Any
 from gli.common.sentences import Said, phrase
 from gli.config.data_tier import Broker
 from gli.observe.data.secrets import credentials, secrets
+from gli.observe.edge.tcp import answering_port
 from gli.observe.engine.guard import refuse_amqp_writes
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
@@ -50,10 +51,15 @@ async def broker_state(observer: Observer, broker: Broker) -> BrokerState:
     port = document.get("port", "5672" if document.get("tls") == "false" else "5671")
     if not host or not port.isdigit():
         return BrokerState(secret=broker.secret, ok=False, error=phrase("the secret names no usable host and port"))
-    return await asyncio.to_thread(_session, observer, broker, document, host, int(port))
+    try:
+        return await asyncio.to_thread(_session, observer, broker, document, host, int(port))
+    except TimeoutError as e:
+        await answering_port(observer, host, int(port))
+        return BrokerState(secret=broker.secret, ok=False, error=e.args[0])
 
 
 def _session(observer: Observer, broker: Broker, document: Mapping[str, str], host: str, port: int) -> BrokerState:
+    """Raises `TimeoutError` with the reason if no session opens in time."""
     import pika
     from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
     from pika.exceptions import AMQPError
@@ -77,12 +83,12 @@ def _session(observer: Observer, broker: Broker, document: Mapping[str, str], ho
             connection = pika.BlockingConnection(parameters, _impl_class=limited)
     except AMQPConnectorStackTimeout:  # no class of AMQPError
         observer.over(_STACK_TIMEOUT_S)
-        error = phrase("the broker did not open a session within {:.0f} s", _STACK_TIMEOUT_S)
-        return BrokerState(secret=broker.secret, ok=False, error=error)
+        raise TimeoutError(phrase("the broker did not open a session within {:.0f} s", _STACK_TIMEOUT_S)) from None
     except (AMQPError, OSError) as e:
         _refuse_flood(limited, broker)
         if "timeout" in repr(e).lower():  # pika has no one class for it
             observer.over(_TIMEOUT_S)
+            raise TimeoutError(_why(e)) from None
         return BrokerState(secret=broker.secret, ok=False, error=_why(e))
     try:
         queues = _queues(connection, broker.queues)

@@ -16,7 +16,7 @@ from gli.config import rds_roots
 from gli.config.data_tier import Database
 from gli.observe.data.places import database_place
 from gli.observe.data.secrets import credentials, secrets
-from gli.observe.edge.tcp import TcpConnection, open_port
+from gli.observe.edge.tcp import TcpConnection, answering_port
 from gli.observe.engine.guard import refuse_sql_writes
 from gli.observe.engine.observation import Cause, Observation, unknown
 from gli.observe.engine.probe import Observer, probe
@@ -142,7 +142,7 @@ class DatabaseState(Observation):
 async def database_port(observer: Observer, database: Database) -> TcpConnection:
     """Whether the database's port opens, at the address in the application's secret."""
     place = await database_place(observer, database, database.secret)
-    return await open_port(observer, place.host, place.port)
+    return await answering_port(observer, place.host, place.port)
 
 
 @probe(deadline=10, after=[secrets])
@@ -324,6 +324,7 @@ async def connect(observer: Observer, database: Database, secret_id: str) -> psy
             )
     except psycopg.errors.ConnectionTimeout:
         observer.over(_TIMEOUT_S)
+        await answering_port(observer, place.host, place.port)
         raise
     try:
         await row_of(observer, connection, READ_ONLY_SESSION)

@@ -12,6 +12,7 @@ from gli.common.sentences import Said, phrase
 from gli.config.data_tier import Cache
 from gli.observe.data.places import certified
 from gli.observe.data.secrets import credentials, secrets
+from gli.observe.edge.tcp import answering_port
 from gli.observe.engine.guard import refuse_redis_writes
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
@@ -54,13 +55,13 @@ _ON_KEYS = {"GET": (), "SET": ("1",), "DEL": (), "EXPIRE": ("60",)}
 _ON_CHANNELS = {"PUBLISH": ("1",), "SUBSCRIBE": ()}
 
 
-@probe(deadline=8, after=[secrets])
+@probe(deadline=10, after=[secrets])
 async def application_cache(observer: Observer, cache: Cache) -> CacheState:
     """PING with the application's own credentials, over TLS if the secret says so."""
     return await _session(observer, cache, cache.secret, look=False)
 
 
-@probe(deadline=8, after=[secrets])
+@probe(deadline=10, after=[secrets])
 async def cache_state(observer: Observer, cache: Cache) -> CacheState:
     """Role, memory and clients, with the suite's own credentials."""
     return await _session(observer, cache, cache.verify_secret, look=True)
@@ -163,6 +164,7 @@ async def _session(observer: Observer, cache: Cache, secret_id: str, *, look: bo
     except (RedisError, OSError, TimeoutError) as e:
         if isinstance(e, TimeoutError | redis.exceptions.TimeoutError):
             observer.over(_TIMEOUT_S)
+            await answering_port(observer, document["host"], int(document.get("port", "6379")))
         return CacheState(secret=secret_id, error=_why(e))
     finally:
         await connection.disconnect(nowait=True)

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Awaitable
 
 from gli.common.sentences import Said, phrase
-from gli.config.data_tier import Stored
+from gli.config.data_tier import Database, Stored
 from gli.config.environment_consistency import objections
 from gli.config.environments import Environment
-from gli.observe.data.postgres import database_port
+from gli.observe.data.places import database_place
 from gli.observe.data.secrets import credentials, secrets
 from gli.observe.edge.tcp import TcpConnection, open_port
 from gli.observe.engine.observation import Observation, Unobserved, unknown
@@ -44,12 +44,17 @@ async def private_ports(observer: Observer) -> dict[str, TcpConnection]:
 def _askings(observer: Observer, environment: Environment) -> list[Awaitable[TcpConnection]]:
     asked: list[Awaitable[TcpConnection]] = []
     if environment.database:
-        asked.append(observer.see(database_port, environment.database))
+        asked.append(_database_port(observer, environment.database))
     if environment.cache:
         asked.append(_port(observer, environment.cache, "6379"))
     if environment.broker:
         asked.append(_port(observer, environment.broker, "5671"))
     return asked
+
+
+async def _database_port(observer: Observer, database: Database) -> TcpConnection:
+    place = await database_place(observer, database, database.secret)
+    return await open_port(observer, place.host, place.port)
 
 
 async def _port(observer: Observer, part: Stored, usual: str) -> TcpConnection:

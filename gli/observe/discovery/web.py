@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -79,7 +80,10 @@ class Seen(Observation):
 
 async def look(observer: Observer, url: str, *, health_path: str | None = None) -> Seen:
     """Asks one host (`https://shop.example.com`) for its index, and for the paths that are usual."""
-    index = await fetch(observer, f"{url}/")
+    try:
+        index = await fetch(observer, f"{url}/")
+    except Unobserved as e:
+        return Seen(url=url, error=e.unknown.message)
     if index.error is not None:
         return Seen(url=url, error=index.error)
     page = read_index(index)
@@ -133,7 +137,8 @@ async def open_socket(observer: Observer, url: str, paths: Iterable[str] = SOCKE
 async def _addresses(observer: Observer, scripts: list[str]) -> tuple[str, ...]:
     found: set[str] = set()
     for url in scripts[:_MOST_SCRIPTS]:
-        found.update(_ADDRESS.findall((await fetch(observer, url, limit=_SCRIPT_BYTES)).body))
+        with suppress(Unobserved):
+            found.update(_ADDRESS.findall((await fetch(observer, url, limit=_SCRIPT_BYTES)).body))
     return tuple(sorted(found))
 
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from http.client import UNAUTHORIZED
 from typing import Any
+from urllib.parse import urlsplit
 
 from gli.common.documents import parsed
 from gli.common.json_paths import at
@@ -19,6 +20,7 @@ from gli.common.sentences import Said, phrase
 from gli.config.services import Endpoint, Frontend, Service
 from gli.observe.data.secrets import secret, secrets
 from gli.observe.edge.sign_in import authorization, sign_in
+from gli.observe.edge.tcp import answering_port
 from gli.observe.engine.http_client import TIMEOUT_S
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
@@ -69,6 +71,8 @@ class HttpExchange(Observation):
     seconds: float
     attempts: int = 1
     error: Said | None = None
+    unconnected: bool = False
+    """No connection, or no TLS session, opened in time."""
     cut: bool = False
     """The body was longer than the part that is kept."""
     signed_in: bool = False
@@ -200,12 +204,13 @@ async def fetch(
     limit: int = BODY_LIMIT,
     anonymous: bool = False,
 ) -> HttpExchange:
-    """Makes one exchange. A failure of the network is part of the fact, not an exception.
+    """Makes one exchange. A failure of the network is part of the fact, not an exception; but raises `Unobserved` if
+    the host takes no connection and refuses none.
 
     The login that the host asks of everybody goes with it, unless it is `anonymous` or has another one.
-    `fresh`: use a new connection. `attempts`: try up to this many times, after an error, a 5xx answer or an answer that
-    took longer than `within_s`; the fact has the number of the last attempt. `limit`: how many bytes of the body are
-    read and kept, counted after decompression.
+    `fresh`: use a new connection, one of many: one that is not answered is part of the fact. `attempts`: try up to
+    this many times, after an error, a 5xx answer or an answer that took longer than `within_s`; the fact has the number
+    of the last attempt. `limit`: how many bytes of the body are read and kept, counted after decompression.
     """
     sent = dict(headers or {}) | ({"Connection": "close"} if fresh else {})
     login: dict[str, str] = {}
@@ -214,6 +219,9 @@ async def fetch(
     for attempt in range(1, attempts + 1):
         async with observer.http.turn(observer):
             exchange = await _once(observer, url, method, sent | login, attempt, limit)
+        if exchange.unconnected and not fresh:
+            parts = urlsplit(url)
+            await answering_port(observer, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
         if exchange.status is not None and exchange.status < 500 and exchange.seconds <= within_s:
             break
         if exchange.seconds > within_s:
@@ -248,7 +256,7 @@ async def _once(
             return await _once(observer, url, method, headers, attempt, limit)
         if isinstance(e, httpx.TimeoutException | httpcore.TimeoutException):
             observer.over(TIMEOUT_S)
-        return exchange(error=_why(e))
+        return exchange(error=_why(e), unconnected=isinstance(e, httpx.ConnectTimeout | httpcore.ConnectTimeout))
     finally:
         _keep_phases(observer, marks)
     return exchange(

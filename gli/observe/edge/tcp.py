@@ -1,6 +1,7 @@
 """Whether a port opens from where this runner stands.
 
-Source of truth: RFC 9293. A refused connection means that no server listens; no answer means that there is no path.
+Source of truth: RFC 9293. A refused connection means that no server listens, and is the target's fault. No answer means
+that there is no path: whether the target or this runner is cut off, nobody can tell from here.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import asyncio
 import time
 
 from gli.common.sentences import Said, phrase
-from gli.observe.engine.observation import Observation
+from gli.observe.engine.observation import NoConnection, Observation
 from gli.observe.engine.probe import Observer
 
 TIMEOUT_S = 3.0
@@ -23,6 +24,8 @@ class TcpConnection(Observation):
     opened: bool
     seconds: float
     error: Said | None = None
+    silent: bool = False
+    """Nothing came back in time: no connection, and no refusal."""
 
 
 def why(error: OSError) -> str:
@@ -39,15 +42,27 @@ async def open_port(observer: Observer, host: str, port: int) -> TcpConnection:
     observer.count("tcp")
     begun = time.monotonic()
     error: str | None = None
+    silent = False
     try:
         async with asyncio.timeout(TIMEOUT_S):
             _, writer = await asyncio.open_connection(*observer.dial.address(host, port))
         writer.transport.abort()
     except TimeoutError:
         observer.over(TIMEOUT_S)
+        silent = True
         error = phrase("no connection within {:g} s: no path (security group, route), or the host is gone", TIMEOUT_S)
     except OSError as e:
         error = why(e)
-    return TcpConnection(
-        host=host, port=port, opened=error is None, seconds=round(time.monotonic() - begun, 4), error=error
-    )
+    seconds = round(time.monotonic() - begun, 4)
+    return TcpConnection(host=host, port=port, opened=error is None, seconds=seconds, error=error, silent=silent)
+
+
+async def answering_port(observer: Observer, host: str, port: int) -> TcpConnection:
+    """Opens and closes one connection. Raises `NoConnection` if nothing comes back, not even a refusal.
+
+    Also for a session that timed out: it tells a server that does not answer, which is a fact, from silence.
+    """
+    found = await open_port(observer, host, port)
+    if found.silent:
+        raise NoConnection(phrase("{}:{}: {}", host, port, found.error))
+    return found

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from gli.common.clock import now
 from gli.common.sentences import Said, phrase
-from gli.observe.edge.tcp import why
+from gli.observe.edge.tcp import answering_port, why
 from gli.observe.engine.observation import Observation
 from gli.observe.engine.probe import Observer, probe
 
@@ -65,6 +65,7 @@ async def tls_session(observer: Observer, host: str) -> TlsSession:
         error = phrase("TLS failed: {}", e.reason or e)
     except TimeoutError:
         observer.over(_TIMEOUT_S)
+        await answering_port(observer, host, observer.environment.port_of(host))
         return TlsSession(host=host, error=phrase("no TLS session within {:g} s", _TIMEOUT_S))
     except OSError as e:
         return TlsSession(host=host, error=why(e))

@@ -18,7 +18,7 @@ from gli.common.sentences import Said, phrase
 from gli.config.services import Service, Step
 from gli.observe.edge.http import EVIL_ORIGIN
 from gli.observe.edge.sign_in import sign_in
-from gli.observe.edge.tcp import why
+from gli.observe.edge.tcp import answering_port, why
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
@@ -172,6 +172,7 @@ async def _session(
         seen["error"] = str(e)
     except TimeoutError:
         observer.over(HANDSHAKE_TIMEOUT_S)
+        await answering_port(observer, service.host, service.port)
         seen["error"] = phrase("no handshake within {:g} s", HANDSHAKE_TIMEOUT_S)
     except OSError as e:
         seen["error"] = why(e)

@@ -20,6 +20,7 @@ Cause = Literal[
     "wrong-account",  # the credentials belong elsewhere
     "unreachable",  # no path from this vantage
     "throttled",
+    "no-connection",  # nothing came back, not even a refusal, in two tries: the host is gone, or a way is closed
     "timed-out",
     "slow-runner",  # this runner was too late to tell whether the target was
     "too-little-data",
@@ -56,6 +57,13 @@ class Unobserved(Exception):
     def __init__(self, unknown: Unknown) -> None:
         super().__init__(unknown.message)
         self.unknown = unknown
+
+
+class NoConnection(Unobserved):
+    """Raised where nothing came back to a connection, not even a refusal. The observatory then tries a second time."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Unknown(cause="no-connection", message=message))
 
 
 def unknown(cause: Cause, message: str, *, action: str | None = None) -> Unobserved:

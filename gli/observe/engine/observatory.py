@@ -29,7 +29,7 @@ from gli.observe.engine.dial import Dial
 from gli.observe.engine.guard import AWS_READS
 from gli.observe.engine.http_client import HttpClient
 from gli.observe.engine.lateness import Lateness
-from gli.observe.engine.observation import Record, Unknown, Unobserved, fact_name, unknown
+from gli.observe.engine.observation import NoConnection, Record, Unknown, Unobserved, fact_name, unknown
 from gli.observe.engine.probe import Observer, Probe
 from gli.observe.engine.remote_clocks import RemoteClocks
 from gli.observe.engine.vault import Vault
@@ -43,6 +43,8 @@ _QUIET_S = 3.0
 """How long all others wait for the timed probes: a target that does not answer holds nobody up for longer."""
 _TRIES = 3
 """How often a probe runs where this runner is too late to tell: a try may be calm at its start alone."""
+_TRIES_IN_SILENCE = 2
+"""How often a probe runs where nothing comes back to a connection."""
 
 
 class Observations(Protocol):
@@ -259,16 +261,25 @@ class Observatory:
             )
 
     async def _observed(self, probe: Probe[Seen], target: Any, observer: Observer) -> Seen:
-        """What the probe saw: at a later try, where this runner was too late to tell before."""
-        for _ in range(_TRIES - 1):
+        """What the probe saw: at a later try, where this runner was too late to tell before, or once no packet came."""
+        late = silent = 0
+        while True:
             try:
                 return await _tried(probe, target, observer)
-            except Unobserved as e:
-                if e.unknown.cause != "slow-runner" or time.monotonic() + probe.deadline > self.deadline:
+            except NoConnection as e:
+                silent += 1
+                if silent == _TRIES_IN_SILENCE:
+                    raise unknown("no-connection", phrase("{} (tried twice)", e.unknown.message)) from None
+                if time.monotonic() + probe.deadline > self.deadline:
                     raise
-            await self._lateness.calm()
+                observer.attempts += 1
+            except Unobserved as e:
+                late += 1
+                no_time = time.monotonic() + probe.deadline > self.deadline
+                if e.unknown.cause != "slow-runner" or late == _TRIES or no_time:
+                    raise
+                await self._lateness.calm()
             observer.phases_s.clear()
-        return await _tried(probe, target, observer)
 
     async def _start(self) -> None:
         await self._lateness.start()
