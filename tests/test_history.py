@@ -395,6 +395,47 @@ def test_the_newest_release_tag_is_what_runs(remote: Remote) -> None:
     assert remote.history().commits["stg"] == commits[1]
 
 
+SERIES = """
+[own.services.web]
+url = "https://web.example"
+repository = "app"
+release_tag = 'web/v(\\d+)\\.(\\d+)'
+version = "{version}"
+[own.frontends.s3-page]
+url = "https://page.example"
+repository = "app"
+paths = ["page/**"]
+release_tag = 's3-page-(\\d+)'
+version = "{version}"
+[own.services.jobs]
+url = "https://jobs.example"
+repository = "app"
+"""
+
+
+def test_each_part_of_a_monorepo_has_its_own_series_of_release_tags(remote: Remote) -> None:
+    """What has no series runs the head of the branch."""
+    with (remote.root / environments.FILE).open("a") as file:
+        file.write(SERIES)
+
+    def built(name: str) -> Build:
+        observatory = remote.observatory()
+        environment = observatory.environment
+        try:
+            return observatory.wait(build, {**environment.services, **environment.frontends}[name])
+        finally:
+            observatory.close()
+
+    first, *commits = [remote.push("stg", {"page/index.html": "1", "app.py": version}) for version in "1234"]
+    with pytest.raises(Unobserved, match=r"app has no tag of the form web/v"):
+        built("web")
+    for tag, commit in {"web/v1.9": commits[0], "web/v1.10": commits[1], "s3-page-3": commits[0]}.items():
+        subprocess.run(["git", "-C", str(remote.app), "tag", tag, commit], check=True)
+    assert (built("web").commits, built("web").spelt("{version}")) == ((commits[1],), ("1.10",))
+    assert (built("s3-page").commits, built("s3-page").spelt("{version}")) == ((commits[0], first), ("3",))
+    assert built("jobs").commits == (commits[2],)
+
+
 TWO_STAGES = """
 [own.git]
 branches = ["staging", "production"]

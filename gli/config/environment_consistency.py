@@ -51,10 +51,17 @@ def _named_twice(environment: Environment) -> Iterator[str]:
 
 
 def _not_a_pair(environment: Environment, other: Environment) -> Iterator[str]:
-    if (environment.branch, environment.release_tag) == (other.branch, other.release_tag):
+    if _runs(environment) == _runs(other):
         yield phrase("branch = {!r} is {}'s branch too", environment.branch, other.name)
     if environment.production == other.production:
         yield phrase("production = {} here and in {}", str(environment.production).lower(), other.name)
+
+
+def _runs(environment: Environment) -> tuple[str, str, dict[str, str]]:
+    """The branch that an environment runs, and its series of release tags."""
+    series = {name: each.release_tag for name, each in environment.services.items()}
+    series |= {name: each.release_tag for name, each in environment.frontends.items()}
+    return environment.branch, environment.release_tag, {name: form for name, form in series.items() if form}
 
 
 def _foreign(environment: Environment, other: Environment) -> Iterator[str]:

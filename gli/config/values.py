@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import string
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -53,7 +52,7 @@ def _pattern(pattern: str) -> str:
 def _of_a_commit(template: str) -> str:
     """A template such as `api-{commit:.7}`: what stands for a commit, or for its release tag."""
     try:
-        one, other = spelt(template, "0" * 40, "v0"), spelt(template, "1" * 40, "v1")
+        one, other = spelt(template, "0" * 40, "0", "(0)"), spelt(template, "1" * 40, "1", "(1)")
     except (LookupError, ValueError, AttributeError):
         one = other = ""
     if one == other:
@@ -61,14 +60,20 @@ def _of_a_commit(template: str) -> str:
     return template
 
 
-def spelt(template: str, commit: str, tag: str) -> str:
-    """The template for a commit: `{tag}` is its release tag (`v1.2.3`), `{version}` the tag from its first digit on."""
-    return template.format(commit=commit, tag=tag, version=tag.lstrip("-._" + string.ascii_letters))
+def spelt(template: str, commit: str, tag: str, form: str) -> str:
+    """The template for a commit: `{tag}` is its release tag (`v1.2.3`), `{version}` the tag from its first number on.
+
+    `form` is the pattern of the tag, with a group for each number.
+    """
+    numbers = re.fullmatch(form, tag)
+    starts = [numbers.start(number) for number in range(1, numbers.re.groups + 1)] if numbers else []
+    first = min((start for start in starts if start >= 0), default=0)
+    return template.format(commit=commit, tag=tag, version=tag[first:])
 
 
 def names_tag(template: str) -> bool:
     """Whether a template needs a release tag."""
-    return spelt(template, "0" * 40, "v0") != spelt(template, "0" * 40, "v1")
+    return spelt(template, "0" * 40, "0", "(0)") != spelt(template, "0" * 40, "1", "(1)")
 
 
 def _numbered(pattern: str) -> str:

@@ -3,6 +3,7 @@
 It is the head of the environment's branch, and with it: of a service with `paths`, the older commits back to the one
 that last changed its files (a monorepo builds nothing else again); with `built_once`, the commits of any branch with
 the same tree (an image is built for the first stage; a promotion merges that commit without changing a file).
+Of a service with a series of release tags of its own, it is the commit of the newest tag in place of the head.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from gli.config.values import names_tag, spelt
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 from gli.observe.release.git_history import history
-from gli.observe.release.git_refs import TIMEOUT_S, heads, release, release_tags
+from gli.observe.release.git_refs import TIMEOUT_S, Heads, heads, release, release_tags
 from gli.observe.release.github_runs import deployed_release
 
 
@@ -25,11 +26,13 @@ class Build(Observation):
     commits: tuple[str, ...]
     release_tags: Mapping[str, str] = {}
     """Commit to its newest release tag, where releases are tags."""
+    form: str = ""
+    """The form of these tags."""
 
     def spelt(self, template: str) -> tuple[str, ...]:
         """How a revision or a tag may name this build, newest first."""
         named = [c for c in self.commits if c in self.release_tags] if names_tag(template) else self.commits
-        return tuple(spelt(template, commit, self.release_tags.get(commit, "")) for commit in named)
+        return tuple(spelt(template, commit, self.release_tags.get(commit, ""), self.form) for commit in named)
 
     def is_named(self, seen: str | None, template: str) -> bool:
         """Whether a revision or a tag names this build."""
@@ -48,8 +51,20 @@ async def build(observer: Observer, target: Service | Frontend) -> Build:
 
     The head counts for a target with `paths`, whatever commit the repository's workflow deployed last.
     """
+    if target.release_tag:
+        return await build_of(observer, target, newest_of((await observer.see(heads, target.repository)), target))
     seen = await observer.see(release if target.paths else deployed_release)
     return await build_of(observer, target, seen.commit_of(target.repository))
+
+
+def newest_of(known: Heads, target: Service | Frontend) -> str:
+    """The commit of the newest tag of the target's own series. Raises `Unobserved` if there is no such tag."""
+    if known.error is not None:
+        raise unknown("dependency", phrase("the branches of {} could not be listed: {}", known.repository, known.error))
+    tags = release_tags(known.tags, target.release_tag)
+    if not tags:
+        raise unknown("not-found", phrase("{} has no tag of the form {}", known.repository, target.release_tag))
+    return known.tags[tags[0]]
 
 
 async def build_of(observer: Observer, target: Service | Frontend, commit: str) -> Build:
@@ -58,15 +73,15 @@ async def build_of(observer: Observer, target: Service | Frontend, commit: str) 
     Raises `Unobserved` if no commit changed its paths.
     """
     tagged: dict[str, str] = {}
-    if form := observer.environment.release_tag:
+    if form := target.release_tag or observer.environment.release_tag:
         tags = (await observer.see(heads, target.repository)).tags
         tagged = {tags[tag]: tag for tag in reversed(release_tags(tags, form))}
     if not (target.paths or observer.environment.built_once):
-        return Build(commits=(commit,), release_tags={commit: tagged[commit]} if commit in tagged else {})
+        return Build(commits=(commit,), release_tags={commit: tagged[commit]} if commit in tagged else {}, form=form)
     same = (await observer.see(history, target.repository)).builds.get(commit, {}).get(target.name, ())
     if not same:
         said = phrase(
             "no commit of {} changes {}: mend the paths of {}", target.repository, listed(target.paths), target.name
         )
         raise unknown("not-found", said)
-    return Build(commits=same, release_tags={c: tagged[c] for c in same if c in tagged})
+    return Build(commits=same, release_tags={c: tagged[c] for c in same if c in tagged}, form=form)

@@ -32,7 +32,7 @@ from gli.git.trailers import RESTORES
 from gli.observe.engine.guard import refuse_git_writes
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
-from gli.observe.release.git_refs import TIMEOUT_S, Heads, all_heads, deploy_tags, heads, moment_of
+from gli.observe.release.git_refs import TIMEOUT_S, Heads, all_heads, deploy_tags, heads, moment_of, release_tags
 from gli.observe.release.migration_columns import replaced, schema
 from gli.observe.release.migration_review import Finding, review
 from gli.observe.release.migrations import ALEMBIC, Squash, alembic_heads, flyway_versions, in_paths, recorded_names
@@ -187,7 +187,7 @@ async def history(observer: Observer, repository: str) -> History:
     with tempfile.TemporaryDirectory(prefix="gli-git-") as folder:
         bare = Bare(observer, Path(folder), environment.git.of(repository))
         try:
-            await bare.fetch(commits | _log_branch(environment.git, known))
+            await bare.fetch(commits | _log_branch(environment.git, known) | _released(environment, known))
             return await _read(observer, bare, known, commits)
         except GitFailed as e:
             raise unknown(
@@ -398,15 +398,28 @@ async def _deploying(bare: Bare, head: str | None, workflow: str | None) -> str:
     return ""
 
 
+def _members(environment: Environment, repository: str) -> list[Service | Frontend]:
+    """The services and pages that are built from a repository."""
+    members: list[Service | Frontend] = [*environment.services.values(), *environment.frontends.values()]
+    return [member for member in members if member.repository == repository]
+
+
+def _released(environment: Environment, known: Heads) -> dict[str, str]:
+    """A name for the commit of the newest tag of each series of a service's or page's own."""
+    own = [m for m in _members(environment, known.repository) if m.release_tag]
+    newest = {m.name: release_tags(known.tags, m.release_tag)[:1] for m in own}
+    return {f"released/{name}": known.tags[tag] for name, tags in newest.items() for tag in tags}
+
+
 async def _builds(
     bare: Bare, environment: Environment, known: Heads, deployed: Iterable[str]
 ) -> dict[str, dict[str, tuple[str, ...]]]:
     """See `History.builds`."""
-    members: list[Service | Frontend] = [*environment.services.values(), *environment.frontends.values()]
-    own = [m for m in members if m.repository == known.repository and (m.paths or environment.built_once)]
+    own = [m for m in _members(environment, known.repository) if m.paths or environment.built_once]
     assert environment.git is not None
     releases = deploy_tags(known, environment.git)[: environment.registry.rollback_releases]
-    wanted = [*deployed, *(known.tags[tag] for tag in releases)] if own else []
+    newest = _released(environment, known).values()
+    wanted = [*deployed, *(known.tags[tag] for tag in releases), *newest] if own else []
     twins = await _twins(bare) if own and environment.built_once else {}
     found: dict[str, dict[str, tuple[str, ...]]] = {}
     for commit in filter(None, wanted):
