@@ -59,6 +59,9 @@ class Shop(BaseHTTPRequestHandler):
 
 def socket(session: ServerConnection) -> None:
     """Socket.IO's handshake (Engine.IO 4): a session id, then the namespace, with a ping between them."""
+    if session.request is not None and session.request.path == "/graphql":
+        graphql(session)
+        return
     if session.request is None or session.request.headers.get("Authorization") != "Bearer t0ken":
         session.close(1008)
     session.send('0{"sid":"x1","upgrades":[],"pingInterval":25000}')
@@ -67,6 +70,15 @@ def socket(session: ServerConnection) -> None:
             session.send("2")
             session.send('40{"sid":"x2"}')
             return
+
+
+def graphql(session: ServerConnection) -> None:
+    """graphql-ws: the login is in the first message; the answer repeats it, as a careless server does."""
+    first = json.loads(session.recv())
+    if first != {"type": "connection_init", "payload": {"user": 'a"b', "password": "w0rd-of-the-socket"}}:
+        session.close(4403)
+        return
+    session.send(json.dumps({"type": "connection_ack", "payload": first["payload"]}))
 
 
 @pytest.fixture
@@ -134,7 +146,17 @@ path = "/stock"
 authorization = {{ bearer = "env:SHOP", fields = {{ token = "api_token" }} }}
 url = "ws://127.0.0.1:{sockets}/socket.io/?EIO=4&transport=websocket"
 talk = [{{ expect = '^0\\{{"sid":' }}, {{ send = "40" }}, {{ expect = '^40\\{{"sid":' }}]
+[shop.services.board]
+url = "ws://127.0.0.1:{sockets}/graphql"
+[[shop.services.board.talk]]
+send = '{{"type": "connection_init", "payload": {{"user": "{{username}}", "password": "{{password}}"}}}}'
+authorization = {{ basic = "env:BOARD", fields = {{ username = "name" }} }}
+[[shop.services.board.talk]]
+expect = '"connection_ack"'
 """
+
+
+ECHO_FAILED = ("ws-app-echo", "failed")
 
 
 def verified(shop: tuple[int, int], folder: Path, text: str = CONTRACT, **changes: str) -> Ran:
@@ -149,6 +171,7 @@ def verified(shop: tuple[int, int], folder: Path, text: str = CONTRACT, **change
     (folder / "health.token").write_text("h3althy\n")
     variables = {"SHOP_ADMIN": '{"username": "shop", "password": "s3cret"}', "SHOP_TOKEN": "t0ken"}
     variables |= {"STAGE": "stage:0pen", "SHOP": '{"api_token": "t0ken"}'}
+    variables["BOARD"] = json.dumps({"name": 'a"b', "password": "w0rd-of-the-socket"})
     return run_forked("--env=shop", root=folder, reports=folder / "reports", env=variables)
 
 
@@ -163,18 +186,20 @@ def test_a_foreign_application_is_verified_by_its_own_contract(shop: tuple[int, 
     }
     assert ran.folder is not None
     written = "".join(path.read_text(encoding="utf-8") for path in ran.folder.glob("*.*"))
-    assert not any(
-        secret in written + ran.output
-        for secret in ("t0ken", "0pen", STAGE_LOGIN.split()[1], "s3cret", "h3althy", LOGIN.split()[1])
-    )
+    logins = (LOGIN.split()[1], STAGE_LOGIN.split()[1])
+    secrets = ("t0ken", "w0rd-of-the-socket", "0pen", "s3cret", "h3althy", *logins)
+    assert not any(secret in written + ran.output for secret in secrets)
 
 
 def test_a_conversation_that_takes_another_course_says_what_did_not_come(shop: tuple[int, int], tmp_path: Path) -> None:
-    ran = verified(shop, tmp_path, CONTRACT.replace("^40", "^41"))
+    ran = verified(shop, tmp_path, CONTRACT.replace("^40", "^41").replace('{{username}}"', '{{username}}s"'))
     assert ran.verdict is not None, ran.output
-    (line,) = [c for c in ran.verdict["checks"] if c["id"] == "ws-app-echo"]
-    assert line["outcome"] == "failed"
-    assert line["message"] == 'expected a frame like ^41\\{"sid":, saw 3 frames, the last: 40{"sid":"x2"}'
+    said = {c["target"]: c["message"] for c in ran.verdict["checks"] if (c["id"], c["outcome"]) == ECHO_FAILED}
+    assert said == {
+        "live": 'expected a frame like ^41\\{"sid":, saw 3 frames, the last: 40{"sid":"x2"}, '
+        "then closed with code 1000",
+        "board": 'expected a frame like "connection_ack", saw 0 frames, the last: silence, then closed with code 4403',
+    }
 
 
 def test_a_login_that_is_refused_is_named(shop: tuple[int, int], tmp_path: Path) -> None:

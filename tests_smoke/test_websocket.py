@@ -38,11 +38,13 @@ def test_ws_ping_pong(websocket_session: WebSocketSession) -> None:
 def test_ws_app_echo(websocket_session: WebSocketSession, target: Service) -> None:
     """The application behind the socket answers its own protocol, not just the handshake."""
     if target.echo is None:
-        talk = websocket_session.talk
+        talk, seen = websocket_session.talk, websocket_session.error or phrase("silence")
+        if talk is not None:
+            seen = phrase("{} frames, the last: {}", talk.frames, talk.last or phrase("silence"))
+        if talk is not None and talk.close_code is not None:
+            seen = phrase("{}, then closed with code {}", seen, talk.close_code)
         assert talk is not None and talk.unmet is None, saw(
-            phrase("{} frames, the last: {}", talk.frames, talk.last or phrase("silence"))
-            if talk
-            else websocket_session.error or phrase("silence"),
+            seen,
             expected=phrase("a frame like {}", talk.unmet if talk else next(s.expect for s in target.talk if s.expect)),
         )
         return

@@ -155,7 +155,7 @@ class Environment(Table):
             templates = {"version": each.version, "tag": each.tag} if isinstance(each, Service) else {}
             templates |= {"version": each.version} if isinstance(each, Frontend) else {}
             for key, template in templates.items():
-                if names_tag(template) and not self.release_tag:
+                if names_tag(template) and not (each.release_tag or self.release_tag):
                     raise ValueError(f"has no release_tag, which {key} = {template!r} of {each.name} needs; write it")  # type: ignore[attr-defined]
         return self
 
@@ -287,6 +287,11 @@ class Environment(Table):
             if reachable.authorization and reachable.authorization not in found.setdefault(reachable.origin_url, []):
                 found[reachable.origin_url].append(reachable.authorization)
         return {origin: sorted(each, key=lambda one: not one.only_paths) for origin, each in found.items()}
+
+    @property
+    def signs_in_first(self) -> bool:
+        """Whether probes that are judged by their time need credentials."""
+        return bool(self.sign_ins) or any(step.authorization for s in self.services.values() for step in s.talk)
 
     @property
     def secrets(self) -> tuple[str, ...]:

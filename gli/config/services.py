@@ -16,6 +16,7 @@ from gli.config.values import (
     Count,
     Least,
     NonBlank,
+    Numbered,
     OfACommit,
     Pattern,
     Port,
@@ -65,6 +66,11 @@ class Authorization(Table):
     @property
     def source(self) -> str:
         return self.bearer or self.basic
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The fields that it consists of."""
+        return ("token",) if self.bearer else ("username", "password")
 
     @property
     def names(self) -> dict[str, str]:
@@ -128,13 +134,24 @@ class Step(Table):
     """One step of a conversation: a frame to send, or the pattern of a frame to wait for."""
 
     send: str = ""
+    """May hold `{token}`, or `{username}` and `{password}`, of its `authorization`."""
     expect: Pattern = ""
+    authorization: Authorization | None = None
+    """The login that it sends."""
 
     @model_validator(mode="after")
     def _is_one(self) -> Step:
         if bool(self.send) == bool(self.expect):
             raise ValueError("a step needs either send or expect")
+        wanted = self.authorization.wanted if self.authorization else ()
+        for field in wanted:
+            if f"{{{field}}}" not in self.send:
+                raise ValueError(f"a step with authorization needs {{{field}}} in what it sends")
         return self
+
+    def below(self, root: Path) -> Step:
+        """The same with the path of a file of credentials resolved against `root`."""
+        return self.model_copy(update={"authorization": self.authorization and self.authorization.below(root)})
 
 
 class Cookies(Table):
@@ -165,11 +182,15 @@ class Reachable(Table):
     paths: tuple[NonBlank, ...] = ()
     """The files of the repository that it is built from, as in `web/**` (git's glob pathspecs; `!` leaves files out).
     Empty: every commit builds it again."""
+    release_tag: Numbered = ""
+    """The form of the tags of its own releases, as of a monorepo (`web-v(\\d+)`); empty: the environment's form."""
     authorization: SignIn | None = None
     """The login in front of it, as of a stage that is not for the world."""
 
     @model_validator(mode="after")
-    def _paths_are_of_a_repository(self) -> Self:
+    def _is_of_a_repository(self) -> Self:
+        if self.release_tag and not self.repository:
+            raise ValueError("release_tag needs a repository")
         if self.paths and not (self.repository and any(not path.startswith("!") for path in self.paths)):
             raise ValueError("paths need a repository, and one path at least without !")
         return self
@@ -251,14 +272,16 @@ class Service(Reachable):
 
     @property
     def authorizations(self) -> tuple[Authorization, ...]:
-        """The logins of its requests."""
-        return (*super().authorizations, *(e.authorization for e in self.contract if e.authorization))
+        """The logins of its requests, and of its conversation."""
+        own = [*(e.authorization for e in self.contract), *(step.authorization for step in self.talk)]
+        return (*super().authorizations, *filter(None, own))
 
     def below(self, root: Path) -> Self:
         """The same with the paths of files of credentials resolved against `root`."""
         contract = tuple(endpoint.below(root) for endpoint in self.contract)
+        talk = tuple(step.below(root) for step in self.talk)
         secret = self.deep_health_secret and resolved(root, self.deep_health_secret)
-        return super().below(root).model_copy(update={"contract": contract, "deep_health_secret": secret})
+        return super().below(root).model_copy(update={"contract": contract, "talk": talk, "deep_health_secret": secret})
 
 
 class Frontend(Reachable):

@@ -207,6 +207,7 @@ KOREAN: Mapping[str, str] = {
     "no {} in the answer of {}": "{1}의 응답에 {0} 없음",
     "{}: {} from {}": "{2}의 {0}: {1}",
     "{} frames, the last: {}": "프레임 {}개, 마지막: {}",
+    "{}, then closed with code {}": "{}, 그다음 코드 {}(으)로 닫힘",
     "a frame like {}": "{}에 맞는 프레임",
     "it holds no JSON object, no URL and no lines NAME=VALUE": "JSON 객체도, URL도, NAME=VALUE 줄도 아님",
     "an answer without a revision": "리비전이 없는 응답",

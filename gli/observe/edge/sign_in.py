@@ -1,4 +1,5 @@
-"""The logins of requests: the header Authorization, of an endpoint of the contract or of a whole host.
+"""The logins of requests: the header Authorization, of an endpoint of the contract or of a whole host; and those in a
+message of a WebSocket session.
 
 Source of truth: RFC 6750 (bearer), RFC 7617 (basic).
 """
@@ -6,9 +7,10 @@ Source of truth: RFC 6750 (bearer), RFC 7617 (basic).
 from __future__ import annotations
 
 import base64
+import json
 from urllib.parse import urlsplit
 
-from gli.config.services import Authorization, SignIn, origin_of
+from gli.config.services import Authorization, SignIn, Step, origin_of
 from gli.observe.data.secrets import secret
 from gli.observe.engine.probe import Observer
 
@@ -17,19 +19,33 @@ async def authorization(observer: Observer, who: Authorization | None) -> dict[s
     """The header of a login. Raises `Unobserved` if the credential can't be had."""
     if who is None:
         return {}
-    await observer.see(secret, who.source)
-    document = observer.vault.document(who.source)
-
-    def field(name: str) -> str:
-        return document.get(who.names.get(name, name), "")
-
+    known = await _fields(observer, who)
     if who.bearer:
-        value = f"Bearer {field('token')}"
+        value = f"Bearer {known['token']}"
     else:
-        pair = document.get("token") or f"{field('username')}:{field('password')}"
+        pair = f"{known['username']}:{known['password']}"
         value = f"Basic {base64.b64encode(pair.encode()).decode()}"
     observer.vault.hide(value.partition(" ")[2])
     return {"Authorization": value}
+
+
+async def message(observer: Observer, step: Step) -> str:
+    """What a step of a conversation sends, with the login in it. Raises `Unobserved` if the credential can't be had."""
+    text = step.send
+    for field, value in (await _fields(observer, step.authorization) if step.authorization else {}).items():
+        in_json = '"' in step.send
+        text = text.replace(f"{{{field}}}", json.dumps(value)[1:-1] if in_json else value)
+    return text
+
+
+async def _fields(observer: Observer, who: Authorization) -> dict[str, str]:
+    """The fields of a login, by their names in `Authorization.fields`."""
+    await observer.see(secret, who.source)
+    document = observer.vault.document(who.source)
+    known = {name: document.get(who.names.get(name, name), "") for name in who.wanted}
+    if who.basic and document.get("token"):  # a text `user:password`
+        known["username"], _, known["password"] = document["token"].partition(":")
+    return known
 
 
 async def sign_in(observer: Observer, url: str) -> dict[str, str]:

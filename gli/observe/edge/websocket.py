@@ -17,7 +17,7 @@ from urllib.parse import urljoin
 from gli.common.sentences import Said, phrase
 from gli.config.services import Service, Step
 from gli.observe.edge.http import EVIL_ORIGIN
-from gli.observe.edge.sign_in import sign_in
+from gli.observe.edge.sign_in import message, sign_in
 from gli.observe.edge.tcp import answering_port, why
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
@@ -40,6 +40,8 @@ class Talk(Observation):
     frames: int = 0
     """How many frames came."""
     last: str = ""
+    close_code: int | None = None
+    """The code with which the other side ended it before its end."""
 
 
 class WebSocketSession(Observation):
@@ -78,6 +80,8 @@ async def websocket_session(observer: Observer, service: Service) -> WebSocketSe
     async def talked(session: Any) -> dict[str, Any]:
         return await _talked(observer, session, service)
 
+    for step in service.talk:
+        await message(observer, step)  # the credential is fetched before a server waits for it
     session = await _session(observer, service, service.url, talked)
     if session.upgraded and len(session.pongs_s) < session.pings:
         observer.attempts += 1
@@ -244,7 +248,7 @@ async def _conversed(observer: Observer, session: Any, steps: Sequence[Step]) ->
     for step in steps:
         try:
             if step.send:
-                await session.send(step.send)
+                await session.send(await message(observer, step))
                 continue
             async with asyncio.timeout(ECHO_TIMEOUT_S):
                 while True:
@@ -258,7 +262,7 @@ async def _conversed(observer: Observer, session: Any, steps: Sequence[Step]) ->
             return Talk(unmet=step.expect, frames=frames, last=last)
         except ConnectionClosed:
             unmet = next((s.expect for s in steps[steps.index(step) :] if s.expect), None)
-            return Talk(unmet=unmet, frames=frames, last=last)
+            return Talk(unmet=unmet, frames=frames, last=last, close_code=session.close_code)
     return Talk(frames=frames, last=last)
 
 

@@ -180,7 +180,7 @@ class Observatory:
         if self._rolled_out is not None and not (probe.preliminary or probe.early):
             with suppress(Unobserved):
                 await self.observe(self._rolled_out)
-        ahead = probe.ahead and bool(self.environment.sign_ins)
+        ahead = probe.ahead and self.environment.signs_in_first
         if not (probe.timed or probe.preliminary or probe.early or ahead):
             await self._await_timed()
         async with self._quiet_turn() if probe.timed else nullcontext():

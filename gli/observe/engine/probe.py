@@ -56,7 +56,7 @@ class Probe(Generic[Seen]):
     slow: bool = False
     """Takes long by itself: its checks are judged last, so that no other check waits for them."""
     ahead: bool = False
-    """Does not wait for the timed probes where a host asks them for a login: they need what it sees."""
+    """Does not wait for the timed probes where they need a login (`signs_in_first`): they wait for what it sees."""
     libraries: tuple[str, ...] = ()
     """What a timed probe imports. It is imported before the first timed probe begins: an import would be counted as the
     target's time.
