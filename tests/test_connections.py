@@ -19,7 +19,9 @@ from gli.config.data_tier import MigrationRecord
 from gli.observe.data.postgres import DatabaseState, database_state
 from gli.observe.engine.observatory import Observatory
 from gli.observe.engine.sql import DATABASE_STATES
+from gli.observe.release.git_history import CodeSchema
 from gli.observe.release.migrations import alembic_heads, difference, flyway_versions, recorded_names
+from tests_smoke.test_database import test_db_migrations_applied as judge_migrations
 
 SELF_HOSTED = """
 [shop.aws]
@@ -211,8 +213,38 @@ CREATE SCHEMA ledger;
 CREATE TABLE ledger.knex_migrations (name text, ended timestamptz);
 INSERT INTO ledger.knex_migrations VALUES ('1_first.js', now()), ('2_second.js', NULL), ('0_gone.js', now());
 CREATE TABLE ledger.alembic_version (version_num text);
-INSERT INTO ledger.alembic_version VALUES ('2s')
+INSERT INTO ledger.alembic_version VALUES ('2s');
+CREATE TABLE ledger.schema_migrations (version bigint, dirty boolean);
+INSERT INTO ledger.schema_migrations VALUES (12, false)
 """
+GOLANG = MigrationRecord(
+    table="schema_migrations", column="version", files=r"^db/(\d+)_.+\.up\.sql$", dirty="dirty", newest_only=True
+)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "pending", "unknown"),
+    [
+        (["12"], [], []),
+        (["9"], ["12"], []),
+        ([], ["2", "9", "12"], []),
+        (["13"], [], ["13"]),
+        (["10"], ["12"], ["10"]),
+    ],
+)
+def test_a_record_of_the_newest_number_stands_for_all_before_it(
+    recorded: list[str], pending: list[str], unknown: list[str]
+) -> None:
+    files = recorded_names(GOLANG, [f"db/{n:06}_x.{way}.sql" for n in (2, 9, 12) for way in ("up", "down")])
+    told = difference(files, [("schema_migrations", n) for n in recorded], newest_only=True)
+    named = [sorted(f"schema_migrations.{n}" for n in names) for names in (pending, unknown)]
+    assert [sorted(names) for names in told] == named
+
+
+def test_a_record_may_begin_with_a_row_of_number_0() -> None:
+    goose = MigrationRecord(table="goose_db_version", column="version_id", files=r"^db/(\d+)_.+\.sql$")
+    applied = [("goose_db_version", number) for number in ("0", "1")]
+    assert difference(recorded_names(goose, ["db/00001_a.sql"]), applied) == ([], [])
 
 
 def test_the_record_of_any_tool_is_read_in_a_schema_of_its_own(sandbox: Sandbox) -> None:
@@ -236,6 +268,9 @@ def test_the_record_of_any_tool_is_read_in_a_schema_of_its_own(sandbox: Sandbox)
         try:
             knex = seen(record=KNEX, migrations_schema="ledger")
             alembic = seen(migrated_by="alembic", migrations_schema="ledger")
+            golang = seen(record=GOLANG, migrations_schema="ledger")
+            connection.execute("UPDATE ledger.schema_migrations SET dirty = true")
+            half = seen(record=GOLANG, migrations_schema="ledger")
             lost = seen(migrated_by="alembic")
         finally:
             connection.execute("DROP SCHEMA ledger CASCADE")
@@ -243,5 +278,14 @@ def test_the_record_of_any_tool_is_read_in_a_schema_of_its_own(sandbox: Sandbox)
     differs = (["knex_migrations.2_second.js"], ["knex_migrations.0_gone.js"])
     assert difference(files, knex.applied) == differs
     assert alembic.applied == (("alembic", "2s"),)
+    assert (golang.applied, half.applied) == (
+        (("schema_migrations", "12"),),
+        (("schema_migrations", "12 (dirty)"),),
+    )
+    target = environment.database.model_copy(update={"record": GOLANG})
+    code = recorded_names(GOLANG, ["db/12_x.up.sql"])
+    judge_migrations(golang, code, CodeSchema(), target)
+    with pytest.raises(AssertionError, match=r"half applied, saw schema_migrations\.12 \(dirty\)"):
+        judge_migrations(half, code, CodeSchema(), target)
     assert "is not in the role's search_path; name it in database.migrations_schema" in lost.unread
     assert knex.max_connections == lost.max_connections > 0

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from gli.common.sentences import listed, phrase, saw
+from gli.observe.engine.sql import DIRTY
 from gli.observe.release.migrations import Migration, difference
 
 if TYPE_CHECKING:
@@ -50,11 +51,16 @@ def test_db_tls_in_use(application_login: Login) -> None:
 
 
 def test_db_migrations_applied(
-    database_state: DatabaseState, code_migrations: Sequence[Migration], code_schema: CodeSchema
+    database_state: DatabaseState, code_migrations: Sequence[Migration], code_schema: CodeSchema, target: Database
 ) -> None:
-    """The database has every migration of the deployed code, and none that the code lacks."""
+    """The database has every migration of the deployed code, whole, and none that the code lacks."""
     assert code_migrations, saw(phrase("none"), expected=phrase("migrations in the code"))
-    pending, unknown = difference(code_migrations, database_state.applied, code_schema.squashes)
+    halves = [f"{app}.{name}" for app, name in database_state.applied if name.endswith(DIRTY)]
+    assert not halves, saw(listed(halves), expected=phrase("no migration that is half applied"))
+    newest_only = target.record is not None and target.record.newest_only
+    pending, unknown = difference(
+        code_migrations, database_state.applied, code_schema.squashes, newest_only=newest_only
+    )
     assert not pending, saw(
         phrase("{} pending", listed(pending)), expected=phrase("every migration of the code applied")
     )

@@ -61,7 +61,7 @@ class Stored(Table):
 
 
 class MigrationRecord(Table):
-    """The table in which a tool of migrations keeps what was applied: a row for each file."""
+    """The table in which a tool of migrations keeps what was applied: a row for each file, or the newest number."""
 
     table: NonBlank
     column: NonBlank
@@ -70,6 +70,10 @@ class MigrationRecord(Table):
     """Of the path of a migration's file in the repository; its first group is what the column holds."""
     done: str = ""
     """A column that is not NULL, false or 0 once the migration has ended; empty: each row is an applied one."""
+    dirty: str = ""
+    """A column that is true or 1 while a migration is half applied: it runs, or it has failed."""
+    newest_only: bool = False
+    """The table holds the newest number alone; files with a smaller number were applied before it."""
 
 
 class Database(Stored):

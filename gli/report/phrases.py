@@ -297,6 +297,7 @@ KOREAN: Mapping[str, str] = {
     "the role may not connect": "이 역할은 접속할 수 없음",
     "the server is starting up or shutting down": "서버가 시작 또는 종료 중",
     "migrations in the code": "코드의 마이그레이션",
+    "no migration that is half applied": "절반만 적용된 마이그레이션 없음",
     "every migration of the code applied": "코드의 모든 마이그레이션이 적용됨",
     "{}, which the code lacks": "{} (코드에 없음)",
     "only migrations of the code": "코드에 있는 마이그레이션만",

@@ -25,6 +25,7 @@ from gli.observe.engine.sql import (
     DATABASE_STATE_LIMITS,
     DATABASE_STATES,
     FIRST_WITH_COLLATION_VERSIONS,
+    IS_DIRTY,
     IS_DONE,
     OTHER_RECORD,
     OUTGROWN_COLLATIONS,
@@ -227,7 +228,8 @@ def _record(database: Database) -> Composed:
     if (record := database.record) is None:
         return sql.SQL(RECORDS[database.migrated_by]).format(table)
     done = sql.SQL(IS_DONE).format(sql.Identifier(record.done)) if record.done else sql.SQL("")
-    return sql.SQL(OTHER_RECORD).format(sql.Identifier(record.column), table, done)
+    dirty = sql.SQL(IS_DIRTY).format(sql.Identifier(record.dirty)) if record.dirty else sql.SQL("")
+    return sql.SQL(OTHER_RECORD).format(sql.Identifier(record.column), dirty, table, done)
 
 
 def _why_unread(database: Database, error: psycopg.Error, tables: Sequence[str]) -> Said:

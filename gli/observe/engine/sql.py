@@ -111,8 +111,11 @@ RECORDS = {
 """The templates of the record alone, for one in a schema of its own."""
 OTHER_RECORD = (
     "SELECT coalesce(json_agg(name), '[]') FROM "
-    f"(SELECT left({{}}::text, {_LONGEST}) AS name FROM {{}}{{}} LIMIT {MOST_MIGRATIONS + 1}) AS m"
+    f"(SELECT left({{}}::text, {_LONGEST}){{}} AS name FROM {{}}{{}} LIMIT {MOST_MIGRATIONS + 1}) AS m"
 )
+DIRTY = " (dirty)"
+"""Stands behind the name of a migration that is half applied."""
+IS_DIRTY = f" || CASE WHEN coalesce({{}}::text, 'false') IN ('false', '0') THEN '' ELSE '{DIRTY}' END"
 IS_DONE = " WHERE coalesce({}::text, 'false') NOT IN ('false', '0')"
 """The templates of the record of another tool."""
 OUTGROWN_COLLATIONS = (
@@ -315,7 +318,7 @@ SQL_READS = frozenset(
 )
 SQL_PIECES = frozenset(
     text
-    for each in (TAKEN, LARGEST, NUMBERS, COMMA, *RECORDS.values(), OTHER_RECORD, IS_DONE)
+    for each in (TAKEN, LARGEST, NUMBERS, COMMA, *RECORDS.values(), OTHER_RECORD, IS_DONE, IS_DIRTY)
     for text in each.split("{}")
 )
 """What may stand between the names and numbers of a composed statement."""

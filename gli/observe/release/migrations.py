@@ -31,15 +31,24 @@ class Squash(Observation):
 
 
 def difference(
-    code: Sequence[Migration], applied: Sequence[Migration], squashes: Iterable[Squash] = ()
+    code: Sequence[Migration],
+    applied: Sequence[Migration],
+    squashes: Iterable[Squash] = (),
+    *,
+    newest_only: bool = False,
 ) -> tuple[list[str], list[str]]:
     """(pending, unknown), as sorted names `app.migration`.
 
     Pending migrations are in the code and not in the database. Unknown ones are in the database and not in the code;
     apps of which the code has no migration (Django's own) are left out. A squashed migration is not pending where all
     that it replaces were applied; their rows stay in the database for ever, and are not unknown. What is not newer than
-    a baseline of Flyway is applied.
+    a baseline of Flyway is applied. Numbers are compared without zeros before them; a record may begin with number 0,
+    as that of goose does. `newest_only`: the record holds the newest number, and all smaller ones are applied.
     """
+    code, applied = _plain_numbers(code), _plain_numbers(applied)
+    if newest_only:
+        newest = max((int(name) for _, name in applied if name.isdecimal()), default=-1)
+        applied = [*applied, *((app, name) for app, name in code if name.isdecimal() and int(name) <= newest)]
     baselines = [_parts(version) for app, version in applied if app == FLYWAY_BASELINE]
     code = [(app, name) for app, name in code if app != FLYWAY or all(_parts(name) > b for b in baselines)]
     applied = [(app, _spelt(name) if app == FLYWAY else name) for app, name in applied]
@@ -48,8 +57,13 @@ def difference(
     in_code, in_database = set(code), {(app, name) for app, name in applied if app in own}
     done = {(s.app, s.name) for s in squashes if s.replaces and in_database.issuperset(s.replaces)}
     old = {migration for s in squashes for migration in s.replaces} | _squashed_by_name(in_code, in_database)
-    pending, unknown = in_code - in_database - done, in_database - in_code - old
+    starts = {(app, "0") for app in own}
+    pending, unknown = in_code - in_database - done, in_database - in_code - old - starts
     return [f"{app}.{name}" for app, name in sorted(pending)], [f"{app}.{name}" for app, name in sorted(unknown)]
+
+
+def _plain_numbers(migrations: Sequence[Migration]) -> list[Migration]:
+    return [(app, str(int(name)) if name.isdecimal() else name) for app, name in migrations]
 
 
 def _squashed_by_name(code: Iterable[Migration], applied: Iterable[Migration]) -> set[Migration]:
