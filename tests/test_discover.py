@@ -26,6 +26,7 @@ from gli.observe.discovery.account import Account, Alarm, Deployed, Site, Store
 from gli.observe.discovery.description import Whole, describe
 from gli.observe.discovery.places import places
 from gli.observe.discovery.web import MISSING_PATH, Seen
+from gli.observe.edge.http import HttpExchange, revision_in
 from gli.observe.engine import guard
 from gli.observe.engine.guard import WriteRefused
 from gli.observe.engine.observatory import Observatory
@@ -314,6 +315,40 @@ def test_documents_of_health_and_of_a_build_are_described_by_json_paths(tmp_path
     (page,) = in_header["frontends"].values()
     assert again == tomllib.loads(named)
     assert (page["version_path"], page["version_at"], page["version"]) == ("/", "header:x-web-build", "{commit:.8}")
+
+
+@pytest.mark.parametrize(
+    ("path", "answer", "pattern", "length"),
+    [
+        ("/", f"<main id=app></main><script src=/a.js></script><!-- Build: {COMMIT:.8} -->", "Build: ", 8),
+        ("/", f"<script src=/build-{OTHER:.8}.js></script><html data-revision='{COMMIT}'>", "revision='", 40),
+        ("/version", f"shop version 1.4.2-3-g{COMMIT:.7} (main)", r"version [\w.-]+[-+ (]+g?", 7),
+        ("/info", json.dumps({"release": f"2026.11+{COMMIT:.7}"}), r'release": "[\w.-]+[-+ (]+g?', 7),
+    ],
+)
+def test_a_commit_inside_a_text_is_found_and_read_again(
+    tmp_path: Path, path: str, answer: str, pattern: str, length: int
+) -> None:
+    class Shop(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path in ("/", path) else 404)
+            self.send_header("Content-Type", "text/html" if self.path == "/" else "text/plain")
+            self.end_headers()
+            self.wfile.write(answer.encode() if self.path == path else b"a shop")
+
+        def log_message(self, *_: object) -> None: ...
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Shop) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        done = gli("discover", "--env=shop", f"--url=http://127.0.0.1:{server.server_port}", cwd=tmp_path)
+        server.shutdown()
+    (tmp_path / "environments.toml").write_text(done.stdout)
+    shop = environments.load(tmp_path, "shop")
+    (told,) = (*shop.services.values(), *shop.frontends.values())
+    assert (told.version_path, told.version_at) == (path, f"body:{pattern}([0-9a-f]{{7,40}})"), done.stdout
+    again = HttpExchange(method="GET", url=told.url, status=200, seconds=0, body=answer.replace(COMMIT[:7], OTHER[:7]))
+    found = revision_in(again, told.version_at)
+    assert found is not None and found.startswith(OTHER[:7]) and len(found) == length
 
 
 def test_what_no_answer_shows_is_a_comment() -> None:

@@ -20,6 +20,7 @@ from gli.config.values import (
     OfACommit,
     Pattern,
     Port,
+    RevisionPlace,
     Status,
     Url,
     resolved,
@@ -240,8 +241,11 @@ class Service(Reachable):
     deep_health_values: Mapping[str, str | int | float | bool] = {"database": "ok", "cache": "ok"}
     """JSON path of the deep health document to the value that says that all is well."""
     version_path: str | None = None
-    version_at: str = "revision"
-    """Where the answer of version_path names the revision: a JSON path, `header:NAME`, or `body`."""
+    version_at: RevisionPlace = "revision"
+    """Where the answer of version_path names the revision: a JSON path, `header:NAME`, or `body`.
+
+    A pattern may follow, whose group is the revision: `body:build ([0-9a-f]+)`, `header:Server:shop/([0-9a-f]+)`.
+    """
     version: OfACommit = "{commit}"
     """How the service spells a commit."""
     protected_path: str | None = None
@@ -292,7 +296,7 @@ class Frontend(Reachable):
     """The folder of the bucket that CloudFront serves, as in `/web`."""
     version_path: str | None = None
     """Names the revision of the page; without it, an element `<meta name="build">` of the page does."""
-    version_at: str = "revision"
+    version_at: RevisionPlace = "revision"
     build_meta: str = "build"
     """The name of that meta element."""
     version: OfACommit = "{commit}"

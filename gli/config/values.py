@@ -49,6 +49,15 @@ def _pattern(pattern: str) -> str:
     return pattern
 
 
+def _revision_place(where: str) -> str:
+    """Where an answer names a revision: a JSON path, `body`, `header:NAME`; a pattern takes a part of the text."""
+    kind, _, rest = where.partition(":")
+    pattern = rest if kind == "body" else rest.partition(":")[2] if kind == "header" else ""
+    if pattern and re.compile(_pattern(pattern)).groups != 1:
+        raise ValueError("a pattern with one group, which is the revision, as in body:build ([0-9a-f]+)")
+    return where
+
+
 def _of_a_commit(template: str) -> str:
     """A template such as `api-{commit:.7}`: what stands for a commit, or for its release tag."""
     try:
@@ -113,4 +122,5 @@ Pattern = Annotated[str, AfterValidator(_pattern)]
 Numbered = Annotated[str, AfterValidator(_numbered)]
 Status = Annotated[int, Bounded(ge=100, le=599)]
 OfACommit = Annotated[str, AfterValidator(_of_a_commit)]
+RevisionPlace = Annotated[str, AfterValidator(_revision_place)]
 NonBlank = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]

@@ -39,6 +39,12 @@ META = "meta"
 _BUILD_METAS = ("build", "commit", "revision", "version", "git-sha", "sha")
 _REVISION_HEADER = re.compile(r"x-(?:[\w-]+-)?(?:revision|commit|sha|build|version|release)(?:-[\w-]+)?")
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
+_IN_TEXT = re.compile(
+    r"(?P<word>(?:commit|revision|\brev|build|git|sha|version|release)[\w-]{0,16}[^\w\n]{1,6})"
+    r"(?P<number>[\w.][\w.-]{0,30}[-+ (]{1,2}g?)?(?P<commit>[0-9a-f]{7,40})(?!\.?[\w-])",
+    re.IGNORECASE,
+)
+"""A commit in a text behind a word for it, and maybe behind a number: `build 66d82ff`, `version 1.4.2-3-g66d82ff`."""
 _ADDRESS = re.compile(r"""(?:https?|wss?)://[\w.-]+(?::\d+)?(?:/[\w./?=&%-]*)?""")
 _MOUNTS = ("root", "app", "__next", "__nuxt", "svelte", "main")
 _MOST_SCRIPTS, _SCRIPT_BYTES = 20, 5_000_000
@@ -91,9 +97,9 @@ async def look(observer: Observer, url: str, *, health_path: str | None = None) 
     asked = dict(zip(paths, await asyncio.gather(*[fetch(observer, url + path) for path in paths]), strict=True))
     is_page = any(kind == SCRIPT for _, kind in page.assets)
     answers = {path: a for path, a in asked.items() if path == health_path or not (is_page and _is_html(a))}
-    named = {path: found for path, answer in answers.items() if (found := _revision(answer))}
+    named = {path: found for path, a in answers.items() if path != MISSING_PATH and (found := _revision(a))}
     revisions = dict(sorted(named.items(), key=lambda pair: pair[0] not in VERSION_PATHS))
-    if index.status == 200 and (told := _in_header(index)):
+    if index.status == 200 and (told := _in_header(index) or (None if index.cut else _in_text(index.body))):
         revisions.setdefault("/", told)
     meta, built = _of_page(index)
     deep = {path: document for path in DEEP_PATHS if path in answers and (document := _document(answers[path]))}
@@ -144,14 +150,28 @@ async def _addresses(observer: Observer, scripts: list[str]) -> tuple[str, ...]:
 
 def _revision(answer: HttpExchange) -> tuple[str, str] | None:
     """Where an answer of 200 names a commit, and the commit."""
-    if answer.status != 200 or answer.cut or answer.content_type == "text/html":
+    if answer.status != 200 or answer.cut:
         return None
     for path, value in _texts(answer.document) if isinstance(answer.document, dict) else ():
         if _is_commit(value):
             return path, value
     if _is_commit(answer.body.strip()):
         return "body", answer.body.strip()
-    return _in_header(answer)
+    return _in_header(answer) or _in_text(answer.body)
+
+
+def _in_text(text: str) -> tuple[str, str] | None:
+    """The pattern that finds a commit in a text (`body:build ([0-9a-f]{7,40})`), and the commit."""
+    found = next((m for m in _IN_TEXT.finditer(text) if _is_commit(m["commit"])), None)
+    if found is None:
+        return None
+    number = r"[\w.-]+[-+ (]+g?" if found["number"] else ""
+    return f"body:{_escaped(found['word'])}{number}([0-9a-f]{{7,40}})", found["commit"]
+
+
+def _escaped(text: str) -> str:
+    """The pattern of a text; `re.escape` makes spaces hard to read."""
+    return re.sub(r"[\\^$.|?*+(){}\[\]]", r"\\\g<0>", text)
 
 
 def _in_header(answer: HttpExchange) -> tuple[str, str] | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -361,13 +362,26 @@ async def contract_answers(observer: Observer, service: Service) -> tuple[HttpEx
 
 
 def revision_in(answer: HttpExchange, where: str) -> str | None:
-    """The revision that an answer names: under a JSON path, in a header (`header:NAME`), or as its `body`."""
+    """The revision that an answer names: under a JSON path, in a header (`header:NAME`), or as its `body`.
+
+    A pattern after that finds the revision in the text: `body:build ([0-9a-f]+)`, `header:Server:shop/([0-9a-f]+)`.
+    """
+    kind, _, rest = where.partition(":")
     if where == "body":
         return answer.body.strip() or None
-    if where.startswith("header:"):
-        return answer.headers.get(where.removeprefix("header:").strip().lower()) or None
+    if kind == "body":
+        return _matched(rest, answer.text)
+    if kind == "header":
+        name, _, pattern = rest.partition(":")
+        value = answer.headers.get(name.strip().lower(), "")
+        return (_matched(pattern, value) if pattern else value) or None
     found = at(answer.document, where)
     return found if isinstance(found, str) and found else None
+
+
+def _matched(pattern: str, text: str) -> str | None:
+    found = re.search(pattern, text)
+    return found[1] or None if found else None
 
 
 @probe(deadline=TIMEOUT_S * _BURST_REQUESTS / _BURST_AT_ONCE + 2)
