@@ -108,6 +108,7 @@ async def cache_rights(observer: Observer, cache: Cache) -> CacheRights:
     except (RedisError, OSError, TimeoutError) as e:
         if isinstance(e, TimeoutError | redis.exceptions.TimeoutError):
             observer.over(_TIMEOUT_S)
+            await answering_port(observer, known["host"], int(known.get("port", "6379")))
         raise unknown("unreachable", phrase("the cache could not be asked: {}", _why(e))) from None
     return CacheRights(user=user, denied=tuple(denied))
 
