@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import html
 import json
 import re
+import zlib
 from textwrap import wrap
 from urllib.parse import quote, quote_plus
 
@@ -57,6 +59,64 @@ def test_a_known_value_is_hidden_in_every_form(form: str) -> None:
 )
 def test_a_value_with_signs_is_hidden_as_other_programs_escape_them(form: str) -> None:
     assert Redactor(["a=&<b5/c"]).text(f"saw {form} here") == f"saw {MASK} here"
+
+
+WORDY = "hunter22/Canary+Word"
+SPELT = {
+    "split over two lines": f"{WORDY[:9]}\n    {WORDY[9:]}",
+    "at the end of a terminal's line": f"{WORDY[:9]}\r\n{WORDY[9:]}",
+    "as two texts that a program joins": f'"{WORDY[:9]}" + "{WORDY[9:]}"',
+    "as a text of YAML that goes on": f'"{WORDY[:9]}\\\n  {WORDY[9:]}"',
+    "a sign on each line": "\n".join(WORDY),
+    "as a list of its signs": str([*WORDY]),
+    "in a table of Markdown": "|".join(WORDY),
+    "in capitals": WORDY.upper(),
+    "in small letters": WORDY.lower(),
+    "backwards": WORDY[::-1],
+    "each sign escaped for JSON": "".join(f"\\u{ord(c):04x}" for c in WORDY),
+    "each sign escaped for JSON in capitals": "".join(f"\\u{ord(c):04X}" for c in WORDY),
+    "each sign escaped for ES6": "".join(f"\\u{{{ord(c):x}}}" for c in WORDY),
+    "each sign escaped for Python": "".join(f"\\x{ord(c):02x}" for c in WORDY),
+    "each sign escaped for C": "".join(f"\\{ord(c):03o}" for c in WORDY),
+    "each sign escaped for HTML": "".join(f"&#{ord(c)};" for c in WORDY),
+    "each sign escaped for HTML in hexadecimal": "".join(f"&#x{ord(c):x};" for c in WORDY),
+    "each sign escaped for a URL": "".join(f"%{ord(c):02x}" for c in WORDY),
+    "each sign escaped for a URL twice": "".join(f"%25{ord(c):02x}" for c in WORDY),
+    "each sign escaped for mail": "".join(f"={ord(c):02X}" for c in WORDY),
+    "as code points": " ".join(f"U+{ord(c):04X}" for c in WORDY),
+    "as bytes of C": ", ".join(f"0x{ord(c):02x}" for c in WORDY),
+    "as a dump": re.sub("(....)", r"\1 ", WORDY.encode().hex()),
+    "as hexadecimal digits of UTF-16": WORDY.encode("utf-16-le").hex(),
+    "as hexadecimal digits of UTF-16 the other way": WORDY.encode("utf-16-be").hex(" "),
+    "in base32": base64.b32encode(WORDY.encode()).decode(),
+    "in base32 between other words": base64.b32encode(f"as {WORDY} is".encode()).decode().lower(),
+    "in base64 that is split": re.sub("(.{7})", r"\1\n", base64.b64encode(f"as {WORDY} is".encode()).decode()),
+    "in gzip": base64.b64encode(gzip.compress(f"as\n{WORDY}\nis".encode())).decode(),
+    "in zlib": base64.urlsafe_b64encode(zlib.compress(f"as {WORDY} is".encode())).decode(),
+    "in gzip beside much": base64.b64encode(gzip.compress(b" " * 300_000 + WORDY.encode())).decode(),
+}
+
+
+@pytest.mark.parametrize("form", SPELT)
+def test_a_known_value_is_hidden_however_it_is_spelt_or_split(form: str) -> None:
+    hidden = Redactor([WORDY]).text(f"saw {SPELT[form]} here")
+    left = hidden.replace(MASK, "").removeprefix("saw ").removesuffix(" here").strip("\"'\\[]=&#; \n|+-/")
+    assert MASK in hidden and hidden.startswith("saw ") and hidden.endswith(" here")
+    assert len(left) <= 14 if " between " in form or "split" in form else len(left) <= 4, hidden
+
+
+@pytest.mark.parametrize(
+    "text", ["hunter is at 22, and Canary has a Word", "68 75 6e 74 65 72", "u0068, u0075", "H4sIAAAA"]
+)
+def test_what_only_looks_like_a_part_of_a_value_stays(text: str) -> None:
+    assert Redactor([WORDY]).text(text) == text
+
+
+def test_a_value_at_the_cut_end_of_a_text_is_hidden_in_each_form() -> None:
+    redactor = Redactor([WORDY])
+    for form in (WORDY, WORDY.encode().hex(), quote(WORDY, safe=""), base64.b64encode(WORDY.encode()).decode()):
+        assert redactor.text(f"saw {form[: len(form) // 2 + 2]}") == f"saw {MASK}"
+        assert redactor.text(f"saw {form[: len(form) // 2 - 2]}") != f"saw {MASK}"
 
 
 @pytest.mark.parametrize("before", range(4))

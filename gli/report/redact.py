@@ -1,25 +1,25 @@
 """The one point that every text passes before it leaves: terminal, files, messages, exceptions, test ids.
 
-It knows the values that the run fetched as secrets and hides them in every form that they travel in: as they are,
-JSON-escaped, URL-encoded and base64. What nobody knew of goes too where its place gives it away: passwords in URLs
-and DSNs, headers that carry credentials, cookies, tokens of a known shape, private keys; percent-encoded and in base64
+It knows the values that the run fetched as secrets and hides them in every form that they travel in
+(`gli.report.secret_forms`). What nobody knew of goes too where its place gives it away: passwords in URLs and DSNs,
+headers that carry credentials, cookies, tokens of a known shape, private keys; percent-encoded, in base64 and packed
 too.
 """
 
 from __future__ import annotations
 
-import base64
 import binascii
-import html
-import json
 import os
 import re
+import sys
 import threading
+import zlib
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from textwrap import wrap
 from typing import Any
-from urllib.parse import quote, quote_plus, unquote
+from urllib.parse import unquote
+
+from gli.report import secret_forms
 
 MASK = "***"
 _CARRIED = (
@@ -129,17 +129,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200e\u200f\u
 _RETURN = re.compile(r"\r(?!\n)")  # alone, it leads to the beginning of the line, which is then written over
 _SPELT_OUT = {n: f"\\u{n:04x}" for n in range(0x2070) if _CONTROL.match(chr(n))}
 _STANDARD = str.maketrans("-_", "+/")  # RFC 4648 section 5
-_URL_SAFE = str.maketrans("+/", "-_")
-_SPELT_BY_OTHERS = (
-    ("<>&", "\\u{:04x}"),  # Go, Rails
-    ("<>&='", "\\u{:04x}"),  # Gson
-    ("<>&'\"+`", "\\u{:04X}"),  # System.Text.Json
-    ("<>&'\"\\`=-;", "\\u{:04X}"),  # Django's escapejs
-    ("<>&'\"", "&#{:d};"),
-    ("<>&'\"/`=", "&#x{:X};"),  # Mustache
-    ("=", "={:02X}"),  # quoted-printable: RFC 2045 section 6.7
-)
-"""The signs that other programs escape in JSON, HTML and mail, and how."""
+_WINDOW = 8  # bytes of a number that `memoryview.cast` reads
+_LONG = 2 * _WINDOW - 1  # so long a text holds a whole window, wherever it begins
+_PACKED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
+"""How the content of gzip and of zlib begins: RFC 1952 section 2.3.1, RFC 1950 section 2.2."""
+_MOST_UNPACKED = 200_000  # bytes of one part
+_TOO_LARGE = "password=too-large-to-look-into"  # hidden, as every password is
 _ALIKE = bytes(ord("a") if (chr(n).isalnum() and n < 128) or chr(n) in "+/-_" else ord(" ") for n in range(256))
 """For `bytes.translate`: every character of base64 to the same letter, every other one to a space."""
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_=-])[A-Za-z0-9+/_-]{16,}={0,2}")
@@ -155,9 +150,15 @@ class Redactor:
 
     def __init__(self, values: Iterable[str] = ()) -> None:
         self._known: frozenset[str] = frozenset()
-        self._forms: tuple[str, ...] = ()
-        self._parts: tuple[str, ...] = ()
-        """What stands in base64 of bytes that are no text around a value."""
+        self._exact: tuple[str, ...] = ()
+        """The forms of the values that are looked for as they are."""
+        self._spellings: tuple[bytes, ...] = ()
+        """How the values are spelt in letters and digits alone: see `secret_forms.squeezed`."""
+        self._windows: frozenset[int] = frozenset()
+        """Every 8 bytes that stand together in one of the long spellings, as a number."""
+        self._beginnings: dict[str, list[str]] = {}
+        """How forms begin, to the forms."""
+        self._longest = 0
         self._words: re.Pattern[str] | None = None
         self._hidden: dict[str, str] = {}
         self._learning = threading.Lock()
@@ -169,9 +170,21 @@ class Redactor:
             known = self._known | {v for v in values if len(v) >= _SHORTEST_WORD}
             if known != self._known:
                 long = {value for value in known if len(value) >= _SHORTEST}
-                forms = {form for value in long for form in _forms(value)}
-                self._forms = tuple(sorted(forms, key=len, reverse=True))
-                self._parts = tuple(sorted({p for value in long for p in _inside_base64(value)}, key=len, reverse=True))
+                forms = {form for value in long for form in secret_forms.forms(value)}
+                spellings = {spelling for value in long for spelling in secret_forms.spellings(value)}
+                exact = (form for form in forms if not secret_forms.is_spelt(form, spellings))
+                beginnings: dict[str, list[str]] = {}
+                for form in forms:
+                    beginnings.setdefault(form[:_SHORTEST], []).append(form)
+                self._exact = tuple(sorted(exact, key=len, reverse=True))
+                self._spellings = tuple(sorted(spellings, key=len, reverse=True))
+                self._windows = frozenset(
+                    int.from_bytes(one[at : at + _WINDOW], sys.byteorder)
+                    for one in spellings
+                    if len(one) >= _LONG
+                    for at in range(len(one) - _WINDOW + 1)
+                )
+                self._beginnings, self._longest = beginnings, max(map(len, forms), default=0)
                 words = "|".join(map(re.escape, sorted(known - long)))
                 self._words = re.compile(rf"(?<![\w-])(?:{words})(?![\w-])") if words else None
                 self._known, self._hidden = known, {}  # last: what is kept from now on was hidden by the new pattern
@@ -186,11 +199,10 @@ class Redactor:
         return hidden
 
     def _without(self, text: str, rounds: int) -> str:
-        for form in self._forms[bisect_left(self._forms, -len(text), key=lambda form: -len(form)) :]:
+        for form in self._exact[bisect_left(self._exact, -len(text), key=lambda form: -len(form)) :]:
             if form in text:
                 text = text.replace(form, MASK)
-        for form in self._forms:
-            text = _without_beginning(text, form)
+        text = self._without_beginning(text)
         if self._words is not None:
             text = self._words.sub(MASK, text)
         text = _without_places(text)
@@ -199,14 +211,37 @@ class Redactor:
             text = self._looked_into(
                 text, _ESCAPED_WORD, words, dict(zip(words, _unquoted(words), strict=True)), rounds
             )
-        for encoded, shortest in ((_WRAPPED, 48), (_BASE64, 16)) if "\n" in text else ((_BASE64, 16),):
-            if _has_base64(text, shortest):
+        alike = text.encode("ascii", "replace").translate(_ALIKE)  # much faster than a pattern
+        for encoded, shortest in ((_WRAPPED, 48), (_BASE64, 16)):
+            if b"a" * shortest in alike:
                 parts = list(dict.fromkeys(encoded.findall(text)))
                 text = self._looked_into(text, encoded, parts, _decoded(parts), rounds)
-        if self._parts and _has_base64(text, len(self._parts[-1])):
-            for part in self._parts:
-                if part in text:
-                    text = text.replace(part, MASK)
+        return self._without_spellings(text)
+
+    def _without_spellings(self, text: str) -> str:
+        """The text, with the mask in place of each value that stands there in letters and digits, whatever other signs
+        are between them: a value that is split over lines, or of which each letter is escaped.
+        """
+        squeezed = secret_forms.squeezed(text)
+        # One pass for all long spellings: each holds one of the windows that the text is cut into.
+        cut = memoryview(squeezed)[: len(squeezed) // _WINDOW * _WINDOW].cast("Q")
+        longest = _LONG - 1 if self._windows.isdisjoint(cut) else len(squeezed)
+        for spelling in self._spellings[bisect_left(self._spellings, -longest, key=lambda one: -len(one)) :]:
+            if spelling in squeezed:
+                text, count = re.subn(
+                    secret_forms.BETWEEN.join(map(re.escape, spelling.decode())), MASK, text, flags=re.IGNORECASE
+                )
+                if not count:
+                    return MASK
+                squeezed = secret_forms.squeezed(text)
+        return text
+
+    def _without_beginning(self, text: str) -> str:
+        """The text, with the mask in place of half a form or more at its end: it may be cut before it comes here."""
+        for at in range(max(0, len(text) - self._longest + 1), len(text) - _SHORTEST + 1):
+            for form in self._beginnings.get(text[at : at + _SHORTEST], ()):
+                if len(text) - at >= max(_SHORTEST, len(form) // 2) and form.startswith(text[at:]):
+                    return text[:at] + MASK
         return text
 
     def _looked_into(
@@ -295,22 +330,6 @@ def disarmed(text: str) -> str:
     return text.translate(_SPELT_OUT) if _CONTROL.search(text) else text
 
 
-def _without_beginning(text: str, form: str) -> str:
-    """The text, with the mask in place of half a secret or more at its end: a text may be cut before it comes here."""
-    half = form[: max(_SHORTEST, len(form) // 2)]
-    at = text.find(half, max(0, len(text) - len(form) + 1))
-    while at >= 0:
-        if form.startswith(text[at:]):
-            return text[:at] + MASK
-        at = text.find(half, at + 1)
-    return text
-
-
-def _has_base64(text: str, shortest: int) -> bool:
-    """Whether so many characters of base64 stand together: much faster than a pattern."""
-    return b"a" * shortest in text.encode("ascii", "replace").translate(_ALIKE)
-
-
 def _unquoted(words: Sequence[str]) -> list[str]:
     """The text inside the percent-encoding of each word."""
     together = "\n".join(words)  # one call: the function is slow
@@ -355,45 +374,19 @@ def _decoded(parts: Sequence[str]) -> dict[str, str]:
         size = len(text)
         inner = raw[at : at + size * 6 // 8]
         at += (size + 3) // 4 * 3
+        if inner.startswith(_PACKED):
+            inner = _unpacked(inner)
         inside = _text(inner) if size % 4 != 1 else ""  # no bytes have such a length
         if inside and inside != part:
-            found[part] = inside
+            found[part] = inside.replace("\n", "\r")  # each part stays on one line
     return found
 
 
-def _forms(value: str) -> set[str]:
-    raw = value.encode()
-    in_json = json.dumps(value)[1:-1]
-    forms = {value, quote(value, safe=""), quote(value), quote_plus(value), in_json, json.dumps(in_json)[1:-1]}
-    forms |= {
-        in_json.replace("/", "\\/"),
-        json.dumps(value, ensure_ascii=False)[1:-1],
-        html.escape(value),
-        repr(value)[1:-1],
-        repr(raw)[2:-1],
-    }
-    forms |= {
-        "".join(spelling.format(ord(c)) if c in signs else c for c in value) for signs, spelling in _SPELT_BY_OTHERS
-    }
-    forms |= {raw.hex(), raw.hex().upper(), raw.hex(" "), raw.hex(":"), raw.hex(":").upper()}
-    forms |= {separator.join(map(str, raw)) for separator in (",", ", ")}  # as JSON and Python list bytes
-    two_bytes = value.encode("utf-16-le", "replace")
-    forms |= {two_bytes.decode("latin-1"), repr(two_bytes)[2:-1]}
-    for one in (base64.b64encode(raw), base64.urlsafe_b64encode(raw)):
-        text = one.decode()
-        forms |= {text, text.rstrip("=")}
-        forms |= {end.join(wrap(text, width)) for width in (64, 76) for end in ("\n", "\r\n") if len(text) > width}
-    return forms
-
-
-def _inside_base64(value: str) -> set[str]:
-    """What stands in base64 wherever the value is a part of what is encoded, in UTF-8 or UTF-16: the characters that no
-    other byte has a part in. A byte is encoded in one of three ways, by its place.
-    """
-    found = set()
-    for raw in (value.encode(), value.encode("utf-16-le", "replace")):
-        for before in range(3):
-            first, last = -(-before * 8 // 6), (before + len(raw)) * 8 // 6
-            text = base64.b64encode(bytes(before) + raw + b"\0\0").decode()[first:last]
-            found |= {text, text.translate(_URL_SAFE)}
-    return found
+def _unpacked(raw: bytes) -> bytes:
+    """What the content of gzip or of zlib unpacks to; the bytes as they are if they are none."""
+    unpacking = zlib.decompressobj(zlib.MAX_WBITS | 32)  # either of them
+    try:
+        found = unpacking.decompress(raw, _MOST_UNPACKED)
+    except zlib.error:
+        return raw
+    return _TOO_LARGE.encode() if unpacking.unconsumed_tail else found
