@@ -408,6 +408,10 @@ KOREAN: Mapping[str, str] = {
     "the broker did not open a session within {} s": "브로커가 {}초 안에 세션을 열지 않음",
     "access refused: user, password or permission ({})": "접근이 거부됨: 사용자, 비밀번호 또는 권한({})",
     "there is no such queue ({})": "그런 큐가 없음({})",
+    "the broker did not answer within {:.0f} s": "브로커가 {:.0f}초 안에 응답하지 않음",
+    "the broker ended the session: {}": "브로커가 세션을 끝냄: {}",
+    "it did not open a session for this user and virtual host ({})":
+        "이 사용자와 가상 호스트로 세션을 열지 않음({})",
     "the virtual host is not there or not allowed ({})": "가상 호스트가 없거나 허용되지 않음({})",
     "there is no such file": "그런 파일이 없음",
     "to read {}": "{}을(를) 읽을 수 있음",

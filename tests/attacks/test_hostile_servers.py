@@ -8,6 +8,7 @@ import os
 import socketserver
 import ssl
 import threading
+import time
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
@@ -471,6 +472,79 @@ def test_a_broker_that_sends_without_an_end_is_unknown(
         with pytest.raises(Unobserved, match="the broker of own/mq sent more than 256 kB"):
             observatory.wait(amqp.broker_state, broker)
         observatory.close()
+
+
+def frame(kind: int, channel: int, payload: bytes) -> bytes:
+    return bytes([kind]) + channel.to_bytes(2, "big") + len(payload).to_bytes(4, "big") + payload + b"\xce"
+
+
+def method(channel: int, of: int, number: int, fields: bytes = b"") -> bytes:
+    """AMQP 0-9-1 section 2.3.5.1."""
+    return frame(1, channel, of.to_bytes(2, "big") + number.to_bytes(2, "big") + fields)
+
+
+START = method(0, 10, 10, b"\0\x09" + bytes(4) + b"\0\0\0\x05PLAIN" + b"\0\0\0\x05en_US")
+TUNE = method(0, 10, 30, b"\x07\xff" + b"\0\2\0\0" + b"\0\x3c")
+OPEN_OK, CHANNEL_OK = method(0, 10, 41, b"\0"), method(1, 20, 11, bytes(4))
+BLOCKED = method(0, 10, 60, b"\x01x")
+
+
+def closing(code: int, text: bytes) -> bytes:
+    return method(0, 10, 50, code.to_bytes(2, "big") + bytes([len(text)]) + text + b"\0\x0a\0\x28")
+
+
+AFTER_START: dict[str, tuple[list[bytes], bytes, str]] = {
+    "a frame's size of one byte": (
+        [START, method(0, 10, 30, b"\0\1\0\0\0\1\0\1")],
+        b"",
+        "it did not open a session for this user and virtual host",
+    ),
+    "a refusal of the virtual host": (
+        [START, TUNE, closing(530, b"NOT_ALLOWED - vhost x not found")],
+        b"",
+        "the virtual host is not there or not allowed",
+    ),
+    "an end while it opens": ([START, TUNE, closing(320, b"bye")], b"", "it did not open a session for this user"),
+    "blocked again and again": ([START, TUNE, OPEN_OK], BLOCKED, "the broker did not answer within 2 s"),
+    "heartbeats in place of a channel": (
+        [START, TUNE, OPEN_OK],
+        frame(8, 0, b""),
+        "the broker did not answer within 2 s",
+    ),
+    "heartbeats in place of a queue": (
+        [START, TUNE, OPEN_OK, CHANNEL_OK],
+        frame(8, 0, b""),
+        "the broker did not answer within 2 s",
+    ),
+}
+"""What a broker answers one after the other, what it drips then, and what the run says of it."""
+
+
+@pytest.mark.parametrize("way", AFTER_START)
+def test_a_broker_that_is_hostile_after_its_start_is_named(
+    aws: Callable[..., Observatory], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    steps, drip, says = AFTER_START[way]
+    monkeypatch.setattr(amqp, "_SESSION_S", 2.0)
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                for step in steps:
+                    self.connection.recv(65_536)
+                    self.connection.sendall(step)
+                while drip:
+                    self.connection.sendall(drip)
+                    time.sleep(0.1)
+                self.connection.recv(65_536)
+
+    broker = Broker(secret="own/mq", queues=("orders",))
+    with tcp(Handler) as port, serving(keeping("own/mq", port, host="127.0.0.1", tls="false")) as aws_port:
+        observatory = aws(aws_port, broker=broker)
+        seen = observatory.wait(amqp.broker_state, broker)
+        observatory.close()
+    assert not seen.ok
+    assert str(seen.error).startswith(says), seen.error
 
 
 # ---- git

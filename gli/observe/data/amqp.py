@@ -6,6 +6,7 @@ Source of truth: AMQP 0-9-1 (Connection.Open, passive Queue.Declare).
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from gli.observe.engine.probe import Observer, probe
 
 _TIMEOUT_S = 5
 _STACK_TIMEOUT_S = 20.0  # a starting broker answers late
+_SESSION_S = 25.0
 MOST_BYTES = 256_000
 """The limit of one session: a frame of RabbitMQ has at most 128 kB, and an answer to this suite some hundred bytes."""
 
@@ -93,9 +95,13 @@ def _session(observer: Observer, broker: Broker, document: Mapping[str, str], ho
     try:
         queues = _queues(connection, broker.queues)
         dead_letters = _queues(connection, broker.dead_letter_queues)
-    finally:
-        _refuse_flood(limited, broker)
         connection.close()
+    except AMQPError as e:
+        _refuse_flood(limited, broker)
+        error = phrase("the broker ended the session: {}", _why(e))
+        if limited.late:
+            error = phrase("the broker did not answer within {:.0f} s", _SESSION_S)
+        return BrokerState(secret=broker.secret, ok=False, error=error)
     return BrokerState(secret=broker.secret, ok=True, queues=queues, dead_letters=dead_letters)
 
 
@@ -108,8 +114,10 @@ def _limited() -> Any:
     from pika.adapters.select_connection import SelectConnection
     from pika.exceptions import AMQPConnectionError
 
+    ends = time.monotonic() + _SESSION_S
+
     class Limited(SelectConnection):  # type: ignore[misc]
-        flooded = False
+        flooded = late = False
         taken = 0
 
         def _send_method(self, channel_number: int, method: Any, content: Any = None) -> None:
@@ -118,6 +126,9 @@ def _limited() -> Any:
 
         def _on_data_available(self, data_in: bytes) -> None:
             self.taken += len(data_in)
+            if time.monotonic() > ends:  # pika waits as long as heartbeats come
+                Limited.late = True
+                raise AMQPConnectionError
             if self.taken > MOST_BYTES:
                 Limited.flooded = True
                 raise AMQPConnectionError
@@ -135,15 +146,19 @@ def _refuse_flood(limited: Any, broker: Broker) -> None:
 
 
 def _queues(connection: Any, names: Sequence[str]) -> tuple[Queue, ...]:
-    """Declares each queue passively. A refusal closes the channel, so the next queue gets a new channel."""
+    """Declares each queue passively. A refusal closes the channel, so the next queue gets a new channel. Raises an
+    `AMQPError` of pika if the whole session has ended.
+    """
     from pika.exceptions import AMQPError
 
     channel, found = None, []
     for name in names:
-        channel = channel or connection.channel()
         try:
+            channel = channel or connection.channel()
             declared = channel.queue_declare(name, passive=True).method
         except AMQPError as e:
+            if not connection.is_open:
+                raise
             channel = None
             found.append(Queue(name=name, error=_why(e)))
         else:
@@ -157,6 +172,8 @@ def _why(error: Exception) -> str:
         return phrase("access refused: user, password or permission ({})", text)
     if "no queue" in text:
         return phrase("there is no such queue ({})", text)
-    if "vhost" in text or type(error).__name__ == "ProbableAccessDeniedError":
+    if "vhost" in text or "(530)" in text:  # AMQP 0-9-1, reply code not-allowed
         return phrase("the virtual host is not there or not allowed ({})", text)
+    if type(error).__name__ == "ProbableAccessDeniedError":
+        return phrase("it did not open a session for this user and virtual host ({})", text)
     return f"{type(error).__name__}: {text}"
