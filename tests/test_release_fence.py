@@ -19,11 +19,14 @@ from release_rig import FIRST_TAG, HOME, PUSHING, REFUSE, THREE, Approval, Rig, 
 
 from conftest import sampled, wait_for
 from gli.cli.group import main
+from gli.git.command import GitFailed
 from gli.git.refs import FENCE, LOCK
 from gli.release import journal as journals
 from gli.release import lock, take_over
 from gli.release.journal import Event, Journal
+from gli.release.mirror import Mirror, Specs
 from gli.release.plan import Refused
+from gli.release.push_order import Turn
 
 KEEPS_TAGS = "#!/bin/sh\ncase $1:$3 in refs/tags/*:0000*) echo protected >&2; exit 1;; esac\n"
 KEEPS_ALL = """\
@@ -123,6 +126,41 @@ def test_a_machine_that_was_suspended_neither_undoes_nor_moves_anything(
     assert rig.recover("undo").code == 0, "nothing is left to do here"
     CliRunner().invoke(main, ["log", "--publish"])  # as doctor advises if the machine could not do it itself
     assert healthy(rig), doctor()
+
+
+@pytest.mark.parametrize("ends_it", ["the machine that took it over", "the machine that began it"])
+def test_a_machine_that_was_overtaken_begins_nothing_before_the_operation_has_ended(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, ends_it: str
+) -> None:
+    """The take-over has got no further than the log repository, where the others have moved."""
+    old = rig.trees()
+    assert killed(rig.promote, "after", PUSHING + 2)
+    rig.wait_for_orphans()
+    id_, other, push = rig.journal()[0].id, elsewhere(rig), Mirror.push
+
+    def lost(self: Mirror, specs: Specs, turn: Turn | None = None) -> None:
+        push(self, specs, turn)
+        if self.name == HOME:
+            raise GitFailed(("push",), 128, "fatal: the remote end hung up unexpectedly")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Mirror, "push", lost)
+        assert other.take_over(id_).code == 3
+    assert (rig.recover("resume").code, rig.names()[-1]) == (3, "overtaken")
+    assert {name for name, tree in rig.trees().items() if tree != old[name]} == {*THREE} - {HOME}
+    refused = rig.promote("dev", "stg")
+    assert (refused.code, f"gli promote --take-over {id_}" in refused.said) == (1, True), refused.said
+    code, lines = doctor()
+    assert (code, f"is releasing {id_}, or left it half-finished: it has moved 2 of 3" in lines[0]) == (1, True), lines
+    ended = rig.take_over(id_) if ends_it == "the machine that began it" else other.recover("undo")
+    assert (ended.code, rig.trees()) == (1, old), ended.said
+    assert rig.promote("dev", "stg").code == 0
+    assert other.recover("undo").code == (3 if ends_it == "the machine that began it" else 0)
+    assert rig.trees("stg") == rig.trees("dev")
+    CliRunner().invoke(main, ["log", "--publish"])
+    assert healthy(rig), doctor()
+    rig.commit("gli_redis", "dev", {"more.txt": "more\n"})
+    assert other.promote("dev", "stg").code == 0
 
 
 def test_a_running_operation_cannot_be_taken_over(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

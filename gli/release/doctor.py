@@ -169,7 +169,7 @@ def _under_way(
         id_, who, host = busy.id, f"{busy.actor} on {busy.host} (since {busy.since})", busy.host
     else:
         return
-    if journals.of(patient.settings.state, id_).exists():
+    if _is_known(journals.of(patient.settings.state, id_)):
         return
     moved = [name for name, mark in marks.items() if mark is not None and mark.id == id_ and mark.has_moved]
     so_far = f"it has moved {len(moved)} of {len(refs)} repositories" if moved else "it has moved nothing"
@@ -177,6 +177,14 @@ def _under_way(
         f"{who} is releasing {id_}, or left it half-finished: {so_far}" + (f" ({', '.join(moved)})" if moved else ""),
         f"wait until it has ended; if nobody is at work, {_ending(id_, host, patient.settings.state)}",
     )
+
+
+def _is_known(path: Path) -> bool:
+    """Whether this machine can tell how far an operation came, by its journal."""
+    try:
+        return path.exists() and not journals.is_overtaken(journals.read(path))
+    except UsageError:  # it was changed, which is a finding of its own
+        return True
 
 
 def _ending(id_: str, host: str, state: Path) -> str:

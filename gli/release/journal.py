@@ -23,7 +23,7 @@ Events, in the order in which they can come; `detail` holds what is named here:
     restored    repository
     stuck       repositories, reason: a person has to look
     done        tag                                                                                            (final)
-    overtaken   by, reason: another machine has taken it over                                                  (final)
+    overtaken   by, reason: another machine has taken it over (final, until this machine takes it over from that one)
     undone      reason, moved [repository]: those that had moved, and are back at the tree that they had        (final)
 """
 
@@ -203,6 +203,19 @@ def read(path: Path) -> list[Event]:
 def is_final(events: Sequence[Event]) -> bool:
     """Whether the operation came to an end, good or bad. An empty journal announced nothing, so it counts as ended."""
     return not events or events[-1].event in FINAL
+
+
+def is_overtaken(events: Sequence[Event]) -> bool:
+    """Whether another machine has taken the operation over: this machine does no more of it, and does not know whether
+    it has ended.
+    """
+    return bool(events) and events[-1].event == "overtaken"
+
+
+def since_overtaken(events: Sequence[Event]) -> Sequence[Event]:
+    """The events since this machine has taken the operation back from another one; all if it has not."""
+    at = max((number for number, event in enumerate(events, 1) if event.event == "overtaken"), default=0)
+    return events[at:]
 
 
 def last(events: Sequence[Event], name: str) -> Mapping[str, Any] | None:

@@ -210,7 +210,7 @@ def _recovered(operation: Operation, how: Literal["resume", "undo"], who: str) -
 def _known(events: Sequence[Event]) -> dict[str, bool]:
     """The repositories whose push certainly landed, and those whose push certainly did not."""
     landed: dict[str, bool] = {}
-    for event in events:
+    for event in journals.since_overtaken(events):
         if event.event == "pushing":
             landed = {name: True for name, it_did in landed.items() if it_did}
         elif event.event == "pushed":

@@ -134,8 +134,7 @@ class Session:
         try:
             yield
         except Refused as e:
-            overtaken = operation.journal.events[-1].event == "overtaken"
-            if (e.code == 1 or overtaken) and not dry_run:
+            if (e.code == 1 or journals.is_overtaken(operation.journal.events)) and not dry_run:
                 self._publish(operation.log)
             raise
         except OSError as e:
@@ -303,11 +302,12 @@ class Session:
         return mark
 
     def _has_ended(self, id_: str) -> bool:
-        """Whether the id belongs to an operation of this machine that has ended: what the remotes still hold of it is
-        old.
+        """Whether the id belongs to an operation of this machine that has ended here: what the remotes still hold of it
+        is old.
         """
         path = journals.of(self.settings.state, id_)
-        return path.exists() and journals.is_final(journals.read(path))
+        events = journals.read(path) if path.exists() else None
+        return events is not None and journals.is_final(events) and not journals.is_overtaken(events)
 
     def _message(self, operation: Operation, planned: Planned, approval: Approval) -> str:
         """The message of a tag: for people, and as JSON for rebuilding the log and for planning the next operation."""

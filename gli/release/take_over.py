@@ -37,7 +37,7 @@ def take_over(session: Session, id_: str, *, approve: Approve, between_s: float 
     path = journal.of(session.settings.state, id_)
     if not journal.is_id(id_):
         raise UsageError(f"{id_!r} is no operation's id; gli doctor says which one has not ended")
-    if path.exists():
+    if path.exists() and not journal.is_overtaken(journal.read(path)):
         raise Refused(f"this machine began {id_}; if it has not ended: gli promote --resume, or gli promote --undo")
     session.nothing_half_finished()
     mirrors, home = session.settings.mirrors(session.running), session.settings.log_repository
@@ -59,7 +59,7 @@ def take_over(session: Session, id_: str, *, approve: Approve, between_s: float 
         f"{len(moved)} of {len(mirrors)} have moved and will be taken back",
     )
     approve(Request(id_, f"take over {id_}", lines, True, session.actor))
-    return _adopted(session, id_, theirs, held)
+    return _adopted(session, id_, theirs, held, refs[home].fence)
 
 
 def go_on_adopting(operation: Operation) -> None:
@@ -67,7 +67,7 @@ def go_on_adopting(operation: Operation) -> None:
 
     Raises `Refused` if a repository can't be reached: the next `gli promote --undo` goes on.
     """
-    events = operation.journal.events
+    events = journal.since_overtaken(operation.journal.events)
     adopting = (journal.last(events, "parking") or {}).get("adopting")
     if not adopting or journal.last(events, "adopted") is not None:
         return
@@ -98,14 +98,19 @@ def _state(mark: Mark | None, id_: str) -> str:
     return "not moved" if mark.state == fence.PARKED else "taken back"
 
 
-def _adopted(session: Session, id_: str, theirs: Mapping[str, Mark], held: str | None) -> Operation:
-    """Make the operation this machine's own, and take back what had moved. Always raises `Refused`."""
+def _adopted(session: Session, id_: str, theirs: Mapping[str, Mark], held: str | None, found: str) -> Operation:
+    """Make the operation this machine's own, and take back what had moved. Always raises `Refused`. `found` is the
+    fence of the log repository.
+    """
     unnamed = {"kind": "operation", "branch": session.settings.branches.live}
     opened = next((dict(mark.opened) for mark in theirs.values()), unnamed)
     tag = next((mark.tag for mark in theirs.values() if mark.tag), None)
-    made = Journal.create(journal.folder(session.settings.state), id_, session.actor)
+    path = journal.of(session.settings.state, id_)
+    again = path.exists()  # this machine began it, and takes it back from the machine that took it over
+    made = Journal.reopen(path, session.actor) if again else Journal.create(path.parent, id_, session.actor)
     try:
-        made.append("opened", **opened)
+        if not again:
+            made.append("opened", **opened)
         operation = session.around(made)
         operation.moves = plan.parsed({name: mark.move for name, mark in theirs.items() if mark.move})
         operation.tag, operation.tagged = tag, [name for name, mark in theirs.items() if mark.tag]
@@ -120,6 +125,7 @@ def _adopted(session: Session, id_: str, theirs: Mapping[str, Mark], held: str |
             lock=operation.lock,
             fences={},
             adopting=True,
+            found=found,
         )
         made.append("pushing")
         made.append("decided", decision="abort", reason=reason)
@@ -141,6 +147,8 @@ def _take(operation: Operation, mirror: Mirror) -> str:
         at = remote.get(FENCE, "")
         if at in operation.fences.get(mirror.name, ()):
             break
+        if mirror.name == operation.home and _is_ended_elsewhere(operation, mirror, at):
+            operation.overtaken()
         specs = {FENCE: (_follows(operation, mirror, at), at)}
         if mirror.name == operation.home:
             specs[LOCK] = (operation.lock, remote.get(LOCK, ""))
@@ -152,6 +160,20 @@ def _take(operation: Operation, mirror: Mirror) -> str:
         else:
             break
     return remote.get(tag, "")
+
+
+def _is_ended_elsewhere(operation: Operation, mirror: Mirror, at: str) -> bool:
+    """Whether somebody has ended the operation, or has taken it over again, since this machine began to take it over:
+    the fence of the log repository is not the one that was found, nor a later one of the machine that began it.
+    """
+    events = journal.since_overtaken(operation.journal.events)
+    if at == (journal.last(events, "parking") or {}).get("found", at):
+        return False
+    mirror.bring(f"+{FENCE}:{FENCE}")
+    mark = Mark.of(mirror, at) if at else None
+    ours = [e.detail["fence"] for e in events if e.event == "taking" and e.detail["repository"] == mirror.name]
+    known = [objects[0] for objects in ours if mirror.has(objects)]
+    return mark is None or mark.id != operation.id or any(mirror.contains(at, object_) for object_ in known)
 
 
 def _follows(operation: Operation, mirror: Mirror, at: str) -> str:
