@@ -242,15 +242,19 @@ def test_a_removed_subscription_needs_no_confirmation(monkeypatch: pytest.Monkey
     topic = f"arn:aws:sns:{REGION}:{ACCOUNT}:stg-gli-alerts"
     answer = {
         "Subscriptions": [
-            {"SubscriptionArn": f"{topic}:1", "Protocol": "email"},
-            {"SubscriptionArn": "Deleted", "Protocol": "https"},
-            {"SubscriptionArn": "PendingConfirmation", "Protocol": "sms"},
+            {"SubscriptionArn": f"{topic}:1", "Protocol": "email", "Owner": ACCOUNT},
+            {"SubscriptionArn": "Deleted", "Protocol": "https", "Owner": ACCOUNT},
+            {"SubscriptionArn": "PendingConfirmation", "Protocol": "sms", "Owner": ACCOUNT},
         ]
     }
     found = see(
         cloudwatch_alarms.topics,
         None,
-        {"sns.ListSubscriptionsByTopic": answer, "sns.GetTopicAttributes": {"Attributes": {"Policy": "{}"}}},
+        {
+            "sns.ListSubscriptionsByTopic": answer,
+            "sns.GetTopicAttributes": {"Attributes": {"Policy": "{}"}},
+            "sns.GetSubscriptionAttributes": {"Attributes": {}},
+        },
         monkeypatch,
     )
     assert (found["stg-gli-alerts"].confirmed, found["stg-gli-alerts"].pending) == (("email",), 1)
