@@ -29,7 +29,7 @@ repository = "app"
 """
 CONFTEST = """
 from gli.observe.data import amqp, postgres, redis
-from gli.observe.edge import websocket
+from gli.observe.edge import tls, websocket
 from gli.observe.edge.http import HttpExchange, fetch
 from gli.observe.engine.observation import Observation
 from gli.observe.engine.probe import Observer, probe
@@ -131,6 +131,8 @@ def _key(request: bytes) -> str:
 
 
 AWS = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\n"
+HELLO_REQUEST = b"\x16\x03\x03\x00\x04\0\0\0\0"
+"""RFC 5246 section 7.4.1.1: while a handshake is under way, it is ignored."""
 SASL = b"R\0\0\0\x17\0\0\0\x0aSCRAM-SHA-256\0\0"
 NOTICE = b"N\x00\x00\x00\x18SNOTICE\x00C00000\x00Mx\x00\x00"
 REFS = b"003f" + b"a" * 40 + b" refs/heads/" + b"x" * 7 + b"\n"
@@ -172,6 +174,22 @@ PROTOCOLS = {
         },
         {},
         upgrades,
+    ),
+    "TLS": Protocol(
+        '[own.services.secure]\nurl = "https://localhost:{hostile}"\nrepository = "app"\n',
+        'return await observer.see(tls.tls_session, "localhost")',
+        {
+            "silence": (silence, "no TLS session within 5 s"),
+            "drip": (again_and_again_slowly(b"\x16\x03\x03\x40\x00"), "no TLS session within 5 s"),
+            "garbage": (garbage, "TLS failed: "),
+            "a huge certificate": (
+                again_and_again(b"\x16\x03\x03\x40\x00\x0b\xff\xff\xff" + b"x" * 16_380),
+                "TLS failed: UNEXPECTED_MESSAGE",
+            ),
+            "alerts": (again_and_again(b"\x15\x03\x03\x00\x02\x01\x5a" * 1_000), "TLS failed: TOO_MANY_WARN_ALERTS"),
+            "requests to begin": (again_and_again(HELLO_REQUEST * 1_000), "more than 200 kB before the session"),
+        },
+        {},
     ),
     "PostgreSQL": Protocol(
         '[own.database]\nsecret = "env:PART"\nverify_secret = "env:PART"\n',

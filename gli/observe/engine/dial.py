@@ -6,11 +6,12 @@ import ssl
 import tempfile
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from gli.config.environments import Environment
 
+_MOST_OF_A_HANDSHAKE = 200_000  # bytes; OpenSSL itself takes a chain of certificates of 100 kB
 DataPart = Literal["database", "cache", "broker"]
 """A part of the data tier, which may have a CA of its own."""
 
@@ -35,12 +36,12 @@ class Dial:
 
         `tls.ca_file` replaces the system's roots here, and nowhere else.
         """
-        return ssl.create_default_context(cafile=self._environment.tls.ca_file or system_roots())
+        return _bounded(ssl.create_default_context(cafile=self._environment.tls.ca_file or system_roots()))
 
     @cached_property
     def no_trust(self) -> ssl.SSLContext:
         """Verifies nothing: only to look at a certificate that was refused. Nothing is sent over it."""
-        context = ssl.create_default_context()
+        context = _bounded(ssl.create_default_context())
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
         return context
@@ -64,6 +65,37 @@ class Dial:
     def _folder(self) -> Path:
         self._temporary = tempfile.TemporaryDirectory(prefix="gli-roots-")  # goes with the dial
         return Path(self._temporary.name)
+
+
+class _Handshake(ssl.SSLObject):
+    """A session whose handshake takes few bytes: a server may send what TLS ignores without an end, and no other
+    probe would get its turn.
+    """
+
+    @classmethod
+    def _create(cls, incoming: ssl.MemoryBIO, *rest: Any, **more: Any) -> Any:  # `SSLContext.wrap_bio` calls it
+        session: Any = super()._create(incoming, *rest, **more)  # type: ignore[misc]
+        session._incoming, session._left, session._taken = incoming, 0, 0
+        return session
+
+    def do_handshake(self) -> None:
+        self._taken: int = self._taken + self._incoming.pending - self._left
+        if self._taken > _MOST_OF_A_HANDSHAKE:
+            said = f"more than {_MOST_OF_A_HANDSHAKE // 1000} kB before the session"
+            error = ssl.SSLError(1, said)
+            error.reason = said  # OpenSSL's errors have one
+            raise error
+        try:
+            super().do_handshake()
+        finally:
+            self._left: int = self._incoming.pending
+
+    _incoming: ssl.MemoryBIO
+
+
+def _bounded(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.sslobject_class = _Handshake
+    return context
 
 
 def system_roots() -> str:
