@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
@@ -253,3 +255,26 @@ def test_a_failing_notifier_changes_no_verdict_and_is_reported(project: Project)
     assert (ran.code, ran.last_line) == (1, "VERDICT own: NO-GO")
     said = [line for line in ran.output.splitlines() if line.startswith("WARNING: not notified")]
     assert [line.split()[4] for line in said] == [f"{HOOK}:", f"{MAIL}:"]
+
+
+def test_a_receiver_that_drips_is_named_and_holds_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while not ended.wait(0.1):
+            connection.sendall(b" ")
+
+    def serve(listening: socket.socket) -> None:
+        with suppress(OSError):
+            connection, _ = listening.accept()
+            connection.recv(65_536)
+            drip(connection)
+
+    monkeypatch.setattr(notify, "_ANSWER_S", 2.0)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        monkeypatch.setenv(HOOK, f"json://127.0.0.1:{listening.getsockname()[1]}/hook")
+        problems = notify.deployment("v1", "text", "stg", Notify(url_variables=(HOOK,)), tmp_path)
+        ended.set()
+    assert problems == [f"not notified through {HOOK}: no whole answer within 2 s"]

@@ -12,6 +12,7 @@ import fcntl
 import json
 import logging
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from gli.report.wording import label
 STATE, LOCK = "notified.json", ".notified.lock"
 _LONGEST_TOKEN = 16  # a part of a URL's path that is at least so long is a token, not a word
 _MOST_ROOTS = 5
+_ANSWER_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -179,9 +181,29 @@ def _send(variable: str, message: Message, language: str) -> str | None:
     words, url = texts.of(language), os.environ.get(variable, "").strip()
     if not url:
         return words["unset"]
+    redactor = Redactor(secrets(Notify(url_variables=(variable,))))
+    found: list[str | Exception | None] = []
+
+    def send() -> None:
+        try:
+            found.append(_sent(url, message, redactor, words))
+        except Exception as e:  # noqa: BLE001 - raised below, in the thread of the caller
+            found.append(e)
+
+    # apprise limits each read and not the whole: a receiver that drips would hold the run until its own deadline.
+    thread = threading.Thread(target=send, name="notify", daemon=True)
+    thread.start()
+    thread.join(_ANSWER_S)
+    if not found:
+        return words["no answer"].format(s=_ANSWER_S)
+    if isinstance(found[0], Exception):
+        raise found[0]
+    return found[0]
+
+
+def _sent(url: str, message: Message, redactor: Redactor, words: Mapping[str, str]) -> str | None:
     import apprise  # most of a second: only where somebody has to be told
 
-    redactor = Redactor(secrets(Notify(url_variables=(variable,))))
     with apprise.LogCapture(level=logging.WARNING, fmt="%(message)s") as log:  # type: ignore[no-untyped-call]
         channel = apprise.Apprise()
         sent = channel.add(url) and channel.notify(

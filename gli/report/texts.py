@@ -109,6 +109,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
     # notifications
     "not told": ("not notified through {name}: {why}", "{name}(으)로 알리지 못함: {why}"),
     "unset": ("the environment variable is not set", "환경 변수가 설정되지 않음"),
+    "no answer": ("no whole answer within {s:.0f} s", "{s:.0f}초 안에 응답이 끝나지 않음"),
     "too many": ("{n} messages in the last hour", "최근 1시간 동안 메시지 {n}건"),
     "refused": ("apprise does not know such a URL, or could not deliver", "apprise가 모르는 URL이거나 전송하지 못함"),
     "recovered": ("RECOVERED", "복구됨"),
