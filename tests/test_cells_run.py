@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from test_cells import CELLS, gate, with_cells
@@ -101,6 +102,31 @@ def test_a_run_that_does_not_end_in_time_is_ended(project: Project) -> None:
     verdict = rounds.hold(setting, folder, {"local": Slow}, patience_s=0, arguments=[], say=said.append)
     assert "seoul: late, it is ended" in said
     assert {r.labels for r in verdict.held_by if r.kind == "cell"} >= {("seoul",)}
+
+
+class Impostor(local.LocalRun):
+    """Of two cells, one is lost, and the other one leaves a run in its name too."""
+
+    def start(self, arguments: Sequence[str]) -> None:
+        if "--cell=seoul" in arguments:
+            raise rounds.CellLost("nobody starts it")
+        super().start(arguments)
+
+    def fetch(self) -> None:
+        super().fetch()
+        if self._folder.exists():
+            told = ["--env=own", "--cell=seoul", f"--report-dir={self._folder.absolute()}"]
+            command = [sys.executable, "-m", "pytest", *told]
+            subprocess.run(command, cwd=self._root, env=clean_environment(), capture_output=True, check=False)
+
+
+def test_no_cell_speaks_for_another(project: Project) -> None:
+    with_cells(project, LOCAL)
+    setting, said = merging.Setting.of(project.root, "own", None, "en"), []
+    folder = RunFolder.of(project.root / "reports", "own", clock.now(), replay=False)
+    verdict = rounds.hold(setting, folder, {"local": Impostor}, patience_s=0, arguments=[], say=said.append)
+    assert "world: it left a run of the cell seoul, which does not count" in said
+    assert verdict.reasons[0] == "the cell seoul is lost: there is no run of it"
 
 
 def test_a_cell_that_somebody_else_starts_is_one_sentence(project: Project) -> None:

@@ -6,7 +6,7 @@ The round writes a NO-GO first and replaces it at its end, as a run does: a roun
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +18,7 @@ from gli.common.errors import UsageError
 from gli.common.sentences import phrase
 from gli.common.verdict_file import NO_GO, VERDICT
 from gli.config.cells import Cell
-from gli.judge.merge import Round
+from gli.judge.merge import Given, Round
 from gli.judge.verdict import Reason, Verdict
 from gli.observe.engine.observatory import END_S, RUN_DEADLINE_S
 from gli.report.files import PRIVATE_FOLDER, RUN_IDS, RunFolder
@@ -87,8 +87,18 @@ def hold(
             _attempt(name, run.end, say)
     for name, run in runs.items():
         _attempt(name, run.fetch, say)
-    found = [path for name in runs for path in found_in(_place(folder, name) / setting.environment.name)]
-    return merging.merge(setting, [merging.given(path, setting.allowed) for path in found], folder)
+    found = [given for name in runs for given in _left(setting, name, _place(folder, name), say)]
+    return merging.merge(setting, found, folder)
+
+
+def _left(setting: Setting, cell: str, place: Path, say: Say) -> Iterator[Given]:
+    """What the run of a cell left. What it says of another cell does not count: only that cell's run can say it."""
+    for path in found_in(place / setting.environment.name):
+        given = merging.given(path, setting.allowed)
+        if given.verdict.cell == cell:
+            yield given
+        else:
+            say(f"{cell}: it left a run of the cell {given.verdict.cell}, which does not count")
 
 
 def found_in(folder: Path) -> list[Path]:
