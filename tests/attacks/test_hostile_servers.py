@@ -296,6 +296,46 @@ def test_answers_without_an_end_before_the_answer_are_an_error() -> None:
     assert "more than 512 kB before the answer" in (fetched(early).error or "")
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+ODD_HTTP: dict[str, tuple[bytes, bytes, str]] = {
+    "early hints again and again": (
+        b"",
+        b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" * 1000,
+        "more than 512 kB before the answer",
+    ),
+    "trailers without an end": (CHUNKED + b"2\r\nok\r\n0\r\n", b"X-More: 1\r\n" * 1000, "Receive buffer too long"),
+    "an extension of a chunk without an end": (CHUNKED + b"2;", b"more=1;" * 1000, "Receive buffer too long"),
+    "a chunk of 2^120 bytes": (CHUNKED + b"F" * 30 + b"\r\n", b"x" * 1000, "illegal chunk header"),
+    "HTTP/2 without being asked": (b"\0\0\x12\4" + bytes(23), bytes(1000), "illegal request line"),
+    "a switch of protocols without being asked": (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n",
+        bytes(1000),
+        "_SWITCH_UPGRADE",
+    ),
+    "two lengths": (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok", b"", "conflicting"),
+}
+"""What a server sends once, what it sends again and again then, and what the run says of it."""
+
+
+@pytest.mark.parametrize("way", ODD_HTTP)
+def test_what_http_allows_or_forbids_without_an_end_is_an_error(way: str) -> None:
+    once, again, says = ODD_HTTP[way]
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                self.request.recv(65_536)
+                self.request.sendall(once)
+                while again:
+                    self.request.sendall(again)
+
+    with tcp(Handler) as port:
+        observatory = Observatory(Environment(name="own", branch="main"))
+        page = observatory.wait(hostile_page, f"http://127.0.0.1:{port}/")
+        observatory.close()
+    assert says in (page.error or "")
+
+
 def test_a_page_in_chunks_of_one_byte_is_cut() -> None:
     def chunks(handler: BaseHTTPRequestHandler, _: int) -> None:
         handler.send_response(200)
