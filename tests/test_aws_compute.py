@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from gli.config import catalogue
 from gli.config.environments import Environment
 from gli.config.services import LoadBalancer, Service
 from gli.judge.triage import related
+from gli.observe.aws.balancer_routes import reached_rules
 from gli.observe.aws.codedeploy import deployment_group
 from gli.observe.aws.ec2_security_groups import SecurityGroups
 from gli.observe.aws.ecr import RegistryImage, image_scan, registry_image, registry_repositories, running_image
@@ -345,6 +347,18 @@ def test_a_rule_matches_hosts_as_the_balancer_does(conditions: list[dict[str, An
 
 def test_the_default_rule_serves_a_host_without_its_own_rule() -> None:
     routed(described(), rule("1", host("other.glibiz.com"), to=GREEN), rule("default"))
+
+
+def test_services_that_share_a_host_are_told_apart_by_their_paths() -> None:
+    environment = only_the_api()
+    below = api(environment).model_copy(update={"url": f"https://{API}/orders", "health_path": "/healthz"})
+    environment = environment.model_copy(update={"services": {"api": below}})
+    rules = (rule("1", path("/catalog/*"), to=GREEN), rule("2", path("/orders/*")), OTHER)
+    with answering(services(described()) | balanced(*rules)):
+        found = observed(environment, routes)
+        compute.test_alb_host_routing(found, observed(environment, ecs_service, below), below)
+        reached = observed(environment, reached_rules, below)
+    assert {r.path for r in reached if r.rule == found["api"]} >= {"/orders/healthz", "/orders/version"}
 
 
 def behind_a_network_balancer(**changes: Any) -> Environment:
@@ -763,6 +777,30 @@ ROUTER = {
 def contract(**changes: Any) -> None:
     environment = only_the_api()
     compute.test_ecs_taskdef_contract(read(**changes), {}, api(environment), environment)
+
+
+@pytest.mark.parametrize(
+    ("ecs", "fits"),
+    [({}, False), ({"launch_type": "EC2"}, False), ({"launch_type": "EC2", "network": "bridge"}, True)],
+)
+def test_tasks_on_instances_may_use_their_interfaces(ecs: dict[str, str], fits: bool) -> None:
+    environment = only_the_api()
+    own = api(environment)
+    assert own.ecs is not None
+    target = own.model_copy(update={"ecs": own.ecs.model_copy(update=ecs)})
+    logs = {"logDriver": "awslogs", "options": {"awslogs-group": "/gli/api-server/staging"}}
+    seen = read(
+        container={"logConfiguration": logs},
+        networkMode="bridge",
+        compatibilities=["EC2"],
+        requiresCompatibilities=["EC2"],
+    )
+    with nullcontext() if fits else pytest.raises(AssertionError, match="saw EC2 with bridge"):
+        compute.test_ecs_taskdef_contract(seen, {}, target, environment)
+    known = catalogue.load(ROOT).checks
+    asked = {id_ for id_, check in known.items() if check.each == "services" and not check.lacks(target, environment)}
+    of_interfaces = {"sg-tasks-ingress-alb-only", "sg-alb-egress", "net-acl-open", "sg-task-egress"}
+    assert of_interfaces.isdisjoint(asked) is fits
 
 
 def test_sidecars_may_log_anywhere() -> None:

@@ -10,6 +10,7 @@ import pytest
 from conftest import ROOT
 from gli.config import environments
 from gli.config.environment_consistency import objections
+from gli.config.environments import Environment
 
 
 @pytest.mark.parametrize("name", environments.names(ROOT))
@@ -82,6 +83,15 @@ name = "shop"
 [production.cache]
 secret = "ssm:/shop/production"
 """
+
+
+@pytest.mark.parametrize(("folder", "twice"), [("/admin", False), ("", True)])
+def test_two_pages_may_share_a_bucket_but_not_a_folder_of_it(folder: str, twice: bool) -> None:
+    page = {"url": "https://own.example", "bucket": "pages"}
+    pages = {"shop": page, "admin": {**page, "url": "https://own.example/admin", "origin_path": folder}}
+    own = Environment.model_validate({"name": "own", "branch": "main", "frontends": pages})
+    assert ("two parts have the bucket pages" in objections(own)) is twice
+    assert {f.origin_header for f in own.frontends.values()} == {"https://own.example"}
 
 
 def test_two_environments_of_one_branch_differ_by_the_tags_that_they_run() -> None:

@@ -426,6 +426,61 @@ def test_a_page_and_its_api_on_one_host_before_instances_are_described() -> None
     assert "# fields = " in text
 
 
+def test_services_and_pages_that_share_a_host_are_described_below_their_paths() -> None:
+    """Two services on instances behind rules by path; a page of a bucket, and another page below it."""
+    host, end = "api.shop.example", "shop-1.eu-central-1.elb.amazonaws.com"
+    deployed = [
+        Deployed(
+            ecs=EcsService(name=f"shop-{name}", cluster="c", status="ACTIVE", every_group=(name,)),
+            container=container(name, f"shop/{name}:{tag}"),
+            launch_type="EC2",
+            network="bridge",
+        )
+        for name, tag in (("catalog", "1.4.0"), ("orders", COMMIT[:7]))
+    ]
+    rules = tuple(Rule(paths=(f"/{name}", f"/{name}/*"), groups=(name,)) for name in ("catalog", "orders"))
+    balancer = Balancer(
+        name="shop",
+        state="active",
+        dns_name=end,
+        listeners=(Listener(port=443, protocol="HTTPS", rules=(*rules, Rule(does="fixed-response"))),),
+    )
+    seen = account(
+        services=tuple(deployed),
+        balancers=(balancer,),
+        health_paths={"catalog": "/catalog/healthz", "orders": "/orders/healthz"},
+        names={host: end},
+        sites=(Site(domain_name="d1.cloudfront.net", aliases=("shop.example",), bucket="pages", origin_path="/shop"),),
+    )
+    urls = ("https://shop.example", "https://shop.example/admin/", f"wss://{host}/live")
+    found = places(seen, urls)
+    assert [place.key for place in found] == [f"{host}/catalog", f"{host}/orders", "shop.example", "shop.example/admin"]
+    version = Seen(url=f"https://{host}/catalog", revisions={"/version": ("body:build ([0-9a-f]+)", OTHER[:7])})
+    admin = Seen(
+        url="https://shop.example/admin", page=True, ids=("admin",), addresses=(f"https://{host}/orders/mine",)
+    )
+    tags = {"catalog-v1.4.0": OTHER, "orders-v1.4.0": COMMIT}
+    tables, _ = text_of(
+        Whole(
+            account=seen,
+            places=found,
+            seen={f"{host}/catalog": version, "shop.example/admin": admin},
+            heads=(Heads(repository="shop", branches={"main": COMMIT}, tags=tags),),
+            remote="git@git.shop.example:{repository}.git",
+        )
+    )
+    catalog, orders = tables["services"]["catalog"], tables["services"]["orders"]
+    assert (catalog["url"], catalog["health_path"], catalog["version_path"]) == (
+        *(f"https://{host}/catalog", "/healthz", "/version"),
+    )
+    assert (catalog["release_tag"], catalog["tag"]) == (r"catalog-v(\d+)\.(\d+)\.(\d+)", "{version}")
+    assert (orders["url"], orders["tag"]) == (f"https://{host}/orders", "{commit:.7}")
+    assert (orders["ecs"]["launch_type"], orders["ecs"]["network"]) == ("EC2", "bridge")
+    assert tables["services"]["catalog-socket"]["url"] == f"wss://{host}/live"
+    assert tables["frontends"]["pages"]["url"] == "https://shop.example"
+    assert tables["frontends"]["admin"] == {"url": "https://shop.example/admin", "mount": "admin", "calls": ["orders"]}
+
+
 def test_a_stage_of_three_that_asks_everybody_for_a_login_is_described() -> None:
     paths = ("/", "/health/", "/healthz", "/health/deep", "/version")
     seen = Seen(url="https://release.shop.example", statuses=dict.fromkeys(paths, 401))

@@ -100,6 +100,41 @@ def test_silence_is_unknown_after_a_second_try(seen: Seen, session: str) -> None
     assert observatory.records[-1].attempts == 2
 
 
+@pytest.mark.parametrize(
+    ("session", "url", "message"),
+    [
+        (
+            "PostgreSQL",
+            "mysql://u:p@db/shop",
+            "env:OWN leads to mysql, and this suite asks PostgreSQL alone: write [database]",
+        ),
+        (
+            "PostgreSQL",
+            '{"engine": "mariadb", "host": "db"}',
+            "env:OWN leads to mariadb, and this suite asks PostgreSQL alone",
+        ),
+        ("Redis", "memcached://cache:11211", "env:OWN leads to memcached, and this suite asks Redis or Valkey alone"),
+        ("AMQP", "kafka://mq:9092", "env:OWN leads to kafka, and this suite asks RabbitMQ alone"),
+    ],
+)
+def test_a_product_that_no_probe_can_ask_is_named(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch, session: str, url: str, message: str
+) -> None:
+    observatory, probe, target = seen(session, 1)
+    monkeypatch.setenv("OWN", url)
+    with pytest.raises(Unobserved) as why:
+        observatory.wait(probe, target)
+    assert why.value.unknown.cause == "unsupported" and why.value.unknown.message.startswith(message)
+
+
+def test_a_url_of_java_is_read(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    with silent_port() as port:
+        observatory, probe, target = seen("PostgreSQL's port", port)
+        monkeypatch.setenv("OWN", f"jdbc:postgresql://127.0.0.1:{port}/shop")
+        with pytest.raises(Unobserved, match=f"127.0.0.1:{port}: no connection"):
+            observatory.wait(probe, target)
+
+
 @pytest.mark.parametrize("session", sorted(SESSIONS.keys() - {"PostgreSQL's state"}))
 def test_a_refusal_is_a_fact(seen: Seen, session: str) -> None:
     reserved = ReservedPort()

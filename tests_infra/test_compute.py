@@ -137,16 +137,18 @@ def test_ecs_hook_safe(ecs_service: EcsService) -> None:
 def test_ecs_taskdef_contract(
     task_definition: TaskDefinition, dangling_references: Mapping[str, str], target: Service, environment: Environment
 ) -> None:
-    """The task definition can be deployed: Fargate, both roles, the service's log group, secrets by reference only, the
-    service's port. A task ends when its application does.
+    """The task definition can be deployed: its launch type, both roles, the service's log group, secrets by reference
+    only, the service's port. A task ends when its application does.
     """
     name = task_definition.name
     status = one_of(_DEFINITION, told(task_definition.status, phrase("the status of {}", name)), name)
     assert status == "ACTIVE", saw(status, expected=phrase("{} ACTIVE: a new deployment can't use another", name))
-    fits = "FARGATE" in task_definition.compatibilities and task_definition.network_mode == "awsvpc"
+    assert target.ecs is not None, "asked only of services with an ecs table"
+    launch, network = target.ecs.launch_type, target.ecs.network
+    fits = launch in task_definition.compatibilities and task_definition.network_mode == network
     assert fits, saw(
         phrase("{} with {}", listed(task_definition.compatibilities), task_definition.network_mode),
-        expected=phrase("{} for FARGATE with awsvpc", name),
+        expected=phrase("{} for {} with {}", name, launch, network),
     )
     assert task_definition.execution_role, saw(phrase("none"), expected=phrase("an execution role for {}", name))
     assert task_definition.task_role, saw(phrase("none"), expected=phrase("a task role for {}", name))
@@ -251,9 +253,10 @@ def test_alb_health_check_config(
             expected=phrase("{} to check its targets by the protocol of its requests", check.group),
         )
         connects = check.path is None and target.load_balancer is not None and not target.load_balancer.application
-        assert connects or (check.path == target.health_path and check.wants_success), saw(
+        path = target.path_of(target.health_path)
+        assert connects or (check.path == path and check.wants_success), saw(
             phrase("{} answering {}", check.path, check.codes),
-            expected=phrase("{} to ask {} for a 200", check.group, target.health_path),
+            expected=phrase("{} to ask {} for a 200", check.group, path),
         )
         assert check.healthy_after_s <= ecs_service.grace_s, saw(
             phrase("a grace period of {} s", ecs_service.grace_s),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
@@ -37,6 +37,10 @@ class Stored(Table):
     is there is a JSON object, a URL, or lines `NAME=VALUE`.
     """
 
+    key: ClassVar[str]
+    """The name of its table."""
+    product: ClassVar[str]
+    """What this suite can ask."""
     secret: NonBlank
     """The application's own credentials."""
     verify_secret: str = ""
@@ -77,6 +81,8 @@ class MigrationRecord(Table):
 
 
 class Database(Stored):
+    key = "database"
+    product = "PostgreSQL"
     instance: str = ""
     """The identifier of an instance or cluster in RDS; empty where RDS does not provide it."""
     migrations: str = ""
@@ -112,6 +118,8 @@ class Database(Stored):
 
 
 class Cache(Stored):
+    key = "cache"
+    product = "Redis or Valkey"
     replication_group: str = ""
     """The identifier in ElastiCache; empty where ElastiCache does not provide it."""
     policies: tuple[str, ...] = ("noeviction", "volatile-*")
@@ -134,6 +142,8 @@ class Cache(Stored):
 
 
 class Broker(Stored):
+    key = "broker"
+    product = "RabbitMQ"
     queues: tuple[str, ...] = ()
     dead_letter_queues: tuple[str, ...] = ()
     most_dead_letters: Count = 0

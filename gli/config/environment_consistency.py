@@ -43,7 +43,7 @@ def _named_twice(environment: Environment) -> Iterator[str]:
     names = [  # a page and its API may have one origin
         ("url", [s.url.rstrip("/") for s in services]),
         ("url", [p.url.rstrip("/") for p in pages]),
-        ("bucket", [p.bucket for p in pages if p.bucket]),
+        ("bucket", [f"{p.bucket}{p.origin_path}" for p in pages if p.bucket]),
         (phrase("ECS service"), [f"{e.cluster}/{e.service}" for e in ecs]),
     ]
     for kind, values in names:

@@ -166,6 +166,15 @@ class Ecs(Table):
     container: str
     port: Port
     minimum_tasks: Least = 1
+    launch_type: Literal["FARGATE", "EC2"] = "FARGATE"
+    network: Literal["awsvpc", "bridge", "host"] = "awsvpc"
+    """The network mode of its tasks; without awsvpc, they use the interface of an instance."""
+
+    @model_validator(mode="after")
+    def _fargate_has_interfaces(self) -> Ecs:
+        if self.launch_type == "FARGATE" and self.network != "awsvpc":
+            raise ValueError(f'network = "{self.network}" needs launch_type = "EC2"; Fargate has awsvpc alone')
+        return self
 
 
 class Registry(Table):
@@ -209,6 +218,15 @@ class Reachable(Table):
     def origin_url(self) -> str:
         """Scheme, host and port of its page: those of http:// for ws://, of https:// for wss://."""
         return origin_of(self.url)
+
+    @property
+    def origin_header(self) -> str:
+        """What a browser sends as `Origin` from its page: no path, and a port only if it is not the scheme's own."""
+        return self.origin_url.removesuffix(f":{DEFAULT_PORTS[urlsplit(self.origin_url).scheme]}")
+
+    def path_of(self, path: str) -> str:
+        """The path of a request for one of its paths: below the path of its URL. A socket is one path itself."""
+        return path if self.url.startswith("ws") else urlsplit(self.url).path.rstrip("/") + path
 
     @property
     def authorizations(self) -> tuple[Authorization, ...]:

@@ -35,6 +35,7 @@ _OF_THE_RUN: Mapping[str, str] = MappingProxyType(
             "the host, this runner is cut off: look at the runner's own way out."
         ),
         "slow-runner": phrase("Run it again on a runner with less to do."),
+        "unsupported": phrase('Say in environments.toml why the part is not verified: [ENV.PART] absent = "why".'),
         "throttled": phrase("Wait a few minutes, and run it again."),
     }
 )

@@ -408,7 +408,7 @@ KOREAN: Mapping[str, str] = {
     "the broker did not open a session within {} s": "브로커가 {}초 안에 세션을 열지 않음",
     "access refused: user, password or permission ({})": "접근이 거부됨: 사용자, 비밀번호 또는 권한({})",
     "there is no such queue ({})": "그런 큐가 없음({})",
-    "the broker did not answer within {:.0f} s": "브로커가 {:.0f}초 안에 응답하지 않음",
+    "the broker did not answer within {} s": "브로커가 {}초 안에 응답하지 않음",
     "the broker ended the session: {}": "브로커가 세션을 끝냄: {}",
     "it did not open a session for this user and virtual host ({})":
         "이 사용자와 가상 호스트로 세션을 열지 않음({})",
@@ -492,6 +492,10 @@ KOREAN: Mapping[str, str] = {
     "host, this runner is cut off: look at the runner's own way out.":
         "연결이 통하게 하세요: 호스트와 그 보안 그룹, 네트워크 ACL, 라우트를 확인하세요. 사용자는 호스트에 닿는다면 "
         "이 러너가 막힌 것이니 러너의 바깥 경로를 확인하세요.",
+    "{} leads to {}, and this suite asks {} alone": "{0}은(는) {1}을(를) 가리키지만 이 검사는 {2}만 확인함",
+    '{}: write [{}] absent = "why"': '{}: [{}] absent = "이유"를 적으세요',
+    'Say in environments.toml why the part is not verified: [ENV.PART] absent = "why".':
+        'environments.toml에 그 부분을 검증하지 않는 이유를 적으세요: [ENV.PART] absent = "이유".',
     "Run it again on a runner with less to do.": "더 한가한 러너에서 다시 실행하세요.",
     "Wait a few minutes, and run it again.": "몇 분 뒤 다시 실행하세요.",
     "the role of {} finds no record of the migrations ({})": "{} 역할이 마이그레이션 기록을 찾지 못함({})",
@@ -548,7 +552,7 @@ KOREAN: Mapping[str, str] = {
     "one that does not roll back": "되돌리지 않는 서킷 브레이커",
     "minimumHealthyPercent {}": "minimumHealthyPercent {}",
     "all tasks of {} to be kept during a deploy": "배포 중에도 {}의 태스크를 모두 유지",
-    "{} for FARGATE with awsvpc": "{}이(가) awsvpc의 FARGATE용",
+    "{} for {} with {}": "{0}이(가) {2}의 {1}용",
     "an execution role for {}": "{}의 실행 역할",
     "a task role for {}": "{}의 태스크 역할",
     "{} logging to {} {}": "{}의 로그: {} {}",

@@ -53,9 +53,9 @@ def _requests(service: Service) -> list[tuple[str, str]]:
         paths = [service.health_path, service.deep_health_path, service.version_path, service.protected_path]
         paths += [service.error_path, service.cors_path, service.cookies.path if service.cookies else None]
         paths += [urlsplit(e.path).path for e in service.contract]
-    found = [("GET", path) for path in paths if path]
+    found = [("GET", service.path_of(path)) for path in paths if path]
     called = service.cors_path or (service.contract[0].path if service.contract else None)
-    return list(dict.fromkeys([*found, *((m, urlsplit(called).path) for m in _METHODS if called)]))
+    return list(dict.fromkeys([*found, *((m, service.path_of(urlsplit(called).path)) for m in _METHODS if called)]))
 
 
 @probe(deadline=15)

@@ -229,7 +229,7 @@ async def routes(observer: Observer) -> dict[str, Rule]:
             continue
         listeners = (await observer.see(balancer, service.load_balancer)).listeners
         rules = [r for x in listeners if x.port == service.port for r in x.rules]
-        path = urlsplit(service.url).path if service.websocket else service.health_path
+        path = urlsplit(service.url).path if service.websocket else service.path_of(service.health_path)
         taken = next((r for r in rules if r.takes(service.host, path)), None)
         if taken is not None:
             found[service.name] = taken

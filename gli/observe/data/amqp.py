@@ -54,10 +54,13 @@ async def broker_state(observer: Observer, broker: Broker) -> BrokerState:
     if not host or not port.isdigit():
         return BrokerState(secret=broker.secret, ok=False, error=phrase("the secret names no usable host and port"))
     try:
-        return await asyncio.to_thread(_session, observer, broker, document, host, int(port))
+        seen = await asyncio.to_thread(_session, observer, broker, document, host, int(port))
     except TimeoutError as e:
-        await answering_port(observer, host, int(port))
-        return BrokerState(secret=broker.secret, ok=False, error=e.args[0])
+        seen = BrokerState(secret=broker.secret, ok=False, error=e.args[0])
+    if seen.ok:
+        return seen
+    shut = (await answering_port(observer, host, int(port))).error  # pika does not tell a refused connection
+    return seen.model_copy(update={"error": shut}) if shut else seen
 
 
 def _session(observer: Observer, broker: Broker, document: Mapping[str, str], host: str, port: int) -> BrokerState:

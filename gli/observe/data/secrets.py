@@ -138,18 +138,26 @@ async def secret(observer: Observer, secret_id: str) -> Secret:
 async def credentials(observer: Observer, part: Stored, source: str) -> dict[str, str]:
     """The fields of a part's credentials under this suite's own names; a URL is taken apart.
 
-    `tls` is `true` or `false` where a URL says so. Raises `Unobserved` if the credentials can't be had.
+    `tls` is `true` or `false` where a URL says so. Raises `Unobserved` if the credentials can't be had, or are for a
+    product that this suite does not ask.
     """
     await observer.see(secret, source)
     document, names = observer.vault.document(source), part.names
     text = document.get(names.get("url", "url")) or document.get("url", "")  # a lone URL has no name of its own
     found = _of_url(text) if "://" in text else {}
     observer.vault.hide(found.get("password", ""))
+    if other := _OTHER_PRODUCTS.match(text) or _OTHER_PRODUCTS.match(document.get("engine", "")):
+        said = phrase("{} leads to {}, and this suite asks {} alone", source, other["name"], part.product)
+        raise unknown("unsupported", phrase('{}: write [{}] absent = "why"', said, part.key))
     own = {field: document[name] for field in _FIELDS if (name := names.get(field, field)) in document}
     return {**document, **found, **own}
 
 
 _FIELDS = ("host", "port", "username", "password", "dbname", "vhost", "tls")
+_OTHER_PRODUCTS = re.compile(
+    r"(?:jdbc:)?(?P<name>mysql|mariadb|mssql|sqlserver|oracle|mongodb|sqlite|cassandra|memcached?|kafka|nats|pulsar)"
+)
+"""How a URL begins, or the field `engine` of a secret of RDS, of a product that no probe can speak with."""
 _ENCRYPTED = {
     "rediss": "true",
     "valkeys": "true",
@@ -163,7 +171,7 @@ _ENCRYPTED = {
 def _of_url(text: str) -> dict[str, str]:
     """The fields of a URL as frameworks write it: `postgresql+psycopg://user:password@host:5432/name?sslmode=disable`."""
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(text.removeprefix("jdbc:"))
         port = str(parts.port or "")
     except ValueError:
         return {}
@@ -274,7 +282,14 @@ def _opened(observer: Observer, secret_id: str, text: str, since: datetime | Non
     fields = {str(k): _text(v) for k, v in document.items()}
     if secret_id.startswith(ELSEWHERE):  # a file of variables may hold words that are no secrets: `eu-west-1`
         named += [who.names for who in observer.environment.authorizations if who.source == secret_id]
-        used = {*_FIELDS, "url", "token", "health_token", *(name for names in named for name in names.values())}
+        used = {
+            *_FIELDS,
+            "engine",
+            "url",
+            "token",
+            "health_token",
+            *(name for names in named for name in names.values()),
+        }
         fields = {k: v for k, v in fields.items() if k in used}
     observer.vault.keep(secret_id, fields, public=told)
     public = {k: v for k, v in fields.items() if k in told}
@@ -302,7 +317,7 @@ def _document(text: str) -> dict[str, Any] | None:
         document = None
     if isinstance(document, dict):
         return document
-    if re.fullmatch(r"[a-z][a-z0-9+.-]*://\S+", text.strip()):
+    if re.fullmatch(r"(?:jdbc:)?[a-z][a-z0-9+.-]*://\S+", text.strip()):
         return {"url": text.strip()}
     lines = [line.strip().removeprefix("export ") for line in text.splitlines()]
     pairs = [_LINE.fullmatch(line) for line in lines if line and not line.startswith("#")]

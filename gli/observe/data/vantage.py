@@ -32,12 +32,12 @@ async def configuration(observer: Observer) -> Configuration:
 async def private_ports(observer: Observer) -> dict[str, TcpConnection]:
     """`host:port` to whether the port opens from here, for each part of the data tier whose secret names its host."""
     asked = await asyncio.gather(*_askings(observer, observer.environment), return_exceptions=True)
-    failures = [a for a in asked if isinstance(a, BaseException) and not isinstance(a, Unobserved)]
-    if failures:
-        raise failures[0]
+    failures = [a for a in asked if isinstance(a, BaseException)]
     opened = [a for a in asked if isinstance(a, TcpConnection)]
-    if not opened:
-        raise unknown("dependency", phrase("no secret says where the data tier stands"))
+    unforeseen = [failure for failure in failures if not isinstance(failure, Unobserved)]
+    if unforeseen or not opened:
+        untold = unknown("dependency", phrase("no secret says where the data tier stands"))
+        raise next(iter([*unforeseen, *failures]), untold)
     return {f"{port.host}:{port.port}": port for port in opened}
 
 

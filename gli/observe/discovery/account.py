@@ -38,6 +38,8 @@ class Deployed(Observation):
     container: Container
     port: int | None = None
     """The container's port that serves; None where no load balancer sends requests to it."""
+    launch_type: str = "FARGATE"
+    network: str = "awsvpc"
     others: tuple[str, ...] = ()
     """The names of the task's other containers."""
 
@@ -228,10 +230,13 @@ async def _deployed(asked: _Asked, cluster: str, described: dict[str, Any]) -> D
     wanted: dict[str, Any] = next((lb for lb in behind if lb.get("containerName")), {})
     essential = [c.name for c in definition.containers if c.essential]
     name = wanted.get("containerName") or essential[0]
+    likely = "FARGATE" if "FARGATE" in definition.compatibilities else "EC2"  # of a capacity provider
     return Deployed(
         ecs=service,
         container=definition.container(name),
         port=wanted.get("containerPort"),
+        launch_type=described.get("launchType") or likely,
+        network=definition.network_mode or "bridge",
         others=tuple(c.name for c in definition.containers if c.name != name),
     )
 

@@ -10,7 +10,7 @@ from gli.config.environments import Environment
 from gli.observe.discovery.account import survey
 from gli.observe.discovery.description import Whole
 from gli.observe.discovery.places import Place, places
-from gli.observe.discovery.web import look, open_socket
+from gli.observe.discovery.web import Seen, look, open_socket
 from gli.observe.engine.guard import DISCOVERY_READS
 from gli.observe.engine.observatory import RUN_DEADLINE_S, Observatory
 from gli.observe.engine.probe import Observer, Probe
@@ -45,7 +45,7 @@ async def _everything(
     listing = asyncio.gather(*[observer.see(heads, name) for name in repositories])
     account = await survey(observer, patterns) if environment.aws else None
     found = places(account, [*named])
-    looks = await asyncio.gather(*[look(observer, place.origin, health_path=place.health_path) for place in found])
+    looks = await asyncio.gather(*[_look(observer, place) for place in found])
     sockets = {}
     for place in found:
         names = (place.host, place.service.ecs.name if place.service else "")
@@ -55,15 +55,21 @@ async def _everything(
         account=account,
         region=environment.aws.region if environment.aws else "",
         places=found,
-        seen={seen.host: seen for seen in looks},
+        seen={place.key: seen for place, seen in zip(found, looks, strict=True)},
         sockets={host: path for host, path in sockets.items() if path},
         heads=tuple(await listing),
         remote=environment.git.remote if environment.git else "",
         named={
             key: name
             for url, name in sorted(named.items(), reverse=True)  # a socket's first: its host may be an API's, too
-            for key in (url, Place(url=url).host)
+            for key in (url, url.rstrip("/"), Place(url=url).host)
             if name
         },
-        pages={Place(url=url).host: name for url, name in pages.items()},
+        pages={key: name for url, name in pages.items() for key in (url.rstrip("/"), Place(url=url).host)},
     )
+
+
+async def _look(observer: Observer, place: Place) -> Seen:
+    """What a place answers: below its prefix, where several share its host."""
+    health = (place.health_path or "").removeprefix(place.prefix)
+    return await look(observer, f"{place.origin}{place.prefix}", health_path=health or None)

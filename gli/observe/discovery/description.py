@@ -17,7 +17,7 @@ from gli.observe.aws.task_definitions import Reference
 from gli.observe.discovery.account import Account, Store
 from gli.observe.discovery.draft import Draft, Path
 from gli.observe.discovery.places import Place
-from gli.observe.discovery.web import DEEP_PATHS, HEALTH_PATHS, META, MISSING_PATH, Seen
+from gli.observe.discovery.web import DEEP_PATHS, HEALTH_PATHS, META, MISSING_PATH, Seen, escaped
 from gli.observe.engine.observation import Observation
 from gli.observe.release.git_refs import Heads
 
@@ -51,7 +51,7 @@ class Whole(Observation):
     region: str = ""
     places: tuple[Place, ...] = ()
     seen: Mapping[str, Seen] = {}
-    """Host to what it answered."""
+    """`Place.key` to what the host answered there."""
     sockets: Mapping[str, str] = {}
     """Host to the path that accepted a WebSocket handshake."""
     heads: tuple[Heads, ...] = ()
@@ -179,16 +179,18 @@ def _reachable(draft: Draft, whole: Whole) -> None:
     names = _names(whole)
     frontends = [place for place in whole.places if _is_frontend(whole, place)]
     services = [place for place in whole.places if place not in frontends or _serves_both(whole, place)]
-    calls = {p.host: names[p.host] for p in services}
+    calls = {p.key: names[p.key] for p in services}
     for place in services:
-        _service(draft, whole, place, ("services", names[place.host]))
+        _service(draft, whole, place, ("services", names[place.key]))
     for place in whole.places:
         if place.socket:
-            name = whole.named.get(place.socket) or f"{names[place.host]}-socket"
+            name = whole.named.get(place.socket) or f"{names[place.key]}-socket"
             draft.put(("services", name, "url"), place.socket)
             _repository(draft, whole, place, ("services", name))
     for place in frontends:
-        name = whole.pages.get(place.host) or names[place.host] + ("-page" if place in services else "")
+        name = whole.pages.get(place.url.rstrip("/") if place.prefix else place.host) or names[place.key] + (
+            "-page" if place in services else ""
+        )
         _frontend(draft, whole, place, ("frontends", name), calls)
     if whole.account:
         reached = {place.service.ecs.name for place in whole.places if place.service}
@@ -201,13 +203,13 @@ def _reachable(draft: Draft, whole: Whole) -> None:
 def _is_frontend(whole: Whole, place: Place) -> bool:
     if place.service is not None or place.url.startswith("ws"):
         return False
-    seen = whole.seen.get(place.host)
+    seen = whole.seen.get(place.key)
     return bool(place.site and place.site.bucket) or bool(seen and seen.page)
 
 
 def _serves_both(whole: Whole, place: Place) -> bool:
     """Whether the host of a page is also that of an API: it answers a path of health in something else than HTML."""
-    seen = whole.seen.get(place.host)
+    seen = whole.seen.get(place.key)
     paths = (*([place.health_path] if place.health_path else []), *HEALTH_PATHS, *DEEP_PATHS)
     return bool(
         seen and not (place.site and place.site.bucket) and any(seen.statuses.get(p) == 200 for p in paths if p != "/")
@@ -215,7 +217,7 @@ def _serves_both(whole: Whole, place: Place) -> bool:
 
 
 def _service(draft: Draft, whole: Whole, place: Place, at: Path) -> None:
-    seen = whole.seen.get(place.host) or Seen(url=place.origin, error="it was not asked")
+    seen = whole.seen.get(place.key) or Seen(url=place.origin, error="it was not asked")
     draft.put((*at, "url"), _url(whole, place))
     if place.also:
         draft.note(at, f"also reached as {_few(place.also)}")
@@ -226,12 +228,16 @@ def _service(draft: Draft, whole: Whole, place: Place, at: Path) -> None:
         draft.put((*at, "load_balancer", "name"), own.name)
         draft.put((*at, "load_balancer", "type"), own.type if own.type != "application" else "")
     if place.service:
-        _deployed(draft, place, at)
+        _deployed(draft, whole, place, at)
     answered = [path for path in HEALTH_PATHS if seen.statuses.get(path) == 200]
     if _asks_everybody(seen):
         text = "every path answered 401: write its login, and discover it again"
         draft.note((*at, "authorization"), f'authorization = {{ basic = "..." }}   # {text}')
-    health = place.health_path or next(iter(answered), None) or ("/" if seen.statuses.get("/") == 200 else None)
+    health = (
+        (place.health_path or "").removeprefix(place.prefix)
+        or next(iter(answered), None)
+        or ("/" if seen.statuses.get("/") == 200 else None)
+    )
     if health:
         draft.put((*at, "health_path"), health)
     else:
@@ -252,7 +258,7 @@ def _service(draft: Draft, whole: Whole, place: Place, at: Path) -> None:
         draft.put((*at, "error_path"), MISSING_PATH)
 
 
-def _deployed(draft: Draft, place: Place, at: Path) -> None:
+def _deployed(draft: Draft, whole: Whole, place: Place, at: Path) -> None:
     """What ECS shows of a service."""
     assert place.service is not None
     ecs, container = place.service.ecs, place.service.container
@@ -262,6 +268,9 @@ def _deployed(draft: Draft, place: Place, at: Path) -> None:
         if commit := _COMMIT.search(tag):
             spelt = tag.removesuffix(commit[0]) + (_shortened(commit[0]) if len(commit[0]) < 40 else "{commit}")
             draft.put((*at, "tag"), spelt if spelt != "{commit}" else "")
+        elif found := _released(whole, place):
+            draft.put((*at, "release_tag"), found.form, f"the image {tag} is of the tag {found.tag}")
+            draft.put((*at, "tag"), "{version}" if found.tag != tag else "{tag}")
         else:
             draft.note((*at, "tag"), f'tag = "..."   # of {container.image}: it names no commit')
     elif container.image:
@@ -271,8 +280,32 @@ def _deployed(draft: Draft, place: Place, at: Path) -> None:
     draft.put((*at, "ecs", "service"), ecs.name)
     draft.put((*at, "ecs", "container"), container.name)
     draft.put((*at, "ecs", "port"), place.service.port)
+    draft.put((*at, "ecs", "launch_type"), place.service.launch_type if place.service.launch_type != "FARGATE" else "")
+    draft.put((*at, "ecs", "network"), place.service.network if place.service.network != "awsvpc" else "")
     if place.service.others:
         draft.note((*at, "ecs"), f"the task's other containers: {_few(place.service.others)}")
+
+
+class _Released(NamedTuple):
+    tag: str
+    form: str
+    """The pattern of the tag's series."""
+    commit: str
+
+
+def _released(whole: Whole, place: Place) -> _Released | None:
+    """The tag of git that ends like the image's tag (`web-v1.2.3` for `1.2.3`); None if several do, or none."""
+    image = place.service.container.image.partition("@")[0].rpartition(":")[2] if place.service else ""
+    if not re.search(r"\d", image):
+        return None
+    ends = re.compile(rf"(?P<before>(?:.*[^\d.])?){re.escape(image)}")
+    found = {tag: commit for heads in whole.heads for tag, commit in heads.tags.items() if ends.fullmatch(tag)}
+    named = {tag: c for tag, c in found.items() if place.service and place.service.container.name in tag} or found
+    if len(named) != 1:
+        return None
+    ((tag, commit),) = named.items()
+    form = escaped(tag.removesuffix(image)) + re.sub(r"\d+", lambda _: r"(\d+)", escaped(image))
+    return _Released(tag, form, commit)
 
 
 def _deep(draft: Draft, seen: Seen, at: Path) -> None:
@@ -295,7 +328,7 @@ def _asks_everybody(seen: Seen) -> bool:
 
 
 def _frontend(draft: Draft, whole: Whole, place: Place, at: Path, calls: Mapping[str, str]) -> None:
-    seen = whole.seen.get(place.host) or Seen(url=place.origin, error="it was not asked")
+    seen = whole.seen.get(place.key) or Seen(url=place.origin, error="it was not asked")
     draft.put((*at, "url"), place.url)
     if place.also:
         draft.note(at, f"also reached as {_few(place.also)}")
@@ -319,8 +352,8 @@ def _frontend(draft: Draft, whole: Whole, place: Place, at: Path, calls: Mapping
         draft.put((*at, "version"), _shortened(commit) if len(commit) < 40 else "")
     else:
         draft.note((*at, "version_path"), 'version_path = "..."   # neither the page nor a usual path names a commit')
-    named = {urlsplit(address).hostname for address in seen.addresses}
-    called = sorted(name for host, name in calls.items() if host in named)
+    named = [(urlsplit(address).hostname or "") + urlsplit(address).path for address in seen.addresses]
+    called = sorted(name for key, name in calls.items() if any(f"{one}/".startswith(f"{key}/") for one in named))
     if called != sorted(calls.values()):
         draft.tables["frontends"][at[1]]["calls"] = called
         draft.note((*at, "calls"), "the services whose addresses its scripts name")
@@ -345,13 +378,15 @@ def _running(whole: Whole, place: Place) -> str | None:
     """The commit that serves a place: of its image's tag, or of its own answers."""
     if place.service and (found := _COMMIT.search(place.service.container.image.partition("@")[0])):
         return found[0]
-    seen = whole.seen.get(place.host)
+    if released := _released(whole, place):
+        return released.commit
+    seen = whole.seen.get(place.key)
     return next((commit for _, commit in seen.revisions.values()), None) if seen else None
 
 
 def _url(whole: Whole, place: Place) -> str:
     """The URL of a service: that of its socket, where it has one."""
-    if place.url.startswith("ws"):
+    if place.url.startswith("ws") or place.prefix:
         return place.url
     found = _socket_address(whole, place)
     if found:
@@ -473,7 +508,7 @@ def _missing(draft: Draft) -> None:
 
 
 def _names(whole: Whole) -> dict[str, str]:
-    """Host to the name of its service or frontend, each once."""
+    """`Place.key` to the name of its service or frontend, each once."""
     services = _short([p.service.ecs.name for p in whole.places if p.service])
     buckets = _short([p.site.name for p in whole.places if p.site])
     found: dict[str, str] = {}
@@ -483,9 +518,9 @@ def _names(whole: Whole) -> dict[str, str]:
         elif place.site:
             name = buckets.get(place.site.name) or place.site.name
         else:
-            name = place.host.partition(".")[0]
-        name = whole.named.get(place.host, name)
-        found[place.host] = name if name not in found.values() else place.host
+            name = place.prefix.strip("/").replace("/", "-") or place.host.partition(".")[0]
+        name = whole.named.get(place.url.rstrip("/") if place.prefix else place.host, name)
+        found[place.key] = name if name not in found.values() else place.key.replace("/", "-")
     return found
 
 

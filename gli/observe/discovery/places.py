@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -20,13 +21,17 @@ class Leading(NamedTuple):
     port: int
     balancer: str
     groups: tuple[str, ...]
+    prefix: str
+    """What its paths begin with (`/orders`); empty for any path."""
 
 
 class Place(Observation):
-    """One public host, and what serves it."""
+    """One public host, or a part of it below a path, and what serves it."""
 
     url: str
     """As the user gave it, or `https://host` with a port that is not 443."""
+    prefix: str = ""
+    """The path that it lies below, where several services or pages share the host."""
     socket: str = ""
     """The address of its WebSocket, where the user gave one beside another URL of the host."""
     service: Deployed | None = None
@@ -42,6 +47,11 @@ class Place(Observation):
         return urlsplit(self.url).hostname or ""
 
     @property
+    def key(self) -> str:
+        """Host and prefix: no other place has both."""
+        return f"{self.host}{self.prefix}"
+
+    @property
     def origin(self) -> str:
         """Where HTTP is asked: the URL without a path, a socket's scheme as that of HTTP."""
         parts = urlsplit(self.url)
@@ -50,34 +60,53 @@ class Place(Observation):
 
 def places(account: Account | None, urls: Sequence[str]) -> tuple[Place, ...]:
     """Every host that leads to a service or a distribution of the account, then those that only the user names."""
-    found = [*_of_services(account), *_of_sites(account)] if account else []
+    found = _below_paths([*_of_services(account), *_of_sites(account)] if account else [])
     found += _of_others(account, found) if account else []
+    shared = {place.host for place in found if place.prefix}
     sockets = {urlsplit(url).hostname: url for url in urls if url.startswith("ws")}
-    given = sockets | {urlsplit(url).hostname: url for url in urls if not url.startswith("ws")}
-    beside = {host: url for host, url in sockets.items() if given[host] != url}
+    pages = sorted((url for url in urls if not url.startswith("ws")), key=lambda url: -len(url))
+    first = {urlsplit(url).hostname: url for url in pages}
+    given = {host: url for host, url in (sockets | first).items() if host not in shared}
+    beside = {host: url for host, url in sockets.items() if given.get(host) != url}
     known = {host for place in found for host in (place.host, *place.also)}
     found += [Place(url=url) for host, url in given.items() if host not in known]
+    found = [place.model_copy(update={"url": given.get(place.host, place.url)}) for place in found]
+    own = {place.key for place in found} | {urlsplit(url).hostname or "" for url in given.values()}
+    more = (Place(url=url.rstrip("/"), prefix=urlsplit(url).path.rstrip("/")) for url in reversed(pages))
+    found += [place for place in more if place.key not in own]
+    heads = {place.host: place for place in reversed(found)}
     return tuple(
-        place.model_copy(update={"url": given.get(place.host, place.url), "socket": beside.get(place.host, "")})
+        place.model_copy(update={"socket": beside.get(place.host, "")}) if heads[place.host] is place else place
         for place in found
     )
+
+
+def _below_paths(found: Sequence[Place]) -> list[Place]:
+    """The places, each below its path where several share a host; without its path where it has the host alone."""
+    hosts = [place.host for place in found]
+    alone = [place for place in found if hosts.count(place.host) == 1]
+    return [
+        place.model_copy(update={"prefix": ""} if place in alone else {"url": f"{place.url}{place.prefix}"})
+        for place in found
+    ]
 
 
 def _of_services(account: Account) -> list[Place]:
     """The ECS services that a rule of a listener with HTTPS leads to."""
     found = []
     for service in account.services:
-        hosts: dict[str, tuple[int, str]] = {}
+        hosts: dict[str, tuple[int, str, str]] = {}
         for leads in _leading(account):
             if {*leads.groups} & {*service.ecs.every_group}:
-                hosts.setdefault(leads.host, (leads.port, leads.balancer))
+                hosts.setdefault(leads.host, (leads.port, leads.balancer, leads.prefix))
         if hosts:
             first, *also = sorted(hosts, key=lambda host: (hosts[host][0] != _HTTPS, host))
-            port, name = hosts[first]
+            port, name, prefix = hosts[first]
             checked = [account.health_paths[g] for g in service.ecs.every_group if g in account.health_paths]
             found.append(
                 Place(
                     url=_url(first, port),
+                    prefix=prefix,
                     service=service,
                     health_path=next(iter(checked), None),
                     balancer=name,
@@ -105,7 +134,13 @@ def _leading(account: Account) -> Iterator[Leading]:
         for listener in each.listeners:
             for rule in listener.rules:
                 for host in _hosts(account, each.dns_name, rule.hosts):
-                    yield Leading(host, listener.port, each.name, rule.groups)
+                    yield Leading(host, listener.port, each.name, rule.groups, _prefix(rule.paths))
+
+
+def _prefix(patterns: tuple[str, ...] | None) -> str:
+    """What the paths of a rule begin with: `/orders` for `/orders/*`. Empty for patterns that begin in several ways."""
+    begins = {re.split(r"[*?]", pattern)[0].rstrip("/") for pattern in patterns or () if not pattern.startswith("~")}
+    return begins.pop() if len(begins) == 1 else ""
 
 
 def _url(host: str, port: int) -> str:

@@ -166,11 +166,11 @@ def _in_text(text: str) -> tuple[str, str] | None:
     if found is None:
         return None
     number = r"[\w.-]+[-+ (]+g?" if found["number"] else ""
-    return f"body:{_escaped(found['word'])}{number}([0-9a-f]{{7,40}})", found["commit"]
+    return f"body:{escaped(found['word'])}{number}([0-9a-f]{{7,40}})", found["commit"]
 
 
-def _escaped(text: str) -> str:
-    """The pattern of a text; `re.escape` makes spaces hard to read."""
+def escaped(text: str) -> str:
+    """The pattern of a text; spaces and hyphens stay as they are, which `re.escape` makes hard to read."""
     return re.sub(r"[\\^$.|?*+(){}\[\]]", r"\\\g<0>", text)
 
 

@@ -433,7 +433,7 @@ async def plain_http_answer(observer: Observer, host: str) -> HttpExchange:
 async def preflights(observer: Observer, service: Service) -> Preflights:
     """The answers to CORS preflights: from the origin of each frontend that calls the service, and from others."""
     frontends = observer.environment.callers(service)
-    own = [f.url.rstrip("/") for f in frontends]
+    own = [f.origin_header for f in frontends]
     # "null" is the origin of any sandboxed page. The others pass a pattern that lacks its anchors (^ and $).
     alike = [origin for f in frontends for origin in (f"https://{f.host}.evil.invalid", f"https://evil{f.host}")]
     foreign = [o for o in (EVIL_ORIGIN, "http://localhost:3000", "null", *alike) if o not in own]
@@ -456,7 +456,7 @@ async def preflights(observer: Observer, service: Service) -> Preflights:
 @probe(deadline=15)
 async def cors_answers(observer: Observer, service: Service) -> CorsAnswers:
     """The answers to requests of these frontends: browsers look at the headers again after the preflight."""
-    own = [f.url.rstrip("/") for f in observer.environment.callers(service)]
+    own = [f.origin_header for f in observer.environment.callers(service)]
     url = f"{service.url}{service.cors_path}"
     answers = await asyncio.gather(*[fetch(observer, url, headers={"Origin": origin}) for origin in own])
     return CorsAnswers(answers=dict(zip(own, (a.model_copy(update={"body": ""}) for a in answers), strict=True)))

@@ -120,7 +120,7 @@ async def quiet_websocket(observer: Observer, service: Service) -> WebSocketSess
 def _own_origin(observer: Observer, service: Service) -> str:
     if service.origin:
         return service.origin.rstrip("/")
-    return next((f.url.rstrip("/") for f in observer.environment.callers(service)), "")
+    return next((f.origin_header for f in observer.environment.callers(service)), "")
 
 
 async def _session(
@@ -299,8 +299,8 @@ async def _kept_open(observer: Observer, session: Any) -> dict[str, Any]:
 
 @probe(deadline=30, timed=True, libraries=["websockets.asyncio.client"])
 async def frontend_websockets(observer: Observer, service: Service) -> tuple[WebSocketSession, ...]:
-    """A handshake with the origin of each frontend that calls the service, in the order of environments.toml."""
-    origins = [f.url.rstrip("/") for f in observer.environment.callers(service)]
+    """A handshake with each origin of the frontends that call the service, in the order of environments.toml."""
+    origins = list(dict.fromkeys(f.origin_header for f in observer.environment.callers(service)))
 
     async def opened(_: Any) -> dict[str, Any]:
         return {}

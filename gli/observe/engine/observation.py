@@ -26,6 +26,7 @@ Cause = Literal[
     "too-little-data",
     "not-found",  # what should be asked about is not there
     "dependency",  # another observation that this one builds on is unknown
+    "unsupported",  # the part is of a product that this suite does not ask
     "vantage",  # this runner stands where it can't see it
     "not-applicable",  # the environment declares that what was seen is not judged
     "not-recorded",  # a replayed file does not hold it
