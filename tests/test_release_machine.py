@@ -34,6 +34,7 @@ from hypothesis.stateful import (
 from near_git import NearGit
 from release_rig import FIRST_TAG, HOME, THREE, Ended, Rig
 
+from conftest import wait_for
 from gli.git import identity
 from gli.git.command import GitFailed
 from gli.git.refs import LOCK
@@ -77,6 +78,8 @@ class Process:
         self.rig, self.line, self.how = rig, line, how
         self.ended: Ended | None = None
         self.error: BaseException | None = None
+        self.waits: threading.Thread | None = None
+        """The thread that is suspended; the others go on."""
         self.stopped, self.goes_on, self.is_killed = threading.Event(), threading.Event(), False
         Process.current[rig.state] = self
         self.thread = threading.Thread(target=self._run, args=(work,), daemon=True)
@@ -98,6 +101,7 @@ class Process:
         if line != self.line or self.goes_on.is_set():
             return
         if self.how == "suspended":
+            self.waits = threading.current_thread()
             self.stopped.set()
             self.goes_on.wait()
         self.is_killed = self.is_killed or self.how == "killed"
@@ -177,11 +181,17 @@ class Machines(RuleBasedStateMachine):
             self.asleep.pop(machine).end(kill=how == "killed")
             return
         Machines.order.append((machine, f"{way}, {how}"))
+        wait_for(self._is_still, "the end of what a suspended machine still pushes")
         process = Process(self.rigs[machine], self._work(way), line, how)
         if process.stopped.is_set():
             self.asleep[machine] = process
         else:
             process.end(kill=False)
+
+    def _is_still(self) -> bool:
+        """Whether no branch moves now: the push to the log repository waits for the others."""
+        waiting = {process.waits for process in self.asleep.values()}
+        return not any(t.name in THREE and t.name != HOME and t not in waiting for t in threading.enumerate())
 
     def _work(self, way: str) -> Callable[[Rig], Ended]:
         """What a machine begins. Notes the release that it may bring."""

@@ -28,7 +28,9 @@ from gli.common.errors import UsageError
 from gli.git.refs import FENCE, LOCK
 from gli.release import emergency, engine, lock, log, session
 from gli.release import journal as journals
+from gli.release.mirror import Mirror, Specs
 from gli.release.promote import Choices
+from gli.release.push_order import Turn
 from gli.release.session import Approval, Request
 
 __all__ = ["at"]
@@ -278,6 +280,47 @@ def promoted(opened: session.Session, rig: Rig) -> Any:
 
     yes = Approval(SECOND)
     return promote(opened, "stg", "main", approve=lambda r: yes, gate=lambda h: rig.gate(), frozen=lambda: None)
+
+
+def test_hooks_of_a_person_do_not_run_in_the_mirrors(rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hooks, settings = tmp_path / "hooks", tmp_path / "gitconfig"
+    hooks.mkdir()
+    for name in ("reference-transaction", "pre-push"):
+        (hooks / name).write_text("#!/bin/sh\nexit 1\n")
+        (hooks / name).chmod(0o755)
+    settings.write_text(f"[core]\n\thooksPath = {hooks}\n")
+    for name in NAMES:  # the hosts are on this machine, and have the same settings
+        rig.git(name, "config", "core.hooksPath", "hooks")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    ended = rig.promote("dev", "stg")
+    assert (ended.code, rig.trees("stg")) == (0, rig.trees("dev")), ended.said
+
+
+def test_a_push_that_must_be_signed_is_tried_once_where_the_host_takes_no_signature(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, parked, push = tmp_path / "gitconfig", list[str](), Mirror.push
+    settings.write_text("[push]\n\tgpgSign = true\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+
+    def counted(self: Mirror, specs: Specs, turn: Turn | None = None) -> None:
+        parked.extend(ref for ref, (new, _) in specs.items() if new and ref.startswith("refs/promotions/"))
+        push(self, specs, turn)
+
+    monkeypatch.setattr(Mirror, "push", counted)
+    ended = rig.promote("dev", "stg")
+    assert (ended.code, "does not support --signed push" in ended.said) == (3, True), ended.said
+    assert len(parked) == len(NAMES)
+
+
+def test_settings_of_git_that_cannot_be_read_are_named(
+    rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = tmp_path / "gitconfig"
+    settings.write_text("[broken\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    with pytest.raises(UsageError, match=r"bad config line 1 in file .*gitconfig; mend that file"):
+        rig.promote("dev", "stg")
 
 
 def test_a_handwritten_log_line_is_kept(rig: Rig) -> None:

@@ -34,13 +34,15 @@ _DROPPED = re.compile(
     r"|no answer within",
     re.IGNORECASE,
 )
+LACKING = "the receiving end does not support"
+"""What git says where its settings ask for what the host does not have, such as signed pushes."""
 _BUSY = re.compile(r"returned error: (?:429|503)")
 _SILENT = re.compile(r"no answer within|connect to .*: Connection timed out", re.IGNORECASE)
 
 
 def is_dropped(error: GitFailed) -> bool:
     """Whether the connection was dropped or the host was too busy: a second attempt may succeed."""
-    ours = ("rejected]", "repository's object format")  # git itself ended the connection, for a reason that stays
+    ours = ("rejected]", "repository's object format", LACKING)  # git itself ended it, for a reason that stays
     return _DROPPED.search(error.stderr) is not None and not any(reason in error.stderr for reason in ours)
 
 

@@ -10,6 +10,7 @@ from gli.common.errors import UsageError
 from gli.git.command import environment, git
 
 _ASKED_S = 5.0
+_BROKEN = re.compile(r"^fatal: (?P<why>bad config .*)$", re.MULTILINE)
 _PERSON = re.compile(r"(.+ <[^<>\s]+@[^<>\s]+>) \d+ ")
 
 
@@ -22,6 +23,8 @@ def identity() -> str:
         raise UsageError("git is not installed, or not on the PATH") from None
     except (OSError, subprocess.SubprocessError):
         done = None
+    if done and (broken := _BROKEN.search(done.stderr.decode(errors="replace"))):
+        raise UsageError(f"git can't read its settings: {broken['why']}; mend that file")
     found = _PERSON.match(done.stdout.decode(errors="replace")) if done else None
     if found is None:
         raise UsageError("git does not know who you are; set user.name and user.email with git config")

@@ -104,6 +104,8 @@ def findings(patient: Patient) -> Iterator[Finding]:
 def _fetchable(state: Path, error: GitFailed) -> str:
     """How a repository can be fetched again. git names the file in our own folder if the trouble is there."""
     here = str(state) in error.stderr
+    if "bad config " in error.stderr:
+        return "mend that file of git's settings"
     return f"make room in {state}, or let this user write there" if here else "see that its remote can be reached"
 
 

@@ -54,6 +54,7 @@ from gli.release.repositories import each
 from gli.release.repository_operation import MovedOn, Part
 
 T = TypeVar("T")
+_OTHER_BEGAN = "{name}: another operation began while this was being prepared; try again when it has ended"
 _UNMOVED = "nothing has moved"
 _REMADE = "its mirror on this machine was damaged, and is made again"
 PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
@@ -262,12 +263,14 @@ class Operation:
         if hides := hidden_refs(error):
             how = "take them out of transfer.hideRefs, uploadpack.hideRefs and receive.hideRefs there"
             return f"{name}: its host hides {hides} from clients, and a release needs these refs; {how}; {_UNMOVED}"
+        if f"cannot lock ref '{FENCE}'" in text:  # both pushed at the same moment
+            return _OTHER_BEGAN.format(name=name)
         if "(stale info)" not in text:
             return f"{name}: {short(error)}; {_UNMOVED}"
         if f"-> {LOCK} (stale info)" in text:
             return f"another operation holds {LOCK} of {name}; try again when it has ended"
         if fence.took(error):
-            return f"{name}: another operation began while this was being prepared; try again when it has ended"
+            return _OTHER_BEGAN.format(name=name)
         return f"{name}: a branch moved while this was being prepared; start again"
 
     def _push_all(self, first: bool, closing: Specs) -> str:

@@ -6,6 +6,7 @@ checkout. The mirror is ours: if it is damaged, or locked by a git that was kill
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -134,6 +135,7 @@ class Mirror:
 
         def run() -> str:
             return git(
+                *("-c", f"core.hooksPath={os.devnull}"),  # a person's hooks are for that person's work
                 *arguments,
                 git_dir=self.folder,
                 cwd=cwd,

@@ -32,6 +32,7 @@ _OF_THE_CLONE = (
     "detected dubious ownership in repository",
     "insufficient permission for adding an object",
     "unable to create",
+    "bad config ",
 )
 _MERGE = ("-c", "maintenance.auto=false", "merge", "--ff-only", "--quiet", "--no-autostash", "--no-overwrite-ignore")
 

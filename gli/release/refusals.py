@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from gli.git.command import GitFailed
+from gli.git.connections import LACKING
 
 T = TypeVar("T")
 _MAY_PASS: tuple[str, ...] = (
@@ -30,9 +31,10 @@ _REFUSAL = re.compile(r"! \[(?:remote )?rejected\] +(?:.* -> )?(?P<ref>\S+) \((?
 
 
 def is_lasting(error: GitFailed) -> bool:
-    """Whether another attempt is useless: a hook, a rule or a lease refused the push."""
+    """Whether another attempt is useless: a hook, a rule or a lease refused the push, or its host lacks something."""
     refusals = [line.lower() for line in error.stderr.splitlines() if "rejected]" in line and "!" in line]
-    return any(not any(passing in line for passing in _MAY_PASS) for line in refusals)
+    lasting = any(not any(passing in line for passing in _MAY_PASS) for line in refusals)
+    return lasting or LACKING in error.stderr
 
 
 def short(error: GitFailed) -> str:
