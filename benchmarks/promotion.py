@@ -36,6 +36,9 @@ BIN = Path(sys.executable).parent
 OTHERS = Path(__file__).resolve().parent.parent / ".venv/bench/bin"
 """Where gita and mu are."""
 DELAY_MS = 250
+_ENDS_S = 5.0
+_LONG = ("pull of 64, ssh, 20 ms", "pull of 64, ssh, 100 ms")
+"""One round of these takes minutes: the loop connects to one repository after the other."""
 SSH = """\
 #!/bin/sh
 # What git takes for ssh: waits as a distant host would, then runs what was asked for.
@@ -149,14 +152,15 @@ def _delaying(port: int, delay_s: float) -> Iterator[int]:
 
         sending = asyncio.create_task(sent())
         try:
-            while chunk := await reader.read(65536):
-                waiting.put_nowait((time.monotonic() + delay_s, chunk))
-        except ConnectionError:
-            pass
-        waiting.put_nowait((time.monotonic() + delay_s, b""))
-        with suppress(ConnectionError):
-            await sending
-        writer.close()
+            with suppress(OSError):
+                while chunk := await reader.read(65536):
+                    waiting.put_nowait((time.monotonic() + delay_s, chunk))
+            waiting.put_nowait((time.monotonic() + delay_s, b""))
+            with suppress(OSError):
+                await sending
+        finally:
+            sending.cancel()
+            writer.close()  # whatever happened: the other side would wait for ever
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for _ in range(100):  # sshd may still be starting
@@ -168,7 +172,19 @@ def _delaying(port: int, delay_s: float) -> Iterator[int]:
         else:
             writer.close()
             return
-        await asyncio.gather(copied(reader, there), copied(theirs, writer))
+        with suppress(asyncio.CancelledError):
+            await asyncio.gather(copied(reader, there), copied(theirs, writer))
+
+    async def ended() -> None:
+        """The end of the last connections may still be on its way."""
+        server.close()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        if not left:
+            return
+        _, open_ = await asyncio.wait(left, timeout=_ENDS_S)
+        for task in open_:
+            task.cancel()
+        await asyncio.gather(*open_, return_exceptions=True)
 
     loop = asyncio.new_event_loop()
     server = loop.run_until_complete(asyncio.start_server(connected, "127.0.0.1", 0))
@@ -177,8 +193,10 @@ def _delaying(port: int, delay_s: float) -> Iterator[int]:
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
+        asyncio.run_coroutine_threadsafe(ended(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+        loop.close()
 
 
 @dataclass(frozen=True)
@@ -481,12 +499,14 @@ def main() -> None:
                 title, root = f"{what}, {link.title}", Path(folder)
                 if chosen.only not in title:
                     continue
+                turns = 1 if title.startswith(_LONG) else rounds
+                print(f"\n{title}: {turns} rounds, and one before them ...", flush=True)
                 if what.startswith("pull"):
-                    for case, seen in pulls(int(what.split()[2]), link, rounds, root, before).items():
+                    for case, seen in pulls(int(what.split()[2]), link, turns, root, before).items():
                         told(f"{title}, {case}", seen)
                 else:
                     source, _, target = what.partition(", ")[2].split()
-                    told(title, promotions((source, target), link, rounds, root, before))
+                    told(title, promotions((source, target), link, turns, root, before))
 
 
 def _links() -> list[Callable[[Path], AbstractContextManager[Link]]]:
