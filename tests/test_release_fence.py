@@ -163,6 +163,22 @@ def test_a_machine_that_was_overtaken_begins_nothing_before_the_operation_has_en
     assert other.promote("dev", "stg").code == 0
 
 
+def test_an_operation_that_was_refused_before_anything_moved_stops_no_other_machine(rig: Rig) -> None:
+    """It has taken the fence of the repositories in which it moves nothing, and another one was faster at the lock."""
+    assert rig.promote("dev", "stg").code == 0
+    rig.commit(HOME, "dev", {"more.txt": "more\n"})
+
+    def faster(request: release_rig.Request) -> Approval:
+        rig.point_at_text(HOME, LOCK, "another one")
+        return Approval(release_rig.SECOND)
+
+    ended = rig.promote("dev", "stg", approve=faster)
+    assert (ended.code, "another operation holds" in ended.said) == (1, True), ended.said
+    rig.git(HOME, "update-ref", "-d", LOCK)
+    ended = elsewhere(rig).promote("dev", "stg")
+    assert (ended.code, rig.trees("stg")) == (0, rig.trees("dev")), ended.said
+
+
 def test_a_running_operation_cannot_be_taken_over(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     assert killed(rig.promote, "after", PUSHING)
     rig.wait_for_orphans()

@@ -134,8 +134,13 @@ class Part:
         return at == self.fence.landed
 
     def withdraw(self, *, unpark: bool = True) -> None:
-        """Remove what was parked and did not move. If the remote forbids the deletion of refs, the parked ref stays."""
+        """Remove what was parked and did not move. If the remote forbids the deletion of refs, the parked ref stays.
+
+        Where the repository only got the fence, the fence is taken back too: it would else say that the operation is
+        under way where the log repository knows nothing of it.
+        """
         if not self.lands:
+            self.mirror.push({FENCE: (self.fence.undone, self.fence.landed)})
             return
         closing: Specs = {FENCE: (self.fence.undone, self.fence.parked)}
         unpark = unpark and self.pushes
