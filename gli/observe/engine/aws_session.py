@@ -60,6 +60,7 @@ _THROTTLED = {
 _IAM_PREFIX = {"elbv2": "elasticloadbalancing"}
 _IAM_ACTION = {
     ("s3", "HeadBucket"): "s3:ListBucket",
+    ("s3", "ListObjectsV2"): "s3:ListBucket",
     ("s3", "HeadObject"): "s3:GetObject",
     ("s3", "GetPublicAccessBlock"): "s3:GetBucketPublicAccessBlock",
     ("s3", "GetBucketEncryption"): "s3:GetEncryptionConfiguration",
