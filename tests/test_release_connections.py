@@ -300,7 +300,7 @@ NO: dict[str, tuple[git_hosts.Answer, str]] = {
     "later": ((429, {"Retry-After": "3600"}, b""), "it asks to wait 3600 s"),
     "a login": ((401, {"WWW-Authenticate": "Basic"}, b""), "the host asks for a login, and git has none for it"),
     "no right": ((403, TEXT, b"It was archived."), "returned error: 403; the host knows this login"),
-    "another page": ((200, {"Content-Type": "text/html"}, b"<p>Log in</p>"), "lists no ref at all"),
+    "another page": ((200, {"Content-Type": "text/html"}, b"<p>Log in</p>"), "the remote gives no branch"),
     "nothing there": ((404, TEXT, b""), "not found"),
 }
 
@@ -313,6 +313,15 @@ def test_the_reason_of_a_host_of_http_is_told(rig: Rig, case: str) -> None:
         ended = rig.promote("dev", "stg")
     assert (ended.code, "gli_redis: " in ended.said, words in ended.said) == (3, True, True), ended.said
     assert "gli_database" not in ended.said
+
+
+def test_a_host_that_is_a_shallow_clone_is_named_as_one(rig: Rig) -> None:
+    """git takes no ref from it, and says so only in a warning."""
+    before = rig.everything()
+    (rig.bare("gli_redis") / "shallow").write_text(f"{rig.heads()['gli_redis']}\n")
+    ended = rig.promote("dev", "stg")
+    assert (ended.code, "gli_redis: " in ended.said, "a shallow clone itself" in ended.said) == (3, True, True)
+    assert rig.everything() == before
 
 
 def _leads_to(link: Path, target: Path) -> bool:

@@ -63,7 +63,7 @@ _DAMAGED = re.compile(
     r"|unable to parse object|fatal: bad config|pack has bad object|not a git repository: '.*\.release",
     re.IGNORECASE,
 )
-_NOTHING = "the remote lists no ref at all: it is empty, or a login page or a proxy answers in its place"
+_NOTHING = "the remote gives no branch: it is empty, a shallow clone itself, or a login page or a proxy answers for it"
 Specs = Mapping[str, tuple[str, str | None]]
 """What a push does: {ref: (object, expected)}. An empty object deletes, an empty `expected` only creates."""
 QUIET_FETCH = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-maintenance")
