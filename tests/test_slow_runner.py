@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -149,6 +149,12 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Observatory]:
     found.close()
 
 
+@pytest.fixture
+def in_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Lets a loaded machine's loop count as in time, from the call on."""
+    return lambda: monkeypatch.setattr(lateness.Lateness, "since", lambda *_: 0.0)
+
+
 def told(seen: Observatory, probe: Probe[object], target: object = None) -> str:
     with pytest.raises(Unobserved) as why:
         seen.wait(probe, target)
@@ -164,11 +170,12 @@ def test_what_was_late_once_is_asked_again_and_is_no_second_attempt(seen: Observ
 
 
 def test_what_was_late_three_times_is_unknown_and_says_how_late(seen: Observatory) -> None:
-    assert told(seen, always_late).startswith("slow-runner: this runner was too slow to tell: 0.")
+    assert told(seen, always_late).startswith("slow-runner: this runner was too slow to tell: ")
     assert seen.records[0].requests == {"try": 3}
 
 
-def test_a_target_that_does_not_answer_is_asked_once(seen: Observatory) -> None:
+def test_a_target_that_does_not_answer_is_asked_once(seen: Observatory, in_time: Callable[[], None]) -> None:
+    in_time()
     assert told(seen, never_there) == "timed-out: no answer within 1 s"
     assert seen.records[0].requests == {"try": 1}
 
@@ -179,18 +186,21 @@ def test_a_quick_target_is_not_called_slow_by_a_busy_runner(seen: Observatory) -
         assert told(seen, landing, at(port_)).startswith("slow-runner: this runner was too slow to tell")
 
 
-def test_a_slow_target_is_failed(seen: Observatory, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_target_is_failed(
+    seen: Observatory, in_time: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_time()
     monkeypatch.setitem(judge_health.__globals__, "BUDGET_S", 1.0)
     with answering(1.2) as port_:
         found = seen.wait(landing, at(port_))
     assert found.status == 200 and found.attempts == 3
-    with pytest.raises(AssertionError, match=r"within 1 s, saw 1\.\d+ s"):
+    with pytest.raises(AssertionError, match=r"within 1 s, saw \d+\.\d+ s"):
         judge_health(found)
 
 
 @pytest.mark.parametrize("late", [True, False])
 def test_a_port_is_called_silent_only_where_the_runner_is_in_time(
-    seen: Observatory, monkeypatch: pytest.MonkeyPatch, late: bool
+    seen: Observatory, in_time: Callable[[], None], monkeypatch: pytest.MonkeyPatch, late: bool
 ) -> None:
     monkeypatch.setattr(tcp, "TIMEOUT_S", 1.0)
     with silent_port() as port_:
@@ -198,19 +208,22 @@ def test_a_port_is_called_silent_only_where_the_runner_is_in_time(
             seen.begin(busy)
             assert told(seen, port, at(port_)).startswith("slow-runner")
         else:
+            in_time()
             found = seen.wait(port, at(port_))
             assert found.silent and "no connection within 1 s" in str(found.error)
 
 
 @pytest.mark.parametrize("late", [True, False])
 def test_a_resolver_that_does_not_answer_is_unreachable_where_the_runner_is_in_time(
-    seen: Observatory, monkeypatch: pytest.MonkeyPatch, late: bool
+    seen: Observatory, in_time: Callable[[], None], monkeypatch: pytest.MonkeyPatch, late: bool
 ) -> None:
     monkeypatch.setattr(dns, "_TIMEOUT_S", 1.0)
     with silent_resolver() as environment:
         observatory = Observatory(environment)
         if late:
             observatory.begin(busy)
+        else:
+            in_time()
         try:
             with pytest.raises(Unobserved, match="too slow to tell" if late else "nobody tells where") as why:
                 observatory.wait(asked_of_a_resolver)
