@@ -254,7 +254,9 @@ class Cdn:
             policy = json.loads(self._account("s3").get_bucket_policy(Bucket=bucket)["Policy"])
         except ClientError as e:
             return bool(e.response["Error"]["Code"] == "NoSuchBucket")  # the request for the object tells the two apart
-        return any(_allows(statement, reader) for statement in policy["Statement"])
+        return not any(map(_denies, policy["Statement"])) and any(
+            _allows(statement, reader) for statement in policy["Statement"]
+        )
 
 
 @dataclass(frozen=True)
@@ -271,6 +273,14 @@ class _Reader:
 def _reader(distribution: str, origin: Mapping[str, Any]) -> _Reader:
     identity = (origin.get("S3OriginConfig") or {}).get("OriginAccessIdentity", "").rpartition("/")[2]
     return _Reader(distribution, bool(origin.get("OriginAccessControlId")), identity)
+
+
+def _denies(statement: Mapping[str, Any]) -> bool:
+    """Whether a statement without a condition denies everybody to read objects: a Deny wins over each Allow."""
+    actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+    everybody = statement.get("Principal") in ("*", {"AWS": "*"})
+    reads = not {"s3:GetObject", "s3:*", "*"}.isdisjoint(actions)
+    return statement["Effect"] == "Deny" and not statement.get("Condition") and everybody and reads
 
 
 def _allows(statement: Mapping[str, Any], reader: _Reader) -> bool:

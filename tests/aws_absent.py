@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 MAY_BE_ABSENT: Mapping[str, str] = {
-    "acm.describe_certificate": "NotAfter RenewalSummary SubjectAlternativeNames",
+    "acm.describe_certificate": (
+        "CertificateTransparencyLoggingPreference NotAfter Options RenewalSummary SubjectAlternativeNames"
+    ),
     "application-autoscaling.describe_scaling_policies": (
         "CustomizedMetricSpecification PolicyType PredefinedMetricSpecification "
         "PredefinedMetricType PredictiveScalingPolicyConfiguration "
@@ -43,7 +45,7 @@ MAY_BE_ABSENT: Mapping[str, str] = {
         "awslogs-group awslogs-region command compatibilities dependsOn entryPoint environmentFiles essential "
         "executionRoleArn firelensConfiguration healthCheck logConfiguration logDriver "
         "networkMode options repositoryCredentials requiresCompatibilities runtimePlatform "
-        "containerPort portMappings secretOptions secrets stopTimeout taskRoleArn value"
+        "containerPort cpu portMappings secretOptions secrets stopTimeout taskRoleArn value"
     ),
     "ecs.describe_tasks": "exitCode lastStatus managedAgents networkInterfaces reason stopCode stoppedAt stoppedReason",
     "ecs.list_service_deployments": "nextToken statusReason",
@@ -60,11 +62,11 @@ MAY_BE_ABSENT: Mapping[str, str] = {
     "logs.describe_log_groups": "logGroupClass retentionInDays",
     "logs.filter_log_events": "nextToken",
     "rds.describe_db_instances": (
-        "DBClusterIdentifier DBName LatestRestorableTime MaxAllocatedStorage PendingModifiedValues"
+        "DBClusterIdentifier DBName KmsKeyId LatestRestorableTime MaxAllocatedStorage PendingModifiedValues"
     ),
     "route53.list_hosted_zones_by_name": "Config IsTruncated PrivateZone",
     "route53.list_resource_record_sets": "AliasTarget Failover Weight",
-    "s3.get_bucket_encryption": "ApplyServerSideEncryptionByDefault Rules",
+    "s3.get_bucket_encryption": "ApplyServerSideEncryptionByDefault KMSMasterKeyID Rules",
     "s3.get_bucket_versioning": "Status",
     "s3.head_bucket": "BucketRegion HTTPHeaders ResponseMetadata",
     "secretsmanager.batch_get_secret_value": "Errors",

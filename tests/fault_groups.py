@@ -36,6 +36,7 @@ _PLACES |= dict.fromkeys(("transaction-", "lock-held", "vacuum-behind"), "views 
 _PLACES |= dict.fromkeys(
     ("tasks-without-a-way-in", "deployment-alarm-", "platform-version-", "tasks-killed-"), "service"
 )
+_PLACES |= dict.fromkeys(("tasks-without-a-way-out", "nat-"), "routes of the tasks")
 _PLACES["cors-"] = "cors"
 _PLACES |= {"released-": "release", "released-already": "api's repository"}  # all repositories, with its migrations
 _WIDE = {
@@ -61,10 +62,12 @@ _ALONE = {
     "commits-wait-for-a-standby",
     "database-read-only",
     "schema-frozen",
+    "bucket-key-disabled",
 }
 _ALONE |= NEED_A_BROWSER
-"""Faults of the running tasks: a change of the service or of the network would replace these tasks. And those that let
-every write of another fault wait or fail. A browser beside them would make this runner too slow for what is timed."""
+"""Faults of the running tasks: a change of the service or of the network would replace these tasks. Those that let
+every write of another fault wait or fail, and those that change the bucket of others. A browser beside
+them would make this runner too slow for what is timed."""
 
 
 def groups(faults: Iterable[str]) -> list[list[str]]:

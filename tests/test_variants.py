@@ -51,6 +51,7 @@ TOGETHER = {
         *("codedeploy-blue-green", "database-behind-a-cname", "secret-rotated", "second-origin"),
         *("leftovers-that-harm-nothing", "https-records", "collation-that-no-index-uses"),
         *("table-with-partitions", "second-provider-of-dns", "network-without-hostnames"),
+        "quota-that-suffices",
     ),
     "task sets": ("external-controller", "bucket-policy-with-more", "distribution-with-a-wildcard"),
     "paused": ("native-blue-green-paused", "scripts-as-x-javascript"),

@@ -117,7 +117,7 @@ def _amazon_may_issue(records: Sequence[str], name: str) -> bool:
 
 
 def test_acm_certificate_valid(certificates: Sequence[AcmCertificate]) -> None:
-    """Every certificate that the edge uses is issued, renews itself and is valid for 30 more days."""
+    """Every certificate that the edge uses is issued, logged, renews itself and is valid for 30 more days."""
     assert certificates, saw(
         phrase("none"), expected=phrase("a certificate on the load balancer and on each distribution")
     )
@@ -127,6 +127,9 @@ def test_acm_certificate_valid(certificates: Sequence[AcmCertificate]) -> None:
             one_of(_RENEWAL, each.renewal, phrase("the renewal of {}", each.arn))
         assert each.renewal not in ("FAILED", "PENDING_VALIDATION"), saw(
             phrase("renewal {}", each.renewal), expected=phrase("{} to renew itself", each.arn)
+        )
+        assert each.logged or not each.by_amazon, saw(
+            phrase("Certificate Transparency logging off"), expected=phrase("browsers to accept {}", each.arn)
         )
         assert each.days_left is not None and each.days_left >= LEAST_DAYS, saw(
             each.days_left, expected=phrase("at least {} days left on {}", LEAST_DAYS, each.arn)

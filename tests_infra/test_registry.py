@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gli.config.services import Service
     from gli.observe.aws.ecr import RegistryImage, RegistryRepository, Scan
     from gli.observe.aws.ecr_policies import KeptImages
+    from gli.observe.release.builds import Build
 
 LEAST_DAYS = 7
 _MUTABILITY = frozenset({"IMMUTABLE", "MUTABLE", "IMMUTABLE_WITH_EXCLUSION", "MUTABLE_WITH_EXCLUSION"})
@@ -65,6 +66,22 @@ def test_ecr_images_kept(kept_images: KeptImages, registry_image: RegistryImage,
     assert kept_images.days is None or kept_images.days >= LEAST_DAYS, saw(
         phrase("images deleted after {} days, also the one that runs", kept_images.days),
         expected=phrase("{} to keep images for {} days or more", name, LEAST_DAYS),
+    )
+
+
+def test_image_provenance(registry_image: RegistryImage, build: Build, target: Service) -> None:
+    """The image to ship was built from the commit and in the repository that its tag stands for, by its own words.
+
+    An image without annotations of its origin is not judged.
+    """
+    origin, name = registry_image.origin, phrase("{}:{}", registry_image.repository, registry_image.tag[:12])
+    if origin is None:
+        return
+    assert origin.is_of(build.commits), saw(
+        phrase("revision {}", origin.revision), expected=phrase("{} to be built from {}", name, build.commits[0])
+    )
+    assert origin.comes_from(target.repository), saw(
+        phrase("source {}", origin.source), expected=phrase("{} to be built in {}", name, target.repository)
     )
 
 

@@ -39,9 +39,11 @@ def test_iam_execution_role(execution_role: ExecutionRole) -> None:
 
 
 def test_kms_keys_usable(keys: Sequence[Key]) -> None:
-    """Every key that encrypts a secret is enabled: a disabled or dying one closes what it encrypts."""
+    """Every key of a secret, the database, a bucket or a topic is enabled: a disabled or dying one closes what it
+    encrypts.
+    """
     unusable = [phrase("{} {}, which opens {}", k.arn, k.state, listed(k.opens)) for k in keys if k.state != "Enabled"]
-    assert not unusable, saw(listed(unusable), expected=phrase("every key of a secret enabled"))
+    assert not unusable, saw(listed(unusable), expected=phrase("every key enabled"))
 
 
 def test_iam_task_role_least(task_role: Role | None) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gli.observe.aws.ecr import PulledImage
     from gli.observe.aws.ecs_services import EcsService
     from gli.observe.aws.ecs_tasks import ServiceTasks
+    from gli.observe.aws.quotas import FargateQuota
     from gli.observe.aws.task_definitions import TaskDefinition
 
 LEAST_STOP_S = 5
@@ -141,3 +142,17 @@ def test_ecs_next_task_can_start(
     if _RETIRED.fullmatch(ecs_service.platform or ""):
         obstacles.append(phrase("platform version {}, which Fargate no longer runs", ecs_service.platform))
     assert not obstacles, saw(listed(obstacles), expected=phrase("a new task of {} to start", task_definition.name))
+
+
+def test_ecs_quota_headroom(fargate_quota: FargateQuota | None) -> None:
+    """The account may run the new tasks of a deploy beside the old ones: its quota of vCPUs for Fargate is not used up.
+
+    Services that run on something else than Fargate are not judged.
+    """
+    if fargate_quota is None:
+        return
+    quota = fargate_quota
+    assert quota.used + quota.needed <= quota.quota, saw(
+        phrase("{:g} of {:g} vCPUs used", quota.used, quota.quota),
+        expected=phrase("room for {:g} more vCPUs of Fargate, for a deploy", quota.needed),
+    )

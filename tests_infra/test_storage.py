@@ -62,6 +62,7 @@ def test_s3_policy_oac_only(bucket_policy: BucketPolicy, distribution: Distribut
     assert any("s3:GetObject" in g.actions for g in bucket_policy.grants), saw(
         phrase("no Allow statement") if not bucket_policy.grants else phrase("none for s3:GetObject"), expected=expected
     )
+    assert not bucket_policy.refuses_reads, saw(phrase("a Deny of s3:GetObject"), expected=expected)
     for grant in bucket_policy.grants:
         more = [action for action in grant.actions if action not in ("s3:GetObject", "s3:ListBucket")]
         assert not more, saw(phrase("{} allowed", listed(more)), expected=expected)

@@ -1136,7 +1136,7 @@ KOREAN: Mapping[str, str] = {
     "{} killed": "강제로 죽은 {}",
     "tasks of {} to end by SIGTERM": "{}의 태스크가 SIGTERM으로 끝남",
     "{} {}, which opens {}": "{2}을(를) 여는 {0}: {1}",
-    "every key of a secret enabled": "시크릿의 모든 키가 켜짐",
+    "every key enabled": "모든 키가 켜짐",
     # what deletes, refuses or keeps things by a rule
     "{} is {}": "{}이(가) {}",
     "settings of {} with which its statements work": "{}의 문장이 실패하지 않는 설정",
@@ -1168,6 +1168,18 @@ KOREAN: Mapping[str, str] = {
     "a resolver for the tasks in {}": "{}의 태스크를 위한 리졸버",
     "enableDnsHostnames off": "enableDnsHostnames 꺼짐",
     "private names of {} in {}": "{1}에서 {0}의 비공개 이름",
+    "revision {}": "리비전 {}",
+    "{} to be built from {}": "{}이(가) {}에서 만들어짐",
+    "source {}": "출처 {}",
+    "{} to be built in {}": "{}이(가) {}에서 만들어짐",
+    "the CPU of {}": "{}의 CPU",
+    "CloudWatch has no usage of Fargate's vCPUs in the last 30 min":
+        "CloudWatch에 지난 30분의 Fargate vCPUs 사용량이 없음",
+    "{} of {} vCPUs used": "vCPUs {1}개 중 {0}개 사용",
+    "room for {} more vCPUs of Fargate, for a deploy": "배포를 위한 Fargate vCPUs {}개의 여유",
+    "Certificate Transparency logging off": "Certificate Transparency 기록이 꺼짐",
+    "browsers to accept {}": "브라우저가 {}을(를) 받아들임",
+    "a Deny of s3:GetObject": "s3:GetObject의 Deny",
     # answers that lack something
     "AWS does not say when {} rotates next": "AWS가 {}의 다음 교체 시각을 알려 주지 않음",
     "AWS names no subnet of {}": "AWS가 {}의 서브넷을 알려 주지 않음",

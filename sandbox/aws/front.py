@@ -16,7 +16,7 @@ SUITE = "gli-verify"
 """The user agent that the suite's requests carry, and no other tool's."""
 
 _SCOPE = re.compile(r"Credential=[^/]+/\d{8}/[^/]+/(?P<service>[^/]+)/aws4_request")
-_NAMES = {"elasticloadbalancing": "elbv2", "monitoring": "cloudwatch"}
+_NAMES = {"elasticloadbalancing": "elbv2", "monitoring": "cloudwatch", "servicequotas": "service-quotas"}
 """Services that are signed under another name than boto3 calls them by."""
 _JSON = frozenset({"acm", "application-autoscaling", "cloudwatch", "ecr", "ecs", "logs", "secretsmanager"})
 _XML = (

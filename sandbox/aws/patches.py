@@ -20,9 +20,11 @@ from moto.mq.models import Broker
 from moto.rds.models import DBInstance, DBInstanceClustered
 from moto.rds.responses import RDSResponse
 from moto.secretsmanager.models import SecretsManagerBackend
+from moto.servicequotas.models import ServiceQuotasBackend
 
 from sandbox.aws import filter_patterns, measuring, played_deployments, played_tasks, played_variants
 
+FARGATE_VCPUS = 100.0
 TARGET_HEALTH: dict[tuple[str, str], tuple[str | None, str | None, str | None]] = {}
 """(region, target group) to the state, reason and description that all its targets have."""
 
@@ -43,6 +45,7 @@ def apply() -> None:
     _clusters_keep_what_is_theirs()
     _a_deny_of_plain_http_spares_tls()
     _required_members_are_there()
+    _fargate_has_a_quota()
     filter_patterns.apply()
     measuring.apply()
     played_tasks.apply()
@@ -266,6 +269,20 @@ def _required_members_are_there() -> None:
         self.logs["GeneralLogGroup"] = f"/aws/amazonmq/broker/{self.name}/general"
 
     Broker.__init__ = created
+
+
+def _fargate_has_a_quota() -> None:
+    """Know the quota of vCPUs for Fargate; moto knows those of networks alone."""
+    known = ServiceQuotasBackend.get_service_quota
+    fargate = {"ServiceCode": "fargate", "QuotaCode": "L-3032A538", "Value": FARGATE_VCPUS}
+
+    def found(self: Any, service_code: str, quota_code: str) -> dict[str, Any]:
+        if (service_code, quota_code) == (fargate["ServiceCode"], fargate["QuotaCode"]):
+            return fargate
+        answer: dict[str, Any] = known(self, service_code, quota_code)
+        return answer
+
+    ServiceQuotasBackend.get_service_quota = found
 
 
 def _a_deny_of_plain_http_spares_tls() -> None:

@@ -25,7 +25,7 @@ def _push_images(account: Account, site: Site, service: Service) -> None:
     known = {i.get("imageTag") for i in account("ecr").list_images(repositoryName=image, maxResults=1000)["imageIds"]}
     for revision in site.images(service.repository):
         if revision not in known:
-            push(account, image, revision)
+            push(account, image, revision, service.repository)
 
 
 def _deploy_service(account: Account, site: Site, service: Service) -> None:

@@ -57,17 +57,21 @@ def seed_shared(account: Account, site: Site) -> None:
             imageScanningConfiguration={"scanOnPush": True},
         )
         for revision in site.images(repository):
-            push(account, image, revision)
+            push(account, image, revision, repository)
 
 
-def push(account: Account, image: str, tag: str) -> None:
-    """Push a made-up image manifest with a digest of its own; the registry needs no real image."""
+def push(account: Account, image: str, tag: str, repository: str) -> None:
+    """Push a made-up manifest with a digest of its own, which tells its origin; the registry needs no real image."""
     layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar+gzip", "size": 1, "digest": f"sha256:{tag:0<64}"}
     manifest = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": layer | {"mediaType": "application/vnd.oci.image.config.v1+json"},
         "layers": [layer],
+        "annotations": {
+            "org.opencontainers.image.revision": tag,
+            "org.opencontainers.image.source": f"https://github.com/gli/{repository}",
+        },
     }
     account("ecr").put_image(repositoryName=image, imageManifest=json.dumps(manifest), imageTag=tag)
 
@@ -160,6 +164,7 @@ def seed_services(
             taskDefinition=definition,
             desiredCount=DESIRED,
             launchType="FARGATE",
+            platformVersion="LATEST",
             networkConfiguration={"awsvpcConfiguration": vpc},
             deploymentConfiguration=_DEPLOYMENT,
             healthCheckGracePeriodSeconds=60,

@@ -118,6 +118,9 @@ def seed_metrics(account: Account, environment: Environment, balancer: Balancer,
             for metric, value in measured.items()
         ]
         account("cloudwatch").put_metric_data(Namespace=namespace, MetricData=points)
+    usage = [{"Name": name, "Value": value} for name, value in sorted(FARGATE_USAGE.items())]
+    point = {"MetricName": "ResourceCount", "Dimensions": usage, "Timestamp": began, "Value": 12.0}
+    account("cloudwatch").put_metric_data(Namespace="AWS/Usage", MetricData=[point])
     front = [{"Name": "LoadBalancer", "Value": balancer.arn.partition(":loadbalancer/")[2]}]
     point = {"MetricName": "ConsumedLCUs", "Dimensions": front, "Timestamp": began, "Value": 0.3}
     account("cloudwatch").put_metric_data(Namespace="AWS/ApplicationELB", MetricData=[point])
@@ -129,6 +132,8 @@ def seed_metrics(account: Account, environment: Environment, balancer: Balancer,
     account("cloudwatch").put_metric_data(Namespace="AWS/AmazonMQ", MetricData=points)
 
 
+FARGATE_USAGE = {"Service": "Fargate", "Type": "Resource", "Resource": "vCPU", "Class": "Standard/OnDemand"}
+"""The dimensions of the metric that counts the account's vCPUs in use."""
 OF_A_BROKER = {
     "RabbitMQMemUsed": 0.2 * 2**30,
     "RabbitMQMemLimit": 1.6 * 2**30,

@@ -166,11 +166,13 @@ def invalidation(distribution: str, status: str) -> dict[str, Any]:
     return {"distribution": distribution, "status": before}
 
 
-def certificates_by(region: str, kind: str) -> dict[str, Any]:
-    """Show every certificate of a region as imported (IMPORTED) or as issued by Amazon (AMAZON_ISSUED)."""
+def certificates_by(region: str, kind: str, logging: str = "ENABLED") -> dict[str, Any]:
+    """Show every certificate of a region as imported (IMPORTED) or as issued by Amazon (AMAZON_ISSUED); `logging` says
+    whether they are in the logs of Certificate Transparency."""
     before = kind
     for bundle in acm_backends[DEFAULT_ACCOUNT_ID][region]._certificates.values():
         before, bundle.type = bundle.type, kind
+        bundle.cert_options = {**bundle.cert_options, "CertificateTransparencyLoggingPreference": logging}
     return {"region": region, "kind": before}
 
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sandbox.aws import images
+from sandbox.aws.seed_watching import FARGATE_USAGE
 from sandbox.faults import Sandbox, fault
 from sandbox.faults.common import api_ecs, api_ecs_service, api_service, aws_region, refusing, user_bucket
 from sandbox.site import required
@@ -828,3 +829,11 @@ def taskdef_names_a_lost_file(sandbox: Sandbox) -> Iterator[None]:
     with _redefined(sandbox, lambda container: container.update(environmentFiles=[file])):
         yield
     sandbox.aws("iam").delete_role_policy(RoleName=role, PolicyName="environment")
+
+
+@fault("quota-of-fargate-used-up", turns_red=["ecs-quota-headroom"])
+def quota_of_fargate_used_up(sandbox: Sandbox) -> Iterator[None]:
+    """Other tasks of the account use nearly all vCPUs of its quota for Fargate: a deploy can't start its tasks."""
+    usage = {"namespace": "AWS/Usage", "metric": "ResourceCount", "dimensions": FARGATE_USAGE, "value": 99.5}
+    with _overlaid(sandbox, "metric-data", **usage):
+        yield

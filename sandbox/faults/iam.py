@@ -9,7 +9,7 @@ from typing import Any
 
 from sandbox.aws.seed_compute import deploy_role
 from sandbox.faults import Sandbox, fault
-from sandbox.faults.common import api_ecs_service
+from sandbox.faults.common import api_ecs_service, user_bucket
 from sandbox.site import required
 
 
@@ -148,3 +148,31 @@ def secret_key_dying(sandbox: Sandbox) -> Iterator[None]:
     yield
     iam.delete_role_policy(RoleName=role, PolicyName="decrypt")
     secretsmanager.update_secret(SecretId=name, KmsKeyId="alias/aws/secretsmanager")
+
+
+@fault("database-key-dying", turns_red=["kms-keys-usable"])
+def database_key_dying(sandbox: Sandbox) -> Iterator[None]:
+    """The key that encrypts the database's storage will be deleted in a week: nobody opens its storage or its snapshots
+    then."""
+    kms, instance = sandbox.aws("kms"), required(sandbox.environment.database).instance
+    key, region = kms.create_key(Description="database")["KeyMetadata"], required(sandbox.environment.aws).region
+    kms.schedule_key_deletion(KeyId=key["KeyId"], PendingWindowInDays=7)
+    undo = sandbox.aws_overlay("database", region=region, instance=instance, kms_key_id=key["Arn"])
+    yield
+    sandbox.aws_overlay("database", **undo)
+
+
+@fault("bucket-key-disabled", turns_red=["kms-keys-usable"])
+def bucket_key_disabled(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's bucket encrypts with a key that somebody disabled: uploads fail, and no file can be read."""
+    kms, s3, bucket = sandbox.aws("kms"), sandbox.aws("s3"), user_bucket(sandbox)
+    key = kms.create_key(Description="frontends")["KeyMetadata"]
+    kms.disable_key(KeyId=key["KeyId"])
+
+    def encrypt(**by: str) -> None:
+        rules = [{"ApplyServerSideEncryptionByDefault": by}]
+        s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": rules})
+
+    encrypt(SSEAlgorithm="aws:kms", KMSMasterKeyID=key["Arn"])
+    yield
+    encrypt(SSEAlgorithm="AES256")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from sandbox.aws import images
 from sandbox.faults import Sandbox, fault
 from sandbox.faults.common import api_service, aws_region
 from sandbox.site import required
@@ -73,3 +74,31 @@ def image_deleted_by_age(sandbox: Sandbox) -> Iterator[None]:
     """The lifecycle policy of the API's images deletes each one after two days, also the one that runs."""
     age = {"countType": "sinceImagePushed", "countUnit": "days", "countNumber": 2}
     yield from _keep(sandbox, tagStatus="any", **age)
+
+
+def _told(sandbox: Sandbox, **told: str) -> Iterator[None]:
+    """Push the API's image again, with other annotations of its origin, and restart the tasks."""
+    api, ecr = api_service(sandbox), sandbox.aws("ecr")
+    tag, repository = sandbox.site.revision(sandbox.environment, api.repository), required(api.image)
+    wanted = {"repositoryName": repository, "imageIds": [{"imageTag": tag}]}
+    before = ecr.batch_get_image(**wanted)["images"][0]["imageManifest"]
+    annotations = {f"org.opencontainers.image.{name}": value for name, value in told.items()}
+    manifest = {**json.loads(before), "annotations": {**json.loads(before)["annotations"], **annotations}}
+    for pushed in (json.dumps(manifest), before):
+        ecr.batch_delete_image(**wanted)
+        ecr.put_image(repositoryName=repository, imageManifest=pushed, imageTag=tag)
+        images.start_again(sandbox, api)
+        if pushed != before:
+            yield
+
+
+@fault("image-of-another-commit", turns_red=["image-provenance"])
+def image_of_another_commit(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody built the API's image by hand, from a commit of their own, and gave it the tag of the head."""
+    yield from _told(sandbox, revision="5c9c1a8f0e3b4d6a7f8091a2b3c4d5e6f7081920")
+
+
+@fault("image-of-a-fork", turns_red=["image-provenance"])
+def image_of_a_fork(sandbox: Sandbox) -> Iterator[None]:
+    """The API's image was built in another repository."""
+    yield from _told(sandbox, source="https://github.com/somebody/api-experiments")

@@ -108,3 +108,17 @@ def lifecycle_deletes_the_page(sandbox: Sandbox) -> Iterator[None]:
     s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [rule]})
     yield
     s3.delete_bucket_lifecycle(Bucket=bucket)
+
+
+@fault("bucket-denies-all-reads", turns_red=["s3-policy-oac-only"])
+def bucket_denies_all_reads(sandbox: Sandbox) -> Iterator[None]:
+    """A Deny for everybody stands beside the grant to the distribution: what no edge has in its cache is refused."""
+    s3, bucket = sandbox.aws("s3"), user_bucket(sandbox)
+    before = s3.get_bucket_policy(Bucket=bucket)["Policy"]
+    deny = {"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{bucket}/*"}
+    policy = json.loads(before)
+    s3.put_bucket_policy(Bucket=bucket, Policy=json.dumps({**policy, "Statement": [*policy["Statement"], deny]}))
+    time.sleep(CDN_SETTLED)
+    yield
+    s3.put_bucket_policy(Bucket=bucket, Policy=before)
+    time.sleep(CDN_SETTLED)

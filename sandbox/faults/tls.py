@@ -10,6 +10,7 @@ from datetime import timedelta
 from sandbox.certificates import Authority
 from sandbox.faults import Sandbox, fault
 from sandbox.faults.common import changed_listener, relay_mode
+from sandbox.site import required
 
 _API = ["tls-handshake", "api-health", "api-deep-health", "api-version", "api-endpoints-contract", "api-auth-enforced"]
 _WEBSOCKET = ["tls-handshake", "ws-handshake", "ws-ping-pong", "ws-app-echo"]
@@ -133,3 +134,12 @@ def _public_certificate(
     environment = sandbox.environment
     context = authority.issue(environment.hosts, expires_in=expires_in).context()
     return _certificate(sandbox, [*environment.services, *environment.frontends], context)
+
+
+@fault("certificate-not-logged", turns_red=["acm-certificate-valid", "acm-validation-record"])
+def certificate_not_logged(sandbox: Sandbox) -> Iterator[None]:
+    """Certificate Transparency is off for the certificates of the load balancer: browsers refuse renewed ones."""
+    region = required(sandbox.environment.aws).region
+    undo = sandbox.aws_overlay("certificates-by", region=region, kind="AMAZON_ISSUED", logging="DISABLED")
+    yield
+    sandbox.aws_overlay("certificates-by", **undo)

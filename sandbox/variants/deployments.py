@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sandbox.aws.seed_watching import FARGATE_USAGE
 from sandbox.site import required
 from sandbox.submodules import linked
 from sandbox.variants import Sandbox, variant
@@ -227,4 +228,12 @@ def external_controller(sandbox: Sandbox) -> Iterator[None]:
 def submodule(sandbox: Sandbox) -> Iterator[None]:
     """The root repository has a submodule, by an address beside its own."""
     with linked(sandbox):
+        yield
+
+
+@variant("quota-that-suffices")
+def quota_that_suffices(sandbox: Sandbox) -> Iterator[None]:
+    """The account uses its quota of vCPUs for Fargate but for what a deploy of both services takes."""
+    usage = {"namespace": "AWS/Usage", "metric": "ResourceCount", "dimensions": FARGATE_USAGE, "value": 98.0}
+    with overlaid(sandbox, "metric-data", region=region(sandbox), **usage):
         yield

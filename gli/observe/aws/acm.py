@@ -37,6 +37,8 @@ class AcmCertificate(Observation):
     renewal: str | None = None
     by_amazon: bool = False
     """Whether Amazon issued it, and renews it; false for an imported one."""
+    logged: bool = True
+    """It is in the logs of Certificate Transparency: without that, Chrome and Safari refuse it."""
     validation: Mapping[str, str] = {}
     """CNAME name to value: ACM needs these records to verify the domain, now and at every renewal."""
 
@@ -112,6 +114,7 @@ async def _certificate(observer: Observer, arn: str, region: str) -> AcmCertific
         not_after=not_after,
         days_left=round((not_after - now()).total_seconds() / 86400, 2) if not_after else None,
         by_amazon=found["Type"] == "AMAZON_ISSUED",
+        logged=(found.get("Options") or {}).get("CertificateTransparencyLoggingPreference") != "DISABLED",
         renewal=(found.get("RenewalSummary") or {}).get("RenewalStatus"),
         validation={normalised(r["Name"]): normalised(r["Value"]) for r in _validation_records(found)},
     )

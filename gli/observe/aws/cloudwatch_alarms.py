@@ -96,6 +96,8 @@ class Topic(Observation):
     """Why CloudWatch may not publish to it, although everything else about it looks well."""
     confirmed: tuple[str, ...] = ()
     """Protocols with a confirmed subscription that alarms pass, sorted."""
+    key: str | None = None
+    """The key of KMS that encrypts it; None: none does."""
     deaf: tuple[str, ...] = ()
     """Protocols with a confirmed subscription whose filter policy drops each message of an alarm, sorted."""
     pending: int = 0
@@ -268,11 +270,14 @@ async def _topic(observer: Observer, name: str, arn: str) -> Topic:
     arns = [s["SubscriptionArn"] for s in answer["Subscriptions"]]
     protocols = {s["SubscriptionArn"]: s["Protocol"] for s in answer["Subscriptions"]}
     confirmed = [a for a in arns if a.startswith("arn:")]
-    heard = await asyncio.gather(*[_hears_alarms(observer, a) for a in confirmed])
+    owners = {s["SubscriptionArn"]: s["Owner"] for s in answer["Subscriptions"]}
+    account = arn.split(":")[4]  # another account does not show its subscriptions
+    heard = [owners[a] != account or await _hears_alarms(observer, a) for a in confirmed]
     return Topic(
         name=name,
         arn=arn,
         refuses_alarms=_refusal(settings["Attributes"]),
+        key=settings["Attributes"].get("KmsMasterKeyId") or None,
         confirmed=tuple(sorted({protocols[a] for a, hears in zip(confirmed, heard, strict=True) if hears})),
         deaf=tuple(sorted({protocols[a] for a, hears in zip(confirmed, heard, strict=True) if not hears})),
         pending=arns.count("PendingConfirmation"),  # a removed one is listed as Deleted for three days

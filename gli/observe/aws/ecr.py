@@ -26,6 +26,7 @@ from gli.observe.release.git_refs import deploy_tags, heads
 _FREQUENCIES = frozenset({"SCAN_ON_PUSH", "CONTINUOUS_SCAN", "MANUAL"})
 SCANNED = ("COMPLETE", "ACTIVE")
 """The states of a scan that has findings: of a basic one, of an enhanced one."""
+_LEAST_OF_A_COMMIT = 7
 _MOST_TAGS = 20  # of one build; BatchGetImage takes 100 for all builds
 _REPOSITORIES_PER_CALL = 25  # the most that BatchGetRepositoryScanningConfiguration accepts
 
@@ -53,6 +54,25 @@ class PlatformImage(Observation):
     architecture: str
 
 
+class Origin(Observation):
+    """What an image says of its origin, in the annotations of its manifest (OCI image specification, annotations)."""
+
+    revision: str | None = None
+    """`org.opencontainers.image.revision`: the commit that it was built from."""
+    source: str | None = None
+    """`org.opencontainers.image.source`: the URL of the repository."""
+
+    def is_of(self, commits: Sequence[str]) -> bool:
+        """Whether the revision, in full or its beginning, is one of these commits; true if it is not told."""
+        return self.revision is None or any(
+            commit.startswith(self.revision.lower()) for commit in commits if len(self.revision) >= _LEAST_OF_A_COMMIT
+        )
+
+    def comes_from(self, repository: str) -> bool:
+        """Whether the source is a repository of this name; true if it is not told."""
+        return self.source is None or self.source.rstrip("/").removesuffix(".git").rpartition("/")[2] == repository
+
+
 class RegistryImage(Observation):
     """Whether the registry has the image for a tag, and the images that a rollback would need."""
 
@@ -64,6 +84,8 @@ class RegistryImage(Observation):
     failure: Said | None = None
     without_way_back: tuple[str, ...] = ()
     """The deploy tags of the last releases whose image is gone, newest first."""
+    origin: Origin | None = None
+    """What the image says of its origin; None: it says nothing."""
     newest_release: str | None = None
     """The deploy tag of the last release; None: there was none yet."""
 
@@ -154,6 +176,7 @@ async def registry_image(observer: Observer, service: Service) -> RegistryImage:
         tag=tag,
         digest=image["imageId"]["imageDigest"] if image else None,
         platforms=_platforms(image) if image else (),
+        origin=_origin(image) if image else None,
         failure=None if image else failures.get(tag) or phrase("no image"),
         without_way_back=tuple(r for r in releases if not images.keys() & {*released[r]}),
         newest_release=next(iter(releases), None),
@@ -372,16 +395,26 @@ async def _findings(observer: Observer, image: RegistryImage, asked: dict[str, A
         raise
 
 
+def _origin(image: dict[str, Any]) -> Origin | None:
+    told = _manifest(image).get("annotations") or {}
+    revision, source = (told.get(f"org.opencontainers.image.{name}") or None for name in ("revision", "source"))
+    return Origin(revision=revision, source=source) if revision or source else None
+
+
+def _manifest(image: dict[str, Any]) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads(image["imageManifest"])
+    except ValueError:
+        raise unknown("error", phrase("ECR's manifest of {} is no JSON", image["imageId"]["imageDigest"])) from None
+    return manifest
+
+
 def _platforms(image: dict[str, Any]) -> tuple[PlatformImage, ...]:
     """The images in an index (or manifest list); empty for a single image.
 
     Attestations, which BuildKit adds, are left out: they can't run, and their platform is `unknown`.
     """
-    try:
-        manifest = json.loads(image["imageManifest"])
-    except ValueError:
-        raise unknown("error", phrase("ECR's manifest of {} is no JSON", image["imageId"]["imageDigest"])) from None
-    listed = [(m["digest"], m.get("platform") or {}) for m in manifest.get("manifests") or []]
+    listed = [(m["digest"], m.get("platform") or {}) for m in _manifest(image).get("manifests") or []]
     return tuple(
         PlatformImage(digest=digest, system=p.get("os", "linux"), architecture=p.get("architecture", "unknown"))
         for digest, p in listed

@@ -66,6 +66,8 @@ class DatabaseInstance(Observation):
     protected: bool | None = None
     """Whether it is protected against deletion; None: RDS does not tell."""
     encrypted: bool = False
+    key: str | None = None
+    """The ARN of the key that encrypts its storage."""
     multi_az: bool = False
     backup_days: int = 0
     """Days that automatic backups are kept; 0: there are none."""
@@ -243,6 +245,7 @@ def _instance(instance: dict[str, Any], taken: datetime) -> DatabaseInstance:
         engine=f"{instance['Engine']} {instance['EngineVersion']}",
         protected=instance.get("DeletionProtection"),
         encrypted=instance["StorageEncrypted"],
+        key=key if (key := str(instance.get("KmsKeyId") or "")).startswith("arn:") else None,
         multi_az=instance["MultiAZ"],
         backup_days=instance["BackupRetentionPeriod"],
         restorable_s=(taken - restorable).total_seconds() if restorable else None,

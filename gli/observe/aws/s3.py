@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import Any
 
 from gli.config.services import Frontend
@@ -51,6 +52,8 @@ class BucketSettings(Observation):
     """`Enabled`, `Suspended`, or `never enabled`."""
     encryption: str | None = None
     """The default algorithm, `AES256` or `aws:kms`; None: no default encryption."""
+    key: str | None = None
+    """The key of KMS that it names; None: one of AWS's."""
 
 
 class Ending(Observation):
@@ -82,6 +85,8 @@ class BucketPolicy(Observation):
 
     exists: bool
     grants: tuple[Grant, ...] = ()
+    refuses_reads: bool = False
+    """A Deny without a condition keeps everybody, or CloudFront, from reading objects."""
 
 
 @probe()
@@ -149,17 +154,20 @@ async def bucket_settings(observer: Observer, frontend: Frontend) -> BucketSetti
     """Versioning and default encryption of the bucket."""
     name = str(frontend.bucket)
     versioning = await observer.aws.call(observer, "s3", "get_bucket_versioning", Bucket=name)
-    encryption = None
+    encryption, key = None, None
     try:
         answer = await observer.aws.call(observer, "s3", "get_bucket_encryption", Bucket=name)
         rules = answer["ServerSideEncryptionConfiguration"].get("Rules") or []
         defaults = [r.get("ApplyServerSideEncryptionByDefault") or {} for r in rules]
         # A rule may set only how bucket keys are used: S3 then encrypts with its own keys, which is its default.
         encryption = next((d["SSEAlgorithm"] for d in defaults if d), "AES256" if rules else None)
+        key = next((d.get("KMSMasterKeyID") for d in defaults if d), None)
     except AwsError as e:
         if e.code != "ServerSideEncryptionConfigurationNotFoundError":
             raise
-    return BucketSettings(name=name, versioning=versioning.get("Status", "never enabled"), encryption=encryption)
+    return BucketSettings(
+        name=name, versioning=versioning.get("Status", "never enabled"), encryption=encryption, key=key
+    )
 
 
 @probe()
@@ -201,7 +209,17 @@ async def bucket_policy(observer: Observer, frontend: Frontend) -> BucketPolicy:
             return BucketPolicy(exists=False)
         raise
     statements = statements_of(answer["Policy"])
-    return BucketPolicy(exists=True, grants=tuple(_grant(s) for s in statements if s.get("Effect") == "Allow"))
+    return BucketPolicy(
+        exists=True,
+        grants=tuple(_grant(s) for s in statements if s.get("Effect") == "Allow"),
+        refuses_reads=any(map(_refuses_reads, statements)),
+    )
+
+
+def _refuses_reads(statement: dict[str, Any]) -> bool:
+    named = {"*", "cloudfront.amazonaws.com"} & {str(name) for name in named_in(statement.get("Principal"))}
+    able = any(fnmatchcase("s3:getobject", str(action).lower()) for action in values_of(statement.get("Action")))
+    return statement.get("Effect") == "Deny" and not statement.get("Condition") and bool(named) and able
 
 
 def _grant(statement: dict[str, Any]) -> Grant:

@@ -114,6 +114,8 @@ class TaskDefinition(Observation):
     """ACTIVE; INACTIVE once somebody deregistered it; None: ECS does not tell."""
     architecture: str = "X86_64"
     """The CPU architecture of its tasks: X86_64 or ARM64."""
+    cpu_units: int | None = None
+    """The CPU of one task, in 1/1024 of a vCPU; None: the definition does not say, as on instances of EC2."""
     stuck: tuple[Said, ...] = ()
     """What containers wait for that never comes (`dependsOn`): the health of one without a health check, the end of one
     whose end is that of the task."""
@@ -160,6 +162,7 @@ async def described_definition(observer: Observer, arn: str, part: Part | None =
         containers=tuple(_container(c) for c in described["containerDefinitions"]),
         status=described.get("status"),
         architecture=(described.get("runtimePlatform") or {}).get("cpuArchitecture") or "X86_64",
+        cpu_units=int(described["cpu"]) if str(described.get("cpu") or "").isdigit() else None,
         stuck=_stuck(described["containerDefinitions"]),
         foreign=() if part else _foreign(observer.environment, described),
     )

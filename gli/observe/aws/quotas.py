@@ -1,0 +1,67 @@
+"""The account's quota of vCPUs for Fargate, and how much of it is in use.
+
+Source of truth: servicequotas GetServiceQuota, which names the metric of the usage; cloudwatch GetMetricData.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from gli.common.clock import now
+from gli.common.sentences import phrase
+from gli.observe.aws.ecs_services import ecs_services
+from gli.observe.aws.task_definitions import task_definition
+from gli.observe.engine.observation import Observation, told, unknown
+from gli.observe.engine.probe import Observer, probe
+
+_FARGATE: dict[str, Any] = {"ServiceCode": "fargate", "QuotaCode": "L-3032A538"}
+"""`Fargate On-Demand vCPU resource count`; Spot has a quota of its own."""
+_TWICE = 200  # percent: where old and new tasks run side by side
+_LATELY, _PERIOD_S = timedelta(minutes=30), 300
+
+
+class FargateQuota(Observation):
+    """vCPUs of Fargate in the account and region."""
+
+    quota: float
+    used: float
+    """The most of the last half hour, by all tasks of the account."""
+    needed: float
+    """What a deploy of all services of the environment takes in addition, while old and new tasks run together."""
+
+
+@probe(deadline=20)
+async def fargate_quota(observer: Observer) -> FargateQuota | None:
+    """The quota, what is used and what a deploy adds; None where no service runs on Fargate. Two calls."""
+    needed, running = 0.0, 0
+    for name, described in (await observer.see(ecs_services)).items():
+        definition = await observer.see(task_definition, observer.environment.services[name])
+        if "FARGATE" not in definition.compatibilities or described.platform is None:
+            continue
+        running += described.running
+        vcpus = told(definition.cpu_units, phrase("the CPU of {}", definition.name)) / 1024
+        most = (described.maximum_percent if described.strategy == "ROLLING" else None) or _TWICE
+        needed += vcpus * max(0, described.desired * most // 100 - described.desired)
+    if not running:
+        return None
+    answer = await observer.aws.call(observer, "service-quotas", "get_service_quota", **_FARGATE)
+    return FargateQuota(quota=answer["Quota"]["Value"], used=await _used(observer), needed=needed)
+
+
+async def _used(observer: Observer) -> float:
+    dimensions = {"Service": "Fargate", "Type": "Resource", "Resource": "vCPU", "Class": "Standard/OnDemand"}
+    metric = {
+        "Namespace": "AWS/Usage",
+        "MetricName": "ResourceCount",
+        "Dimensions": [{"Name": name, "Value": value} for name, value in sorted(dimensions.items())],
+    }
+    query = {"Id": "used", "MetricStat": {"Metric": metric, "Period": _PERIOD_S, "Stat": "Maximum"}}
+    end = now()
+    answer = await observer.aws.call(
+        observer, "cloudwatch", "get_metric_data", MetricDataQueries=[query], StartTime=end - _LATELY, EndTime=end
+    )
+    values = [value for result in answer["MetricDataResults"] for value in result["Values"]]
+    if not values:
+        raise unknown("too-little-data", phrase("CloudWatch has no usage of Fargate's vCPUs in the last 30 min"))
+    return float(max(values))
