@@ -410,9 +410,11 @@ def test_pull_ends_quietly_with_its_children_if_nobody_can_read(rig: Rig, output
     assert not any(_alive(int(pid.stem)) for pid in rig.root.glob("*.pid"))
 
 
-@pytest.mark.parametrize("command", [["doctor"], ["log", "--rebuild"]])
-def test_a_full_disk_of_the_output_is_no_wrong_use(rig: Rig, command: list[str]) -> None:
-    Workspace(rig)
+NO_ROOM = "gli: a file can't be written: No space left on device\n"
+
+
+def _into_a_full_disk(rig: Rig, *command: str) -> tuple[int, str]:
+    """The exit code and the errors of a command whose output has no room."""
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
         done = subprocess.run(
             [sys.executable, "-c", START, *command],
@@ -424,22 +426,17 @@ def test_a_full_disk_of_the_output_is_no_wrong_use(rig: Rig, command: list[str])
             timeout=300,
             check=False,
         )
-    assert (done.returncode, done.stderr) == (3, "gli: a file can't be written: No space left on device\n")
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("command", [["doctor"], ["log", "--rebuild"]])
+def test_a_full_disk_of_the_output_is_no_wrong_use(rig: Rig, command: list[str]) -> None:
+    Workspace(rig)
+    assert _into_a_full_disk(rig, *command) == (3, NO_ROOM)
 
 
 def test_a_promotion_whose_summary_cannot_be_written_moves_nothing(rig: Rig) -> None:
     Workspace(rig)
     old = rig.trees("stg")
-    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
-        done = subprocess.run(
-            [sys.executable, "-c", START, "promote", "dev", "stg", "--yes"],
-            cwd=rig.root,
-            env=clean_environment() | {"GLI_ENV": "own"},
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-    assert (done.returncode, done.stderr) == (3, "gli: a file can't be written: No space left on device\n")
+    assert _into_a_full_disk(rig, "promote", "dev", "stg", "--yes") == (3, NO_ROOM)
     assert rig.trees("stg") == old
