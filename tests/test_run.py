@@ -60,7 +60,17 @@ def test_the_verdict_has_the_fields_of_the_contract(healthy: Ran) -> None:
             "suite",
         ),
         *("account", "manifest", "served", "counts", "requests", "checks", "root_causes", "checklist", "since_last"),
-        *("since_pre_deploy", "digest", "ends_by", "machine", "machine_s", "clock_behind_s", "variables", "coverage"),
+        *(
+            "since_pre_deploy",
+            "digest",
+            "ends_by",
+            "facts_sha256",
+            "machine",
+            "machine_s",
+            "clock_behind_s",
+            "variables",
+            "coverage",
+        ),
     }
     assert verdict["schema"] == 1
     assert (verdict["environment"], verdict["phase"], verdict["vantage"]) == ("sandbox", None, "vpc")

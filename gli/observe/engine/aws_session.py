@@ -57,7 +57,7 @@ _THROTTLED = {
     "SlowDown", "ThrottledException", "Throttling", "ThrottlingException", "TooManyRequestsException",
     "TransactionInProgressException",
 }  # fmt: skip
-_IAM_PREFIX = {"elbv2": "elasticloadbalancing"}
+_IAM_PREFIX = {"elbv2": "elasticloadbalancing", "service-quotas": "servicequotas"}
 _IAM_ACTION = {
     ("s3", "HeadBucket"): "s3:ListBucket",
     ("s3", "ListObjectsV2"): "s3:ListBucket",
