@@ -46,8 +46,8 @@ HEAD = """\
 # What a run costs
 
 `make bench` measures every figure of this page side by side in one run and writes the page. The machine: {machine}.
-Figures are medians of {rounds} rounds; what takes longer than 15 s is measured once. Ratios mean more than seconds.
-[benchmarks/README.md](../benchmarks/README.md) describes each benchmark.
+Rounds: {rounds}. Figures are medians of the rounds; what takes longer than 15 s is measured once. Ratios mean more than
+seconds. [benchmarks/README.md](../benchmarks/README.md) describes each benchmark.
 """
 OTHERS = """\
 Wall seconds by the delay of an answer. CPU, memory (of all processes, shared pages once) and requests (HTTP,
