@@ -2,8 +2,8 @@
 
     make bench
 
-Takes some 30 minutes on two idle cores. The prose of docs/speed.md stands in this file, the figures are measured. A
-part that fails leaves a sentence in its place; the others are measured all the same.
+One round takes 20 minutes on two idle cores. The prose of docs/speed.md stands in this file, the figures are measured.
+A part that fails leaves a sentence in its place; the others are measured all the same.
 """
 
 from __future__ import annotations
