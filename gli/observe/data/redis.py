@@ -73,7 +73,6 @@ async def cache_rights(observer: Observer, cache: Cache) -> CacheRights:
 
     Raises `Unobserved` if the suite's user may not ask, or if the server is older than Redis 7.
     """
-    import redis.exceptions
     from redis.exceptions import NoPermissionError, RedisError, ResponseError
 
     user = (await credentials(observer, cache, cache.secret)).get("username") or "default"
@@ -106,11 +105,18 @@ async def cache_rights(observer: Observer, cache: Cache) -> CacheRights:
             phrase("the user of {} may not ask ACL DRYRUN: allow it +acl|dryrun ({})", cache.verify_secret, e),
         ) from None
     except (RedisError, OSError, TimeoutError) as e:
-        if isinstance(e, TimeoutError | redis.exceptions.TimeoutError):
-            observer.over(_TIMEOUT_S)
-            await answering_port(observer, known["host"], int(known.get("port", "6379")))
+        await _refuse_silence(observer, known, e)
         raise unknown("unreachable", phrase("the cache could not be asked: {}", _why(e))) from None
     return CacheRights(user=user, denied=tuple(denied))
+
+
+async def _refuse_silence(observer: Observer, known: Mapping[str, str], error: Exception) -> None:
+    """Raises `Unobserved` if the session timed out because of this runner, or because the port answers nothing."""
+    from redis.exceptions import TimeoutError as RedisTimeoutError
+
+    if isinstance(error, TimeoutError | RedisTimeoutError):
+        observer.over(_TIMEOUT_S)
+        await answering_port(observer, known["host"], int(known.get("port", "6379")))
 
 
 async def _answers(observer: Observer, connection: Any) -> str | None:
@@ -149,7 +155,6 @@ def _refusals(info: Mapping[str, str], *, misconf: bool) -> tuple[Said, ...]:
 
 
 async def _session(observer: Observer, cache: Cache, secret_id: str, *, look: bool) -> CacheState:
-    import redis.exceptions
     from redis.exceptions import RedisError
 
     document = await credentials(observer, cache, secret_id)
@@ -163,9 +168,7 @@ async def _session(observer: Observer, cache: Cache, secret_id: str, *, look: bo
         answered = await _answers(observer, connection)
         info = _info(await _command(observer, connection, "INFO")) if look else {}
     except (RedisError, OSError, TimeoutError) as e:
-        if isinstance(e, TimeoutError | redis.exceptions.TimeoutError):
-            observer.over(_TIMEOUT_S)
-            await answering_port(observer, document["host"], int(document.get("port", "6379")))
+        await _refuse_silence(observer, document, e)
         return CacheState(secret=secret_id, error=_why(e))
     finally:
         await connection.disconnect(nowait=True)
