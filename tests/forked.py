@@ -7,6 +7,7 @@ tool as a user sees it, start `python -m pytest`.
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -17,6 +18,8 @@ import threading
 from collections.abc import Mapping
 from functools import cache
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import ModuleType
 
@@ -25,6 +28,11 @@ import pytest
 TESTS = str(Path(__file__).parent)
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["forked_imports"])
+_BEGINS_S = 30.0
+_TRIES = 3
+_WRITES_S = 1.0
+_WRITE_STACKS = signal.SIGUSR1
+"""Makes a fork write what each of its threads does. (A timer of `faulthandler` hangs in the forks of a fork.)"""
 
 
 @cache
@@ -59,18 +67,40 @@ def _forked(
     streams: tuple[Path, Path, Path],
     timeout: float,
 ) -> int:
-    """Run a command in a fork whose standard streams are these files; returns the exit code."""
+    """Run a command in a fork whose standard streams are these files; returns the exit code.
+
+    A fork that does not come as far as the command is ended, and made again: one of many thousands stood still so early
+    that its command had not written anything yet.
+    """
     _server()
-    process = _CONTEXT.Process(
-        target=_child, args=(command, arguments, str(root), dict(env), [str(f) for f in streams])
-    )
-    process.start()
-    process.join(timeout)
-    if process.exitcode is None:
-        process.kill()
-        process.join()
-        raise TimeoutError(f"{command} {' '.join(arguments)} did not end within {timeout:.0f} s")
-    return process.exitcode
+    with tempfile.NamedTemporaryFile("r", prefix="gli-stacks-") as stacks:
+        for _ in range(_TRIES):
+            begins, begun = _CONTEXT.Pipe(duplex=False)
+            process = _CONTEXT.Process(
+                target=_child,
+                args=(begun, stacks.name, command, arguments, str(root), dict(env), [str(f) for f in streams]),
+            )
+            process.start()
+            begun.close()
+            with begins:
+                came = begins.poll(_BEGINS_S)
+            process.join(timeout if came else 0)
+            if process.exitcode is not None:
+                return process.exitcode
+            _end(process)
+            if came:
+                break
+        told = "".join(path.read_text(errors="replace") for path in dict.fromkeys(streams[1:]) if path.exists())
+        said = f"{command} {' '.join(arguments)} did not end within {timeout:.0f} s"
+        raise TimeoutError(f"{said}; {stacks.read() or 'it did not begin'}\n{told}")
+
+
+def _end(process: BaseProcess) -> None:
+    assert process.pid is not None
+    os.kill(process.pid, _WRITE_STACKS)
+    process.join(_WRITES_S)
+    process.kill()
+    process.join()
 
 
 def _end_with_the_tests() -> None:
@@ -81,9 +111,19 @@ def _end_with_the_tests() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _child(command: str, arguments: list[str], root: str, env: dict[str, str], streams: list[str]) -> None:
+def _child(
+    begun: Connection,
+    stacks: str,
+    command: str,
+    arguments: list[str],
+    root: str,
+    env: dict[str, str],
+    streams: list[str],
+) -> None:
     from gli.common import sources
 
+    written = os.open(stacks, os.O_WRONLY | os.O_APPEND)
+    faulthandler.register(_WRITE_STACKS, file=written)
     threading.Thread(target=_end_with_the_tests, daemon=True).start()
     # This process judges, so the tests' own modules must not be loaded, nor the script that started the tests.
     sys.modules.pop("__mp_main__", None)
@@ -99,6 +139,8 @@ def _child(command: str, arguments: list[str], root: str, env: dict[str, str], s
     os.environ.update(env)
     sys.path[:] = [root, *(p for p in sys.path if p != TESTS)]
     sys.argv = [command, *arguments]
+    begun.send_bytes(b"begun")
+    begun.close()
     if command == "pytest":
         sys.exit(int(pytest.main(arguments)))
     from gli.cli.entry import main
