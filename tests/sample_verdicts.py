@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gli.common.sentences import expected_and_seen, listed, phrase, saw
+from gli.common.verdict_file import last_line
 from gli.judge.coverage import Coverage, Exemption, PartLine
 from gli.judge.outcome import Outcome
 from gli.judge.verdict import Accepted, CheckLine, ItemLine, Reason, RootCause, SignOff, SinceLast, Suite, Verdict
@@ -343,7 +344,7 @@ def _terminal(name: str, language: str, verbosity: int = 0) -> str:
         said = terminal.refusal(WRONG, report, language=language)
     else:
         said = terminal.summary(translated(verdict, language, None), report, language=language, verbosity=verbosity)
-    return "\n".join([*said, terminal.last_line(verdict.environment, verdict.verdict)]) + "\n"
+    return "\n".join([*said, last_line(verdict.environment, verdict.verdict)]) + "\n"
 
 
 FORMATS: dict[str, Callable[[str], str]] = {

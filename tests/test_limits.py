@@ -76,12 +76,14 @@ def test_too_few_requests_are_unknown_or_not_applicable_as_the_environment_says(
     unseen = too_few(service, 3, datetime(2026, 1, 31, 9, 0, tzinfo=UTC), Metrics(too_few=said))
     message = "api had 3 requests since 09:00 UTC; 100 tell something"
     assert str(unseen.unknown.message) == message
-    project.checks(
-        "from gli.observe.engine.observation import unknown\n"
-        f"def test_first_check(target): raise unknown({unseen.unknown.cause!r}, {message!r})\n"
-        "def test_second_check(target): pass\n"
+    project.write(
+        "conftest.py",
+        "import pytest\nfrom gli.observe.engine.observation import unknown\n"
+        f"@pytest.fixture\ndef requests(): raise unknown({unseen.unknown.cause!r}, {message!r})\n",
     )
+    project.checks("def test_first_check(target, requests): pass\ndef test_second_check(target): pass\n")
     ran = project.run()
     assert ran.verdict is not None
     (line,) = [c for c in ran.verdict["checks"] if c["id"] == "first-check"]
     assert ((line["outcome"], ran.code), line["message"]) == (outcome, message)
+    assert ("1 passed, 1 skipped" if said == "not-applicable" else "1 passed, 1 error") in ran.output

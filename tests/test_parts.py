@@ -56,13 +56,14 @@ def test_an_environment_without_a_part_is_asked_nothing_that_needs_it(
 def test_a_declared_exemption_is_shown_in_every_report_and_holds_no_verdict(project: Project) -> None:
     project.checks("def test_first_check(target): pass\ndef test_second_check(target): assert False, 'red'\n")
     project.write("environments.toml", ENVIRONMENT + NOT_APPLICABLE)
-    ran = project.run()
+    ran = project.run("-rs")
     assert ran.code == 0, ran.output
     assert ran.folder is not None and ran.verdict is not None
     said = "the shop sells nothing twice (declared by Park Yuna)"
     assert ran.outcomes("not-applicable") == {"second-check"}
     assert ran.verdict["counts"] == {"not-applicable": 1, "passed": 1}
-    assert said in " ".join(ran.output.split())
+    assert f"SKIPPED [1] tests_smoke/test_own.py:2: {said}" in ran.output
+    assert said in " ".join(ran.output.partition("= GO:")[2].split())
     for report in ("report.md", "report.html"):
         assert said in (ran.folder / report).read_text(encoding="utf-8"), report
     skipped = ElementTree.parse(ran.folder / "junit.xml").getroot().findall(".//skipped")

@@ -11,6 +11,7 @@ from gli.cells import merging
 from gli.cli.options import sentences
 from gli.cli.report import run_folder
 from gli.common import clock
+from gli.common.verdict_file import last_line
 from gli.judge.verdict import Verdict
 from gli.report import sinks, terminal, texts
 from gli.report.files import RunFolder
@@ -43,5 +44,5 @@ def say(setting: merging.Setting, verdict: Verdict, folder: RunFolder) -> int:
     page = folder.path / sinks.PAGE
     terminal.say(terminal.summary(setting.shown(verdict), str(page), language=setting.language))
     sinks.say([f"WARNING: {problem}" for problem in setting.problems])
-    terminal.say([terminal.last_line(verdict.environment, verdict.verdict)])
+    terminal.say([last_line(verdict.environment, verdict.verdict)])
     return 0 if verdict.go else 1

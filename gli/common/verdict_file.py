@@ -1,4 +1,4 @@
-"""`verdict.json` as text: its two words, its digest, and how it is replaced.
+"""`verdict.json` as text: its two words, its digest, and how it is replaced; and the last line that a run prints.
 
 Imports nothing but Python's own library: the process that watches a run has this code before the run begins, so no run
 can change it.
@@ -17,8 +17,14 @@ from typing import Any, Literal
 VERDICT = "verdict.json"
 GO: Literal["GO"] = "GO"
 NO_GO: Literal["NO-GO"] = "NO-GO"
+_COLOURS = {GO: 32, NO_GO: 31}
 _PRIVATE_FILE = 0o600
 _ANEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+
+
+def last_line(environment: str, verdict: str, *, coloured: bool = False) -> str:
+    """`VERDICT stg: GO`, the last line of every run, in every language; with colours of ANSI terminals if asked for."""
+    return f"VERDICT {environment}: " + (f"\x1b[{_COLOURS[verdict]}m{verdict}\x1b[0m" if coloured else verdict)
 
 
 def digest(document: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The verdict on a terminal: a summary that fits a screen, root causes first, and one last line that says it all.
+"""The verdict on a terminal: a summary that fits a screen, root causes first. The last line follows it: `verdict_file`.
 
 Plain text of 80 columns that loses nothing without colour: a long word stands on a line of its own, whole. `-q` leaves
 the root causes and the counts, `-qq` the last line, `-v` cuts nothing short.
@@ -84,11 +84,6 @@ def refusal(sentence: str, report: str, *, language: str = "en") -> Iterator[str
     yield from wrapped(f"{words['error']}: {sentence}")
     yield words["not asked"]
     yield f"{words['report']}: {report}"
-
-
-def last_line(environment: str, verdict: str, paint: Paint = plain) -> str:
-    """`VERDICT stg: GO`, the last line of every run, in every language."""
-    return f"VERDICT {environment}: {paint(verdict, 'green' if verdict == 'GO' else 'red')}"
 
 
 def _rule(verdict: Verdict, words: Words, paint: Paint) -> str:

@@ -10,9 +10,10 @@ import inspect
 import os
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Literal
 
 import pytest
 from _pytest.outcomes import Skipped  # pytest.skip.Exception, under the name that type checkers know
@@ -38,6 +39,9 @@ ENDINGS = pytest.StashKey[list[BaseException | None]]()
 _OF_THE_RUN = ("target", "environment")
 _FIXTURES = ("gli.run.run_hooks", "gli.run.plugin")
 """The modules of the fixtures that no other fixture may replace."""
+_SHOWN: Mapping[Outcome, Literal["passed", "skipped"]] = MappingProxyType(
+    {Outcome.PASSED: "passed", Outcome.NOT_APPLICABLE: "skipped"}
+)
 NO_ASSERTIONS = "python -O takes assertions out: no check could fail; run without -O and PYTHONOPTIMIZE"
 
 
@@ -194,8 +198,7 @@ class Checking:
         if result is not None:
             # Exact text: anything else in user_properties can be lost on its way out of an xdist worker.
             report.user_properties.append((RESULT, f"{result.model_dump_json()}"))
-            if report.outcome != "passed" and result.cause != "error":
-                report.longrepr = str(result.sentence)
+            _show(report, result, item)
         return report
 
 
@@ -244,6 +247,17 @@ def _result(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestR
         duration_s=round(call.duration, 4),
         facts=fact_names(_probes(item), case.target),
     )
+
+
+def _show(report: pytest.TestReport, result: Result, item: pytest.Item) -> None:
+    """Makes pytest show a case as it was judged: passed, skipped if it is not applicable, failed otherwise."""
+    traceback = report.longrepr if report.outcome == "failed" and result.cause == "error" else None
+    vars(report).pop("wasxfail", None)  # pytest shows such a failure as expected
+    report.outcome = _SHOWN.get(result.outcome, "failed")
+    if report.outcome == "skipped":
+        report.longrepr = (str(item.path), (item.location[1] or 0) + 1, str(result.sentence))
+    elif report.outcome == "failed":
+        report.longrepr = traceback or str(result.sentence)
 
 
 def _hidden_error(item: pytest.Item) -> BaseException | None:

@@ -10,7 +10,7 @@ import pytest
 from _pytest.compat import ascii_escaped
 
 from gli.common.case_key import CaseKey
-from gli.judge.outcome import Result
+from gli.judge.outcome import Outcome, Result
 from gli.report import sinks, terminal
 from gli.run.check_hooks import RESULT
 from gli.run.run import Run
@@ -97,9 +97,16 @@ class Controlling:
             if key == RESULT:
                 result = Result.model_validate_json(str(value), context=self.run.redact)
                 self.run.report(result)
+                self._show_waived(report, result)
                 value = f"{result.model_dump_json()}"
             properties.append((key, value if key == RESULT else self.run.redact(str(value))))
         report.user_properties = properties
+
+    def _show_waived(self, report: pytest.TestReport, result: Result) -> None:
+        """Makes pytest show an accepted failure as an expected one. pytest's own exit code counts it all the same."""
+        waiver = self.run.waivers.get(result.key)
+        if waiver is not None and result.outcome is Outcome.FAILED:
+            report.outcome, report.wasxfail = "skipped", f"waived: {waiver.reason}"
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_warning_recorded(self, warning_message: warnings.WarningMessage) -> None:

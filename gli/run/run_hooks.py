@@ -23,7 +23,7 @@ import pytest
 from gli.common import clock
 from gli.common.errors import UsageError
 from gli.common.sentences import listed, of, phrase
-from gli.common.verdict_file import NO_GO, VERDICT
+from gli.common.verdict_file import NO_GO, VERDICT, last_line
 from gli.config import catalogue, environments, toml_tables, waivers
 from gli.config.catalogue import Catalogue
 from gli.config.environments import Environment
@@ -83,13 +83,18 @@ def _closed(config: pytest.Config) -> Verdict | None:
 
 
 def _told(config: pytest.Config, run: Run | None, verdict: Verdict | None, code: int) -> int:
-    """Prints how the run ended. Returns the exit code."""
+    """Prints how the run ended; a parent process prints the last line. Returns the exit code."""
     if run is None:
         print("ERROR: nothing was verified: this call of pytest made no run", file=sys.stderr)
         return code or 1
     paint = terminal.paint_of(config.option.color)
     terminal.say(_said(run, verdict, config.option.verbose, paint))
-    terminal.say([terminal.last_line(run.environment.name, verdict.verdict if verdict else NO_GO, paint)])
+    word, coloured = verdict.verdict if verdict else NO_GO, paint is terminal.coloured
+    child = config.stash.get(CHILD, None)
+    if child is None:
+        terminal.say([last_line(run.environment.name, word, coloured=coloured)])
+    else:
+        child.judged(word, coloured=coloured)
     return _exit_code(code, verdict, run) if verdict else code or 1
 
 

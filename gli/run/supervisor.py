@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 from gli.common import clock
 from gli.common.documents import content, parsed
 from gli.common.sentences import Phrase, phrase
-from gli.common.verdict_file import GO, NO_GO, VERDICT, write_verdict
+from gli.common.verdict_file import GO, NO_GO, VERDICT, last_line, write_verdict
 
 MEMORY_MB = 200
 """How much memory, in MB, a run of up to 4,000 cases may take in addition to what it had when it began to observe."""
@@ -58,6 +58,10 @@ class Child:
         """
         told = {"folder": str(folder), "name": environment, "cases": cases, "longest_s": longest_s, "end_s": end_s}
         self._tell({**told, "needs_go": needs_go})
+
+    def judged(self, verdict: str, *, coloured: bool) -> None:
+        """Tells the parent the verdict. The parent prints it as the last line when nothing else can print any more."""
+        self._tell({"verdict": verdict, "coloured": coloured})
 
     def end(self, code: int) -> NoReturn:
         """Tells the parent the exit code and ends this process at once, without waiting for threads that still run."""
@@ -126,11 +130,9 @@ class _Parent:
         if self.status is None:
             self._kill()
         self._listen()
-        left = _end_orphans(self.before)
+        _end_orphans(self.before)
         code = self._code(why)
-        if left and "code" in self.told and "name" in self.told:  # they may have printed something since the last line
-            print(f"VERDICT {self.told['name']}: {GO if self._is_go() else NO_GO}", flush=True)
-        return code
+        return self._said_last(code) if "code" in self.told and "verdict" in self.told else code
 
     def _forward(self) -> None:
         """Passes on a signal that only this process got. Ctrl-C in a terminal reaches both processes."""
@@ -208,6 +210,15 @@ class _Parent:
             return _CANNOT_TELL
         return code
 
+    def _said_last(self, code: int) -> int:
+        """Prints the last line. Returns the exit code: not 0 if nobody can read the line."""
+        verdict = GO if self.told["verdict"] == GO and self._is_go() else NO_GO
+        try:
+            print(last_line(self.told["name"], verdict, coloured=bool(self.told["coloured"])), flush=True)
+        except (OSError, ValueError):
+            return code or _CANNOT_TELL
+        return code
+
     def _is_go(self) -> bool:
         folder = self.told.get("folder")
         try:
@@ -237,7 +248,7 @@ class _Parent:
                     "ends_by": None,
                 },
             )
-        print(f"VERDICT {self.told['name']}: {NO_GO}", flush=True)
+        print(last_line(self.told["name"], NO_GO), flush=True)
 
 
 def _on_disk(folder: Path) -> Any:
@@ -254,9 +265,8 @@ def _memory_kb(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1024
 
 
-def _end_orphans(before: frozenset[int]) -> bool:
+def _end_orphans(before: frozenset[int]) -> None:
     """Ends the processes that the run left behind, with SIGTERM first: a sandbox that the run started can shut down.
-    Returns whether there was one.
 
     `before` are the children that this process had before the run.
     """
@@ -274,7 +284,6 @@ def _end_orphans(before: frozenset[int]) -> bool:
         if time.monotonic() > until + 1:
             break
         time.sleep(0.01)
-    return bool(told)
 
 
 def _children() -> frozenset[int]:

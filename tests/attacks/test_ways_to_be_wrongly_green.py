@@ -630,6 +630,7 @@ def test_the_last_line_is_the_verdict_of_the_run(project: Project) -> None:
     ran = project.run_alone("-s")
     assert (ran.code, "VERDICT own: GO" in ran.output) == (1, True)
     assert ran.last_line == "VERDICT own: NO-GO"
+    assert ran.output.count("VERDICT own: NO-GO") == 1
 
 
 def test_a_folder_that_is_called_latest_is_one_sentence(project: Project) -> None:
