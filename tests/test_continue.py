@@ -41,7 +41,7 @@ class Deployed:
         """Push a commit to stg, and let ECS deploy its image; the deployment's ARN."""
         commit = self.commit(tree)
         account = type("Account", (), {"__call__": lambda _, service: self.sandbox.aws(service)})()
-        push_image(account, "gli-api", commit)
+        push_image(account, "gli-api", commit, API)
         found = self.ecs.describe_services(cluster="gli-api-cluster", services=["stg-gli-api"])["services"][0]
         definition = self.ecs.describe_task_definition(taskDefinition=found["taskDefinition"])["taskDefinition"]
         container = definition["containerDefinitions"][0]

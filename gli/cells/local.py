@@ -34,7 +34,8 @@ class LocalRun:
     def start(self, arguments: Sequence[str]) -> None:
         make_place(self._folder)
         self._bond = Bond(signal.SIGTERM)
-        command = [sys.executable, "-m", "pytest", *arguments, f"--report-dir={self._folder.absolute()}"]
+        # -P: files of this folder take no module's place
+        command = [sys.executable, "-P", "-m", "pytest", *arguments, f"--report-dir={self._folder.absolute()}"]
         output = os.open(self._folder / OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
             self._process = subprocess.Popen(

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -47,33 +47,43 @@ def continue_(name: str, deployment: str | None, report_dir: Path) -> None:
     """
     root = Path.cwd()
     environments.load(root, name).through_test_listener()  # refuses an environment without one, before anything starts
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for sign in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sign, signal.default_int_handler)
+    waiting: list[Paused] = []
+    reasons, refused = ["it was interrupted"], 1
+    account = _account(root, name)
     try:
-        account = Account(environments.load(root, name))
-        waiting = _waiting(account, deployment)
-    except ProvisionError as e:
-        click.echo(f"gli: {e}", err=True)
-        sys.exit(e.exit_code)
-    reasons = ["it was interrupted"]
-    try:
+        for paused in _pausing(account, deployment):
+            waiting.append(paused)
         reasons = _against(root, account, waiting, report_dir)
     except (ProvisionError, UsageError) as e:
-        reasons = [str(e)]
+        reasons, refused = [str(e)], e.exit_code if isinstance(e, ProvisionError) else 2
     finally:  # also for an error that nobody expects
-        code = _answer(account, waiting, reasons)
+        code = _answer(account, waiting, reasons) if waiting else refused
+    if not waiting:
+        click.echo(f"gli: {reasons[0]}", err=True)
     sys.exit(code)
 
 
-def _waiting(account: Account, deployment: str | None) -> list[Paused]:
-    """The deployments to decide on, each paused at its hook."""
+def _account(root: Path, name: str) -> Account:
+    try:
+        return Account(environments.load(root, name))
+    except ProvisionError as e:
+        click.echo(f"gli: {e}", err=True)
+        sys.exit(e.exit_code)
+
+
+def _pausing(account: Account, deployment: str | None) -> Iterator[Paused]:
+    """The deployments to decide on, each once it has paused at its hook."""
     found = pauses.under_way(account)
     if deployment is not None:
-        found = {arn: service for arn, service in found.items() if arn == deployment}
+        found = {arn: ecs for arn, ecs in found.items() if arn == deployment}
     if not found:
         which = f"the deployment {deployment}" if deployment else f"a deployment of {account.environment.name}"
         raise ProvisionError(f"{which} that pauses is not under way: nothing to decide", known=False)
-    click.echo(f"waiting until ECS pauses: {listed(sorted(found.values()))}")
-    return [pauses.await_pause(account, service, arn) for arn, service in found.items()]
+    click.echo(f"waiting until ECS pauses: {listed(sorted(ecs.service for ecs in found.values()))}")
+    for arn, ecs in found.items():
+        yield pauses.await_pause(account, ecs, arn)
 
 
 def _against(root: Path, account: Account, waiting: Sequence[Paused], reports: Path) -> list[str]:
@@ -84,8 +94,12 @@ def _against(root: Path, account: Account, waiting: Sequence[Paused], reports: P
             click.echo(
                 f"WARNING: without an answer, ECS goes on with {paused.service}: set the hook's action to ROLLBACK"
             )
+    unseen = [*filter(None, (pauses.unseen(account, paused) for paused in waiting))]
+    if unseen:
+        return unseen
     begun, ends = clock.now(), min(paused.expires for paused in waiting) - _MARGIN
-    command = [sys.executable, "-m", "pytest", f"--env={environment.name}", f"--phase={PAUSED}"]
+    # -P: files of this folder take no module's place
+    command = [sys.executable, "-P", "-m", "pytest", f"--env={environment.name}", f"--phase={PAUSED}"]
     role = os.environ.get(ROLE)
     env = {**os.environ, **(account.as_role(role) if role else {})}
     left_s = max((ends - begun).total_seconds(), 0)
@@ -109,13 +123,16 @@ def _unproven(root: Path, account: Account, waiting: Sequence[Paused], reports: 
         return [decision.reason]
     if clock.moment(decision.verdict.started) < begun.replace(microsecond=0):
         return ["the newest verdict is older than this verification"]
+    if decision.verdict.phase != PAUSED:
+        return ["the newest verdict is of a run that did not look at the new tasks"]
     manifest: dict[str, Any] = dict(decision.verdict.manifest)
     reasons = []
     for paused in waiting:
-        service = next(s for s in environment.services.values() if s.ecs and s.ecs.service == paused.service)
-        verified, tags = manifest.get(service.repository, {}).get("commit"), pauses.tags(account, paused)
-        if tags != {verified}:
-            reasons.append(f"{paused.service} waits with {listed(sorted(tags)) or 'no image'}, verified was {verified}")
+        repositories = {s.repository for s in environment.services.values() if paused.is_of(s)}
+        verified, tags = {manifest.get(r, {}).get("commit", "") for r in repositories}, pauses.tags(account, paused)
+        if tags != verified or "" in tags:
+            waits = listed(sorted(tags)) or "no image"
+            reasons.append(f"{paused.service} waits with {waits}, verified was {listed(sorted(verified))}")
         if not pauses.still(account, paused):
             reasons.append(f"{paused.service} no longer waits with what was verified")
     return reasons

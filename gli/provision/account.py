@@ -66,6 +66,7 @@ class Account:
         reached.
         """
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
 
         try:
             client = self._client(service, region or self.region)
@@ -75,7 +76,7 @@ class Account:
         except ClientError as e:
             error = e.response.get("Error", {})
             raise _Refused(service, e.operation_name, error.get("Code", ""), error.get("Message", "")) from None
-        except BotoCoreError as e:
+        except (BotoCoreError, ResponseParserError) as e:
             raise ProvisionError(f"AWS can't be asked ({service} {operation}): {e}", known=False) from None
 
     def upload_url(self, bucket: str, key: str, *, seconds: int) -> str:

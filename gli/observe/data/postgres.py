@@ -7,8 +7,11 @@ truth: the PostgreSQL manual (error codes in appendix A).
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from gli.common.sentences import Said, phrase
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from psycopg.sql import Composed
 
 _TIMEOUT_S = 5
+_LEAST = 19  # of a thread's share of the processor: setpriority(2)
 _NOT_ALLOWED, _NO_RECORD = "42501", ("42P01", "42703")  # the table or the column is not there
 _MEANING = {
     "28P01": phrase("wrong password"),
@@ -310,7 +314,7 @@ async def connect(observer: Observer, database: Database, secret_id: str) -> psy
     observer.count("postgres")
     try:
         with observer.phase("connect"):
-            connection = await psycopg.AsyncConnection.connect(
+            opening = psycopg.AsyncConnection.connect(
                 host=place.name,  # the name that the certificate must cover; hostaddr is the address
                 hostaddr=address if address != place.name else None,
                 port=port,
@@ -324,6 +328,7 @@ async def connect(observer: Observer, database: Database, secret_id: str) -> psy
                 application_name="gli-verify",
                 autocommit=True,
             )
+            connection = await _opened(opening)
     except psycopg.errors.ConnectionTimeout:
         observer.over(_TIMEOUT_S)
         await answering_port(observer, place.host, place.port)
@@ -334,6 +339,24 @@ async def connect(observer: Observer, database: Database, secret_id: str) -> psy
         await connection.close()
         raise
     return connection
+
+
+async def _opened(opening: Coroutine[Any, Any, psycopg.AsyncConnection[Any]]) -> psycopg.AsyncConnection[Any]:
+    """Waits for a session that a thread opens: a server may ask for any number of rounds of the password's hash, and
+    libpq makes them all at once. Nothing ends such a thread, so it gives way to all others where nobody waits any more.
+    """
+    thread: list[int] = []
+
+    def open_() -> psycopg.AsyncConnection[Any]:
+        thread.append(threading.get_native_id())
+        return asyncio.run(opening)
+
+    try:
+        return await asyncio.to_thread(open_)
+    except asyncio.CancelledError:
+        with suppress(OSError, IndexError):
+            os.setpriority(os.PRIO_PROCESS, thread[0], _LEAST)
+        raise
 
 
 async def _resolved(host: str) -> str:
