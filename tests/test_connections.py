@@ -19,7 +19,7 @@ from gli.config.data_tier import MigrationRecord
 from gli.observe.data.postgres import DatabaseState, database_state
 from gli.observe.engine.observatory import Observatory
 from gli.observe.engine.sql import DATABASE_STATES
-from gli.observe.release.git_history import CodeSchema
+from gli.observe.release.code_migrations import CodeSchema
 from gli.observe.release.migrations import alembic_heads, difference, flyway_versions, recorded_names
 from tests_smoke.test_database import test_db_migrations_applied as judge_migrations
 

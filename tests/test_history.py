@@ -14,8 +14,10 @@ from gli.config import catalogue, environments
 from gli.git.branches import BRANCHES
 from gli.observe.engine.observation import Unobserved
 from gli.observe.engine.observatory import Observatory
+from gli.observe.release.branch_gaps import Gap
 from gli.observe.release.builds import Build, build
-from gli.observe.release.git_history import Difference, Gap, History, deployments, difference, history
+from gli.observe.release.deployed_releases import Difference, deployments, difference
+from gli.observe.release.git_history import History, history
 from gli.observe.release.github_runs import workflow
 from gli.observe.release.path_filters import path_filters
 from sandbox import repositories

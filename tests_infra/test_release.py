@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from gli.config.environments import Environment
     from gli.config.parts import Git
-    from gli.observe.release.git_history import Deployments, Difference, History
+    from gli.observe.release.deployed_releases import Deployments, Difference
+    from gli.observe.release.git_history import History
     from gli.observe.release.git_refs import Heads
     from gli.observe.release.running_revisions import Evidence, WayBack
     from gli.observe.release.submodules import Submodule

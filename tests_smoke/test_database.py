@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gli.observe.data.postgres import DatabaseState, Login, Session
     from gli.observe.data.postgres_application import ApplicationRights
     from gli.observe.edge.tcp import TcpConnection
-    from gli.observe.release.git_history import CodeSchema
+    from gli.observe.release.code_migrations import CodeSchema
 
 MOST_USED = 0.7
 MOST_NUMBERS = 0.9

@@ -14,7 +14,7 @@ from gli.common.sentences import phrase
 from gli.git.command import GitFailed
 from gli.observe.engine.observation import unknown
 from gli.observe.engine.probe import Observer, probe
-from gli.observe.release.git_history import Bare
+from gli.observe.release.bare_repository import Bare
 from gli.observe.release.git_refs import TIMEOUT_S, heads
 from gli.observe.release.workflow_calls import Call, Invalid, calls
 

@@ -12,7 +12,7 @@ from gli.observe.edge.http import served_revisions
 from gli.observe.engine.observation import Observation
 from gli.observe.engine.probe import Observer, probe
 from gli.observe.release.builds import Build, build
-from gli.observe.release.git_history import deployments
+from gli.observe.release.deployed_releases import deployments
 from gli.observe.release.git_refs import TIMEOUT_S, heads
 from gli.observe.release.github_runs import deployed_release
 

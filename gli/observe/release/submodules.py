@@ -15,7 +15,8 @@ from gli.git.command import GitFailed
 from gli.git.submodules import can_be_asked
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
-from gli.observe.release.git_history import Bare, Link, history
+from gli.observe.release.bare_repository import Bare
+from gli.observe.release.git_history import Link, history
 from gli.observe.release.git_refs import TIMEOUT_S
 
 
