@@ -111,7 +111,7 @@ def test_files_that_power_left_empty_are_written_again(rig: Rig) -> None:
     """The hook makes the log repository's push wait for the others; empty, it would let the push go first."""
     assert rig.promote("dev", "stg").code == 0
     (rig.state / "remote").write_text("")
-    (rig.state / "mirrors" / f"{HOME}.git" / "hooks" / "pre-push").write_text("")
+    (rig.state / "hooks" / "pre-push").write_text("")
     moves = f"test $ref != refs/heads/main || touch {rig.root}/moved"
     rig.hook(HOME, f"#!/bin/sh\nwhile read old new ref; do {moves}; done\n")
     rig.hook(NAME, REFUSE)

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -29,6 +29,7 @@ from gli.release.journal import Event, Journal
 from gli.release.mirror import Mirror
 from gli.release.plan import Refused
 from gli.release.promote import Choices, Evidence, Heads
+from gli.release.push_order import hooks_in
 from gli.release.session import Approval, Request
 
 
@@ -83,13 +84,23 @@ for name in {others}; do git --git-dir="$GIT_DIR/../$name.git" rev-parse main; d
 """
 
 
-@pytest.mark.parametrize("hooks", ["can be executed", "can not be executed"])
-def test_the_log_repository_moves_last_in_one_push_with_log_line_and_lock(tmp_path: Path, hooks: str) -> None:
+@pytest.fixture(params=["the hook runs", "the hook can't be written", "the hook is busy"])
+def with_hooks(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Rig]:
+    """git would not run a hook that can't be executed, and would wait for ever for one that somebody writes to."""
     rig = release_rig.make(tmp_path)
-    if hooks == "can not be executed":  # as on a file system mounted noexec: git would not run the hook
-        hook = rig.state / "mirrors" / f"{HOME}.git" / "hooks" / "pre-push"
-        hook.parent.mkdir(parents=True)
-        hook.write_text("")
+    rig.state.mkdir(parents=True)
+    if request.param == "the hook can't be written":
+        (rig.state / "hooks").write_text("")
+    if request.param != "the hook is busy":
+        yield rig
+        return
+    assert hooks_in(rig.state) is not None
+    with (rig.state / "hooks" / "pre-push").open("a"):
+        yield rig
+
+
+def test_the_log_repository_moves_last_in_one_push_with_log_line_and_lock(with_hooks: Rig) -> None:
+    rig = with_hooks
     others = [name for name in NAMES if name != HOME]
     rig.hook("gli_redis", release_rig.SLOW)
     rig.hook(HOME, RECORD.format(others=" ".join(others)))

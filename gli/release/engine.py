@@ -37,7 +37,7 @@ from gli.release.interrupts import interrupted, uninterrupted
 from gli.release.journal import Journal
 from gli.release.mirror import Mirror, Specs
 from gli.release.plan import Move, Refused
-from gli.release.push_order import NotItsTurn, Turn
+from gli.release.push_order import NotItsTurn, Turn, hooks_in
 from gli.release.refusals import (
     by_cause,
     exit_code,
@@ -312,10 +312,8 @@ class Operation:
         """
         with ExitStack() as stack:
             early = len(waiting) <= self._connections.most
-            turns = {
-                name: stack.enter_context(Turn(others, connects_early=early))
-                for name, others in self._order(waiting).items()
-            }
+            hooks = hooks_in(self.log.state) if early else None
+            turns = {name: stack.enter_context(Turn(others, hooks)) for name, others in self._order(waiting).items()}
             failed = failures(self._each(waiting, lambda name: self._push_one(name, turns, first, closing)))
         return {name: error for name, error in failed.items() if not isinstance(error, NotItsTurn)}
 

@@ -194,7 +194,7 @@ class Mirror:
                 self.git("push", "--no-verify", *arguments, remote=True)
             return
         with (
-            turn.awaited(self.folder) as (options, more),
+            turn.awaited() as (options, more),
             connections.one() if turn.has_come else connections.waiting(),
         ):
             self.git(*options, "push", *arguments, remote=True, **more)

@@ -5,12 +5,17 @@ git runs the hook `pre-push` after it has connected and has read the remote's re
 hook waits at a pipe for permission to go on. If the pipe is closed instead, because another push failed or because the
 promoter died, git ends without having sent anything.
 
+git waits for ever where it can't start a hook (2.39: `finish_command` after a failed start waits for any child, and the
+connection is one). A program that a process has open for writing can't be started, and a child has its parent's open
+files until it is another program. So one hook for all pushes is written while nothing else runs, and tried.
+
 Source of truth: githooks(5), pipe(7).
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,12 +36,12 @@ class NotItsTurn(GitFailed):
 
 
 class Turn:
-    """The turn of one push, which comes when each of the `others` has landed. The push connects before its turn, unless
-    there may be too few connections for all.
+    """The turn of one push, which comes when each of the `others` has landed. With the folder of the hook, the push
+    connects before its turn.
     """
 
-    def __init__(self, others: Collection[str], *, connects_early: bool = True) -> None:
-        self._connects_early = connects_early
+    def __init__(self, others: Collection[str], hooks: Path | None) -> None:
+        self._hooks = hooks
         self._left = set(others)
         self._counting = threading.Lock()
         self._reads, self._writes = os.pipe()
@@ -75,14 +80,13 @@ class Turn:
                 self._come()
 
     @contextmanager
-    def awaited(self, folder: Path) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
-        """What a `git push` in the mirror `folder` needs to wait for its turn: options of git, and options of `git()`.
-        Raises `NotItsTurn` if the turn never came.
+    def awaited(self) -> Iterator[tuple[tuple[str, ...], Mapping[str, Any]]]:
+        """What a `git push` needs to wait for its turn: options of git, and options of `git()`. Raises `NotItsTurn` if
+        the turn never came.
         """
-        hooks = _hooks(folder) if self._connects_early else None
-        if hooks is None and os.read(self._reads, len(_GO)) != _GO:
+        if self._hooks is None and os.read(self._reads, len(_GO)) != _GO:
             raise NotItsTurn(("push",), 1, "held back")
-        options = ("-c", f"core.hooksPath={hooks or os.devnull}")
+        options = ("-c", f"core.hooksPath={self._hooks or os.devnull}")
         try:
             yield options, {"fds": (self._reads,), "env": {"GLI_TURN": str(self._reads)}}
         except GitFailed:
@@ -101,9 +105,11 @@ class Turn:
                 self._writes = -1
 
 
-def _hooks(folder: Path) -> Path | None:
-    """The folder of the mirror's hooks; None if it can't be written or executed there: git would skip it."""
-    hooks = folder / "hooks"
+def hooks_in(state: Path) -> Path | None:
+    """The folder of the hook, below the state folder; None if git could not run the hook there. Call it while no other
+    thread starts programs.
+    """
+    hooks = state / "hooks"
     hook = hooks / "pre-push"
     try:
         if not hook.is_file() or hook.read_bytes() != _HOOK.encode():  # power that failed may leave an empty file
@@ -112,6 +118,7 @@ def _hooks(folder: Path) -> Path | None:
             part.write_text(_HOOK, encoding="utf-8")
             part.chmod(0o755)
             part.replace(hook)
+        tried = subprocess.run([hook], input=_GO, env={"GLI_TURN": "0"}, capture_output=True, check=False)
     except OSError:
         return None
-    return hooks if os.access(hook, os.X_OK) else None
+    return hooks if tried.returncode == 0 else None
