@@ -20,7 +20,7 @@ from gli.cli.publish import STATEMENT, publish, ruleset
 from gli.cli.report import report
 from gli.common.github import CONTEXT
 from gli.git.branches import Branches
-from gli.release import doctor
+from gli.release import branch_protection
 
 OPENAPI = ROOT / ".venv/npm/api.github.com.json"
 NAMES = ("app", "web", "root")
@@ -321,6 +321,6 @@ def test_the_ruleset_is_as_github_describes_it_and_as_doctor_wants_it(
     body = json.loads(ended.output)
     jsonschema.validate(body, body_of(described, "/repos/{owner}/{repo}/rulesets"))
     branch = body["conditions"]["ref_name"]["include"][0].removeprefix("refs/heads/")
-    assert {rule["type"] for rule in body["rules"]} == doctor._demanded(Branches())[branch]
+    assert {rule["type"] for rule in body["rules"]} == branch_protection.demanded(Branches())[branch]
     parameters = [rule.get("parameters", {}).get("required_status_checks", []) for rule in body["rules"]]
     assert [check["context"] for checks in parameters for check in checks] == required

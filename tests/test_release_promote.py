@@ -25,6 +25,7 @@ from gli.git.command import GitFailed
 from gli.git.refs import FENCE, LOCK
 from gli.git.tags import trailer
 from gli.release import lock
+from gli.release.git_merge import merge
 from gli.release.journal import Event, Journal
 from gli.release.mirror import Mirror
 from gli.release.plan import Refused
@@ -270,7 +271,7 @@ def test_a_name_without_a_commit_is_not_a_conflict(rig: Rig) -> None:
     rig.promote()
     mirror = Mirror(rig.settings.repositories[0], rig.state / "mirrors" / "gli_root.git")
     with pytest.raises(GitFailed, match="one of the two is no commit"):
-        mirror.merge("main", "nothing-of-this-name")
+        merge(mirror, "main", "nothing-of-this-name")
 
 
 def test_a_repository_that_lost_the_branch_is_named(rig: Rig) -> None:

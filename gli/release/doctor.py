@@ -3,8 +3,7 @@
 A tip of main is explained by the tag of an operation, by a tree that an operation restored, or by a journal of this
 machine. Any other tip was pushed without the gate.
 
-Source of truth: git's refs and tags, and the journals; for the protection of branches GitHub's "Get rules for a branch"
-(REST API, repos/rules) and "Get branch protection".
+Source of truth: git's refs and tags, and the journals; for the protection of branches `gli.release.branch_protection`.
 """
 
 from __future__ import annotations
@@ -17,16 +16,15 @@ from shlex import quote
 from typing import Any
 
 from gli.common.errors import UsageError
-from gli.common.github import CONTEXT, request_headers
-from gli.common.http_exchange import NoAnswerError, exchange
+from gli.common.github import CONTEXT
 from gli.config.parts import Github
-from gli.git.branches import Branches
 from gli.git.command import GitFailed, git, without_secrets
 from gli.git.refs import FENCE, LOCK, lines
 from gli.git.tags import is_of_operation
 from gli.git.trailers import RESTORES
 from gli.release import fence, landed, lock, log
 from gli.release import journal as journals
+from gli.release.branch_protection import demanded, protections
 from gli.release.fence import Mark
 from gli.release.mirror import Mirror, Refs
 from gli.release.repositories import Repository, each
@@ -35,10 +33,6 @@ from gli.release.settings import Settings
 from gli.release.side_by_side import on_each
 
 UNSURE = 3
-_ANSWER_S = 10.0
-_REDIRECTS = 3  # of repositories that were renamed
-_KEPT = {"deletion", "non_fast_forward"}
-"""The rules that must protect a branch, by the types that GitHub gives them."""
 _MEANS = {
     "deletion": "being deleted",
     "non_fast_forward": "being rewritten",
@@ -333,13 +327,13 @@ def _rules(patient: Patient) -> Iterator[Finding]:
     if patient.github is None:
         return
     github = patient.github
-    asked = {n: _asked(github, mirror.repository) for n, mirror in patient.mirrors.items()}
+    asked = {n: protections(github, mirror.repository) for n, mirror in patient.mirrors.items()}
     for name, answer in asked.items():
         if isinstance(answer, str):
             yield Finding(f"{name}: its branch rules can't be read: {answer}", _token(patient.github), UNSURE)
             continue
         for branch, types in answer.items():
-            lacking = _demanded(patient.settings.branches)[branch] - types
+            lacking = demanded(patient.settings.branches)[branch] - types
             open_to = [means for rule, means in _MEANS.items() if rule in lacking]
             if open_to:
                 text = f"{name}: nothing protects {branch} from {' and '.join(open_to)}"
@@ -348,70 +342,6 @@ def _rules(patient: Patient) -> Iterator[Finding]:
                     f"add these rules to a ruleset for {branch}: {', '.join(sorted(lacking))}"
                     + (f" ({CONTEXT})" if "required_status_checks" in lacking else ""),
                 )
-
-
-def _demanded(branches: Branches) -> dict[str, set[str]]:
-    """The types of the rules that must protect each branch that is deployed."""
-    return {
-        branch: _KEPT | ({"required_status_checks"} if branch == branches.live else set())
-        for branch in reversed(branches.pushed)
-    }
-
-
-def _asked(github: Github, repository: Repository) -> dict[str, set[str]] | str:
-    """The types of the rules of each branch, from rulesets and from classic protection; or why they are not known."""
-    types = {}
-    for branch, demanded in _demanded(repository.branches).items():
-        base = f"{github.api_url}/repos/{github.owner}/{repository.name}"
-        try:
-            status, rules = _get(github, f"{base}/rules/branches/{branch}?per_page=100")
-            if status != 200 or not isinstance(rules, list):
-                return f"GitHub answered {status}"
-            found = {str(rule.get("type")) for rule in rules if isinstance(rule, dict) and _protects(rule)}
-            classic = _classic(github, f"{base}/branches/{branch}") if demanded - found else set()
-        except NoAnswerError as e:
-            return str(e)
-        except (AttributeError, TypeError) as e:  # JSON of another shape than GitHub's
-            return f"GitHub's answer can't be read ({type(e).__name__})"
-        if isinstance(classic, str):
-            return f"{branch} {classic}"
-        types[branch] = found | classic
-    return types
-
-
-def _get(github: Github, url: str) -> tuple[int, Any]:
-    """The status and the document of an answer. Follows redirects on GitHub's host alone: the token goes nowhere
-    else. Raises `NoAnswerError`.
-    """
-    headers = request_headers(os.environ.get(github.token_variable or ""))
-    answer = exchange("GET", url, headers=headers, within_s=_ANSWER_S, redirects=_REDIRECTS)
-    return answer.status, answer.document()
-
-
-def _classic(github: Github, branch: str) -> set[str] | str:
-    """The types of rules that the branch's classic protection corresponds to; or why they are not known.
-
-    Source of truth: GitHub REST, "Get branch protection", which needs a token that may read the administration, and
-    "Get a branch", which tells everybody whether the branch is protected.
-    """
-    status, known = _get(github, f"{branch}/protection")
-    if status != 200:
-        status, seen = _get(github, branch)
-        protected = status == 200 and (seen.get("protection") or {}).get("enabled")
-        return "has classic protection, which takes a token that may read Administration" if protected else set()
-    statuses = known.get("required_status_checks") or {}
-    demanded = {*(statuses.get("contexts") or []), *(c.get("context") for c in statuses.get("checks") or [])}
-    types = {"required_status_checks"} if CONTEXT in demanded else set()
-    allowed = {"deletion": "allow_deletions", "non_fast_forward": "allow_force_pushes"}
-    return types | {rule for rule, key in allowed.items() if not (known.get(key) or {}).get("enabled")}
-
-
-def _protects(rule: Mapping[str, Any]) -> bool:
-    """Whether a rule keeps the promise of its type: a rule about statuses must demand the verdict's status."""
-    if rule.get("type") != "required_status_checks":
-        return True
-    demanded = (rule.get("parameters") or {}).get("required_status_checks", [])
-    return any(check.get("context") == CONTEXT for check in demanded)
 
 
 def _token(github: Github) -> str:

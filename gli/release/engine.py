@@ -3,12 +3,12 @@
     parking -> pushing -> decided commit -> done
                        -> decided abort  -> restoring -> undone
 
-Parking pushes each new commit to a ref of its own, `refs/promotions/ID/BRANCH`, and asks in the same connection whether
-the branches still stand where they stood. One atomic push a repository then moves the branch with a pinned lease, makes
-the tag, moves the fence, and takes the parked ref away. So a repository has all of it or nothing. A push lands only
-while the fence and the parked ref are as this operation left them: who moves them first decides, and a push whose end
-nobody saw can't land any more. A person may take the operation over on another machine (`gli.release.take_over`); from
-then on every push of this one is refused, so it stops and says so.
+Parking (`gli.release.parking`) pushes each new commit to a ref of its own, `refs/promotions/ID/BRANCH`, and asks in
+the same connection whether the branches still stand where they stood. One atomic push a repository then moves the
+branch with a pinned lease, makes the tag, moves the fence, and takes the parked ref away. So a repository has all of
+it or nothing. A push lands only while the fence and the parked ref are as this operation left them: who moves them
+first decides, and a push whose end nobody saw can't land any more. A person may take the operation over on another
+machine (`gli.release.take_over`); from then on every push of this one is refused, so it stops and says so.
 
 Repositories that are marked so move before the others: if one of them refuses, nothing has moved. The log repository
 moves last, when all others have (see `gli.release.push_order`), and its push also adds the line to the deployment
@@ -29,20 +29,19 @@ from dataclasses import dataclass, field
 from typing import NoReturn, TypeVar
 
 from gli.git.command import GitFailed
-from gli.git.connections import Connections, is_dropped, is_silent
+from gli.git.connections import Connections
 from gli.git.refs import FENCE, LOCK
 from gli.release import fence, log
 from gli.release.fence import Fence, Mark
 from gli.release.interrupts import interrupted, uninterrupted
 from gli.release.journal import Journal
 from gli.release.mirror import Mirror, Specs
+from gli.release.parking import park, unpark
 from gli.release.plan import Move, Refused
 from gli.release.push_order import NotItsTurn, Turn, hooks_in
 from gli.release.refusals import (
     by_cause,
-    exit_code,
     failures,
-    hidden_refs,
     impossible,
     is_lasting,
     refused_refs,
@@ -54,11 +53,8 @@ from gli.release.repositories import each
 from gli.release.repository_operation import MovedOn, Part
 
 T = TypeVar("T")
-_OTHER_BEGAN = "{name}: another operation began while this was being prepared; try again when it has ended"
-_UNMOVED = "nothing has moved"
 _REMADE = "its mirror on this machine was damaged, and is made again"
 PATIENCE_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-_PARKED_AGAIN = 3
 LONGEST_S = 120.0
 """After this time nothing is tried again: a remote that hangs must not keep the others half moved."""
 
@@ -104,7 +100,7 @@ class Operation:
         return self.log.mirror.name
 
     @property
-    def _connections(self) -> Connections:
+    def connections(self) -> Connections:
         return self.mirrors[self.home].repository.connections
 
     def part(self, name: str) -> Part:
@@ -128,11 +124,11 @@ class Operation:
         Raises `Refused` if nothing moved or everything was taken back, else `Stuck`. `taken_over` is the object of a
         lock ref that may be replaced; `before_moving` is called when all commits are parked.
         """
-        self._park(taken_over)
+        park(self, taken_over)
         try:
             before_moving()
         except (Refused, KeyboardInterrupt):
-            self._unpark()
+            unpark(self)
             raise
         self.push()
 
@@ -158,7 +154,7 @@ class Operation:
     def finish(self) -> None:
         """Record the end: every push has landed."""
         self.journal.append("decided", decision="commit", reason="")
-        self._unlock()
+        self.unlock()
         self.journal.append("done", tag=self.tag)
 
     def abort(self, reason: str) -> None:
@@ -170,7 +166,7 @@ class Operation:
     def restore(self, reason: str) -> None:
         """Take back what moved. Always raises: `Refused` at the end, `Stuck` if a repository can't be reached."""
         back = sorted(self._restore_all())
-        self._unlock()
+        self.unlock()
         self.journal.append("undone", reason=reason, moved=back)
         what = f"undone in {', '.join(back)}" if back else "nothing has moved"
         raise Refused(f"{reason}; {what}")
@@ -195,83 +191,8 @@ class Operation:
     def close_unmoved(self, reason: str) -> None:
         """End an operation that had only parked its commits."""
         if self.lock:
-            self._unpark()
+            unpark(self)
         self.journal.append("refused", reason=reason, code=1)
-
-    def _park(self, taken_over: str | None) -> None:
-        self._make_fences()
-        self.journal.append(
-            "parking", tag=self.tag, tagged=sorted(self.tagged), lock=self.lock, fences=dict(self.fences)
-        )
-        waiting = set(self.moves)
-        try:
-            for number, pause in enumerate((0.0, *self.patience)):
-                time.sleep(self._connections.pause_s(pause))
-                failed = failures(self._each(waiting, lambda name: self._park_one(name, taken_over)))
-                waiting = {name for name, e in failed.items() if self._may_park(e, number)}
-                if not waiting or waiting != failed.keys():
-                    break
-        except KeyboardInterrupt:
-            failed = {"": GitFailed(("push",), 130, "interrupted")}
-        if failed:
-            self._unpark()
-            raise Refused(*(self._why_not_parked(n, e) for n, e in failed.items()), code=exit_code(failed.values()))
-        self.journal.append("parked", tags=self.tags)
-
-    def _may_park(self, error: GitFailed, tried: int) -> bool:
-        """Whether another attempt to park may help: two that make the lock at once may both be turned away, and a host
-        may be too busy for longer.
-        """
-        if is_lasting(error) or is_silent(error):
-            return False
-        return is_dropped(error) or tried < _PARKED_AGAIN
-
-    def _make_fences(self) -> None:
-        opened = self.journal.events[0].detail
-
-        def one(name: str) -> Fence:
-            tag = str(self.tag) if name in self.tagged else ""
-            move, before = self.moves[name], self.before.get(name, "")
-            return fence.make(self.mirrors[name], self.id, self.journal.actor, opened, move, tag, before)
-
-        made = self._each(self.moves, one)
-        if failed := failures(made):
-            raise Refused(*sentences(failed), code=3)
-        self.fences = {name: result for name, result in made.items() if isinstance(result, Fence)}
-
-    def _park_one(self, name: str, taken_over: str | None) -> None:
-        held: Specs = {LOCK: (self.lock, taken_over or "")} if name == self.home else {}
-        part = self.part(name)
-        try:
-            self.mirrors[name].push({**part.parking(), **held})
-        except GitFailed as e:
-            is_remade(self, name, e)  # so that the next command finds a whole mirror; this one has lost its commit
-            if hidden_refs(e):
-                part.unpark()
-            if fence.took(e) and part.hides_fence():
-                raise fence.hidden() from None
-            raise
-        if part.hides_fence():
-            raise fence.hidden()
-        if name in self.tagged:
-            self.tags[name] = self.mirrors[name].make_tag(str(self.tag), self.moves[name].new, self.message)
-
-    def _why_not_parked(self, name: str, error: GitFailed) -> str:
-        if not name:
-            return f"interrupted; {_UNMOVED}"
-        text = error.stderr
-        if hides := hidden_refs(error):
-            how = "take them out of transfer.hideRefs, uploadpack.hideRefs and receive.hideRefs there"
-            return f"{name}: its host hides {hides} from clients, and a release needs these refs; {how}; {_UNMOVED}"
-        if f"cannot lock ref '{FENCE}'" in text:  # both pushed at the same moment
-            return _OTHER_BEGAN.format(name=name)
-        if "(stale info)" not in text:
-            return f"{name}: {short(error)}; {_UNMOVED}"
-        if f"-> {LOCK} (stale info)" in text:
-            return f"another operation holds {LOCK} of {name}; try again when it has ended"
-        if fence.took(error):
-            return _OTHER_BEGAN.format(name=name)
-        return f"{name}: a branch moved while this was being prepared; start again"
 
     def _push_all(self, first: bool, closing: Specs) -> str:
         """Empty if all pushes landed; else the reason why they can't land."""
@@ -300,7 +221,7 @@ class Operation:
         """
         until = 0.0
         for pause in (0.0, *self.patience):
-            came = interrupted(self._connections.pause_s(pause))
+            came = interrupted(self.connections.pause_s(pause))
             if until and not came and time.monotonic() > until:
                 return
             yield came
@@ -311,10 +232,10 @@ class Operation:
         it failed.
         """
         with ExitStack() as stack:
-            early = len(waiting) <= self._connections.most
+            early = len(waiting) <= self.connections.most
             hooks = hooks_in(self.log.state) if early else None
             turns = {name: stack.enter_context(Turn(others, hooks)) for name, others in self._order(waiting).items()}
-            failed = failures(self._each(waiting, lambda name: self._push_one(name, turns, first, closing)))
+            failed = failures(self.each(waiting, lambda name: self._push_one(name, turns, first, closing)))
         return {name: error for name, error in failed.items() if not isinstance(error, NotItsTurn)}
 
     def _order(self, waiting: Collection[str]) -> dict[str, set[str]]:
@@ -400,7 +321,7 @@ class Operation:
         for came in self._attempts():
             if came:
                 break
-            results = self._each(waiting, self._take_back)
+            results = self.each(waiting, self._take_back)
             failed = failures(results)
             if any(map(fence.took, failed.values())):
                 self.overtaken()
@@ -442,29 +363,17 @@ class Operation:
         self.journal.append("stuck", repositories=sorted(failed), reason="; ".join(reasons))
         raise Stuck(where, *reasons, then, code=3)
 
-    def _unpark(self) -> None:
-        """Remove the parked refs and the lock. A repository that can't be reached keeps them; they move nothing."""
-        self._each(self.moves, self._withdraw)
-        self._unlock()
-
-    def _withdraw(self, name: str) -> None:
-        try:
-            self.part(name).withdraw()
-        except GitFailed as e:
-            if not is_remade(self, name, e):
-                raise
-            self.part(name).withdraw()
-
-    def _unlock(self) -> None:
+    def unlock(self) -> None:
         """Remove the lock ref if it is ours. If it can't be deleted, the next operation takes it over: the fence says
         that this operation has ended.
         """
         if self.lock:
-            failed = failures(self._each([self.home], lambda name: self.mirrors[name].push({LOCK: ("", self.lock)})))
+            failed = failures(self.each([self.home], lambda name: self.mirrors[name].push({LOCK: ("", self.lock)})))
             if any("(stale info)" not in e.stderr for e in failed.values()):
                 self.say(f"{LOCK} of {self.home} can't be deleted now; the next operation takes it over")
 
-    def _each(self, names: Iterable[str], work: Callable[[str], T]) -> dict[str, T | GitFailed]:
+    def each(self, names: Iterable[str], work: Callable[[str], T]) -> dict[str, T | GitFailed]:
+        """The result of `work` for each of these repositories, side by side."""
         wanted = set(names)
         chosen = [mirror.repository for name, mirror in self.mirrors.items() if name in wanted]
         chosen.sort(key=lambda repository: not repository.first)  # a push starts before the pushes that wait for it

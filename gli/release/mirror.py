@@ -9,13 +9,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from gli.common.errors import UsageError
 from gli.git.branches import Branches
 from gli.git.command import GitFailed, git, shown
 from gli.git.connections import is_dropped
@@ -72,8 +69,6 @@ _ALOUD = ("--progress", *QUIET_FETCH[1:])
 _CHAIN = "refs/next/chain"
 _STEPS = ("--depth=1", "--deepen=10", "--deepen=100", "--deepen=1000", "--deepen=10000", "--unshallow")
 """Of a first fetch that was cut: what each step has brought is kept."""
-_BUILT_IN = {"text", "binary", "union"}
-_DRIVER = re.compile(r"(?:^|\s)merge=(\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -256,68 +251,6 @@ class Mirror:
         """Whether the history of `holder`, without that of `beyond`, has a commit that a reset took off."""
         new = self.git("rev-list", "--count", holder, f"^{beyond}")
         return new != self.git("rev-list", "--count", holder, f"^{beyond}", "--not", "--glob=refs/archive/*")
-
-    def merge(self, ours: str, theirs: str) -> tuple[str, tuple[str, ...]]:
-        """The tree of a merge, and the files that conflict. Raises `GitFailed` if git can't try the merge.
-
-        The result is that of `git merge` in a checkout of `ours`: with its `.gitattributes`, and with the merge drivers
-        and settings of this machine. A file whose driver is not configured here counts as a conflict: git would merge
-        its lines, which the attribute forbids.
-        """
-        paths = [path for path in self.files(ours) if path.rpartition("/")[2] == ".gitattributes"]
-        if not paths:
-            return self._merged(ours, theirs)
-        if outside := [path for path in paths if {"..", ".git"} & {*path.split("/")}]:
-            raise GitFailed(
-                ("merge-tree",), 1, f"fatal: {ours[:8]} has {shown(outside[0])}, which git would not check out"
-            )
-        with tempfile.TemporaryDirectory(prefix="attributes-", dir=self.folder) as folder:
-            texts = [self._checked_out(ours, path, Path(folder)) for path in paths]
-            drivers = {name for text in texts for name in _DRIVER.findall(text)} - _BUILT_IN
-            unknown = {name for name in drivers if not self._is_configured(name)}
-            without = self._merged_by(unknown, ours, theirs, Path(folder)) if unknown else ()
-            tree, conflicts = self._merged(ours, theirs, Path(folder))
-            return tree, (*conflicts, *without)
-
-    def _merged(self, ours: str, theirs: str, checkout: Path | None = None) -> tuple[str, tuple[str, ...]]:
-        options = ("--write-tree", "-z", "--name-only", "--no-messages")
-        try:
-            answer = self._in(checkout, "merge-tree", *options, ours, theirs, accept=(0, 1))
-        except GitFailed as e:
-            if "usage: git merge-tree" in e.stderr:
-                raise UsageError("this git can't merge without a work tree; install git 2.38 or newer") from None
-            raise
-        tree, *conflicts = [part for part in answer.split("\0") if part] or [""]
-        if not tree:  # a bad name also ends with 1, but prints nothing
-            raise GitFailed(("merge-tree", ours, theirs), 1, "printed nothing: one of the two is no commit")
-        return tree, tuple(dict.fromkeys(map(shown, conflicts)))
-
-    def _in(self, checkout: Path | None, *arguments: str, **options: Any) -> str:
-        """git with a work tree in which only the attributes lie."""
-        if checkout is None:
-            return self.git(*arguments, **options)
-        return self.git("-c", "core.bare=false", f"--work-tree={checkout}", *arguments, cwd=checkout, **options)
-
-    def _checked_out(self, commit: str, path: str, folder: Path) -> str:
-        text = self.git("cat-file", "blob", f"{commit}:{path}")
-        file = folder / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8", errors="surrogateescape")
-        return text
-
-    def _is_configured(self, driver: str) -> bool:
-        return bool(self.git("config", "--get", f"merge.{driver}.driver", accept=(0, 1)).strip())
-
-    def _merged_by(self, drivers: Collection[str], ours: str, theirs: str, checkout: Path) -> tuple[str, ...]:
-        """The files that both sides have changed and that one of these drivers would have to merge."""
-        base = self.git("merge-base", ours, theirs, accept=(0, 1)).strip()
-        both = set(self.differing(base, ours)) & set(self.differing(base, theirs)) if base else set()
-        if not both:
-            return ()
-        says = "".join(f"{path}\0" for path in sorted(both))
-        answer = self._in(checkout, "check-attr", "-z", "--stdin", "merge", says=says).split("\0")
-        asked = {path: value for path, _, value in zip(answer[::3], answer[1::3], answer[2::3], strict=False)}
-        return tuple(f"{p} (no merge driver {v!r} is configured here)" for p, v in asked.items() if v in drivers)
 
     def differing(self, one: str, other: str) -> tuple[str, ...]:
         """The files in which two trees differ."""

@@ -20,6 +20,7 @@ from gli.common.manifest import manifest_id
 from gli.git.command import GitFailed
 from gli.git.effective import Commit, answered
 from gli.git.effective import effective as effective_of
+from gli.release.git_merge import merge
 from gli.release.mirror import Mirror, Refs
 
 
@@ -93,10 +94,10 @@ def promotion(mirror: Mirror, refs: Refs, source: str, target: str, id_: str) ->
 def _merged(mirror: Mirror, base: str, theirs: Commit, target: str) -> tuple[str, tuple[str, ...]]:
     """The tree of the merge, and the files that conflict."""
     if target == mirror.branches.live:  # only exactly their tree may land: git's own merge may give it
-        tree, conflicts = mirror.merge(base, theirs.id)
+        tree, conflicts = merge(mirror, base, theirs.id)
         if tree == theirs.tree and not conflicts:
             return tree, conflicts
-    return mirror.merge(base, effective(mirror, theirs))
+    return merge(mirror, base, effective(mirror, theirs))
 
 
 def forward(mirror: Mirror, refs: Refs, to: Commit, message: str) -> Move:
