@@ -18,7 +18,7 @@ from botocore.exceptions import UnknownServiceError
 from test_aws_answers import GROUPS, NOW, alarm, listed, pages, services, summary
 
 from gli.config.environments import Environment
-from gli.observe.aws import cloudfront, cloudwatch, cloudwatch_alarms, ecs_tasks, iam, logs
+from gli.observe.aws import cloudfront, cloudwatch, cloudwatch_alarms, ecs_tasks, iam, logs, metric_queries
 from gli.observe.engine.aws_models import loader
 from gli.observe.engine.guard import AWS_READS
 from gli.observe.engine.probe import Observer, probe
@@ -174,10 +174,11 @@ def test_every_deploy_of_a_service_is_read(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_more_metrics_than_one_call_accepts_are_fetched_in_several(monkeypatch: pytest.MonkeyPatch) -> None:
     many = [
-        cloudwatch.Query(subject=str(n), namespace="X", metric="Y", statistic="Sum", dimensions=()) for n in range(1100)
+        metric_queries.Query(subject=str(n), namespace="X", metric="Y", statistic="Sum", dimensions=())
+        for n in range(1100)
     ]
 
-    async def queries(_: Any) -> list[cloudwatch.Query]:
+    async def queries(_: Any) -> list[metric_queries.Query]:
         return many
 
     lately = datetime.now(UTC) - timedelta(minutes=1)
@@ -190,7 +191,7 @@ def test_more_metrics_than_one_call_accepts_are_fetched_in_several(monkeypatch: 
         return {"MetricDataResults": results}
 
     account = Account({"cloudwatch.GetMetricData": data})
-    monkeypatch.setattr(cloudwatch, "_queries", queries)
+    monkeypatch.setattr(cloudwatch, "queries_of", queries)
     with observing(account, staging(), monkeypatch) as observatory:
         seen = observatory.wait(cloudwatch.metrics)
     assert all(seen.latest(str(n), "Y") == 1.0 for n in range(1100))

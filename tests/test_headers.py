@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gli.observe.edge.http import REFERRER_POLICIES, directives, framers, hsts_age, referrer_policy, seconds
+from gli.observe.edge.http_headers import REFERRER_POLICIES, directives, framers, hsts_age, referrer_policy, seconds
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gli.observe.aws.cloudwatch import STEP, Metrics, _step
+from gli.observe.aws.cloudwatch import STEP, Metrics, step_of
 from gli.observe.aws.logs import _kind
 from gli.observe.engine.observation import Unobserved
 
@@ -14,13 +14,13 @@ TAKEN = datetime(2026, 1, 31, 9, 2, 30, tzinfo=UTC)
 
 
 def _metrics(*ages: timedelta) -> Metrics:
-    points = tuple((_step(TAKEN) - age, float(n)) for n, age in enumerate(ages))
+    points = tuple((step_of(TAKEN) - age, float(n)) for n, age in enumerate(ages))
     return Metrics(taken=TAKEN, series={"api RequestCount": points})
 
 
 def test_steps_are_aligned_as_cloudwatch_aligns_them() -> None:
-    assert _step(TAKEN) == datetime(2026, 1, 31, 9, 0, tzinfo=UTC)
-    assert _step(_step(TAKEN)) == _step(TAKEN)
+    assert step_of(TAKEN) == datetime(2026, 1, 31, 9, 0, tzinfo=UTC)
+    assert step_of(step_of(TAKEN)) == step_of(TAKEN)
 
 
 def test_the_newest_value_is_one_of_the_last_minutes() -> None:

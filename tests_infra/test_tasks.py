@@ -13,11 +13,11 @@ from gli.observe.engine.observation import one_of, told, unknown
 if TYPE_CHECKING:
     from gli.config.environments import Environment
     from gli.config.services import Service
-    from gli.observe.aws.cloudwatch import Utilisation
     from gli.observe.aws.ecr import RegistryImage
     from gli.observe.aws.ecs_services import EcsService
     from gli.observe.aws.ecs_tasks import SecretUse, ServiceDeployment, ServiceTasks, Task
     from gli.observe.aws.iam import Role
+    from gli.observe.aws.service_measures import Utilisation
 
 _TROUBLE = re.compile(r"\b(unable|failed|unhealthy|rolling back|throttled|unavailable)\b", re.IGNORECASE)
 _HEALTH = frozenset({"HEALTHY", "UNHEALTHY", "UNKNOWN"})

@@ -8,25 +8,13 @@ from typing import TYPE_CHECKING
 
 from gli.common.json_paths import MISSING, at
 from gli.common.sentences import Phrase, either, listed, phrase, saw
-from gli.observe.edge.http import (
-    BUDGET_S,
-    REFERRER_POLICIES,
-    Burst,
-    Cookie,
-    CorsAnswers,
-    HttpExchange,
-    Preflights,
-    Revisions,
-    directives,
-    framers,
-    hsts_age,
-    referrer_policy,
-    seconds,
-)
+from gli.observe.edge.http import BUDGET_S, Burst, Cookie, HttpExchange, Revisions
+from gli.observe.edge.http_headers import REFERRER_POLICIES, directives, framers, hsts_age, referrer_policy, seconds
 
 if TYPE_CHECKING:
     from gli.config.environments import Environment
     from gli.config.services import Endpoint, Frontend, Service
+    from gli.observe.edge.cors import CorsAnswers, Preflights
     from gli.observe.release.builds import Build
 
 _DEBUG_MARKS = ("Traceback (most recent call last)", "DEBUG = True", "Django settings file", "URLconf defined in")

@@ -10,11 +10,12 @@ from gli.common.sentences import listed, phrase, saw
 from gli.observe.edge.browser import PageVisit, visits_of
 from gli.observe.edge.csp import allows, policies
 from gli.observe.edge.frontend import SCRIPT, Asset, Index, Part, read_index
-from gli.observe.edge.http import HttpExchange, directives, seconds
+from gli.observe.edge.http_headers import directives, seconds
 
 if TYPE_CHECKING:
     from gli.config.environments import Environment
     from gli.config.services import Frontend
+    from gli.observe.edge.http import HttpExchange
     from gli.observe.release.builds import Build
 
 LONGEST_PAGE_S = 60

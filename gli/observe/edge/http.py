@@ -1,6 +1,6 @@
 """HTTP as a user's browser speaks it. One exchange is one fact; a refused connection is a fact too.
 
-Source of truth: RFC 9110, RFC 6797 (HSTS), the Fetch standard (CORS).
+Source of truth: RFC 9110.
 """
 
 from __future__ import annotations
@@ -33,20 +33,6 @@ _SPACING_S = 0.5
 _VERSION_REQUESTS = 10
 _BURST_REQUESTS = 30
 _BURST_AT_ONCE = 6
-_MOST_DIGITS = 18
-"""The most digits of a number of seconds. int() refuses a text of thousands of digits."""
-REFERRER_POLICIES = {
-    "no-referrer": False,
-    "no-referrer-when-downgrade": True,
-    "origin": False,
-    "origin-when-cross-origin": False,
-    "same-origin": False,
-    "strict-origin": False,
-    "strict-origin-when-cross-origin": False,
-    "unsafe-url": True,
-}
-"""The policies of the Referrer Policy standard; true: the policy sends a page's full address to other sites."""
-EVIL_ORIGIN = "https://evil.invalid"
 
 
 class Cookie(Observation):
@@ -128,69 +114,6 @@ class Burst(Observation):
     requests: int
     failures: tuple[tuple[Said, int], ...] = ()
     """(failure, how often), sorted. A failure is an answer of 500 or above, or no answer."""
-
-
-class CorsAnswers(Observation):
-    """Origin of a frontend to the API's answer to its request, without the body."""
-
-    answers: Mapping[str, HttpExchange]
-
-
-class Preflights(Observation):
-    """Origin to the answer to its CORS preflight."""
-
-    allowed: Mapping[str, HttpExchange]
-    foreign: Mapping[str, HttpExchange]
-
-
-def directives(header: str) -> dict[str, str]:
-    """The directives of Cache-Control and similar headers: `{"max-age": "60", "immutable": ""}`."""
-    parts = (part.strip().partition("=") for part in header.lower().replace(";", ",").split(",") if part.strip())
-    return {name: value.strip('"') for name, _, value in parts}
-
-
-def seconds(found: Mapping[str, str], directive: str) -> int | None:
-    """The seconds of a directive; None if the directive is missing or not a number."""
-    return _whole(found.get(directive, ""))
-
-
-def hsts_age(header: str) -> int | None:
-    """How many seconds the header makes a browser use HTTPS; None if the browser must ignore it (RFC 6797, 6.1)."""
-    pairs = [[half.strip() for half in part.lower().partition("=")] for part in header.split(";") if part.strip()]
-    ages = [value for name, _, value in pairs if name == "max-age"]
-    once = len({name for name, *_ in pairs}) == len(pairs)
-    return _whole(ages[0].removeprefix('"').removesuffix('"')) if ages and once else None
-
-
-def framers(headers: Mapping[str, str]) -> tuple[frozenset[str], ...]:
-    """For each policy with `frame-ancestors`, the sources that may frame the page. A site must be in all of them.
-
-    X-Frame-Options counts only if no Content-Security-Policy has `frame-ancestors`. An empty result: any site may.
-    """
-    policies = map(_ancestors, headers.get("content-security-policy", "").lower().split(","))
-    named = tuple(policy for policy in policies if policy is not None)
-    option = {"deny": frozenset[str](), "sameorigin": frozenset({"'self'"})}.get(
-        headers.get("x-frame-options", "").strip().lower()
-    )
-    return named or (() if option is None else (option,))
-
-
-def _ancestors(policy: str) -> frozenset[str] | None:
-    for directive in policy.split(";"):
-        name, *sources = directive.split() or [""]
-        if name == "frame-ancestors":
-            return frozenset(sources) - {"'none'"}
-    return None
-
-
-def referrer_policy(headers: Mapping[str, str]) -> str | None:
-    """The policy that a browser follows: the last one that it knows. None if it knows none of them."""
-    tokens = [token.strip().lower() for token in headers.get("referrer-policy", "").split(",")]
-    return next((token for token in reversed(tokens) if token in REFERRER_POLICIES), None)
-
-
-def _whole(digits: str) -> int | None:
-    return int(digits) if digits.isascii() and digits.isdecimal() and len(digits) <= _MOST_DIGITS else None
 
 
 async def fetch(
@@ -427,36 +350,3 @@ async def error_page(observer: Observer, service: Service) -> HttpExchange:
 async def plain_http_answer(observer: Observer, host: str) -> HttpExchange:
     """The answer of `http://host/`, without following a redirect."""
     return await fetch(observer, f"http://{host}/")
-
-
-@probe(deadline=15)
-async def preflights(observer: Observer, service: Service) -> Preflights:
-    """The answers to CORS preflights: from the origin of each frontend that calls the service, and from others."""
-    frontends = observer.environment.callers(service)
-    own = [f.origin_header for f in frontends]
-    # "null" is the origin of any sandboxed page. The others pass a pattern that lacks its anchors (^ and $).
-    alike = [origin for f in frontends for origin in (f"https://{f.host}.evil.invalid", f"https://evil{f.host}")]
-    foreign = [o for o in (EVIL_ORIGIN, "http://localhost:3000", "null", *alike) if o not in own]
-
-    async def ask(origin: str) -> HttpExchange:
-        headers = {
-            "Origin": origin,
-            "Access-Control-Request-Method": "POST",
-            "Access-Control-Request-Headers": "authorization,content-type",
-        }
-        url = f"{service.url}{service.cors_path}"
-        return await fetch(observer, url, method="OPTIONS", headers=headers, anonymous=True)  # as browsers do
-
-    answers = await asyncio.gather(*[ask(origin) for origin in (*own, *foreign)])
-    return Preflights(
-        allowed=dict(zip(own, answers, strict=False)), foreign=dict(zip(foreign, answers[len(own) :], strict=True))
-    )
-
-
-@probe(deadline=15)
-async def cors_answers(observer: Observer, service: Service) -> CorsAnswers:
-    """The answers to requests of these frontends: browsers look at the headers again after the preflight."""
-    own = [f.origin_header for f in observer.environment.callers(service)]
-    url = f"{service.url}{service.cors_path}"
-    answers = await asyncio.gather(*[fetch(observer, url, headers={"Origin": origin}) for origin in own])
-    return CorsAnswers(answers=dict(zip(own, (a.model_copy(update={"body": ""}) for a in answers), strict=True)))

@@ -16,7 +16,7 @@ from urllib.parse import urljoin
 
 from gli.common.sentences import Said, phrase
 from gli.config.services import Service, Step
-from gli.observe.edge.http import EVIL_ORIGIN
+from gli.observe.edge.cors import EVIL_ORIGIN
 from gli.observe.edge.sign_in import message, sign_in
 from gli.observe.edge.tcp import answering_port, why
 from gli.observe.engine.observation import Observation, unknown
