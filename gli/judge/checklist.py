@@ -56,7 +56,7 @@ def _line(
 def _outcome(
     proofs: Sequence[CheckLine], sign_off: SignOff | None
 ) -> Literal["missing", "failed", "unknown", "blocked", "pending", "waived", "not-applicable", "passed"]:
-    """The worst outcome of the item's blocking checks; a warning does not hold an item."""
+    """The worst outcome of the item's blocking checks; a check of severity `warn` does not count."""
     holding = [c.outcome for c in proofs if c.severity == "block" or c.outcome.green]
     worst = min(holding, key=lambda o: o.rank, default=Outcome.PASSED)
     if worst.green and sign_off is not None and len(sign_off.by) < sign_off.needed:

@@ -33,11 +33,11 @@ class PartLine(_Part):
     """`verified`: a check of it passed, or its failure is accepted. `not-verified`: checks were asked, and none passed.
     `absent`: the environment declares why there is none. `left-out`: `environments.toml` does not describe it."""
     why: Redactable = ""
-    """Why it is absent, or what `environments.toml` lacks."""
+    """The reason why the part is absent, or the key that `environments.toml` lacks."""
     judged: int = 0
-    """How many of its checks passed, failed or are waived on a target at least."""
+    """The number of its checks that passed, failed or are waived on at least one target."""
     checks: int = 0
-    """How many checks of it there are in this phase."""
+    """The number of its checks in this phase."""
 
 
 class Exemption(_Part):
@@ -48,22 +48,22 @@ class Exemption(_Part):
     reason: Redactable
     owner: Redactable
     cases: int
-    """How many cases of this phase it covers."""
+    """The number of cases of this phase that the entry covers."""
 
 
 class Coverage(_Part):
-    """What a run judged of the catalogue."""
+    """The share of the catalogue that a run judged."""
 
     judged: int
-    """How many checks passed, failed or are waived on a target at least."""
+    """The number of checks that passed, failed or are waived on at least one target."""
     checks: int
-    """How many checks of the phase there are, without those that do not apply to the environment."""
+    """The number of checks of the phase, without the checks that do not apply to the environment."""
     parts: tuple[PartLine, ...]
     not_applicable: tuple[Exemption, ...] = ()
 
     @property
     def percent(self) -> int:
-        """The judged share of the checks, rounded down; 100 only where every check was judged."""
+        """The judged share of the checks in percent, rounded down: 100 only if every check was judged."""
         return 100 * self.judged // self.checks if self.checks else 0
 
     def named(self, state: State) -> list[str]:
@@ -74,7 +74,7 @@ class Coverage(_Part):
 def coverage(
     catalogue: Catalogue, environment: Environment, phase: str | None, outcomes: Iterable[tuple[CaseKey, Outcome]]
 ) -> Coverage:
-    """The coverage of a run: `outcomes` is what each of its cases came to."""
+    """The coverage of a run; `outcomes` holds the outcome of each case."""
     by_check: dict[str, list[Outcome]] = {}
     keys = []
     for key, outcome in outcomes:

@@ -39,7 +39,7 @@ _OF_THE_RUN: Mapping[str, str] = MappingProxyType(
         "throttled": phrase("Wait a few minutes, and run it again."),
     }
 )
-"""Cause of an `unknown` to its remedy, where nothing was seen that the check's own remedy could mend."""
+"""Cause of an `unknown` to its remedy. The remedy of the check would be wrong here: the target was not observed."""
 
 
 class Judgement(Part):
@@ -62,7 +62,7 @@ def judge(
 ) -> Judgement:
     """GO or NO-GO for the cases that should have reported, with the reasons, worst first.
 
-    `interrupted` says why the run did not come to its end, `partial` how it was narrowed; either is NO-GO.
+    `interrupted` says why the run did not end, `partial` which cases were left out; each of them makes a NO-GO.
     """
     results = reconciled(cases, reports)
     marked, roots = triage(cases, results)
@@ -96,7 +96,7 @@ def judge(
 
 
 def compared(before: Iterable[CheckLine], now: Sequence[CheckLine]) -> SinceLast:
-    """The reds of this run beside those of an earlier one."""
+    """The red cases of this run compared with the red cases of an earlier run."""
     was_red = {str(c.key) for c in before if not _clean(c.outcome)}
     red = [str(c.key) for c in now if not _clean(c.outcome)]
     green = {str(c.key) for c in now if _clean(c.outcome)}

@@ -30,7 +30,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Leg:
-    """One way that is refused."""
+    """One refused way of a packet."""
 
     source: str
     target: str
@@ -76,5 +76,5 @@ def of_users(network: Network, nodes: Iterable[Interface], ports: Iterable[int])
 
 
 def of_kind(legs: Iterable[Leg], *kinds: Kind) -> list[Said]:
-    """The refused ways that a part of these kinds refuses, in words; one for each hop."""
+    """The refused ways of these kinds as sentences, one for each hop that refuses."""
     return list({leg.refusal.hop: str(leg) for leg in legs if leg.refusal.kind in kinds}.values())

@@ -32,19 +32,19 @@ from gli.judge.verdict import VALID_FOR_HOURS, Joined, Reason, SinceLast, Suite,
 ROUND = timedelta(minutes=30)
 """How long after the first run of a round the last one may begin."""
 _OF_THE_CASES = ("missing", "failed", "unknown", "blocked", "waiver", "nothing")
-"""The kinds of reasons that follow from the outcomes: the merged verdict has its own."""
+"""The kinds of reasons that follow from the outcomes: they are worked out again for the merged verdict."""
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Given:
-    """The verdict of a run that takes part, and what is known of its file."""
+    """The verdict of one of the merged runs, and the state of its file."""
 
     verdict: Verdict
     unchanged: bool
-    """Whether the file is as the run wrote it."""
+    """Whether the file is unchanged since the run wrote it."""
     signer: str | None = None
-    """The allowed signer whose valid signature it has; None if it has none."""
+    """The allowed signer who signed the file; None if there is no valid signature of one."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +186,7 @@ class Round:
         return found
 
     def _against(self, given: Given, side: Environment) -> Iterator[Phrase]:
-        """Why a run can't count for its cell."""
+        """The reasons why a run can't count for its cell."""
         verdict = given.verdict
         if not given.unchanged:
             yield phrase("the file was edited after the run wrote it")
@@ -280,7 +280,7 @@ def _since(last: Verdict | None, judgement: Judgement) -> SinceLast | None:
 
 
 def _common(values: Iterable[T]) -> T | None:
-    """The value that all have; None if they differ."""
+    """The common value; None if the values differ."""
     found = [*values]
     return found[0] if found and all(other == found[0] for other in found) else None
 

@@ -26,7 +26,7 @@ type and of `Said`: a secret that is spelt like an outcome, an id or a field's n
 
 
 class Outcome(StrEnum):
-    """What is known of one case after a run, worst first."""
+    """The state of one case after a run, worst first."""
 
     MISSING = "missing"  # it should have reported and did not
     FAILED = "failed"  # it was observed, and is not as it should be
@@ -48,12 +48,12 @@ class Outcome(StrEnum):
 
     @property
     def rank(self) -> int:
-        """0 is the worst."""
+        """The place of the outcome in the order of outcomes: 0 is the worst."""
         return list(Outcome).index(self)
 
 
 class Result(BaseModel):
-    """What one case reported."""
+    """The report of one case."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -62,9 +62,9 @@ class Result(BaseModel):
     outcome: Outcome
     expected: Said | None = None
     seen: Said = ""
-    """What was seen; why, where nothing was."""
+    """What was seen, or the reason why nothing was seen."""
     cause: str | None = None
-    """For `unknown`: why (see `gli.observe.engine.observation.Cause`)."""
+    """The cause of an `unknown` (see `gli.observe.engine.observation.Cause`)."""
     attempts: int = 1
     duration_s: float = 0.0
     facts: tuple[str, ...] = ()
@@ -80,7 +80,7 @@ class Result(BaseModel):
         return of(self.seen) if self.expected is None else saw(self.seen, expected=self.expected)
 
     def but(self, **changes: Any) -> Result:
-        """A copy with other values."""
+        """A copy in which these fields have other values."""
         return self.model_copy(update=changes)
 
 

@@ -27,7 +27,7 @@ Kind = Literal["egress", "ingress", "acl", "route", "nat", "endpoint"]
 
 @dataclass(frozen=True)
 class Refusal:
-    """The first hop that does not let a connection through, or that this module can't see into."""
+    """The first hop that refuses a connection, or whose rules are not among the facts."""
 
     hop: str
     """What refuses: `security group sg-1 (stg-gli-api-tasks)`, `network ACL acl-1`, `route table of subnet-1`."""
@@ -45,7 +45,7 @@ def between(network: Network, source: Interface, target: Interface, port: int) -
     """The refusal of a connection between two interfaces of one VPC; None where it gets through."""
     here, there = network.subnets[source.subnet], network.subnets[target.subnet]
     refusal = _leaves(network, source, target.address, target.groups, port)
-    if refusal or here.id == there.id:  # inside one subnet neither ACLs nor routes are asked
+    if refusal or here.id == there.id:  # inside one subnet, neither ACLs nor routes apply
         return refusal or _enters(network, target, source.address, source.groups, port)
     return (
         _acl(network, here, target.address, (port, port), egress=True)
@@ -121,7 +121,7 @@ def to_service(network: Network, source: Interface, service: str, address: str) 
     ]
     if not nodes:
         return Refusal(name, phrase("stands in no subnet of this network"), kind="endpoint")
-    refusals = [between(network, source, node, 443) for node in nodes]  # the name leads to any of them
+    refusals = [between(network, source, node, 443) for node in nodes]  # the name can resolve to any of them
     refusal = next((refusal for refusal in refusals if refusal), None)
     return replace(refusal, kind="endpoint") if refusal and refusal.kind == "ingress" else refusal
 

@@ -45,7 +45,7 @@ class JudgingFile(Part):
     path: str
     """From the project's root, or from the folder that the package `gli` is in; absolute for a file of neither."""
     sha256: str
-    """Of what was compiled."""
+    """The digest of the source that Python compiled."""
 
 
 class Plugin(Part):
@@ -95,7 +95,7 @@ class Reason(Part):
     labels: tuple[str, ...] = ()
     """The cases that it is about, `api-health[api]`; for `manifest`, the repositories; for `cell`, the cells."""
     message: Said
-    """The sentence of it that `reasons` holds, and what that was made from."""
+    """The sentence that `reasons` holds too, here with the template and the values that it is made of."""
 
 
 class Accepted(Part):
@@ -125,9 +125,9 @@ class CheckLine(Part):
     facts: tuple[str, ...] = ()
     waiver: Accepted | None = None
     before_deploy: bool = False
-    """Post-deploy: it was red in the pre-deploy run of the same environment already."""
+    """In a post-deploy run: whether the case was red in the pre-deploy run of the environment."""
     cells: tuple[str, ...] = ()
-    """Of a merged verdict: the cells that reported this, the worst of what was reported."""
+    """In a merged verdict: the cells that reported this outcome, which is the worst outcome that any cell reported."""
 
     @property
     def key(self) -> CaseKey:
@@ -162,7 +162,7 @@ class SignOff(Part):
     needed: int
     """How many distinct people have to sign."""
     by: tuple[Redactable, ...] = ()
-    """Who did, for these commits and not too long ago: `Name <e-mail>`."""
+    """The people whose signatures for these commits are recent enough: `Name <e-mail>`."""
 
 
 class ItemLine(Part):
@@ -172,11 +172,11 @@ class ItemLine(Part):
     heading: Redactable
     text: Redactable
     outcome: Literal["missing", "failed", "unknown", "blocked", "pending", "waived", "not-applicable", "passed"]
-    """The worst of its checks; `pending` where only a sign-off is lacking."""
+    """The worst outcome of its checks; `pending` if only a sign-off is missing."""
     checks: tuple[str, ...] = ()
     """The labels of the cases that prove it, `api-health[api]`."""
     sign_off: SignOff | None = None
-    """None where machines prove it alone."""
+    """None if checks alone prove the item."""
 
 
 class Joined(Part):
@@ -185,7 +185,7 @@ class Joined(Part):
     cell: str | None
     run: str
     digest: str
-    """Of the run's own verdict."""
+    """The digest of the run's own verdict."""
     verdict: Literal["GO", "NO-GO"]
     vantage: str
     account: str | None
@@ -194,7 +194,7 @@ class Joined(Part):
     finished: Moment
     machine: str
     signer: str | None
-    """The allowed signer whose valid signature it had; None if it had none."""
+    """The allowed signer who signed the verdict; None if there is no valid signature of one."""
 
 
 class Verdict(Part):
@@ -204,7 +204,7 @@ class Verdict(Part):
 
     schema_: Literal[1] = 1
     run: str = ""
-    """The name of the folder that the run wrote it to: it tells a copy under another name. Empty in old verdicts."""
+    """The name of the run's folder. A verdict in a folder of another name is a copy. Empty in old verdicts."""
     verdict: Literal["GO", "NO-GO"]
     reasons: tuple[Redactable, ...]
     """Sentences, worst first; empty for GO."""
@@ -214,27 +214,27 @@ class Verdict(Part):
     phase: Phase | None
     vantage: str
     cell: str | None = None
-    """The cell that the run was made from; None for a run that was to see everything, and for a merged verdict."""
+    """The cell that made the run; None for a run that sees the whole environment, and for a merged verdict."""
     merged: tuple[Joined, ...] = ()
     """The runs of cells that a merged verdict rests on."""
     replayed: bool = False
-    """Judged from a recorded run: no gate takes it."""
+    """Whether a recorded run was judged: no gate accepts such a verdict."""
     started: Moment
     finished: Moment
     expires: Moment
     ends_by: Moment | None = None
-    """Of a run that has not ended: until when it may be under way."""
+    """The latest end of a run that has not ended yet; None if the run has ended."""
     machine: str = ""
-    """What tells the clock of one machine from that of another; nothing else is known of it."""
+    """An id of the machine since its last start: if two verdicts have the same id, their `machine_s` has an order."""
     machine_s: float | None = None
     """Seconds from the machine's start to the end of the run. They order runs of one machine, whatever its clock."""
     clock_behind_s: float | None = None
-    """By how much the machine's clock is behind those of the hosts that answered; None where none said its time."""
+    """How far the machine's clock is behind the clocks of the hosts that answered; None if no host sent its time."""
     variables: Variables = Variables()
     suite: Suite
     account: str | None = None
     region: str | None = None
-    """The region that AWS was asked in."""
+    """The AWS region of the run's calls."""
     manifest: dict[str, Annotated[dict[str, str], AfterValidator(_is_commit)]] = {}
     served: dict[str, Redactable | None] = {}
     counts: dict[Outcome, int] = {}
@@ -243,16 +243,16 @@ class Verdict(Part):
     """What was judged of the catalogue; None in old verdicts."""
     checks: tuple[CheckLine, ...] = ()
     reported: tuple[Result, ...] = ()
-    """Of the run of a cell: what each case came to before it was judged, for the merge."""
+    """In the run of a cell: the results of all cases before the judgement; `gli merge` judges them."""
     root_causes: tuple[RootCause, ...] = ()
     checklist: tuple[ItemLine, ...] = ()
     since_last: SinceLast = SinceLast()
     since_pre_deploy: SinceLast | None = None
-    """Post-deploy: compared with the pre-deploy run of the same environment."""
+    """In a post-deploy run: the comparison with the pre-deploy run of the environment."""
     facts_sha256: str = ""
-    """Of the `facts.jsonl` beside it, as the run wrote it; empty in old verdicts, and without such a file."""
+    """The digest of `facts.jsonl` in the same folder; empty in old verdicts, and if there is no such file."""
     digest: str = ""
-    """Of the rest of the document, as it was written."""
+    """The digest of the document without this field."""
 
     @model_validator(mode="after")
     def _reasons_agree(self) -> Verdict:
@@ -277,24 +277,24 @@ class Verdict(Part):
 
     @property
     def as_of(self) -> str:
-        """When it was observed, for the order of verdicts: a merged GO is as old as the first of its runs to end, and a
-        merged NO-GO as new as the last.
+        """The time that orders verdicts. For a merged GO, this is the end of the run that ended first; for a merged
+        NO-GO, the end of the run that ended last.
         """
         first_or_last = min if self.go else max
         return first_or_last((part.finished for part in self.merged), key=clock.moment, default=self.finished)
 
     def document(self) -> dict[str, Any]:
-        """As `verdict.json` has it."""
+        """The document that `verdict.json` holds."""
         whole = self.model_dump(mode="json")
         return {"schema": whole.pop("schema_"), **whole}
 
     def without(self, hide: Callable[[str], str]) -> Verdict:
-        """The same with everything that is text for people passed through `hide`."""
+        """A copy of the verdict in which `hide` has hidden the secrets of every text for people."""
         return Verdict.model_validate(self.model_dump(), context=hide)
 
     @classmethod
     def of(cls, document: Any) -> Verdict:
-        """The verdict that a document holds; raises `ValueError` for one that is none, or of another schema."""
+        """The verdict in a document. Raises `ValueError` if the document is not a verdict, or has another schema."""
         if not isinstance(document, dict) or type(document.get("schema")) is not int:  # `true` is equal to 1
             raise ValueError("it has no schema")
         return cls.model_validate({**document, "schema_": document["schema"]})

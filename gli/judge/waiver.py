@@ -1,4 +1,4 @@
-"""What a waiver does to an outcome: a failure that was seen and accepted holds no verdict; nothing else changes."""
+"""The effect of a waiver: an accepted failure does not hold the verdict. It changes no other outcome."""
 
 from __future__ import annotations
 

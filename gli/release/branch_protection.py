@@ -16,7 +16,7 @@ from gli.git.branches import Branches
 from gli.release.repositories import Repository
 
 _ANSWER_S = 10.0
-_REDIRECTS = 3  # of repositories that were renamed
+_REDIRECTS = 3  # GitHub redirects from the old name of a renamed repository
 _KEPT = {"deletion", "non_fast_forward"}
 """The rules that must protect a branch, by the types that GitHub gives them."""
 
@@ -78,7 +78,7 @@ def _classic(github: Github, branch: str) -> set[str] | str:
 
 
 def _protects(rule: Mapping[str, Any]) -> bool:
-    """Whether a rule keeps the promise of its type: a rule about statuses must demand the verdict's status."""
+    """Whether a rule protects as its type says: a rule about statuses must demand the verdict's status."""
     if rule.get("type") != "required_status_checks":
         return True
     demanded = (rule.get("parameters") or {}).get("required_status_checks", [])

@@ -47,7 +47,7 @@ class Finding:
     text: str
     mend: str
     code: int = 1
-    """1: something is wrong. 3: something could not be found out."""
+    """1: something is wrong. 3: the state could not be read."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Patient:
     settings: Settings
     github: Github | None
     mirrors: Mapping[str, Mirror]
-    """By the name of the repository."""
+    """Name of the repository to its mirror."""
     log: log.Branch
     say: Callable[[str], object]
     """Called with the names of remotes whose answer takes long."""
@@ -96,7 +96,7 @@ def findings(patient: Patient) -> Iterator[Finding]:
 
 
 def _fetchable(state: Path, error: GitFailed) -> str:
-    """How a repository can be fetched again. git names the file in our own folder if the trouble is there."""
+    """What to do about a failed fetch. If the fault is in our own folder, git's message names a file of the folder."""
     here = str(state) in error.stderr
     if "bad config " in error.stderr:
         return "mend that file of git's settings"
@@ -104,7 +104,7 @@ def _fetchable(state: Path, error: GitFailed) -> str:
 
 
 def exit_code(found: Sequence[Finding]) -> int:
-    """0 without findings, 1 if something is wrong, 3 if the only findings are things that could not be found out."""
+    """0 without findings, 1 if something is wrong, 3 if the only findings are states that could not be read."""
     return min((finding.code for finding in found), default=0)
 
 
@@ -179,12 +179,12 @@ def _is_known(path: Path) -> bool:
     """Whether this machine can tell how far an operation came, by its journal."""
     try:
         return path.exists() and not journals.is_overtaken(journals.read(path))
-    except UsageError:  # it was changed, which is a finding of its own
+    except UsageError:  # somebody changed the journal: another finding says so
         return True
 
 
 def _ending(id_: str, host: str, state: Path) -> str:
-    """What each machine has to do."""
+    """How to end the operation, on the machine that began it or on this one."""
     if host != os.uname().nodename:
         return (
             f"gli promote --resume or --undo on {host}; if that machine is gone, gli promote --take-over {id_} on "
@@ -226,7 +226,7 @@ def _one_release(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], form: 
 def _put_back(
     mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], marks: Mapping[str, Mark | None]
 ) -> Iterator[Finding]:
-    """Whether some repositories have lost what the last operation brought to an earlier branch, and others have not."""
+    """The repositories whose branch lost the commit of the last operation, if other repositories kept theirs."""
     has: list[tuple[str, Mark]] = []
     lacks: list[tuple[str, Mark]] = []
     for name, mark in marks.items():
@@ -265,7 +265,7 @@ def _unended(patient: Patient, holder: lock.Holder | None, busy: Mark | None) ->
 
 
 def _parked(mirrors: Mapping[str, Mirror], refs: Mapping[str, Refs], unended: Container[str]) -> Iterator[Finding]:
-    """What ended operations have left parked. Parked refs move nothing."""
+    """The parked refs that ended operations left behind. They move no branch."""
     for name, found in refs.items():
         for ref in (ref for ref in found.parked if ref.split("/")[2] not in unended):
             yield Finding(f"{name} still has {ref}, of an operation that is over", _push(mirrors[name], f":{ref}"))

@@ -30,7 +30,7 @@ from gli.release.side_by_side import answers, collected, on_each
 
 _POINTS = "version https://git-lfs.github.com/spec/"
 _POINTER = 1024
-"""Bytes: a pointer is smaller (git-lfs' specification)."""
+"""The largest size of a pointer of git-lfs, in bytes (git-lfs' specification)."""
 
 
 def push(

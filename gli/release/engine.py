@@ -195,7 +195,7 @@ class Operation:
         self.journal.append("refused", reason=reason, code=1)
 
     def _push_all(self, first: bool, closing: Specs) -> str:
-        """Empty if all pushes landed; else the reason why they can't land."""
+        """Push in all repositories. Returns the reason why a push can't land; empty if all landed."""
         waiting = set(self.moves)
         for came in self._attempts():
             if came:
@@ -209,7 +209,7 @@ class Operation:
             if not failed:
                 return ""
             waiting, first = {*failed, self.home}, False
-        if self._only_home_is_missing(failed):  # to go on later is cheaper than to take all of them back
+        if self._only_home_is_missing(failed):  # `--resume` later costs less than to take the others back now
             moved = sum(move.moves for name, move in self.moves.items() if name != self.home)
             where = f"{self.id} is not done: {moved} of {len(self.moves)} repositories have moved, {self.home} is left"
             self._stop(where, failed, "then: gli promote --resume, or gli promote --undo")
@@ -225,7 +225,7 @@ class Operation:
             if until and not came and time.monotonic() > until:
                 return
             yield came
-            until = until or time.monotonic() + LONGEST_S  # counted from the first failure: the push may wait for long
+            until = until or time.monotonic() + LONGEST_S  # counted from the first failure: a push may be slow
 
     def _push_each(self, waiting: Collection[str], first: bool, closing: Specs) -> dict[str, GitFailed]:
         """One attempt in each of these repositories, the log repository among them. Returns the repositories in which
@@ -271,7 +271,7 @@ class Operation:
             self.say(f"{name}: {'moved' if self.moves[name].moves else 'as it was'}")
 
     def _push_moves(self, name: str, turn: Turn | None = None) -> None:
-        """The push that moves the repository, if anything moves there."""
+        """Push the move of a repository, if there is one."""
         part, mirror = self.part(name), self.mirrors[name]
         specs = part.moving()
         if not specs:
@@ -279,14 +279,14 @@ class Operation:
         try:
             mirror.push(specs, turn)
         except GitFailed as e:
-            kept = part.parked in refused_refs(e)  # alone, or with all others by a hook of the whole push
+            kept = part.parked in refused_refs(e)  # alone, or because a hook refused the whole push
             if not kept or fence.took(e) or (turn is not None and not turn.has_come):
                 raise
             mirror.push(part.moving(unpark=False))
             self.say(f"{name}: {part.parked} can't be deleted there and stays; it moves nothing")
 
     def _closing(self) -> Specs:
-        """What the last push adds: the line of the log, and the removal of the lock. It is built before anything moves.
+        """The refs that the last push adds: the log's line, and the lock's removal. Built before any branch moves.
 
         The log may not stop a release: if its line can't be built, the line is published afterwards.
         """

@@ -33,19 +33,19 @@ class Fence(NamedTuple):
     """The three objects that an operation may leave at the fence of one repository."""
 
     parked: str
-    """Its commit is parked; its branch has not moved."""
+    """The object while the commit is parked and the branch has not moved."""
     landed: str
-    """Its branch has moved, or has nothing to move."""
+    """The object when the branch has moved, or when there is nothing to move."""
     undone: str
-    """Nothing of it is there any more."""
+    """The object when the repository holds nothing of the operation any more."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """What the fence of a repository says."""
+    """The content of a repository's fence."""
 
     id: str
-    """Of the operation."""
+    """The id of the operation."""
     state: str
     """One of `STATES`."""
     actor: str
@@ -53,7 +53,7 @@ class Mark:
     since: str
     """RFC 3339: when the operation began to push, or was taken over."""
     opened: Mapping[str, Any]
-    """What was asked for: kind, source, branch, reason."""
+    """The request: kind, source, branch, reason."""
     move: Mapping[str, Any]
     """See `gli.release.plan.Move`; empty where the operation does nothing in the repository."""
     tag: str = ""

@@ -59,18 +59,18 @@ class Entry:
     """One line."""
 
     at: str
-    """When it began: RFC 3339, UTC."""
+    """The begin of the operation: RFC 3339, UTC."""
     name: str
-    """The tag of what landed, the operation's id of anything else."""
+    """The tag of an operation that landed; the id of any other operation."""
     outcome: str
     way: str
     """`stg -> main`."""
     actor: str
     approved_by: str | None = None
     verdict: str | None = None
-    """When the verdict that it rested on was finished."""
+    """The end of the run whose verdict the operation rested on."""
     before: Mapping[str, str] | None = None
-    """The tree of each repository's branch; None where nothing landed."""
+    """The tree of each repository's branch; None if the operation did not land."""
     after: Mapping[str, str] | None = None
     reason: str = ""
 
@@ -157,24 +157,24 @@ class Branch:
 
     mirror: Mirror
     state: Path
-    """Where this machine's journals are."""
+    """The state folder with this machine's journals."""
     name: str = "deployments"
     path: str = FILE
     tip: str | None = None
-    """Its commit as last seen; empty if the branch does not exist, None if nobody has looked."""
+    """The head of the branch as last seen; empty if the branch does not exist, None if it was not asked for yet."""
     _text: str = ""
-    """The file at `tip`."""
+    """The content of the log at `tip`."""
     _read: str | None = None
-    """The commit that `_text` is of."""
+    """The commit whose log is in `_text`."""
     _made: tuple[str, str] = ("", "")
-    """The commit that `adding` made last, and its text."""
+    """The last commit that `adding` made, and the log in it."""
 
     @property
     def ref(self) -> str:
         return f"refs/heads/{self.name}"
 
     def saw(self, refs: Refs) -> None:
-        """Note what a fetch of the repository brought."""
+        """Note the refs that a fetch of the repository brought."""
         there = refs.branches.get(self.name)
         self.tip = there.id if there else ""
 
@@ -187,7 +187,7 @@ class Branch:
         return self.lines()
 
     def lines(self) -> list[str]:
-        """The lines as last seen; looks if nobody has looked yet."""
+        """The lines as last seen; asks the remote if it was not asked yet."""
         if self.tip is None:
             return self.look()
         if self._read != self.tip:

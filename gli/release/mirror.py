@@ -35,7 +35,7 @@ _CONFIG = """\
 """
 _CONFIG_SHA1 = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n"
 _FETCHED = ("refs/tags/*", "refs/gli/*", "refs/promotions/*", "refs/archive/*")
-"""Beside the branches of a release."""
+"""The refs that are fetched in addition to the branches of a release."""
 _FIELDS = "%00".join(
     (
         "%(refname)",
@@ -62,27 +62,28 @@ _DAMAGED = re.compile(
 )
 _NOTHING = "the remote gives no branch: it is empty, a shallow clone itself, or a login page or a proxy answers for it"
 Specs = Mapping[str, tuple[str, str | None]]
-"""What a push does: {ref: (object, expected)}. An empty object deletes, an empty `expected` only creates."""
+"""The content of a push: {ref: (object, expected)}. An empty object deletes the ref; with an empty `expected`, the push
+may only create the ref."""
 QUIET_FETCH = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-maintenance")
 _ALOUD = ("--progress", *QUIET_FETCH[1:])
-"""With its progress on stderr: so a fetch that works is never silent, however long it takes."""
+"""git reports its progress on stderr: a fetch that works is never silent, however long it takes."""
 _CHAIN = "refs/next/chain"
 _STEPS = ("--depth=1", "--deepen=10", "--deepen=100", "--deepen=1000", "--deepen=10000", "--unshallow")
-"""Of a first fetch that was cut: what each step has brought is kept."""
+"""The steps of a first fetch whose connection was cut before: the objects of each finished step are kept."""
 
 
 @dataclass(frozen=True)
 class Refs:
-    """What a repository had when it was fetched."""
+    """The refs of a repository when it was fetched."""
 
     branches: Mapping[str, Commit]
     tags: Mapping[str, Commit]
     lock: str | None
     """The object of the lock ref; only the log repository has one."""
     parked: Mapping[str, str]
-    """Ref to commit of what operations have parked."""
+    """Each parked ref to its commit."""
     fence: str = ""
-    """The object of the fence; empty where no operation has touched the repository yet."""
+    """The object of the fence; empty if no operation has touched the repository yet."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,13 @@ class Mirror:
     repository: Repository
     folder: Path
     running: Path | None = None
-    """Where a git that fetches or pushes notes its process (see `gli.release.lock`); None for who only reads."""
+    """The file in which git notes its process while it fetches or pushes (see `gli.release.lock`); None for readers."""
     identity: Mapping[str, str] = field(default_factory=dict)
     """GIT_AUTHOR_* and GIT_COMMITTER_*, the date included: the same operation always builds the same objects."""
     also: str = ""
-    """One more branch to fetch, where the remote has it."""
+    """One more branch to fetch, if the remote has it."""
     signing: Signing = UNSIGNED
-    """What git's settings want to have signed."""
+    """The objects that git's settings want to have signed."""
 
     @property
     def name(self) -> str:
@@ -195,17 +196,17 @@ class Mirror:
             self.git(*options, "push", *arguments, remote=True, **more)
 
     def refs(self) -> Refs:
-        """What the last fetch brought."""
+        """The refs that the last fetch brought."""
         branches, tags, parked, lock, fence = {}, {}, {}, None, ""
         for record in self.git("for-each-ref", f"--format={_FIELDS}").split("\0\1\n")[:-1]:
             ref, kind, object_, tree, of, peeled, peeled_tree, message = record.split("\0", 7)
-            if of == "tag":  # of a tag: git peels once
+            if of == "tag":  # a tag of a tag: git peels once
                 try:
                     peeled, peeled_tree, _ = self.commit(ref)
                 except GitFailed as e:
                     if "expected commit type" not in e.stderr:
                         raise
-                    continue  # of a file or a folder: no operation made it
+                    continue  # a tag of a file or a folder: no operation made it
             commit = Commit(peeled or object_, peeled_tree or tree, message)
             if ref.startswith("refs/heads/"):
                 branches[ref.removeprefix("refs/heads/")] = commit
@@ -306,7 +307,7 @@ class Mirror:
         return self.git("fast-import", "--quiet", "--force", says="".join(stream)).split()
 
     def message(self, object_: str) -> str:
-        """The message of a commit; empty for another object. Raises `GitFailed` where it is not there."""
+        """The message of a commit; empty for another object. Raises `GitFailed` if the object is missing."""
         text = self.git("cat-file", "-p", object_)
         return text.partition("\n\n")[2] if text.startswith("tree ") else ""
 
@@ -353,7 +354,7 @@ class Mirror:
                 self.repository.connections.reading(lambda step=step: fetch(step))  # type: ignore[misc]
 
     def made_again(self, error: GitFailed) -> bool:
-        """Whether the mirror was made again, because it was damaged or had another object format."""
+        """Make the mirror again if it is damaged or has another object format. Returns whether it was made again."""
         other = _OTHER_FORMAT.search(error.stderr) is not None
         ours = "\n".join(line for line in error.stderr.splitlines() if not line.startswith("remote:"))
         if not other and not _DAMAGED.search(ours.replace(self.repository.url, "")) and self._is_sound():
@@ -381,7 +382,7 @@ class Mirror:
         return "sha256" if config.is_file() and "= sha256" in config.read_text(errors="replace") else "sha1"
 
     def _unlocked(self) -> bool:
-        """Whether a killed git had left a lock file; it is removed."""
+        """Remove the lock files that a killed git left. Returns whether there was one."""
         if self.running is None:
             return False
         left = list(self.folder.rglob("*.lock"))
@@ -390,7 +391,7 @@ class Mirror:
         return bool(left)
 
     def _create(self, format_: str = "sha1") -> None:
-        """What `git init --bare` makes, without a process and without the user's templates."""
+        """Make the files of `git init --bare`, without a process and without the user's templates."""
         for part in ("objects/info", "objects/pack", "refs/heads", "refs/tags"):
             (self.folder / part).mkdir(parents=True, exist_ok=True)
         config = _CONFIG.format(format=format_) if format_ != "sha1" else _CONFIG_SHA1

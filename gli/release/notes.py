@@ -129,7 +129,7 @@ def _brought(mirror: Mirror, move: Mapping[str, Any]) -> tuple[list[str], list[s
 
 
 def _rolled_back(deployed: Documents, every: Documents) -> dict[str, str]:
-    """Each deployment that a rollback took off, with the first rollback that did so."""
+    """Each deployment that a rollback removed, with the first rollback that removed it."""
     rollbacks = sorted((t for t, s in every.items() if s.get("held")), key=lambda tag: _at(every[tag]))
     found = {}
     for tag, said in deployed.items():
@@ -161,7 +161,7 @@ def _at(said: Mapping[str, Any]) -> datetime:
 
 
 def _median(spans: Sequence[timedelta]) -> str:
-    """`2.5 h`, `3.1 d`; empty for none."""
+    """The median as `2.5 h` or `3.1 d`; empty if there is no value."""
     if not spans:
         return ""
     hours = statistics.median(span.total_seconds() for span in spans) / 3600

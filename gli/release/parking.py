@@ -29,8 +29,8 @@ _PARKED_AGAIN = 3
 
 
 def park(operation: Operation, taken_over: str | None) -> None:
-    """Park the new commits of every repository and take the lock. Raises `Refused` if one could not be parked; nothing
-    is parked then.
+    """Park the new commits of every repository and take the lock. Raises `Refused` if a commit
+    could not be parked; then nothing is parked.
 
     `taken_over` is the object of a lock ref that may be replaced.
     """

@@ -54,12 +54,12 @@ class Move:
     old: str
     new: str
     tree: str
-    """Of `new`."""
+    """The tree of `new`."""
     old_tree: str
     source: str
-    """The commit that is brought; for a rollback the one that is gone back to."""
+    """The commit that the move brings; for a rollback, the commit that it goes back to."""
     guard: str = ""
-    """The branch whose tip `source` must still be; empty where it is not a tip."""
+    """The branch whose head must still be `source`; empty if `source` is not the head of a branch."""
 
     @property
     def moves(self) -> bool:
@@ -93,7 +93,7 @@ def promotion(mirror: Mirror, refs: Refs, source: str, target: str, id_: str) ->
 
 def _merged(mirror: Mirror, base: str, theirs: Commit, target: str) -> tuple[str, tuple[str, ...]]:
     """The tree of the merge, and the files that conflict."""
-    if target == mirror.branches.live:  # only exactly their tree may land: git's own merge may give it
+    if target == mirror.branches.live:  # only exactly their tree may land; git's own merge may result in it
         tree, conflicts = merge(mirror, base, theirs.id)
         if tree == theirs.tree and not conflicts:
             return tree, conflicts

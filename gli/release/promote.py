@@ -41,13 +41,13 @@ class Evidence:
     verdict: Mapping[str, str]
     expires: datetime | None = None
     notes: tuple[str, ...] = ()
-    """What a person has to know of it: who signed the verdict, or that nobody did; waivers and sign-offs."""
+    """What a person has to know before the approval: who signed the verdict, or that nobody did; waivers; sign-offs."""
 
 
 Heads = Callable[[str], Mapping[str, str]]
 """{repository: commit} of a branch, in the repositories that have it."""
 Gate = Callable[[Heads], Evidence]
-"""Asks the gate, which is told what the remotes have now; raises `Refused` with its reason and exit code."""
+"""Asks the gate about the present heads of the remotes. Raises `Refused` with the gate's reason and exit code."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Choices:
     reinstate: bool = False
     """Bring back a release that was rolled back."""
     override_freeze: str | None = None
-    """Why it may go ahead in a freeze window."""
+    """The reason why the promotion may go ahead in a freeze window."""
 
 
 def promote(
@@ -160,7 +160,7 @@ def _refuse_if_elsewhere(session: Session) -> None:
 
 
 def _where(host: str, state: Path) -> str:
-    """Where an operation has to be ended that this state folder does not know."""
+    """Where a person has to end an operation that this state folder does not know."""
     if host != os.uname().nodename:
         return f"End it on {host}"
     return f"It was begun on this machine, in another state folder than {state}: end it there"

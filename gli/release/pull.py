@@ -23,7 +23,7 @@ STATES = ("updated", "up to date", "left alone", "unreachable")
 WIDTH = 80
 FETCH_S = 600.0
 _FETCH = ("fetch", "--progress", "--no-auto-maintenance", "--no-recurse-submodules", "--no-write-fetch-head")
-"""With its progress on stderr: so a fetch that works is never silent, however long it takes."""
+"""git reports its progress on stderr: a fetch that works is never silent, however long it takes."""
 _STATUS = ("--no-optional-locks", "status", "--porcelain=v2", "--branch", "--ahead-behind", "--untracked-files=no")
 _OF_THE_CLONE = (
     "'origin' does not appear to be a git repository",
@@ -55,11 +55,11 @@ class _Tree(NamedTuple):
     head: str
     """The commit, abbreviated."""
     changed: int
-    """How many tracked files are changed."""
+    """The number of changed tracked files."""
     submodules: int
-    """How many submodules are at another commit than the branch names, or are changed inside: git still merges."""
+    """The number of submodules that are at another commit than the branch names, or have changes: git still merges."""
     ahead_behind: tuple[int, int] | None
-    """The checked-out branch against its upstream; None where it has none."""
+    """The checked-out branch compared with its upstream; None without an upstream."""
     upstream: str
 
 
@@ -72,7 +72,7 @@ def told(root: Path, name: str, branch: str, say: Callable[[str], object], *, cl
     indent = max(len(repository.name) for repository in known) + 2
     pulled = []
     results = pull(known, branch, clone=clone, say=lambda line: say("\n".join(_wrapped("", line))))
-    with closing(results):  # so that no git goes on where nobody can be told
+    with closing(results):  # if the output is closed, end every git: nobody can read the result
         for repository, result in results:
             text = f"{result.state}: {result.text}" if result.code else result.text
             say("\n".join(_wrapped(f"{repository:{indent}}", text)))

@@ -1,4 +1,4 @@
-"""What git said when a push failed: whether another attempt may help, and the reason in one line.
+"""The answers of git to a push that failed: whether another attempt may help, and the reason in one line.
 
 Source of truth: git-push, "OUTPUT" (`! [remote rejected] FROM -> TO (REASON)`).
 """
@@ -24,7 +24,7 @@ HIDDEN = "hidden ref)"
 """git's reason for a ref that the host hides: `deny updating a hidden ref`, `deny deleting a hidden ref`."""
 _WORDS = 300
 BY_HAND = "by hand"
-"""In place of git's command, for what only a person can mend; the error says how."""
+"""Stands in place of git's command in an error that only a person can mend. The error says how."""
 _IN_THE_WAY = re.compile(r"cannot lock ref '([^']+)': '[^']+' exists; cannot create")
 _HELD = re.compile(r"cannot lock ref '(?:refs/heads/)?(?P<ref>[^']+)'")
 _REFUSAL = re.compile(r"! \[(?:remote )?rejected\] +(?:.* -> )?(?P<ref>\S+) \((?P<why>.*)\)")

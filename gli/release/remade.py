@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def is_remade(operation: Operation, name: str, error: GitFailed) -> bool:
-    """Whether a repository's mirror was damaged, or lacked objects of the fence, and is whole again.
+    """Mends a mirror that is damaged or lacks objects of the fence. Returns whether the mirror was mended.
 
     Raises `GitFailed` if the remote can't be fetched.
     """
-    ours_to_mend = "unpack" in error.stderr  # the host says so where the mirror sent less than it should
+    ours_to_mend = "unpack" in error.stderr  # the host says "unpack" if the mirror did not send all objects
     if fence.took(error) or (is_lasting(error) and not ours_to_mend):
         return False
     mirror, known = operation.mirrors[name], operation.fences[name]
@@ -33,7 +33,7 @@ def is_remade(operation: Operation, name: str, error: GitFailed) -> bool:
     if mark is not None and mark.id == operation.id:
         came = STATES.index(mark.state)
         made = Fence(*(*known[:came], at, *fence.following(mirror, mark, at)))
-        if made != known:  # another person's, or signed
+        if made != known:  # the fence of another person, or a signed one
             operation.fences[name] = made
             operation.journal.append("taking", repository=name, fence=made)
     _tag_again(operation, name)

@@ -20,15 +20,15 @@ from gli.git.connections import DEFAULT, Connections
 
 T = TypeVar("T")
 JOBS = 64
-"""Threads at once: they wait more than they work."""
+"""The number of threads: they wait more than they work."""
 LOOK_S = 30.0
 WAITING_S = 5.0
 """After this many seconds of silence, a message names the repositories that are waited for."""
 LOG_BRANCH = "deployments"
 GIT_KEYS = (*name_rules.TABLE, "backmerge_hours", "branches", "connections", "freeze")
-"""Of a `git` table."""
+"""The known keys of a `git` table."""
 ENTRY_KEYS = ("name", "path", "first", "workflow", "steps", "migrate", "serve")
-"""Of an entry of `[[repositories]]`."""
+"""The known keys of an entry of `[[repositories]]`."""
 
 
 class Repository(NamedTuple):
@@ -36,13 +36,13 @@ class Repository(NamedTuple):
 
     name: str
     url: str
-    """Its remote."""
+    """The address of its remote."""
     clone: Path
     """The path of a person's own clone, if it exists."""
     first: bool = False
     """Whether it moves before the others."""
     connections: Connections = Connections()
-    """To all remotes together."""
+    """The connections to all remotes together."""
     branches: Branches = Branches()
 
 
@@ -90,7 +90,7 @@ def git_table(root: Path, file: Mapping[str, Any], name: str) -> Mapping[str, An
 
 
 def _branches(where: str, table: Mapping[str, Any]) -> None:
-    """Raises `UsageError` for a path of branches that is none, and for a log on one of these branches."""
+    """Raises `UsageError` for an invalid path of branches, and for a log on one of these branches."""
     key, value = "branches", table.get("branches", BRANCHES)
     try:
         named = name_rules.branches(value)
@@ -115,7 +115,7 @@ def _repository(root: Path, table: Mapping[str, Any], entry: Any) -> Repository:
 
 
 def _only(where: str, table: Mapping[str, Any], known: Collection[str]) -> None:
-    """Raises `UsageError` for an unknown key: a misspelled key would be left out in silence."""
+    """Raises `UsageError` for an unknown key: nobody would notice that a misspelled key has no effect."""
     for key in table:
         if key not in known:
             raise UsageError(f"{toml_tables.FILE}: {where} {key} is not a known key; mend its spelling or take it out")

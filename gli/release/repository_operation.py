@@ -23,7 +23,7 @@ from gli.release.refusals import BY_HAND, HIDDEN, is_lasting, refused_refs
 from gli.release.repositories import ls_remote
 
 Remote = Mapping[str, str]
-"""Ref to object of what a remote has of an operation."""
+"""The refs of an operation that a remote has: ref to object."""
 
 
 class MovedOn(GitFailed):
@@ -44,9 +44,9 @@ class Part:
     last: bool = False
     """Whether it is the log repository, which moves last and tells whether the operation is done."""
     tag: str = ""
-    """Empty if the repository gets no tag."""
+    """The name of the tag; empty if the repository gets no tag."""
     tag_object: str = ""
-    """Empty until it is made."""
+    """The object of the tag; empty until the tag is made."""
 
     @property
     def name(self) -> str:

@@ -130,7 +130,7 @@ def previous(session: Session, operation: Operation, refs: Mapping[str, Refs]) -
 
 
 def _places(mirror: Mirror, tip: str) -> dict[str, int]:
-    """How far below a commit each commit of its history is."""
+    """Each commit in the history of a commit to its distance."""
     return {commit: number for number, commit in enumerate(mirror.git("rev-list", "--topo-order", tip).split())}
 
 

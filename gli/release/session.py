@@ -47,7 +47,7 @@ class Request:
     """What a person is asked to approve."""
 
     id: str
-    """What must be typed, or given to --approve: see `plan.approval_id`."""
+    """The text that the person must type, or give with --approve: see `plan.approval_id`."""
     title: str
     lines: tuple[str, ...]
     production: bool
@@ -64,7 +64,7 @@ class Approval:
 
 
 Approve = Callable[[Request], Approval]
-"""Asks, and returns; raises `Refused` for a no."""
+"""Asks a person. Raises `Refused` if the answer is no."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Planned:
 
     moves: Mapping[str, Move]
     says: Mapping[str, Any]
-    """What the journal and the tag hold beside the moves."""
+    """The fields that the journal and the tag hold in addition to the moves."""
     request: Request
     tag: str | None = None
     tag_all: bool = True
@@ -90,7 +90,7 @@ class Session:
     actor: str
     """`Name <e-mail>` of the git identity."""
     running: Path
-    """Where every git that fetches or pushes notes its process."""
+    """The file in which every git that fetches or pushes notes its process."""
     say: Callable[[str], None]
     patience: Sequence[float] = PATIENCE_S
     signing: Signing = UNSIGNED
@@ -145,7 +145,7 @@ class Session:
         self._publish(operation.log)
 
     def _publish(self, branch: log.Branch) -> None:
-        """Publish the log. If that fails, the next operation brings what is missing."""
+        """Publish the log. If this fails, the next operation adds the missing lines."""
         try:
             log.note(self.settings.state)
         except OSError as e:
@@ -174,7 +174,7 @@ class Session:
         return Operation(journal, mirrors, chosen.log_in(mirrors), self.say, self.patience)
 
     def fetch(self, operation: Operation) -> dict[str, Refs]:
-        """What every repository has now. Raises `Refused` with code 3 if one can't be reached."""
+        """Fetch the refs of every repository. Raises `Refused` with code 3 if a repository can't be reached."""
         return {name: refs for name, (refs, _) in self.fetch_and(operation, lambda mirror, refs: None).items()}
 
     def fetch_and(self, operation: Operation, work: Callable[[Mirror, Refs], T]) -> dict[str, tuple[Refs, T]]:
@@ -288,12 +288,12 @@ class Session:
         return held
 
     def gone(self, id_: str, host: str) -> str:
-        """What to do if nobody can end an operation where it was begun."""
+        """A sentence: what to do if nobody can end an operation on the machine that began it."""
         lost = "its machine is gone" if host != os.uname().nodename else "the state folder that it was begun in is lost"
         return f"Where {lost}: gli promote --take-over {id_}"
 
     def mark(self, mirror: Mirror, refs: Refs) -> Mark | None:
-        """The fence of a fetched repository; None if it has none. Raises `Refused` for one that no operation wrote."""
+        """The fence of a fetched repository; None without a fence. Raises `Refused` if no operation wrote the fence."""
         if not refs.fence:
             return None
         mark = Mark.of(mirror, refs.fence)

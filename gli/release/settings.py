@@ -36,13 +36,13 @@ class Settings:
     log_repository: str
     deploy_tag: str = "deploy-%Y%m%d-%H%M%S"
     timezone: str = "UTC"
-    """Of the moment in a tag's name."""
+    """The time zone of the moment in a tag's name."""
     log_branch: str = LOG_BRANCH
     log_path: str = "deployment.log"
     remote: str = ""
-    """Where the repositories live, as far as it is no secret."""
+    """The address of the remotes, without secrets."""
     statuses: Statuses | None = None
-    """Where GitHub is told what was verified; None where it is not."""
+    """Tells GitHub which commits were verified; None if GitHub is not told."""
 
     @property
     def branches(self) -> Branches:

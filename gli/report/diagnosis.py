@@ -26,7 +26,7 @@ _SLOW: Mapping[str, str] = MappingProxyType({"ws-idle-survives": "", "page-boots
 """A check that takes longer than the others together, to the symptom for which it is asked all the same; an empty text:
 none. One holds a session open for a minute, one starts a browser. A record answers both at once."""
 ASKED_FIRST = frozenset({"env-config-valid", "aws-caller-identity"})
-"""Without these a run observes nothing else, so they explain every symptom."""
+"""The checks without which a run observes nothing: if one of them is red, it explains every symptom."""
 _RED = (Outcome.FAILED, Outcome.UNKNOWN, Outcome.BLOCKED)
 _CHANGES = frozenset(
     {

@@ -100,7 +100,7 @@ class RunFolder:
 
 
 def read_verdict(path: Path) -> Verdict:
-    """A `verdict.json`; raises `OSError` or `ValueError` for any other file."""
+    """Reads a `verdict.json`. Raises `OSError` or `ValueError` for any other file."""
     return sealed(content(path))[0]
 
 

@@ -108,7 +108,7 @@ def _without_pictures(record: Record) -> dict[str, Any]:
 
 
 def _unfolded(line: CheckLine, words: Mapping[str, str]) -> dict[str, Any]:
-    """What the script shows of a check."""
+    """The data of a check that the script shows."""
     whole = line.model_dump(mode="json", exclude={"expected", "seen"})
     return {**whole, "phase": words.get(line.phase, line.phase)}
 
@@ -117,7 +117,7 @@ def _took(verdict: Verdict) -> float | None:
     try:
         return web.seconds_between(verdict.started, verdict.finished)
     except ValueError:
-        return None  # an old verdict that somebody edited is worth a page all the same
+        return None  # an old verdict that somebody edited still gets a page
 
 
 def _rows(verdict: Verdict) -> list[Row]:

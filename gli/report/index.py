@@ -33,7 +33,7 @@ class Digest:
     """What the index keeps of one run; lists of labels are as the verdict has them."""
 
     run: str
-    """The name of its folder."""
+    """The name of the run's folder."""
     verdict: str
     """Empty where the verdict can't be read."""
     phase: str | None = None
@@ -44,9 +44,9 @@ class Digest:
     about: str | Mapping[str, Any] = ""
     """The label of the first root cause, or else the first reason, as JSON holds a phrase."""
     whole: bool = False
-    """It came to its end with every check."""
+    """Whether the run ended with every check."""
     commits: str = ""
-    """A digest of the commits that it judged; empty where it recorded none."""
+    """A digest of the commits that the run judged; empty if it recorded none."""
     red: Sequence[str] = ()
     retried: Sequence[str] = ()
     seconds_of: Mapping[str, float] | None = None
@@ -57,13 +57,13 @@ class Digest:
 
 @dataclass(frozen=True)
 class Flaky:
-    """A check that changed while what it looks at did not."""
+    """A check whose outcome changed between runs of the same commits."""
 
     label: str
     changes: int
-    """How often it went from green to red or back between two runs of the same commits."""
+    """The number of changes between green and red from one run to the next run of the same commits."""
     retried: int
-    """In how many runs it passed on a later attempt."""
+    """The number of runs in which it passed on a second or later attempt."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,12 @@ class History:
 
     @property
     def go(self) -> int:
-        """How many runs are GO."""
+        """The number of runs that are GO."""
         return sum(run.verdict == "GO" for run in self.runs)
 
     @property
     def took(self) -> Sequence[float]:
-        """How long the runs took that can be read, in seconds, the newest first."""
+        """The durations of the readable runs in seconds, the newest first."""
         return [run.seconds for run in self.runs if run.verdict]
 
     @property
@@ -165,7 +165,7 @@ def _digest(folder: Path, known: Mapping[str, Any], kept: dict[str, dict[str, An
             kept[key] = entry
             return Digest(**entry["digest"])
     except (KeyError, TypeError, AttributeError, ValueError):
-        pass  # somebody damaged it: read the run itself
+        pass  # the index is damaged: read the run itself
     digest = _read(folder)
     kept[key] = {"stamp": stamp, "digest": vars(digest)}
     return digest
@@ -180,7 +180,7 @@ def _stamp(path: Path) -> list[int]:
 
 
 def _read(folder: Path) -> Digest:
-    """A run's own files; a verdict that is damaged, or of another schema, is a run all the same."""
+    """Reads a run's own files. A run with a damaged verdict, or a verdict of another schema, counts as a run too."""
     opened = "report.html" if (folder / "report.html").is_file() else VERDICT
     try:
         v = read_verdict(folder / VERDICT)
@@ -275,6 +275,6 @@ def _flaky(runs: Sequence[Digest]) -> list[Flaky]:
                 changes.update(set(later.red) ^ set(earlier.red))
     retried = Counter(label for run in runs for label in run.retried)
     found = [Flaky(label, changes[label], retried[label]) for label in {*changes, *retried}]
-    # one change alone is something that broke, or was mended
+    # a single change means that something broke, or was mended
     found = [f for f in found if f.changes > 1 or f.retried]
     return sorted(found, key=lambda f: (-f.changes, -f.retried, f.label))[:_FLAKIEST]

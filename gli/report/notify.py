@@ -40,7 +40,7 @@ _ANSWER_S = 20.0
 
 @dataclass(frozen=True)
 class Message:
-    """What is told, in plain text."""
+    """The content of a message, in plain text."""
 
     kind: Literal["failure", "success", "info"]
     title: str
@@ -48,7 +48,7 @@ class Message:
 
 
 class Told(BaseModel):
-    """What a receiver was last told of one phase."""
+    """The last message to a receiver about one phase."""
 
     roots: list[str]
     at: datetime
@@ -56,7 +56,7 @@ class Told(BaseModel):
 
 
 class Receiver(BaseModel):
-    """What one receiver was told."""
+    """The messages that one receiver has got."""
 
     phases: dict[str, Told] = Field(default_factory=dict)
     sent: list[datetime] = Field(default_factory=list)
@@ -139,7 +139,7 @@ def _tell_verdict(
 
 
 def _roots(verdict: Verdict) -> list[str]:
-    """What makes one NO-GO different from another: its root causes, or its kind."""
+    """The root causes of a NO-GO, or its kind: two NO-GOs with the same ones count as the same."""
     found = sorted(label(root.cause) for root in wording.roots(verdict) if root.holds)
     return found or [reason.kind for reason in verdict.held_by] or list(verdict.reasons)
 
@@ -171,7 +171,7 @@ def _body(lines: Sequence[str], report: str, words: Mapping[str, str]) -> str:
 
 
 def _job() -> str | None:
-    """The page of the GitHub Actions run that this is; None elsewhere."""
+    """The page of the GitHub Actions run that this process is a part of; None outside of GitHub Actions."""
     parts = [os.environ.get(f"GITHUB_{name}") for name in ("SERVER_URL", "REPOSITORY", "RUN_ID")]
     return "{}/{}/actions/runs/{}".format(*parts) if all(parts) else None
 

@@ -78,7 +78,7 @@ class Topology(BaseModel):
 
     nodes: tuple[Node, ...]
     edges: tuple[tuple[str, str], ...]
-    """Pairs of node ids."""
+    """The connections, as pairs of node ids."""
 
 
 def topology(environment: Environment, cases: Sequence[Case]) -> Topology:
@@ -131,7 +131,7 @@ def _data(environment: Environment) -> Iterator[tuple[Kind, Database | Cache | B
 
 
 def _node_of(case: Case, environment: Environment, parts: dict[str, Node]) -> Node:
-    """Where a case belongs: to the part that is its target, else to what stands around."""
+    """The node of a case: the part that is its target, or else a part that stands around."""
     if case.check.layer not in _NEVER_ON_THE_PATH:
         for id_ in _candidates(case, environment):
             if id_ in parts:
@@ -153,7 +153,7 @@ def _candidates(case: Case, environment: Environment) -> Iterable[str]:
 
 
 def _hosts(environment: Environment) -> Iterator[tuple[Kind, str, str]]:
-    """What answers under each host."""
+    """Each host to the parts that answer under its name."""
     for service in environment.services.values():
         yield "service", service.name, service.host
     for frontend in environment.frontends.values():

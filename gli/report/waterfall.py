@@ -29,9 +29,9 @@ class Bar:
     parts: tuple[tuple[str, float, float], ...]
     """Phase, x and width in percent of the axis."""
     cut: bool
-    """It goes on beyond the axis."""
+    """Whether the bar goes on beyond the axis."""
     more: bool
-    """It is not among the slowest: it is shown only when all bars are."""
+    """Whether it is hidden until all bars are shown: it is not among the slowest."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Waterfall:
     """x in percent, and the time there."""
     slowest: tuple[Record, ...]
     phases: tuple[str, ...]
-    """Those that occur."""
+    """The phases that occur in the records."""
 
     @property
     def more(self) -> bool:

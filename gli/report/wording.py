@@ -21,7 +21,7 @@ def label(line: CheckLine | RootCause) -> str:
 
 
 def scope(verdict: Verdict, words: Words) -> str:
-    """`stg, pre-deploy`: what was judged."""
+    """What was judged: `stg, pre-deploy`."""
     judged = f"{verdict.environment}, {words[verdict.phase or 'all phases']}"
     return f"{judged}, {words['replayed']}" if verdict.replayed else judged
 
@@ -77,7 +77,7 @@ def compared(since: SinceLast, words: Words) -> str:
 
 
 def comparisons(verdict: Verdict, words: Words) -> Iterator[tuple[str, SinceLast]]:
-    """Each comparison that says something, under its name."""
+    """Each comparison with a difference, with its name."""
     for name, since in (("since the last run", verdict.since_last), ("since pre-deploy", verdict.since_pre_deploy)):
         if since is not None and (since.new or since.still or since.fixed):
             yield words[name], since
@@ -108,7 +108,7 @@ def retried(verdict: Verdict) -> list[str]:
 
 
 def acceptance(line: CheckLine, words: Words) -> str:
-    """Who accepted a waived red, until when and why."""
+    """Who accepted a waived failure, until when and why."""
     w = line.waiver
     return words["waiver"].format(owner=w.owner, expires=w.expires, reason=w.reason) if w else words["waived"]
 
@@ -150,10 +150,10 @@ class Root:
     expected: str | None
     seen: str
     holds: bool
-    """Whether it, or what it explains, holds the verdict; a warning does not."""
+    """Whether the root, or a case that it explains, holds the verdict; a warning does not."""
     before_deploy: bool
     cells: tuple[str, ...]
-    """Of a merged verdict: the cells that saw it."""
+    """In a merged verdict: the cells that saw the root."""
 
     def headed(self, words: Words) -> str:
         """`root cause`, or `warning` for one that holds no verdict."""
