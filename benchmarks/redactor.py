@@ -45,10 +45,12 @@ def texts() -> dict[str, str]:
         "many secrets with percent signs": " ".join(f"p%61ssword=abcdefg{n}" for n in range(60_000)),
     }
     for part in (
+        *("\\u0041", "&#65;", "\\x41", "<b>", "\x1b[31m", "\x1b]", "\u200b", "\\n", "&lt;"),
         *("a", " ", '"', "\n", "%25", "a%20b ", "://", "-eyJ", "token=", "x-token", "ghp_", "\x1b[", "가나다 "),
         *("cookie: a=b; ", "authorization: ", "password: abcdefg ", "-----BEGIN PRIVATE KEY-----"),
     ):
         found[f"{part!r} again and again"] = part * (SIZE // len(part) + 1)
+    found["many signs of HTML"] = "".join(f"&#{n};" for n in range(SIZE // 6))
     return {name: text[:SIZE] for name, text in found.items()}
 
 

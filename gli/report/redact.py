@@ -130,6 +130,7 @@ _RETURN = re.compile(r"\r(?!\n)")  # alone, it leads to the beginning of the lin
 _SPELT_OUT = {n: f"\\u{n:04x}" for n in range(0x2070) if _CONTROL.match(chr(n))}
 _STANDARD = str.maketrans("-_", "+/")  # RFC 4648 section 5
 _WINDOW = 8  # bytes of a number that `memoryview.cast` reads
+_LONGEST_ESCAPED = 100_000  # what is longer is hidden whole: to find the places of its signs would take seconds
 _LONG = 2 * _WINDOW - 1  # so long a text holds a whole window, wherever it begins
 _PACKED = (b"\x1f\x8b", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
 """How the content of gzip and of zlib begins: RFC 1952 section 2.3.1, RFC 1950 section 2.2."""
@@ -216,25 +217,47 @@ class Redactor:
             if b"a" * shortest in alike:
                 parts = list(dict.fromkeys(encoded.findall(text)))
                 text = self._looked_into(text, encoded, parts, _decoded(parts), rounds)
-        return self._without_spellings(text)
+        return self._without_escaped(self._without_spellings(text))
 
     def _without_spellings(self, text: str) -> str:
         """The text, with the mask in place of each value that stands there in letters and digits, whatever other signs
         are between them: a value that is split over lines, or of which each letter is escaped.
         """
+        for spelling in self._spelt_in(text):
+            text, count = _spelt(spelling).subn(MASK, text)
+            if not count and spelling in secret_forms.squeezed(text):
+                return MASK
+        return text
+
+    def _spelt_in(self, text: str) -> list[bytes]:
+        """The spellings that stand in the text, the longest first."""
         squeezed = secret_forms.squeezed(text)
         # One pass for all long spellings: each holds one of the windows that the text is cut into.
         cut = memoryview(squeezed)[: len(squeezed) // _WINDOW * _WINDOW].cast("Q")
         longest = _LONG - 1 if self._windows.isdisjoint(cut) else len(squeezed)
-        for spelling in self._spellings[bisect_left(self._spellings, -longest, key=lambda one: -len(one)) :]:
-            if spelling in squeezed:
-                text, count = re.subn(
-                    secret_forms.BETWEEN.join(map(re.escape, spelling.decode())), MASK, text, flags=re.IGNORECASE
-                )
-                if not count:
-                    return MASK
-                squeezed = secret_forms.squeezed(text)
-        return text
+        candidates = self._spellings[bisect_left(self._spellings, -longest, key=lambda one: -len(one)) :]
+        return [spelling for spelling in candidates if spelling in squeezed]
+
+    def _without_escaped(self, text: str) -> str:
+        """The text, with the mask in place of each value of which some signs are escaped, or stand apart by what nobody
+        sees, and of each secret whose place such signs give away.
+        """
+        plain = secret_forms.unescaped(text)
+        if plain == text:
+            return text
+        spelt, exact = self._spelt_in(plain), [form for form in self._exact if form in plain]
+        if not spelt and not exact and _without_places(plain) == plain:
+            return text
+        if len(text) > _LONGEST_ESCAPED:
+            return MASK
+        plain, begins, ends = secret_forms.unescaped_with_places(text)
+        patterns = [*map(_spelt, spelt), *(re.compile(re.escape(form)) for form in exact)]
+        spans = [found.span() for pattern in patterns for found in pattern.finditer(plain)]
+        spans += _places(_lowered(plain))
+        raw = sorted((begins[begin], ends[end - 1]) for begin, end in spans if begin < end)
+        if not raw:
+            return MASK
+        return _masked(text, _joined(raw))
 
     def _without_beginning(self, text: str) -> str:
         """The text, with the mask in place of half a form or more at its end: it may be cut before it comes here."""
@@ -297,6 +320,34 @@ def _without_places(text: str) -> str:
         if spans:
             text, lowered = _masked(text, spans), _masked(lowered, spans)
     return text
+
+
+def _places(lowered: str) -> list[tuple[int, int]]:
+    """Where the places that give a secret away begin and end."""
+    present = _present(lowered)
+    return [
+        found.span(1)
+        for words, pattern in _PLACES
+        if not words.isdisjoint(present)
+        for found in pattern.finditer(lowered)
+        if found[1] is not None
+    ]
+
+
+def _joined(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Sorted spans, with those that overlap as one."""
+    joined: list[tuple[int, int]] = []
+    for begin, end in spans:
+        if joined and begin <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(end, joined[-1][1])
+        else:
+            joined.append((begin, end))
+    return joined
+
+
+def _spelt(spelling: bytes) -> re.Pattern[str]:
+    """What a spelling looks like in a text, with any other signs between its letters."""
+    return re.compile(secret_forms.BETWEEN.join(map(re.escape, spelling.decode())), re.IGNORECASE)
 
 
 def _present(lowered: str) -> set[str]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import html
 import json
-from collections.abc import Callable, Collection, Iterator
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
 from textwrap import wrap
 from urllib.parse import quote, quote_plus
 
@@ -26,6 +27,91 @@ _NO_SPELLING = bytes(n for n in range(128) if not chr(n).isalnum())
 BETWEEN = r"[\x00-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]*+"
 """The same signs, in a pattern."""
 _SHORTEST_SPELLING = 8
+_OF_BYTES = ("{}", "{:03}", "{:03o}", "{:o}", "0o{:o}", "x{:02x}", "0x{:02x}", "{:02x}h", "{:08b}", "0b{:b}")
+_OF_SIGNS = ("u{:04x}", "u{:x}", "u{:08x}", "{}", "x{:x}", "x{:04x}", "{:06x}", "char{}", "char0x{:x}", "chr{}")
+
+
+_ESCAPED_ENDS = ("\\n", "\\r", "\\t")  # replaced first, and fast: texts hold many
+_HEX = "[0-9A-Fa-f]"
+# In the order in which they are undone. Each begins with a sign that `re` finds fast, and its repetitions are bounded.
+_ESCAPES: tuple[tuple[str, re.Pattern[str]], ...] = (
+    (
+        "\\",
+        re.compile(
+            rf"\\(?<!\\\\)\\{{0,20}}(?:(?:u|U0000)(?P<four>{_HEX}{{4}})|x(?P<two>{_HEX}{{2}})|[ux]\{{(?P<hex>{_HEX}{{1,5}})\}}"
+            r"|0?(?P<octal>[01][0-7]{2})|e\[[0-?]{0,40}[@-~]|[bfv]|(?P<itself>/))"
+        ),
+    ),
+    ("\x1b", re.compile(r"\x1b(?:\[[0-?]{0,40}[ -/]{0,4}[@-~]|\][^\x07\x1b]{0,300}(?:\x07|\x1b\\)|[@-Z\\-_])")),
+    (
+        "&",
+        re.compile(
+            rf"&(?:amp;){{0,8}}(?:#[xX]0{{0,6}}(?P<hex>{_HEX}{{1,5}});?|#0{{0,6}}(?P<decimal>[45][0-9]{{4}}|[0-9]{{1,3}});?"
+            r"|(?P<name>quot|apos|nbsp|amp|lt|gt);)"
+        ),
+    ),
+    ("<", re.compile(r"<[A-Za-z/][^<>]{0,60}>")),
+)
+"""The escapes of signs in programming languages and JSON, in terminals, in HTML; and tags, which show nothing."""
+_BASES = {"four": 16, "two": 16, "hex": 16, "octal": 8, "decimal": 10}
+_UNSEEN = re.compile(
+    "[\u00a0\u00ad\u0300-\u036f\u061c\u180b-\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufe00-\ufe0f\ufeff]"
+)
+"""What takes no place, or looks like a space."""
+
+
+class _Undone(dict[str, str]):
+    """An escape to the sign that it means, found once."""
+
+    def __init__(self, pattern: re.Pattern[str]) -> None:
+        super().__init__()
+        self._pattern = pattern
+
+    def __missing__(self, escape: str) -> str:
+        found = self._pattern.fullmatch(escape)
+        kind = found.lastgroup if found else None
+        sign = found[kind] if found and kind else ""
+        if kind in _BASES:
+            sign = chr(int(sign, _BASES[kind]))
+        self[escape] = html.unescape(f"&{sign};") if kind == "name" else sign
+        return self[escape]
+
+
+def unescaped(text: str) -> str:
+    """The text as it is seen once escapes are undone, tags and commands to a terminal are left out, however they are
+    mixed. Its time grows only with the length of the text.
+    """
+    for escape in _ESCAPED_ENDS:
+        text = text.replace(escape, "")
+    for sign, pattern in _ESCAPES:
+        if sign in text:
+            text = _undone(text, pattern)
+    return text if text.isascii() else _UNSEEN.sub("", text)
+
+
+def _undone(text: str, pattern: re.Pattern[str]) -> str:
+    signs = _Undone(pattern)
+    return pattern.sub(lambda found: signs[found[0]], text)
+
+
+def unescaped_with_places(text: str) -> tuple[str, Sequence[int], Sequence[int]]:
+    """`unescaped(text)`, with the place in the text where each of its signs begins and ends. Slow."""
+    begins, ends = [*range(len(text))], [*range(1, len(text) + 1)]
+    first = re.compile("|".join(map(re.escape, _ESCAPED_ENDS)))
+    for pattern in (first, *(pattern for _, pattern in _ESCAPES), _UNSEEN):
+        undone = _Undone(pattern)
+        signs, places, at = "", list[tuple[int, int]](), 0
+        for found in pattern.finditer(text):
+            begin, end = found.span()
+            sign = undone[found[0]]
+            signs += text[at:begin] + sign
+            places += zip(begins[at:begin], ends[at:begin], strict=True)
+            places += [(begins[begin], ends[end - 1])] * len(sign)
+            at = end
+        signs += text[at:]
+        places += zip(begins[at:], ends[at:], strict=True)
+        text, begins, ends = signs, [begin for begin, _ in places], [end for _, end in places]
+    return text, begins, ends
 
 
 def forms(value: str) -> set[str]:
@@ -47,6 +133,7 @@ def forms(value: str) -> set[str]:
     forms |= {separator.join(map(str, raw)) for separator in (",", ", ")}  # as JSON and Python list bytes
     two_bytes = value.encode("utf-16-le", "replace")
     forms |= {two_bytes.decode("latin-1"), repr(two_bytes)[2:-1]}
+    forms |= {raw.decode("latin-1"), value.encode("utf-16-be", "replace").decode("latin-1")}  # read in a wrong encoding
     for one in (base64.b64encode(raw), base64.urlsafe_b64encode(raw)):
         text = one.decode()
         forms |= {text, text.rstrip("=")}
@@ -70,13 +157,14 @@ def spellings(value: str) -> set[bytes]:
     would mask ordinary words.
     """
     raw, two_bytes = value.encode(), value.encode("utf-16-le", "replace")
-    found = {value, value[::-1], raw.hex(), two_bytes.hex()[:-2]}
-    found |= {"".join(form.format(byte) for byte in raw) for form in ("{}", "{:03o}", "x{:02x}", "0x{:02x}")}
-    found |= {"".join(form.format(ord(sign)) for sign in value) for form in ("u{:04x}", "u{:x}")}
+    found = {value, unescaped(value), value[::-1], raw.hex(), two_bytes.hex()[:-2]}
+    found |= {"".join(form.format(byte) for byte in raw) for form in _OF_BYTES}
+    found |= {"".join(form.format(ord(sign)) for sign in value) for form in _OF_SIGNS}
     found |= {
         *_inside(raw, 6, base64.b64encode),
         *_inside(two_bytes, 6, base64.b64encode),
         *_inside(raw, 5, base64.b32encode),
+        *_inside(raw, 5, base64.b32hexencode),
     }
     return {spelt for form in found if len(spelt := squeezed(form)) >= _SHORTEST_SPELLING}
 
