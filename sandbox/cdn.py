@@ -62,6 +62,7 @@ class _Distribution:
 
     config: Mapping[str, Any]
     bucket: str
+    """The bucket, with the folder of the origin behind it: `stg-gli-user-frontend/web`."""
     may_read: bool
     """Whether the bucket's policy lets this distribution read."""
     elsewhere: tuple[tuple[str, str, bool], ...]
@@ -178,7 +179,8 @@ class Cdn:
         if not may_read:
             return _refusal("Access Denied")
         try:
-            got = self._account("s3").get_object(Bucket=bucket, Key=key)
+            bucket, _, folder = bucket.partition("/")
+            got = self._account("s3").get_object(Bucket=bucket, Key=f"{folder}/{key}".lstrip("/"))
         except ClientError as e:
             missing = e.response["Error"]["Code"] == "NoSuchBucket"
             return replace(_refusal("Access Denied"), status=HTTPStatus.NOT_FOUND if missing else HTTPStatus.FORBIDDEN)
@@ -235,7 +237,7 @@ class Cdn:
 
     def _bucket(self, distribution: str, origin: Mapping[str, Any]) -> tuple[str, bool]:
         bucket = origin["DomainName"].partition(".s3.")[0]
-        return bucket, self._may_read(_reader(distribution, origin), bucket)
+        return bucket + origin.get("OriginPath", ""), self._may_read(_reader(distribution, origin), bucket)
 
     def _blocks(self, arn: str) -> bool:
         """Whether a web ACL blocks every request: by its default, and no rule allows anything."""

@@ -21,7 +21,7 @@ MAY_BE_ABSENT: Mapping[str, str] = {
     "cloudfront.get_distribution": (
         "ACMCertificateArn CachePolicyId DefaultRootObject ErrorCachingMinTTL ForwardedValues FunctionAssociations "
         "Headers Items LambdaFunctionAssociations MinTTL MinimumProtocolVersion OriginAccessControlId "
-        "OriginAccessIdentity OriginGroups PathPattern Quantity ResponseCode ResponsePagePath "
+        "OriginAccessIdentity OriginGroups OriginPath PathPattern Quantity ResponseCode ResponsePagePath "
         "S3OriginConfig TrustedKeyGroups TrustedSigners"
     ),
     "cloudfront.list_distributions": "Items Quantity Staging",
@@ -45,7 +45,7 @@ MAY_BE_ABSENT: Mapping[str, str] = {
         "awslogs-group awslogs-region command compatibilities dependsOn entryPoint environmentFiles essential "
         "executionRoleArn firelensConfiguration healthCheck logConfiguration logDriver "
         "networkMode options repositoryCredentials requiresCompatibilities runtimePlatform "
-        "containerPort cpu portMappings secretOptions secrets stopTimeout taskRoleArn value"
+        "containerPort cpu portMappings secretOptions secrets stopTimeout taskRoleArn ulimits value"
     ),
     "ecs.describe_tasks": "exitCode lastStatus managedAgents networkInterfaces reason stopCode stoppedAt stoppedReason",
     "ecs.list_service_deployments": "nextToken statusReason",
@@ -65,7 +65,7 @@ MAY_BE_ABSENT: Mapping[str, str] = {
         "DBClusterIdentifier DBName KmsKeyId LatestRestorableTime MaxAllocatedStorage PendingModifiedValues"
     ),
     "route53.list_hosted_zones_by_name": "Config IsTruncated PrivateZone",
-    "route53.list_resource_record_sets": "AliasTarget Failover Weight",
+    "route53.list_resource_record_sets": "AliasTarget CidrRoutingConfig CountryCode Failover GeoLocation Weight",
     "s3.get_bucket_encryption": "ApplyServerSideEncryptionByDefault KMSMasterKeyID Rules",
     "s3.get_bucket_versioning": "Status",
     "s3.head_bucket": "BucketRegion HTTPHeaders ResponseMetadata",

@@ -497,6 +497,7 @@ def test_a_health_check_accepts_only_success(codes: str, fits: bool) -> None:
         "Protocol": "HTTP",
         "HealthCheckIntervalSeconds": 15,
         "HealthyThresholdCount": 2,
+        "UnhealthyThresholdCount": 2,
         "Matcher": {"HttpCode": codes},
     }
     answers = services(described()) | {("elbv2", "DescribeTargetGroups"): {"TargetGroups": [shown]}}

@@ -201,6 +201,7 @@ JUDGED = [
     ("ecs.describe_tasks", "tasks.[].startedAt", "secret-rotation-state"),
     ("elbv2.describe_target_groups", "TargetGroups.[].HealthCheckIntervalSeconds", "alb-health-check-config"),
     ("elbv2.describe_target_groups", "TargetGroups.[].HealthyThresholdCount", "alb-health-check-config"),
+    ("elbv2.describe_target_groups", "TargetGroups.[].UnhealthyThresholdCount", "alb-health-check-config"),
     ("rds.describe_db_instances", "DBInstances.[].DBInstanceClass", "db-cpu-and-io"),
     ("rds.describe_db_instances", "DBInstances.[].DBParameterGroups", "db-pending-changes"),
     ("rds.describe_db_instances", "DBInstances.[].DeletionProtection", "db-protection"),

@@ -26,6 +26,8 @@ OF_POSTGRES: Mapping[str, tuple[str, ...]] = {
     ),
     "column-that-the-code-does-not-fill": ("ALTER TABLE notices_notice ALTER COLUMN audience SET DEFAULT ''",),
     "row-rule-swallows-inserts": ("DROP RULE frozen ON notices_notice",),
+    "row-rule-keeps-deleted-rows": ("DROP RULE frozen ON notices_notice",),
+    "row-trigger-refuses-updates": ("DROP TRIGGER frozen ON notices_notice",),
     "row-constraint-refuses-inserts": ("ALTER TABLE notices_notice DROP CONSTRAINT frozen",),
     "row-trigger-refuses-inserts": ("DROP TRIGGER frozen ON notices_notice",),
     "row-security-refuses-inserts": ("CREATE POLICY adding ON notices_notice FOR INSERT WITH CHECK (true)",),
@@ -126,6 +128,7 @@ OF_A_TEMPLATE: tuple[tuple[str, ...], ...] = (
         "deployment-alarm-gone",
         "dns-https-record-of-a-ghost",
     ),
+    ("cdn-reads-another-folder", "taskdef-debug-mode", "dns-record-of-one-country"),
 )
 """Faults whose remedy restores a setting of AWS, in groups of different places: no member hides another."""
 

@@ -39,7 +39,7 @@ TOGETHER = {
     ),
     "logins": (
         *("rds-proxy", "valkey", "cache-in-cluster-mode", "cache-with-a-token", "infrequent-access-logs"),
-        *("deploys-within-capacity", "host-rule-with-a-wildcard", "origin-access-identity"),
+        *("deploys-within-capacity", "host-rule-with-a-wildcard", "origin-access-identity", "rows-that-nobody-changes"),
     ),
     "managed": (
         *("native-canary", "secret-managed-by-rds", "secrets-under-a-customer-key", "sticky-sessions"),
@@ -51,13 +51,14 @@ TOGETHER = {
         *("codedeploy-blue-green", "database-behind-a-cname", "secret-rotated", "second-origin"),
         *("leftovers-that-harm-nothing", "https-records", "collation-that-no-index-uses"),
         *("table-with-partitions", "second-provider-of-dns", "network-without-hostnames"),
-        "quota-that-suffices",
+        *("quota-that-suffices", "cache-in-another-network"),
     ),
     "task sets": ("external-controller", "bucket-policy-with-more", "distribution-with-a-wildcard"),
     "paused": ("native-blue-green-paused", "scripts-as-x-javascript"),
     "rules": (
         *("host-served-by-the-default-rule", "rules-for-single-paths", "sidecar-from-the-registry"),
         *("tasks-in-public-subnets", "endpoint-with-private-dns", "image-index-with-provenance"),
+        *("records-by-country", "container-that-checks-itself"),
         *("shell-in-the-tasks", "containers-that-wait", "limits-of-the-target-group", "nights-off"),
     ),
 }

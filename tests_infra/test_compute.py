@@ -32,6 +32,7 @@ _DEPLOYMENT = frozenset({"PRIMARY", "ACTIVE", "INACTIVE", "DRAINING"})  # DRAINI
 _BALANCER_TYPE = frozenset({"application", "network", "gateway"})
 _BALANCER = frozenset({"active", "provisioning", "active_impaired", "failed", "missing"})
 LEAST_OF_A_NETWORK_BALANCER_S = 60
+LONGEST_SICK_S = 300
 _ACTION = frozenset(
     {"forward", "redirect", "fixed-response", "authenticate-oidc", "authenticate-cognito", "jwt-validation", "nothing"}
 )
@@ -138,7 +139,7 @@ def test_ecs_taskdef_contract(
     task_definition: TaskDefinition, dangling_references: Mapping[str, str], target: Service, environment: Environment
 ) -> None:
     """The task definition can be deployed: its launch type, both roles, the service's log group, secrets by reference
-    only, the service's port. A task ends when its application does.
+    only, the service's port, no debug mode. A task ends when its application does.
     """
     name = task_definition.name
     status = one_of(_DEFINITION, told(task_definition.status, phrase("the status of {}", name)), name)
@@ -158,6 +159,8 @@ def test_ecs_taskdef_contract(
     assert not plain, saw(
         phrase("{} in plain text", listed(plain)), expected=phrase("{} to refer to its secrets", name)
     )
+    debugs = [variable for c in task_definition.containers for variable in c.debugs]
+    assert not debugs, saw(phrase("{} on", listed(debugs)), expected=phrase("{} without a debug mode", name))
     dangling = [phrase("{}, which {}", variable, why) for variable, why in dangling_references.items()]
     assert not dangling, saw(listed(dangling), expected=phrase("every secret of {} to be found", name))
 
@@ -239,7 +242,8 @@ def test_alb_health_check_config(
     health_checks: Mapping[str, HealthCheck], ecs_service: EcsService, target: Service
 ) -> None:
     """The load balancer asks the service's own health path on the port of its requests, by their protocol, wants
-    success, and decides before ECS gives up on the task. A network load balancer may only open a connection.
+    success, and decides before ECS gives up on the task and before users do. A network load balancer may only open a
+    connection.
     """
     checks = [health_checks[arn] for arn in ecs_service.serving_groups if arn in health_checks]
     assert checks, saw(phrase("no target group"), expected=phrase("{} behind one", ecs_service.name))
@@ -257,6 +261,10 @@ def test_alb_health_check_config(
         assert connects or (check.path == path and check.wants_success), saw(
             phrase("{} answering {}", check.path, check.codes),
             expected=phrase("{} to ask {} for a 200", check.group, path),
+        )
+        assert check.unhealthy_after_s <= LONGEST_SICK_S, saw(
+            phrase("{} s until a task that fails gets no requests", check.unhealthy_after_s),
+            expected=phrase("{} to find a task unhealthy within {} s", check.group, LONGEST_SICK_S),
         )
         assert check.healthy_after_s <= ecs_service.grace_s, saw(
             phrase("a grace period of {} s", ecs_service.grace_s),

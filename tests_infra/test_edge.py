@@ -35,13 +35,18 @@ LONGEST_PAGE_S = 60
 
 
 def test_dns_alias_target(zone: Zone, alias_targets: Mapping[str, str | None], target: str) -> None:
-    """All records of the host lead to this environment's present load balancer or distribution."""
+    """All records of the host lead to this environment's present load balancer or distribution, for
+    users everywhere.
+    """
     wanted, found = alias_targets.get(target), zone.targets(target)
     assert wanted is not None, saw(
         phrase("no load balancer or distribution"), expected=phrase("something that serves {}", target)
     )
     assert found == (wanted,), saw(
         listed(found) if found else phrase("no record"), expected=phrase("{} to lead to {} alone", target, wanted)
+    )
+    assert target not in zone.somewhere, saw(
+        phrase("records for some places alone"), expected=phrase("a record of {} for users everywhere else", target)
     )
 
 
@@ -184,7 +189,9 @@ def test_cdn_deployed(distribution: Distribution, target: Frontend) -> None:
 
 
 def test_cdn_origin_oac(distribution: Distribution, environment: Environment, target: Frontend) -> None:
-    """The distribution reads the private bucket with an identity of its own, not a website that anybody may read."""
+    """The distribution reads the private bucket with an identity of its own, not a website that anybody may read, and
+    looks for the page where the deploy puts it.
+    """
     assert environment.aws is not None
     region, domain = environment.aws.region, domain_of(environment.aws.region)
     rest = {f"{target.bucket}.s3.{region}.{domain}", f"{target.bucket}.s3.{domain}"}
@@ -193,6 +200,11 @@ def test_cdn_origin_oac(distribution: Distribution, environment: Environment, ta
     assert distribution.origins and not strangers, saw(listed(strangers), expected=expected)
     open_ = [o.domain_name for o in distribution.origins if not o.access_control]
     assert not open_, saw(phrase("no origin access control"), expected=phrase("{} through one", expected))
+    others = [o.path for o in distribution.origins if o.path not in ("", target.origin_path)]
+    assert not others, saw(
+        phrase("the folder {}", listed(others)),
+        expected=phrase("{} to read {}", distribution.id, f"{target.bucket}/{target.index_key}"),
+    )
     assert distribution.root_object == "index.html", saw(
         distribution.root_object or phrase("none"),
         expected=phrase("index.html as the root object of {}", distribution.id),

@@ -64,7 +64,7 @@ def test_sg_no_world_ports(security_groups: SecurityGroups, prefix_lists: Mappin
     """
     open_ports = [
         phrase("{} takes {}", group.name, opening)
-        for group in security_groups.groups
+        for group in (*security_groups.groups, *security_groups.elsewhere)
         for opening in group.openings
         if any(opening.reaches(port) for port in SENSITIVE_PORTS) and _open_to_the_world(opening, prefix_lists)
     ]

@@ -63,6 +63,13 @@ def cdn_origin_without_access_control(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("cdn-reads-another-folder", turns_red=["cdn-origin-oac", "cdn-index-200"])
+def cdn_reads_another_folder(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's distribution looks for its files in the folder of last year."""
+    with changed_distribution(sandbox, lambda config: config["Origins"]["Items"][0].update(OriginPath="/old")):
+        yield
+
+
 @fault("cdn-errors-kept", turns_red=["cdn-error-mapping"])
 def cdn_errors_kept(sandbox: Sandbox) -> Iterator[None]:
     """The edge caches an error of the origin for five minutes."""

@@ -160,3 +160,34 @@ def api_ecs_service(sandbox: Sandbox) -> dict[str, Any]:
     answer = sandbox.aws("ecs").describe_services(cluster=where.cluster, services=[where.service])
     service: dict[str, Any] = answer["services"][0]
     return service
+
+
+@contextmanager
+def peered_cache(sandbox: Sandbox, *more: dict[str, Any]) -> Iterator[None]:
+    """Move the cache to a VPC of its own, behind a group that takes what the usual one takes, and more."""
+    ec2, elasticache = sandbox.aws("ec2"), sandbox.aws("elasticache")
+    cache = required(sandbox.environment.cache)
+    named = [{"Name": "group-name", "Values": [cache.security_group]}]
+    usual = ec2.describe_security_groups(Filters=named)["SecurityGroups"][0]
+    vpc = ec2.create_vpc(CidrBlock="10.99.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.99.1.0/24")["Subnet"]["SubnetId"]
+    stands = f"in-{subnet}"  # moto can't delete it
+    elasticache.create_cache_subnet_group(
+        CacheSubnetGroupName=stands, CacheSubnetGroupDescription="peered", SubnetIds=[subnet]
+    )
+    group = ec2.create_security_group(GroupName=cache.security_group, Description="cache", VpcId=vpc)["GroupId"]
+    ec2.authorize_security_group_ingress(GroupId=group, IpPermissions=[*usual["IpPermissions"], *more])
+    undo = sandbox.aws_overlay(
+        "replication-group",
+        region=aws_region(sandbox),
+        name=cache.replication_group,
+        security_group_ids=[group],
+        cache_subnet_group_name=stands,
+    )
+    try:
+        yield
+    finally:
+        sandbox.aws_overlay("replication-group", **undo)
+        ec2.delete_security_group(GroupId=group)
+        ec2.delete_subnet(SubnetId=subnet)
+        ec2.delete_vpc(VpcId=vpc)

@@ -837,3 +837,39 @@ def quota_of_fargate_used_up(sandbox: Sandbox) -> Iterator[None]:
     usage = {"namespace": "AWS/Usage", "metric": "ResourceCount", "dimensions": FARGATE_USAGE, "value": 99.5}
     with _overlaid(sandbox, "metric-data", **usage):
         yield
+
+
+@fault("taskdef-check-that-always-fails", turns_red=["ecs-next-task-can-start"])
+def taskdef_check_that_always_fails(sandbox: Sandbox) -> Iterator[None]:
+    """The health check of the API's container was put to `exit 1` for a trial: ECS would end each new task."""
+    check = {"command": ["CMD-SHELL", "exit 1"], "interval": 5, "retries": 2}
+    with _redefined(sandbox, lambda container: container.update(healthCheck=check)):
+        yield
+
+
+@fault("taskdef-with-few-files", turns_red=["ecs-next-task-can-start"])
+def taskdef_with_few_files(sandbox: Sandbox) -> Iterator[None]:
+    """The API's container may open 64 files: a new task takes no more connections after a few."""
+    few = [{"name": "nofile", "softLimit": 64, "hardLimit": 64}]
+    with _redefined(sandbox, lambda container: container.update(ulimits=few)):
+        yield
+
+
+@fault("taskdef-debug-mode", turns_red=["ecs-taskdef-contract", "parity-config"])
+def taskdef_debug_mode(sandbox: Sandbox) -> Iterator[None]:
+    """The API's task definition switches Django's debug mode on: an error shows settings to strangers."""
+    on = {"name": "DJANGO_DEBUG", "value": "True"}
+    with _redefined(sandbox, lambda container: container["environment"].append(on)):
+        yield
+
+
+@fault("health-check-too-patient", turns_red=["alb-health-check-config"])
+def health_check_too_patient(sandbox: Sandbox) -> Iterator[None]:
+    """The load balancer sends requests to a task for ten minutes after the task began to fail."""
+    arn, elbv2 = api_ecs_service(sandbox)["loadBalancers"][0]["targetGroupArn"], sandbox.aws("elbv2")
+    group = elbv2.describe_target_groups(TargetGroupArns=[arn])["TargetGroups"][0]
+    kept = {key: group[key] for key in ("HealthCheckIntervalSeconds", "UnhealthyThresholdCount")}
+    elbv2.modify_target_group(TargetGroupArn=arn, HealthCheckIntervalSeconds=60, UnhealthyThresholdCount=10)
+    with _updated(sandbox, healthCheckGracePeriodSeconds=600):
+        yield
+    elbv2.modify_target_group(TargetGroupArn=arn, **kept)

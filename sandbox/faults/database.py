@@ -796,3 +796,26 @@ def application_may_not_meet_others(sandbox: Sandbox) -> Iterator[None]:
         undo="ALTER ROLE gli_app RESET default_transaction_isolation",
     ):
         yield
+
+
+@fault("row-rule-keeps-deleted-rows", turns_red=["db-inserts-accepted"])
+def row_rule_keeps_deleted_rows(sandbox: Sandbox) -> Iterator[None]:
+    """A rule from the last freeze turns every DELETE into nothing, and reports success."""
+    with _executed(
+        sandbox,
+        "CREATE RULE frozen AS ON DELETE TO notices_notice DO INSTEAD NOTHING",
+        undo="DROP RULE IF EXISTS frozen ON notices_notice",
+    ):
+        yield
+
+
+@fault("row-trigger-refuses-updates", turns_red=["db-inserts-accepted"])
+def row_trigger_refuses_updates(sandbox: Sandbox) -> Iterator[None]:
+    """A trigger from the last freeze refuses every UPDATE, and no migration made that trigger."""
+    with _executed(
+        sandbox,
+        "CREATE FUNCTION frozen() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'frozen'; END $$; "
+        "CREATE TRIGGER frozen BEFORE UPDATE ON notices_notice FOR EACH ROW EXECUTE FUNCTION frozen()",
+        undo="DROP FUNCTION IF EXISTS frozen() CASCADE",
+    ):
+        yield

@@ -99,6 +99,14 @@ def dns_crossed_by_weight(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("dns-record-of-one-country", turns_red=["dns-alias-target"])
+def dns_record_of_one_country(sandbox: Sandbox) -> Iterator[None]:
+    """The API's only record is for users in Korea: all others get no answer, and a runner in Korea does not see it."""
+    place = {"SetIdentifier": "kr", "GeoLocation": {"CountryCode": "KR"}}
+    with _api_records(sandbox, lambda record: [{**record, **place}]):
+        yield
+
+
 @fault("dns-silent", turns_red=["dns-delegated", "dns-host-resolves"])
 def dns_silent(sandbox: Sandbox) -> Iterator[None]:
     """The name server never answers, over UDP or TCP."""

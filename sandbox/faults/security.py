@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sandbox.faults import Sandbox, fault
-from sandbox.faults.common import api_ecs, api_ecs_service
+from sandbox.faults.common import api_ecs, api_ecs_service, peered_cache
 from sandbox.site import required
 
 _DATABASE, _CACHE, _BROKER, _CONSOLE = 5432, 6379, 5671, 15671
@@ -194,6 +194,13 @@ def cache_in_another_group(sandbox: Sandbox) -> Iterator[None]:
         )
         yield
         sandbox.aws_overlay("replication-group", **undo)
+
+
+@fault("cache-in-another-network", turns_red=["sg-redis-ingress"])
+def cache_in_another_network(sandbox: Sandbox) -> Iterator[None]:
+    """The cache stands in a VPC of its own, and its security group there is open to an address."""
+    with peered_cache(sandbox, _tcp(_CACHE, **_v4(_STRANGER))):
+        yield
 
 
 @contextmanager

@@ -235,3 +235,24 @@ def collation_that_no_index_uses(sandbox: Sandbox) -> Iterator[None]:
     yield
     with sandbox.postgres() as connection:
         connection.execute(change.format(before))
+
+
+@variant("rows-that-nobody-changes")
+def rows_that_nobody_changes(sandbox: Sandbox) -> Iterator[None]:
+    """A trigger keeps the rows of a log from being changed, in a table that no migration of this release makes; another
+    one refuses changes of a single column, and the application's statements may take 3 s.
+    """
+    with sandbox.postgres() as connection:
+        connection.execute("CREATE TABLE kept_line (id bigint PRIMARY KEY)")
+        connection.execute(
+            "CREATE FUNCTION kept() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'kept'; END $$"
+        )
+        of_each = "FOR EACH ROW EXECUTE FUNCTION kept()"
+        connection.execute(f"CREATE TRIGGER kept BEFORE UPDATE OR DELETE ON kept_line {of_each}")
+        connection.execute(f"CREATE TRIGGER kept BEFORE UPDATE OF id ON notices_notice {of_each}")
+        connection.execute("ALTER ROLE gli_app SET statement_timeout = '3s'")
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute("ALTER ROLE gli_app RESET statement_timeout")
+        connection.execute("DROP FUNCTION kept() CASCADE")
+        connection.execute("DROP TABLE kept_line")

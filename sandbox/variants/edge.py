@@ -358,3 +358,10 @@ def https_records(sandbox: Sandbox) -> Iterator[None]:
     change_records(sandbox, zone, [("CREATE", record) for record in records])
     yield
     change_records(sandbox, zone, [("DELETE", record) for record in records])
+
+
+@variant("records-by-country")
+def records_by_country(sandbox: Sandbox) -> Iterator[None]:
+    """The API's host has a record for users in Korea, and another one for all others."""
+    with _routed(sandbox, api(sandbox).host, *({"GeoLocation": {"CountryCode": place}} for place in ("KR", "*"))):
+        yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sandbox.faults.common import peered_cache
 from sandbox.site import required
 from sandbox.variants import Sandbox, variant
 from sandbox.variants.parts import region, service, where
@@ -52,3 +53,10 @@ def network_without_hostnames(sandbox: Sandbox) -> Iterator[None]:
     ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": False})
     yield
     ec2.modify_vpc_attribute(VpcId=vpc, EnableDnsHostnames={"Value": True})
+
+
+@variant("cache-in-another-network")
+def cache_in_another_network(sandbox: Sandbox) -> Iterator[None]:
+    """The cache stands in a VPC of its own, peered with that of the tasks, behind a group of the usual name."""
+    with peered_cache(sandbox):
+        yield

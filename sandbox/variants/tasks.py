@@ -233,3 +233,20 @@ def nights_off(sandbox: Sandbox) -> Iterator[None]:
     yield
     for name in schedules:
         scaling.delete_scheduled_action(**target, ScheduledActionName=name)
+
+
+@variant("container-that-checks-itself")
+def container_that_checks_itself(sandbox: Sandbox) -> Iterator[None]:
+    """The API's container has a health check of its own and many files, and its debug mode is off by a variable."""
+    command = ["CMD-SHELL", "curl -fsS http://localhost:8000/health || exit 1"]
+
+    def change(definition: dict[str, Any]) -> None:
+        own = definition["containerDefinitions"][0]
+        own["environment"] += [{"name": "DJANGO_DEBUG", "value": "False"}, {"name": "DEBUG", "value": "gli:*"}]
+        own["ulimits"] = [{"name": "nofile", "softLimit": 65536, "hardLimit": 65536}]
+        own["healthCheck"] = {"command": command, "interval": 30, "retries": 3, "startPeriod": 10}
+
+    with ExitStack() as changed:
+        for environment in both(sandbox):
+            changed.enter_context(redefined(sandbox, change, environment))
+        yield

@@ -29,6 +29,8 @@ class Origin(Observation):
     domain_name: str
     access_control: str | None
     """Its origin access control, or the older origin access identity; None: it asks without credentials."""
+    path: str = ""
+    """The folder in which it looks for each object, as in `/web`."""
 
     def reads_as(self, identity: str) -> bool:
         """Whether the distribution reads the bucket with this origin access identity (`E2QWRUHAPOMQZL`)."""
@@ -270,7 +272,9 @@ def _origins_of(behavior: dict[str, Any], config: dict[str, Any]) -> list[dict[s
 def _origin(described: dict[str, Any]) -> Origin:
     identity = (described.get("S3OriginConfig") or {}).get("OriginAccessIdentity")
     return Origin(
-        domain_name=described["DomainName"], access_control=described.get("OriginAccessControlId") or identity or None
+        domain_name=described["DomainName"],
+        access_control=described.get("OriginAccessControlId") or identity or None,
+        path=described.get("OriginPath") or "",
     )
 
 

@@ -6,14 +6,18 @@ prefix list, another security group. Source of truth: ec2 DescribeSecurityGroups
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from gli.common.sentences import listed, phrase
+from gli.observe.aws.ecs_services import ecs_services
+from gli.observe.aws.elasticache import cache_groups
 from gli.observe.aws.load_balancer import balancer
+from gli.observe.aws.mq import broker_groups
 from gli.observe.aws.rds import database_instance
 from gli.observe.engine.aws_session import AwsError
-from gli.observe.engine.observation import Observation, unknown
+from gli.observe.engine.observation import Observation, Unobserved, unknown
 from gli.observe.engine.probe import Observer, probe
 
 ALL_PORTS = (0, 65535)
@@ -79,10 +83,12 @@ class SecurityGroup(Observation):
 
 
 class SecurityGroups(Observation):
-    """Every security group of the environment's network."""
+    """Every security group of the environment's network, and those of its parts in other networks."""
 
     vpc: str
     groups: tuple[SecurityGroup, ...]
+    elsewhere: tuple[SecurityGroup, ...] = ()
+    """The groups of the cache, the broker, the load balancers and the tasks that are in another VPC."""
 
     def named(self, name: str) -> SecurityGroup:
         """The group with this name. Raises `Unobserved` if there is none."""
@@ -93,7 +99,7 @@ class SecurityGroups(Observation):
 
     def with_id(self, group_id: str) -> SecurityGroup:
         """The group with this id. Raises `Unobserved` if there is none."""
-        for group in self.groups:
+        for group in (*self.groups, *self.elsewhere):
             if group.id == group_id:
                 return group
         raise unknown("not-found", phrase("no security group {} in {}", group_id, self.vpc))
@@ -101,17 +107,45 @@ class SecurityGroups(Observation):
 
 @probe()
 async def security_groups(observer: Observer) -> SecurityGroups:
-    """The security groups of the environment's VPC, with their openings."""
+    """The security groups of the environment's VPC, with their openings. One call, and one more where a part stands in
+    another VPC.
+    """
     vpc = await _vpc(observer)
     answer = await observer.aws.call(
         observer, "ec2", "describe_security_groups", Filters=[{"Name": "vpc-id", "Values": [vpc]}]
     )
-    return SecurityGroups(vpc=vpc, groups=groups_of([g for g in answer["SecurityGroups"] if g["VpcId"] == vpc]))
+    described = [g for g in answer["SecurityGroups"] if g["VpcId"] == vpc]
+    missing = sorted(await _attached(observer) - {g["GroupId"] for g in described})
+    others: list[dict[str, Any]] = []
+    if missing:
+        answer = await observer.aws.call(
+            observer, "ec2", "describe_security_groups", Filters=[{"Name": "group-id", "Values": missing}]
+        )
+        others = [g for g in answer["SecurityGroups"] if g["GroupId"] in missing]
+    return SecurityGroups(vpc=vpc, groups=groups_of(described, others), elsewhere=groups_of(others, described))
 
 
-def groups_of(described: list[dict[str, Any]]) -> tuple[SecurityGroup, ...]:
-    """Security groups from an answer of DescribeSecurityGroups, sorted by name."""
-    names = {g["GroupId"]: g["GroupName"] for g in described}
+async def _attached(observer: Observer) -> set[str]:
+    """The ids of the groups of the parts; those of a part that could not be observed are left out."""
+    environment, found = observer.environment, set[str]()
+    for load_balancer in environment.balancers.values():
+        with suppress(Unobserved):
+            found |= {*(await observer.see(balancer, load_balancer)).security_groups}
+    if environment.ecs:
+        with suppress(Unobserved):
+            found |= {i for s in (await observer.see(ecs_services)).values() for i in s.security_groups}
+    if environment.cache and environment.cache.replication_group:
+        with suppress(Unobserved):
+            found |= {*await observer.see(cache_groups, environment.cache)}
+    if environment.broker and environment.broker.amazon_mq:
+        with suppress(Unobserved):
+            found |= {*(await observer.see(broker_groups, environment.broker) or ())}
+    return found
+
+
+def groups_of(described: list[dict[str, Any]], others: Sequence[dict[str, Any]] = ()) -> tuple[SecurityGroup, ...]:
+    """Security groups from an answer of DescribeSecurityGroups, sorted by name. `others` may be named as sources."""
+    names = {g["GroupId"]: g["GroupName"] for g in (*others, *described)}
     groups = [
         SecurityGroup(
             id=g["GroupId"],
@@ -150,7 +184,8 @@ async def _vpc(observer: Observer) -> str:
 @probe(deadline=20)
 async def prefix_lists(observer: Observer) -> dict[str, tuple[str, ...]]:
     """Prefix list id to its blocks, for the lists that the groups allow. A list that can't be read is left out."""
-    openings = [o for group in (await observer.see(security_groups)).groups for o in group.openings]
+    known = await observer.see(security_groups)
+    openings = [o for group in (*known.groups, *known.elsewhere) for o in group.openings]
     found: dict[str, tuple[str, ...]] = {}
     for id_ in sorted({o.source_id for o in openings if o.prefix_list})[:_MOST_LISTS]:
         with suppress(AwsError):

@@ -128,6 +128,8 @@ class HealthCheck(Observation):
     interval_s: int
     threshold: int
     """The number of good answers in a row after which a target is healthy."""
+    failures: int = 2
+    """The number of failures in a row after which it is unhealthy."""
 
     @property
     def wants_success(self) -> bool:
@@ -139,6 +141,11 @@ class HealthCheck(Observation):
     def healthy_after_s(self) -> int:
         """The shortest time, in seconds, until a new target is healthy."""
         return self.interval_s * self.threshold
+
+    @property
+    def unhealthy_after_s(self) -> int:
+        """The longest time, in seconds, for which a target that fails still gets requests."""
+        return self.interval_s * self.failures
 
 
 class GroupSettings(Observation):
@@ -290,6 +297,7 @@ async def health_checks(observer: Observer) -> dict[str, HealthCheck]:
             codes=(g.get("Matcher") or {}).get("HttpCode"),
             interval_s=g["HealthCheckIntervalSeconds"],
             threshold=g["HealthyThresholdCount"],
+            failures=g["UnhealthyThresholdCount"],
         )
         for g in described
     }

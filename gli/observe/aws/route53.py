@@ -34,6 +34,8 @@ class Zone(Observation):
     """Name to the values of its CAA records: which authorities may issue certificates (RFC 8659)."""
     servers: tuple[str, ...] = ()
     """The name servers that Route 53 gave the zone."""
+    somewhere: tuple[str, ...] = ()
+    """The names that have records for some places alone (by country or address), and none for all others; sorted."""
     private_twin: bool = False
     """Whether a private zone has the same name, and answers inside its networks."""
 
@@ -102,6 +104,7 @@ async def zone(observer: Observer) -> Zone:
         name=wanted,
         authorities={normalised(r["Name"]): tuple(sorted(v["Value"] for v in r["ResourceRecords"])) for r in caa},
         servers=_servers(found, wanted),
+        somewhere=_somewhere(records),
         private_twin=len(named) > len(public) > 0,
         aliases=_by_name((r["Name"], r["AliasTarget"]["DNSName"]) for r in records if "AliasTarget" in r),
         values=_by_name((r["Name"], value) for r in records for value in _values(r)),
@@ -128,6 +131,20 @@ def _answering(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
     usual = {(r["Name"], r["Type"]) for r in records if r.get("Weight", 0) > 0 or r.get("Failover") == "PRIMARY"}
     spare = [r for r in records if r.get("Weight") == 0 or r.get("Failover") == "SECONDARY"]
     return [r for r in records if r not in spare or (r["Name"], r["Type"]) not in usual]
+
+
+_ANYWHERE = "*"
+
+
+def _somewhere(records: Iterable[dict[str, Any]]) -> tuple[str, ...]:
+    """Route 53 answers nothing to a resolver in a place that no record names, unless one record is for all others."""
+    places: dict[tuple[str, str], set[str]] = {}
+    for r in records:
+        by_country, by_address = r.get("GeoLocation"), r.get("CidrRoutingConfig")
+        if by_country or by_address:
+            place = by_address["LocationName"] if by_address else str((by_country or {}).get("CountryCode"))
+            places.setdefault((normalised(r["Name"]), r["Type"]), set()).add(place)
+    return tuple(sorted({name for (name, _), named in places.items() if _ANYWHERE not in named}))
 
 
 def _servers(records: Iterable[dict[str, Any]], zone_name: str) -> tuple[str, ...]:

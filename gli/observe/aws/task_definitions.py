@@ -90,6 +90,8 @@ class Container(Observation):
     """Names of the environment variables with a secret in plain text."""
     environment_files: tuple[str, ...] = ()
     """The ARNs of the objects in S3 from which ECS reads environment variables when a task starts."""
+    debugs: tuple[str, ...] = ()
+    """Names of the environment variables that switch a debug mode on."""
     essential: bool = True
     stop_s: int | None = None
     """Seconds from SIGTERM to SIGKILL; None: ECS's 30."""
@@ -118,7 +120,7 @@ class TaskDefinition(Observation):
     """The CPU of one task, in 1/1024 of a vCPU; None: the definition does not say, as on instances of EC2."""
     stuck: tuple[Said, ...] = ()
     """What containers wait for that never comes (`dependsOn`): the health of one without a health check, the end of one
-    whose end is that of the task."""
+    whose end is that of the task. A health check that always fails; fewer open files than a server needs."""
     foreign: tuple[str, ...] = ()
     """`VARIABLE: NAME` for each variable, secret, role or log that names a part of the counterpart; sorted."""
 
@@ -163,7 +165,7 @@ async def described_definition(observer: Observer, arn: str, part: Part | None =
         status=described.get("status"),
         architecture=(described.get("runtimePlatform") or {}).get("cpuArchitecture") or "X86_64",
         cpu_units=int(described["cpu"]) if str(described.get("cpu") or "").isdigit() else None,
-        stuck=_stuck(described["containerDefinitions"]),
+        stuck=(*_stuck(described["containerDefinitions"]), *_doomed(described["containerDefinitions"])),
         foreign=() if part else _foreign(observer.environment, described),
     )
 
@@ -177,6 +179,28 @@ def _stuck(containers: list[Mapping[str, Any]]) -> tuple[Said, ...]:
         if (condition == "HEALTHY" and not named.get(other, {}).get("healthCheck"))
         or (condition in ("COMPLETE", "SUCCESS") and named.get(other, {}).get("essential", True))
     )
+
+
+_FAILS = re.compile(r"(?:CMD-SHELL|CMD)?\s*(?:exit [1-9]\d*|(?:/usr)?(?:/bin/)?false)\s*")
+_LEAST_FILES = 256
+"""A server with a pool of connections needs some hundred files; the system's usual limit is 1024."""
+
+
+def _doomed(containers: list[Mapping[str, Any]]) -> tuple[Said, ...]:
+    """The essential containers that can't be healthy, or can't serve, whatever their image does."""
+    found = []
+    for container in containers:
+        if not container.get("essential", True):
+            continue
+        command = " ".join((container.get("healthCheck") or {}).get("command") or [])
+        if _FAILS.fullmatch(command):
+            found.append(phrase("{}, whose health check always fails: {}", container["name"], command))
+        found += [
+            phrase("{}, which may open {} files", container["name"], limit["hardLimit"])
+            for limit in container.get("ulimits") or []
+            if limit["name"] == "nofile" and limit["hardLimit"] < _LEAST_FILES
+        ]
+    return tuple(found)
 
 
 def _foreign(environment: Environment, described: Mapping[str, Any]) -> tuple[str, ...]:
@@ -320,6 +344,10 @@ def reads(definition: TaskDefinition, secret: Secret) -> bool:
     return secret.arn is not None and any(_same(r, secret.arn) for r in definition.references)
 
 
+_DEBUG = frozenset({"DEBUG", "APP_DEBUG", "DJANGO_DEBUG", "FLASK_DEBUG"})
+_ON = frozenset({"1", "on", "true", "yes"})
+
+
 def _container(container: Mapping[str, Any]) -> Container:
     logging = container.get("logConfiguration") or {}
     variables = {v["name"]: str(v.get("value") or "") for v in container["environment"]}
@@ -343,5 +371,6 @@ def _container(container: Mapping[str, Any]) -> Container:
         stop_s=container.get("stopTimeout"),
         references=tuple(Reference(variable=s["name"], value_from=s["valueFrom"]) for s in [*secrets, *more]),
         variables=tuple(sorted({*variables, *(s["name"] for s in secrets)})),
+        debugs=tuple(sorted(n for n, v in variables.items() if n.upper() in _DEBUG and v.lower() in _ON)),
         plain_secrets=tuple(sorted(name for name, value in variables.items() if is_secret(name, value))),
     )

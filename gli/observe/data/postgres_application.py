@@ -106,6 +106,8 @@ class ApplicationRights(Observation):
     """The tables whose inserts a rule or a trigger replaces by nothing: the server says that all is well."""
     refused: tuple[str, ...] = ()
     """The tables that refuse every insert: CHECK (false), or a trigger that raises whatever the row holds."""
+    unchanging: tuple[str, ...] = ()
+    """The tables whose rows nobody may change or delete: a trigger refuses, or a rule makes nothing of that."""
     frozen: tuple[str, ...] = ()
     """The event triggers that refuse every change of the schema."""
     without_partition: tuple[str, ...] = ()
@@ -160,6 +162,7 @@ async def application_rights(observer: Observer, database: Database) -> Applicat
         frozen=tuple(inserts[6]),
         without_partition=tuple(inserts[7]),
         failing=tuple((name, value) for name, value in inserts[8]),
+        unchanging=tuple(inserts[9]),
         sequences=tuple(NumberSequence.model_validate(number) for number in numbered),
     )
 

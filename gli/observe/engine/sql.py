@@ -198,7 +198,7 @@ _HASTY = (
     "(SELECT coalesce(json_agg(json_build_array(name, reset_val::bigint) ORDER BY name), '[]') FROM pg_settings "
     "WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', "
     "'idle_session_timeout', 'transaction_timeout') "
-    "AND reset_val::bigint BETWEEN 1 AND 99)"
+    "AND reset_val::bigint BETWEEN 1 AND CASE name WHEN 'lock_timeout' THEN 99 ELSE 499 END)"
 )
 # Above `read committed`, a transaction that meets another one fails, and whoever began it has to try again. Without
 # temporary files (kB), large sorts and joins fail.
@@ -230,6 +230,17 @@ _REFUSED = (
     "UNION SELECT tgrelid FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid WHERE NOT g.tgisinternal "
     f"AND g.tgenabled NOT IN ('D', 'R') AND g.tgtype & 4 = 4 AND g.tgqual IS NULL AND {_RAISES}) AS r "
     "JOIN pg_class c ON c.oid = r.refuses JOIN pg_namespace n ON n.oid = c.relnamespace "
+    f"WHERE c.relkind IN ('r', 'p') AND pg_table_is_visible(c.oid) AND {_OF_PEOPLE})"
+)
+# Of rows that are there: a rule makes nothing of their change, or a trigger refuses each. A trigger for some columns
+# alone does not count.
+_UNCHANGING = (
+    "(SELECT coalesce(json_agg(DISTINCT c.relname), '[]') FROM (SELECT ev_class AS keeps FROM pg_rewrite r "
+    "WHERE r.ev_type IN ('2', '4') AND r.is_instead AND r.ev_enabled <> 'D' "
+    "AND pg_get_ruledef(r.oid) LIKE '%DO INSTEAD NOTHING;' AND r.ev_qual::text = '<>' "
+    "UNION SELECT tgrelid FROM pg_trigger g JOIN pg_proc p ON p.oid = g.tgfoid WHERE NOT g.tgisinternal "
+    f"AND g.tgenabled NOT IN ('D', 'R') AND g.tgtype & 24 > 0 AND g.tgattr::text = '' AND g.tgqual IS NULL "
+    f"AND {_RAISES}) AS k JOIN pg_class c ON c.oid = k.keeps JOIN pg_namespace n ON n.oid = c.relnamespace "
     f"WHERE c.relkind IN ('r', 'p') AND pg_table_is_visible(c.oid) AND {_OF_PEOPLE})"
 )
 _FROZEN = (
@@ -298,7 +309,7 @@ APPLICATION_RIGHTS = (
     "current_setting('synchronous_standby_names') <> '' AND NOT EXISTS (SELECT 1 FROM pg_stat_replication) "
     "AND current_setting('synchronous_commit') NOT IN ('off', 'local'), "
     f"{_HASTY}, {_SWALLOWED}, {_DEMANDED}, {_KEYLESS}, {_SWITCHED_OFF}, {_REFUSED}, {_FROZEN}, {_WITHOUT_PARTITION}, "
-    + _FAILING
+    f"{_FAILING}, {_UNCHANGING}"
 )
 """`reset_val` is the value that a session of this role starts with: the suite's own `read only` does not change it."""
 
