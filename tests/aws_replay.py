@@ -22,7 +22,7 @@ from botocore import xform_name
 
 from conftest import ROOT
 from gli.config import catalogue
-from gli.config.catalogue import Case
+from gli.config.check import Case
 from gli.config.environments import Environment
 from gli.observe.engine import observatory as engine
 from gli.observe.engine.aws_models import loader

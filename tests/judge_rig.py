@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gli.config.catalogue import Case, Check
+from gli.config.check import Case, Check
 from gli.config.checklists import Text
 from gli.gate.gate import Decision, Evidence, judged
 from gli.judge.outcome import Outcome, Result

@@ -15,7 +15,7 @@ from aws_rig import ACCOUNT, REGION, Account, Answer, Refused, observing, stagin
 
 from gli.common.partitions import domain_of, partition_of
 from gli.config.environments import Environment
-from gli.observe.aws import acm, cloudfront, cloudwatch, cloudwatch_alarms, logs, route53, vpc
+from gli.observe.aws import acm, alarm_dimensions, cloudfront, cloudwatch, cloudwatch_alarms, logs, route53, sns, vpc
 from gli.observe.data import secrets
 from gli.observe.engine.observation import Unobserved
 from gli.observe.engine.probe import Probe
@@ -195,7 +195,7 @@ def test_an_alarm_may_watch_a_live_resource_outside_the_file(
         "elasticache.DescribeCacheClusters": {"CacheClusters": [{"CacheClusterId": "stg-gli-redis-001"}]},
     }
     own = {"load_balancer": None, "database": None, "cache": None}
-    assert see(cloudwatch_alarms.dead_dimensions, None, answers, monkeypatch, **own) == ()
+    assert see(alarm_dimensions.dead_dimensions, None, answers, monkeypatch, **own) == ()
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_an_alarm_on_a_deleted_resource_is_reported(
         "ecs.DescribeServices": some,
     }
     own = {"load_balancer": None, "database": None, "cache": None}
-    gone = see(cloudwatch_alarms.dead_dimensions, None, answers, monkeypatch, **own)
+    gone = see(alarm_dimensions.dead_dimensions, None, answers, monkeypatch, **own)
     assert set(gone) == {value for value in dimensions.values() if "gone" in value}
 
 
@@ -248,7 +248,7 @@ def test_a_removed_subscription_needs_no_confirmation(monkeypatch: pytest.Monkey
         ]
     }
     found = see(
-        cloudwatch_alarms.topics,
+        sns.topics,
         None,
         {
             "sns.ListSubscriptionsByTopic": answer,

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from aws_answers import ACCOUNT, REGION, Answer, answering, observed, staging
 
-from gli.observe.aws.cloudwatch_alarms import topics
 from gli.observe.aws.ecr_policies import rule_about
-from gli.observe.aws.iam import refuses
+from gli.observe.aws.iam_statements import refuses
 from gli.observe.aws.load_balancer import GroupSettings
+from gli.observe.aws.sns import topics
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/execution"
 TAG = "3f0c9a1"

@@ -18,7 +18,16 @@ from botocore.exceptions import UnknownServiceError
 from test_aws_answers import GROUPS, NOW, alarm, listed, pages, services, summary
 
 from gli.config.environments import Environment
-from gli.observe.aws import cloudfront, cloudwatch, cloudwatch_alarms, ecs_tasks, iam, logs, metric_queries
+from gli.observe.aws import (
+    alarm_dimensions,
+    cloudfront,
+    cloudwatch,
+    cloudwatch_alarms,
+    ecs_tasks,
+    iam,
+    logs,
+    metric_queries,
+)
 from gli.observe.engine.aws_models import loader
 from gli.observe.engine.guard import AWS_READS
 from gli.observe.engine.probe import Observer, probe
@@ -107,7 +116,7 @@ def observe(account: Account, monkeypatch: pytest.MonkeyPatch) -> Environment:
         *[(cloudfront.distribution, frontend) for frontend in environment.frontends.values()],
         (iam.iam_roles, None),
         (cloudwatch_alarms.alarms, None),
-        (cloudwatch_alarms.dead_dimensions, None),
+        (alarm_dimensions.dead_dimensions, None),
         (cloudwatch_alarms.log_groups, None),
         *[(probe, service) for service in environment.services.values() for probe in (logs.log_tail, logs.log_errors)],
     ]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from judge_rig import GREEN, case, judged_graphs, result
 
-from gli.config.catalogue import Case
+from gli.config.check import Case
 from gli.config.waivers import Waiver
 from gli.judge.judgement import judge, reconciled
 from gli.judge.outcome import Outcome, Result, worst

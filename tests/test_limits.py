@@ -14,8 +14,8 @@ from gli.config import environments
 from gli.config.data_tier import Cache
 from gli.config.parts import Metrics
 from gli.config.services import Service
-from gli.observe.aws.cloudwatch_alarms import Topic
 from gli.observe.aws.service_measures import too_few
+from gli.observe.aws.sns import Topic
 from gli.observe.data.redis import CacheState
 from gli.observe.edge.http import HttpExchange
 

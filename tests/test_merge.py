@@ -15,7 +15,8 @@ from conftest import ROOT
 from gli.common.clock import rfc3339
 from gli.common.verdict_file import GO
 from gli.config import catalogue, environments
-from gli.config.catalogue import Case, Catalogue
+from gli.config.catalogue import Catalogue
+from gli.config.check import Case
 from gli.config.environments import Environment
 from gli.config.waivers import Waiver
 from gli.judge.checklist import item_lines

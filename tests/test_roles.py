@@ -11,7 +11,8 @@ from aws_rig import ACCOUNT, Account, observing, staging
 from conftest import ROOT
 from gli.config import catalogue, environments
 from gli.config.iam_policy import policy
-from gli.observe.aws.iam import Role, Statement, iam_roles, read_role
+from gli.observe.aws.iam import Role, iam_roles, read_role
+from gli.observe.aws.iam_statements import Statement
 from gli.observe.engine.aws_session import iam_action
 from gli.observe.engine.guard import AWS_READS
 

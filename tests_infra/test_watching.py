@@ -11,10 +11,11 @@ from gli.observe.engine.observation import unknown
 if TYPE_CHECKING:
     from gli.config.environments import Environment
     from gli.config.parts import Alarms, MetricFilter
-    from gli.observe.aws.cloudwatch_alarms import Alarm, LogGroup, Topic
+    from gli.observe.aws.cloudwatch_alarms import Alarm, LogGroup
     from gli.observe.aws.logs import LogErrors, LogTail
     from gli.observe.aws.metric_filters import Filtered
     from gli.observe.aws.service_measures import Comparison, Traffic
+    from gli.observe.aws.sns import Topic
 
 MOST_ERRORS, MOST_ERRORS_GROW, ERRORS_AT_REST = 0.01, 2.0, 0.002
 SLOWEST_S, SLOWEST_GROWS, NEVER_SLOW_S = 1.0, 1.5, 0.2

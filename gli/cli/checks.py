@@ -12,7 +12,8 @@ import click
 from gli.cli.options import sentences
 from gli.common.errors import UsageError
 from gli.config import catalogue, environments
-from gli.config.catalogue import Catalogue, Check
+from gli.config.catalogue import Catalogue
+from gli.config.check import Check
 from gli.config.environments import Environment
 from gli.config.iam_policy import policy, policy_to_look
 from gli.observe.engine.aws_session import iam_action

@@ -21,7 +21,8 @@ from gli.common.documents import content
 from gli.common.sentences import listed
 from gli.common.verdict_file import GO, VERDICT
 from gli.config import environments
-from gli.config.catalogue import Case, Catalogue
+from gli.config.catalogue import Catalogue
+from gli.config.check import Case
 from gli.config.checklists import Item
 from gli.config.environments import Environment
 from gli.config.parts import Gate

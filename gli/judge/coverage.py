@@ -11,7 +11,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from gli.common.case_key import CaseKey
-from gli.config.catalogue import Catalogue, Check
+from gli.config.catalogue import Catalogue
+from gli.config.check import Check
 from gli.config.environments import Environment
 from gli.config.parts import PARTS
 from gli.config.targets import GROUPS

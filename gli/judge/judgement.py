@@ -15,7 +15,7 @@ from gli.common.case_key import CaseKey
 from gli.common.clock import rfc3339
 from gli.common.sentences import listed, phrase
 from gli.common.verdict_file import GO, NO_GO
-from gli.config.catalogue import Case
+from gli.config.check import Case
 from gli.config.waivers import Waiver
 from gli.judge.outcome import Outcome, Result, worst
 from gli.judge.triage import Root, triage

@@ -19,7 +19,8 @@ from gli.common.case_key import CaseKey
 from gli.common.clock import CLOCKS_DIFFER, rfc3339
 from gli.common.sentences import Phrase, listed, of, phrase
 from gli.common.verdict_file import GO, NO_GO
-from gli.config.catalogue import Case, Catalogue
+from gli.config.catalogue import Catalogue
+from gli.config.check import Case
 from gli.config.environments import Environment
 from gli.config.phases import Phase
 from gli.config.waivers import Waiver

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from gli.common.case_key import CaseKey
 from gli.common.sentences import listed, phrase
-from gli.config.catalogue import Case
+from gli.config.check import Case
 from gli.judge.outcome import Outcome, Result
 
 

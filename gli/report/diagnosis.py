@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from gli.config.catalogue import Check
+from gli.config.check import Check
 from gli.judge.outcome import Outcome
 from gli.judge.verdict import CheckLine, RootCause, Verdict
 from gli.report.korean import remedied

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gli.common.sentences import Phrase, filled, of, saw
-from gli.config.catalogue import Catalogue, Check
+from gli.config.catalogue import Catalogue
+from gli.config.check import Check
 from gli.judge.verdict import CheckLine, ItemLine, Verdict
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gli.common.verdict_file import write_whole
-from gli.config.catalogue import Case
+from gli.config.check import Case
 from gli.config.environments import Environment
 from gli.config.parts import Notify
 from gli.judge.verdict import Verdict

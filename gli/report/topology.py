@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from gli.config.catalogue import Case
+from gli.config.check import Case
 from gli.config.data_tier import Broker, Cache, Database
 from gli.config.environments import Environment
 from gli.config.services import Service

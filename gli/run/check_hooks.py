@@ -20,7 +20,8 @@ from _pytest.outcomes import Skipped  # pytest.skip.Exception, under the name th
 
 from gli.common.case_key import CaseKey
 from gli.common.sentences import Phrase, expected_and_seen, phrase
-from gli.config.catalogue import FILE, FOLDERS, Case, Catalogue, Check
+from gli.config.catalogue import FILE, FOLDERS, Catalogue
+from gli.config.check import Case, Check
 from gli.config.environments import Environment
 from gli.judge.outcome import Outcome, Result
 from gli.observe.engine.observation import Unobserved, unknown

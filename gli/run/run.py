@@ -18,7 +18,8 @@ from gli.common.clock import CLOCKS_DIFFER
 from gli.common.errors import UsageError
 from gli.common.sentences import listed, of, phrase
 from gli.common.verdict_file import VERDICT
-from gli.config.catalogue import Case, Catalogue, proved
+from gli.config.catalogue import Catalogue, proved
+from gli.config.check import Case
 from gli.config.environments import Environment
 from gli.config.phases import Phase
 from gli.config.targets import GROUPS

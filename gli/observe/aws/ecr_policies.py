@@ -13,7 +13,7 @@ from typing import Any
 from gli.common.sentences import Said, phrase
 from gli.config.services import Service
 from gli.observe.aws.ecr import registry_image, registry_of
-from gli.observe.aws.iam import refuses
+from gli.observe.aws.iam_statements import refuses
 from gli.observe.aws.identity import caller_identity
 from gli.observe.aws.policy_documents import statements_of
 from gli.observe.aws.task_definitions import task_definition

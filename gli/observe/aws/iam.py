@@ -11,12 +11,19 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from fnmatch import fnmatchcase
 from typing import Any
 
 from gli.common.sentences import Said, listed, phrase
 from gli.config.environments import Environment
 from gli.config.services import Service
+from gli.observe.aws.iam_statements import (
+    Statement,
+    allows_action,
+    matches,
+    principals_of,
+    read_statement,
+    required_values,
+)
 from gli.observe.aws.identity import Identity, caller_identity
 from gli.observe.aws.policy_documents import statements_of, values_of
 from gli.observe.aws.task_definitions import TaskDefinition, task_definition
@@ -29,57 +36,14 @@ _PER_PAGE = 200
 _PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 _LOG = ("logs:CreateLogStream", "logs:PutLogEvents")
 _GITHUB = "token.actions.githubusercontent.com"
-_ASKING = frozenset({"StringEquals", "StringEqualsIgnoreCase", "StringLike"})
 _FOR_TASKS = "AmazonECSTaskExecutionRolePolicy"  # AWS's own policy: pulls and logs, on every resource
 _LOOKING = re.compile(
     r"[a-z0-9-]+:(?:batchdescribe|batchget|describe|get|head|list|lookup|search|view)[a-z0-9*?]*", re.IGNORECASE
 )
-_EVERY_ACTION = re.compile(r"\*+|[^:]*:\*+")
-_EVERY_RESOURCE = re.compile(r"[*?]+|arn(?::[^:]*){0,4}:[*?]+")  # or every resource of one service
 _FOR_ADMINISTRATORS = frozenset({"AdministratorAccess", "PowerUserAccess"})
 _TO_LOOK = re.compile(r"arn:[^:]+:iam::aws:policy/(?:job-function/)?(?:ReadOnlyAccess|ViewOnlyAccess|SecurityAudit)")
 """AWS's managed read-only policies. None of them allows reading a secret's value."""
 _DEPLOYS = ("ecs:UpdateService", "ecs:RunTask", "ecr:PutImage", "s3:PutObject", "secretsmanager:GetSecretValue")
-
-
-class Statement(Observation):
-    """One statement of a policy."""
-
-    allows: bool
-    actions: tuple[str, ...]
-    except_actions: tuple[str, ...] = ()
-    resources: tuple[str, ...]
-    except_resources: tuple[str, ...] = ()
-    conditional: bool = False
-    via: tuple[str, ...] = ()
-    """The services through which the request must come (the condition `kms:ViaService`), if there is this condition."""
-    to_look: bool = False
-    """The statement is part of one of AWS's read-only policies."""
-
-    def covers(self, action: str, resource: str) -> bool:
-        """Whether the statement applies to this action on this resource."""
-        there = _matches(resource, self.resources) if self.resources else not _matches(resource, self.except_resources)
-        return self.names(action) and there
-
-    def names(self, action: str) -> bool:
-        """Whether the statement applies to this action, on any resource."""
-        return _matches(action, self.actions) if self.actions else not _matches(action, self.except_actions)
-
-    @property
-    def opens_secrets(self) -> bool:
-        """Whether the statement allows only kms:Decrypt, with named keys or through Secrets Manager only."""
-        decrypts = {a.lower() for a in self.actions} == {"kms:decrypt"}
-        named = bool(self.resources) and not any(_EVERY_RESOURCE.fullmatch(r) for r in self.resources)
-        asked = bool(self.via) and all(service.startswith("secretsmanager.") for service in self.via)
-        return decrypts and (named or asked)
-
-    @property
-    def wide(self) -> tuple[str, ...]:
-        """The allowed wildcards for all actions, or all actions of a service, on every resource; sorted."""
-        if not self.allows or self.conditional or not (self.except_resources or any(map(_every, self.resources))):
-            return ()
-        named = [a for a in self.actions if _EVERY_ACTION.fullmatch(a)]
-        return tuple(sorted(named + [phrase("all but {}", a) for a in self.except_actions]))
 
 
 class Role(Observation):
@@ -110,8 +74,8 @@ class Role(Observation):
     def may(self, action: str, resource: str) -> bool:
         """Whether the role's policies and its boundary allow this action on this resource."""
         by_aws = _FOR_TASKS in self.attached and action.startswith(("ecr:", "logs:"))
-        within = self.boundary is None or _allow(self.boundary, action, resource)
-        return within and _allow(self.statements, action, resource, otherwise=by_aws)
+        within = self.boundary is None or allows_action(self.boundary, action, resource)
+        return within and allows_action(self.statements, action, resource, otherwise=by_aws)
 
     def beyond(self, known: Collection[str]) -> tuple[str, ...]:
         """The allowed actions that are neither `known` nor reads by their verb (Get, List, ...); sorted.
@@ -256,8 +220,8 @@ async def _may_decrypt(observer: Observer, role: Role, key: str) -> bool:
     named, account_itself = {role.arn, "*"}, {f"arn:{partition}:iam::{account}:root", account}
     allowed: set[str] = set()
     for statement in statements_of(answer["Policy"]):
-        about = _statement(statement | {"Resource": "*"})
-        principals = _principals(statement)
+        about = read_statement(statement | {"Resource": "*"})
+        principals = principals_of(statement)
         if not about.names("kms:Decrypt"):
             continue
         if about.allows:
@@ -265,27 +229,6 @@ async def _may_decrypt(observer: Observer, role: Role, key: str) -> bool:
         elif not about.conditional and principals & (named | account_itself):
             return False
     return bool(allowed & named) or (bool(allowed & account_itself) and role.may("kms:Decrypt", key))
-
-
-def refuses(statement: Mapping[str, Any], action: str, role: str) -> bool:
-    """Whether a statement of a resource's own policy denies an action to a role, whatever else allows it.
-
-    The condition of a Deny counts as not met, as everywhere here.
-    """
-    partition, account = role.split(":")[1], role.split(":")[4]
-    about = _statement({**statement, "Resource": "*"})
-    named = {role, "*", f"arn:{partition}:iam::{account}:root", account}
-    excepted = statement.get("NotPrincipal")
-    within = (
-        bool(_principals(statement) & named) if excepted is None else not _principals({"Principal": excepted}) & named
-    )
-    return not about.allows and not about.conditional and about.names(action) and within
-
-
-def _principals(statement: Mapping[str, Any]) -> set[str]:
-    """The AWS principals of a statement; `*` is everybody."""
-    principal = statement.get("Principal")
-    return set(values_of(principal.get("AWS")) if isinstance(principal, dict) else values_of(principal))
 
 
 @probe(deadline=20)
@@ -326,7 +269,7 @@ def read_role(arn: str, role: Mapping[str, Any] | None, policies: Mapping[str, M
     if role is None:
         return Role(arn=arn, exists=False)
     attached = role["AttachedManagedPolicies"]
-    statements = [_statement(s) for p in role["RolePolicyList"] for s in statements_of(p["PolicyDocument"])]
+    statements = [read_statement(s) for p in role["RolePolicyList"] for s in statements_of(p["PolicyDocument"])]
     unread = []
     for policy in attached:
         to_look = _TO_LOOK.fullmatch(policy["PolicyArn"]) is not None
@@ -353,28 +296,15 @@ def _held(policies: Mapping[str, Mapping[str, Any]], arn: str) -> tuple[Statemen
     """The statements of a managed policy; None if IAM does not show them."""
     versions = (policies.get(arn) or {}).get("PolicyVersionList") or []
     documents = [v["Document"] for v in versions if v.get("IsDefaultVersion") and v.get("Document")]
-    return tuple(_statement(s) for document in documents for s in statements_of(document)) if documents else None
-
-
-def _allow(statements: Iterable[Statement], action: str, resource: str, *, otherwise: bool = False) -> bool:
-    """Whether a statement (or `otherwise`) allows an action on a resource, and no statement denies it."""
-    about = [s for s in statements if s.covers(action, resource)]
-    if any(not s.allows and not s.conditional for s in about):
-        return False
-    return otherwise or any(s.allows for s in about)
-
-
-def policy_allows(document: Any, action: str, resource: str) -> bool:
-    """Whether a resource's own policy, such as an endpoint's, allows an action to somebody."""
-    return _allow([_statement(s) for s in statements_of(document)], action, resource)
+    return tuple(read_statement(s) for document in documents for s in statements_of(document)) if documents else None
 
 
 def _trusted(document: Any, account: str) -> tuple[str, ...]:
     """The services that may take a role. A statement for the resources of other accounts alone counts as none."""
     allowed = []
     for statement in statements_of(document):
-        of = _required(statement, "aws:SourceAccount")
-        if statement.get("Effect") == "Allow" and (not of or _matches(account, of)):
+        of = required_values(statement, "aws:SourceAccount")
+        if statement.get("Effect") == "Allow" and (not of or matches(account, of)):
             allowed.append(statement)
     principals = [s.get("Principal") for s in allowed]
     services = {service for p in principals if isinstance(p, dict) for service in values_of(p.get("Service"))}
@@ -396,39 +326,6 @@ def _federations(role: Mapping[str, Any]) -> Iterator[Federation]:
         if statement.get("Effect") == "Allow" and any(p.endswith(f"/{_GITHUB}") for p in providers):
             yield Federation(
                 role=role["RoleName"],
-                audiences=_required(statement, f"{_GITHUB}:aud"),
-                subjects=_required(statement, f"{_GITHUB}:sub"),
+                audiences=required_values(statement, f"{_GITHUB}:aud"),
+                subjects=required_values(statement, f"{_GITHUB}:sub"),
             )
-
-
-def _required(statement: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    """The values that a statement's conditions accept for a key."""
-    conditions = (statement.get("Condition") or {}).items()
-    asking = [values for operator, values in conditions if operator.rpartition(":")[2] in _ASKING]
-    return tuple(
-        sorted(
-            v for values in asking for name in values if name.lower() == key.lower() for v in values_of(values[name])
-        )
-    )
-
-
-def _statement(statement: Mapping[str, Any]) -> Statement:
-    return Statement(
-        allows=statement.get("Effect") == "Allow",
-        actions=values_of(statement.get("Action")),
-        except_actions=values_of(statement.get("NotAction")),
-        resources=values_of(statement.get("Resource")),
-        except_resources=values_of(statement.get("NotResource")),
-        conditional=bool(statement.get("Condition")),
-        via=_required(statement, "kms:viaservice"),
-    )
-
-
-def _every(resource: str) -> bool:
-    """Whether a pattern matches every resource."""
-    return _EVERY_RESOURCE.fullmatch(resource) is not None
-
-
-def _matches(text: str, patterns: tuple[str, ...]) -> bool:
-    """Matches IAM's wildcards, * and ?. Ignores case: right for actions, and ARNs rarely differ only in case."""
-    return any(fnmatchcase(text.lower(), pattern.lower().replace("[", "[[]")) for pattern in patterns)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from gli.observe.aws.cloudwatch_alarms import topics
 from gli.observe.aws.identity import caller_identity
 from gli.observe.aws.rds import database_instance
 from gli.observe.aws.s3 import bucket_settings
+from gli.observe.aws.sns import topics
 from gli.observe.data.secrets import secret_states
 from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation, Unobserved

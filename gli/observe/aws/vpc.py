@@ -18,7 +18,7 @@ from gli.common.sentences import phrase
 from gli.observe.aws.ec2_security_groups import Opening, security_groups
 from gli.observe.aws.ecs_services import ecs_services
 from gli.observe.aws.elasticache import cache_groups, cache_subnets, replication_group
-from gli.observe.aws.iam import policy_allows
+from gli.observe.aws.iam_statements import policy_allows
 from gli.observe.aws.load_balancer import balancer
 from gli.observe.aws.mq import broker_network
 from gli.observe.aws.rds import database_instance
