@@ -248,7 +248,6 @@ def decision(
     if phase == "pre-deploy" and environment.other is not None and environment.other.production:
         sides.append(environments.load(root, environment.other.name))
     notes: list[str] = []
-    dropped: tuple[str, ...] = ()
     found: list[Decision] = []
     genuine: Found | None = None
     for side in sides:
@@ -260,21 +259,33 @@ def decision(
             notes.append(f"{side.name}: " + (f"signed by {evidence.signer}" if evidence.signer else "not signed"))
     notes += [f"waived: {c.key} ({c.waiver.owner}: {c.waiver.reason})" for c in _waived(found) if c.waiver]
     first = found[0]
+    dropped: tuple[str, ...] = ()
     if first.verdict is not None and environment.counterpart is not None:
-        commits = {repository: part["commit"] for repository, part in first.verdict.manifest.items()}
+        given = sign_offs.read(root, environment, _commits(first.verdict), now)
+        dropped = given.dropped
         checklist = catalogue.checklists[phase]
         items = [i for i in checklist.items.values() if checklist.signed_in(i, environment)]
-        given = sign_offs.read(root, environment, commits, now)
-        dropped = given.dropped
         found.append(signed(items, given.counting, environment.name))
         asserted = ", asserted, not signed"
         notes += [f"{s.record.item}: {s.record.by}{'' if s.signer else asserted}" for s in given.counting]
+    return _joined(found, notes, dropped, genuine)
+
+
+def _commits(verdict: Verdict) -> dict[str, str]:
+    """Repository to the commit that the verdict was earned on."""
+    return {repository: part["commit"] for repository, part in verdict.manifest.items()}
+
+
+def _joined(
+    found: Sequence[Decision], notes: Sequence[str], dropped: tuple[str, ...], genuine: Found | None
+) -> Decision:
+    """One decision of several: yes if all are yes, else the no with the lowest code; the other reasons are notes."""
     against = [d for d in found if d.code != YES]
     if against:
         worst = min(against, key=lambda d: d.code)
         others = [d.reason for d in against if d is not worst]
         return Decision(worst.code, worst.reason, notes=(*others, *dropped), found=genuine)
-    return Decision(YES, "; ".join(d.reason for d in found), first.verdict, (*notes, *dropped), genuine)
+    return Decision(YES, "; ".join(d.reason for d in found), found[0].verdict, (*notes, *dropped), genuine)
 
 
 def _waived(decisions: Iterable[Decision]) -> Iterable[Any]:

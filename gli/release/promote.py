@@ -17,6 +17,7 @@ from typing import Any, Literal
 from gli.common.clock import now
 from gli.common.errors import UsageError
 from gli.common.manifest import manifest_id
+from gli.git.branches import Branches
 from gli.git.command import GitFailed, shown
 from gli.observe.release.migrations import in_paths
 from gli.release import fence, landed, lock, plan, take_over
@@ -77,9 +78,7 @@ def promote(
     Raises `UsageError` for two branches without a promotion between them, `Refused` with every objection.
     """
     branches = session.settings.branches
-    if (source, target) not in branches.ways:
-        ways = ", ".join(f"{s} {t}" for s, t in branches.ways) or "no way, with one branch"
-        raise UsageError(f"nothing is promoted from {source!r} to {target!r}; there is: {ways}")
+    _refuse_other_ways(branches, source, target)
     live = target == branches.live
     kind = "deploy" if live else "merge"
     with session.operation(kind=kind, source=source, branch=target, dry_run=choices.dry_run) as operation:
@@ -101,11 +100,7 @@ def promote(
             raise collected(against)
         if not any(move.moves for move in moves.values()):
             raise Refused(f"{target} has all of {source} in every repository; there is nothing to promote")
-        planned: dict[str, Any] = {"manifest": manifest, "trees": trees}
-        if evidence is not None:
-            planned["verdict"] = dict(evidence.verdict)
-        if window and choices.override_freeze:
-            planned["override_freeze"] = {"window": window, "reason": choices.override_freeze}
+        planned = {"manifest": manifest, "trees": trees, **_allowed_by(evidence, window, choices)}
         notes = [f"the gate: {note}" for note in evidence.notes] if evidence is not None else []
         lines = (*summary(operation, moves), *notes)
         request = Request(plan.approval_id(moves), f"{source} to {target}", lines, live, session.actor)
@@ -119,6 +114,23 @@ def promote(
         whole = Planned(moves, planned, request, tag, before_moving=tell)
         session.carry_out(operation, refs, whole, still, dry_run=choices.dry_run)
         return operation
+
+
+def _refuse_other_ways(branches: Branches, source: str, target: str) -> None:
+    """Raises `UsageError` for two branches without a promotion between them."""
+    if (source, target) not in branches.ways:
+        ways = ", ".join(f"{s} {t}" for s, t in branches.ways) or "no way, with one branch"
+        raise UsageError(f"nothing is promoted from {source!r} to {target!r}; there is: {ways}")
+
+
+def _allowed_by(evidence: Evidence | None, window: str | None, choices: Choices) -> dict[str, Any]:
+    """The verdict that allows the promotion, and the freeze window that a person overrode, for journal and tag."""
+    found: dict[str, Any] = {}
+    if evidence is not None:
+        found["verdict"] = dict(evidence.verdict)
+    if window and choices.override_freeze:
+        found["override_freeze"] = {"window": window, "reason": choices.override_freeze}
+    return found
 
 
 def recover(session: Session, how: Literal["resume", "undo"]) -> Operation | None:

@@ -45,12 +45,7 @@ def rollback(
     with session.operation(kind=kind, source=to, branch=live, reason=reason, dry_run=dry_run) as operation:
         refs = session.fetch(operation)
         target = to or previous(session, operation, refs)
-        lacking = [name for name, found in refs.items() if target not in found.tags]
-        if lacking:
-            raise Refused(f"there is no tag {target} in {', '.join(lacking)}, so not all can go back to it")
-        moved = _moved_tags(refs, target)
-        if moved:
-            raise Refused(f"{target} was moved in {', '.join(moved)} since it was made; gli doctor says where it was")
+        _refuse_unusable_tag(refs, target)
         _refuse_what_was_never_live(operation, refs, target)
         message = f"Roll back to {target}\n\nReason: {' '.join(reason.split())}\nRelease-Id: {operation.id}\n"
         moves = _moves(operation, refs, target, mode, message)
@@ -62,9 +57,8 @@ def rollback(
                 f"the database keeps migrations that {target} does not know: {', '.join(kept)}; code goes back, data "
                 "does not: see that the old code works with them, then --ack-migrations"
             )
-        manifest = manifest_id({n: m.source for n, m in moves.items()})
         planned: dict[str, Any] = {
-            "manifest": manifest,
+            "manifest": manifest_id({n: m.source for n, m in moves.items()}),
             "trees": manifest_id({n: m.tree for n, m in moves.items()}),
             "held": manifest_id({n: m.old_tree for n, m in moves.items()}),
             "to": target,
@@ -86,6 +80,16 @@ def rollback(
         whole = Planned(moves, planned, request, tag, before_moving=tell)
         session.carry_out(operation, refs, whole, approve, dry_run=dry_run)
         return operation
+
+
+def _refuse_unusable_tag(refs: Mapping[str, Refs], target: str) -> None:
+    """Raises `Refused` for a tag that a repository lacks, and for a tag that somebody moved."""
+    lacking = [name for name, found in refs.items() if target not in found.tags]
+    if lacking:
+        raise Refused(f"there is no tag {target} in {', '.join(lacking)}, so not all can go back to it")
+    moved = _moved_tags(refs, target)
+    if moved:
+        raise Refused(f"{target} was moved in {', '.join(moved)} since it was made; gli doctor says where it was")
 
 
 def _refuse_what_was_never_live(operation: Operation, refs: Mapping[str, Refs], target: str) -> None:

@@ -170,11 +170,7 @@ def _configure(config: pytest.Config) -> None:
     if sys.flags.optimize:
         raise UsageError(NO_ASSERTIONS)
     _refuse_options_from_elsewhere(config)
-    patience_s = config.option.await_rollout
-    if not 0 <= patience_s <= _LONGEST_ROLLOUT_S:  # `not`: NaN fails the comparison too
-        raise UsageError(
-            f"--await-rollout={patience_s:g} is not a time to wait; give 0 to {_LONGEST_ROLLOUT_S} seconds"
-        )
+    patience_s = _patience_s(config)
     root, name = config.rootpath, config.option.env
     file = toml_tables.read_tables(root)
     tables = toml_tables.extended(file, name)
@@ -207,22 +203,37 @@ def _configure(config: pytest.Config) -> None:
     config.stash[RUN] = run
     config.stash[LOGS] = logs.redacted_by(run.redact)
     config.stash[CONTEXT] = CheckContext(environment, known, config.option.phase, run.observatory)
-    child = config.stash.get(CHILD, None)
-    if child is not None:
-        child.began(
-            run.folder.path,
-            name,
-            cases=len(run.cases),
-            longest_s=RUN_DEADLINE_S + patience_s,
-            end_s=END_S,
-            needs_go=config.option.phase != "on-call",
-        )
+    _tell_parent(config, run, patience_s)
     signal.signal(signal.SIGTERM, _interrupt)
     config.pluginmanager.register(Controlling(config, run), "gli-controlling")
     if config.option.verbose >= 0 and isinstance(run.observatory, Observatory):
         progress = Progress(config, run.observatory.awaited, run.language)
         config.pluginmanager.register(progress, "gli-progress")
     config.pluginmanager.register(Checking(config.stash[CONTEXT]), "gli-checking")
+
+
+def _patience_s(config: pytest.Config) -> float:
+    """The seconds of `--await-rollout`. Raises `UsageError` for a number that is not a time to wait."""
+    patience_s: float = config.option.await_rollout
+    if not 0 <= patience_s <= _LONGEST_ROLLOUT_S:  # `not`: NaN fails the comparison too
+        raise UsageError(
+            f"--await-rollout={patience_s:g} is not a time to wait; give 0 to {_LONGEST_ROLLOUT_S} seconds"
+        )
+    return patience_s
+
+
+def _tell_parent(config: pytest.Config, run: Run, patience_s: float) -> None:
+    """Tells the process that watches this one, if there is one, that the run observes from now on."""
+    child = config.stash.get(CHILD, None)
+    if child is not None:
+        child.began(
+            run.folder.path,
+            run.environment.name,
+            cases=len(run.cases),
+            longest_s=RUN_DEADLINE_S + patience_s,
+            end_s=END_S,
+            needs_go=config.option.phase != "on-call",
+        )
 
 
 def _refuse_options_from_elsewhere(config: pytest.Config) -> None:
