@@ -25,6 +25,7 @@ from report_rig import HOOK, Hook
 
 from gli.common.bound_process import Bond
 from gli.observe.edge.browser_process import BROWSER_VARIABLE, of_the_system
+from gli.release.journal import Event, Journal
 from sandbox import control
 from sandbox.state import Place, running
 
@@ -382,3 +383,22 @@ def row(id_: str, severity: str = "block", phase: str = "both", each: str = "api
         f'[{id_}]\nlayer = "http"\nphase = "{phase}"\nseverity = "{severity}"\nvantage = "internet"\n'
         f'each = "{each}"\ncauses = {causes}\nremedy.en = "Mend {id_}."\nremedy.ko = "{id_}을 고치세요."\n'
     )
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Callable[[], Any]], None]:
+    """Call a function right after the first journal line of this name was written."""
+    write = Journal.append
+
+    def register(step: str, action: Callable[[], Any]) -> None:
+        waiting = [action]
+
+        def append(self: Journal, event: str, **detail: Any) -> Event:
+            written = write(self, event, **detail)
+            if event == step and waiting:
+                waiting.pop()()
+            return written
+
+        monkeypatch.setattr(Journal, "append", append)
+
+    return register

@@ -19,7 +19,6 @@ import release_rig
 from click.testing import CliRunner
 from release_rig import EIGHT, FIRST_TAG, NAMES, REFUSE, SECOND, SLOW, Rig
 from test_release_emergency import pushed
-from test_release_promote import at
 from test_release_story import Day
 
 from gli.cli.group import main
@@ -33,7 +32,6 @@ from gli.release.promote import Choices
 from gli.release.push_order import Turn
 from gli.release.session import Approval, Request
 
-__all__ = ["at"]
 At = Callable[[str, Callable[[], Any]], None]
 
 

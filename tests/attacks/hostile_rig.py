@@ -15,6 +15,10 @@ from typing import Any
 
 from conftest import Project, clean_environment, latest
 
+FAILS = "def test_first_check(target): assert False, 'broken'\ndef test_second_check(target): pass\n"
+PASSES = "def test_first_check(target): pass\ndef test_second_check(target): pass\n"
+GLI = "import sys; sys.argv[0] = 'gli'; from gli.cli.entry import main; main()"
+"""What `python -c` runs as the command `gli`."""
 Send = Callable[[bytes], None]
 MEASURED = (
     "import resource, subprocess, sys\ncode = subprocess.call(sys.argv[1:])\n"

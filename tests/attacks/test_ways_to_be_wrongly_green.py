@@ -7,34 +7,22 @@ The first check always fails, unless an attempt changes that. Attempts that use 
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import py_compile
-import re
 import shutil
-import signal
 import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from hostile_rig import FAILS, PASSES
 
-from conftest import ENVIRONMENT, Project, Ran, sampled
-from gli.common import sources, verdict_file
-from gli.config.environments import Environment
-from gli.config.parts import Git
-from gli.gate import signing
-from gli.git import command
-from gli.observe.engine.observatory import Observatory
-from gli.observe.release import git_refs
+from conftest import Project, Ran
+from gli.common import sources
 
-FAILS = "def test_first_check(target): assert False, 'broken'\ndef test_second_check(target): pass\n"
-PASSES = "def test_first_check(target): pass\ndef test_second_check(target): pass\n"
-GLI = "import sys; sys.argv[0] = 'gli'; from gli.cli.entry import main; main()"
 TAG = f"cpython-{sys.version_info[0]}{sys.version_info[1]}"
 
 
@@ -501,17 +489,6 @@ conftest(
 
 # ---- a process that ends early, or never
 
-ENDS = {
-    "os.execv": "import os\n    os.execv('/bin/true', ['true'])",
-    "posix._exit": "import posix\n    posix._exit(0)",
-    "exit of the C library": "import ctypes\n    ctypes.CDLL(None).exit(0)",
-    "os._exit in a thread": "import os, threading, time\n    threading.Thread(target=lambda: os._exit(0)).start()\n"
-    "    time.sleep(5)",
-    "SystemExit": "raise SystemExit(0)",
-    "pytest.exit": "import pytest\n    pytest.exit('fine', returncode=0)",
-    "pytest.exit with a code of which a shell sees 0": "import pytest\n    pytest.exit('fine', returncode=256)",
-}
-
 
 @way("VERDICT own: NO-GO")
 def an_end_in_a_debugger_that_nobody_uses(project: Project, elsewhere: Path) -> Ran:
@@ -540,268 +517,3 @@ def words_in_the_pipe_to_the_parent(project: Project, elsewhere: Path) -> Ran:
         "    assert False, 'broken'\ndef test_second_check(target): pass\n"
     )
     return project.run_alone()
-
-
-@pytest.mark.parametrize("how", sampled([*ENDS], every=2))
-def test_a_check_that_ends_the_process_with_0(project: Project, how: str) -> None:
-    project.checks(f"def test_first_check(target):\n    {ENDS[how]}\ndef test_second_check(target): pass\n")
-    ran = project.run_alone()
-    assert ran.code != 0
-    assert ran.last_line == "VERDICT own: NO-GO", ran.output
-    assert ran.verdict is not None and ran.verdict["verdict"] == "NO-GO"
-
-
-def test_python_that_stays_interactive_does_not_end_with_0(project: Project) -> None:
-    """With PYTHONINSPECT, Python reads commands after its program, and ends with 0 where there are none."""
-    project.checks(FAILS)
-    ran = project.run_alone(env={"PYTHONINSPECT": "1"})
-    assert (ran.code, ran.last_line) == (1, "VERDICT own: NO-GO")
-
-
-@pytest.mark.parametrize(("checks", "code"), [(PASSES, 0), (FAILS, 1)])
-def test_a_run_ends_with_its_code_if_its_starter_ignored_the_end_of_children(
-    project: Project, checks: str, code: int
-) -> None:
-    project.checks(checks)
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--env=own"],
-        cwd=project.root,
-        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
-        capture_output=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-
-
-STAYS = {
-    "a fork": "import os, time\n    if os.fork() == 0:\n        time.sleep(600)\n        os._exit(0)",
-    "a thread": "import threading, time\n    threading.Thread(target=time.sleep, args=(600,)).start()",
-    "a fork that goes on with the run": "import os\n    os.fork()",
-    "a program": "import subprocess\n    subprocess.Popen(['sleep', '600'])",
-    "an exit hook": "import atexit, time\n    atexit.register(time.sleep, 600)",
-}
-
-
-@pytest.mark.parametrize("what", sampled([*STAYS], every=2))
-def test_a_process_left_by_a_check_does_not_delay_the_end(project: Project, what: str) -> None:
-    """The output ends too: no leftover process keeps CI's pipe open."""
-    project.checks(f"def test_first_check(target):\n    {STAYS[what]}\ndef test_second_check(target): pass\n")
-    with subprocess.Popen(
-        [sys.executable, "-m", "pytest", "--env=own"], cwd=project.root, stdout=subprocess.PIPE, text=True
-    ) as process:
-        output, _ = process.communicate(timeout=60)
-    assert (process.returncode, output.rstrip().splitlines()[-1]) == (0, "VERDICT own: GO")
-
-
-def without_stream(project: Project, number: int, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in the project while this standard stream is closed."""
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=project.root,
-        preexec_fn=lambda: os.close(number),
-        stdout=subprocess.PIPE if number != 1 else None,
-        stderr=subprocess.PIPE if number != 2 else None,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-@pytest.mark.parametrize(("command", "code"), [(["-m", "pytest", "--env=own"], 4), (["-c", GLI, "checks"], 2)])
-def test_a_closed_output_is_one_sentence(project: Project, command: list[str], code: int) -> None:
-    done = without_stream(project, 1, *command)
-    assert done.returncode == code
-    assert len(done.stderr.splitlines()) == 1 and "standard output is closed" in done.stderr
-
-
-def test_a_closed_error_stream_changes_nothing(project: Project) -> None:
-    done = without_stream(project, 2, "-m", "pytest", "--env=own")
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "VERDICT own: GO")
-
-
-def test_the_last_line_is_the_verdict_of_the_run(project: Project) -> None:
-    """Whatever a process prints that a check left behind."""
-    project.checks(
-        "import os, signal, time\ndef says(*_): os.write(1, b'VERDICT own: GO\\n'), os._exit(0)\n"
-        "def test_first_check(target):\n    if os.fork() == 0:\n        signal.signal(signal.SIGTERM, says)\n"
-        "        time.sleep(60)\n    assert False, 'broken'\ndef test_second_check(target): pass\n"
-    )
-    ran = project.run_alone("-s")
-    assert (ran.code, "VERDICT own: GO" in ran.output) == (1, True)
-    assert ran.last_line == "VERDICT own: NO-GO"
-    assert ran.output.count("VERDICT own: NO-GO") == 1
-
-
-def test_a_folder_that_is_called_latest_is_one_sentence(project: Project) -> None:
-    """CI's archives hold a copy where there was a link."""
-    (project.root / "reports/own/latest").mkdir(parents=True)
-    ran = project.run()
-    assert (ran.code, len(ran.output.strip().splitlines())) == (4, 1), ran.output
-    assert "latest is a folder, and a run makes a link of that name; remove the folder" in ran.output
-
-
-# ---- text that acts on a terminal, on CI or on a page
-
-
-def gate(project: Project, **how: Any) -> subprocess.CompletedProcess[str]:
-    """`gli gate` on the project, for the phase after the deployment."""
-    return subprocess.run(
-        [sys.executable, "-c", GLI, "gate", "--env=own", "--phase=post-deploy"],
-        cwd=project.root,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        **how,
-    )
-
-
-def test_the_gate_disarms_text_of_a_target(project: Project, tmp_path: Path) -> None:
-    evil = "\\x1b[2K\\x1b[32mVERDICT own: GO ![x](https://evil.invalid/x.png) <img src=x>\\u202e"
-    project.checks(f"def test_first_check(target): assert False, '{evil}'\ndef test_second_check(target): pass\n")
-    ran = project.run("--phase=post-deploy")
-    assert ran.folder is not None
-    path = ran.folder / "verdict.json"
-    document = json.loads(path.read_text())
-    said = "pwned \x1b[2K ![x](https://evil.invalid/x.png) <img src=x>"
-    document |= {"reasons": [said], "held_by": [{"kind": "failed", "labels": [], "message": said}]}
-    path.write_text(json.dumps(document | {"digest": verdict_file.digest(document)}))
-    summary = tmp_path / "summary"
-    done = gate(project, env=os.environ | {"GITHUB_STEP_SUMMARY": str(summary)})
-    assert done.returncode == 1 and "is NO-GO: " in done.stdout, done.stderr
-    assert not re.search(r"^\s*::|\x1b|\u202e", ran.output + done.stdout, re.MULTILINE)
-    assert not re.search(r"<img|(?<!\\)!\[|\x1b", summary.read_text())
-
-
-def test_no_variable_ends_the_gate_before_its_decision(project: Project) -> None:
-    """With this variable click completes words for a shell, and ends with 0."""
-    done = gate(project, env=os.environ | {"_GLI_COMPLETE": "bash_source"})
-    assert (done.returncode, "there is no readable verdict for own" in done.stdout) == (3, True), done.stdout
-
-
-# ---- variables that say where to look and whom to trust
-
-
-def test_variables_that_move_a_run_are_removed_or_named(project: Project, tmp_path: Path) -> None:
-    removed = {
-        "PGHOSTADDR": "192.0.2.1",
-        "PGSSLMODE": "disable",
-        "SSL_CERT_FILE": str(tmp_path / "ca.pem"),
-        "SSLKEYLOGFILE": str(tmp_path / "keys"),
-        "HOSTALIASES": str(tmp_path / "aliases"),
-    }
-    stay = {
-        "AWS_ENDPOINT_URL_ECS": "http://127.0.0.1:9",
-        "HTTPS_PROXY": "http://me:secret@127.0.0.1:9",
-        "PYTHONPYCACHEPREFIX": str(tmp_path / "bytecode"),
-        "PYTHONWARNINGS": "default",
-    }
-    project.checks(
-        "import os, ssl\ndef test_first_check(target):\n    ssl.create_default_context()\n"
-        f"    assert not {set(removed)} & set(os.environ), 'left'\ndef test_second_check(target): pass\n"
-    )
-    ran = project.run(env=removed | stay)
-    assert ran.code == 0 and ran.verdict is not None, ran.output
-    assert removed.keys() <= set(ran.verdict["variables"]["ignored"])
-    assert stay.keys() <= set(ran.verdict["variables"]["in_force"])
-    assert not (tmp_path / "keys").exists()
-
-
-def test_a_variable_that_moves_the_overlay_is_named(project: Project) -> None:
-    project.write("environments.toml", ENVIRONMENT.replace("[own]", '[own]\noverlay = "${PLACE-usual}.toml"', 1))
-    project.write("mine.toml", '[services.api]\nurl = "http://127.0.0.1:10"\n')
-    ran = project.run(env={"PLACE": "mine"})
-    assert ran.verdict is not None and "PLACE" in ran.verdict["variables"]["in_force"]
-
-
-def test_git_shows_no_replacement_of_a_commit(tmp_path: Path) -> None:
-    def git(*arguments: str) -> str:
-        return command.git(*arguments, cwd=tmp_path).strip()
-
-    git("init", "-q")
-    empty = git("hash-object", "-t", "tree", "-w", "--stdin")
-    commits = [git("commit-tree", "-m", subject, empty) for subject in ("the first", "another")]
-    git("replace", *commits)
-    assert git("log", "-1", "--format=%s", commits[0]) == "the first"
-
-
-def test_the_settings_of_a_checkout_lead_no_probe_to_another_remote(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A run starts in a folder whose .git/config anybody may have written who can write a file there."""
-    heads = {}
-    for name in ("real", "other"):
-        command.git("init", "-q", "--bare", str(tmp_path / name))
-        tree = command.git("hash-object", "-t", "tree", "-w", "--stdin", git_dir=tmp_path / name).strip()
-        heads[name] = command.git("commit-tree", "-m", name, tree, git_dir=tmp_path / name).strip()
-        command.git("update-ref", "refs/heads/main", heads[name], git_dir=tmp_path / name)
-    command.git("init", "-q", str(tmp_path / "checkout"))
-    moved = f"url.file://{tmp_path}/other.insteadOf"
-    command.git("config", moved, f"file://{tmp_path}/real", cwd=tmp_path / "checkout")
-    monkeypatch.chdir(tmp_path / "checkout")
-    git = Git(remote=f"file://{tmp_path}/{{repository}}")
-    observatory = Observatory(Environment(name="own", branch="main", git=git))
-    seen = observatory.wait(git_refs.heads, "real")
-    observatory.close()
-    assert seen.branches == {"main": heads["real"]}
-
-
-# ---- files of evidence
-
-
-@pytest.fixture
-def key(tmp_path: Path) -> Path:
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key")], check=True)
-    public = (tmp_path / "key.pub").read_text()
-    (tmp_path / "allowed").write_text(f"ci@example.com {public}")
-    return tmp_path / "key"
-
-
-def test_a_signature_counts_for_the_content_that_was_read(tmp_path: Path, key: Path) -> None:
-    """The file may change between two readings."""
-    path = tmp_path / "verdict.json"
-    path.write_bytes(b"signed")
-    signing.sign(path, signing.VERDICT, str(key))
-    assert signing.signer(path, b"signed", signing.VERDICT, tmp_path / "allowed") == "ci@example.com"
-    assert signing.signer(path, b"forged", signing.VERDICT, tmp_path / "allowed") is None
-
-
-def test_the_gate_hears_that_a_signature_is_wrong(project: Project, tmp_path: Path, key: Path) -> None:
-    """Where the end of children is ignored, Python takes 0 for the exit code of ssh-keygen."""
-    shutil.copy(tmp_path / "allowed", project.root / "allowed")
-    project.write(
-        "environments.toml", f'{ENVIRONMENT}\n[own.signatures]\nallowed_signers = "allowed"\nrequired = true\n'
-    )
-    ran = project.run("--phase=post-deploy")
-    assert ran.folder is not None
-    signing.sign(ran.folder / "verdict.json", signing.SIGN_OFF, str(key))
-    done = gate(project, preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
-    assert (done.returncode, "carries no good signature" in done.stdout) == (1, True), done.stdout
-
-
-@pytest.mark.parametrize("kind", ["a pipe", "a device"])
-def test_the_gate_reads_no_verdict_without_an_end(project: Project, kind: str) -> None:
-    ran = project.run("--phase=post-deploy")
-    assert ran.folder is not None
-    path = ran.folder / "verdict.json"
-    path.unlink()
-    if kind == "a pipe":
-        os.mkfifo(path)
-    else:
-        path.symlink_to("/dev/zero")
-    done = gate(project)
-    assert (done.returncode, "holds no verdict that can be read" in done.stdout) == (3, True), done.stdout
-
-
-def test_ssh_keygen_gets_no_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program = tmp_path / "ssh-keygen"
-    program.write_text(f'#!/bin/sh\nenv > "{tmp_path}/seen"\nexit 1\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setenv("GITHUB_TOKEN", "a-token-of-ci")
-    for name in ("verdict.json.sig", "allowed"):
-        (tmp_path / name).touch()
-    assert signing.signer(tmp_path / "verdict.json", b"", signing.VERDICT, tmp_path / "allowed") is None
-    assert "PATH=" in (tmp_path / "seen").read_text()
-    assert "a-token-of-ci" not in (tmp_path / "seen").read_text()

@@ -1,0 +1,123 @@
+"""However the process of a run ends, and whatever stays behind: the exit code and the last line follow the verdict."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from hostile_rig import FAILS, GLI, PASSES
+
+from conftest import Project, sampled
+
+ENDS = {
+    "os.execv": "import os\n    os.execv('/bin/true', ['true'])",
+    "posix._exit": "import posix\n    posix._exit(0)",
+    "exit of the C library": "import ctypes\n    ctypes.CDLL(None).exit(0)",
+    "os._exit in a thread": "import os, threading, time\n    threading.Thread(target=lambda: os._exit(0)).start()\n"
+    "    time.sleep(5)",
+    "SystemExit": "raise SystemExit(0)",
+    "pytest.exit": "import pytest\n    pytest.exit('fine', returncode=0)",
+    "pytest.exit with a code of which a shell sees 0": "import pytest\n    pytest.exit('fine', returncode=256)",
+}
+
+
+@pytest.mark.parametrize("how", sampled([*ENDS], every=2))
+def test_a_check_that_ends_the_process_with_0(project: Project, how: str) -> None:
+    project.checks(f"def test_first_check(target):\n    {ENDS[how]}\ndef test_second_check(target): pass\n")
+    ran = project.run_alone()
+    assert ran.code != 0
+    assert ran.last_line == "VERDICT own: NO-GO", ran.output
+    assert ran.verdict is not None and ran.verdict["verdict"] == "NO-GO"
+
+
+def test_python_that_stays_interactive_does_not_end_with_0(project: Project) -> None:
+    """With PYTHONINSPECT, Python reads commands after its program, and ends with 0 where there are none."""
+    project.checks(FAILS)
+    ran = project.run_alone(env={"PYTHONINSPECT": "1"})
+    assert (ran.code, ran.last_line) == (1, "VERDICT own: NO-GO")
+
+
+@pytest.mark.parametrize(("checks", "code"), [(PASSES, 0), (FAILS, 1)])
+def test_a_run_ends_with_its_code_if_its_starter_ignored_the_end_of_children(
+    project: Project, checks: str, code: int
+) -> None:
+    project.checks(checks)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "--env=own"],
+        cwd=project.root,
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+
+
+STAYS = {
+    "a fork": "import os, time\n    if os.fork() == 0:\n        time.sleep(600)\n        os._exit(0)",
+    "a thread": "import threading, time\n    threading.Thread(target=time.sleep, args=(600,)).start()",
+    "a fork that goes on with the run": "import os\n    os.fork()",
+    "a program": "import subprocess\n    subprocess.Popen(['sleep', '600'])",
+    "an exit hook": "import atexit, time\n    atexit.register(time.sleep, 600)",
+}
+
+
+@pytest.mark.parametrize("what", sampled([*STAYS], every=2))
+def test_a_process_left_by_a_check_does_not_delay_the_end(project: Project, what: str) -> None:
+    """The output ends too: no leftover process keeps CI's pipe open."""
+    project.checks(f"def test_first_check(target):\n    {STAYS[what]}\ndef test_second_check(target): pass\n")
+    with subprocess.Popen(
+        [sys.executable, "-m", "pytest", "--env=own"], cwd=project.root, stdout=subprocess.PIPE, text=True
+    ) as process:
+        output, _ = process.communicate(timeout=60)
+    assert (process.returncode, output.rstrip().splitlines()[-1]) == (0, "VERDICT own: GO")
+
+
+def without_stream(project: Project, number: int, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in the project while this standard stream is closed."""
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=project.root,
+        preexec_fn=lambda: os.close(number),
+        stdout=subprocess.PIPE if number != 1 else None,
+        stderr=subprocess.PIPE if number != 2 else None,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("command", "code"), [(["-m", "pytest", "--env=own"], 4), (["-c", GLI, "checks"], 2)])
+def test_a_closed_output_is_one_sentence(project: Project, command: list[str], code: int) -> None:
+    done = without_stream(project, 1, *command)
+    assert done.returncode == code
+    assert len(done.stderr.splitlines()) == 1 and "standard output is closed" in done.stderr
+
+
+def test_a_closed_error_stream_changes_nothing(project: Project) -> None:
+    done = without_stream(project, 2, "-m", "pytest", "--env=own")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "VERDICT own: GO")
+
+
+def test_the_last_line_is_the_verdict_of_the_run(project: Project) -> None:
+    """Whatever a process prints that a check left behind."""
+    project.checks(
+        "import os, signal, time\ndef says(*_): os.write(1, b'VERDICT own: GO\\n'), os._exit(0)\n"
+        "def test_first_check(target):\n    if os.fork() == 0:\n        signal.signal(signal.SIGTERM, says)\n"
+        "        time.sleep(60)\n    assert False, 'broken'\ndef test_second_check(target): pass\n"
+    )
+    ran = project.run_alone("-s")
+    assert (ran.code, "VERDICT own: GO" in ran.output) == (1, True)
+    assert ran.last_line == "VERDICT own: NO-GO"
+    assert ran.output.count("VERDICT own: NO-GO") == 1
+
+
+def test_a_folder_that_is_called_latest_is_one_sentence(project: Project) -> None:
+    """CI's archives hold a copy where there was a link."""
+    (project.root / "reports/own/latest").mkdir(parents=True)
+    ran = project.run()
+    assert (ran.code, len(ran.output.strip().splitlines())) == (4, 1), ran.output
+    assert "latest is a folder, and a run makes a link of that name; remove the folder" in ran.output
