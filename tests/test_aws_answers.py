@@ -19,6 +19,7 @@ from gli.observe.aws import acm, alarm_dimensions, cloudfront, cloudwatch, cloud
 from gli.observe.data import secrets
 from gli.observe.engine.observation import Unobserved
 from gli.observe.engine.probe import Probe
+from tests_infra import test_edge as edge
 
 NOW = datetime.now(UTC)
 SERVICE = {
@@ -306,6 +307,9 @@ def summary(n: int, alias: str, **more: Any) -> dict[str, Any]:
     } | more
 
 
+CUSTOM = {"HTTPPort": 80, "HTTPSPort": 443, "OriginProtocolPolicy": "https-only"}
+
+
 def listed(*summaries: dict[str, Any]) -> dict[str, Answer]:
     """Let CloudFront list and describe these distributions."""
     named = {s["Id"]: s for s in summaries}
@@ -330,6 +334,29 @@ def test_only_distributions_that_serve_a_host_are_described(monkeypatch: pytest.
     with observing(account, staging(), monkeypatch) as observatory:
         assert observatory.wait(cloudfront.distribution, user()).id == "E60"
     assert account.calls["cloudfront.GetDistribution"] == 2
+
+
+def test_each_page_of_one_distribution_has_the_origin_of_its_own_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("pages", "partner")
+    origins = [{"Id": n, "DomainName": f"{n}.s3.{REGION}.amazonaws.com", "OriginAccessControlId": "A"} for n in names]
+    behavior = {"ViewerProtocolPolicy": "redirect-to-https", "Compress": True}
+    api = {"Id": "api", "DomainName": "lb.example.com", "CustomOriginConfig": CUSTOM}
+    cached = {"TargetOriginId": "api", "PathPattern": "/api/*", "MinTTL": 60, **behavior}
+    others = [{"TargetOriginId": "partner", "PathPattern": "/partner/*", **behavior}, cached]
+    one = summary(
+        *(1, "stg.glibiz.com"),
+        Origins={"Quantity": 3, "Items": [*origins, api]},
+        DefaultCacheBehavior={"TargetOriginId": "pages", **behavior},
+        CacheBehaviors={"Quantity": 2, "Items": others},
+    )
+    page = user().model_copy(update={"bucket": "pages"})
+    partner = page.model_copy(update={"bucket": "partner", "url": f"{page.url}/partner/"})
+    seen = see(cloudfront.distribution, page, listed(one), monkeypatch)
+    for frontend in (page, partner):
+        edge.test_cdn_origin_oac(seen, staging(), frontend)
+    with pytest.raises(AssertionError, match="pages"):
+        edge.test_cdn_origin_oac(seen, staging(), page.model_copy(update={"bucket": "partner"}))
+    assert (seen.taking("/api/login").path, seen.taking("/login").path) == ("/api/*", "*")
 
 
 def test_a_wildcard_alias_serves_other_hosts_and_a_staging_distribution_serves_none(

@@ -283,7 +283,13 @@ def test_a_bundle_names_the_services_that_it_calls(
 
 
 @pytest.mark.parametrize(
-    ("folder", "key"), [("", "index.html"), ("/web", "web/index.html"), ("/a/b", "a/b/index.html")]
+    ("url", "folder", "key", "script"),
+    [
+        ("https://shop.example.com", "", "index.html", "a.js"),
+        ("https://shop.example.com", "/a/b", "a/b/index.html", "a/b/a.js"),
+        ("https://shop.example.com/ops/", "/office/ops", "office/ops/index.html", "office/ops/a.js"),
+    ],
 )
-def test_the_page_lies_in_the_folder_that_cloudfront_serves(folder: str, key: str) -> None:
-    assert Frontend(name="web", url="https://shop.example.com", origin_path=folder).index_key == key
+def test_the_page_and_its_files_lie_in_its_folder_of_the_bucket(url: str, folder: str, key: str, script: str) -> None:
+    page = Frontend(name="web", url=url, origin_path=folder)
+    assert (page.index_key, page.key_of(page.path_of("/a.js"))) == (key, script)

@@ -162,11 +162,11 @@ def test_tls_min_version(tls_policies: Mapping[str, str | None], target: str) ->
     )
 
 
-def test_cdn_asks_for_the_page(distribution: Distribution) -> None:
+def test_cdn_asks_for_the_page(distribution: Distribution, target: Frontend) -> None:
     """The CDN keeps the page no longer than its Cache-Control says: a minimum TTL wins over no-cache."""
-    kept = [b.least_cached_s for b in distribution.behaviors if b.path == "*"]
-    assert max(kept, default=0) <= LONGEST_PAGE_S, saw(
-        phrase("a minimum TTL of {} s", max(kept, default=0)),
+    kept_s = distribution.serving_page(target).least_cached_s
+    assert kept_s <= LONGEST_PAGE_S, saw(
+        phrase("a minimum TTL of {} s", kept_s),
         expected=phrase("the page to be kept for {} s at most, whatever its header says", LONGEST_PAGE_S),
     )
 
@@ -195,28 +195,32 @@ def test_cdn_origin_oac(distribution: Distribution, environment: Environment, ta
     assert environment.aws is not None
     region, domain = environment.aws.region, domain_of(environment.aws.region)
     rest = {f"{target.bucket}.s3.{region}.{domain}", f"{target.bucket}.s3.{domain}"}
-    strangers = [o.domain_name for o in distribution.origins if o.domain_name not in rest]
+    origins = distribution.serving_page(target).origins
+    strangers = [o.domain_name for o in origins if o.domain_name not in rest]
     expected = phrase("{} to read {}", distribution.id, sorted(rest)[-1])
-    assert distribution.origins and not strangers, saw(listed(strangers), expected=expected)
-    open_ = [o.domain_name for o in distribution.origins if not o.access_control]
+    assert origins and not strangers, saw(listed(strangers), expected=expected)
+    open_ = [o.domain_name for o in origins if not o.access_control]
     assert not open_, saw(phrase("no origin access control"), expected=phrase("{} through one", expected))
-    others = [o.path for o in distribution.origins if o.path not in ("", target.origin_path)]
+    folders = {target.origin_path, target.origin_path.removesuffix(target.path_of("")), ""}  # "": a function adds it
+    others = [o.path for o in origins if o.path not in folders]
     assert not others, saw(
         phrase("the folder {}", listed(others)),
         expected=phrase("{} to read {}", distribution.id, f"{target.bucket}/{target.index_key}"),
     )
-    assert distribution.root_object == "index.html", saw(
+    at_the_root = target.index_path == "/index.html"  # CloudFront has a root object for `/` alone
+    assert not at_the_root or distribution.root_object == "index.html", saw(
         distribution.root_object or phrase("none"),
         expected=phrase("index.html as the root object of {}", distribution.id),
     )
 
 
-def test_cdn_error_mapping(distribution: Distribution) -> None:
+def test_cdn_error_mapping(distribution: Distribution, target: Frontend) -> None:
     """Routes lead to the page, by a function or by mapping 403 and 404, and errors are cached for seconds only."""
-    to_the_page = {e.status for e in distribution.errors if (e.page, e.shown_as) == ("/index.html", 200)}
-    assert distribution.rewrites or {403, 404} <= to_the_page, saw(
+    page, rewrites = target.index_path, distribution.serving_page(target).rewrites
+    to_the_page = {e.status for e in distribution.errors if (e.page, e.shown_as) == (page, 200)}
+    assert rewrites or {403, 404} <= to_the_page, saw(
         listed(phrase("{} mapped", status) for status in sorted(to_the_page)),
-        expected=phrase("a viewer-request function on {}, or 403 and 404 mapped to /index.html", distribution.id),
+        expected=phrase("a viewer-request function on {}, or 403 and 404 mapped to {}", distribution.id, page),
     )
     kept = [
         phrase("{} kept for {} s", e.status, e.cached_s) for e in distribution.errors if e.cached_s > LONGEST_ERROR_S
@@ -260,8 +264,7 @@ def test_cdn_aliases_and_cert(
 
 def test_cdn_lets_users_in(distribution: Distribution, landing: HttpExchange, target: Frontend) -> None:
     """Neither signed URLs nor a geographic restriction nor a web ACL keeps users out: CloudFront answers them 403."""
-    signed = [behavior.path for behavior in distribution.behaviors if behavior.signed and behavior.path == "*"]
-    assert not signed, saw(
+    assert not distribution.serving_page(target).signed, saw(
         phrase("signed URLs alone"), expected=phrase("the page of {} for everybody who asks", target.host)
     )
     listed_there = set(distribution.countries)

@@ -311,7 +311,7 @@ class Frontend(Reachable):
     calls: tuple[str, ...] | None = None
     """The services that its bundle must name; None: all of them. Empty where it calls its own origin only."""
     origin_path: Annotated[str, StringConstraints(pattern=r"^(/[^/]+)*$")] = ""
-    """The folder of the bucket that CloudFront serves, as in `/web`."""
+    """The folder of the bucket that holds its index page, as in `/web`."""
     version_path: str | None = None
     """Names the revision of the page; without it, an element `<meta name="build">` of the page does."""
     version_at: RevisionPlace = "revision"
@@ -325,6 +325,15 @@ class Frontend(Reachable):
     """Two letters each (ISO 3166-1): the countries of its users, which no geographic restriction may keep out."""
 
     @property
+    def index_path(self) -> str:
+        """The path of its index page below its host."""
+        return self.path_of("/index.html")
+
+    @property
     def index_key(self) -> str:
         """The key of its index page in the bucket."""
-        return f"{self.origin_path.strip('/')}/index.html".lstrip("/")
+        return self.key_of(self.index_path)
+
+    def key_of(self, path: str) -> str:
+        """The key in the bucket of a file of the page, of which this is the path below the host."""
+        return f"{self.origin_path}/{path.removeprefix(self.path_of('/'))}".replace("//", "/").lstrip("/")

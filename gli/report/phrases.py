@@ -759,8 +759,8 @@ KOREAN: Mapping[str, str] = {
     "the folder {}": "폴더 {}",
     "{} through one": "{} (원본 접근 제어를 통해)",
     "index.html as the root object of {}": "{}의 루트 객체가 index.html",
-    "a viewer-request function on {}, or 403 and 404 mapped to /index.html":
-        "{}에 뷰어 요청 함수, 또는 403과 404를 /index.html로 매핑",
+    "a viewer-request function on {}, or 403 and 404 mapped to {}":
+        "{}에 뷰어 요청 함수, 또는 403과 404를 {}로 매핑",
     "{} kept for {} s": "{}을(를) {}초 보관",
     "errors of {} kept for {} s at most": "{}의 오류를 {}초 이하 보관",
     "every invalidation of {} completed": "{}의 모든 무효화 완료",

@@ -6,8 +6,6 @@ a minimum TTL wins over no-store and private, and an answer without Cache-Contro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from fnmatch import fnmatchcase
 
 from gli.common.sentences import Said, phrase
 from gli.config.services import Frontend, Service
@@ -23,11 +21,11 @@ async def shared_answers(observer: Observer, frontend: Frontend) -> tuple[Said, 
     Such a path sets cookies, wants a token, or has an authorization in the contract. A behaviour whose origin is a
     bucket serves none of them. Customers' own cache policies are not read.
     """
-    behaviors = (await observer.see(distribution, frontend)).behaviors
+    served_by = await observer.see(distribution, frontend)
     found = []
     for service in observer.environment.services.values():
         for path in () if service.websocket else _of_one_user(service):
-            behavior = _taking(behaviors, path)
+            behavior = served_by.taking(path)
             seconds = 0 if behavior.of_bucket else await _kept_s(observer, behavior, service)
             if seconds:
                 found.append(phrase("{} for {} s by {}", path, seconds, behavior.path))
@@ -36,13 +34,8 @@ async def shared_answers(observer: Observer, frontend: Frontend) -> tuple[Said, 
 
 def _of_one_user(service: Service) -> list[str]:
     paths = [service.protected_path, service.cookies.path if service.cookies else None]
-    return sorted({p for p in (*paths, *(e.path for e in service.contract if e.authorization)) if p})
-
-
-def _taking(behaviors: Sequence[Behavior], path: str) -> Behavior:
-    """The behaviour that takes a path: the first of those with a pattern, else the default one, which is the first."""
-    default, *others = behaviors
-    return next((b for b in others if fnmatchcase(path.lstrip("/"), b.path.lstrip("/"))), default)
+    paths += [endpoint.path for endpoint in service.contract if endpoint.authorization]
+    return sorted({service.path_of(path) for path in paths if path})
 
 
 async def _kept_s(observer: Observer, behavior: Behavior, service: Service) -> int:

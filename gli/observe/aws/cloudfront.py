@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import Any
 
 from gli.common.sentences import phrase
@@ -61,6 +62,10 @@ class Behavior(Observation):
     """How long it keeps an answer without Cache-Control."""
     shared: bool = True
     """Users get each other's answers: neither their cookies nor their Authorization header tell copies apart."""
+    origins: tuple[Origin, ...] = ()
+    """The origins that it fetches from: one, or the members of an origin group."""
+    rewrites: bool = False
+    """A function runs for each viewer request, before the cache."""
     of_bucket: bool = True
     """Its origin is a bucket of S3."""
     signed: bool = False
@@ -78,10 +83,6 @@ class Distribution(Observation):
     aliases: tuple[str, ...]
     certificate: str | None = None
     root_object: str | None = None
-    origins: tuple[Origin, ...] = ()
-    """The origins of the default behaviour, which serves the page: one, or the members of an origin group."""
-    rewrites: bool = False
-    """A function runs for each viewer request, before the cache."""
     errors: tuple[ErrorResponse, ...] = ()
     behaviors: tuple[Behavior, ...] = ()
     """The default behavior, `*`, then the behaviors for other paths."""
@@ -93,6 +94,15 @@ class Distribution(Observation):
     """The ARN of the web ACL (AWS WAF) that judges each request."""
     tls_policy: str | None = None
     """The policy that sets the oldest TLS version and the ciphers, for example `TLSv1.2_2021`."""
+
+    def taking(self, path: str) -> Behavior:
+        """The behaviour for a path: the first with a pattern that fits, else the default one, which stands first."""
+        default, *others = self.behaviors
+        return next((b for b in others if fnmatchcase(path.lstrip("/"), b.path.lstrip("/"))), default)
+
+    def serving_page(self, frontend: Frontend) -> Behavior:
+        """The behaviour that serves the index page of a frontend."""
+        return self.taking(frontend.index_path)
 
 
 class Invalidations(Observation):
@@ -197,8 +207,6 @@ def _distribution(described: dict[str, Any]) -> Distribution:
         aliases=_aliases(config),
         certificate=config["ViewerCertificate"].get("ACMCertificateArn"),
         root_object=config.get("DefaultRootObject") or None,
-        origins=_default_origins(config),
-        rewrites=_rewrites(config["DefaultCacheBehavior"]),
         errors=tuple(map(_error_response, _items(config["CustomErrorResponses"]))),
         behaviors=tuple(
             _behavior(behavior, config)
@@ -226,8 +234,11 @@ def _behavior(described: dict[str, Any], config: dict[str, Any]) -> Behavior:
     forwarded = described.get("ForwardedValues") or {}
     headers = {str(name).lower() for name in _items(forwarded.get("Headers"))}
     told_apart = (forwarded.get("Cookies") or {}).get("Forward") == "all" or bool({"authorization", "*"} & headers)
+    origins = _origins_of(described, config)
     return Behavior(
         path=described.get("PathPattern", "*"),
+        origins=tuple(map(_origin, origins)),
+        rewrites=_rewrites(described),
         viewers=described.get("ViewerProtocolPolicy"),
         compresses=described["Compress"],
         signed=any(
@@ -238,7 +249,7 @@ def _behavior(described: dict[str, Any], config: dict[str, Any]) -> Behavior:
         least_cached_s=0 if policy else least,
         usually_cached_s=0 if policy else usual,
         shared=not told_apart,
-        of_bucket=all(o.get("S3OriginConfig") is not None for o in _origins_of(described, config)),
+        of_bucket=all(o.get("S3OriginConfig") is not None for o in origins),
         policy_keeps_s=_MANAGED.get(str(policy), (0, 0)),
     )
 
@@ -254,11 +265,6 @@ def _items(listing: dict[str, Any] | None) -> list[dict[str, Any]]:
     if told != len(items):
         raise unknown("too-little-data", phrase("CloudFront told {} of {} items of a list", len(items), told))
     return items
-
-
-def _default_origins(config: dict[str, Any]) -> tuple[Origin, ...]:
-    """Other behaviours may have origins of their own, as a load balancer for `/api/*`."""
-    return tuple(_origin(o) for o in _origins_of(config["DefaultCacheBehavior"], config))
 
 
 def _origins_of(behavior: dict[str, Any], config: dict[str, Any]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import asyncio
 
 from gli.common.sentences import Said, phrase
 from gli.config.environments import Environment
-from gli.config.services import Service
+from gli.config.services import Frontend, Service
 from gli.observe.aws.cloudfront import Distribution, distributions, other_distributions, serving
 from gli.observe.aws.ecs_services import described_services
 from gli.observe.aws.load_balancer import Listener, balancer
@@ -109,7 +109,7 @@ async def _edge(observer: Observer, environment: Environment) -> dict[str, tuple
         served_by = serving(found, frontend.host)
         if served_by is None:
             raise unknown("not-found", phrase("this account has no distribution for {} of {}", frontend.host, where))
-        parts[frontend.name] = _distribution(served_by)
+        parts[frontend.name] = _distribution(served_by, frontend)
     return parts
 
 
@@ -119,12 +119,12 @@ def _listener(listener: Listener) -> str:
     return phrase("{}:{} with {}", listener.protocol, listener.port, listener.policy)
 
 
-def _distribution(described: Distribution) -> tuple[str, ...]:
+def _distribution(described: Distribution, page: Frontend) -> tuple[str, ...]:
     errors = [
         phrase("{} shown as {} {}, kept for {} s", e.status, e.shown_as, e.page, e.cached_s) for e in described.errors
     ]
     switches = {
-        phrase("a viewer-request function"): described.rewrites,
+        phrase("a viewer-request function"): described.serving_page(page).rewrites,
         **{phrase("compression of {}", b.path): b.compresses for b in described.behaviors},
         phrase("the root object {}", described.root_object): described.root_object is not None,
     }
