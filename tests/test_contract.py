@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import importlib.util
 import json
+import re
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
@@ -15,11 +16,13 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from websockets.datastructures import Headers
+from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
 
 from conftest import ROOT, Ran, run_forked
 from gli.config import environments
-from gli.config.services import Endpoint, Frontend, Service
+from gli.config.services import Endpoint, Frontend, Service, without_secrets
 from gli.observe.edge.http import HttpExchange
 
 STAGE_LOGIN = f"Basic {base64.b64encode(b'stage:0pen').decode()}"
@@ -62,6 +65,11 @@ def socket(session: ServerConnection) -> None:
     if session.request is not None and session.request.path == "/graphql":
         graphql(session)
         return
+    if session.request is not None and session.request.path.startswith("/track"):
+        session.send(f"hello, {session.request.path}")
+        for _ in session:  # until the other side ends it
+            pass
+        return
     if session.request is None or session.request.headers.get("Authorization") != "Bearer t0ken":
         session.close(1008)
     session.send('0{"sid":"x1","upgrades":[],"pingInterval":25000}')
@@ -70,6 +78,12 @@ def socket(session: ServerConnection) -> None:
             session.send("2")
             session.send('40{"sid":"x2"}')
             return
+
+
+def admits(_: ServerConnection, request: Request) -> Response | None:
+    """A server that takes the login from the URL."""
+    wrong = request.path.startswith("/track") and request.path != "/track?v=1&ticket=0ne%2Ftick%2Bet"
+    return Response(401, "Unauthorized", Headers()) if wrong else None
 
 
 def graphql(session: ServerConnection) -> None:
@@ -85,7 +99,7 @@ def graphql(session: ServerConnection) -> None:
 def shop() -> Iterator[tuple[int, int]]:
     """(port of HTTP, port of WebSocket)."""
     web = ThreadingHTTPServer(("127.0.0.1", 0), Shop)
-    sockets = serve(socket, "127.0.0.1", 0)
+    sockets = serve(socket, "127.0.0.1", 0, process_request=admits)
     threads = [threading.Thread(target=s.serve_forever, daemon=True) for s in (web, sockets)]
     for thread in threads:
         thread.start()
@@ -146,6 +160,10 @@ path = "/stock"
 authorization = {{ bearer = "env:SHOP", fields = {{ token = "api_token" }} }}
 url = "ws://127.0.0.1:{sockets}/socket.io/?EIO=4&transport=websocket"
 talk = [{{ expect = '^0\\{{"sid":' }}, {{ send = "40" }}, {{ expect = '^40\\{{"sid":' }}]
+[shop.services.track]
+url = "ws://127.0.0.1:{sockets}/track?v=1&ticket={{token}}"
+authorization = {{ bearer = "env:TICKET" }}
+talk = [{{ expect = "^hello" }}]
 [shop.services.board]
 url = "ws://127.0.0.1:{sockets}/graphql"
 [[shop.services.board.talk]]
@@ -171,6 +189,7 @@ def verified(shop: tuple[int, int], folder: Path, text: str = CONTRACT, **change
     (folder / "health.token").write_text("h3althy\n")
     variables = {"SHOP_ADMIN": '{"username": "shop", "password": "s3cret"}', "SHOP_TOKEN": "t0ken"}
     variables |= {"STAGE": "stage:0pen", "SHOP": '{"api_token": "t0ken"}'}
+    variables["TICKET"] = "0ne/tick+et"
     variables["BOARD"] = json.dumps({"name": 'a"b', "password": "w0rd-of-the-socket"})
     return run_forked("--env=shop", root=folder, reports=folder / "reports", env=variables)
 
@@ -181,13 +200,15 @@ def test_a_foreign_application_is_verified_by_its_own_contract(shop: tuple[int, 
     assert asked <= ran.outcomes("passed"), ran.output
     assert ran.verdict is not None
     of_stage = {c["id"]: c["outcome"] for c in ran.verdict["checks"] if c["target"] == "stage"}
+    of_track = {c["id"]: c["outcome"] for c in ran.verdict["checks"] if c["target"] == "track"}
+    assert (of_track["ws-handshake"], of_track["ws-app-echo"]) == ("passed", "passed")
     assert {*of_stage.values()} == {"passed"} and {"api-health", "api-auth-enforced", "http-no-5xx-burst"} <= {
         *of_stage
     }
     assert ran.folder is not None
     written = "".join(path.read_text(encoding="utf-8") for path in ran.folder.glob("*.*"))
     logins = (LOGIN.split()[1], STAGE_LOGIN.split()[1])
-    secrets = ("t0ken", "w0rd-of-the-socket", "0pen", "s3cret", "h3althy", *logins)
+    secrets = ("t0ken", "w0rd-of-the-socket", "0pen", "s3cret", "h3althy", "0ne/tick", "0ne%2Ftick", *logins)
     assert not any(secret in written + ran.output for secret in secrets)
 
 
@@ -203,10 +224,28 @@ def test_a_conversation_that_takes_another_course_says_what_did_not_come(shop: t
 
 
 def test_a_login_that_is_refused_is_named(shop: tuple[int, int], tmp_path: Path) -> None:
-    ran = verified(shop, tmp_path, CONTRACT.replace('"env:STAGE"', '"env:SHOP_ADMIN"'))
+    ran = verified(
+        shop, tmp_path, CONTRACT.replace('"env:STAGE"', '"env:SHOP_ADMIN"').replace("env:TICKET", "env:SHOP_TOKEN")
+    )
     assert ran.verdict is not None, ran.output
     said = {(c["id"], c["target"]): c["message"] for c in ran.verdict["checks"]}
     assert "401 text/html: the login was refused" in said["api-health", "stage"]
+    assert "the handshake was answered 401: the login was refused" in said["ws-handshake", "track"]
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("wss://shop.test/live?v=1&access_token=abc", "url holds a secret; write access_token={token}"),
+        ("wss://shop.test/live?ticket={token}", "a url with {token} needs the authorization that it stands for"),
+        ("https://shop.test/?token={token}", "only the url of a socket"),
+        ("https://shop:s3cret@shop.test/", "url holds a login; write it as authorization"),
+    ],
+)
+def test_a_url_holds_no_secret(url: str, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Service(name="live", url=url)
+    assert "abc" not in without_secrets(url)
 
 
 def test_a_host_has_one_login(shop: tuple[int, int], tmp_path: Path) -> None:

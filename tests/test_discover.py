@@ -452,7 +452,7 @@ def test_services_and_pages_that_share_a_host_are_described_below_their_paths() 
         names={host: end},
         sites=(Site(domain_name="d1.cloudfront.net", aliases=("shop.example",), bucket="pages", origin_path="/shop"),),
     )
-    urls = ("https://shop.example", "https://shop.example/admin/", f"wss://{host}/live")
+    urls = ("https://shop.example", "https://shop.example/admin/", f"wss://{host}/live?token={{token}}")
     found = places(seen, urls)
     assert [place.key for place in found] == [f"{host}/catalog", f"{host}/orders", "shop.example", "shop.example/admin"]
     version = Seen(url=f"https://{host}/catalog", revisions={"/version": ("body:build ([0-9a-f]+)", OTHER[:7])})
@@ -460,7 +460,7 @@ def test_services_and_pages_that_share_a_host_are_described_below_their_paths() 
         url="https://shop.example/admin", page=True, ids=("admin",), addresses=(f"https://{host}/orders/mine",)
     )
     tags = {"catalog-v1.4.0": OTHER, "orders-v1.4.0": COMMIT}
-    tables, _ = text_of(
+    tables, text = text_of(
         Whole(
             account=seen,
             places=found,
@@ -476,7 +476,8 @@ def test_services_and_pages_that_share_a_host_are_described_below_their_paths() 
     assert (catalog["release_tag"], catalog["tag"]) == (r"catalog-v(\d+)\.(\d+)\.(\d+)", "{version}")
     assert (orders["url"], orders["tag"]) == (f"https://{host}/orders", "{commit:.7}")
     assert (orders["ecs"]["launch_type"], orders["ecs"]["network"]) == ("EC2", "bridge")
-    assert tables["services"]["catalog-socket"]["url"] == f"wss://{host}/live"
+    assert tables["services"]["catalog-socket"]["url"] == f"wss://{host}/live?token={{token}}"
+    assert "# where the token of its URL is, as in env:SOCKET_TOKEN" in text
     assert tables["frontends"]["pages"]["url"] == "https://shop.example"
     assert tables["frontends"]["admin"] == {"url": "https://shop.example/admin", "mount": "admin", "calls": ["orders"]}
 

@@ -14,6 +14,7 @@ from gli.cli.options import sentences
 from gli.common.errors import UsageError
 from gli.config import environments, toml_tables, values
 from gli.config.environments import FILE
+from gli.config.services import without_secrets
 from gli.observe.discovery import asking, description, draft
 from gli.observe.engine.observation import Unobserved
 
@@ -74,7 +75,7 @@ def discover(
     options["git"] |= {"remote": remote} if remote else {}
     written = toml_tables.merged(written, {key: table for key, table in options.items() if table})
     pages = _named(written, "frontends")
-    named = {**dict.fromkeys(urls, ""), **pages, **_named(written, "services")}
+    named = {**dict.fromkeys(map(without_secrets, urls), ""), **pages, **_named(written, "services")}
     _refuse_wrong(named)
     way = _way(root, name, written, known)
     if way.aws is None and not named:

@@ -284,14 +284,16 @@ class Environment(Table):
         """The origin of a host (`origin_of`) to the logins that it asks of everybody; those of some paths first."""
         found: dict[str, list[SignIn]] = {}
         for reachable in self._reachable:
-            if reachable.authorization and reachable.authorization not in found.setdefault(reachable.origin_url, []):
-                found[reachable.origin_url].append(reachable.authorization)
+            login = None if reachable.signs_in_by_url else reachable.authorization
+            if login and login not in found.setdefault(reachable.origin_url, []):
+                found[reachable.origin_url].append(login)
         return {origin: sorted(each, key=lambda one: not one.only_paths) for origin, each in found.items()}
 
     @property
     def signs_in_first(self) -> bool:
         """Whether probes that are judged by their time need credentials."""
-        return bool(self.sign_ins) or any(step.authorization for s in self.services.values() for step in s.talk)
+        by_message = (step.authorization for s in self.services.values() for step in s.talk)
+        return bool(self.sign_ins) or any(by_message) or any(r.signs_in_by_url for r in self._reachable)
 
     @property
     def secrets(self) -> tuple[str, ...]:

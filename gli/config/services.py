@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -32,6 +33,26 @@ def origin_of(url: str) -> str:
     parts = urlsplit(url)
     scheme = {"ws": "http", "wss": "https"}.get(parts.scheme, parts.scheme)
     return f"{scheme}://{parts.hostname}:{parts.port or DEFAULT_PORTS.get(parts.scheme, 0)}"
+
+
+_SECRET = re.compile(
+    r".*(?:token|secret|password|passwd|api_?key|access_?key|signature)|(?:jwt|auth|ticket|sig|credential)",
+    re.IGNORECASE,
+)
+"""The names of the parameters of a URL that hold secrets."""
+
+
+def secrets_in(url: str) -> list[tuple[str, str]]:
+    """The parameters of a URL that are named like secrets, each with its value as it stands there; no placeholders."""
+    pairs = [pair.partition("=")[::2] for pair in urlsplit(url).query.split("&")]
+    return [(name, value) for name, value in pairs if _SECRET.fullmatch(name) and value and "{" not in value]
+
+
+def without_secrets(url: str) -> str:
+    """The URL with `{token}` in place of each secret."""
+    for name, value in secrets_in(url):
+        url = url.replace(f"{name}={value}", f"{name}={{token}}")
+    return url
 
 
 class LoadBalancer(Table):
@@ -195,7 +216,22 @@ class Reachable(Table):
     release_tag: Numbered = ""
     """The form of the tags of its own releases, as of a monorepo (`web-v(\\d+)`); empty: the environment's form."""
     authorization: SignIn | None = None
-    """The login in front of it, as of a stage that is not for the world."""
+    """The login in front of it, as of a stage that is not for the world. Where the URL of a socket holds `{token}`, or
+    `{username}` and `{password}`, the login stands there, and is of this socket alone.
+    """
+
+    @model_validator(mode="after")
+    def _keeps_its_login(self) -> Self:
+        if urlsplit(self.url).username is not None:
+            raise ValueError("url holds a login; write it as authorization = { basic = ... }")
+        if written := [name for name, _ in secrets_in(self.url)]:
+            raise ValueError(f"url holds a secret; write {written[0]}={{token}} and authorization = {{ bearer = ... }}")
+        placed = [field for field in ("token", "username", "password") if f"{{{field}}}" in self.url]
+        if placed and not self.websocket:
+            raise ValueError("only the url of a socket, with ws:// or wss://, takes a login")
+        if placed and tuple(placed) != (self.authorization.wanted if self.authorization else ()):
+            raise ValueError(f"a url with {{{placed[0]}}} needs the authorization that it stands for, whole")
+        return self
 
     @model_validator(mode="after")
     def _is_of_a_repository(self) -> Self:
@@ -204,6 +240,11 @@ class Reachable(Table):
         if self.paths and not (self.repository and any(not path.startswith("!") for path in self.paths)):
             raise ValueError("paths need a repository, and one path at least without !")
         return self
+
+    @property
+    def signs_in_by_url(self) -> bool:
+        """Whether its login stands in its URL (`?token={token}`), and in no header."""
+        return self.authorization is not None and f"{{{self.authorization.wanted[0]}}}" in self.url
 
     @property
     def host(self) -> str:

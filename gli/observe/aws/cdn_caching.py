@@ -6,7 +6,6 @@ a minimum TTL wins over no-store and private, and an answer without Cache-Contro
 
 from __future__ import annotations
 
-
 from gli.common.sentences import Said, phrase
 from gli.config.services import Frontend, Service
 from gli.observe.aws.cloudfront import Behavior, distribution

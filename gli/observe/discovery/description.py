@@ -185,7 +185,7 @@ def _reachable(draft: Draft, whole: Whole) -> None:
     for place in whole.places:
         if place.socket:
             name = whole.named.get(place.socket) or f"{names[place.key]}-socket"
-            draft.put(("services", name, "url"), place.socket)
+            _address(draft, ("services", name), place.socket)
             _repository(draft, whole, place, ("services", name))
     for place in frontends:
         name = whole.pages.get(place.url.rstrip("/") if place.prefix else place.host) or names[place.key] + (
@@ -216,9 +216,16 @@ def _serves_both(whole: Whole, place: Place) -> bool:
     )
 
 
+def _address(draft: Draft, at: Path, url: str) -> None:
+    draft.put((*at, "url"), url)
+    if "{token}" in url:
+        where = 'authorization = { bearer = "..." }   # where the token of its URL is, as in env:SOCKET_TOKEN'
+        draft.note((*at, "authorization"), where)
+
+
 def _service(draft: Draft, whole: Whole, place: Place, at: Path) -> None:
     seen = whole.seen.get(place.key) or Seen(url=place.origin, error="it was not asked")
-    draft.put((*at, "url"), _url(whole, place))
+    _address(draft, at, _url(whole, place))
     if place.also:
         draft.note(at, f"also reached as {_few(place.also)}")
     _repository(draft, whole, place, at)

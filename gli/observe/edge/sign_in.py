@@ -1,5 +1,5 @@
 """The logins of requests: the header Authorization, of an endpoint of the contract or of a whole host; and those in a
-message of a WebSocket session.
+message or in the URL of a WebSocket session.
 
 Source of truth: RFC 6750 (bearer), RFC 7617 (basic).
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import base64
 import json
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
-from gli.config.services import Authorization, SignIn, Step, origin_of
+from gli.config.services import Authorization, Service, SignIn, Step, origin_of
 from gli.observe.data.secrets import secret
 from gli.observe.engine.probe import Observer
 
@@ -36,6 +36,16 @@ async def message(observer: Observer, step: Step) -> str:
         in_json = '"' in step.send
         text = text.replace(f"{{{field}}}", json.dumps(value)[1:-1] if in_json else value)
     return text
+
+
+async def signed_url(observer: Observer, service: Service, url: str) -> str:
+    """The URL with the login in it, where the service's URL takes one. Raises `Unobserved` if the credential can't be
+    had.
+    """
+    if service.authorization and service.signs_in_by_url:
+        for field, value in (await _fields(observer, service.authorization)).items():
+            url = url.replace(f"{{{field}}}", quote(value, safe=""))
+    return url
 
 
 async def _fields(observer: Observer, who: Authorization) -> dict[str, str]:

@@ -17,7 +17,7 @@ from urllib.parse import urljoin
 from gli.common.sentences import Said, phrase
 from gli.config.services import Service, Step
 from gli.observe.edge.cors import EVIL_ORIGIN
-from gli.observe.edge.sign_in import message, sign_in
+from gli.observe.edge.sign_in import message, sign_in, signed_url
 from gli.observe.edge.tcp import answering_port, why
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
@@ -144,13 +144,14 @@ async def _session(
     origin = _own_origin(observer, service) if origin is None else origin
     address, port = observer.dial.address(service.host, service.port)
     login = {} if anonymous else await sign_in(observer, url)
+    signed = await signed_url(observer, service, url)
     seen: dict[str, Any] = {"url": url, "origin": origin, "upgraded": False}
     options: dict[str, Any] = {"ssl": observer.dial.trust, "server_hostname": service.host} if service.secure else {}
     session: Any = None
     try:
         with observer.phase("handshake"):
             session = await connect(
-                url,
+                signed,
                 origin=origin or None,  # type: ignore[arg-type]  # a NewType of str
                 subprotocols=service.subprotocols or None,  # type: ignore[arg-type]
                 host=address,
@@ -170,7 +171,7 @@ async def _session(
     except InvalidStatus as e:
         status = e.response.status_code
         told = phrase("the handshake was answered {}", status)
-        refused = login and status == UNAUTHORIZED
+        refused = (login or signed != url) and status == UNAUTHORIZED
         seen |= {"status": status, "error": phrase("{}: the login was refused", told) if refused else told}
     except (InvalidHandshake, ConnectionClosed) as e:
         seen["error"] = str(e)
