@@ -22,7 +22,7 @@ from gli.observe.aws.identity import Identity
 from gli.observe.aws.load_balancer import Balancer, Listener, Rule
 from gli.observe.aws.task_definitions import Container, Reference
 from gli.observe.discovery import draft
-from gli.observe.discovery.account import Account, Alarm, Deployed, Site, Store
+from gli.observe.discovery.account import Account, Alarm, Deployed, Site, Store, sites_of
 from gli.observe.discovery.description import Whole, describe
 from gli.observe.discovery.places import places
 from gli.observe.discovery.web import MISSING_PATH, Seen
@@ -480,6 +480,44 @@ def test_services_and_pages_that_share_a_host_are_described_below_their_paths() 
     assert "# where the token of its URL is, as in env:SOCKET_TOKEN" in text
     assert tables["frontends"]["pages"]["url"] == "https://shop.example"
     assert tables["frontends"]["admin"] == {"url": "https://shop.example/admin", "mount": "admin", "calls": ["orders"]}
+
+
+def test_the_pages_and_the_api_behind_one_distribution_are_described_under_its_name() -> None:
+    end, bucket = "lb.elb.amazonaws.com", "pages.s3.eu-central-1.amazonaws.com"
+    origins = [("page", bucket, "/current"), ("ops", bucket, "/office"), ("api", end, "")]
+    item = {
+        "DomainName": "d1.cloudfront.net",
+        "Aliases": {"Items": ["shop.example"]},
+        "Origins": {"Items": [{"Id": i, "DomainName": d, "OriginPath": path} for i, d, path in origins]},
+        "DefaultCacheBehavior": {"TargetOriginId": "page"},
+        "CacheBehaviors": {
+            "Items": [
+                {"PathPattern": pattern, "TargetOriginId": target}
+                for pattern, target in (("/ops/*", "ops"), ("/api/*", "api"), ("/assets/*", "page"), ("*.js", "ops"))
+            ]
+        },
+    }
+    service = Deployed(
+        ecs=EcsService(name="shop-api", cluster="c", status="ACTIVE", every_group=("api",)),
+        container=container("api", f"shop:{COMMIT}"),
+    )
+    rules = (Rule(paths=("/api/*",), groups=("api",)), Rule(hosts=("live.shop.example",), groups=("live",)))
+    listener = Listener(port=443, protocol="HTTPS", rules=rules)
+    seen = account(
+        services=(service,),
+        balancers=(Balancer(name="shop", state="active", dns_name=end, listeners=(listener,)),),
+        names={"live.shop.example": end},
+        sites=tuple(sites_of(item)),
+    )
+    found = places(seen, ("https://shop.example", "https://shop.example/ops/"))
+    pages = {p.key: Seen(url=p.url, page=True, ids=("root",)) for p in found if p.site}
+    tables, _ = text_of(Whole(account=seen, places=found, seen=pages))
+    assert tables["services"]["api"]["url"] == "https://shop.example/api"
+    described = {name: (f["url"], f["bucket"], f["origin_path"]) for name, f in tables["frontends"].items()}
+    assert described == {
+        "pages": ("https://shop.example", "pages", "/current"),
+        "ops": ("https://shop.example/ops/", "pages", "/office/ops"),
+    }
 
 
 def test_a_stage_of_three_that_asks_everybody_for_a_login_is_described() -> None:

@@ -7,6 +7,7 @@ what was left out. Source of truth: the list and describe operations of `guard.D
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
@@ -45,14 +46,16 @@ class Deployed(Observation):
 
 
 class Site(Observation):
-    """A distribution of CloudFront."""
+    """A distribution of CloudFront, or one of its behaviours for other paths."""
 
     domain_name: str
     aliases: tuple[str, ...]
     bucket: str | None = None
-    """The bucket that it serves by default; None where its origin is something else."""
+    """The bucket that it serves; None where its origin is something else."""
     origin: str = ""
     origin_path: str = ""
+    prefix: str = ""
+    """What the paths begin with that it serves so (`/ops`); empty: its default behaviour."""
     countries: tuple[str, ...] = ()
     """The only countries that may load it; empty: all."""
 
@@ -244,20 +247,29 @@ async def _deployed(asked: _Asked, cluster: str, described: dict[str, Any]) -> D
 async def _sites(asked: _Asked) -> tuple[Site, ...]:
     answer = await asked.call("cloudfront", "list_distributions")
     items = (answer.get("DistributionList") or {}).get("Items") or []
-    every = [_site(item) for item in items if not item.get("Staging")]
+    every = [site for item in items if not item.get("Staging") for site in sites_of(item)]
     taken = [site for site in every if asked.takes(site.name, *site.aliases)]
     if left := sorted({site.name for site in every} - {site.name for site in taken}):
         asked.left["distribution"] = tuple(left)
     return tuple(sorted(taken, key=lambda site: site.name))
 
 
-def _site(item: dict[str, Any]) -> Site:
-    """A distribution of ListDistributions, with the origin of its default behaviour: of a group, the first."""
-    target = item["DefaultCacheBehavior"]["TargetOriginId"]
+def sites_of(item: dict[str, Any]) -> list[Site]:
+    """What a distribution of ListDistributions serves by default, and below a path from another origin."""
+    first = _site(item, item["DefaultCacheBehavior"])
+    others = [_site(item, behavior) for behavior in (item.get("CacheBehaviors") or {}).get("Items") or []]
+    own = (first.origin, first.origin_path)
+    return [first, *(site for site in others if site.prefix and (site.origin, site.origin_path) != own)]
+
+
+def _site(item: dict[str, Any], behavior: dict[str, Any]) -> Site:
+    """One behaviour of a distribution, with its origin: of a group, the first."""
+    target = behavior["TargetOriginId"]
     for group in (item.get("OriginGroups") or {}).get("Items") or []:
         if group["Id"] == target:
             target = group["Members"]["Items"][0]["OriginId"]
     origin: dict[str, Any] = next((o for o in item["Origins"]["Items"] if o["Id"] == target), {})
+    begins = re.fullmatch(r"(/[^*?]+?)/?\*", behavior.get("PathPattern", ""))
     host = str(origin.get("DomainName", ""))
     bucket, _, rest = host.partition(".s3")
     in_s3 = rest[:1] in (".", "-") and host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
@@ -269,6 +281,7 @@ def _site(item: dict[str, Any]) -> Site:
         bucket=bucket if in_s3 else None,
         origin=host,
         origin_path=origin.get("OriginPath") or "",
+        prefix=begins[1] if begins else "",
         countries=tuple(sorted(allowed)),
     )
 

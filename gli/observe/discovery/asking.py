@@ -46,6 +46,8 @@ async def _everything(
     account = await survey(observer, patterns) if environment.aws else None
     found = places(account, [*named])
     looks = await asyncio.gather(*[_look(observer, place) for place in found])
+    seen = {place.key: look for place, look in zip(found, looks, strict=True)}
+    found = tuple(p for p in found if seen[p.key].page or not (p.site and p.prefix))  # the others hold files of pages
     sockets = {}
     for place in found:
         names = (place.host, place.service.ecs.name if place.service else "")
@@ -55,7 +57,7 @@ async def _everything(
         account=account,
         region=environment.aws.region if environment.aws else "",
         places=found,
-        seen={place.key: seen for place, seen in zip(found, looks, strict=True)},
+        seen=seen,
         sockets={host: path for host, path in sockets.items() if path},
         heads=tuple(await listing),
         remote=environment.git.remote if environment.git else "",

@@ -342,7 +342,7 @@ def _frontend(draft: Draft, whole: Whole, place: Place, at: Path, calls: Mapping
     _repository(draft, whole, place, at)
     if place.site:
         draft.put((*at, "bucket"), place.site.bucket)
-        draft.put((*at, "origin_path"), place.site.origin_path)
+        draft.put((*at, "origin_path"), f"{place.site.origin_path}{place.prefix}")
         draft.put((*at, "countries"), place.site.countries)
     if seen.error:
         draft.note(at, f"{seen.url} did not answer: {seen.error}")
@@ -517,12 +517,12 @@ def _missing(draft: Draft) -> None:
 def _names(whole: Whole) -> dict[str, str]:
     """`Place.key` to the name of its service or frontend, each once."""
     services = _short([p.service.ecs.name for p in whole.places if p.service])
-    buckets = _short([p.site.name for p in whole.places if p.site])
+    buckets = _short([p.site.name for p in whole.places if p.site and not p.prefix])
     found: dict[str, str] = {}
     for place in whole.places:
         if place.service:
             name = services.get(place.service.ecs.name) or place.service.container.name
-        elif place.site:
+        elif place.site and not place.prefix:
             name = buckets.get(place.site.name) or place.site.name
         else:
             name = place.prefix.strip("/").replace("/", "-") or place.host.partition(".")[0]

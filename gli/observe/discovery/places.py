@@ -85,10 +85,12 @@ def _below_paths(found: Sequence[Place]) -> list[Place]:
     """The places, each below its path where several share a host; without its path where it has the host alone."""
     hosts = [place.host for place in found]
     alone = [place for place in found if hosts.count(place.host) == 1]
-    return [
-        place.model_copy(update={"prefix": ""} if place in alone else {"url": f"{place.url}{place.prefix}"})
-        for place in found
-    ]
+    return [place.model_copy(update={"prefix": ""} if place in alone else {"url": _below(place)}) for place in found]
+
+
+def _below(place: Place) -> str:
+    """The URL of a place below its prefix: a page of CloudFront is asked with a slash, as its behaviour's paths are."""
+    return f"{place.url}{place.prefix}" + ("/" if place.site and place.prefix else "")
 
 
 def _of_services(account: Account) -> list[Place]:
@@ -133,8 +135,19 @@ def _leading(account: Account) -> Iterator[Leading]:
     for each in account.balancers:
         for listener in each.listeners:
             for rule in listener.rules:
-                for host in _hosts(account, each.dns_name, rule.hosts):
-                    yield Leading(host, listener.port, each.name, rule.groups, _prefix(rule.paths))
+                prefix = _prefix(rule.paths)
+                fronted = _in_front(account, each.dns_name, prefix) if rule.hosts is None else []
+                for host in fronted or _hosts(account, each.dns_name, rule.hosts):
+                    yield Leading(host, listener.port, each.name, rule.groups, prefix)
+
+
+def _in_front(account: Account, dns_name: str | None, prefix: str) -> list[str]:
+    """The names of a distribution that passes the paths of a prefix to this load balancer."""
+    ends = {site: account.names.get(normalised(site.origin), normalised(site.origin)) for site in account.sites}
+    passing = [
+        site for site, end in ends.items() if prefix and site.prefix == prefix and end == normalised(dns_name or "")
+    ]
+    return [alias for site in passing for alias in site.aliases if "*" not in alias]
 
 
 def _prefix(patterns: tuple[str, ...] | None) -> str:
@@ -155,9 +168,10 @@ def _hosts(account: Account, dns_name: str | None, patterns: tuple[str, ...] | N
 
 
 def _of_sites(account: Account) -> list[Place]:
-    """The distributions, each under its first name that is no wildcard."""
+    """The distributions, each under its first name that is no wildcard, and the buckets below one of their paths."""
     found = []
     for site in account.sites:
         first, *also = [alias for alias in site.aliases if "*" not in alias] or [site.domain_name]
-        found.append(Place(url=f"https://{first}", site=site, also=tuple(also)))
+        if site.bucket or not site.prefix:
+            found.append(Place(url=f"https://{first}", prefix=site.prefix, site=site, also=tuple(also)))
     return found

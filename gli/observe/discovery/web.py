@@ -36,7 +36,7 @@ MISSING_PATH = "/no-such-page-gli-discover/"
 SOCKET_PATHS = ("/ws/", "/ws", "/socket.io/?EIO=4&transport=websocket", "/graphql", "/cable", "/")
 META = "meta"
 """Stands for a path where an element `<meta>` of the index page names the commit."""
-_BUILD_METAS = ("build", "commit", "revision", "version", "git-sha", "sha")
+_BUILD_METAS = ("build", "commit", "revision", "version", "release", "git-sha", "sha")
 _REVISION_HEADER = re.compile(r"x-(?:[\w-]+-)?(?:revision|commit|sha|build|version|release)(?:-[\w-]+)?")
 _COMMIT = re.compile(r"[0-9a-f]{7,40}")
 _IN_TEXT = re.compile(
