@@ -25,7 +25,7 @@ from gli.observe.discovery import draft
 from gli.observe.discovery.account import Account, Alarm, Deployed, Site, Store, sites_of
 from gli.observe.discovery.description import Whole, describe
 from gli.observe.discovery.places import places
-from gli.observe.discovery.web import MISSING_PATH, Seen
+from gli.observe.discovery.web import META, MISSING_PATH, Seen
 from gli.observe.edge.http import HttpExchange, revision_in
 from gli.observe.engine import guard
 from gli.observe.engine.guard import WriteRefused
@@ -510,9 +510,13 @@ def test_the_pages_and_the_api_behind_one_distribution_are_described_under_its_n
         sites=tuple(sites_of(item)),
     )
     found = places(seen, ("https://shop.example", "https://shop.example/ops/"))
-    pages = {p.key: Seen(url=p.url, page=True, ids=("root",)) for p in found if p.site}
-    tables, _ = text_of(Whole(account=seen, places=found, seen=pages))
+    pages = {p.key: Seen(url=p.url, page=True, revisions={META: (META, OTHER)}) for p in found if p.site}
+    tags = {"api/2026.11.3": COMMIT, "ops-v7": OTHER, "other/1.0": OTHER, "api/2026.9.1": OTHER}
+    heads = (Heads(repository="shop", branches={"main": "0" * 40}, tags=tags),)
+    tables, _ = text_of(Whole(account=seen, places=found, seen=pages, heads=heads))
     assert tables["services"]["api"]["url"] == "https://shop.example/api"
+    forms = {name: part.get("release_tag") for name, part in {**tables["services"], **tables["frontends"]}.items()}
+    assert forms == {"api": r"api/(\d+)\.(\d+)\.(\d+)", "live": None, "pages": None, "ops": r"ops-v(\d+)"}
     described = {name: (f["url"], f["bucket"], f["origin_path"]) for name, f in tables["frontends"].items()}
     assert described == {
         "pages": ("https://shop.example", "pages", "/current"),

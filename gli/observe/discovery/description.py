@@ -229,6 +229,7 @@ def _service(draft: Draft, whole: Whole, place: Place, at: Path) -> None:
     if place.also:
         draft.note(at, f"also reached as {_few(place.also)}")
     _repository(draft, whole, place, at)
+    _series(draft, whole, place, at)
     main = _main_balancer(whole.account, whole.places) if whole.account else None
     if whole.account and main and place.balancer not in (None, main.name):
         own = next(b for b in whole.account.balancers if b.name == place.balancer)
@@ -340,6 +341,7 @@ def _frontend(draft: Draft, whole: Whole, place: Place, at: Path, calls: Mapping
     if place.also:
         draft.note(at, f"also reached as {_few(place.also)}")
     _repository(draft, whole, place, at)
+    _series(draft, whole, place, at)
     if place.site:
         draft.put((*at, "bucket"), place.site.bucket)
         draft.put((*at, "origin_path"), f"{place.site.origin_path}{place.prefix}")
@@ -379,6 +381,24 @@ def _repository(draft: Draft, whole: Whole, place: Place, at: Path) -> None:
         seen = f"no branch or tag is at {commit}, which runs" if commit else "nothing names the commit that runs"
         seen = f"{_few(holding)} are all at {commit}" if holding else seen
         draft.note((*at, "repository"), f'repository = "..."   # {seen}')
+
+
+def _series(draft: Draft, whole: Whole, place: Place, at: Path) -> None:
+    """The form of the tags of a part's releases: it runs the commit of a tag that has its name, or of `v1.2.3`, and of
+    no branch. An image whose tag is like one of git tells its series by itself.
+    """
+    commit = _running(whole, place)
+    if not commit or _released(whole, place):
+        return
+    if any(head.startswith(commit) for heads in whole.heads for head in heads.branches.values()):
+        return
+    tags = [tag for heads in whole.heads for tag, at_ in heads.tags.items() if at_.startswith(commit)]
+    named = [tag for tag in tags if re.search(rf"(?<![a-z0-9]){re.escape(at[1])}[^a-z0-9]+v?\d", tag)]
+    found = named or [tag for tag in tags if re.fullmatch(r"v?\d+(\.\d+)*", tag)]
+    if len(found) == 1:
+        begin = found[0].index(at[1]) + len(at[1]) if named else 0
+        form = escaped(found[0][:begin]) + re.sub(r"\d+", lambda _: r"(\d+)", escaped(found[0][begin:]))
+        draft.put((*at, "release_tag"), form, f"it runs the commit of the tag {found[0]}")
 
 
 def _running(whole: Whole, place: Place) -> str | None:
