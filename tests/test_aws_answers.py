@@ -337,8 +337,11 @@ def test_only_distributions_that_serve_a_host_are_described(monkeypatch: pytest.
 
 
 def test_each_page_of_one_distribution_has_the_origin_of_its_own_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ("pages", "partner")
-    origins = [{"Id": n, "DomainName": f"{n}.s3.{REGION}.amazonaws.com", "OriginAccessControlId": "A"} for n in names]
+    buckets = {"pages": "", "partner": "/now"}
+    origins = [
+        {"Id": n, "DomainName": f"{n}.s3.{REGION}.amazonaws.com", "OriginAccessControlId": "A", "OriginPath": path}
+        for n, path in buckets.items()
+    ]
     behavior = {"ViewerProtocolPolicy": "redirect-to-https", "Compress": True}
     api = {"Id": "api", "DomainName": "lb.example.com", "CustomOriginConfig": CUSTOM}
     cached = {"TargetOriginId": "api", "PathPattern": "/api/*", "MinTTL": 60, **behavior}
@@ -350,12 +353,16 @@ def test_each_page_of_one_distribution_has_the_origin_of_its_own_path(monkeypatc
         CacheBehaviors={"Quantity": 2, "Items": others},
     )
     page = user().model_copy(update={"bucket": "pages"})
-    partner = page.model_copy(update={"bucket": "partner", "url": f"{page.url}/partner/"})
+    partner = page.model_copy(
+        update={"bucket": "partner", "url": f"{page.url}/partner/", "origin_path": "/now/partner"}
+    )
     seen = see(cloudfront.distribution, page, listed(one), monkeypatch)
     for frontend in (page, partner):
         edge.test_cdn_origin_oac(seen, staging(), frontend)
     with pytest.raises(AssertionError, match="pages"):
         edge.test_cdn_origin_oac(seen, staging(), page.model_copy(update={"bucket": "partner"}))
+    with pytest.raises(AssertionError, match="the folder /now"):
+        edge.test_cdn_origin_oac(seen, staging(), partner.model_copy(update={"origin_path": "/old/partner"}))
     assert (seen.taking("/api/login").path, seen.taking("/login").path) == ("/api/*", "*")
 
 
