@@ -164,7 +164,7 @@ def test_a_websocket_is_heard_and_never_spoken_to(site: Site) -> None:
 
 
 @browses
-def test_what_fails_only_here_is_excused_and_what_fails_for_users_is_not(site: Site) -> None:
+def test_failures_of_this_machine_are_excused_and_failures_of_users_are_named(site: Site) -> None:
     seen = visited(site, "throws", "waits-for-a-post", "unreachable-own")
     assert seen["throws"]["errors"] == ["Cannot read properties of null (reading 'name')"]
     assert (seen["waits-for-a-post"]["errors"], seen["waits-for-a-post"]["filled"]) == ([], False)

@@ -136,7 +136,9 @@ def test_a_cell_that_somebody_else_starts_is_one_sentence(project: Project) -> N
     assert not (project.root / "reports").exists()
 
 
-def test_what_the_internet_cannot_see_of_the_sandbox_is_filled_by_the_vpc(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_the_cell_in_the_vpc_judges_what_the_internet_cannot_see_in_the_sandbox(
+    sandbox: Sandbox, tmp_path: Path
+) -> None:
     root = tmp_path / "project"
     for name in ("checklists", "tests_smoke", "tests_infra"):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -120,7 +120,7 @@ def test_a_way_that_extends_brought_is_no_mistake(tmp_path: Path) -> None:
     assert objections(environments.load(tmp_path, "production")) == ()
 
 
-def test_a_name_that_both_environments_share_is_nobodys_alone() -> None:
+def test_a_shared_name_belongs_to_both_environments() -> None:
     balancer = {"load_balancer": {"name": "prod-gli-alb"}}
     assert objections(environments.load(ROOT, "stg", overlay=balancer)) == (
         "load_balancer.name names prod-gli-alb, which is prod's",

@@ -68,7 +68,7 @@ MOTO = ("db-tls-in-use", "db-pending-changes", "db-ca-valid", "suite-role-readon
 """What is true of real AWS only, as the example's own tables say with reasons."""
 
 
-def test_what_is_discovered_of_the_shop_is_go_after_three_edits(shop: Path, tmp_path: Path) -> None:
+def test_the_discovered_shop_is_go_after_three_edits(shop: Path, tmp_path: Path) -> None:
     gli(tmp_path, "init")
     file = tmp_path / "environments.toml"
     file.write_text(f'[production]\noverlay = "{shop}/.shop/production.toml"\n')
@@ -88,7 +88,7 @@ def test_what_is_discovered_of_the_shop_is_go_after_three_edits(shop: Path, tmp_
     assert verified(tmp_path, "production") == ("GO", set())
 
 
-def test_what_is_discovered_of_staging_without_an_account_is_go_as_it_is(shop: Path, tmp_path: Path) -> None:
+def test_the_discovered_staging_without_an_account_is_go_without_edits(shop: Path, tmp_path: Path) -> None:
     file = tmp_path / "environments.toml"
     file.write_text(f'[staging]\noverlay = "{shop}/.shop/staging.toml"\n')
     socket = "wss://live.staging.shop.example/socket.io/?EIO=4&transport=websocket"

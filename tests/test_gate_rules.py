@@ -191,7 +191,7 @@ def test_a_no_go_that_may_be_later_counts_and_the_last_one_of_several(tmp_path: 
     assert found(tmp_path) == "other"
 
 
-def test_a_folder_that_is_none_of_a_run_is_passed_over(tmp_path: Path) -> None:
+def test_a_folder_that_no_run_made_is_ignored(tmp_path: Path) -> None:
     written(tmp_path, "stg", "run", verdict="NO-GO")
     (tmp_path / "stg/notes").mkdir()
     (tmp_path / "stg/README").write_text("")
@@ -279,7 +279,7 @@ def test_after_a_deployment_one_verdict_is_enough(stages: Path) -> None:
     assert decide(stages, "prod", "post-deploy").code == YES
 
 
-def test_a_refusal_is_worse_than_not_knowing_and_the_others_are_told(stages: Path) -> None:
+def test_a_refusal_comes_before_a_missing_verdict_which_is_a_note(stages: Path) -> None:
     whole(stages, "prod", verdict="NO-GO", reasons=("api-health[api] failed: no",))
     decision = decide(stages, "stg")
     assert decision.code == REFUSED
@@ -288,7 +288,7 @@ def test_a_refusal_is_worse_than_not_knowing_and_the_others_are_told(stages: Pat
     assert decision.verdict is None
 
 
-def test_a_folder_that_nobody_can_place_is_no_answer(stages: Path) -> None:
+def test_without_the_time_of_a_folder_the_newest_verdict_is_unknown(stages: Path) -> None:
     whole(stages, "prod")
     (stages / "reports/stg/20260131T080000.000-1").mkdir(parents=True)
     decision = decide(stages, "stg")
@@ -309,7 +309,7 @@ def test_only_blocking_cases_have_to_be_proven(stages: Path) -> None:
     assert (decision.code, "without the proof of first-check[api]" in decision.reason) == (REFUSED, True)
 
 
-def test_the_heads_of_an_environment_without_git_are_none() -> None:
+def test_an_environment_without_git_has_no_heads() -> None:
     environment = environments.load(Path("/nowhere"), "own", tables=_tables())
     assert gates.heads(environment) == {}
 

@@ -108,7 +108,7 @@ def test_ten_cells_give_the_verdict_of_one_run_that_sees_everything(seed: int) -
     assert set(verdict.counts) >= {Outcome.BLOCKED, Outcome.PASSED}
 
 
-def test_what_the_internet_cannot_see_is_filled_by_the_vpc() -> None:
+def test_the_cell_in_the_vpc_judges_what_the_internet_cannot_see() -> None:
     environment = stg(TWO)
     verdict = merged(environment, *(run_of(environment, cell) for cell in TWO))
     assert (verdict.verdict, verdict.reasons, verdict.vantage) == (GO, (), "internet + vpc")
@@ -313,7 +313,7 @@ def test_a_merged_verdict_is_as_old_as_its_first_run() -> None:
     assert (apart.machine, apart.machine_s) == ("", None)
 
 
-def test_it_expires_by_this_machines_clock() -> None:
+def test_a_merged_run_expires_by_this_machines_clock() -> None:
     environment = stg(TWO)
     ended = rfc3339(NOW - timedelta(hours=2))
     in_time = run_of(environment, "seoul", finished=ended, expires="2026-01-31T09:00:00.000Z")

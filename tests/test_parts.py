@@ -111,7 +111,7 @@ def test_a_verdict_in_which_nothing_applies_is_no_go(project: Project) -> None:
     assert ran.verdict["reasons"] == ["nothing to judge: every case of this phase is declared not applicable"]
 
 
-def test_an_empty_reason_takes_back_what_extends_brought(project: Project) -> None:
+def test_an_empty_reason_removes_an_inherited_absence(project: Project) -> None:
     absent = '[base]\nbranch = "main"\n[base.frontends]\nabsent = "none"\n'
     page = '[own]\nextends = "base"\n[own.frontends]\nabsent = ""\nweb = { url = "http://127.0.0.1:9" }\n'
     project.write("environments.toml", absent + page)

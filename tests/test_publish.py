@@ -204,7 +204,7 @@ def test_a_renamed_repository_gets_its_status(verified: Verified, github: GitHub
     assert github.shown[commit] == "success"
 
 
-def test_what_was_not_verified_is_red(verified: Verified, github: GitHub) -> None:
+def test_commits_without_a_verification_get_a_red_status(verified: Verified, github: GitHub) -> None:
     assert verified.publish()[0] == 3
     assert set(github.shown.values()) == {"error"}
     assert verified.project.run("--phase=pre-deploy").code == 0
@@ -223,7 +223,7 @@ def test_what_was_not_verified_is_red(verified: Verified, github: GitHub) -> Non
     assert set(github.shown.values()) <= {"error", "failure"}
 
 
-def test_a_folder_that_nobody_can_place_takes_the_green_back(verified: Verified, github: GitHub) -> None:
+def test_a_folder_without_a_time_turns_green_statuses_into_errors(verified: Verified, github: GitHub) -> None:
     assert verified.project.run("--phase=pre-deploy").code == 0
     assert verified.publish()[0] == 0
     (verified.project.root / "reports/own/20260101T000000.000-1").mkdir()
@@ -257,7 +257,7 @@ def test_a_statement_is_written_beside_no_link(verified: Verified) -> None:
     assert outside.read_text() == "mine" and not (Path(str(ran.folder)) / STATEMENT).is_symlink()
 
 
-def test_nothing_is_stated_of_a_verdict_that_nobody_signed_where_that_is_demanded(verified: Verified) -> None:
+def test_an_unsigned_verdict_gets_no_statement_if_signatures_are_required(verified: Verified) -> None:
     tables = (verified.project.root / "environments.toml").read_text()
     signatures = '[own.signatures]\nallowed_signers = "signers"\nrequired = true\n'
     verified.project.write("environments.toml", tables + signatures)

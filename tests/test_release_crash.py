@@ -72,7 +72,7 @@ def judge(rig: Rig, ended: Ended, old: dict[str, str], new: dict[str, str], bran
 @pytest.mark.parametrize(
     ("when", "line"), sampled([("after", n) for n in (1, 2, 3, 4, 5)] + [("before", n) for n in (2, 5, 6)], 4)
 )
-def test_killed_before_any_branch_moved_it_is_closed(rig: Rig, when: str, line: int, how: str) -> None:
+def test_an_operation_killed_before_a_branch_moved_is_closed(rig: Rig, when: str, line: int, how: str) -> None:
     old, new = rig.trees(), rig.trees("stg")
     assert killed(rig.promote, when, line)
     ended = rig.recover(how)

@@ -104,7 +104,7 @@ def test_the_reader_without_models_knows_the_same_keys() -> None:
         ),
     ],
 )
-def test_a_path_of_branches_that_is_none_is_one_sentence(tmp_path: Path, lines: str, sentence: str) -> None:
+def test_an_invalid_path_of_branches_is_one_sentence(tmp_path: Path, lines: str, sentence: str) -> None:
     project = _project(tmp_path, table=f"{REMOTE}\n{lines}")
     with pytest.raises(UsageError, match=rf"environments.toml: \[own.git\] {sentence}"):
         settings.read(project, "own")

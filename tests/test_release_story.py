@@ -148,7 +148,7 @@ done: OPERATION, 7 of 8 repositories moved
 """
 
 
-def test_what_a_promotion_prints(tmp_path: Path) -> None:
+def test_the_output_of_a_promotion(tmp_path: Path) -> None:
     day = Day(tmp_path)
     day.rig.git("gli_redis", "update-ref", "refs/heads/dev", "refs/heads/stg")
     said = day.printed("promote", "dev", "stg", "--yes")

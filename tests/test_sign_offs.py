@@ -84,7 +84,7 @@ def dropped(root: Path, now: datetime = NOW, **how: Any) -> str:
     return given.dropped[0]
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_a_written_sign_off_is_read_back(tmp_path: Path) -> None:
     path, record, is_signed = write(tmp_path, "stg", "PRE-1", rejected=False, note="완료", commits=COMMITS, now=NOW)
     assert (path.name, is_signed) == ("PRE-1-ada@glibiz.com.json", False)
     assert "완료" in path.read_text()

@@ -162,14 +162,14 @@ def told(seen: Observatory, probe: Probe[object], target: object = None) -> str:
     return f"{why.value.unknown.cause}: {why.value.unknown.message}"
 
 
-def test_what_was_late_once_is_asked_again_and_is_no_second_attempt(seen: Observatory) -> None:
+def test_a_late_answer_is_asked_again_and_does_not_count_as_an_attempt(seen: Observatory) -> None:
     seen.wait(late_once)
     (record,) = seen.records
     assert (record.attempts, record.requests, record.unknown) == (1, {"try": 2}, None)
     assert record.late_s >= 0.5
 
 
-def test_what_was_late_three_times_is_unknown_and_says_how_late(seen: Observatory) -> None:
+def test_three_late_answers_are_unknown_with_the_delay(seen: Observatory) -> None:
     assert told(seen, always_late).startswith("slow-runner: this runner was too slow to tell: ")
     assert seen.records[0].requests == {"try": 3}
 

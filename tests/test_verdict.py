@@ -29,12 +29,12 @@ def line(id_: str, outcome: Outcome) -> CheckLine:
     return CheckLine(id=id_, target="api", outcome=outcome, severity="block", phase="both")
 
 
-def test_it_is_go_only_by_its_own_word() -> None:
+def test_a_verdict_is_go_only_if_it_says_go() -> None:
     assert verdict().go
     assert not held("failed").go
 
 
-def test_it_is_held_by_the_kinds_of_its_reasons() -> None:
+def test_a_verdict_is_held_by_the_kinds_of_its_reasons() -> None:
     assert held("failed", "missing").is_held_by("missing", "partial")
     assert not held("failed", "missing").is_held_by("partial")
     assert not verdict().is_held_by("failed")
@@ -137,7 +137,7 @@ def test_a_check_that_was_red_before_the_deployment_is_marked() -> None:
         {"verdict": "MAYBE"},
     ],
 )
-def test_what_no_run_writes_is_refused(changes: dict[str, Any]) -> None:
+def test_a_verdict_that_no_run_writes_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         verdict(**changes)
 

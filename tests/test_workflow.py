@@ -326,5 +326,7 @@ def test_a_condition_about_pull_requests_or_tags_never_holds_for_a_push(conditio
         ("    runs-on: ubuntu-latest\n    if: github.ref_name == 'old'\n", "uses: actions/cache@v1", ()),
     ],
 )
-def test_what_github_no_longer_runs(job: str, step: str, retired: tuple[str, ...]) -> None:
+def test_actions_and_commands_that_github_no_longer_runs_are_named(
+    job: str, step: str, retired: tuple[str, ...]
+) -> None:
     assert workflow(job=job, steps=f"      - {step}\n").targets[0].retired == retired

@@ -151,12 +151,12 @@ def git(
     interruptible: bool = False,
     noted_in: Path | None = None,
 ) -> str:
-    """What git printed, told `says` on stdin; raises `GitFailed` for an exit code that is not in `accept`, and where
-    git printed nothing at all for `silence_s` seconds.
+    """Runs git with `says` on stdin, and returns what git printed. Raises `GitFailed` for an exit code that is not in
+    `accept`, and if git prints nothing for `silence_s` seconds.
 
-    `interruptible` git is ended by Ctrl-C in `gli.release.repositories.each`: a fetch can be ended at any moment, a
+    Ctrl-C in `gli.release.repositories.each` ends git only if it is `interruptible`: a fetch can end at any moment, a
     merge would leave half a work tree behind. `noted_in` is a folder in which the process notes its id before it
-    starts, so that it is found when its starter was killed (see `gli.release.lock`).
+    starts: others find the process there if its starter is killed (see `gli.release.lock`).
     """
     command = ["git", *([f"--git-dir={git_dir}"] if git_dir else []), *arguments]
     if noted_in is not None:
@@ -172,12 +172,8 @@ def git(
             pass_fds=pass_fds,
             start_new_session=True,
         )
-    except FileNotFoundError as e:
-        if cwd is not None and not cwd.is_dir():
-            raise GitFailed(arguments, 128, f"fatal: {cwd} is no folder") from None
-        raise UsageError("git is not installed, or not on the PATH") from e
-    except OSError as e:  # too many processes or open files, which may pass
-        raise GitFailed(arguments, 128, f"fatal: git can't be started: {e.strerror}") from None
+    except OSError as e:
+        raise _not_started(arguments, cwd, e) from e
     if interruptible:
         _running.add(process)
     try:
@@ -197,6 +193,15 @@ def git(
     if process.returncode not in accept:
         raise GitFailed(arguments, process.returncode, _decoded(errors))
     return _decoded(output)
+
+
+def _not_started(arguments: tuple[str, ...], cwd: Path | None, error: OSError) -> GitFailed | UsageError:
+    """The error for a git that could not be started."""
+    if not isinstance(error, FileNotFoundError):  # too many processes or open files, which may pass
+        return GitFailed(arguments, 128, f"fatal: git can't be started: {error.strerror}")
+    if cwd is not None and not cwd.is_dir():
+        return GitFailed(arguments, 128, f"fatal: {cwd} is no folder")
+    return UsageError("git is not installed, or not on the PATH")
 
 
 _NOTED = 'echo >"$0/$$" && exec "$@"'
@@ -255,22 +260,25 @@ def _talked(process: subprocess.Popen[bytes], says: bytes | None, silence_s: flo
                 continue
             until = time.monotonic() + silence_s
             for key, _ in ready:
-                if key.fileobj is process.stdin:
-                    left = _written(process, left)
-                    if not left:
-                        selector.unregister(process.stdin)
-                        with suppress(BrokenPipeError):
-                            process.stdin.close()
-                    continue
-                chunk = os.read(key.fd, 65536)
-                if not chunk:
-                    selector.unregister(key.fd)
-                found[key.fd] += chunk
+                if key.fileobj is not process.stdin:
+                    found[key.fd] += _read(selector, key.fd)
+                elif not (left := _written(process, left)):
+                    selector.unregister(process.stdin)
+                    with suppress(BrokenPipeError):
+                        process.stdin.close()
     process.wait(max(1.0, silence_s))
     out, err = (bytes(text) for text in found.values())
     process.stdout.close()
     process.stderr.close()
     return out, err
+
+
+def _read(selector: selectors.BaseSelector, fd: int) -> bytes:
+    """Reads the next bytes of a pipe. A pipe that has ended is not read again."""
+    chunk = os.read(fd, 65536)
+    if not chunk:
+        selector.unregister(fd)
+    return chunk
 
 
 def _written(process: subprocess.Popen[bytes], left: memoryview) -> memoryview:

@@ -154,7 +154,7 @@ def decided(project: Project, *arguments: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-def test_a_go_of_what_waits_continues(project: Project, ecs: Ecs) -> None:
+def test_a_go_continues_a_waiting_deployment(project: Project, ecs: Ecs) -> None:
     ecs.pauses("one")
     code, said = decided(project)
     assert (code, ecs.told) == (0, [("one", "CONTINUE")]), said
@@ -283,7 +283,7 @@ LATER = (
 
 
 @pytest.mark.parametrize("way", sampled([*LATER], 3), ids=lambda way: way.__name__)
-def test_what_changed_since_the_verification_does_not_go_on(
+def test_a_deployment_that_changed_since_its_verification_is_rolled_back(
     project: Project, ecs: Ecs, way: Callable[[Ecs, Project], None]
 ) -> None:
     ecs.pauses("one")
