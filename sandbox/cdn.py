@@ -191,6 +191,8 @@ class Cdn:
         }
         if "CacheControl" in got:
             headers["Cache-Control"] = got["CacheControl"]
+        if got.get("ContentDisposition"):
+            headers["Content-Disposition"] = got["ContentDisposition"]
         if got.get("ContentEncoding"):
             headers["Content-Encoding"] = got["ContentEncoding"]
         return Answer(HTTPStatus.OK, headers, got["Body"].read())

@@ -34,6 +34,7 @@ MAY_BE_ABSENT: Mapping[str, str] = {
     "ecr.batch_get_image": "failures imageTag",
     "ecr.batch_get_repository_scanning_configuration": "scanFrequency scanOnPush",
     "ecr.describe_image_scan_findings": "description",
+    "ecr.describe_repositories": "encryptionConfiguration kmsKey",
     "ecs.describe_services": (
         "advancedConfiguration alarms assignPublicIp awsvpcConfiguration deploymentCircuitBreaker "
         "deploymentConfiguration deploymentController deployments enable "
@@ -50,7 +51,7 @@ MAY_BE_ABSENT: Mapping[str, str] = {
     "ecs.describe_tasks": "exitCode lastStatus managedAgents networkInterfaces reason stopCode stoppedAt stoppedReason",
     "ecs.list_service_deployments": "nextToken statusReason",
     "elasticache.describe_replication_groups": (
-        "Address ConfigurationEndpoint MultiAZ NodeGroupMembers Port PrimaryEndpoint "
+        "Address ConfigurationEndpoint KmsKeyId MultiAZ NodeGroupMembers Port PrimaryEndpoint "
         "ReadEndpoint ReaderEndpoint SnapshotRetentionLimit UserGroupIds"
     ),
     "elbv2.describe_listeners": "MutualAuthentication Protocol SslPolicy StatusCode",
@@ -59,7 +60,7 @@ MAY_BE_ABSENT: Mapping[str, str] = {
     "elbv2.describe_target_groups": "HealthCheckPath HttpCode Matcher",
     "elbv2.describe_target_health": "Description Reason",
     "iam.get_account_authorization_details": "PermissionsBoundary",
-    "logs.describe_log_groups": "logGroupClass retentionInDays",
+    "logs.describe_log_groups": "kmsKeyId logGroupClass retentionInDays",
     "logs.filter_log_events": "nextToken",
     "rds.describe_db_instances": (
         "DBClusterIdentifier DBName KmsKeyId LatestRestorableTime MaxAllocatedStorage PendingModifiedValues"

@@ -17,6 +17,7 @@ from gli.observe.aws.autoscaling import scaling_policies
 from gli.observe.aws.data_tier import endpoints
 from gli.observe.aws.ec2_security_groups import Opening, SecurityGroup, SecurityGroups
 from gli.observe.aws.elasticache import ReplicationGroup, cache_groups, replication_group
+from gli.observe.aws.mq import BrokerNetwork
 from gli.observe.aws.rds import DatabaseInstance, database_instance, newest_snapshot
 from gli.observe.aws.s3 import bucket_settings, public_access_block
 from gli.observe.data.places import database_place
@@ -388,9 +389,10 @@ def test_a_console_of_the_broker_that_strangers_reach_is_red(port: int) -> None:
         own = SecurityGroup(id="sg-9", name=str(broker.security_group), openings=tuple(openings))
         return SecurityGroups(vpc="vpc-1", groups=(own,))
 
-    network.test_sg_mq_ingress(groups(), ("sg-9",), broker)
+    private = BrokerNetwork(groups=("sg-9",), public=False)
+    network.test_sg_mq_ingress(groups(), ("sg-9",), private, broker)
     with pytest.raises(AssertionError, match=rf"{port} open to 0\.0\.0\.0/0"):
-        network.test_sg_mq_ingress(groups(port), ("sg-9",), broker)
+        network.test_sg_mq_ingress(groups(port), ("sg-9",), private, broker)
 
 
 # Buckets and scaling

@@ -28,6 +28,7 @@ OF_POSTGRES: Mapping[str, tuple[str, ...]] = {
     "row-rule-swallows-inserts": ("DROP RULE frozen ON notices_notice",),
     "row-rule-keeps-deleted-rows": ("DROP RULE frozen ON notices_notice",),
     "row-trigger-refuses-updates": ("DROP TRIGGER frozen ON notices_notice",),
+    "column-too-short": ("ALTER TABLE notices_notice ALTER COLUMN title TYPE varchar(200)",),
     "row-constraint-refuses-inserts": ("ALTER TABLE notices_notice DROP CONSTRAINT frozen",),
     "row-trigger-refuses-inserts": ("DROP TRIGGER frozen ON notices_notice",),
     "row-security-refuses-inserts": ("CREATE POLICY adding ON notices_notice FOR INSERT WITH CHECK (true)",),

@@ -119,6 +119,27 @@ def test_the_columns_that_migrations_make_for_certain(operations: str, made: lis
     assert schema(files).columns == tuple(sorted(made))
 
 
+@pytest.mark.parametrize(
+    ("operations", "widths"),
+    [
+        ("", {"shop_order.st": 9}),
+        ('migrations.AlterField("order", "state", models.CharField(max_length=40))', {"shop_order.state": 40}),
+        ('migrations.AlterField("order", "state", models.TextField())', {}),
+        ('migrations.RenameField("order", "state", "step")', {"shop_order.st": 9}),
+        ('migrations.RemoveField("order", "state")', {}),
+        ('migrations.RunSQL("ALTER TABLE shop_order ALTER st TYPE text", "SELECT 1")', {}),
+    ],
+)
+def test_the_most_characters_of_a_column_are_those_of_its_last_migration(
+    operations: str, widths: dict[str, int]
+) -> None:
+    files = {
+        "api/shop/migrations/0001_initial.py": migration(CREATED, after=None),
+        "api/shop/migrations/0002_next.py": migration(operations),
+    }
+    assert schema(files).widths == widths
+
+
 def test_a_migration_that_is_no_python_makes_its_app_uncertain() -> None:
     files = {"shop/migrations/0001_initial.py": migration(CREATED), "shop/migrations/0002_next.py": "class Migration("}
     assert schema(files).columns == ()

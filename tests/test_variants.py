@@ -58,7 +58,7 @@ TOGETHER = {
     "rules": (
         *("host-served-by-the-default-rule", "rules-for-single-paths", "sidecar-from-the-registry"),
         *("tasks-in-public-subnets", "endpoint-with-private-dns", "image-index-with-provenance"),
-        *("records-by-country", "container-that-checks-itself"),
+        *("records-by-country", "container-that-checks-itself", "balancer-answers-pings"),
         *("shell-in-the-tasks", "containers-that-wait", "limits-of-the-target-group", "nights-off"),
     ),
 }

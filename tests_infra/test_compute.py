@@ -139,7 +139,7 @@ def test_ecs_taskdef_contract(
     task_definition: TaskDefinition, dangling_references: Mapping[str, str], target: Service, environment: Environment
 ) -> None:
     """The task definition can be deployed: its launch type, both roles, the service's log group, secrets by reference
-    only, the service's port, no debug mode. A task ends when its application does.
+    only, the service's port, the environment's region, no debug mode. A task ends when its application does.
     """
     name = task_definition.name
     status = one_of(_DEFINITION, told(task_definition.status, phrase("the status of {}", name)), name)
@@ -159,6 +159,9 @@ def test_ecs_taskdef_contract(
     assert not plain, saw(
         phrase("{} in plain text", listed(plain)), expected=phrase("{} to refer to its secrets", name)
     )
+    region = environment.aws.region if environment.aws else None
+    others = [r for c in task_definition.containers if c.name == target.ecs.container for r in c.regions if r != region]
+    assert not others, saw(listed(others), expected=phrase("{} to ask AWS in {}", name, region))
     debugs = [variable for c in task_definition.containers for variable in c.debugs]
     assert not debugs, saw(phrase("{} on", listed(debugs)), expected=phrase("{} without a debug mode", name))
     dangling = [phrase("{}, which {}", variable, why) for variable, why in dangling_references.items()]

@@ -37,6 +37,7 @@ SNAPSHOT_WITHIN_S = 25 * 3600  # a day, and an hour for the next daily snapshot 
 MOST_CPU_PERCENT = 80.0
 SLOWEST_DISK_S = 0.02
 LEAST_CREDITS = 20.0
+LEAST_BURST_PERCENT = 10.0
 QUIET_FOR_S = 24 * 3600
 LEAST_CERTIFICATE_DAYS = 60
 RETIRED_AUTHORITY = "rds-ca-2019"  # it ended in August 2024
@@ -134,7 +135,9 @@ def test_db_storage_free(database_instance: DatabaseInstance, metrics: Metrics) 
 
 
 def test_db_cpu_and_io(database_instance: DatabaseInstance, metrics: Metrics) -> None:
-    """The database is not saturated: CPU, disk and, where it lives on them, CPU credits leave room for a migration."""
+    """The database is not saturated: CPU, disk and, where these live on credits, the credits leave room for a
+    migration.
+    """
     name = database_instance.id
     cpu = _mean(metrics.lately(name, "CPUUtilization"))
     slowest = max(_mean(metrics.lately(name, metric)) for metric in ("ReadLatency", "WriteLatency"))
@@ -147,6 +150,12 @@ def test_db_cpu_and_io(database_instance: DatabaseInstance, metrics: Metrics) ->
     credits = metrics.latest(name, "CPUCreditBalance") if database_instance.burstable else None
     assert credits is None or credits >= LEAST_CREDITS, saw(
         phrase("{:.0f}", credits), expected=phrase("at least {:.0f} CPU credits of {}", LEAST_CREDITS, name)
+    )
+    told(database_instance.storage, phrase("the kind of the disk of {}", name))
+    burst = metrics.latest(name, "BurstBalance") if database_instance.disk_lives_on_credits else None
+    assert burst is None or burst >= LEAST_BURST_PERCENT, saw(
+        phrase("{:.0f} %", burst),
+        expected=phrase("at least {:.0f} % of the credits of the disk of {}", LEAST_BURST_PERCENT, name),
     )
 
 

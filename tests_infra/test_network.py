@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gli.config.data_tier import Broker, Cache, Database
     from gli.config.services import LoadBalancer, Service
     from gli.observe.aws.load_balancer import Balancer
+    from gli.observe.aws.mq import BrokerNetwork
     from gli.observe.aws.rds import DatabaseInstance
     from gli.observe.aws.subnets import Subnets, TaskIngress
 
@@ -40,9 +41,20 @@ def test_sg_redis_ingress(security_groups: SecurityGroups, cache_groups: Sequenc
     _only_from(groups, 6379, target.ingress_from)
 
 
-def test_sg_mq_ingress(security_groups: SecurityGroups, broker_groups: Sequence[str] | None, target: Broker) -> None:
-    """Only the groups that the environment names can reach the broker's port and its console."""
+def test_sg_mq_ingress(
+    security_groups: SecurityGroups,
+    broker_groups: Sequence[str] | None,
+    broker_network: BrokerNetwork | None,
+    target: Broker,
+) -> None:
+    """Only the groups that the environment names can reach the broker's port and its console: it has no public address,
+    where Amazon MQ lets everybody in.
+    """
     name = str(target.security_group)
+    if broker_network is not None:
+        assert not told(broker_network.public, phrase("whether {} has a public address", target.amazon_mq)), saw(
+            phrase("a public address"), expected=phrase("{} in the network alone", target.amazon_mq)
+        )
     if broker_groups is None:  # GLI runs RabbitMQ itself: only environments.toml names its group
         groups = [security_groups.named(name)]
     else:
@@ -78,6 +90,7 @@ def test_sg_alb_ingress(
     prefix_lists: Mapping[str, Sequence[str]],
 ) -> None:
     """The load balancer accepts its public ports and no others; its test port accepts named sources, not the world.
+    ICMP has no port.
 
     A network load balancer without security groups accepts whatever it has a listener for.
     """
@@ -97,6 +110,7 @@ def test_sg_alb_ingress(
             expected=phrase("{} open", listed(sorted(allowed))),
         )
     tests = listening | {target.test_port}
+    openings = [o for o in openings if not o.protocol.startswith("icmp")]  # AWS advises it: path MTU discovery
     named = [o for o in openings if _single(o) in tests and not _open_to_the_world(o, prefix_lists)]
     strange = [o for o in openings if _single(o) not in allowed and o not in named]
     assert not strange, saw(listed(strange), expected=phrase("nothing open but {}", listed(sorted(allowed))))

@@ -91,12 +91,14 @@ def test_scaling_not_maxed(
 
 
 def test_scaling_policies(scaling_policies: Mapping[str, Sequence[ScalingPolicy]], target: Service) -> None:
-    """The service grows with its load, and the alarms that start the growth exist."""
+    """The service grows with its load, before all of its CPU is used, and the alarms that start the growth exist."""
     assert target.ecs is not None
     policies, service = scaling_policies[target.name], target.ecs.service
     followed = [phrase("{} by {}", p.name, listed(p.metrics)) for p in policies]
     assert any(p.follows_load for p in policies), saw(
         listed(followed), expected=phrase("a policy that scales {} by CPU or by requests", service)
     )
+    late = [phrase("{} at {:g} %", p.name, p.target) for p in policies if p.out_of_reach]
+    assert not late, saw(listed(late), expected=phrase("policies that scale {} before all of it is used", service))
     missing = [alarm for p in policies for alarm in p.missing_alarms]
     assert not missing, saw(phrase("no {}", listed(missing)), expected=phrase("the alarms that scale {}", service))

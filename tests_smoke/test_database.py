@@ -72,8 +72,9 @@ def test_db_migrations_applied(
 def test_db_schema_expected(
     database_state: DatabaseState, application_rights: ApplicationRights, code_schema: CodeSchema, target: Database
 ) -> None:
-    """The expected tables exist, with a primary key and each column of the code's migrations: one can be on record
-    without having run (--fake). They survive a crash, and their foreign keys are in force.
+    """The expected tables exist, with a primary key and each column of the code's migrations, as long as they make it:
+    a migration can be on record without having run (--fake). The tables survive a crash, and their foreign keys are in
+    force.
     """
     missing = sorted(set(target.tables) - set(database_state.tables))
     assert not missing, saw(phrase("no {}", listed(missing)), expected=phrase("the tables of {}", target.instance))
@@ -82,6 +83,13 @@ def test_db_schema_expected(
     assert not lost, saw(
         phrase("no {}", listed(lost)), expected=phrase("the columns that the migrations of the code make")
     )
+    widths = application_rights.widths
+    narrow = [
+        phrase("{} takes {} characters", column, widths[column])
+        for column, most in sorted(code_schema.widths.items())
+        if widths.get(column, most) < most and column in code_schema.columns
+    ]
+    assert not narrow, saw(listed(narrow), expected=phrase("columns as long as the migrations of the code make them"))
     keyless = sorted(set(application_rights.keyless) & set(code_schema.whole_tables))
     assert not keyless, saw(
         phrase("none on {}", listed(keyless)), expected=phrase("the primary key of each table of the migrations")

@@ -24,8 +24,14 @@ _HASHED = re.compile(r"[-.](?=\w*\d)\w{8,}\.(?:js|mjs|css)$")  # app-4f9a1c2b.js
 
 
 def test_cdn_index_200(landing: HttpExchange, index: Index, target: Frontend) -> None:
-    """The application's page is served as HTML, has the node on which it mounts, and sends nobody to another site."""
+    """The application's page is served as HTML that browsers show and do not save, has the node on which it mounts,
+    and sends nobody to another site.
+    """
     assert landing.seen == "200 text/html", saw(landing.seen, expected=phrase("200 text/html from {}", landing.url))
+    kept = landing.headers.get("content-disposition", "")
+    assert not kept.lower().startswith("attachment"), saw(
+        phrase("Content-Disposition: {}", kept), expected=phrase("a page that browsers show, from {}", landing.url)
+    )
     assert target.mount in index.ids, saw(listed(index.ids), expected=phrase('an element with id="{}"', target.mount))
     assert index.sent_to is None, saw(
         phrase("a page that sends its visitors to {}", index.sent_to), expected=phrase("visitors to stay on it")

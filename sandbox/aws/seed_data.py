@@ -69,6 +69,7 @@ def _database(account: Account, environment: Environment, network: Network, data
         Engine="postgres",
         EngineVersion="18.1",
         DBInstanceClass="db.t4g.medium",
+        StorageType="gp3",
         AllocatedStorage=100,
         MaxAllocatedStorage=500,
         MasterUsername="gli_master",

@@ -18,6 +18,7 @@ from moto.ecr.models import ecr_backends
 from moto.ecs.models import ecs_backends
 from moto.elasticache.models import elasticache_backends
 from moto.elbv2.models import elbv2_backends
+from moto.logs.models import logs_backends
 from moto.mq.models import mq_backends
 from moto.rds.models import rds_backends
 from moto.s3.models import s3_backends
@@ -123,11 +124,17 @@ def database(region: str, instance: str, **changes: Any) -> dict[str, Any]:
     return {"region": region, "instance": instance, **_changed(found, changes)}
 
 
-def amazon_mq(region: str, name: str, state: str) -> dict[str, Any]:
-    """Set the state of a broker of Amazon MQ."""
+def amazon_mq(region: str, name: str, **changes: Any) -> dict[str, Any]:
+    """Set attributes of a broker of Amazon MQ, such as `state`."""
     brokers = mq_backends[DEFAULT_ACCOUNT_ID][region].brokers.values()
     found = next(b for b in brokers if b.name == name)
-    return {"region": region, "name": name, **_changed(found, {"state": state})}
+    return {"region": region, "name": name, **_changed(found, changes)}
+
+
+def log_key(region: str, name: str, **changes: Any) -> dict[str, Any]:
+    """Set the key that encrypts a log group, `kms_key_id`: moto lacks AssociateKmsKey."""
+    found = logs_backends[DEFAULT_ACCOUNT_ID][region].groups[name]
+    return {"region": region, "name": name, **_changed(found, changes)}
 
 
 def alarm(region: str, name: str, state: str, since_s: float = 0.0) -> dict[str, Any]:
@@ -213,6 +220,7 @@ ACTIONS: dict[str, Callable[..., dict[str, Any]]] = {
     "metric-data": measuring.metric_data,
     "log-group": measuring.log_group,
     "log-class": measuring.log_class,
+    "log-key": log_key,
 }
 
 

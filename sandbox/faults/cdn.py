@@ -143,6 +143,19 @@ def _deleted(sandbox: Sandbox, key: str) -> Iterator[None]:
         s3.delete_object(Bucket=bucket, Key=key, VersionId=marker)
 
 
+@fault("cdn-page-to-save", turns_red=["cdn-index-200"])
+def cdn_page_to_save(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's index.html was uploaded as an attachment: browsers save it and show nothing."""
+    s3, bucket = sandbox.aws("s3"), required(user_frontend(sandbox).bucket)
+    page = s3.get_object(Bucket=bucket, Key=_PAGE)
+    how = {"ContentType": page["ContentType"], "CacheControl": page["CacheControl"]}
+    body = page["Body"].read()
+    made = s3.put_object(Bucket=bucket, Key=_PAGE, Body=body, ContentDisposition="attachment", **how)["VersionId"]
+    invalidate(sandbox.account, distribution_id(sandbox))
+    yield
+    s3.delete_object(Bucket=bucket, Key=_PAGE, VersionId=made)
+
+
 @fault("cdn-index-deleted", turns_red=["cdn-index-200", "cdn-spa-deep-link", "s3-index-object"])
 def cdn_index_deleted(sandbox: Sandbox) -> Iterator[None]:
     """The user frontend's index.html is not in its bucket."""

@@ -873,3 +873,31 @@ def health_check_too_patient(sandbox: Sandbox) -> Iterator[None]:
     with _updated(sandbox, healthCheckGracePeriodSeconds=600):
         yield
     elbv2.modify_target_group(TargetGroupArn=arn, **kept)
+
+
+@fault("taskdef-of-another-region", turns_red=["ecs-taskdef-contract", "parity-config"])
+def taskdef_of_another_region(sandbox: Sandbox) -> Iterator[None]:
+    """A variable of the API sends AWS's libraries to another region, where none of its resources is."""
+    elsewhere = {"name": "AWS_DEFAULT_REGION", "value": "us-west-2"}
+    with _redefined(sandbox, lambda container: container["environment"].append(elsewhere)):
+        yield
+
+
+@fault("taskdef-left-asleep", turns_red=["ecs-next-task-can-start"])
+def taskdef_left_asleep(sandbox: Sandbox) -> Iterator[None]:
+    """After a debugging session the API's task definition still runs `sleep infinity` in place of the server."""
+    with _redefined(sandbox, lambda container: container.update(command=["sleep", "infinity"])):
+        yield
+
+
+@fault("role-for-another-account", turns_red=["ecs-next-task-can-start"])
+def role_for_another_account(sandbox: Sandbox) -> Iterator[None]:
+    """The trust policy of the API's task role was copied from another account, and names tasks of that one alone."""
+    iam, name = sandbox.aws("iam"), _definition(sandbox)["taskRoleArn"].rpartition("/")[2]
+    before = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
+    statement = statements[0] if isinstance(statements := before["Statement"], list) else statements
+    of_another = {"ArnLike": {"aws:SourceArn": "arn:aws:ecs:*:999999999999:*"}}
+    after = {**before, "Statement": [{**statement, "Condition": of_another}]}
+    iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(after))
+    yield
+    iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(before))

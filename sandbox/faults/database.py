@@ -221,6 +221,16 @@ def database_disk_slow(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("database-disk-without-credits", turns_red=["db-cpu-and-io"])
+def database_disk_without_credits(sandbox: Sandbox) -> Iterator[None]:
+    """The database's disk is small and of the kind gp2, and has used up its credits: it is as slow as an old disk."""
+    region = required(sandbox.environment.aws).region
+    undo = sandbox.aws_overlay("database", region=region, instance=_instance(sandbox), storage_type="gp2")
+    with _measured(sandbox, _instance(sandbox), "BurstBalance", 2.0):
+        yield
+    sandbox.aws_overlay("database", **undo)
+
+
 @fault("database-credits-used-up", turns_red=["db-cpu-and-io"])
 def database_credits_used_up(sandbox: Sandbox) -> Iterator[None]:
     """The database has no CPU credits left."""
@@ -817,5 +827,16 @@ def row_trigger_refuses_updates(sandbox: Sandbox) -> Iterator[None]:
         "CREATE FUNCTION frozen() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'frozen'; END $$; "
         "CREATE TRIGGER frozen BEFORE UPDATE ON notices_notice FOR EACH ROW EXECUTE FUNCTION frozen()",
         undo="DROP FUNCTION IF EXISTS frozen() CASCADE",
+    ):
+        yield
+
+
+@fault("column-too-short", turns_red=["db-schema-expected"])
+def column_too_short(sandbox: Sandbox) -> Iterator[None]:
+    """A migration that makes the notices' titles longer is on record, and never ran: a long title is an error."""
+    with _executed(
+        sandbox,
+        "ALTER TABLE notices_notice ALTER COLUMN title TYPE varchar(50) USING left(title, 50)",
+        undo="ALTER TABLE notices_notice ALTER COLUMN title TYPE varchar(200)",
     ):
         yield

@@ -176,3 +176,14 @@ def bucket_key_disabled(sandbox: Sandbox) -> Iterator[None]:
     encrypt(SSEAlgorithm="aws:kms", KMSMasterKeyID=key["Arn"])
     yield
     encrypt(SSEAlgorithm="AES256")
+
+
+@fault("log-key-disabled", turns_red=["kms-keys-usable"])
+def log_key_disabled(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody disabled the key that encrypts the API's log group: no line is written or read."""
+    kms, region = sandbox.aws("kms"), required(sandbox.environment.aws).region
+    group, key = sandbox.environment.services["api"].log_group, kms.create_key(Description="logs")["KeyMetadata"]
+    kms.disable_key(KeyId=key["KeyId"])
+    undo = sandbox.aws_overlay("log-key", region=region, name=group, kms_key_id=key["Arn"])
+    yield
+    sandbox.aws_overlay("log-key", **undo)

@@ -123,3 +123,14 @@ def scaling_ends_the_service(sandbox: Sandbox) -> Iterator[None]:
     scaling.put_scheduled_action(**target, **action)
     yield
     scaling.delete_scheduled_action(**target, ScheduledActionName="evening")
+
+
+@fault("scaling-waits-too-long", turns_red=["scaling-policies"])
+def scaling_waits_too_long(sandbox: Sandbox) -> Iterator[None]:
+    """The target value of the API's scaling is 100 % of the CPU: no load is above that, and none starts a task."""
+    scaling, policy = sandbox.aws("application-autoscaling"), _policy(sandbox)
+    how = "TargetTrackingScalingPolicyConfiguration"
+    kept = {key: policy[key] for key in ("PolicyName", "PolicyType")}
+    scaling.put_scaling_policy(**_scalable(sandbox), **kept, **{how: {**policy[how], "TargetValue": 100.0}})
+    yield
+    scaling.put_scaling_policy(**_scalable(sandbox), **kept, **{how: policy[how]})

@@ -241,6 +241,15 @@ def broker_open_to_an_address(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("broker-public", turns_red=["sg-mq-ingress"])
+def broker_public(sandbox: Sandbox) -> Iterator[None]:
+    """The broker has public addresses: Amazon MQ lets everybody in there, whatever its security group says."""
+    aws, broker = required(sandbox.environment.aws), required(sandbox.environment.broker)
+    undo = sandbox.aws_overlay("amazon-mq", region=aws.region, name=broker.amazon_mq, publicly_accessible=True)
+    yield
+    sandbox.aws_overlay("amazon-mq", **undo)
+
+
 @fault("broker-console-open", turns_red=["sg-mq-ingress"])
 def broker_console_open(sandbox: Sandbox) -> Iterator[None]:
     """The broker's web console is open to a single address."""

@@ -185,6 +185,18 @@ def sticky_sessions(sandbox: Sandbox) -> Iterator[None]:
     )
 
 
+@variant("balancer-answers-pings")
+def balancer_answers_pings(sandbox: Sandbox) -> Iterator[None]:
+    """The load balancer's group takes ICMP from the world, as AWS advises for path MTU discovery."""
+    ec2, name = sandbox.aws("ec2"), required(sandbox.environment.load_balancer).name
+    balancer = sandbox.aws("elbv2").describe_load_balancers(Names=[name])["LoadBalancers"][0]
+    too_large = {"IpProtocol": "icmp", "FromPort": 3, "ToPort": 4, "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}
+    change = {"GroupId": balancer["SecurityGroups"][0], "IpPermissions": [too_large]}
+    ec2.authorize_security_group_ingress(**change)
+    yield
+    ec2.revoke_security_group_ingress(**change)
+
+
 @variant("limits-of-the-target-group")
 def limits_of_the_target_group(sandbox: Sandbox) -> Iterator[None]:
     """The load balancer leaves X-Forwarded-For as it is; with less than half of its targets healthy, the API's group

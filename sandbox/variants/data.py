@@ -240,7 +240,8 @@ def collation_that_no_index_uses(sandbox: Sandbox) -> Iterator[None]:
 @variant("rows-that-nobody-changes")
 def rows_that_nobody_changes(sandbox: Sandbox) -> Iterator[None]:
     """A trigger keeps the rows of a log from being changed, in a table that no migration of this release makes; another
-    one refuses changes of a single column, and the application's statements may take 3 s.
+    one refuses changes of a single column, a column is longer than its migration makes it, and the application's
+    statements may take 3 s.
     """
     with sandbox.postgres() as connection:
         connection.execute("CREATE TABLE kept_line (id bigint PRIMARY KEY)")
@@ -251,8 +252,10 @@ def rows_that_nobody_changes(sandbox: Sandbox) -> Iterator[None]:
         connection.execute(f"CREATE TRIGGER kept BEFORE UPDATE OR DELETE ON kept_line {of_each}")
         connection.execute(f"CREATE TRIGGER kept BEFORE UPDATE OF id ON notices_notice {of_each}")
         connection.execute("ALTER ROLE gli_app SET statement_timeout = '3s'")
+        connection.execute("ALTER TABLE notices_notice ALTER COLUMN title TYPE varchar(500)")
     yield
     with sandbox.postgres() as connection:
+        connection.execute("ALTER TABLE notices_notice ALTER COLUMN title TYPE varchar(200)")
         connection.execute("ALTER ROLE gli_app RESET statement_timeout")
         connection.execute("DROP FUNCTION kept() CASCADE")
         connection.execute("DROP TABLE kept_line")

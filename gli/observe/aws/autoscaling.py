@@ -48,6 +48,14 @@ class ScalingPolicy(Observation):
     name: str
     metrics: tuple[str, ...]
     missing_alarms: tuple[str, ...]
+    target: float | None = None
+    """The value that a target-tracking policy holds its metric at."""
+
+    @property
+    def out_of_reach(self) -> bool:
+        """Whether it waits for more than all of the CPU or memory."""
+        percent = bool(self.metrics) and all(metric.endswith("Utilization") for metric in self.metrics)
+        return percent and self.target is not None and self.target >= 100
 
     @property
     def follows_load(self) -> bool:
@@ -151,6 +159,7 @@ def _policy(policy: Mapping[str, Any], alarms: Mapping[str, tuple[str, ...]]) ->
         name=policy["PolicyName"],
         metrics=tuple(sorted(m for m in metrics if m)),
         missing_alarms=tuple(sorted(set(named) - set(alarms))),
+        target=tracking["TargetValue"] if tracking else None,
     )
 
 

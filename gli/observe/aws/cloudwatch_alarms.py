@@ -35,6 +35,8 @@ class LogGroup(Observation):
     retention_days: int | None = None
     """None: events never expire."""
     log_class: str = "STANDARD"
+    key: str | None = None
+    """The key of KMS that encrypts its events; None: one of AWS's own."""
 
     @property
     def searchable(self) -> bool:
@@ -94,6 +96,7 @@ async def _log_group(observer: Observer, name: str) -> LogGroup:
         exists=True,
         retention_days=described.get("retentionInDays"),
         log_class=described.get("logGroupClass") or "STANDARD",
+        key=described.get("kmsKeyId"),
     )
 
 

@@ -198,7 +198,7 @@ def _openings(permissions: list[dict[str, Any]], names: dict[str, str]) -> tuple
     openings = []
     for permission in permissions:
         protocol = str(permission["IpProtocol"])
-        protocol = {"-1": "any", "6": "tcp", "17": "udp"}.get(protocol, protocol)
+        protocol = {"-1": "any", "1": "icmp", "6": "tcp", "17": "udp", "58": "icmpv6"}.get(protocol, protocol)
         first, last = permission.get("FromPort"), permission.get("ToPort")
         if protocol == "any" or first is None or last is None or first == -1:
             first, last = ALL_PORTS

@@ -114,6 +114,8 @@ class RegistryRepository(Observation):
     exists: bool
     mutability: str | None = None
     """`IMMUTABLE`, `MUTABLE`, or either with exclusions."""
+    key: str | None = None
+    """The key of KMS that encrypts its images; None: S3's own encryption."""
     scans: bool = False
     """Whether pushed images are scanned, by the repository's own setting or by a rule of the registry."""
 
@@ -310,6 +312,7 @@ async def _repositories(
             name=name,
             exists=name in found,
             mutability=found.get(name, {}).get("imageTagMutability"),
+            key=(found.get(name, {}).get("encryptionConfiguration") or {}).get("kmsKey"),
             scans=name in scanned,
         )
         for name in names

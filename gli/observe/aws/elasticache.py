@@ -47,6 +47,8 @@ class ReplicationGroup(Observation):
     """Everybody logs in with one password (an AUTH token); there are no users."""
     members: tuple[str, ...] = ()
     encrypted_in_transit: bool | None = None
+    key: str | None = None
+    """The key of KMS that encrypts it at rest; None: one of AWS's own."""
     encrypted_at_rest: bool | None = None
     authenticated: bool | None = None
     """Whether a login needs a token or a user of a user group; None, as above: ElastiCache does not tell."""
@@ -111,6 +113,7 @@ def _group(group: dict[str, Any]) -> ReplicationGroup:
         members=tuple(sorted(group["MemberClusters"])),
         encrypted_in_transit=group.get("TransitEncryptionEnabled"),
         encrypted_at_rest=group.get("AtRestEncryptionEnabled"),
+        key=group.get("KmsKeyId"),
         authenticated=bool(group.get("UserGroupIds")) or group.get("AuthTokenEnabled"),
         failover=group.get("AutomaticFailover"),
         multi_az=group["MultiAZ"] == "enabled" if "MultiAZ" in group else None,

@@ -304,7 +304,9 @@ def _trusted(document: Any, account: str) -> tuple[str, ...]:
     allowed = []
     for statement in statements_of(document):
         of = required_values(statement, "aws:SourceAccount")
-        if statement.get("Effect") == "Allow" and (not of or matches(account, of)):
+        arns = required_values(statement, "aws:SourceArn")
+        own = not arns or matches(account, tuple((f"{arn}:::::".split(":"))[4] or "*" for arn in arns))
+        if statement.get("Effect") == "Allow" and own and (not of or matches(account, of)):
             allowed.append(statement)
     principals = [s.get("Principal") for s in allowed]
     services = {service for p in principals if isinstance(p, dict) for service in values_of(p.get("Service"))}

@@ -14,7 +14,7 @@ from gli.common.sentences import phrase
 from gli.observe.aws.policy_documents import statements_of, values_of
 from gli.observe.engine.observation import Observation
 
-_ASKING = frozenset({"StringEquals", "StringEqualsIgnoreCase", "StringLike"})
+_ASKING = frozenset({"StringEquals", "StringEqualsIgnoreCase", "StringLike", "ArnEquals", "ArnLike"})
 _EVERY_ACTION = re.compile(r"\*+|[^:]*:\*+")
 _EVERY_RESOURCE = re.compile(r"[*?]+|arn(?::[^:]*){0,4}:[*?]+")  # or every resource of one service
 

@@ -1,9 +1,15 @@
-"""The keys without which secrets, database, buckets and topics can't be opened. Source of truth: kms DescribeKey."""
+"""The keys without which secrets, database, cache, buckets, images, logs and topics can't be opened.
+
+Source of truth: kms DescribeKey.
+"""
 
 from __future__ import annotations
 
 from contextlib import suppress
 
+from gli.observe.aws.cloudwatch_alarms import log_groups
+from gli.observe.aws.ecr import registry_repositories
+from gli.observe.aws.elasticache import replication_group
 from gli.observe.aws.identity import caller_identity
 from gli.observe.aws.rds import database_instance
 from gli.observe.aws.s3 import bucket_settings
@@ -26,8 +32,9 @@ class Key(Observation):
 
 @probe(deadline=20)
 async def keys(observer: Observer) -> tuple[Key, ...]:
-    """Every key that encrypts a secret, the database, a bucket or a topic of the environment, without those of AWS that
-    bear an alias. One call each. What could not be observed is left out: its own checks say so.
+    """Every key that encrypts a secret, the database, the cache, a bucket, an image repository, a log group or a topic
+    of the environment, without those of AWS that bear an alias. One call each. What could not be observed is left out:
+    its own checks say so.
     """
     opens: dict[str, list[str]] = {}
     for id_, secret in (await observer.see(secret_states)).items():
@@ -39,8 +46,9 @@ async def keys(observer: Observer) -> tuple[Key, ...]:
 
 
 async def _of_other_parts(observer: Observer) -> list[tuple[str, str]]:
-    """(key, what it encrypts) of the database, the buckets and the topics."""
-    environment, found = observer.environment, []
+    """(key, what it encrypts) of everything but the secrets."""
+    environment = observer.environment
+    found: list[tuple[str | None, str]] = []
     if environment.database and environment.database.instance:
         with suppress(Unobserved):
             database = await observer.see(database_instance, environment.database)
@@ -49,6 +57,15 @@ async def _of_other_parts(observer: Observer) -> list[tuple[str, str]]:
         if frontend.bucket:
             with suppress(Unobserved):
                 found.append(((await observer.see(bucket_settings, frontend)).key, frontend.bucket))
+    if environment.cache and environment.cache.replication_group:
+        with suppress(Unobserved):
+            cache = await observer.see(replication_group, environment.cache)
+            found.append((cache.key, cache.id))
+    if any(service.image for service in environment.services.values()):
+        with suppress(Unobserved):
+            found += [(r.key, r.name) for r in (await observer.see(registry_repositories)).values()]
+    with suppress(Unobserved):
+        found += [(group.key, group.name) for group in (await observer.see(log_groups)).values()]
     if environment.alarms and environment.alarms.topics:
         with suppress(Unobserved):
             found += [(topic.key, topic.name) for topic in (await observer.see(topics)).values()]

@@ -27,10 +27,12 @@ async def amazon_mq(observer: Observer, broker: Broker) -> AmazonMq:
 
 
 class BrokerNetwork(Observation):
-    """The security groups and subnets of a broker, by id."""
+    """The security groups and subnets of a broker, by id, and whether strangers reach it."""
 
     groups: tuple[str, ...] = ()
     subnets: tuple[str, ...] = ()
+    public: bool | None = None
+    """Whether it has public addresses, where no security group guards it. None: Amazon MQ does not tell."""
 
 
 @probe()
@@ -45,6 +47,7 @@ async def broker_network(observer: Observer, broker: Broker) -> BrokerNetwork | 
     return BrokerNetwork(
         groups=tuple(sorted(described["SecurityGroups"])),
         subnets=tuple(sorted(described.get("SubnetIds") or [])),
+        public=described.get("PubliclyAccessible"),
     )
 
 

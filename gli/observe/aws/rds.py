@@ -20,6 +20,8 @@ from gli.observe.engine.observation import Observation
 from gli.observe.engine.probe import Observer, probe
 
 _IN_FORCE = "in-sync"
+_WITHOUT_CREDITS_GIB = 1000
+"""From this size on, a disk of the kind gp2 is always as fast as its credits make a smaller one."""
 SERVING = frozenset(
     {
         *("available", "backing-up", "modifying", "resetting-master-credentials"),
@@ -77,6 +79,8 @@ class DatabaseInstance(Observation):
     ceiling_gib: int | None = None
     """The size up to which the storage grows automatically; None: it does not grow."""
     replicas: tuple[str, ...] = ()
+    storage: str | None = None
+    """The kind of its disk: `gp2`, `gp3`, `io2`, …; None: RDS does not tell."""
     instance_class: str = ""
     """For example `db.t4g.medium`."""
     pending: tuple[str, ...] = ()
@@ -98,6 +102,11 @@ class DatabaseInstance(Observation):
     def aurora(self) -> bool:
         """Whether its storage is Aurora's, which grows automatically and can't run full."""
         return self.engine.startswith("aurora")
+
+    @property
+    def disk_lives_on_credits(self) -> bool:
+        """Whether its disk is fast on credits only: gp2 below a terabyte."""
+        return self.storage == "gp2" and self.allocated_gib < _WITHOUT_CREDITS_GIB
 
     @property
     def burstable(self) -> bool:
@@ -253,6 +262,7 @@ def _instance(instance: dict[str, Any], taken: datetime) -> DatabaseInstance:
         ceiling_gib=instance.get("MaxAllocatedStorage"),
         replicas=tuple(sorted(instance["ReadReplicaDBInstanceIdentifiers"])),
         instance_class=instance["DBInstanceClass"],
+        storage=instance.get("StorageType"),
         pending=_waiting(instance),
         unapplied=tuple(
             f"{g['DBParameterGroupName']} {g['ParameterApplyStatus']}"

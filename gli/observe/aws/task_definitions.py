@@ -90,6 +90,8 @@ class Container(Observation):
     """Names of the environment variables with a secret in plain text."""
     environment_files: tuple[str, ...] = ()
     """The ARNs of the objects in S3 from which ECS reads environment variables when a task starts."""
+    regions: tuple[str, ...] = ()
+    """The regions of AWS that its environment variables name for AWS's own libraries."""
     debugs: tuple[str, ...] = ()
     """Names of the environment variables that switch a debug mode on."""
     essential: bool = True
@@ -120,7 +122,8 @@ class TaskDefinition(Observation):
     """The CPU of one task, in 1/1024 of a vCPU; None: the definition does not say, as on instances of EC2."""
     stuck: tuple[Said, ...] = ()
     """What containers wait for that never comes (`dependsOn`): the health of one without a health check, the end of one
-    whose end is that of the task. A health check that always fails; fewer open files than a server needs."""
+    whose end is that of the task. A health check that always fails; a command that waits for ever; fewer open files
+    than a server needs."""
     foreign: tuple[str, ...] = ()
     """`VARIABLE: NAME` for each variable, secret, role or log that names a part of the counterpart; sorted."""
 
@@ -182,6 +185,7 @@ def _stuck(containers: list[Mapping[str, Any]]) -> tuple[Said, ...]:
 
 
 _FAILS = re.compile(r"(?:CMD-SHELL|CMD)?\s*(?:exit [1-9]\d*|(?:/usr)?(?:/bin/)?false)\s*")
+_WAITS = re.compile(r"(?:(?:/bin/)?(?:ba)?sh -c )?(?:sleep (?:infinity|\d+\w?)|tail -f /dev/null)")
 _LEAST_FILES = 256
 """A server with a pool of connections needs some hundred files; the system's usual limit is 1024."""
 
@@ -195,6 +199,9 @@ def _doomed(containers: list[Mapping[str, Any]]) -> tuple[Said, ...]:
         command = " ".join((container.get("healthCheck") or {}).get("command") or [])
         if _FAILS.fullmatch(command):
             found.append(phrase("{}, whose health check always fails: {}", container["name"], command))
+        command = " ".join([*(container.get("entryPoint") or []), *(container.get("command") or [])])
+        if _WAITS.fullmatch(command):
+            found.append(phrase("{}, which runs nothing: {}", container["name"], command))
         found += [
             phrase("{}, which may open {} files", container["name"], limit["hardLimit"])
             for limit in container.get("ulimits") or []
@@ -344,6 +351,7 @@ def reads(definition: TaskDefinition, secret: Secret) -> bool:
     return secret.arn is not None and any(_same(r, secret.arn) for r in definition.references)
 
 
+_REGION = frozenset({"AWS_REGION", "AWS_DEFAULT_REGION"})
 _DEBUG = frozenset({"DEBUG", "APP_DEBUG", "DJANGO_DEBUG", "FLASK_DEBUG"})
 _ON = frozenset({"1", "on", "true", "yes"})
 
@@ -371,6 +379,7 @@ def _container(container: Mapping[str, Any]) -> Container:
         stop_s=container.get("stopTimeout"),
         references=tuple(Reference(variable=s["name"], value_from=s["valueFrom"]) for s in [*secrets, *more]),
         variables=tuple(sorted({*variables, *(s["name"] for s in secrets)})),
+        regions=tuple(sorted({value for name, value in variables.items() if name in _REGION and value})),
         debugs=tuple(sorted(n for n, v in variables.items() if n.upper() in _DEBUG and v.lower() in _ON)),
         plain_secrets=tuple(sorted(name for name, value in variables.items() if is_secret(name, value))),
     )

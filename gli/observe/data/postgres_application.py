@@ -7,6 +7,7 @@ right of the role, not a trial. Source of truth: the PostgreSQL manual (access p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence as Several
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -114,6 +115,8 @@ class ApplicationRights(Observation):
     """The tables partitioned by time that have no partition for the hour to come, and no default."""
     demanded: tuple[tuple[str, str], ...] = ()
     """(table, column) of each column that every insert must name: NOT NULL, and nothing fills it."""
+    widths: Mapping[str, int] = {}
+    """`table.column` to the most characters that it takes, for each column that has a limit."""
     keyless: tuple[str, ...] = ()
     """The tables without a primary key, sorted."""
     switched_off: SwitchedOff = SwitchedOff()
@@ -163,6 +166,7 @@ async def application_rights(observer: Observer, database: Database) -> Applicat
         without_partition=tuple(inserts[7]),
         failing=tuple((name, value) for name, value in inserts[8]),
         unchanging=tuple(inserts[9]),
+        widths=inserts[10],
         sequences=tuple(NumberSequence.model_validate(number) for number in numbered),
     )
 

@@ -278,6 +278,14 @@ _KEYLESS = (
     "AND pg_table_is_visible(c.oid) AND NOT EXISTS (SELECT 1 FROM pg_index x WHERE x.indrelid = c.oid "
     f"AND x.indisprimary) AND {_OF_PEOPLE} LIMIT {MOST_TABLES + 1}) AS keyless)"
 )
+_WIDTHS = (
+    "(SELECT coalesce(json_object_agg(name, width), '{}') FROM (SELECT c.relname || '.' || a.attname AS name, "
+    "min(a.atttypmod - 4) AS width FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid "
+    "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition "
+    "AND pg_table_is_visible(c.oid) AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypmod > 4 "
+    f"AND a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype) AND {_OF_PEOPLE} GROUP BY 1 "
+    f"LIMIT {MOST_COLUMNS}) AS narrow)"
+)
 # Even without autovacuum, PostgreSQL vacuums a table whose transaction ids grow too old.
 _SWITCHED_OFF = (
     "(SELECT json_build_object('settings', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_settings "
@@ -309,7 +317,7 @@ APPLICATION_RIGHTS = (
     "current_setting('synchronous_standby_names') <> '' AND NOT EXISTS (SELECT 1 FROM pg_stat_replication) "
     "AND current_setting('synchronous_commit') NOT IN ('off', 'local'), "
     f"{_HASTY}, {_SWALLOWED}, {_DEMANDED}, {_KEYLESS}, {_SWITCHED_OFF}, {_REFUSED}, {_FROZEN}, {_WITHOUT_PARTITION}, "
-    f"{_FAILING}, {_UNCHANGING}"
+    f"{_FAILING}, {_UNCHANGING}, {_WIDTHS}"
 )
 """`reset_val` is the value that a session of this role starts with: the suite's own `read only` does not change it."""
 

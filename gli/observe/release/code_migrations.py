@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from gli.observe.engine.observation import Observation
 from gli.observe.engine.probe import Observer, probe
 from gli.observe.release.git_history import history, revision
@@ -20,6 +22,8 @@ class CodeSchema(Observation):
     """The tables of which every column is certain, sorted."""
     numbered: tuple[str, ...] = ()
     """`table.column` of those that the database numbers by itself, sorted."""
+    widths: Mapping[str, int] = {}
+    """`table.column` to the most characters that the code puts into it, where a migration tells."""
 
 
 @probe(deadline=TIMEOUT_S)
@@ -41,5 +45,9 @@ async def code_schema(observer: Observer) -> CodeSchema:
     await observer.see(revision, repository)  # raises if the branch does not exist
     seen = await observer.see(history, repository)
     return CodeSchema(
-        squashes=seen.squashes, columns=seen.columns, whole_tables=seen.whole_tables, numbered=seen.numbered
+        squashes=seen.squashes,
+        columns=seen.columns,
+        whole_tables=seen.whole_tables,
+        numbered=seen.numbered,
+        widths=seen.widths,
     )

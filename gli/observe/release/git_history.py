@@ -91,6 +91,8 @@ class History(Observation):
     """The tables of which they tell every column, sorted."""
     numbered: tuple[str, ...] = ()
     """`table.column` of those that the database numbers by itself, sorted."""
+    widths: Mapping[str, int] = {}
+    """`table.column` to the most characters that the code puts into it, where a migration tells."""
     added: tuple[str, ...] = ()
     """The paths of the migrations that are on the staged branch and not on the live branch."""
     findings: tuple[Finding, ...] = ()

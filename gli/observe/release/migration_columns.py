@@ -34,6 +34,8 @@ class _Table:
     """Field to column, in lower case; None: which one is not certain; empty: it has none (many to many)."""
     numbered: set[str] = field(default_factory=set)
     """The fields that the database numbers (AutoField)."""
+    widths: dict[str, int] = field(default_factory=dict)
+    """Field to the most characters that it takes (`max_length`)."""
     certain: bool = True
 
 
@@ -46,6 +48,8 @@ class Schema(NamedTuple):
     """The tables of which every column is known, sorted."""
     numbered: tuple[str, ...]
     """`table.column` of those that the database numbers by itself, sorted."""
+    widths: Mapping[str, int]
+    """`table.column` to the most characters that the code puts into it, where `max_length` says so."""
 
 
 def schema(files: Mapping[str, str]) -> Schema:
@@ -61,6 +65,7 @@ def schema(files: Mapping[str, str]) -> Schema:
         columns=tuple(sorted(f"{t.name}.{column}" for t in tables for column in t.columns.values() if column)),
         whole_tables=tuple(sorted(whole)),
         numbered=tuple(sorted(f"{t.name}.{c}" for t in tables for name in t.numbered if (c := t.columns.get(name)))),
+        widths={f"{t.name}.{c}": most for t in tables for name, most in t.widths.items() if (c := t.columns.get(name))},
     )
 
 
@@ -158,6 +163,8 @@ def _change(name: str, args: Sequence[ast.expr], given: Mapping[str, ast.expr], 
         before = table.columns.pop(old.lower(), None)
         own = before == old or before == f"{old}_id"
         table.columns[new.lower()] = before.replace(old, new, 1) if before and own else before
+        if old.lower() in table.widths:
+            table.widths[new.lower()] = table.widths.pop(old.lower())
         return
     of = _text(given.get("name"))
     table.columns.pop(of.lower(), None)
@@ -168,6 +175,10 @@ def _change(name: str, args: Sequence[ast.expr], given: Mapping[str, ast.expr], 
 def _set(table: _Table, name: str, made: ast.expr | None) -> None:
     table.columns[name.lower()] = _column(name, made)
     table.numbered.discard(name.lower())
+    table.widths.pop(name.lower(), None)
+    most = next((k.value for k in made.keywords if k.arg == "max_length"), None) if isinstance(made, ast.Call) else None
+    if isinstance(most, ast.Constant) and isinstance(most.value, int):
+        table.widths[name.lower()] = most.value
     if _called(made).endswith("AutoField"):
         table.numbered.add(name.lower())
 
