@@ -209,7 +209,7 @@ def test_every_run_and_the_merged_verdict_need_a_signature_where_they_are_requir
     key = tmp_path / "ci"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     with_cells(project, CELLS + '[own.signatures]\nallowed_signers = "allowed"\nrequired = true\n')
-    project.write("allowed", f"ci@glibiz.com {key.with_suffix('.pub').read_text()}")
+    project.write("allowed", f'ci@glibiz.com namespaces="gli-verdict" {key.with_suffix(".pub").read_text()}')
     world, seoul = (folder(project.run(f"--cell={c}", env={"GLI_SIGNING_KEY": str(key)})) for c in ("world", "seoul"))
     unsigned = folder(project.run("--cell=seoul"))
 

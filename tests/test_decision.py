@@ -335,7 +335,9 @@ def strict_template(template: Path, keys: dict[str, Path], tmp_path_factory: pyt
     shutil.copytree(template, root, symlinks=True)
     release = Release(root)
     names = {"ci": "ci@glibiz.com", "ada": ADA, "bob": BOB}
-    lines = [f"{mail} {keys[name].with_suffix('.pub').read_text().strip()}" for name, mail in names.items()]
+    for_what = {"ci": "gli-verdict", "ada": "gli-sign-off", "bob": "gli-sign-off"}
+    public = {name: keys[name].with_suffix(".pub").read_text().strip() for name in names}
+    lines = [f'{mail} namespaces="{for_what[name]}" {public[name]}' for name, mail in names.items()]
     release.write("checklists/allowed_signers", "\n".join(lines) + "\n")
     release.write("environments.toml", ENVIRONMENTS + SIGNED)
     shutil.rmtree(root / "reports")
@@ -367,6 +369,12 @@ FORGED: dict[str, tuple[Callable[[Release, dict[str, Path]], object], int, str]]
     "no signature": (lambda r, k: r.verdict("own").with_name("verdict.json.sig").unlink(), 1, "no good signature"),
     "a key that nobody allowed": (lambda r, k: resign(r, k["stranger"], "gli-verdict"), 1, "no good signature"),
     "a signature of something else": (lambda r, k: resign(r, k["ci"], "gli-sign-off"), 1, "no good signature"),
+    "the key of a person": (lambda r, k: resign(r, k["ada"], "gli-verdict"), 1, "no good signature"),
+    "a key that may sign sign-offs too": (
+        lambda r, k: r.write("checklists/allowed_signers", f"ci@glibiz.com {k['ci'].with_suffix('.pub').read_text()}"),
+        1,
+        "the line of ci@glibiz.com in the allowed signers says nothing of what the key may sign",
+    ),
     "a resealed edit": (lambda r, k: r.edit("own", reseal=True, account="999"), 1, "no good signature"),
     "an unsigned sign-off": (lambda r, k: r.sign(), 3, "PRE-2 (1 of 2)"),
     "a sign-off under another name": (

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import dns.message
 import dns.rcode
@@ -60,6 +62,38 @@ def _serve(server: socket.socket) -> None:
 def test_ipv4_and_ipv6_are_queried(resolver: str) -> None:
     assert asyncio.run(asked([resolver], "both.example")).addresses == ("192.0.2.1", "2001:db8::1")
     assert asyncio.run(asked([resolver], "six.example")).addresses == ("2001:db8::1",)
+
+
+def names_that_point_at_each_other() -> bytes:
+    """60 kB, whose names are 250 signs long once they are read."""
+    question = b"\x01a" * 126 + b"\0" + struct.pack(">HH", 1, 1)
+    each = [bytes((2, 97 + n % 26, 97 + n // 26 % 26)) + b"\xc0\x10" for n in range(3_500)]
+    records = [name + struct.pack(">HHIH", 5, 1, 60, 2) + b"\xc0\x0c" for name in each]
+    return struct.pack(">HHHHHH", 1, 0x8180, 1, len(records), 0, 0) + question + b"".join(records)
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        ([names_that_point_at_each_other()], "an answer of more than 8 kB"),
+        ([b"\0\0" + bytes(10)] * 200, "more than 50 packets that are no answer"),
+    ],
+    ids=["a bomb", "a flood"],
+)
+def test_an_answer_without_an_end_is_named(answer: list[bytes], says: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    asked_, who = server.recvfrom(65_535)
+                    for packet in answer:
+                        server.sendto(asked_[:2] + packet[2:] if len(answer) == 1 else packet, who)
+
+        threading.Thread(target=serve, daemon=True).start()
+        found = asyncio.run(asked([f"127.0.0.1:{server.getsockname()[1]}"], "a.example"))
+    assert found.addresses == () and says in str(found.error)
 
 
 def test_a_name_without_an_address_is_reported(resolver: str) -> None:

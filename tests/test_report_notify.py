@@ -257,6 +257,29 @@ def test_a_failing_notifier_changes_no_verdict_and_is_reported(project: Project)
     assert [line.split()[4] for line in said] == [f"{HOOK}:", f"{MAIL}:"]
 
 
+def test_the_answer_of_a_receiver_is_read_to_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = 0
+
+    def serve(listening: socket.socket) -> None:
+        nonlocal sent
+        connection, _ = listening.accept()
+        with suppress(OSError), connection:
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            while sent < 500_000_000:
+                connection.sendall(b" " * 100_000)
+                sent += 100_000
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = threading.Thread(target=serve, args=(listening,), daemon=True)
+        serving.start()
+        monkeypatch.setenv(HOOK, f"json://127.0.0.1:{listening.getsockname()[1]}/hook")
+        problems = notify.deployment("v1", "text", "stg", Notify(url_variables=(HOOK,)), tmp_path)
+        serving.join(60)
+    assert [problem.partition(":")[0] for problem in problems] == [f"not notified through {HOOK}"]
+    assert sent < 50_000_000
+
+
 def test_a_receiver_that_drips_is_named_and_holds_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = threading.Event()
 

@@ -62,15 +62,17 @@ class Setting:
         return translated(verdict, self.language, self.catalogue)
 
 
-def given(folder: Path, allowed: Path | None) -> Given:
-    """The verdict in the folder of a run; raises `UsageError` if it can't be read."""
+def given(folder: Path, setting: Setting | None) -> Given:
+    """The verdict in the folder of a run, and its signer by the setting; raises `UsageError` if it can't be read."""
     path = folder / VERDICT
     try:
         text = content(path)
         verdict, unchanged = sealed(text)
     except (OSError, ValueError) as e:
         raise UsageError(f"{path} is no verdict of schema 1 ({type(e).__name__}); run its cell again") from None
-    signer = signing.signer(path, text, signing.VERDICT, allowed) if allowed else None
+    signer = None
+    if setting is not None:
+        signer = signing.verdict_signer(path, text, setting.allowed, required=setting.environment.must_be_signed)
     return Given(verdict, unchanged, signer=signer)
 
 

@@ -94,7 +94,7 @@ def hold(
 def _left(setting: Setting, cell: str, place: Path, say: Say) -> Iterator[Given]:
     """What the run of a cell left. What it says of another cell does not count: only that cell's run can say it."""
     for path in found_in(place / setting.environment.name):
-        given = merging.given(path, setting.allowed)
+        given = merging.given(path, setting)
         if given.verdict.cell == cell:
             yield given
         else:

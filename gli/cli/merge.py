@@ -33,7 +33,7 @@ def merge(runs: tuple[str, ...], lang: str | None, report_dir: Path) -> None:
     folders = [run_folder(run, report_dir) for run in runs]
     first = merging.given(folders[0], None).verdict
     setting = merging.Setting.of(Path.cwd(), first.environment, first.phase, texts.chosen(lang))
-    found = [merging.given(folder, setting.allowed) for folder in folders]
+    found = [merging.given(folder, setting) for folder in folders]
     folder = RunFolder.of(report_dir, first.environment, clock.now(), replay=False)
     folder.make()
     sys.exit(say(setting, merging.merge(setting, found, folder), folder))

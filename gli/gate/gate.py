@@ -79,6 +79,8 @@ class Evidence:
     """Whether the file is unchanged since the run wrote it."""
     signer: str | None = None
     """Whose valid signature the verdict has; None if it has none."""
+    unlimited: str | None = None
+    """Whose signature it has if the signer's line does not say what the key may sign; None if it has none such."""
     must_be_signed: bool = False
     cells: Sequence[str] = ()
     """The cells that the environment declares: a GO must be merged from a run of each."""
@@ -111,6 +113,12 @@ def judged(evidence: Evidence, *, catalogue_sha256: str, now: datetime) -> Decis
         return Decision(REFUSED, f"{what} was edited after the run wrote it: {again}")
     if verdict.replayed or verdict.phase not in (None, evidence.phase):
         return Decision(REFUSED, f"{what} is of a recorded run, or of the phase {verdict.phase}: {again}")
+    if evidence.must_be_signed and evidence.signer is None and evidence.unlimited:
+        line = f"the line of {evidence.unlimited} in the allowed signers says nothing of what the key may sign"
+        how = (
+            'write namespaces="gli-verdict" before the key of CI, and namespaces="gli-sign-off" before that of a person'
+        )
+        return Decision(REFUSED, f"{what} carries no signature that counts: {line}; {how}, then ask again")
     if evidence.must_be_signed and evidence.signer is None:
         return Decision(REFUSED, f"{what} carries no good signature of an allowed signer: {again} with a signing key")
     untried = [f"{p.name} {p.version or ''}".strip() for p in verdict.suite.plugins if not p.tried]
@@ -310,6 +318,12 @@ def gathered(
         unplaced = str(e)
     verdict = found.verdict if found else None
     allowed = environment.signers(root)
+    signer, unlimited = None, None
+    if found and allowed:
+        required = environment.must_be_signed
+        signer = signing.verdict_signer(found.path, found.content, allowed, required=required)
+        if required and signer is None:
+            unlimited = signing.signer(found.path, found.content, signing.VERDICT, allowed)
     return Evidence(
         environment=environment.name,
         phase=phase,
@@ -317,7 +331,8 @@ def gathered(
         verdict=verdict,
         unplaced=unplaced,
         whole=found is None or found.whole,
-        signer=signing.signer(found.path, found.content, signing.VERDICT, allowed) if found and allowed else None,
+        signer=signer,
+        unlimited=unlimited,
         must_be_signed=environment.must_be_signed,
         cells=tuple(environment.cells),
         age_s=_age_s(verdict) if verdict else None,

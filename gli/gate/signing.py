@@ -6,6 +6,7 @@ Source of truth: ssh-keygen(1), sections `-Y sign`, `-Y find-principals`, `-Y ve
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import tempfile
 from pathlib import Path
@@ -17,6 +18,8 @@ KEY_VARIABLE = "GLI_SIGNING_KEY"
 VERDICT, SIGN_OFF = "gli-verdict", "gli-sign-off"
 """The namespaces of signatures: the signature of a verdict is not valid for a sign-off, and the other way round."""
 _ASKING = ("DISPLAY", "WAYLAND_DISPLAY", "SSH_ASKPASS", "SSH_ASKPASS_REQUIRE")
+_LIMITED = re.compile(r"""\s*("[^"]*"|[^\s"]+)\s+(?:(?:[^\s"]|"[^"]*")+,)?namespaces=\"""", re.IGNORECASE)
+"""A line of the allowed signers that says what its key may sign."""
 _TIMEOUT_S = 60.0  # somebody may have to type a passphrase
 
 
@@ -76,6 +79,26 @@ def signer(path: Path, content: bytes, namespace: str, allowed: Path) -> str | N
         if checked is not None and checked.returncode == 0:
             return principal
     return None
+
+
+def verdict_signer(path: Path, content: bytes, allowed: Path | None, *, required: bool) -> str | None:
+    """The allowed signer of a verdict; None if nobody signed it, or if nobody is asked to.
+
+    Where signatures are required, a key counts only if its line has `namespaces`: any other may be the key of a person
+    who signs sign-offs, and who could then say yes alone.
+    """
+    if allowed is None:
+        return None
+    if not required:
+        return signer(path, content, VERDICT, allowed)
+    with tempfile.TemporaryDirectory() as folder:
+        limited = Path(folder) / "allowed"
+        try:
+            lines = allowed.read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError):
+            return None
+        limited.write_text("".join(f"{line}\n" for line in lines if _LIMITED.match(line)), encoding="utf-8")
+        return signer(path, content, VERDICT, limited)
 
 
 def _ssh_keygen(

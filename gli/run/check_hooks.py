@@ -37,8 +37,8 @@ CHECK = pytest.StashKey[Callable[..., Any]]()
 CONTEXT = pytest.StashKey["CheckContext"]()
 ENDINGS = pytest.StashKey[list[BaseException | None]]()
 """How each call of a check ended; None if the call passed. A plugin may call a check again and report the last call."""
-_OF_THE_RUN = ("target", "environment")
-_FIXTURES = ("gli.run.run_hooks", "gli.run.plugin")
+_OF_THE_RUN = ("target", "environment", "pytestconfig")
+_FIXTURES = ("gli.run.run_hooks", "gli.run.plugin", "_pytest.fixtures")
 """The modules of the fixtures that no other fixture may replace."""
 _SHOWN: Mapping[Outcome, Literal["passed", "skipped"]] = MappingProxyType(
     {Outcome.PASSED: "passed", Outcome.NOT_APPLICABLE: "skipped"}
@@ -99,8 +99,12 @@ class Checking:
             raise pytest.UsageError(f"{FILE}: [{silent[0]}] has no test; write def test_{silent[0].replace('-', '_')}")
         kept: list[pytest.Item] = []
         dropped: list[pytest.Item] = []
+        names: dict[CaseKey, str] = {}
         for item in items:
             case = self._case(item)
+            if case is not None and names.setdefault(case.key, item.nodeid) != item.nodeid:
+                both = f"{names[case.key]} and {item.nodeid}"
+                raise pytest.UsageError(f"{both} are the same case; a check has one function, without parametrize")
             if case is not None and isinstance(item, pytest.Function):
                 item.stash[CASE], item.stash[CHECK] = case, item.obj
             (kept if case is not None else dropped).append(item)
@@ -294,7 +298,7 @@ def _judged(error: BaseException | None, *, at: str) -> tuple[Outcome, str, str 
         if error.unknown.cause == "not-applicable":
             return Outcome.NOT_APPLICABLE, error.unknown.message, None
         return Outcome.UNKNOWN, error.unknown.message, error.unknown.cause
-    if isinstance(error, NotApplicable):
+    if isinstance(error, NotApplicable) and at == "setup":  # a check can't say it of itself
         return Outcome.NOT_APPLICABLE, str(error.msg), None
     if isinstance(error, AssertionError) and at == "call":
         said = error.args[0] if error.args else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -25,6 +25,8 @@ class Controlling:
         self.config, self.run = config, run
         self._share: Any = None
         self._selected: set[CaseKey] = set()
+        self._checks = {c.function: c.id for c in run.catalogue.checks.values()}
+        self._targets = {ascii_escaped(c.target): c.target for c in run.cases}  # as pytest writes them into its ids
 
     def pytest_report_header(self) -> list[str]:
         environment, cases = self.run.environment, len(self.run.cases)
@@ -56,14 +58,16 @@ class Controlling:
         if not self.config.getoption("dist", "no") or self.config.getoption("dist", "no") == "no":
             self._select([item.nodeid for item in session.items])
 
-    def _select(self, ids: Sequence[str]) -> None:
-        by_function = {c.function: c.id for c in self.run.catalogue.checks.values()}
-        targets = {ascii_escaped(c.target): c.target for c in self.run.cases}  # as pytest writes them into its ids
+    def _cases_of(self, ids: Sequence[str]) -> Iterator[CaseKey]:
+        """The cases of pytest's ids."""
         for id_ in ids:
             place, bracket, target = id_.partition("[")
             function, target = place.rpartition("::")[2], target.removesuffix("]")
-            if bracket and function in by_function:
-                self._selected.add(CaseKey(by_function[function], targets.get(target, target)))
+            if bracket and function in self._checks:
+                yield CaseKey(self._checks[function], self._targets.get(target, target))
+
+    def _select(self, ids: Sequence[str]) -> None:
+        self._selected.update(self._cases_of(ids))
         self.run.collected = self._selected
         self.run.begin_manifest()
 
@@ -96,8 +100,9 @@ class Controlling:
         for key, value in report.user_properties:
             if key == RESULT:
                 result = Result.model_validate_json(str(value), context=self.run.redact)
-                self.run.report(result)
-                self._show_waived(report, result)
+                if result.key in self._cases_of([report.nodeid]):  # `record_property` could name another case
+                    self.run.report(result)
+                    self._show_waived(report, result)
                 value = f"{result.model_dump_json()}"
             properties.append((key, value if key == RESULT else self.run.redact(str(value))))
         report.user_properties = properties

@@ -241,6 +241,9 @@ def _refuse_options_from_elsewhere(config: pytest.Config) -> None:
     nobody who reads the command would know that.
     """
     added = shlex.split(os.environ.get("PYTEST_ADDOPTS", ""))
+    files = [given for given in (*added, *config.invocation_params.args) if str(given).startswith("@")]
+    if files:  # argparse reads its arguments from there
+        raise UsageError(f"{files[0]} names a file with options of pytest; give them on the command line")
     usual, found = (vars(config._parser.parse_known_args(given)) for given in ([], added))
     if any(setting.startswith("addopts") for setting in found["override_ini"] or ()):  # options again
         raise UsageError("PYTEST_ADDOPTS holds -o addopts; give it on the command line")

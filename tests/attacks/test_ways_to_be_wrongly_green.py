@@ -312,6 +312,12 @@ option(
     "-o",
     "addopts=--phase=on-call -k second",
 )
+option("no plugins of distributions", "unrecognized arguments", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+option("hooks of the run blocked", "this call of pytest made no run", "-p", "no:gli-run")
+option("proxies of workers", "the suite itself failed", "-n1", "--px=popen//python=/usr/bin/python3")
+option("every worker runs all", "first-check[api] failed: broken", "-n2", "--dist=each")
+option("a looping run", "before its verdict was there", "-f")
+option("the verdict as a file of another report", "NO-GO", "--junitxml=reports/own/latest/verdict.json")
 option("no debugger", "first-check[api] failed: broken", "-p", "no:debugging")
 option("another Python for the workers", "leave --tx out", "--dist=load", "--tx=popen//python=/usr/bin/python3")
 
@@ -461,6 +467,70 @@ conftest(
     FIXTURE.format(OBSERVES, "landing"),
     MINE.format("landing"),
 )
+conftest(
+    "another configuration of pytest",
+    "has a fixture pytestconfig, which takes",
+    FIXTURE.format("", "pytestconfig"),
+    "def test_first_check(target, environment): pass\ndef test_second_check(target): pass\n",
+)
+conftest(
+    "a check that says that it does not apply",
+    "1 of 2 cases did not report: first-check[api]",
+    "",
+    "from gli.run.check_hooks import NotApplicable\ndef test_first_check(target): raise NotApplicable('no')\n"
+    "def test_second_check(target): pass\n",
+)
+conftest(
+    "a result in the name of another case",
+    "1 of 2 cases did not report",
+    "def pytest_runtest_protocol(item):\n    return True if 'first' in item.nodeid else None\n",
+    "def test_first_check(target): assert False\ndef test_second_check(target, record_property):\n"
+    '    record_property("gli-result", \'{"check":"first-check","target":"api","outcome":"passed"}\')\n',
+)
+conftest(
+    "a failure in a subtest",
+    "first-check[api] failed",
+    "",
+    "def test_first_check(target, subtests):\n    with subtests.test('a'): assert False\n"
+    "def test_second_check(target): pass\n",
+)
+conftest(
+    "checks that end pytest softly",
+    "1 of 2 cases did not report",
+    "def pytest_runtest_setup(item): item.session.shouldfail = 'x'\n",
+    PASSES,
+)
+conftest(
+    "a report that says passed",
+    "first-check[api] failed: broken",
+    "import pytest\n@pytest.hookimpl(wrapper=True, tryfirst=True)\ndef pytest_runtest_makereport(item, call):\n"
+    "    call.excinfo = None\n    report = yield\n    report.outcome = 'passed'\n    return report\n",
+)
+conftest(
+    "hooks of checks that leave in the middle",
+    "2 of 2 cases did not report",
+    "def pytest_collection_finish(session):\n    plugins = session.config.pluginmanager\n"
+    "    plugins.unregister(plugins.get_plugin('gli-checking'))\n",
+    PASSES,
+)
+
+
+@way("are the same case; a check has one function, without parametrize")
+def a_part_of_a_case_that_is_left_out(project: Project, elsewhere: Path) -> Ran:
+    """The id of the first part is that of the whole case."""
+    project.checks(
+        "import pytest\n@pytest.mark.parametrize('n', [pytest.param(1, id=pytest.HIDDEN_PARAM), 2])\n"
+        "def test_first_check(target, n): assert n == 1\ndef test_second_check(target): pass\n"
+    )
+    return project.run("--deselect=tests_smoke/test_own.py::test_first_check[api-2]")
+
+
+@way("@options names a file with options of pytest")
+def options_in_a_file(project: Project, elsewhere: Path) -> Ran:
+    project.write("options", "--phase=on-call\n-k\nsecond\n")
+    return project.run("@options")
+
+
 conftest(
     "checks that another loader reads",
     "what ran of",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import sys
 import threading
 from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
@@ -354,8 +355,9 @@ async def _opened(opening: Coroutine[Any, Any, psycopg.AsyncConnection[Any]]) ->
     try:
         return await asyncio.to_thread(open_)
     except asyncio.CancelledError:
-        with suppress(OSError, IndexError):
-            os.setpriority(os.PRIO_PROCESS, thread[0], _LEAST)
+        if sys.platform == "linux" and thread:  # elsewhere, the number may be that of another process
+            with suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, thread[0], _LEAST)
         raise
 
 

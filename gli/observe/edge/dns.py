@@ -65,8 +65,7 @@ async def _hints(resolvers: Iterable[str], host: str) -> tuple[str, ...]:
     if dns.inet.is_address(host):
         return ()
     try:
-        resolver = _resolver(resolvers)
-        answer = await resolver.resolve(host, "HTTPS", search=False, raise_on_no_answer=False, lifetime=_HINTS_S)
+        answer = await _told(_resolver(resolvers), host, "HTTPS", lifetime=_HINTS_S)
     except dns.exception.DNSException:
         return ()
     own = {dns.name.root, dns.name.from_text(host)}
@@ -110,7 +109,7 @@ async def _records(observer: Observer, name: str, kind: str) -> dns.resolver.Ans
     observer.count("dns")
     resolver = _resolver(observer.environment.dns.resolvers)
     try:
-        return await resolver.resolve(name, kind, search=False, raise_on_no_answer=False)
+        return await _told(resolver, name, kind)
     except dns.resolver.NXDOMAIN:
         return None
     except dns.exception.DNSException as e:
@@ -127,7 +126,7 @@ async def asked(resolvers: Iterable[str], host: str) -> Addresses:
 
     resolver = _resolver(resolvers)
     try:
-        asking = [resolver.resolve(host, kind, search=False, raise_on_no_answer=False) for kind in ("A", "AAAA")]
+        asking = [_told(resolver, host, kind) for kind in ("A", "AAAA")]
         hints, answers = await asyncio.gather(_hints(resolvers, host), asyncio.gather(*asking, return_exceptions=True))
         failures = [a for a in answers if isinstance(a, BaseException)]
         records = [record.to_text() for a in answers if not isinstance(a, BaseException) for record in a]
@@ -141,6 +140,17 @@ async def asked(resolvers: Iterable[str], host: str) -> Addresses:
     error = None if found else phrase("neither an A nor an AAAA record")
     # without all of its addresses, nobody can say that a hint is none of them
     return Addresses(host=host, addresses=found, error=error, hints=() if failures else hints)
+
+
+async def _told(
+    resolver: dns.asyncresolver.Resolver, name: str, kind: str, *, lifetime: float | None = None
+) -> dns.resolver.Answer:
+    """The records of one kind. Raises dnspython's exceptions, also for an answer without an end."""
+    from gli.observe.edge.dns_limits import Bounded
+
+    return await resolver.resolve(
+        name, kind, search=False, raise_on_no_answer=False, lifetime=lifetime, backend=Bounded()
+    )
 
 
 def _resolver(resolvers: Iterable[str]) -> dns.asyncresolver.Resolver:
