@@ -117,6 +117,29 @@ def test_a_run_behind_those_of_other_workflows_is_found(
     assert newest(github, monkeypatch).url == "run 11"
 
 
+@pytest.mark.parametrize("elsewhere", ["http://127.0.0.2:9/page2", "https://127.0.0.1/page2", "//127.0.0.2/page2"])
+def test_the_token_goes_to_no_other_host_for_the_next_page(
+    github: dict[str, tuple[int, dict[str, str], object]], monkeypatch: pytest.MonkeyPatch, elsewhere: str
+) -> None:
+    github[FIRST] = (200, {"Link": f'<{elsewhere}>; rel="next"'}, {"workflow_runs": []})
+    with pytest.raises(Unobserved, match="GitHub's next page is on another host"):
+        newest(github, monkeypatch)
+
+
+def test_a_run_of_another_commit_is_none_of_this_one(
+    github: dict[str, tuple[int, dict[str, str], object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever was asked for."""
+    github[FIRST] = (200, {}, {"workflow_runs": [run(2, head_sha="decaf"), run(1, head_sha="c0ffee")]})
+    assert newest(github, monkeypatch).url == "run 1"
+
+
+@pytest.mark.parametrize("reset", ["9" * 400, "\u0669", "-1", "99999999999"])
+def test_the_end_of_a_limit_that_is_no_time_is_left_out(reset: str) -> None:
+    with pytest.raises(Unobserved, match="its rate limit is used up"):
+        runs_in(answer(403, x_ratelimit_remaining="0", x_ratelimit_reset=reset), "app")
+
+
 def test_a_repository_that_was_renamed_is_asked_under_its_new_name(
     github: dict[str, tuple[int, dict[str, str], object]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

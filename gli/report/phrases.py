@@ -979,6 +979,7 @@ KOREAN: Mapping[str, str] = {
     "no run": "실행 없음",
     "a successful deploy of {} at {}": "{1}의 {0} 배포 성공",
     "GitHub can't be reached: {}": "GitHub에 연결할 수 없음: {}",
+    "GitHub's next page is on another host: {}": "GitHub의 다음 페이지가 다른 호스트에 있음: {}",
     "GitHub answered {} instead of the runs of {}": "GitHub가 {1}의 실행 대신 {0}(으)로 응답함",
     # AWS accounts and GitHub as they are
     "CloudWatch did not tell all of {}: {}":

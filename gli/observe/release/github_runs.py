@@ -157,8 +157,8 @@ async def _newest_run_of(observer: Observer, repository: Repository, commit: str
             break
         answer = await _asked(observer, next_, headers)
         found = runs_in(answer, repository.name)
-        runs = [r for r in found if r.get("path", "").partition("@")[0] == repository.workflow]
-        next_ = _next(answer)
+        runs = [r for r in found if _is_of(r, repository, commit)]
+        next_ = _next(answer, url)
     if not runs and next_ is not None:
         raise unknown(
             "too-little-data", phrase("{} has more than {} runs for {}", repository.name, _PAGES * _RUNS, commit[:12])
@@ -182,16 +182,34 @@ async def _asked(observer: Observer, url: str, headers: Mapping[str, str]) -> Ht
     for _ in range(_REDIRECTS):
         answer = await fetch(observer, url, headers=headers, limit=_MOST_CHARACTERS)
         target = urljoin(url, answer.headers.get("location", ""))
-        if answer.status not in (301, 302, 307, 308) or urlsplit(target).netloc != urlsplit(url).netloc:
+        if answer.status not in (301, 302, 307, 308) or not _same_origin(target, url):
             break
         url = target
     return answer
 
 
-def _next(answer: HttpExchange) -> str | None:
-    """The URL of the next page (RFC 8288): the link whose relation is `next`; None on the last page."""
-    found = re.search(r'<([^>]+)>[^,]*;\s*rel="?next"?', answer.headers.get("link", ""))
-    return found[1] if found else None
+def _is_of(run: dict[str, Any], repository: Repository, commit: str) -> bool:
+    """Whether a run is of the repository's workflow, and of the commit that was asked for."""
+    path = str(run.get("path", "")).partition("@")[0]
+    return path == repository.workflow and bool(run.get("head_sha", commit) == commit)
+
+
+def _same_origin(one: str, other: str) -> bool:
+    """Whether both URLs lead to the same host over the same protocol: the token goes nowhere else."""
+    return urlsplit(one)[:2] == urlsplit(other)[:2]
+
+
+def _next(answer: HttpExchange, url: str) -> str | None:
+    """The URL of the next page (RFC 8288): the link whose relation is `next`; None on the last page.
+
+    Raises `Unobserved` if it is on another host than `url`.
+    """
+    found = re.search(r'<([^<>]+)>[^,<]*;\s*rel="?next"?', answer.headers.get("link", ""))
+    if found is None:
+        return None
+    if not _same_origin(found[1], url):
+        raise unknown("error", phrase("GitHub's next page is on another host: {}", found[1]))
+    return found[1]
 
 
 def runs_in(answer: HttpExchange, repository: str) -> list[dict[str, Any]]:
@@ -219,7 +237,7 @@ def _limited(answer: HttpExchange) -> str | None:
     """Which rate limit of GitHub caused the refusal, and when it ends; None if no rate limit did."""
     if answer.headers.get("x-ratelimit-remaining") == "0":
         reset = answer.headers.get("x-ratelimit-reset", "")
-        if not reset.isdecimal():
+        if not re.fullmatch("[0-9]{1,11}", reset):
             return phrase("its rate limit is used up")
         return phrase("its rate limit is used up until {:%H:%M} UTC", datetime.fromtimestamp(int(reset), UTC))
     after = answer.headers.get("retry-after")
