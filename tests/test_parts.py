@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from xml.etree import ElementTree
@@ -12,6 +13,8 @@ from click.testing import CliRunner
 
 from conftest import ENVIRONMENT, ROOT, Project, Ran, Sandbox, row, run_forked, sampled
 from gli.cli.group import main
+from gli.common.errors import UsageError
+from gli.config import catalogue, environment_consistency, environments
 from gli.config.parts import PARTS
 
 WHY = "this shop has none"
@@ -169,3 +172,50 @@ def test_two_services_of_one_repository_do_not_explain_each_other(project: Proje
     assert project.run().roots == {"first-check", "second-check"}
     project.checks(check.format("first", "api") + check.format("second", "api"))
     assert project.run().roots == {"first-check"}
+
+
+WORKER = """
+[shop]
+branch = "main"
+[shop.aws]
+region = "eu-central-1"
+[shop.load_balancer]
+name = "shop"
+[shop.services.web]
+url = "https://shop.example"
+[shop.services.mails]
+{keys}
+[shop.frontends.page]
+url = "https://shop.example"
+"""
+
+
+def test_a_worker_is_asked_for_its_tasks_and_never_for_an_answer(tmp_path: Path) -> None:
+    keys = 'ecs = { cluster = "shop", service = "shop-mails", container = "mails" }'
+    (tmp_path / "environments.toml").write_text(WORKER.format(keys=keys))
+    environment = environments.load(tmp_path, "shop")
+    cases = [case for case in catalogue.load(ROOT).cases(environment, None) if case.target == "mails"]
+    assert {"ecs-running-count", "ecs-rollout-completed", "iam-execution-role"} <= {case.check.id for case in cases}
+    assert not {case.check.layer for case in cases} & {"http", "tls", "websocket", "load-balancer"}
+    assert not [case for case in cases if case.check.id.startswith(("api-", "alb-", "metric-"))]
+    assert environment.hosts == ("shop.example",) and not list(environment_consistency.objections(environment))
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("", "url is missing; only a worker has none, and needs its ecs table"),
+        (
+            'health_path = "/up"\necs = { cluster = "shop", service = "shop-mails", container = "mails" }',
+            "health_path needs a url",
+        ),
+        (
+            'url = "https://a.test"\necs = { cluster = "shop", service = "shop-mails", container = "mails" }',
+            "ecs.port is missing; write the port of the container that gets its requests",
+        ),
+    ],
+)
+def test_a_service_is_called_or_a_worker(tmp_path: Path, keys: str, said: str) -> None:
+    (tmp_path / "environments.toml").write_text(WORKER.format(keys=keys))
+    with pytest.raises(UsageError, match=re.escape(said)):
+        environments.load(tmp_path, "shop")

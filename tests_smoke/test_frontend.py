@@ -161,7 +161,9 @@ def test_cdn_api_base_correct(bundle_origins: Sequence[str], environment: Enviro
     """The bundle talks to this environment's API and WebSocket hosts, and to no other environment's."""
     named = set(bundle_origins)
     called = environment.services if target.calls is None else target.calls
-    wanted = {s.url.partition("://")[0] + "://" + s.host for s in environment.services.values() if s.name in called}
+    wanted = {
+        s.url.partition("://")[0] + "://" + s.host for s in environment.services.values() if s.url and s.name in called
+    }
     # Socket.IO's client takes an address with https:// and makes wss:// of it.
     assert {_of_http(origin) for origin in wanted} <= {_of_http(origin) for origin in named}, saw(
         listed(sorted(named)), expected=phrase("{} in the bundle", listed(sorted(wanted)))

@@ -41,7 +41,7 @@ def _named_twice(environment: Environment) -> Iterator[str]:
     services, pages = environment.services.values(), environment.frontends.values()
     ecs = [s.ecs for s in environment.services.values() if s.ecs]
     names = [  # a page and its API may have one origin
-        ("url", [s.url.rstrip("/") for s in services]),
+        ("url", [s.url.rstrip("/") for s in services if s.url]),
         ("url", [p.url.rstrip("/") for p in pages]),
         ("bucket", [f"{p.bucket}{p.origin_path}" for p in pages if p.bucket]),
         (phrase("ECS service"), [f"{e.cluster}/{e.service}" for e in ecs]),

@@ -240,7 +240,8 @@ class Environment(Table):
     @property
     def built(self) -> tuple[str, ...]:
         """The repositories of everything that says which commit it was built from, sorted."""
-        return tuple(sorted({r.repository for r in self._reachable if r.repository and self.tells_revision(r)}))
+        every = (*self.services.values(), *self.frontends.values())
+        return tuple(sorted({r.repository for r in every if r.repository and self.tells_revision(r)}))
 
     def tells_revision(self, reachable: Reachable) -> bool:
         """Whether a service or a page says which commit it was built from: by its answer, its image, or its page."""
@@ -302,7 +303,7 @@ class Environment(Table):
 
     @cached_property
     def _reachable(self) -> Sequence[Reachable]:
-        return [*self.services.values(), *self.frontends.values()]
+        return [*(s for s in self.services.values() if s.url), *self.frontends.values()]
 
     @property
     def ecs(self) -> Sequence[Service]:
@@ -424,7 +425,7 @@ def _validated(name: str, merged: dict[str, Any], repositories: Any) -> Environm
     whole = {**merged, "name": name, "repositories": repositories}
     environment = validated(Environment, whole, file=FILE, name=name)
     services = {
-        k: s if s.load_balancer else s.model_copy(update={"load_balancer": environment.load_balancer})
+        k: s if s.load_balancer or not s.url else s.model_copy(update={"load_balancer": environment.load_balancer})
         for k, s in environment.services.items()
     }
     return environment.model_copy(update={"services": services})

@@ -19,7 +19,7 @@ class NamesOfAnother:
         mine = {*_names(own), *own.hosts}
         self._mine = sorted({name.lower() for name in mine}, key=len, reverse=True)
         self._names = sorted({n for n in _names(other) if len(n) >= _SHORTEST and re.search(r"[-/._]", n)} - mine)
-        hosts = {s.host for s in other.services.values()} - mine
+        hosts = {s.host for s in other.services.values() if s.url} - mine
         # A frontend's host is left out: a link to production's page is no mistake. `api.example.com` is not a part of
         # `stg-api.example.com`, but `prod-gli-database` is a part of its own endpoint.
         self._patterns = {name: re.compile(rf"(?<![\w-]){re.escape(name.lower())}(?!\w)") for name in self._names}

@@ -17,6 +17,7 @@ from gli.config.values import (
     Count,
     Least,
     NonBlank,
+    NoUrl,
     Numbered,
     OfACommit,
     Pattern,
@@ -185,7 +186,8 @@ class Ecs(Table):
     cluster: str
     service: str
     container: str
-    port: Port
+    port: Port | None = None
+    """The port of the container that gets requests; None where nobody sends any."""
     minimum_tasks: Least = 1
     launch_type: Literal["FARGATE", "EC2"] = "FARGATE"
     network: Literal["awsvpc", "bridge", "host"] = "awsvpc"
@@ -289,6 +291,8 @@ class Reachable(Table):
 
 class Service(Reachable):
     name: str
+    url: NoUrl = ""
+    """Empty: a worker, to which nobody sends requests."""
     image: str | None = None
     tag: OfACommit = "{commit}"
     """The tag of the image of a commit."""
@@ -328,6 +332,18 @@ class Service(Reachable):
     """The one in front of it: its own, or else that of the environment."""
     ecs: Ecs | None = None
 
+    @model_validator(mode="after")
+    def _is_called_or_a_worker(self) -> Service:
+        if self.url:
+            if self.ecs and self.ecs.port is None:
+                raise ValueError("ecs.port is missing; write the port of the container that gets its requests")
+            return self
+        if self.ecs is None:
+            raise ValueError("url is missing; only a worker has none, and needs its ecs table")
+        if asked := sorted(_OF_REQUESTS & self.model_fields_set):
+            raise ValueError(f"{asked[0]} needs a url")
+        return self
+
     @property
     def conversation(self) -> Echo | tuple[Step, ...] | None:
         """What its WebSocket sessions say; None where nobody told."""
@@ -345,6 +361,15 @@ class Service(Reachable):
         talk = tuple(step.below(root) for step in self.talk)
         secret = self.deep_health_secret and resolved(root, self.deep_health_secret)
         return super().below(root).model_copy(update={"contract": contract, "talk": talk, "deep_health_secret": secret})
+
+
+_OF_REQUESTS = frozenset(
+    {
+        *("authorization", "contract", "cookies", "cors_path", "deep_health_path", "echo", "error_path", "health_path"),
+        *("idle_hold_s", "load_balancer", "origin", "protected_path", "talk", "version_path"),
+    }
+)
+"""The keys of a service that say how it answers."""
 
 
 class Frontend(Reachable):

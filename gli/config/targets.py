@@ -52,7 +52,7 @@ GROUPS: Mapping[str, Group] = {
     "zone": Group("dns", "[{}.dns] zone", lambda e: {e.dns.zone: e.dns} if e.dns.zone else {}),
     "apis": Group(
         *("services", "a service with http:// or https://"),
-        lambda e: {s.name: s for s in e.services.values() if not s.websocket},
+        lambda e: {s.name: s for s in e.services.values() if s.url and not s.websocket},
     ),
     "websockets": Group(
         *("websockets", "a service with ws:// or wss://"),

@@ -112,6 +112,8 @@ Seconds = Annotated[float, Bounded(gt=0, le=86_400)]
 Percent = Annotated[float, Bounded(gt=0, le=100)]
 Port = Annotated[int, Bounded(ge=1, le=65_535)]
 Url = Annotated[str, AfterValidator(_url)]
+NoUrl = Annotated[str, AfterValidator(lambda url: url and _url(url))]
+"""A URL, or nothing."""
 Address = Annotated[str, AfterValidator(_address)]
 Resolver = Annotated[str, AfterValidator(_resolver)]
 RoleArn = Annotated[str, AfterValidator(_role_arn)]

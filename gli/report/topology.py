@@ -155,7 +155,8 @@ def _candidates(case: Case, environment: Environment) -> Iterable[str]:
 def _hosts(environment: Environment) -> Iterator[tuple[Kind, str, str]]:
     """Each host to the parts that answer under its name."""
     for service in environment.services.values():
-        yield "service", service.name, service.host
+        if service.url:
+            yield "service", service.name, service.host
     for frontend in environment.frontends.values():
         yield ("cdn" if frontend.bucket else "frontend"), frontend.name, frontend.host
 

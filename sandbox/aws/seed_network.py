@@ -77,7 +77,7 @@ def _security_groups(ec2: Any, environment: Environment, vpc: str) -> dict[str, 
     prefix = required(environment.alarms).prefix
     balancer = required(environment.load_balancer)
     database, cache = required(environment.database), required(environment.cache)
-    tasks = [(f"{prefix}{s.name}-tasks", required(s.ecs).port) for s in environment.services.values()]
+    tasks = [(f"{prefix}{s.name}-tasks", required(required(s.ecs).port)) for s in environment.services.values()]
     broker = required(environment.broker)
     guarded = required(broker.security_group)
     names = {balancer.name, database.instance, cache.security_group, guarded, *(name for name, _ in tasks)}

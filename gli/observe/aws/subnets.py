@@ -71,7 +71,7 @@ async def network_subnets(observer: Observer) -> Subnets:
 async def task_ingress(observer: Observer, service: Service) -> TaskIngress:
     """The openings in the security groups of the service's tasks for the service's port."""
     load_balancer = service.load_balancer
-    assert service.ecs is not None and load_balancer is not None, "asked only of services behind a load balancer"
+    assert service.ecs and service.ecs.port and load_balancer, "asked only of services behind a load balancer"
     described, known = await observer.see(ecs_service, service), await observer.see(security_groups)
     groups = [known.with_id(i) for i in described.security_groups]
     return TaskIngress(
