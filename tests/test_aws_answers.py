@@ -411,6 +411,29 @@ def test_the_public_zone_is_used_beside_a_private_one_of_the_same_name(monkeypat
     assert zone.targets("nobody.glibiz.com") == ()
 
 
+@pytest.mark.parametrize(
+    ("places", "named"),
+    [
+        ([{"GeoLocation": {"CountryCode": "KR"}}], True),
+        ([{"GeoLocation": {"CountryCode": "KR"}}, {"GeoLocation": {"CountryCode": "*"}}], False),
+        ([{"GeoLocation": {"ContinentCode": "AS"}}], True),
+        ([{"CidrRoutingConfig": {"CollectionId": "c", "LocationName": "seoul"}}], True),
+        ([{"CidrRoutingConfig": {"CollectionId": "c", "LocationName": "*"}}], False),
+        ([{"GeoLocation": {"CountryCode": "*"}}, {"Type": "AAAA", "GeoLocation": {"CountryCode": "KR"}}], True),
+        ([{"Region": "ap-northeast-2"}], False),
+    ],
+)
+def test_a_name_without_records_for_users_everywhere_is_told(
+    places: list[dict[str, Any]], named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = [
+        {**alias("stg.glibiz.com.", "d1.cloudfront.net."), "SetIdentifier": str(n), **place}
+        for n, place in enumerate(places)
+    ]
+    zone = see(route53.zone, None, zone_answers(hosted(1, private=False), records=records), monkeypatch)
+    assert zone.somewhere == (("stg.glibiz.com",) if named else ())
+
+
 def test_two_public_zones_of_one_name_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Unobserved, match=r"several hosted zones .*Z1 and .*Z2"):
         see(route53.zone, None, zone_answers(hosted(1, private=False), hosted(2, private=False)), monkeypatch)

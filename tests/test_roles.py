@@ -11,7 +11,7 @@ from aws_rig import ACCOUNT, Account, observing, staging
 from conftest import ROOT
 from gli.config import catalogue, environments
 from gli.config.iam_policy import policy
-from gli.observe.aws.iam import Role, iam_roles, read_role
+from gli.observe.aws.iam import TASKS, Role, iam_roles, read_role
 from gli.observe.aws.iam_statements import Statement
 from gli.observe.engine.aws_session import iam_action
 from gli.observe.engine.guard import AWS_READS
@@ -215,3 +215,23 @@ def test_github_may_assume_roles_to_deploy_and_verify(
         return
     with pytest.raises(AssertionError, match="to name repositories of this project"):
         check(roles, environment)
+
+
+@pytest.mark.parametrize(
+    ("condition", "trusted"),
+    [
+        ({}, True),
+        ({"ArnLike": {"aws:SourceArn": "arn:aws:ecs:ap-northeast-2:123456789012:*"}}, True),
+        ({"ArnLike": {"aws:SourceArn": ["arn:aws:ecs:*:999999999999:*", "arn:aws:ecs:*:123456789012:*"]}}, True),
+        ({"StringLike": {"AWS:SourceArn": "arn:aws:ecs:*"}}, True),
+        ({"ArnLike": {"aws:SourceArn": "arn:aws:ecs:ap-northeast-2:999999999999:*"}}, False),
+        ({"StringEquals": {"aws:SourceAccount": "999999999999"}}, False),
+    ],
+)
+def test_a_role_for_the_tasks_of_another_account_trusts_none_of_this_one(
+    condition: dict[str, Any], trusted: bool
+) -> None:
+    statement = {"Effect": "Allow", "Principal": {"Service": TASKS}, "Action": "sts:AssumeRole", "Condition": condition}
+    document = {"Version": "2012-10-17", "Statement": [statement]}
+    described = read_role("arn:aws:iam::123456789012:role/x", PLAIN | {"AssumeRolePolicyDocument": document}, {})
+    assert described.trusted == ((TASKS,) if trusted else ())

@@ -237,7 +237,9 @@ def nights_off(sandbox: Sandbox) -> Iterator[None]:
 
 @variant("container-that-checks-itself")
 def container_that_checks_itself(sandbox: Sandbox) -> Iterator[None]:
-    """The API's container has a health check of its own and many files, and its debug mode is off by a variable."""
+    """The API's container has a health check of its own and many files, its debug mode is off by a variable, and a
+    helper beside it waits for people who open a shell there.
+    """
     command = ["CMD-SHELL", "curl -fsS http://localhost:8000/health || exit 1"]
 
     def change(definition: dict[str, Any]) -> None:
@@ -245,6 +247,12 @@ def container_that_checks_itself(sandbox: Sandbox) -> Iterator[None]:
         own["environment"] += [{"name": "DJANGO_DEBUG", "value": "False"}, {"name": "DEBUG", "value": "gli:*"}]
         own["ulimits"] = [{"name": "nofile", "softLimit": 65536, "hardLimit": 65536}]
         own["healthCheck"] = {"command": command, "interval": 30, "retries": 3, "startPeriod": 10}
+        helper = {
+            "name": "shell",
+            "image": "public.ecr.aws/docker/library/busybox:1.36",
+            "command": ["sleep", "infinity"],
+        }
+        definition["containerDefinitions"].append({**helper, "memory": 32, "essential": True})
 
     with ExitStack() as changed:
         for environment in both(sandbox):

@@ -200,7 +200,7 @@ def _doomed(containers: list[Mapping[str, Any]]) -> tuple[Said, ...]:
         if _FAILS.fullmatch(command):
             found.append(phrase("{}, whose health check always fails: {}", container["name"], command))
         command = " ".join([*(container.get("entryPoint") or []), *(container.get("command") or [])])
-        if _WAITS.fullmatch(command):
+        if container.get("portMappings") and _WAITS.fullmatch(command):  # a helper may wait for its people
             found.append(phrase("{}, which runs nothing: {}", container["name"], command))
         found += [
             phrase("{}, which may open {} files", container["name"], limit["hardLimit"])
