@@ -21,6 +21,7 @@ import pytest
 import trustme
 from websockets.utils import accept_key
 
+from conftest import wait_for
 from gli.config.data_tier import Broker, Cache, Database
 from gli.config.environments import Environment
 from gli.config.parts import Aws, Tls
@@ -33,6 +34,7 @@ from gli.observe.edge.http import BODY_LIMIT, HttpExchange, fetch
 from gli.observe.engine.observation import Observation, Unobserved
 from gli.observe.engine.observatory import Observatory
 from gli.observe.engine.probe import Observer, Probe, probe
+from gli.report.redact import Redactor
 
 Answer = Callable[[BaseHTTPRequestHandler, int], None]
 """Answers one request; the number counts the requests from 0."""
@@ -558,6 +560,38 @@ AFTER_START: dict[str, tuple[list[bytes], bytes, str]] = {
     ),
 }
 """What a broker answers one after the other, what it drips then, and what the run says of it."""
+FLOODS = {
+    "a huge frame": ([START, TUNE], b"\x01\0\0\x7f\xff\xff\xff" + b"x" * 200_000),
+    "heartbeats": ([START, TUNE, OPEN_OK], frame(8, 0, b"") * 10_000),
+    "another channel": ([START, TUNE, OPEN_OK], method(7, 20, 11, bytes(4)) * 10_000),
+    "content that nobody asked for": ([START, TUNE, OPEN_OK, CHANNEL_OK], frame(3, 1, b"x" * 10_000) * 10),
+}
+"""What a broker answers one after the other, and what it sends then without an end."""
+
+
+@pytest.mark.parametrize("way", FLOODS)
+def test_a_broker_that_floods_after_its_start_is_unknown(aws: Callable[..., Observatory], way: str) -> None:
+    steps, flood = FLOODS[way]
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):
+                for step in steps:
+                    self.connection.recv(65_536)
+                    self.connection.sendall(step)
+                while True:
+                    self.connection.sendall(flood)
+
+    broker = Broker(secret="own/mq", queues=("orders",))
+    with tcp(Handler) as port, serving(keeping("own/mq", port, host="127.0.0.1", tls="false")) as aws_port:
+        observatory = aws(aws_port, broker=broker)
+        try:
+            seen = observatory.wait(amqp.broker_state, broker)
+            said = "it opened" if seen.ok else str(seen.error)
+        except Unobserved as e:
+            said = str(e.unknown.message)
+        observatory.close()
+    assert any(w in said for w in ("more than 256 kB", "did not open a session", "the broker ended the session")), said
 
 
 @pytest.mark.parametrize("way", AFTER_START)
@@ -597,6 +631,47 @@ def test_git_that_prints_without_an_end_is_ended(tmp_path: Path) -> None:
         patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
         with pytest.raises(GitFailed, match="git printed more than 64 MB"):
             asyncio.run(command_async.git("log"))
+
+
+SSH = {
+    "refs": (f"yes '0040{'a' * 40} refs/heads/aaaaaaa'", "250 MB of memory"),
+    "words": ("yes", "protocol error"),
+    "complaints": ("yes >&2", "git printed more than 64 MB"),
+    "an end": ("printf '\\033[2Kyes: \\033]0;x\\007' >&2; exit 255", "and the repository exists"),
+}
+"""What a host that git reaches with ssh does, and what is said of it."""
+
+
+@pytest.mark.parametrize("way", SSH)
+def test_a_host_that_is_hostile_over_ssh_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+    does, says = SSH[way]
+    (tmp_path / "ssh").write_text(f"#!/bin/sh\n{does}\n")
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("GIT_SSH", str(tmp_path / "ssh"))
+    monkeypatch.setenv("GIT_SSH_VARIANT", "simple")
+    with pytest.raises(GitFailed, match=says) as failed:
+        asyncio.run(command_async.git("ls-remote", "--heads", "--", "ssh://host/app"))
+    assert Redactor().text(str(failed.value)).isprintable()
+
+
+def test_a_silent_host_over_ssh_ends_with_its_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also the program that git started."""
+    (tmp_path / "ssh").write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 600\n")
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("GIT_SSH", str(tmp_path / "ssh"))
+    monkeypatch.setenv("GIT_SSH_VARIANT", "simple")
+
+    async def asked() -> None:
+        asking = asyncio.create_task(command_async.git("ls-remote", "--", "ssh://host/app"))
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text().strip():
+            await asyncio.sleep(0.02)
+        asking.cancel()
+        with suppress(asyncio.CancelledError):
+            await asking
+
+    asyncio.run(asked())
+    pid = int((tmp_path / "pid").read_text())
+    wait_for(lambda: not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text(), "its end")
 
 
 # ---- PostgreSQL
