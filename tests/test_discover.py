@@ -501,10 +501,14 @@ def test_the_pages_and_the_api_behind_one_distribution_are_described_under_its_n
         ecs=EcsService(name="shop-api", cluster="c", status="ACTIVE", every_group=("api",)),
         container=container("api", f"shop:{COMMIT}"),
     )
+    worker = Deployed(
+        ecs=EcsService(name="shop-mails", cluster="c", status="ACTIVE", every_group=()),
+        container=container("mails", f"shop:{OTHER}"),
+    )
     rules = (Rule(paths=("/api/*",), groups=("api",)), Rule(hosts=("live.shop.example",), groups=("live",)))
     listener = Listener(port=443, protocol="HTTPS", rules=rules)
     seen = account(
-        services=(service,),
+        services=(service, worker),
         balancers=(Balancer(name="shop", state="active", dns_name=end, listeners=(listener,)),),
         names={"live.shop.example": end},
         sites=tuple(sites_of(item)),
@@ -513,7 +517,10 @@ def test_the_pages_and_the_api_behind_one_distribution_are_described_under_its_n
     pages = {p.key: Seen(url=p.url, page=True, revisions={META: (META, OTHER)}) for p in found if p.site}
     tags = {"api/2026.11.3": COMMIT, "ops-v7": OTHER, "other/1.0": OTHER, "api/2026.9.1": OTHER}
     heads = (Heads(repository="shop", branches={"main": "0" * 40}, tags=tags),)
-    tables, _ = text_of(Whole(account=seen, places=found, seen=pages, heads=heads))
+    tables, text = text_of(Whole(account=seen, places=found, seen=pages, heads=heads))
+    mails = tables["services"].pop("mails")
+    assert (mails["ecs"]["container"], mails.get("url")) == ("mails", None)
+    assert "# no load balancer sends it requests: a worker, unless it has a url" in text
     assert tables["services"]["api"]["url"] == "https://shop.example/api"
     forms = {name: part.get("release_tag") for name, part in {**tables["services"], **tables["frontends"]}.items()}
     assert forms == {"api": r"api/(\d+)\.(\d+)\.(\d+)", "live": None, "pages": None, "ops": r"ops-v(\d+)"}

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from gli.git.branches import BRANCHES
 from gli.observe.aws.load_balancer import Balancer
 from gli.observe.aws.task_definitions import Reference
-from gli.observe.discovery.account import Account, Store
+from gli.observe.discovery.account import Account, Deployed, Store
 from gli.observe.discovery.draft import Draft, Path
 from gli.observe.discovery.places import Place
 from gli.observe.discovery.web import DEEP_PATHS, HEALTH_PATHS, META, MISSING_PATH, Seen, escaped
@@ -195,9 +195,24 @@ def _reachable(draft: Draft, whole: Whole) -> None:
     if whole.account:
         reached = {place.service.ecs.name for place in whole.places if place.service}
         for each in whole.account.services:
-            if each.ecs.name not in reached:
+            if each.ecs.name in reached:
+                continue
+            if not each.ecs.every_group:
+                _worker(draft, whole, each)
+            else:
                 where = f"{each.ecs.cluster}/{each.ecs.name}"
                 draft.note((), f"not described: the ECS service {where}: no rule for HTTPS of a load balancer names it")
+
+
+def _worker(draft: Draft, whole: Whole, service: Deployed) -> None:
+    """A service that no load balancer sends requests to."""
+    taken = {*draft.tables.get("services", {}), *draft.tables.get("frontends", {})}
+    name = service.container.name if service.container.name not in taken else service.ecs.name
+    place, at = Place(url="", service=service), ("services", name)
+    _repository(draft, whole, place, at)
+    _series(draft, whole, place, at)
+    _deployed(draft, whole, place, at)
+    draft.note((*at, "url"), "no load balancer sends it requests: a worker, unless it has a url")
 
 
 def _is_frontend(whole: Whole, place: Place) -> bool:
