@@ -5,7 +5,7 @@ A run writes a NO-GO to disk first, and replaces it at its end. So a run that is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -228,18 +228,8 @@ class Run:
         finished = clock.now()
         records = self.observatory.records
         manifest, unread = self._manifest(records)
-        held_by = judgement.reasons
-        if judgement.verdict == "GO" and unread:
-            said = phrase("the manifest is incomplete: {} could not be read", listed(unread))
-            held_by = (Reason(kind="manifest", labels=tuple(unread), message=said),)
         behind_s = self.observatory.clocks.behind_s if isinstance(self.observatory, Observatory) else None
-        if behind_s is not None and behind_s > CLOCKS_DIFFER.total_seconds():
-            said = phrase(
-                "this machine's clock is {} s behind those of the hosts that answered: set it", round(behind_s)
-            )
-            held_by += (Reason(kind="clock", message=said),)
-        strangers = self.participants.strangers(self.catalogue.files)
-        held_by += tuple(Reason(kind="suite", message=said) for said in strangers)
+        held_by = (*judgement.reasons, *self._against_go(judgement, unread, behind_s))
         before = self._since("pre-deploy", judgement) if compare and self.phase == "post-deploy" else None
         identity = next((r.observation for r in records if r.probe == "caller_identity" and r.observation), None)
         cell = self.environment.cell
@@ -283,6 +273,19 @@ class Run:
             since_last=(self._since(self.phase, judgement) if compare else None) or SinceLast(),
             since_pre_deploy=before,
         )
+
+    def _against_go(self, judgement: Judgement, unread: Sequence[str], behind_s: float | None) -> Iterator[Reason]:
+        """The reasons that do not follow from the outcomes. `unread` are the repositories that the manifest lacks."""
+        if judgement.verdict == "GO" and unread:
+            said = phrase("the manifest is incomplete: {} could not be read", listed(unread))
+            yield Reason(kind="manifest", labels=tuple(unread), message=said)
+        if behind_s is not None and behind_s > CLOCKS_DIFFER.total_seconds():
+            said = phrase(
+                "this machine's clock is {} s behind those of the hosts that answered: set it", round(behind_s)
+            )
+            yield Reason(kind="clock", message=said)
+        for said in self.participants.strangers(self.catalogue.files):
+            yield Reason(kind="suite", message=said)
 
     def _suite(self) -> Suite:
         return Suite(

@@ -69,20 +69,7 @@ def _session(observer: Observer, broker: Broker, document: Mapping[str, str], ho
     from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
     from pika.exceptions import AMQPError
 
-    address, port = observer.dial.address(host, port)
-    encrypted = document.get("tls", "true") == "true"
-    parameters = pika.ConnectionParameters(
-        host=address,
-        port=port,
-        virtual_host=document.get("vhost", "/"),
-        credentials=pika.PlainCredentials(document.get("username", ""), document.get("password", "")),
-        ssl_options=pika.SSLOptions(observer.dial.trust_of("broker"), host) if encrypted else None,
-        socket_timeout=_TIMEOUT_S,
-        stack_timeout=_STACK_TIMEOUT_S,
-        blocked_connection_timeout=_TIMEOUT_S,
-        heartbeat=0,
-    )
-    limited = _limited()
+    parameters, limited = _parameters(observer, document, host, port), _limited()
     try:
         with observer.phase("connect"):
             connection = pika.BlockingConnection(parameters, _impl_class=limited)
@@ -106,6 +93,25 @@ def _session(observer: Observer, broker: Broker, document: Mapping[str, str], ho
             error = phrase("the broker did not answer within {:.0f} s", _SESSION_S)
         return BrokerState(secret=broker.secret, ok=False, error=error)
     return BrokerState(secret=broker.secret, ok=True, queues=queues, dead_letters=dead_letters)
+
+
+def _parameters(observer: Observer, document: Mapping[str, str], host: str, port: int) -> Any:
+    """Where and how to connect, by the document of the broker's secret."""
+    import pika
+
+    address, port = observer.dial.address(host, port)
+    encrypted = document.get("tls", "true") == "true"
+    return pika.ConnectionParameters(
+        host=address,
+        port=port,
+        virtual_host=document.get("vhost", "/"),
+        credentials=pika.PlainCredentials(document.get("username", ""), document.get("password", "")),
+        ssl_options=pika.SSLOptions(observer.dial.trust_of("broker"), host) if encrypted else None,
+        socket_timeout=_TIMEOUT_S,
+        stack_timeout=_STACK_TIMEOUT_S,
+        blocked_connection_timeout=_TIMEOUT_S,
+        heartbeat=0,
+    )
 
 
 def _limited() -> Any:

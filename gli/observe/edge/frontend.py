@@ -130,27 +130,35 @@ class _Reader(HTMLParser):
             self.page_url = urljoin(self.page_url, a["href"])
         if a.get("id"):
             self.ids.append(a["id"])
-        if tag == "meta" and a.get("name") == self.build_meta:
-            self.build = a.get("content")
-        if tag == "meta" and a.get("http-equiv", "").lower() == "content-security-policy":
-            self.policies.append(a.get("content", ""))
-        if tag == "meta" and a.get("http-equiv", "").lower() == "refresh":
-            url = urljoin(self.page_url, a.get("content", "").partition("=")[2].strip(" '\""))
-            self.sent_to = self.sent_to if _same_host(url, self.page_url) else url
-        rel = a.get("rel", "").lower().split()
-        if tag == "script" and a.get("src"):
+        if tag == "meta":
+            self._meta(a)
+        elif tag == "script" and a.get("src"):
             self._asset(a["src"], SCRIPT, a.get("integrity", ""))
         elif tag == "link" and a.get("href"):
-            if "stylesheet" in rel:
-                self._asset(a["href"], STYLE, a.get("integrity", ""))
-            elif "modulepreload" in rel or ("preload" in rel and a.get("as") == "script"):
-                self._asset(a["href"], SCRIPT)
-            elif "preload" in rel and a.get("as") == "style":
-                self._asset(a["href"], STYLE)
-            elif {"preload", "manifest", "icon", "apple-touch-icon"} & set(rel):
-                url = urljoin(self.page_url, a["href"])
-                if _same_host(url, self.page_url):
-                    self.others[url] = None
+            self._link(a)
+
+    def _meta(self, a: Mapping[str, str]) -> None:
+        equivalent, content = a.get("http-equiv", "").lower(), a.get("content", "")
+        if a.get("name") == self.build_meta:
+            self.build = a.get("content")
+        if equivalent == "content-security-policy":
+            self.policies.append(content)
+        if equivalent == "refresh":
+            url = urljoin(self.page_url, content.partition("=")[2].strip(" '\""))
+            self.sent_to = self.sent_to if _same_host(url, self.page_url) else url
+
+    def _link(self, a: Mapping[str, str]) -> None:
+        rel = a.get("rel", "").lower().split()
+        if "stylesheet" in rel:
+            self._asset(a["href"], STYLE, a.get("integrity", ""))
+        elif "modulepreload" in rel or ("preload" in rel and a.get("as") == "script"):
+            self._asset(a["href"], SCRIPT)
+        elif "preload" in rel and a.get("as") == "style":
+            self._asset(a["href"], STYLE)
+        elif {"preload", "manifest", "icon", "apple-touch-icon"} & set(rel):
+            url = urljoin(self.page_url, a["href"])
+            if _same_host(url, self.page_url):
+                self.others[url] = None
 
     def _asset(self, reference: str, kind: str, integrity: str = "") -> None:
         url = urljoin(self.page_url, reference)
