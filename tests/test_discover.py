@@ -23,9 +23,10 @@ from gli.observe.aws.load_balancer import Balancer, Listener, Rule
 from gli.observe.aws.task_definitions import Container, Reference
 from gli.observe.discovery import draft
 from gli.observe.discovery.account import Account, Alarm, Deployed, Site, Store, sites_of
-from gli.observe.discovery.description import Whole, describe
+from gli.observe.discovery.description import describe
 from gli.observe.discovery.places import places
 from gli.observe.discovery.web import META, MISSING_PATH, Seen
+from gli.observe.discovery.whole import Whole
 from gli.observe.edge.http import HttpExchange, revision_in
 from gli.observe.engine import guard
 from gli.observe.engine.guard import WriteRefused

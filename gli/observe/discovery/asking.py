@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from gli.config.environments import Environment
 from gli.observe.discovery.account import survey
-from gli.observe.discovery.description import Whole
 from gli.observe.discovery.places import Place, places
 from gli.observe.discovery.web import Seen, look, open_socket
+from gli.observe.discovery.whole import Whole
 from gli.observe.engine.guard import DISCOVERY_READS
 from gli.observe.engine.observatory import RUN_DEADLINE_S, Observatory
 from gli.observe.engine.probe import Observer, Probe

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from gli.config.toml_tables import merged
@@ -16,6 +16,7 @@ from gli.config.toml_tables import merged
 Path = tuple[str, ...]
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _WIDTH = 118
+_MOST_NAMES = 12
 
 
 class Draft:
@@ -104,3 +105,10 @@ def _value(value: Any) -> str:
         return "[" + ", ".join(map(_value, value)) + "]"
     # A JSON string is a basic string of TOML, but for the character DEL.
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def few(names: Iterable[str]) -> str:
+    """The first names, and how many more there are."""
+    every = [*names]
+    more = f" and {len(every) - _MOST_NAMES} more" if len(every) > _MOST_NAMES else ""
+    return ", ".join(every[:_MOST_NAMES]) + more
