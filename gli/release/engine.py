@@ -180,7 +180,7 @@ class Operation:
         raise Stuck(f"{self.id} was taken over{by}: this machine does nothing more of it; {how}", code=3)
 
     def taker(self) -> Mark | None:
-        """The machine that holds the fence of the log repository now; None if that can't be found out."""
+        """The machine that holds the fence of the log repository now; None if the fence can't be read."""
         mirror = self.mirrors[self.home]
         try:
             mirror.bring(f"+{FENCE}:{FENCE}")

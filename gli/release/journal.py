@@ -44,7 +44,7 @@ from gli.common.clock import now, rfc3339
 from gli.common.errors import DiskError, UsageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""The disk is full, or it fails."""
+"""The error numbers of a disk that is full or fails."""
 FINAL = ("refused", "done", "undone", "overtaken")
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 _START = "0" * 64
@@ -53,11 +53,11 @@ _ESCAPED = "backslashreplace"  # git may print bytes outside UTF-8; JSON reads t
 
 @dataclass(frozen=True)
 class Event:
-    """One line."""
+    """One line of a journal."""
 
     seq: int
     at: str
-    """RFC 3339, UTC."""
+    """The time of the event: RFC 3339, UTC."""
     id: str
     event: str
     actor: str
@@ -67,7 +67,7 @@ class Event:
     prev: str
     """The hash of the line before; zeros in the first."""
     hash: str = ""
-    """SHA-256 of everything above."""
+    """SHA-256 of all fields above."""
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Journal:
     events: list[Event]
     _file: int
     _torn: bool = False
-    """A line could not be written whole: nothing may follow it."""
+    """Whether a line was not written completely: no line may follow it."""
     _writing: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod

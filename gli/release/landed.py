@@ -106,7 +106,7 @@ def _of_one(mirror: Mirror, refs: Refs, documents: Documents) -> tuple[set[str],
 
 
 def _ways(mirror: Mirror, refs: Refs) -> tuple[str, ...]:
-    """The tip of the live branch, and what resets took off it."""
+    """The tip of the live branch, and the commits that resets removed from it."""
     archived = mirror.git("for-each-ref", "--format=%(objectname)", ARCHIVED).split()
     return (refs.branches[mirror.branches.live].id, *archived)
 

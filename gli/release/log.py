@@ -56,7 +56,7 @@ _TAG = "%00".join(
 
 @dataclass(frozen=True)
 class Entry:
-    """One line."""
+    """One line of the log."""
 
     at: str
     """The begin of the operation: RFC 3339, UTC."""

@@ -112,7 +112,7 @@ def hooks_in(state: Path) -> Path | None:
     hooks = state / "hooks"
     hook = hooks / "pre-push"
     try:
-        if not hook.is_file() or hook.read_bytes() != _HOOK.encode():  # power that failed may leave an empty file
+        if not hook.is_file() or hook.read_bytes() != _HOOK.encode():  # after a power failure the file may be empty
             hooks.mkdir(exist_ok=True)
             part = hooks / "pre-push.part"
             part.write_text(_HOOK, encoding="utf-8")

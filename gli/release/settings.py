@@ -32,7 +32,7 @@ class Settings:
 
     repositories: tuple[Repository, ...]
     state: Path
-    """Journals, mirrors and the lock."""
+    """The folder of the journals, the mirrors and the lock."""
     log_repository: str
     deploy_tag: str = "deploy-%Y%m%d-%H%M%S"
     timezone: str = "UTC"
@@ -56,7 +56,7 @@ class Settings:
             noted = path.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
             noted = ""
-        if not noted:  # or power has failed before it was on the disk
+        if not noted:  # new, or power failed before the content was on the disk
             path.write_text(f"{self.remote}\n", encoding="utf-8")
         elif noted != self.remote:
             raise UsageError(
@@ -67,7 +67,7 @@ class Settings:
     def mirrors(
         self, running: Path | None = None, identity: Mapping[str, str] | None = None, signing: Signing = UNSIGNED
     ) -> dict[str, Mirror]:
-        """{repository: its mirror}; see there for what is given to each."""
+        """{repository: its mirror}, with these arguments of `Mirror`."""
         return {
             known.name: Mirror(
                 known,

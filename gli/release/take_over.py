@@ -177,8 +177,8 @@ def _is_ended_elsewhere(operation: Operation, mirror: Mirror, at: str) -> bool:
 
 
 def _follows(operation: Operation, mirror: Mirror, at: str) -> str:
-    """The object of ours, on top of the one at the fence, that says the same; where the operation never came there,
-    that nothing of it is there: then its parking is refused too."""
+    """Our object on top of the present fence, with the same state. If the operation never reached the repository, the
+    object says that nothing of it is there: then its parking is refused too."""
     if at:
         mirror.bring(f"+{FENCE}:{FENCE}")
     ours = _fence(operation, mirror, at)

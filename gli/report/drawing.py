@@ -25,7 +25,7 @@ class Health:
     """The health of a part: the worst outcome of its checks, and how many of them have it."""
 
     outcome: str
-    """`none` where the run judged none of them."""
+    """The worst outcome; `none` if the run judged none of its checks."""
     n: int
     all: int
 

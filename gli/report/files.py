@@ -114,10 +114,10 @@ def sealed(text: bytes) -> tuple[Verdict, bool]:
 
 
 def read_facts(path: Path, sha256: str | None = None) -> tuple[dict[str, Any], list[Record]]:
-    """The header of a recorded run and its records; raises `UsageError` for any other file, and for one that does not
-    have the `sha256`, if it is given.
+    """The header of a recorded run and its records. Raises `UsageError` for any other file, and for a file of another
+    `sha256`, if one is given.
 
-    A fact that stands there twice must say the same: checks could otherwise rest on either.
+    Two records of one fact must agree: otherwise nobody could tell which of them the checks judge.
     """
     try:
         whole = content(path)

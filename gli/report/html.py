@@ -34,7 +34,7 @@ _SCRIPT_WORDS = (
 
 @dataclass(frozen=True)
 class Row:
-    """One check of the list, with what the comparison says of it."""
+    """One check of the list, with the result of its comparison."""
 
     index: int
     line: CheckLine

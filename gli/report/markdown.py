@@ -19,7 +19,7 @@ from gli.report.wording import Root, label
 
 COMMENT_LIMIT = 65_536
 _LONGEST = 1_000
-"""Of one message: a sentence that is longer holds a document that belongs into the facts."""
+"""The most characters of one message. A longer sentence quotes a document, which the facts hold too."""
 _SPECIAL = re.compile(r"([\\`*_\[\]|#~])")
 _MENTION = re.compile(r"(?<!\w)@(?=\w)")
 

@@ -87,7 +87,7 @@ class Progress:
         return self._config.pluginmanager.get_plugin("terminalreporter")
 
     def _line(self) -> str:
-        """What is awaited, and since when the run observes; empty where nothing is."""
+        """The awaited observations, and the seconds since the run began to observe; empty if nothing is awaited."""
         names = sorted(self._awaited())
         told = wording.some(names, self._words, 3)
         seconds = f"{time.monotonic() - self._begun:.0f}"
@@ -111,7 +111,7 @@ class Progress:
         self._write(f"\n\x1b[2K{text}\r\x1b[A" + (f"\x1b[{column}C" if column else ""))
 
     def _print(self, line: str) -> None:
-        """Writes a line of its own, after what stands on pytest's."""
+        """Writes the text as a line of its own, after pytest's line."""
         self._write(f"\n{line}\n" if self._reporter._tw.width_of_current_line else f"{line}\n")
 
     def _write(self, text: str) -> None:
@@ -121,8 +121,8 @@ class Progress:
 
 
 def _stdout() -> TextIO | None:
-    """Standard output on a descriptor of its own, since pytest captures the other while a check runs; None where it is
-    no file.
+    """Standard output on a descriptor of its own, since pytest captures the other while a check runs; None if it
+    is not a file.
     """
     try:
         descriptor = os.dup(sys.stdout.fileno())

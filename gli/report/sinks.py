@@ -104,7 +104,7 @@ def tell_deployment(environment: Environment, tag: str, text: str, reports: Path
 
 
 def attempt(name: str, step: Callable[[], None], language: str) -> list[str]:
-    """Runs a step; the sentence of how it failed, if it did."""
+    """Runs a step. Returns a sentence for each failure: one at most."""
     try:
         step()
     except Exception as e:  # noqa: BLE001 - no report may change how a run ends

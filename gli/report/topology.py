@@ -18,7 +18,7 @@ from gli.config.services import Service
 
 Tier = Literal["zone", "host", "edge", "service", "data", "around"]
 TIERS: tuple[Tier, ...] = ("zone", "host", "edge", "service", "data")
-"""From a user to the data. Parts on no such path (`around`) stand below."""
+"""The tiers from a user to the data. Parts on no such path (`around`) stand below."""
 Kind = Literal[
     "zone",
     "host",
@@ -65,7 +65,7 @@ class Node(BaseModel):
     id: str
     kind: Kind
     name: str
-    """What it is called in `environments.toml`; empty for what stands around."""
+    """Its name in `environments.toml`; empty for a part that stands around."""
     tier: Tier
     cases: tuple[str, ...] = ()
     """Labels, `api-health[api]`."""

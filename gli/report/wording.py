@@ -47,7 +47,7 @@ def counts(verdict: Verdict, words: Words) -> str:
 
 
 def warnings(verdict: Verdict, words: Words) -> str | None:
-    """How many of the reds are only warnings; None where there is none."""
+    """The number of reds that are only warnings, as text; None without a warning."""
     n = sum(line.severity == "warn" and line.outcome.red for line in verdict.checks)
     return words["warnings"].format(n=n) if n else None
 
@@ -133,7 +133,7 @@ def headings(items: Iterable[ItemLine]) -> dict[str, list[ItemLine]]:
 
 
 def sign_off(item: ItemLine, words: Words) -> str | None:
-    """Who signed an item; None where nobody has to."""
+    """Who signed an item; None if it needs no signature."""
     if item.sign_off is None:
         return None
     n, needed = len(item.sign_off.by), item.sign_off.needed
@@ -156,7 +156,7 @@ class Root:
     """In a merged verdict: the cells that saw the root."""
 
     def headed(self, words: Words) -> str:
-        """`root cause`, or `warning` for one that holds no verdict."""
+        """`root cause`, or `warning` if the root does not hold the verdict."""
         return words["root cause" if self.holds else "warning"]
 
     def said(self, words: Words) -> Iterator[tuple[str, str]]:
