@@ -12,7 +12,7 @@ from sandbox.faults import Sandbox, fault
 from sandbox.faults.common import CDN_SETTLED, refusing, user_bucket
 
 
-@fault("aws-denies-buckets", turns_red=["s3-bucket-exists", "s3-encryption"])
+@fault("aws-denies-buckets", turns_red=["s3-bucket-exists", "s3-encryption", "kms-keys-usable"])
 def aws_denies_buckets(sandbox: Sandbox) -> Iterator[None]:
     """The suite's role may not read any bucket; S3's refusal of a HEAD request has no body with the reason."""
     with refusing(sandbox, "s3", "AccessDenied"):

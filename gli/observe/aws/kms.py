@@ -5,7 +5,8 @@ Source of truth: kms DescribeKey.
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Coroutine, Iterator
+from typing import Any
 
 from gli.observe.aws.cloudwatch_alarms import log_groups
 from gli.observe.aws.ecr import registry_repositories
@@ -18,6 +19,8 @@ from gli.observe.data.secrets import secret_states
 from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation, Unobserved
 from gli.observe.engine.probe import Observer, probe
+
+ENABLED = "Enabled"
 
 
 class Key(Observation):
@@ -33,44 +36,59 @@ class Key(Observation):
 @probe(deadline=20)
 async def keys(observer: Observer) -> tuple[Key, ...]:
     """Every key that encrypts a secret, the database, the cache, a bucket, an image repository, a log group or a topic
-    of the environment, without those of AWS that bear an alias. One call each. What could not be observed is left out:
-    its own checks say so.
+    of the environment, without those of AWS that bear an alias. One call each. A part that is not there has no key.
+    Raises `Unobserved` where all known keys are enabled, and a part could not be observed.
     """
     opens: dict[str, list[str]] = {}
     for id_, secret in (await observer.see(secret_states)).items():
         if secret.key:
             opens.setdefault(secret.key, []).append(id_)
-    for key, name in await _of_other_parts(observer):
+    found, unseen = await _of_other_parts(observer)
+    for key, name in found:
         opens.setdefault(key, []).append(name)
-    return tuple([await _key(observer, arn, tuple(sorted(names))) for arn, names in sorted(opens.items())])
+    known = tuple([await _key(observer, arn, tuple(sorted(names))) for arn, names in sorted(opens.items())])
+    if unseen and all(key.state == ENABLED for key in known):
+        raise unseen[0]
+    return known
 
 
-async def _of_other_parts(observer: Observer) -> list[tuple[str, str]]:
-    """(key, what it encrypts) of everything but the secrets."""
-    environment = observer.environment
+async def _of_other_parts(observer: Observer) -> tuple[list[tuple[str, str]], list[Unobserved]]:
+    """(key, what it encrypts) of everything but the secrets; and why the other parts could not be observed."""
+    unseen: list[Unobserved] = []
     found: list[tuple[str | None, str]] = []
+    for part in _parts(observer):
+        try:
+            found += await part
+        except Unobserved as e:
+            if e.unknown.cause != "not-found":
+                unseen.append(e)
+    account = (await observer.see(caller_identity)).account
+    ours = [(key, name) for key, name in found if key and "alias/aws/" not in key and _account(key) in ("", account)]
+    return ours, unseen
+
+
+def _parts(observer: Observer) -> Iterator[Coroutine[Any, Any, list[tuple[str | None, str]]]]:
+    environment = observer.environment
+
+    async def of_one(probe: Any, target: Any, name: str = "") -> list[tuple[str | None, str]]:
+        part = await observer.see(probe, target)
+        return [(part.key, name or part.id)]
+
+    async def of_all(probe: Any) -> list[tuple[str | None, str]]:
+        return [(part.key, part.name) for part in (await observer.see(probe)).values()]
+
     if environment.database and environment.database.instance:
-        with suppress(Unobserved):
-            database = await observer.see(database_instance, environment.database)
-            found.append((database.key, database.id))
+        yield of_one(database_instance, environment.database)
     for frontend in environment.frontends.values():
         if frontend.bucket:
-            with suppress(Unobserved):
-                found.append(((await observer.see(bucket_settings, frontend)).key, frontend.bucket))
+            yield of_one(bucket_settings, frontend, frontend.bucket)
     if environment.cache and environment.cache.replication_group:
-        with suppress(Unobserved):
-            cache = await observer.see(replication_group, environment.cache)
-            found.append((cache.key, cache.id))
+        yield of_one(replication_group, environment.cache)
     if any(service.image for service in environment.services.values()):
-        with suppress(Unobserved):
-            found += [(r.key, r.name) for r in (await observer.see(registry_repositories)).values()]
-    with suppress(Unobserved):
-        found += [(group.key, group.name) for group in (await observer.see(log_groups)).values()]
+        yield of_all(registry_repositories)
+    yield of_all(log_groups)
     if environment.alarms and environment.alarms.topics:
-        with suppress(Unobserved):
-            found += [(topic.key, topic.name) for topic in (await observer.see(topics)).values()]
-    account = (await observer.see(caller_identity)).account
-    return [(key, name) for key, name in found if key and "alias/aws/" not in key and _account(key) in ("", account)]
+        yield of_all(topics)
 
 
 def _account(key: str) -> str:
