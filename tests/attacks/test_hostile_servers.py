@@ -11,7 +11,7 @@ import threading
 import time
 import tracemalloc
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -569,9 +569,8 @@ FLOODS = {
 """What a broker answers one after the other, and what it sends then without an end."""
 
 
-@pytest.mark.parametrize("way", FLOODS)
-def test_a_broker_that_floods_after_its_start_is_unknown(aws: Callable[..., Observatory], way: str) -> None:
-    steps, flood = FLOODS[way]
+def scripted(steps: Sequence[bytes], then: bytes, *, pause_s: float = 0.0) -> type[socketserver.StreamRequestHandler]:
+    """A broker that answers these steps, and then sends the same bytes again and again."""
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
@@ -579,11 +578,19 @@ def test_a_broker_that_floods_after_its_start_is_unknown(aws: Callable[..., Obse
                 for step in steps:
                     self.connection.recv(65_536)
                     self.connection.sendall(step)
-                while True:
-                    self.connection.sendall(flood)
+                while then:
+                    self.connection.sendall(then)
+                    time.sleep(pause_s)
+                self.connection.recv(65_536)
 
+    return Handler
+
+
+@pytest.mark.parametrize("way", FLOODS)
+def test_a_broker_that_floods_after_its_start_is_unknown(aws: Callable[..., Observatory], way: str) -> None:
+    handler = scripted(*FLOODS[way])
     broker = Broker(secret="own/mq", queues=("orders",))
-    with tcp(Handler) as port, serving(keeping("own/mq", port, host="127.0.0.1", tls="false")) as aws_port:
+    with tcp(handler) as port, serving(keeping("own/mq", port, host="127.0.0.1", tls="false")) as aws_port:
         observatory = aws(aws_port, broker=broker)
         try:
             seen = observatory.wait(amqp.broker_state, broker)
@@ -600,20 +607,9 @@ def test_a_broker_that_is_hostile_after_its_start_is_named(
 ) -> None:
     steps, drip, says = AFTER_START[way]
     monkeypatch.setattr(amqp, "_SESSION_S", 2.0)
-
-    class Handler(socketserver.StreamRequestHandler):
-        def handle(self) -> None:
-            with suppress(OSError):
-                for step in steps:
-                    self.connection.recv(65_536)
-                    self.connection.sendall(step)
-                while drip:
-                    self.connection.sendall(drip)
-                    time.sleep(0.1)
-                self.connection.recv(65_536)
-
+    handler = scripted(steps, drip, pause_s=0.1)
     broker = Broker(secret="own/mq", queues=("orders",))
-    with tcp(Handler) as port, serving(keeping("own/mq", port, host="127.0.0.1", tls="false")) as aws_port:
+    with tcp(handler) as port, serving(keeping("own/mq", port, host="127.0.0.1", tls="false")) as aws_port:
         observatory = aws(aws_port, broker=broker)
         seen = observatory.wait(amqp.broker_state, broker)
         observatory.close()
