@@ -15,7 +15,7 @@ from gli.observe.engine.observation import unknown
 
 if TYPE_CHECKING:
     from gli.config.environments import Environment
-    from gli.observe.aws.kms import ENABLED, Key
+    from gli.observe.aws.kms import Key
 
 _ANYBODY = re.compile(r"[^/]*[*?]|[^/:]*$")
 """Matches a subject that does not name the owner of the repository."""
@@ -42,7 +42,7 @@ def test_kms_keys_usable(keys: Sequence[Key]) -> None:
     """Every key of a secret, the database, a bucket or a topic is enabled: a disabled or dying one closes what it
     encrypts.
     """
-    unusable = [phrase("{} {}, which opens {}", k.arn, k.state, listed(k.opens)) for k in keys if k.state != ENABLED]
+    unusable = [phrase("{} {}, which opens {}", k.arn, k.state, listed(k.opens)) for k in keys if not k.usable]
     assert not unusable, saw(listed(unusable), expected=phrase("every key enabled"))
 
 

@@ -8,19 +8,18 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
+from gli.config.services import Frontend
 from gli.observe.aws.cloudwatch_alarms import log_groups
 from gli.observe.aws.ecr import registry_repositories
 from gli.observe.aws.elasticache import replication_group
 from gli.observe.aws.identity import caller_identity
 from gli.observe.aws.rds import database_instance
-from gli.observe.aws.s3 import bucket_settings
+from gli.observe.aws.s3 import bucket, bucket_settings
 from gli.observe.aws.sns import topics
 from gli.observe.data.secrets import secret_states
 from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation, Unobserved
 from gli.observe.engine.probe import Observer, probe
-
-ENABLED = "Enabled"
 
 
 class Key(Observation):
@@ -31,6 +30,11 @@ class Key(Observation):
     """Enabled, Disabled, PendingDeletion, PendingImport, Unavailable, ..."""
     opens: tuple[str, ...]
     """What can't be opened without it, by name."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether KMS decrypts with it."""
+        return self.state == "Enabled"
 
 
 @probe(deadline=20)
@@ -47,7 +51,7 @@ async def keys(observer: Observer) -> tuple[Key, ...]:
     for key, name in found:
         opens.setdefault(key, []).append(name)
     known = tuple([await _key(observer, arn, tuple(sorted(names))) for arn, names in sorted(opens.items())])
-    if unseen and all(key.state == ENABLED for key in known):
+    if unseen and all(key.usable for key in known):
         raise unseen[0]
     return known
 
@@ -70,9 +74,15 @@ async def _of_other_parts(observer: Observer) -> tuple[list[tuple[str, str]], li
 def _parts(observer: Observer) -> Iterator[Coroutine[Any, Any, list[tuple[str | None, str]]]]:
     environment = observer.environment
 
-    async def of_one(probe: Any, target: Any, name: str = "") -> list[tuple[str | None, str]]:
+    async def of_one(probe: Any, target: Any) -> list[tuple[str | None, str]]:
         part = await observer.see(probe, target)
-        return [(part.key, name or part.id)]
+        return [(part.key, part.id)]
+
+    async def of_bucket(frontend: Frontend) -> list[tuple[str | None, str]]:
+        if not (await observer.see(bucket, frontend)).exists:
+            return []
+        settings = await observer.see(bucket_settings, frontend)
+        return [(settings.key, settings.name)]
 
     async def of_all(probe: Any) -> list[tuple[str | None, str]]:
         return [(part.key, part.name) for part in (await observer.see(probe)).values()]
@@ -81,7 +91,7 @@ def _parts(observer: Observer) -> Iterator[Coroutine[Any, Any, list[tuple[str | 
         yield of_one(database_instance, environment.database)
     for frontend in environment.frontends.values():
         if frontend.bucket:
-            yield of_one(bucket_settings, frontend, frontend.bucket)
+            yield of_bucket(frontend)
     if environment.cache and environment.cache.replication_group:
         yield of_one(replication_group, environment.cache)
     if any(service.image for service in environment.services.values()):
