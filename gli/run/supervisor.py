@@ -31,7 +31,7 @@ MEMORY_MB = 200
 """How much memory, in MB, a run of up to 4,000 cases may take in addition to what it had when it began to observe."""
 _CASE_KB = 50  # pytest keeps some 30 kB for each case: a larger run may take more than that
 _START_S = 150.0  # the run may have to start an environment first, which takes up to 60 s
-_LEAVE_S = 5.0  # how long threads and forks may live after the child reported its verdict
+_LEAVE_S = 5.0  # how long threads and forks may live after the child reported its verdict, or closed its pipe
 _TICK_S = 0.05
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -117,6 +117,10 @@ class _Parent:
     _begun_with_kb: float = 0.0
     _unread: bytes = b""
     _open: bool = True
+    _replaced_by: float = math.inf
+    """When a child that has closed its pipe, and is alive, is another program. A child that ends closes the pipe first,
+    too.
+    """
 
     def watch(self) -> int:
         """Waits until the child has ended, or ends the child. Returns the exit code of the run."""
@@ -152,6 +156,7 @@ class _Parent:
             read = os.read(self.pipe, 65_536)
             if not read:
                 self._open = False
+                self._replaced_by = time.monotonic() + _LEAVE_S
                 return
             *lines, self._unread = (self._unread + read).split(b"\n")
             for line in lines:
@@ -189,7 +194,7 @@ class _Parent:
             return phrase("the run did not begin within {} s", round(_START_S))
         if _memory_kb(self.pid) > self._begun_with_kb + self._most_mb * 1024:
             return phrase("the run took more than {} MB of memory besides what it began with", self._most_mb)
-        if not self._open:
+        if time.monotonic() > self._replaced_by:
             return phrase("another program took the place of the run")
         return None
 

@@ -20,6 +20,7 @@ ENDS = {
     "    time.sleep(5)",
     "SystemExit": "raise SystemExit(0)",
     "pytest.exit": "import pytest\n    pytest.exit('fine', returncode=0)",
+    "os.execv of a program that stays": "import os\n    os.execv('/bin/sleep', ['sleep', '600'])",
     "pytest.exit with a code of which a shell sees 0": "import pytest\n    pytest.exit('fine', returncode=256)",
 }
 
