@@ -155,8 +155,8 @@ class Redactor:
         """The forms of the values that are looked for as they are."""
         self._spellings: tuple[bytes, ...] = ()
         """How the values are spelt in letters and digits alone: see `secret_forms.squeezed`."""
-        self._windows: frozenset[int] = frozenset()
-        """Every 8 bytes that stand together in one of the long spellings, as a number."""
+        self._windows: dict[int, set[bytes]] = {}
+        """Every 8 bytes that stand together in a long spelling, as a number, to the spellings."""
         self._beginnings: dict[str, list[str]] = {}
         """How forms begin, to the forms."""
         self._longest = 0
@@ -179,12 +179,7 @@ class Redactor:
                     beginnings.setdefault(form[:_SHORTEST], []).append(form)
                 self._exact = tuple(sorted(exact, key=len, reverse=True))
                 self._spellings = tuple(sorted(spellings, key=len, reverse=True))
-                self._windows = frozenset(
-                    int.from_bytes(one[at : at + _WINDOW], sys.byteorder)
-                    for one in spellings
-                    if len(one) >= _LONG
-                    for at in range(len(one) - _WINDOW + 1)
-                )
+                self._windows = _windows(one for one in spellings if len(one) >= _LONG)
                 self._beginnings, self._longest = beginnings, max(map(len, forms), default=0)
                 words = "|".join(map(re.escape, sorted(known - long)))
                 self._words = re.compile(rf"(?<![\w-])(?:{words})(?![\w-])") if words else None
@@ -234,9 +229,11 @@ class Redactor:
         squeezed = secret_forms.squeezed(text)
         # One pass for all long spellings: each holds one of the windows that the text is cut into.
         cut = memoryview(squeezed)[: len(squeezed) // _WINDOW * _WINDOW].cast("Q")
-        longest = _LONG - 1 if self._windows.isdisjoint(cut) else len(squeezed)
-        candidates = self._spellings[bisect_left(self._spellings, -longest, key=lambda one: -len(one)) :]
-        return [spelling for spelling in candidates if spelling in squeezed]
+        windows, found = self._windows, set[bytes]()
+        if not windows.keys().isdisjoint(cut):
+            found = {one for window in windows.keys() & set(cut) for one in windows[window] if one in squeezed}
+        shorter = self._spellings[bisect_left(self._spellings, 1 - _LONG, key=lambda one: -len(one)) :]
+        return sorted(found, key=len, reverse=True) + [spelling for spelling in shorter if spelling in squeezed]
 
     def _without_escaped(self, text: str) -> str:
         """The text, with the mask in place of each value of which some signs are escaped, or stand apart by what nobody
@@ -305,6 +302,14 @@ class Redactor:
     def _under(self, key: Any, value: Any) -> Any:
         secret = isinstance(value, str) and value and isinstance(key, str) and _KEYS.fullmatch(key)
         return MASK if secret else self.document(value)
+
+
+def _windows(spellings: Iterable[bytes]) -> dict[int, set[bytes]]:
+    windows: dict[int, set[bytes]] = {}
+    for one in spellings:
+        for at in range(len(one) - _WINDOW + 1):
+            windows.setdefault(int.from_bytes(one[at : at + _WINDOW], sys.byteorder), set()).add(one)
+    return windows
 
 
 def _without_places(text: str) -> str:

@@ -90,6 +90,8 @@ def unescaped(text: str) -> str:
 
 
 def _undone(text: str, pattern: re.Pattern[str]) -> str:
+    if not pattern.groups:
+        return pattern.sub("", text)  # none of these escapes means a sign
     signs = _Undone(pattern)
     return pattern.sub(lambda found: signs[found[0]], text)
 
