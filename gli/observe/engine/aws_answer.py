@@ -1,4 +1,4 @@
-"""An answer of AWS as its probes read it: a member that they need and that is missing is one sentence.
+"""An answer of AWS as probes read it: if a member that a probe needs is missing, one sentence says so.
 
 botocore leaves out every member that the service did not send.
 """
@@ -26,7 +26,9 @@ class Answer(dict[str, Any]):
 
 
 def read(answer: Mapping[str, Any], call: str, path: str = "") -> Answer:
-    """The same answer, each structure an `Answer`. `call` is the operation in messages: `ecs:describe_services`."""
+    """The same answer, with each structure as an `Answer`. `call` names the operation in messages:
+    `ecs:describe_services`.
+    """
     return Answer({name: _read(value, call, f"{path}{name}.") for name, value in answer.items()}, call, path)
 
 

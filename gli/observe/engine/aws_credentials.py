@@ -1,6 +1,7 @@
-"""Credentials of a run, as boto3 finds them: variables, profiles, SSO, web identity, processes, containers, instances.
+"""The credentials of a run, as boto3 finds them: variables, profiles, SSO, web identity, processes, containers,
+instances.
 
-What loads credentials is no probe: it calls sts, sso and sso-oidc on clients of its own, which the guard of the
+Loading credentials is not probing: it calls sts, sso and sso-oidc with clients of its own, which the guard of the
 probes' clients does not see. Source of truth: the AWS SDKs and Tools Reference Guide, "Standardized credential
 providers".
 """
@@ -24,13 +25,13 @@ _LOADING = frozenset(
     {"AssumeRole", "AssumeRoleWithWebIdentity", "AssumeRoleWithSAML", "CreateToken", "CreateOAuth2Token"}
     | {"GetRoleCredentials"}
 )
-"""Operations that load credentials; no probe asks for one of them."""
+"""Operations that load credentials. No probe asks for them."""
 
 
 def session_of(environment: Environment, aws: Aws) -> Any:
     """A botocore session with the credentials of the environment's profile, or of the usual chain.
 
-    Raises `Unobserved` where there are none, or where they can't be had without a person.
+    Raises `Unobserved` if there are no credentials, or if only a person can provide them.
     """
     import botocore.session
     from botocore import exceptions as e
@@ -57,7 +58,9 @@ def session_of(environment: Environment, aws: Aws) -> Any:
 
 
 def session_as(source: Any, role: str, aws: Aws) -> Any:
-    """A botocore session that takes `role` with the credentials of a boto3 session, and renews it before it expires."""
+    """A botocore session that assumes `role` with the credentials of a boto3 session, and renews its credentials before
+    they expire.
+    """
     import botocore.session
     from botocore.credentials import (
         AssumeRoleCredentialFetcher,
@@ -91,12 +94,14 @@ def session_as(source: Any, role: str, aws: Aws) -> Any:
 
 
 def loads_credentials(error: Any) -> bool:
-    """Whether an error answer is that of an operation that loads credentials, not of the one that a probe asked."""
+    """Whether the error came from an operation that loads credentials, and not from the operation that a probe asked
+    for.
+    """
     return getattr(error, "operation_name", "") in _LOADING
 
 
 def credential_errors() -> tuple[type[Exception], ...]:
-    """What botocore raises where credentials can't be had or renewed."""
+    """The exceptions of botocore for credentials that it can't load or renew."""
     from botocore import exceptions as e
 
     return (
@@ -115,7 +120,7 @@ def credential_errors() -> tuple[type[Exception], ...]:
 
 
 def not_given(error: Exception, name: str, aws: Aws, *, renewing: bool = False) -> Unobserved:
-    """The `Unobserved` for credentials that can't be had, or that can't be renewed in the middle of a run."""
+    """The `Unobserved` for credentials that can't be loaded, or that can't be renewed in the middle of a run."""
     from botocore import exceptions as e
 
     profile = aws.profile or os.environ.get("AWS_PROFILE") or os.environ.get("AWS_DEFAULT_PROFILE")
@@ -157,7 +162,7 @@ def _answer(error: Any) -> str:
 
 
 def _refuse_prompts(core: Any, environment: str) -> None:
-    """Raises where a profile on the way to the role wants an MFA code: nobody sits at a run to type one."""
+    """Raises if a profile on the way to the role demands an MFA code: nobody is there to type one."""
     profiles: Mapping[str, Mapping[str, str]] = core.full_config.get("profiles", {})
     name: str | None = core.profile or "default"
     seen: set[str] = set()

@@ -1,4 +1,5 @@
-"""The limits of one AWS call: its pages, their size, its end. A call that goes over one is unknown, never cut short.
+"""The limits of one AWS call: its pages, their size, its end. A call that exceeds one is unknown; its answer is never
+cut short.
 
 Source of truth: boto3's events (`before-call`, `before-send`), urllib3's `HTTPResponse.shutdown`.
 """
@@ -16,13 +17,14 @@ from gli.observe.engine.observation import Counts, unknown
 
 MOST_PAGES = 500
 MOST_BYTES = 32_000_000
-MOST_BYTES_OF_AN_ERROR = 1_000_000  # its message is copied from text to text, until it stands in the verdict
-"""Of all pages of one call."""
+MOST_BYTES_OF_AN_ERROR = 1_000_000  # an error's message is copied several times on its way to the verdict
+"""Bytes of all pages of one call."""
 MOST_BYTES_AT_ONCE = 48_000_000
-"""Of all calls under way: an answer takes several times as much memory once it is parsed."""
+"""Bytes of all calls under way. A parsed answer takes several times as much memory."""
 MOST_ELEMENTS = 1_000_000
-"""Signs of one call's pages that begin an element of XML, or a part of JSON: small elements take 100 bytes of memory
-each."""
+"""The most signs in the pages of one call that begin an element of XML or a part of JSON: each small element takes 100
+bytes of memory.
+"""
 _BEGINNINGS = (b"<", b",", b"[", b"{")
 _PART_BYTES = 65_536
 
@@ -30,21 +32,21 @@ _under_way: contextvars.ContextVar[Call] = contextvars.ContextVar("under_way")
 
 
 class Together:
-    """How much the calls under way hold together."""
+    """How many bytes the calls under way hold together."""
 
     def __init__(self) -> None:
         self._bytes = 0
         self._lock = threading.Lock()
 
     def take(self, more: int) -> int:
-        """Adds to the sum and returns it; a negative number gives back."""
+        """Adds to the sum and returns the new sum. A negative number gives bytes back."""
         with self._lock:
             self._bytes += more
             return self._bytes
 
 
 class Call:
-    """One call under way, in a thread that nothing can cancel: `stop` ends it at its next request, page or read."""
+    """One call under way, in a thread that nothing can cancel. `stop` ends it at its next request, page or read."""
 
     def __init__(self, observer: Counts, service: str, operation: str, together: Together) -> None:
         self._observer, self._service, self._name = observer, service, f"{service}:{operation}"
@@ -55,21 +57,23 @@ class Call:
         self._reading: Any = None
 
     def begin(self) -> None:
-        """What this thread or task sends from now on belongs to this call."""
+        """Makes everything that this thread or task sends from now on part of this call."""
         _under_way.set(self)
 
     def stop(self) -> None:
-        """Nobody waits for the answer any more. May be called from any thread, and more than once."""
+        """Ends the call, because nobody waits for its answer any more. May be called from any thread, and more than
+        once.
+        """
         self._stopped = True
         reading = self._reading
         if reading is not None:
-            with suppress(Exception):  # it has ended meanwhile
+            with suppress(Exception):  # the read has ended meanwhile
                 reading.shutdown()
         self._together.take(-self._bytes)
         self._bytes = 0
 
     def ask(self, asked: str) -> None:
-        """Before each page; raises `Unobserved` where the pages have no end."""
+        """To be called before each page. Raises `Unobserved` if there is no last page."""
         self._go_on()
         if asked in self._asked:
             raise self.endless()
@@ -78,7 +82,7 @@ class Call:
             raise unknown("too-little-data", phrase("{} answered with more than {} pages", self._name, MOST_PAGES))
 
     def endless(self) -> Exception:
-        """The exception for a token that leads back to a page that was read."""
+        """The exception for a token that leads back to a page that was already read."""
         return unknown("too-little-data", phrase("{} gave the same token for its next page twice", self._name))
 
     def nothing(self) -> Exception:
@@ -86,12 +90,12 @@ class Call:
         return unknown("error", phrase("{} was answered with an empty body", self._name))
 
     def send(self) -> None:
-        """Before each HTTP request, retries included."""
+        """To be called before each HTTP request, retries included."""
         self._go_on()
         self._observer.count(self._service)
 
     def read(self, raw: Any, most: int) -> bytes:
-        """The whole body of an answer; raises `Unobserved` where it has more bytes than `most`, or where all answers
+        """The whole body of an answer. Raises `Unobserved` if the body has more bytes than `most`, or if all answers
         together are too large.
         """
         parts: list[bytes] = []
@@ -109,7 +113,7 @@ class Call:
                 if size > most:
                     raise self._too_much(most)
                 parts.append(part)
-            self._go_on()  # a read that was shut down ends like a body that is whole
+            self._go_on()  # after a shutdown, a read ends like that of a whole body
         except BaseException:
             raw.close()
             raise
@@ -141,10 +145,10 @@ class Call:
 
 
 def limit(client: Any) -> None:
-    """Binds all that a client of botocore sends and reads to the call that is under way."""
+    """Makes everything that a client of botocore sends and reads part of the call under way."""
     client.meta.events.register("before-call.*.*", _ask)
     client.meta.events.register("before-send.*.*", _send)
-    session = client._endpoint.http_session  # no event of botocore comes before the body is read
+    session = client._endpoint.http_session  # botocore has no event before it reads the body
     session.send = partial(_read, session.send)
 
 
@@ -157,7 +161,7 @@ def _send(**_: Any) -> None:
 
 
 def _read(send: Any, request: Any) -> Any:
-    """`URLLib3Session.send`, which reads a body whatever its size where it is not told to stream it."""
+    """`URLLib3Session.send` reads a body of any size, unless it is told to stream the body."""
     from botocore import exceptions as e
     from urllib3.exceptions import HTTPError, ReadTimeoutError
 
@@ -173,5 +177,5 @@ def _read(send: Any, request: Any) -> Any:
     except HTTPError as error:
         raise e.ConnectionClosedError(endpoint_url=request.url, error=error, request=request) from error
     if answer.status_code == 200 and not answer._content and request.method != "HEAD":
-        raise _under_way.get().nothing()  # botocore would make an answer of it in which nothing is set
+        raise _under_way.get().nothing()  # botocore would turn an empty body into an answer with no member set
     return answer

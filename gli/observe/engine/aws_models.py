@@ -1,7 +1,7 @@
-"""botocore's descriptions of AWS services, cut down to the operations that the suite may call.
+"""botocore's descriptions of AWS services, reduced to the operations that the suite may call.
 
-Source of truth: the `service-2` files of botocore. All of them whole are a third of a run's memory: `ec2` alone
-describes some 750 operations, of which the suite calls five.
+Source of truth: the `service-2` files of botocore. The complete descriptions take a third of a run's memory: that of
+`ec2` describes some 750 operations, of which the suite calls five.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from botocore.loaders import JSONFileLoader, Loader
 from gli.observe.engine.guard import AWS_READS, DISCOVERY_READS
 
 Model = dict[str, Any]
-_WHOLE = {"sts"}  # botocore takes roles with AssumeRole
+_WHOLE = {"sts"}  # botocore assumes roles with AssumeRole
 
 
 @cache
 def loader() -> Loader:
-    """What a botocore session loads its models with (its component `data_loader`), the same for all sessions."""
+    """The loader of models for botocore sessions (their component `data_loader`), the same for all sessions."""
     return _Reads(
         extra_search_paths=[Loader.BUILTIN_DATA_PATH],
         include_default_search_paths=False,  # without ~/.aws/models: a model names the hosts of a service
@@ -32,7 +32,7 @@ def loader() -> Loader:
 
 class _Reads(Loader):  # type: ignore[misc]
     def load_service_model(self, service_name: str, type_name: str, api_version: str | None = None) -> Any:
-        model = super().load_service_model(service_name, type_name, api_version)  # with what botocore merges into it
+        model = super().load_service_model(service_name, type_name, api_version)  # with all files of the model
         cut = type_name == "service-2" and service_name in AWS_READS and service_name not in _WHOLE
         return reads_of(model, _called(service_name)) if cut else model
 
@@ -42,10 +42,10 @@ def _called(service: str) -> frozenset[str]:
 
 
 class _PlainFiles(JSONFileLoader):  # type: ignore[misc]
-    """Reads the files as botocore does, into dicts: its own OrderedDicts take twice the memory."""
+    """Reads the files as botocore does, but into dicts: botocore's OrderedDicts take twice the memory."""
 
     def load_file(self, file_path: str) -> Any:
-        """The content of `FILE_PATH.json` or `FILE_PATH.json.gz`; None where neither exists."""
+        """The content of `FILE_PATH.json` or `FILE_PATH.json.gz`; None if neither exists."""
         for name, opened in ((f"{file_path}.json", open), (f"{file_path}.json.gz", gzip.open)):
             try:
                 with opened(name, "rb") as file:
@@ -56,9 +56,8 @@ class _PlainFiles(JSONFileLoader):  # type: ignore[misc]
 
 
 def reads_of(model: Model, reads: frozenset[str]) -> Model:
-    """The model, cut down in place to the shapes of these operations, and without documentation.
-
-    The other operations keep their names, so that the guard sees and refuses a call of one.
+    """The model, reduced in place to the shapes of these operations, and without documentation. The other operations
+    keep their names, so that the guard sees and refuses a call of one.
     """
     for name, operation in model["operations"].items():
         operation.pop("documentation", None)

@@ -1,6 +1,6 @@
-"""The AWS control plane through boto3: reads only, in threads, counted, with errors told apart.
+"""The AWS control plane through boto3: only reads, in threads, counted. Errors of different kinds are told apart.
 
-Imports boto3 at the first call, not before: a run that asks AWS nothing does not pay for it.
+boto3 is imported at the first call: a run that asks nothing of AWS does not pay for the import.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from gli.observe.engine.remote_clocks import RemoteClocks
 
 Part = Literal["counterpart", "dns", "images"]
-"""What may lie in an account of its own: the keys of `aws.roles`."""
+"""The parts that may lie in an account of their own: the keys of `aws.roles`."""
 
 CONNECT_TIMEOUT_S = 3
 READ_TIMEOUT_S = 10
 _SLOW_S = {"iam": 60, "logs": 30}  # one answer may hold megabytes, or the search of a busy hour
 _AT_ONCE = 4
-_THREADS = 20  # of all services; as many as a run has in flight at its widest
-_FEW = {"cloudfront": 1, "iam": 1, "logs": 2, "route53": 1}  # at once: hard or undocumented low limits
+_THREADS = 20  # for all services together: the most requests that a run has in flight
+_FEW = {"cloudfront": 1, "iam": 1, "logs": 2, "route53": 1}  # requests at once: AWS limits them more
 _DENIED = {
     "403", "AccessDenied", "AccessDeniedException", "AuthorizationError", "AuthorizationErrorException", "Forbidden",
     "ForbiddenException", "NotAuthorized", "UnauthorizedException", "UnauthorizedOperation",
@@ -69,7 +69,7 @@ _IAM_ACTION = {
 }
 _NOT_AUTHORIZED = re.compile(r"not authorized to perform:? *([a-z0-9-]+:[A-Za-z0-9]+)")
 _PART_OF: dict[str, Part] = {"route53": "dns", "ecr": "images"}
-"""Services of which everything lies in one part's account."""
+"""Services whose resources all lie in the account of one part."""
 
 
 class AwsError(Exception):
@@ -82,8 +82,9 @@ class AwsError(Exception):
 
 
 class AwsSession:
-    """The boto3 clients of one environment, made when they are first needed: of its own account, and of those whose
-    roles `aws.roles` names."""
+    """The boto3 clients of one environment: of its own account, and of the accounts whose roles `aws.roles` names. Each
+    is made when it is first needed.
+    """
 
     def __init__(
         self, environment: Environment, clocks: RemoteClocks, reads: Mapping[str, frozenset[str]] = AWS_READS
@@ -91,7 +92,7 @@ class AwsSession:
         self._environment, self._clocks, self._reads = environment, clocks, reads
         self._sessions: dict[str | None, Any] = {}
         self._clients: dict[tuple[str | None, str, str], Any] = {}
-        self._lock = threading.Lock()  # creating clients is not thread-safe in botocore
+        self._lock = threading.Lock()  # botocore can't create clients in two threads at once
         self._turns: dict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(_AT_ONCE))
         for service, at_once in _FEW.items():
             self._turns[service] = asyncio.Semaphore(at_once)
@@ -110,21 +111,22 @@ class AwsSession:
         part: Part | None = None,
         **parameters: Any,
     ) -> dict[str, Any]:
-        """The answer of one operation (`describe_services`), all pages joined. A missing member raises `Unobserved`.
+        """The answer of one operation (`describe_services`), with all pages joined. A missing member raises
+        `Unobserved`.
 
-        `part` asks the account of the role that `aws.roles` names for it, where there is one. Raises `Unobserved`
-        where the fact can't be had (denied, throttled, unreachable) and `AwsError` for any other error answer.
+        `part` asks the account of the role that `aws.roles` names for this part, if it names one. Raises `Unobserved`
+        if the fact can't be had (denied, throttled, unreachable), and `AwsError` for any other error answer.
         """
         return await self._in_turn(observer, service, operation, region, part, parameters, joined=True)
 
     async def page(
         self, observer: Counts, service: str, operation: str, /, *, part: Part | None = None, **parameters: Any
     ) -> dict[str, Any]:
-        """One page of an answer that may have any number of them; raises what `call` does."""
+        """One page of an answer that may have any number of pages; raises the same exceptions as `call`."""
         return await self._in_turn(observer, service, operation, None, part, parameters, joined=False)
 
     def accounts(self) -> tuple[Part | None, ...]:
-        """Where the environment and its counterpart lie: both in the own account, or the counterpart in another."""
+        """The sessions of the environment and of its counterpart, which may lie in another account."""
         return (None,) if self._role("counterpart") is None else (None, "counterpart")
 
     def account(self, part: Part) -> str | None:
@@ -133,7 +135,7 @@ class AwsSession:
         return None if role is None else role.split(":")[4]
 
     def elsewhere(self, part: Part) -> str:
-        """What to do where something of a part is not in the account that was asked: the end of a sentence."""
+        """The end of a sentence: what to do if something of a part is not in the account that was asked."""
         role = self._role(part)
         if role is not None:
             return phrase("asked as {}, which [{}.aws.roles] {} names", role, self._environment.name, part)
@@ -217,7 +219,7 @@ class AwsSession:
             raise unknown(
                 "unreachable", phrase("AWS can't be reached for {}:{}: {}", service, operation, error)
             ) from None
-        except (e.BotoCoreError, ResponseParserError, RecursionError, ValueError) as error:  # deep JSON; no UTF-8
+        except (e.BotoCoreError, ResponseParserError, RecursionError, ValueError) as error:  # deep JSON; not UTF-8
             raise unknown("error", phrase("{}:{}: {}", service, operation, error)) from None
         self._answered = True
         return answer
@@ -235,7 +237,7 @@ class AwsSession:
             return self._clients[role, service, region]
 
     def _guarded(self, session: Any, service: str, region: str) -> Any:
-        """A client that sends nothing but reads, and counts what it sends."""
+        """A client that sends only reads, and counts its requests."""
         from botocore.config import Config
 
         retries = {"mode": "standard", "total_max_attempts": 1 if self._aws.endpoint_url else 5}
@@ -247,10 +249,10 @@ class AwsSession:
             user_agent_extra="gli-verify",
             s3={"addressing_style": "path"} if self._aws.endpoint_url else None,
             proxies={} if self._aws.endpoint_url else None,
-            ignore_configured_endpoint_urls=True,  # of AWS_ENDPOINT_URL_SERVICE and of profiles
+            ignore_configured_endpoint_urls=True,  # also those of AWS_ENDPOINT_URL_SERVICE and of profiles
         )
         client = session.client(service, region_name=region, endpoint_url=self._aws.endpoint_url, config=config)
-        # First, so that a write is refused before anything else looks at it.
+        # First, so that nothing else acts on a write before it is refused.
         client.meta.events.register_first("before-call.*.*", partial(refuse_aws_writes, reads=self._reads))
         limit(client)
         client.meta.events.register("response-received.*.*", self._hear)
@@ -259,7 +261,7 @@ class AwsSession:
         return client
 
     def _hear(self, response_dict: dict[str, Any] | None = None, **_: Any) -> None:
-        """botocore's `response-received` event: every answer says the time."""
+        """Handles botocore's `response-received` event: every answer tells the time."""
         headers = (response_dict or {}).get("headers") or {}
         self._clocks.heard("AWS", headers.get("Date") or headers.get("date"))
 
@@ -279,7 +281,7 @@ class AwsSession:
         return self._sessions[role]
 
     def _confirm(self, session: Any, role: str) -> None:
-        """Identity first, in each account: raises where the role that was taken is not in the account it names."""
+        """Confirms the identity in each account: raises if an assumed role is not in the account that its ARN names."""
         found = str(self._guarded(session, "sts", self._aws.region).get_caller_identity()["Account"])
         if found != role.split(":")[4]:
             raise unknown(
@@ -321,19 +323,21 @@ class AwsSession:
 
 
 def _without_the_account(request: Any, **_: Any) -> None:
-    """botocore puts the account's number before the host, which no name of a replica resolves."""
+    """botocore puts the account's number before the host, and the names of local replicas do not resolve with it."""
     account = request.headers.get("x-amz-account-id", "")
     account = account.decode() if isinstance(account, bytes) else account
     request.url = request.url.replace(f"://{account}.", "://", 1)
 
 
 def iam_action(service: str, operation: str) -> str:
-    """The IAM action that allows an operation: `elbv2`, `DescribeRules` is `elasticloadbalancing:DescribeRules`."""
+    """The IAM action of an operation: for `elbv2` and `DescribeRules`, `elasticloadbalancing:DescribeRules`."""
     return _IAM_ACTION.get((service, operation), f"{_IAM_PREFIX.get(service, service)}:{operation}")
 
 
 def denied_action(message: str) -> str | None:
-    """The action that AWS names in a denial: it may be another than the one asked for, such as `kms:Decrypt`."""
+    """The action that AWS names in a denial. It may differ from the operation that was asked for, such as
+    `kms:Decrypt`.
+    """
     if "Access to KMS is not allowed" in message:
         return "kms:Decrypt"
     named = _NOT_AUTHORIZED.search(message)

@@ -1,4 +1,6 @@
-"""How a name is reached: where `connect_to` says, or by its own name; TLS is verified for the name either way."""
+"""How a host is reached: at the address of `connect_to`, or by its own name. TLS is verified for the name in both
+cases.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,17 @@ if TYPE_CHECKING:
 
 _MOST_OF_A_HANDSHAKE = 200_000  # bytes; OpenSSL itself takes a chain of certificates of 100 kB
 DataPart = Literal["database", "cache", "broker"]
-"""A part of the data tier, which may have a CA of its own."""
+"""The parts of the data tier that may have a CA of their own."""
 
 
 class Dial:
-    """Addresses and trust of one environment; shared by all probes of a run."""
+    """The addresses and the trusted CAs of one environment, shared by all probes of a run."""
 
     def __init__(self, environment: Environment) -> None:
         self._environment = environment
 
     def address(self, host: str, port: int) -> tuple[str, int]:
-        """Where to connect for `host:port`: the mapped address, or the name itself for the system to resolve."""
+        """Where to connect for `host:port`: the mapped address, or the name itself, which the system resolves."""
         mapped = self._environment.connect_to.get(f"{host}:{port}")
         if mapped is None:
             return host, port
@@ -32,15 +34,14 @@ class Dial:
 
     @cached_property
     def trust(self) -> ssl.SSLContext:
-        """For the public web: verifies chain and name (RFC 9525), as a browser does.
-
-        `tls.ca_file` replaces the system's roots here, and nowhere else.
+        """For the public web: verifies chain and name (RFC 9525), as a browser does. `tls.ca_file` replaces the
+        system's roots here, and nowhere else.
         """
         return _bounded(ssl.create_default_context(cafile=self._environment.tls.ca_file or system_roots()))
 
     @cached_property
     def no_trust(self) -> ssl.SSLContext:
-        """Verifies nothing: only to look at a certificate that was refused. Nothing is sent over it."""
+        """Verifies nothing. It serves only to look at a certificate that was refused; nothing is sent over it."""
         context = _bounded(ssl.create_default_context())
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -54,7 +55,7 @@ class Dial:
         return context
 
     def roots_of(self, part: DataPart) -> str:
-        """The same as one file, for libraries that want a path."""
+        """The same roots and CA in one file, for libraries that want a path."""
         own = self._own(part)
         return _joined(self._folder, part, system_roots(), own) if own else system_roots()
 
@@ -63,13 +64,13 @@ class Dial:
 
     @cached_property
     def _folder(self) -> Path:
-        self._temporary = tempfile.TemporaryDirectory(prefix="gli-roots-")  # goes with the dial
+        self._temporary = tempfile.TemporaryDirectory(prefix="gli-roots-")  # exists as long as the dial
         return Path(self._temporary.name)
 
 
 class _Handshake(ssl.SSLObject):
-    """A session whose handshake takes few bytes: a server may send what TLS ignores without an end, and no other
-    probe would get its turn.
+    """A TLS session whose handshake takes few bytes. Without the limit, a server could send records that TLS ignores
+    without end, and no other probe would get its turn.
     """
 
     @classmethod
@@ -83,7 +84,7 @@ class _Handshake(ssl.SSLObject):
         if self._taken > _MOST_OF_A_HANDSHAKE:
             said = f"more than {_MOST_OF_A_HANDSHAKE // 1000} kB before the session"
             error = ssl.SSLError(1, said)
-            error.reason = said  # OpenSSL's errors have one
+            error.reason = said  # the errors of OpenSSL have one
             raise error
         try:
             super().do_handshake()
@@ -99,9 +100,8 @@ def _bounded(context: ssl.SSLContext) -> ssl.SSLContext:
 
 
 def system_roots() -> str:
-    """The file of the system's roots; that of certifi on a machine that has none.
-
-    The paths are those that OpenSSL was built with: SSL_CERT_FILE and SSL_CERT_DIR do not decide whom a run trusts.
+    """The file of the system's roots, or that of certifi on a machine without one. The paths are those that OpenSSL was
+    built with: SSL_CERT_FILE and SSL_CERT_DIR do not decide whom a run trusts.
     """
     paths = ssl.get_default_verify_paths()
     for bundle in (Path(paths.openssl_cafile), Path(paths.openssl_capath) / "ca-certificates.crt"):

@@ -1,9 +1,9 @@
-"""Read only: all that a run asks its target passes one of these functions before it is sent.
+"""Read only: everything that a run asks of its target passes one of these functions before it is sent.
 
-This holds for AWS operations, SQL statements, Redis commands, AMQP and HTTP methods, and commands of git. The lists
-name what is allowed, one by one, and the comparison is exact: prefixes such as `Get*` would let `sts:GetSessionToken`
-and `ecr:GetAuthorizationToken` through, and `SELECT pg_terminate_backend(1)` begins with SELECT. The roles of the
-runner are the boundary; the guards make a mistake in a probe harmless.
+This holds for AWS operations, SQL statements, Redis commands, AMQP and HTTP methods, and git commands. The lists name
+what is allowed, one by one, and the comparison is exact: a prefix such as `Get*` would let `sts:GetSessionToken` and
+`ecr:GetAuthorizationToken` through, and `SELECT pg_terminate_backend(1)` begins with SELECT. The roles of the runner
+are the boundary; the guards make a mistake in a probe harmless.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ AWS_READS: Mapping[str, frozenset[str]] = {
     "ssm": frozenset({"DescribeParameters", "GetParameters", "GetParametersByPath"}),
     "sts": frozenset({"GetCallerIdentity"}),
 }
-"""What a run asks."""
+"""The AWS operations of a run."""
 DISCOVERY_READS: Mapping[str, frozenset[str]] = {
     "cloudfront": frozenset({"ListDistributions"}),
     "cloudwatch": frozenset({"DescribeAlarms", "ListDashboards"}),
@@ -128,7 +128,7 @@ DISCOVERY_READS: Mapping[str, frozenset[str]] = {
     "ssm": frozenset({"DescribeParameters"}),
     "sts": frozenset({"GetCallerIdentity"}),
 }
-"""What `gli discover` asks: it lists an account that nothing describes yet, and reads no secret."""
+"""The AWS operations of `gli discover`, which lists an account that nothing describes yet, and reads no secret."""
 REDIS_READS = frozenset({"ACL DRYRUN", "INFO", "PING"})
 """In addition, redis-py sends AUTH when it connects."""
 AMQP_READS = frozenset(
@@ -149,12 +149,11 @@ HTTP_READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 class WriteRefused(Exception):
-    """Something was about to be sent that is not on the list of reads; it was not sent."""
+    """Something that is not on the list of reads was about to be sent. It was not sent."""
 
 
 def refuse_aws_writes(model: Any, *, reads: Mapping[str, frozenset[str]] = AWS_READS, **_: Any) -> None:
-    """botocore's `before-call` event: it runs before the request is sent, for clients, paginators and waiters.
-
+    """Handles botocore's `before-call` event, which comes before each request of clients, paginators and waiters.
     `reads` is one of the two lists above.
     """
     service, operation = model.service_model.service_name, model.name
@@ -163,9 +162,8 @@ def refuse_aws_writes(model: Any, *, reads: Mapping[str, frozenset[str]] = AWS_R
 
 
 def refuse_sql_writes(statement: str | Composed) -> None:
-    """Only the statements of SQL_READS as they are, and those composed of SQL_PIECES, names and whole numbers.
-
-    The session is read-only too, and the role may only read.
+    """Allows only the statements of SQL_READS as they are, and statements composed of SQL_PIECES, names and whole
+    numbers. In addition, the session is read-only, and the role may only read.
     """
     listed = statement in SQL_READS if isinstance(statement, str) else all(map(_is_listed, _pieces(statement)))
     if not listed:
@@ -193,24 +191,24 @@ def _is_listed(piece: Composable) -> bool:
 
 
 def refuse_redis_writes(command: str) -> None:
-    """Only the commands of REDIS_READS."""
+    """Allows only the commands of REDIS_READS."""
     if command not in REDIS_READS:
         raise WriteRefused(f"Redis command {command} is not on the list of reads in gli/observe/engine/guard.py")
 
 
 def refuse_amqp_writes(method: Any) -> None:
-    """Only the methods of AMQP_READS; `method` is one of `pika.spec`."""
+    """Allows only the methods of AMQP_READS; `method` is one of `pika.spec`."""
     if method.NAME not in AMQP_READS or (method.NAME == "Queue.Declare" and not method.passive):
         raise WriteRefused(f"AMQP method {method.NAME} is not on the list of reads in gli/observe/engine/guard.py")
 
 
 def refuse_git_writes(command: str) -> None:
-    """Only the commands of GIT_READS."""
+    """Allows only the commands of GIT_READS."""
     if command not in GIT_READS:
         raise WriteRefused(f"git {command} is not on the list of reads in gli/observe/engine/guard.py")
 
 
 def refuse_http_writes(method: str) -> None:
-    """Only the safe methods of RFC 9110 section 9.2.1."""
+    """Allows only the safe methods of RFC 9110 section 9.2.1."""
     if method not in HTTP_READS:
         raise WriteRefused(f"HTTP method {method} may change the target")

@@ -1,4 +1,6 @@
-"""The HTTP client of a run: connects where the dial says, sends only reads, follows no redirect, keeps no cookie."""
+"""The HTTP client of a run: it connects where the dial says, sends only reads, follows no redirect, and keeps no
+cookie.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,7 @@ _AT_ONCE = 40
 _MOST_PARTS = 50_000  # a body may come in chunks of one byte
 _MOST_BEFORE_ANSWER = 512_000
 _BEFORE_ANSWER = ContextVar[list[int] | None]("before the answer", default=None)
-"""How many bytes the server may still send before its answer begins."""
+"""How many bytes a server may send before its answer begins."""
 _ENCODINGS = ("utf", "ascii", "iso8859", "cp", "euc", "gb", "big5", "shift_jis", "koi8", "iso2022", "johab")
 _HEADERS = {"User-Agent": "gli-verify", "Accept-Encoding": "gzip, deflate"}
 
@@ -42,11 +44,11 @@ class Answer:
     headers: httpx.Headers
     text: str
     cut: bool
-    """There was more of the body than is kept."""
+    """The body was longer than the part that is kept."""
 
 
 class _Decoded:
-    """A body as it comes in, decompressed (RFC 9110 section 8.4.1) no further than its limit in bytes."""
+    """A body as it arrives, decompressed (RFC 9110 section 8.4.1) up to its limit in bytes."""
 
     def __init__(self, coding: str, limit: int) -> None:
         self._limit = limit
@@ -55,8 +57,10 @@ class _Decoded:
         self.cut = False
 
     def add(self, part: bytes) -> None:
-        """Adds what came in; raises `httpx.DecodingError` where it is not in the coding that it names."""
-        room = self._limit + 1 - len(self.body)  # one more than is kept tells that there is more
+        """Adds the bytes that arrived. Raises `httpx.DecodingError` if they are not in the coding that the answer
+        names.
+        """
+        room = self._limit + 1 - len(self.body)  # one byte more than is kept shows that there is more
         if self._decompressor is not None:
             import httpx
 
@@ -70,10 +74,10 @@ class _Decoded:
 
 
 class HttpClient:
-    """httpx over connections that the dial opens; imports it at the first request, and keeps connections open."""
+    """httpx over connections that the dial opens and that stay open. httpx is imported at the first request."""
 
     def __init__(self, dial: Dial, clocks: RemoteClocks, hosts: int = 1) -> None:
-        """`hosts`: how many there are, which share the connections that are kept open."""
+        """`hosts`: how many hosts share the connections that are kept open."""
         self._dial, self._clocks = dial, clocks
         self._kept = max(1, _AT_ONCE // max(1, hosts))
         self._client: httpx.AsyncClient | None = None
@@ -81,7 +85,9 @@ class HttpClient:
 
     @asynccontextmanager
     async def turn(self, observer: Counts) -> AsyncIterator[None]:
-        """To be held around a request: so many are under way at once. Waiting for it is no time of the target."""
+        """To be held around a request: it limits the requests under way. The time of the wait is not booked on the
+        target.
+        """
         with observer.waiting():
             await self._turns.acquire()
         try:
@@ -90,7 +96,7 @@ class HttpClient:
             self._turns.release()
 
     async def request(self, method: str, url: str, limit: int, **options: Any) -> Answer:
-        """One request and its answer, of whose body no more than `limit` bytes are read and decompressed.
+        """One request and its answer. At most `limit` bytes of the body are read and decompressed.
 
         Raises what httpx and httpcore raise, and `WriteRefused`.
         """
@@ -107,16 +113,16 @@ class HttpClient:
                 if decoded.cut:
                     break
                 if number % 1000 == 0:
-                    await asyncio.sleep(0)  # what has arrived is read without a pause, and others wait
+                    await asyncio.sleep(0)  # reads without a pause what has arrived, while others wait
         return Answer(response.status_code, response.headers, _text(decoded.body, response.encoding), decoded.cut)
 
     def prepare(self) -> None:
-        """Imports what requests need, and reads the roots, so that the first request does not pay for it."""
+        """Imports the libraries and reads the roots, so that the first request does not pay for it."""
         if self._client is None:
             self._client = _client(self._dial, self._clocks, self._kept)
 
     async def close(self) -> None:
-        """Closes what is kept open."""
+        """Closes the open connections."""
         if self._client is not None:
             await self._client.aclose()
 
@@ -131,14 +137,13 @@ def _text(body: bytes | bytearray, encoding: str | None) -> str:
 
 
 def connections(dial: Dial, kept: int = _AT_ONCE) -> httpcore.AsyncConnectionPool:
-    """Connections that go where the dial says, verified for the name; the name stays in Host and SNI.
-
-    `kept`: how many of them stay open while nothing is asked.
+    """Connections that go where the dial says and are verified for the name; Host and SNI keep the name. `kept`: how
+    many idle connections stay open.
     """
     import httpcore
 
     class Stream(httpcore.AsyncNetworkStream):
-        """A connection that takes few bytes before an answer: a server may send `100 Continue` without an end."""
+        """A connection that accepts few bytes before an answer: a server may send `100 Continue` without end."""
 
         def __init__(self, real: httpcore.AsyncNetworkStream) -> None:
             self._real = real
@@ -183,8 +188,10 @@ def connections(dial: Dial, kept: int = _AT_ONCE) -> httpcore.AsyncConnectionPoo
 
 
 def _client(dial: Dial, clocks: RemoteClocks, kept: int) -> httpx.AsyncClient:
-    """httpx with a transport of httpcore, the one layer that lets a connection go elsewhere under its own name."""
-    # httpx does without its command line, which imports click, rich and pygments.
+    """httpx with a transport of httpcore, the only layer that lets a connection go to another address under its own
+    name.
+    """
+    # Keeps httpx from importing its command line, which imports click, rich and pygments.
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     import httpcore
     import httpx
@@ -202,7 +209,7 @@ def _client(dial: Dial, clocks: RemoteClocks, kept: int) -> httpx.AsyncClient:
 
     class Transport(httpx.AsyncBaseTransport):
         def __init__(self) -> None:
-            # A pool of each origin: httpcore looks at every connection of a pool for every request that waits in it.
+            # One pool per origin: httpcore looks at every connection of a pool for every request that waits in it.
             self._pools: dict[tuple[bytes, bytes, int | None], httpcore.AsyncConnectionPool] = {}
 
         def _pool(self, url: httpcore.URL) -> httpcore.AsyncConnectionPool:

@@ -1,6 +1,6 @@
-"""How late the event loop of a run is: an answer may have waited for this runner, and the target is not to blame.
+"""How late the event loop of a run is. An answer may have waited for this runner; then the target is not to blame.
 
-A ticker asks the loop to wake it every few milliseconds; what it sleeps longer than it asked for is lateness.
+A ticker asks the loop to wake it every few milliseconds. The time that it oversleeps is the lateness.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from collections import deque
 from contextlib import suppress
 
 TOLERATED = 0.1
-"""A time is not the target's where the loop was late for more than this part of it."""
+"""A duration is not the target's if the loop was late for more than this part of it."""
 _TICK_S = 0.01
 _USUAL_S = 0.02
-"""A tick that is no later than this is in time: an answer waits once or twice for the loop, and not at each tick."""
+"""A tick that is later by less than this is in time: an answer waits for the loop once or twice, not at each tick."""
 _KEPT_S = 200.0
-"""Longer than any run looks back."""
+"""longer than any run looks back"""
 _CALM_OVER_S = 0.5
 _LONGEST_WAIT_S = 10.0
 
 
 class Lateness:
-    """Measures its loop from `start` to `stop`."""
+    """Measures its event loop from `start` to `stop`."""
 
     def __init__(self) -> None:
         self._ticks: deque[tuple[float, float]] = deque()  # (when it woke, how late that was)
@@ -35,14 +35,14 @@ class Lateness:
         self._task = asyncio.create_task(self._tick(), name="lateness")
 
     async def stop(self) -> None:
-        """Ends measuring."""
+        """Ends the measurement."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
                 await self._task
 
     def since(self, begun: float) -> float:
-        """Seconds that the loop was late in all since that time of `time.monotonic`, up to now."""
+        """For how many seconds in all the loop was late, from that time of `time.monotonic` up to now."""
         now = time.monotonic()
         late_s = min(_late(self._due, now), now - begun)  # of the tick that is overdue now
         for woke, late in reversed(list(self._ticks)):
@@ -52,7 +52,7 @@ class Lateness:
         return round(late_s, 4)
 
     def spoils(self, limit_s: float, begun: float) -> bool:
-        """Whether a time that began then, and is over its limit, may be so because the loop was late."""
+        """Whether a duration that began then may be over its limit because the loop was late."""
         return self.since(begun) > limit_s * TOLERATED
 
     async def calm(self) -> None:

@@ -1,4 +1,4 @@
-"""The words of observing: an observation is a fact, or an `Unknown` that says why there is none.
+"""The types of observing: an observation is a fact, or an `Unknown` that says why there is no fact.
 
 Both are frozen and JSON-serialisable, so that a run can be recorded and judged again.
 """
@@ -15,33 +15,33 @@ from gli.common.sentences import Said, phrase
 
 Value = TypeVar("Value")
 Cause = Literal[
-    "access-denied",  # the credentials may not ask; `action` names the missing permission
-    "no-credentials",  # there is nothing to ask with
-    "wrong-account",  # the credentials belong elsewhere
-    "unreachable",  # no path from this vantage
+    "access-denied",  # the credentials do not allow it; `action` names the missing permission
+    "no-credentials",  # there are no credentials
+    "wrong-account",  # the credentials belong to another account
+    "unreachable",  # there is no network path from this vantage
     "throttled",
-    "no-connection",  # nothing came back, not even a refusal, in two tries: the host is gone, or a way is closed
+    "no-connection",  # nothing came back in two tries, not even a refusal: no host, or a closed path
     "timed-out",
-    "slow-runner",  # this runner was too late to tell whether the target was
+    "slow-runner",  # this runner was too late to tell whether the target was late
     "too-little-data",
-    "not-found",  # what should be asked about is not there
+    "not-found",  # the resource to ask about does not exist
     "dependency",  # another observation that this one builds on is unknown
     "unsupported",  # the part is of a product that this suite does not ask
-    "vantage",  # this runner stands where it can't see it
-    "not-applicable",  # the environment declares that what was seen is not judged
-    "not-recorded",  # a replayed file does not hold it
-    "error",  # the target, or the suite itself, answered in a way that nobody foresaw
+    "vantage",  # this runner stands where it can't see the target
+    "not-applicable",  # the environment declares that this fact is not judged
+    "not-recorded",  # the replayed file does not hold the fact
+    "error",  # the target, or the suite itself, answered in an unexpected way
 ]
 
 
 class Observation(BaseModel):
-    """What a probe saw: a frozen fact."""
+    """A frozen fact that a probe saw."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class Unknown(Observation):
-    """A fact that could not be had, and why. Never a pass, never a failed assertion."""
+    """The reason why a fact could not be had. It is never a pass, and never a failed assertion."""
 
     cause: Cause
     message: Said
@@ -61,14 +61,14 @@ class Unobserved(Exception):
 
 
 class NoConnection(Unobserved):
-    """Raised where nothing came back to a connection, not even a refusal. The observatory then tries a second time."""
+    """Raised if nothing came back to a connection, not even a refusal. The observatory then tries a second time."""
 
     def __init__(self, message: str) -> None:
         super().__init__(Unknown(cause="no-connection", message=message))
 
 
 def unknown(cause: Cause, message: str, *, action: str | None = None) -> Unobserved:
-    """The exception to raise in a probe for a fact that can't be had."""
+    """The exception that a probe raises for a fact that can't be had."""
     return Unobserved(Unknown(cause=cause, message=message, action=action))
 
 
@@ -80,7 +80,7 @@ def told(value: Value | None, what: str) -> Value:
 
 
 class Counts(Protocol):
-    """Counts the requests that an observation takes, and stops the clock of its deadline while it waits its turn."""
+    """Counts the requests of an observation, and stops the clock of its deadline while it waits for its turn."""
 
     def count(self, kind: str, n: int = 1) -> None: ...
 
@@ -88,20 +88,20 @@ class Counts(Protocol):
 
 
 def one_of(known: frozenset[str], value: str, what: str) -> str:
-    """The value, where it is one that this suite knows; else raises `Unobserved`: AWS adds values as it grows."""
+    """The value, if this suite knows it. Otherwise raises `Unobserved`: AWS adds values as it grows."""
     if value not in known:
         raise unknown("error", phrase("{} is {!r}, a value that this suite does not know", what, value))
     return value
 
 
 class Record(BaseModel):
-    """One observation as `facts.jsonl` keeps it: what was asked, when, how long it took, what came back."""
+    """One observation as `facts.jsonl` keeps it: the question, the time, the duration and the answer."""
 
     model_config = ConfigDict(frozen=True)
 
     probe: str
     target: str = ""
-    """The name of what was observed; empty for the environment as a whole."""
+    """The name of the observed target; empty for the environment as a whole."""
     started: datetime
     duration_s: float
     attempts: int = 1
@@ -110,7 +110,7 @@ class Record(BaseModel):
     phases_s: dict[str, float] = Field(default_factory=dict)
     """Seconds by phase, where the protocol has any: resolve, connect, tls, handshake, first_byte, query, body."""
     late_s: float = 0.0
-    """For how many of the seconds this runner's event loop was late: the target is not to blame for them."""
+    """For how many of the seconds this runner's event loop was late: the target is not to blame for these."""
     observation: Any = None
     unknown: Unknown | None = None
 
@@ -121,5 +121,5 @@ class Record(BaseModel):
 
 
 def fact_name(probe: str, target: str) -> str:
-    """`probe[target]`, or `probe` for one of the whole environment."""
+    """`probe[target]`, or `probe` for a probe of the whole environment."""
     return f"{probe}[{target}]" if target else probe

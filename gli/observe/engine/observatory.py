@@ -37,18 +37,20 @@ from gli.observe.engine.vault import Vault
 Seen = TypeVar("Seen")
 RUN_DEADLINE_S = 90.0
 END_S = 4.0
-"""How long a run may take to judge and to write its reports after its deadline."""
+"""How many seconds a run may take to judge and to write its reports after its deadline."""
 _QUIET_AT_ONCE = 2
 _QUIET_S = 3.0
-"""How long all others wait for the timed probes: a target that does not answer holds nobody up for longer."""
+"""How many seconds all other probes wait for the timed probes: a target that does not answer holds nobody up for
+longer.
+"""
 _TRIES = 3
-"""How often a probe runs where this runner is too late to tell: a try may be calm at its start alone."""
+"""How often a probe runs if this runner is too late to tell: a try may be calm at its start only."""
 _TRIES_IN_SILENCE = 2
-"""How often a probe runs where nothing comes back to a connection."""
+"""How often a probe runs if nothing comes back to a connection."""
 
 
 class Observations(Protocol):
-    """What the checks' fixtures need of an observatory."""
+    """What the fixtures of checks need of an observatory."""
 
     def begin(self, probe: Probe[Any], target: Any = None) -> None: ...
 
@@ -63,8 +65,8 @@ def target_name(target: Any) -> str:
 
 
 class _Daemons(ThreadPoolExecutor):
-    """Runs each piece of work in a daemon thread of its own: a call that hangs takes no other's place, and no end of
-    a run waits for a thread that nothing can cancel.
+    """Runs each piece of work in a daemon thread of its own: a call that hangs blocks no other call, and the end of a
+    run does not wait for a thread that nothing can cancel.
     """
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -74,18 +76,18 @@ class _Daemons(ThreadPoolExecutor):
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(fn(*args, **kwargs))
-                except BaseException as e:  # noqa: BLE001 - who waits for it decides
+                except BaseException as e:  # noqa: BLE001 - the caller decides about it
                     future.set_exception(e)
 
         threading.Thread(target=work, name="observe", daemon=True).start()
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Waits for nobody."""
+        """Does not wait for any thread."""
 
 
 class Observatory:
-    """Observes one environment. Thread-safe from outside; inside, one event loop in a thread of its own."""
+    """Observes one environment. Thread-safe for callers. Inside, one event loop runs in a thread of its own."""
 
     def __init__(
         self,
@@ -96,8 +98,7 @@ class Observatory:
         patience_s: float = 0.0,
         aws_reads: Mapping[str, frozenset[str]] = AWS_READS,
     ) -> None:
-        """`first` runs before every probe that is not preliminary, `rolled_out` before every one that is not early.
-
+        """`first` runs before every probe that is not preliminary, `rolled_out` before every probe that is not early.
         `patience_s` is how long `rolled_out` may take. `aws_reads` lists the operations that may be sent to AWS.
         """
         self.environment = environment
@@ -124,11 +125,11 @@ class Observatory:
             self.begin(first)
 
     def begin(self, probe: Probe[Any], target: Any = None) -> None:
-        """Starts an observation, unless it runs already; returns at once. Raises `Unobserved` after the end."""
+        """Starts an observation, unless it has started already; returns at once. Raises `Unobserved` after the end."""
         self._soon(self._begun, probe, target)
 
     def wait(self, probe: Probe[Seen], target: Any = None) -> Seen:
-        """The observation, when it is there; raises `Unobserved` where it can't be had in time."""
+        """Waits for the observation and returns it. Raises `Unobserved` if it can't be had in time."""
         future: Future[Seen] = self._soon(self.observe, probe, target)
         try:
             return future.result(timeout=max(0.0, self.deadline - time.monotonic()))
@@ -140,17 +141,17 @@ class Observatory:
             ) from None
 
     def await_timed(self) -> None:
-        """Returns when the timed probes that have begun have ended, or after 3 seconds."""
+        """Returns when the timed probes under way have ended, or after 3 seconds."""
         self._portal.call(self._await_timed)
 
     def _soon(self, work: Callable[..., Awaitable[Any]], *arguments: Any) -> Future[Any]:
         try:
             return self._portal.start_task_soon(work, *arguments)
-        except RuntimeError:  # anyio's word for a loop that has ended
+        except RuntimeError:  # anyio's exception for a loop that has ended
             raise unknown("error", phrase("the run has ended, and observes nothing more")) from None
 
     def awaited(self) -> list[str]:
-        """The facts that are still being observed; may be asked from any thread."""
+        """The names of the facts under way; may be asked from any thread."""
         return [name for name, task in list(self._tasks.items()) if not task.done()]
 
     def close(self) -> None:
@@ -159,7 +160,7 @@ class Observatory:
         self._context.__exit__(None, None, None)
 
     async def observe(self, probe: Probe[Seen], target: Any = None) -> Seen:
-        """The observation, from inside the event loop (probes build on each other with it)."""
+        """The observation, for callers inside the event loop: probes build on each other with it."""
         task = await self._begun(probe, target)
         return await asyncio.shield(task)
 
@@ -167,7 +168,7 @@ class Observatory:
         name = fact_name(probe.name, target_name(target))
         if name not in self._tasks:
             task = asyncio.create_task(self._run(probe, target), name=name)
-            task.add_done_callback(lambda t: t.cancelled() or t.exception())  # seen, whether or not somebody waits
+            task.add_done_callback(lambda t: t.cancelled() or t.exception())  # read, whether or not somebody waits
             self._tasks[name] = task
             if probe.timed:
                 self._timed.append(task)
@@ -176,7 +177,7 @@ class Observatory:
 
     async def _run(self, probe: Probe[Seen], target: Any) -> Seen:
         if self._first is not None and not probe.preliminary:
-            await self.observe(self._first)  # identity first: nothing is asked of an account that is not confirmed
+            await self.observe(self._first)  # identity first: an account that is not confirmed is asked nothing
         if self._rolled_out is not None and not (probe.preliminary or probe.early):
             with suppress(Unobserved):
                 await self.observe(self._rolled_out)
@@ -190,7 +191,7 @@ class Observatory:
         """Imports the libraries in threads, each once."""
 
         def work(library: str) -> None:
-            with suppress(Exception):  # the probe that needs it says why
+            with suppress(Exception):  # the probe that needs the library tells why
                 if library == "httpx":
                     self._http.prepare()
                 importlib.import_module(library)
@@ -200,13 +201,15 @@ class Observatory:
                 self._prepared[library] = asyncio.create_task(asyncio.to_thread(work, library))
 
     async def _await_timed(self) -> None:
-        """The timed probes measure the target, and nothing else that this run does: all others start after them."""
+        """The timed probes measure the target while this run does nothing else: all other probes start after them."""
         if running := [task for task in self._timed if not task.done()]:
             await asyncio.wait(running, timeout=self._quiet_left())
 
     @asynccontextmanager
     async def _quiet_turn(self) -> AsyncIterator[None]:
-        """A turn of the timed probes, who go a few at a time; none waits longer than all others wait for them."""
+        """A turn of the timed probes, of which a few run at a time. None waits for its turn longer than the other
+        probes wait for all of them.
+        """
         if self._prepared:
             await asyncio.wait(self._prepared.values())
         got = False
@@ -261,7 +264,7 @@ class Observatory:
             )
 
     async def _observed(self, probe: Probe[Seen], target: Any, observer: Observer) -> Seen:
-        """What the probe saw: at a later try, where this runner was too late to tell before, or once no packet came."""
+        """What the probe saw. Tries again if this runner was too late to tell, or if no packet came back."""
         late = silent = 0
         while True:
             try:
@@ -317,13 +320,13 @@ class Replay:
         self._by_name: Mapping[str, Record] = {r.fact: r for r in records}
 
     def begin(self, probe: Probe[Any], target: Any = None) -> None:
-        """Nothing to start: it has been observed."""
+        """Nothing to start: the facts are recorded."""
 
     def await_timed(self) -> None:
         """Nothing to wait for."""
 
     def wait(self, probe: Probe[Seen], target: Any = None) -> Seen:
-        """The recorded observation; raises `Unobserved` as the recorded run did, or where there is none."""
+        """The recorded observation. Raises `Unobserved` as in the recorded run, or if the file does not hold it."""
         name = fact_name(probe.name, target_name(target))
         record = self._by_name.get(name)
         if record is None:
@@ -335,7 +338,7 @@ class Replay:
 
 
 def observation_of(probe: Probe[Seen], record: Record) -> Seen:
-    """What a record holds, as the probe returned it; raises `Unobserved` for an unknown or a foreign shape."""
+    """The recorded fact, as the probe returned it. Raises `Unobserved` for an unknown or a foreign shape."""
     if record.unknown is not None:
         raise Unobserved(record.unknown)
     try:

@@ -48,28 +48,30 @@ class Probe(Generic[Seen]):
     deadline: float
     per_target: bool
     preliminary: bool = False
-    """Runs before the identity is confirmed: it is what confirms it."""
+    """Runs before the identity is confirmed: this probe confirms it."""
     early: bool = False
-    """Runs before a rollout has ended, where the run waits for one: it tells what is rolled out, and how far it is."""
+    """Runs before a rollout has ended, if the run waits for one: it tells how far the rollout is."""
     timed: bool = False
-    """Judged by how long the target took: runs alone with its like, before all that keeps this runner busy."""
+    """Judged by how long the target took: runs with other timed probes only, before the work that keeps this runner
+    busy.
+    """
     slow: bool = False
     """Takes long by itself: its checks are judged last, so that no other check waits for them."""
     ahead: bool = False
-    """Does not wait for the timed probes where they need a login (`signs_in_first`): they wait for what it sees."""
+    """Does not wait for the timed probes if they need a login (`signs_in_first`): they wait for this one."""
     libraries: tuple[str, ...] = ()
-    """What a timed probe imports. It is imported before the first timed probe begins: an import would be counted as the
-    target's time.
+    """The modules that a timed probe imports. They are imported before the first timed probe begins: otherwise the
+    import would count as the target's time.
     """
     after: tuple[Probe[Any], ...] = ()
-    """Probes of the whole environment that it waits for: they start before all others, so that nobody waits long."""
+    """Probes of the whole environment that this probe waits for: they start before all others."""
 
     def dump(self, observation: Seen) -> Any:
         """The observation in its JSON form."""
         return self._adapter.dump_python(observation, mode="json", warnings=False)
 
     def load(self, recorded: Any) -> Seen:
-        """The observation from its JSON form; raises `pydantic.ValidationError` where it is another's."""
+        """The observation from its JSON form. Raises `pydantic.ValidationError` if the JSON is of another probe."""
         return self._adapter.validate_python(recorded)
 
     @cached_property
@@ -122,14 +124,14 @@ def probe_of(name: str) -> Probe[Any] | None:
 
 
 class Sees(Protocol):
-    """What lets a probe build on another's observation: the observatory."""
+    """Lets a probe build on another probe's observation: the observatory."""
 
     async def observe(self, probe: Probe[Seen], target: Any = None) -> Seen: ...
 
 
 @dataclass
 class Observer:
-    """What one running probe works with; it counts what the probe sends and how long each phase takes."""
+    """The tools of one running probe. Counts what the probe sends and how long each phase takes."""
 
     environment: Environment
     dial: Dial
@@ -149,18 +151,16 @@ class Observer:
     _left_s: float = 0.0
 
     async def see(self, probe: Probe[Seen], target: Any = None) -> Seen:
-        """Another probe's observation, made once for all; raises `Unobserved` where there is none.
-
-        Waiting for it does not count against this probe's own deadline.
+        """Another probe's observation, made once for all; raises `Unobserved` if there is none. The wait does not count
+        against this probe's own deadline.
         """
         with self.waiting():
             return await self.sees.observe(probe, target)
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """Stops the clock of the probe's deadline: a deadline counts the probe's own work, not a queue before it.
-
-        Several waits at once are one: the clock goes on when the last of them has ended.
+        """Stops the clock of the probe's deadline: a deadline counts the probe's own work, not the queue before it.
+        Several waits at once count as one: the clock goes on when the last of them has ended.
         """
         self._waits += 1
         if self._waits == 1 and self.timeout is not None and (when := self.timeout.when()) is not None:
@@ -171,7 +171,7 @@ class Observer:
         finally:
             self._waits -= 1
             if self._waits == 0 and self.timeout is not None:
-                with suppress(RuntimeError):  # the probe has ended, and left this wait behind
+                with suppress(RuntimeError):  # the probe has ended before this wait
                     self.timeout.reschedule(asyncio.get_running_loop().time() + self._left_s)
 
     @property
@@ -180,9 +180,8 @@ class Observer:
         return time.monotonic() < self.patient_until
 
     async def try_again(self, after_s: float, at_most_s: float = math.inf) -> bool:
-        """Waits for a rollout to go on; False where the run's patience has ended, or that much time of this probe.
-
-        The wait does not count against the probe's deadline.
+        """Waits for a rollout to go on. False if the run's patience has ended, or that much time of this probe. The
+        wait does not count against the probe's deadline.
         """
         begun = time.monotonic()
         pause = min(after_s, self.patient_until - begun, at_most_s - self._waited_s)
@@ -195,9 +194,8 @@ class Observer:
         return True
 
     def over(self, limit_s: float, begun: float | None = None) -> None:
-        """To be called where something took longer than its limit, begun then; without `begun`: that long ago.
-
-        Returns where the target took so long; raises `Unobserved` where it may have been this runner.
+        """To be called if something that began at `begun` took longer than its limit; without `begun`: that long ago.
+        Returns if the target took so long; raises `Unobserved` if this runner may be the reason.
         """
         begun = time.monotonic() - limit_s if begun is None else begun
         if self.lateness.spoils(limit_s, begun):

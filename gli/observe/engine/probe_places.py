@@ -1,4 +1,4 @@
-"""Where the probes are that conftest.py names, so that a run imports only the modules that its checks need."""
+"""In which module each probe of conftest.py lies, so that a run imports only the modules that its checks need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What time it is by those who answer: a machine whose clock is behind takes waivers and verdicts that have expired.
+"""The time by the clocks of the hosts that answer: a machine whose clock is behind would accept expired waivers and
+verdicts.
 
 Source of truth: `Date` and `Age`, RFC 9110 section 6.6.1 and RFC 9111 section 5.1.
 """
@@ -13,13 +14,13 @@ from gli.common.clock import now
 
 
 class RemoteClocks:
-    """By how much this machine's clock is behind those of the hosts that answered, in seconds."""
+    """By how many seconds this machine's clock is behind the clocks of the hosts that answered."""
 
     def __init__(self) -> None:
         self._behind: dict[str, float] = {}
 
     def heard(self, source: str, date: str | None, age: str | None = None) -> None:
-        """Takes the headers of an answer; a header without a valid time is ignored."""
+        """Reads the headers of an answer; ignores a header without a valid time."""
         try:
             moment = parsedate_to_datetime(date or "")
             since_s = int(age or 0)
@@ -31,5 +32,5 @@ class RemoteClocks:
 
     @property
     def behind_s(self) -> float | None:
-        """The median of all hosts; None where none said its time."""
+        """The median of all hosts; None if no host told its time."""
         return round(median(self._behind.values()), 1) if self._behind else None

@@ -1,7 +1,7 @@
-"""Every SQL statement that a run sends, with limits on what each may answer.
+"""Every SQL statement that a run sends, with the limits of each answer.
 
-A statement cuts each text on the server, and asks for at most one row more than its limit: the probe sees that there
-is more, and calls the answer incomplete. Source of truth: the PostgreSQL manual (pg_stat_activity in chapter 27, system
+A statement cuts each text on the server, and asks for at most one row more than its limit: the extra row tells the
+probe that the answer is incomplete. Source of truth: the PostgreSQL manual (pg_stat_activity in chapter 27, system
 catalogs in chapter 52, access privilege inquiry functions in section 9.26) and the SQLite documentation (PRAGMA
 integrity_check).
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from gli.common.sentences import phrase
 
 MOST_MIGRATIONS, MOST_TABLES, MOST_COLUMNS, MOST_SESSIONS = 20_000, 20_000, 50_000, 1_000
-"""How many rows the probe takes. Sessions are those with an open transaction; indexes have the limit of sessions."""
+"""How many rows the probe keeps. Sessions are those with an open transaction; indexes have the limit of sessions."""
 _LONGEST = 300  # characters; Django's columns hold 255
 
 SETTINGS = {
@@ -40,7 +40,7 @@ _SESSIONS = (
     "FROM (SELECT * FROM pg_stat_activity WHERE xact_start IS NOT NULL AND backend_type = 'client backend' "
     f"AND pid <> pg_backend_pid() LIMIT {MOST_SESSIONS + 1}) AS s)"
 )
-# from pg_catalog, which lists every schema: information_schema hides tables that the role has no right to
+# from pg_catalog, which lists every schema: information_schema hides tables on which the role has no right
 _TABLES = (
     "(SELECT coalesce(json_agg(relname), '[]') FROM (SELECT DISTINCT relname FROM pg_class "
     "JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'p', 'v', 'm', 'f') "
@@ -79,7 +79,7 @@ _REVISIONS = (
     "(SELECT coalesce(json_agg(json_build_array('alembic', revision)), '[]') FROM "
     f"(SELECT left(version_num::text, {_LONGEST}) AS revision FROM alembic_version LIMIT {MOST_MIGRATIONS + 1}) AS m)"
 )
-# the newest word about each version: it may have been undone, or taken off the record
+# the last entry of each version: a migration may have been undone, or deleted from the record
 _VERSIONS = (
     "(SELECT coalesce(json_agg(json_build_array(kind, version)), '[]') FROM (SELECT * FROM "
     "(SELECT DISTINCT ON (version) CASE WHEN type = 'BASELINE' THEN 'flyway baseline' ELSE 'flyway' END AS kind, "
@@ -100,7 +100,9 @@ DATABASE_STATES = {
         *(("django, record unread", _NONE, _COLUMNS), ("nothing", _NONE, _NONE)),
     )
 }
-"""The tool that migrates the database to the statement that asks for its state; `nothing`: no migration is compared."""
+"""The tool that migrates the database to the statement that reads the state of its migrations; `nothing`: no migration
+is compared.
+"""
 DATABASE_STATE = DATABASE_STATES["django"]
 RECORD_TABLES = {"django": "django_migrations", "alembic": "alembic_version", "flyway": "flyway_schema_history"}
 """The tool to the table with its record of migrations."""
@@ -108,13 +110,13 @@ RECORDS = {
     tool: "SELECT " + applied.replace(f"FROM {RECORD_TABLES[tool]}", "FROM {}")
     for tool, applied in (("django", _MIGRATIONS), ("alembic", _REVISIONS), ("flyway", _VERSIONS))
 }
-"""The templates of the record alone, for one in a schema of its own."""
+"""The templates of the record alone, for a record in a schema of its own."""
 OTHER_RECORD = (
     "SELECT coalesce(json_agg(name), '[]') FROM "
     f"(SELECT left({{}}::text, {_LONGEST}){{}} AS name FROM {{}}{{}} LIMIT {MOST_MIGRATIONS + 1}) AS m"
 )
 DIRTY = " (dirty)"
-"""Stands behind the name of a migration that is half applied."""
+"""Stands behind the name of a migration that is applied in part."""
 IS_DIRTY = f" || CASE WHEN coalesce({{}}::text, 'false') IN ('false', '0') THEN '' ELSE '{DIRTY}' END"
 IS_DONE = " WHERE coalesce({}::text, 'false') NOT IN ('false', '0')"
 """The templates of the record of another tool."""
@@ -138,22 +140,22 @@ DATABASE_STATE_LIMITS = {
     9: (MOST_COLUMNS, phrase("columns")),
     10: (MOST_SESSIONS, phrase("prepared transactions")),
 }
-"""Column of the answer to how many entries the probe takes, and what they are."""
+"""Column of the answer to how many entries the probe keeps, and what they are."""
 
 _OF_PEOPLE = (
     "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND NOT EXISTS (SELECT 1 FROM pg_depend "
     "WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')"
 )
 
-# A sequence fills a column that owns it, as identity (pg_depend's `i`) or serial (`a`), or whose default asks it.
+# A sequence fills a column that owns it, as identity (pg_depend's `i`) or serial (`a`), or whose default reads it.
 _FILLS = (
     "(SELECT objid AS sequence, refobjid AS filled, refobjsubid AS number, deptype AS how FROM pg_depend "
     "WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_class'::regclass AND deptype IN ('a', 'i') "
     "UNION SELECT refobjid, adrelid, adnum, 'a' FROM pg_depend JOIN pg_attrdef f ON f.oid = objid "
     "WHERE classid = 'pg_attrdef'::regclass AND refclassid = 'pg_class'::regclass) AS d"
 )
-# A copy of a table in a schema that the application does not look into is not the application's. An identity column
-# asks for no right to its sequence.
+# A copy of a table in a schema outside of the application's search path is not the application's. An identity column
+# needs no right to its sequence.
 _LACKS = (
     "SELECT c.relname, array_remove(ARRAY["
     "CASE WHEN NOT has_schema_privilege(n.oid, 'USAGE') THEN 'USAGE of its schema' END, "
@@ -200,15 +202,15 @@ _HASTY = (
     "'idle_session_timeout', 'transaction_timeout') "
     "AND reset_val::bigint BETWEEN 1 AND CASE name WHEN 'lock_timeout' THEN 99 ELSE 499 END)"
 )
-# Above `read committed`, a transaction that meets another one fails, and whoever began it has to try again. Without
+# Above `read committed`, a transaction fails if it meets another one, and the application has to try again. Without
 # temporary files (kB), large sorts and joins fail.
 _FAILING = (
     "(SELECT coalesce(json_agg(json_build_array(name, reset_val) ORDER BY name), '[]') FROM pg_settings WHERE "
     "(name = 'default_transaction_isolation' AND reset_val IN ('repeatable read', 'serializable')) "
     "OR (name = 'temp_file_limit' AND reset_val::bigint BETWEEN 0 AND 1023))"
 )
-# PostgreSQL stores a rule without a condition as `<>`. A trigger that returns NULL may have put the row elsewhere, as
-# those of hand-made partitions do.
+# PostgreSQL stores a rule without a condition as `<>`. A trigger that returns NULL may have put the row into another
+# table, as the triggers of hand-made partitions do.
 _SWALLOWED = (
     "(SELECT coalesce(json_agg(DISTINCT c.relname), '[]') FROM (SELECT ev_class AS swallows FROM pg_rewrite r "
     "WHERE r.ev_type = '3' AND r.is_instead AND r.ev_enabled <> 'D' "
@@ -232,8 +234,8 @@ _REFUSED = (
     "JOIN pg_class c ON c.oid = r.refuses JOIN pg_namespace n ON n.oid = c.relnamespace "
     f"WHERE c.relkind IN ('r', 'p') AND pg_table_is_visible(c.oid) AND {_OF_PEOPLE})"
 )
-# Of rows that are there: a rule makes nothing of their change, or a trigger refuses each. A trigger for some columns
-# alone does not count.
+# For rows that exist: a rule turns their change into nothing, or a trigger refuses each change. A trigger for some
+# columns only does not count.
 _UNCHANGING = (
     "(SELECT coalesce(json_agg(DISTINCT c.relname), '[]') FROM (SELECT ev_class AS keeps FROM pg_rewrite r "
     "WHERE r.ev_type IN ('2', '4') AND r.is_instead AND r.ev_enabled <> 'D' "
@@ -248,7 +250,7 @@ _FROZEN = (
     "JOIN pg_proc p ON p.oid = e.evtfoid WHERE e.evtenabled NOT IN ('D', 'R') AND e.evtevent = 'ddl_command_start' "
     f"AND (e.evttags IS NULL OR e.evttags && ARRAY['CREATE TABLE', 'ALTER TABLE']) AND {_RAISES})"
 )
-# Of a table with partitions by time, the bound of the last one. A bound of another kind is no time.
+# For a table with partitions by time: the bound of the last partition. Other kinds of bounds are not times.
 _WITHOUT_PARTITION = (
     "(SELECT coalesce(json_agg(relname ORDER BY relname), '[]') FROM (SELECT c.relname FROM pg_class c "
     "JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_partitioned_table t ON t.partrelid = c.oid "
@@ -319,7 +321,7 @@ APPLICATION_RIGHTS = (
     f"{_HASTY}, {_SWALLOWED}, {_DEMANDED}, {_KEYLESS}, {_SWITCHED_OFF}, {_REFUSED}, {_FROZEN}, {_WITHOUT_PARTITION}, "
     f"{_FAILING}, {_UNCHANGING}, {_WIDTHS}"
 )
-"""`reset_val` is the value that a session of this role starts with: the suite's own `read only` does not change it."""
+"""`reset_val` is the value at the start of a session of this role: the suite's own `read only` does not change it."""
 
 TAKEN, LARGEST = "(SELECT count(*) FROM {} WHERE {} > {} AND {} <= {})", "(SELECT coalesce(max({}), 0) FROM {})"
 NUMBERS, COMMA = "SELECT ARRAY[{}]::bigint[]", ", "

@@ -1,6 +1,6 @@
 """Secrets while a run needs them: fetched once, handed to probes, never part of an observation.
 
-The vault also knows every value that must not leave: the redactor of `gli.report.redact` asks it.
+The vault also knows every value that must not leave: the redactor of `gli.report.redact` asks for them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ class Vault:
         self._values: set[str] = set()
 
     def keep(self, secret_id: str, document: dict[str, str], *, public: frozenset[str]) -> None:
-        """Remembers a document; the values of all fields but the `public` ones are secrets from now on."""
+        """Remembers a document; from now on, the values of all fields but the `public` ones are secrets."""
         self._documents[secret_id] = document
         self._values.update(v for k, v in document.items() if k not in public and v)
 

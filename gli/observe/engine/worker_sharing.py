@@ -1,7 +1,7 @@
-"""One observatory for all xdist workers: the controlling process observes, the workers ask it over a socket.
+"""One observatory for all xdist workers: the controlling process observes, and the workers ask it over a socket.
 
-A message is one JSON document; nothing is pickled. The socket is a Unix socket in a private folder, and asks for a
-key that only the workers are told.
+A message is one JSON document; nothing is pickled. The socket is a Unix socket in a private folder, and demands a key
+that only the workers know.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ class Share:
 
     @property
     def ticket(self) -> dict[str, str]:
-        """What a worker needs to ask."""
+        """What a worker needs in order to ask."""
         return {"address": str(self._listener.address), "key": self.key.hex()}
 
     def close(self) -> None:
-        """No new worker can ask from now on."""
+        """Ends the service for new workers."""
         with suppress(OSError):
             self._listener.close()
         self._folder.cleanup()
@@ -57,7 +57,7 @@ class Share:
         while True:
             try:
                 connection = self._listener.accept()
-            except Exception:  # noqa: BLE001 - closed, or a stranger without the key
+            except Exception:  # noqa: BLE001 - the socket is closed, or somebody came without the key
                 if not Path(self._folder.name).exists():
                     return
                 continue
@@ -95,7 +95,9 @@ def _place(probe: Probe[Any]) -> str:
 
 
 def _known(place: str) -> Probe[Any]:
-    """The probe that a worker asks for. The controlling process collects no checks: it may not have imported it yet."""
+    """The probe that a worker asks for. The controlling process collects no checks: it may not have imported the probe
+    yet.
+    """
     found = probe_of(noted(place))
     assert found is not None, place
     return found
