@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 from conftest import BROWSER, ROOT
 from gli.config import catalogue
@@ -77,7 +78,7 @@ def groups(faults: Iterable[str]) -> list[list[str]]:
     a check red that no other member turns red, neither as its root nor through other checks. So each member has a root
     of its own, whichever other members are active.
     """
-    symptoms = {id: _led_to(STAGING[id].turns_red) for id in faults}
+    symptoms = _symptoms(faults)
     conflicts = {one: sum(not _fits([one, other], symptoms) for other in symptoms if other != one) for one in symptoms}
     found: list[list[str]] = []
     for id in sorted(symptoms, key=lambda id: (-conflicts[id], id)):
@@ -102,19 +103,30 @@ def _fits(group: list[str], symptoms: Mapping[str, set[str]]) -> bool:
     return all(not hidden[member.id].issuperset(member.turns_red) for member in members)
 
 
+@cache
 def _places(fault: Fault) -> set[str]:
     module = fault.make.__module__.rpartition(".")[2]
     named = {place for beginning, place in _PLACES.items() if fault.id.startswith(beginning)}
     return named or {place for name, place in _WIDE.items() if name == module or fault.id.startswith(name)}
 
 
-def _led_to(checks: Iterable[str]) -> set[str]:
-    """These checks and every check that they are a cause of, directly or through other checks."""
-    rows = catalogue.load(ROOT).checks
-    found, waiting = set(checks), list(checks)
-    while waiting:
-        cause = waiting.pop()
-        further = {check.id for check in rows.values() if cause in check.causes} - found
-        found |= further
-        waiting += further
+def _symptoms(faults: Iterable[str]) -> dict[str, set[str]]:
+    """By fault, its checks and every check that they are a cause of, directly or through other checks."""
+    led: dict[str, set[str]] = {}
+    for check in catalogue.load(ROOT).checks.values():
+        for cause in check.causes:
+            led.setdefault(cause, set()).add(check.id)
+    found = {}
+    for id in faults:
+        reached, waiting = set(STAGING[id].turns_red), list(STAGING[id].turns_red)
+        while waiting:
+            further = led.get(waiting.pop(), set()) - reached
+            reached |= further
+            waiting += further
+        found[id] = reached
     return found
+
+
+REFUSALS = {id for id in STAGING if id.startswith(("aws-denies-", "aws-throttles-"))}
+"""A refusal by AWS hides every fact of that service: tests/test_unknown.py tries each of these faults alone."""
+TOGETHER = groups(STAGING.keys() - REFUSALS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fault_groups import NEED_A_BROWSER, STAGING, groups
+from fault_groups import NEED_A_BROWSER, REFUSALS, STAGING, TOGETHER
 
 from conftest import IN_A_BROWSER, ROOT, Sandbox, gli_forked
 from gli.config import catalogue
@@ -73,8 +73,6 @@ def test_an_unknown_environment_is_refused() -> None:
     assert diagnosed("api", "--env=nowhere") == (2, "gli: environments.toml has no environment 'nowhere'\n")
 
 
-REFUSALS = {id for id in STAGING if id.startswith(("aws-denies-", "aws-throttles-"))}
-TOGETHER = [*groups(STAGING.keys() - REFUSALS), *([id] for id in sorted(REFUSALS))]
 RIGHT = 0.95
 """At least this share of the faults must have a root that names them."""
 
@@ -84,7 +82,7 @@ def test_nearly_every_fault_is_named_as_a_root_and_no_symptom_is(sandbox: Sandbo
     """Writes `tests/artefacts/roots.md`: the roots that were named for each group of faults, with each fault's own."""
     table: dict[str, set[str]] = {}
     strange: dict[str, set[str]] = {}
-    for faults in TOGETHER:
+    for faults in [*TOGETHER, *([id] for id in sorted(REFUSALS))]:
         opens_pages = bool(NEED_A_BROWSER.intersection(faults))
         symptom, browser = ("static", IN_A_BROWSER) if opens_pages else ("all", {})
         sandbox.ask("break", *faults)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fault_groups import NEED_A_BROWSER, STAGING, groups
+from fault_groups import NEED_A_BROWSER, STAGING, TOGETHER
 
 from conftest import IN_A_BROWSER, ROOT, Ran, Sandbox, gli_forked, in_turn
 from gli.config import catalogue
@@ -14,9 +14,6 @@ from sandbox.faults import known
 
 # Checks of things that the sandbox lacks, and the tests that play their faults instead.
 ELSEWHERE = {"sqlite-integrity": "tests/test_dev.py", "sqlite-migrations-applied": "tests/test_dev.py"}
-# A refusal by AWS hides every fact of that service: tests/test_unknown.py tries each of these faults alone.
-REFUSALS = {id for id in STAGING if id.startswith(("aws-denies-", "aws-throttles-"))}
-TOGETHER = groups(STAGING.keys() - REFUSALS)
 
 
 def test_every_check_has_a_fault() -> None:
