@@ -21,7 +21,12 @@ WAIVER = {"reason": "known", "owner": "Ada", "expires": "2026-01-31T00:00:00.000
 
 
 def case(
-    id_: str, target: str = "api", causes: tuple[str, ...] = (), severity: str = "block", shared: bool = False
+    id_: str,
+    target: str = "api",
+    causes: tuple[str, ...] = (),
+    severity: str = "block",
+    shared: bool = False,
+    each: str = "apis",
 ) -> Case:
     check = Check.model_validate(
         {
@@ -30,7 +35,7 @@ def case(
             "phase": "both",
             "severity": severity,
             "vantage": "internet",
-            "each": "apis",
+            "each": each,
             "causes": causes,
             "remedy": Text(en=f"Mend {id_}.", ko="고치세요."),
         }

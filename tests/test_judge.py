@@ -186,6 +186,15 @@ def test_two_cases_are_related_by_what_they_are_about(one: set[str], other: set[
     assert related(first, second) is are
 
 
+def test_a_secret_explains_only_what_needs_it() -> None:
+    lost = replace(case("secret-exists", each="secrets"), subjects=frozenset({"stg/cache"}))
+    login = replace(case("login", causes=("secret-exists",)), uses=frozenset({"stg/db"}))
+    reports = [result(one, Outcome.FAILED) for one in (lost, login)]
+    assert [r.check for r in judge([lost, login], reports).root_causes] == ["secret-exists", "login"]
+    login = replace(login, uses=frozenset({"stg/db", "stg/cache"}))
+    assert [r.check for r in judge([lost, login], reports).root_causes] == ["secret-exists"]
+
+
 def test_a_warning_is_a_root_and_holds_nothing() -> None:
     one, two = case("one", severity="warn"), case("two")
     judged = judge([one, two], [result(one, Outcome.FAILED), result(two, Outcome.PASSED)])

@@ -42,3 +42,9 @@ def test_three_independent_faults_are_three_roots(sandbox: Sandbox, tmp_path: Pa
     assert ran.outcomes("blocked") == set()
     places = [ran.output.index(f"ROOT CAUSE {root}") for root in ran.roots]
     assert max(places) < ran.output.index("report: ")
+
+
+def test_a_secret_explains_no_part_that_has_another_one(sandbox: Sandbox, tmp_path: Path) -> None:
+    with broken(sandbox, "secret-scheduled-for-deletion", "cache-user-off"):
+        ran = sandbox.verify_some("secret-exists", "redis-ping", reports=tmp_path)
+    assert ran.roots == {"secret-exists", "redis-ping"}, ran.output

@@ -9,9 +9,10 @@ from gli.common.case_key import CaseKey
 from gli.common.sentences import phrase
 from gli.config.cells import Cell, Vantage
 from gli.config.checklists import Text
+from gli.config.data_tier import Stored
 from gli.config.environments import Environment
 from gli.config.phases import PAUSED
-from gli.config.services import LoadBalancer
+from gli.config.services import Frontend, LoadBalancer, Reachable, Service
 from gli.config.targets import GROUPS, Absent
 from gli.config.toml_models import Table
 from gli.config.values import LOCAL
@@ -113,7 +114,8 @@ class Case:
     """Every name of the target; empty if the whole environment shares the target. A repository is named
     `repository NAME`: two services that share one are not about the same thing."""
     uses: frozenset[str] = frozenset()
-    """The names of what the target talks to, whose failures can explain this case: the services of a frontend."""
+    """The names of what the target needs, whose failures can explain this case: the services of a frontend, and the
+    secrets that hold its credentials."""
     not_applicable: str | None = None
     """Why the case can't be judged here, by the environment's own declaration."""
     owner: str | None = None
@@ -141,7 +143,7 @@ def _subjects(check: Check, table: Any, environment: Environment) -> frozenset[s
     if check.each == "pipelines":
         return frozenset({f"repository {table.name}"})
     if check.each in ("apis", "websockets", "services", "frontends", "secure-pages"):
-        keys = ("name", "host", "bucket", "deep_health_secret", "log_group")
+        keys = ("name", "host", "bucket", "log_group")
         names = [getattr(table, key, None) for key in keys]
         names += [f"repository {table.repository}"] if table.repository else []
         return frozenset(str(n) for n in names if n)
@@ -149,11 +151,20 @@ def _subjects(check: Check, table: Any, environment: Environment) -> frozenset[s
 
 
 def _uses(check: Check, table: Any, environment: Environment) -> frozenset[str]:
-    """The names of the services that a frontend calls. Not their hosts: a failure of a host is seen at its service."""
-    if check.each != "frontends" or isinstance(table, Absent):
+    """The names of the services that a frontend calls, and of the secrets that hold a target's credentials.
+
+    Not the hosts of the services: a failure of a host is seen at its service.
+    """
+    if isinstance(table, Stored):
+        return frozenset(table.credentials)
+    if not isinstance(table, Reachable):
         return frozenset()
-    called = environment.services if table.calls is None else table.calls
-    return frozenset(called)
+    needed = {login.source for login in table.authorizations}
+    if isinstance(table, Service) and table.deep_health_secret:
+        needed.add(table.deep_health_secret)
+    if isinstance(table, Frontend) and check.each == "frontends":
+        needed.update(environment.services if table.calls is None else table.calls)
+    return frozenset(needed)
 
 
 def case_of(check: Check, name: str, table: Any, environment: Environment) -> Case:

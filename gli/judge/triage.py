@@ -74,12 +74,17 @@ def _marked(result: Result, failed: Sequence[Result], leads_to: Sequence[Result]
 
 
 def _causes(case: Case, reds: Iterable[Case]) -> list[Case]:
-    """The red cases that the catalogue names as causes and that share a target with this one, or that it talks to."""
-    return [
-        red
-        for red in reds
-        if red.check.id in case.check.causes and (related(case, red) or not case.uses.isdisjoint(red.subjects))
-    ]
+    """The red cases that the catalogue names as causes and that share a target with this one, or that it needs.
+
+    Where it is known whose credentials a secret holds, the secret explains nothing else: a lost secret of the cache is
+    not why the database is down.
+    """
+    return [red for red in reds if red.check.id in case.check.causes and _can_explain(red, case)]
+
+
+def _can_explain(red: Case, case: Case) -> bool:
+    needed = not case.uses.isdisjoint(red.subjects)
+    return needed if red.check.each == "secrets" and case.uses else needed or related(case, red)
 
 
 def related(one: Case, other: Case) -> bool:
