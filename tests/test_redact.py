@@ -15,7 +15,8 @@ import pytest
 
 from conftest import Project, sampled
 from gli.report import terminal
-from gli.report.redact import MASK, Redactor, carried, disarmed
+from gli.report.redact import Redactor, carried, disarmed
+from gli.report.secret_places import MASK
 
 CANARY = 'c4n4ry/+"s3cret&é'
 FORMS = {

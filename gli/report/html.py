@@ -18,7 +18,7 @@ from gli.judge.outcome import Outcome
 from gli.judge.verdict import CheckLine, Verdict
 from gli.observe.engine.observation import Record
 from gli.report import drawing, texts, waterfall, web, wording
-from gli.report.redact import MASK
+from gli.report.secret_places import MASK
 from gli.report.topology import Topology
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
