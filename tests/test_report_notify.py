@@ -257,23 +257,38 @@ def test_a_failing_notifier_changes_no_verdict_and_is_reported(project: Project)
     assert [line.split()[4] for line in said] == [f"{HOOK}:", f"{MAIL}:"]
 
 
-def test_the_answer_of_a_receiver_is_read_to_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("url", "begins", "part"),
+    [
+        ("json://127.0.0.1:{}/hook", b"HTTP/1.1 200 OK\r\n\r\n", b" " * 100_000),
+        (
+            "mailto://127.0.0.1:{}?smtp=127.0.0.1&mode=insecure&from=a@b.example&to=c@d.example",
+            b"",
+            b"220-x\r\n" * 10_000,
+        ),
+    ],
+    ids=["HTTP", "mail"],
+)
+def test_the_answer_of_a_receiver_is_read_to_its_limit(
+    url: str, begins: bytes, part: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sent = 0
 
     def serve(listening: socket.socket) -> None:
         nonlocal sent
         connection, _ = listening.accept()
         with suppress(OSError), connection:
-            connection.recv(65_536)
-            connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            if begins:  # a mail server speaks first
+                connection.recv(65_536)
+            connection.sendall(begins)
             while sent < 500_000_000:
-                connection.sendall(b" " * 100_000)
-                sent += 100_000
+                connection.sendall(part)
+                sent += len(part)
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         serving = threading.Thread(target=serve, args=(listening,), daemon=True)
         serving.start()
-        monkeypatch.setenv(HOOK, f"json://127.0.0.1:{listening.getsockname()[1]}/hook")
+        monkeypatch.setenv(HOOK, url.format(listening.getsockname()[1]))
         problems = notify.deployment("v1", "text", "stg", Notify(url_variables=(HOOK,)), tmp_path)
         serving.join(60)
     assert [problem.partition(":")[0] for problem in problems] == [f"not notified through {HOOK}"]

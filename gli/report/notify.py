@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, Field
@@ -28,6 +28,7 @@ from gli.common.verdict_file import write_whole
 from gli.config.parts import Notify
 from gli.judge.verdict import Verdict
 from gli.report import markdown, texts, wording
+from gli.report.bounded_answers import limit_answers
 from gli.report.files import PRIVATE_FOLDER
 from gli.report.redact import Redactor
 from gli.report.wording import label
@@ -35,8 +36,6 @@ from gli.report.wording import label
 STATE, LOCK = "notified.json", ".notified.lock"
 _LONGEST_TOKEN = 16  # a part of a URL's path that is at least so long is a token, not a word
 _MOST_ROOTS = 5
-_MOST_BYTES = 1_000_000  # of a receiver's answer, once it is unpacked
-_PART_BYTES = 8_192  # small: a part may unpack to a thousand times as much
 _ANSWER_S = 20.0
 
 
@@ -206,7 +205,7 @@ def _send(variable: str, message: Message, language: str) -> str | None:
 def _sent(url: str, message: Message, redactor: Redactor, words: Mapping[str, str]) -> str | None:
     import apprise  # most of a second: only where somebody has to be told
 
-    _limit_answers()
+    limit_answers()
     with apprise.LogCapture(level=logging.WARNING, fmt="%(message)s") as log:  # type: ignore[no-untyped-call]
         channel = apprise.Apprise()
         sent = channel.add(url) and channel.notify(
@@ -217,23 +216,6 @@ def _sent(url: str, message: Message, redactor: Redactor, words: Mapping[str, st
         )
         said = redactor.text(log.getvalue())
     return None if sent else " ".join((said or words["refused"]).split())
-
-
-def _limit_answers() -> None:
-    """Makes requests, with which apprise sends, read at most MOST_BYTES of an answer: it reads each as a whole."""
-    import requests
-    from requests import adapters
-
-    class Limited(requests.Response):
-        def iter_content(self, chunk_size: int | None = 1, decode_unicode: Any = False) -> Iterator[Any]:
-            read = 0
-            for part in super().iter_content(_PART_BYTES, decode_unicode):
-                read += len(part)
-                if read > _MOST_BYTES:
-                    raise requests.exceptions.ContentDecodingError(f"more than {_MOST_BYTES // 1000} kB")
-                yield part
-
-    adapters.Response = Limited  # type: ignore[attr-defined]
 
 
 @contextmanager
