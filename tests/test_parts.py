@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 from xml.etree import ElementTree
 
 import pytest
 from click.testing import CliRunner
+from pydantic import BaseModel
 
 from conftest import ENVIRONMENT, ROOT, Project, Ran, Sandbox, row, run_forked, sampled
 from gli.cli.group import main
 from gli.common.errors import UsageError
 from gli.config import catalogue, environment_consistency, environments
+from gli.config.environments import Environment
 from gli.config.parts import PARTS
 
 WHY = "this shop has none"
@@ -160,6 +164,35 @@ def test_gli_checks_says_what_is_asked_what_is_not_and_why(project: Project, mon
             "lacks": {"api": "version_path"},
         }
     ]
+
+
+def test_what_a_check_needs_is_told_by_keys_that_can_be_written() -> None:
+    """Some needs follow from other keys, such as a name that only the code knows."""
+    written = {key for table in _tables(Environment) for key in table.model_fields}
+    bare = Environment(name="own", branch="main", vantage="vpc")
+    told = {
+        told
+        for check in catalogue.load(ROOT).checks.values()
+        for need in check.needs
+        if (told := check.model_copy(update={"needs": (need,), "iam": ()}).lacks(object(), bare)) is not None
+    }
+    words = {"or", "a", "two", "three", "names", "in", "with", "frontend"}
+    assert {word for one in told for word in re.findall(r"[a-z_]+", one.partition("=")[0])} <= written | words
+
+
+def _tables(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    """The model of a table, and those of all tables in it."""
+    yield model
+    for field in model.model_fields.values():
+        for inner in _models(field.annotation):
+            yield from _tables(inner)
+
+
+def _models(annotation: object) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)
 
 
 def test_two_services_of_one_repository_do_not_explain_each_other(project: Project) -> None:

@@ -20,6 +20,16 @@ from gli.config.values import LOCAL
 _OF_NEW_TASKS = frozenset({"vantage", "http", "websocket", "secrets", "database", "cache", "broker"})
 """The layers that the new tasks answer for. The others show the deployment in progress, or what it does not touch."""
 Severity = Literal["block", "block-prod", "warn"]
+_WRITTEN_AS = {
+    "placed_hosts": "load_balancer, or a frontend with a bucket",
+    "other": "counterpart",
+    "in_aws": "database.instance or cache.replication_group",
+    "git.staged": "two names in git.branches",
+    "git.developed": "three names in git.branches",
+    "conversation": "echo or talk",
+    "used": "keys, channels or commands",
+}
+"""What to write in `environments.toml` for a need that follows from other keys."""
 
 
 class Proves(Table):
@@ -70,7 +80,7 @@ class Check(Table):
             found = _get(environment if need.startswith("environment.") else table, path or place)
             if not found or value not in ("", found):
                 why = environment.absent.get(part)
-                return f"{key} (absent: {why})" if why else key
+                return f"{key} (absent: {why})" if why else _WRITTEN_AS.get(key, key)
         return None
 
     def _asks_aws(self, table: Any, environment: Environment) -> bool:
