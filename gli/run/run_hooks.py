@@ -39,7 +39,7 @@ from gli.report.redact import Redactor, carried
 from gli.run import participants, provider
 from gli.run.check_hooks import CASE, CONTEXT, NO_ASSERTIONS, CheckContext, Checking
 from gli.run.controller import EXIT_STATUS, Controlling
-from gli.run.plugin import CHILD, OPTIONS, is_worker, looks_only
+from gli.run.options import CHILD, OPTIONS, is_worker, looks_only
 from gli.run.run import Run
 
 RUN = pytest.StashKey[Run]()
