@@ -16,7 +16,7 @@ from report_rig import gli
 
 from conftest import ROOT, Project, Sandbox, gli_forked
 from gli.common.verdict_file import digest
-from gli.gate.gate import newest
+from gli.gate.newest import newest
 from gli.judge.verdict import Plugin, Suite, Verdict
 
 CASE = case("one")

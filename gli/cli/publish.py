@@ -21,6 +21,7 @@ from gli.config.environments import Environment
 from gli.gate import gate as gates
 from gli.gate import ruleset as rulesets
 from gli.gate.gate import Decision
+from gli.gate.newest import Found
 from gli.report import files, in_toto, sinks
 
 STATEMENT = "statement.intoto.json"
@@ -89,7 +90,7 @@ def _commits(environment: Environment, decision: Decision) -> Mapping[str, str] 
     return gates.heads(environment)
 
 
-def _write_statement(found: gates.Found) -> None:
+def _write_statement(found: Found) -> None:
     """Write the statement about a verdict beside it. Raises `UsageError` if its facts were edited."""
     facts, sha256 = found.path.with_name(files.FACTS), found.verdict.facts_sha256
     _, records = files.read_facts(facts, sha256) if sha256 else ({}, [])
