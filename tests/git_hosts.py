@@ -11,7 +11,6 @@ import selectors
 import shutil
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from served import in_a_thread
 
 from conftest import started, wait_for
 from gli.git import command
@@ -157,8 +157,7 @@ def http(
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    serving = threading.Thread(target=server.serve_forever, daemon=True)
-    serving.start()
+    in_a_thread(server)
     try:
         yield Host(
             f"http://{f'{USER}:{password}@' if password else ''}127.0.0.1:{server.server_port}/{{repository}}.git"

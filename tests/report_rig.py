@@ -6,10 +6,10 @@ import contextlib
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from click.testing import CliRunner, Result
+from served import in_a_thread
 
 from gli.cli.group import main
 
@@ -38,7 +38,7 @@ class Hook:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self.server.server_address[1]
-        Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        in_a_thread(self.server)
 
     def close(self) -> None:
         self.server.shutdown()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from served import in_a_thread
 
 from gli.config.environments import Environment
 from gli.config.parts import Github, Repository
@@ -75,7 +75,7 @@ def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, tuple[int, dic
         def log_message(self, *_: object) -> None: ...
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    in_a_thread(server)
     answers["url"] = (0, {}, f"http://127.0.0.1:{server.server_port}")
     yield answers
     server.shutdown()

@@ -10,7 +10,6 @@ import asyncio
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from served import in_a_thread
 
 from gli.config.environments import Environment
 from gli.config.parts import Aws
@@ -70,7 +70,7 @@ class Portal:
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        in_a_thread(self.server)
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 from playwright.sync_api import sync_playwright
+from served import in_a_thread
 from websockets.sync.server import ServerConnection, serve
 
 from conftest import BROWSER, wait_for
@@ -101,7 +102,7 @@ class Site:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        in_a_thread(self._server)
 
     def close(self) -> None:
         self.ended.set()

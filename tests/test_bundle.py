@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from served import in_a_thread
 
 from conftest import ROOT
 from gli.config import environments
@@ -47,7 +47,7 @@ def served(files: Mapping[str, bytes], cookies: tuple[str, ...] = ()) -> Iterato
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    in_a_thread(server)
     staging, url = environments.load(ROOT, "stg"), f"http://127.0.0.1:{server.server_port}"
     user = staging.frontends["user"].model_copy(update={"url": url})
     api = staging.services["api"].model_copy(update={"url": url})

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from served import in_a_thread
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 from websockets.sync.server import ServerConnection, serve
@@ -100,9 +101,8 @@ def shop() -> Iterator[tuple[int, int]]:
     """(port of HTTP, port of WebSocket)."""
     web = ThreadingHTTPServer(("127.0.0.1", 0), Shop)
     sockets = serve(socket, "127.0.0.1", 0, process_request=admits)
-    threads = [threading.Thread(target=s.serve_forever, daemon=True) for s in (web, sockets)]
-    for thread in threads:
-        thread.start()
+    in_a_thread(web)
+    threading.Thread(target=sockets.serve_forever, daemon=True).start()
     yield web.server_address[1], sockets.socket.getsockname()[1]
     web.shutdown()
     sockets.shutdown()

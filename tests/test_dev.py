@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import http.server
 import sqlite3
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from served import in_a_thread
 
 from conftest import ROOT, Ran, run_forked
 
@@ -62,7 +62,7 @@ class Machine:
     def _serve(self, pages: dict[str, tuple[str, bytes]]) -> http.server.ThreadingHTTPServer:
         handler = type("Handler", (Answers,), {"pages": pages})
         server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        in_a_thread(server)
         return server
 
     def verify(self) -> Ran:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
 import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from served import in_a_thread
 
 from conftest import ROOT, Sandbox, gli_forked, run_forked
 from gli.config import environments
@@ -294,7 +294,7 @@ def test_documents_of_health_and_of_a_build_are_described_by_json_paths(tmp_path
         def log_message(self, *_: object) -> None: ...
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Actuator) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        in_a_thread(server)
         urls = [f"--url=http://{host}:{server.server_port}" for host in ("127.0.0.1", "localhost")]
         done = gli("discover", "--env=shop", urls[0], cwd=tmp_path)
         named = done.stdout.replace("services.127", "services.api").replace("127-page", "web")
@@ -340,7 +340,7 @@ def test_a_commit_inside_a_text_is_found_and_read_again(
         def log_message(self, *_: object) -> None: ...
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Shop) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        in_a_thread(server)
         done = gli("discover", "--env=shop", f"--url=http://127.0.0.1:{server.server_port}", cwd=tmp_path)
         server.shutdown()
     (tmp_path / "environments.toml").write_text(done.stdout)

@@ -6,12 +6,12 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from served import in_a_thread
 
 from conftest import ROOT, Project, Ran, clean_environment, latest, row
 
@@ -65,7 +65,7 @@ def test_the_wheel_alone_brings_a_project_to_its_first_verdict(tmp_path: Path) -
         path.name for path in shop.iterdir()
     }
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    in_a_thread(server)
     first = (shop / "environments.toml").read_text()
     url = f"http://127.0.0.1:{server.server_address[1]}"
     (shop / "environments.toml").write_text(first.replace("https://shop.example.com", url))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -14,6 +13,7 @@ from uuid import uuid4
 import jsonschema
 import pytest
 from click.testing import CliRunner
+from served import in_a_thread
 
 from conftest import ROOT, Project
 from gli.cli.publish import STATEMENT, publish, ruleset
@@ -89,8 +89,7 @@ class Answers(BaseHTTPRequestHandler):
 @pytest.fixture
 def github(monkeypatch: pytest.MonkeyPatch) -> Iterator[GitHub]:
     server = GitHub()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
+    thread = in_a_thread(server)
     monkeypatch.setattr("gli.common.statuses.time.sleep", lambda _: None)
     monkeypatch.setenv("STATUS_TOKEN", TOKEN)
     yield server

@@ -6,7 +6,6 @@ import json
 import shlex
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 import release_rig
 from click.testing import CliRunner
 from release_rig import FIRST_TAG, NAMES, PUSHING, REFUSE, Rig, doctor, healthy, killed, project
+from served import in_a_thread
 
 from gli.cli.group import main
 from gli.git.refs import LOCK
@@ -239,8 +239,7 @@ def github() -> Iterator[tuple[str, dict[str, object]]]:
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
+    thread = in_a_thread(server)
     yield f"http://127.0.0.1:{server.server_port}", answers
     server.shutdown()
     thread.join()

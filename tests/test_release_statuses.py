@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 import release_rig
 from release_rig import FIRST_TAG, NAMES, Rig
+from served import in_a_thread
 
 from gli.common.errors import UsageError
 from gli.common.github import CONTEXT
@@ -71,8 +71,7 @@ def github(tmp_path: Path) -> Iterator[GitHub]:
     for name in NAMES:
         rig.hook(name, RULE.format(folder=folder))
     server = GitHub(rig, folder)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
+    thread = in_a_thread(server)
     rig.statuses = Statuses("gli", TOKEN, f"http://127.0.0.1:{server.server_port}")
     yield server
     server.shutdown()

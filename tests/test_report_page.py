@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -18,6 +17,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sample_verdicts import SAMPLES, check, root, verdict
+from served import in_a_thread
 
 from conftest import BROWSER, ROOT, Project, sampled
 from gli.common.sentences import saw
@@ -333,7 +333,7 @@ def test_the_page_sends_nothing_even_if_a_script_tries(browser: Browser, tmp_pat
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Listener)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    in_a_thread(server)
     url = f"http://127.0.0.1:{server.server_port}"
     attempts = f"""async () => {{
         const tell = (name) => `{url}/${{name}}`;

@@ -6,12 +6,13 @@ import socket
 import socketserver
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
+
+from served import in_a_thread
 
 from conftest import Project, clean_environment, latest
 
@@ -57,7 +58,7 @@ def serving(
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads, server.block_on_close = True, False
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        in_a_thread(server)
         yield server.server_address[1]
         server.shutdown()
 

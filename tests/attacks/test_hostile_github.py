@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from served import in_a_thread
 
 from gli.common.github import CONTEXT
 from gli.common.http_exchange import NoAnswerError, exchange
@@ -33,7 +34,7 @@ class Server(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.answer = answer
         self.asked: list[str] = []
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        in_a_thread(self)
 
     @property
     def url(self) -> str:

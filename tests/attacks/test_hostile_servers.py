@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import trustme
+from served import in_a_thread
 from websockets.utils import accept_key
 
 from conftest import wait_for
@@ -61,7 +62,7 @@ def serving(answer: Answer) -> Iterator[int]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    in_a_thread(server)
     try:
         yield server.server_port
     finally:
@@ -82,7 +83,7 @@ def tcp(handler: type[socketserver.BaseRequestHandler]) -> Iterator[int]:
     """A server on loopback that speaks as the handler does; its port."""
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
         server.daemon_threads = True
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        in_a_thread(server)
         yield server.server_address[1]
         server.shutdown()
 

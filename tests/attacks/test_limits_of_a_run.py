@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 from hostile_rig import Send, healthy, measured, serving
+from served import in_a_thread
 
 from conftest import ENVIRONMENT, Project, exhaustive
 from gli.common import clock
@@ -82,7 +82,7 @@ def far_ahead() -> Iterator[int]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    in_a_thread(server)
     yield server.server_port
     server.shutdown()
     server.server_close()

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 from hostile_rig import healthy, serving
+from served import in_a_thread
 
 from conftest import Project, gli_forked, sampled
 from gli.git.command import git
@@ -59,7 +59,7 @@ class Ecs(ThreadingHTTPServer):
         """The answer instead of the usual one."""
         self.before_the_end: Callable[[], None] = lambda: None
         """Called when ECS is asked for a task definition: that is after the verification."""
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        in_a_thread(self)
 
     def pauses(self, name: str, service: str = "api", **more: Any) -> dict[str, Any]:
         """Begin a deployment that waits at its hook."""
