@@ -6,6 +6,8 @@
 # make bench    measures the suite beside what a user would pick instead, and writes docs/speed.md
 PYTHON ?= python3
 BIN := .venv/bin
+# The tests wait for half of their time: four at once keep two cores busy. Each has a sandbox, which takes 0.8 GB.
+WORKERS ?= 4
 PIP_EXAMPLE = .venv/example/bin/python -m pip --disable-pip-version-check
 # Python keeps what it compiled: without that every run compiles every library again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -24,10 +26,10 @@ example: example-wheel
 		&& python shop.py sh -c 'pytest --env=staging && pytest --env=production'
 
 test: .venv/dev.stamp .venv/npm.stamp .venv/infra.stamp lint
-	@$(BIN)/python -m pytest tests -m "not exhaustive" -n 2 --dist worksteal
+	@$(BIN)/python -m pytest tests -m "not exhaustive" -n $(WORKERS) --dist worksteal
 
 test-all: .venv/dev.stamp .venv/npm.stamp .venv/infra.stamp example-wheel infra-lint
-	@$(BIN)/python -m pytest tests -m exhaustive -n 2 --dist worksteal
+	@$(BIN)/python -m pytest tests -m exhaustive -n $(WORKERS) --dist worksteal
 
 # Three rounds; one takes 20 minutes on two idle cores. Each benchmark can also be run alone: benchmarks/README.md. Prowler is measured where
 # it can be installed.
