@@ -9,6 +9,7 @@ Source of truth: PEP 552 and `importlib.machinery.SourceFileLoader`.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.util
 import marshal
@@ -54,15 +55,32 @@ def _installed_places() -> tuple[str, ...]:
 _INSTALLED = _installed_places()
 
 
+def real(path: str | Path) -> str:
+    """`os.path.realpath`, which looks at every folder above the file: here each folder is looked up once in a process.
+
+    A run asks for thousands of files in a few folders.
+    """
+    folder, name = os.path.split(path)
+    found = _real_folder(folder) + os.sep + name
+    if not folder.startswith(os.sep) or name in ("", os.curdir, os.pardir) or Path(found).is_symlink():
+        return os.path.realpath(path)
+    return found
+
+
+@functools.cache
+def _real_folder(folder: str) -> str:
+    return os.path.realpath(folder).rstrip(os.sep)
+
+
 def judges(path: str) -> bool:
     """Whether a file belongs to this package, or to no installed distribution."""
-    return os.path.realpath(path).startswith(PACKAGE) or not is_installed(path)
+    return real(path).startswith(PACKAGE) or not is_installed(path)
 
 
 def is_installed(path: str) -> bool:
     """Whether a path is below a place where Python keeps its own modules or installed distributions."""
     # `site-packages/../elsewhere` is elsewhere, so both forms are without `..`
-    return any(f"{form(path)}{os.sep}".startswith(_INSTALLED) for form in (os.path.abspath, os.path.realpath))
+    return any(f"{form(path)}{os.sep}".startswith(_INSTALLED) for form in (os.path.abspath, real))
 
 
 def compile_from_source() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import gli
+from gli.common import sources
 from gli.common.documents import content
 from gli.common.errors import UsageError
 from gli.config import checklists, rds_roots, toml_tables
@@ -55,14 +55,14 @@ class Catalogue:
         the waivers, the environments with the authorities that they trust, pytest's settings, the checks, and this
         package. As they are when they are first asked for; empty for a file that is not there.
         """
-        return {os.path.realpath(path): _hash(path) for _, path in self._deciding}
+        return {sources.real(path): _hash(path) for _, path in self._deciding}
 
     @cached_property
     def sha256(self) -> str:
         """One digest of these files, with their names."""
         digest = hashlib.sha256()
         for name, path in self._deciding:
-            line = f"{name}\n{self.files[os.path.realpath(path)]}\n"
+            line = f"{name}\n{self.files[sources.real(path)]}\n"
             digest.update(line.encode(errors="surrogateescape"))  # a name may be no text
         return digest.hexdigest()
 

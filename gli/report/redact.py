@@ -48,7 +48,7 @@ class Redactor:
     """Hides secrets in text. Values can be added while a run goes on, from any thread."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
-        self._known: frozenset[str] = frozenset()
+        self._told: frozenset[str] = frozenset()
         self._exact: tuple[str, ...] = ()
         """The forms of the values that are looked for as they are."""
         self._spellings: tuple[bytes, ...] = ()
@@ -65,23 +65,26 @@ class Redactor:
 
     def learn(self, values: Iterable[str]) -> None:
         """Values that must not leave from now on."""
+        told = frozenset(values)  # the same again and again: a run asks before each text
         with self._learning:
-            known = self._known | {v for v in values if len(v) >= _SHORTEST_WORD}
-            if known != self._known:
-                long = {value for value in known if len(value) >= _SHORTEST}
-                forms = {form for value in long for form in secret_forms.forms(value)}
-                spellings = {spelling for value in long for spelling in secret_forms.spellings(value)}
-                exact = (form for form in forms if not secret_forms.is_spelt(form, spellings))
-                beginnings: dict[str, list[str]] = {}
-                for form in forms:
-                    beginnings.setdefault(form[:_SHORTEST], []).append(form)
-                self._exact = tuple(sorted(exact, key=len, reverse=True))
-                self._spellings = tuple(sorted(spellings, key=len, reverse=True))
-                self._windows = _windows(one for one in spellings if len(one) >= _LONG)
-                self._beginnings, self._longest = beginnings, max(map(len, forms), default=0)
-                words = "|".join(map(re.escape, sorted(known - long)))
-                self._words = re.compile(rf"(?<![\w-])(?:{words})(?![\w-])") if words else None
-                self._known, self._hidden = known, {}  # last: what is kept from now on was hidden by the new pattern
+            if told <= self._told:
+                return
+            told |= self._told
+            known = {value for value in told if len(value) >= _SHORTEST_WORD}
+            long = {value for value in known if len(value) >= _SHORTEST}
+            forms = {form for value in long for form in secret_forms.forms(value)}
+            spellings = {spelling for value in long for spelling in secret_forms.spellings(value)}
+            exact = (form for form in forms if not secret_forms.is_spelt(form, spellings))
+            beginnings: dict[str, list[str]] = {}
+            for form in forms:
+                beginnings.setdefault(form[:_SHORTEST], []).append(form)
+            self._exact = tuple(sorted(exact, key=len, reverse=True))
+            self._spellings = tuple(sorted(spellings, key=len, reverse=True))
+            self._windows = _windows(one for one in spellings if len(one) >= _LONG)
+            self._beginnings, self._longest = beginnings, max(map(len, forms), default=0)
+            words = "|".join(map(re.escape, sorted(known - long)))
+            self._words = re.compile(rf"(?<![\w-])(?:{words})(?![\w-])") if words else None
+            self._told, self._hidden = told, {}  # last: what is kept from now on was hidden by the new pattern
 
     def text(self, text: str) -> str:
         """The text without secrets; always an exact `str`."""

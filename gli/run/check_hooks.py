@@ -7,7 +7,6 @@ result of the test function into an outcome of its case.
 from __future__ import annotations
 
 import inspect
-import os
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -18,6 +17,7 @@ from typing import Any, Literal
 import pytest
 from _pytest.outcomes import Skipped  # pytest.skip.Exception, under the name that type checkers know
 
+from gli.common import sources
 from gli.common.case_key import CaseKey
 from gli.common.sentences import Phrase, expected_and_seen, phrase
 from gli.config.catalogue import FILE, FOLDERS, Catalogue
@@ -124,7 +124,7 @@ class Checking:
         _refuse_other_fixtures(item)
         code = getattr(inspect.unwrap(item.function), "__code__", None)
         for path in (item.path, code.co_filename if code is not None else "no file"):
-            if not self.context.catalogue.files.get(os.path.realpath(path)):
+            if not self.context.catalogue.files.get(sources.real(path)):
                 raise pytest.UsageError(
                     f"{path} holds {item.name}, and no digest covers it: checks stand in {', '.join(FOLDERS)}"
                 )

@@ -62,7 +62,7 @@ class Participants:
         `hashed` maps the real path of each file of the digest to its SHA-256.
         """
         for one in self.files.values():
-            expected = hashed.get(os.path.realpath(one.path))
+            expected = hashed.get(sources.real(one.path))
             if not expected:
                 yield phrase("{} took part in judging, and no digest covers it", one.path)
             elif one.stale or one.sha256 != expected:
@@ -74,7 +74,8 @@ class Participants:
     def judging_files(self, root: Path) -> tuple[JudgingFile, ...]:
         """The loaded files, as the verdict names them."""
         found = sorted(self.files.values(), key=lambda one: (one.module, one.path))
-        return tuple(JudgingFile(module=f.module, path=_short(f.path, root), sha256=f.sha256) for f in found)
+        bases = [f"{base}{os.sep}" for base in (root.resolve(), Path(sources.PACKAGE).parent)]
+        return tuple(JudgingFile(module=f.module, path=_short(f.path, bases), sha256=f.sha256) for f in found)
 
     def judging_plugins(self) -> tuple[Plugin, ...]:
         """The plugins, as the verdict names them."""
@@ -129,9 +130,7 @@ def _plugins(config: pytest.Config) -> Iterator[tuple[str, str | None]]:
             yield module or name, None
 
 
-def _short(path: str, root: Path) -> str:
-    real = Path(os.path.realpath(path))
-    for base in (root.resolve(), Path(sources.PACKAGE).parent):
-        if real.is_relative_to(base):
-            return str(real.relative_to(base))
-    return path
+def _short(path: str, bases: Iterable[str]) -> str:
+    """The path below the first of these folders that holds it."""
+    real = sources.real(path)
+    return next((real.removeprefix(base) for base in bases if real.startswith(base)), path)
