@@ -62,6 +62,20 @@ async def fifth_in_the_queue(observer: Observer) -> Fact:
     return Fact(value=4)
 
 
+READING: list[str] = []
+
+
+@probe(deadline=0.6)
+async def one_of_many_repositories(observer: Observer, repository: str) -> Fact:
+    """Says how many repositories are read while this one is."""
+    async with observer.git_turn():
+        READING.append(repository)
+        await asyncio.sleep(0.3)
+        at_once = len(READING)
+        READING.remove(repository)
+    return Fact(value=at_once)
+
+
 @pytest.fixture
 def observatory() -> Iterator[Observatory]:
     found = Observatory(Environment(name="own", branch="main", aws=Aws(region="ap-northeast-2")))
@@ -86,3 +100,10 @@ def test_the_queue_before_a_call_does_not_count(observatory: Observatory, monkey
 
     monkeypatch.setattr(AwsSession, "_call", answer)
     assert observatory.wait(fifth_in_the_queue).value == 4
+
+
+def test_the_queue_before_a_repository_does_not_count(observatory: Observatory) -> None:
+    names = [f"repository-{n}" for n in range(30)]
+    for name in names:
+        observatory.begin(one_of_many_repositories, name)
+    assert max(observatory.wait(one_of_many_repositories, name).value for name in names) <= 8

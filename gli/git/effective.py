@@ -33,6 +33,12 @@ class Commit(NamedTuple):
     message: str
     """The commit's; of an annotated tag the tag's."""
 
+    @classmethod
+    def read(cls, id_: str, content: str) -> Commit:
+        """The commit whose object has this content: header lines, an empty line, the message."""
+        header, _, message = content.partition("\n\n")
+        return cls(id_, header.split()[1], message)
+
     @property
     def short(self) -> str:
         return self.id[:8]

@@ -38,6 +38,8 @@ Seen = TypeVar("Seen")
 RUN_DEADLINE_S = 90.0
 END_S = 4.0
 """How many seconds a run may take to judge and to write its reports after its deadline."""
+_REPOSITORIES_AT_ONCE = 8
+"""How many repositories are read at the same time: each costs a connection to the git host, and a dozen processes."""
 _QUIET_AT_ONCE = 2
 _QUIET_S = 3.0
 """How many seconds all other probes wait for the timed probes: a target that does not answer holds nobody up for
@@ -112,6 +114,7 @@ class Observatory:
         self._timed: list[asyncio.Task[Any]] = []
         self._quiet = asyncio.Semaphore(_QUIET_AT_ONCE)
         self._quiet_until: float | None = None
+        self._git_turns = asyncio.Semaphore(_REPOSITORIES_AT_ONCE)
         self._prepared: dict[str, asyncio.Task[None]] = {}
         self._lateness = Lateness()
         self._dial = Dial(environment)
@@ -236,6 +239,7 @@ class Observatory:
             self.vault,
             self,
             self._lateness,
+            self._git_turns,
             self._patient_until,
         )
         started, begun = now(), time.monotonic()

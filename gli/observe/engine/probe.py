@@ -15,8 +15,8 @@ import importlib
 import inspect
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, get_type_hints
@@ -140,6 +140,7 @@ class Observer:
     vault: Vault
     sees: Sees
     lateness: Lateness
+    git_turns: asyncio.Semaphore
     patient_until: float = 0.0
     """Until when this run waits for a rollout to end (`--await-rollout`), in seconds of `time.monotonic`."""
     timeout: asyncio.Timeout | None = None
@@ -173,6 +174,16 @@ class Observer:
             if self._waits == 0 and self.timeout is not None:
                 with suppress(RuntimeError):  # the probe has ended before this wait
                     self.timeout.reschedule(asyncio.get_running_loop().time() + self._left_s)
+
+    @asynccontextmanager
+    async def git_turn(self) -> AsyncIterator[None]:
+        """One of the few repositories that git asks and reads at the same time, of all probes together."""
+        with self.waiting():
+            await self.git_turns.acquire()
+        try:
+            yield
+        finally:
+            self.git_turns.release()
 
     @property
     def is_patient(self) -> bool:

@@ -5,7 +5,9 @@ Source of truth: git-fetch --filter, git-cat-file --batch, gitprotocol-v2.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import AsyncIterator, Generator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,6 +22,14 @@ from gli.observe.engine.probe import Observer
 T = TypeVar("T")
 _NOBODY = {f"GIT_{who}_{what}": "nobody" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
 """Author and committer of the commits that a comparison makes. They never leave the temporary repository."""
+
+
+@asynccontextmanager
+async def temporary(observer: Observer, remote: str) -> AsyncIterator[Bare]:
+    """A repository of this remote in a folder of its own, when a turn of git is free."""
+    async with observer.git_turn():
+        with tempfile.TemporaryDirectory(prefix="gli-git-") as folder:
+            yield Bare(observer, Path(folder), remote)
 
 
 class Bare:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from gli.common.clock import now
 from gli.git import refs
 from gli.git.command import GitFailed
-from gli.git.effective import ONE, Effective, effective, parsed
+from gli.git.effective import Commit, Effective, effective
 from gli.observe.engine.observation import Observation
 from gli.observe.release.bare_repository import Bare
 
@@ -36,14 +36,14 @@ class Gap(Observation):
     no file, nor does a change that both branches contain already."""
 
 
-async def gaps(bare: Bare, commits: Mapping[str, str], path: Sequence[str]) -> tuple[Gap, ...]:
+async def gaps(bare: Bare, heads: Mapping[str, Commit], path: Sequence[str]) -> tuple[Gap, ...]:
     """The gap between each branch and each branch that comes after it in the promotion."""
     found = []
     for later in reversed(path[-2:]):
-        earlier = [b for b in path[: path.index(later)] if {b, later} <= commits.keys()]
+        earlier = [b for b in path[: path.index(later)] if {b, later} <= heads.keys()]
         if not earlier:
             continue
-        theirs = await _effective(bare, commits[later])
+        theirs = await _effective(bare, heads[later])
         holding = ("for-each-ref", "--format=%(refname:lstrip=2)", "--contains", theirs.id, "refs/heads")
         holders = set(refs.lines(await bare.git(*holding)))
         for branch in earlier:
@@ -52,9 +52,9 @@ async def gaps(bare: Bare, commits: Mapping[str, str], path: Sequence[str]) -> t
     return tuple(found)
 
 
-async def _effective(bare: Bare, commit: str) -> Effective:
+async def _effective(bare: Bare, head: Commit) -> Effective:
     """Runs the steps of `gli.git.effective`: rolled-back changes are on hold, so no branch is reported to lack them."""
-    return await bare.answered(effective(parsed(await bare.git(*ONE, commit))))
+    return await bare.answered(effective(head))
 
 
 async def _gap(bare: Bare, branch: str, of: str, theirs: Effective) -> Gap:

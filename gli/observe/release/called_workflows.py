@@ -6,15 +6,13 @@ Source of truth: git, at that commit; GitHub's "Reusing workflow configurations"
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 from gli.common.sentences import phrase
 from gli.git.command import GitFailed
 from gli.observe.engine.observation import unknown
 from gli.observe.engine.probe import Observer, probe
-from gli.observe.release.bare_repository import Bare
+from gli.observe.release.bare_repository import temporary
 from gli.observe.release.git_refs import TIMEOUT_S, heads
 from gli.observe.release.workflow_calls import Call, Invalid, calls
 
@@ -36,8 +34,7 @@ async def workflow_files(observer: Observer, place: str) -> Mapping[str, str]:
     commit = known.tags.get(name) or known.branches.get(name) or (ref if _COMMIT.fullmatch(ref) else None)
     if commit is None:
         raise unknown("dependency", phrase("{} has no branch, tag or commit {}", repository, ref))
-    with tempfile.TemporaryDirectory(prefix="gli-git-") as folder:
-        bare = Bare(observer, Path(folder), environment.git.of(repository))
+    async with temporary(observer, environment.git.of(repository)) as bare:
         try:
             await bare.fetch({_CALLED: commit})
             files = {p: o for p, o in (await bare.files(_CALLED)).items() if p.rpartition("/")[0] == _FOLDER}

@@ -7,21 +7,20 @@ Source of truth: git-rev-list, git-diff-tree, gitmodules.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
 from gli.common.sentences import phrase
 from gli.config.parts import Git
 from gli.git import refs
 from gli.git.branches import LIVE
 from gli.git.command import GitFailed
+from gli.git.effective import Commit
 from gli.git.submodules import FILE, LINK, addresses
 from gli.git.tags import is_verified_release
 from gli.git.trailers import RESTORES
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
-from gli.observe.release.bare_repository import Bare
+from gli.observe.release.bare_repository import Bare, temporary
 from gli.observe.release.branch_gaps import Gap, gaps
 from gli.observe.release.committed_builds import builds_of, newest_releases
 from gli.observe.release.committed_migrations import migration_fields
@@ -118,8 +117,7 @@ async def history(observer: Observer, repository: str) -> History:
     commits = {b: known.branches[b] for b in (*path, environment.branch) if b in known.branches}
     if not commits:
         raise unknown("dependency", phrase("{} has none of the branches {}", repository, ", ".join(path)))
-    with tempfile.TemporaryDirectory(prefix="gli-git-") as folder:
-        bare = Bare(observer, Path(folder), environment.git.of(repository))
+    async with temporary(observer, environment.git.of(repository)) as bare:
         try:
             await bare.fetch(commits | _log_branch(environment.git, known) | newest_releases(environment, known))
             return await _read(observer, bare, known, commits)
@@ -148,18 +146,19 @@ async def _read(observer: Observer, bare: Bare, known: Heads, commits: Mapping[s
     logs = repository == environment.git.log_repository
     log = f"refs/heads/{environment.git.log_branch}:{environment.git.log_path}" if logs else ""
     contents = await bare.read([*commits.values(), *filter(None, (workflow, log))])
+    # from the objects themselves: in a partial clone, rev-parse ^{tree} may ask the remote again
+    tips = {branch: Commit.read(commit, str(contents[commit])) for branch, commit in commits.items()}
     live = environment.git.live
     standing, undone = await _undone(bare, commits[live]) if live in commits else ("", ())
     deploying = await _deploying(bare, commits.get(environment.branch), contents.get(workflow))
     return History(
         repository=repository,
         commits=commits,
-        # read the tree's id from the commit object: in a partial clone, rev-parse ^{tree} may ask the remote again
-        trees={branch: str(contents[commit]).split()[1] for branch, commit in commits.items()},
+        trees={branch: tip.tree for branch, tip in tips.items()},
         standing=standing,
         undone=undone,
         reverted=await _reverted(bare, commits, environment.git),
-        gaps=await gaps(bare, commits, environment.git.branches),
+        gaps=await gaps(bare, tips, environment.git.branches),
         links=await _links(bare, environment.branch, commits),
         workflow=contents.get(workflow),
         deploying=deploying,

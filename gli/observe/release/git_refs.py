@@ -65,7 +65,8 @@ async def heads(observer: Observer, repository: str) -> Heads:
     try:
         refuse_git_writes("ls-remote")
         # Without a repository: the settings of the one that this process stands in may lead to another remote.
-        listing = await git(f"--git-dir={os.devnull}", "ls-remote", "--heads", "--tags", "--", remote)
+        async with observer.git_turn():
+            listing = await git(f"--git-dir={os.devnull}", "ls-remote", "--heads", "--tags", "--", remote)
     except GitFailed as e:
         return Heads(repository=repository, error=str(e))
     found = refs.listing(refs.listed(listing))

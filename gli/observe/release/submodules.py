@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-import tempfile
-from pathlib import Path
 
 from gli.common.sentences import phrase
 from gli.git.command import GitFailed
 from gli.git.submodules import can_be_asked
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
-from gli.observe.release.bare_repository import Bare
+from gli.observe.release.bare_repository import temporary
 from gli.observe.release.git_history import Link, history
 from gli.observe.release.git_refs import TIMEOUT_S
 
@@ -42,9 +40,9 @@ async def _asked(observer: Observer, repository: str, link: Link) -> Submodule:
     url = re.sub(r"://[^/\s]*@", "://", link.url)
     if not can_be_asked(link.url, observer.environment.git.of(repository)):
         raise unknown("dependency", phrase("the submodule {} of {} has the address {}", link.path, repository, url))
-    with tempfile.TemporaryDirectory(prefix="gli-git-") as folder:
+    async with temporary(observer, link.url) as bare:
         try:
-            published = await Bare(observer, Path(folder), link.url).has(link.commit)
+            published = await bare.has(link.commit)
         except GitFailed as e:
             raise unknown(
                 "unreachable", phrase("the submodule {} of {} can't be asked: {}", link.path, repository, e)
