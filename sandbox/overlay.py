@@ -6,11 +6,18 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gli.config.environments import Environment
 from sandbox.aws.seed import Seeded
 
 PROFILE = "gli-verify"
 IDLE_HOLD_S = 1.0
 """How long a quiet WebSocket session must hold here: nobody waits for a real load balancer's idle timeout."""
+
+
+def holding(environment: Environment) -> dict[str, dict[str, float]]:
+    """The tables of the services whose quiet WebSocket sessions must hold for a time: here a short one."""
+    held = [name for name, service in environment.services.items() if service.idle_hold_s is not None]
+    return {f"services.{name}": {"idle_hold_s": IDLE_HOLD_S} for name in held}
 
 
 def toml(tables: Mapping[str, Any]) -> str:

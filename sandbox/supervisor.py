@@ -29,7 +29,7 @@ from sandbox.handle import Sandbox
 from sandbox.moto import Moto
 from sandbox.nameserver import NameServer
 from sandbox.network import Network
-from sandbox.overlay import IDLE_HOLD_S, PROFILE, credentials_file, toml
+from sandbox.overlay import PROFILE, credentials_file, holding, toml
 from sandbox.postgres import Postgres
 from sandbox.processes import PartFailed
 from sandbox.rabbitmq import ABSENT, RabbitMQ
@@ -250,7 +250,7 @@ class Supervisor:
             },
             "github": {"api_url": self._github.url},
             "connect_to": self._network.connect_to(seeded),
-            "services.websocket": {"idle_hold_s": IDLE_HOLD_S},
+            **holding(self._environment),
         }
         if self._broker is None:
             self._overlay["broker"] = {"absent": ABSENT}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from conftest import ROOT
 from gli.config import environments
 from gli.config.environments import Environment
 from sandbox import scale
+from sandbox.overlay import IDLE_HOLD_S, holding, toml
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +32,13 @@ def test_a_grown_environment_has_copies_of_everything_with_names_of_their_own(fo
     buckets = [f.bucket for f in large.frontends.values()]
     assert len(set(buckets)) == len(buckets)
     assert {s.log_group for s in large.services.values()} <= set(large.logs.groups if large.logs else ())
+
+
+def test_a_copy_of_a_quiet_session_need_not_hold_for_the_time_of_a_real_load_balancer(folder: Path) -> None:
+    overlay = tomllib.loads(toml(holding(environments.load(folder, "sandbox", overlay={}))))
+    large = environments.load(folder, "sandbox", overlay=overlay)
+    held = [s.idle_hold_s for s in large.services.values() if s.idle_hold_s is not None]
+    assert held == [IDLE_HOLD_S] * 3
 
 
 def test_a_service_is_asked_for_the_frontends_that_call_it(folder: Path) -> None:
