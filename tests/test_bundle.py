@@ -31,6 +31,8 @@ def served(files: Mapping[str, bytes], cookies: tuple[str, ...] = ()) -> Iterato
     class Site(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             body = files.get(self.path, PAGE)
+            if self.path == "/asked-with":
+                body = str(self.headers["Cookie"]).encode()
             kinds = {"js": "text/javascript", "map": "application/json"}
             self.send_response(200)
             self.send_header(
@@ -115,3 +117,11 @@ def test_the_cookies_of_the_balancer_are_not_the_applications() -> None:
         judge_the_cookies("sessionid=x; Path=/", *STICKY)
     with pytest.raises(AssertionError, match="without a cookie"):
         judge_the_cookies(*STICKY)
+
+
+def test_the_cookie_of_an_answer_is_not_sent_with_the_next_request() -> None:
+    with served({}, cookies=("session=1; Path=/",)) as (observatory, environment):
+        api = environment.services["api"]
+        assert observatory.wait(http.landing, api).cookies
+        later = api.model_copy(update={"name": "later", "health_path": "/asked-with"})
+        assert observatory.wait(http.landing, later).body == "None"

@@ -80,7 +80,7 @@ class HttpClient:
         """`hosts`: how many hosts share the connections that are kept open."""
         self._dial, self._clocks = dial, clocks
         self._kept = max(1, _AT_ONCE // max(1, hosts))
-        self._client: httpx.AsyncClient | None = None
+        self._parts: tuple[httpx.AsyncClient, httpx.AsyncBaseTransport] | None = None
         self._turns = asyncio.Semaphore(_AT_ONCE)
 
     @asynccontextmanager
@@ -101,8 +101,13 @@ class HttpClient:
         Raises what httpx and httpcore raise, and `WriteRefused`.
         """
         self.prepare()
-        assert self._client is not None
-        async with self._client.stream(method, url, **options) as response:
+        assert self._parts is not None
+        client, transport = self._parts
+        request = client.build_request(method, url, **options)
+        # Not through the client: it would keep the cookies of each answer, and send them with the next request.
+        response = await transport.handle_async_request(request)
+        response.request = request
+        try:
             coding = response.headers.get("Content-Encoding", "").strip().lower()
             decoded = _Decoded(coding, limit)
             number = 0
@@ -114,17 +119,19 @@ class HttpClient:
                     break
                 if number % 1000 == 0:
                     await asyncio.sleep(0)  # reads without a pause what has arrived, while others wait
+        finally:
+            await response.aclose()
         return Answer(response.status_code, response.headers, _text(decoded.body, response.encoding), decoded.cut)
 
     def prepare(self) -> None:
         """Imports the libraries and reads the roots, so that the first request does not pay for it."""
-        if self._client is None:
-            self._client = _client(self._dial, self._clocks, self._kept)
+        if self._parts is None:
+            self._parts = _client(self._dial, self._clocks, self._kept)
 
     async def close(self) -> None:
         """Closes the open connections."""
-        if self._client is not None:
-            await self._client.aclose()
+        if self._parts is not None:
+            await self._parts[0].aclose()
 
 
 def _text(body: bytes | bytearray, encoding: str | None) -> str:
@@ -187,8 +194,8 @@ def connections(dial: Dial, kept: int = _AT_ONCE) -> httpcore.AsyncConnectionPoo
     )
 
 
-def _client(dial: Dial, clocks: RemoteClocks, kept: int) -> httpx.AsyncClient:
-    """httpx with a transport of httpcore, the only layer that lets a connection go to another address under its own
+def _client(dial: Dial, clocks: RemoteClocks, kept: int) -> tuple[httpx.AsyncClient, httpx.AsyncBaseTransport]:
+    """httpx, and its transport of httpcore, the only layer that lets a connection go to another address under its own
     name.
     """
     # Keeps httpx from importing its command line, which imports click, rich and pygments.
@@ -246,4 +253,5 @@ def _client(dial: Dial, clocks: RemoteClocks, kept: int) -> httpx.AsyncClient:
             for pool in self._pools.values():
                 await pool.aclose()
 
-    return httpx.AsyncClient(transport=Transport(), timeout=TIMEOUT_S, headers=_HEADERS, trust_env=False, cookies=None)
+    transport = Transport()
+    return httpx.AsyncClient(transport=transport, timeout=TIMEOUT_S, headers=_HEADERS, trust_env=False), transport
