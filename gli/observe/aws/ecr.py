@@ -24,7 +24,7 @@ from gli.observe.release.builds import build, build_of
 from gli.observe.release.git_refs import deploy_tags, heads
 
 _FREQUENCIES = frozenset({"SCAN_ON_PUSH", "CONTINUOUS_SCAN", "MANUAL"})
-SCANNED = ("COMPLETE", "ACTIVE")
+_SCANNED = ("COMPLETE", "ACTIVE")
 """The states of a scan that has findings: of a basic one, of an enhanced one."""
 _LEAST_OF_A_COMMIT = 7
 _MOST_TAGS = 20  # of one build; BatchGetImage takes 100 for all builds
@@ -129,6 +129,11 @@ class Scan(Observation):
     """COMPLETE: a basic scan has ended. ACTIVE: an enhanced scan, which is continuous. Else why there is no scan."""
     description: str | None = None
     counts: dict[str, int]
+
+    @property
+    def has_findings(self) -> bool:
+        """Whether the scan is one that has ended, or that goes on: of any other, nobody knows what it finds."""
+        return self.status in _SCANNED
 
 
 @probe(deadline=15)
@@ -365,7 +370,7 @@ async def image_scan(observer: Observer, service: Service) -> Scan:
         tag=image.tag,
         status=status.get("status") or "none",
         description=status.get("description"),
-        counts=dict(answer["imageScanFindings"]["findingSeverityCounts"]) if status.get("status") in SCANNED else {},
+        counts=dict(answer["imageScanFindings"]["findingSeverityCounts"]) if status.get("status") in _SCANNED else {},
     )
 
 

@@ -19,7 +19,6 @@ from gli.config.services import Service
 from gli.observe.engine.aws_session import AwsError, Part
 from gli.observe.engine.observation import Observation, one_of, unknown
 from gli.observe.engine.probe import Observer, probe
-from gli.observe.release.github_runs import workflows_ended
 
 _PER_CALL = 10  # the most that DescribeServices accepts
 _REVISIONS_PER_CALL = 20  # the most that DescribeServiceRevisions accepts
@@ -140,6 +139,8 @@ async def clusters(observer: Observer) -> tuple[Cluster, ...]:
 async def ecs_services(observer: Observer) -> dict[str, EcsService]:
     """Service name (in environments.toml) to its ECS service. Waits for rollouts to end, if the run may wait."""
     if observer.is_patient:
+        from gli.observe.release.github_runs import workflows_ended  # with all that reads workflows: few runs wait
+
         await workflows_ended(observer)  # before they end, ECS shows the previous release's rollout
     while True:
         described = await described_services(observer, observer.environment)
