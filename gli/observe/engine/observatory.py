@@ -114,6 +114,8 @@ class Observatory:
         self._timed: list[asyncio.Task[Any]] = []
         self._quiet = asyncio.Semaphore(_QUIET_AT_ONCE)
         self._quiet_until: float | None = None
+        self._silence: tuple[int, asyncio.Task[None]] | None = None
+        """How many timed probes had begun, and the wait for their end."""
         self._git_turns = asyncio.Semaphore(_REPOSITORIES_AT_ONCE)
         self._prepared: dict[str, asyncio.Task[None]] = {}
         self._lateness = Lateness()
@@ -205,6 +207,11 @@ class Observatory:
 
     async def _await_timed(self) -> None:
         """The timed probes measure the target while this run does nothing else: all other probes start after them."""
+        if self._silence is None or self._silence[0] != len(self._timed):
+            self._silence = len(self._timed), asyncio.create_task(self._timed_ended())
+        await asyncio.shield(self._silence[1])  # one wait for all: thousands of probes wait for hundreds of timed ones
+
+    async def _timed_ended(self) -> None:
         if running := [task for task in self._timed if not task.done()]:
             await asyncio.wait(running, timeout=self._quiet_left())
 
@@ -296,6 +303,8 @@ class Observatory:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        if self._silence is not None:
+            self._silence[1].cancel()
         await self._lateness.stop()
         await self._http.close()
 

@@ -236,7 +236,8 @@ def _target(jobs: Sequence[Job], branch: str, names: Collection[str]) -> Target:
         env = {**_table(job.document.get("env")), **_table(job.given(job.body.get("env")))}
         builds += workflow_checkouts.builds(steps, env, branch, partial(_resolved, branch=branch, known=job.known))
     everything = "\n".join(texts)
-    found = [n for n in names if re.search(rf"(?<![\w.-]){re.escape(n)}(?![\w-]|\.\w)", everything)]
+    written = [n for n in names if n in everything]
+    found = [n for n in written if re.search(rf"(?<![\w.-]){re.escape(n)}(?![\w-]|\.\w)", everything)]
     return Target(
         branch=branch,
         environments=tuple(sorted(environments - {""})),
