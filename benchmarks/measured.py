@@ -22,7 +22,9 @@ class Cost:
     wall_s: float
     cpu_s: float
     memory_mb: float
-    """The highest sum of the memory of all processes at one time; each shared page counts once (PSS)."""
+    """The highest sum of the memory of all processes at one time; each shared page counts once (PSS). A process that
+    ends within 0.2 s does not count.
+    """
     requests: int | None = None
     """How many requests the target counted."""
 
@@ -62,9 +64,12 @@ class _Memory(threading.Thread):
         self.start()
 
     def run(self) -> None:
+        before: set[int] = set()
         while Path(f"/proc/{self._pid}").exists():
-            seen = {_memory_of(pid) for pid in _family(self._pid)}  # a process that vfork has just made is its parent
-            self._highest = max(self._highest, sum(map(_pss_kb, seen)))
+            family = set(_family(self._pid))
+            lasting = family & before  # a process that vfork has just made has its parent's memory, for a moment
+            self._highest = max(self._highest, sum(_pss_kb(_memory_of(pid)) for pid in lasting))
+            before = family
             time.sleep(_LOOK_S)
 
     def highest_mb(self) -> float:
