@@ -19,10 +19,10 @@ MAY_BE_ABSENT: Mapping[str, str] = {
         "TargetTrackingScalingPolicyConfiguration"
     ),
     "cloudfront.get_distribution": (
-        "ACMCertificateArn CachePolicyId DefaultRootObject ErrorCachingMinTTL ForwardedValues FunctionAssociations "
-        "Headers Items LambdaFunctionAssociations MinTTL MinimumProtocolVersion OriginAccessControlId "
-        "OriginAccessIdentity OriginGroups OriginPath PathPattern Quantity ResponseCode ResponsePagePath "
-        "S3OriginConfig TrustedKeyGroups TrustedSigners"
+        "ACMCertificateArn CachePolicyId DefaultRootObject DefaultTTL ErrorCachingMinTTL ForwardedValues "
+        "FunctionAssociations Headers Items LambdaFunctionAssociations MinTTL MinimumProtocolVersion "
+        "OriginAccessControlId OriginAccessIdentity OriginGroups OriginPath PathPattern Quantity ResponseCode "
+        "ResponsePagePath S3OriginConfig TrustedKeyGroups TrustedSigners"
     ),
     "cloudfront.list_distributions": "Items Quantity Staging",
     "cloudfront.list_invalidations": "Items Quantity",

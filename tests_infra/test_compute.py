@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gli.common.sentences import either, listed, phrase, saw
 from gli.observe.aws.load_balancer import (
+    ACTIONS,
     TARGET_STATES,
     Balancer,
     BalancerAttributes,
@@ -33,9 +34,6 @@ _BALANCER_TYPE = frozenset({"application", "network", "gateway"})
 _BALANCER = frozenset({"active", "provisioning", "active_impaired", "failed", "missing"})
 LEAST_OF_A_NETWORK_BALANCER_S = 60
 LONGEST_SICK_S = 300
-_ACTION = frozenset(
-    {"forward", "redirect", "fixed-response", "authenticate-oidc", "authenticate-cognito", "jwt-validation", "nothing"}
-)
 
 
 def test_ecs_cluster_active(clusters: Sequence[Cluster], target: Service) -> None:
@@ -212,7 +210,7 @@ def test_alb_host_routing(routes: Mapping[str, Rule], ecs_service: EcsService, t
     """The rule for the host's requests forwards them to groups that serve its service, and to no other group."""
     rule = routes.get(target.name)
     if rule is not None:
-        one_of(_ACTION, rule.does, phrase("the action of the rule for {}", target.host))
+        one_of(ACTIONS, rule.does, phrase("the action of the rule for {}", target.host))
     forwarded = set(rule.groups) if rule else set()
     wanted = set(ecs_service.serving_groups)
     assert forwarded and forwarded <= wanted, saw(

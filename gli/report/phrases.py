@@ -1006,6 +1006,16 @@ KOREAN: Mapping[str, str] = {
         "번들이 가져오는 스크립트가 {}개보다 많음",
     "the search stopped after {} pages":
         "검색이 {}쪽 뒤에 멈춤",
+    "the comparison of the alarm {}":
+        "알람 {}의 비교 방식",
+    "the state of the NAT gateway {}":
+        "NAT 게이트웨이 {}의 상태",
+    "the action of an entry of {}":
+        "{}에 있는 항목의 동작",
+    "the state of a target of {}":
+        "{} 대상의 상태",
+    "the state of the route to {}":
+        "{} 경로의 상태",
     "the state of a run of {}":
         "{}의 실행 상태",
     "the state of the alarm {}":

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from gli.common.sentences import phrase
 from gli.config.services import Service
 from gli.observe.aws.ecs_services import ecs_service
-from gli.observe.aws.load_balancer import Rule, balancer, group_targets, routes, target_health
-from gli.observe.engine.observation import Observation, unknown
+from gli.observe.aws.load_balancer import ACTIONS, TARGET_STATES, Rule, balancer, group_targets, routes, target_health
+from gli.observe.engine.observation import Observation, one_of, unknown
 from gli.observe.engine.probe import Observer, probe
 
 _METHODS = ("GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
@@ -40,10 +40,13 @@ async def reached_rules(observer: Observer, service: Service) -> tuple[Reached, 
         raise unknown("not-found", phrase("{} stands behind no load balancer", service.name))
     listeners = (await observer.see(balancer, service.load_balancer)).listeners
     rules = [r for x in listeners if x.port == service.port for r in x.rules]
-    return tuple(
+    reached = tuple(
         Reached(method=method, path=path, rule=next((r for r in rules if r.takes(service.host, path, method)), None))
         for method, path in _requests(service)
     )
+    for rule in (r.rule for r in reached if r.rule):
+        one_of(ACTIONS, rule.does, phrase("the action of the rule for {}", service.host))
+    return reached
 
 
 def _requests(service: Service) -> list[tuple[str, str]]:
@@ -67,5 +70,7 @@ async def route_shares(observer: Observer, service: Service) -> tuple[Share, ...
     found = []
     for arn in rule.groups if rule else ():
         targets = [t for t in known if t.group == arn] if arn in serving else await group_targets(observer, arn)
-        found.append(Share(group=arn.split(":")[-1], healthy=sum(t.state == "healthy" for t in targets)))
+        what = phrase("the state of a target of {}", service.name)
+        healthy = sum(one_of(TARGET_STATES, t.state, what) == "healthy" for t in targets)
+        found.append(Share(group=arn.split(":")[-1], healthy=healthy))
     return tuple(found)

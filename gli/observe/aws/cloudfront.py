@@ -219,6 +219,8 @@ def _distribution(described: dict[str, Any]) -> Distribution:
     )
 
 
+_DEFAULT_TTL_S = 86_400
+"""How long a behaviour without a policy keeps an answer without Cache-Control, if it does not say so itself."""
 _MANAGED = {
     "658327ea-f89d-4fab-a63d-7e88639e58f6": (1, 86_400),  # CachingOptimized
     "b2884449-e4de-46a7-ac36-70bc7f1ddd6d": (1, 86_400),  # CachingOptimizedForUncompressedObjects
@@ -230,10 +232,7 @@ no users apart."""
 
 def _behavior(described: dict[str, Any], config: dict[str, Any]) -> Behavior:
     policy = described.get("CachePolicyId")
-    least, usual = int(described.get("MinTTL") or 0), int(described.get("DefaultTTL") or 0)
-    forwarded = described.get("ForwardedValues") or {}
-    headers = {str(name).lower() for name in _items(forwarded.get("Headers"))}
-    told_apart = (forwarded.get("Cookies") or {}).get("Forward") == "all" or bool({"authorization", "*"} & headers)
+    least, usual = int(described.get("MinTTL") or 0), int(described.get("DefaultTTL", _DEFAULT_TTL_S))
     origins = _origins_of(described, config)
     return Behavior(
         path=described.get("PathPattern", "*"),
@@ -248,10 +247,18 @@ def _behavior(described: dict[str, Any], config: dict[str, Any]) -> Behavior:
         ),
         least_cached_s=0 if policy else least,
         usually_cached_s=0 if policy else usual,
-        shared=not told_apart,
+        shared=not _tells_users_apart(described.get("ForwardedValues")),
         of_bucket=all(o.get("S3OriginConfig") is not None for o in origins),
         policy_keeps_s=_MANAGED.get(str(policy), (0, 0)),
     )
+
+
+def _tells_users_apart(forwarded: dict[str, Any] | None) -> bool:
+    """Whether these settings, which a behaviour has in place of a policy, make cookies or a token a part of the key."""
+    if not forwarded:
+        return False
+    headers = {str(name).lower() for name in _items(forwarded.get("Headers"))}
+    return forwarded["Cookies"]["Forward"] == "all" or bool({"authorization", "*"} & headers)
 
 
 def _aliases(described: dict[str, Any]) -> tuple[str, ...]:

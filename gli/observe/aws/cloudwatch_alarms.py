@@ -19,6 +19,10 @@ from gli.observe.engine.observation import Observation, one_of
 from gli.observe.engine.probe import Observer, probe
 
 _STATES = frozenset({"OK", "ALARM", "INSUFFICIENT_DATA"})
+_COMPARISONS = frozenset(
+    f"{than}Threshold" for than in ("GreaterThan", "GreaterThanOrEqualTo", "LessThan", "LessThanOrEqualTo")
+)
+"""Those with a fixed threshold; an alarm on a band has no metric's name and is not judged."""
 _UNSEARCHABLE = frozenset({"INFREQUENT_ACCESS", "DELIVERY"})
 _SELECTED = re.compile(r"\bSELECT\s+\w+\(\s*(?:\"([^\"]+)\"|([\w.]+))\s*\)", re.IGNORECASE)
 """Finds the metric in a Metrics Insights query, `SELECT AVG(CPUUtilization) FROM ...`."""
@@ -214,7 +218,8 @@ def _sleeps(described: Mapping[str, Any]) -> bool:
         return False
     if _waits_s(described) > _TOO_LATE_S:
         return True
-    threshold, compares = described["Threshold"], described["ComparisonOperator"]
+    what = phrase("the comparison of the alarm {}", described["AlarmName"])
+    threshold, compares = described["Threshold"], one_of(_COMPARISONS, described["ComparisonOperator"], what)
     above, also_equal = compares.startswith("GreaterThan"), "OrEqual" in compares
     if above:
         most = 100 if name in _SHARES else math.inf

@@ -23,6 +23,10 @@ TARGET_STATES = frozenset(
     {"initial", "healthy", "unhealthy", "unhealthy.draining", "unused", "draining", "unavailable"}
 )
 """The states of elbv2 DescribeTargetHealth."""
+ACTIONS = frozenset(
+    {"forward", "redirect", "fixed-response", "authenticate-oidc", "authenticate-cognito", "jwt-validation", "nothing"}
+)
+"""What a rule may do with a request."""
 _PROTOCOLS = frozenset(
     {"HTTP", "HTTPS", "TCP", "TLS", "UDP", "TCP_UDP", "GENEVE", "QUIC", "TCP_QUIC"}  # of every kind of load balancer
 )

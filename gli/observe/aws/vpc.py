@@ -22,7 +22,7 @@ from gli.observe.aws.iam_statements import policy_allows
 from gli.observe.aws.load_balancer import balancer
 from gli.observe.aws.mq import broker_network
 from gli.observe.aws.rds import database_instance
-from gli.observe.engine.observation import Observation, told, unknown
+from gli.observe.engine.observation import Observation, one_of, told, unknown
 from gli.observe.engine.probe import Observer, probe
 
 _TARGETS = (
@@ -30,6 +30,9 @@ _TARGETS = (
     *("CoreNetworkArn", "LocalGatewayId", "CarrierGatewayId", "OdbNetworkArn"),
 )
 _TCP = ("6", "-1")
+_ACL_ACTIONS = frozenset({"allow", "deny"})
+_ROUTE_STATES = frozenset({"active", "blackhole", "filtered"})
+_NAT_STATES = frozenset({"pending", "failed", "available", "deleting", "deleted"})
 
 
 class Vpc(Observation):
@@ -169,10 +172,11 @@ def _route(described: Mapping[str, Any]) -> Route | None:
     if described.get("DestinationIpv6CidrBlock"):
         return None
     destination = described.get("DestinationCidrBlock") or described["DestinationPrefixListId"]
-    target, alive = next((str(described[key]) for key in _TARGETS if described.get(key)), ""), described["State"]
-    if not target and alive == "active":
+    target = next((str(described[key]) for key in _TARGETS if described.get(key)), "")
+    alive = one_of(_ROUTE_STATES, described["State"], phrase("the state of the route to {}", destination)) == "active"
+    if not target and alive:
         raise unknown("error", phrase("a route to {} has a target of a kind not known here", destination))
-    return Route(destination=destination, target=target, alive=alive == "active")
+    return Route(destination=destination, target=target, alive=alive)
 
 
 def _rules(openings: Iterable[Opening]) -> tuple[Rule, ...]:
@@ -182,11 +186,12 @@ def _rules(openings: Iterable[Opening]) -> tuple[Rule, ...]:
 
 def _entries(acl: Mapping[str, Any]) -> tuple[AclEntry, ...]:
     found = [e for e in acl["Entries"] if str(e["Protocol"]) in _TCP and not e.get("Ipv6CidrBlock")]
+    what = phrase("the action of an entry of {}", acl["NetworkAclId"])
     return tuple(
         AclEntry(
             number=e["RuleNumber"],
             egress=bool(e["Egress"]),
-            allow=e["RuleAction"] == "allow",
+            allow=one_of(_ACL_ACTIONS, e["RuleAction"], what) == "allow",
             block=e["CidrBlock"],
             ports=ALL_PORTS if str(e["Protocol"]) == "-1" else (e["PortRange"]["From"], e["PortRange"]["To"]),
         )
@@ -200,7 +205,9 @@ def _nat_gateway(described: Mapping[str, Any]) -> NatGateway:
         id=described["NatGatewayId"],
         subnet=described["SubnetId"],
         address=next((a for a in addresses if a), ""),
-        state=described["State"],
+        state=one_of(
+            _NAT_STATES, described["State"], phrase("the state of the NAT gateway {}", described["NatGatewayId"])
+        ),
     )
 
 
