@@ -60,6 +60,7 @@ UsePAM no
 StrictModes no
 PermitRootLogin prohibit-password
 MaxStartups 200
+SetEnv HOME={folder}
 """
 LOOP = 'for clone in */; do git -C "$clone" pull --quiet --ff-only || exit 1; done'
 SEED = """\

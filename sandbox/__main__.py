@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import click
 
+from gli.common import standard_streams
 from gli.common.errors import UsageError
 from sandbox import control
 from sandbox.state import ENVIRONMENT, AlreadyUp, NotUp, Place, running
@@ -104,10 +105,10 @@ def status(as_json: bool, place: Place) -> None:
             raise
         found = {"ready": False}
     if as_json:
-        _say(json.dumps(found, indent=2))
+        click.echo(json.dumps(found, indent=2))
     else:
         for line in _lines(found):
-            _say(line)
+            click.echo(line)
     sys.exit(0 if found["ready"] else 1)
 
 
@@ -133,11 +134,11 @@ def faults(as_json: bool, place: Place) -> None:
             }
             for f in known().values()
         ]
-        _say(json.dumps(listed, indent=2))
+        click.echo(json.dumps(listed, indent=2))
         return
     for one in known().values():
         checks = ", ".join(one.turns_red) + ("; production only" if one.production else "")
-        _say(f"{'*' if one.id in active else ' '} {one.id}: {one.description} [{checks}]")
+        click.echo(f"{'*' if one.id in active else ' '} {one.id}: {one.description} [{checks}]")
 
 
 @cli.command()
@@ -153,10 +154,10 @@ def variants(as_json: bool, place: Place) -> None:
         active = []
     if as_json:
         listed = [{"id": v.id, "description": v.description, "active": v.id in active} for v in known().values()]
-        _say(json.dumps(listed, indent=2))
+        click.echo(json.dumps(listed, indent=2))
         return
     for one in known().values():
-        _say(f"{'*' if one.id in active else ' '} {one.id}: {one.description}")
+        click.echo(f"{'*' if one.id in active else ' '} {one.id}: {one.description}")
 
 
 @cli.command("break")
@@ -293,6 +294,14 @@ def main() -> None:
         sys.exit(2)
     except (AlreadyUp, NotUp) as e:
         _refuse(str(e))
+    except OSError as e:
+        if not (isinstance(e, BrokenPipeError) or standard_streams.has_no_room(e)):
+            raise
+        standard_streams.leave_output()
+        if isinstance(e, BrokenPipeError):
+            sys.exit(1)
+        click.echo(f"the output can't be written: {e.strerror}", err=True)
+        sys.exit(3)
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ KbdInteractiveAuthentication no
 UsePAM no
 StrictModes no
 PermitRootLogin prohibit-password
+SetEnv HOME={folder}
 {more}
 """
 _RULES = "repo gli_.*\n    RW+ = first\n    C = first\nrepo @all\n    RW+ = first\n"

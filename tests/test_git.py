@@ -87,6 +87,11 @@ def test_both_interfaces_raise_the_same_error(tmp_path: Path) -> None:
         (f"FATAL: R any gli_redis one DENIED by fallthru\n{UNREAD}", "FATAL: R any gli_redis one DENIED by fallthru"),
         (f"kex_exchange_identification: Connection reset\n{UNREAD}", "kex_exchange_identification: Connection reset"),
         (f"remote: ====\nremote: You are not allowed\n{UNREAD}", "You are not allowed"),
+        (f"a message without an end of line{UNREAD}{ADVICE}", "a message without an end of line"),
+        (
+            f"{'Only for staff of GLI. ' * 20}\ngit@host: Permission denied (publickey).\n{UNREAD}{ADVICE}",
+            "git@host: Permission denied (publickey).",
+        ),
         (
             "Cloning into '.'...\nremote: Counting objects: 5% (1/2)\rsend disconnect: Broken pipe\nfatal: early EOF\n",
             "send disconnect: Broken pipe",

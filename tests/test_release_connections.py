@@ -17,7 +17,7 @@ import git_hosts
 import pytest
 import release_rig
 import test_release_pull
-from release_rig import HOME, REFUSE, THREE, Rig
+from release_rig import FIRST_TAG, HOME, REFUSE, THREE, Rig
 from test_release_pull import START, Workspace, _alive
 
 from conftest import clean_environment
@@ -429,9 +429,20 @@ def _into_a_full_disk(rig: Rig, *command: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-@pytest.mark.parametrize("command", [["doctor"], ["log", "--rebuild"]])
+SHOWN = [
+    ["doctor"],
+    ["log", "--rebuild"],
+    ["promote", "dev", "stg", "--dry-run"],
+    ["rollback", FIRST_TAG, "-m", "why", "--dry-run"],
+    ["promote", "--undo"],
+]
+"""Commands whose output is their result."""
+
+
+@pytest.mark.parametrize("command", SHOWN)
 def test_a_full_disk_of_the_output_is_no_wrong_use(rig: Rig, command: list[str]) -> None:
     Workspace(rig)
+    rig.promote()
     assert _into_a_full_disk(rig, *command) == (3, NO_ROOM)
 
 

@@ -27,7 +27,12 @@ def main() -> None:
         sys.exit(_pull(sys.argv[2]))
     from gli.cli.group import main as cli
 
-    cli()
+    try:
+        cli()
+    except OSError as e:  # help texts and the like: a command itself ends with `gli.cli.options.sentences`
+        if not standard_streams.has_no_room(e):
+            raise
+        sys.exit(_unwritten(e))
 
 
 def spare_garbage() -> None:
@@ -48,13 +53,20 @@ def _pull(branch: str) -> int:
         sys.stdout.flush()
         return code
     except OSError as e:  # the reader closed the pipe, or the disk is full; no git runs any more
-        standard_streams.leave_output()
-        if not isinstance(e, BrokenPipeError):
-            print(f"gli: the output can't be written: {e.strerror}", file=sys.stderr)
-        return 1 if isinstance(e, BrokenPipeError) else 3
+        if isinstance(e, BrokenPipeError):
+            standard_streams.leave_output()
+            return 1
+        return _unwritten(e)
     except UsageError as e:
         print(f"gli: {e}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nAborted!", file=sys.stderr)
         return 1
+
+
+def _unwritten(error: OSError) -> int:
+    """Says on stderr that the output can't be written. Returns the exit code."""
+    standard_streams.leave_output()
+    print(f"gli: the output can't be written: {error.strerror}", file=sys.stderr)
+    return 3

@@ -10,11 +10,10 @@ from typing import NoReturn, ParamSpec, TypeVar
 
 import click
 
-from gli.common.errors import DiskError, UsageError
+from gli.common.errors import FULL, DiskError, UsageError
 from gli.common.standard_streams import leave_output
 from gli.config import toml_tables
 from gli.git.command import GitFailed
-from gli.release.journal import FULL
 
 P = ParamSpec("P")
 R = TypeVar("R")

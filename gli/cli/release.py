@@ -40,6 +40,11 @@ class Asked(NamedTuple):
     approve: Approve
     dry_run: bool
 
+    @property
+    def say(self) -> Callable[[str], None]:
+        """How progress is printed: what a dry run prints is its result."""
+        return _shown if self.dry_run else _told
+
 
 def _approving(command: Callable[..., None]) -> Callable[..., None]:
     """Adds the options of approval to a command. The command gets them as one argument, `asked`."""
@@ -97,22 +102,25 @@ def promote(
     if taken is not None:
         if source is not None or resume or undo or asked.dry_run:
             raise UsageError("--take-over ID stands alone, without branches: it takes back what another machine left")
-        with _released(root, name) as opened:
+        with _released(root, name, _told) as opened:
             take_over.take_over(opened, taken, approve=asked.approve)
         return
     if resume or undo:
         if source is not None or resume == undo or asked.dry_run:
             raise UsageError("--resume or --undo stands alone, without branches: it ends what was left half-finished")
-        with _released(root, name) as opened:
+        with _released(root, name, _told) as opened:
             ended = promotions.recover(opened, "resume" if resume else "undo")
-            _told("nothing is half-finished on this machine" if ended is None else _done(ended))
+            if ended is None:
+                _shown("nothing is half-finished on this machine")
+            else:
+                _told(_done(ended))
         return
     if override_freeze is not None:
         because(override_freeze, 'an override needs its reason: --override-freeze "Why it can not wait"')
     if source is None or target is None:
         ways = settings.read(root, name).branches.ways
         raise UsageError(f"say from where to where, as in: gli promote {' '.join(ways[0]) if ways else 'FROM TO'}")
-    with _released(root, name) as opened:
+    with _released(root, name, asked.say) as opened:
         live = target == opened.settings.branches.live
         operation = promotions.promote(
             opened,
@@ -164,7 +172,7 @@ def rollback(
     if previous == (tag is not None):
         raise UsageError("say where to: a deploy tag, or --previous")
     root = Path.cwd()
-    with _released(root, name) as opened:
+    with _released(root, name, asked.say) as opened:
         operation = rollbacks.rollback(
             opened,
             tag,
@@ -203,7 +211,7 @@ def push(
     from gli.release import emergency
 
     root = Path.cwd()
-    with _released(root, name) as opened:
+    with _released(root, name, asked.say) as opened:
         if acknowledge is not None:
             if asked.dry_run:
                 raise UsageError("--acknowledge has no --dry-run: it makes one tag, and moves nothing")
@@ -223,11 +231,11 @@ def push(
 
 
 @contextmanager
-def _released(root: Path, name: str) -> Iterator[Session]:
+def _released(root: Path, name: str, say: Callable[[str], None]) -> Iterator[Session]:
     """Opens a session. A refusal or a failure ends the command with its reasons and its exit code."""
     chosen = settings.read(root, name)
     try:
-        with session(chosen, _told) as opened:
+        with session(chosen, say) as opened:
             yield opened
     except Refused as e:
         for reason in e.reasons:
@@ -358,6 +366,11 @@ def _told(text: str) -> None:
         if not isinstance(e, BrokenPipeError):
             click.echo(f"gli: the output can't be written: {e.strerror}", err=True)
         leave_output()
+
+
+def _shown(text: str) -> None:
+    """Prints a sentence that is the result of the command. If it can't be written, the command has failed."""
+    _say(text, "")
 
 
 def _say(text: str, mark: str) -> None:

@@ -7,6 +7,8 @@ import os
 import sys
 from contextlib import suppress
 
+from gli.common.errors import FULL
+
 CLOSED = "standard output is closed, so nobody would see the result; leave `>&-` out, or write to a file"
 
 
@@ -19,6 +21,11 @@ def leave_output() -> None:
         open(os.devnull, "w", encoding="utf-8") as nowhere,  # noqa: PTH123 - as in Python's documentation
     ):
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def has_no_room(error: OSError) -> bool:
+    """Whether the output could not be written, because its disk is full: an error of another file names the file."""
+    return error.filename is None and error.errno in FULL
 
 
 def output_is_open() -> bool:

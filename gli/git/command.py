@@ -47,6 +47,7 @@ hook of git sets (GIT_DIR and others, of another repository), nor settings of gi
 GIT_CONFIG_PARAMETERS), which could lead a command to another remote than environments.toml names."""
 _CONTROL = re.compile(r"\x1b\[[0-9;]*[mK]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _USERINFO = re.compile(r"://[^/\s]*@")
+_GITS_OWN = re.compile(r"(?<=[^\n])(?:fatal|error): (?=Could not read from remote repository|the remote end hung up)")
 _LONGEST = 300
 _LOOKS_S = 0.5
 _PROGRESS = re.compile(r"(?:remote: )?(?:(?:\w+ )?(?:[A-Z]\w+ing \w+): |Total \d|From |Cloning into )")
@@ -93,6 +94,7 @@ class GitFailed(Exception):
 
 
 def _reason(stderr: str, code: int) -> str:
+    stderr = _GITS_OWN.sub(r"\n\g<0>", stderr)  # ssh or the host may end without an end of line
     lines = [line.strip() for line in stderr.splitlines() if line.strip()] or [f"git ended with {code}"]
     said = next((line for line in lines if line.startswith(("fatal", "error"))), lines[-1])
     if other := _OTHER_KEY.search(stderr):
@@ -108,8 +110,10 @@ def _reason(stderr: str, code: int) -> str:
         return said
     spoken = (line for line in lines if not _is_boilerplate(line) and not _PROGRESS.match(line))
     before = [line.removeprefix("remote:").strip() for line in spoken]
-    words = "; ".join(dict.fromkeys(line for line in before if line.strip("*= ")))
-    return words[:_LONGEST] if words else said
+    words = list(dict.fromkeys(line for line in before if line.strip("*= ")))
+    while len("; ".join(words)) > _LONGEST and len(words) > 1:
+        words = words[1:]  # a banner: it comes first, and the reason last
+    return "; ".join(words)[:_LONGEST] if words else said
 
 
 def _is_boilerplate(line: str) -> bool:

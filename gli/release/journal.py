@@ -29,7 +29,6 @@ Events, in the order in which they can come; `detail` holds what is named here:
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -41,10 +40,8 @@ from pathlib import Path
 from typing import Any
 
 from gli.common.clock import now, rfc3339
-from gli.common.errors import DiskError, UsageError
+from gli.common.errors import FULL, DiskError, UsageError
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
-"""The error numbers of a disk that is full or fails."""
 FINAL = ("refused", "done", "undone", "overtaken")
 _ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{4}")
 _START = "0" * 64

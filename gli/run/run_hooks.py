@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from gli.common import clock
+from gli.common import clock, standard_streams
 from gli.common.errors import UsageError
 from gli.common.sentences import listed, of, phrase
 from gli.common.verdict_file import NO_GO, VERDICT, last_line
@@ -57,8 +57,19 @@ _INTERRUPTED = {
 def ended(config: pytest.Config, code: int, error: BaseException | None) -> int:
     """Ends the run with its verdict. Returns the exit code, or raises the error that pytest itself ended with.
 
-    `code` is pytest's own.
+    `code` is pytest's own. An output without room for the result is one sentence, and exit code 3.
     """
+    try:
+        return _ended(config, code, error)
+    except OSError as e:
+        if not standard_streams.has_no_room(e):
+            raise
+        standard_streams.leave_output()
+        print(f"ERROR: the output can't be written: {e.strerror}", file=sys.stderr)
+        return int(pytest.ExitCode.INTERNAL_ERROR)
+
+
+def _ended(config: pytest.Config, code: int, error: BaseException | None) -> int:
     if isinstance(error, KeyboardInterrupt):  # pytest handles the first one only, and none while it ends
         code, error = int(pytest.ExitCode.INTERRUPTED), None
         config.stash[EXIT_STATUS] = code

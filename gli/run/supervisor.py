@@ -233,10 +233,14 @@ class _Parent:
 
     def _leave_no_go(self, why: Phrase) -> None:
         """Replaces the verdict on disk (the first NO-GO, or a GO that came too late) by a NO-GO with this reason."""
-        print(f"\nERROR: {why}", flush=True)
-        if "folder" not in self.told:
-            return
-        folder = Path(self.told["folder"])
+        if "folder" in self.told:
+            self._replace_verdict(Path(self.told["folder"]), why)
+        with suppress(OSError, ValueError):  # nobody can read the output: the exit code and the file say it
+            print(f"\nERROR: {why}", flush=True)
+            if "folder" in self.told:
+                print(last_line(self.told["name"], NO_GO), flush=True)
+
+    def _replace_verdict(self, folder: Path, why: Phrase) -> None:
         with suppress(OSError, ValueError, TypeError):
             (folder / f"{VERDICT}.sig").unlink(missing_ok=True)
             document = _on_disk(folder)
@@ -253,7 +257,6 @@ class _Parent:
                     "ends_by": None,
                 },
             )
-        print(last_line(self.told["name"], NO_GO), flush=True)
 
 
 def _on_disk(folder: Path) -> Any:

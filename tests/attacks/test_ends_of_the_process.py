@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hostile_rig import FAILS, GLI, PASSES
 
-from conftest import Project, sampled
+from conftest import ROOT, Project, sampled
 
 ENDS = {
     "os.execv": "import os\n    os.execv('/bin/true', ['true'])",
@@ -96,6 +98,55 @@ def test_a_closed_output_is_one_sentence(project: Project, command: list[str], c
     done = without_stream(project, 1, *command)
     assert done.returncode == code
     assert len(done.stderr.splitlines()) == 1 and "standard output is closed" in done.stderr
+
+
+def into_a_full_disk(project: Project, *command: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run Python in the project with an output that has no room."""
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
+        return subprocess.run(
+            [sys.executable, *command],
+            cwd=cwd or project.root,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+
+def says_no_room(done: subprocess.CompletedProcess[str]) -> bool:
+    told = "the output can't be written: No space left on device"
+    return done.returncode == 3 and len(done.stderr.splitlines()) == 1 and told in done.stderr
+
+
+@pytest.mark.parametrize("options", [[], ["-q"], ["--phase=on-call"], ["-k", "first"], ["--collect-only"]])
+def test_a_run_whose_output_has_no_room_is_one_sentence(project: Project, options: list[str]) -> None:
+    done = into_a_full_disk(project, "-m", "pytest", "--env=own", *options)
+    assert says_no_room(done), done
+    verdict = project.root / "reports/own/latest/verdict.json"
+    assert not verdict.exists() or json.loads(verdict.read_text())["verdict"] == "NO-GO"
+
+
+TEXTS = [["-c", GLI, "--help"], ["-c", GLI, "promote", "--help"], ["-m", "sandbox", "faults"]]
+
+
+@pytest.mark.parametrize("command", TEXTS)
+def test_help_and_lists_that_have_no_room_are_one_sentence(project: Project, command: list[str]) -> None:
+    done = into_a_full_disk(project, *command, cwd=ROOT)
+    assert says_no_room(done), done
+
+
+def test_a_run_that_is_killed_after_its_verdict_leaves_no_go_where_the_output_has_no_room(project: Project) -> None:
+    project.write(
+        "conftest.py",
+        "import os, pytest, gli.run.run_hooks as hooks\n@pytest.hookimpl(trylast=True)\n"
+        "def pytest_configure(config):\n"
+        "    config.get_terminal_writer()._file = open(os.devnull, 'w')\n"
+        "    hooks._told = lambda *_: os.kill(os.getpid(), 9)\n",
+    )
+    done = into_a_full_disk(project, "-m", "pytest", "--env=own")
+    assert (done.returncode, done.stderr) == (137, ""), done
+    assert json.loads((project.root / "reports/own/latest/verdict.json").read_text())["verdict"] == "NO-GO"
 
 
 def test_a_closed_error_stream_changes_nothing(project: Project) -> None:

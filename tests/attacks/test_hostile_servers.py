@@ -634,7 +634,7 @@ SSH = {
     "refs": (f"yes '0040{'a' * 40} refs/heads/aaaaaaa'", "250 MB of memory"),
     "words": ("yes", "protocol error"),
     "complaints": ("yes >&2", "git printed more than 64 MB"),
-    "an end": ("printf '\\033[2Kyes: \\033]0;x\\007' >&2; exit 255", "and the repository exists"),
+    "an end": ("printf '\\033[2Kyes: \\033]0;x\\007' >&2; exit 255", "^yes: ]0;x$"),
 }
 """What a host that git reaches with ssh does, and what is said of it."""
 
