@@ -68,7 +68,7 @@ class NearGit:
         self._one = threading.Lock()
 
     def __call__(self, *arguments: str, git_dir: Path | None = None, says: str | None = None, **more: Any) -> str:
-        words = arguments
+        words = arguments = tuple(word for word in arguments if not word.startswith("--work-tree="))  # it is empty
         while words[0] == "-c":
             words = words[2:]
         if words[0] == "ls-remote":

@@ -100,6 +100,16 @@ def test_a_hotfix_is_lost_until_it_is_merged_back(remote: Remote) -> None:
     assert (remote.gap("stg").lost, remote.gap("dev").lost) == (False, True)
 
 
+def test_a_conflict_is_seen_where_gits_settings_make_line_ends_equal(
+    remote: Remote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gitconfig").write_text("[merge]\n\trenormalize = true\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    for branch in ("main", "stg"):
+        remote.push(branch, {"CHANGELOG.md": f"# {branch}\n"})
+    assert remote.gap().conflicts == ("CHANGELOG.md",)
+
+
 def test_the_same_change_made_twice_is_not_lost(remote: Remote) -> None:
     remote.push("main", {"fix.txt": "fixed\n"})
     remote.push("stg", {"fix.txt": "fixed\n", "more.txt": "more\n"})

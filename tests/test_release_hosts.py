@@ -145,7 +145,7 @@ def test_gitolite_says_why_it_was_refused(rig: Rig, monkeypatch: pytest.MonkeyPa
 def test_every_case_in_the_guide_names_tests_that_exist() -> None:
     text = (ROOT / "docs" / "releases.md").read_text()
     rows = re.findall(r"^\| (\d+) \|.*`test_", text, re.MULTILINE)
-    assert rows == [str(n) for n in range(1, 27)]
+    assert rows == [str(n) for n in range(1, 29)]
     named = re.findall(r"`(test_\w+\.py)::(test_\w+)`", text)
     missing = [f"{file}::{name}" for file, name in named if f"def {name}(" not in (ROOT / "tests" / file).read_text()]
     assert missing == []
@@ -164,6 +164,21 @@ def test_a_promotion_logs_in_once_and_leaves_no_connection(rig: Rig, monkeypatch
         assert "3 updated" in gli("pull", "stg", "--clone")
         assert logins(rig) == 2
         assert masters(rig) == []
+
+
+@no_sshd
+def test_a_connection_is_opened_where_gits_settings_lead(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for a host that git does not ask."""
+    with git_hosts.ssh(rig.root / "host", rig.root / "remotes") as host:
+        base = host.address.partition("/remotes")[0]
+        named = replace(host, address=host.address.replace(base, "https://git.glibiz.invalid"))
+        configure = ("git", "config", "--global", f"url.{base}.insteadOf", "https://git.glibiz.invalid")
+        subprocess.run(configure, check=True)
+        one, new = served(rig, named, monkeypatch), rig.trees("dev")
+        ended = one.promote("dev", "stg")
+        assert (ended.code, rig.trees("stg"), logins(rig)) == (0, new, 1), ended.said
+        assert "3 updated" in gli("pull", "stg", "--clone")
+        assert logins(rig) == 2
 
 
 @no_sshd

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -221,6 +222,20 @@ def test_an_ignored_file_in_the_way_stays(workspace: Workspace) -> None:
     assert code == 1
     assert any(line.startswith("gli_redis") and "left alone" in line for line in lines)
     assert (workspace.clones / "gli_redis" / ".env").read_text() == "SECRET=mine\n"
+
+
+@pytest.mark.parametrize("held", ["refs/remotes/origin/main.lock", "index.lock"])
+def test_a_clone_in_which_another_git_is_at_work_is_waited_for(workspace: Workspace, held: str) -> None:
+    """As that of an editor, which fetches from time to time, or of a second `gli pull`."""
+    for name in EIGHT[:2]:
+        workspace.rig.commit(name, "main", {"more.txt": "more\n"})
+        (workspace.clones / name / ".git" / held).touch()
+    ended = threading.Timer(0.3, (workspace.clones / EIGHT[0] / ".git" / held).unlink)
+    ended.start()
+    code, lines = workspace.pull("main")
+    said = " ".join(lines)
+    assert (code, f"{EIGHT[0]} 1 commit" in " ".join(said.split()), said.count("unreachable")) == (1, True, 0), lines
+    assert said.count("left alone: ") == 1 and "lock" in said, "the other one is held for ever"
 
 
 def test_a_branch_checked_out_in_another_work_tree_is_not_moved(workspace: Workspace) -> None:

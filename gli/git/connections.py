@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gli.git import http, ssh
-from gli.git.command import GitFailed
+from gli.git.command import GitFailed, git
 
 T = TypeVar("T")
 DEFAULT = 8
@@ -51,6 +51,16 @@ def is_silent(error: GitFailed) -> bool:
     return _SILENT.search(error.stderr) is not None
 
 
+def _reached(url: str, git_dir: Path) -> str:
+    """The address that git connects to where it is told to fetch from `url` (git-config, url.BASE.insteadOf)."""
+    if url.startswith(("/", "file:")):
+        return url
+    try:
+        return git("ls-remote", "--get-url", "--", url, git_dir=git_dir).strip()
+    except GitFailed:
+        return url  # git says why where it connects
+
+
 class Connections:
     """The connections of one command to all remotes."""
 
@@ -69,7 +79,8 @@ class Connections:
         """While the block runs, each git that connects shares what it can with the others (see `gli.git.ssh`,
         `gli.git.http`). `url` and `git_dir` are those of one repository; `say` is told why there is a pause.
         """
-        with ssh.shared(url, git_dir) as login, http.heard(url) as headers:
+        reached = _reached(url, git_dir)
+        with ssh.shared(reached, git_dir) as login, http.heard(reached) as headers:
             self.environment, self.say = {**login, **headers}, say
             yield
 

@@ -27,8 +27,6 @@ def merge(mirror: Mirror, ours: str, theirs: str) -> tuple[str, tuple[str, ...]]
     its lines, which the attribute forbids.
     """
     paths = [path for path in mirror.files(ours) if path.rpartition("/")[2] == ".gitattributes"]
-    if not paths:
-        return _merged(mirror, ours, theirs)
     if outside := [path for path in paths if {"..", ".git"} & {*path.split("/")}]:
         raise GitFailed(("merge-tree",), 1, f"fatal: {ours[:8]} has {shown(outside[0])}, which git would not check out")
     with tempfile.TemporaryDirectory(prefix="attributes-", dir=mirror.folder) as folder:
@@ -40,7 +38,7 @@ def merge(mirror: Mirror, ours: str, theirs: str) -> tuple[str, tuple[str, ...]]
         return tree, (*conflicts, *without)
 
 
-def _merged(mirror: Mirror, ours: str, theirs: str, checkout: Path | None = None) -> tuple[str, tuple[str, ...]]:
+def _merged(mirror: Mirror, ours: str, theirs: str, checkout: Path) -> tuple[str, tuple[str, ...]]:
     options = ("--write-tree", "-z", "--name-only", "--no-messages")
     try:
         answer = _in(mirror, checkout, "merge-tree", *options, ours, theirs, accept=(0, 1))
@@ -54,10 +52,8 @@ def _merged(mirror: Mirror, ours: str, theirs: str, checkout: Path | None = None
     return tree, tuple(dict.fromkeys(map(shown, conflicts)))
 
 
-def _in(mirror: Mirror, checkout: Path | None, *arguments: str, **options: Any) -> str:
-    """git with a work tree in which only the attributes lie."""
-    if checkout is None:
-        return mirror.git(*arguments, **options)
+def _in(mirror: Mirror, checkout: Path, *arguments: str, **options: Any) -> str:
+    """git with a work tree in which only the attributes lie. Without one, git 2.39 can't follow merge.renormalize."""
     return mirror.git("-c", "core.bare=false", f"--work-tree={checkout}", *arguments, cwd=checkout, **options)
 
 

@@ -67,6 +67,9 @@ may only create the ref."""
 QUIET_FETCH = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules", "--no-auto-maintenance")
 _ALOUD = ("--progress", *QUIET_FETCH[1:])
 """git reports its progress on stderr: a fetch that works is never silent, however long it takes."""
+_ALONE = ("--atomic", "--no-recurse-submodules", "--no-follow-tags")
+"""These refs and no others, whatever git's settings add: with push.recurseSubmodules=only, git pushes none of them and
+ends with 0."""
 _CHAIN = "refs/next/chain"
 _STEPS = ("--depth=1", "--deepen=10", "--deepen=100", "--deepen=1000", "--deepen=10000", "--unshallow")
 """The steps of a first fetch whose connection was cut before: the objects of each finished step are kept."""
@@ -183,7 +186,7 @@ class Mirror:
         pinned = {ref: expected for ref, (_, expected) in specs.items() if expected is not None}
         leases = [f"--force-with-lease={ref}:{expected}" for ref, expected in pinned.items()]
         refspecs = [f"{new}:{ref}" for ref, (new, _) in specs.items()]
-        arguments = ("--atomic", *leases, "--", self.repository.url, *refspecs)
+        arguments = (*_ALONE, *leases, "--", self.repository.url, *refspecs)
         connections = self.repository.connections
         if turn is None:
             with connections.one():

@@ -8,6 +8,7 @@ Source of truth: git-fetch, git-status (porcelain v2), git-merge.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -33,7 +34,12 @@ _OF_THE_CLONE = (
     "insufficient permission for adding an object",
     "unable to create",
     "bad config ",
+    "cannot lock ref",
 )
+_HELD = ("cannot lock ref", ".lock': File exists")
+"""What git says where another git in the same clone was faster."""
+_HELD_S = (0.2, 0.5, 1.0)
+"""The pauses before it is tried again."""
 _MERGE = ("-c", "maintenance.auto=false", "merge", "--ff-only", "--quiet", "--no-autostash", "--no-overwrite-ignore")
 
 
@@ -219,8 +225,15 @@ def _tree(repository: Repository) -> _Tree:
 def _in(
     repository: Repository, *arguments: str, env: Mapping[str, str] | None = None, interruptible: bool = False
 ) -> str:
-    """git in somebody's clone."""
-    return git(*arguments, cwd=repository.clone, env=env, silence_s=FETCH_S, interruptible=interruptible)
+    """git in somebody's clone. Tries again while another git, as that of an editor, is at work there."""
+    for pause in (*_HELD_S, 0.0):
+        try:
+            return git(*arguments, cwd=repository.clone, env=env, silence_s=FETCH_S, interruptible=interruptible)
+        except GitFailed as e:
+            if not pause or not any(held in e.stderr for held in _HELD):
+                raise
+        time.sleep(pause)
+    raise AssertionError
 
 
 def _shared(repository: Repository) -> Mapping[str, str]:

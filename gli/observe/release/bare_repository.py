@@ -79,7 +79,9 @@ class Bare:
 
     async def git(self, *arguments: str, says: str | None = None, accept: Sequence[int] = (0,)) -> str:
         refuse_git_writes(arguments[0])
-        return await git("--git-dir", str(self._folder), *arguments, says=says, accept=accept, env=_NOBODY)
+        merges = ("-C", str(self._folder), "-c", "core.bare=false", f"--work-tree={self._folder}")
+        where = merges if arguments[0] == "merge-tree" else ()  # git 2.39 can't follow merge.renormalize without a tree
+        return await git(*where, "--git-dir", str(self._folder), *arguments, says=says, accept=accept, env=_NOBODY)
 
     async def read(self, names: Sequence[str]) -> dict[str, str | None]:
         """Object name (`commit` or `branch:path`) to its content; None if there is no such object."""
