@@ -21,6 +21,7 @@ from release_rig import FIRST_TAG, HOME, PUSHING, REFUSE, THREE, Rig, killed
 
 from conftest import ROOT, exhaustive
 from gli.cli.group import main
+from gli.git import connections
 from gli.release.engine import PATIENCE_S
 from gli.release.mirror import Mirror
 from gli.release.promote import promote
@@ -163,6 +164,18 @@ def test_a_promotion_logs_in_once_and_leaves_no_connection(rig: Rig, monkeypatch
         assert (ended.code, rig.trees("stg"), logins(rig)) == (0, new, 1), ended.said
         assert "3 updated" in gli("pull", "stg", "--clone")
         assert logins(rig) == 2
+        assert masters(rig) == []
+
+
+@no_sshd
+def test_many_repositories_share_some_connections(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_OF_ONE_LINE", 2)
+    with git_hosts.ssh(rig.root / "host", rig.root / "remotes") as host:
+        one, new = served(rig, host, monkeypatch), rig.trees("dev")
+        ended = one.promote("dev", "stg")
+        assert (ended.code, rig.trees("stg"), logins(rig)) == (0, new, 2), ended.said
+        assert "3 updated" in gli("pull", "stg", "--clone")
+        assert logins(rig) == 4
         assert masters(rig) == []
 
 

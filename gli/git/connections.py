@@ -3,8 +3,8 @@
 Hosts limit connections: OpenSSH drops some if more than ten have not logged in yet (sshd_config, MaxStartups), and
 proxies limit the connections of one address. After a host drops a connection, fewer are opened at once, and a read is
 tried again after a pause, or after the time that the host asks for (see `gli.git.http`). A push is tried again by its
-operation, which knows whether the push may have landed. Over ssh an operation logs in once (see `gli.git.ssh`); what
-counts here is then a session of that connection.
+operation, which knows whether the push may have landed. Over ssh an operation logs in once (see `gli.git.ssh`), and
+more often only where there are many repositories. What counts here is then a session of such a connection.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -25,6 +25,8 @@ T = TypeVar("T")
 DEFAULT = 8
 PAUSES_S = (0.3, 0.8, 2.0, 4.0, 8.0)
 """Before each further attempt; each is drawn between half and one and a half of it, so that two machines part."""
+_OF_ONE_LINE = 16
+"""How many repositories share one ssh connection: a host takes ten sessions of one (sshd_config, MaxSessions)."""
 LONGEST_S = 120.0
 """A host that asks to wait for longer is not waited for."""
 _DROPPED = re.compile(
@@ -66,36 +68,48 @@ class Connections:
 
     def __init__(self, most: int = DEFAULT) -> None:
         self.most = most
-        """How many may be open at once; less after a host has dropped one."""
-        self.environment: Mapping[str, str] = {}
-        """For each git that connects: how it shares one ssh connection with the others, or notes what the host says."""
+        """How many may be open at once, or sessions of one ssh connection; less after a host has dropped one."""
         self.say: Callable[[str], object] = lambda line: None
         self._asked_s = 0.0
-        self._open = 0
+        self._lines: Sequence[Mapping[str, str]] = [{}]
+        self._open = [0]
+        """How many sessions each line has."""
+        self._mine = threading.local()
         self._changed = threading.Condition()
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """For a git of this thread that connects: which ssh connection it shares, or where it notes what the host says.
+        Read it while `one` holds a connection.
+        """
+        return self._lines[getattr(self._mine, "line", 0)]
+
     @contextmanager
-    def shared(self, url: str, git_dir: Path, say: Callable[[str], object]) -> Iterator[None]:
+    def shared(self, url: str, git_dir: Path, say: Callable[[str], object], repositories: int = 1) -> Iterator[None]:
         """While the block runs, each git that connects shares what it can with the others (see `gli.git.ssh`,
         `gli.git.http`). `url` and `git_dir` are those of one repository; `say` is told why there is a pause.
         """
-        reached = _reached(url, git_dir)
-        with ssh.shared(reached, git_dir) as login, http.heard(reached) as headers:
-            self.environment, self.say = {**login, **headers}, say
+        reached, lines = _reached(url, git_dir), min(self.most, -(-repositories // _OF_ONE_LINE))
+        with ssh.shared(reached, git_dir, lines) as logins, http.heard(reached) as headers:
+            self._lines, self.say = [{**login, **headers} for login in logins or ({},)], say
+            self._open = [0] * len(self._lines)
             yield
 
     @contextmanager
     def one(self) -> Iterator[None]:
         """Waits until one more connection may be open, and holds it."""
         with self._changed:
-            self._changed.wait_for(lambda: self._open < self.most)
-            self._open += 1
+            self._changed.wait_for(lambda: sum(self._open) < self.most * len(self._lines))
+            line = self._open.index(min(self._open))
+            self._open[line] += 1
+        self._mine.line = line
         try:
             with self.waiting():
                 yield
         finally:
+            self._mine.line = 0
             with self._changed:
-                self._open -= 1
+                self._open[line] -= 1
                 self._changed.notify_all()
 
     @contextmanager

@@ -1,4 +1,5 @@
 """One ssh connection for all of an operation's git commands: each would else log in by itself, a promotion 24 times.
+Some more of them where there are many repositories: their logins run side by side.
 
 ssh opens the connection first (the master of its multiplexing), and each git's ssh is told where it is. An ssh that
 finds no master there, or is refused one more session, connects by itself. So what can't be shared works as before.
@@ -15,7 +16,7 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,27 +32,28 @@ _OWN = re.compile(r"^controlpath (?!none$)", re.MULTILINE | re.IGNORECASE)
 
 
 @contextmanager
-def shared(url: str, git_dir: Path) -> Iterator[Mapping[str, str]]:
-    """Open a connection to the host of `url`, if git would reach it with ssh; yields the environment variables with
-    which each git uses it, and ends it. Yields no variables if there is nothing to share. `git_dir` is a repository
+def shared(url: str, git_dir: Path, connections: int = 1) -> Iterator[Sequence[Mapping[str, str]]]:
+    """Open connections to the host of `url`, if git would reach it with ssh; yields for each the environment variables
+    with which a git uses it, and ends them. Yields nothing if there is nothing to share. `git_dir` is a repository
     whose settings git follows.
     """
     host = _destination(url)
     command = _command(git_dir) if host else None
     if command is None or _OWN.search(_said(f"{command} -G {host}", _ASKED_S) or "controlpath ?"):
-        yield {}
+        yield ()
         return
     import tempfile  # gli pull must start at once, and is often local
 
     with tempfile.TemporaryDirectory(prefix="gli-ssh-", ignore_cleanup_errors=True) as folder:
-        command += f" -o ControlPath={shlex.quote(folder)}/%r@%n:%p"
-        if _said(f"{command} {_MASTER} {host}", _LOGIN_S) is None:
-            yield {}
-            return
+        each = [f"{command} -o ControlPath={shlex.quote(folder)}/{n}%r@%n:%p" for n in range(connections)]
+        logins = [(one, _begun(f"{one} {_MASTER} {host}")) for one in each]
+        opened: list[str] = []
         try:
-            yield {"GIT_SSH_COMMAND": f"{command} -o ControlMaster=no"}
+            opened += (one for one, login in logins if _ended(login, _LOGIN_S) is not None)
+            yield [{"GIT_SSH_COMMAND": f"{one} -o ControlMaster=no"} for one in opened]
         finally:
-            _said(f"{command} -O exit {host}", _ASKED_S)
+            for end in [_begun(f"{one} -O exit {host}") for one in opened]:
+                _ended(end, _ASKED_S)
 
 
 def usable(shared: Mapping[str, str], git_dir: Path) -> Mapping[str, str]:
@@ -86,17 +88,34 @@ def _command(git_dir: Path) -> str | None:
 
 def _said(command: str, most_s: float) -> str | None:
     """What ssh printed; None if it failed."""
+    return _ended(_begun(command), most_s)
+
+
+def _begun(command: str) -> subprocess.Popen[bytes] | None:
+    """An ssh that runs from now on; None if it can't be started."""
     try:
-        done = subprocess.run(
+        return subprocess.Popen(
             ["/bin/sh", "-c", f"exec {command}"],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment(),
-            timeout=most_s,
-            check=False,
             start_new_session=True,
         )
-    except (OSError, subprocess.SubprocessError):
+    except OSError:
         return None
-    return done.stdout.decode(errors="replace") if done.returncode == 0 else None
+
+
+def _ended(process: subprocess.Popen[bytes] | None, most_s: float) -> str | None:
+    """What ssh printed until its end; None if it failed, or took longer than `most_s`."""
+    if process is None:
+        return None
+    with process:
+        try:
+            said, _ = process.communicate(timeout=most_s)
+        except BaseException as e:
+            process.kill()
+            if not isinstance(e, subprocess.TimeoutExpired):
+                raise
+            return None
+    return said.decode(errors="replace") if process.returncode == 0 else None

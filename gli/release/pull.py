@@ -107,7 +107,7 @@ def pull(
     `clone` creates missing clones; `say` is called with the names of remotes whose answer takes long.
     """
     first = known[0]
-    with first.connections.shared(first.url, first.clone / ".git", say):
+    with first.connections.shared(first.url, first.clone / ".git", say, len(known)):
         for name, result in as_they_end(known, lambda repository: _pull(repository, branch, clone), say=say):
             yield name, Pulled("left alone", str(result), 1) if isinstance(result, GitFailed) else result
 
@@ -124,8 +124,7 @@ def _pull(repository: Repository, branch: str, clone: bool) -> Pulled:
     ours, theirs = f"refs/heads/{branch}", f"refs/remotes/origin/{branch}"
     try:
         fetch = (*_FETCH, "origin", f"+{ours}:{theirs}")
-        env = _shared(repository)
-        repository.connections.reading(lambda: _in(repository, *fetch, env=env, interruptible=True))
+        repository.connections.reading(lambda: _in(repository, *fetch, env=_shared(repository), interruptible=True))
     except GitFailed as e:
         return _not_fetched(e, branch)
     tree = _tree(repository)
@@ -188,8 +187,9 @@ def _cloned(repository: Repository, branch: str) -> Pulled:
     options = ("--progress", "--origin", "origin", "--branch", branch)
     try:
         command = ("clone", *options, "--", repository.url, str(repository.clone))
-        env = _shared(repository)
-        repository.connections.reading(lambda: git(*command, env=env, silence_s=FETCH_S, interruptible=True))
+        repository.connections.reading(
+            lambda: git(*command, env=_shared(repository), silence_s=FETCH_S, interruptible=True)
+        )
     except GitFailed as e:
         return _not_fetched(e, branch)
     return Pulled("updated", "cloned")

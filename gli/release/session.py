@@ -340,7 +340,8 @@ def session(
     try:
         with lock.local(settings.state, actor) as running:
             settings.claim()
-            with first.connections.shared(first.url, settings.mirrors()[first.name].folder, say):
+            mirror, count = settings.mirrors()[first.name], len(settings.repositories)
+            with first.connections.shared(first.url, mirror.folder, say, count):
                 yield Session(settings, actor, running, say, patience, identity.signing())
     except lock.Busy as e:
         raise Refused(str(e)) from None
