@@ -158,6 +158,26 @@ def test_the_previous_release_follows_from_history_not_from_clocks(rig: Rig, mon
     assert elsewhere.journal()[1].detail["to"] == second
 
 
+@pytest.mark.parametrize("days", [-2000, 1600])
+def test_a_clock_that_is_years_off_is_named_and_leaves_no_trace_when_it_is_right_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    made = rig.commit("gli_redis", "dev", {"more.txt": "more\n"})
+    wrong = clock.now() + timedelta(days=days)
+    for module in (session, journals):
+        monkeypatch.setattr(module, "now", lambda: wrong)
+    assert rig.promote("dev", "stg").code == 0
+    assert f"the clock of this machine says {wrong.year}-" in " ".join(rig.told), made
+    monkeypatch.undo()
+    rig.told.clear()
+    rig.commit("gli_redis", "stg", {"again.txt": "again\n"})
+    assert rig.promote().code == 0
+    year = str(clock.now().year)
+    assert rig.journal()[-1].detail["tag"].startswith(f"deploy-{year}")
+    assert rig.git("gli_redis", "log", "-1", "--format=%cs", "main").startswith(year)
+    assert rig.told == [line for line in rig.told if "clock" not in line]
+
+
 def test_no_log_line_is_lost_after_a_clock_goes_back(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     late = clock.now() + timedelta(hours=1)
     monkeypatch.setattr(session, "now", lambda: late)

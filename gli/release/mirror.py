@@ -19,6 +19,7 @@ from gli.git.connections import is_dropped
 from gli.git.effective import ONE, Commit, parsed
 from gli.git.identity import UNSIGNED, Signing
 from gli.git.refs import FENCE, LOCK
+from gli.git.trailers import RELEASE_ID
 from gli.release.push_order import Turn
 from gli.release.repositories import Repository
 
@@ -36,19 +37,10 @@ _CONFIG = """\
 _CONFIG_SHA1 = "[core]\n\trepositoryformatversion = 0\n\tbare = true\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n"
 _FETCHED = ("refs/tags/*", "refs/gli/*", "refs/promotions/*", "refs/archive/*")
 """The refs that are fetched in addition to the branches of a release."""
-_FIELDS = "%00".join(
-    (
-        "%(refname)",
-        "%(objecttype)",
-        "%(objectname)",
-        "%(tree)",
-        "%(*objecttype)",
-        "%(*objectname)",
-        "%(*tree)",
-        "%(contents)",
-        "%01",
-    )
-)
+_FIELDS = (
+    "%(refname) %(objecttype) %(objectname) %(tree) %(*objecttype) %(*objectname) %(*tree) %(committerdate:unix) "
+    "%(contents) %01"
+).replace(" ", "%00")
 _MISSING = re.compile(r"couldn't find remote ref (?P<ref>\S+)$", re.MULTILINE)
 _OTHER_FORMAT = re.compile(r"mismatched algorithms: client|does not support this repository's object format")
 """git says the first in protocol version 2, the second in version 0, which OpenSSH's server speaks by default."""
@@ -87,6 +79,9 @@ class Refs:
     """Each parked ref to its commit."""
     fence: str = ""
     """The object of the fence; empty if no operation has touched the repository yet."""
+    newest: float = 0.0
+    """When the newest commit that a person made at the head of a branch was made: seconds since 1970, by the clock of
+    that person. 0 if there is none."""
 
 
 @dataclass(frozen=True)
@@ -200,9 +195,9 @@ class Mirror:
 
     def refs(self) -> Refs:
         """The refs that the last fetch brought."""
-        branches, tags, parked, lock, fence = {}, {}, {}, None, ""
+        branches, tags, parked, lock, fence, newest = {}, {}, {}, None, "", 0.0
         for record in self.git("for-each-ref", f"--format={_FIELDS}").split("\0\1\n")[:-1]:
-            ref, kind, object_, tree, of, peeled, peeled_tree, message = record.split("\0", 7)
+            ref, kind, object_, tree, of, peeled, peeled_tree, made, message = record.split("\0", 8)
             if of == "tag":  # a tag of a tag: git peels once
                 try:
                     peeled, peeled_tree, _ = self.commit(ref)
@@ -213,13 +208,14 @@ class Mirror:
             commit = Commit(peeled or object_, peeled_tree or tree, message)
             if ref.startswith("refs/heads/"):
                 branches[ref.removeprefix("refs/heads/")] = commit
+                newest = newest if RELEASE_ID.search(message) else max(newest, float(made or 0))
             elif ref.startswith("refs/tags/") and (peeled_tree or kind == "commit"):
                 tags[ref.removeprefix("refs/tags/")] = commit
             elif ref.startswith("refs/promotions/"):
                 parked[ref] = object_
             lock = object_ if ref == LOCK else lock
             fence = object_ if ref == FENCE else fence
-        return Refs(branches, tags, lock, parked, fence)
+        return Refs(branches, tags, lock, parked, fence, newest)
 
     def commit(self, name: str) -> Commit:
         """The commit with this name. Raises `GitFailed` if it does not exist."""

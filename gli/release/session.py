@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -22,7 +22,7 @@ from gli.git.command import GitFailed
 from gli.git.identity import UNSIGNED, Signing
 from gli.git.refs import FENCE, LOCK
 from gli.git.tags import EMERGENCY_TAG, ROLLBACK_TAG
-from gli.release import fence, lock, log, plan
+from gli.release import fence, lock, log, moments, plan
 from gli.release import journal as journals
 from gli.release.engine import PATIENCE_S, Operation
 from gli.release.fence import Mark
@@ -105,8 +105,8 @@ class Session:
         self.nothing_half_finished()
         with _folder(None if dry_run else journals.folder(self.settings.state)) as folder:
             journal = self._journal(folder)
-            operation = self.around(journal)
             journal.append("opened", **asked)
+            operation = self.around(journal)
             try:
                 with self.logged(operation, dry_run=dry_run):
                     yield from self._refusing(operation)
@@ -157,7 +157,7 @@ class Session:
 
     def around(self, journal: Journal) -> Operation:
         """The operation of a journal, before its moves are known."""
-        moment = _moment(journal.id)
+        moment = moments.began(journal)
         name, _, mail = self.actor.rpartition(" <")
         date = f"{int(moment.timestamp())} +0000"
         identity = {
@@ -206,6 +206,8 @@ class Session:
     ) -> None:
         """Write the plan into the journal, ask for the approval, and run the operation."""
         taken_over = self.lock_of_another(operation, refs)
+        if apart := moments.apart(refs, now()):
+            self.say(apart)
         request, moves, tag = planned.request, planned.moves, planned.tag
         operation.moves = moves
         operation.journal.append("planned", **planned.says, moves=plan.document(moves), tag=tag)
@@ -235,7 +237,7 @@ class Session:
     def tag_name(self, kind: str, operation: Operation, refs: Mapping[str, Refs]) -> str:
         """The name of a new tag: the moment at which the operation began, or the next second that no tag has."""
         taken = {tag for r in refs.values() for tag in r.tags}
-        moment = _moment(operation.id).astimezone(_zone(self.settings.timezone))
+        moment = moments.began(operation.journal).astimezone(moments.zone(self.settings.timezone))
         form = {"deploy": self.settings.deploy_tag, "rollback": ROLLBACK_TAG, "emergency": EMERGENCY_TAG}[kind]
         while moment.strftime(form) in taken:
             moment += timedelta(seconds=1)
@@ -246,10 +248,10 @@ class Session:
         while True:
             moment = now()
             newest = max(journals.ids(folder), default="")
-            if newest >= _id(moment):
-                moment = _moment(newest) + timedelta(seconds=1)
+            if newest >= moments.id_of(moment):
+                moment = moments.of(newest) + timedelta(seconds=1)
             try:
-                return Journal.create(folder, _id(moment), self.actor)
+                return Journal.create(folder, moments.id_of(moment), self.actor)
             except FileExistsError:
                 continue
 
@@ -373,20 +375,3 @@ def _folder(folder: Path | None) -> Iterator[Path]:
 
     with tempfile.TemporaryDirectory() as nowhere:
         yield Path(nowhere)
-
-
-def _zone(name: str) -> tzinfo:
-    if name == "UTC":
-        return UTC
-    from zoneinfo import ZoneInfo  # only another zone needs its tables
-
-    return ZoneInfo(name)
-
-
-def _id(moment: datetime) -> str:
-    fraction = moment.microsecond * 0x10000 // 1_000_000  # so that the ids of one second sort by time too
-    return f"{moment:%Y%m%d-%H%M%S}-{fraction:04x}"
-
-
-def _moment(id_: str) -> datetime:
-    return datetime.strptime(f"{id_[:15]}+0000", "%Y%m%d-%H%M%S%z")
