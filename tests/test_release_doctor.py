@@ -17,10 +17,12 @@ from release_rig import FIRST_TAG, NAMES, PUSHING, REFUSE, Rig, doctor, healthy,
 from served import in_a_thread
 
 from gli.cli.group import main
+from gli.git.command import GitFailed
 from gli.git.refs import LOCK
 from gli.git.tags import trailer
 from gli.release import emergency, lock
 from gli.release import journal as journals
+from gli.release.mirror import Mirror, Refs
 from gli.release.session import Approval
 
 
@@ -207,6 +209,20 @@ def test_trouble_on_this_machine_is_not_blamed_on_the_remote(rig: Rig) -> None:
         shutil.rmtree(mirror)
     assert (code, lines[0].startswith("gli_redis can't be fetched: ")) == (3, True), lines
     assert mends(lines) == [f"make room in {rig.state}, or let this user write there"]
+
+
+@pytest.mark.parametrize(("said_by", "here"), [("", True), ("remote: ", False)])
+def test_a_full_disk_of_this_machine_is_not_blamed_on_the_remote(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, said_by: str, here: bool
+) -> None:
+    """git names no file for an object that has no room."""
+
+    def full(mirror: Mirror) -> Refs:
+        raise GitFailed(("fetch",), 128, f"{said_by}fatal: unable to write loose object file: No space left on device")
+
+    monkeypatch.setattr(Mirror, "fetch", full)
+    room = f"make room in {rig.state}, or let this user write there"
+    assert set(mends(doctor()[1])) == {room if here else "see that its remote can be reached"}
 
 
 VERDICT = {

@@ -95,9 +95,15 @@ def findings(patient: Patient) -> Iterator[Finding]:
     yield from _clones(mirrors, refs)
 
 
+_FULL = ("No space left on device", "Disk quota exceeded", "Read-only file system")
+
+
 def _fetchable(state: Path, error: GitFailed) -> str:
-    """What to do about a failed fetch. If the fault is in our own folder, git's message names a file of the folder."""
-    here = str(state) in error.stderr
+    """What to do about a failed fetch. If the fault is in our own folder, git's message names a file of the folder, or
+    says that its disk is full: what the host says has `remote:` before it.
+    """
+    ours = [line for line in error.stderr.splitlines() if not line.startswith("remote:")]
+    here = str(state) in error.stderr or any(full in line for line in ours for full in _FULL)
     if "bad config " in error.stderr:
         return "mend that file of git's settings"
     return f"make room in {state}, or let this user write there" if here else "see that its remote can be reached"
