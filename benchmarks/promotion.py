@@ -62,7 +62,7 @@ PermitRootLogin prohibit-password
 MaxStartups 200
 SetEnv HOME={folder}
 """
-"""A session's shell reads no settings from its home: a host of git has none, and those of this machine may take 0.1 s."""
+"""A shell of a session reads no settings from its home: those of this machine may take 0.1 s, and hosts have none."""
 LOOP = 'for clone in */; do git -C "$clone" pull --quiet --ff-only || exit 1; done'
 SEED = """\
 set -e
