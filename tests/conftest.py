@@ -46,7 +46,15 @@ if "TMPDIR" not in os.environ and _MEMORY.is_dir():
 exhaustive = pytest.mark.exhaustive
 TURN = int(os.environ.setdefault("GLI_TESTS_TURN", str(datetime.now(UTC).toordinal())))
 """The day, which chooses the cases of `in_turn`: workers that start on the next day have the same."""
-LONGEST = ("test_diagnose.py", "test_faults.py", "test_story.py", "test_continue.py", "test_variants.py")
+LONGEST = (
+    "test_diagnose.py",
+    "test_release_machine.py",
+    "test_aws_incomplete.py",
+    "test_faults.py",
+    "test_story.py",
+    "test_continue.py",
+    "test_variants.py",
+)
 PYTEST = [sys.executable, "-m", "pytest"]
 UNUSED_PLUGINS = ("-p", "no:hypothesispytest", "-p", "no:valkey")
 """Plugins of development packages: a run would import them for nothing."""

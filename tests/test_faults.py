@@ -72,7 +72,7 @@ def test_each_of_several_active_faults_is_a_separate_root(sandbox: Sandbox, tmp_
 
 @pytest.mark.exhaustive
 @pytest.mark.usefixtures("healed")
-@pytest.mark.parametrize("fault", in_turn(STAGING, 3))
+@pytest.mark.parametrize("fault", in_turn(STAGING, 5))
 def test_a_fault_turns_its_checks_red_and_nothing_else(sandbox: Sandbox, tmp_path: Path, fault: str) -> None:
     """`gli diagnose` names one of them as a root in the record of this run."""
     ran = broken(sandbox, tmp_path, [fault])

@@ -398,7 +398,7 @@ def test_two_machines_in_more_orders_over_gits_own_pushes() -> None:
 
 @pytest.mark.exhaustive
 @pytest.mark.usefixtures("on_no_disk")
-@pytest.mark.parametrize("part", range(8))
+@pytest.mark.parametrize("part", range(4))
 def test_two_machines_in_many_orders_end_at_one_release(
     part: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

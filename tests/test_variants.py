@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import IN_A_BROWSER, ROOT, SANDBOX, Sandbox, clean_environment
+from conftest import IN_A_BROWSER, ROOT, SANDBOX, Sandbox, clean_environment, in_turn
 from sandbox.variants import known
 
 TOGETHER = {
@@ -92,7 +92,7 @@ def test_every_variant_is_in_one_group() -> None:
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("variant", known())
+@pytest.mark.parametrize("variant", in_turn(known(), 2))
 def test_a_variant_stays_go(sandbox: Sandbox, tmp_path: Path, variant: str) -> None:
     stays_go(sandbox, tmp_path, variant)
 
