@@ -26,17 +26,19 @@ MAY_BE_ABSENT: Mapping[str, str] = {
     ),
     "cloudfront.list_distributions": "Items Quantity Staging",
     "cloudfront.list_invalidations": "Items Quantity",
-    "cloudwatch.describe_alarms": "AlarmArn AlarmRule DatapointsToAlarm MetricName Metrics StateReason",
-    "ec2.describe_nat_gateways": "NatGatewayAddresses PrivateIp",
+    "cloudwatch.describe_alarms": "AlarmArn AlarmRule DatapointsToAlarm LogAlarms MetricName Metrics StateReason",
+    "ec2.describe_nat_gateways": "AvailabilityMode NatGatewayAddresses PrivateIp",
     "ec2.describe_network_acls": "Ipv6CidrBlock",
     "ec2.describe_route_tables": "DestinationIpv6CidrBlock SubnetId",
     "ec2.describe_security_groups": "FromPort ToPort",
+    "ec2.describe_subnets": "Ipv6Native",
     "ecr.batch_get_image": "failures imageTag",
     "ecr.batch_get_repository_scanning_configuration": "scanFrequency scanOnPush",
     "ecr.describe_image_scan_findings": "description",
     "ecr.describe_repositories": "encryptionConfiguration kmsKey",
     "ecs.describe_services": (
-        "advancedConfiguration alarms assignPublicIp awsvpcConfiguration deploymentCircuitBreaker "
+        "advancedConfiguration alarms assignPublicIp awsvpcConfiguration capacityProviderStrategy "
+        "deploymentCircuitBreaker "
         "deploymentConfiguration deploymentController deployments enable "
         "healthCheckGracePeriodSeconds lifecycleHooks loadBalancers networkConfiguration "
         "platformFamily platformVersion rollback rolloutState rolloutStateReason securityGroups strategy subnets "
@@ -45,7 +47,7 @@ MAY_BE_ABSENT: Mapping[str, str] = {
     "ecs.describe_task_definition": (
         "awslogs-group awslogs-region command compatibilities dependsOn entryPoint environmentFiles essential "
         "executionRoleArn firelensConfiguration healthCheck logConfiguration logDriver "
-        "networkMode options repositoryCredentials requiresCompatibilities runtimePlatform "
+        "networkMode operatingSystemFamily options repositoryCredentials requiresCompatibilities runtimePlatform "
         "containerPort cpu portMappings secretOptions secrets stopTimeout taskRoleArn ulimits value"
     ),
     "ecs.describe_tasks": "exitCode lastStatus managedAgents networkInterfaces reason stopCode stoppedAt stoppedReason",

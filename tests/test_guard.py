@@ -246,8 +246,9 @@ NOT_IN_THE_SANDBOX = {
     *("ec2:DescribeDhcpOptions", "ec2:DescribeVpcs", "s3:ListObjectsV2"),
     *("rds:DescribeDBProxyEndpoints", "rds:DescribeDBProxyTargets", "s3control:GetPublicAccessBlock"),
     *("ssm:DescribeParameters", "ssm:GetParameters", "ssm:GetParametersByPath"),
+    "service-quotas:GetAWSDefaultServiceQuota",
 }
-"""Operations on parts that the sandbox has only in variants."""
+"""Operations on parts that the sandbox has only in variants, or that only some accounts need."""
 
 
 def test_a_run_asks_only_what_is_on_the_lists_and_changes_nothing(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -550,6 +550,7 @@ def test_a_data_tier_in_another_network_is_named_and_the_ways_to_aws_are_judged(
     service = SimpleNamespace(name="api", ecs=SimpleNamespace(service="stg-api"), load_balancer=None)
     environment: Any = SimpleNamespace(
         services={"api": service},
+        on_awsvpc=[service],
         cache=None,
         broker=None,
         database=SimpleNamespace(instance="stg", ingress_from=("tasks",)),

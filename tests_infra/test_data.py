@@ -147,7 +147,7 @@ def test_db_cpu_and_io(database_instance: DatabaseInstance, metrics: Metrics) ->
             "{} to take at most {:.0f} % CPU and {:.0f} ms on disk", name, MOST_CPU_PERCENT, SLOWEST_DISK_S * 1000
         ),
     )
-    credits = metrics.latest(name, "CPUCreditBalance") if database_instance.burstable else None
+    credits = metrics.latest(name, "CPUCreditBalance") if database_instance.slow_without_credits else None
     assert credits is None or credits >= LEAST_CREDITS, saw(
         phrase("{:.0f}", credits), expected=phrase("at least {:.0f} CPU credits of {}", LEAST_CREDITS, name)
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gli.common.clock import rfc3339
 from gli.common.partitions import domain_of
 from gli.common.sentences import listed, phrase, saw
-from gli.observe.engine.observation import one_of, unknown
+from gli.observe.engine.observation import one_of, told, unknown
 
 if TYPE_CHECKING:
     from gli.config.environments import Environment
@@ -288,7 +288,8 @@ def test_cdn_lets_users_in(distribution: Distribution, landing: HttpExchange, ta
 def test_cdn_viewer_https(distribution: Distribution, target: Frontend) -> None:
     """The distribution serves every path over HTTPS only, and compresses what it serves."""
     for each in distribution.behaviors:
-        one_of(_VIEWERS, each.viewers or "", phrase("the viewer protocol policy for {}", each.path))
+        what = phrase("the viewer protocol policy for {}", each.path)
+        one_of(_VIEWERS, told(each.viewers, what), what)
     plain = [
         phrase("{} for {}", each.viewers, each.path)
         for each in distribution.behaviors

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gli.common.sentences import listed, phrase, saw
 from gli.observe.aws.ec2_security_groups import Opening, SecurityGroup, SecurityGroups, is_world
-from gli.observe.engine.observation import told
+from gli.observe.engine.observation import told, unknown
 
 if TYPE_CHECKING:
     from gli.config.data_tier import Broker, Cache, Database
@@ -131,6 +131,8 @@ def test_net_private_subnets(network_subnets: Subnets, target: Database) -> None
     assert network_subnets.database, saw(phrase("none"), expected=phrase("subnets of {}", target.instance))
     assert not public, saw(listed(public), expected=phrase("{} in private subnets", target.instance))
     free, needed = sum(s.free for s in network_subnets.tasks), 2 * network_subnets.desired
+    if needed and not network_subnets.tasks:
+        raise unknown("too-little-data", phrase("ECS names no subnet of the tasks in this network"))
     assert free >= needed, saw(
         phrase("{} in {}", free, listed(s.id for s in network_subnets.tasks)),
         expected=phrase("{} free addresses for a deploy", needed),

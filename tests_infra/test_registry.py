@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from gli.common.sentences import listed, phrase, saw
-from gli.observe.engine.observation import one_of, unknown
+from gli.observe.engine.observation import one_of, told, unknown
 
 if TYPE_CHECKING:
     from gli.config.environments import Environment
@@ -36,10 +36,9 @@ def test_ecr_repo_settings(
     """A tag always means the same image, each image is scanned, and the images of the last releases are kept."""
     repository = registry_repositories[str(target.image)]
     assert repository.exists, saw(phrase("none"), expected=phrase("the repository {} in ECR", repository.name))
-    one_of(_MUTABILITY, str(repository.mutability), phrase("the tag mutability of {}", repository.name))
-    assert str(repository.mutability).startswith("IMMUTABLE"), saw(
-        repository.mutability, expected=phrase("tags of {} IMMUTABLE", repository.name)
-    )
+    what = phrase("the tag mutability of {}", repository.name)
+    mutability = one_of(_MUTABILITY, told(repository.mutability, what), what)
+    assert mutability.startswith("IMMUTABLE"), saw(mutability, expected=phrase("tags of {} IMMUTABLE", repository.name))
     assert repository.scans, saw(
         phrase("no scan on push"), expected=phrase("{} to scan what is pushed", repository.name)
     )

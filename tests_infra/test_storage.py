@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gli.observe.release.builds import Build
 
 _VERSIONING = frozenset({"Enabled", "Suspended", "never enabled"})
-_ENCRYPTION = frozenset({"AES256", "aws:kms", "aws:kms:dsse", "aws:fsx"})
+_ENCRYPTION = frozenset({"AES256", "aws:kms", "aws:kms:dsse", "aws:fsx", "aws:backup"})
 
 
 def test_s3_bucket_exists(bucket: Bucket, environment: Environment) -> None:

@@ -48,6 +48,8 @@ def test_ecs_no_rollback(service_deployment: ServiceDeployment) -> None:
 def test_ecs_task_digest(service_tasks: ServiceTasks, registry_image: RegistryImage, target: Service) -> None:
     """Every started task runs exactly the image that the registry has under the commit: a tag may move."""
     assert target.ecs is not None
+    if registry_image.digest is None:
+        raise unknown("not-found", phrase("ECR has no image {}:{}", registry_image.repository, registry_image.tag[:12]))
     started = [t for t in service_tasks.running if not t.starting]
     expected = phrase(
         "all tasks of {} to run {}, which is {}", service_tasks.service, registry_image.digest, registry_image.tag[:12]
@@ -92,7 +94,8 @@ def test_ecs_placement_events(ecs_service: EcsService) -> None:
 def test_ecs_task_health(service_tasks: ServiceTasks) -> None:
     """No running task fails its containers' own health checks; a task without any is not judged."""
     for task in service_tasks.running:
-        one_of(_HEALTH, task.health or "", phrase("the health of the task {}", task.id[:8]))
+        what = phrase("the health of the task {}", task.id[:8])
+        one_of(_HEALTH, told(task.health, what), what)
     sick = [phrase("{} {}", t.id[:8], t.health) for t in service_tasks.running if t.health == "UNHEALTHY"]
     assert not sick, saw(
         listed(sick), expected=phrase("no task of {} to fail its own health check", service_tasks.service)

@@ -69,13 +69,16 @@ class Subnet(Fact):
 
 
 class NatGateway(Fact):
-    """A public NAT gateway: it sends packets on from its own subnet."""
+    """A NAT gateway: it sends packets on from its own subnet, or by its own route table if it is a regional one."""
 
     id: str
-    subnet: str
+    subnet: str | None
+    """None: it is regional, and stands in no subnet."""
     address: str
     """Its private address."""
     state: str
+    routes: tuple[Route, ...] | None = None
+    """The routes of a regional one; None: they could not be read."""
 
 
 class Endpoint(Fact):

@@ -311,6 +311,11 @@ class Environment(Table):
         return [s for s in self.services.values() if s.ecs]
 
     @property
+    def on_awsvpc(self) -> Sequence[Service]:
+        """The services whose tasks have network interfaces of their own."""
+        return [s for s in self.services.values() if s.ecs and s.ecs.network == "awsvpc"]
+
+    @property
     def on_cloudfront(self) -> Sequence[Frontend]:
         """The frontends that CloudFront serves from a bucket."""
         return [f for f in self.frontends.values() if f.bucket]

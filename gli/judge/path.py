@@ -62,7 +62,7 @@ def to_internet(network: Network, source: Interface, address: str, port: int) ->
     refusal = _leaves(network, source, address, (), port) or _acl(network, here, address, (port, port), egress=True)
     if refusal:
         return refusal
-    route = _route(network, here, address)
+    route = _route(network, here.routes, address)
     refusal = _gateway(network, here, source, route, address, port)
     return refusal or _acl(network, here, address, LINUX_PORTS, egress=False)
 
@@ -73,7 +73,7 @@ def from_internet(network: Network, target: Interface, address: str, port: int) 
     there = network.subnets[target.subnet]
     if not target.public:
         return Refusal(target.name, phrase("has no public address"))
-    route = _route(network, there, address)
+    route = _route(network, there.routes, address)
     if route is None or not route.target.startswith("igw-") or not route.alive:
         return Refusal(
             phrase("route table of {}", there.id), phrase("{} is not routed to an internet gateway", address)
@@ -162,18 +162,29 @@ def _nat(
     name = phrase("NAT gateway {}", id_)
     if gateway.state != "available":
         return Refusal(name, phrase("its state is {}", gateway.state), kind="nat")
+    if gateway.subnet is None:
+        if gateway.routes is None:
+            return Refusal(name, phrase("has a route table that could not be read"), certain=False, kind="nat")
+        return _behind_nat(_route(network, gateway.routes, address), name, phrase("route table of {}", id_))
     if gateway.subnet not in network.subnets:
         return Refusal(name, phrase("stands in {}, which could not be read", gateway.subnet), certain=False, kind="nat")
     there, crossing = network.subnets[gateway.subnet], gateway.subnet != source.subnet
-    route = _route(network, there, address)
-    if route is None or not route.alive or not route.target.startswith("igw-"):
-        return Refusal(phrase("route table of {}", there.id), phrase("{} has no way to the internet", name), kind="nat")
     return (
-        (_acl(network, there, source.address, (port, port), egress=False) if crossing else None)
+        _behind_nat(_route(network, there.routes, address), name, phrase("route table of {}", there.id))
+        or (_acl(network, there, source.address, (port, port), egress=False) if crossing else None)
         or _acl(network, there, address, (port, port), egress=True)
         or _acl(network, there, address, ANY_PORTS, egress=False)
         or (_acl(network, there, source.address, LINUX_PORTS, egress=True) if crossing else None)
     )
+
+
+def _behind_nat(route: Route | None, gateway: str, table: str) -> Refusal | None:
+    """The refusal of the route that a NAT gateway uses: it leads to the internet, or out of this network."""
+    if route is None or not route.alive or route.target == "local" or route.target.startswith("nat-"):
+        return Refusal(table, phrase("{} has no way to the internet", gateway), kind="nat")
+    if route.target.startswith("igw-"):
+        return None
+    return Refusal(route.target, phrase("leads out of this network, so the way can't be followed"), certain=False)
 
 
 def _leaves(network: Network, source: Interface, address: str, groups: Sequence[str], port: int) -> Refusal | None:
@@ -269,11 +280,11 @@ def _shown(ports: Ports) -> str:
     return str(ports[0]) if ports[0] == ports[1] else f"{ports[0]}-{ports[1]}"
 
 
-def _route(network: Network, subnet: Subnet, address: str) -> Route | None:
+def _route(network: Network, routes: Iterable[Route], address: str) -> Route | None:
     """The most specific route; a prefix list's routes compare by their blocks."""
     matching = [
         (ip_network(block, strict=False).prefixlen, route)
-        for route in subnet.routes
+        for route in routes
         for block in _blocks(network, route.destination)
         if contains(block, address)
     ]

@@ -1018,6 +1018,7 @@ KOREAN: Mapping[str, str] = {
         "{} 경로의 상태",
     "the state of a run of {}":
         "{}의 실행 상태",
+    "the state of the key {}": "키 {}의 상태",
     "the state of the alarm {}":
         "알람 {}의 상태",
     "the status of {}":
@@ -1084,6 +1085,7 @@ KOREAN: Mapping[str, str] = {
     "ECS does not say which image runs in {} of {}": "ECS가 {1}의 {0}에서 실행되는 이미지를 알려 주지 않음",
     "the page for a missing script with {}": "없는 스크립트에 페이지가 응답하고 {}",
     "the PRIMARY task set of {} names no deployment of CodeDeploy": "{}의 PRIMARY 태스크 세트에 CodeDeploy 배포가 없음",
+    "ECR has no image {}:{}": "ECR에 이미지 {}:{}이(가) 없음",
     "ECR has no image {}:{} to scan": "ECR에 스캔할 이미지 {}:{}이(가) 없음",
     "ECR has no repository {} ({})": "ECR에 리포지토리 {}이(가) 없음 ({})",
     "the images are in the registry of account {} ({})": "이미지가 계정 {}의 레지스트리에 있음 ({})",
@@ -1131,6 +1133,7 @@ KOREAN: Mapping[str, str] = {
     "groups that let {} out": "{}을(를) 내보내는 보안 그룹",
     "has no public address": "공개 주소가 없음",
     "has rules that could not be read": "읽지 못한 규칙이 있음",
+    "has a route table that could not be read": "읽지 못한 라우트 테이블을 가짐",
     "in from": "들어오는",
     "is a NAT gateway that could not be read": "읽지 못한 NAT 게이트웨이임",
     "is an endpoint that could not be read": "읽지 못한 엔드포인트임",
@@ -1229,6 +1232,8 @@ KOREAN: Mapping[str, str] = {
     "EC2 does not describe {}": "EC2가 {}을(를) 설명하지 않음",
     "EC2 names no route table of {}": "EC2가 {}의 라우팅 테이블을 알려 주지 않음",
     "EC2 names no network ACL of {}": "EC2가 {}의 네트워크 ACL을 알려 주지 않음",
+    "ECS names no subnet of the tasks in this network": "ECS가 이 네트워크에서 태스크의 서브넷을 알려 주지 않음",
+    "the tasks use the interfaces of their instances": "태스크가 인스턴스의 네트워크 인터페이스를 씀",
     "ECS names no subnet of {} in this network": "ECS가 이 네트워크에서 {}의 서브넷을 알려 주지 않음",
     "ECS names the CPU of no task that runs {}": "{}을(를) 실행하는 태스크의 CPU를 ECS가 알려 주지 않음",
     "ElastiCache names no security groups of {}": "ElastiCache가 {}의 보안 그룹을 알려 주지 않음",

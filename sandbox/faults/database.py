@@ -233,9 +233,13 @@ def database_disk_without_credits(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("database-credits-used-up", turns_red=["db-cpu-and-io"])
 def database_credits_used_up(sandbox: Sandbox) -> Iterator[None]:
-    """The database has no CPU credits left."""
-    with _measured(sandbox, _instance(sandbox), "CPUCreditBalance", 0.0):
+    """The database is of the class T2, and has no CPU credits left."""
+    rds, id_ = sandbox.aws("rds"), _instance(sandbox)
+    before = rds.describe_db_instances(DBInstanceIdentifier=id_)["DBInstances"][0]["DBInstanceClass"]
+    rds.modify_db_instance(DBInstanceIdentifier=id_, DBInstanceClass="db.t2.medium", ApplyImmediately=True)
+    with _measured(sandbox, id_, "CPUCreditBalance", 0.0):
         yield
+    rds.modify_db_instance(DBInstanceIdentifier=id_, DBInstanceClass=before, ApplyImmediately=True)
 
 
 @contextmanager

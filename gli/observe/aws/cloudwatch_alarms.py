@@ -15,9 +15,11 @@ from gli.common.clock import now
 from gli.common.sentences import phrase
 from gli.config.services import Service
 from gli.observe.aws.ecs_services import ecs_service
+from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation, one_of
 from gli.observe.engine.probe import Observer, probe
 
+_INVALID = frozenset({"InvalidParameterValue", "InvalidParameterValueException", "ValidationError"})
 _STATES = frozenset({"OK", "ALARM", "INSUFFICIENT_DATA"})
 _COMPARISONS = frozenset(
     f"{than}Threshold" for than in ("GreaterThan", "GreaterThanOrEqualTo", "LessThan", "LessThanOrEqualTo")
@@ -108,11 +110,7 @@ async def _log_group(observer: Observer, name: str) -> LogGroup:
 async def alarms(observer: Observer) -> tuple[Alarm, ...]:
     """The alarms whose names start with the environment's prefix."""
     prefix = observer.environment.alarms.prefix if observer.environment.alarms else ""
-    answer = await observer.aws.call(
-        observer, "cloudwatch", "describe_alarms", AlarmNamePrefix=prefix, AlarmTypes=["MetricAlarm", "CompositeAlarm"]
-    )
-    found = [read_alarm(a) for a in (*answer["MetricAlarms"], *answer["CompositeAlarms"])]
-    return tuple(sorted(found, key=lambda a: a.name))
+    return tuple(sorted(await _alarms(observer, AlarmNamePrefix=prefix), key=lambda a: a.name))
 
 
 @probe()
@@ -121,14 +119,7 @@ async def deployment_alarms(observer: Observer, service: Service) -> dict[str, s
     named = (await observer.see(ecs_service, service)).rolled_back_by
     if not named:
         return {}
-    answer = await observer.aws.call(
-        observer,
-        "cloudwatch",
-        "describe_alarms",
-        AlarmNames=[*named],
-        AlarmTypes=["MetricAlarm", "CompositeAlarm"],
-    )
-    found = [read_alarm(a) for a in (*answer["MetricAlarms"], *answer["CompositeAlarms"])]
+    found = await _alarms(observer, AlarmNames=[*named])
     return dict.fromkeys(named, "missing") | {a.name: a.state for a in found}
 
 
@@ -140,8 +131,23 @@ async def dashboards(observer: Observer) -> tuple[str, ...]:
     return tuple(sorted(d["DashboardName"] for d in answer["DashboardEntries"] if d["Size"] > _EMPTY))
 
 
+async def _alarms(observer: Observer, **which: Any) -> list[Alarm]:
+    """Alarms of every kind. A region that does not know alarms on queries of logs yet refuses to be asked for them."""
+    kinds = ["MetricAlarm", "CompositeAlarm", "LogAlarm"]
+    try:
+        answer = await observer.aws.call(observer, "cloudwatch", "describe_alarms", **which, AlarmTypes=kinds)
+    except AwsError as e:
+        if e.code not in _INVALID:
+            raise
+        answer = await observer.aws.call(observer, "cloudwatch", "describe_alarms", **which, AlarmTypes=kinds[:2])
+    found = (*answer["MetricAlarms"], *answer["CompositeAlarms"], *(answer.get("LogAlarms") or []))
+    return [read_alarm(a) for a in found]
+
+
 def read_alarm(described: Mapping[str, Any]) -> Alarm:
-    """Reads an alarm: on a metric, on an expression over metrics, on a Metrics Insights query, or a composite alarm."""
+    """Reads an alarm: on a metric, on an expression over metrics, on a query of metrics or of logs, or a composite
+    alarm.
+    """
     queries = described.get("Metrics") or []
     watched = [described, *(q["MetricStat"]["Metric"] for q in queries if "MetricStat" in q)]
     selected = [m for q in queries for m in _SELECTED.findall(q.get("Expression") or "")]

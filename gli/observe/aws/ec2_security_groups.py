@@ -6,6 +6,7 @@ prefix list, another security group. Source of truth: ec2 DescribeSecurityGroups
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -22,14 +23,17 @@ from gli.observe.engine.probe import Observer, probe
 
 ALL_PORTS = (0, 65535)
 WORLD = frozenset({"0.0.0.0/0", "::/0"})
+_PRIVATE = re.compile(r"10\.|f[cd][0-9a-f]{2}:", re.IGNORECASE)
+"""The private blocks that are this large, of RFC 1918 and RFC 4193."""
 _MOST_LISTS = 5
 """The most prefix lists that are read: each costs a call, and a run may make a hundred calls."""
 
 
 def is_world(block: str) -> bool:
-    """Whether a CIDR block covers all of IPv4 or IPv6, or nearly all."""
+    """Whether a CIDR block covers all of IPv4 or IPv6, or nearly all. A block of private addresses does not."""
     network, _, bits = block.partition("/")
-    return block in WORLD or (bits.isdigit() and int(bits) <= (8 if ":" not in network else 16))
+    nearly = bits.isdigit() and int(bits) <= (8 if ":" not in network else 16)
+    return block in WORLD or (nearly and _PRIVATE.match(network) is None)
 
 
 class Opening(Observation):

@@ -23,6 +23,9 @@ from gli.observe.engine.probe import Observer, probe
 _PER_CALL = 10  # the most that DescribeServices accepts
 _REVISIONS_PER_CALL = 20  # the most that DescribeServiceRevisions accepts
 _CONTROLLERS = frozenset({"ECS", "CODE_DEPLOY", "EXTERNAL"})
+_ROLLOUTS = {"STEADY_STATE": "COMPLETED", "STABILIZING": "IN_PROGRESS"}
+"""From the stability of a PRIMARY task set."""
+_SPOT = "FARGATE_SPOT"
 _POLL_S = 5.0
 _REMEMBERED = timedelta(hours=1)  # ECS keeps the last 100 events; some may be a month old
 
@@ -95,6 +98,8 @@ class EcsService(Observation):
     """The alarms that roll a deployment back."""
     platform: str | None = None
     """The platform version of Fargate for Linux (`1.4.0`, `LATEST`); None: its tasks run on something else."""
+    spot: bool = False
+    """All of its tasks run on Fargate Spot, which has a quota of its own."""
     events: tuple[Event, ...] | None = ()
     """The events since the newest deploy began, of the last hour at most; newest first. None: ECS tells none at all."""
 
@@ -255,6 +260,7 @@ def service_of(
         public_address=vpc.get("assignPublicIp") == "ENABLED",
         rolled_back_by=_watching(configuration.get("alarms") or {}),
         platform=_platform(primary or service),
+        spot={p["capacityProvider"] for p in (primary or service).get("capacityProviderStrategy") or []} == {_SPOT},
         events=_events(service),
     )
 
@@ -305,9 +311,10 @@ def _of_task_sets(sets: list[dict[str, Any]]) -> tuple[Deployment, ...]:
     primary = next((s for s in sets if s["status"] == "PRIMARY"), None)
 
     def rollout(one: dict[str, Any]) -> str:
-        newer = primary is not None and one is not primary and one["createdAt"] > primary["createdAt"]
-        steady = one.get("stabilityStatus") == "STEADY_STATE"
-        return "IN_PROGRESS" if newer or (one is primary and not steady) else "COMPLETED"
+        if one is primary:
+            stability = str(one.get("stabilityStatus") or "of unknown stability")
+            return _ROLLOUTS.get(stability, stability)
+        return "IN_PROGRESS" if primary is not None and one["createdAt"] > primary["createdAt"] else "COMPLETED"
 
     return tuple(
         Deployment(

@@ -19,14 +19,16 @@ from gli.observe.aws.codedeploy import deployment_group
 from gli.observe.aws.ecs_services import EcsService, ecs_service
 from gli.observe.aws.task_definitions import reads, task_definition
 from gli.observe.data.secrets import secret, secret_state
-from gli.observe.engine.observation import Observation, one_of, unknown
+from gli.observe.engine.observation import Observation, one_of, told, unknown
 from gli.observe.engine.probe import Observer, probe
 
 _PER_CALL = 100  # the most that DescribeTasks accepts
 _PER_PAGE = 100  # the most that ListServiceDeployments accepts
 _CODEDEPLOY_GOES_ON = frozenset({"Created", "Queued", "InProgress", "Baking", "Ready"})
 _DIED = frozenset({"TaskFailedToStart", "EssentialContainerExited"})
-_WAS_STOPPED = frozenset({"UserInitiated", "ServiceSchedulerInitiated", "SpotInterruption", "TerminationNotice"})
+_WAS_STOPPED = frozenset(
+    {"UserInitiated", "ServiceSchedulerInitiated", "SpotInterruption", "TerminationNotice", "InfrastructureHealth"}
+)
 _SICK = re.compile(r"failed .*health check", re.IGNORECASE)
 """ECS replaces a task that fails health checks with the code ServiceSchedulerInitiated, as it does in a deploy."""
 
@@ -197,7 +199,8 @@ async def dead_tasks(observer: Observer, service: Service) -> tuple[Task, ...]:
     since = deployment.created
     lately = [t for t in seen.stopped if since is None or t.stopped is None or t.stopped >= since]
     for task in lately:
-        one_of(_DIED | _WAS_STOPPED, task.stop_code or "", phrase("why the task {} stopped", task.id[:8]))
+        what = phrase("why the task {} stopped", task.id[:8])
+        one_of(_DIED | _WAS_STOPPED, told(task.stop_code, what), what)
     died = [t for t in lately if t.died]
     return tuple(sorted(died, key=lambda t: t.stopped or now(), reverse=True))
 

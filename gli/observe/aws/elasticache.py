@@ -16,6 +16,7 @@ from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
 SERVING = frozenset({"available", "modifying", "snapshotting"})
+_MULTI_AZ = {"enabled": True, "disabled": False}
 NOT_SERVING = frozenset(
     {
         *("creating", "create-failed", "deleting", "deleted", "missing"),
@@ -116,7 +117,7 @@ def _group(group: dict[str, Any]) -> ReplicationGroup:
         key=group.get("KmsKeyId"),
         authenticated=bool(group.get("UserGroupIds")) or group.get("AuthTokenEnabled"),
         failover=group.get("AutomaticFailover"),
-        multi_az=group["MultiAZ"] == "enabled" if "MultiAZ" in group else None,
+        multi_az=_MULTI_AZ.get(group.get("MultiAZ", "")),
         snapshot_days=int(group.get("SnapshotRetentionLimit") or 0),
     )
 

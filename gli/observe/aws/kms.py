@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
+from gli.common.sentences import phrase
 from gli.config.services import Frontend
 from gli.observe.aws.cloudwatch_alarms import log_groups
 from gli.observe.aws.ecr import registry_repositories
@@ -18,8 +19,15 @@ from gli.observe.aws.s3 import bucket, bucket_settings
 from gli.observe.aws.sns import topics
 from gli.observe.data.secrets import secret_states
 from gli.observe.engine.aws_session import AwsError
-from gli.observe.engine.observation import Observation, Unobserved
+from gli.observe.engine.observation import Observation, Unobserved, one_of
 from gli.observe.engine.probe import Observer, probe
+
+_STATES = frozenset(
+    {
+        *("Creating", "Enabled", "Disabled", "PendingDeletion", "PendingImport", "PendingReplicaDeletion"),
+        *("Unavailable", "Updating"),
+    }
+)
 
 
 class Key(Observation):
@@ -33,8 +41,8 @@ class Key(Observation):
 
     @property
     def usable(self) -> bool:
-        """Whether KMS decrypts with it."""
-        return self.state == "Enabled"
+        """Whether KMS decrypts with it. While another region becomes the primary one, its state is Updating."""
+        return self.state in ("Enabled", "Updating")
 
 
 @probe(deadline=20)
@@ -113,4 +121,5 @@ async def _key(observer: Observer, arn: str, names: tuple[str, ...]) -> Key:
         if e.code != "NotFoundException":
             raise
         return Key(arn=arn, state="missing", opens=names)
-    return Key(arn=arn, state=answer["KeyMetadata"]["KeyState"], opens=names)
+    state = one_of(_STATES, answer["KeyMetadata"]["KeyState"], phrase("the state of the key {}", arn))
+    return Key(arn=arn, state=state, opens=names)

@@ -142,7 +142,11 @@ async def _of_the_database(observer: Observer) -> list[Query]:
         return []
     own = [("DBInstanceIdentifier", instance.id)]
     storage = "FreeLocalStorage" if instance.aurora else "FreeStorageSpace"
-    load = {storage: "Minimum", **_OF_A_DATABASE, **({"CPUCreditBalance": "Minimum"} if instance.burstable else {})}
+    load = {
+        storage: "Minimum",
+        **_OF_A_DATABASE,
+        **({"CPUCreditBalance": "Minimum"} if instance.slow_without_credits else {}),
+    }
     load |= {"BurstBalance": "Minimum"} if instance.disk_lives_on_credits else {}
     return [_query(instance.id, "AWS/RDS", metric, statistic, own) for metric, statistic in load.items()] + [
         _query(replica, "AWS/RDS", "ReplicaLag", "Average", [("DBInstanceIdentifier", replica)])

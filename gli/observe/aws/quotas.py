@@ -1,6 +1,7 @@
 """The account's quota of vCPUs for Fargate, and how much of it is in use.
 
-Source of truth: servicequotas GetServiceQuota, which names the metric of the usage; cloudwatch GetMetricData.
+Source of truth: servicequotas GetServiceQuota, which names the metric of the usage, and GetAWSDefaultServiceQuota;
+cloudwatch GetMetricData.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from gli.common.clock import now
 from gli.common.sentences import phrase
 from gli.observe.aws.ecs_services import ecs_services
 from gli.observe.aws.task_definitions import task_definition
+from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation, told, unknown
 from gli.observe.engine.probe import Observer, probe
 
@@ -33,11 +35,14 @@ class FargateQuota(Observation):
 
 @probe(deadline=20)
 async def fargate_quota(observer: Observer) -> FargateQuota | None:
-    """The quota, what is used and what a deploy adds; None where no service runs on Fargate. Two calls."""
+    """The quota, what is used and what a deploy adds; None where no service runs on Fargate On-Demand.
+
+    Two calls, and one more where the account has AWS's default.
+    """
     needed, running = 0.0, 0
     for name, described in (await observer.see(ecs_services)).items():
         definition = await observer.see(task_definition, observer.environment.services[name])
-        if "FARGATE" not in definition.compatibilities or described.platform is None:
+        if "FARGATE" not in definition.compatibilities or described.platform is None or described.spot:
             continue
         running += described.running
         vcpus = told(definition.cpu_units, phrase("the CPU of {}", definition.name)) / 1024
@@ -45,8 +50,18 @@ async def fargate_quota(observer: Observer) -> FargateQuota | None:
         needed += vcpus * max(0, described.desired * most // 100 - described.desired)
     if not running:
         return None
-    answer = await observer.aws.call(observer, "service-quotas", "get_service_quota", **_FARGATE)
-    return FargateQuota(quota=answer["Quota"]["Value"], used=await _used(observer), needed=needed)
+    return FargateQuota(quota=await _quota(observer), used=await _used(observer), needed=needed)
+
+
+async def _quota(observer: Observer) -> float:
+    """The quota of this account; AWS's default where it applied no other."""
+    try:
+        answer = await observer.aws.call(observer, "service-quotas", "get_service_quota", **_FARGATE)
+    except AwsError as e:
+        if e.code != "NoSuchResourceException":
+            raise
+        answer = await observer.aws.call(observer, "service-quotas", "get_aws_default_service_quota", **_FARGATE)
+    return float(answer["Quota"]["Value"])
 
 
 async def _used(observer: Observer) -> float:

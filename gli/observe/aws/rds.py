@@ -109,9 +109,9 @@ class DatabaseInstance(Observation):
         return self.storage == "gp2" and self.allocated_gib < _WITHOUT_CREDITS_GIB
 
     @property
-    def burstable(self) -> bool:
-        """Whether it earns CPU credits while idle, and is throttled without credits."""
-        return self.instance_class.startswith("db.t")
+    def slow_without_credits(self) -> bool:
+        """Whether it earns CPU credits while idle, and is throttled without them. In RDS, T3 and T4g are not."""
+        return self.instance_class.startswith("db.t2.")
 
 
 class Maintenance(Observation):

@@ -33,7 +33,7 @@ class Subnets(Observation):
     database: tuple[Subnet, ...]
     tasks: tuple[Subnet, ...]
     desired: int
-    """How many tasks all services of the environment should run."""
+    """How many tasks should run with addresses of their own (network mode awsvpc)."""
 
 
 class TaskIngress(Observation):
@@ -63,7 +63,7 @@ async def network_subnets(observer: Observer) -> Subnets:
     return Subnets(
         database=tuple(known[i] for i in instance.subnets),
         tasks=tasks,
-        desired=sum(service.desired for service in services.values()),
+        desired=sum(services[s.name].desired for s in observer.environment.on_awsvpc),
     )
 
 

@@ -109,7 +109,8 @@ class TaskDefinition(Observation):
     """The task definition of a service's PRIMARY deployment."""
 
     arn: str
-    network_mode: str | None
+    network_mode: str
+    """ECS leaves out the mode of a definition that names none: it is `bridge`, or `default` on Windows."""
     compatibilities: tuple[str, ...]
     execution_role: str | None
     task_role: str | None
@@ -160,7 +161,7 @@ async def described_definition(observer: Observer, arn: str, part: Part | None =
     compatible = {*(described.get("compatibilities") or []), *(described.get("requiresCompatibilities") or [])}
     return TaskDefinition(
         arn=described["taskDefinitionArn"],
-        network_mode=described.get("networkMode"),
+        network_mode=described.get("networkMode") or ("default" if _of_windows(described) else "bridge"),
         compatibilities=tuple(sorted(compatible)),
         execution_role=described.get("executionRoleArn"),
         task_role=described.get("taskRoleArn"),
@@ -171,6 +172,10 @@ async def described_definition(observer: Observer, arn: str, part: Part | None =
         stuck=(*_stuck(described["containerDefinitions"]), *_doomed(described["containerDefinitions"])),
         foreign=() if part else _foreign(observer.environment, described),
     )
+
+
+def _of_windows(described: Mapping[str, Any]) -> bool:
+    return str((described.get("runtimePlatform") or {}).get("operatingSystemFamily")).startswith("WINDOWS")
 
 
 def _stuck(containers: list[Mapping[str, Any]]) -> tuple[Said, ...]:

@@ -27,7 +27,7 @@ from gli.observe.engine.probe import Observer, probe
 
 _TARGETS = (
     *("NatGatewayId", "GatewayId", "TransitGatewayId", "NetworkInterfaceId", "InstanceId", "VpcPeeringConnectionId"),
-    *("CoreNetworkArn", "LocalGatewayId", "CarrierGatewayId", "OdbNetworkArn"),
+    *("CoreNetworkArn", "LocalGatewayId", "CarrierGatewayId", "OdbNetworkArn", "EgressOnlyInternetGatewayId"),
 )
 _TCP = ("6", "-1")
 _ACL_ACTIONS = frozenset({"allow", "deny"})
@@ -79,6 +79,7 @@ async def vpc(observer: Observer) -> Vpc:
         asked("describe_nat_gateways", "NatGateways", "Filter"),
         asked("describe_vpc_endpoints", "VpcEndpoints"),
     )
+    subnets = [s for s in subnets if not s.get("Ipv6Native")]  # without a block of IPv4, which alone is followed
     acl_of = {a["SubnetId"]: acl["NetworkAclId"] for acl in acls for a in acl["Associations"]}
     return Vpc(
         id=id_,
@@ -89,7 +90,7 @@ async def vpc(observer: Observer) -> Vpc:
                 for g in groups.groups
             },
             acls={acl["NetworkAclId"]: _entries(acl) for acl in acls},
-            nat_gateways={g["NatGatewayId"]: _nat_gateway(g) for g in gateways},
+            nat_gateways={g["NatGatewayId"]: _nat_gateway(g, tables) for g in gateways},
             endpoints={e["VpcEndpointId"]: _endpoint(e) for e in endpoints if _named(e)},
         ),
         free={s["SubnetId"]: s["AvailableIpAddressCount"] for s in subnets},
@@ -151,8 +152,7 @@ def _subnet(described: Mapping[str, Any], tables: list[dict[str, Any]], acl_of: 
         raise unknown("too-little-data", phrase("EC2 names no route table of {}", id_))
     if id_ not in acl_of:
         raise unknown("too-little-data", phrase("EC2 names no network ACL of {}", id_))
-    routes = map(_route, table["Routes"])
-    return Subnet(id=id_, block=described["CidrBlock"], routes=tuple(r for r in routes if r), acl=acl_of[id_])
+    return Subnet(id=id_, block=described["CidrBlock"], routes=_routes(table), acl=acl_of[id_])
 
 
 def _table_of(subnet: str, tables: list[dict[str, Any]]) -> dict[str, Any] | None:
@@ -165,6 +165,10 @@ def _table_of(subnet: str, tables: list[dict[str, Any]]) -> dict[str, Any] | Non
             if association["Main"]:
                 main = table
     return main
+
+
+def _routes(table: Mapping[str, Any]) -> tuple[Route, ...]:
+    return tuple(route for each in table["Routes"] if (route := _route(each)))
 
 
 def _route(described: Mapping[str, Any]) -> Route | None:
@@ -199,15 +203,19 @@ def _entries(acl: Mapping[str, Any]) -> tuple[AclEntry, ...]:
     )
 
 
-def _nat_gateway(described: Mapping[str, Any]) -> NatGateway:
+def _nat_gateway(described: Mapping[str, Any], tables: list[dict[str, Any]]) -> NatGateway:
+    """A regional NAT gateway has a route table of its own, which is listed among those of the VPC."""
     addresses = [a.get("PrivateIp") for a in described.get("NatGatewayAddresses") or []]
+    regional = described.get("AvailabilityMode") == "regional"
+    own = next((t for t in tables if regional and t["RouteTableId"] == described.get("RouteTableId")), None)
     return NatGateway(
         id=described["NatGatewayId"],
-        subnet=described["SubnetId"],
+        subnet=None if regional else described["SubnetId"],
         address=next((a for a in addresses if a), ""),
         state=one_of(
             _NAT_STATES, described["State"], phrase("the state of the NAT gateway {}", described["NatGatewayId"])
         ),
+        routes=_routes(own) if own else None,
     )
 
 

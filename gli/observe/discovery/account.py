@@ -239,7 +239,7 @@ async def _deployed(asked: _Asked, cluster: str, described: dict[str, Any]) -> D
         container=definition.container(name),
         port=wanted.get("containerPort"),
         launch_type=described.get("launchType") or likely,
-        network=definition.network_mode or "bridge",
+        network=definition.network_mode,
         others=tuple(c.name for c in definition.containers if c.name != name),
     )
 

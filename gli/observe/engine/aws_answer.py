@@ -6,6 +6,7 @@ botocore leaves out every member that the service did not send.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from gli.common.sentences import phrase
@@ -26,7 +27,7 @@ class Answer(dict[str, Any]):
 
 
 def read(answer: Mapping[str, Any], call: str, path: str = "") -> Answer:
-    """The same answer, with each structure as an `Answer`. `call` names the operation in messages:
+    """The same answer, with each structure as an `Answer` and each time in UTC. `call` names the operation in messages:
     `ecs:describe_services`.
     """
     return Answer({name: _read(value, call, f"{path}{name}.") for name, value in answer.items()}, call, path)
@@ -35,4 +36,6 @@ def read(answer: Mapping[str, Any], call: str, path: str = "") -> Answer:
 def _read(value: Any, call: str, path: str) -> Any:
     if isinstance(value, dict):
         return read(value, call, path)
+    if isinstance(value, datetime):  # botocore reads numbers in the time zone of this machine
+        return value.astimezone(UTC)
     return [_read(each, call, path) for each in value] if isinstance(value, list) else value

@@ -1,13 +1,14 @@
 """The limits of one AWS call: its pages, their size, its end. A call that exceeds one is unknown; its answer is never
 cut short.
 
-Source of truth: boto3's events (`before-call`, `before-send`), urllib3's `HTTPResponse.shutdown`.
+Source of truth: boto3's events (`before-call`, `before-send`, `after-call`), urllib3's `HTTPResponse.shutdown`.
 """
 
 from __future__ import annotations
 
 import contextvars
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -55,6 +56,8 @@ class Call:
         self._bytes = self._elements = 0
         self._stopped = False
         self._reading: Any = None
+        self.page: Mapping[str, Any] = {}
+        """The newest page, as botocore parsed it."""
 
     def begin(self) -> None:
         """Makes everything that this thread or task sends from now on part of this call."""
@@ -148,12 +151,17 @@ def limit(client: Any) -> None:
     """Makes everything that a client of botocore sends and reads part of the call under way."""
     client.meta.events.register("before-call.*.*", _ask)
     client.meta.events.register("before-send.*.*", _send)
+    client.meta.events.register("after-call.*.*", _keep)
     session = client._endpoint.http_session  # botocore has no event before it reads the body
     session.send = partial(_read, session.send)
 
 
 def _ask(params: Any, model: Any, **_: Any) -> None:
     _under_way.get().ask(repr((model.name, params["url_path"], params["query_string"], params["body"])))
+
+
+def _keep(parsed: Mapping[str, Any], **_: Any) -> None:
+    _under_way.get().page = parsed
 
 
 def _send(**_: Any) -> None:

@@ -202,7 +202,11 @@ class AwsSession:
         try:
             client = self._client(service, region or self._aws.region, role)
             if joined and client.can_paginate(operation):
-                answer = dict(client.get_paginator(operation).paginate(**parameters).build_full_result())
+                pages = client.get_paginator(operation).paginate(**parameters)
+                answer = dict(pages.build_full_result())
+                # botocore loses a structure whose list is empty, and left out by AWS: CloudFront's with Quantity 0
+                named = {key.expression.partition(".")[0] for key in pages.result_keys}
+                answer |= {name: call.page[name] for name in named & call.page.keys() - answer.keys()}
             else:
                 answer = dict(getattr(client, operation)(**parameters))
                 if joined and (answer.get("nextToken") or answer.get("NextToken")):

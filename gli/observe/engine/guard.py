@@ -107,7 +107,7 @@ AWS_READS: Mapping[str, frozenset[str]] = {
     ),
     "s3control": frozenset({"GetPublicAccessBlock"}),
     "secretsmanager": frozenset({"BatchGetSecretValue", "ListSecrets"}),
-    "service-quotas": frozenset({"GetServiceQuota"}),
+    "service-quotas": frozenset({"GetAWSDefaultServiceQuota", "GetServiceQuota"}),
     "sns": frozenset({"GetSubscriptionAttributes", "GetTopicAttributes", "ListSubscriptionsByTopic"}),
     "ssm": frozenset({"DescribeParameters", "GetParameters", "GetParametersByPath"}),
     "sts": frozenset({"GetCallerIdentity"}),
