@@ -280,8 +280,10 @@ def test_a_release_consists_of_content_changes(remote: Remote) -> None:
     for name in NAMES:
         where = repositories.path(remote.root / "git", name)
         repositories.set_ref(where, "refs/heads/main", remote.commits["stg"][name])
+    assert remote.difference() == Difference(changed=(), same=NAMES)  # released, and nobody made anything since
     remote.push("stg", {})  # a commit that changes nothing
-    assert remote.difference() == Difference(changed=(), same=NAMES)
+    seen = remote.difference()
+    assert (seen.changed, seen.same, len(seen.unreleased)) == ((), NAMES, 1)
 
 
 CALLS = "on: push\njobs:\n  deploy: {uses: %s}\n"

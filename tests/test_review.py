@@ -156,3 +156,54 @@ def test_rows_of_squashed_migrations_stay_and_a_squash_of_applied_ones_is_not_pe
     assert difference([squash], [*old, squash]) == ([], [])  # its `replaces` was removed
     assert difference([squash], old[:1], squashes) == (["shop.0001_squashed_0002_total"], [])
     assert difference([squash], [*old, squash, ("shop", "0003_x")], squashes) == ([], ["shop.0003_x"])
+
+
+_BOTH = 'models.UniqueConstraint(fields=["buyer", "state"], name="both"'
+
+
+@pytest.mark.parametrize(
+    ("operations", "unique"),
+    [
+        ("", []),
+        ('migrations.AlterField("order", "state", models.CharField(unique=True))', [["state"]]),
+        (
+            'migrations.AlterField("order", "total", models.IntegerField(unique=True)), '
+            'migrations.AlterField("order", "total", models.IntegerField())',
+            [],
+        ),
+        ('migrations.AddField("order", "bill", models.OneToOneField("shop.Bill", models.CASCADE))', [["bill_id"]]),
+        ('migrations.AlterUniqueTogether("order", {("buyer", "total")})', [["buyer_id", "total"]]),
+        ('migrations.AlterUniqueTogether("order", unique_together=set([("buyer", "total")]))', [["buyer_id", "total"]]),
+        (
+            'migrations.AlterUniqueTogether("order", {("buyer", "total")}), '
+            'migrations.AlterUniqueTogether("order", set())',
+            [],
+        ),
+        (f'migrations.AddConstraint("order", {_BOTH}))', [["buyer_id", "st"]]),
+        (f'migrations.AddConstraint("order", {_BOTH}, condition=models.Q(total=1)))', []),
+        (f'migrations.AddConstraint("order", {_BOTH})), migrations.RemoveConstraint("order", "both")', []),
+        (f'migrations.AddConstraint("order", {_BOTH})), migrations.RenameField("order", "buyer", "who")',
+         [["st", "who_id"]]),
+    ],
+)  # fmt: skip
+def test_what_the_last_migration_makes_unique(operations: str, unique: list[list[str]]) -> None:
+    files = {
+        "api/shop/migrations/0001_initial.py": migration(CREATED, after=None),
+        "api/shop/migrations/0002_next.py": migration(operations),
+    }
+    assert schema(files).unique == tuple(("shop_order", tuple(columns)) for columns in unique)
+
+
+def test_what_migrations_tell_of_foreign_keys_null_and_whole_numbers() -> None:
+    fields = (
+        'migrations.AddField("order", "free", models.ForeignKey("shop.Tag", models.CASCADE, db_constraint=False)), '
+        'migrations.AddField("order", "note", models.TextField(null=True))'
+    )
+    files = {
+        "api/shop/migrations/0001_initial.py": migration(CREATED, after=None),
+        "api/shop/migrations/0002_next.py": migration(fields),
+    }
+    made = schema(files)
+    assert made.points == ("shop_order.buyer_id",)
+    assert made.nullable == ("shop_order.note",)
+    assert made.bytes == {"shop_order.id": 8, "shop_order.total": 4}

@@ -28,7 +28,14 @@ TOGETHER = {
         ),
     ),
     "clusters": (
-        *("native-linear", "aurora-postgresql", "elasticache-serverless", "weighted-records", "failover-records"),
+        *(
+            "secrets-read-by-the-application",
+            "native-linear",
+            "aurora-postgresql",
+            "elasticache-serverless",
+            "weighted-records",
+            "failover-records",
+        ),
         *(
             "page-writes-as-it-starts",
             "page-with-analytics",
@@ -39,7 +46,13 @@ TOGETHER = {
     ),
     "logins": (
         *("rds-proxy", "valkey", "cache-in-cluster-mode", "cache-with-a-token", "infrequent-access-logs"),
-        *("deploys-within-capacity", "host-rule-with-a-wildcard", "origin-access-identity", "rows-that-nobody-changes"),
+        *(
+            "nothing-to-release",
+            "deploys-within-capacity",
+            "host-rule-with-a-wildcard",
+            "origin-access-identity",
+            "rows-that-nobody-changes",
+        ),
     ),
     "managed": (
         *("native-canary", "secret-managed-by-rds", "secrets-under-a-customer-key", "sticky-sessions"),
@@ -48,7 +61,13 @@ TOGETHER = {
         *("alarm-on-the-whole-balancer", "images-kept-by-rules", "alarms-by-a-filter"),
     ),
     "code deploy": (
-        *("codedeploy-blue-green", "database-behind-a-cname", "secret-rotated", "second-origin"),
+        *(
+            "constraints-made-by-hand",
+            "codedeploy-blue-green",
+            "database-behind-a-cname",
+            "secret-rotated",
+            "second-origin",
+        ),
         *("leftovers-that-harm-nothing", "https-records", "collation-that-no-index-uses"),
         *("table-with-partitions", "second-provider-of-dns", "network-without-hostnames"),
         *("quota-that-suffices", "cache-in-another-network"),

@@ -82,9 +82,14 @@ def test_git_stg_in_dev(history: History, environment: Environment) -> None:
 
 
 def test_git_release_diff(difference: Difference, environment: Environment) -> None:
-    """There is something to release: the staged branch differs from the live one in at least one repository."""
-    assert difference.changed, saw(
-        phrase("the same content in all {} repositories", len(difference.same)),
+    """What was made on the staged branch since the last release changes something: the next release is not empty.
+
+    Between two releases, while nobody has made anything, nothing is expected to differ.
+    """
+    assert difference.changed or not difference.unreleased, saw(
+        phrase(
+            "the same content in all {} repositories, after {}", len(difference.same), listed(difference.unreleased)
+        ),
         expected=phrase("something on {} to release", _git(environment).staged),
     )
 

@@ -145,7 +145,7 @@ def test_ecs_next_task_can_start(
 
 
 def test_ecs_quota_headroom(fargate_quota: FargateQuota | None) -> None:
-    """The account may run the new tasks of a deploy beside the old ones: its quota of vCPUs for Fargate is not used up.
+    """A deploy can go on: the account's quota of vCPUs for Fargate has room for what must start before a task stops.
 
     Services that run on something else than Fargate are not judged.
     """

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gli.observe.aws.ecs_services import EcsService
     from gli.observe.aws.ecs_tasks import SecretUse, ServiceDeployment, ServiceTasks, Task
     from gli.observe.aws.iam import Role
+    from gli.observe.aws.secret_readers import SecretReaders
     from gli.observe.aws.service_measures import Utilisation
 
 _TROUBLE = re.compile(r"\b(unable|failed|unhealthy|rolling back|throttled|unavailable)\b", re.IGNORECASE)
@@ -146,6 +147,20 @@ def test_ecs_cpu_mem_headroom(utilisation: Utilisation, environment: Environment
         expected=phrase(
             "{} to take at most {:.0f} % CPU and {:.0f} % memory", utilisation.service, most_cpu, most_memory
         ),
+    )
+
+
+def test_secret_reaches_tasks(secret_readers: SecretReaders | None) -> None:
+    """The services that may reach a part of the data tier get its login: their task definition refers to the secret, or
+    their role may read it. Of several services in one security group, one is enough.
+
+    The suite's own logins are not judged, nor are services that ECS does not run.
+    """
+    if secret_readers is None:
+        return
+    assert not secret_readers.without, saw(
+        phrase("{} without it", listed(secret_readers.without)),
+        expected=phrase("the clients to get {}", secret_readers.id),
     )
 
 

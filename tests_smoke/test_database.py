@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from gli.observe.release.migrations import Migration, difference
 if TYPE_CHECKING:
     from gli.config.data_tier import Database
     from gli.observe.data.postgres import DatabaseState, Login, Session
-    from gli.observe.data.postgres_application import ApplicationRights
+    from gli.observe.data.postgres_application import ApplicationRights, Constraints
     from gli.observe.edge.tcp import TcpConnection
     from gli.observe.release.code_migrations import CodeSchema
 
@@ -72,9 +72,9 @@ def test_db_migrations_applied(
 def test_db_schema_expected(
     database_state: DatabaseState, application_rights: ApplicationRights, code_schema: CodeSchema, target: Database
 ) -> None:
-    """The expected tables exist, with a primary key and each column of the code's migrations, as long as they make it:
-    a migration can be on record without having run (--fake). The tables survive a crash, and their foreign keys are in
-    force.
+    """The expected tables exist, with a primary key and each column of the code's migrations, as long as they make it,
+    and with their unique constraints and foreign keys: a migration can be on record without having run (--fake). The
+    tables survive a crash, and their foreign keys are in force.
     """
     missing = sorted(set(target.tables) - set(database_state.tables))
     assert not missing, saw(phrase("no {}", listed(missing)), expected=phrase("the tables of {}", target.instance))
@@ -90,11 +90,40 @@ def test_db_schema_expected(
         if widths.get(column, most) < most and column in code_schema.columns
     ]
     assert not narrow, saw(listed(narrow), expected=phrase("columns as long as the migrations of the code make them"))
+    _constrained(application_rights.constraints, code_schema, made)
     keyless = sorted(set(application_rights.keyless) & set(code_schema.whole_tables))
     assert not keyless, saw(
         phrase("none on {}", listed(keyless)), expected=phrase("the primary key of each table of the migrations")
     )
     _whole(application_rights, code_schema)
+
+
+def _constrained(there: Constraints, code: CodeSchema, made: Collection[str]) -> None:
+    """Asserts that the database demands of rows what the migrations say, and takes NULL where the code has it."""
+    own = set(code.columns)
+    small = [
+        phrase("{} has {} bytes", column, there.bytes[column])
+        for column, size in sorted(code.bytes.items())
+        if there.bytes.get(column, size) < size and column in own
+    ]
+    assert not small, saw(listed(small), expected=phrase("columns as long as the migrations of the code make them"))
+    indexes = [(table, set(columns)) for table, columns in there.unique]
+    loose = [
+        f"{table} ({', '.join(columns)})"
+        for table, columns in code.unique
+        if table in made and not any(table == other and has <= set(columns) for other, has in indexes)
+    ]
+    assert not loose, saw(
+        phrase("not unique: {}", listed(loose)), expected=phrase("the unique constraints of the code's migrations")
+    )
+    open_ends = sorted(p for p in set(code.points) - set(there.points) if p.partition(".")[0] in made)
+    assert not open_ends, saw(
+        phrase("none on {}", listed(open_ends)), expected=phrase("the foreign keys of the code's migrations")
+    )
+    strict = sorted(set(code.nullable) & set(there.filled))
+    assert not strict, saw(
+        phrase("NOT NULL: {}", listed(strict)), expected=phrase("columns that may be NULL, as the migrations say")
+    )
 
 
 def _whole(rights: ApplicationRights, code: CodeSchema) -> None:
@@ -181,6 +210,23 @@ def test_db_blocking_locks(sessions: Sequence[Session], target: Database) -> Non
     ]
     assert not stuck, saw(
         listed(stuck), expected=phrase("nobody to wait {:.0f} s for a lock", target.longest_lock_wait_s)
+    )
+
+
+def test_db_next_migration(application_rights: ApplicationRights, code_schema: CodeSchema) -> None:
+    """The next migration can run: the role that keeps the record of the migrations may make tables, and owns those that
+    the migrations made. Where another role migrates, nothing is judged.
+    """
+    migrating, user = application_rights.migrating, application_rights.user
+    if not migrating.migrates:
+        return
+    assert migrating.may_create, saw(
+        phrase("no right to CREATE in its schema"), expected=phrase("{}, which migrates, to make new tables", user)
+    )
+    own = {column.partition(".")[0] for column in code_schema.columns}
+    foreign = [table for table in migrating.of_others if table in own]
+    assert not foreign, saw(
+        phrase("{} of another role", listed(foreign)), expected=phrase("{}, which migrates, to own its tables", user)
     )
 
 

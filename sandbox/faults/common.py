@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from gli.config.environments import Environment
@@ -137,6 +138,20 @@ def developed(sandbox: Sandbox, name: str, branch: str, tree: Mapping[str, str])
 def staged(sandbox: Sandbox) -> str:
     """The branch that staging runs."""
     return sandbox.site.staging.branch
+
+
+@contextmanager
+def released(sandbox: Sandbox) -> Iterator[dict[Path, str]]:
+    """Move production's branch to staging's head in every repository; yields these heads."""
+    branch, before, heads = f"refs/heads/{sandbox.site.production.branch}", {}, {}
+    for repository in sandbox.environment.repositories:
+        path = repositories.path(sandbox.repositories, repository.name)
+        known = repositories.refs(path, "refs/heads")
+        before[path], heads[path] = known[sandbox.site.production.branch], known[staged(sandbox)]
+        repositories.set_ref(path, branch, heads[path])
+    yield heads
+    for path, commit in before.items():
+        repositories.set_ref(path, branch, commit)
 
 
 def api_service(sandbox: Sandbox) -> Service:

@@ -833,8 +833,8 @@ def taskdef_names_a_lost_file(sandbox: Sandbox) -> Iterator[None]:
 
 @fault("quota-of-fargate-used-up", turns_red=["ecs-quota-headroom"])
 def quota_of_fargate_used_up(sandbox: Sandbox) -> Iterator[None]:
-    """Other tasks of the account use nearly all vCPUs of its quota for Fargate: a deploy can't start its tasks."""
-    usage = {"namespace": "AWS/Usage", "metric": "ResourceCount", "dimensions": FARGATE_USAGE, "value": 99.5}
+    """Other tasks of the account use nearly all vCPUs of its quota for Fargate: a deploy can't start a single task."""
+    usage = {"namespace": "AWS/Usage", "metric": "ResourceCount", "dimensions": FARGATE_USAGE, "value": 99.8}
     with _overlaid(sandbox, "metric-data", **usage):
         yield
 

@@ -835,6 +835,87 @@ def row_trigger_refuses_updates(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _without_constraint(sandbox: Sandbox, kind: LiteralString) -> Iterator[None]:
+    """The topics' table without its constraint of this kind (pg_constraint.contype)."""
+    with sandbox.postgres() as connection:
+        found = connection.execute(
+            "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint "
+            "WHERE conrelid = 'notices_topic'::regclass AND contype = %s",
+            [kind],
+        ).fetchone()
+        name, meaning = required(found)
+        named = sql.Identifier(name)
+        connection.execute(sql.SQL("ALTER TABLE notices_topic DROP CONSTRAINT {}").format(named))
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute(sql.SQL("ALTER TABLE notices_topic ADD CONSTRAINT {} {}").format(named, sql.SQL(meaning)))
+
+
+@fault("unique-constraint-dropped", turns_red=["db-schema-expected"])
+def unique_constraint_dropped(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody dropped a unique constraint for an import, and did not make it again: duplicates come in."""
+    with _without_constraint(sandbox, "u"):
+        yield
+
+
+@fault("unique-index-of-some-rows", turns_red=["db-schema-expected"])
+def unique_index_of_some_rows(sandbox: Sandbox) -> Iterator[None]:
+    """A unique constraint was replaced by an index with a condition, which lets duplicates of other rows in."""
+    partly = "CREATE UNIQUE INDEX partly ON notices_topic (name) WHERE parent_id IS NULL"
+    with _without_constraint(sandbox, "u"), _executed(sandbox, partly, undo="DROP INDEX partly"):
+        yield
+
+
+@fault("foreign-key-dropped", turns_red=["db-schema-expected"])
+def foreign_key_dropped(sandbox: Sandbox) -> Iterator[None]:
+    """A foreign key of the migrations was dropped for a faster import: rows lose what they point to."""
+    with _without_constraint(sandbox, "f"):
+        yield
+
+
+@fault("column-takes-no-null", turns_red=["db-schema-expected"])
+def column_takes_no_null(sandbox: Sandbox) -> Iterator[None]:
+    """A migration that lets a column be empty is on record, and never ran: each row without a parent is refused."""
+    made = "ALTER TABLE notices_topic ALTER COLUMN parent_id SET NOT NULL"
+    with _executed(sandbox, made, undo="ALTER TABLE notices_topic ALTER COLUMN parent_id DROP NOT NULL"):
+        yield
+
+
+@fault("numbers-too-short", turns_red=["db-schema-expected"])
+def numbers_too_short(sandbox: Sandbox) -> Iterator[None]:
+    """A migration to numbers of 64 bits is on record, and never ran: the column takes 32 bits."""
+    made = "ALTER TABLE notices_topic ALTER COLUMN id TYPE integer"
+    with _executed(sandbox, made, undo="ALTER TABLE notices_topic ALTER COLUMN id TYPE bigint"):
+        yield
+
+
+@fault("migrator-may-not-create", turns_red=["db-next-migration"])
+def migrator_may_not_create(sandbox: Sandbox) -> Iterator[None]:
+    """The database belongs to an administrator after a restore: the application, which migrates, may make no table."""
+    database = sql.Identifier(sandbox.site.database_name)
+    application = sql.Identifier(sandbox.site.credentials.database.username)
+    with sandbox.postgres() as connection:
+        connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO CURRENT_USER").format(database))
+        connection.execute(sql.SQL("GRANT CONNECT, TEMPORARY ON DATABASE {} TO {}").format(database, application))
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(database, application))
+        connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, application))
+
+
+@fault("table-of-another-owner", turns_red=["db-next-migration"])
+def table_of_another_owner(sandbox: Sandbox) -> Iterator[None]:
+    """An administrator ran a migration by hand: the application works, and can't alter the new table any more."""
+    application = sql.Identifier(sandbox.site.credentials.database.username)
+    with sandbox.postgres() as connection:
+        connection.execute("ALTER TABLE notices_topic OWNER TO CURRENT_USER")
+        connection.execute(sql.SQL("GRANT ALL ON notices_topic, notices_topic_id_seq TO {}").format(application))
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute(sql.SQL("ALTER TABLE notices_topic OWNER TO {}").format(application))
+
+
 @fault("column-too-short", turns_red=["db-schema-expected"])
 def column_too_short(sandbox: Sandbox) -> Iterator[None]:
     """A migration that makes the notices' titles longer is on record, and never ran: a long title is an error."""

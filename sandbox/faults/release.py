@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from sandbox import repositories
 from sandbox.faults import Sandbox, fault
-from sandbox.faults.common import developed, pushed, staged
+from sandbox.faults.common import developed, pushed, released, staged
 from sandbox.repositories import path
 from sandbox.site import required
 from sandbox.submodules import linked
@@ -81,18 +81,24 @@ def fixed_on_staging_alone(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@fault("released-already", turns_red=["git-release-diff", "git-deploy-tag", "git-deployment-log"])
+@fault("released-already", turns_red=["git-deploy-tag", "git-deployment-log"])
 def released_already(sandbox: Sandbox) -> Iterator[None]:
     """Staging's branch was merged into production's in every repository, without any tag."""
-    moved = []
-    for repository in sandbox.environment.repositories:
-        path = repositories.path(sandbox.repositories, repository.name)
-        heads = repositories.refs(path, "refs/heads")
-        moved.append((path, heads[_live(sandbox)]))
-        repositories.set_ref(path, f"refs/heads/{_live(sandbox)}", heads[staged(sandbox)])
-    yield
-    for path, before in moved:
-        repositories.set_ref(path, f"refs/heads/{_live(sandbox)}", before)
+    with released(sandbox):
+        yield
+
+
+@fault("release-of-nothing", turns_red=["git-release-diff", "git-deploy-tag", "git-deployment-log"])
+def release_of_nothing(sandbox: Sandbox) -> Iterator[None]:
+    """After the last release, a change of the database's repository was made on staging, and taken back there."""
+    name = "gli_database"
+    before = repositories.read(repositories.path(sandbox.repositories, name), staged(sandbox), "README.md")
+    with (
+        released(sandbox),
+        developed(sandbox, name, staged(sandbox), {"README.md": "# changed\n"}),
+        developed(sandbox, name, staged(sandbox), {"README.md": before}),
+    ):
+        yield
 
 
 @fault("deploy-tag-missing", turns_red=["git-deploy-tag", "git-rollback-target"])

@@ -11,6 +11,7 @@ from typing import Any
 from sandbox.faults import Sandbox, fault
 from sandbox.faults.common import aws_region, refusing
 from sandbox.site import required
+from sandbox.variants.parts import redefined
 
 
 @fault("aws-denies-secrets", turns_red=["secret-exists", "secret-fields", "ecs-taskdef-contract", "kms-keys-usable"])
@@ -62,6 +63,32 @@ def secret_of_production(sandbox: Sandbox) -> Iterator[None]:
 def secret_without_a_password(sandbox: Sandbox) -> Iterator[None]:
     """The application's Redis secret lacks its password."""
     with _rewritten(sandbox, required(sandbox.environment.cache).secret, lambda value: value.pop("password")):
+        yield
+
+
+@fault("secret-with-an-empty-password", turns_red=["secret-fields"])
+def secret_with_an_empty_password(sandbox: Sandbox) -> Iterator[None]:
+    """The password of the broker's secret is empty, as after a form that was sent half filled in."""
+    with _rewritten(sandbox, required(sandbox.environment.broker).secret, lambda value: value.update(password="")):
+        yield
+
+
+@fault("taskdef-without-its-secrets", turns_red=["secret-reaches-tasks"])
+def taskdef_without_its_secrets(sandbox: Sandbox) -> Iterator[None]:
+    """The API's task definition was registered anew from a file without its secrets: the next task has no login."""
+    with redefined(sandbox, lambda definition: definition["containerDefinitions"][0].update(secrets=[])):
+        yield
+
+
+@fault("taskdef-without-one-secret", turns_red=["secret-reaches-tasks"])
+def taskdef_without_one_secret(sandbox: Sandbox) -> Iterator[None]:
+    """The API's task definition lost the login of the broker alone."""
+
+    def lose(definition: dict[str, Any]) -> None:
+        container, name = definition["containerDefinitions"][0], required(sandbox.environment.broker).secret
+        container["secrets"] = [s for s in container["secrets"] if f":secret:{name}-" not in s["valueFrom"]]
+
+    with redefined(sandbox, lose):
         yield
 
 

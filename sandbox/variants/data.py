@@ -42,6 +42,33 @@ def migrations_by_another_role(sandbox: Sandbox) -> Iterator[None]:
         connection.execute("DROP ROLE gli_migrate")
 
 
+@variant("constraints-made-by-hand")
+def constraints_made_by_hand(sandbox: Sandbox) -> Iterator[None]:
+    """A unique index, built while users went on, stands for a unique constraint, beside more of both. A role for
+    migrations, which may do what the application may, owns one of the tables.
+    """
+    application = sql.Identifier(sandbox.site.credentials.database.username)
+    with sandbox.postgres() as connection:
+        found = connection.execute(
+            "SELECT conname FROM pg_constraint WHERE conrelid = 'notices_topic'::regclass AND contype = 'u'"
+        ).fetchone()
+        name = sql.Identifier(required(found)[0])
+        connection.execute("CREATE UNIQUE INDEX CONCURRENTLY by_hand ON notices_topic (name)")
+        connection.execute(sql.SQL("ALTER TABLE notices_topic DROP CONSTRAINT {}").format(name))
+        connection.execute("CREATE UNIQUE INDEX and_more ON notices_topic (parent_id, name) WHERE parent_id > 0")
+        connection.execute("CREATE ROLE gli_migrations")
+        connection.execute(sql.SQL("GRANT {} TO gli_migrations").format(application))
+        connection.execute("ALTER TABLE notices_topic OWNER TO gli_migrations")
+        connection.execute(sql.SQL("GRANT ALL ON notices_topic TO {}").format(application))
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute(sql.SQL("ALTER TABLE notices_topic OWNER TO {}").format(application))
+        connection.execute("DROP INDEX and_more")
+        connection.execute(sql.SQL("ALTER TABLE notices_topic ADD CONSTRAINT {} UNIQUE (name)").format(name))
+        connection.execute("DROP INDEX by_hand")
+        connection.execute("DROP ROLE gli_migrations")
+
+
 @variant("numbers-made-by-the-application")
 def numbers_made_by_the_application(sandbox: Sandbox) -> Iterator[None]:
     """A table's ids are made by the application, far from its sequence, and another table's sequence begins anew."""

@@ -7,7 +7,9 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sandbox import repositories
 from sandbox.aws.seed_watching import FARGATE_USAGE
+from sandbox.faults.common import released
 from sandbox.site import required
 from sandbox.submodules import linked
 from sandbox.variants import Sandbox, variant
@@ -233,7 +235,20 @@ def submodule(sandbox: Sandbox) -> Iterator[None]:
 
 @variant("quota-that-suffices")
 def quota_that_suffices(sandbox: Sandbox) -> Iterator[None]:
-    """The account uses its quota of vCPUs for Fargate but for what a deploy of both services takes."""
-    usage = {"namespace": "AWS/Usage", "metric": "ResourceCount", "dimensions": FARGATE_USAGE, "value": 98.0}
+    """The account uses its quota of vCPUs for Fargate but for one task: ECS replaces the tasks one after the other."""
+    usage = {"namespace": "AWS/Usage", "metric": "ResourceCount", "dimensions": FARGATE_USAGE, "value": 99.4}
     with overlaid(sandbox, "metric-data", region=region(sandbox), **usage):
         yield
+
+
+@variant("nothing-to-release")
+def nothing_to_release(sandbox: Sandbox) -> Iterator[None]:
+    """Staging was released, with its tag, and nobody has made anything since."""
+    with released(sandbox) as heads:
+        tags = {path: max(repositories.refs(path, "refs/tags")) for path in heads}
+        before = {path: repositories.refs(path, "refs/tags")[tag] for path, tag in tags.items()}
+        for path, head in heads.items():
+            repositories.set_ref(path, f"refs/tags/{tags[path]}", head)
+        yield
+        for path, target in before.items():
+            repositories.set_ref(path, f"refs/tags/{tags[path]}", target)

@@ -13,7 +13,16 @@ from gli.config.environments import Environment
 from sandbox.aws.images import start_again
 from sandbox.site import required
 from sandbox.variants import Sandbox, variant
-from sandbox.variants.parts import alias_zone, both, change_records, overlaid, reconfigured, region
+from sandbox.variants.parts import (
+    alias_zone,
+    allowed,
+    both,
+    change_records,
+    overlaid,
+    reconfigured,
+    redefined,
+    region,
+)
 
 _PASSWORD = "kept-by-rds-and-used-by-nobody"
 
@@ -155,8 +164,15 @@ def secret_managed_by_rds(sandbox: Sandbox) -> Iterator[None]:
     before = required(sandbox.environment.database).secret
     login = json.loads(secrets.get_secret_value(SecretId=before)["SecretString"])
     document = {key: login[key] for key in ("username", "password")}
-    secrets.create_secret(Name=name, SecretString=json.dumps(document))
-    with reconfigured(sandbox, database={"secret": name}):
+    arn = secrets.create_secret(Name=name, SecretString=json.dumps(document))["ARN"]
+
+    def refer(definition: dict[str, Any]) -> None:
+        for secret in definition["containerDefinitions"][0]["secrets"]:
+            if f":secret:{before}-" in secret["valueFrom"]:
+                secret["valueFrom"] = arn
+
+    allow = {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": arn}
+    with reconfigured(sandbox, database={"secret": name}), allowed(sandbox, allow), redefined(sandbox, refer):
         yield
     secrets.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -117,3 +118,16 @@ def redefined(
     finally:
         ecs.update_service(cluster=place.cluster, service=place.service, taskDefinition=before)
         ecs.deregister_task_definition(taskDefinition=arn)
+
+
+@contextmanager
+def allowed(sandbox: Sandbox, *statements: dict[str, Any]) -> Iterator[None]:
+    """Add statements to the API's execution role."""
+    arn = sandbox.aws("ecs").describe_task_definition(taskDefinition=service(sandbox)["taskDefinition"])
+    role = arn["taskDefinition"]["executionRoleArn"].rpartition("/")[2]
+    document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
+    sandbox.aws("iam").put_role_policy(RoleName=role, PolicyName="variant", PolicyDocument=document)
+    try:
+        yield
+    finally:
+        sandbox.aws("iam").delete_role_policy(RoleName=role, PolicyName="variant")

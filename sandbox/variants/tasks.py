@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 from sandbox.site import required
 from sandbox.variants import Sandbox, variant
-from sandbox.variants.parts import both, overlaid, redefined, region, service, where
+from sandbox.variants.parts import allowed, both, overlaid, redefined, region, service, where
 
 
 def _awslogs(group: str, where: str) -> dict[str, Any]:
@@ -159,19 +159,6 @@ def variables_that_hide_nothing(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _allowed(sandbox: Sandbox, *statements: dict[str, Any]) -> Iterator[None]:
-    """Add statements to the API's execution role."""
-    arn = sandbox.aws("ecs").describe_task_definition(taskDefinition=service(sandbox)["taskDefinition"])
-    role = arn["taskDefinition"]["executionRoleArn"].rpartition("/")[2]
-    document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
-    sandbox.aws("iam").put_role_policy(RoleName=role, PolicyName="variant", PolicyDocument=document)
-    try:
-        yield
-    finally:
-        sandbox.aws("iam").delete_role_policy(RoleName=role, PolicyName="variant")
-
-
 @variant("secrets-in-parameters")
 def secrets_in_parameters(sandbox: Sandbox) -> Iterator[None]:
     """Two variables of the API come from Systems Manager parameters: one given by ARN, one by name."""
@@ -187,9 +174,31 @@ def secrets_in_parameters(sandbox: Sandbox) -> Iterator[None]:
         secrets[0]["valueFrom"], secrets[1]["valueFrom"] = arns[0], names[1]
 
     allow = {"Effect": "Allow", "Action": "ssm:GetParameters", "Resource": arns}
-    with _allowed(sandbox, allow), redefined(sandbox, refer):
+    with allowed(sandbox, allow), redefined(sandbox, refer):
         yield
     ssm.delete_parameters(Names=list(names))
+
+
+@variant("secrets-read-by-the-application")
+def secrets_read_by_the_application(sandbox: Sandbox) -> Iterator[None]:
+    """The API reads its secrets by itself, with its task role: no task definition refers to them."""
+    iam = sandbox.aws("iam")
+    with ExitStack() as stack:
+        for environment in both(sandbox):
+            place = required(environment.services["api"].ecs)
+            ecs = sandbox.aws("ecs")
+            found = ecs.describe_services(cluster=place.cluster, services=[place.service])["services"][0]
+            described = ecs.describe_task_definition(taskDefinition=found["taskDefinition"])["taskDefinition"]
+            names = [s["valueFrom"] for s in described["containerDefinitions"][0]["secrets"]]
+            role = described["taskRoleArn"].rpartition("/")[2]
+            allow = {"Effect": "Allow", "Action": "secretsmanager:GetSecretValue", "Resource": names}
+            document = json.dumps({"Version": "2012-10-17", "Statement": [allow]})
+            iam.put_role_policy(RoleName=role, PolicyName="own-secrets", PolicyDocument=document)
+            stack.callback(iam.delete_role_policy, RoleName=role, PolicyName="own-secrets")
+            stack.enter_context(
+                redefined(sandbox, lambda d: d["containerDefinitions"][0].update(secrets=[]), environment)
+            )
+        yield
 
 
 @variant("secrets-under-a-customer-key")
@@ -199,7 +208,7 @@ def secrets_under_a_customer_key(sandbox: Sandbox) -> Iterator[None]:
     key = kms.create_key(Description="secrets of staging")["KeyMetadata"]["Arn"]
     name = sandbox.environment.services["api"].deep_health_secret
     secretsmanager.update_secret(SecretId=name, KmsKeyId=key)
-    with _allowed(sandbox, {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": key}):
+    with allowed(sandbox, {"Effect": "Allow", "Action": "kms:Decrypt", "Resource": key}):
         yield
     secretsmanager.update_secret(SecretId=name, KmsKeyId="alias/aws/secretsmanager")  # the key stays: nothing names it
 

@@ -6,12 +6,13 @@ cloudwatch GetMetricData.
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import Any
 
 from gli.common.clock import now
 from gli.common.sentences import phrase
-from gli.observe.aws.ecs_services import ecs_services
+from gli.observe.aws.ecs_services import EcsService, ecs_services
 from gli.observe.aws.task_definitions import task_definition
 from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation, told, unknown
@@ -19,7 +20,6 @@ from gli.observe.engine.probe import Observer, probe
 
 _FARGATE: dict[str, Any] = {"ServiceCode": "fargate", "QuotaCode": "L-3032A538"}
 """`Fargate On-Demand vCPU resource count`; Spot has a quota of its own."""
-_TWICE = 200  # percent: where old and new tasks run side by side
 _LATELY, _PERIOD_S = timedelta(minutes=30), 300
 
 
@@ -30,7 +30,8 @@ class FargateQuota(Observation):
     used: float
     """The most of the last half hour, by all tasks of the account."""
     needed: float
-    """What a deploy of all services of the environment takes in addition, while old and new tasks run together."""
+    """What the deploy that needs the most takes in addition before it can go on: one task, where ECS replaces one after
+    the other and tries again while the quota is used up; all new tasks, where they start beside the old ones."""
 
 
 @probe(deadline=20)
@@ -39,18 +40,17 @@ async def fargate_quota(observer: Observer) -> FargateQuota | None:
 
     Two calls, and one more where the account has AWS's default.
     """
-    needed, running = 0.0, 0
+    needed, running = [0.0], 0
     for name, described in (await observer.see(ecs_services)).items():
         definition = await observer.see(task_definition, observer.environment.services[name])
         if "FARGATE" not in definition.compatibilities or described.platform is None or described.spot:
             continue
         running += described.running
         vcpus = told(definition.cpu_units, phrase("the CPU of {}", definition.name)) / 1024
-        most = (described.maximum_percent if described.strategy == "ROLLING" else None) or _TWICE
-        needed += vcpus * max(0, described.desired * most // 100 - described.desired)
+        needed.append(vcpus * _at_once(described))
     if not running:
         return None
-    return FargateQuota(quota=await _quota(observer), used=await _used(observer), needed=needed)
+    return FargateQuota(quota=await _quota(observer), used=await _used(observer), needed=max(needed))
 
 
 async def _quota(observer: Observer) -> float:
@@ -62,6 +62,15 @@ async def _quota(observer: Observer) -> float:
             raise
         answer = await observer.aws.call(observer, "service-quotas", "get_aws_default_service_quota", **_FARGATE)
     return float(answer["Quota"]["Value"])
+
+
+def _at_once(service: EcsService) -> int:
+    """How many new tasks must run before the first old one may stop."""
+    if service.controller != "ECS" or service.strategy != "ROLLING":
+        return service.desired
+    kept = told(service.minimum_healthy_percent, phrase("the minimumHealthyPercent of {}", service.name))
+    stops_first = math.ceil(service.desired * kept / 100) < service.desired
+    return 0 if stops_first else min(1, service.desired)
 
 
 async def _used(observer: Observer) -> float:

@@ -78,6 +78,30 @@ class SwitchedOff(Observation):
     """The tables whose foreign keys are not enforced: DISABLE TRIGGER ALL."""
 
 
+class Constraints(Observation):
+    """What the tables demand of their rows."""
+
+    unique: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """(table, columns) of each unique index of all rows."""
+    points: tuple[str, ...] = ()
+    """`table.column` of each foreign key."""
+    filled: tuple[str, ...] = ()
+    """`table.column` of each column that takes no NULL, and that no trigger may fill."""
+    bytes: Mapping[str, int] = {}
+    """`table.column` of each whole number of less than 8 bytes to its bytes."""
+
+
+class Migrating(Observation):
+    """Whether the application's role applies the migrations, and what keeps it from the next one."""
+
+    migrates: bool = False
+    """It owns the record of the migrations."""
+    may_create: bool = True
+    """It may make tables in the schema where new ones are made."""
+    of_others: tuple[str, ...] = ()
+    """The tables that it may not alter, as a role that is not a member of it owns them; sorted."""
+
+
 class ApplicationRights(Observation):
     """What the application's role may do, as a new session of this role finds it."""
 
@@ -120,6 +144,8 @@ class ApplicationRights(Observation):
     keyless: tuple[str, ...] = ()
     """The tables without a primary key, sorted."""
     switched_off: SwitchedOff = SwitchedOff()
+    constraints: Constraints = Constraints()
+    migrating: Migrating = Migrating()
     sequences: tuple[NumberSequence, ...]
     """Those whose column an index can search, and which the role may read."""
 
@@ -167,6 +193,8 @@ async def application_rights(observer: Observer, database: Database) -> Applicat
         failing=tuple((name, value) for name, value in inserts[8]),
         unchanging=tuple(inserts[9]),
         widths=inserts[10],
+        constraints=Constraints.model_validate(inserts[11]),
+        migrating=Migrating.model_validate(inserts[12]),
         sequences=tuple(NumberSequence.model_validate(number) for number in numbered),
     )
 

@@ -44,6 +44,8 @@ class Secret(Observation):
     rotates: bool = False
     rotates_next: datetime | None = None
     fields: tuple[str, ...] = ()
+    empty: tuple[str, ...] = ()
+    """Those of the fields whose value is empty."""
     public: Mapping[str, str] = {}
 
     @property
@@ -299,6 +301,7 @@ def _opened(observer: Observer, secret_id: str, text: str, since: datetime | Non
         has_current_version=True,
         current_since=since,
         fields=tuple(sorted(fields)),
+        empty=tuple(sorted(name for name, value in fields.items() if not value.strip())),
         public=public,
     )
 

@@ -288,6 +288,44 @@ _WIDTHS = (
     f"AND a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype) AND {_OF_PEOPLE} GROUP BY 1 "
     f"LIMIT {MOST_COLUMNS}) AS narrow)"
 )
+# What the migrations of the code demand of the tables; a unique index of a part of the rows does not count.
+_CONSTRAINTS = (
+    "(SELECT json_build_object("
+    "'unique', (SELECT coalesce(json_agg(json_build_array(relname, columns)), '[]') FROM (SELECT c.relname, "
+    "(SELECT json_agg(a.attname) FROM unnest(x.indkey) WITH ORDINALITY AS k(number, at) "
+    "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.number WHERE k.at <= x.indnkeyatts) AS columns "
+    "FROM pg_index x JOIN pg_class c ON c.oid = x.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE x.indisunique AND x.indisvalid AND x.indpred IS NULL AND x.indexprs IS NULL AND NOT c.relispartition "
+    f"AND pg_table_is_visible(c.oid) AND {_OF_PEOPLE} LIMIT {MOST_TABLES}) AS indexes), "
+    "'points', (SELECT coalesce(json_agg(name), '[]') FROM (SELECT c.relname || '.' || a.attname AS name "
+    "FROM pg_constraint k JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (k.conkey) WHERE k.contype = 'f' "
+    f"AND pg_table_is_visible(c.oid) AND {_OF_PEOPLE} LIMIT {MOST_COLUMNS}) AS keys), "
+    "'filled', (SELECT coalesce(json_agg(name), '[]') FROM (SELECT c.relname || '.' || a.attname AS name "
+    "FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND a.attnum > 0 AND NOT a.attisdropped AND a.attnotnull "
+    "AND NOT EXISTS (SELECT 1 FROM pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal "
+    "AND g.tgenabled <> 'D' AND g.tgtype & 7 = 7) "
+    f"AND pg_table_is_visible(c.oid) AND {_OF_PEOPLE} LIMIT {MOST_COLUMNS}) AS demanding), "
+    "'bytes', (SELECT coalesce(json_object_agg(name, size), '{}') FROM (SELECT c.relname || '.' || a.attname AS name, "
+    "a.attlen AS size FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid "
+    "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition "
+    "AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid IN ('int2'::regtype, 'int4'::regtype) "
+    f"AND pg_table_is_visible(c.oid) AND {_OF_PEOPLE} LIMIT {MOST_COLUMNS}) AS numbers)))"
+)
+# Who keeps the record of the migrations applies them. A table of another role, which is not a member of this one as a
+# role for migrations is, was made by hand.
+_MIGRATING = (
+    "(SELECT json_build_object('migrates', coalesce(bool_or(pg_has_role(relowner, 'USAGE')), false), "
+    "'may_create', coalesce(has_schema_privilege(current_schema(), 'CREATE'), true), "
+    "'of_others', (SELECT coalesce(json_agg(relname ORDER BY relname), '[]') FROM (SELECT c.relname FROM pg_class c "
+    "JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles o ON o.oid = c.relowner "
+    "WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND pg_table_is_visible(c.oid) "
+    "AND NOT pg_has_role(c.relowner, 'USAGE') AND (o.rolsuper OR NOT pg_has_role(o.oid, current_user, 'USAGE')) "
+    f"AND {_OF_PEOPLE} LIMIT {MOST_TABLES}) AS made_by_others)) "
+    "FROM pg_class WHERE oid IN (to_regclass('django_migrations'), to_regclass('alembic_version'), "
+    "to_regclass('flyway_schema_history')))"
+)
 # Even without autovacuum, PostgreSQL vacuums a table whose transaction ids grow too old.
 _SWITCHED_OFF = (
     "(SELECT json_build_object('settings', (SELECT coalesce(json_agg(name ORDER BY name), '[]') FROM pg_settings "
@@ -319,7 +357,7 @@ APPLICATION_RIGHTS = (
     "current_setting('synchronous_standby_names') <> '' AND NOT EXISTS (SELECT 1 FROM pg_stat_replication) "
     "AND current_setting('synchronous_commit') NOT IN ('off', 'local'), "
     f"{_HASTY}, {_SWALLOWED}, {_DEMANDED}, {_KEYLESS}, {_SWITCHED_OFF}, {_REFUSED}, {_FROZEN}, {_WITHOUT_PARTITION}, "
-    f"{_FAILING}, {_UNCHANGING}, {_WIDTHS}"
+    f"{_FAILING}, {_UNCHANGING}, {_WIDTHS}, {_CONSTRAINTS}, {_MIGRATING}"
 )
 """`reset_val` is the value at the start of a session of this role: the suite's own `read only` does not change it."""
 

@@ -24,6 +24,14 @@ class CodeSchema(Observation):
     """`table.column` of those that the database numbers by itself, sorted."""
     widths: Mapping[str, int] = {}
     """`table.column` to the most characters that the code puts into it, where a migration tells."""
+    bytes: Mapping[str, int] = {}
+    """`table.column` to the bytes of the whole numbers that the code puts into it."""
+    points: tuple[str, ...] = ()
+    """`table.column` of every foreign key, sorted."""
+    nullable: tuple[str, ...] = ()
+    """`table.column` of every column into which the code puts NULL, sorted."""
+    unique: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """(table, columns) of everything that is unique, sorted; primary keys apart."""
 
 
 @probe(deadline=TIMEOUT_S)
@@ -50,4 +58,8 @@ async def code_schema(observer: Observer) -> CodeSchema:
         whole_tables=seen.whole_tables,
         numbered=seen.numbered,
         widths=seen.widths,
+        bytes=seen.bytes,
+        points=seen.points,
+        nullable=seen.nullable,
+        unique=seen.unique,
     )

@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from gli.common.sentences import phrase
+from gli.common.sentences import Said, phrase
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 from gli.observe.release.git_history import history
@@ -33,6 +33,8 @@ class Difference(Observation):
     changed: tuple[str, ...]
     """The repositories whose trees differ, in the order of `environments.toml`."""
     same: tuple[str, ...]
+    unreleased: tuple[Said, ...] = ()
+    """The newest commit since the last release, of each repository where such commits change nothing."""
 
 
 @probe(deadline=TIMEOUT_S)
@@ -67,4 +69,5 @@ async def difference(observer: Observer) -> Difference:
             said = phrase("{} lacks {} or {}, so they can't be compared", seen.repository, table.staged, table.live)
             raise unknown("dependency", said)
     changed = tuple(seen.repository for seen in histories if seen.trees[table.staged] != seen.trees[table.live])
-    return Difference(changed=changed, same=tuple(name for name in names if name not in changed))
+    unreleased = tuple(phrase("{}: {}", seen.repository, seen.unreleased) for seen in histories if seen.unreleased)
+    return Difference(changed=changed, same=tuple(name for name in names if name not in changed), unreleased=unreleased)

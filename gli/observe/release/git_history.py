@@ -59,6 +59,9 @@ class History(Observation):
     """The head of each branch of the promotion."""
     trees: Mapping[str, str]
     """Branch to the tree of its head."""
+    unreleased: str = ""
+    """The newest commit that somebody made on the staged branch since the last release, where both branches have the
+    same content all the same: `1a2b3c4 Revert the login`; empty where nobody did."""
     standing: str = ""
     """The commit that production is at: the head of the live branch, or, behind an operation that was undone, the
     commit that was there before."""
@@ -92,6 +95,14 @@ class History(Observation):
     """`table.column` of those that the database numbers by itself, sorted."""
     widths: Mapping[str, int] = {}
     """`table.column` to the most characters that the code puts into it, where a migration tells."""
+    bytes: Mapping[str, int] = {}
+    """`table.column` to the bytes of the whole numbers that the code puts into it."""
+    points: tuple[str, ...] = ()
+    """`table.column` of every foreign key, sorted."""
+    nullable: tuple[str, ...] = ()
+    """`table.column` of every column into which the code puts NULL, sorted."""
+    unique: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """(table, columns) of everything that is unique, sorted; primary keys apart."""
     added: tuple[str, ...] = ()
     """The paths of the migrations that are on the staged branch and not on the live branch."""
     findings: tuple[Finding, ...] = ()
@@ -149,12 +160,14 @@ async def _read(observer: Observer, bare: Bare, known: Heads, commits: Mapping[s
     # from the objects themselves: in a partial clone, rev-parse ^{tree} may ask the remote again
     tips = {branch: Commit.read(commit, str(contents[commit])) for branch, commit in commits.items()}
     live = environment.git.live
+    trees = {branch: tip.tree for branch, tip in tips.items()}
     standing, undone = await _undone(bare, commits[live]) if live in commits else ("", ())
     deploying = await _deploying(bare, commits.get(environment.branch), contents.get(workflow))
     return History(
         repository=repository,
         commits=commits,
-        trees={branch: tip.tree for branch, tip in tips.items()},
+        trees=trees,
+        unreleased=await _unreleased(bare, commits, trees, environment.git),
         standing=standing,
         undone=undone,
         reverted=await _reverted(bare, commits, environment.git),
@@ -192,6 +205,17 @@ async def _deploying(bare: Bare, head: str | None, workflow: str | None) -> str:
         if filters.start({path for path in changed.split("\0") if path}):
             return "" if commit == head else commit
     return ""
+
+
+async def _unreleased(bare: Bare, commits: Mapping[str, str], trees: Mapping[str, str], table: Git) -> str:
+    """See `History.unreleased`. After a squashed release, older commits are on the staged branch alone for ever."""
+    staged, live = commits.get(table.staged), commits.get(table.live)
+    if staged is None or live is None or staged == live or trees[table.staged] != trees[table.live]:
+        return ""
+    released = (await bare.git("rev-list", "--no-commit-header", "--format=%ct", "--max-count=1", live)).strip()
+    asked = ("rev-list", "--no-commit-header", "--format=%ct %h %s", "--no-merges", "--max-count=1", staged, f"^{live}")
+    made, _, said = (await bare.git(*asked)).strip().partition(" ")
+    return said if made and int(made) > int(released) else ""
 
 
 async def _undone(bare: Bare, live: str) -> tuple[str, tuple[str, ...]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -20,8 +20,13 @@ _PLAIN = re.compile(
     r"(?:Big|Small)?AutoField|(?:Positive)?(?:Big|Small)?IntegerField|(?:Char|Text|Slug|Email|URL|UUID|JSON|Binary|File"
     r"|Image|FilePath|Boolean|NullBoolean|Date|DateTime|Time|Duration|Decimal|Float|GenericIPAddress)Field"
 )
+_BYTES = {
+    **dict.fromkeys(("SmallAutoField", "SmallIntegerField", "PositiveSmallIntegerField"), 2),
+    **dict.fromkeys(("AutoField", "IntegerField", "PositiveIntegerField"), 4),
+    **dict.fromkeys(("BigAutoField", "BigIntegerField", "PositiveBigIntegerField"), 8),
+}
 _HARMLESS = re.compile(
-    r"RunPython|AlterModelOptions|AlterModelManagers|AlterOrderWithRespectTo|AlterUniqueTogether|AlterIndexTogether"
+    r"RunPython|AlterModelOptions|AlterModelManagers|AlterOrderWithRespectTo|AlterIndexTogether"
     r"|(?:Add|Remove|Rename|Alter)(?:Index|Constraint)\w*|AlterModelTableComment|\w+Extension|Validate\w+"
 )
 """Operations that make and remove no column."""
@@ -36,7 +41,41 @@ class _Table:
     """The fields that the database numbers (AutoField)."""
     widths: dict[str, int] = field(default_factory=dict)
     """Field to the most characters that it takes (`max_length`)."""
+    bytes: dict[str, int] = field(default_factory=dict)
+    """Field to the bytes of its whole numbers."""
+    points: set[str] = field(default_factory=set)
+    """The fields with a foreign key."""
+    nullable: set[str] = field(default_factory=set)
+    """The fields that may be NULL."""
+    unique: dict[str, frozenset[str]] = field(default_factory=dict)
+    """Constraint to the fields whose values are together unique."""
     certain: bool = True
+
+    def forget(self, name: str) -> None:
+        """Forget what is known of a field beside its column."""
+        for known in (self.numbered, self.points, self.nullable):
+            known.discard(name)
+        self.widths.pop(name, None)
+        self.bytes.pop(name, None)
+        self.unique.pop(name, None)
+
+    def rename(self, old: str, new: str) -> None:
+        """Call a field by another name."""
+        for known in (self.numbered, self.points, self.nullable):
+            if old in known:
+                known.remove(old)
+                known.add(new)
+        for mapping in (self.widths, self.bytes):
+            if old in mapping:
+                mapping[new] = mapping.pop(old)
+        self.unique = {
+            new if key == old else key: frozenset(new if f == old else f for f in fields)
+            for key, fields in self.unique.items()
+        }
+
+    def named(self, names: Iterable[str]) -> list[str]:
+        """`table.column` of those of these fields whose column is certain."""
+        return [f"{self.name}.{c}" for name in names if (c := self.columns.get(name))]
 
 
 class Schema(NamedTuple):
@@ -50,6 +89,14 @@ class Schema(NamedTuple):
     """`table.column` of those that the database numbers by itself, sorted."""
     widths: Mapping[str, int]
     """`table.column` to the most characters that the code puts into it, where `max_length` says so."""
+    bytes: Mapping[str, int]
+    """`table.column` to the bytes of the whole numbers that the code puts into it."""
+    points: tuple[str, ...]
+    """`table.column` of every foreign key, sorted."""
+    nullable: tuple[str, ...]
+    """`table.column` of every column into which the code puts NULL, sorted."""
+    unique: tuple[tuple[str, tuple[str, ...]], ...]
+    """(table, columns) of everything that is unique by a constraint without a condition, sorted; primary keys apart."""
 
 
 def schema(files: Mapping[str, str]) -> Schema:
@@ -64,8 +111,19 @@ def schema(files: Mapping[str, str]) -> Schema:
     return Schema(
         columns=tuple(sorted(f"{t.name}.{column}" for t in tables for column in t.columns.values() if column)),
         whole_tables=tuple(sorted(whole)),
-        numbered=tuple(sorted(f"{t.name}.{c}" for t in tables for name in t.numbered if (c := t.columns.get(name)))),
-        widths={f"{t.name}.{c}": most for t in tables for name, most in t.widths.items() if (c := t.columns.get(name))},
+        numbered=tuple(sorted(name for t in tables for name in t.named(t.numbered))),
+        widths={name: most for t in tables for f, most in t.widths.items() for name in t.named([f])},
+        bytes={name: size for t in tables for f, size in t.bytes.items() for name in t.named([f])},
+        points=tuple(sorted(name for t in tables for name in t.named(t.points))),
+        nullable=tuple(sorted(name for t in tables for name in t.named(t.nullable))),
+        unique=tuple(
+            sorted(
+                (t.name, tuple(sorted(str(t.columns[f]) for f in fields)))
+                for t in tables
+                for fields in t.unique.values()
+                if fields and all(t.columns.get(f) for f in fields)
+            )
+        ),
     )
 
 
@@ -123,6 +181,8 @@ def _apply(operation: ast.expr, app: str, models: dict[str, _Table]) -> None:
         _create(given, app, models)
     elif name in ("AddField", "AlterField", "RemoveField", "RenameField"):
         _change(name, operation.args, given, models)
+    elif name in ("AlterUniqueTogether", "AddConstraint", "RemoveConstraint"):
+        _constrain(name, operation, models)
     elif name == "RunSQL":
         _sql(operation, models)
     elif not _HARMLESS.fullmatch(name):
@@ -142,6 +202,10 @@ def _create(given: Mapping[str, ast.expr], app: str, models: dict[str, _Table]) 
         values = {_text(k): v for k, v in zip(options.keys, options.values, strict=True) if k is not None}
     unmanaged = [v for k, v in values.items() if k in ("proxy", "managed")]
     table = _Table(_text(values.get("db_table")) or f"{app}_{name}", certain=not unmanaged)
+    _unite(table, values.get("unique_together"))
+    constraints = values.get("constraints")
+    for constraint in constraints.elts if isinstance(constraints, ast.List | ast.Tuple) else []:
+        _add(table, constraint)
     if not isinstance(fields, ast.List) or ("db_table" in values and not _text(values["db_table"])):
         table.certain = False
     else:
@@ -163,24 +227,75 @@ def _change(name: str, args: Sequence[ast.expr], given: Mapping[str, ast.expr], 
         before = table.columns.pop(old.lower(), None)
         own = before == old or before == f"{old}_id"
         table.columns[new.lower()] = before.replace(old, new, 1) if before and own else before
-        if old.lower() in table.widths:
-            table.widths[new.lower()] = table.widths.pop(old.lower())
+        table.rename(old.lower(), new.lower())
         return
     of = _text(given.get("name"))
     table.columns.pop(of.lower(), None)
+    table.forget(of.lower())
     if name != "RemoveField":
         _set(table, of, given.get("field"))
 
 
-def _set(table: _Table, name: str, made: ast.expr | None) -> None:
-    table.columns[name.lower()] = _column(name, made)
-    table.numbered.discard(name.lower())
-    table.widths.pop(name.lower(), None)
-    most = next((k.value for k in made.keywords if k.arg == "max_length"), None) if isinstance(made, ast.Call) else None
-    if isinstance(most, ast.Constant) and isinstance(most.value, int):
-        table.widths[name.lower()] = most.value
-    if _called(made).endswith("AutoField"):
-        table.numbered.add(name.lower())
+def _set(table: _Table, named: str, made: ast.expr | None) -> None:
+    kind, name = _called(made), named.lower()
+    given = {k.arg: k.value.value for k in _keywords(made) if k.arg and isinstance(k.value, ast.Constant)}
+    table.columns[name] = _column(named, made)
+    table.forget(name)
+    if isinstance(most := given.get("max_length"), int):
+        table.widths[name] = most
+    if kind in _BYTES:
+        table.bytes[name] = _BYTES[kind]
+    if kind.endswith("AutoField"):
+        table.numbered.add(name)
+    if kind in _POINTS and given.get("db_constraint") is not False:
+        table.points.add(name)
+    if given.get("null") is True:
+        table.nullable.add(name)
+    if (given.get("unique") is True or kind == "OneToOneField") and not given.get("primary_key"):
+        table.unique[name] = frozenset({name})
+
+
+def _constrain(name: str, operation: ast.Call, models: dict[str, _Table]) -> None:
+    given = {k.arg: k.value for k in operation.keywords if k.arg}
+    of_all = name == "AlterUniqueTogether"
+    positions = ("name", "unique_together") if of_all else ("model_name", "name" if name[0] == "R" else "constraint")
+    given |= dict(zip(positions, operation.args, strict=False))
+    table = models.get(_text(given.get(positions[0])).lower())
+    if table is None:
+        return
+    if of_all:
+        _unite(table, given.get("unique_together"))
+    elif name == "AddConstraint":
+        _add(table, given.get("constraint"))
+    else:
+        table.unique.pop(f"={_text(given.get('name'))}", None)
+
+
+def _unite(table: _Table, value: ast.expr | None) -> None:
+    """Take `unique_together`: several lists of fields, or one alone."""
+    table.unique = {key: fields for key, fields in table.unique.items() if not key.startswith("+")}
+    while isinstance(value, ast.Call) and len(value.args) == 1:  # set(...), as migrations spell it
+        value = value.args[0]
+    parts = value.elts if isinstance(value, ast.List | ast.Tuple | ast.Set) else []
+    lists = [value] if parts and all(_text(part) for part in parts) else parts
+    for number, each in enumerate(lists):
+        names = [_text(f).lower() for f in each.elts] if isinstance(each, ast.List | ast.Tuple) else []
+        if names and all(names):
+            table.unique[f"+{number}"] = frozenset(names)
+
+
+def _add(table: _Table, constraint: ast.expr | None) -> None:
+    """Take a UniqueConstraint of plain fields: one with a condition is of some rows, one with an expression of none."""
+    given = {k.arg: k.value for k in _keywords(constraint)}
+    fields = given.get("fields")
+    names = [_text(f).lower() for f in fields.elts] if isinstance(fields, ast.List | ast.Tuple) else []
+    plain = isinstance(constraint, ast.Call) and not constraint.args and "condition" not in given
+    if _called(constraint) == "UniqueConstraint" and plain and names and all(names):
+        table.unique[f"={_text(given.get('name'))}"] = frozenset(names)
+
+
+def _keywords(made: ast.expr | None) -> list[ast.keyword]:
+    return made.keywords if isinstance(made, ast.Call) else []
 
 
 def _sql(operation: ast.Call, models: Mapping[str, _Table]) -> None:
