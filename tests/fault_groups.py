@@ -33,6 +33,8 @@ _PLACES |= dict.fromkeys(("circuit-breaker-", "grace-period-", "rollout-", "old-
 _PLACES |= dict.fromkeys(("hook-goes-on", "deploys-take-", "deploy-without-room"), "service")
 _PLACES |= dict.fromkeys(("sidecar-", "spare-sidecar-"), "service")
 _PLACES |= dict.fromkeys(("sequence-", "application-may-", "row-security-", "table-", "column-", "row-"), "tables")
+_PLACES |= dict.fromkeys(("unique-", "foreign-key-", "numbers-too-short", "migrator-may-not-"), "tables")
+_PLACES["secret-with-an-empty-password"] = "broker"
 _PLACES |= dict.fromkeys(("transaction-", "lock-held", "vacuum-behind"), "views in front of a catalogue")
 _PLACES |= dict.fromkeys(
     ("tasks-without-a-way-in", "deployment-alarm-", "platform-version-", "tasks-killed-"), "service"
@@ -64,10 +66,12 @@ _ALONE = {
     "database-read-only",
     "schema-frozen",
     "bucket-key-disabled",
+    "release-of-nothing",
 }
 _ALONE |= NEED_A_BROWSER
 """Faults of the running tasks: a change of the service or of the network would replace these tasks. Those that let
-every write of another fault wait or fail, and those that change the bucket of others. A browser beside
+every write of another fault wait or fail, those that change the bucket of others, and one that needs every other
+repository as it is. A browser beside
 them would make this runner too slow for what is timed."""
 
 

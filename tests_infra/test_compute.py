@@ -162,6 +162,10 @@ def test_ecs_taskdef_contract(
     assert not others, saw(listed(others), expected=phrase("{} to ask AWS in {}", name, region))
     debugs = [variable for c in task_definition.containers for variable in c.debugs]
     assert not debugs, saw(phrase("{} on", listed(debugs)), expected=phrase("{} without a debug mode", name))
+    at_home = task_definition.at_home
+    assert not at_home, saw(
+        phrase("{}: the task itself", listed(at_home)), expected=phrase("{} to name servers that there are", name)
+    )
     dangling = [phrase("{}, which {}", variable, why) for variable, why in dangling_references.items()]
     assert not dangling, saw(listed(dangling), expected=phrase("every secret of {} to be found", name))
 

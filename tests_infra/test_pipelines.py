@@ -60,7 +60,8 @@ def test_wf_builds_what_was_pushed(workflow: Workflow, target: Repository) -> No
 
 
 def test_wf_can_run(workflow: Workflow, environment: Environment, target: Repository) -> None:
-    """GitHub still runs what the deploy asks for: no retired runner image, no retired version of an action.
+    """GitHub still runs what the deploy asks for: no retired runner image, no retired version of an action. A job that
+    takes a role in AWS may request the token for it.
 
     A GitHub server of one's own (its API ends with /api/v3) keeps what it has, and is not judged.
     """
@@ -68,6 +69,11 @@ def test_wf_can_run(workflow: Workflow, environment: Environment, target: Reposi
     gone = sorted({name for goes in workflow.targets for name in goes.retired})
     assert not gone or environment.github.api_url.endswith("/api/v3"), saw(
         listed(gone), expected=phrase("{} of {} to use what GitHub still runs", workflow.path, target.name)
+    )
+    refused = sorted({name for goes in workflow.targets for name in goes.refused})
+    assert not refused, saw(
+        phrase("{} without id-token: write", listed(refused)),
+        expected=phrase("each job of {} of {} to get its role", workflow.path, target.name),
     )
 
 

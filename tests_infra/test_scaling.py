@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from gli.observe.aws.ecs_services import EcsService
 
 
+LONGEST_WAIT_S = 1800
+"""AWS's own default is 300 s; a load that has grown for half an hour has overrun the service."""
+
+
 def test_scaling_registered(
     scalable_targets: Mapping[str, ScalableTarget], ecs_service: EcsService, target: Service
 ) -> None:
@@ -91,7 +95,9 @@ def test_scaling_not_maxed(
 
 
 def test_scaling_policies(scaling_policies: Mapping[str, Sequence[ScalingPolicy]], target: Service) -> None:
-    """The service grows with its load, before all of its CPU is used, and the alarms that start the growth exist."""
+    """The service grows with its load, before all of its CPU is used and again soon after, and the alarms that start
+    the growth exist.
+    """
     assert target.ecs is not None
     policies, service = scaling_policies[target.name], target.ecs.service
     followed = [phrase("{} by {}", p.name, listed(p.metrics)) for p in policies]
@@ -100,5 +106,11 @@ def test_scaling_policies(scaling_policies: Mapping[str, Sequence[ScalingPolicy]
     )
     late = [phrase("{} at {:g} %", p.name, p.target) for p in policies if p.out_of_reach]
     assert not late, saw(listed(late), expected=phrase("policies that scale {} before all of it is used", service))
+    slow = [
+        phrase("{} after {} s", p.name, p.waits_s) for p in policies if p.follows_load and p.waits_s > LONGEST_WAIT_S
+    ]
+    assert len(slow) < sum(p.follows_load for p in policies), saw(
+        listed(slow), expected=phrase("{} to grow again within {} s", service, LONGEST_WAIT_S)
+    )
     missing = [alarm for p in policies for alarm in p.missing_alarms]
     assert not missing, saw(phrase("no {}", listed(missing)), expected=phrase("the alarms that scale {}", service))

@@ -875,6 +875,14 @@ def health_check_too_patient(sandbox: Sandbox) -> Iterator[None]:
     elbv2.modify_target_group(TargetGroupArn=arn, **kept)
 
 
+@fault("taskdef-of-a-developers-machine", turns_red=["ecs-taskdef-contract", "parity-config"])
+def taskdef_of_a_developers_machine(sandbox: Sandbox) -> Iterator[None]:
+    """A variable of the API still holds the cache's address on a developer's machine."""
+    there = {"name": "CELERY_BROKER_URL", "value": "redis://localhost:6379/1"}
+    with _redefined(sandbox, lambda container: container["environment"].append(there)):
+        yield
+
+
 @fault("taskdef-of-another-region", turns_red=["ecs-taskdef-contract", "parity-config"])
 def taskdef_of_another_region(sandbox: Sandbox) -> Iterator[None]:
     """A variable of the API sends AWS's libraries to another region, where none of its resources is."""

@@ -188,3 +188,12 @@ def workflow_on_a_retired_runner(sandbox: Sandbox) -> Iterator[None]:
     name = sandbox.environment.services["websocket"].repository
     with _workflow(sandbox, name, "runs-on: ubuntu-24.04", "runs-on: ubuntu-20.04"):
         yield
+
+
+@fault("workflow-may-not-ask-for-a-role", turns_red=["wf-can-run", "wf-guards", "wf-run-success"])
+def workflow_may_not_ask_for_a_role(sandbox: Sandbox) -> Iterator[None]:
+    """The WebSocket server's workflow lost `id-token: write` in a review of permissions: no job gets a role in AWS."""
+    name = sandbox.environment.services["websocket"].repository
+    right = next(line for line in workflows.of(name)[workflows.FILE].splitlines() if "id-token: write" in line)
+    with _workflow(sandbox, name, f"{right}\n", ""):
+        yield

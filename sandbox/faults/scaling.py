@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from sandbox.faults import Sandbox, fault
@@ -125,12 +126,26 @@ def scaling_ends_the_service(sandbox: Sandbox) -> Iterator[None]:
     scaling.delete_scheduled_action(**target, ScheduledActionName="evening")
 
 
-@fault("scaling-waits-too-long", turns_red=["scaling-policies"])
-def scaling_waits_too_long(sandbox: Sandbox) -> Iterator[None]:
-    """The target value of the API's scaling is 100 % of the CPU: no load is above that, and none starts a task."""
+@contextmanager
+def _tracking(sandbox: Sandbox, **changes: Any) -> Iterator[None]:
+    """Change the target tracking of the API's scaling."""
     scaling, policy = sandbox.aws("application-autoscaling"), _policy(sandbox)
     how = "TargetTrackingScalingPolicyConfiguration"
     kept = {key: policy[key] for key in ("PolicyName", "PolicyType")}
-    scaling.put_scaling_policy(**_scalable(sandbox), **kept, **{how: {**policy[how], "TargetValue": 100.0}})
+    scaling.put_scaling_policy(**_scalable(sandbox), **kept, **{how: {**policy[how], **changes}})
     yield
     scaling.put_scaling_policy(**_scalable(sandbox), **kept, **{how: policy[how]})
+
+
+@fault("scaling-waits-too-long", turns_red=["scaling-policies"])
+def scaling_waits_too_long(sandbox: Sandbox) -> Iterator[None]:
+    """The target value of the API's scaling is 100 % of the CPU: no load is above that, and none starts a task."""
+    with _tracking(sandbox, TargetValue=100.0):
+        yield
+
+
+@fault("scaling-grows-once-a-day", turns_red=["scaling-policies"])
+def scaling_grows_once_a_day(sandbox: Sandbox) -> Iterator[None]:
+    """The cooldown of the API's scaling is a day, written in seconds for minutes: after one growth it waits a day."""
+    with _tracking(sandbox, ScaleOutCooldown=86_400):
+        yield

@@ -134,7 +134,9 @@ def firelens(sandbox: Sandbox) -> Iterator[None]:
 
 @variant("variables-that-hide-nothing")
 def variables_that_hide_nothing(sandbox: Sandbox) -> Iterator[None]:
-    """Plain variables of the API end in KEY and TOKEN but are not secret: a key prefix, a header name, public keys."""
+    """Plain variables of the API end in KEY and TOKEN but are not secret: a key prefix, a header name, public keys. One
+    leads to a pool of connections beside the API.
+    """
     harmless = {
         "CACHE_KEY": "gli_api_v20260101",
         "CSRF_TOKEN": "X-CSRF-Token-Header-Name",
@@ -147,13 +149,17 @@ def variables_that_hide_nothing(sandbox: Sandbox) -> Iterator[None]:
         "SENTRY_DSN": "https://9f86d081884c7d659a2feaa0c55ad015@o12.ingest.sentry.io/1",
         "PASSWORD_RESET_URL": f"{sandbox.environment.frontends['user'].url}/password/reset",
         "NODE_ENV": "production",
+        "ALLOWED_HOSTS": "localhost,.glibiz.com",
+        "POOL_URL": "postgresql://localhost:6432/gli",
     }
+    pool = {"name": "pool", "image": "public.ecr.aws/docker/library/busybox:1.37", "essential": False}
     added = [{"name": name, "value": value} for name, value in harmless.items()]
     with ExitStack() as changed:
         for environment in both(sandbox):
 
             def add(definition: dict[str, Any]) -> None:
                 definition["containerDefinitions"][0]["environment"].extend(added)
+                definition["containerDefinitions"].append(pool)
 
             changed.enter_context(redefined(sandbox, add, environment))
         yield

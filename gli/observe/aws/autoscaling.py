@@ -50,6 +50,8 @@ class ScalingPolicy(Observation):
     missing_alarms: tuple[str, ...]
     target: float | None = None
     """The value that a target-tracking policy holds its metric at."""
+    waits_s: int = 0
+    """Seconds after a growth in which the policy starts no further task."""
 
     @property
     def out_of_reach(self) -> bool:
@@ -151,6 +153,7 @@ def _target(service: Service, target: Mapping[str, Any] | None) -> ScalableTarge
 def _policy(policy: Mapping[str, Any], alarms: Mapping[str, tuple[str, ...]]) -> ScalingPolicy:
     named = _alarms(policy)
     tracking = policy.get("TargetTrackingScalingPolicyConfiguration") or {}
+    stepping = policy.get("StepScalingPolicyConfiguration") or {}
     predictive = policy.get("PredictiveScalingPolicyConfiguration") or {}
     metrics = {metric for name in named for metric in alarms.get(name, ())}
     metrics |= {*_followed(tracking)}
@@ -160,6 +163,7 @@ def _policy(policy: Mapping[str, Any], alarms: Mapping[str, tuple[str, ...]]) ->
         metrics=tuple(sorted(m for m in metrics if m)),
         missing_alarms=tuple(sorted(set(named) - set(alarms))),
         target=tracking["TargetValue"] if tracking else None,
+        waits_s=int(tracking.get("ScaleOutCooldown") or stepping.get("Cooldown") or 0),
     )
 
 

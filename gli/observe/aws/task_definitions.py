@@ -125,6 +125,9 @@ class TaskDefinition(Observation):
     """What containers wait for that never comes (`dependsOn`): the health of one without a health check, the end of one
     whose end is that of the task. A health check that always fails; a command that waits for ever; fewer open files
     than a server needs."""
+    at_home: tuple[str, ...] = ()
+    """The variables with the address of a database, cache or broker inside the task, where no other container may run
+    one: those of a developer's machine; sorted."""
     foreign: tuple[str, ...] = ()
     """`VARIABLE: NAME` for each variable, secret, role or log that names a part of the counterpart; sorted."""
 
@@ -170,6 +173,7 @@ async def described_definition(observer: Observer, arn: str, part: Part | None =
         architecture=(described.get("runtimePlatform") or {}).get("cpuArchitecture") or "X86_64",
         cpu_units=int(described["cpu"]) if str(described.get("cpu") or "").isdigit() else None,
         stuck=(*_stuck(described["containerDefinitions"]), *_doomed(described["containerDefinitions"])),
+        at_home=_at_home(described["containerDefinitions"]),
         foreign=() if part else _foreign(observer.environment, described),
     )
 
@@ -213,6 +217,20 @@ def _doomed(containers: list[Mapping[str, Any]]) -> tuple[Said, ...]:
             if limit["name"] == "nofile" and limit["hardLimit"] < _LEAST_FILES
         ]
     return tuple(found)
+
+
+_AT_HOME = re.compile(
+    r"(?:postgres(?:ql)?|mysql|mongodb|rediss?|valkeys?|amqps?)(?:\+\w+)?://(?:[^/@\s]*@)?"
+    r"(?:localhost|127\.0\.0\.1|\[::1\]|host\.docker\.internal|docker\.for\.mac\.localhost)(?=[:/?]|$)"
+)
+
+
+def _at_home(containers: list[Mapping[str, Any]]) -> tuple[str, ...]:
+    """See `TaskDefinition.at_home`. A sidecar, as of a pool of connections, answers on the task's own address."""
+    if len(containers) > 1:
+        return ()
+    variables = [v for c in containers for v in c.get("environment") or []]
+    return tuple(sorted(v["name"] for v in variables if _AT_HOME.match(str(v.get("value") or "").lower())))
 
 
 def _foreign(environment: Environment, described: Mapping[str, Any]) -> tuple[str, ...]:

@@ -30,6 +30,9 @@ _ASKED_ONLY = re.compile(r"(?:if|while|until)\s.*;\s*(?:then|do)\b(?!.*\b(?:exit
 _INSIDE = re.compile(r"(?:export|local|readonly|declare)\b[^|]*\$\(")
 """Commands whose own success hides the failure of a command inside `$( )`."""
 _PIPE = re.compile(r"[^|&>]\|(?![|&])")
+_CREDENTIALS = re.compile(r"aws-actions/configure-aws-credentials@", re.IGNORECASE)
+_HOSTED = re.compile(r"(?:ubuntu|windows|macos)-[\w.-]+")
+"""Runners of GitHub, which have no role of their own."""
 _KEYS = frozenset({"aws-access-key-id", "aws-secret-access-key"})
 
 
@@ -74,6 +77,8 @@ class Target(Observation):
     """The refs that these jobs check out instead of the pushed commit."""
     retired: tuple[str, ...] = ()
     """The runner images and actions of these jobs that GitHub no longer runs, sorted."""
+    refused: tuple[str, ...] = ()
+    """The actions that take a role in AWS in a job that may not request the token for it, sorted."""
 
 
 class Workflow(Observation):
@@ -224,6 +229,7 @@ def _target(jobs: Sequence[Job], branch: str, names: Collection[str]) -> Target:
     texts: list[str] = []
     builds: list[str] = []
     gone: set[str] = set()
+    refused: set[str] = set()
     for job in jobs:
         if not _runs(job, branch):
             continue
@@ -232,7 +238,10 @@ def _target(jobs: Sequence[Job], branch: str, names: Collection[str]) -> Target:
         texts += [_resolved(text, branch, job.known) for text in _texts(settings)]
         environments.add(_resolved(_environment(job.body), branch, job.known))
         on = job.given(job.body.get("runs-on"))
-        gone |= {*retired(_resolved(on, branch, job.known) if isinstance(on, str) else on, steps)}
+        on = _resolved(on, branch, job.known) if isinstance(on, str) else on
+        gone |= {*retired(on, steps)}
+        if not job.may_ask_for_a_token and _HOSTED.fullmatch(str(on)):
+            refused |= {str(step["uses"]).partition("@")[0] for step in steps if _takes_a_role(step)}
         env = {**_table(job.document.get("env")), **_table(job.given(job.body.get("env")))}
         builds += workflow_checkouts.builds(steps, env, branch, partial(_resolved, branch=branch, known=job.known))
     everything = "\n".join(texts)
@@ -244,7 +253,15 @@ def _target(jobs: Sequence[Job], branch: str, names: Collection[str]) -> Target:
         foreign=tuple(sorted(found)),
         builds=tuple(builds),
         retired=tuple(sorted(gone)),
+        refused=tuple(sorted(refused)),
     )
+
+
+def _takes_a_role(step: Mapping[str, Any]) -> bool:
+    """Whether a step takes a role by OpenID Connect: not by stored keys, nor from a role that it has already."""
+    given = _table(step.get("with"))
+    by_another = {*_KEYS, "role-chaining", "web-identity-token-file"} & given.keys()
+    return bool(_CREDENTIALS.match(str(step.get("uses") or "")) and given.get("role-to-assume") and not by_another)
 
 
 def _table(value: Any) -> Mapping[str, Any]:
