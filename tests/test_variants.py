@@ -58,7 +58,7 @@ TOGETHER = {
         *("native-canary", "secret-managed-by-rds", "secrets-under-a-customer-key", "sticky-sessions"),
         *("spa-error-mapping", "private-zone-of-the-same-name", "schema-of-the-next-release"),
         *("variables-that-hide-nothing", "firelens", "alarm-on-a-quiet-balancer", "two-filters-for-a-metric"),
-        *("alarm-on-the-whole-balancer", "images-kept-by-rules", "alarms-by-a-filter"),
+        *("alarm-on-the-whole-balancer", "images-kept-by-rules", "alarms-by-a-filter", "lines-of-json"),
     ),
     "code deploy": (
         *(

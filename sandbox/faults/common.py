@@ -159,6 +159,18 @@ def api_service(sandbox: Sandbox) -> Service:
     return sandbox.environment.services["api"]
 
 
+@contextmanager
+def logged(sandbox: Sandbox, stream: str, lines: list[str]) -> Iterator[None]:
+    """Write these lines of the API now, in a stream of their own."""
+    logs, group = sandbox.aws("logs"), required(api_service(sandbox).log_group)
+    logs.create_log_stream(logGroupName=group, logStreamName=stream)
+    now = int(time.time() * 1000)
+    events = [{"timestamp": now, "message": line} for line in lines]
+    logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
+    yield
+    logs.delete_log_stream(logGroupName=group, logStreamName=stream)
+
+
 def api_ecs(sandbox: Sandbox) -> Ecs:
     """The API's cluster and service names in ECS."""
     return required(api_service(sandbox).ecs)

@@ -901,6 +901,7 @@ def migrator_may_not_create(sandbox: Sandbox) -> Iterator[None]:
     yield
     with sandbox.postgres() as connection:
         connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM {}").format(database, application))
+        connection.execute(sql.SQL("REVOKE CREATE ON SCHEMA public FROM {}").format(application))
         connection.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(database, application))
 
 

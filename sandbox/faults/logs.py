@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sandbox.aws.seed_watching import seed_log_group, seed_log_stream
 from sandbox.faults import Sandbox, fault
-from sandbox.faults.common import api_service
+from sandbox.faults.common import api_service, logged
 from sandbox.site import required
 
 _ERROR_LINES = 40
@@ -36,7 +36,7 @@ def log_group_silent(sandbox: Sandbox) -> Iterator[None]:
 def errors_in_the_log(sandbox: Sandbox) -> Iterator[None]:
     """The API logs an error that it did not log before the deploy."""
     lines = [f"ERROR order {n} could not be paid: KeyError 'currency'" for n in range(_ERROR_LINES)]
-    with _logged(sandbox, "task/errors", lines):
+    with logged(sandbox, "task/errors", lines):
         yield
 
 
@@ -85,17 +85,13 @@ def logs_kept_for_a_day(sandbox: Sandbox) -> Iterator[None]:
 def error_of_a_new_kind(sandbox: Sandbox) -> Iterator[None]:
     """Few lines of the API's log, too few to be many, hold an error that there was not before the deploy."""
     lines = [f"ERROR refund {n} was sent twice: IntegrityError 'refund_key'" for n in range(_FEW_LINES)]
-    with _logged(sandbox, "task/new-errors", lines):
+    with logged(sandbox, "task/new-errors", lines):
         yield
 
 
-@contextmanager
-def _logged(sandbox: Sandbox, stream: str, lines: list[str]) -> Iterator[None]:
-    """Write these lines of the API now, in a stream of their own."""
-    logs, group = sandbox.aws("logs"), required(api_service(sandbox).log_group)
-    logs.create_log_stream(logGroupName=group, logStreamName=stream)
-    now = int(time.time() * 1000)
-    events = [{"timestamp": now, "message": line} for line in lines]
-    logs.put_log_events(logGroupName=group, logStreamName=stream, logEvents=events)
-    yield
-    logs.delete_log_stream(logGroupName=group, logStreamName=stream)
+@fault("errors-in-lines-of-json", turns_red=["logs-error-scan", "logs-new-errors"])
+def errors_in_lines_of_json(sandbox: Sandbox) -> Iterator[None]:
+    """The API logs lines of JSON, and since the deploy an error in many of them; the level is in lower case."""
+    lines = [json.dumps({"level": "error", "msg": f"card of order {n} refused"}) for n in range(_ERROR_LINES)]
+    with logged(sandbox, "task/json", lines):
+        yield

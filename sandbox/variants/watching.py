@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 
 from sandbox.aws.seed_watching import put_metric_filter
+from sandbox.faults.common import logged
 from sandbox.site import required
 from sandbox.variants import Sandbox, variant
 
@@ -63,3 +64,13 @@ def alarms_by_a_filter(sandbox: Sandbox) -> Iterator[None]:
     yield
     sns.unsubscribe(SubscriptionArn=other)
     put(mail, {}, "MessageAttributes")
+
+
+@variant("lines-of-json")
+def lines_of_json(sandbox: Sandbox) -> Iterator[None]:
+    """The API logs lines of JSON that name errors there are none of, and paths that are called so."""
+    quiet: dict[str, object] = {"level": "info", "msg": "done", "error": None, "errors": [], "error_count": 0}
+    lines = [json.dumps(quiet | {"n": n}) for n in range(200)]
+    lines += [f"INFO GET /static/error.js 200 {n}" for n in range(100)]
+    with logged(sandbox, "task/json", lines):
+        yield

@@ -7,6 +7,7 @@ last one). FilterLogEvents does not work for groups of the class INFREQUENT_ACCE
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -31,7 +32,17 @@ _SEVERAL = 3
 _PER_PAGE = 10_000
 _MOST_PAGES = 15
 """The most pages of one search: a page of a busy group may take seconds."""
-_ERRORS = ("ERROR", "CRITICAL", "Traceback")
+_LEVELS = ("error", "critical", "fatal")
+_ERRORS = (
+    *("ERROR", "CRITICAL", "FATAL", "Traceback"),
+    *(f'"level":{gap}"{level}"' for level in _LEVELS for gap in ("", " ")),
+    *(f'"severity":{gap}"{level}"' for level in _LEVELS for gap in ("", " ")),
+    *(f"level={level}" for level in _LEVELS),
+    *('"level":50', '"level":60'),
+)
+"""How a line of text, of JSON or of logfmt tells an error; the numbers are pino's."""
+_TEXTS = ("message", "msg", "event", "error", "err")
+"""The keys of JSON that hold the text of a line."""
 _PARTICULARS = re.compile(r"""'[^']*'|"[^"]*"|\S*[\d@/]\S*""")
 
 
@@ -170,7 +181,7 @@ async def _errors(observer: Observer, group: str, start: datetime, end: datetime
 
     The words are searched here again: some servers ignore the pattern.
     """
-    pattern = " ".join(f"?{word}" for word in _ERRORS)
+    pattern = " ".join(f"?{_term(word)}" for word in _ERRORS)
     search = _Search(observer, group, start, end, pattern=pattern, limit=_PER_PAGE)
     found = [
         event["message"]
@@ -179,6 +190,11 @@ async def _errors(observer: Observer, group: str, start: datetime, end: datetime
         if any(word in event["message"] for word in _ERRORS)
     ]
     return found, search.complete
+
+
+def _term(word: str) -> str:
+    """A term of a filter pattern; one with other signs than letters and digits stands in quotation marks."""
+    return word if word.isalnum() else f'"{word.replace(chr(34), chr(92) + chr(34))}"'
 
 
 async def _class_of(observer: Observer, group: str) -> LogGroup:
@@ -193,8 +209,18 @@ def _tail(group: str, taken: datetime, newest: int, *, fresh: timedelta = FRESH)
 
 def _kind(message: str) -> str:
     """The kind of an error line: its first words, without the parts that differ between events (numbers, names)."""
-    line = message.strip().partition("\n")[0]
+    line = _text(message.strip()).strip().partition("\n")[0]
     return " ".join(_PARTICULARS.sub("…", line).split())[:100]
+
+
+def _text(message: str) -> str:
+    """The text in a line of JSON; another line as it is."""
+    try:
+        found = json.loads(message) if message.startswith("{") else None
+    except (ValueError, RecursionError):
+        return message
+    texts = [found[key] for key in _TEXTS if isinstance(found.get(key), str)] if isinstance(found, dict) else []
+    return texts[0] if texts and texts[0].strip() else message
 
 
 def _ms(moment: datetime) -> int:

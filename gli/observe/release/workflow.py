@@ -240,7 +240,7 @@ def _target(jobs: Sequence[Job], branch: str, names: Collection[str]) -> Target:
         on = job.given(job.body.get("runs-on"))
         on = _resolved(on, branch, job.known) if isinstance(on, str) else on
         gone |= {*retired(on, steps)}
-        if not job.may_ask_for_a_token and _HOSTED.fullmatch(str(on)):
+        if job.asks_in_vain or (not job.may_ask_for_a_token and _HOSTED.fullmatch(str(on))):
             refused |= {str(step["uses"]).partition("@")[0] for step in steps if _takes_a_role(step)}
         env = {**_table(job.document.get("env")), **_table(job.given(job.body.get("env")))}
         builds += workflow_checkouts.builds(steps, env, branch, partial(_resolved, branch=branch, known=job.known))

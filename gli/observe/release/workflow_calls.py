@@ -60,6 +60,8 @@ class Job:
     """The `if` of the job and of each job that leads to it; all must hold."""
     queues: bool = False
     """The job waits for earlier runs, by its own `concurrency` or that of a workflow or a job that leads to it."""
+    asks_in_vain: bool = False
+    """It wants that token, and a workflow that calls it does not let it: GitHub does not start the run."""
     may_ask_for_a_token: bool = False
     """It may request the token with which it assumes a role in AWS (`id-token: write`)."""
 
@@ -124,6 +126,7 @@ def _expanded(above: Job, called: Mapping[Call, str], levels: int) -> Iterator[J
             body=body,
             conditions=(*above.conditions, *([] if condition is None else [str(condition)])),
             queues=above.queues or _queues(body.get("concurrency")),
+            asks_in_vain=above.asks_in_vain or (not above.may_ask_for_a_token and _may_ask(body, above)),
             may_ask_for_a_token=above.may_ask_for_a_token and _may_ask(body, above),
         )
         file = above.file.to(str(body.get("uses", "")))
