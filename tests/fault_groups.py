@@ -34,7 +34,7 @@ _PLACES |= dict.fromkeys(("hook-goes-on", "deploys-take-", "deploy-without-room"
 _PLACES |= dict.fromkeys(("sidecar-", "spare-sidecar-"), "service")
 _PLACES |= dict.fromkeys(("sequence-", "application-may-", "row-security-", "table-", "column-", "row-"), "tables")
 _PLACES |= dict.fromkeys(("unique-", "foreign-key-", "numbers-too-short", "migrator-may-not-"), "tables")
-_PLACES["secret-with-an-empty-password"] = "broker"
+_PLACES |= {"secret-with-an-empty-password": "broker", "secret-key-missing": "service"}
 _PLACES |= dict.fromkeys(("transaction-", "lock-held", "vacuum-behind"), "views in front of a catalogue")
 _PLACES |= dict.fromkeys(
     ("tasks-without-a-way-in", "deployment-alarm-", "platform-version-", "tasks-killed-"), "service"

@@ -70,7 +70,7 @@ TOGETHER = {
         ),
         *("leftovers-that-harm-nothing", "https-records", "collation-that-no-index-uses"),
         *("table-with-partitions", "second-provider-of-dns", "network-without-hostnames"),
-        *("quota-that-suffices", "cache-in-another-network"),
+        "cache-in-another-network",
     ),
     "task sets": ("external-controller", "bucket-policy-with-more", "distribution-with-a-wildcard"),
     "paused": ("native-blue-green-paused", "scripts-as-x-javascript"),
@@ -78,7 +78,13 @@ TOGETHER = {
         *("host-served-by-the-default-rule", "rules-for-single-paths", "sidecar-from-the-registry"),
         *("tasks-in-public-subnets", "endpoint-with-private-dns", "image-index-with-provenance"),
         *("records-by-country", "container-that-checks-itself", "balancer-answers-pings"),
-        *("shell-in-the-tasks", "containers-that-wait", "limits-of-the-target-group", "nights-off"),
+        *(
+            "quota-that-suffices",
+            "shell-in-the-tasks",
+            "containers-that-wait",
+            "limits-of-the-target-group",
+            "nights-off",
+        ),
     ),
 }
 """Each variant, in groups that can all be true at once: their members change different parts of the stack."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from zlib import crc32
 
 from gli.config.environments import Environment
 from gli.config.services import Ecs, Service
@@ -126,8 +127,9 @@ def allowed(sandbox: Sandbox, *statements: dict[str, Any]) -> Iterator[None]:
     arn = sandbox.aws("ecs").describe_task_definition(taskDefinition=service(sandbox)["taskDefinition"])
     role = arn["taskDefinition"]["executionRoleArn"].rpartition("/")[2]
     document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
-    sandbox.aws("iam").put_role_policy(RoleName=role, PolicyName="variant", PolicyDocument=document)
+    name = f"variant-{crc32(document.encode())}"
+    sandbox.aws("iam").put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=document)
     try:
         yield
     finally:
-        sandbox.aws("iam").delete_role_policy(RoleName=role, PolicyName="variant")
+        sandbox.aws("iam").delete_role_policy(RoleName=role, PolicyName=name)
