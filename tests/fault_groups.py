@@ -34,7 +34,7 @@ _PLACES |= dict.fromkeys(("hook-goes-on", "deploys-take-", "deploy-without-room"
 _PLACES |= dict.fromkeys(("sidecar-", "spare-sidecar-"), "service")
 _PLACES |= dict.fromkeys(("sequence-", "application-may-", "row-security-", "table-", "column-", "row-"), "tables")
 _PLACES |= dict.fromkeys(("unique-", "foreign-key-", "numbers-too-short", "migrator-may-not-"), "tables")
-_PLACES |= {"secret-with-an-empty-password": "broker", "secret-key-missing": "service"}
+_PLACES["secret-with-an-empty-password"] = "broker"
 _PLACES |= dict.fromkeys(("transaction-", "lock-held", "vacuum-behind"), "views in front of a catalogue")
 _PLACES |= dict.fromkeys(
     ("tasks-without-a-way-in", "deployment-alarm-", "platform-version-", "tasks-killed-"), "service"
@@ -67,11 +67,12 @@ _ALONE = {
     "schema-frozen",
     "bucket-key-disabled",
     "release-of-nothing",
+    "cdn-old-build-uploaded",
 }
 _ALONE |= NEED_A_BROWSER
 """Faults of the running tasks: a change of the service or of the network would replace these tasks. Those that let
 every write of another fault wait or fail, those that change the bucket of others, and one that needs every other
-repository as it is. A browser beside
+repository as it is, and an older page, which is told from a new one only where the page is served. A browser beside
 them would make this runner too slow for what is timed."""
 
 

@@ -125,7 +125,8 @@ _OF_AN_ALARM = (
 
 def _alarms(sandbox: Sandbox) -> State:
     found = sandbox.aws("cloudwatch").describe_alarms()["MetricAlarms"]
-    return {a["AlarmName"]: {k: a[k] for k in _OF_AN_ALARM if k in a} for a in found}
+    own = [a for a in found if not a["AlarmName"].startswith("TargetTracking-")]  # scaling makes and renames the others
+    return {a["AlarmName"]: {k: a[k] for k in _OF_AN_ALARM if k in a} for a in own}
 
 
 def _write_alarms(sandbox: Sandbox, kept: State) -> None:
@@ -161,8 +162,9 @@ def _write_scaling(sandbox: Sandbox, kept: State) -> None:
     for policy in kept[1]:
         if policy not in now[1]:
             scaling.put_scaling_policy(**policy)
+    names = [(policy["PolicyName"], policy["ResourceId"]) for policy in kept[1]]
     for policy in now[1]:
-        if policy not in kept[1]:
+        if (policy["PolicyName"], policy["ResourceId"]) not in names:
             scaling.delete_scaling_policy(**{k: policy[k] for k in ("PolicyName", *_OF_A_TARGET[:3])})
 
 

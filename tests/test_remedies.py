@@ -37,6 +37,12 @@ OF_POSTGRES: Mapping[str, tuple[str, ...]] = {
         "ALTER TABLE notices_event_2 OWNER TO gli_app",
     ),
     "schema-frozen": ("DROP EVENT TRIGGER frozen",),
+    "unique-constraint-dropped": ("CREATE UNIQUE INDEX CONCURRENTLY again ON notices_topic (name)",),
+    "foreign-key-dropped": ("ALTER TABLE notices_topic ADD FOREIGN KEY (parent_id) REFERENCES notices_topic",),
+    "column-takes-no-null": ("ALTER TABLE notices_topic ALTER COLUMN parent_id DROP NOT NULL",),
+    "numbers-too-short": ("ALTER TABLE notices_topic ALTER COLUMN id TYPE bigint",),
+    "migrator-may-not-create": ("GRANT CREATE ON SCHEMA public TO gli_app",),
+    "table-of-another-owner": ("ALTER TABLE notices_topic OWNER TO gli_app",),
     "collation-outgrown": ("REINDEX DATABASE", "ALTER DATABASE gli REFRESH COLLATION VERSION"),
     "application-may-not-wait": ("ALTER DATABASE gli RESET lock_timeout",),
     "database-password-ends": ("ALTER ROLE gli_app VALID UNTIL 'infinity'",),
@@ -130,6 +136,23 @@ OF_A_TEMPLATE: tuple[tuple[str, ...], ...] = (
         "dns-https-record-of-a-ghost",
     ),
     ("cdn-reads-another-folder", "taskdef-debug-mode", "dns-record-of-one-country"),
+    (
+        *("scaling-waits-too-long", "alarm-a-day-late", "database-open-to-the-world", "taskdef-left-asleep"),
+        *("health-check-by-another-protocol", "dns-crossed-by-weight", "bucket-closed-to-the-cdn"),
+    ),
+    (
+        *("scaling-grows-once-a-day", "alarm-muted", "database-open-to-another-group", "taskdef-without-its-secrets"),
+        *("health-check-on-another-port", "dns-crossed-over-ipv6", "cdn-wants-signed-urls"),
+    ),
+    (
+        *("scaling-policy-gone", "alarm-out-of-reach", "taskdef-of-a-developers-machine"),
+        *("page-kept-by-the-cdn",),
+    ),
+    (
+        *("scaling-to-nothing", "alarm-the-wrong-way-round", "taskdef-without-one-secret"),
+        *("cdn-keeps-answers-of-users",),
+    ),
+    ("deploy-without-room", "health-check-too-patient"),
 )
 """Faults whose remedy restores a setting of AWS, in groups of different places: no member hides another."""
 
