@@ -15,7 +15,7 @@ MAY_BE_ABSENT: Mapping[str, str] = {
     ),
     "application-autoscaling.describe_scaling_policies": (
         "CustomizedMetricSpecification PolicyType PredefinedMetricSpecification "
-        "PredefinedMetricType PredictiveScalingPolicyConfiguration "
+        "PredefinedMetricType PredictiveScalingPolicyConfiguration ScaleOutCooldown StepScalingPolicyConfiguration "
         "TargetTrackingScalingPolicyConfiguration"
     ),
     "cloudfront.get_distribution": (

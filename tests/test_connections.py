@@ -82,7 +82,7 @@ def test_self_hosted_servers_are_reached_by_variables_and_files_without_an_accou
         **dict.fromkeys(("db-connection-headroom", "db-long-transactions", "db-blocking-locks"), "passed"),
         **dict.fromkeys(("db-schema-expected", "db-app-grants", "db-writable", "db-sequence-headroom"), "passed"),
         **dict.fromkeys(("db-inserts-accepted", "db-vacuum-runs", "db-collation-current"), "passed"),
-        **dict.fromkeys(("db-password-lasts", "db-txid-age", "db-replication-slots"), "passed"),
+        **dict.fromkeys(("db-password-lasts", "db-txid-age", "db-replication-slots", "db-next-migration"), "passed"),
         **dict.fromkeys(("redis-writable-by-app", "redis-app-rights"), "passed"),
         **dict.fromkeys(("redis-ping", "redis-role-writable", "redis-memory", "redis-clients"), "passed"),
         **dict.fromkeys(("mq-amqp-login", "mq-consumers", "mq-queue-depth", "mq-dlq-empty"), installed),

@@ -20,7 +20,9 @@ from gli.config.checklists import Item, Text
 from gli.config.environments import Environment
 from gli.config.parts import Gate
 from gli.gate import gate as gates
-from gli.gate.gate import CANNOT_TELL, REFUSED, YES, Decision, Evidence, Found, newest, signed
+from gli.gate import newest as newest_verdict
+from gli.gate.gate import CANNOT_TELL, REFUSED, YES, Decision, Evidence, signed
+from gli.gate.newest import Found, newest
 from gli.gate.sign_offs import Record, Signed
 from gli.judge.coverage import Coverage, PartLine
 from gli.judge.verdict import Joined
@@ -153,11 +155,11 @@ def test_an_edited_merged_verdict_takes_no_run_with_it(tmp_path: Path) -> None:
     written(tmp_path, "stg", "merged", merged=[rests], digest="edited")
     one = newest(tmp_path, "stg", "pre-deploy", NOW)
     assert one is not None and not one.whole
-    assert not gates._joined_elsewhere(_of(tmp_path, "part"), [_of(tmp_path, "merged")])
+    assert not newest_verdict._joined_elsewhere(_of(tmp_path, "part"), [_of(tmp_path, "merged")])
 
 
 def _of(reports: Path, run: str) -> Found:
-    one = gates._found(reports / "stg" / run)
+    one = newest_verdict._read(reports / "stg" / run)
     assert one is not None
     return one
 

@@ -15,7 +15,10 @@ from psycopg import sql
 from conftest import Sandbox, sampled
 
 OF_POSTGRES: Mapping[str, tuple[str, ...]] = {
-    "application-may-not-write": ("GRANT SELECT, INSERT, UPDATE, DELETE ON notices_notice TO gli_app",),
+    "application-may-not-write": (
+        "GRANT SELECT, INSERT, UPDATE, DELETE ON notices_notice TO gli_app",
+        "ALTER TABLE notices_notice OWNER TO gli_app",
+    ),
     "row-security-hides-all": ("ALTER TABLE notices_notice DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY",),
     "database-read-only": (
         "SET default_transaction_read_only = off",

@@ -115,7 +115,7 @@ def test_no_secret_of_the_environment_is_logged(sandbox: Sandbox, tmp_path: Path
     ran = sandbox.verify_often(*asked, reports=tmp_path / "reports")
     assert ran.last_line == "VERDICT sandbox: GO"
     for text in (ran.output, file.read_text()):
-        assert "HTTP Request: GET" in text, "httpx logs each request at INFO"
+        assert "INFO     pika" in text or shutil.which("rabbitmq-server") is None, "a library that logs at INFO"
         assert [v for v in secrets_of(sandbox) if v in text] == []
 
 

@@ -161,10 +161,14 @@ def _subjects(check: Check, table: Any, environment: Environment) -> frozenset[s
 
 
 def _uses(check: Check, table: Any, environment: Environment) -> frozenset[str]:
-    """The names of the services that a frontend calls, and of the secrets that hold a target's credentials.
+    """The names of the services that a frontend calls, of the secrets that hold a target's credentials, and of the
+    services whose tasks get a secret.
 
     Not the hosts of the services: a failure of a host is seen at its service.
     """
+    if check.each == "secrets":
+        held = any(part.secret == table for part in environment.stored)
+        return frozenset(s.name for s in environment.ecs if held or s.deep_health_secret == table)
     if isinstance(table, Stored):
         return frozenset(table.credentials)
     if not isinstance(table, Reachable):

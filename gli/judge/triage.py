@@ -84,7 +84,8 @@ def _causes(case: Case, reds: Iterable[Case]) -> list[Case]:
 
 def _can_explain(red: Case, case: Case) -> bool:
     needed = not case.uses.isdisjoint(red.subjects)
-    return needed if red.check.each == "secrets" and case.uses else needed or related(case, red)
+    of_a_secret = red.check.each == "secrets" != case.check.each
+    return needed if of_a_secret and case.uses else needed or related(case, red)
 
 
 def related(one: Case, other: Case) -> bool:

@@ -454,7 +454,7 @@ def migration_forked(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@fault("application-may-not-write", turns_red=["db-app-grants"])
+@fault("application-may-not-write", turns_red=["db-app-grants", "db-next-migration"])
 def application_may_not_write(sandbox: Sandbox) -> Iterator[None]:
     """The migrations ran as another role: the application may read the notices' table, but not write it."""
     application = sql.Identifier(sandbox.site.credentials.database.username)
