@@ -60,6 +60,8 @@ also by their module.
 
 _ALONE = {
     "tasks-in-one-zone",
+    "container-check-fails",
+    "secret-key-missing",
     "tag-pushed-again",
     "platform-image-expired",
     "commits-wait-for-a-standby",
@@ -70,7 +72,8 @@ _ALONE = {
     "cdn-old-build-uploaded",
 }
 _ALONE |= NEED_A_BROWSER
-"""Faults of the running tasks: a change of the service or of the network would replace these tasks. Those that let
+"""Faults of the running tasks: a change of the service or of the network would replace these tasks. One of a secret
+that the task definition has to name. Those that let
 every write of another fault wait or fail, those that change the bucket of others, and one that needs every other
 repository as it is, and an older page, which is told from a new one only where the page is served. A browser beside
 them would make this runner too slow for what is timed."""

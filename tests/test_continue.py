@@ -92,6 +92,8 @@ def deployed(sandbox: Sandbox) -> Iterator[Deployed]:
     finally:
         repositories.set_ref(api.remote, "refs/heads/stg", api.before)
         sandbox.ask("restore", VARIANT)
+        # A deployment that was rolled back stays the newest one if the service already runs this commit.
+        api.ecs.update_service(cluster="gli-api-cluster", service="stg-gli-api", forceNewDeployment=True)
         sandbox.call("deploy")
 
 
