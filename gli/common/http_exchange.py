@@ -95,8 +95,9 @@ def exchange(
     thread = threading.Thread(target=ask, name="http-exchange", daemon=True)
     thread.start()
     thread.join(within_s)
-    connection.end()
-    if not found:
+    late = thread.is_alive()
+    connection.end()  # a thread that is late now fails in its own words
+    if late or not found or isinstance(found[0], httpx.TimeoutException):
         raise NoAnswerError(f"no whole answer within {within_s:.0f} s")
     if isinstance(found[0], Answer):
         return found[0]
