@@ -128,6 +128,7 @@ def test_large_private_blocks_are_not_the_world() -> None:
     private = ("10.0.0.0/8", "fc00::/7", "fd00::/8", "FD12::/16", "172.16.0.0/12")
     assert not any(map(is_world, private))
     assert all(map(is_world, ("0.0.0.0/0", "::/0", "0.0.0.0/1", "128.0.0.0/1", "11.0.0.0/8", "2000::/3")))
+    assert all(map(is_world, ("10.0.0.0/7", "fc00::/6"))), "a block that holds more than the private addresses"
 
 
 ON_INSTANCES = {"launch_type": "EC2", "network": "bridge"}

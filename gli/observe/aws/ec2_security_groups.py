@@ -22,9 +22,8 @@ from gli.observe.engine.observation import Observation, Unobserved, unknown
 from gli.observe.engine.probe import Observer, probe
 
 ALL_PORTS = (0, 65535)
-WORLD = frozenset({"0.0.0.0/0", "::/0"})
 _PRIVATE = re.compile(r"10\.|f[cd][0-9a-f]{2}:", re.IGNORECASE)
-"""The private blocks that are this large, of RFC 1918 and RFC 4193."""
+"""How addresses of the private blocks 10.0.0.0/8 (RFC 1918) and fc00::/7 (RFC 4193) begin: the others are smaller."""
 _MOST_LISTS = 5
 """The most prefix lists that are read: each costs a call, and a run may make a hundred calls."""
 
@@ -32,8 +31,10 @@ _MOST_LISTS = 5
 def is_world(block: str) -> bool:
     """Whether a CIDR block covers all of IPv4 or IPv6, or nearly all. A block of private addresses does not."""
     network, _, bits = block.partition("/")
-    nearly = bits.isdigit() and int(bits) <= (8 if ":" not in network else 16)
-    return block in WORLD or (nearly and _PRIVATE.match(network) is None)
+    most, of_private = (16, 7) if ":" in network else (8, 8)
+    if not bits.isdigit() or int(bits) > most:
+        return False
+    return int(bits) < of_private or _PRIVATE.match(network) is None
 
 
 class Opening(Observation):
