@@ -115,6 +115,34 @@ class Invalidations(Observation):
     """The ids of the invalidations that have not finished."""
 
 
+class Listed(Observation):
+    """A distribution, as far as the list of all distributions tells."""
+
+    id: str
+    aliases: tuple[str, ...]
+
+    def serves(self, environment: Environment) -> bool:
+        """Whether it has an alias for a frontend of an environment."""
+        return any(_covers(alias, f.host) for alias in self.aliases for f in environment.frontends.values())
+
+
+@probe(deadline=40)
+async def listed_distributions(observer: Observer) -> tuple[Listed, ...]:
+    """The distributions of the account that serve a frontend of the environment or of its counterpart. One call for
+    each hundred of the account.
+    """
+    return await _listed(observer)
+
+
+async def _listed(observer: Observer, part: Part | None = None) -> tuple[Listed, ...]:
+    """Staging distributions of a continuous deployment are left out: no host name leads to them."""
+    answer = await observer.aws.call(observer, "cloudfront", "list_distributions", part=part)
+    items = [item for item in _items(answer["DistributionList"]) if not item.get("Staging")]
+    every = [Listed(id=item["Id"], aliases=_aliases(item)) for item in items]
+    both = [e for e in (observer.environment, observer.environment.other) if e is not None]
+    return tuple(each for each in every if any(map(each.serves, both)))
+
+
 @probe(deadline=40)
 async def distributions(observer: Observer) -> tuple[Distribution, ...]:
     """The distributions that serve a frontend of this environment, with all of their settings."""
@@ -132,20 +160,15 @@ async def other_distributions(observer: Observer) -> tuple[Distribution, ...]:
 async def described_distributions(
     observer: Observer, environment: Environment, part: Part | None = None
 ) -> tuple[Distribution, ...]:
-    """Lists the account's distributions, and describes those in full that have an alias for one of the hosts.
-
-    One call for each hundred distributions of the account, and one for each distribution that is described. Staging
-    distributions of a continuous deployment are left out: no host name leads to them.
-    """
-    answer = await observer.aws.call(observer, "cloudfront", "list_distributions", part=part)
-    hosts = [f.host for f in environment.frontends.values()]
-    ids = [
-        item["Id"]
-        for item in _items(answer["DistributionList"])
-        if not item.get("Staging") and any(_covers(alias, host) for alias in _aliases(item) for host in hosts)
-    ]
+    """Describes those of the account's distributions in full that have an alias for one of the hosts. One call each."""
+    elsewhere = part is not None and observer.aws.account(part) is not None
+    known = await _listed(observer, part) if elsewhere else await observer.see(listed_distributions)
     found = await asyncio.gather(
-        *[observer.aws.call(observer, "cloudfront", "get_distribution", part=part, Id=id_) for id_ in ids]
+        *[
+            observer.aws.call(observer, "cloudfront", "get_distribution", part=part, Id=each.id)
+            for each in known
+            if each.serves(environment)
+        ]
     )
     return tuple(_distribution(f["Distribution"]) for f in found)
 

@@ -192,8 +192,8 @@ class TargetGroupHealth(Observation):
 
 @probe(deadline=15)
 async def balancer(observer: Observer, load_balancer: LoadBalancer) -> Balancer:
-    """The load balancer with its listeners. Only HTTPS listeners have their rules; of a network load balancer each
-    listener has one, its default action.
+    """The load balancer with its listeners. Only HTTPS listeners have their rules, and none of the counterpart's, which
+    no check reads; of a network load balancer each listener has one, its default action.
     """
     environment = observer.environment
     own = environment.other is None or load_balancer in environment.balancers.values()
@@ -332,12 +332,10 @@ def _number(value: str) -> int:
 async def _listener(observer: Observer, listener: dict[str, Any], part: Part | None) -> Listener:
     rules: list[dict[str, Any]] = []
     protocol = one_of(_PROTOCOLS, listener["Protocol"], phrase("the protocol of a listener on {}", listener["Port"]))
-    if protocol == "HTTPS":
-        answer = await observer.aws.call(
-            observer, "elbv2", "describe_rules", part=part, ListenerArn=listener["ListenerArn"]
-        )
+    if protocol == "HTTPS" and part is None:
+        answer = await observer.aws.call(observer, "elbv2", "describe_rules", ListenerArn=listener["ListenerArn"])
         rules = sorted(answer["Rules"], key=_priority)
-    elif protocol != "HTTP":
+    elif protocol not in ("HTTP", "HTTPS"):
         rules = [{"Conditions": [], "Actions": listener["DefaultActions"]}]
     redirects = [a["RedirectConfig"] for a in listener["DefaultActions"] if a["Type"] == "redirect"]
     return Listener(

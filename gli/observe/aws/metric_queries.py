@@ -38,7 +38,16 @@ async def queries_of(observer: Observer) -> list[Query]:
     parts = await asyncio.gather(
         service_queries(observer), _of_the_database(observer), _of_the_cache(observer), _of_alarms(observer)
     )
-    return [*(query for part in parts for query in part), *_of_the_broker(observer)]
+    return [*(query for part in parts for query in part), *_of_the_broker(observer), *_of_fargate(observer)]
+
+
+FARGATE, USED = "Fargate", "ResourceCount"
+"""The subject and the metric of the vCPUs that all tasks of the account use, as GetServiceQuota names it."""
+
+
+def _of_fargate(observer: Observer) -> list[Query]:
+    own = [("Class", "Standard/OnDemand"), ("Resource", "vCPU"), ("Service", FARGATE), ("Type", "Resource")]
+    return [_query(FARGATE, "AWS/Usage", USED, "Maximum", own)] if observer.environment.ecs else []
 
 
 async def _of_alarms(observer: Observer) -> list[Query]:

@@ -81,7 +81,9 @@ def _variables(definition: TaskDefinition, service: Service) -> tuple[str, ...]:
 
 @probe(deadline=20)
 async def edges(observer: Observer) -> Edges:
-    """The settings of both environments' load balancers and distributions. The counterpart costs three more calls."""
+    """The settings of both environments' load balancers and distributions. The counterpart costs two calls for each
+    load balancer and one for each distribution.
+    """
     other = observer.environment.other
     assert other is not None, "asked only of environments with a counterpart"
     own, its = await asyncio.gather(_edge(observer, observer.environment), _edge(observer, other))

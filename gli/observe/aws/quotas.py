@@ -1,7 +1,6 @@
 """The account's quota of vCPUs for Fargate, and how much of it is in use.
 
-Source of truth: servicequotas GetServiceQuota, which names the metric of the usage, and GetAWSDefaultServiceQuota;
-cloudwatch GetMetricData.
+Source of truth: servicequotas GetServiceQuota and GetAWSDefaultServiceQuota; cloudwatch GetMetricData.
 """
 
 from __future__ import annotations
@@ -10,9 +9,10 @@ import math
 from datetime import timedelta
 from typing import Any
 
-from gli.common.clock import now
 from gli.common.sentences import phrase
+from gli.observe.aws.cloudwatch import metrics
 from gli.observe.aws.ecs_services import EcsService, ecs_services
+from gli.observe.aws.metric_queries import FARGATE, USED
 from gli.observe.aws.task_definitions import task_definition
 from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation, told, unknown
@@ -20,7 +20,7 @@ from gli.observe.engine.probe import Observer, probe
 
 _FARGATE: dict[str, Any] = {"ServiceCode": "fargate", "QuotaCode": "L-3032A538"}
 """`Fargate On-Demand vCPU resource count`; Spot has a quota of its own."""
-_LATELY, _PERIOD_S = timedelta(minutes=30), 300
+_LATELY = timedelta(minutes=30)
 
 
 class FargateQuota(Observation):
@@ -38,7 +38,7 @@ class FargateQuota(Observation):
 async def fargate_quota(observer: Observer) -> FargateQuota | None:
     """The quota, what is used and what a deploy adds; None where no service runs on Fargate On-Demand.
 
-    Two calls, and one more where the account has AWS's default.
+    One call, and one more where the account has AWS's default.
     """
     needed, running = [0.0], 0
     for name, described in (await observer.see(ecs_services)).items():
@@ -74,18 +74,8 @@ def _at_once(service: EcsService) -> int:
 
 
 async def _used(observer: Observer) -> float:
-    dimensions = {"Service": "Fargate", "Type": "Resource", "Resource": "vCPU", "Class": "Standard/OnDemand"}
-    metric = {
-        "Namespace": "AWS/Usage",
-        "MetricName": "ResourceCount",
-        "Dimensions": [{"Name": name, "Value": value} for name, value in sorted(dimensions.items())],
-    }
-    query = {"Id": "used", "MetricStat": {"Metric": metric, "Period": _PERIOD_S, "Stat": "Maximum"}}
-    end = now()
-    answer = await observer.aws.call(
-        observer, "cloudwatch", "get_metric_data", MetricDataQueries=[query], StartTime=end - _LATELY, EndTime=end
-    )
-    values = [value for result in answer["MetricDataResults"] for value in result["Values"]]
+    seen = await observer.see(metrics)
+    values = seen.between(FARGATE, USED, seen.taken - _LATELY, seen.taken)
     if not values:
         raise unknown("too-little-data", phrase("CloudWatch has no usage of Fargate's vCPUs in the last 30 min"))
-    return float(max(values))
+    return max(values)
