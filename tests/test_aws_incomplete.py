@@ -13,6 +13,7 @@ import aws_shapes
 import pytest
 from aws_absent import MAY_BE_ABSENT
 from aws_replay import Change, Outcome, Path, Recorded, edit, fill, record, shape, typical
+from test_variants import TOGETHER
 
 from conftest import ROOT, Sandbox, exhaustive, in_turn, sampled
 from gli.config import environments
@@ -143,14 +144,34 @@ def test_an_empty_list_breaks_nothing(recorded: Recorded, way: Any) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_new_value_fails_no_check(recorded: Recorded, way: Any) -> None:
-    """A check may demand one value: then any other value is red, also a new one."""
+    assert failing(recorded, way(recorded, is_enum)) == []
+
+
+@exhaustive
+@pytest.mark.parametrize("group", TOGETHER)
+def test_a_new_value_fails_no_check_in_a_variant(group: str, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answers of the sandbox's healthy variants have members that those of the usual set-up lack."""
+    monkeypatch.setenv("GLI_SANDBOX", sandbox.name)
+    sandbox.ask("vary", *TOGETHER[group])
+    try:
+        varied = record(environments.load(ROOT, "sandbox"))
+        wrong = failing(varied, together(varied, is_enum))
+    finally:
+        sandbox.ask("restore", *TOGETHER[group])
+    assert wrong == []
+
+
+def failing(recorded: Recorded, ways: Iterable[Tried]) -> list[Any]:
+    """The members whose new value makes a check fail, or ends it with an exception. A check may demand one value: then
+    any other value is red, also a new one.
+    """
     wrong = []
-    for tried in way(recorded, is_enum):
+    for tried in ways:
         outcomes = recorded.judged(changing(tried, rename))
         failed = {case.partition("[")[0]: o.message for case, o in outcomes.items() if o.kind == "failed"}
         if crashed(outcomes) or not failed.keys() <= DEMANDS:
             wrong.append((tried, crashed(outcomes), failed))
-    assert wrong == []
+    return wrong
 
 
 DEMANDS = {"ecs-taskdef-contract", "alb-http-redirect", "alb-health-check-config", "dns-alias-target"}

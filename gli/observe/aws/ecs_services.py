@@ -26,6 +26,8 @@ _CONTROLLERS = frozenset({"ECS", "CODE_DEPLOY", "EXTERNAL"})
 _ROLLOUTS = {"STEADY_STATE": "COMPLETED", "STABILIZING": "IN_PROGRESS"}
 """From the stability of a PRIMARY task set."""
 _SPOT = "FARGATE_SPOT"
+_SWITCH = frozenset({"ENABLED", "DISABLED"})
+_TIMEOUTS = frozenset({"ROLLBACK", "CONTINUE"})
 _POLL_S = 5.0
 _REMEMBERED = timedelta(hours=1)  # ECS keeps the last 100 events; some may be a month old
 
@@ -252,12 +254,12 @@ def service_of(
         grace_s=service.get("healthCheckGracePeriodSeconds") or 0,
         circuit_breaker=bool(breaker.get("enable")),
         rolls_back=bool(breaker.get("rollback")),
-        hooks_going_on=_going_on(configuration.get("lifecycleHooks") or []),
+        hooks_going_on=_going_on(name, configuration.get("lifecycleHooks") or []),
         minimum_healthy_percent=configuration.get("minimumHealthyPercent"),
         maximum_percent=configuration.get("maximumPercent"),
         strategy=strategy,
         lets_people_in=service.get("enableExecuteCommand"),
-        public_address=vpc.get("assignPublicIp") == "ENABLED",
+        public_address=_switched(vpc.get("assignPublicIp"), phrase("the public addresses of {}", name)),
         rolled_back_by=_watching(configuration.get("alarms") or {}),
         platform=_platform(primary or service),
         spot={p["capacityProvider"] for p in (primary or service).get("capacityProviderStrategy") or []} == {_SPOT},
@@ -274,9 +276,16 @@ def _platform(service: dict[str, Any]) -> str | None:
     return None if of_windows else service.get("platformVersion")
 
 
-def _going_on(hooks: list[dict[str, Any]]) -> tuple[str, ...]:
+def _switched(value: str | None, what: str) -> bool:
+    """Whether a setting is on; ECS leaves it out where it has none."""
+    return one_of(_SWITCH, value or "DISABLED", what) == "ENABLED"
+
+
+def _going_on(name: str, hooks: list[dict[str, Any]]) -> tuple[str, ...]:
     """The stages of the hooks whose timeout means CONTINUE. AWS's default is ROLLBACK."""
-    late = [h for h in hooks if (h.get("timeoutConfiguration") or {}).get("action", "ROLLBACK") != "ROLLBACK"]
+    what = phrase("the timeout of a hook of {}", name)
+    actions = [(h, (h.get("timeoutConfiguration") or {}).get("action", "ROLLBACK")) for h in hooks]
+    late = [h for h, action in actions if one_of(_TIMEOUTS, action, what) == "CONTINUE"]
     return tuple(sorted({stage for h in late for stage in h.get("lifecycleStages") or ["any stage"]}))
 
 
