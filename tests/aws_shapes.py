@@ -21,6 +21,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
 _DOCUMENTS = frozenset({"policyDocumentType"})
 # EC2's model of an endpoint's state has capitals; the service answers as its documentation's examples do: available
 _IN_LOWER_CASE = frozenset({"ec2.describe_vpc_endpoints.VpcEndpoints[].State"})
+# Amazon MQ's model has capitals; brokers have their engine as they were created, and the documentation says RabbitMQ
+_AS_CREATED = frozenset({"mq.list_brokers.BrokerSummaries[].EngineType", "mq.describe_broker.EngineType"})
 
 
 def objections(shape: Any, value: Any, path: str) -> list[str]:
@@ -60,7 +62,9 @@ def _differing(shape: Any, value: Any, path: str) -> Iterator[str]:
 
 def _spelt(known: list[str], path: str) -> list[str]:
     """The values of an enumeration as the service spells them."""
-    return [value.lower() for value in known] if path in _IN_LOWER_CASE else known
+    if path in _IN_LOWER_CASE:
+        return [value.lower() for value in known]
+    return [*known, "RabbitMQ"] if path in _AS_CREATED else known
 
 
 def excess(shape: Any, value: Any, path: str) -> list[str]:

@@ -200,6 +200,19 @@ def test_an_unknown_rollout_state_is_unknown() -> None:
         compute.test_ecs_rollout_completed(seen(services(strange)))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"networkConfiguration": {"awsvpcConfiguration": {"subnets": ["subnet-1"], "assignPublicIp": "LATER"}}},
+        {"deploymentConfiguration": {"lifecycleHooks": [{"timeoutConfiguration": {"action": "LATER"}}]}},
+    ],
+    ids=["addresses", "timeout"],
+)
+def test_a_new_setting_of_a_service_is_unknown(change: dict[str, Any]) -> None:
+    with pytest.raises(Unobserved, match="stg-gli-api is 'LATER', a value that this suite does not know"):
+        seen(services(described(**change)))
+
+
 def test_services_are_requested_in_batches_of_ten() -> None:
     environment = staging()
     one = api(environment)

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from aws_answers import ACCOUNT, REGION, Answer, answering, observed, staging
 
-from gli.observe.aws.ecr_policies import rule_about
+from gli.observe.aws.ecr_policies import kept_by, rule_about
 from gli.observe.aws.iam_statements import refuses
 from gli.observe.aws.load_balancer import GroupSettings
 from gli.observe.aws.sns import topics
+from gli.observe.engine.observation import Unobserved
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/execution"
 TAG = "3f0c9a1"
@@ -31,12 +32,24 @@ def rule(priority: int, count: int, **selection: Any) -> dict[str, Any]:
         ([rule(1, 30, tagStatus="tagged", tagPatternList=["v*"]), rule(2, 1, tagStatus="any")], 1),
         ([rule(1, 30, tagStatus="tagged", tagPrefixList=["3f", "prod"]), rule(2, 1, tagStatus="any")], 1),
         ([rule(1, 1, tagStatus="tagged", tagPatternList=["review-*"])], None),
+        ([rule(1, 90, tagStatus="any", storageClass="archive")], None),
+        ([rule(1, 3, tagStatus="any", storageClass="standard") | {"action": {"type": "transition"}}], 3),
     ],
-    ids=["by-priority", "untagged", "another-pattern", "all-prefixes", "others-alone"],
+    ids=["by-priority", "untagged", "another-pattern", "all-prefixes", "others-alone", "archived", "archives"],
 )
 def test_the_first_rule_about_a_tag_decides(rules: list[dict[str, Any]], kept: int | None) -> None:
     found = rule_about(rules, TAG)
     assert (found["countNumber"] if found else None) == kept
+
+
+@pytest.mark.parametrize("kind", ["sinceImagePushed", "sinceImagePulled"])
+def test_a_rule_may_count_days(kind: str) -> None:
+    counted = rule(1, 2, tagStatus="any", countType=kind, countUnit="days")["selection"]
+    assert kept_by(counted, "gli-api").days == 2
+    with pytest.raises(Unobserved, match="counts is 'sinceNextYear', a value that this suite does not know"):
+        kept_by(counted | {"countType": "sinceNextYear"}, "gli-api")
+    with pytest.raises(Unobserved, match="what the rule 1 does is 'hide', a value"):
+        rule_about([rule(1, 2, tagStatus="any") | {"action": {"type": "hide"}}], TAG)
 
 
 def deny(**more: Any) -> dict[str, Any]:

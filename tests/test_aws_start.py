@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from aws_answers import ACCOUNT, REGION, Answer, answering, observed, staging
+from aws_answers import ACCOUNT, REGION, Answer, AwsRefusal, answering, observed, staging
 from test_aws_compute import api, definition, described, only_the_api, services
 
 from gli.observe.aws.iam import execution_role
@@ -27,8 +27,16 @@ READS = allow("secretsmanager:GetSecretValue", SECRET)
 DECRYPTS = allow("kms:Decrypt", KEY)
 
 
-def judge(value_from: str, *statements: dict[str, Any], key: list[dict[str, Any]] | None = None) -> None:
+def judge(
+    value_from: str, *statements: dict[str, Any], key: list[dict[str, Any]] | None = None, named: str = KEY
+) -> None:
     """Run iam-execution-role for a task with one reference and a role with these statements."""
+
+    def policy(asked: dict[str, Any]) -> Any:
+        if asked["KeyId"] != KEY:  # as AWS answers for an alias
+            raise AwsRefusal("NotFoundException", "Invalid arn")
+        return {"Policy": json.dumps({"Statement": key or []})}
+
     listed = {"Name": "stg/gli/api", "ARN": SECRET, "SecretVersionsToStages": {"v" * 32: ["AWSCURRENT"]}}
     trust = {"Statement": [{"Effect": "Allow", "Principal": {"Service": "ecs-tasks.amazonaws.com"}}]}
     role = {
@@ -43,8 +51,9 @@ def judge(value_from: str, *statements: dict[str, Any], key: list[dict[str, Any]
         **definition(container={"secrets": [{"name": "KEY", "valueFrom": value_from}]}),
         ("iam", "GetAccountAuthorizationDetails"): {"RoleDetailList": [role], "Policies": [], "IsTruncated": False},
         ("sts", "GetCallerIdentity"): {"Account": ACCOUNT, "Arn": f"arn:aws:sts::{ACCOUNT}:assumed-role/gli-verify/x"},
-        ("secretsmanager", "ListSecrets"): {"SecretList": [listed | ({"KmsKeyId": KEY} if key is not None else {})]},
-        ("kms", "GetKeyPolicy"): {"Policy": json.dumps({"Statement": key or []})},
+        ("secretsmanager", "ListSecrets"): {"SecretList": [listed | ({"KmsKeyId": named} if key is not None else {})]},
+        ("kms", "DescribeKey"): {"KeyMetadata": {"KeyId": "1234abcd", "Arn": KEY}},
+        ("kms", "GetKeyPolicy"): policy,
     }
     environment = only_the_api()
     with answering(answers):
@@ -63,6 +72,14 @@ def judge(value_from: str, *statements: dict[str, Any], key: list[dict[str, Any]
 )
 def test_a_secret_under_a_key_needs_the_key(statements: list[dict[str, Any]], key: list[dict[str, Any]] | None) -> None:
     judge(SECRET, *statements, key=key)
+
+
+@pytest.mark.parametrize("named", ["alias/gli", f"arn:aws:kms:{REGION}:{ACCOUNT}:alias/gli"])
+def test_a_secret_may_name_its_key_by_an_alias(named: str) -> None:
+    """Policies name the key itself, and GetKeyPolicy accepts no alias."""
+    judge(SECRET, READS, DECRYPTS, key=[allow("kms:*", Principal=ROOT)], named=named)
+    with pytest.raises(AssertionError, match=f"kms:Decrypt on {KEY}"):
+        judge(SECRET, READS, key=[allow("kms:*", Principal=ROOT)], named=named)
 
 
 DENIED = {"Effect": "Deny", "Action": "kms:Decrypt", "Principal": "*", "Resource": "*"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import nullcontext
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -51,6 +51,16 @@ KNOWN: list[tuple[str, str, Iterable[str | None]]] = [
         {*ecr._SCANNED, *test_registry._NOT_SCANNED, "IN_PROGRESS", "PENDING"},
     ),
     ("ecs.describe_services", "services.[].deploymentController.type", ecs_services._CONTROLLERS),
+    (
+        "ecs.describe_services",
+        "services.[].networkConfiguration.awsvpcConfiguration.assignPublicIp",
+        ecs_services._SWITCH,
+    ),
+    (
+        "ecs.describe_services",
+        "services.[].deploymentConfiguration.lifecycleHooks.[].timeoutConfiguration.action",
+        ecs_services._TIMEOUTS,
+    ),
     ("ecs.describe_services", "services.[].deployments.[].rolloutState", ROLLOUTS),
     ("ecs.describe_services", "services.[].taskSets.[].stabilityStatus", ecs_services._ROLLOUTS),
     ("ecs.describe_task_definition", "taskDefinition.status", test_compute._DEFINITION),
@@ -157,16 +167,23 @@ def test_without_a_quota_of_its_own_an_account_has_awss_default(
             raise AwsRefusal(code, "no such quota")
         return {"Quota": {"Value": 100.0}}
 
-    used = {"Id": "used", "Timestamps": [], "Values": [2.0], "StatusCode": "Complete"}
+    def used(asked: Any) -> dict[str, Any]:
+        lately = datetime.now(UTC) - timedelta(minutes=7)
+        of = {"Timestamps": [lately], "Values": [2.0], "StatusCode": "Complete"}
+        return {"MetricDataResults": [{"Id": q["Id"], **of} for q in asked["MetricDataQueries"]]}
+
     answers: dict[tuple[str, str], Answer] = {
         **services(described(platformVersion="LATEST")),
         **definition(cpu="256"),
         ("service-quotas", "GetServiceQuota"): applied,
         ("service-quotas", "GetAWSDefaultServiceQuota"): {"Quota": {"Value": default}},
-        ("cloudwatch", "GetMetricData"): {"MetricDataResults": [used]},
+        ("cloudwatch", "GetMetricData"): used,
+        ("elbv2", "DescribeLoadBalancers"): {"LoadBalancers": []},
     }
+    alone = only_the_api().model_copy(update=dict.fromkeys(("alarms", "database", "cache", "broker")))
     with answering(answers), nullcontext() if quota else pytest.raises(Unobserved, match="answered Other"):
-        assert observed(only_the_api(), quotas.fargate_quota).quota == quota
+        found = observed(alone, quotas.fargate_quota)
+        assert (found.quota, found.used) == (quota, 2.0)
 
 
 def test_tasks_on_fargate_spot_take_nothing_of_the_quota() -> None:

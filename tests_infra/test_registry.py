@@ -49,8 +49,8 @@ def test_ecr_repo_settings(
 
 
 def test_ecr_images_kept(kept_images: KeptImages, registry_image: RegistryImage, environment: Environment) -> None:
-    """The image of the last release is there, and no lifecycle policy deletes it while it runs, or those of the last
-    releases before it.
+    """The image of the last release is there, and no lifecycle policy deletes or archives it while it runs, or those of
+    the last releases before it.
     """
     last, name = registry_image.newest_release, kept_images.repository
     assert last not in registry_image.without_way_back, saw(
@@ -62,7 +62,7 @@ def test_ecr_images_kept(kept_images: KeptImages, registry_image: RegistryImage,
         expected=phrase("{} to keep {} images or more: those of the last releases, and a new one", name, needed),
     )
     assert kept_images.days is None or kept_images.days >= LEAST_DAYS, saw(
-        phrase("images deleted after {} days, also the one that runs", kept_images.days),
+        phrase("images gone after {} days, also the one that runs", kept_images.days),
         expected=phrase("{} to keep images for {} days or more", name, LEAST_DAYS),
     )
 

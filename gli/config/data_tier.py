@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import model_validator
 
 from gli.config.toml_models import Table
-from gli.config.values import ELSEWHERE, Count, Days, NonBlank, Pattern, Seconds, resolved
+from gli.config.values import ELSEWHERE, Count, Days, LowerCase, NonBlank, Pattern, Seconds, resolved
 
 
 class Sqlite(Table):
@@ -83,7 +83,7 @@ class MigrationRecord(Table):
 class Database(Stored):
     key = "database"
     product = "PostgreSQL"
-    instance: str = ""
+    instance: LowerCase = ""
     """The identifier of an instance or cluster in RDS; empty where RDS does not provide it."""
     migrations: str = ""
     """The repository whose migrations it must match; empty where nobody compares them."""
@@ -120,7 +120,7 @@ class Database(Stored):
 class Cache(Stored):
     key = "cache"
     product = "Redis or Valkey"
-    replication_group: str = ""
+    replication_group: LowerCase = ""
     """The identifier in ElastiCache; empty where ElastiCache does not provide it."""
     policies: tuple[str, ...] = ("noeviction", "volatile-*")
     """The memory policies that it may have; these keep sessions. A pure cache may have `allkeys-*`."""

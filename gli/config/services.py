@@ -189,7 +189,7 @@ class Ecs(Table):
     port: Port | None = None
     """The port of the container that gets requests; None where nobody sends any."""
     minimum_tasks: Least = 1
-    launch_type: Literal["FARGATE", "EC2"] = "FARGATE"
+    launch_type: Literal["FARGATE", "EC2", "MANAGED_INSTANCES", "EXTERNAL"] = "FARGATE"
     network: Literal["awsvpc", "bridge", "host"] = "awsvpc"
     """The network mode of its tasks; without awsvpc, they use the interface of an instance."""
 

@@ -126,3 +126,5 @@ Status = Annotated[int, Bounded(ge=100, le=599)]
 OfACommit = Annotated[str, AfterValidator(_of_a_commit)]
 RevisionPlace = Annotated[str, AfterValidator(_revision_place)]
 NonBlank = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+LowerCase = Annotated[str, StringConstraints(to_lower=True)]
+"""The name of a resource that AWS keeps in lower case, however it was created."""

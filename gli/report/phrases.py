@@ -1209,7 +1209,11 @@ KOREAN: Mapping[str, str] = {
     "at most {} images kept": "이미지를 최대 {}개만 남김",
     "{} to keep {} images or more: those of the last releases, and a new one":
         "{}이(가) 이미지를 {}개 이상 남김: 지난 릴리스의 것과 새것 하나",
-    "images deleted after {} days, also the one that runs": "실행 중인 것까지 {}일 뒤 삭제되는 이미지",
+    "images gone after {} days, also the one that runs": "실행 중인 것까지 {}일 뒤 사라지는 이미지",
+    "what the lifecycle policy of {} counts": "{}의 수명 주기 정책이 세는 것",
+    "the public addresses of {}": "{}의 공인 주소",
+    "the timeout of a hook of {}": "{}의 훅 시간 초과",
+    "what the rule {} does": "규칙 {}이(가) 하는 일",
     "{} to keep images for {} days or more": "{}이(가) 이미지를 {}일 이상 남김",
     "the lifecycle policy of {} can't be read: {}": "{}의 수명 주기 정책을 읽을 수 없음: {}",
     "the policy of the repository {}, which denies {}": "{1}을(를) 거부하는 저장소 {0}의 정책",

@@ -99,7 +99,7 @@ def _amazon_mq(account: Account, environment: Environment, network: Network, log
     broker = required(environment.broker)
     account("mq").create_broker(
         BrokerName=required(broker.amazon_mq),
-        EngineType="RABBITMQ",
+        EngineType="RabbitMQ",  # as AWS answers it; its model says RABBITMQ
         EngineVersion="4.2",
         HostInstanceType="mq.m7g.medium",
         DeploymentMode="CLUSTER_MULTI_AZ",

@@ -29,7 +29,8 @@ _UNSEARCHABLE = frozenset({"INFREQUENT_ACCESS", "DELIVERY"})
 _SELECTED = re.compile(r"\bSELECT\s+\w+\(\s*(?:\"([^\"]+)\"|([\w.]+))\s*\)", re.IGNORECASE)
 """Finds the metric in a Metrics Insights query, `SELECT AVG(CPUUtilization) FROM ...`."""
 _WATCHED = re.compile(r"\b(?:ALARM|OK|INSUFFICIENT_DATA)\(\s*\"?([^\")]+?)\"?\s*\)", re.IGNORECASE)
-"""Finds the alarms in a composite alarm's rule, by name or by ARN."""
+_OF_SEVERAL = re.compile(r"\bAT_LEAST\([^,]+,[^,]+,\s*\(([^)]*)\)", re.IGNORECASE)
+"""Find the alarms in a composite alarm's rule, by name or by ARN: `ALARM(a)`, and `AT_LEAST(2, ALARM, (a, b, c))`."""
 _EMPTY = len('{"widgets":[]}')
 
 
@@ -158,7 +159,7 @@ def read_alarm(described: Mapping[str, Any]) -> Alarm:
         arn=described.get("AlarmArn") or "",
         metrics=tuple(sorted(names)),
         composite=rule is not None,
-        watched=tuple(sorted(set(_WATCHED.findall(rule or "")))),
+        watched=tuple(sorted(_watched_by(rule or ""))),
         state=one_of(_STATES, described["StateValue"], phrase("the state of the alarm {}", described["AlarmName"])),
         reason=described.get("StateReason") or "",
         enabled=described["ActionsEnabled"],
@@ -173,6 +174,11 @@ def read_alarm(described: Mapping[str, Any]) -> Alarm:
             if w.get("Dimensions") or (w is described and w.get("MetricName"))  # AWS sends an empty list too
         ),
     )
+
+
+def _watched_by(rule: str) -> set[str]:
+    several = {name.strip(' "') for names in _OF_SEVERAL.findall(rule) for name in names.split(",")}
+    return {*_WATCHED.findall(rule), *several}
 
 
 _SHARES = frozenset(

@@ -224,9 +224,10 @@ async def pulled_image(observer: Observer, service: Service) -> PulledImage | No
     One call, and one more for an index: a lifecycle policy may delete the images of an index that is still there.
     """
     definition = await observer.see(task_definition, service)
-    image = definition.container(service.ecs.container if service.ecs else "").image
+    container = definition.container(service.ecs.container if service.ecs else "")
+    image = container.image
     repository, wanted_image = _named(image)
-    if ".dkr.ecr." not in image.partition("/")[0] or repository != service.image:
+    if container.registry is None or repository != service.image:
         return None
     where = await registry_of(observer, service)
     found = await _images(observer, where, repository, [wanted_image])

@@ -18,11 +18,15 @@ from gli.observe.aws.identity import caller_identity
 from gli.observe.aws.policy_documents import statements_of
 from gli.observe.aws.task_definitions import task_definition
 from gli.observe.engine.aws_session import AwsError
-from gli.observe.engine.observation import Observation, unknown
+from gli.observe.engine.observation import Observation, one_of, unknown
 from gli.observe.engine.probe import Observer, probe
 
 _PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 _UNTAGGED = "untagged"
+_ENDS = frozenset({"expire", "transition"})
+"""What a rule does with images: it deletes them, or archives them, and nobody can pull an archived image."""
+_DAYS = ("sinceImagePushed", "sinceImagePulled")
+_COUNTS = frozenset({"imageCountMoreThan", *_DAYS})
 
 
 class KeptImages(Observation):
@@ -47,24 +51,34 @@ async def kept_images(observer: Observer, service: Service) -> KeptImages:
     tag = (await observer.see(registry_image, service)).tag
     try:
         rules = json.loads(answer["lifecyclePolicyText"])["rules"]
-        selection = rule_about(rules, tag)
-        counts = {selection["countType"]: int(selection["countNumber"])} if selection else {}
+        return kept_by(rule_about(rules, tag), repository)
     except (ValueError, KeyError, TypeError) as e:
         raise unknown("error", phrase("the lifecycle policy of {} can't be read: {}", repository, e)) from None
-    return KeptImages(repository=repository, most=counts.get("imageCountMoreThan"), days=counts.get("sinceImagePushed"))
+
+
+def kept_by(selection: Mapping[str, Any] | None, repository: str) -> KeptImages:
+    """What a rule with this selection keeps; everything without a rule."""
+    if selection is None:
+        return KeptImages(repository=repository)
+    kind, count = selection["countType"], int(selection["countNumber"])
+    one_of(_COUNTS, kind, phrase("what the lifecycle policy of {} counts", repository))
+    return KeptImages(repository=repository, **{"days" if kind in _DAYS else "most": count})
 
 
 def rule_about(rules: Sequence[Mapping[str, Any]], tag: str) -> Mapping[str, Any] | None:
-    """The selection of the rule that may delete images with this tag; None: no rule deletes them."""
+    """The selection of the rule that may delete or archive images with this tag; None: no rule does."""
     about = [rule for rule in sorted(rules, key=lambda rule: int(rule["rulePriority"])) if _is_about(rule, tag)]
-    expiring = [rule["selection"] for rule in about[:1] if rule["action"]["type"] == "expire"]
-    return expiring[0] if expiring else None
+    if not about:
+        return None
+    one_of(_ENDS, about[0]["action"]["type"], phrase("what the rule {} does", about[0]["rulePriority"]))
+    selection: Mapping[str, Any] = about[0]["selection"]
+    return selection
 
 
 def _is_about(rule: Mapping[str, Any], tag: str) -> bool:
     """Whether a rule is about images with this tag: by a prefix, by a pattern with `*`, or about all images."""
     selection = rule["selection"]
-    if selection["tagStatus"] == _UNTAGGED:
+    if selection["tagStatus"] == _UNTAGGED or selection.get("storageClass", "standard") != "standard":
         return False
     prefixes, patterns = selection.get("tagPrefixList") or [], selection.get("tagPatternList") or []
     if selection["tagStatus"] == "any":
@@ -76,9 +90,9 @@ def _is_about(rule: Mapping[str, Any], tag: str) -> bool:
 async def pull_denials(observer: Observer, service: Service) -> tuple[Said, ...]:
     """What the policy of the service's repository denies to the role that pulls its image. One call."""
     definition = await observer.see(task_definition, service)
-    image = definition.container(service.ecs.container if service.ecs else "").image
-    repository = image.partition("/")[2].partition("@")[0].partition(":")[0]
-    if definition.execution_role is None or ".dkr.ecr" not in image or repository != service.image:
+    container = definition.container(service.ecs.container if service.ecs else "")
+    repository = container.image.partition("/")[2].partition("@")[0].partition(":")[0]
+    if definition.execution_role is None or container.registry is None or repository != service.image:
         return ()
     answer = await _policy(observer, service, repository, "get_repository_policy", "RepositoryPolicyNotFoundException")
     statements: Sequence[Mapping[str, Any]] = statements_of(answer["policyText"]) if answer else ()

@@ -94,8 +94,7 @@ async def replication_group(observer: Observer, cache: Cache) -> ReplicationGrou
 
 
 def _named(found: list[dict[str, Any]], key: str, name: str) -> dict[str, Any] | None:
-    """The one with this name. ElastiCache keeps names in lower case."""
-    return next((each for each in found if each[key] == name.lower()), None)
+    return next((each for each in found if each[key] == name), None)
 
 
 def _group(group: dict[str, Any]) -> ReplicationGroup:

@@ -207,7 +207,15 @@ async def _keys(observer: Observer, definition: TaskDefinition) -> list[str]:
     strangers = sorted(names - states.keys())
     if strangers:
         keys |= {customer_key(s) for s in await listed_secrets(observer, strangers) if s["Name"] in strangers}
-    return sorted(key for key in keys if key)
+    return sorted({await _without_alias(observer, key) for key in keys if key})
+
+
+async def _without_alias(observer: Observer, key: str) -> str:
+    """The ARN of the key that an alias stands for: policies name keys, and GetKeyPolicy accepts no alias."""
+    if ":alias/" not in key:
+        return key
+    answer = await observer.aws.call(observer, "kms", "describe_key", KeyId=key)
+    return str(answer["KeyMetadata"]["Arn"])
 
 
 async def _may_decrypt(observer: Observer, role: Role, key: str) -> bool:

@@ -17,7 +17,7 @@ from gli.observe.aws.identity import caller_identity
 from gli.observe.aws.rds import database_instance
 from gli.observe.aws.s3 import bucket, bucket_settings
 from gli.observe.aws.sns import topics
-from gli.observe.data.secrets import secret_states
+from gli.observe.data.secrets import key_arn, secret_states
 from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation, Unobserved, one_of
 from gli.observe.engine.probe import Observer, probe
@@ -87,10 +87,12 @@ def _parts(observer: Observer) -> Iterator[Coroutine[Any, Any, list[tuple[str | 
         return [(part.key, part.id)]
 
     async def of_bucket(frontend: Frontend) -> list[tuple[str | None, str]]:
-        if not (await observer.see(bucket, frontend)).exists:
+        there = await observer.see(bucket, frontend)
+        if not there.exists:
             return []
-        settings = await observer.see(bucket_settings, frontend)
-        return [(settings.key, settings.name)]
+        settings, identity = await observer.see(bucket_settings, frontend), await observer.see(caller_identity)
+        where = (identity.arn.split(":")[1], there.region or identity.region, identity.account)
+        return [(settings.key and key_arn(settings.key, *where), settings.name)]
 
     async def of_all(probe: Any) -> list[tuple[str | None, str]]:
         return [(part.key, part.name) for part in (await observer.see(probe)).values()]
@@ -115,8 +117,10 @@ def _account(key: str) -> str:
 
 
 async def _key(observer: Observer, arn: str, names: tuple[str, ...]) -> Key:
+    """A key is known in its own region alone, which may be that of a bucket or of a registry."""
+    region = arn.split(":")[3] if arn.startswith("arn:") else None
     try:
-        answer = await observer.aws.call(observer, "kms", "describe_key", KeyId=arn)
+        answer = await observer.aws.call(observer, "kms", "describe_key", region=region, KeyId=arn)
     except AwsError as e:
         if e.code != "NotFoundException":
             raise

@@ -114,13 +114,21 @@ async def secrets(observer: Observer) -> Mapping[str, Secret | Said]:
         ]
     )
     refused = {
-        e["SecretId"]: f"{e.get('ErrorCode')}: {e.get('Message', '')}" for a in answers for e in a.get("Errors") or []
+        _named(e["SecretId"]): f"{e.get('ErrorCode')}: {e.get('Message', '')}"
+        for a in answers
+        for e in a.get("Errors") or []
     }
     found: dict[str, Secret | str] = {id_: refused.get(id_, phrase("it does not exist")) for id_ in wanted}
     for value in (v for answer in answers for v in answer.get("SecretValues") or []):
         found[value["Name"]] = _opened(observer, value["Name"], value.get("SecretString", ""), value.get("CreatedDate"))
     without = phrase("environments.toml: [{}] has no aws table", observer.environment.name)
     return {**dict.fromkeys(observer.environment.secrets, without), **found, **elsewhere}
+
+
+def _named(secret_id: str) -> str:
+    """The name of a secret, which an error may call by its ARN: that ends with six characters of AWS's own."""
+    found = re.fullmatch(r"arn:[^:]+:secretsmanager:[^:]+:\d+:secret:(.+)-\w{6}", secret_id)
+    return found[1] if found else secret_id
 
 
 @probe(after=[secrets], ahead=True)
@@ -267,11 +275,14 @@ def customer_key(listed: Mapping[str, Any]) -> str | None:
     key = str(listed.get("KmsKeyId") or "")
     if not key or key.endswith("alias/aws/secretsmanager"):
         return None
-    kind = "" if key.startswith(("alias/", "key/")) else "key/"
-    if key.startswith("arn:"):
-        return key
     _, partition, _, region, account, *_ = listed["ARN"].split(":")
-    return f"arn:{partition}:kms:{region}:{account}:{kind}{key}"
+    return key_arn(key, partition, region, account)
+
+
+def key_arn(key: str, partition: str, region: str, account: str) -> str:
+    """The ARN of a key of KMS, or of an alias, that a resource names by its ARN, its id or its alias."""
+    kind = "" if key.startswith(("alias/", "key/")) else "key/"
+    return key if key.startswith("arn:") else f"arn:{partition}:kms:{region}:{account}:{kind}{key}"
 
 
 def _opened(observer: Observer, secret_id: str, text: str, since: datetime | None) -> Secret | str:

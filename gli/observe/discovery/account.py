@@ -29,6 +29,7 @@ _MOST_ZONES = "100"
 _BALANCERS = ("elbv2", "describe_load_balancers", "LoadBalancers", "LoadBalancerName")
 _SECRETS = ("secretsmanager", "list_secrets", "SecretList", "Name")
 _DASHBOARDS = ("cloudwatch", "list_dashboards", "DashboardEntries", "DashboardName")
+_LAUNCH_TYPES = ("FARGATE", "EC2", "MANAGED_INSTANCES")  # the likeliest first, for a service with a capacity provider
 _OF_SCALING = "TargetTracking-"  # alarms that Application Auto Scaling makes for itself
 
 
@@ -233,7 +234,7 @@ async def _deployed(asked: _Asked, cluster: str, described: dict[str, Any]) -> D
     wanted: dict[str, Any] = next((lb for lb in behind if lb.get("containerName")), {})
     essential = [c.name for c in definition.containers if c.essential]
     name = wanted.get("containerName") or essential[0]
-    likely = "FARGATE" if "FARGATE" in definition.compatibilities else "EC2"  # of a capacity provider
+    likely = next((kind for kind in _LAUNCH_TYPES if kind in definition.compatibilities), "EC2")
     return Deployed(
         ecs=service,
         container=definition.container(name),
@@ -377,7 +378,8 @@ def _port_of(group: dict[str, Any]) -> int | None:
 
 
 async def _brokers(asked: _Asked) -> tuple[Store, ...]:
-    listed = [b for b in (await asked.call("mq", "list_brokers"))["BrokerSummaries"] if b["EngineType"] == "RABBITMQ"]
+    every = (await asked.call("mq", "list_brokers"))["BrokerSummaries"]
+    listed = [b for b in every if b["EngineType"].upper() == "RABBITMQ"]  # Amazon MQ answers `RabbitMQ`, too
     found = []
     for broker in asked.taken("broker", listed, lambda b: str(b["BrokerName"])):
         described = await asked.call("mq", "describe_broker", BrokerId=broker["BrokerId"])
