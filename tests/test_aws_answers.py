@@ -404,8 +404,12 @@ def alias(name: str, target: str) -> dict[str, Any]:
 
 def test_the_public_zone_is_used_beside_a_private_one_of_the_same_name(monkeypatch: pytest.MonkeyPatch) -> None:
     records = [alias("stg.glibiz.com.", "d1.cloudfront.net."), alias("\\052.dev.glibiz.com.", "stg.glibiz.com.")]
+    inside = zone_answers(records=[alias("stg.glibiz.com.", "internal.example.com.")])
     answers = zone_answers(hosted(1, private=True), hosted(2, private=False), records=records)
-    zone = see(route53.zone, None, answers, monkeypatch)
+    sets = "route53.ListResourceRecordSets"
+    of_each: dict[str, Any] = {"Z1": inside[sets], "Z2": answers[sets]}
+    told = answers | {sets: lambda asked: of_each[asked["HostedZoneId"].rpartition("/")[2]](asked)}
+    zone = see(route53.zone, None, told, monkeypatch)
     assert zone.targets("stg.glibiz.com") == ("d1.cloudfront.net",)
     assert zone.targets("a.dev.glibiz.com") == ("d1.cloudfront.net",), "a wildcard, and an alias of an alias"
     assert zone.targets("nobody.glibiz.com") == ()

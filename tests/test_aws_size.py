@@ -49,12 +49,14 @@ def role(number: int) -> dict[str, Any]:
 
 
 def paged(items: list[Any], size: int, token: str, page: Any) -> Answer:
-    """An operation that answers `size` items at a time; `page` makes the document from the items and the next token."""
+    """An operation that answers 100 items at a time, or as many as it is asked for, up to `size`; `page` makes the
+    document from the items and the next token.
+    """
 
     def answer(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
-        at = int(parameters.get(token) or 0)
-        following = str(at + size) if at + size < len(items) else None
-        document: Mapping[str, Any] = page(items[at : at + size], following)
+        at, several = int(parameters.get(token) or 0), min(size, int(parameters.get("MaxItems", 100)))
+        following = str(at + several) if at + several < len(items) else None
+        document: Mapping[str, Any] = page(items[at : at + several], following)
         return document
 
     return answer
