@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,21 @@ from gli.judge.triage import related
 from gli.observe.aws.balancer_routes import reached_rules
 from gli.observe.aws.codedeploy import deployment_group
 from gli.observe.aws.ec2_security_groups import SecurityGroups
-from gli.observe.aws.ecr import RegistryImage, image_scan, registry_image, registry_repositories, running_image
+from gli.observe.aws.ecr import (
+    RegistryImage,
+    image_scan,
+    pulled_image,
+    registry_image,
+    registry_repositories,
+    running_image,
+)
 from gli.observe.aws.ecs_services import EcsService, ecs_service, ecs_services
 from gli.observe.aws.ecs_tasks import ServiceTasks, service_deployment, service_tasks
 from gli.observe.aws.load_balancer import balancer, health_checks, routes, target_health
 from gli.observe.aws.plain_secrets import is_secret
 from gli.observe.aws.task_definitions import dangling_references, task_definition
 from gli.observe.engine.observation import Unobserved
+from gli.observe.engine.observatory import Observatory
 from tests_infra import test_compute as compute
 from tests_infra import test_network as network
 from tests_infra import test_registry as registry
@@ -737,6 +745,15 @@ def test_the_registry_is_the_one_that_the_running_image_names(built: Environment
     with answering(answers | {("ecr", "DescribeImageScanFindings"): findings}) as asked:
         observed(built, image_scan, api(built))
     assert {p["registryId"] for service, _, p in asked if service == "ecr"} == {"444444444444"}
+
+
+def test_the_image_of_the_build_and_that_of_the_tasks_take_one_call(built: Environment) -> None:
+    address = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/gli-api:1"
+    answers = services(described()) | definition(container={"image": address}) | image('{"schemaVersion": 2}')
+    with answering(answers) as asked, closing(Observatory(built)) as observatory:
+        assert observatory.wait(registry_image, api(built)).tag != "1"
+        assert observatory.wait(pulled_image, api(built)).digest == "sha256:index"
+    assert [operation for service, operation, _ in asked if service == "ecr"] == ["BatchGetImage"]
 
 
 def test_an_image_outside_ecr_names_no_registry(built: Environment) -> None:

@@ -51,6 +51,9 @@ def test_a_composite_alarm_may_count_alarms(rule: str, watched: tuple[str, ...])
 @pytest.mark.parametrize("registry", REGISTRIES)
 def test_an_image_is_looked_up_under_every_address_of_its_registry(registry: str) -> None:
     environment = only_the_api()
+    assert environment.git is not None
+    nowhere = environment.git.model_copy(update={"remote": "file:///nowhere/{repository}"})
+    environment = environment.model_copy(update={"git": nowhere})
     denies = {"Effect": "Deny", "Principal": "*", "Action": "ecr:BatchGetImage"}
     answers: dict[tuple[str, str], Answer] = {
         **services(described()),

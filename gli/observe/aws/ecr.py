@@ -73,6 +73,13 @@ class Origin(Observation):
         return self.source is None or self.source.rstrip("/").removesuffix(".git").rpartition("/")[2] == repository
 
 
+class HeldImage(Observation):
+    """An image that the registry has. `platforms` are those of an index, without attestations (provenance)."""
+
+    digest: str
+    platforms: tuple[PlatformImage, ...] = ()
+
+
 class RegistryImage(Observation):
     """Whether the registry has the image for a tag, and the images that a rollback would need."""
 
@@ -88,6 +95,10 @@ class RegistryImage(Observation):
     """What the image says of its origin; None: it says nothing."""
     newest_release: str | None = None
     """The deploy tag of the last release; None: there was none yet."""
+    pulled: HeldImage | None = None
+    """The image of the task definition, which the same call asks for; None: the registry lacks it, or it is another
+    one's.
+    """
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -149,7 +160,9 @@ async def running_image(observer: Observer, service: Service) -> RunningImage:
 
 @probe(deadline=15)
 async def registry_image(observer: Observer, service: Service) -> RegistryImage:
-    """The image for the head of the environment's branch, and the images of the last deploy tags. One call."""
+    """The image for the head of the environment's branch, those of the last deploy tags, and that of the task
+    definition. One call.
+    """
     repository = str(service.image)
     tags_of_build = await _tags(observer, service)
     repository_heads = await observer.see(heads, service.repository)
@@ -158,6 +171,8 @@ async def registry_image(observer: Observer, service: Service) -> RegistryImage:
     releases = newest[: observer.environment.registry.rollback_releases]
     released = {r: _few((await build_of(observer, service, tags[r])).spelt(service.tag)) for r in releases}
     wanted = [{"imageTag": t} for t in dict.fromkeys([*tags_of_build, *chain(*released.values())])]
+    pulled = await _pulled(observer, service)
+    wanted += [pulled] if pulled and pulled not in wanted else []
     try:
         answer = await observer.aws.call(
             observer,
@@ -187,7 +202,25 @@ async def registry_image(observer: Observer, service: Service) -> RegistryImage:
         failure=None if image else failures.get(tag) or phrase("no image"),
         without_way_back=tuple(r for r in releases if not images.keys() & {*released[r]}),
         newest_release=next(iter(releases), None),
+        pulled=_held(answer["images"], pulled),
     )
+
+
+async def _pulled(observer: Observer, service: Service) -> dict[str, str] | None:
+    """The id of the image that the task definition names; None if that is in another repository, or not known."""
+    try:
+        definition = await observer.see(task_definition, service)
+        container = definition.container(service.ecs.container if service.ecs else "")
+    except Unobserved:  # the checks of the service report the reason
+        return None
+    repository, id_ = _named(container.image)
+    return id_ if container.registry and repository == service.image else None
+
+
+def _held(images: Sequence[dict[str, Any]], id_: Mapping[str, str] | None) -> HeldImage | None:
+    """The image with this id, if it is among these."""
+    found = next((i for i in images if id_ and id_.items() <= i["imageId"].items()), None)
+    return HeldImage(digest=found["imageId"]["imageDigest"], platforms=_platforms(found)) if found else None
 
 
 async def _tags(observer: Observer, service: Service) -> tuple[str, ...]:
@@ -221,24 +254,25 @@ async def registry_of(observer: Observer, service: Service) -> dict[str, Any]:
 async def pulled_image(observer: Observer, service: Service) -> PulledImage | None:
     """The image that a new task would pull; None if it comes from another registry than the account's ECR.
 
-    One call, and one more for an index: a lifecycle policy may delete the images of an index that is still there.
+    One call for an index: a lifecycle policy may delete the images of an index that is still there. One more if the
+    image of the build, which is asked for in the same call as this one, is not known.
     """
     definition = await observer.see(task_definition, service)
-    container = definition.container(service.ecs.container if service.ecs else "")
-    image = container.image
-    repository, wanted_image = _named(image)
-    if container.registry is None or repository != service.image:
+    image = definition.container(service.ecs.container if service.ecs else "").image
+    repository, where = str(service.image), await registry_of(observer, service)
+    wanted = await _pulled(observer, service)
+    if wanted is None:
         return None
-    where = await registry_of(observer, service)
-    found = await _images(observer, where, repository, [wanted_image])
-    if not found:
+    try:
+        found = (await observer.see(registry_image, service)).pulled
+    except Unobserved:  # of a build, for example, that git does not tell
+        found = _held(await _images(observer, where, repository, [wanted]), wanted)
+    if found is None:
         return PulledImage(image=image, found=False)
-    platforms = _platforms(found[0])
-    wanted = [{"imageDigest": p.digest} for p in platforms]
-    there = await _images(observer, where, repository, wanted) if platforms else []
-    expired = {p.digest for p in platforms} - {i["imageId"]["imageDigest"] for i in there}
-    digest = found[0]["imageId"]["imageDigest"]
-    return PulledImage(image=image, digest=digest, platforms=platforms, expired=tuple(sorted(expired)))
+    parts = [{"imageDigest": p.digest} for p in found.platforms]
+    there = await _images(observer, where, repository, parts) if parts else []
+    expired = {p.digest for p in found.platforms} - {i["imageId"]["imageDigest"] for i in there}
+    return PulledImage(image=image, digest=found.digest, platforms=found.platforms, expired=tuple(sorted(expired)))
 
 
 @probe(deadline=15)
