@@ -18,6 +18,7 @@ STAGING: Mapping[str, Fault] = {
 """The faults that turn staging red, and that can be seen on this machine."""
 
 _API = ("run-failed", "run-in-progress", "migration-", "workflow-step-may-fail", "workflow-builds-a-fixed-ref")
+_API += ("workflow-deploys-after-failed-tests", "workflow-tests-nothing")
 _API += ("workflow-script-checks-out-main", "workflow-ref-in-a-variable")
 _SOCKET = ("staging-moved-on", "workflow-cuts-deploys-off", "workflow-with-stored-keys", "workflow-step-for-one-branch")
 _SOCKET += ("workflow-on-a-retired-runner",)

@@ -19,7 +19,7 @@ from gli.observe.aws.ec2_security_groups import Opening, SecurityGroup, Security
 from gli.observe.aws.elasticache import ReplicationGroup, cache_groups, replication_group
 from gli.observe.aws.mq import BrokerNetwork
 from gli.observe.aws.rds import DatabaseInstance, database_instance, newest_snapshot
-from gli.observe.aws.s3 import bucket_settings, public_access_block
+from gli.observe.aws.s3 import bucket_settings, closed_key, public_access_block
 from gli.observe.data.places import database_place
 from gli.observe.data.secrets import secret
 from gli.observe.engine.observation import Unobserved
@@ -327,6 +327,27 @@ def check_secret(environment: Environment, id_: str, answers: dict[tuple[str, st
         data.test_secret_fields(found, environment, observed(environment, endpoints))
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "red"),
+    [
+        ("secret_key", "changeme", True),
+        ("secret_key", "CHANGE_ME", True),
+        ("secret_key", "undefined", True),
+        ("secret_key", "${SECRET_KEY}", True),
+        ("admin_password", "{{ password }}", True),
+        ("secret_key", "change-me-not", False),
+        ("secret_key", "null-and-void", False),
+        ("stripe_api_key", "dummy", False),
+        ("proxy_mode", "none", False),
+    ],
+)
+def test_a_word_of_a_template_is_no_value(field: str, value: str, red: bool) -> None:
+    """Keys of other services may be dummies in staging."""
+    environment = staging()
+    with pytest.raises(AssertionError, match=field) if red else nullcontext():
+        check_secret(environment, "stg/gli/api", secret_of(environment, "stg/gli/api", **{field: value}))
+
+
 @pytest.mark.parametrize("host", [PROXY, READ_ONLY_PROXY])
 @pytest.mark.parametrize("key", ["RdsResourceId", "TrackedClusterId"])
 def test_a_secret_may_lead_to_a_proxy_of_the_database(host: str, key: str) -> None:
@@ -418,6 +439,42 @@ def test_an_encryption_rule_may_name_no_algorithm(rules: list[dict[str, Any]], e
     }
     with answering(answers):
         assert observed(environment, bucket_settings, frontend(environment)).encryption == encryption
+
+
+OWN = f"arn:aws:kms:ap-northeast-2:{ACCOUNT}:key/1234abcd"
+CLOUDFRONT = {"Service": "cloudfront.amazonaws.com"}
+ACCOUNT_ITSELF = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "principal", "actions", "said"),
+    [
+        ({"SSEAlgorithm": "AES256"}, ACCOUNT_ITSELF, "kms:*", None),
+        ({"SSEAlgorithm": "aws:kms"}, CLOUDFRONT, "kms:*", "AWS's own key"),
+        ({"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": "alias/aws/s3"}, CLOUDFRONT, "kms:*", "AWS's own key"),
+        ({"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": OWN}, ACCOUNT_ITSELF, "kms:*", "lets CloudFront not decrypt"),
+        ({"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": OWN}, CLOUDFRONT, "kms:Encrypt", "lets CloudFront not decrypt"),
+        ({"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": OWN}, CLOUDFRONT, ["kms:Decrypt", "kms:Encrypt"], None),
+        ({"SSEAlgorithm": "aws:kms:dsse", "KMSMasterKeyID": "alias/own"}, CLOUDFRONT, "kms:Decrypt*", None),
+        ({"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": OWN.replace(ACCOUNT, "9" * 12)}, {}, "kms:*", None),
+    ],
+)
+def test_what_is_uploaded_under_a_key_can_be_served(
+    rule: dict[str, str], principal: dict[str, str], actions: Any, said: str | None
+) -> None:
+    """A key of another account can't be asked for its policy."""
+    environment = staging()
+    policy = {"Statement": [{"Effect": "Allow", "Principal": principal, "Action": actions, "Resource": "*"}]}
+    configuration = {"Rules": [{"ApplyServerSideEncryptionByDefault": rule}]}
+    answers: dict[tuple[str, str], Answer] = {
+        ("s3", "GetBucketVersioning"): {"Status": "Enabled"},
+        ("s3", "GetBucketEncryption"): {"ServerSideEncryptionConfiguration": configuration},
+        ("kms", "DescribeKey"): {"KeyMetadata": {"KeyId": "1234abcd", "Arn": OWN, "KeyState": "Enabled"}},
+        ("kms", "GetKeyPolicy"): {"Policy": json.dumps(policy)},
+    }
+    with answering(answers):
+        found = observed(environment, closed_key, frontend(environment))
+    assert found is None if said is None else said in str(found)
 
 
 ALL = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")

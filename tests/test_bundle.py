@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from served import in_a_thread
@@ -83,6 +84,50 @@ def test_a_bundle_that_is_too_large_to_read_is_unknown(monkeypatch: pytest.Monke
     monkeypatch.setattr(frontend, "_MOST_CHARACTERS", 1_000_000)
     with pytest.raises(Unobserved, match="answered more than the 1000000 characters"):
         judge_the_bundle(LIBRARY)
+
+
+@pytest.mark.parametrize(
+    ("script", "missing"),
+    [
+        ("navigator.serviceWorker.register('/sw.js')", "/sw.js"),
+        ("'serviceWorker' in navigator && navigator.serviceWorker?.register(`/sw.js?v=3`, { scope: '/' })", "/sw.js"),
+        ("const w = new Kn('/sw.js', { scope: '/', type: 'classic' })", "/sw.js"),
+        ("navigator.serviceWorker.register('/there.js')", "/assets/gone.css"),
+        ("navigator.serviceWorker.register('./sw.js')", None),
+        ("// navigator.serviceWorker.register('/sw.js')", None),
+        ("navigator.serviceWorker.register(path)", None),
+        ("const docs = [{ url: '/guide', revision: '3' }]", None),
+    ],
+)
+def test_a_service_worker_and_what_it_keeps_belong_to_the_bundle(script: str, missing: str | None) -> None:
+    """A path that begins with a dot begins at the page, which a script does not tell."""
+    kept = b'p([{url:"assets/gone.css",revision:null},{revision:"1",url:"index.html"},{url:"there.js",revision:"2"}]);'
+    with served({"/assets/index-3f2a.js": script.encode(), "/there.js": kept}) as (observatory, environment):
+        found = observatory.wait(frontend.parts, environment.frontends["user"])
+    assert [urlsplit(part.url).path for part in found if not part.genuine] == ([missing] if missing else [])
+
+
+def test_the_pages_own_scripts_name_parts_too() -> None:
+    with served({"/": PAGE + b"<script>navigator.serviceWorker.register('sw.js')</script>"}) as (
+        observatory,
+        environment,
+    ):
+        named = observatory.wait(frontend.index, environment.frontends["user"]).others
+    assert [urlsplit(url).path for url in named] == ["/sw.js"]
+
+
+def test_a_template_in_a_script_tag_is_no_script() -> None:
+    template = b"<script type='text/template'>fetch('/config.json')</script>"
+    with served({"/": PAGE + template}) as (observatory, environment):
+        assert observatory.wait(frontend.index, environment.frontends["user"]).others == ()
+
+
+def test_the_api_is_called_encrypted_by_a_page_of_https() -> None:
+    plain, user = b'fetch("http://stg-api.glibiz.com/x");', environments.load(ROOT, "stg").frontends["user"]
+    with served({"/assets/index-3f2a.js": OWN + plain}) as (observatory, environment):
+        origins = observatory.wait(frontend.bundle_origins, environment.frontends["user"])
+    with pytest.raises(AssertionError, match=r"saw http://stg-api\.glibiz\.com"):
+        test_frontend.test_cdn_api_base_correct(origins, environments.load(ROOT, "stg"), user)
 
 
 def judge_the_maps(**more: bytes) -> None:

@@ -201,3 +201,31 @@ def test_what_migrations_tell_of_foreign_keys_null_and_whole_numbers() -> None:
     assert made.points == ("shop_order.buyer_id",)
     assert made.nullable == ("shop_order.note",)
     assert made.bytes == {"shop_order.id": 8, "shop_order.total": 4}
+
+
+@pytest.mark.parametrize(
+    ("operations", "kinds", "digits"),
+    [
+        ("", {}, {}),
+        ('migrations.AddField("order", "at", models.DateTimeField())', {"at": "timestamp"}, {}),
+        ('migrations.AddField("order", "at", django.db.models.DateTimeField())', {"at": "timestamp"}, {}),
+        ('migrations.AddField("order", "notes", jsonfield.JSONField())', {}, {}),
+        ('migrations.AlterField("order", "total", models.TextField())', {"total": "text"}, {}),
+        (
+            'migrations.AlterField("order", "total", models.DecimalField(max_digits=9, decimal_places=2))',
+            {"total": "decimal"},
+            {"total": (7, 2)},
+        ),
+    ],
+)
+def test_what_kinds_of_values_the_code_puts_into_a_column(
+    operations: str, kinds: dict[str, str], digits: dict[str, tuple[int, int]]
+) -> None:
+    """A field of the same name of another package may make a column of another type."""
+    files = {
+        "api/shop/migrations/0001_initial.py": migration(CREATED, after=None),
+        "api/shop/migrations/0002_next.py": migration(operations),
+    }
+    made, before = schema(files), {"id": "number", "total": "number", "st": "text"}
+    assert made.kinds == {f"shop_order.{column}": kind for column, kind in (before | kinds).items()}
+    assert made.digits == {f"shop_order.{column}": told for column, told in digits.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ from aws_rig import ACCOUNT, Account, observing, staging
 from conftest import ROOT
 from gli.config import catalogue, environments
 from gli.config.iam_policy import policy
-from gli.observe.aws.iam import TASKS, Role, iam_roles, read_role
+from gli.observe.aws.iam import TASKS, Federation, Role, Roles, iam_roles, read_role
 from gli.observe.aws.iam_statements import Statement
 from gli.observe.engine.aws_session import iam_action
 from gli.observe.engine.guard import AWS_READS
+from gli.observe.release.workflow import Target, Workflow
+from tests_infra.test_roles import test_iam_deploy_role as judge_deploys
 
 ASKED = {iam_action(service, operation) for service, operations in AWS_READS.items() for operation in operations}
 
@@ -235,3 +238,42 @@ def test_a_role_for_the_tasks_of_another_account_trusts_none_of_this_one(
     document = {"Version": "2012-10-17", "Statement": [statement]}
     described = read_role("arn:aws:iam::123456789012:role/x", PLAIN | {"AssumeRolePolicyDocument": document}, {})
     assert described.trusted == ((TASKS,) if trusted else ())
+
+
+DEPLOYS, READS = ("ecr:PutImage", "ecs:UpdateService"), ("secretsmanager:GetSecretValue",)
+OURS = "repo:gli/gli_api-server"
+
+
+@pytest.mark.parametrize(
+    ("subjects", "reaches", "saw"),
+    [
+        ([f"{OURS}:environment:staging"], DEPLOYS, None),
+        (["repo:gli/*:environment:staging"], DEPLOYS, None),
+        ([f"{OURS}:ref:refs/heads/main", f"{OURS}:environment:*"], DEPLOYS, None),
+        ([f"{OURS}:ref:refs/heads/stg"], DEPLOYS, "roles for ref:refs/heads/stg alone"),
+        ([f"{OURS}:environment:stage"], DEPLOYS, "roles for environment:stage alone"),
+        ([f"{OURS}:environment:stage"], (), None),
+        ([f"{OURS}:environment:verify-stg"], READS, None),
+        (["repo:other/team:environment:prod"], DEPLOYS, None),
+        ([f"{OURS}:job_workflow_ref:gli/gli_root/deploy.yml@main"], DEPLOYS, None),
+        (["repo:*:environment:staging"], DEPLOYS, "any repository of GitHub for deploy"),
+        (["*"], READS, "any repository of GitHub for deploy"),
+        ([], DEPLOYS, "any repository of GitHub for deploy"),
+        ([], (), None),
+    ],
+)
+def test_the_next_push_gets_its_role_and_no_stranger_does(
+    subjects: list[str], reaches: tuple[str, ...], saw: str | None
+) -> None:
+    """A role that may change nothing here, and one that names none of our repositories, are left alone."""
+    environment = environments.load(ROOT, "stg")
+    repository = next(r for r in environment.repositories if r.name == "gli_api-server")
+    goes = [Target(branch=branch, environments=(), foreign=(), tokens=(token,)) for branch, token in TOKENS.items()]
+    trust = Federation(role="deploy", audiences=("sts.amazonaws.com",), subjects=tuple(subjects), reaches=reaches)
+    known = Roles(of_tasks={}, own=None, federations=(trust,))
+    workflow = Workflow(path="deploy.yml", targets=tuple(goes))
+    with pytest.raises(AssertionError, match=saw) if saw else nullcontext():
+        judge_deploys(workflow, known, environment, repository)
+
+
+TOKENS = {"stg": "environment:staging", "main": "environment:production"}

@@ -85,6 +85,8 @@ TOGETHER = {
             "limits-of-the-target-group",
             "nights-off",
         ),
+        *("column-of-a-wider-type", "cache-closes-idle-sessions", "bucket-under-an-own-key"),
+        "page-with-a-service-worker",
     ),
 }
 """Each variant, in groups that can all be true at once: their members change different parts of the stack."""

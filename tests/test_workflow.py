@@ -330,3 +330,55 @@ def test_actions_and_commands_that_github_no_longer_runs_are_named(
     job: str, step: str, retired: tuple[str, ...]
 ) -> None:
     assert workflow(job=job, steps=f"      - {step}\n").targets[0].retired == retired
+
+
+@pytest.mark.parametrize(
+    ("condition", "heedless"),
+    [
+        ("always()", True),
+        ("${{ !cancelled() }}", True),
+        ("success() || failure()", True),
+        ("github.ref_name == 'main'", False),
+        ("${{ !failure() }}", False),
+        ("always() && needs.test.result == 'success'", False),
+        ("${{ !cancelled() && steps.build.outcome == 'success' }}", False),
+    ],
+)
+def test_a_step_or_a_job_may_run_after_a_failure(condition: str, heedless: bool) -> None:
+    (step,) = workflow(steps=f"      - run: make\n        if: {condition}\n").steps
+    assert step.heedless == heedless
+    (step,) = workflow(job=f"    if: {condition}\n").steps
+    assert step.heedless == heedless
+
+
+@pytest.mark.parametrize(
+    ("run", "idle"),
+    [
+        ("make test", False),
+        ("# make test", True),
+        ("echo no tests today", True),
+        ("# make test\necho none\ntrue", True),
+        ("exit 0", True),
+        ("echo start\nmake test", False),
+        ("echo $(make test)", False),
+        ("echo start && make test", False),
+    ],
+)
+def test_a_script_that_only_prints_does_nothing(run: str, idle: bool) -> None:
+    (step,) = workflow(steps=step_of(run)).steps
+    assert step.idle == idle
+
+
+@pytest.mark.parametrize(
+    ("job", "tokens"),
+    [
+        ("", ("ref:refs/heads/stg",)),
+        ("    environment: staging\n", ("environment:staging",)),
+        ("    environment: ${{ vars.PLACE }}\n", ()),
+        ("    if: github.ref_name == 'main'\n", ()),
+    ],
+)
+def test_what_the_token_of_a_job_that_takes_a_role_is_for(job: str, tokens: tuple[str, ...]) -> None:
+    role = "      - uses: aws-actions/configure-aws-credentials@v4\n        with: {role-to-assume: deploy}\n"
+    assert workflow(job=job, steps=role).targets[0].tokens == tokens
+    assert workflow(job=job).targets[0].tokens == ()

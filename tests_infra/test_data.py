@@ -306,8 +306,8 @@ def test_secret_exists(secret_state: Secret) -> None:
 
 
 def test_secret_fields(secret: Secret, environment: Environment, endpoints: dict[str, Endpoint]) -> None:
-    """The secret has the fields that the application reads, none of them empty, and leads to this environment's own
-    resources.
+    """The secret has the fields that the application reads, none of them empty or a template's, and leads to this
+    environment's own resources.
     """
     filled = set(secret.fields) - set(secret.empty)
     if (endpoint := endpoints.get(secret.id)) is not None:
@@ -320,6 +320,9 @@ def test_secret_fields(secret: Secret, environment: Environment, endpoints: dict
             expected=phrase("{} to lead to {}, the endpoint of {}", secret.id, endpoint.address, environment.name),
         )
     assert filled, saw(phrase("no field"), expected=phrase("fields in {}", secret.id))
+    assert not secret.unset, saw(
+        phrase("a word of a template in {}", listed(secret.unset)), expected=phrase("real values in {}", secret.id)
+    )
 
 
 def _serverless_has_room(name: str, metrics: Metrics) -> None:

@@ -41,13 +41,27 @@ def test_wf_contract(workflow: Workflow, environment: Environment, target: Repos
 
 
 def test_wf_can_fail(workflow: Workflow, target: Repository) -> None:
-    """A step of the deploy that fails makes the run fail, so that a green run means a deploy."""
+    """A step of the deploy that fails makes the run fail and keeps what comes after it from running, so that a green
+    run means a deploy. No step only prints.
+    """
     for words in (*target.steps, *filter(None, (target.migrate, target.serve))):
         for step in workflow.steps:
             excuse = step.excuse(words) if step.has(words) else None
             assert excuse is None, saw(
                 excuse, expected=phrase("a failure of {} to fail the workflow of {}", either(words), target.name)
             )
+
+    for words in filter(None, (*target.steps[1:], target.migrate, target.serve)):
+        named = [step for step in workflow.steps if step.has(words)]
+        assert not named or not all(step.idle for step in named), saw(
+            phrase("a step that only prints"), expected=phrase("a command for {} in {}", either(words), target.name)
+        )
+    for words in filter(None, (*target.steps[1:-1], target.migrate, target.serve)):
+        named = [step for step in workflow.steps if step.has(words)]
+        assert not named or not all(step.heedless for step in named), saw(
+            phrase("an `if` that holds after a failure"),
+            expected=phrase("{} of {} to run after success alone", either(words), target.name),
+        )
 
 
 def test_wf_builds_what_was_pushed(workflow: Workflow, target: Repository) -> None:

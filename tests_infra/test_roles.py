@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING
 
 from gli.common.sentences import listed, phrase, saw
 from gli.observe.aws.iam import TASKS, ExecutionRole, Role, Roles
+from gli.observe.aws.iam_statements import matches
 from gli.observe.engine.aws_session import iam_action
 from gli.observe.engine.guard import AWS_READS
 from gli.observe.engine.observation import unknown
 
 if TYPE_CHECKING:
     from gli.config.environments import Environment
+    from gli.config.parts import Repository
     from gli.observe.aws.kms import Key
+    from gli.observe.release.workflow import Workflow
 
 _ANYBODY = re.compile(r"[^/]*[*?]|[^/:]*$")
 """Matches a subject that does not name the owner of the repository."""
+_PLACES = ("environment:", "ref:")
 _ASKED = frozenset(iam_action(service, operation) for service, all_ in AWS_READS.items() for operation in all_)
 
 
@@ -120,3 +124,33 @@ def test_iam_github_oidc(iam_roles: Roles, environment: Environment) -> None:
             listed(wide),
             expected=phrase("{} to name repositories of this project with a branch or an environment", federation.role),
         )
+
+
+def test_iam_deploy_role(workflow: Workflow, iam_roles: Roles, environment: Environment, target: Repository) -> None:
+    """The next push gets its role: the roles that trust this repository and may deploy here take the token of the
+    branch's own jobs, for their GitHub environment or for the branch. No repository of a stranger gets one.
+
+    A repository that no such role names is not judged: its role may be in another account. Nor are subjects of a form
+    of one's own.
+    """
+    assert environment.github is not None
+    repository = f"{environment.github.owner}/{target.name}"
+    open_ = [f.role for f in iam_roles.federations if f.reaches and (not f.subjects or any(map(_is_open, f.subjects)))]
+    assert not open_, saw(
+        phrase("any repository of GitHub for {}", listed(sorted({*open_}))),
+        expected=phrase("repositories of {} alone", environment.github.owner),
+    )
+    trusted = [about for f in iam_roles.federations if f.deploys for about in f.about(repository)]
+    if not trusted or not all(about.startswith((*_PLACES, "pull_request", "*")) for about in trusted):
+        return
+    tokens = {token for goes in workflow.targets if goes.branch == environment.branch for token in goes.tokens}
+    refused = sorted(token for token in tokens if not matches(token, tuple(trusted)))
+    assert not refused, saw(
+        phrase("roles for {} alone", listed(sorted({*trusted}))),
+        expected=phrase("a role for {} of {}", listed(refused), repository),
+    )
+
+
+def _is_open(subject: str) -> bool:
+    """Whether a pattern takes the repositories of any owner."""
+    return matches("repo:nobody-of-ours/x", (":".join(subject.split(":")[:2]),))

@@ -55,14 +55,21 @@ def test_s3_public_access_block(public_access_block: PublicAccessBlock, target: 
     )
 
 
-def test_s3_policy_oac_only(bucket_policy: BucketPolicy, distribution: Distribution, target: Frontend) -> None:
-    """The bucket's policy lets its own distribution read and list objects, and allows nobody else anything."""
+def test_s3_policy_oac_only(
+    bucket_policy: BucketPolicy, closed_key: str | None, distribution: Distribution, target: Frontend
+) -> None:
+    """The bucket's policy lets its own distribution read and list objects, and allows nobody else anything. The key
+    that encrypts what is uploaded lets CloudFront decrypt.
+    """
     expected = phrase("only cloudfront.amazonaws.com, s3:GetObject, for {}", distribution.id)
     assert bucket_policy.exists, saw(phrase("no policy on {}", target.bucket), expected=expected)
     assert any("s3:getobject" in map(str.lower, g.actions) for g in bucket_policy.grants), saw(
         phrase("no Allow statement") if not bucket_policy.grants else phrase("none for s3:GetObject"), expected=expected
     )
     assert not bucket_policy.refuses_reads, saw(phrase("a Deny of s3:GetObject"), expected=expected)
+    assert closed_key is None, saw(
+        closed_key, expected=phrase("CloudFront to decrypt what is uploaded to {}", target.bucket)
+    )
     origins = distribution.serving_page(target).origins
     for grant in bucket_policy.grants:
         more = [action for action in grant.actions if action.lower() not in ("s3:getobject", "s3:listbucket")]

@@ -190,7 +190,7 @@ def test_alarms_actions(alarms: Sequence[Alarm], topics: Mapping[str, Topic]) ->
     that only scales a service need not notify anybody.
     """
     arns = {t.arn for t in topics.values() if t.arn}
-    told = {w for a in alarms if a.composite and a.enabled and arns & set(a.actions) for w in a.watched}
+    told = {w for a in alarms if a.composite and _notifies(a, topics) for w in a.watched}
     watching = [a for a in alarms if not a.composite and not a.scales]
     assert watching, saw(phrase("no alarm"), expected=phrase("alarms that notify"))
     mute = [phrase("{} is switched off", a.name) for a in watching if not a.enabled]
@@ -202,13 +202,21 @@ def test_alarms_actions(alarms: Sequence[Alarm], topics: Mapping[str, Topic]) ->
     assert not mute, saw(listed(mute), expected=phrase("every alarm to notify {}", listed(sorted(topics))))
 
 
-def test_sns_takes_alarms(topics: Mapping[str, Topic], target: str, environment: Environment) -> None:
+def test_sns_takes_alarms(
+    alarms: Sequence[Alarm], topics: Mapping[str, Topic], target: str, environment: Environment
+) -> None:
     """CloudWatch may publish to the topic, by its policy and by the key that encrypts it, and the filters of the
-    subscriptions let an alarm's message pass.
+    subscriptions let an alarm's message pass. Not all alarms of the environment notify others alone, or nobody.
     """
     topic = topics[target]
     assert topic.arn is not None and topic.refuses_alarms is None, saw(
         topic.refuses_alarms or phrase("none"), expected=phrase("{} to take what alarms publish", target)
+    )
+    watching = [a for a in alarms if not a.scales]
+    elsewhere = sorted({action for a in watching if a.enabled for action in a.actions})
+    assert not watching or any(_notifies(a, topics) for a in watching), saw(
+        phrase("all alarms notify {}", listed(elsewhere)) if elsewhere else phrase("no alarm that notifies anybody"),
+        expected=phrase("an alarm of the environment that notifies {}", listed(sorted(topics))),
     )
     groups = environment.alarms.subscribers if environment.alarms else ()
     dropped = {p for group in groups if not {*group} & {*topic.confirmed} for p in {*group} & {*topic.deaf}}
@@ -216,6 +224,10 @@ def test_sns_takes_alarms(topics: Mapping[str, Topic], target: str, environment:
         phrase("a filter policy that drops alarms, by {}", listed(sorted(dropped))),
         expected=phrase("{} to pass alarms on to its subscribers", target),
     )
+
+
+def _notifies(alarm: Alarm, topics: Mapping[str, Topic]) -> bool:
+    return alarm.enabled and bool({t.arn for t in topics.values() if t.arn} & set(alarm.actions))
 
 
 def test_sns_subscribed(topics: Mapping[str, Topic], target: str, environment: Environment) -> None:

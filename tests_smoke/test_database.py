@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -72,9 +73,9 @@ def test_db_migrations_applied(
 def test_db_schema_expected(
     database_state: DatabaseState, application_rights: ApplicationRights, code_schema: CodeSchema, target: Database
 ) -> None:
-    """The expected tables exist, with a primary key and each column of the code's migrations, as long as they make it,
-    and with their unique constraints and foreign keys: a migration can be on record without having run (--fake). The
-    tables survive a crash, and their foreign keys are in force.
+    """The expected tables exist, with a primary key and each column of the code's migrations, as long as they make it
+    and of its type, and with their unique constraints and foreign keys: a migration can be on record without having run
+    (--fake). The tables survive a crash, and their foreign keys are in force.
     """
     missing = sorted(set(target.tables) - set(database_state.tables))
     assert not missing, saw(phrase("no {}", listed(missing)), expected=phrase("the tables of {}", target.instance))
@@ -90,13 +91,57 @@ def test_db_schema_expected(
         if widths.get(column, most) < most and column in code_schema.columns
     ]
     assert not narrow, saw(listed(narrow), expected=phrase("columns as long as the migrations of the code make them"))
+    known = {*target.tables, *code_schema.whole_tables}
+    shadowed = [phrase("{} empty in {}, and filled in {}", *s) for s in application_rights.shadowed if s[0] in known]
+    assert not shadowed, saw(listed(shadowed), expected=phrase("one table of each name in search_path"))
     hidden = {denied.table for denied in application_rights.denied if _NOT_FOUND in denied.lacks}
+    _typed(application_rights.constraints, code_schema)
     _constrained(application_rights.constraints, code_schema, made - hidden)
     keyless = sorted(set(application_rights.keyless) & set(code_schema.whole_tables))
     assert not keyless, saw(
         phrase("none on {}", listed(keyless)), expected=phrase("the primary key of each table of the migrations")
     )
     _whole(application_rights, code_schema)
+
+
+_TAKES = {
+    "number": ("smallint", "integer", "bigint", "numeric"),
+    "text": ("character varying", "text", "character", '"char"', "name"),
+    "boolean": ("boolean",),
+    "date": ("date",),
+    "timestamp": ("timestamp with time zone", "timestamp without time zone"),
+    "time": ("time without time zone", "time with time zone"),
+    "interval": ("interval",),
+    "decimal": ("numeric",),
+    "float": ("double precision", "numeric", "real"),
+    "uuid": ("uuid",),
+    "json": ("jsonb", "json"),
+    "bytes": ("bytea",),
+    "address": ("inet", "cidr"),
+}
+"""The kind of what Django puts into a column to PostgreSQL's own types that take all of its values."""
+_NUMERIC = re.compile(r"numeric\((\d+),(-?\d+)\)")
+
+
+def _typed(there: Constraints, code: CodeSchema) -> None:
+    """Asserts that each column has a type that takes what the code puts into it. A type of somebody's own may."""
+    own = set(code.columns)
+    strange = [
+        phrase("{} is {}", column, there.types[column])
+        for column, kind in sorted(code.kinds.items())
+        if column in own and column in there.types and re.sub(r"\(.*?\)", "", there.types[column]) not in _TAKES[kind]
+    ]
+    assert not strange, saw(
+        listed(strange), expected=phrase("columns of the types that the migrations of the code make")
+    )
+    narrow = [
+        phrase("{} is {}", column, there.types[column])
+        for column, (before, after) in sorted(code.digits.items())
+        if column in own
+        and (found := _NUMERIC.fullmatch(there.types.get(column, "")))
+        and (int(found[1]) - int(found[2]) < before or int(found[2]) < after)
+    ]
+    assert not narrow, saw(listed(narrow), expected=phrase("columns as long as the migrations of the code make them"))
 
 
 def _constrained(there: Constraints, code: CodeSchema, made: Collection[str]) -> None:
@@ -267,9 +312,10 @@ def test_db_writable(application_rights: ApplicationRights) -> None:
 
 
 def test_db_inserts_accepted(application_rights: ApplicationRights, code_schema: CodeSchema) -> None:
-    """The application's inserts go through: no column wants a value that neither its code nor the database gives, no
-    rule, trigger or constraint refuses them or makes nothing of them, each has its partition, and no setting of its
-    sessions lets statements fail. Rows of the migrations' tables can be changed, unless a migration itself forbids it.
+    """The application's inserts go through: no column wants a value that neither its code nor the database gives, or
+    refuses the code's; no rule, trigger or constraint refuses them or makes nothing of them, each has its partition,
+    and no setting of its sessions lets statements fail. Rows of the migrations' tables can be changed, unless a
+    migration itself forbids it.
     """
     known = set(code_schema.columns)
     strange = [
@@ -289,6 +335,10 @@ def test_db_inserts_accepted(application_rights: ApplicationRights, code_schema:
     assert not application_rights.refused, saw(
         phrase("a rule of {} that refuses every row", listed(application_rights.refused)),
         expected=phrase("every INSERT to reach its table"),
+    )
+    computed = sorted({*application_rights.constraints.computed} & known - {*code_schema.numbered})
+    assert not computed, saw(
+        phrase("{} GENERATED ALWAYS", listed(computed)), expected=phrase("columns that take the values of the code")
     )
     kept = sorted({*application_rights.unchanging} & {*code_schema.whole_tables})
     assert not kept, saw(

@@ -19,18 +19,25 @@ if TYPE_CHECKING:
     from gli.observe.release.builds import Build
 
 LONGEST_PAGE_S = 60
+LONGEST_AT_ALL_S = 7 * 86_400
 YEAR_S = 31_536_000
 _HASHED = re.compile(r"[-.](?=\w*\d)\w{8,}\.(?:js|mjs|css)$")  # app-4f9a1c2b.js
 
 
 def test_cdn_index_200(landing: HttpExchange, index: Index, target: Frontend) -> None:
     """The application's page is served as HTML that browsers show and do not save, has the node on which it mounts,
-    and sends nobody to another site.
+    and sends nobody to another site. No browser keeps the page for more than a week: it would show none of that time's
+    releases, and nothing can call the page back.
     """
     assert landing.seen == "200 text/html", saw(landing.seen, expected=phrase("200 text/html from {}", landing.url))
     kept = landing.headers.get("content-disposition", "")
     assert not kept.lower().startswith("attachment"), saw(
         phrase("Content-Disposition: {}", kept), expected=phrase("a page that browsers show, from {}", landing.url)
+    )
+    header = landing.headers.get("cache-control", "")
+    kept_s = seconds(directives(header), "max-age")
+    assert _is_fresh(header) or kept_s is None or kept_s <= LONGEST_AT_ALL_S, saw(
+        header, expected=phrase("max-age of at most {} on {}", LONGEST_AT_ALL_S, landing.url)
     )
     assert target.mount in index.ids, saw(listed(index.ids), expected=phrase('an element with id="{}"', target.mount))
     assert index.sent_to is None, saw(
@@ -55,7 +62,8 @@ def test_cdn_assets_resolve(assets: Sequence[Asset], index: Index) -> None:
 
 
 def test_cdn_chunks_complete(parts: Sequence[Part]) -> None:
-    """Whatever the page's scripts and styles need later is there: lazy chunks, their styles, fonts, configuration.
+    """Whatever the page, its scripts and its styles need later is there: lazy chunks, their styles, fonts,
+    configuration, the service worker and what it keeps.
 
     A route whose chunk is missing fails at the click, long after the page has loaded.
     """
@@ -158,7 +166,9 @@ def test_cdn_no_source_maps(source_maps: Sequence[HttpExchange], index: Index) -
 
 
 def test_cdn_api_base_correct(bundle_origins: Sequence[str], environment: Environment, target: Frontend) -> None:
-    """The bundle talks to this environment's API and WebSocket hosts, and to no other environment's."""
+    """The bundle talks to this environment's API and WebSocket hosts, and to no other environment's; encrypted, as
+    browsers refuse anything else on a page of HTTPS.
+    """
     named = set(bundle_origins)
     called = environment.services if target.calls is None else target.calls
     wanted = {
@@ -167,6 +177,11 @@ def test_cdn_api_base_correct(bundle_origins: Sequence[str], environment: Enviro
     # Socket.IO's client takes an address with https:// and makes wss:// of it.
     assert {_of_http(origin) for origin in wanted} <= {_of_http(origin) for origin in named}, saw(
         listed(sorted(named)), expected=phrase("{} in the bundle", listed(sorted(wanted)))
+    )
+    plain = {o.replace("https", "http", 1) for o in map(_of_http, wanted) if o.startswith("https")}
+    in_clear = sorted(o for o in named if _of_http(o) in plain) if target.url.startswith("https:") else []
+    assert not in_clear, saw(
+        listed(in_clear), expected=phrase("{} to be called over HTTPS alone", listed(sorted(wanted)))
     )
     zone = environment.dns.zone or ""
     own = {*environment.hosts}

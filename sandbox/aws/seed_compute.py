@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -250,7 +250,25 @@ def _deploy_role(account: Account, account_id: str, environment: Environment) ->
         },
     }
     document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-    account("iam").create_role(RoleName=deploy_role(environment), AssumeRolePolicyDocument=document)
+    iam, name = account("iam"), deploy_role(environment)
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument=document)
+    allowed = [
+        {"Effect": "Allow", "Action": list(actions), "Resource": sorted(resources)}
+        for actions, resources in _what_it_deploys(environment, account_id)
+    ]
+    document = json.dumps({"Version": "2012-10-17", "Statement": allowed})
+    iam.put_role_policy(RoleName=name, PolicyName="deploy", PolicyDocument=document)
+
+
+def _what_it_deploys(environment: Environment, account_id: str) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+    """(actions, resources) of the deploy role: images, services and pages."""
+    here = f"{required(environment.aws).region}:{account_id}"
+    services, buckets = environment.services.values(), [f.bucket for f in environment.frontends.values() if f.bucket]
+    images = [f"arn:aws:ecr:{here}:repository/{s.image}" for s in services if s.image]
+    own = [f"arn:aws:ecs:{here}:service/{s.ecs.cluster}/{s.ecs.service}" for s in services if s.ecs]
+    yield ("ecr:PutImage", "ecr:InitiateLayerUpload", "ecr:UploadLayerPart", "ecr:CompleteLayerUpload"), images
+    yield ("ecs:UpdateService", "ecs:DescribeServices"), own
+    yield ("s3:PutObject", "s3:DeleteObject"), [f"arn:aws:s3:::{bucket}/*" for bucket in buckets]
 
 
 def _scaling(account: Account, account_id: str, cluster: str, service: str) -> None:

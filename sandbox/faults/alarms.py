@@ -237,3 +237,27 @@ def subscriptions_filtered(sandbox: Sandbox) -> Iterator[None]:
     yield
     for arn in arns:
         sns.set_subscription_attributes(SubscriptionArn=arn, AttributeName="FilterPolicy", AttributeValue="{}")
+
+
+@fault("alarms-to-a-deleted-topic", turns_red=["sns-takes-alarms"])
+def alarms_to_a_deleted_topic(sandbox: Sandbox) -> Iterator[None]:
+    """Each alarm still notifies the topic of before: the topic was made again under another name."""
+    prefix = required(sandbox.environment.alarms).prefix
+    alarms = sandbox.aws("cloudwatch").describe_alarms(AlarmNamePrefix=prefix)["MetricAlarms"]
+    notifying = [alarm for alarm in alarms if _topic_arn(sandbox) in alarm["AlarmActions"]]
+    for alarm in notifying:
+        gone = [f"{action}-2019" for action in alarm["AlarmActions"]]
+        _put(sandbox, alarm, AlarmActions=gone, OKActions=[])
+    yield
+    for alarm in notifying:
+        _put(sandbox, alarm)
+
+
+@fault("all-alarms-muted", turns_red=["sns-takes-alarms"])
+def all_alarms_muted(sandbox: Sandbox) -> Iterator[None]:
+    """The actions of all alarms are still off after a maintenance."""
+    prefix = required(sandbox.environment.alarms).prefix
+    names = [a["AlarmName"] for a in sandbox.aws("cloudwatch").describe_alarms(AlarmNamePrefix=prefix)["MetricAlarms"]]
+    sandbox.aws("cloudwatch").disable_alarm_actions(AlarmNames=names)
+    yield
+    sandbox.aws("cloudwatch").enable_alarm_actions(AlarmNames=names)

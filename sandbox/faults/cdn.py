@@ -236,6 +236,14 @@ def cdn_page_kept_for_a_day(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("cdn-page-kept-for-a-year", turns_red=["cdn-index-200", "cdn-index-cache-control"])
+def cdn_page_kept_for_a_year(sandbox: Sandbox) -> Iterator[None]:
+    """The page was uploaded with the Cache-Control of the assets: whoever loads it stays on this release for a year."""
+    page = _build(sandbox, sandbox.environment)[_PAGE]
+    with _uploaded(sandbox, {_PAGE: page._replace(cache_control="public, max-age=31536000, immutable")}):
+        yield
+
+
 @fault("cdn-assets-not-kept", turns_red=["cdn-index-cache-control"])
 def cdn_assets_not_kept(sandbox: Sandbox) -> Iterator[None]:
     """The user frontend's stylesheet was uploaded without Cache-Control: max-age=31536000."""
@@ -295,11 +303,40 @@ def cdn_configuration_missing(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("cdn-bundle-calls-in-clear", turns_red=["cdn-api-base-correct"])
+def cdn_bundle_calls_in_clear(sandbox: Sandbox) -> Iterator[None]:
+    """One module of the bundle calls the API by http://: browsers refuse that on a page of HTTPS."""
+    plain = sandbox.environment.services["api"].url.replace("https://", "http://")
+    with _entry_with(sandbox, f'export const report = () => fetch("{plain}/api/v1/notices/");\n'.encode()):
+        yield
+
+
 @fault("cdn-worker-missing", turns_red=["cdn-chunks-complete"])
 def cdn_worker_missing(sandbox: Sandbox) -> Iterator[None]:
     """The entry script names a worker beside itself, by `import.meta.url`, and the worker is not in the bucket."""
     more = b'export const start = () => new Worker(new URL("./worker-4f9a1c2b.js", import.meta.url));\n'
     with _entry_with(sandbox, more):
+        yield
+
+
+@fault("cdn-service-worker-missing", turns_red=["cdn-chunks-complete"])
+def cdn_service_worker_missing(sandbox: Sandbox) -> Iterator[None]:
+    """The page registers a service worker that the build no longer has: browsers keep the old one, and its old page."""
+    page = _build(sandbox, sandbox.environment)[_PAGE]
+    registers = b'<head><script>navigator.serviceWorker?.register("/sw.js", { scope: "/" })</script>'
+    with _uploaded(sandbox, {_PAGE: page._replace(body=page.body.replace(b"<head>", registers))}):
+        yield
+
+
+@fault("cdn-service-worker-keeps-a-lost-file", turns_red=["cdn-chunks-complete"])
+def cdn_service_worker_keeps_a_lost_file(sandbox: Sandbox) -> Iterator[None]:
+    """The service worker wants to keep a script that was not uploaded: no browser installs the worker."""
+    build = _build(sandbox, sandbox.environment)
+    script = next(part for key, part in build.items() if key.endswith(".js"))
+    kept = b'precacheAndRoute([{url:"assets/gone-4f9a1c2b.js",revision:null},{url:"index.html",revision:"1"}]);\n'
+    registers = b'<head><script>navigator.serviceWorker.register("/sw.js")</script>'
+    page = build[_PAGE]._replace(body=build[_PAGE].body.replace(b"<head>", registers))
+    with _uploaded(sandbox, {_PAGE: page, "sw.js": script._replace(body=kept)}):
         yield
 
 

@@ -50,6 +50,35 @@ def rewritten_overlay(sandbox: Sandbox, text: str, by: str) -> Iterator[None]:
         overlay.write_text(before, encoding="utf-8")
 
 
+KEY_FOR_CLOUDFRONT = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "cloudfront.amazonaws.com"},
+            "Action": "kms:Decrypt",
+            "Resource": "*",
+        },
+    ],
+}
+
+
+@contextmanager
+def encrypted_bucket(sandbox: Sandbox, **by: str) -> Iterator[None]:
+    """Let the user frontend's bucket encrypt what is uploaded with a key of KMS."""
+    s3, bucket = sandbox.aws("s3"), user_bucket(sandbox)
+
+    def encrypt(**by: str) -> None:
+        rules = [{"ApplyServerSideEncryptionByDefault": by}]
+        s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": rules})
+
+    encrypt(SSEAlgorithm="aws:kms", **by)
+    try:
+        yield
+    finally:
+        encrypt(SSEAlgorithm="AES256")
+
+
 def user_frontend(sandbox: Sandbox) -> Frontend:
     """The frontend that the frontend faults break."""
     return sandbox.environment.frontends["user"]

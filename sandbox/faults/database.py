@@ -926,3 +926,42 @@ def column_too_short(sandbox: Sandbox) -> Iterator[None]:
         undo="ALTER TABLE notices_notice ALTER COLUMN title TYPE varchar(200)",
     ):
         yield
+
+
+@fault("column-of-another-type", turns_red=["db-schema-expected"])
+def column_of_another_type(sandbox: Sandbox) -> Iterator[None]:
+    """Somebody made the time of a notice a day, by hand: what the code writes there loses its hour."""
+    made = "ALTER TABLE notices_notice ALTER COLUMN published TYPE date"
+    with _executed(sandbox, made, undo="ALTER TABLE notices_notice ALTER COLUMN published TYPE timestamptz"):
+        yield
+
+
+@fault("column-takes-no-value", turns_red=["db-inserts-accepted"])
+def column_takes_no_value(sandbox: Sandbox) -> Iterator[None]:
+    """A column that the code fills was made one that PostgreSQL computes: each INSERT that names it is refused."""
+    with _executed(
+        sandbox,
+        "ALTER TABLE notices_topic DROP COLUMN parent_id; "
+        "ALTER TABLE notices_topic ADD COLUMN parent_id bigint GENERATED ALWAYS AS (NULL::bigint) STORED "
+        "REFERENCES notices_topic DEFERRABLE INITIALLY DEFERRED",
+        undo="ALTER TABLE notices_topic DROP COLUMN parent_id; "
+        "ALTER TABLE notices_topic ADD COLUMN parent_id bigint "
+        "REFERENCES notices_topic DEFERRABLE INITIALLY DEFERRED; "
+        "CREATE INDEX ON notices_topic (parent_id)",
+    ):
+        yield
+
+
+@fault("table-shadowed", turns_red=["db-schema-expected"])
+def table_shadowed(sandbox: Sandbox) -> Iterator[None]:
+    """A schema with the application's own name holds an empty copy of a table: users' notices seem to be gone."""
+    schema = sql.Identifier(sandbox.site.credentials.database.username)
+    made = sql.SQL(
+        "CREATE SCHEMA {0}; CREATE TABLE {0}.notices_notice (LIKE public.notices_notice INCLUDING ALL); "
+        "ALTER TABLE {0}.notices_notice OWNER TO {0}; ALTER SCHEMA {0} OWNER TO {0}"
+    )
+    with sandbox.postgres() as connection:
+        connection.execute(made.format(schema))
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(schema))

@@ -9,7 +9,7 @@ from typing import Any
 
 from sandbox.aws.seed_compute import deploy_role
 from sandbox.faults import Sandbox, fault
-from sandbox.faults.common import api_ecs_service, user_bucket
+from sandbox.faults.common import KEY_FOR_CLOUDFRONT, api_ecs_service, encrypted_bucket
 from sandbox.site import required
 
 
@@ -76,15 +76,50 @@ def suite_may_read_any_secret(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _deploy_trust(sandbox: Sandbox, old: str, new: str) -> Iterator[None]:
+    """Replace a text in the trust policy of the deploy role."""
+    iam, name = sandbox.aws("iam"), deploy_role(sandbox.environment)
+    before = json.dumps(iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"])
+    if old not in before:
+        raise LookupError(f"the trust policy of {name} has no {old}")
+    iam.update_assume_role_policy(RoleName=name, PolicyDocument=before.replace(old, new))
+    try:
+        yield
+    finally:
+        iam.update_assume_role_policy(RoleName=name, PolicyDocument=before)
+
+
 @fault("deploy-role-open", turns_red=["iam-github-oidc"])
 def deploy_role_open(sandbox: Sandbox) -> Iterator[None]:
     """Any branch of a repository may deploy, also the branch of a pull request."""
-    iam, name = sandbox.aws("iam"), deploy_role(sandbox.environment)
-    before = json.dumps(iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"])
     place = f":environment:{required(sandbox.environment.github).environment}"
-    iam.update_assume_role_policy(RoleName=name, PolicyDocument=before.replace(place, ":*"))
-    yield
-    iam.update_assume_role_policy(RoleName=name, PolicyDocument=before)
+    with _deploy_trust(sandbox, place, ":*"):
+        yield
+
+
+@fault("deploy-role-for-another-branch", turns_red=["iam-deploy-role"])
+def deploy_role_for_another_branch(sandbox: Sandbox) -> Iterator[None]:
+    """The deploy role trusts a branch that is no more: the next deploy may not take it."""
+    place = f":environment:{required(sandbox.environment.github).environment}"
+    with _deploy_trust(sandbox, place, ":ref:refs/heads/release-2024"):
+        yield
+
+
+@fault("deploy-role-for-everybody", turns_red=["iam-deploy-role", "iam-github-oidc"])
+def deploy_role_for_everybody(sandbox: Sandbox) -> Iterator[None]:
+    """The trust policy of the deploy role names no repository: whoever has an account at GitHub may deploy."""
+    owner = required(sandbox.environment.github).owner
+    with _deploy_trust(sandbox, f"repo:{owner}/gli_*:", "repo:*:"):
+        yield
+
+
+@fault("deploy-role-for-another-environment", turns_red=["iam-deploy-role"])
+def deploy_role_for_another_environment(sandbox: Sandbox) -> Iterator[None]:
+    """The GitHub environment was renamed in the workflow, and not in the role's trust policy."""
+    place = f":environment:{required(sandbox.environment.github).environment}"
+    with _deploy_trust(sandbox, place, f"{place}-2"):
+        yield
 
 
 @fault("execution-role-denied", turns_red=["iam-execution-role"])
@@ -165,17 +200,11 @@ def database_key_dying(sandbox: Sandbox) -> Iterator[None]:
 @fault("bucket-key-disabled", turns_red=["kms-keys-usable"])
 def bucket_key_disabled(sandbox: Sandbox) -> Iterator[None]:
     """The user frontend's bucket encrypts with a key that somebody disabled: uploads fail, and no file can be read."""
-    kms, s3, bucket = sandbox.aws("kms"), sandbox.aws("s3"), user_bucket(sandbox)
-    key = kms.create_key(Description="frontends")["KeyMetadata"]
+    kms = sandbox.aws("kms")
+    key = kms.create_key(Description="frontends", Policy=json.dumps(KEY_FOR_CLOUDFRONT))["KeyMetadata"]
     kms.disable_key(KeyId=key["KeyId"])
-
-    def encrypt(**by: str) -> None:
-        rules = [{"ApplyServerSideEncryptionByDefault": by}]
-        s3.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": rules})
-
-    encrypt(SSEAlgorithm="aws:kms", KMSMasterKeyID=key["Arn"])
-    yield
-    encrypt(SSEAlgorithm="AES256")
+    with encrypted_bucket(sandbox, KMSMasterKeyID=key["Arn"]):
+        yield
 
 
 @fault("log-key-disabled", turns_red=["kms-keys-usable"])

@@ -197,3 +197,19 @@ def workflow_may_not_ask_for_a_role(sandbox: Sandbox) -> Iterator[None]:
     right = next(line for line in workflows.of(name)[workflows.FILE].splitlines() if "id-token: write" in line)
     with _workflow(sandbox, name, f"{right}\n", ""):
         yield
+
+
+@fault("workflow-deploys-after-failed-tests", turns_red=["wf-can-fail", "wf-run-success"])
+def workflow_deploys_after_failed_tests(sandbox: Sandbox) -> Iterator[None]:
+    """The API's job that deploys runs even if the job that tests failed: `if: always()`, left from a bad night."""
+    name, needs = sandbox.environment.services["api"].repository, "    needs: test\n"
+    with _workflow(sandbox, name, needs, f"{needs}    if: always()\n"):
+        yield
+
+
+@fault("workflow-tests-nothing", turns_red=["wf-can-fail", "wf-run-success"])
+def workflow_tests_nothing(sandbox: Sandbox) -> Iterator[None]:
+    """The step of the API's workflow that runs the tests prints a sentence instead."""
+    name, command = sandbox.environment.services["api"].repository, 'run: bash -euo pipefail -c "$TEST"'
+    with _workflow(sandbox, name, command, 'run: echo "the tests are off until Monday"'):
+        yield

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sandbox.faults import Sandbox, fault
-from sandbox.faults.common import aws_region, refusing
+from sandbox.faults.common import api_service, aws_region, refusing
 from sandbox.site import required
 from sandbox.variants.parts import redefined
 
@@ -70,6 +70,14 @@ def secret_without_a_password(sandbox: Sandbox) -> Iterator[None]:
 def secret_with_an_empty_password(sandbox: Sandbox) -> Iterator[None]:
     """The password of the broker's secret is empty, as after a form that was sent half filled in."""
     with _rewritten(sandbox, required(sandbox.environment.broker).secret, lambda value: value.update(password="")):
+        yield
+
+
+@fault("secret-of-a-template", turns_red=["secret-fields"])
+def secret_of_a_template(sandbox: Sandbox) -> Iterator[None]:
+    """The signing key of the API is the word of the template that made the secret: anybody can sign a session."""
+    name = required(api_service(sandbox).deep_health_secret)
+    with _rewritten(sandbox, name, lambda value: value.update(secret_key="changeme")):
         yield
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from sandbox.faults import Sandbox, fault
-from sandbox.faults.common import CDN_SETTLED, refusing, user_bucket
+from sandbox.faults.common import CDN_SETTLED, encrypted_bucket, refusing, user_bucket
 
 
 @fault("aws-denies-buckets", turns_red=["s3-bucket-exists", "s3-encryption", "kms-keys-usable"])
@@ -122,3 +122,18 @@ def bucket_denies_all_reads(sandbox: Sandbox) -> Iterator[None]:
     yield
     s3.put_bucket_policy(Bucket=bucket, Policy=before)
     time.sleep(CDN_SETTLED)
+
+
+@fault("bucket-key-closed-to-the-cdn", turns_red=["s3-policy-oac-only"])
+def bucket_key_closed_to_the_cdn(sandbox: Sandbox) -> Iterator[None]:
+    """The bucket encrypts with a key whose policy forgets CloudFront: the page of the next deploy is a 403."""
+    key = sandbox.aws("kms").create_key(Description="frontends")["KeyMetadata"]
+    with encrypted_bucket(sandbox, KMSMasterKeyID=key["Arn"]):
+        yield
+
+
+@fault("bucket-under-the-key-of-aws", turns_red=["s3-policy-oac-only"])
+def bucket_under_the_key_of_aws(sandbox: Sandbox) -> Iterator[None]:
+    """The bucket encrypts with AWS's own key for S3, which lets no CloudFront in: the next deploy is a 403."""
+    with encrypted_bucket(sandbox):
+        yield

@@ -286,3 +286,23 @@ def rows_that_nobody_changes(sandbox: Sandbox) -> Iterator[None]:
         connection.execute("ALTER ROLE gli_app RESET statement_timeout")
         connection.execute("DROP FUNCTION kept() CASCADE")
         connection.execute("DROP TABLE kept_line")
+
+
+@variant("column-of-a-wider-type")
+def column_of_a_wider_type(sandbox: Sandbox) -> Iterator[None]:
+    """A column takes more than the code puts into it: texts of any length."""
+    with sandbox.postgres() as connection:
+        connection.execute("ALTER TABLE notices_topic ALTER COLUMN name TYPE text")
+    yield
+    with sandbox.postgres() as connection:
+        connection.execute("ALTER TABLE notices_topic ALTER COLUMN name TYPE varchar(80)")
+
+
+@variant("cache-closes-idle-sessions")
+def cache_closes_idle_sessions(sandbox: Sandbox) -> Iterator[None]:
+    """The cache closes sessions that are idle for five minutes."""
+    with sandbox.redis() as redis:
+        redis.config_set("timeout", 300)
+    yield
+    with sandbox.redis() as redis:
+        redis.config_set("timeout", 0)

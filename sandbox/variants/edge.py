@@ -14,6 +14,7 @@ from uuid import uuid4
 from gli.config.services import Frontend
 from sandbox.aws.account import EDGE_REGION
 from sandbox.aws.seed_edge import invalidate
+from sandbox.faults.common import KEY_FOR_CLOUDFRONT, encrypted_bucket
 from sandbox.site import required
 from sandbox.variants import Sandbox, variant
 from sandbox.variants.parts import alias_zone, api, both, change_records, service
@@ -365,3 +366,14 @@ def records_by_country(sandbox: Sandbox) -> Iterator[None]:
     """The API's host has a record for users in Korea, and another one for all others."""
     with _routed(sandbox, api(sandbox).host, *({"GeoLocation": {"CountryCode": place}} for place in ("KR", "*"))):
         yield
+
+
+@variant("bucket-under-an-own-key")
+def bucket_under_an_own_key(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's bucket encrypts with a key of ours, by its alias; the key lets CloudFront decrypt."""
+    kms = sandbox.aws("kms")
+    key = kms.create_key(Description="frontends", Policy=json.dumps(KEY_FOR_CLOUDFRONT))["KeyMetadata"]["KeyId"]
+    kms.create_alias(AliasName="alias/frontends", TargetKeyId=key)
+    with encrypted_bucket(sandbox, KMSMasterKeyID="alias/frontends"):
+        yield
+    kms.delete_alias(AliasName="alias/frontends")

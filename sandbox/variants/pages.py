@@ -55,3 +55,18 @@ new Promise((loaded, failed) => Object.assign(analytics, { onload: loaded, onerr
 """
     with _entries_with(sandbox, more):
         yield
+
+
+@variant("page-with-a-service-worker")
+def page_with_a_service_worker(sandbox: Sandbox) -> Iterator[None]:
+    """The pages register a service worker, which keeps the page and its script."""
+    s3 = sandbox.aws("s3")
+    buckets = [required(frontend.bucket) for frontend in sandbox.environment.frontends.values()]
+    for bucket in buckets:
+        kept = f'[{{"revision":null,"url":"{entry_script(s3, bucket)}"}},{{"revision":"1","url":"index.html"}}]'
+        body = f"self.addEventListener('install', () => self.skipWaiting());\nconst kept = {kept};\n".encode()
+        s3.put_object(Bucket=bucket, Key="sw.js", Body=body, ContentType="text/javascript", CacheControl="no-cache")
+    with _entries_with(sandbox, 'navigator.serviceWorker?.register("/sw.js", { scope: "/" });\n'):
+        yield
+    for bucket in buckets:
+        s3.delete_object(Bucket=bucket, Key="sw.js")

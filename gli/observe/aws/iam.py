@@ -43,7 +43,8 @@ _LOOKING = re.compile(
 _FOR_ADMINISTRATORS = frozenset({"AdministratorAccess", "PowerUserAccess"})
 _TO_LOOK = re.compile(r"arn:[^:]+:iam::aws:policy/(?:job-function/)?(?:ReadOnlyAccess|ViewOnlyAccess|SecurityAudit)")
 """AWS's managed read-only policies. None of them allows reading a secret's value."""
-_DEPLOYS = ("ecs:UpdateService", "ecs:RunTask", "ecr:PutImage", "s3:PutObject", "secretsmanager:GetSecretValue")
+_READS_A_SECRET = "secretsmanager:GetSecretValue"
+_DEPLOYS = ("ecs:UpdateService", "ecs:RunTask", "ecr:PutImage", "s3:PutObject", _READS_A_SECRET)
 
 
 class Role(Observation):
@@ -110,6 +111,16 @@ class Federation(Observation):
     """Patterns such as `repo:OWNER/NAME:environment:staging`. Empty: any repository of any owner."""
     reaches: tuple[str, ...] = ()
     """The actions of deploys and secret reads that the role may do in this environment."""
+
+    @property
+    def deploys(self) -> bool:
+        """Whether the role may change something here."""
+        return bool({*self.reaches} - {_READS_A_SECRET})
+
+    def about(self, repository: str) -> tuple[str, ...]:
+        """What it wants of the tokens of a repository (`OWNER/NAME`), as in `environment:staging`; patterns."""
+        parts = [subject.split(":", 2) for subject in self.subjects]
+        return tuple(p[2] for p in parts if len(p) == 3 and matches(f"repo:{repository}", (":".join(p[:2]),)))
 
 
 class Roles(Observation):

@@ -1,7 +1,8 @@
 """S3 buckets: whether they exist, are private, and are readable by their distribution only.
 
 Source of truth: s3 HeadBucket, HeadObject, GetPublicAccessBlock (and the account's own, of s3control), GetBucketPolicy,
-GetBucketLifecycleConfiguration.
+GetBucketLifecycleConfiguration; for the key of a bucket kms GetKeyPolicy, and CloudFront's developer guide, "Restrict
+access to an Amazon S3 origin", for what its policy has to allow.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any
 
+from gli.common.sentences import Said, phrase
 from gli.config.services import Frontend
 from gli.observe.aws.identity import caller_identity
 from gli.observe.aws.policy_documents import named_in, statements_of, values_of
@@ -168,6 +170,39 @@ async def bucket_settings(observer: Observer, frontend: Frontend) -> BucketSetti
     return BucketSettings(
         name=name, versioning=versioning.get("Status", "never enabled"), encryption=encryption, key=key
     )
+
+
+@probe()
+async def closed_key(observer: Observer, frontend: Frontend) -> Said | None:
+    """Why CloudFront can't read what is uploaded to the bucket from now on, because of the key that encrypts it; None:
+    it can, or the key is one of another account. Objects keep the encryption that they were uploaded with.
+    """
+    settings = await observer.see(bucket_settings, frontend)
+    if not (settings.encryption or "").startswith("aws:kms"):
+        return None
+    if settings.key is None or "alias/aws/" in settings.key:
+        return phrase("AWS's own key for S3, which CloudFront may not use")
+    key = settings.key
+    account = (await observer.see(caller_identity)).account
+    if key.startswith("arn:") and key.split(":")[4] != account:
+        return None
+    try:
+        if "alias/" in key:  # the policy is asked by the key's own id
+            key = (await observer.aws.call(observer, "kms", "describe_key", KeyId=key))["KeyMetadata"]["Arn"]
+        answer = await observer.aws.call(observer, "kms", "get_key_policy", KeyId=key, PolicyName="default")
+    except AwsError as e:
+        if e.code != "NotFoundException":  # another check says so
+            raise
+        return None
+    if any(map(_lets_cloudfront_decrypt, statements_of(answer["Policy"]))):
+        return None
+    return phrase("the key {}, whose policy lets CloudFront not decrypt", settings.key)
+
+
+def _lets_cloudfront_decrypt(statement: dict[str, Any]) -> bool:
+    named = {"*", "cloudfront.amazonaws.com"} & {str(name) for name in named_in(statement.get("Principal"))}
+    able = any(fnmatchcase("kms:decrypt", str(action).lower()) for action in values_of(statement.get("Action")))
+    return statement.get("Effect") == "Allow" and bool(named) and able
 
 
 @probe()

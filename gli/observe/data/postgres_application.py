@@ -89,6 +89,10 @@ class Constraints(Observation):
     """`table.column` of each column that takes no NULL, and that no trigger may fill."""
     bytes: Mapping[str, int] = {}
     """`table.column` of each whole number of less than 8 bytes to its bytes."""
+    types: Mapping[str, str] = {}
+    """`table.column` to its type, as in `numeric(8,2)`, for each column of a type that PostgreSQL itself has."""
+    computed: tuple[str, ...] = ()
+    """`table.column` of each column that takes no value: PostgreSQL computes or numbers it always."""
 
 
 class Migrating(Observation):
@@ -146,6 +150,9 @@ class ApplicationRights(Observation):
     switched_off: SwitchedOff = SwitchedOff()
     constraints: Constraints = Constraints()
     migrating: Migrating = Migrating()
+    shadowed: tuple[tuple[str, str, str], ...] = ()
+    """(table, schema, schema) of each name under which a session finds an empty table in the first schema, while the
+    table in the second, later in the search path, has rows."""
     sequences: tuple[NumberSequence, ...]
     """Those whose column an index can search, and which the role may read."""
 
@@ -195,6 +202,7 @@ async def application_rights(observer: Observer, database: Database) -> Applicat
         widths=inserts[10],
         constraints=Constraints.model_validate(inserts[11]),
         migrating=Migrating.model_validate(inserts[12]),
+        shadowed=tuple((table, first, second) for table, first, second in inserts[13]),
         sequences=tuple(NumberSequence.model_validate(number) for number in numbered),
     )
 

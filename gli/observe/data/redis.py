@@ -5,6 +5,7 @@ Source of truth: the Redis command reference (PING, INFO), ElastiCache's user gu
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
 _TIMEOUT_S = 5.0
+SILENT_S = 3.2
+"""Redis looks once a second, and counts whole seconds: it closes sessions after `timeout 1` or 2 within this time."""
 MOST_BYTES = 256_000
 """What one session takes from the server: INFO is some 10 kB."""
 
@@ -39,6 +42,8 @@ class CacheState(Observation):
     clients: int = 0
     max_clients: int = 0
     """0: the server does not say."""
+    keeps_sessions: bool = True
+    """A session that says nothing for some seconds stays open."""
     refuses: tuple[Said, ...] = ()
     """Why it refuses every write, although it answers PING."""
 
@@ -57,7 +62,7 @@ _ON_CHANNELS = {"PUBLISH": ("1",), "SUBSCRIBE": ()}
 
 @probe(deadline=10, after=[secrets])
 async def application_cache(observer: Observer, cache: Cache) -> CacheState:
-    """PING with the application's own credentials, over TLS if the secret says so."""
+    """PING with the application's own credentials, over TLS if the secret says so; and again after some seconds."""
     return await _session(observer, cache, cache.secret, look=False)
 
 
@@ -131,6 +136,18 @@ async def _answers(observer: Observer, connection: Any) -> str | None:
         raise
 
 
+async def _outlives_silence(observer: Observer, connection: Any) -> bool:
+    """Whether the server still answers after some seconds without a command (its setting `timeout`)."""
+    from redis.exceptions import ConnectionError as Closed
+
+    await asyncio.sleep(SILENT_S)
+    try:
+        await _answers(observer, connection)
+    except Closed:
+        return False
+    return True
+
+
 def _refusals(info: Mapping[str, str], *, misconf: bool) -> tuple[Said, ...]:
     """Why Redis refuses every write (MISCONF, NOREPLICAS, OOM, a pause), by INFO.
 
@@ -167,6 +184,7 @@ async def _session(observer: Observer, cache: Cache, secret_id: str, *, look: bo
             await connection.connect()
         answered = await _answers(observer, connection)
         info = _info(await _command(observer, connection, "INFO")) if look else {}
+        keeps = look or answered is None or await _outlives_silence(observer, connection)
     except (RedisError, OSError, TimeoutError) as e:
         await _refuse_silence(observer, document, e)
         return CacheState(secret=secret_id, error=_why(e))
@@ -176,6 +194,7 @@ async def _session(observer: Observer, cache: Cache, secret_id: str, *, look: bo
         secret=secret_id,
         pong=answered is not None and not look,
         encrypted=document.get("tls", "true") == "true",
+        keeps_sessions=keeps,
         refuses=_refusals(info, misconf=answered == "MISCONF"),
         role=info.get("role"),
         clustered=info.get("cluster_enabled") == "1",

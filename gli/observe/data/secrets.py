@@ -46,6 +46,8 @@ class Secret(Observation):
     fields: tuple[str, ...] = ()
     empty: tuple[str, ...] = ()
     """Those of the fields whose value is empty."""
+    unset: tuple[str, ...] = ()
+    """Those of the fields that hold what a template, or a script, writes in place of a value."""
     public: Mapping[str, str] = {}
 
     @property
@@ -313,8 +315,23 @@ def _opened(observer: Observer, secret_id: str, text: str, since: datetime | Non
         current_since=since,
         fields=tuple(sorted(fields)),
         empty=tuple(sorted(name for name, value in fields.items() if not value.strip())),
+        unset=tuple(
+            sorted(n for n, value in fields.items() if _NEEDED.fullmatch(n) and _UNSET.fullmatch(value.strip()))
+        ),
         public=public,
     )
+
+
+_NEEDED = re.compile(
+    r"(?:\w+_)?passw(?:or)?d|user(?:name)?|host|url|(?:\w+_)?secret_key(?:_base)?|signing_key|jwt_secret|health_token",
+    re.IGNORECASE,
+)
+"""Fields without whose real value nothing works, or strangers get in. Keys of other services may be dummies."""
+_UNSET = re.compile(
+    r"change[-_ ]?(?:me|it)|replace[-_ ]?(?:me|this)|todo|tbd|fixme|placeholder|undefined|null|none"
+    r"|<[^<>]*>|\$\{[^{}]*\}|\{\{[^{}]*\}\}",
+    re.IGNORECASE,
+)
 
 
 def versions(listed: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -36,8 +36,18 @@ _IN_BUNDLE = re.compile(
     r"""(?P<lazy>["'`]assets/[\w./-]+-[\w-]{6,}\.(?:m?js|css)["'`])"""  # Vite's list of a chunk's dependencies
     r"""|(?:\bfetch\(|\bgetJSON\(|\.open\(\s*["'`]GET["'`]\s*,)\s*["'`](?P<fetched>(?:\.{0,2}/)[^"'`?#$\s]+\.json)"""
     r"""|\bnew\s+URL\(\s*["'`](?P<beside>[^"'`$:\s]+\.\w+)["'`]\s*,\s*import\.meta\.url"""
-    r"""|\bnew\s+(?:Shared)?Worker\(\s*["'`](?P<worker>(?:\.{0,2}/)[^"'`$\s]+\.m?js)["'`]"""
+    r"""|(?:\bnew\s+(?:Shared)?Worker|\bserviceWorker\??\.register)\(\s*["'`](?P<worker>[^"'`$:?\s]+\.m?js)[?"'`]"""
+    r"""|\bnew\s+\w+\(\s*["'`](?P<workbox>/[^"'`$\s]+\.m?js)["'`]\s*,\s*\{\s*scope\s*:"""  # vite-plugin-pwa
 )
+_FILE = r"""["']?url["']?\s*:\s*["'](?P<{}>[^"'?\s]+\.(?!html?["'])\w+)["']"""
+_KEPT = re.compile(
+    r"""\{\s*["']?revision["']?\s*:\s*(?:null|["'][^"']*["'])\s*,\s*"""
+    + _FILE.format("second")
+    + r"|\{\s*"
+    + _FILE.format("first")
+    + r"""\s*,\s*["']?revision["']?\s*:"""
+)
+"""What a service worker of Workbox keeps, pages apart: if a file is missing, browsers do not install the worker."""
 _COMMENT_BEGINS = re.compile(r"(?:^|[\s;{}(,])(/\*|//)(?!.*\*/)", re.DOTALL)
 _BEFORE, _LONGEST_LINE = 2_000, 500
 _IN_STYLE = re.compile(r"""(?:\burl\(\s*|@import\s+)["']?([^"')\s;]+)""")
@@ -56,7 +66,8 @@ class Index(Observation):
     assets: tuple[tuple[str, str], ...]
     """(URL, kind) of each script and style of the same site, in the page's order."""
     others: tuple[str, ...] = ()
-    """The URLs of what else the page's links name on the same site: preloads, manifest, icons."""
+    """The URLs of what else the page's links and its own scripts name on the same site: preloads, manifest, icons, a
+    service worker."""
     policies: tuple[str, ...] = ()
     """The Content-Security-Policy of each `<meta>` tag."""
     sent_to: str | None = None
@@ -116,10 +127,16 @@ class _Reader(HTMLParser):
         self.policies: list[str] = []
         self.integrity: dict[str, str] = {}
         self.sent_to: str | None = None
-        self._without_scripts = False
+        self._without_scripts = self._in_script = False
 
     def handle_endtag(self, tag: str) -> None:
         self._without_scripts = self._without_scripts and tag != "noscript"
+        self._in_script = self._in_script and tag != "script"
+
+    def handle_data(self, data: str) -> None:
+        if self._in_script:
+            named = _names(self.page_url, data, SCRIPT) | _imports(self.page_url, data)
+            self.others |= dict.fromkeys(url for url in sorted(named) if _same_host(url, self.page_url))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         a = {k: v or "" for k, v in attrs}
@@ -134,6 +151,8 @@ class _Reader(HTMLParser):
             self._meta(a)
         elif tag == "script" and a.get("src"):
             self._asset(a["src"], SCRIPT, a.get("integrity", ""))
+        elif tag == "script":
+            self._in_script = a.get("type", "") in ("", "module", *_MIME[SCRIPT])
         elif tag == "link" and a.get("href"):
             self._link(a)
 
@@ -278,9 +297,11 @@ def _names(url: str, body: str, kind: str) -> set[str]:
             continue
         lazy, beside = match["lazy"], match["beside"]
         # a path that is fetched, and a worker's, begin at the page: most pages of a bundle are at the root
-        other = match["fetched"] or match["worker"]
+        other = match["fetched"] or match["workbox"] or match["worker"]
+        if match["worker"] and not other.startswith("/") and _kind(url):
+            continue  # the page that this script belongs to is not known here
         names.add(urljoin(url, beside) if beside else urljoin(url, "/" + lazy[1:-1] if lazy else other))
-    return names
+    return names | {urljoin(url, match["first"] or match["second"]) for match in _KEPT.finditer(body)}
 
 
 @probe(deadline=60)

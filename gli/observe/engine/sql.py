@@ -311,7 +311,29 @@ _CONSTRAINTS = (
     "a.attlen AS size FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid "
     "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition "
     "AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid IN ('int2'::regtype, 'int4'::regtype) "
-    f"AND pg_table_is_visible(c.oid) AND {_OF_PEOPLE} LIMIT {MOST_COLUMNS}) AS numbers)))"
+    f"AND pg_table_is_visible(c.oid) AND {_OF_PEOPLE} LIMIT {MOST_COLUMNS}) AS numbers), "
+    "'types', (SELECT coalesce(json_object_agg(name, type), '{}') FROM (SELECT c.relname || '.' || a.attname AS name, "
+    "format_type(a.atttypid, a.atttypmod) AS type FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid "
+    "JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_type t ON t.oid = a.atttypid "
+    "WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND a.attnum > 0 AND NOT a.attisdropped "
+    "AND t.typtype = 'b' AND t.typnamespace = 'pg_catalog'::regnamespace "
+    f"AND pg_table_is_visible(c.oid) AND {_OF_PEOPLE} LIMIT {MOST_COLUMNS}) AS typed), "
+    "'computed', (SELECT coalesce(json_agg(name), '[]') FROM (SELECT c.relname || '.' || a.attname AS name "
+    "FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND a.attnum > 0 AND NOT a.attisdropped "
+    "AND (a.attgenerated <> '' OR a.attidentity = 'a') "
+    f"AND pg_table_is_visible(c.oid) AND {_OF_PEOPLE} LIMIT {MOST_COLUMNS}) AS never_given)))"
+)
+# Two tables of one name in the search path: a session finds the first, and its rows are in the second. The sizes need
+# no right on the tables, and are asked of such pairs alone.
+_SHADOWED = (
+    "(SELECT coalesce(json_agg(json_build_array(relname, first, second) ORDER BY relname), '[]') FROM ("
+    "SELECT c.relname, n.nspname AS first, m.nspname AS second FROM pg_class c "
+    "JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_class o ON o.relname = c.relname AND o.oid <> c.oid "
+    "JOIN pg_namespace m ON m.oid = o.relnamespace WHERE c.relkind = 'r' AND o.relkind = 'r' "
+    "AND pg_table_is_visible(c.oid) AND m.nspname = ANY (current_schemas(false)) "
+    "AND CASE WHEN c.oid <> o.oid THEN pg_relation_size(c.oid) = 0 AND pg_relation_size(o.oid) > 0 END "
+    f"AND {_OF_PEOPLE} LIMIT {MOST_TABLES}) AS pairs)"
 )
 # Who keeps the record of the migrations applies them. A table of another role, which is not a member of this one as a
 # role for migrations is, was made by hand.
@@ -357,7 +379,7 @@ APPLICATION_RIGHTS = (
     "current_setting('synchronous_standby_names') <> '' AND NOT EXISTS (SELECT 1 FROM pg_stat_replication) "
     "AND current_setting('synchronous_commit') NOT IN ('off', 'local'), "
     f"{_HASTY}, {_SWALLOWED}, {_DEMANDED}, {_KEYLESS}, {_SWITCHED_OFF}, {_REFUSED}, {_FROZEN}, {_WITHOUT_PARTITION}, "
-    f"{_FAILING}, {_UNCHANGING}, {_WIDTHS}, {_CONSTRAINTS}, {_MIGRATING}"
+    f"{_FAILING}, {_UNCHANGING}, {_WIDTHS}, {_CONSTRAINTS}, {_MIGRATING}, {_SHADOWED}"
 )
 """`reset_val` is the value at the start of a session of this role: the suite's own `read only` does not change it."""
 

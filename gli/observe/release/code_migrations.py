@@ -26,6 +26,10 @@ class CodeSchema(Observation):
     """`table.column` to the most characters that the code puts into it, where a migration tells."""
     bytes: Mapping[str, int] = {}
     """`table.column` to the bytes of the whole numbers that the code puts into it."""
+    kinds: Mapping[str, str] = {}
+    """`table.column` to the kind of the values that the code puts into it: `number`, `text`, `timestamp`."""
+    digits: Mapping[str, tuple[int, int]] = {}
+    """`table.column` to the digits before and after the point of the numbers that the code puts into it."""
     points: tuple[str, ...] = ()
     """`table.column` of every foreign key, sorted."""
     nullable: tuple[str, ...] = ()
@@ -59,6 +63,8 @@ async def code_schema(observer: Observer) -> CodeSchema:
         numbered=seen.numbered,
         widths=seen.widths,
         bytes=seen.bytes,
+        kinds=seen.kinds,
+        digits=seen.digits,
         points=seen.points,
         nullable=seen.nullable,
         unique=seen.unique,

@@ -11,7 +11,7 @@ import ast
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from gli.observe.release.migrations import in_paths
 
@@ -25,6 +25,25 @@ _BYTES = {
     **dict.fromkeys(("AutoField", "IntegerField", "PositiveIntegerField"), 4),
     **dict.fromkeys(("BigAutoField", "BigIntegerField", "PositiveBigIntegerField"), 8),
 }
+_KINDS = {
+    **dict.fromkeys(_BYTES, "number"),
+    **dict.fromkeys(
+        [f"{kind}Field" for kind in ("Char", "Text", "Slug", "Email", "URL", "File", "Image", "FilePath")], "text"
+    ),
+    **dict.fromkeys(("BooleanField", "NullBooleanField"), "boolean"),
+    "DateField": "date",
+    "DateTimeField": "timestamp",
+    "TimeField": "time",
+    "DurationField": "interval",
+    "DecimalField": "decimal",
+    "FloatField": "float",
+    "UUIDField": "uuid",
+    "JSONField": "json",
+    "BinaryField": "bytes",
+    "GenericIPAddressField": "address",
+}
+"""What values Django's own fields put into their columns. A field of the same name of another package may differ."""
+_OF_DJANGO = re.compile(r"(?:django\.db\.)?models\.\w+")
 _HARMLESS = re.compile(
     r"RunPython|AlterModelOptions|AlterModelManagers|AlterOrderWithRespectTo|AlterIndexTogether"
     r"|(?:Add|Remove|Rename|Alter)(?:Index|Constraint)\w*|AlterModelTableComment|\w+Extension|Validate\w+"
@@ -43,6 +62,10 @@ class _Table:
     """Field to the most characters that it takes (`max_length`)."""
     bytes: dict[str, int] = field(default_factory=dict)
     """Field to the bytes of its whole numbers."""
+    kinds: dict[str, str] = field(default_factory=dict)
+    """Field to the kind of its values, for a field of Django's own."""
+    digits: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Field to its digits before and after the point (`max_digits`, `decimal_places`)."""
     points: set[str] = field(default_factory=set)
     """The fields with a foreign key."""
     nullable: set[str] = field(default_factory=set)
@@ -51,13 +74,16 @@ class _Table:
     """Constraint to the fields whose values are together unique."""
     certain: bool = True
 
+    @property
+    def _told(self) -> tuple[dict[str, Any], ...]:
+        return self.widths, self.bytes, self.kinds, self.digits
+
     def forget(self, name: str) -> None:
         """Forget what is known of a field beside its column."""
         for known in (self.numbered, self.points, self.nullable):
             known.discard(name)
-        self.widths.pop(name, None)
-        self.bytes.pop(name, None)
-        self.unique.pop(name, None)
+        for mapping in (*self._told, self.unique):
+            mapping.pop(name, None)
 
     def rename(self, old: str, new: str) -> None:
         """Call a field by another name."""
@@ -65,7 +91,7 @@ class _Table:
             if old in known:
                 known.remove(old)
                 known.add(new)
-        for mapping in (self.widths, self.bytes):
+        for mapping in self._told:
             if old in mapping:
                 mapping[new] = mapping.pop(old)
         self.unique = {
@@ -91,6 +117,10 @@ class Schema(NamedTuple):
     """`table.column` to the most characters that the code puts into it, where `max_length` says so."""
     bytes: Mapping[str, int]
     """`table.column` to the bytes of the whole numbers that the code puts into it."""
+    kinds: Mapping[str, str]
+    """`table.column` to the kind of the values that the code puts into it: `number`, `text`, `timestamp`."""
+    digits: Mapping[str, tuple[int, int]]
+    """`table.column` to the digits before and after the point of the numbers that the code puts into it."""
     points: tuple[str, ...]
     """`table.column` of every foreign key, sorted."""
     nullable: tuple[str, ...]
@@ -114,6 +144,8 @@ def schema(files: Mapping[str, str]) -> Schema:
         numbered=tuple(sorted(name for t in tables for name in t.named(t.numbered))),
         widths={name: most for t in tables for f, most in t.widths.items() for name in t.named([f])},
         bytes={name: size for t in tables for f, size in t.bytes.items() for name in t.named([f])},
+        kinds={name: kind for t in tables for f, kind in t.kinds.items() for name in t.named([f])},
+        digits={name: digits for t in tables for f, digits in t.digits.items() for name in t.named([f])},
         points=tuple(sorted(name for t in tables for name in t.named(t.points))),
         nullable=tuple(sorted(name for t in tables for name in t.named(t.nullable))),
         unique=tuple(
@@ -245,6 +277,11 @@ def _set(table: _Table, named: str, made: ast.expr | None) -> None:
         table.widths[name] = most
     if kind in _BYTES:
         table.bytes[name] = _BYTES[kind]
+    if kind in _KINDS and isinstance(made, ast.Call) and _OF_DJANGO.fullmatch(ast.unparse(made.func)):
+        table.kinds[name] = _KINDS[kind]
+    most, after = given.get("max_digits"), given.get("decimal_places")
+    if kind == "DecimalField" and isinstance(most, int) and isinstance(after, int):
+        table.digits[name] = (most - after, after)
     if kind.endswith("AutoField"):
         table.numbered.add(name)
     if kind in _POINTS and given.get("db_constraint") is not False:

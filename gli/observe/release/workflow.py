@@ -25,6 +25,9 @@ _SETS = re.compile(r"set\s+[-+]")
 _SWALLOWS = re.compile(
     r"\|\|\s*(true|:|exit\s+0|\{?\s*(echo|printf)\b(?!.*\b(exit\s+[1-9]|exit\s*[;}]|false)).*)\s*;?\s*(#.*)?$"
 )
+_PRINTS = re.compile(r"(?:echo|printf)\b[^|&;`(]*|true|:|exit 0", re.IGNORECASE)
+_HEEDLESS = re.compile(r"\balways\(\)|!\s*cancelled\(\)|(?<!!)\bfailure\(\)", re.IGNORECASE)
+_ASKS_FOR_RESULTS = re.compile(r"\.(?:result|outcome|conclusion)\b|&&\s*success\(\)|\bsuccess\(\)\s*&&", re.IGNORECASE)
 _IN_BACKGROUND = re.compile(r"[^&>|]&\s*(#.*)?$")
 _ASKED_ONLY = re.compile(r"(?:if|while|until)\s.*;\s*(?:then|do)\b(?!.*\b(?:exit|false)\b).*\b(?:fi|done)$")
 _INSIDE = re.compile(r"(?:export|local|readonly|declare)\b[^|]*\$\(")
@@ -53,6 +56,10 @@ class Step(Observation):
     branches: tuple[str, ...] = ()
     """The examined branches whose push runs this step; all of them if the step's `if` can't be evaluated."""
     excuses: tuple[Excuse, ...] = ()
+    heedless: bool = False
+    """It runs although a step or a job before it failed: an `if` with `always()` that asks for no result."""
+    idle: bool = False
+    """Its script does nothing but print."""
 
     def has(self, words: Collection[str]) -> bool:
         """Whether the step's text contains one of the words, in any case."""
@@ -79,6 +86,9 @@ class Target(Observation):
     """The runner images and actions of these jobs that GitHub no longer runs, sorted."""
     refused: tuple[str, ...] = ()
     """The actions that take a role in AWS in a job that may not request the token for it, sorted."""
+    tokens: tuple[str, ...] = ()
+    """What the tokens of the jobs that take a role in AWS are for, sorted: `environment:staging`, and for a job without
+    an environment `ref:refs/heads/stg`."""
 
 
 class Workflow(Observation):
@@ -183,7 +193,20 @@ def _step(job: Job, step: Mapping[str, Any], branches: Sequence[str]) -> Step:
         text=" ".join(_texts(step)).lower(),
         branches=tuple(b for b in branches if _runs(job, b) and _holds(step.get("if"), b, job.known)),
         excuses=tuple(excuses),
+        heedless=any(_is_heedless(condition) for condition in (*job.conditions, step.get("if"))),
+        idle=isinstance(run, str) and bool(run.strip()) and all(map(_PRINTS.fullmatch, filter(None, _lines(run)))),
     )
+
+
+def _lines(run: str) -> list[str]:
+    """The commands of a shell script, without comments."""
+    joined = run.replace("\\\n", " ").splitlines()
+    return [line for line in (" ".join(line.split()) for line in joined) if not line.startswith("#")]
+
+
+def _is_heedless(condition: Any) -> bool:
+    text = str(condition or "")
+    return bool(_HEEDLESS.search(text)) and not _ASKS_FOR_RESULTS.search(text)
 
 
 def _run_defaults(part: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -230,13 +253,17 @@ def _target(jobs: Sequence[Job], branch: str, names: Collection[str]) -> Target:
     builds: list[str] = []
     gone: set[str] = set()
     refused: set[str] = set()
+    tokens: set[str] = set()
     for job in jobs:
         if not _runs(job, branch):
             continue
         steps = [step for step in job.steps if _holds(step.get("if"), branch, job.known)]
         settings = [{key: value for key, value in job.body.items() if key != "steps"}, job.document.get("env"), *steps]
         texts += [_resolved(text, branch, job.known) for text in _texts(settings)]
-        environments.add(_resolved(_environment(job.body), branch, job.known))
+        place = _resolved(_environment(job.body), branch, job.known)
+        environments.add(place)
+        if any(map(_takes_a_role, steps)) and "${{" not in place:
+            tokens.add(f"environment:{place}" if place else f"ref:refs/heads/{branch}")
         on = job.given(job.body.get("runs-on"))
         on = _resolved(on, branch, job.known) if isinstance(on, str) else on
         gone |= {*retired(on, steps)}
@@ -254,6 +281,7 @@ def _target(jobs: Sequence[Job], branch: str, names: Collection[str]) -> Target:
         builds=tuple(builds),
         retired=tuple(sorted(gone)),
         refused=tuple(sorted(refused)),
+        tokens=tuple(sorted(tokens)),
     )
 
 
