@@ -78,12 +78,17 @@ def test_dns_no_dangling(lost_targets: Mapping[str, str], zone: Zone) -> None:
     assert not lost, saw(listed(lost), expected=phrase("records of {} that lead to something", zone.name))
 
 
-def test_dns_delegated(zone: Zone, name_servers: frozenset[str]) -> None:
+def test_dns_delegated(zone: Zone, name_servers: frozenset[str], environment: Environment) -> None:
     """The parent zone delegates to this hosted zone alone: records of another one of the same name reach nobody, or
-    those alone who happen to ask its server.
+    those alone who happen to ask its server. No NS record of this zone gives a host away to others.
 
     Where a private zone has the same name, a resolver in its network answers for that one, and is not judged.
     """
+    given_away = {n: s for n, s in zone.delegated.items() for h in environment.hosts if f".{h}".endswith(f".{n}")}
+    assert not given_away, saw(
+        listed(phrase("{} delegated to {}", n, listed(servers)) for n, servers in given_away.items()),
+        expected=phrase("{} to be answered by {}", listed(environment.hosts), zone.name),
+    )
     if zone.private_twin:
         return
     if not zone.servers:

@@ -91,6 +91,13 @@ def test_db_schema_expected(
         if widths.get(column, most) < most and column in code_schema.columns
     ]
     assert not narrow, saw(listed(narrow), expected=phrase("columns as long as the migrations of the code make them"))
+    rights = application_rights
+    found = {column.partition(".")[0] for column in rights.constraints.types} | {each.table for each in rights.denied}
+    unfound = sorted(({column.partition(".")[0] for column in there} & {*target.tables}) - found)
+    assert not unfound, saw(
+        phrase("no {} in its database", listed(unfound)),
+        expected=phrase("{} to find the application's tables", rights.user),
+    )
     known = {*target.tables, *code_schema.whole_tables}
     shadowed = [phrase("{} empty in {}, and filled in {}", *s) for s in application_rights.shadowed if s[0] in known]
     assert not shadowed, saw(listed(shadowed), expected=phrase("one table of each name in search_path"))

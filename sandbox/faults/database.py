@@ -15,6 +15,7 @@ from psycopg import sql
 from sandbox.aws.seed_data import seed_snapshot
 from sandbox.faults import Sandbox, fault
 from sandbox.faults.common import developed, refusing, relay_mode, staged
+from sandbox.faults.secrets import rewritten
 from sandbox.relay import Flavour
 from sandbox.site import required
 
@@ -965,3 +966,13 @@ def table_shadowed(sandbox: Sandbox) -> Iterator[None]:
     yield
     with sandbox.postgres() as connection:
         connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(schema))
+
+
+@fault("database-of-another-name", turns_red=["db-schema-expected", "secret-rotation-state"])
+def database_of_another_name(sandbox: Sandbox) -> Iterator[None]:
+    """The application's secret names the server's own database, after a copy from its console: no table is there."""
+    database = required(sandbox.environment.database)
+    with sandbox.postgres() as connection:
+        connection.execute("GRANT CONNECT ON DATABASE postgres TO PUBLIC")
+    with rewritten(sandbox, database.secret, lambda value: value.update(dbname="postgres")):
+        yield

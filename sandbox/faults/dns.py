@@ -62,6 +62,18 @@ def dns_record_deleted(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
+@fault("dns-host-given-away", turns_red=["dns-delegated"])
+def dns_host_given_away(sandbox: Sandbox) -> Iterator[None]:
+    """An NS record of the last provider stands beside the API's alias: resolvers ask that provider's servers."""
+
+    def delegated(record: dict[str, Any]) -> list[dict[str, Any]]:
+        servers = [{"Value": "ns1.provider.example."}, {"Value": "ns2.provider.example."}]
+        return [record, {"Name": record["Name"], "Type": "NS", "TTL": 300, "ResourceRecords": servers}]
+
+    with _api_records(sandbox, delegated):
+        yield
+
+
 @fault("dns-alias-of-a-ghost", turns_red=["dns-alias-target"])
 def dns_alias_of_a_ghost(sandbox: Sandbox) -> Iterator[None]:
     """The API's record points at a load balancer that was replaced."""

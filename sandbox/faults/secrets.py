@@ -31,7 +31,7 @@ def secret_scheduled_for_deletion(sandbox: Sandbox) -> Iterator[None]:
 
 
 @contextmanager
-def _rewritten(sandbox: Sandbox, name: str, change: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+def rewritten(sandbox: Sandbox, name: str, change: Callable[[dict[str, Any]], None]) -> Iterator[None]:
     """Change the value of a secret."""
     client = sandbox.aws("secretsmanager")
     before = client.get_secret_value(SecretId=name)
@@ -55,21 +55,21 @@ def secret_of_production(sandbox: Sandbox) -> Iterator[None]:
     instance = required(sandbox.site.other.database).instance
     described = sandbox.aws("rds").describe_db_instances(DBInstanceIdentifier=instance)
     host = described["DBInstances"][0]["Endpoint"]["Address"]
-    with _rewritten(sandbox, required(sandbox.environment.database).secret, lambda value: value.update(host=host)):
+    with rewritten(sandbox, required(sandbox.environment.database).secret, lambda value: value.update(host=host)):
         yield
 
 
 @fault("secret-without-a-password", turns_red=["secret-fields"])
 def secret_without_a_password(sandbox: Sandbox) -> Iterator[None]:
     """The application's Redis secret lacks its password."""
-    with _rewritten(sandbox, required(sandbox.environment.cache).secret, lambda value: value.pop("password")):
+    with rewritten(sandbox, required(sandbox.environment.cache).secret, lambda value: value.pop("password")):
         yield
 
 
 @fault("secret-with-an-empty-password", turns_red=["secret-fields"])
 def secret_with_an_empty_password(sandbox: Sandbox) -> Iterator[None]:
     """The password of the broker's secret is empty, as after a form that was sent half filled in."""
-    with _rewritten(sandbox, required(sandbox.environment.broker).secret, lambda value: value.update(password="")):
+    with rewritten(sandbox, required(sandbox.environment.broker).secret, lambda value: value.update(password="")):
         yield
 
 
@@ -77,7 +77,7 @@ def secret_with_an_empty_password(sandbox: Sandbox) -> Iterator[None]:
 def secret_of_a_template(sandbox: Sandbox) -> Iterator[None]:
     """The signing key of the API is the word of the template that made the secret: anybody can sign a session."""
     name = required(api_service(sandbox).deep_health_secret)
-    with _rewritten(sandbox, name, lambda value: value.update(secret_key="changeme")):
+    with rewritten(sandbox, name, lambda value: value.update(secret_key="changeme")):
         yield
 
 

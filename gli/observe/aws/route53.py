@@ -34,6 +34,8 @@ class Zone(Observation):
     """Name to the values of its CAA records: which authorities may issue certificates (RFC 8659)."""
     servers: tuple[str, ...] = ()
     """The name servers that Route 53 gave the zone."""
+    delegated: Mapping[str, tuple[str, ...]] = {}
+    """Name below the zone's own to the servers that answer for it and everything below it: its NS records."""
     somewhere: tuple[str, ...] = ()
     """The names that have records for some places alone (by country or address), and none for all others; sorted."""
     private_twin: bool = False
@@ -104,6 +106,7 @@ async def zone(observer: Observer) -> Zone:
         name=wanted,
         authorities={normalised(r["Name"]): tuple(sorted(v["Value"] for v in r["ResourceRecords"])) for r in caa},
         servers=_servers(found, wanted),
+        delegated={n: s for n, s in _name_servers(found).items() if n != normalised(wanted)},
         somewhere=_somewhere(records),
         private_twin=len(named) > len(public) > 0,
         aliases=_by_name((r["Name"], r["AliasTarget"]["DNSName"]) for r in records if "AliasTarget" in r),
@@ -148,8 +151,12 @@ def _somewhere(records: Iterable[dict[str, Any]]) -> tuple[str, ...]:
 
 
 def _servers(records: Iterable[dict[str, Any]], zone_name: str) -> tuple[str, ...]:
-    apex = [r for r in records if r["Type"] == "NS" and normalised(r["Name"]) == normalised(zone_name)]
-    return tuple(sorted(normalised(v["Value"]) for r in apex for v in r["ResourceRecords"]))
+    return _name_servers(records).get(normalised(zone_name), ())
+
+
+def _name_servers(records: Iterable[dict[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """Name to the values of its NS records."""
+    return _by_name((r["Name"], v["Value"]) for r in records if r["Type"] == "NS" for v in r["ResourceRecords"])
 
 
 @probe()

@@ -19,8 +19,8 @@ from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
 _TIMEOUT_S = 5.0
-SILENT_S = 3.2
-"""Redis looks once a second, and counts whole seconds: it closes sessions after `timeout 1` or 2 within this time."""
+SILENT_S = 2.5
+"""Redis counts whole seconds, and looks at every session once a second: with `timeout 1` it closes one in this time."""
 MOST_BYTES = 256_000
 """What one session takes from the server: INFO is some 10 kB."""
 
@@ -60,7 +60,7 @@ _ON_KEYS = {"GET": (), "SET": ("1",), "DEL": (), "EXPIRE": ("60",)}
 _ON_CHANNELS = {"PUBLISH": ("1",), "SUBSCRIBE": ()}
 
 
-@probe(deadline=10, after=[secrets])
+@probe(deadline=15, after=[secrets])
 async def application_cache(observer: Observer, cache: Cache) -> CacheState:
     """PING with the application's own credentials, over TLS if the secret says so; and again after some seconds."""
     return await _session(observer, cache, cache.secret, look=False)
