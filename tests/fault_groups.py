@@ -18,7 +18,7 @@ STAGING: Mapping[str, Fault] = {
 """The faults that turn staging red, and that can be seen on this machine."""
 
 _API = ("run-failed", "run-in-progress", "migration-", "workflow-step-may-fail", "workflow-builds-a-fixed-ref")
-_API += ("workflow-deploys-after-failed-tests", "workflow-tests-nothing")
+_API += ("workflow-deploys-after-failed-tests", "workflow-tests-nothing", "workflow-for-documents-alone")
 _API += ("workflow-script-checks-out-main", "workflow-ref-in-a-variable")
 _SOCKET = ("staging-moved-on", "workflow-cuts-deploys-off", "workflow-with-stored-keys", "workflow-step-for-one-branch")
 _SOCKET += ("workflow-on-a-retired-runner",)
@@ -42,6 +42,7 @@ _PLACES |= dict.fromkeys(
 )
 _PLACES |= dict.fromkeys(("tasks-without-a-way-out", "nat-"), "routes of the tasks")
 _PLACES["cors-"] = "cors"
+_PLACES["service-of-another-port"] = "service"
 _PLACES |= {"released-": "release", "released-already": "api's repository"}  # all repositories, with its migrations
 _WIDE = {
     "release": "release",

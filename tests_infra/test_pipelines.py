@@ -23,6 +23,10 @@ def test_wf_contract(workflow: Workflow, environment: Environment, target: Repos
         phrase("only {}", listed(workflow.pushes)),
         expected=phrase("{} to be deployed on a push to {}", target.name, listed(deployed)),
     )
+    assert not workflow.unheard, saw(
+        phrase("filters of paths that take no file of it"),
+        expected=phrase("a change of the code of {} to start {}", target.name, workflow.path),
+    )
     at = 0
     for words in target.steps:
         step = workflow.first(words, at)

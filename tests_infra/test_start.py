@@ -139,6 +139,12 @@ def test_ecs_next_task_can_start(
     if task_role is not None and TASKS not in task_role.trusted:
         obstacles.append(phrase("{}, which does not trust {}", task_role.name, TASKS))
     obstacles += task_definition.stuck
+    ports = {container.name: container.ports for container in task_definition.containers}
+    obstacles += [
+        phrase("no port {} of {}, which the service registers", port, name)
+        for name, port in ecs_service.registers
+        if name not in ports or (ports[name] and port not in ports[name])
+    ]
     if _RETIRED.fullmatch(ecs_service.platform or ""):
         obstacles.append(phrase("platform version {}, which Fargate no longer runs", ecs_service.platform))
     assert not obstacles, saw(listed(obstacles), expected=phrase("a new task of {} to start", task_definition.name))

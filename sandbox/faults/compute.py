@@ -909,3 +909,15 @@ def role_for_another_account(sandbox: Sandbox) -> Iterator[None]:
     iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(after))
     yield
     iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(before))
+
+
+@fault("service-of-another-port", turns_red=["ecs-next-task-can-start"])
+def service_of_another_port(sandbox: Sandbox) -> Iterator[None]:
+    """The service registers a port that its container no longer has: the next task fails at the load balancer."""
+    ecs, where = sandbox.aws("ecs"), api_ecs(sandbox)
+    before = api_ecs_service(sandbox)["loadBalancers"]
+    ecs.update_service(
+        cluster=where.cluster, service=where.service, loadBalancers=[lb | {"containerPort": 9000} for lb in before]
+    )
+    yield
+    ecs.update_service(cluster=where.cluster, service=where.service, loadBalancers=before)

@@ -213,3 +213,11 @@ def workflow_tests_nothing(sandbox: Sandbox) -> Iterator[None]:
     name, command = sandbox.environment.services["api"].repository, 'run: bash -euo pipefail -c "$TEST"'
     with _workflow(sandbox, name, command, 'run: echo "the tests are off until Monday"'):
         yield
+
+
+@fault("workflow-for-documents-alone", turns_red=["wf-contract", "wf-run-success"])
+def workflow_for_documents_alone(sandbox: Sandbox) -> Iterator[None]:
+    """The API's workflow starts for changes of its documents alone, after a test of the filter: no code is deployed."""
+    name, branches = sandbox.environment.services["api"].repository, "    branches: [stg, main]\n"
+    with _workflow(sandbox, name, branches, f"{branches}    paths: ['docs/**']\n"):
+        yield

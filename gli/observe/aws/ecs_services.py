@@ -75,6 +75,8 @@ class EcsService(Observation):
     """The ARNs of the target groups that serve now. Of a blue/green pair, the group with the current revision."""
     every_group: tuple[str, ...] = ()
     """The ARNs of all target groups, including the idle ones of a blue/green pair or of an old task set."""
+    registers: tuple[tuple[str, int], ...] = ()
+    """(container, port) of what it registers in target groups."""
     undecided: bool = False
     """ECS does not tell which target group of a blue/green pair serves."""
     security_groups: tuple[str, ...] = ()
@@ -248,6 +250,9 @@ def service_of(
         controller=controller,
         target_groups=serving or (),
         every_group=_every_group([service, *sets]),
+        registers=tuple(
+            sorted({(lb["containerName"], lb["containerPort"]) for lb in balancers if lb.get("containerPort")})
+        ),
         undecided=serving is None,
         security_groups=tuple(sorted(vpc.get("securityGroups") or [])),
         subnets=tuple(sorted(vpc.get("subnets") or [])),

@@ -74,6 +74,9 @@ class History(Observation):
     """The submodules at the head of the environment's branch."""
     workflow: str | None = None
     """The deploy workflow at the head of the environment's branch."""
+    unheard: bool = False
+    """No change of its code starts the deploy workflow: the filters of its `push` take no file of the branch, without
+    documentation and the workflows themselves."""
     deploying: str = ""
     """The newest commit of the environment's branch whose push starts the deploy workflow, by the files that it changes
     (`paths`, `paths-ignore`); empty: the head does, or the workflow has no such filter."""
@@ -178,6 +181,7 @@ async def _read(observer: Observer, bare: Bare, known: Heads, commits: Mapping[s
         gaps=await gaps(bare, tips, environment.git.branches),
         links=await _links(bare, environment.branch, commits),
         workflow=contents.get(workflow),
+        unheard=await _unheard(bare, environment.branch, contents.get(workflow)),
         deploying=deploying,
         builds=await builds_of(bare, environment, known, (commits.get(environment.branch, ""), deploying)),
         logged=_deploy_tags(contents.get(log) or "", environment.git),
@@ -195,6 +199,18 @@ async def _links(bare: Bare, branch: str, commits: Mapping[str, str]) -> tuple[L
     named = f"refs/heads/{branch}:{FILE}"
     urls = addresses((await bare.read([named]))[named] or "", bare.remote)
     return tuple(Link(path=path, commit=commit, url=urls.get(path, "")) for path, commit in linked.items())
+
+
+_NO_CODE = re.compile(r"\.(?:md|rst|adoc|txt)$|^docs?/|^\.github/|(?:^|/)(?:LICENSE|\.gitignore)$", re.IGNORECASE)
+
+
+async def _unheard(bare: Bare, branch: str, workflow: str | None) -> bool:
+    """See `History.unheard`."""
+    filters = path_filters(workflow or "")
+    if not filters:
+        return False
+    code = [path for path in await bare.entries(branch) if not _NO_CODE.search(path)]
+    return bool(code) and not any(filters.start([path]) for path in code)
 
 
 async def _deploying(bare: Bare, head: str | None, workflow: str | None) -> str:

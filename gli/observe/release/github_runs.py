@@ -69,10 +69,12 @@ class WorkflowRun(Observation):
 async def workflow(observer: Observer, repository: Repository) -> Workflow:
     """The deploy workflow at the head of the environment's branch, with the workflows that it calls."""
     commit = (await observer.see(revision, repository.name)).commit  # raises if the branch does not exist
-    text = (await observer.see(history, repository.name)).workflow
+    seen = await observer.see(history, repository.name)
+    text = seen.workflow
     path = str(repository.workflow)
     called = await called_workflows(observer, repository.name, commit, path, text or "")
-    return read(path, text, _foreign_names(observer.environment), called)
+    found = read(path, text, _foreign_names(observer.environment), called)
+    return found.model_copy(update={"unheard": seen.unheard})
 
 
 def _foreign_names(environment: Environment) -> dict[str, set[str]]:

@@ -99,6 +99,8 @@ class Workflow(Observation):
     """Why the file can't be read; None if it can."""
     pushes: tuple[str, ...] = ()
     """The examined branches whose push starts the workflow."""
+    unheard: bool = False
+    """Its filters of paths take no file of the repository's code: no change of the code starts it."""
     steps: tuple[Step, ...] = ()
     """Every step, in the order of the jobs: each after the jobs that it `needs`, otherwise in the order of the file."""
     targets: tuple[Target, ...] = ()
