@@ -137,6 +137,14 @@ def test_a_value_at_the_cut_end_of_a_text_is_hidden_in_each_form() -> None:
         assert redactor.text(f"saw {form[: len(form) // 2 - 2]}") != f"saw {MASK}"
 
 
+@pytest.mark.parametrize("length", [14, 15, 16])
+@pytest.mark.parametrize("before", range(9))
+def test_a_value_that_is_split_is_hidden_wherever_it_stands(length: int, before: int) -> None:
+    value = "hunterCanaryWord"[:length]
+    text = "-".join("q" * before + value + "zz")
+    assert Redactor([value]).text(text) == "q-" * before + MASK + "-z-z"
+
+
 @pytest.mark.parametrize("before", range(4))
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
 def test_a_value_is_hidden_in_base64_of_bytes_that_are_no_text(before: int, encoding: str) -> None:

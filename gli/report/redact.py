@@ -54,7 +54,7 @@ class Redactor:
         self._spellings: tuple[bytes, ...] = ()
         """How the values are spelt in letters and digits alone: see `secret_forms.squeezed`."""
         self._windows: dict[int, set[bytes]] = {}
-        """Every 8 bytes that stand together in a long spelling, as a number, to the spellings."""
+        """The first windows of each long spelling, as numbers, to the spellings."""
         self._beginnings: dict[str, list[str]] = {}
         """How forms begin, to the forms."""
         self._longest = 0
@@ -196,9 +196,12 @@ class Redactor:
 
 
 def _windows(spellings: Iterable[bytes]) -> dict[int, set[bytes]]:
+    """The 8 bytes at each of the first 8 places of a spelling. A text is cut into windows of 8 bytes: wherever a
+    spelling stands in the text, a window begins at one of these places.
+    """
     windows: dict[int, set[bytes]] = {}
     for one in spellings:
-        for at in range(len(one) - _WINDOW + 1):
+        for at in range(_WINDOW):
             windows.setdefault(int.from_bytes(one[at : at + _WINDOW], sys.byteorder), set()).add(one)
     return windows
 

@@ -10,6 +10,7 @@ import html
 import json
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import cache
 from textwrap import wrap
 from urllib.parse import quote, quote_plus
 
@@ -153,7 +154,8 @@ def is_spelt(form: str, spellings: Collection[bytes]) -> bool:
     return form[:1].isalnum() and form[-1:].isalnum() and squeezed(form) in spellings
 
 
-def spellings(value: str) -> set[bytes]:
+@cache  # a run learns its secrets one after another, and asks again for all of them each time
+def spellings(value: str) -> frozenset[bytes]:
     r"""How a value stands in `squeezed`, in each form that letters and digits keep: as it is, backwards, in numbers
     (`70`, `\x70`, `0x70`, `\u0070`, `\u{70}`, `&#112;`, `\160`), in base64 and in base32. A short one is left out: it
     would mask ordinary words.
@@ -168,7 +170,7 @@ def spellings(value: str) -> set[bytes]:
         *_inside(raw, 5, base64.b32encode),
         *_inside(raw, 5, base64.b32hexencode),
     }
-    return {spelt for form in found if len(spelt := squeezed(form)) >= _SHORTEST_SPELLING}
+    return frozenset(spelt for form in found if len(spelt := squeezed(form)) >= _SHORTEST_SPELLING)
 
 
 def _inside(raw: bytes, bits: int, encode: Callable[[bytes], bytes]) -> Iterator[str]:
