@@ -13,7 +13,7 @@ import asyncio
 import importlib
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import Any, Protocol, TypeVar
@@ -131,11 +131,21 @@ class Observatory:
 
     def begin(self, probe: Probe[Any], target: Any = None) -> None:
         """Starts an observation, unless it has started already; returns at once. Raises `Unobserved` after the end."""
-        self._soon(self._begun, probe, target)
+        try:
+            self._loop.call_soon_threadsafe(self._begun, probe, target)
+        except RuntimeError:  # the loop has ended
+            raise _ended() from None
 
     def wait(self, probe: Probe[Seen], target: Any = None) -> Seen:
         """Waits for the observation and returns it. Raises `Unobserved` if it can't be had in time."""
-        future: Future[Seen] = self._soon(self.observe, probe, target)
+        task = self._tasks.get(fact_name(probe.name, target_name(target)))
+        if task is not None and task.done() and not task.cancelled():
+            seen: Seen = task.result()  # most checks ask for what is there: without a way through the loop's thread
+            return seen
+        try:
+            future: Future[Seen] = self._portal.start_task_soon(self.observe, probe, target)
+        except RuntimeError:  # anyio's exception for a loop that has ended
+            raise _ended() from None
         try:
             return future.result(timeout=max(0.0, self.deadline - time.monotonic()))
         except TimeoutError:
@@ -149,12 +159,6 @@ class Observatory:
         """Returns when the timed probes under way have ended, or after 3 seconds."""
         self._portal.call(self._await_timed)
 
-    def _soon(self, work: Callable[..., Awaitable[Any]], *arguments: Any) -> Future[Any]:
-        try:
-            return self._portal.start_task_soon(work, *arguments)
-        except RuntimeError:  # anyio's exception for a loop that has ended
-            raise unknown("error", phrase("the run has ended, and observes nothing more")) from None
-
     def awaited(self) -> list[str]:
         """The names of the facts under way; may be asked from any thread."""
         return [name for name, task in list(self._tasks.items()) if not task.done()]
@@ -166,10 +170,9 @@ class Observatory:
 
     async def observe(self, probe: Probe[Seen], target: Any = None) -> Seen:
         """The observation, for callers inside the event loop: probes build on each other with it."""
-        task = await self._begun(probe, target)
-        return await asyncio.shield(task)
+        return await asyncio.shield(self._begun(probe, target))
 
-    async def _begun(self, probe: Probe[Seen], target: Any) -> asyncio.Task[Seen]:
+    def _begun(self, probe: Probe[Seen], target: Any) -> asyncio.Task[Seen]:
         name = fact_name(probe.name, target_name(target))
         if name not in self._tasks:
             task = asyncio.create_task(self._run(probe, target), name=name)
@@ -297,7 +300,8 @@ class Observatory:
 
     async def _start(self) -> None:
         await self._lateness.start()
-        asyncio.get_running_loop().set_default_executor(_Daemons())
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_default_executor(_Daemons())
 
     async def _close(self) -> None:
         for task in self._tasks.values():
@@ -307,6 +311,10 @@ class Observatory:
             self._silence[1].cancel()
         await self._lateness.stop()
         await self._http.close()
+
+
+def _ended() -> Unobserved:
+    return unknown("error", phrase("the run has ended, and observes nothing more"))
 
 
 async def _tried(probe: Probe[Seen], target: Any, observer: Observer) -> Seen:
