@@ -41,6 +41,8 @@ class Loaded:
 
 
 _loaded: dict[str, Loaded] = {}
+_ahead: dict[str, tuple[bytes, CodeType]] = {}
+"""Path of a file that was compiled before its import, to its bytes and their code."""
 _before: set[str] = set()
 """The modules that were loaded before `compile_from_source`; empty until then."""
 
@@ -94,7 +96,15 @@ def _fresh(self: SourceFileLoader, fullname: str) -> CodeType | None:
     path = self.get_filename(fullname)
     if not judges(path):
         return _kept(self, fullname)
-    code: CodeType = self.source_to_code(taken(fullname, path), path)
+    source = taken(fullname, path)
+    ahead, code = _ahead.pop(path, (None, None))
+    return code if source == ahead else self.source_to_code(source, path)
+
+
+def compiled_ahead(path: str, source: bytes) -> CodeType:
+    """The code of a file that may be imported later. The import takes it if the file has the same bytes then."""
+    code = compile(source, path, "exec", dont_inherit=True)
+    _ahead[path] = source, code
     return code
 
 

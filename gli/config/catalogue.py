@@ -6,12 +6,13 @@ holds the rest. A case is one check on one target. Every case must report an out
 
 from __future__ import annotations
 
-import ast
 import hashlib
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import CellType, CodeType, FunctionType
 from typing import Any
 
 import gli
@@ -188,36 +189,37 @@ def proved(catalogue: Catalogue, language: str) -> dict[str, str]:
 
 
 def docstrings(root: Path) -> dict[str, str]:
-    """What each check proves: the docstring of each test function. The files are parsed, not imported.
+    """What each check proves: the docstring of each test function. The files are compiled, not imported.
 
     Raises `UsageError` if two functions have the same name: Python would drop the first one, and its check with it,
     without a word.
     """
     proved: dict[str, str] = {}
     for path in sorted(path for folder in FOLDERS for path in root.glob(f"{folder}/**/*.py")):
-        for node in _statements(_parsed(path)):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test"):
-                if node.name in proved:
-                    where = path.relative_to(root)
-                    raise UsageError(f"{where}: {node.name} is defined a second time; give each check its own name")
-                proved[node.name] = " ".join((ast.get_docstring(node) or "").split())
+        for function in _functions(_compiled(path)):
+            name = function.__name__
+            if name in proved:
+                where = path.relative_to(root)
+                raise UsageError(f"{where}: {name} is defined a second time; give each check its own name")
+            if name.startswith("test"):
+                proved[name] = " ".join((function.__doc__ or "").split())
     return proved
 
 
-def _statements(node: ast.AST) -> Iterator[ast.stmt]:
-    """The statements in a module, a class, a branch or a function, at any depth. Expressions define no function."""
-    for block in ("body", "orelse", "finalbody", "handlers", "cases"):
-        for inner in getattr(node, block, ()):
-            if isinstance(inner, ast.stmt):
-                yield inner
-            yield from _statements(inner)
+def _functions(code: CodeType) -> Iterator[FunctionType]:
+    """The functions in a module, a class or a function, at any depth."""
+    for inner in code.co_consts:
+        if isinstance(inner, CodeType):
+            if inner.co_flags & inspect.CO_OPTIMIZED:  # the body of a class is not
+                yield FunctionType(inner, {}, closure=tuple(CellType() for _ in inner.co_freevars))
+            yield from _functions(inner)
 
 
-def _parsed(path: Path) -> ast.Module:
+def _compiled(path: Path) -> CodeType:
     try:
-        return ast.parse(content(path))
+        return sources.compiled_ahead(str(path), content(path))
     except (SyntaxError, ValueError, OSError):  # a folder, a pipe or a lost link may have such a name too
-        return ast.Module(body=[], type_ignores=[])  # pytest's collection reports the syntax error and its line
+        return compile("", str(path), "exec")  # pytest's collection reports the syntax error and its line
 
 
 def _check(id_: str, row: Any) -> Check:

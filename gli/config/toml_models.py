@@ -16,7 +16,8 @@ class Table(BaseModel):
     name.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+    # Deferred: most tables are validated as a part of a larger one, and need no validator of their own.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, defer_build=True)
 
 
 T = TypeVar("T", bound=Table)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
-from botocore.loaders import JSONFileLoader, Loader
+from botocore.loaders import JSONFileLoader, Loader, instance_cache
 
 from gli.observe.engine.guard import AWS_READS, DISCOVERY_READS
 
@@ -31,6 +32,11 @@ def loader() -> Loader:
 
 
 class _Reads(Loader):  # type: ignore[misc]
+    @instance_cache  # type: ignore[untyped-decorator]
+    def list_available_services(self, type_name: str) -> list[str]:
+        """All services. botocore itself looks for a model of this type in each of their 400 folders."""
+        return sorted(next(os.walk(self.BUILTIN_DATA_PATH))[1])
+
     def load_service_model(self, service_name: str, type_name: str, api_version: str | None = None) -> Any:
         model = super().load_service_model(service_name, type_name, api_version)  # with all files of the model
         cut = type_name == "service-2" and service_name in AWS_READS and service_name not in _WHOLE
