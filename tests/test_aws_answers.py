@@ -315,12 +315,15 @@ def listed(*summaries: dict[str, Any]) -> dict[str, Answer]:
     named = {s["Id"]: s for s in summaries}
     common = (
         *("Origins", "DefaultCacheBehavior", "CacheBehaviors", "CustomErrorResponses", "Restrictions", "WebACLId"),
-        *("Comment", "Enabled", "Aliases", "ViewerCertificate", "Staging"),
+        *("Comment", "Enabled", "Aliases", "ViewerCertificate", "Staging", "OriginGroups"),
     )
 
     def describe(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
         one = named[parameters["Id"]]
-        config = {key: one[key] for key in common} | {"CallerReference": "x", "DefaultRootObject": "index.html"}
+        config = {key: one[key] for key in common if key in one} | {
+            "CallerReference": "x",
+            "DefaultRootObject": "index.html",
+        }
         same = {key: one[key] for key in ("Id", "ARN", "Status", "LastModifiedTime", "DomainName")}
         return {"Distribution": same | {"InProgressInvalidationBatches": 0, "DistributionConfig": config}}
 

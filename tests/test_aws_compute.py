@@ -945,6 +945,10 @@ def test_missing_parameters_and_secrets_are_named() -> None:
         ("SETTINGS", '{"reset_password": true, "secret": "stg/gli/database"}', False),
         ("PASSWORD_RESET_URL", "https://stg.glibiz.com/password/reset", False),
         ("BYPASS", "staging-only", False),
+        ("S3_KMS_KEY", "1234abcd-12ab-34cd-56ef-1234567890ab", False),
+        ("KMS_KEY", "mrk-1234abcd12ab34cd56ef1234567890ab", False),
+        ("API_KEY", "1234abcd-12ab-34cd-56ef-1234567890ab", True),
+        ("KMS_KEY", "q7Xw9Zr2Lm4Tn8Vb1Kc5Hd3Jf6Gs0Pa", True),
         ("SENTRY_DSN", "https://9f86d081884c7d659a2feaa0c55ad015@o12.ingest.sentry.io/1", False),
     ],
 )

@@ -12,7 +12,7 @@ from typing import Any
 
 import botocore.session
 import pytest
-from aws_rig import ACCOUNT, REGION, Account, Answer, observing, staging
+from aws_rig import ACCOUNT, REGION, Account, Answer, Refused, observing, staging
 from botocore import xform_name
 from botocore.exceptions import UnknownServiceError
 from test_aws_answers import GROUPS, NOW, alarm, listed, pages, services, summary
@@ -30,6 +30,7 @@ from gli.observe.aws import (
 )
 from gli.observe.engine.aws_models import loader
 from gli.observe.engine.guard import AWS_READS
+from gli.observe.engine.observation import Unobserved
 from gli.observe.engine.probe import Observer, probe
 
 ROLES, DISTRIBUTIONS, ALARMS, SERVICES, TASKS = 300, 60, 2_000, 40, 250
@@ -207,6 +208,30 @@ def test_more_metrics_than_one_call_accepts_are_fetched_in_several(monkeypatch: 
         seen = observatory.wait(cloudwatch.metrics)
     assert all(seen.latest(str(n), "Y") == 1.0 for n in range(1100))
     assert account.calls["cloudwatch.GetMetricData"] == 3
+
+
+def test_a_region_that_does_not_answer_takes_no_metric_of_another_one_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    near = metric_queries.Query(subject="near", namespace="X", metric="Y", statistic="Sum", dimensions=())
+    wanted = [near, near.model_copy(update={"subject": "far", "metric": "Z", "region": "us-west-2"})]
+
+    async def queries(_: Any) -> list[metric_queries.Query]:
+        return wanted
+
+    def data(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+        (asked,) = parameters["MetricDataQueries"]
+        if asked["MetricStat"]["Metric"]["MetricName"] == "Z":
+            raise Refused("AccessDenied", "User is not authorized to perform: cloudwatch:GetMetricData", 403)
+        at = datetime.now(UTC) - timedelta(minutes=1)
+        return {
+            "MetricDataResults": [{"Id": asked["Id"], "Timestamps": [at], "Values": [1.0], "StatusCode": "Complete"}]
+        }
+
+    monkeypatch.setattr(cloudwatch, "queries_of", queries)
+    with observing(Account({"cloudwatch.GetMetricData": data}), staging(), monkeypatch) as observatory:
+        seen = observatory.wait(cloudwatch.metrics)
+    assert seen.latest("near", "Y") == 1.0
+    with pytest.raises(Unobserved, match="Z of far could not be asked for"):
+        seen.latest("far", "Z")
 
 
 def paged_operations() -> dict[str, tuple[Any, Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aws_answers import ACCOUNT, REGION, Answer, AwsRefusal, answering, observed
 from aws_replay import shape
-from aws_rig import Refused
+from aws_rig import Refused, staging
 from test_aws_answers import alarm, listed, see, summary, user
 from test_aws_compute import api, definition, described, only_the_api, services
 
@@ -240,3 +240,43 @@ def test_a_list_that_aws_leaves_out_is_empty(monkeypatch: pytest.MonkeyPatch) ->
     assert see(cloudfront.distributions, None, answers, monkeypatch) == ()
     with pytest.raises(Unobserved, match="answered without DistributionList"):
         see(cloudfront.distributions, None, {"cloudfront.ListDistributions": {}}, monkeypatch)
+
+
+SPARE = "stg-gli-user-frontend-away"
+
+
+@pytest.mark.parametrize(
+    ("spare", "takes"),
+    [
+        (f"{SPARE}.s3.us-west-2.amazonaws.com", True),
+        (f"{SPARE}.s3.amazonaws.com", True),
+        (f"{SPARE}.s3-website-us-west-2.amazonaws.com", False),
+        ("spare.example.com", False),
+    ],
+)
+@pytest.mark.parametrize("signs", [True, False])
+def test_a_page_may_fall_back_on_another_private_bucket(
+    spare: str, takes: bool, signs: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = f"stg-gli-user-frontend.s3.{REGION}.amazonaws.com"
+    origins = [
+        {"Id": "spare", "DomainName": spare, "OriginAccessControlId": "E2" if signs else ""},
+        {"Id": "own", "DomainName": own, "OriginAccessControlId": "E1"},
+    ]
+    failover = {"StatusCodes": {"Quantity": 1, "Items": [503]}}
+    members = {"Quantity": 2, "Items": [{"OriginId": "own"}, {"OriginId": "spare"}]}
+    pair = {"Id": "pair", "FailoverCriteria": failover, "Members": members}
+    served = summary(
+        1,
+        "stg.glibiz.com",
+        Origins={"Quantity": 2, "Items": origins},
+        OriginGroups={"Quantity": 1, "Items": [pair]},
+        DefaultCacheBehavior={
+            "TargetOriginId": "pair",
+            "ViewerProtocolPolicy": "redirect-to-https",
+            "Compress": True,
+        },
+    )
+    seen = see(cloudfront.distribution, user(), listed(served), monkeypatch)
+    with nullcontext() if takes and signs else pytest.raises(AssertionError, match=r"spare|origin access|away"):
+        test_edge.test_cdn_origin_oac(seen, staging(), user())

@@ -185,14 +185,17 @@ def test_alarms_quiet(alarms: Sequence[Alarm]) -> None:
     assert not loud, saw(listed(loud), expected=phrase("no alarm in state ALARM"))
 
 
-def test_alarms_actions(alarms: Sequence[Alarm], topics: Mapping[str, Topic]) -> None:
+def test_alarms_actions(alarms: Sequence[Alarm], topics: Mapping[str, Topic], rollback_alarms: Sequence[str]) -> None:
     """Every metric alarm is switched on and notifies an existing topic, itself or through a composite alarm. An alarm
-    that only scales a service need not notify anybody.
+    that only scales a service need not notify anybody, nor one that only rolls deployments back, if another alarm on
+    its metrics does.
     """
     arns = {t.arn for t in topics.values() if t.arn}
     told = {w for a in alarms if a.composite and _notifies(a, topics) for w in a.watched}
     watching = [a for a in alarms if not a.composite and not a.scales]
     assert watching, saw(phrase("no alarm"), expected=phrase("alarms that notify"))
+    heard = {a.metrics for a in watching if a.enabled and arns & set(a.actions)}
+    watching = [a for a in watching if a.actions or a.name not in rollback_alarms or a.metrics not in heard]
     mute = [phrase("{} is switched off", a.name) for a in watching if not a.enabled]
     mute += [
         phrase("{} notifies {}", a.name, listed(a.actions))

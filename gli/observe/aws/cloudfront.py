@@ -63,7 +63,7 @@ class Behavior(Observation):
     shared: bool = True
     """Users get each other's answers: neither their cookies nor their Authorization header tell copies apart."""
     origins: tuple[Origin, ...] = ()
-    """The origins that it fetches from: one, or the members of an origin group."""
+    """The origins that it fetches from: one, or the members of an origin group, of which the first is asked first."""
     rewrites: bool = False
     """A function runs for each viewer request, before the cache."""
     of_bucket: bool = True
@@ -302,7 +302,8 @@ def _origins_of(behavior: dict[str, Any], config: dict[str, Any]) -> list[dict[s
     target = behavior["TargetOriginId"]
     groups = {g["Id"]: [m["OriginId"] for m in _items(g.get("Members"))] for g in _items(config.get("OriginGroups"))}
     wanted = groups.get(str(target), [target])
-    return [o for o in _items(config["Origins"]) if o["Id"] in wanted]
+    known = {o["Id"]: o for o in _items(config["Origins"])}
+    return [known[id_] for id_ in wanted if id_ in known]
 
 
 def _origin(described: dict[str, Any]) -> Origin:

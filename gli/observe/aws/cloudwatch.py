@@ -1,4 +1,4 @@
-"""CloudWatch's metrics: one GetMetricData call for 500 metrics of a run, over three hours in five-minute steps.
+"""CloudWatch's metrics: one GetMetricData call for 500 metrics of a region, over three hours in five-minute steps.
 
     (await observer.see(metrics)).latest("stg-gli-database", "FreeStorageSpace")
 
@@ -10,7 +10,7 @@ GetMetricData. A count that is always zero has no datapoints.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,7 +19,8 @@ from gli.common.sentences import phrase
 from gli.observe.aws.cloudwatch_alarms import alarms
 from gli.observe.aws.ecs_services import ecs_services
 from gli.observe.aws.metric_queries import Query, queries_of, told_by
-from gli.observe.engine.observation import Observation, unknown
+from gli.observe.engine.aws_session import AwsError
+from gli.observe.engine.observation import Observation, Unobserved, unknown
 from gli.observe.engine.probe import Observer, probe
 
 STEP = timedelta(minutes=5)
@@ -70,34 +71,52 @@ class Metrics(Observation):
 
 @probe(deadline=20)
 async def metrics(observer: Observer) -> Metrics:
-    """Every metric of the environment. One call for 500 metrics."""
-    taken = now()
-    queries = {f"m{n}": query for n, query in enumerate(await queries_of(observer))}
-    asked = [data_query(key, query) for key, query in queries.items()]
-    results = await metric_data(observer, asked, step_of(taken) - SPAN, taken)
-    found: dict[str, list[tuple[datetime, float]]] = {query.name: [] for query in queries.values()}
+    """Every metric of the environment. One call for 500 metrics of a region."""
+    taken, wanted = now(), await queries_of(observer)
+    regions = dict.fromkeys(query.region for query in wanted)
+    answers = await asyncio.gather(
+        *[_of_region(observer, region, [q for q in wanted if q.region == region], taken) for region in regions]
+    )
+    return Metrics(
+        taken=taken,
+        series={name: points for series, _ in answers for name, points in series.items()},
+        incomplete={name: status for _, partial in answers for name, status in partial.items()},
+    )
+
+
+async def _of_region(
+    observer: Observer, region: str | None, queries: Sequence[Query], taken: datetime
+) -> tuple[dict[str, tuple[tuple[datetime, float], ...]], dict[str, str]]:
+    """`series` and `incomplete` of one region. Another region that does not answer takes no metric of this one away."""
+    named = {f"m{n}": query for n, query in enumerate(queries)}
+    asked = [data_query(key, query) for key, query in named.items()]
+    try:
+        results = await metric_data(observer, asked, step_of(taken) - SPAN, taken, region)
+    except (Unobserved, AwsError):
+        if region is None:
+            raise
+        return {}, {}
+    found: dict[str, list[tuple[datetime, float]]] = {query.name: [] for query in queries}
     for result in results:
         times, values = result["Timestamps"], result["Values"]
         if len(times) != len(values):
             raise unknown("too-little-data", phrase("CloudWatch gave {} times and {} values", len(times), len(values)))
-        found[queries[result["Id"]].name] += zip(times, values, strict=True)
-    return Metrics(
-        taken=taken,
-        series={name: tuple(sorted(points)) for name, points in found.items()},
-        incomplete={queries[key].name: status for key, status in incomplete_results(asked, results).items()},
-    )
+        found[named[result["Id"]].name] += zip(times, values, strict=True)
+    incomplete = incomplete_results(asked, results)
+    return {name: tuple(sorted(p)) for name, p in found.items()}, {named[k].name: s for k, s in incomplete.items()}
 
 
 async def metric_data(
-    observer: Observer, asked: list[dict[str, Any]], start: datetime, end: datetime
+    observer: Observer, asked: list[dict[str, Any]], start: datetime, end: datetime, region: str | None = None
 ) -> list[dict[str, Any]]:
-    """The results of all queries."""
+    """The results of all queries, from the environment's region or another one."""
     answers = await asyncio.gather(
         *[
             observer.aws.call(
                 observer,
                 "cloudwatch",
                 "get_metric_data",
+                region=region,
                 MetricDataQueries=asked[n : n + _QUERIES_PER_CALL],
                 StartTime=start,
                 EndTime=end,

@@ -14,9 +14,9 @@ from typing import Any
 from gli.common.clock import now
 from gli.common.sentences import phrase
 from gli.config.services import Service
-from gli.observe.aws.ecs_services import ecs_service
+from gli.observe.aws.ecs_services import ecs_service, ecs_services
 from gli.observe.engine.aws_session import AwsError
-from gli.observe.engine.observation import Observation, one_of
+from gli.observe.engine.observation import Observation, Unobserved, one_of
 from gli.observe.engine.probe import Observer, probe
 
 _INVALID = frozenset({"InvalidParameterValue", "InvalidParameterValueException", "ValidationError"})
@@ -125,6 +125,16 @@ async def deployment_alarms(observer: Observer, service: Service) -> dict[str, s
 
 
 @probe()
+async def rollback_alarms(observer: Observer) -> tuple[str, ...]:
+    """The alarms that roll a deployment of a service back; none where ECS can't be asked."""
+    try:
+        services = (await observer.see(ecs_services)).values()
+    except Unobserved:
+        return ()
+    return tuple(sorted({name for service in services for name in service.rolled_back_by}))
+
+
+@probe()
 async def dashboards(observer: Observer) -> tuple[str, ...]:
     """The names of the dashboards that hold anything, of those whose names start with the environment's prefix."""
     prefix = observer.environment.alarms.prefix if observer.environment.alarms else ""
@@ -200,8 +210,18 @@ _WORSE_ABOVE = re.compile(
 )
 
 
-ALWAYS_SENT = frozenset({"AWS/RDS", "AWS/ElastiCache", "AWS/ECS", "AWS/AmazonMQ"})
+_ALWAYS_SENT = frozenset({"AWS/RDS", "AWS/ElastiCache", "AWS/ECS", "AWS/AmazonMQ"})
 """Namespaces whose metrics have a datapoint each minute. Counts of a load balancer are only sent above 0."""
+_OF_SOME = re.compile(r".*Lag|CPU\w*Credit\w*|HTTPCode_\w+|\w*Throttled\w*")
+"""Metrics of these that only some resources send, or send only above 0: replicas, instances that live on credits,
+services with ECS Service Connect. After a failover it is another node of a cache that sends its lag."""
+
+
+def always_sent(namespace: str, metric: str) -> bool:
+    """Whether every resource of the namespace sends the metric each minute."""
+    return namespace in _ALWAYS_SENT and not _OF_SOME.fullmatch(metric)
+
+
 _TOO_LATE_S = 6 * 3600
 
 
@@ -219,7 +239,8 @@ def _waits_s(described: Mapping[str, Any]) -> float:
 
 
 def _blind_s(described: Mapping[str, Any]) -> float:
-    blind = described["StateValue"] == "INSUFFICIENT_DATA" and described.get("Namespace") in ALWAYS_SENT
+    sent = always_sent(described.get("Namespace") or "", described.get("MetricName") or "")
+    blind = described["StateValue"] == "INSUFFICIENT_DATA" and sent
     return round((now() - described["StateUpdatedTimestamp"]).total_seconds(), 1) if blind else 0.0
 
 

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 
 from gli.config.services import LoadBalancer
-from gli.observe.aws.cloudwatch_alarms import ALWAYS_SENT, Alarm, alarms
+from gli.observe.aws.cloudwatch_alarms import Alarm, alarms, always_sent
 from gli.observe.aws.ecs_services import EcsService, ecs_services
 from gli.observe.aws.elasticache import replication_group
 from gli.observe.aws.load_balancer import balancer
@@ -27,6 +27,8 @@ class Query(Observation):
     statistic: str
     """`Sum`, `Average`, `Maximum`, or a percentile such as `p95`."""
     dimensions: tuple[tuple[str, str], ...]
+    region: str | None = None
+    """Where it is measured; None: in the environment's region."""
 
     @property
     def name(self) -> str:
@@ -72,7 +74,7 @@ def told_by(alarm: Alarm) -> str | None:
     """
     if not alarm.dimensions:
         return None
-    if alarm.namespace in ALWAYS_SENT:
+    if always_sent(alarm.namespace, alarm.metrics[0]):
         return alarm.metrics[0]
     if alarm.namespace in _OF_BALANCERS:
         return "HealthyHostCount" if "TargetGroup" in dict(alarm.dimensions[0]) else "ConsumedLCUs"
@@ -157,10 +159,15 @@ async def _of_the_database(observer: Observer) -> list[Query]:
         **({"CPUCreditBalance": "Minimum"} if instance.slow_without_credits else {}),
     }
     load |= {"BurstBalance": "Minimum"} if instance.disk_lives_on_credits else {}
-    return [_query(instance.id, "AWS/RDS", metric, statistic, own) for metric, statistic in load.items()] + [
-        _query(replica, "AWS/RDS", "ReplicaLag", "Average", [("DBInstanceIdentifier", replica)])
-        for replica in instance.replicas
-    ]
+    queries = [_query(instance.id, "AWS/RDS", metric, statistic, own) for metric, statistic in load.items()]
+    return [*queries, *map(_of_replica, instance.replicas)]
+
+
+def _of_replica(replica: str) -> Query:
+    """How far a replica is behind. One in another region has an ARN here, and is measured there."""
+    region, id_ = replica.split(":")[3::3] if replica.startswith("arn:") else (None, replica)
+    lag = _query(replica, "AWS/RDS", "ReplicaLag", "Average", [("DBInstanceIdentifier", str(id_))])
+    return lag.model_copy(update={"region": region})
 
 
 _OF_A_DATABASE = {

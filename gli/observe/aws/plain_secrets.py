@@ -17,6 +17,8 @@ _PASSES_TO = re.compile(r"https?://[^\s@]*")
 _KEY_NAME = re.compile(r"(?:TOKEN|KEY|SALT|SEED|PEPPER|SIGNING|HMAC|FERNET|CIPHER)(?:_(?:V?\d+|OLD|NEW))?$")
 _OPEN_NAME = re.compile(r"(?:^|_)(?:PUBLIC|PUBLISHABLE|SITE|ANON)(?:_|$)")
 """Names of keys that are public: every browser that loads the page has them."""
+_KEY_OF_KMS = re.compile(r"(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|mrk-[0-9a-f]{32})")
+"""The id of a key that never leaves AWS KMS; for several regions, it begins with `mrk-`."""
 _NAMES_A_THING = re.compile(r"(?:^|_)(?:ID|IDS|HASH|DIGEST|SHA\d*|CHECKSUM|FINGERPRINT|INTEGRITY|CERT|CERTIFICATE)$")
 _LOGIN_IN_URL = re.compile(r"://[^/\s:@]*:[^/\s@]+@")
 _IN_A_TEXT = re.compile(
@@ -55,6 +57,8 @@ def is_secret(name: str, value: str) -> bool:
     if _LOGIN_IN_URL.search(value) or (_KNOWN_SECRET.search(value) and not public):
         return True
     if public or _HARMLESS.fullmatch(value) or _PLACE.fullmatch(value):
+        return False
+    if "KMS" in words.split("_") and _KEY_OF_KMS.fullmatch(value):
         return False
     inside = _IN_A_TEXT.search(value)
     if inside and not _HARMLESS.fullmatch(inside[1]) and not _PLACE.fullmatch(inside[1]):

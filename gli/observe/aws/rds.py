@@ -79,6 +79,7 @@ class DatabaseInstance(Observation):
     ceiling_gib: int | None = None
     """The size up to which the storage grows automatically; None: it does not grow."""
     replicas: tuple[str, ...] = ()
+    """Its read replicas: the id of each, or the ARN of one in another region."""
     storage: str | None = None
     """The kind of its disk: `gp2`, `gp3`, `io2`, …; None: RDS does not tell."""
     instance_class: str = ""

@@ -101,10 +101,9 @@ async def zone(observer: Observer) -> Zone:
         )
     found = await _records(observer, ids[0])
     records = _answering([r for r in found if r["Type"] in ("A", "AAAA", "CNAME", "HTTPS")])
-    caa = [r for r in found if r["Type"] == "CAA"]
     return Zone(
         name=wanted,
-        authorities={normalised(r["Name"]): tuple(sorted(v["Value"] for v in r["ResourceRecords"])) for r in caa},
+        authorities=_authorities(found),
         servers=_servers(found, wanted),
         delegated={n: s for n, s in _name_servers(found).items() if n != normalised(wanted)},
         somewhere=_somewhere(records),
@@ -148,6 +147,18 @@ def _somewhere(records: Iterable[dict[str, Any]]) -> tuple[str, ...]:
             place = by_address["LocationName"] if by_address else str((by_country or {}).get("CountryCode"))
             places.setdefault((normalised(r["Name"]), r["Type"]), set()).add(place)
     return tuple(sorted({name for (name, _), named in places.items() if _ANYWHERE not in named}))
+
+
+def _authorities(records: Iterable[dict[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """See `Zone.authorities`. An alias record has the values of another one in the zone."""
+    caa = {normalised(r["Name"]): r for r in records if r["Type"] == "CAA"}
+    found = {name: tuple(sorted(v["Value"] for v in r.get("ResourceRecords") or [])) for name, r in caa.items()}
+    for name in caa:
+        of, left = name, len(caa)
+        while left and (alias := caa.get(of, {}).get("AliasTarget")):
+            of, left = normalised(alias["DNSName"]), left - 1
+        found[name] = found.get(of, ())
+    return {name: values for name, values in found.items() if values}
 
 
 def _servers(records: Iterable[dict[str, Any]], zone_name: str) -> tuple[str, ...]:
