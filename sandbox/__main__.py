@@ -153,7 +153,10 @@ def variants(as_json: bool, place: Place) -> None:
     except NotUp:
         active = []
     if as_json:
-        listed = [{"id": v.id, "description": v.description, "active": v.id in active} for v in known().values()]
+        listed = [
+            {"id": v.id, "tries": v.tries, "description": v.description, "active": v.id in active}
+            for v in known().values()
+        ]
         click.echo(json.dumps(listed, indent=2))
         return
     for one in known().values():

@@ -48,6 +48,8 @@ class WebSocketServer:
         """It no longer knows this frontend's origin."""
         self.open_to_anybody = False
         """It asks nobody for a token."""
+        self.refuses_early = False
+        """It answers who brings no token with 401, before it upgrades: this is no fault."""
         self.no_subprotocol = False
         """It takes none of the subprotocols that it is offered."""
         self.patience_s: float | None = None
@@ -89,6 +91,8 @@ class WebSocketServer:
         origin = request.headers.get("Origin")
         if (origin not in self._origins or origin == self.forgotten) and not self.any_origin:
             return _json(HTTPStatus.FORBIDDEN, {"detail": "this Origin may not connect"})
+        if self.refuses_early and path == self._protected:
+            return _json(HTTPStatus.UNAUTHORIZED, {"detail": "no token"})
         if self.no_pong:
             _swallow_pongs(connection)
         return None

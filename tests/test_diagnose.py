@@ -60,6 +60,20 @@ def test_the_root_of_a_symptom_is_named_live_and_from_the_record(sandbox: Sandbo
     assert "root: redis-ping[stg-gli-redis]" in replayed[1]
 
 
+def test_what_takes_longer_is_left_to_a_command_and_is_a_root_in_a_record(sandbox: Sandbox, tmp_path: Path) -> None:
+    sandbox.ask("break", "websocket-idle-cut")
+    try:
+        live = diagnosed("websocket", "--env=sandbox", sandbox=sandbox)
+        ran = sandbox.verify_often(reports=tmp_path)
+    finally:
+        sandbox.ask("heal")
+    command = "not asked, as it takes longer: ws-idle-survives; pytest --env=sandbox -k ws_idle_survives"
+    assert (live[0], command in live[1].splitlines()) == (0, True), live[1]
+    assert ran.folder is not None
+    code, said = diagnosed("websocket", "--env=sandbox", f"--replay={ran.folder / 'facts.jsonl'}")
+    assert (code, said.splitlines()[0]) == (1, "root: ws-idle-survives[websocket]"), said
+
+
 def test_credentials_of_another_account_are_the_root(sandbox: Sandbox) -> None:
     sandbox.ask("break", "aws-foreign-role")
     try:

@@ -56,6 +56,8 @@ def break_on_purpose(get_response: Handler) -> Handler:
         if has("balancer-adds-its-cookies"):  # as a load balancer with sticky sessions does: this is not a mistake
             for name in ("AWSALB", "AWSALBCORS", "AWSALBTG", "AWSALBTGCORS"):
                 response.set_cookie(name, "where-this-session-lives", max_age=60, path="/")
+        if has("answers-in-another-spelling"):  # this is not a mistake either
+            _spell_otherwise(request, response)
         if has("session-is-public") and request.path == "/api/v1/session/":
             response["Cache-Control"] = "public, max-age=600"
         if has("cors-without-credentials"):
@@ -65,6 +67,22 @@ def break_on_purpose(get_response: Handler) -> Handler:
         return response
 
     return middleware
+
+
+def _spell_otherwise(request: HttpRequest, response: HttpResponse) -> None:
+    """Say the same in other words that mean the same to browsers."""
+    response["Strict-Transport-Security"] = "max-age=63072000; includeSubDomains; preload"
+    response["X-Content-Type-Options"] = "NoSniff"
+    response["Referrer-Policy"] = "no-referrer, strict-origin-when-cross-origin"
+    response["Content-Type"] = f"{response['Content-Type'].partition(';')[0]}; charset=utf-8"
+    if request.method == "OPTIONS" and response.status_code == HTTPStatus.NO_CONTENT:
+        response.status_code = HTTPStatus.OK
+        for name in ("Access-Control-Allow-Headers", "Access-Control-Allow-Methods"):
+            if name in response:
+                response[name] = ",".join(reversed(response[name].split(", "))).title()
+    for cookie in response.cookies.values():
+        cookie["samesite"] = "Strict"
+        response["Cache-Control"] = "private, max-age=0, must-revalidate"
 
 
 def _say(response: HttpResponse, body: bytes) -> None:

@@ -19,7 +19,7 @@ from moto.ecs.responses import EC2ContainerServiceResponse
 from moto.elasticache.exceptions import ElastiCacheException
 from moto.elasticache.models import elasticache_backends
 from moto.elasticache.responses import ElastiCacheResponse
-from moto.rds.models import DBProxy, rds_backends
+from moto.rds.models import DBInstance, DBProxy, rds_backends
 from moto.rds.responses import RDSResponse
 from moto.s3.models import PublicAccessBlock
 from moto.s3control.models import s3control_backends
@@ -49,9 +49,15 @@ def apply() -> None:
         self.endpoint = self.endpoint.replace(".db-proxy-", ".proxy-")  # as RDS names it
 
     DBProxy.__init__ = created
+    DBInstance.remove_replica = _remove_replica
 
 
 _group_info = codedeploy_responses._deployment_group_info
+
+
+def _remove_replica(self: Any, replica: Any) -> None:
+    """moto finds no replica of another region, which it keeps by its ARN."""
+    self.replicas = [r for r in self.replicas if r not in (replica.db_instance_identifier, replica.db_instance_arn)]
 
 
 def _with_its_newest_deployment(group: DeploymentGroup) -> dict[str, Any]:

@@ -106,10 +106,10 @@ def broker_blocks_publishers(sandbox: Sandbox) -> Iterator[None]:
     """The broker uses more memory than its limit and blocks whoever publishes; login and consumers look well."""
     broker = _broker(sandbox)
     sandbox.run(broker.limit_memory("absolute 1MB"))
-    _until_measured(sandbox, lambda m: m["RabbitMQMemUsed"] > m["RabbitMQMemLimit"])
+    until_measured(sandbox, lambda m: m["RabbitMQMemUsed"] > m["RabbitMQMemLimit"])
     yield
     sandbox.run(broker.limit_memory("0.4"))
-    _until_measured(sandbox, lambda m: m["RabbitMQMemUsed"] < m["RabbitMQMemLimit"])
+    until_measured(sandbox, lambda m: m["RabbitMQMemUsed"] < m["RabbitMQMemLimit"])
 
 
 @fault("worker-stuck", turns_red=["mq-unacked"])
@@ -126,13 +126,13 @@ def worker_stuck(sandbox: Sandbox) -> Iterator[None]:
             channel.basic_publish("", broker.queues[0], b"{}")
         connection.process_data_events(time_limit=0.5)
 
-    _until_measured(sandbox, lambda m: m["MessageUnacknowledgedCount"] >= _BACKLOG, publish)
+    until_measured(sandbox, lambda m: m["MessageUnacknowledgedCount"] >= _BACKLOG, publish)
     yield
     connection.close()
-    _until_measured(sandbox, lambda m: m["MessageUnacknowledgedCount"] < _BACKLOG)
+    until_measured(sandbox, lambda m: m["MessageUnacknowledgedCount"] < _BACKLOG)
 
 
-def _until_measured(
+def until_measured(
     sandbox: Sandbox,
     holds: Callable[[Mapping[str, float]], bool],
     wait: Callable[[], object] = lambda: time.sleep(0.2),

@@ -8,7 +8,17 @@ from typing import Any
 
 from sandbox.site import required
 from sandbox.variants import Sandbox, variant
-from sandbox.variants.parts import alias_zone, api, both, change_records, listener, reconfigured, rule, target_group
+from sandbox.variants.parts import (
+    alias_zone,
+    answering,
+    api,
+    both,
+    change_records,
+    listener,
+    reconfigured,
+    rule,
+    target_group,
+)
 
 _OFFICE = "203.0.113.7/32"
 
@@ -80,7 +90,7 @@ def _path(pattern: str) -> dict[str, Any]:
     return {"Field": "path-pattern", "PathPatternConfig": {"Values": [pattern]}}
 
 
-@variant("health-check-takes-any-2xx")
+@variant("health-check-takes-any-2xx", tries=["alb-health-check-config"])
 def health_check_takes_any_2xx(sandbox: Sandbox) -> Iterator[None]:
     """The load balancer accepts any 2xx from the API's health path."""
     elbv2, group = sandbox.aws("elbv2"), target_group(sandbox)
@@ -89,7 +99,7 @@ def health_check_takes_any_2xx(sandbox: Sandbox) -> Iterator[None]:
     elbv2.modify_target_group(TargetGroupArn=group, Matcher={"HttpCode": "200"})
 
 
-@variant("listener-for-tests")
+@variant("listener-for-tests", tries=["alb-http-redirect", "alb-https-listener", "parity-edge"])
 def listener_for_tests(sandbox: Sandbox) -> Iterator[None]:
     """Staging and production have another HTTPS listener, on 8443 for tests, open to the office only."""
     with ExitStack() as made:
@@ -122,7 +132,7 @@ def _another_listener(sandbox: Sandbox, name: str) -> Iterator[None]:
         elbv2.delete_listener(ListenerArn=made["Listeners"][0]["ListenerArn"])
 
 
-@variant("network-load-balancer-for-sockets")
+@variant("network-load-balancer-for-sockets", tries=["alb-active", "alb-idle-timeout", "dns-alias-target"])
 def network_load_balancer_for_sockets(sandbox: Sandbox) -> Iterator[None]:
     """The WebSocket server stands behind a network load balancer of its own, without security groups."""
     elbv2, secure, host = sandbox.aws("elbv2"), listener(sandbox), sandbox.environment.services["websocket"].host
@@ -152,7 +162,7 @@ def network_load_balancer_for_sockets(sandbox: Sandbox) -> Iterator[None]:
     elbv2.delete_load_balancer(LoadBalancerArn=made["LoadBalancerArn"])
 
 
-@variant("sni-certificate")
+@variant("sni-certificate", tries=["cdn-aliases-and-cert"])
 def sni_certificate(sandbox: Sandbox) -> Iterator[None]:
     """The listener also serves a certificate for a partner's host, to clients that ask for that host (SNI)."""
     elbv2, acm, on = sandbox.aws("elbv2"), sandbox.aws("acm"), listener(sandbox)["ListenerArn"]
@@ -168,24 +178,20 @@ def sni_certificate(sandbox: Sandbox) -> Iterator[None]:
     acm.delete_certificate(CertificateArn=arn)
 
 
-@variant("sticky-sessions")
+@variant("sticky-sessions", tries=["http-cookie-flags"])
 def sticky_sessions(sandbox: Sandbox) -> Iterator[None]:
     """The target group is sticky: the load balancer adds its own cookies, without HttpOnly and SameSite."""
     elbv2, group = sandbox.aws("elbv2"), target_group(sandbox)
     on = [{"Key": "stickiness.enabled", "Value": "true"}, {"Key": "stickiness.type", "Value": "lb_cookie"}]
     elbv2.modify_target_group_attributes(TargetGroupArn=group, Attributes=on)
-    breakage = sandbox.state_dir / "api-breakage"
-    before = breakage.read_text(encoding="utf-8") if breakage.exists() else ""
-    breakage.write_text(f"{before}balancer-adds-its-cookies\n", encoding="utf-8")
-    yield
-    left = [line for line in breakage.read_text(encoding="utf-8").split() if line != "balancer-adds-its-cookies"]
-    breakage.write_text("".join(f"{line}\n" for line in left), encoding="utf-8")
+    with answering(sandbox, "balancer-adds-its-cookies"):
+        yield
     elbv2.modify_target_group_attributes(
         TargetGroupArn=group, Attributes=[{"Key": "stickiness.enabled", "Value": "false"}]
     )
 
 
-@variant("balancer-answers-pings")
+@variant("balancer-answers-pings", tries=["sg-no-world-ports"])
 def balancer_answers_pings(sandbox: Sandbox) -> Iterator[None]:
     """The load balancer's group takes ICMP from the world, as AWS advises for path MTU discovery."""
     ec2, name = sandbox.aws("ec2"), required(sandbox.environment.load_balancer).name
@@ -197,7 +203,7 @@ def balancer_answers_pings(sandbox: Sandbox) -> Iterator[None]:
     ec2.revoke_security_group_ingress(**change)
 
 
-@variant("limits-of-the-target-group")
+@variant("limits-of-the-target-group", tries=["alb-spares-sick-tasks"])
 def limits_of_the_target_group(sandbox: Sandbox) -> Iterator[None]:
     """The load balancer leaves X-Forwarded-For as it is; with less than half of its targets healthy, the API's group
     sends requests to all; it starts new targets slowly."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import suppress
 
+import pika
 import psycopg
 from psycopg import sql
 
+from sandbox.faults.broker import until_measured
 from sandbox.site import required
 from sandbox.valkey import until_saved
 from sandbox.variants import Sandbox, variant
 
 
-@variant("migrations-by-another-role")
+@variant("migrations-by-another-role", tries=["db-app-grants", "db-next-migration"])
 def migrations_by_another_role(sandbox: Sandbox) -> Iterator[None]:
     """Another role owns the tables and migrates; the application may only read and write rows, with a policy on them.
 
@@ -69,7 +71,7 @@ def constraints_made_by_hand(sandbox: Sandbox) -> Iterator[None]:
         connection.execute("DROP ROLE gli_migrations")
 
 
-@variant("numbers-made-by-the-application")
+@variant("numbers-made-by-the-application", tries=["db-sequence-headroom"])
 def numbers_made_by_the_application(sandbox: Sandbox) -> Iterator[None]:
     """A table's ids are made by the application, far from its sequence, and another table's sequence begins anew."""
     with sandbox.postgres() as connection:
@@ -86,7 +88,7 @@ def numbers_made_by_the_application(sandbox: Sandbox) -> Iterator[None]:
         connection.execute("DROP TABLE notices_event, notices_shift")
 
 
-@variant("leftovers-that-harm-nothing")
+@variant("leftovers-that-harm-nothing", tries=["db-vacuum-runs"])
 def leftovers_that_harm_nothing(sandbox: Sandbox) -> Iterator[None]:
     """A copy of a table in another schema, a slot without a place in the log, and a failed snapshot that stops nothing.
 
@@ -123,7 +125,7 @@ def leftovers_that_harm_nothing(sandbox: Sandbox) -> Iterator[None]:
         connection.execute("DROP SCHEMA backup CASCADE")
 
 
-@variant("suite-role-read-only")
+@variant("suite-role-read-only", tries=["db-password-lasts"])
 def suite_role_read_only(sandbox: Sandbox) -> Iterator[None]:
     """The suite's role is read-only by a setting of its own, and the application's password ends in a year."""
     verify = sql.Identifier(sandbox.site.credentials.verify_database.username)
@@ -137,7 +139,7 @@ def suite_role_read_only(sandbox: Sandbox) -> Iterator[None]:
         connection.execute(sql.SQL("ALTER ROLE {} VALID UNTIL 'infinity'").format(application))
 
 
-@variant("replica-reads-its-slot")
+@variant("replica-reads-its-slot", tries=["db-replication-slots"])
 def replica_reads_its_slot(sandbox: Sandbox) -> Iterator[None]:
     """A replica is connected and reads its replication slot; a session keeps a temporary slot."""
     with sandbox.postgres() as connection:
@@ -170,7 +172,7 @@ def cache_user_with_few_rights(sandbox: Sandbox) -> Iterator[None]:
         redis.execute_command("ACL SETUSER", name, "allchannels", "+@all", "-@admin")
 
 
-@variant("schema-of-the-next-release")
+@variant("schema-of-the-next-release", tries=["db-inserts-accepted", "db-schema-expected"])
 def schema_of_the_next_release(sandbox: Sandbox) -> Iterator[None]:
     """Columns of a newer release are there already: with a default, optional, computed, or filled by a trigger.
 
@@ -306,3 +308,34 @@ def cache_closes_idle_sessions(sandbox: Sandbox) -> Iterator[None]:
     yield
     with sandbox.redis() as redis:
         redis.config_set("timeout", 0)
+
+
+@variant("report-that-takes-a-moment", tries=["db-blocking-locks", "db-long-transactions", "db-txid-age"])
+def report_that_takes_a_moment(sandbox: Sandbox) -> Iterator[None]:
+    """A report has read for some seconds, in a transaction of its own, and the application may open few connections."""
+    application = sql.Identifier(sandbox.site.credentials.database.username)
+    with sandbox.postgres() as connection, psycopg.connect(sandbox.postgres_dsn) as report:
+        connection.execute(sql.SQL("ALTER ROLE {} CONNECTION LIMIT 80").format(application))
+        report.execute("SELECT count(*) FROM notices_notice")
+        yield
+        connection.execute(sql.SQL("ALTER ROLE {} CONNECTION LIMIT -1").format(application))
+
+
+@variant("workers-at-work", tries=["mq-consumers", "mq-unacked"])
+def workers_at_work(sandbox: Sandbox) -> Iterator[None]:
+    """A second worker has taken a hundred messages of a queue and works on them. Without a broker nothing differs."""
+    broker = sandbox.broker
+    if broker is None:
+        yield
+        return
+    sandbox.run(broker.until_ready())
+    connection = pika.BlockingConnection(pika.URLParameters(f"{broker.url}?heartbeat=0"))
+    channel = connection.channel()
+    channel.basic_consume(broker.queues[0], lambda *_: None, auto_ack=False, arguments={"x-priority": 100})
+    for _ in range(100):
+        channel.basic_publish("", broker.queues[0], b"{}")
+    connection.process_data_events(time_limit=0.5)
+    until_measured(sandbox, lambda measured: measured["MessageUnacknowledgedCount"] > 0)
+    yield
+    connection.close()
+    until_measured(sandbox, lambda measured: not measured["MessageUnacknowledgedCount"])

@@ -9,7 +9,7 @@ from typing import Any
 
 from sandbox import repositories
 from sandbox.aws.seed_watching import FARGATE_USAGE
-from sandbox.faults.common import released
+from sandbox.faults.common import pushed, released, staged
 from sandbox.site import required
 from sandbox.submodules import linked
 from sandbox.variants import Sandbox, variant
@@ -117,7 +117,7 @@ def _shown(sandbox: Sandbox, arn: str, shown: dict[str, Any]) -> Iterator[None]:
         sandbox.aws_overlay("service-revision", **undo)
 
 
-@variant("deploys-within-capacity")
+@variant("deploys-within-capacity", tries=["ecs-deploy-has-room"])
 def deploys_within_capacity(sandbox: Sandbox) -> Iterator[None]:
     """A deploy of the API first stops one of the two tasks, and never runs more than two."""
     ecs, place, before = sandbox.aws("ecs"), where(sandbox), service(sandbox)["deploymentConfiguration"]
@@ -127,7 +127,7 @@ def deploys_within_capacity(sandbox: Sandbox) -> Iterator[None]:
     ecs.update_service(cluster=place.cluster, service=place.service, deploymentConfiguration=before)
 
 
-@variant("native-blue-green")
+@variant("native-blue-green", tries=["alb-host-routing", "alb-rules-reach-service"])
 def native_blue_green(sandbox: Sandbox) -> Iterator[None]:
     """ECS deploys the API blue/green: the rule has weights for two target groups, and the second one serves."""
     with by_ecs(sandbox, "BLUE_GREEN"):
@@ -197,7 +197,7 @@ def _by_another(sandbox: Sandbox, controller: str, **more: Any) -> Iterator[None
             yield
 
 
-@variant("codedeploy-blue-green")
+@variant("codedeploy-blue-green", tries=["alb-draining", "ecs-circuit-breaker"])
 def codedeploy_blue_green(sandbox: Sandbox) -> Iterator[None]:
     """CodeDeploy deploys the API blue/green; the previous release's tasks get no traffic and will be stopped later."""
     codedeploy, name = sandbox.aws("codedeploy"), "gli-api"
@@ -219,21 +219,21 @@ def codedeploy_blue_green(sandbox: Sandbox) -> Iterator[None]:
     sandbox.aws_overlay("codedeploy-forget", region=region(sandbox), application=name)
 
 
-@variant("external-controller")
+@variant("external-controller", tries=["ecs-single-deployment"])
 def external_controller(sandbox: Sandbox) -> Iterator[None]:
     """An external program deploys the API with its own task sets."""
     with _by_another(sandbox, "EXTERNAL", externalId="argo-42"):
         yield
 
 
-@variant("submodule")
+@variant("submodule", tries=["git-submodules-published"])
 def submodule(sandbox: Sandbox) -> Iterator[None]:
     """The root repository has a submodule, by an address beside its own."""
     with linked(sandbox):
         yield
 
 
-@variant("quota-that-suffices")
+@variant("quota-that-suffices", tries=["ecs-quota-headroom"])
 def quota_that_suffices(sandbox: Sandbox) -> Iterator[None]:
     """The account uses its quota of vCPUs for Fargate but for one task: ECS replaces the tasks one after the other."""
     usage = {"namespace": "AWS/Usage", "metric": "ResourceCount", "dimensions": FARGATE_USAGE, "value": 99.4}
@@ -241,7 +241,7 @@ def quota_that_suffices(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@variant("nothing-to-release")
+@variant("nothing-to-release", tries=["git-release-diff"])
 def nothing_to_release(sandbox: Sandbox) -> Iterator[None]:
     """Staging was released, with its tag, and nobody has made anything since."""
     with released(sandbox) as heads:
@@ -252,3 +252,17 @@ def nothing_to_release(sandbox: Sandbox) -> Iterator[None]:
         yield
         for path, target in before.items():
             repositories.set_ref(path, f"refs/tags/{tags[path]}", target)
+
+
+@variant("hotfix-made-twice", tries=["git-deploy-tag", "git-rollback-target"])
+def hotfix_made_twice(sandbox: Sandbox) -> Iterator[None]:
+    """A hotfix went to production, with its tag; the same change was made again on stg and dev, not merged."""
+    name, tree = "gli_redis", {"redis.conf": "maxmemory-policy volatile-lru\n"}
+    path = repositories.path(sandbox.repositories, name)
+    tag, live = max(repositories.refs(path, "refs/tags")), sandbox.site.production.branch
+    before = repositories.refs(path, "refs/tags")[tag]
+    with ExitStack() as made:
+        commits = {b: made.enter_context(pushed(sandbox, name, b, tree)) for b in (live, staged(sandbox), "dev")}
+        repositories.set_ref(path, f"refs/tags/{tag}", commits[live])
+        yield
+        repositories.set_ref(path, f"refs/tags/{tag}", before)

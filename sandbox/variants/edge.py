@@ -8,16 +8,16 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
 from gli.config.services import Frontend
 from sandbox.aws.account import EDGE_REGION
-from sandbox.aws.seed_edge import invalidate
-from sandbox.faults.common import KEY_FOR_CLOUDFRONT, encrypted_bucket
+from sandbox.faults.common import KEY_FOR_CLOUDFRONT, changed_listener, encrypted_bucket
 from sandbox.site import required
 from sandbox.variants import Sandbox, variant
-from sandbox.variants.parts import alias_zone, api, both, change_records, service
+from sandbox.variants.parts import alias_zone, api, both, change_records, invalidated, listener, region, service
 
 _IDENTITY = "E2QWRUHAPOMQZL"
 
@@ -65,7 +65,7 @@ def _policies(sandbox: Sandbox, change: Callable[[str, dict[str, Any]], None]) -
             s3.put_bucket_policy(Bucket=bucket, Policy=text)
 
 
-@variant("spa-error-mapping")
+@variant("spa-error-mapping", tries=["cdn-error-mapping", "cdn-missing-asset-404", "cdn-no-source-maps"])
 def spa_error_mapping(sandbox: Sandbox) -> Iterator[None]:
     """CloudFront answers 403 and 404 with /index.html and 200, and no function rewrites routes."""
 
@@ -78,7 +78,7 @@ def spa_error_mapping(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@variant("origin-access-identity")
+@variant("origin-access-identity", tries=["cdn-origin-oac"])
 def origin_access_identity(sandbox: Sandbox) -> Iterator[None]:
     """The distributions read buckets with an origin access identity; the policies allow the access control too."""
 
@@ -96,7 +96,7 @@ def origin_access_identity(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@variant("bucket-policy-with-more")
+@variant("bucket-policy-with-more", tries=["s3-policy-oac-only"])
 def bucket_policy_with_more(sandbox: Sandbox) -> Iterator[None]:
     """The bucket policies also let the distribution list the bucket (ArnLike), and deny plain HTTP to everybody."""
 
@@ -135,7 +135,7 @@ def account_blocks_public_access(sandbox: Sandbox) -> Iterator[None]:
     sandbox.aws_overlay("account-public-access-block", **undo)
 
 
-@variant("second-origin")
+@variant("second-origin", tries=["cdn-asks-for-the-page", "cdn-viewer-https"])
 def second_origin(sandbox: Sandbox) -> Iterator[None]:
     """The distributions send /api/* to the load balancer, a second origin, and keep its /static/*; only the URLs of
     /downloads/* are signed."""
@@ -193,7 +193,7 @@ def _scripts_as(sandbox: Sandbox, bucket: str, kind: str) -> Iterator[None]:
             s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=usual, CacheControl=kept)
 
 
-@variant("private-zone-of-the-same-name")
+@variant("private-zone-of-the-same-name", tries=["dns-delegated"])
 def private_zone_of_the_same_name(sandbox: Sandbox) -> Iterator[None]:
     """The VPC has a private zone of the same name, with other records."""
     route53, ec2 = sandbox.aws("route53"), sandbox.aws("ec2")
@@ -224,7 +224,7 @@ def distribution_with_a_wildcard(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@variant("strict-content-security-policy")
+@variant("strict-content-security-policy", tries=["s3-index-object"])
 def strict_content_security_policy(sandbox: Sandbox) -> Iterator[None]:
     """The pages have a strict Content-Security-Policy, which names what they use, a manifest with an icon, the hash of
     their entry script, and a style for browsers without scripts that nobody uploaded."""
@@ -253,22 +253,16 @@ def strict_content_security_policy(sandbox: Sandbox) -> Iterator[None]:
         s3.put_object(
             Bucket=bucket, Key="index.html", Body=body.replace(b"<title>", links.encode() + b"<title>"), **how
         )
-        _invalidated(sandbox, frontend)
+        invalidated(sandbox, frontend)
     yield
     for bucket, body, how in before:
         s3.put_object(Bucket=bucket, Key="index.html", Body=body, **how)
         s3.delete_object(Bucket=bucket, Key="app.webmanifest")
     for frontend in sandbox.environment.frontends.values():
-        _invalidated(sandbox, frontend)
+        invalidated(sandbox, frontend)
 
 
-def _invalidated(sandbox: Sandbox, frontend: Frontend) -> None:
-    cloudfront = sandbox.aws("cloudfront", EDGE_REGION)
-    items = cloudfront.list_distributions()["DistributionList"]["Items"]
-    invalidate(sandbox.account, next(d["Id"] for d in items if frontend.host in d["Aliases"].get("Items", [])))
-
-
-@variant("some-countries-kept-out")
+@variant("some-countries-kept-out", tries=["cdn-lets-users-in"])
 def some_countries_kept_out(sandbox: Sandbox) -> Iterator[None]:
     """The distributions keep out viewers of countries in which GLI has no users."""
     out = {"GeoRestriction": {"RestrictionType": "blacklist", "Quantity": 2, "Items": ["CU", "IR"]}}
@@ -314,7 +308,7 @@ def failover_records(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@variant("old-versions-expire")
+@variant("old-versions-expire", tries=["s3-keeps-the-page"])
 def old_versions_expire(sandbox: Sandbox) -> Iterator[None]:
     """Lifecycle rules of the buckets remove old versions, broken uploads, previews and tagged objects; one is off."""
     s3 = sandbox.aws("s3")
@@ -347,7 +341,7 @@ def second_provider_of_dns(sandbox: Sandbox) -> Iterator[None]:
     change_records(sandbox, zone, [("UPSERT", before)])
 
 
-@variant("https-records")
+@variant("https-records", tries=["dns-host-resolves"])
 def https_records(sandbox: Sandbox) -> Iterator[None]:
     """The hosts have HTTPS records: of HTTP/2 alone, with a right address, and with the host's own name."""
     zone, hosts = alias_zone(sandbox), sandbox.environment.hosts
@@ -361,6 +355,47 @@ def https_records(sandbox: Sandbox) -> Iterator[None]:
     change_records(sandbox, zone, [("DELETE", record) for record in records])
 
 
+@variant("authorities-by-an-alias", tries=["acm-validation-record", "dns-caa-allows-acm"])
+def authorities_by_an_alias(sandbox: Sandbox) -> Iterator[None]:
+    """The zone names the authorities that may issue its certificates, and a host has an alias of this CAA record.
+
+    Amazon issued the certificate of the load balancer, and finds its validation records.
+    """
+    zone, apex, host = alias_zone(sandbox), f"{sandbox.environment.dns.zone}.", f"{api(sandbox).host}."
+    values = [{"Value": f'0 issue "{name}"'} for name in ("letsencrypt.org", "amazon.com")]
+    target = {"HostedZoneId": zone.rpartition("/")[2], "DNSName": apex, "EvaluateTargetHealth": False}
+    at = region(sandbox)
+    undo = sandbox.aws_overlay("certificates-by", region=at, kind="AMAZON_ISSUED")
+    arn = listener(sandbox)["Certificates"][0]["CertificateArn"]
+    issued = sandbox.aws("acm").describe_certificate(CertificateArn=arn)["Certificate"]["DomainValidationOptions"]
+    proofs = {o["ResourceRecord"]["Name"]: o["ResourceRecord"]["Value"] for o in issued}
+    records: list[dict[str, Any]] = [
+        {"Name": name, "Type": "CNAME", "TTL": 300, "ResourceRecords": [{"Value": value}]}
+        for name, value in proofs.items()
+        if name.endswith(f".{apex}")
+    ]
+    records += [
+        {"Name": apex, "Type": "CAA", "TTL": 300, "ResourceRecords": values},
+        {"Name": host, "Type": "CAA", "AliasTarget": target},
+    ]
+    change_records(sandbox, zone, [("CREATE", record) for record in records])
+    yield
+    change_records(sandbox, zone, [("DELETE", record) for record in records])
+    sandbox.aws_overlay("certificates-by", **undo)
+
+
+@variant("only-the-newest-tls", tries=["tls-min-version"])
+def only_the_newest_tls(sandbox: Sandbox) -> Iterator[None]:
+    """The load balancers and the distributions of both environments take TLS 1.3 alone."""
+    with ExitStack() as changed:
+        for environment in both(sandbox):
+            newest = changed_listener(sandbox, environment, SslPolicy="ELBSecurityPolicy-TLS13-1-3-2021-06")
+            changed.enter_context(newest)
+        viewers = {"MinimumProtocolVersion": "TLSv1.3_2025"}
+        changed.enter_context(_distributions(sandbox, lambda _, config: config["ViewerCertificate"].update(viewers)))
+        yield
+
+
 @variant("records-by-country")
 def records_by_country(sandbox: Sandbox) -> Iterator[None]:
     """The API's host has a record for users in Korea, and another one for all others."""
@@ -368,7 +403,7 @@ def records_by_country(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@variant("bucket-under-an-own-key")
+@variant("bucket-under-an-own-key", tries=["s3-encryption"])
 def bucket_under_an_own_key(sandbox: Sandbox) -> Iterator[None]:
     """The user frontend's bucket encrypts with a key of ours, by its alias; the key lets CloudFront decrypt."""
     kms = sandbox.aws("kms")
@@ -377,3 +412,16 @@ def bucket_under_an_own_key(sandbox: Sandbox) -> Iterator[None]:
     with encrypted_bucket(sandbox, KMSMasterKeyID="alias/frontends"):
         yield
     kms.delete_alias(AliasName="alias/frontends")
+
+
+@variant("certificate-of-45-days", tries=["tls-cert-expiry", "tls-san-covers-host"])
+def certificate_of_45_days(sandbox: Sandbox) -> Iterator[None]:
+    """All public hosts present a certificate that names each of them, and lasts for 45 days."""
+    issued = sandbox.authority.issue(sandbox.environment.hosts, expires_in=timedelta(days=45)).context()
+    relays = [sandbox.relay(name) for name in (*sandbox.environment.services, *sandbox.environment.frontends)]
+    before = [relay.certificate for relay in relays]
+    for relay in relays:
+        relay.certificate = issued
+    yield
+    for relay, certificate in zip(relays, before, strict=True):
+        relay.certificate = certificate

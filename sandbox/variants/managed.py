@@ -24,6 +24,7 @@ from sandbox.variants.parts import (
     region,
 )
 
+_AWAY = "us-west-2"
 _PASSWORD = "kept-by-rds-and-used-by-nobody"
 
 
@@ -43,7 +44,7 @@ def _measured(sandbox: Sandbox, namespace: str, dimensions: Mapping[str, str], *
         yield
 
 
-@variant("aurora-postgresql")
+@variant("aurora-postgresql", tries=["db-predeploy-snapshot", "db-protection"])
 def aurora_postgresql(sandbox: Sandbox) -> Iterator[None]:
     """The database of both environments is a cluster of Aurora PostgreSQL with a writer and a reader."""
     with ExitStack() as made:
@@ -93,6 +94,20 @@ def _aurora(sandbox: Sandbox, environment: Environment) -> Iterator[None]:
         sandbox.aws_overlay("database-aside", **{**undo, "cluster": cluster, "reader": reader})
 
 
+@variant("replica-in-another-region", tries=["db-replication-lag"])
+def replica_in_another_region(sandbox: Sandbox) -> Iterator[None]:
+    """The database has a read replica in another region, which RDS names by its ARN, 4 s behind."""
+    source, away = _instance(sandbox, sandbox.environment), sandbox.aws("rds", _AWAY)
+    name = f"{source['DBInstanceIdentifier']}-away"
+    away.create_db_instance_read_replica(
+        DBInstanceIdentifier=name, SourceDBInstanceIdentifier=source["DBInstanceArn"], DeletionProtection=False
+    )
+    lag = {"namespace": "AWS/RDS", "metric": "ReplicaLag", "dimensions": {"DBInstanceIdentifier": name}, "value": 4.0}
+    with overlaid(sandbox, "metric-data", region=_AWAY, **lag):
+        yield
+    away.delete_db_instance(DBInstanceIdentifier=name, SkipFinalSnapshot=True)
+
+
 @contextmanager
 def _secret(sandbox: Sandbox, id_: str, *, without: tuple[str, ...] = (), **fields: Any) -> Iterator[None]:
     """Change fields of a secret, and start the tasks again, as they would be after such a change."""
@@ -121,7 +136,7 @@ def _reached_as(sandbox: Sandbox, host: str) -> Iterator[None]:
         yield
 
 
-@variant("rds-proxy")
+@variant("rds-proxy", tries=["vantage-vpc-reachable"])
 def rds_proxy(sandbox: Sandbox) -> Iterator[None]:
     """The application logs in through an RDS proxy, which refuses the start-up parameter `options`."""
     rds, database = sandbox.aws("rds"), required(sandbox.environment.database)
@@ -144,7 +159,7 @@ def rds_proxy(sandbox: Sandbox) -> Iterator[None]:
     rds.delete_db_proxy(DBProxyName="gli-proxy")
 
 
-@variant("database-behind-a-cname")
+@variant("database-behind-a-cname", tries=["dns-env-not-crossed"])
 def database_behind_a_cname(sandbox: Sandbox) -> Iterator[None]:
     """The host in the database's secret is a name in the environment's own zone: a CNAME of the RDS endpoint."""
     database, zone = required(sandbox.environment.database), required(sandbox.environment.dns.zone)
@@ -157,7 +172,7 @@ def database_behind_a_cname(sandbox: Sandbox) -> Iterator[None]:
     change_records(sandbox, alias_zone(sandbox), [("DELETE", record)])
 
 
-@variant("secret-managed-by-rds")
+@variant("secret-managed-by-rds", tries=["secret-rotation-state"])
 def secret_managed_by_rds(sandbox: Sandbox) -> Iterator[None]:
     """RDS manages the database's secret: it holds a user and a password only, and no host."""
     secrets, name = sandbox.aws("secretsmanager"), "rds!db-0f1e2d3c-4b5a-6978"
@@ -192,7 +207,7 @@ def _regrouped(sandbox: Sandbox, environment: Environment, **changes: Any) -> It
         yield
 
 
-@variant("valkey")
+@variant("valkey", tries=["parity-engines"])
 def valkey(sandbox: Sandbox) -> Iterator[None]:
     """The cache of both environments is Valkey 8.1."""
     with ExitStack() as changed:
@@ -216,7 +231,7 @@ def cache_in_cluster_mode(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@variant("cache-with-a-token")
+@variant("cache-with-a-token", tries=["secret-fields"])
 def cache_with_a_token(sandbox: Sandbox) -> Iterator[None]:
     """Everybody logs in to the cache with its AUTH token: its secrets name no user."""
     cache, token = required(sandbox.environment.cache), urlsplit(sandbox.redis_url).password
@@ -225,6 +240,57 @@ def cache_with_a_token(sandbox: Sandbox) -> Iterator[None]:
         _secret(sandbox, cache.verify_secret, without=("username",), password=token),
     ):
         yield
+
+
+@variant("nightly-backup", tries=["db-instance-available", "redis-available"])
+def nightly_backup(sandbox: Sandbox) -> Iterator[None]:
+    """RDS makes a backup of the database, ElastiCache a snapshot of the cache, as each night."""
+    instance = required(sandbox.environment.database).instance
+    database = {"region": region(sandbox), "instance": instance, "status": "backing-up"}
+    with (
+        overlaid(sandbox, "database", **database),
+        _regrouped(sandbox, sandbox.environment, status="snapshotting"),
+    ):
+        yield
+
+
+@variant("more-than-the-least", tries=["db-pending-changes", "db-backup-pitr", "db-ca-valid"])
+def more_than_the_least(sandbox: Sandbox) -> Iterator[None]:
+    """The database is larger and safer than staging needs: more storage, longer backups, a newer authority. RDS will
+    update its system in two weeks.
+    """
+    rds, before = sandbox.aws("rds"), _instance(sandbox, sandbox.environment)
+    wanted = {
+        "BackupRetentionPeriod": 21,
+        "AllocatedStorage": before["AllocatedStorage"] + 100,
+        "DBInstanceClass": "db.m7g.large",
+        "CACertificateIdentifier": "rds-ca-ecc384-g1",
+    }
+    known = {"DBInstanceIdentifier": before["DBInstanceIdentifier"], "ApplyImmediately": True}
+    rds.modify_db_instance(**known, **wanted)
+    named = before["DBInstanceIdentifier"]
+    planned = {"region": region(sandbox), "instance": named, "played_maintenance": [("system-update", 336.0)]}
+    with (
+        overlaid(sandbox, "database", **planned),
+        _measured(sandbox, "AWS/RDS", {"DBInstanceIdentifier": named}, FreeStorageSpace=150.0 * 2**30),
+    ):
+        yield
+    rds.modify_db_instance(**known, **{name: before[name] for name in wanted})
+
+
+@variant("pure-cache", tries=["redis-evictions", "redis-memory"])
+def pure_cache(sandbox: Sandbox) -> Iterator[None]:
+    """Nothing but copies lie in the cache: it evicts what was used least, as environments.toml says."""
+    group, policy = _group(sandbox, sandbox.environment), "allkeys-lru"
+    with ExitStack() as changed:
+        for node in group["MemberClusters"]:
+            changed.enter_context(_measured(sandbox, "AWS/ElastiCache", {"CacheClusterId": node}, Evictions=120.0))
+        changed.enter_context(reconfigured(sandbox, cache={"policies": [policy]}))
+        redis = changed.enter_context(sandbox.redis())
+        before = redis.config_get("maxmemory-policy")["maxmemory-policy"]
+        redis.config_set("maxmemory-policy", policy)
+        yield
+        redis.config_set("maxmemory-policy", before)
 
 
 @variant("elasticache-serverless")
@@ -294,7 +360,7 @@ _OF_AN_ALARM = (
 )
 
 
-@variant("alarm-on-a-quiet-balancer")
+@variant("alarm-on-a-quiet-balancer", tries=["alarms-quiet"])
 def alarm_on_a_quiet_balancer(sandbox: Sandbox) -> Iterator[None]:
     """The alarm on errors has had no data for a day: there was no error, and a load balancer sends no zeros."""
     prefix = required(sandbox.environment.alarms).prefix

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from sandbox.frontends import entry_script
 from sandbox.site import required
 from sandbox.variants import Sandbox, variant
-from sandbox.variants.parts import api
+from sandbox.variants.parts import api, invalidated
 
 
 @contextmanager
@@ -44,7 +44,7 @@ console.error("no translation of 'login' in ko");
         yield
 
 
-@variant("page-with-analytics")
+@variant("page-with-analytics", tries=["cdn-api-base-correct", "cdn-csp-admits-own"])
 def page_with_analytics(sandbox: Sandbox) -> Iterator[None]:
     """The pages load the script of another site, which does not answer, and use it."""
     more = """
@@ -70,3 +70,30 @@ def page_with_a_service_worker(sandbox: Sandbox) -> Iterator[None]:
         yield
     for bucket in buckets:
         s3.delete_object(Bucket=bucket, Key="sw.js")
+
+
+@variant(
+    "page-of-other-sites-too",
+    tries=["cdn-index-200", "cdn-index-cache-control", "cdn-spa-deep-link", "http-security-headers"],
+)
+def page_of_other_sites_too(sandbox: Sandbox) -> Iterator[None]:
+    """The pages name fonts and a script of other sites, have more elements, and are asked for by max-age=0."""
+    s3, before = sandbox.aws("s3"), []
+    more = (
+        '<link rel="preconnect" href="https://fonts.example.invalid" crossorigin>'
+        '<link rel="stylesheet" href="https://fonts.example.invalid/css2?family=Inter">'
+        '<script async src="https://pay.example.invalid/v3/"></script>'
+    )
+    for frontend in sandbox.environment.frontends.values():
+        bucket = required(frontend.bucket)
+        page = s3.get_object(Bucket=bucket, Key="index.html")
+        body, how = page["Body"].read(), {"ContentType": page["ContentType"], "CacheControl": page["CacheControl"]}
+        before.append((frontend, bucket, body, how))
+        changed = body.replace(b"<title>", more.encode() + b"<title>").replace(b"<body>", b'<body id="body">')
+        fresh = {"ContentType": "text/html", "CacheControl": "public, max-age=0, must-revalidate"}
+        s3.put_object(Bucket=bucket, Key="index.html", Body=changed, **fresh)
+        invalidated(sandbox, frontend)
+    yield
+    for frontend, bucket, body, how in before:
+        s3.put_object(Bucket=bucket, Key="index.html", Body=body, **how)
+        invalidated(sandbox, frontend)

@@ -9,7 +9,9 @@ from typing import Any
 from zlib import crc32
 
 from gli.config.environments import Environment
-from gli.config.services import Ecs, Service
+from gli.config.services import Ecs, Frontend, Service
+from sandbox.aws.account import EDGE_REGION
+from sandbox.aws.seed_edge import invalidate
 from sandbox.handle import Sandbox
 from sandbox.site import required
 
@@ -81,6 +83,13 @@ def change_records(sandbox: Sandbox, zone: str, changes: list[tuple[str, dict[st
     sandbox.aws("route53").change_resource_record_sets(HostedZoneId=zone, ChangeBatch=batch)
 
 
+def invalidated(sandbox: Sandbox, frontend: Frontend) -> None:
+    """Tell CloudFront to forget the frontend's page, as its deploy does."""
+    cloudfront = sandbox.aws("cloudfront", EDGE_REGION)
+    items = cloudfront.list_distributions()["DistributionList"]["Items"]
+    invalidate(sandbox.account, next(d["Id"] for d in items if frontend.host in d["Aliases"].get("Items", [])))
+
+
 @contextmanager
 def overlaid(sandbox: Sandbox, action: str, **parameters: Any) -> Iterator[None]:
     """Set a state that the AWS API can't set."""
@@ -99,6 +108,19 @@ def reconfigured(sandbox: Sandbox, **tables: Any) -> Iterator[None]:
         yield
     finally:
         sandbox.reconfigure(undo)
+
+
+@contextmanager
+def answering(sandbox: Sandbox, how: str) -> Iterator[None]:
+    """Let the API answer in this way (`sandbox.api.breakage`)."""
+    file = sandbox.state_dir / "api-breakage"
+    before = file.read_text(encoding="utf-8").split() if file.exists() else []
+    file.write_text("\n".join([*before, how]), encoding="utf-8")
+    try:
+        yield
+    finally:
+        left = [name for name in file.read_text(encoding="utf-8").split() if name != how]
+        file.write_text("\n".join(left), encoding="utf-8")
 
 
 @contextmanager

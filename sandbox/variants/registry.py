@@ -40,7 +40,7 @@ def registry_scans_on_push(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@variant("enhanced-scanning")
+@variant("enhanced-scanning", tries=["ecr-scan"])
 def enhanced_scanning(sandbox: Sandbox) -> Iterator[None]:
     """Amazon Inspector scans every image of the registry continuously: a scan stays ACTIVE and never completes."""
     with _scanned_by_the_registry(sandbox, "ENHANCED", "CONTINUOUS_SCAN"), ExitStack() as found:
@@ -52,7 +52,7 @@ def enhanced_scanning(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@variant("image-index-with-provenance")
+@variant("image-index-with-provenance", tries=["ecr-image-exists", "ecs-task-digest", "image-provenance"])
 def image_index_with_provenance(sandbox: Sandbox) -> Iterator[None]:
     """BuildKit pushed image indexes: an image for each CPU architecture, and a provenance attestation."""
     with ExitStack() as pushed:
@@ -61,7 +61,7 @@ def image_index_with_provenance(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@variant("images-kept-by-rules")
+@variant("images-kept-by-rules", tries=["ecr-images-kept"])
 def images_kept_by_rules(sandbox: Sandbox) -> Iterator[None]:
     """Lifecycle policies delete images without a tag after a day, and all but the newest 30 others; the policy of each
     repository denies strangers to delete images."""
@@ -82,3 +82,18 @@ def images_kept_by_rules(sandbox: Sandbox) -> Iterator[None]:
     for image in _images(sandbox):
         ecr.delete_lifecycle_policy(repositoryName=image)
         ecr.delete_repository_policy(repositoryName=image)
+
+
+@variant(
+    "tags-that-may-move",
+    tries=["db-connection-headroom", "ecr-repo-settings", "mq-not-blocked", "redis-clients", "ws-ping-pong"],
+)
+def tags_that_may_move(sandbox: Sandbox) -> Iterator[None]:
+    """Tags of the repositories are immutable, but for `latest` and those of caches."""
+    ecr = sandbox.aws("ecr")
+    with ExitStack() as changed:
+        for image in _images(sandbox):
+            ecr.put_image_tag_mutability(repositoryName=image, imageTagMutability="IMMUTABLE_WITH_EXCLUSION")
+            undo = {"repositoryName": image, "imageTagMutability": "IMMUTABLE"}
+            changed.callback(ecr.put_image_tag_mutability, **undo)
+        yield

@@ -9,7 +9,7 @@ from typing import Any
 
 from sandbox.site import required
 from sandbox.variants import Sandbox, variant
-from sandbox.variants.parts import allowed, both, overlaid, redefined, region, service, where
+from sandbox.variants.parts import allowed, both, listener, overlaid, redefined, region, service, target_group, where
 
 
 def _awslogs(group: str, where: str) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def _awslogs(group: str, where: str) -> dict[str, Any]:
     }
 
 
-@variant("sidecars")
+@variant("sidecars", tries=["ecs-taskdef-contract"])
 def sidecars(sandbox: Sandbox) -> Iterator[None]:
     """X-Ray's daemon and an agent run as sidecars of the API; one has its own log group, one has no log."""
     logs = _awslogs("/gli/sidecars", region(sandbox))
@@ -66,7 +66,7 @@ def containers_that_wait(sandbox: Sandbox) -> Iterator[None]:
         ecs.update_service(cluster=place.cluster, service=place.service, deploymentConfiguration=before)
 
 
-@variant("shell-in-the-tasks")
+@variant("shell-in-the-tasks", tries=["ecs-exec-ready"])
 def shell_in_the_tasks(sandbox: Sandbox) -> Iterator[None]:
     """ECS Exec is on for the API: its task role may open the channels, and its tasks started afterwards."""
     iam = sandbox.aws("iam")
@@ -84,7 +84,7 @@ def shell_in_the_tasks(sandbox: Sandbox) -> Iterator[None]:
     iam.delete_role_policy(RoleName=role, PolicyName="exec")
 
 
-@variant("sidecar-from-the-registry")
+@variant("sidecar-from-the-registry", tries=["ecs-next-task-can-start", "ecs-sidecar-images"])
 def sidecar_from_the_registry(sandbox: Sandbox) -> Iterator[None]:
     """A sidecar's image lies in a registry of the account, named by tag; another team's registry holds a second one."""
     ecr = sandbox.aws("ecr")
@@ -165,7 +165,7 @@ def variables_that_hide_nothing(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@variant("secrets-in-parameters")
+@variant("secrets-in-parameters", tries=["ecs-task-health"])
 def secrets_in_parameters(sandbox: Sandbox) -> Iterator[None]:
     """Two variables of the API come from Systems Manager parameters: one given by ARN, one by name."""
     ssm = sandbox.aws("ssm")
@@ -185,7 +185,7 @@ def secrets_in_parameters(sandbox: Sandbox) -> Iterator[None]:
     ssm.delete_parameters(Names=list(names))
 
 
-@variant("secrets-read-by-the-application")
+@variant("secrets-read-by-the-application", tries=["iam-task-role-least", "parity-config"])
 def secrets_read_by_the_application(sandbox: Sandbox) -> Iterator[None]:
     """The API reads its secrets by itself, with its task role: no task definition refers to them."""
     iam = sandbox.aws("iam")
@@ -207,7 +207,7 @@ def secrets_read_by_the_application(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@variant("secrets-under-a-customer-key")
+@variant("secrets-under-a-customer-key", tries=["kms-keys-usable"])
 def secrets_under_a_customer_key(sandbox: Sandbox) -> Iterator[None]:
     """The application's secret is encrypted with a customer-managed key, which the execution role may use."""
     kms, secretsmanager = sandbox.aws("kms"), sandbox.aws("secretsmanager")
@@ -227,7 +227,7 @@ def infrequent_access_logs(sandbox: Sandbox) -> Iterator[None]:
         yield
 
 
-@variant("nights-off")
+@variant("nights-off", tries=["scaling-not-stopped"])
 def nights_off(sandbox: Sandbox) -> Iterator[None]:
     """Staging sleeps at night: one schedule ends the API's tasks, another one brings them back; a third one is over."""
     scaling, place = sandbox.aws("application-autoscaling"), where(sandbox)
@@ -273,3 +273,103 @@ def container_that_checks_itself(sandbox: Sandbox) -> Iterator[None]:
         for environment in both(sandbox):
             changed.enter_context(redefined(sandbox, change, environment))
         yield
+
+
+@variant("graviton", tries=["ecs-image-platform"])
+def graviton(sandbox: Sandbox) -> Iterator[None]:
+    """The API's image was built for ARM, and its tasks run on Graviton."""
+    place = {"region": region(sandbox), "cluster": where(sandbox).cluster, "service": where(sandbox).service}
+    arm = {"attributes": [{"name": "ecs.cpu-architecture", "value": "arm64"}]}
+    platform = {"cpuArchitecture": "ARM64", "operatingSystemFamily": "LINUX"}
+    with (
+        redefined(sandbox, lambda definition: definition.update(runtimePlatform=platform)),
+        overlaid(sandbox, "ecs-task-fields", **place, changes=[arm] * service(sandbox)["desiredCount"]),
+    ):
+        yield
+
+
+@variant("containers-that-aws-adds")
+def containers_that_aws_adds(sandbox: Sandbox) -> Iterator[None]:
+    """GuardDuty and ECS Service Connect put a container each into the API's tasks, which no task definition names."""
+    ecs, place = sandbox.aws("ecs"), where(sandbox)
+    arns = ecs.list_tasks(cluster=place.cluster, serviceName=place.service)["taskArns"]
+    tasks = ecs.describe_tasks(cluster=place.cluster, tasks=arns)["tasks"]
+    added = [
+        {"name": "aws-guardduty-agent-h7Xw9Zr", "lastStatus": "RUNNING", "imageDigest": f"sha256:{'a1' * 32}"},
+        {"name": "ecs-service-connect-4Tn8Vb", "lastStatus": "RUNNING", "healthStatus": "HEALTHY"},
+    ]
+    changes = [{"containers": [*task["containers"], *added], "healthStatus": "HEALTHY"} for task in tasks]
+    about = {"region": region(sandbox), "cluster": place.cluster, "service": place.service}
+    with overlaid(sandbox, "ecs-task-fields", **about, changes=changes):
+        yield
+
+
+@variant("on-spot", tries=["ecs-graceful-stop", "ecs-placement-events"])
+def on_spot(sandbox: Sandbox) -> Iterator[None]:
+    """The API runs on Fargate Spot: AWS took a task back, and it ended in time. The events of ECS tell of a target
+    group whose name sounds bad."""
+    about = {"region": region(sandbox), "cluster": where(sandbox).cluster, "service": where(sandbox).service}
+    arn = target_group(sandbox).replace(":targetgroup/", ":targetgroup/failed-payments-")
+    spot = [{"capacityProvider": "FARGATE_SPOT", "weight": 1, "base": 0}]
+    name, events = f"(service {where(sandbox).service})", ("registered 1 targets in", "deregistered 1 targets in")
+    said = [*(f"{name} {did} (target-group {arn})" for did in events), f"{name} has reached a steady state."]
+    taken = {
+        "stopCode": "SpotInterruption",
+        "stoppedReason": "Your Spot Task was interrupted.",
+        "container": {"exitCode": 0},
+    }
+    with (
+        overlaid(sandbox, "ecs-service", **about, changes={"capacity_provider_strategy": spot}),
+        overlaid(sandbox, "ecs-task-stopped", **about, ends=[taken]),
+        overlaid(sandbox, "ecs-events", **about, messages=said),
+    ):
+        yield
+
+
+@variant(
+    "three-tasks",
+    tries=[
+        "alb-targets-are-ours",
+        "alb-targets-healthy",
+        "alb-weights-serve",
+        "ecs-running-count",
+        "ecs-service-active",
+        "scaling-minimum-held",
+        "scaling-not-maxed",
+        "scaling-registered",
+    ],
+)
+def three_tasks(sandbox: Sandbox) -> Iterator[None]:
+    """The API's scaling has started a third task, and may start more."""
+    ecs, scaling, place = sandbox.aws("ecs"), sandbox.aws("application-autoscaling"), where(sandbox)
+    before, elbv2, group = service(sandbox)["desiredCount"], sandbox.aws("elbv2"), target_group(sandbox)
+    about = {"ServiceNamespace": "ecs", "ScalableDimension": "ecs:service:DesiredCount"}
+    about["ResourceId"] = f"service/{place.cluster}/{place.service}"
+    known = scaling.describe_scalable_targets(ServiceNamespace="ecs", ResourceIds=[about["ResourceId"]])
+    bounds = {key: known["ScalableTargets"][0][key] for key in ("MinCapacity", "MaxCapacity")}
+    targets = elbv2.describe_target_health(TargetGroupArn=group)["TargetHealthDescriptions"]
+    net, port = targets[0]["Target"]["Id"].rpartition(".")[0], targets[0]["Target"]["Port"]
+    third = {"TargetGroupArn": group, "Targets": [{"Id": f"{net}.77", "Port": port}]}
+    elbv2.register_targets(**third)
+    scaling.register_scalable_target(**about, MinCapacity=before, MaxCapacity=12)
+    ecs.update_service(cluster=place.cluster, service=place.service, desiredCount=before + 1)
+    yield
+    ecs.update_service(cluster=place.cluster, service=place.service, desiredCount=before)
+    scaling.register_scalable_target(**about, **bounds)
+    elbv2.deregister_targets(**third)
+
+
+@variant("scaled-by-requests-too", tries=["scaling-policies"])
+def scaled_by_requests_too(sandbox: Sandbox) -> Iterator[None]:
+    """A second policy scales the API by its requests, and soon again."""
+    scaling, place, name = sandbox.aws("application-autoscaling"), where(sandbox), listener(sandbox)["LoadBalancerArn"]
+    about = {"ServiceNamespace": "ecs", "ScalableDimension": "ecs:service:DesiredCount"}
+    about |= {"ResourceId": f"service/{place.cluster}/{place.service}", "PolicyName": "by-requests"}
+    label = f"{name.partition(':loadbalancer/')[2]}/{target_group(sandbox).rpartition(':')[2]}"
+    metric = {"PredefinedMetricType": "ALBRequestCountPerTarget", "ResourceLabel": label}
+    tracking = {"TargetValue": 800.0, "PredefinedMetricSpecification": metric, "ScaleOutCooldown": 60}
+    scaling.put_scaling_policy(
+        **about, PolicyType="TargetTrackingScaling", TargetTrackingScalingPolicyConfiguration=tracking
+    )
+    yield
+    scaling.delete_scaling_policy(**about)
