@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import cache
+from html.entities import html5
 from textwrap import wrap
 from urllib.parse import quote, quote_plus
 
@@ -29,11 +30,22 @@ BETWEEN = r"[\x00-\x2f\x3a-\x40\x5b-\x60\x7b-\x7f]*+"
 """The same signs, in a pattern."""
 _SHORTEST_SPELLING = 8
 _OF_BYTES = ("{}", "{:03}", "{:03o}", "{:o}", "0o{:o}", "x{:02x}", "0x{:02x}", "{:02x}h", "{:08b}", "0b{:b}")
+_OF_EACH_SIGN = ("{:02x}", "{:04x}", "{:06x}", "u{:04x}", "x{:04x}")
+"""How the signs that are no letters or digits are escaped in CSS, LDAP (RFC 4515), SQL, mail (RFC 2047), JavaScript and
+Excel, without the signs that the escapes begin or end with.
+"""
+_IN_A_HEADER = "!*+-/"
+"""The signs that a word of a mail's header may hold as they are: RFC 2047 section 4.2."""
 _OF_SIGNS = ("u{:04x}", "u{:x}", "u{:08x}", "{}", "x{:x}", "x{:04x}", "{:06x}", "char{}", "char0x{:x}", "chr{}")
 
 
 _ESCAPED_ENDS = ("\\n", "\\r", "\\t")  # replaced first, and fast: texts hold many
 _HEX = "[0-9A-Fa-f]"
+_WITH_A_NAME = {*map(chr, range(0x21, 0x7F)), "\n", "\t", "\u00a0", "\u00ad", "\u200b", "\u200c", "\u200d", "\u2060"}
+_NAMED = sorted(
+    (name[:-1] for name, sign in html5.items() if name.endswith(";") and sign in _WITH_A_NAME), key=len, reverse=True
+)
+"""How HTML names the signs of ASCII, and those that nobody sees."""
 # In the order in which they are undone. Each begins with a sign that `re` finds fast, and its repetitions are bounded.
 _ESCAPES: tuple[tuple[str, re.Pattern[str]], ...] = (
     (
@@ -43,22 +55,26 @@ _ESCAPES: tuple[tuple[str, re.Pattern[str]], ...] = (
             r"|0?(?P<octal>[01][0-7]{2})|e\[[0-?]{0,40}[@-~]|[bfv]|(?P<itself>/))"
         ),
     ),
+    ("\b", re.compile(r"[^\n\x08]\x08")),
     ("\x1b", re.compile(r"\x1b(?:\[[0-?]{0,40}[ -/]{0,4}[@-~]|\][^\x07\x1b]{0,300}(?:\x07|\x1b\\)|[@-Z\\-_])")),
     (
         "&",
         re.compile(
-            rf"&(?:amp;){{0,8}}(?:#[xX]0{{0,6}}(?P<hex>{_HEX}{{1,5}});?|#0{{0,6}}(?P<decimal>[45][0-9]{{4}}|[0-9]{{1,3}});?"
-            r"|(?P<name>quot|apos|nbsp|amp|lt|gt);)"
+            rf"&(?:amp;){{0,8}}(?:#[xX]0{{0,6}}(?P<hex>{_HEX}{{1,5}});?|#0{{0,6}}(?P<decimal>[45][0-9]{{4}}|8[0-9]{{3}}|[0-9]{{1,3}});?"
+            rf"|(?P<name>{'|'.join(_NAMED)});)"
         ),
     ),
-    ("<", re.compile(r"<[A-Za-z/][^<>]{0,60}>")),
+    ("<", re.compile(r"<(?:[A-Za-z/]|!--)[^<>]{0,60}>")),
 )
 """The escapes of signs in programming languages and JSON, in terminals, in HTML; and tags, which show nothing."""
 _BASES = {"four": 16, "two": 16, "hex": 16, "octal": 8, "decimal": 10}
 _UNSEEN = re.compile(
-    "[\u00a0\u00ad\u0300-\u036f\u061c\u180b-\u180e\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ufe00-\ufe0f\ufeff]"
+    "[\u00a0\u00ad\u0300-\u036f\u061c\u180b-\u180e\u2000-\u200f\u2026\u2028-\u202f\u205f-\u206f\u2192\u21a9\u21aa\u21b5\u23ce"
+    "\u2500-\u257f\u3000\ufe00-\ufe0f\ufeff\U000e0000-\U000e007f]"
 )
-"""What takes no place, or looks like a space."""
+"""What takes no place, or looks like a space; what programs put where they break a line, and frames around lines."""
+_WIDE = re.compile("(?P<wide>[\uff01-\uff5e])")
+"""The wide forms of ASCII's signs, as keyboards for Korean and Japanese write them."""
 
 
 class _Undone(dict[str, str]):
@@ -74,6 +90,8 @@ class _Undone(dict[str, str]):
         sign = found[kind] if found and kind else ""
         if kind in _BASES:
             sign = chr(int(sign, _BASES[kind]))
+        if kind == "wide":
+            sign = chr(ord(sign) - 0xFEE0)
         self[escape] = html.unescape(f"&{sign};") if kind == "name" else sign
         return self[escape]
 
@@ -87,7 +105,7 @@ def unescaped(text: str) -> str:
     for sign, pattern in _ESCAPES:
         if sign in text:
             text = _undone(text, pattern)
-    return text if text.isascii() else _UNSEEN.sub("", text)
+    return text if text.isascii() else _UNSEEN.sub("", _undone(text, _WIDE))
 
 
 def _undone(text: str, pattern: re.Pattern[str]) -> str:
@@ -101,7 +119,7 @@ def unescaped_with_places(text: str) -> tuple[str, Sequence[int], Sequence[int]]
     """`unescaped(text)`, with the place in the text where each of its signs begins and ends. Slow."""
     begins, ends = [*range(len(text))], [*range(1, len(text) + 1)]
     first = re.compile("|".join(map(re.escape, _ESCAPED_ENDS)))
-    for pattern in (first, *(pattern for _, pattern in _ESCAPES), _UNSEEN):
+    for pattern in (first, *(pattern for _, pattern in _ESCAPES), _WIDE, _UNSEEN):
         undone = _Undone(pattern)
         signs, places, at = "", list[tuple[int, int]](), 0
         for found in pattern.finditer(text):
@@ -164,6 +182,11 @@ def spellings(value: str) -> frozenset[bytes]:
     found = {value, unescaped(value), value[::-1], raw.hex(), two_bytes.hex()[:-2]}
     found |= {"".join(form.format(byte) for byte in raw) for form in _OF_BYTES}
     found |= {"".join(form.format(ord(sign)) for sign in value) for form in _OF_SIGNS}
+    found |= {
+        "".join(sign if sign.isalnum() or sign in kept else form.format(ord(sign)) for sign in value)
+        for form in _OF_EACH_SIGN
+        for kept in ("", _IN_A_HEADER)
+    }
     found |= {
         *_inside(raw, 6, base64.b64encode),
         *_inside(two_bytes, 6, base64.b64encode),
