@@ -565,3 +565,80 @@ def test_a_data_tier_in_another_network_is_named_and_the_ways_to_aws_are_judged(
     assert raised.value.unknown.cause == "not-applicable"
     with pytest.raises(AssertionError, match="a way from the tasks' subnets to AWS"):
         judged(changed(subnets=subnet("subnet-task", routes=(LOCAL,))))
+
+
+def edge_entry(number: int, *, egress: bool, allow: bool, block: str, ports: tuple[int, int]) -> AclEntry:
+    return AclEntry(number=number, egress=egress, allow=allow, block=block, ports=ports)
+
+
+AT_THE_NAT_GATEWAY = {
+    "in from the task": (edge_entry(50, egress=False, allow=False, block="10.0.1.0/24", ports=(443, 443)), "10.0.1.10"),
+    "out to the internet": (edge_entry(50, egress=True, allow=False, block=WORLD, ports=(443, 443)), INTERNET),
+    "the answer in": (edge_entry(50, egress=False, allow=False, block=f"{INTERNET}/32", ports=(1024, 1024)), INTERNET),
+    "the last answer in": (
+        edge_entry(50, egress=False, allow=False, block=f"{INTERNET}/32", ports=(65535, 65535)),
+        INTERNET,
+    ),
+    "the answer out to the task": (
+        edge_entry(50, egress=True, allow=False, block="10.0.1.0/24", ports=(32768, 32768)),
+        "10.0.1.10",
+    ),
+    "the last answer out to the task": (
+        edge_entry(50, egress=True, allow=False, block="10.0.1.0/24", ports=(60999, 60999)),
+        "10.0.1.10",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", AT_THE_NAT_GATEWAY)
+def test_the_acl_of_a_nat_gateways_subnet_refuses(name: str) -> None:
+    entry, address = AT_THE_NAT_GATEWAY[name]
+    network = changed(acls={"acl-2": (entry, *OPEN)}, subnets=subnet("subnet-edge", acl="acl-2"))
+    way = "out to" if entry.egress else "in from"
+    said = f"network ACL acl-2 of subnet-edge, entry 50: denies {way} {address} port {entry.ports[0]}"
+    assert str(to_internet(network, TASK, INTERNET, 443)) == said
+
+
+@pytest.mark.parametrize("ports", [(1, 32767), (61000, 65535), (443, 443), (5432, 5432)])
+def test_an_acl_may_deny_the_ports_that_no_answer_goes_to(ports: tuple[int, int]) -> None:
+    denies = edge_entry(50, egress=False, allow=False, block=WORLD, ports=ports)
+    network = changed(acls={"acl-2": (denies, *OPEN)}, subnets=subnet("subnet-task", acl="acl-2"))
+    assert between(network, TASK, DATABASE, 5432) is None
+
+
+@pytest.mark.parametrize(
+    ("allowed", "refusal"),
+    [
+        ([(32768, 60999)], None),
+        ([(1024, 40000), (40001, 65535)], None),
+        ([(32768, 40000), (50000, 60999), (40001, 49999)], None),
+        ([(32769, 60999)], "port 32768"),
+        ([(32768, 60998)], "port 60999"),
+        ([(32768, 40000), (40002, 60999)], "port 40001"),
+        ([(33000, 60000)], "port 32768-32999"),
+        ([(1, 32767), (61000, 65535)], "port 32768-60999"),
+    ],
+)
+def test_every_port_that_an_answer_may_go_to_has_to_be_allowed(
+    allowed: list[tuple[int, int]], refusal: str | None
+) -> None:
+    """The entries count in the order of their numbers, wherever they stand."""
+    entries = [
+        edge_entry(n, egress=False, allow=True, block="10.0.2.0/24", ports=ports) for n, ports in enumerate(allowed, 1)
+    ]
+    last = edge_entry(1000, egress=False, allow=False, block=WORLD, ports=(0, 65535))
+    out = (OPEN[1],)
+    acl = (*((last,) if refusal is None else ()), *reversed(entries), *out)
+    found = between(changed(acls={"acl-2": acl}, subnets=subnet("subnet-task", acl="acl-2")), TASK, DATABASE, 5432)
+    said = f"network ACL acl-2 of subnet-task: allows nothing in from 10.0.2.20 {refusal}"
+    assert (found and str(found)) == (refusal and said)
+
+
+@pytest.mark.parametrize(
+    ("ports", "open_"),
+    [((5432, 5432), True), ((0, 5432), True), ((5432, 65535), True), ((0, 5431), False), ((5433, 65535), False)],
+)
+def test_a_rule_covers_its_first_and_its_last_port(ports: tuple[int, int], open_: bool) -> None:
+    rule = Rule(peer="sg-task", ports=ports)
+    network = changed(groups={"sg-data": Group(id="sg-data", name="data", ingress=(rule,))})
+    assert (between(network, TASK, DATABASE, 5432) is None) == open_

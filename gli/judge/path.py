@@ -168,13 +168,13 @@ def _nat(
         return _behind_nat(_route(network, gateway.routes, address), name, phrase("route table of {}", id_))
     if gateway.subnet not in network.subnets:
         return Refusal(name, phrase("stands in {}, which could not be read", gateway.subnet), certain=False, kind="nat")
-    there, crossing = network.subnets[gateway.subnet], gateway.subnet != source.subnet
+    there = network.subnets[gateway.subnet]  # another than the source's: there this route leads to the gateway itself
     return (
         _behind_nat(_route(network, there.routes, address), name, phrase("route table of {}", there.id))
-        or (_acl(network, there, source.address, (port, port), egress=False) if crossing else None)
+        or _acl(network, there, source.address, (port, port), egress=False)
         or _acl(network, there, address, (port, port), egress=True)
         or _acl(network, there, address, ANY_PORTS, egress=False)
-        or (_acl(network, there, source.address, LINUX_PORTS, egress=True) if crossing else None)
+        or _acl(network, there, source.address, LINUX_PORTS, egress=True)
     )
 
 
