@@ -58,6 +58,8 @@ class Check(Table):
     proves: Proves = Proves()
     iam: tuple[str, ...] = ()
     """The IAM actions that its observations need."""
+    may_not_apply: bool = False
+    """Whether the check itself may find that it does not apply, from what it observed."""
 
     @property
     def function(self) -> str:

@@ -19,6 +19,8 @@ KOREAN: Mapping[str, str] = {
     "interrupted": "중단됨",
     "this machine's clock is {} s behind those of the hosts that answered: set it":
         "이 컴퓨터의 시계가 응답한 호스트들보다 {}초 늦음: 시계를 맞추세요",
+    "a worker ended, and did not say which files and plugins it had loaded":
+        "작업 프로세스가 어떤 파일과 플러그인을 불러왔는지 알리지 않고 끝남",
     "{} took part in judging, and no digest covers it": "{}이(가) 판정에 참여했으나 다이제스트에 포함되지 않음",
     "what ran of {} is not what the digest covers: the file or its bytecode changed":
         "{}에서 실행된 것이 다이제스트의 내용과 다름: 파일이나 바이트코드가 바뀜",
@@ -60,6 +62,8 @@ KOREAN: Mapping[str, str] = {
     "the check failed without a word": "검사가 아무 설명 없이 실패함",
     "skipped: {}; a check may not skip itself": "건너뜀: {}. 검사는 스스로 건너뛸 수 없음",
     "the check itself failed: {}: {}": "검사 자체의 오류: {}: {}",
+    "it says that it does not apply ({}), and its row has no may_not_apply":
+        "검사가 스스로 해당 없다고 하나({}), 그 행에 may_not_apply가 없음",
     "python -O takes assertions out: no check could fail; run without -O and PYTHONOPTIMIZE":
         "python -O는 단언을 없애므로 어떤 검사도 실패할 수 없음: -O와 PYTHONOPTIMIZE 없이 실행하세요",
     "only a runner inside the VPC sees it: run with --vantage=vpc from there":

@@ -35,6 +35,8 @@ CASE = pytest.StashKey[Case]()
 CHECK = pytest.StashKey[Callable[..., Any]]()
 """The function of an item when it was collected and compared with the digest."""
 CONTEXT = pytest.StashKey["CheckContext"]()
+UNOBSERVED = pytest.StashKey[list[Unobserved]]()
+"""What the observatory raised for the fixtures of an item."""
 ENDINGS = pytest.StashKey[list[BaseException | None]]()
 """How each call of a check ended; None if the call passed. A plugin may call a check again and report the last call."""
 _OF_THE_RUN = ("target", "environment", "pytestconfig")
@@ -240,7 +242,7 @@ def _result(item: pytest.Item, call: pytest.CallInfo[None], report: pytest.TestR
         error = _hidden_error(item)
     if error is None and (call.when != "call" or report.outcome != "passed" or hasattr(report, "wasxfail")):
         return None
-    outcome, said, cause = _judged(error, at=str(call.when))
+    outcome, said, cause = _judged(error, at=str(call.when), item=item)
     expected, seen = expected_and_seen(said)
     return Result(
         check=case.check.id,
@@ -290,15 +292,19 @@ def _exceptions_of_threads() -> Iterator[None]:
         raise RuntimeError(f"{kind} in the thread {name}: {one.exc_value}")
 
 
-def _judged(error: BaseException | None, *, at: str) -> tuple[Outcome, str, str | None]:
+def _judged(error: BaseException | None, *, at: str, item: pytest.Item) -> tuple[Outcome, str, str | None]:
     """(outcome, sentence, cause) for the error that one step of a test ended with, if any."""
     if error is None:
         return Outcome.PASSED, "", None
+    check = item.stash[CASE].check
     if isinstance(error, Unobserved):
-        if error.unknown.cause == "not-applicable":
+        if error.unknown.cause != "not-applicable":
+            return Outcome.UNKNOWN, error.unknown.message, error.unknown.cause
+        if any(error is one for one in item.stash.get(UNOBSERVED, ())) or (check.may_not_apply and at == "call"):
             return Outcome.NOT_APPLICABLE, error.unknown.message, None
-        return Outcome.UNKNOWN, error.unknown.message, error.unknown.cause
-    if isinstance(error, NotApplicable) and at == "setup":  # a check can't say it of itself
+        own = phrase("it says that it does not apply ({}), and its row has no may_not_apply", error.unknown.message)
+        return Outcome.UNKNOWN, own, "error"
+    if isinstance(error, NotApplicable) and at == "setup" and item.stash[CASE].not_applicable is not None:
         return Outcome.NOT_APPLICABLE, str(error.msg), None
     if isinstance(error, AssertionError) and at == "call":
         said = error.args[0] if error.args else ""

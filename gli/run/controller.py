@@ -47,7 +47,9 @@ class Controlling:
     def pytest_testnodedown(self, node: Any) -> None:
         """xdist: takes from a worker that ends the files and plugins that the worker loaded."""
         told = getattr(node, "workeroutput", {}).get("gli")
-        if told is not None:
+        if told is None:
+            self.run.participants.silent = True
+        else:
             self.run.participants.add(told)
 
     @pytest.hookimpl(optionalhook=True)

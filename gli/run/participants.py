@@ -43,6 +43,8 @@ class Participants:
     """Name to version."""
     tables: dict[str, set[str]] = field(default_factory=dict)
     """Real path of each TOML file that was read to the SHA-256 of what was read."""
+    silent: bool = False
+    """Whether a process of the run ended and did not say what it had loaded."""
 
     def add(self, document: str) -> None:
         """Adds the files and plugins of another process: the text that `seen` returned there."""
@@ -61,6 +63,8 @@ class Participants:
 
         `hashed` maps the real path of each file of the digest to its SHA-256.
         """
+        if self.silent:
+            yield phrase("a worker ended, and did not say which files and plugins it had loaded")
         for one in self.files.values():
             expected = hashed.get(sources.real(one.path))
             if not expected:

@@ -10,20 +10,23 @@ little, and `gli.run.run_hooks` comes with everything else after the fork.
 
 from __future__ import annotations
 
+import argparse
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+from _pytest.config import ConftestImportFailure
 
 from gli.common import sources, standard_streams
 from gli.common.bound_process import hear_children
 from gli.observe.engine import probe_places
 from gli.run import options, rewriting, supervisor
-from gli.run.options import CHILD, is_worker, looks_only
+from gli.run.options import CHILD, is_worker
 
 if TYPE_CHECKING:
     from gli.observe.engine.probe import Probe
@@ -39,33 +42,41 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     options.add(parser)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    if early_config.known_args_namespace.env is not None:
-        for name, path in sources.hidden_modules():
-            where = "rename it, or call `pytest`: `python -m pytest` looks for modules in the current folder first"
-            raise pytest.UsageError(f"{path} takes the place of Python's own module {name}; {where}")
-        rewriting.rewrite_from_source()
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
+    """Forks before any conftest file is read: no code of the project runs in the process that watches the run."""
+    option = early_config.known_args_namespace
+    if option.env is None:
+        return (yield)
+    for name, path in sources.hidden_modules():
+        where = "rename it, or call `pytest`: `python -m pytest` looks for modules in the current folder first"
+        raise pytest.UsageError(f"{path} takes the place of Python's own module {name}; {where}")
+    rewriting.rewrite_from_source()
+    if option.env and Path(sys.argv[0]).name in _PROGRAMS:
+        watch = _forked(early_config, option)
+        if watch is not None:
+            _end(watch())
+    try:
+        return (yield)
+    except (ConftestImportFailure, SystemExit, pytest.exit.Exception) as e:
+        from gli.run.conftest_failures import told
+
+        raise pytest.UsageError(told(e)) from None
 
 
 @pytest.hookimpl(specname="pytest_cmdline_main", tryfirst=True)
 def pytest_gli_supervise(config: pytest.Config) -> int | None:
-    """Makes the run in a child process. This process waits for the child and ends with the code of its verdict."""
+    """Prepares the process that makes the run. Forks here for a program that calls pytest, and goes on after that."""
     if not config.option.env:
         return None
-    hear_children()
-    sources.look_in_installed_places_first()
-    if not (is_worker(config) or standard_streams.output_is_open()):
-        print(f"ERROR: {standard_streams.CLOSED}", file=sys.stderr)
-        sys.exit(pytest.ExitCode.USAGE_ERROR)  # with another error, pytest would write to the closed stream
-    # A debugger that somebody uses has no deadline.
-    at_a_terminal = getattr(config.option, "usepdb", False) and sys.stdin.isatty()
-    if not (is_worker(config) or looks_only(config) or at_a_terminal):
-        forked = supervisor.fork()
-        if not (isinstance(forked, supervisor.Child) or forked is None):
+    if CHILD not in config.stash and not is_worker(config):
+        watch = _forked(config, config.option)
+        if watch is not None:
             config.stash[_SUPERVISES] = True
-            return _watched(forked)
-        config.stash[CHILD] = forked
+            return watch()
+    hear_children()
+    signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm that a conftest file set
+    sources.look_in_installed_places_first()
     gc.set_threshold(_GARBAGE)
     from gli.run import run_hooks
 
@@ -73,14 +84,38 @@ def pytest_gli_supervise(config: pytest.Config) -> int | None:
     return None
 
 
-def _watched(watch: Callable[[], int]) -> int:
-    """Waits for the end of the run. Ends this process at once with the code, if the process is a call of pytest: what
-    conftest files and plugins left here (`atexit`, hooks, threads) could end it with another code, and so could
-    PYTHONINSPECT.
+def _forked(config: pytest.Config, option: argparse.Namespace) -> Callable[[], int] | None:
+    """Makes the run in a child process. Returns, in the process that watches, what waits for the child's exit code;
+    None in the child, and if one process does everything.
     """
-    code = watch()
-    if Path(sys.argv[0]).name not in _PROGRAMS:
-        return code
+    hear_children()
+    if not standard_streams.output_is_open():
+        print(f"ERROR: {standard_streams.CLOSED}", file=sys.stderr)
+        sys.exit(pytest.ExitCode.USAGE_ERROR)  # with another error, pytest would write to the closed stream
+    forked: supervisor.Child | Callable[[], int] | None = None
+    # A debugger that somebody uses has no deadline.
+    if not (getattr(option, "usepdb", False) and sys.stdin.isatty()):
+        forked = supervisor.fork(needs_go=option.phase != "on-call", reporting=_reporting(config.rootpath))
+    if not (isinstance(forked, supervisor.Child) or forked is None):
+        return forked
+    config.stash[CHILD] = forked
+    return None
+
+
+def _reporting(root: Path) -> supervisor.Reporting:
+    def report(began: supervisor.Began) -> Callable[[], None]:
+        sources.look_in_installed_places_first()
+        from gli.run.last_words import LastWords
+
+        return LastWords(root, began).say
+
+    return report
+
+
+def _end(code: int) -> NoReturn:
+    """Ends this process at once: what plugins left here (`atexit`, hooks, threads) could end it with another code, and
+    so could PYTHONINSPECT.
+    """
     try:
         sys.stdout.flush()
     except (OSError, ValueError):
@@ -133,13 +168,18 @@ def fixture_for(probe: Probe[Any] | str) -> Any:
     name = probe_places.noted(probe) if isinstance(probe, str) else probe.name
 
     def wait(request: pytest.FixtureRequest) -> Any:
+        from gli.observe.engine.observation import Unobserved
         from gli.observe.engine.probe import probe_of
-        from gli.run.check_hooks import CONTEXT
+        from gli.run.check_hooks import CONTEXT, UNOBSERVED
 
         found = probe_of(name)
         assert found is not None
         target = request.getfixturevalue("target") if found.per_target else None
-        return request.config.stash[CONTEXT].seen.wait(found, target)
+        try:
+            return request.config.stash[CONTEXT].seen.wait(found, target)
+        except Unobserved as e:
+            request.node.stash.setdefault(UNOBSERVED, []).append(e)
+            raise
 
     wait.__doc__ = f"Observed by {probe}." if isinstance(probe, str) else probe.run.__doc__
     return pytest.fixture(name=name)(wait)

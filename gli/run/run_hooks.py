@@ -41,6 +41,7 @@ from gli.run.check_hooks import CASE, CONTEXT, NO_ASSERTIONS, CheckContext, Chec
 from gli.run.controller import EXIT_STATUS, Controlling
 from gli.run.options import CHILD, OPTIONS, is_worker, looks_only
 from gli.run.run import Run
+from gli.run.supervisor import Began
 
 RUN = pytest.StashKey[Run]()
 PROVIDER = pytest.StashKey[provider.Provider | None]()
@@ -77,7 +78,8 @@ def _ended(config: pytest.Config, code: int, error: BaseException | None) -> int
     if error is None:
         return _told(config, config.stash.get(RUN, None), verdict, code if code % 256 else int(code != 0))  # wait(2)
     if isinstance(error, pytest.UsageError) and config.stash.get(CHILD, None) is not None:
-        print(*(f"ERROR: {sentence}\n" for sentence in error.args), sep="", file=sys.stderr)  # as pytest says it
+        hide = Redactor(carried()).text  # a file may hold a password, or signs that act on a terminal
+        print(*(f"ERROR: {hide(str(said))}\n" for said in error.args), sep="", file=sys.stderr)  # as pytest says it
         return code
     raise error
 
@@ -180,6 +182,8 @@ def pytest_configure(config: pytest.Config) -> None:
 def _configure(config: pytest.Config) -> None:
     if sys.flags.optimize:
         raise UsageError(NO_ASSERTIONS)
+    if config.option.debug or os.environ.get("PYTEST_DEBUG"):
+        raise UsageError("--debug and PYTEST_DEBUG write what targets answered, with its secrets; leave them out")
     _refuse_options_from_elsewhere(config)
     patience_s = _patience_s(config)
     root, name = config.rootpath, config.option.env
@@ -238,12 +242,15 @@ def _tell_parent(config: pytest.Config, run: Run, patience_s: float) -> None:
     child = config.stash.get(CHILD, None)
     if child is not None:
         child.began(
-            run.folder.path,
-            run.environment.name,
-            cases=len(run.cases),
-            longest_s=RUN_DEADLINE_S + patience_s,
-            end_s=END_S,
-            needs_go=config.option.phase != "on-call",
+            Began(
+                folder=str(run.folder.path.absolute()),
+                name=run.environment.name,
+                language=run.language,
+                cases=len(run.cases),
+                longest_s=RUN_DEADLINE_S + patience_s,
+                end_s=END_S,
+                overlay=dict(run.overlay),
+            )
         )
 
 

@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from hostile_rig import FAILS, GLI, PASSES
+from report_rig import HOOK, Hook
 
-from conftest import ROOT, Project, sampled
+from conftest import ENVIRONMENT, ROOT, Project, sampled
 
 ENDS = {
     "os.execv": "import os\n    os.execv('/bin/true', ['true'])",
@@ -34,6 +36,60 @@ def test_a_check_that_ends_the_process_with_0(project: Project, how: str) -> Non
     assert ran.code != 0
     assert ran.last_line == "VERDICT own: NO-GO", ran.output
     assert ran.verdict is not None and ran.verdict["verdict"] == "NO-GO"
+
+
+CONFTESTS = {
+    "sys.exit": "import sys\nsys.exit(0)\n",
+    "pytest.exit": "import pytest\npytest.exit('fine', returncode=0)\n",
+    "os._exit": "import os\nos._exit(0)\n",
+    "os._exit in a thread": "import os, threading, time\n"
+    "threading.Thread(target=lambda: (time.sleep(0.5), os._exit(0)), daemon=True).start()\n",
+    "os._exit in a thread, later": "import os, threading, time\n"
+    "threading.Thread(target=lambda: (time.sleep(2), os._exit(0)), daemon=True).start()\n"
+    "def pytest_runtest_setup(): time.sleep(5)\n",
+}
+
+
+@pytest.mark.parametrize("option", [[], ["--collect-only"]])
+@pytest.mark.parametrize("how", sampled([*CONFTESTS], every=2))
+def test_a_conftest_that_ends_the_process_with_0(project: Project, how: str, option: list[str]) -> None:
+    """The process that watches the run reads no conftest file."""
+    project.checks(FAILS)
+    project.write("conftest.py", CONFTESTS[how])
+    ran = project.run_alone(*option)
+    assert ran.code != 0 and ("ERROR: " in ran.output or ran.last_line == "VERDICT own: NO-GO"), ran.output
+    assert ran.verdict is None or (ran.verdict["verdict"], ran.last_line) == ("NO-GO", "VERDICT own: NO-GO")
+
+
+REPORTED = """
+import os, signal
+def test_first_check(target): os.kill(os.getpid(), signal.SIGKILL)
+def test_second_check(target): pass
+"""
+
+
+def test_a_run_that_is_ended_leaves_what_people_and_ci_read(project: Project, hook: Hook, tmp_path: Path) -> None:
+    project.write("environments.toml", f'{ENVIRONMENT}\n[own.notify]\nurl_variables = ["{HOOK}"]\n')
+    project.checks(REPORTED)
+    summary = tmp_path / "summary"
+    ran = project.run_alone(env={"GITHUB_STEP_SUMMARY": str(summary)})
+    assert (ran.code, ran.last_line) == (137, "VERDICT own: NO-GO"), ran.output
+    why = "incomplete: the process of the run ended with 137 before its verdict was there"
+    assert ran.folder is not None and why in " ".join(ran.output.split())
+    for file in ("report.html", "report.md", "junit.xml"):
+        assert why in (ran.folder / file).read_text(), file
+    assert why in summary.read_text()
+    assert [one["body"]["type"] for one in hook.got] == ["failure"]
+    assert why in hook.got[0]["body"]["message"]
+
+
+def test_a_receiver_that_does_not_answer_holds_up_no_run_that_was_ended(project: Project, hook: Hook) -> None:
+    project.write("environments.toml", f'{ENVIRONMENT}\n[own.notify]\nurl_variables = ["{HOOK}"]\n')
+    project.checks(REPORTED)
+    hook.server.RequestHandlerClass.do_POST = lambda _: time.sleep(30)  # type: ignore[attr-defined]
+    begun = time.monotonic()
+    ran = project.run_alone()
+    assert (ran.code, ran.last_line, time.monotonic() - begun < 25) == (137, "VERDICT own: NO-GO", True), ran.output
 
 
 def test_python_that_stays_interactive_does_not_end_with_0(project: Project) -> None:

@@ -55,6 +55,28 @@ def test_the_gate_disarms_text_of_a_target(project: Project, tmp_path: Path) -> 
     assert not re.search(r"<img|(?<!\\)!\[|\x1b", summary.read_text())
 
 
+SPELT = "hunter22canary\\u001b[2K"
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("conftest.py", f'raise OSError("{SPELT}")\n'),
+        ("conftest.py", f'import sys\nsys.exit("{SPELT}")\n'),
+        ("environments.toml", f'{ENVIRONMENT}"{SPELT}" = 1\n'),
+        ("checklists/waivers.toml", f'"{SPELT}" = 1\n'),
+    ],
+)
+def test_a_damaged_file_brings_no_secret_and_no_control_character_to_the_terminal(
+    project: Project, file: str, text: str
+) -> None:
+    project.write(file, text)
+    ran = project.run_alone(env={"GITHUB_TOKEN": "hunter22canary"})
+    assert (ran.code, len(ran.output.strip().splitlines())) == (4, 1), ran.output
+    assert "ERROR: " in ran.output and "***" in ran.output
+    assert not re.search("hunter22|\x1b", ran.output)
+
+
 def test_no_variable_ends_the_gate_before_its_decision(project: Project) -> None:
     """With this variable click completes words for a shell, and ends with 0."""
     done = gate(project, env=os.environ | {"_GLI_COMPLETE": "bash_source"})

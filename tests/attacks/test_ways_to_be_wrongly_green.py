@@ -301,6 +301,8 @@ option(
     "another time zone and language", "first-check[api] failed: broken", TZ="Pacific/Kiritimati", LC_ALL="tr_TR.UTF-8"
 )
 option("a debugger that reads no command", "another function took its place", "--trace")
+option("a trace of pytest", "write what targets answered, with its secrets", "--debug=trace")
+option("a trace by the environment", "write what targets answered, with its secrets", PYTEST_DEBUG="1")
 option("help by the environment", "this call of pytest made no run", PYTEST_ADDOPTS="--help")
 option("help and a name that is empty", "this call of pytest made no run", "--env=", "--help")
 option("fewer checks by the environment", "PYTEST_ADDOPTS holds --phase;", PYTEST_ADDOPTS="--phase=on-call -k second")
@@ -480,6 +482,25 @@ conftest(
     "from gli.run.check_hooks import NotApplicable\ndef test_first_check(target): raise NotApplicable('no')\n"
     "def test_second_check(target): pass\n",
 )
+OBSERVED = "from gli.observe.engine.observation import unknown\nimport pytest\n"
+conftest(
+    "a check that raises that it does not apply",
+    "it says that it does not apply (not here), and its row has no may_not_apply",
+    "",
+    OBSERVED + "def test_first_check(target): raise unknown('not-applicable', 'not here')\n"
+    "def test_second_check(target): pass\n",
+)
+conftest(
+    "a fixture that raises that a check does not apply",
+    "it says that it does not apply (not here), and its row has no may_not_apply",
+    OBSERVED + "@pytest.fixture(autouse=True)\ndef mine(): raise unknown('not-applicable', 'not here')\n",
+)
+conftest(
+    "a fixture that says that a check does not apply",
+    "2 of 2 cases did not report",
+    "import pytest\nfrom gli.run.check_hooks import NotApplicable\n"
+    "@pytest.fixture(autouse=True)\ndef mine(): raise NotApplicable('no')\n",
+)
 conftest(
     "a result in the name of another case",
     "1 of 2 cases did not report",
@@ -576,6 +597,33 @@ def a_verdict_that_becomes_a_pipe(project: Project, elsewhere: Path) -> Ran:
     command = [sys.executable, "-m", "pytest", "--env=own"]
     done = subprocess.run(command, cwd=project.root, capture_output=True, text=True, timeout=60, check=False)
     return Ran(done.returncode, done.stdout, None, None)
+
+
+@way("a worker ended, and did not say which files and plugins it had loaded")
+def a_worker_that_does_not_say_what_it_loaded(project: Project, elsewhere: Path) -> Ran:
+    project.write(
+        "conftest.py",
+        "import os, pytest\n@pytest.hookimpl(wrapper=True, tryfirst=True)\ndef pytest_sessionfinish(session):\n"
+        "    if hasattr(session.config, 'workeroutput'):\n        import time\n        time.sleep(1)\n"
+        "        os._exit(0)\n    return (yield)\n",
+    )
+    project.checks(PASSES)
+    return project.run("-n1")
+
+
+@way("VERDICT own: NO-GO")
+def words_in_the_pipe_that_end_the_run(project: Project, elsewhere: Path) -> Ran:
+    """They say that the run needs no GO, that it begins in another folder, and that it ended with 0."""
+    (elsewhere / "verdict.json").write_text('{"verdict": "GO"}')
+    began = {"folder": str(elsewhere), "name": "own", "language": "en", "cases": 0, "longest_s": 90.0, "end_s": 4.0}
+    words = [began | {"overlay": {}}, {"needs_go": False}, {"verdict": "GO", "coloured": False}, {"code": 0}]
+    project.checks(
+        "import json, os, stat\ndef test_first_check(target):\n    for n in os.listdir('/proc/self/fd'):\n"
+        "        if int(n) > 2 and os.path.exists(f'/proc/self/fd/{n}') and stat.S_ISFIFO(os.stat(int(n)).st_mode):\n"
+        f"            for word in {words!r}: os.write(int(n), json.dumps(word).encode() + b'\\n')\n"
+        "    os._exit(0)\ndef test_second_check(target): pass\n"
+    )
+    return project.run_alone()
 
 
 @way("first-check[api] failed: broken")
