@@ -148,7 +148,8 @@ def test_an_action_in_a_policy_has_no_certain_case() -> None:
         aliases=(),
         behaviors=(cloudfront.Behavior(path="*", viewers="https-only", compresses=True),),
     )
-    storage.test_s3_policy_oac_only(BucketPolicy(exists=True, grants=(grant,)), served_by, staging().frontends["user"])
+    policy, page = BucketPolicy(exists=True, grants=(grant,)), staging().frontends["user"]
+    storage.test_s3_policy_oac_only(policy, None, served_by, page)
 
 
 def test_the_distributions_of_both_environments_are_listed_once(monkeypatch: pytest.MonkeyPatch) -> None:
