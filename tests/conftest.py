@@ -88,6 +88,12 @@ class Ran:
         assert self.verdict is not None
         return {r["check"] for r in self.verdict["root_causes"]}
 
+    @property
+    def says_that_it_was_slow(self) -> bool:
+        """Whether the run could not tell its target's time from its own."""
+        facts = self.folder / "facts.jsonl" if self.folder else None
+        return facts is not None and facts.exists() and '"slow-runner"' in facts.read_text()
+
 
 def run(
     *arguments: str,
@@ -245,9 +251,14 @@ class Sandbox:
         )
 
     def verify_often(self, *arguments: str, reports: Path, env: dict[str, str] | None = None) -> Ran:
-        """Like `verify`, but without the cost of a new process: for tests that are not about the process."""
+        """Like `verify`, but without the cost of a new process: for tests that are not about the process. Other tests
+        keep the machine busy: a run that says that it was too slow to tell is made again, as its remedy says.
+        """
         env = {"GLI_SANDBOX": self.name} | (env or {})
-        return run_forked("--env=sandbox", *arguments, root=ROOT, reports=reports, env=env)
+        ran = run_forked("--env=sandbox", *arguments, root=ROOT, reports=reports, env=env)
+        if ran.says_that_it_was_slow:
+            ran = run_forked("--env=sandbox", *arguments, root=ROOT, reports=reports, env=env)
+        return ran
 
     def verify_some(self, *checks: str, reports: Path) -> Ran:
         """Run these checks only, which costs a third of a whole run. A partial run is NO-GO: read its outcomes."""

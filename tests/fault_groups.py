@@ -74,11 +74,12 @@ _ALONE = {
     "cdn-old-build-uploaded",
 }
 _ALONE |= NEED_A_BROWSER
-"""Faults of the running tasks: a change of the service or of the network would replace these tasks. One of a secret
-that the task definition has to name. Those that let
-every write of another fault wait or fail, those that change the bucket of others, and one that needs every other
-repository as it is, and an older page, which is told from a new one only where the page is served. A browser beside
-them would make this runner too slow for what is timed."""
+"""Broken in a sandbox of their own: faults of the running tasks, which a change of the service or of the network would
+replace; a fault of a secret that the task definition has to name; those that let every write of another fault wait or
+fail; those that change the bucket of others; one that needs every other repository as it is; and an older page, which is
+told from a new one only where the page is served. A browser beside others would make this runner too slow for what is
+timed.
+"""
 
 
 def groups(faults: Iterable[str]) -> list[list[str]]:

@@ -90,6 +90,28 @@ async def one_of_many(observer: Observer) -> Moment:
 
 
 @probe(deadline=20)
+async def answered_at_once(observer: Observer) -> Moment:
+    """The target answers in time; the loop stands still at each try until the limit has passed."""
+    observer.count("try")
+    async with observer.within(0.3):
+        await stand_still(0.4)
+    return Moment(begun=0, ended=0)
+
+
+@probe(deadline=20)
+async def no_answer_in_time(observer: Observer, wait_s: float) -> Moment:
+    """The target does not answer; the loop stands still for so long meanwhile."""
+    observer.count("try")
+    try:
+        async with observer.within(0.5):
+            time.sleep(wait_s)
+            await asyncio.sleep(60)
+    except TimeoutError:
+        return Moment(begun=0, ended=time.monotonic())
+    raise AssertionError("nobody answers")
+
+
+@probe(deadline=20)
 async def port(observer: Observer, service: Service) -> TcpConnection:
     """Whether a port opens."""
     return await open_port(observer, service.host, service.port)
@@ -171,6 +193,22 @@ def test_a_late_answer_is_asked_again_and_does_not_count_as_an_attempt(seen: Obs
 
 def test_three_late_answers_are_unknown_with_the_delay(seen: Observatory) -> None:
     assert told(seen, always_late).startswith("slow-runner: this runner was too slow to tell: ")
+    assert seen.records[0].requests == {"try": 3}
+
+
+def test_the_time_that_this_runner_was_late_is_added_to_the_limit(seen: Observatory) -> None:
+    seen.wait(answered_at_once)
+    assert seen.records[0].requests == {"try": 1}
+
+
+def test_a_target_is_silent_where_it_had_its_whole_time_beside_the_delay(seen: Observatory) -> None:
+    begun = time.monotonic()
+    assert seen.wait(no_answer_in_time, 0.3).ended - begun >= 0.8
+    assert seen.records[0].requests == {"try": 1}
+
+
+def test_a_delay_longer_than_the_limit_is_unknown(seen: Observatory) -> None:
+    assert told(seen, no_answer_in_time, 0.7).startswith("slow-runner: this runner was too slow to tell: ")
     assert seen.records[0].requests == {"try": 3}
 
 

@@ -10,6 +10,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from http.client import UNAUTHORIZED
 from typing import Any
 from urllib.parse import urljoin
@@ -221,21 +222,18 @@ async def _talked(observer: Observer, session: Any, service: Service) -> dict[st
     for _ in range(_PINGS):
         begun = time.monotonic()
         try:
-            async with asyncio.timeout(PONG_TIMEOUT_S):
+            async with observer.within(PONG_TIMEOUT_S):
                 await (await session.ping(secrets.token_bytes(8)))
         except TimeoutError:
-            observer.over(PONG_TIMEOUT_S)
             break
         pongs.append(round(time.monotonic() - begun, 4))
     talk: dict[str, Any] = {"pings": _PINGS, "pongs_s": tuple(pongs)}
     if service.echo is not None:
         await session.send(service.echo.send)
         talk["sent"] = service.echo.send
-        try:
-            async with asyncio.timeout(ECHO_TIMEOUT_S):
+        with suppress(TimeoutError):
+            async with observer.within(ECHO_TIMEOUT_S):
                 talk["reply"] = str(await session.recv())[:2000]
-        except TimeoutError:
-            observer.over(ECHO_TIMEOUT_S)
     elif service.talk:
         talk["talk"] = await _conversed(observer, session, service.talk)
     return talk
@@ -251,7 +249,7 @@ async def _conversed(observer: Observer, session: Any, steps: Sequence[Step]) ->
             if step.send:
                 await session.send(await message(observer, step))
                 continue
-            async with asyncio.timeout(ECHO_TIMEOUT_S):
+            async with observer.within(ECHO_TIMEOUT_S):
                 while True:
                     frame = await session.recv()
                     last = (frame if isinstance(frame, str) else frame.decode(errors="replace"))[:2000]
@@ -259,7 +257,6 @@ async def _conversed(observer: Observer, session: Any, steps: Sequence[Step]) ->
                     if re.search(step.expect, last):
                         break
         except TimeoutError:
-            observer.over(ECHO_TIMEOUT_S)
             return Talk(unmet=step.expect, frames=frames, last=last)
         except ConnectionClosed:
             unmet = next((s.expect for s in steps[steps.index(step) :] if s.expect), None)

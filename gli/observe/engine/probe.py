@@ -216,6 +216,33 @@ class Observer:
                 phrase("this runner was too slow to tell: {:.1f} s late while it waited {:g} s", late_s, limit_s),
             )
 
+    @asynccontextmanager
+    async def within(self, limit_s: float) -> AsyncIterator[None]:
+        """Gives the target so many seconds in which this runner is in time: what the loop was late is added, up to as
+        long again. Raises `TimeoutError` if the target took longer; `Unobserved` if this runner was late for too long.
+        """
+        begun, loop = time.monotonic(), asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(None) as timeout:
+
+                def look() -> None:
+                    nonlocal timer
+                    left_s = limit_s + min(limit_s, self.lateness.since(begun)) - (time.monotonic() - begun)
+                    if left_s > 0:
+                        timer = loop.call_later(left_s, look)
+                    else:
+                        timeout.reschedule(loop.time())
+
+                timer = loop.call_later(limit_s, look)
+                try:
+                    yield
+                finally:
+                    timer.cancel()
+        except TimeoutError:
+            if self.lateness.since(begun) > limit_s:
+                self.over(limit_s, begun)
+            raise
+
     def count(self, kind: str, n: int = 1) -> None:
         """Adds to the requests that this observation took."""
         self.requests[kind] = self.requests.get(kind, 0) + n
