@@ -76,7 +76,7 @@ _ALONE = {
 _ALONE |= NEED_A_BROWSER
 """Broken in a sandbox of their own: faults of the running tasks, which a change of the service or of the network would
 replace; a fault of a secret that the task definition has to name; those that let every write of another fault wait or
-fail; those that change the bucket of others; one that needs every other repository as it is; and an older page, which is
+fail; those that change the bucket of others; one that needs every other repository as it is; an older page, which is
 told from a new one only where the page is served. A browser beside others would make this runner too slow for what is
 timed.
 """

@@ -57,7 +57,7 @@ class Behavior(Observation):
     least_cached_s: int = 0
     """How long it keeps each answer at least, whatever the answer says; 0 where a cache policy decides."""
     policy_keeps_s: tuple[int, int] = (0, 0)
-    """`least_cached_s` and `usually_cached_s` of its cache policy, if that is one of AWS's own; others are not known here."""
+    """`least_cached_s` and `usually_cached_s` of its cache policy, if that is one of AWS's own; no others are read."""
     usually_cached_s: int = 0
     """How long it keeps an answer without Cache-Control."""
     shared: bool = True

@@ -221,19 +221,18 @@ class Observer:
         """Gives the target so many seconds in which this runner is in time: what the loop was late is added, up to as
         long again. Raises `TimeoutError` if the target took longer; `Unobserved` if this runner was late for too long.
         """
-        begun, loop = time.monotonic(), asyncio.get_running_loop()
+        begun = time.monotonic()
+
+        async def end(timeout: asyncio.Timeout) -> None:
+            left_s = limit_s
+            while left_s > 0:
+                await asyncio.sleep(left_s)
+                left_s = limit_s + min(limit_s, self.lateness.since(begun)) - (time.monotonic() - begun)
+            timeout.reschedule(asyncio.get_running_loop().time())
+
         try:
             async with asyncio.timeout(None) as timeout:
-
-                def look() -> None:
-                    nonlocal timer
-                    left_s = limit_s + min(limit_s, self.lateness.since(begun)) - (time.monotonic() - begun)
-                    if left_s > 0:
-                        timer = loop.call_later(left_s, look)
-                    else:
-                        timeout.reschedule(loop.time())
-
-                timer = loop.call_later(limit_s, look)
+                timer = asyncio.create_task(end(timeout))
                 try:
                     yield
                 finally:
