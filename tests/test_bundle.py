@@ -82,7 +82,7 @@ def test_the_origins_at_the_end_of_a_bundle_of_megabytes_are_read() -> None:
 
 def test_a_bundle_that_is_too_large_to_read_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frontend, "_MOST_CHARACTERS", 1_000_000)
-    with pytest.raises(Unobserved, match="answered more than the 1000000 characters"):
+    with pytest.raises(Unobserved, match="is longer than what is read"):
         judge_the_bundle(LIBRARY)
 
 
@@ -170,3 +170,17 @@ def test_the_cookie_of_an_answer_is_not_sent_with_the_next_request() -> None:
         assert observatory.wait(http.landing, api).cookies
         later = api.model_copy(update={"name": "later", "health_path": "/asked-with"})
         assert observatory.wait(http.landing, later).body == "None"
+
+
+def test_the_chunks_of_a_script_that_was_cut_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of the script may name a chunk that is missing."""
+    monkeypatch.setattr(frontend, "_MOST_CHARACTERS", 1_000_000)
+    files = {"/assets/index-3f2a.js": LIBRARY + b'import("/assets/lost.js")'}
+    with served(files) as (observatory, environment), pytest.raises(Unobserved, match="is longer than what is read"):
+        observatory.wait(frontend.parts, environment.frontends["user"])
+
+
+def test_a_page_of_more_scripts_than_are_read_is_unknown() -> None:
+    page = b"".join(b'<script src="/assets/%d.js"></script>' % n for n in range(500))
+    with served({"/": page}) as (observatory, environment), pytest.raises(Unobserved, match="more than 400 scripts"):
+        observatory.wait(frontend.assets, environment.frontends["user"])

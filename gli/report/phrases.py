@@ -957,6 +957,11 @@ KOREAN: Mapping[str, str] = {
     # pipelines
     "it is not valid YAML: {}": "올바른 YAML이 아님: {}",
     "it has no jobs": "작업이 없음",
+    "it has more than {} characters": "{}자보다 김",
+    "it is nested more than {} levels deep": "{}단계보다 깊게 중첩됨",
+    "its anchors make it longer than {} characters": "앵커를 풀면 {}자보다 길어짐",
+    "its workflows have more than {} jobs": "워크플로의 작업이 {}개를 넘음",
+    "more than {} characters": "{}자를 넘음",
     "its workflows call each other more than {} levels deep": "워크플로가 서로를 {}단계보다 깊게 호출함",
     "{} has no branch, tag or commit {}": "{}에 브랜치도 태그도 커밋도 {}인 것이 없음",
     "{} calls a workflow of {}/{}, which can't be read here": "{}이(가) 호출하는 {}/{}의 워크플로를 읽을 수 없음",
@@ -1006,6 +1011,11 @@ KOREAN: Mapping[str, str] = {
         "{} UTC까지 요청 한도를 다 씀",
     "its secondary rate limit was met, try again in {} s":
         "2차 요청 한도에 걸림, {}초 뒤에 다시 시도하세요",
+    "{} names an address of more than {} characters": "{}에 {}자보다 긴 주소가 있음",
+    "{} is longer than what is read ({} characters of a file, {} in all)":
+        "{}이(가) 읽는 길이보다 김(파일당 {}자, 모두 {}자)",
+    "the page names more than {} scripts and styles":
+        "페이지가 부르는 스크립트와 스타일이 {}개보다 많음",
     "the bundle imports more than {} scripts":
         "번들이 가져오는 스크립트가 {}개보다 많음",
     "the search stopped after {} pages":

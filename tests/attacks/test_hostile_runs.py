@@ -29,7 +29,7 @@ repository = "app"
 """
 CONFTEST = """
 from gli.observe.data import amqp, postgres, redis
-from gli.observe.edge import tls, websocket
+from gli.observe.edge import frontend, tls, websocket
 from gli.observe.edge.http import HttpExchange, fetch
 from gli.observe.engine.observation import Observation
 from gli.observe.engine.probe import Observer, probe
@@ -138,6 +138,24 @@ def asks_for_rounds(connection: socket.socket, request: bytes) -> None:
     connection.sendall(b"R" + (8 + len(said)).to_bytes(4, "big") + (11).to_bytes(4, "big") + said)
 
 
+def serves_a_page(names: bytes) -> Callable[[socket.socket, bytes], None]:
+    """Answer requests for the page; return at the first other request."""
+
+    def first(connection: socket.socket, request: bytes) -> None:
+        page = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: %d\r\n\r\n%s" % (len(names), names)
+        while request.startswith((b"GET / ", b"GET /healthz")):
+            connection.sendall(page)
+            request = connection.recv(65_536)
+
+    return first
+
+
+SCRIPTS = b"".join(b'<script src="/assets/%d.js"></script>' % n for n in range(30))
+A_SCRIPT = b"HTTP/1.1 200 OK\r\nContent-Type: text/javascript\r\nConnection: close\r\n\r\n"
+A_STYLE = A_SCRIPT.replace(b"javascript", b"css")
+A_PAGE = '[own.frontends.user]\nurl = "http://127.0.0.1:{hostile}"\nrepository = "app"\n'
+A_BUNDLE = 'return Count(number=len(await observer.see(frontend.bundle_secrets, environment.frontends["user"])))'
+CUT = "is longer than what is read (20000000 characters of a file, 60000000 in all)"
 AWS = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.1\r\n"
 HELLO_REQUEST = b"\x16\x03\x03\x00\x04\0\0\0\0"
 """RFC 5246 section 7.4.1.1: while a handshake is under way, it is ignored."""
@@ -255,6 +273,32 @@ PROTOCOLS = {
             "heartbeats": (again_and_again(b"\x08\x00\x00\x00\x00\x00\x00\xce" * 10_000), "sent more than 256 kB"),
         },
         {"PART": "amqp://ci:password-of-it@127.0.0.1:{hostile}/own"},
+    ),
+    "scripts of a page": Protocol(
+        A_PAGE,
+        A_BUNDLE,
+        {
+            "letters of four bytes": (again_and_again(b"x" * 100_000, A_SCRIPT + "\U0001f600".encode()), CUT),
+            "hyphens": (again_and_again(b"-aaaaaa" * 10_000, A_SCRIPT + b'"assets/'), CUT),
+            "blanks": (again_and_again(b" " * 100_000, A_SCRIPT + b"import"), CUT),
+            "imports in comments": (again_and_again(b"// " * 500 + b'import"/a.js";', A_SCRIPT), CUT),
+        },
+        {},
+        serves_a_page(SCRIPTS),
+    ),
+    "styles of a page": Protocol(
+        A_PAGE,
+        A_BUNDLE,
+        {"comments in comments": (again_and_again(b"/*" * 50_000, A_STYLE), CUT)},
+        {},
+        serves_a_page(b'<link rel="stylesheet" href="/a.css">'),
+    ),
+    "a page": Protocol(
+        A_PAGE,
+        A_BUNDLE,
+        {"addresses": (silence, "names an address of more than 8000 characters")},
+        {},
+        serves_a_page(b'<base href="/' + b"a/" * 50_000 + b'">' + b"<script src=a></script>" * 4_000),
     ),
     "git": Protocol(
         '[own.git]\nremote = "http://127.0.0.1:{hostile}/{repository}"\n',

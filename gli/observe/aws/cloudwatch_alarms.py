@@ -28,9 +28,11 @@ _COMPARISONS = frozenset(
 _UNSEARCHABLE = frozenset({"INFREQUENT_ACCESS", "DELIVERY"})
 _SELECTED = re.compile(r"\bSELECT\s+\w+\(\s*(?:\"([^\"]+)\"|([\w.]+))\s*\)", re.IGNORECASE)
 """Finds the metric in a Metrics Insights query, `SELECT AVG(CPUUtilization) FROM ...`."""
-_WATCHED = re.compile(r"\b(?:ALARM|OK|INSUFFICIENT_DATA)\(\s*\"?([^\")]+?)\"?\s*\)", re.IGNORECASE)
+_WATCHED = re.compile(r"\b(?:ALARM|OK|INSUFFICIENT_DATA)\(\s*+\"?([^\")]++)\"?\s*+\)", re.IGNORECASE)
 _OF_SEVERAL = re.compile(r"\bAT_LEAST\([^,]+,[^,]+,\s*\(([^)]*)\)", re.IGNORECASE)
 """Find the alarms in a composite alarm's rule, by name or by ARN: `ALARM(a)`, and `AT_LEAST(2, ALARM, (a, b, c))`."""
+_LONGEST_RULE = 10_240
+"""CloudWatch API Reference, PutCompositeAlarm."""
 _EMPTY = len('{"widgets":[]}')
 
 
@@ -187,8 +189,9 @@ def read_alarm(described: Mapping[str, Any]) -> Alarm:
 
 
 def _watched_by(rule: str) -> set[str]:
+    rule = rule[:_LONGEST_RULE]
     several = {name.strip(' "') for names in _OF_SEVERAL.findall(rule) for name in names.split(",")}
-    return {*_WATCHED.findall(rule), *several}
+    return {*(name.strip() for name in _WATCHED.findall(rule)), *several} - {""}
 
 
 _SHARES = frozenset(

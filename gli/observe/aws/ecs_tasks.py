@@ -29,7 +29,7 @@ _DIED = frozenset({"TaskFailedToStart", "EssentialContainerExited"})
 _WAS_STOPPED = frozenset(
     {"UserInitiated", "ServiceSchedulerInitiated", "SpotInterruption", "TerminationNotice", "InfrastructureHealth"}
 )
-_SICK = re.compile(r"failed .*health check", re.IGNORECASE)
+_SICK = re.compile(r"failed (?:(?!failed ).)*health check", re.IGNORECASE)
 """ECS replaces a task that fails health checks with the code ServiceSchedulerInitiated, as it does in a deploy."""
 
 

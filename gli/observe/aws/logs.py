@@ -43,7 +43,8 @@ _ERRORS = (
 """How a line of text, of JSON or of logfmt tells an error; the numbers are pino's."""
 _TEXTS = ("message", "msg", "event", "error", "err")
 """The keys of JSON that hold the text of a line."""
-_PARTICULARS = re.compile(r"""'[^']*'|"[^"]*"|\S*[\d@/]\S*""")
+_PARTICULARS = re.compile(r"""'[^']*'|"[^"]*"|[^\s\d@/'"]*+[\d@/]\S*+|(?P<word>[^\s'"]++|['"])""")
+"""What differs between events: what stands in quotes, and words with digits. The time grows only with the text."""
 
 
 class LogTail(Observation):
@@ -210,7 +211,7 @@ def _tail(group: str, taken: datetime, newest: int, *, fresh: timedelta = FRESH)
 def _kind(message: str) -> str:
     """The kind of an error line: its first words, without the parts that differ between events (numbers, names)."""
     line = _text(message.strip()).strip().partition("\n")[0]
-    return " ".join(_PARTICULARS.sub("…", line).split())[:100]
+    return " ".join(_PARTICULARS.sub(lambda part: part["word"] or "…", line).split())[:100]
 
 
 def _text(message: str) -> str:

@@ -28,7 +28,7 @@ _IN_A_TEXT = re.compile(
 _KNOWN_SECRET = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----"
     r"|\b(?:sk|rk)_live_\w{10,}|\bgh[pousr]_\w{20,}|\bgithub_pat_\w{20,}|\bxox[abprs]-[\w-]{10,}|\bglpat-[\w-]{20,}"
-    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bSG\.[\w-]{16,}\.[\w-]{16,}|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bSG\.[\w-]{16,}\.[\w-]{16,}|\beyJ[\w-]{10,4000}\.eyJ[\w-]{10,}\.[\w-]{10,}"
     r"|hooks\.slack\.com/(?:services|workflows)/[\w/]{10,}|discord(?:app)?\.com/api/webhooks/\d+/[\w-]{10,}"
     r"|\.office\.com/webhook|\bhooks\.zapier\.com/hooks/catch/\w|\b\d{8,10}:AA[\w-]{30,}|\bSK[0-9a-f]{32}\b"
     r"|[?&](?:sig|X-Amz-Signature)=[\w%+/=-]{20,}|\b(?:Bearer|Basic) [\w.~+/-]{16,}=*"
@@ -37,6 +37,7 @@ _KNOWN_SECRET = re.compile(
 """Secrets with a known form, whatever the variable's name is."""
 _RANDOM = re.compile(r"[A-Za-z0-9+/_=.-]{16,}")
 _SHORTEST_RANDOM, _SHORTEST_UNNAMED = 16, 32
+_LONGEST_NAME = 300  # how a name ends tells what it is, and the patterns take the square of its length
 _SHORTEST_LOGIN = 8
 _SHORT_RUNS = 2.8
 """A value looks random if its runs of one kind of characters are shorter on average. In a hexadecimal or base64 token
@@ -52,7 +53,7 @@ def is_secret(name: str, value: str) -> bool:
     """
     if not value or value.startswith("arn:"):
         return False
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+", "_", name).upper()
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+", "_", name[-_LONGEST_NAME:]).upper()
     public = bool(_OPEN_NAME.search(words))
     if _LOGIN_IN_URL.search(value) or (_KNOWN_SECRET.search(value) and not public):
         return True

@@ -7,13 +7,15 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from urllib.parse import urljoin, urlsplit
 
 from gli.common.partitions import domain_of
 from gli.common.sentences import Said, phrase
 from gli.config.services import Frontend
+from gli.observe.edge import bundle_names
 from gli.observe.edge.bundle_secrets import told
 from gli.observe.edge.http import HttpExchange, fetch, landing, revision_in
 from gli.observe.engine.observation import Observation, unknown
@@ -31,30 +33,12 @@ _MIME = {
     STYLE: frozenset({"text/css"}),
 }
 """The content types that browsers accept. For scripts: the JavaScript MIME types of MIME Sniffing, section 4.6."""
-_IMPORTED = re.compile(r"""(?:\bfrom|\bimport)\s*\(?\s*["'`]((?:\.{0,2}/)[^"'`\s]+?\.m?js)["'`]""")
-_IN_BUNDLE = re.compile(
-    r"""(?P<lazy>["'`]assets/[\w./-]+-[\w-]{6,}\.(?:m?js|css)["'`])"""  # Vite's list of a chunk's dependencies
-    r"""|(?:\bfetch\(|\bgetJSON\(|\.open\(\s*["'`]GET["'`]\s*,)\s*["'`](?P<fetched>(?:\.{0,2}/)[^"'`?#$\s]+\.json)"""
-    r"""|\bnew\s+URL\(\s*["'`](?P<beside>[^"'`$:\s]+\.\w+)["'`]\s*,\s*import\.meta\.url"""
-    r"""|(?:\bnew\s+(?:Shared)?Worker|\bserviceWorker\??\.register)\(\s*["'`](?P<worker>[^"'`$:?\s]+\.m?js)[?"'`]"""
-    r"""|\bnew\s+\w+\(\s*["'`](?P<workbox>/[^"'`$\s]+\.m?js)["'`]\s*,\s*\{\s*scope\s*:"""  # vite-plugin-pwa
-)
-_FILE = r"""["']?url["']?\s*:\s*["'](?P<{}>[^"'?\s]+\.(?!html?["'])\w+)["']"""
-_KEPT = re.compile(
-    r"""\{\s*["']?revision["']?\s*:\s*(?:null|["'][^"']*["'])\s*,\s*"""
-    + _FILE.format("second")
-    + r"|\{\s*"
-    + _FILE.format("first")
-    + r"""\s*,\s*["']?revision["']?\s*:"""
-)
-"""What a service worker of Workbox keeps, pages apart: if a file is missing, browsers do not install the worker."""
-_COMMENT_BEGINS = re.compile(r"(?:^|[\s;{}(,])(/\*|//)(?!.*\*/)", re.DOTALL)
-_BEFORE, _LONGEST_LINE = 2_000, 500
-_IN_STYLE = re.compile(r"""(?:\burl\(\s*|@import\s+)["']?([^"')\s;]+)""")
 _SCRIPT_NAME, _STYLE_NAME = re.compile(r"\.m?js$"), re.compile(r"\.css$")
 _MOST_CHARACTERS = 20_000_000
+_MOST_IN_ALL = 60_000_000
+"""How many characters of all files of a bundle are read: to look at them takes a second for each 20 MB."""
 _MOST_SCRIPTS, _AT_ONCE = 400, 8
-_URL = re.compile(r"""(?:https?|wss?)://[a-zA-Z0-9.-]+(?::\d+)?""")
+_LONGEST_ADDRESS = 8_000
 
 
 class Index(Observation):
@@ -74,6 +58,8 @@ class Index(Observation):
     """The URL on another site to which the page itself sends its visitors, by `<meta http-equiv="refresh">`."""
     integrity: Mapping[str, str] = {}
     """URL of an asset to the hashes that a browser compares it with (Subresource Integrity)."""
+    unread: bool = False
+    """An address on the page is longer than servers take, or it names more than is read."""
 
 
 class Asset(Observation):
@@ -127,6 +113,7 @@ class _Reader(HTMLParser):
         self.policies: list[str] = []
         self.integrity: dict[str, str] = {}
         self.sent_to: str | None = None
+        self.unread = False
         self._without_scripts = self._in_script = False
 
     def handle_endtag(self, tag: str) -> None:
@@ -135,13 +122,20 @@ class _Reader(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self._in_script:
-            named = _names(self.page_url, data, SCRIPT) | _imports(self.page_url, data)
-            self.others |= dict.fromkeys(url for url in sorted(named) if _same_host(url, self.page_url))
+            named, more = bundle_names.in_script(self.page_url, data, in_page=True)
+            imported, unread = bundle_names.imports(self.page_url, data)
+            self.unread = self.unread or more or unread
+            found = sorted(named | imported)
+            self.others |= dict.fromkeys(url for url in found if _same_host(url, self.page_url))
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         a = {k: v or "" for k, v in attrs}
         self._without_scripts = self._without_scripts or tag == "noscript"
         if self._without_scripts:  # a browser with scripts loads nothing of it
+            return
+        address = a.get("src" if tag == "script" else "href", "")
+        if tag in ("base", "script", "link") and len(address) > _LONGEST_ADDRESS and not address.startswith("data:"):
+            self.unread = True
             return
         if tag == "base" and a.get("href"):
             self.page_url = urljoin(self.page_url, a["href"])
@@ -204,6 +198,7 @@ def read_index(page: HttpExchange, build_meta: str = "build") -> Index:
         policies=tuple(reader.policies),
         integrity=reader.integrity,
         sent_to=reader.sent_to,
+        unread=reader.unread,
     )
 
 
@@ -216,6 +211,10 @@ async def index(observer: Observer, frontend: Frontend) -> Index:
             "too-little-data", phrase("{} is longer than what is read: what it refers to is not known", page.url)
         )
     seen = read_index(page, frontend.build_meta)
+    if seen.unread:
+        raise unknown(
+            "too-little-data", phrase("{} names an address of more than {} characters", page.url, _LONGEST_ADDRESS)
+        )
     if not frontend.version_path:
         return seen
     answer = await fetch(observer, frontend.url.rstrip("/") + frontend.version_path)
@@ -226,28 +225,33 @@ async def index(observer: Observer, frontend: Frontend) -> Index:
 async def assets(observer: Observer, frontend: Frontend) -> tuple[Asset, ...]:
     """Every script and style that the index page refers to, fetched in full."""
     found = await observer.see(index, frontend)
-    turns = asyncio.Semaphore(_AT_ONCE)
+    if len(found.assets) > _MOST_SCRIPTS:
+        raise unknown("too-little-data", phrase("the page names more than {} scripts and styles", _MOST_SCRIPTS))
+    turns, left = asyncio.Semaphore(_AT_ONCE), _MOST_IN_ALL
 
     async def get(url: str, kind: str) -> Asset:
+        nonlocal left
         async with turns:
-            answer = await fetch(observer, url, limit=_MOST_CHARACTERS)
-        genuine = answer.status == 200 and answer.content_type in _MIME[kind] and answer.body != ""
+            answer = await fetch(observer, url, limit=min(_MOST_CHARACTERS, max(left, 0)))
+        left = 0 if answer.cut else left - len(answer.body)  # of a bundle with a cut part, nothing is judged
+        genuine = answer.status == 200 and answer.content_type in _MIME[kind] and (answer.body != "" or answer.cut)
         seen = answer.seen
         if genuine and answer.body.startswith("\x1f\ufffd"):
             genuine, seen = False, phrase("gzip without Content-Encoding")
         elif genuine and not _intact(answer, found.integrity.get(url, "")):
             genuine, seen = False, phrase("another content than the page's integrity names")
+        names = _Names.of(url, answer, kind, genuine=genuine)
         return Asset(
             url=url,
             kind=kind,
             seen=seen,
             genuine=genuine,
             cache_control=answer.headers.get("cache-control", ""),
-            origins=tuple(sorted(set(_URL.findall(answer.body)))) if genuine else (),
-            imports=tuple(sorted(_imports(url, answer.body))) if genuine and kind == SCRIPT else (),
-            names=tuple(sorted(_names(url, answer.body, kind))) if genuine else (),
-            secrets=told(answer.body) if genuine else (),
-            cut=answer.cut,
+            origins=tuple(sorted(names.origins)),
+            imports=tuple(sorted(names.imports)),
+            names=tuple(sorted(names.others)),
+            secrets=told(answer.body) if genuine and not answer.cut else (),
+            cut=answer.cut or names.unread,
         )
 
     return tuple(await asyncio.gather(*[get(url, kind) for url, kind in found.assets]))
@@ -266,49 +270,32 @@ def _intact(answer: HttpExchange, integrity: str) -> bool:
     return any(one[0] == kinds[0] and one[2] == digest for one in wanted)
 
 
-def _imports(url: str, body: str) -> set[str]:
-    """The scripts that a script imports."""
-    return {urljoin(url, m[1]) for m in _IMPORTED.finditer(body) if not _is_no_code(body, m)}
+@dataclass
+class _Names:
+    """What the text of a file names, and whether it may name more."""
 
+    origins: set[str]
+    imports: set[str]
+    others: set[str]
+    unread: bool
 
-def _is_no_code(body: str, match: re.Match[str]) -> bool:
-    """Whether a match stands in a comment, or in a text with other quotes. Only short lines are judged for the latter:
-    a bundler leaves no comments, and writes one long line."""
-    begins = max(0, match.start() - _BEFORE)
-    before = body[begins : match.start()]
-    opened = _COMMENT_BEGINS.search(before, max(0, before.rfind("*/") + 2 if "*/" in before else 0))
-    if opened and opened[1] == "/*" and "*/" in body[match.end() : match.end() + _BEFORE]:
-        return True
-    line = before.rpartition("\n")[2]
-    if len(line) >= _LONGEST_LINE:
-        return False
-    others = {'"', "'", "`"} - {match[0][-1]}
-    return bool(re.search(r"(?:^|[\s;{}(,])//", line)) or any(line.count(quote) % 2 for quote in others)
-
-
-def _names(url: str, body: str, kind: str) -> set[str]:
-    """What else a script or a style needs, on any site."""
-    if kind == STYLE:
-        found = _IN_STYLE.findall(re.sub(r"/\*.*?\*/", " ", body, flags=re.DOTALL))
-        return {urljoin(url, one) for one in found if not one.startswith(("data:", "#", "blob:"))}
-    names = set()
-    for match in _IN_BUNDLE.finditer(body):
-        if _is_no_code(body, match):
-            continue
-        lazy, beside = match["lazy"], match["beside"]
-        # a path that is fetched, and a worker's, begin at the page: most pages of a bundle are at the root
-        other = match["fetched"] or match["workbox"] or match["worker"]
-        if match["worker"] and not other.startswith("/") and _kind(url):
-            continue  # the page that this script belongs to is not known here
-        names.add(urljoin(url, beside) if beside else urljoin(url, "/" + lazy[1:-1] if lazy else other))
-    return names | {urljoin(url, match["first"] or match["second"]) for match in _KEPT.finditer(body)}
+    @classmethod
+    def of(cls, url: str, answer: HttpExchange, kind: str | None, *, genuine: bool) -> _Names:
+        if kind is None or not genuine or answer.cut:  # nothing is judged of a bundle of which a part was cut
+            return cls(set(), set(), set(), unread=False)
+        body = answer.body
+        called, more = bundle_names.origins(body)
+        imported, unread = bundle_names.imports(url, body) if kind == SCRIPT else (set(), False)
+        named, rest = (bundle_names.in_script if kind == SCRIPT else bundle_names.in_style)(url, body)
+        return cls(called, imported, named, more or unread or rest)
 
 
 @probe(deadline=60)
 async def parts(observer: Observer, frontend: Frontend) -> tuple[Part, ...]:
     """Everything that the page's scripts, styles and links need, and what these need in turn, each fetched once.
 
-    Raises `Unobserved` if the bundle has more parts than are read.
+    Raises `Unobserved` if the bundle has more parts than are read, or if nothing is wrong with those that were read
+    and one of them was not read to its end.
     """
     page = await observer.see(index, frontend)
     known = await observer.see(assets, frontend)
@@ -316,32 +303,55 @@ async def parts(observer: Observer, frontend: Frontend) -> tuple[Part, ...]:
     waiting = {url: page_url for url in page.others for page_url in [frontend.url]}
     waiting |= {url: asset.url for asset in known for url in (*asset.imports, *asset.names)}
     found: list[Part] = []
+    left = _MOST_IN_ALL
     while waiting := {u: by for u, by in waiting.items() if _same_site(u, frontend) and u not in seen}:
         if len(seen) > _MOST_SCRIPTS:
             raise unknown("too-little-data", phrase("the bundle imports more than {} scripts", _MOST_SCRIPTS))
         batch = sorted(waiting)[:_AT_ONCE]
-        answers = await asyncio.gather(*[fetch(observer, url, limit=_MOST_CHARACTERS) for url in batch])
+        most = min(_MOST_CHARACTERS, max(left, 0))
+        read = await asyncio.gather(*[_part(observer, url, waiting[url], most) for url in batch])
         seen |= set(batch)
-        for url, answer in zip(batch, answers, strict=True):
-            kind = _kind(url)
-            fits = answer.content_type in _MIME[kind] if kind else answer.content_type != "text/html"
-            genuine = answer.status == 200 and fits
-            found.append(
-                Part(
-                    url=url,
-                    named_by=waiting[url],
-                    seen=answer.seen,
-                    genuine=genuine,
-                    read=answer.status is not None and answer.status < 500,
-                    origins=tuple(sorted(set(_URL.findall(answer.body)))) if genuine and kind == SCRIPT else (),
-                    secrets=told(answer.body) if genuine else (),
-                    cut=answer.cut,
-                )
-            )
-            if genuine and kind:
-                more = _names(url, answer.body, kind) | (_imports(url, answer.body) if kind == SCRIPT else set())
-                waiting |= {one: url for one in more if one not in waiting}
+        for part, more, size in read:
+            found.append(part)
+            left = 0 if part.cut and _kind(part.url) else left - size
+            waiting |= {one: part.url for one in more if one not in waiting}
+    if all(part.genuine for part in found):
+        _refuse_cut([*known, *(part for part in found if _kind(part.url))])
     return tuple(found)
+
+
+def _refuse_cut(read: Iterable[Asset | Part]) -> None:
+    """Raises `Unobserved` if a file was not read to its end."""
+    cut = next((one.url for one in read if one.cut), None)
+    if cut is not None:
+        raise unknown(
+            "too-little-data",
+            phrase(
+                "{} is longer than what is read ({} characters of a file, {} in all)",
+                cut,
+                _MOST_CHARACTERS,
+                _MOST_IN_ALL,
+            ),
+        )
+
+
+async def _part(observer: Observer, url: str, named_by: str, most: int) -> tuple[Part, set[str], int]:
+    """A part, what it needs in turn, and how many characters of it were read. The text itself is not kept."""
+    answer, kind = await fetch(observer, url, limit=most), _kind(url)
+    fits = answer.content_type in _MIME[kind] if kind else answer.content_type != "text/html"
+    genuine = answer.status == 200 and fits
+    names = _Names.of(url, answer, kind, genuine=genuine)
+    part = Part(
+        url=url,
+        named_by=named_by,
+        seen=answer.seen,
+        genuine=genuine,
+        read=answer.status is not None and answer.status < 500,
+        origins=tuple(sorted(names.origins)) if kind == SCRIPT else (),
+        secrets=told(answer.body) if genuine and not answer.cut else (),
+        cut=answer.cut or names.unread,
+    )
+    return part, names.others | names.imports, len(answer.body)
 
 
 def _kind(url: str) -> str | None:
@@ -373,11 +383,7 @@ async def _bundle(observer: Observer, frontend: Frontend) -> tuple[Asset | Part,
             "unreachable", phrase("{} is imported by the bundle, and can't be read: {}", unread.url, unread.seen)
         )
     read: tuple[Asset | Part, ...] = (*known, *more)
-    cut = [one.url for one in read if one.cut]
-    if cut:
-        raise unknown(
-            "too-little-data", phrase("{} answered more than the {} characters that are read", cut[0], _MOST_CHARACTERS)
-        )
+    _refuse_cut(read)
     return read
 
 

@@ -8,8 +8,9 @@ import asyncio
 import codecs
 import sys
 import zlib
+from collections import defaultdict
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ TIMEOUT_S = 5.0
 _CODINGS = ("gzip", "x-gzip", "deflate")
 _ANY_HEADER = zlib.MAX_WBITS | 32  # of gzip or of zlib
 _AT_ONCE = 40
+_LARGE = 2_000_000
+"""A body of more bytes is read while no other such body of the host is: some of 20 MB would take a run's memory."""
 _MOST_PARTS = 50_000  # a body may come in chunks of one byte
 _MOST_BEFORE_ANSWER = 512_000
 _BEFORE_ANSWER = ContextVar[list[int] | None]("before the answer", default=None)
@@ -82,6 +85,7 @@ class HttpClient:
         self._kept = max(1, _AT_ONCE // max(1, hosts))
         self._parts: tuple[httpx.AsyncClient, httpx.AsyncBaseTransport] | None = None
         self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._large = defaultdict[bytes, asyncio.Semaphore](asyncio.Semaphore)
 
     @asynccontextmanager
     async def turn(self, observer: Counts) -> AsyncIterator[None]:
@@ -107,21 +111,23 @@ class HttpClient:
         # Not through the client: it would keep the cookies of each answer, and send them with the next request.
         response = await transport.handle_async_request(request)
         response.request = request
-        try:
-            coding = response.headers.get("Content-Encoding", "").strip().lower()
-            decoded = _Decoded(coding, limit)
-            number = 0
+        coding = response.headers.get("Content-Encoding", "").strip().lower()
+        decoded, number = _Decoded(coding, limit), 0
+        async with AsyncExitStack() as large, aclosing(response):
             async for part in response.aiter_raw():
+                before = len(decoded.body)
                 decoded.add(part)
                 number += 1
                 decoded.cut |= number == _MOST_PARTS
                 if decoded.cut:
                     break
+                if before <= _LARGE < len(decoded.body):
+                    await large.enter_async_context(self._large[request.url.netloc])
                 if number % 1000 == 0:
                     await asyncio.sleep(0)  # reads without a pause what has arrived, while others wait
-        finally:
-            await response.aclose()
-        return Answer(response.status_code, response.headers, _text(decoded.body, response.encoding), decoded.cut)
+            text = _text(decoded.body, response.encoding)
+            decoded.body = bytearray()
+        return Answer(response.status_code, response.headers, text, decoded.cut)
 
     def prepare(self) -> None:
         """Imports the libraries and reads the roots, so that the first request does not pay for it."""
@@ -140,7 +146,7 @@ def _text(body: bytes | bytearray, encoding: str | None) -> str:
         name = codecs.lookup(encoding or "utf-8").name
     except (LookupError, ValueError):
         name = "utf-8"
-    return bytes(body).decode(name if name.startswith(_ENCODINGS) else "utf-8", errors="replace")
+    return body.decode(name if name.startswith(_ENCODINGS) else "utf-8", errors="replace")
 
 
 def connections(dial: Dial, kept: int = _AT_ONCE) -> httpcore.AsyncConnectionPool:

@@ -20,7 +20,7 @@ from gli.observe.release.workflow_calls import Call, Invalid, Job, document
 from gli.observe.release.workflow_expressions import Expression, Unresolved
 from gli.observe.release.workflow_retired import retired
 
-_EXPRESSION = re.compile(r"\$\{\{(.*?)\}\}", re.DOTALL)
+_EXPRESSION = re.compile(r"\$\{\{((?:[^}$]|\}(?!\})|\$(?!\{\{))*+)\}\}")
 _SETS = re.compile(r"set\s+[-+]")
 _SWALLOWS = re.compile(
     r"\|\|\s*(true|:|exit\s+0|\{?\s*(echo|printf)\b(?!.*\b(exit\s+[1-9]|exit\s*[;}]|false)).*)\s*;?\s*(#.*)?$"
@@ -28,6 +28,7 @@ _SWALLOWS = re.compile(
 _PRINTS = re.compile(r"(?:echo|printf)\b[^|&;`(]*|true|:|exit 0", re.IGNORECASE)
 _HEEDLESS = re.compile(r"\balways\(\)|!\s*cancelled\(\)|(?<!!)\bfailure\(\)", re.IGNORECASE)
 _ASKS_FOR_RESULTS = re.compile(r"\.(?:result|outcome|conclusion)\b|&&\s*success\(\)|\bsuccess\(\)\s*&&", re.IGNORECASE)
+_LONGEST_COMMAND = 8_000  # the patterns take the square of its length
 _IN_BACKGROUND = re.compile(r"[^&>|]&\s*(#.*)?$")
 _ASKED_ONLY = re.compile(r"(?:if|while|until)\s.*;\s*(?:then|do)\b(?!.*\b(?:exit|false)\b).*\b(?:fi|done)$")
 _INSIDE = re.compile(r"(?:export|local|readonly|declare)\b[^|]*\$\(")
@@ -233,7 +234,9 @@ def _excuses(run: str, shell: str) -> list[Excuse]:
     excuses: list[Excuse] = []
     for line in run.replace("\\\n", " ").splitlines():
         command = " ".join(line.split())
-        if _SETS.match(command):
+        if len(command) > _LONGEST_COMMAND:
+            excuses.append(Excuse(command=command, why=phrase("more than {} characters", _LONGEST_COMMAND)))
+        elif _SETS.match(command):
             piping = piping or "pipefail" in command
             stopping = (stopping or bool(re.search(r"\s-[a-z]*e", command))) and not re.search(r"\s\+[a-z]*e", command)
         elif swallowed := _SWALLOWS.search(command):

@@ -7,9 +7,11 @@ permissions are the most that a called job may have.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, NamedTuple
 
 from gli.common.sentences import Said, phrase
@@ -21,6 +23,9 @@ _LOCAL = ("./", "$/")
 _CALLED = re.compile(r"([\w.-]+)/([\w.-]+)/(\.github/workflows/[\w.-]+\.ya?ml)@(.+)")
 _INPUT = re.compile(r"\$\{\{\s*inputs\.([\w-]+)\s*\}\}")
 _TOKEN = "id-token"
+_MOST_CHARACTERS, _MOST_JOBS, _DEEPEST_DOCUMENT = 500_000, 1_000, 100
+_MOST_IN_ALL = 2_000_000
+"""The most characters of a document whose anchors are written out: an anchor of anchors may stand for billions."""
 
 
 class Invalid(Exception):
@@ -91,13 +96,44 @@ def document(text: str) -> dict[str, Any]:
     """The YAML of a workflow. Raises `Invalid` if the text is no workflow."""
     import yaml
 
+    if len(text) > _MOST_CHARACTERS:
+        raise Invalid(phrase("it has more than {} characters", _MOST_CHARACTERS))
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        _refuse_large(yaml.parse(text, Loader=loader))
+        found = yaml.load(text, Loader=loader)
     except yaml.YAMLError as e:
         raise Invalid(phrase("it is not valid YAML: {}", " ".join(str(e).split())[:120])) from None
     if not isinstance(found, dict) or not isinstance(found.get("jobs"), dict):
         raise Invalid(phrase("it has no jobs"))
     return found
+
+
+def _refuse_large(events: Iterable[Any]) -> None:
+    """Raises `Invalid` for a document that is nested too deeply (libyaml's loader would end the process), or too long
+    once its anchors are written out: a few anchors of anchors stand for billions of characters.
+    """
+    sizes: dict[str, float] = {}
+    nested: list[tuple[str | None, float]] = [(None, 0)]  # the anchor and the size of each part that is open
+    for event in events:
+        kind = type(event).__name__
+        if kind.endswith(("MappingStartEvent", "SequenceStartEvent")):
+            nested.append((event.anchor, 1))
+            if len(nested) > _DEEPEST_DOCUMENT:
+                raise Invalid(phrase("it is nested more than {} levels deep", _DEEPEST_DOCUMENT))
+            continue
+        if kind.endswith(("MappingEndEvent", "SequenceEndEvent")):
+            anchor, size = nested.pop()
+        elif kind == "AliasEvent":
+            anchor, size = None, sizes.get(event.anchor, math.inf)  # none yet: the part holds itself
+        else:
+            anchor, size = getattr(event, "anchor", None), 1 + len(getattr(event, "value", None) or "")
+        if anchor is not None:
+            sizes[anchor] = size
+        above, so_far = nested.pop()
+        if so_far + size > _MOST_IN_ALL:
+            raise Invalid(phrase("its anchors make it longer than {} characters", _MOST_IN_ALL))
+        nested.append((above, so_far + size))
 
 
 def calls(text: str, file: Call) -> tuple[Call | None, ...]:
@@ -113,7 +149,10 @@ def jobs(found: Mapping[str, Any], file: Call, called: Mapping[Call, str]) -> li
     each other too deep.
     """
     start = Job({}, found, file, queues=_queues(found.get("concurrency")), may_ask_for_a_token=True)
-    return list(_expanded(start, called, DEEPEST))
+    expanded = list(islice(_expanded(start, called, DEEPEST), _MOST_JOBS + 1))
+    if len(expanded) > _MOST_JOBS:
+        raise Invalid(phrase("its workflows have more than {} jobs", _MOST_JOBS))
+    return expanded
 
 
 def _expanded(above: Job, called: Mapping[Call, str], levels: int) -> Iterator[Job]:

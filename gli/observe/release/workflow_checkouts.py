@@ -19,6 +19,7 @@ _SEPARATOR = re.compile(r"&&|\|\||;|\||\n")
 _FILE = re.compile(r"(.*/)?[\w.-]*\.[A-Za-z]\w*|\.|.*/|.*[*?].*")
 """A word that names files: `package-lock.json`, `.`, `src/`, `*.po`."""
 _OF_THE_PUSH = ("", "HEAD", "@", "FETCH_HEAD", "-")
+_LONGEST = 8_000  # shlex takes the square of a word's length
 _OF_GIT_ALONE = ("git", "gh", "echo", "printf", "cd", "set", "exit", "true")
 _WITH_A_VALUE = frozenset({"-C", "-c", "--git-dir", "--work-tree"})
 _NEW_BRANCH = frozenset({"-b", "-B", "-c", "-C", "--orphan", "--create"})
@@ -83,8 +84,10 @@ def _value(name: str, env: Mapping[str, str], branch: str) -> str | None:
 
 def _ref(command: str) -> str | None:
     """The ref whose files a git command puts into the working tree; None if it does no such thing."""
+    if "git" not in command[:_LONGEST]:
+        return None
     try:
-        words = shlex.split(command, comments=True)
+        words = shlex.split(command[:_LONGEST], comments=True)
     except ValueError:
         return None
     while words and re.fullmatch(r"\w+=.*|sudo|then|do|else|if|\{|!", words[0]):
