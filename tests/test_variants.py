@@ -84,6 +84,7 @@ TOGETHER = {
     "night": (
         *("nightly-backup", "only-the-newest-tls", "tags-that-may-move", "three-tasks"),
         *("report-that-takes-a-moment", "workers-at-work", "certificate-of-45-days", "logs-kept-for-a-year"),
+        "names-beside-the-hosts",
         "scaled-by-requests-too",
     ),
     "larger": ("more-than-the-least",),

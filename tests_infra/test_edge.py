@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from gli.common.clock import rfc3339
@@ -52,13 +53,19 @@ def test_dns_alias_target(zone: Zone, alias_targets: Mapping[str, str | None], t
     )
 
 
-def test_dns_env_not_crossed(zone: Zone, alias_targets: Mapping[str, str | None], environment: Environment) -> None:
+def test_dns_env_not_crossed(
+    zone: Zone, alias_targets: Mapping[str, str | None], further_names: Sequence[str], environment: Environment
+) -> None:
     """No host of another environment shares a target with this one, and no host of this environment
-    points elsewhere.
+    points elsewhere. A name that this environment's distribution or load balancer serves beside its hosts, such as
+    `www`, is its own, unless the counterpart has it.
     """
     own = {t: host for host, t in alias_targets.items() if t}
-    names = {*zone.aliases, *zone.values}
-    foreign = {points_at: name for name in sorted(names - {*environment.hosts}) for points_at in zone.targets(name)}
+    others = {*environment.other.hosts} if environment.other else set()
+    names = {
+        n for n in {*zone.aliases, *zone.values} - {*environment.hosts} if n in others or not _named(n, further_names)
+    }
+    foreign = {points_at: name for name in sorted(names) for points_at in zone.targets(name)}
     crossed = [
         phrase("{} points at {}, which serves {}", foreign[t], t, own[t]) for t in sorted(foreign.keys() & own.keys())
     ]
@@ -69,6 +76,10 @@ def test_dns_env_not_crossed(zone: Zone, alias_targets: Mapping[str, str | None]
         if points_at in foreign and points_at not in own
     ]
     assert not crossed, saw(listed(crossed), expected=phrase("targets of their own for each environment"))
+
+
+def _named(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def test_dns_no_dangling(lost_targets: Mapping[str, str], zone: Zone) -> None:

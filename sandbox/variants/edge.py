@@ -17,7 +17,7 @@ from sandbox.aws.account import EDGE_REGION
 from sandbox.faults.common import KEY_FOR_CLOUDFRONT, changed_listener, encrypted_bucket
 from sandbox.site import required
 from sandbox.variants import Sandbox, variant
-from sandbox.variants.parts import alias_zone, api, both, change_records, invalidated, listener, region, service
+from sandbox.variants.parts import alias_zone, api, both, change_records, invalidated, listener, region, rule, service
 
 _IDENTITY = "E2QWRUHAPOMQZL"
 
@@ -412,6 +412,34 @@ def bucket_under_an_own_key(sandbox: Sandbox) -> Iterator[None]:
     with encrypted_bucket(sandbox, KMSMasterKeyID="alias/frontends"):
         yield
     kms.delete_alias(AliasName="alias/frontends")
+
+
+@variant("names-beside-the-hosts", tries=["dns-env-not-crossed"])
+def names_beside_the_hosts(sandbox: Sandbox) -> Iterator[None]:
+    """The user frontend's distribution also serves www, and the API's rule an older name of its host."""
+    zone, user = alias_zone(sandbox), sandbox.environment.frontends["user"]
+    elbv2, own = sandbox.aws("elbv2"), rule(sandbox)
+    added = {user.host: f"www.{user.host}", api(sandbox).host: f"old-{api(sandbox).host}"}
+
+    def add(frontend: Frontend, config: dict[str, Any]) -> None:
+        if frontend.host == user.host:
+            config["Aliases"]["Items"].append(added[user.host])
+            config["Aliases"]["Quantity"] = len(config["Aliases"]["Items"])
+
+    known = sandbox.aws("route53").list_resource_record_sets(HostedZoneId=zone)["ResourceRecordSets"]
+    records = [
+        {**record, "Name": f"{new}."}
+        for record in known
+        for host, new in added.items()
+        if record["Name"] == f"{host}." and record["Type"] in ("A", "AAAA")
+    ]
+    two = {"Values": [api(sandbox).host, added[api(sandbox).host]]}
+    elbv2.modify_rule(RuleArn=own["RuleArn"], Conditions=[{"Field": "host-header", "HostHeaderConfig": two}])
+    change_records(sandbox, zone, [("CREATE", record) for record in records])
+    with _distributions(sandbox, add):
+        yield
+    change_records(sandbox, zone, [("DELETE", record) for record in records])
+    elbv2.modify_rule(RuleArn=own["RuleArn"], Conditions=own["Conditions"])
 
 
 @variant("certificate-of-45-days", tries=["tls-cert-expiry", "tls-san-covers-host"])

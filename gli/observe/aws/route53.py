@@ -232,6 +232,24 @@ async def alias_targets(observer: Observer) -> dict[str, str | None]:
     return targets | {host: normalised(d.domain_name) if d else None for host, d in served.items()}
 
 
+@probe()
+async def further_names(observer: Observer) -> tuple[str, ...]:
+    """The names and patterns that the environment's own distributions and load balancers serve, beside its hosts.
+
+    Such as `www`: an alias of a distribution, or a host in a rule of an HTTPS listener; `*` names none.
+    """
+    environment = observer.environment
+    found = set(environment.hosts)
+    if environment.on_cloudfront:
+        described = await observer.see(distributions)
+        serve = [serving(described, frontend.host) for frontend in environment.on_cloudfront]
+        found |= {alias for one in serve if one for alias in one.aliases}
+    for load_balancer in environment.balancers.values():
+        rules = [r for x in (await observer.see(balancer, load_balancer)).listeners for r in x.rules]
+        found |= {host for r in rules if r.does == "forward" for host in r.hosts or () if not host.startswith("~")}
+    return tuple(sorted(map(normalised, found - {"*", *environment.hosts})))
+
+
 def _by_name(pairs: Iterable[tuple[str, str]]) -> dict[str, tuple[str, ...]]:
     """Name to its targets. A name may have several records of one type (weights, regions, failover)."""
     found: dict[str, set[str]] = {}
