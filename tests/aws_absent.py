@@ -37,7 +37,7 @@ MAY_BE_ABSENT: Mapping[str, str] = {
     "ecr.describe_image_scan_findings": "description",
     "ecr.describe_repositories": "encryptionConfiguration kmsKey",
     "ecs.describe_services": (
-        "advancedConfiguration alarms assignPublicIp awsvpcConfiguration capacityProviderStrategy "
+        "advancedConfiguration alarms assignPublicIp awsvpcConfiguration capacityProviderStrategy containerPort "
         "deploymentCircuitBreaker "
         "deploymentConfiguration deploymentController deployments enable "
         "healthCheckGracePeriodSeconds lifecycleHooks loadBalancers networkConfiguration "
