@@ -27,11 +27,15 @@ def test_every_refusal_fault_is_tried() -> None:
 
 NEED_NOTHING_HERE = {
     "cloudwatch": {"ecs-deploy-has-room"},
-    "ecs": {"secret-reaches-tasks[stg/gli/verify-database]", "secret-reaches-tasks[stg/gli/verify-redis]"},
+    "ecs": {
+        *("secret-reaches-tasks[stg/gli/verify-database]", "secret-reaches-tasks[stg/gli/verify-redis]"),
+        "alarms-actions",
+    },
     "s3": {"ecs-next-task-can-start"},
 }
 """By service, the checks or cases that pass without it: in the sandbox no deployment is rolled back by an alarm, no
-task reads an environment file, and no task gets the logins of the suite itself.
+task reads an environment file, no task gets the logins of the suite itself, and each alarm notifies somebody, so that
+nobody asks which ones roll a deployment back.
 """
 ALONE = "aws-denies-metrics"  # what the other refusals turn red would hide its root
 TOGETHER = [tuple(id for id in REFUSED if id != ALONE), (ALONE,)]
