@@ -31,7 +31,7 @@ test: .venv/dev.stamp .venv/npm.stamp .venv/infra.stamp lint
 test-all: .venv/dev.stamp .venv/npm.stamp .venv/infra.stamp example-wheel infra-lint
 	@$(BIN)/python -m pytest tests -m exhaustive -n $(WORKERS) --dist worksteal
 
-# Three rounds; one takes 20 minutes on two idle cores. Each benchmark can also be run alone: benchmarks/README.md. Prowler is measured where
+# Three rounds; one takes 16 minutes on two idle cores. Each benchmark can also be run alone: benchmarks/README.md. Prowler is measured where
 # it can be installed.
 bench: .venv/dev.stamp .venv/bench.stamp
 	-@$(MAKE) --no-print-directory .venv/prowler.stamp

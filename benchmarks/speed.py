@@ -2,7 +2,7 @@
 
     make bench
 
-One round takes 20 minutes on two idle cores. The prose of docs/speed.md stands in this file, the figures are measured.
+One round takes 16 minutes on two idle cores. The prose of docs/speed.md stands in this file, the figures are measured.
 A part that fails leaves a sentence in its place; the others are measured all the same.
 """
 
