@@ -642,3 +642,33 @@ def test_a_rule_covers_its_first_and_its_last_port(ports: tuple[int, int], open_
     rule = Rule(peer="sg-task", ports=ports)
     network = changed(groups={"sg-data": Group(id="sg-data", name="data", ingress=(rule,))})
     assert (between(network, TASK, DATABASE, 5432) is None) == open_
+
+
+@pytest.mark.parametrize(
+    ("routes", "hop"),
+    [
+        (None, "NAT gateway nat-1: has a route table that could not be read"),
+        ((Route(destination=WORLD, target="tgw-1"),), "tgw-1: leads out of this network, so the way can't be followed"),
+    ],
+)
+def test_where_a_regional_nat_gateway_sends_packets_may_be_uncertain(
+    routes: tuple[Route, ...] | None, hop: str
+) -> None:
+    gateway = NatGateway(id="nat-1", subnet=None, address="10.0.0.9", state="available", routes=routes)
+    found = to_internet(changed(nat_gateways={"nat-1": gateway}), TASK, INTERNET, 443)
+    assert found is not None and (str(found), found.certain) == (hop, False)
+
+
+def test_a_group_that_lets_https_alone_out_is_enough_for_a_gateway_endpoint() -> None:
+    routes = (LOCAL, Route(destination=f"{INTERNET}/32", target="vpce-s3"))
+    https = Group(id="sg-task", name="tasks", egress=(Rule(peer=WORLD, ports=(443, 443)),))
+    network = changed(groups={"sg-task": https}, subnets=subnet("subnet-task", routes=routes))
+    network = network.model_copy(update={"endpoints": {"vpce-s3": GATE}})
+    assert to_service(network, TASK, "s3", INTERNET) is None
+
+
+def test_one_rule_for_public_addresses_beside_others_makes_the_way_out_uncertain() -> None:
+    rules = (Rule(peer="52.95.0.0/16", ports=(443, 443)), Rule(peer="sg-data", ports=(5432, 5432)))
+    network = changed(groups={"sg-task": Group(id="sg-task", name="tasks", egress=rules)})
+    found = to_internet(network, TASK, "8.8.8.8", 443)
+    assert found is not None and (found.kind, found.certain) == ("egress", False)
