@@ -75,7 +75,8 @@ def pytest_gli_supervise(config: pytest.Config) -> int | None:
             config.stash[_SUPERVISES] = True
             return watch()
     hear_children()
-    signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm that a conftest file set
+    if hasattr(signal, "setitimer"):
+        signal.setitimer(signal.ITIMER_REAL, 0)  # an alarm that a conftest file set
     sources.look_in_installed_places_first()
     gc.set_threshold(_GARBAGE)
     from gli.run import run_hooks
