@@ -186,14 +186,6 @@ class RabbitMQ:
         log = self._folder / "rabbitmqctl.log"
         await run(command, name="rabbitmqctl", log=log, env=self._environment())
 
-    async def permit(self, write: str) -> None:
-        """Let the application's user write to what this expression names; open sessions stay open."""
-        user = self._site.credentials.amqp.username
-        command: list[str | Path] = [_SCRIPTS / "rabbitmqctl", "--node", _NODE, "set_permissions"]
-        command += ["--vhost", self._site.vhost, user, ".*", write, ".*"]
-        log = self._folder / "rabbitmqctl.log"
-        await run(command, name="rabbitmqctl", log=log, env=self._environment())
-
     async def limit_memory(self, limit: str) -> None:
         """Set the memory above which the broker blocks publishers: a fraction, or bytes after `absolute`."""
         command: list[str | Path] = [_SCRIPTS / "rabbitmqctl", "--node", _NODE, "set_vm_memory_high_watermark"]

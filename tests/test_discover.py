@@ -66,7 +66,6 @@ NOT_TOLD = {
     "cache.channels": "the application's own",
     "broker.queues": "the broker is not asked",
     "broker.dead_letter_queues": "the broker is not asked",
-    "broker.publishes_to": "the application's own",
     "metrics.window_minutes": "a limit is a decision",
     "notify*": "who gets messages is a decision",
 }

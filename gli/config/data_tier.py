@@ -147,8 +147,6 @@ class Broker(Stored):
     queues: tuple[str, ...] = ()
     dead_letter_queues: tuple[str, ...] = ()
     most_dead_letters: Count = 0
-    publishes_to: tuple[str, ...] = ()
-    """The exchanges into which the application publishes; an empty name is the default exchange."""
     amazon_mq: str | None = None
     security_group: str | None = None
     ingress_from: tuple[str, ...] = ()

@@ -1158,7 +1158,6 @@ KOREAN: Mapping[str, str] = {
     "a command for {} in {}": "{1}에 {0}을(를) 위한 명령",
     "an `if` that holds after a failure": "실패한 뒤에도 참인 `if`",
     "{} of {} to run after success alone": "{1}의 {0}이(가) 성공한 뒤에만 실행됨",
-    "{} to be allowed to publish": "{}(으)로 게시할 수 있음",
     "not unique: {}": "고유하지 않음: {}",
     "the unique constraints of the code's migrations": "코드의 마이그레이션이 만드는 고유 제약",
     "the foreign keys of the code's migrations": "코드의 마이그레이션이 만드는 외래 키",

@@ -29,15 +29,6 @@ def broker_password_changed(sandbox: Sandbox) -> Iterator[None]:
     sandbox.run(broker.change_password(sandbox.site.credentials.amqp.password))
 
 
-@fault("broker-user-may-not-publish", turns_red=["mq-amqp-login"])
-def broker_user_may_not_publish(sandbox: Sandbox) -> Iterator[None]:
-    """The application's user lost its right to write in the virtual host: login and queues look well."""
-    broker = _broker(sandbox)
-    sandbox.run(broker.permit(write="^$"))
-    yield
-    sandbox.run(broker.permit(write=".*"))
-
-
 @fault("queues-without-consumers", turns_red=["mq-consumers"])
 def queues_without_consumers(sandbox: Sandbox) -> Iterator[None]:
     """The workers are gone: no work queue has a consumer."""

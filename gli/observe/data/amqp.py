@@ -1,8 +1,6 @@
-"""RabbitMQ: login, the right to publish, and the state of the work queues. Nothing is consumed or created, and no
-message is left: the broker must refuse the one that tells whether the user may publish.
+"""RabbitMQ: login, and the state of the work queues. The probe publishes, consumes and creates nothing.
 
-Source of truth: AMQP 0-9-1 (Connection.Open, passive Queue.Declare); RabbitMQ, "Access Control" and "Validated
-User-ID".
+Source of truth: AMQP 0-9-1 (Connection.Open, passive Queue.Declare).
 """
 
 from __future__ import annotations
@@ -10,22 +8,19 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from gli.common.sentences import Said, phrase
 from gli.config.data_tier import Broker
 from gli.observe.data.secrets import credentials, secrets
 from gli.observe.edge.tcp import answering_port
-from gli.observe.engine.guard import NOBODY, refuse_amqp_writes
+from gli.observe.engine.guard import refuse_amqp_writes
 from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
 _TIMEOUT_S = 5
 _STACK_TIMEOUT_S = 20.0  # a starting broker answers late
 _SESSION_S = 25.0
-_PRECONDITION_FAILED = 406
-"""The reply to a message of another author than the session's user, where the user may publish."""
 MOST_BYTES = 256_000
 """The limit of one session: a frame of RabbitMQ has at most 128 kB, and an answer to this suite some hundred bytes."""
 
@@ -47,15 +42,11 @@ class BrokerState(Observation):
     error: Said | None = None
     queues: tuple[Queue, ...] = ()
     dead_letters: tuple[Queue, ...] = ()
-    closed: tuple[Said, ...] = ()
-    """The exchanges into which the application's user may not publish, each with the broker's words."""
 
 
 @probe(deadline=30, after=[secrets])
 async def broker_state(observer: Observer, broker: Broker) -> BrokerState:
-    """A login with the application's credentials to its virtual host, a passive declare of every queue, and a message
-    to each exchange that the broker must refuse.
-    """
+    """A login with the application's credentials to its virtual host, and a passive declare of every queue."""
     document = await credentials(observer, broker, broker.secret)
     observer.count("amqp")
     host = document.get("host", "")
@@ -76,7 +67,7 @@ def _session(observer: Observer, broker: Broker, document: Mapping[str, str], ho
     """Raises `TimeoutError` with the reason if no session opens in time."""
     import pika
     from pika.adapters.utils.connection_workflow import AMQPConnectorStackTimeout
-    from pika.exceptions import AMQPError, ConnectionBlockedTimeout
+    from pika.exceptions import AMQPError
 
     parameters, limited = _parameters(observer, document, host, port), _limited()
     try:
@@ -94,17 +85,14 @@ def _session(observer: Observer, broker: Broker, document: Mapping[str, str], ho
     try:
         queues = _queues(connection, broker.queues)
         dead_letters = _queues(connection, broker.dead_letter_queues)
-        closed: tuple[Said, ...] = ()
-        with suppress(ConnectionBlockedTimeout):  # whoever publishes is blocked, which another check says
-            closed = _closed(connection, broker.publishes_to)
-            connection.close()
+        connection.close()
     except AMQPError as e:
         _refuse_flood(limited, broker)
         error = phrase("the broker ended the session: {}", _why(e))
         if limited.late:
             error = phrase("the broker did not answer within {:.0f} s", _SESSION_S)
         return BrokerState(secret=broker.secret, ok=False, error=error)
-    return BrokerState(secret=broker.secret, ok=True, queues=queues, dead_letters=dead_letters, closed=closed)
+    return BrokerState(secret=broker.secret, ok=True, queues=queues, dead_letters=dead_letters)
 
 
 def _parameters(observer: Observer, document: Mapping[str, str], host: str, port: int) -> Any:
@@ -142,7 +130,7 @@ def _limited() -> Any:
         taken = 0
 
         def _send_method(self, channel_number: int, method: Any, content: Any = None) -> None:
-            refuse_amqp_writes(method, content)
+            refuse_amqp_writes(method)
             super()._send_method(channel_number, method, content)
 
         def _on_data_available(self, data_in: bytes) -> None:
@@ -185,25 +173,6 @@ def _queues(connection: Any, names: Sequence[str]) -> tuple[Queue, ...]:
         else:
             found.append(Queue(name=name, messages=declared.message_count, consumers=declared.consumer_count))
     return tuple(found)
-
-
-def _closed(connection: Any, exchanges: Sequence[str]) -> tuple[Said, ...]:
-    """The exchanges into which the user may not publish."""
-    from pika import BasicProperties
-    from pika.exceptions import ChannelClosedByBroker, NackError, UnroutableError
-
-    closed: list[Said] = []
-    for name in exchanges:
-        channel = connection.channel()
-        channel.confirm_delivery()
-        try:
-            channel.basic_publish(name, NOBODY, b"", BasicProperties(user_id=NOBODY), mandatory=True)
-        except (UnroutableError, NackError):
-            pass
-        except ChannelClosedByBroker as e:
-            if e.reply_code != _PRECONDITION_FAILED:
-                closed.append(_why(e))
-    return tuple(closed)
 
 
 def _why(error: Exception) -> str:

@@ -136,14 +136,8 @@ AMQP_READS = frozenset(
         *("Connection.StartOk", "Connection.TuneOk", "Connection.Open", "Connection.Close", "Connection.CloseOk"),
         *("Channel.Open", "Channel.Close", "Channel.CloseOk"),
         "Queue.Declare",  # passive only: it creates nothing (AMQP 0-9-1, queue.declare)
-        "Confirm.Select",
-        "Basic.Publish",  # only of a message that every broker must refuse
     }
 )
-NOBODY = "gli-verify-nobody"
-"""No user of a broker. RabbitMQ judges the right to publish first, and refuses the message then, as its property
-`user_id` names another user than the session's ("Validated User-ID"). No queue is bound to this name either.
-"""
 GIT_READS = frozenset(
     {
         *("ls-remote", "fetch"),
@@ -202,18 +196,10 @@ def refuse_redis_writes(command: str) -> None:
         raise WriteRefused(f"Redis command {command} is not on the list of reads in gli/observe/engine/guard.py")
 
 
-def refuse_amqp_writes(method: Any, content: Any = None) -> None:
-    """Allows only the methods of AMQP_READS; `method` is one of `pika.spec`, `content` its properties and its body."""
-    declares = method.NAME == "Queue.Declare" and not method.passive
-    publishes = method.NAME == "Basic.Publish" and not _must_be_refused(method, content)
-    if method.NAME not in AMQP_READS or declares or publishes:
+def refuse_amqp_writes(method: Any) -> None:
+    """Allows only the methods of AMQP_READS; `method` is one of `pika.spec`."""
+    if method.NAME not in AMQP_READS or (method.NAME == "Queue.Declare" and not method.passive):
         raise WriteRefused(f"AMQP method {method.NAME} is not on the list of reads in gli/observe/engine/guard.py")
-
-
-def _must_be_refused(method: Any, content: Any) -> bool:
-    properties, body = content or (None, b"")
-    forged = properties is not None and properties.user_id == NOBODY
-    return forged and method.routing_key == NOBODY and bool(method.mandatory) and not body
 
 
 def refuse_git_writes(command: str) -> None:
