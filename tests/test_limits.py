@@ -78,8 +78,10 @@ def test_too_few_requests_are_unknown_or_not_applicable_as_the_environment_says(
     assert str(unseen.unknown.message) == message
     project.write(
         "conftest.py",
-        "import pytest\nfrom gli.observe.engine.observation import unknown\n"
-        f"@pytest.fixture\ndef requests(): raise unknown({unseen.unknown.cause!r}, {message!r})\n",
+        "from gli.observe.engine.observation import unknown\nfrom gli.observe.engine.probe import probe\n"
+        "from gli.run.plugin import fixture_for\n"
+        f"@probe()\nasync def requests(observer): raise unknown({unseen.unknown.cause!r}, {message!r})\n"
+        "requests = fixture_for('conftest:requests')\n",
     )
     project.checks("def test_first_check(target, requests): pass\ndef test_second_check(target): pass\n")
     ran = project.run()

@@ -84,10 +84,7 @@ def images_kept_by_rules(sandbox: Sandbox) -> Iterator[None]:
         ecr.delete_repository_policy(repositoryName=image)
 
 
-@variant(
-    "tags-that-may-move",
-    tries=["db-connection-headroom", "ecr-repo-settings", "mq-not-blocked", "redis-clients", "ws-ping-pong"],
-)
+@variant("tags-that-may-move", tries=["ecr-repo-settings"])
 def tags_that_may_move(sandbox: Sandbox) -> Iterator[None]:
     """Tags of the repositories are immutable, but for `latest` and those of caches."""
     ecr = sandbox.aws("ecr")
