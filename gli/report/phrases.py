@@ -1145,8 +1145,6 @@ KOREAN: Mapping[str, str] = {
     "no port {} of {}, which the service registers": "서비스가 등록하는 {1}의 포트 {0}이(가) 없음",
     "roles for {} alone": "{}만을 위한 역할",
     "a role for {} of {}": "{1}의 {0}을(를) 위한 역할",
-    "a session closed within {} s of silence": "{}초의 침묵 안에 닫힌 세션",
-    "sessions with {} to stay open": "{}(으)로 연 세션이 열려 있음",
     "AWS's own key for S3, which CloudFront may not use": "CloudFront가 쓸 수 없는 AWS의 S3 키",
     "the key {}, whose policy lets CloudFront not decrypt": "정책이 CloudFront의 복호화를 허용하지 않는 키 {}",
     "CloudFront to decrypt what is uploaded to {}": "CloudFront가 {}에 올리는 것을 복호화함",

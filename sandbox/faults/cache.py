@@ -184,10 +184,3 @@ def cache_user_without_channels(sandbox: Sandbox) -> Iterator[None]:
     """The application's user may use no channel: Redis 7 resets them for a new user."""
     with _user(sandbox, "resetchannels", undo="allchannels"):
         yield
-
-
-@fault("cache-closes-silent-sessions", turns_red=["redis-ping"])
-def cache_closes_silent_sessions(sandbox: Sandbox) -> Iterator[None]:
-    """Redis closes each session that is silent for a second: the parameter group says `timeout 1`."""
-    with _configured(sandbox, "timeout", lambda _: 1):
-        yield

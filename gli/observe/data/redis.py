@@ -5,7 +5,6 @@ Source of truth: the Redis command reference (PING, INFO), ElastiCache's user gu
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,8 +18,6 @@ from gli.observe.engine.observation import Observation, unknown
 from gli.observe.engine.probe import Observer, probe
 
 _TIMEOUT_S = 5.0
-SILENT_S = 2.5
-"""Redis counts whole seconds, and looks at every session once a second: with `timeout 1` it closes one in this time."""
 MOST_BYTES = 256_000
 """What one session takes from the server: INFO is some 10 kB."""
 
@@ -42,8 +39,6 @@ class CacheState(Observation):
     clients: int = 0
     max_clients: int = 0
     """0: the server does not say."""
-    keeps_sessions: bool = True
-    """A session that says nothing for some seconds stays open."""
     refuses: tuple[Said, ...] = ()
     """Why it refuses every write, although it answers PING."""
 
@@ -60,9 +55,9 @@ _ON_KEYS = {"GET": (), "SET": ("1",), "DEL": (), "EXPIRE": ("60",)}
 _ON_CHANNELS = {"PUBLISH": ("1",), "SUBSCRIBE": ()}
 
 
-@probe(deadline=15, after=[secrets])
+@probe(deadline=10, after=[secrets])
 async def application_cache(observer: Observer, cache: Cache) -> CacheState:
-    """PING with the application's own credentials, over TLS if the secret says so; and again after some seconds."""
+    """PING with the application's own credentials, over TLS if the secret says so."""
     return await _session(observer, cache, cache.secret, look=False)
 
 
@@ -136,18 +131,6 @@ async def _answers(observer: Observer, connection: Any) -> str | None:
         raise
 
 
-async def _outlives_silence(observer: Observer, connection: Any) -> bool:
-    """Whether the server still answers after some seconds without a command (its setting `timeout`)."""
-    from redis.exceptions import ConnectionError as Closed
-
-    await asyncio.sleep(SILENT_S)
-    try:
-        await _answers(observer, connection)
-    except Closed:
-        return False
-    return True
-
-
 def _refusals(info: Mapping[str, str], *, misconf: bool) -> tuple[Said, ...]:
     """Why Redis refuses every write (MISCONF, NOREPLICAS, OOM, a pause), by INFO.
 
@@ -184,7 +167,6 @@ async def _session(observer: Observer, cache: Cache, secret_id: str, *, look: bo
             await connection.connect()
         answered = await _answers(observer, connection)
         info = _info(await _command(observer, connection, "INFO")) if look else {}
-        keeps = look or answered is None or await _outlives_silence(observer, connection)
     except (RedisError, OSError, TimeoutError) as e:
         await _refuse_silence(observer, document, e)
         return CacheState(secret=secret_id, error=_why(e))
@@ -194,7 +176,6 @@ async def _session(observer: Observer, cache: Cache, secret_id: str, *, look: bo
         secret=secret_id,
         pong=answered is not None and not look,
         encrypted=document.get("tls", "true") == "true",
-        keeps_sessions=keeps,
         refuses=_refusals(info, misconf=answered == "MISCONF"),
         role=info.get("role"),
         clustered=info.get("cluster_enabled") == "1",
