@@ -23,9 +23,15 @@ NO_METADATA = {"AWS_EC2_METADATA_DISABLED": "true"}
 
 
 @pytest.fixture(scope="module")
-def healthy(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Ran:
+def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder for temporary files of the run `healthy`."""
+    return tmp_path_factory.mktemp("temporary")
+
+
+@pytest.fixture(scope="module")
+def healthy(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory, temporary: Path) -> Ran:
     """One run of a healthy sandbox, which several tests read."""
-    return sandbox.verify(reports=tmp_path_factory.mktemp("healthy"))
+    return sandbox.verify(reports=tmp_path_factory.mktemp("healthy"), env={"TMPDIR": str(temporary)})
 
 
 def verdict_of(ran: Ran) -> dict[str, Any]:
@@ -35,6 +41,11 @@ def verdict_of(ran: Ran) -> dict[str, Any]:
 
 def test_a_healthy_sandbox_is_go(healthy: Ran) -> None:
     assert (healthy.code, healthy.last_line) == (0, "VERDICT sandbox: GO")
+
+
+@pytest.mark.usefixtures("healthy")
+def test_a_run_leaves_no_temporary_files(temporary: Path) -> None:
+    assert list(temporary.iterdir()) == []
 
 
 def test_the_verdict_has_the_fields_of_the_contract(healthy: Ran) -> None:

@@ -59,12 +59,17 @@ class Dial:
         own = self._own(part)
         return _joined(self._folder, part, system_roots(), own) if own else system_roots()
 
+    def close(self) -> None:
+        """Removes the files of `roots_of`. A run ends without the work that Python does at its end."""
+        if "_folder" in vars(self):
+            self._temporary.cleanup()
+
     def _own(self, part: DataPart) -> str | None:
         return self._environment.tls.ca_file_of(part)
 
     @cached_property
     def _folder(self) -> Path:
-        self._temporary = tempfile.TemporaryDirectory(prefix="gli-roots-")  # exists as long as the dial
+        self._temporary = tempfile.TemporaryDirectory(prefix="gli-roots-")
         return Path(self._temporary.name)
 
 

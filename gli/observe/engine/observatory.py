@@ -311,6 +311,7 @@ class Observatory:
             self._silence[1].cancel()
         await self._lateness.stop()
         await self._http.close()
+        self._dial.close()
 
 
 def _ended() -> Unobserved:
