@@ -13,6 +13,7 @@ from gli.git.command import GitFailed, environment
 MOST_BYTES = 64_000_000
 """How much git may print: the lists of files and commits of a large repository are some 10 MB."""
 _MOST_MEMORY_KB = 250_000
+_END_S = 5.0
 _LIMITED = f'ulimit -d {_MOST_MEMORY_KB} 2>/dev/null; exec git "$@"'
 """git keeps in memory what a remote lists, so a remote without an end would take all that there is."""
 
@@ -44,9 +45,7 @@ async def git_bytes(
     try:
         output, errors = await _talked(process, says)
     except BaseException:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        await process.wait()
+        await _end(process)
         raise
     code = process.returncode if process.returncode is not None else -1
     if output is None or errors is None:
@@ -67,8 +66,7 @@ async def _talked(process: asyncio.subprocess.Process, says: str | None) -> tupl
         while part := await stream.read(65_536):
             found += part
             if len(found) > MOST_BYTES:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                await _end(process, stream)
                 return None
         return bytes(found)
 
@@ -82,3 +80,18 @@ async def _talked(process: asyncio.subprocess.Process, says: str | None) -> tupl
     output, errors, _ = await asyncio.gather(read(process.stdout), read(process.stderr), write())
     await process.wait()
     return output, errors
+
+
+async def _end(process: asyncio.subprocess.Process, *streams: asyncio.StreamReader) -> None:
+    """Ends git and all that it started. Reads the rest of these streams, or of all: until then, asyncio of Python 3.11
+    does not see their ends, and waits for the process for ever.
+    """
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_END_S):
+            for stream in streams or (process.stdout, process.stderr):
+                while stream is not None and await stream.read(65_536):
+                    pass
+            if not streams:
+                await process.wait()

@@ -7,12 +7,14 @@ import json
 import os
 import socketserver
 import ssl
+import sys
 import threading
 import time
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -621,10 +623,16 @@ def test_a_broker_that_is_hostile_after_its_start_is_named(
 # ---- git
 
 
-def test_git_that_prints_without_an_end_is_ended(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kept", [2**16, 1])
+def test_git_that_prints_without_an_end_is_ended(tmp_path: Path, kept: int) -> None:
+    """Also while asyncio holds more bytes than it keeps and reads no further, and hears late that git has ended."""
     (tmp_path / "git").write_text("#!/bin/sh\nexec yes\n")
     (tmp_path / "git").chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncio, "create_subprocess_exec", partial(asyncio.create_subprocess_exec, limit=kept))
+        if sys.version_info < (3, 12):
+            hear = asyncio.ThreadedChildWatcher._do_waitpid
+            patch.setattr(asyncio.ThreadedChildWatcher, "_do_waitpid", lambda *a: time.sleep(0.3) or hear(*a))
         patch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
         with pytest.raises(GitFailed, match="git printed more than 64 MB"):
             asyncio.run(command_async.git("log"))
