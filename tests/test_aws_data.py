@@ -467,6 +467,7 @@ def test_what_is_uploaded_under_a_key_can_be_served(
     policy = {"Statement": [{"Effect": "Allow", "Principal": principal, "Action": actions, "Resource": "*"}]}
     configuration = {"Rules": [{"ApplyServerSideEncryptionByDefault": rule}]}
     answers: dict[tuple[str, str], Answer] = {
+        ("s3", "HeadBucket"): {"BucketRegion": "us-east-1"},
         ("s3", "GetBucketVersioning"): {"Status": "Enabled"},
         ("s3", "GetBucketEncryption"): {"ServerSideEncryptionConfiguration": configuration},
         ("kms", "DescribeKey"): {"KeyMetadata": {"KeyId": "1234abcd", "Arn": OWN, "KeyState": "Enabled"}},

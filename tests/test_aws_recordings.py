@@ -18,7 +18,7 @@ from gli.config import environments
 from gli.config.environments import Environment
 from gli.observe.aws import cloudfront, ecr, ecr_policies, kms, rds
 from gli.observe.aws.cloudwatch_alarms import read_alarm
-from gli.observe.aws.s3 import BucketPolicy, Grant
+from gli.observe.aws.s3 import BucketPolicy, Grant, closed_key
 from gli.observe.data import secrets
 from gli.observe.engine.aws_session import AwsSession
 from gli.observe.engine.observation import Unobserved
@@ -130,10 +130,13 @@ def test_a_key_is_asked_for_in_the_region_of_its_bucket(named: str, monkeypatch:
         ("s3", "GetBucketVersioning"): {"Status": "Enabled"},
         ("s3", "GetBucketEncryption"): {"ServerSideEncryptionConfiguration": {"Rules": rules}},
         ("kms", "DescribeKey"): {"KeyMetadata": {"KeyId": "1234abcd", "KeyState": "Enabled"}},
+        ("kms", "GetKeyPolicy"): {"Policy": '{"Statement": []}'},
     }
     with answering(answers):
         assert [key.arn for key in observed(environment.model_copy(update=alone), kms.keys)] == [OF_A_BUCKET]
-    assert (regions["kms"], regions["s3"]) == ("us-east-1", REGION)
+        assert (regions.pop("kms"), regions["s3"]) == ("us-east-1", REGION)
+        assert observed(environment, closed_key, page["user"]) is not None
+    assert regions["kms"] == "us-east-1"
 
 
 def test_an_action_in_a_policy_has_no_certain_case() -> None:

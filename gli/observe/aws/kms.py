@@ -15,9 +15,9 @@ from gli.observe.aws.ecr import registry_repositories
 from gli.observe.aws.elasticache import replication_group
 from gli.observe.aws.identity import caller_identity
 from gli.observe.aws.rds import database_instance
-from gli.observe.aws.s3 import bucket, bucket_settings
+from gli.observe.aws.s3 import bucket, bucket_settings, key_of
 from gli.observe.aws.sns import topics
-from gli.observe.data.secrets import key_arn, secret_states
+from gli.observe.data.secrets import secret_states
 from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation, Unobserved, one_of
 from gli.observe.engine.probe import Observer, probe
@@ -87,12 +87,10 @@ def _parts(observer: Observer) -> Iterator[Coroutine[Any, Any, list[tuple[str | 
         return [(part.key, part.id)]
 
     async def of_bucket(frontend: Frontend) -> list[tuple[str | None, str]]:
-        there = await observer.see(bucket, frontend)
-        if not there.exists:
+        if not (await observer.see(bucket, frontend)).exists:
             return []
-        settings, identity = await observer.see(bucket_settings, frontend), await observer.see(caller_identity)
-        where = (identity.arn.split(":")[1], there.region or identity.region, identity.account)
-        return [(settings.key and key_arn(settings.key, *where), settings.name)]
+        settings = await observer.see(bucket_settings, frontend)
+        return [(settings.key and await key_of(observer, frontend, settings.key), settings.name)]
 
     async def of_all(probe: Any) -> list[tuple[str | None, str]]:
         return [(part.key, part.name) for part in (await observer.see(probe)).values()]

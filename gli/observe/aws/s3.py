@@ -16,6 +16,7 @@ from gli.common.sentences import Said, phrase
 from gli.config.services import Frontend
 from gli.observe.aws.identity import caller_identity
 from gli.observe.aws.policy_documents import named_in, statements_of, values_of
+from gli.observe.data.secrets import key_arn
 from gli.observe.engine.aws_session import AwsError
 from gli.observe.engine.observation import Observation, Unobserved, unknown
 from gli.observe.engine.probe import Observer, probe
@@ -182,14 +183,18 @@ async def closed_key(observer: Observer, frontend: Frontend) -> Said | None:
         return None
     if settings.key is None or "alias/aws/" in settings.key:
         return phrase("AWS's own key for S3, which CloudFront may not use")
-    key = settings.key
-    account = (await observer.see(caller_identity)).account
-    if key.startswith("arn:") and key.split(":")[4] != account:
+    key = await key_of(observer, frontend, settings.key)
+    region, account = key.split(":")[3:5]
+    if account != (await observer.see(caller_identity)).account:
         return None
     try:
         if "alias/" in key:  # the policy is asked by the key's own id
-            key = (await observer.aws.call(observer, "kms", "describe_key", KeyId=key))["KeyMetadata"]["Arn"]
-        answer = await observer.aws.call(observer, "kms", "get_key_policy", KeyId=key, PolicyName="default")
+            key = (await observer.aws.call(observer, "kms", "describe_key", region=region, KeyId=key))["KeyMetadata"][
+                "Arn"
+            ]
+        answer = await observer.aws.call(
+            observer, "kms", "get_key_policy", region=region, KeyId=key, PolicyName="default"
+        )
     except AwsError as e:
         if e.code != "NotFoundException":  # another check says so
             raise
@@ -197,6 +202,12 @@ async def closed_key(observer: Observer, frontend: Frontend) -> Said | None:
     if any(map(_lets_cloudfront_decrypt, statements_of(answer["Policy"]))):
         return None
     return phrase("the key {}, whose policy lets CloudFront not decrypt", settings.key)
+
+
+async def key_of(observer: Observer, frontend: Frontend, key: str) -> str:
+    """The ARN of the key that the bucket's settings name by its ARN, its id or its alias: in the bucket's region."""
+    there, identity = await observer.see(bucket, frontend), await observer.see(caller_identity)
+    return key_arn(key, identity.arn.split(":")[1], there.region or identity.region, identity.account)
 
 
 def _lets_cloudfront_decrypt(statement: dict[str, Any]) -> bool:
